@@ -1,0 +1,125 @@
+//! Typed ids: `<prefix>_<32 hex digits>`, time-ordered (UUID version 7), never reused.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Env, Error};
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal, $field:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The prefix that tells this kind of id from every other.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A fresh id from the injected clock and randomness.
+            pub fn generate(env: &Env) -> Self {
+                let uuid = env.random.uuid_at(env.clock.now());
+                Self(format!("{}_{}", $prefix, uuid.simple()))
+            }
+
+            /// The textual form, as stored and sent.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            /// Fails with `INVALID_ARGUMENT` naming the field when the text has another shape.
+            fn from_str(s: &str) -> Result<Self, Error> {
+                if has_shape(s, $prefix) {
+                    Ok(Self(s.to_owned()))
+                } else {
+                    Err(Error::invalid_field($field, concat!("must look like ", $prefix, "_<32 hex digits>")))
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Error;
+            fn try_from(s: String) -> Result<Self, Error> {
+                s.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+    )*};
+}
+
+fn has_shape(s: &str, prefix: &str) -> bool {
+    s.strip_prefix(prefix)
+        .and_then(|rest| rest.strip_prefix('_'))
+        .is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+ids! {
+    /// An organization: the tenant boundary.
+    OrganizationId = "org", "organization_id";
+    /// A person.
+    UserId = "usr", "user_id";
+    /// What a caller signed in with: a personal access token or a sign-in session.
+    CredentialId = "crd", "credential_id";
+    /// A personal access token.
+    AccessTokenId = "pat", "access_token_id";
+    /// A registered Git repository.
+    RepositoryId = "repo", "repository_id";
+    /// A coding task.
+    TaskId = "task", "task_id";
+    /// A session (tab) of a task.
+    SessionId = "ses", "session_id";
+    /// One message of a session, also one queued follow-up.
+    MessageId = "msg", "message_id";
+    /// A sandbox.
+    SandboxId = "sbx", "sandbox_id";
+    /// The provisioner's side of a session: an agent conversation in a sandbox.
+    AgentSessionId = "agt", "agent_session_id";
+    /// A durable flow or job.
+    FlowId = "flow", "flow_id";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_what_it_generates() {
+        let id = TaskId::generate(&Env::system());
+        assert_eq!(id.as_str().parse::<TaskId>().unwrap(), id);
+    }
+
+    #[test]
+    fn refuses_foreign_prefixes_and_hostile_text() {
+        for bad in [
+            "",
+            "task_",
+            "ses_0190a0a0a0a07000a000a0a0a0a0a0a0",
+            "task_../../etc/passwd",
+            "task_0190A0A0A0A07000A000A0A0A0A0A0A0",
+        ] {
+            let err = bad.parse::<TaskId>().unwrap_err();
+            assert_eq!(err.reason(), "INVALID_FIELD", "{bad}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What every Foundry crate shares and nothing more: typed ids, time and randomness as
+//! parameters, owned background tasks, page tokens, and the one error type with its one mapping
+//! to a gRPC status. No I/O.
+
+mod clock;
+mod error;
+mod id;
+mod page;
+mod random;
+mod tasks;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use error::{Code, Error, FieldViolation, Result};
+pub use id::{
+    AccessTokenId, AgentSessionId, CredentialId, FlowId, MessageId, OrganizationId, RepositoryId, SandboxId,
+    SessionId, TaskId, UserId,
+};
+pub use page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, PageRequest, PageToken};
+pub use random::{Random, SystemRandom};
+pub use tasks::{TaskFailure, Tasks};
+
+use std::sync::Arc;
+
+/// The injected sources of time and randomness; cloning shares them.
+#[derive(Clone)]
+pub struct Env {
+    /// The wall clock and its timers.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids, secrets and jitter come from.
+    pub random: Arc<dyn Random>,
+}
+
+impl Env {
+    /// The real clock and the operating system's randomness.
+    pub fn system() -> Self {
+        Self { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) }
+    }
+}

@@ -1,0 +1,88 @@
+//! Background tasks that somebody owns: each has a name, ends on one cancellation token, and is
+//! waited for at the end. A task that ends in a panic is reported, never silently gone.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Which task ended in a panic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskFailure {
+    /// The name the task was spawned under.
+    pub name: &'static str,
+}
+
+/// A set of owned background tasks; cloning shares the set.
+#[derive(Clone)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    cancel: CancellationToken,
+    failures: mpsc::UnboundedSender<TaskFailure>,
+}
+
+impl Tasks {
+    /// An empty set, and where the panics of its tasks are reported (the process must then exit).
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<TaskFailure>) {
+        let (failures, rx) = mpsc::unbounded_channel();
+        (Self { tracker: TaskTracker::new(), cancel: CancellationToken::new(), failures }, rx)
+    }
+
+    /// The token that tells every task of this set to stop.
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    /// Spawns a task owned by this set. The task must watch [`Tasks::cancellation`] if it loops.
+    #[allow(clippy::disallowed_methods)] // the one place that spawns
+    pub fn spawn<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let failures = self.failures.clone();
+        let inner = tokio::spawn(future);
+        self.tracker.spawn(async move {
+            if let Err(e) = inner.await {
+                if e.is_panic() {
+                    tracing::error!(task = name, "background task panicked");
+                    // A closed receiver means the process is already ending.
+                    let _ = failures.send(TaskFailure { name });
+                }
+            }
+        });
+    }
+
+    /// How many tasks run now.
+    pub fn len(&self) -> usize {
+        self.tracker.len()
+    }
+
+    /// Whether no task runs now.
+    pub fn is_empty(&self) -> bool {
+        self.tracker.is_empty()
+    }
+
+    /// Tells all tasks to stop and waits for them, at most `limit`. True when all ended in time.
+    pub async fn shutdown(&self, limit: Duration) -> bool {
+        self.cancel.cancel();
+        self.tracker.close();
+        tokio::time::timeout(limit, self.tracker.wait()).await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn waits_for_its_tasks_and_reports_panics() {
+        let (tasks, mut failures) = Tasks::new();
+        let token = tasks.cancellation().clone();
+        tasks.spawn("loop", async move { token.cancelled().await });
+        tasks.spawn("bad", async { panic!("planted") });
+        assert_eq!(failures.recv().await, Some(TaskFailure { name: "bad" }));
+        assert!(tasks.shutdown(Duration::from_secs(5)).await);
+    }
+}

@@ -1,0 +1,2 @@
+//! The binary users run.
+fn main() {}
