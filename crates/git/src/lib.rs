@@ -1,1 +1,36 @@
-//! foundry-git.
+//! The git engine: bare mirrors of remote repositories, import of the work that comes out of a
+//! sandbox, and bounded reads of both. No database and no gRPC.
+//!
+//! `git` always runs as a child process under [`Git`], which fixes its environment, its
+//! configuration and its limits. What comes from a user, a remote or a sandbox is data: it is
+//! parsed into [`RemoteUrl`], [`BranchName`], [`RepoPath`], [`WorkName`], [`CommitId`] before it
+//! reaches a command line, and stands behind `--end-of-options` there. Nothing here ever runs in
+//! a tree that an agent can write: a sandbox runs [`WORK_BUNDLE_SCRIPT`] itself and hands over a
+//! bundle, which [`Mirror::import_bundle`] examines in quarantine.
+
+mod clone;
+mod command;
+mod error;
+mod lock;
+mod mirror;
+mod name;
+mod path;
+mod process;
+mod remote;
+mod work_bundle;
+
+pub use clone::CloneSpec;
+pub use command::{Git, GitCommand, GitVersion, MINIMUM_VERSION};
+pub use error::{GitError, GitErrorKind};
+pub use mirror::{
+    Branch, Branches, ChangeKind, EntryKind, FetchReport, FileChange, FileContent, ImportLimits,
+    ImportedWork, Mirror, MirrorLimits, Object, ObjectKind, Patch, Revision, TreeEntry, TreePage,
+};
+pub use name::{BranchName, BranchNameError, CommitId, ObjectId, WorkName};
+pub use path::{PathError, RepoPath};
+pub use process::{Output, RunLimits};
+pub use remote::{RemoteUrl, UrlError, UrlPolicy};
+pub use work_bundle::{WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleExit};
+
+/// A result with this crate's error.
+pub type Result<T, E = GitError> = std::result::Result<T, E>;

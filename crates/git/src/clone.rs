@@ -1,0 +1,125 @@
+//! A full, independent clone of a mirror for a sandbox. It is made before any agent touches the
+//! tree; afterwards the host never runs git in it.
+
+use std::path::{Path, PathBuf};
+
+use crate::lock::Lock;
+use crate::mirror::{Mirror, Revision, remove_tree, sync_parent, with_suffix};
+use crate::{BranchName, CommitId, GitCommand, GitError, GitErrorKind, Result, RunLimits};
+
+/// Written last, inside `.git`: the clone is complete. Only looked at, never run.
+const MARKER: &str = "foundry-clone";
+
+/// What to clone and where to.
+#[derive(Clone, Debug)]
+pub struct CloneSpec {
+    /// Where the work starts.
+    pub base: CommitId,
+    /// The branch to create at `base` and check out.
+    pub branch: BranchName,
+    /// The directory to make; it or an empty directory.
+    pub destination: PathBuf,
+    /// The URL of `origin`, see [`crate::RemoteUrl::display_in_sandbox`]; none leaves `origin` out.
+    pub origin: Option<String>,
+    /// Name and e-mail address that the agent commits under.
+    pub identity: (String, String),
+}
+
+impl Mirror {
+    /// Makes the clone: all branches under `refs/remotes/origin`, objects copied, no link or
+    /// alternate into the mirror, no path of the host. Done already is fine; what a crash left is
+    /// cleared.
+    pub async fn clone_into(&self, spec: &CloneSpec) -> Result<()> {
+        let dest = &spec.destination;
+        if !dest.is_absolute() {
+            return Err(GitError::failed("the destination of a clone is absolute"));
+        }
+        if let Some(parent) = dest.parent() {
+            tokio::fs::create_dir_all(parent)
+                .await
+                .map_err(|e| GitError::io("cannot make the directory of the clone", &e))?;
+        }
+        let _lock = Lock::acquire(dest, self.limits().lock_wait).await?;
+        if tokio::fs::symlink_metadata(dest.join(".git").join(MARKER)).await.is_ok() {
+            return Ok(());
+        }
+        let temporary = with_suffix(dest, ".cloning");
+        remove_tree(&temporary).await?;
+        if let Err(e) = self.populate(&temporary, spec).await {
+            // The first error is the one to tell; the left-over goes with the next try at the latest.
+            let _ = remove_tree(&temporary).await;
+            return Err(e);
+        }
+        // Replaces an empty directory, and nothing else.
+        tokio::fs::rename(&temporary, dest).await.map_err(|e| match e.kind() {
+            std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::NotADirectory => GitError::new(
+                GitErrorKind::Failed,
+                "CLONE_DESTINATION_TAKEN",
+                "the destination of the clone holds something else",
+            ),
+            _ => GitError::io("cannot put the clone in its place", &e),
+        })?;
+        sync_parent(dest).await
+    }
+
+    async fn populate(&self, dir: &Path, spec: &CloneSpec) -> Result<()> {
+        self.resolve(&Revision::Commit(spec.base.clone())).await?;
+        let format = if spec.base.as_str().len() == 64 { "sha256" } else { "sha1" };
+        self.git()
+            .command("init")
+            .args(["--quiet", "--template=", "--initial-branch=main"])
+            .args([format!("--object-format={format}")])
+            .operands([dir])
+            .run()
+            .await?;
+        let dot_git = dir.join(".git");
+        let in_clone = |subcommand| self.git().command(subcommand).git_dir(&dot_git);
+        // A fetch, not `git clone`: no hard links even on one file system, the base comes along
+        // when its branch has moved, and neither reflog nor FETCH_HEAD tells the mirror's path.
+        in_clone("fetch")
+            .protocols("file")
+            .limits(RunLimits { wall: self.limits().fetch_wall, ..RunLimits::default() })
+            .config("transfer.fsckObjects", "false")
+            .config("core.logAllRefUpdates", "false")
+            .args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
+            .args(["--no-auto-maintenance", "--update-shallow"])
+            .operands([self.dir().as_os_str(), "+refs/heads/*:refs/remotes/origin/*".as_ref()])
+            .operands([spec.base.as_str()])
+            .run()
+            .await?;
+        if let Some(default) = self.default_branch().await? {
+            let target = format!("refs/remotes/origin/{default}");
+            in_clone("symbolic-ref").operands(["refs/remotes/origin/HEAD".to_owned(), target]).run().await?;
+        }
+        self.configure(spec, &in_clone).await?;
+        in_clone("checkout")
+            .work_tree(dir)
+            .limits(RunLimits { wall: self.limits().fetch_wall, ..RunLimits::default() })
+            .config("core.bare", "false")
+            .args(["--quiet", "--no-track", "--no-recurse-submodules", "-b", spec.branch.as_str()])
+            .args([spec.base.as_str(), "--"])
+            .run()
+            .await?;
+        let text = format!("{} {}\n", spec.branch, spec.base);
+        tokio::fs::write(dot_git.join(MARKER), text)
+            .await
+            .map_err(|e| GitError::io("cannot mark the clone as complete", &e))
+    }
+
+    async fn configure(
+        &self,
+        spec: &CloneSpec,
+        in_clone: &impl Fn(&'static str) -> GitCommand,
+    ) -> Result<()> {
+        let mut values =
+            vec![("user.name", spec.identity.0.as_str()), ("user.email", spec.identity.1.as_str())];
+        if let Some(origin) = &spec.origin {
+            values.push(("remote.origin.url", origin));
+            values.push(("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"));
+        }
+        for (key, value) in values {
+            in_clone("config").args(["--local"]).operands([key, value]).run().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! How a git operation fails, and what callers of the services are told about it.
+
+use std::time::Duration;
+
+use foundry_core::{Code, Error};
+
+/// The kind of a failure: decides the gRPC code and whether a retry makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GitErrorKind {
+    /// The wall-clock limit passed, or the remote was too slow.
+    Timeout,
+    /// The transport, address or redirect is not allowed.
+    Protocol,
+    /// The repository, branch, commit or path does not exist.
+    NotFound,
+    /// The remote wants credentials or refuses the ones given.
+    Auth,
+    /// Objects or a bundle are damaged or hostile.
+    Corrupt,
+    /// A size or count limit was reached.
+    TooLarge,
+    /// The remote host could not be reached.
+    Unreachable,
+    /// Another operation holds the repository.
+    Busy,
+    /// The caller's input is not acceptable.
+    Invalid,
+    /// Anything else: git or the machine failed.
+    Failed,
+}
+
+/// A failed git operation.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}: {message}")]
+pub struct GitError {
+    kind: GitErrorKind,
+    reason: &'static str,
+    message: String,
+    stderr: String,
+}
+
+impl GitError {
+    /// An error of a kind with its stable reason and a text fit for callers.
+    pub fn new(kind: GitErrorKind, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { kind, reason, message: message.into(), stderr: String::new() }
+    }
+
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::new(GitErrorKind::Failed, "GIT_FAILED", message)
+    }
+
+    pub(crate) fn corrupt(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(GitErrorKind::Corrupt, reason, message)
+    }
+
+    pub(crate) fn too_large(what: &str, current: impl std::fmt::Display, maximum: u64) -> Self {
+        Self::new(
+            GitErrorKind::TooLarge,
+            "GIT_TOO_LARGE",
+            format!("{what}: {current} is over the limit of {maximum}"),
+        )
+    }
+
+    pub(crate) fn io(what: &str, e: &std::io::Error) -> Self {
+        Self::failed(format!("{what}: {}", e.kind())).with_stderr(e.to_string())
+    }
+
+    pub(crate) fn with_stderr(mut self, stderr: impl Into<String>) -> Self {
+        self.stderr = stderr.into();
+        self
+    }
+
+    pub(crate) fn with_kind(mut self, kind: GitErrorKind, reason: &'static str) -> Self {
+        self.kind = kind;
+        self.reason = reason;
+        self
+    }
+
+    /// The kind of the failure.
+    pub fn kind(&self) -> GitErrorKind {
+        self.kind
+    }
+
+    /// The stable reason.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// The text for callers; it holds no host path.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The end of what git wrote to standard error, for the log.
+    pub fn stderr(&self) -> &str {
+        &self.stderr
+    }
+
+    /// Whether the same operation may succeed later without anybody changing anything.
+    pub fn retryable(&self) -> bool {
+        matches!(self.kind, GitErrorKind::Timeout | GitErrorKind::Unreachable | GitErrorKind::Busy)
+    }
+
+    /// Classifies a git process that ended with an error, by its (untranslated) messages.
+    pub(crate) fn from_exit(what: &str, status: &str, stderr: String) -> Self {
+        let (kind, reason) = classify(&stderr);
+        Self::new(kind, reason, format!("git {what} failed ({status}){}", summary(kind))).with_stderr(stderr)
+    }
+}
+
+fn summary(kind: GitErrorKind) -> &'static str {
+    match kind {
+        GitErrorKind::Timeout => ": the remote was too slow",
+        GitErrorKind::Protocol => ": the transport or redirect is not allowed",
+        GitErrorKind::NotFound => ": not found",
+        GitErrorKind::Auth => ": access refused",
+        GitErrorKind::Corrupt => ": damaged or refused objects",
+        GitErrorKind::TooLarge => ": over the size limit",
+        GitErrorKind::Unreachable => ": the remote could not be reached",
+        GitErrorKind::Busy | GitErrorKind::Invalid | GitErrorKind::Failed => "",
+    }
+}
+
+/// First match wins; the order puts causes before the generic lines that follow them in stderr.
+const PATTERNS: &[(&str, GitErrorKind, &str)] = &[
+    ("' not allowed", GitErrorKind::Protocol, "GIT_PROTOCOL_REFUSED"),
+    ("unable to update url base from redirection", GitErrorKind::Protocol, "GIT_REDIRECT_REFUSED"),
+    ("returned error: 30", GitErrorKind::Protocol, "GIT_REDIRECT_REFUSED"),
+    ("dubious ownership", GitErrorKind::Auth, "GIT_OWNER_REFUSED"),
+    ("Authentication failed", GitErrorKind::Auth, "GIT_AUTH_REQUIRED"),
+    ("could not read Username", GitErrorKind::Auth, "GIT_AUTH_REQUIRED"),
+    ("could not read Password", GitErrorKind::Auth, "GIT_AUTH_REQUIRED"),
+    ("returned error: 401", GitErrorKind::Auth, "GIT_AUTH_REQUIRED"),
+    ("returned error: 403", GitErrorKind::Auth, "GIT_AUTH_REQUIRED"),
+    ("Permission denied", GitErrorKind::Auth, "GIT_AUTH_REQUIRED"),
+    ("exceeds maximum allowed size", GitErrorKind::TooLarge, "GIT_TOO_LARGE"),
+    ("File too large", GitErrorKind::TooLarge, "GIT_TOO_LARGE"),
+    ("died of signal 25", GitErrorKind::TooLarge, "GIT_TOO_LARGE"),
+    ("out of memory", GitErrorKind::TooLarge, "GIT_TOO_LARGE"),
+    ("Out of memory", GitErrorKind::TooLarge, "GIT_TOO_LARGE"),
+    ("Operation too slow", GitErrorKind::Timeout, "GIT_TIMEOUT"),
+    ("timed out", GitErrorKind::Timeout, "GIT_TIMEOUT"),
+    ("Could not resolve host", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("Failed to connect", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("Couldn't connect", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("Connection refused", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("returned error: 5", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("the remote end hung up", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("epository not found", GitErrorKind::NotFound, "GIT_REMOTE_NOT_FOUND"),
+    ("' not found", GitErrorKind::NotFound, "GIT_REMOTE_NOT_FOUND"),
+    ("does not appear to be a git repository", GitErrorKind::NotFound, "GIT_REMOTE_NOT_FOUND"),
+    ("returned error: 404", GitErrorKind::NotFound, "GIT_REMOTE_NOT_FOUND"),
+    ("Not a valid object name", GitErrorKind::NotFound, "GIT_OBJECT_NOT_FOUND"),
+    ("unknown revision", GitErrorKind::NotFound, "GIT_OBJECT_NOT_FOUND"),
+    ("fsck error", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
+    ("error in object", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
+    ("bad object", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
+    ("missing blob", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
+    ("unresolved delta", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
+    ("pack", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
+    ("inflate", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
+];
+
+fn classify(stderr: &str) -> (GitErrorKind, &'static str) {
+    PATTERNS
+        .iter()
+        .find(|(text, _, _)| stderr.contains(text))
+        .map_or((GitErrorKind::Failed, "GIT_FAILED"), |(_, kind, reason)| (*kind, *reason))
+}
+
+impl From<GitError> for Error {
+    fn from(e: GitError) -> Self {
+        let code = match e.kind {
+            GitErrorKind::Timeout => Code::DeadlineExceeded,
+            GitErrorKind::Protocol | GitErrorKind::Invalid => Code::InvalidArgument,
+            GitErrorKind::NotFound => Code::NotFound,
+            GitErrorKind::Auth => Code::FailedPrecondition,
+            GitErrorKind::Corrupt => Code::FailedPrecondition,
+            GitErrorKind::TooLarge => Code::ResourceExhausted,
+            GitErrorKind::Unreachable | GitErrorKind::Busy => Code::Unavailable,
+            GitErrorKind::Failed => Code::Internal,
+        };
+        let next = match e.kind {
+            GitErrorKind::Timeout | GitErrorKind::Unreachable | GitErrorKind::Busy => "try again later",
+            GitErrorKind::Protocol => "use a URL that the configuration allows",
+            GitErrorKind::NotFound => "check the URL and the name",
+            GitErrorKind::Auth => "give Foundry access to the repository",
+            _ => "",
+        };
+        let retry = e.retryable();
+        let mut out = Error::new(code, e.reason, e.message.clone()).next_action(next).caused_by(e);
+        if retry {
+            out = out.retry_after(Duration::from_secs(5));
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_the_causes_apart_by_what_git_prints() {
+        for (text, kind) in [
+            ("fatal: transport 'file' not allowed", GitErrorKind::Protocol),
+            ("fatal: could not read Username for 'https://x': terminal prompts disabled", GitErrorKind::Auth),
+            ("fatal: '/x' does not appear to be a git repository", GitErrorKind::NotFound),
+            (
+                "error: object abc: hasDotdot: contains '..'\nfatal: fsck error in packed object",
+                GitErrorKind::Corrupt,
+            ),
+            ("fatal: pack exceeds maximum allowed size", GitErrorKind::TooLarge),
+            ("fatal: something else", GitErrorKind::Failed),
+        ] {
+            assert_eq!(GitError::from_exit("fetch", "exit 128", text.to_owned()).kind(), kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn keeps_what_git_printed_away_from_callers() {
+        let e = GitError::from_exit("fetch", "exit 128", "fatal: '/data/mirrors/x' is broken".into());
+        let status = Error::from(e).into_status();
+        assert!(!status.message().contains("/data"), "{}", status.message());
+    }
+}

@@ -1,0 +1,62 @@
+//! Exclusive use of one directory, across tasks and processes.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{GitError, GitErrorKind, Result};
+
+/// Held while one operation changes a repository. The lock belongs to the open file, so it
+/// excludes other tasks of this process as well, and ends with the process however it dies.
+pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+
+impl Lock {
+    /// Waits for the lock on `<dir>.lock`, at most `limit`.
+    pub(crate) async fn acquire(dir: &Path, limit: Duration) -> Result<Self> {
+        let mut path = dir.as_os_str().to_owned();
+        path.push(".lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|e| GitError::io("cannot open the repository's lock file", &e))?;
+        let deadline = Instant::now() + limit;
+        let mut pause = Duration::from_millis(2);
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self(file)),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_millis(100));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(GitError::new(
+                        GitErrorKind::Busy,
+                        "GIT_REPOSITORY_BUSY",
+                        "another operation holds this repository",
+                    ));
+                }
+                Err(TryLockError::Error(e)) => return Err(GitError::io("cannot lock the repository", &e)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn excludes_a_second_holder_in_the_same_process_until_released() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = tmp.path().join("m");
+        let held = Lock::acquire(&dir, Duration::ZERO).await.unwrap();
+        let err = Lock::acquire(&dir, Duration::from_millis(5)).await.err().unwrap();
+        assert_eq!(err.kind(), GitErrorKind::Busy);
+        drop(held);
+        assert!(Lock::acquire(&dir, Duration::ZERO).await.is_ok());
+    }
+}

@@ -1,0 +1,269 @@
+//! Taking over the bundle that a sandbox made. The bundle is hostile until shown otherwise: its
+//! header is read here, its pack is checked in quarantine, and no ref moves before all of it held.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+
+use super::quarantine::Quarantine;
+use super::{FileChange, Mirror, Revision, blocking};
+use crate::process::Input;
+use crate::{CommitId, GitError, GitErrorKind, Result, RunLimits, WorkName};
+
+/// Longest header: one ref and some thousand prerequisites.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
+
+/// Bounds of one import.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportLimits {
+    /// The bundle file. Default 256 MiB.
+    pub bundle_bytes: u64,
+    /// One file in it, unpacked. Default 64 MiB.
+    pub file_bytes: u64,
+    /// All objects in it, unpacked. Default 1 GiB.
+    pub total_bytes: u64,
+    /// Objects in it. Default 200,000.
+    pub objects: u64,
+    /// Wall clock of each step. Default 2 minutes.
+    pub wall: Duration,
+}
+
+impl Default for ImportLimits {
+    fn default() -> Self {
+        Self {
+            bundle_bytes: 256 << 20,
+            file_bytes: 64 << 20,
+            total_bytes: 1 << 30,
+            objects: 200_000,
+            wall: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Work that is now in the mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedWork {
+    /// The commit with the whole work tree.
+    pub head: CommitId,
+    /// The commit it is compared with.
+    pub base: CommitId,
+    /// Whether the base is an ancestor of the head (an agent may have rewritten history).
+    pub descends_from_base: bool,
+    /// What changed between base and head.
+    pub changes: Vec<FileChange>,
+}
+
+struct Header {
+    head: CommitId,
+    prerequisites: Vec<CommitId>,
+    pack_offset: u64,
+}
+
+impl Mirror {
+    /// Imports the one ref `refs/foundry/work/<work>` of a bundle. On any error no ref has changed
+    /// and no object stays. Repeating it with the same bundle gives the same answer.
+    pub async fn import_bundle(
+        &self,
+        work: &WorkName,
+        bundle: &Path,
+        base: &CommitId,
+        limits: &ImportLimits,
+    ) -> Result<ImportedWork> {
+        let path = bundle.to_owned();
+        let file = blocking(move || {
+            // The directory may be the sandbox's: no link is followed, and a FIFO does not block.
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+            File::options().read(true).custom_flags(flags).open(path)
+        })
+        .await?
+        .map_err(|e| GitError::io("cannot open the bundle", &e))?;
+        self.import_bundle_file(work, file, base, limits).await
+    }
+
+    /// As [`Mirror::import_bundle`], from a file that is open already.
+    pub async fn import_bundle_file(
+        &self,
+        work: &WorkName,
+        file: File,
+        base: &CommitId,
+        limits: &ImportLimits,
+    ) -> Result<ImportedWork> {
+        let meta = file.metadata().map_err(|e| GitError::io("cannot read the bundle", &e))?;
+        if !meta.is_file() {
+            return Err(refused("is not a regular file"));
+        }
+        if meta.len() > limits.bundle_bytes {
+            return Err(GitError::too_large("size of the bundle in bytes", meta.len(), limits.bundle_bytes));
+        }
+        let expected = work.work_ref();
+        let (header, file) = blocking(move || read_header(file, &expected)).await??;
+        self.resolve(&Revision::Commit(base.clone())).await?;
+
+        let lock = self.lock().await?;
+        let known = self.resolve(&Revision::Work(work.clone())).await.ok();
+        if known.as_ref() != Some(&header.head) {
+            let quarantine = Quarantine::open(self).await?;
+            match self.examine(&quarantine, &header, file, limits).await {
+                Ok(()) => quarantine.release().await?,
+                Err(e) => {
+                    quarantine.discard().await?;
+                    return Err(e);
+                }
+            }
+        }
+        self.set_work_refs(work, base, &header.head).await?;
+        drop(lock);
+        Ok(ImportedWork {
+            changes: self.diff_stat(base, &header.head).await?,
+            descends_from_base: self.is_ancestor(base, &header.head).await?,
+            head: header.head,
+            base: base.clone(),
+        })
+    }
+
+    /// Whether one commit is reachable from the other.
+    pub async fn is_ancestor(&self, ancestor: &CommitId, descendant: &CommitId) -> Result<bool> {
+        let out = self
+            .command("merge-base")
+            .args(["--is-ancestor"])
+            .operands([ancestor.as_str(), descendant.as_str()])
+            .run_any()
+            .await?;
+        match out.code {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            _ => Err(GitError::from_exit("merge-base", "failed", out.stderr)),
+        }
+    }
+
+    async fn examine(
+        &self,
+        quarantine: &Quarantine<'_>,
+        header: &Header,
+        mut file: File,
+        limits: &ImportLimits,
+    ) -> Result<()> {
+        for commit in &header.prerequisites {
+            self.resolve(&Revision::Commit(commit.clone()))
+                .await
+                .map_err(|_| refused("needs commits that the repository does not have"))?;
+        }
+        file.seek(SeekFrom::Start(header.pack_offset))
+            .map_err(|e| GitError::io("cannot read the bundle", &e))?;
+        let run = RunLimits {
+            wall: limits.wall,
+            stdout: limits.objects.saturating_mul(70).saturating_add(4096),
+            // Thin packs are completed with their delta bases, which may be large.
+            file: Some(limits.bundle_bytes.saturating_mul(4)),
+            memory: Some(self.limits.memory),
+        };
+        // `--strict` is fsck with warnings as errors, and no link may lead nowhere.
+        quarantine
+            .command("index-pack")
+            .args(["--stdin", "--fix-thin", "--strict", "--threads=1"])
+            .args([format!("--max-input-size={}", limits.bundle_bytes)])
+            .input(Input::File(file))
+            .limits(run)
+            .run()
+            .await
+            .map_err(refused_if_failed)?;
+        // Walks all that is new: proves that nothing is missing, and lists it for measuring.
+        let new = quarantine
+            .command("rev-list")
+            .args(["--objects", "--no-object-names", header.head.as_str(), "--not", "--all"])
+            .limits(run)
+            .run()
+            .await
+            .map_err(refused_if_failed)?;
+        let sizes = quarantine
+            .command("cat-file")
+            .args(["--batch-check=%(objecttype) %(objectsize)"])
+            .stdin(new.stdout)
+            .limits(run)
+            .run()
+            .await?;
+        measure(&String::from_utf8_lossy(&sizes.stdout), limits)
+    }
+}
+
+fn measure(lines: &str, limits: &ImportLimits) -> Result<()> {
+    let (mut objects, mut total) = (0u64, 0u64);
+    for line in lines.lines() {
+        let (kind, size) = line.split_once(' ').ok_or_else(|| refused("lists an unreadable object"))?;
+        let size: u64 = size.parse().map_err(|_| refused("lacks an object"))?;
+        if kind == "blob" && size > limits.file_bytes {
+            return Err(GitError::too_large("size of a file in bytes", size, limits.file_bytes));
+        }
+        objects += 1;
+        total = total.saturating_add(size);
+    }
+    if objects > limits.objects {
+        return Err(GitError::too_large("objects in the bundle", objects, limits.objects));
+    }
+    if total > limits.total_bytes {
+        return Err(GitError::too_large("unpacked size of the bundle", total, limits.total_bytes));
+    }
+    Ok(())
+}
+
+fn refused(why: &str) -> GitError {
+    GitError::corrupt("BUNDLE_REFUSED", format!("the bundle {why}"))
+}
+
+fn refused_if_failed(e: GitError) -> GitError {
+    match e.kind() {
+        GitErrorKind::Failed | GitErrorKind::Corrupt | GitErrorKind::NotFound => {
+            refused("has damaged, incomplete or forbidden objects").with_stderr(e.stderr())
+        }
+        _ => e,
+    }
+}
+
+/// Reads a bundle header (`gitformat-bundle`), versions 2 and 3 without filters.
+fn read_header(file: File, expected_ref: &str) -> Result<(Header, File)> {
+    let mut reader = BufReader::new(file).take(MAX_HEADER_BYTES);
+    let mut offset = 0u64;
+    let mut line = Vec::new();
+    let mut next = |line: &mut Vec<u8>| -> Result<()> {
+        line.clear();
+        let n = reader.read_until(b'\n', line).map_err(|e| GitError::io("cannot read the bundle", &e))?;
+        offset += n as u64;
+        if line.pop() == Some(b'\n') { Ok(()) } else { Err(refused("has an incomplete header")) }
+    };
+    next(&mut line)?;
+    let v3 = match line.as_slice() {
+        b"# v2 git bundle" => false,
+        b"# v3 git bundle" => true,
+        _ => return Err(refused("is no bundle of version 2 or 3")),
+    };
+    let mut prerequisites = Vec::new();
+    let mut head = None;
+    loop {
+        next(&mut line)?;
+        let text = std::str::from_utf8(&line).unwrap_or("\u{fffd}");
+        if text.is_empty() {
+            break;
+        } else if let Some(capability) = text.strip_prefix('@') {
+            if !v3 || !matches!(capability, "object-format=sha1" | "object-format=sha256") {
+                return Err(refused("asks for a capability that is not supported"));
+            }
+        } else if let Some(rest) = line.strip_prefix(b"-") {
+            // A subject may follow the id, in any encoding.
+            let id = rest.split(|b| *b == b' ').next().unwrap_or_default();
+            let id = CommitId::parse(&String::from_utf8_lossy(id));
+            prerequisites.push(id.map_err(|_| refused("has a malformed prerequisite"))?);
+        } else {
+            let (id, name) = text.split_once(' ').ok_or_else(|| refused("has a malformed ref line"))?;
+            let id = CommitId::parse(id).map_err(|_| refused("has a malformed ref line"))?;
+            if name != expected_ref || head.replace(id).is_some() {
+                return Err(refused("holds other refs than the one expected"));
+            }
+        }
+    }
+    let head = head.ok_or_else(|| refused("holds no ref"))?;
+    Ok((Header { head, prerequisites, pack_offset: offset }, reader.into_inner().into_inner()))
+}

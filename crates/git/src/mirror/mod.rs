@@ -1,0 +1,236 @@
+//! A bare mirror of one remote repository: its branches under `refs/heads`, imported work under
+//! `refs/foundry/work`, the commits that work started from under `refs/foundry/base`.
+//!
+//! Everything that changes a mirror holds its [`Lock`]; reads need none, because refs change
+//! atomically and objects are only added.
+
+mod diff;
+mod fetch;
+mod import;
+mod patch_split;
+mod quarantine;
+mod refs;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use diff::{ChangeKind, FileChange, Patch};
+pub use fetch::FetchReport;
+pub use import::{ImportLimits, ImportedWork};
+pub use refs::{Branch, Branches, Revision};
+pub use tree::{EntryKind, FileContent, Object, ObjectKind, TreeEntry, TreePage};
+
+use crate::lock::Lock;
+use crate::{Git, GitCommand, GitError, GitErrorKind, Result, RunLimits};
+
+/// Bounds of one mirror.
+#[derive(Clone, Copy, Debug)]
+pub struct MirrorLimits {
+    /// Wall clock of a fetch. Default 10 minutes.
+    pub fetch_wall: Duration,
+    /// Wall clock of a local read or write. Default 60 s.
+    pub local_wall: Duration,
+    /// How long to wait for another operation on the same mirror. Default 60 s.
+    pub lock_wait: Duration,
+    /// Size on disk. Default 4 GiB.
+    pub max_bytes: u64,
+    /// Branches of the remote. Default 20,000.
+    pub max_refs: u64,
+    /// Memory of one process that reads what an agent made. Default 2 GiB.
+    pub memory: u64,
+    /// Changed files in one diff. Default 20,000.
+    pub max_changed_files: u64,
+    /// One file's patch or content. Default 1 MiB.
+    pub max_file_bytes: u64,
+    /// A whole patch. Default 64 MiB.
+    pub max_patch_bytes: u64,
+}
+
+impl Default for MirrorLimits {
+    fn default() -> Self {
+        Self {
+            fetch_wall: Duration::from_secs(600),
+            local_wall: Duration::from_secs(60),
+            lock_wait: Duration::from_secs(60),
+            max_bytes: 4 << 30,
+            max_refs: 20_000,
+            memory: 2 << 30,
+            max_changed_files: 20_000,
+            max_file_bytes: 1 << 20,
+            max_patch_bytes: 64 << 20,
+        }
+    }
+}
+
+/// A bare mirror on disk. Cloning shares nothing but the path: all state is in the directory.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    git: Git,
+    dir: PathBuf,
+    limits: MirrorLimits,
+}
+
+impl Mirror {
+    /// Opens a mirror that [`Mirror::create`] completed.
+    pub async fn open(git: &Git, dir: impl Into<PathBuf>, limits: MirrorLimits) -> Result<Self> {
+        let mirror = Self { git: git.clone(), dir: dir.into(), limits };
+        if !mirror.dir.is_absolute() {
+            return Err(GitError::failed("the path of a mirror is absolute"));
+        }
+        if !tokio::fs::metadata(mirror.dir.join("HEAD")).await.is_ok_and(|m| m.is_file()) {
+            return Err(GitError::new(GitErrorKind::NotFound, "MIRROR_NOT_FOUND", "no mirror is here yet"));
+        }
+        Ok(mirror)
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The git it uses.
+    pub fn git(&self) -> &Git {
+        &self.git
+    }
+
+    /// Removes the mirror and what it left beside it; a mirror that is not there is removed already.
+    pub async fn remove(self) -> Result<()> {
+        let _lock = Lock::acquire(&self.dir, self.limits.lock_wait).await?;
+        // Renamed first: a crash half-way must not leave something that opens as a mirror.
+        let doomed = with_suffix(&self.dir, ".removed");
+        remove_tree(&doomed).await?;
+        match tokio::fs::rename(&self.dir, &doomed).await {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(GitError::io("cannot remove the mirror", &e)),
+        }
+        remove_tree(&doomed).await?;
+        remove_tree(&with_suffix(&self.dir, ".creating")).await
+    }
+
+    /// Packs objects and drops unreachable ones older than two weeks. All refs, the ones of
+    /// imported work and recorded bases included, keep what they reach.
+    pub async fn collect_garbage(&self) -> Result<()> {
+        let _lock = self.lock().await?;
+        let limits = RunLimits { wall: self.limits.fetch_wall, ..RunLimits::default() };
+        let gc = self.command("gc").args(["--quiet", "--no-detach", "--prune=2.weeks.ago"]).limits(limits);
+        gc.run().await.map(drop)
+    }
+
+    pub(crate) fn limits(&self) -> &MirrorLimits {
+        &self.limits
+    }
+
+    pub(crate) fn command(&self, subcommand: &'static str) -> GitCommand {
+        self.git.command(subcommand).git_dir(&self.dir).limits(self.local(16 << 20))
+    }
+
+    fn local(&self, stdout: u64) -> RunLimits {
+        RunLimits { wall: self.limits.local_wall, stdout, file: None, memory: Some(self.limits.memory) }
+    }
+
+    /// Takes the lock and clears what a killed git left: with the lock held nobody else writes.
+    async fn lock(&self) -> Result<Lock> {
+        let lock = Lock::acquire(&self.dir, self.limits.lock_wait).await?;
+        let dir = self.dir.clone();
+        blocking(move || clear_stale(&dir)).await??;
+        Ok(lock)
+    }
+
+    async fn check_size(&self, dir: &Path) -> Result<u64> {
+        let dir = dir.to_owned();
+        let size = blocking(move || tree_size(&dir)).await??;
+        if size > self.limits.max_bytes {
+            return Err(GitError::too_large("size of the mirror in bytes", size, self.limits.max_bytes));
+        }
+        Ok(size)
+    }
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(f).await.map_err(|_| GitError::failed("a file operation was cut off"))
+}
+
+pub(crate) fn with_suffix(dir: &Path, suffix: &str) -> PathBuf {
+    let mut path = dir.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// Removes a directory, following no symbolic link; absent is fine.
+pub(crate) async fn remove_tree(dir: &Path) -> Result<()> {
+    match tokio::fs::remove_dir_all(dir).await {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(GitError::io("cannot remove a left-over directory", &e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a rename durable.
+pub(crate) async fn sync_parent(path: &Path) -> Result<()> {
+    let Some(parent) = path.parent().map(Path::to_owned) else { return Ok(()) };
+    blocking(move || std::fs::File::open(parent).and_then(|d| d.sync_all()))
+        .await?
+        .map_err(|e| GitError::io("cannot sync a directory", &e))
+}
+
+fn tree_size(dir: &Path) -> Result<u64> {
+    let mut total = 0;
+    walk(dir, &mut |_, meta| {
+        total += meta.len();
+        Ok(())
+    })
+    .map_err(|e| GitError::io("cannot measure the mirror", &e))?;
+    Ok(total)
+}
+
+fn clear_stale(dir: &Path) -> Result<()> {
+    let failed = |e| GitError::io("cannot clear what a killed git left", &e);
+    for name in ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock", "shallow.lock", "gc.pid"]
+    {
+        remove_if_there(&dir.join(name)).map_err(failed)?;
+    }
+    let quarantine = dir.join(quarantine::DIR_NAME);
+    if quarantine.symlink_metadata().is_ok() {
+        std::fs::remove_dir_all(&quarantine).map_err(failed)?;
+    }
+    walk(&dir.join("refs"), &mut |path, _| match path.extension() {
+        Some(e) if e == "lock" => remove_if_there(path),
+        _ => Ok(()),
+    })
+    .map_err(failed)?;
+    walk(&dir.join("objects/pack"), &mut |path, _| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        if name.starts_with(b"tmp_") { remove_if_there(path) } else { Ok(()) }
+    })
+    .map_err(failed)
+}
+
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Visits the files below a directory; what disappears meanwhile is skipped.
+fn walk(
+    dir: &Path,
+    visit: &mut dyn FnMut(&Path, &std::fs::Metadata) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let meta = match entry.metadata() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        if meta.is_dir() { walk(&entry.path(), visit)? } else { visit(&entry.path(), &meta)? }
+    }
+    Ok(())
+}

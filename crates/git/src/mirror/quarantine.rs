@@ -1,0 +1,72 @@
+//! Objects from outside wait here until they are found good: an object directory of its own that
+//! sees the mirror's objects and that the mirror does not see.
+
+use std::path::{Path, PathBuf};
+
+use super::{Mirror, blocking, remove_tree, sync_parent};
+use crate::{GitCommand, GitError, Result};
+
+/// One at a time: only the holder of the mirror's lock has a quarantine.
+pub(super) const DIR_NAME: &str = "foundry-quarantine";
+
+pub(super) struct Quarantine<'a> {
+    mirror: &'a Mirror,
+    dir: PathBuf,
+}
+
+impl<'a> Quarantine<'a> {
+    pub(super) async fn open(mirror: &'a Mirror) -> Result<Self> {
+        let dir = mirror.dir.join(DIR_NAME);
+        remove_tree(&dir).await?;
+        tokio::fs::create_dir_all(dir.join("pack"))
+            .await
+            .map_err(|e| GitError::io("cannot make a quarantine", &e))?;
+        Ok(Self { mirror, dir })
+    }
+
+    /// A command that reads both object directories and writes to the quarantine only.
+    pub(super) fn command(&self, subcommand: &'static str) -> GitCommand {
+        self.mirror
+            .command(subcommand)
+            .env("GIT_OBJECT_DIRECTORY", &self.dir)
+            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&self.mirror.dir.join("objects")))
+    }
+
+    /// Moves the packs over. An index goes last: a pack exists for git once its index does.
+    pub(super) async fn release(self) -> Result<()> {
+        let (from, to) = (self.dir.join("pack"), self.mirror.dir.join("objects/pack"));
+        let moved = to.clone();
+        blocking(move || move_packs(&from, &moved))
+            .await?
+            .map_err(|e| GitError::io("cannot move objects out of quarantine", &e))?;
+        sync_parent(&to.join("x")).await?;
+        remove_tree(&self.dir).await
+    }
+
+    pub(super) async fn discard(self) -> Result<()> {
+        remove_tree(&self.dir).await
+    }
+}
+
+fn move_packs(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    let mut names: Vec<_> =
+        std::fs::read_dir(from)?.map(|e| e.map(|e| e.file_name())).collect::<Result<_, _>>()?;
+    names.retain(|n| n.as_encoded_bytes().starts_with(b"pack-"));
+    names.sort_by_key(|n| n.as_encoded_bytes().ends_with(b".idx"));
+    names.iter().try_for_each(|n| std::fs::rename(from.join(n), to.join(n)))
+}
+
+/// In the list of alternates `:` separates and a leading `"` starts a C-style string.
+fn quoted(path: &Path) -> std::ffi::OsString {
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    let mut out = vec![b'"'];
+    for b in path.as_os_str().as_bytes() {
+        if matches!(b, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(*b);
+    }
+    out.push(b'"');
+    std::ffi::OsString::from_vec(out)
+}

@@ -1,0 +1,180 @@
+//! One bounded child process: its own process group, a wall clock, limits on what it may write,
+//! and nothing left running when the future is dropped.
+
+use std::fs::File;
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+
+use crate::{GitError, GitErrorKind, Result};
+
+/// How much of standard error is kept (its end).
+const STDERR_TAIL: usize = 8 * 1024;
+
+/// What one process may use.
+#[derive(Clone, Copy, Debug)]
+pub struct RunLimits {
+    /// Wall clock; the whole process group is killed afterwards.
+    pub wall: Duration,
+    /// Bytes of standard output.
+    pub stdout: u64,
+    /// Largest file the process may write.
+    pub file: Option<u64>,
+    /// Memory of the process (heap and private writable maps).
+    pub memory: Option<u64>,
+}
+
+impl Default for RunLimits {
+    fn default() -> Self {
+        Self { wall: Duration::from_secs(60), stdout: 16 << 20, file: None, memory: None }
+    }
+}
+
+/// What a finished process left.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: Bytes,
+    /// The end of standard error.
+    pub stderr: String,
+}
+
+/// What a process reads from standard input.
+pub(crate) enum Input {
+    Nothing,
+    Bytes(Bytes),
+    /// From the file's current offset on.
+    File(File),
+}
+
+/// Takes standard output piece by piece; an error stops the process.
+pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> Result<()> + Send + 'a;
+
+/// Kills the whole group when dropped armed: transports and `index-pack` are grandchildren.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    }
+
+    fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // ESRCH: it ended in the same moment, which is what we want.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Runs the command to its end within the limits.
+pub(crate) async fn run(
+    what: &str,
+    mut command: Command,
+    input: Input,
+    limits: RunLimits,
+    sink: &mut Sink<'_>,
+) -> Result<Output> {
+    let mut feed = Bytes::new();
+    match input {
+        Input::Nothing => command.stdin(Stdio::null()),
+        Input::File(file) => command.stdin(Stdio::from(file)),
+        Input::Bytes(bytes) => {
+            feed = bytes;
+            command.stdin(Stdio::piped())
+        }
+    };
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|e| {
+        GitError::io("cannot start git", &e).with_kind(GitErrorKind::Failed, "GIT_NOT_INSTALLED")
+    })?;
+    let mut group = Group::of(&child);
+    confine(&group, limits);
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let work = async {
+        let fed = async {
+            if let Some(mut stdin) = stdin {
+                // A broken pipe means git stopped reading; its exit status says why.
+                let _ = stdin.write_all(&feed).await;
+            }
+            Ok(())
+        };
+        let read = read_bounded(what, stdout, limits.stdout, sink);
+        let (_, (), tail) = tokio::try_join!(fed, read, read_tail(stderr))?;
+        let status = child.wait().await.map_err(|e| GitError::io("cannot wait for git", &e))?;
+        Ok::<_, GitError>((status, tail))
+    };
+    let (status, stderr) = tokio::time::timeout(limits.wall, work).await.map_err(|_| {
+        GitError::new(
+            GitErrorKind::Timeout,
+            "GIT_TIMEOUT",
+            format!("git {what} took longer than {} s", limits.wall.as_secs_f32()),
+        )
+    })??;
+    group.disarm();
+    Ok(Output { code: status.code(), stdout: Bytes::new(), stderr })
+}
+
+/// Sets resource limits right after the start. Grandchildren inherit them; the few microseconds
+/// before do not matter, because nothing of the input has been read by then.
+fn confine(group: &Group, limits: RunLimits) {
+    let Some(pid) = group.0 else { return };
+    let hard = |n: u64| Rlimit { current: Some(n), maximum: Some(n) };
+    for (resource, limit) in [(Resource::Fsize, limits.file), (Resource::Data, limits.memory)] {
+        if let Some(n) = limit {
+            if let Err(e) = prlimit(Some(pid), resource, hard(n)) {
+                tracing::debug!(?resource, error = %e, "the git process ended before its limit was set");
+            }
+        }
+    }
+}
+
+async fn read_bounded(
+    what: &str,
+    from: Option<impl AsyncRead + Unpin>,
+    maximum: u64,
+    sink: &mut Sink<'_>,
+) -> Result<()> {
+    let Some(mut from) = from else { return Ok(()) };
+    let mut buf = BytesMut::with_capacity(64 * 1024);
+    let mut total = 0u64;
+    loop {
+        buf.clear();
+        let n = from.read_buf(&mut buf).await.map_err(|e| GitError::io("cannot read from git", &e))?;
+        if n == 0 {
+            return Ok(());
+        }
+        total += n as u64;
+        if total > maximum {
+            return Err(GitError::too_large(&format!("output of git {what}"), "it", maximum));
+        }
+        sink(&buf)?;
+    }
+}
+
+async fn read_tail(from: Option<impl AsyncRead + Unpin>) -> Result<String> {
+    let Some(mut from) = from else { return Ok(String::new()) };
+    let mut tail = Vec::new();
+    let mut buf = [0u8; 4096];
+    loop {
+        let n = from.read(&mut buf).await.map_err(|e| GitError::io("cannot read from git", &e))?;
+        if n == 0 {
+            return Ok(String::from_utf8_lossy(&tail).into_owned());
+        }
+        tail.extend_from_slice(&buf[..n]);
+        if tail.len() > STDERR_TAIL {
+            tail.drain(..tail.len() - STDERR_TAIL);
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Where a repository comes from: which URLs are accepted, and the address a fetch is pinned to.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use crate::{GitError, GitErrorKind, Result};
+
+const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest URL accepted.
+const MAX_URL_BYTES: usize = 2048;
+
+/// Which URLs are accepted. The default takes https from public addresses only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UrlPolicy {
+    /// Absolute local paths and `file:` URLs.
+    pub allow_local: bool,
+    /// Local directories that are never a source (the data directory), below which everything is refused.
+    pub denied_roots: Vec<PathBuf>,
+    /// Private, loopback and link-local addresses.
+    pub allow_private_addresses: bool,
+    /// Unencrypted `http:`.
+    pub allow_http: bool,
+}
+
+impl UrlPolicy {
+    /// What the embedded mesh takes: https, and local paths outside its data directory.
+    pub fn embedded(data_dir: impl Into<PathBuf>) -> Self {
+        Self { allow_local: true, denied_roots: vec![data_dir.into()], ..Self::default() }
+    }
+}
+
+/// Why a URL is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Not a URL or path of a form that is understood.
+    #[error("the repository URL {0}")]
+    Malformed(&'static str),
+    /// A scheme or transport that is switched off or never allowed.
+    #[error("repository URLs with the scheme {0} are not allowed here; use https")]
+    SchemeNotAllowed(String),
+    /// User or password inside the URL.
+    #[error("the repository URL holds credentials; register it without them")]
+    HasCredentials,
+    /// A private, loopback, link-local or otherwise special address.
+    #[error("the repository host {0} has an address that is not allowed here")]
+    AddressNotAllowed(String),
+    /// A local path below a denied directory.
+    #[error("this local path is not allowed as a repository")]
+    PathNotAllowed,
+}
+
+impl UrlError {
+    /// The stable reason.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "URL_MALFORMED",
+            Self::SchemeNotAllowed(_) => "URL_SCHEME_NOT_ALLOWED",
+            Self::HasCredentials => "URL_HAS_CREDENTIALS",
+            Self::AddressNotAllowed(_) => "URL_ADDRESS_NOT_ALLOWED",
+            Self::PathNotAllowed => "URL_PATH_NOT_ALLOWED",
+        }
+    }
+}
+
+impl From<UrlError> for GitError {
+    fn from(e: UrlError) -> Self {
+        GitError::new(GitErrorKind::Protocol, e.reason(), e.to_string())
+    }
+}
+
+impl From<UrlError> for foundry_core::Error {
+    fn from(e: UrlError) -> Self {
+        GitError::from(e).into()
+    }
+}
+
+/// A repository URL that passed the policy. Parsing does no I/O.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteUrl {
+    source: Source,
+    policy: UrlPolicy,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    Http(Url),
+    Local(PathBuf),
+}
+
+/// What one fetch is given: resolved once, so that the checked address is the one connected to.
+pub(crate) struct Endpoint {
+    pub(crate) operand: OsString,
+    pub(crate) protocols: &'static str,
+    pub(crate) config: Vec<(&'static str, String)>,
+}
+
+impl RemoteUrl {
+    /// Checks a URL, or a local path where the policy allows it.
+    pub fn parse(text: &str, policy: &UrlPolicy) -> Result<Self, UrlError> {
+        if text.is_empty() || text.len() > MAX_URL_BYTES {
+            return Err(UrlError::Malformed("has 1 to 2048 bytes"));
+        }
+        if text.starts_with('-') {
+            return Err(UrlError::Malformed("does not start with '-'"));
+        }
+        if text.chars().any(|c| c.is_control()) || text.trim() != text {
+            return Err(UrlError::Malformed("holds no control characters or outer spaces"));
+        }
+        let source = if text.starts_with('/') {
+            Source::Local(local_path(text, Path::new(text), policy)?)
+        } else {
+            parse_url(text, policy)?
+        };
+        Ok(Self { source, policy: policy.clone() })
+    }
+
+    /// The URL as shown to people.
+    pub fn display(&self) -> String {
+        match &self.source {
+            Source::Http(url) => url.to_string(),
+            Source::Local(path) => path.display().to_string(),
+        }
+    }
+
+    /// The URL as shown inside a sandbox: none for a local path, which would tell about the host.
+    pub fn display_in_sandbox(&self) -> Option<String> {
+        match &self.source {
+            Source::Http(url) => Some(url.to_string()),
+            Source::Local(_) => None,
+        }
+    }
+
+    /// Whether it is a local path.
+    pub fn is_local(&self) -> bool {
+        matches!(self.source, Source::Local(_))
+    }
+
+    /// A short name for people: the last path component without `.git`.
+    pub fn short_name(&self) -> String {
+        let path = match &self.source {
+            Source::Http(url) => url.path().to_owned(),
+            Source::Local(path) => path.display().to_string(),
+        };
+        let path = path.trim_end_matches('/');
+        let path = path.strip_suffix("/.git").or_else(|| path.strip_suffix(".git")).unwrap_or(path);
+        path.rsplit('/').next().unwrap_or(path).to_owned()
+    }
+
+    /// Resolves and checks the address (or the directory) that the next fetch uses.
+    pub(crate) async fn pin(&self) -> Result<Endpoint> {
+        match &self.source {
+            Source::Local(path) => {
+                let missing = || {
+                    GitError::new(GitErrorKind::NotFound, "GIT_REMOTE_NOT_FOUND", "no such local repository")
+                };
+                let real = tokio::fs::canonicalize(path).await.map_err(|_| missing())?;
+                if !tokio::fs::metadata(&real).await.is_ok_and(|m| m.is_dir()) {
+                    return Err(missing());
+                }
+                check_roots(&real, &self.policy)?;
+                Ok(Endpoint { operand: real.into(), protocols: "file", config: Vec::new() })
+            }
+            Source::Http(url) => {
+                let mut config = Vec::new();
+                if let Some(Host::Domain(host)) = url.host() {
+                    let port = url.port_or_known_default().unwrap_or(443);
+                    let addresses = resolve(host, port).await?;
+                    if !self.policy.allow_private_addresses && !addresses.iter().all(|a| is_public(*a)) {
+                        return Err(UrlError::AddressNotAllowed(host.to_owned()).into());
+                    }
+                    let list: Vec<String> = addresses.iter().map(bracketed).collect();
+                    config.push(("http.curloptResolve", format!("{host}:{port}:{}", list.join(","))));
+                }
+                let protocols = if url.scheme() == "http" { "http" } else { "https" };
+                Ok(Endpoint { operand: url.as_str().into(), protocols, config })
+            }
+        }
+    }
+}
+
+fn parse_url(text: &str, policy: &UrlPolicy) -> Result<Source, UrlError> {
+    let scheme_end = text.find(':').ok_or(UrlError::Malformed("is neither https nor an absolute path"))?;
+    let scheme = text[..scheme_end].to_ascii_lowercase();
+    if text[scheme_end..].starts_with("::") {
+        return Err(UrlError::SchemeNotAllowed(format!("{scheme}::")));
+    }
+    if !text[scheme_end..].starts_with("://") {
+        // `user@host:path` and `host:path` are ssh.
+        return Err(UrlError::SchemeNotAllowed("ssh".into()));
+    }
+    if text.split(['/', '\\']).any(|part| part == ".." || part.eq_ignore_ascii_case("%2e%2e")) {
+        return Err(UrlError::Malformed("holds no '..' components"));
+    }
+    let url = Url::parse(text).map_err(|_| UrlError::Malformed("is not well-formed"))?;
+    match url.scheme() {
+        "file" if policy.allow_local => {
+            if url.host().is_some() {
+                return Err(UrlError::Malformed("of scheme file has no host"));
+            }
+            let path = url.to_file_path().map_err(|()| UrlError::Malformed("is not a local path"))?;
+            let text = path.to_str().ok_or(UrlError::Malformed("is not UTF-8"))?;
+            return Ok(Source::Local(local_path(text, &path, policy)?));
+        }
+        "https" => {}
+        "http" if policy.allow_http => {}
+        other => return Err(UrlError::SchemeNotAllowed(other.to_owned())),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(UrlError::HasCredentials);
+    }
+    if url.query().is_some() || url.fragment().is_some() || url.path().len() < 2 {
+        return Err(UrlError::Malformed("has a path and no query or fragment"));
+    }
+    let (name, allowed) = match url.host() {
+        None => return Err(UrlError::Malformed("has a host")),
+        Some(Host::Ipv4(a)) => (a.to_string(), is_public(a.into())),
+        Some(Host::Ipv6(a)) => (a.to_string(), is_public(a.into())),
+        Some(Host::Domain(d)) => (d.to_owned(), d != "localhost" && !d.ends_with(".localhost")),
+    };
+    if !allowed && !policy.allow_private_addresses {
+        return Err(UrlError::AddressNotAllowed(name));
+    }
+    Ok(Source::Http(url))
+}
+
+fn local_path(text: &str, path: &Path, policy: &UrlPolicy) -> Result<PathBuf, UrlError> {
+    if !policy.allow_local {
+        return Err(UrlError::SchemeNotAllowed("file".into()));
+    }
+    if text.chars().any(|c| c.is_control()) {
+        return Err(UrlError::Malformed("holds no control characters"));
+    }
+    if !path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_))) {
+        return Err(UrlError::Malformed("is an absolute path without '..'"));
+    }
+    check_roots(path, policy)?;
+    Ok(path.components().collect())
+}
+
+fn check_roots(path: &Path, policy: &UrlPolicy) -> Result<(), UrlError> {
+    let denied = |root: &PathBuf| {
+        path.starts_with(root) || std::fs::canonicalize(root).is_ok_and(|real| path.starts_with(real))
+    };
+    if policy.denied_roots.iter().any(denied) { Err(UrlError::PathNotAllowed) } else { Ok(()) }
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<IpAddr>> {
+    let unreachable = |text: String| GitError::new(GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE", text);
+    let found = tokio::time::timeout(RESOLVE_LIMIT, tokio::net::lookup_host((host, port)))
+        .await
+        .map_err(|_| unreachable(format!("resolving {host} took too long")))?
+        .map_err(|e| unreachable(format!("cannot resolve {host}")).with_stderr(e.to_string()))?;
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in found.map(|a| a.ip()) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(unreachable(format!("{host} has no address")));
+    }
+    Ok(addresses)
+}
+
+fn bracketed(address: &IpAddr) -> String {
+    match address {
+        IpAddr::V4(a) => a.to_string(),
+        IpAddr::V6(a) => format!("[{a}]"),
+    }
+}
+
+/// Whether an address is on the public internet. Addresses that embed an IPv4 address are
+/// judged by it, so that no notation slips through.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(a) => is_public_v4(a),
+        IpAddr::V6(a) => is_public_v6(a),
+    }
+}
+
+fn is_public_v4(a: Ipv4Addr) -> bool {
+    let [x, y, z, _] = a.octets();
+    let special = a.is_private()
+        || a.is_loopback()
+        || a.is_link_local()
+        || a.is_multicast()
+        || a.is_documentation()
+        || x == 0
+        || x >= 240
+        || (x == 100 && (64..128).contains(&y))
+        || (x == 198 && (18..20).contains(&y))
+        || (x == 192 && y == 0 && z == 0);
+    !special
+}
+
+fn is_public_v6(a: Ipv6Addr) -> bool {
+    let s = a.segments();
+    let embedded = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        is_public_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    if let Some(v4) = a.to_ipv4_mapped() {
+        return is_public_v4(v4);
+    }
+    match s {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => embedded(high, low),
+        [0x2001, 0, ..] | [0x2001, 0xdb8, ..] => false,
+        // 2000::/3 is all of the global unicast space.
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(text: &str, policy: &UrlPolicy) -> &'static str {
+        RemoteUrl::parse(text, policy).map_or_else(|e| e.reason(), |_| "ok")
+    }
+
+    #[test]
+    fn takes_https_and_nothing_else_by_default() {
+        let p = UrlPolicy::default();
+        assert_eq!(reason("https://github.com/rust-lang/rust.git", &p), "ok");
+        for text in [
+            "http://example.com/x",
+            "ssh://git@example.com/x",
+            "git@example.com:x/y.git",
+            "git://example.com/x",
+            "file:///srv/x",
+            "/srv/x",
+            "ext::sh -c id",
+            "fd::17/x",
+            "https::https://example.com/x",
+            "ftp://e.com/x",
+        ] {
+            assert_eq!(reason(text, &p), "URL_SCHEME_NOT_ALLOWED", "{text}");
+        }
+        for text in [
+            "",
+            "--upload-pack=id",
+            "-x",
+            "https://",
+            "https://example.com",
+            "x",
+            "../x",
+            "./x",
+            "https://example.com/a/../b",
+            "https://example.com/%2e%2e/b",
+            "https://example.com/a\nb",
+            " https://example.com/a",
+            "https://example.com/a?b=c",
+            "https://example.com/a#b",
+        ] {
+            assert_eq!(reason(text, &p), "URL_MALFORMED", "{text:?}");
+        }
+        assert_eq!(reason("https://user:token@example.com/x", &p), "URL_HAS_CREDENTIALS");
+        assert_eq!(reason("https://token@example.com/x", &p), "URL_HAS_CREDENTIALS");
+    }
+
+    #[test]
+    fn refuses_addresses_that_are_not_public_in_every_notation() {
+        let p = UrlPolicy::default();
+        for host in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.1",
+            "172.16.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "2130706433",
+            "0x7f.1",
+            "0177.0.0.1",
+            "[::1]",
+            "[::]",
+            "[fe80::1]",
+            "[fd00::1]",
+            "[::ffff:127.0.0.1]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "localhost",
+            "a.localhost",
+            "LOCALHOST",
+        ] {
+            assert_eq!(reason(&format!("https://{host}/x"), &p), "URL_ADDRESS_NOT_ALLOWED", "{host}");
+        }
+        assert_eq!(reason("https://8.8.8.8/x", &p), "ok");
+        assert_eq!(reason("https://[2606:4700::1]/x", &p), "ok");
+        let open = UrlPolicy { allow_private_addresses: true, ..p };
+        assert_eq!(reason("https://10.1.2.3/x", &open), "ok");
+    }
+
+    #[test]
+    fn takes_local_paths_where_allowed_but_never_the_data_directory() {
+        let p = UrlPolicy::embedded("/var/lib/foundry");
+        assert_eq!(reason("/srv/repo", &p), "ok");
+        assert_eq!(reason("file:///srv/repo", &p), "ok");
+        assert_eq!(reason("/srv/../etc", &p), "URL_MALFORMED");
+        assert_eq!(reason("file:///srv/../etc", &p), "URL_MALFORMED");
+        assert_eq!(reason("file:///srv/a%0ab", &p), "URL_MALFORMED");
+        assert_eq!(reason("file://host/srv", &p), "URL_MALFORMED");
+        assert_eq!(reason("/var/lib/foundry/mirrors/x", &p), "URL_PATH_NOT_ALLOWED");
+        assert_eq!(reason("file:///var/lib/foundry", &p), "URL_PATH_NOT_ALLOWED");
+        assert_eq!(reason("ext::sh -c id", &p), "URL_SCHEME_NOT_ALLOWED");
+    }
+
+    #[test]
+    fn names_a_repository_after_its_last_component() {
+        let p = UrlPolicy::embedded("/d");
+        for (text, name) in
+            [("https://example.com/a/b.git", "b"), ("/srv/c/", "c"), ("/srv/d/.git", "d"), ("/srv/e", "e")]
+        {
+            assert_eq!(RemoteUrl::parse(text, &p).unwrap().short_name(), name);
+        }
+    }
+
+    #[tokio::test]
+    async fn refuses_a_name_that_resolves_to_loopback_at_the_time_of_the_fetch() {
+        let url = RemoteUrl {
+            source: Source::Http(Url::parse("https://localhost/x").unwrap()),
+            policy: UrlPolicy::default(),
+        };
+        assert_eq!(url.pin().await.err().unwrap().reason(), "URL_ADDRESS_NOT_ALLOWED");
+        let open = UrlPolicy { allow_private_addresses: true, ..UrlPolicy::default() };
+        let url = RemoteUrl::parse("https://localhost:8443/x", &open).unwrap();
+        let pinned = url.pin().await.unwrap().config;
+        assert_eq!(pinned[0].0, "http.curloptResolve");
+        assert!(pinned[0].1.starts_with("localhost:8443:"), "{pinned:?}");
+    }
+}
