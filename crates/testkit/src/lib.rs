@@ -1,1 +1,31 @@
-//! foundry-testkit.
+//! What tests of every crate share: time and randomness under the test's control, and a
+//! throw-away PostgreSQL. Depends on `foundry-core` alone, so that every crate can use it.
+
+mod clock;
+mod random;
+
+use std::sync::Arc;
+
+pub use clock::MockClock;
+use foundry_core::Env;
+pub use random::SeededRandom;
+
+/// An environment with a clock that stands still until it is advanced, and replayable randomness.
+pub struct TestEnv {
+    /// What the code under test takes.
+    pub env: Env,
+    /// The clock in it.
+    pub clock: Arc<MockClock>,
+}
+
+/// A fresh environment: the clock at 2026-01-01T00:00:00Z, the randomness from seed 1.
+pub fn test_env() -> TestEnv {
+    seeded_env(1)
+}
+
+/// A fresh environment with the given seed.
+pub fn seeded_env(seed: u64) -> TestEnv {
+    let clock = Arc::new(MockClock::default());
+    let env = Env { clock: Arc::clone(&clock) as _, random: Arc::new(SeededRandom::new(seed)) };
+    TestEnv { env, clock }
+}

@@ -1,0 +1,107 @@
+//! Audit records: who did what to what, written in the transaction of the change itself.
+
+use foundry_core::{Error, PageRequest, PageToken, Timestamp};
+
+use crate::{Row, Store, Table, Value};
+
+pub(crate) const AUDIT: Table = Table::new(
+    "store_audit",
+    &[
+        "organization_id",
+        "rev",
+        "ordinal",
+        "at",
+        "actor",
+        "action",
+        "subject",
+        "detail_json",
+        "request_id",
+        "trace",
+    ],
+    &["organization_id", "rev", "ordinal"],
+);
+
+/// Who did what to what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// The organization it happened in.
+    pub organization_id: String,
+    /// Who acted: a user or a service acting for one.
+    pub actor: String,
+    /// What was done, such as `task.create`.
+    pub action: String,
+    /// What it was done to, usually an id.
+    pub subject: String,
+    /// More facts, as a JSON object.
+    pub detail_json: String,
+    /// The request's id; may be empty.
+    pub request_id: String,
+    /// The W3C trace context; may be empty.
+    pub trace: String,
+}
+
+/// A stored audit record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its place in the organization's audit order.
+    pub rev: i64,
+    /// Its place within the request that wrote it, from 1.
+    pub ordinal: i64,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// What happened.
+    pub record: AuditRecord,
+}
+
+const LIST: &str = "SELECT rev, ordinal, at, actor, action, subject, detail_json, request_id, trace \
+     FROM store_audit WHERE organization_id = $1 AND (rev, ordinal) < ($2, $3) \
+     ORDER BY rev DESC, ordinal DESC LIMIT $4";
+
+impl Store {
+    /// An organization's audit records, newest first, and where the next page begins.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a page token of another list; see [`Store::query`].
+    pub async fn list_audit(
+        &self,
+        organization_id: &str,
+        page: &PageRequest,
+    ) -> Result<(Vec<AuditEntry>, Option<PageToken>), Error> {
+        let (rev, ordinal) = page.after.as_ref().map_or(Ok((i64::MAX, i64::MAX)), position)?;
+        let limit = Value::from(page.size.saturating_add(1));
+        let rows = self.query(LIST, &[organization_id.into(), rev.into(), ordinal.into(), limit]).await?;
+        let size = page.size as usize;
+        let mut entries =
+            rows.iter().take(size).map(|r| entry(organization_id, r)).collect::<Result<Vec<_>, _>>()?;
+        entries.shrink_to_fit();
+        let more = if rows.len() > size { entries.last() } else { None };
+        let next = more.map(|e| PageToken(format!("{}.{}", e.rev, e.ordinal)));
+        Ok((entries, next))
+    }
+}
+
+fn position(token: &PageToken) -> Result<(i64, i64), Error> {
+    token
+        .0
+        .split_once('.')
+        .and_then(|(rev, ordinal)| Some((rev.parse().ok()?, ordinal.parse().ok()?)))
+        .ok_or_else(|| Error::invalid_field("page_token", "is not a token of an earlier answer"))
+}
+
+fn entry(organization_id: &str, row: &Row) -> Result<AuditEntry, Error> {
+    let text = |column| row.text(column).map(str::to_owned);
+    Ok(AuditEntry {
+        rev: row.int("rev")?,
+        ordinal: row.int("ordinal")?,
+        at: row.time("at")?,
+        record: AuditRecord {
+            organization_id: organization_id.to_owned(),
+            actor: text("actor")?,
+            action: text("action")?,
+            subject: text("subject")?,
+            detail_json: text("detail_json")?,
+            request_id: text("request_id")?,
+            trace: text("trace")?,
+        },
+    })
+}

@@ -1,0 +1,137 @@
+//! Why a commit did not happen, and what a caller is told about it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use foundry_core::{Code, Error};
+
+/// Why a write set was not committed. Nothing of it is in the database.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// A guard did not hold, or an update or delete did not hit its row.
+    #[error("a guard on {table} did not hold{}", tag.map(|t| format!(" ({t})")).unwrap_or_default())]
+    GuardFailed {
+        /// The tag the caller gave the guard, update or delete.
+        tag: Option<&'static str>,
+        /// The table it looked at.
+        table: &'static str,
+    },
+    /// A `CountBelow` guard did not hold.
+    #[error("limit {name} of {limit} reached")]
+    LimitReached {
+        /// The tag the caller gave the guard.
+        tag: Option<&'static str>,
+        /// The limit's name.
+        name: &'static str,
+        /// Its maximum.
+        limit: i64,
+    },
+    /// A unique key is taken.
+    #[error("a unique key of {table} is taken: {constraint}")]
+    Conflict {
+        /// The table written.
+        table: &'static str,
+        /// The constraint or columns, as the database names them.
+        constraint: String,
+    },
+    /// The request was committed before; this is its answer.
+    #[error("the request was committed before")]
+    Replayed {
+        /// The answer that was stored with it.
+        response: Bytes,
+        /// The revision it took in its first scope.
+        rev: i64,
+    },
+    /// The request id was used before with another body.
+    #[error("the request id was used before with another body")]
+    IdempotencyMismatch,
+    /// The store is closed or closing.
+    #[error("the store is closing")]
+    Stopped,
+    /// The closure of [`crate::Store::retry_on_conflict`] refused.
+    #[error(transparent)]
+    Refused(Error),
+    /// The write set contradicts its table descriptor: a defect of the caller.
+    #[error("malformed write set: {0}")]
+    Malformed(String),
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl CommitError {
+    /// Whether loading again and deciding anew may succeed.
+    pub fn is_concurrent_change(&self) -> bool {
+        matches!(self, Self::GuardFailed { .. } | Self::Conflict { .. })
+    }
+
+    pub(crate) fn database(e: sqlx::Error) -> Self {
+        match e {
+            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Self::Stopped,
+            e => Self::Database(Box::new(e)),
+        }
+    }
+}
+
+impl From<Error> for CommitError {
+    fn from(e: Error) -> Self {
+        Self::Refused(e)
+    }
+}
+
+impl From<CommitError> for Error {
+    fn from(e: CommitError) -> Self {
+        match e {
+            CommitError::GuardFailed { .. } => {
+                Self::new(Code::Aborted, "CONCURRENT_CHANGE", "what this request builds on changed meanwhile")
+                    .next_action("read the current state and try again")
+                    .retry_after(Duration::from_millis(50))
+                    .caused_by(e)
+            }
+            CommitError::LimitReached { name, limit, .. } => {
+                let limit = u64::try_from(limit).unwrap_or(0);
+                Self::quota(name, "its parent", limit, limit)
+            }
+            CommitError::Conflict { .. } => Self::new(
+                Code::AlreadyExists,
+                "ALREADY_EXISTS",
+                "an entry with this unique name exists already",
+            )
+            .caused_by(e),
+            CommitError::Replayed { .. } => {
+                Self::new(Code::Aborted, "REPLAYED", "the request was committed by a concurrent attempt")
+                    .next_action("send the same request again to receive its stored answer")
+                    .retry_after(Duration::ZERO)
+            }
+            CommitError::IdempotencyMismatch => request_id_reused(),
+            CommitError::Stopped => stopped(),
+            CommitError::Refused(e) => e,
+            CommitError::Malformed(_) | CommitError::Database(_) => Self::internal(e),
+        }
+    }
+}
+
+/// The answer to a request id that comes again with another body.
+pub(crate) fn request_id_reused() -> Error {
+    Error::new(Code::InvalidArgument, "REQUEST_ID_REUSED", "this request_id was used with another body")
+        .next_action("use a new request_id for a new request")
+}
+
+/// The answer while the process stops.
+pub(crate) fn stopped() -> Error {
+    Error::unavailable("SHUTTING_DOWN", "the service is shutting down", Duration::from_secs(1))
+}
+
+/// A failed read.
+pub(crate) fn read_failed(e: sqlx::Error) -> Error {
+    match e {
+        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => stopped(),
+        sqlx::Error::PoolTimedOut => Error::unavailable(
+            "STORE_BUSY",
+            "no database connection became free in time",
+            Duration::from_secs(1),
+        ),
+        e => Error::internal(e),
+    }
+}

@@ -1,0 +1,61 @@
+//! What ages out: tombstones and remembered requests. Done in small statements, so that requests
+//! are never behind a long one.
+
+use foundry_core::{Error, Timestamp};
+
+use crate::{DialectSql, Store, Value};
+
+/// Rows that one statement deletes at most.
+const CHUNK: i64 = 500;
+
+const RAISE_FLOORS: &str = "UPDATE store_scopes SET floor = \
+       (SELECT max(t.rev) FROM store_tombstones t WHERE t.scope = store_scopes.scope AND t.at < $1) \
+     WHERE scope IN (SELECT DISTINCT scope FROM store_tombstones WHERE at < $1) AND floor < \
+       (SELECT max(t.rev) FROM store_tombstones t WHERE t.scope = store_scopes.scope AND t.at < $1)";
+
+const DELETE_TOMBSTONES: &str = "DELETE FROM store_tombstones WHERE (scope, kind, key) IN \
+       (SELECT t.scope, t.kind, t.key FROM store_tombstones t \
+        JOIN store_scopes s ON s.scope = t.scope AND t.rev <= s.floor \
+        WHERE t.at < $1 ORDER BY t.at LIMIT $2) RETURNING 1 AS gone";
+
+const DELETE_IDEMPOTENCY: &str = "DELETE FROM store_idempotency \
+     WHERE (organization_id, caller, method, request_id) IN \
+       (SELECT organization_id, caller, method, request_id FROM store_idempotency \
+        WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) RETURNING 1 AS gone";
+
+impl Store {
+    /// Deletes tombstones older than an instant and raises the floors of their scopes: a position
+    /// below its scope's floor can no longer be resumed. Returns how many went.
+    ///
+    /// # Errors
+    /// See [`Store::write`].
+    pub async fn sweep_tombstones(&self, older_than: Timestamp) -> Result<u64, Error> {
+        // The floor rises first: a watcher is reset too early rather than left with a gap.
+        self.write(same(RAISE_FLOORS), &[older_than.into()]).await?;
+        self.delete_in_chunks(DELETE_TOMBSTONES, older_than).await
+    }
+
+    /// Forgets requests whose time to be repeated is over. Returns how many.
+    ///
+    /// # Errors
+    /// See [`Store::write`].
+    pub async fn sweep_idempotency(&self) -> Result<u64, Error> {
+        let now = self.now().await?;
+        self.delete_in_chunks(DELETE_IDEMPOTENCY, now).await
+    }
+
+    async fn delete_in_chunks(&self, sql: &'static str, until: Timestamp) -> Result<u64, Error> {
+        let mut gone = 0;
+        loop {
+            let n = self.write(same(sql), &[until.into(), Value::Int(CHUNK)]).await?.len() as u64;
+            gone += n;
+            if n < CHUNK.unsigned_abs() {
+                return Ok(gone);
+            }
+        }
+    }
+}
+
+fn same(sql: &'static str) -> DialectSql {
+    DialectSql { sqlite: sql, postgres: sql }
+}

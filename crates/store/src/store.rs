@@ -1,0 +1,314 @@
+//! The store itself: connect, commit, read, subscribe, close.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use foundry_core::{Env, Error, TaskFailure, Tasks, Timestamp};
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{read_failed, request_id_reused, stopped};
+use crate::hint::Hub;
+use crate::migration::{Migrations, STORE};
+use crate::snapshot::HEAD_SQL;
+use crate::sqlite::{self, SqliteBackend};
+use crate::writer::{Job, REPLAY_SQL, Writer, replay_of};
+use crate::{
+    BodyHash, CommitError, Committed, Hint, HintEvent, HintTransport, IdempotencyKey, Replay, Row, Scope,
+    Snapshot, Value, WriteSet,
+};
+
+/// Write sets that wait for the writer before callers have to.
+const QUEUE: usize = 1024;
+/// How long a close waits for reads that are still running.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// How often [`Store::retry_on_conflict`] decides anew.
+const MAX_DECISIONS: u32 = 5;
+
+/// How a store is set up.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// Most connections that read at the same time; 4 unless told.
+    pub readers: u32,
+    /// How long a read waits for a connection; 5 s unless told.
+    pub acquire_timeout: Duration,
+    /// Carries hints to other processes; none unless told.
+    pub hints: Option<Arc<dyn HintTransport>>,
+    /// Microseconds added to the database's clock on PostgreSQL. For tests.
+    pub clock_offset: Arc<AtomicI64>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            readers: 4,
+            acquire_timeout: Duration::from_secs(5),
+            hints: None,
+            clock_offset: Arc::default(),
+        }
+    }
+}
+
+/// One statement in the text of each database, where one text cannot serve both.
+#[derive(Clone, Copy, Debug)]
+pub struct DialectSql {
+    /// For SQLite.
+    pub sqlite: &'static str,
+    /// For PostgreSQL.
+    pub postgres: &'static str,
+}
+
+/// A service's database. Cloning shares it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    queue: mpsc::Sender<Job>,
+    closing: CancellationToken,
+    closed: AtomicBool,
+    readers: Readers,
+    tasks: Tasks,
+    failures: Mutex<mpsc::UnboundedReceiver<TaskFailure>>,
+    hub: Arc<Hub>,
+    env: Env,
+    incarnation: String,
+}
+
+enum Readers {
+    Sqlite(SqlitePool),
+}
+
+impl Store {
+    /// Opens `sqlite:<path>` or `postgres://…`, brings the schema up to date and starts the writer.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the database cannot be opened or a migration fails, `INVALID_ARGUMENT` for
+    /// a URL of another kind.
+    pub async fn connect(
+        url: &str,
+        migrations: &[&Migrations],
+        env: &Env,
+        options: StoreOptions,
+    ) -> Result<Self, Error> {
+        let mut lists = vec![&STORE];
+        lists.extend_from_slice(migrations);
+        let (tasks, failures) = Tasks::new();
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let closing = CancellationToken::new();
+        let hub = Arc::new(Hub::new(options.hints.clone()));
+        let readers = if url.starts_with("sqlite:") {
+            let (connection, pool) = sqlite::open(url, &lists, &options).await?;
+            let backend = SqliteBackend::new(connection, Arc::clone(&env.clock));
+            let writer = Writer::new(backend, jobs, closing.clone(), Arc::clone(&hub));
+            tasks.spawn("store writer", writer.run());
+            Readers::Sqlite(pool)
+        } else {
+            return Err(Error::invalid_field("store.url", "must begin with sqlite: or postgres:"));
+        };
+        let inner = Inner {
+            queue,
+            closing,
+            closed: AtomicBool::new(false),
+            readers,
+            tasks,
+            failures: Mutex::new(failures),
+            hub,
+            env: env.clone(),
+            incarnation: String::new(),
+        };
+        inner.incarnate().await
+    }
+
+    /// Commits a write set together with all others that are queued. When the caller's future is
+    /// dropped the write set may still be committed; it is never half so.
+    ///
+    /// # Errors
+    /// See [`CommitError`]; nothing was written then. (After a lost database connection the
+    /// outcome of the commit itself can be unknown; that is `Database`, too.)
+    pub async fn commit(&self, set: WriteSet) -> Result<Committed, CommitError> {
+        let (reply, outcome) = oneshot::channel();
+        self.inner.queue.send(Job::Commit(set, reply)).await.map_err(|_| CommitError::Stopped)?;
+        outcome.await.map_err(|_| CommitError::Stopped)?
+    }
+
+    /// Optimistic concurrency: loads, decides and commits; when what it built on changed meanwhile
+    /// (a guard failed, a key was taken) it loads and decides anew, at most five times.
+    ///
+    /// # Errors
+    /// The error of `decide`, or that of the last commit.
+    pub async fn retry_on_conflict<T, F, Fut>(&self, mut decide: F) -> Result<(Committed, T), CommitError>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<(WriteSet, T), Error>>,
+    {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (set, value) = decide().await?;
+            match self.commit(set).await {
+                Ok(committed) => return Ok((committed, value)),
+                Err(e) if e.is_concurrent_change() && tries < MAX_DECISIONS => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The stored answer of a request that was committed before, if any. Look before deciding: a
+    /// request whose effect makes it invalid now must still get its first answer.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` `REQUEST_ID_REUSED` when the id was used with another body.
+    pub async fn replay(&self, key: &IdempotencyKey, hash: BodyHash) -> Result<Option<Replay>, Error> {
+        if !key.protects() {
+            return Ok(None);
+        }
+        let rows = self.query(REPLAY_SQL, &key.values()).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let (response, rev) = replay_of(row, hash.0)?.ok_or_else(request_id_reused)?;
+        Ok(Some(Replay { response, rev }))
+    }
+
+    /// Runs one reading statement with `$1` parameters, the same text on both databases.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` while the store closes or when no connection became free, `INTERNAL` when the
+    /// database fails.
+    pub async fn query(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, Error> {
+        match &self.inner.readers {
+            Readers::Sqlite(pool) => {
+                let mut connection = pool.acquire().await.map_err(read_failed)?;
+                sqlite::query(&mut connection, sql, params).await.map_err(read_failed)
+            }
+        }
+    }
+
+    /// Begins a read transaction that sees one moment.
+    ///
+    /// # Errors
+    /// See [`Store::query`].
+    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+        if self.inner.closed.load(Ordering::Acquire) {
+            return Err(stopped());
+        }
+        let (reads, served) = mpsc::channel(4);
+        let (begun, ready) = oneshot::channel();
+        let cancel = self.inner.tasks.cancellation().clone();
+        match &self.inner.readers {
+            Readers::Sqlite(pool) => {
+                let serving = sqlite::serve_snapshot(pool.clone(), served, begun, cancel);
+                self.inner.tasks.spawn("store snapshot", serving);
+            }
+        }
+        ready.await.map_err(|_| stopped())??;
+        Ok(Snapshot { reads })
+    }
+
+    /// Runs one writing statement, with its RETURNING rows, in a transaction that the store owns:
+    /// for claims, sweeps and lease renewals. Everything else belongs into a write set.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` while the store closes, `INTERNAL` when the database fails.
+    pub async fn write(&self, sql: DialectSql, params: &[Value]) -> Result<Vec<Row>, Error> {
+        let (reply, outcome) = oneshot::channel();
+        match &self.inner.readers {
+            Readers::Sqlite(_) => {
+                let job = Job::Statement(sql.sqlite, params.to_vec(), reply);
+                self.inner.queue.send(job).await.map_err(|_| stopped())?;
+            }
+        }
+        Ok(outcome.await.map_err(|_| stopped())??)
+    }
+
+    /// The newest committed revision of a scope; 0 when nothing was written yet.
+    ///
+    /// # Errors
+    /// See [`Store::query`].
+    pub async fn head(&self, scope: &Scope) -> Result<i64, Error> {
+        let rows = self.query(HEAD_SQL, &[scope.as_str().into()]).await?;
+        rows.first().map_or(Ok(0), |row| row.int("rev"))
+    }
+
+    /// Hints of the newest revision of a scope. Subscribe first, then read the head.
+    pub fn subscribe(&self, scope: &Scope) -> Hint {
+        self.inner.hub.subscribe_scope(scope)
+    }
+
+    /// Hints that a topic was woken.
+    pub fn subscribe_topic(&self, topic: &str) -> Hint {
+        self.inner.hub.subscribe_topic(topic)
+    }
+
+    /// Delivers a hint that another process sent.
+    pub fn receive_hint(&self, event: &HintEvent) {
+        self.inner.hub.received(event);
+    }
+
+    /// The store's time, by which leases live: the injected clock on SQLite, the database's on
+    /// PostgreSQL.
+    ///
+    /// # Errors
+    /// See [`Store::query`].
+    #[allow(clippy::unused_async)] // PostgreSQL is asked
+    pub async fn now(&self) -> Result<Timestamp, Error> {
+        match &self.inner.readers {
+            Readers::Sqlite(_) => Ok(self.inner.env.clock.now()),
+        }
+    }
+
+    /// A random id that was given to this database when it was created; a restored or replaced
+    /// database has another, so that resume positions of the old one are refused.
+    pub fn incarnation(&self) -> &str {
+        &self.inner.incarnation
+    }
+
+    /// Completes when a task of the store ended in a panic; the process must then exit.
+    pub async fn failed(&self) -> TaskFailure {
+        match self.inner.failures.lock().await.recv().await {
+            Some(failure) => failure,
+            // The sender lives as long as the store.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes no more work, commits what is queued, lets reads finish (at most 5 s), closes.
+    pub async fn close(&self) {
+        self.inner.closed.store(true, Ordering::Release);
+        self.inner.closing.cancel();
+        self.inner.queue.closed().await;
+        let readers = async {
+            match &self.inner.readers {
+                Readers::Sqlite(pool) => pool.close().await,
+            }
+        };
+        if tokio::time::timeout(CLOSE_LIMIT, readers).await.is_err() {
+            tracing::warn!("reads still ran when the store closed");
+        }
+        if !self.inner.tasks.shutdown(CLOSE_LIMIT).await {
+            tracing::warn!(tasks = self.inner.tasks.len(), "tasks of the store did not end in time");
+        }
+    }
+}
+
+impl Inner {
+    /// Reads the incarnation, giving a new database one.
+    async fn incarnate(self) -> Result<Store, Error> {
+        let mut bytes = [0; 16];
+        self.env.random.fill(&mut bytes);
+        let mut store = Store { inner: Arc::new(self) };
+        const SQL: &str =
+            "INSERT INTO store_meta (name, value) VALUES ('incarnation', $1) ON CONFLICT (name) DO NOTHING";
+        store.write(DialectSql { sqlite: SQL, postgres: SQL }, &[hex::encode(bytes).into()]).await?;
+        let rows = store.query("SELECT value FROM store_meta WHERE name = 'incarnation'", &[]).await?;
+        let row = rows.first().ok_or_else(|| Error::internal("the database has no incarnation"))?;
+        let text = row.text("value")?.to_owned();
+        if let Some(inner) = Arc::get_mut(&mut store.inner) {
+            inner.incarnation = text;
+        }
+        Ok(store)
+    }
+}

@@ -1,0 +1,370 @@
+//! The writer: takes all queued write sets, applies them in one transaction, commits once.
+//!
+//! First together, as few multi-row statements; when one of them fails the transaction is rolled
+//! back and the batch runs again one by one under savepoints, so that a failed request takes only
+//! itself down and learns why.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::{Backend, Control, Failure, Fill};
+use crate::hint::Hub;
+use crate::idempotency::IDEMPOTENCY;
+use crate::plan::{Group, PlannedRow, Round};
+use crate::shape::{Action, Operation};
+use crate::value::Bound;
+use crate::{CommitError, Committed, Row, Value, WriteSet};
+
+/// Most requests that share a commit: bounds the time until the first of them is answered.
+const MAX_BATCH: usize = 256;
+/// How often a batch is run again after a deadlock or serialization failure.
+const MAX_TRIES: u32 = 5;
+
+pub(crate) type Outcome = Result<Committed, CommitError>;
+
+/// What callers queue.
+pub(crate) enum Job {
+    /// A write set.
+    Commit(WriteSet, oneshot::Sender<Outcome>),
+    /// One writing statement.
+    Statement(&'static str, Vec<Value>, oneshot::Sender<Result<Vec<Row>, CommitError>>),
+}
+
+/// What a job has come to within a transaction that is not committed yet.
+enum Done {
+    Committed(Committed),
+    Rows(Vec<Row>),
+    Failed(CommitError),
+}
+
+pub(crate) struct Writer<B> {
+    backend: B,
+    queue: mpsc::Receiver<Job>,
+    closing: CancellationToken,
+    hub: Arc<Hub>,
+}
+
+impl<B: Backend> Writer<B> {
+    pub(crate) fn new(
+        backend: B,
+        queue: mpsc::Receiver<Job>,
+        closing: CancellationToken,
+        hub: Arc<Hub>,
+    ) -> Self {
+        Self { backend, queue, closing, hub }
+    }
+
+    /// Serves until the store closes; everything queued before that is committed.
+    pub(crate) async fn run(mut self) {
+        let mut jobs = Vec::with_capacity(MAX_BATCH);
+        loop {
+            let taken = tokio::select! {
+                biased;
+                taken = self.queue.recv_many(&mut jobs, MAX_BATCH) => taken,
+                () = self.closing.cancelled(), if !self.queue.is_closed() => {
+                    self.queue.close();
+                    continue;
+                }
+            };
+            if taken == 0 {
+                return;
+            }
+            self.process(&mut jobs).await;
+        }
+    }
+
+    async fn process(&mut self, jobs: &mut Vec<Job>) {
+        let mut tries = 0;
+        let outcomes = loop {
+            match self.apply(jobs).await {
+                Ok(outcomes) => break Ok(outcomes),
+                Err(e) => {
+                    let _ = self.backend.control(Control::Rollback).await;
+                    tries += 1;
+                    if !B::is_transient(&e) || tries == MAX_TRIES {
+                        break Err(e);
+                    }
+                }
+            }
+        };
+        match outcomes {
+            Ok(outcomes) => self.answer(jobs, outcomes),
+            Err(e) => {
+                tracing::error!(error = %e, requests = jobs.len(), "the database failed a batch");
+                let e = Arc::new(e);
+                for job in jobs.drain(..) {
+                    let error = CommitError::Database(Box::new(Arc::clone(&e)));
+                    // A caller that went away needs no answer; so for all sends here.
+                    match job {
+                        Job::Commit(_, reply) => drop(reply.send(Err(error))),
+                        Job::Statement(_, _, reply) => drop(reply.send(Err(error))),
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&self, jobs: &mut Vec<Job>, outcomes: Vec<Done>) {
+        let mut newest: BTreeMap<String, i64> = BTreeMap::new();
+        let mut topics: Vec<String> = Vec::new();
+        for (job, done) in jobs.drain(..).zip(outcomes) {
+            match (job, done) {
+                (Job::Commit(set, reply), Done::Committed(committed)) => {
+                    for (scope, rev) in &committed.revisions {
+                        if !scope.is_audit() {
+                            let known = newest.entry(scope.as_str().to_owned()).or_default();
+                            *known = (*known).max(*rev);
+                        }
+                    }
+                    topics.extend(set.topics);
+                    let _ = reply.send(Ok(committed));
+                }
+                (Job::Commit(_, reply), Done::Failed(e)) => drop(reply.send(Err(e))),
+                (Job::Statement(_, _, reply), Done::Rows(rows)) => drop(reply.send(Ok(rows))),
+                (Job::Statement(_, _, reply), Done::Failed(e)) => drop(reply.send(Err(e))),
+                // No other pair is built; a dropped reply reads as a stopped store.
+                _ => {}
+            }
+        }
+        topics.sort_unstable();
+        topics.dedup();
+        self.hub.committed(&newest.into_iter().collect::<Vec<_>>(), &topics);
+    }
+
+    /// Runs the batch in one transaction. An error means that nothing was committed.
+    async fn apply(&mut self, jobs: &[Job]) -> Result<Vec<Done>, sqlx::Error> {
+        self.backend.ready().await?;
+        let malformed = jobs.iter().any(|j| matches!(j, Job::Commit(set, _) if set.defect.is_some()));
+        if !malformed {
+            self.backend.control(Control::Begin).await?;
+            match self.together(jobs).await {
+                Ok(done) => match self.backend.control(Control::Commit).await {
+                    Ok(()) => return Ok(done),
+                    Err(e) if is_constraint(&e) => {}
+                    Err(e) => return Err(e),
+                },
+                Err(Failure::Database(e)) if !is_constraint(&e) && !is_statement_error(&e) => return Err(e),
+                Err(_) => {}
+            }
+            let _ = self.backend.control(Control::Rollback).await;
+        }
+        self.backend.control(Control::Begin).await?;
+        let done = self.one_by_one(jobs).await?;
+        self.backend.control(Control::Commit).await?;
+        Ok(done)
+    }
+
+    async fn together(&mut self, jobs: &[Job]) -> Result<Vec<Done>, Failure> {
+        let sets: Vec<Option<&WriteSet>> = jobs
+            .iter()
+            .map(|j| match j {
+                Job::Commit(set, _) => Some(set),
+                Job::Statement(..) => None,
+            })
+            .collect();
+        let now = self.backend.now().await?;
+        let revisions = self.reserve(&sets).await?;
+        let fill = Fill { revisions: &revisions, now };
+        let mut done: Vec<Done> = Vec::with_capacity(jobs.len());
+        let mut round = Round::default();
+        for (owner, job) in jobs.iter().enumerate() {
+            match job {
+                Job::Commit(set, _) => {
+                    if !round.try_add(owner, set) {
+                        self.backend.flush(&round.groups, &fill).await?;
+                        round = Round::default();
+                        round.try_add(owner, set);
+                    }
+                    done.push(Done::Committed(Committed::new(set, &revisions[owner])));
+                }
+                Job::Statement(sql, params, _) => {
+                    self.backend.flush(&round.groups, &fill).await?;
+                    round = Round::default();
+                    done.push(Done::Rows(self.statement(sql, params).await?));
+                }
+            }
+        }
+        self.backend.flush(&round.groups, &fill).await?;
+        Ok(done)
+    }
+
+    async fn one_by_one(&mut self, jobs: &[Job]) -> Result<Vec<Done>, sqlx::Error> {
+        let mut done = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            self.backend.control(Control::Savepoint).await?;
+            let outcome = match job {
+                Job::Commit(set, _) => self.one(set).await,
+                Job::Statement(sql, params, _) => {
+                    self.statement(sql, params).await.map(Done::Rows).map_err(Refusal::Database)
+                }
+            };
+            match outcome {
+                Ok(outcome) => {
+                    self.backend.control(Control::Release).await?;
+                    done.push(outcome);
+                }
+                Err(refusal) => {
+                    let error = match refusal {
+                        Refusal::Database(e) if !is_constraint(&e) && !is_statement_error(&e) => {
+                            return Err(e);
+                        }
+                        Refusal::Database(e) => CommitError::database(e),
+                        Refusal::Typed(e) => e,
+                    };
+                    self.backend.control(Control::RollbackToSavepoint).await?;
+                    self.backend.control(Control::Release).await?;
+                    let error = self.raced(job, error).await?;
+                    done.push(Done::Failed(error));
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// Another process may have committed the same request between our look and our insert.
+    async fn raced(&mut self, job: &Job, error: CommitError) -> Result<CommitError, sqlx::Error> {
+        match (job, &error) {
+            (Job::Commit(set, _), CommitError::Conflict { table, .. }) if *table == IDEMPOTENCY.name => {
+                Ok(self.replayed(set).await?.unwrap_or(error))
+            }
+            _ => Ok(error),
+        }
+    }
+
+    /// Applies one write set, statement by statement, so that a failure has a name.
+    async fn one(&mut self, set: &WriteSet) -> Result<Done, Refusal> {
+        if let Some(text) = &set.defect {
+            return Err(Refusal::Typed(CommitError::Malformed(text.clone())));
+        }
+        if let Some(error) = self.replayed(set).await? {
+            return Err(Refusal::Typed(error));
+        }
+        let now = self.backend.now().await?;
+        let revisions = self.reserve(&[Some(set)]).await?;
+        let fill = Fill { revisions: &revisions, now };
+        for operation in set.guards.iter().chain(&set.operations) {
+            let group = Group { shape: &operation.shape, rows: vec![PlannedRow { owner: 0, operation }] };
+            self.backend.flush(&[group], &fill).await.map_err(|e| refusal(operation, e))?;
+        }
+        Ok(Done::Committed(Committed::new(set, &revisions[0])))
+    }
+
+    /// The stored outcome of an earlier attempt, if this request was committed before.
+    async fn replayed(&mut self, set: &WriteSet) -> Result<Option<CommitError>, sqlx::Error> {
+        let Some((key, hash)) = &set.idempotency else { return Ok(None) };
+        let key = key.values();
+        let params: Vec<Bound<'_>> = key.iter().map(Bound::plain).collect();
+        let rows = self.backend.rows(REPLAY_SQL, &params).await?;
+        Ok(rows.first().map(|row| match replay_of(row, hash.0) {
+            Ok(Some((response, rev))) => CommitError::Replayed { response, rev },
+            Ok(None) => CommitError::IdempotencyMismatch,
+            Err(e) => CommitError::Refused(e),
+        }))
+    }
+
+    async fn statement(&mut self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, sqlx::Error> {
+        let params: Vec<Bound<'_>> = params.iter().map(Bound::plain).collect();
+        self.backend.rows(sql, &params).await
+    }
+
+    /// Reserves one revision per write set and scope, the counters taken in key order; within a
+    /// scope the write sets get theirs in the order they were queued.
+    async fn reserve(&mut self, sets: &[Option<&WriteSet>]) -> Result<Vec<Vec<i64>>, sqlx::Error> {
+        let mut revisions: Vec<Vec<i64>> =
+            sets.iter().map(|s| vec![0; s.map_or(0, |s| s.scopes.len())]).collect();
+        let mut wanted: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
+        for (owner, set) in sets.iter().enumerate() {
+            for (at, scope) in set.iter().flat_map(|s| s.scopes.iter().enumerate()) {
+                wanted.entry(scope.as_str()).or_default().push((owner, at));
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(revisions);
+        }
+        let amounts: Vec<(&str, i64)> =
+            wanted.iter().map(|(s, users)| (*s, i64::try_from(users.len()).unwrap_or(i64::MAX))).collect();
+        for (scope, newest) in self.backend.reserve(&amounts).await? {
+            let users = wanted.remove(scope.as_str()).unwrap_or_default();
+            for ((owner, at), rev) in users.into_iter().rev().zip((1..=newest).rev()) {
+                revisions[owner][at] = rev;
+            }
+        }
+        match wanted.keys().next() {
+            None => Ok(revisions),
+            Some(scope) => Err(sqlx::Error::Protocol(format!("no revision came back for {scope}"))),
+        }
+    }
+}
+
+pub(crate) const REPLAY_SQL: &str = "SELECT body_hash, response, rev FROM store_idempotency \
+     WHERE organization_id = $1 AND caller = $2 AND method = $3 AND request_id = $4";
+
+/// The stored answer; none when it belongs to another body.
+pub(crate) fn replay_of(
+    row: &Row,
+    hash: [u8; 32],
+) -> Result<Option<(bytes::Bytes, i64)>, foundry_core::Error> {
+    let same = row.blob("body_hash")? == hash[..];
+    if same { Ok(Some((row.blob("response")?, row.int("rev")?))) } else { Ok(None) }
+}
+
+enum Refusal {
+    Typed(CommitError),
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Refusal {
+    fn from(e: sqlx::Error) -> Self {
+        Self::Database(e)
+    }
+}
+
+fn refusal(operation: &Operation, failure: Failure) -> Refusal {
+    let table = operation.shape.table.name;
+    match failure {
+        Failure::Unmet => Refusal::Typed(match operation.shape.action {
+            Action::CountBelow(name) => {
+                let limit = match operation.values.last() {
+                    Some(Value::Int(limit)) => *limit,
+                    _ => 0,
+                };
+                CommitError::LimitReached { tag: operation.tag, name, limit }
+            }
+            _ => CommitError::GuardFailed { tag: operation.tag, table },
+        }),
+        Failure::Database(sqlx::Error::Database(e)) if e.is_unique_violation() => {
+            let constraint = e.constraint().map_or_else(|| e.message().to_owned(), str::to_owned);
+            Refusal::Typed(CommitError::Conflict { table, constraint })
+        }
+        Failure::Database(e) => Refusal::Database(e),
+    }
+}
+
+fn is_constraint(e: &sqlx::Error) -> bool {
+    e.as_database_error().is_some_and(|e| {
+        e.is_unique_violation()
+            || e.is_foreign_key_violation()
+            || e.is_check_violation()
+            || matches!(e.kind(), sqlx::error::ErrorKind::NotNullViolation)
+    })
+}
+
+/// Whether only the statement is at fault (its text, its values), not the connection.
+fn is_statement_error(e: &sqlx::Error) -> bool {
+    match e {
+        sqlx::Error::Database(e) => {
+            let code = e.code().unwrap_or_default();
+            if code.len() == 5 {
+                // PostgreSQL: data exceptions, constraint violations, syntax and access errors.
+                return matches!(code.get(..2), Some("22" | "23" | "42"));
+            }
+            // SQLite: generic error, too big, constraint, mismatch, range; extended codes above.
+            code.parse::<i32>().is_ok_and(|c| matches!(c & 0xff, 1 | 18 | 19 | 20 | 25))
+        }
+        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => true,
+        _ => false,
+    }
+}

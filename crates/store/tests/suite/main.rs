@@ -1,0 +1,4 @@
+//! One conformance suite for all backends.
+
+mod backends;
+mod commits;
