@@ -18,6 +18,8 @@ mod loops;
 mod outcome;
 mod plan;
 mod progress;
+#[cfg(feature = "testkit")]
+pub mod proofs;
 mod row;
 mod spec;
 mod stage;

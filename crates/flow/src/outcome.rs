@@ -156,6 +156,7 @@ impl From<Error> for Outcome {
 
 /// How an undo ended.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // one per attempt; a box would only burden those who write stages
 pub enum Undo {
     /// Undone, or there was nothing to undo.
     Done {

@@ -1,4 +1,5 @@
 //! What the engine promises to a service, on SQLite with a clock that stands still.
+#![allow(clippy::unwrap_used)] // the helpers are parts of tests
 
 mod common;
 

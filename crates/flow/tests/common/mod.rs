@@ -1,5 +1,6 @@
 //! A flow of seven stages whose effects live in a ledger outside, and the entity it works on.
 #![allow(dead_code)] // each test file uses its part
+#![allow(clippy::unwrap_used)] // these are parts of tests
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -128,6 +129,10 @@ impl Bench {
 
     pub fn env(&self) -> &Env {
         &self.time.env
+    }
+
+    pub fn advance(&self, d: Duration) {
+        self.time.clock.advance(d);
     }
 
     /// Creates the entity and its flow in one commit, as a handler would.
