@@ -1,1 +1,42 @@
-//! foundry-authn.
+//! Who calls, and what it may do: tokens, their verification in every service, and the tower
+//! layers that put both to work. Nothing is trusted because of where it came from.
+//!
+//! - [`Signer`] mints tokens, [`Verifier`] checks them against the [`KeyRing`].
+//! - [`Revocations`] is what must be refused from now on, kept by a watch on the auth service.
+//! - [`AuthnLayer`] applies each method's policy (a method option) and leaves a [`Caller`] in the
+//!   request's extensions; handlers ask it [`Caller::require`].
+//! - [`StreamPass`] tells an open stream when its credential or membership is gone.
+//! - [`ServiceIdentity`] and [`IdentityLayer`] are how one service calls another.
+
+mod caller;
+mod claims;
+mod client;
+mod error;
+mod identity;
+mod keys;
+mod layer;
+mod peer;
+mod policy;
+mod revocations;
+mod sign;
+mod stream;
+mod upstream;
+mod verify;
+
+pub use caller::{Caller, Membership, UserCaller};
+pub use claims::{
+    AUTH_ISSUER, Claims, LEEWAY, SERVICE_TOKEN_TYPE, TOKEN_LIFETIME, TokenKind, USER_AUDIENCE,
+    USER_TOKEN_TYPE, role_from_name, role_name,
+};
+pub use client::{IdentityLayer, IdentityService, ON_BEHALF_OF, TraceSource};
+pub use error::TokenError;
+pub use identity::{ServiceIdentity, read_public_keys};
+pub use keys::{KeyRing, KeySource, PublicKey, StaticKeys};
+pub use layer::{Authenticator, AuthnLayer, AuthnService, CallerLabel};
+pub use peer::{CLIENT_PEER, ClientPeer, PeerAddress};
+pub use policy::{Method, MethodPolicies, SERVICES};
+pub use revocations::{Revocations, credential_key, membership_key, role_key};
+pub use sign::{Signer, key_id};
+pub use stream::{StreamNotice, StreamPass};
+pub use upstream::UpstreamKeys;
+pub use verify::Verifier;

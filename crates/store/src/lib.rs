@@ -13,7 +13,6 @@ mod hint;
 mod idempotency;
 mod migration;
 mod plan;
-mod postgres;
 mod retention;
 mod row;
 mod scope;

@@ -66,8 +66,6 @@ pub struct WriteSet {
     pub(crate) idempotency: Option<(IdempotencyKey, BodyHash)>,
     pub(crate) topics: Vec<String>,
     pub(crate) defect: Option<String>,
-    /// Whether a value is the time of commit.
-    pub(crate) timed: bool,
     audits: i64,
     last: Last,
 }
@@ -168,7 +166,6 @@ impl WriteSet {
 
     /// Adds a condition. All guards are checked before anything is written.
     pub fn guard(&mut self, guard: Guard) -> &mut Self {
-        self.timed |= guard.values.contains(&Value::Now);
         self.guards.push(Operation { shape: guard.shape, values: guard.values, tag: guard.tag });
         self.last = Last::Guard;
         self
@@ -272,7 +269,6 @@ impl WriteSet {
         self.guards.extend(other.guards.into_iter().map(adopt));
         self.operations.extend(other.operations.into_iter().map(adopt));
         self.audits += other.audits;
-        self.timed |= other.timed;
         for topic in other.topics {
             self.wake(topic);
         }
@@ -302,7 +298,6 @@ impl WriteSet {
     }
 
     fn push(&mut self, shape: Shape, values: Vec<Value>) -> &mut Self {
-        self.timed |= values.contains(&Value::Now);
         self.operations.push(Operation { shape, values, tag: None });
         self.last = Last::Operation;
         self

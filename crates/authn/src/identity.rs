@@ -1,0 +1,210 @@
+//! A service's own identity: its key file, its published public half, its short tokens.
+
+use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{
+    DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
+};
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use foundry_core::{Env, Error, Result, Timestamp};
+use foundry_proto::auth::v1::SigningKey as PublishedKey;
+
+use crate::policy::SERVICES;
+use crate::{Claims, Signer, TOKEN_LIFETIME, TokenKind, key_id};
+
+/// A token with less life left is replaced.
+const RENEW_BEFORE: Duration = Duration::from_secs(60);
+
+/// The identity of a service; cloning shares it.
+#[derive(Clone)]
+pub struct ServiceIdentity(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    signer: Signer,
+    env: Env,
+    tokens: Mutex<HashMap<String, (String, Timestamp)>>,
+}
+
+impl ServiceIdentity {
+    /// Loads `<dir>/<service>.key`, or creates it, and publishes `<dir>/<service>.pub`. Blocks: for
+    /// the start of a process.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` naming the file when it cannot be read, is not a key, or is open to others.
+    pub fn load_or_create(dir: &Path, service: &str, env: &Env) -> Result<Self> {
+        if !SERVICES.contains(&service) {
+            return Err(Error::internal(format!("{service} is no service")));
+        }
+        let at = |path: &Path, e: std::io::Error| unusable(path, e.to_string());
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| at(dir, e))?;
+        let path = dir.join(format!("{service}.key"));
+        let key = match fs::read_to_string(&path) {
+            Ok(pem) => parse_private(&path, &pem)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                create_private(&path, &Signer::generate_key(env))?
+            }
+            Err(e) => return Err(at(&path, e)),
+        };
+        let public = key.verifying_key().to_public_key_pem(LineEnding::LF);
+        let public = public.map_err(|e| Error::internal(e.to_string()))?;
+        publish(&dir.join(format!("{service}.pub")), public.as_bytes())?;
+        Self::new(service, &key, env)
+    }
+
+    /// From a key in memory.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the key cannot be encoded.
+    pub fn new(service: &str, key: &SigningKey, env: &Env) -> Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            name: service.to_owned(),
+            signer: Signer::new(service, key)?,
+            env: env.clone(),
+            tokens: Mutex::default(),
+        })))
+    }
+
+    /// The service's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its public key, as auth publishes it.
+    pub fn published(&self) -> PublishedKey {
+        published(&self.0.name, *self.0.signer.public_key(), Timestamp::default())
+    }
+
+    /// A token for a call to the service of this name, good for at least another minute.
+    ///
+    /// # Errors
+    /// `INTERNAL` when signing fails.
+    pub fn token(&self, audience: &str) -> Result<String> {
+        let now = self.0.env.clock.now();
+        let mut tokens = self.0.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((token, expires)) = tokens.get(audience)
+            && *expires > now.plus(RENEW_BEFORE)
+        {
+            return Ok(token.clone());
+        }
+        let subject = format!("service:{}", self.0.name);
+        let iat = now.as_micros().div_euclid(1_000_000);
+        let exp = iat + i64::try_from(TOKEN_LIFETIME.as_secs()).unwrap_or(0);
+        let claims = Claims {
+            iss: subject.clone(),
+            sub: subject,
+            aud: audience.to_owned(),
+            iat,
+            exp,
+            jti: self.0.env.random.uuid_at(now).simple().to_string(),
+            ..Claims::default()
+        };
+        let token = self.0.signer.mint(TokenKind::Service, &claims)?;
+        tokens.insert(audience.to_owned(), (token.clone(), Timestamp::from_micros(exp * 1_000_000)));
+        Ok(token)
+    }
+}
+
+/// The public keys in a directory of `<service>.pub` files; other files are left alone. Blocks.
+///
+/// # Errors
+/// `FAILED_PRECONDITION` when the directory cannot be read. A single bad file is logged and skipped.
+pub fn read_public_keys(dir: &Path) -> Result<Vec<PublishedKey>> {
+    let mut keys = Vec::new();
+    for service in SERVICES {
+        let path = dir.join(format!("{service}.pub"));
+        let pem = match fs::read_to_string(&path) {
+            Ok(pem) => pem,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(unusable(&path, e.to_string())),
+        };
+        match VerifyingKey::from_public_key_pem(&pem) {
+            Ok(key) => {
+                let created =
+                    fs::metadata(&path).and_then(|m| m.modified()).map_or(Timestamp::default(), since_epoch);
+                keys.push(published(service, key.to_bytes(), created));
+            }
+            Err(e) => tracing::error!(path = %path.display(), error = %e, "not a public key"),
+        }
+    }
+    Ok(keys)
+}
+
+fn since_epoch(time: std::time::SystemTime) -> Timestamp {
+    time.duration_since(std::time::UNIX_EPOCH).map_or(Timestamp::default(), |d| Timestamp::default().plus(d))
+}
+
+fn published(service: &str, public_key: [u8; 32], created: Timestamp) -> PublishedKey {
+    PublishedKey {
+        key_id: key_id(service, &public_key),
+        issuer: format!("service:{service}"),
+        public_key: public_key.to_vec().into(),
+        create_time: Some(created.to_proto()),
+    }
+}
+
+fn parse_private(path: &Path, pem: &str) -> Result<SigningKey> {
+    let mode = fs::metadata(path).map_err(|e| unusable(path, e.to_string()))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(unusable(path, format!("its mode is {:o}, other users can read it", mode & 0o777))
+            .next_action("delete it to have a new one made, or set its mode to 600"));
+    }
+    SigningKey::from_pkcs8_pem(pem).map_err(|e| unusable(path, e.to_string()))
+}
+
+/// Writes the key under a temporary name and links it, so that of two processes starting at once
+/// one key wins and neither reads half a file.
+fn create_private(path: &Path, key: &SigningKey) -> Result<SigningKey> {
+    let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| Error::internal(e.to_string()))?;
+    let temporary = write_temporary(path, pem.as_bytes(), 0o600)?;
+    let linked = fs::hard_link(&temporary, path);
+    let removed = fs::remove_file(&temporary);
+    match linked {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(unusable(path, e.to_string())),
+    }
+    removed.map_err(|e| unusable(&temporary, e.to_string()))?;
+    let pem = fs::read_to_string(path).map_err(|e| unusable(path, e.to_string()))?;
+    parse_private(path, &pem)
+}
+
+fn publish(path: &Path, content: &[u8]) -> Result<()> {
+    // An unchanged file keeps its time, which is when the key was published.
+    if fs::read(path).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    let temporary = write_temporary(path, content, 0o644)?;
+    fs::rename(&temporary, path).map_err(|e| unusable(path, e.to_string()))
+}
+
+fn write_temporary(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = PathBuf::from(name);
+    let write = || {
+        // A left-over of a killed process with the same id is in nobody's use.
+        if let Err(e) = fs::remove_file(&temporary)
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(e);
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().map_err(|e: std::io::Error| unusable(&temporary, e.to_string()))?;
+    Ok(temporary)
+}
+
+fn unusable(path: &Path, why: String) -> Error {
+    let name = path.display().to_string();
+    Error::precondition("KEY_FILE_UNUSABLE", &name, format!("{name} cannot be used as a key: {why}"))
+}

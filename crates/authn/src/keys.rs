@@ -1,0 +1,172 @@
+//! The public keys that verify tokens: read from their source when an unknown key id turns up, at
+//! most once every few seconds, by one caller for all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use foundry_core::{Clock, Error, Timestamp};
+use foundry_proto::auth::v1::SigningKey;
+use jsonwebtoken::DecodingKey;
+use tokio::sync::Mutex;
+
+use crate::TokenError;
+
+/// Shortest time between two readings of the source.
+const REFRESH_PAUSE: Duration = Duration::from_secs(2);
+/// Age at which the keys are read again although none is missing, so that withdrawn ones go.
+const REFRESH_AGE: Duration = Duration::from_secs(300);
+/// Longest wait for the source.
+const REFRESH_LIMIT: Duration = Duration::from_secs(2);
+
+/// Where public keys come from.
+#[async_trait::async_trait]
+pub trait KeySource: Send + Sync + 'static {
+    /// All keys in use and about to be used.
+    async fn keys(&self) -> Result<Vec<SigningKey>, Error>;
+}
+
+/// Keys that never change, for tests and for tools.
+pub struct StaticKeys(pub Vec<SigningKey>);
+
+#[async_trait::async_trait]
+impl KeySource for StaticKeys {
+    async fn keys(&self) -> Result<Vec<SigningKey>, Error> {
+        Ok(self.0.clone())
+    }
+}
+
+/// One public key and whom it speaks for.
+#[derive(Clone, Debug)]
+pub struct PublicKey {
+    /// `auth`, or `service:<name>`.
+    pub issuer: String,
+    pub(crate) decoding: DecodingKey,
+}
+
+#[derive(Default)]
+struct KeySet {
+    by_id: HashMap<String, Arc<PublicKey>>,
+    read_at: Option<Timestamp>,
+}
+
+/// The keys known to this process; cloning shares them.
+#[derive(Clone)]
+pub struct KeyRing(Arc<Inner>);
+
+struct Inner {
+    source: Arc<dyn KeySource>,
+    clock: Arc<dyn Clock>,
+    set: ArcSwap<KeySet>,
+    /// Grows when a key appears or goes; a verified token is remembered only for one version.
+    version: AtomicU64,
+    /// Held while the source is read: one caller reads for all. The time of the last try.
+    tried: Mutex<Option<Timestamp>>,
+}
+
+impl KeyRing {
+    /// An empty ring that fills itself from the source at first use.
+    pub fn new(source: Arc<dyn KeySource>, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Inner {
+            source,
+            clock,
+            set: ArcSwap::default(),
+            version: AtomicU64::new(0),
+            tried: Mutex::new(None),
+        }))
+    }
+
+    /// The version of the set: a verification is worth nothing in a later one.
+    pub fn version(&self) -> u64 {
+        self.0.version.load(Ordering::Acquire)
+    }
+
+    /// The key with this id.
+    ///
+    /// # Errors
+    /// [`TokenError::UnknownKey`] when the source does not have it; [`TokenError::Unverifiable`]
+    /// when the source cannot be read.
+    pub async fn find(&self, key_id: &str) -> Result<Arc<PublicKey>, TokenError> {
+        let set = self.0.set.load_full();
+        let known = set.by_id.get(key_id).cloned();
+        let aged = set.read_at.is_some_and(|t| self.0.clock.now().since(t) >= REFRESH_AGE);
+        match known {
+            Some(key) if !aged => Ok(key),
+            // An old set still serves while the source is away: tokens live for minutes only.
+            Some(key) => match self.refresh().await {
+                Ok(()) => self.known(key_id).ok_or(TokenError::UnknownKey),
+                Err(_) => Ok(key),
+            },
+            None => {
+                let refreshed = self.refresh_unless(key_id).await;
+                self.known(key_id).ok_or(match refreshed {
+                    Ok(()) => TokenError::UnknownKey,
+                    Err(_) => TokenError::Unverifiable("the signing keys cannot be read"),
+                })
+            }
+        }
+    }
+
+    fn known(&self, key_id: &str) -> Option<Arc<PublicKey>> {
+        self.0.set.load().by_id.get(key_id).cloned()
+    }
+
+    /// Reads the source unless that was tried a moment ago.
+    ///
+    /// # Errors
+    /// What the source failed with.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        self.refresh_unless("").await
+    }
+
+    async fn refresh_unless(&self, key_id: &str) -> Result<(), Error> {
+        let mut tried = self.0.tried.lock().await;
+        // Another caller may have read it while this one waited.
+        if self.known(key_id).is_some() {
+            return Ok(());
+        }
+        let now = self.0.clock.now();
+        if tried.is_some_and(|t| now.since(t) < REFRESH_PAUSE) {
+            return match self.0.set.load().read_at {
+                Some(_) => Ok(()),
+                None => Err(Error::unavailable("KEYS_UNREAD", "no signing keys yet", REFRESH_PAUSE)),
+            };
+        }
+        *tried = Some(now);
+        let keys = tokio::select! {
+            keys = self.0.source.keys() => keys,
+            () = self.0.clock.sleep(REFRESH_LIMIT) => {
+                Err(Error::unavailable("KEYS_UNREAD", "the signing keys took too long", REFRESH_PAUSE))
+            }
+        };
+        match keys {
+            Ok(keys) => {
+                self.replace(&keys, now);
+                Ok(())
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "signing keys cannot be read");
+                Err(e)
+            }
+        }
+    }
+
+    fn replace(&self, keys: &[SigningKey], now: Timestamp) {
+        let mut by_id = HashMap::with_capacity(keys.len());
+        for key in keys {
+            let Ok(bytes) = <[u8; 32]>::try_from(key.public_key.as_ref()) else {
+                tracing::warn!(key_id = key.key_id, "a published key has not 32 bytes");
+                continue;
+            };
+            let decoding = DecodingKey::from_ed_der(&bytes);
+            by_id.insert(key.key_id.clone(), Arc::new(PublicKey { issuer: key.issuer.clone(), decoding }));
+        }
+        let old = self.0.set.swap(Arc::new(KeySet { by_id, read_at: Some(now) }));
+        let new = self.0.set.load();
+        if old.by_id.keys().any(|k| !new.by_id.contains_key(k)) {
+            self.0.version.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}

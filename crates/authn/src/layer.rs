@@ -1,0 +1,219 @@
+//! The tower layer of every service: verifies the token, applies the method's policy, and leaves
+//! the [`Caller`] in the request's extensions.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use foundry_core::{Clock, Code, Env, Error, Result};
+use foundry_proto::common::v1::Role;
+use foundry_proto::options::v1::{Access, MethodPolicy};
+use http::{HeaderMap, Request, Response};
+use tonic::body::Body;
+
+use crate::caller::denied;
+use crate::policy::is_infrastructure;
+use crate::{Caller, KeyRing, MethodPolicies, ON_BEHALF_OF, Revocations, StreamPass, TokenError, Verifier};
+
+/// How long a call waits for the first snapshot of the revocations.
+const FIRST_SNAPSHOT_WAIT: Duration = Duration::from_secs(3);
+
+/// The caller as one word for the request log; in the extensions of requests and of responses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallerLabel(pub Arc<str>);
+
+/// Decides who calls and whether that one may call the method at all.
+pub struct Authenticator {
+    policies: Arc<MethodPolicies>,
+    verifier: Verifier,
+    revocations: Revocations,
+    clock: Arc<dyn Clock>,
+}
+
+impl Authenticator {
+    /// For the service of this name.
+    ///
+    /// # Errors
+    /// `INTERNAL` when a method lacks a sound authorization entry.
+    pub fn new(service: &str, keys: KeyRing, revocations: Revocations, env: &Env) -> Result<Self> {
+        Ok(Self {
+            policies: MethodPolicies::shared()?,
+            verifier: Verifier::new(service, keys, env.clock.clone()),
+            revocations,
+            clock: env.clock.clone(),
+        })
+    }
+
+    /// The revocations that it looks at.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// The methods it knows.
+    pub fn policies(&self) -> &Arc<MethodPolicies> {
+        &self.policies
+    }
+
+    /// Says when a stream of this caller, in this organization, must end.
+    pub fn stream_pass(
+        &self,
+        caller: Caller,
+        organization: Option<foundry_core::OrganizationId>,
+    ) -> StreamPass {
+        StreamPass::new(caller, organization, self.revocations.clone(), self.clock.clone())
+    }
+
+    /// The caller of a method, admitted by its policy. None where the method is open and the
+    /// request says not who calls.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` with a reason of [`TokenError`], `PERMISSION_DENIED`, or `UNIMPLEMENTED`
+    /// for a method that does not exist.
+    pub async fn authenticate(&self, path: &str, headers: &HeaderMap) -> Result<Option<Caller>> {
+        if is_infrastructure(path) {
+            return Ok(None);
+        }
+        let Some(method) = self.policies.get(path) else {
+            return Err(Error::new(Code::Unimplemented, "METHOD_UNKNOWN", "no such method"));
+        };
+        let Some(policy) = &method.policy else { return Err(denied("this method says not who may call it")) };
+        if policy.access == Access::Open as i32 {
+            // Whoever says who it is may be known; a bad token does not close an open door.
+            return Ok(self.identify(headers).await.ok());
+        }
+        let caller = self.identify(headers).await?;
+        admit(policy, &caller)?;
+        Ok(Some(caller))
+    }
+
+    /// The caller that a bearer token speaks for, whatever the method.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` with a reason of [`TokenError`], or `UNAVAILABLE`.
+    pub async fn identify(&self, headers: &HeaderMap) -> Result<Caller> {
+        let caller = self.verifier.verify(bearer(headers)?).await?;
+        if caller.as_user().is_some() && !self.revocations.is_loaded() {
+            tokio::select! {
+                () = self.revocations.loaded() => {}
+                () = self.clock.sleep(FIRST_SNAPSHOT_WAIT) => {}
+            }
+        }
+        let caller = self.revocations.apply(caller)?;
+        let user = headers.get(ON_BEHALF_OF).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+        Ok(match user {
+            Some(user) => caller.acting_for(user),
+            None => caller,
+        })
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
+    let mut values = headers.get_all(http::header::AUTHORIZATION).iter();
+    let value = values.next().ok_or(TokenError::Missing)?;
+    if values.next().is_some() {
+        return Err(TokenError::Malformed("there are two `authorization` headers"));
+    }
+    let text = value.to_str().map_err(|_| TokenError::Malformed("it is not text"))?;
+    let (scheme, token) = text.split_once(' ').ok_or(TokenError::Malformed("it is no bearer token"))?;
+    if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
+        Ok(token.trim())
+    } else {
+        Err(TokenError::Malformed("it is no bearer token"))
+    }
+}
+
+fn admit(policy: &MethodPolicy, caller: &Caller) -> Result<()> {
+    if let Some(name) = caller.service_name() {
+        return if policy.services.iter().any(|s| s == name) {
+            Ok(())
+        } else {
+            Err(denied("this method is not for this service").with("service", name))
+        };
+    }
+    match Access::try_from(policy.access) {
+        Ok(Access::User | Access::Open) => Ok(()),
+        Ok(Access::Member) => {
+            // Which organization is concerned only the handler knows; whoever has the role nowhere
+            // needs no handler. One without any membership gets the handler's NOT_FOUND.
+            let role = Role::try_from(policy.role).unwrap_or(Role::Owner);
+            let best = caller.memberships().iter().map(|m| m.role).max();
+            match best {
+                Some(best) if best < role => Err(crate::caller::too_small(best, role)),
+                _ => Ok(()),
+            }
+        }
+        Ok(Access::Service) => Err(denied("this method is for services of the mesh only")),
+        Ok(Access::Unspecified) | Err(_) => Err(denied("this method says not who may call it")),
+    }
+}
+
+/// Applies an [`Authenticator`] to a service's gRPC routes.
+#[derive(Clone)]
+pub struct AuthnLayer(Arc<Authenticator>);
+
+impl AuthnLayer {
+    /// A layer that asks this authenticator.
+    pub fn new(authenticator: Arc<Authenticator>) -> Self {
+        Self(authenticator)
+    }
+}
+
+impl<S> tower::Layer<S> for AuthnLayer {
+    type Service = AuthnService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AuthnService { inner, authenticator: self.0.clone() }
+    }
+}
+
+/// The service made by [`AuthnLayer`].
+#[derive(Clone)]
+pub struct AuthnService<S> {
+    inner: S,
+    authenticator: Arc<Authenticator>,
+}
+
+impl<S, B> tower::Service<Request<B>> for AuthnService<S>
+where
+    S: tower::Service<Request<B>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The clone that was polled ready must be the one that is called.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let authenticator = self.authenticator.clone();
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            // Only this layer says who calls.
+            parts.extensions.remove::<Caller>();
+            let caller = match authenticator.authenticate(parts.uri.path(), &parts.headers).await {
+                Ok(caller) => caller,
+                Err(e) => return Ok(e.into_status().into_http()),
+            };
+            let label = caller.as_ref().map(|c| CallerLabel(c.actor().into()));
+            if let Some(caller) = caller {
+                parts.extensions.insert(caller);
+            }
+            if let Some(label) = &label {
+                parts.extensions.insert(label.clone());
+            }
+            let mut response = inner.call(Request::from_parts(parts, body)).await?;
+            if let Some(label) = label {
+                response.extensions_mut().insert(label);
+            }
+            Ok(response)
+        })
+    }
+}

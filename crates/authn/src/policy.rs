@@ -1,0 +1,167 @@
+//! The authorization entry of every method, read once from the descriptors.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use foundry_core::{Error, Result};
+use foundry_proto::common::v1::Role;
+use foundry_proto::options::v1::{Access, MethodPolicy};
+use prost_reflect::{DescriptorPool, Value};
+
+/// The services that exist, and so the names that identities and policies may use.
+pub const SERVICES: &[&str] = &["auth", "repo", "task", "provisioner", "gateway"];
+
+const EXTENSION: &str = "foundry.options.v1.policy";
+
+/// A method and its authorization entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Method {
+    /// The HTTP path, `/foundry.task.v1.TaskService/CreateTask`.
+    pub path: String,
+    /// The authorization entry, if it has one.
+    pub policy: Option<MethodPolicy>,
+    /// Whether it streams to the client.
+    pub server_streaming: bool,
+}
+
+impl Method {
+    /// What is wrong with the entry, if anything; such a method is refused.
+    pub fn defect(&self) -> Option<String> {
+        let Some(policy) = &self.policy else { return Some("has no policy".to_owned()) };
+        let names = &policy.services;
+        if let Some(name) = names.iter().find(|n| !SERVICES.contains(&n.as_str())) {
+            return Some(format!("lists the unknown service {name}"));
+        }
+        let role = Role::try_from(policy.role).ok();
+        match Access::try_from(policy.access) {
+            Ok(Access::Open) if names.is_empty() && role == Some(Role::Unspecified) => None,
+            Ok(Access::Open) => Some("is open and yet names a role or services".to_owned()),
+            Ok(Access::User) if role == Some(Role::Unspecified) => None,
+            Ok(Access::User) => Some("names a role without a membership".to_owned()),
+            Ok(Access::Member) if role.is_some_and(|r| r != Role::Unspecified) => None,
+            Ok(Access::Member) => Some("names no role".to_owned()),
+            Ok(Access::Service) if names.is_empty() => Some("lists no service".to_owned()),
+            Ok(Access::Service) if role == Some(Role::Unspecified) => None,
+            Ok(Access::Service) => Some("names a role for services".to_owned()),
+            Ok(Access::Unspecified) | Err(_) => Some("says not who may call".to_owned()),
+        }
+    }
+}
+
+/// The authorization entries of all methods, by path.
+#[derive(Clone, Debug, Default)]
+pub struct MethodPolicies {
+    by_path: HashMap<String, Method>,
+}
+
+impl MethodPolicies {
+    /// Those of all Foundry services.
+    ///
+    /// # Errors
+    /// `INTERNAL` when a method lacks a sound entry: no service starts with one.
+    pub fn load() -> Result<Self> {
+        let policies = Self::read(foundry_proto::FILE_DESCRIPTOR_SET)?;
+        let defects: Vec<_> =
+            policies.methods().filter_map(|m| m.defect().map(|d| format!("{} {d}", m.path))).collect();
+        if defects.is_empty() { Ok(policies) } else { Err(Error::internal(defects.join("; "))) }
+    }
+
+    /// Those of all Foundry services, read once in a process.
+    ///
+    /// # Errors
+    /// As [`MethodPolicies::load`].
+    pub fn shared() -> Result<Arc<Self>> {
+        static SHARED: OnceLock<Arc<MethodPolicies>> = OnceLock::new();
+        if let Some(shared) = SHARED.get() {
+            return Ok(shared.clone());
+        }
+        let loaded = Arc::new(Self::load()?);
+        Ok(SHARED.get_or_init(|| loaded).clone())
+    }
+
+    /// Those of an encoded `FileDescriptorSet`, sound or not.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the set cannot be read.
+    pub fn read(descriptors: &[u8]) -> Result<Self> {
+        let pool = DescriptorPool::decode(descriptors).map_err(Error::internal)?;
+        let extension = pool.get_extension_by_name(EXTENSION);
+        let extension = extension.ok_or_else(|| Error::internal("the policy option is not declared"))?;
+        let mut by_path = HashMap::new();
+        for service in pool.services() {
+            for method in service.methods() {
+                let path = format!("/{}/{}", service.full_name(), method.name());
+                let options = method.options();
+                let policy = match options.get_extension(&extension).as_ref() {
+                    Value::Message(m) if options.has_extension(&extension) => {
+                        Some(m.transcode_to::<MethodPolicy>().map_err(Error::internal)?)
+                    }
+                    _ => None,
+                };
+                let server_streaming = method.is_server_streaming();
+                by_path.insert(path.clone(), Method { path, policy, server_streaming });
+            }
+        }
+        Ok(Self { by_path })
+    }
+
+    /// The method at a path.
+    pub fn get(&self, path: &str) -> Option<&Method> {
+        self.by_path.get(path)
+    }
+
+    /// All methods, in no order.
+    pub fn methods(&self) -> impl Iterator<Item = &Method> {
+        self.by_path.values()
+    }
+}
+
+/// Health and reflection: open on every server.
+pub(crate) fn is_infrastructure(path: &str) -> bool {
+    [
+        "/grpc.health.v1.Health/",
+        "/grpc.reflection.v1.ServerReflection/",
+        "/grpc.reflection.v1alpha.ServerReflection/",
+    ]
+    .iter()
+    .any(|prefix| path.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rpc_of_every_service_has_a_sound_authorization_entry() {
+        let policies = MethodPolicies::read(foundry_proto::FILE_DESCRIPTOR_SET).unwrap();
+        let defects: Vec<_> =
+            policies.methods().filter_map(|m| m.defect().map(|d| (m.path.clone(), d))).collect();
+        assert_eq!(defects, []);
+        let packages = ["auth", "repo", "task", "provisioner"];
+        for package in packages {
+            let prefix = format!("/foundry.{package}.v1.");
+            assert!(policies.methods().any(|m| m.path.starts_with(&prefix)), "no rpc of {package}");
+        }
+    }
+
+    #[test]
+    fn finds_each_way_an_entry_can_be_unsound() {
+        let of = |access: Access, role: Role, services: &[&str]| {
+            let policy = MethodPolicy {
+                access: access as i32,
+                role: role as i32,
+                services: services.iter().map(|s| (*s).to_owned()).collect(),
+                ..Default::default()
+            };
+            Method { path: "/x/Y".into(), policy: Some(policy), server_streaming: false }.defect().is_some()
+        };
+        assert!(Method { path: "/x/Y".into(), policy: None, server_streaming: false }.defect().is_some());
+        assert!(of(Access::Unspecified, Role::Unspecified, &[]));
+        assert!(of(Access::Member, Role::Unspecified, &[]));
+        assert!(of(Access::Service, Role::Unspecified, &[]));
+        assert!(of(Access::Service, Role::Unspecified, &["tsak"]));
+        assert!(of(Access::Open, Role::Unspecified, &["task"]));
+        assert!(of(Access::User, Role::Viewer, &[]));
+        assert!(!of(Access::Member, Role::Viewer, &["task"]));
+    }
+}
