@@ -1,1 +1,39 @@
-//! foundry-flow.
+//! Durable staged flows and jobs in the service's own database.
+//!
+//! A flow is a table of stages ([`Flow`]), the code of each ([`Stage`]), and how it shows in the
+//! service's rows ([`Projection`]), joined by a [`Binding`]. A handler adds [`enqueue`] to its write
+//! set; the [`Engine`] claims due flows under a lease with an epoch, runs stage after stage, and
+//! commits each stage's result together with the flow's next step. A process that dies leaves rows
+//! that say where to go on.
+
+mod attempt;
+mod commands;
+mod context;
+mod drive;
+mod engine;
+mod hooks;
+mod inner;
+mod lease;
+mod loops;
+mod outcome;
+mod plan;
+mod progress;
+#[cfg(feature = "testkit")]
+pub mod proofs;
+mod row;
+mod spec;
+mod stage;
+mod statements;
+mod status;
+mod sweep;
+
+pub use commands::{NOT_RETRYABLE, NewFlow, enqueue, request_cancel, retry, signal};
+pub use context::{StageContext, Stop};
+pub use engine::{Drained, Engine, OwnedDataDirectory, find, list_by_subject};
+pub use hooks::{FailPoints, Hooks, NoHooks, Point, Verdict};
+pub use inner::Options;
+pub use outcome::{Outcome, Undo};
+pub use row::MIGRATIONS;
+pub use spec::{Flow, OnFailure, Retry, StageSpec};
+pub use stage::{Binding, NoProjection, Projection, Stage};
+pub use status::{FlowStatus, Status, Transition, Unwinding, Woken};

@@ -49,8 +49,14 @@ pub(crate) enum Control {
 /// One writing connection. Used by one task only, and never dropped within a transaction unless
 /// that task ends.
 pub(crate) trait Backend: Send + 'static {
+    /// Whether other processes write to the same database.
+    const SHARED: bool;
+
     /// Makes sure that there is a working connection.
     fn ready(&mut self) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Gives up a connection that failed; [`Backend::ready`] makes a new one.
+    fn discard(&mut self);
 
     fn control(&mut self, control: Control) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 

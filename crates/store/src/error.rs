@@ -55,6 +55,10 @@ pub enum CommitError {
     /// The write set contradicts its table descriptor: a defect of the caller.
     #[error("malformed write set: {0}")]
     Malformed(String),
+    /// The database cannot be reached. If the connection was lost during the commit itself, whether
+    /// it happened is unknown; a retry with the same request id is safe.
+    #[error("the database cannot be reached")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database failed.
     #[error("the database failed")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -69,6 +73,7 @@ impl CommitError {
     pub(crate) fn database(e: sqlx::Error) -> Self {
         match e {
             sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Self::Stopped,
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => Self::Unavailable(Box::new(e)),
             e => Self::Database(Box::new(e)),
         }
     }
@@ -107,6 +112,7 @@ impl From<CommitError> for Error {
             CommitError::IdempotencyMismatch => request_id_reused(),
             CommitError::Stopped => stopped(),
             CommitError::Refused(e) => e,
+            CommitError::Unavailable(_) => unavailable().caused_by(e),
             CommitError::Malformed(_) | CommitError::Database(_) => Self::internal(e),
         }
     }
@@ -123,6 +129,10 @@ pub(crate) fn stopped() -> Error {
     Error::unavailable("SHUTTING_DOWN", "the service is shutting down", Duration::from_secs(1))
 }
 
+fn unavailable() -> Error {
+    Error::unavailable("STORE_UNAVAILABLE", "the database cannot be reached", Duration::from_secs(1))
+}
+
 /// A failed read.
 pub(crate) fn read_failed(e: sqlx::Error) -> Error {
     match e {
@@ -132,6 +142,7 @@ pub(crate) fn read_failed(e: sqlx::Error) -> Error {
             "no database connection became free in time",
             Duration::from_secs(1),
         ),
+        sqlx::Error::Io(_) => unavailable().caused_by(e),
         e => Error::internal(e),
     }
 }

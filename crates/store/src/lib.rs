@@ -13,6 +13,7 @@ mod hint;
 mod idempotency;
 mod migration;
 mod plan;
+mod postgres;
 mod retention;
 mod row;
 mod scope;

@@ -5,6 +5,7 @@
 
 use foundry_core::Error;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::stopped;
 use crate::{Row, Scope, Value};
@@ -16,6 +17,14 @@ pub(crate) struct Read {
     pub(crate) sql: &'static str,
     pub(crate) params: Vec<Value>,
     pub(crate) answer: Answer,
+}
+
+/// The next read, until the snapshot is dropped or the store closes.
+pub(crate) async fn next_read(reads: &mut mpsc::Receiver<Read>, cancel: &CancellationToken) -> Option<Read> {
+    tokio::select! {
+        read = reads.recv() => read,
+        () = cancel.cancelled() => None,
+    }
 }
 
 /// One consistent moment of the database. Keep it short: it holds a connection.

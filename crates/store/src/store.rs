@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use foundry_core::{Env, Error, TaskFailure, Tasks, Timestamp};
+use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{read_failed, request_id_reused, stopped};
 use crate::hint::Hub;
 use crate::migration::{Migrations, STORE};
+use crate::postgres::{self, PostgresBackend};
 use crate::snapshot::HEAD_SQL;
 use crate::sqlite::{self, SqliteBackend};
 use crate::writer::{Job, REPLAY_SQL, Writer, replay_of};
@@ -77,10 +79,12 @@ struct Inner {
     hub: Arc<Hub>,
     env: Env,
     incarnation: String,
+    clock_offset: Arc<AtomicI64>,
 }
 
 enum Readers {
     Sqlite(SqlitePool),
+    Postgres(PgPool),
 }
 
 impl Store {
@@ -107,6 +111,12 @@ impl Store {
             let writer = Writer::new(backend, jobs, closing.clone(), Arc::clone(&hub));
             tasks.spawn("store writer", writer.run());
             Readers::Sqlite(pool)
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            let (connect, pool) = postgres::open(url, &lists, &options).await?;
+            let backend = PostgresBackend::new(connect, Arc::clone(&options.clock_offset));
+            let writer = Writer::new(backend, jobs, closing.clone(), Arc::clone(&hub));
+            tasks.spawn("store writer", writer.run());
+            Readers::Postgres(pool)
         } else {
             return Err(Error::invalid_field("store.url", "must begin with sqlite: or postgres:"));
         };
@@ -120,6 +130,7 @@ impl Store {
             hub,
             env: env.clone(),
             incarnation: String::new(),
+            clock_offset: options.clock_offset,
         };
         inner.incarnate().await
     }
@@ -132,7 +143,7 @@ impl Store {
     /// outcome of the commit itself can be unknown; that is `Database`, too.)
     pub async fn commit(&self, set: WriteSet) -> Result<Committed, CommitError> {
         let (reply, outcome) = oneshot::channel();
-        self.inner.queue.send(Job::Commit(set, reply)).await.map_err(|_| CommitError::Stopped)?;
+        self.inner.queue.send(Job::Commit(Box::new(set), reply)).await.map_err(|_| CommitError::Stopped)?;
         outcome.await.map_err(|_| CommitError::Stopped)?
     }
 
@@ -184,6 +195,10 @@ impl Store {
                 let mut connection = pool.acquire().await.map_err(read_failed)?;
                 sqlite::query(&mut connection, sql, params).await.map_err(read_failed)
             }
+            Readers::Postgres(pool) => {
+                let mut connection = pool.acquire().await.map_err(read_failed)?;
+                postgres::query(&mut connection, sql, params).await.map_err(read_failed)
+            }
         }
     }
 
@@ -203,6 +218,10 @@ impl Store {
                 let serving = sqlite::serve_snapshot(pool.clone(), served, begun, cancel);
                 self.inner.tasks.spawn("store snapshot", serving);
             }
+            Readers::Postgres(pool) => {
+                let serving = postgres::serve_snapshot(pool.clone(), served, begun, cancel);
+                self.inner.tasks.spawn("store snapshot", serving);
+            }
         }
         ready.await.map_err(|_| stopped())??;
         Ok(Snapshot { reads })
@@ -219,6 +238,10 @@ impl Store {
             Readers::Sqlite(_) => {
                 let job = Job::Statement(sql.sqlite, params.to_vec(), reply);
                 self.inner.queue.send(job).await.map_err(|_| stopped())?;
+            }
+            Readers::Postgres(pool) => {
+                let writing = postgres::write(pool.clone(), sql.postgres, params.to_vec(), reply);
+                self.inner.tasks.spawn("store statement", writing);
             }
         }
         Ok(outcome.await.map_err(|_| stopped())??)
@@ -253,10 +276,14 @@ impl Store {
     ///
     /// # Errors
     /// See [`Store::query`].
-    #[allow(clippy::unused_async)] // PostgreSQL is asked
     pub async fn now(&self) -> Result<Timestamp, Error> {
         match &self.inner.readers {
             Readers::Sqlite(_) => Ok(self.inner.env.clock.now()),
+            Readers::Postgres(pool) => {
+                let mut connection = pool.acquire().await.map_err(read_failed)?;
+                let now = postgres::now(&mut connection).await.map_err(read_failed)?.as_micros();
+                Ok(Timestamp::from_micros(now + self.inner.clock_offset.load(Ordering::Relaxed)))
+            }
         }
     }
 
@@ -283,6 +310,7 @@ impl Store {
         let readers = async {
             match &self.inner.readers {
                 Readers::Sqlite(pool) => pool.close().await,
+                Readers::Postgres(pool) => pool.close().await,
             }
         };
         if tokio::time::timeout(CLOSE_LIMIT, readers).await.is_err() {

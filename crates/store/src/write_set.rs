@@ -66,6 +66,8 @@ pub struct WriteSet {
     pub(crate) idempotency: Option<(IdempotencyKey, BodyHash)>,
     pub(crate) topics: Vec<String>,
     pub(crate) defect: Option<String>,
+    /// Whether a value is the time of commit.
+    pub(crate) timed: bool,
     audits: i64,
     last: Last,
 }
@@ -166,6 +168,7 @@ impl WriteSet {
 
     /// Adds a condition. All guards are checked before anything is written.
     pub fn guard(&mut self, guard: Guard) -> &mut Self {
+        self.timed |= guard.values.contains(&Value::Now);
         self.guards.push(Operation { shape: guard.shape, values: guard.values, tag: guard.tag });
         self.last = Last::Guard;
         self
@@ -269,6 +272,7 @@ impl WriteSet {
         self.guards.extend(other.guards.into_iter().map(adopt));
         self.operations.extend(other.operations.into_iter().map(adopt));
         self.audits += other.audits;
+        self.timed |= other.timed;
         for topic in other.topics {
             self.wake(topic);
         }
@@ -298,6 +302,7 @@ impl WriteSet {
     }
 
     fn push(&mut self, shape: Shape, values: Vec<Value>) -> &mut Self {
+        self.timed |= values.contains(&Value::Now);
         self.operations.push(Operation { shape, values, tag: None });
         self.last = Last::Operation;
         self

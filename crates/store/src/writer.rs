@@ -4,7 +4,7 @@
 //! back and the batch runs again one by one under savepoints, so that a failed request takes only
 //! itself down and learns why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -16,19 +16,19 @@ use crate::idempotency::IDEMPOTENCY;
 use crate::plan::{Group, PlannedRow, Round};
 use crate::shape::{Action, Operation};
 use crate::value::Bound;
-use crate::{CommitError, Committed, Row, Value, WriteSet};
+use crate::{CommitError, Committed, Row, Scope, Value, WriteSet};
 
 /// Most requests that share a commit: bounds the time until the first of them is answered.
 const MAX_BATCH: usize = 256;
 /// How often a batch is run again after a deadlock or serialization failure.
-const MAX_TRIES: u32 = 5;
+pub(crate) const MAX_TRIES: u32 = 5;
 
 pub(crate) type Outcome = Result<Committed, CommitError>;
 
 /// What callers queue.
 pub(crate) enum Job {
     /// A write set.
-    Commit(WriteSet, oneshot::Sender<Outcome>),
+    Commit(Box<WriteSet>, oneshot::Sender<Outcome>),
     /// One writing statement.
     Statement(&'static str, Vec<Value>, oneshot::Sender<Result<Vec<Row>, CommitError>>),
 }
@@ -81,11 +81,16 @@ impl<B: Backend> Writer<B> {
         let outcomes = loop {
             match self.apply(jobs).await {
                 Ok(outcomes) => break Ok(outcomes),
-                Err(e) => {
-                    let _ = self.backend.control(Control::Rollback).await;
+                Err(Trouble { error, committing }) => {
                     tries += 1;
-                    if !B::is_transient(&e) || tries == MAX_TRIES {
-                        break Err(e);
+                    let transient = B::is_transient(&error);
+                    if !transient || self.backend.control(Control::Rollback).await.is_err() {
+                        self.backend.discard();
+                    }
+                    // What was lost before the commit is not in the database and may run again.
+                    let again = transient || !committing && is_connection_error(&error);
+                    if !again || tries == MAX_TRIES {
+                        break Err(error);
                     }
                 }
             }
@@ -96,7 +101,12 @@ impl<B: Backend> Writer<B> {
                 tracing::error!(error = %e, requests = jobs.len(), "the database failed a batch");
                 let e = Arc::new(e);
                 for job in jobs.drain(..) {
-                    let error = CommitError::Database(Box::new(Arc::clone(&e)));
+                    let source = Box::new(Arc::clone(&e));
+                    let error = if is_connection_error(&e) {
+                        CommitError::Unavailable(source)
+                    } else {
+                        CommitError::Database(source)
+                    };
                     // A caller that went away needs no answer; so for all sends here.
                     match job {
                         Job::Commit(_, reply) => drop(reply.send(Err(error))),
@@ -134,8 +144,9 @@ impl<B: Backend> Writer<B> {
         self.hub.committed(&newest.into_iter().collect::<Vec<_>>(), &topics);
     }
 
-    /// Runs the batch in one transaction. An error means that nothing was committed.
-    async fn apply(&mut self, jobs: &[Job]) -> Result<Vec<Done>, sqlx::Error> {
+    /// Runs the batch in one transaction. An error means that nothing was committed, unless the
+    /// commit itself was under way.
+    async fn apply(&mut self, jobs: &[Job]) -> Result<Vec<Done>, Trouble> {
         self.backend.ready().await?;
         let malformed = jobs.iter().any(|j| matches!(j, Job::Commit(set, _) if set.defect.is_some()));
         if !malformed {
@@ -143,29 +154,33 @@ impl<B: Backend> Writer<B> {
             match self.together(jobs).await {
                 Ok(done) => match self.backend.control(Control::Commit).await {
                     Ok(()) => return Ok(done),
-                    Err(e) if is_constraint(&e) => {}
-                    Err(e) => return Err(e),
+                    // A deferred constraint: find out whose.
+                    Err(e) if is_statement_error(&e) => {}
+                    Err(error) => return Err(Trouble { error, committing: true }),
                 },
-                Err(Failure::Database(e)) if !is_constraint(&e) && !is_statement_error(&e) => return Err(e),
+                Err(Failure::Database(e)) if !is_statement_error(&e) => return Err(e.into()),
                 Err(_) => {}
             }
+            // Already rolled back where the commit failed.
             let _ = self.backend.control(Control::Rollback).await;
         }
         self.backend.control(Control::Begin).await?;
         let done = self.one_by_one(jobs).await?;
-        self.backend.control(Control::Commit).await?;
-        Ok(done)
+        match self.backend.control(Control::Commit).await {
+            Ok(()) => Ok(done),
+            Err(error) => Err(Trouble { error, committing: true }),
+        }
     }
 
     async fn together(&mut self, jobs: &[Job]) -> Result<Vec<Done>, Failure> {
         let sets: Vec<Option<&WriteSet>> = jobs
             .iter()
             .map(|j| match j {
-                Job::Commit(set, _) => Some(set),
+                Job::Commit(set, _) => Some(&**set),
                 Job::Statement(..) => None,
             })
             .collect();
-        let now = self.backend.now().await?;
+        let now = self.now(sets.iter().flatten()).await?;
         let revisions = self.reserve(&sets).await?;
         let fill = Fill { revisions: &revisions, now };
         let mut done: Vec<Done> = Vec::with_capacity(jobs.len());
@@ -193,6 +208,9 @@ impl<B: Backend> Writer<B> {
 
     async fn one_by_one(&mut self, jobs: &[Job]) -> Result<Vec<Done>, sqlx::Error> {
         let mut done = Vec::with_capacity(jobs.len());
+        if B::SHARED {
+            self.lock_scopes(jobs).await?;
+        }
         for job in jobs {
             self.backend.control(Control::Savepoint).await?;
             let outcome = match job {
@@ -208,7 +226,7 @@ impl<B: Backend> Writer<B> {
                 }
                 Err(refusal) => {
                     let error = match refusal {
-                        Refusal::Database(e) if !is_constraint(&e) && !is_statement_error(&e) => {
+                        Refusal::Database(e) if !is_statement_error(&e) => {
                             return Err(e);
                         }
                         Refusal::Database(e) => CommitError::database(e),
@@ -222,6 +240,14 @@ impl<B: Backend> Writer<B> {
             }
         }
         Ok(done)
+    }
+
+    /// Locks all counters in key order, since one by one they would be taken in the queue's order.
+    async fn lock_scopes(&mut self, jobs: &[Job]) -> Result<(), sqlx::Error> {
+        let sets = jobs.iter().filter_map(|j| if let Job::Commit(set, _) = j { Some(set) } else { None });
+        let scopes: BTreeSet<&str> = sets.flat_map(|s| s.scopes.iter().map(Scope::as_str)).collect();
+        let scopes: Vec<(&str, i64)> = scopes.into_iter().map(|s| (s, 0)).collect();
+        if scopes.is_empty() { Ok(()) } else { self.backend.reserve(&scopes).await.map(drop) }
     }
 
     /// Another process may have committed the same request between our look and our insert.
@@ -242,7 +268,7 @@ impl<B: Backend> Writer<B> {
         if let Some(error) = self.replayed(set).await? {
             return Err(Refusal::Typed(error));
         }
-        let now = self.backend.now().await?;
+        let now = self.now(std::iter::once(&set)).await?;
         let revisions = self.reserve(&[Some(set)]).await?;
         let fill = Fill { revisions: &revisions, now };
         for operation in set.guards.iter().chain(&set.operations) {
@@ -268,6 +294,14 @@ impl<B: Backend> Writer<B> {
     async fn statement(&mut self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, sqlx::Error> {
         let params: Vec<Bound<'_>> = params.iter().map(Bound::plain).collect();
         self.backend.rows(sql, &params).await
+    }
+
+    /// The time of commit, asked for only where it is written.
+    async fn now<'a>(
+        &mut self,
+        mut sets: impl Iterator<Item = &'a &'a WriteSet>,
+    ) -> Result<i64, sqlx::Error> {
+        if sets.any(|s| s.timed) { self.backend.now().await } else { Ok(0) }
     }
 
     /// Reserves one revision per write set and scope, the counters taken in key order; within a
@@ -343,13 +377,29 @@ fn refusal(operation: &Operation, failure: Failure) -> Refusal {
     }
 }
 
-fn is_constraint(e: &sqlx::Error) -> bool {
-    e.as_database_error().is_some_and(|e| {
-        e.is_unique_violation()
-            || e.is_foreign_key_violation()
-            || e.is_check_violation()
-            || matches!(e.kind(), sqlx::error::ErrorKind::NotNullViolation)
-    })
+/// Why a batch came to nothing.
+struct Trouble {
+    error: sqlx::Error,
+    /// The commit was under way: on a lost connection, whether it happened is unknown.
+    committing: bool,
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        Self { error, committing: false }
+    }
+}
+
+/// Whether the server went away or is going.
+fn is_connection_error(e: &sqlx::Error) -> bool {
+    match e {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        // PostgreSQL: connection exceptions, operator intervention.
+        sqlx::Error::Database(e) => {
+            e.code().is_some_and(|c| c.len() == 5 && matches!(c.get(..2), Some("08" | "57")))
+        }
+        _ => false,
+    }
 }
 
 /// Whether only the statement is at fault (its text, its values), not the connection.

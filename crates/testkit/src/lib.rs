@@ -2,12 +2,14 @@
 //! throw-away PostgreSQL. Depends on `foundry-core` alone, so that every crate can use it.
 
 mod clock;
+mod postgres;
 mod random;
 
 use std::sync::Arc;
 
 pub use clock::MockClock;
 use foundry_core::Env;
+pub use postgres::{PostgresDatabase, PostgresMissing};
 pub use random::SeededRandom;
 
 /// An environment with a clock that stands still until it is advanced, and replayable randomness.

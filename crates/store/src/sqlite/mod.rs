@@ -21,6 +21,7 @@ use crate::value::Bound;
 use crate::{Row, StoreOptions, Value};
 
 pub(crate) use reading::{query, serve_snapshot};
+pub(crate) use sql::on_conflict;
 pub(crate) use writing::SqliteBackend;
 
 /// Opens the file, brings its schema up to date, and returns the writing and the reading side.

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{arguments, rows};
 use crate::error::read_failed;
-use crate::snapshot::Read;
+use crate::snapshot::{Read, next_read};
 use crate::value::Bound;
 use crate::{Row, Value};
 
@@ -34,17 +34,13 @@ pub(crate) async fn serve_snapshot(
         Err(e) => return drop(begun.send(Err(read_failed(e)))),
     };
     let started = begin(&mut connection).await.map_err(read_failed);
-    let mut serving = started.is_ok();
-    serving &= begun.send(started).is_ok();
-    while serving {
-        let read = tokio::select! {
-            read = reads.recv() => read,
-            () = cancel.cancelled() => None,
-        };
-        let Some(read) = read else { break };
-        let answer = query(&mut connection, read.sql, &read.params).await.map_err(read_failed);
-        // A caller that went away needs no answer.
-        let _ = read.answer.send(answer);
+    let begun_well = started.is_ok();
+    if begun.send(started).is_ok() && begun_well {
+        while let Some(read) = next_read(&mut reads, &cancel).await {
+            let answer = query(&mut connection, read.sql, &read.params).await.map_err(read_failed);
+            // A caller that went away needs no answer.
+            let _ = read.answer.send(answer);
+        }
     }
     if sqlx::query("ROLLBACK").execute(&mut *connection).await.is_err() {
         // A connection in an unknown state must not be used again.

@@ -81,8 +81,14 @@ impl SqliteBackend {
 }
 
 impl Backend for SqliteBackend {
+    const SHARED: bool = false;
+
     async fn ready(&mut self) -> Result<(), sqlx::Error> {
         Ok(())
+    }
+
+    fn discard(&mut self) {
+        // A local file has no connection to lose.
     }
 
     async fn control(&mut self, control: Control) -> Result<(), sqlx::Error> {

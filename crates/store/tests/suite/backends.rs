@@ -2,7 +2,7 @@
 
 use foundry_core::Env;
 use foundry_store::{Migration, Migrations, Store, StoreOptions, Table};
-use foundry_testkit::{TestEnv, test_env};
+use foundry_testkit::{PostgresDatabase, TestEnv, test_env};
 use tempfile::TempDir;
 
 pub const ITEMS: Table = Table::new("items", &["id", "owner", "name", "size", "body", "rev"], &["id"]);
@@ -44,6 +44,10 @@ pub async fn sqlite() -> Fixture {
     fixture(url, Some(directory)).await
 }
 
+pub async fn postgres() -> Fixture {
+    fixture(PostgresDatabase::create().await.unwrap().url, None).await
+}
+
 async fn fixture(url: String, directory: Option<TempDir>) -> Fixture {
     let time = test_env();
     let store = Store::connect(&url, &[&MIGRATIONS], &time.env, StoreOptions::default()).await.unwrap();
@@ -58,6 +62,12 @@ macro_rules! on_every_backend {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 super::$test($crate::backends::sqlite().await).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test($crate::backends::postgres().await).await;
             })*
         }
     };

@@ -1,0 +1,150 @@
+//! Running a shell command in its own process group, with its output as it comes. Whatever ends
+//! it (its own exit, cancel, the time limit, a dropped future), nothing of the group stays behind.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_core::Clock;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+/// How a command ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum CommandEnd {
+    Exited(ExitStatus),
+    TimedOut,
+    Cancelled,
+}
+
+/// Kills every process of the group when dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            // An empty group is what is wanted.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// When a command is stopped, and how.
+pub(crate) struct Bounds {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limit: Duration,
+    pub(crate) grace: Duration,
+    pub(crate) cancel: CancellationToken,
+}
+
+/// What a running command did next.
+pub(crate) enum Event {
+    /// So many bytes of output.
+    Output(usize),
+    Ended(CommandEnd),
+}
+
+type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A started command.
+pub(crate) struct Running {
+    child: Child,
+    group: Group,
+    output: pipe::Receiver,
+    open: bool,
+    /// Its status once the shell has ended, while output may still come.
+    exited: Option<ExitStatus>,
+    /// The time limit, and after the end of the shell the grace.
+    timer: Timer,
+    bounds: Bounds,
+}
+
+/// Starts `/bin/sh -c command`; standard output and error share one pipe, so their order is real.
+pub(crate) fn start(command: &str, directory: &Path, bounds: Bounds) -> io::Result<Running> {
+    let (reader, writer) = io::pipe()?;
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .arg("-c")
+        .arg(command)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .process_group(0)
+        .kill_on_drop(true);
+    let child = shell.spawn()?;
+    // The command holds the writing ends: without this drop the pipe would never end.
+    drop(shell);
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let group = Group(pid);
+    let output = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
+    let timer = timer(&bounds, bounds.limit);
+    Ok(Running { child, group, output, open: true, exited: None, timer, bounds })
+}
+
+fn timer(bounds: &Bounds, time: Duration) -> Timer {
+    let clock = bounds.clock.clone();
+    Box::pin(async move { clock.sleep(time).await })
+}
+
+impl Running {
+    /// Waits for the next output, written to the start of `buffer`, or for the end.
+    pub(crate) async fn next(&mut self, buffer: &mut [u8]) -> io::Result<Event> {
+        loop {
+            if let Some(status) = self.exited.filter(|_| !self.open) {
+                return Ok(Event::Ended(CommandEnd::Exited(status)));
+            }
+            tokio::select! {
+                biased;
+                () = self.bounds.cancel.cancelled() => {
+                    self.stop().await;
+                    return Ok(Event::Ended(CommandEnd::Cancelled));
+                }
+                read = self.output.read(buffer), if self.open => match read? {
+                    0 => self.open = false,
+                    n => return Ok(Event::Output(n)),
+                },
+                status = self.child.wait(), if self.exited.is_none() => {
+                    self.exited = Some(status?);
+                    // What the command left in the background ends with it, and so does its hold
+                    // on the pipe; what left the group gets the grace.
+                    self.group.signal(Signal::KILL);
+                    self.timer = timer(&self.bounds, self.bounds.grace);
+                }
+                () = &mut self.timer => match self.exited {
+                    Some(status) => return Ok(Event::Ended(CommandEnd::Exited(status))),
+                    None => {
+                        self.stop().await;
+                        return Ok(Event::Ended(CommandEnd::TimedOut));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Asks the group to end, and after the grace makes it.
+    pub(crate) async fn stop(&mut self) {
+        self.group.signal(Signal::TERM);
+        tokio::select! {
+            biased;
+            _ = self.child.wait() => {}
+            () = self.bounds.clock.sleep(self.bounds.grace) => {}
+        }
+        self.group.signal(Signal::KILL);
+        // The shell is dead or was never ours to wait for: this returns at once.
+        let _ = self.child.wait().await;
+    }
+}

@@ -1,0 +1,97 @@
+//! One session: its working directory, its counters, what the user always allows, and its turn.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use agent_client_protocol::v1::schema::SessionId;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::workspace::Workspace;
+
+/// A session as `session/new` opened it.
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) workspace: Workspace,
+    messages: AtomicU64,
+    calls: AtomicU64,
+    always: Mutex<BTreeSet<&'static str>>,
+    turn: Mutex<Option<RunningTurn>>,
+}
+
+struct RunningTurn {
+    request: Value,
+    cancel: CancellationToken,
+}
+
+impl Session {
+    pub(crate) fn new(id: SessionId, workspace: Workspace) -> Self {
+        Self {
+            id,
+            workspace,
+            messages: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            always: Mutex::default(),
+            turn: Mutex::default(),
+        }
+    }
+
+    /// The id of the session's next message.
+    pub(crate) fn next_message(&self) -> String {
+        format!("message-{}", self.messages.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// The id of the session's next tool call.
+    pub(crate) fn next_call(&self) -> String {
+        format!("call-{}", self.calls.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Whether the user allowed this kind of action for the rest of the session.
+    pub(crate) fn is_always_allowed(&self, kind: &'static str) -> bool {
+        lock(&self.always).contains(kind)
+    }
+
+    /// Remembers that this kind of action needs no more questions.
+    pub(crate) fn always_allow(&self, kind: &'static str) {
+        lock(&self.always).insert(kind);
+    }
+
+    /// Begins a turn under a prompt request's id; `None` while another one runs.
+    pub(crate) fn begin_turn(
+        &self,
+        request: &Value,
+        parent: &CancellationToken,
+    ) -> Option<CancellationToken> {
+        let mut turn = lock(&self.turn);
+        if turn.is_some() {
+            return None;
+        }
+        let cancel = parent.child_token();
+        *turn = Some(RunningTurn { request: request.clone(), cancel: cancel.clone() });
+        Some(cancel)
+    }
+
+    /// Makes room for the next turn.
+    pub(crate) fn end_turn(&self) {
+        *lock(&self.turn) = None;
+    }
+
+    /// Cancels the running turn, if there is one.
+    pub(crate) fn cancel_turn(&self) {
+        if let Some(turn) = &*lock(&self.turn) {
+            turn.cancel.cancel();
+        }
+    }
+
+    /// Cancels the running turn if this request began it.
+    pub(crate) fn cancel_request(&self, request: &Value) {
+        if let Some(turn) = lock(&self.turn).as_ref().filter(|turn| turn.request == *request) {
+            turn.cancel.cancel();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,209 @@
+//! What a service adds to its own write sets: start, signal, cancel and retry flows. All of it
+//! commits with the change that caused it, and wakes the engine after the commit.
+
+use foundry_core::{Env, Error, FlowId, OrganizationId, Timestamp};
+use foundry_store::{Value, WriteSet};
+use serde::Serialize;
+
+use crate::row::{FLOWS, SIGNALS};
+use crate::spec::Flow;
+use crate::status::{Status, Unwinding, Woken};
+
+/// Woken when flows of a kind became due.
+pub(crate) fn topic(kind: &str) -> String {
+    format!("flow/{kind}")
+}
+
+/// Woken when a signal or a cancel may concern flows of any kind.
+pub(crate) const ANY_TOPIC: &str = "flow";
+
+/// A flow to start.
+#[derive(Clone, Debug)]
+pub struct NewFlow {
+    flow: &'static Flow,
+    flow_id: FlowId,
+    key: String,
+    organization_id: Option<OrganizationId>,
+    subject_id: String,
+    user_id: String,
+    traceparent: String,
+    input: serde_json::Value,
+    start_time: Option<Timestamp>,
+}
+
+impl NewFlow {
+    /// A flow with its id, its key (unique among the unfinished flows of the kind) and the entity it
+    /// works on.
+    pub fn new(
+        flow: &'static Flow,
+        flow_id: FlowId,
+        key: impl Into<String>,
+        subject_id: impl Into<String>,
+    ) -> Self {
+        Self {
+            flow,
+            flow_id,
+            key: key.into(),
+            organization_id: None,
+            subject_id: subject_id.into(),
+            user_id: String::new(),
+            traceparent: String::new(),
+            input: serde_json::Value::Null,
+            start_time: None,
+        }
+    }
+
+    /// The tenant it acts for.
+    #[must_use]
+    pub fn organization(mut self, id: &OrganizationId) -> Self {
+        self.organization_id = Some(id.clone());
+        self
+    }
+
+    /// The person it acts for, as data for the audit.
+    #[must_use]
+    pub fn on_behalf_of(mut self, user_id: impl Into<String>) -> Self {
+        self.user_id = user_id.into();
+        self
+    }
+
+    /// The W3C trace context of the request that starts it.
+    #[must_use]
+    pub fn traced(mut self, traceparent: impl Into<String>) -> Self {
+        self.traceparent = traceparent.into();
+        self
+    }
+
+    /// Not before this time.
+    #[must_use]
+    pub fn not_before(mut self, at: Timestamp) -> Self {
+        self.start_time = Some(at);
+        self
+    }
+
+    /// What the stages read as [`crate::StageContext::input`].
+    ///
+    /// # Errors
+    /// When the input cannot be written as JSON.
+    pub fn input<T: Serialize>(mut self, input: &T) -> Result<Self, Error> {
+        self.input = serde_json::to_value(input).map_err(Error::internal)?;
+        Ok(self)
+    }
+
+    /// The flow's id.
+    pub fn flow_id(&self) -> &FlowId {
+        &self.flow_id
+    }
+}
+
+/// Adds the start of a flow. A second unfinished flow with the same kind and key is a conflict and
+/// fails the write set.
+pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
+    let first = new.flow.first_stage();
+    let start = new.start_time.map_or(Value::Now, Value::from);
+    let values: Vec<Value> = vec![
+        new.flow_id.into(),
+        new.flow.kind.into(),
+        new.key.into(),
+        new.organization_id.into(),
+        new.subject_id.into(),
+        new.user_id.into(),
+        new.traceparent.into(),
+        new.input.to_string().into_bytes().into(),
+        Value::from(&b"null"[..]), // state
+        Status::Ready.as_str().into(),
+        first.into(), // stage
+        first.into(), // reached
+        Unwinding::as_str(None).into(),
+        1.into(),      // active
+        0.into(),      // attempt
+        0.into(),      // failures
+        0.into(),      // step
+        0.into(),      // epoch
+        "".into(),     // lease_owner
+        start.clone(), // due_time
+        start,         // ready_time
+        Woken::Start.as_str().into(),
+        Value::Null, // wait_key
+        "".into(),   // signal_seen
+        Value::Null, // deadline
+        "".into(),   // reason
+        "".into(),   // message
+        "".into(),   // cause_stage
+        "".into(),   // cause_reason
+        "".into(),   // cause_message
+        0.into(),    // cancel_requested
+        Value::Now,  // started_time
+        Value::Now,  // stage_started_time
+        Value::Now,  // status_time
+        Value::Now,  // last_progress_time
+        "".into(),   // last_progress
+        Value::Null, // finished_time
+    ];
+    ws.insert(&FLOWS, values);
+    ws.wake(topic(new.flow.kind));
+}
+
+/// Makes every flow that waits for `key` due, in the transaction that applies the awaited change.
+/// Nobody waiting is fine; a flow that is only about to wait finds the signal when it does.
+pub fn signal(ws: &mut WriteSet, env: &Env, key: &str) {
+    let nonce = env.random.uuid_at(env.clock.now()).simple().to_string();
+    ws.upsert(&SIGNALS, [key.into(), nonce.as_str().into(), Value::Now]);
+    ws.update_where(
+        &FLOWS,
+        &[("wait_key", key.into()), ("status", Status::Waiting.as_str().into())],
+        &[
+            ("status", Status::Ready.as_str().into()),
+            ("due_time", Value::Now),
+            ("woken", Woken::Signal.as_str().into()),
+            ("signal_seen", nonce.into()),
+        ],
+    );
+    ws.wake(ANY_TOPIC);
+}
+
+/// Asks for the end of a flow; legal in every state. A flow that has ended as done or cancelled
+/// stays so; any other stops its attempt, undoes its stages and ends as cancelled.
+pub fn request_cancel(ws: &mut WriteSet, flow_id: &FlowId) {
+    let id = || ("flow_id", Value::from(flow_id));
+    ws.update_where(&FLOWS, &[id()], &[("cancel_requested", 1.into())]);
+    for status in [Status::Ready, Status::Waiting, Status::Failed] {
+        // A flow that was undone already has nothing left to cancel.
+        let conditions =
+            [id(), ("status", status.as_str().into()), ("unwinding", Unwinding::as_str(None).into())];
+        ws.update_where(&FLOWS, &conditions, &[("due_time", Value::Now)]);
+    }
+    ws.wake(ANY_TOPIC);
+}
+
+/// Re-arms a failed flow at its failed stage with a fresh budget. Fails the write set (tag
+/// [`NOT_RETRYABLE`]) when the flow has not failed or was undone.
+pub fn retry(ws: &mut WriteSet, flow_id: &FlowId) {
+    ws.update(
+        &FLOWS,
+        &[flow_id.into()],
+        &[
+            ("status", Status::Ready.as_str().into()),
+            ("status_time", Value::Now),
+            ("due_time", Value::Now),
+            ("active", 1.into()),
+            ("attempt", 0.into()),
+            ("failures", 0.into()),
+            ("woken", Woken::Start.as_str().into()),
+            ("reason", "".into()),
+            ("message", "".into()),
+            ("finished_time", Value::Null),
+            ("stage_started_time", Value::Now),
+        ],
+        &[
+            ("status", Status::Failed.as_str().into()),
+            ("unwinding", Unwinding::as_str(None).into()),
+            ("cancel_requested", 0.into()),
+        ],
+    )
+    .tag(NOT_RETRYABLE);
+    ws.wake(ANY_TOPIC);
+}
+
+/// The tag of the guard by which [`retry`] refuses.
+pub const NOT_RETRYABLE: &str = "flow_not_retryable";

@@ -1,0 +1,281 @@
+//! Carries one claimed flow from attempt to attempt until it is put down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_store::{CommitError, Guard, WriteSet};
+
+use crate::attempt::{self, Ended};
+use crate::hooks::{Point, Verdict};
+use crate::inner::Inner;
+use crate::lease::Held;
+use crate::outcome::Outcome;
+use crate::plan::{self, Moment, Plan};
+use crate::row::{FLOWS, Row};
+use crate::stage::Bound;
+use crate::statements;
+use crate::status::{Status, Transition};
+
+/// Tag of the guard that fences the owner's commits.
+const LEASE_GUARD: &str = "flow_lease";
+/// Pause before a commit is repeated that the database could not take.
+const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+/// How many interruptions (crashes of the worker in the middle of the stage) are suffered.
+const MAX_INTERRUPTIONS: u32 = 100;
+
+/// Runs a claimed flow until it is done, waits, or is given back.
+pub(crate) async fn drive(inner: Arc<Inner>, row: Row, held: Arc<Held>) {
+    if let Some(bound) = inner.bounds.get(held.kind).cloned() {
+        let driver = Driver { inner: &inner, bound, held: &held };
+        tokio::select! {
+            biased;
+            () = inner.dead.cancelled() => return,
+            () = driver.carry(row) => {}
+        }
+    }
+    inner.leases.release(&held);
+    inner.options.hooks.active(held.kind, inner.leases.count(held.kind));
+    inner.put_down.notify_one();
+    inner.freed.notify_waiters();
+}
+
+struct Driver<'a> {
+    inner: &'a Arc<Inner>,
+    bound: Arc<Bound>,
+    held: &'a Held,
+}
+
+/// What became of a commit.
+enum Settled {
+    /// Recorded; the row as it is now.
+    Recorded(Box<Row>),
+    /// The lease is lost, or the store closed: somebody else goes on.
+    Lost,
+}
+
+impl Driver<'_> {
+    async fn carry(&self, claimed: Row) {
+        let Some(mut row) = self.begin(claimed).await else { return };
+        loop {
+            let (stage, started) = (row.status.stage.clone(), self.inner.env.clock.now());
+            let Some(ended) = self.attempt(&mut row).await else { return };
+            let Settled::Recorded(next) = self.settle(row, ended).await else { return };
+            row = *next;
+            let took = self.inner.env.clock.now().since(started);
+            let transition = row.status.transition.unwrap_or(Transition::Progressed);
+            self.inner.options.hooks.attempt_ended(&row.status, &stage, transition, took);
+            if self.inner.reach(Point::AfterRecord, &row.status).await.is_none() {
+                return;
+            }
+            if row.status.status != Status::Running {
+                return self.put_down(&row).await;
+            }
+        }
+    }
+
+    /// Runs one attempt between its test points; none when the engine died at one of them.
+    async fn attempt(&self, row: &mut Row) -> Option<Ended> {
+        let planted = || Ended::Ran(Outcome::fail("PLANTED_FAILURE", "a test wanted this"));
+        let forward = row.status.unwinding.is_none();
+        let before = self.inner.reach(Point::BeforeEffect, &row.status).await?;
+        if before == Verdict::Fail && forward {
+            return Some(planted());
+        }
+        let ended = attempt::run(self.inner, &self.bound, row, self.held).await;
+        let after = self.inner.reach(Point::AfterEffect, &row.status).await?;
+        Some(if after == Verdict::Fail && forward { planted() } else { ended })
+    }
+
+    /// Records what a claim alone decides, and shows that an attempt begins. None when nothing is
+    /// left to run.
+    async fn begin(&self, mut row: Row) -> Option<Row> {
+        row.status.transition = Some(Transition::Started);
+        if row.status.cancel_requested && row.status.unwinding.is_none() {
+            return self.begin_with(row, Ended::Cancelled).await;
+        }
+        if row.status.attempt > row.status.failures + MAX_INTERRUPTIONS {
+            let text = format!("interrupted {MAX_INTERRUPTIONS} times without a result");
+            return self.begin_with(row, Ended::Ran(Outcome::fail("STAGE_KEEPS_BREAKING_OFF", text))).await;
+        }
+        let shown = self.bound.project(&row.status);
+        if shown.is_empty() {
+            return Some(row);
+        }
+        let mut ws = WriteSet::new();
+        let lease = [("flow_id", (&row.status.flow_id).into()), ("epoch", row.status.epoch.into())];
+        ws.guard(Guard::exists(&FLOWS, &lease).tagged(LEASE_GUARD)).merge(shown);
+        match self.inner.commit(ws).await {
+            Ok(_) => Some(row),
+            Err(CommitError::GuardFailed { tag: Some(LEASE_GUARD), .. } | CommitError::Stopped) => None,
+            Err(e) => {
+                // The stage's end is projected again, and judged there.
+                tracing::warn!(flow = %row.status.flow_id, error = %e, "an attempt's begin was not projected");
+                Some(row)
+            }
+        }
+    }
+
+    async fn begin_with(&self, row: Row, ended: Ended) -> Option<Row> {
+        let Settled::Recorded(row) = self.settle(row, ended).await else { return None };
+        if row.status.status == Status::Running {
+            return Some(*row);
+        }
+        self.put_down(&row).await;
+        None
+    }
+
+    /// Records what an attempt came to. What the stage or the projection wants to write may conflict
+    /// with the rest of the database: the flow then records that instead, never nothing.
+    async fn settle(&self, mut row: Row, mut ended: Ended) -> Settled {
+        let mut projected = true;
+        loop {
+            if self.held.cancel_ordered() {
+                row.status.cancel_requested = true;
+            }
+            let Some(mut plan) = self.plan(&row, ended.clone()) else { return Settled::Lost };
+            plan.row.step = row.step + 1;
+            let planned_write = !plan.write.is_empty();
+            let error = match self.inner.commit(self.write_set(&row, &plan, projected)).await {
+                Ok(_) => return Settled::Recorded(Box::new(plan.row)),
+                Err(e) => e,
+            };
+            match error {
+                CommitError::Stopped => return Settled::Lost,
+                CommitError::GuardFailed { tag: Some(LEASE_GUARD), .. } => {
+                    match self.reread(&row, &plan).await {
+                        Reread::Applied => return Settled::Recorded(Box::new(plan.row)),
+                        Reread::CancelArrived => row.status.cancel_requested = true,
+                        Reread::Lost => return Settled::Lost,
+                    }
+                }
+                CommitError::Database(e) => {
+                    tracing::warn!(flow = %row.status.flow_id, error = ?e, "a transition could not be committed");
+                    if !self.held.trusted(self.inner.env.clock.now()) {
+                        return Settled::Lost;
+                    }
+                    self.inner.env.clock.sleep(COMMIT_PAUSE).await;
+                }
+                conflict => {
+                    let text = conflict.to_string();
+                    tracing::warn!(flow = %row.status.flow_id, stage = row.status.stage, error = text,
+                        write = planned_write, projected, "a transition conflicts with the database");
+                    if !projected && !planned_write {
+                        // The flow's own row is malformed: nothing can be recorded at all.
+                        return Settled::Lost;
+                    }
+                    projected = planned_write && projected;
+                    ended = instead(&row, text);
+                }
+            }
+        }
+    }
+
+    fn plan(&self, row: &Row, ended: Ended) -> Option<Plan> {
+        let at = Moment {
+            now: self.inner.now(),
+            fraction: self.inner.env.random.fraction(),
+            draining: self.inner.is_draining(),
+        };
+        let mut row = row.clone();
+        row.status.completed_stage = None;
+        let plan = match ended {
+            Ended::Ran(outcome) => plan::after_run(&self.bound, row, outcome, at),
+            Ended::Undid(undo) => plan::after_undo(&self.bound, row, undo, at),
+            Ended::Cancelled => {
+                row.status.cancel_requested = true;
+                plan::cancelled(&self.bound, row, at)
+            }
+            Ended::Released => plan::released(row, at),
+            Ended::Lost => return None,
+        };
+        Some(plan)
+    }
+
+    /// Everything a transition writes: the stage's record, the flow's row fenced by the epoch, and
+    /// how the flow shows in its service.
+    fn write_set(&self, before: &Row, plan: &Plan, projected: bool) -> WriteSet {
+        let mut ws = plan.write.clone();
+        let mut fence = vec![("epoch", before.status.epoch.into()), ("step", before.step.into())];
+        if !before.status.cancel_requested && before.status.unwinding.is_none() {
+            // A cancel that was requested meanwhile decides what comes next.
+            fence.push(("cancel_requested", 0.into()));
+        }
+        let values = plan.row.transition_values();
+        ws.update(&FLOWS, &[(&plan.row.status.flow_id).into()], &values, &fence).tag(LEASE_GUARD);
+        if projected {
+            ws.merge(self.bound.project(&plan.row.status));
+        }
+        ws
+    }
+
+    /// Why the fence refused: somebody else owns the flow, a cancel came, or the commit had been
+    /// applied although its answer was lost.
+    async fn reread(&self, before: &Row, plan: &Plan) -> Reread {
+        let found = match self.inner.load(&before.status.flow_id).await {
+            Ok(Some(found)) if found.status.epoch == before.status.epoch => found,
+            Ok(_) => return Reread::Lost,
+            Err(e) => {
+                tracing::warn!(flow = %before.status.flow_id, error = ?e, "a refused transition could not be examined");
+                return Reread::Lost;
+            }
+        };
+        if found.step == plan.row.step {
+            Reread::Applied
+        } else if found.step == before.step
+            && found.status.cancel_requested
+            && !before.status.cancel_requested
+        {
+            Reread::CancelArrived
+        } else {
+            Reread::Lost
+        }
+    }
+
+    /// The flow is nobody's now; sees to it that it is looked at again in time.
+    async fn put_down(&self, row: &Row) {
+        if let Some(due) = row.status.due_time {
+            self.inner.due_at(due);
+        }
+        if row.status.status == Status::Waiting {
+            self.catch_early_signal(row).await;
+        }
+    }
+
+    /// A signal whose transaction ran beside ours could not see the flow waiting.
+    async fn catch_early_signal(&self, row: &Row) {
+        let id = || (&row.status.flow_id).into();
+        let caught = async {
+            if self.inner.store.query(statements::HAS_SIGNAL, &[id()]).await?.is_empty() {
+                return Ok(());
+            }
+            let now = self.inner.now();
+            let made_due = self.inner.store.write(statements::APPLY_SIGNALS, &[now.into(), id()]).await?;
+            if !made_due.is_empty() {
+                self.inner.due_at(now);
+            }
+            Ok::<(), foundry_core::Error>(())
+        };
+        if let Err(e) = caught.await {
+            // The sweeper looks for the same.
+            tracing::warn!(flow = %row.status.flow_id, error = ?e, "could not look for an early signal");
+        }
+    }
+}
+
+enum Reread {
+    Applied,
+    CancelArrived,
+    Lost,
+}
+
+/// What to record in place of a transition whose writes conflict.
+fn instead(row: &Row, text: String) -> Ended {
+    if row.status.unwinding.is_some() {
+        let (reason, message) = ("WRITE_CONFLICT".to_owned(), text);
+        Ended::Undid(crate::outcome::Undo::Retry { reason, message })
+    } else if row.status.cancel_requested {
+        Ended::Cancelled
+    } else {
+        Ended::Ran(Outcome::retry("WRITE_CONFLICT", text))
+    }
+}

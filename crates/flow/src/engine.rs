@@ -1,0 +1,177 @@
+//! The engine: built from bindings, started on owned tasks, drained at the end; or driven by hand.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use foundry_core::{Env, Error, FlowId, Tasks};
+use foundry_store::{Store, Value};
+
+use crate::context::Stop;
+use crate::drive::drive;
+use crate::inner::{Inner, Options};
+use crate::loops;
+use crate::stage::{Binding, Bound};
+use crate::statements;
+use crate::status::FlowStatus;
+use crate::sweep;
+
+/// Proof that this process owns the data directory: nobody else can work on its database, so every
+/// lease found there at start is left over from a dead process.
+#[derive(Debug)]
+pub struct OwnedDataDirectory<'a>(std::marker::PhantomData<&'a ()>);
+
+impl<'a> OwnedDataDirectory<'a> {
+    /// From the operating system's exclusive lock on the directory, held for as long as it is borrowed.
+    pub fn held_by<L>(_lock: &'a L) -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+/// Why a drain ended, for the drain log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Flows that ran when the drain began.
+    pub running: Vec<FlowId>,
+    /// Flows that were told to give their attempt back.
+    pub told_to_release: Vec<FlowId>,
+    /// Flows that did not end in time; their leases run out.
+    pub abandoned: Vec<FlowId>,
+}
+
+/// Runs the flows of one service. Cloning shares it.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+impl Engine {
+    /// An engine for these flows on the service's store.
+    ///
+    /// # Errors
+    /// When a flow's table and its code do not match: a defect, found at start.
+    pub fn new(store: Store, env: Env, flows: Vec<Binding>, options: Options) -> Result<Self, Error> {
+        let bounds = flows.into_iter().map(Binding::checked).collect::<Result<Vec<Bound>, Error>>()?;
+        bounds.iter().try_for_each(statements::check_names)?;
+        Ok(Self { inner: Arc::new(Inner::new(store, env, options, bounds)) })
+    }
+
+    /// Ends every left-over lease, so that interrupted flows go on at once. Call before [`Engine::start`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn recover(&self, _owned: &OwnedDataDirectory<'_>) -> Result<usize, Error> {
+        let now = self.inner.ask_now().await?;
+        let recovered = self.inner.store.write(statements::END_ALL_LEASES, &[now.into()]).await?;
+        for row in &recovered {
+            tracing::info!(flow = row.text("flow_id")?, "interrupted flow goes on");
+        }
+        Ok(recovered.len())
+    }
+
+    /// Starts the loops: claims by wake-ups, sweeper, lease renewal.
+    pub fn start(&self, tasks: &Tasks) {
+        tasks.spawn("flow engine", loops::run(Arc::clone(&self.inner), tasks.clone()));
+        tasks.spawn("flow leases", loops::keep_leases(Arc::clone(&self.inner), tasks.clone()));
+    }
+
+    /// Stops claiming, lets attempts end at their stage's boundary, and tells those that still run
+    /// near the limit to give their attempt back.
+    pub async fn shutdown(&self, limit: Duration) -> Drained {
+        self.inner.draining.store(true, Ordering::Release);
+        let ids = || self.inner.leases.all().iter().map(|h| h.flow_id.clone()).collect::<Vec<_>>();
+        let mut drained = Drained { running: ids(), ..Drained::default() };
+        let grace = self.inner.options.grace.min(limit / 2);
+        if !self.wait_until_free(limit - grace).await {
+            drained.told_to_release = ids();
+            for held in self.inner.leases.all() {
+                tracing::info!(flow = %held.flow_id, kind = held.kind, "drain limit: told to release");
+                held.order(Stop::Drain);
+            }
+            // What still runs is dropped by its own grace period; a little more lets it be recorded.
+            if !self.wait_until_free(grace + Duration::from_millis(500)).await {
+                drained.abandoned = ids();
+            }
+        }
+        drained
+    }
+
+    async fn wait_until_free(&self, limit: Duration) -> bool {
+        let free = async {
+            loop {
+                let mut freed = std::pin::pin!(self.inner.freed.notified());
+                freed.as_mut().enable();
+                if self.inner.leases.len() == 0 {
+                    return;
+                }
+                freed.await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = free => true,
+            () = self.inner.env.clock.sleep(limit) => self.inner.leases.len() == 0,
+        }
+    }
+
+    /// For tests: runs all due flows, one after the other in the order they became due, until none is
+    /// due at the clock's present time. Returns how many claims it took. Not for a started engine.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn run_until_idle(&self) -> Result<usize, Error> {
+        let kinds: Vec<&'static str> = self.inner.bounds.keys().copied().collect();
+        let mut claims = 0;
+        sweep::repair(&self.inner).await?;
+        loop {
+            let before = claims;
+            for kind in &kinds {
+                while !self.inner.dead.is_cancelled() {
+                    let Some((row, held)) = self.inner.claim(kind, 1).await?.pop() else { break };
+                    claims += 1;
+                    drive(Arc::clone(&self.inner), row, held).await;
+                }
+            }
+            if claims == before {
+                return Ok(claims);
+            }
+        }
+    }
+
+    /// For tests: one look of the sweeper, retention included.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn sweep_once(&self) -> Result<(), Error> {
+        sweep::repair(&self.inner).await?;
+        sweep::forget(&self.inner).await
+    }
+
+    /// For tests: whether a planted crash ended this engine.
+    pub fn is_dead(&self) -> bool {
+        self.inner.dead.is_cancelled()
+    }
+
+    /// Flows that run here now.
+    pub fn active(&self) -> Vec<FlowId> {
+        self.inner.leases.all().iter().map(|h| h.flow_id.clone()).collect()
+    }
+}
+
+/// The facts of one flow, if it still exists.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(store: &Store, flow_id: &FlowId) -> Result<Option<FlowStatus>, Error> {
+    let rows = store.query(statements::BY_ID, &[flow_id.into()]).await?;
+    rows.first().map(|r| crate::row::Row::read(r).map(|row| row.status)).transpose()
+}
+
+/// The flows of one entity, the newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_by_subject(store: &Store, subject_id: &str) -> Result<Vec<FlowStatus>, Error> {
+    let rows = store.query(statements::BY_SUBJECT, &[Value::from(subject_id)]).await?;
+    rows.iter().map(|r| crate::row::Row::read(r).map(|row| row.status)).collect()
+}

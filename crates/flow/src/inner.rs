@@ -1,0 +1,166 @@
+//! What the loops and the attempts of one engine share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use foundry_core::{Env, Error, FlowId, Timestamp};
+use foundry_store::{CommitError, Committed, Store, WriteSet};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::hooks::{FailPoints, Hooks, Point, Verdict};
+use crate::lease::{Held, LEASE, Leases};
+use crate::row::Row;
+use crate::stage::Bound;
+use crate::statements::{self, Statements};
+use crate::status::FlowStatus;
+
+/// How an engine is set up.
+#[derive(Clone)]
+pub struct Options {
+    /// Told what the engine does.
+    pub hooks: Arc<dyn Hooks>,
+    /// Mean time between two looks of the sweeper; spread by half of it. 1.5 s unless told.
+    pub sweep: Duration,
+    /// How long finished flows are kept; 7 days unless told.
+    pub retention: Duration,
+    /// How long an attempt that was told to stop may take to end before it is dropped; 2 s unless told.
+    pub grace: Duration,
+    /// Makes the engine stop at chosen points. For tests.
+    pub fail_points: Option<Arc<dyn FailPoints>>,
+    /// Hears no wake-up, as if all were lost. For tests.
+    pub deaf: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            hooks: Arc::new(crate::hooks::NoHooks),
+            sweep: Duration::from_millis(1_500),
+            retention: Duration::from_secs(7 * 24 * 3600),
+            grace: Duration::from_secs(2),
+            fail_points: None,
+            deaf: false,
+        }
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) env: Env,
+    pub(crate) options: Options,
+    pub(crate) bounds: BTreeMap<&'static str, Arc<Bound>>,
+    pub(crate) statements: Statements,
+    /// Names this engine in its leases; random, so that no two engines ever share it.
+    pub(crate) owner: String,
+    pub(crate) leases: Leases,
+    /// A flow was put down: there is room for another.
+    pub(crate) put_down: Notify,
+    /// The same for whoever waits for the end of a drain.
+    pub(crate) freed: Notify,
+    /// A flow that this engine put down is due at this time.
+    pub(crate) soonest: Mutex<Option<Timestamp>>,
+    pub(crate) draining: AtomicBool,
+    /// Cancelled by a planted crash: nothing may be written from then on.
+    pub(crate) dead: CancellationToken,
+    /// The store's time minus the local time, microseconds, as last seen.
+    offset: AtomicI64,
+}
+
+impl Inner {
+    pub(crate) fn new(store: Store, env: Env, options: Options, bounds: Vec<Bound>) -> Self {
+        let mut id = [0u8; 8];
+        env.random.fill(&mut id);
+        Self {
+            statements: Statements::of(&bounds),
+            bounds: bounds.into_iter().map(|b| (b.flow.kind, Arc::new(b))).collect(),
+            owner: id.iter().map(|b| format!("{b:02x}")).collect(),
+            leases: Leases::default(),
+            put_down: Notify::new(),
+            freed: Notify::new(),
+            soonest: Mutex::new(None),
+            draining: AtomicBool::new(false),
+            dead: CancellationToken::new(),
+            offset: AtomicI64::new(0),
+            store,
+            env,
+            options,
+        }
+    }
+
+    /// The store's time as far as this worker knows it, for all that is written beside leases.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.env.clock.now().as_micros() + self.offset.load(Ordering::Relaxed))
+    }
+
+    /// Asks the store for its time.
+    pub(crate) async fn ask_now(&self) -> Result<Timestamp, Error> {
+        let now = self.store.now().await?;
+        self.offset.store(now.as_micros() - self.env.clock.now().as_micros(), Ordering::Relaxed);
+        Ok(now)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) async fn commit(&self, ws: WriteSet) -> Result<Committed, CommitError> {
+        if self.dead.is_cancelled() {
+            return Err(CommitError::Stopped);
+        }
+        self.store.commit(ws).await
+    }
+
+    /// Claims at most `most` due flows of a kind, the longest due first.
+    pub(crate) async fn claim(
+        &self,
+        kind: &'static str,
+        most: usize,
+    ) -> Result<Vec<(Row, Arc<Held>)>, Error> {
+        let Some((_, sql)) = self.statements.claims.iter().find(|(k, _)| *k == kind) else {
+            return Ok(Vec::new());
+        };
+        let sent = self.env.clock.now();
+        let now = self.ask_now().await?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let params = [now.into(), now.plus(LEASE).into(), self.owner.as_str().into(), most.into()];
+        let rows = self.store.write(*sql, &params).await?;
+        let mut claimed: Vec<Row> = rows.iter().filter_map(readable).collect();
+        claimed.sort_by(|a, b| (a.ready_time, &a.status.flow_id).cmp(&(b.ready_time, &b.status.flow_id)));
+        let take = |row: Row| {
+            let held = self.leases.take(&row.status.flow_id, kind, row.status.epoch, sent);
+            self.options.hooks.claimed(&row.status, now.since(row.ready_time));
+            self.options.hooks.active(kind, self.leases.count(kind));
+            (row, held)
+        };
+        Ok(claimed.into_iter().map(take).collect())
+    }
+
+    pub(crate) async fn load(&self, flow_id: &FlowId) -> Result<Option<Row>, Error> {
+        let rows = self.store.query(statements::BY_ID, &[flow_id.into()]).await?;
+        rows.first().map(Row::read).transpose()
+    }
+
+    /// Remembers that a flow which was put down is due again at this time.
+    pub(crate) fn due_at(&self, at: Timestamp) {
+        let mut soonest = self.soonest.lock().unwrap_or_else(PoisonError::into_inner);
+        *soonest = Some(soonest.map_or(at, |s| s.min(at)));
+    }
+
+    /// What a test wants to happen at this point; none when the engine is dead from here on.
+    pub(crate) async fn reach(&self, point: Point, flow: &FlowStatus) -> Option<Verdict> {
+        let Some(points) = &self.options.fail_points else { return Some(Verdict::Continue) };
+        let verdict = points.reach(point, flow).await;
+        if verdict == Verdict::Crash {
+            self.dead.cancel();
+        }
+        (!self.dead.is_cancelled()).then_some(verdict)
+    }
+}
+
+/// A row that cannot be read must not keep others from running; its lease ends by itself.
+fn readable(row: &foundry_store::Row) -> Option<Row> {
+    Row::read(row).inspect_err(|e| tracing::error!(error = ?e, "a claimed flow cannot be read")).ok()
+}

@@ -1,0 +1,239 @@
+//! The engine's two loops: one claims due flows when it is woken, one keeps the leases.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use foundry_core::{Error, FlowId, Tasks, Timestamp};
+use foundry_store::Hint;
+use futures::FutureExt as _;
+use futures::future::select_all;
+
+use crate::commands::{ANY_TOPIC, topic};
+use crate::context::Stop;
+use crate::drive::drive;
+use crate::inner::Inner;
+use crate::lease::{Held, LEASE, RENEWAL};
+use crate::statements;
+use crate::sweep;
+
+/// The sweeper repairs at every such look, and forgets at every such repair.
+const REPAIR_EVERY: u32 = 8;
+const FORGET_EVERY: u32 = 40 * REPAIR_EVERY;
+/// Pause after the database failed.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why the claiming loop looks.
+enum Trigger {
+    Stop,
+    /// Flows of this kind were enqueued.
+    Kind(&'static str),
+    /// A signal, a cancel or a timer: flows of any kind may be due.
+    Any,
+    /// A flow was put down: there is room for one that had to wait.
+    Room,
+    Sweep,
+}
+
+struct Wakes {
+    kinds: Vec<(&'static str, Hint)>,
+    any: Hint,
+}
+
+impl Wakes {
+    fn subscribe(inner: &Inner) -> Self {
+        let kinds = inner.bounds.keys().map(|k| (*k, inner.store.subscribe_topic(&topic(k)))).collect();
+        Self { kinds, any: inner.store.subscribe_topic(ANY_TOPIC) }
+    }
+
+    async fn next(&mut self) -> Trigger {
+        let any = self.any.changed().map(|_| Trigger::Any).boxed();
+        let kinds = self.kinds.iter_mut().map(|(k, hint)| {
+            let kind = *k;
+            hint.changed().map(move |_| Trigger::Kind(kind)).boxed()
+        });
+        select_all(std::iter::once(any).chain(kinds)).await.0
+    }
+}
+
+/// Claims and starts due flows until the tasks are told to stop.
+pub(crate) async fn run(inner: Arc<Inner>, tasks: Tasks) {
+    let mut wakes = Wakes::subscribe(&inner);
+    let mut crowded = BTreeSet::new();
+    let mut looks = 0u32;
+    let mut next_sweep = inner.env.clock.now();
+    loop {
+        let trigger = wait(&inner, &tasks, &mut wakes, next_sweep).await;
+        if inner.is_draining() || inner.dead.is_cancelled() {
+            break;
+        }
+        let looked = match trigger {
+            Trigger::Stop => break,
+            Trigger::Kind(kind) => start(&inner, &tasks, kind, &mut crowded).await,
+            Trigger::Room => start_crowded(&inner, &tasks, &mut crowded).await,
+            Trigger::Any => look(&inner, &tasks, &mut crowded).await,
+            Trigger::Sweep => {
+                let spread = 0.75 + inner.env.random.fraction() / 2.0;
+                next_sweep = inner.env.clock.now().plus(inner.options.sweep.mul_f64(spread));
+                let swept = sweep_at(&inner, looks).await;
+                looks = looks.wrapping_add(1);
+                let looked = look(&inner, &tasks, &mut crowded).await;
+                swept.and(looked)
+            }
+        };
+        if let Err(e) = looked {
+            tracing::error!(error = ?e, "the flow engine could not look for work");
+            next_sweep = inner.env.clock.now().plus(FAILURE_PAUSE);
+        }
+    }
+    // Without an orderly drain before, running attempts give their flows back.
+    inner.draining.store(true, std::sync::atomic::Ordering::Release);
+    if tasks.cancellation().is_cancelled() {
+        inner.leases.all().iter().for_each(|held| held.order(Stop::Drain));
+    }
+}
+
+async fn wait(inner: &Inner, tasks: &Tasks, wakes: &mut Wakes, next_sweep: Timestamp) -> Trigger {
+    let now = inner.env.clock.now();
+    let soonest = *inner.soonest.lock().unwrap_or_else(PoisonError::into_inner);
+    let due_in = soonest.map(|at| at.since(inner.now()));
+    tokio::select! {
+        biased;
+        () = tasks.cancellation().cancelled() => Trigger::Stop,
+        () = inner.dead.cancelled() => Trigger::Stop,
+        woken = wakes.next(), if !inner.options.deaf => woken,
+        () = inner.put_down.notified() => Trigger::Room,
+        () = inner.env.clock.sleep(due_in.unwrap_or_default()), if due_in.is_some() => Trigger::Any,
+        () = inner.env.clock.sleep(next_sweep.since(now)) => Trigger::Sweep,
+    }
+}
+
+async fn sweep_at(inner: &Inner, looks: u32) -> Result<(), Error> {
+    if looks.is_multiple_of(REPAIR_EVERY) {
+        sweep::repair(inner).await?;
+    }
+    if looks.is_multiple_of(FORGET_EVERY) {
+        sweep::forget(inner).await?;
+    }
+    Ok(())
+}
+
+/// Looks which kinds have due flows, starts them, and remembers when the next one is due.
+async fn look(inner: &Arc<Inner>, tasks: &Tasks, crowded: &mut BTreeSet<&'static str>) -> Result<(), Error> {
+    *inner.soonest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    stop_cancelled(inner).await?;
+    if inner.bounds.is_empty() {
+        return Ok(());
+    }
+    let now = inner.ask_now().await?;
+    for row in inner.store.query(inner.statements.next_due, &[]).await? {
+        let (due, Some((kind, _))) = (row.time("due_time")?, inner.bounds.get_key_value(row.text("kind")?))
+        else {
+            continue;
+        };
+        if due > now {
+            inner.due_at(due);
+        } else {
+            start(inner, tasks, kind, crowded).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn start_crowded(
+    inner: &Arc<Inner>,
+    tasks: &Tasks,
+    crowded: &mut BTreeSet<&'static str>,
+) -> Result<(), Error> {
+    for kind in std::mem::take(crowded) {
+        start(inner, tasks, kind, crowded).await?;
+    }
+    Ok(())
+}
+
+/// Claims flows of a kind up to its limit and starts them.
+async fn start(
+    inner: &Arc<Inner>,
+    tasks: &Tasks,
+    kind: &'static str,
+    crowded: &mut BTreeSet<&'static str>,
+) -> Result<(), Error> {
+    let limit = inner.bounds.get(kind).map_or(0, |b| b.flow.concurrency);
+    let room = limit.saturating_sub(inner.leases.count(kind));
+    if room == 0 {
+        crowded.insert(kind);
+        return Ok(());
+    }
+    let claimed = inner.claim(kind, room).await?;
+    if claimed.len() == room {
+        crowded.insert(kind);
+    }
+    for (row, held) in claimed {
+        tasks.spawn("flow", drive(Arc::clone(inner), row, held));
+    }
+    Ok(())
+}
+
+/// Tells attempts of this worker whose cancel was requested.
+async fn stop_cancelled(inner: &Inner) -> Result<(), Error> {
+    if inner.leases.len() == 0 {
+        return Ok(());
+    }
+    let rows = inner.store.query(statements::CANCELLED_HERE, &[inner.owner.as_str().into()]).await?;
+    let held: HashMap<String, Arc<Held>> =
+        inner.leases.all().into_iter().map(|h| (h.flow_id.as_str().to_owned(), h)).collect();
+    for row in rows {
+        if let Some(held) = held.get(row.text("flow_id")?) {
+            held.order(Stop::Cancel);
+        }
+    }
+    Ok(())
+}
+
+/// Renews all leases of this worker with one statement every three seconds, and stops attempts whose
+/// lease can no longer be trusted.
+pub(crate) async fn keep_leases(inner: Arc<Inner>, tasks: Tasks) {
+    loop {
+        let stopped = tasks.cancellation().is_cancelled() || inner.is_draining();
+        if inner.dead.is_cancelled() || (stopped && inner.leases.len() == 0) {
+            return;
+        }
+        tokio::select! {
+            () = inner.env.clock.sleep(RENEWAL) => {}
+            () = inner.dead.cancelled() => return,
+            // A stopping engine looks after each flow that was put down whether it may end.
+            () = tasks.cancellation().cancelled(), if !stopped => {}
+        }
+        let asked = inner.leases.all();
+        if asked.is_empty() {
+            continue;
+        }
+        let first_stop = inner.leases.expire(inner.env.clock.now());
+        let patience = first_stop.map_or(RENEWAL, |at| at.since(inner.env.clock.now()));
+        tokio::select! {
+            renewed = renew(&inner, &asked) => {
+                if let Err(e) = renewed {
+                    tracing::warn!(error = ?e, "leases could not be renewed");
+                }
+            }
+            () = inner.env.clock.sleep(patience) => tracing::warn!("lease renewal takes too long"),
+        }
+        inner.leases.expire(inner.env.clock.now());
+    }
+}
+
+async fn renew(inner: &Inner, asked: &[Arc<Held>]) -> Result<(), Error> {
+    let sent = inner.env.clock.now();
+    let ids: Vec<&str> = asked.iter().map(|h| h.flow_id.as_str()).collect();
+    let ids = serde_json::to_string(&ids).map_err(Error::internal)?;
+    let until = inner.ask_now().await?.plus(LEASE);
+    let params = [until.into(), ids.into(), inner.owner.as_str().into()];
+    let mut answer = HashMap::new();
+    for row in inner.store.write(statements::RENEW, &params).await? {
+        let flow_id = row.text("flow_id")?.parse::<FlowId>().map_err(Error::internal)?;
+        answer.insert(flow_id, (row.int("epoch")?, row.bool("cancel_requested")?));
+    }
+    // A flow that was put down meanwhile is no longer held: its order reaches nobody.
+    inner.leases.renewed(asked, sent, &answer);
+    Ok(())
+}

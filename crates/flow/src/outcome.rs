@@ -1,0 +1,186 @@
+//! What a stage answers, and what its undo answers.
+
+use std::time::Duration;
+
+use foundry_core::{Code, Error, Timestamp};
+use foundry_store::WriteSet;
+use serde::Serialize;
+
+/// How an attempt of a stage ended. Writes commit together with the flow's own transition, or not at all.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The stage is complete; the next one starts at once (or the flow is done).
+    Done {
+        /// What the stage records.
+        write: WriteSet,
+        /// New state of the flow; `None` keeps the present one.
+        state: Option<serde_json::Value>,
+    },
+    /// The stage is complete and the flow goes on at another stage, forward or back.
+    Goto {
+        /// The stage to go on with.
+        stage: &'static str,
+        /// What the stage records.
+        write: WriteSet,
+        /// New state of the flow; `None` keeps the present one.
+        state: Option<serde_json::Value>,
+    },
+    /// The attempt failed and is worth repeating within the stage's budget.
+    Retry {
+        /// Stable reason, `UPPER_SNAKE_CASE`.
+        reason: String,
+        /// What went wrong, for people.
+        message: String,
+        /// At least this delay instead of the stage's own backoff.
+        after: Option<Duration>,
+    },
+    /// The flow cannot go on.
+    Fail {
+        /// Stable reason, `UPPER_SNAKE_CASE`.
+        reason: String,
+        /// What went wrong and what can be done, for people.
+        message: String,
+        /// What the stage records about it.
+        write: WriteSet,
+    },
+    /// The stage runs again when somebody signals `key`, or at the deadline.
+    Wait {
+        /// What is awaited; see [`crate::signal`].
+        key: String,
+        /// When to run again without a signal; `None` waits for ever.
+        deadline: Option<Timestamp>,
+        /// What the status says about it.
+        message: String,
+        /// What the stage records.
+        write: WriteSet,
+        /// New state of the flow; `None` keeps the present one.
+        state: Option<serde_json::Value>,
+    },
+}
+
+impl Outcome {
+    /// Complete, with nothing to record.
+    pub fn done() -> Self {
+        Self::Done { write: WriteSet::default(), state: None }
+    }
+
+    /// Complete, going on at `stage`.
+    pub fn goto(stage: &'static str) -> Self {
+        Self::Goto { stage, write: WriteSet::default(), state: None }
+    }
+
+    /// Failed, worth repeating.
+    pub fn retry(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Retry { reason: reason.into(), message: message.into(), after: None }
+    }
+
+    /// Failed for good.
+    pub fn fail(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Fail { reason: reason.into(), message: message.into(), write: WriteSet::default() }
+    }
+
+    /// Waits for a signal without a deadline.
+    pub fn wait(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Wait {
+            key: key.into(),
+            deadline: None,
+            message: message.into(),
+            write: WriteSet::default(),
+            state: None,
+        }
+    }
+
+    /// Sets what the stage records; a retried attempt records nothing.
+    #[must_use]
+    pub fn recording(mut self, ws: WriteSet) -> Self {
+        match &mut self {
+            Self::Done { write, .. }
+            | Self::Goto { write, .. }
+            | Self::Fail { write, .. }
+            | Self::Wait { write, .. } => *write = ws,
+            Self::Retry { .. } => {}
+        }
+        self
+    }
+
+    /// Sets the flow's state for the following stages. State that cannot be written as JSON fails the flow.
+    #[must_use]
+    pub fn with_state<T: Serialize>(mut self, new: &T) -> Self {
+        match serde_json::to_value(new) {
+            Ok(value) => {
+                if let Self::Done { state, .. } | Self::Goto { state, .. } | Self::Wait { state, .. } =
+                    &mut self
+                {
+                    *state = Some(value);
+                }
+                self
+            }
+            Err(e) => Self::fail("STATE_NOT_WRITABLE", e.to_string()),
+        }
+    }
+
+    /// Bounds a wait.
+    #[must_use]
+    pub fn until(mut self, at: Timestamp) -> Self {
+        if let Self::Wait { deadline, .. } = &mut self {
+            *deadline = Some(at);
+        }
+        self
+    }
+}
+
+/// Whether an error is worth another attempt: the other side may recover without our changing anything.
+fn is_transient(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::Cancelled
+            | Code::Internal
+            | Code::Unknown
+    )
+}
+
+impl From<Error> for Outcome {
+    /// Transient codes are retried, all others are terminal.
+    fn from(e: Error) -> Self {
+        if is_transient(e.code()) {
+            Self::retry(e.reason(), e.message())
+        } else {
+            Self::fail(e.reason(), e.message())
+        }
+    }
+}
+
+/// How an undo ended.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // one per attempt; a box would only burden those who write stages
+pub enum Undo {
+    /// Undone, or there was nothing to undo.
+    Done {
+        /// What the undo records.
+        write: WriteSet,
+    },
+    /// Not yet; repeated within the stage's budget, after which the unwind goes on without it.
+    Retry {
+        /// Stable reason, `UPPER_SNAKE_CASE`.
+        reason: String,
+        /// What went wrong, for people.
+        message: String,
+    },
+}
+
+impl Undo {
+    /// Undone, with nothing to record.
+    pub fn done() -> Self {
+        Self::Done { write: WriteSet::default() }
+    }
+}
+
+impl From<Error> for Undo {
+    fn from(e: Error) -> Self {
+        Self::Retry { reason: e.reason().to_owned(), message: e.message().to_owned() }
+    }
+}

@@ -1,0 +1,275 @@
+//! The proofs that every flow must pass, generic over the flow and the database.
+//!
+//! A service describes a [`World`]: a fresh database, its bindings, what exists outside. Each proof
+//! runs the flow once undisturbed, then again with a fault at every point of every stage, and
+//! compares what exists and what is shown at the end.
+
+mod script;
+mod world;
+
+use std::future::Future;
+use std::time::Duration;
+
+use foundry_core::Tasks;
+use foundry_store::WriteSet;
+
+use crate::lease::LEASE;
+use crate::{Flow, Options, Point, Status};
+use script::{Action, Freeze, Script};
+pub use world::World;
+use world::{End, cancel, engine, finish, run, started, status, successor};
+
+const POINTS: [Point; 3] = [Point::BeforeEffect, Point::AfterEffect, Point::AfterRecord];
+
+/// Runs all proofs of a flow; `fresh` makes a new world each time.
+///
+/// # Panics
+/// When a proof fails, with the point and stage in its message.
+pub async fn prove<W, F, Fut>(flow: &'static Flow, fresh: F)
+where
+    W: World,
+    F: Fn() -> Fut,
+    Fut: Future<Output = W>,
+{
+    resumes_after_a_crash_at_every_point(flow, &fresh).await;
+    survives_every_stage_run_twice(flow, &fresh).await;
+    ends_after_a_failure_at_every_stage(flow, &fresh).await;
+    ends_after_a_cancel_at_every_point(flow, &fresh).await;
+    unwinds_through_crashes(flow, &fresh).await;
+    a_frozen_owner_writes_nothing(flow, &fresh).await;
+    finishes_when_all_wake_ups_are_lost(&fresh).await;
+}
+
+async fn undisturbed<W: World, F: Fn() -> Fut, Fut: Future<Output = W>>(fresh: &F) -> End {
+    let world = fresh().await;
+    let id = started(&world).await;
+    let flow = finish(&world, &id, Options::default()).await;
+    assert_eq!(flow.status, Status::Done, "undisturbed: {} {}", flow.reason, flow.message);
+    End::of(&world, &id).await
+}
+
+/// Crash before the effect, after it, and after its record, at each stage: the next process goes on
+/// at that stage, completed stages run no second time, the end is that of an undisturbed run.
+///
+/// # Panics
+/// When the proof fails.
+pub async fn resumes_after_a_crash_at_every_point<W, F, Fut>(flow: &'static Flow, fresh: &F)
+where
+    W: World,
+    F: Fn() -> Fut,
+    Fut: Future<Output = W>,
+{
+    let expected = undisturbed(fresh).await;
+    for stage in flow.stages {
+        for point in POINTS {
+            let what = format!("crash at {point:?} of {}", stage.name);
+            let world = fresh().await;
+            let id = started(&world).await;
+            let crash = Script::once(point, stage.name, Action::Crash);
+            run(&world, &id, &engine(&world, crash.options())).await;
+            assert_eq!(crash.times_fired(), 1, "{what}: the stage was never reached");
+            let after = Script::recording();
+            run(&world, &id, &successor(&world, after.options()).await).await;
+            if point == Point::AfterRecord {
+                assert!(!crash.completed(stage.name) || after.runs(stage.name) == 0, "{what}: ran again");
+            } else {
+                assert_eq!(after.first_stage().as_deref(), Some(stage.name), "{what}: went on elsewhere");
+            }
+            assert_eq!(End::of(&world, &id).await, expected, "{what}");
+        }
+    }
+}
+
+/// Every stage is run twice: its first result is lost with its process.
+///
+/// # Panics
+/// When the proof fails.
+pub async fn survives_every_stage_run_twice<W, F, Fut>(flow: &'static Flow, fresh: &F)
+where
+    W: World,
+    F: Fn() -> Fut,
+    Fut: Future<Output = W>,
+{
+    let expected = undisturbed(fresh).await;
+    let world = fresh().await;
+    let id = started(&world).await;
+    let script = Script::at_each_stage(Point::AfterEffect, false, Action::Crash);
+    run_through_crashes(&world, &id, &script).await;
+    assert_eq!(script.times_fired(), flow.stages.len(), "a stage was never run");
+    assert_eq!(End::of(&world, &id).await, expected, "every stage run twice");
+}
+
+/// A terminal failure before and after each stage's effect: the flow ends as failed with its reason,
+/// and can be retried to the undisturbed end, or everything is undone.
+///
+/// # Panics
+/// When the proof fails.
+pub async fn ends_after_a_failure_at_every_stage<W, F, Fut>(flow: &'static Flow, fresh: &F)
+where
+    W: World,
+    F: Fn() -> Fut,
+    Fut: Future<Output = W>,
+{
+    let expected = undisturbed(fresh).await;
+    for stage in flow.stages {
+        for point in [Point::BeforeEffect, Point::AfterEffect] {
+            let what = format!("failure at {point:?} of {}", stage.name);
+            let world = fresh().await;
+            let id = started(&world).await;
+            let script = Script::once(point, stage.name, Action::Fail);
+            let end = finish(&world, &id, script.options()).await;
+            assert_eq!(end.status, Status::Failed, "{what}");
+            assert_eq!((end.stage.as_str(), end.reason.as_str()), (stage.name, "PLANTED_FAILURE"), "{what}");
+            if end.retryable() {
+                let mut ws = WriteSet::new();
+                crate::retry(&mut ws, &id);
+                assert!(world.store().commit(ws).await.is_ok(), "{what}: the retry was refused");
+                finish(&world, &id, Options::default()).await;
+                assert_eq!(End::of(&world, &id).await, expected, "{what}, then retried");
+            } else if world.undoes_everything() {
+                assert_eq!(world.effects().await, Vec::<String>::new(), "{what}: left behind");
+            }
+        }
+    }
+}
+
+/// A cancel at every point of every stage, and before the first: the flow ends, as cancelled and with
+/// nothing left behind unless it was complete already.
+///
+/// # Panics
+/// When the proof fails.
+pub async fn ends_after_a_cancel_at_every_point<W, F, Fut>(flow: &'static Flow, fresh: &F)
+where
+    W: World,
+    F: Fn() -> Fut,
+    Fut: Future<Output = W>,
+{
+    for stage in flow.stages {
+        for point in POINTS {
+            let what = format!("cancel at {point:?} of {}", stage.name);
+            let world = fresh().await;
+            let id = started(&world).await;
+            let script = Script::once(point, stage.name, Action::Cancel(world.store().clone()));
+            let end = finish(&world, &id, script.options()).await;
+            assert_eq!(script.times_fired(), 1, "{what}: the stage was never reached");
+            let was_complete = script.status_when_fired() == Some(Status::Done);
+            let ending = if was_complete { Status::Done } else { Status::Cancelled };
+            assert_eq!(end.status, ending, "{what}: {} {}", end.reason, end.message);
+            if !was_complete && world.undoes_everything() {
+                assert_eq!(world.effects().await, Vec::<String>::new(), "{what}: left behind");
+            }
+        }
+    }
+    let world = fresh().await;
+    let id = started(&world).await;
+    cancel(world.store(), &id).await;
+    assert_eq!(
+        finish(&world, &id, Options::default()).await.status,
+        Status::Cancelled,
+        "cancel before start"
+    );
+}
+
+/// A cancel in the last stage, then a crash at every point of every undo: the unwind goes on where it
+/// was and leaves nothing behind.
+///
+/// # Panics
+/// When the proof fails.
+pub async fn unwinds_through_crashes<W, F, Fut>(flow: &'static Flow, fresh: &F)
+where
+    W: World,
+    F: Fn() -> Fut,
+    Fut: Future<Output = W>,
+{
+    let last = flow.stages[flow.stages.len() - 1].name;
+    for point in POINTS {
+        let world = fresh().await;
+        let id = started(&world).await;
+        // The process dies with the cancel requested in its last stage.
+        let reach_last = Script::once(Point::AfterEffect, last, Action::Crash);
+        run(&world, &id, &engine(&world, reach_last.options())).await;
+        cancel(world.store(), &id).await;
+        run_through_crashes(&world, &id, &Script::at_each_stage(point, true, Action::Crash)).await;
+        let what = format!("crashes at {point:?} of every undo");
+        assert_eq!(status(&world, &id).await.status, Status::Cancelled, "{what}");
+        if world.undoes_everything() {
+            assert_eq!(world.effects().await, Vec::<String>::new(), "{what}: left behind");
+        }
+    }
+}
+
+/// An owner that stops in the middle of a stage and wakes up after another has finished the flow:
+/// nothing it still does reaches the database.
+///
+/// # Panics
+/// When the proof fails.
+pub async fn a_frozen_owner_writes_nothing<W, F, Fut>(flow: &'static Flow, fresh: &F)
+where
+    W: World,
+    F: Fn() -> Fut,
+    Fut: Future<Output = W>,
+{
+    let expected = undisturbed(fresh).await;
+    for stage in flow.stages {
+        let what = format!("owner frozen in {}", stage.name);
+        let world = fresh().await;
+        let id = started(&world).await;
+        let freeze = Freeze::default();
+        let script = Script::once(Point::AfterEffect, stage.name, Action::Freeze(freeze.clone()));
+        let frozen = engine(&world, script.options());
+        let other = async {
+            freeze.frozen().await;
+            world.advance(LEASE + Duration::from_secs(1));
+            let end = finish(&world, &id, Options::default()).await;
+            let shown = world.shown().await;
+            freeze.thaw();
+            (end, shown)
+        };
+        let ((), (end, shown)) = futures::join!(run(&world, &id, &frozen), other);
+        assert_eq!(End::of(&world, &id).await, expected, "{what}");
+        let late = status(&world, &id).await;
+        assert_eq!(format!("{late:?}"), format!("{end:?}"), "{what}: the late owner wrote the flow");
+        assert_eq!(world.shown().await, shown, "{what}: the late owner wrote the entity");
+    }
+}
+
+/// No wake-up arrives at all: the sweeper finds everything.
+///
+/// # Panics
+/// When the proof fails.
+pub async fn finishes_when_all_wake_ups_are_lost<W, F, Fut>(fresh: &F)
+where
+    W: World,
+    F: Fn() -> Fut,
+    Fut: Future<Output = W>,
+{
+    let expected = undisturbed(fresh).await;
+    let world = fresh().await;
+    let engine = engine(&world, Options { deaf: true, ..Options::default() });
+    let (tasks, _failures) = Tasks::new();
+    engine.start(&tasks);
+    let id = started(&world).await;
+    for _ in 0..10_000 {
+        if status(&world, &id).await.status.is_finished() {
+            break;
+        }
+        if engine.active().is_empty() {
+            world.outside_acts().await;
+            world.advance(Duration::from_millis(200));
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(End::of(&world, &id).await, expected, "all wake-ups lost");
+    assert!(tasks.shutdown(Duration::from_secs(5)).await, "the engine's loops did not end");
+}
+
+/// One process after another, each dying where the script wants it, until the flow has ended.
+async fn run_through_crashes(world: &impl World, id: &foundry_core::FlowId, script: &Script) {
+    for _ in 0..1_000 {
+        run(world, id, &successor(world, script.options()).await).await;
+        if status(world, id).await.status.is_finished() {
+            return;
+        }
+    }
+    panic!("the flow did not end: {:?}", status(world, id).await);
+}

@@ -1,0 +1,116 @@
+//! What a proof runs in, and the steps that all proofs share.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foundry_core::{Env, Error, FlowId};
+use foundry_store::{Store, WriteSet};
+
+use crate::{Binding, Engine, FlowStatus, Options, OwnedDataDirectory, Status, request_cancel};
+
+/// One fresh world: its database and outside outlive the engines that a proof kills.
+#[async_trait]
+pub trait World: Send + Sync {
+    /// The service's store, with [`crate::MIGRATIONS`] applied.
+    fn store(&self) -> &Store;
+    /// Time and randomness of the service.
+    fn env(&self) -> &Env;
+    /// Moves the clock, and the database's clock with it.
+    fn advance(&self, d: Duration);
+    /// The code of a process that starts now.
+    fn flows(&self) -> Vec<Binding>;
+    /// Does what makes the flow start, and returns its id.
+    async fn start(&self) -> Result<FlowId, Error>;
+    /// The names of the effects that exist outside now, each as often as it exists.
+    async fn effects(&self) -> Vec<String>;
+    /// What the service shows of the entity, without attempts, times and other traces of the way.
+    async fn shown(&self) -> String;
+    /// Whether a cancelled flow leaves no effect behind.
+    fn undoes_everything(&self) -> bool {
+        true
+    }
+    /// Called whenever the flow rests unfinished: plays the outside's part, such as a signal that the
+    /// flow waits for.
+    async fn outside_acts(&self) {}
+}
+
+/// How a flow ended: compared between a disturbed and an undisturbed run.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) status: Status,
+    reason: String,
+    effects: Vec<String>,
+    shown: String,
+}
+
+impl End {
+    pub(super) async fn of(world: &impl World, id: &FlowId) -> Self {
+        let flow = status(world, id).await;
+        // Two worlds have different ids.
+        let mut effects: Vec<String> =
+            world.effects().await.iter().map(|e| e.replace(id.as_str(), "")).collect();
+        effects.sort();
+        Self { status: flow.status, reason: flow.reason, effects, shown: world.shown().await }
+    }
+}
+
+pub(super) async fn started(world: &impl World) -> FlowId {
+    match world.start().await {
+        Ok(id) => id,
+        Err(e) => panic!("the flow could not be started: {e:?}"),
+    }
+}
+
+pub(super) fn engine(world: &impl World, options: Options) -> Engine {
+    match Engine::new(world.store().clone(), world.env().clone(), world.flows(), options) {
+        Ok(engine) => engine,
+        Err(e) => panic!("the engine could not be built: {e:?}"),
+    }
+}
+
+/// The engine of the process that comes after a crash.
+pub(super) async fn successor(world: &impl World, options: Options) -> Engine {
+    let engine = engine(world, options);
+    match engine.recover(&OwnedDataDirectory::held_by(&())).await {
+        Ok(_) => engine,
+        Err(e) => panic!("the engine could not recover: {e:?}"),
+    }
+}
+
+pub(super) async fn status(world: &impl World, id: &FlowId) -> FlowStatus {
+    match crate::find(world.store(), id).await {
+        Ok(Some(status)) => status,
+        other => panic!("the flow cannot be read: {other:?}"),
+    }
+}
+
+pub(super) async fn cancel(store: &Store, id: &FlowId) {
+    let mut ws = WriteSet::new();
+    request_cancel(&mut ws, id);
+    if let Err(e) = store.commit(ws).await {
+        panic!("a cancel was refused: {e:?}");
+    }
+}
+
+/// Runs the flow to its end under these options.
+pub(super) async fn finish(world: &impl World, id: &FlowId, options: Options) -> FlowStatus {
+    run(world, id, &engine(world, options)).await;
+    status(world, id).await
+}
+
+/// Runs an engine until the flow has ended or the engine is dead, letting time pass and the outside
+/// act whenever the flow rests.
+pub(super) async fn run(world: &impl World, id: &FlowId, engine: &Engine) {
+    for _ in 0..1_000 {
+        if let Err(e) = engine.run_until_idle().await {
+            panic!("the engine failed: {e:?}");
+        }
+        let now = status(world, id).await;
+        if now.status.is_finished() || engine.is_dead() {
+            return;
+        }
+        world.outside_acts().await;
+        world.advance(Duration::from_secs(1));
+    }
+    panic!("the flow did not end: {:?}", status(world, id).await);
+}

@@ -1,0 +1,177 @@
+//! The flow's row: descriptor, migrations, reading and writing. Only this file names all columns.
+
+use foundry_core::{Error, FlowId, OrganizationId, Timestamp};
+use foundry_store::{Migration, Migrations, Row as StoredRow, Table, Value};
+
+use crate::status::{FlowStatus, Status, Unwinding, Woken};
+
+/// The schema of the flow engine; a service lists it beside its own.
+pub const MIGRATIONS: Migrations = Migrations {
+    owner: "flow",
+    steps: &[Migration {
+        version: 1,
+        name: "flows",
+        sqlite: include_str!("../migrations/sqlite/0001_flows.sql"),
+        postgres: include_str!("../migrations/postgres/0001_flows.sql"),
+    }],
+};
+
+/// The last signal of each key.
+pub(crate) const SIGNALS: Table =
+    Table::new("flow_signals", &["wait_key", "nonce", "signal_time"], &["wait_key"]);
+
+/// The flows themselves.
+pub(crate) const FLOWS: Table = Table::new(
+    "flows",
+    &[
+        "flow_id",
+        "kind",
+        "key",
+        "organization_id",
+        "subject_id",
+        "user_id",
+        "traceparent",
+        "input",
+        "state",
+        "status",
+        "stage",
+        "reached",
+        "unwinding",
+        "active",
+        "attempt",
+        "failures",
+        "step",
+        "epoch",
+        "lease_owner",
+        "due_time",
+        "ready_time",
+        "woken",
+        "wait_key",
+        "signal_seen",
+        "deadline",
+        "reason",
+        "message",
+        "cause_stage",
+        "cause_reason",
+        "cause_message",
+        "cancel_requested",
+        "started_time",
+        "stage_started_time",
+        "status_time",
+        "last_progress_time",
+        "last_progress",
+        "finished_time",
+    ],
+    &["flow_id"],
+);
+
+/// A flow's row: the facts everybody may see and those only the engine needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) status: FlowStatus,
+    /// The furthest stage the flow ever entered: where an unwind begins.
+    pub(crate) reached: String,
+    /// Counts the owner's commits, so that a commit of unknown fate is never applied twice.
+    pub(crate) step: i64,
+    /// When the row became due for the claim that holds it.
+    pub(crate) ready_time: Timestamp,
+    pub(crate) woken: Woken,
+    pub(crate) cause_stage: String,
+    pub(crate) cause_reason: String,
+    pub(crate) cause_message: String,
+}
+
+impl Row {
+    pub(crate) fn read(r: &StoredRow) -> Result<Self, Error> {
+        let status = FlowStatus {
+            flow_id: r.text("flow_id")?.parse::<FlowId>().map_err(Error::internal)?,
+            kind: r.text("kind")?.to_owned(),
+            key: r.text("key")?.to_owned(),
+            organization_id: r
+                .opt_text("organization_id")?
+                .map(str::parse::<OrganizationId>)
+                .transpose()
+                .map_err(Error::internal)?,
+            subject_id: r.text("subject_id")?.to_owned(),
+            user_id: r.text("user_id")?.to_owned(),
+            traceparent: r.text("traceparent")?.to_owned(),
+            input: json(r, "input")?,
+            state: json(r, "state")?,
+            status: Status::parse(r.text("status")?),
+            transition: None,
+            stage: r.text("stage")?.to_owned(),
+            completed_stage: None,
+            unwinding: Unwinding::parse(r.text("unwinding")?),
+            attempt: count(r, "attempt")?,
+            failures: count(r, "failures")?,
+            epoch: r.int("epoch")?,
+            started_time: r.time("started_time")?,
+            stage_started_time: r.time("stage_started_time")?,
+            status_time: r.time("status_time")?,
+            last_progress_time: r.time("last_progress_time")?,
+            last_progress: r.text("last_progress")?.to_owned(),
+            deadline: r.opt_time("deadline")?,
+            due_time: r.opt_time("due_time")?,
+            wait_key: r.opt_text("wait_key")?.map(str::to_owned),
+            reason: r.text("reason")?.to_owned(),
+            message: r.text("message")?.to_owned(),
+            cancel_requested: r.bool("cancel_requested")?,
+            finished_time: r.opt_time("finished_time")?,
+        };
+        Ok(Self {
+            status,
+            reached: r.text("reached")?.to_owned(),
+            step: r.int("step")?,
+            ready_time: r.time("ready_time")?,
+            woken: Woken::parse(r.text("woken")?),
+            cause_stage: r.text("cause_stage")?.to_owned(),
+            cause_reason: r.text("cause_reason")?.to_owned(),
+            cause_message: r.text("cause_message")?.to_owned(),
+        })
+    }
+
+    /// The columns that the owner's transitions write. A running row keeps its due time: that is its
+    /// lease, which only claims and renewals move.
+    pub(crate) fn transition_values(&self) -> Vec<(&'static str, Value)> {
+        let s = &self.status;
+        let mut set: Vec<(&'static str, Value)> = vec![
+            ("state", s.state.to_string().into_bytes().into()),
+            ("status", s.status.as_str().into()),
+            ("stage", (&s.stage).into()),
+            ("reached", (&self.reached).into()),
+            ("unwinding", Unwinding::as_str(s.unwinding).into()),
+            ("attempt", s.attempt.into()),
+            ("failures", s.failures.into()),
+            ("step", self.step.into()),
+            ("woken", self.woken.as_str().into()),
+            ("wait_key", s.wait_key.as_deref().into()),
+            ("deadline", s.deadline.into()),
+            ("reason", (&s.reason).into()),
+            ("message", (&s.message).into()),
+            ("cause_stage", (&self.cause_stage).into()),
+            ("cause_reason", (&self.cause_reason).into()),
+            ("cause_message", (&self.cause_message).into()),
+            ("stage_started_time", s.stage_started_time.into()),
+            ("status_time", s.status_time.into()),
+            ("last_progress_time", s.last_progress_time.into()),
+            ("last_progress", (&s.last_progress).into()),
+            ("finished_time", s.finished_time.into()),
+        ];
+        if s.status != Status::Running {
+            set.push(("due_time", s.due_time.into()));
+            set.push(("lease_owner", "".into()));
+        }
+        if s.status.is_finished() {
+            set.push(("active", 0.into()));
+        }
+        set
+    }
+}
+
+fn json(r: &StoredRow, column: &str) -> Result<serde_json::Value, Error> {
+    serde_json::from_slice(&r.blob(column)?).map_err(Error::internal)
+}
+
+fn count(r: &StoredRow, column: &str) -> Result<u32, Error> {
+    u32::try_from(r.int(column)?).map_err(Error::internal)
+}

@@ -1,0 +1,204 @@
+//! The engine's own statements, in both dialects. Claims and renewals are single writing statements;
+//! everything else a flow writes goes through write sets.
+
+use foundry_core::Error;
+use foundry_store::DialectSql;
+
+use crate::row::FLOWS;
+use crate::stage::Bound;
+
+/// All statements of one engine. Their texts live as long as the process: they are made once per
+/// engine, of nothing but the static tables of its flows.
+pub(crate) struct Statements {
+    pub(crate) claims: Vec<(&'static str, DialectSql)>,
+    pub(crate) next_due: &'static str,
+    pub(crate) needs_repair: &'static str,
+    pub(crate) park: DialectSql,
+    pub(crate) unpark: DialectSql,
+}
+
+impl Statements {
+    pub(crate) fn of(bounds: &[Bound]) -> Self {
+        Self {
+            claims: bounds.iter().map(|b| (b.flow.kind, claim(b))).collect(),
+            next_due: text(next_due(bounds)),
+            needs_repair: text(needs_repair(bounds)),
+            park: park(bounds),
+            unpark: unpark(bounds),
+        }
+    }
+}
+
+fn text(sql: String) -> &'static str {
+    Box::leak(sql.into_boxed_str())
+}
+
+const fn same(sql: &'static str) -> DialectSql {
+    DialectSql { sqlite: sql, postgres: sql }
+}
+
+/// Takes due flows of one kind: $1 now, $2 end of the lease, $3 owner, $4 at most this many.
+///
+/// Each row that is taken gets a new epoch, whatever state it was in: an owner that still believes in
+/// its lease can write nothing from here on.
+fn claim(bound: &Bound) -> DialectSql {
+    let (kind, stages) = (bound.flow.kind, stage_list(bound));
+    let timeouts: String = bound
+        .flow
+        .stages
+        .iter()
+        .map(|s| {
+            // Far enough for "never", small enough to add to any time.
+            let micros = i64::try_from(s.timeout.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 4);
+            format!(" WHEN '{}' THEN {micros}", s.name)
+        })
+        .collect();
+    let due = format!(
+        "SELECT flow_id FROM flows WHERE kind = '{kind}' AND due_time <= $1 AND stage IN ({stages}) \
+         ORDER BY due_time, flow_id LIMIT $4"
+    );
+    let set = format!(
+        "SET epoch = epoch + 1, lease_owner = $3, ready_time = due_time, due_time = $2, status_time = $1, \
+         deadline = $1 + CASE stage{timeouts} END, attempt = attempt + 1, wait_key = NULL, \
+         woken = CASE status WHEN 'waiting' THEN 'deadline' WHEN 'running' THEN 'recovered' ELSE woken END, \
+         status = 'running'"
+    );
+    let columns = FLOWS.columns().join(", ");
+    DialectSql {
+        sqlite: text(format!("UPDATE flows {set} WHERE flow_id IN ({due}) RETURNING {columns}")),
+        // A sub-select with a limit may be run again for each row; a materialized one is not.
+        postgres: text(format!(
+            "WITH due AS MATERIALIZED ({due} FOR UPDATE SKIP LOCKED) UPDATE flows {set} \
+             WHERE flow_id = ANY (ARRAY(SELECT flow_id FROM due)) RETURNING {columns}"
+        )),
+    }
+}
+
+/// When the next flow of each kind is due, as (kind, due_time); reads only.
+fn next_due(bounds: &[Bound]) -> String {
+    let each: Vec<String> = bounds
+        .iter()
+        .map(|b| {
+            format!(
+                "SELECT kind, due_time FROM (SELECT kind, due_time FROM flows WHERE kind = '{}' \
+                 AND due_time IS NOT NULL AND stage IN ({}) ORDER BY due_time LIMIT 1) AS f",
+                b.flow.kind,
+                stage_list(b)
+            )
+        })
+        .collect();
+    each.join(" UNION ALL ")
+}
+
+/// Extends the leases of the flows in the JSON list $2 that owner $3 holds, to $1; tells of each its
+/// epoch and whether its cancel was requested.
+pub(crate) const RENEW: DialectSql = DialectSql {
+    sqlite: "UPDATE flows SET due_time = $1 WHERE flow_id IN (SELECT value FROM json_each($2)) \
+             AND lease_owner = $3 AND status = 'running' RETURNING flow_id, epoch, cancel_requested",
+    postgres: "UPDATE flows SET due_time = $1 WHERE flow_id IN (SELECT jsonb_array_elements_text($2::jsonb)) \
+               AND lease_owner = $3 AND status = 'running' RETURNING flow_id, epoch, cancel_requested",
+};
+
+/// The flows of owner $1 whose cancel was requested.
+pub(crate) const CANCELLED_HERE: &str =
+    "SELECT flow_id FROM flows WHERE status = 'running' AND lease_owner = $1 AND cancel_requested = 1";
+
+/// The flows of the entity $1, the newest first.
+pub(crate) const BY_SUBJECT: &str =
+    "SELECT * FROM flows WHERE subject_id = $1 ORDER BY started_time DESC, flow_id DESC LIMIT 100";
+
+/// A flow by its id $1.
+pub(crate) const BY_ID: &str = "SELECT * FROM flows WHERE flow_id = $1";
+
+/// Whether the waiting flow $1 has a signal that it has not seen.
+pub(crate) const HAS_SIGNAL: &str = "SELECT 1 AS one FROM flows f JOIN flow_signals s ON s.wait_key = f.wait_key \
+     WHERE f.flow_id = $1 AND f.status = 'waiting' AND s.nonce <> f.signal_seen";
+
+/// Makes waiting flows with an unseen signal due at $1, only the flow $2 unless that is empty: those
+/// whose signal's transaction could not see them waiting yet.
+pub(crate) const APPLY_SIGNALS: DialectSql = same(
+    "UPDATE flows SET status = 'ready', due_time = $1, woken = 'signal', signal_seen = \
+     (SELECT nonce FROM flow_signals s WHERE s.wait_key = flows.wait_key) \
+     WHERE status = 'waiting' AND ($2 = '' OR flow_id = $2) AND EXISTS (SELECT 1 FROM flow_signals s \
+     WHERE s.wait_key = flows.wait_key AND s.nonce <> flows.signal_seen) RETURNING flow_id",
+);
+
+/// Ends every lease at $1: for the process that owns the data directory, where every left-over lease
+/// is that of a dead process.
+pub(crate) const END_ALL_LEASES: DialectSql = same(
+    "UPDATE flows SET epoch = epoch + 1, lease_owner = '', status = 'ready', woken = 'recovered', \
+     due_time = $1 WHERE status = 'running' RETURNING flow_id",
+);
+
+/// Parks flows that are overdue since $2 (now is $1) and whose kind or stage nobody here knows.
+fn park(bounds: &[Bound]) -> DialectSql {
+    let unknown = known(bounds);
+    same(text(format!(
+        "UPDATE flows SET epoch = epoch + 1, lease_owner = '', status = 'parked', due_time = NULL, \
+         status_time = $1, reason = 'STAGE_UNKNOWN', \
+         message = 'no running worker knows this kind or stage' \
+         WHERE due_time <= $2 AND NOT ({unknown}) RETURNING {}",
+        FLOWS.columns().join(", ")
+    )))
+}
+
+/// Makes parked flows due at $1 whose kind and stage are known here.
+fn unpark(bounds: &[Bound]) -> DialectSql {
+    same(text(format!(
+        "UPDATE flows SET status = 'ready', status_time = $1, due_time = $1, reason = '', message = '' \
+         WHERE status = 'parked' AND ({}) RETURNING flow_id",
+        known(bounds)
+    )))
+}
+
+/// Whether anything is parked, waiting with an unseen signal, or overdue since $1 and unknown here:
+/// read before the writes of a sweep, so that an idle service writes nothing.
+fn needs_repair(bounds: &[Bound]) -> String {
+    let known = known(bounds);
+    format!(
+        "SELECT 1 AS one WHERE EXISTS (SELECT 1 FROM flows WHERE status = 'parked' AND ({known})) \
+         OR EXISTS (SELECT 1 FROM flows WHERE due_time <= $1 AND NOT ({known})) \
+         OR EXISTS (SELECT 1 FROM flows f JOIN flow_signals s ON s.wait_key = f.wait_key \
+         WHERE f.status = 'waiting' AND s.nonce <> f.signal_seen)"
+    )
+}
+
+/// Deletes at most $2 flows that ended before $1.
+pub(crate) const DELETE_FINISHED: DialectSql = same(
+    "DELETE FROM flows WHERE flow_id IN (SELECT flow_id FROM flows WHERE finished_time < $1 \
+     AND status IN ('done', 'failed', 'cancelled') LIMIT $2) RETURNING flow_id",
+);
+
+/// Deletes at most $2 signals older than $1.
+pub(crate) const DELETE_SIGNALS: DialectSql = same(
+    "DELETE FROM flow_signals WHERE wait_key IN (SELECT wait_key FROM flow_signals \
+     WHERE signal_time < $1 LIMIT $2) RETURNING wait_key",
+);
+
+/// Refuses names that would have to be quoted in the statements above.
+pub(crate) fn check_names(bound: &Bound) -> Result<(), Error> {
+    let plain = |s: &str| {
+        !s.is_empty()
+            && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.".contains(&b))
+    };
+    let names = std::iter::once(bound.flow.kind).chain(bound.flow.stages.iter().map(|s| s.name));
+    for name in names {
+        if !plain(name) {
+            return Err(Error::internal(format!("flow name {name:?} must be of a-z, 0-9, _, - and .")));
+        }
+    }
+    Ok(())
+}
+
+fn known(bounds: &[Bound]) -> String {
+    let each: Vec<String> = bounds
+        .iter()
+        .map(|b| format!("(kind = '{}' AND stage IN ({}))", b.flow.kind, stage_list(b)))
+        .collect();
+    if each.is_empty() { "1 = 0".to_owned() } else { each.join(" OR ") }
+}
+
+fn stage_list(bound: &Bound) -> String {
+    let names: Vec<String> = bound.flow.stages.iter().map(|s| format!("'{}'", s.name)).collect();
+    names.join(", ")
+}

@@ -1,0 +1,231 @@
+//! The facts of a flow as its owner, a projection or an operator sees them.
+
+use foundry_core::{FlowId, OrganizationId, Timestamp};
+
+/// Where a flow stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Due now or at its due time; nobody works on it.
+    Ready,
+    /// A worker holds its lease.
+    Running,
+    /// Until a signal or a deadline; holds no lease.
+    Waiting,
+    /// Its kind or stage is unknown to the workers that run now.
+    Parked,
+    /// All stages complete.
+    Done,
+    /// Ended by a failure; can be retried unless it was undone.
+    Failed,
+    /// Ended by a cancel, completed stages undone.
+    Cancelled,
+}
+
+impl Status {
+    /// The stored text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Parked => "parked",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// From the stored text; an unknown text reads as parked, the state that only shows itself.
+    pub(crate) fn parse(text: &str) -> Self {
+        [Self::Ready, Self::Running, Self::Waiting, Self::Done, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|s| s.as_str() == text)
+            .unwrap_or(Self::Parked)
+    }
+
+    /// Whether the flow has ended.
+    pub const fn is_finished(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// The ending an unwinding flow is on its way to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unwinding {
+    /// Undoing after a terminal failure.
+    ToFailed,
+    /// Undoing after a cancel.
+    ToCancelled,
+}
+
+impl Unwinding {
+    pub(crate) const fn as_str(this: Option<Self>) -> &'static str {
+        match this {
+            None => "",
+            Some(Self::ToFailed) => "failed",
+            Some(Self::ToCancelled) => "cancelled",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "failed" => Some(Self::ToFailed),
+            "cancelled" => Some(Self::ToCancelled),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn ending(self) -> Status {
+        match self {
+            Self::ToFailed => Status::Failed,
+            Self::ToCancelled => Status::Cancelled,
+        }
+    }
+}
+
+/// Why an attempt runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Woken {
+    /// First attempt of the stage, or re-armed by a person.
+    Start,
+    /// The awaited key was signalled.
+    Signal,
+    /// The wait's deadline passed without a signal.
+    Deadline,
+    /// The attempt before failed.
+    Retry,
+    /// The attempt before was interrupted: its worker died, stopped or lost the lease.
+    Recovered,
+}
+
+impl Woken {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Signal => "signal",
+            Self::Deadline => "deadline",
+            Self::Retry => "retry",
+            Self::Recovered => "recovered",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Self {
+        [Self::Signal, Self::Deadline, Self::Retry, Self::Recovered]
+            .into_iter()
+            .find(|w| w.as_str() == text)
+            .unwrap_or(Self::Start)
+    }
+}
+
+/// What was just persisted, as told to [`crate::Projection::project`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transition {
+    /// An attempt of the stage begins.
+    Started,
+    /// A stage completed (`completed_stage`) and the next one begins.
+    Advanced,
+    /// The running attempt said how far it is.
+    Progressed,
+    /// The flow waits for its key.
+    Waiting,
+    /// The attempt failed and will be repeated at the due time.
+    Retrying,
+    /// Terminal failure or cancel: undoing has begun, or goes on with an earlier stage.
+    Unwinding,
+    /// The attempt was given back by a stopping worker and does not count.
+    Released,
+    /// No running worker knows the stage.
+    Parked,
+    /// All stages complete.
+    Done,
+    /// Ended by a failure.
+    Failed,
+    /// Ended by a cancel.
+    Cancelled,
+}
+
+/// A flow at one moment: every status says why.
+#[derive(Clone, Debug)]
+pub struct FlowStatus {
+    /// The flow.
+    pub flow_id: FlowId,
+    /// Its kind.
+    pub kind: String,
+    /// Its key, unique among the unfinished flows of its kind.
+    pub key: String,
+    /// Tenant, when it acts for one.
+    pub organization_id: Option<OrganizationId>,
+    /// Id of the entity it works on.
+    pub subject_id: String,
+    /// The person it acts for, as data for the audit.
+    pub user_id: String,
+    /// W3C trace context of the request that started it.
+    pub traceparent: String,
+    /// The input, JSON.
+    pub input: serde_json::Value,
+    /// The state handed from stage to stage, JSON.
+    pub state: serde_json::Value,
+    /// Where it stands.
+    pub status: Status,
+    /// What was just persisted; `None` when read from the table.
+    pub transition: Option<Transition>,
+    /// The current stage; the failed one after a failure.
+    pub stage: String,
+    /// The stage that this transition completed.
+    pub completed_stage: Option<String>,
+    /// The ending it is on its way to, while completed stages are undone.
+    pub unwinding: Option<Unwinding>,
+    /// Which attempt of the stage this is, from 1; counts interrupted ones, not released ones.
+    pub attempt: u32,
+    /// How many attempts of the stage failed; bounded by the stage's budget.
+    pub failures: u32,
+    /// Fencing number of the lease.
+    pub epoch: i64,
+    /// When the flow was enqueued.
+    pub started_time: Timestamp,
+    /// When the current stage began.
+    pub stage_started_time: Timestamp,
+    /// When `status` last changed: since when it waits, runs, or has ended.
+    pub status_time: Timestamp,
+    /// When it last got any further.
+    pub last_progress_time: Timestamp,
+    /// What it said then.
+    pub last_progress: String,
+    /// When the running attempt times out, or the wait ends by itself.
+    pub deadline: Option<Timestamp>,
+    /// When a ready flow is due: the next attempt.
+    pub due_time: Option<Timestamp>,
+    /// What a waiting flow waits for.
+    pub wait_key: Option<String>,
+    /// Stable reason of the last failure or wait; the terminal one at the end.
+    pub reason: String,
+    /// The same for people.
+    pub message: String,
+    /// Somebody asked to cancel it.
+    pub cancel_requested: bool,
+    /// When it ended.
+    pub finished_time: Option<Timestamp>,
+}
+
+impl FlowStatus {
+    /// Whether [`crate::retry`] may re-arm it: it failed and its completed stages are still there.
+    pub fn retryable(&self) -> bool {
+        self.status == Status::Failed && self.unwinding.is_none()
+    }
+
+    /// What happens next, or what a person can do.
+    pub fn next_action(&self) -> String {
+        match self.status {
+            Status::Ready if self.failures > 0 => "another attempt follows at the due time".to_owned(),
+            Status::Ready => "starts as soon as a worker is free".to_owned(),
+            Status::Running => "none needed".to_owned(),
+            Status::Waiting => {
+                format!("goes on when {} is signalled", self.wait_key.as_deref().unwrap_or(""))
+            }
+            Status::Parked => format!("start a worker that knows the stage {}", self.stage),
+            Status::Failed if self.retryable() => format!("retry from {}, or cancel", self.stage),
+            Status::Failed => "create it anew".to_owned(),
+            Status::Done | Status::Cancelled => String::new(),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Ending a sandbox: first every process, then the directory.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::layout::{Layout, read_json, remove_tree};
+use super::{LocalProvider, blocking};
+use crate::facts::{Destroyed, RuntimeFacts};
+use crate::launch::supervisor_file;
+use crate::process::{KILL_GRACE, Mark, Presence, ProcessRef, descendants, marked_tree};
+use crate::{ProviderError, SandboxName};
+
+impl LocalProvider {
+    pub(super) async fn remove(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {
+        let layout = self.layout(name);
+        let (root, name) = (self.config.root.clone(), name.clone());
+        blocking("destroying the sandbox", move || {
+            end_processes(&layout, &name)?;
+            let trash = root.join(format!(".trash-{name}"));
+            remove_tree(&trash)?;
+            remove_tree(&root.join(format!(".new-{name}")))?;
+            // Renamed first: from here on nothing takes the half-removed directory for a sandbox.
+            match fs::rename(&layout.dir, &trash) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Destroyed::AlreadyGone),
+                other => other?,
+            }
+            remove_tree(&trash)?;
+            Ok(Destroyed::Removed)
+        })
+        .await
+    }
+}
+
+/// Kills the runtime, whose supervisor then ends the rest; what a killed supervisor left is found by the
+/// mark in its environment and by descent. Returns when none is left.
+pub(super) fn end_processes(layout: &Layout, name: &SandboxName) -> io::Result<()> {
+    let mark = Mark::of(name);
+    if let Some(facts) = read_json::<RuntimeFacts>(&layout.facts()) {
+        facts.process().kill()?;
+    }
+    let step = Duration::from_millis(20);
+    let mut waited = Duration::ZERO;
+    loop {
+        let supervisor = read_json::<ProcessRef>(&supervisor_file(&layout.lock()))
+            .filter(|s| s.presence() == Presence::Running);
+        let mut left = marked_tree(&mark);
+        if let Some(supervisor) = &supervisor {
+            left.extend(descendants(supervisor.pid));
+        }
+        if left.is_empty() && supervisor.is_none() && !is_locked(layout) {
+            return Ok(());
+        }
+        for process in left {
+            process.kill()?;
+        }
+        if waited >= KILL_GRACE {
+            return Err(io::Error::other(format!("processes of sandbox {name} do not end")));
+        }
+        if waited >= KILL_GRACE / 2 {
+            // A stopped or hung supervisor keeps nothing alive any more; it goes as well.
+            if let Some(supervisor) = supervisor {
+                supervisor.kill()?;
+            }
+        }
+        #[allow(clippy::disallowed_methods)] // this runs on a blocking thread
+        std::thread::sleep(step);
+        waited += step;
+    }
+}
+
+fn is_locked(layout: &Layout) -> bool {
+    fs::File::open(layout.lock()).is_ok_and(|f| {
+        flock(&f, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
+    })
+}

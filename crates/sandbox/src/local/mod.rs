@@ -1,0 +1,332 @@
+//! The local provider: a working directory and a few processes of this host per sandbox. The default
+//! of the embedded mesh; not a tenant boundary.
+
+mod bwrap;
+mod destroy;
+mod install;
+mod layout;
+mod start;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foundry_core::{Env, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::facts::{
+    Allocation, ClonedRepo, DeathCause, Destroyed, Health, InstalledAgent, Isolation, OwnedSandbox,
+    PreparedRepo, RuntimeFacts,
+};
+use crate::launch::{ExitRecord, write_json};
+use crate::process::Presence;
+use crate::provider::{CloneSource, Provider, StartSpec};
+use crate::tools::{SANDBOX_AGENT_VERSION, Tools};
+use crate::{AgentKind, Class, ProviderError, RuntimeClient, SandboxName};
+use layout::{Layout, give_tree, make_dir, read_json, remove_tree};
+
+/// What to do about isolation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IsolationMode {
+    /// bubblewrap where it works, else none, said aloud.
+    #[default]
+    Auto,
+    /// bubblewrap, or the provider refuses to start.
+    Require,
+    /// None, even where bubblewrap works.
+    Off,
+}
+
+/// Settings of the local provider.
+#[derive(Clone, Debug)]
+pub struct LocalConfig {
+    /// Where the sandboxes live; made 0700.
+    pub root: PathBuf,
+    /// Our own binary: launcher, tap and demo agent are hidden subcommands of it.
+    pub foundry_binary: PathBuf,
+    /// What to do about isolation.
+    pub isolation: IsolationMode,
+    /// The bubblewrap to use.
+    pub bwrap: PathBuf,
+    /// First of the [`UID_SPAN`] unprivileged users that sandboxes get when the mesh runs as root.
+    pub first_uid: u32,
+    /// How long the runtime may take until it answers.
+    pub start_limit: Duration,
+    /// `allocate` refuses below this much free disk.
+    pub min_free_bytes: u64,
+    /// Further host directories that sandboxes may read, at the same path.
+    pub extra_read_only: Vec<PathBuf>,
+}
+
+/// How many users sandboxes are spread over, by their name.
+pub const UID_SPAN: u32 = 500;
+
+impl LocalConfig {
+    /// The defaults, with sandboxes below `root` and launched by `foundry_binary`.
+    pub fn new(root: impl Into<PathBuf>, foundry_binary: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            foundry_binary: foundry_binary.into(),
+            isolation: IsolationMode::Auto,
+            bwrap: PathBuf::from("bwrap"),
+            first_uid: 64_000,
+            start_limit: Duration::from_secs(30),
+            min_free_bytes: 256 << 20,
+            extra_read_only: Vec::new(),
+        }
+    }
+}
+
+/// What `allocate` wrote down.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Record {
+    name: SandboxName,
+    allocated_at: Timestamp,
+    /// The user inside; none = the host's own.
+    uid: Option<u32>,
+    isolation: Isolation,
+}
+
+/// Sandboxes as directories and processes of this host.
+pub struct LocalProvider {
+    config: LocalConfig,
+    tools: Tools,
+    env: Env,
+    isolation: Isolation,
+}
+
+impl LocalProvider {
+    /// Opens the root and finds out what isolation works here.
+    ///
+    /// # Errors
+    /// `ISOLATION_UNAVAILABLE` when it is required and does not work; `SANDBOX_IO` for an unusable root.
+    pub async fn open(config: LocalConfig, tools: Tools, env: Env) -> Result<Self, ProviderError> {
+        fs::create_dir_all(&config.root).map_err(|e| ProviderError::io("creating the sandbox root", e))?;
+        make_dir(&config.root, 0o700).map_err(|e| ProviderError::io("closing the sandbox root", e))?;
+        fs::create_dir_all(tools.cache()).map_err(|e| ProviderError::io("creating the tool cache", e))?;
+        let uid = rustix::process::geteuid().is_root().then_some(config.first_uid);
+        let isolation = match config.isolation {
+            IsolationMode::Off => Isolation::None { reason: "switched off by configuration".to_owned() },
+            _ => bwrap::detect(&config.bwrap, uid, &env).await,
+        };
+        match (&isolation, config.isolation) {
+            (Isolation::None { reason }, IsolationMode::Require) => {
+                let message = format!("isolation is required and {reason}");
+                return Err(ProviderError::new(Class::Configuration, "ISOLATION_UNAVAILABLE", message));
+            }
+            (Isolation::None { reason }, _) => {
+                tracing::warn!(%reason, "sandboxes run without isolation: agents see what this user sees");
+            }
+            (Isolation::Bubblewrap { version, .. }, _) => {
+                tracing::info!(%version, "sandboxes are isolated by bubblewrap");
+            }
+        }
+        Ok(Self { config, tools, env, isolation })
+    }
+
+    /// How new sandboxes are kept apart here.
+    pub fn isolation(&self) -> &Isolation {
+        &self.isolation
+    }
+
+    fn layout(&self, name: &SandboxName) -> Layout {
+        Layout::new(&self.config.root, name)
+    }
+
+    /// The record of an allocated sandbox.
+    fn record(&self, name: &SandboxName) -> Result<Record, ProviderError> {
+        read_json(&self.layout(name).record()).ok_or_else(|| {
+            let message = format!("sandbox {name} has no directory on this host any more");
+            ProviderError::new(Class::Provider, "SANDBOX_MISSING", message)
+        })
+    }
+
+    /// The user a sandbox gets: spread by name, so that two sandboxes rarely share one.
+    fn uid_of(&self, name: &SandboxName) -> Option<u32> {
+        let Isolation::Bubblewrap { uid: Some(first), .. } = self.isolation else { return None };
+        let hash = name.as_str().bytes().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b)));
+        Some(first + hash % UID_SPAN)
+    }
+}
+
+/// Runs file work off the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, ProviderError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|e| ProviderError::io(what, e)),
+        Err(e) => Err(ProviderError::io(what, std::io::Error::other(e))),
+    }
+}
+
+fn make_sandbox(root: &Path, layout: &Layout, record: &Record) -> std::io::Result<()> {
+    let new = root.join(format!(".new-{}", record.name));
+    remove_tree(&new)?;
+    let parts = Layout { dir: new.clone() };
+    make_dir(&new, 0o700)?;
+    for (dir, mode) in [(parts.home(), 0o700), (parts.tmp(), 0o700), (parts.etc(), 0o755)] {
+        make_dir(&dir, mode)?;
+        if let (Some(uid), true) = (record.uid, dir != parts.etc()) {
+            std::os::unix::fs::lchown(&dir, Some(uid), Some(uid))?;
+        }
+    }
+    make_dir(&new.join("log"), 0o700)?;
+    let uid = record.uid.unwrap_or_else(|| rustix::process::getuid().as_raw());
+    let gid = record.uid.unwrap_or_else(|| rustix::process::getgid().as_raw());
+    let root_line = if uid == 0 { "" } else { "root:x:0:0:root:/:/usr/sbin/nologin\n" };
+    let home = bwrap::HOME;
+    fs::write(
+        parts.etc().join("passwd"),
+        format!(
+            "{root_line}agent:x:{uid}:{gid}:agent:{home}:/bin/sh\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+        ),
+    )?;
+    fs::write(parts.etc().join("group"), format!("root:x:0:\nagent:x:{gid}:\nnogroup:x:65534:\n"))?;
+    write_json(&parts.record(), record)?;
+    fs::rename(&new, &layout.dir)
+}
+
+#[async_trait]
+impl Provider for LocalProvider {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    async fn allocate(&self, name: &SandboxName) -> Result<Allocation, ProviderError> {
+        let allocation =
+            |r: Record| Allocation { sandbox: r.name, allocated_at: r.allocated_at, isolation: r.isolation };
+        if let Ok(record) = self.record(name) {
+            return Ok(allocation(record));
+        }
+        let disk = rustix::fs::statvfs(&self.config.root)
+            .map_err(|e| ProviderError::io("asking for the free disk", e.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < self.config.min_free_bytes {
+            let message = format!(
+                "the disk of the sandboxes has {} MiB free, a new one needs {} MiB",
+                free >> 20,
+                self.config.min_free_bytes >> 20
+            );
+            return Err(ProviderError::new(Class::Capacity, "DISK_LOW", message).retryable());
+        }
+        let record = Record {
+            name: name.clone(),
+            allocated_at: self.env.clock.now(),
+            uid: self.uid_of(name),
+            isolation: self.isolation.clone(),
+        };
+        let (root, layout, written) = (self.config.root.clone(), self.layout(name), record.clone());
+        blocking("allocating the sandbox", move || {
+            // A directory without a record is a removal that was cut short.
+            remove_tree(&layout.dir)?;
+            make_sandbox(&root, &layout, &written)
+        })
+        .await?;
+        Ok(allocation(record))
+    }
+
+    async fn prepare_repo(
+        &self,
+        name: &SandboxName,
+        source: &dyn CloneSource,
+    ) -> Result<PreparedRepo, ProviderError> {
+        let record = self.record(name)?;
+        let layout = self.layout(name);
+        let workspace = start::inside(&record, &layout).workspace;
+        if let Some(cloned) = read_json::<ClonedRepo>(&layout.repo()) {
+            return Ok(PreparedRepo { cloned, workspace });
+        }
+        let new = layout.dir.join("workspace.new");
+        let (stale, half) = (new.clone(), layout.workspace());
+        blocking("clearing an unfinished clone", move || {
+            remove_tree(&stale).and_then(|()| remove_tree(&half))
+        })
+        .await?;
+        let cloned = source.clone_into(&new).await?;
+        let written = cloned.clone();
+        blocking("handing over the work tree", move || {
+            if let Some(uid) = record.uid {
+                give_tree(&new, uid)?;
+            }
+            fs::rename(&new, layout.workspace())?;
+            write_json(&layout.repo(), &written)
+        })
+        .await?;
+        Ok(PreparedRepo { cloned, workspace })
+    }
+
+    async fn install_agent(
+        &self,
+        name: &SandboxName,
+        agent: AgentKind,
+    ) -> Result<InstalledAgent, ProviderError> {
+        let record = self.record(name)?;
+        self.tools.ensure_sandbox_agent().await?;
+        self.install(&record, agent).await?;
+        Ok(InstalledAgent { agent, runtime_version: SANDBOX_AGENT_VERSION.to_owned() })
+    }
+
+    async fn start_agent(&self, spec: &StartSpec) -> Result<RuntimeFacts, ProviderError> {
+        self.start(spec).await
+    }
+
+    async fn probe(&self, facts: &RuntimeFacts) -> Result<Health, ProviderError> {
+        let layout = self.layout(&facts.sandbox);
+        let dead = |cause| Ok(Health::Dead { cause });
+        match facts.process().presence() {
+            Presence::EarlierBoot => return dead(DeathCause::MachineRebooted),
+            Presence::Gone | Presence::Recycled if !layout.dir.exists() => {
+                return dead(DeathCause::DirectoryMissing);
+            }
+            presence @ (Presence::Gone | Presence::Recycled) => {
+                let ended = read_json::<ExitRecord>(&layout.exit())
+                    .filter(|e| e.runtime_instance == facts.runtime_instance);
+                return dead(match ended {
+                    Some(ExitRecord { signal: Some(signal), .. }) => DeathCause::Killed { signal },
+                    Some(ExitRecord { code: Some(code), .. }) => DeathCause::Exited { code },
+                    _ if presence == Presence::Recycled => DeathCause::PidRecycled,
+                    _ => DeathCause::Gone,
+                });
+            }
+            Presence::Running => {}
+        }
+        match RuntimeClient::new(facts, self.env.clone())?.health().await {
+            Ok(()) => Ok(Health::Alive),
+            Err(e) => Ok(Health::Unknown { reason: e.to_string() }),
+        }
+    }
+
+    async fn destroy(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {
+        self.remove(name).await
+    }
+
+    async fn list_owned(&self) -> Result<Vec<OwnedSandbox>, ProviderError> {
+        let root = self.config.root.clone();
+        blocking("listing the sandboxes", move || {
+            let mut found = Vec::new();
+            for entry in fs::read_dir(&root)? {
+                let file_name = entry?.file_name();
+                let Some(name) = file_name.to_str().and_then(|n| n.parse::<SandboxName>().ok()) else {
+                    continue;
+                };
+                let layout = Layout::new(&root, &name);
+                let record = read_json::<Record>(&layout.record());
+                found.push(OwnedSandbox {
+                    allocated_at: record.map(|r| r.allocated_at),
+                    runtime: read_json(&layout.facts()),
+                    name,
+                });
+            }
+            found.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(found)
+        })
+        .await
+    }
+
+    fn host_home(&self, name: &SandboxName) -> Option<PathBuf> {
+        Some(self.layout(name).home())
+    }
+}

@@ -1,0 +1,122 @@
+//! PostgreSQL: one writing connection for write sets, a pool for reads and single statements.
+
+mod reading;
+mod sql;
+mod writing;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foundry_core::Error;
+use sqlx::encode::IsNull;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{
+    PgArgumentBuffer, PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgTypeInfo,
+};
+use sqlx::{
+    Arguments as _, Column as _, ConnectOptions as _, Connection as _, Encode, Executor as _, Postgres,
+    Row as _, Type, TypeInfo as _, ValueRef as _,
+};
+
+use crate::migration::{Dialect, Migrations};
+use crate::value::Bound;
+use crate::{Row, StoreOptions, Value};
+
+pub(crate) use reading::{now, query, serve_snapshot, write};
+pub(crate) use writing::PostgresBackend;
+
+/// Brings the schema up to date and returns how to connect for writing, and the pool.
+pub(crate) async fn open(
+    url: &str,
+    migrations: &[&Migrations],
+    options: &StoreOptions,
+) -> Result<(PgConnectOptions, PgPool), Error> {
+    let connect = url
+        .parse::<PgConnectOptions>()
+        .map_err(Error::internal)?
+        .disable_statement_logging()
+        .statement_cache_capacity(1024)
+        .options([
+            // A process that hangs within a transaction must not hold its locks for ever.
+            ("idle_in_transaction_session_timeout", "10s"),
+            // The roll-back of nothing at each acquire is no news.
+            ("client_min_messages", "error"),
+        ]);
+    let mut connection = connect.connect().await.map_err(Error::internal)?;
+    for list in migrations {
+        list.migrator(Dialect::Postgres).run(&mut connection).await.map_err(Error::internal)?;
+    }
+    connection.close().await.map_err(Error::internal)?;
+    let pool = PgPoolOptions::new()
+        .max_connections(options.readers)
+        .acquire_timeout(options.acquire_timeout)
+        // A future that is dropped within a BEGIN returns its connection with an open transaction,
+        // and whoever comes next loses an acknowledged write. The roll-back doubles as the ping.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(async move { roll_back(connection).await.map(|()| true) }))
+        .connect_lazy_with(connect.clone());
+    Ok((connect, pool))
+}
+
+async fn roll_back(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    connection.execute("ROLLBACK").await.map(drop)
+}
+
+/// A NULL whose type the server derives from where it stands.
+struct Untyped;
+
+impl Type<Postgres> for Untyped {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(0))
+    }
+}
+
+impl Encode<'_, Postgres> for Untyped {
+    fn encode_by_ref(&self, _: &mut PgArgumentBuffer) -> Result<IsNull, sqlx::error::BoxDynError> {
+        Ok(IsNull::Yes)
+    }
+}
+
+fn arguments(params: &[Bound<'_>]) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    arguments.reserve(params.len(), params.len() * 16);
+    for param in params {
+        match *param {
+            Bound::Null => arguments.add(Untyped),
+            Bound::Text(s) => arguments.add(s),
+            Bound::Int(i) => arguments.add(i),
+            Bound::Blob(b) => arguments.add(&b[..]),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+/// Converts a result; column names are shared between its rows.
+fn rows(rows: &[PgRow]) -> Result<Vec<Row>, sqlx::Error> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let columns: Arc<[Box<str>]> = first.columns().iter().map(|c| Box::from(c.name())).collect();
+    rows.iter()
+        .map(|row| {
+            let values = (0..columns.len()).map(|i| value(row, i)).collect::<Result<_, _>>()?;
+            Ok(Row { columns: Arc::clone(&columns), values })
+        })
+        .collect()
+}
+
+fn value(row: &PgRow, i: usize) -> Result<Value, sqlx::Error> {
+    let raw = row.try_get_raw(i)?;
+    if raw.is_null() {
+        return Ok(Value::Null);
+    }
+    match raw.type_info().name() {
+        "TEXT" | "VARCHAR" | "NAME" | "UNKNOWN" => row.try_get_unchecked(i).map(Value::Text),
+        "INT8" | "INT4" | "INT2" => row.try_get_unchecked(i).map(Value::Int),
+        "BYTEA" => row.try_get_unchecked::<Vec<u8>, _>(i).map(|b| Value::Blob(Bytes::from(b))),
+        "BOOL" => row.try_get_unchecked::<bool, _>(i).map(Value::from),
+        other => Err(sqlx::Error::Protocol(format!(
+            "column {} has the type {other}: cast it to TEXT, BIGINT or BYTEA",
+            row.columns().get(i).map_or("?", |c| c.name())
+        ))),
+    }
+}

@@ -1,0 +1,208 @@
+//! A throw-away PostgreSQL: one cluster per test process, a fresh database per test.
+//!
+//! The cluster is stopped by a small shell that waits for the end of a pipe held by this process:
+//! however the tests end (also in a panic or a kill), the pipe closes, the shell stops the cluster
+//! and deletes its directory.
+
+use std::fmt;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Why no database could be made; the text says what is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresMissing(String);
+
+impl fmt::Display for PostgresMissing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PostgresMissing {}
+
+/// A fresh, empty database in the cluster of this process. It goes with the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresDatabase {
+    /// Its URL over the unix socket.
+    pub url: String,
+    /// Its URL over loopback TCP, for tests that put a proxy in between.
+    pub tcp_url: String,
+}
+
+impl PostgresDatabase {
+    /// Creates a database; starts the cluster if this is the first one.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or does not start.
+    pub async fn create() -> Result<Self, PostgresMissing> {
+        let created = tokio::task::spawn_blocking(Self::create_blocking).await;
+        created.unwrap_or_else(|e| Err(PostgresMissing(format!("starting PostgreSQL panicked: {e}"))))
+    }
+
+    fn create_blocking() -> Result<Self, PostgresMissing> {
+        static CLUSTER: OnceLock<Result<Cluster, PostgresMissing>> = OnceLock::new();
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let cluster = CLUSTER.get_or_init(Cluster::start).as_ref().map_err(Clone::clone)?;
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        cluster.create_database(&name)?;
+        let (port, socket) = (cluster.port, cluster.directory.display());
+        Ok(Self {
+            url: format!("postgres://{USER}@localhost:{port}/{name}?host={socket}"),
+            tcp_url: format!("postgres://{USER}@127.0.0.1:{port}/{name}"),
+        })
+    }
+}
+
+const USER: &str = "foundry";
+
+struct Cluster {
+    binaries: PathBuf,
+    directory: PathBuf,
+    port: u16,
+    owner: Option<(u32, u32)>,
+    /// Its end stops the cluster.
+    _alive: Option<ChildStdin>,
+}
+
+impl Cluster {
+    fn start() -> Result<Self, PostgresMissing> {
+        let binaries = find_binaries()?;
+        let owner = unprivileged();
+        let directory =
+            tempfile::Builder::new().prefix("foundry-pg-").tempdir().map_err(failed("a directory"))?;
+        // From here on the shell below deletes it.
+        let directory = directory.keep();
+        if let Some((uid, gid)) = owner {
+            chown(&directory, Some(uid), Some(gid)).map_err(failed("chown"))?;
+        }
+        // Another process may take the port before PostgreSQL does: it then fails to start, aloud.
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(failed("a port"))?.port();
+        let mut cluster = Self { binaries, directory, port, owner, _alive: None };
+        cluster._alive = Some(cluster.stop_at_the_end()?);
+        cluster.initialize()?;
+        Ok(cluster)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    fn initialize(&self) -> Result<(), PostgresMissing> {
+        let mut init = self.command("initdb");
+        init.args(["-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+            .arg(self.data());
+        run(init)?;
+        let socket = self.directory.display();
+        // A killed test process loses nothing by this: only the machine's own crash would.
+        let options = format!(
+            "-k {socket} -p {} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=300 \
+             -c deadlock_timeout=100ms",
+            self.port
+        );
+        let mut start = self.command("pg_ctl");
+        start.args(["-w", "-t", "30", "-o", &options, "-l"]).arg(self.directory.join("log"));
+        start.arg("-D").arg(self.data()).arg("start");
+        run(start).map_err(|e| {
+            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+            PostgresMissing(format!("{e}\n{log}"))
+        })
+    }
+
+    /// Starts the shell that outlives this process by the time of one stop.
+    fn stop_at_the_end(&self) -> Result<ChildStdin, PostgresMissing> {
+        let mut shell = self.at_home(Path::new("/bin/sh"));
+        shell
+            .args([
+                "-c",
+                "cat >/dev/null; \"$1\" -D \"$2/data\" -m immediate -w stop; cd /; rm -rf \"$2\"",
+                "sh",
+            ])
+            .arg(self.binaries.join("pg_ctl"))
+            .arg(&self.directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Ctrl-C is for the tests; the shell ends after them.
+            .process_group(0);
+        let mut child = shell.spawn().map_err(failed("/bin/sh"))?;
+        child.stdin.take().ok_or_else(|| PostgresMissing("no pipe to /bin/sh".to_owned()))
+    }
+
+    fn create_database(&self, name: &str) -> Result<(), PostgresMissing> {
+        let mut create = self.command("createdb");
+        create.arg("-h").arg(&self.directory).args(["-p", &self.port.to_string(), "-U", USER, name]);
+        run(create)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = self.at_home(&self.binaries.join(program));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// PostgreSQL refuses to run as root, and wants a directory that it may read.
+    fn at_home(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.directory).env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+        if let Some((uid, gid)) = self.owner {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+}
+
+/// The newest installation, in Debian's places or in PATH.
+fn find_binaries() -> Result<PathBuf, PostgresMissing> {
+    let mut found: Vec<(u32, PathBuf)> = Vec::new();
+    for entry in fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
+        let version = entry.file_name().to_string_lossy().parse().unwrap_or(0);
+        found.push((version, entry.path().join("bin")));
+    }
+    found.sort();
+    let debian = found.into_iter().rev().map(|(_, path)| path);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    debian.chain(std::env::split_paths(&path)).find(|dir| dir.join("initdb").is_file()).ok_or_else(|| {
+        PostgresMissing(
+            "PostgreSQL is not installed: no initdb in /usr/lib/postgresql/*/bin or PATH \
+             (on Debian: apt-get install postgresql)"
+                .to_owned(),
+        )
+    })
+}
+
+/// Whom to run as when this process is root: Debian's `nobody`.
+fn unprivileged() -> Option<(u32, u32)> {
+    let root = fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
+    root.then_some((65_534, 65_534))
+}
+
+fn run(mut command: Command) -> Result<(), PostgresMissing> {
+    // pg_ctl's server inherits no pipe of ours: its output goes to files, or we would wait for it.
+    let output = tempfile::tempfile().map_err(failed("a file"))?;
+    let both = |file: &fs::File| file.try_clone().map(Stdio::from).map_err(failed("a file"));
+    command.stdout(both(&output)?).stderr(both(&output)?);
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().map_err(failed(&program))?;
+    if status.success() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    let mut output = output;
+    let read = std::io::Seek::rewind(&mut output)
+        .and_then(|()| std::io::Read::read_to_string(&mut output, &mut text).map(drop));
+    Err(PostgresMissing(format!(
+        "{program} failed with {status}: {text} {}",
+        read.err().map_or(String::new(), |e| e.to_string())
+    )))
+}
+
+fn failed(what: &str) -> impl FnOnce(std::io::Error) -> PostgresMissing + use<'_> {
+    move |e| PostgresMissing(format!("cannot use {what} for PostgreSQL: {e}"))
+}
