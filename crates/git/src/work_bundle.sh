@@ -83,7 +83,9 @@ stage() {
         set -u
         is_link() { git ls-tree "$1" -- "$nested" | grep -q "^160000 "; }
         if is_link "$FOUNDRY_BASE" || is_link "$parent"; then exit 0; fi
-        git -c core.excludesFile="$common/info/exclude" check-ignore -q --no-index -- "$nested" && exit 0
+        # This command knows no literal pathspecs; with ./ in front no name is magic.
+        GIT_LITERAL_PATHSPECS=0 git -c core.excludesFile="$common/info/exclude" \
+            check-ignore -q --no-index -- "./$nested" && exit 0
         printf "%s\n" "a repository inside the tree is taken as plain files: $nested" >&2
         git update-index --force-remove -- "$nested"
         git -c core.excludesFile="$common/info/exclude" rm -r -q --cached --ignore-unmatch -- "$nested" >/dev/null

@@ -42,7 +42,7 @@ impl Mirror {
         limits: MirrorLimits,
     ) -> Result<Self> {
         let dir = dir.into();
-        let mirror = Self { git: git.clone(), dir: dir.clone(), limits };
+        let mirror = Self { git: git.clone(), dir: dir.clone(), limits, quarantine: None };
         if !dir.is_absolute() {
             return Err(GitError::failed("the path of a mirror is absolute"));
         }
@@ -138,7 +138,7 @@ impl Mirror {
 
     /// The mirror's HEAD follows the remote's; a remote without one gets `main`, `master` or its first branch.
     async fn point_head(&self, dir: &Path, listing: &Listing) -> Result<Option<BranchName>> {
-        let here = Self { git: self.git.clone(), dir: dir.to_owned(), limits: self.limits };
+        let here = Self { dir: dir.to_owned(), ..self.clone() };
         let names = here.branches().await?;
         let has = |name: &BranchName| names.items.iter().any(|b| b.name == *name);
         let usual = ["main", "master"].map(|n| BranchName::parse(n).ok());

@@ -80,7 +80,10 @@ impl Mirror {
             File::options().read(true).custom_flags(flags).open(path)
         })
         .await?
-        .map_err(|e| GitError::io("cannot open the bundle", &e))?;
+        .map_err(|e| match rustix::io::Errno::from_io_error(&e) {
+            Some(rustix::io::Errno::LOOP) => refused("is not a regular file"),
+            _ => GitError::io("cannot open the bundle", &e),
+        })?;
         self.import_bundle_file(work, file, base, limits).await
     }
 
@@ -103,24 +106,32 @@ impl Mirror {
         let (header, file) = blocking(move || read_header(file, &expected)).await??;
         self.resolve(&Revision::Commit(base.clone())).await?;
 
-        let lock = self.lock().await?;
+        let _lock = self.lock().await?;
         let known = self.resolve(&Revision::Work(work.clone())).await.ok();
-        if known.as_ref() != Some(&header.head) {
-            let quarantine = Quarantine::open(self).await?;
-            match self.examine(&quarantine, &header, file, limits).await {
-                Ok(()) => quarantine.release().await?,
+        let imported = if known.as_ref() == Some(&header.head) {
+            self.compare(base, &header.head).await?
+        } else {
+            let (quarantine, inside) = Quarantine::open(self).await?;
+            match inside.examine(base, &header, file, limits).await {
+                Ok(imported) => {
+                    quarantine.release().await?;
+                    imported
+                }
                 Err(e) => {
                     quarantine.discard().await?;
                     return Err(e);
                 }
             }
-        }
+        };
         self.set_work_refs(work, base, &header.head).await?;
-        drop(lock);
+        Ok(imported)
+    }
+
+    async fn compare(&self, base: &CommitId, head: &CommitId) -> Result<ImportedWork> {
         Ok(ImportedWork {
-            changes: self.diff_stat(base, &header.head).await?,
-            descends_from_base: self.is_ancestor(base, &header.head).await?,
-            head: header.head,
+            changes: self.diff_stat(base, head).await?,
+            descends_from_base: self.is_ancestor(base, head).await?,
+            head: head.clone(),
             base: base.clone(),
         })
     }
@@ -140,13 +151,14 @@ impl Mirror {
         }
     }
 
+    /// Takes the pack into quarantine (`self` is the mirror seen from there) and looks at all of it.
     async fn examine(
         &self,
-        quarantine: &Quarantine<'_>,
+        base: &CommitId,
         header: &Header,
         mut file: File,
         limits: &ImportLimits,
-    ) -> Result<()> {
+    ) -> Result<ImportedWork> {
         for commit in &header.prerequisites {
             self.resolve(&Revision::Commit(commit.clone()))
                 .await
@@ -162,8 +174,7 @@ impl Mirror {
             memory: Some(self.limits.memory),
         };
         // `--strict` is fsck with warnings as errors, and no link may lead nowhere.
-        quarantine
-            .command("index-pack")
+        self.command("index-pack")
             .args(["--stdin", "--fix-thin", "--strict", "--threads=1"])
             .args([format!("--max-input-size={}", limits.bundle_bytes)])
             .input(Input::File(file))
@@ -171,22 +182,26 @@ impl Mirror {
             .run()
             .await
             .map_err(refused_if_failed)?;
+        self.resolve(&Revision::Commit(header.head.clone()))
+            .await
+            .map_err(|_| refused("has a ref that is no commit"))?;
         // Walks all that is new: proves that nothing is missing, and lists it for measuring.
-        let new = quarantine
+        let new = self
             .command("rev-list")
             .args(["--objects", "--no-object-names", header.head.as_str(), "--not", "--all"])
             .limits(run)
             .run()
             .await
             .map_err(refused_if_failed)?;
-        let sizes = quarantine
+        let sizes = self
             .command("cat-file")
             .args(["--batch-check=%(objecttype) %(objectsize)"])
             .stdin(new.stdout)
             .limits(run)
             .run()
             .await?;
-        measure(&String::from_utf8_lossy(&sizes.stdout), limits)
+        measure(&String::from_utf8_lossy(&sizes.stdout), limits)?;
+        self.compare(base, &header.head).await
     }
 }
 

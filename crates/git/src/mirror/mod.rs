@@ -69,12 +69,14 @@ pub struct Mirror {
     git: Git,
     dir: PathBuf,
     limits: MirrorLimits,
+    /// Objects in quarantine that this value sees besides the mirror's own.
+    quarantine: Option<PathBuf>,
 }
 
 impl Mirror {
     /// Opens a mirror that [`Mirror::create`] completed.
     pub async fn open(git: &Git, dir: impl Into<PathBuf>, limits: MirrorLimits) -> Result<Self> {
-        let mirror = Self { git: git.clone(), dir: dir.into(), limits };
+        let mirror = Self { git: git.clone(), dir: dir.into(), limits, quarantine: None };
         if !mirror.dir.is_absolute() {
             return Err(GitError::failed("the path of a mirror is absolute"));
         }
@@ -123,7 +125,11 @@ impl Mirror {
     }
 
     pub(crate) fn command(&self, subcommand: &'static str) -> GitCommand {
-        self.git.command(subcommand).git_dir(&self.dir).limits(self.local(16 << 20))
+        let command = self.git.command(subcommand).git_dir(&self.dir).limits(self.local(16 << 20));
+        match &self.quarantine {
+            None => command,
+            Some(dir) => quarantine::inside(command, dir, &self.dir.join("objects")),
+        }
     }
 
     fn local(&self, stdout: u64) -> RunLimits {

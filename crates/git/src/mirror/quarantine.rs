@@ -9,32 +9,26 @@ use crate::{GitCommand, GitError, Result};
 /// One at a time: only the holder of the mirror's lock has a quarantine.
 pub(super) const DIR_NAME: &str = "foundry-quarantine";
 
-pub(super) struct Quarantine<'a> {
-    mirror: &'a Mirror,
+pub(super) struct Quarantine {
     dir: PathBuf,
+    objects: PathBuf,
 }
 
-impl<'a> Quarantine<'a> {
-    pub(super) async fn open(mirror: &'a Mirror) -> Result<Self> {
+impl Quarantine {
+    /// An empty one, and the mirror as seen from inside it.
+    pub(super) async fn open(mirror: &Mirror) -> Result<(Self, Mirror)> {
         let dir = mirror.dir.join(DIR_NAME);
         remove_tree(&dir).await?;
         tokio::fs::create_dir_all(dir.join("pack"))
             .await
             .map_err(|e| GitError::io("cannot make a quarantine", &e))?;
-        Ok(Self { mirror, dir })
-    }
-
-    /// A command that reads both object directories and writes to the quarantine only.
-    pub(super) fn command(&self, subcommand: &'static str) -> GitCommand {
-        self.mirror
-            .command(subcommand)
-            .env("GIT_OBJECT_DIRECTORY", &self.dir)
-            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&self.mirror.dir.join("objects")))
+        let inside = Mirror { quarantine: Some(dir.clone()), ..mirror.clone() };
+        Ok((Self { dir, objects: mirror.dir.join("objects") }, inside))
     }
 
     /// Moves the packs over. An index goes last: a pack exists for git once its index does.
     pub(super) async fn release(self) -> Result<()> {
-        let (from, to) = (self.dir.join("pack"), self.mirror.dir.join("objects/pack"));
+        let (from, to) = (self.dir.join("pack"), self.objects.join("pack"));
         let moved = to.clone();
         blocking(move || move_packs(&from, &moved))
             .await?
@@ -46,6 +40,11 @@ impl<'a> Quarantine<'a> {
     pub(super) async fn discard(self) -> Result<()> {
         remove_tree(&self.dir).await
     }
+}
+
+/// Lets a command read both object directories and write to the quarantine only.
+pub(super) fn inside(command: GitCommand, quarantine: &Path, objects: &Path) -> GitCommand {
+    command.env("GIT_OBJECT_DIRECTORY", quarantine).env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(objects))
 }
 
 fn move_packs(from: &Path, to: &Path) -> std::io::Result<()> {
