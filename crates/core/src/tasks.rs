@@ -44,12 +44,12 @@ impl Tasks {
         let failures = self.failures.clone();
         let inner = tokio::spawn(future);
         self.tracker.spawn(async move {
-            if let Err(e) = inner.await {
-                if e.is_panic() {
-                    tracing::error!(task = name, "background task panicked");
-                    // A closed receiver means the process is already ending.
-                    let _ = failures.send(TaskFailure { name });
-                }
+            if let Err(e) = inner.await
+                && e.is_panic()
+            {
+                tracing::error!(task = name, "background task panicked");
+                // A closed receiver means the process is already ending.
+                let _ = failures.send(TaskFailure { name });
             }
         });
     }

@@ -148,3 +148,30 @@ impl Running {
         let _ = self.child.wait().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::process::{PidfdFlags, pidfd_open};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn kills_the_group_when_nobody_waits_for_its_end_any_more() {
+        let hour = Duration::from_secs(3600);
+        let bounds = Bounds {
+            clock: Arc::new(foundry_core::SystemClock),
+            limit: hour,
+            grace: hour,
+            cancel: CancellationToken::new(),
+        };
+        let mut running = start("sleep 1000 & echo $!; wait", Path::new("/"), bounds).unwrap();
+        let mut buffer = [0; 64];
+        let Event::Output(size) = running.next(&mut buffer).await.unwrap() else { panic!("no output") };
+        let pid = std::str::from_utf8(&buffer[..size]).unwrap().trim().parse().unwrap();
+        let child = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap();
+        drop(running);
+        let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+        assert_eq!(poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&limit)).unwrap(), 1);
+    }
+}

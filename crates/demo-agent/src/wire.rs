@@ -264,6 +264,14 @@ mod tests {
     }
 
     #[test]
+    fn makes_senders_wait_while_nobody_reads() {
+        use futures::FutureExt;
+        let (outbox, _writing) = Outbox::new(tokio::io::sink());
+        let sent = (0..10_000).take_while(|n| outbox.notify("note", n).now_or_never().is_some()).count();
+        assert!((1..=256).contains(&sent), "{sent} messages were queued");
+    }
+
+    #[test]
     fn names_what_is_wrong_with_a_line_and_keeps_its_id() {
         for (line, id, code) in [
             (&b"{"[..], Value::Null, -32700),

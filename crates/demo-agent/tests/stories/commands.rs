@@ -4,19 +4,18 @@ use std::time::Duration;
 
 use foundry_core::SystemClock;
 use foundry_demo_agent::DemoOptions;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::client::{Client, Instantly, options};
 
 /// Returns once a process has gone; one that stays makes the test fail. The kernel tells: nothing polls.
-async fn gone(pid: &str) {
+fn gone(pid: &str) {
     let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-    let process = AsyncFd::with_interest(process, Interest::READABLE).unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(20), process.readable()).await;
-    assert!(ended.is_ok(), "process {pid:?} is still alive");
+    let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)).unwrap();
+    assert_eq!(ended, 1, "process {pid:?} is still alive");
 }
 
 #[tokio::test]
@@ -75,15 +74,15 @@ async fn kills_the_whole_process_group_when_the_turn_is_cancelled() {
         "stubborn.sh",
         "trap '' TERM\nsleep 1000 &\necho $! > child\necho $$ > shell\necho up\nwait\nsleep 1000\n",
     );
-    let id = client.prompt("run sh stubborn.sh\nsay never").await;
+    let id = client.prompt("run exec sh stubborn.sh\nsay never").await;
     client.receive_until(|m| m.to_string().contains("up\\n")).await;
     client.cancel().await;
     let turn = client.answer_to(id).await;
     assert_eq!(turn.stop_reason(), "cancelled");
     let told = turn.told();
     assert!(told.last().unwrap().contains("failed \"up\\nStopped: the turn was cancelled.\""), "{told:?}");
-    gone(&client.file("child")).await;
-    gone(&client.file("shell")).await;
+    gone(&client.file("child"));
+    gone(&client.file("shell"));
 }
 
 #[tokio::test]
@@ -97,10 +96,12 @@ async fn stops_a_command_at_its_time_limit_and_goes_on() {
 
 #[tokio::test]
 async fn leaves_nothing_running_in_the_background_after_a_command() {
-    let mut client = Client::start().await;
+    // It does not take the grace either: the background process is ended, not waited for.
+    let grace = Duration::from_secs(3600);
+    let mut client = Client::start_with(DemoOptions { command_grace: grace, ..options(SystemClock) }).await;
     let turn = client.turn("run sleep 1000 & echo $! > pid; echo started").await;
     assert!(turn.told().iter().any(|t| t.contains("completed \"started\\nExit status 0.\"")));
-    gone(&client.file("pid")).await;
+    gone(&client.file("pid"));
 }
 
 #[tokio::test]
@@ -115,7 +116,7 @@ async fn does_not_wait_for_what_left_its_group_and_keeps_the_output_open() {
     // It is this test's own process, named by the number it wrote itself.
     let pid = client.file("pid");
     assert!(std::process::Command::new("kill").arg("-9").arg(pid.trim()).status().unwrap().success());
-    gone(&pid).await;
+    gone(&pid);
 }
 
 #[tokio::test]
@@ -127,7 +128,7 @@ async fn kills_running_commands_when_the_client_goes() {
     client.hang_up();
     assert_eq!(client.answer_to(id).await.stop_reason(), "cancelled");
     assert_eq!(client.ended().await.status(), 0);
-    gone(&pid).await;
+    gone(&pid);
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ async fn streams_many_chunks_and_stops_in_their_midst_when_cancelled() {
     client.cancel().await;
     let turn = client.answer_to(id).await;
     assert_eq!(turn.stop_reason(), "cancelled");
-    assert!(turn.updates.len() < 100_000, "{} chunks came after the cancel", turn.updates.len());
+    assert!(turn.updates.len() < 5_000, "{} chunks came after the cancel", turn.updates.len());
 }
 
 #[tokio::test]
