@@ -1,0 +1,203 @@
+//! One stream: a cursor over its feed. Frames are built when the stream is polled, so that a slow
+//! reader costs one frame and nobody else's time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use foundry_core::{Clock, Env, Error, Result, Timestamp};
+use foundry_frame::Frame;
+use foundry_proto::watch::v1::{Hello, ResetReason, WatchOptions};
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::authorization::AuthorizationEvent;
+use crate::body;
+use crate::course::{Course, Out};
+use crate::hub::{OVERLAP, Order, Subscription, stopping};
+use crate::metrics::count;
+
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
+const MIN_HEARTBEAT: Duration = Duration::from_secs(5);
+const MAX_HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Where and how a watch starts, validated.
+pub(crate) struct Start {
+    pub(crate) resume_token: String,
+    pub(crate) after_rev: i64,
+    pub(crate) heartbeat: Duration,
+}
+
+impl Start {
+    pub(crate) fn parse(options: WatchOptions) -> Result<Self> {
+        let refused = || Error::invalid_field("options.heartbeat", "must be 5 to 30 seconds");
+        let heartbeat = match options.heartbeat {
+            None => DEFAULT_HEARTBEAT,
+            Some(d) => Duration::try_from(d).map_err(|_| refused())?,
+        };
+        if !(MIN_HEARTBEAT..=MAX_HEARTBEAT).contains(&heartbeat) {
+            return Err(refused());
+        }
+        Ok(Self { resume_token: options.resume_token, after_rev: options.after_rev, heartbeat })
+    }
+
+    /// The position that the caller goes on from, if any.
+    pub(crate) fn position(&self, feed: &crate::feed::Feed) -> Result<Option<i64>, ResetReason> {
+        if self.resume_token.is_empty() {
+            return Ok(None);
+        }
+        let rev = feed.stamp.rev_of(&self.resume_token)?;
+        match self.after_rev {
+            0 => Ok(Some(rev)),
+            after if after >= rev => Ok(Some(after)),
+            _ => Err(ResetReason::TokenInvalid),
+        }
+    }
+}
+
+pub(crate) struct Watcher {
+    course: Course,
+    authorization: BoxStream<'static, AuthorizationEvent>,
+    authorization_is_final: bool,
+    ending: Ending,
+    seq: u64,
+    sent: i64,
+    ended: bool,
+}
+
+impl Watcher {
+    pub(crate) fn new(
+        feed: Subscription,
+        start: Start,
+        authorization: BoxStream<'static, AuthorizationEvent>,
+    ) -> Self {
+        let (position, reset) = match start.position(&feed.feed) {
+            Ok(position) => (position, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let hello = body::hello(&Hello {
+            server: feed.hub().config.server.clone(),
+            incarnation: feed.hub().store.incarnation().to_owned(),
+            heartbeat: Some(body::duration(start.heartbeat)),
+            resumed: position.is_some(),
+        });
+        if position.is_some() {
+            count(&feed.hub().counters.resumed);
+        }
+        let ending = Ending::new(feed.hub().orders.subscribe(), feed.hub().env.clone());
+        Self {
+            course: Course::new(feed, start.heartbeat, hello, position, reset),
+            authorization,
+            authorization_is_final: false,
+            ending,
+            seq: 0,
+            sent: position.unwrap_or(0),
+            ended: false,
+        }
+    }
+
+    /// The next frame, the status that ends the stream, or its good end after a drain.
+    pub(crate) async fn next(&mut self) -> Option<Result<Frame, Status>> {
+        if self.ended {
+            return None;
+        }
+        let out = self.next_out().await;
+        match out {
+            Some(Ok(out)) => {
+                let (body, position) = match out {
+                    Out::Here(body) => (body, self.sent),
+                    Out::At(body, position) => (body, position),
+                    Out::KeepAlive => (body::bookmark(self.sent, false, String::new()), self.sent),
+                };
+                self.seq += 1;
+                let frame = Frame { seq: self.seq, from_rev: self.sent, body };
+                self.sent = position;
+                Some(Ok(frame))
+            }
+            Some(Err(status)) => {
+                self.ended = true;
+                Some(Err(status))
+            }
+            None => {
+                self.ended = true;
+                None
+            }
+        }
+    }
+
+    async fn next_out(&mut self) -> Option<Result<Out, Status>> {
+        let cancelled = self.course.hub().tasks.cancellation().clone();
+        loop {
+            tokio::select! {
+                // In this order: whoever lost the permission gets nothing more, ready or not.
+                biased;
+                event = self.authorization.next(), if !self.authorization_is_final => match event {
+                    None => self.authorization_is_final = true,
+                    Some(AuthorizationEvent::Expiring(at)) => return Some(Ok(Out::Here(body::auth_expiring(at)))),
+                    Some(AuthorizationEvent::Ended(status)) => {
+                        count(&self.course.hub().counters.revoked);
+                        return Some(Err(status));
+                    }
+                },
+                () = cancelled.cancelled() => return Some(Err(stopping().into())),
+                farewell = self.ending.next() => {
+                    if farewell.is_some() {
+                        count(&self.course.hub().counters.drained);
+                    }
+                    return farewell.map(|body| Ok(Out::Here(body)));
+                }
+                out = self.course.next() => return Some(out),
+            }
+        }
+    }
+}
+
+/// The end of a stream by a drain: told first, then, some time later, done.
+struct Ending {
+    orders: watch::Receiver<Order>,
+    env: Env,
+    end: Option<BoxFuture<'static, ()>>,
+}
+
+impl Ending {
+    fn new(orders: watch::Receiver<Order>, env: Env) -> Self {
+        Self { orders, env, end: None }
+    }
+
+    /// First the body that tells the client to go elsewhere; then, when it had the time, none.
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(end) = &mut self.end {
+            end.await;
+            return None;
+        }
+        let (spread, deadline) = loop {
+            let order = *self.orders.borrow_and_update();
+            match order {
+                Order::Drain { spread, deadline } => break (spread, deadline),
+                Order::Serve => {
+                    if self.orders.changed().await.is_err() {
+                        // The hub is gone; its tasks end the stream.
+                        std::future::pending::<()>().await;
+                    }
+                }
+            }
+        };
+        let now = self.env.clock.now();
+        let reconnect_after = spread.mul_f64(self.env.random.fraction());
+        let own_end = now.plus(reconnect_after + OVERLAP).min(deadline);
+        self.end = Some(sleep_until(&self.env.clock, own_end));
+        Some(body::drain(reconnect_after, own_end))
+    }
+}
+
+/// A timer that owns what it needs.
+pub(crate) fn sleep_until(clock: &Arc<dyn Clock>, at: Timestamp) -> BoxFuture<'static, ()> {
+    let clock = Arc::clone(clock);
+    Box::pin(async move {
+        let left = at.since(clock.now());
+        clock.sleep(left).await;
+    })
+}
