@@ -124,9 +124,9 @@ mod tests {
     #[test]
     fn digests_key_and_version_with_fnv_1a() {
         // FNV-1a-64 of b"a\0" followed by 1 as eight little-endian bytes.
-        let expected = [b'a', 0, 1, 0, 0, 0, 0, 0, 0, 0].iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-            (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let expected = [b'a', 0, 1, 0, 0, 0, 0, 0, 0, 0]
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
         assert_eq!(row_digest("a", 1), expected);
     }
 }

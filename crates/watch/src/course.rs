@@ -208,7 +208,8 @@ impl Course {
             self.news.borrow_and_update();
             match self.feed.feed.next(self.cursor) {
                 Some(Next::Delta { body, to, more }) => {
-                    if self.chained || more || self.may_send() {
+                    let unpaced = self.chained || more;
+                    if unpaced || self.may_send() {
                         count(&self.hub().counters.ring_hits);
                         return Ok(self.delta(body, to, more));
                     }

@@ -185,7 +185,11 @@ impl Feed {
 
     /// A page for a watcher at `rev`, read in a task of its own: it holds a connection, and a
     /// stream may be left unpolled for ever.
-    pub(crate) fn read_page(self: &Arc<Self>, hub: &Arc<Inner>, rev: i64) -> BoxFuture<'static, Result<Page, Status>> {
+    pub(crate) fn read_page(
+        self: &Arc<Self>,
+        hub: &Arc<Inner>,
+        rev: i64,
+    ) -> BoxFuture<'static, Result<Page, Status>> {
         let (feed, inner) = (Arc::clone(self), Arc::clone(hub));
         in_task(hub, "watch page", async move {
             let _turn = inner.reads.acquire().await.map_err(Error::internal)?;
@@ -227,7 +231,9 @@ impl Feed {
         match &*slot {
             // One that is done but still here ended in a panic.
             Slot::Building(building) if building.peek().is_none() => return building.clone().boxed(),
-            Slot::Ready(buffer) if self.is_recent(buffer) => return futures::future::ready(Ok(Arc::clone(buffer))).boxed(),
+            Slot::Ready(buffer) if self.is_recent(buffer) => {
+                return futures::future::ready(Ok(Arc::clone(buffer))).boxed();
+            }
             _ => {}
         }
         let (feed, inner) = (Arc::clone(self), Arc::clone(hub));

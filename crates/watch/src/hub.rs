@@ -126,7 +126,8 @@ impl Hub {
         authorization: impl StreamAuthorization,
     ) -> Result<FrameStream> {
         let start = Start::parse(options.unwrap_or_default())?;
-        let admitted = self.admit(authorization.caller()).inspect_err(|_| count(&self.inner.counters.refused))?;
+        let admitted =
+            self.admit(authorization.caller()).inspect_err(|_| count(&self.inner.counters.refused))?;
         let feed = self.subscribe(Arc::new(view), admitted);
         let events = Box::new(authorization).events();
         let watcher = Box::new(Watcher::new(feed, start, events));
@@ -143,7 +144,8 @@ impl Hub {
     pub async fn drain(&self, spread: Duration) -> bool {
         let inner = &self.inner;
         let open = *inner.open.borrow();
-        let enough = Duration::from_secs(1) * u32::try_from(open).unwrap_or(u32::MAX).min(10_000) / RECONNECTS_PER_SECOND;
+        let enough = Duration::from_secs(1) * u32::try_from(open).unwrap_or(u32::MAX).min(10_000)
+            / RECONNECTS_PER_SECOND;
         let spread = spread.min(MAX_SPREAD).min(enough);
         let deadline = inner.env.clock.now().plus(spread + OVERLAP);
         inner.orders.send_if_modified(|order| {
@@ -183,7 +185,8 @@ impl Hub {
             return Err(limit("watches", "this server", open, inner.config.max_watches));
         }
         if let Some(caller) = &caller {
-            let (have, max) = (callers.get(caller).copied().unwrap_or(0), inner.config.max_watches_per_caller);
+            let (have, max) =
+                (callers.get(caller).copied().unwrap_or(0), inner.config.max_watches_per_caller);
             if have >= max {
                 return Err(limit("watches_per_caller", caller, have, max));
             }

@@ -1,7 +1,7 @@
 //! The watch contract, served and consumed.
 //!
 //! Serving: a [`Hub`] turns a [`View`] (a query by revision) into streams of frames that resume
-//! by state: snapshot, deltas, bookmarks, reset, drain. Consuming: a [`Consumer`] keeps one such
+//! by state: snapshot, deltas, bookmarks, reset, drain. Consuming: a `Consumer` keeps one such
 //! stream alive, checks it and hands out verified events with the position after each.
 //!
 //! The database is the truth. Hints and the ring of encoded changes only make it fast.

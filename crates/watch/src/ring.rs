@@ -96,10 +96,10 @@ impl Ring {
         if rev < self.start {
             return Next::Behind;
         }
-        let mut newer = self.after(rev);
-        let Some(first) = newer.next() else { return Next::Current(self.head.max(rev)) };
+        let at = self.first_after(rev);
+        let Some(first) = self.cuts.get(at) else { return Next::Current(self.head.max(rev)) };
         let whole = first.changes.first().is_some_and(|c| c.version > rev);
-        if whole && newer.next().is_none() && first.body.len() <= MAX_DELTA {
+        if whole && at + 1 == self.cuts.len() && first.body.len() <= MAX_DELTA {
             return Next::Delta { body: first.body.clone(), to: first.to, more: false };
         }
         if let Some((from, to, next)) = &self.merged
@@ -112,9 +112,12 @@ impl Ring {
         next
     }
 
+    fn first_after(&self, rev: i64) -> usize {
+        self.cuts.partition_point(|c| c.to <= rev)
+    }
+
     fn after(&self, rev: i64) -> impl Iterator<Item = &Cut> {
-        let first = self.cuts.partition_point(|c| c.to <= rev);
-        self.cuts.range(first..)
+        self.cuts.range(self.first_after(rev)..)
     }
 
     /// One delta from all cuts after `rev`: of each key only the newest, unless versions count.
