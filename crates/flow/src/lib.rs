@@ -8,6 +8,7 @@
 
 mod attempt;
 mod commands;
+mod condition;
 mod context;
 mod drive;
 mod engine;
@@ -28,6 +29,7 @@ mod status;
 mod sweep;
 
 pub use commands::{NOT_RETRYABLE, NewFlow, enqueue, request_cancel, retry, signal};
+pub use condition::{condition, current_stage, pending_stages};
 pub use context::{StageContext, Stop};
 pub use engine::{Drained, Engine, OwnedDataDirectory, find, list_by_subject};
 pub use hooks::{FailPoints, Hooks, NoHooks, Point, Verdict};
