@@ -31,13 +31,13 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = W>,
 {
-    resumes_after_a_crash_at_every_point(flow, &fresh).await;
-    survives_every_stage_run_twice(flow, &fresh).await;
-    ends_after_a_failure_at_every_stage(flow, &fresh).await;
-    ends_after_a_cancel_at_every_point(flow, &fresh).await;
-    unwinds_through_crashes(flow, &fresh).await;
-    a_frozen_owner_writes_nothing(flow, &fresh).await;
-    finishes_when_all_wake_ups_are_lost(&fresh).await;
+    Box::pin(resumes_after_a_crash_at_every_point(flow, &fresh)).await;
+    Box::pin(survives_every_stage_run_twice(flow, &fresh)).await;
+    Box::pin(ends_after_a_failure_at_every_stage(flow, &fresh)).await;
+    Box::pin(ends_after_a_cancel_at_every_point(flow, &fresh)).await;
+    Box::pin(unwinds_through_crashes(flow, &fresh)).await;
+    Box::pin(a_frozen_owner_writes_nothing(flow, &fresh)).await;
+    Box::pin(finishes_when_all_wake_ups_are_lost(&fresh)).await;
 }
 
 async fn undisturbed<W: World, F: Fn() -> Fut, Fut: Future<Output = W>>(fresh: &F) -> End {

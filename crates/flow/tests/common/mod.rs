@@ -9,11 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use foundry_core::{Env, FlowId};
 use foundry_flow::{
-    Binding, Flow, FlowStatus, MIGRATIONS, NewFlow, Outcome, Retry, Stage, StageContext, StageSpec, Undo,
-    enqueue,
+    Binding, Engine, Flow, FlowStatus, MIGRATIONS, NewFlow, Options, Outcome, Retry, Stage, StageContext,
+    StageSpec, Undo, enqueue, find,
 };
 use foundry_store::{Migration, Migrations, Store, StoreOptions, Table, WriteSet};
 use foundry_testkit::{TestEnv, test_env};
+use futures::future::BoxFuture;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -86,6 +87,46 @@ impl Stage for Effect {
     }
 }
 
+/// A stage that is a closure.
+pub struct Do<F>(pub F);
+
+#[async_trait]
+impl<F> Stage for Do<F>
+where
+    F: for<'a> Fn(&'a StageContext) -> BoxFuture<'a, Outcome> + Send + Sync + 'static,
+{
+    async fn run(&self, ctx: &StageContext) -> Outcome {
+        (self.0)(ctx).await
+    }
+}
+
+/// The stage that this closure is.
+pub fn code<F>(code: F) -> Do<F>
+where
+    F: for<'a> Fn(&'a StageContext) -> BoxFuture<'a, Outcome> + Send + Sync + 'static,
+{
+    Do(code)
+}
+
+/// A job with a short budget.
+pub static JOB: Flow = Flow::new(
+    "job",
+    &[StageSpec::new(
+        "work",
+        LIMIT,
+        Retry { initial: Duration::from_secs(1), factor: 2, max_delay: Duration::from_secs(10), budget: 3 },
+    )],
+)
+.concurrency(2);
+
+/// The job with this code.
+pub fn job<F>(code: F) -> Binding
+where
+    F: for<'a> Fn(&'a StageContext) -> BoxFuture<'a, Outcome> + Send + Sync + 'static,
+{
+    Binding::job(&JOB, Do(code)).projection(project)
+}
+
 /// The entity's row follows its flow.
 pub fn project(flow: &FlowStatus) -> WriteSet {
     let mut ws = WriteSet::new();
@@ -133,6 +174,34 @@ impl Bench {
 
     pub fn advance(&self, d: Duration) {
         self.time.clock.advance(d);
+    }
+
+    pub fn engine(&self, flows: Vec<Binding>) -> Engine {
+        Engine::new(self.store.clone(), self.env().clone(), flows, Options::default()).unwrap()
+    }
+
+    pub async fn flow(&self, id: &FlowId) -> FlowStatus {
+        find(&self.store, id).await.unwrap().unwrap()
+    }
+
+    /// Polls the flow until it looks as wanted; the clock stands still meanwhile.
+    pub async fn until(&self, id: &FlowId, wanted: impl Fn(&FlowStatus) -> bool) -> FlowStatus {
+        let polled = async {
+            loop {
+                let now = self.flow(id).await;
+                if wanted(&now) {
+                    return now;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), polled).await.unwrap()
+    }
+
+    pub async fn commit(&self, fill: impl FnOnce(&mut WriteSet)) {
+        let mut ws = WriteSet::new();
+        fill(&mut ws);
+        self.store.commit(ws).await.unwrap();
     }
 
     /// Creates the entity and its flow in one commit, as a handler would.
