@@ -194,7 +194,10 @@ async fn stop_cancelled(inner: &Inner) -> Result<(), Error> {
 /// lease can no longer be trusted.
 pub(crate) async fn keep_leases(inner: Arc<Inner>, tasks: Tasks) {
     loop {
-        let stopped = tasks.cancellation().is_cancelled() || inner.is_draining();
+        let mut freed = std::pin::pin!(inner.freed.notified());
+        freed.as_mut().enable();
+        let cancelled = tasks.cancellation().is_cancelled();
+        let stopped = cancelled || inner.is_draining();
         if inner.dead.is_cancelled() || (stopped && inner.leases.len() == 0) {
             return;
         }
@@ -202,7 +205,8 @@ pub(crate) async fn keep_leases(inner: Arc<Inner>, tasks: Tasks) {
             () = inner.env.clock.sleep(RENEWAL) => {}
             () = inner.dead.cancelled() => return,
             // A stopping engine looks after each flow that was put down whether it may end.
-            () = tasks.cancellation().cancelled(), if !stopped => {}
+            () = tasks.cancellation().cancelled(), if !cancelled => continue,
+            () = freed, if stopped => continue,
         }
         let asked = inner.leases.all();
         if asked.is_empty() {

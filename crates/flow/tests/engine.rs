@@ -14,6 +14,24 @@ use foundry_flow::{
 };
 use foundry_store::{CommitError, WriteSet};
 
+on_both_databases! {
+    carries_a_flow_through_all_its_stages_and_shows_each_in_the_entity,
+    repeats_a_failed_attempt_after_its_backoff_and_gives_up_when_the_budget_is_spent,
+    takes_a_panic_for_a_failed_attempt_and_lives_on,
+    takes_an_attempt_that_conflicts_with_the_database_for_a_failed_one,
+    records_a_failure_also_when_the_entity_is_gone,
+    wakes_a_waiting_flow_in_the_transaction_of_its_signal,
+    keeps_a_signal_that_comes_before_the_wait_is_recorded,
+    an_old_signal_wakes_a_flow_at_most_once,
+    ends_a_wait_at_its_deadline,
+    goes_on_at_another_stage_when_a_stage_says_so,
+    cancels_a_failed_flow_undoing_what_it_had_done,
+    retries_a_failed_flow_only_and_keeps_one_unfinished_flow_per_key,
+    parks_a_stage_it_does_not_know_and_a_newer_worker_goes_on,
+    persists_progress_at_most_once_a_second_and_the_last_word_always,
+    forgets_finished_flows_and_old_signals_after_their_retention,
+}
+
 /// Counts its calls, and hands each its number from 1.
 fn counted() -> (Arc<AtomicU32>, impl Fn() -> u32 + Clone) {
     let calls = Arc::new(AtomicU32::new(0));
@@ -21,9 +39,7 @@ fn counted() -> (Arc<AtomicU32>, impl Fn() -> u32 + Clone) {
     (calls, move || counter.fetch_add(1, Ordering::SeqCst) + 1)
 }
 
-#[tokio::test]
-async fn carries_a_flow_through_all_its_stages_and_shows_each_in_the_entity() {
-    let bench = Bench::sqlite().await;
+async fn carries_a_flow_through_all_its_stages_and_shows_each_in_the_entity(bench: Bench) {
     let id = bench.start(&SEVEN, "e1").await;
     assert_eq!(bench.engine(vec![seven(&SEVEN, &bench.ledger)]).run_until_idle().await.unwrap(), 1);
     let end = bench.flow(&id).await;
@@ -33,9 +49,7 @@ async fn carries_a_flow_through_all_its_stages_and_shows_each_in_the_entity() {
     assert_eq!(bench.entity("e1").await, ("seven".to_owned(), "done".to_owned()));
 }
 
-#[tokio::test]
-async fn repeats_a_failed_attempt_after_its_backoff_and_gives_up_when_the_budget_is_spent() {
-    let bench = Bench::sqlite().await;
+async fn repeats_a_failed_attempt_after_its_backoff_and_gives_up_when_the_budget_is_spent(bench: Bench) {
     let engine = bench.engine(vec![job(|_| Box::pin(async { Outcome::retry("REMOTE_BUSY", "busy") }))]);
     let id = bench.start(&JOB, "e1").await;
     engine.run_until_idle().await.unwrap();
@@ -53,9 +67,7 @@ async fn repeats_a_failed_attempt_after_its_backoff_and_gives_up_when_the_budget
     assert_eq!(bench.entity("e1").await, ("work".to_owned(), "failed".to_owned()));
 }
 
-#[tokio::test]
-async fn takes_a_panic_for_a_failed_attempt_and_lives_on() {
-    let bench = Bench::sqlite().await;
+async fn takes_a_panic_for_a_failed_attempt_and_lives_on(bench: Bench) {
     let (calls, count) = counted();
     let engine = bench.engine(vec![job(move |_| {
         let n = count();
@@ -73,9 +85,7 @@ async fn takes_a_panic_for_a_failed_attempt_and_lives_on() {
     assert_eq!((bench.flow(&id).await.status, calls.load(Ordering::SeqCst)), (Status::Done, 2));
 }
 
-#[tokio::test]
-async fn takes_an_attempt_that_conflicts_with_the_database_for_a_failed_one() {
-    let bench = Bench::sqlite().await;
+async fn takes_an_attempt_that_conflicts_with_the_database_for_a_failed_one(bench: Bench) {
     let engine = bench.engine(vec![job(|_| {
         let mut ws = WriteSet::new();
         ws.update(&ENTITIES, &["nobody".into()], &[("status", "x".into())], &[]);
@@ -88,9 +98,7 @@ async fn takes_an_attempt_that_conflicts_with_the_database_for_a_failed_one() {
     assert_eq!(bench.entity("e1").await.1, "ready");
 }
 
-#[tokio::test]
-async fn records_a_failure_also_when_the_entity_is_gone() {
-    let bench = Bench::sqlite().await;
+async fn records_a_failure_also_when_the_entity_is_gone(bench: Bench) {
     let engine = bench.engine(vec![job(|_| Box::pin(async { Outcome::fail("BROKEN", "for good") }))]);
     let id = bench.start(&JOB, "e1").await;
     bench.commit(|ws| _ = ws.delete(&ENTITIES, &["e1".into()], &[])).await;
@@ -101,9 +109,7 @@ async fn records_a_failure_also_when_the_entity_is_gone() {
     assert_eq!(bench.flow(&id).await.status, Status::Failed);
 }
 
-#[tokio::test]
-async fn wakes_a_waiting_flow_in_the_transaction_of_its_signal() {
-    let bench = Bench::sqlite().await;
+async fn wakes_a_waiting_flow_in_the_transaction_of_its_signal(bench: Bench) {
     let engine = bench.engine(vec![job(|ctx| {
         let woken = ctx.woken();
         Box::pin(async move {
@@ -125,9 +131,7 @@ async fn wakes_a_waiting_flow_in_the_transaction_of_its_signal() {
     assert_eq!(bench.flow(&id).await.status, Status::Done);
 }
 
-#[tokio::test]
-async fn keeps_a_signal_that_comes_before_the_wait_is_recorded() {
-    let bench = Bench::sqlite().await;
+async fn keeps_a_signal_that_comes_before_the_wait_is_recorded(bench: Bench) {
     let (store, env) = (bench.store.clone(), bench.env().clone());
     let (calls, count) = counted();
     let engine = bench.engine(vec![job(move |_| {
@@ -148,9 +152,7 @@ async fn keeps_a_signal_that_comes_before_the_wait_is_recorded() {
     assert_eq!((bench.flow(&id).await.status, calls.load(Ordering::SeqCst)), (Status::Done, 2));
 }
 
-#[tokio::test]
-async fn an_old_signal_wakes_a_flow_at_most_once() {
-    let bench = Bench::sqlite().await;
+async fn an_old_signal_wakes_a_flow_at_most_once(bench: Bench) {
     let (calls, count) = counted();
     let engine = bench.engine(vec![job(move |_| {
         count();
@@ -162,9 +164,7 @@ async fn an_old_signal_wakes_a_flow_at_most_once() {
     assert_eq!((bench.flow(&id).await.status, calls.load(Ordering::SeqCst)), (Status::Waiting, 2));
 }
 
-#[tokio::test]
-async fn ends_a_wait_at_its_deadline() {
-    let bench = Bench::sqlite().await;
+async fn ends_a_wait_at_its_deadline(bench: Bench) {
     let engine = bench.engine(vec![job(|ctx| {
         let (woken, deadline) = (ctx.woken(), ctx.env().clock.now().plus(Duration::from_secs(30)));
         Box::pin(async move {
@@ -183,8 +183,7 @@ async fn ends_a_wait_at_its_deadline() {
     assert_eq!(bench.flow(&id).await.reason, "NO_ANSWER");
 }
 
-#[tokio::test]
-async fn goes_on_at_another_stage_when_a_stage_says_so() {
+async fn goes_on_at_another_stage_when_a_stage_says_so(bench: Bench) {
     static PROBE: Flow = Flow::new(
         "probe",
         &[
@@ -192,7 +191,6 @@ async fn goes_on_at_another_stage_when_a_stage_says_so() {
             StageSpec::new("watching", Duration::from_secs(60), Retry::DEFAULT),
         ],
     );
-    let bench = Bench::sqlite().await;
     let (starts, count) = counted();
     let (_, looks) = counted();
     let probe = Binding::new(&PROBE)
@@ -215,9 +213,7 @@ async fn goes_on_at_another_stage_when_a_stage_says_so() {
     assert_eq!((bench.flow(&id).await.status, starts.load(Ordering::SeqCst)), (Status::Done, 2));
 }
 
-#[tokio::test]
-async fn cancels_a_failed_flow_undoing_what_it_had_done() {
-    let bench = Bench::sqlite().await;
+async fn cancels_a_failed_flow_undoing_what_it_had_done(bench: Bench) {
     let broken = || job(|_| Box::pin(async { Outcome::fail("BROKEN", "for good") }));
     let id = bench.start(&JOB, "e1").await;
     let engine = bench.engine(vec![broken()]);
@@ -232,9 +228,7 @@ async fn cancels_a_failed_flow_undoing_what_it_had_done() {
     assert_eq!(engine.run_until_idle().await.unwrap(), 0);
 }
 
-#[tokio::test]
-async fn retries_a_failed_flow_only_and_keeps_one_unfinished_flow_per_key() {
-    let bench = Bench::sqlite().await;
+async fn retries_a_failed_flow_only_and_keeps_one_unfinished_flow_per_key(bench: Bench) {
     let (_, count) = counted();
     let engine = bench.engine(vec![job(move |_| {
         let n = count();
@@ -257,11 +251,9 @@ async fn retries_a_failed_flow_only_and_keeps_one_unfinished_flow_per_key() {
     assert_eq!(bench.flow(&id).await.status, Status::Done);
 }
 
-#[tokio::test]
-async fn parks_a_stage_it_does_not_know_and_a_newer_worker_goes_on() {
+async fn parks_a_stage_it_does_not_know_and_a_newer_worker_goes_on(bench: Bench) {
     static NEWER: Flow =
         Flow::new("job", &[StageSpec::new("polish", Duration::from_secs(60), Retry::DEFAULT)]);
-    let bench = Bench::sqlite().await;
     let older = bench.engine(vec![job(|_| Box::pin(async { Outcome::done() }))]);
     let id = bench.start(&NEWER, "e1").await;
     assert_eq!(older.run_until_idle().await.unwrap(), 0);
@@ -276,9 +268,7 @@ async fn parks_a_stage_it_does_not_know_and_a_newer_worker_goes_on() {
     assert_eq!(bench.flow(&id).await.status, Status::Done);
 }
 
-#[tokio::test]
-async fn persists_progress_at_most_once_a_second_and_the_last_word_always() {
-    let bench = Bench::sqlite().await;
+async fn persists_progress_at_most_once_a_second_and_the_last_word_always(bench: Bench) {
     let (store, seen) = (bench.store.clone(), Arc::new(std::sync::Mutex::new(Vec::new())));
     let shown = Arc::clone(&seen);
     let engine = bench.engine(vec![job(move |ctx| {
@@ -298,9 +288,7 @@ async fn persists_progress_at_most_once_a_second_and_the_last_word_always() {
     assert_eq!(bench.flow(&id).await.last_progress, "cloning 99 %");
 }
 
-#[tokio::test]
-async fn forgets_finished_flows_and_old_signals_after_their_retention() {
-    let bench = Bench::sqlite().await;
+async fn forgets_finished_flows_and_old_signals_after_their_retention(bench: Bench) {
     let engine = bench.engine(vec![job(|_| Box::pin(async { Outcome::done() }))]);
     let id = bench.start(&JOB, "e1").await;
     engine.run_until_idle().await.unwrap();

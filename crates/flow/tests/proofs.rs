@@ -3,11 +3,12 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{Bench, Effect, SEVEN, project, seven, start};
-use foundry_core::{Env, Error, FlowId};
+use common::{Bench, Effect, Ledger, SEVEN, project, seven, start};
+use foundry_core::{Env, Error, FlowId, TaskId};
 use foundry_flow::proofs::{World, prove};
 use foundry_flow::{Binding, Flow, Outcome, Retry, Stage, StageContext, StageSpec, Undo, signal};
 use foundry_store::{Store, WriteSet};
@@ -34,7 +35,7 @@ impl Stage for Answered {
         if self.0.0.existing().iter().any(|e| e == "answer") {
             self.0.run(ctx).await
         } else {
-            Outcome::wait("answer", "waits for the answer")
+            Outcome::wait(ctx.subject_id(), "waits for the answer")
         }
     }
 
@@ -48,9 +49,19 @@ impl Stage for Answered {
     }
 }
 
+/// Worlds share a database, each with an entity and an outside of its own.
 struct Seven {
-    bench: Bench,
+    bench: Arc<Bench>,
+    ledger: Ledger,
     flow: &'static Flow,
+    entity: String,
+}
+
+impl Seven {
+    fn new(bench: &Arc<Bench>, flow: &'static Flow) -> Self {
+        let entity = TaskId::generate(bench.env()).to_string();
+        Self { bench: Arc::clone(bench), ledger: Ledger::default(), flow, entity }
+    }
 }
 
 #[async_trait]
@@ -69,9 +80,9 @@ impl World for Seven {
 
     fn flows(&self) -> Vec<Binding> {
         if self.flow.kind != WAITING.kind {
-            return vec![seven(self.flow, &self.bench.ledger)];
+            return vec![seven(self.flow, &self.ledger)];
         }
-        let effect = || Effect(self.bench.ledger.clone());
+        let effect = || Effect(self.ledger.clone());
         let waiting = Binding::new(&WAITING)
             .stage("ask", effect())
             .stage("answered", Answered(effect()))
@@ -81,38 +92,44 @@ impl World for Seven {
     }
 
     async fn start(&self) -> Result<FlowId, Error> {
-        Ok(start(&self.bench.store, self.bench.env(), self.flow, "entity").await)
+        Ok(start(&self.bench.store, self.bench.env(), self.flow, &self.entity).await)
     }
 
     async fn effects(&self) -> Vec<String> {
-        self.bench.ledger.existing()
+        self.ledger.existing()
     }
 
     async fn shown(&self) -> String {
-        format!("{:?}", self.bench.entity("entity").await)
+        format!("{:?}", self.bench.entity(&self.entity).await)
     }
 
     async fn outside_acts(&self) {
         if self.flow.kind == WAITING.kind {
-            self.bench.ledger.create("answer");
+            self.ledger.create("answer");
             let mut ws = WriteSet::new();
-            signal(&mut ws, self.bench.env(), "answer");
+            signal(&mut ws, self.bench.env(), &self.entity);
             self.bench.store.commit(ws).await.unwrap();
         }
     }
 }
 
-#[tokio::test]
-async fn seven_stages_pass_all_proofs_on_sqlite() {
-    prove(&SEVEN, async || Seven { bench: Bench::sqlite().await, flow: &SEVEN }).await;
+async fn seven_stages_pass_all_proofs(bench: Bench) {
+    let bench = Arc::new(bench);
+    prove(&SEVEN, async || Seven::new(&bench, &SEVEN)).await;
 }
 
-#[tokio::test]
-async fn seven_unwinding_stages_pass_all_proofs_on_sqlite() {
-    prove(&UNWINDING, async || Seven { bench: Bench::sqlite().await, flow: &UNWINDING }).await;
+async fn seven_unwinding_stages_pass_all_proofs(bench: Bench) {
+    let bench = Arc::new(bench);
+    prove(&UNWINDING, async || Seven::new(&bench, &UNWINDING)).await;
 }
 
-#[tokio::test]
-async fn a_waiting_flow_passes_all_proofs_on_sqlite() {
-    prove(&WAITING, async || Seven { bench: Bench::sqlite().await, flow: &WAITING }).await;
+async fn a_waiting_flow_passes_all_proofs(bench: Bench) {
+    let bench = Arc::new(bench);
+    prove(&WAITING, async || Seven::new(&bench, &WAITING)).await;
+}
+
+on_both_databases! {
+    seven_stages_pass_all_proofs,
+    seven_unwinding_stages_pass_all_proofs,
+    a_waiting_flow_passes_all_proofs,
 }

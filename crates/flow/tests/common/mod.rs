@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // these are parts of tests
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use foundry_flow::{
     StageSpec, Undo, enqueue, find,
 };
 use foundry_store::{Migration, Migrations, Store, StoreOptions, Table, WriteSet};
-use foundry_testkit::{TestEnv, test_env};
+use foundry_testkit::{PostgresDatabase, TestEnv, test_env};
 use futures::future::BoxFuture;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -150,22 +151,32 @@ pub fn seven(flow: &'static Flow, ledger: &Ledger) -> Binding {
     stages.fold(Binding::new(flow), |b, s| b.stage(s.name, Effect(ledger.clone()))).projection(project)
 }
 
-/// A SQLite database in a directory of its own, and a clock that stands still.
+/// A fresh database, and a clock that stands still (PostgreSQL's own goes on beside it).
 pub struct Bench {
     pub store: Store,
     pub time: TestEnv,
     pub ledger: Ledger,
-    _dir: tempfile::TempDir,
+    database_clock: Arc<AtomicI64>,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Bench {
     pub async fn sqlite() -> Self {
-        let time = test_env();
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("flow.db").display());
-        let migrations = [&MIGRATIONS, &SERVICE];
-        let store = Store::connect(&url, &migrations, &time.env, StoreOptions::default()).await.unwrap();
-        Self { store, time, ledger: Ledger::default(), _dir: dir }
+        Self::connect(&url, Some(dir)).await
+    }
+
+    pub async fn postgres() -> Self {
+        Self::connect(&PostgresDatabase::create().await.unwrap().url, None).await
+    }
+
+    async fn connect(url: &str, dir: Option<tempfile::TempDir>) -> Self {
+        let time = test_env();
+        let options = StoreOptions::default();
+        let database_clock = Arc::clone(&options.clock_offset);
+        let store = Store::connect(url, &[&MIGRATIONS, &SERVICE], &time.env, options).await.unwrap();
+        Self { store, time, ledger: Ledger::default(), database_clock, _dir: dir }
     }
 
     pub fn env(&self) -> &Env {
@@ -173,6 +184,7 @@ impl Bench {
     }
 
     pub fn advance(&self, d: Duration) {
+        self.database_clock.fetch_add(i64::try_from(d.as_micros()).unwrap(), Ordering::SeqCst);
         self.time.clock.advance(d);
     }
 
@@ -226,4 +238,23 @@ pub async fn start(store: &Store, env: &Env, flow: &'static Flow, entity: &str) 
 pub async fn entity(store: &Store, id: &str) -> (String, String) {
     let rows = store.query("SELECT * FROM entities WHERE entity_id = $1", &[id.into()]).await.unwrap();
     (rows[0].text("stage").unwrap().to_owned(), rows[0].text("status").unwrap().to_owned())
+}
+
+/// Runs each named test on each database.
+#[macro_export]
+macro_rules! on_both_databases {
+    ($($test:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                Box::pin(super::$test($crate::common::Bench::sqlite().await)).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                Box::pin(super::$test($crate::common::Bench::postgres().await)).await;
+            })*
+        }
+    };
 }
