@@ -340,4 +340,20 @@ mod tests {
         );
         assert_eq!(parse_version(b"not git"), None);
     }
+
+    #[tokio::test]
+    async fn takes_no_operand_for_an_option_although_the_transport_is_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let proof = dir.path().join("ran");
+        let git = Git::detect().await.unwrap();
+        git.command("init").args(["--quiet", "--bare"]).operands([dir.path().join("r")]).run().await.unwrap();
+        let option = format!("--upload-pack=touch {};git-upload-pack", proof.display());
+        let listed = git
+            .command("ls-remote")
+            .protocols("file")
+            .operands([OsString::from(option), dir.path().join("r").into()])
+            .run()
+            .await;
+        assert!(listed.is_err() && !proof.exists(), "an operand was run");
+    }
 }

@@ -145,7 +145,6 @@ const PATTERNS: &[(&str, GitErrorKind, &str)] = &[
     ("Couldn't connect", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("Connection refused", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("returned error: 5", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
-    ("the remote end hung up", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
     ("epository not found", GitErrorKind::NotFound, "GIT_REMOTE_NOT_FOUND"),
     ("' not found", GitErrorKind::NotFound, "GIT_REMOTE_NOT_FOUND"),
     ("does not appear to be a git repository", GitErrorKind::NotFound, "GIT_REMOTE_NOT_FOUND"),
@@ -157,7 +156,12 @@ const PATTERNS: &[(&str, GitErrorKind, &str)] = &[
     ("bad object", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
     ("missing blob", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
     ("unresolved delta", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
-    ("pack", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
+    ("RPC failed", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("unexpected disconnect", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("early EOF", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("the remote end hung up", GitErrorKind::Unreachable, "GIT_REMOTE_UNREACHABLE"),
+    ("index-pack", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
+    ("packfile", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
     ("inflate", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
 ];
 

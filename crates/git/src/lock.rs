@@ -1,9 +1,11 @@
 //! Exclusive use of one directory, across tasks and processes.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use tokio::time::Instant;
 
 use crate::{GitError, GitErrorKind, Result};
@@ -21,6 +23,9 @@ impl Lock {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
+            // A link in the place of the lock file would have us create a file elsewhere.
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(|e| GitError::io("cannot open the repository's lock file", &e))?;
         let deadline = Instant::now() + limit;

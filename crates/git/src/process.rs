@@ -132,10 +132,10 @@ fn confine(group: &Group, limits: RunLimits) {
     let Some(pid) = group.0 else { return };
     let hard = |n: u64| Rlimit { current: Some(n), maximum: Some(n) };
     for (resource, limit) in [(Resource::Fsize, limits.file), (Resource::Data, limits.memory)] {
-        if let Some(n) = limit {
-            if let Err(e) = prlimit(Some(pid), resource, hard(n)) {
-                tracing::debug!(?resource, error = %e, "the git process ended before its limit was set");
-            }
+        if let Some(n) = limit
+            && let Err(e) = prlimit(Some(pid), resource, hard(n))
+        {
+            tracing::debug!(?resource, error = %e, "the git process ended before its limit was set");
         }
     }
 }

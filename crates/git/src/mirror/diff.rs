@@ -206,7 +206,8 @@ fn parse(out: &[u8]) -> Option<Vec<FileChange>> {
         let (added, deleted, path) = (columns.next()?, columns.next()?, columns.next()?);
         if path.is_empty() {
             // A rename: both paths follow.
-            (fields.next()?, fields.next()?);
+            fields.next()?;
+            fields.next()?;
         }
         change.binary = added == b"-";
         change.additions = number(added, 10).unwrap_or(0);

@@ -231,7 +231,8 @@ fn refused(why: &str) -> GitError {
 
 fn refused_if_failed(e: GitError) -> GitError {
     match e.kind() {
-        GitErrorKind::Failed | GitErrorKind::Corrupt | GitErrorKind::NotFound => {
+        // `early EOF` means a lost connection elsewhere and a truncated file here.
+        GitErrorKind::Failed | GitErrorKind::Corrupt | GitErrorKind::NotFound | GitErrorKind::Unreachable => {
             refused("has damaged, incomplete or forbidden objects").with_stderr(e.stderr())
         }
         _ => e,

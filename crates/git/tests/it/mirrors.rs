@@ -1,8 +1,11 @@
 //! Making, opening and fetching mirrors, also of hostile remotes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use foundry_git::{Branches, Git, GitErrorKind, Mirror, MirrorLimits, RemoteUrl, Revision, UrlPolicy};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::lab::{Lab, branch, work};
 
@@ -211,4 +214,57 @@ async fn says_when_git_is_missing_or_too_old() {
 fn takes_no_local_path_unless_configured() {
     let remote = RemoteUrl::parse("/tmp/x", &UrlPolicy::default());
     assert_eq!(remote.unwrap_err().reason(), "URL_SCHEME_NOT_ALLOWED");
+}
+
+#[tokio::test]
+async fn comes_out_whole_when_dropped_at_any_moment() {
+    let lab = Lab::new().await;
+    for millis in [1, 4, 8, 12, 16, 24, 32, 48] {
+        // Whether it ends in time does not matter; what it leaves does.
+        let _ = tokio::time::timeout(Duration::from_millis(millis), lab.mirror()).await;
+    }
+    let s = lab.sandbox().await;
+    s.sh("seq 1 2000 > numbers");
+    s.hand_over();
+    for millis in [1, 4, 8, 12, 16, 24, 32, 48] {
+        let _ = tokio::time::timeout(Duration::from_millis(millis), s.try_import()).await;
+        let _ = tokio::time::timeout(Duration::from_millis(millis), s.mirror.fetch(&lab.remote())).await;
+    }
+    assert_eq!(s.try_import().await.unwrap().changes.len(), 1);
+    assert_eq!(s.mirror.fetch(&lab.remote()).await.unwrap().branches, 1);
+    lab.sh(s.mirror.dir(), "git fsck --strict --no-progress");
+}
+
+/// Answers one request with a redirect and tells what was asked.
+async fn redirect_once(listener: tokio::net::TcpListener, to: String) -> String {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut request = vec![0; 4096];
+    let n = stream.read(&mut request).await.unwrap();
+    let answer =
+        format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    String::from_utf8_lossy(&request[..n]).into_owned()
+}
+
+#[tokio::test]
+async fn reaches_the_pinned_address_and_follows_no_redirect() {
+    let lab = Lab::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let elsewhere = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let to = format!("http://127.0.0.1:{}/r/info/refs", elsewhere.local_addr().unwrap().port());
+    let policy = UrlPolicy { allow_http: true, allow_private_addresses: true, ..UrlPolicy::default() };
+    let remote = RemoteUrl::parse(&format!("http://localhost:{port}/r"), &policy).unwrap();
+    let create = Mirror::create(&lab.git, lab.path("data/m"), &remote, MirrorLimits::default());
+    let (made, request) = tokio::join!(create, redirect_once(listener, to));
+    assert!(request.starts_with("GET /r/info/refs?service=git-upload-pack"), "{request}");
+    let err = made.unwrap_err();
+    assert_eq!(
+        (err.kind(), err.reason()),
+        (GitErrorKind::Protocol, "GIT_REDIRECT_REFUSED"),
+        "{}",
+        err.stderr()
+    );
+    let followed = tokio::time::timeout(Duration::from_millis(1), elsewhere.accept()).await;
+    assert!(followed.is_err(), "the redirect was followed");
 }
