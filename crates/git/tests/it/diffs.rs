@@ -108,17 +108,18 @@ async fn lets_no_attribute_or_configuration_have_a_say() {
     let proof = lab.path("ran");
     sandbox.sh("printf '* diff=evil filter=evil merge=evil\ntext -diff\n' > .gitattributes; echo 2 >> text");
     let work = sandbox.import().await;
-    assert!(!find(&work.changes, "text").binary, "an attribute of the tree was obeyed");
     // Even a mirror whose own configuration was tampered with runs nothing.
     let tamper = format!(
         "git config diff.external 'touch {p}'; git config diff.evil.textconv 'touch {p}'
          git config diff.evil.command 'touch {p}'; git config core.fsmonitor 'touch {p}'
-         mkdir -p info; echo '* diff=evil' > info/attributes",
+         git config attr.tree refs/foundry/work/task_1; mkdir -p info; echo '* diff=evil' > info/attributes",
         p = proof.display()
     );
     lab.sh(sandbox.mirror.dir(), &tamper);
     assert!(!sandbox.mirror.full_patch(&work.base, &work.head).await.unwrap().is_empty());
     assert!(!proof.exists(), "something configured was run");
+    let changes = sandbox.mirror.diff_stat(&work.base, &work.head).await.unwrap();
+    assert!(!find(&changes, "text").binary, "an attribute of the tree was obeyed");
 }
 
 #[tokio::test]
