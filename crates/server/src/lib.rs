@@ -1,1 +1,28 @@
-//! foundry-server.
+//! What every Foundry server is made of: layered configuration, one layered stack per service that
+//! its listener and local callers share, explicit limits, health and reflection, telemetry, and a
+//! drain in a fixed order with a hard bound.
+//!
+//! A service crate builds a [`Service`] (routes, authentication, phases). A binary mounts it
+//! ([`Service::mount`]), hands [`Mounted::upstream`] or [`Upstream::remote`] to those who call it,
+//! and runs it in a [`Process`].
+
+mod admin;
+pub mod config;
+mod data_directory;
+mod lifecycle;
+mod listen;
+pub mod methods;
+mod open_routes;
+mod service;
+mod stack;
+pub mod telemetry;
+pub mod testing;
+mod upstream;
+
+pub use data_directory::{DataDirectory, DataDirectoryError};
+pub use lifecycle::{Exit, Phases, Process, Readiness, Signals, StopHandle};
+pub use listen::{Listener, PeerAddress};
+pub use service::{Mounted, Service};
+pub use stack::{Active, Kind, Routed};
+pub use telemetry::{Metrics, RequestContext, Telemetry};
+pub use upstream::{Upstream, UpstreamBinding};

@@ -1,0 +1,12 @@
+//! Layered configuration: defaults, then a TOML file, then `FOUNDRY_…` variables, then flags.
+
+pub mod duration;
+mod effective;
+mod load;
+mod secret;
+mod sections;
+
+pub use effective::effective;
+pub use load::{ConfigError, Layers, Loaded};
+pub use secret::Secret;
+pub use sections::{AdminConfig, DrainConfig, Limits, LogFormat, ServerConfig, TelemetryConfig};

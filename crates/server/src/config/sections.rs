@@ -1,0 +1,163 @@
+//! The sections of configuration that every service shares.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Secret, duration};
+
+/// How a service listens and what it accepts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Address of the gRPC listener; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What one process accepts at a time.
+    pub limits: Limits,
+}
+
+impl ServerConfig {
+    /// The defaults, listening on the given port of the loopback interface.
+    pub fn on_loopback(port: u16) -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), limits: Limits::default() }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self::on_loopback(0)
+    }
+}
+
+/// Explicit limits; tonic and hyper set hardly any by themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Open connections of the listener; more wait in the kernel's backlog.
+    pub connections: usize,
+    /// Concurrent HTTP/2 streams of one connection.
+    pub streams_per_connection: u32,
+    /// Unary calls in progress; more are refused with UNAVAILABLE.
+    pub unary_calls: usize,
+    /// Open streams (watches); more are refused with RESOURCE_EXHAUSTED.
+    pub streams: usize,
+    /// Size of one request message in bytes.
+    pub message_bytes: usize,
+    /// Size of the header list of one request in bytes.
+    pub header_bytes: u32,
+    /// Longest a unary call may take; a shorter `grpc-timeout` of the caller counts.
+    #[serde(with = "duration")]
+    pub unary_timeout: Duration,
+    /// Longest a new connection may stay silent, and longest the head of an HTTP/1 request may take.
+    #[serde(with = "duration")]
+    pub header_timeout: Duration,
+    /// Time between HTTP/2 keepalive pings.
+    #[serde(with = "duration")]
+    pub keepalive_interval: Duration,
+    /// How long a keepalive ping may stay unanswered.
+    #[serde(with = "duration")]
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4_096,
+            streams_per_connection: 128,
+            unary_calls: 1_024,
+            streams: 16_384,
+            message_bytes: 4 << 20,
+            header_bytes: 32 << 10,
+            unary_timeout: Duration::from_secs(15),
+            header_timeout: Duration::from_secs(10),
+            keepalive_interval: Duration::from_secs(20),
+            keepalive_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The admin listener: health, readiness and metrics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Whether the admin listener runs.
+    pub enabled: bool,
+    /// Its address; it needs no token, so keep it on loopback or a private network.
+    pub listen: SocketAddr,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7109)) }
+    }
+}
+
+/// How long each phase of a stop may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DrainConfig {
+    /// Still serving while readiness is off; skipped when no client is connected.
+    #[serde(with = "duration")]
+    pub serving_delay: Duration,
+    /// Over which the ends of watches are spread; skipped when nobody watches.
+    #[serde(with = "duration")]
+    pub watches: Duration,
+    /// Longest wait for unary calls in progress.
+    #[serde(with = "duration")]
+    pub unary: Duration,
+    /// Longest wait for jobs to reach a step boundary.
+    #[serde(with = "duration")]
+    pub jobs: Duration,
+    /// Hard bound of the whole stop.
+    #[serde(with = "duration")]
+    pub total: Duration,
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        Self {
+            serving_delay: Duration::from_secs(3),
+            watches: Duration::from_secs(3),
+            unary: Duration::from_secs(8),
+            jobs: Duration::from_secs(8),
+            total: Duration::from_secs(25),
+        }
+    }
+}
+
+/// Shape of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Logs, traces and metrics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// Shape of log lines: `human` or `json`.
+    pub log_format: LogFormat,
+    /// Which lines: `info`, or directives such as `info,foundry_flow=debug`.
+    pub log_filter: String,
+    /// OTLP endpoint (gRPC), for example `http://127.0.0.1:4317`; empty = nothing is exported.
+    pub otlp_endpoint: String,
+    /// Value of an `authorization` header for the OTLP endpoint; empty = none.
+    pub otlp_authorization: Secret<String>,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self {
+            log_format: LogFormat::default(),
+            log_filter: "info".to_owned(),
+            otlp_endpoint: String::new(),
+            otlp_authorization: Secret::default(),
+        }
+    }
+}

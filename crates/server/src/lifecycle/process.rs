@@ -1,0 +1,207 @@
+//! A process: which services run in it, when it must stop, and with which exit code.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use foundry_core::{Env, Error, TaskFailure, Tasks};
+use futures::StreamExt as _;
+use futures::stream::SelectAll;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use super::drain::{Drain, Running};
+use super::signals::Signals;
+use crate::admin;
+use crate::config::{AdminConfig, DrainConfig, Limits};
+use crate::listen::{Listener, dispatch, routed};
+use crate::service::Mounted;
+use crate::telemetry::Metrics;
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything was finished or handed over.
+    Clean,
+    /// The hard bound of the stop was reached.
+    Overdue,
+    /// A second signal ended the process at once.
+    Forced,
+    /// A background task died; the process drained, and must be started anew.
+    WorkerDied(&'static str),
+}
+
+impl Exit {
+    /// The exit code: 0, or 1 when something was cut off or died, or 130 when forced.
+    pub fn code(&self) -> u8 {
+        match self {
+            Exit::Clean => 0,
+            Exit::Overdue | Exit::WorkerDied(_) => 1,
+            Exit::Forced => 130,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// Whether the process takes new work; read by the admin listener.
+#[derive(Clone, Debug)]
+pub struct Readiness(watch::Receiver<bool>);
+
+impl Readiness {
+    /// Whether all services are up and no stop has begun.
+    pub fn is_ready(&self) -> bool {
+        *self.0.borrow()
+    }
+}
+
+/// The services of a process, from their start to the end of the drain.
+pub struct Process {
+    env: Env,
+    drain: DrainConfig,
+    metrics: Metrics,
+    tasks: Tasks,
+    failures: SelectAll<UnboundedReceiverStream<TaskFailure>>,
+    services: Vec<Running>,
+    order: Vec<&'static str>,
+    admin: Option<Listener>,
+    ready: watch::Sender<bool>,
+}
+
+impl Process {
+    /// A process without services.
+    pub fn new(env: Env, drain: DrainConfig, metrics: Metrics) -> Self {
+        let (tasks, failures) = Tasks::new();
+        let mut process = Self {
+            env,
+            drain,
+            metrics,
+            tasks,
+            failures: SelectAll::new(),
+            services: Vec::new(),
+            order: Vec::new(),
+            admin: None,
+            ready: watch::Sender::new(false),
+        };
+        process.supervise(failures);
+        process
+    }
+
+    /// A panic reported here stops the process with a failure; one call per set of background tasks.
+    pub fn supervise(&mut self, failures: mpsc::UnboundedReceiver<TaskFailure>) {
+        self.failures.push(UnboundedReceiverStream::new(failures));
+    }
+
+    /// The order in which services drain, by name. Without it: the last started drains first.
+    pub fn drain_order(&mut self, names: &[&'static str]) {
+        self.order = names.to_vec();
+    }
+
+    /// Starts the listener of a service and reports it healthy. Returns its address.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub async fn start(&mut self, mut mounted: Mounted) -> Result<SocketAddr, Error> {
+        let (name, config) = (mounted.name, &mounted.config);
+        let service = dispatch(&mounted);
+        let listener =
+            Listener::start(name, config.listen, service, &config.limits, &self.metrics, &self.tasks).await?;
+        mounted.health.set(true).await;
+        let address = listener.address();
+        tracing::info!(service = name, %address, "serving");
+        self.services.push(Running {
+            name,
+            listener,
+            active: mounted.active().clone(),
+            health: mounted.health.clone(),
+            phases: std::mem::take(&mut mounted.phases),
+            background: mounted.background.take(),
+        });
+        Ok(address)
+    }
+
+    /// Starts the admin listener: `/healthz`, `/readyz`, `/metrics`. Returns its address, if it is enabled.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub async fn start_admin(&mut self, config: &AdminConfig) -> Result<Option<SocketAddr>, Error> {
+        if !config.enabled {
+            return Ok(None);
+        }
+        let service = routed(admin::router(self.readiness(), self.metrics.clone()));
+        let limits = Limits { connections: 64, ..Limits::default() };
+        let listener =
+            Listener::start("admin", config.listen, service, &limits, &self.metrics, &self.tasks).await?;
+        let address = listener.address();
+        tracing::info!(%address, "admin: /healthz, /readyz, /metrics");
+        self.admin = Some(listener);
+        Ok(Some(address))
+    }
+
+    /// Whether the process is ready.
+    pub fn readiness(&self) -> Readiness {
+        Readiness(self.ready.subscribe())
+    }
+
+    /// Serves until a signal or the death of a background task, then drains. A second signal ends it at once.
+    ///
+    /// The caller exits the process with the result, so that nothing left over can hold it up.
+    pub async fn run(mut self, mut signals: Signals) -> Exit {
+        self.ready.send_replace(true);
+        let died = tokio::select! {
+            name = signals.next() => {
+                tracing::info!(signal = name, "stopping");
+                None
+            }
+            Some(failure) = self.failures.next() => {
+                tracing::error!(task = failure.name, "stopping: a background task died");
+                Some(failure.name)
+            }
+        };
+        let total = self.drain.total;
+        let clock = self.env.clock.clone();
+        let exit = tokio::select! {
+            biased;
+            () = self.drain() => Exit::Clean,
+            name = signals.next() => {
+                tracing::warn!(signal = name, "ending at once");
+                Exit::Forced
+            }
+            () = clock.sleep(total) => {
+                tracing::error!(limit_s = total.as_secs(), "the stop took too long; ending");
+                Exit::Overdue
+            }
+        };
+        match (exit, died) {
+            (Exit::Clean, Some(name)) => Exit::WorkerDied(name),
+            (exit, _) => exit,
+        }
+    }
+
+    async fn drain(&mut self) {
+        let services = self.in_drain_order();
+        let drain = Drain::begin(&self.env, &self.drain, &self.metrics);
+        drain.run(services, &self.ready).await;
+        if let Some(admin) = self.admin.take() {
+            admin.close(std::time::Duration::ZERO).await;
+        }
+        self.tasks.shutdown(drain.left()).await;
+    }
+
+    fn in_drain_order(&mut self) -> Vec<Running> {
+        let mut services: Vec<Running> = self.services.drain(..).rev().collect();
+        let place = |s: &Running| self.order.iter().position(|name| *name == s.name).unwrap_or(usize::MAX);
+        services.sort_by_key(place);
+        services
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").field("services", &self.services).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! One connection from its first byte to its end.
+
+use std::net::SocketAddr;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tower::ServiceExt as _;
+
+use super::{PeerAddress, sniff};
+use crate::config::Limits;
+use crate::stack::Routed;
+use crate::upstream::{CONNECTION_WINDOW, STREAM_WINDOW};
+
+/// Serves until the peer closes, until `goaway` and then the end of what is in progress, or until `cut`.
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: Routed,
+    limits: Limits,
+    goaway: CancellationToken,
+    cut: CancellationToken,
+) {
+    // Small frames must not wait for the peer's acknowledgements; a socket that refuses works all the same.
+    let _ = stream.set_nodelay(true);
+    let first = tokio::select! {
+        biased;
+        // Nothing was asked yet: nothing is owed.
+        () = goaway.cancelled() => return,
+        () = cut.cancelled() => return,
+        first = tokio::time::timeout(limits.header_timeout, sniff::speaks(stream)) => first,
+    };
+    let io = match first {
+        Ok(Ok(Some(io))) => io,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "connection failed"),
+        Err(_) => return tracing::debug!(%peer, "connection closed: it said nothing"),
+    };
+
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(PeerAddress(peer));
+        service.clone().oneshot(request)
+    });
+    let builder = builder(&limits);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    let served = async {
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = goaway.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    };
+    let ended = tokio::select! {
+        biased;
+        () = cut.cancelled() => return,
+        ended = served => ended,
+    };
+    if let Err(error) = ended {
+        // Peers go away all the time.
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // Slow heads hold a connection; heads that never end must not.
+        .header_read_timeout(limits.header_timeout)
+        .keep_alive(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        // Unlimited by default.
+        .max_concurrent_streams(limits.streams_per_connection)
+        // A client may cancel everything it has open at once without being taken for an attacker.
+        .max_pending_accept_reset_streams(usize::try_from(limits.streams_per_connection).ok())
+        // Three unread streams must not stall the rest of the connection.
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        // What a stream buffers before its producer feels the reader's pace.
+        .max_send_buf_size(STREAM_WINDOW as usize)
+        .max_header_list_size(limits.header_bytes)
+        // A peer that vanished without a word is found within half a minute.
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout);
+    builder
+}

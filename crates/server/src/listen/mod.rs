@@ -1,0 +1,212 @@
+//! A listener: its own accept loop and connections with explicit limits, HTTP/1 and h2c on one port.
+
+mod connection;
+mod dispatch;
+mod sniff;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_core::{Error, Tasks};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use dispatch::{dispatch, routed};
+
+use crate::config::Limits;
+use crate::stack::Routed;
+use crate::telemetry::Metrics;
+
+/// How long to wait after an accept failed for want of file descriptors or memory.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// The address of the peer, in the extensions of every request that came over a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddress(pub SocketAddr);
+
+/// A running listener. Stopped in three steps: no new connections, GOAWAY, cut.
+pub struct Listener {
+    address: SocketAddr,
+    accepting: CancellationToken,
+    goaway: CancellationToken,
+    connections: Tasks,
+    open: watch::Sender<usize>,
+}
+
+struct Accepting {
+    socket: TcpListener,
+    service: Routed,
+    limits: Limits,
+    permits: Arc<Semaphore>,
+    stop: CancellationToken,
+    goaway: CancellationToken,
+    connections: Tasks,
+    open: watch::Sender<usize>,
+    name: &'static str,
+    metrics: Metrics,
+}
+
+impl Listener {
+    /// Binds and starts to accept; the loop belongs to `tasks`.
+    pub(crate) async fn start(
+        name: &'static str,
+        address: SocketAddr,
+        service: Routed,
+        limits: &Limits,
+        metrics: &Metrics,
+        tasks: &Tasks,
+    ) -> Result<Self, Error> {
+        let bind = |source| Error::internal(BindError { name, address, source });
+        let socket = TcpListener::bind(address).await.map_err(bind)?;
+        let address = socket.local_addr().map_err(bind)?;
+        // A panic in a connection is that connection's failure: nobody reads these reports.
+        let (connections, _) = Tasks::new();
+        let listener = Self {
+            address,
+            accepting: tasks.cancellation().child_token(),
+            goaway: CancellationToken::new(),
+            connections: connections.clone(),
+            open: watch::Sender::default(),
+        };
+        let accepting = Accepting {
+            socket,
+            service,
+            limits: limits.clone(),
+            permits: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+            stop: listener.accepting.clone(),
+            goaway: listener.goaway.clone(),
+            connections,
+            open: listener.open.clone(),
+            name,
+            metrics: metrics.clone(),
+        };
+        tasks.spawn("accept loop", accepting.run());
+        Ok(listener)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        *self.open.borrow()
+    }
+
+    /// No new connections; the open ones go on.
+    pub(crate) fn stop_accepting(&self) {
+        self.accepting.cancel();
+    }
+
+    /// Tells every connection to take no new request and to close when it is done.
+    pub(crate) fn go_away(&self) {
+        self.goaway.cancel();
+    }
+
+    /// Gives connections `grace` to close after [`Listener::go_away`], then cuts them. Returns how many were cut.
+    pub(crate) async fn close(&self, grace: Duration) -> usize {
+        self.stop_accepting();
+        self.go_away();
+        let mut open = self.open.subscribe();
+        // The sender lives in `self`: the wait ends with the last connection or with the grace.
+        let ended = open.wait_for(|open| *open == 0);
+        let cut = match tokio::time::timeout(grace, ended).await {
+            Ok(_) => 0,
+            Err(_) => self.connections(),
+        };
+        self.connections.shutdown(Duration::from_secs(1)).await;
+        cut
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// The address of a listener cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} cannot listen on {address}: {source}")]
+struct BindError {
+    name: &'static str,
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+impl Accepting {
+    async fn run(self) {
+        loop {
+            // Beyond the limit connections wait in the kernel's backlog.
+            let permit = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                permit = self.permits.clone().acquire_owned() => permit,
+            };
+            let accepted = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.connect(stream, peer, permit),
+                Err(error) => self.survive(&error).await,
+            }
+        }
+    }
+
+    fn connect(&self, stream: TcpStream, peer: SocketAddr, permit: impl Send + 'static) {
+        let open = Open::count(self.open.clone(), self.metrics.clone(), self.name);
+        let serve = connection::serve(
+            stream,
+            peer,
+            self.service.clone(),
+            self.limits.clone(),
+            self.goaway.clone(),
+            self.connections.cancellation().clone(),
+        );
+        self.connections.spawn("connection", async move {
+            serve.await;
+            drop((open, permit));
+        });
+    }
+
+    /// A peer that is gone already costs nothing; want of descriptors passes, so wait instead of spinning or dying.
+    async fn survive(&self, error: &std::io::Error) {
+        use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+        if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+            return;
+        }
+        tracing::warn!(service = self.name, %error, "cannot accept connections; trying again");
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(ACCEPT_RETRY) => {}
+        }
+    }
+}
+
+/// Counts one open connection, also when its task panics.
+struct Open {
+    count: watch::Sender<usize>,
+    metrics: Metrics,
+    name: &'static str,
+}
+
+impl Open {
+    fn count(count: watch::Sender<usize>, metrics: Metrics, name: &'static str) -> Self {
+        count.send_modify(|open| *open += 1);
+        metrics.connections_changed(name, 1);
+        Self { count, metrics, name }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.count.send_modify(|open| *open -= 1);
+        self.metrics.connections_changed(self.name, -1);
+    }
+}

@@ -1,0 +1,29 @@
+//! The first bytes of a connection, waited for under a timeout.
+//!
+//! hyper decides between HTTP/1 and HTTP/2 by the preface and waits for it without bound: a
+//! connection that never says anything would live for ever, and hold up a shutdown.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpStream;
+
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads until the protocol is decided and returns the connection with those bytes put back.
+/// `None` when the peer closed before that.
+pub(super) async fn speaks(
+    mut stream: TcpStream,
+) -> io::Result<Option<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>> {
+    let mut first = [0u8; PREFACE.len()];
+    let mut len = 0;
+    while len < first.len() && first[..len] == PREFACE[..len] {
+        match stream.read(&mut first[len..]).await? {
+            0 => return Ok(None),
+            read => len += read,
+        }
+    }
+    let (reader, writer) = stream.into_split();
+    let replay = io::Cursor::new(first[..len].to_vec());
+    Ok(Some(tokio::io::join(replay.chain(reader), writer)))
+}

@@ -1,0 +1,183 @@
+//! A service as its crate hands it over, and the same service mounted: stack, health, listener.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use foundry_core::{Env, Error, Tasks};
+use http::{Extensions, Request, Response};
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::util::{BoxCloneSyncService, MapRequest};
+use tower::{Layer, Service as TowerService};
+
+use crate::config::ServerConfig;
+use crate::lifecycle::Phases;
+use crate::open_routes::{Health, open_routes};
+use crate::stack::{Active, Routed, Stack};
+use crate::telemetry::Metrics;
+use crate::upstream::Upstream;
+
+type Wrap = Arc<dyn Fn(Routed) -> Routed + Send + Sync>;
+
+/// A service as its crate builds it: routes, who may call them, and how it stops.
+pub struct Service {
+    pub(crate) name: &'static str,
+    pub(crate) grpc_services: Vec<String>,
+    pub(crate) routes: Routes,
+    pub(crate) authentication: Option<Wrap>,
+    pub(crate) edge: Option<Wrap>,
+    pub(crate) plain: Option<axum::Router>,
+    pub(crate) grpc_web: bool,
+    pub(crate) phases: Phases,
+    pub(crate) background: Option<Tasks>,
+}
+
+impl Service {
+    /// A service with its routes. `grpc_services` are the full names of the gRPC services it implements, for health
+    /// and reflection: `foundry.task.v1.TaskService`.
+    pub fn new(
+        name: &'static str,
+        grpc_services: impl IntoIterator<Item = impl Into<String>>,
+        routes: Routes,
+    ) -> Self {
+        Self {
+            name,
+            grpc_services: grpc_services.into_iter().map(Into::into).collect(),
+            routes,
+            authentication: None,
+            edge: None,
+            plain: None,
+            grpc_web: false,
+            phases: Phases::default(),
+            background: None,
+        }
+    }
+
+    /// The layer that verifies callers; health and reflection stay outside it.
+    #[must_use]
+    pub fn authenticated_by<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Routed> + Send + Sync + 'static,
+        L::Service: TowerService<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        <L::Service as TowerService<Request<Body>>>::Future: Send + 'static,
+    {
+        self.authentication = Some(Arc::new(move |inner| BoxCloneSyncService::new(layer.layer(inner))));
+        self
+    }
+
+    /// How the service stops.
+    #[must_use]
+    pub fn phases(mut self, phases: Phases) -> Self {
+        self.phases = phases;
+        self
+    }
+
+    /// The service's own background tasks: cancelled and waited for after its jobs and before its store closes.
+    #[must_use]
+    pub fn background(mut self, tasks: Tasks) -> Self {
+        self.background = Some(tasks);
+        self
+    }
+
+    /// Speaks gRPC-Web too, on the gRPC routes only. For the gateway.
+    #[must_use]
+    pub fn grpc_web(mut self) -> Self {
+        self.grpc_web = true;
+        self
+    }
+
+    /// Plain HTTP routes for every request that is not gRPC.
+    #[must_use]
+    pub fn plain_routes(mut self, router: axum::Router) -> Self {
+        self.plain = Some(router);
+        self
+    }
+
+    /// A layer around everything the listener serves, plain routes and gRPC-Web included: CORS, limits by address.
+    #[must_use]
+    pub fn edge_layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Routed> + Send + Sync + 'static,
+        L::Service: TowerService<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        <L::Service as TowerService<Request<Body>>>::Future: Send + 'static,
+    {
+        self.edge = Some(Arc::new(move |inner| BoxCloneSyncService::new(layer.layer(inner))));
+        self
+    }
+
+    /// Puts the service on its stack: from here on a local [`Upstream`] reaches it.
+    ///
+    /// # Errors
+    /// When the descriptors cannot be served.
+    pub async fn mount(self, config: &ServerConfig, env: &Env, metrics: &Metrics) -> Result<Mounted, Error> {
+        let health = Health::starting(&self.grpc_services).await;
+        let open = BoxCloneSyncService::new(open_routes(&self.grpc_services, &health)?.prepare());
+        let routes: Routed = BoxCloneSyncService::new(self.routes.prepare());
+        let protected = match &self.authentication {
+            Some(wrap) => wrap(routes),
+            None => routes,
+        };
+        let stack = Stack::new(self.name, env.clone(), &config.limits, metrics.clone(), open, protected);
+        Ok(Mounted {
+            name: self.name,
+            config: config.clone(),
+            edge: self.edge,
+            plain: self.plain,
+            grpc_web: self.grpc_web,
+            phases: self.phases,
+            background: self.background,
+            stack,
+            health,
+        })
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A service on its stack, not yet listening.
+pub struct Mounted {
+    pub(crate) name: &'static str,
+    pub(crate) config: ServerConfig,
+    pub(crate) edge: Option<Wrap>,
+    pub(crate) plain: Option<axum::Router>,
+    pub(crate) grpc_web: bool,
+    pub(crate) phases: Phases,
+    pub(crate) background: Option<Tasks>,
+    pub(crate) stack: Stack,
+    pub(crate) health: Health,
+}
+
+impl Mounted {
+    /// The service for callers in this process: the same stack, without a socket.
+    pub fn upstream(&self) -> Upstream {
+        Upstream::from_service(MapRequest::new(self.stack.clone(), |mut request: Request<Body>| {
+            // What a caller put in its request (its own caller's identity, say) must not cross to another service.
+            *request.extensions_mut() = Extensions::new();
+            request
+        }))
+    }
+
+    /// The requests in progress.
+    pub fn active(&self) -> &Active {
+        self.stack.active()
+    }
+}
+
+impl fmt::Debug for Mounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mounted").field("name", &self.name).finish_non_exhaustive()
+    }
+}

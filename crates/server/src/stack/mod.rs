@@ -1,0 +1,227 @@
+//! The one layered stack of a service: what its listener serves and what a local [`Upstream`] calls.
+//!
+//! Read [`Stack::handle`] top to bottom; each step says what it is for.
+//!
+//! [`Upstream`]: crate::Upstream
+
+mod active;
+mod bulkhead;
+mod deadline;
+mod log;
+mod size;
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use foundry_core::{Env, Error};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{Request, Response, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::body::Body;
+use tower::ServiceExt as _;
+use tower::util::BoxCloneSyncService;
+use tracing::Instrument as _;
+
+use active::ActiveEntry;
+pub use active::{Active, Kind};
+
+use crate::config::Limits;
+use crate::methods;
+use crate::telemetry::{Metrics, REQUEST_ID, RequestContext};
+use bulkhead::Bulkhead;
+use log::RequestLog;
+use size::MeasuredBody;
+
+/// A service that answers gRPC requests and never fails as a service.
+pub type Routed = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// The stack of one service; cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Stack(Arc<Inner>);
+
+struct Inner {
+    service: &'static str,
+    env: Env,
+    limits: Limits,
+    metrics: Metrics,
+    active: Active,
+    bulkhead: Bulkhead,
+    /// Health and reflection: open to everybody.
+    open: Routed,
+    /// Everything else, behind the service's authentication.
+    protected: Routed,
+}
+
+impl Stack {
+    pub(crate) fn new(
+        service: &'static str,
+        env: Env,
+        limits: &Limits,
+        metrics: Metrics,
+        open: Routed,
+        protected: Routed,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            service,
+            env,
+            limits: limits.clone(),
+            active: Active::new(service, metrics.clone()),
+            metrics,
+            bulkhead: Bulkhead::new(service, limits),
+            open,
+            protected,
+        }))
+    }
+
+    pub(crate) fn active(&self) -> &Active {
+        &self.0.active
+    }
+
+    async fn handle(self, request: Request<Body>) -> Response<Body> {
+        let inner = &*self.0;
+        let (method, kind) =
+            methods::method(request.uri().path()).unwrap_or(("unknown", methods::MethodKind::default()));
+        let kind = if kind.is_stream() { Kind::Stream } else { Kind::Unary };
+
+        // Which request this is: ids from the caller's headers, or fresh ones; current while the handler runs.
+        let context = RequestContext::extract(request.headers(), &inner.env);
+        let span = context.span(inner.service);
+
+        // One log line and one measurement when the answer has ended. Authentication records the caller in the span.
+        let log = RequestLog::start(inner.service, method, inner.metrics.clone(), span.clone());
+
+        // Counted for the drain and given a permit until the end of the answer; or refused, at once.
+        let held = match inner.admit(kind, method, &context) {
+            Ok(held) => held,
+            Err(refused) => return log.follow(answer(refused, &context), ()),
+        };
+
+        // An oversize message is refused at its head, typed, before it is buffered.
+        let limit = deadline::limit(request.headers(), inner.limits.unary_timeout);
+        let mut request = request
+            .map(|body| Body::new(MeasuredBody::new(body, inner.limits.message_bytes, log.received())));
+        request.extensions_mut().insert(context.clone());
+
+        // Health and reflection are open; all else goes through the service's authentication to its routes.
+        let routes = if is_open(method) { inner.open.clone() } else { inner.protected.clone() };
+        let call = async move {
+            match routes.oneshot(request).await {
+                Ok(answer) => answer,
+                Err(never) => match never {},
+            }
+        };
+
+        // A panic in a handler is that request's failure and nobody else's.
+        let call = AssertUnwindSafe(context.clone().scope(call)).catch_unwind();
+
+        // Unary calls end in bounded time. Streams live as long as both sides want them.
+        let outcome = async {
+            match kind {
+                Kind::Unary => deadline::within(limit, call).await,
+                Kind::Stream => Ok(call.await),
+            }
+        }
+        .instrument(span)
+        .await;
+        let answer = match outcome {
+            Ok(Ok(response)) => tagged(response, &context),
+            Ok(Err(panic)) => answer(panicked(panic.as_ref()), &context),
+            Err(late) => answer(late, &context),
+        };
+        log.follow(answer, held)
+    }
+
+    /// Plain HTTP beside gRPC: the same ids, log line, drain count, panic and time bounds; errors are HTTP statuses.
+    pub(crate) async fn handle_plain(
+        self,
+        routes: Routed,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, Infallible> {
+        let inner = &*self.0;
+        let context = RequestContext::extract(request.headers(), &inner.env);
+        let span = context.span(inner.service);
+        let log = RequestLog::start(inner.service, "http", inner.metrics.clone(), span.clone());
+        let Ok(held) = inner.admit(Kind::Unary, "http", &context) else {
+            return Ok(log.follow(tagged(status_only(StatusCode::SERVICE_UNAVAILABLE), &context), ()));
+        };
+        request.extensions_mut().insert(context.clone());
+        let call = AssertUnwindSafe(context.clone().scope(routes.oneshot(request))).catch_unwind();
+        let outcome = deadline::within(inner.limits.unary_timeout, call).instrument(span).await;
+        let response = match outcome {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Ok(Err(never))) => match never {},
+            Ok(Err(panic)) => {
+                // Logged by the conversion; callers see the status alone.
+                let _ = panicked(panic.as_ref()).into_status();
+                status_only(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Err(_) => status_only(StatusCode::GATEWAY_TIMEOUT),
+        };
+        Ok(log.follow(tagged(response, &context), held))
+    }
+}
+
+/// Held until the end of an answer.
+type Admission = (Option<ActiveEntry>, Option<OwnedSemaphorePermit>);
+
+impl Inner {
+    fn admit(&self, kind: Kind, method: &'static str, context: &RequestContext) -> Result<Admission, Error> {
+        if is_open(method) {
+            // Health answers while draining and overloaded: that is when it is asked. Nobody waits for it.
+            let permit = (kind == Kind::Stream).then(|| self.bulkhead.enter(kind)).transpose()?;
+            return Ok((None, permit));
+        }
+        // What a drain waits for, until the end of the answer; refused while draining.
+        let entry = self.active.enter(kind, method, &context.request_id)?;
+        // Overload is shed at once: unary calls and streams have permits of their own.
+        Ok((Some(entry), Some(self.bulkhead.enter(kind)?)))
+    }
+}
+
+fn status_only(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+fn is_open(method: &str) -> bool {
+    method.starts_with("/grpc.health.v1.") || method.starts_with("/grpc.reflection.")
+}
+
+fn answer(error: Error, context: &RequestContext) -> Response<Body> {
+    tagged(error.into_status().into_http(), context)
+}
+
+/// Tells the caller the id under which the log knows this request.
+fn tagged(mut response: Response<Body>, context: &RequestContext) -> Response<Body> {
+    if let Ok(id) = context.request_id.parse() {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is no text".to_owned());
+    Error::internal(format!("the handler panicked: {text}"))
+}
+
+impl tower::Service<Request<Body>> for Stack {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.clone().handle(request).map(Ok))
+    }
+}

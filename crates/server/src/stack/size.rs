@@ -1,0 +1,136 @@
+//! The size limit of request messages, read from each message's five-byte head before the message is buffered.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use foundry_core::{Code, Error};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+
+const HEAD: usize = 5;
+
+/// A request body that fails with a typed status at the head of an oversize message.
+pub(crate) struct MeasuredBody {
+    inner: Body,
+    limit: usize,
+    received: Arc<AtomicU64>,
+    head: [u8; HEAD],
+    head_len: usize,
+    message_left: usize,
+}
+
+impl MeasuredBody {
+    pub(crate) fn new(inner: Body, limit: usize, received: Arc<AtomicU64>) -> Self {
+        Self { inner, limit, received, head: [0; HEAD], head_len: 0, message_left: 0 }
+    }
+
+    /// Follows message boundaries through one piece of the body.
+    fn follow(&mut self, mut data: &[u8]) -> Result<(), Error> {
+        while !data.is_empty() {
+            if self.message_left > 0 {
+                let step = self.message_left.min(data.len());
+                self.message_left -= step;
+                data.advance(step);
+                continue;
+            }
+            let step = (HEAD - self.head_len).min(data.len());
+            self.head[self.head_len..self.head_len + step].copy_from_slice(&data[..step]);
+            self.head_len += step;
+            data.advance(step);
+            if self.head_len == HEAD {
+                let [_, length @ ..] = self.head;
+                let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+                if length > self.limit {
+                    return Err(too_large(length, self.limit));
+                }
+                self.message_left = length;
+                self.head_len = 0;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn too_large(size: usize, limit: usize) -> Error {
+    Error::new(
+        Code::ResourceExhausted,
+        "MESSAGE_TOO_LARGE",
+        format!("the request message has {size} bytes; the limit is {limit}"),
+    )
+    .with("limit", "message_bytes")
+    .with("scope", "request")
+    .with("current", size.to_string())
+    .with("maximum", limit.to_string())
+    .next_action("send a smaller message")
+}
+
+impl HttpBody for MeasuredBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            end => return Poll::Ready(end),
+        };
+        if let Some(data) = frame.data_ref() {
+            self.received.fetch_add(data.len() as u64, Ordering::Relaxed);
+            let data = data.clone();
+            if let Err(error) = self.follow(&data) {
+                return Poll::Ready(Some(Err(error.into_status())));
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(size: usize) -> Vec<u8> {
+        let mut bytes = vec![0];
+        bytes.extend(u32::try_from(size).unwrap().to_be_bytes());
+        bytes.extend(vec![7; size]);
+        bytes
+    }
+
+    fn body() -> MeasuredBody {
+        MeasuredBody::new(Body::empty(), 100, Arc::default())
+    }
+
+    #[test]
+    fn measures_each_message_whatever_the_pieces() {
+        let wire = [message(100), message(0), message(3), message(100)].concat();
+        for piece in [1, 2, 5, 6, 7, 104, wire.len()] {
+            let mut body = body();
+            for data in wire.chunks(piece) {
+                body.follow(data).unwrap();
+            }
+            assert_eq!((body.message_left, body.head_len), (0, 0), "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn refuses_at_the_head_of_an_oversize_message_even_behind_a_small_one() {
+        let mut body = body();
+        body.follow(&message(4)).unwrap();
+        let error = body.follow(&message(101)[..HEAD]).unwrap_err();
+        assert_eq!((error.reason(), error.code()), ("MESSAGE_TOO_LARGE", Code::ResourceExhausted));
+    }
+}

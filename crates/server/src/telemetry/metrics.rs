@@ -1,0 +1,228 @@
+//! The metrics of one process, named after what operators ask; one set of instruments, read as
+//! Prometheus text and, where configured, exported over OTLP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _, UpDownCounter};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Encoder as _, Registry, TextEncoder};
+
+use super::TelemetryError;
+
+/// Bounds in seconds: from a local call to a slow provisioning stage.
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
+
+/// Handle to the instruments; cloning shares them.
+#[derive(Clone)]
+pub struct Metrics(Arc<Instruments>);
+
+struct Instruments {
+    registry: Registry,
+    provider: SdkMeterProvider,
+    meter: Meter,
+    requests: Counter<u64>,
+    duration: Histogram<f64>,
+    active: UpDownCounter<i64>,
+    connections: UpDownCounter<i64>,
+    watches: UpDownCounter<i64>,
+    reconnects: Counter<u64>,
+    projection: Histogram<f64>,
+    queue: Histogram<f64>,
+    bootstrap: Histogram<f64>,
+    drain: Histogram<f64>,
+}
+
+impl Metrics {
+    /// Instruments read as Prometheus text only.
+    ///
+    /// # Errors
+    /// When the exporter cannot be registered.
+    pub fn new() -> Result<Self, TelemetryError> {
+        Self::build(|builder| builder)
+    }
+
+    pub(super) fn build(
+        add_readers: impl FnOnce(
+            opentelemetry_sdk::metrics::MeterProviderBuilder,
+        ) -> opentelemetry_sdk::metrics::MeterProviderBuilder,
+    ) -> Result<Self, TelemetryError> {
+        let registry = Registry::new();
+        let reader = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .scope_info_enabled(false)
+            .without_target_info()
+            .build()
+            .map_err(|e| TelemetryError::Exporter(Box::new(e)))?;
+        let provider = add_readers(SdkMeterProvider::builder().with_reader(reader)).build();
+        let meter = provider.meter("foundry");
+        let seconds = |name: &'static str, description: &'static str| {
+            meter
+                .f64_histogram(name)
+                .with_unit("s")
+                .with_description(description)
+                .with_boundaries(SECONDS.to_vec())
+                .build()
+        };
+        let gauge = |name: &'static str, description: &'static str| {
+            meter.i64_up_down_counter(name).with_description(description).build()
+        };
+        Ok(Self(Arc::new(Instruments {
+            requests: meter
+                .u64_counter("foundry_requests")
+                .with_description("Finished requests by service, method and code.")
+                .build(),
+            duration: seconds(
+                "foundry_request_duration",
+                "Time from a request's head to the end of its answer.",
+            ),
+            active: gauge(
+                "foundry_active_requests",
+                "Requests in progress by service and kind (unary, stream).",
+            ),
+            connections: gauge("foundry_connections", "Open connections by service."),
+            watches: gauge("foundry_watches", "Open watches by view."),
+            reconnects: meter
+                .u64_counter("foundry_watch_reconnects")
+                .with_description("Watches that started with a position, by view and whether it was resumed.")
+                .build(),
+            projection: seconds(
+                "foundry_projection_update_duration",
+                "Time to apply one change to a projection.",
+            ),
+            queue: seconds("foundry_flow_queue_latency", "Time a due stage waited until a worker took it."),
+            bootstrap: seconds(
+                "foundry_bootstrap_duration",
+                "Time from the start of the process to serving.",
+            ),
+            drain: seconds("foundry_drain_duration", "Time of each phase of a stop."),
+            registry,
+            provider,
+            meter,
+        })))
+    }
+
+    /// A finished request.
+    pub fn request_finished(&self, service: &'static str, method: &str, code: &'static str, took: Duration) {
+        let labels = [
+            KeyValue::new("service", service),
+            KeyValue::new("method", method.to_owned()),
+            KeyValue::new("code", code),
+        ];
+        self.0.requests.add(1, &labels);
+        self.0.duration.record(took.as_secs_f64(), &labels[..2]);
+    }
+
+    /// A request started (`1`) or ended (`-1`); `kind` is `unary` or `stream`.
+    pub fn active_changed(&self, service: &'static str, kind: &'static str, by: i64) {
+        self.0.active.add(by, &[KeyValue::new("service", service), KeyValue::new("kind", kind)]);
+    }
+
+    /// A connection was accepted (`1`) or closed (`-1`).
+    pub fn connections_changed(&self, service: &'static str, by: i64) {
+        self.0.connections.add(by, &[KeyValue::new("service", service)]);
+    }
+
+    /// A watch of a view was opened; it counts until the guard is dropped.
+    pub fn watch_opened(&self, view: &'static str) -> WatchGuard {
+        self.0.watches.add(1, &[KeyValue::new("view", view)]);
+        WatchGuard { metrics: self.clone(), view }
+    }
+
+    /// A watch started with a position of an earlier one.
+    pub fn watch_reconnected(&self, view: &'static str, resumed: bool) {
+        self.0.reconnects.add(1, &[KeyValue::new("view", view), KeyValue::new("resumed", resumed)]);
+    }
+
+    /// A change was applied to a projection.
+    pub fn projection_updated(&self, view: &'static str, took: Duration) {
+        self.0.projection.record(took.as_secs_f64(), &[KeyValue::new("view", view)]);
+    }
+
+    /// A worker took a stage that had been due for `waited`.
+    pub fn stage_claimed(&self, flow: &str, stage: &str, waited: Duration) {
+        let labels = [KeyValue::new("flow", flow.to_owned()), KeyValue::new("stage", stage.to_owned())];
+        self.0.queue.record(waited.as_secs_f64(), &labels);
+    }
+
+    /// The process serves.
+    pub fn bootstrapped(&self, took: Duration) {
+        self.0.bootstrap.record(took.as_secs_f64(), &[]);
+    }
+
+    /// A phase of the stop ended.
+    pub fn drain_phase(&self, service: &'static str, phase: &'static str, took: Duration) {
+        let labels = [KeyValue::new("service", service), KeyValue::new("phase", phase)];
+        self.0.drain.record(took.as_secs_f64(), &labels);
+    }
+
+    /// The meter, for an instrument that only one service has.
+    pub fn meter(&self) -> &Meter {
+        &self.0.meter
+    }
+
+    /// All metrics in the Prometheus text format.
+    pub fn prometheus_text(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.0.registry.gather(), &mut text) {
+            tracing::warn!(%error, "metrics cannot be printed");
+        }
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    pub(super) fn provider(&self) -> &SdkMeterProvider {
+        &self.0.provider
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// Counts one open watch.
+#[derive(Debug)]
+pub struct WatchGuard {
+    metrics: Metrics,
+    view: &'static str,
+}
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        self.metrics.0.watches.add(-1, &[KeyValue::new("view", self.view)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_what_was_recorded_as_prometheus_text() {
+        let metrics = Metrics::new().unwrap();
+        metrics.request_finished(
+            "task",
+            "/foundry.task.v1.TaskService/GetTask",
+            "OK",
+            Duration::from_millis(2),
+        );
+        metrics.stage_claimed("sandbox", "repo_prepared", Duration::from_millis(30));
+        let open = metrics.watch_opened("organization");
+        let closed = metrics.watch_opened("task");
+        drop(closed);
+        let text = metrics.prometheus_text();
+        for line in [
+            "foundry_requests_total{code=\"OK\",method=\"/foundry.task.v1.TaskService/GetTask\",service=\"task\"} 1",
+            "foundry_request_duration_seconds_bucket{method=\"/foundry.task.v1.TaskService/GetTask\",service=\"task\",le=\"0.0025\"} 1",
+            "foundry_flow_queue_latency_seconds_bucket{flow=\"sandbox\",stage=\"repo_prepared\",le=\"0.05\"} 1",
+            "foundry_watches{view=\"organization\"} 1",
+            "foundry_watches{view=\"task\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        drop(open);
+    }
+}

@@ -1,0 +1,95 @@
+//! A service in another process: one channel for unary calls, one for streams.
+
+use std::error::Error as StdError;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use foundry_core::Error;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use tonic::body::Body;
+use tonic::transport::{Channel, Endpoint};
+use tower::{BoxError, Service, ServiceExt as _};
+
+use crate::methods;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Three unread streams must not stall the rest: small windows for streams in a large one for the connection.
+pub(crate) const STREAM_WINDOW: u32 = 64 << 10;
+pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After a GOAWAY with a stream open, the next unary call on that channel fails: they live apart.
+#[derive(Clone)]
+pub(super) struct Remote {
+    unary: Channel,
+    streams: Channel,
+}
+
+impl Remote {
+    pub(super) fn connect_lazily(url: &str) -> Result<Self, Error> {
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .map_err(|e| Error::invalid_field("upstream", format!("`{url}` is no URL: {e}")))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            // Between our own services: the default kills the shared channel after some hundred cancelled streams.
+            .http2_max_local_error_reset_streams(None);
+        Ok(Self { unary: endpoint.connect_lazy(), streams: endpoint.connect_lazy() })
+    }
+}
+
+impl Service<Request<Body>> for Remote {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response<Body>, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        // Which channel must be ready depends on the request.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let kind = methods::kind(request.uri().path());
+        let channel = if kind.is_stream() { self.streams.clone() } else { self.unary.clone() };
+        if kind.client_streaming {
+            return Box::pin(async move { Ok(channel.oneshot(request).await?) });
+        }
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            // One message, encoded already: kept so that it can be sent again.
+            let message = body.collect().await?.to_bytes();
+            let again = || Request::from_parts(parts.clone(), Body::new(Full::new(message.clone())));
+            match channel.clone().oneshot(again()).await {
+                Err(error) if was_not_sent(&error) => Ok(channel.oneshot(again()).await?),
+                answer => Ok(answer?),
+            }
+        })
+    }
+}
+
+/// Whether the server cannot have seen the request: only then may it be sent a second time.
+fn was_not_sent(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && error.is_canceled()
+        {
+            return true; // still in the queue when the connection went
+        }
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            let beyond_goaway =
+                error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+            return refused || beyond_goaway;
+        }
+        cause = error.source();
+    }
+    false
+}
