@@ -16,23 +16,19 @@ use crate::{MethodPolicies, ServiceIdentity};
 /// and read only together with a service's token.
 pub const ON_BEHALF_OF: &str = "foundry-on-behalf-of";
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Deadline of a unary call whose caller sets none.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Tells the W3C `traceparent` of the work at hand, if there is one.
-pub type TraceSource = Arc<dyn Fn() -> Option<String> + Send + Sync>;
-
-/// Adds the service's token, the trace context and a deadline to each call of one other service.
-/// What the request says already is left as it is, so that the gateway can pass on a user's token.
+/// Adds the service's token and a deadline to each call of one other service. What the request
+/// says already is left as it is, so that the gateway can pass on a user's token. (The trace
+/// context is added by the upstream itself.)
 #[derive(Clone)]
 pub struct IdentityLayer {
     identity: ServiceIdentity,
     audience: Arc<str>,
     methods: Arc<MethodPolicies>,
     deadline: Duration,
-    trace: Option<TraceSource>,
 }
 
 impl IdentityLayer {
@@ -42,14 +38,7 @@ impl IdentityLayer {
     /// `INTERNAL` when the descriptors are unsound.
     pub fn new(identity: ServiceIdentity, audience: &str) -> foundry_core::Result<Self> {
         let methods = MethodPolicies::shared()?;
-        Ok(Self { identity, audience: audience.into(), methods, deadline: DEFAULT_DEADLINE, trace: None })
-    }
-
-    /// Takes the trace context from here.
-    #[must_use]
-    pub fn trace(mut self, source: TraceSource) -> Self {
-        self.trace = Some(source);
-        self
+        Ok(Self { identity, audience: audience.into(), methods, deadline: DEFAULT_DEADLINE })
     }
 
     /// Another deadline for unary calls that have none.
@@ -65,11 +54,6 @@ impl IdentityLayer {
             let mut value = HeaderValue::try_from(token).map_err(foundry_core::Error::internal)?;
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
-        }
-        if !request.headers().contains_key(TRACEPARENT)
-            && let Some(value) = self.trace.as_ref().and_then(|t| t()).and_then(|t| t.try_into().ok())
-        {
-            request.headers_mut().insert(TRACEPARENT, value);
         }
         let unary = self.methods.get(request.uri().path()).is_some_and(|m| !m.server_streaming);
         if unary && !request.headers().contains_key(GRPC_TIMEOUT) {

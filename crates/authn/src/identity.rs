@@ -1,10 +1,9 @@
 //! A service's own identity: its key file, its published public half, its short tokens.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use foundry_core::{Env, Error, Result, Timestamp};
 use foundry_proto::auth::v1::SigningKey as PublishedKey;
 
 use crate::policy::SERVICES;
+use crate::secret_file::{read_or_create_secret_file, replace, unusable};
 use crate::{Claims, Signer, TOKEN_LIFETIME, TokenKind, key_id};
 
 /// A token with less life left is replaced.
@@ -43,16 +43,12 @@ impl ServiceIdentity {
         if !SERVICES.contains(&service) {
             return Err(Error::internal(format!("{service} is no service")));
         }
-        let at = |path: &Path, e: std::io::Error| unusable(path, e.to_string());
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| at(dir, e))?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|e| unusable(dir, &e.to_string()))?;
         let path = dir.join(format!("{service}.key"));
-        let key = match fs::read_to_string(&path) {
-            Ok(pem) => parse_private(&path, &pem)?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                create_private(&path, &Signer::generate_key(env))?
-            }
-            Err(e) => return Err(at(&path, e)),
-        };
+        let fresh = Signer::generate_key(env).to_pkcs8_pem(LineEnding::LF);
+        let fresh = fresh.map_err(|e| Error::internal(e.to_string()))?;
+        let key = parse_private(&path, &read_or_create_secret_file(&path, &fresh)?)?;
         let public = key.verifying_key().to_public_key_pem(LineEnding::LF);
         let public = public.map_err(|e| Error::internal(e.to_string()))?;
         publish(&dir.join(format!("{service}.pub")), public.as_bytes())?;
@@ -123,7 +119,7 @@ pub fn read_public_keys(dir: &Path) -> Result<Vec<PublishedKey>> {
         let pem = match fs::read_to_string(&path) {
             Ok(pem) => pem,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(unusable(&path, e.to_string())),
+            Err(e) => return Err(unusable(&path, &e.to_string())),
         };
         match VerifyingKey::from_public_key_pem(&pem) {
             Ok(key) => {
@@ -151,29 +147,7 @@ fn published(service: &str, public_key: [u8; 32], created: Timestamp) -> Publish
 }
 
 fn parse_private(path: &Path, pem: &str) -> Result<SigningKey> {
-    let mode = fs::metadata(path).map_err(|e| unusable(path, e.to_string()))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(unusable(path, format!("its mode is {:o}, other users can read it", mode & 0o777))
-            .next_action("delete it to have a new one made, or set its mode to 600"));
-    }
-    SigningKey::from_pkcs8_pem(pem).map_err(|e| unusable(path, e.to_string()))
-}
-
-/// Writes the key under a temporary name and links it, so that of two processes starting at once
-/// one key wins and neither reads half a file.
-fn create_private(path: &Path, key: &SigningKey) -> Result<SigningKey> {
-    let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| Error::internal(e.to_string()))?;
-    let temporary = write_temporary(path, pem.as_bytes(), 0o600)?;
-    let linked = fs::hard_link(&temporary, path);
-    let removed = fs::remove_file(&temporary);
-    match linked {
-        Ok(()) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(unusable(path, e.to_string())),
-    }
-    removed.map_err(|e| unusable(&temporary, e.to_string()))?;
-    let pem = fs::read_to_string(path).map_err(|e| unusable(path, e.to_string()))?;
-    parse_private(path, &pem)
+    SigningKey::from_pkcs8_pem(pem).map_err(|e| unusable(path, &e.to_string()))
 }
 
 fn publish(path: &Path, content: &[u8]) -> Result<()> {
@@ -181,30 +155,53 @@ fn publish(path: &Path, content: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(());
     }
-    let temporary = write_temporary(path, content, 0o644)?;
-    fs::rename(&temporary, path).map_err(|e| unusable(path, e.to_string()))
+    replace(path, content, 0o644)
 }
 
-fn write_temporary(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(name);
-    let write = || {
-        // A left-over of a killed process with the same id is in nobody's use.
-        if let Err(e) = fs::remove_file(&temporary)
-            && e.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(e);
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()
-    };
-    write().map_err(|e: std::io::Error| unusable(&temporary, e.to_string()))?;
-    Ok(temporary)
-}
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
 
-fn unusable(path: &Path, why: String) -> Error {
-    let name = path.display().to_string();
-    Error::precondition("KEY_FILE_UNUSABLE", &name, format!("{name} cannot be used as a key: {why}"))
+    use super::*;
+
+    #[test]
+    fn keeps_its_key_over_restarts_and_publishes_the_public_half() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::system();
+        let first = ServiceIdentity::load_or_create(dir.path(), "task", &env).unwrap();
+        let again = ServiceIdentity::load_or_create(dir.path(), "task", &env).unwrap();
+        assert_eq!(first.published(), again.published());
+        let read = read_public_keys(dir.path()).unwrap();
+        assert_eq!(read.len(), 1);
+        assert_eq!(
+            (&read[0].key_id, &read[0].public_key),
+            (&first.published().key_id, &first.published().public_key)
+        );
+        let mode = fs::metadata(dir.path().join("task.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn refuses_names_of_no_service_and_broken_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::system();
+        assert!(ServiceIdentity::load_or_create(dir.path(), "../task", &env).is_err());
+        crate::replace_secret_file(&dir.path().join("repo.key"), "rubbish").unwrap();
+        let refused = ServiceIdentity::load_or_create(dir.path(), "repo", &env).err().unwrap();
+        assert_eq!(refused.reason(), "SECRET_FILE_UNUSABLE");
+        fs::write(dir.path().join("task.pub"), "rubbish").unwrap();
+        assert_eq!(read_public_keys(dir.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn keeps_a_token_until_its_last_minute() {
+        let test = foundry_testkit::test_env();
+        let identity = ServiceIdentity::new("task", &Signer::generate_key(&test.env), &test.env).unwrap();
+        let first = identity.token("repo").unwrap();
+        assert_ne!(first, identity.token("auth").unwrap());
+        test.clock.advance(Duration::from_secs(239));
+        assert_eq!(first, identity.token("repo").unwrap());
+        test.clock.advance(Duration::from_secs(1));
+        assert_ne!(first, identity.token("repo").unwrap());
+    }
 }

@@ -203,6 +203,9 @@ where
                 Err(e) => return Ok(e.into_status().into_http()),
             };
             let label = caller.as_ref().map(|c| CallerLabel(c.actor().into()));
+            if let Some(label) = &label {
+                tracing::Span::current().record("caller", &*label.0);
+            }
             if let Some(caller) = caller {
                 parts.extensions.insert(caller);
             }

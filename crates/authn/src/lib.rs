@@ -18,6 +18,7 @@ mod layer;
 mod peer;
 mod policy;
 mod revocations;
+mod secret_file;
 mod sign;
 mod stream;
 mod upstream;
@@ -28,14 +29,15 @@ pub use claims::{
     AUTH_ISSUER, Claims, LEEWAY, SERVICE_TOKEN_TYPE, TOKEN_LIFETIME, TokenKind, USER_AUDIENCE,
     USER_TOKEN_TYPE, role_from_name, role_name,
 };
-pub use client::{IdentityLayer, IdentityService, ON_BEHALF_OF, TraceSource};
+pub use client::{IdentityLayer, IdentityService, ON_BEHALF_OF};
 pub use error::TokenError;
 pub use identity::{ServiceIdentity, read_public_keys};
 pub use keys::{KeyRing, KeySource, PublicKey, StaticKeys};
 pub use layer::{Authenticator, AuthnLayer, AuthnService, CallerLabel};
-pub use peer::{CLIENT_PEER, ClientPeer, PeerAddress};
+pub use peer::{CLIENT_PEER, ClientPeer};
 pub use policy::{Method, MethodPolicies, SERVICES};
 pub use revocations::{Revocations, credential_key, membership_key, role_key};
+pub use secret_file::{read_or_create_secret_file, read_secret_file, replace_secret_file};
 pub use sign::{Signer, key_id};
 pub use stream::{StreamNotice, StreamPass};
 pub use upstream::UpstreamKeys;

@@ -1,16 +1,12 @@
 //! Where a client is, for the one question that asks: may it use the development sign-in?
 //!
-//! Two sources, and no header from a client is one of them: the accept loop of a listener puts the
-//! socket's address into the request's extensions, and the gateway, known by its service token,
-//! says where *its* client is. A request through the in-process stack without either is remote.
+//! Two sources, and no header from a client is one of them: the accept loop of a listener knows the
+//! socket's address, and the gateway, known by its service token, says where *its* client is. A
+//! request through the in-process stack, without a socket and without the gateway, is remote.
 
 use std::net::SocketAddr;
 
 use crate::Caller;
-
-/// The address at the other end of the socket; only the accept loop of a listener inserts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddress(pub SocketAddr);
 
 /// Metadata by which the gateway says where its client is: `loopback` or `remote`. It removes what
 /// a client sent under this name, and it is read only together with the gateway's own token.
@@ -39,14 +35,15 @@ impl ClientPeer {
         }
     }
 
-    /// Of a request that passed [`crate::AuthnLayer`].
-    pub fn of<T>(request: &tonic::Request<T>) -> Self {
+    /// Of a request that passed [`crate::AuthnLayer`]; `socket` is the address that the listener's
+    /// accept loop found at the other end, none for a call without a socket.
+    pub fn of<T>(request: &tonic::Request<T>, socket: Option<SocketAddr>) -> Self {
         let extensions = request.extensions();
         if extensions.get::<Caller>().is_some_and(|c| c.is_service("gateway")) {
             let said = request.metadata().get(CLIENT_PEER).and_then(|v| v.to_str().ok());
             return if said == Some(Self::Loopback.as_str()) { Self::Loopback } else { Self::Remote };
         }
-        extensions.get::<PeerAddress>().map_or(Self::Remote, |p| Self::of_address(&p.0))
+        socket.map_or(Self::Remote, |a| Self::of_address(&a))
     }
 }
 
@@ -55,19 +52,16 @@ mod tests {
     use super::*;
 
     fn direct(address: &str) -> ClientPeer {
-        let mut request = tonic::Request::new(());
-        request.extensions_mut().insert(PeerAddress(address.parse().unwrap()));
-        ClientPeer::of(&request)
+        ClientPeer::of(&tonic::Request::new(()), Some(address.parse().unwrap()))
     }
 
     fn through(service: Option<&str>, said: &'static str) -> ClientPeer {
         let mut request = tonic::Request::new(());
-        request.extensions_mut().insert(PeerAddress("10.0.0.9:1".parse().unwrap()));
         if let Some(name) = service {
             request.extensions_mut().insert(Caller::service(name));
         }
         request.metadata_mut().insert(CLIENT_PEER, said.parse().unwrap());
-        ClientPeer::of(&request)
+        ClientPeer::of(&request, Some("10.0.0.9:1".parse().unwrap()))
     }
 
     #[test]
@@ -87,6 +81,6 @@ mod tests {
 
     #[test]
     fn an_unknown_peer_is_remote() {
-        assert_eq!(ClientPeer::of(&tonic::Request::new(())), ClientPeer::Remote);
+        assert_eq!(ClientPeer::of(&tonic::Request::new(()), None), ClientPeer::Remote);
     }
 }

@@ -23,7 +23,7 @@ pub fn membership_key(user: &UserId, organization: &OrganizationId) -> String {
     format!("membership/{user}/{organization}")
 }
 
-/// Key of a lowered role: tokens issued before must be renewed; open streams go on.
+/// Key of a new or changed role: tokens issued before must be renewed; open streams go on.
 pub fn role_key(user: &UserId, organization: &OrganizationId) -> String {
     format!("role/{user}/{organization}")
 }
@@ -166,6 +166,16 @@ impl Revocations {
         let keep: Vec<_> = user.organizations.keys().filter(|o| !self.left(&user, o)).cloned().collect();
         user.organizations.retain(|o, _| keep.contains(o));
         Ok(Caller::user(user))
+    }
+
+    /// Whether a token issued now would say something else: any membership of the user changed.
+    /// Whoever keeps tokens for callers, as the gateway does, exchanges anew then.
+    pub fn needs_renewal(&self, user: &UserCaller) -> bool {
+        self.read(|s| {
+            s.credentials.contains(&user.credential_id)
+                || newer(&s.memberships, user, |_| true)
+                || newer(&s.roles, user, |_| true)
+        })
     }
 
     fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
