@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_core::{Clock, Code, Error, OrganizationId, Timestamp};
+use foundry_watch::{AuthorizationEvent, StreamAuthorization};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 
 use crate::{Caller, Revocations, TokenError};
 
@@ -90,6 +93,24 @@ impl StreamPass {
         let end = self.end_without_feed()?;
         let next = if self.noticed { end } else { end.minus(NOTICE) };
         Some(next.since(self.clock.now()))
+    }
+}
+
+impl StreamAuthorization for StreamPass {
+    fn caller(&self) -> Option<String> {
+        self.caller.as_user().map(|u| u.user_id.to_string())
+    }
+
+    fn events(self: Box<Self>) -> BoxStream<'static, AuthorizationEvent> {
+        // After the end there is nothing more to say.
+        let events = futures::stream::unfold(Some(self), |pass| async move {
+            let mut pass = pass?;
+            Some(match pass.next().await {
+                StreamNotice::Expiring(at) => (AuthorizationEvent::Expiring(at), Some(pass)),
+                StreamNotice::End(e) => (AuthorizationEvent::Ended(e.into_status()), None),
+            })
+        });
+        events.boxed()
     }
 }
 

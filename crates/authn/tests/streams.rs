@@ -121,3 +121,19 @@ async fn services_need_no_feed() {
     mesh.test.clock.advance(Duration::from_secs(3_600));
     assert!(pass.check().is_none());
 }
+
+#[tokio::test]
+async fn tells_a_watch_that_its_authorization_ended_and_nothing_after() {
+    use foundry_watch::{AuthorizationEvent, StreamAuthorization as _};
+    use futures::StreamExt as _;
+
+    let mesh = Mesh::new();
+    let pass = Box::new(pass(&mesh));
+    assert_eq!(pass.caller(), Some(mesh.user.to_string()));
+    let mut events = pass.events();
+    assert!(events.next().now_or_never().is_none());
+    mesh.revocations.add(&credential_key("crd_1"), 7);
+    let Some(AuthorizationEvent::Ended(status)) = events.next().await else { panic!("no end") };
+    assert_eq!(status.code(), tonic::Code::Unauthenticated);
+    assert!(events.next().await.is_none());
+}
