@@ -35,6 +35,15 @@ impl<'a> Fill<'a> {
     }
 }
 
+/// A transaction that has begun.
+#[derive(Debug, Default)]
+pub(crate) struct Begun {
+    /// The counters' new values, in any order.
+    pub(crate) newest: Vec<(String, i64)>,
+    /// The time of commit; 0 where it was not wanted.
+    pub(crate) now: i64,
+}
+
 /// A control statement of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
@@ -57,6 +66,14 @@ pub(crate) trait Backend: Send + 'static {
 
     /// Gives up a connection that failed; [`Backend::ready`] makes a new one.
     fn discard(&mut self);
+
+    /// Begins a transaction, raises the counters like [`Backend::reserve`], and reads the time if
+    /// it is wanted.
+    fn begin(
+        &mut self,
+        scopes: &[(&str, i64)],
+        timed: bool,
+    ) -> impl Future<Output = Result<Begun, sqlx::Error>> + Send;
 
     fn control(&mut self, control: Control) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 

@@ -1,6 +1,6 @@
 //! What a commit took.
 
-use crate::{RevRef, Scope, WriteSet};
+use crate::{RevRef, Scope};
 
 /// A committed write set: the revision it took in each of its scopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,8 +9,8 @@ pub struct Committed {
 }
 
 impl Committed {
-    pub(crate) fn new(set: &WriteSet, revisions: &[i64]) -> Self {
-        Self { revisions: set.scopes.iter().cloned().zip(revisions.iter().copied()).collect() }
+    pub(crate) fn new(scopes: Vec<Scope>, revisions: Vec<i64>) -> Self {
+        Self { revisions: scopes.into_iter().zip(revisions).collect() }
     }
 
     /// The revision behind a reference of the write set that was committed; 0 for a reference of

@@ -39,9 +39,8 @@ impl<'a> Round<'a> {
         if !self.groups.is_empty() && self.clashes(owner, set) {
             return false;
         }
-        let mut at = 0;
         for guard in &set.guards {
-            at = self.place(owner, guard, at, self.guards);
+            let at = self.place(owner, guard, 0, self.guards);
             self.guards = self.guards.max(at + 1);
         }
         let mut at = self.guards;

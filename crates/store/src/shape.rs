@@ -73,6 +73,11 @@ impl Shape {
         columns
     }
 
+    /// Whether it writes whole rows, many in one statement.
+    pub(crate) fn is_row(&self) -> bool {
+        matches!(self.action, Action::Insert | Action::Upsert)
+    }
+
     pub(crate) fn is_guard(&self) -> bool {
         matches!(self.action, Action::Exists | Action::Absent | Action::CountBelow(_))
     }
@@ -84,7 +89,8 @@ impl Shape {
 
     /// Whether each operation must hit exactly one row (a guard that holds counts as one).
     pub(crate) fn is_exact(&self) -> bool {
-        !matches!(self.action, Action::Remove | Action::UpdateWhere | Action::DeleteWhere)
+        // An upsert into a table of nothing but keys may hit nothing.
+        !matches!(self.action, Action::Upsert | Action::Remove | Action::UpdateWhere | Action::DeleteWhere)
     }
 }
 

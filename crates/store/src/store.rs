@@ -9,7 +9,6 @@ use foundry_core::{Env, Error, TaskFailure, Tasks, Timestamp};
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
 use crate::error::{read_failed, request_id_reused, stopped};
 use crate::hint::Hub;
@@ -17,6 +16,7 @@ use crate::migration::{Migrations, STORE};
 use crate::postgres::{self, PostgresBackend};
 use crate::snapshot::HEAD_SQL;
 use crate::sqlite::{self, SqliteBackend};
+use crate::stats::{Counters, Stats};
 use crate::writer::{Job, REPLAY_SQL, Writer, replay_of};
 use crate::{
     BodyHash, CommitError, Committed, Hint, HintEvent, HintTransport, IdempotencyKey, Replay, Row, Scope,
@@ -71,16 +71,21 @@ pub struct Store {
 
 struct Inner {
     queue: mpsc::Sender<Job>,
-    closing: CancellationToken,
     closed: AtomicBool,
     readers: Readers,
-    tasks: Tasks,
-    failures: Mutex<mpsc::UnboundedReceiver<TaskFailure>>,
+    /// The writer and single statements; its end is the end of writing.
+    writing: Tasks,
+    /// The snapshots.
+    reading: Tasks,
+    failures: Mutex<[Failures; 2]>,
+    stats: Arc<Counters>,
     hub: Arc<Hub>,
     env: Env,
     incarnation: String,
     clock_offset: Arc<AtomicI64>,
 }
+
+type Failures = mpsc::UnboundedReceiver<TaskFailure>;
 
 enum Readers {
     Sqlite(SqlitePool),
@@ -101,32 +106,35 @@ impl Store {
     ) -> Result<Self, Error> {
         let mut lists = vec![&STORE];
         lists.extend_from_slice(migrations);
-        let (tasks, failures) = Tasks::new();
+        let (writing, failed_writing) = Tasks::new();
+        let (reading, failed_reading) = Tasks::new();
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let closing = CancellationToken::new();
+        let closing = writing.cancellation().clone();
+        let stats = Arc::<Counters>::default();
         let hub = Arc::new(Hub::new(options.hints.clone()));
         let readers = if url.starts_with("sqlite:") {
             let (connection, pool) = sqlite::open(url, &lists, &options).await?;
             let backend = SqliteBackend::new(connection, Arc::clone(&env.clock));
-            let writer = Writer::new(backend, jobs, closing.clone(), Arc::clone(&hub));
-            tasks.spawn("store writer", writer.run());
+            let writer = Writer::new(backend, jobs, closing, Arc::clone(&hub), Arc::clone(&stats));
+            writing.spawn("store writer", writer.run());
             Readers::Sqlite(pool)
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let (connect, pool) = postgres::open(url, &lists, &options).await?;
             let backend = PostgresBackend::new(connect, Arc::clone(&options.clock_offset));
-            let writer = Writer::new(backend, jobs, closing.clone(), Arc::clone(&hub));
-            tasks.spawn("store writer", writer.run());
+            let writer = Writer::new(backend, jobs, closing, Arc::clone(&hub), Arc::clone(&stats));
+            writing.spawn("store writer", writer.run());
             Readers::Postgres(pool)
         } else {
             return Err(Error::invalid_field("store.url", "must begin with sqlite: or postgres:"));
         };
         let inner = Inner {
             queue,
-            closing,
             closed: AtomicBool::new(false),
             readers,
-            tasks,
-            failures: Mutex::new(failures),
+            writing,
+            reading,
+            failures: Mutex::new([failed_writing, failed_reading]),
+            stats,
             hub,
             env: env.clone(),
             incarnation: String::new(),
@@ -212,15 +220,15 @@ impl Store {
         }
         let (reads, served) = mpsc::channel(4);
         let (begun, ready) = oneshot::channel();
-        let cancel = self.inner.tasks.cancellation().clone();
+        let cancel = self.inner.reading.cancellation().clone();
         match &self.inner.readers {
             Readers::Sqlite(pool) => {
                 let serving = sqlite::serve_snapshot(pool.clone(), served, begun, cancel);
-                self.inner.tasks.spawn("store snapshot", serving);
+                self.inner.reading.spawn("store snapshot", serving);
             }
             Readers::Postgres(pool) => {
                 let serving = postgres::serve_snapshot(pool.clone(), served, begun, cancel);
-                self.inner.tasks.spawn("store snapshot", serving);
+                self.inner.reading.spawn("store snapshot", serving);
             }
         }
         ready.await.map_err(|_| stopped())??;
@@ -233,6 +241,9 @@ impl Store {
     /// # Errors
     /// `UNAVAILABLE` while the store closes, `INTERNAL` when the database fails.
     pub async fn write(&self, sql: DialectSql, params: &[Value]) -> Result<Vec<Row>, Error> {
+        if self.inner.closed.load(Ordering::Acquire) {
+            return Err(stopped());
+        }
         let (reply, outcome) = oneshot::channel();
         match &self.inner.readers {
             Readers::Sqlite(_) => {
@@ -241,7 +252,7 @@ impl Store {
             }
             Readers::Postgres(pool) => {
                 let writing = postgres::write(pool.clone(), sql.postgres, params.to_vec(), reply);
-                self.inner.tasks.spawn("store statement", writing);
+                self.inner.writing.spawn("store statement", writing);
             }
         }
         Ok(outcome.await.map_err(|_| stopped())??)
@@ -295,18 +306,31 @@ impl Store {
 
     /// Completes when a task of the store ended in a panic; the process must then exit.
     pub async fn failed(&self) -> TaskFailure {
-        match self.inner.failures.lock().await.recv().await {
+        let mut failures = self.inner.failures.lock().await;
+        let [writing, reading] = &mut *failures;
+        let failure = tokio::select! {
+            failure = writing.recv() => failure,
+            failure = reading.recv() => failure,
+        };
+        match failure {
             Some(failure) => failure,
-            // The sender lives as long as the store.
+            // The senders live as long as the store.
             None => std::future::pending().await,
         }
     }
 
-    /// Takes no more work, commits what is queued, lets reads finish (at most 5 s), closes.
+    /// How the writer has fared since the store was opened.
+    pub fn stats(&self) -> Stats {
+        self.inner.stats.read()
+    }
+
+    /// Takes no more work, commits what is queued, then lets reads finish, then closes; each of
+    /// these at most 5 s.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
-        self.inner.closing.cancel();
-        self.inner.queue.closed().await;
+        if !self.inner.writing.shutdown(CLOSE_LIMIT).await {
+            tracing::warn!(tasks = self.inner.writing.len(), "writes still ran when the store closed");
+        }
         let readers = async {
             match &self.inner.readers {
                 Readers::Sqlite(pool) => pool.close().await,
@@ -316,8 +340,8 @@ impl Store {
         if tokio::time::timeout(CLOSE_LIMIT, readers).await.is_err() {
             tracing::warn!("reads still ran when the store closed");
         }
-        if !self.inner.tasks.shutdown(CLOSE_LIMIT).await {
-            tracing::warn!(tasks = self.inner.tasks.len(), "tasks of the store did not end in time");
+        if !self.inner.reading.shutdown(CLOSE_LIMIT).await {
+            tracing::warn!(tasks = self.inner.reading.len(), "snapshots did not end when the store closed");
         }
     }
 }

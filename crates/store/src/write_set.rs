@@ -118,8 +118,8 @@ impl WriteSet {
         let mut values: Vec<Value> = set.iter().map(|(_, v)| v.clone()).collect();
         values.extend_from_slice(key);
         self.check_key(table, key);
-        if set.is_empty() {
-            self.defect(format!("update of {} sets nothing", table.name));
+        if set.is_empty() || set.iter().any(|(c, _)| table.key.contains(c)) {
+            self.defect(format!("update of {} sets nothing, or its key", table.name));
         }
         let guards = Conditions::split(guards, &mut values);
         let set = set.iter().map(|(c, _)| *c).collect();

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use crate::hint::Hub;
 use crate::idempotency::IDEMPOTENCY;
 use crate::plan::{Group, PlannedRow, Round};
 use crate::shape::{Action, Operation};
+use crate::stats::Counters;
 use crate::value::Bound;
 use crate::{CommitError, Committed, Row, Scope, Value, WriteSet};
 
@@ -35,7 +37,7 @@ pub(crate) enum Job {
 
 /// What a job has come to within a transaction that is not committed yet.
 enum Done {
-    Committed(Committed),
+    Committed(Vec<i64>),
     Rows(Vec<Row>),
     Failed(CommitError),
 }
@@ -45,6 +47,7 @@ pub(crate) struct Writer<B> {
     queue: mpsc::Receiver<Job>,
     closing: CancellationToken,
     hub: Arc<Hub>,
+    stats: Arc<Counters>,
 }
 
 impl<B: Backend> Writer<B> {
@@ -53,8 +56,9 @@ impl<B: Backend> Writer<B> {
         queue: mpsc::Receiver<Job>,
         closing: CancellationToken,
         hub: Arc<Hub>,
+        stats: Arc<Counters>,
     ) -> Self {
-        Self { backend, queue, closing, hub }
+        Self { backend, queue, closing, hub, stats }
     }
 
     /// Serves until the store closes; everything queued before that is committed.
@@ -77,6 +81,7 @@ impl<B: Backend> Writer<B> {
     }
 
     async fn process(&mut self, jobs: &mut Vec<Job>) {
+        self.stats.requests.fetch_add(jobs.len() as u64, Ordering::Relaxed);
         let mut tries = 0;
         let outcomes = loop {
             match self.apply(jobs).await {
@@ -95,6 +100,7 @@ impl<B: Backend> Writer<B> {
                 }
             }
         };
+        self.stats.batches.fetch_add(1, Ordering::Relaxed);
         match outcomes {
             Ok(outcomes) => self.answer(jobs, outcomes),
             Err(e) => {
@@ -122,7 +128,8 @@ impl<B: Backend> Writer<B> {
         let mut topics: Vec<String> = Vec::new();
         for (job, done) in jobs.drain(..).zip(outcomes) {
             match (job, done) {
-                (Job::Commit(set, reply), Done::Committed(committed)) => {
+                (Job::Commit(set, reply), Done::Committed(revisions)) => {
+                    let committed = Committed::new(set.scopes, revisions);
                     for (scope, rev) in &committed.revisions {
                         if !scope.is_audit() {
                             let known = newest.entry(scope.as_str().to_owned()).or_default();
@@ -150,7 +157,6 @@ impl<B: Backend> Writer<B> {
         self.backend.ready().await?;
         let malformed = jobs.iter().any(|j| matches!(j, Job::Commit(set, _) if set.defect.is_some()));
         if !malformed {
-            self.backend.control(Control::Begin).await?;
             match self.together(jobs).await {
                 Ok(done) => match self.backend.control(Control::Commit).await {
                     Ok(()) => return Ok(done),
@@ -164,6 +170,7 @@ impl<B: Backend> Writer<B> {
             // Already rolled back where the commit failed.
             let _ = self.backend.control(Control::Rollback).await;
         }
+        self.stats.one_by_one.fetch_add(1, Ordering::Relaxed);
         self.backend.control(Control::Begin).await?;
         let done = self.one_by_one(jobs).await?;
         match self.backend.control(Control::Commit).await {
@@ -180,9 +187,11 @@ impl<B: Backend> Writer<B> {
                 Job::Statement(..) => None,
             })
             .collect();
-        let now = self.now(sets.iter().flatten()).await?;
-        let revisions = self.reserve(&sets).await?;
-        let fill = Fill { revisions: &revisions, now };
+        let timed = sets.iter().flatten().any(|s| s.timed);
+        let mut wanted = Wanted::of(&sets);
+        let begun = self.backend.begin(&wanted.amounts(), timed).await?;
+        let revisions = wanted.hand_out(begun.newest)?;
+        let fill = Fill { revisions: &revisions, now: begun.now };
         let mut done: Vec<Done> = Vec::with_capacity(jobs.len());
         let mut round = Round::default();
         for (owner, job) in jobs.iter().enumerate() {
@@ -193,7 +202,7 @@ impl<B: Backend> Writer<B> {
                         round = Round::default();
                         round.try_add(owner, set);
                     }
-                    done.push(Done::Committed(Committed::new(set, &revisions[owner])));
+                    done.push(Done::Committed(revisions[owner].clone()));
                 }
                 Job::Statement(sql, params, _) => {
                     self.backend.flush(&round.groups, &fill).await?;
@@ -268,14 +277,19 @@ impl<B: Backend> Writer<B> {
         if let Some(error) = self.replayed(set).await? {
             return Err(Refusal::Typed(error));
         }
-        let now = self.now(std::iter::once(&set)).await?;
-        let revisions = self.reserve(&[Some(set)]).await?;
+        let now = if set.timed { self.backend.now().await? } else { 0 };
+        let mut wanted = Wanted::of(&[Some(set)]);
+        let newest = match &wanted.amounts()[..] {
+            [] => Vec::new(),
+            amounts => self.backend.reserve(amounts).await?,
+        };
+        let revisions = wanted.hand_out(newest)?;
         let fill = Fill { revisions: &revisions, now };
         for operation in set.guards.iter().chain(&set.operations) {
             let group = Group { shape: &operation.shape, rows: vec![PlannedRow { owner: 0, operation }] };
             self.backend.flush(&[group], &fill).await.map_err(|e| refusal(operation, e))?;
         }
-        Ok(Done::Committed(Committed::new(set, &revisions[0])))
+        Ok(Done::Committed(revisions.into_iter().next().unwrap_or_default()))
     }
 
     /// The stored outcome of an earlier attempt, if this request was committed before.
@@ -295,39 +309,41 @@ impl<B: Backend> Writer<B> {
         let params: Vec<Bound<'_>> = params.iter().map(Bound::plain).collect();
         self.backend.rows(sql, &params).await
     }
+}
 
-    /// The time of commit, asked for only where it is written.
-    async fn now<'a>(
-        &mut self,
-        mut sets: impl Iterator<Item = &'a &'a WriteSet>,
-    ) -> Result<i64, sqlx::Error> {
-        if sets.any(|s| s.timed) { self.backend.now().await } else { Ok(0) }
-    }
+/// The revisions that a batch needs: one per write set and scope, the counters in key order.
+struct Wanted<'a> {
+    users: BTreeMap<&'a str, Vec<(usize, usize)>>,
+    revisions: Vec<Vec<i64>>,
+}
 
-    /// Reserves one revision per write set and scope, the counters taken in key order; within a
-    /// scope the write sets get theirs in the order they were queued.
-    async fn reserve(&mut self, sets: &[Option<&WriteSet>]) -> Result<Vec<Vec<i64>>, sqlx::Error> {
-        let mut revisions: Vec<Vec<i64>> =
-            sets.iter().map(|s| vec![0; s.map_or(0, |s| s.scopes.len())]).collect();
-        let mut wanted: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
+impl<'a> Wanted<'a> {
+    fn of(sets: &[Option<&'a WriteSet>]) -> Self {
+        let mut users: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
         for (owner, set) in sets.iter().enumerate() {
             for (at, scope) in set.iter().flat_map(|s| s.scopes.iter().enumerate()) {
-                wanted.entry(scope.as_str()).or_default().push((owner, at));
+                users.entry(scope.as_str()).or_default().push((owner, at));
             }
         }
-        if wanted.is_empty() {
-            return Ok(revisions);
-        }
-        let amounts: Vec<(&str, i64)> =
-            wanted.iter().map(|(s, users)| (*s, i64::try_from(users.len()).unwrap_or(i64::MAX))).collect();
-        for (scope, newest) in self.backend.reserve(&amounts).await? {
-            let users = wanted.remove(scope.as_str()).unwrap_or_default();
+        let revisions = sets.iter().map(|s| vec![0; s.map_or(0, |s| s.scopes.len())]).collect();
+        Self { users, revisions }
+    }
+
+    fn amounts(&self) -> Vec<(&'a str, i64)> {
+        let amount = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.users.iter().map(|(scope, users)| (*scope, amount(users.len()))).collect()
+    }
+
+    /// Within a scope the write sets get theirs in the order they were queued.
+    fn hand_out(&mut self, newest: Vec<(String, i64)>) -> Result<Vec<Vec<i64>>, sqlx::Error> {
+        for (scope, newest) in newest {
+            let users = self.users.remove(scope.as_str()).unwrap_or_default();
             for ((owner, at), rev) in users.into_iter().rev().zip((1..=newest).rev()) {
-                revisions[owner][at] = rev;
+                self.revisions[owner][at] = rev;
             }
         }
-        match wanted.keys().next() {
-            None => Ok(revisions),
+        match self.users.keys().next() {
+            None => Ok(std::mem::take(&mut self.revisions)),
             Some(scope) => Err(sqlx::Error::Protocol(format!("no revision came back for {scope}"))),
         }
     }

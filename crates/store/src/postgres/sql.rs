@@ -134,7 +134,8 @@ impl Writing<'_> {
 
 pub(crate) const RESERVE: &str = "INSERT INTO store_scopes (scope, rev) \
      SELECT * FROM UNNEST($1::text[], $2::bigint[]) \
-     ON CONFLICT (scope) DO UPDATE SET rev = store_scopes.rev + excluded.rev RETURNING scope, rev";
+     ON CONFLICT (scope) DO UPDATE SET rev = store_scopes.rev + excluded.rev \
+     RETURNING scope, rev, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 pub(crate) const LOCK: &str = "SELECT pg_advisory_xact_lock(k)::text FROM UNNEST($1::bigint[]) AS k";
 

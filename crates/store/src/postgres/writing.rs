@@ -12,7 +12,7 @@ use super::reading::NOW_SQL;
 use super::sql::{self, Kind, Text, Types};
 use super::{arguments, rows};
 use crate::Row;
-use crate::backend::{Backend, Control, Failure, Fill};
+use crate::backend::{Backend, Begun, Control, Failure, Fill};
 use crate::plan::Group;
 use crate::shape::{Action, Shape};
 use crate::value::Bound;
@@ -32,6 +32,19 @@ impl PostgresBackend {
 
     fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         self.connection.as_mut().ok_or_else(|| sqlx::Error::Io(std::io::ErrorKind::NotConnected.into()))
+    }
+
+    /// Raises the counters, and reads the time on the way.
+    async fn raise(&mut self, scopes: &[(&str, i64)]) -> Result<Begun, sqlx::Error> {
+        let (names, amounts): (Vec<&str>, Vec<i64>) = scopes.iter().copied().unzip();
+        let query = sqlx::query(sql::RESERVE).bind(names).bind(amounts);
+        let found = query.fetch_all(self.connection()?).await?;
+        let mut begun = Begun::default();
+        for row in found {
+            begun.newest.push((row.try_get(0)?, row.try_get(1)?));
+            begun.now = row.try_get::<i64, _>(2)? + self.clock_offset.load(Ordering::Relaxed);
+        }
+        Ok(begun)
     }
 
     async fn learn_types(&mut self) -> Result<(), sqlx::Error> {
@@ -188,6 +201,15 @@ impl Backend for PostgresBackend {
         self.connection = None;
     }
 
+    async fn begin(&mut self, scopes: &[(&str, i64)], timed: bool) -> Result<Begun, sqlx::Error> {
+        self.control(Control::Begin).await?;
+        if scopes.is_empty() {
+            let now = if timed { self.now().await? } else { 0 };
+            return Ok(Begun { newest: Vec::new(), now });
+        }
+        self.raise(scopes).await
+    }
+
     async fn control(&mut self, control: Control) -> Result<(), sqlx::Error> {
         let sql = match control {
             Control::Begin => "BEGIN",
@@ -206,10 +228,7 @@ impl Backend for PostgresBackend {
     }
 
     async fn reserve(&mut self, scopes: &[(&str, i64)]) -> Result<Vec<(String, i64)>, sqlx::Error> {
-        let (names, amounts): (Vec<&str>, Vec<i64>) = scopes.iter().copied().unzip();
-        let query = sqlx::query(sql::RESERVE).bind(names).bind(amounts);
-        let found = query.fetch_all(self.connection()?).await?;
-        found.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+        self.raise(scopes).await.map(|begun| begun.newest)
     }
 
     async fn flush(&mut self, groups: &[Group<'_>], fill: &Fill<'_>) -> Result<(), Failure> {

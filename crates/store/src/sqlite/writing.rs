@@ -5,23 +5,62 @@ use std::sync::Arc;
 
 use foundry_core::Clock;
 use futures::TryStreamExt as _;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Either, Executor as _, Row as _};
 
 use super::sql::{self, MAX_PARAMS, MAX_ROWS};
 use super::{arguments, rows};
 use crate::Row;
-use crate::backend::{Backend, Control, Failure, Fill};
-use crate::plan::Group;
-use crate::shape::{Action, Shape};
+use crate::backend::{Backend, Begun, Control, Failure, Fill};
+use crate::plan::{Group, PlannedRow};
+use crate::shape::Shape;
 use crate::value::Bound;
+
+/// Up to this many rows a round is one text of all its statements: one hand-over to the
+/// connection's thread. Larger rounds are too varied for such texts to be reused.
+const MAX_FUSED: usize = 24;
 
 pub(crate) struct SqliteBackend {
     connection: SqliteConnection,
     clock: Arc<dyn Clock>,
     /// Texts by shape and by the binary logarithm of the row count.
     texts: HashMap<Shape, Vec<Option<Arc<str>>>>,
-    reserves: HashMap<usize, Arc<str>>,
+    reserves: HashMap<(usize, bool), Arc<str>>,
+}
+
+/// What one statement of a text must hit.
+struct Expected {
+    guard: bool,
+    hits: Option<u64>,
+}
+
+/// Statements to run in one hand-over.
+#[derive(Default)]
+struct Script<'a> {
+    expected: Vec<Expected>,
+    params: Vec<Bound<'a>>,
+}
+
+impl<'a> Script<'a> {
+    fn add(&mut self, shape: &Shape, chunk: &[PlannedRow<'a>], fill: &Fill<'_>) {
+        for row in chunk {
+            self.params.extend(row.operation.values.iter().map(|v| fill.bind(row.owner, v)));
+        }
+        let (guard, exact) = (shape.is_guard(), shape.is_exact());
+        if shape.is_row() {
+            self.expected.push(Expected { guard, hits: Some(chunk.len() as u64) });
+        } else {
+            let one = || Expected { guard, hits: exact.then_some(1) };
+            self.expected.extend(std::iter::repeat_with(one).take(chunk.len()));
+        }
+    }
+}
+
+/// The largest number of rows, a power of two, that one statement of a shape takes from a group:
+/// few texts are prepared, and all of them are reused.
+fn chunk(group: &Group<'_>, rest: usize) -> u32 {
+    let width = group.rows.first().map_or(1, |r| r.operation.values.len()).max(1);
+    rest.min(MAX_ROWS).min(MAX_PARAMS / width).max(1).ilog2()
 }
 
 impl SqliteBackend {
@@ -29,56 +68,95 @@ impl SqliteBackend {
         Self { connection, clock, texts: HashMap::new(), reserves: HashMap::new() }
     }
 
-    fn text(&mut self, shape: &Shape, log: usize) -> Arc<str> {
+    fn text(&mut self, shape: &Shape, log: u32) -> Arc<str> {
         if !self.texts.contains_key(shape) {
             self.texts.insert(shape.clone(), Vec::new());
         }
+        let at = log as usize;
         let Some(texts) = self.texts.get_mut(shape) else { return Arc::from("") };
-        if texts.len() <= log {
-            texts.resize(log + 1, None);
+        if texts.len() <= at {
+            texts.resize(at + 1, None);
         }
-        Arc::clone(texts[log].get_or_insert_with(|| sql::text(shape, 1 << log).into()))
+        Arc::clone(texts[at].get_or_insert_with(|| sql::text(shape, 1 << log).into()))
     }
 
-    /// Runs a text and counts the rows it hit, or returned where it is a guard.
-    async fn run(&mut self, sql: Arc<str>, args: SqliteArguments, guard: bool) -> Result<u64, sqlx::Error> {
-        let query = sqlx::query_with(AssertSqlSafe(sql), args);
+    /// Runs a text and compares what its statements hit with what they must.
+    async fn run(&mut self, sql: Arc<str>, script: &Script<'_>) -> Result<(), Failure> {
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments(&script.params)?);
         let mut results = self.connection.fetch_many(query);
-        let mut hits = 0;
+        let mut expected = script.expected.iter();
+        let (mut found, mut met) = (0, true);
         while let Some(step) = results.try_next().await? {
-            hits += match step {
-                Either::Left(done) if !guard => done.rows_affected(),
-                Either::Right(_) if guard => 1,
-                _ => 0,
-            };
+            match step {
+                Either::Right(_) => found += 1,
+                Either::Left(done) => {
+                    let Some(Expected { guard, hits }) = expected.next() else { break };
+                    let hit = if *guard { found } else { done.rows_affected() };
+                    met &= hits.is_none_or(|hits| hits == hit);
+                    found = 0;
+                }
+            }
         }
-        Ok(hits)
+        if met && expected.next().is_none() { Ok(()) } else { Err(Failure::Unmet) }
+    }
+
+    async fn flush_fused(&mut self, groups: &[Group<'_>], fill: &Fill<'_>) -> Result<(), Failure> {
+        let mut all = String::new();
+        let mut script = Script::default();
+        for group in groups {
+            let mut rest = &group.rows[..];
+            while !rest.is_empty() {
+                let log = chunk(group, rest.len());
+                let (now, later) = rest.split_at(1 << log);
+                rest = later;
+                all.push_str(&self.text(group.shape, log));
+                all.push(';');
+                script.add(group.shape, now, fill);
+            }
+        }
+        self.run(all.into(), &script).await
     }
 
     async fn flush_group(&mut self, group: &Group<'_>, fill: &Fill<'_>) -> Result<(), Failure> {
-        let shape = group.shape;
-        let width = shape.bound_columns().len() + usize::from(matches!(shape.action, Action::CountBelow(_)));
-        let most = MAX_ROWS.min(MAX_PARAMS / width.max(1)).max(1);
         let mut rest = &group.rows[..];
-        let mut params = Vec::with_capacity(rest.len().min(most) * width);
         while !rest.is_empty() {
-            // Row counts are powers of two, so that few texts are prepared and all are reused.
-            let log = rest.len().min(most).ilog2() as usize;
-            let (chunk, later) = rest.split_at(1 << log);
+            let log = chunk(group, rest.len());
+            let (now, later) = rest.split_at(1 << log);
             rest = later;
-            params.clear();
-            for row in chunk {
-                params.extend(row.operation.values.iter().map(|v| fill.bind(row.owner, v)));
-            }
-            let sql = self.text(shape, log);
-            let hits = self.run(sql, arguments(&params)?, shape.is_guard()).await?;
-            if shape.is_exact() && hits != chunk.len() as u64 {
-                return Err(Failure::Unmet);
-            }
+            let mut script = Script::default();
+            script.add(group.shape, now, fill);
+            let sql = self.text(group.shape, log);
+            self.run(sql, &script).await?;
         }
         Ok(())
     }
+
+    /// Raises the counters, after a BEGIN in the same text if wanted.
+    async fn raise(
+        &mut self,
+        begin: bool,
+        scopes: &[(&str, i64)],
+    ) -> Result<Vec<(String, i64)>, sqlx::Error> {
+        let params: Vec<Bound<'_>> =
+            scopes.iter().flat_map(|(s, n)| [Bound::Text(s), Bound::Int(*n)]).collect();
+        let text = self.reserves.entry((scopes.len(), begin)).or_insert_with(|| {
+            let before = if begin { BEGIN } else { "" };
+            format!("{before}{}", sql::reserve(scopes.len())).into()
+        });
+        let query = sqlx::query_with(AssertSqlSafe(Arc::clone(text)), arguments(&params)?);
+        let mut results = self.connection.fetch_many(query);
+        let mut newest = Vec::with_capacity(scopes.len());
+        while let Some(step) = results.try_next().await? {
+            if let Either::Right(row) = step {
+                newest.push((row.try_get(0)?, row.try_get(1)?));
+            }
+        }
+        Ok(newest)
+    }
 }
+
+// A deferred transaction that reads first fails with BUSY at its first write.
+const BEGIN: &str = "BEGIN IMMEDIATE;";
 
 impl Backend for SqliteBackend {
     const SHARED: bool = false;
@@ -91,10 +169,24 @@ impl Backend for SqliteBackend {
         // A local file has no connection to lose.
     }
 
+    async fn begin(&mut self, scopes: &[(&str, i64)], timed: bool) -> Result<Begun, sqlx::Error> {
+        let now = if timed { self.clock.now().as_micros() } else { 0 };
+        let first = scopes.len().min(MAX_ROWS);
+        if first == 0 {
+            self.control(Control::Begin).await?;
+            return Ok(Begun { newest: Vec::new(), now });
+        }
+        let (head, tail) = scopes.split_at(1 << first.ilog2());
+        let mut newest = self.raise(true, head).await?;
+        if !tail.is_empty() {
+            newest.extend(self.reserve(tail).await?);
+        }
+        Ok(Begun { newest, now })
+    }
+
     async fn control(&mut self, control: Control) -> Result<(), sqlx::Error> {
         let sql = match control {
-            // A deferred transaction that reads first fails with BUSY at its first write.
-            Control::Begin => "BEGIN IMMEDIATE",
+            Control::Begin => BEGIN,
             Control::Commit => "COMMIT",
             Control::Rollback => "ROLLBACK",
             Control::Savepoint => "SAVEPOINT request",
@@ -112,21 +204,19 @@ impl Backend for SqliteBackend {
         let mut newest = Vec::with_capacity(scopes.len());
         let mut rest = scopes;
         while !rest.is_empty() {
-            let n = 1 << rest.len().min(MAX_ROWS).ilog2();
-            let (chunk, later) = rest.split_at(n);
+            let (chunk, later) = rest.split_at(1 << rest.len().min(MAX_ROWS).ilog2());
             rest = later;
-            let params: Vec<Bound<'_>> =
-                chunk.iter().flat_map(|(s, n)| [Bound::Text(s), Bound::Int(*n)]).collect();
-            let sql = Arc::clone(self.reserves.entry(n).or_insert_with(|| sql::reserve(n).into()));
-            let query = sqlx::query_with(AssertSqlSafe(sql), arguments(&params)?);
-            for row in query.fetch_all(&mut self.connection).await? {
-                newest.push((row.try_get(0)?, row.try_get(1)?));
-            }
+            newest.extend(self.raise(false, chunk).await?);
         }
         Ok(newest)
     }
 
     async fn flush(&mut self, groups: &[Group<'_>], fill: &Fill<'_>) -> Result<(), Failure> {
+        let rows: usize = groups.iter().map(|g| g.rows.len()).sum();
+        let alone = groups.iter().flat_map(|g| &g.rows).all(|r| r.owner == groups[0].rows[0].owner);
+        if rows > 1 && rows <= MAX_FUSED && alone {
+            return self.flush_fused(groups, fill).await;
+        }
         for group in groups {
             self.flush_group(group, fill).await?;
         }

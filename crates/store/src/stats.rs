@@ -1,0 +1,31 @@
+//! Figures of the writer, for metrics and tests.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How the writer has fared since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests taken from the queue.
+    pub requests: u64,
+    /// Transactions they shared.
+    pub batches: u64,
+    /// Batches that had to run again one by one because a request of theirs failed.
+    pub one_by_one: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) requests: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) one_by_one: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn read(&self) -> Stats {
+        Stats {
+            requests: self.requests.load(Ordering::Relaxed),
+            batches: self.batches.load(Ordering::Relaxed),
+            one_by_one: self.one_by_one.load(Ordering::Relaxed),
+        }
+    }
+}
