@@ -120,3 +120,33 @@ fn value(row: &PgRow, i: usize) -> Result<Value, sqlx::Error> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use foundry_testkit::PostgresDatabase;
+
+    use super::*;
+    use crate::migration::STORE;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn loses_no_write_to_a_transaction_that_a_dropped_future_left_open() {
+        let url = PostgresDatabase::create().await.unwrap().url;
+        let options = StoreOptions { readers: 2, ..StoreOptions::default() };
+        let (_, pool) = open(&url, &[&STORE], &options).await.unwrap();
+        for i in 0..400_i64 {
+            // Dropped somewhere between sending BEGIN and hearing of it.
+            let patience = Duration::from_micros(u64::try_from(i).unwrap() % 200);
+            let _ = tokio::time::timeout(patience, pool.begin()).await;
+            let mut connection = pool.acquire().await.unwrap();
+            let sql = "INSERT INTO store_scopes (scope, rev) VALUES ($1, 1)";
+            query(&mut connection, sql, &[i.to_string().into()]).await.unwrap();
+        }
+        pool.close().await;
+        let (_, pool) = open(&url, &[&STORE], &options).await.unwrap();
+        let mut connection = pool.acquire().await.unwrap();
+        let rows = query(&mut connection, "SELECT count(*) AS n FROM store_scopes", &[]).await.unwrap();
+        assert_eq!(rows[0].int("n").unwrap(), 400);
+    }
+}

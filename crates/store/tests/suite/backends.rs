@@ -1,57 +1,102 @@
 //! The databases that every test runs on.
 
-use foundry_core::Env;
-use foundry_store::{Migration, Migrations, Store, StoreOptions, Table};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use foundry_store::{Migration, Migrations, Scope, Store, StoreOptions, Table, Value, WriteSet};
 use foundry_testkit::{PostgresDatabase, TestEnv, test_env};
 use tempfile::TempDir;
 
 pub const ITEMS: Table = Table::new("items", &["id", "owner", "name", "size", "body", "rev"], &["id"]);
 
-pub const MIGRATIONS: Migrations = Migrations {
-    owner: "suite",
-    steps: &[Migration {
+pub const STEPS: &[Migration] = &[
+    Migration {
         version: 1,
         name: "items",
         sqlite: "CREATE TABLE items (id TEXT NOT NULL PRIMARY KEY, owner TEXT NOT NULL, name TEXT UNIQUE, \
                  size BIGINT, body BLOB, rev BIGINT NOT NULL)",
         postgres: "CREATE TABLE items (id TEXT NOT NULL PRIMARY KEY, owner TEXT NOT NULL, name TEXT UNIQUE, \
                    size BIGINT, body BYTEA, rev BIGINT NOT NULL)",
-    }],
-};
+    },
+    Migration {
+        version: 2,
+        name: "notes",
+        sqlite: "CREATE TABLE notes (item TEXT NOT NULL REFERENCES items (id), at BIGINT NOT NULL, \
+                 PRIMARY KEY (item, at)); CREATE INDEX items_by_rev ON items (rev)",
+        postgres: "CREATE TABLE notes (item TEXT NOT NULL REFERENCES items (id), at BIGINT NOT NULL, \
+                   PRIMARY KEY (item, at)); CREATE INDEX items_by_rev ON items (rev)",
+    },
+];
+
+pub const MIGRATIONS: Migrations = Migrations { owner: "suite", steps: STEPS };
 
 /// A fresh database and what keeps it alive.
 pub struct Fixture {
     pub store: Store,
     pub time: TestEnv,
     pub url: String,
-    _directory: Option<TempDir>,
+    _directory: Option<Arc<TempDir>>,
 }
 
 impl Fixture {
-    pub fn env(&self) -> &Env {
-        &self.time.env
-    }
-
     /// Another store on the same database, as another process would have.
     pub async fn again(&self) -> Store {
-        Store::connect(&self.url, &[&MIGRATIONS], self.env(), StoreOptions::default()).await.unwrap()
+        open(&self.url, &self.time).await
     }
+
+    pub fn is_postgres(&self) -> bool {
+        self.url.starts_with("postgres:")
+    }
+
+    pub async fn count(&self) -> i64 {
+        number(&self.store, "SELECT count(*) AS n FROM items").await
+    }
+}
+
+pub async fn open(url: &str, time: &TestEnv) -> Store {
+    Store::connect(url, &[&MIGRATIONS], &time.env, StoreOptions::default()).await.unwrap()
+}
+
+/// The one number of a query that names it `n`.
+pub async fn number(store: &Store, sql: &'static str) -> i64 {
+    store.query(sql, &[]).await.unwrap()[0].int("n").unwrap()
+}
+
+pub fn scope() -> Scope {
+    Scope::service("items")
+}
+
+/// A write set that takes a revision and inserts an item of size 1.
+pub fn item(id: &str, owner: &str, name: Option<&str>) -> WriteSet {
+    let mut set = WriteSet::new();
+    let rev = set.scope(scope());
+    set.insert(&ITEMS, [id.into(), owner.into(), name.into(), 1.into(), Value::Null, rev.into()]);
+    set
+}
+
+pub fn sqlite_url(directory: &TempDir) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("store{}.db", NEXT.fetch_add(1, Ordering::Relaxed));
+    format!("sqlite:{}", directory.path().join(name).display())
 }
 
 pub async fn sqlite() -> Fixture {
     let directory = TempDir::new().unwrap();
-    let url = format!("sqlite:{}", directory.path().join("store.db").display());
-    fixture(url, Some(directory)).await
+    let url = sqlite_url(&directory);
+    fixture(url, Some(Arc::new(directory))).await
+}
+
+pub async fn postgres_url() -> String {
+    PostgresDatabase::create().await.unwrap().url
 }
 
 pub async fn postgres() -> Fixture {
-    fixture(PostgresDatabase::create().await.unwrap().url, None).await
+    fixture(postgres_url().await, None).await
 }
 
-async fn fixture(url: String, directory: Option<TempDir>) -> Fixture {
+async fn fixture(url: String, directory: Option<Arc<TempDir>>) -> Fixture {
     let time = test_env();
-    let store = Store::connect(&url, &[&MIGRATIONS], &time.env, StoreOptions::default()).await.unwrap();
-    Fixture { store, time, url, _directory: directory }
+    Fixture { store: open(&url, &time).await, time, url, _directory: directory }
 }
 
 /// Runs each named test on each backend.

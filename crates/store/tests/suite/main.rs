@@ -2,4 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // tests
 
 mod backends;
+mod cancellation;
+mod closing;
 mod commits;
+mod crash;
+mod equivalence;
+mod idempotency;
+mod migrations;
+mod retention;
+mod revisions;
+mod several_processes;
+mod snapshots;
