@@ -112,7 +112,7 @@ async fn lets_no_attribute_or_configuration_have_a_say() {
     let tamper = format!(
         "git config diff.external 'touch {p}'; git config diff.evil.textconv 'touch {p}'
          git config diff.evil.command 'touch {p}'; git config core.fsmonitor 'touch {p}'
-         git config attr.tree refs/foundry/work/task_1; mkdir -p info; echo '* diff=evil' > info/attributes",
+         git config attr.tree refs/foundry/work/task_1; mkdir -p info; echo '.gitattributes diff=evil' > info/attributes",
         p = proof.display()
     );
     lab.sh(sandbox.mirror.dir(), &tamper);

@@ -1,5 +1,8 @@
 //! The engine against the real git, on repositories made for each test; no network.
 
+// Clippy's exception for tests does not reach the functions that the tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod bundles;
 mod clones;
 mod diffs;
