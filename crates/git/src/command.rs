@@ -97,11 +97,9 @@ impl Git {
 
     /// A given program; fails when it does not run or is older than [`MINIMUM_VERSION`].
     pub async fn at(program: impl Into<PathBuf>) -> Result<Self> {
-        let home = tempfile::Builder::new()
-            .prefix("foundry-git-home-")
-            .tempdir()
-            .map_err(|e| GitError::io("cannot make an empty home directory", &e))?;
-        let probe = Self(Arc::new(Inner { program: program.into(), home, version: MINIMUM_VERSION }));
+        let program = program.into();
+        let inner = Inner { program: program.clone(), home: empty_home()?, version: MINIMUM_VERSION };
+        let probe = Self(Arc::new(inner));
         let out = probe.command("version").run().await?;
         let version = parse_version(&out.stdout).ok_or_else(|| {
             GitError::failed("cannot read the version of git")
@@ -114,12 +112,7 @@ impl Git {
                 format!("git {version} is installed; {MINIMUM_VERSION} or newer is needed"),
             ));
         }
-        let program = probe.0.program.clone();
-        let home = tempfile::Builder::new()
-            .prefix("foundry-git-home-")
-            .tempdir()
-            .map_err(|e| GitError::io("cannot make an empty home directory", &e))?;
-        Ok(Self(Arc::new(Inner { program, home, version })))
+        Ok(Self(Arc::new(Inner { program, home: empty_home()?, version })))
     }
 
     /// The version found.
@@ -144,6 +137,13 @@ impl Git {
             limits: RunLimits::default(),
         }
     }
+}
+
+fn empty_home() -> Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("foundry-git-home-")
+        .tempdir()
+        .map_err(|e| GitError::io("cannot make an empty home directory", &e))
 }
 
 fn parse_version(stdout: &[u8]) -> Option<GitVersion> {

@@ -15,8 +15,9 @@ fn hanging_git(lab: &Lab) -> PathBuf {
          sleep 60 & echo $! > {p}.part; mv {p}.part {p}; wait\n",
         p = lab.path("grandchild").display()
     );
-    std::fs::write(&path, script).unwrap();
-    lab.sh(&lab.path(""), "chmod +x hanging-git");
+    // Written by a child: a file that this process has open for writing can turn out "busy" when run.
+    std::fs::write(lab.path("script"), script).unwrap();
+    lab.sh(&lab.path(""), "cat script > hanging-git; chmod +x hanging-git");
     path
 }
 
