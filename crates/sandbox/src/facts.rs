@@ -55,6 +55,8 @@ pub struct RuntimeFacts {
     pub home: PathBuf,
     /// The work tree as the sandbox sees it.
     pub workspace: PathBuf,
+    /// Our own binary as the sandbox sees it.
+    pub foundry: PathBuf,
     /// How it is kept apart.
     pub isolation: Isolation,
 }

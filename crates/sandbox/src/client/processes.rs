@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{ClientError, QUICK, RuntimeClient, bounded, refusal, unreachable};
+use crate::RuntimeFacts;
 
 /// A command to run inside.
 #[derive(Clone, Debug, Default)]
@@ -22,9 +23,9 @@ pub struct ExecSpec {
     pub cwd: Option<PathBuf>,
     /// Its standard input, at most 1 MiB.
     pub stdin: Vec<u8>,
-    /// How long it may run; it is killed after that.
+    /// How long it may run, at most 290 s; it is killed after that.
     pub limit: Duration,
-    /// How much of its output is kept, for each of the two streams.
+    /// How much of its output is kept, for each of the two streams; at most 1 MiB.
     pub max_output: usize,
 }
 
@@ -32,7 +33,7 @@ pub struct ExecSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecOutput {
-    /// Exit code; none = killed.
+    /// Exit code, 128 + n when signal n ended it; none = killed because of its limit.
     pub exit_code: Option<i32>,
     /// Whether it was killed because of its limit.
     pub timed_out: bool,
@@ -48,37 +49,48 @@ pub struct ExecOutput {
 
 /// Most bytes of standard input.
 const MAX_STDIN: usize = 1 << 20;
+/// Most output that the runtime keeps.
+const MAX_OUTPUT: usize = 1 << 20;
+/// A little less than the runtime's own limit on a call.
+const MAX_LIMIT: Duration = Duration::from_secs(290);
 
 impl RuntimeClient {
-    /// Runs a command to its end. `home` is HOME as the sandbox sees it; standard input passes through
-    /// a file beneath it, since the runtime's one-shot call takes none.
-    pub async fn exec_in_sandbox(&self, home: &Path, spec: &ExecSpec) -> Result<ExecOutput, ClientError> {
-        let mut argv = spec.argv.clone();
+    /// Runs a command to its end and ends all it started. Standard input passes through a file beneath
+    /// HOME, since the runtime's one-shot call takes none. The runtime itself ends a call after 300 s.
+    pub async fn exec_in_sandbox(
+        &self,
+        facts: &RuntimeFacts,
+        spec: &ExecSpec,
+    ) -> Result<ExecOutput, ClientError> {
+        if spec.argv.is_empty() {
+            return Err(ClientError::Malformed("no command to run".to_owned()));
+        }
+        let mut stdin = "-".to_owned();
         if !spec.stdin.is_empty() {
             let mut random = [0u8; 8];
             self.env.random.fill(&mut random);
-            let file = home.join(".foundry").join(format!("stdin-{}", hex::encode(random)));
+            let file = facts.home.join(".foundry").join(format!("stdin-{}", hex::encode(random)));
             self.put_file(&file, &spec.stdin).await?;
-            let script = r#"f=$1; shift; exec 3<"$f"; rm -f "$f"; exec "$@" <&3 3<&-"#;
-            let mut wrapped: Vec<String> = ["sh", "-c", script, "sh"].map(str::to_owned).to_vec();
-            wrapped.push(file.to_string_lossy().into_owned());
-            wrapped.append(&mut argv);
-            argv = wrapped;
+            stdin = file.to_string_lossy().into_owned();
         }
-        let Some((command, args)) = argv.split_first() else {
-            return Err(ClientError::Malformed("no command to run".to_owned()));
-        };
-        let millis = u64::try_from(spec.limit.as_millis()).unwrap_or(u64::MAX);
+        let limit = spec.limit.min(MAX_LIMIT);
+        let (millis, max) = (limit.as_millis().to_string(), spec.max_output.min(MAX_OUTPUT));
+        let max_text = max.to_string();
+        let mut args: Vec<&str> = vec!["internal", "exec", &millis, &max_text, &stdin, "--"];
+        args.extend(spec.argv.iter().map(String::as_str));
         let body = json!({
-            "command": command,
+            "command": facts.foundry,
             "args": args,
             "cwd": spec.cwd,
             "env": spec.env,
-            "timeoutMs": millis,
-            "maxOutputBytes": spec.max_output,
+            "timeoutMs": u64::try_from((limit + QUICK).as_millis()).unwrap_or(u64::MAX),
+            "maxOutputBytes": max,
         });
-        let answer = self.json(Method::POST, "/v1/processes/run", Some(&body), spec.limit + QUICK).await?;
-        super::parse(answer)
+        let answer = self.json(Method::POST, "/v1/processes/run", Some(&body), limit + QUICK * 2).await?;
+        let mut output: ExecOutput = super::parse(answer)?;
+        // `internal exec` kills itself at the limit; a command that was killed has an exit code there.
+        output.timed_out |= output.exit_code.is_none();
+        Ok(output)
     }
 
     /// Writes a file inside, making its directory.

@@ -7,18 +7,13 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::{AtFlags, Gid, Uid, chownat};
 
-use super::bwrap;
 use super::layout::SLOTS;
 use super::{LocalProvider, Record, blocking};
 use crate::{AgentKind, Class, ProviderError};
 
 impl LocalProvider {
     pub(super) async fn install(&self, record: &Record, agent: AgentKind) -> Result<(), ProviderError> {
-        let foundry = if record.isolation.is_bubblewrap() {
-            bwrap::BINARY.to_owned()
-        } else {
-            self.config.foundry_binary.to_string_lossy().into_owned()
-        };
+        let foundry = self.foundry_inside(record).to_string_lossy().into_owned();
         let command = match agent {
             AgentKind::Demo => vec![foundry.clone(), "internal".to_owned(), "demo-agent".to_owned()],
             other => {

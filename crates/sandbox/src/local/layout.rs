@@ -136,8 +136,8 @@ mod tests {
         let tree = dir.path().join("tree");
         fs::create_dir_all(tree.join("a/b")).unwrap();
         std::os::unix::fs::symlink(&outside, tree.join("a/link")).unwrap();
-        fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0)).unwrap();
-        fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0o0)).unwrap();
+        fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0o0)).unwrap();
         open_dirs(&tree).unwrap();
         remove_tree(&tree).unwrap();
         assert!(!tree.exists() && outside.join("keep").exists());

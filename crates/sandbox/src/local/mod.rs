@@ -24,6 +24,8 @@ use crate::process::Presence;
 use crate::provider::{CloneSource, Provider, StartSpec};
 use crate::tools::{SANDBOX_AGENT_VERSION, Tools};
 use crate::{AgentKind, Class, ProviderError, RuntimeClient, SandboxName};
+pub(crate) use start::INSTANCE;
+
 use layout::{Layout, give_tree, make_dir, read_json, remove_tree};
 
 /// What to do about isolation.

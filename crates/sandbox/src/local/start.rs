@@ -129,6 +129,7 @@ impl LocalProvider {
             token: hex::encode(secret),
             home: inside.home.clone(),
             workspace: inside.workspace.clone(),
+            foundry: self.foundry_inside(record),
             isolation: record.isolation.clone(),
         };
         let env = environment(spec, &inside);
@@ -169,6 +170,15 @@ impl LocalProvider {
             lock_file: layout.lock(),
             facts,
         })
+    }
+
+    /// Our own binary as the sandbox sees it.
+    pub(super) fn foundry_inside(&self, record: &Record) -> PathBuf {
+        if record.isolation.is_bubblewrap() {
+            bwrap::BINARY.into()
+        } else {
+            self.config.foundry_binary.clone()
+        }
     }
 
     async fn launch(&self, spec: &LaunchSpec) -> Result<LaunchAnswer, ProviderError> {

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use foundry_core::Env;
+use foundry_sandbox::acp::{AcpEvent, Update};
 use foundry_sandbox::{
-    AgentKind, CloneFuture, ClonedRepo, IsolationMode, LocalConfig, LocalProvider, Provider as _,
-    RuntimeClient, RuntimeFacts, SandboxName, StartSpec, Tools, ToolsConfig,
+    AcpId, AgentCredentials, AgentKind, CloneFuture, ClonedRepo, Conversation, IsolationMode, LocalConfig,
+    LocalProvider, Provider as _, RequestId, RuntimeClient, RuntimeFacts, SandboxName, StartSpec, TapBody,
+    TapCursor, TapEvent, TapFollower, TapReader, Tools, ToolsConfig,
 };
 
 /// The binary that stands for `foundry`.
@@ -74,6 +76,88 @@ pub async fn ready(provider: &LocalProvider, name: &SandboxName) -> (RuntimeFact
     let facts = provider.start_agent(&start_spec(name, "run1")).await.unwrap();
     let client = RuntimeClient::new(&facts, Env::system()).unwrap();
     (facts, client)
+}
+
+/// An open conversation with the demo agent, followed from its beginning.
+pub struct Talk {
+    pub acp: AcpId,
+    pub session: String,
+    pub client: RuntimeClient,
+    pub follower: TapFollower,
+}
+
+pub async fn open(provider: &LocalProvider, facts: &RuntimeFacts, acp: &str, attempt: &str) -> Talk {
+    let acp: AcpId = acp.parse().unwrap();
+    let client = RuntimeClient::new(facts, Env::system()).unwrap();
+    let home = provider.host_home(&facts.sandbox).unwrap();
+    let conversation = Conversation {
+        client: &client,
+        host_home: &home,
+        acp: &acp,
+        agent: AgentKind::Demo,
+        credentials: &AgentCredentials::default(),
+        workspace: facts.workspace.clone(),
+        attempt,
+    };
+    let opened = conversation.open(&Env::system()).await.unwrap();
+    let wakeups = client.wakeups(&acp, Duration::from_millis(500));
+    let reader = TapReader::new(&home, &acp);
+    let follower = TapFollower::new(
+        reader,
+        TapCursor::default(),
+        Some(wakeups),
+        Duration::from_millis(500),
+        Env::system(),
+    );
+    Talk { acp, session: opened.session_id, client, follower }
+}
+
+impl Talk {
+    /// One turn: the events up to the answer to this prompt, or up to the agent's end.
+    pub async fn turn(&mut self, id: &str, text: &str) -> Vec<TapEvent> {
+        let request = RequestId(id.to_owned());
+        let post = self.client.prompt(&self.acp, &request, &self.session, text);
+        let ended = |e: &TapEvent| match &e.body {
+            TapBody::Message { direction, json } => matches!(
+                AcpEvent::parse(*direction, json.clone()),
+                AcpEvent::Answered { id: found, .. } if found == id
+            ),
+            TapBody::Exited { .. } => true,
+            _ => false,
+        };
+        let collect = async {
+            let mut events = Vec::new();
+            while !events.iter().any(ended) {
+                events.extend(self.follower.next().await.unwrap().events);
+            }
+            events
+        };
+        // The POST is kept until the log has the answer; its own fate does not matter.
+        tokio::pin!(post, collect);
+        tokio::select! {
+            events = &mut collect => events,
+            _ = async { let _ = post.await; std::future::pending::<()>().await } => unreachable!(),
+        }
+    }
+
+    /// What the agent said in a turn.
+    pub async fn said(&mut self, id: &str, text: &str) -> String {
+        words(&self.turn(id, text).await)
+    }
+}
+
+/// The agent's words in these events.
+pub fn words(events: &[TapEvent]) -> String {
+    let chunk = |e: &TapEvent| match &e.body {
+        TapBody::Message { direction, json } => match AcpEvent::parse(*direction, json.clone()) {
+            AcpEvent::Updated { update: Update::MessageChunk(content), .. } => {
+                Some(content.text().to_owned())
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    events.iter().filter_map(chunk).collect()
 }
 
 /// Asks until it holds; fails loudly after 30 s.

@@ -36,7 +36,7 @@ fn say(text: &str) {
 }
 
 /// Obeys the words of a prompt: `write FILE TEXT`, `read FILE`, `env NAME`, `ask`, `slow MILLIS`,
-/// `crash CODE`, `garbage`, `huge BYTES`, `spawn` (a process that leaves its session).
+/// `crash CODE`, `garbage`, `huge BYTES`, `spawn SECONDS` (a process that leaves its session).
 fn agent() -> i32 {
     let mut waiting: Option<Value> = None;
     for line in std::io::stdin().lines() {
@@ -99,9 +99,9 @@ fn obey(text: &str) -> Option<i32> {
             let _ = writeln!(out, "this is not JSON");
         }
         ("huge", Some(bytes), _) => say(&"x".repeat(bytes.parse().unwrap_or(0))),
-        ("spawn", ..) => {
+        ("spawn", Some(seconds), _) => {
             let started =
-                std::process::Command::new("setsid").args(["-f", "env", "-i", "sleep", "600"]).status();
+                std::process::Command::new("setsid").args(["-f", "env", "-i", "sleep", seconds]).status();
             say(&format!("spawn {}", started.is_ok()));
         }
         _ => say(text),

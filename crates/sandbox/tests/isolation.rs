@@ -1,0 +1,199 @@
+//! What a sandbox can see and do with bubblewrap, and how work is handed out of it.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Host, name, open, processes_of, ready};
+use foundry_core::Env;
+use foundry_sandbox::{
+    ExecOutput, ExecSpec, Isolation, IsolationMode, Provider as _, RuntimeClient, RuntimeFacts, copy_out,
+};
+
+fn sh(script: &str) -> ExecSpec {
+    ExecSpec {
+        argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        limit: Duration::from_secs(20),
+        max_output: 1 << 20,
+        ..ExecSpec::default()
+    }
+}
+
+async fn run(facts: &RuntimeFacts, script: &str) -> ExecOutput {
+    let client = RuntimeClient::new(facts, Env::system()).unwrap();
+    client.exec_in_sandbox(facts, &sh(script)).await.unwrap()
+}
+
+#[tokio::test]
+async fn hides_the_data_directory_the_host_and_every_other_sandbox() {
+    let host = Host::new(IsolationMode::Require);
+    let data = host.dir.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::write(data.join("foundry.db"), "the truth").unwrap();
+    let provider = host.provider().await;
+    let (one, two) = (name(), name());
+    let (facts_one, _) = ready(&provider, &one).await;
+    let (facts_two, _) = ready(&provider, &two).await;
+    assert_eq!(
+        run(&facts_one, "echo mine > /workspace/secret; echo mine > $HOME/secret; echo mine > /tmp/secret")
+            .await
+            .exit_code,
+        Some(0)
+    );
+
+    let other =
+        run(&facts_two, "cat /workspace/secret $HOME/secret /tmp/secret; ls /proc | grep -c '^[0-9]'").await;
+    assert!(!other.stdout.contains("mine"), "{other:?}");
+    let processes: u32 = other.stdout.trim().parse().unwrap();
+    assert!(processes < 10, "only its own processes: {other:?}");
+    let path = data.join("foundry.db");
+    for hidden in
+        [path.to_str().unwrap(), host.root().to_str().unwrap(), "/root", "/etc/shadow", "/proc/1/root/etc"]
+    {
+        let out = run(&facts_two, &format!("ls {hidden}")).await;
+        assert_ne!(out.exit_code, Some(0), "{hidden} is visible: {out:?}");
+    }
+    let words = run(&facts_two, "echo \"$FOUNDRY_SECRET$CARGO_MANIFEST_DIR\"").await;
+    assert_eq!(words.stdout.trim(), "", "nothing of our own environment");
+    for name in [one, two] {
+        provider.destroy(&name).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn writes_to_workspace_home_and_tmp_only_and_has_no_power() {
+    let host = Host::new(IsolationMode::Require);
+    let provider = host.provider().await;
+    let name = name();
+    let (facts, _) = ready(&provider, &name).await;
+    for place in ["/workspace", "$HOME", "/tmp", "/var/tmp", "/dev/shm"] {
+        let out = run(&facts, &format!("echo x > {place}/f")).await;
+        assert_eq!(out.exit_code, Some(0), "{place}: {out:?}");
+    }
+    for place in ["/", "/usr", "/usr/local/bin", "/etc", "/opt/foundry/bin", "/opt/foundry/tools", "/home"] {
+        let out = run(&facts, &format!("echo x > {place}/f")).await;
+        assert_ne!(out.exit_code, Some(0), "{place} is writable: {out:?}");
+    }
+    let out = run(&facts, "echo x > /opt/foundry/bin/foundry || grep -E '^Cap(Prm|Eff)|^NoNewPrivs' /proc/self/status; id -un; id -u").await;
+    assert!(
+        out.stdout.contains("CapEff:\t0000000000000000") && out.stdout.contains("NoNewPrivs:\t1"),
+        "{out:?}"
+    );
+    let Isolation::Bubblewrap { uid, .. } = &facts.isolation else { panic!() };
+    if uid.is_some() {
+        assert!(out.stdout.contains("agent\n64"), "an unprivileged user: {out:?}");
+        let owner = std::os::unix::fs::MetadataExt::uid(
+            &std::fs::metadata(host.root().join(name.as_str()).join("workspace/f")).unwrap(),
+        );
+        assert!((64_000..64_500).contains(&owner));
+    }
+    provider.destroy(&name).await.unwrap();
+}
+
+#[tokio::test]
+async fn says_that_there_is_no_isolation_and_why() {
+    let host = Host::new(IsolationMode::Off);
+    let provider = host.provider().await;
+    let Isolation::None { reason } = provider.isolation() else { panic!() };
+    assert!(reason.contains("configuration"), "{reason}");
+    let mut config = foundry_sandbox::LocalConfig::new(host.root(), common::binary());
+    config.bwrap = "/nowhere/bwrap".into();
+    let auto = foundry_sandbox::LocalProvider::open(config.clone(), common::tools().await, Env::system())
+        .await
+        .unwrap();
+    let Isolation::None { reason } = auto.isolation() else { panic!() };
+    assert!(reason.contains("/nowhere/bwrap"), "{reason}");
+    config.isolation = IsolationMode::Require;
+    let refused = foundry_sandbox::LocalProvider::open(config, common::tools().await, Env::system()).await;
+    assert_eq!(refused.err().unwrap().reason, "ISOLATION_UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn leaves_no_process_even_of_an_agent_that_tries_to_get_away() {
+    for mode in [IsolationMode::Require, IsolationMode::Off] {
+        let host = Host::new(mode);
+        let provider = host.provider().await;
+        let name = name();
+        let (facts, _) = ready(&provider, &name).await;
+        let marker = format!("6{}", std::process::id());
+        let mut talk = open(&provider, &facts, "agt_1", "run1").await;
+        for id in ["m1", "m2"] {
+            assert_eq!(talk.said(id, &format!("spawn {marker}")).await, "spawn true");
+        }
+        let sleepers = || {
+            let all = std::fs::read_dir("/proc").unwrap().flatten();
+            all.filter(|e| {
+                std::fs::read(e.path().join("cmdline"))
+                    .is_ok_and(|c| c == format!("sleep\0{marker}\0").as_bytes())
+            })
+            .count()
+        };
+        common::eventually("both got away", async || (sleepers() == 2).then_some(())).await;
+        provider.destroy(&name).await.unwrap();
+        assert_eq!((sleepers(), processes_of(&name)), (0, vec![]));
+    }
+}
+
+#[tokio::test]
+async fn runs_a_script_inside_with_input_output_and_a_limit() {
+    let host = Host::new(IsolationMode::Require);
+    let provider = host.provider().await;
+    let name = name();
+    let (facts, client) = ready(&provider, &name).await;
+    let mut spec = sh("cat; pwd; echo $WHO; echo oops >&2; exit 3");
+    spec.stdin = b"line one\nline two\n".to_vec();
+    spec.env = [("WHO".to_owned(), "me".to_owned())].into();
+    spec.cwd = Some(facts.workspace.clone());
+    let out = client.exec_in_sandbox(&facts, &spec).await.unwrap();
+    assert_eq!(out.stdout, format!("line one\nline two\n{}\nme\n", facts.workspace.display()));
+    assert_eq!((out.exit_code, out.stderr.as_str(), out.timed_out), (Some(3), "oops\n", false));
+    assert_eq!(run(&facts, "ls $HOME/.foundry | grep -c stdin").await.stdout.trim(), "0");
+
+    let mut slow = sh("sleep 60");
+    slow.limit = Duration::from_millis(300);
+    assert!(client.exec_in_sandbox(&facts, &slow).await.unwrap().timed_out);
+    let left = run(&facts, "setsid -f env -i sleep 61; echo started").await;
+    assert_eq!(left.stdout, "started\n", "what it leaves behind neither blocks nor stays");
+    assert_eq!(run(&facts, "grep -sl '^sleep.61' /proc/[0-9]*/cmdline | wc -l").await.stdout.trim(), "0");
+    assert_eq!(run(&facts, "kill -TERM $$").await.exit_code, Some(143));
+    let mut loud = sh("yes | head -c 100000");
+    loud.max_output = 1_000;
+    let out = client.exec_in_sandbox(&facts, &loud).await.unwrap();
+    assert!(out.stdout_truncated && out.stdout.len() <= 1_000, "{}", out.stdout.len());
+    let none = ExecSpec { argv: vec!["no-such-program".into()], ..sh("") };
+    let out = client.exec_in_sandbox(&facts, &none).await.unwrap();
+    assert!(out.exit_code == Some(126) && out.stderr.contains("no-such-program"), "{out:?}");
+    provider.destroy(&name).await.unwrap();
+}
+
+#[tokio::test]
+async fn hands_work_over_as_a_bundle_and_refuses_a_link_in_its_place() {
+    for mode in [IsolationMode::Require, IsolationMode::Off] {
+        let host = Host::new(mode);
+        let provider = host.provider().await;
+        let name = name();
+        let (facts, _) = ready(&provider, &name).await;
+        let mut talk = open(&provider, &facts, "agt_1", "run1").await;
+        talk.said("m1", "write new.txt by-the-agent").await;
+        let script = "set -e; cd /workspace 2>/dev/null || cd \"$PWD\"; mkdir -p $HOME/.foundry/out; \
+            export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b; \
+            git init -q . ; git add -A; git commit -qm work; git bundle create -q $HOME/.foundry/out/work.bundle HEAD";
+        let mut spec = sh(script);
+        spec.cwd = Some(facts.workspace.clone());
+        let out =
+            RuntimeClient::new(&facts, Env::system()).unwrap().exec_in_sandbox(&facts, &spec).await.unwrap();
+        assert_eq!(out.exit_code, Some(0), "{out:?}");
+        let home = provider.host_home(&name).unwrap();
+        let bundle = host.dir.path().join("work.bundle");
+        let copy = |max| copy_out(home.clone(), ".foundry/out/work.bundle".into(), bundle.clone(), max);
+        assert!(copy(1 << 20).await.unwrap() > 0);
+        let heads =
+            std::process::Command::new("git").args(["bundle", "list-heads"]).arg(&bundle).output().unwrap();
+        assert!(heads.status.success() && heads.stdout.ends_with(b"HEAD\n"), "{heads:?}");
+        assert_eq!(copy(10).await.unwrap_err().reason, "HANDOVER_TOO_LARGE");
+        let swap = "ln -sf /etc/passwd $HOME/.foundry/out/work.bundle";
+        assert_eq!(run(&facts, swap).await.exit_code, Some(0));
+        assert_eq!(copy(1 << 20).await.unwrap_err().reason, "HANDOVER_REFUSED");
+        provider.destroy(&name).await.unwrap();
+    }
+}
