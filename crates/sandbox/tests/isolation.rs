@@ -1,5 +1,7 @@
 //! What a sandbox can see and do with bubblewrap, and how work is handed out of it.
 
+#![allow(clippy::unwrap_used)] // test code
+
 mod common;
 
 use std::time::Duration;

@@ -117,17 +117,22 @@ impl Talk {
     pub async fn turn(&mut self, id: &str, text: &str) -> Vec<TapEvent> {
         let request = RequestId(id.to_owned());
         let post = self.client.prompt(&self.acp, &request, &self.session, text);
-        let ended = |e: &TapEvent| match &e.body {
-            TapBody::Message { direction, json } => matches!(
-                AcpEvent::parse(*direction, json.clone()),
-                AcpEvent::Answered { id: found, .. } if found == id
-            ),
-            TapBody::Exited { .. } => true,
-            _ => false,
+        let meaning = |e: &TapEvent| match &e.body {
+            TapBody::Message { direction, json } => Some(AcpEvent::parse(*direction, json.clone())),
+            _ => None,
+        };
+        let ended = |events: &[TapEvent]| {
+            let asked =
+                |e: &TapEvent| matches!(meaning(e), Some(AcpEvent::Asked { id: found, .. }) if found == id);
+            let after = events.iter().skip_while(|e| !asked(e));
+            after.into_iter().any(|e| match meaning(e) {
+                Some(AcpEvent::Answered { id: found, .. }) => found == id,
+                _ => matches!(e.body, TapBody::Exited { .. }),
+            })
         };
         let collect = async {
             let mut events = Vec::new();
-            while !events.iter().any(ended) {
+            while !ended(&events) {
                 events.extend(self.follower.next().await.unwrap().events);
             }
             events
