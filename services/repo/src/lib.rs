@@ -1,1 +1,158 @@
-//! foundry-repo.
+//! The repo service: mirrors of Git repositories, and the work of tasks in them.
+//!
+//! Handlers read and write rows; git runs in background flows only, never in a tree that an agent can write.
+
+mod context;
+mod domain;
+mod flow;
+mod ops;
+mod rpc;
+mod store;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_authn::{Authenticator, AuthnLayer};
+use foundry_core::{Env, Error, Result, Tasks};
+use foundry_flow::{Engine, Hooks, OwnedDataDirectory};
+use foundry_git::{Git, UrlPolicy};
+use foundry_proto::repo::v1::repo_service_server::RepoServiceServer;
+use foundry_server::{DataDirectory, Phases, Service};
+use foundry_store::{Store, StoreOptions};
+use foundry_watch::{Hub, HubConfig};
+use serde::{Deserialize, Serialize};
+use tonic::service::Routes;
+
+use context::Context;
+
+/// How long the answers of commands that create nothing are remembered.
+pub(crate) const REQUEST_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Settings of the service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether repositories may be absolute local paths and `file:` URLs.
+    pub allow_local_paths: bool,
+    /// Whether repositories may be at private, loopback and link-local addresses.
+    pub allow_private_addresses: bool,
+    /// Largest bundle of work in bytes.
+    pub max_bundle_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { allow_local_paths: true, allow_private_addresses: false, max_bundle_bytes: 256 << 20 }
+    }
+}
+
+/// What the service is built on.
+pub struct Dependencies<'a> {
+    /// Time and randomness.
+    pub env: Env,
+    /// Owner of the background tasks.
+    pub tasks: Tasks,
+    /// The data directory, locked by this process; the service uses `repo/` in it.
+    pub data: &'a DataDirectory,
+    /// Checks callers.
+    pub authenticator: Arc<Authenticator>,
+    /// Told what the flow engine does.
+    pub flow_hooks: Arc<dyn Hooks>,
+}
+
+/// Builds the service and starts its background work.
+///
+/// # Errors
+/// When the database cannot be opened or git is missing.
+pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
+    let dir = deps.data.path().join("repo");
+    let (mirrors, incoming) = (dir.join("mirrors"), dir.join("incoming"));
+    for path in [&mirrors, &incoming] {
+        std::fs::create_dir_all(path).map_err(Error::internal)?;
+    }
+    let url = format!("sqlite:{}", dir.join("repo.db").display());
+    let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
+    let store = Store::connect(&url, &migrations, &deps.env, StoreOptions::default()).await?;
+    if config.allow_local_paths {
+        tracing::info!(
+            "repositories may be local paths (repo.allow_local_paths); switch it off where users are strangers"
+        );
+    }
+    let urls = UrlPolicy {
+        allow_local: config.allow_local_paths,
+        allow_private_addresses: config.allow_private_addresses,
+        ..UrlPolicy::embedded(deps.data.path())
+    };
+    let hub_config = HubConfig { server: "repo".to_owned(), ..HubConfig::default() };
+    let cx = Arc::new(Context {
+        hub: Hub::new(store.clone(), deps.env.clone(), deps.tasks.clone(), hub_config),
+        store: store.clone(),
+        env: deps.env.clone(),
+        git: Git::detect().await?,
+        urls,
+        mirrors,
+        incoming,
+        max_bundle_bytes: config.max_bundle_bytes,
+        authenticator: deps.authenticator.clone(),
+    });
+    sweep_incoming(&cx).await?;
+    let engine = start_engine(&cx, &deps).await?;
+    let routes = Routes::new(RepoServiceServer::new(rpc::Rpc(cx.clone())));
+    Ok(Service::new("repo", ["foundry.repo.v1.RepoService"], routes)
+        .authenticated_by(AuthnLayer::new(deps.authenticator))
+        .phases(phases(cx, engine)))
+}
+
+async fn start_engine(cx: &Arc<Context>, deps: &Dependencies<'_>) -> Result<Engine> {
+    let flows = vec![
+        flow::sync::binding(cx.clone()),
+        flow::import::binding(cx.clone()),
+        flow::delete::binding(cx.clone()),
+    ];
+    let options =
+        foundry_flow::Options { hooks: deps.flow_hooks.clone(), ..foundry_flow::Options::default() };
+    let engine = Engine::new(cx.store.clone(), deps.env.clone(), flows, options)?;
+    engine.recover(&OwnedDataDirectory::held_by(deps.data)).await?;
+    engine.start(&deps.tasks);
+    Ok(engine)
+}
+
+fn phases(cx: Arc<Context>, engine: Engine) -> Phases {
+    let (hub, store) = (cx.hub.clone(), cx.store.clone());
+    Phases::default()
+        .drain_watches(move |spread| async move {
+            hub.drain(spread).await;
+            Vec::new()
+        })
+        .finish_jobs(move |limit| async move {
+            engine.shutdown(limit).await.abandoned.iter().map(ToString::to_string).collect()
+        })
+        .close_store(move |_| async move {
+            store.close().await;
+            Vec::new()
+        })
+}
+
+/// Removes what streams that broke off and finished imports left behind.
+async fn sweep_incoming(cx: &Context) -> Result<()> {
+    let waiting =
+        cx.store.query("SELECT task_id, received FROM works WHERE received <> version", &[]).await?;
+    let mut wanted: Vec<PathBuf> = Vec::new();
+    for row in &waiting {
+        wanted.push(flow::import::bundle_path(
+            &cx.incoming,
+            &row.text("task_id")?.parse()?,
+            row.int("received")?,
+        ));
+    }
+    let mut entries = tokio::fs::read_dir(&cx.incoming).await.map_err(Error::internal)?;
+    while let Some(entry) = entries.next_entry().await.map_err(Error::internal)? {
+        let path = entry.path();
+        if !wanted.iter().any(|w| Path::new(w) == path) {
+            tokio::fs::remove_file(&path).await.map_err(Error::internal)?;
+        }
+    }
+    Ok(())
+}

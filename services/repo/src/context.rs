@@ -1,0 +1,144 @@
+//! What every op and job of the service works with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use foundry_authn::{Authenticator, Caller};
+use foundry_core::{Env, Error, OrganizationId, RepositoryId, Result, TaskId};
+use foundry_git::{Git, UrlPolicy};
+use foundry_proto::common::v1::Role;
+use foundry_store::{AuditRecord, BodyHash, IdempotencyKey, Store};
+use foundry_watch::{FrameStream, Hub, TableView};
+use prost::Message;
+
+use crate::domain::repository::Repository;
+use crate::domain::work::Work;
+use crate::store::{repositories, works};
+
+/// What every op and job of the service works with.
+pub struct Context {
+    /// The service's database.
+    pub store: Store,
+    /// Time and randomness.
+    pub env: Env,
+    /// Watches.
+    pub hub: Hub,
+    /// The git program.
+    pub git: Git,
+    /// Which URLs are accepted.
+    pub urls: UrlPolicy,
+    /// Where mirrors are.
+    pub mirrors: PathBuf,
+    /// Where received bundles wait for their import.
+    pub incoming: PathBuf,
+    /// Largest bundle in bytes.
+    pub max_bundle_bytes: u64,
+    /// Who may keep watching.
+    pub authenticator: Arc<Authenticator>,
+}
+
+impl Context {
+    /// Where the mirror of a repository is.
+    pub fn mirror_path(&self, id: &RepositoryId) -> PathBuf {
+        self.mirrors.join(format!("{id}.git"))
+    }
+
+    /// The repository, for a caller with at least `role` in its organization.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for absent and foreign ids alike, `PERMISSION_DENIED` for too small a role.
+    pub async fn repository(&self, caller: &Caller, id: &str, role: Role) -> Result<Repository> {
+        let id: RepositoryId = id.parse()?;
+        let found = repositories::find(&self.store, &id).await?;
+        let found = found.ok_or_else(|| Error::not_found("repository", id.as_str()))?;
+        caller.require_for(&found.organization_id, role, "repository", id.as_str())?;
+        Ok(found)
+    }
+
+    /// The work of a task, for a caller with at least `role` in its organization.
+    ///
+    /// # Errors
+    /// As [`Context::repository`].
+    pub async fn work(&self, caller: &Caller, task_id: &str, role: Role) -> Result<Work> {
+        let id: TaskId = task_id.parse()?;
+        let found = works::find(&self.store, &id).await?;
+        let found = found.ok_or_else(|| Error::not_found("work of task", id.as_str()))?;
+        caller.require_for(&found.organization_id, role, "work of task", id.as_str())?;
+        Ok(found)
+    }
+
+    /// Starts a watch for a caller.
+    ///
+    /// # Errors
+    /// As [`Hub::watch`].
+    pub fn watch(
+        &self,
+        view: TableView,
+        options: Option<foundry_proto::watch::v1::WatchOptions>,
+        caller: &Caller,
+        organization: &OrganizationId,
+    ) -> Result<FrameStream> {
+        let pass = self.authenticator.stream_pass(caller.clone(), Some(organization.clone()));
+        self.hub.watch(view, options, pass)
+    }
+}
+
+/// The request id of a command: its key and the hash of what was asked.
+pub struct RequestKey {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// Hash of the request.
+    pub hash: BodyHash,
+}
+
+impl RequestKey {
+    /// The key of a caller's command.
+    pub fn new(
+        organization: &OrganizationId,
+        caller: &Caller,
+        method: &'static str,
+        request_id: &str,
+        body: &impl Message,
+    ) -> Self {
+        Self {
+            key: IdempotencyKey {
+                organization: organization.to_string(),
+                caller: caller.actor(),
+                method,
+                request_id: request_id.to_owned(),
+            },
+            hash: BodyHash::of(&body.encode_to_vec()),
+        }
+    }
+
+    /// The first answer of this request and its revision, if there is one.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when the same id came with another request.
+    pub async fn first_answer<T: Message + Default>(&self, store: &Store) -> Result<Option<(T, i64)>> {
+        let Some(replay) = store.replay(&self.key, self.hash).await? else { return Ok(None) };
+        let answer = T::decode(replay.response).map_err(Error::internal)?;
+        Ok(Some((answer, replay.rev)))
+    }
+}
+
+/// The audit record of a caller's change.
+pub fn audit(
+    organization: &OrganizationId,
+    caller: &Caller,
+    action: &str,
+    subject: &str,
+    request_id: &str,
+) -> AuditRecord {
+    AuditRecord {
+        organization_id: organization.to_string(),
+        actor: caller.actor(),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        detail_json: caller
+            .on_behalf_of()
+            .map_or_else(|| "{}".to_owned(), |u| format!("{{\"on_behalf_of\":\"{u}\"}}")),
+        request_id: request_id.to_owned(),
+        trace: String::new(),
+    }
+}

@@ -1,0 +1,97 @@
+//! What a task has produced so far.
+
+use foundry_core::{OrganizationId, RepositoryId, TaskId, Timestamp};
+use foundry_proto::common::v1::Condition;
+use foundry_proto::repo::v1;
+
+/// How far the newest import is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A bundle was received and is being imported.
+    Importing,
+    /// Imported.
+    Ready,
+    /// The newest bundle was refused.
+    Error,
+}
+
+impl State {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Importing => "importing",
+            Self::Ready => "ready",
+            Self::Error => "error",
+        }
+    }
+
+    /// From what is stored; unknown text of a newer binary reads as an error state.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "importing" => Self::Importing,
+            "ready" => Self::Ready,
+            _ => Self::Error,
+        }
+    }
+
+    fn to_proto(self) -> v1::WorkState {
+        match self {
+            Self::Importing => v1::WorkState::Importing,
+            Self::Ready => v1::WorkState::Ready,
+            Self::Error => v1::WorkState::Error,
+        }
+    }
+}
+
+/// The work of a task.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The task.
+    pub task_id: TaskId,
+    /// Owner.
+    pub organization_id: OrganizationId,
+    /// The repository.
+    pub repository_id: RepositoryId,
+    /// Revision of its last change.
+    pub rev: i64,
+    /// How far the newest import is.
+    pub state: State,
+    /// Why.
+    pub condition: Condition,
+    /// The commit the work started from.
+    pub base_commit: String,
+    /// The commit that holds the readable work; empty before the first import.
+    pub head_commit: String,
+    /// Number of the readable import; 0 = none yet.
+    pub version: i64,
+    /// Number of the newest received bundle.
+    pub received: i64,
+    /// Files changed.
+    pub files_changed: i64,
+    /// Lines added.
+    pub additions: i64,
+    /// Lines removed.
+    pub deletions: i64,
+    /// When the readable import was completed.
+    pub import_time: Option<Timestamp>,
+}
+
+impl Work {
+    /// As callers see it.
+    pub fn to_proto(&self) -> v1::Work {
+        v1::Work {
+            task_id: self.task_id.to_string(),
+            organization_id: self.organization_id.to_string(),
+            repository_id: self.repository_id.to_string(),
+            state: self.state.to_proto().into(),
+            condition: Some(self.condition.clone()),
+            base_commit: self.base_commit.clone(),
+            head_commit: self.head_commit.clone(),
+            version: self.version,
+            files_changed: i32::try_from(self.files_changed).unwrap_or(i32::MAX),
+            additions: self.additions,
+            deletions: self.deletions,
+            import_time: self.import_time.map(Timestamp::to_proto),
+        }
+    }
+}

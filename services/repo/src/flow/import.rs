@@ -1,0 +1,241 @@
+//! Imports a received bundle into the mirror and stores what it changed.
+//!
+//! | stage     | does                                                            | time-out | retry            |
+//! |-----------|-----------------------------------------------------------------|----------|------------------|
+//! | importing | imports the newest bundle, stores changes and patches, shows them | 10 min  | 500 ms to 30 s, 6 × |
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use foundry_core::{Error, Result, TaskId};
+use foundry_flow::{
+    Binding, Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, StageSpec, Transition,
+};
+use foundry_git::{
+    ChangeKind, CommitId, FileChange, GitError, ImportLimits, Mirror, MirrorLimits, Patch, WorkName,
+};
+use foundry_proto::common::v1::Condition;
+use foundry_proto::repo::v1::{self, FileChangeKind};
+use foundry_store::{Scope, WriteSet};
+
+use crate::context::Context;
+use crate::domain::work::{State, Work};
+use crate::store::{changes, repositories, works};
+
+/// The flow; its key and subject are the task.
+pub static IMPORT: Flow = Flow::new(
+    "work_import",
+    &[StageSpec::new(
+        IMPORTING,
+        Duration::from_secs(10 * 60),
+        Retry {
+            initial: Duration::from_millis(500),
+            factor: 2,
+            max_delay: Duration::from_secs(30),
+            budget: 6,
+        },
+    )],
+)
+.concurrency(4);
+
+const IMPORTING: &str = "importing";
+/// Files whose changes are stored in one commit.
+const FILES_PER_COMMIT: usize = 200;
+/// Bytes of patches that are stored in one commit.
+const BYTES_PER_COMMIT: usize = 4 << 20;
+
+/// Where the bundle of a version waits.
+pub fn bundle_path(incoming: &Path, task: &TaskId, version: i64) -> PathBuf {
+    incoming.join(format!("{task}-{version}.bundle"))
+}
+
+/// The flow with its code.
+pub fn binding(cx: Arc<Context>) -> Binding {
+    Binding::job(&IMPORT, Importing(cx)).projection(Shown)
+}
+
+struct Importing(Arc<Context>);
+
+#[async_trait]
+impl Stage for Importing {
+    async fn run(&self, flow: &StageContext) -> Outcome {
+        let Ok(task) = flow.subject_id().parse::<TaskId>() else {
+            return Outcome::fail("INTERNAL", "the subject of an import is no task");
+        };
+        match import(&self.0, flow, &task).await {
+            Ok(outcome) => outcome,
+            Err(e) => e.into(),
+        }
+    }
+}
+
+async fn import(cx: &Context, flow: &StageContext, task: &TaskId) -> Result<Outcome> {
+    let Some(work) = works::find(&cx.store, task).await? else { return Ok(Outcome::done()) };
+    if work.received == work.version {
+        return Ok(Outcome::done());
+    }
+    let version = work.received;
+    let bundle = bundle_path(&cx.incoming, task, version);
+    let imported = match examine(cx, &work, &bundle).await {
+        Ok(imported) => imported,
+        Err(e) if e.retryable() => return Ok(Outcome::retry(e.reason(), e.message())),
+        Err(e) => {
+            tracing::warn!(%task, reason = e.reason(), stderr = e.stderr(), "bundle refused");
+            return refuse(cx, task, version, &bundle, &e).await;
+        }
+    };
+    flow.progress(format!("storing {} files", imported.files.len())).await;
+    store_changes(cx, task, version, &imported.files).await?;
+    show(cx, task, version, &bundle, imported).await
+}
+
+struct Imported {
+    head: String,
+    files: Vec<(v1::FileChange, Bytes)>,
+}
+
+async fn examine(cx: &Context, work: &Work, bundle: &Path) -> std::result::Result<Imported, GitError> {
+    let mirror = Mirror::open(&cx.git, cx.mirror_path(&work.repository_id), MirrorLimits::default()).await?;
+    let base = CommitId::parse(&work.base_commit)?;
+    let name = WorkName::from(&work.task_id);
+    let limits = ImportLimits { bundle_bytes: cx.max_bundle_bytes, ..ImportLimits::default() };
+    let imported = mirror.import_bundle(&name, bundle, &base, &limits).await?;
+    let files = mirror.file_patches(&base, &imported.head).await?;
+    let files = files.into_iter().map(|(change, patch)| stored(&change, patch)).collect();
+    Ok(Imported { head: imported.head.to_string(), files })
+}
+
+fn stored(change: &FileChange, patch: Patch) -> (v1::FileChange, Bytes) {
+    let kind = match change.kind {
+        ChangeKind::Added => FileChangeKind::Added,
+        ChangeKind::Deleted => FileChangeKind::Deleted,
+        ChangeKind::Renamed => FileChangeKind::Renamed,
+        ChangeKind::TypeChanged => FileChangeKind::TypeChanged,
+        ChangeKind::Modified | ChangeKind::ModeChanged => FileChangeKind::Modified,
+    };
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let (bytes, too_large) = match patch {
+        Patch::Bytes(bytes) => (bytes, false),
+        Patch::TooLarge { .. } => (Bytes::new(), true),
+    };
+    let shown = v1::FileChange {
+        path: change.path.to_string(),
+        old_path: change.old_path.as_ref().map(ToString::to_string).unwrap_or_default(),
+        kind: kind.into(),
+        additions: count(change.additions),
+        deletions: count(change.deletions),
+        binary: change.binary,
+        patch_size: count(change.patch_size),
+        too_large,
+    };
+    (shown, bytes)
+}
+
+/// Stores the changes in bounded commits; nobody reads them before the work shows their version.
+async fn store_changes(
+    cx: &Context,
+    task: &TaskId,
+    version: i64,
+    files: &[(v1::FileChange, Bytes)],
+) -> Result<()> {
+    let mut ws = WriteSet::new();
+    let (mut rows, mut bytes) = (0, 0);
+    for (position, (change, patch)) in files.iter().enumerate() {
+        let position = i64::try_from(position).map_err(Error::internal)?;
+        changes::put(&mut ws, task, version, position, change, patch.clone());
+        rows += 1;
+        bytes += patch.len();
+        if rows == FILES_PER_COMMIT || bytes >= BYTES_PER_COMMIT {
+            cx.store.commit(std::mem::take(&mut ws)).await?;
+            (rows, bytes) = (0, 0);
+        }
+    }
+    if rows > 0 {
+        cx.store.commit(ws).await?;
+    }
+    Ok(())
+}
+
+/// Makes the version the readable one, and goes on with a newer bundle that came meanwhile.
+async fn show(
+    cx: &Context,
+    task: &TaskId,
+    version: i64,
+    bundle: &Path,
+    imported: Imported,
+) -> Result<Outcome> {
+    let Some(mut work) = works::find(&cx.store, task).await? else { return Ok(Outcome::done()) };
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&work.organization_id));
+    let now = cx.env.clock.now();
+    changes::forget(&mut ws, task, work.version);
+    let newer = work.received != version;
+    work.state = if newer { State::Importing } else { State::Ready };
+    work.condition = Condition { since_time: Some(now.to_proto()), ..Condition::default() };
+    work.head_commit = imported.head;
+    work.version = version;
+    work.files_changed = i64::try_from(imported.files.len()).unwrap_or(i64::MAX);
+    work.additions = imported.files.iter().map(|(c, _)| c.additions).sum();
+    work.deletions = imported.files.iter().map(|(c, _)| c.deletions).sum();
+    work.import_time = Some(now);
+    works::save(&mut ws, rev, &work);
+    forget_bundle(bundle).await;
+    let outcome = if newer { Outcome::goto(IMPORTING) } else { Outcome::done() };
+    Ok(outcome.recording(ws))
+}
+
+async fn refuse(cx: &Context, task: &TaskId, version: i64, bundle: &Path, e: &GitError) -> Result<Outcome> {
+    let Some(mut work) = works::find(&cx.store, task).await? else { return Ok(Outcome::done()) };
+    if work.received != version {
+        return Ok(Outcome::goto(IMPORTING));
+    }
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&work.organization_id));
+    work.state = State::Error;
+    work.received = work.version;
+    work.condition = Condition {
+        reason: e.reason().to_owned(),
+        message: e.message().to_owned(),
+        since_time: Some(cx.env.clock.now().to_proto()),
+        next_action: "the older work stays readable; the next turn hands over a new bundle".to_owned(),
+        ..Condition::default()
+    };
+    works::save(&mut ws, rev, &work);
+    forget_bundle(bundle).await;
+    Ok(Outcome::done().recording(ws))
+}
+
+/// The bundle is no longer needed; what stays behind is swept at the next start.
+async fn forget_bundle(path: &Path) {
+    if let Err(e) = tokio::fs::remove_file(path).await
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(error = %e, "a bundle could not be removed");
+    }
+}
+
+/// How an import that does not succeed shows in the work's row.
+struct Shown;
+
+impl Projection for Shown {
+    fn project(&self, flow: &FlowStatus) -> WriteSet {
+        let mut ws = WriteSet::new();
+        let state = match flow.transition {
+            Some(Transition::Failed) => State::Error,
+            Some(Transition::Retrying) => State::Importing,
+            _ => return ws,
+        };
+        let Some(organization) = &flow.organization_id else { return ws };
+        let rev = ws.scope(Scope::organization(organization));
+        let condition = repositories::condition(&foundry_flow::condition(&IMPORT, flow));
+        ws.update_where(
+            &works::WORKS,
+            &[("rev", rev.into()), ("condition", condition), ("state", state.as_str().into())],
+            &[("task_id", flow.subject_id.as_str().into())],
+        );
+        ws
+    }
+}

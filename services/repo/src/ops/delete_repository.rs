@@ -1,0 +1,80 @@
+//! Schedules the deletion of a repository and its mirror.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, FlowId, Result};
+use foundry_flow::{NewFlow, Status};
+use foundry_proto::common::v1::{Condition, Role};
+use foundry_proto::repo::v1::{DeleteRepositoryRequest, DeleteRepositoryResponse};
+use foundry_server::RequestContext;
+use foundry_store::{CommitError, Scope, WriteSet};
+use prost::Message as _;
+
+use crate::context::{Context, RequestKey, audit};
+use crate::domain::repository::State;
+use crate::flow::{delete, sync};
+use crate::store::repositories;
+
+/// Marks the repository, cancels its synchronization and schedules the deletion.
+///
+/// # Errors
+/// `NOT_FOUND`.
+pub async fn delete_repository(
+    cx: &Context,
+    caller: &Caller,
+    request: DeleteRepositoryRequest,
+) -> Result<DeleteRepositoryResponse> {
+    let first = cx.repository(caller, &request.repository_id, Role::Admin).await?;
+    let key =
+        RequestKey::new(&first.organization_id, caller, "DeleteRepository", &request.request_id, &request);
+    if let Some((answer, _)) = key.first_answer::<DeleteRepositoryResponse>(&cx.store).await? {
+        return Ok(answer);
+    }
+    let decided = cx
+        .store
+        .retry_on_conflict(|| async {
+            let mut repository = cx.repository(caller, &request.repository_id, Role::Admin).await?;
+            let id = repository.repository_id.to_string();
+            let mut ws = WriteSet::new();
+            let rev = ws.scope(Scope::organization(&repository.organization_id));
+            let already = repository.state == State::Deleting;
+            repository.state = State::Deleting;
+            repository.condition = Condition { waiting_on: "deletion".to_owned(), ..Condition::default() };
+            let set = vec![
+                ("state", repository.state.as_str().into()),
+                ("condition", repositories::condition(&repository.condition)),
+            ];
+            repositories::update(&mut ws, rev, &repository, set);
+            if !already {
+                for flow in foundry_flow::list_by_subject(&cx.store, &id).await? {
+                    let ended = matches!(flow.status, Status::Done | Status::Failed | Status::Cancelled);
+                    if flow.kind == sync::SYNC.kind && !ended {
+                        foundry_flow::request_cancel(&mut ws, &flow.flow_id);
+                    }
+                }
+                let flow = NewFlow::new(&delete::DELETE, FlowId::generate(&cx.env), &id, &id)
+                    .organization(&repository.organization_id)
+                    .on_behalf_of(caller.actor())
+                    .traced(RequestContext::current_traceparent());
+                foundry_flow::enqueue(&mut ws, flow);
+            }
+            ws.audit(audit(
+                &repository.organization_id,
+                caller,
+                "repository.delete",
+                &id,
+                &request.request_id,
+            ));
+            let answer = DeleteRepositoryResponse { repository: Some(repository.to_proto()) };
+            let expires = cx.env.clock.now().plus(crate::REQUEST_MEMORY);
+            ws.idempotency(key.key.clone(), key.hash, answer.encode_to_vec(), Some(expires));
+            Ok((ws, answer))
+        })
+        .await;
+    match decided {
+        Ok((_, answer)) => Ok(answer),
+        Err(CommitError::Replayed { response, .. }) => {
+            DeleteRepositoryResponse::decode(response).map_err(Error::internal)
+        }
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,32 @@
+//! Returns the stored patch of one file of a work.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, Result};
+use foundry_proto::common::v1::Role;
+use foundry_proto::repo::v1::{GetWorkPatchRequest, GetWorkPatchResponse};
+
+use crate::context::Context;
+use crate::store::changes;
+
+/// A stored read.
+///
+/// # Errors
+/// `NOT_FOUND` for the work or the file; `FAILED_PRECONDITION` when the version asked for was replaced by a newer one.
+pub async fn get_work_patch(
+    cx: &Context,
+    caller: &Caller,
+    request: GetWorkPatchRequest,
+) -> Result<GetWorkPatchResponse> {
+    let work = cx.work(caller, &request.task_id, Role::Viewer).await?;
+    if request.version != 0 && request.version != work.version {
+        return Err(Error::precondition(
+            "WORK_CHANGED",
+            work.task_id.as_str(),
+            format!("version {} was replaced by version {}", request.version, work.version),
+        )
+        .next_action("list the changes again"));
+    }
+    let found = changes::find(&cx.store, &work.task_id, work.version, &request.path).await?;
+    let (change, patch) = found.ok_or_else(|| Error::not_found("changed file", &request.path))?;
+    Ok(GetWorkPatchResponse { change: Some(change), patch, version: work.version })
+}

@@ -1,0 +1,59 @@
+//! Lists a directory of a work: a bounded read of objects of the mirror.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, PageRequest, PageToken, Result};
+use foundry_git::{CommitId, EntryKind, Mirror, MirrorLimits, RepoPath};
+use foundry_proto::common::v1::Role;
+use foundry_proto::repo::v1::{ListWorkTreeRequest, ListWorkTreeResponse, TreeEntry, TreeEntryKind};
+
+use crate::context::Context;
+
+/// Mode bits of an executable file do not travel with a listing; a link and a file do.
+fn entry(e: &foundry_git::TreeEntry) -> TreeEntry {
+    let (kind, executable) = match e.kind {
+        EntryKind::Directory => (TreeEntryKind::Directory, false),
+        EntryKind::Symlink => (TreeEntryKind::Symlink, false),
+        EntryKind::Submodule => (TreeEntryKind::Submodule, false),
+        EntryKind::Executable => (TreeEntryKind::File, true),
+        EntryKind::File => (TreeEntryKind::File, false),
+    };
+    TreeEntry {
+        path: e.path.to_string(),
+        kind: kind.into(),
+        size: e.size.and_then(|s| i64::try_from(s).ok()).unwrap_or_default(),
+        executable,
+    }
+}
+
+/// Reads one directory of the readable commit.
+///
+/// # Errors
+/// `NOT_FOUND` for the work or the directory, `INVALID_ARGUMENT` for a path that leaves the tree.
+pub async fn list_work_tree(
+    cx: &Context,
+    caller: &Caller,
+    request: ListWorkTreeRequest,
+) -> Result<ListWorkTreeResponse> {
+    let work = cx.work(caller, &request.task_id, Role::Viewer).await?;
+    let page = PageRequest::parse(request.page_size, &request.page_token)?;
+    let offset = match &page.after {
+        None => 0,
+        Some(t) => {
+            t.0.parse()
+                .map_err(|_| Error::invalid_field("page_token", "is not a token of an earlier answer"))?
+        }
+    };
+    let path = match request.path.as_str() {
+        "" => None,
+        text => Some(RepoPath::parse(text).map_err(|e| Error::invalid_field("path", e.to_string()))?),
+    };
+    let commit = if work.head_commit.is_empty() { &work.base_commit } else { &work.head_commit };
+    let commit = CommitId::parse(commit).map_err(Error::from)?;
+    let mirror = Mirror::open(&cx.git, cx.mirror_path(&work.repository_id), MirrorLimits::default()).await?;
+    let found = mirror.list_tree(&commit, path.as_ref(), offset, page.size as usize).await?;
+    Ok(ListWorkTreeResponse {
+        entries: found.entries.iter().map(entry).collect(),
+        next_page_token: found.next_offset.map(|o| PageToken(o.to_string()).encode()).unwrap_or_default(),
+        commit: commit.to_string(),
+    })
+}

@@ -1,0 +1,16 @@
+//! The use cases, one file each.
+
+pub mod create_repository;
+pub mod delete_repository;
+pub mod get_clone_source;
+pub mod get_repository;
+pub mod get_work;
+pub mod get_work_patch;
+pub mod import_work;
+pub mod list_branches;
+pub mod list_repositories;
+pub mod list_work_changes;
+pub mod list_work_tree;
+pub mod request_repository_refresh;
+pub mod watch_repositories;
+pub mod watch_repository;

@@ -1,0 +1,83 @@
+//! Schedules a synchronization of a mirror.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, FlowId, Result};
+use foundry_flow::{NewFlow, Status};
+use foundry_proto::common::v1::Role;
+use foundry_proto::repo::v1::{RequestRepositoryRefreshRequest, RequestRepositoryRefreshResponse};
+use foundry_server::RequestContext;
+use foundry_store::{CommitError, Scope, WriteSet};
+use prost::Message as _;
+
+use crate::context::{Context, RequestKey, audit};
+use crate::domain::repository::{Repository, State};
+use crate::flow::sync;
+use crate::store::repositories;
+
+/// Schedules one synchronization, or one more after the running one.
+///
+/// # Errors
+/// `NOT_FOUND`; `FAILED_PRECONDITION` while the repository is being deleted.
+pub async fn request_repository_refresh(
+    cx: &Context,
+    caller: &Caller,
+    request: RequestRepositoryRefreshRequest,
+) -> Result<RequestRepositoryRefreshResponse> {
+    let first = cx.repository(caller, &request.repository_id, Role::Member).await?;
+    let organization = first.organization_id.clone();
+    let key =
+        RequestKey::new(&organization, caller, "RequestRepositoryRefresh", &request.request_id, &request);
+    if let Some((answer, rev)) = key.first_answer::<RequestRepositoryRefreshResponse>(&cx.store).await? {
+        return Ok(RequestRepositoryRefreshResponse { rev, ..answer });
+    }
+    let scope = Scope::organization(&organization);
+    let decided = cx
+        .store
+        .retry_on_conflict(|| async {
+            let repository = cx.repository(caller, &request.repository_id, Role::Member).await?;
+            let (mut ws, answer) = decide(cx, caller, repository, &request.request_id).await?;
+            let expires = cx.env.clock.now().plus(crate::REQUEST_MEMORY);
+            ws.idempotency(key.key.clone(), key.hash, answer.encode_to_vec(), Some(expires));
+            Ok((ws, answer))
+        })
+        .await;
+    match decided {
+        Ok((committed, answer)) => Ok(RequestRepositoryRefreshResponse {
+            rev: committed.scope_rev(&scope).unwrap_or_default(),
+            ..answer
+        }),
+        Err(CommitError::Replayed { response, rev }) => {
+            let first = RequestRepositoryRefreshResponse::decode(response).map_err(Error::internal)?;
+            Ok(RequestRepositoryRefreshResponse { rev, ..first })
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn decide(
+    cx: &Context,
+    caller: &Caller,
+    mut repository: Repository,
+    request_id: &str,
+) -> Result<(WriteSet, RequestRepositoryRefreshResponse)> {
+    let id = repository.repository_id.to_string();
+    if repository.state == State::Deleting {
+        return Err(Error::precondition("REPOSITORY_DELETING", &id, "the repository is being deleted"));
+    }
+    let flows = foundry_flow::list_by_subject(&cx.store, &id).await?;
+    let unfinished = |s: Status| !matches!(s, Status::Done | Status::Failed | Status::Cancelled);
+    let running = flows.iter().any(|f| f.kind == sync::SYNC.kind && unfinished(f.status));
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&repository.organization_id));
+    repositories::update(&mut ws, rev, &repository, vec![("refresh_wanted", running.into())]);
+    if !running {
+        let flow = NewFlow::new(&sync::SYNC, FlowId::generate(&cx.env), &id, &id)
+            .organization(&repository.organization_id)
+            .on_behalf_of(caller.actor())
+            .traced(RequestContext::current_traceparent());
+        foundry_flow::enqueue(&mut ws, flow);
+    }
+    ws.audit(audit(&repository.organization_id, caller, "repository.refresh", &id, request_id));
+    repository.refresh_wanted = running;
+    Ok((ws, RequestRepositoryRefreshResponse { repository: Some(repository.to_proto()), rev: 0 }))
+}

@@ -1,0 +1,106 @@
+//! Table `branches`: the branches of a mirror as of the last synchronization.
+
+use foundry_core::{PageRequest, PageToken, RepositoryId, Result, Timestamp};
+use foundry_proto::repo::v1;
+use foundry_store::{Row, Store, Table, WriteSet};
+
+/// The table.
+pub const BRANCHES: Table = Table::new(
+    "branches",
+    &["repository_id", "name", "commit_id", "commit_time", "subject"],
+    &["repository_id", "name"],
+);
+
+/// A branch as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BranchRow {
+    /// Name without `refs/heads/`.
+    pub name: String,
+    /// Its tip.
+    pub commit_id: String,
+    /// Committer time of the tip.
+    pub commit_time: Timestamp,
+    /// First line of the tip's message.
+    pub subject: String,
+}
+
+impl BranchRow {
+    /// As callers see it.
+    pub fn to_proto(&self) -> v1::Branch {
+        v1::Branch {
+            name: self.name.clone(),
+            commit: self.commit_id.clone(),
+            commit_time: Some(self.commit_time.to_proto()),
+            subject: self.subject.clone(),
+        }
+    }
+}
+
+fn read(row: &Row) -> Result<BranchRow> {
+    Ok(BranchRow {
+        name: row.text("name")?.to_owned(),
+        commit_id: row.text("commit_id")?.to_owned(),
+        commit_time: row.time("commit_time")?,
+        subject: row.text("subject")?.to_owned(),
+    })
+}
+
+/// One branch.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn find(store: &Store, repository: &RepositoryId, name: &str) -> Result<Option<BranchRow>> {
+    let sql =
+        "SELECT name, commit_id, commit_time, subject FROM branches WHERE repository_id = $1 AND name = $2";
+    store.query(sql, &[repository.as_str().into(), name.into()]).await?.first().map(read).transpose()
+}
+
+/// Branches by name.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn list(
+    store: &Store,
+    repository: &RepositoryId,
+    page: &PageRequest,
+) -> Result<(Vec<BranchRow>, Option<PageToken>)> {
+    let sql = "SELECT name, commit_id, commit_time, subject FROM branches \
+               WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3";
+    let after = page.after.as_ref().map_or("", |t| t.0.as_str());
+    let rows = store
+        .query(sql, &[repository.as_str().into(), after.into(), i64::from(page.size + 1).into()])
+        .await?;
+    let size = page.size as usize;
+    let found = rows.iter().take(size).map(read).collect::<Result<Vec<_>>>()?;
+    let next = (rows.len() > size).then(|| found.last().map(|b| PageToken(b.name.clone()))).flatten();
+    Ok((found, next))
+}
+
+/// All branches.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn all(store: &Store, repository: &RepositoryId) -> Result<Vec<BranchRow>> {
+    let sql = "SELECT name, commit_id, commit_time, subject FROM branches WHERE repository_id = $1";
+    store.query(sql, &[repository.as_str().into()]).await?.iter().map(read).collect()
+}
+
+/// Makes the stored branches equal to `new`, writing only what differs.
+pub fn replace(ws: &mut WriteSet, repository: &RepositoryId, old: &[BranchRow], new: &[BranchRow]) {
+    let before: std::collections::BTreeMap<&str, &BranchRow> =
+        old.iter().map(|b| (b.name.as_str(), b)).collect();
+    let names: std::collections::BTreeSet<&str> = new.iter().map(|b| b.name.as_str()).collect();
+    for branch in new.iter().filter(|b| before.get(b.name.as_str()) != Some(b)) {
+        let values = vec![
+            repository.as_str().into(),
+            branch.name.as_str().into(),
+            branch.commit_id.as_str().into(),
+            branch.commit_time.into(),
+            branch.subject.as_str().into(),
+        ];
+        ws.upsert(&BRANCHES, values);
+    }
+    for gone in old.iter().filter(|b| !names.contains(b.name.as_str())) {
+        ws.remove(&BRANCHES, &[repository.as_str().into(), gone.name.as_str().into()]);
+    }
+}

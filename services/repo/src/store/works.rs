@@ -1,0 +1,99 @@
+//! Table `works`.
+
+use foundry_core::{Error, Result, TaskId};
+use foundry_proto::common::v1::Condition;
+use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
+use prost::Message as _;
+
+use crate::domain::work::{State, Work};
+
+/// The table.
+pub const WORKS: Table = Table::new(
+    "works",
+    &[
+        "task_id",
+        "organization_id",
+        "repository_id",
+        "rev",
+        "state",
+        "condition",
+        "base_commit",
+        "head_commit",
+        "version",
+        "received",
+        "files_changed",
+        "additions",
+        "deletions",
+        "import_time",
+    ],
+    &["task_id"],
+);
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT task_id, organization_id, repository_id, rev, state, condition, base_commit, head_commit, version, ",
+            "received, files_changed, additions, deletions, import_time FROM works ",
+            $rest
+        )
+    };
+}
+
+/// Rows of an organization by revision, for views.
+pub const BY_REV: &str = select!("WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3");
+
+/// Reads a row.
+///
+/// # Errors
+/// `INTERNAL` when the row is damaged.
+pub fn read(row: &Row) -> Result<Work> {
+    Ok(Work {
+        task_id: row.text("task_id")?.parse()?,
+        organization_id: row.text("organization_id")?.parse()?,
+        repository_id: row.text("repository_id")?.parse()?,
+        rev: row.int("rev")?,
+        state: State::parse(row.text("state")?),
+        condition: Condition::decode(row.blob("condition")?).map_err(Error::internal)?,
+        base_commit: row.text("base_commit")?.to_owned(),
+        head_commit: row.text("head_commit")?.to_owned(),
+        version: row.int("version")?,
+        received: row.int("received")?,
+        files_changed: row.int("files_changed")?,
+        additions: row.int("additions")?,
+        deletions: row.int("deletions")?,
+        import_time: row.opt_time("import_time")?,
+    })
+}
+
+/// The work of a task, in whatever organization.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn find(store: &Store, task: &TaskId) -> Result<Option<Work>> {
+    store.query(select!("WHERE task_id = $1"), &[task.as_str().into()]).await?.first().map(read).transpose()
+}
+
+/// Writes a row whole: new when `w.rev` is 0, else only if it is still at that revision.
+pub fn save(ws: &mut WriteSet, rev: RevRef, w: &Work) {
+    let set: Vec<(&'static str, Value)> = vec![
+        ("rev", rev.into()),
+        ("state", w.state.as_str().into()),
+        ("condition", w.condition.encode_to_vec().into()),
+        ("base_commit", w.base_commit.as_str().into()),
+        ("head_commit", w.head_commit.as_str().into()),
+        ("version", w.version.into()),
+        ("received", w.received.into()),
+        ("files_changed", w.files_changed.into()),
+        ("additions", w.additions.into()),
+        ("deletions", w.deletions.into()),
+        ("import_time", w.import_time.into()),
+    ];
+    let key: Value = w.task_id.as_str().into();
+    if w.rev == 0 {
+        let mut values = vec![key, w.organization_id.as_str().into(), w.repository_id.as_str().into()];
+        values.extend(set.into_iter().map(|(_, value)| value));
+        ws.insert(&WORKS, values);
+    } else {
+        ws.update(&WORKS, &[key], &set, &[("rev", w.rev.into())]);
+    }
+}

@@ -1,0 +1,3 @@
+//! What the service's watches show.
+
+pub mod repositories;

@@ -1,0 +1,48 @@
+//! The repositories and works of an organization, and one repository.
+
+use foundry_core::{OrganizationId, RepositoryId};
+use foundry_proto::repo::v1::{RepositoryItem, repository_item::Item};
+use foundry_store::Scope;
+use foundry_watch::{Change, Fingerprint, Source, TableView};
+
+use crate::store::{repositories, works};
+
+/// Kind of the tombstones of repositories.
+pub const REPOSITORY: &str = "repository";
+/// Kind of the tombstones of works.
+pub const WORK: &str = "work";
+
+/// All of an organization.
+pub fn of_organization(organization: &OrganizationId) -> TableView {
+    let fingerprint = Fingerprint::new("WatchRepositories", 1).filter("organization", organization.as_str());
+    TableView::new("WatchRepositories", Scope::organization(organization), fingerprint)
+        .source(
+            Source::new(repositories::BY_REV, [organization.as_str().into()], |row| {
+                let r = repositories::read(row)?;
+                let item = RepositoryItem { item: Some(Item::Repository(r.to_proto())) };
+                Ok(Change::upsert(format!("repository/{}", r.repository_id), r.rev, &item))
+            })
+            .tombstones(REPOSITORY, "repository/"),
+        )
+        .source(
+            Source::new(works::BY_REV, [organization.as_str().into()], |row| {
+                let w = works::read(row)?;
+                let item = RepositoryItem { item: Some(Item::Work(w.to_proto())) };
+                Ok(Change::upsert(format!("work/{}", w.task_id), w.rev, &item))
+            })
+            .tombstones(WORK, "work/"),
+        )
+}
+
+/// One repository.
+pub fn of_repository(organization: &OrganizationId, repository: &RepositoryId) -> TableView {
+    let fingerprint = Fingerprint::new("WatchRepository", 1).filter("repository", repository.as_str());
+    let params = [organization.as_str().into(), repository.as_str().into()];
+    let source = Source::new(repositories::ONE_BY_REV, params, |row| {
+        let r = repositories::read(row)?;
+        let item = RepositoryItem { item: Some(Item::Repository(r.to_proto())) };
+        Ok(Change::upsert(format!("repository/{}", r.repository_id), r.rev, &item))
+    });
+    TableView::new("WatchRepository", Scope::organization(organization), fingerprint)
+        .source(source.tombstones(format!("{REPOSITORY}/{repository}"), ""))
+}
