@@ -7,9 +7,9 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 
 /// What happened to an entity of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// The entity's whole new state: the encoded item message of the view.
-    Upsert(Bytes),
+pub enum Op<T = Bytes> {
+    /// The entity's whole new state: the item message of the view, encoded where it is served.
+    Upsert(T),
     /// The entity was deleted.
     Deleted,
     /// The entity exists, but no longer belongs to the view.
@@ -18,16 +18,16 @@ pub enum Op {
 
 /// One entity's newest state in a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct Change<T = Bytes> {
     /// Key of the entity, unique in its view.
     pub key: String,
     /// Revision of the entity's last change in the view's scope.
     pub version: i64,
     /// What happened.
-    pub op: Op,
+    pub op: Op<T>,
 }
 
-impl Change {
+impl Change<Bytes> {
     /// The entity's whole new state.
     pub fn upsert(key: impl Into<String>, version: i64, item: &impl Message) -> Self {
         Self { key: key.into(), version, op: Op::Upsert(item.encode_to_vec().into()) }

@@ -1,7 +1,7 @@
 //! The watch contract, served and consumed.
 //!
 //! Serving: a [`Hub`] turns a [`View`] (a query by revision) into streams of frames that resume
-//! by state: snapshot, deltas, bookmarks, reset, drain. Consuming: a `Consumer` keeps one such
+//! by state: snapshot, deltas, bookmarks, reset, drain. Consuming: a [`Consumer`] keeps one such
 //! stream alive, checks it and hands out verified events with the position after each.
 //!
 //! The database is the truth. Hints and the ring of encoded changes only make it fast.
@@ -9,24 +9,29 @@
 mod authorization;
 mod body;
 mod change;
+mod consumer;
 mod course;
 mod feed;
 mod hub;
 mod metrics;
+pub mod oracle;
 mod pace;
 mod position;
 mod ring;
 mod snapshot;
+mod state;
 mod table_view;
 mod view;
 mod watcher;
 
 pub use authorization::{AuthorizationEvent, StreamAuthorization, Unrestricted};
 pub use change::{Change, Op, row_digest};
+pub use consumer::{Consumer, ConsumerConfig, Event, Refresh, Violation};
 pub use hub::{FrameStream, Hub, HubConfig};
 pub use metrics::WatchMetrics;
 pub use pace::Pace;
 pub use position::{Fingerprint, Position};
+pub use state::State;
 pub use table_view::{Source, TableView};
 pub use view::{Changes, View};
 

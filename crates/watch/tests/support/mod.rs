@@ -1,5 +1,7 @@
 //! A small real service to watch: coloured things in a throw-away SQLite store.
-#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+pub mod script;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,58 @@
+//! How long to wait before the next attempt: full jitter over a doubling bound.
+
+use std::time::Duration;
+
+use foundry_core::Random;
+
+const FIRST: Duration = Duration::from_millis(250);
+const CAP: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    pub(crate) fn next(&mut self, random: &dyn Random) -> Duration {
+        let bound = FIRST.saturating_mul(1 << self.failures.min(16)).min(CAP);
+        self.failures = self.failures.saturating_add(1);
+        bound.mul_f64(random.fraction())
+    }
+
+    /// The next wait is from the largest range at once.
+    pub(crate) fn raise_to_cap(&mut self) {
+        self.failures = self.failures.max(16);
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foundry_core::Timestamp;
+
+    struct Always(f64);
+    impl Random for Always {
+        fn fill(&self, buf: &mut [u8]) {
+            buf.fill(0);
+        }
+        fn fraction(&self) -> f64 {
+            self.0
+        }
+        fn uuid_at(&self, _: Timestamp) -> uuid::Uuid {
+            uuid::Uuid::nil()
+        }
+    }
+
+    #[test]
+    fn doubles_to_thirty_seconds_and_starts_anew_after_success() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..9).map(|_| backoff.next(&Always(1.0)).as_millis()).collect();
+        assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
+        backoff.reset();
+        assert_eq!(backoff.next(&Always(0.5)).as_millis(), 125);
+    }
+}

@@ -1,0 +1,281 @@
+//! Reads the stream, opens the next one, and never stops reading what is open.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_core::{Env, Timestamp};
+use foundry_frame::Frame;
+use foundry_proto::watch::v1::WatchOptions;
+use futures::future::{BoxFuture, OptionFuture};
+use futures::stream::SelectAll;
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use prost::Message;
+use tonic::{Code, Status};
+
+use super::backoff::Backoff;
+use super::inbox::Inbox;
+use super::link::{Link, Step, Violation};
+use super::{ConsumerConfig, Event};
+use crate::Position;
+
+const RESETS: usize = 3;
+const RESETS_WITHIN: Duration = Duration::from_secs(60);
+
+/// Why a stream is over.
+enum End {
+    /// Try again.
+    Lost(Status),
+    /// The credentials are of no use any more.
+    Unauthenticated(Status),
+    /// No retry can mend it.
+    Final(Status),
+}
+
+impl From<Status> for End {
+    fn from(status: Status) -> Self {
+        match status.code() {
+            Code::Unauthenticated => Self::Unauthenticated(status),
+            Code::PermissionDenied | Code::InvalidArgument | Code::NotFound | Code::Unimplemented => {
+                Self::Final(status)
+            }
+            _ => Self::Lost(status),
+        }
+    }
+}
+
+/// An open stream whose hello was received.
+struct Live<T, S> {
+    stream: S,
+    link: Link<T>,
+}
+
+pub(crate) struct Pump<T, O, S> {
+    env: Env,
+    config: ConsumerConfig,
+    open: O,
+    inbox: Arc<Inbox<T>>,
+    position: Option<Position>,
+    silence: Duration,
+    backoff: Backoff,
+    refreshed: bool,
+    resets: VecDeque<Timestamp>,
+    /// Streams that were replaced: read to their end, since cutting them off costs their connection.
+    retired: SelectAll<S>,
+}
+
+/// An opened stream, its first frame and the position that was asked for.
+type Opened<S> = (S, Frame, Option<i64>);
+type Opening<S> = BoxFuture<'static, Result<Opened<S>, Status>>;
+
+impl<T, O, F, S> Pump<T, O, S>
+where
+    T: Message + Default + 'static,
+    O: Fn(WatchOptions) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<S, Status>> + Send + 'static,
+    S: Stream<Item = Result<Frame, Status>> + Send + Unpin + 'static,
+{
+    pub(crate) fn new(env: Env, config: ConsumerConfig, open: O, inbox: Arc<Inbox<T>>) -> Self {
+        let position = config.position.clone();
+        let silence = config.heartbeat.mul_f64(2.5);
+        Self {
+            env,
+            config,
+            open,
+            inbox,
+            position,
+            silence,
+            backoff: Backoff::default(),
+            refreshed: false,
+            resets: VecDeque::new(),
+            retired: SelectAll::new(),
+        }
+    }
+
+    /// Watches until nothing can be mended any more.
+    pub(crate) async fn run(mut self) -> Status {
+        loop {
+            let status = match self.session().await {
+                End::Final(status) => return status,
+                End::Lost(status) => status,
+                End::Unauthenticated(status) => {
+                    if let Some(refresh) = self.config.refresh.clone() {
+                        if let Err(status) = refresh().await {
+                            return status;
+                        }
+                        if !std::mem::replace(&mut self.refreshed, true) {
+                            continue;
+                        }
+                    }
+                    status
+                }
+            };
+            let retry_in = self.backoff.next(&*self.env.random);
+            tracing::debug!(watch = self.config.name, %status, ?retry_in, "a watch is opened again");
+            self.inbox.push(Event::Disconnected { status, retry_in });
+            self.env.clock.sleep(retry_in).await;
+        }
+    }
+
+    /// From opening a stream to its end, changing over to others on the way when told.
+    async fn session(&mut self) -> End {
+        let mut live =
+            match self.opening(Duration::ZERO).await.map_err(End::from).and_then(|o| self.accept_hello(o)) {
+                Ok(live) => live,
+                Err(end) => return end,
+            };
+        let mut successor: Option<Opening<S>> = None;
+        let mut heard = self.env.clock.now();
+        let mut alarm = self.alarm(heard);
+        loop {
+            tokio::select! {
+                frame = live.stream.next() => {
+                    heard = self.env.clock.now();
+                    let end = match frame {
+                        Some(Ok(frame)) => match self.take(&mut live, &frame) {
+                            Ok(None) => continue,
+                            Ok(Some(reconnect_after)) => {
+                                successor = Some(self.opening(reconnect_after));
+                                continue;
+                            }
+                            Err(end) => end,
+                        },
+                        Some(Err(status)) => End::from(status),
+                        None => End::Lost(Status::unavailable("the stream ended")),
+                    };
+                    // Drained before the next one was open: that one is all we have.
+                    let Some(next) = successor.take() else { return end };
+                    match next.await.map_err(End::from).and_then(|o| self.accept_hello(o)) {
+                        Ok(next) => live = next,
+                        Err(end) => return end,
+                    }
+                }
+                Some(opened) = OptionFuture::from(successor.as_mut()) => {
+                    successor = None;
+                    // If it failed, the old stream is good until it ends.
+                    if let Ok(next) = opened.map_err(End::from).and_then(|o| self.accept_hello(o)) {
+                        let old = std::mem::replace(&mut live, next);
+                        self.retired.push(old.stream);
+                        heard = self.env.clock.now();
+                    }
+                }
+                Some(_) = self.retired.next() => {}
+                () = &mut alarm => {
+                    if self.env.clock.now().since(heard) >= self.silence {
+                        return End::Lost(Status::unavailable("nothing was heard for two and a half heartbeats"));
+                    }
+                    alarm = self.alarm(heard);
+                }
+            }
+        }
+    }
+
+    /// Opens a stream from the position at that time and waits for its first frame.
+    fn opening(&self, after: Duration) -> Opening<S> {
+        let (clock, silence) = (Arc::clone(&self.env.clock), self.silence);
+        let position = self.position.clone().unwrap_or_default();
+        let asked = self.position.as_ref().map(|p| p.rev);
+        let options = WatchOptions {
+            after_rev: if position.resume_token.is_empty() { 0 } else { position.rev },
+            resume_token: position.resume_token,
+            heartbeat: Some(crate::body::duration(self.config.heartbeat)),
+        };
+        let opened = (self.open)(options);
+        async move {
+            if after > Duration::ZERO {
+                clock.sleep(after).await;
+            }
+            let first = async {
+                let mut stream = opened.await?;
+                let none = || Err(Status::unavailable("the stream ended before its first frame"));
+                let frame = stream.next().await.unwrap_or_else(none)?;
+                Ok((stream, frame, asked))
+            };
+            tokio::select! {
+                first = first => first,
+                () = clock.sleep(silence) => Err(Status::unavailable("the stream did not open in time")),
+            }
+        }
+        .boxed()
+    }
+
+    fn accept_hello(&mut self, (stream, frame, asked): Opened<S>) -> Result<Live<T, S>, End> {
+        let mut link = Link::new(asked);
+        match link.accept(&frame) {
+            Ok(Step::Hello { server, heartbeat, resumed }) => {
+                self.silence = heartbeat.unwrap_or(self.config.heartbeat).mul_f64(2.5);
+                self.inbox.push(Event::Connected { server, resumed });
+                Ok(Live { stream, link })
+            }
+            Ok(_) => Err(self.broken(&Violation::OutOfPlace("no hello"))),
+            Err(violation) => Err(self.broken(&violation)),
+        }
+    }
+
+    /// Takes one frame. Some = open the next stream after this time.
+    fn take(&mut self, live: &mut Live<T, S>, frame: &Frame) -> Result<Option<Duration>, End> {
+        match live.link.accept(frame).map_err(|violation| self.broken(&violation))? {
+            Step::Nothing | Step::Hello { .. } => {}
+            Step::Snapshot { rows, position } => {
+                self.position = Some(position.clone());
+                self.inbox.push(Event::Snapshot { rows, position });
+            }
+            Step::Delta { mut changes, to } => {
+                let position = self.position.get_or_insert_default();
+                // After a change of streams the new one may repeat what the old one said last.
+                changes.retain(|c| c.version > position.rev);
+                position.rev = position.rev.max(to);
+                if !changes.is_empty() {
+                    let position = position.clone();
+                    self.inbox.push(Event::Delta { changes, position });
+                }
+            }
+            Step::Bookmark { position, caught_up } => {
+                let known = self.position.get_or_insert_default();
+                if position.rev >= known.rev {
+                    *known = position;
+                }
+                if caught_up {
+                    let position = known.clone();
+                    self.backoff.reset();
+                    self.refreshed = false;
+                    self.inbox.push(Event::CaughtUp { position });
+                }
+            }
+            Step::Reset(reason) => {
+                self.position = None;
+                self.inbox.push(Event::Reset { reason });
+                self.note_reset()?;
+            }
+            Step::AuthExpiring(at) => self.inbox.push(Event::AuthExpiring { at }),
+            Step::Drain { reconnect_after } => return Ok(Some(reconnect_after)),
+        }
+        Ok(None)
+    }
+
+    fn note_reset(&mut self) -> Result<(), End> {
+        let now = self.env.clock.now();
+        self.resets.retain(|at| now.since(*at) < RESETS_WITHIN);
+        self.resets.push_back(now);
+        if self.resets.len() < RESETS {
+            return Ok(());
+        }
+        self.resets.clear();
+        self.backoff.raise_to_cap();
+        Err(End::Lost(Status::unavailable("three resets within a minute")))
+    }
+
+    /// A broken stream is opened again; a broken snapshot says that the position is worth nothing.
+    fn broken(&mut self, violation: &Violation) -> End {
+        tracing::warn!(watch = self.config.name, %violation, "a watch broke the contract");
+        if matches!(violation, Violation::Snapshot { .. }) {
+            self.position = None;
+        }
+        End::Lost(Status::data_loss(violation.to_string()))
+    }
+
+    fn alarm(&self, heard: Timestamp) -> BoxFuture<'static, ()> {
+        crate::watcher::sleep_until(&self.env.clock, heard.plus(self.silence))
+    }
+}
