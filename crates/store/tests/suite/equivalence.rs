@@ -1,11 +1,11 @@
 //! Requests that share a commit come to what they would have come to one after the other.
 
 use foundry_core::Random;
-use foundry_store::{CommitError, Guard, Value, WriteSet};
+use foundry_store::{CommitError, Committed, Guard, Value, WriteSet};
 use foundry_testkit::SeededRandom;
 use futures::future::join_all;
 
-use crate::backends::{Fixture, ITEMS, number, open, scope};
+use crate::backends::{Fixture, ITEMS, open, postgres_url, scope};
 
 struct Dice(SeededRandom);
 
@@ -53,30 +53,40 @@ impl Dice {
     }
 }
 
-fn summary(outcome: Result<i64, CommitError>) -> String {
-    outcome.map_or_else(|e| format!("{e}"), |rev| format!("rev {rev}"))
+fn summary(outcome: Result<Committed, CommitError>) -> String {
+    outcome.map_or_else(|e| format!("{e}"), |c| format!("rev {:?}", c.scope_rev(&scope())))
 }
 
 async fn a_batch_equals_its_requests_one_after_the_other(f: Fixture) {
-    let other =
-        if f.is_postgres() { crate::backends::postgres_url().await } else { format!("{}.other", f.url) };
-    let alone = open(&other, &f.time).await;
-    const ROWS: &str = "SELECT id, owner, size, rev FROM items ORDER BY id";
-    for seed in 0..40 {
+    let url = if f.is_postgres() { postgres_url().await } else { format!("{}.other", f.url) };
+    let alone = open(&url, &f.time).await;
+    for seed in 0..80 {
         let dice = Dice(SeededRandom::new(seed));
-        let sets: Vec<WriteSet> = (0..30).map(|_| dice.write_set()).collect();
-        let together = join_all(sets.iter().map(|s| f.store.commit(s.clone()))).await;
-        for (i, (set, shared)) in sets.into_iter().zip(together).enumerate() {
-            let rev = |c: foundry_store::Committed| c.scope_rev(&scope()).unwrap();
-            let single = summary(alone.commit(set.clone()).await.map(rev));
-            assert_eq!(summary(shared.map(rev)), single, "seed {seed}, request {i}: {set:#?}");
+        let mut sets = Vec::new();
+        let mut expected = Vec::new();
+        for _ in 0..40 {
+            let set = dice.write_set();
+            let outcome = alone.commit(set.clone()).await;
+            // In every other round nothing fails, so that nothing needs to run one by one.
+            if outcome.is_ok() || seed % 2 == 0 {
+                sets.push(set);
+                expected.push(summary(outcome));
+            }
         }
+        let before = f.store.stats();
+        let together = join_all(sets.iter().map(|s| f.store.commit(s.clone()))).await;
+        for (i, (outcome, expected)) in together.into_iter().zip(expected).enumerate() {
+            assert_eq!(summary(outcome), expected, "seed {seed}, request {i}: {:#?}", sets[i]);
+        }
+        let stats = f.store.stats();
+        assert!(stats.batches - before.batches < stats.requests - before.requests, "nothing shared a commit");
+        if seed % 2 == 1 {
+            assert_eq!(stats.one_by_one, before.one_by_one, "seed {seed}");
+        }
+        const ROWS: &str = "SELECT id, owner, size, rev FROM items ORDER BY id";
         let (a, b) = (f.store.query(ROWS, &[]).await.unwrap(), alone.query(ROWS, &[]).await.unwrap());
         assert_eq!(a, b, "seed {seed}");
     }
-    let stats = f.store.stats();
-    assert!(stats.batches * 2 < stats.requests, "hardly anything shared a commit: {stats:?}");
-    assert!(number(&f.store, "SELECT count(*) AS n FROM items").await > 0);
 }
 
 crate::on_every_backend! { a_batch_equals_its_requests_one_after_the_other }

@@ -62,3 +62,37 @@ async fn goes_on_after_the_server_cut_its_connections() {
     }
     assert_eq!(f.count().await, 10);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lets_nothing_pass_a_gate_that_another_process_has_closed() {
+    let f = postgres().await;
+    let other = f.again().await;
+    f.store.commit(item("gate", "gate", None)).await.unwrap();
+    for round in 1..60_i64 {
+        let passing = (0..6).map(|i| {
+            let mut set = WriteSet::new();
+            set.guard(Guard::exists(&ITEMS, &[("id", "gate".into()), ("size", round.into())]));
+            let id = format!("{round}.{i}");
+            let row = vec![id.into(), "o".into(), Value::Null, round.into(), Value::Null, 0.into()];
+            set.insert(&ITEMS, row);
+            let store = f.store.clone();
+            async move {
+                for _ in 0..i {
+                    tokio::task::yield_now().await;
+                }
+                store.commit(set).await.is_ok()
+            }
+        });
+        let closing = async {
+            let mut set = WriteSet::new();
+            let (key, now) = (["gate".into()], [("size", round.into())]);
+            set.update(&ITEMS, &key, &[("size", (round + 1).into())], &now);
+            other.commit(set).await.unwrap();
+            let sql = "SELECT count(*) AS n FROM items WHERE owner = 'o' AND size = $1";
+            other.query(sql, &[round.into()]).await.unwrap()[0].int("n").unwrap()
+        };
+        let (passed, seen_at_closing) = futures::future::join(join_all(passing), closing).await;
+        let passed = passed.into_iter().filter(|p| *p).count();
+        assert_eq!(i64::try_from(passed).unwrap(), seen_at_closing, "round {round}");
+    }
+}
