@@ -112,6 +112,12 @@ impl Store {
         let closing = writing.cancellation().clone();
         let stats = Arc::<Counters>::default();
         let hub = Arc::new(Hub::new(options.hints.clone()));
+        if url.contains(":memory:") {
+            return Err(Error::invalid_field(
+                "store.url",
+                "must name a file: each connection has its own memory",
+            ));
+        }
         let readers = if url.starts_with("sqlite:") {
             let (connection, pool) = sqlite::open(url, &lists, &options).await?;
             let backend = SqliteBackend::new(connection, Arc::clone(&env.clock));

@@ -12,10 +12,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Backend, Control, Failure, Fill};
+use crate::fault::{Refusal, Trouble, is_connection_error, is_statement_error, refusal};
 use crate::hint::Hub;
 use crate::idempotency::IDEMPOTENCY;
 use crate::plan::{Group, PlannedRow, Round};
-use crate::shape::{Action, Operation};
+use crate::revisions::Wanted;
 use crate::stats::Counters;
 use crate::value::Bound;
 use crate::{CommitError, Committed, Row, Scope, Value, WriteSet};
@@ -311,44 +312,6 @@ impl<B: Backend> Writer<B> {
     }
 }
 
-/// The revisions that a batch needs: one per write set and scope, the counters in key order.
-struct Wanted<'a> {
-    users: BTreeMap<&'a str, Vec<(usize, usize)>>,
-    revisions: Vec<Vec<i64>>,
-}
-
-impl<'a> Wanted<'a> {
-    fn of(sets: &[Option<&'a WriteSet>]) -> Self {
-        let mut users: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
-        for (owner, set) in sets.iter().enumerate() {
-            for (at, scope) in set.iter().flat_map(|s| s.scopes.iter().enumerate()) {
-                users.entry(scope.as_str()).or_default().push((owner, at));
-            }
-        }
-        let revisions = sets.iter().map(|s| vec![0; s.map_or(0, |s| s.scopes.len())]).collect();
-        Self { users, revisions }
-    }
-
-    fn amounts(&self) -> Vec<(&'a str, i64)> {
-        let amount = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.users.iter().map(|(scope, users)| (*scope, amount(users.len()))).collect()
-    }
-
-    /// Within a scope the write sets get theirs in the order they were queued.
-    fn hand_out(&mut self, newest: Vec<(String, i64)>) -> Result<Vec<Vec<i64>>, sqlx::Error> {
-        for (scope, newest) in newest {
-            let users = self.users.remove(scope.as_str()).unwrap_or_default();
-            for ((owner, at), rev) in users.into_iter().rev().zip((1..=newest).rev()) {
-                self.revisions[owner][at] = rev;
-            }
-        }
-        match self.users.keys().next() {
-            None => Ok(std::mem::take(&mut self.revisions)),
-            Some(scope) => Err(sqlx::Error::Protocol(format!("no revision came back for {scope}"))),
-        }
-    }
-}
-
 pub(crate) const REPLAY_SQL: &str = "SELECT body_hash, response, rev FROM store_idempotency \
      WHERE organization_id = $1 AND caller = $2 AND method = $3 AND request_id = $4";
 
@@ -359,78 +322,4 @@ pub(crate) fn replay_of(
 ) -> Result<Option<(bytes::Bytes, i64)>, foundry_core::Error> {
     let same = row.blob("body_hash")? == hash[..];
     if same { Ok(Some((row.blob("response")?, row.int("rev")?))) } else { Ok(None) }
-}
-
-enum Refusal {
-    Typed(CommitError),
-    Database(sqlx::Error),
-}
-
-impl From<sqlx::Error> for Refusal {
-    fn from(e: sqlx::Error) -> Self {
-        Self::Database(e)
-    }
-}
-
-fn refusal(operation: &Operation, failure: Failure) -> Refusal {
-    let table = operation.shape.table.name;
-    match failure {
-        Failure::Unmet => Refusal::Typed(match operation.shape.action {
-            Action::CountBelow(name) => {
-                let limit = match operation.values.last() {
-                    Some(Value::Int(limit)) => *limit,
-                    _ => 0,
-                };
-                CommitError::LimitReached { tag: operation.tag, name, limit }
-            }
-            _ => CommitError::GuardFailed { tag: operation.tag, table },
-        }),
-        Failure::Database(sqlx::Error::Database(e)) if e.is_unique_violation() => {
-            let constraint = e.constraint().map_or_else(|| e.message().to_owned(), str::to_owned);
-            Refusal::Typed(CommitError::Conflict { table, constraint })
-        }
-        Failure::Database(e) => Refusal::Database(e),
-    }
-}
-
-/// Why a batch came to nothing.
-struct Trouble {
-    error: sqlx::Error,
-    /// The commit was under way: on a lost connection, whether it happened is unknown.
-    committing: bool,
-}
-
-impl From<sqlx::Error> for Trouble {
-    fn from(error: sqlx::Error) -> Self {
-        Self { error, committing: false }
-    }
-}
-
-/// Whether the server went away or is going.
-fn is_connection_error(e: &sqlx::Error) -> bool {
-    match e {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-        // PostgreSQL: connection exceptions, operator intervention.
-        sqlx::Error::Database(e) => {
-            e.code().is_some_and(|c| c.len() == 5 && matches!(c.get(..2), Some("08" | "57")))
-        }
-        _ => false,
-    }
-}
-
-/// Whether only the statement is at fault (its text, its values), not the connection.
-fn is_statement_error(e: &sqlx::Error) -> bool {
-    match e {
-        sqlx::Error::Database(e) => {
-            let code = e.code().unwrap_or_default();
-            if code.len() == 5 {
-                // PostgreSQL: data exceptions, constraint violations, syntax and access errors.
-                return matches!(code.get(..2), Some("22" | "23" | "42"));
-            }
-            // SQLite: generic error, too big, constraint, mismatch, range; extended codes above.
-            code.parse::<i32>().is_ok_and(|c| matches!(c & 0xff, 1 | 18 | 19 | 20 | 25))
-        }
-        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => true,
-        _ => false,
-    }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::shape::{Action, Conditions, Shape};
 
-/// Inserts beyond this many rows are split; a multiple of the row counts that are cached.
+/// Statements of more rows are split.
 pub(crate) const MAX_ROWS: usize = 64;
 /// SQLite's default limit is 32,766 parameters.
 pub(crate) const MAX_PARAMS: usize = 16_000;

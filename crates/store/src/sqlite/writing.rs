@@ -23,8 +23,8 @@ const MAX_FUSED: usize = 24;
 pub(crate) struct SqliteBackend {
     connection: SqliteConnection,
     clock: Arc<dyn Clock>,
-    /// Texts by shape and by the binary logarithm of the row count.
-    texts: HashMap<Shape, Vec<Option<Arc<str>>>>,
+    /// Texts by shape and by row count.
+    texts: HashMap<Shape, Vec<(usize, Arc<str>)>>,
     reserves: HashMap<(usize, bool), Arc<str>>,
 }
 
@@ -56,11 +56,16 @@ impl<'a> Script<'a> {
     }
 }
 
-/// The largest number of rows, a power of two, that one statement of a shape takes from a group:
-/// few texts are prepared, and all of them are reused.
-fn chunk(group: &Group<'_>, rest: usize) -> u32 {
-    let width = group.rows.first().map_or(1, |r| r.operation.values.len()).max(1);
-    rest.min(MAX_ROWS).min(MAX_PARAMS / width).max(1).ilog2()
+/// How many rows one statement takes of those left: a multiple of eight, or the rest below that.
+/// So few texts are prepared, all of them are reused, and a group is mostly two statements.
+fn chunk(left: usize, width: usize) -> usize {
+    let most = left.min(MAX_ROWS).min(MAX_PARAMS / width.max(1)).max(1);
+    if most < 8 { most } else { most - most % 8 }
+}
+
+/// The width of a group's rows: parameters of each.
+fn width(group: &Group<'_>) -> usize {
+    group.rows.first().map_or(1, |r| r.operation.values.len())
 }
 
 impl SqliteBackend {
@@ -68,16 +73,17 @@ impl SqliteBackend {
         Self { connection, clock, texts: HashMap::new(), reserves: HashMap::new() }
     }
 
-    fn text(&mut self, shape: &Shape, log: u32) -> Arc<str> {
+    fn text(&mut self, shape: &Shape, n: usize) -> Arc<str> {
         if !self.texts.contains_key(shape) {
             self.texts.insert(shape.clone(), Vec::new());
         }
-        let at = log as usize;
         let Some(texts) = self.texts.get_mut(shape) else { return Arc::from("") };
-        if texts.len() <= at {
-            texts.resize(at + 1, None);
+        if let Some((_, text)) = texts.iter().find(|(rows, _)| *rows == n) {
+            return Arc::clone(text);
         }
-        Arc::clone(texts[at].get_or_insert_with(|| sql::text(shape, 1 << log).into()))
+        let text: Arc<str> = sql::text(shape, n).into();
+        texts.push((n, Arc::clone(&text)));
+        text
     }
 
     /// Runs a text and compares what its statements hit with what they must.
@@ -106,10 +112,9 @@ impl SqliteBackend {
         for group in groups {
             let mut rest = &group.rows[..];
             while !rest.is_empty() {
-                let log = chunk(group, rest.len());
-                let (now, later) = rest.split_at(1 << log);
+                let (now, later) = rest.split_at(chunk(rest.len(), width(group)));
                 rest = later;
-                all.push_str(&self.text(group.shape, log));
+                all.push_str(&self.text(group.shape, now.len()));
                 all.push(';');
                 script.add(group.shape, now, fill);
             }
@@ -120,12 +125,11 @@ impl SqliteBackend {
     async fn flush_group(&mut self, group: &Group<'_>, fill: &Fill<'_>) -> Result<(), Failure> {
         let mut rest = &group.rows[..];
         while !rest.is_empty() {
-            let log = chunk(group, rest.len());
-            let (now, later) = rest.split_at(1 << log);
+            let (now, later) = rest.split_at(chunk(rest.len(), width(group)));
             rest = later;
             let mut script = Script::default();
             script.add(group.shape, now, fill);
-            let sql = self.text(group.shape, log);
+            let sql = self.text(group.shape, now.len());
             self.run(sql, &script).await?;
         }
         Ok(())
@@ -171,12 +175,11 @@ impl Backend for SqliteBackend {
 
     async fn begin(&mut self, scopes: &[(&str, i64)], timed: bool) -> Result<Begun, sqlx::Error> {
         let now = if timed { self.clock.now().as_micros() } else { 0 };
-        let first = scopes.len().min(MAX_ROWS);
-        if first == 0 {
+        if scopes.is_empty() {
             self.control(Control::Begin).await?;
             return Ok(Begun { newest: Vec::new(), now });
         }
-        let (head, tail) = scopes.split_at(1 << first.ilog2());
+        let (head, tail) = scopes.split_at(chunk(scopes.len(), 2));
         let mut newest = self.raise(true, head).await?;
         if !tail.is_empty() {
             newest.extend(self.reserve(tail).await?);
@@ -204,9 +207,9 @@ impl Backend for SqliteBackend {
         let mut newest = Vec::with_capacity(scopes.len());
         let mut rest = scopes;
         while !rest.is_empty() {
-            let (chunk, later) = rest.split_at(1 << rest.len().min(MAX_ROWS).ilog2());
+            let (now, later) = rest.split_at(chunk(rest.len(), 2));
             rest = later;
-            newest.extend(self.raise(false, chunk).await?);
+            newest.extend(self.raise(false, now).await?);
         }
         Ok(newest)
     }
