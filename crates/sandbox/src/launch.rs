@@ -140,9 +140,16 @@ fn run() -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
 
     let lock = fs::File::options().create(true).truncate(false).write(true).open(&spec.lock_file)?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        answer(&LaunchAnswer::Busy);
-        return Ok(());
+    // Whoever only looks whether it is held has it for a moment; that is not a supervisor.
+    let mut tries = 0;
+    while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if tries >= 10 {
+            answer(&LaunchAnswer::Busy);
+            return Ok(());
+        }
+        tries += 1;
+        #[allow(clippy::disallowed_methods)] // the supervisor is a process of its own
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let own = ProcessRef::of(rustix::process::getpid().as_raw_nonzero().get())?;
     write_json(&supervisor_file(&spec.lock_file), &own)?;

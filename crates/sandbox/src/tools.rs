@@ -5,6 +5,8 @@
 //! <cache>/sandbox-agent/0.4.2/sandbox-agent      the static binary
 //! <cache>/sandbox-agent/.lock                    held while installing, by one process of the machine
 //! <cache>/sandbox-agent/.new-<random>/           being installed; renamed when it is whole
+//! <cache>/agents/<agent>-0.4.2/                  HOME in which the runtime installed a real agent
+//! <cache>/agents/<agent>-0.4.2/.complete         written last
 //! ```
 
 use std::fs;
@@ -17,7 +19,7 @@ use foundry_core::Env;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Class, ProviderError};
+use crate::{AgentKind, Class, ProviderError};
 
 /// The version of sandbox-agent everything here was written and tested against.
 pub const SANDBOX_AGENT_VERSION: &str = "0.4.2";
@@ -40,6 +42,19 @@ const PLATFORMS: [(&str, &str, &str, &str); 2] = [
 
 /// How long npm may take.
 const INSTALL_LIMIT: Duration = Duration::from_secs(300);
+
+/// What an agent's installer gets of our own environment: how to reach the network, and nothing else.
+const INSTALLER_ENVIRONMENT: [&str; 9] = [
+    "PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
 
 /// Where the tools are and how they get there.
 #[derive(Clone, Debug)]
@@ -139,6 +154,66 @@ impl Tools {
         self.sandbox_agent()
     }
 
+    /// A real agent, installed by the runtime's own installer if it is not there yet. Returns the HOME it
+    /// was installed in. The installer writes absolute paths, so it works in the final place, and a mark
+    /// written last tells a whole installation from a torn one.
+    ///
+    /// # Errors
+    /// `AGENT_INSTALL_FAILED` with the installer's words, and those of [`Tools::ensure_sandbox_agent`].
+    pub async fn ensure_agent(&self, agent: AgentKind) -> Result<PathBuf, ProviderError> {
+        let runtime = self.ensure_sandbox_agent().await?;
+        let base = self.config.cache.join("agents");
+        let home = base.join(format!("{}-{SANDBOX_AGENT_VERSION}", agent.name()));
+        let complete = home.join(".complete");
+        if complete.exists() {
+            return Ok(home);
+        }
+        let io = |e| ProviderError::io(format!("installing agent {agent}"), e);
+        fs::create_dir_all(&base).map_err(io)?;
+        let _lock = self.lock(&base.join(".lock")).await?;
+        if complete.exists() {
+            return Ok(home);
+        }
+        if home.exists() {
+            fs::remove_dir_all(&home).map_err(io)?;
+        }
+        fs::create_dir_all(&home).map_err(io)?;
+        let mut installer = tokio::process::Command::new(&runtime);
+        installer.args(["install-agent", agent.slot()]).env_clear().env("HOME", &home).current_dir(&home);
+        for key in INSTALLER_ENVIRONMENT {
+            if let Some(value) = std::env::var_os(key) {
+                installer.env(key, value);
+            }
+        }
+        let what = format!("the installer of agent {agent}");
+        let output = self.run_installer(installer, &what, |e| io(e)).await?;
+        if !output.status.success() {
+            let said = tail(&String::from_utf8_lossy(&output.stderr), 600);
+            let message = format!("{what} failed ({}): {said}", output.status);
+            return Err(ProviderError::new(Class::Image, "AGENT_INSTALL_FAILED", message).retryable());
+        }
+        fs::write(&complete, "").map_err(io)?;
+        Ok(home)
+    }
+
+    /// Runs an installer to its end or its limit; it is killed when this future is dropped.
+    async fn run_installer(
+        &self,
+        mut command: tokio::process::Command,
+        what: &str,
+        not_started: impl FnOnce(std::io::Error) -> ProviderError,
+    ) -> Result<std::process::Output, ProviderError> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let child = command.spawn().map_err(not_started)?;
+        tokio::select! {
+            output = child.wait_with_output() => output.map_err(|e| ProviderError::io(what, e)),
+            () = self.env.clock.sleep(INSTALL_LIMIT) => {
+                let message = format!("{what} took longer than {} s", INSTALL_LIMIT.as_secs());
+                Err(ProviderError::new(Class::Timeout, "TOOL_INSTALL_TIMEOUT", message).retryable())
+            }
+        }
+    }
+
     fn versioned(&self) -> PathBuf {
         self.config.cache.join("sandbox-agent").join(SANDBOX_AGENT_VERSION)
     }
@@ -164,25 +239,16 @@ impl Tools {
             .arg("--prefix")
             .arg(prefix)
             .arg(format!("{package}@{SANDBOX_AGENT_VERSION}"))
-            .current_dir(prefix)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let child = npm.spawn().map_err(|e| {
+            .current_dir(prefix);
+        let program = self.config.npm.display().to_string();
+        let not_started = |e: std::io::Error| {
             let message = format!(
-                "sandbox-agent is installed with npm, and {} cannot be run ({e}): install npm, or configure a path to sandbox-agent",
-                self.config.npm.display()
+                "sandbox-agent is installed with npm, and {program} cannot be run ({e}): install npm, or \
+                 configure a path to sandbox-agent"
             );
             ProviderError::new(Class::Configuration, "NPM_MISSING", message)
-        })?;
-        let output = tokio::select! {
-            output = child.wait_with_output() => output.map_err(|e| ProviderError::io("running npm", e))?,
-            () = self.env.clock.sleep(INSTALL_LIMIT) => {
-                let message = format!("npm took longer than {} s", INSTALL_LIMIT.as_secs());
-                return Err(ProviderError::new(Class::Timeout, "TOOL_INSTALL_TIMEOUT", message).retryable());
-            }
         };
+        let output = self.run_installer(npm, "npm", not_started).await?;
         if output.status.success() {
             return Ok(());
         }

@@ -4,10 +4,11 @@ mod common;
 
 use common::{Host, eventually, name, processes_of, ready, source, start_spec};
 use foundry_sandbox::{
-    AgentKind, DeathCause, Destroyed, Health, IsolationMode, Presence, Provider as _, RuntimeClient,
+    AgentKind, Class, CloneFuture, DeathCause, Destroyed, Health, IsolationMode, Presence, Provider as _,
+    ProviderError, RuntimeClient,
 };
 
-const MODES: [IsolationMode; 2] = [IsolationMode::Require, IsolationMode::Off];
+const MODES: [IsolationMode; 2] = [IsolationMode::Auto, IsolationMode::Off];
 
 #[tokio::test]
 async fn goes_through_all_stages_twice_and_ends_without_a_trace() {
@@ -87,7 +88,7 @@ async fn tells_how_a_killed_runtime_ended_and_starts_it_anew() {
 
 #[tokio::test]
 async fn never_adopts_a_recycled_pid_nor_one_of_an_earlier_boot() {
-    let host = Host::new(IsolationMode::Require);
+    let host = Host::new(IsolationMode::Auto);
     let provider = host.provider().await;
     let name = name();
     let (facts, _) = ready(&provider, &name).await;
@@ -106,7 +107,7 @@ async fn never_adopts_a_recycled_pid_nor_one_of_an_earlier_boot() {
 
 #[tokio::test]
 async fn starts_one_runtime_when_two_workers_start_it_at_once() {
-    let host = Host::new(IsolationMode::Require);
+    let host = Host::new(IsolationMode::Auto);
     let (one, two) = (host.provider().await, host.provider().await);
     let name = name();
     one.allocate(&name).await.unwrap();
@@ -114,8 +115,53 @@ async fn starts_one_runtime_when_two_workers_start_it_at_once() {
     one.install_agent(&name, AgentKind::Demo).await.unwrap();
     let (first, second) = (start_spec(&name, "a"), start_spec(&name, "b"));
     let (a, b) = tokio::join!(one.start_agent(&first), two.start_agent(&second));
-    assert_eq!(a.unwrap(), b.unwrap());
+    let facts = a.unwrap();
+    assert_eq!(facts, b.unwrap());
+    // And again, when the facts of a dead one are there.
+    facts.process().kill().unwrap();
+    eventually("it is dead", async || (facts.process().presence() == Presence::Gone).then_some(())).await;
+    let (a, b) = tokio::join!(one.start_agent(&first), two.start_agent(&second));
+    let next = a.unwrap();
+    assert_eq!((next.pid == facts.pid, &next), (false, &b.unwrap()));
     one.destroy(&name).await.unwrap();
+}
+
+#[tokio::test]
+async fn makes_one_sandbox_and_one_work_tree_when_two_workers_do_it_at_once() {
+    let host = Host::new(IsolationMode::Auto);
+    let (one, two) = (host.provider().await, host.provider().await);
+    let name = name();
+    let (a, b) = tokio::join!(one.allocate(&name), two.allocate(&name));
+    assert_eq!(a.unwrap(), b.unwrap());
+    let clone = source();
+    let (a, b) = tokio::join!(one.prepare_repo(&name, &clone), two.prepare_repo(&name, &clone));
+    assert_eq!(a.unwrap(), b.unwrap());
+    let dir = host.root().join(name.as_str());
+    assert_eq!(std::fs::read_to_string(dir.join("repo/workspace/README.md")).unwrap(), "hello\n");
+    let left = std::fs::read_dir(dir).unwrap().flatten();
+    assert!(left.map(|e| e.file_name()).all(|n| !n.to_string_lossy().contains("new")));
+    one.destroy(&name).await.unwrap();
+    assert_eq!(std::fs::read_dir(host.root()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn keeps_nothing_of_a_clone_that_failed_and_makes_it_at_the_next_try() {
+    let host = Host::new(IsolationMode::Off);
+    let provider = host.provider().await;
+    let name = name();
+    provider.allocate(&name).await.unwrap();
+    let failing = |destination: std::path::PathBuf| -> CloneFuture {
+        Box::pin(async move {
+            std::fs::create_dir(&destination).unwrap();
+            Err(ProviderError::new(Class::Provider, "CLONE_FAILED", "planted"))
+        })
+    };
+    assert_eq!(provider.prepare_repo(&name, &failing).await.unwrap_err().reason, "CLONE_FAILED");
+    assert!(!host.root().join(name.as_str()).join("repo").exists());
+    assert_eq!(provider.prepare_repo(&name, &source()).await.unwrap().cloned.branch, "main");
+    // Prepared is prepared: the source is not asked again.
+    assert_eq!(provider.prepare_repo(&name, &failing).await.unwrap().cloned.branch, "main");
+    provider.destroy(&name).await.unwrap();
 }
 
 #[tokio::test]
@@ -149,7 +195,7 @@ async fn says_what_is_wrong_when_the_runtime_cannot_start() {
 
 #[tokio::test]
 async fn refuses_a_call_with_a_wrong_token_and_names_a_missing_agent() {
-    let host = Host::new(IsolationMode::Require);
+    let host = Host::new(IsolationMode::Auto);
     let provider = host.provider().await;
     let name = name();
     let (facts, client) = ready(&provider, &name).await;

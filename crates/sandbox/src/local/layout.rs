@@ -3,12 +3,13 @@
 //! ```text
 //! <root>/<sandbox>/            0700, the host's own; only the marked parts are visible inside
 //!   sandbox.json               what was allocated
-//!   repo.json                  what was cloned; written last, so its presence means "prepared"
 //!   runtime.json exit.json     the running runtime; how the last one ended
 //!   runtime.lock               held by the supervisor for as long as the runtime lives
 //!   etc/{passwd,group}         -> /etc (read-only)
 //!   log/runtime.log            output of the runtime, not visible inside
-//!   home/ workspace/ tmp/      -> /home/agent, /workspace, /tmp (writable)
+//!   home/ tmp/                 -> /home/agent, /tmp (writable)
+//!   repo/workspace/            -> /workspace (writable)
+//!   repo/repo.json             what was cloned; `repo` is renamed into place when it is whole
 //! ```
 
 use std::fs;
@@ -39,7 +40,11 @@ impl Layout {
     }
 
     pub fn repo(&self) -> PathBuf {
-        self.dir.join("repo.json")
+        self.dir.join("repo")
+    }
+
+    pub fn repo_record(&self) -> PathBuf {
+        self.repo().join("repo.json")
     }
 
     pub fn facts(&self) -> PathBuf {
@@ -63,7 +68,7 @@ impl Layout {
     }
 
     pub fn workspace(&self) -> PathBuf {
-        self.dir.join("workspace")
+        self.repo().join("workspace")
     }
 
     pub fn tmp(&self) -> PathBuf {
@@ -82,6 +87,28 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
         other => other,
     }?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// Renames a finished directory into place. Another worker that was faster wins: false, and ours is gone.
+pub(crate) fn publish(new: &Path, place: &Path) -> io::Result<bool> {
+    match fs::rename(new, place) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
+            remove_tree(new)?;
+            Ok(false)
+        }
+        other => other.map(|()| true),
+    }
+}
+
+/// Removes what unfinished calls left in a directory: every entry whose name begins so.
+pub(crate) fn remove_left_overs(directory: &Path, prefix: &str) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads one of our own JSON files; absent or unreadable is none.

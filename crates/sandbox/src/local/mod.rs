@@ -26,7 +26,7 @@ use crate::tools::{SANDBOX_AGENT_VERSION, Tools};
 use crate::{AgentKind, Class, ProviderError, RuntimeClient, SandboxName};
 pub(crate) use start::INSTANCE;
 
-use layout::{Layout, give_tree, make_dir, read_json, remove_tree};
+use layout::{Layout, give_tree, make_dir, publish, read_json, remove_tree};
 
 /// What to do about isolation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +145,13 @@ impl LocalProvider {
         })
     }
 
+    /// A text that no other call uses.
+    fn unique(&self) -> String {
+        let mut random = [0u8; 6];
+        self.env.random.fill(&mut random);
+        hex::encode(random)
+    }
+
     /// The user a sandbox gets: spread by name, so that two sandboxes rarely share one.
     fn uid_of(&self, name: &SandboxName) -> Option<u32> {
         let Isolation::Bubblewrap { uid: Some(first), .. } = self.isolation else { return None };
@@ -164,11 +171,9 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn make_sandbox(root: &Path, layout: &Layout, record: &Record) -> std::io::Result<()> {
-    let new = root.join(format!(".new-{}", record.name));
-    remove_tree(&new)?;
-    let parts = Layout { dir: new.clone() };
-    make_dir(&new, 0o700)?;
+fn make_sandbox(new: &Path, layout: &Layout, record: &Record) -> std::io::Result<()> {
+    let parts = Layout { dir: new.to_owned() };
+    make_dir(new, 0o700)?;
     for (dir, mode) in [(parts.home(), 0o700), (parts.tmp(), 0o700), (parts.etc(), 0o755)] {
         make_dir(&dir, mode)?;
         if let (Some(uid), true) = (record.uid, dir != parts.etc()) {
@@ -188,7 +193,12 @@ fn make_sandbox(root: &Path, layout: &Layout, record: &Record) -> std::io::Resul
     )?;
     fs::write(parts.etc().join("group"), format!("root:x:0:\nagent:x:{gid}:\nnogroup:x:65534:\n"))?;
     write_json(&parts.record(), record)?;
-    fs::rename(&new, &layout.dir)
+    if !publish(new, &layout.dir)? && read_json::<Record>(&layout.record()).is_none() {
+        return Err(std::io::Error::other(
+            "the sandbox's directory has no readable record: destroy it first",
+        ));
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -220,14 +230,11 @@ impl Provider for LocalProvider {
             uid: self.uid_of(name),
             isolation: self.isolation.clone(),
         };
-        let (root, layout, written) = (self.config.root.clone(), self.layout(name), record.clone());
-        blocking("allocating the sandbox", move || {
-            // A directory without a record is a removal that was cut short.
-            remove_tree(&layout.dir)?;
-            make_sandbox(&root, &layout, &written)
-        })
-        .await?;
-        Ok(allocation(record))
+        let new = self.config.root.join(format!(".new-{name}-{}", self.unique()));
+        let layout = self.layout(name);
+        blocking("allocating the sandbox", move || make_sandbox(&new, &layout, &record)).await?;
+        // Of two workers that allocate at once, one record remains, and is the answer of both.
+        self.record(name).map(allocation)
     }
 
     async fn prepare_repo(
@@ -238,26 +245,33 @@ impl Provider for LocalProvider {
         let record = self.record(name)?;
         let layout = self.layout(name);
         let workspace = start::inside(&record, &layout).workspace;
-        if let Some(cloned) = read_json::<ClonedRepo>(&layout.repo()) {
-            return Ok(PreparedRepo { cloned, workspace });
+        let prepared = |layout: &Layout| {
+            let cloned = read_json::<ClonedRepo>(&layout.repo_record())?;
+            Some(PreparedRepo { cloned, workspace: workspace.clone() })
+        };
+        if let Some(prepared) = prepared(&layout) {
+            return Ok(prepared);
         }
-        let new = layout.dir.join("workspace.new");
-        let (stale, half) = (new.clone(), layout.workspace());
-        blocking("clearing an unfinished clone", move || {
-            remove_tree(&stale).and_then(|()| remove_tree(&half))
-        })
-        .await?;
-        let cloned = source.clone_into(&new).await?;
-        let written = cloned.clone();
+        // A name of its own: a worker that lost its lease may still be writing to an earlier one.
+        let new = layout.dir.join(format!("repo.new-{}", self.unique()));
+        let made = new.clone();
+        blocking("making room for the clone", move || make_dir(&made, 0o700)).await?;
+        let cloned = source.clone_into(&new.join("workspace")).await;
+        let (place, half) = (layout.repo(), new.clone());
         blocking("handing over the work tree", move || {
+            let Ok(cloned) = &cloned else {
+                remove_tree(&half)?;
+                return Ok(cloned.map(drop));
+            };
+            write_json(&new.join("repo.json"), cloned)?;
             if let Some(uid) = record.uid {
-                give_tree(&new, uid)?;
+                give_tree(&new.join("workspace"), uid)?;
             }
-            fs::rename(&new, layout.workspace())?;
-            write_json(&layout.repo(), &written)
+            publish(&new, &place).map(|_| Ok(()))
         })
-        .await?;
-        Ok(PreparedRepo { cloned, workspace })
+        .await??;
+        let missing = || ProviderError::new(Class::Provider, "SANDBOX_MISSING", "the clone is gone again");
+        prepared(&layout).ok_or_else(missing)
     }
 
     async fn install_agent(

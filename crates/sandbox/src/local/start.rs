@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 
 use super::bwrap::{self, Mounts};
+use super::destroy::is_locked;
 use super::layout::{Layout, read_json};
 use super::{LocalProvider, Record, blocking};
 use crate::facts::{Health, RuntimeFacts};
@@ -23,6 +24,8 @@ pub(crate) const INSTANCE: &str = "FOUNDRY_RUNTIME_INSTANCE";
 /// How often a start is tried when the port was taken in between.
 const ATTEMPTS: u32 = 3;
 const POLL: Duration = Duration::from_millis(50);
+/// How long a start or an end by somebody else may take to settle.
+const SETTLE: Duration = Duration::from_secs(10);
 /// How long the launcher itself may take.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(20);
 
@@ -48,7 +51,7 @@ impl LocalProvider {
             let message = format!("sandbox {} has no work tree yet", spec.name);
             return Err(ProviderError::new(Class::Provider, "REPO_NOT_PREPARED", message));
         }
-        if let Some(facts) = self.adopt(&layout).await? {
+        if let Some(facts) = self.adopt(spec, &layout).await? {
             return Ok(facts);
         }
         let mut last = None;
@@ -60,13 +63,10 @@ impl LocalProvider {
                     last = Some(self.start_failed(&layout, &reason));
                     continue;
                 }
-                // Another worker is just starting it: its facts appear, and are the answer.
-                LaunchAnswer::Busy => match self.adopt(&layout).await? {
+                // Another worker was faster: its runtime is the answer.
+                LaunchAnswer::Busy => match self.adopt(spec, &layout).await? {
                     Some(facts) => return Ok(facts),
-                    None => {
-                        self.env.clock.sleep(POLL * 4).await;
-                        continue;
-                    }
+                    None => continue,
                 },
             };
             match self.until_ready(&facts).await? {
@@ -86,18 +86,24 @@ impl LocalProvider {
     }
 
     /// The runtime that runs already, if one does. One that lives and never answers is ended.
-    async fn adopt(&self, layout: &Layout) -> Result<Option<RuntimeFacts>, ProviderError> {
-        let Some(facts) = read_json::<RuntimeFacts>(&layout.facts()) else { return Ok(None) };
-        if facts.process().presence() != Presence::Running {
-            // What it left may still run when its supervisor was killed.
-            self.end_processes(&facts.sandbox).await?;
-            return Ok(None);
-        }
-        match self.until_ready(&facts).await? {
-            Health::Alive => Ok(Some(facts)),
-            Health::Dead { .. } | Health::Unknown { .. } => {
-                self.end_processes(&facts.sandbox).await?;
-                Ok(None)
+    async fn adopt(&self, spec: &StartSpec, layout: &Layout) -> Result<Option<RuntimeFacts>, ProviderError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let facts = read_json::<RuntimeFacts>(&layout.facts());
+            match facts.filter(|f| f.process().presence() == Presence::Running) {
+                Some(facts) if matches!(self.until_ready(&facts).await?, Health::Alive) => {
+                    return Ok(Some(facts));
+                }
+                // Another worker is just starting one, or the last one is just ending.
+                None if is_locked(layout) && waited < SETTLE => {
+                    self.env.clock.sleep(POLL).await;
+                    waited += POLL;
+                }
+                // What a dead runtime left may still run, when its supervisor was killed.
+                _ => {
+                    self.end_processes(&spec.name).await?;
+                    return Ok(None);
+                }
             }
         }
     }
@@ -170,6 +176,11 @@ impl LocalProvider {
             lock_file: layout.lock(),
             facts,
         })
+    }
+
+    /// HOME as the sandbox sees it.
+    pub(super) fn inside_home(&self, record: &Record) -> PathBuf {
+        inside(record, &self.layout(&record.name)).home
     }
 
     /// Our own binary as the sandbox sees it.

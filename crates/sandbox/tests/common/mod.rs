@@ -87,6 +87,17 @@ pub struct Talk {
 }
 
 pub async fn open(provider: &LocalProvider, facts: &RuntimeFacts, acp: &str, attempt: &str) -> Talk {
+    open_with(provider, facts, acp, attempt, AgentKind::Demo, &AgentCredentials::default()).await
+}
+
+pub async fn open_with(
+    provider: &LocalProvider,
+    facts: &RuntimeFacts,
+    acp: &str,
+    attempt: &str,
+    agent: AgentKind,
+    credentials: &AgentCredentials,
+) -> Talk {
     let acp: AcpId = acp.parse().unwrap();
     let client = RuntimeClient::new(facts, Env::system()).unwrap();
     let home = provider.host_home(&facts.sandbox).unwrap();
@@ -94,8 +105,8 @@ pub async fn open(provider: &LocalProvider, facts: &RuntimeFacts, acp: &str, att
         client: &client,
         host_home: &home,
         acp: &acp,
-        agent: AgentKind::Demo,
-        credentials: &AgentCredentials::default(),
+        agent,
+        credentials,
         workspace: facts.workspace.clone(),
         attempt,
     };
