@@ -1,0 +1,7 @@
+//! What the auth service knows without a database: names, roles, secrets, proofs, key rotation.
+
+pub(crate) mod membership;
+pub(crate) mod name;
+pub(crate) mod proof;
+pub(crate) mod rotation;
+pub(crate) mod secret;
