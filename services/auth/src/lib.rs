@@ -1,1 +1,152 @@
-//! foundry-auth.
+//! The auth service: organizations, users, roles, sign-in, tokens and their revocation.
+//!
+//! It is the only one that knows who may do what; all others verify its five-minute tokens with
+//! its published keys and keep its revocations by a watch. No rpc waits for another service.
+
+mod auth;
+mod development;
+mod domain;
+mod jobs;
+mod keys;
+mod ops;
+mod rpc;
+mod signing;
+mod store;
+#[cfg(test)]
+mod testing;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_authn::{Authenticator, AuthnLayer, KeyRing, Revocations};
+use foundry_core::{Env, Error, Result, Tasks};
+use foundry_proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
+use foundry_server::{Phases, Service};
+use foundry_store::{Store, StoreOptions};
+use foundry_watch::{Hub, HubConfig};
+use serde::{Deserialize, Serialize};
+use tonic::service::Routes;
+
+use crate::auth::{Auth, RecentUses};
+use crate::development::DevelopmentSignIn;
+use crate::keys::PublishedKeys;
+use crate::rpc::Rpc;
+use crate::signing::SigningKeys;
+
+/// The name under which the service is known.
+pub const NAME: &str = "auth";
+
+/// Name of the file in the data directory that holds the secret of the development sign-in.
+pub const DEVELOPMENT_SECRET_FILE: &str = development::FILE;
+
+/// What operators set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Database, `sqlite:<path>` or `postgres://…`; empty = `auth.db` in the data directory.
+    pub store_url: String,
+    /// Whether the development sign-in exists: on this machine only, with the secret of the data directory.
+    pub development_sign_in: bool,
+    /// How long a session lasts.
+    #[serde(with = "foundry_server::config::duration")]
+    pub session_lifetime: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            store_url: String::new(),
+            development_sign_in: false,
+            session_lifetime: Duration::from_secs(30 * 86_400),
+        }
+    }
+}
+
+/// What the process gives the service.
+pub struct Dependencies {
+    /// Time and randomness.
+    pub env: Env,
+    /// Where its background work runs; the service's own, shut down with it.
+    pub tasks: Tasks,
+    /// Its directory for signing keys and the development secret, and for the database unless that is elsewhere.
+    pub data_dir: PathBuf,
+    /// Where services publish the public halves of their identities.
+    pub keys_dir: PathBuf,
+}
+
+/// Builds the service: opens the store, starts its jobs, and hands over routes and stop phases.
+///
+/// # Errors
+/// When a file or the database cannot be used, or an rpc lacks its authorization entry.
+pub async fn build(config: Config, deps: Dependencies) -> Result<Service> {
+    let auth = open(config, &deps).await?;
+    // Before the first request: users are refused until the revocations are known.
+    jobs::follow_revocations::catch_up(&auth, None).await?;
+    jobs::start(&auth, &deps.tasks);
+    let routes = Routes::new(AuthServiceServer::new(Rpc(auth.clone())));
+    let layer = AuthnLayer::new(auth.authenticator.clone());
+    Ok(Service::new(NAME, [SERVICE_NAME], routes).authenticated_by(layer).phases(phases(auth, deps.tasks)))
+}
+
+fn phases(auth: Arc<Auth>, tasks: Tasks) -> Phases {
+    let hub = auth.hub.clone();
+    let store = auth.store.clone();
+    Phases::default()
+        .drain_watches(move |spread| async move {
+            let drained = hub.drain(spread).await;
+            if drained { Vec::new() } else { vec![format!("{} watches", hub.watches())] }
+        })
+        .finish_jobs(move |limit| async move {
+            let ended = tasks.shutdown(limit).await;
+            if let Err(e) = jobs::record_last_use::run(auth).await {
+                tracing::warn!(error = %e, "last uses of credentials were not written");
+            }
+            if ended { Vec::new() } else { vec![format!("{} jobs", tasks.len())] }
+        })
+        .close_store(move |_| async move {
+            store.close().await;
+            Vec::new()
+        })
+}
+
+async fn open(config: Config, deps: &Dependencies) -> Result<Arc<Auth>> {
+    let env = deps.env.clone();
+    let url = if config.store_url.is_empty() {
+        format!("sqlite:{}", deps.data_dir.join("auth.db").display())
+    } else {
+        config.store_url.clone()
+    };
+    let store = Store::connect(&url, &[&store::MIGRATIONS], &env, StoreOptions::default()).await?;
+    let (signing, development) = secrets(&config, deps).await?;
+    let published = PublishedKeys::new(signing.clone(), deps.keys_dir.clone(), env.clock.clone());
+    let revocations = Revocations::new();
+    let ring = KeyRing::new(Arc::new(published.clone()), env.clock.clone());
+    let authenticator = Arc::new(Authenticator::new(NAME, ring, revocations.clone(), &env)?);
+    let hub_config = HubConfig { server: NAME.to_owned(), ..HubConfig::default() };
+    let hub = Hub::new(store.clone(), env.clone(), deps.tasks.clone(), hub_config);
+    let uses = RecentUses::default();
+    Ok(Arc::new(Auth {
+        config,
+        env,
+        store,
+        hub,
+        signing,
+        published,
+        development,
+        revocations,
+        authenticator,
+        uses,
+    }))
+}
+
+/// Reads or makes the files with secrets, off the runtime's threads.
+async fn secrets(config: &Config, deps: &Dependencies) -> Result<(SigningKeys, Option<DevelopmentSignIn>)> {
+    let (env, dir, enabled) = (deps.env.clone(), deps.data_dir.clone(), config.development_sign_in);
+    let load = move || {
+        let signing = SigningKeys::load_or_create(&dir, &env)?;
+        let development = enabled.then(|| DevelopmentSignIn::load_or_create(&dir, &env)).transpose()?;
+        Ok::<_, Error>((signing, development))
+    };
+    tokio::task::spawn_blocking(load).await.map_err(Error::internal)?
+}

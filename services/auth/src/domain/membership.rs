@@ -5,13 +5,6 @@ use foundry_proto::common::v1::Role;
 
 use foundry_authn::role_name;
 
-/// One member of an organization, as far as decisions need it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
-    pub(crate) user_id: UserId,
-    pub(crate) role: Role,
-}
-
 /// A role that a request may name.
 pub(crate) fn parse_role(role: i32) -> Result<Role> {
     match Role::try_from(role) {
@@ -47,8 +40,12 @@ pub(crate) fn decide(
     }
     match owners.iter().find(|o| *o != target) {
         Some(other) => Ok(Change { remaining_owner: Some(other.clone()) }),
-        None => Err(Error::precondition("LAST_OWNER", target.as_str(), "an organization keeps at least one owner")
-            .next_action("make another member owner first")),
+        None => Err(Error::precondition(
+            "LAST_OWNER",
+            target.as_str(),
+            "an organization keeps at least one owner",
+        )
+        .next_action("make another member owner first")),
     }
 }
 

@@ -22,7 +22,10 @@ pub(crate) fn parse_name(field: &str, name: &str) -> Result<String> {
 pub(crate) fn parse_token_name(name: &str) -> Result<String> {
     let name = name.trim();
     let characters = name.chars().count();
-    if characters == 0 || characters > MAX_TOKEN_NAME || name.chars().any(|c| c.is_control() || is_deceptive(c)) {
+    if characters == 0
+        || characters > MAX_TOKEN_NAME
+        || name.chars().any(|c| c.is_control() || is_deceptive(c))
+    {
         return Err(Error::invalid_field("name", "must be 1 to 64 characters without control characters"));
     }
     Ok(name.to_owned())

@@ -80,7 +80,9 @@ mod tests {
         let other_kind = token.replace("fds_", "fpat_");
         let shorter = &token[..token.len() - 1];
         let typo = token.replacen(&token[6..7], if &token[6..7] == "A" { "B" } else { "A" }, 1);
-        for bad in ["", "fds_", "fpat_' OR 1=1 --", "fds_\u{e9}", &other_kind, shorter, &typo, &"x".repeat(1 << 20)] {
+        for bad in
+            ["", "fds_", "fpat_' OR 1=1 --", "fds_\u{e9}", &other_kind, shorter, &typo, &"x".repeat(1 << 20)]
+        {
             assert!(parse(bad).is_err(), "{bad:.40}");
         }
     }

@@ -5,7 +5,7 @@ use foundry_proto::auth::v1::AccessToken;
 use foundry_proto::common::v1::Role;
 use foundry_store::{Guard, Row, Store, Table, Value, WriteSet};
 
-use super::{id, memberships};
+use super::{Reach, id, memberships};
 
 pub(crate) const TABLE: Table = Table::new(
     "credentials",
@@ -153,12 +153,12 @@ pub(crate) async fn token(store: &Store, token: &AccessTokenId) -> Result<Option
     store.query(SQL, &[token.into()]).await?.first().map(Token::read).transpose()
 }
 
-/// A user's personal access tokens, newest first, before an id; of one organization only where
-/// that is all its own token opens.
+/// A user's personal access tokens, newest first, before an id, as far as the
+/// caller's own token reaches.
 pub(crate) async fn tokens_of(
     store: &Store,
     user: &UserId,
-    only: Option<&OrganizationId>,
+    reach: &Reach,
     before: &str,
     limit: u32,
 ) -> Result<Vec<Token>> {
@@ -166,8 +166,7 @@ pub(crate) async fn tokens_of(
          revoked_at, last_used_at FROM credentials WHERE user_id = $1 AND kind = 'access_token' \
          AND ($2 = '' OR organization_id = $2) AND ($3 = '' OR credential_id < $3) \
          ORDER BY credential_id DESC LIMIT $4";
-    let only = Value::from(only.map_or("", OrganizationId::as_str));
-    let rows = store.query(SQL, &[user.into(), only, before.into(), limit.into()]).await?;
+    let rows = store.query(SQL, &[user.into(), reach.value(), before.into(), limit.into()]).await?;
     rows.iter().map(Token::read).collect()
 }
 

@@ -5,7 +5,7 @@ use foundry_proto::auth::v1::Membership as MembershipMessage;
 use foundry_proto::common::v1::Role;
 use foundry_store::{Guard, Row, Store, Table, Value, WriteSet};
 
-use super::id;
+use super::{Reach, id};
 
 pub(crate) const TABLE: Table = Table::new(
     "memberships",
@@ -71,7 +71,8 @@ pub(crate) fn insert(
     let of_user = [("user_id", user.into())];
     set.guard(Guard::count_below(&TABLE, &of_user, MAX_PER_USER, "organizations_per_user"));
     let of_organization = [("organization_id", organization.into())];
-    let limit = Guard::count_below(&TABLE, &of_organization, MAX_PER_ORGANIZATION, "members_per_organization");
+    let limit =
+        Guard::count_below(&TABLE, &of_organization, MAX_PER_ORGANIZATION, "members_per_organization");
     set.guard(limit);
     set.insert(&TABLE, [organization.into(), user.into(), number(role), now.into()]);
 }
@@ -89,11 +90,7 @@ pub(crate) fn delete(set: &mut WriteSet, organization: &OrganizationId, user: &U
 
 /// Demands that a user still has a role.
 pub(crate) fn still(set: &mut WriteSet, organization: &OrganizationId, user: &UserId, role: Role) {
-    let row = [
-        ("organization_id", organization.into()),
-        ("user_id", user.into()),
-        ("role", number(role)),
-    ];
+    let row = [("organization_id", organization.into()), ("user_id", user.into()), ("role", number(role))];
     set.guard(Guard::exists(&TABLE, &row));
 }
 
@@ -133,16 +130,11 @@ pub(crate) async fn of_organization(
     rows.iter().map(Membership::read).collect()
 }
 
-/// All memberships of a user by organization name; one only where that is all its token opens.
-pub(crate) async fn of_user(
-    store: &Store,
-    user: &UserId,
-    only: Option<&OrganizationId>,
-) -> Result<Vec<Membership>> {
+/// All memberships of a user by organization name, as far as its token reaches.
+pub(crate) async fn of_user(store: &Store, user: &UserId, reach: &Reach) -> Result<Vec<Membership>> {
     const SQL: &str = "SELECT m.organization_id, o.name AS organization_name, m.user_id, u.login, m.role \
          FROM memberships m JOIN organizations o ON o.organization_id = m.organization_id \
          JOIN users u ON u.user_id = m.user_id \
          WHERE m.user_id = $1 AND ($2 = '' OR m.organization_id = $2) ORDER BY o.name";
-    let only = Value::from(only.map_or("", OrganizationId::as_str));
-    store.query(SQL, &[user.into(), only]).await?.iter().map(Membership::read).collect()
+    store.query(SQL, &[user.into(), reach.value()]).await?.iter().map(Membership::read).collect()
 }

@@ -2,9 +2,9 @@
 
 use foundry_core::{OrganizationId, Result, Timestamp, UserId};
 use foundry_proto::auth::v1::Organization as OrganizationMessage;
-use foundry_store::{Row, Store, Table, Value, WriteSet};
+use foundry_store::{Row, Store, Table, WriteSet};
 
-use super::id;
+use super::{Reach, id};
 
 pub(crate) const TABLE: Table =
     Table::new("organizations", &["organization_id", "name", "created_at"], &["organization_id"]);
@@ -44,12 +44,12 @@ pub(crate) async fn by_name(store: &Store, name: &str) -> Result<Option<Organiza
     store.query(SQL, &[name.into()]).await?.first().map(Organization::read).transpose()
 }
 
-/// The organizations of a user by name, after a name; of one organization only where that is all
-/// that its token opens.
+/// The organizations of a user by name, after a name, as far as its
+/// token reaches.
 pub(crate) async fn of_user(
     store: &Store,
     user: &UserId,
-    only: Option<&OrganizationId>,
+    reach: &Reach,
     after: &str,
     limit: u32,
 ) -> Result<Vec<Organization>> {
@@ -57,7 +57,6 @@ pub(crate) async fn of_user(
          JOIN organizations o ON o.organization_id = m.organization_id \
          WHERE m.user_id = $1 AND ($2 = '' OR m.organization_id = $2) AND o.name > $3 \
          ORDER BY o.name LIMIT $4";
-    let only = Value::from(only.map_or("", OrganizationId::as_str));
-    let rows = store.query(SQL, &[user.into(), only, after.into(), limit.into()]).await?;
+    let rows = store.query(SQL, &[user.into(), reach.value(), after.into(), limit.into()]).await?;
     rows.iter().map(Organization::read).collect()
 }

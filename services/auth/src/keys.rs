@@ -1,0 +1,57 @@
+//! All keys that verify tokens: this service's own and, from the keys directory, those that the
+//! other services published. The directory is read again at most once a second.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_authn::{KeySource, read_public_keys};
+use foundry_core::{Clock, Error, Result, Timestamp};
+use foundry_proto::auth::v1::SigningKey;
+use tokio::sync::Mutex;
+
+use crate::signing::SigningKeys;
+
+const REREAD: Duration = Duration::from_secs(1);
+
+/// The published keys; cloning shares what was read.
+#[derive(Clone)]
+pub(crate) struct PublishedKeys {
+    own: SigningKeys,
+    dir: Arc<PathBuf>,
+    clock: Arc<dyn Clock>,
+    read: Arc<Mutex<Option<Reading>>>,
+}
+
+/// When the directory was read, and what was in it.
+type Reading = (Timestamp, Vec<SigningKey>);
+
+impl PublishedKeys {
+    pub(crate) fn new(own: SigningKeys, dir: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        Self { own, dir: Arc::new(dir), clock, read: Arc::default() }
+    }
+
+    async fn services(&self) -> Result<Vec<SigningKey>> {
+        let mut read = self.read.lock().await;
+        let now = self.clock.now();
+        if let Some((at, keys)) = &*read
+            && now.since(*at) < REREAD
+        {
+            return Ok(keys.clone());
+        }
+        let dir = self.dir.clone();
+        let keys = tokio::task::spawn_blocking(move || read_public_keys(&dir)).await;
+        let keys = keys.map_err(Error::internal)??;
+        *read = Some((now, keys.clone()));
+        Ok(keys)
+    }
+}
+
+#[async_trait::async_trait]
+impl KeySource for PublishedKeys {
+    async fn keys(&self) -> Result<Vec<SigningKey>> {
+        let mut keys = self.own.published();
+        keys.extend(self.services().await?);
+        Ok(keys)
+    }
+}

@@ -1,0 +1,56 @@
+//! GetUser: the caller and the memberships that its token opens.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, Result};
+use foundry_proto::auth::v1::GetUserResponse;
+
+use super::reach;
+use crate::auth::Auth;
+use crate::store::{memberships, users};
+
+pub(crate) async fn run(auth: &Auth, caller: &Caller) -> Result<GetUserResponse> {
+    let of = caller.require_user()?;
+    let user = users::by_id(&auth.store, &of.user_id).await?;
+    let user = user.ok_or_else(|| Error::not_found("user", of.user_id.as_str()))?;
+    let memberships = memberships::of_user(&auth.store, &of.user_id, &reach(of)).await?;
+    Ok(GetUserResponse {
+        user: Some(user.message()),
+        memberships: memberships.iter().map(memberships::Membership::message).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Fixture;
+
+    #[tokio::test]
+    async fn shows_a_session_all_memberships_and_a_token_its_own() {
+        let f = Fixture::new().await;
+        f.member("alice", "zeta").await;
+        let (alice, acme) = f.member("alice", "acme").await;
+        let seen = run(&f.auth, &alice).await.unwrap();
+        assert_eq!(seen.user.unwrap().login, "alice");
+        let names: Vec<_> = seen.memberships.iter().map(|m| m.organization_name.as_str()).collect();
+        assert_eq!(names, ["acme", "zeta"]);
+        let token = f.access_token(&alice, &acme, None).await;
+        let seen = run(&f.auth, &f.caller(&token.secret).await.unwrap()).await.unwrap();
+        assert_eq!(seen.memberships.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_lost_its_organization_shows_none_instead_of_all() {
+        let f = Fixture::new().await;
+        let (alice, _) = f.member("alice", "acme").await;
+        let mut orphan = alice.as_user().unwrap().clone();
+        orphan.credential_id = "pat_1".into();
+        orphan.organizations.clear();
+        assert_eq!(run(&f.auth, &Caller::user(orphan)).await.unwrap().memberships, []);
+    }
+
+    #[tokio::test]
+    async fn is_for_users_only() {
+        let f = Fixture::new().await;
+        assert_eq!(run(&f.auth, &Caller::service("task")).await.unwrap_err().reason(), "PERMISSION_DENIED");
+    }
+}

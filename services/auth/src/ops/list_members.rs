@@ -1,0 +1,64 @@
+//! ListMembers: who is in an organization, by login.
+
+use foundry_authn::Caller;
+use foundry_core::{OrganizationId, PageRequest, Result};
+use foundry_proto::auth::v1::{ListMembersRequest, ListMembersResponse};
+use foundry_proto::common::v1::Role;
+
+use super::page;
+use crate::auth::Auth;
+use crate::store::memberships::{self, Membership};
+
+pub(crate) async fn run(
+    auth: &Auth,
+    caller: &Caller,
+    request: ListMembersRequest,
+) -> Result<ListMembersResponse> {
+    let organization: OrganizationId = request.organization_id.parse()?;
+    caller.require(&organization, Role::Viewer)?;
+    let wanted = PageRequest::parse(request.page_size, &request.page_token)?;
+    let after = wanted.after.map(|t| t.0).unwrap_or_default();
+    let found = memberships::of_organization(&auth.store, &organization, &after, wanted.size + 1).await?;
+    let (found, next_page_token) = page(found, wanted.size, |m| m.login.clone());
+    Ok(ListMembersResponse { members: found.iter().map(Membership::message).collect(), next_page_token })
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_core::Code;
+
+    use super::*;
+    use crate::testing::Fixture;
+
+    #[tokio::test]
+    async fn pages_by_login() {
+        let f = Fixture::new().await;
+        let (alice, acme) = f.member("alice", "acme").await;
+        for login in ["dora", "bob", "carol"] {
+            f.add(&alice, &acme, login, Role::Viewer).await;
+        }
+        let request =
+            |page_token| ListMembersRequest { organization_id: acme.to_string(), page_size: 3, page_token };
+        let first = run(&f.auth, &alice, request(String::new())).await.unwrap();
+        let rest = run(&f.auth, &alice, request(first.next_page_token)).await.unwrap();
+        let logins: Vec<_> = first.members.iter().chain(&rest.members).map(|m| m.login.as_str()).collect();
+        assert_eq!(logins, ["alice", "bob", "carol", "dora"]);
+        assert_eq!(rest.next_page_token, "");
+    }
+
+    #[tokio::test]
+    async fn a_foreign_organization_looks_absent() {
+        let f = Fixture::new().await;
+        let (_, acme) = f.member("alice", "acme").await;
+        let (bob, _) = f.member("bob", "").await;
+        let ask = async |id: String| {
+            let request = ListMembersRequest { organization_id: id, ..Default::default() };
+            run(&f.auth, &bob, request).await.unwrap_err()
+        };
+        let absent = OrganizationId::generate(&f.auth.env);
+        let (foreign, none) = (ask(acme.to_string()).await, ask(absent.to_string()).await);
+        assert_eq!((foreign.code(), none.code()), (Code::NotFound, Code::NotFound));
+        assert_eq!(foreign.message().replace(acme.as_str(), ""), none.message().replace(absent.as_str(), ""));
+        assert_eq!(ask("org_../../x".into()).await.code(), Code::InvalidArgument);
+    }
+}

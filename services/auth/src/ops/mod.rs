@@ -1,0 +1,84 @@
+//! One use case per file: validate, load, decide, one transaction, return.
+
+pub(crate) mod complete_sign_in;
+pub(crate) mod create_access_token;
+pub(crate) mod create_organization;
+pub(crate) mod exchange_token;
+pub(crate) mod get_signing_keys;
+pub(crate) mod get_user;
+pub(crate) mod list_access_tokens;
+pub(crate) mod list_members;
+pub(crate) mod list_organizations;
+pub(crate) mod remove_member;
+pub(crate) mod repeat;
+pub(crate) mod revoke_access_token;
+pub(crate) mod set_member;
+pub(crate) mod watch_revocations;
+
+use foundry_authn::{Caller, UserCaller};
+use foundry_core::{Code, Error, OrganizationId, PageToken, Result, UserId};
+use foundry_server::RequestContext;
+use foundry_store::{AuditRecord, WriteSet};
+
+use crate::auth::Auth;
+use crate::store::Reach;
+use crate::store::memberships::{self, Membership};
+
+/// The audit record of a change.
+fn audit(actor: &UserId, organization: &OrganizationId, action: &str, subject: &str) -> AuditRecord {
+    let context = RequestContext::current();
+    AuditRecord {
+        organization_id: organization.to_string(),
+        actor: actor.to_string(),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        detail_json: "{}".to_owned(),
+        request_id: context.as_ref().map(|c| c.request_id.to_string()).unwrap_or_default(),
+        trace: context.map(|c| c.trace.to_string()).unwrap_or_default(),
+    }
+}
+
+/// What of the user's own the caller's token opens: all with a session, its one organization with a
+/// personal access token, nothing once that membership is gone.
+fn reach(user: &UserCaller) -> Reach {
+    if is_session(user) {
+        return Reach::All;
+    }
+    user.organizations.keys().next().map_or(Reach::Nothing, |o| Reach::One(o.clone()))
+}
+
+/// A personal access token reaches no further than its organization, and makes no new credential.
+fn session_required() -> Error {
+    Error::new(Code::PermissionDenied, "SESSION_REQUIRED", "a personal access token cannot do this")
+        .next_action("sign in (`foundry login`) and do it with that session")
+}
+
+/// Whether the caller signed in itself, rather than by a personal access token.
+fn is_session(user: &UserCaller) -> bool {
+    user.credential_id.starts_with("crd_")
+}
+
+/// Cuts a list that was read with one entry too many, and says where the next page begins.
+fn page<T>(mut entries: Vec<T>, size: u32, key: impl Fn(&T) -> String) -> (Vec<T>, String) {
+    let size = size as usize;
+    let more = entries.len() > size;
+    entries.truncate(size);
+    let next = entries.last().filter(|_| more).map(|last| PageToken(key(last)).encode());
+    (entries, next.unwrap_or_default())
+}
+
+/// The caller as a member, by the database and no more than its token says, and still so at commit.
+async fn acting_member(
+    auth: &Auth,
+    caller: &Caller,
+    organization: &OrganizationId,
+    set: &mut WriteSet,
+) -> Result<Membership> {
+    let user = caller.require_user()?;
+    let member = memberships::get(&auth.store, organization, &user.user_id).await?;
+    let absent = || Error::not_found("organization", organization.as_str());
+    let mut member = member.ok_or_else(absent)?;
+    memberships::still(set, organization, &user.user_id, member.role);
+    member.role = member.role.min(caller.role_in(organization).ok_or_else(absent)?);
+    Ok(member)
+}

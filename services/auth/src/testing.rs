@@ -1,0 +1,130 @@
+//! The service on a real database, without a network and with a clock that stands still.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use foundry_authn::{Caller, ClientPeer, KeyRing, Verifier};
+use foundry_core::{OrganizationId, PageRequest, Result, Tasks};
+use foundry_proto::auth::v1::complete_sign_in_request::Proof;
+use foundry_proto::auth::v1::{
+    CompleteSignInRequest, CompleteSignInResponse, CreateAccessTokenRequest, CreateAccessTokenResponse,
+    DevelopmentProof, ExchangeTokenRequest, SetMemberRequest,
+};
+use foundry_proto::common::v1::Role;
+use foundry_store::AuditRecord;
+use foundry_testkit::{MockClock, TestEnv, test_env};
+
+use crate::auth::Auth;
+use crate::{Config, Dependencies, jobs, ops};
+
+pub(crate) struct Fixture {
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) clock: Arc<MockClock>,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) secret: String,
+    verifier: Verifier,
+    sessions: Mutex<HashMap<String, String>>,
+}
+
+pub(crate) fn development(secret: &str, login: &str, organization: &str) -> CompleteSignInRequest {
+    let proof = DevelopmentProof {
+        secret: secret.into(),
+        login: login.into(),
+        organization_name: organization.into(),
+    };
+    CompleteSignInRequest { proof: Some(Proof::Development(proof)) }
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        Self::with(Config { development_sign_in: true, ..Config::default() }).await
+    }
+
+    pub(crate) async fn without_development() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    async fn with(config: Config) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let TestEnv { env, clock } = test_env();
+        let (tasks, _) = Tasks::new();
+        let data_dir = dir.path().to_owned();
+        let keys_dir = data_dir.join("keys");
+        let deps = Dependencies { env: env.clone(), tasks, data_dir, keys_dir };
+        let auth = crate::open(config, &deps).await.unwrap();
+        let secret = std::fs::read_to_string(dir.path().join(crate::development::FILE)).unwrap_or_default();
+        let keys = KeyRing::new(Arc::new(auth.published.clone()), env.clock.clone());
+        let verifier = Verifier::new("auth", keys, env.clock.clone());
+        let secret = secret.trim().to_owned();
+        Self { auth, clock, dir, secret, verifier, sessions: Mutex::default() }
+    }
+
+    pub(crate) async fn sign_in(&self, login: &str, organization: &str) -> Result<CompleteSignInResponse> {
+        let request = development(&self.secret, login, organization);
+        let response = ops::complete_sign_in::run(&self.auth, ClientPeer::Loopback, request).await?;
+        let user = response.user.clone().unwrap().user_id;
+        self.sessions.lock().unwrap().insert(user, response.session_token.clone());
+        Ok(response)
+    }
+
+    /// The caller that an opaque token makes, through exchange and verification.
+    pub(crate) async fn caller(&self, token: &str) -> Result<Caller> {
+        let request = ExchangeTokenRequest { token: token.to_owned() };
+        let answer = ops::exchange_token::run(&self.auth, request).await?;
+        Ok(self.verifier.verify(&answer.access_token).await?)
+    }
+
+    /// The same user with a new access token of its newest session.
+    pub(crate) async fn again(&self, caller: &Caller) -> Caller {
+        let user = caller.as_user().unwrap().user_id.to_string();
+        let session = self.sessions.lock().unwrap()[&user].clone();
+        self.caller(&session).await.unwrap()
+    }
+
+    /// A signed-in owner of an organization (its own when none is named).
+    pub(crate) async fn member(&self, login: &str, organization: &str) -> (Caller, OrganizationId) {
+        let response = self.sign_in(login, organization).await.unwrap();
+        let id = response.organization.unwrap().organization_id.parse().unwrap();
+        (self.caller(&response.session_token).await.unwrap(), id)
+    }
+
+    /// Another user, made member of an organization by this one.
+    pub(crate) async fn add(&self, by: &Caller, to: &OrganizationId, login: &str, role: Role) -> Caller {
+        let response = self.sign_in(login, "").await.unwrap();
+        let request = SetMemberRequest {
+            request_id: String::new(),
+            organization_id: to.to_string(),
+            login: login.into(),
+            role: role.into(),
+        };
+        ops::set_member::run(&self.auth, by, request).await.unwrap();
+        self.caller(&response.session_token).await.unwrap()
+    }
+
+    pub(crate) async fn access_token(
+        &self,
+        by: &Caller,
+        organization: &OrganizationId,
+        lifetime: Option<Duration>,
+    ) -> CreateAccessTokenResponse {
+        let request = CreateAccessTokenRequest {
+            request_id: String::new(),
+            organization_id: organization.to_string(),
+            name: "ci".into(),
+            lifetime: lifetime.map(|d| d.try_into().unwrap()),
+        };
+        ops::create_access_token::run(&self.auth, by, request).await.unwrap()
+    }
+
+    /// Lets the service's own view of the revocations catch up.
+    pub(crate) async fn follow(&self) {
+        jobs::follow_revocations::catch_up(&self.auth, None).await.unwrap();
+    }
+
+    pub(crate) async fn audit(&self, organization: &OrganizationId) -> Vec<AuditRecord> {
+        let page = PageRequest::parse(500, "").unwrap();
+        let (entries, _) = self.auth.store.list_audit(organization.as_str(), &page).await.unwrap();
+        entries.into_iter().map(|e| e.record).collect()
+    }
+}
