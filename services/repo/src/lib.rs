@@ -8,6 +8,8 @@ mod flow;
 mod ops;
 mod rpc;
 mod store;
+#[cfg(test)]
+mod testing;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -54,8 +56,10 @@ pub struct Dependencies<'a> {
     pub env: Env,
     /// Owner of the background tasks.
     pub tasks: Tasks,
-    /// The data directory, locked by this process; the service uses `repo/` in it.
+    /// The service's own data directory, locked by this process.
     pub data: &'a DataDirectory,
+    /// The directory of the whole mesh: never a source of repositories.
+    pub mesh_dir: PathBuf,
     /// Checks callers.
     pub authenticator: Arc<Authenticator>,
     /// Told what the flow engine does.
@@ -67,7 +71,7 @@ pub struct Dependencies<'a> {
 /// # Errors
 /// When the database cannot be opened or git is missing.
 pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
-    let dir = deps.data.path().join("repo");
+    let dir = deps.data.path();
     let (mirrors, incoming) = (dir.join("mirrors"), dir.join("incoming"));
     for path in [&mirrors, &incoming] {
         std::fs::create_dir_all(path).map_err(Error::internal)?;
@@ -83,7 +87,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     let urls = UrlPolicy {
         allow_local: config.allow_local_paths,
         allow_private_addresses: config.allow_private_addresses,
-        ..UrlPolicy::embedded(deps.data.path())
+        ..UrlPolicy::embedded(&deps.mesh_dir)
     };
     let hub_config = HubConfig { server: "repo".to_owned(), ..HubConfig::default() };
     let cx = Arc::new(Context {

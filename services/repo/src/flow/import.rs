@@ -233,8 +233,8 @@ impl Projection for Shown {
         let condition = repositories::condition(&foundry_flow::condition(&IMPORT, flow));
         ws.update_where(
             &works::WORKS,
-            &[("rev", rev.into()), ("condition", condition), ("state", state.as_str().into())],
             &[("task_id", flow.subject_id.as_str().into())],
+            &[("rev", rev.into()), ("condition", condition), ("state", state.as_str().into())],
         );
         ws
     }

@@ -143,7 +143,7 @@ async fn record(cx: &Context, flow: &StageContext, found: Found) -> Result<Outco
     let again = repository.refresh_wanted;
     let guard = [key[0].clone(), ("refresh_wanted", again.into())];
     ws.guard(foundry_store::Guard::exists(&REPOSITORIES, &guard));
-    ws.update_where(&REPOSITORIES, &set, &key);
+    ws.update_where(&REPOSITORIES, &key, &set);
     let outcome = if again { Outcome::goto(MIRRORING) } else { Outcome::done() };
     Ok(outcome.recording(ws))
 }
@@ -181,8 +181,8 @@ impl Projection for Shown {
             let to = if from == State::Pending && state == State::Syncing { from } else { state };
             ws.update_where(
                 &REPOSITORIES,
-                &[("rev", rev.into()), ("condition", condition.clone()), ("state", to.as_str().into())],
                 &[("repository_id", subject.clone()), ("state", from.as_str().into())],
+                &[("rev", rev.into()), ("condition", condition.clone()), ("state", to.as_str().into())],
             );
         }
         ws

@@ -76,3 +76,95 @@ pub async fn create_repository(
         Err(e) => Err(e.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::repo::v1::RepositoryState;
+
+    use super::*;
+    use crate::testing::{Fixture, git};
+
+    #[tokio::test]
+    async fn answers_before_anything_is_mirrored_and_is_ready_afterwards() {
+        let f = Fixture::new().await;
+        let created = create_repository(&f.cx, &f.member, f.create()).await.unwrap();
+        let repository = created.repository.unwrap();
+        assert_eq!((repository.state(), repository.name.as_str()), (RepositoryState::Pending, "origin"));
+        assert!(created.rev > 0);
+        f.engine.run_until_idle().await.unwrap();
+        let id = repository.repository_id;
+        let ready = f.cx.repository(&f.member, &id, Role::Viewer).await.unwrap();
+        assert_eq!(
+            (ready.state, ready.default_branch.as_str(), ready.branch_count),
+            (State::Ready, "main", 1)
+        );
+        assert!(ready.rev > created.rev);
+    }
+
+    #[tokio::test]
+    async fn a_repeated_request_gets_its_first_answer_and_another_body_is_refused() {
+        let f = Fixture::new().await;
+        let first = create_repository(&f.cx, &f.member, f.create()).await.unwrap();
+        assert_eq!(create_repository(&f.cx, &f.member, f.create()).await.unwrap(), first);
+        let other = CreateRepositoryRequest { name: "other".to_owned(), ..f.create() };
+        let refused = create_repository(&f.cx, &f.member, other).await.unwrap_err();
+        assert_eq!(refused.reason(), "REQUEST_ID_REUSED");
+    }
+
+    #[tokio::test]
+    async fn a_taken_name_and_a_foreign_organization_are_refused_without_effect() {
+        let f = Fixture::new().await;
+        create_repository(&f.cx, &f.member, f.create()).await.unwrap();
+        let again =
+            CreateRepositoryRequest { request_id: String::new(), name: "ORIGIN".to_owned(), ..f.create() };
+        assert_eq!(create_repository(&f.cx, &f.member, again).await.unwrap_err().reason(), "ALREADY_EXISTS");
+        let foreign = create_repository(&f.cx, &f.stranger, f.create()).await.unwrap_err();
+        assert_eq!(foreign.code(), foundry_core::Code::NotFound);
+        let rows = f.cx.store.query("SELECT name FROM repositories", &[]).await.unwrap();
+        assert_eq!(rows.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn hostile_urls_are_refused_with_a_typed_reason() {
+        let f = Fixture::new().await;
+        let inside = f.cx.mirrors.display().to_string();
+        for url in [
+            "ext::sh -c id",
+            "--upload-pack=id",
+            "../x",
+            "https://u:p@example.org/x",
+            "ssh://h/x",
+            inside.as_str(),
+        ] {
+            let request =
+                CreateRepositoryRequest { request_id: String::new(), url: url.to_owned(), ..f.create() };
+            let refused = create_repository(&f.cx, &f.member, request).await.unwrap_err();
+            assert_eq!(refused.code(), foundry_core::Code::InvalidArgument, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_origin_ends_in_an_error_that_a_refresh_mends() {
+        let f = Fixture::new().await;
+        let away = f.path().join("away");
+        std::fs::rename(&f.origin, &away).unwrap();
+        let created = create_repository(&f.cx, &f.member, f.create()).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let id = created.repository.unwrap().repository_id;
+        let failed = f.cx.repository(&f.member, &id, Role::Viewer).await.unwrap();
+        assert_eq!(failed.state, State::Error);
+        assert!(!failed.condition.reason.is_empty() && failed.condition.retryable);
+        std::fs::rename(&away, &f.origin).unwrap();
+        git(&f.origin, &["branch", "extra"]);
+        let refresh = foundry_proto::repo::v1::RequestRepositoryRefreshRequest {
+            request_id: String::new(),
+            repository_id: id.clone(),
+        };
+        crate::ops::request_repository_refresh::request_repository_refresh(&f.cx, &f.member, refresh)
+            .await
+            .unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let mended = f.cx.repository(&f.member, &id, Role::Viewer).await.unwrap();
+        assert_eq!((mended.state, mended.branch_count), (State::Ready, 2));
+    }
+}

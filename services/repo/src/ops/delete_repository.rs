@@ -78,3 +78,31 @@ pub async fn delete_repository(
         Err(e) => Err(e.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Fixture;
+
+    #[tokio::test]
+    async fn removes_mirror_and_rows_and_leaves_a_tombstone() {
+        let f = Fixture::new().await;
+        let repository = f.mirrored().await;
+        let id: foundry_core::RepositoryId = repository.repository_id.parse().unwrap();
+        assert!(f.cx.mirror_path(&id).exists());
+        let request = DeleteRepositoryRequest {
+            request_id: String::new(),
+            repository_id: repository.repository_id.clone(),
+        };
+        let refused = delete_repository(&f.cx, &f.stranger, request.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), foundry_core::Code::NotFound);
+        delete_repository(&f.cx, &f.member, request).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        assert!(!f.cx.mirror_path(&id).exists());
+        assert!(repositories::find(&f.cx.store, &id).await.unwrap().is_none());
+        let scope = Scope::organization(&f.organization);
+        let snapshot = f.cx.store.snapshot().await.unwrap();
+        let gone = snapshot.tombstones_after(&scope, Some("repository"), 0, 10).await.unwrap();
+        assert_eq!(gone.len(), 1);
+    }
+}

@@ -230,3 +230,92 @@ async fn schedule(cx: &Context, caller: &Caller, arrived: &Arrival, ws: &mut Wri
     foundry_flow::enqueue(ws, flow);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::repo::v1::{GetWorkPatchRequest, ListWorkChangesRequest, WorkState};
+
+    use super::*;
+    use crate::ops::{get_work_patch, list_work_changes};
+    use crate::testing::{Fixture, git, stream};
+
+    async fn changes(f: &Fixture, task: &TaskId) -> foundry_proto::repo::v1::ListWorkChangesResponse {
+        let request =
+            ListWorkChangesRequest { task_id: task.to_string(), page_size: 0, page_token: String::new() };
+        list_work_changes::list_work_changes(&f.cx, &f.member, request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn stored_patches_apply_in_a_clone_of_the_real_repository() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let parts = f.work(&repository, &task, &[("README.md", "hello\nworld\n"), ("new.txt", "no newline")]);
+        let service = Caller::service("provisioner");
+        let answer = import_work(&f.cx, &service, stream(parts)).await.unwrap();
+        assert_eq!(answer.work.unwrap().state(), WorkState::Importing);
+        f.engine.run_until_idle().await.unwrap();
+        let listed = changes(&f, &task).await;
+        let work = listed.work.unwrap();
+        assert_eq!((work.state(), work.files_changed, work.additions), (WorkState::Ready, 2, 2));
+        let mut patch = Vec::new();
+        for change in &listed.changes {
+            let request = GetWorkPatchRequest {
+                task_id: task.to_string(),
+                path: change.path.clone(),
+                version: work.version,
+            };
+            patch.extend(get_work_patch::get_work_patch(&f.cx, &f.member, request).await.unwrap().patch);
+        }
+        let clone = f.path().join("clone");
+        git(f.path(), &["clone", "-q", f.origin.to_str().unwrap(), "clone"]);
+        std::fs::write(clone.join("work.patch"), patch).unwrap();
+        git(&clone, &["apply", "work.patch"]);
+        assert_eq!(std::fs::read_to_string(clone.join("README.md")).unwrap(), "hello\nworld\n");
+        assert_eq!(std::fs::read_to_string(clone.join("new.txt")).unwrap(), "no newline");
+        assert_eq!(std::fs::read_dir(&f.cx.incoming).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_hostile_bundle_leaves_the_older_work_readable() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let service = Caller::service("provisioner");
+        let good = f.work(&repository, &task, &[("a.txt", "a\n")]);
+        import_work(&f.cx, &service, stream(good)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let base = git(&f.origin, &["rev-parse", "HEAD"]);
+        let bad =
+            f.handed_over(&repository, &task, &base, &"1".repeat(40), b"# v2 git bundle\nrubbish".to_vec());
+        import_work(&f.cx, &service, stream(bad)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let listed = changes(&f, &task).await;
+        let work = listed.work.unwrap();
+        assert_eq!((work.state(), listed.changes.len(), work.version), (WorkState::Error, 1, 1));
+        assert_eq!(work.condition.unwrap().reason, "BUNDLE_REFUSED");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_off_or_lies_about_its_size_leaves_nothing() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let service = Caller::service("provisioner");
+        let parts = f.work(&repository, &task, &[("a.txt", "a\n")]);
+        let broken = futures::stream::iter([Ok(parts[0].clone()), Err(tonic::Status::cancelled("gone"))]);
+        assert_eq!(import_work(&f.cx, &service, broken).await.unwrap_err().reason(), "STREAM_BROKEN");
+        let short = stream(parts[..1].to_vec());
+        assert_eq!(import_work(&f.cx, &service, short).await.unwrap_err().reason(), "INVALID_FIELD");
+        assert_eq!(std::fs::read_dir(&f.cx.incoming).unwrap().count(), 0);
+        assert!(works::find(&f.cx.store, &task).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn work_that_changes_nothing_is_ready_at_once() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let base = git(&f.origin, &["rev-parse", "HEAD"]);
+        let parts = f.handed_over(&repository, &task, &base, &base, Vec::new());
+        let answer = import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
+        let work = answer.work.unwrap();
+        assert_eq!((work.state(), work.files_changed, work.version), (WorkState::Ready, 0, 1));
+    }
+}
