@@ -37,7 +37,10 @@ pub(crate) fn open_routes(services: &[String], health: &Health) -> Result<Routes
     let configure = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(foundry_proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // Each version lists the other: it must describe it too.
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
         services
             .iter()
             .map(String::as_str)

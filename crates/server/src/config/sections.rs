@@ -155,7 +155,8 @@ impl Default for TelemetryConfig {
     fn default() -> Self {
         Self {
             log_format: LogFormat::default(),
-            log_filter: "info".to_owned(),
+            // The exporter tells of its own life at info.
+            log_filter: "info,opentelemetry_sdk=warn".to_owned(),
             otlp_endpoint: String::new(),
             otlp_authorization: Secret::default(),
         }

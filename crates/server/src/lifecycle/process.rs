@@ -21,7 +21,7 @@ use crate::telemetry::Metrics;
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything was finished or handed over.
+    /// The drain came to its end; what was cut off at a limit on the way is in the log, and durable.
     Clean,
     /// The hard bound of the stop was reached.
     Overdue,
@@ -32,7 +32,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The exit code: 0, or 1 when something was cut off or died, or 130 when forced.
+    /// The exit code: 0, or 1 when the stop was overdue or a worker died, or 130 when forced.
     pub fn code(&self) -> u8 {
         match self {
             Exit::Clean => 0,

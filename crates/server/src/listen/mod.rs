@@ -181,6 +181,7 @@ impl Accepting {
         if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
             return;
         }
+        self.metrics.accept_failed(self.name);
         tracing::warn!(service = self.name, %error, "cannot accept connections; trying again");
         tokio::select! {
             () = self.stop.cancelled() => {}

@@ -165,6 +165,8 @@ impl Drop for ActiveEntry {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     fn active() -> Active {
@@ -177,17 +179,11 @@ mod tests {
         let unary = active.enter(Kind::Unary, "/a", &"r1".into()).unwrap();
         let _stream = active.enter(Kind::Stream, "/b", &"r2".into()).unwrap();
         assert_eq!(active.sample(Kind::Unary, 9), ["/a r1"]);
-        let mut idle = tokio_test_pending(active.idle(Kind::Unary));
+        let mut idle = Box::pin(active.idle(Kind::Unary));
         assert!(idle.as_mut().now_or_never().is_none());
         drop(unary);
         idle.await;
         assert_eq!(active.count(Kind::Stream), 1);
-    }
-
-    use futures::FutureExt as _;
-
-    fn tokio_test_pending<F: Future>(future: F) -> std::pin::Pin<Box<F>> {
-        Box::pin(future)
     }
 
     #[test]

@@ -8,24 +8,28 @@ use http::HeaderMap;
 
 /// How long a call with these headers may take.
 pub(crate) fn limit(headers: &HeaderMap, cap: Duration) -> Duration {
-    headers
-        .get("grpc-timeout")
-        .and_then(|value| value.to_str().ok())
-        .and_then(parse)
-        .map_or(cap, |asked| asked.min(cap))
+    asked(headers).map_or(cap, |asked| asked.min(cap))
+}
+
+/// What the caller asked for, if anything.
+pub(crate) fn asked(headers: &HeaderMap) -> Option<Duration> {
+    parse(headers.get("grpc-timeout")?.to_str().ok()?)
 }
 
 /// Runs a call; dropping it at the deadline is safe because transactions belong to the service, not to the call.
 pub(crate) async fn within<F: Future>(limit: Duration, call: F) -> Result<F::Output, Error> {
-    tokio::time::timeout(limit, call).await.map_err(|_| {
-        Error::new(
-            Code::DeadlineExceeded,
-            "DEADLINE_EXCEEDED",
-            format!("the call took longer than {} ms", limit.as_millis()),
-        )
-        .with("limit_ms", limit.as_millis().to_string())
-        .next_action("retry with the same request_id: a repeat returns the first answer")
-    })
+    tokio::time::timeout(limit, call).await.map_err(|_| exceeded(limit))
+}
+
+/// What a caller is told at the deadline, whichever side noticed it first.
+pub(crate) fn exceeded(limit: Duration) -> Error {
+    Error::new(
+        Code::DeadlineExceeded,
+        "DEADLINE_EXCEEDED",
+        format!("the call took longer than {} ms", limit.as_millis()),
+    )
+    .with("limit_ms", limit.as_millis().to_string())
+    .next_action("retry with the same request_id: a repeat returns the first answer")
 }
 
 /// `TimeoutValue TimeoutUnit` of the gRPC protocol: at most eight digits and one of `HMSmun`.

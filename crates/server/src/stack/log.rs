@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -15,10 +15,18 @@ use tracing::Span;
 
 use crate::telemetry::Metrics;
 
+/// The method of a request that no descriptor has.
+pub(crate) const UNKNOWN: &str = "unknown";
+/// Characters of a path that a line shows: it is the caller's text.
+const MAX_PATH: usize = 128;
+
 /// The record of one request; its line is written when it is dropped.
 pub(crate) struct RequestLog {
     service: &'static str,
+    /// From the descriptors, so that labels stay few.
     method: &'static str,
+    /// What was asked for, when no descriptor has it.
+    path: String,
     metrics: Metrics,
     span: Span,
     started: Instant,
@@ -36,10 +44,21 @@ enum Outcome {
 }
 
 impl RequestLog {
-    pub(crate) fn start(service: &'static str, method: &'static str, metrics: Metrics, span: Span) -> Self {
+    pub(crate) fn start(
+        service: &'static str,
+        method: Option<&'static str>,
+        uri: &Uri,
+        metrics: Metrics,
+        span: Span,
+    ) -> Self {
+        let path = match method {
+            Some(_) => String::new(),
+            None => uri.path().chars().take(MAX_PATH).collect(),
+        };
         Self {
             service,
-            method,
+            method: method.unwrap_or(UNKNOWN),
+            path,
             metrics,
             span,
             started: Instant::now(),
@@ -99,7 +118,7 @@ impl Drop for RequestLog {
         self.metrics.request_finished(self.service, self.method, code, took);
         let (received, sent) = (self.received.load(Ordering::Relaxed), self.sent);
         let duration_ms = took.as_micros() as f64 / 1_000.0;
-        let method = self.method;
+        let method = if self.path.is_empty() { self.method } else { self.path.as_str() };
         let _in = self.span.enter();
         if method.starts_with("/grpc.health.") {
             tracing::debug!(method, code, duration_ms, received, sent, "request");

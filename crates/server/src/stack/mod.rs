@@ -6,7 +6,7 @@
 
 mod active;
 mod bulkhead;
-mod deadline;
+pub(crate) mod deadline;
 mod log;
 mod size;
 
@@ -82,8 +82,8 @@ impl Stack {
 
     async fn handle(self, request: Request<Body>) -> Response<Body> {
         let inner = &*self.0;
-        let (method, kind) =
-            methods::method(request.uri().path()).unwrap_or(("unknown", methods::MethodKind::default()));
+        let known = methods::method(request.uri().path());
+        let (method, kind) = known.unwrap_or((log::UNKNOWN, methods::MethodKind::default()));
         let kind = if kind.is_stream() { Kind::Stream } else { Kind::Unary };
 
         // Which request this is: ids from the caller's headers, or fresh ones; current while the handler runs.
@@ -91,7 +91,13 @@ impl Stack {
         let span = context.span(inner.service);
 
         // One log line and one measurement when the answer has ended. Authentication records the caller in the span.
-        let log = RequestLog::start(inner.service, method, inner.metrics.clone(), span.clone());
+        let log = RequestLog::start(
+            inner.service,
+            known.map(|(method, _)| method),
+            request.uri(),
+            inner.metrics.clone(),
+            span.clone(),
+        );
 
         // Counted for the drain and given a permit until the end of the answer; or refused, at once.
         let held = match inner.admit(kind, method, &context) {
@@ -143,7 +149,7 @@ impl Stack {
         let inner = &*self.0;
         let context = RequestContext::extract(request.headers(), &inner.env);
         let span = context.span(inner.service);
-        let log = RequestLog::start(inner.service, "http", inner.metrics.clone(), span.clone());
+        let log = RequestLog::start(inner.service, None, request.uri(), inner.metrics.clone(), span.clone());
         let Ok(held) = inner.admit(Kind::Unary, "http", &context) else {
             return Ok(log.follow(tagged(status_only(StatusCode::SERVICE_UNAVAILABLE), &context), ()));
         };

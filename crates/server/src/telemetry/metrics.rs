@@ -27,6 +27,7 @@ struct Instruments {
     duration: Histogram<f64>,
     active: UpDownCounter<i64>,
     connections: UpDownCounter<i64>,
+    accept_failures: Counter<u64>,
     watches: UpDownCounter<i64>,
     reconnects: Counter<u64>,
     projection: Histogram<f64>,
@@ -83,6 +84,12 @@ impl Metrics {
                 "Requests in progress by service and kind (unary, stream).",
             ),
             connections: gauge("foundry_connections", "Open connections by service."),
+            accept_failures: meter
+                .u64_counter("foundry_accept_failures")
+                .with_description(
+                    "Connections that could not be accepted, mostly for want of file descriptors.",
+                )
+                .build(),
             watches: gauge("foundry_watches", "Open watches by view."),
             reconnects: meter
                 .u64_counter("foundry_watch_reconnects")
@@ -123,6 +130,11 @@ impl Metrics {
     /// A connection was accepted (`1`) or closed (`-1`).
     pub fn connections_changed(&self, service: &'static str, by: i64) {
         self.0.connections.add(by, &[KeyValue::new("service", service)]);
+    }
+
+    /// A connection could not be accepted.
+    pub fn accept_failed(&self, service: &'static str) {
+        self.0.accept_failures.add(1, &[KeyValue::new("service", service)]);
     }
 
     /// A watch of a view was opened; it counts until the guard is dropped.

@@ -8,11 +8,13 @@ use foundry_core::Error;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
+use tonic::TimeoutExpired;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
 use tower::{BoxError, Service, ServiceExt as _};
 
 use crate::methods;
+use crate::stack::deadline;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Three unread streams must not stall the rest: small windows for streams in a large one for the connection.
@@ -61,35 +63,42 @@ impl Service<Request<Body>> for Remote {
         if kind.client_streaming {
             return Box::pin(async move { Ok(channel.oneshot(request).await?) });
         }
+        let asked = deadline::asked(request.headers());
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             // One message, encoded already: kept so that it can be sent again.
             let message = body.collect().await?.to_bytes();
             let again = || Request::from_parts(parts.clone(), Body::new(Full::new(message.clone())));
-            match channel.clone().oneshot(again()).await {
-                Err(error) if was_not_sent(&error) => Ok(channel.oneshot(again()).await?),
-                answer => Ok(answer?),
+            let answer = match channel.clone().oneshot(again()).await {
+                Err(error) if was_not_sent(&error) => channel.oneshot(again()).await,
+                answer => answer,
+            };
+            match (answer, asked) {
+                // The channel keeps the caller's deadline too, but calls its end `CANCELLED`.
+                (Err(error), Some(asked)) if chain(&error).any(|e| e.is::<TimeoutExpired>()) => {
+                    Ok(deadline::exceeded(asked).into_status().into_http())
+                }
+                (answer, _) => Ok(answer?),
             }
         })
     }
 }
 
+/// An error and its causes.
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (*error).source())
+}
+
 /// Whether the server cannot have seen the request: only then may it be sent a second time.
 fn was_not_sent(error: &(dyn StdError + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<hyper::Error>()
-            && error.is_canceled()
-        {
-            return true; // still in the queue when the connection went
-        }
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    chain(error).any(|error| {
+        // Still in the queue when the connection went.
+        let queued = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
+        let refused = error.downcast_ref::<h2::Error>().is_some_and(|error| {
             let beyond_goaway =
                 error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
-            return refused || beyond_goaway;
-        }
-        cause = error.source();
-    }
-    false
+            beyond_goaway || error.reason() == Some(h2::Reason::REFUSED_STREAM)
+        });
+        queued || refused
+    })
 }
