@@ -186,7 +186,7 @@ impl Tools {
             }
         }
         let what = format!("the installer of agent {agent}");
-        let output = self.run_installer(installer, &what, |e| io(e)).await?;
+        let output = self.run_installer(installer, &what, &io).await?;
         if !output.status.success() {
             let said = tail(&String::from_utf8_lossy(&output.stderr), 600);
             let message = format!("{what} failed ({}): {said}", output.status);
