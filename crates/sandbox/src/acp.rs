@@ -69,11 +69,11 @@ pub enum AcpEvent {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Update {
     /// A part of a message of the agent.
-    MessageChunk(Content),
+    MessageChunk(Chunk),
     /// A part of its thinking.
-    ThoughtChunk(Content),
+    ThoughtChunk(Chunk),
     /// A part of a message of the user, when an earlier session is taken up.
-    UserChunk(Content),
+    UserChunk(Chunk),
     /// A tool call began.
     ToolCall(Box<ToolCall>),
     /// A tool call went on: only what changed is set.
@@ -87,6 +87,15 @@ pub enum Update {
         /// The whole update.
         value: Value,
     },
+}
+
+/// A part of a message or thought.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunk {
+    /// Which message it belongs to, where the agent says so; empty = the one that is being said.
+    pub message_id: String,
+    /// What it adds.
+    pub content: Content,
 }
 
 /// What a chunk holds.
@@ -262,11 +271,14 @@ fn updated(mut params: Value) -> AcpEvent {
     let session = text(&params, "sessionId");
     let value = params.get_mut("update").map(Value::take).unwrap_or_default();
     let kind = text(&value, "sessionUpdate");
-    let content = || field_or(&value, "content", Content::Other(Value::Null));
+    let chunk = || Chunk {
+        message_id: text(&value, "messageId"),
+        content: field_or(&value, "content", Content::Other(Value::Null)),
+    };
     let update = match kind.as_str() {
-        "agent_message_chunk" => Update::MessageChunk(content()),
-        "agent_thought_chunk" => Update::ThoughtChunk(content()),
-        "user_message_chunk" => Update::UserChunk(content()),
+        "agent_message_chunk" => Update::MessageChunk(chunk()),
+        "agent_thought_chunk" => Update::ThoughtChunk(chunk()),
+        "user_message_chunk" => Update::UserChunk(chunk()),
         "plan" => Update::Plan(field(&value, "entries")),
         "tool_call" | "tool_call_update" => match serde_json::from_value::<ToolCall>(value.clone()) {
             Ok(call) if kind == "tool_call" => Update::ToolCall(Box::new(call)),
@@ -306,9 +318,9 @@ mod tests {
 
     #[test]
     fn reads_chunks_tool_calls_and_plans() {
-        let chunk =
-            json!({"sessionUpdate": "agent_thought_chunk", "content": {"type": "text", "text": "hm"}});
-        assert!(matches!(from_agent(chunk), Update::ThoughtChunk(c) if c.text() == "hm"));
+        let chunk = json!({"sessionUpdate": "agent_thought_chunk", "content": {"type": "text", "text": "hm"}, "messageId": "m1"});
+        let Update::ThoughtChunk(chunk) = from_agent(chunk) else { panic!() };
+        assert_eq!((chunk.message_id.as_str(), chunk.content.text()), ("m1", "hm"));
         let call = json!({
             "sessionUpdate": "tool_call", "toolCallId": "t", "title": "Edit", "kind": "edit", "status": "pending",
             "locations": [{"path": "/workspace/a", "line": 3}],

@@ -166,8 +166,8 @@ impl Talk {
 pub fn words(events: &[TapEvent]) -> String {
     let chunk = |e: &TapEvent| match &e.body {
         TapBody::Message { direction, json } => match AcpEvent::parse(*direction, json.clone()) {
-            AcpEvent::Updated { update: Update::MessageChunk(content), .. } => {
-                Some(content.text().to_owned())
+            AcpEvent::Updated { update: Update::MessageChunk(chunk), .. } => {
+                Some(chunk.content.text().to_owned())
             }
             _ => None,
         },
