@@ -109,7 +109,11 @@ impl Authenticator {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
+/// The bearer token of a request.
+///
+/// # Errors
+/// [`TokenError::Missing`], or [`TokenError::Malformed`] for anything but one bearer token.
+pub fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let mut values = headers.get_all(http::header::AUTHORIZATION).iter();
     let value = values.next().ok_or(TokenError::Missing)?;
     if values.next().is_some() {

@@ -33,7 +33,7 @@ pub use client::{IdentityLayer, IdentityService, ON_BEHALF_OF};
 pub use error::TokenError;
 pub use identity::{ServiceIdentity, read_public_keys};
 pub use keys::{KeyRing, KeySource, PublicKey, StaticKeys};
-pub use layer::{Authenticator, AuthnLayer, AuthnService, CallerLabel};
+pub use layer::{Authenticator, AuthnLayer, AuthnService, CallerLabel, bearer};
 pub use peer::{CLIENT_PEER, ClientPeer};
 pub use policy::{Method, MethodPolicies, SERVICES};
 pub use revocations::{Revocations, credential_key, membership_key, role_key};

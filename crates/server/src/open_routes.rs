@@ -1,32 +1,68 @@
 //! Health and reflection: what every server answers without a token.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use foundry_core::Error;
+use tokio::sync::Mutex;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-/// Health of one server: overall and by service name.
+/// Health of one server: overall and by service name; cloning shares it.
+///
+/// A service is healthy while the server serves and nobody reported that the service fails. The
+/// server is healthy while all its services are.
 #[derive(Clone, Debug)]
 pub struct Health {
     reporter: HealthReporter,
-    services: Vec<String>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    serving: bool,
+    services: BTreeMap<String, bool>,
 }
 
 impl Health {
     /// Not serving yet.
-    pub(crate) async fn starting(services: &[String]) -> Self {
-        let health = Self { reporter: HealthReporter::new(), services: services.to_vec() };
-        health.set(false).await;
-        health
+    pub(crate) fn new(services: &[String]) -> Self {
+        let services = services.iter().map(|name| (name.clone(), true)).collect();
+        let state = Arc::new(Mutex::new(State { serving: false, services }));
+        Self { reporter: HealthReporter::new(), state }
     }
 
-    /// Sets the overall status and that of each service.
+    /// Sets whether the server serves.
     pub(crate) async fn set(&self, serving: bool) {
-        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for name in self.services.iter().map(String::as_str).chain([""]) {
-            self.reporter.set_service_status(name, status).await;
+        let mut state = self.state.lock().await;
+        state.serving = serving;
+        self.publish(&state).await;
+    }
+
+    /// Reports whether what stands behind a service works.
+    pub async fn report(&self, service: &str, works: bool) {
+        let mut state = self.state.lock().await;
+        let Some(known) = state.services.get_mut(service) else { return };
+        if std::mem::replace(known, works) != works {
+            self.publish(&state).await;
         }
+    }
+
+    /// Which services are healthy now.
+    pub async fn services(&self) -> BTreeMap<String, bool> {
+        let state = self.state.lock().await;
+        state.services.iter().map(|(name, works)| (name.clone(), state.serving && *works)).collect()
+    }
+
+    async fn publish(&self, state: &State) {
+        let status = |works| if works { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for (name, works) in &state.services {
+            self.reporter.set_service_status(name, status(state.serving && *works)).await;
+        }
+        let overall = state.serving && state.services.values().all(|works| *works);
+        self.reporter.set_service_status("", status(overall)).await;
     }
 }
 

@@ -24,7 +24,8 @@ type Wrap = Arc<dyn Fn(Routed) -> Routed + Send + Sync>;
 pub struct Service {
     pub(crate) name: &'static str,
     pub(crate) grpc_services: Vec<String>,
-    pub(crate) routes: Routes,
+    pub(crate) routes: Routed,
+    pub(crate) health: Health,
     pub(crate) authentication: Option<Wrap>,
     pub(crate) edge: Option<Wrap>,
     pub(crate) plain: Option<axum::Router>,
@@ -41,9 +42,21 @@ impl Service {
         grpc_services: impl IntoIterator<Item = impl Into<String>>,
         routes: Routes,
     ) -> Self {
+        Self::forwarding(name, grpc_services, BoxCloneSyncService::new(routes.prepare()))
+    }
+
+    /// A service that implements nothing itself: it hands every request on. `grpc_services` are those that it answers
+    /// for.
+    pub fn forwarding(
+        name: &'static str,
+        grpc_services: impl IntoIterator<Item = impl Into<String>>,
+        routes: Routed,
+    ) -> Self {
+        let grpc_services: Vec<String> = grpc_services.into_iter().map(Into::into).collect();
         Self {
             name,
-            grpc_services: grpc_services.into_iter().map(Into::into).collect(),
+            health: Health::new(&grpc_services),
+            grpc_services,
             routes,
             authentication: None,
             edge: None,
@@ -68,6 +81,11 @@ impl Service {
     {
         self.authentication = Some(Arc::new(move |inner| BoxCloneSyncService::new(layer.layer(inner))));
         self
+    }
+
+    /// The health that it tells, for one that depends on others: it serves what these serve.
+    pub fn health(&self) -> Health {
+        self.health.clone()
     }
 
     /// How the service stops.
@@ -119,12 +137,12 @@ impl Service {
     /// # Errors
     /// When the descriptors cannot be served.
     pub async fn mount(self, config: &ServerConfig, env: &Env, metrics: &Metrics) -> Result<Mounted, Error> {
-        let health = Health::starting(&self.grpc_services).await;
+        let health = self.health;
+        health.set(false).await;
         let open = BoxCloneSyncService::new(open_routes(&self.grpc_services, &health)?.prepare());
-        let routes: Routed = BoxCloneSyncService::new(self.routes.prepare());
         let protected = match &self.authentication {
-            Some(wrap) => wrap(routes),
-            None => routes,
+            Some(wrap) => wrap(self.routes),
+            None => self.routes,
         };
         let stack = Stack::new(self.name, env.clone(), &config.limits, metrics.clone(), open, protected);
         Ok(Mounted {

@@ -1,1 +1,86 @@
-//! foundry-gateway.
+//! The gateway: the edge of the mesh. One port for gRPC and gRPC-Web; requests go to the service
+//! that owns their method, undecoded, after their token was checked and their caller's limits were.
+//!
+//! It has no tables and no business rules. What it adds to a request: the caller's JWT in place of
+//! an opaque token, or, for methods that are open, its own identity and where the client is.
+
+mod admission;
+mod answer;
+mod caller_limits;
+mod config;
+mod cut;
+mod edge;
+mod exchange;
+mod forward;
+mod headers;
+mod health;
+mod routes;
+mod web;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use foundry_authn::{Authenticator, IdentityLayer, ServiceIdentity};
+use foundry_core::{Env, Error, Result, Tasks};
+use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
+use foundry_server::{Phases, Service, Upstream};
+use tower::util::BoxCloneSyncService;
+
+use admission::Admission;
+use caller_limits::CallerBook;
+pub use config::{CallerLimits, Config};
+use cut::Cut;
+use edge::Edge;
+use exchange::Exchange;
+use routes::RouteTable;
+
+/// What the gateway is built on.
+pub struct Dependencies {
+    /// Time and randomness.
+    pub env: Env,
+    /// Owner of the background tasks.
+    pub tasks: Tasks,
+    /// The services behind it, by name (`task`), **without** an identity layer: a request is sent as its caller.
+    pub upstreams: BTreeMap<&'static str, Upstream>,
+    /// Checks callers, as the service `gateway`; its revocations are fed.
+    pub authenticator: Arc<Authenticator>,
+    /// The gateway's own identity.
+    pub identity: ServiceIdentity,
+}
+
+/// Builds the gateway and starts its health checks.
+///
+/// # Errors
+/// When there is no `auth` upstream, or an origin of the configuration is none.
+#[allow(clippy::unused_async)] // the same shape as every other service
+pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
+    let routes = RouteTable::new(&deps.upstreams, deps.authenticator.policies());
+    let auth = deps.upstreams.get("auth").ok_or_else(|| Error::internal("the gateway needs auth"))?;
+    let auth = auth.clone().layer(IdentityLayer::new(deps.identity.clone(), "auth")?);
+    let exchange = Exchange::new(
+        AuthServiceClient::new(auth),
+        deps.authenticator.clone(),
+        &deps.env,
+        deps.tasks.clone(),
+    );
+    let cut = Cut::default();
+    let edge = Edge::new(edge::Parts {
+        admission: Admission::new(deps.authenticator, exchange, deps.identity),
+        callers: CallerBook::new(config, &deps.env),
+        routes: routes.clone(),
+        cut: cut.clone(),
+    });
+    let service = Service::forwarding("gateway", routes.services(), BoxCloneSyncService::new(edge));
+    let health = service.health();
+    health::watch_over(&routes, &deps.upstreams, &health, config.health_interval, &deps.env, &deps.tasks)
+        .await;
+    let clock = deps.env.clock.clone();
+    Ok(service
+        .grpc_web()
+        .plain_routes(web::plain_routes(health))
+        .edge_layer(web::edge_layer(&config.allowed_origins)?)
+        .phases(Phases::default().drain_watches(move |spread| async move {
+            cut.all(spread, &*clock).await;
+            Vec::new()
+        })))
+}

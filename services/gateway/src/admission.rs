@@ -1,0 +1,125 @@
+//! Who calls, as far as the edge must know, and with which `authorization` the request goes on.
+
+use std::sync::Arc;
+
+use foundry_authn::{Authenticator, CLIENT_PEER, Caller, ClientPeer, ServiceIdentity, bearer};
+use foundry_core::{Code, Error};
+use foundry_proto::options::v1::Access;
+use foundry_server::PeerAddress;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use tonic::Status;
+
+use crate::caller_limits::{Account, CallerBook};
+use crate::exchange::Exchange;
+use crate::headers;
+use crate::routes::Route;
+
+/// Lets requests in.
+pub(crate) struct Admission {
+    authenticator: Arc<Authenticator>,
+    exchange: Exchange,
+    identity: ServiceIdentity,
+}
+
+/// How a request goes on.
+pub(crate) struct Admitted {
+    /// Whose limits count.
+    pub(crate) account: Account,
+    /// What the service is told of the caller.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Admission {
+    pub(crate) fn new(
+        authenticator: Arc<Authenticator>,
+        exchange: Exchange,
+        identity: ServiceIdentity,
+    ) -> Self {
+        Self { authenticator, exchange, identity }
+    }
+
+    /// Decides on a request by its method and token.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` with the reason, `PERMISSION_DENIED` for what is not for the outside,
+    /// `RESOURCE_EXHAUSTED` for an address that tries too many bad tokens.
+    pub(crate) async fn admit(
+        &self,
+        route: &Route,
+        headers: &HeaderMap,
+        peer: Option<PeerAddress>,
+        callers: &CallerBook,
+    ) -> Result<Admitted, Status> {
+        if route.access == Access::Open {
+            return self.admit_anybody(route, headers, peer);
+        }
+        let address = Account::of_peer(peer);
+        let identified = self.identify(headers, &address, callers).await;
+        let (caller, authorization) = identified.or_else(|status| {
+            // Whoever guesses tokens is held to its address's limits. Our own failures count for nobody.
+            if status.code() == tonic::Code::Unauthenticated {
+                callers.charge(&address)?;
+            }
+            Err(status)
+        })?;
+        let Some(user) = caller.as_user() else { return Err(from_inside().into_status()) };
+        tracing::Span::current().record("caller", caller.actor());
+        if matches!(route.access, Access::Service | Access::Unspecified) {
+            let text = "this method is for services of the mesh only";
+            return Err(Error::new(Code::PermissionDenied, "PERMISSION_DENIED", text).into_status());
+        }
+        let account = Account::Credential(user.credential_id.as_str().into());
+        Ok(Admitted { account, headers: vec![(AUTHORIZATION, authorization)] })
+    }
+
+    /// An open method: the gateway calls in its own name and says where its client is.
+    fn admit_anybody(
+        &self,
+        route: &Route,
+        headers: &HeaderMap,
+        peer: Option<PeerAddress>,
+    ) -> Result<Admitted, Status> {
+        let client = match peer {
+            // A proxy on this machine is not its client.
+            Some(PeerAddress(address)) if !headers::was_forwarded(headers) => {
+                ClientPeer::of_address(&address)
+            }
+            _ => ClientPeer::Remote,
+        };
+        let token = format!("Bearer {}", self.identity.token(route.service)?);
+        let mut authorization = HeaderValue::try_from(token).map_err(|e| Status::from(Error::internal(e)))?;
+        authorization.set_sensitive(true);
+        let headers = vec![
+            (AUTHORIZATION, authorization),
+            (HeaderName::from_static(CLIENT_PEER), HeaderValue::from_static(client.as_str())),
+        ];
+        Ok(Admitted { account: Account::of_peer(peer), headers })
+    }
+
+    async fn identify(
+        &self,
+        headers: &HeaderMap,
+        address: &Account,
+        callers: &CallerBook,
+    ) -> Result<(Caller, HeaderValue), Status> {
+        let token = bearer(headers).map_err(Error::from)?;
+        if Exchange::is_opaque(token) {
+            if !self.exchange.knows(token) {
+                // Each unknown token is a question to auth.
+                callers.charge(address)?;
+            }
+            let exchanged = self.exchange.exchange(token).await?;
+            return Ok((exchanged.caller.clone(), exchanged.authorization.clone()));
+        }
+        let caller = self.authenticator.identify(headers).await?;
+        let mut authorization =
+            HeaderValue::try_from(format!("Bearer {token}")).map_err(|e| Status::from(Error::internal(e)))?;
+        authorization.set_sensitive(true);
+        Ok((caller, authorization))
+    }
+}
+
+fn from_inside() -> Error {
+    let text = "services of the mesh call each other directly, never through the gateway";
+    Error::new(Code::PermissionDenied, "SERVICE_TOKEN_REFUSED", text)
+}

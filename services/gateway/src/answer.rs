@@ -1,0 +1,106 @@
+//! The body of an answer on its way to the caller. It always ends with a status: the service's own,
+//! or one that says why that never came.
+
+use std::error::Error as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use foundry_core::Error;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::caller_limits::Permit;
+use crate::cut;
+use crate::forward::{Chain, RequestFailure};
+
+/// The body of an answer.
+pub(crate) struct AnswerBody {
+    inner: Body,
+    service: &'static str,
+    /// Its status was in its head, or has been sent.
+    complete: bool,
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    failure: RequestFailure,
+    _permit: Permit,
+}
+
+impl AnswerBody {
+    pub(crate) fn new(
+        inner: Body,
+        complete: bool,
+        service: &'static str,
+        cut: Option<CancellationToken>,
+        permit: Permit,
+        failure: RequestFailure,
+    ) -> Self {
+        let cut = cut.map(|token| Box::pin(token.cancelled_owned()));
+        Self { inner, service, complete, cut, failure, _permit: permit }
+    }
+
+    /// Ends with this status in place of the service's.
+    fn end(&mut self, status: Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.complete = true;
+        // The service is told by this that nobody listens any more.
+        self.inner = Body::empty();
+        let mut trailers = HeaderMap::new();
+        let status = self.failure.get().cloned().unwrap_or(status);
+        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+    }
+
+    fn is_cut(&mut self, cx: &mut Context<'_>) -> bool {
+        self.cut.as_mut().is_some_and(|cut| cut.as_mut().poll(cx).is_ready())
+    }
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if this.complete {
+            return Pin::new(&mut this.inner).poll_frame(cx);
+        }
+        if this.is_cut(cx) {
+            return this.end(cut::draining().into_status());
+        }
+        match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                this.complete = frame.is_trailers();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            // Said by the service itself, in this process.
+            Some(Err(status)) if status.source().is_none() => this.end(status),
+            Some(Err(status)) => {
+                tracing::warn!(upstream = this.service, error = %Chain(&status), "an answer broke off");
+                this.end(broken(this.service).into_status())
+            }
+            None => this.end(broken(this.service).into_status()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.complete && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.complete { self.inner.size_hint() } else { SizeHint::default() }
+    }
+}
+
+fn broken(service: &'static str) -> Error {
+    let text = format!("the {service} service went away before its answer was complete");
+    Error::unavailable("UPSTREAM_BROKE_OFF", text, Duration::from_millis(250))
+        .with("service", service)
+        .next_action(
+            "retry a command with the same request_id; open a watch again with its last resume token",
+        )
+}

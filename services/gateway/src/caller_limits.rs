@@ -1,0 +1,247 @@
+//! What one caller may use: a token bucket of requests, and how many may be in progress.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use foundry_core::{Clock, Env, Error, Result, Timestamp};
+use foundry_server::{Kind, PeerAddress};
+
+use crate::config::{CallerLimits, Config};
+
+/// Accounts kept before idle ones are dropped.
+const MOST_ACCOUNTS: usize = 16_384;
+
+/// Who is held to a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Account {
+    /// A session or personal access token.
+    Credential(Arc<str>),
+    /// An address; of IPv6, the network that one customer has.
+    Address(IpAddr),
+    /// A caller in this process.
+    Local,
+}
+
+impl Account {
+    /// The account of a peer without a good credential.
+    pub(crate) fn of_peer(peer: Option<PeerAddress>) -> Self {
+        match peer.map(|PeerAddress(address)| address.ip().to_canonical()) {
+            Some(IpAddr::V6(ip)) => {
+                let [a, b, c, d, ..] = ip.segments();
+                Self::Address(IpAddr::from([a, b, c, d, 0, 0, 0, 0]))
+            }
+            Some(ip) => Self::Address(ip),
+            None => Self::Local,
+        }
+    }
+
+    fn scope(&self) -> &'static str {
+        match self {
+            Self::Credential(_) => "token",
+            Self::Address(_) => "address",
+            Self::Local => "process",
+        }
+    }
+}
+
+/// The use of all callers; cloning shares it.
+#[derive(Clone)]
+pub(crate) struct CallerBook(Arc<Inner>);
+
+struct Inner {
+    clock: Arc<dyn Clock>,
+    caller: CallerLimits,
+    anonymous: CallerLimits,
+    usage: Mutex<HashMap<Account, Usage>>,
+}
+
+struct Usage {
+    /// Requests that may still come at once.
+    left: f64,
+    refilled: Timestamp,
+    unary_calls: usize,
+    streams: usize,
+}
+
+impl Usage {
+    fn of(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Unary => &mut self.unary_calls,
+            Kind::Stream => &mut self.streams,
+        }
+    }
+
+    fn refill(&mut self, limits: &CallerLimits, now: Timestamp) {
+        let gained = now.since(self.refilled).as_secs_f64() * f64::from(limits.requests_per_second);
+        self.left = (self.left + gained).min(f64::from(limits.burst.max(1)));
+        self.refilled = now;
+    }
+
+    fn is_idle(&self, limits: &CallerLimits, now: Timestamp) -> bool {
+        let gained = now.since(self.refilled).as_secs_f64() * f64::from(limits.requests_per_second);
+        let full = self.left + gained >= f64::from(limits.burst.max(1));
+        self.unary_calls == 0 && self.streams == 0 && (full || limits.requests_per_second == 0)
+    }
+}
+
+impl CallerBook {
+    pub(crate) fn new(config: &Config, env: &Env) -> Self {
+        Self(Arc::new(Inner {
+            clock: env.clock.clone(),
+            caller: config.caller.clone(),
+            anonymous: config.anonymous.clone(),
+            usage: Mutex::default(),
+        }))
+    }
+
+    /// Charges a request and counts it until the permit is dropped.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` with the limit and how long to wait.
+    pub(crate) fn enter(&self, account: &Account, kind: Kind) -> Result<Permit> {
+        let limits = self.0.limits(account);
+        let (name, most) = match kind {
+            Kind::Unary => ("unary_calls", limits.unary_calls),
+            Kind::Stream => ("streams", limits.streams),
+        };
+        let mut usage = self.0.usage();
+        let usage = self.0.charged(&mut usage, account)?;
+        let in_progress = usage.of(kind);
+        if *in_progress >= most {
+            // Unary calls are over in a moment; streams stay.
+            let pause = Duration::from_millis(if kind == Kind::Unary { 250 } else { 5_000 });
+            return Err(exceeded(name, account, *in_progress as u64, most as u64, pause));
+        }
+        *in_progress += 1;
+        Ok(Permit { book: self.clone(), account: account.clone(), kind })
+    }
+
+    /// Charges a request that has come to its end already, such as one with a bad token.
+    ///
+    /// # Errors
+    /// As [`CallerBook::enter`].
+    pub(crate) fn charge(&self, account: &Account) -> Result<()> {
+        self.0.charged(&mut self.0.usage(), account).map(drop)
+    }
+}
+
+impl Inner {
+    fn limits(&self, account: &Account) -> &CallerLimits {
+        match account {
+            Account::Credential(_) | Account::Local => &self.caller,
+            Account::Address(_) => &self.anonymous,
+        }
+    }
+
+    fn usage(&self) -> MutexGuard<'_, HashMap<Account, Usage>> {
+        // Every change leaves it whole.
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn charged<'a>(&self, all: &'a mut HashMap<Account, Usage>, account: &Account) -> Result<&'a mut Usage> {
+        let now = self.clock.now();
+        let limits = self.limits(account);
+        if all.len() >= MOST_ACCOUNTS && !all.contains_key(account) {
+            all.retain(|account, usage| !usage.is_idle(self.limits(account), now));
+        }
+        let usage = all.entry(account.clone()).or_insert_with(|| Usage {
+            left: f64::from(limits.burst.max(1)),
+            refilled: now,
+            unary_calls: 0,
+            streams: 0,
+        });
+        if limits.requests_per_second == 0 {
+            return Ok(usage);
+        }
+        usage.refill(limits, now);
+        if usage.left < 1.0 {
+            let rate = f64::from(limits.requests_per_second);
+            let pause = Duration::from_secs_f64((1.0 - usage.left) / rate);
+            let burst = u64::from(limits.burst);
+            return Err(exceeded("requests_per_second", account, burst, burst, pause)
+                .with("requests_per_second", limits.requests_per_second.to_string()));
+        }
+        usage.left -= 1.0;
+        Ok(usage)
+    }
+}
+
+fn exceeded(limit: &str, account: &Account, current: u64, maximum: u64, pause: Duration) -> Error {
+    Error::quota(limit, account.scope(), current, maximum).retry_after(pause)
+}
+
+/// One request in progress.
+pub(crate) struct Permit {
+    book: CallerBook,
+    account: Account,
+    kind: Kind,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(usage) = self.book.0.usage().get_mut(&self.account) {
+            *usage.of(self.kind) -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book(limits: CallerLimits) -> (CallerBook, Arc<foundry_testkit::MockClock>) {
+        let test = foundry_testkit::test_env();
+        let config = Config { caller: limits.clone(), anonymous: limits, ..Config::default() };
+        (CallerBook::new(&config, &test.env), test.clock)
+    }
+
+    fn caller(name: &str) -> Account {
+        Account::Credential(name.into())
+    }
+
+    #[test]
+    fn one_caller_at_its_rate_does_not_slow_another_and_goes_on_later() {
+        let limits = CallerLimits { requests_per_second: 10, burst: 3, unary_calls: 9, streams: 9 };
+        let (book, clock) = book(limits);
+        for _ in 0..3 {
+            book.charge(&caller("a")).unwrap();
+        }
+        let refused = book.charge(&caller("a")).unwrap_err().into_status();
+        let details = tonic_types::StatusExt::get_error_details(&refused);
+        assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_millis(100)));
+        assert_eq!(details.error_info().unwrap().metadata["limit"], "requests_per_second");
+        book.charge(&caller("b")).unwrap();
+        clock.advance(Duration::from_millis(100));
+        book.charge(&caller("a")).unwrap();
+        assert!(book.charge(&caller("a")).is_err());
+    }
+
+    #[test]
+    fn streams_and_calls_in_progress_are_counted_apart_and_given_back() {
+        let limits = CallerLimits { requests_per_second: 0, burst: 0, unary_calls: 1, streams: 1 };
+        let (book, _) = book(limits);
+        let stream = book.enter(&caller("a"), Kind::Stream).unwrap();
+        let call = book.enter(&caller("a"), Kind::Unary).unwrap();
+        assert_eq!(book.enter(&caller("a"), Kind::Stream).err().unwrap().reason(), "LIMIT_REACHED");
+        drop(stream);
+        assert!(book.enter(&caller("a"), Kind::Stream).is_ok());
+        assert!(book.enter(&caller("a"), Kind::Unary).is_err());
+        drop(call);
+        assert!(book.enter(&caller("a"), Kind::Unary).is_ok());
+    }
+
+    #[test]
+    fn idle_accounts_are_dropped_and_busy_ones_kept() {
+        let limits = CallerLimits { requests_per_second: 1_000, burst: 1, unary_calls: 1, streams: 1 };
+        let (book, clock) = book(limits);
+        let _held = book.enter(&caller("busy"), Kind::Unary).unwrap();
+        for n in 0..MOST_ACCOUNTS - 1 {
+            book.charge(&caller(&n.to_string())).unwrap();
+        }
+        clock.advance(Duration::from_secs(1));
+        book.charge(&caller("new")).unwrap();
+        assert_eq!(book.0.usage().len(), 2);
+    }
+}

@@ -1,0 +1,46 @@
+//! Settings of the gateway.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of the gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Origins of pages that may call from a browser, each exact (`https://foundry.example`); the word `loopback`
+    /// stands for every origin of this machine, for development.
+    pub allowed_origins: Vec<String>,
+    /// What one credential may use at a time.
+    pub caller: CallerLimits,
+    /// What one address may use without a credential, or with bad ones.
+    pub anonymous: CallerLimits,
+    /// Time between two health checks of a service.
+    #[serde(with = "foundry_server::config::duration")]
+    pub health_interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            allowed_origins: vec!["loopback".to_owned()],
+            caller: CallerLimits { requests_per_second: 2_000, burst: 4_000, unary_calls: 256, streams: 512 },
+            anonymous: CallerLimits { requests_per_second: 100, burst: 1_000, unary_calls: 64, streams: 16 },
+            health_interval: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What one caller may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallerLimits {
+    /// Requests per second, on average; 0 = unlimited.
+    pub requests_per_second: u32,
+    /// Requests at once after a pause.
+    pub burst: u32,
+    /// Unary calls in progress.
+    pub unary_calls: usize,
+    /// Open streams.
+    pub streams: usize,
+}

@@ -1,0 +1,75 @@
+//! One request at the edge, from its head to the answer of the service that owns its method.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use foundry_server::{Kind, PeerAddress};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::admission::Admission;
+use crate::caller_limits::CallerBook;
+use crate::cut::Cut;
+use crate::forward;
+use crate::headers;
+use crate::routes::RouteTable;
+
+/// What an edge is made of.
+pub(crate) struct Parts {
+    pub(crate) routes: RouteTable,
+    pub(crate) admission: Admission,
+    pub(crate) callers: CallerBook,
+    pub(crate) cut: Cut,
+}
+
+/// Hands requests on; cloning shares it. Ids, log, deadline, size limit and drain count are the server's around it.
+#[derive(Clone)]
+pub(crate) struct Edge(Arc<Parts>);
+
+impl Edge {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    async fn handle(self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
+        let parts = &*self.0;
+
+        // Which service owns the method.
+        let route = parts.routes.find(request.uri().path())?;
+
+        // Who calls, checked here so that nothing unknown gets further.
+        let peer = request.extensions_mut().remove::<PeerAddress>();
+        let admitted = parts.admission.admit(route, request.headers(), peer, &parts.callers).await?;
+
+        // One caller cannot use up what all share.
+        let permit = parts.callers.enter(&admitted.account, route.kind)?;
+
+        // What the client said to the edge alone, or has no right to say, ends here.
+        headers::clean_request(request.headers_mut());
+        for (name, value) in admitted.headers {
+            request.headers_mut().insert(name, value);
+        }
+
+        // Messages pass undecoded and unbuffered; a drain cuts streams.
+        let cut = (route.kind == Kind::Stream).then(|| parts.cut.place());
+        Ok(forward::forward(route, request, cut, permit).await)
+    }
+}
+
+impl tower::Service<Request<Body>> for Edge {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.clone().handle(request).map(|answer| Ok(answer.unwrap_or_else(Status::into_http))).boxed()
+    }
+}

@@ -1,0 +1,113 @@
+//! Which headers cross the edge.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// Names by which services tell each other things; a client's are removed.
+const INTERNAL: [&str; 2] = ["foundry-", "x-foundry-"];
+
+/// About one connection, or about HTTP at the edge alone.
+const LOCAL: [HeaderName; 14] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::COOKIE,
+    header::ORIGIN,
+    header::REFERER,
+    header::ACCEPT_ENCODING,
+    header::FORWARDED,
+];
+const LOCAL_UNNAMED: [&str; 6] =
+    ["keep-alive", "proxy-connection", "http2-settings", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+
+/// Whether a reverse proxy says that the request came from elsewhere.
+pub(crate) fn was_forwarded(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::FORWARDED)
+        || headers.contains_key("x-forwarded-for")
+        || headers.contains_key("x-real-ip")
+}
+
+/// Leaves what the caller says to the service, and nothing that only the mesh may say.
+pub(crate) fn clean_request(headers: &mut HeaderMap) {
+    remove_connection(headers);
+    let internal: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            INTERNAL.iter().any(|prefix| name.starts_with(prefix)) || name.starts_with("sec-")
+        })
+        .cloned()
+        .collect();
+    for name in internal {
+        headers.remove(name);
+    }
+    // gRPC wants it from every client, and a proxy is one.
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+}
+
+/// Leaves what the service says to the caller.
+pub(crate) fn clean_answer(headers: &mut HeaderMap) {
+    remove_connection(headers);
+}
+
+fn remove_connection(headers: &mut HeaderMap) {
+    // A sender may name more headers that are for the next hop alone; it must not name those of gRPC away.
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| *name != header::AUTHORIZATION && *name != header::CONTENT_TYPE)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in LOCAL {
+        headers.remove(name);
+    }
+    for name in LOCAL_UNNAMED {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn a_client_cannot_speak_as_the_mesh() {
+        let mut it = headers(&[
+            ("x-foundry-anything", "1"),
+            ("foundry-client-peer", "loopback"),
+            ("foundry-on-behalf-of", "usr_1"),
+            ("x-request-id", "r1"),
+            ("grpc-timeout", "1S"),
+            ("cookie", "a=b"),
+        ]);
+        clean_request(&mut it);
+        let mut kept: Vec<_> = it.keys().map(HeaderName::as_str).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, ["grpc-timeout", "te", "x-request-id"]);
+    }
+
+    #[test]
+    fn what_is_for_the_next_hop_alone_stays_there() {
+        let mut it =
+            headers(&[("connection", "x-mine, close"), ("x-mine", "1"), ("transfer-encoding", "chunked")]);
+        it.insert("authorization", HeaderValue::from_static("Bearer t"));
+        it.append("connection", HeaderValue::from_static("authorization"));
+        clean_request(&mut it);
+        assert!(it.contains_key("authorization"));
+        assert!(!it.contains_key("x-mine") && !it.contains_key("transfer-encoding"));
+    }
+}

@@ -1,0 +1,245 @@
+//! What the port says in plain HTTP, and to browsers: CORS, content types, two small pages.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use foundry_core::{Error, Result};
+use foundry_server::{Health, methods};
+use futures::future::Either;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, Version};
+use tonic::body::Body;
+use tower::layer::util::Stack;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// Says in the configuration: any page of this machine.
+const LOOPBACK: &str = "loopback";
+/// How long a browser may remember what is allowed.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(2 * 3_600);
+
+/// What a browser's page may send and see.
+const SENT: [&str; 9] = [
+    "authorization",
+    "content-type",
+    "grpc-timeout",
+    "x-grpc-web",
+    "x-user-agent",
+    "x-request-id",
+    "traceparent",
+    "grpc-accept-encoding",
+    "grpc-encoding",
+];
+const SEEN: [&str; 5] =
+    ["grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id", "grpc-encoding"];
+
+/// Around everything the port serves: CORS outside, content types inside.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for an origin that is none.
+pub(crate) fn edge_layer(origins: &[String]) -> Result<Stack<ContentTypeLayer, CorsLayer>> {
+    let mut exact = Vec::new();
+    for origin in origins.iter().filter(|o| *o != LOOPBACK) {
+        exact.push(parse_origin(origin)?);
+    }
+    let loopback = origins.iter().any(|o| o == LOOPBACK);
+    let allowed = move |origin: &HeaderValue, _: &Parts| {
+        exact.contains(origin) || (loopback && origin.to_str().is_ok_and(is_loopback))
+    };
+    let names =
+        |list: &[&'static str]| -> Vec<_> { list.iter().copied().map(HeaderName::from_static).collect() };
+    let cors = CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(allowed))
+        .allow_methods([Method::POST, Method::GET])
+        .allow_headers(names(&SENT))
+        .expose_headers(names(&SEEN))
+        .max_age(PREFLIGHT_AGE);
+    Ok(Stack::new(ContentTypeLayer, cors))
+}
+
+fn parse_origin(text: &str) -> Result<HeaderValue> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_origin = rest.is_some_and(|r| !r.is_empty() && !r.contains(['/', '*', '?', '#', '@', ' ']));
+    let value = HeaderValue::from_str(text).ok().filter(|_| is_origin && !text.contains(char::is_uppercase));
+    value.ok_or_else(|| {
+        let text = format!("`{text}` is no origin such as https://foundry.example, nor the word {LOOPBACK}");
+        Error::invalid_field("gateway.allowed_origins", text)
+    })
+}
+
+fn is_loopback(origin: &str) -> bool {
+    let Some(host) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
+        return false;
+    };
+    ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| {
+        host.strip_prefix(name).is_some_and(|rest| {
+            rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+        })
+    })
+}
+
+/// Lets only content types through that the layers further in understand, and says so otherwise.
+#[derive(Clone, Copy)]
+pub(crate) struct ContentTypeLayer;
+
+impl<S> tower::Layer<S> for ContentTypeLayer {
+    type Service = ContentTypes<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ContentTypes { inner }
+    }
+}
+
+/// The service made by [`ContentTypeLayer`].
+#[derive(Clone)]
+pub(crate) struct ContentTypes<S> {
+    inner: S,
+}
+
+impl<S> tower::Service<Request<Body>> for ContentTypes<S>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Either<std::future::Ready<Result<Response<Body>, Infallible>>, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        match normalize(&mut request) {
+            Ok(()) => Either::Right(self.inner.call(request)),
+            Err(answer) => Either::Left(std::future::ready(Ok(*answer))),
+        }
+    }
+}
+
+/// Exact content types go on; parameters (`; charset=utf-8`) are dropped, for further in they are an error.
+fn normalize(request: &mut Request<Body>) -> Result<(), Box<Response<Body>>> {
+    let Some(value) = request.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
+    let whole = value.to_str().unwrap_or_default();
+    let essence = whole.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if !essence.starts_with("application/grpc") {
+        return Ok(());
+    }
+    let web = essence.starts_with("application/grpc-web");
+    let exact: &'static str = match essence.as_str() {
+        "application/grpc" => "application/grpc",
+        "application/grpc+proto" => "application/grpc+proto",
+        "application/grpc-web" => "application/grpc-web",
+        "application/grpc-web+proto" => "application/grpc-web+proto",
+        "application/grpc-web-text" => "application/grpc-web-text",
+        "application/grpc-web-text+proto" => "application/grpc-web-text+proto",
+        _ => {
+            return Err(plain(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "CONTENT_TYPE_UNSUPPORTED",
+                "use application/grpc or application/grpc-web, each with +proto or without",
+            ));
+        }
+    };
+    if request.method() != Method::POST {
+        return Err(plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "METHOD_NOT_ALLOWED",
+            "gRPC calls are sent by POST",
+        ));
+    }
+    if !web && request.version() < Version::HTTP_2 {
+        return Err(plain(
+            StatusCode::UPGRADE_REQUIRED,
+            "HTTP2_REQUIRED",
+            "gRPC needs HTTP/2; over HTTP/1.1 use application/grpc-web",
+        ));
+    }
+    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(exact));
+    Ok(())
+}
+
+fn plain(status: StatusCode, reason: &'static str, message: &str) -> Box<Response<Body>> {
+    let response = (status, Json(problem(reason, message)));
+    Box::new(axum::response::IntoResponse::into_response(response).map(Body::new))
+}
+
+fn problem(reason: &str, message: &str) -> serde_json::Value {
+    serde_json::json!({ "reason": reason, "message": message, "domain": Error::DOMAIN })
+}
+
+const ABOUT: &str = "\
+This is Foundry: a mesh that runs coding-agent tasks. This port speaks gRPC and gRPC-Web.
+
+  foundry login                            sign in on this machine
+  grpcurl -plaintext <address> list        what is served here
+  GET /healthz                             whether it works
+
+Every call but sign-in needs `authorization: Bearer <token>`: the token of `foundry login`, or one made by
+`foundry token create`.
+";
+
+/// The routes of plain HTTP.
+pub(crate) fn plain_routes(health: Health) -> Router {
+    Router::new()
+        .route("/", get(|| async { ABOUT }))
+        .route("/healthz", get(healthz))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(|| async {
+            (StatusCode::METHOD_NOT_ALLOWED, Json(problem("METHOD_NOT_ALLOWED", "this page is read by GET")))
+        })
+        .with_state(Arc::new(health))
+}
+
+async fn healthz(State(health): State<Arc<Health>>) -> (StatusCode, Json<serde_json::Value>) {
+    let services = health.services().await;
+    let serving = services.values().all(|works| *works);
+    let status = if serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let word = |works: bool| if works { "serving" } else { "not serving" };
+    let services: serde_json::Map<_, _> =
+        services.into_iter().map(|(name, works)| (name, word(works).into())).collect();
+    (status, Json(serde_json::json!({ "status": word(serving), "services": services })))
+}
+
+async fn nothing_here(request: axum::extract::Request) -> (StatusCode, Json<serde_json::Value>) {
+    if methods::method(request.uri().path()).is_some() {
+        let text = "this path is a gRPC method: send application/grpc or application/grpc-web";
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, Json(problem("CONTENT_TYPE_UNSUPPORTED", text)));
+    }
+    (StatusCode::NOT_FOUND, Json(problem("NOT_FOUND", "there is nothing here")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_this_machine_and_no_name_that_looks_like_it() {
+        for origin in ["http://localhost", "http://localhost:5173", "https://127.0.0.1:1", "http://[::1]:80"]
+        {
+            assert!(is_loopback(origin), "{origin}");
+        }
+        for origin in [
+            "http://localhost.evil.example",
+            "http://127.0.0.1:80.evil.example",
+            "null",
+            "http://evil/localhost",
+        ] {
+            assert!(!is_loopback(origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn an_origin_of_the_configuration_is_exact_or_refused() {
+        assert!(edge_layer(&["https://foundry.example:8443".to_owned()]).is_ok());
+        for bad in
+            ["*", "https://*.example", "foundry.example", "https://a.example/", "https://A.example", ""]
+        {
+            assert!(edge_layer(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+}
