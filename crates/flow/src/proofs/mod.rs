@@ -37,6 +37,7 @@ where
     Box::pin(ends_after_a_cancel_at_every_point(flow, &fresh)).await;
     Box::pin(unwinds_through_crashes(flow, &fresh)).await;
     Box::pin(a_frozen_owner_writes_nothing(flow, &fresh)).await;
+    Box::pin(a_late_owner_does_not_disturb_the_next(flow, &fresh)).await;
     Box::pin(finishes_when_all_wake_ups_are_lost(&fresh)).await;
 }
 
@@ -230,6 +231,60 @@ where
         let late = status(&world, &id).await;
         assert_eq!(format!("{late:?}"), format!("{end:?}"), "{what}: the late owner wrote the flow");
         assert_eq!(world.shown().await, shown, "{what}: the late owner wrote the entity");
+    }
+}
+
+/// An owner that wakes up late while the next owner is in the middle of the same stage: it writes
+/// nothing, and the next owner is not disturbed.
+///
+/// # Panics
+/// When the proof fails.
+pub async fn a_late_owner_does_not_disturb_the_next<W, F, Fut>(flow: &'static Flow, fresh: &F)
+where
+    W: World,
+    F: Fn() -> Fut,
+    Fut: Future<Output = W>,
+{
+    let expected = undisturbed(fresh).await;
+    for stage in flow.stages {
+        let what = format!("late owner of {}", stage.name);
+        let world = fresh().await;
+        let id = started(&world).await;
+        let (late, next) = (Freeze::default(), Freeze::default());
+        let at =
+            |freeze: &Freeze| Script::once(Point::AfterEffect, stage.name, Action::Freeze(freeze.clone()));
+        let (first, second) = (engine(&world, at(&late).options()), engine(&world, at(&next).options()));
+        let wakes_late = async {
+            loop {
+                let idle = first.run_until_idle().await;
+                assert!(idle.is_ok(), "{what}: {idle:?}");
+                if late.is_thawed() {
+                    return;
+                }
+                world.outside_acts().await;
+                world.advance(Duration::from_secs(1));
+            }
+        };
+        let lease_runs_out = async {
+            late.frozen().await;
+            world.advance(LEASE + Duration::from_secs(1));
+        };
+        let mut wakes_late = std::pin::pin!(wakes_late);
+        tokio::select! {
+            () = &mut wakes_late => panic!("{what}: the stage was never reached"),
+            () = lease_runs_out => {}
+        }
+        let goes_on = async {
+            next.frozen().await;
+            let before = format!("{:?} {}", status(&world, &id).await, world.shown().await);
+            late.thaw();
+            wakes_late.await;
+            let after = format!("{:?} {}", status(&world, &id).await, world.shown().await);
+            assert_eq!(after, before, "{what}: wrote");
+            next.thaw();
+        };
+        futures::join!(run(&world, &id, &second), goes_on);
+        assert_eq!(End::of(&world, &id).await, expected, "{what}");
     }
 }
 

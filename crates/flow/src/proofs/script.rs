@@ -38,6 +38,10 @@ impl Freeze {
         self.0.send_modify(|state| state.1 = true);
     }
 
+    pub(super) fn is_thawed(&self) -> bool {
+        self.0.borrow().1
+    }
+
     async fn hold(&self) {
         self.0.send_modify(|state| state.0 = true);
         let _ = self.0.subscribe().wait_for(|(_, thawed)| *thawed).await;
