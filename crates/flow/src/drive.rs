@@ -25,18 +25,30 @@ const MAX_INTERRUPTIONS: u32 = 100;
 
 /// Runs a claimed flow until it is done, waits, or is given back.
 pub(crate) async fn drive(inner: Arc<Inner>, row: Row, held: Arc<Held>) {
-    if let Some(bound) = inner.bounds.get(held.kind).cloned() {
-        let driver = Driver { inner: &inner, bound, held: &held };
-        tokio::select! {
-            biased;
-            () = inner.dead.cancelled() => return,
-            () = driver.carry(row) => {}
-        }
+    let Some(bound) = inner.bounds.get(held.kind).cloned() else { return };
+    let holding = Holding { inner: &inner, held: &held };
+    let driver = Driver { inner: &inner, bound, held: &held };
+    tokio::select! {
+        biased;
+        () = inner.dead.cancelled() => {}
+        () = driver.carry(row) => {}
     }
-    inner.leases.release(&held);
-    inner.options.hooks.active(held.kind, inner.leases.count(held.kind));
-    inner.put_down.notify_one();
-    inner.freed.notify_waiters();
+    drop(holding);
+}
+
+/// Lets go of the flow however its driver ends: a lease that nobody works under must not be renewed.
+struct Holding<'a> {
+    inner: &'a Inner,
+    held: &'a Held,
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        self.inner.leases.release(self.held);
+        self.inner.options.hooks.active(self.held.kind, self.inner.leases.count(self.held.kind));
+        self.inner.put_down.notify_one();
+        self.inner.freed.notify_waiters();
+    }
 }
 
 struct Driver<'a> {
@@ -90,6 +102,10 @@ impl Driver<'_> {
     /// left to run.
     async fn begin(&self, mut row: Row) -> Option<Row> {
         row.status.transition = Some(Transition::Started);
+        if self.inner.is_draining() {
+            // Its claim was under way when the drain began.
+            return self.begin_with(row, Ended::Released).await;
+        }
         if row.status.cancel_requested && row.status.unwinding.is_none() {
             return self.begin_with(row, Ended::Cancelled).await;
         }

@@ -71,6 +71,7 @@ impl Engine {
 
     /// Starts the loops: claims by wake-ups, sweeper, lease renewal.
     pub fn start(&self, tasks: &Tasks) {
+        self.inner.claiming.store(true, Ordering::Release);
         tasks.spawn("flow engine", loops::run(Arc::clone(&self.inner), tasks.clone()));
         tasks.spawn("flow leases", loops::keep_leases(Arc::clone(&self.inner), tasks.clone()));
     }
@@ -79,6 +80,8 @@ impl Engine {
     /// near the limit to give their attempt back.
     pub async fn shutdown(&self, limit: Duration) -> Drained {
         self.inner.draining.store(true, Ordering::Release);
+        // Wakes the claiming loop, which then ends.
+        self.inner.put_down.notify_one();
         let ids = || self.inner.leases.all().iter().map(|h| h.flow_id.clone()).collect::<Vec<_>>();
         let mut drained = Drained { running: ids(), ..Drained::default() };
         let grace = self.inner.options.grace.min(limit / 2);
@@ -101,7 +104,7 @@ impl Engine {
             loop {
                 let mut freed = std::pin::pin!(self.inner.freed.notified());
                 freed.as_mut().enable();
-                if self.inner.leases.len() == 0 {
+                if self.inner.is_free() {
                     return;
                 }
                 freed.await;
@@ -110,7 +113,7 @@ impl Engine {
         tokio::select! {
             biased;
             () = free => true,
-            () = self.inner.env.clock.sleep(limit) => self.inner.leases.len() == 0,
+            () = self.inner.env.clock.sleep(limit) => self.inner.is_free(),
         }
     }
 
@@ -150,6 +153,16 @@ impl Engine {
     /// For tests: whether a planted crash ended this engine.
     pub fn is_dead(&self) -> bool {
         self.inner.dead.is_cancelled()
+    }
+
+    /// How often the sweeper has looked since the start: it stands still when the loop hangs.
+    pub fn looks(&self) -> u64 {
+        self.inner.looks.load(Ordering::Acquire)
+    }
+
+    /// How often all leases were renewed since the start: it stands still when the database hangs.
+    pub fn renewals(&self) -> u64 {
+        self.inner.renewals.load(Ordering::Acquire)
     }
 
     /// Flows that run here now.

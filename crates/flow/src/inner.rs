@@ -1,7 +1,7 @@
 //! What the loops and the attempts of one engine share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +63,12 @@ pub(crate) struct Inner {
     /// A flow that this engine put down is due at this time.
     pub(crate) soonest: Mutex<Option<Timestamp>>,
     pub(crate) draining: AtomicBool,
+    /// The claiming loop runs: a claim may be under way.
+    pub(crate) claiming: AtomicBool,
+    /// How often the sweeper has looked.
+    pub(crate) looks: AtomicU64,
+    /// How often the leases were renewed.
+    pub(crate) renewals: AtomicU64,
     /// Cancelled by a planted crash: nothing may be written from then on.
     pub(crate) dead: CancellationToken,
     /// The store's time minus the local time, microseconds, as last seen.
@@ -82,6 +88,9 @@ impl Inner {
             freed: Notify::new(),
             soonest: Mutex::new(None),
             draining: AtomicBool::new(false),
+            claiming: AtomicBool::new(false),
+            looks: AtomicU64::new(0),
+            renewals: AtomicU64::new(0),
             dead: CancellationToken::new(),
             offset: AtomicI64::new(0),
             store,
@@ -104,6 +113,11 @@ impl Inner {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing is held here and nothing will be: the drain is over.
+    pub(crate) fn is_free(&self) -> bool {
+        !self.claiming.load(Ordering::Acquire) && self.leases.len() == 0
     }
 
     pub(crate) async fn commit(&self, ws: WriteSet) -> Result<Committed, CommitError> {

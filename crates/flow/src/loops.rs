@@ -1,6 +1,7 @@
 //! The engine's two loops: one claims due flows when it is woken, one keeps the leases.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +79,7 @@ pub(crate) async fn run(inner: Arc<Inner>, tasks: Tasks) {
                 let swept = sweep_at(&inner, looks).await;
                 looks = looks.wrapping_add(1);
                 let looked = look(&inner, &tasks, &mut crowded).await;
+                inner.looks.fetch_add(1, Ordering::Release);
                 swept.and(looked)
             }
         };
@@ -87,18 +89,23 @@ pub(crate) async fn run(inner: Arc<Inner>, tasks: Tasks) {
         }
     }
     // Without an orderly drain before, running attempts give their flows back.
-    inner.draining.store(true, std::sync::atomic::Ordering::Release);
+    inner.draining.store(true, Ordering::Release);
     if tasks.cancellation().is_cancelled() {
         inner.leases.all().iter().for_each(|held| held.order(Stop::Drain));
     }
+    inner.claiming.store(false, Ordering::Release);
+    inner.freed.notify_waiters();
 }
 
 async fn wait(inner: &Inner, tasks: &Tasks, wakes: &mut Wakes, next_sweep: Timestamp) -> Trigger {
     let now = inner.env.clock.now();
     let soonest = *inner.soonest.lock().unwrap_or_else(PoisonError::into_inner);
     let due_in = soonest.map(|at| at.since(inner.now()));
+    if tasks.cancellation().is_cancelled() {
+        return Trigger::Stop;
+    }
+    // In no fixed order: constant wake-ups must not keep timers and the sweeper from their turn.
     tokio::select! {
-        biased;
         () = tasks.cancellation().cancelled() => Trigger::Stop,
         () = inner.dead.cancelled() => Trigger::Stop,
         woken = wakes.next(), if !inner.options.deaf => woken,
@@ -198,7 +205,7 @@ pub(crate) async fn keep_leases(inner: Arc<Inner>, tasks: Tasks) {
         freed.as_mut().enable();
         let cancelled = tasks.cancellation().is_cancelled();
         let stopped = cancelled || inner.is_draining();
-        if inner.dead.is_cancelled() || (stopped && inner.leases.len() == 0) {
+        if inner.dead.is_cancelled() || (stopped && inner.is_free()) {
             return;
         }
         tokio::select! {
@@ -216,8 +223,9 @@ pub(crate) async fn keep_leases(inner: Arc<Inner>, tasks: Tasks) {
         let patience = first_stop.map_or(RENEWAL, |at| at.since(inner.env.clock.now()));
         tokio::select! {
             renewed = renew(&inner, &asked) => {
-                if let Err(e) = renewed {
-                    tracing::warn!(error = ?e, "leases could not be renewed");
+                match renewed {
+                    Ok(()) => _ = inner.renewals.fetch_add(1, Ordering::Release),
+                    Err(e) => tracing::warn!(error = ?e, "leases could not be renewed"),
                 }
             }
             () = inner.env.clock.sleep(patience) => tracing::warn!("lease renewal takes too long"),

@@ -119,6 +119,15 @@ impl Outcome {
         }
     }
 
+    /// Delays the next attempt by at least this much; for retries.
+    #[must_use]
+    pub fn no_sooner_than(mut self, delay: Duration) -> Self {
+        if let Self::Retry { after, .. } = &mut self {
+            *after = Some(delay);
+        }
+        self
+    }
+
     /// Bounds a wait.
     #[must_use]
     pub fn until(mut self, at: Timestamp) -> Self {

@@ -303,6 +303,10 @@ where
     let engine = engine(&world, Options { deaf: true, ..Options::default() });
     let (tasks, _failures) = Tasks::new();
     engine.start(&tasks);
+    // The sweeper looks at once when it starts: only its later looks may find the flow.
+    while engine.looks() == 0 {
+        tokio::task::yield_now().await;
+    }
     let id = started(&world).await;
     for _ in 0..10_000 {
         if status(&world, &id).await.status.is_finished() {
