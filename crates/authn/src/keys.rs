@@ -10,14 +10,19 @@ use arc_swap::ArcSwap;
 use foundry_core::{Clock, Error, Timestamp};
 use foundry_proto::auth::v1::SigningKey;
 use jsonwebtoken::DecodingKey;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::TokenError;
 
-/// Shortest time between two readings of the source.
-const REFRESH_PAUSE: Duration = Duration::from_secs(2);
+/// Shortest time between two readings of the source. A token with an unknown key waits so long: its
+/// service may have published the key a moment ago.
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+/// Calls that may wait so; more with unknown keys are refused at once.
+const MAX_WAITING: usize = 64;
 /// Age at which the keys are read again although none is missing, so that withdrawn ones go.
 const REFRESH_AGE: Duration = Duration::from_secs(300);
+/// Pause between tries to read aged keys again.
+const RETRY_AGED: Duration = Duration::from_secs(30);
 /// Longest wait for the source.
 const REFRESH_LIMIT: Duration = Duration::from_secs(2);
 
@@ -64,6 +69,7 @@ struct Inner {
     version: AtomicU64,
     /// Held while the source is read: one caller reads for all. The time of the last try.
     tried: Mutex<Option<Timestamp>>,
+    waiting: Semaphore,
 }
 
 impl KeyRing {
@@ -75,6 +81,7 @@ impl KeyRing {
             set: ArcSwap::default(),
             version: AtomicU64::new(0),
             tried: Mutex::new(None),
+            waiting: Semaphore::new(MAX_WAITING),
         }))
     }
 
@@ -95,13 +102,14 @@ impl KeyRing {
         match known {
             Some(key) if !aged => Ok(key),
             // An old set still serves while the source is away: tokens live for minutes only.
-            Some(key) => match self.refresh().await {
+            Some(key) => match self.read_if_due().await {
                 Ok(()) => self.known(key_id).ok_or(TokenError::UnknownKey),
                 Err(_) => Ok(key),
             },
             None => {
-                let refreshed = self.refresh_unless(key_id).await;
-                self.known(key_id).ok_or(match refreshed {
+                let _waiting = self.0.waiting.try_acquire().map_err(|_| TokenError::UnknownKey)?;
+                let read = self.read_for(key_id).await;
+                self.known(key_id).ok_or(match read {
                     Ok(()) => TokenError::UnknownKey,
                     Err(_) => TokenError::Unverifiable("the signing keys cannot be read"),
                 })
@@ -113,27 +121,42 @@ impl KeyRing {
         self.0.set.load().by_id.get(key_id).cloned()
     }
 
-    /// Reads the source unless that was tried a moment ago.
-    ///
-    /// # Errors
-    /// What the source failed with.
-    pub async fn refresh(&self) -> Result<(), Error> {
-        self.refresh_unless("").await
-    }
-
-    async fn refresh_unless(&self, key_id: &str) -> Result<(), Error> {
-        let mut tried = self.0.tried.lock().await;
-        // Another caller may have read it while this one waited.
-        if self.known(key_id).is_some() {
+    /// Reads the source to learn of withdrawn keys. While it is away, one call in a while pays for
+    /// the try and no other waits for it.
+    async fn read_if_due(&self) -> Result<(), Error> {
+        let Ok(mut tried) = self.0.tried.try_lock() else { return Ok(()) };
+        let now = self.0.clock.now();
+        if tried.is_some_and(|t| now.since(t) < RETRY_AGED) {
             return Ok(());
         }
-        let now = self.0.clock.now();
-        if tried.is_some_and(|t| now.since(t) < REFRESH_PAUSE) {
+        self.read(&mut tried).await
+    }
+
+    /// Reads the source on behalf of an unknown key, after the pause.
+    async fn read_for(&self, key_id: &str) -> Result<(), Error> {
+        let arrived = self.0.clock.now();
+        let mut tried = self.0.tried.lock().await;
+        // Another caller read it while this one waited for its turn.
+        if self.known(key_id).is_some() || tried.is_some_and(|t| t >= arrived) {
             return match self.0.set.load().read_at {
                 Some(_) => Ok(()),
                 None => Err(Error::unavailable("KEYS_UNREAD", "no signing keys yet", REFRESH_PAUSE)),
             };
         }
+        if let Some(left) = self.left_of_pause(*tried) {
+            self.0.clock.sleep(left).await;
+        }
+        self.read(&mut tried).await
+    }
+
+    fn left_of_pause(&self, tried: Option<Timestamp>) -> Option<Duration> {
+        let end = tried?.plus(REFRESH_PAUSE);
+        let now = self.0.clock.now();
+        (end > now).then(|| end.since(now))
+    }
+
+    async fn read(&self, tried: &mut Option<Timestamp>) -> Result<(), Error> {
+        let now = self.0.clock.now();
         *tried = Some(now);
         let keys = tokio::select! {
             keys = self.0.source.keys() => keys,

@@ -7,15 +7,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use foundry_core::{Clock, Code, Env, Error, Result};
+use foundry_core::{Clock, Code, Env, Error, OrganizationId, Result, Tasks};
 use foundry_proto::common::v1::Role;
 use foundry_proto::options::v1::{Access, MethodPolicy};
 use http::{HeaderMap, Request, Response};
 use tonic::body::Body;
+use tonic::codegen::StdError;
+use tower::Layer as _;
 
 use crate::caller::denied;
 use crate::policy::is_infrastructure;
-use crate::{Caller, KeyRing, MethodPolicies, ON_BEHALF_OF, Revocations, StreamPass, TokenError, Verifier};
+use crate::{
+    AUTH_ISSUER, Caller, IdentityLayer, KeyRing, MethodPolicies, ON_BEHALF_OF, Revocations, ServiceIdentity,
+    StreamPass, TokenError, UpstreamKeys, Verifier, keep_revocations,
+};
 
 /// How long a call waits for the first snapshot of the revocations.
 const FIRST_SNAPSHOT_WAIT: Duration = Duration::from_secs(3);
@@ -46,6 +51,24 @@ impl Authenticator {
         })
     }
 
+    /// For the service of this name and identity, with keys and revocations from the auth service.
+    /// Users are refused as unverifiable until the first snapshot of the revocations is there.
+    ///
+    /// # Errors
+    /// `INTERNAL` when a method lacks a sound authorization entry.
+    pub fn connect<T>(identity: &ServiceIdentity, auth: T, env: &Env, tasks: &Tasks) -> Result<Arc<Self>>
+    where
+        T: tower::Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
+        T::Future: Send + 'static,
+        T::Error: Into<StdError> + Send + 'static,
+    {
+        let auth = IdentityLayer::new(identity.clone(), AUTH_ISSUER)?.layer(auth);
+        let keys = KeyRing::new(Arc::new(UpstreamKeys::new(auth.clone())), env.clock.clone());
+        let revocations = Revocations::new();
+        keep_revocations(auth, revocations.clone(), env, tasks);
+        Ok(Arc::new(Self::new(identity.name(), keys, revocations, env)?))
+    }
+
     /// The revocations that it looks at.
     pub fn revocations(&self) -> &Revocations {
         &self.revocations
@@ -57,11 +80,7 @@ impl Authenticator {
     }
 
     /// Says when a stream of this caller, in this organization, must end.
-    pub fn stream_pass(
-        &self,
-        caller: Caller,
-        organization: Option<foundry_core::OrganizationId>,
-    ) -> StreamPass {
+    pub fn stream_pass(&self, caller: Caller, organization: Option<OrganizationId>) -> StreamPass {
         StreamPass::new(caller, organization, self.revocations.clone(), self.clock.clone())
     }
 

@@ -12,6 +12,7 @@ mod caller;
 mod claims;
 mod client;
 mod error;
+mod feed;
 mod identity;
 mod keys;
 mod layer;
@@ -31,6 +32,7 @@ pub use claims::{
 };
 pub use client::{IdentityLayer, IdentityService, ON_BEHALF_OF};
 pub use error::TokenError;
+pub use feed::keep_revocations;
 pub use identity::{ServiceIdentity, read_public_keys};
 pub use keys::{KeyRing, KeySource, PublicKey, StaticKeys};
 pub use layer::{Authenticator, AuthnLayer, AuthnService, CallerLabel, bearer};

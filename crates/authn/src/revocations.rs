@@ -132,8 +132,8 @@ impl Revocations {
     }
 
     /// Whether the credential is good.
-    pub(crate) fn allows(&self, user: &UserCaller) -> bool {
-        self.read(|s| !s.credentials.contains(&user.credential_id))
+    pub(crate) fn allows_credential(&self, credential_id: &str) -> bool {
+        self.read(|s| !s.credentials.contains(credential_id))
     }
 
     /// Whether the user lost its membership after its token was issued.

@@ -47,7 +47,7 @@ impl StreamPass {
     pub fn check(&mut self) -> Option<StreamNotice> {
         // A service is let in by the method option and its key; no revocation concerns it.
         let user = self.caller.as_user()?;
-        if !self.revocations.allows(user) {
+        if !self.revocations.allows_credential(&user.credential_id) {
             return Some(StreamNotice::End(TokenError::Revoked.into()));
         }
         if let Some(organization) = &self.organization

@@ -173,6 +173,25 @@ async fn reads_the_keys_again_for_an_unknown_key_but_not_at_every_try() {
 }
 
 #[tokio::test]
+async fn a_key_published_right_after_a_reading_is_waited_for() {
+    let mesh = Mesh::new();
+    let verifier = verifier(&mesh, "task");
+    verifier.verify(&mesh.token()).await.unwrap();
+    let other = Signer::new("auth", &Signer::generate_key(&mesh.test.env)).unwrap();
+    mesh.source.set(vec![published(&other)]);
+    mesh.test.clock.advance(Duration::from_millis(10));
+    let token = other.mint(TokenKind::User, &mesh.claims()).unwrap();
+    let clock = &mesh.test.clock;
+    let later = async {
+        clock.wait_for_sleepers(1).await;
+        clock.advance(Duration::from_secs(1));
+    };
+    let (first, second, ()) = tokio::join!(verifier.verify(&token), verifier.verify(&token), later);
+    assert!(first.is_ok() && second.is_ok());
+    assert_eq!(mesh.source.reads.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
 async fn a_withdrawn_key_verifies_nothing_any_more_remembered_or_not() {
     let mesh = Mesh::new();
     let verifier = verifier(&mesh, "task");
@@ -183,6 +202,18 @@ async fn a_withdrawn_key_verifies_nothing_any_more_remembered_or_not() {
     mesh.test.clock.advance(Duration::from_secs(3));
     verifier.verify(&other.mint(TokenKind::User, &mesh.claims()).unwrap()).await.unwrap();
     assert_eq!(verifier.verify(&token).await.unwrap_err(), TokenError::UnknownKey);
+}
+
+#[tokio::test]
+async fn a_key_withdrawn_without_a_successor_goes_within_minutes() {
+    let mesh = Mesh::new();
+    let verifier = verifier(&mesh, "task");
+    verifier.verify(&mesh.token()).await.unwrap();
+    mesh.source.set(vec![mesh.task.published()]);
+    mesh.test.clock.advance(Duration::from_secs(299));
+    verifier.verify(&mesh.token()).await.unwrap();
+    mesh.test.clock.advance(Duration::from_secs(1));
+    assert_eq!(verifier.verify(&mesh.token()).await.unwrap_err(), TokenError::UnknownKey);
 }
 
 #[tokio::test]

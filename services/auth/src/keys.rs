@@ -1,5 +1,5 @@
 //! All keys that verify tokens: this service's own and, from the keys directory, those that the
-//! other services published. The directory is read again at most once a second.
+//! other services published. The directory is read again at most twice a second.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::signing::SigningKeys;
 
-const REREAD: Duration = Duration::from_secs(1);
+const REREAD: Duration = Duration::from_millis(500);
 
 /// The published keys; cloning shares what was read.
 #[derive(Clone)]

@@ -30,6 +30,7 @@ use tonic::service::Routes;
 
 use crate::auth::{Auth, RecentUses};
 use crate::development::DevelopmentSignIn;
+use crate::jobs::Jobs;
 use crate::keys::PublishedKeys;
 use crate::rpc::Rpc;
 use crate::signing::SigningKeys;
@@ -67,7 +68,7 @@ impl Default for Config {
 pub struct Dependencies {
     /// Time and randomness.
     pub env: Env,
-    /// Where its background work runs; the service's own, shut down with it.
+    /// Where its background work runs.
     pub tasks: Tasks,
     /// Its directory for signing keys and the development secret, and for the database unless that is elsewhere.
     pub data_dir: PathBuf,
@@ -83,13 +84,13 @@ pub async fn build(config: Config, deps: Dependencies) -> Result<Service> {
     let auth = open(config, &deps).await?;
     // Before the first request: users are refused until the revocations are known.
     jobs::follow_revocations::catch_up(&auth, None).await?;
-    jobs::start(&auth, &deps.tasks);
+    let jobs = Jobs::start(&auth, &deps.tasks);
     let routes = Routes::new(AuthServiceServer::new(Rpc(auth.clone())));
     let layer = AuthnLayer::new(auth.authenticator.clone());
-    Ok(Service::new(NAME, [SERVICE_NAME], routes).authenticated_by(layer).phases(phases(auth, deps.tasks)))
+    Ok(Service::new(NAME, [SERVICE_NAME], routes).authenticated_by(layer).phases(phases(auth, jobs)))
 }
 
-fn phases(auth: Arc<Auth>, tasks: Tasks) -> Phases {
+fn phases(auth: Arc<Auth>, jobs: Jobs) -> Phases {
     let hub = auth.hub.clone();
     let store = auth.store.clone();
     Phases::default()
@@ -98,11 +99,11 @@ fn phases(auth: Arc<Auth>, tasks: Tasks) -> Phases {
             if drained { Vec::new() } else { vec![format!("{} watches", hub.watches())] }
         })
         .finish_jobs(move |limit| async move {
-            let ended = tasks.shutdown(limit).await;
+            let late = jobs.stop(limit).await;
             if let Err(e) = jobs::record_last_use::run(auth).await {
                 tracing::warn!(error = %e, "last uses of credentials were not written");
             }
-            if ended { Vec::new() } else { vec![format!("{} jobs", tasks.len())] }
+            if late == 0 { Vec::new() } else { vec![format!("{late} jobs")] }
         })
         .close_store(move |_| async move {
             store.close().await;

@@ -12,36 +12,62 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_core::{Result, Tasks};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
 
-/// Starts all jobs; they end with the tasks' cancellation.
-pub(crate) fn start(auth: &Arc<Auth>, tasks: &Tasks) {
-    let minute = Duration::from_secs(60);
-    let cancel = tasks.cancellation().clone();
-    tasks.spawn("follow revocations", follow_revocations::run(auth.clone(), cancel));
-    every(auth, tasks, "expire credentials", minute, expire_credentials::run);
-    every(auth, tasks, "retire", minute, retire::run);
-    every(auth, tasks, "record last use", Duration::from_secs(30), record_last_use::run);
-    every(auth, tasks, "rotate keys", minute * 10, rotate_keys::run);
+/// The running jobs; they end with the tasks they run in, or earlier when told.
+pub(crate) struct Jobs {
+    auth: Arc<Auth>,
+    tasks: Tasks,
+    cancel: CancellationToken,
+    running: TaskTracker,
 }
 
-/// Runs a job now and then again and again; a failed run is logged and the next one tries again.
-fn every<F, Fut>(auth: &Arc<Auth>, tasks: &Tasks, name: &'static str, pause: Duration, job: F)
-where
-    F: Fn(Arc<Auth>) -> Fut + Send + 'static,
-    Fut: Future<Output = Result<()>> + Send + 'static,
-{
-    let (auth, cancel) = (auth.clone(), tasks.cancellation().clone());
-    tasks.spawn(name, async move {
-        loop {
-            if let Err(e) = job(auth.clone()).await {
-                tracing::warn!(job = name, error = %e, "a job failed and will run again");
-            }
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = auth.env.clock.sleep(pause) => {}
-            }
+impl Jobs {
+    /// Starts all jobs.
+    pub(crate) fn start(auth: &Arc<Auth>, tasks: &Tasks) -> Self {
+        let cancel = tasks.cancellation().child_token();
+        let jobs = Self { auth: auth.clone(), tasks: tasks.clone(), cancel, running: TaskTracker::new() };
+        let minute = Duration::from_secs(60);
+        let following = follow_revocations::run(auth.clone(), jobs.cancel.clone());
+        tasks.spawn("follow revocations", jobs.running.track_future(following));
+        jobs.every("expire credentials", minute, expire_credentials::run);
+        jobs.every("retire", minute, retire::run);
+        jobs.every("record last use", Duration::from_secs(30), record_last_use::run);
+        jobs.every("rotate keys", minute * 10, rotate_keys::run);
+        jobs
+    }
+
+    /// Tells all jobs to end after what they are doing, and waits. The number of those that did not.
+    pub(crate) async fn stop(&self, limit: Duration) -> usize {
+        self.cancel.cancel();
+        self.running.close();
+        tokio::select! {
+            () = self.running.wait() => 0,
+            () = self.auth.env.clock.sleep(limit) => self.running.len(),
         }
-    });
+    }
+
+    /// Runs a job now and then again and again; a failed run is logged and the next one tries again.
+    fn every<F, Fut>(&self, name: &'static str, pause: Duration, job: F)
+    where
+        F: Fn(Arc<Auth>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        let (auth, cancel) = (self.auth.clone(), self.cancel.clone());
+        let run = async move {
+            loop {
+                if let Err(e) = job(auth.clone()).await {
+                    tracing::warn!(job = name, error = %e, "a job failed and will run again");
+                }
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = auth.env.clock.sleep(pause) => {}
+                }
+            }
+        };
+        self.tasks.spawn(name, self.running.track_future(run));
+    }
 }

@@ -1,0 +1,123 @@
+//! The feed of revocations: a watch on the auth service, kept alive for as long as the process.
+
+use std::time::Duration;
+
+use foundry_core::{Env, Tasks};
+use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
+use foundry_proto::auth::v1::{Revocation, WatchRevocationsRequest};
+use foundry_watch::{Change, Consumer, ConsumerConfig, Event, Op};
+use tonic::Code;
+use tonic::body::Body;
+use tonic::client::GrpcService;
+use tonic::codegen::{Body as HttpBody, Bytes, StdError};
+
+use crate::Revocations;
+
+/// A silent loss is noticed after two and a half of these.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Pause after an answer that no retry of the watch itself can mend, such as a missing permission:
+/// an operator may mend it while this process runs.
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(5);
+
+/// Keeps `revocations` by watching the auth service over an upstream that says who we are.
+pub fn keep_revocations<T>(upstream: T, revocations: Revocations, env: &Env, tasks: &Tasks)
+where
+    T: GrpcService<Body> + Clone + Send + Sync + 'static,
+    T::Future: Send,
+    T::Error: Into<StdError>,
+    T::ResponseBody: HttpBody<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as HttpBody>::Error: Into<StdError> + Send,
+{
+    let (env, of) = (env.clone(), tasks.clone());
+    let client = AuthServiceClient::new(upstream);
+    tasks.spawn("keep revocations", async move {
+        loop {
+            let config = ConsumerConfig { heartbeat: HEARTBEAT, ..ConsumerConfig::new("revocations") };
+            let client = client.clone();
+            let consumer = Consumer::start(&of, env.clone(), config, move |options| {
+                let mut client = client.clone();
+                async move {
+                    let request = WatchRevocationsRequest { options: Some(options) };
+                    Ok(client.watch_revocations(request).await?.into_inner())
+                }
+            });
+            let status = follow(consumer, &revocations, &env).await;
+            if status.code() == Code::Cancelled && of.cancellation().is_cancelled() {
+                return;
+            }
+            tracing::error!(%status, "the feed of revocations was refused and will be tried again");
+            revocations.feed_lost(env.clock.now());
+            tokio::select! {
+                () = of.cancellation().cancelled() => return,
+                () = env.clock.sleep(PAUSE_AFTER_REFUSAL) => {}
+            }
+        }
+    });
+}
+
+async fn follow(mut consumer: Consumer<Revocation>, revocations: &Revocations, env: &Env) -> tonic::Status {
+    loop {
+        match consumer.next().await {
+            Ok(event) => apply(&event, revocations, env),
+            Err(status) => return status,
+        }
+    }
+}
+
+fn apply(event: &Event<Revocation>, revocations: &Revocations, env: &Env) {
+    match event {
+        Event::Snapshot { rows, .. } => {
+            revocations.replace(rows.iter().map(|row| (row.key.as_str(), row.version)));
+        }
+        Event::Delta { changes, .. } => {
+            for Change { key, version, op } in changes {
+                match op {
+                    Op::Upsert(_) => revocations.add(key, *version),
+                    Op::Deleted | Op::LeftView => revocations.forget(key),
+                }
+            }
+            revocations.feed_restored();
+        }
+        Event::CaughtUp { .. } => revocations.feed_restored(),
+        Event::Disconnected { .. } => revocations.feed_lost(env.clock.now()),
+        Event::Connected { .. } | Event::Reset { .. } | Event::AuthExpiring { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_watch::Position;
+
+    use super::*;
+    use crate::credential_key;
+
+    fn change(id: &str, version: i64, op: Op<Revocation>) -> Change<Revocation> {
+        Change { key: credential_key(id), version, op }
+    }
+
+    #[test]
+    fn keeps_what_the_feed_says_and_whether_it_says_anything() {
+        let (test, revocations) = (foundry_testkit::test_env(), Revocations::new());
+        let put = || Op::Upsert(Revocation::default());
+        let at = Position::default;
+        let revoked = |id: &str| !revocations.allows_credential(id);
+        apply(
+            &Event::Snapshot { rows: vec![change("a", 1, put())], position: at() },
+            &revocations,
+            &test.env,
+        );
+        assert!(revocations.is_loaded() && revoked("a") && !revoked("b"));
+        let changes = vec![change("b", 2, put()), change("a", 3, Op::Deleted)];
+        apply(&Event::Delta { changes, position: at() }, &revocations, &test.env);
+        assert!(!revoked("a") && revoked("b"));
+
+        let lost = Event::Disconnected { status: tonic::Status::unavailable(""), retry_in: Duration::ZERO };
+        apply(&lost, &revocations, &test.env);
+        test.clock.advance(Duration::from_secs(60));
+        apply(&lost, &revocations, &test.env);
+        assert!(revocations.stale_since(test.env.clock.now()).is_some(), "a later loss is the same loss");
+        assert!(revoked("b"), "what was revoked stays so without the feed");
+        apply(&Event::CaughtUp { position: at() }, &revocations, &test.env);
+        assert_eq!(revocations.stale_since(test.env.clock.now()), None);
+    }
+}

@@ -1,0 +1,211 @@
+//! The service as others meet it: over sockets, with real tokens, keys and feeds.
+
+#![allow(clippy::unwrap_used)] // a test's way to fail
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_auth::{Config, DEVELOPMENT_SECRET_FILE, Dependencies};
+use foundry_authn::{Authenticator, CLIENT_PEER, IdentityLayer, ServiceIdentity, StreamNotice};
+use foundry_core::{Env, OrganizationId, Tasks};
+use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
+use foundry_proto::auth::v1::complete_sign_in_request::Proof;
+use foundry_proto::auth::v1::{
+    CompleteSignInRequest, CreateAccessTokenRequest, DevelopmentProof, ExchangeTokenRequest,
+    ExchangeTokenResponse, GetUserRequest, RemoveMemberRequest, RevokeAccessTokenRequest, SetMemberRequest,
+};
+use foundry_proto::common::v1::Role;
+use foundry_server::Upstream;
+use foundry_server::testing::TestServer;
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
+
+const LIST_TASKS: &str = "/foundry.task.v1.TaskService/ListTasks";
+
+struct Mesh {
+    server: TestServer,
+    env: Env,
+    tasks: Tasks,
+    dir: tempfile::TempDir,
+}
+
+impl Mesh {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (env, (tasks, _)) = (Env::system(), Tasks::new());
+        let data_dir = dir.path().to_owned();
+        let keys_dir = dir.path().join("keys");
+        let deps = Dependencies { env: env.clone(), tasks: tasks.clone(), data_dir, keys_dir };
+        let config = Config { development_sign_in: true, ..Config::default() };
+        let server = TestServer::start(foundry_auth::build(config, deps).await.unwrap()).await.unwrap();
+        Self { server, env, tasks, dir }
+    }
+
+    fn identity(&self, service: &str) -> ServiceIdentity {
+        ServiceIdentity::load_or_create(&self.keys(), service, &self.env).unwrap()
+    }
+
+    fn keys(&self) -> std::path::PathBuf {
+        self.dir.path().join("keys")
+    }
+
+    fn anonymous(&self) -> AuthServiceClient<Upstream> {
+        AuthServiceClient::new(self.server.remote().unwrap())
+    }
+
+    fn gateway(&self) -> AuthServiceClient<Upstream> {
+        let layer = IdentityLayer::new(self.identity("gateway"), "auth").unwrap();
+        AuthServiceClient::new(self.server.local.clone().layer(layer))
+    }
+
+    fn sign_in_as(&self, login: &str) -> CompleteSignInRequest {
+        let secret = secret(self.dir.path());
+        let proof = DevelopmentProof { secret, login: login.into(), organization_name: String::new() };
+        CompleteSignInRequest { proof: Some(Proof::Development(proof)) }
+    }
+
+    async fn exchange(&self, token: &str) -> Result<ExchangeTokenResponse, Status> {
+        let request = ExchangeTokenRequest { token: token.to_owned() };
+        Ok(self.gateway().exchange_token(request).await?.into_inner())
+    }
+
+    /// A signed-in user: its access token and organization.
+    async fn user(&self, login: &str) -> (String, OrganizationId) {
+        let signed_in = self.anonymous().complete_sign_in(self.sign_in_as(login)).await.unwrap().into_inner();
+        let token = self.exchange(&signed_in.session_token).await.unwrap().access_token;
+        (token, signed_in.organization.unwrap().organization_id.parse().unwrap())
+    }
+
+    /// What another service checks its callers with.
+    fn other_service(&self) -> Arc<Authenticator> {
+        let remote = self.server.remote().unwrap();
+        Authenticator::connect(&self.identity("task"), remote, &self.env, &self.tasks).unwrap()
+    }
+}
+
+fn secret(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join(DEVELOPMENT_SECRET_FILE)).unwrap().trim().to_owned()
+}
+
+fn with<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+fn headers(token: &str) -> http::HeaderMap {
+    with((), token).metadata().clone().into_headers()
+}
+
+fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().map(|i| i.reason.clone()).unwrap_or_default()
+}
+
+async fn within_a_second<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(1), future).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_user_signs_in_on_this_machine_and_sees_itself() {
+    let mesh = Mesh::start().await;
+    let (token, _) = mesh.user("alice").await;
+    let seen = mesh.anonymous().get_user(with(GetUserRequest {}, &token)).await.unwrap().into_inner();
+    assert_eq!(seen.user.unwrap().login, "alice");
+    let refused = mesh.anonymous().get_user(GetUserRequest {}).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "TOKEN_MISSING"));
+}
+
+#[tokio::test]
+async fn the_gateway_says_where_its_client_is_and_nobody_else_does() {
+    let mesh = Mesh::start().await;
+    let from = |peer: &'static str| {
+        let mut request = Request::new(mesh.sign_in_as("alice"));
+        request.metadata_mut().insert(CLIENT_PEER, peer.parse().unwrap());
+        request
+    };
+    mesh.gateway().complete_sign_in(from("loopback")).await.unwrap();
+    let remote = mesh.gateway().complete_sign_in(from("remote")).await.unwrap_err();
+    assert_eq!(reason(&remote), "SIGN_IN_NOT_LOCAL");
+    // Without a socket and without the gateway's identity nothing says that the client is here.
+    let mut unsaid = AuthServiceClient::new(mesh.server.local.clone());
+    let refused = unsaid.complete_sign_in(from("loopback")).await.unwrap_err();
+    assert_eq!(reason(&refused), "SIGN_IN_NOT_LOCAL");
+}
+
+#[tokio::test]
+async fn only_the_gateway_exchanges_tokens() {
+    let mesh = Mesh::start().await;
+    let signed_in = mesh.anonymous().complete_sign_in(mesh.sign_in_as("alice")).await.unwrap().into_inner();
+    let request = || ExchangeTokenRequest { token: signed_in.session_token.clone() };
+    let user = mesh.exchange(&signed_in.session_token).await.unwrap().access_token;
+    let task = mesh.identity("task").token("auth").unwrap();
+    for token in [user, task] {
+        let refused = mesh.anonymous().exchange_token(with(request(), &token)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+    }
+}
+
+#[tokio::test]
+async fn another_service_refuses_a_revoked_token_and_ends_its_streams_within_a_second() {
+    let mesh = Mesh::start().await;
+    let task = mesh.other_service();
+    let (session, organization) = mesh.user("alice").await;
+    let create = CreateAccessTokenRequest {
+        request_id: "r1".into(),
+        organization_id: organization.to_string(),
+        name: "ci".into(),
+        lifetime: None,
+    };
+    let made = mesh.anonymous().create_access_token(with(create, &session)).await.unwrap().into_inner();
+    let token = mesh.exchange(&made.secret).await.unwrap().access_token;
+    let caller = task.authenticate(LIST_TASKS, &headers(&token)).await.unwrap().unwrap();
+    assert_eq!(caller.role_in(&organization), Some(Role::Owner));
+    let mut stream = task.stream_pass(caller, Some(organization));
+
+    let access_token_id = made.access_token.unwrap().access_token_id;
+    let revoke = RevokeAccessTokenRequest { request_id: String::new(), access_token_id };
+    mesh.anonymous().revoke_access_token(with(revoke, &session)).await.unwrap();
+    let StreamNotice::End(end) = within_a_second(stream.next()).await else { panic!("no end") };
+    assert_eq!(end.reason(), "TOKEN_REVOKED");
+    let refused = task.authenticate(LIST_TASKS, &headers(&token)).await.unwrap_err();
+    assert_eq!(refused.reason(), "TOKEN_REVOKED");
+    task.authenticate(LIST_TASKS, &headers(&session)).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_service_ends_the_streams_of_a_removed_member_within_a_second() {
+    let mesh = Mesh::start().await;
+    let task = mesh.other_service();
+    let (alice, acme) = mesh.user("alice").await;
+    let signed_in = mesh.anonymous().complete_sign_in(mesh.sign_in_as("bob")).await.unwrap().into_inner();
+    let add = SetMemberRequest {
+        request_id: String::new(),
+        organization_id: acme.to_string(),
+        login: "bob".into(),
+        role: Role::Viewer.into(),
+    };
+    mesh.anonymous().set_member(with(add, &alice)).await.unwrap();
+    let bob = mesh.exchange(&signed_in.session_token).await.unwrap().access_token;
+    let caller = task.authenticate(LIST_TASKS, &headers(&bob)).await.unwrap().unwrap();
+    assert_eq!(caller.role_in(&acme), Some(Role::Viewer));
+    let mut stream = task.stream_pass(caller, Some(acme.clone()));
+
+    let user_id = signed_in.user.unwrap().user_id;
+    let remove =
+        RemoveMemberRequest { request_id: String::new(), organization_id: acme.to_string(), user_id };
+    mesh.anonymous().remove_member(with(remove, &alice)).await.unwrap();
+    let StreamNotice::End(end) = within_a_second(stream.next()).await else { panic!("no end") };
+    assert_eq!(end.reason(), "MEMBERSHIP_REVOKED");
+    let caller = task.authenticate(LIST_TASKS, &headers(&bob)).await.unwrap().unwrap();
+    assert_eq!(caller.role_in(&acme), None);
+}
+
+#[tokio::test]
+async fn users_cannot_watch_revocations() {
+    let mesh = Mesh::start().await;
+    let (alice, _) = mesh.user("alice").await;
+    let request = foundry_proto::auth::v1::WatchRevocationsRequest::default();
+    let refused = mesh.anonymous().watch_revocations(with(request, &alice)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+}
