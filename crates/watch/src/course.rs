@@ -56,10 +56,13 @@ pub(crate) struct Course {
     phase: Phase,
     /// Up to where the receiver has everything; what was sent last may be older.
     cursor: i64,
-    /// The last delta said that more follows.
-    chained: bool,
+    /// The last delta said that more follows, from a read at this head. What it left out because a
+    /// newer version was there comes only after it: nothing may be shown below that head.
+    chained: Option<i64>,
     /// Whether the receiver knows that it is caught up.
     announced: bool,
+    /// What was committed, as far as we know, when it began to catch up.
+    goal: i64,
     /// A page being read from the database.
     reading: Option<BoxFuture<'static, Result<Page, Status>>>,
     bucket: Bucket,
@@ -85,8 +88,9 @@ impl Course {
             news: feed.feed.subscribe(),
             phase: Phase::Opening { hello, then: Box::new(then) },
             cursor: position.unwrap_or(0),
-            chained: false,
+            chained: None,
             announced: false,
+            goal: feed.feed.heard(),
             reading: None,
             bucket: Bucket::full(&hub.config.pace, hub.env.clock.now()),
             gathering: None,
@@ -138,7 +142,7 @@ impl Course {
 
     fn reset(&mut self, reason: ResetReason) -> Out {
         count(&self.hub().counters.resets);
-        (self.cursor, self.chained, self.announced) = (0, false, false);
+        (self.cursor, self.chained, self.announced) = (0, None, false);
         self.phase = Phase::Starting(self.feed.feed.snapshot(self.feed.hub()));
         Out::At(body::reset(reason), 0)
     }
@@ -156,8 +160,12 @@ impl Course {
                 }
                 Some(_) if clock.now() >= until => return Err(behind().into()),
                 Some(_) => {
+                    self.feed.feed.await_head();
                     self.feed.feed.nudge();
-                    clock.sleep(ARRIVAL_STEP).await;
+                    tokio::select! {
+                        _ = self.news.changed() => {}
+                        () = clock.sleep(ARRIVAL_STEP) => {}
+                    }
                 }
                 // The feed's first read wakes us.
                 None => tokio::select! {
@@ -205,26 +213,35 @@ impl Course {
                 }
                 continue;
             }
+            if !self.announced {
+                self.feed.feed.await_head();
+            }
             self.news.borrow_and_update();
-            match self.feed.feed.next(self.cursor) {
+            let next = match self.feed.feed.next(self.cursor) {
+                Some(Next::Delta { to, more: false, .. } | Next::Current(to)) if self.chained > Some(to) => {
+                    Some(Next::Behind)
+                }
+                next => next,
+            };
+            match next {
                 Some(Next::Delta { body, to, more }) => {
-                    let unpaced = self.chained || more;
+                    let unpaced = self.chained.is_some() || more;
                     if unpaced || self.may_send() {
                         count(&self.hub().counters.ring_hits);
-                        return Ok(self.delta(body, to, more));
+                        return Ok(self.delta(body, to, more.then_some(to)));
                     }
                 }
                 Some(Next::Behind) => {
-                    self.announced = false;
+                    (self.announced, self.goal) = (false, self.feed.feed.heard());
                     self.reading = Some(self.feed.feed.read_page(self.feed.hub(), self.cursor));
                     continue;
                 }
                 Some(Next::Current(head)) => {
                     self.cursor = head;
-                    if self.chained {
-                        return Ok(self.delta(body::delta(head, [].iter(), false), head, false));
+                    if self.chained.is_some() {
+                        return Ok(self.delta(body::delta(head, [].iter(), false), head, None));
                     }
-                    if !self.announced {
+                    if !self.announced && head >= self.goal {
                         self.announced = true;
                         return Ok(self.bookmark());
                     }
@@ -232,7 +249,7 @@ impl Course {
                 None => {}
             }
             if self.wait().await {
-                return Ok(if self.chained { Out::KeepAlive } else { self.bookmark() });
+                return Ok(if self.chained.is_some() { Out::KeepAlive } else { self.bookmark() });
             }
         }
     }
@@ -277,17 +294,20 @@ impl Course {
     fn take_page(&mut self, page: Page) -> Option<Out> {
         match page {
             Page::BelowFloor => Some(self.reset(ResetReason::BelowFloor)),
-            Page::Delta { to, more: false, empty: true, .. } if !self.chained => {
+            Page::Delta { to, more: false, empty: true, .. } if self.chained.is_none() => {
                 self.cursor = to;
                 None
             }
-            Page::Delta { body, to, more, .. } => Some(self.delta(body, to, more)),
+            Page::Delta { body, to, head, more, .. } => Some(self.delta(body, to, more.then_some(head))),
         }
     }
 
-    fn delta(&mut self, body: Bytes, to: i64, more: bool) -> Out {
+    /// A delta up to `to`; with `more`, part of a chain that must not end before that head.
+    fn delta(&mut self, body: Bytes, to: i64, more: Option<i64>) -> Out {
         count(&self.hub().counters.deltas);
-        (self.cursor, self.chained) = (to, more);
+        // Of several reads in one chain the newest counts.
+        self.chained = more.map(|head| self.chained.map_or(head, |before| before.max(head)));
+        self.cursor = to;
         Out::At(body, to)
     }
 

@@ -1,6 +1,7 @@
 //! A feed: all watchers of one view of one scope share it. It reads what is new once, encodes it
 //! once and wakes them; each of them is a revision, not a queue.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ pub(crate) enum Page {
     /// Deletions after the position are no longer remembered.
     BelowFloor,
     /// A delta up to `to`; with `more`, not yet up to the head of its transaction.
-    Delta { body: Bytes, to: i64, more: bool, empty: bool },
+    Delta { body: Bytes, to: i64, head: i64, more: bool, empty: bool },
 }
 
 #[derive(Default)]
@@ -56,6 +57,9 @@ pub(crate) struct Feed {
     ring: Mutex<Option<Ring>>,
     changed: watch::Sender<()>,
     nudge: Notify,
+    hint: Hint,
+    /// Somebody waits for the head to move, also where nothing of the view changed.
+    head_awaited: AtomicBool,
     slot: Mutex<Slot>,
     /// The last page read, from where and at which head: after a restart many ask for the same.
     page: Mutex<Option<(i64, i64, Page)>>,
@@ -64,13 +68,15 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(view: Arc<dyn View>, stamp: TokenStamp) -> Self {
+    pub(crate) fn new(view: Arc<dyn View>, stamp: TokenStamp, hint: Hint) -> Self {
         Self {
             view,
             stamp,
             ring: Mutex::new(None),
             changed: watch::Sender::new(()),
             nudge: Notify::new(),
+            hint,
+            head_awaited: AtomicBool::new(false),
             slot: Mutex::default(),
             page: Mutex::default(),
             unwatched: CancellationToken::new(),
@@ -92,6 +98,16 @@ impl Feed {
         lock(&self.ring).as_ref().map(Ring::head)
     }
 
+    /// The newest revision that this process has heard of; the feed may not have read it yet.
+    pub(crate) fn heard(&self) -> i64 {
+        self.hint.newest()
+    }
+
+    /// Asks to be woken when the head moves next. Ask first, then look.
+    pub(crate) fn await_head(&self) {
+        self.head_awaited.store(true, Ordering::SeqCst);
+    }
+
     /// Makes the feed look for changes now.
     pub(crate) fn nudge(&self) {
         self.nudge.notify_one();
@@ -99,7 +115,7 @@ impl Feed {
 
     /// Serves until the last watcher left or the process stops.
     pub(crate) async fn run(self: Arc<Self>, hub: Arc<Inner>) {
-        let mut hint = hub.store.subscribe(self.view.scope());
+        let mut hint = self.hint.clone();
         let mut failing = false;
         loop {
             hint.mark_seen();
@@ -167,7 +183,7 @@ impl Feed {
         let news = match whole {
             Some(changes) => {
                 let changes: Vec<_> = changes.into_iter().map(EncodedChange::new).collect();
-                hub.counters.encoded.fetch_add(changes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+                hub.counters.encoded.fetch_add(changes.len() as u64, Ordering::Relaxed);
                 lock(&self.ring).as_mut().is_some_and(|ring| ring.append(head, changes))
             }
             None => {
@@ -177,7 +193,7 @@ impl Feed {
                 true
             }
         };
-        if news {
+        if self.head_awaited.swap(false, Ordering::SeqCst) || news {
             self.changed.send_replace(());
         }
         Ok(())
@@ -221,7 +237,7 @@ impl Feed {
         let (fitting, to) = page_end(rev, all.max(rev), sizes, MAX_PAGE);
         let more = to < head;
         let body = body::delta(to, changes[..fitting].iter(), more);
-        Ok((Page::Delta { body, to, more, empty: fitting == 0 }, head))
+        Ok((Page::Delta { body, to, head, more, empty: fitting == 0 }, head))
     }
 
     /// The buffer to start a stream from: one at hand that is recent enough, or a new one for all

@@ -203,7 +203,8 @@ impl Hub {
         let mut feeds = lock(&inner.feeds);
         let (feed, watchers) = feeds.entry(key.clone()).or_insert_with(|| {
             let stamp = TokenStamp::new(inner.store.incarnation(), &key.0, key.1);
-            let feed = Arc::new(Feed::new(view, stamp));
+            let hint = inner.store.subscribe(&key.0);
+            let feed = Arc::new(Feed::new(view, stamp, hint));
             inner.tasks.spawn("watch feed", Arc::clone(&feed).run(Arc::clone(inner)));
             (feed, 0)
         });

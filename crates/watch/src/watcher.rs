@@ -62,6 +62,7 @@ pub(crate) struct Watcher {
     course: Course,
     authorization: BoxStream<'static, AuthorizationEvent>,
     authorization_is_final: bool,
+    expiring: Option<Timestamp>,
     ending: Ending,
     seq: u64,
     sent: i64,
@@ -92,6 +93,7 @@ impl Watcher {
             course: Course::new(feed, start.heartbeat, hello, position, reset),
             authorization,
             authorization_is_final: false,
+            expiring: None,
             ending,
             seq: 0,
             sent: position.unwrap_or(0),
@@ -131,19 +133,25 @@ impl Watcher {
     async fn next_out(&mut self) -> Option<Result<Out, Status>> {
         let cancelled = self.course.hub().tasks.cancellation().clone();
         loop {
+            // Nothing goes before the hello.
+            if self.seq > 0
+                && let Some(at) = self.expiring.take()
+            {
+                return Some(Ok(Out::Here(body::auth_expiring(at))));
+            }
             tokio::select! {
                 // In this order: whoever lost the permission gets nothing more, ready or not.
                 biased;
                 event = self.authorization.next(), if !self.authorization_is_final => match event {
                     None => self.authorization_is_final = true,
-                    Some(AuthorizationEvent::Expiring(at)) => return Some(Ok(Out::Here(body::auth_expiring(at)))),
+                    Some(AuthorizationEvent::Expiring(at)) => self.expiring = Some(at),
                     Some(AuthorizationEvent::Ended(status)) => {
                         count(&self.course.hub().counters.revoked);
                         return Some(Err(status));
                     }
                 },
                 () = cancelled.cancelled() => return Some(Err(stopping().into())),
-                farewell = self.ending.next() => {
+                farewell = self.ending.next(), if self.seq > 0 => {
                     if farewell.is_some() {
                         count(&self.course.hub().counters.drained);
                     }

@@ -106,6 +106,16 @@ impl Held {
     pub(crate) fn digest(&self) -> u64 {
         self.digest
     }
+
+    /// The first few keys held at another version than they should be.
+    pub(crate) fn differences(&self, truth: &Held) -> String {
+        let mut keys: Vec<_> = self.rows.keys().chain(truth.rows.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        let differ = keys.into_iter().filter(|key| self.rows.get(*key) != truth.rows.get(*key));
+        let tell = |key: &String| format!("{key} is {:?}, not {:?}", self.version(key), truth.version(key));
+        differ.take(4).map(tell).collect::<Vec<_>>().join("; ")
+    }
 }
 
 pub(crate) fn fingerprint(key: &str, version: i64, item: &Bytes) -> u64 {

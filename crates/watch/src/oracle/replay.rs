@@ -258,7 +258,8 @@ impl<'a> Replay<'a> {
         self.shown.insert(rev);
         self.visible = Some(self.held.digest());
         if self.held.digest() != self.truth.digest_at(rev) {
-            self.fault(property, format!("the state shown is not that of revision {rev}"));
+            let differences = self.held.differences(&self.truth.state_at(rev));
+            self.fault(property, format!("the state shown is not that of revision {rev}: {differences}"));
         }
     }
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use foundry_core::{Env, Tasks};
 use foundry_frame::{Frame, RawBody};
-use foundry_proto::watch::v1::{Bookmark, Hello, SnapshotEnd, WatchOptions};
+use foundry_proto::watch::v1::{Bookmark, Hello, Reset, ResetReason, SnapshotEnd, WatchOptions};
 use foundry_store::{Migration, Migrations, Row, Scope, Store, StoreOptions, Table, Value, WriteSet};
 use foundry_testkit::{MockClock, TestEnv, test_env};
+use foundry_watch::oracle::History;
 use foundry_watch::{Change, Fingerprint, FrameStream, Hub, HubConfig, Source, TableView, Unrestricted};
 use futures::StreamExt as _;
 use prost::Message;
@@ -40,6 +41,7 @@ pub struct World {
     pub clock: Arc<MockClock>,
     pub tasks: Tasks,
     pub scope: Scope,
+    url: String,
     _dir: tempfile::TempDir,
 }
 
@@ -53,7 +55,12 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("things.db").display());
         let store = Store::connect(&url, &[&MIGRATIONS], &env, StoreOptions::default()).await.unwrap();
-        Self { store, env, clock, tasks: Tasks::new().0, scope: Scope::service("things"), _dir: dir }
+        Self { store, env, clock, tasks: Tasks::new().0, scope: Scope::service("things"), url, _dir: dir }
+    }
+
+    /// Another process on the same database: its hints do not reach ours.
+    pub async fn other_store(&self) -> Store {
+        Store::connect(&self.url, &[&MIGRATIONS], &self.env, StoreOptions::default()).await.unwrap()
     }
 
     pub fn hub(&self) -> Hub {
@@ -77,6 +84,10 @@ impl World {
 
     /// Writes things in one commit; none as color deletes. Returns the revision.
     pub async fn put(&self, things: &[(&str, Option<&str>, &[u8])]) -> i64 {
+        self.put_through(&self.store, things).await
+    }
+
+    pub async fn put_through(&self, store: &Store, things: &[(&str, Option<&str>, &[u8])]) -> i64 {
         let mut set = WriteSet::new();
         let rev = set.scope(self.scope.clone());
         let scope = Value::from(self.scope.as_str());
@@ -91,7 +102,7 @@ impl World {
                 }
             }
         }
-        self.store.commit(set).await.unwrap().rev(rev)
+        store.commit(set).await.unwrap().rev(rev)
     }
 
     pub fn watch(&self, hub: &Hub, resume: Option<(&str, i64)>) -> FrameStream {
@@ -106,6 +117,17 @@ fn encode(row: &Row, color: Option<&str>) -> foundry_core::Result<Change> {
     }
     let thing = Thing { color: row.text("color")?.into(), content: row.blob("content")?.to_vec() };
     Ok(Change::upsert(key, row.int("rev")?, &thing))
+}
+
+/// Records a commit of [`World::put`] as a watcher of things of this color must see it.
+pub fn record(history: &mut History, rev: i64, things: &[(&str, Option<&str>, &[u8])], color: Option<&str>) {
+    let item = |have: Option<&str>, content: &[u8]| {
+        let have = have.filter(|have| color.is_none_or(|wanted| wanted == *have))?;
+        Some(Thing { color: have.to_owned(), content: content.to_vec() }.encode_to_vec().into())
+    };
+    let changes = things.iter().map(|(key, have, content)| (format!("thing/{key}"), item(*have, content)));
+    // A watcher of another color is told of things that leave it, and of nothing else.
+    history.commit(rev, changes.collect::<Vec<_>>());
 }
 
 pub fn options(resume: Option<(&str, i64)>) -> WatchOptions {
@@ -148,6 +170,29 @@ pub async fn until_caught_up(stream: &mut FrameStream) -> Vec<RawBody> {
             return bodies;
         }
     }
+}
+
+pub fn reset_reason(body: &RawBody) -> ResetReason {
+    let RawBody::Reset(bytes) = body else { panic!("no reset: {body:?}") };
+    Reset::decode(bytes.clone()).unwrap().reason()
+}
+
+/// How a stream ended: well, or with a status.
+pub async fn end(stream: &mut FrameStream) -> Result<(), tonic::Status> {
+    let rest = async {
+        while let Some(frame) = stream.next().await {
+            frame?;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(10), rest).await.expect("no end within ten seconds")
+}
+
+/// A stream that has said that it is caught up.
+pub async fn caught_up(world: &World, hub: &Hub) -> FrameStream {
+    let mut stream = world.watch(hub, None);
+    until_caught_up(&mut stream).await;
+    stream
 }
 
 /// Keys and versions of a delta or chunk, and whether each is gone.
