@@ -159,3 +159,46 @@ async fn a_unary_call_goes_through_after_the_server_was_restarted_under_an_open_
     bounded(client.get_task(get("echo"))).await.unwrap();
     bounded(client.watch_task(watch("t"))).await.unwrap();
 }
+
+#[tokio::test]
+async fn calls_and_streams_travel_on_connections_of_their_own() {
+    let server = TestServer::start(Probe::default().service()).await.unwrap();
+    let mut client = client(server.remote().unwrap());
+    let _stream = bounded(client.watch_task(watch("t"))).await.unwrap();
+    bounded(client.get_task(get("echo"))).await.unwrap();
+    let text = server.metrics.prometheus_text();
+    assert!(text.contains("foundry_connections{service=\"task\"} 2"), "{text}");
+}
+
+#[tokio::test]
+async fn no_call_fails_while_one_server_hands_over_to_the_next() {
+    let old = Probe::default();
+    let first = TestServer::start_with(old.service(), limits(|_| {}), prompt_drain()).await.unwrap();
+    let mut config = limits(|_| {});
+    config.listen = first.address;
+    let mut client = client(first.remote().unwrap());
+
+    // A call in progress keeps the connection open after its GOAWAY.
+    let mut caller = client.clone();
+    let slow = caller.get_task(get("hang"));
+    let hand_over = async {
+        old.entered().await;
+        first.signal().stop();
+        let second = loop {
+            // The address is free once the first server accepts no more.
+            match TestServer::start_with(Probe::default().service(), config.clone(), prompt_drain()).await {
+                Ok(second) => break second,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        // Before, at and after the GOAWAY: each call is answered by one server or the other.
+        while !second.metrics.prometheus_text().contains("foundry_requests_total") {
+            client.get_task(get("echo")).await.unwrap();
+        }
+        old.release();
+        first.ended().await
+    };
+    let (slow, exit) = bounded(Box::pin(async { tokio::join!(slow, hand_over) })).await;
+    slow.unwrap();
+    assert_eq!(exit, Exit::Clean);
+}

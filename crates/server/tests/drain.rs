@@ -251,10 +251,19 @@ async fn a_client_that_never_reads_is_cut_and_holds_nobody_up() {
     let probe = Probe::default();
     let server = TestServer::start_with(probe.service(), limits(|_| {}), drain).await.unwrap();
     let mut client = client(server.remote().unwrap());
-    let _unread = bounded(client.watch_task(watch("endless"))).await.unwrap();
+    let mut unread = bounded(client.watch_task(watch("endless"))).await.unwrap().into_inner();
     let started = std::time::Instant::now();
     assert_eq!(bounded(server.stop()).await, Exit::Clean);
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    // Cut: after what was on its way there is an error, not more of it.
+    let cut = async {
+        loop {
+            if let Err(status) = unread.message().await {
+                return status;
+            }
+        }
+    };
+    assert_ne!(bounded(cut).await.code(), Code::Ok);
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ mod support;
 use std::time::Duration;
 
 use foundry_core::Env;
+use foundry_proto::repo::v1::ImportWorkRequest;
+use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_server::testing::TestServer;
 use foundry_server::{RequestContext, Upstream};
 use http::HeaderMap;
@@ -84,6 +86,29 @@ async fn a_stream_outlives_the_deadline_of_unary_calls() {
         }
         let next = tokio::time::timeout(Duration::from_millis(1), frames.message()).await;
         assert!(next.is_err(), "the stream is open and silent");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_outlives_the_deadline_of_unary_calls() {
+    let config = limits(|l| l.unary_timeout = Duration::from_millis(50));
+    let server = TestServer::start_with(Probe::default().service(), config, prompt_drain()).await.unwrap();
+    for upstream in both(&server).await {
+        let (parts, incoming) = tokio::sync::mpsc::channel(1);
+        let mut uploads = RepoServiceClient::new(upstream.clone());
+        let upload = uploads.import_work(tokio_stream::wrappers::ReceiverStream::new(incoming));
+        let rest = async {
+            parts.send(ImportWorkRequest::default()).await.unwrap();
+            // Two unary calls run into their deadline while the upload goes on.
+            let mut client = client(upstream);
+            for _ in 0..2 {
+                assert_eq!(client.get_task(get("hang")).await.unwrap_err().code(), Code::DeadlineExceeded);
+            }
+            parts.send(ImportWorkRequest::default()).await.unwrap();
+            drop(parts);
+        };
+        let (answer, ()) = bounded(async { tokio::join!(upload, rest) }).await;
+        assert_eq!(answer.unwrap().into_inner().rev, 2);
     }
 }
 

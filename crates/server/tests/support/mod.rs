@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use foundry_core::Error;
 use foundry_proto::Frame;
+use foundry_proto::repo::v1::{ImportWorkRequest, ImportWorkResponse};
 use foundry_proto::task::v1::task_service_client::TaskServiceClient;
 use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse, Task, WatchTaskRequest};
 use foundry_server::config::{DrainConfig, Limits, ServerConfig};
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService};
 use tonic::service::Routes;
-use tonic::{Response, Status};
+use tonic::{Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower::service_fn;
 
@@ -55,7 +56,7 @@ pub struct Smuggled;
 
 impl Probe {
     pub fn routes(&self) -> Routes {
-        Routes::new(self.clone())
+        Routes::new(self.clone()).add_service(Uploads)
     }
 
     /// The probe as a service whose watches end when the drain tells them.
@@ -185,4 +186,34 @@ pub fn limits(change: impl FnOnce(&mut Limits)) -> ServerConfig {
 /// The drain without its serving delay.
 pub fn prompt_drain() -> DrainConfig {
     DrainConfig { serving_delay: Duration::ZERO, ..DrainConfig::default() }
+}
+
+/// Counts the messages of an upload.
+#[derive(Clone)]
+struct Uploads;
+
+impl NamedService for Uploads {
+    const NAME: &'static str = "foundry.repo.v1.RepoService";
+}
+
+impl tower::Service<Request<Body>> for Uploads {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let import = service_fn(|request: tonic::Request<Streaming<ImportWorkRequest>>| async move {
+            let mut parts = request.into_inner();
+            let mut rev = 0;
+            while parts.message().await?.is_some() {
+                rev += 1;
+            }
+            Ok::<_, Status>(Response::new(ImportWorkResponse { work: None, rev }))
+        });
+        Box::pin(async move { Ok(Grpc::new(ProstCodec::default()).client_streaming(import, request).await) })
+    }
 }
