@@ -202,3 +202,14 @@ async fn no_call_fails_while_one_server_hands_over_to_the_next() {
     slow.unwrap();
     assert_eq!(exit, Exit::Clean);
 }
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let first = TestServer::start(Probe::default().service()).await.unwrap();
+    let mut config = limits(|_| {});
+    config.listen = first.address;
+    let second = TestServer::start_with(Probe::default().service(), config, prompt_drain()).await;
+    let Err(error) = second else { panic!("two listeners on {}", first.address) };
+    assert_eq!(error.reason(), "ADDRESS_UNAVAILABLE");
+    assert!(error.message().contains(&first.address.to_string()), "{}", error.message());
+}

@@ -29,6 +29,8 @@ use crate::telemetry::Metrics;
 const RESERVE: Duration = Duration::from_millis(500);
 /// For connections to flush their last answers after the last call ended.
 const FLUSH: Duration = Duration::from_secs(1);
+/// Of the time for watches, kept for the last of them to take over elsewhere and end.
+const AFTER_SPREAD: Duration = Duration::from_millis(600);
 /// Ids named in one log line.
 const NAMED: usize = 20;
 
@@ -110,7 +112,7 @@ impl<'a> Drain<'a> {
         self.phase(service.name, "drain_watches", watching, active.sample(Kind::Stream, NAMED), async {
             let told = async {
                 if let Some(tell) = tell {
-                    tell(limit).await;
+                    tell(limit.saturating_sub(AFTER_SPREAD).max(limit / 2)).await;
                 }
                 active.idle(Kind::Stream).await;
             };

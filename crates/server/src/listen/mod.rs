@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_core::{Error, Tasks};
+use foundry_core::{Code, Error, Tasks};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,16 @@ impl Listener {
         metrics: &Metrics,
         tasks: &Tasks,
     ) -> Result<Self, Error> {
-        let bind = |source| Error::internal(BindError { name, address, source });
+        let bind = |source: std::io::Error| {
+            // For the operator who starts the process: the cause belongs into the text.
+            Error::new(
+                Code::FailedPrecondition,
+                "ADDRESS_UNAVAILABLE",
+                format!("{name} cannot listen on {address}: {source}"),
+            )
+            .caused_by(source)
+            .next_action("stop the process that listens there, or set another address")
+        };
         let socket = TcpListener::bind(address).await.map_err(bind)?;
         let address = socket.local_addr().map_err(bind)?;
         // A panic in a connection is that connection's failure: nobody reads these reports.
@@ -127,15 +136,6 @@ impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener").field("address", &self.address).finish_non_exhaustive()
     }
-}
-
-/// The address of a listener cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[error("{name} cannot listen on {address}: {source}")]
-struct BindError {
-    name: &'static str,
-    address: SocketAddr,
-    source: std::io::Error,
 }
 
 impl Accepting {

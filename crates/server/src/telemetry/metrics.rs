@@ -112,12 +112,15 @@ impl Metrics {
     }
 
     /// A finished request.
-    pub fn request_finished(&self, service: &'static str, method: &str, code: &'static str, took: Duration) {
-        let labels = [
-            KeyValue::new("service", service),
-            KeyValue::new("method", method.to_owned()),
-            KeyValue::new("code", code),
-        ];
+    pub fn request_finished(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        code: &'static str,
+        took: Duration,
+    ) {
+        let labels =
+            [KeyValue::new("service", service), KeyValue::new("method", method), KeyValue::new("code", code)];
         self.0.requests.add(1, &labels);
         self.0.duration.record(took.as_secs_f64(), &labels[..2]);
     }
