@@ -216,7 +216,7 @@ impl Driver<'_> {
             // A cancel that was requested meanwhile decides what comes next.
             fence.push(("cancel_requested", 0.into()));
         }
-        let values = plan.row.transition_values();
+        let values = plan.row.transition_values(before);
         ws.update(&FLOWS, &[(&plan.row.status.flow_id).into()], &values, &fence).tag(LEASE_GUARD);
         if projected {
             ws.merge(self.bound.project(&plan.row.status));

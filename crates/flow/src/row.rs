@@ -130,9 +130,21 @@ impl Row {
         })
     }
 
-    /// The columns that the owner's transitions write. A running row keeps its due time: that is its
-    /// lease, which only claims and renewals move.
-    pub(crate) fn transition_values(&self) -> Vec<(&'static str, Value)> {
+    /// What the owner's transition from `before` writes: the columns that differ, since nobody else
+    /// writes them under this epoch. The progress is written in any case: `before` knows more of it
+    /// than the table.
+    pub(crate) fn transition_values(&self, before: &Self) -> Vec<(&'static str, Value)> {
+        let mut set = self.own_values();
+        let known = before.own_values();
+        set.retain(|(column, value)| {
+            column.starts_with("last_progress") || !known.iter().any(|(c, v)| c == column && v == value)
+        });
+        set
+    }
+
+    /// The columns that only the owner writes. A running row keeps its due time: that is its lease,
+    /// which only claims and renewals move.
+    fn own_values(&self) -> Vec<(&'static str, Value)> {
         let s = &self.status;
         let mut set: Vec<(&'static str, Value)> = vec![
             ("state", s.state.to_string().into_bytes().into()),
