@@ -1,1 +1,123 @@
-//! foundry-task.
+//! The task service: tasks, their sessions, queues and transcripts, and the organization summary.
+//!
+//! Handlers read and write rows; the provisioner is called by durable flows only. What the
+//! provisioner and the repo service know is taken in over their watches and kept as rows, so that
+//! everything can be read while they are away.
+
+mod consume;
+mod context;
+mod domain;
+mod flow;
+mod ops;
+mod projection;
+mod rpc;
+mod store;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_authn::{Authenticator, AuthnLayer, IdentityLayer, ServiceIdentity};
+use foundry_core::{Env, Result, Tasks};
+use foundry_flow::{Engine, Hooks, OwnedDataDirectory};
+use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
+use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
+use foundry_proto::task::v1::task_service_server::TaskServiceServer;
+use foundry_server::{DataDirectory, Phases, Service, Upstream};
+use foundry_store::{Store, StoreOptions};
+use foundry_watch::{Hub, HubConfig};
+use serde::{Deserialize, Serialize};
+use tonic::service::Routes;
+
+use consume::Interest;
+use context::Context;
+
+/// Settings of the service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Agent of tasks that name none.
+    pub default_agent: String,
+    /// Sandbox provider of tasks that name none.
+    pub default_provider: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { default_agent: "demo".to_owned(), default_provider: "local".to_owned() }
+    }
+}
+
+/// What the service is built on.
+pub struct Dependencies<'a> {
+    /// Time and randomness.
+    pub env: Env,
+    /// Owner of the background tasks, the service's own; shut down with it.
+    pub tasks: Tasks,
+    /// The service's own data directory, locked by this process.
+    pub data: &'a DataDirectory,
+    /// Checks callers.
+    pub authenticator: Arc<Authenticator>,
+    /// Who this service is to others.
+    pub identity: ServiceIdentity,
+    /// The provisioner, without an identity.
+    pub provisioner: Upstream,
+    /// The repo service, without an identity.
+    pub repo: Upstream,
+    /// Told what the flow engine does.
+    pub flow_hooks: Arc<dyn Hooks>,
+}
+
+/// Builds the service and starts its background work.
+///
+/// # Errors
+/// When the database cannot be opened.
+pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
+    let url = format!("sqlite:{}", deps.data.path().join("task.db").display());
+    let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
+    let store = Store::connect(&url, &migrations, &deps.env, StoreOptions::default()).await?;
+    let hub_config = HubConfig { server: "task".to_owned(), ..HubConfig::default() };
+    let (interest, wishes) = Interest::new();
+    let provisioner =
+        deps.provisioner.clone().layer(IdentityLayer::new(deps.identity.clone(), "provisioner")?);
+    let repo = deps.repo.clone().layer(IdentityLayer::new(deps.identity.clone(), "repo")?);
+    let cx = Arc::new(Context {
+        hub: Hub::new(store.clone(), deps.env.clone(), deps.tasks.clone(), hub_config),
+        store,
+        env: deps.env.clone(),
+        authenticator: deps.authenticator.clone(),
+        provisioner: ProvisionerServiceClient::new(provisioner),
+        repo: RepoServiceClient::new(repo),
+        interest,
+        default_agent: config.default_agent.clone(),
+        default_provider: config.default_provider.clone(),
+    });
+    let options =
+        foundry_flow::Options { hooks: deps.flow_hooks.clone(), ..foundry_flow::Options::default() };
+    let engine = Engine::new(cx.store.clone(), deps.env.clone(), flow::bindings(&cx), options)?;
+    engine.recover(&OwnedDataDirectory::held_by(deps.data)).await?;
+    engine.start(&deps.tasks);
+    consume::start(&cx, &deps.tasks, wishes).await?;
+    let routes = Routes::new(TaskServiceServer::new(rpc::Rpc(Arc::clone(&cx))));
+    Ok(Service::new("task", ["foundry.task.v1.TaskService"], routes)
+        .authenticated_by(AuthnLayer::new(deps.authenticator))
+        .phases(phases(&cx, engine, deps.tasks)))
+}
+
+fn phases(cx: &Context, engine: Engine, tasks: Tasks) -> Phases {
+    let (hub, store) = (cx.hub.clone(), cx.store.clone());
+    Phases::default()
+        .drain_watches(move |spread| async move {
+            hub.drain(spread).await;
+            Vec::new()
+        })
+        .finish_jobs(move |limit| async move {
+            let drained = engine.shutdown(limit).await;
+            tasks.shutdown(Duration::from_secs(1)).await;
+            drained.abandoned.iter().map(ToString::to_string).collect()
+        })
+        .close_store(move |_| async move {
+            store.close().await;
+            Vec::new()
+        })
+}

@@ -1,0 +1,153 @@
+//! What other services tell, taken into a task.
+
+use std::collections::HashMap;
+
+use foundry_core::{Env, Result, Timestamp};
+use foundry_proto::common::v1::transcript_part::Body;
+use foundry_proto::common::v1::{TranscriptPart, TurnOutcome, UserMessage};
+use foundry_proto::provisioner::v1::{AgentEvent, AgentSession, AgentSessionState, Sandbox, SandboxState};
+use foundry_store::{Scope, WriteSet};
+
+use crate::domain::derive::{Aggregate, Told};
+use crate::domain::task::Lifecycle;
+use crate::domain::validate::prefix;
+use crate::flow::command::{self, Command};
+use crate::store::transcript;
+
+/// Bytes of a text in one transcript entry.
+const PART: usize = 4 * 1024;
+
+/// A sandbox as it is now. One that appears for a task that has ended is destroyed.
+///
+/// # Errors
+/// When a command cannot be written.
+pub fn sandbox(ws: &mut WriteSet, env: &Env, of: &mut Aggregate, sandbox: &Sandbox, rev: i64) -> Result<()> {
+    if sandbox.task_id != of.task.task_id.as_str() {
+        return Ok(());
+    }
+    let newer = of.sandbox.as_ref().is_none_or(|told| {
+        if told.entity.sandbox_id == sandbox.sandbox_id {
+            rev > told.rev
+        } else {
+            created(sandbox) >= created(&told.entity)
+        }
+    });
+    if newer {
+        of.sandbox = Some(Told { rev, entity: sandbox.clone() });
+    }
+    let leaving = matches!(sandbox.state(), SandboxState::Destroying | SandboxState::Destroyed);
+    if of.task.lifecycle != Lifecycle::Active && !leaving && of.task.destroy_sent != sandbox.sandbox_id {
+        of.task.destroy_sent.clone_from(&sandbox.sandbox_id);
+        let order = Command::DestroySandbox { sandbox_id: sandbox.sandbox_id.clone() };
+        let (organization, subject) = (of.task.organization_id.clone(), of.task.task_id.to_string());
+        command::send(ws, env, &organization, &subject, "", &order)?;
+    }
+    Ok(())
+}
+
+fn created(sandbox: &Sandbox) -> i64 {
+    sandbox.create_time.as_ref().map_or(0, |t| Timestamp::from_proto(t).as_micros())
+}
+
+/// A sandbox that its service no longer has.
+pub fn sandbox_gone(of: &mut Aggregate, sandbox_id: &str) {
+    if let Some(told) = of.sandbox.as_mut().filter(|t| t.entity.sandbox_id == sandbox_id) {
+        told.entity.set_state(SandboxState::Destroyed);
+    }
+}
+
+/// The agent's side of a session as it is now. That of a closed session is closed.
+///
+/// # Errors
+/// When a command cannot be written.
+pub fn agent_session(
+    ws: &mut WriteSet,
+    env: &Env,
+    of: &mut Aggregate,
+    agent: &AgentSession,
+    rev: i64,
+) -> Result<()> {
+    let organization = of.task.organization_id.clone();
+    let known = of.agents.get(&agent.session_id).is_some_and(|told| told.rev >= rev);
+    let Some(session) = of.session_mut(&agent.session_id) else { return Ok(()) };
+    if agent.state() == AgentSessionState::Interrupted && !known {
+        session.view.queue_held = true;
+    }
+    if session.closed && !session.close_sent && agent.state() != AgentSessionState::Closed {
+        session.close_sent = true;
+        let order = Command::CloseSession { session_id: agent.session_id.clone() };
+        command::send(ws, env, &organization, &agent.session_id, "", &order)?;
+    }
+    if !known {
+        of.agents.insert(agent.session_id.clone(), Told { rev, entity: agent.clone() });
+    }
+    Ok(())
+}
+
+/// Whole texts and senders of messages, by id.
+pub type Texts = HashMap<String, (String, String)>;
+
+/// Events of an agent in their order, as entries of the transcript. Events that it holds already
+/// are left out; after a hole nothing more is taken. Returns the offset up to which all is taken.
+pub fn events(
+    ws: &mut WriteSet,
+    of: &mut Aggregate,
+    session_id: &str,
+    events: &[AgentEvent],
+    texts: &Texts,
+) -> i64 {
+    let Some(session) = of.session_mut(session_id) else { return 0 };
+    let feed = ws.scope(Scope::session(&session.session_id));
+    for event in events {
+        if event.offset <= session.event_offset {
+            continue;
+        }
+        if event.offset != session.event_offset + 1 {
+            break;
+        }
+        session.event_offset = event.offset;
+        let Some(part) = &event.part else { continue };
+        let speaks = matches!(part.body, Some(Body::UserMessage(_)));
+        if !part.message_id.is_empty() && part.message_id != session.spoken_for {
+            session.spoken_for.clone_from(&part.message_id);
+            session.spoken_here = !speaks;
+            if let Some((text, user)) = texts.get(&part.message_id).filter(|_| !speaks) {
+                for entry in spoken(&part.message_id, text, user, part) {
+                    session.view.last_offset += 1;
+                    transcript::insert(ws, feed, &session.session_id, session.view.last_offset, &entry);
+                }
+            }
+        }
+        if speaks && session.spoken_here && part.message_id == session.spoken_for {
+            // The transcript has the text of this turn already.
+            continue;
+        }
+        if let Some(Body::TurnEnd(end)) = &part.body
+            && end.outcome() != TurnOutcome::Completed
+        {
+            session.view.queue_held = true;
+        }
+        session.view.last_offset += 1;
+        transcript::insert(ws, feed, &session.session_id, session.view.last_offset, part);
+    }
+    session.event_offset
+}
+
+/// A person's words as entries.
+fn spoken(message_id: &str, text: &str, user: &str, first: &TranscriptPart) -> Vec<TranscriptPart> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let piece = prefix(rest, PART);
+        rest = &rest[piece.len()..];
+        parts.push(TranscriptPart {
+            message_id: message_id.to_owned(),
+            part_number: i32::try_from(parts.len()).unwrap_or(i32::MAX),
+            block_id: message_id.to_owned(),
+            runtime_instance: 0,
+            create_time: first.create_time,
+            body: Some(Body::UserMessage(UserMessage { text: piece.to_owned(), user_id: user.to_owned() })),
+        });
+    }
+    parts
+}

@@ -1,0 +1,156 @@
+//! What the service takes in from others, in tasks of its own: per organization the sandboxes and
+//! repositories, per running session the agent's events. And from itself: what flows tell.
+
+pub mod apply;
+mod follow;
+mod repositories;
+mod sandboxes;
+mod stale;
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use foundry_core::{Env, OrganizationId, Result, Tasks};
+use foundry_watch::{Consumer, ConsumerConfig, Event, Position};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::context::Context;
+use crate::store::tasks;
+
+/// How long to wait after a failure of our own before the same is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long to wait after a refusal that a plain retry cannot mend.
+const REFUSED: Duration = Duration::from_secs(10);
+
+/// Which organizations are followed; cloning shares it.
+#[derive(Clone)]
+pub struct Interest(Arc<Inner>);
+
+struct Inner {
+    followed: Mutex<HashSet<OrganizationId>>,
+    wanted: mpsc::UnboundedSender<OrganizationId>,
+}
+
+impl Interest {
+    /// Nothing followed yet, and where wishes arrive.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<OrganizationId>) {
+        let (wanted, wishes) = mpsc::unbounded_channel();
+        (Self(Arc::new(Inner { followed: Mutex::default(), wanted })), wishes)
+    }
+
+    /// Follows an organization from now on.
+    pub fn ensure(&self, organization: &OrganizationId) {
+        let mut followed = self.0.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if followed.insert(organization.clone()) {
+            // Without a receiver the process is ending.
+            let _ = self.0.wanted.send(organization.clone());
+        }
+    }
+}
+
+/// Starts everything that takes in.
+///
+/// # Errors
+/// When the database fails.
+pub async fn start(
+    cx: &Arc<Context>,
+    tasks: &Tasks,
+    wishes: mpsc::UnboundedReceiver<OrganizationId>,
+) -> Result<()> {
+    for organization in tasks::organizations(&cx.store).await? {
+        cx.interest.ensure(&organization);
+    }
+    tasks.spawn("organizations", supervise(Arc::clone(cx), tasks.clone(), wishes));
+    tasks.spawn("stale views", stale::run(Arc::clone(cx), tasks.cancellation().clone()));
+    tasks.spawn("agent events", follow::supervise(Arc::clone(cx), tasks.clone()));
+    Ok(())
+}
+
+async fn supervise(cx: Arc<Context>, tasks: Tasks, mut wishes: mpsc::UnboundedReceiver<OrganizationId>) {
+    loop {
+        let organization = tokio::select! {
+            () = tasks.cancellation().cancelled() => return,
+            wish = wishes.recv() => match wish {
+                Some(organization) => organization,
+                None => return,
+            },
+        };
+        let of = organization.clone();
+        tasks.spawn("sandboxes", sandboxes::run(Arc::clone(&cx), tasks.clone(), of));
+        tasks.spawn("repositories", repositories::run(Arc::clone(&cx), tasks.clone(), organization));
+    }
+}
+
+/// Rows that came together, and what they are.
+pub(crate) struct Batch<T> {
+    /// Key, revision and entity; none = it is gone.
+    pub rows: Vec<(String, i64, Option<T>)>,
+    /// Whether it is all there is.
+    pub whole: bool,
+    /// The position after it.
+    pub position: Position,
+}
+
+impl<T> Batch<T> {
+    /// What an event brings; none when it brings no data.
+    fn of(event: Event<T>) -> Option<Self> {
+        let (changes, whole, position) = match event {
+            Event::Snapshot { rows, position } => (rows, true, position),
+            Event::Delta { changes, position } => (changes, false, position),
+            Event::CaughtUp { position } => (Vec::new(), false, position),
+            _ => return None,
+        };
+        let rows = changes.into_iter().map(|c| match c.op {
+            foundry_watch::Op::Upsert(entity) => (c.key, c.version, Some(entity)),
+            _ => (c.key, c.version, None),
+        });
+        Some(Self { rows: rows.collect(), whole, position })
+    }
+}
+
+/// The next event of a consumer, or none when the process stops.
+async fn next<T: prost::Message + Default + 'static>(
+    tasks: &Tasks,
+    consumer: &mut Consumer<T>,
+) -> Option<Result<Event<T>, Status>> {
+    tokio::select! {
+        () = tasks.cancellation().cancelled() => None,
+        event = consumer.next() => Some(event),
+    }
+}
+
+/// Does something until it succeeds; false when the process stops.
+async fn insist<F, Fut>(tasks: &Tasks, env: &Env, what: &str, mut attempt: F) -> bool
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    loop {
+        let failed = tokio::select! {
+            () = tasks.cancellation().cancelled() => return false,
+            result = attempt() => match result {
+                Ok(()) => return true,
+                Err(e) => e,
+            },
+        };
+        tracing::warn!(error = ?failed, "{what} could not be taken in; it is tried again");
+        if !pause(tasks, env, PAUSE).await {
+            return false;
+        }
+    }
+}
+
+/// Waits; false when the process stops.
+async fn pause(tasks: &Tasks, env: &Env, time: Duration) -> bool {
+    tokio::select! {
+        () = tasks.cancellation().cancelled() => false,
+        () = env.clock.sleep(time) => true,
+    }
+}
+
+fn config(name: &'static str, position: Option<Position>) -> ConsumerConfig {
+    ConsumerConfig::new(name).from_position(position)
+}

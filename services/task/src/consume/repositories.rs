@@ -1,0 +1,134 @@
+//! The repositories and works of an organization, as the repo service tells them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use foundry_core::{OrganizationId, RepositoryId, Result, TaskId, Tasks};
+use foundry_proto::repo::v1::repository_item::Item;
+use foundry_proto::repo::v1::{Repository, RepositoryItem, WatchRepositoriesRequest, Work};
+use foundry_store::{Scope, WriteSet};
+use foundry_watch::Consumer;
+
+use super::{Batch, REFUSED, config, insist, next, pause};
+use crate::context::Context;
+use crate::domain::derive::Told;
+use crate::flow::change;
+use crate::projection::organization;
+use crate::store::{positions, summary, upstream};
+
+pub(super) async fn run(cx: Arc<Context>, tasks: Tasks, organization: OrganizationId) {
+    let stream = format!("repositories/{organization}");
+    loop {
+        let position = positions::find(&cx.store, &stream).await.unwrap_or_else(|e| {
+            tracing::warn!(error = ?e, "a position could not be read; the stream starts with a snapshot");
+            None
+        });
+        let (client, of) = (cx.repo.clone(), organization.to_string());
+        let name = "WatchRepositories";
+        let mut consumer = Consumer::<RepositoryItem>::start(
+            &tasks,
+            cx.env.clone(),
+            config(name, position),
+            move |options| {
+                let (mut client, organization_id) = (client.clone(), of.clone());
+                async move {
+                    let request = WatchRepositoriesRequest { options: Some(options), organization_id };
+                    Ok(client.watch_repositories(request).await?.into_inner())
+                }
+            },
+        );
+        let refused = loop {
+            match next(&tasks, &mut consumer).await {
+                None => return,
+                Some(Err(status)) => break status,
+                Some(Ok(event)) => {
+                    let Some(batch) = Batch::of(event) else { continue };
+                    let take = || take(&cx, &organization, &stream, &batch);
+                    if !insist(&tasks, &cx.env, "news of repositories", take).await {
+                        return;
+                    }
+                }
+            }
+        };
+        tracing::warn!(%organization, status = %refused, "repositories cannot be watched; it is tried again");
+        if !pause(&tasks, &cx.env, REFUSED).await {
+            return;
+        }
+    }
+}
+
+/// Works first, each in its task's write set; then the repositories with the position. What comes
+/// again after a crash in between changes nothing.
+async fn take(
+    cx: &Context,
+    organization: &OrganizationId,
+    stream: &str,
+    batch: &Batch<RepositoryItem>,
+) -> Result<()> {
+    let mut ws = WriteSet::new();
+    let mut seen = HashSet::new();
+    for (key, rev, item) in &batch.rows {
+        match item.as_ref().and_then(|i| i.item.as_ref()) {
+            Some(Item::Work(work)) if work.organization_id == organization.as_str() => {
+                take_work(cx, *rev, work).await?;
+            }
+            Some(Item::Repository(r)) if r.organization_id == organization.as_str() => {
+                seen.insert(r.repository_id.clone());
+                take_repository(cx, &mut ws, organization, *rev, r).await?;
+            }
+            Some(_) => {}
+            None => {
+                if let Some(id) = key.strip_prefix("repository/") {
+                    remove(&mut ws, organization, id);
+                }
+            }
+        }
+    }
+    if batch.whole {
+        for id in upstream::repository_ids(&cx.store, organization).await? {
+            if !seen.contains(id.as_str()) {
+                remove(&mut ws, organization, id.as_str());
+            }
+        }
+    }
+    positions::put(&mut ws, stream, &batch.position);
+    cx.store.commit(ws).await?;
+    Ok(())
+}
+
+async fn take_work(cx: &Context, rev: i64, work: &Work) -> Result<()> {
+    let Ok(task) = work.task_id.parse::<TaskId>() else { return Ok(()) };
+    change(cx, &task, |of, _| {
+        if of.work.as_ref().is_none_or(|told| told.rev < rev) {
+            of.work = Some(Told { rev, entity: work.clone() });
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+async fn take_repository(
+    cx: &Context,
+    ws: &mut WriteSet,
+    organization: &OrganizationId,
+    rev: i64,
+    repository: &Repository,
+) -> Result<()> {
+    let Ok(id) = repository.repository_id.parse::<RepositoryId>() else { return Ok(()) };
+    let known = upstream::repository(&cx.store, &id).await?;
+    let row = organization::of_repository(repository);
+    if known.as_ref().map(|k| organization::of_repository(&k.entity)).as_ref() != Some(&row) {
+        let ours = ws.scope(Scope::organization(organization));
+        summary::put(ws, ours, organization, &row);
+    }
+    upstream::put_repository(ws, rev, repository);
+    Ok(())
+}
+
+fn remove(ws: &mut WriteSet, organization: &OrganizationId, id: &str) {
+    let rev = ws.scope(Scope::organization(organization));
+    ws.remove(&upstream::REPOSITORIES, &[id.into()]);
+    ws.remove(&summary::SUMMARY, &[organization.into(), format!("repository/{id}").into()]);
+    ws.tombstone(rev, summary::REPOSITORY, id);
+}

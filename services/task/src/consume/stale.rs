@@ -1,0 +1,55 @@
+//! Views that do not show yet what a flow told: derived anew at once.
+//!
+//! A flow's projection sees its own status only. It marks the task stale in the transaction of the
+//! transition; here the task is read with everything of it, and its view and summary are written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_core::Result;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::flow::change;
+use crate::store::aggregate::STALE_TOPIC;
+use crate::store::tasks;
+
+/// A lost wake-up costs this much at most.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Tasks taken at a time.
+const AT_A_TIME: u32 = 100;
+
+pub(super) async fn run(cx: Arc<Context>, stop: CancellationToken) {
+    let mut woken = cx.store.subscribe_topic(STALE_TOPIC);
+    loop {
+        woken.mark_seen();
+        if let Err(e) = freshen(&cx).await {
+            tracing::warn!(error = ?e, "stale views could not be derived; it is tried again");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = cx.env.clock.sleep(LOOK_AGAIN) => continue,
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = woken.changed() => {}
+            () = cx.env.clock.sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+/// Derives all stale views.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn freshen(cx: &Context) -> Result<()> {
+    loop {
+        let stale = tasks::stale(&cx.store, AT_A_TIME).await?;
+        for task in &stale {
+            change(cx, task, |_, _| Ok(())).await?;
+        }
+        if stale.len() < AT_A_TIME as usize {
+            return Ok(());
+        }
+    }
+}

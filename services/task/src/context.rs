@@ -1,0 +1,249 @@
+//! What every op, flow and consumer of the service works with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_authn::{Authenticator, Caller};
+use foundry_core::{Env, Error, MessageId, OrganizationId, Result, SessionId, TaskId};
+use foundry_proto::common::v1::Role;
+use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
+use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
+use foundry_proto::watch::v1::WatchOptions;
+use foundry_server::Upstream;
+use foundry_store::{AuditRecord, BodyHash, IdempotencyKey, Store};
+use foundry_watch::{FrameStream, Hub, View};
+use prost::Message;
+
+use crate::consume::Interest;
+use crate::domain::derive::Aggregate;
+use crate::store::{aggregate, messages, sessions};
+
+/// How long a handler waits for a stored read of another service.
+const READ_LIMIT: Duration = Duration::from_secs(3);
+
+/// What every op, flow and consumer of the service works with.
+pub struct Context {
+    /// The service's database.
+    pub store: Store,
+    /// Time and randomness.
+    pub env: Env,
+    /// Watches.
+    pub hub: Hub,
+    /// Who may keep watching.
+    pub authenticator: Arc<Authenticator>,
+    /// The provisioner, called as this service.
+    pub provisioner: ProvisionerServiceClient<Upstream>,
+    /// The repo service, called as this service.
+    pub repo: RepoServiceClient<Upstream>,
+    /// Which organizations are followed.
+    pub interest: Interest,
+    /// Agent of tasks that name none.
+    pub default_agent: String,
+    /// Provider of tasks that name none.
+    pub default_provider: String,
+}
+
+impl Context {
+    /// A task with everything of it, for a caller with at least `role` in its organization.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for absent and foreign ids alike, `PERMISSION_DENIED` for too small a role.
+    pub async fn task(&self, caller: &Caller, id: &str, role: Role) -> Result<Box<Aggregate>> {
+        let task: TaskId = id.parse()?;
+        self.found(caller, aggregate::load(&self.store, &task).await?, role, "task", id)
+    }
+
+    /// The task of a session, likewise.
+    ///
+    /// # Errors
+    /// As [`Context::task`].
+    pub async fn task_of_session(&self, caller: &Caller, id: &str, role: Role) -> Result<Box<Aggregate>> {
+        let session: SessionId = id.parse()?;
+        let found = match sessions::task_of(&self.store, &session).await? {
+            Some(task) => aggregate::load(&self.store, &task).await?,
+            None => None,
+        };
+        self.found(caller, found, role, "session", id)
+    }
+
+    /// The task of a message, likewise.
+    ///
+    /// # Errors
+    /// As [`Context::task`].
+    pub async fn task_of_message(&self, caller: &Caller, id: &str, role: Role) -> Result<Box<Aggregate>> {
+        let message: MessageId = id.parse()?;
+        let found = match messages::task_of(&self.store, &message).await? {
+            Some(task) => aggregate::load(&self.store, &task).await?,
+            None => None,
+        };
+        self.found(caller, found, role, "message", id)
+    }
+
+    fn found(
+        &self,
+        caller: &Caller,
+        found: Option<Box<Aggregate>>,
+        role: Role,
+        kind: &str,
+        id: &str,
+    ) -> Result<Box<Aggregate>> {
+        let found = found.ok_or_else(|| Error::not_found(kind, id))?;
+        caller.require_for(&found.task.organization_id, role, kind, id)?;
+        Ok(found)
+    }
+
+    /// Starts a watch for a caller.
+    ///
+    /// # Errors
+    /// As [`Hub::watch`].
+    pub fn watch(
+        &self,
+        view: impl View,
+        options: Option<WatchOptions>,
+        caller: &Caller,
+        organization: &OrganizationId,
+    ) -> Result<FrameStream> {
+        let pass = self.authenticator.stream_pass(caller.clone(), Some(organization.clone()));
+        self.hub.watch(view, options, pass)
+    }
+
+    /// A bounded stored read of the repo service.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` `REPO_UNAVAILABLE` when it does not answer in time; what it refuses otherwise.
+    pub async fn read_repo<T>(
+        &self,
+        read: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, UpstreamError> {
+        tokio::select! {
+            biased;
+            answer = read => answer.map(tonic::Response::into_inner).map_err(UpstreamError::from),
+            () = self.env.clock.sleep(READ_LIMIT) => {
+                Err(UpstreamError::from(tonic::Status::deadline_exceeded("no answer in time")))
+            }
+        }
+    }
+}
+
+/// Why another service refused or did not answer.
+#[derive(Clone, Debug)]
+pub struct UpstreamError {
+    /// The gRPC code.
+    pub code: tonic::Code,
+    /// The stable reason.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+impl From<tonic::Status> for UpstreamError {
+    fn from(status: tonic::Status) -> Self {
+        use tonic_types::StatusExt as _;
+        let reason = status.get_error_details().error_info().map(|i| i.reason.clone());
+        Self {
+            code: status.code(),
+            reason: reason
+                .filter(|r| !r.is_empty())
+                .unwrap_or_else(|| plain_reason(status.code()).to_owned()),
+            message: status.message().to_owned(),
+        }
+    }
+}
+
+fn plain_reason(code: tonic::Code) -> &'static str {
+    match code {
+        tonic::Code::Unavailable => "UPSTREAM_UNAVAILABLE",
+        tonic::Code::DeadlineExceeded => "UPSTREAM_TIMED_OUT",
+        tonic::Code::NotFound => "NOT_FOUND",
+        tonic::Code::FailedPrecondition => "FAILED_PRECONDITION",
+        tonic::Code::InvalidArgument => "INVALID_ARGUMENT",
+        _ => "UPSTREAM_FAILED",
+    }
+}
+
+impl UpstreamError {
+    /// Whether it may go away by itself.
+    pub fn is_transient(&self) -> bool {
+        use tonic::Code;
+        !matches!(
+            self.code,
+            Code::InvalidArgument
+                | Code::NotFound
+                | Code::AlreadyExists
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+                | Code::Unimplemented
+        )
+    }
+
+    /// As told to the caller of a stored read of the repo service.
+    pub fn of_repo(self) -> Error {
+        if self.is_transient() {
+            Error::unavailable("REPO_UNAVAILABLE", "the repo service does not answer", Duration::from_secs(1))
+                .next_action("try again; everything else of the task can be read meanwhile")
+                .with("upstream_reason", self.reason)
+        } else {
+            Error::new(self.code, "REPO_REFUSED", self.message).with("upstream_reason", self.reason)
+        }
+    }
+}
+
+/// The request id of a command: its key and the hash of what was asked.
+#[derive(Clone)]
+pub struct RequestKey {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// Hash of the request.
+    pub hash: BodyHash,
+}
+
+impl RequestKey {
+    /// The key of a caller's command.
+    pub fn new(
+        organization: &OrganizationId,
+        caller: &Caller,
+        method: &'static str,
+        request_id: &str,
+        body: &impl Message,
+    ) -> Self {
+        Self {
+            key: IdempotencyKey {
+                organization: organization.to_string(),
+                caller: caller.actor(),
+                method,
+                request_id: request_id.to_owned(),
+            },
+            hash: BodyHash::of(&body.encode_to_vec()),
+        }
+    }
+
+    /// The first answer of this request and its revision, if there is one.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when the same id came with another request.
+    pub async fn first_answer<T: Message + Default>(&self, store: &Store) -> Result<Option<(T, i64)>> {
+        let Some(replay) = store.replay(&self.key, self.hash).await? else { return Ok(None) };
+        let answer = T::decode(replay.response).map_err(Error::internal)?;
+        Ok(Some((answer, replay.rev)))
+    }
+}
+
+/// The audit record of a caller's change.
+pub fn audit(
+    organization: &OrganizationId,
+    caller: &Caller,
+    action: &str,
+    subject: &str,
+    request_id: &str,
+) -> AuditRecord {
+    let behalf = caller.service_name().and(caller.on_behalf_of());
+    AuditRecord {
+        organization_id: organization.to_string(),
+        actor: caller.actor(),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        detail_json: behalf.map_or_else(|| "{}".to_owned(), |u| format!("{{\"on_behalf_of\":\"{u}\"}}")),
+        request_id: request_id.to_owned(),
+        trace: foundry_server::RequestContext::current_traceparent(),
+    }
+}

@@ -1,0 +1,329 @@
+//! What people see of a task, as a pure function of what is known of it and of everything it has.
+
+use std::collections::BTreeMap;
+
+use foundry_core::Timestamp;
+use foundry_proto::common::v1::Condition;
+use foundry_proto::provisioner::v1::{AgentSession, AgentSessionState, Sandbox, SandboxState};
+use foundry_proto::repo::v1::Work;
+use foundry_proto::task::v1::{Changes, SessionState, TaskState};
+
+use super::session::{Message, Session};
+use super::stages;
+use super::task::{Lifecycle, Task};
+
+/// An entity of another service, as it was last told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told<T> {
+    /// Its revision there.
+    pub rev: i64,
+    /// The entity.
+    pub entity: T,
+}
+
+/// A task with everything of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aggregate {
+    /// The task.
+    pub task: Task,
+    /// Its sessions, oldest first.
+    pub sessions: Vec<Session>,
+    /// Its newest sandbox.
+    pub sandbox: Option<Told<Sandbox>>,
+    /// The agent's side of its sessions, by session id.
+    pub agents: BTreeMap<String, Told<AgentSession>>,
+    /// What it produced.
+    pub work: Option<Told<Work>>,
+    /// The messages that wait, in order.
+    pub messages: Vec<Message>,
+}
+
+impl Aggregate {
+    /// A session by its id.
+    pub fn session(&self, id: &str) -> Option<&Session> {
+        self.sessions.iter().find(|s| s.session_id.as_str() == id)
+    }
+
+    /// A session by its id, to change it.
+    pub fn session_mut(&mut self, id: &str) -> Option<&mut Session> {
+        self.sessions.iter_mut().find(|s| s.session_id.as_str() == id)
+    }
+
+    /// The agent's side of a session.
+    pub fn agent(&self, session_id: &str) -> Option<&AgentSession> {
+        self.agents.get(session_id).map(|t| &t.entity)
+    }
+
+    /// The messages of a session that wait, in order.
+    pub fn queue(&self, session_id: &str) -> impl Iterator<Item = &Message> {
+        self.messages.iter().filter(move |m| m.session_id.as_str() == session_id && m.is_open())
+    }
+
+    /// The sandbox's state, if one is there.
+    pub fn sandbox_state(&self) -> Option<SandboxState> {
+        self.sandbox.as_ref().map(|s| s.entity.state())
+    }
+
+    /// Whether a sandbox exists that is not on its way out.
+    pub fn has_living_sandbox(&self) -> bool {
+        !matches!(self.sandbox_state(), None | Some(SandboxState::Destroying | SandboxState::Destroyed))
+    }
+
+    /// Whether the transcript holds everything that the agent's side has.
+    pub fn caught_up(&self, session: &Session) -> bool {
+        self.agent(session.session_id.as_str()).is_none_or(|a| a.last_offset <= session.event_offset)
+    }
+
+    /// Whether a turn runs in any session.
+    pub fn turn_runs(&self) -> bool {
+        self.sessions.iter().any(|s| !s.closed && s.view.state() == SessionState::Running)
+    }
+
+    /// Derives all views from the facts. `now` is told only where something changed.
+    pub fn refresh(&mut self, now: Timestamp) {
+        let sessions: Vec<_> = self.sessions.iter().map(|s| self.derived_session(s)).collect();
+        for (session, (state, condition)) in self.sessions.iter_mut().zip(sessions) {
+            let id = session.session_id.as_str();
+            let agent = self.agents.get(id).map(|t| &t.entity);
+            session.view.set_state(state);
+            session.view.condition = Some(condition);
+            let waiting = self.messages.iter().filter(|m| m.session_id.as_str() == id && m.is_open());
+            session.view.queue_length = i32::try_from(waiting.count()).unwrap_or(i32::MAX);
+            session.view.pending_permission = agent
+                .and_then(|a| a.pending_permission.clone())
+                .filter(|p| p.permission_id != session.answered && state == SessionState::Running);
+            session.follows = agent.is_some_and(|a| {
+                a.last_offset > session.event_offset || a.state() == AgentSessionState::Running
+            });
+        }
+        self.refresh_task(now);
+    }
+
+    fn refresh_task(&mut self, now: Timestamp) {
+        let (state, condition) = self.derived_task();
+        let sandbox = self.sandbox.as_ref().map(|s| &s.entity);
+        let agent = self.agent(self.task.first_session_id.as_str());
+        let failure = (state == TaskState::Error).then_some(&condition);
+        let stages = stages::fold(sandbox, agent, failure);
+        let changes = self.work.as_ref().map(|w| changes(&w.entity));
+        let open = self.sessions.iter().filter(|s| !s.closed).count();
+        let mut view = self.task.view.clone();
+        view.set_state(state);
+        view.condition = Some(condition);
+        view.stages = stages;
+        view.sandbox_id = match sandbox {
+            Some(s) if s.state() != SandboxState::Destroyed => s.sandbox_id.clone(),
+            _ => String::new(),
+        };
+        view.changes = changes;
+        view.session_count = i32::try_from(open).unwrap_or(i32::MAX);
+        if let Some(s) = sandbox.filter(|s| !s.base_branch.is_empty()) {
+            view.base_branch.clone_from(&s.base_branch);
+        }
+        if view != self.task.view {
+            view.update_time = Some(now.to_proto());
+            self.task.view = view;
+        }
+    }
+
+    fn derived_task(&self) -> (TaskState, Condition) {
+        let since = Some(self.task.lifecycle_time.to_proto());
+        let ending = |waiting_on: &str, message: &str| Condition {
+            waiting_on: waiting_on.to_owned(),
+            message: message.to_owned(),
+            since_time: since,
+            ..Condition::default()
+        };
+        match self.task.lifecycle {
+            Lifecycle::Active => self.derived_active(),
+            Lifecycle::Archiving => (TaskState::Archiving, ending("sandbox", "its sandbox is being freed")),
+            Lifecycle::Killing => (TaskState::Killing, ending("sandbox", "its sandbox is being destroyed")),
+            Lifecycle::Archived => (TaskState::Archived, ending("", "")),
+            Lifecycle::Killed => (TaskState::Killed, ending("", "")),
+        }
+    }
+
+    fn derived_active(&self) -> (TaskState, Condition) {
+        let flow = &self.task.flow;
+        if flow.failed() {
+            return (TaskState::Error, retryable(self.cause_of_failure()));
+        }
+        if flow.status != "done" {
+            return self.derived_provisioning();
+        }
+        let told = self.sandbox.as_ref().map(|s| &s.entity);
+        match told.map(Sandbox::state) {
+            Some(SandboxState::Error) => (TaskState::Error, retryable(condition_of(told))),
+            Some(SandboxState::Destroying | SandboxState::Destroyed) => {
+                let gone = Condition {
+                    reason: "SANDBOX_DESTROYED".to_owned(),
+                    message: "the sandbox was destroyed; transcript and work are kept".to_owned(),
+                    ..condition_of(told)
+                };
+                (TaskState::Error, retryable(gone))
+            }
+            Some(SandboxState::Ready) | None => self.derived_serving(),
+            Some(_) if self.turn_runs() => self.derived_serving(),
+            Some(_) => (TaskState::EnsuringAgent, condition_of(told)),
+        }
+    }
+
+    fn derived_provisioning(&self) -> (TaskState, Condition) {
+        let flow = &self.task.flow;
+        let told = self.sandbox.as_ref().map(|s| &s.entity);
+        let state = match flow.stage.as_str() {
+            "naming" => TaskState::Naming,
+            "creating_sandbox" => TaskState::CreatingSandbox,
+            "ensuring_agent" => TaskState::EnsuringAgent,
+            "creating_session" => TaskState::CreatingSession,
+            _ => TaskState::Queued,
+        };
+        let condition = match state {
+            TaskState::CreatingSandbox | TaskState::EnsuringAgent if told.is_some() => condition_of(told),
+            TaskState::CreatingSession => self
+                .agent(self.task.first_session_id.as_str())
+                .and_then(|a| a.condition.clone())
+                .unwrap_or_else(|| flow.condition.clone()),
+            TaskState::Queued => Condition {
+                waiting_on: "worker".to_owned(),
+                since_time: Some(self.task.create_time.to_proto()),
+                ..Condition::default()
+            },
+            _ => flow.condition.clone(),
+        };
+        (state, condition)
+    }
+
+    fn derived_serving(&self) -> (TaskState, Condition) {
+        let open = || self.sessions.iter().filter(|s| !s.closed);
+        if let Some(session) = open().find(|s| s.view.state() == SessionState::Running) {
+            let waits = open().find(|s| s.view.pending_permission.is_some()).unwrap_or(session);
+            return (TaskState::Running, waits.view.condition.clone().unwrap_or_default());
+        }
+        let wanting = open().find(|s| {
+            s.view.state() == SessionState::Error || (s.view.queue_held && s.view.queue_length > 0)
+        });
+        let condition = wanting.and_then(|s| s.view.condition.clone()).unwrap_or_default();
+        (TaskState::Idle, condition)
+    }
+
+    /// Why the provisioning failed: the other side's own words where it has some.
+    fn cause_of_failure(&self) -> Condition {
+        let flow = &self.task.flow.condition;
+        let sandbox = self.sandbox.as_ref().map(|s| &s.entity);
+        let theirs = match self.task.flow.stage.as_str() {
+            "creating_session" => self.agent(self.task.first_session_id.as_str()).and_then(|a| {
+                (a.state() == AgentSessionState::Error).then(|| a.condition.clone().unwrap_or_default())
+            }),
+            _ => sandbox.filter(|s| s.state() == SandboxState::Error).map(|s| condition_of(Some(s))),
+        };
+        theirs.filter(|c| !c.reason.is_empty()).unwrap_or_else(|| flow.clone())
+    }
+
+    fn derived_session(&self, session: &Session) -> (SessionState, Condition) {
+        if session.closed || self.task.lifecycle.has_ended() {
+            return (SessionState::Closed, Condition::default());
+        }
+        let agent = self.agent(session.session_id.as_str());
+        let theirs = || agent.and_then(|a| a.condition.clone()).unwrap_or_default();
+        if session.flow.failed() {
+            let cause = match agent {
+                Some(a) if a.state() == AgentSessionState::Error => theirs(),
+                _ => session.flow.condition.clone(),
+            };
+            return (SessionState::Error, retryable(cause));
+        }
+        let created = session.flow.stage == "ready";
+        match agent.map(|a| (a.state(), a)) {
+            Some((AgentSessionState::Running, a)) => (SessionState::Running, running(session, a)),
+            Some((AgentSessionState::Ready, a)) if created => {
+                let fresh = a.turn_count == 0 && session.view.message_id.is_empty();
+                let state = if fresh { SessionState::Ready } else { SessionState::Idle };
+                (state, self.resting(session, theirs()))
+            }
+            Some((AgentSessionState::Interrupted, _)) => {
+                (SessionState::Interrupted, self.resting(session, theirs()))
+            }
+            Some((AgentSessionState::Error, _)) if created => (SessionState::Error, retryable(theirs())),
+            Some((AgentSessionState::Closed, _)) => (SessionState::Closed, theirs()),
+            Some((AgentSessionState::Pending, _)) if self.sandbox_state() != Some(SandboxState::Ready) => {
+                (SessionState::PendingProvision, self.provisioning(session))
+            }
+            Some(_) => (SessionState::PendingSessionCreate, theirs()),
+            None if self.sandbox_state() == Some(SandboxState::Ready) => {
+                (SessionState::PendingSessionCreate, session.flow.condition.clone())
+            }
+            None => (SessionState::PendingProvision, self.provisioning(session)),
+        }
+    }
+
+    /// What a session without a ready sandbox waits on: whatever the sandbox waits on.
+    fn provisioning(&self, session: &Session) -> Condition {
+        let theirs = match &self.sandbox {
+            Some(s) => condition_of(Some(&s.entity)),
+            None => self.task.flow.condition.clone(),
+        };
+        let since = theirs.since_time.or_else(|| Some(session.create_time.to_proto()));
+        let waiting_on = if theirs.waiting_on.is_empty() { "sandbox".to_owned() } else { theirs.waiting_on };
+        Condition { waiting_on, since_time: since, ..theirs }
+    }
+
+    fn resting(&self, session: &Session, theirs: Condition) -> Condition {
+        let waits = self.queue(session.session_id.as_str()).count();
+        if session.view.queue_held && waits > 0 {
+            return Condition {
+                reason: "QUEUE_HELD".to_owned(),
+                message: format!("{waits} messages wait until the queue is resumed"),
+                waiting_on: "a person".to_owned(),
+                next_action: "resume the queue or send a message".to_owned(),
+                ..theirs
+            };
+        }
+        theirs
+    }
+}
+
+fn running(session: &Session, agent: &AgentSession) -> Condition {
+    let theirs = agent.condition.clone().unwrap_or_default();
+    match &agent.pending_permission {
+        Some(p) if p.permission_id == session.answered => {
+            Condition { waiting_on: "delivery of the answer".to_owned(), ..theirs }
+        }
+        Some(p) => Condition {
+            reason: "PERMISSION_WANTED".to_owned(),
+            message: "the agent asks for permission".to_owned(),
+            waiting_on: format!("permission: {}", p.title),
+            next_action: "answer it".to_owned(),
+            ..theirs
+        },
+        None => theirs,
+    }
+}
+
+fn condition_of(sandbox: Option<&Sandbox>) -> Condition {
+    sandbox.and_then(|s| s.condition.clone()).unwrap_or_default()
+}
+
+fn retryable(condition: Condition) -> Condition {
+    let next_action = if condition.next_action.is_empty() {
+        "retry the task".to_owned()
+    } else {
+        condition.next_action.clone()
+    };
+    let reason = if condition.reason.is_empty() { "FAILED".to_owned() } else { condition.reason.clone() };
+    Condition { retryable: true, next_action, reason, waiting_on: String::new(), ..condition }
+}
+
+/// A work as a task shows it.
+pub fn changes(work: &Work) -> Changes {
+    Changes {
+        version: work.version,
+        base_commit: work.base_commit.clone(),
+        head_commit: work.head_commit.clone(),
+        files_changed: work.files_changed,
+        additions: work.additions,
+        deletions: work.deletions,
+        import_time: work.import_time,
+        condition: work.condition.clone(),
+    }
+}

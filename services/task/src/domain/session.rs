@@ -1,0 +1,141 @@
+//! A session of a task and the messages that wait in it.
+
+use foundry_core::{Error, MessageId, OrganizationId, Result, SessionId, TaskId, Timestamp};
+use foundry_proto::task::v1 as pb;
+
+use super::task::FlowFacts;
+use super::validate::prefix;
+
+/// Open sessions a task may have.
+pub const MAX_SESSIONS: u64 = 10;
+/// Messages that may wait in a session.
+pub const MAX_QUEUE: u64 = 100;
+/// Bytes of a text that views show.
+pub const PREVIEW: usize = 1024;
+
+/// A session with what other rows do not know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// Id.
+    pub session_id: SessionId,
+    /// Its task.
+    pub task_id: TaskId,
+    /// Owner.
+    pub organization_id: OrganizationId,
+    /// When it was created.
+    pub create_time: Timestamp,
+    /// Revision of the view in the organization.
+    pub rev: i64,
+    /// Revision of the view in the session's own scope.
+    pub feed_rev: i64,
+    /// Its creation and the delivery of its messages.
+    pub flow: FlowFacts,
+    /// Whether a person closed it.
+    pub closed: bool,
+    /// Whether closing the agent's side was asked for.
+    pub close_sent: bool,
+    /// Offset of the newest agent event that the transcript holds.
+    pub event_offset: i64,
+    /// The message whose text the transcript holds last.
+    pub spoken_for: String,
+    /// Whether this service wrote that text into the transcript, and not the agent's side.
+    pub spoken_here: bool,
+    /// The permission request that was answered last.
+    pub answered: String,
+    /// Upstream revision of the failed agent session that a person wants retried; 0 = none.
+    pub retry_rev: i64,
+    /// Whether the agent's events must be followed.
+    pub follows: bool,
+    /// What people see: the names in it are facts, the rest is derived.
+    pub view: pb::Session,
+}
+
+/// How far a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageState {
+    /// Waits; can be changed.
+    Queued,
+    /// Handed to the agent; whether it has it is not known yet.
+    Delivering,
+    /// The agent has it: it is no longer in the queue.
+    Delivered,
+    /// Taken back before it was handed over.
+    Removed,
+}
+
+impl MessageState {
+    /// The stored text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Delivering => "delivering",
+            Self::Delivered => "delivered",
+            Self::Removed => "removed",
+        }
+    }
+
+    /// From the stored text.
+    ///
+    /// # Errors
+    /// `INTERNAL` for a text that no version wrote.
+    pub fn parse(text: &str) -> Result<Self> {
+        [Self::Queued, Self::Delivering, Self::Delivered, Self::Removed]
+            .into_iter()
+            .find(|s| s.as_str() == text)
+            .ok_or_else(|| Error::internal(format!("no message state {text}")))
+    }
+}
+
+/// A message without its whole text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// Id; also that of its turn.
+    pub message_id: MessageId,
+    /// Its session.
+    pub session_id: SessionId,
+    /// Its task.
+    pub task_id: TaskId,
+    /// Order in the queue.
+    pub position: i64,
+    /// How far it is.
+    pub state: MessageState,
+    /// Who sent it.
+    pub created_by: String,
+    /// When.
+    pub create_time: Timestamp,
+    /// How it begins.
+    pub preview: String,
+    /// Its size in bytes.
+    pub text_size: i64,
+}
+
+impl Message {
+    /// Takes over a text's preview and size.
+    pub fn describe(&mut self, text: &str) {
+        self.preview = prefix(text, PREVIEW).to_owned();
+        self.text_size = i64::try_from(text.len()).unwrap_or(i64::MAX);
+    }
+
+    /// Whether it is in the queue.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, MessageState::Queued | MessageState::Delivering)
+    }
+
+    /// As the wire shows it; one that left the queue is shown nowhere.
+    pub fn to_proto(&self) -> pb::QueuedMessage {
+        let state = match self.state {
+            MessageState::Queued => pb::QueuedMessageState::Queued,
+            _ => pb::QueuedMessageState::Delivering,
+        };
+        pb::QueuedMessage {
+            message_id: self.message_id.to_string(),
+            session_id: self.session_id.to_string(),
+            position: self.position,
+            text_preview: self.preview.clone(),
+            text_size: self.text_size,
+            state: state.into(),
+            created_by: self.created_by.clone(),
+            create_time: Some(self.create_time.to_proto()),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A task: what is known of it, from which its state is derived.
+
+use foundry_core::{Error, FlowId, OrganizationId, RepositoryId, Result, SessionId, TaskId, Timestamp};
+use foundry_proto::common::v1::Condition;
+use foundry_proto::task::v1 as pb;
+
+/// What people decided about the life of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// It is worked on.
+    Active,
+    /// Being archived.
+    Archiving,
+    /// Archived.
+    Archived,
+    /// Its sandbox is being destroyed.
+    Killing,
+    /// Its sandbox is destroyed.
+    Killed,
+}
+
+impl Lifecycle {
+    /// The stored text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Archiving => "archiving",
+            Self::Archived => "archived",
+            Self::Killing => "killing",
+            Self::Killed => "killed",
+        }
+    }
+
+    /// From the stored text.
+    ///
+    /// # Errors
+    /// `INTERNAL` for a text that no version wrote.
+    pub fn parse(text: &str) -> Result<Self> {
+        [Self::Active, Self::Archiving, Self::Archived, Self::Killing, Self::Killed]
+            .into_iter()
+            .find(|l| l.as_str() == text)
+            .ok_or_else(|| Error::internal(format!("no lifecycle {text}")))
+    }
+
+    /// Whether it has ended, and lists leave it out.
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Archived | Self::Killed)
+    }
+
+    /// Where the running end leads to.
+    #[must_use]
+    pub const fn ended(self) -> Self {
+        match self {
+            Self::Archiving | Self::Archived => Self::Archived,
+            _ => Self::Killed,
+        }
+    }
+}
+
+/// Where a flow of ours stands, as it last told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowFacts {
+    /// The flow.
+    pub flow_id: FlowId,
+    /// Its stage.
+    pub stage: String,
+    /// Its status, as the engine writes it; empty before it first ran.
+    pub status: String,
+    /// Why it is there.
+    pub condition: Condition,
+}
+
+impl FlowFacts {
+    /// A flow that has not begun.
+    pub fn fresh(flow_id: FlowId) -> Self {
+        Self { flow_id, stage: String::new(), status: String::new(), condition: Condition::default() }
+    }
+
+    /// Whether it has failed and can be taken up again.
+    pub fn failed(&self) -> bool {
+        self.status == "failed"
+    }
+}
+
+/// A task with what other rows do not know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// Id.
+    pub task_id: TaskId,
+    /// Owner.
+    pub organization_id: OrganizationId,
+    /// Its repository.
+    pub repository_id: RepositoryId,
+    /// The session it was created with.
+    pub first_session_id: SessionId,
+    /// When it was created.
+    pub create_time: Timestamp,
+    /// Revision of the view.
+    pub rev: i64,
+    /// Changes with every write to the task or anything of it: who writes names the one it read.
+    pub fence: i64,
+    /// Whether a flow told something that the view does not show yet.
+    pub stale: bool,
+    /// What people decided.
+    pub lifecycle: Lifecycle,
+    /// Since when.
+    pub lifecycle_time: Timestamp,
+    /// Its provisioning.
+    pub flow: FlowFacts,
+    /// The sandbox whose destruction was asked for.
+    pub destroy_sent: String,
+    /// Upstream revision of the failed sandbox that a person wants retried; 0 = none.
+    pub retry_rev: i64,
+    /// What people see: the names and texts in it are facts, the rest is derived.
+    pub view: pb::Task,
+}
+
+impl Task {
+    /// Refuses what needs a task that is worked on.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` with the reason.
+    pub fn require_active(&self) -> Result<()> {
+        let (reason, text) = match self.lifecycle {
+            Lifecycle::Active => return Ok(()),
+            Lifecycle::Archiving | Lifecycle::Archived => ("TASK_ARCHIVED", "the task is archived"),
+            Lifecycle::Killing | Lifecycle::Killed => ("TASK_KILLED", "the task is killed"),
+        };
+        Err(Error::precondition(reason, self.task_id.as_str(), text)
+            .next_action("create a new task; transcript and work of this one can still be read"))
+    }
+}

@@ -1,0 +1,94 @@
+//! Limits of what comes over the wire.
+
+use foundry_core::{Error, Result};
+use foundry_proto::common::v1::PermissionPolicy;
+
+/// Longest prompt or message in bytes.
+pub const MAX_TEXT: usize = 256 * 1024;
+/// Longest name of an agent or a provider.
+const MAX_PLAIN: usize = 64;
+/// Longest request id.
+const MAX_REQUEST_ID: usize = 128;
+
+/// A prompt or a message: 1 byte to 256 KiB, not blank.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming the limit.
+pub fn text(field: &str, text: &str) -> Result<()> {
+    if text.trim().is_empty() {
+        return Err(Error::invalid_field(field, "must not be empty"));
+    }
+    if text.len() > MAX_TEXT {
+        let says = format!("has {} bytes; at most {MAX_TEXT} are taken", text.len());
+        return Err(Error::invalid_field(field, says)
+            .with("limit", "text_bytes")
+            .with("maximum", MAX_TEXT.to_string()));
+    }
+    if text.contains('\0') {
+        return Err(Error::invalid_field(field, "must not hold NUL characters"));
+    }
+    Ok(())
+}
+
+/// The name of an agent or provider, or the default for an empty one.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for anything but lowercase letters, digits, dash and underscore.
+pub fn plain_name(field: &str, name: &str, default: &str) -> Result<String> {
+    let name = if name.is_empty() { default } else { name };
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    if name.len() > MAX_PLAIN || !name.chars().all(plain) || name.starts_with('-') {
+        return Err(Error::invalid_field(field, "must be lowercase letters, digits, dashes or underscores"));
+    }
+    Ok(name.to_owned())
+}
+
+/// A policy; ASK when not given.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for an unknown number.
+pub fn policy(policy: i32) -> Result<PermissionPolicy> {
+    match PermissionPolicy::try_from(policy) {
+        Ok(PermissionPolicy::Unspecified) => Ok(PermissionPolicy::Ask),
+        Ok(policy) => Ok(policy),
+        Err(_) => Err(Error::invalid_field("permission_policy", "is not a known policy")),
+    }
+}
+
+/// A request id.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when it is too long.
+pub fn request_id(id: &str) -> Result<()> {
+    if id.len() > MAX_REQUEST_ID {
+        return Err(Error::invalid_field("request_id", format!("must have at most {MAX_REQUEST_ID} bytes")));
+    }
+    Ok(())
+}
+
+/// The longest prefix of a text with at most so many bytes that splits no character.
+pub fn prefix(text: &str, most: usize) -> &str {
+    if text.len() <= most {
+        return text;
+    }
+    let at = (0..=most).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    &text[..at]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_a_text_of_exactly_the_limit_and_no_byte_more() {
+        assert!(text("prompt", &"x".repeat(MAX_TEXT)).is_ok());
+        assert!(text("prompt", &"x".repeat(MAX_TEXT + 1)).is_err());
+        assert!(text("prompt", " \n").is_err());
+    }
+
+    #[test]
+    fn cuts_a_preview_between_characters() {
+        assert_eq!(prefix("aé", 2), "a");
+        assert_eq!(prefix("aé", 3), "aé");
+    }
+}

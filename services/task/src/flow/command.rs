@@ -1,0 +1,137 @@
+//! Single commands to the provisioner, recorded by a handler and carried out here.
+//!
+//! | stage | does | undo | timeout | retry |
+//! |---|---|---|---|---|
+//! | call | the one call; its request id is the flow's | nothing | 25 s | for as long as it takes |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_core::{Env, FlowId, OrganizationId, Result};
+use foundry_flow::{Binding, Flow, NewFlow, Outcome, StageContext, StageSpec, enqueue};
+use foundry_proto::provisioner::v1::{
+    CancelPromptRequest, CloseAgentSessionRequest, DestroySandboxRequest, RespondToPermissionRequest,
+    RetryAgentSessionRequest, RetrySandboxRequest,
+};
+use foundry_server::RequestContext;
+use foundry_store::WriteSet;
+use serde::{Deserialize, Serialize};
+
+use super::{PATIENT, call, refused, stage};
+use crate::context::Context;
+
+/// The flow.
+pub static COMMAND: Flow =
+    Flow::new("task_command", &[StageSpec::new("call", Duration::from_secs(25), PATIENT)]).concurrency(32);
+
+/// What the provisioner is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Stop the turn of a session.
+    StopTurn {
+        /// The session.
+        session_id: String,
+    },
+    /// Answer a permission request.
+    Respond {
+        /// The session.
+        session_id: String,
+        /// The request.
+        permission_id: String,
+        /// The chosen option; empty = cancel.
+        option_id: String,
+    },
+    /// Close the agent's side of a session.
+    CloseSession {
+        /// The session.
+        session_id: String,
+    },
+    /// Destroy a sandbox.
+    DestroySandbox {
+        /// The sandbox.
+        sandbox_id: String,
+    },
+    /// Take up a failed sandbox.
+    RetrySandbox {
+        /// The sandbox.
+        sandbox_id: String,
+    },
+    /// Take up a failed agent session.
+    RetrySession {
+        /// The session.
+        session_id: String,
+    },
+}
+
+/// Adds a command to a write set.
+///
+/// # Errors
+/// When the command cannot be written as JSON.
+pub fn send(
+    ws: &mut WriteSet,
+    env: &Env,
+    organization: &OrganizationId,
+    subject: &str,
+    user_id: &str,
+    command: &Command,
+) -> Result<()> {
+    let id = FlowId::generate(env);
+    let key = id.to_string();
+    let flow = NewFlow::new(&COMMAND, id, key, subject)
+        .organization(organization)
+        .on_behalf_of(user_id)
+        .traced(RequestContext::current_traceparent())
+        .input(command)?;
+    enqueue(ws, flow);
+    Ok(())
+}
+
+/// The flow with its code.
+pub fn binding(cx: &Arc<Context>) -> Binding {
+    Binding::job(&COMMAND, Call(Arc::clone(cx)))
+}
+
+stage!(Call, run);
+
+async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
+    let mut client = cx.provisioner.clone();
+    let request_id = ctx.effect_name();
+    let user_id = ctx.flow().user_id.clone();
+    let answer = match ctx.input::<Command>()? {
+        Command::StopTurn { session_id } => {
+            let request = CancelPromptRequest { request_id, session_id, user_id };
+            call(&cx.env, client.cancel_prompt(request)).await.map(drop)
+        }
+        Command::Respond { session_id, permission_id, option_id } => {
+            let request =
+                RespondToPermissionRequest { request_id, session_id, permission_id, option_id, user_id };
+            call(&cx.env, client.respond_to_permission(request)).await.map(drop)
+        }
+        Command::CloseSession { session_id } => {
+            let request = CloseAgentSessionRequest { request_id, session_id, user_id };
+            call(&cx.env, client.close_agent_session(request)).await.map(drop)
+        }
+        Command::DestroySandbox { sandbox_id } => {
+            let request = DestroySandboxRequest { request_id, sandbox_id, user_id };
+            call(&cx.env, client.destroy_sandbox(request)).await.map(drop)
+        }
+        Command::RetrySandbox { sandbox_id } => {
+            let request = RetrySandboxRequest { request_id, sandbox_id, user_id };
+            call(&cx.env, client.retry_sandbox(request)).await.map(drop)
+        }
+        Command::RetrySession { session_id } => {
+            let request = RetryAgentSessionRequest { request_id, session_id, user_id };
+            call(&cx.env, client.retry_agent_session(request)).await.map(drop)
+        }
+    };
+    Ok(match answer {
+        Ok(()) => Outcome::done(),
+        // The turn has ended, the request is answered, the sandbox is gone: what was wanted, is.
+        Err(e) if matches!(e.code, tonic::Code::NotFound | tonic::Code::FailedPrecondition) => {
+            tracing::info!(reason = e.reason, "a command came too late to matter: {}", e.message);
+            Outcome::done()
+        }
+        Err(e) => refused(e),
+    })
+}

@@ -1,0 +1,134 @@
+//! The durable flows: a task's provisioning, a session's creation and the delivery of its messages,
+//! the end of a task, and single commands to the provisioner.
+
+pub mod command;
+pub mod session;
+pub mod task;
+pub mod teardown;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_core::{Env, Error, Result, TaskId};
+use foundry_flow::{Binding, Flow, FlowStatus, Outcome, Retry, condition};
+use foundry_store::{CommitError, Value, WriteSet};
+
+use crate::context::{Context, UpstreamError};
+use crate::domain::derive::Aggregate;
+use crate::store::aggregate::{self, STALE_TOPIC};
+use crate::store::sessions::SESSIONS;
+use crate::store::tasks::{TASKS, flow_columns};
+
+/// For calls of another service: for as long as it takes, visibly.
+pub const PATIENT: Retry = Retry {
+    initial: Duration::from_millis(250),
+    factor: 2,
+    max_delay: Duration::from_secs(15),
+    budget: u32::MAX,
+};
+
+/// How long a call of another service may take.
+pub const CALL_LIMIT: Duration = Duration::from_secs(20);
+
+/// All flows with their code.
+pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
+    vec![task::binding(cx), session::binding(cx), teardown::binding(cx), command::binding(cx)]
+}
+
+/// The flow's state in the row of its task; the view follows at once.
+fn project_task(env: &Env, flow: &Flow, told: &FlowStatus) -> WriteSet {
+    let mut ws = WriteSet::new();
+    let mut set = flow_columns(told, &condition(flow, told));
+    set.push(("stale", true.into()));
+    set.push(("fence", aggregate::fence(env).into()));
+    let ours = [("task_id", Value::from(told.subject_id.as_str())), ("flow_id", (&told.flow_id).into())];
+    ws.update_where(&TASKS, &ours, &set);
+    ws.wake(STALE_TOPIC);
+    ws
+}
+
+/// The flow's state in the row of its session; the view follows at once.
+fn project_session(env: &Env, flow: &Flow, told: &FlowStatus, task: &str) -> WriteSet {
+    let mut ws = WriteSet::new();
+    let ours = [("session_id", Value::from(told.subject_id.as_str())), ("flow_id", (&told.flow_id).into())];
+    ws.update_where(&SESSIONS, &ours, &flow_columns(told, &condition(flow, told)));
+    let stale = [("stale", Value::from(true)), ("fence", aggregate::fence(env).into())];
+    ws.update_where(&TASKS, &[("task_id", task.into())], &stale);
+    ws.wake(STALE_TOPIC);
+    ws
+}
+
+/// Loads a task, changes it and writes it; again when something came between.
+pub(crate) async fn change<T>(
+    cx: &Context,
+    id: &TaskId,
+    decide: impl Fn(&mut Aggregate, &mut WriteSet) -> Result<T>,
+) -> Result<Option<(Box<Aggregate>, T)>> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let Some(before) = aggregate::load(&cx.store, id).await? else { return Ok(None) };
+        let mut ws = WriteSet::new();
+        let mut of = before.clone();
+        let told = decide(&mut of, &mut ws)?;
+        if of == before && ws.is_empty() && !before.task.stale {
+            return Ok(Some((of, told)));
+        }
+        let after = aggregate::write(&mut ws, &cx.env, &before, of);
+        match cx.store.commit(ws).await {
+            Ok(_) => return Ok(Some((after, told))),
+            Err(CommitError::GuardFailed { .. } | CommitError::Conflict { .. }) if tries < MAX_CHANGES => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// How often a change is decided anew.
+const MAX_CHANGES: u32 = 20;
+
+/// A task's row is gone: nothing is left to do.
+fn gone() -> Outcome {
+    Outcome::fail("TASK_GONE", "the task is no longer there")
+}
+
+/// What an answer of another service means for a stage.
+fn refused(e: UpstreamError) -> Outcome {
+    if e.is_transient() { Outcome::retry(e.reason, e.message) } else { Outcome::fail(e.reason, e.message) }
+}
+
+/// A call of another service under the stage's own limit.
+async fn call<T>(
+    env: &Env,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, UpstreamError> {
+    tokio::select! {
+        biased;
+        answer = call => answer.map(tonic::Response::into_inner).map_err(UpstreamError::from),
+        () = env.clock.sleep(CALL_LIMIT) => {
+            Err(UpstreamError::from(tonic::Status::deadline_exceeded("no answer in time")))
+        }
+    }
+}
+
+/// A stage made of an async function over the context.
+macro_rules! stage {
+    ($name:ident, $run:path) => {
+        struct $name(std::sync::Arc<$crate::context::Context>);
+
+        #[async_trait::async_trait]
+        impl foundry_flow::Stage for $name {
+            async fn run(&self, ctx: &foundry_flow::StageContext) -> foundry_flow::Outcome {
+                match $run(&self.0, ctx).await {
+                    Ok(outcome) => outcome,
+                    Err(e) => foundry_flow::Outcome::from(e),
+                }
+            }
+        }
+    };
+}
+pub(crate) use stage;
+
+/// The subject of a flow as the id it is.
+fn id<T: std::str::FromStr<Err = Error>>(text: &str) -> Result<T> {
+    text.parse()
+}

@@ -1,0 +1,291 @@
+//! A session: its creation in the sandbox, then the delivery of its messages, one turn at a time.
+//!
+//! | stage | does | undo | timeout | retry |
+//! |---|---|---|---|---|
+//! | pending_provision | waits until the sandbox is ready | – | 30 s | for as long as it takes |
+//! | pending_session_create | CreateAgentSession, then waits until it is ready | – | 30 s | for as long as it takes |
+//! | ready | hands the next message over whenever the agent is ready and the queue not held; ends when the session is closed | – | 30 s | for as long as it takes |
+//!
+//! A message is DELIVERING before it is handed over, and leaves the queue once the provisioner has
+//! recorded its turn. Its id is the turn's, so that handing it over again starts no second turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_core::{Result, SessionId, TaskId};
+use foundry_flow::{Binding, Flow, FlowStatus, NewFlow, Outcome, StageContext, StageSpec};
+use foundry_proto::provisioner::v1::{
+    AgentSessionState, CreateAgentSessionRequest, PromptAgentSessionRequest, RetryAgentSessionRequest,
+    SandboxState,
+};
+use foundry_server::RequestContext;
+use serde::{Deserialize, Serialize};
+
+use super::{PATIENT, call, change, gone, id, project_session, refused, stage};
+use crate::consume::apply;
+use crate::context::Context;
+use crate::domain::derive::Aggregate;
+use crate::domain::session::{MessageState, Session};
+use crate::store::aggregate::{self, sandbox_key, session_key};
+use crate::store::messages;
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// A wait looks again by itself after this time, should a signal ever be lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How soon a message that was refused for now is tried again.
+const REFUSED_FOR_NOW: Duration = Duration::from_secs(2);
+
+/// The flow.
+pub static SESSION: Flow = Flow::new(
+    "task_session",
+    &[
+        StageSpec::new("pending_provision", LIMIT, PATIENT),
+        StageSpec::new("pending_session_create", LIMIT, PATIENT),
+        StageSpec::new("ready", LIMIT, PATIENT),
+    ],
+)
+.concurrency(64);
+
+#[derive(Serialize, Deserialize)]
+struct Input {
+    task_id: String,
+}
+
+/// The flow of a new session.
+///
+/// # Errors
+/// When its input cannot be written as JSON.
+pub fn new(session: &Session, user_id: &str) -> Result<NewFlow> {
+    NewFlow::new(
+        &SESSION,
+        session.flow.flow_id.clone(),
+        session.session_id.as_str(),
+        session.session_id.as_str(),
+    )
+    .organization(&session.organization_id)
+    .on_behalf_of(user_id)
+    .traced(RequestContext::current_traceparent())
+    .input(&Input { task_id: session.task_id.to_string() })
+}
+
+/// The flow with its code.
+pub fn binding(cx: &Arc<Context>) -> Binding {
+    let env = cx.env.clone();
+    Binding::new(&SESSION)
+        .stage("pending_provision", PendingProvision(Arc::clone(cx)))
+        .stage("pending_session_create", PendingSessionCreate(Arc::clone(cx)))
+        .stage("ready", Ready(Arc::clone(cx)))
+        .projection(move |told: &FlowStatus| {
+            let task = told.input.get("task_id").and_then(serde_json::Value::as_str).unwrap_or_default();
+            project_session(&env, &SESSION, told, task)
+        })
+}
+
+stage!(PendingProvision, pending_provision);
+stage!(PendingSessionCreate, pending_session_create);
+stage!(Ready, ready);
+
+struct Found {
+    task: TaskId,
+    session: SessionId,
+    of: Box<Aggregate>,
+}
+
+async fn load(cx: &Context, ctx: &StageContext) -> Result<Option<Found>> {
+    let session: SessionId = id(&ctx.flow().subject_id)?;
+    let task: TaskId = id(&ctx.input::<Input>()?.task_id)?;
+    let of = aggregate::load(&cx.store, &task).await?;
+    Ok(of.filter(|of| of.session(session.as_str()).is_some()).map(|of| Found { task, session, of }))
+}
+
+/// Whether nothing more is to be done for a session.
+fn over(of: &Aggregate, session: &SessionId) -> bool {
+    of.task.lifecycle != crate::domain::task::Lifecycle::Active
+        || of.session(session.as_str()).is_none_or(|s| s.closed)
+}
+
+fn wait(cx: &Context, key: String, message: &str, at_most: Duration) -> Outcome {
+    Outcome::Wait {
+        key,
+        deadline: Some(cx.env.clock.now().plus(at_most)),
+        message: message.to_owned(),
+        write: foundry_store::WriteSet::new(),
+        state: None,
+    }
+}
+
+async fn pending_provision(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
+    let Some(Found { task, session, of }) = load(cx, ctx).await? else { return Ok(gone()) };
+    Ok(if over(&of, &session) || of.sandbox_state() == Some(SandboxState::Ready) {
+        Outcome::done()
+    } else {
+        wait(cx, sandbox_key(&task), "the sandbox is being provisioned", LOOK_AGAIN)
+    })
+}
+
+async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
+    let Some(Found { task, session, of }) = load(cx, ctx).await? else { return Ok(gone()) };
+    let key = session_key(session.as_str());
+    let (Some(ours), false) = (of.session(session.as_str()), over(&of, &session)) else {
+        return Ok(Outcome::done());
+    };
+    let Some(sandbox) = of.sandbox.as_ref().filter(|_| of.has_living_sandbox()) else {
+        return Ok(Outcome::goto("pending_provision"));
+    };
+    let sandbox_id = sandbox.entity.sandbox_id.clone();
+    let told = of.agents.get(session.as_str()).filter(|a| a.entity.sandbox_id == sandbox_id);
+    let (agent, rev) = match told {
+        Some(a) if a.entity.state() == AgentSessionState::Error && ours.retry_rev == a.rev => {
+            let request = RetryAgentSessionRequest {
+                request_id: format!("{}/retry/{}", ctx.effect_name(), a.rev),
+                session_id: session.to_string(),
+                user_id: ctx.flow().user_id.clone(),
+            };
+            match call(&cx.env, cx.provisioner.clone().retry_agent_session(request)).await {
+                Ok(answer) => (answer.agent_session, answer.rev),
+                Err(e) => return Ok(refused(e)),
+            }
+        }
+        Some(a) => (Some(a.entity.clone()), a.rev),
+        None => {
+            let request = CreateAgentSessionRequest {
+                request_id: format!("{}/{sandbox_id}", ctx.effect_name()),
+                sandbox_id,
+                session_id: session.to_string(),
+                agent: ours.view.agent.clone(),
+                permission_policy: ours.view.permission_policy,
+                user_id: ctx.flow().user_id.clone(),
+            };
+            match call(&cx.env, cx.provisioner.clone().create_agent_session(request)).await {
+                Ok(answer) => (answer.agent_session, answer.rev),
+                Err(e) => return Ok(refused(e)),
+            }
+        }
+    };
+    let Some(agent) = agent else {
+        return Ok(Outcome::retry("ANSWER_INCOMPLETE", "the provisioner answered without a session"));
+    };
+    let applied = change(cx, &task, |of, ws| apply::agent_session(ws, &cx.env, of, &agent, rev)).await?;
+    let Some((of, ())) = applied else { return Ok(gone()) };
+    let Some(told) = of.agents.get(session.as_str()) else { return Ok(gone()) };
+    Ok(match told.entity.state() {
+        AgentSessionState::Ready | AgentSessionState::Running | AgentSessionState::Interrupted => {
+            Outcome::done()
+        }
+        AgentSessionState::Error if of.session(session.as_str()).is_some_and(|s| s.retry_rev != told.rev) => {
+            let condition = told.entity.condition.clone().unwrap_or_default();
+            let reason =
+                if condition.reason.is_empty() { "SESSION_FAILED".to_owned() } else { condition.reason };
+            Outcome::fail(reason, condition.message)
+        }
+        AgentSessionState::Closed => {
+            Outcome::fail("SESSION_CLOSED", "the agent's side of the session is closed")
+        }
+        _ => wait(cx, key, "the agent session is being created", LOOK_AGAIN),
+    })
+}
+
+async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
+    loop {
+        let Some(Found { task, session, of }) = load(cx, ctx).await? else { return Ok(gone()) };
+        if over(&of, &session) {
+            return Ok(Outcome::done());
+        }
+        let key = session_key(session.as_str());
+        let Some(agent) = of.agent(session.as_str()) else { return Ok(Outcome::goto("pending_provision")) };
+        let elsewhere = of.sandbox.as_ref().is_some_and(|s| s.entity.sandbox_id != agent.sandbox_id);
+        if elsewhere && of.has_living_sandbox() {
+            return Ok(Outcome::goto("pending_provision"));
+        }
+        let Some(message) = next(&of, &session) else {
+            return Ok(wait(cx, key, "waits for a message", Duration::from_secs(3600)));
+        };
+        let message = message.message_id.to_string();
+        let Some((text, user_id)) = messages::text(&cx.store, &message).await? else {
+            return Ok(Outcome::retry("MESSAGE_GONE", "the message was removed meanwhile"));
+        };
+        // Intent first: from here on the message can no longer be changed.
+        if !mark(cx, &task, &message, MessageState::Queued, MessageState::Delivering).await? {
+            continue;
+        }
+        let request = PromptAgentSessionRequest {
+            request_id: message.clone(),
+            session_id: session.to_string(),
+            message_id: message.clone(),
+            text,
+            user_id,
+        };
+        match call(&cx.env, cx.provisioner.clone().prompt_agent_session(request)).await {
+            Ok(answer) => {
+                change(cx, &task, |of, ws| {
+                    for m in of.messages.iter_mut().filter(|m| m.message_id.as_str() == message) {
+                        m.state = MessageState::Delivered;
+                    }
+                    if let Some(session) = of.session_mut(session.as_str()) {
+                        session.view.message_id.clone_from(&message);
+                    }
+                    match &answer.agent_session {
+                        Some(agent) => apply::agent_session(ws, &cx.env, of, agent, answer.rev),
+                        None => Ok(()),
+                    }
+                })
+                .await?;
+            }
+            Err(e) if e.is_transient() => return Ok(refused(e)),
+            Err(e) => {
+                // Refused for certain, so it is not running: it waits again.
+                mark(cx, &task, &message, MessageState::Delivering, MessageState::Queued).await?;
+                if e.code == tonic::Code::FailedPrecondition || e.code == tonic::Code::NotFound {
+                    return Ok(wait(cx, key, &e.message, REFUSED_FOR_NOW));
+                }
+                hold(cx, &task, &session).await?;
+                return Ok(wait(cx, key, &e.message, LOOK_AGAIN));
+            }
+        }
+    }
+}
+
+/// The message to hand over now, if any may be.
+fn next<'a>(of: &'a Aggregate, session: &SessionId) -> Option<&'a crate::domain::session::Message> {
+    let ours = of.session(session.as_str())?;
+    let message = of.queue(session.as_str()).next()?;
+    if message.state == MessageState::Delivering {
+        // Perhaps the agent has it, perhaps not: the same id again says.
+        return Some(message);
+    }
+    let agent = of.agent(session.as_str())?;
+    let ready = agent.state() == AgentSessionState::Ready && of.caught_up(ours) && !ours.view.queue_held;
+    ready.then_some(message)
+}
+
+/// Moves a message from one state to the next; false when it was no longer in the first one and
+/// not in the second either.
+async fn mark(
+    cx: &Context,
+    task: &TaskId,
+    message: &str,
+    from: MessageState,
+    to: MessageState,
+) -> Result<bool> {
+    let marked = change(cx, task, |of, _| {
+        let mut found = of.messages.iter_mut().filter(|m| m.message_id.as_str() == message);
+        Ok(found.next().is_some_and(|m| {
+            if m.state == from {
+                m.state = to;
+            }
+            m.state == to
+        }))
+    });
+    Ok(marked.await?.is_some_and(|(_, done)| done))
+}
+
+async fn hold(cx: &Context, task: &TaskId, session: &SessionId) -> Result<()> {
+    change(cx, task, |of, _| {
+        if let Some(session) = of.session_mut(session.as_str()) {
+            session.view.queue_held = true;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}

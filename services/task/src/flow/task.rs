@@ -1,0 +1,192 @@
+//! The provisioning of a task.
+//!
+//! | stage | does | undo | timeout | retry |
+//! |---|---|---|---|---|
+//! | naming | nothing: branch and title are derived by the handler, so that its answer holds them | – | 10 s | 8 |
+//! | creating_sandbox | EnsureSandbox, then waits until its repository is prepared | – | 30 s | for as long as it takes |
+//! | ensuring_agent | waits until the sandbox is ready | – | 30 s | for as long as it takes |
+//! | creating_session | waits until the first session is ready | – | 30 s | for as long as it takes |
+//!
+//! A sandbox or session that failed for good fails the flow; a retry goes on at that stage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_core::{Result, TaskId};
+use foundry_flow::{Binding, Flow, FlowStatus, NewFlow, Outcome, Retry, StageContext, StageSpec};
+use foundry_proto::common::v1::Condition;
+use foundry_proto::provisioner::v1::{EnsureSandboxRequest, RetrySandboxRequest, SandboxState};
+use foundry_proto::task::v1::SessionState;
+use foundry_server::RequestContext;
+
+use super::{PATIENT, call, change, gone, id, project_task, refused, stage};
+use crate::consume::apply;
+use crate::context::Context;
+use crate::domain::derive::Aggregate;
+use crate::domain::task::{Lifecycle, Task};
+use crate::store::aggregate::{self, sandbox_key, session_key};
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// A wait looks again by itself after this time, should a signal ever be lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// The flow.
+pub static PROVISION: Flow = Flow::new(
+    "task_provision",
+    &[
+        StageSpec::new("naming", Duration::from_secs(10), Retry::DEFAULT),
+        StageSpec::new("creating_sandbox", LIMIT, PATIENT),
+        StageSpec::new("ensuring_agent", LIMIT, PATIENT),
+        StageSpec::new("creating_session", LIMIT, PATIENT),
+    ],
+)
+.concurrency(64);
+
+/// The flow of a new task.
+pub fn new(task: &Task, user_id: &str) -> NewFlow {
+    NewFlow::new(&PROVISION, task.flow.flow_id.clone(), task.task_id.as_str(), task.task_id.as_str())
+        .organization(&task.organization_id)
+        .on_behalf_of(user_id)
+        .traced(RequestContext::current_traceparent())
+}
+
+/// The flow with its code.
+pub fn binding(cx: &Arc<Context>) -> Binding {
+    let env = cx.env.clone();
+    Binding::new(&PROVISION)
+        .stage("naming", Naming)
+        .stage("creating_sandbox", CreatingSandbox(Arc::clone(cx)))
+        .stage("ensuring_agent", EnsuringAgent(Arc::clone(cx)))
+        .stage("creating_session", CreatingSession(Arc::clone(cx)))
+        .projection(move |told: &FlowStatus| project_task(&env, &PROVISION, told))
+}
+
+struct Naming;
+
+#[async_trait::async_trait]
+impl foundry_flow::Stage for Naming {
+    async fn run(&self, _ctx: &StageContext) -> Outcome {
+        Outcome::done()
+    }
+}
+
+stage!(CreatingSandbox, creating_sandbox);
+stage!(EnsuringAgent, ensuring_agent);
+stage!(CreatingSession, creating_session);
+
+async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
+    let task: TaskId = id(&ctx.flow().subject_id)?;
+    let Some(of) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
+    if of.task.lifecycle != Lifecycle::Active {
+        return Ok(Outcome::fail("TASK_ENDED", "the task was ended meanwhile"));
+    }
+    let of = if of.has_living_sandbox() {
+        of
+    } else {
+        let request = EnsureSandboxRequest {
+            request_id: ctx.effect_name(),
+            organization_id: of.task.organization_id.to_string(),
+            task_id: task.to_string(),
+            repository_id: of.task.repository_id.to_string(),
+            base_branch: of.task.view.base_branch.clone(),
+            branch: of.task.view.branch.clone(),
+            provider: of.task.view.provider.clone(),
+            agent: of.task.view.agent.clone(),
+            user_id: of.task.view.created_by.clone(),
+        };
+        let answer = match call(&cx.env, cx.provisioner.clone().ensure_sandbox(request)).await {
+            Ok(answer) => answer,
+            Err(e) => return Ok(refused(e)),
+        };
+        let Some(sandbox) = answer.sandbox else {
+            return Ok(Outcome::retry("ANSWER_INCOMPLETE", "the provisioner answered without a sandbox"));
+        };
+        let applied = change(cx, &task, |of, ws| apply::sandbox(ws, &cx.env, of, &sandbox, answer.rev));
+        let Some((of, ())) = applied.await? else { return Ok(gone()) };
+        of
+    };
+    let prepared = [SandboxState::InstallingAgent, SandboxState::StartingAgent, SandboxState::Ready];
+    sandbox_reached(cx, ctx, &of, &prepared, "the sandbox is being made").await
+}
+
+async fn ensuring_agent(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
+    let task: TaskId = id(&ctx.flow().subject_id)?;
+    let Some(of) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
+    if !of.has_living_sandbox() {
+        return Ok(Outcome::goto("creating_sandbox"));
+    }
+    sandbox_reached(cx, ctx, &of, &[SandboxState::Ready], "the agent is being installed and started").await
+}
+
+/// Done in one of the states; a failed sandbox is retried once if a person asked for it.
+async fn sandbox_reached(
+    cx: &Context,
+    ctx: &StageContext,
+    of: &Aggregate,
+    wanted: &[SandboxState],
+    message: &str,
+) -> Result<Outcome> {
+    let Some(told) = &of.sandbox else { return Ok(Outcome::goto("creating_sandbox")) };
+    let state = told.entity.state();
+    if wanted.contains(&state) {
+        return Ok(Outcome::done());
+    }
+    match state {
+        SandboxState::Error if of.task.retry_rev == told.rev => {
+            let request = RetrySandboxRequest {
+                request_id: format!("{}/retry/{}", ctx.effect_name(), told.rev),
+                sandbox_id: told.entity.sandbox_id.clone(),
+                user_id: ctx.flow().user_id.clone(),
+            };
+            match call(&cx.env, cx.provisioner.clone().retry_sandbox(request)).await {
+                Ok(answer) => {
+                    if let Some(sandbox) = answer.sandbox {
+                        change(cx, &of.task.task_id, |of, ws| {
+                            apply::sandbox(ws, &cx.env, of, &sandbox, answer.rev)
+                        })
+                        .await?;
+                    }
+                }
+                Err(e) => return Ok(refused(e)),
+            }
+        }
+        SandboxState::Error => return Ok(failed(told.entity.condition.as_ref(), "SANDBOX_FAILED")),
+        SandboxState::Destroying | SandboxState::Destroyed => {
+            return Ok(Outcome::fail("SANDBOX_DESTROYED", "the sandbox was destroyed"));
+        }
+        _ => {}
+    }
+    Ok(waiting(cx, sandbox_key(&of.task.task_id), message))
+}
+
+async fn creating_session(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
+    let task: TaskId = id(&ctx.flow().subject_id)?;
+    let Some(of) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
+    let first = of.task.first_session_id.as_str();
+    let Some(session) = of.session(first) else { return Ok(gone()) };
+    Ok(match session.view.state() {
+        SessionState::Error if session.flow.failed() => {
+            failed(session.view.condition.as_ref(), "SESSION_FAILED")
+        }
+        SessionState::Ready
+        | SessionState::Running
+        | SessionState::Idle
+        | SessionState::Interrupted
+        | SessionState::Closed => Outcome::done(),
+        _ => waiting(cx, session_key(first), "the first session is being created"),
+    })
+}
+
+fn waiting(cx: &Context, key: String, message: &str) -> Outcome {
+    let deadline = Some(cx.env.clock.now().plus(LOOK_AGAIN));
+    let mut outcome = Outcome::wait(key, message);
+    if let Outcome::Wait { deadline: at, .. } = &mut outcome {
+        *at = deadline;
+    }
+    outcome
+}
+
+fn failed(condition: Option<&Condition>, reason: &str) -> Outcome {
+    let (told, message) = condition.map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default();
+    Outcome::fail(if told.is_empty() { reason.to_owned() } else { told }, message)
+}

@@ -1,0 +1,68 @@
+//! Adds a session to a task, whatever state its sandbox is in.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, Result, SessionId};
+use foundry_flow::enqueue;
+use foundry_proto::common::v1::Role;
+use foundry_proto::task::v1::{CreateSessionRequest, CreateSessionResponse};
+use foundry_store::Scope;
+
+use super::create_task::new_session;
+use super::steer::{Command, Draft};
+use crate::context::Context;
+use crate::domain::session::MAX_SESSIONS;
+use crate::domain::{naming, validate};
+use crate::flow;
+
+/// Longest name of a session in characters.
+pub(super) const MAX_NAME: usize = 80;
+
+/// Returns a durable placeholder at once; its id stays through all states.
+///
+/// # Errors
+/// `FAILED_PRECONDITION` for a task that has ended, `RESOURCE_EXHAUSTED` at ten open sessions,
+/// `INVALID_ARGUMENT`, `NOT_FOUND`.
+pub async fn create_session(
+    cx: &Context,
+    caller: &Caller,
+    request: CreateSessionRequest,
+) -> Result<CreateSessionResponse> {
+    let found = cx.task(caller, &request.task_id, Role::Member).await?;
+    let name = match request.name.as_str() {
+        "" => String::new(),
+        name => naming::check_name("name", name, MAX_NAME)?,
+    };
+    let agent = validate::plain_name("agent", &request.agent, &found.task.view.agent)?;
+    let policy = validate::policy(request.permission_policy)?.into();
+    let session_id = SessionId::generate(&cx.env);
+    let decide = |draft: &mut Draft<'_>| {
+        draft.of.task.require_active()?;
+        let open = draft.of.sessions.iter().filter(|s| !s.closed).count() as u64;
+        if open >= MAX_SESSIONS {
+            return Err(Error::quota("sessions", &request.task_id, open, MAX_SESSIONS)
+                .next_action("close a session that is not needed"));
+        }
+        let name =
+            if name.is_empty() { format!("session {}", draft.of.sessions.len() + 1) } else { name.clone() };
+        let session = new_session(&draft.of.task, session_id.clone(), &name, &agent, policy, draft.env);
+        enqueue(&mut draft.ws, flow::session::new(&session, &draft.caller.actor())?);
+        draft.of.sessions.push(session);
+        Ok(())
+    };
+    let command = Command {
+        caller,
+        scope: Scope::organization(&found.task.organization_id),
+        found,
+        method: "CreateSession",
+        request_id: &request.request_id,
+        action: "session.create",
+        subject: session_id.as_str(),
+    };
+    let (answer, rev) = command
+        .run(cx, &request, decide, |of| CreateSessionResponse {
+            session: of.session(session_id.as_str()).map(|s| s.view.clone()),
+            rev: 0,
+        })
+        .await?;
+    Ok(CreateSessionResponse { rev, ..answer })
+}

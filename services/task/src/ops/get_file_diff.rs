@@ -1,0 +1,40 @@
+//! The stored patch of one file: a stored read of the repo service.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, Result};
+use foundry_proto::common::v1::Role;
+use foundry_proto::repo::v1::GetWorkPatchRequest;
+use foundry_proto::task::v1::{GetFileDiffRequest, GetFileDiffResponse};
+
+use super::list_file_changes::file_change;
+use crate::context::Context;
+
+/// Also when the sandbox is gone.
+///
+/// # Errors
+/// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for a file
+/// that is not among the changes.
+pub async fn get_file_diff(
+    cx: &Context,
+    caller: &Caller,
+    request: GetFileDiffRequest,
+) -> Result<GetFileDiffResponse> {
+    let of = cx.task(caller, &request.task_id, Role::Viewer).await?;
+    if request.path.is_empty() {
+        return Err(Error::invalid_field("path", "must not be empty"));
+    }
+    if of.task.view.changes.as_ref().is_none_or(|c| c.version == 0) {
+        return Err(Error::not_found("changed file", &request.path));
+    }
+    let path = request.path.clone();
+    let read = GetWorkPatchRequest { task_id: request.task_id, path: request.path, version: request.version };
+    let answer = cx.read_repo(cx.repo.clone().get_work_patch(read)).await.map_err(|e| match e.code {
+        tonic::Code::NotFound => Error::not_found("changed file", &path),
+        _ => e.of_repo(),
+    })?;
+    Ok(GetFileDiffResponse {
+        file: answer.change.map(file_change),
+        patch: answer.patch,
+        version: answer.version,
+    })
+}

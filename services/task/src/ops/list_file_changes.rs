@@ -1,0 +1,59 @@
+//! The changed files of a task: a stored read of the repo service.
+
+use foundry_authn::Caller;
+use foundry_core::{PageRequest, Result};
+use foundry_proto::common::v1::Role;
+use foundry_proto::repo::v1::{self as repo, FileChangeKind, ListWorkChangesRequest};
+use foundry_proto::task::v1::{FileChange, ListFileChangesRequest, ListFileChangesResponse};
+
+use crate::context::Context;
+
+/// Also when the sandbox is gone; empty while nothing was imported.
+///
+/// # Errors
+/// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND`.
+pub async fn list_file_changes(
+    cx: &Context,
+    caller: &Caller,
+    request: ListFileChangesRequest,
+) -> Result<ListFileChangesResponse> {
+    let of = cx.task(caller, &request.task_id, Role::Viewer).await?;
+    PageRequest::parse(request.page_size, &request.page_token)?;
+    let changes = of.task.view.changes.clone().unwrap_or_default();
+    if changes.version == 0 {
+        return Ok(ListFileChangesResponse { changes: Some(changes), ..ListFileChangesResponse::default() });
+    }
+    let read = ListWorkChangesRequest {
+        task_id: request.task_id,
+        page_size: request.page_size,
+        page_token: request.page_token,
+    };
+    let answer = cx.read_repo(cx.repo.clone().list_work_changes(read)).await.map_err(|e| e.of_repo())?;
+    let changes = answer.work.as_ref().map_or(changes, crate::domain::derive::changes);
+    Ok(ListFileChangesResponse {
+        changes: Some(changes),
+        files: answer.changes.into_iter().map(file_change).collect(),
+        next_page_token: answer.next_page_token,
+    })
+}
+
+/// A changed file in this service's words.
+pub(super) fn file_change(change: repo::FileChange) -> FileChange {
+    let kind = match change.kind() {
+        FileChangeKind::Unspecified | FileChangeKind::Modified => "modified",
+        FileChangeKind::Added => "added",
+        FileChangeKind::Deleted => "deleted",
+        FileChangeKind::Renamed => "renamed",
+        FileChangeKind::TypeChanged => "type_changed",
+    };
+    FileChange {
+        kind: kind.to_owned(),
+        path: change.path,
+        old_path: change.old_path,
+        additions: change.additions,
+        deletions: change.deletions,
+        binary: change.binary,
+        patch_size: change.patch_size,
+        too_large: change.too_large,
+    }
+}

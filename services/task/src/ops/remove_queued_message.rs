@@ -1,0 +1,36 @@
+//! Removes a message that still waits.
+
+use foundry_authn::Caller;
+use foundry_core::Result;
+use foundry_proto::common::v1::Role;
+use foundry_proto::task::v1::{RemoveQueuedMessageRequest, RemoveQueuedMessageResponse};
+
+use super::steer::{Command, Draft};
+use super::update_queued_message::{scope, waiting};
+use crate::context::Context;
+use crate::domain::session::MessageState;
+
+/// # Errors
+/// `FAILED_PRECONDITION` `MESSAGE_DELIVERED` once it was handed to the agent, `NOT_FOUND`.
+pub async fn remove_queued_message(
+    cx: &Context,
+    caller: &Caller,
+    request: RemoveQueuedMessageRequest,
+) -> Result<RemoveQueuedMessageResponse> {
+    let found = cx.task_of_message(caller, &request.message_id, Role::Member).await?;
+    let command = Command {
+        caller,
+        scope: scope(&found, &request.message_id)?,
+        found,
+        method: "RemoveQueuedMessage",
+        request_id: &request.request_id,
+        action: "message.remove",
+        subject: &request.message_id,
+    };
+    let decide = |draft: &mut Draft<'_>| {
+        waiting(&mut draft.of, &request.message_id)?.state = MessageState::Removed;
+        Ok(())
+    };
+    let (_, rev) = command.run(cx, &request, decide, |_| RemoveQueuedMessageResponse { rev: 0 }).await?;
+    Ok(RemoveQueuedMessageResponse { rev })
+}

@@ -1,0 +1,45 @@
+//! Renames a session.
+
+use foundry_authn::Caller;
+use foundry_core::Result;
+use foundry_proto::common::v1::Role;
+use foundry_proto::task::v1::{RenameSessionRequest, RenameSessionResponse};
+use foundry_store::Scope;
+
+use super::create_session::MAX_NAME;
+use super::steer::{Command, Draft};
+use crate::context::Context;
+use crate::domain::naming;
+
+/// In whatever state it is.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for a bad name, `NOT_FOUND`.
+pub async fn rename_session(
+    cx: &Context,
+    caller: &Caller,
+    request: RenameSessionRequest,
+) -> Result<RenameSessionResponse> {
+    let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
+    let name = naming::check_name("name", &request.name, MAX_NAME)?;
+    let decide = |draft: &mut Draft<'_>| {
+        draft.session(&request.session_id)?.view.name.clone_from(&name);
+        Ok(())
+    };
+    let command = Command {
+        caller,
+        scope: Scope::organization(&found.task.organization_id),
+        found,
+        method: "RenameSession",
+        request_id: &request.request_id,
+        action: "session.rename",
+        subject: &request.session_id,
+    };
+    let (answer, rev) = command
+        .run(cx, &request, decide, |of| RenameSessionResponse {
+            session: of.session(&request.session_id).map(|s| s.view.clone()),
+            rev: 0,
+        })
+        .await?;
+    Ok(RenameSessionResponse { rev, ..answer })
+}

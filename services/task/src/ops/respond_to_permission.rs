@@ -1,0 +1,65 @@
+//! Answers a permission request of the agent.
+
+use foundry_authn::Caller;
+use foundry_core::Result;
+use foundry_proto::common::v1::Role;
+use foundry_proto::task::v1::{RespondToPermissionRequest, RespondToPermissionResponse};
+use foundry_store::Scope;
+
+use super::steer::{Command, Draft};
+use crate::context::Context;
+use crate::flow::command::{self, Command as Order};
+use foundry_core::Error;
+
+/// Records the answer; the agent is told in the background.
+///
+/// # Errors
+/// `FAILED_PRECONDITION` `PERMISSION_NOT_PENDING`, `INVALID_ARGUMENT` for an option that was not offered, `NOT_FOUND`.
+pub async fn respond_to_permission(
+    cx: &Context,
+    caller: &Caller,
+    request: RespondToPermissionRequest,
+) -> Result<RespondToPermissionResponse> {
+    let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
+    let decide = |draft: &mut Draft<'_>| {
+        let user = draft.caller.actor();
+        let session = draft.open_session(&request.session_id)?;
+        let asked = session.view.pending_permission.as_ref();
+        let Some(asked) = asked.filter(|p| p.permission_id == request.permission_id) else {
+            return Err(Error::precondition(
+                "PERMISSION_NOT_PENDING",
+                &request.session_id,
+                "no such permission request waits for an answer",
+            )
+            .next_action("look at the session again; it was perhaps answered, or its turn ended"));
+        };
+        let option = request.option_id.as_str();
+        if !option.is_empty() && !asked.options.iter().any(|o| o.option_id == option) {
+            return Err(Error::invalid_field("option_id", "is none of the options"));
+        }
+        session.answered.clone_from(&request.permission_id);
+        let organization = session.organization_id.clone();
+        let order = Order::Respond {
+            session_id: request.session_id.clone(),
+            permission_id: request.permission_id.clone(),
+            option_id: request.option_id.clone(),
+        };
+        command::send(&mut draft.ws, draft.env, &organization, &request.session_id, &user, &order)
+    };
+    let command = Command {
+        caller,
+        scope: Scope::organization(&found.task.organization_id),
+        found,
+        method: "RespondToPermission",
+        request_id: &request.request_id,
+        action: "permission.answer",
+        subject: &request.session_id,
+    };
+    let (answer, rev) = command
+        .run(cx, &request, decide, |of| RespondToPermissionResponse {
+            session: of.session(&request.session_id).map(|s| s.view.clone()),
+            rev: 0,
+        })
+        .await?;
+    Ok(RespondToPermissionResponse { rev, ..answer })
+}

@@ -1,0 +1,71 @@
+//! Queues a message; it is delivered when the session is ready and the turns before it ended.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, MessageId, Result};
+use foundry_proto::common::v1::Role;
+use foundry_proto::task::v1::{SendMessageRequest, SendMessageResponse};
+use foundry_store::Scope;
+
+use super::steer::{Command, Draft};
+use crate::context::Context;
+use crate::domain::session::{MAX_QUEUE, Message, MessageState};
+use crate::domain::validate;
+use crate::store::messages;
+
+/// Keeps the message, whatever state the sandbox is in; a held queue goes on.
+///
+/// # Errors
+/// `FAILED_PRECONDITION` for a closed session or ended task, `RESOURCE_EXHAUSTED` for a full queue,
+/// `INVALID_ARGUMENT`, `NOT_FOUND`.
+pub async fn send_message(
+    cx: &Context,
+    caller: &Caller,
+    request: SendMessageRequest,
+) -> Result<SendMessageResponse> {
+    let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
+    validate::text("text", &request.text)?;
+    let message_id = MessageId::generate(&cx.env);
+    let session_id = request.session_id.parse()?;
+    let scope = Scope::session(&session_id);
+    let decide = |draft: &mut Draft<'_>| {
+        let waiting = draft.of.queue(&request.session_id).count() as u64;
+        // Whoever sends has seen why the queue was held.
+        draft.open_session(&request.session_id)?.view.queue_held = false;
+        if waiting >= MAX_QUEUE {
+            return Err(Error::quota("queued_messages", &request.session_id, waiting, MAX_QUEUE));
+        }
+        let last = draft.of.messages.iter().map(|m| m.position).max().unwrap_or(0);
+        let mut message = Message {
+            message_id: message_id.clone(),
+            session_id: session_id.clone(),
+            task_id: draft.of.task.task_id.clone(),
+            position: draft.now.as_micros().max(last + 1),
+            state: MessageState::Queued,
+            created_by: draft.caller.on_behalf_of().map(ToString::to_string).unwrap_or_default(),
+            create_time: draft.now,
+            preview: String::new(),
+            text_size: 0,
+        };
+        message.describe(&request.text);
+        let feed = draft.ws.scope(scope.clone());
+        messages::insert(&mut draft.ws, feed, &message, &request.text);
+        draft.of.messages.push(message);
+        Ok(())
+    };
+    let command = Command {
+        caller,
+        scope: scope.clone(),
+        found,
+        method: "SendMessage",
+        request_id: &request.request_id,
+        action: "message.send",
+        subject: message_id.as_str(),
+    };
+    let (answer, rev) = command
+        .run(cx, &request, decide, |of| SendMessageResponse {
+            message: of.messages.iter().find(|m| m.message_id == message_id).map(Message::to_proto),
+            rev: 0,
+        })
+        .await?;
+    Ok(SendMessageResponse { rev, ..answer })
+}

@@ -1,0 +1,129 @@
+//! What all commands to an existing task share: the first answer of a repeated request, load,
+//! decide, one write set with audit and idempotency, and deciding anew when something came between.
+
+use foundry_authn::Caller;
+use foundry_core::{Env, Error, Result, TaskId, Timestamp};
+use foundry_store::{CommitError, Scope, WriteSet};
+use prost::Message;
+
+use crate::context::{Context, RequestKey, audit};
+use crate::domain::derive::Aggregate;
+use crate::domain::session::Session;
+use crate::domain::validate;
+use crate::store::aggregate;
+
+/// How long answers of commands are remembered.
+const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+
+/// A command, before it is decided.
+pub struct Command<'a> {
+    /// Who gives it.
+    pub caller: &'a Caller,
+    /// The task, already authorized.
+    pub found: Box<Aggregate>,
+    /// The method's name.
+    pub method: &'static str,
+    /// The request's id.
+    pub request_id: &'a str,
+    /// What the audit calls it, such as `task.rename`.
+    pub action: &'static str,
+    /// The id of the entity concerned.
+    pub subject: &'a str,
+    /// The scope whose revision is told back.
+    pub scope: Scope,
+}
+
+/// What a decision reads and changes.
+pub struct Draft<'a> {
+    /// Time and randomness.
+    pub env: &'a Env,
+    /// Who decides.
+    pub caller: &'a Caller,
+    /// The moment of the decision.
+    pub now: Timestamp,
+    /// The task with everything of it; changes to it are written.
+    pub of: Box<Aggregate>,
+    /// What is written besides.
+    pub ws: WriteSet,
+}
+
+impl Command<'_> {
+    /// Decides and writes; returns the answer and the revision it shows at.
+    ///
+    /// `decide` changes the draft; `answer` makes the answer from the task as written.
+    ///
+    /// # Errors
+    /// What `decide` refuses; `ABORTED` when others kept changing the task.
+    pub async fn run<A, D, M, T>(self, cx: &Context, request: &M, decide: D, answer: T) -> Result<(A, i64)>
+    where
+        A: Message + Default,
+        M: Message,
+        D: Fn(&mut Draft<'_>) -> Result<()>,
+        T: Fn(&Aggregate) -> A,
+    {
+        validate::request_id(self.request_id)?;
+        let organization = self.found.task.organization_id.clone();
+        let id: TaskId = self.found.task.task_id.clone();
+        let key = RequestKey::new(&organization, self.caller, self.method, self.request_id, request);
+        if let Some(first) = key.first_answer(&cx.store).await? {
+            return Ok(first);
+        }
+        let mut found = Some(self.found);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let before = match found.take() {
+                Some(found) => found,
+                None => aggregate::load(&cx.store, &id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("task", id.as_str()))?,
+            };
+            let mut ws = WriteSet::new();
+            let rev = ws.scope(self.scope.clone());
+            let now = cx.env.clock.now();
+            let mut draft = Draft { env: &cx.env, caller: self.caller, now, of: before.clone(), ws };
+            decide(&mut draft)?;
+            let Draft { of, mut ws, .. } = draft;
+            let after = aggregate::write(&mut ws, &cx.env, &before, of);
+            let answer = answer(&after);
+            ws.audit(audit(&organization, self.caller, self.action, self.subject, self.request_id));
+            let until = Some(now.plus(REMEMBERED));
+            ws.idempotency(key.key.clone(), key.hash, answer.encode_to_vec(), until);
+            match cx.store.commit(ws).await {
+                Ok(committed) => return Ok((answer, committed.rev(rev))),
+                Err(CommitError::Replayed { response, rev }) => {
+                    return Ok((A::decode(response).map_err(Error::internal)?, rev));
+                }
+                Err(e) if e.is_concurrent_change() && tries < MAX_DECISIONS => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+/// How often a command is decided anew.
+const MAX_DECISIONS: u32 = 10;
+
+impl Draft<'_> {
+    /// A session of the task.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when it has none with this id.
+    pub fn session(&mut self, id: &str) -> Result<&mut Session> {
+        self.of.session_mut(id).ok_or_else(|| Error::not_found("session", id))
+    }
+
+    /// A session that can be worked in.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` when it is closed or its task has ended.
+    pub fn open_session(&mut self, id: &str) -> Result<&mut Session> {
+        self.of.task.require_active()?;
+        let session = self.session(id)?;
+        if session.closed {
+            return Err(Error::precondition("SESSION_CLOSED", id, "the session is closed")
+                .next_action("create another session"));
+        }
+        Ok(session)
+    }
+}

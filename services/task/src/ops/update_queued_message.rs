@@ -1,0 +1,73 @@
+//! Changes the text of a message that still waits.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, Result};
+use foundry_proto::common::v1::Role;
+use foundry_proto::task::v1::{UpdateQueuedMessageRequest, UpdateQueuedMessageResponse};
+use foundry_store::Scope;
+
+use super::steer::{Command, Draft};
+use crate::context::Context;
+use crate::domain::derive::Aggregate;
+use crate::domain::session::{Message, MessageState};
+use crate::domain::validate;
+use crate::store::messages;
+
+/// # Errors
+/// `FAILED_PRECONDITION` `MESSAGE_DELIVERED` once it was handed to the agent, `INVALID_ARGUMENT`,
+/// `NOT_FOUND`.
+pub async fn update_queued_message(
+    cx: &Context,
+    caller: &Caller,
+    request: UpdateQueuedMessageRequest,
+) -> Result<UpdateQueuedMessageResponse> {
+    let found = cx.task_of_message(caller, &request.message_id, Role::Member).await?;
+    validate::text("text", &request.text)?;
+    let command = Command {
+        caller,
+        scope: scope(&found, &request.message_id)?,
+        found,
+        method: "UpdateQueuedMessage",
+        request_id: &request.request_id,
+        action: "message.update",
+        subject: &request.message_id,
+    };
+    let decide = |draft: &mut Draft<'_>| {
+        draft.of.task.require_active()?;
+        let message = waiting(&mut draft.of, &request.message_id)?;
+        message.describe(&request.text);
+        let message = message.clone();
+        let feed = draft.ws.scope(Scope::session(&message.session_id));
+        messages::update_text(&mut draft.ws, feed, &message, &request.text);
+        Ok(())
+    };
+    let (answer, rev) = command
+        .run(cx, &request, decide, |of| UpdateQueuedMessageResponse {
+            message: of
+                .messages
+                .iter()
+                .find(|m| m.message_id.as_str() == request.message_id)
+                .map(Message::to_proto),
+            rev: 0,
+        })
+        .await?;
+    Ok(UpdateQueuedMessageResponse { rev, ..answer })
+}
+
+/// The scope in which a message's changes show: its session's.
+pub(super) fn scope(of: &Aggregate, id: &str) -> Result<Scope> {
+    match of.messages.iter().find(|m| m.message_id.as_str() == id) {
+        Some(message) => Ok(Scope::session(&message.session_id)),
+        // A repeated request may come when the message has left the queue.
+        None => Ok(Scope::organization(&of.task.organization_id)),
+    }
+}
+
+/// A message that can still be changed.
+pub(super) fn waiting<'a>(of: &'a mut Aggregate, id: &str) -> Result<&'a mut Message> {
+    let found = of.messages.iter_mut().find(|m| m.message_id.as_str() == id);
+    found.filter(|m| m.state == MessageState::Queued).ok_or_else(|| {
+        Error::precondition("MESSAGE_DELIVERED", id, "the message was handed to the agent")
+            .next_action("stop the turn, or send another message")
+    })
+}

@@ -1,0 +1,3 @@
+//! Read models that are kept as rows.
+
+pub mod organization;

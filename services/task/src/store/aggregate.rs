@@ -1,0 +1,159 @@
+//! A task with everything of it, read as one and written as one.
+//!
+//! The task's `fence` changes with every write to any part, and every write names the fence it
+//! read. So the parts may be read one after the other: when something came between, the write
+//! fails and is decided anew.
+
+use foundry_core::{Env, Result, TaskId};
+use foundry_flow::signal;
+use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
+use foundry_store::{RevRef, Scope, Store, WriteSet};
+
+use super::{messages, sessions, summary, tasks, upstream};
+use crate::domain::derive::Aggregate;
+use crate::domain::session::Session;
+use crate::projection::organization;
+
+/// Woken when a session's events must be followed.
+pub const FOLLOW_TOPIC: &str = "task/follow";
+/// Woken when a flow told something that a view does not show yet.
+pub const STALE_TOPIC: &str = "task/stale";
+
+/// What flows of a task wait for: its sandbox changed.
+pub fn sandbox_key(task: &TaskId) -> String {
+    format!("sandbox/{task}")
+}
+
+/// What flows of a session wait for: it, its agent's side or its queue changed.
+pub fn session_key(session: &str) -> String {
+    format!("session/{session}")
+}
+
+/// Reads a task with everything of it.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn load(store: &Store, id: &TaskId) -> Result<Option<Box<Aggregate>>> {
+    // The fence first: whatever changes after it fails the write.
+    let Some(task) = tasks::find(store, id).await? else { return Ok(None) };
+    let parts = async {
+        futures::try_join!(
+            sessions::of_task(store, id),
+            upstream::sandbox(store, id),
+            upstream::agent_sessions(store, id),
+            upstream::work(store, id),
+            messages::open(store, id),
+        )
+    };
+    let (sessions, sandbox, agents, work, messages) = Box::pin(parts).await?;
+    let agents = agents.into_iter().map(|a| (a.entity.session_id.clone(), a)).collect();
+    Ok(Some(Box::new(Aggregate { task, sessions, sandbox, agents, work, messages })))
+}
+
+/// A random number that no two writes share.
+pub fn fence(env: &Env) -> i64 {
+    let mut bytes = [0; 8];
+    env.random.fill(&mut bytes);
+    i64::from_le_bytes(bytes)
+}
+
+/// Adds what differs between two states of a task to a write set: rows, views, the summary, and
+/// the signals that flows wait for. New sessions are inserted; messages are written by whoever
+/// changes them, except for their state.
+pub fn write(ws: &mut WriteSet, env: &Env, before: &Aggregate, mut after: Box<Aggregate>) -> Box<Aggregate> {
+    after.refresh(env.clock.now());
+    let scope = Scope::organization(&after.task.organization_id);
+    let changed = before.task.view != after.task.view;
+    let rev = changed.then(|| ws.scope(scope.clone()));
+    tasks::update(ws, rev, &before.task, &after.task, fence(env));
+    write_sessions(ws, before, &after, &scope);
+    write_upstream(ws, before, &after);
+    write_messages(ws, before, &after);
+    let row = organization::of_task(&after);
+    if organization::of_task(before) != row {
+        let rev = ws.scope(scope);
+        summary::put(ws, rev, &after.task.organization_id, &row);
+    }
+    signals(ws, env, before, &after);
+    after
+}
+
+fn write_sessions(ws: &mut WriteSet, before: &Aggregate, after: &Aggregate, scope: &Scope) {
+    for session in &after.sessions {
+        let old = before.session(session.session_id.as_str());
+        if old == Some(session) {
+            continue;
+        }
+        let revs = |ws: &mut WriteSet| -> (RevRef, RevRef) {
+            (ws.scope(scope.clone()), ws.scope(Scope::session(&session.session_id)))
+        };
+        match old {
+            None => {
+                let (rev, feed) = revs(ws);
+                sessions::insert(ws, rev, feed, session);
+            }
+            Some(old) => {
+                let told = (old.view != session.view).then(|| revs(ws));
+                sessions::update(ws, told, session);
+                if session.follows != old.follows {
+                    ws.wake(FOLLOW_TOPIC);
+                }
+            }
+        }
+    }
+}
+
+fn write_upstream(ws: &mut WriteSet, before: &Aggregate, after: &Aggregate) {
+    if let Some(sandbox) = after.sandbox.as_ref().filter(|s| before.sandbox.as_ref() != Some(s)) {
+        upstream::put_sandbox(ws, sandbox);
+    }
+    for (id, agent) in &after.agents {
+        if before.agents.get(id) != Some(agent) {
+            upstream::put_agent_session(ws, agent);
+        }
+    }
+    if let Some(work) = after.work.as_ref().filter(|w| before.work.as_ref() != Some(w)) {
+        upstream::put_work(ws, work);
+    }
+}
+
+fn write_messages(ws: &mut WriteSet, before: &Aggregate, after: &Aggregate) {
+    for message in &after.messages {
+        let old = before.messages.iter().find(|m| m.message_id == message.message_id);
+        if old.is_some_and(|m| m.state != message.state) {
+            let rev = ws.scope(Scope::session(&message.session_id));
+            messages::update_state(ws, rev, message);
+        }
+    }
+}
+
+/// Wakes the flows that wait for what changed.
+fn signals(ws: &mut WriteSet, env: &Env, before: &Aggregate, after: &Aggregate) {
+    let sandbox = |a: &Aggregate| {
+        a.sandbox.as_ref().map(|s| {
+            let failed = (s.entity.state() == SandboxState::Error).then_some(s.rev);
+            (s.entity.sandbox_id.clone(), s.entity.state, failed)
+        })
+    };
+    if sandbox(before) != sandbox(after) || before.task.lifecycle != after.task.lifecycle {
+        signal(ws, env, &sandbox_key(&after.task.task_id));
+    }
+    for session in &after.sessions {
+        let old = before.session(session.session_id.as_str());
+        if old.is_some_and(|old| awaited(before, old) != awaited(after, session)) {
+            signal(ws, env, &session_key(session.session_id.as_str()));
+        }
+    }
+}
+
+/// What the flow of a session looks at before it goes on.
+fn awaited(of: &Aggregate, session: &Session) -> impl PartialEq + use<> {
+    let id = session.session_id.as_str();
+    let agent = of.agents.get(id).map(|a| {
+        let failed = (a.entity.state() == AgentSessionState::Error).then_some(a.rev);
+        (a.entity.state, a.entity.sandbox_id.clone(), failed)
+    });
+    let next = of.queue(id).next();
+    let next = next.map(|m| m.message_id.clone());
+    (agent, of.caught_up(session), session.view.queue_held, session.closed, session.view.state, next)
+}

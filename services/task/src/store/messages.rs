@@ -1,0 +1,113 @@
+//! Table `messages`: the queue of each session, and the whole texts.
+
+use foundry_core::{MessageId, Result, TaskId};
+use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
+
+use crate::domain::session::{Message, MessageState};
+
+/// The table.
+pub const MESSAGES: Table = Table::new(
+    "messages",
+    &[
+        "message_id",
+        "session_id",
+        "task_id",
+        "position",
+        "state",
+        "rev",
+        "created_by",
+        "create_time",
+        "preview",
+        "text_size",
+        "text",
+    ],
+    &["message_id"],
+);
+
+/// Messages of a session by revision, for views; those that left the queue have left the view.
+pub const BY_REV: &str = "SELECT message_id, session_id, task_id, position, state, rev, created_by, create_time, \
+     preview, text_size FROM messages WHERE session_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
+
+const OPEN: &str = "SELECT message_id, session_id, task_id, position, state, rev, created_by, create_time, preview, \
+     text_size FROM messages WHERE task_id = $1 AND state IN ('queued', 'delivering') ORDER BY position";
+
+/// Reads a row without its text.
+///
+/// # Errors
+/// `INTERNAL` when the row is damaged.
+pub fn read(row: &Row) -> Result<Message> {
+    Ok(Message {
+        message_id: row.text("message_id")?.parse()?,
+        session_id: row.text("session_id")?.parse()?,
+        task_id: row.text("task_id")?.parse()?,
+        position: row.int("position")?,
+        state: MessageState::parse(row.text("state")?)?,
+        created_by: row.text("created_by")?.to_owned(),
+        create_time: row.time("create_time")?,
+        preview: row.text("preview")?.to_owned(),
+        text_size: row.int("text_size")?,
+    })
+}
+
+/// The messages of a task that wait, in order.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn open(store: &Store, task: &TaskId) -> Result<Vec<Message>> {
+    store.query(OPEN, &[task.into()]).await?.iter().map(read).collect()
+}
+
+/// Where a message belongs: its task.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn task_of(store: &Store, message: &MessageId) -> Result<Option<TaskId>> {
+    const SQL: &str = "SELECT task_id FROM messages WHERE message_id = $1";
+    let rows = store.query(SQL, &[message.into()]).await?;
+    rows.first().map(|r| r.text("task_id")?.parse()).transpose()
+}
+
+/// The whole text of a message and who sent it.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn text(store: &Store, message: &str) -> Result<Option<(String, String)>> {
+    const SQL: &str = "SELECT text, created_by FROM messages WHERE message_id = $1";
+    let rows = store.query(SQL, &[message.into()]).await?;
+    rows.first().map(|r| Ok((r.text("text")?.to_owned(), r.text("created_by")?.to_owned()))).transpose()
+}
+
+/// Adds a message to its queue.
+pub fn insert(ws: &mut WriteSet, rev: RevRef, m: &Message, text: &str) {
+    let values: Vec<Value> = vec![
+        (&m.message_id).into(),
+        (&m.session_id).into(),
+        (&m.task_id).into(),
+        m.position.into(),
+        m.state.as_str().into(),
+        rev.into(),
+        m.created_by.as_str().into(),
+        m.create_time.into(),
+        m.preview.as_str().into(),
+        m.text_size.into(),
+        text.into(),
+    ];
+    ws.insert(&MESSAGES, values);
+}
+
+/// Writes how far a message is.
+pub fn update_state(ws: &mut WriteSet, rev: RevRef, m: &Message) {
+    let set = [("state", m.state.as_str().into()), ("rev", rev.into())];
+    ws.update(&MESSAGES, &[(&m.message_id).into()], &set, &[]);
+}
+
+/// Writes another text.
+pub fn update_text(ws: &mut WriteSet, rev: RevRef, m: &Message, text: &str) {
+    let set = [
+        ("preview", m.preview.as_str().into()),
+        ("text_size", m.text_size.into()),
+        ("text", text.into()),
+        ("rev", rev.into()),
+    ];
+    ws.update(&MESSAGES, &[(&m.message_id).into()], &set, &[]);
+}

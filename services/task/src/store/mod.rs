@@ -1,0 +1,24 @@
+//! The service's tables, one file each, and the task aggregate that is read and written as one.
+
+pub mod aggregate;
+pub mod messages;
+pub mod positions;
+pub mod prompts;
+pub mod sessions;
+pub mod summary;
+pub mod tasks;
+pub mod transcript;
+pub mod upstream;
+
+use foundry_store::{Migration, Migrations};
+
+/// The service's schema.
+pub const MIGRATIONS: Migrations = Migrations {
+    owner: "task",
+    steps: &[Migration {
+        version: 1,
+        name: "task",
+        sqlite: include_str!("../../migrations/sqlite/0001_task.sql"),
+        postgres: include_str!("../../migrations/postgres/0001_task.sql"),
+    }],
+};

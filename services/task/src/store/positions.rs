@@ -1,0 +1,27 @@
+//! Table `consumer_positions`: up to where the streams of other services are taken in.
+
+use foundry_core::Result;
+use foundry_store::{Store, Table, WriteSet};
+use foundry_watch::Position;
+
+/// The table.
+pub const POSITIONS: Table =
+    Table::new("consumer_positions", &["stream", "rev", "resume_token"], &["stream"]);
+
+/// Where a stream goes on.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn find(store: &Store, stream: &str) -> Result<Option<Position>> {
+    const SQL: &str = "SELECT rev, resume_token FROM consumer_positions WHERE stream = $1";
+    let rows = store.query(SQL, &[stream.into()]).await?;
+    let read = |r: &foundry_store::Row| {
+        Ok(Position { rev: r.int("rev")?, resume_token: r.text("resume_token")?.to_owned() })
+    };
+    rows.first().map(read).transpose()
+}
+
+/// Keeps a position, in the write set of what was derived up to it.
+pub fn put(ws: &mut WriteSet, stream: &str, position: &Position) {
+    ws.upsert(&POSITIONS, [stream.into(), position.rev.into(), position.resume_token.as_str().into()]);
+}

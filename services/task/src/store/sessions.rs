@@ -1,0 +1,141 @@
+//! Table `sessions`.
+
+use foundry_core::{Error, Result, SessionId, TaskId};
+use foundry_proto::task::v1 as pb;
+use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
+use prost::Message as _;
+
+use super::tasks::read_flow;
+use crate::domain::session::Session;
+
+/// The table.
+pub const SESSIONS: Table = Table::new(
+    "sessions",
+    &[
+        "session_id",
+        "task_id",
+        "organization_id",
+        "create_time",
+        "rev",
+        "feed_rev",
+        "flow_id",
+        "flow_stage",
+        "flow_status",
+        "flow_condition",
+        "closed",
+        "close_sent",
+        "event_offset",
+        "spoken_for",
+        "spoken_here",
+        "answered",
+        "retry_rev",
+        "follows",
+        "view",
+    ],
+    &["session_id"],
+);
+
+/// The sessions of a task by revision, for views.
+pub const OF_TASK_BY_REV: &str =
+    "SELECT session_id, rev, view FROM sessions WHERE task_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
+/// One session by its own revision, for views.
+pub const ONE_BY_REV: &str = "SELECT session_id, feed_rev, view FROM sessions WHERE session_id = $1 AND feed_rev > $2 ORDER BY feed_rev LIMIT $3";
+
+const OF_TASK: &str = "SELECT session_id, task_id, organization_id, create_time, rev, feed_rev, flow_id, flow_stage, \
+     flow_status, flow_condition, closed, close_sent, event_offset, spoken_for, spoken_here, answered, retry_rev, \
+     follows, view FROM sessions WHERE task_id = $1 ORDER BY create_time, session_id";
+
+fn read(row: &Row) -> Result<Session> {
+    Ok(Session {
+        session_id: row.text("session_id")?.parse()?,
+        task_id: row.text("task_id")?.parse()?,
+        organization_id: row.text("organization_id")?.parse()?,
+        create_time: row.time("create_time")?,
+        rev: row.int("rev")?,
+        feed_rev: row.int("feed_rev")?,
+        flow: read_flow(row)?,
+        closed: row.bool("closed")?,
+        close_sent: row.bool("close_sent")?,
+        event_offset: row.int("event_offset")?,
+        spoken_for: row.text("spoken_for")?.to_owned(),
+        spoken_here: row.bool("spoken_here")?,
+        answered: row.text("answered")?.to_owned(),
+        retry_rev: row.int("retry_rev")?,
+        follows: row.bool("follows")?,
+        view: pb::Session::decode(row.blob("view")?).map_err(Error::internal)?,
+    })
+}
+
+/// The sessions of a task, oldest first.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn of_task(store: &Store, task: &TaskId) -> Result<Vec<Session>> {
+    store.query(OF_TASK, &[task.into()]).await?.iter().map(read).collect()
+}
+
+/// Where a session belongs: its task.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn task_of(store: &Store, session: &SessionId) -> Result<Option<TaskId>> {
+    const SQL: &str = "SELECT task_id FROM sessions WHERE session_id = $1";
+    let rows = store.query(SQL, &[session.into()]).await?;
+    rows.first().map(|r| r.text("task_id")?.parse()).transpose()
+}
+
+/// The sessions whose agent's events must be followed, those that began first first.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn followed(store: &Store, limit: u32) -> Result<Vec<(SessionId, TaskId)>> {
+    const SQL: &str = "SELECT session_id, task_id FROM sessions WHERE follows = 1 ORDER BY create_time, session_id LIMIT $1";
+    let rows = store.query(SQL, &[limit.into()]).await?;
+    rows.iter().map(|r| Ok((r.text("session_id")?.parse()?, r.text("task_id")?.parse()?))).collect()
+}
+
+/// Adds a new session.
+pub fn insert(ws: &mut WriteSet, rev: RevRef, feed: RevRef, s: &Session) {
+    let values: Vec<Value> = vec![
+        (&s.session_id).into(),
+        (&s.task_id).into(),
+        (&s.organization_id).into(),
+        s.create_time.into(),
+        rev.into(),
+        feed.into(),
+        (&s.flow.flow_id).into(),
+        s.flow.stage.as_str().into(),
+        s.flow.status.as_str().into(),
+        s.flow.condition.encode_to_vec().into(),
+        s.closed.into(),
+        s.close_sent.into(),
+        s.event_offset.into(),
+        s.spoken_for.as_str().into(),
+        s.spoken_here.into(),
+        s.answered.as_str().into(),
+        s.retry_rev.into(),
+        s.follows.into(),
+        s.view.encode_to_vec().into(),
+    ];
+    ws.insert(&SESSIONS, values);
+}
+
+/// Writes the session over the one that was read with its task.
+pub fn update(ws: &mut WriteSet, revs: Option<(RevRef, RevRef)>, s: &Session) {
+    let mut set: Vec<(&'static str, Value)> = vec![
+        ("closed", s.closed.into()),
+        ("close_sent", s.close_sent.into()),
+        ("event_offset", s.event_offset.into()),
+        ("spoken_for", s.spoken_for.as_str().into()),
+        ("spoken_here", s.spoken_here.into()),
+        ("answered", s.answered.as_str().into()),
+        ("retry_rev", s.retry_rev.into()),
+        ("follows", s.follows.into()),
+    ];
+    if let Some((rev, feed)) = revs {
+        set.push(("rev", rev.into()));
+        set.push(("feed_rev", feed.into()));
+        set.push(("view", s.view.encode_to_vec().into()));
+    }
+    ws.update(&SESSIONS, &[(&s.session_id).into()], &set, &[]);
+}

@@ -1,0 +1,97 @@
+//! Table `summary_rows`: the organization summary, encoded as it is sent.
+
+use foundry_core::{Error, OrganizationId, PageRequest, PageToken, Result};
+use foundry_proto::task::v1::organization_item::Item;
+use foundry_proto::task::v1::{OrganizationItem, TaskSummary};
+use foundry_store::{RevRef, Row, Snapshot, Store, Table, WriteSet};
+use prost::Message as _;
+
+use crate::projection::organization::SummaryRow;
+
+/// The table.
+pub const SUMMARY: Table = Table::new(
+    "summary_rows",
+    &["organization_id", "key", "kind", "rev", "listed", "repository_id", "create_time", "item"],
+    &["organization_id", "key"],
+);
+/// Kind of the tombstones of repositories.
+pub const REPOSITORY: &str = "summary/repository";
+
+/// All rows by revision, for views.
+pub const BY_REV: &str = "SELECT key, rev, listed, item FROM summary_rows WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
+
+/// Writes a row.
+pub fn put(ws: &mut WriteSet, rev: RevRef, organization: &OrganizationId, row: &SummaryRow) {
+    let values = [
+        organization.into(),
+        row.key.as_str().into(),
+        row.kind.into(),
+        rev.into(),
+        row.listed.into(),
+        row.repository_id.as_str().into(),
+        row.create_time.into(),
+        row.item.encode_to_vec().into(),
+    ];
+    ws.upsert(&SUMMARY, values);
+}
+
+/// All rows that lists show, tasks newest first.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn listed(snapshot: &Snapshot, organization: &OrganizationId) -> Result<Vec<Item>> {
+    const SQL: &str = "SELECT item FROM summary_rows WHERE organization_id = $1 AND listed = 1 \
+         ORDER BY create_time DESC, key DESC";
+    let rows = snapshot.query(SQL, &[organization.into()]).await?;
+    rows.iter().filter_map(|r| item(r).transpose()).collect()
+}
+
+fn item(row: &Row) -> Result<Option<Item>> {
+    Ok(OrganizationItem::decode(row.blob("item")?).map_err(Error::internal)?.item)
+}
+
+const TASKS: &str = "SELECT key, create_time, item FROM summary_rows \
+     WHERE organization_id = $1 AND kind = 'task' AND (create_time, key) < ($2, $3) \
+     AND ($4 = '' OR repository_id = $4) AND (listed = 1 OR $5 = 1) \
+     ORDER BY create_time DESC, key DESC LIMIT $6";
+
+/// A page of tasks, newest first.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for a page token of another list.
+pub async fn tasks(
+    store: &Store,
+    organization: &OrganizationId,
+    repository: &str,
+    ended_too: bool,
+    page: &PageRequest,
+) -> Result<(Vec<TaskSummary>, Option<PageToken>)> {
+    let (time, key) = page.after.as_ref().map_or(Ok((i64::MAX, String::new())), position)?;
+    let params = [
+        organization.into(),
+        time.into(),
+        key.into(),
+        repository.into(),
+        ended_too.into(),
+        page.size.saturating_add(1).into(),
+    ];
+    let rows = store.query(TASKS, &params).await?;
+    let size = page.size as usize;
+    let mut tasks = Vec::new();
+    for row in rows.iter().take(size) {
+        if let Some(Item::Task(task)) = item(row)? {
+            tasks.push(task);
+        }
+    }
+    let last = rows.get(size.wrapping_sub(1)).filter(|_| rows.len() > size);
+    let token = |r: &Row| Ok::<_, Error>(PageToken(format!("{}.{}", r.int("create_time")?, r.text("key")?)));
+    Ok((tasks, last.map(token).transpose()?))
+}
+
+fn position(token: &PageToken) -> Result<(i64, String)> {
+    token
+        .0
+        .split_once('.')
+        .and_then(|(time, key)| Some((time.parse().ok()?, key.to_owned())))
+        .ok_or_else(|| Error::invalid_field("page_token", "is not a token of an earlier answer"))
+}

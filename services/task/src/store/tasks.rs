@@ -1,0 +1,173 @@
+//! Table `tasks`.
+
+use foundry_core::{Error, OrganizationId, RepositoryId, Result, TaskId};
+use foundry_flow::FlowStatus;
+use foundry_proto::task::v1 as pb;
+use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
+use prost::Message as _;
+
+use crate::domain::task::{FlowFacts, Lifecycle, Task};
+
+/// The table.
+pub const TASKS: Table = Table::new(
+    "tasks",
+    &[
+        "task_id",
+        "organization_id",
+        "repository_id",
+        "branch",
+        "first_session_id",
+        "create_time",
+        "rev",
+        "fence",
+        "stale",
+        "lifecycle",
+        "lifecycle_time",
+        "flow_id",
+        "flow_stage",
+        "flow_status",
+        "flow_condition",
+        "destroy_sent",
+        "retry_rev",
+        "view",
+    ],
+    &["task_id"],
+);
+
+/// One task by revision, for views.
+pub const ONE_BY_REV: &str =
+    "SELECT task_id, rev, view FROM tasks WHERE task_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
+
+const FIND: &str = "SELECT task_id, organization_id, repository_id, first_session_id, create_time, rev, fence, \
+     stale, lifecycle, lifecycle_time, flow_id, flow_stage, flow_status, flow_condition, destroy_sent, retry_rev, \
+     view FROM tasks WHERE task_id = $1";
+
+fn read(row: &Row) -> Result<Task> {
+    Ok(Task {
+        task_id: row.text("task_id")?.parse()?,
+        organization_id: row.text("organization_id")?.parse()?,
+        repository_id: row.text("repository_id")?.parse()?,
+        first_session_id: row.text("first_session_id")?.parse()?,
+        create_time: row.time("create_time")?,
+        rev: row.int("rev")?,
+        fence: row.int("fence")?,
+        stale: row.bool("stale")?,
+        lifecycle: Lifecycle::parse(row.text("lifecycle")?)?,
+        lifecycle_time: row.time("lifecycle_time")?,
+        flow: read_flow(row)?,
+        destroy_sent: row.text("destroy_sent")?.to_owned(),
+        retry_rev: row.int("retry_rev")?,
+        view: pb::Task::decode(row.blob("view")?).map_err(Error::internal)?,
+    })
+}
+
+/// The flow columns of a task or session.
+///
+/// # Errors
+/// `INTERNAL` when the row is damaged.
+pub fn read_flow(row: &Row) -> Result<FlowFacts> {
+    Ok(FlowFacts {
+        flow_id: row.text("flow_id")?.parse()?,
+        stage: row.text("flow_stage")?.to_owned(),
+        status: row.text("flow_status")?.to_owned(),
+        condition: prost::Message::decode(row.blob("flow_condition")?).map_err(Error::internal)?,
+    })
+}
+
+/// What a flow's projection sets in the row of its task or session.
+pub fn flow_columns(
+    told: &FlowStatus,
+    condition: &foundry_proto::common::v1::Condition,
+) -> Vec<(&'static str, Value)> {
+    vec![
+        ("flow_stage", told.stage.as_str().into()),
+        ("flow_status", told.status.as_str().into()),
+        ("flow_condition", condition.encode_to_vec().into()),
+    ]
+}
+
+/// The task with an id, in whatever organization.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn find(store: &Store, id: &TaskId) -> Result<Option<Task>> {
+    store.query(FIND, &[id.into()]).await?.first().map(read).transpose()
+}
+
+/// Branches of a repository's tasks that begin with a text.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn branch_taken(store: &Store, repository: &RepositoryId, branch: &str) -> Result<bool> {
+    const SQL: &str = "SELECT task_id FROM tasks WHERE repository_id = $1 AND branch = $2";
+    Ok(!store.query(SQL, &[repository.into(), branch.into()]).await?.is_empty())
+}
+
+/// Tasks whose flows told something that their views do not show yet.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn stale(store: &Store, limit: u32) -> Result<Vec<TaskId>> {
+    const SQL: &str = "SELECT task_id FROM tasks WHERE stale = 1 LIMIT $1";
+    store.query(SQL, &[limit.into()]).await?.iter().map(|r| r.text("task_id")?.parse()).collect()
+}
+
+/// The organizations that have tasks.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn organizations(store: &Store) -> Result<Vec<OrganizationId>> {
+    const SQL: &str = "SELECT DISTINCT organization_id FROM tasks";
+    store.query(SQL, &[]).await?.iter().map(|r| r.text("organization_id")?.parse()).collect()
+}
+
+/// Adds a new task.
+pub fn insert(ws: &mut WriteSet, rev: RevRef, task: &Task) {
+    let values: Vec<Value> = vec![
+        (&task.task_id).into(),
+        (&task.organization_id).into(),
+        (&task.repository_id).into(),
+        task.view.branch.as_str().into(),
+        (&task.first_session_id).into(),
+        task.create_time.into(),
+        rev.into(),
+        task.fence.into(),
+        false.into(),
+        task.lifecycle.as_str().into(),
+        task.lifecycle_time.into(),
+        (&task.flow.flow_id).into(),
+        task.flow.stage.as_str().into(),
+        task.flow.status.as_str().into(),
+        task.flow.condition.encode_to_vec().into(),
+        task.destroy_sent.as_str().into(),
+        task.retry_rev.into(),
+        task.view.encode_to_vec().into(),
+    ];
+    ws.insert(&TASKS, values);
+}
+
+/// Writes the task over the one that was read; anything that came between fails the write set.
+pub fn update(ws: &mut WriteSet, rev: Option<RevRef>, before: &Task, task: &Task, fence: i64) {
+    let mut set: Vec<(&'static str, Value)> = vec![("fence", fence.into()), ("stale", false.into())];
+    if before.lifecycle != task.lifecycle {
+        set.push(("lifecycle", task.lifecycle.as_str().into()));
+        set.push(("lifecycle_time", task.lifecycle_time.into()));
+    }
+    if before.flow.flow_id != task.flow.flow_id {
+        set.push(("flow_id", (&task.flow.flow_id).into()));
+        set.push(("flow_stage", task.flow.stage.as_str().into()));
+        set.push(("flow_status", task.flow.status.as_str().into()));
+        set.push(("flow_condition", task.flow.condition.encode_to_vec().into()));
+    }
+    if before.destroy_sent != task.destroy_sent {
+        set.push(("destroy_sent", task.destroy_sent.as_str().into()));
+    }
+    if before.retry_rev != task.retry_rev {
+        set.push(("retry_rev", task.retry_rev.into()));
+    }
+    if let Some(rev) = rev {
+        set.push(("rev", rev.into()));
+        set.push(("view", task.view.encode_to_vec().into()));
+    }
+    ws.update(&TASKS, &[(&task.task_id).into()], &set, &[("fence", before.fence.into())]);
+}

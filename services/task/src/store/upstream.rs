@@ -1,0 +1,153 @@
+//! Tables `repositories`, `sandboxes`, `agent_sessions` and `works`: entities of other services as
+//! they were last told.
+
+use foundry_core::{Error, OrganizationId, RepositoryId, Result, TaskId, Timestamp};
+use foundry_proto::provisioner::v1::{AgentSession, Sandbox};
+use foundry_proto::repo::v1::{Repository, Work};
+use foundry_store::{Store, Table, WriteSet};
+use prost::Message;
+
+use crate::domain::derive::Told;
+
+/// Repositories, by id.
+pub const REPOSITORIES: Table = Table::new(
+    "repositories",
+    &["repository_id", "organization_id", "upstream_rev", "data"],
+    &["repository_id"],
+);
+/// Sandboxes, by id.
+pub const SANDBOXES: Table = Table::new(
+    "sandboxes",
+    &["sandbox_id", "task_id", "organization_id", "create_time", "upstream_rev", "data"],
+    &["sandbox_id"],
+);
+/// The agent's side of sessions, by session id.
+pub const AGENT_SESSIONS: Table = Table::new(
+    "agent_sessions",
+    &["session_id", "task_id", "organization_id", "upstream_rev", "data"],
+    &["session_id"],
+);
+/// Works, by task.
+pub const WORKS: Table =
+    Table::new("works", &["task_id", "organization_id", "upstream_rev", "data"], &["task_id"]);
+
+fn told<T: Message + Default>(row: &foundry_store::Row) -> Result<Told<T>> {
+    Ok(Told { rev: row.int("upstream_rev")?, entity: T::decode(row.blob("data")?).map_err(Error::internal)? })
+}
+
+/// A repository.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn repository(store: &Store, id: &RepositoryId) -> Result<Option<Told<Repository>>> {
+    const SQL: &str = "SELECT upstream_rev, data FROM repositories WHERE repository_id = $1";
+    store.query(SQL, &[id.into()]).await?.first().map(told).transpose()
+}
+
+/// The newest sandbox of a task.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn sandbox(store: &Store, task: &TaskId) -> Result<Option<Told<Sandbox>>> {
+    const SQL: &str = "SELECT upstream_rev, data FROM sandboxes WHERE task_id = $1 \
+         ORDER BY create_time DESC, sandbox_id DESC LIMIT 1";
+    store.query(SQL, &[task.into()]).await?.first().map(told).transpose()
+}
+
+/// The agent's side of all sessions of a task.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn agent_sessions(store: &Store, task: &TaskId) -> Result<Vec<Told<AgentSession>>> {
+    const SQL: &str = "SELECT upstream_rev, data FROM agent_sessions WHERE task_id = $1";
+    store.query(SQL, &[task.into()]).await?.iter().map(told).collect()
+}
+
+/// The work of a task.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn work(store: &Store, task: &TaskId) -> Result<Option<Told<Work>>> {
+    const SQL: &str = "SELECT upstream_rev, data FROM works WHERE task_id = $1";
+    store.query(SQL, &[task.into()]).await?.first().map(told).transpose()
+}
+
+/// Ids and tasks of an organization's sandboxes, for the comparison with a snapshot.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn sandbox_ids(store: &Store, organization: &OrganizationId) -> Result<Vec<(String, TaskId)>> {
+    const SQL: &str = "SELECT sandbox_id, task_id FROM sandboxes WHERE organization_id = $1";
+    let rows = store.query(SQL, &[organization.into()]).await?;
+    rows.iter().map(|r| Ok((r.text("sandbox_id")?.to_owned(), r.text("task_id")?.parse()?))).collect()
+}
+
+/// Ids of an organization's repositories, for the comparison with a snapshot.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn repository_ids(store: &Store, organization: &OrganizationId) -> Result<Vec<RepositoryId>> {
+    const SQL: &str = "SELECT repository_id FROM repositories WHERE organization_id = $1";
+    store.query(SQL, &[organization.into()]).await?.iter().map(|r| r.text("repository_id")?.parse()).collect()
+}
+
+/// The task that a sandbox or session of another service belongs to.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn task_of_sandbox(store: &Store, sandbox: &str) -> Result<Option<TaskId>> {
+    const SQL: &str = "SELECT task_id FROM sandboxes WHERE sandbox_id = $1";
+    let rows = store.query(SQL, &[sandbox.into()]).await?;
+    rows.first().map(|r| r.text("task_id")?.parse()).transpose()
+}
+
+/// Keeps a repository.
+pub fn put_repository(ws: &mut WriteSet, rev: i64, r: &Repository) {
+    let row = [
+        r.repository_id.as_str().into(),
+        r.organization_id.as_str().into(),
+        rev.into(),
+        r.encode_to_vec().into(),
+    ];
+    ws.upsert(&REPOSITORIES, row);
+}
+
+/// Keeps a sandbox.
+pub fn put_sandbox(ws: &mut WriteSet, told: &Told<Sandbox>) {
+    let s = &told.entity;
+    let created = s.create_time.as_ref().map_or(0, |t| Timestamp::from_proto(t).as_micros());
+    let row = [
+        s.sandbox_id.as_str().into(),
+        s.task_id.as_str().into(),
+        s.organization_id.as_str().into(),
+        created.into(),
+        told.rev.into(),
+        s.encode_to_vec().into(),
+    ];
+    ws.upsert(&SANDBOXES, row);
+}
+
+/// Keeps the agent's side of a session.
+pub fn put_agent_session(ws: &mut WriteSet, told: &Told<AgentSession>) {
+    let a = &told.entity;
+    let row = [
+        a.session_id.as_str().into(),
+        a.task_id.as_str().into(),
+        a.organization_id.as_str().into(),
+        told.rev.into(),
+        a.encode_to_vec().into(),
+    ];
+    ws.upsert(&AGENT_SESSIONS, row);
+}
+
+/// Keeps a work.
+pub fn put_work(ws: &mut WriteSet, told: &Told<Work>) {
+    let w = &told.entity;
+    let row = [
+        w.task_id.as_str().into(),
+        w.organization_id.as_str().into(),
+        told.rev.into(),
+        w.encode_to_vec().into(),
+    ];
+    ws.upsert(&WORKS, row);
+}

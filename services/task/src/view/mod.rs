@@ -1,0 +1,19 @@
+//! What the service's watches show. Views are stored as they are sent, so that showing one is
+//! putting it into its envelope.
+
+pub mod organization;
+pub mod session;
+pub mod task;
+
+use bytes::{BufMut, Bytes};
+use foundry_watch::{Change, Op};
+use prost::encoding::{WireType, encode_key, encode_varint};
+
+/// An encoded message as one field of the item that carries it.
+fn wrapped(field: u32, key: String, version: i64, message: &Bytes) -> Change {
+    let mut item = Vec::with_capacity(message.len() + 8);
+    encode_key(field, WireType::LengthDelimited, &mut item);
+    encode_varint(message.len() as u64, &mut item);
+    item.put_slice(message);
+    Change { key, version, op: Op::Upsert(item.into()) }
+}

@@ -1,0 +1,21 @@
+//! The summary of an organization.
+
+use foundry_core::OrganizationId;
+use foundry_store::Scope;
+use foundry_watch::{Change, Fingerprint, Op, Source, TableView};
+
+use crate::store::summary;
+
+/// The view of `WatchOrganization`: summary rows alone.
+pub fn of_organization(organization: &OrganizationId) -> TableView {
+    let fingerprint = Fingerprint::new("WatchOrganization", 1).filter("organization", organization.as_str());
+    let source = Source::new(summary::BY_REV, [organization.into()], |row| {
+        let (key, version) = (row.text("key")?.to_owned(), row.int("rev")?);
+        if !row.bool("listed")? {
+            return Ok(Change::left_view(key, version));
+        }
+        Ok(Change { key, version, op: Op::Upsert(row.blob("item")?) })
+    });
+    TableView::new("WatchOrganization", Scope::organization(organization), fingerprint)
+        .source(source.tombstones(summary::REPOSITORY, "repository/"))
+}
