@@ -1,1 +1,23 @@
-//! foundry-provisioner.
+//! The provisioner service: sandboxes and the agents in them.
+//!
+//! It owns the ledger of sandboxes, makes and unmakes them through a [`foundry_sandbox::Provider`] in
+//! durable stages, opens agent sessions in them, delivers prompts once, records what the agents say
+//! from the tap log, and hands their work to the repo service. Requests only write rows; flows, pumps
+//! and the health watch do the work. Sandboxes outlive this process and are adopted by the next one.
+//!
+//! Events hold what agents said and did; the user's own messages are recorded by whoever sends prompts.
+
+mod config;
+mod domain;
+mod flow;
+mod ops;
+mod providers;
+mod rpc;
+mod runtime;
+mod service;
+mod shared;
+mod store;
+mod view;
+
+pub use config::{Config, LocalSection};
+pub use service::{Dependencies, Survivors, build};

@@ -34,7 +34,7 @@ impl Wakeups {
     /// Completes on a hint; for ever pending while there is no stream to be had.
     async fn hint(&mut self) {
         if self.stream.is_none() {
-            self.stream = self.open().await;
+            self.stream = open(self.client.clone(), self.path.clone()).await;
         }
         if let Some(stream) = &mut self.stream {
             match stream.next().await {
@@ -45,19 +45,16 @@ impl Wakeups {
         }
         std::future::pending().await
     }
+}
 
-    async fn open(&self) -> Option<BoxStream<'static, reqwest::Result<Bytes>>> {
-        let request = self
-            .client
-            .http
-            .get(format!("{}{}", self.client.base, self.path))
-            .bearer_auth(&self.client.token);
-        let response = tokio::select! {
-            response = request.send() => response.ok()?,
-            () = self.client.env.clock.sleep(QUICK) => return None,
-        };
-        response.status().is_success().then(|| response.bytes_stream().boxed())
-    }
+/// Takes its own connection: the wake-ups themselves hold a stream that cannot be shared between threads.
+async fn open(client: RuntimeClient, path: String) -> Option<BoxStream<'static, reqwest::Result<Bytes>>> {
+    let request = client.http.get(format!("{}{path}", client.base)).bearer_auth(&client.token);
+    let response = tokio::select! {
+        response = request.send() => response.ok()?,
+        () = client.env.clock.sleep(QUICK) => return None,
+    };
+    response.status().is_success().then(|| response.bytes_stream().boxed())
 }
 
 impl RuntimeClient {

@@ -1,0 +1,99 @@
+//! The service's section of the configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use foundry_sandbox::IsolationMode;
+use foundry_server::config::{Secret, duration};
+use serde::{Deserialize, Serialize};
+
+/// Section `provisioner`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Database, `sqlite:<path>` or `postgres://…`; empty = `provisioner.db` in the service's directory.
+    pub store_url: String,
+    /// The provider of sandboxes that name none.
+    pub default_provider: String,
+    /// The agent of sandboxes that name none.
+    pub default_agent: String,
+    /// The `foundry` binary that sandboxes launch; default: this process's own.
+    pub foundry_program: Option<PathBuf>,
+    /// A sandbox-agent to use instead of the pinned one.
+    pub sandbox_agent: Option<PathBuf>,
+    /// The npm that installs the pinned one.
+    pub npm: PathBuf,
+    /// Where tools are installed, shared by all sandboxes; default: `foundry/tools` in the user's cache.
+    pub tools_cache: Option<PathBuf>,
+    /// The local provider.
+    pub local: LocalSection,
+    /// Model keys by variable name, e.g. `ANTHROPIC_API_KEY`; they reach the chosen agent only.
+    pub agent_keys: BTreeMap<String, Secret<String>>,
+    /// Whether the provider `fault` exists, which hangs and fails as told. For tests only.
+    pub enable_fault_provider: bool,
+    /// Where the files lie that steer it.
+    pub fault_directory: Option<PathBuf>,
+    /// Time between two looks at the living runtimes.
+    #[serde(with = "duration")]
+    pub probe_interval: Duration,
+    /// Time between two looks for sandboxes that nobody knows.
+    #[serde(with = "duration")]
+    pub sweep_interval: Duration,
+    /// How old such a sandbox must be before it is destroyed.
+    #[serde(with = "duration")]
+    pub sweep_grace: Duration,
+    /// How long the flows of destroyed or finished things are kept.
+    #[serde(with = "duration")]
+    pub flow_retention: Duration,
+}
+
+/// Section `provisioner.local`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LocalSection {
+    /// Where sandboxes live; default: `sandboxes` in the data directory.
+    pub root: Option<PathBuf>,
+    /// What to do about isolation: auto, require or off.
+    pub isolation: IsolationMode,
+    /// The bubblewrap to use.
+    pub bwrap: PathBuf,
+    /// Sandboxes are refused below this much free disk, in bytes.
+    pub min_free_bytes: u64,
+    /// Further host directories that sandboxes may read.
+    pub extra_read_only: Vec<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            store_url: String::new(),
+            default_provider: "local".to_owned(),
+            default_agent: "demo".to_owned(),
+            foundry_program: None,
+            sandbox_agent: None,
+            npm: PathBuf::from("npm"),
+            tools_cache: None,
+            local: LocalSection::default(),
+            agent_keys: BTreeMap::new(),
+            enable_fault_provider: false,
+            fault_directory: None,
+            probe_interval: Duration::from_secs(3),
+            sweep_interval: Duration::from_secs(60),
+            sweep_grace: Duration::from_secs(60),
+            flow_retention: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+impl Default for LocalSection {
+    fn default() -> Self {
+        Self {
+            root: None,
+            isolation: IsolationMode::Auto,
+            bwrap: PathBuf::from("bwrap"),
+            min_free_bytes: 256 << 20,
+            extra_read_only: Vec::new(),
+        }
+    }
+}

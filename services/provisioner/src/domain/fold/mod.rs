@@ -1,0 +1,318 @@
+//! From the messages between runtime and agent to transcript parts: a pure fold. A stretch of the log
+//! becomes parts, and what the next stretch must know of this one ([`Fold`]) is stored with them.
+
+mod tools;
+
+use foundry_proto::common::v1::{
+    AgentMessage, AgentThought, Notice, NoticeKind, PermissionOption, PermissionRequest, Plan, PlanEntry,
+    TranscriptPart, TurnEnd, TurnOutcome, transcript_part::Body,
+};
+use foundry_sandbox::acp::{self, AcpEvent, StopReason, Update, stop_reason};
+use foundry_sandbox::{RpcError, TapBody, TapEvent};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::text::{head, parts_of};
+use super::{MAX_PART, fold::tools::Tools};
+
+/// What is carried from one stretch to the next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fold {
+    block: Option<Block>,
+    tools: Tools,
+    /// Whether the newest agent process has ended.
+    pub down: bool,
+    /// When work was last asked for during a turn, microseconds.
+    pub work_asked: i64,
+    /// Whether the log cannot be read any more, and that was said.
+    pub blind: bool,
+}
+
+/// A streamed block that may go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Block {
+    id: String,
+    thought: bool,
+    /// The agent's own id of the message; empty when it gives none.
+    message: String,
+    next_part: i32,
+}
+
+/// A permission request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// The agent's id of its request, to answer under.
+    pub acp_id: Value,
+    /// What it asks.
+    pub request: PermissionRequest,
+    /// With which part it was recorded.
+    pub part: usize,
+}
+
+/// What a stretch of the log came to.
+#[derive(Debug, Default)]
+pub struct Folded {
+    /// The parts, in order; the time of recording is not set yet.
+    pub parts: Vec<TranscriptPart>,
+    /// Permission requests among them.
+    pub asked: Vec<Asked>,
+    /// Whether the agent has the prompt of the turn.
+    pub sent: bool,
+    /// How the turn ended, if it did; its part is among the parts.
+    pub ended: Option<TurnEnd>,
+    /// Whether files may have changed.
+    pub worked: bool,
+}
+
+/// Folds a stretch. `turn` is the message id of the running turn; `workspace` where the agent works.
+pub fn fold(state: &mut Fold, turn: Option<&str>, workspace: &str, events: &[TapEvent]) -> Folded {
+    let mut folder = Folder { state, turn, workspace, out: Folded::default(), text: None };
+    for event in events {
+        folder.event(event);
+    }
+    folder.flush();
+    folder.out
+}
+
+/// The number in a runtime instance's name.
+pub fn instance_number(name: &str) -> i64 {
+    name.strip_prefix("run").and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// A notice of the service itself.
+pub fn notice(kind: NoticeKind, message: impl Into<String>) -> Body {
+    Body::Notice(Notice { kind: kind.into(), message: message.into() })
+}
+
+struct Folder<'a> {
+    state: &'a mut Fold,
+    turn: Option<&'a str>,
+    workspace: &'a str,
+    out: Folded,
+    /// Text that is gathered: whose, whether thought, and the words.
+    text: Option<(i64, bool, String)>,
+}
+
+impl Folder<'_> {
+    fn event(&mut self, event: &TapEvent) {
+        let instance = instance_number(&event.instance);
+        match &event.body {
+            TapBody::Started { .. } => {
+                self.end_block();
+                self.state.tools = Tools::default();
+                self.state.down = false;
+            }
+            TapBody::Exited { .. } => {
+                self.end_block();
+                self.state.down = true;
+            }
+            TapBody::Lost { reason, messages } => {
+                let count = if *messages > 0 { format!(" ({messages} messages)") } else { String::new() };
+                let text = format!("events of the agent are missing here{count}: {}", head(reason, 500).0);
+                self.say(instance, notice(NoticeKind::EventsLost, text));
+            }
+            TapBody::Refused { .. } => {}
+            TapBody::Message { direction, json } => {
+                let id = format!("{}-{}", instance, event.offset);
+                self.message(instance, &id, AcpEvent::parse(*direction, json.clone()));
+            }
+        }
+    }
+
+    fn message(&mut self, instance: i64, id: &str, message: AcpEvent) {
+        match message {
+            AcpEvent::Asked { id, method } if method == "session/prompt" && self.is_turn(&id) => {
+                self.out.sent = true;
+            }
+            AcpEvent::Answered { id, result } if self.is_turn(&id) => self.ended(instance, result),
+            AcpEvent::Updated { update, .. } => self.updated(instance, id, update),
+            AcpEvent::PermissionAsked { id: acp_id, tool_call, options, .. } => {
+                self.permission(instance, id, acp_id, &tool_call, options);
+            }
+            AcpEvent::Other { method, id: Some(_), .. } => {
+                let text = format!("the agent asked for {}, which is not offered", head(&method, 100).0);
+                self.say(instance, notice(NoticeKind::UnknownEvent, text));
+            }
+            _ => {}
+        }
+    }
+
+    fn is_turn(&self, id: &Value) -> bool {
+        self.turn.is_some() && id.as_str() == self.turn
+    }
+
+    fn updated(&mut self, instance: i64, id: &str, update: Update) {
+        match update {
+            Update::MessageChunk(chunk) => self.chunk(instance, id, false, &chunk),
+            Update::ThoughtChunk(chunk) => self.chunk(instance, id, true, &chunk),
+            Update::UserChunk(_) => {}
+            Update::ToolCall(call) | Update::ToolCallUpdate(call) => self.tool(instance, &call),
+            Update::Plan(entries) => {
+                let entry = |e: &acp::PlanEntry| PlanEntry {
+                    content: head(&e.content, 300).0.to_owned(),
+                    priority: head(&e.priority, 20).0.to_owned(),
+                    state: head(&e.status, 20).0.to_owned(),
+                };
+                let entries = entries.iter().take(30).map(entry).collect();
+                self.say(instance, Body::Plan(Plan { entries }));
+            }
+            Update::Raw { kind, .. } if SILENT.contains(&kind.as_str()) => {}
+            Update::Raw { kind, .. } => {
+                let text = format!("the agent sent something unknown: {}", head(&kind, 100).0);
+                self.say(instance, notice(NoticeKind::UnknownEvent, text));
+            }
+        }
+    }
+
+    fn chunk(&mut self, instance: i64, id: &str, thought: bool, chunk: &acp::Chunk) {
+        let words = chunk.content.text();
+        if words.is_empty() {
+            return;
+        }
+        let goes_on = |b: &Block| {
+            b.thought == thought && (chunk.message_id.is_empty() || b.message == chunk.message_id)
+        };
+        if !self.state.block.as_ref().is_some_and(goes_on) {
+            self.end_block();
+            let message = head(&chunk.message_id, 200).0.to_owned();
+            self.state.block = Some(Block { id: id.to_owned(), thought, message, next_part: 0 });
+        }
+        match &mut self.text {
+            Some((_, _, text)) => text.push_str(words),
+            None => self.text = Some((instance, thought, words.to_owned())),
+        }
+    }
+
+    /// Puts the gathered text out; its block may go on.
+    fn flush(&mut self) {
+        let Some((instance, thought, text)) = self.text.take() else { return };
+        for words in parts_of(&text, MAX_PART) {
+            let text = words.to_owned();
+            let body = match thought {
+                true => Body::AgentThought(AgentThought { text }),
+                false => Body::AgentMessage(AgentMessage { text }),
+            };
+            let (id, number) = match &mut self.state.block {
+                Some(block) => {
+                    block.next_part += 1;
+                    (block.id.clone(), block.next_part - 1)
+                }
+                None => (String::new(), 0),
+            };
+            self.part(instance, id, number, body);
+        }
+    }
+
+    fn end_block(&mut self) {
+        self.flush();
+        self.state.block = None;
+    }
+
+    fn say(&mut self, instance: i64, body: Body) {
+        self.end_block();
+        self.part(instance, String::new(), 0, body);
+    }
+
+    fn part(&mut self, instance: i64, block_id: String, part_number: i32, body: Body) {
+        self.out.parts.push(TranscriptPart {
+            message_id: self.turn.unwrap_or_default().to_owned(),
+            part_number,
+            block_id,
+            runtime_instance: instance,
+            create_time: None,
+            body: Some(body),
+        });
+    }
+
+    fn tool(&mut self, instance: i64, call: &acp::ToolCall) {
+        self.end_block();
+        let id = head(&call.tool_call_id, 200).0.to_owned();
+        let (tool, number, done) = self.state.tools.update(&id, call, self.workspace);
+        self.out.worked |= done;
+        // Several news of one call in one stretch are one part.
+        if let Some(last) = self.out.parts.last_mut()
+            && last.block_id == id
+            && matches!(last.body, Some(Body::ToolCall(_)))
+        {
+            self.state.tools.merged(&id);
+            last.body = Some(Body::ToolCall(tool));
+            return;
+        }
+        self.part(instance, id, number, Body::ToolCall(tool));
+    }
+
+    fn permission(
+        &mut self,
+        instance: i64,
+        id: &str,
+        acp_id: Value,
+        call: &acp::ToolCall,
+        options: Vec<acp::PermissionOption>,
+    ) {
+        let option = |o: &acp::PermissionOption| PermissionOption {
+            option_id: o.option_id.clone(),
+            name: head(&o.name, 200).0.to_owned(),
+            kind: head(&o.kind, 40).0.to_owned(),
+        };
+        let request = PermissionRequest {
+            permission_id: format!("perm-{id}"),
+            tool_call_id: head(&call.tool_call_id, 200).0.to_owned(),
+            title: head(&self.state.tools.title(call), 500).0.to_owned(),
+            options: options.iter().filter(|o| o.option_id.len() <= 200).take(10).map(option).collect(),
+        };
+        self.say(instance, Body::PermissionRequest(request.clone()));
+        self.out.asked.push(Asked { acp_id, request, part: self.out.parts.len() - 1 });
+    }
+
+    fn ended(&mut self, instance: i64, result: Result<Value, RpcError>) {
+        let end = end_of(result);
+        self.say(instance, Body::TurnEnd(end.clone()));
+        self.state.tools = Tools::default();
+        self.out.sent = true;
+        self.out.ended = Some(end);
+        self.turn = None;
+    }
+}
+
+/// Updates that are no part of a conversation.
+const SILENT: [&str; 6] = [
+    "available_commands_update",
+    "current_mode_update",
+    "usage_update",
+    "config_option_update",
+    "session_info_update",
+    "current_model_update",
+];
+
+/// How a turn ended, by the answer to its prompt.
+pub fn end_of(result: Result<Value, RpcError>) -> TurnEnd {
+    let end = |outcome: TurnOutcome, stop: &str, reason: &str, message: &str| TurnEnd {
+        outcome: outcome.into(),
+        stop_reason: head(stop, 60).0.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    };
+    let result = match result {
+        Ok(result) => result,
+        Err(e) => return end(TurnOutcome::Error, "", "AGENT_ERROR", head(&e.message, 1_000).0),
+    };
+    match stop_reason(&result) {
+        StopReason::EndTurn => end(TurnOutcome::Completed, "end_turn", "", ""),
+        StopReason::Cancelled => end(TurnOutcome::Cancelled, "cancelled", "", ""),
+        StopReason::Refusal => {
+            end(TurnOutcome::Refused, "refusal", "AGENT_REFUSED", "the agent refused the prompt")
+        }
+        StopReason::MaxTokens => {
+            end(TurnOutcome::Error, "max_tokens", "AGENT_MAX_TOKENS", "the agent ran out of tokens")
+        }
+        StopReason::MaxTurnRequests => {
+            let text = "the agent made as many requests as one turn may";
+            end(TurnOutcome::Error, "max_turn_requests", "AGENT_MAX_REQUESTS", text)
+        }
+        StopReason::Other(other) => end(TurnOutcome::Completed, &other, "", ""),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+use foundry_core::Timestamp;
+use foundry_sandbox::Direction;
+use serde_json::json;
+
+use super::*;
+
+fn at(offset: u64, body: TapBody) -> TapEvent {
+    TapEvent { instance: "run2".into(), offset, time: Timestamp::default(), body }
+}
+
+fn agent(offset: u64, update: Value) -> TapEvent {
+    let json = json!({"method": "session/update", "params": {"sessionId": "s", "update": update}});
+    at(offset, TapBody::Message { direction: Direction::FromAgent, json })
+}
+
+fn words(offset: u64, text: &str) -> TapEvent {
+    agent(offset, json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}))
+}
+
+fn answer(offset: u64, result: Value) -> TapEvent {
+    let json = json!({"id": "msg_1", "result": result});
+    at(offset, TapBody::Message { direction: Direction::FromAgent, json })
+}
+
+fn texts(folded: &Folded) -> Vec<(String, i32, String)> {
+    let text = |p: &TranscriptPart| match &p.body {
+        Some(Body::AgentMessage(m)) => Some((p.block_id.clone(), p.part_number, m.text.clone())),
+        _ => None,
+    };
+    folded.parts.iter().filter_map(text).collect()
+}
+
+#[test]
+fn a_message_goes_on_in_the_same_block_over_stretches_and_restarts() {
+    let mut state = Fold::default();
+    let first = fold(&mut state, Some("msg_1"), "/w", &[words(10, "a"), words(20, "b")]);
+    assert_eq!(texts(&first), [("2-10".to_owned(), 0, "ab".to_owned())]);
+    let stored = serde_json::to_string(&state).unwrap();
+    let mut state: Fold = serde_json::from_str(&stored).unwrap();
+    let plan =
+        agent(40, json!({"sessionUpdate": "plan", "entries": [{"content": "c", "status": "pending"}]}));
+    let second = fold(&mut state, Some("msg_1"), "/w", &[words(30, "c"), plan, words(50, "d")]);
+    assert_eq!(texts(&second), [("2-10".into(), 1, "c".into()), ("2-50".into(), 0, "d".into())]);
+    assert!(second.parts.iter().all(|p| p.message_id == "msg_1" && p.runtime_instance == 2));
+}
+
+#[test]
+fn splits_long_words_into_parts_that_fit() {
+    let mut state = Fold::default();
+    let long = "ä".repeat(MAX_PART);
+    let folded = fold(&mut state, Some("msg_1"), "/w", &[words(1, &long)]);
+    assert!(folded.parts.len() >= 3);
+    assert_eq!(texts(&folded).iter().map(|t| t.2.as_str()).collect::<String>(), long);
+    assert!(texts(&folded).iter().all(|t| t.2.len() <= MAX_PART));
+}
+
+#[test]
+fn a_tool_call_is_whole_in_every_part_and_cut_to_size() {
+    let mut state = Fold::default();
+    let begun = agent(
+        1,
+        json!({"sessionUpdate": "tool_call", "toolCallId": "t", "title": "Run", "kind": "execute",
+               "status": "in_progress", "rawInput": {"command": "make"}, "locations": [{"path": "/w/a/b"}]}),
+    );
+    let first = fold(&mut state, Some("msg_1"), "/w", &[begun]);
+    assert!(!first.worked);
+    let output = "x".repeat(5_000) + "end";
+    let content = json!([{"type": "content", "content": {"type": "text", "text": output}}]);
+    let ended = agent(
+        2,
+        json!({"sessionUpdate": "tool_call_update", "toolCallId": "t", "status": "completed", "content": content}),
+    );
+    let second = fold(&mut state, Some("msg_1"), "/w", &[ended]);
+    assert!(second.worked);
+    let Some(Body::ToolCall(call)) = &second.parts[0].body else { panic!("{second:?}") };
+    assert_eq!((call.title.as_str(), call.locations[0].as_str(), call.truncated), ("Run", "a/b", true));
+    assert!(call.output.ends_with("end") && call.output.len() <= 2 << 10);
+    assert_eq!((second.parts[0].block_id.as_str(), second.parts[0].part_number), ("t", 1));
+}
+
+#[test]
+fn news_of_one_call_in_one_stretch_are_one_part() {
+    let mut state = Fold::default();
+    let news: Vec<TapEvent> = ["pending", "in_progress", "completed"]
+        .iter()
+        .enumerate()
+        .map(|(i, s)| {
+            let update =
+                json!({"sessionUpdate": "tool_call", "toolCallId": "t", "kind": "edit", "status": s});
+            agent(i as u64, update)
+        })
+        .collect();
+    let folded = fold(&mut state, Some("msg_1"), "/w", &news);
+    assert_eq!(folded.parts.len(), 1);
+    assert!(folded.worked);
+}
+
+#[test]
+fn the_answer_to_the_prompt_ends_the_turn_and_later_events_belong_to_none() {
+    let mut state = Fold::default();
+    let events = [words(1, "a"), answer(2, json!({"stopReason": "end_turn"})), words(3, "late")];
+    let folded = fold(&mut state, Some("msg_1"), "/w", &events);
+    assert_eq!(folded.ended.unwrap().outcome(), TurnOutcome::Completed);
+    assert_eq!(folded.parts[2].message_id, "");
+    let mut other = Fold::default();
+    let foreign = fold(&mut other, Some("msg_2"), "/w", &[answer(2, json!({"stopReason": "end_turn"}))]);
+    assert!(foreign.ended.is_none(), "another prompt's answer");
+}
+
+#[test]
+fn holes_and_unknown_news_are_visible() {
+    let mut state = Fold::default();
+    let lost = at(5, TapBody::Lost { reason: "log full".into(), messages: 3 });
+    let unknown = agent(6, json!({"sessionUpdate": "telepathy"}));
+    let silent = agent(7, json!({"sessionUpdate": "available_commands_update"}));
+    let folded = fold(&mut state, None, "/w", &[lost, unknown, silent]);
+    let kinds: Vec<NoticeKind> = folded
+        .parts
+        .iter()
+        .map(|p| match &p.body {
+            Some(Body::Notice(n)) => n.kind(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(kinds, [NoticeKind::EventsLost, NoticeKind::UnknownEvent]);
+}
+
+#[test]
+fn remembers_that_the_newest_agent_process_ended() {
+    let mut state = Fold::default();
+    let exit = || at(1, TapBody::Exited { code: Some(1), signal: None });
+    fold(&mut state, None, "/w", &[exit(), at(2, TapBody::Started { agent: "demo".into() })]);
+    assert!(!state.down);
+    fold(&mut state, None, "/w", &[exit()]);
+    assert!(state.down);
+}
+
+#[test]
+fn a_permission_request_names_the_call_and_its_answers() {
+    let mut state = Fold::default();
+    let json = json!({"id": 7, "method": "session/request_permission", "params": {"sessionId": "s",
+        "toolCall": {"toolCallId": "t", "title": "run tests"},
+        "options": [{"optionId": "y", "name": "Allow", "kind": "allow_once"}]}});
+    let asked = at(9, TapBody::Message { direction: Direction::FromAgent, json });
+    let folded = fold(&mut state, Some("msg_1"), "/w", &[asked]);
+    let one = &folded.asked[0];
+    assert_eq!((one.acp_id.clone(), one.request.permission_id.as_str()), (json!(7), "perm-2-9"));
+    assert_eq!((one.request.title.as_str(), one.request.options[0].option_id.as_str()), ("run tests", "y"));
+}

@@ -1,0 +1,25 @@
+//! What the service knows: entities, their states and transitions. No gRPC, database, clock or task.
+
+pub mod fold;
+mod sandbox;
+mod session;
+mod text;
+mod turn;
+
+pub use sandbox::{Sandbox, SandboxState, class_advice};
+pub use session::{Session, SessionState};
+pub use text::{head, tail};
+pub use turn::{PermissionState, Turn, TurnState};
+
+/// The stages of a sandbox, in order.
+pub const SANDBOX_STAGES: [&str; 5] =
+    ["sandbox_allocated", "repo_prepared", "agent_installing", "agent_starting", "agent_ready"];
+/// The stages of an agent session that are shown, in order.
+pub const SESSION_STAGES: [&str; 2] = ["session_creating", "ready"];
+
+/// Largest prompt in bytes.
+pub const MAX_PROMPT: usize = 256 << 10;
+/// Most agent sessions of one sandbox that are not closed.
+pub const MAX_SESSIONS: i64 = 10;
+/// Largest text of one transcript part in bytes.
+pub const MAX_PART: usize = 4 << 10;

@@ -1,0 +1,184 @@
+//! A sandbox as the ledger knows it.
+
+use foundry_core::{OrganizationId, SandboxId, Timestamp};
+use foundry_proto::common::v1::{Condition, Stage};
+use foundry_proto::provisioner::v1 as proto;
+use foundry_sandbox::RuntimeFacts;
+
+/// How far a sandbox is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SandboxState {
+    /// Nothing is done yet.
+    Queued,
+    /// `sandbox_allocated` runs.
+    Allocating,
+    /// `repo_prepared` runs.
+    PreparingRepo,
+    /// `agent_installing` runs.
+    InstallingAgent,
+    /// `agent_starting` or `agent_ready` runs.
+    StartingAgent,
+    /// Sessions can be created.
+    Ready,
+    /// The runtime died.
+    Vanished,
+    /// A stage failed for good.
+    Error,
+    /// Being destroyed.
+    Destroying,
+    /// Destroyed.
+    Destroyed,
+}
+
+impl SandboxState {
+    const ALL: [Self; 10] = [
+        Self::Queued,
+        Self::Allocating,
+        Self::PreparingRepo,
+        Self::InstallingAgent,
+        Self::StartingAgent,
+        Self::Ready,
+        Self::Vanished,
+        Self::Error,
+        Self::Destroying,
+        Self::Destroyed,
+    ];
+
+    /// The stored text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Allocating => "allocating",
+            Self::PreparingRepo => "preparing_repo",
+            Self::InstallingAgent => "installing_agent",
+            Self::StartingAgent => "starting_agent",
+            Self::Ready => "ready",
+            Self::Vanished => "vanished",
+            Self::Error => "error",
+            Self::Destroying => "destroying",
+            Self::Destroyed => "destroyed",
+        }
+    }
+
+    /// From the stored text; an unknown one (of a newer binary) reads as an error, which only shows itself.
+    pub fn parse(text: &str) -> Self {
+        Self::ALL.into_iter().find(|s| s.as_str() == text).unwrap_or(Self::Error)
+    }
+
+    /// The state in which a stage runs.
+    pub fn of_stage(stage: &str) -> Self {
+        match stage {
+            "sandbox_allocated" => Self::Allocating,
+            "repo_prepared" => Self::PreparingRepo,
+            "agent_installing" => Self::InstallingAgent,
+            _ => Self::StartingAgent,
+        }
+    }
+
+    /// Whether it goes away or is gone.
+    pub const fn is_ending(self) -> bool {
+        matches!(self, Self::Destroying | Self::Destroyed)
+    }
+
+    /// As on the wire.
+    pub const fn to_proto(self) -> proto::SandboxState {
+        match self {
+            Self::Queued => proto::SandboxState::Queued,
+            Self::Allocating => proto::SandboxState::Allocating,
+            Self::PreparingRepo => proto::SandboxState::PreparingRepo,
+            Self::InstallingAgent => proto::SandboxState::InstallingAgent,
+            Self::StartingAgent => proto::SandboxState::StartingAgent,
+            Self::Ready => proto::SandboxState::Ready,
+            Self::Vanished => proto::SandboxState::Vanished,
+            Self::Error => proto::SandboxState::Error,
+            Self::Destroying => proto::SandboxState::Destroying,
+            Self::Destroyed => proto::SandboxState::Destroyed,
+        }
+    }
+}
+
+/// A sandbox.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    /// Its id; also the name under which the provider knows it.
+    pub sandbox_id: SandboxId,
+    /// Owner.
+    pub organization_id: OrganizationId,
+    /// The task.
+    pub task_id: String,
+    /// The repository.
+    pub repository_id: String,
+    /// The provider's name.
+    pub provider: String,
+    /// How far it is.
+    pub state: SandboxState,
+    /// Why.
+    pub condition: Condition,
+    /// The agent's branch.
+    pub branch: String,
+    /// Where it starts; as asked for until it is resolved.
+    pub base_branch: String,
+    /// The commit there; empty until it is known.
+    pub base_commit: String,
+    /// The agent installed by default.
+    pub agent: String,
+    /// How it is kept apart, for people.
+    pub isolation: String,
+    /// Number of its runtime.
+    pub runtime_instance: i64,
+    /// The runtime, once started.
+    pub facts: Option<RuntimeFacts>,
+    /// The flow that moves it now; only that one may write its state.
+    pub flow_id: String,
+    /// For whom it was made.
+    pub user_id: String,
+    /// When.
+    pub create_time: Timestamp,
+    /// When it was destroyed.
+    pub destroy_time: Option<Timestamp>,
+    /// When the newest hand-over of its work began.
+    pub work_time: Timestamp,
+    /// The head of the newest work that repo has taken over.
+    pub work_head: String,
+    /// Its stages.
+    pub stages: Vec<Stage>,
+    /// Revision in the organization.
+    pub rev: i64,
+}
+
+impl Sandbox {
+    /// As on the wire.
+    pub fn to_proto(&self) -> proto::Sandbox {
+        proto::Sandbox {
+            sandbox_id: self.sandbox_id.to_string(),
+            organization_id: self.organization_id.to_string(),
+            task_id: self.task_id.clone(),
+            repository_id: self.repository_id.clone(),
+            provider: self.provider.clone(),
+            state: self.state.to_proto().into(),
+            stages: self.stages.clone(),
+            condition: Some(self.condition.clone()),
+            branch: self.branch.clone(),
+            base_branch: self.base_branch.clone(),
+            base_commit: self.base_commit.clone(),
+            agent: self.agent.clone(),
+            isolation: self.isolation.clone(),
+            runtime_instance: self.runtime_instance,
+            create_time: Some(self.create_time.to_proto()),
+            destroy_time: self.destroy_time.map(Timestamp::to_proto),
+        }
+    }
+}
+
+/// What a person can do about a failure, by the class in front of its message (`capacity: …`).
+pub fn class_advice(message: &str) -> Option<&'static str> {
+    match message.split_once(": ")?.0 {
+        "capacity" => Some("free room on the host, or destroy sandboxes that are not needed; then retry"),
+        "image" => Some("check the installed tools (npm, git, sandbox-agent); then retry"),
+        "configuration" => Some("change the configuration it names; then retry"),
+        "credentials" => Some("configure the credentials it names, or choose another agent; then retry"),
+        "provider" => Some("look at the provider's log; then retry"),
+        "timeout" => Some("check whether the provider is slow or hangs; then retry"),
+        _ => None,
+    }
+}

@@ -1,0 +1,151 @@
+//! An agent session: the provisioner's side of a session.
+
+use foundry_core::{OrganizationId, SandboxId, SessionId, Timestamp};
+use foundry_proto::common::v1::{Condition, PermissionPolicy, PermissionRequest, Stage};
+use foundry_proto::provisioner::v1 as proto;
+use foundry_sandbox::TapCursor;
+
+use super::fold::Fold;
+
+/// How far an agent session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// Waits for the sandbox.
+    Pending,
+    /// `session_creating` runs.
+    Creating,
+    /// Ready for a prompt.
+    Ready,
+    /// A turn runs.
+    Running,
+    /// The runtime or the agent died during a turn; comes back by itself.
+    Interrupted,
+    /// Creation failed for good.
+    Error,
+    /// Closed.
+    Closed,
+}
+
+impl SessionState {
+    const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Creating,
+        Self::Ready,
+        Self::Running,
+        Self::Interrupted,
+        Self::Error,
+        Self::Closed,
+    ];
+
+    /// The stored text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Creating => "creating",
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Interrupted => "interrupted",
+            Self::Error => "error",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// From the stored text; an unknown one reads as an error, which only shows itself.
+    pub fn parse(text: &str) -> Self {
+        Self::ALL.into_iter().find(|s| s.as_str() == text).unwrap_or(Self::Error)
+    }
+
+    /// Whether an agent process belongs to it now.
+    pub const fn is_living(self) -> bool {
+        matches!(self, Self::Ready | Self::Running)
+    }
+
+    /// As on the wire.
+    pub const fn to_proto(self) -> proto::AgentSessionState {
+        match self {
+            Self::Pending => proto::AgentSessionState::Pending,
+            Self::Creating => proto::AgentSessionState::Creating,
+            Self::Ready => proto::AgentSessionState::Ready,
+            Self::Running => proto::AgentSessionState::Running,
+            Self::Interrupted => proto::AgentSessionState::Interrupted,
+            Self::Error => proto::AgentSessionState::Error,
+            Self::Closed => proto::AgentSessionState::Closed,
+        }
+    }
+}
+
+/// An agent session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its id; also the name of the conversation at the runtime.
+    pub session_id: SessionId,
+    /// Owner.
+    pub organization_id: OrganizationId,
+    /// The task.
+    pub task_id: String,
+    /// The sandbox.
+    pub sandbox_id: SandboxId,
+    /// The agent's name.
+    pub agent: String,
+    /// How permission requests are answered.
+    pub permission_policy: PermissionPolicy,
+    /// How far it is.
+    pub state: SessionState,
+    /// Why.
+    pub condition: Condition,
+    /// The running or last turn; empty before the first.
+    pub message_id: String,
+    /// Turns so far.
+    pub turn_count: i64,
+    /// The agent's own id of the conversation.
+    pub acp_session: String,
+    /// Counts the agent processes it was given, from 1.
+    pub generation: i64,
+    /// The newest generation that the transcript was told of.
+    pub told_generation: i64,
+    /// How far the tap log was read.
+    pub cursor: TapCursor,
+    /// What is carried from one stretch of the log to the next.
+    pub fold: Fold,
+    /// The oldest permission request without an answer.
+    pub pending_permission: Option<PermissionRequest>,
+    /// Offset of the newest event.
+    pub last_offset: i64,
+    /// The flow that moves it now.
+    pub flow_id: String,
+    /// When it was asked for.
+    pub create_time: Timestamp,
+    /// Its stages.
+    pub stages: Vec<Stage>,
+    /// Revision in the organization.
+    pub rev: i64,
+    /// Revision in the session.
+    pub session_rev: i64,
+}
+
+impl Session {
+    /// The name of the current start of the agent: requests of one attempt are asked once.
+    pub fn attempt(&self, runtime_instance: i64) -> String {
+        format!("{}-{}", runtime_instance, self.generation)
+    }
+
+    /// As on the wire.
+    pub fn to_proto(&self) -> proto::AgentSession {
+        proto::AgentSession {
+            session_id: self.session_id.to_string(),
+            organization_id: self.organization_id.to_string(),
+            task_id: self.task_id.clone(),
+            sandbox_id: self.sandbox_id.to_string(),
+            agent: self.agent.clone(),
+            permission_policy: self.permission_policy.into(),
+            state: self.state.to_proto().into(),
+            stages: self.stages.clone(),
+            condition: Some(self.condition.clone()),
+            message_id: self.message_id.clone(),
+            pending_permission: self.pending_permission.clone(),
+            last_offset: self.last_offset,
+            turn_count: self.turn_count,
+            create_time: Some(self.create_time.to_proto()),
+        }
+    }
+}

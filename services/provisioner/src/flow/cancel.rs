@@ -1,0 +1,98 @@
+//! The cancel job: makes the agent stop its turn, by asking first and by ending its process last.
+//!
+//! | stage  | does                                                                   | limit |
+//! |--------|------------------------------------------------------------------------|-------|
+//! | cancel | answers what is asked with "cancelled", session/cancel, waits for the end | 60 s  |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foundry_core::{Error, MessageId, SessionId};
+use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue};
+use foundry_store::WriteSet;
+use serde::{Deserialize, Serialize};
+
+use super::{Halt, PATIENT, outcome};
+use crate::domain::{Session, Turn, TurnState};
+use crate::shared::{Shared, acp_of};
+use crate::store::{permissions, sandboxes, sessions, turns};
+
+/// Stops a turn.
+pub static CANCEL: Flow =
+    Flow::new("cancel", &[StageSpec::new("cancel", Duration::from_secs(60), PATIENT)]).concurrency(64);
+
+/// How long an agent may take to obey before its process is ended.
+const OBEY: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_millis(100);
+
+#[derive(Serialize, Deserialize)]
+struct Input {
+    message_id: MessageId,
+}
+
+/// Adds the job.
+///
+/// # Errors
+/// Never: ids can be written as JSON.
+pub fn enqueue_for(
+    ws: &mut WriteSet,
+    shared: &Shared,
+    session: &Session,
+    message_id: &MessageId,
+) -> Result<(), Error> {
+    let flow = NewFlow::new(&CANCEL, shared.flow_id(), message_id.as_str(), session.session_id.as_str())
+        .organization(&session.organization_id)
+        .input(&Input { message_id: message_id.clone() })?;
+    enqueue(ws, flow);
+    Ok(())
+}
+
+/// The job with its code.
+pub fn binding(shared: &Arc<Shared>) -> Binding {
+    Binding::job(&CANCEL, Cancel(Arc::clone(shared)))
+}
+
+struct Cancel(Arc<Shared>);
+
+#[async_trait]
+impl Stage for Cancel {
+    async fn run(&self, ctx: &StageContext) -> Outcome {
+        outcome(self.cancel(ctx).await)
+    }
+}
+
+impl Cancel {
+    async fn turn(&self, ctx: &StageContext) -> Result<Option<(Session, Turn)>, Error> {
+        let session_id: SessionId = ctx.subject_id().parse()?;
+        let message_id = ctx.input::<Input>()?.message_id;
+        let session = sessions::find(&self.0.store, &session_id).await?;
+        let turn = turns::find(&self.0.store, &session_id, &message_id).await?;
+        Ok(session.zip(turn.filter(|t| t.state != TurnState::Ended)))
+    }
+
+    async fn cancel(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
+        let until = ctx.env().clock.now().plus(OBEY);
+        let mut asked = false;
+        loop {
+            let Some((session, turn)) = self.turn(ctx).await? else { return Ok(Outcome::done()) };
+            let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
+            let Some(sandbox) = sandbox.filter(|s| s.facts.is_some()) else { return Ok(Outcome::done()) };
+            let acp = acp_of(&session)?;
+            let client = self.0.clients.of_conversation(&sandbox, &acp, ctx.env()).await?;
+            if !asked && turn.state == TurnState::Sent {
+                for waiting in permissions::pending(&self.0.store, &session.session_id).await? {
+                    client.answer_permission(&acp, &waiting.acp_id, None).await?;
+                }
+                client.cancel(&acp, &session.acp_session).await?;
+                asked = true;
+            }
+            if ctx.env().clock.now() >= until {
+                tracing::warn!(session = %session.session_id, "the agent does not stop: its process is ended");
+                client.close(&acp).await?;
+                return Ok(Outcome::done());
+            }
+            ctx.env().clock.sleep(LOOK).await;
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Where a work tree comes from: the repo service's mirror, cloned by the git engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use foundry_flow::{Outcome, StageContext};
+use foundry_git::{BranchName, CloneSpec, CommitId, GitError, GitErrorKind, Mirror, MirrorLimits};
+use foundry_proto::repo::v1::{GetCloneSourceRequest, GetCloneSourceResponse};
+use foundry_sandbox::{Class, ProviderError};
+use tonic_types::StatusExt as _;
+
+use super::super::Halt;
+use crate::domain::Sandbox;
+use crate::shared::Shared;
+
+/// How often the repo service is asked whether its mirror is ready.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Asks the repo service. A mirror that is not ready yet is waited for, and the status says so.
+pub async fn source(
+    shared: &Shared,
+    ctx: &StageContext,
+    sandbox: &Sandbox,
+) -> Result<GetCloneSourceResponse, Halt> {
+    let request = GetCloneSourceRequest {
+        organization_id: sandbox.organization_id.to_string(),
+        repository_id: sandbox.repository_id.clone(),
+        base_branch: sandbox.base_branch.clone(),
+    };
+    let status = match shared.repo.clone().get_clone_source(request).await {
+        Ok(response) => return Ok(response.into_inner()),
+        Err(status) => status,
+    };
+    let reason = reason_of(&status);
+    let message = format!("{}: {}", reason, status.message());
+    if reason == "REPOSITORY_NOT_READY" {
+        let until = ctx.env().clock.now().plus(ASK_AGAIN);
+        let key = format!("repository/{}", sandbox.repository_id);
+        return Err(Outcome::wait(key, message).until(until).into());
+    }
+    Err(match status.code() {
+        tonic::Code::NotFound | tonic::Code::FailedPrecondition | tonic::Code::InvalidArgument => {
+            Outcome::fail(reason, format!("configuration: {}", status.message())).into()
+        }
+        _ => Outcome::retry(reason, format!("provider: the repo service: {}", status.message())).into(),
+    })
+}
+
+/// The stable reason in a status of another service.
+pub fn reason_of(status: &tonic::Status) -> String {
+    match status.get_details_error_info() {
+        Some(info) if !info.reason.is_empty() => info.reason,
+        _ => format!("{:?}", status.code()).to_uppercase(),
+    }
+}
+
+/// Clones the mirror with the task's branch checked out.
+pub async fn clone_to(
+    shared: &Shared,
+    from: &GetCloneSourceResponse,
+    branch: &str,
+    destination: PathBuf,
+) -> Result<(), ProviderError> {
+    let git = shared.git().await.map_err(refused)?;
+    let mirror = Mirror::open(git, &from.mirror_path, MirrorLimits::default()).await.map_err(refused)?;
+    let branch = BranchName::parse(branch)
+        .map_err(|e| ProviderError::new(Class::Configuration, "BRANCH_NAME_INVALID", e.to_string()))?;
+    // A path of this host is of no use in a sandbox, and none of its business.
+    let origin = from.url.starts_with("https://").then(|| from.url.clone());
+    let spec = CloneSpec {
+        base: CommitId::parse(&from.base_commit).map_err(refused)?,
+        branch,
+        destination,
+        origin,
+        identity: ("Foundry agent".to_owned(), "agent@foundry.invalid".to_owned()),
+    };
+    mirror.clone_into(&spec).await.map_err(refused)
+}
+
+fn refused(e: GitError) -> ProviderError {
+    let class = match e.kind() {
+        GitErrorKind::Timeout => Class::Timeout,
+        GitErrorKind::TooLarge => Class::Capacity,
+        GitErrorKind::Auth => Class::Credentials,
+        GitErrorKind::Protocol | GitErrorKind::NotFound | GitErrorKind::Invalid => Class::Configuration,
+        GitErrorKind::Corrupt | GitErrorKind::Unreachable | GitErrorKind::Busy | GitErrorKind::Failed => {
+            Class::Provider
+        }
+    };
+    let error = ProviderError::new(class, e.reason(), e.message().to_owned());
+    let retryable = e.retryable() || e.kind() == GitErrorKind::Failed;
+    if retryable { error.retryable().caused_by(e) } else { error.caused_by(e) }
+}

@@ -1,0 +1,202 @@
+//! The turn job: hands a recorded prompt to the agent, once.
+//!
+//! | stage  | does                                                                   | limit |
+//! |--------|------------------------------------------------------------------------|-------|
+//! | prompt | POSTs the prompt until the tap log shows it; its result comes from there | 180 s |
+//!
+//! The request's id is the message id, and the tap passes each on once: a repetition is harmless. The
+//! POST lives as long as the turn (or the runtime's own limit), so it runs as a task beside the job.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foundry_core::{Error, FlowId, MessageId, SessionId};
+use foundry_flow::{Binding, Flow, NewFlow, Outcome, Retry, Stage, StageContext, StageSpec, enqueue};
+use foundry_proto::common::v1::{TurnEnd, TurnOutcome};
+use foundry_sandbox::{ClientError, Posted, RequestId};
+use foundry_store::WriteSet;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::{Halt, outcome};
+use crate::domain::fold::end_of;
+use crate::domain::{Session, SessionState, Turn, TurnState};
+use crate::runtime::end_turn;
+use crate::shared::{Shared, acp_of};
+use crate::store::{sandboxes, sessions, turns};
+
+const RETRY: Retry =
+    Retry { initial: Duration::from_millis(250), factor: 2, max_delay: Duration::from_secs(5), budget: 8 };
+
+/// Delivers a prompt.
+pub static TURN: Flow =
+    Flow::new("turn", &[StageSpec::new("prompt", Duration::from_secs(180), RETRY)]).concurrency(512);
+
+/// How often the row is looked at while the POST is on its way.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long the log may lag behind an answered POST.
+const LAG: Duration = Duration::from_secs(10);
+
+/// Which prompt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Input {
+    message_id: MessageId,
+}
+
+/// Adds the job of a turn.
+///
+/// # Errors
+/// Never: ids can be written as JSON.
+pub fn enqueue_for(
+    ws: &mut WriteSet,
+    session: &Session,
+    message_id: &MessageId,
+    flow_id: FlowId,
+    traceparent: &str,
+) -> Result<(), Error> {
+    let flow = NewFlow::new(&TURN, flow_id, message_id.as_str(), session.session_id.as_str())
+        .organization(&session.organization_id)
+        .traced(traceparent)
+        .input(&Input { message_id: message_id.clone() })?;
+    enqueue(ws, flow);
+    Ok(())
+}
+
+/// The job with its code.
+pub fn binding(shared: &Arc<Shared>) -> Binding {
+    Binding::job(&TURN, Deliver(Arc::clone(shared)))
+}
+
+struct Deliver(Arc<Shared>);
+
+#[async_trait]
+impl Stage for Deliver {
+    async fn run(&self, ctx: &StageContext) -> Outcome {
+        let last = ctx.flow().failures + 1 >= RETRY.budget;
+        match self.deliver(ctx).await {
+            Err(Halt::Provider(e)) if last || !e.retryable => {
+                let end = TurnEnd {
+                    outcome: TurnOutcome::Error.into(),
+                    reason: e.reason.to_owned(),
+                    message: format!("the prompt did not reach the agent: {}", e.message),
+                    ..TurnEnd::default()
+                };
+                outcome(self.end(ctx, &end).await)
+            }
+            result => outcome(result),
+        }
+    }
+}
+
+impl Deliver {
+    async fn end(&self, ctx: &StageContext, end: &TurnEnd) -> Result<Outcome, Halt> {
+        let (session, message) = ids(ctx)?;
+        end_turn(&self.0, &session, &message, end).await?;
+        Ok(Outcome::done())
+    }
+
+    async fn deliver(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
+        let (session_id, message_id) = ids(ctx)?;
+        let session = sessions::find(&self.0.store, &session_id).await?;
+        let turn = turns::find(&self.0.store, &session_id, &message_id).await?;
+        let (Some(session), Some(turn)) = (session, turn) else { return Ok(Outcome::done()) };
+        if turn.state != TurnState::Intended || session.state != SessionState::Running {
+            return Ok(Outcome::done());
+        }
+        if turn.cancel_requested {
+            let outcome = TurnOutcome::Cancelled.into();
+            let stop_reason = "cancelled".to_owned();
+            return self.end(ctx, &TurnEnd { outcome, stop_reason, ..TurnEnd::default() }).await;
+        }
+        let posted = self.post(ctx, &session, &turn).await?;
+        self.wait(ctx, &turn, posted).await
+    }
+
+    /// Starts the POST.
+    async fn post(
+        &self,
+        ctx: &StageContext,
+        session: &Session,
+        turn: &Turn,
+    ) -> Result<oneshot::Receiver<Result<Posted, ClientError>>, Halt> {
+        let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
+        let Some(sandbox) = sandbox else {
+            return Err(Outcome::fail("SANDBOX_GONE", "the sandbox of this session is gone").into());
+        };
+        let acp = acp_of(session)?;
+        let client = self.0.clients.of_conversation(&sandbox, &acp, ctx.env()).await?;
+        let (sender, posted) = oneshot::channel();
+        let id = RequestId(turn.message_id.to_string());
+        let (of, prompt) = (session.acp_session.clone(), turn.prompt.clone());
+        let stop = self.0.tasks.cancellation().clone();
+        self.0.tasks.spawn("prompt", async move {
+            let result = tokio::select! {
+                result = client.prompt(&acp, &id, &of, &prompt) => result,
+                // At the end of this process the turn goes on; the next process follows it.
+                () = stop.cancelled() => return,
+            };
+            // The job may have seen the prompt in the log and gone.
+            let _ = sender.send(result);
+        });
+        Ok(posted)
+    }
+
+    /// Until the log shows that the agent has the prompt, or the POST says what became of it.
+    async fn wait(
+        &self,
+        ctx: &StageContext,
+        turn: &Turn,
+        mut posted: oneshot::Receiver<Result<Posted, ClientError>>,
+    ) -> Result<Outcome, Halt> {
+        let result = loop {
+            tokio::select! {
+                result = &mut posted => break result,
+                () = ctx.cancellation().cancelled() => {
+                    return Ok(Outcome::retry("STOPPED", "told to stop"));
+                }
+                () = ctx.env().clock.sleep(LOOK) => {}
+            }
+            if self.state_of(turn).await? != TurnState::Intended {
+                return Ok(Outcome::done());
+            }
+        };
+        match result {
+            Ok(Ok(Posted::Answered(answer))) => self.answered(ctx, turn, Ok(answer)).await,
+            Ok(Err(ClientError::Agent(e))) => self.answered(ctx, turn, Err(e)).await,
+            Ok(Ok(Posted::AlreadyPassedOn)) => Ok(Outcome::done()),
+            Ok(Ok(Posted::Pending)) => {
+                Ok(Outcome::retry("PROMPT_PENDING", "provider: the agent has not taken the prompt yet"))
+            }
+            Ok(Err(e)) => Err(e.into()),
+            Err(_) => Ok(Outcome::retry("STOPPED", "the service stops")),
+        }
+    }
+
+    /// The agent has answered: the log says so too, unless it was damaged.
+    async fn answered(
+        &self,
+        ctx: &StageContext,
+        turn: &Turn,
+        answer: Result<serde_json::Value, foundry_sandbox::RpcError>,
+    ) -> Result<Outcome, Halt> {
+        let until = ctx.env().clock.now().plus(LAG);
+        while ctx.env().clock.now() < until {
+            if self.state_of(turn).await? == TurnState::Ended {
+                return Ok(Outcome::done());
+            }
+            ctx.env().clock.sleep(LOOK).await;
+        }
+        tracing::warn!(session = %turn.session_id, "the tap log does not show the answer to a prompt");
+        self.end(ctx, &end_of(answer)).await
+    }
+
+    async fn state_of(&self, turn: &Turn) -> Result<TurnState, Error> {
+        let now = turns::find(&self.0.store, &turn.session_id, &turn.message_id).await?;
+        Ok(now.map_or(TurnState::Ended, |t| t.state))
+    }
+}
+
+fn ids(ctx: &StageContext) -> Result<(SessionId, MessageId), Error> {
+    Ok((ctx.subject_id().parse()?, ctx.input::<Input>()?.message_id))
+}

@@ -1,0 +1,126 @@
+//! EnsureSandbox: the living sandbox of a task, or a new one that flows will make.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, OrganizationId, RepositoryId, SandboxId, TaskId, Timestamp};
+use foundry_git::BranchName;
+use foundry_proto::common::v1::{Condition, Role};
+use foundry_proto::provisioner::v1::{EnsureSandboxRequest, EnsureSandboxResponse};
+use foundry_sandbox::AgentKind;
+use foundry_server::RequestContext;
+use foundry_store::WriteSet;
+
+use super::{Command, audit, behalf};
+use crate::domain::{Sandbox, SandboxState};
+use crate::flow;
+use crate::shared::Shared;
+use crate::store::sandboxes;
+
+/// What was asked for, checked.
+struct Wanted {
+    organization: OrganizationId,
+    task: TaskId,
+    repository: RepositoryId,
+    provider: String,
+    agent: AgentKind,
+    user_id: String,
+}
+
+fn validate(shared: &Shared, caller: &Caller, r: &EnsureSandboxRequest) -> Result<Wanted, Error> {
+    let or = |text: &str, default: &str| if text.is_empty() { default.to_owned() } else { text.to_owned() };
+    let branch = |field: &str, name: &str| {
+        BranchName::parse(name).map(drop).map_err(|e| Error::invalid_field(field, e.to_string()))
+    };
+    branch("branch", &r.branch)?;
+    if !r.base_branch.is_empty() {
+        branch("base_branch", &r.base_branch)?;
+    }
+    let agent = or(&r.agent, &shared.config.default_agent);
+    let wanted = Wanted {
+        organization: r.organization_id.parse()?,
+        task: r.task_id.parse()?,
+        repository: r.repository_id.parse()?,
+        provider: or(&r.provider, &shared.config.default_provider),
+        agent: agent.parse().map_err(|e: foundry_sandbox::ProviderError| {
+            Error::invalid_field("agent", format!("is not known: {}", e.message))
+        })?,
+        user_id: behalf(caller, &r.user_id)?,
+    };
+    caller.require(&wanted.organization, Role::Member)?;
+    if let Err(e) = shared.providers.get(&wanted.provider)
+        && e.reason() == "PROVIDER_UNKNOWN"
+    {
+        return Err(Error::invalid_field("provider", e.message().to_owned()));
+    }
+    Ok(wanted)
+}
+
+/// Returns the living sandbox of the task, or asks for one.
+pub async fn ensure_sandbox(
+    shared: &Shared,
+    caller: &Caller,
+    request: EnsureSandboxRequest,
+) -> Result<EnsureSandboxResponse, Error> {
+    let wanted = validate(shared, caller, &request)?;
+    let body = EnsureSandboxRequest { request_id: String::new(), ..request.clone() };
+    let command =
+        Command::new(shared, caller, &wanted.organization, "EnsureSandbox", &request.request_id, &body)?;
+    command
+        .run(|| async {
+            let mut ws = WriteSet::new();
+            if let Some(living) = sandboxes::find_living(&shared.store, wanted.task.as_str()).await? {
+                if living.organization_id != wanted.organization {
+                    return Err(Error::not_found("task", wanted.task.as_str()));
+                }
+                return Ok((ws, EnsureSandboxResponse { sandbox: Some(living.to_proto()), rev: 0 }));
+            }
+            let flow_id = shared.flow_id();
+            let mut sandbox = fresh(shared, &wanted, &request, flow_id.to_string());
+            sandboxes::insert(&mut ws, &sandbox);
+            flow::sandbox::enqueue_new(&mut ws, &sandbox, flow_id, &RequestContext::current_traceparent());
+            let id = sandbox.sandbox_id.as_str();
+            ws.audit(audit(
+                &wanted.organization,
+                caller,
+                &wanted.user_id,
+                "sandbox.create",
+                id,
+                &request.request_id,
+            ));
+            sandbox.stages = foundry_flow::pending_stages(&flow::sandbox::SANDBOX);
+            Ok((ws, EnsureSandboxResponse { sandbox: Some(sandbox.to_proto()), rev: 0 }))
+        })
+        .await
+}
+
+fn fresh(shared: &Shared, wanted: &Wanted, request: &EnsureSandboxRequest, flow_id: String) -> Sandbox {
+    let now = shared.env.clock.now();
+    Sandbox {
+        sandbox_id: SandboxId::generate(&shared.env),
+        organization_id: wanted.organization.clone(),
+        task_id: wanted.task.to_string(),
+        repository_id: wanted.repository.to_string(),
+        provider: wanted.provider.clone(),
+        state: SandboxState::Queued,
+        condition: Condition {
+            waiting_on: "sandbox_allocated".to_owned(),
+            since_time: Some(now.to_proto()),
+            next_action: "starts as soon as a worker is free".to_owned(),
+            ..Condition::default()
+        },
+        branch: request.branch.clone(),
+        base_branch: request.base_branch.clone(),
+        base_commit: String::new(),
+        agent: wanted.agent.name().to_owned(),
+        isolation: String::new(),
+        runtime_instance: 1,
+        facts: None,
+        flow_id,
+        user_id: wanted.user_id.clone(),
+        create_time: now,
+        destroy_time: None,
+        work_time: Timestamp::default(),
+        work_head: String::new(),
+        stages: Vec::new(),
+        rev: 0,
+    }
+}

@@ -1,0 +1,28 @@
+//! ListProviders: what was found out when the service started.
+
+use foundry_core::Error;
+use foundry_proto::common::v1::Condition;
+use foundry_proto::provisioner::v1::{ListProvidersResponse, Provider};
+
+use crate::shared::Shared;
+
+/// Lists the ways to make sandboxes, the default first.
+pub fn list_providers(shared: &Shared) -> Result<ListProvidersResponse, Error> {
+    let mut providers: Vec<Provider> = shared
+        .providers
+        .describe()
+        .map(|(name, isolation, error)| Provider {
+            name: name.to_owned(),
+            available: error.is_none(),
+            isolation: isolation.to_owned(),
+            condition: error.map(|e| Condition {
+                reason: e.reason.to_owned(),
+                message: e.message.clone(),
+                next_action: "mend it and start the service again".to_owned(),
+                ..Condition::default()
+            }),
+        })
+        .collect();
+    providers.sort_by_key(|p| (p.name != shared.config.default_provider, p.name.clone()));
+    Ok(ListProvidersResponse { providers })
+}

@@ -1,0 +1,50 @@
+//! RetrySandbox: a failed sandbox goes on at the stage that failed.
+
+use foundry_authn::Caller;
+use foundry_core::Error;
+use foundry_proto::common::v1::Role;
+use foundry_proto::provisioner::v1::{RetrySandboxRequest, RetrySandboxResponse};
+use foundry_store::WriteSet;
+
+use super::{Command, audit, behalf, sandbox_for};
+use crate::domain::{Sandbox, SandboxState};
+use crate::shared::Shared;
+use crate::store::{calm, condition_value, sandboxes};
+
+/// Takes up a failed sandbox.
+pub async fn retry_sandbox(
+    shared: &Shared,
+    caller: &Caller,
+    request: RetrySandboxRequest,
+) -> Result<RetrySandboxResponse, Error> {
+    let organization = sandbox_for(shared, caller, &request.sandbox_id, Role::Member).await?.organization_id;
+    let user_id = behalf(caller, &request.user_id)?;
+    let body = RetrySandboxRequest { request_id: String::new(), ..request.clone() };
+    let command = Command::new(shared, caller, &organization, "RetrySandbox", &request.request_id, &body)?;
+    command
+        .run(|| async {
+            let sandbox = sandbox_for(shared, caller, &request.sandbox_id, Role::Member).await?;
+            if sandbox.state != SandboxState::Error {
+                let text = format!("only a failed sandbox can be retried; it is {}", sandbox.state.as_str());
+                return Err(Error::precondition("NOT_FAILED", sandbox.sandbox_id.as_str(), text));
+            }
+            let mut ws = WriteSet::new();
+            let state = resumed(&sandbox);
+            let condition = calm(shared.env.clock.now());
+            let set = vec![("state", state.as_str().into()), ("condition", condition_value(&condition))];
+            sandboxes::update(&mut ws, &sandbox, set);
+            foundry_flow::retry(&mut ws, &sandbox.flow_id.parse()?);
+            let id = sandbox.sandbox_id.as_str();
+            ws.audit(audit(&organization, caller, &user_id, "sandbox.retry", id, &request.request_id));
+            let sandbox = Sandbox { state, condition, ..sandbox };
+            Ok((ws, RetrySandboxResponse { sandbox: Some(sandbox.to_proto()), rev: 0 }))
+        })
+        .await
+}
+
+/// The state in which it goes on: that of its failed stage; of the destruction when that had failed.
+fn resumed(sandbox: &Sandbox) -> SandboxState {
+    use foundry_proto::common::v1::StageState;
+    let failed = sandbox.stages.iter().find(|s| s.state() == StageState::Failed);
+    failed.map_or(SandboxState::Destroying, |s| SandboxState::of_stage(&s.name))
+}

@@ -1,0 +1,192 @@
+//! Turns that end otherwise than by the agent's answer, and what died.
+
+use std::sync::Arc;
+
+use foundry_core::{Error, MessageId, SandboxId, SessionId, Timestamp};
+use foundry_proto::common::v1::{
+    Condition, NoticeKind, TranscriptPart, TurnEnd, TurnOutcome, transcript_part::Body,
+};
+use foundry_store::{Value, WriteSet};
+
+use super::drain_log;
+use super::record::finish_turn;
+use crate::domain::fold::notice;
+use crate::domain::{SESSION_STAGES, SandboxState, Session, SessionState, Turn, TurnState};
+use crate::flow;
+use crate::shared::Shared;
+use crate::store::{Set, calm, condition_value, events, permissions, sandboxes, sessions, stages, turns};
+
+fn part(message: &str, body: Body) -> TranscriptPart {
+    TranscriptPart { message_id: message.to_owned(), body: Some(body), ..TranscriptPart::default() }
+}
+
+/// Ends a turn that nobody will answer any more; the session is ready again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_turn(
+    shared: &Shared,
+    session_id: &SessionId,
+    message_id: &MessageId,
+    end: &TurnEnd,
+) -> Result<(), Error> {
+    let decide = || async {
+        let mut ws = WriteSet::new();
+        let session = sessions::find(&shared.store, session_id).await?;
+        let turn = turns::find(&shared.store, session_id, message_id).await?;
+        let (Some(session), Some(turn)) = (session, turn.filter(|t| t.state != TurnState::Ended)) else {
+            return Ok((ws, ()));
+        };
+        let now = shared.env.clock.now();
+        let mut set = cut(&mut ws, &session, Some((&turn, end)), Vec::new(), now);
+        if session.state == SessionState::Running {
+            set.push(("state", SessionState::Ready.as_str().into()));
+            set.push(("condition", condition_value(&calm(now))));
+        }
+        sessions::update(&mut ws, &session, set);
+        flow::work::enqueue_for(&mut ws, shared, &session, None)?;
+        Ok((ws, ()))
+    };
+    shared.store.retry_on_conflict(decide).await?;
+    Ok(())
+}
+
+/// Writes notices and the end of a turn, and returns what to set in the session's row.
+pub fn cut(
+    ws: &mut WriteSet,
+    session: &Session,
+    turn: Option<(&Turn, &TurnEnd)>,
+    notices: Vec<Body>,
+    now: Timestamp,
+) -> Set {
+    let mut parts: Vec<TranscriptPart> = notices.into_iter().map(|n| part(&session.message_id, n)).collect();
+    let mut set = Set::new();
+    if let Some((turn, end)) = turn {
+        finish_turn(ws, turn, end.outcome, now);
+        permissions::void(ws, &session.session_id);
+        parts.push(part(turn.message_id.as_str(), Body::TurnEnd(end.clone())));
+        set.push(("pending_permission", Value::Null));
+    }
+    let revs = sessions::revs(ws, &session.organization_id, &session.session_id);
+    let last = events::append(ws, session, revs.session, now, parts);
+    set.push(("last_offset", last.into()));
+    set
+}
+
+/// How a turn ends whose agent died.
+fn interrupted(turn: &Turn, reason: &str, why: &str) -> TurnEnd {
+    let cancelled = turn.cancel_requested;
+    let outcome = if cancelled { TurnOutcome::Cancelled } else { TurnOutcome::Interrupted };
+    TurnEnd {
+        outcome: outcome.into(),
+        stop_reason: if cancelled { "cancelled".to_owned() } else { String::new() },
+        reason: reason.to_owned(),
+        message: why.to_owned(),
+    }
+}
+
+/// Puts a session whose agent process is gone back to the start of its flow.
+async fn rebuild(
+    shared: &Shared,
+    ws: &mut WriteSet,
+    session: &Session,
+    reason: &str,
+    why: &str,
+) -> Result<(), Error> {
+    let now = shared.env.clock.now();
+    let turn = turns::find_named(&shared.store, &session.session_id, &session.message_id).await?;
+    let turn = turn.filter(|t| t.state != TurnState::Ended);
+    let end = turn.as_ref().map(|t| interrupted(t, reason, why));
+    let notices = vec![notice(NoticeKind::AgentExited, why)];
+    let mut set = cut(ws, session, turn.as_ref().zip(end.as_ref()), notices, now);
+    let state = if turn.is_some() { SessionState::Interrupted } else { SessionState::Pending };
+    let flow_id = shared.flow_id();
+    let condition = Condition {
+        reason: reason.to_owned(),
+        message: format!("{why}; the agent is started anew"),
+        waiting_on: format!("sandbox/{}", session.sandbox_id),
+        since_time: Some(now.to_proto()),
+        next_action: "none needed".to_owned(),
+        ..Condition::default()
+    };
+    set.extend([
+        ("state", state.as_str().into()),
+        ("condition", condition_value(&condition)),
+        ("generation", (session.generation + 1).into()),
+        ("acp_session", "".into()),
+        ("flow_id", (&flow_id).into()),
+    ]);
+    stages::reset(ws, session.session_id.as_str(), &SESSION_STAGES);
+    sessions::update(ws, session, set);
+    flow::session::enqueue_flow(ws, session, flow_id, "");
+    Ok(())
+}
+
+/// The agent process of a session ended while its runtime lives on.
+///
+/// # Errors
+/// When the database fails.
+pub async fn agent_exited(shared: &Shared, session_id: &SessionId) -> Result<(), Error> {
+    let decide = || async {
+        let mut ws = WriteSet::new();
+        let session = sessions::find(&shared.store, session_id).await?;
+        let Some(session) = session.filter(|s| s.state.is_living() && s.fold.down) else {
+            return Ok((ws, ()));
+        };
+        rebuild(shared, &mut ws, &session, "AGENT_EXITED", "the agent's process ended").await?;
+        Ok((ws, ()))
+    };
+    shared.store.retry_on_conflict(decide).await?;
+    Ok(())
+}
+
+/// The runtime of a sandbox died: what its agents still said is recorded, their turns are cut, and the
+/// sandbox goes on from `agent_starting` with a new runtime.
+///
+/// # Errors
+/// When the database fails.
+pub async fn vanish(shared: &Arc<Shared>, id: &SandboxId, instance: i64, cause: &str) -> Result<(), Error> {
+    for session in sessions::of_sandbox(&shared.store, id).await? {
+        if session.state.is_living() {
+            drain_log(shared, &session.session_id).await?;
+        }
+    }
+    shared.clients.forget(id);
+    let why = format!("the sandbox's runtime died: {cause}");
+    let decide = || async {
+        let mut ws = WriteSet::new();
+        let sandbox = sandboxes::find(&shared.store, id).await?;
+        let same =
+            |s: &crate::domain::Sandbox| s.state == SandboxState::Ready && s.runtime_instance == instance;
+        let Some(sandbox) = sandbox.filter(same) else { return Ok((ws, ())) };
+        let now = shared.env.clock.now();
+        let flow_id = shared.flow_id();
+        let condition = Condition {
+            reason: "SANDBOX_VANISHED".to_owned(),
+            message: why.clone(),
+            waiting_on: "agent_starting".to_owned(),
+            since_time: Some(now.to_proto()),
+            next_action: "none needed: a new runtime is started".to_owned(),
+            ..Condition::default()
+        };
+        let set = vec![
+            ("state", SandboxState::Vanished.as_str().into()),
+            ("condition", condition_value(&condition)),
+            ("runtime_instance", (instance + 1).into()),
+            ("facts", Value::Null),
+            ("flow_id", (&flow_id).into()),
+        ];
+        sandboxes::update(&mut ws, &sandbox, set);
+        stages::reset(&mut ws, id.as_str(), &["agent_starting", "agent_ready"]);
+        flow::sandbox::enqueue_restart(&mut ws, &sandbox, flow_id);
+        for session in sessions::of_sandbox(&shared.store, id).await? {
+            if session.state.is_living() {
+                rebuild(shared, &mut ws, &session, "SANDBOX_VANISHED", &why).await?;
+            }
+        }
+        Ok((ws, ()))
+    };
+    shared.store.retry_on_conflict(decide).await?;
+    tracing::warn!(sandbox = %id, instance, cause, "sandbox vanished; a new runtime is started");
+    Ok(())
+}

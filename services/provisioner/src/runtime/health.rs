@@ -1,0 +1,80 @@
+//! The health watch: adopts what lives, notices what died. Its first look is the adoption at start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_core::Error;
+use foundry_sandbox::Health;
+
+use super::Pumps;
+use super::endings::{agent_exited, vanish};
+use crate::domain::{Sandbox, SandboxState};
+use crate::shared::Shared;
+use crate::store::{sandboxes, sessions};
+
+/// How long one probe may take; a provider that hangs must not stop the watch.
+const PROBE_LIMIT: Duration = Duration::from_secs(8);
+
+/// Looks at every living sandbox, again and again, until the service stops.
+pub async fn watch_health(shared: Arc<Shared>) {
+    let stop = shared.tasks.cancellation().clone();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = look(&shared) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = shared.look.notified() => {}
+            () = shared.env.clock.sleep(shared.config.probe_interval) => {}
+        }
+    }
+}
+
+/// One look at all sandboxes that should live.
+pub async fn look(shared: &Arc<Shared>) {
+    match sandboxes::in_state(&shared.store, SandboxState::Ready).await {
+        Ok(all) => {
+            let looks = all.iter().map(|sandbox| async move {
+                if let Err(e) = look_at(shared, sandbox).await {
+                    tracing::warn!(sandbox = %sandbox.sandbox_id, error = %e, "health is not known");
+                }
+            });
+            futures::future::join_all(looks).await;
+        }
+        Err(e) => tracing::warn!(error = %e, "the ledger cannot be read"),
+    }
+}
+
+async fn look_at(shared: &Arc<Shared>, sandbox: &Sandbox) -> Result<(), Error> {
+    let Some(facts) = &sandbox.facts else { return Ok(()) };
+    let provider = shared.providers.get(&sandbox.provider)?;
+    let health = tokio::select! {
+        health = provider.probe(facts) => health?,
+        () = shared.env.clock.sleep(PROBE_LIMIT) => {
+            let text = format!("the provider did not answer within {PROBE_LIMIT:?}");
+            return Err(Error::unavailable("PROBE_TIMED_OUT", text, PROBE_LIMIT));
+        }
+    };
+    match health {
+        Health::Alive => {
+            for session in sessions::of_sandbox(&shared.store, &sandbox.sandbox_id).await? {
+                if !session.state.is_living() {
+                    continue;
+                }
+                Pumps::ensure(shared, &session.session_id);
+                if session.fold.down {
+                    agent_exited(shared, &session.session_id).await?;
+                }
+            }
+            Ok(())
+        }
+        Health::Dead { cause } => {
+            vanish(shared, &sandbox.sandbox_id, sandbox.runtime_instance, &cause.to_string()).await
+        }
+        Health::Unknown { reason } => {
+            tracing::warn!(sandbox = %sandbox.sandbox_id, reason, "the runtime does not answer");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What goes on between requests and flows: reading tap logs, and noticing that something died.
+
+mod clients;
+mod endings;
+mod health;
+mod locks;
+mod pump;
+mod record;
+mod sweeper;
+
+pub use clients::Clients;
+pub use endings::{cut, end_turn};
+#[cfg(test)]
+pub use health::look;
+pub use health::watch_health;
+pub use locks::Locks;
+pub use pump::{Pumps, drain_log};
+pub use record::waits_for;
+pub use sweeper::sweep_strangers;

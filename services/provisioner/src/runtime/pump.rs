@@ -1,0 +1,183 @@
+//! Pumps: one owned task per living agent session reads its tap log on from the stored position.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use foundry_core::{Error, SessionId};
+use foundry_sandbox::{TapCursor, TapFollower, TapReadError, TapReader};
+use tokio_util::sync::CancellationToken;
+
+use super::record::{Recorded, record, record_hole};
+use crate::domain::{Session, SessionState};
+use crate::shared::{Shared, acp_of};
+use crate::store::{sandboxes, sessions};
+
+/// How late a lost wake-up of the runtime is noticed.
+const POLL: Duration = Duration::from_millis(500);
+/// Between two flushes of one session: at most ten a second.
+const PACE: Duration = Duration::from_millis(100);
+/// After a failure.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The pumps of this process.
+#[derive(Default)]
+pub struct Pumps(Mutex<HashMap<SessionId, CancellationToken>>);
+
+impl Pumps {
+    /// Makes sure that a session's log is read.
+    pub fn ensure(shared: &Arc<Shared>, session: &SessionId) {
+        let mut running = shared.pumps.lock();
+        if running.contains_key(session) || shared.tasks.cancellation().is_cancelled() {
+            return;
+        }
+        let stop = shared.tasks.cancellation().child_token();
+        running.insert(session.clone(), stop.clone());
+        drop(running);
+        let (shared, session) = (Arc::clone(shared), session.clone());
+        shared.tasks.clone().spawn("event pump", async move {
+            run(&shared, &session, &stop).await;
+            // Stopped pumps were forgotten by whoever stopped them; another may have begun since.
+            if !stop.is_cancelled() {
+                shared.pumps.lock().remove(&session);
+            }
+        });
+    }
+
+    /// Stops reading a session's log.
+    pub fn stop(&self, session: &SessionId) {
+        if let Some(stop) = self.lock().remove(session) {
+            stop.cancel();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Followed {
+    /// Start over from the stored position.
+    Again,
+    /// There is nothing to read any more.
+    End,
+}
+
+async fn run(shared: &Arc<Shared>, id: &SessionId, stop: &CancellationToken) {
+    loop {
+        let followed = tokio::select! {
+            () = stop.cancelled() => return,
+            followed = follow(shared, id) => followed,
+        };
+        match followed {
+            Ok(Followed::End) => return,
+            Ok(Followed::Again) => continue,
+            Err(e) => tracing::warn!(session = %id, error = %e, "the tap log was not recorded"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = shared.env.clock.sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// Where one session's log is and how it is read.
+struct Source {
+    session: Session,
+    reader: TapReader,
+    workspace: String,
+    follower: TapFollower,
+}
+
+async fn source(shared: &Shared, id: &SessionId) -> Result<Option<Source>, Error> {
+    let Some(session) = sessions::find(&shared.store, id).await? else { return Ok(None) };
+    if session.state == SessionState::Closed {
+        return Ok(None);
+    }
+    let Some(sandbox) = sandboxes::find(&shared.store, &session.sandbox_id).await? else { return Ok(None) };
+    if sandbox.state.is_ending() {
+        return Ok(None);
+    }
+    let acp = acp_of(&session)?;
+    let reader = TapReader::new(&shared.host_home(&sandbox)?, &acp);
+    let wakeups = match shared.clients.of_conversation(&sandbox, &acp, &shared.env).await {
+        Ok(client) => Some(client.wakeups(&acp, POLL)),
+        Err(_) => None,
+    };
+    let workspace = sandbox.facts.as_ref().map(|f| f.workspace.display().to_string()).unwrap_or_default();
+    let follower =
+        TapFollower::new(reader.clone(), session.cursor.clone(), wakeups, POLL, shared.env.clone());
+    Ok(Some(Source { session, reader, workspace, follower }))
+}
+
+async fn follow(shared: &Arc<Shared>, id: &SessionId) -> Result<Followed, Error> {
+    let Some(mut source) = source(shared, id).await? else { return Ok(Followed::End) };
+    let mut cursor = source.session.cursor.clone();
+    loop {
+        let batch = match source.follower.next().await {
+            Ok(batch) => batch,
+            Err(e) => return hole(shared, id, cursor, &e).await,
+        };
+        let more = batch.more;
+        match record(shared, id, &source.workspace, &cursor, &batch).await? {
+            Recorded::Stored => cursor = batch.next,
+            Recorded::Stale => return Ok(Followed::Again),
+            Recorded::Gone => return Ok(Followed::End),
+        }
+        if batch.events.iter().any(|e| matches!(e.body, foundry_sandbox::TapBody::Exited { .. })) {
+            shared.look.notify_one();
+        }
+        if !more {
+            shared.env.clock.sleep(PACE).await;
+        }
+    }
+}
+
+async fn hole(
+    shared: &Shared,
+    id: &SessionId,
+    cursor: TapCursor,
+    e: &TapReadError,
+) -> Result<Followed, Error> {
+    let next = match e {
+        TapReadError::Truncated { found, .. } => TapCursor { offset: *found, skipping: false, ..cursor },
+        TapReadError::Refused(_) | TapReadError::Io(_) => cursor,
+    };
+    match record_hole(shared, id, &next, &e.to_string()).await? {
+        Recorded::Gone => Ok(Followed::End),
+        _ => {
+            shared.env.clock.sleep(PAUSE).await;
+            Ok(Followed::Again)
+        }
+    }
+}
+
+/// Reads what is left in the log of a session whose runtime is dead.
+///
+/// # Errors
+/// When the database fails; a log that cannot be read is only said so.
+pub async fn drain_log(shared: &Arc<Shared>, id: &SessionId) -> Result<(), Error> {
+    shared.pumps.stop(id);
+    let Some(source) = source(shared, id).await? else { return Ok(()) };
+    let mut cursor = source.session.cursor.clone();
+    loop {
+        let batch = match source.reader.read(&cursor).await {
+            Ok(batch) => batch,
+            Err(e) => {
+                record_hole(shared, id, &cursor, &e.to_string()).await?;
+                return Ok(());
+            }
+        };
+        if batch.next == cursor {
+            return Ok(());
+        }
+        match record(shared, id, &source.workspace, &cursor, &batch).await? {
+            Recorded::Stored => cursor = batch.next,
+            Recorded::Stale => {
+                let Some(now) = sessions::find(&shared.store, id).await? else { return Ok(()) };
+                cursor = now.cursor;
+            }
+            Recorded::Gone => return Ok(()),
+        }
+    }
+}

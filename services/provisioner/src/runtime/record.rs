@@ -1,0 +1,221 @@
+//! Recording a stretch of a tap log: events, their consequences and the position after them in one
+//! write set, on the condition that the position before is still the stored one.
+
+use foundry_core::{Error, SessionId, Timestamp};
+use foundry_proto::common::v1::{
+    Condition, NoticeKind, PermissionAnswer, PermissionPolicy, TranscriptPart, transcript_part::Body,
+};
+use foundry_sandbox::{TapBatch, TapCursor};
+use foundry_store::WriteSet;
+
+use crate::domain::fold::{Asked, Fold, Folded, fold, notice};
+use crate::domain::{Session, SessionState, Turn, TurnState};
+use crate::flow;
+use crate::shared::Shared;
+use crate::store::{Set, calm, condition_value, events, permissions, sessions, turns};
+
+/// At most one hand-over of work per session in this time while a turn runs.
+const WORK_PACE: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// What became of a stretch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is stored.
+    Stored,
+    /// Somebody else has stored it: go on from the stored position.
+    Stale,
+    /// The session is closed.
+    Gone,
+}
+
+/// Records what was read from `start` on.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record(
+    shared: &Shared,
+    session_id: &SessionId,
+    workspace: &str,
+    start: &TapCursor,
+    batch: &TapBatch,
+) -> Result<Recorded, Error> {
+    let decide = || async {
+        let Some(session) = open_session(shared, session_id).await? else {
+            return Ok((WriteSet::new(), Recorded::Gone));
+        };
+        if session.cursor != *start {
+            return Ok((WriteSet::new(), Recorded::Stale));
+        }
+        let turn = turns::find_named(&shared.store, session_id, &session.message_id).await?;
+        let turn = turn.filter(|t| t.state != TurnState::Ended && session.state == SessionState::Running);
+        let mut after = session.fold.clone();
+        after.blind = false;
+        let folded = fold(&mut after, turn.as_ref().map(|t| t.message_id.as_str()), workspace, &batch.events);
+        let ws = Recording { shared, session: &session, turn, now: shared.env.clock.now() }.write(
+            after,
+            folded,
+            &batch.next,
+        )?;
+        Ok((ws, Recorded::Stored))
+    };
+    Ok(shared.store.retry_on_conflict(decide).await?.1)
+}
+
+/// Says that the log cannot be read, once, and goes on at `next`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record_hole(
+    shared: &Shared,
+    session_id: &SessionId,
+    next: &TapCursor,
+    reason: &str,
+) -> Result<Recorded, Error> {
+    let decide = || async {
+        let Some(session) = open_session(shared, session_id).await? else {
+            return Ok((WriteSet::new(), Recorded::Gone));
+        };
+        let mut folded = Folded::default();
+        if !session.fold.blind {
+            let body =
+                notice(NoticeKind::EventsLost, format!("events of the agent are missing here: {reason}"));
+            folded.parts.push(TranscriptPart {
+                message_id: session.message_id.clone(),
+                body: Some(body),
+                ..TranscriptPart::default()
+            });
+        }
+        let mut after = session.fold.clone();
+        after.blind = true;
+        let now = shared.env.clock.now();
+        let ws = Recording { shared, session: &session, turn: None, now }.write(after, folded, next)?;
+        Ok((ws, Recorded::Stored))
+    };
+    Ok(shared.store.retry_on_conflict(decide).await?.1)
+}
+
+async fn open_session(shared: &Shared, id: &SessionId) -> Result<Option<Session>, Error> {
+    let session = sessions::find(&shared.store, id).await?;
+    Ok(session.filter(|s| s.state != SessionState::Closed))
+}
+
+struct Recording<'a> {
+    shared: &'a Shared,
+    session: &'a Session,
+    turn: Option<Turn>,
+    now: Timestamp,
+}
+
+impl Recording<'_> {
+    fn write(&self, mut fold: Fold, folded: Folded, next: &TapCursor) -> Result<WriteSet, Error> {
+        let mut ws = WriteSet::new();
+        let mut set: Set = vec![("cursor", sessions::json(next)?)];
+        if folded.parts.is_empty() && !folded.sent {
+            // Nothing to see: the position moves without a new revision.
+            set.push(("fold", sessions::json(&fold)?));
+            let guards =
+                [("rev", self.session.rev.into()), ("cursor", sessions::json(&self.session.cursor)?)];
+            ws.update(&sessions::SESSIONS, &[(&self.session.session_id).into()], &set, &guards);
+            return Ok(ws);
+        }
+        let mut parts = folded.parts;
+        for asked in &folded.asked {
+            let answer = self.by_policy(asked);
+            let ordinal = self.session.last_offset + 1 + i64::try_from(asked.part).unwrap_or(0);
+            permissions::insert(&mut ws, &self.session.session_id, ordinal, asked, answer);
+            let Some(option) = answer else { continue };
+            parts.push(self.answered(asked, option));
+            flow::permission::enqueue_for(&mut ws, self.shared, self.session, &asked.acp_id, Some(option))?;
+        }
+        if let Some(turn) = &self.turn {
+            self.turn_news(&mut ws, &mut set, turn, &folded.asked, folded.sent, folded.ended.as_ref());
+        }
+        if folded.ended.is_some() {
+            flow::work::enqueue_for(&mut ws, self.shared, self.session, None)?;
+        } else if folded.worked && self.now.since(Timestamp::from_micros(fold.work_asked)) > WORK_PACE {
+            fold.work_asked = self.now.as_micros();
+            flow::work::enqueue_for(&mut ws, self.shared, self.session, Some(flow::work::DEBOUNCE))?;
+        }
+        set.push(("fold", sessions::json(&fold)?));
+        let revs = sessions::revs(&mut ws, &self.session.organization_id, &self.session.session_id);
+        let last = events::append(&mut ws, self.session, revs.session, self.now, parts);
+        set.push(("last_offset", last.into()));
+        sessions::update(&mut ws, self.session, set);
+        Ok(ws)
+    }
+
+    fn turn_news(
+        &self,
+        ws: &mut WriteSet,
+        set: &mut Set,
+        turn: &Turn,
+        asked: &[Asked],
+        sent: bool,
+        ended: Option<&foundry_proto::common::v1::TurnEnd>,
+    ) {
+        if let Some(end) = ended {
+            finish_turn(ws, turn, end.outcome, self.now);
+            permissions::void(ws, &self.session.session_id);
+            set.extend([
+                ("state", SessionState::Ready.as_str().into()),
+                ("condition", condition_value(&calm(self.now))),
+                ("pending_permission", foundry_store::Value::Null),
+            ]);
+            return;
+        }
+        if sent && turn.state == TurnState::Intended {
+            turns::update(ws, turn, vec![("state", TurnState::Sent.as_str().into())]);
+        }
+        let waits = asked.iter().find(|a| self.by_policy(a).is_none());
+        if let (Some(waits), None) = (waits, &self.session.pending_permission) {
+            set.push(("pending_permission", sessions::permission_value(Some(&waits.request))));
+            set.push(("condition", condition_value(&waits_for(&waits.request.title, self.now))));
+        }
+    }
+
+    /// The answer that the policy gives: the first allowing option, if there is one.
+    fn by_policy<'a>(&self, asked: &'a Asked) -> Option<&'a str> {
+        if self.session.permission_policy != PermissionPolicy::Allow {
+            return None;
+        }
+        let allows = asked.request.options.iter().find(|o| o.kind.starts_with("allow"));
+        allows.map(|o| o.option_id.as_str())
+    }
+
+    fn answered(&self, asked: &Asked, option: &str) -> TranscriptPart {
+        TranscriptPart {
+            message_id: self.session.message_id.clone(),
+            body: Some(Body::PermissionAnswer(PermissionAnswer {
+                permission_id: asked.request.permission_id.clone(),
+                option_id: option.to_owned(),
+                user_id: String::new(),
+            })),
+            ..TranscriptPart::default()
+        }
+    }
+}
+
+/// Ends a turn's row.
+pub fn finish_turn(ws: &mut WriteSet, turn: &Turn, outcome: i32, now: Timestamp) {
+    turns::update(
+        ws,
+        turn,
+        vec![
+            ("state", TurnState::Ended.as_str().into()),
+            ("outcome", outcome.into()),
+            ("end_time", now.into()),
+        ],
+    );
+}
+
+/// The condition of a session whose agent waits for an answer.
+pub fn waits_for(title: &str, now: Timestamp) -> Condition {
+    Condition {
+        reason: "PERMISSION_PENDING".to_owned(),
+        message: format!("the agent asks for permission: {title}"),
+        waiting_on: format!("permission: {title}"),
+        since_time: Some(now.to_proto()),
+        next_action: "answer it".to_owned(),
+        ..Condition::default()
+    }
+}

@@ -1,0 +1,195 @@
+//! Putting the service together, in dependency order.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use foundry_authn::{Authenticator, AuthnLayer};
+use foundry_core::{Env, Error, Tasks};
+use foundry_flow::{Engine, Hooks, Options, OwnedDataDirectory};
+use foundry_proto::provisioner::v1::provisioner_service_server::{ProvisionerServiceServer, SERVICE_NAME};
+use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
+use foundry_sandbox::AgentCredentials;
+use foundry_server::{DataDirectory, Phases, Service, Upstream};
+use foundry_store::{Store, StoreOptions};
+use foundry_watch::{Hub, HubConfig};
+
+use crate::config::Config;
+use crate::providers::Providers;
+use crate::rpc::Rpc;
+use crate::shared::Shared;
+use crate::{flow, runtime, store};
+
+/// Largest request: a prompt and its frame.
+const MAX_REQUEST: usize = 512 << 10;
+/// The drain of watches is spread over at most this.
+const SPREAD: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// What the service needs from the process it runs in.
+pub struct Dependencies<'a> {
+    /// Time and randomness.
+    pub env: Env,
+    /// The service's background tasks; the process watches their failures.
+    pub tasks: Tasks,
+    /// The service's own directory, locked by this process: its database, bundles that pass through and,
+    /// unless configured otherwise, local sandboxes.
+    pub data: &'a DataDirectory,
+    /// Who calls.
+    pub authenticator: Arc<Authenticator>,
+    /// The repo service, behind this service's identity.
+    pub repo: Upstream,
+    /// Told what the flow engine does.
+    pub flow_hooks: Arc<dyn Hooks>,
+    /// Told at the end which sandboxes go on living.
+    pub survivors: Survivors,
+}
+
+/// Which sandboxes went on living when the service stopped; cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Survivors(Arc<Mutex<Vec<String>>>);
+
+impl Survivors {
+    /// Their ids, once the service has stopped its jobs.
+    pub fn sandboxes(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tell(&self, sandboxes: Vec<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sandboxes;
+    }
+}
+
+/// Builds the service: opens its database and providers, and starts its flows and watches.
+///
+/// # Errors
+/// When the database cannot be opened, or a flow's table and code do not match.
+pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Error> {
+    let (env, tasks) = (deps.env.clone(), deps.tasks.clone());
+    let migrations = [&foundry_flow::MIGRATIONS, &store::MIGRATIONS];
+    let url = match config.store_url.as_str() {
+        "" => format!("sqlite:{}", deps.data.path().join("provisioner.db").display()),
+        url => url.to_owned(),
+    };
+    let store = Store::connect(&url, &migrations, &env, StoreOptions::default()).await?;
+    let embedded = config.store_url.is_empty();
+    let shared = share(config, &deps, store.clone()).await?;
+    let retention = shared.config.flow_retention;
+    let options = Options { retention, hooks: Arc::clone(&deps.flow_hooks), ..Options::default() };
+    let engine = Engine::new(store.clone(), env.clone(), flow::bindings(&shared), options)?;
+    // Only a database in our own locked directory is nobody else's.
+    if embedded {
+        engine.recover(&OwnedDataDirectory::held_by(deps.data)).await?;
+    }
+    engine.start(&tasks);
+    tasks.spawn("sandbox health", runtime::watch_health(Arc::clone(&shared)));
+    tasks.spawn("sandbox sweeper", runtime::sweep_strangers(Arc::clone(&shared)));
+    watch_store(&tasks, store.clone());
+
+    let routes = tonic::service::Routes::new(
+        ProvisionerServiceServer::new(Rpc(Arc::clone(&shared))).max_decoding_message_size(MAX_REQUEST),
+    );
+    Ok(Service::new("provisioner", [SERVICE_NAME], routes)
+        .authenticated_by(AuthnLayer::new(Arc::clone(&deps.authenticator)))
+        .phases(phases(&shared, engine, deps.survivors.clone()))
+        .background(tasks))
+}
+
+async fn share(config: Config, deps: &Dependencies<'_>, store: Store) -> Result<Arc<Shared>, Error> {
+    let providers = Providers::open(&config, deps.data.path(), &deps.env).await;
+    let parts = Parts {
+        env: deps.env.clone(),
+        tasks: deps.tasks.clone(),
+        authenticator: Arc::clone(&deps.authenticator),
+        repo: deps.repo.clone(),
+        bundles: deps.data.path().join("bundles"),
+    };
+    let shared = assemble(config, parts, store, providers);
+    // What a killed predecessor left half-way.
+    if let Err(e) = std::fs::remove_dir_all(&shared.bundles)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(Error::internal(e));
+    }
+    std::fs::create_dir_all(&shared.bundles).map_err(Error::internal)?;
+    Ok(shared)
+}
+
+/// What the shared parts are made of besides configuration, store and providers.
+pub(crate) struct Parts {
+    pub(crate) env: Env,
+    pub(crate) tasks: Tasks,
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) repo: Upstream,
+    pub(crate) bundles: PathBuf,
+}
+
+/// The shared parts over these providers.
+pub(crate) fn assemble(config: Config, parts: Parts, store: Store, providers: Providers) -> Arc<Shared> {
+    let keys = config.agent_keys.iter().map(|(k, v)| (k.clone(), v.expose().clone()));
+    let credentials = AgentCredentials::new(keys.collect::<Vec<_>>());
+    let hub_config = HubConfig { server: "provisioner".to_owned(), ..HubConfig::default() };
+    Arc::new(Shared {
+        hub: Hub::new(store.clone(), parts.env.clone(), parts.tasks.clone(), hub_config),
+        config,
+        env: parts.env,
+        store,
+        tasks: parts.tasks,
+        authenticator: parts.authenticator,
+        repo: RepoServiceClient::new(parts.repo),
+        providers,
+        credentials,
+        bundles: parts.bundles,
+        clients: runtime::Clients::default(),
+        pumps: runtime::Pumps::default(),
+        work_locks: runtime::Locks::default(),
+        look: tokio::sync::Notify::new(),
+        git: tokio::sync::OnceCell::new(),
+    })
+}
+
+/// A store whose writer died makes this process useless: end it.
+fn watch_store(tasks: &Tasks, store: Store) {
+    let stop = tasks.cancellation().clone();
+    tasks.spawn("store watch", async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            failure = store.failed() => panic!("the store's task {} died", failure.name),
+        }
+    });
+}
+
+fn phases(shared: &Arc<Shared>, engine: Engine, survivors: Survivors) -> Phases {
+    let hub = shared.hub.clone();
+    let (working, closing) = (Arc::clone(shared), Arc::clone(shared));
+    Phases::default()
+        .drain_watches(move |limit| async move {
+            let ended = hub.drain(SPREAD.min(limit)).await;
+            if ended { Vec::new() } else { vec![format!("{} watches", hub.watches())] }
+        })
+        .finish_jobs(move |limit| async move {
+            let drained = engine.shutdown(limit).await;
+            survivors.tell(still_running(&working).await);
+            drained.abandoned.iter().map(ToString::to_string).collect()
+        })
+        .close_store(move |_| async move {
+            closing.store.close().await;
+            Vec::new()
+        })
+}
+
+/// The sandboxes that outlive this process; the next one adopts them.
+async fn still_running(shared: &Shared) -> Vec<String> {
+    match store::sandboxes::living(&shared.store).await {
+        Ok(all) => {
+            let alive: Vec<String> =
+                all.iter().filter(|s| s.facts.is_some()).map(|s| s.sandbox_id.to_string()).collect();
+            if !alive.is_empty() {
+                tracing::info!(sandboxes = ?alive, "these sandboxes go on living and will be adopted");
+            }
+            alive
+        }
+        Err(e) => {
+            tracing::warn!(error = %e, "the ledger cannot be read");
+            Vec::new()
+        }
+    }
+}

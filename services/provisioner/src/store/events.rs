@@ -1,0 +1,49 @@
+//! Table `agent_events`: what was said and done, in order, never changed.
+
+use foundry_core::{Error, Timestamp};
+use foundry_proto::common::v1::TranscriptPart;
+use foundry_proto::provisioner::v1::AgentEvent;
+use foundry_store::{RevRef, Row, Table, WriteSet};
+use prost::Message as _;
+
+use super::decode;
+use crate::domain::Session;
+
+/// The table.
+pub static EVENTS: Table = Table::new(
+    "agent_events",
+    &["session_id", "event_offset", "rev", "part"],
+    &["session_id", "event_offset"],
+);
+
+/// For views: events of a session (`$1`) with an offset above `$2` by revision.
+pub const CHANGED: &str = "SELECT session_id, event_offset, rev, part FROM agent_events \
+     WHERE session_id = $1 AND event_offset > $2 AND rev > $3 ORDER BY rev, event_offset LIMIT $4";
+
+/// Appends parts after the session's newest event; returns the new last offset, which the caller
+/// writes to the session's row in the same write set.
+pub fn append(
+    ws: &mut WriteSet,
+    session: &Session,
+    rev: RevRef,
+    now: Timestamp,
+    parts: Vec<TranscriptPart>,
+) -> i64 {
+    let mut offset = session.last_offset;
+    for mut part in parts {
+        offset += 1;
+        part.create_time = Some(now.to_proto());
+        let values = [(&session.session_id).into(), offset.into(), rev.into(), part.encode_to_vec().into()];
+        ws.insert(&EVENTS, values);
+    }
+    offset
+}
+
+/// A row as on the wire.
+pub fn read(row: &Row) -> Result<AgentEvent, Error> {
+    Ok(AgentEvent {
+        session_id: row.text("session_id")?.to_owned(),
+        offset: row.int("event_offset")?,
+        part: Some(decode(row.blob("part")?)?),
+    })
+}

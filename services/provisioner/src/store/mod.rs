@@ -1,0 +1,52 @@
+//! The service's tables.
+
+pub mod events;
+pub mod permissions;
+pub mod sandboxes;
+pub mod sessions;
+pub mod stages;
+pub mod turns;
+
+use foundry_core::Error;
+use foundry_proto::common::v1::Condition;
+use foundry_store::{Migration, Migrations, Value};
+use prost::Message as _;
+
+/// The schema.
+pub const MIGRATIONS: Migrations = Migrations {
+    owner: "provisioner",
+    steps: &[Migration {
+        version: 1,
+        name: "provisioner",
+        sqlite: include_str!("../../migrations/sqlite/0001_provisioner.sql"),
+        postgres: include_str!("../../migrations/postgres/0001_provisioner.sql"),
+    }],
+};
+
+/// What an update sets.
+pub type Set = Vec<(&'static str, Value)>;
+
+/// A condition as it is stored. It goes out on watches: its texts are bounded.
+pub fn condition_value(condition: &Condition) -> Value {
+    let mut condition = condition.clone();
+    for text in [&mut condition.message, &mut condition.next_action, &mut condition.waiting_on] {
+        let (kept, cut) = crate::domain::head(text, 2_000);
+        if cut {
+            *text = kept.to_owned();
+        }
+    }
+    condition.encode_to_vec().into()
+}
+
+/// A condition that says nothing but since when.
+pub fn calm(now: foundry_core::Timestamp) -> Condition {
+    Condition { since_time: Some(now.to_proto()), ..Condition::default() }
+}
+
+fn decode<M: prost::Message + Default>(bytes: bytes::Bytes) -> Result<M, Error> {
+    M::decode(bytes).map_err(Error::internal)
+}
+
+fn id<T: std::str::FromStr<Err = Error>>(text: &str) -> Result<T, Error> {
+    text.parse().map_err(|e: Error| Error::internal(e.to_string()))
+}

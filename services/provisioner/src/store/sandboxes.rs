@@ -1,0 +1,175 @@
+//! Table `sandboxes`: the ledger.
+
+use foundry_core::{Error, OrganizationId, SandboxId};
+use foundry_sandbox::RuntimeFacts;
+use foundry_store::{RevRef, Row, Scope, Store, Table, Value, WriteSet};
+
+use super::stages::select_stages;
+use super::{Set, condition_value, decode, id, stages};
+use crate::domain::{SANDBOX_STAGES, Sandbox, SandboxState};
+
+/// The table.
+pub static SANDBOXES: Table = Table::new(
+    "sandboxes",
+    &[
+        "sandbox_id",
+        "organization_id",
+        "task_id",
+        "repository_id",
+        "provider",
+        "state",
+        "condition",
+        "branch",
+        "base_branch",
+        "base_commit",
+        "agent",
+        "isolation",
+        "runtime_instance",
+        "facts",
+        "flow_id",
+        "user_id",
+        "create_time",
+        "destroy_time",
+        "living",
+        "work_time",
+        "work_head",
+        "rev",
+    ],
+    &["sandbox_id"],
+);
+
+macro_rules! select {
+    ($tail:literal) => {
+        concat!("SELECT b.*, ", select_stages!("b.sandbox_id"), " FROM sandboxes b ", $tail)
+    };
+}
+
+const BY_ID: &str = select!("WHERE b.sandbox_id = $1");
+const LIVING_OF_TASK: &str = select!("WHERE b.task_id = $1 AND b.living = 1");
+const BY_STATE: &str = select!("WHERE b.state = $1");
+const LIVING: &str = select!("WHERE b.living = 1");
+const LIST: &str = select!(
+    "WHERE b.organization_id = $1 AND b.living >= $2 AND b.sandbox_id < $3 ORDER BY b.sandbox_id DESC LIMIT $4"
+);
+/// For views: rows of an organization by revision.
+pub const CHANGED: &str = select!("WHERE b.organization_id = $1 AND b.rev > $2 ORDER BY b.rev LIMIT $3");
+/// The same, of one sandbox (`$2`).
+pub const CHANGED_ONE: &str =
+    select!("WHERE b.organization_id = $1 AND b.sandbox_id = $2 AND b.rev > $3 ORDER BY b.rev LIMIT $4");
+
+/// A row as an entity.
+pub fn read(row: &Row) -> Result<Sandbox, Error> {
+    let text = |column| row.text(column).map(str::to_owned);
+    let facts = row.opt_blob("facts")?;
+    Ok(Sandbox {
+        sandbox_id: id(row.text("sandbox_id")?)?,
+        organization_id: id(row.text("organization_id")?)?,
+        task_id: text("task_id")?,
+        repository_id: text("repository_id")?,
+        provider: text("provider")?,
+        state: SandboxState::parse(row.text("state")?),
+        condition: decode(row.blob("condition")?)?,
+        branch: text("branch")?,
+        base_branch: text("base_branch")?,
+        base_commit: text("base_commit")?,
+        agent: text("agent")?,
+        isolation: text("isolation")?,
+        runtime_instance: row.int("runtime_instance")?,
+        facts: facts.map(|f| serde_json::from_slice(&f)).transpose().map_err(Error::internal)?,
+        flow_id: text("flow_id")?,
+        user_id: text("user_id")?,
+        create_time: row.time("create_time")?,
+        destroy_time: row.opt_time("destroy_time")?,
+        work_time: row.time("work_time")?,
+        work_head: text("work_head")?,
+        stages: stages::read(row.opt_text("stages")?, &SANDBOX_STAGES)?,
+        rev: row.int("rev")?,
+    })
+}
+
+/// Adds a new sandbox with its stages.
+pub fn insert(ws: &mut WriteSet, s: &Sandbox) -> RevRef {
+    let rev = ws.scope(Scope::organization(&s.organization_id));
+    ws.insert(
+        &SANDBOXES,
+        [
+            (&s.sandbox_id).into(),
+            (&s.organization_id).into(),
+            s.task_id.as_str().into(),
+            s.repository_id.as_str().into(),
+            s.provider.as_str().into(),
+            s.state.as_str().into(),
+            condition_value(&s.condition),
+            s.branch.as_str().into(),
+            s.base_branch.as_str().into(),
+            s.base_commit.as_str().into(),
+            s.agent.as_str().into(),
+            s.isolation.as_str().into(),
+            s.runtime_instance.into(),
+            Value::Null,
+            s.flow_id.as_str().into(),
+            s.user_id.as_str().into(),
+            s.create_time.into(),
+            Value::Null,
+            1.into(),
+            s.work_time.into(),
+            s.work_head.as_str().into(),
+            rev.into(),
+        ],
+    );
+    stages::reset(ws, s.sandbox_id.as_str(), &SANDBOX_STAGES);
+    rev
+}
+
+/// The runtime's facts as they are stored.
+pub fn facts_value(facts: &RuntimeFacts) -> Result<Value, Error> {
+    serde_json::to_vec(facts).map(Value::from).map_err(Error::internal)
+}
+
+/// Changes a sandbox that is as it was loaded; anything else is a conflict.
+pub fn update(ws: &mut WriteSet, loaded: &Sandbox, mut set: Set) -> RevRef {
+    let rev = ws.scope(Scope::organization(&loaded.organization_id));
+    set.push(("rev", rev.into()));
+    ws.update(&SANDBOXES, &[(&loaded.sandbox_id).into()], &set, &[("rev", loaded.rev.into())]);
+    rev
+}
+
+/// Changes a sandbox as its flow; without effect when another flow has it by now.
+pub fn update_as(ws: &mut WriteSet, organization: &OrganizationId, id: &str, flow: &str, mut set: Set) {
+    let rev = ws.scope(Scope::organization(organization));
+    set.push(("rev", rev.into()));
+    ws.update_where(&SANDBOXES, &[("sandbox_id", id.into()), ("flow_id", flow.into())], &set);
+}
+
+/// One sandbox.
+pub async fn find(store: &Store, id: &SandboxId) -> Result<Option<Sandbox>, Error> {
+    store.query(BY_ID, &[id.into()]).await?.first().map(read).transpose()
+}
+
+/// The living sandbox of a task.
+pub async fn find_living(store: &Store, task_id: &str) -> Result<Option<Sandbox>, Error> {
+    store.query(LIVING_OF_TASK, &[task_id.into()]).await?.first().map(read).transpose()
+}
+
+/// All sandboxes in a state.
+pub async fn in_state(store: &Store, state: SandboxState) -> Result<Vec<Sandbox>, Error> {
+    store.query(BY_STATE, &[state.as_str().into()]).await?.iter().map(read).collect()
+}
+
+/// All sandboxes that are not destroyed.
+pub async fn living(store: &Store) -> Result<Vec<Sandbox>, Error> {
+    store.query(LIVING, &[]).await?.iter().map(read).collect()
+}
+
+/// Sandboxes of an organization before an id, newest first.
+pub async fn list(
+    store: &Store,
+    organization: &OrganizationId,
+    destroyed: bool,
+    before: &str,
+    limit: u32,
+) -> Result<Vec<Sandbox>, Error> {
+    let least = i64::from(!destroyed);
+    let params = [organization.into(), least.into(), before.into(), limit.into()];
+    store.query(LIST, &params).await?.iter().map(read).collect()
+}

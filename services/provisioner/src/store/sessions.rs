@@ -1,0 +1,179 @@
+//! Table `agent_sessions`.
+
+use foundry_core::{Error, OrganizationId, SandboxId, SessionId};
+use foundry_proto::common::v1::PermissionPolicy;
+use foundry_store::{RevRef, Row, Scope, Store, Table, Value, WriteSet};
+use prost::Message as _;
+
+use super::stages::select_stages;
+use super::{Set, condition_value, decode, id, stages};
+use crate::domain::fold::Fold;
+use crate::domain::{SESSION_STAGES, Session, SessionState};
+
+/// The table.
+pub static SESSIONS: Table = Table::new(
+    "agent_sessions",
+    &[
+        "session_id",
+        "organization_id",
+        "task_id",
+        "sandbox_id",
+        "agent",
+        "permission_policy",
+        "state",
+        "condition",
+        "message_id",
+        "turn_count",
+        "acp_session",
+        "generation",
+        "told_generation",
+        "cursor",
+        "fold",
+        "pending_permission",
+        "last_offset",
+        "flow_id",
+        "user_id",
+        "create_time",
+        "rev",
+        "session_rev",
+    ],
+    &["session_id"],
+);
+
+macro_rules! select {
+    ($tail:literal) => {
+        concat!("SELECT a.*, ", select_stages!("a.session_id"), " FROM agent_sessions a ", $tail)
+    };
+}
+
+const BY_ID: &str = select!("WHERE a.session_id = $1");
+const OF_SANDBOX: &str = select!("WHERE a.sandbox_id = $1 ORDER BY a.session_id");
+/// For views: rows of an organization by revision.
+pub const CHANGED: &str = select!("WHERE a.organization_id = $1 AND a.rev > $2 ORDER BY a.rev LIMIT $3");
+/// The same, of one sandbox (`$2`).
+pub const CHANGED_OF_SANDBOX: &str =
+    select!("WHERE a.organization_id = $1 AND a.sandbox_id = $2 AND a.rev > $3 ORDER BY a.rev LIMIT $4");
+/// One session by the revision of its own scope.
+pub const CHANGED_ONE: &str =
+    select!("WHERE a.session_id = $1 AND a.session_rev > $2 ORDER BY a.session_rev LIMIT $3");
+
+/// A row as an entity.
+pub fn read(row: &Row) -> Result<Session, Error> {
+    let text = |column| row.text(column).map(str::to_owned);
+    let policy = i32::try_from(row.int("permission_policy")?).unwrap_or_default();
+    Ok(Session {
+        session_id: id(row.text("session_id")?)?,
+        organization_id: id(row.text("organization_id")?)?,
+        task_id: text("task_id")?,
+        sandbox_id: id(row.text("sandbox_id")?)?,
+        agent: text("agent")?,
+        permission_policy: PermissionPolicy::try_from(policy).unwrap_or(PermissionPolicy::Ask),
+        state: SessionState::parse(row.text("state")?),
+        condition: decode(row.blob("condition")?)?,
+        message_id: text("message_id")?,
+        turn_count: row.int("turn_count")?,
+        acp_session: text("acp_session")?,
+        generation: row.int("generation")?,
+        told_generation: row.int("told_generation")?,
+        cursor: serde_json::from_str(row.text("cursor")?).map_err(Error::internal)?,
+        fold: serde_json::from_str::<Fold>(row.text("fold")?).map_err(Error::internal)?,
+        pending_permission: row.opt_blob("pending_permission")?.map(decode).transpose()?,
+        last_offset: row.int("last_offset")?,
+        flow_id: text("flow_id")?,
+        create_time: row.time("create_time")?,
+        stages: stages::read(row.opt_text("stages")?, &SESSION_STAGES)?,
+        rev: row.int("rev")?,
+        session_rev: row.int("session_rev")?,
+    })
+}
+
+/// The revisions that a change of a session takes.
+#[derive(Clone, Copy)]
+pub struct Revs {
+    /// In the organization.
+    pub organization: RevRef,
+    /// In the session.
+    pub session: RevRef,
+}
+
+/// Takes them.
+pub fn revs(ws: &mut WriteSet, organization: &OrganizationId, session: &SessionId) -> Revs {
+    Revs {
+        organization: ws.scope(Scope::organization(organization)),
+        session: ws.scope(Scope::session(session)),
+    }
+}
+
+fn stamped(mut set: Set, revs: Revs) -> Set {
+    set.extend([("rev", revs.organization.into()), ("session_rev", revs.session.into())]);
+    set
+}
+
+/// Adds a new session with its stages.
+pub fn insert(ws: &mut WriteSet, s: &Session, user_id: &str) -> Result<Revs, Error> {
+    let revs = revs(ws, &s.organization_id, &s.session_id);
+    ws.insert(
+        &SESSIONS,
+        [
+            (&s.session_id).into(),
+            (&s.organization_id).into(),
+            s.task_id.as_str().into(),
+            (&s.sandbox_id).into(),
+            s.agent.as_str().into(),
+            i32::from(s.permission_policy).into(),
+            s.state.as_str().into(),
+            condition_value(&s.condition),
+            "".into(),
+            0.into(),
+            "".into(),
+            s.generation.into(),
+            s.told_generation.into(),
+            json(&s.cursor)?,
+            json(&s.fold)?,
+            Value::Null,
+            0.into(),
+            s.flow_id.as_str().into(),
+            user_id.into(),
+            s.create_time.into(),
+            revs.organization.into(),
+            revs.session.into(),
+        ],
+    );
+    stages::reset(ws, s.session_id.as_str(), &SESSION_STAGES);
+    Ok(revs)
+}
+
+/// JSON as it is stored.
+pub fn json<T: serde::Serialize>(value: &T) -> Result<Value, Error> {
+    serde_json::to_string(value).map(Value::from).map_err(Error::internal)
+}
+
+/// A pending permission as it is stored.
+pub fn permission_value(request: Option<&foundry_proto::common::v1::PermissionRequest>) -> Value {
+    request.map_or(Value::Null, |r| r.encode_to_vec().into())
+}
+
+/// Changes a session that is as it was loaded; anything else is a conflict.
+pub fn update(ws: &mut WriteSet, loaded: &Session, set: Set) -> Revs {
+    let revs = revs(ws, &loaded.organization_id, &loaded.session_id);
+    let set = stamped(set, revs);
+    ws.update(&SESSIONS, &[(&loaded.session_id).into()], &set, &[("rev", loaded.rev.into())]);
+    revs
+}
+
+/// Changes a session as its flow; without effect when another flow has it by now.
+pub fn update_as(ws: &mut WriteSet, organization: &OrganizationId, id: &SessionId, flow: &str, set: Set) {
+    let revs = revs(ws, organization, id);
+    let set = stamped(set, revs);
+    ws.update_where(&SESSIONS, &[("session_id", id.into()), ("flow_id", flow.into())], &set);
+}
+
+/// One session.
+pub async fn find(store: &Store, id: &SessionId) -> Result<Option<Session>, Error> {
+    store.query(BY_ID, &[id.into()]).await?.first().map(read).transpose()
+}
+
+/// All sessions of a sandbox.
+pub async fn of_sandbox(store: &Store, id: &SandboxId) -> Result<Vec<Session>, Error> {
+    store.query(OF_SANDBOX, &[id.into()]).await?.iter().map(read).collect()
+}

@@ -1,0 +1,76 @@
+//! Table `turns`.
+
+use foundry_core::{Error, MessageId, SessionId, Timestamp};
+use foundry_store::{Row, Store, Table, Value, WriteSet};
+
+use super::{Set, id};
+use crate::domain::{Turn, TurnState};
+
+/// The table.
+pub static TURNS: Table = Table::new(
+    "turns",
+    &[
+        "session_id",
+        "message_id",
+        "prompt",
+        "user_id",
+        "state",
+        "outcome",
+        "cancel_requested",
+        "flow_id",
+        "create_time",
+        "end_time",
+    ],
+    &["session_id", "message_id"],
+);
+
+const BY_ID: &str = "SELECT * FROM turns WHERE session_id = $1 AND message_id = $2";
+
+fn read(row: &Row) -> Result<Turn, Error> {
+    Ok(Turn {
+        session_id: id(row.text("session_id")?)?,
+        message_id: id(row.text("message_id")?)?,
+        prompt: row.text("prompt")?.to_owned(),
+        state: TurnState::parse(row.text("state")?),
+        cancel_requested: row.bool("cancel_requested")?,
+        flow_id: row.text("flow_id")?.to_owned(),
+    })
+}
+
+/// Adds a turn.
+pub fn insert(ws: &mut WriteSet, turn: &Turn, user_id: &str, now: Timestamp) {
+    ws.insert(
+        &TURNS,
+        [
+            (&turn.session_id).into(),
+            (&turn.message_id).into(),
+            turn.prompt.as_str().into(),
+            user_id.into(),
+            turn.state.as_str().into(),
+            0.into(),
+            turn.cancel_requested.into(),
+            turn.flow_id.as_str().into(),
+            now.into(),
+            Value::Null,
+        ],
+    );
+}
+
+/// Changes a turn that is in the state it was loaded in; anything else is a conflict.
+pub fn update(ws: &mut WriteSet, loaded: &Turn, set: Set) {
+    let key = [(&loaded.session_id).into(), (&loaded.message_id).into()];
+    ws.update(&TURNS, &key, &set, &[("state", loaded.state.as_str().into())]);
+}
+
+/// One turn.
+pub async fn find(store: &Store, session: &SessionId, message: &MessageId) -> Result<Option<Turn>, Error> {
+    store.query(BY_ID, &[session.into(), message.into()]).await?.first().map(read).transpose()
+}
+
+/// The turn with this id, when the text is one.
+pub async fn find_named(store: &Store, session: &SessionId, message: &str) -> Result<Option<Turn>, Error> {
+    if message.is_empty() {
+        return Ok(None);
+    }
+    find(store, session, &id(message)?).await
+}
