@@ -118,29 +118,38 @@ async fn says_that_there_is_no_isolation_and_why() {
     assert_eq!(refused.err().unwrap().reason, "ISOLATION_UNAVAILABLE");
 }
 
+/// How many `sleep SECONDS` run on this host.
+fn sleepers(seconds: &str) -> usize {
+    let line = format!("sleep\0{seconds}\0");
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter(|e| std::fs::read(e.path().join("cmdline")).is_ok_and(|c| c == line.as_bytes())).count()
+}
+
 #[tokio::test]
 async fn leaves_no_process_even_of_an_agent_that_tries_to_get_away() {
-    for mode in [IsolationMode::Auto, IsolationMode::Off] {
+    for (mode, destroyed) in [
+        (IsolationMode::Auto, true),
+        (IsolationMode::Auto, false),
+        (IsolationMode::Off, true),
+        (IsolationMode::Off, false),
+    ] {
         let host = Host::new(mode);
         let provider = host.provider().await;
         let name = name();
         let (facts, _) = ready(&provider, &name).await;
-        let marker = format!("6{}", std::process::id());
+        let seconds = format!("6{}", std::process::id());
         let mut talk = open(&provider, &facts, "agt_1", "run1").await;
         for id in ["m1", "m2"] {
-            assert_eq!(talk.said(id, &format!("spawn {marker}")).await, "spawn true");
+            assert_eq!(talk.said(id, &format!("spawn {seconds}")).await, "spawn true");
         }
-        let sleepers = || {
-            let all = std::fs::read_dir("/proc").unwrap().flatten();
-            all.filter(|e| {
-                std::fs::read(e.path().join("cmdline"))
-                    .is_ok_and(|c| c == format!("sleep\0{marker}\0").as_bytes())
-            })
-            .count()
-        };
-        common::eventually("both got away", async || (sleepers() == 2).then_some(())).await;
+        common::eventually("both got away", async || (sleepers(&seconds) == 2).then_some(())).await;
+        if !destroyed {
+            // The end of the runtime is the end of all, whoever ends it.
+            facts.process().kill().unwrap();
+            common::eventually("all ended", async || (sleepers(&seconds) == 0).then_some(())).await;
+        }
         provider.destroy(&name).await.unwrap();
-        assert_eq!((sleepers(), processes_of(&name)), (0, vec![]));
+        assert_eq!((sleepers(&seconds), processes_of(&name)), (0, vec![]));
     }
 }
 
