@@ -106,6 +106,34 @@ async fn keeps_the_record_of_a_crashed_agent_and_starts_another_in_its_place() {
 }
 
 #[tokio::test]
+async fn ends_a_busy_agent_with_its_tap() {
+    let host = Host::new(IsolationMode::Auto);
+    let provider = host.provider().await;
+    let name = name();
+    let (facts, client) = ready(&provider, &name).await;
+    let mut talk = open(&provider, &facts, "agt_1", "run1").await;
+    let agents = || {
+        let is_agent = |pid: &i32| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|c| c.ends_with(b"internal\0demo-agent\0"))
+        };
+        common::processes_of(&name).into_iter().filter(is_agent).count()
+    };
+    let acp = talk.acp.clone();
+    let stop = async {
+        // The tap and the agent have the same end of their command lines.
+        common::eventually("the agent works", async || (agents() == 2).then_some(())).await;
+        client.close(&acp).await.unwrap();
+        common::eventually("the agent is gone", async || (agents() == 0).then_some(())).await;
+    };
+    tokio::select! {
+        () = stop => {}
+        events = talk.turn("m1", "slow 60000") => panic!("the turn ended: {events:?}"),
+    }
+    provider.destroy(&name).await.unwrap();
+}
+
+#[tokio::test]
 async fn asks_for_permission_and_passes_on_one_answer() {
     let host = Host::new(IsolationMode::Auto);
     let provider = host.provider().await;
