@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ClientError, RuntimeClient};
-use crate::tap::{DUPLICATE_REQUEST, META, RESYNC, UNRECORDED_REQUEST};
+use crate::tap::{CLOSE, DUPLICATE_REQUEST, META, RESYNC, UNRECORDED_REQUEST};
 use crate::{AcpId, AgentKind};
 
 /// How long an agent may take to start and to answer `initialize` and `session/new`.
@@ -157,8 +157,14 @@ impl RuntimeClient {
         self.notify(acp, RESYNC, json!({})).await
     }
 
-    /// Ends the agent process of `acp`; its tap log stays.
+    /// Ends the agent process of `acp` within seconds; its tap log stays. The runtime's own DELETE waits for
+    /// a living process for ever instead of killing it (0.4.2), so the tap is told first.
     pub async fn close(&self, acp: &AcpId) -> Result<(), ClientError> {
+        match self.notify(acp, CLOSE, json!({})).await {
+            // No process, or one that has ended: what is left is to take it off the list.
+            Ok(()) | Err(ClientError::Refused { .. }) => {}
+            Err(e) => return Err(e),
+        }
         self.json(Method::DELETE, &path(acp), None, QUICK).await.map(drop)
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::log::{Sink, TapLog};
 use super::record::{Direction, Entry};
-use super::{DUPLICATE_REQUEST, META, RESYNC, UNRECORDED_REQUEST};
+use super::{CLOSE, DUPLICATE_REQUEST, META, RESYNC, UNRECORDED_REQUEST};
 
 /// What to do with a message.
 #[derive(Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub(crate) enum Verdict {
     Answer(Vec<u8>),
     /// Nothing.
     Drop,
+    /// End the agent.
+    End,
 }
 
 /// What `initialize` carries for the tap only.
@@ -68,6 +70,7 @@ impl<S: Sink> Filter<S> {
         let id = message.get("id").cloned();
         match (method.as_str(), id) {
             (RESYNC, None) => Verdict::Drop,
+            (CLOSE, None) => Verdict::End,
             ("", Some(id)) => self.answer_to_agent(id, message),
             (_, Some(id)) => self.request_to_agent(id, method, message),
             _ => {

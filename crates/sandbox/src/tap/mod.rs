@@ -24,6 +24,8 @@ pub(crate) use run::run;
 pub(crate) const META: &str = "foundry";
 /// A notification that only ends a half-written message.
 pub(crate) const RESYNC: &str = "_foundry/resync";
+/// A notification that ends the agent: its input is closed, and it is killed if that is not enough.
+pub(crate) const CLOSE: &str = "_foundry/close";
 /// Error code of the tap: the request id was passed on before.
 pub(crate) const DUPLICATE_REQUEST: i64 = -32_098;
 /// Error code of the tap: the request could not be recorded, so it was not passed on.

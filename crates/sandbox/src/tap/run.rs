@@ -19,7 +19,7 @@ use crate::AcpId;
 use crate::local::INSTANCE;
 use crate::process::ProcessRef;
 
-/// How long the agent may take to end by itself once the runtime is gone.
+/// How long the agent may take to end by itself once its input is closed.
 const AGENT_GRACE: Duration = Duration::from_secs(5);
 /// How long the agent's last words are waited for when something it started keeps the pipe open.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -61,7 +61,7 @@ fn tap(agent: &str, command: &[String]) -> io::Result<i32> {
     let to_agent = Arc::clone(&filter);
     std::thread::spawn(move || {
         let ended = pump_in(&to_agent, &first, &mut input, agent_input);
-        // The runtime is gone or the agent closed its input; either way the agent has little time left.
+        // We or the runtime are done with the agent, or it closed its input: it has little time left.
         #[allow(clippy::disallowed_methods)] // the tap is a process of plain threads
         std::thread::sleep(AGENT_GRACE);
         let _ = agent_process.kill();
@@ -128,6 +128,7 @@ fn pump_in<S: Sink>(
             Verdict::Pass(line) => agent.write_all(&line).and_then(|()| agent.flush())?,
             Verdict::Answer(line) => say(&line)?,
             Verdict::Drop => {}
+            Verdict::End => return Ok(()),
         }
         next = next_line(input, MAX_MESSAGE)?;
     }
