@@ -106,29 +106,36 @@ async fn keeps_the_record_of_a_crashed_agent_and_starts_another_in_its_place() {
 }
 
 #[tokio::test]
-async fn ends_a_busy_agent_with_its_tap() {
+async fn ends_a_busy_agent_when_it_is_closed_and_when_its_tap_is_killed() {
     let host = Host::new(IsolationMode::Auto);
     let provider = host.provider().await;
     let name = name();
     let (facts, client) = ready(&provider, &name).await;
-    let mut talk = open(&provider, &facts, "agt_1", "run1").await;
-    let agents = || {
-        let is_agent = |pid: &i32| {
-            std::fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|c| c.ends_with(b"internal\0demo-agent\0"))
+    // The processes whose command lines hold this, as the tap's does the agent's.
+    let running = |part: &str| -> Vec<i32> {
+        let holds = |pid: &i32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).replace('\0', " ").contains(part)
         };
-        common::processes_of(&name).into_iter().filter(is_agent).count()
+        common::processes_of(&name).into_iter().filter(holds).collect()
     };
-    let acp = talk.acp.clone();
-    let stop = async {
-        // The tap and the agent have the same end of their command lines.
-        common::eventually("the agent works", async || (agents() == 2).then_some(())).await;
-        client.close(&acp).await.unwrap();
-        common::eventually("the agent is gone", async || (agents() == 0).then_some(())).await;
-    };
-    tokio::select! {
-        () = stop => {}
-        events = talk.turn("m1", "slow 60000") => panic!("the turn ended: {events:?}"),
+    for (acp, closed) in [("agt_1", true), ("agt_2", false)] {
+        let mut talk = open(&provider, &facts, acp, "run1").await;
+        let acp = talk.acp.clone();
+        let stop = async {
+            common::eventually("it works", async || (running("demo-agent").len() == 2).then_some(())).await;
+            if closed {
+                client.close(&acp).await.unwrap();
+            } else {
+                let tap = foundry_sandbox::ProcessRef::of(running("internal tap")[0]).unwrap();
+                assert!(tap.kill().unwrap());
+            }
+            common::eventually("it is gone", async || running("demo-agent").is_empty().then_some(())).await;
+        };
+        tokio::select! {
+            () = stop => {}
+            events = talk.turn("m1", "slow 60000") => assert!(closed, "the turn ended: {events:?}"),
+        }
     }
     provider.destroy(&name).await.unwrap();
 }
