@@ -7,6 +7,7 @@
 mod active;
 mod bulkhead;
 pub(crate) mod deadline;
+mod framework;
 mod log;
 mod size;
 
@@ -133,7 +134,8 @@ impl Stack {
         .instrument(span)
         .await;
         let answer = match outcome {
-            Ok(Ok(response)) => tagged(response, &context),
+            // What the framework says by itself is typed too.
+            Ok(Ok(response)) => tagged(framework::typed(response), &context),
             Ok(Err(panic)) => answer(panicked(panic.as_ref()), &context),
             Err(late) => answer(late, &context),
         };

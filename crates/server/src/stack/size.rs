@@ -1,4 +1,5 @@
-//! The size limit of request messages, read from each message's five-byte head before the message is buffered.
+//! The shape and size limit of request messages, read from each message's five-byte head before the message is
+//! buffered.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +29,10 @@ impl MeasuredBody {
         Self { inner, limit, received, head: [0; HEAD], head_len: 0, message_left: 0 }
     }
 
+    fn is_between_messages(&self) -> bool {
+        self.head_len == 0 && self.message_left == 0
+    }
+
     /// Follows message boundaries through one piece of the body.
     fn follow(&mut self, mut data: &[u8]) -> Result<(), Error> {
         while !data.is_empty() {
@@ -42,7 +47,10 @@ impl MeasuredBody {
             self.head_len += step;
             data.advance(step);
             if self.head_len == HEAD {
-                let [_, length @ ..] = self.head;
+                let [compressed, length @ ..] = self.head;
+                if compressed > 1 {
+                    return Err(malformed("it does not start as a gRPC message does"));
+                }
                 let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
                 if length > self.limit {
                     return Err(too_large(length, self.limit));
@@ -53,6 +61,10 @@ impl MeasuredBody {
         }
         Ok(())
     }
+}
+
+fn malformed(what: &str) -> Error {
+    Error::new(Code::InvalidArgument, "MALFORMED_MESSAGE", format!("the request's body is malformed: {what}"))
 }
 
 fn too_large(size: usize, limit: usize) -> Error {
@@ -78,6 +90,11 @@ impl HttpBody for MeasuredBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
+            None if !self.is_between_messages() => {
+                // Said once: whoever polls again gets the plain end.
+                (self.head_len, self.message_left) = (0, 0);
+                return Poll::Ready(Some(Err(malformed("it ends within a message").into_status())));
+            }
             end => return Poll::Ready(end),
         };
         if let Some(data) = frame.data_ref() {
@@ -91,7 +108,7 @@ impl HttpBody for MeasuredBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.is_end_stream() && self.is_between_messages()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -124,6 +141,28 @@ mod tests {
             }
             assert_eq!((body.message_left, body.head_len), (0, 0), "pieces of {piece}");
         }
+    }
+
+    #[test]
+    fn refuses_what_does_not_start_as_a_message() {
+        let error = body().follow(b"hello").unwrap_err();
+        assert_eq!((error.reason(), error.code()), ("MALFORMED_MESSAGE", Code::InvalidArgument));
+    }
+
+    #[test]
+    fn refuses_an_end_within_a_message_once() {
+        use futures::FutureExt as _;
+        use http_body_util::BodyExt as _;
+
+        let mut message = message(9);
+        message.truncate(7);
+        let inner = Body::new(http_body_util::Full::new(Bytes::from(message)));
+        let mut body = MeasuredBody::new(inner, 100, Arc::default());
+        assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());
+        assert!(!body.is_end_stream());
+        let status = body.frame().now_or_never().unwrap().unwrap().unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
+        assert!(body.frame().now_or_never().unwrap().is_none());
     }
 
     #[test]

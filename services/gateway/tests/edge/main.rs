@@ -1,0 +1,9 @@
+//! The gateway behind its real listener, before services that do what a test tells them.
+
+// Support code of a test may panic: that is the test's failure.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod calls;
+mod mesh;
+mod tokens;
+mod web;
