@@ -45,6 +45,12 @@ impl Fixture {
         Self::with(Config::default()).await
     }
 
+    /// On a fresh PostgreSQL database.
+    pub(crate) async fn on_postgres() -> Self {
+        let store_url = foundry_testkit::PostgresDatabase::create().await.unwrap().url;
+        Self::with(Config { development_sign_in: true, store_url, ..Config::default() }).await
+    }
+
     async fn with(config: Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let TestEnv { env, clock } = test_env();

@@ -55,3 +55,63 @@ impl Reach {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use foundry_proto::auth::v1::{
+        ListAccessTokensRequest, ListMembersRequest, ListOrganizationsRequest, RemoveMemberRequest,
+        RevokeAccessTokenRequest,
+    };
+    use foundry_proto::common::v1::Role;
+
+    use crate::testing::Fixture;
+    use crate::{jobs, ops};
+
+    /// Every statement of the service once, as a day goes by.
+    async fn a_day(f: Fixture) {
+        let (alice, acme) = f.member("alice", "acme").await;
+        let bob = f.add(&alice, &acme, "bob", Role::Member).await;
+        let made = f.access_token(&bob, &acme, Some(Duration::from_secs(3_600))).await;
+        let second = f.access_token(&bob, &acme, None).await.access_token.unwrap();
+        f.caller(&made.secret).await.unwrap();
+        jobs::record_last_use::run(f.auth.clone()).await.unwrap();
+
+        let organization_id = acme.to_string();
+        let tokens = ops::list_access_tokens::run(&f.auth, &bob, ListAccessTokensRequest::default()).await;
+        assert_eq!(tokens.unwrap().access_tokens.iter().filter(|t| t.last_use_time.is_some()).count(), 1);
+        let mine = ops::list_organizations::run(&f.auth, &alice, ListOrganizationsRequest::default()).await;
+        assert_eq!(mine.unwrap().organizations.len(), 1);
+        let request = ListMembersRequest { organization_id: organization_id.clone(), ..Default::default() };
+        assert_eq!(ops::list_members::run(&f.auth, &alice, request).await.unwrap().members.len(), 2);
+        assert_eq!(ops::get_user::run(&f.auth, &bob).await.unwrap().memberships.len(), 2);
+
+        let revoke =
+            RevokeAccessTokenRequest { request_id: "r".into(), access_token_id: second.access_token_id };
+        let first = ops::revoke_access_token::run(&f.auth, &bob, revoke.clone()).await.unwrap();
+        assert_eq!(ops::revoke_access_token::run(&f.auth, &bob, revoke).await.unwrap(), first);
+        let user_id = bob.actor();
+        let remove = RemoveMemberRequest { request_id: String::new(), organization_id, user_id };
+        ops::remove_member::run(&f.auth, &alice, remove).await.unwrap();
+        f.follow().await;
+        assert_eq!(f.auth.revocations.apply(bob).unwrap().role_in(&acme), None);
+        assert!(f.caller(&made.secret).await.is_err());
+
+        f.clock.advance(f.auth.config.session_lifetime);
+        jobs::expire_credentials::run(f.auth.clone()).await.unwrap();
+        f.clock.advance(Duration::from_secs(86_400));
+        jobs::retire::run(f.auth.clone()).await.unwrap();
+        assert_eq!(super::revocations::all(&f.auth.store).await.unwrap().0, []);
+    }
+
+    #[tokio::test]
+    async fn a_day_on_sqlite() {
+        a_day(Fixture::new().await).await;
+    }
+
+    #[tokio::test]
+    async fn a_day_on_postgres() {
+        a_day(Fixture::on_postgres().await).await;
+    }
+}
