@@ -16,6 +16,7 @@ mod hub;
 mod metrics;
 pub mod oracle;
 mod pace;
+mod poll;
 mod position;
 mod ring;
 mod snapshot;
