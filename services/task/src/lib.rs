@@ -12,6 +12,10 @@ mod ops;
 mod projection;
 mod rpc;
 mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::sync::Arc;
@@ -74,34 +78,63 @@ pub struct Dependencies<'a> {
 /// When the database cannot be opened.
 pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     let url = format!("sqlite:{}", deps.data.path().join("task.db").display());
-    let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
-    let store = Store::connect(&url, &migrations, &deps.env, StoreOptions::default()).await?;
-    let hub_config = HubConfig { server: "task".to_owned(), ..HubConfig::default() };
-    let (interest, wishes) = Interest::new();
     let provisioner =
         deps.provisioner.clone().layer(IdentityLayer::new(deps.identity.clone(), "provisioner")?);
     let repo = deps.repo.clone().layer(IdentityLayer::new(deps.identity.clone(), "repo")?);
-    let cx = Arc::new(Context {
-        hub: Hub::new(store.clone(), deps.env.clone(), deps.tasks.clone(), hub_config),
-        store,
+    let parts = Parts {
+        url,
         env: deps.env.clone(),
+        tasks: deps.tasks.clone(),
         authenticator: deps.authenticator.clone(),
-        provisioner: ProvisionerServiceClient::new(provisioner),
-        repo: RepoServiceClient::new(repo),
-        interest,
-        default_agent: config.default_agent.clone(),
-        default_provider: config.default_provider.clone(),
-    });
-    let options =
-        foundry_flow::Options { hooks: deps.flow_hooks.clone(), ..foundry_flow::Options::default() };
-    let engine = Engine::new(cx.store.clone(), deps.env.clone(), flow::bindings(&cx), options)?;
-    engine.recover(&OwnedDataDirectory::held_by(deps.data)).await?;
-    engine.start(&deps.tasks);
-    consume::start(&cx, &deps.tasks, wishes).await?;
+        provisioner,
+        repo,
+        flow_hooks: deps.flow_hooks,
+    };
+    let (cx, engine) = start(config, parts, &OwnedDataDirectory::held_by(deps.data)).await?;
     let routes = Routes::new(TaskServiceServer::new(rpc::Rpc(Arc::clone(&cx))));
     Ok(Service::new("task", ["foundry.task.v1.TaskService"], routes)
         .authenticated_by(AuthnLayer::new(deps.authenticator))
         .phases(phases(&cx, engine, deps.tasks)))
+}
+
+/// What the inside of the service is made of.
+struct Parts {
+    url: String,
+    env: Env,
+    tasks: Tasks,
+    authenticator: Arc<Authenticator>,
+    provisioner: Upstream,
+    repo: Upstream,
+    flow_hooks: Arc<dyn Hooks>,
+}
+
+/// The inside of the service: store, flows and consumers, running.
+async fn start(
+    config: &Config,
+    parts: Parts,
+    owned: &OwnedDataDirectory<'_>,
+) -> Result<(Arc<Context>, Engine)> {
+    let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
+    let store = Store::connect(&parts.url, &migrations, &parts.env, StoreOptions::default()).await?;
+    let hub_config = HubConfig { server: "task".to_owned(), ..HubConfig::default() };
+    let (interest, wishes) = Interest::new();
+    let cx = Arc::new(Context {
+        hub: Hub::new(store.clone(), parts.env.clone(), parts.tasks.clone(), hub_config),
+        store,
+        env: parts.env.clone(),
+        authenticator: parts.authenticator,
+        provisioner: ProvisionerServiceClient::new(parts.provisioner),
+        repo: RepoServiceClient::new(parts.repo),
+        interest,
+        default_agent: config.default_agent.clone(),
+        default_provider: config.default_provider.clone(),
+    });
+    let options = foundry_flow::Options { hooks: parts.flow_hooks, ..foundry_flow::Options::default() };
+    let engine = Engine::new(cx.store.clone(), parts.env, flow::bindings(&cx), options)?;
+    engine.recover(owned).await?;
+    engine.start(&parts.tasks);
+    consume::start(&cx, &parts.tasks, wishes).await?;
+    Ok((cx, engine))
 }
 
 fn phases(cx: &Context, engine: Engine, tasks: Tasks) -> Phases {

@@ -1,0 +1,279 @@
+//! A provisioner whose sandboxes and turns go as far as the test lets them.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use foundry_core::Env;
+use foundry_proto::common::v1::transcript_part::Body;
+use foundry_proto::common::v1::{AgentMessage, PermissionRequest, TranscriptPart, TurnEnd, TurnOutcome};
+use foundry_proto::provisioner::v1::provisioner_service_server::ProvisionerService;
+use foundry_proto::provisioner::v1::*;
+use foundry_watch::FrameStream;
+use tonic::{Request, Response, Status};
+
+use super::repo::not_needed;
+use super::upstream::Items;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[derive(Default)]
+struct State {
+    sandboxes: HashMap<String, Sandbox>,
+    sessions: HashMap<String, AgentSession>,
+    /// Texts of all turns in the order they began.
+    prompts: Vec<(String, String)>,
+    ensured: usize,
+}
+
+#[derive(Clone)]
+pub struct FakeProvisioner {
+    items: Items,
+    env: Env,
+    state: Arc<Mutex<State>>,
+    /// Whether every unary call hangs for ever.
+    pub hangs: Arc<AtomicBool>,
+    /// Whether new sandboxes are ready at once.
+    pub eager: Arc<AtomicBool>,
+}
+
+impl FakeProvisioner {
+    pub async fn new(env: &Env, dir: &Path) -> Self {
+        Self {
+            items: Items::new(env, dir, "provisioner").await,
+            env: env.clone(),
+            state: Arc::default(),
+            hangs: Arc::default(),
+            eager: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
+    async fn answer(&self) {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The texts that reached an agent, in order.
+    pub fn prompts(&self) -> Vec<String> {
+        self.state.lock().unwrap().prompts.iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    pub fn sandbox_states(&self) -> Vec<SandboxState> {
+        self.state.lock().unwrap().sandboxes.values().map(Sandbox::state).collect()
+    }
+
+    pub async fn set_sandboxes(&self, state: SandboxState) {
+        let all: Vec<Sandbox> = self.state.lock().unwrap().sandboxes.values().cloned().collect();
+        for mut sandbox in all {
+            sandbox.set_state(state);
+            self.put_sandbox(sandbox).await;
+        }
+    }
+
+    async fn put_sandbox(&self, sandbox: Sandbox) -> i64 {
+        self.state.lock().unwrap().sandboxes.insert(sandbox.sandbox_id.clone(), sandbox.clone());
+        let (scope, key) = (sandbox.organization_id.clone(), format!("sandbox/{}", sandbox.sandbox_id));
+        let item = SandboxItem { item: Some(sandbox_item::Item::Sandbox(sandbox)) };
+        self.items.put(&scope, &[(key, 0, item)]).await
+    }
+
+    async fn put_session(&self, session: AgentSession) -> i64 {
+        self.state.lock().unwrap().sessions.insert(session.session_id.clone(), session.clone());
+        let (scope, key) = (session.organization_id.clone(), format!("session/{}", session.session_id));
+        let item = SandboxItem { item: Some(sandbox_item::Item::AgentSession(session)) };
+        self.items.put(&scope, &[(key, 0, item)]).await
+    }
+
+    pub fn session(&self, id: &str) -> Option<AgentSession> {
+        self.state.lock().unwrap().sessions.get(id).cloned()
+    }
+
+    async fn emit(&self, session: &mut AgentSession, body: Body) {
+        session.last_offset += 1;
+        let part = TranscriptPart {
+            message_id: session.message_id.clone(),
+            body: Some(body),
+            ..TranscriptPart::default()
+        };
+        let event = AgentEvent {
+            session_id: session.session_id.clone(),
+            offset: session.last_offset,
+            part: Some(part),
+        };
+        let item = AgentSessionItem { item: Some(agent_session_item::Item::Event(event)) };
+        let key = format!("event/{:012}", session.last_offset);
+        self.items.put(&session.session_id, &[(key, session.last_offset, item)]).await;
+    }
+
+    /// The agent says something.
+    pub async fn say(&self, session_id: &str, text: &str) {
+        let mut session = self.session(session_id).unwrap();
+        self.emit(&mut session, Body::AgentMessage(AgentMessage { text: text.into() })).await;
+        self.put_session(session).await;
+    }
+
+    pub async fn ask(&self, session_id: &str, pending: Option<PermissionRequest>) {
+        let mut session = self.session(session_id).unwrap();
+        session.pending_permission = pending;
+        self.put_session(session).await;
+    }
+
+    /// The running turn ends. The session's state is told before the end of the turn itself.
+    pub async fn end_turn(&self, session_id: &str, outcome: TurnOutcome) {
+        let mut session = self.session(session_id).unwrap();
+        let mut early = session.clone();
+        early.set_state(AgentSessionState::Ready);
+        early.last_offset += 1;
+        self.put_session(early.clone()).await;
+        self.emit(&mut session, Body::TurnEnd(TurnEnd { outcome: outcome.into(), ..TurnEnd::default() }))
+            .await;
+    }
+
+    fn find(&self, id: &str) -> Result<AgentSession, Status> {
+        self.session(id).ok_or_else(|| Status::not_found("no such session"))
+    }
+}
+
+#[async_trait::async_trait]
+impl ProvisionerService for FakeProvisioner {
+    type WatchSandboxesStream = FrameStream;
+    type WatchSandboxStream = FrameStream;
+    type WatchAgentSessionStream = FrameStream;
+
+    async fn ensure_sandbox(&self, request: Request<EnsureSandboxRequest>) -> Answer<EnsureSandboxResponse> {
+        self.answer().await;
+        let request = request.into_inner();
+        let living =
+            self.state.lock().unwrap().sandboxes.values().find(|s| s.task_id == request.task_id).cloned();
+        let sandbox = living.unwrap_or_else(|| {
+            let number = {
+                let mut state = self.state.lock().unwrap();
+                state.ensured += 1;
+                state.ensured
+            };
+            let ready = self.eager.load(Ordering::SeqCst);
+            Sandbox {
+                sandbox_id: format!("sbx_{number:032x}"),
+                organization_id: request.organization_id.clone(),
+                task_id: request.task_id.clone(),
+                state: if ready { SandboxState::Ready } else { SandboxState::Queued }.into(),
+                create_time: Some(self.env.clock.now().to_proto()),
+                ..Sandbox::default()
+            }
+        });
+        let rev = self.put_sandbox(sandbox.clone()).await;
+        Ok(Response::new(EnsureSandboxResponse { sandbox: Some(sandbox), rev }))
+    }
+
+    async fn retry_sandbox(&self, request: Request<RetrySandboxRequest>) -> Answer<RetrySandboxResponse> {
+        self.answer().await;
+        let id = request.into_inner().sandbox_id;
+        let mut sandbox = self.state.lock().unwrap().sandboxes[&id].clone();
+        sandbox.set_state(SandboxState::Ready);
+        let rev = self.put_sandbox(sandbox.clone()).await;
+        Ok(Response::new(RetrySandboxResponse { sandbox: Some(sandbox), rev }))
+    }
+
+    async fn destroy_sandbox(
+        &self,
+        request: Request<DestroySandboxRequest>,
+    ) -> Answer<DestroySandboxResponse> {
+        self.answer().await;
+        let id = request.into_inner().sandbox_id;
+        let mut sandbox = self.state.lock().unwrap().sandboxes[&id].clone();
+        sandbox.set_state(SandboxState::Destroyed);
+        let rev = self.put_sandbox(sandbox.clone()).await;
+        Ok(Response::new(DestroySandboxResponse { sandbox: Some(sandbox), rev }))
+    }
+
+    async fn create_agent_session(
+        &self,
+        request: Request<CreateAgentSessionRequest>,
+    ) -> Answer<CreateAgentSessionResponse> {
+        self.answer().await;
+        let request = request.into_inner();
+        let sandbox = self.state.lock().unwrap().sandboxes[&request.sandbox_id].clone();
+        let session = self.session(&request.session_id).unwrap_or_else(|| AgentSession {
+            session_id: request.session_id.clone(),
+            organization_id: sandbox.organization_id,
+            task_id: sandbox.task_id,
+            sandbox_id: request.sandbox_id.clone(),
+            agent: request.agent.clone(),
+            state: AgentSessionState::Ready.into(),
+            ..AgentSession::default()
+        });
+        let rev = self.put_session(session.clone()).await;
+        Ok(Response::new(CreateAgentSessionResponse { agent_session: Some(session), rev }))
+    }
+
+    async fn prompt_agent_session(
+        &self,
+        request: Request<PromptAgentSessionRequest>,
+    ) -> Answer<PromptAgentSessionResponse> {
+        self.answer().await;
+        let request = request.into_inner();
+        let mut session = self.find(&request.session_id)?;
+        let known = self.state.lock().unwrap().prompts.iter().any(|(id, _)| *id == request.message_id);
+        if !known {
+            if session.state() != AgentSessionState::Ready {
+                return Err(Status::failed_precondition("a turn runs"));
+            }
+            self.state.lock().unwrap().prompts.push((request.message_id.clone(), request.text));
+            session.set_state(AgentSessionState::Running);
+            session.message_id = request.message_id;
+            session.turn_count += 1;
+        }
+        let rev = self.put_session(session.clone()).await;
+        Ok(Response::new(PromptAgentSessionResponse { agent_session: Some(session), rev }))
+    }
+
+    async fn cancel_prompt(&self, request: Request<CancelPromptRequest>) -> Answer<CancelPromptResponse> {
+        self.answer().await;
+        let id = request.into_inner().session_id;
+        if self.find(&id)?.state() == AgentSessionState::Running {
+            self.end_turn(&id, TurnOutcome::Cancelled).await;
+        }
+        Ok(Response::new(CancelPromptResponse { agent_session: self.session(&id), rev: 0 }))
+    }
+
+    async fn respond_to_permission(
+        &self,
+        request: Request<RespondToPermissionRequest>,
+    ) -> Answer<RespondToPermissionResponse> {
+        self.answer().await;
+        self.ask(&request.into_inner().session_id, None).await;
+        Ok(Response::new(RespondToPermissionResponse::default()))
+    }
+
+    async fn close_agent_session(
+        &self,
+        request: Request<CloseAgentSessionRequest>,
+    ) -> Answer<CloseAgentSessionResponse> {
+        self.answer().await;
+        let mut session = self.find(&request.into_inner().session_id)?;
+        session.set_state(AgentSessionState::Closed);
+        self.put_session(session).await;
+        Ok(Response::new(CloseAgentSessionResponse::default()))
+    }
+
+    async fn watch_sandboxes(&self, request: Request<WatchSandboxesRequest>) -> Answer<FrameStream> {
+        let request = request.into_inner();
+        Ok(Response::new(self.items.watch(&request.organization_id, 0, request.options)))
+    }
+
+    async fn watch_agent_session(&self, request: Request<WatchAgentSessionRequest>) -> Answer<FrameStream> {
+        let request = request.into_inner();
+        Ok(Response::new(self.items.watch(&request.session_id, request.after_offset, request.options)))
+    }
+
+    not_needed! {
+        get_sandbox: GetSandboxRequest => GetSandboxResponse;
+        list_sandboxes: ListSandboxesRequest => ListSandboxesResponse;
+        watch_sandbox: WatchSandboxRequest => FrameStream;
+        list_providers: ListProvidersRequest => ListProvidersResponse;
+        list_agents: ListAgentsRequest => ListAgentsResponse;
+        retry_agent_session: RetryAgentSessionRequest => RetryAgentSessionResponse;
+    }
+}

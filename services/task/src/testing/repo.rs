@@ -1,0 +1,129 @@
+//! A repo service with repositories and works that the test sets.
+
+use std::path::Path;
+
+use foundry_core::{Env, OrganizationId, RepositoryId};
+use foundry_proto::repo::v1::repo_service_server::RepoService;
+use foundry_proto::repo::v1::repository_item::Item;
+use foundry_proto::repo::v1::*;
+use foundry_watch::FrameStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::upstream::Items;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[derive(Clone)]
+pub struct FakeRepo {
+    items: Items,
+    known: Arc<Mutex<Vec<Repository>>>,
+    pub down: Arc<AtomicBool>,
+}
+
+impl FakeRepo {
+    pub async fn new(env: &Env, dir: &Path) -> Self {
+        Self { items: Items::new(env, dir, "repo").await, known: Arc::default(), down: Arc::default() }
+    }
+
+    pub async fn add(&self, organization: &OrganizationId, id: &RepositoryId) {
+        let repository = Repository {
+            repository_id: id.to_string(),
+            organization_id: organization.to_string(),
+            name: "widgets".into(),
+            default_branch: "main".into(),
+            state: RepositoryState::Ready.into(),
+            ..Repository::default()
+        };
+        self.known.lock().unwrap().push(repository.clone());
+        let item = RepositoryItem { item: Some(Item::Repository(repository)) };
+        self.items.put(organization.as_str(), &[(format!("repository/{id}"), 0, item)]).await;
+    }
+
+    pub async fn import(&self, organization: &OrganizationId, task_id: &str, version: i64) {
+        let work = Work {
+            task_id: task_id.into(),
+            organization_id: organization.to_string(),
+            version,
+            files_changed: 2,
+            additions: 3,
+            state: WorkState::Ready.into(),
+            ..Work::default()
+        };
+        let item = RepositoryItem { item: Some(Item::Work(work)) };
+        self.items.put(organization.as_str(), &[(format!("work/{task_id}"), 0, item)]).await;
+    }
+
+    fn up(&self) -> Result<(), Status> {
+        if self.down.load(Ordering::SeqCst) { Err(Status::unavailable("down")) } else { Ok(()) }
+    }
+}
+
+macro_rules! not_needed {
+    ($($name:ident: $request:ty => $response:ty;)*) => {$(
+        fn $name<'a, 'b>(
+            &'a self,
+            _: Request<$request>,
+        ) -> std::pin::Pin<Box<dyn Future<Output = Answer<$response>> + Send + 'b>>
+        where 'a: 'b, Self: 'b {
+            Box::pin(async { Err(Status::unimplemented("not needed by the tests")) })
+        }
+    )*};
+}
+pub(crate) use not_needed;
+
+#[async_trait::async_trait]
+impl RepoService for FakeRepo {
+    type WatchRepositoriesStream = FrameStream;
+    type WatchRepositoryStream = FrameStream;
+
+    async fn get_repository(&self, request: Request<GetRepositoryRequest>) -> Answer<GetRepositoryResponse> {
+        self.up()?;
+        let id = request.into_inner().repository_id;
+        let known = self.known.lock().unwrap();
+        let found = known.iter().find(|r| r.repository_id == id).cloned();
+        found
+            .map(|r| Response::new(GetRepositoryResponse { repository: Some(r) }))
+            .ok_or_else(|| Status::not_found("no such repository"))
+    }
+
+    async fn watch_repositories(&self, request: Request<WatchRepositoriesRequest>) -> Answer<FrameStream> {
+        self.up()?;
+        let request = request.into_inner();
+        Ok(Response::new(self.items.watch(&request.organization_id, 0, request.options)))
+    }
+
+    async fn list_work_changes(&self, _: Request<ListWorkChangesRequest>) -> Answer<ListWorkChangesResponse> {
+        self.up()?;
+        let change =
+            FileChange { path: "a.txt".into(), kind: FileChangeKind::Added.into(), ..FileChange::default() };
+        Ok(Response::new(ListWorkChangesResponse {
+            changes: vec![change],
+            ..ListWorkChangesResponse::default()
+        }))
+    }
+
+    async fn get_work_patch(&self, request: Request<GetWorkPatchRequest>) -> Answer<GetWorkPatchResponse> {
+        self.up()?;
+        let change = FileChange { path: request.into_inner().path, ..FileChange::default() };
+        Ok(Response::new(GetWorkPatchResponse {
+            change: Some(change),
+            patch: b"diff".to_vec().into(),
+            version: 1,
+        }))
+    }
+
+    not_needed! {
+        create_repository: CreateRepositoryRequest => CreateRepositoryResponse;
+        list_repositories: ListRepositoriesRequest => ListRepositoriesResponse;
+        delete_repository: DeleteRepositoryRequest => DeleteRepositoryResponse;
+        list_branches: ListBranchesRequest => ListBranchesResponse;
+        request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
+        watch_repository: WatchRepositoryRequest => FrameStream;
+        get_clone_source: GetCloneSourceRequest => GetCloneSourceResponse;
+        import_work: Streaming<ImportWorkRequest> => ImportWorkResponse;
+        get_work: GetWorkRequest => GetWorkResponse;
+        list_work_tree: ListWorkTreeRequest => ListWorkTreeResponse;
+    }
+}

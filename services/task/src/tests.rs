@@ -1,0 +1,359 @@
+//! What the service promises, seen from outside: through its ops, on a real store, with fakes of
+//! the services it calls.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use foundry_core::Code;
+use foundry_proto::common::v1::transcript_part::Body;
+use foundry_proto::common::v1::{PermissionRequest, Role, TurnOutcome};
+use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
+use foundry_proto::task::v1::*;
+
+use crate::ops;
+use crate::testing::{Running, Tenant, World};
+
+async fn send(running: &Running, tenant: &Tenant, session_id: &str, text: &str) -> QueuedMessage {
+    let request =
+        SendMessageRequest { session_id: session_id.into(), text: text.into(), request_id: String::new() };
+    ops::send_message::send_message(&running.cx, &tenant.caller, request).await.unwrap().message.unwrap()
+}
+
+async fn transcript(running: &Running, tenant: &Tenant, session_id: &str) -> Vec<(i64, String)> {
+    let request = ListTranscriptRequest { session_id: session_id.into(), ..ListTranscriptRequest::default() };
+    let answer = ops::list_transcript::list_transcript(&running.cx, &tenant.caller, request).await.unwrap();
+    let say = |e: &TranscriptEntry| match e.part.as_ref().and_then(|p| p.body.as_ref()) {
+        Some(Body::UserMessage(m)) => format!("user: {}", m.text),
+        Some(Body::AgentMessage(m)) => format!("agent: {}", m.text),
+        Some(Body::TurnEnd(e)) => format!("end: {:?}", e.outcome()),
+        other => format!("{other:?}"),
+    };
+    answer.entries.iter().map(|e| (e.offset, say(e))).collect()
+}
+
+fn ids(created: &CreateTaskResponse) -> (String, String) {
+    (created.task.as_ref().unwrap().task_id.clone(), created.session.as_ref().unwrap().session_id.clone())
+}
+
+#[tokio::test]
+async fn runs_a_task_from_its_creation_to_the_end_of_its_first_turn() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let created = running.create(&tenant, "Fix the parser. Now.").await;
+    let task = created.task.clone().unwrap();
+    assert_eq!((task.state(), task.branch.as_str()), (TaskState::Queued, "fix/parser"));
+    assert_eq!(created.session.as_ref().unwrap().state(), SessionState::PendingProvision);
+    let (task, session) = ids(&created);
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Running).await;
+    world.provisioner.say(&session, "done").await;
+    world.repo.import(&tenant.organization, &task, 1).await;
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    let found = running
+        .until(&tenant, &task, |t| {
+            let view = t.task.as_ref().unwrap();
+            view.state() == TaskState::Idle && view.changes.is_some() && t.sessions[0].last_offset == 3
+        })
+        .await;
+    assert_eq!(found.sessions[0].state(), SessionState::Idle);
+    assert_eq!(found.sessions[0].queue_length, 0);
+    let expected = ["user: Fix the parser. Now.", "agent: done", "end: Completed"];
+    let expected: Vec<_> = (1..).zip(expected.map(String::from)).collect();
+    assert_eq!(transcript(&running, &tenant, &session).await, expected);
+    assert_eq!(world.provisioner.prompts(), ["Fix the parser. Now."]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn answers_at_once_while_the_provisioner_hangs_and_delivers_later() {
+    let world = World::new().await;
+    world.provisioner.hangs.store(true, Ordering::SeqCst);
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let began = Instant::now();
+    let (task, first) = ids(&running.create(&tenant, "one").await);
+    let request = CreateSessionRequest { task_id: task.clone(), ..CreateSessionRequest::default() };
+    let second = ops::create_session::create_session(&running.cx, &tenant.caller, request).await.unwrap();
+    let second = second.session.unwrap();
+    assert_eq!(second.state(), SessionState::PendingProvision);
+    send(&running, &tenant, &second.session_id, "two").await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let found = running
+        .until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::CreatingSandbox)
+        .await;
+    assert_eq!(found.sessions.iter().map(|s| s.queue_length).collect::<Vec<_>>(), [1, 1]);
+    running.crash().await;
+    world.provisioner.hangs.store(false, Ordering::SeqCst);
+    let running = world.start().await;
+    for session in [&first, &second.session_id] {
+        running.until_session(&tenant, &task, session, |s| s.state() == SessionState::Running).await;
+    }
+    let mut prompts = world.provisioner.prompts();
+    prompts.sort();
+    assert_eq!(prompts, ["one", "two"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn delivers_in_order_one_turn_at_a_time_and_holds_the_queue_after_a_stop() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "first").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    for text in ["second", "third", "gone"] {
+        let message = send(&running, &tenant, &session, text).await;
+        if text == "gone" {
+            let request =
+                RemoveQueuedMessageRequest { message_id: message.message_id, request_id: "r".into() };
+            for _ in 0..2 {
+                // The repeat gets the first answer although the message is no longer there.
+                let remove = ops::remove_queued_message::remove_queued_message;
+                remove(&running.cx, &tenant.caller, request.clone()).await.unwrap();
+            }
+        }
+    }
+    assert_eq!(world.provisioner.prompts(), ["first"]);
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    running.until_session(&tenant, &task, &session, |s| s.queue_length == 1 && s.last_offset == 2).await;
+    assert_eq!(world.provisioner.prompts(), ["first", "second"]);
+    let stop = StopTurnRequest { session_id: session.clone(), request_id: String::new() };
+    ops::stop_turn::stop_turn(&running.cx, &tenant.caller, stop).await.unwrap();
+    let held = running
+        .until_session(&tenant, &task, &session, |s| s.state() == SessionState::Idle && s.last_offset == 4)
+        .await;
+    assert!(held.queue_held);
+    assert_eq!(held.condition.unwrap().reason, "QUEUE_HELD");
+    assert_eq!(world.provisioner.prompts(), ["first", "second"]);
+    let resume = ResumeQueueRequest { session_id: session.clone(), request_id: String::new() };
+    ops::resume_queue::resume_queue(&running.cx, &tenant.caller, resume).await.unwrap();
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    assert_eq!(world.provisioner.prompts(), ["first", "second", "third"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn never_delivers_between_the_end_of_a_failed_turn_and_the_word_of_it() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "first").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    send(&running, &tenant, &session, "second").await;
+    world.provisioner.end_turn(&session, TurnOutcome::Error).await;
+    let held = running.until_session(&tenant, &task, &session, |s| s.last_offset == 2).await;
+    assert!(held.queue_held);
+    assert_eq!(world.provisioner.prompts(), ["first"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn goes_on_after_a_crash_in_a_turn_without_gap_or_duplicate() {
+    let world = World::new().await;
+    let tenant = world.tenant(Role::Member).await;
+    let running = world.start().await;
+    let (task, session) = ids(&running.create(&tenant, "go").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    let mut expected = vec!["user: go".to_owned()];
+    let mut running = Some(running);
+    for round in 0..4 {
+        for part in 0..5 {
+            let text = format!("{round}.{part}");
+            world.provisioner.say(&session, &text).await;
+            expected.push(format!("agent: {text}"));
+        }
+        if let Some(dying) = running.take() {
+            dying.crash().await;
+        }
+        world.provisioner.say(&session, "meanwhile").await;
+        expected.push("agent: meanwhile".to_owned());
+        running = Some(world.start().await);
+    }
+    let running = running.unwrap();
+    let all = i64::try_from(expected.len()).unwrap();
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == all).await;
+    let expected: Vec<_> = (1..).zip(expected).collect();
+    assert_eq!(transcript(&running, &tenant, &session).await, expected);
+    assert_eq!(world.provisioner.prompts(), ["go"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn kills_in_every_state_and_keeps_what_was_said() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let kill = |task: String| {
+        let (cx, caller) = (running.cx.clone(), tenant.caller.clone());
+        async move {
+            let request = KillTaskRequest { task_id: task, request_id: String::new() };
+            ops::kill_task::kill_task(&cx, &caller, request).await.unwrap()
+        }
+    };
+    let killed = |t: &GetTaskResponse| t.task.as_ref().unwrap().state() == TaskState::Killed;
+    // During a turn.
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    let archive = ArchiveTaskRequest { task_id: task.clone(), request_id: String::new() };
+    let refused = ops::archive_task::archive_task(&running.cx, &tenant.caller, archive).await.unwrap_err();
+    assert_eq!(refused.reason(), "TURN_RUNNING");
+    assert_eq!(kill(task.clone()).await.task.unwrap().state(), TaskState::Killing);
+    running.until(&tenant, &task, killed).await;
+    assert_eq!(world.provisioner.sandbox_states(), [SandboxState::Destroyed]);
+    let request = SendMessageRequest { session_id: session, text: "more".into(), request_id: String::new() };
+    let refused = ops::send_message::send_message(&running.cx, &tenant.caller, request).await.unwrap_err();
+    assert_eq!(refused.reason(), "TASK_KILLED");
+    // While the provisioner hangs: no sandbox is known.
+    world.provisioner.hangs.store(true, Ordering::SeqCst);
+    let (task, _) = ids(&running.create(&tenant, "two").await);
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::CreatingSandbox).await;
+    kill(task.clone()).await;
+    running.until(&tenant, &task, killed).await;
+    kill(task.clone()).await;
+    let summary = GetOrganizationSummaryRequest { organization_id: tenant.organization.to_string() };
+    let get = ops::get_organization_summary::get_organization_summary;
+    assert_eq!(get(&running.cx, &tenant.caller, summary).await.unwrap().tasks, []);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn retries_a_failed_sandbox_where_it_failed() {
+    let world = World::new().await;
+    world.provisioner.eager.store(false, Ordering::SeqCst);
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, _) = ids(&running.create(&tenant, "one").await);
+    running.until(&tenant, &task, |t| !t.task.as_ref().unwrap().sandbox_id.is_empty()).await;
+    let retry = || {
+        let request = RetryTaskRequest { task_id: task.clone(), request_id: String::new() };
+        ops::retry_task::retry_task(&running.cx, &tenant.caller, request)
+    };
+    assert_eq!(retry().await.unwrap_err().reason(), "NOTHING_TO_RETRY");
+    world.provisioner.set_sandboxes(SandboxState::Error).await;
+    let failed =
+        running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Error).await;
+    assert!(failed.task.unwrap().condition.unwrap().retryable);
+    retry().await.unwrap();
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Running).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn shows_a_permission_request_until_it_is_answered() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    let pending = PermissionRequest {
+        permission_id: "p1".into(),
+        title: "run tests".into(),
+        ..PermissionRequest::default()
+    };
+    world.provisioner.ask(&session, Some(pending)).await;
+    let asked = running.until(&tenant, &task, |t| t.sessions[0].pending_permission.is_some()).await;
+    let condition = asked.task.unwrap().condition.unwrap();
+    assert_eq!(
+        (condition.waiting_on.as_str(), condition.next_action.as_str()),
+        ("permission: run tests", "answer it")
+    );
+    let answer = |id: &str| {
+        let request = RespondToPermissionRequest {
+            session_id: session.clone(),
+            permission_id: id.into(),
+            ..RespondToPermissionRequest::default()
+        };
+        ops::respond_to_permission::respond_to_permission(&running.cx, &tenant.caller, request)
+    };
+    assert_eq!(answer("p2").await.unwrap_err().reason(), "PERMISSION_NOT_PENDING");
+    assert_eq!(answer("p1").await.unwrap().session.unwrap().pending_permission, None);
+    assert_eq!(answer("p1").await.unwrap_err().reason(), "PERMISSION_NOT_PENDING");
+    running.stop().await;
+    assert_eq!(world.provisioner.session(&session).unwrap().state(), AgentSessionState::Running);
+}
+
+#[tokio::test]
+async fn hides_everything_of_one_organization_from_another() {
+    let world = World::new().await;
+    let (ours, theirs) = (world.tenant(Role::Admin).await, world.tenant(Role::Admin).await);
+    let running = world.start().await;
+    let (task, session) = ids(&running.create(&ours, "one").await);
+    let (cx, caller) = (&running.cx, &theirs.caller);
+    let read =
+        ops::get_task::get_task(cx, caller, GetTaskRequest { task_id: task.clone() }).await.unwrap_err();
+    assert_eq!(read.code(), Code::NotFound);
+    let kill = KillTaskRequest { task_id: task.clone(), request_id: String::new() };
+    assert_eq!(ops::kill_task::kill_task(cx, caller, kill).await.unwrap_err().code(), Code::NotFound);
+    let message =
+        SendMessageRequest { session_id: session.clone(), text: "x".into(), request_id: String::new() };
+    assert_eq!(
+        ops::send_message::send_message(cx, caller, message).await.unwrap_err().code(),
+        Code::NotFound
+    );
+    let watch = WatchSessionRequest { session_id: session, ..WatchSessionRequest::default() };
+    assert!(
+        ops::watch_session::watch_session(cx, caller, watch).await.is_err_and(|e| e.code() == Code::NotFound)
+    );
+    let create = CreateTaskRequest {
+        organization_id: theirs.organization.to_string(),
+        repository_id: ours.repository.to_string(),
+        prompt: "x".into(),
+        ..CreateTaskRequest::default()
+    };
+    assert_eq!(ops::create_task::create_task(cx, caller, create).await.unwrap_err().code(), Code::NotFound);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn repeats_the_first_answer_and_refuses_bad_input() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Admin).await, world.start().await);
+    let request = CreateTaskRequest {
+        request_id: "same".into(),
+        organization_id: tenant.organization.to_string(),
+        repository_id: tenant.repository.to_string(),
+        prompt: "Add a page".into(),
+        ..CreateTaskRequest::default()
+    };
+    let create =
+        |request: CreateTaskRequest| ops::create_task::create_task(&running.cx, &tenant.caller, request);
+    let first = create(request.clone()).await.unwrap();
+    assert_eq!(create(request.clone()).await.unwrap(), first);
+    let other = CreateTaskRequest { prompt: "Other".into(), ..request.clone() };
+    assert_eq!(create(other).await.unwrap_err().reason(), "REQUEST_ID_REUSED");
+    let fresh = CreateTaskRequest { request_id: String::new(), ..request };
+    let second = create(fresh.clone()).await.unwrap().task.unwrap();
+    assert!(second.branch.starts_with("feat/add-page-"), "{}", second.branch);
+    for bad in [
+        CreateTaskRequest { prompt: "x".repeat(256 * 1024 + 1), ..fresh.clone() },
+        CreateTaskRequest { prompt: String::new(), ..fresh.clone() },
+        CreateTaskRequest { branch: "--upload-pack=x".into(), ..fresh.clone() },
+        CreateTaskRequest { base_branch: "-x".into(), ..fresh.clone() },
+        CreateTaskRequest { agent: "../x".into(), ..fresh.clone() },
+    ] {
+        assert_eq!(create(bad).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    let taken = CreateTaskRequest { branch: second.branch, ..fresh };
+    assert_eq!(create(taken).await.unwrap_err().code(), Code::AlreadyExists);
+    let audit =
+        ListAuditEventsRequest { organization_id: tenant.organization.to_string(), ..Default::default() };
+    let events =
+        ops::list_audit_events::list_audit_events(&running.cx, &tenant.caller, audit).await.unwrap().events;
+    assert_eq!(events.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(), ["task.create", "task.create"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn reads_everything_but_diffs_while_the_repo_service_is_down() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, _) = ids(&running.create(&tenant, "one").await);
+    let list = || {
+        let request = ListFileChangesRequest { task_id: task.clone(), ..ListFileChangesRequest::default() };
+        ops::list_file_changes::list_file_changes(&running.cx, &tenant.caller, request)
+    };
+    assert_eq!(list().await.unwrap().files, []);
+    world.repo.import(&tenant.organization, &task, 1).await;
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().changes.is_some()).await;
+    assert_eq!(list().await.unwrap().files[0].kind, "added");
+    world.repo.down.store(true, Ordering::SeqCst);
+    assert_eq!(list().await.unwrap_err().reason(), "REPO_UNAVAILABLE");
+    let explained = ExplainTaskRequest { task_id: task.clone() };
+    let explained = ops::explain_task::explain_task(&running.cx, &tenant.caller, explained).await.unwrap();
+    assert!(explained.findings.iter().any(|f| f.subject == "work"), "{explained:#?}");
+    running.create(&tenant, "two").await;
+    running.stop().await;
+}
