@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     let descriptors = compiler.file_descriptor_set();
 
-    prost_build::Config::new().bytes(["."]).compile_fds(descriptors.clone())?;
+    prost_build::Config::new().enable_type_names().bytes(["."]).compile_fds(descriptors.clone())?;
 
     let services = out.join("services");
     fs::create_dir_all(&services)?;

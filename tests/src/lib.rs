@@ -1,1 +1,15 @@
-//! foundry-tests.
+//! Stories of the whole mesh as its users live them: the real binary, real sockets, real Git, a real sandbox runtime.
+//! Everything is seen through gRPC and the command line; processes are ended by the ids this crate got when it
+//! started them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test harness: a failure here is a failed test
+
+pub mod caller;
+pub mod faults;
+pub mod mesh;
+pub mod origin;
+pub mod story;
+
+pub use caller::Caller;
+pub use mesh::{Mesh, Shape};
+pub use origin::Origin;

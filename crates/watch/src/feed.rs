@@ -137,13 +137,22 @@ impl Feed {
 
     /// Waits for a reason to read. False when there will be no more.
     async fn rest(&self, hub: &Inner, hint: &mut Hint, failing: bool) -> bool {
-        tokio::select! {
-            // A failing database is not asked for every commit.
-            _ = hint.changed(), if !failing => true,
-            () = self.nudge.notified(), if !failing => true,
-            () = hub.env.clock.sleep(hub.poll_after()), if failing => true,
-            () = self.unwatched.cancelled() => false,
-            () = hub.tasks.cancellation().cancelled() => false,
+        loop {
+            self.forget_unused(hub.env.clock.now());
+            let nap = Duration::from_secs_f64(1.0 + hub.env.random.fraction());
+            tokio::select! {
+                // A failing database is not asked for every commit.
+                _ = hint.changed(), if !failing => return true,
+                () = self.nudge.notified() => return true,
+                () = hub.env.clock.sleep(nap) => {}
+                () = self.unwatched.cancelled() => return false,
+                () = hub.tasks.cancellation().cancelled() => return false,
+            }
+            // Hints may be lost: the database is the truth.
+            match hub.store.head(self.view.scope()).await {
+                Ok(head) if self.head().is_some_and(|known| known >= head) => {}
+                _ => return true,
+            }
         }
     }
 
@@ -262,8 +271,7 @@ impl Feed {
             && lock(&self.ring).as_ref().is_some_and(|ring| ring.fewer_after(buffer.rev, few))
     }
 
-    /// Gives back what nobody asked for lately.
-    pub(crate) fn forget_unused(&self, now: Timestamp) {
+    fn forget_unused(&self, now: Timestamp) {
         lock(&self.page).take();
         let mut slot = lock(&self.slot);
         if matches!(&*slot, Slot::Ready(buffer) if buffer.idle(now) > SNAPSHOT_IDLE) {

@@ -19,7 +19,7 @@ use crate::metrics::{Counters, WatchMetrics, count};
 use crate::position::TokenStamp;
 use crate::snapshot::Budget;
 use crate::watcher::{Start, Watcher};
-use crate::{Fingerprint, Pace, View, lock, poll};
+use crate::{Fingerprint, Pace, View, lock};
 
 /// What a `Watch*` rpc returns.
 pub type FrameStream = BoxStream<'static, Result<Frame, Status>>;
@@ -71,7 +71,7 @@ pub(crate) enum Order {
     Drain { spread: Duration, deadline: Timestamp },
 }
 
-pub(crate) type FeedKey = (Scope, Fingerprint);
+type FeedKey = (Scope, Fingerprint);
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
@@ -85,15 +85,7 @@ pub(crate) struct Inner {
     /// How many streams are open.
     open: watch::Sender<usize>,
     callers: Mutex<HashMap<String, usize>>,
-    pub(crate) feeds: Mutex<Feeds>,
-}
-
-/// The feeds that are watched, and by how many.
-#[derive(Default)]
-pub(crate) struct Feeds {
-    pub(crate) watched: HashMap<FeedKey, (Arc<Feed>, usize)>,
-    /// Whether the poll runs; it does while there are feeds.
-    pub(crate) polled: bool,
+    feeds: Mutex<HashMap<FeedKey, (Arc<Feed>, usize)>>,
 }
 
 /// Serves watches over one store. Cloning shares it.
@@ -179,7 +171,7 @@ impl Hub {
 
     /// The counts since the process started.
     pub fn metrics(&self) -> WatchMetrics {
-        self.inner.counters.read(lock(&self.inner.feeds).watched.len() as u64)
+        self.inner.counters.read(lock(&self.inner.feeds).len() as u64)
     }
 
     fn admit(&self, caller: Option<String>) -> Result<Admitted> {
@@ -209,7 +201,7 @@ impl Hub {
         inner.counters.opened(view.name());
         let key = (view.scope().clone(), view.fingerprint());
         let mut feeds = lock(&inner.feeds);
-        let (feed, watchers) = feeds.watched.entry(key.clone()).or_insert_with(|| {
+        let (feed, watchers) = feeds.entry(key.clone()).or_insert_with(|| {
             let stamp = TokenStamp::new(inner.store.incarnation(), &key.0, key.1);
             let hint = inner.store.subscribe(&key.0);
             let feed = Arc::new(Feed::new(view, stamp, hint));
@@ -217,11 +209,7 @@ impl Hub {
             (feed, 0)
         });
         *watchers += 1;
-        let feed = Arc::clone(feed);
-        if !std::mem::replace(&mut feeds.polled, true) {
-            inner.tasks.spawn("watch poll", poll::run(Arc::clone(inner)));
-        }
-        Subscription { feed, key, admitted }
+        Subscription { feed: Arc::clone(feed), key, admitted }
     }
 }
 
@@ -264,11 +252,11 @@ impl Drop for Subscription {
         let inner = &self.admitted.inner;
         inner.counters.closed(self.feed.view.name());
         let mut feeds = lock(&inner.feeds);
-        if let Some((feed, watchers)) = feeds.watched.get_mut(&self.key) {
+        if let Some((feed, watchers)) = feeds.get_mut(&self.key) {
             *watchers -= 1;
             if *watchers == 0 {
                 feed.unwatched.cancel();
-                feeds.watched.remove(&self.key);
+                feeds.remove(&self.key);
             }
         }
     }

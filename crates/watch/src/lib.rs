@@ -16,7 +16,6 @@ mod hub;
 mod metrics;
 pub mod oracle;
 mod pace;
-mod poll;
 mod position;
 mod ring;
 mod snapshot;

@@ -209,13 +209,3 @@ pub(crate) fn sleep_until(clock: &Arc<dyn Clock>, at: Timestamp) -> BoxFuture<'s
         clock.sleep(left).await;
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn costs_an_idle_watch_half_a_kilobyte_at_most() {
-        assert!(size_of::<Watcher>() <= 512, "{}", size_of::<Watcher>());
-    }
-}

@@ -37,12 +37,7 @@ async fn sends_a_snapshot_then_says_that_it_is_caught_up_then_each_commit_as_one
 
 #[tokio::test]
 async fn resumes_on_another_process_from_a_position_without_a_snapshot() {
-    for world in [World::new().await, World::on_postgres().await] {
-        resumes_on_another_process(&world).await;
-    }
-}
-
-async fn resumes_on_another_process(world: &World) {
+    let world = World::new().await;
     world.put(&[("a", Some("red"), b"1"), ("b", Some("red"), b"1")]).await;
     let mut stream = world.watch(&world.hub(), None);
     let token = bookmark(until_caught_up(&mut stream).await.pop().unwrap()).resume_token;
@@ -141,14 +136,9 @@ async fn resets_positions_of_other_views_and_forged_ones() {
 
 #[tokio::test]
 async fn lets_a_lagging_watcher_catch_up_by_pages_that_it_shows_at_the_end_only() {
-    for world in [World::new().await, World::on_postgres().await] {
-        catches_up_by_pages(&world).await;
-    }
-}
-
-async fn catches_up_by_pages(world: &World) {
+    let world = World::new().await;
     let hub = world.hub_with(HubConfig { ring_bytes: 2_000, ..HubConfig::default() });
-    let mut stream = caught_up(world, &hub).await;
+    let mut stream = caught_up(&world, &hub).await;
     for i in 0..700 {
         world.put(&[(&format!("k{i}"), Some("red"), b"content"), ("hot", Some("red"), b"x")]).await;
     }

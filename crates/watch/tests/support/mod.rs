@@ -19,12 +19,9 @@ use prost::Message;
 const DDL: &str = "CREATE TABLE things (scope TEXT NOT NULL, key TEXT NOT NULL, color TEXT NOT NULL, \
     content BLOB NOT NULL, rev BIGINT NOT NULL, PRIMARY KEY (scope, key)); \
     CREATE INDEX things_by_rev ON things (scope, rev);";
-const POSTGRES_DDL: &str = "CREATE TABLE things (scope TEXT NOT NULL, key TEXT NOT NULL, color TEXT NOT NULL, \
-    content BYTEA NOT NULL, rev BIGINT NOT NULL, PRIMARY KEY (scope, key)); \
-    CREATE INDEX things_by_rev ON things (scope, rev);";
 pub const MIGRATIONS: Migrations = Migrations {
     owner: "things",
-    steps: &[Migration { version: 1, name: "things", sqlite: DDL, postgres: POSTGRES_DDL }],
+    steps: &[Migration { version: 1, name: "things", sqlite: DDL, postgres: DDL }],
 };
 pub static THINGS: Table =
     Table::new("things", &["scope", "key", "color", "content", "rev"], &["scope", "key"]);
@@ -45,7 +42,7 @@ pub struct World {
     pub tasks: Tasks,
     pub scope: Scope,
     url: String,
-    _dir: Option<tempfile::TempDir>,
+    _dir: tempfile::TempDir,
 }
 
 impl World {
@@ -57,17 +54,6 @@ impl World {
     pub async fn with_env(env: Env, clock: Arc<MockClock>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("things.db").display());
-        Self::at(url, env, clock, Some(dir)).await
-    }
-
-    /// The same world on PostgreSQL.
-    pub async fn on_postgres() -> Self {
-        let TestEnv { env, clock } = test_env();
-        let url = foundry_testkit::PostgresDatabase::create().await.unwrap().url;
-        Self::at(url, env, clock, None).await
-    }
-
-    async fn at(url: String, env: Env, clock: Arc<MockClock>, dir: Option<tempfile::TempDir>) -> Self {
         let store = Store::connect(&url, &[&MIGRATIONS], &env, StoreOptions::default()).await.unwrap();
         Self { store, env, clock, tasks: Tasks::new().0, scope: Scope::service("things"), url, _dir: dir }
     }

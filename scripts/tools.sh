@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Installs what the checks and the mesh need beyond cargo and npm, or says precisely what is missing.
+# usage: scripts/tools.sh sandbox|checks
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+need_apt() { # need_apt PROGRAM PACKAGE: installs PACKAGE when PROGRAM is not to be found
+  if command -v "$1" >/dev/null 2>&1 || compgen -G "/usr/lib/postgresql/*/bin/$1" >/dev/null; then return; fi
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "missing: $1. Install the Debian package $2 (apt-get install $2) and run this again." >&2
+    exit 1
+  fi
+  echo "installing $2 ($1 is missing)" >&2
+  if [ -z "${apt_updated:-}" ]; then apt-get update -qq >&2; apt_updated=1; fi
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >&2
+}
+
+need() { # need PROGRAM WHY: stops when PROGRAM is not to be found
+  command -v "$1" >/dev/null 2>&1 || { echo "missing: $1 ($2)" >&2; exit 1; }
+}
+
+need cargo "the Rust toolchain, 1.95 or newer"
+need npm "Node.js 20 or newer with npm; the sandbox runtime comes from npm"
+need_apt git git
+need_apt cc gcc
+need_apt bwrap bubblewrap
+[ "${1:-}" = checks ] || exit 0
+
+need_apt initdb postgresql
+need_apt python3 python3
+
+mkdir -p .cache
+if [ ! -x tools/node_modules/.bin/buf ]; then
+  (cd tools && npm ci --silent --no-audit --no-fund)
+fi
+if [ ! -x .cache/venv/bin/python ] || ! .cache/venv/bin/python -c 'import grpc, grpc_reflection' 2>/dev/null; then
+  python3 -m venv .cache/venv 2>/dev/null || { need_apt python3-venv-none python3-venv; python3 -m venv .cache/venv; }
+  .cache/venv/bin/pip install --quiet --disable-pip-version-check -r tools/requirements.txt
+fi

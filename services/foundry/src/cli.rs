@@ -1,0 +1,293 @@
+//! The command line as users see it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Control plane for coding-agent tasks.
+#[derive(Parser)]
+#[command(name = "foundry", version, about, propagate_version = true)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone)]
+pub struct Global {
+    /// Address of the gateway.
+    #[arg(long, global = true, env = "FOUNDRY_ADDRESS", default_value = "http://127.0.0.1:7100")]
+    pub address: String,
+    /// Bearer token; default: what `foundry login` stored.
+    #[arg(long, global = true, env = "FOUNDRY_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Organization by id or name; default: the one opened by `foundry login`.
+    #[arg(long, global = true, env = "FOUNDRY_ORGANIZATION")]
+    pub organization: Option<String>,
+    /// How results are printed.
+    #[arg(long, short, global = true, env = "FOUNDRY_OUTPUT", value_enum, default_value = "table")]
+    pub output: Output,
+    /// Where the mesh of this machine keeps its data; default: `foundry` in the user's data directory.
+    #[arg(long, global = true, env = "FOUNDRY_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Configuration file in TOML.
+    #[arg(long, global = true, env = "FOUNDRY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// A setting as `section.key=value`; wins over file and environment.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// One JSON document, or one per line for streams.
+    Json,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the whole mesh in this process.
+    Up,
+    /// Run one service of the mesh in this process.
+    Serve {
+        /// Which.
+        #[arg(value_enum)]
+        service: ServiceName,
+    },
+    /// Print the effective configuration, secrets masked.
+    Config,
+    /// Sign in (development sign-in of a mesh on this machine) and remember the token.
+    Login {
+        /// Sign-in name; default: the name of the current user.
+        #[arg(long)]
+        login: Option<String>,
+    },
+    /// Personal access tokens.
+    #[command(subcommand)]
+    Token(Token),
+    /// Repositories.
+    #[command(subcommand)]
+    Repo(Repo),
+    /// Tasks.
+    #[command(subcommand)]
+    Task(Task),
+    /// Sessions of a task.
+    #[command(subcommand)]
+    Session(Session),
+    /// Sandboxes.
+    #[command(subcommand)]
+    Sandbox(Sandbox),
+    /// Print a completion script.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// A service of the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum ServiceName {
+    Gateway,
+    Auth,
+    Repo,
+    Provisioner,
+    Task,
+}
+
+/// Personal access tokens.
+#[derive(Subcommand)]
+pub enum Token {
+    /// Create a token; its secret is printed once.
+    Create {
+        /// Name to recognize it by.
+        name: String,
+        /// Days until it ends by itself; default: never.
+        #[arg(long)]
+        days: Option<u32>,
+    },
+    /// List tokens.
+    List,
+    /// Revoke a token.
+    Revoke {
+        /// Its id, `pat_…`.
+        token_id: String,
+    },
+}
+
+/// Repositories.
+#[derive(Subcommand)]
+pub enum Repo {
+    /// Register a repository and wait until it is mirrored.
+    Add {
+        /// https URL, or a local path where the mesh allows it.
+        url: String,
+        /// Name; default: last part of the URL.
+        #[arg(long)]
+        name: Option<String>,
+        /// Return at once instead of waiting.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// List repositories.
+    List,
+}
+
+/// Tasks.
+#[derive(Subcommand)]
+pub enum Task {
+    /// Create a task and follow it; Ctrl-C only detaches.
+    Create(CreateTask),
+    /// List tasks.
+    List {
+        /// Archived and killed ones too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Watch the tasks of the organization, or one task.
+    Watch {
+        /// Its id; default: all tasks of the organization.
+        task_id: Option<String>,
+    },
+    /// Show a task with its stages and sessions.
+    Show {
+        /// Its id.
+        task_id: String,
+    },
+    /// List what a task changed.
+    Diff {
+        /// Its id.
+        task_id: String,
+        /// Print the patch that `git apply` takes.
+        #[arg(long)]
+        patch: bool,
+    },
+    /// Explain what a task waits on and what can be done.
+    Explain {
+        /// Its id.
+        task_id: String,
+    },
+    /// Archive a task and free its sandbox.
+    Archive {
+        /// Its id.
+        task_id: String,
+    },
+    /// Destroy the sandbox of a task.
+    Kill {
+        /// Its id.
+        task_id: String,
+    },
+    /// Take up a failed task where it failed.
+    Retry {
+        /// Its id.
+        task_id: String,
+    },
+}
+
+/// The task to create.
+#[derive(Args)]
+pub struct CreateTask {
+    /// What to do; `-` reads standard input.
+    pub prompt: String,
+    /// Repository by id or name; default: the only one.
+    #[arg(long)]
+    pub repo: Option<String>,
+    /// Title; default: derived from the prompt.
+    #[arg(long, default_value = "")]
+    pub title: String,
+    /// Branch for the work; default: derived.
+    #[arg(long, default_value = "")]
+    pub branch: String,
+    /// Branch to start from; default: the repository's.
+    #[arg(long, default_value = "")]
+    pub base: String,
+    /// Coding agent; default: the configured one.
+    #[arg(long, default_value = "")]
+    pub agent: String,
+    /// Let the agent act without asking for permission.
+    #[arg(long)]
+    pub allow: bool,
+    /// Return at once instead of following.
+    #[arg(long)]
+    pub detach: bool,
+}
+
+/// Sessions of a task.
+#[derive(Subcommand)]
+pub enum Session {
+    /// Add a session to a task.
+    Create {
+        /// The task.
+        task_id: String,
+        /// Name; default: derived.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// Coding agent; default: that of the task.
+        #[arg(long, default_value = "")]
+        agent: String,
+    },
+    /// Send a message and follow the turn.
+    Send {
+        /// The session.
+        session_id: String,
+        /// The message; `-` reads standard input.
+        text: String,
+        /// Return at once instead of following.
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Answer the permission request of the agent.
+    Answer {
+        /// The session.
+        session_id: String,
+        /// The option by id or by its first letters, or `cancel`.
+        option: String,
+    },
+    /// Watch the conversation.
+    Watch {
+        /// The session.
+        session_id: String,
+        /// First entry to show; negative: that many from the end.
+        #[arg(long, default_value_t = -50, allow_hyphen_values = true)]
+        from: i64,
+    },
+    /// Stop the running turn.
+    Stop {
+        /// The session.
+        session_id: String,
+    },
+}
+
+/// Sandboxes.
+#[derive(Subcommand)]
+pub enum Sandbox {
+    /// List sandboxes.
+    List {
+        /// Destroyed ones too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Destroy a sandbox.
+    Destroy {
+        /// Its id.
+        sandbox_id: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,135 @@
+//! Clients of the gateway, with the caller's token on every call.
+
+use foundry_proto::auth::v1::GetUserRequest;
+use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
+use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
+use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
+use foundry_proto::task::v1::task_service_client::TaskServiceClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::cli::Global;
+use crate::credentials::Credentials;
+use crate::failure::Failure;
+
+/// A channel that adds the caller's token.
+pub type Authorized = InterceptedService<Channel, Bearer>;
+
+/// Adds the caller's token to a call.
+#[derive(Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl tonic::service::Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// The gateway as one caller sees it.
+#[derive(Clone)]
+pub struct Gateway {
+    channel: Authorized,
+    organization: Option<String>,
+}
+
+impl Gateway {
+    /// A gateway without a token, for signing in.
+    ///
+    /// # Errors
+    /// When the address is malformed.
+    pub fn anonymous(global: &Global) -> Result<Self, Failure> {
+        Ok(Self {
+            channel: InterceptedService::new(channel(&global.address)?, Bearer(None)),
+            organization: None,
+        })
+    }
+
+    /// The gateway with the token given or remembered.
+    ///
+    /// # Errors
+    /// When no token is known or the address is malformed.
+    pub fn signed_in(global: &Global) -> Result<Self, Failure> {
+        let remembered = match &global.token {
+            Some(_) => None,
+            None => Credentials::of_user()?.get(&global.address)?,
+        };
+        let token =
+            global.token.clone().or_else(|| remembered.as_ref().map(|c| c.token.clone())).ok_or_else(
+                || {
+                    Failure::new(format!("not signed in to {}", global.address))
+                        .next("run `foundry login`, or set FOUNDRY_TOKEN")
+                        .exit(3)
+                },
+            )?;
+        let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
+            .parse()
+            .map_err(|_| Failure::new("the token holds characters that no token has").exit(2))?;
+        value.set_sensitive(true);
+        let organization = global.organization.clone().or_else(|| remembered.map(|c| c.organization_id));
+        Ok(Self {
+            channel: InterceptedService::new(channel(&global.address)?, Bearer(Some(value))),
+            organization,
+        })
+    }
+
+    /// The auth service.
+    pub fn auth(&self) -> AuthServiceClient<Authorized> {
+        AuthServiceClient::new(self.channel.clone())
+    }
+
+    /// The repo service.
+    pub fn repo(&self) -> RepoServiceClient<Authorized> {
+        RepoServiceClient::new(self.channel.clone())
+    }
+
+    /// The task service.
+    pub fn task(&self) -> TaskServiceClient<Authorized> {
+        TaskServiceClient::new(self.channel.clone())
+    }
+
+    /// The provisioner service.
+    pub fn provisioner(&self) -> ProvisionerServiceClient<Authorized> {
+        ProvisionerServiceClient::new(self.channel.clone())
+    }
+
+    /// Id of the organization chosen, or of the only one.
+    ///
+    /// # Errors
+    /// When several could be meant or none has that name.
+    pub async fn organization(&self) -> Result<String, Failure> {
+        if let Some(id) = self.organization.as_ref().filter(|o| o.starts_with("org_")) {
+            return Ok(id.clone());
+        }
+        let memberships = self.auth().get_user(GetUserRequest {}).await?.into_inner().memberships;
+        let mut matching = memberships
+            .into_iter()
+            .filter(|m| self.organization.as_ref().is_none_or(|name| *name == m.organization_name));
+        match (matching.next(), matching.next()) {
+            (Some(one), None) => Ok(one.organization_id),
+            (None, _) => Err(Failure::new("no such organization of yours").exit(4)),
+            (Some(_), Some(_)) => Err(Failure::new("you have several organizations")
+                .next("choose one with --organization")
+                .exit(2)),
+        }
+    }
+}
+
+fn channel(address: &str) -> Result<Channel, Failure> {
+    let endpoint = Endpoint::from_shared(address.to_owned())
+        .map_err(|e| Failure::new(format!("{address} is no address: {e}")).exit(2))?
+        .connect_timeout(std::time::Duration::from_secs(5))
+        .http2_keep_alive_interval(std::time::Duration::from_secs(20))
+        .keep_alive_timeout(std::time::Duration::from_secs(10));
+    Ok(endpoint.connect_lazy())
+}
+
+/// A fresh request id: a repeated call has the first one's effect.
+pub fn request_id() -> String {
+    let env = foundry_core::Env::system();
+    env.random.uuid_at(env.clock.now()).simple().to_string()
+}

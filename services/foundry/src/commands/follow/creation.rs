@@ -1,0 +1,204 @@
+//! A task from its creation to the end of its first turn: stages as they pass, then the agent's words.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+use foundry_core::Timestamp;
+use foundry_proto::common::v1::transcript_part::Body;
+use foundry_proto::common::v1::{Stage, StageState, TranscriptPart, TurnOutcome};
+use foundry_proto::task::v1::{Session, Task, TaskItem, TaskState, task_item::Item};
+use foundry_watch::{Event, Op};
+
+use super::words::Words;
+use crate::cli::Output;
+use crate::client::Gateway;
+use crate::failure::Failure;
+use crate::output;
+
+/// How long the import of the work is waited for after a turn.
+const WORK_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Exit code for the end of a turn: 0, or 6 when the turn failed.
+pub fn exit_code(part: &TranscriptPart) -> ExitCode {
+    match &part.body {
+        Some(Body::TurnEnd(end)) if end.outcome() != TurnOutcome::Completed => ExitCode::from(6),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Follows a new task until its first turn ends, it fails, or Ctrl-C.
+///
+/// # Errors
+/// When a watch cannot go on, or the task failed (exit code 6).
+pub async fn creation(
+    gateway: &Gateway,
+    output: Output,
+    task: &Task,
+    session: &Session,
+) -> Result<ExitCode, Failure> {
+    if output == Output::Table {
+        output::line(&format!("{}  {}", task.task_id, output::inert(&task.title)));
+        output::line(&format!("branch {}", output::inert(&task.branch)));
+    }
+    let goes_on = format!("the task goes on; look at it with `foundry task show {}`", task.task_id);
+    super::until_interrupted(&goes_on, first_turn(gateway, output, &task.task_id, &session.session_id)).await
+}
+
+/// Follows a task with its stages until Ctrl-C.
+///
+/// # Errors
+/// When the watch cannot go on.
+pub async fn task(gateway: &Gateway, output: Output, task_id: &str) -> Result<ExitCode, Failure> {
+    super::until_interrupted("the task goes on", follow_task(gateway, output, task_id, |_| false)).await
+}
+
+async fn first_turn(
+    gateway: &Gateway,
+    output: Output,
+    task_id: &str,
+    session_id: &str,
+) -> Result<ExitCode, Failure> {
+    let provisioned = |t: &Task| matches!(t.state(), TaskState::Running | TaskState::Idle);
+    let code = follow_task(gateway, output, task_id, provisioned).await?;
+    if code != ExitCode::SUCCESS {
+        return Ok(code);
+    }
+    let tasks = super::tasks();
+    let mut watch = super::watch_session(gateway, &tasks, session_id, 0);
+    let (mut words, mut last) = (Words::default(), 0);
+    loop {
+        let event = watch.next().await?;
+        super::tell_connection(&event);
+        let (Event::Snapshot { rows: changes, .. } | Event::Delta { changes, .. }) = event else { continue };
+        let mut entries: Vec<_> = changes
+            .into_iter()
+            .filter_map(|c| match c.op {
+                Op::Upsert(foundry_proto::task::v1::SessionItem {
+                    item: Some(foundry_proto::task::v1::session_item::Item::Entry(entry)),
+                }) if entry.offset > last => Some(entry),
+                _ => None,
+            })
+            .collect();
+        entries.sort_by_key(|e| e.offset);
+        for entry in entries {
+            last = entry.offset;
+            let Some(part) = &entry.part else { continue };
+            match output {
+                Output::Json => output::one(output, &entry, |_| ())?,
+                Output::Table => words.part(part),
+            }
+            if matches!(part.body, Some(Body::TurnEnd(_))) {
+                words.close();
+                work(gateway, output, task_id, part).await?;
+                return Ok(exit_code(part));
+            }
+        }
+    }
+}
+
+/// Waits until the work of a turn is imported, so that what follows finds it, and tells its size.
+async fn work(gateway: &Gateway, output: Output, task_id: &str, end: &TranscriptPart) -> Result<(), Failure> {
+    let ended = end.create_time.as_ref().map(Timestamp::from_proto).unwrap_or_default();
+    let imported = |t: &Task| {
+        let time = t.changes.as_ref().and_then(|c| c.import_time.as_ref()).map(Timestamp::from_proto);
+        time.is_some_and(|t| t >= ended)
+    };
+    let tasks = super::tasks();
+    let mut watch = super::watch_task(gateway, &tasks, task_id);
+    let wait = async {
+        loop {
+            let event = watch.next().await?;
+            let (Event::Snapshot { rows: changes, .. } | Event::Delta { changes, .. }) = event else {
+                continue;
+            };
+            for change in changes {
+                if let Op::Upsert(TaskItem { item: Some(Item::Task(task)) }) = change.op
+                    && imported(&task)
+                {
+                    return Ok::<_, Failure>(task.changes.unwrap_or_default());
+                }
+            }
+        }
+    };
+    match tokio::time::timeout(WORK_LIMIT, wait).await {
+        Ok(changes) => {
+            let c = changes?;
+            if output == Output::Table {
+                output::line(&format!(
+                    "changes: {} files, +{} -{}",
+                    c.files_changed, c.additions, c.deletions
+                ));
+            }
+        }
+        Err(_) => eprintln!("the work is still being imported; look with `foundry task diff {task_id}`"),
+    }
+    Ok(())
+}
+
+async fn follow_task(
+    gateway: &Gateway,
+    output: Output,
+    task_id: &str,
+    enough: impl Fn(&Task) -> bool,
+) -> Result<ExitCode, Failure> {
+    let tasks = super::tasks();
+    let mut watch = super::watch_task(gateway, &tasks, task_id);
+    let mut printed: HashMap<String, (StageState, i32, String)> = HashMap::new();
+    let mut last_state = TaskState::Unspecified;
+    loop {
+        let event = watch.next().await?;
+        super::tell_connection(&event);
+        let (Event::Snapshot { rows: changes, .. } | Event::Delta { changes, .. }) = event else { continue };
+        for change in changes {
+            let Op::Upsert(TaskItem { item: Some(Item::Task(task)) }) = change.op else { continue };
+            if output == Output::Json {
+                output::one(output, &task, |_| ())?;
+            } else {
+                task.stages.iter().for_each(|stage| print_stage(stage, &mut printed));
+                if task.state() != last_state {
+                    last_state = task.state();
+                    output::line(&output::dim(&format!(
+                        "  task {}",
+                        output::state(last_state.as_str_name(), "TASK_STATE_")
+                    )));
+                }
+            }
+            if enough(&task) {
+                return Ok(ExitCode::SUCCESS);
+            }
+            if let TaskState::Error = task.state() {
+                let c = task.condition.unwrap_or_default();
+                return Err(Failure::new(format!("{} ({})", c.message, c.reason))
+                    .next(c.next_action)
+                    .exit(6));
+            }
+            if matches!(task.state(), TaskState::Killed | TaskState::Archived) {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    }
+}
+
+/// Prints a stage when its state, attempt or reason changed.
+fn print_stage(stage: &Stage, printed: &mut HashMap<String, (StageState, i32, String)>) {
+    let state = StageState::try_from(stage.state).unwrap_or_default();
+    if state == StageState::Pending || stage.name == "error" {
+        return;
+    }
+    let now = (state, stage.attempts, stage.reason.clone());
+    if printed.get(&stage.name) == Some(&now) {
+        return;
+    }
+    let attempt = if stage.attempts > 1 { format!(" (attempt {})", stage.attempts) } else { String::new() };
+    let why = if stage.reason.is_empty() {
+        String::new()
+    } else {
+        format!(" {}: {}", stage.reason, output::inert(&stage.message))
+    };
+    output::line(&format!(
+        "  {:<18} {}{attempt}{why}",
+        stage.name,
+        output::state(state.as_str_name(), "STAGE_STATE_")
+    ));
+    printed.insert(stage.name.clone(), now);
+}

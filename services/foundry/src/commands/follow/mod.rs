@@ -1,0 +1,111 @@
+//! Following what happens: every view is a watch that survives severed connections and restarts. Ctrl-C only detaches.
+
+mod conversation;
+mod creation;
+mod repository;
+mod summary;
+mod words;
+
+use std::process::ExitCode;
+
+use foundry_core::{Env, Tasks};
+use foundry_proto::common::v1::Condition;
+use foundry_proto::task::v1::{
+    Session, SessionItem, TaskItem, WatchSessionRequest, WatchTaskRequest, session_item,
+};
+use foundry_watch::{Consumer, ConsumerConfig, Event, State};
+
+use crate::client::Gateway;
+use crate::failure::Failure;
+use crate::output;
+
+pub use conversation::{Until, conversation};
+pub use creation::{creation, task};
+pub use repository::repository;
+pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};
+
+/// Prints why something is in its state, if there is anything to say.
+pub fn print_condition(condition: Option<&Condition>) {
+    let Some(c) = condition else { return };
+    if !c.reason.is_empty() || !c.message.is_empty() {
+        output::line(&format!("  why     {} {}", c.reason, output::inert(&c.message)));
+    }
+    if !c.waiting_on.is_empty() {
+        let attempt = if c.attempt > 0 { format!(", attempt {}", c.attempt) } else { String::new() };
+        output::line(&format!(
+            "  waits   on {}{attempt}, since {}",
+            c.waiting_on,
+            output::time(c.since_time.as_ref())
+        ));
+    }
+    if !c.next_action.is_empty() {
+        output::line(&format!("  next    {}", output::inert(&c.next_action)));
+    }
+}
+
+fn tasks() -> Tasks {
+    Tasks::new().0
+}
+
+fn watch_task(gateway: &Gateway, tasks: &Tasks, task_id: &str) -> Consumer<TaskItem> {
+    let (client, task_id) = (gateway.task(), task_id.to_owned());
+    Consumer::start(tasks, Env::system(), ConsumerConfig::new("task"), move |options| {
+        let (mut client, task_id) = (client.clone(), task_id.clone());
+        async move {
+            Ok(client.watch_task(WatchTaskRequest { options: Some(options), task_id }).await?.into_inner())
+        }
+    })
+}
+
+fn watch_session(
+    gateway: &Gateway,
+    tasks: &Tasks,
+    session_id: &str,
+    after_offset: i64,
+) -> Consumer<SessionItem> {
+    let (client, session_id) = (gateway.task(), session_id.to_owned());
+    Consumer::start(tasks, Env::system(), ConsumerConfig::new("session"), move |options| {
+        let (mut client, session_id) = (client.clone(), session_id.clone());
+        async move {
+            let request = WatchSessionRequest { options: Some(options), session_id, after_offset };
+            Ok(client.watch_session(request).await?.into_inner())
+        }
+    })
+}
+
+/// The session as it is now.
+pub async fn session(gateway: &Gateway, session_id: &str) -> Result<Session, Failure> {
+    let tasks = tasks();
+    let mut watch = watch_session(gateway, &tasks, session_id, i64::MAX);
+    let mut state = State::default();
+    loop {
+        let event = watch.next().await?;
+        state.apply(&event);
+        if let Some(SessionItem { item: Some(session_item::Item::Session(session)) }) =
+            state.get(&format!("session/{session_id}"))
+        {
+            return Ok(session.clone());
+        }
+    }
+}
+
+/// Says on standard error what becomes of the connection.
+fn tell_connection<T>(event: &Event<T>) {
+    if let Event::Disconnected { status, retry_in } = event {
+        eprintln!("connection lost ({}), next try in {:.1} s", status.message(), retry_in.as_secs_f32());
+    }
+}
+
+/// Ends on Ctrl-C with a word about what goes on.
+async fn until_interrupted<F>(what: &str, follow: F) -> Result<ExitCode, Failure>
+where
+    F: Future<Output = Result<ExitCode, Failure>>,
+{
+    tokio::select! {
+        result = follow => result,
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("\ndetached; {what}");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! A conversation as text for a terminal: streamed words go on where they stopped, everything else has its own line.
+
+use foundry_proto::common::v1::transcript_part::Body;
+use foundry_proto::common::v1::{ToolCall, ToolCallState, TranscriptPart, TurnOutcome};
+
+use crate::output;
+
+/// Prints transcript parts in order.
+#[derive(Default)]
+pub struct Words {
+    /// The block that the last printed words belong to, while its line is open.
+    open: Option<String>,
+    /// Title and state last printed of each tool call.
+    calls: std::collections::HashMap<String, (ToolCallState, String)>,
+    /// The plan last printed.
+    plan: String,
+}
+
+impl Words {
+    /// Prints one part.
+    pub fn part(&mut self, part: &TranscriptPart) {
+        let Some(body) = &part.body else { return };
+        match body {
+            Body::AgentMessage(m) => self.stream(&part.block_id, &output::inert(&m.text)),
+            Body::AgentThought(t) => {
+                self.stream(&format!("thought {}", part.block_id), &output::dim(&output::inert(&t.text)))
+            }
+            Body::UserMessage(m) => {
+                self.stream(&format!("user {}", part.message_id), &format!("> {}", output::inert(&m.text)))
+            }
+            Body::ToolCall(call) => self.tool_call(call),
+            Body::Plan(plan) => {
+                let text = plan
+                    .entries
+                    .iter()
+                    .map(|e| {
+                        let mark = match e.state.as_str() {
+                            "completed" => "x",
+                            "in_progress" => ">",
+                            _ => " ",
+                        };
+                        format!("  [{mark}] {}", output::inert(&e.content))
+                    })
+                    .collect::<Vec<_>>()
+                    .join("\n");
+                if text != self.plan {
+                    self.line(&format!("plan\n{text}"));
+                    self.plan = text;
+                }
+            }
+            Body::PermissionRequest(request) => {
+                self.line(&format!("? the agent asks: {}", output::inert(&request.title)));
+                for option in &request.options {
+                    self.line(&format!("    {}: {}", option.option_id, output::inert(&option.name)));
+                }
+            }
+            Body::PermissionAnswer(answer) => {
+                let option = if answer.option_id.is_empty() { "cancelled" } else { &answer.option_id };
+                let who = if answer.user_id.is_empty() { "the task's policy" } else { "a person" };
+                self.line(&format!("  answered by {who}: {option}"));
+            }
+            Body::TurnEnd(end) => {
+                let outcome = output::state(end.outcome().as_str_name(), "TURN_OUTCOME_");
+                let why = if end.outcome() == TurnOutcome::Completed {
+                    String::new()
+                } else {
+                    format!(" {} {}", end.reason, output::inert(&end.message))
+                };
+                self.line(&output::dim(&format!("-- turn {outcome}{why}")));
+            }
+            Body::Notice(notice) => self.line(&format!("! {}", output::inert(&notice.message))),
+        }
+    }
+
+    fn tool_call(&mut self, call: &ToolCall) {
+        let state = call.state();
+        let shown = (state, call.title.clone());
+        if self.calls.get(&call.tool_call_id) == Some(&shown) {
+            return;
+        }
+        self.calls.insert(call.tool_call_id.clone(), shown);
+        let mark = match state {
+            ToolCallState::Completed => "done",
+            ToolCallState::Failed => "failed",
+            ToolCallState::InProgress => "runs",
+            _ => "plans",
+        };
+        self.line(&format!("* {mark:6} {}", output::inert(&call.title)));
+        if matches!(state, ToolCallState::Completed | ToolCallState::Failed) {
+            for line in call.output.lines().take(12) {
+                self.line(&output::dim(&format!("  | {}", output::inert(line))));
+            }
+        }
+    }
+
+    fn stream(&mut self, block: &str, text: &str) {
+        if self.open.as_deref() != Some(block) {
+            self.close();
+            self.open = Some(block.to_owned());
+        }
+        output::part(text);
+    }
+
+    /// Prints a line of its own.
+    pub fn line(&mut self, text: &str) {
+        self.close();
+        output::line(text);
+    }
+
+    /// Ends the line of streamed words.
+    pub fn close(&mut self) {
+        if self.open.take().is_some() {
+            output::line("");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What the mesh itself runs inside and around sandboxes: `foundry internal NAME ARGUMENTS…`.
+//!
+//! Taken apart by hand and before anything else: these must start fast, and some of them before any thread exists.
+
+use std::process::ExitCode;
+
+/// Runs an internal command, if the arguments of the process name one.
+pub fn run_if_named() -> Option<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next()? != "internal" {
+        return None;
+    }
+    let name = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    if name == "demo-agent" {
+        return Some(demo_agent());
+    }
+    Some(match foundry_sandbox::run_internal(&name, &rest) {
+        Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        None => {
+            eprintln!("error: no internal command {name:?}");
+            ExitCode::from(2)
+        }
+    })
+}
+
+fn demo_agent() -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(foundry_demo_agent::run_stdio()),
+        Err(e) => {
+            eprintln!("error: the runtime could not start: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `foundry up`, `foundry serve` and `foundry config`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::{Global, ServiceName};
+use crate::failure::Failure;
+use crate::mesh::{self, config};
+use crate::output;
+
+/// Runs the whole mesh in this process.
+///
+/// # Errors
+/// What kept it from starting.
+pub async fn up(global: &Global) -> Result<ExitCode, Failure> {
+    Box::pin(mesh::up(config::load(global)?.value, config::data_dir(global)?)).await
+}
+
+/// Runs one service in this process.
+///
+/// # Errors
+/// What kept it from starting.
+pub async fn serve(global: &Global, service: ServiceName) -> Result<ExitCode, Failure> {
+    Box::pin(mesh::serve(config::load(global)?.value, config::data_dir(global)?, service)).await
+}
+
+/// Prints the effective configuration with the origin of each value, secrets masked.
+///
+/// # Errors
+/// When the configuration is refused.
+pub fn print_config(global: &Global) -> Result<ExitCode, Failure> {
+    let loaded = config::load(global)?;
+    let text = foundry_server::config::effective(&loaded).map_err(|e| Failure::new(e.to_string()))?;
+    output::line(&format!("# data directory: {}", config::data_dir(global)?.display()));
+    output::part(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The data directory.
+///
+/// # Errors
+/// As [`config::data_dir`].
+pub fn data_dir(global: &Global) -> Result<PathBuf, Failure> {
+    config::data_dir(global)
+}

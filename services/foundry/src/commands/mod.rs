@@ -1,0 +1,50 @@
+//! One command group per file.
+
+mod follow;
+pub mod internal;
+mod login;
+mod mesh;
+mod repo;
+mod sandbox;
+mod session;
+mod task;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+
+use crate::cli::{Cli, Command};
+use crate::client::Gateway;
+use crate::failure::Failure;
+
+/// Runs one command.
+///
+/// # Errors
+/// What failed, with its exit code.
+pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Up => mesh::up(global).await,
+        Command::Serve { service } => mesh::serve(global, service).await,
+        Command::Config => mesh::print_config(global),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "foundry", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Login { login } => login::run(global, login).await,
+        Command::Token(command) => token::run(&Gateway::signed_in(global)?, global.output, command).await,
+        Command::Repo(command) => repo::run(&Gateway::signed_in(global)?, global.output, command).await,
+        Command::Task(command) => task::run(&Gateway::signed_in(global)?, global.output, command).await,
+        Command::Session(command) => session::run(&Gateway::signed_in(global)?, global.output, command).await,
+        Command::Sandbox(command) => sandbox::run(&Gateway::signed_in(global)?, global.output, command).await,
+    }
+}
+
+/// The text itself, or standard input for `-`.
+///
+/// # Errors
+/// When standard input cannot be read as text.
+pub fn text_or_stdin(text: String) -> Result<String, Failure> {
+    if text == "-" { Ok(std::io::read_to_string(std::io::stdin())?) } else { Ok(text) }
+}

@@ -1,0 +1,125 @@
+//! `foundry repo`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use foundry_proto::repo::v1::{
+    CreateRepositoryRequest, GetRepositoryRequest, ListRepositoriesRequest, Repository, RepositoryState,
+};
+
+use crate::cli::{Output, Repo};
+use crate::client::{Gateway, request_id};
+use crate::commands::follow;
+use crate::failure::Failure;
+use crate::output;
+
+/// Runs one command of the group.
+pub async fn run(gateway: &Gateway, output: Output, command: Repo) -> Result<ExitCode, Failure> {
+    match command {
+        Repo::Add { url, name, no_wait } => add(gateway, output, url, name, no_wait).await?,
+        Repo::List => list(gateway, output).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn add(
+    gateway: &Gateway,
+    output: Output,
+    url: String,
+    name: Option<String>,
+    no_wait: bool,
+) -> Result<(), Failure> {
+    let organization_id = gateway.organization().await?;
+    let url = absolute(&url);
+    let request = CreateRepositoryRequest {
+        request_id: request_id(),
+        organization_id,
+        url,
+        name: name.unwrap_or_default(),
+    };
+    let mut repository =
+        gateway.repo().create_repository(request).await?.into_inner().repository.unwrap_or_default();
+    if !no_wait {
+        repository = follow::repository(gateway, &repository.repository_id, Duration::from_secs(600)).await?;
+    }
+    output::one(output, &repository, |r| {
+        output::line(&format!(
+            "{}  {}  {}",
+            r.repository_id,
+            r.name,
+            output::state(r.state().as_str_name(), "REPOSITORY_STATE_")
+        ));
+    })?;
+    if repository.state() == RepositoryState::Error {
+        let condition = repository.condition.unwrap_or_default();
+        return Err(
+            Failure::new(format!("{} ({})", condition.message, condition.reason)).next(condition.next_action)
+        );
+    }
+    Ok(())
+}
+
+/// A local path made absolute; anything else as it is.
+fn absolute(url: &str) -> String {
+    let path = std::path::Path::new(url);
+    if url.contains("://") || url.starts_with('-') || !path.exists() {
+        return url.to_owned();
+    }
+    std::fs::canonicalize(path).map_or_else(|_| url.to_owned(), |p| p.to_string_lossy().into_owned())
+}
+
+async fn list(gateway: &Gateway, output: Output) -> Result<(), Failure> {
+    let repositories = all(gateway).await?;
+    if output == Output::Json {
+        return repositories.iter().try_for_each(|r| output::json(r).map(|text| output::line(&text)));
+    }
+    let rows = repositories.iter().map(|r| {
+        vec![
+            r.repository_id.clone(),
+            r.name.clone(),
+            output::state(r.state().as_str_name(), "REPOSITORY_STATE_"),
+            r.default_branch.clone(),
+            output::time(r.sync_time.as_ref()),
+            r.url.clone(),
+        ]
+    });
+    output::table(&["id", "name", "state", "default branch", "synchronized", "url"], rows.collect());
+    Ok(())
+}
+
+async fn all(gateway: &Gateway) -> Result<Vec<Repository>, Failure> {
+    let organization_id = gateway.organization().await?;
+    let mut repositories = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request =
+            ListRepositoriesRequest { organization_id: organization_id.clone(), page_size: 0, page_token };
+        let page = gateway.repo().list_repositories(request).await?.into_inner();
+        repositories.extend(page.repositories);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(repositories);
+        }
+    }
+}
+
+/// The repository meant by an id, a name, or nothing when there is only one.
+///
+/// # Errors
+/// When none or several could be meant.
+pub async fn resolve(gateway: &Gateway, wanted: Option<&str>) -> Result<Repository, Failure> {
+    if let Some(id) = wanted.filter(|w| w.starts_with("repo_")) {
+        let request = GetRepositoryRequest { repository_id: id.to_owned() };
+        return Ok(gateway.repo().get_repository(request).await?.into_inner().repository.unwrap_or_default());
+    }
+    let mut matching = all(gateway).await?.into_iter().filter(|r| wanted.is_none_or(|name| name == r.name));
+    match (matching.next(), matching.next()) {
+        (Some(one), None) => Ok(one),
+        (None, _) => {
+            Err(Failure::new("no such repository").next("register one with `foundry repo add URL`").exit(4))
+        }
+        (Some(_), Some(_)) => {
+            Err(Failure::new("several repositories could be meant").next("choose one with --repo").exit(2))
+        }
+    }
+}

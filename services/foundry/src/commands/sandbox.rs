@@ -1,0 +1,61 @@
+//! `foundry sandbox`.
+
+use std::process::ExitCode;
+
+use foundry_proto::provisioner::v1::{DestroySandboxRequest, ListSandboxesRequest, Sandbox as SandboxEntity};
+
+use crate::cli::{Output, Sandbox};
+use crate::client::{Gateway, request_id};
+use crate::failure::Failure;
+use crate::output;
+
+/// Runs one command of the group.
+pub async fn run(gateway: &Gateway, output: Output, command: Sandbox) -> Result<ExitCode, Failure> {
+    match command {
+        Sandbox::List { all } => list(gateway, output, all).await?,
+        Sandbox::Destroy { sandbox_id } => {
+            let request =
+                DestroySandboxRequest { request_id: request_id(), sandbox_id, user_id: String::new() };
+            let answer = gateway.provisioner().destroy_sandbox(request).await?.into_inner();
+            output::one(output, &answer, |_| output::line("destruction scheduled"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(gateway: &Gateway, output: Output, all: bool) -> Result<(), Failure> {
+    let organization_id = gateway.organization().await?;
+    let mut sandboxes: Vec<SandboxEntity> = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListSandboxesRequest {
+            organization_id: organization_id.clone(),
+            show_destroyed: all,
+            page_size: 0,
+            page_token,
+        };
+        let page = gateway.provisioner().list_sandboxes(request).await?.into_inner();
+        sandboxes.extend(page.sandboxes);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    if output == Output::Json {
+        return sandboxes.iter().try_for_each(|s| output::json(s).map(|text| output::line(&text)));
+    }
+    let rows = sandboxes.iter().map(|s| {
+        let reason = s.condition.as_ref().map(|c| c.reason.clone()).unwrap_or_default();
+        vec![
+            s.sandbox_id.clone(),
+            output::state(s.state().as_str_name(), "SANDBOX_STATE_"),
+            reason,
+            s.provider.clone(),
+            s.isolation.clone(),
+            s.task_id.clone(),
+            output::time(s.create_time.as_ref()),
+        ]
+    });
+    output::table(&["id", "state", "reason", "provider", "isolation", "task", "created"], rows.collect());
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! `foundry session`.
+
+use std::process::ExitCode;
+
+use foundry_proto::task::v1::{
+    CreateSessionRequest, ListTranscriptRequest, RespondToPermissionRequest, SendMessageRequest,
+    StopTurnRequest,
+};
+
+use crate::cli::{Output, Session};
+use crate::client::{Gateway, request_id};
+use crate::commands::{follow, text_or_stdin};
+use crate::failure::Failure;
+use crate::output;
+
+/// Runs one command of the group.
+pub async fn run(gateway: &Gateway, output: Output, command: Session) -> Result<ExitCode, Failure> {
+    match command {
+        Session::Create { task_id, name, agent } => {
+            let request =
+                CreateSessionRequest { request_id: request_id(), task_id, name, agent, permission_policy: 0 };
+            let answer = gateway.task().create_session(request).await?.into_inner();
+            output::one(output, &answer.session.unwrap_or_default(), |s| output::line(&s.session_id))?;
+        }
+        Session::Send { session_id, text, detach } => {
+            return send(gateway, output, session_id, text, detach).await;
+        }
+        Session::Answer { session_id, option } => answer(gateway, output, session_id, &option).await?,
+        Session::Watch { session_id, from } => {
+            let after = first_offset(gateway, &session_id, from).await?;
+            return follow::conversation(gateway, output, &session_id, after, follow::Until::Closed).await;
+        }
+        Session::Stop { session_id } => {
+            let request = StopTurnRequest { request_id: request_id(), session_id };
+            let answer = gateway.task().stop_turn(request).await?.into_inner();
+            output::one(output, &answer, |_| output::line("stop recorded"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn send(
+    gateway: &Gateway,
+    output: Output,
+    session_id: String,
+    text: String,
+    detach: bool,
+) -> Result<ExitCode, Failure> {
+    let last = transcript_end(gateway, &session_id).await?;
+    let request = SendMessageRequest {
+        request_id: request_id(),
+        session_id: session_id.clone(),
+        text: text_or_stdin(text)?,
+    };
+    let message = gateway.task().send_message(request).await?.into_inner().message.unwrap_or_default();
+    if detach {
+        output::one(output, &message, |m| output::line(&m.message_id))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    follow::conversation(gateway, output, &session_id, last, follow::Until::TurnEnd(message.message_id)).await
+}
+
+async fn answer(gateway: &Gateway, output: Output, session_id: String, wanted: &str) -> Result<(), Failure> {
+    let session = follow::session(gateway, &session_id).await?;
+    let pending = session.pending_permission.ok_or_else(|| {
+        Failure::new("the session waits for no permission").next("watch it with `foundry session watch`")
+    })?;
+    let option_id = if wanted == "cancel" {
+        String::new()
+    } else {
+        let wanted = wanted.to_lowercase();
+        pending
+            .options
+            .iter()
+            .find(|o| {
+                o.option_id == wanted
+                    || o.name.to_lowercase().starts_with(&wanted)
+                    || o.kind.starts_with(&wanted)
+            })
+            .map(|o| o.option_id.clone())
+            .ok_or_else(|| {
+                let known: Vec<_> = pending.options.iter().map(|o| o.option_id.as_str()).collect();
+                Failure::new(format!("no option {wanted}"))
+                    .next(format!("one of: {}, cancel", known.join(", ")))
+                    .exit(2)
+            })?
+    };
+    let request = RespondToPermissionRequest {
+        request_id: request_id(),
+        session_id,
+        permission_id: pending.permission_id,
+        option_id,
+    };
+    let answer = gateway.task().respond_to_permission(request).await?.into_inner();
+    output::one(output, &answer, |_| output::line("answered"))
+}
+
+/// Offset of the newest transcript entry.
+async fn transcript_end(gateway: &Gateway, session_id: &str) -> Result<i64, Failure> {
+    let request = ListTranscriptRequest { session_id: session_id.to_owned(), from_offset: -1, page_size: 1 };
+    Ok(gateway.task().list_transcript(request).await?.into_inner().last_offset)
+}
+
+/// The offset after which entries are shown.
+async fn first_offset(gateway: &Gateway, session_id: &str, from: i64) -> Result<i64, Failure> {
+    if from >= 0 {
+        Ok((from - 1).max(0))
+    } else {
+        Ok((transcript_end(gateway, session_id).await? + from).max(0))
+    }
+}

@@ -1,0 +1,212 @@
+//! `foundry task`.
+
+use std::process::ExitCode;
+
+use foundry_proto::common::v1::{PermissionPolicy, StageState};
+use foundry_proto::task::v1::{
+    ArchiveTaskRequest, CreateTaskRequest, ExplainTaskRequest, FileChange, GetFileDiffRequest,
+    GetTaskRequest, KillTaskRequest, ListFileChangesRequest, ListTasksRequest, RetryTaskRequest,
+    Task as TaskEntity, TaskSummary,
+};
+
+use crate::cli::{CreateTask, Output, Task};
+use crate::client::{Gateway, request_id};
+use crate::commands::{follow, repo, text_or_stdin};
+use crate::failure::Failure;
+use crate::output;
+
+/// Runs one command of the group.
+pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<ExitCode, Failure> {
+    match command {
+        Task::Create(args) => return create(gateway, output, args).await,
+        Task::List { all } => list(gateway, output, all).await?,
+        Task::Watch { task_id: Some(id) } => return follow::task(gateway, output, &id).await,
+        Task::Watch { task_id: None } => return follow::organization(gateway, output).await,
+        Task::Show { task_id } => show(gateway, output, task_id).await?,
+        Task::Diff { task_id, patch } => diff(gateway, output, task_id, patch).await?,
+        Task::Explain { task_id } => explain(gateway, output, task_id).await?,
+        Task::Archive { task_id } => {
+            let answer =
+                gateway.task().archive_task(ArchiveTaskRequest { request_id: request_id(), task_id }).await?;
+            scheduled(output, answer.into_inner().task)?;
+        }
+        Task::Kill { task_id } => {
+            let answer =
+                gateway.task().kill_task(KillTaskRequest { request_id: request_id(), task_id }).await?;
+            scheduled(output, answer.into_inner().task)?;
+        }
+        Task::Retry { task_id } => {
+            let answer =
+                gateway.task().retry_task(RetryTaskRequest { request_id: request_id(), task_id }).await?;
+            scheduled(output, answer.into_inner().task)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<ExitCode, Failure> {
+    let organization_id = gateway.organization().await?;
+    let repository = repo::resolve(gateway, args.repo.as_deref()).await?;
+    let policy = if args.allow { PermissionPolicy::Allow } else { PermissionPolicy::Ask };
+    let request = CreateTaskRequest {
+        request_id: request_id(),
+        organization_id,
+        repository_id: repository.repository_id,
+        prompt: text_or_stdin(args.prompt)?,
+        title: args.title,
+        branch: args.branch,
+        base_branch: args.base,
+        agent: args.agent,
+        provider: String::new(),
+        permission_policy: policy.into(),
+    };
+    let answer = gateway.task().create_task(request).await?.into_inner();
+    let (task, session) =
+        (answer.task.clone().unwrap_or_default(), answer.session.clone().unwrap_or_default());
+    if args.detach {
+        output::one(output, &answer, |_| {
+            output::line(&format!("{}  {}  {}", task.task_id, session.session_id, task.branch))
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    follow::creation(gateway, output, &task, &session).await
+}
+
+fn scheduled(output: Output, task: Option<TaskEntity>) -> Result<(), Failure> {
+    output::one(output, &task.unwrap_or_default(), |t| {
+        output::line(&output::state(t.state().as_str_name(), "TASK_STATE_"))
+    })
+}
+
+async fn list(gateway: &Gateway, output: Output, all: bool) -> Result<(), Failure> {
+    let organization_id = gateway.organization().await?;
+    let mut tasks: Vec<TaskSummary> = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListTasksRequest {
+            organization_id: organization_id.clone(),
+            repository_id: String::new(),
+            show_archived: all,
+            page_size: 0,
+            page_token,
+        };
+        let page = gateway.task().list_tasks(request).await?.into_inner();
+        tasks.extend(page.tasks);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    if output == Output::Json {
+        return tasks.iter().try_for_each(|t| output::json(t).map(|text| output::line(&text)));
+    }
+    output::table(follow::SUMMARY_HEADER, tasks.iter().map(follow::summary_row).collect());
+    Ok(())
+}
+
+async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), Failure> {
+    let answer = gateway.task().get_task(GetTaskRequest { task_id }).await?.into_inner();
+    output::one(output, &answer, |answer| {
+        let task = answer.task.clone().unwrap_or_default();
+        output::line(&format!("{}  {}", task.task_id, output::inert(&task.title)));
+        output::line(&format!("  state   {}", output::state(task.state().as_str_name(), "TASK_STATE_")));
+        follow::print_condition(task.condition.as_ref());
+        output::line(&format!(
+            "  branch  {} from {}",
+            output::inert(&task.branch),
+            output::inert(&task.base_branch)
+        ));
+        output::line(&format!("  agent   {}", task.agent));
+        if let Some(c) = &task.changes {
+            output::line(&format!("  changes {} files, +{} -{}", c.files_changed, c.additions, c.deletions));
+        }
+        let stages = task.stages.iter().map(|s| {
+            let state = StageState::try_from(s.state).unwrap_or_default();
+            vec![
+                format!("  {}", s.name),
+                output::state(state.as_str_name(), "STAGE_STATE_"),
+                s.attempts.to_string(),
+                s.reason.clone(),
+                s.message.clone(),
+            ]
+        });
+        output::table(&["  stage", "state", "attempts", "reason", "message"], stages.collect());
+        let sessions = answer.sessions.iter().map(|s| {
+            vec![
+                format!("  {}", s.session_id),
+                s.name.clone(),
+                output::state(s.state().as_str_name(), "SESSION_STATE_"),
+                s.queue_length.to_string(),
+                s.last_offset.to_string(),
+            ]
+        });
+        output::table(&["  session", "name", "state", "queued", "entries"], sessions.collect());
+    })
+}
+
+async fn diff(gateway: &Gateway, output: Output, task_id: String, patch: bool) -> Result<(), Failure> {
+    let mut files: Vec<FileChange> = Vec::new();
+    let mut page_token = String::new();
+    let mut version = 0;
+    loop {
+        let request = ListFileChangesRequest { task_id: task_id.clone(), page_size: 0, page_token };
+        let page = gateway.task().list_file_changes(request).await?.into_inner();
+        version = page.changes.map_or(version, |c| c.version);
+        files.extend(page.files);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    if patch {
+        return print_patch(gateway, &task_id, version, &files).await;
+    }
+    if output == Output::Json {
+        return files.iter().try_for_each(|f| output::json(f).map(|text| output::line(&text)));
+    }
+    let rows = files.iter().map(|f| {
+        let name =
+            if f.old_path.is_empty() { f.path.clone() } else { format!("{} -> {}", f.old_path, f.path) };
+        let size = if f.binary { "binary".to_owned() } else { format!("+{} -{}", f.additions, f.deletions) };
+        vec![f.kind.clone(), size, name]
+    });
+    output::table(&["change", "lines", "file"], rows.collect());
+    Ok(())
+}
+
+/// Prints all patches in order; refuses to print an incomplete one.
+async fn print_patch(
+    gateway: &Gateway,
+    task_id: &str,
+    version: i64,
+    files: &[FileChange],
+) -> Result<(), Failure> {
+    use std::io::Write as _;
+    if let Some(large) = files.iter().find(|f| f.too_large) {
+        return Err(Failure::new(format!("the patch of {} is over 1 MiB and not stored", large.path)));
+    }
+    let mut out = std::io::stdout();
+    for file in files {
+        let request = GetFileDiffRequest { task_id: task_id.to_owned(), path: file.path.clone(), version };
+        let answer = gateway.task().get_file_diff(request).await?.into_inner();
+        out.write_all(&answer.patch)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+async fn explain(gateway: &Gateway, output: Output, task_id: String) -> Result<(), Failure> {
+    let answer = gateway.task().explain_task(ExplainTaskRequest { task_id }).await?.into_inner();
+    output::one(output, &answer, |answer| {
+        output::line(&output::inert(&answer.summary));
+        for finding in &answer.findings {
+            output::line(&format!(
+                "- {} [{}] {}",
+                finding.subject,
+                finding.state,
+                output::inert(&finding.explanation)
+            ));
+            follow::print_condition(finding.condition.as_ref());
+        }
+    })
+}

@@ -1,0 +1,92 @@
+//! How a command fails: one sentence, what to do next, and an exit code by kind.
+
+use std::process::ExitCode;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// A failed command.
+#[derive(Debug)]
+pub struct Failure {
+    /// What failed.
+    pub message: String,
+    /// What to do next; empty when nothing is known.
+    pub next_action: String,
+    /// Exit code: 1 failed, 2 usage, 3 not signed in, 4 not found, 5 unavailable, 6 the task failed.
+    pub code: u8,
+}
+
+impl Failure {
+    /// A failure with exit code 1.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), next_action: String::new(), code: 1 }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn next(mut self, action: impl Into<String>) -> Self {
+        self.next_action = action.into();
+        self
+    }
+
+    /// Sets the exit code.
+    #[must_use]
+    pub fn exit(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Prints the failure and yields its exit code.
+    pub fn report(self) -> ExitCode {
+        eprintln!("error: {}", self.message);
+        if !self.next_action.is_empty() {
+            eprintln!("  next: {}", self.next_action);
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let info = details.error_info();
+        let reason = info.map(|i| format!(" ({})", i.reason)).unwrap_or_default();
+        let mut next = info.and_then(|i| i.metadata.get("next_action").cloned()).unwrap_or_default();
+        let code = match status.code() {
+            Code::InvalidArgument => 2,
+            Code::Unauthenticated => 3,
+            Code::NotFound => 4,
+            Code::Unavailable | Code::DeadlineExceeded => 5,
+            _ => 1,
+        };
+        if next.is_empty() && status.code() == Code::Unauthenticated {
+            "sign in with `foundry login`".clone_into(&mut next);
+        }
+        Self { message: format!("{}{reason}", status.message()), next_action: next, code }
+    }
+}
+
+impl From<foundry_core::Error> for Failure {
+    fn from(e: foundry_core::Error) -> Self {
+        e.into_status().into()
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Self {
+        Self::new(e.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_the_reason_and_the_next_action_of_a_typed_error() {
+        let error = foundry_core::Error::not_found("task", "task_1").next_action("list tasks");
+        let failure = Failure::from(error.into_status());
+        assert!(failure.message.contains("NOT_FOUND"));
+        assert_eq!((failure.next_action.as_str(), failure.code), ("list tasks", 4));
+    }
+}

@@ -1,0 +1,126 @@
+//! Each service, built from its configuration and what it is given.
+
+use foundry_core::Tasks;
+use foundry_server::Service;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::config::MeshConfig;
+use super::wiring::Wiring;
+use crate::cli::ServiceName;
+use crate::failure::Failure;
+
+/// A built service and what must live as long as it.
+pub struct Built {
+    /// The service.
+    pub service: Service,
+    /// Where the panics of its background tasks are reported.
+    pub failures: UnboundedReceiver<foundry_core::TaskFailure>,
+    /// Its locked data directory.
+    pub data: Option<foundry_server::DataDirectory>,
+    /// Tells which sandboxes go on living; of the provisioner only.
+    pub survivors: Option<foundry_provisioner::Survivors>,
+}
+
+/// Builds one service and starts its background work.
+///
+/// # Errors
+/// When its data directory is held by another process, or its database cannot be opened.
+pub async fn build(service: ServiceName, config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
+    match service {
+        ServiceName::Auth => auth(config, wiring).await,
+        ServiceName::Repo => repo(config, wiring).await,
+        ServiceName::Provisioner => provisioner(config, wiring).await,
+        ServiceName::Task => task(config, wiring).await,
+        ServiceName::Gateway => gateway(config, wiring).await,
+    }
+}
+
+async fn auth(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
+    let data = wiring.data(ServiceName::Auth)?;
+    let (tasks, failures) = Tasks::new();
+    // Its own identity is published like the others', so that all keys are in one place.
+    foundry_authn::ServiceIdentity::load_or_create(&wiring.keys_dir(), "auth", &wiring.env)?;
+    let deps = foundry_auth::Dependencies {
+        env: wiring.env.clone(),
+        tasks,
+        data_dir: data.path().to_owned(),
+        keys_dir: wiring.keys_dir(),
+    };
+    let service = foundry_auth::build(config.auth.clone(), deps).await?;
+    Ok(Built { service, failures, data: Some(data), survivors: None })
+}
+
+async fn repo(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
+    let data = wiring.data(ServiceName::Repo)?;
+    let (tasks, failures) = Tasks::new();
+    let given = wiring.give(ServiceName::Repo, tasks)?;
+    let deps = foundry_repo::Dependencies {
+        env: wiring.env.clone(),
+        tasks: given.tasks,
+        data: &data,
+        mesh_dir: wiring.mesh_dir.clone(),
+        authenticator: given.authenticator,
+        flow_hooks: wiring.flow_hooks(),
+    };
+    let service = foundry_repo::build(&config.repo, deps).await?;
+    Ok(Built { service, failures, data: Some(data), survivors: None })
+}
+
+async fn provisioner(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
+    let data = wiring.data(ServiceName::Provisioner)?;
+    let (tasks, failures) = Tasks::new();
+    let given = wiring.give(ServiceName::Provisioner, tasks)?;
+    let survivors = foundry_provisioner::Survivors::default();
+    let deps = foundry_provisioner::Dependencies {
+        env: wiring.env.clone(),
+        tasks: given.tasks,
+        data: &data,
+        authenticator: given.authenticator,
+        repo: wiring.upstream(&given.identity, ServiceName::Repo)?,
+        flow_hooks: wiring.flow_hooks(),
+        survivors: survivors.clone(),
+    };
+    let service = foundry_provisioner::build(config.provisioner.clone(), deps).await?;
+    Ok(Built { service, failures, data: Some(data), survivors: Some(survivors) })
+}
+
+async fn task(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
+    let data = wiring.data(ServiceName::Task)?;
+    let (tasks, failures) = Tasks::new();
+    let given = wiring.give(ServiceName::Task, tasks)?;
+    let deps = foundry_task::Dependencies {
+        env: wiring.env.clone(),
+        tasks: given.tasks,
+        data: &data,
+        authenticator: given.authenticator,
+        identity: given.identity,
+        provisioner: wiring.raw.provisioner.clone(),
+        repo: wiring.raw.repo.clone(),
+        flow_hooks: wiring.flow_hooks(),
+    };
+    let service = foundry_task::build(&config.task, deps).await?;
+    Ok(Built { service, failures, data: Some(data), survivors: None })
+}
+
+async fn gateway(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
+    let (tasks, failures) = Tasks::new();
+    let given = wiring.give(ServiceName::Gateway, tasks)?;
+    let raw = &wiring.raw;
+    let deps = foundry_gateway::Dependencies {
+        env: wiring.env.clone(),
+        tasks: given.tasks,
+        // Without an identity: a request is passed on as its caller's.
+        upstreams: [
+            ("auth", &raw.auth),
+            ("repo", &raw.repo),
+            ("provisioner", &raw.provisioner),
+            ("task", &raw.task),
+        ]
+        .map(|(name, upstream)| (name, upstream.clone()))
+        .into(),
+        authenticator: given.authenticator,
+        identity: given.identity,
+    };
+    let service = foundry_gateway::build(&config.gateway, deps).await?;
+    Ok(Built { service, failures, data: None, survivors: None })
+}

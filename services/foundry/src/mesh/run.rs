@@ -1,0 +1,149 @@
+//! Running: everything in one process, or one service in each.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use foundry_core::Env;
+use foundry_server::{Process, Service, Signals, Telemetry, Upstream, UpstreamBinding};
+
+use super::config::MeshConfig;
+use super::parts::{self, Built};
+use super::wiring::{Raw, Wiring, name};
+use crate::cli::ServiceName;
+use crate::failure::Failure;
+use crate::output;
+
+/// The order in which services start; each finds those it calls first.
+const START_ORDER: [ServiceName; 5] =
+    [ServiceName::Auth, ServiceName::Repo, ServiceName::Provisioner, ServiceName::Task, ServiceName::Gateway];
+/// The order in which services of one process drain.
+const DRAIN_ORDER: [&str; 5] = ["gateway", "task", "repo", "provisioner", "auth"];
+
+/// Runs the whole mesh until a signal.
+///
+/// # Errors
+/// What kept it from starting.
+pub async fn up(config: MeshConfig, mesh_dir: PathBuf) -> Result<ExitCode, Failure> {
+    let (raw, bindings) = deferred();
+    run(config, mesh_dir, raw, &START_ORDER, bindings).await
+}
+
+/// Runs one service until a signal; the others are reached over the network.
+///
+/// # Errors
+/// What kept it from starting.
+pub async fn serve(config: MeshConfig, mesh_dir: PathBuf, service: ServiceName) -> Result<ExitCode, Failure> {
+    let remote = |target| Upstream::remote(&config.upstream_url(target));
+    let raw = Raw {
+        auth: remote(ServiceName::Auth)?,
+        repo: remote(ServiceName::Repo)?,
+        provisioner: remote(ServiceName::Provisioner)?,
+        task: remote(ServiceName::Task)?,
+    };
+    run(config, mesh_dir, raw, &[service], Vec::new()).await
+}
+
+/// Upstreams of services that are built later in this process.
+fn deferred() -> (Raw, Vec<(ServiceName, UpstreamBinding)>) {
+    let (auth, auth_binding) = Upstream::deferred();
+    let (repo, repo_binding) = Upstream::deferred();
+    let (provisioner, provisioner_binding) = Upstream::deferred();
+    let (task, task_binding) = Upstream::deferred();
+    let bindings = vec![
+        (ServiceName::Auth, auth_binding),
+        (ServiceName::Repo, repo_binding),
+        (ServiceName::Provisioner, provisioner_binding),
+        (ServiceName::Task, task_binding),
+    ];
+    (Raw { auth, repo, provisioner, task }, bindings)
+}
+
+async fn run(
+    config: MeshConfig,
+    mesh_dir: PathBuf,
+    raw: Raw,
+    services: &[ServiceName],
+    mut bindings: Vec<(ServiceName, UpstreamBinding)>,
+) -> Result<ExitCode, Failure> {
+    let env = Env::system();
+    let begun = env.clock.now();
+    let label = if services.len() == 1 { name(services[0]) } else { "foundry" };
+    let telemetry =
+        Telemetry::start(&config.telemetry, label).map_err(|e| Failure::new(e.to_string()).exit(2))?;
+    let signals = Signals::of_process()?;
+    let wiring = Wiring { env: env.clone(), metrics: telemetry.metrics().clone(), mesh_dir, raw };
+    make_private(&wiring.mesh_dir)?;
+
+    let mut process = Process::new(env.clone(), config.drain.clone(), telemetry.metrics().clone());
+    process.drain_order(&DRAIN_ORDER);
+    let (mut held, mut survivors) = (Vec::new(), None);
+    for service in services {
+        let Built { service: built, failures, data, survivors: living } =
+            Box::pin(parts::build(*service, &config, &wiring)).await?;
+        process.supervise(failures);
+        held.extend(data);
+        survivors = survivors.or(living);
+        start(&mut process, built, *service, &config, &wiring, &mut bindings).await?;
+    }
+    process.start_admin(&config.admin).await?;
+    telemetry.metrics().bootstrapped(env.clock.now().since(begun));
+    announce(&config, &wiring.mesh_dir, services);
+
+    let exit = process.run(signals).await;
+    if let Some(survivors) = survivors {
+        tell_survivors(&survivors);
+    }
+    drop(held);
+    // Blocks: the exporters wait for their last batch.
+    tokio::task::block_in_place(|| telemetry.flush());
+    Ok(exit.into())
+}
+
+async fn start(
+    process: &mut Process,
+    built: Service,
+    service: ServiceName,
+    config: &MeshConfig,
+    wiring: &Wiring,
+    bindings: &mut Vec<(ServiceName, UpstreamBinding)>,
+) -> Result<(), Failure> {
+    let mounted = built.mount(config.servers.of(service), &wiring.env, &wiring.metrics).await?;
+    if let Some(position) = bindings.iter().position(|(bound, _)| *bound == service) {
+        bindings.swap_remove(position).1.bind(mounted.upstream());
+    }
+    process.start(mounted).await?;
+    Ok(())
+}
+
+/// Keys and databases live below it.
+fn make_private(dir: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+    Ok(())
+}
+
+/// Says on standard output what serves where, once everything does.
+fn announce(config: &MeshConfig, mesh_dir: &Path, services: &[ServiceName]) {
+    for service in services {
+        output::line(&format!("{:<12} {}", name(*service), config.servers.of(*service).listen));
+    }
+    if services.contains(&ServiceName::Gateway) {
+        let gateway = config.servers.gateway.listen;
+        output::line(&format!(
+            "ready: sign in with `foundry login`, then look around with `grpcurl -plaintext {gateway} list`"
+        ));
+    } else {
+        output::line("ready");
+    }
+    tracing::info!(data_directory = %mesh_dir.display(), "ready");
+}
+
+/// Sandboxes outlive the mesh; whoever stops it should know.
+fn tell_survivors(survivors: &foundry_provisioner::Survivors) {
+    let living = survivors.sandboxes();
+    if !living.is_empty() {
+        output::line(&format!("{} sandboxes go on running and are adopted at the next start:", living.len()));
+        living.iter().for_each(|id| output::line(&format!("  {id}")));
+    }
+}

@@ -1,0 +1,125 @@
+//! Results as tables for people or as protobuf JSON for programs.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::LazyLock;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use foundry_core::Timestamp;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+
+use crate::cli::Output;
+use crate::failure::Failure;
+
+static POOL: LazyLock<Option<DescriptorPool>> =
+    LazyLock::new(|| DescriptorPool::decode(foundry_proto::FILE_DESCRIPTOR_SET).ok());
+
+/// A message as protobuf JSON, defaults included, on one line.
+///
+/// # Errors
+/// When the message is unknown to the descriptors of this binary.
+pub fn json<M: prost::Message + prost::Name>(message: &M) -> Result<String, Failure> {
+    let descriptor = POOL
+        .as_ref()
+        .and_then(|pool| pool.get_message_by_name(&M::full_name()))
+        .ok_or_else(|| Failure::new(format!("no descriptor of {}", M::full_name())))?;
+    let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
+        .map_err(|e| Failure::new(e.to_string()))?;
+    let mut text = serde_json::Serializer::new(Vec::new());
+    dynamic
+        .serialize_with_options(&mut text, &SerializeOptions::new().skip_default_fields(false))
+        .map_err(|e| Failure::new(e.to_string()))?;
+    String::from_utf8(text.into_inner()).map_err(|e| Failure::new(e.to_string()))
+}
+
+/// Prints a line; a closed pipe ends the output quietly.
+pub fn line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints without a line end and shows it at once.
+pub fn part(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
+
+/// Prints one message: as JSON, or as `table` says.
+///
+/// # Errors
+/// As [`json`].
+pub fn one<M: prost::Message + prost::Name>(
+    output: Output,
+    message: &M,
+    table: impl FnOnce(&M),
+) -> Result<(), Failure> {
+    match output {
+        Output::Json => line(&json(message)?),
+        Output::Table => table(message),
+    }
+    Ok(())
+}
+
+/// Prints rows below a header.
+pub fn table(header: &[&str], rows: Vec<Vec<String>>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().map(|h| h.to_uppercase()));
+    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(|cell| inert(&cell)).collect::<Vec<_>>()));
+    for row in table.to_string().lines() {
+        line(row.trim_end());
+    }
+}
+
+/// Text of agents and strangers without control characters, so that it cannot steer a terminal.
+pub fn inert(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            c if c.is_control() => '\u{fffd}',
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// Whether colours fit: a terminal, and `NO_COLOR` unset or empty.
+pub fn colours() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// Text in dim letters where colours fit.
+pub fn dim(text: &str) -> String {
+    if colours() { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.to_owned() }
+}
+
+/// A point in time for people: seconds, UTC.
+pub fn time(t: Option<&prost_types::Timestamp>) -> String {
+    t.map(|t| {
+        let text = Timestamp::from_proto(t).to_string();
+        text.split('.').next().unwrap_or(&text).trim_end_matches('Z').replace('T', " ")
+    })
+    .unwrap_or_default()
+}
+
+/// Name of an enum value without its prefix, in lower case.
+pub fn state(full: &str, prefix: &str) -> String {
+    full.strip_prefix(prefix).unwrap_or(full).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strips_what_could_steer_a_terminal() {
+        assert_eq!(inert("a\u{1b}[2Jb\u{202e}c\n"), "a\u{fffd}[2Jb\u{fffd}c\n");
+    }
+
+    #[test]
+    fn prints_messages_as_protobuf_json_with_their_defaults() {
+        let text =
+            json(&foundry_proto::repo::v1::Repository { name: "demo".into(), ..Default::default() }).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&value["name"], &value["branchCount"]), (&"demo".into(), &0.into()));
+    }
+}

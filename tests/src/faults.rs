@@ -1,0 +1,51 @@
+//! Steers the provider `fault`: it hangs, fails or dawdles at a stage as files in a directory say.
+
+use std::path::{Path, PathBuf};
+
+/// The directory that steers it.
+pub struct Faults(PathBuf);
+
+/// Settings that make `fault` the default provider of a mesh, steered by a directory.
+pub fn settings(directory: &Path) -> Vec<String> {
+    vec![
+        "provisioner.enable_fault_provider=true".to_owned(),
+        "provisioner.default_provider=fault".to_owned(),
+        "task.default_provider=fault".to_owned(),
+        format!("provisioner.fault_directory={}", directory.display()),
+    ]
+}
+
+impl Faults {
+    /// No faults yet.
+    ///
+    /// # Panics
+    /// When the directory cannot be made.
+    pub fn none(directory: &Path) -> Self {
+        std::fs::create_dir_all(directory).expect("directory");
+        Self(directory.to_owned())
+    }
+
+    /// Calls of this stage hang from now on.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn hang(&self, stage: &str) {
+        std::fs::write(self.0.join(format!("{stage}.hang")), "").expect("file");
+    }
+
+    /// Calls of this stage go on.
+    ///
+    /// # Panics
+    /// When the file cannot be removed.
+    pub fn release(&self, stage: &str) {
+        std::fs::remove_file(self.0.join(format!("{stage}.hang"))).expect("file");
+    }
+
+    /// The next calls of this stage fail.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn fail(&self, stage: &str, times: u32) {
+        std::fs::write(self.0.join(format!("{stage}.fail")), times.to_string()).expect("file");
+    }
+}

@@ -1,0 +1,331 @@
+//! The mesh as real processes: one for everything, or one for each service.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Caller;
+
+/// How the mesh runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One process.
+    Embedded,
+    /// Five processes.
+    Separate,
+}
+
+const SERVICES: [&str; 5] = ["auth", "repo", "provisioner", "task", "gateway"];
+/// Longest wait for a process to say that it is ready, or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running mesh with its own data directory and ports. Sandboxes that are left are destroyed at the end.
+pub struct Mesh {
+    dir: tempfile::TempDir,
+    shape: Shape,
+    ports: Vec<u16>,
+    admin: u16,
+    settings: Vec<String>,
+    processes: Vec<(&'static str, Child)>,
+}
+
+/// The binary under test.
+///
+/// # Panics
+/// When it was not built.
+pub fn binary() -> PathBuf {
+    let path = std::env::var_os("FOUNDRY_BIN").map_or_else(
+        || {
+            let exe = std::env::current_exe().expect("own path");
+            exe.parent().and_then(Path::parent).expect("target directory").join("foundry")
+        },
+        PathBuf::from,
+    );
+    assert!(path.exists(), "{} is missing: run `cargo build -p foundry` first", path.display());
+    path
+}
+
+/// Ports that nobody listens on now.
+fn free_ports(count: usize) -> Vec<u16> {
+    let held: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a free port")).collect();
+    held.iter().map(|l| l.local_addr().expect("address").port()).collect()
+}
+
+impl Mesh {
+    /// Starts a mesh and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start(shape: Shape, settings: &[&str]) -> Self {
+        let mut ports = free_ports(6);
+        let admin = ports.pop().expect("six ports");
+        let mut mesh = Self {
+            dir: tempfile::Builder::new().prefix("foundry-story").tempdir().expect("directory"),
+            shape,
+            ports,
+            admin,
+            settings: settings.iter().map(|s| (*s).to_owned()).collect(),
+            processes: Vec::new(),
+        };
+        mesh.start_again();
+        mesh
+    }
+
+    /// A directory that lives as long as the mesh.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Where a service listens.
+    pub fn url(&self, service: &str) -> String {
+        let at = SERVICES.iter().position(|s| *s == service).expect("a service");
+        format!("http://127.0.0.1:{}", self.ports[at])
+    }
+
+    /// Where the admin listener is.
+    pub fn admin_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin)
+    }
+
+    /// A command of the binary with this mesh's directories and address.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(args)
+            .env("FOUNDRY_DATA_DIR", self.data())
+            .env("FOUNDRY_ADDRESS", self.url("gateway"))
+            .env("XDG_CONFIG_HOME", self.dir.path().join("config"))
+            .env("FOUNDRY_DEMO_AGENT_SECOND_MS", "50")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command of the CLI to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn cli(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("the CLI runs")
+    }
+
+    /// Runs a command of the CLI that must succeed and returns what it prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn cli_ok(&self, args: &[&str]) -> String {
+        let out = self.cli(args);
+        let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert!(
+            out.status.success(),
+            "foundry {args:?}: {}\n{stdout}\n{stderr}\n{}",
+            out.status,
+            self.log_tail()
+        );
+        stdout.into_owned()
+    }
+
+    /// Signs in and returns a caller of the gateway.
+    ///
+    /// # Panics
+    /// When the sign-in fails.
+    pub async fn sign_in(&self, login: &str) -> Caller {
+        Caller::sign_in(&self.url("gateway"), &self.data(), login).await
+    }
+
+    /// Starts all processes that are not running.
+    ///
+    /// # Panics
+    /// When one does not become ready.
+    pub fn start_again(&mut self) {
+        let names: Vec<&'static str> = match self.shape {
+            Shape::Embedded => vec!["up"],
+            Shape::Separate => SERVICES.to_vec(),
+        };
+        for name in names {
+            if !self.processes.iter().any(|(running, _)| *running == name) {
+                let child = self.spawn(name);
+                self.processes.push((name, child));
+            }
+        }
+    }
+
+    fn spawn(&self, name: &'static str) -> Child {
+        let log = self.dir.path().join(format!("{name}.log"));
+        let out = self.dir.path().join(format!("{name}.out"));
+        let args: &[&str] = if name == "up" { &["up"] } else { &["serve", name] };
+        let mut command = self.command(args);
+        for (service, port) in SERVICES.iter().zip(&self.ports) {
+            command.args(["--set", &format!("servers.{service}.listen=127.0.0.1:{port}")]);
+        }
+        command.args(["--set", &format!("admin.listen=127.0.0.1:{}", self.admin)]);
+        if self.shape == Shape::Separate && name != "gateway" {
+            command.args(["--set", "admin.enabled=false"]);
+        }
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        let append = File::options().create(true).append(true).open(&log).expect("log");
+        command.stdout(File::create(&out).expect("output")).stderr(append).process_group(0);
+        let mut child = command.spawn().expect("the mesh starts");
+        let begun = Instant::now();
+        loop {
+            if std::fs::read_to_string(&out).is_ok_and(|text| text.lines().any(|l| l.starts_with("ready"))) {
+                return child;
+            }
+            if let Some(status) = child.try_wait().expect("status") {
+                panic!("{name} ended while starting: {status}\n{}", self.log_tail());
+            }
+            assert!(begun.elapsed() < PATIENCE, "{name} is not ready\n{}", self.log_tail());
+            pause();
+        }
+    }
+
+    /// Sends a signal to the process of a service, or of the whole mesh.
+    ///
+    /// # Panics
+    /// When no such process runs.
+    pub fn signal(&self, name: &str, signal: Signal) {
+        let child =
+            &self.processes.iter().find(|(running, _)| *running == name).expect("a running process").1;
+        kill_process(Pid::from_child(child), signal).expect("signal");
+    }
+
+    /// Waits for the end of a process.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn ended(&mut self, name: &str) -> ExitStatus {
+        let at = self.processes.iter().position(|(running, _)| *running == name).expect("a running process");
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.processes[at].1.try_wait().expect("status") {
+                self.processes.swap_remove(at);
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{name} does not end\n{}", self.log_tail());
+            pause();
+        }
+    }
+
+    /// Kills all processes of the mesh as a crash would; sandboxes live on.
+    pub fn crash(&mut self) {
+        for name in self.processes.iter().map(|(name, _)| *name).collect::<Vec<_>>() {
+            self.signal(name, Signal::KILL);
+            self.ended(name);
+        }
+    }
+
+    /// Crashes and starts again.
+    pub fn crash_and_restart(&mut self) {
+        self.crash();
+        self.start_again();
+    }
+
+    /// Asks all processes to stop and returns how each ended.
+    pub fn stop(&mut self) -> Vec<ExitStatus> {
+        let names: Vec<_> = self.processes.iter().map(|(name, _)| *name).rev().collect();
+        names
+            .into_iter()
+            .map(|name| {
+                self.signal(name, Signal::TERM);
+                self.ended(name)
+            })
+            .collect()
+    }
+
+    /// Process ids of the mesh itself.
+    pub fn pids(&self) -> Vec<u32> {
+        self.processes.iter().map(|(_, child)| child.id()).collect()
+    }
+
+    /// The end of every log, for a failed assertion.
+    pub fn log_tail(&self) -> String {
+        let mut text = String::new();
+        for name in SERVICES.iter().chain(&["up"]) {
+            if let Ok(log) = std::fs::read_to_string(self.dir.path().join(format!("{name}.log"))) {
+                let lines: Vec<_> = log.lines().collect();
+                text += &format!("--- {name}\n{}\n", lines[lines.len().saturating_sub(25)..].join("\n"));
+            }
+        }
+        text
+    }
+
+    /// Every log line so far.
+    pub fn log(&self) -> String {
+        SERVICES
+            .iter()
+            .chain(&["up"])
+            .filter_map(|name| std::fs::read_to_string(self.dir.path().join(format!("{name}.log"))).ok())
+            .collect()
+    }
+
+    fn destroy_sandboxes(&self) {
+        let listed = self.cli(&["sandbox", "list", "--output", "json"]);
+        for line in String::from_utf8_lossy(&listed.stdout).lines() {
+            if let Ok(sandbox) = serde_json::from_str::<serde_json::Value>(line)
+                && let Some(id) = sandbox["sandboxId"].as_str()
+            {
+                self.cli(&["sandbox", "destroy", id]);
+            }
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(20) {
+            let left = self.cli(&["sandbox", "list", "--output", "json"]);
+            if !left.status.success() || left.stdout.is_empty() {
+                return;
+            }
+            pause();
+        }
+    }
+}
+
+/// Polls of real processes have no event to wait for.
+#[allow(clippy::disallowed_methods)]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        if !self.processes.is_empty() && self.data().join("auth").exists() {
+            let logged_in = self.cli(&["login", "--login", "sweeper-of-stories"]);
+            // Other organizations' sandboxes are swept by their own callers; see `Caller::destroy_sandboxes`.
+            if logged_in.status.success() {
+                self.destroy_sandboxes();
+            }
+        }
+        for (_, child) in &mut self.processes {
+            // Already gone is fine: this is the end.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        kill_left_over_sandboxes(&self.data());
+    }
+}
+
+/// Ends the sandboxes that a failed story leaves behind: processes whose command line names this mesh's own data
+/// directory, which is a fresh temporary one, and no others.
+fn kill_left_over_sandboxes(data: &Path) {
+    let needle = data.display().to_string();
+    assert!(needle.contains("foundry-story"), "not a directory of a story: {needle}");
+    let Ok(entries) = std::fs::read_dir("/proc") else { return };
+    for pid in entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()) {
+        let Ok(command) = std::fs::read(format!("/proc/{pid}/cmdline")) else { continue };
+        if String::from_utf8_lossy(&command).contains(&needle)
+            && let Some(pid) = Pid::from_raw(pid)
+        {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What stories do again and again: register, create, follow, read.
+
+use std::time::Duration;
+
+use foundry_core::{Env, Tasks};
+use foundry_proto::common::v1::transcript_part::Body;
+use foundry_proto::common::v1::{PermissionPolicy, TurnEnd};
+use foundry_proto::repo::v1::{
+    CreateRepositoryRequest, Repository, RepositoryItem, RepositoryState, WatchRepositoryRequest,
+    repository_item,
+};
+use foundry_proto::task::v1::{
+    CreateTaskRequest, CreateTaskResponse, GetFileDiffRequest, GetTaskRequest, ListFileChangesRequest,
+    ListTranscriptRequest, Session, SessionItem, Task, TaskItem, TranscriptEntry, WatchSessionRequest,
+    WatchTaskRequest, session_item, task_item,
+};
+use foundry_watch::{Consumer, ConsumerConfig, State};
+
+use crate::{Caller, Origin};
+
+/// Longest wait for anything a story waits for.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Registers an origin and waits until it is mirrored.
+///
+/// # Panics
+/// When that fails.
+pub async fn register(caller: &Caller, origin: &Origin) -> Repository {
+    let request = CreateRepositoryRequest {
+        request_id: String::new(),
+        organization_id: caller.organization_id.clone(),
+        url: origin.path().display().to_string(),
+        name: String::new(),
+    };
+    let created = caller.repo().create_repository(request).await.expect("repository").into_inner();
+    let id = created.repository.expect("repository").repository_id;
+    let (client, repository_id) = (caller.repo(), id.clone());
+    let item = await_item::<RepositoryItem>(
+        "repository",
+        move |options| -> Opening {
+            let (mut client, repository_id) = (client.clone(), repository_id.clone());
+            Box::pin(async move {
+                let request = WatchRepositoryRequest { options: Some(options), repository_id };
+                Ok(client.watch_repository(request).await?.into_inner())
+            })
+        },
+        &format!("repository/{id}"),
+        |item| matches!(&item.item, Some(repository_item::Item::Repository(r)) if r.state() == RepositoryState::Ready),
+    )
+    .await;
+    let Some(repository_item::Item::Repository(repository)) = item.item else { panic!("no repository") };
+    repository
+}
+
+/// The request that creates a task which may act without asking.
+pub fn task_request(caller: &Caller, repository: &Repository, prompt: &str) -> CreateTaskRequest {
+    CreateTaskRequest {
+        organization_id: caller.organization_id.clone(),
+        repository_id: repository.repository_id.clone(),
+        prompt: prompt.to_owned(),
+        permission_policy: PermissionPolicy::Allow.into(),
+        ..CreateTaskRequest::default()
+    }
+}
+
+/// Creates a task.
+///
+/// # Panics
+/// When that fails.
+pub async fn create_task(caller: &Caller, repository: &Repository, prompt: &str) -> (Task, Session) {
+    let answer = caller.task().create_task(task_request(caller, repository, prompt)).await;
+    let CreateTaskResponse { task, session, .. } = answer.expect("task").into_inner();
+    (task.expect("task"), session.expect("session"))
+}
+
+/// Follows a view until one of its rows is as wanted.
+///
+/// # Panics
+/// When the watch cannot go on, or it takes too long; with the last row seen.
+pub async fn await_item<T>(
+    name: &'static str,
+    open: impl Fn(foundry_proto::watch::v1::WatchOptions) -> Opening + Send + Sync + 'static,
+    key: &str,
+    wanted: impl Fn(&T) -> bool,
+) -> T
+where
+    T: prost::Message + Default + Clone + std::fmt::Debug + 'static,
+{
+    let (tasks, _failures) = Tasks::new();
+    let mut watch: Consumer<T> = Consumer::start(&tasks, Env::system(), ConsumerConfig::new(name), open);
+    let mut state: State<T> = State::default();
+    let found = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let event = watch.next().await.unwrap_or_else(|e| panic!("{name}: {e}"));
+            state.apply(&event);
+            if let Some(item) = state.get(key)
+                && wanted(item)
+            {
+                return item.clone();
+            }
+        }
+    })
+    .await;
+    found.unwrap_or_else(|_| panic!("{name} {key} is not as wanted: {:?}", state.get(key)))
+}
+
+/// What opens a stream.
+pub type Opening =
+    futures::future::BoxFuture<'static, Result<tonic::Streaming<foundry_frame::Frame>, tonic::Status>>;
+
+/// Follows a task until it is as wanted.
+///
+/// # Panics
+/// As [`await_item`].
+pub async fn await_task(caller: &Caller, task_id: &str, wanted: impl Fn(&Task) -> bool) -> Task {
+    let (client, id) = (caller.task(), task_id.to_owned());
+    let open = move |options| -> Opening {
+        let (mut client, task_id) = (client.clone(), id.clone());
+        Box::pin(async move {
+            let request = WatchTaskRequest { options: Some(options), task_id };
+            Ok(client.watch_task(request).await?.into_inner())
+        })
+    };
+    let item = await_item::<TaskItem>(
+        "task",
+        open,
+        &format!("task/{task_id}"),
+        |item| matches!(&item.item, Some(task_item::Item::Task(task)) if wanted(task)),
+    )
+    .await;
+    let Some(task_item::Item::Task(task)) = item.item else { panic!("no task") };
+    task
+}
+
+/// Follows a session until it is as wanted.
+///
+/// # Panics
+/// As [`await_item`].
+pub async fn await_session(caller: &Caller, session_id: &str, wanted: impl Fn(&Session) -> bool) -> Session {
+    let (client, id) = (caller.task(), session_id.to_owned());
+    let open = move |options| -> Opening {
+        let (mut client, session_id) = (client.clone(), id.clone());
+        Box::pin(async move {
+            let request = WatchSessionRequest { options: Some(options), session_id, after_offset: i64::MAX };
+            Ok(client.watch_session(request).await?.into_inner())
+        })
+    };
+    let item = await_item::<SessionItem>(
+        "session",
+        open,
+        &format!("session/{session_id}"),
+        |item| matches!(&item.item, Some(session_item::Item::Session(session)) if wanted(session)),
+    )
+    .await;
+    let Some(session_item::Item::Session(session)) = item.item else { panic!("no session") };
+    session
+}
+
+/// The whole transcript.
+///
+/// # Panics
+/// When it cannot be read.
+pub async fn transcript(caller: &Caller, session_id: &str) -> Vec<TranscriptEntry> {
+    let (mut entries, mut from) = (Vec::new(), 1);
+    loop {
+        let request =
+            ListTranscriptRequest { session_id: session_id.to_owned(), from_offset: from, page_size: 500 };
+        let page = caller.task().list_transcript(request).await.expect("transcript").into_inner();
+        if page.entries.is_empty() {
+            return entries;
+        }
+        from = page.next_offset;
+        entries.extend(page.entries);
+    }
+}
+
+/// The ends of all turns in a transcript, in order.
+pub fn turn_ends(entries: &[TranscriptEntry]) -> Vec<TurnEnd> {
+    let bodies = entries.iter().filter_map(|e| e.part.as_ref()?.body.as_ref());
+    bodies.filter_map(|b| if let Body::TurnEnd(end) = b { Some(end.clone()) } else { None }).collect()
+}
+
+/// Follows a session until the given number of turns ended.
+///
+/// # Panics
+/// As [`await_item`].
+pub async fn await_turns(caller: &Caller, session_id: &str, turns: usize) -> Vec<TranscriptEntry> {
+    let begun = std::time::Instant::now();
+    let mut seen = 0;
+    loop {
+        await_session(caller, session_id, |s| s.last_offset > seen).await;
+        let entries = transcript(caller, session_id).await;
+        seen = entries.last().map_or(0, |e| e.offset);
+        if turn_ends(&entries).len() >= turns {
+            return entries;
+        }
+        assert!(begun.elapsed() < PATIENCE, "turns do not end: {entries:#?}");
+    }
+}
+
+/// Checks that offsets are contiguous from 1: nothing is lost, nothing doubled.
+///
+/// # Panics
+/// When they are not.
+pub fn assert_contiguous(entries: &[TranscriptEntry]) {
+    for (entry, expected) in entries.iter().zip(1..) {
+        assert_eq!(entry.offset, expected, "a transcript entry is missing or doubled");
+    }
+}
+
+/// All words of the agent in order.
+pub fn words(entries: &[TranscriptEntry]) -> String {
+    let bodies = entries.iter().filter_map(|e| e.part.as_ref()?.body.as_ref());
+    bodies.filter_map(|b| if let Body::AgentMessage(m) = b { Some(m.text.as_str()) } else { None }).collect()
+}
+
+/// The whole patch of a task, once its changes are imported.
+///
+/// # Panics
+/// When it cannot be read.
+pub async fn patch(caller: &Caller, task_id: &str) -> Vec<u8> {
+    let request =
+        ListFileChangesRequest { task_id: task_id.to_owned(), page_size: 500, page_token: String::new() };
+    let listed = caller.task().list_file_changes(request).await.expect("changes").into_inner();
+    let version = listed.changes.expect("changes").version;
+    let mut patch = Vec::new();
+    for file in listed.files {
+        let request = GetFileDiffRequest { task_id: task_id.to_owned(), path: file.path, version };
+        patch.extend(caller.task().get_file_diff(request).await.expect("diff").into_inner().patch);
+    }
+    patch
+}
+
+/// The task as it is stored.
+///
+/// # Panics
+/// When it cannot be read.
+pub async fn get_task(caller: &Caller, task_id: &str) -> Task {
+    let request = GetTaskRequest { task_id: task_id.to_owned() };
+    caller.task().get_task(request).await.expect("task").into_inner().task.expect("task")
+}
