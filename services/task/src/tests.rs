@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use foundry_core::Code;
 use foundry_proto::common::v1::transcript_part::Body;
-use foundry_proto::common::v1::{PermissionRequest, Role, TurnOutcome};
-use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
+use foundry_proto::common::v1::{PermissionRequest, Role, TranscriptPart, TurnOutcome};
+use foundry_proto::provisioner::v1::{AgentEvent, AgentSessionState, SandboxState};
 use foundry_proto::task::v1::*;
+use foundry_store::WriteSet;
 
+use crate::consume::apply;
 use crate::ops;
+use crate::store::aggregate;
 use crate::testing::{Running, Tenant, World};
 
 async fn send(running: &Running, tenant: &Tenant, session_id: &str, text: &str) -> QueuedMessage {
@@ -115,7 +118,8 @@ async fn delivers_in_order_one_turn_at_a_time_and_holds_the_queue_after_a_stop()
     running.until_session(&tenant, &task, &session, |s| s.queue_length == 1 && s.last_offset == 2).await;
     assert_eq!(world.provisioner.prompts(), ["first", "second"]);
     let stop = StopTurnRequest { session_id: session.clone(), request_id: String::new() };
-    ops::stop_turn::stop_turn(&running.cx, &tenant.caller, stop).await.unwrap();
+    let stopped = ops::stop_turn::stop_turn(&running.cx, &tenant.caller, stop).await.unwrap();
+    assert!(stopped.session.unwrap().queue_held);
     let held = running
         .until_session(&tenant, &task, &session, |s| s.state() == SessionState::Idle && s.last_offset == 4)
         .await;
@@ -136,10 +140,18 @@ async fn never_delivers_between_the_end_of_a_failed_turn_and_the_word_of_it() {
     let (task, session) = ids(&running.create(&tenant, "first").await);
     running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
     send(&running, &tenant, &session, "second").await;
-    world.provisioner.end_turn(&session, TurnOutcome::Error).await;
+    world.provisioner.tell_ready(&session).await;
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Idle).await;
+    // A whole delivery elsewhere: this queue has had its chance.
+    let request = CreateSessionRequest { task_id: task.clone(), ..CreateSessionRequest::default() };
+    let other = ops::create_session::create_session(&running.cx, &tenant.caller, request).await.unwrap();
+    let other = other.session.unwrap().session_id;
+    send(&running, &tenant, &other, "elsewhere").await;
+    running.until_session(&tenant, &task, &other, |s| s.state() == SessionState::Running).await;
+    world.provisioner.tell_end(&session, TurnOutcome::Error).await;
     let held = running.until_session(&tenant, &task, &session, |s| s.last_offset == 2).await;
     assert!(held.queue_held);
-    assert_eq!(world.provisioner.prompts(), ["first"]);
+    assert_eq!(world.provisioner.prompts(), ["first", "elsewhere"]);
     running.stop().await;
 }
 
@@ -355,5 +367,25 @@ async fn reads_everything_but_diffs_while_the_repo_service_is_down() {
     let explained = ops::explain_task::explain_task(&running.cx, &tenant.caller, explained).await.unwrap();
     assert!(explained.findings.iter().any(|f| f.subject == "work"), "{explained:#?}");
     running.create(&tenant, "two").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn takes_no_event_behind_a_hole_and_none_twice() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    let mut of = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    let event =
+        |offset| AgentEvent { offset, part: Some(TranscriptPart::default()), ..AgentEvent::default() };
+    let mut take = |offsets: &[i64]| {
+        let events: Vec<_> = offsets.iter().copied().map(event).collect();
+        apply::events(&mut WriteSet::new(), &mut of, &session, &events, &apply::Texts::new());
+        let session = of.session(&session).unwrap();
+        (session.event_offset, session.view.last_offset)
+    };
+    assert_eq!(take(&[1, 3, 4]), (1, 1));
+    assert_eq!(take(&[1, 2, 3]), (3, 3));
+    assert_eq!(take(&[2, 3]), (3, 3));
     running.stop().await;
 }

@@ -122,13 +122,24 @@ impl FakeProvisioner {
 
     /// The running turn ends. The session's state is told before the end of the turn itself.
     pub async fn end_turn(&self, session_id: &str, outcome: TurnOutcome) {
+        self.tell_ready(session_id).await;
+        self.tell_end(session_id, outcome).await;
+    }
+
+    /// The first half of the end of a turn: the session is ready, and one event is still to come.
+    pub async fn tell_ready(&self, session_id: &str) {
         let mut session = self.session(session_id).unwrap();
-        let mut early = session.clone();
-        early.set_state(AgentSessionState::Ready);
-        early.last_offset += 1;
-        self.put_session(early.clone()).await;
-        self.emit(&mut session, Body::TurnEnd(TurnEnd { outcome: outcome.into(), ..TurnEnd::default() }))
-            .await;
+        session.set_state(AgentSessionState::Ready);
+        session.last_offset += 1;
+        self.put_session(session).await;
+    }
+
+    /// The second half: the event.
+    pub async fn tell_end(&self, session_id: &str, outcome: TurnOutcome) {
+        let mut session = self.session(session_id).unwrap();
+        session.last_offset -= 1;
+        let end = TurnEnd { outcome: outcome.into(), ..TurnEnd::default() };
+        self.emit(&mut session, Body::TurnEnd(end)).await;
     }
 
     fn find(&self, id: &str) -> Result<AgentSession, Status> {
