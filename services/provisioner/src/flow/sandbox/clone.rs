@@ -46,11 +46,20 @@ pub async fn source(
     })
 }
 
-/// The stable reason in a status of another service.
+/// The stable reason in a status of another service, or one of our own where it says none.
 pub fn reason_of(status: &tonic::Status) -> String {
-    match status.get_details_error_info() {
-        Some(info) if !info.reason.is_empty() => info.reason,
-        _ => format!("{:?}", status.code()).to_uppercase(),
+    let told = status.get_details_error_info().map(|info| info.reason);
+    told.filter(|reason| !reason.is_empty()).unwrap_or_else(|| plain_reason(status.code()).to_owned())
+}
+
+fn plain_reason(code: tonic::Code) -> &'static str {
+    match code {
+        tonic::Code::Unavailable => "UPSTREAM_UNAVAILABLE",
+        tonic::Code::DeadlineExceeded => "UPSTREAM_TIMED_OUT",
+        tonic::Code::NotFound => "NOT_FOUND",
+        tonic::Code::FailedPrecondition => "FAILED_PRECONDITION",
+        tonic::Code::InvalidArgument => "INVALID_ARGUMENT",
+        _ => "UPSTREAM_FAILED",
     }
 }
 

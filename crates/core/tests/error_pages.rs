@@ -1,0 +1,343 @@
+//! Every error reason that the sources make has its page in `docs/errors/`, and every page its reason.
+//!
+//! Reasons are read from the text of the sources by the few forms in which they are made; a new form belongs
+//! into [`reasons`] and its test.
+
+// Clippy's exception for tests does not reach the functions that the tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// As much of Rust as is needed to tell code from comments and texts.
+#[derive(Clone, Debug, PartialEq)]
+enum Token {
+    Word(String),
+    Text(String),
+    Mark(char),
+}
+
+impl Token {
+    fn is(&self, mark: char) -> bool {
+        *self == Self::Mark(mark)
+    }
+
+    fn word(&self) -> &str {
+        if let Self::Word(word) = self { word } else { "" }
+    }
+
+    /// What it adds to the depth of brackets.
+    fn step(&self) -> i32 {
+        match self {
+            Self::Mark('(' | '[' | '{') => 1,
+            Self::Mark(')' | ']' | '}') => -1,
+            _ => 0,
+        }
+    }
+}
+
+fn tokens(source: &str) -> Vec<Token> {
+    let chars: Vec<char> = source.chars().collect();
+    let at = |i: usize| chars.get(i).copied().unwrap_or('\0');
+    let (mut found, mut i) = (Vec::new(), 0);
+    while i < chars.len() {
+        let c = at(i);
+        if c == '/' && at(i + 1) == '/' {
+            i += chars[i..].iter().take_while(|c| **c != '\n').count();
+        } else if c == '/' && at(i + 1) == '*' {
+            i += 2;
+            while i < chars.len() && !(at(i) == '*' && at(i + 1) == '/') {
+                i += 1;
+            }
+            i += 2;
+        } else if c == '"' {
+            let mut text = String::new();
+            i += 1;
+            while i < chars.len() && at(i) != '"' {
+                i += usize::from(at(i) == '\\');
+                text.push(at(i));
+                i += 1;
+            }
+            found.push(Token::Text(text));
+            i += 1;
+        } else if c == '\'' {
+            // A lifetime is passed over, a character skipped whole: it may be a quotation mark.
+            i += match (at(i + 1), at(i + 2)) {
+                ('\\', _) => 3 + chars[i + 3..].iter().take_while(|c| **c != '\'').count() + 1,
+                (_, '\'') => 3,
+                _ => 1,
+            };
+        } else if c.is_alphanumeric() || c == '_' {
+            let word: String = chars[i..].iter().take_while(|c| c.is_alphanumeric() || **c == '_').collect();
+            i += word.chars().count();
+            let hashes = chars[i..].iter().take_while(|c| **c == '#').count();
+            if matches!(word.as_str(), "r" | "br") && at(i + hashes) == '"' {
+                let end: String = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+                let rest: String = chars[i + hashes + 1..].iter().collect();
+                let text = rest.split(&end).next().unwrap_or_default();
+                i += hashes + 1 + text.chars().count() + end.len();
+                found.push(Token::Text(text.to_owned()));
+            } else {
+                found.push(Token::Word(word));
+            }
+        } else {
+            if !c.is_whitespace() {
+                found.push(Token::Mark(c));
+            }
+            i += 1;
+        }
+    }
+    found
+}
+
+/// Without the items under `#[cfg(test)]`.
+fn without_tests(all: Vec<Token>) -> Vec<Token> {
+    let attribute = tokens("#[cfg(test)]");
+    let (mut kept, mut i) = (Vec::new(), 0);
+    while i < all.len() {
+        if !all[i..].starts_with(&attribute) {
+            kept.push(all[i].clone());
+            i += 1;
+            continue;
+        }
+        i += attribute.len();
+        let mut depth = 0;
+        while let Some(token) = all.get(i) {
+            depth += token.step();
+            i += 1;
+            if depth == 0 && (token.is(';') || token.is('}')) {
+                break;
+            }
+        }
+    }
+    kept
+}
+
+/// Functions whose arguments hold a reason, besides the `new` of an error type.
+const CONSTRUCTORS: [&str; 14] = [
+    "precondition",
+    "unavailable",
+    "corrupt",
+    "with_kind",
+    "retry",
+    "fail",
+    "failed",
+    "refused",
+    "read",
+    "rebuild",
+    "end",
+    "plain",
+    "problem",
+    "denied",
+];
+
+/// Types whose values stand right before a reason in tables and tuples.
+const CLASSES: [&str; 2] = ["GitErrorKind", "Class"];
+
+fn is_reason(text: &str) -> bool {
+    let shape = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    text.len() >= 4 && text.starts_with(|c: char| c.is_ascii_uppercase()) && text.bytes().all(shape)
+}
+
+/// The texts of the shape of a reason from `start` on, until `done` says so at the depth where it began.
+fn texts(code: &[Token], start: usize, done: impl Fn(&Token) -> bool) -> Vec<&str> {
+    let (mut found, mut depth) = (Vec::new(), 0);
+    for token in &code[start.min(code.len())..] {
+        depth += token.step();
+        if depth < 0 || (depth == 0 && done(token)) {
+            break;
+        }
+        if let Token::Text(text) = token {
+            found.push(text.as_str());
+        }
+    }
+    found.into_iter().filter(|t| is_reason(t)).collect()
+}
+
+/// The direct arguments, for a call that opens at `open`.
+fn arguments(code: &[Token], open: usize) -> Vec<&str> {
+    let (mut found, mut depth) = (Vec::new(), 0);
+    for token in &code[open..] {
+        match token {
+            Token::Mark('(') => depth += 1,
+            Token::Mark(')') => depth -= 1,
+            Token::Text(text) if depth == 1 && is_reason(text) => found.push(text.as_str()),
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    found
+}
+
+/// The reasons that a source makes, tests apart.
+fn reasons(source: &str) -> BTreeSet<String> {
+    let code = without_tests(tokens(source));
+    let at = |i: usize| code.get(i).unwrap_or(&Token::Mark(' '));
+    let before = |i: usize, n: usize| i.checked_sub(n).map_or("", |i| at(i).word());
+    let mut found = BTreeSet::new();
+    for (i, token) in code.iter().enumerate() {
+        let next = at(i + 1);
+        let made = match token {
+            Token::Word(word) if word == "fn" && next.word().contains("reason") => {
+                let body = code[i..].iter().position(|t| t.is('{') || t.is(';')).unwrap_or(0) + i;
+                texts(&code, body, |t| t.is('}') || t.is(';'))
+            }
+            Token::Word(word) if word == "let" && !matches!(before(i, 1), "if" | "while") => {
+                let pattern = code[i..].iter().take_while(|t| !t.is('=') && !t.is(';'));
+                let names = pattern.filter(|t| t.word() == "reason").count() > 0;
+                if names { texts(&code, i, |t| t.is(';')) } else { Vec::new() }
+            }
+            Token::Word(word) if word == "reason" => {
+                let sets =
+                    (next.is('=') || next.is(':')) && !matches!(at(i + 2), Token::Mark('=' | '>' | ':'));
+                if sets { texts(&code, i + 2, |t| t.is(',') || t.is(';')) } else { Vec::new() }
+            }
+            Token::Word(word) if next.is('(') => {
+                let class = before(i, 3);
+                let error = word == "new" && (class == "Self" || class.ends_with("Error"));
+                let known = before(i, 1) != "fn" && CONSTRUCTORS.contains(&word.as_str());
+                if error || known { arguments(&code, i + 1) } else { Vec::new() }
+            }
+            Token::Text(text) => {
+                let after_class = i >= 5 && at(i - 1).is(',') && CLASSES.contains(&before(i, 5));
+                let assigned = next.is('.') && at(i + 2).word() == "clone_into";
+                if is_reason(text) && (after_class || assigned) { vec![text.as_str()] } else { Vec::new() }
+            }
+            _ => Vec::new(),
+        };
+        found.extend(made.into_iter().map(str::to_owned));
+    }
+    found
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The sources below a directory, without those that only tests compile.
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.ends_with("tests.rs") || matches!(name, "tests" | "testing" | "testing.rs") {
+            continue;
+        }
+        if path.is_dir() {
+            sources(&path, found);
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Each reason with the files that make it.
+fn all_reasons() -> BTreeMap<String, BTreeSet<String>> {
+    let root = root();
+    let mut files = Vec::new();
+    for part in ["crates", "services"] {
+        for package in fs::read_dir(root.join(part)).unwrap() {
+            let dir = package.unwrap().path().join("src");
+            if dir.is_dir() {
+                sources(&dir, &mut files);
+            }
+        }
+    }
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files {
+        let shown = file.strip_prefix(&root).unwrap().display().to_string();
+        for reason in reasons(&fs::read_to_string(&file).unwrap()) {
+            all.entry(reason).or_default().insert(shown.clone());
+        }
+    }
+    all
+}
+
+/// Each page's text by its name.
+fn pages() -> BTreeMap<String, String> {
+    let files = fs::read_dir(root().join("docs/errors")).unwrap().map(|e| e.unwrap().path());
+    let named = files.map(|p| (p.file_stem().unwrap().to_str().unwrap().to_owned(), p));
+    named.filter(|(n, _)| n != "README").map(|(n, p)| (n, fs::read_to_string(p).unwrap())).collect()
+}
+
+#[test]
+fn every_reason_has_a_page_and_every_page_a_reason() {
+    let (reasons, pages) = (all_reasons(), pages());
+    let mut wrong = Vec::new();
+    for (reason, files) in reasons.iter().filter(|(r, _)| !pages.contains_key(*r)) {
+        wrong.push(format!("{reason} (made in {files:?}) has no page docs/errors/{reason}.md"));
+    }
+    for page in pages.keys().filter(|p| !reasons.contains_key(*p)) {
+        wrong.push(format!("docs/errors/{page}.md: nothing in the sources makes this reason"));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_page_says_its_name_its_code_what_happened_and_what_to_do() {
+    for (name, text) in pages() {
+        assert!(text.starts_with(&format!("# {name}\n")), "{name}: another title");
+        for part in ["Code ", "Retryable: ", "**What happened.** ", "**What to do.** "] {
+            assert!(text.contains(&format!("\n{part}")), "{name}: nothing begins with {part:?}");
+        }
+    }
+}
+
+#[test]
+fn the_index_lists_exactly_the_pages() {
+    let index = fs::read_to_string(root().join("docs/errors/README.md")).unwrap();
+    let rows = index.lines().filter_map(|l| l.strip_prefix("| [")?.split_once(']'));
+    let listed: Vec<(&str, &str)> = rows.collect();
+    for (name, rest) in &listed {
+        assert!(rest.starts_with(&format!("({name}.md) |")), "{name} leads elsewhere");
+    }
+    let (listed, pages) = (listed.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), pages());
+    let pages = pages.keys().map(String::as_str).collect();
+    let wrong: Vec<_> = listed.symmetric_difference(&pages).collect();
+    assert!(wrong.is_empty(), "in the index or a page, not in both: {wrong:?}");
+}
+
+#[test]
+fn reads_a_reason_in_every_form_in_which_one_is_made() {
+    let source = r##"
+        // Error::new(Code::Internal, "IN_A_COMMENT", "") and a quotation mark: "
+        const QUOTE: char = '"'; /* fail("IN_A_BLOCK") */ const ESCAPE: char = '\'';
+        const TABLE: &[(&str, Kind, &str)] = &[("NOT THIS", GitErrorKind::Auth, "FROM_A_TABLE")];
+        impl<'a> TokenError {
+            fn reason(&self) -> &'static str { match self { Self::A => "FROM_A_MATCH", _ => "FROM_THE_REST" } }
+        }
+        #[cfg(test)]
+        fn only_in_tests(of: &[u8]) -> Error { Error::new(Code::Internal, "FROM_A_TEST", "") }
+        fn make(e: Error) -> Outcome {
+            Error::new(
+                Code::NotFound,
+                "FROM_A_NEW", r#"a text with "NO_REASON" in it"#,
+            ).with("limit", "NO_REASON");
+            command.env("NO_REASON", "1").arg(std::env::var("NO_REASON"));
+            let (reason, text) = match e { A => ("FROM_A_LET", "the text"), B => ("FROM_ANOTHER_ARM", "") };
+            if let Err(reason) = e.reason() { return Command::new("NO_REASON"); }
+            row.status.reason = "ASSIGNED".to_owned();
+            "CLONED".clone_into(&mut row.status.reason);
+            let condition = Condition { reason: "FROM_A_FIELD".to_owned(), message: "NO_REASON".to_owned() };
+            if e.reason() == "COMPARED" || e.reason == "COMPARED_TOO" {}
+            Outcome::fail("FROM_A_STAGE", "message")
+        }
+        #[cfg(test)]
+        mod tests { #[test] fn fails() { Outcome::retry("FROM_A_TEST", "}") } }
+    "##;
+    let expected = [
+        "ASSIGNED",
+        "CLONED",
+        "FROM_ANOTHER_ARM",
+        "FROM_A_FIELD",
+        "FROM_A_LET",
+        "FROM_A_MATCH",
+        "FROM_A_NEW",
+        "FROM_A_STAGE",
+        "FROM_A_TABLE",
+        "FROM_THE_REST",
+    ];
+    assert_eq!(reasons(source), BTreeSet::from(expected.map(str::to_owned)));
+}
