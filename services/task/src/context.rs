@@ -17,6 +17,7 @@ use prost::Message;
 use crate::consume::Interest;
 use crate::domain::derive::Aggregate;
 use crate::store::{aggregate, messages, sessions};
+use crate::writers::Writers;
 
 /// How long a handler waits for a stored read of another service.
 const READ_LIMIT: Duration = Duration::from_secs(3);
@@ -37,6 +38,8 @@ pub struct Context {
     pub repo: RepoServiceClient<Upstream>,
     /// Which organizations are followed.
     pub interest: Interest,
+    /// Whose turn it is to write a task.
+    pub writers: Writers,
     /// Agent of tasks that name none.
     pub default_agent: String,
     /// Provider of tasks that name none.

@@ -17,6 +17,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod view;
+mod writers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +127,7 @@ async fn start(
         provisioner: ProvisionerServiceClient::new(parts.provisioner),
         repo: RepoServiceClient::new(parts.repo),
         interest,
+        writers: writers::Writers::default(),
         default_agent: config.default_agent.clone(),
         default_provider: config.default_provider.clone(),
     });

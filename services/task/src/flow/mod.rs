@@ -64,6 +64,7 @@ pub(crate) async fn change<T>(
     id: &TaskId,
     decide: impl Fn(&mut Aggregate, &mut WriteSet) -> Result<T>,
 ) -> Result<Option<(Box<Aggregate>, T)>> {
+    let _turn = cx.writers.turn(id).await;
     let mut tries = 0;
     loop {
         tries += 1;

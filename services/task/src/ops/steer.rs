@@ -69,7 +69,7 @@ impl Command<'_> {
             return Ok(first);
         }
         let mut found = Some(self.found);
-        let mut tries = 0;
+        let (mut tries, mut turn) = (0, None);
         loop {
             tries += 1;
             let before = match found.take() {
@@ -94,7 +94,12 @@ impl Command<'_> {
                 Err(CommitError::Replayed { response, rev }) => {
                     return Ok((A::decode(response).map_err(Error::internal)?, rev));
                 }
-                Err(e) if e.is_concurrent_change() && tries < MAX_DECISIONS => {}
+                Err(e) if e.is_concurrent_change() && tries < MAX_DECISIONS => {
+                    // The task is busy: wait for a turn before deciding anew.
+                    if turn.is_none() {
+                        turn = Some(cx.writers.turn(&id).await);
+                    }
+                }
                 Err(e) => return Err(e.into()),
             }
         }
