@@ -123,8 +123,10 @@ pub fn events(
             continue;
         }
         if let Some(Body::TurnEnd(end)) = &part.body
-            && end.outcome() != TurnOutcome::Completed
+            && matches!(end.outcome(), TurnOutcome::Error | TurnOutcome::Refused)
         {
+            // A stop holds the queue when it is asked for, an interruption when the session shows it: who resumes the
+            // queue after that must not find it held again by the end of that turn.
             session.view.queue_held = true;
         }
         session.view.last_offset += 1;
