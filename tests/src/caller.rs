@@ -72,6 +72,20 @@ impl Caller {
         }
     }
 
+    /// With a token from elsewhere, on a connection that is open already.
+    ///
+    /// # Panics
+    /// When the gateway cannot be reached.
+    pub async fn connected(gateway: &str, token: &str, organization_id: &str) -> Self {
+        let channel = Endpoint::from_shared(gateway.to_owned()).expect("address").connect().await.expect("gateway");
+        let value = format!("Bearer {token}").parse().expect("a token");
+        Self {
+            token: token.to_owned(),
+            organization_id: organization_id.to_owned(),
+            channel: InterceptedService::new(channel, Bearer(value)),
+        }
+    }
+
     /// The raw channel, for generated requests.
     pub fn channel(&self) -> Authorized {
         self.channel.clone()

@@ -100,7 +100,7 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let user_id = ctx.flow().user_id.clone();
     let answer = match ctx.input::<Command>()? {
         Command::StopTurn { session_id } => {
-            let request = CancelPromptRequest { request_id, session_id, user_id };
+            let request = CancelPromptRequest { request_id, session_id, user_id, message_id: String::new() };
             call(&cx.env, client.cancel_prompt(request)).await.map(drop)
         }
         Command::Respond { session_id, permission_id, option_id } => {
