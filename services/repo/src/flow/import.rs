@@ -15,7 +15,8 @@ use foundry_flow::{
     Binding, Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, StageSpec, Transition,
 };
 use foundry_git::{
-    ChangeKind, CommitId, FileChange, GitError, ImportLimits, Mirror, MirrorLimits, Patch, WorkName,
+    ChangeKind, CommitId, FileChange, GitError, GitErrorKind, ImportLimits, Mirror, MirrorLimits, Patch,
+    WorkName,
 };
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1::{self, FileChangeKind};
@@ -79,17 +80,26 @@ async fn import(cx: &Context, flow: &StageContext, task: &TaskId) -> Result<Outc
     }
     let version = work.received;
     let bundle = bundle_path(&cx.incoming, task, version);
+    forget_older_bundles(cx, task, version).await;
     let imported = match examine(cx, &work, &bundle).await {
         Ok(imported) => imported,
-        Err(e) if e.retryable() => return Ok(Outcome::retry(e.reason(), e.message())),
-        Err(e) => {
+        // Only what the bundle itself is guilty of refuses it; a full disk or a killed git is tried again.
+        Err(e) if is_the_bundle_s_fault(&e) => {
             tracing::warn!(%task, reason = e.reason(), stderr = e.stderr(), "bundle refused");
-            return refuse(cx, task, version, &bundle, &e).await;
+            return refuse(cx, task, version, &e).await;
+        }
+        Err(e) => {
+            tracing::warn!(%task, reason = e.reason(), stderr = e.stderr(), "import failed");
+            return Ok(Outcome::retry(e.reason(), e.message()));
         }
     };
     flow.progress(format!("storing {} files", imported.files.len())).await;
     store_changes(cx, task, version, &imported.files).await?;
-    show(cx, task, version, &bundle, imported).await
+    show(cx, task, version, imported).await
+}
+
+fn is_the_bundle_s_fault(e: &GitError) -> bool {
+    matches!(e.kind(), GitErrorKind::Corrupt | GitErrorKind::Invalid | GitErrorKind::TooLarge)
 }
 
 struct Imported {
@@ -160,18 +170,18 @@ async fn store_changes(
 }
 
 /// Makes the version the readable one, and goes on with a newer bundle that came meanwhile.
-async fn show(
-    cx: &Context,
-    task: &TaskId,
-    version: i64,
-    bundle: &Path,
-    imported: Imported,
-) -> Result<Outcome> {
+async fn show(cx: &Context, task: &TaskId, version: i64, imported: Imported) -> Result<Outcome> {
     let Some(mut work) = works::find(&cx.store, task).await? else { return Ok(Outcome::done()) };
     let mut ws = WriteSet::new();
+    if work.version > version {
+        // The task changed nothing any more, which needs no import: what was imported here is already the past.
+        changes::forget(&mut ws, task, version);
+        return Ok(Outcome::done().recording(ws));
+    }
     let rev = ws.scope(Scope::organization(&work.organization_id));
     let now = cx.env.clock.now();
-    changes::forget(&mut ws, task, work.version);
+    // Versions that were overtaken before they were shown go too.
+    (work.version..version).for_each(|older| changes::forget(&mut ws, task, older));
     let newer = work.received != version;
     work.state = if newer { State::Importing } else { State::Ready };
     work.condition = Condition { since_time: Some(now.to_proto()), ..Condition::default() };
@@ -182,12 +192,11 @@ async fn show(
     work.deletions = imported.files.iter().map(|(c, _)| c.deletions).sum();
     work.import_time = Some(now);
     works::save(&mut ws, rev, &work);
-    forget_bundle(bundle).await;
     let outcome = if newer { Outcome::goto(IMPORTING) } else { Outcome::done() };
     Ok(outcome.recording(ws))
 }
 
-async fn refuse(cx: &Context, task: &TaskId, version: i64, bundle: &Path, e: &GitError) -> Result<Outcome> {
+async fn refuse(cx: &Context, task: &TaskId, version: i64, e: &GitError) -> Result<Outcome> {
     let Some(mut work) = works::find(&cx.store, task).await? else { return Ok(Outcome::done()) };
     if work.received != version {
         return Ok(Outcome::goto(IMPORTING));
@@ -204,16 +213,23 @@ async fn refuse(cx: &Context, task: &TaskId, version: i64, bundle: &Path, e: &Gi
         ..Condition::default()
     };
     works::save(&mut ws, rev, &work);
-    forget_bundle(bundle).await;
     Ok(Outcome::done().recording(ws))
 }
 
-/// The bundle is no longer needed; what stays behind is swept at the next start.
-async fn forget_bundle(path: &Path) {
-    if let Err(e) = tokio::fs::remove_file(path).await
-        && e.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(error = %e, "a bundle could not be removed");
+/// Bundles go only after the commit that makes them unnecessary: with the next import of the task, or at the next
+/// start.
+async fn forget_older_bundles(cx: &Context, task: &TaskId, version: i64) {
+    let ours = format!("{task}-");
+    let Ok(mut entries) = tokio::fs::read_dir(&cx.incoming).await else { return };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        let name = entry.file_name();
+        let number =
+            name.to_str().and_then(|n| n.strip_prefix(&ours)?.strip_suffix(".bundle")?.parse::<i64>().ok());
+        if number.is_some_and(|n| n < version)
+            && let Err(e) = tokio::fs::remove_file(entry.path()).await
+        {
+            tracing::warn!(error = %e, "a bundle could not be removed");
+        }
     }
 }
 

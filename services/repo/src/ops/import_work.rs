@@ -272,7 +272,49 @@ mod tests {
         git(&clone, &["apply", "work.patch"]);
         assert_eq!(std::fs::read_to_string(clone.join("README.md")).unwrap(), "hello\nworld\n");
         assert_eq!(std::fs::read_to_string(clone.join("new.txt")).unwrap(), "no newline");
-        assert_eq!(std::fs::read_dir(&f.cx.incoming).unwrap().count(), 0);
+        // The bundle goes after the commit that made it unnecessary: with the task's next import.
+        let again = f.work(&repository, &task, &[("b.txt", "b")]);
+        import_work(&f.cx, &service, stream(again)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        assert_eq!(std::fs::read_dir(&f.cx.incoming).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn work_that_is_undone_while_an_older_import_runs_stays_undone() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let service = Caller::service("provisioner");
+        let parts = f.work(&repository, &task, &[("a.txt", "a\n")]);
+        import_work(&f.cx, &service, stream(parts)).await.unwrap();
+        let base = git(&f.origin, &["rev-parse", "HEAD"]);
+        let nothing = f.handed_over(&repository, &task, &base, &base, Vec::new());
+        import_work(&f.cx, &service, stream(nothing)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let listed = changes(&f, &task).await;
+        let work = listed.work.unwrap();
+        assert_eq!((work.state(), work.version, listed.changes.len()), (WorkState::Ready, 2, 0));
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_this_machine_is_not_taken_for_a_hostile_bundle() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let service = Caller::service("provisioner");
+        let parts = f.work(&repository, &task, &[("a.txt", "a\n")]);
+        import_work(&f.cx, &service, stream(parts)).await.unwrap();
+        let bundle = import::bundle_path(&f.cx.incoming, &task, 1);
+        let away = f.path().join("away");
+        std::fs::rename(&bundle, &away).unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        assert_eq!(
+            works::find(&f.cx.store, &task).await.unwrap().unwrap().received,
+            1,
+            "the bundle was given up"
+        );
+        std::fs::rename(&away, &bundle).unwrap();
+        f.env.clock.advance(std::time::Duration::from_secs(60));
+        f.engine.run_until_idle().await.unwrap();
+        assert_eq!(changes(&f, &task).await.work.unwrap().state(), WorkState::Ready);
     }
 
     #[tokio::test]

@@ -20,6 +20,8 @@ pub enum Until {
     Closed,
     /// When the turn of this message has ended.
     TurnEnd(String),
+    /// When any turn has ended.
+    FirstTurn,
 }
 
 /// Prints the conversation after an offset until the end or Ctrl-C.
@@ -34,16 +36,18 @@ pub async fn conversation(
     until: Until,
 ) -> Result<ExitCode, Failure> {
     let goes_on = format!("the session goes on; come back with `foundry session watch {session_id}`");
-    super::until_interrupted(&goes_on, follow(gateway, output, session_id, after, until)).await
+    let follow = async { follow(gateway, output, session_id, after, until).await.map(|(code, _)| code) };
+    super::until_interrupted(&goes_on, follow).await
 }
 
-async fn follow(
+/// As [`conversation`], without an eye on Ctrl-C; tells the end of the turn that was waited for.
+pub async fn follow(
     gateway: &Gateway,
     output: Output,
     session_id: &str,
     after: i64,
     until: Until,
-) -> Result<ExitCode, Failure> {
+) -> Result<(ExitCode, Option<TranscriptPart>), Failure> {
     let tasks = super::tasks();
     let mut watch = super::watch_session(gateway, &tasks, session_id, after);
     let mut shown = Shown { last: after, until, words: Words::default(), output };
@@ -60,8 +64,8 @@ async fn follow(
             }
         }
         entries.sort_by_key(|e| e.offset);
-        if let Some(code) = shown.show(&entries, session.as_ref())? {
-            return Ok(code);
+        if let Some(end) = shown.show(&entries, session.as_ref())? {
+            return Ok(end);
         }
     }
 }
@@ -79,7 +83,7 @@ impl Shown {
         &mut self,
         entries: &[TranscriptEntry],
         session: Option<&Session>,
-    ) -> Result<Option<ExitCode>, Failure> {
+    ) -> Result<Option<(ExitCode, Option<TranscriptPart>)>, Failure> {
         let mut ended = None;
         for entry in entries {
             if entry.offset <= self.last {
@@ -92,20 +96,27 @@ impl Shown {
                 Output::Table => self.words.part(part),
             }
             if self.is_end(part) {
-                ended = Some(super::creation::exit_code(part));
+                ended = Some(part.clone());
             }
         }
-        if let Some(code) = ended {
+        if let Some(end) = ended {
             self.words.close();
-            return Ok(Some(code));
+            return Ok(Some((super::creation::exit_code(&end), Some(end))));
         }
-        match session.map(Session::state) {
-            Some(SessionState::Closed) => {
+        let Some(session) = session else { return Ok(None) };
+        if self.until != Until::Closed && session.queue_held && session.queue_length > 0 {
+            self.words.close();
+            return Err(Failure::new("the queue is held after a stop, an error or an interruption")
+                .next("send another message, which lets it go on")
+                .exit(6));
+        }
+        match session.state() {
+            SessionState::Closed => {
                 self.words.line("the session is closed");
-                Ok(Some(ExitCode::SUCCESS))
+                Ok(Some((ExitCode::SUCCESS, None)))
             }
-            Some(SessionState::Error) if self.until != Until::Closed => {
-                let condition = session.and_then(|s| s.condition.clone()).unwrap_or_default();
+            SessionState::Error if self.until != Until::Closed => {
+                let condition = session.condition.clone().unwrap_or_default();
                 self.words.close();
                 Err(Failure::new(format!("{} ({})", condition.message, condition.reason))
                     .next(condition.next_action)
@@ -116,7 +127,11 @@ impl Shown {
     }
 
     fn is_end(&self, part: &TranscriptPart) -> bool {
-        matches!(&self.until, Until::TurnEnd(message) if *message == part.message_id)
-            && matches!(part.body, Some(Body::TurnEnd(_)))
+        let wanted = match &self.until {
+            Until::Closed => false,
+            Until::FirstTurn => true,
+            Until::TurnEnd(message) => *message == part.message_id,
+        };
+        wanted && matches!(part.body, Some(Body::TurnEnd(_)))
     }
 }

@@ -9,7 +9,7 @@ use foundry_proto::common::v1::{Stage, StageState, TranscriptPart, TurnOutcome};
 use foundry_proto::task::v1::{Session, Task, TaskItem, TaskState, task_item::Item};
 use foundry_watch::{Event, Op};
 
-use super::words::Words;
+use super::conversation::Until;
 use crate::cli::Output;
 use crate::client::Gateway;
 use crate::failure::Failure;
@@ -49,7 +49,16 @@ pub async fn creation(
 /// # Errors
 /// When the watch cannot go on.
 pub async fn task(gateway: &Gateway, output: Output, task_id: &str) -> Result<ExitCode, Failure> {
-    super::until_interrupted("the task goes on", follow_task(gateway, output, task_id, |_| false)).await
+    let follow = async { follow_task(gateway, output, task_id, |_| false).await.map(|_| ExitCode::SUCCESS) };
+    super::until_interrupted("the task goes on", follow).await
+}
+
+/// Why following a task ended.
+enum Followed {
+    /// It is as wanted.
+    Enough,
+    /// It was killed or archived.
+    Ended(String),
 }
 
 async fn first_turn(
@@ -59,41 +68,14 @@ async fn first_turn(
     session_id: &str,
 ) -> Result<ExitCode, Failure> {
     let provisioned = |t: &Task| matches!(t.state(), TaskState::Running | TaskState::Idle);
-    let code = follow_task(gateway, output, task_id, provisioned).await?;
-    if code != ExitCode::SUCCESS {
-        return Ok(code);
+    if let Followed::Ended(state) = follow_task(gateway, output, task_id, provisioned).await? {
+        return Err(Failure::new(format!("the task is {state}")).exit(6));
     }
-    let tasks = super::tasks();
-    let mut watch = super::watch_session(gateway, &tasks, session_id, 0);
-    let (mut words, mut last) = (Words::default(), 0);
-    loop {
-        let event = watch.next().await?;
-        super::tell_connection(&event);
-        let (Event::Snapshot { rows: changes, .. } | Event::Delta { changes, .. }) = event else { continue };
-        let mut entries: Vec<_> = changes
-            .into_iter()
-            .filter_map(|c| match c.op {
-                Op::Upsert(foundry_proto::task::v1::SessionItem {
-                    item: Some(foundry_proto::task::v1::session_item::Item::Entry(entry)),
-                }) if entry.offset > last => Some(entry),
-                _ => None,
-            })
-            .collect();
-        entries.sort_by_key(|e| e.offset);
-        for entry in entries {
-            last = entry.offset;
-            let Some(part) = &entry.part else { continue };
-            match output {
-                Output::Json => output::one(output, &entry, |_| ())?,
-                Output::Table => words.part(part),
-            }
-            if matches!(part.body, Some(Body::TurnEnd(_))) {
-                words.close();
-                work(gateway, output, task_id, part).await?;
-                return Ok(exit_code(part));
-            }
-        }
+    let (code, end) = super::conversation::follow(gateway, output, session_id, 0, Until::FirstTurn).await?;
+    if let Some(end) = end {
+        work(gateway, output, task_id, &end).await?;
     }
+    Ok(code)
 }
 
 /// Waits until the work of a turn is imported, so that what follows finds it, and tells its size.
@@ -140,7 +122,7 @@ async fn follow_task(
     output: Output,
     task_id: &str,
     enough: impl Fn(&Task) -> bool,
-) -> Result<ExitCode, Failure> {
+) -> Result<Followed, Failure> {
     let tasks = super::tasks();
     let mut watch = super::watch_task(gateway, &tasks, task_id);
     let mut printed: HashMap<String, (StageState, i32, String)> = HashMap::new();
@@ -164,7 +146,7 @@ async fn follow_task(
                 }
             }
             if enough(&task) {
-                return Ok(ExitCode::SUCCESS);
+                return Ok(Followed::Enough);
             }
             if let TaskState::Error = task.state() {
                 let c = task.condition.unwrap_or_default();
@@ -173,7 +155,7 @@ async fn follow_task(
                     .exit(6));
             }
             if matches!(task.state(), TaskState::Killed | TaskState::Archived) {
-                return Ok(ExitCode::SUCCESS);
+                return Ok(Followed::Ended(output::state(task.state().as_str_name(), "TASK_STATE_")));
             }
         }
     }
