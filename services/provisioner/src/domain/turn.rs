@@ -5,6 +5,8 @@ use foundry_core::{MessageId, SessionId};
 /// How far a turn is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnState {
+    /// Not there yet: it was cancelled before its prompt came.
+    Awaited,
     /// Recorded, perhaps on its way to the agent.
     Intended,
     /// The agent has it.
@@ -17,6 +19,7 @@ impl TurnState {
     /// The stored text.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Awaited => "awaited",
             Self::Intended => "intended",
             Self::Sent => "sent",
             Self::Ended => "ended",
@@ -25,7 +28,10 @@ impl TurnState {
 
     /// From the stored text; an unknown one reads as ended: nothing is prompted by mistake.
     pub fn parse(text: &str) -> Self {
-        [Self::Intended, Self::Sent].into_iter().find(|s| s.as_str() == text).unwrap_or(Self::Ended)
+        [Self::Awaited, Self::Intended, Self::Sent]
+            .into_iter()
+            .find(|s| s.as_str() == text)
+            .unwrap_or(Self::Ended)
     }
 }
 

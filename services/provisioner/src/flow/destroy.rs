@@ -2,8 +2,10 @@
 //!
 //! | stage             | does                                                        | limit |
 //! |-------------------|-------------------------------------------------------------|-------|
-//! | work_saved        | a last, bounded attempt to hand over the work                | 40 s  |
+//! | work_saved        | hands over the work, again for a minute while that may help  | 40 s  |
 //! | sandbox_destroyed | waits for cancelled flows to let go, destroys at the provider | 60 s  |
+//!
+//! Work that could not be saved does not keep a sandbox alive; its condition says so for good.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use foundry_flow::{
     Binding, Flow, FlowStatus, NewFlow, Outcome, Stage, StageContext, StageSpec, Status, enqueue,
     list_by_subject,
 };
+use foundry_proto::common::v1::Condition;
 use foundry_sandbox::Health;
 use foundry_store::{Value, WriteSet};
 use serde::{Deserialize, Serialize};
@@ -33,8 +36,13 @@ pub static DESTROY: Flow = Flow::new(
     ],
 );
 
-/// How long the work may take to be saved.
+/// How long one attempt to save the work may take.
 const SAVE: Duration = Duration::from_secs(30);
+/// How long after the stage began a failed attempt is still repeated: a repo service that starts anew
+/// is back by then.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Attempts that neither saved the work nor failed: this many deaths of the service are bad luck.
+const MOST_ATTEMPTS: u32 = 20;
 /// How long cancelled flows are waited for.
 const LET_GO: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
@@ -43,6 +51,12 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Serialize, Deserialize)]
 struct Input {
     save: bool,
+}
+
+/// What the first stage leaves to the second: why the work was not saved, when it was not.
+#[derive(Serialize, Deserialize)]
+struct Unsaved {
+    unsaved: String,
 }
 
 /// Adds the flow.
@@ -59,7 +73,7 @@ pub fn enqueue_for(
     let flow = NewFlow::new(&DESTROY, flow_id, id, id)
         .organization(&sandbox.organization_id)
         .traced(traceparent)
-        .input(&Input { save: sandbox.state == SandboxState::Ready })?;
+        .input(&Input { save: !sandbox.base_commit.is_empty() })?;
     enqueue(ws, flow);
     Ok(())
 }
@@ -75,7 +89,7 @@ pub fn binding(shared: &Arc<Shared>) -> Binding {
 fn project(flow: &FlowStatus) -> WriteSet {
     let mut ws = WriteSet::new();
     let Some(organization) = &flow.organization_id else { return ws };
-    let mut set = vec![("condition", condition_value(&super::condition(&DESTROY, flow)))];
+    let mut set = vec![("condition", condition_value(&condition(flow)))];
     match flow.status {
         Status::Done => set.extend([
             ("state", SandboxState::Destroyed.as_str().into()),
@@ -90,6 +104,18 @@ fn project(flow: &FlowStatus) -> WriteSet {
     ws
 }
 
+/// The condition of the flow, which goes on to say that work is lost.
+fn condition(flow: &FlowStatus) -> Condition {
+    let mut condition = super::condition(&DESTROY, flow);
+    if condition.reason.is_empty()
+        && let Ok(Unsaved { unsaved }) = serde_json::from_value(flow.state.clone())
+    {
+        "WORK_NOT_SAVED".clone_into(&mut condition.reason);
+        condition.message = format!("what changed since the last hand-over of work is lost: {unsaved}");
+    }
+    condition
+}
+
 async fn load(shared: &Shared, ctx: &StageContext) -> Result<Sandbox, Halt> {
     let id: SandboxId = ctx.subject_id().parse()?;
     let sandbox = sandboxes::find(&shared.store, &id).await?;
@@ -101,33 +127,53 @@ struct Save(Arc<Shared>);
 #[async_trait]
 impl Stage for Save {
     async fn run(&self, ctx: &StageContext) -> Outcome {
-        // Only one attempt, and no failure: a sandbox that cannot save its work is destroyed all the same.
-        if ctx.attempt() > 1 || !ctx.input::<Input>().is_ok_and(|i| i.save) {
+        if !ctx.input::<Input>().is_ok_and(|i| i.save) {
             return Outcome::done();
         }
-        tokio::select! {
-            saved = self.save(ctx) => {
-                if let Err(halt) = saved {
-                    tracing::warn!(sandbox = ctx.subject_id(), outcome = ?outcome(Err(halt)), "work not saved");
-                }
-            }
-            () = ctx.env().clock.sleep(SAVE) => {
-                tracing::warn!(sandbox = ctx.subject_id(), "work not saved within {} s", SAVE.as_secs());
-            }
+        if ctx.attempt() > MOST_ATTEMPTS {
+            return give_up(ctx, "the service ended at every attempt to save it".to_owned());
         }
-        Outcome::done()
+        let saved = tokio::select! {
+            saved = self.save(ctx) => outcome(saved),
+            () = ctx.env().clock.sleep(SAVE) => {
+                Outcome::retry("WORK_SAVE_TIMEOUT", format!("timeout: not saved within {} s", SAVE.as_secs()))
+            }
+        };
+        // An attempt that a crash cut is no failure: however long the service was away, one more follows.
+        let late = ctx.env().clock.now() >= ctx.flow().stage_started_time.plus(PATIENCE);
+        let last = late || ctx.flow().failures + 1 >= PATIENT.budget;
+        match saved {
+            Outcome::Retry { reason, message, .. } if last => give_up(ctx, format!("{reason}: {message}")),
+            Outcome::Fail { reason, message, .. } => give_up(ctx, format!("{reason}: {message}")),
+            saved => saved,
+        }
     }
 }
 
+/// A sandbox that cannot save its work is destroyed all the same.
+fn give_up(ctx: &StageContext, unsaved: String) -> Outcome {
+    tracing::warn!(sandbox = ctx.subject_id(), why = unsaved, "work not saved");
+    Outcome::done().with_state(&Unsaved { unsaved })
+}
+
 impl Save {
-    async fn save(&self, ctx: &StageContext) -> Result<(), Halt> {
+    async fn save(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
         let sandbox = load(&self.0, ctx).await?;
-        let Some(facts) = &sandbox.facts else { return Ok(()) };
-        if self.0.providers.get(&sandbox.provider)?.probe(facts).await? != Health::Alive {
-            return Ok(());
+        let alive = match &sandbox.facts {
+            Some(facts) => self.0.providers.get(&sandbox.provider)?.probe(facts).await? == Health::Alive,
+            None => false,
+        };
+        if alive {
+            ctx.progress("saving the work").await;
+            hand_over(&self.0, &sandbox).await?;
+            return Ok(Outcome::done());
         }
-        ctx.progress("saving the work").await;
-        hand_over(&self.0, &sandbox).await
+        // Nothing was done in a sandbox that no prompt has reached.
+        let sessions = sessions::of_sandbox(&self.0.store, &sandbox.sandbox_id).await?;
+        Ok(match sessions.iter().any(|s| s.turn_count > 0) {
+            true => Outcome::fail("RUNTIME_ABSENT", "the sandbox had no running runtime"),
+            false => Outcome::done(),
+        })
     }
 }
 

@@ -31,6 +31,7 @@ pub fn bindings(shared: &Arc<Shared>) -> Vec<Binding> {
         sandbox::restart_binding(shared),
         session::binding(shared),
         turn::binding(shared),
+        turn::undelivered_binding(shared),
         cancel::binding(shared),
         permission::binding(shared),
         work::binding(shared),

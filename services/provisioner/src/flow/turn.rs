@@ -4,6 +4,12 @@
 //! |--------|------------------------------------------------------------------------|-------|
 //! | prompt | POSTs the prompt until the tap log shows it; its result comes from there | 180 s |
 //!
+//! A delivery that fails for good, by whatever cause, begins another job in the same commit:
+//!
+//! | stage  | does                                                                   | limit |
+//! |--------|------------------------------------------------------------------------|-------|
+//! | end    | ends the turn with an error                                             | 30 s  |
+//!
 //! The request's id is the message id, and the tap passes each on once: a repetition is harmless. The
 //! POST lives as long as the turn (or the runtime's own limit), so it runs as a task beside the job.
 
@@ -12,14 +18,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use foundry_core::{Error, FlowId, MessageId, SessionId};
-use foundry_flow::{Binding, Flow, NewFlow, Outcome, Retry, Stage, StageContext, StageSpec, enqueue};
+use foundry_flow::{
+    Binding, Flow, FlowStatus, NewFlow, Outcome, Retry, Stage, StageContext, StageSpec, Status, enqueue,
+};
 use foundry_proto::common::v1::{TurnEnd, TurnOutcome};
 use foundry_sandbox::{ClientError, Posted, RequestId};
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{Halt, outcome};
+use super::{Halt, PATIENT, outcome};
 use crate::domain::fold::end_of;
 use crate::domain::{Session, SessionState, Turn, TurnState};
 use crate::runtime::end_turn;
@@ -32,6 +40,12 @@ const RETRY: Retry =
 /// Delivers a prompt.
 pub static TURN: Flow =
     Flow::new("turn", &[StageSpec::new("prompt", Duration::from_secs(180), RETRY)]).concurrency(512);
+
+/// Ends a turn whose prompt could not be delivered. Nobody else would: it is as patient as can be.
+pub static UNDELIVERED: Flow = Flow::new(
+    "turn_undelivered",
+    &[StageSpec::new("end", Duration::from_secs(30), Retry { budget: u32::MAX, ..PATIENT })],
+);
 
 /// How often the row is looked at while the POST is on its way.
 const LOOK: Duration = Duration::from_millis(50);
@@ -65,7 +79,72 @@ pub fn enqueue_for(
 
 /// The job with its code.
 pub fn binding(shared: &Arc<Shared>) -> Binding {
-    Binding::job(&TURN, Deliver(Arc::clone(shared)))
+    let env = shared.env.clone();
+    let projection = move |flow: &FlowStatus| undelivered(flow, FlowId::generate(&env));
+    Binding::job(&TURN, Deliver(Arc::clone(shared))).projection(projection)
+}
+
+/// The other job with its code.
+pub fn undelivered_binding(shared: &Arc<Shared>) -> Binding {
+    Binding::job(&UNDELIVERED, End(Arc::clone(shared)))
+}
+
+/// What follows a delivery that failed for good.
+fn undelivered(flow: &FlowStatus, flow_id: FlowId) -> WriteSet {
+    let mut ws = WriteSet::new();
+    let (Status::Failed, Ok(Input { message_id })) =
+        (flow.status, serde_json::from_value(flow.input.clone()))
+    else {
+        return ws;
+    };
+    let (reason, message) = super::why(flow);
+    let failure = Failure { message_id, reason, message };
+    let end = NewFlow::new(&UNDELIVERED, flow_id, failure.message_id.as_str(), flow.subject_id.as_str());
+    let end = match &flow.organization_id {
+        Some(organization) => end.organization(organization),
+        None => end,
+    };
+    match end.traced(flow.traceparent.clone()).input(&failure) {
+        Ok(end) => enqueue(&mut ws, end),
+        Err(e) => tracing::error!(error = %e, "the end of a turn could not be written down"),
+    }
+    ws
+}
+
+/// Which delivery failed, and why.
+#[derive(Serialize, Deserialize)]
+struct Failure {
+    message_id: MessageId,
+    reason: String,
+    message: String,
+}
+
+struct End(Arc<Shared>);
+
+#[async_trait]
+impl Stage for End {
+    async fn run(&self, ctx: &StageContext) -> Outcome {
+        outcome(self.end(ctx).await)
+    }
+}
+
+impl End {
+    async fn end(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
+        let session_id: SessionId = ctx.subject_id().parse()?;
+        let Failure { message_id, reason, message } = ctx.input()?;
+        let turn = turns::find(&self.0.store, &session_id, &message_id).await?;
+        // A prompt that the agent has after all is answered in the log.
+        if turn.is_some_and(|t| t.state == TurnState::Intended) {
+            let end = TurnEnd {
+                outcome: TurnOutcome::Error.into(),
+                reason,
+                message: format!("the prompt did not reach the agent: {message}"),
+                ..TurnEnd::default()
+            };
+            end_turn(&self.0, &session_id, &message_id, &end).await?;
+        }
+        Ok(Outcome::done())
+    }
 }
 
 struct Deliver(Arc<Shared>);
@@ -73,19 +152,7 @@ struct Deliver(Arc<Shared>);
 #[async_trait]
 impl Stage for Deliver {
     async fn run(&self, ctx: &StageContext) -> Outcome {
-        let last = ctx.flow().failures + 1 >= RETRY.budget;
-        match self.deliver(ctx).await {
-            Err(Halt::Provider(e)) if last || !e.retryable => {
-                let end = TurnEnd {
-                    outcome: TurnOutcome::Error.into(),
-                    reason: e.reason.to_owned(),
-                    message: format!("the prompt did not reach the agent: {}", e.message),
-                    ..TurnEnd::default()
-                };
-                outcome(self.end(ctx, &end).await)
-            }
-            result => outcome(result),
-        }
+        outcome(self.deliver(ctx).await)
     }
 }
 

@@ -1,4 +1,5 @@
-//! CreateAgentSession: a placeholder at once, whatever state the sandbox is in.
+//! CreateAgentSession: a placeholder at once, whatever state the sandbox is in. A session whose sandbox
+//! was destroyed goes on in the task's next one.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, SessionId};
@@ -13,7 +14,7 @@ use crate::domain::fold::Fold;
 use crate::domain::{MAX_SESSIONS, Sandbox, Session, SessionState};
 use crate::flow;
 use crate::shared::Shared;
-use crate::store::sessions;
+use crate::store::{sandboxes, sessions};
 
 /// Asks for an agent session.
 pub async fn create_agent_session(
@@ -31,14 +32,17 @@ pub async fn create_agent_session(
         .run(|| async {
             let sandbox = sandbox_for(shared, caller, &request.sandbox_id, Role::Member).await?;
             let mut ws = WriteSet::new();
-            if let Some(there) = sessions::find(&shared.store, &session_id).await? {
-                if there.sandbox_id != sandbox.sandbox_id {
-                    return Err(Error::already_exists("agent session", session_id.as_str()));
-                }
+            let there = sessions::find(&shared.store, &session_id).await?;
+            if let Some(there) = there.as_ref().filter(|t| t.sandbox_id == sandbox.sandbox_id) {
                 return Ok((
                     ws,
                     CreateAgentSessionResponse { agent_session: Some(there.to_proto()), rev: 0 },
                 ));
+            }
+            if let Some(there) = &there
+                && !is_homeless(shared, there, &sandbox).await?
+            {
+                return Err(Error::already_exists("agent session", session_id.as_str()));
             }
             if sandbox.state.is_ending() {
                 let text = format!("the sandbox is {}", sandbox.state.as_str());
@@ -48,7 +52,13 @@ pub async fn create_agent_session(
             limit(shared, &sandbox).await?;
             let flow_id = shared.flow_id();
             let session = fresh(shared, &sandbox, &request, &session_id, flow_id.to_string())?;
-            sessions::insert(&mut ws, &session, &user_id)?;
+            let session = match &there {
+                Some(there) => rehome(shared, &mut ws, there, session)?,
+                None => {
+                    sessions::insert(&mut ws, &session, &user_id)?;
+                    session
+                }
+            };
             let trace = RequestContext::current_traceparent();
             flow::session::enqueue_flow(&mut ws, &session, flow_id, &trace);
             let id = session_id.as_str();
@@ -56,6 +66,35 @@ pub async fn create_agent_session(
             Ok((ws, CreateAgentSessionResponse { agent_session: Some(session.to_proto()), rev: 0 }))
         })
         .await
+}
+
+/// Whether a session was closed only because its sandbox went away, and this one follows that.
+async fn is_homeless(shared: &Shared, there: &Session, sandbox: &Sandbox) -> Result<bool, Error> {
+    let same = there.organization_id == sandbox.organization_id && there.task_id == sandbox.task_id;
+    if !same || there.state != SessionState::Closed {
+        return Ok(false);
+    }
+    let old = sandboxes::find(&shared.store, &there.sandbox_id).await?;
+    Ok(old.is_none_or(|old| old.state.is_ending()))
+}
+
+/// Moves a session to another sandbox: a new agent, the same transcript.
+fn rehome(shared: &Shared, ws: &mut WriteSet, there: &Session, fresh: Session) -> Result<Session, Error> {
+    // Nothing of the old log may be read on into the new one.
+    shared.pumps.stop(&there.session_id);
+    let session = Session {
+        message_id: there.message_id.clone(),
+        turn_count: there.turn_count,
+        // The agent's start tells the transcript that what is above is forgotten.
+        generation: there.generation + 1,
+        told_generation: there.told_generation,
+        last_offset: there.last_offset,
+        create_time: there.create_time,
+        rev: there.rev,
+        ..fresh
+    };
+    sessions::rehome(ws, &session)?;
+    Ok(session)
 }
 
 async fn limit(shared: &Shared, sandbox: &Sandbox) -> Result<(), Error> {

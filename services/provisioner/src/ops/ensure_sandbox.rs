@@ -75,6 +75,9 @@ pub async fn ensure_sandbox(
             }
             let flow_id = shared.flow_id();
             let mut sandbox = fresh(shared, &wanted, &request, flow_id.to_string());
+            // A session may go on here: its blocks and permissions are told apart by the runtime's number.
+            sandbox.runtime_instance =
+                1 + sandboxes::last_instance(&shared.store, wanted.task.as_str()).await?;
             sandboxes::insert(&mut ws, &sandbox);
             flow::sandbox::enqueue_new(&mut ws, &sandbox, flow_id, &RequestContext::current_traceparent());
             let id = sandbox.sandbox_id.as_str();

@@ -32,13 +32,15 @@ pub async fn prompt_agent_session(
         .run(|| async {
             let session = session_for(shared, caller, &request.session_id).await?;
             let mut ws = WriteSet::new();
-            if turns::find(&shared.store, &session.session_id, &message_id).await?.is_some() {
+            let there = turns::find(&shared.store, &session.session_id, &message_id).await?;
+            let awaited = there.as_ref().filter(|t| t.state == TurnState::Awaited);
+            if there.is_some() && awaited.is_none() {
                 return Ok((
                     ws,
                     PromptAgentSessionResponse { agent_session: Some(session.to_proto()), rev: 0 },
                 ));
             }
-            let session = begin(shared, &mut ws, session, &message_id, &request.text, &user_id)?;
+            let session = begin(shared, &mut ws, session, &message_id, awaited, &request.text, &user_id)?;
             let id = session.session_id.as_str();
             ws.audit(audit(&organization, caller, &user_id, "agent_session.prompt", id, &request.request_id));
             Ok((ws, PromptAgentSessionResponse { agent_session: Some(session.to_proto()), rev: 0 }))
@@ -51,6 +53,7 @@ fn begin(
     ws: &mut WriteSet,
     session: Session,
     message_id: &MessageId,
+    awaited: Option<&Turn>,
     text: &str,
     user_id: &str,
 ) -> Result<Session, Error> {
@@ -74,10 +77,13 @@ fn begin(
         message_id: message_id.clone(),
         prompt: text.to_owned(),
         state: TurnState::Intended,
-        cancel_requested: false,
+        cancel_requested: awaited.is_some(),
         flow_id: flow_id.to_string(),
     };
-    turns::insert(ws, &turn, user_id, now);
+    match awaited {
+        Some(awaited) => turns::arrive(ws, awaited, &turn, user_id, now),
+        None => turns::insert(ws, &turn, user_id, now),
+    }
     let condition = Condition {
         waiting_on: "agent".to_owned(),
         message: "a turn runs".to_owned(),

@@ -15,12 +15,20 @@ use prost::Message as _;
 /// The schema.
 pub const MIGRATIONS: Migrations = Migrations {
     owner: "provisioner",
-    steps: &[Migration {
-        version: 1,
-        name: "provisioner",
-        sqlite: include_str!("../../migrations/sqlite/0001_provisioner.sql"),
-        postgres: include_str!("../../migrations/postgres/0001_provisioner.sql"),
-    }],
+    steps: &[
+        Migration {
+            version: 1,
+            name: "provisioner",
+            sqlite: include_str!("../../migrations/sqlite/0001_provisioner.sql"),
+            postgres: include_str!("../../migrations/postgres/0001_provisioner.sql"),
+        },
+        Migration {
+            version: 2,
+            name: "sandboxes_by_task",
+            sqlite: include_str!("../../migrations/sqlite/0002_sandboxes_by_task.sql"),
+            postgres: include_str!("../../migrations/postgres/0002_sandboxes_by_task.sql"),
+        },
+    ],
 };
 
 /// What an update sets.

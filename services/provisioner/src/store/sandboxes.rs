@@ -46,6 +46,8 @@ macro_rules! select {
 
 const BY_ID: &str = select!("WHERE b.sandbox_id = $1");
 const LIVING_OF_TASK: &str = select!("WHERE b.task_id = $1 AND b.living = 1");
+const LAST_INSTANCE: &str =
+    "SELECT COALESCE(MAX(runtime_instance), 0) AS instance FROM sandboxes WHERE task_id = $1";
 const BY_STATE: &str = select!("WHERE b.state = $1");
 const LIVING: &str = select!("WHERE b.living = 1");
 const LIST: &str = select!(
@@ -149,6 +151,12 @@ pub async fn find(store: &Store, id: &SandboxId) -> Result<Option<Sandbox>, Erro
 /// The living sandbox of a task.
 pub async fn find_living(store: &Store, task_id: &str) -> Result<Option<Sandbox>, Error> {
     store.query(LIVING_OF_TASK, &[task_id.into()]).await?.first().map(read).transpose()
+}
+
+/// The number of the newest runtime of any sandbox the task has had; 0 when it had none.
+pub async fn last_instance(store: &Store, task_id: &str) -> Result<i64, Error> {
+    let rows = store.query(LAST_INSTANCE, &[task_id.into()]).await?;
+    rows.first().map_or(Ok(0), |row| Ok(row.int("instance")?))
 }
 
 /// All sandboxes in a state.

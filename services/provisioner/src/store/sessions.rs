@@ -143,6 +143,25 @@ pub fn insert(ws: &mut WriteSet, s: &Session, user_id: &str) -> Result<Revs, Err
     Ok(revs)
 }
 
+/// Moves a session, which is as it was loaded, to another sandbox, with its stages begun anew.
+pub fn rehome(ws: &mut WriteSet, s: &Session) -> Result<Revs, Error> {
+    stages::reset(ws, s.session_id.as_str(), &SESSION_STAGES);
+    let set = vec![
+        ("sandbox_id", (&s.sandbox_id).into()),
+        ("agent", s.agent.as_str().into()),
+        ("permission_policy", i32::from(s.permission_policy).into()),
+        ("state", s.state.as_str().into()),
+        ("condition", condition_value(&s.condition)),
+        ("acp_session", "".into()),
+        ("generation", s.generation.into()),
+        ("cursor", json(&s.cursor)?),
+        ("fold", json(&s.fold)?),
+        ("pending_permission", Value::Null),
+        ("flow_id", s.flow_id.as_str().into()),
+    ];
+    Ok(update(ws, s, set))
+}
+
 /// JSON as it is stored.
 pub fn json<T: serde::Serialize>(value: &T) -> Result<Value, Error> {
     serde_json::to_string(value).map(Value::from).map_err(Error::internal)

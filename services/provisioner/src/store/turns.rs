@@ -56,6 +56,18 @@ pub fn insert(ws: &mut WriteSet, turn: &Turn, user_id: &str, now: Timestamp) {
     );
 }
 
+/// Makes a turn of one that was cancelled before it came; its cancellation stays.
+pub fn arrive(ws: &mut WriteSet, awaited: &Turn, turn: &Turn, user_id: &str, now: Timestamp) {
+    let set = vec![
+        ("prompt", turn.prompt.as_str().into()),
+        ("user_id", user_id.into()),
+        ("state", turn.state.as_str().into()),
+        ("flow_id", turn.flow_id.as_str().into()),
+        ("create_time", now.into()),
+    ];
+    update(ws, awaited, set);
+}
+
 /// Changes a turn that is in the state it was loaded in; anything else is a conflict.
 pub fn update(ws: &mut WriteSet, loaded: &Turn, set: Set) {
     let key = [(&loaded.session_id).into(), (&loaded.message_id).into()];
