@@ -17,6 +17,8 @@ mod runtime;
 mod service;
 mod shared;
 mod store;
+#[cfg(test)]
+mod testing;
 mod view;
 
 pub use config::{Config, LocalSection};

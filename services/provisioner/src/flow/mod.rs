@@ -131,3 +131,6 @@ pub fn outcome(result: Result<Outcome, Halt>) -> Outcome {
         Err(Halt::Outcome(outcome)) => *outcome,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,10 +82,12 @@ impl<'a> Command<'a> {
         let scope = Scope::organization(self.organization);
         let committed = store
             .retry_on_conflict(|| async {
-                let (decided, response) = decide().await?;
+                let (decided, mut response) = decide().await?;
                 // The organization's revision is the one that the answer tells: it comes first.
                 let mut ws = WriteSet::new();
-                if !decided.is_empty() {
+                if decided.is_empty() {
+                    response.set_rev(store.head(&scope).await?);
+                } else {
                     ws.scope(scope.clone());
                 }
                 ws.merge(decided);
@@ -96,11 +98,9 @@ impl<'a> Command<'a> {
             .await;
         match committed {
             Ok((committed, mut response)) => {
-                let rev = match committed.scope_rev(&scope) {
-                    Some(rev) => rev,
-                    None => store.head(&scope).await?,
-                };
-                response.set_rev(rev);
+                if let Some(rev) = committed.scope_rev(&scope) {
+                    response.set_rev(rev);
+                }
                 Ok(response)
             }
             Err(CommitError::Replayed { response, rev }) => answer(&response, rev),
@@ -111,6 +111,9 @@ impl<'a> Command<'a> {
 
 fn answer<R: Answer>(stored: &[u8], rev: i64) -> Result<R, Error> {
     let mut response = R::decode(stored).map_err(Error::internal)?;
-    response.set_rev(rev);
+    // Without a change of its own the answer holds the revision it was decided at.
+    if rev > 0 {
+        response.set_rev(rev);
+    }
     Ok(response)
 }

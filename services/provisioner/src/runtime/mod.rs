@@ -16,4 +16,6 @@ pub use health::watch_health;
 pub use locks::Locks;
 pub use pump::{Pumps, drain_log};
 pub use record::waits_for;
+#[cfg(test)]
+pub use sweeper::sweep;
 pub use sweeper::sweep_strangers;

@@ -47,7 +47,7 @@ fn a_message_goes_on_in_the_same_block_over_stretches_and_restarts() {
 #[test]
 fn splits_long_words_into_parts_that_fit() {
     let mut state = Fold::default();
-    let long = "ä".repeat(MAX_PART);
+    let long = "ä".repeat(MAX_PART + 1);
     let folded = fold(&mut state, Some("msg_1"), "/w", &[words(1, &long)]);
     assert!(folded.parts.len() >= 3);
     assert_eq!(texts(&folded).iter().map(|t| t.2.as_str()).collect::<String>(), long);

@@ -1,0 +1,199 @@
+//! The sandbox flow under the engine's proofs, hanging providers, and deaths.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foundry_core::{Env, Error, FlowId, SandboxId};
+use foundry_flow::proofs::{World, prove};
+use foundry_flow::{Binding, Flow};
+use foundry_proto::common::v1::StageState;
+use foundry_store::Store;
+
+use super::{bindings, destroy, sandbox};
+use crate::domain::SandboxState;
+use crate::ops;
+use crate::runtime::{look, sweep};
+use crate::store::sandboxes;
+use crate::testing::Fixture;
+
+/// A sandbox that is made, or one that is destroyed.
+struct Sandboxes {
+    f: Fixture,
+    flow: &'static Flow,
+}
+
+#[async_trait]
+impl World for Sandboxes {
+    fn store(&self) -> &Store {
+        &self.f.shared.store
+    }
+
+    fn env(&self) -> &Env {
+        &self.f.env.env
+    }
+
+    fn advance(&self, d: Duration) {
+        self.f.env.clock.advance(d);
+    }
+
+    fn flows(&self) -> Vec<Binding> {
+        // The proofs follow one flow; what else was begun stays where it is.
+        bindings(&self.f.shared).into_iter().filter(|b| b.flow().kind == self.flow.kind).collect()
+    }
+
+    async fn start(&self) -> Result<FlowId, Error> {
+        let made = self.f.ensure().await;
+        if self.flow.kind == sandbox::SANDBOX.kind {
+            return made.flow_id.parse();
+        }
+        self.f.run().await;
+        let id = made.sandbox_id.to_string();
+        self.f.provider.kill(&id);
+        let request = foundry_proto::provisioner::v1::DestroySandboxRequest {
+            sandbox_id: id.clone(),
+            ..Default::default()
+        };
+        ops::destroy_sandbox::destroy_sandbox(&self.f.shared, &self.f.task, request).await?;
+        self.f.sandbox(&id).await.flow_id.parse()
+    }
+
+    async fn effects(&self) -> Vec<String> {
+        // Ids differ between worlds; how many there are does not.
+        let outside = self.f.provider.outside();
+        let mut all: Vec<String> = outside.sandboxes.keys().map(|_| "sandbox".to_owned()).collect();
+        all.extend(outside.runtimes.keys().map(|_| "runtime".to_owned()));
+        all
+    }
+
+    async fn shown(&self) -> String {
+        let all = self.f.shared.store.query("SELECT sandbox_id FROM sandboxes", &[]).await.unwrap();
+        let mut shown = String::new();
+        for row in &all {
+            let s = self.f.sandbox(row.text("sandbox_id").unwrap()).await;
+            let stages: Vec<_> = s.stages.iter().map(|st| (st.name.clone(), st.state())).collect();
+            shown += &format!("{:?} {} {} {stages:?}\n", s.state, s.runtime_instance, s.base_commit);
+        }
+        shown
+    }
+
+    fn undoes_everything(&self) -> bool {
+        false // whoever cancels the flow destroys the sandbox
+    }
+}
+
+#[tokio::test]
+async fn the_sandbox_flow_passes_all_proofs() {
+    prove(&sandbox::SANDBOX, async || Sandboxes { f: Fixture::new().await, flow: &sandbox::SANDBOX }).await;
+}
+
+#[tokio::test]
+async fn the_destroy_flow_resumes_after_crashes_and_failures() {
+    let fresh = async || Sandboxes { f: Fixture::new().await, flow: &destroy::DESTROY };
+    foundry_flow::proofs::resumes_after_a_crash_at_every_point(&destroy::DESTROY, &fresh).await;
+    foundry_flow::proofs::survives_every_stage_run_twice(&destroy::DESTROY, &fresh).await;
+    foundry_flow::proofs::ends_after_a_failure_at_every_stage(&destroy::DESTROY, &fresh).await;
+}
+
+#[tokio::test]
+async fn a_stage_that_hangs_times_out_visibly_and_is_repeated() {
+    let f = Fixture::new().await;
+    f.provider.outside().hanging.insert("start_agent");
+    let id = f.ensure().await.sandbox_id.to_string();
+    let mut running = std::pin::pin!(f.engine.run_until_idle());
+    loop {
+        let time_passes = async {
+            f.provider.until_hung().await;
+            f.env.clock.wait_for_sleepers(1).await;
+            f.env.clock.advance(Duration::from_secs(31));
+            tokio::task::yield_now().await;
+        };
+        tokio::select! {
+            biased;
+            ended = &mut running => {
+                ended.unwrap();
+                break;
+            }
+            () = time_passes => {}
+        };
+    }
+    let seen = f.sandbox(&id).await;
+    assert_eq!((seen.state, seen.condition.attempt), (SandboxState::StartingAgent, 1));
+    assert!(seen.condition.next_attempt_time.is_some(), "{:?}", seen.condition);
+    assert!(seen.condition.message.starts_with("timeout: "), "{}", seen.condition.message);
+    f.provider.outside().hanging.clear();
+    f.env.clock.advance(Duration::from_secs(60));
+    f.run().await;
+    let ready = f.sandbox(&id).await;
+    assert_eq!(ready.state, SandboxState::Ready);
+    assert!(ready.stages.iter().all(|s| s.state() == StageState::Done));
+}
+
+#[tokio::test]
+async fn a_failure_says_its_class_and_what_to_do() {
+    let f = Fixture::new().await;
+    f.provider.outside().failing.insert("allocate");
+    let id = f.ensure().await.sandbox_id.to_string();
+    f.run().await;
+    let failed = f.sandbox(&id).await;
+    assert_eq!((failed.state, failed.condition.reason.as_str()), (SandboxState::Error, "DISK_FULL"));
+    assert!(failed.condition.message.starts_with("capacity: "), "{:?}", failed.condition);
+    assert!(failed.condition.next_action.contains("room") && failed.condition.retryable);
+}
+
+#[tokio::test]
+async fn a_dead_runtime_is_replaced_and_its_turn_is_cut_once() {
+    let f = Fixture::new().await;
+    let made = f.ensure().await;
+    let id = made.sandbox_id.to_string();
+    f.run().await;
+    let session = f.made_ready(&f.session(&made).await).await;
+    let prompt = foundry_proto::provisioner::v1::PromptAgentSessionRequest {
+        session_id: session.session_id.to_string(),
+        message_id: foundry_core::MessageId::generate(&f.env.env).to_string(),
+        text: "hi".into(),
+        ..Default::default()
+    };
+    f.run().await; // the session's own flow ends
+    ops::prompt_agent_session::prompt_agent_session(&f.shared, &f.task, prompt).await.unwrap();
+    f.provider.kill(&id);
+    look(&f.shared).await;
+    look(&f.shared).await;
+    let vanished = f.sandbox(&id).await;
+    assert_eq!((vanished.state, vanished.runtime_instance), (SandboxState::Vanished, 2));
+    assert!(vanished.condition.message.contains("signal 9"), "{:?}", vanished.condition);
+    let cut = f.again(&session).await;
+    assert_eq!((cut.state.as_str(), cut.generation, cut.last_offset), ("interrupted", 2, 2));
+    // The agent cannot be started in this world; the sandbox can.
+    let restart = vec![sandbox::restart_binding(&f.shared)];
+    let engine = foundry_flow::Engine::new(
+        f.shared.store.clone(),
+        f.env.env.clone(),
+        restart,
+        foundry_flow::Options::default(),
+    );
+    engine.unwrap().run_until_idle().await.unwrap();
+    assert_eq!(f.sandbox(&id).await.state, SandboxState::Ready);
+    assert_eq!(f.provider.outside().started, ["run1", "run2"]);
+}
+
+#[tokio::test]
+async fn a_stranger_of_our_scheme_is_destroyed_after_a_grace_and_nobody_else() {
+    let f = Fixture::new().await;
+    let known = f.ensure().await.sandbox_id.to_string();
+    f.run().await;
+    let stranger = SandboxId::generate(&f.env.env).to_string();
+    let other = "somebody-elses".to_owned();
+    let now = f.env.env.clock.now();
+    for name in [&stranger, &other] {
+        f.provider.outside().sandboxes.insert(name.parse().unwrap(), now);
+    }
+    sweep(&f.shared).await;
+    assert_eq!(f.provider.names().len(), 3, "too young to be judged");
+    f.env.clock.advance(Duration::from_secs(61));
+    sweep(&f.shared).await;
+    let mut left = f.provider.names();
+    left.sort();
+    assert_eq!(left, [known.clone(), other]);
+    let state = sandboxes::find(&f.shared.store, &known.parse().unwrap()).await.unwrap().unwrap().state;
+    assert_eq!(state, SandboxState::Ready);
+}

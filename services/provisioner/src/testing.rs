@@ -1,0 +1,261 @@
+//! The service without its process: a real database, a provider in memory, a clock by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use foundry_authn::{Authenticator, Caller, KeyRing, Revocations, StaticKeys, UserCaller};
+use foundry_core::{OrganizationId, RepositoryId, SessionId, TaskId, Tasks, Timestamp, UserId};
+use foundry_flow::{Engine, Options};
+use foundry_proto::common::v1::Role;
+use foundry_proto::provisioner::v1 as p;
+use foundry_sandbox::{
+    AgentKind, Allocation, Class, CloneSource, ClonedRepo, DeathCause, Destroyed, Health, InstalledAgent,
+    Isolation, OwnedSandbox, PreparedRepo, Provider, ProviderError, RuntimeFacts, SandboxName, StartSpec,
+};
+use foundry_store::{Store, StoreOptions};
+use foundry_testkit::{TestEnv, test_env};
+
+use crate::domain::{Sandbox, Session};
+use crate::providers::Providers;
+use crate::service::{Parts, assemble};
+use crate::shared::Shared;
+use crate::store::{sandboxes, sessions};
+use crate::{Config, flow, ops};
+
+// Shared with the stories, which use more of it.
+#[allow(dead_code)]
+#[path = "../tests/story/repo.rs"]
+pub mod repo;
+
+/// Sandboxes that exist in memory only.
+#[derive(Clone, Default)]
+pub struct FakeProvider(Arc<Mutex<Outside>>, Arc<tokio::sync::watch::Sender<bool>>);
+
+/// What exists outside.
+#[derive(Default)]
+pub struct Outside {
+    pub sandboxes: BTreeMap<SandboxName, Timestamp>,
+    pub runtimes: BTreeMap<SandboxName, RuntimeFacts>,
+    /// Runtimes that were started, ever.
+    pub started: Vec<String>,
+    /// Calls that never return.
+    pub hanging: BTreeSet<&'static str>,
+    /// Calls that fail for good.
+    pub failing: BTreeSet<&'static str>,
+}
+
+impl FakeProvider {
+    pub fn outside(&self) -> std::sync::MutexGuard<'_, Outside> {
+        self.0.lock().unwrap()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.outside().sandboxes.keys().map(ToString::to_string).collect()
+    }
+
+    /// Kills the runtime of a sandbox.
+    pub fn kill(&self, id: &str) {
+        self.outside().runtimes.remove(&id.parse().unwrap());
+    }
+
+    /// Completes once a call hangs.
+    pub async fn until_hung(&self) {
+        self.1.subscribe().wait_for(|hung| *hung).await.unwrap();
+    }
+
+    async fn suffer(&self, call: &'static str) -> Result<(), ProviderError> {
+        if self.outside().hanging.contains(call) {
+            self.1.send_replace(true);
+            std::future::pending::<()>().await;
+        }
+        if self.outside().failing.contains(call) {
+            return Err(ProviderError::new(Class::Capacity, "DISK_FULL", "the disk is full"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Provider for FakeProvider {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    async fn allocate(&self, name: &SandboxName) -> Result<Allocation, ProviderError> {
+        self.suffer("allocate").await?;
+        let at = *self.outside().sandboxes.entry(name.clone()).or_default();
+        let isolation = Isolation::None { reason: "in memory".into() };
+        Ok(Allocation { sandbox: name.clone(), allocated_at: at, isolation })
+    }
+
+    async fn prepare_repo(
+        &self,
+        _: &SandboxName,
+        _: &dyn CloneSource,
+    ) -> Result<PreparedRepo, ProviderError> {
+        self.suffer("prepare_repo").await?;
+        let cloned =
+            ClonedRepo { head: "0123456789012345678901234567890123456789".into(), branch: "b".into() };
+        Ok(PreparedRepo { cloned, workspace: "/workspace".into() })
+    }
+
+    async fn install_agent(
+        &self,
+        _: &SandboxName,
+        agent: AgentKind,
+    ) -> Result<InstalledAgent, ProviderError> {
+        self.suffer("install_agent").await?;
+        Ok(InstalledAgent { agent, runtime_version: "1".into() })
+    }
+
+    async fn start_agent(&self, spec: &StartSpec) -> Result<RuntimeFacts, ProviderError> {
+        self.suffer("start_agent").await?;
+        let mut outside = self.outside();
+        if let Some(running) = outside.runtimes.get(&spec.name) {
+            return Ok(running.clone());
+        }
+        outside.started.push(spec.runtime_instance.clone());
+        let facts = serde_json::from_value(serde_json::json!({
+            "sandbox": spec.name, "runtime_instance": spec.runtime_instance, "pid": 1, "start_time_ticks": 1,
+            "boot_id": "b", "port": 1, "token": "t", "home": "/home/agent", "workspace": "/workspace",
+            "foundry": "/foundry", "isolation": {"kind": "none", "reason": "in memory"},
+        }));
+        let facts: RuntimeFacts = facts.unwrap();
+        outside.runtimes.insert(spec.name.clone(), facts.clone());
+        Ok(facts)
+    }
+
+    async fn probe(&self, facts: &RuntimeFacts) -> Result<Health, ProviderError> {
+        self.suffer("probe").await?;
+        Ok(match self.outside().runtimes.get(&facts.sandbox) {
+            Some(running) if running == facts => Health::Alive,
+            _ => Health::Dead { cause: DeathCause::Killed { signal: 9 } },
+        })
+    }
+
+    async fn destroy(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {
+        self.suffer("destroy").await?;
+        let mut outside = self.outside();
+        outside.runtimes.remove(name);
+        match outside.sandboxes.remove(name) {
+            Some(_) => Ok(Destroyed::Removed),
+            None => Ok(Destroyed::AlreadyGone),
+        }
+    }
+
+    async fn list_owned(&self) -> Result<Vec<OwnedSandbox>, ProviderError> {
+        let outside = self.outside();
+        let owned = outside.sandboxes.iter().map(|(name, at)| OwnedSandbox {
+            name: name.clone(),
+            allocated_at: Some(*at),
+            runtime: outside.runtimes.get(name).cloned(),
+        });
+        Ok(owned.collect())
+    }
+
+    fn host_home(&self, _: &SandboxName) -> Option<PathBuf> {
+        Some("/nowhere".into())
+    }
+}
+
+/// A service driven by hand.
+pub struct Fixture {
+    pub env: TestEnv,
+    pub shared: Arc<Shared>,
+    pub engine: Engine,
+    pub provider: FakeProvider,
+    pub organization: OrganizationId,
+    /// The task service.
+    pub task: Caller,
+    /// An owner of another organization.
+    pub stranger: Caller,
+    _dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let env = test_env();
+        let url = format!("sqlite:{}", dir.path().join("provisioner.db").display());
+        let migrations = [&foundry_flow::MIGRATIONS, &crate::store::MIGRATIONS];
+        let store = Store::connect(&url, &migrations, &env.env, StoreOptions::default()).await.unwrap();
+        let (tasks, _) = Tasks::new();
+        let keys = KeyRing::new(Arc::new(StaticKeys(Vec::new())), env.env.clock.clone());
+        let authenticator = Authenticator::new("provisioner", keys, Revocations::none(), &env.env).unwrap();
+        let provider = FakeProvider::default();
+        let repo = repo::FakeRepo::new(dir.path());
+        let parts = Parts {
+            env: env.env.clone(),
+            tasks,
+            authenticator: Arc::new(authenticator),
+            repo: repo.upstream(),
+            bundles: dir.path().join("bundles"),
+        };
+        let providers = Providers::of(vec![Arc::new(provider.clone())]);
+        let shared = assemble(Config::default(), parts, store.clone(), providers);
+        let engine =
+            Engine::new(store, env.env.clone(), flow::bindings(&shared), Options::default()).unwrap();
+        let organization = OrganizationId::generate(&env.env);
+        let stranger = Caller::user(UserCaller {
+            user_id: UserId::generate(&env.env),
+            credential_id: "crd".to_owned(),
+            organizations: BTreeMap::from([(OrganizationId::generate(&env.env), Role::Owner)]),
+            revocations_rev: 0,
+            expires_at: Timestamp::from_micros(i64::MAX),
+        });
+        let task = Caller::service("task");
+        Self { env, shared, engine, provider, organization, task, stranger, _dir: dir }
+    }
+
+    pub fn wanted(&self) -> p::EnsureSandboxRequest {
+        p::EnsureSandboxRequest {
+            organization_id: self.organization.to_string(),
+            task_id: TaskId::generate(&self.env.env).to_string(),
+            repository_id: RepositoryId::generate(&self.env.env).to_string(),
+            branch: "feat/x".into(),
+            ..p::EnsureSandboxRequest::default()
+        }
+    }
+
+    /// Asks for a sandbox.
+    pub async fn ensure(&self) -> Sandbox {
+        let answer = ops::ensure_sandbox::ensure_sandbox(&self.shared, &self.task, self.wanted()).await;
+        let id = answer.unwrap().sandbox.unwrap().sandbox_id;
+        self.sandbox(&id).await
+    }
+
+    pub async fn sandbox(&self, id: &str) -> Sandbox {
+        sandboxes::find(&self.shared.store, &id.parse().unwrap()).await.unwrap().unwrap()
+    }
+
+    /// Asks for a session.
+    pub async fn session(&self, sandbox: &Sandbox) -> Session {
+        let request = p::CreateAgentSessionRequest {
+            sandbox_id: sandbox.sandbox_id.to_string(),
+            session_id: SessionId::generate(&self.env.env).to_string(),
+            ..p::CreateAgentSessionRequest::default()
+        };
+        let answer = ops::create_agent_session::create_agent_session(&self.shared, &self.task, request).await;
+        let id = answer.unwrap().agent_session.unwrap().session_id;
+        sessions::find(&self.shared.store, &id.parse().unwrap()).await.unwrap().unwrap()
+    }
+
+    /// Puts a session where its flow would have brought it, without an agent.
+    pub async fn made_ready(&self, session: &Session) -> Session {
+        let mut ws = foundry_store::WriteSet::new();
+        foundry_flow::request_cancel(&mut ws, &session.flow_id.parse().unwrap());
+        sessions::update(&mut ws, session, vec![("state", "ready".into()), ("acp_session", "s1".into())]);
+        self.shared.store.commit(ws).await.unwrap();
+        self.again(session).await
+    }
+
+    pub async fn again(&self, session: &Session) -> Session {
+        sessions::find(&self.shared.store, &session.session_id).await.unwrap().unwrap()
+    }
+
+    pub async fn run(&self) {
+        self.engine.run_until_idle().await.unwrap();
+    }
+}

@@ -1,0 +1,212 @@
+//! The repo service as the provisioner meets it: a mirror to clone, and a place for bundles.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use foundry_core::Error;
+use foundry_proto::Frame;
+use foundry_proto::repo::v1 as p;
+use foundry_proto::repo::v1::import_work_request::Part;
+use foundry_proto::repo::v1::repo_service_server::{RepoService, RepoServiceServer};
+use foundry_server::Upstream;
+use futures::stream::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Runs git and returns what it prints.
+pub fn git(dir: &Path, args: &[&str]) -> String {
+    let out = Command::new("git")
+        .args(["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "init.defaultBranch=main"])
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+/// A bundle that was handed over.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    pub header: p::ImportWorkHeader,
+    pub bundle: Vec<u8>,
+}
+
+/// The fake; cloning shares it.
+#[derive(Clone)]
+pub struct FakeRepo {
+    pub dir: PathBuf,
+    pub base: String,
+    pub ready: Arc<Mutex<bool>>,
+    pub imported: Arc<Mutex<Vec<Imported>>>,
+}
+
+impl FakeRepo {
+    /// A mirror of one commit.
+    pub fn new(dir: &Path) -> Self {
+        let origin = dir.join("origin");
+        std::fs::create_dir(&origin).unwrap();
+        git(&origin, &["init", "-q"]);
+        std::fs::write(origin.join("README.md"), "hello\n").unwrap();
+        git(&origin, &["add", "."]);
+        git(&origin, &["commit", "-q", "-m", "first"]);
+        let base = git(&origin, &["rev-parse", "HEAD"]);
+        git(dir, &["clone", "-q", "--mirror", "origin", "mirror.git"]);
+        Self { dir: dir.to_owned(), base, ready: Arc::new(Mutex::new(true)), imported: Arc::default() }
+    }
+
+    pub fn upstream(&self) -> Upstream {
+        Upstream::from_service(RepoServiceServer::new(self.clone()))
+    }
+
+    pub fn imports(&self) -> Vec<Imported> {
+        self.imported.lock().unwrap().clone()
+    }
+
+    /// What a file holds in the newest handed-over work.
+    pub fn content(&self, file: &str) -> Option<String> {
+        let newest = self.imports().pop()?;
+        if newest.bundle.is_empty() {
+            return None;
+        }
+        let bundle = self.dir.join("work.bundle");
+        std::fs::write(&bundle, &newest.bundle).unwrap();
+        let tree = self.dir.join("origin");
+        git(&tree, &["fetch", "-q", bundle.to_str().unwrap(), "+refs/foundry/work/*:refs/foundry/work/*"]);
+        let out = Command::new("git")
+            .args(["show", &format!("{}:{file}", newest.header.head_commit)])
+            .current_dir(&tree)
+            .output()
+            .unwrap();
+        out.status.success().then(|| String::from_utf8(out.stdout).unwrap())
+    }
+}
+
+fn absent<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("not in this fake"))
+}
+
+#[tonic::async_trait]
+impl RepoService for FakeRepo {
+    async fn get_clone_source(
+        &self,
+        request: Request<p::GetCloneSourceRequest>,
+    ) -> Result<Response<p::GetCloneSourceResponse>, Status> {
+        if !*self.ready.lock().unwrap() {
+            return Err(Error::precondition("REPOSITORY_NOT_READY", "repository", "no mirror yet").into());
+        }
+        let branch = request.into_inner().base_branch;
+        if !branch.is_empty() && branch != "main" {
+            return Err(Error::precondition("BRANCH_NOT_FOUND", "branch", "no such branch").into());
+        }
+        Ok(Response::new(p::GetCloneSourceResponse {
+            mirror_path: self.dir.join("mirror.git").display().to_string(),
+            base_branch: "main".into(),
+            base_commit: self.base.clone(),
+            url: String::new(),
+        }))
+    }
+
+    async fn import_work(
+        &self,
+        request: Request<Streaming<p::ImportWorkRequest>>,
+    ) -> Result<Response<p::ImportWorkResponse>, Status> {
+        let mut parts = request.into_inner();
+        let (mut header, mut bundle) = (None, Vec::new());
+        while let Some(message) = parts.message().await? {
+            match message.part {
+                Some(Part::Header(h)) => header = Some(h),
+                Some(Part::Chunk(c)) => bundle.extend_from_slice(&c),
+                None => {}
+            }
+        }
+        let header = header.ok_or_else(|| Status::invalid_argument("no header"))?;
+        assert_eq!(header.bundle_size, i64::try_from(bundle.len()).unwrap());
+        self.imported.lock().unwrap().push(Imported { header, bundle });
+        Ok(Response::new(p::ImportWorkResponse::default()))
+    }
+
+    type WatchRepositoriesStream = BoxStream<'static, Result<Frame, Status>>;
+    type WatchRepositoryStream = BoxStream<'static, Result<Frame, Status>>;
+
+    async fn watch_repositories(
+        &self,
+        _: Request<p::WatchRepositoriesRequest>,
+    ) -> Result<Response<Self::WatchRepositoriesStream>, Status> {
+        absent()
+    }
+
+    async fn watch_repository(
+        &self,
+        _: Request<p::WatchRepositoryRequest>,
+    ) -> Result<Response<Self::WatchRepositoryStream>, Status> {
+        absent()
+    }
+
+    async fn create_repository(
+        &self,
+        _: Request<p::CreateRepositoryRequest>,
+    ) -> Result<Response<p::CreateRepositoryResponse>, Status> {
+        absent()
+    }
+
+    async fn get_repository(
+        &self,
+        _: Request<p::GetRepositoryRequest>,
+    ) -> Result<Response<p::GetRepositoryResponse>, Status> {
+        absent()
+    }
+
+    async fn list_repositories(
+        &self,
+        _: Request<p::ListRepositoriesRequest>,
+    ) -> Result<Response<p::ListRepositoriesResponse>, Status> {
+        absent()
+    }
+
+    async fn delete_repository(
+        &self,
+        _: Request<p::DeleteRepositoryRequest>,
+    ) -> Result<Response<p::DeleteRepositoryResponse>, Status> {
+        absent()
+    }
+
+    async fn list_branches(
+        &self,
+        _: Request<p::ListBranchesRequest>,
+    ) -> Result<Response<p::ListBranchesResponse>, Status> {
+        absent()
+    }
+
+    async fn request_repository_refresh(
+        &self,
+        _: Request<p::RequestRepositoryRefreshRequest>,
+    ) -> Result<Response<p::RequestRepositoryRefreshResponse>, Status> {
+        absent()
+    }
+
+    async fn get_work(&self, _: Request<p::GetWorkRequest>) -> Result<Response<p::GetWorkResponse>, Status> {
+        absent()
+    }
+
+    async fn list_work_changes(
+        &self,
+        _: Request<p::ListWorkChangesRequest>,
+    ) -> Result<Response<p::ListWorkChangesResponse>, Status> {
+        absent()
+    }
+
+    async fn get_work_patch(
+        &self,
+        _: Request<p::GetWorkPatchRequest>,
+    ) -> Result<Response<p::GetWorkPatchResponse>, Status> {
+        absent()
+    }
+
+    async fn list_work_tree(
+        &self,
+        _: Request<p::ListWorkTreeRequest>,
+    ) -> Result<Response<p::ListWorkTreeResponse>, Status> {
+        absent()
+    }
+}
