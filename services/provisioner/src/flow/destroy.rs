@@ -213,3 +213,6 @@ impl Destroy {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -267,3 +267,6 @@ impl Deliver {
 fn ids(ctx: &StageContext) -> Result<(SessionId, MessageId), Error> {
     Ok((ctx.subject_id().parse()?, ctx.input::<Input>()?.message_id))
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,3 +70,6 @@ fn awaited(session: &Session, message_id: &MessageId) -> Turn {
         flow_id: String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,3 +157,6 @@ fn fresh(
         session_rev: 0,
     })
 }
+
+#[cfg(test)]
+mod tests;
