@@ -44,6 +44,10 @@ pub struct Context {
     pub default_agent: String,
     /// Provider of tasks that name none.
     pub default_provider: String,
+    /// Agents that may be asked for.
+    pub agents: Vec<String>,
+    /// Providers that may be asked for.
+    pub providers: Vec<String>,
 }
 
 impl Context {

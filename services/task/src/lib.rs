@@ -45,11 +45,20 @@ pub struct Config {
     pub default_agent: String,
     /// Sandbox provider of tasks that name none.
     pub default_provider: String,
+    /// Agents that may be asked for.
+    pub agents: Vec<String>,
+    /// Sandbox providers that may be asked for.
+    pub providers: Vec<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { default_agent: "demo".to_owned(), default_provider: "local".to_owned() }
+        Self {
+            default_agent: "demo".to_owned(),
+            default_provider: "local".to_owned(),
+            agents: ["demo", "claude", "codex", "opencode"].map(str::to_owned).into(),
+            providers: ["local", "fault"].map(str::to_owned).into(),
+        }
     }
 }
 
@@ -130,6 +139,8 @@ async fn start(
         writers: writers::Writers::default(),
         default_agent: config.default_agent.clone(),
         default_provider: config.default_provider.clone(),
+        agents: config.agents.clone(),
+        providers: config.providers.clone(),
     });
     let options = foundry_flow::Options { hooks: parts.flow_hooks, ..foundry_flow::Options::default() };
     let engine = Engine::new(cx.store.clone(), parts.env, flow::bindings(&cx), options)?;

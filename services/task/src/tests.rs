@@ -1,6 +1,8 @@
 //! What the service promises, seen from outside: through its ops, on a real store, with fakes of
 //! the services it calls.
 
+mod mishaps;
+
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -335,6 +337,8 @@ async fn repeats_the_first_answer_and_refuses_bad_input() {
         CreateTaskRequest { branch: "--upload-pack=x".into(), ..fresh.clone() },
         CreateTaskRequest { base_branch: "-x".into(), ..fresh.clone() },
         CreateTaskRequest { agent: "../x".into(), ..fresh.clone() },
+        CreateTaskRequest { agent: "unheard-of".into(), ..fresh.clone() },
+        CreateTaskRequest { provider: "unheard-of".into(), ..fresh.clone() },
     ] {
         assert_eq!(create(bad).await.unwrap_err().code(), Code::InvalidArgument);
     }

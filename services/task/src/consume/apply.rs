@@ -68,9 +68,14 @@ pub fn agent_session(
     rev: i64,
 ) -> Result<()> {
     let organization = of.task.organization_id.clone();
-    let known = of.agents.get(&agent.session_id).is_some_and(|told| told.rev >= rev);
+    let before = of.agents.get(&agent.session_id);
+    let known = before.is_some_and(|told| told.rev >= rev);
+    // Once per interrupted turn: news of the same interruption must not hold a resumed queue again.
+    let held_for = before.is_some_and(|told| {
+        told.entity.state() == AgentSessionState::Interrupted && told.entity.message_id == agent.message_id
+    });
     let Some(session) = of.session_mut(&agent.session_id) else { return Ok(()) };
-    if agent.state() == AgentSessionState::Interrupted && !known {
+    if agent.state() == AgentSessionState::Interrupted && !known && !held_for {
         session.view.queue_held = true;
     }
     if session.closed && !session.close_sent && agent.state() != AgentSessionState::Closed {

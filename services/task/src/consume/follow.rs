@@ -4,7 +4,8 @@
 //! entries themselves. After a restart the stream is opened after that offset.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foundry_core::{Result, SessionId, TaskId, Tasks};
@@ -21,38 +22,70 @@ use crate::store::aggregate::{self, FOLLOW_TOPIC};
 use crate::store::{messages, sessions};
 
 /// Streams at the same time: what one channel carries well.
-const STREAMS: u32 = 100;
+const STREAMS: usize = 100;
+/// Sessions considered for a stream.
+const CONSIDERED: u32 = 2000;
 /// A lost wake-up costs this much at most.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Events in one write set.
 const AT_A_TIME: usize = 256;
 
-type Followed = Arc<Mutex<HashSet<SessionId>>>;
+#[derive(Default)]
+struct Streams {
+    open: Mutex<HashSet<SessionId>>,
+    /// Whether sessions wait for a stream: one that brings nothing is then given away.
+    crowded: AtomicBool,
+}
+
+impl Streams {
+    fn open(&self) -> MutexGuard<'_, HashSet<SessionId>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose turn it is: of the sessions without a stream those that had one longest ago, or never.
+fn chosen(
+    mut wanted: Vec<(SessionId, TaskId)>,
+    open: &HashSet<SessionId>,
+    given: &HashMap<SessionId, u64>,
+    places: usize,
+) -> (Vec<(SessionId, TaskId)>, bool) {
+    wanted.retain(|(session, _)| !open.contains(session));
+    wanted.sort_by_key(|(session, _)| given.get(session).copied().unwrap_or(0));
+    let free = places.saturating_sub(open.len());
+    let crowded = wanted.len() > free;
+    wanted.truncate(free);
+    (wanted, crowded)
+}
 
 /// Gives its session back, also when its task ends in a panic.
-struct Place(Followed, SessionId);
+struct Place(Arc<Streams>, SessionId);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0.open().remove(&self.1);
     }
 }
 
 pub(super) async fn supervise(cx: Arc<Context>, tasks: Tasks) {
-    let followed = Followed::default();
+    let streams = Arc::new(Streams::default());
+    let (mut given, mut round) = (HashMap::<SessionId, u64>::new(), 0);
     let mut woken = cx.store.subscribe_topic(FOLLOW_TOPIC);
     loop {
         woken.mark_seen();
-        match sessions::followed(&cx.store, STREAMS).await {
+        match sessions::followed(&cx.store, CONSIDERED).await {
             Ok(wanted) => {
-                for (session, task) in wanted {
-                    if followed.lock().unwrap_or_else(PoisonError::into_inner).insert(session.clone()) {
-                        let place = Place(Arc::clone(&followed), session.clone());
-                        tasks.spawn(
-                            "agent session",
-                            run(Arc::clone(&cx), tasks.clone(), session, task, place),
-                        );
-                    }
+                round += 1;
+                let ids: HashSet<_> = wanted.iter().map(|(session, _)| session).collect();
+                given.retain(|session, _| ids.contains(session));
+                let (next, crowded) = chosen(wanted, &streams.open(), &given, STREAMS);
+                streams.crowded.store(crowded, Ordering::Relaxed);
+                for (session, task) in next {
+                    streams.open().insert(session.clone());
+                    given.insert(session.clone(), round);
+                    let place = Place(Arc::clone(&streams), session.clone());
+                    let run = run(Arc::clone(&cx), tasks.clone(), session, task, place);
+                    tasks.spawn("agent session", run);
                 }
             }
             Err(e) => tracing::warn!(error = ?e, "sessions to follow could not be read"),
@@ -65,7 +98,7 @@ pub(super) async fn supervise(cx: Arc<Context>, tasks: Tasks) {
     }
 }
 
-async fn run(cx: Arc<Context>, tasks: Tasks, session: SessionId, task: TaskId, _place: Place) {
+async fn run(cx: Arc<Context>, tasks: Tasks, session: SessionId, task: TaskId, place: Place) {
     loop {
         let offset = match aggregate::load(&cx.store, &task).await {
             Ok(of) => {
@@ -86,7 +119,7 @@ async fn run(cx: Arc<Context>, tasks: Tasks, session: SessionId, task: TaskId, _
             }
             _ => return,
         };
-        match follow(&cx, &tasks, &session, &task, after).await {
+        match follow(&cx, &tasks, &session, &task, after, &place.0.crowded).await {
             Ended::Quiet | Ended::Stopping => return,
             Ended::Again(time) => {
                 if !pause(&tasks, &cx.env, time).await {
@@ -99,7 +132,7 @@ async fn run(cx: Arc<Context>, tasks: Tasks, session: SessionId, task: TaskId, _
 
 /// How following a stream ended.
 enum Ended {
-    /// No turn runs and all is taken in.
+    /// No turn runs and all is taken in, or others need the stream more.
     Quiet,
     /// The process stops.
     Stopping,
@@ -107,7 +140,14 @@ enum Ended {
     Again(Duration),
 }
 
-async fn follow(cx: &Arc<Context>, tasks: &Tasks, session: &SessionId, task: &TaskId, after: i64) -> Ended {
+async fn follow(
+    cx: &Arc<Context>,
+    tasks: &Tasks,
+    session: &SessionId,
+    task: &TaskId,
+    after: i64,
+    crowded: &AtomicBool,
+) -> Ended {
     let (client, id) = (cx.provisioner.clone(), session.to_string());
     let mut consumer = Consumer::<AgentSessionItem>::start(
         tasks,
@@ -127,7 +167,12 @@ async fn follow(cx: &Arc<Context>, tasks: &Tasks, session: &SessionId, task: &Ta
             () = tasks.cancellation().cancelled() => return Ended::Stopping,
             event = consumer.next() => event,
             // The end of the turn may be told by the organization's stream alone.
-            () = cx.env.clock.sleep(LOOK_AGAIN) => Ok(Event::Connected { server: String::new(), resumed: false }),
+            () = cx.env.clock.sleep(LOOK_AGAIN) => {
+                if crowded.load(Ordering::Relaxed) {
+                    return Ended::Quiet;
+                }
+                Ok(Event::Connected { server: String::new(), resumed: false })
+            }
         };
         let event = match event {
             Ok(event) => event,
@@ -202,4 +247,23 @@ async fn texts(cx: &Context, events: &[AgentEvent]) -> Result<Texts> {
         }
     }
     Ok(texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foundry_core::Env;
+
+    #[test]
+    fn gives_free_streams_to_those_that_waited_longest_and_tells_when_there_are_too_few() {
+        let env = Env::system();
+        let session = || (SessionId::generate(&env), TaskId::generate(&env));
+        let (old, had, never) = (session(), session(), session());
+        let wanted = vec![old.clone(), had.clone(), never.clone()];
+        let open: HashSet<_> = [old.0.clone()].into();
+        let given = [(old.0.clone(), 1), (had.0.clone(), 2)].into();
+        assert_eq!(chosen(wanted.clone(), &open, &given, 2), (vec![never.clone()], true));
+        assert_eq!(chosen(wanted.clone(), &open, &given, 3), (vec![never, had], false));
+        assert_eq!(chosen(wanted, &open, &given, 1), (vec![], true));
+    }
 }

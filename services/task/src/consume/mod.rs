@@ -22,6 +22,8 @@ use crate::store::tasks;
 
 /// How long to wait after a failure of our own before the same is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often news of one task are tried before they are left out.
+const TRIES: u32 = 3;
 /// How long to wait after a refusal that a plain retry cannot mend.
 const REFUSED: Duration = Duration::from_secs(10);
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use foundry_core::{OrganizationId, RepositoryId, Result, TaskId, Tasks};
 use foundry_proto::repo::v1::repository_item::Item;
@@ -43,7 +44,11 @@ pub(super) async fn run(cx: Arc<Context>, tasks: Tasks, organization: Organizati
                 Some(Err(status)) => break status,
                 Some(Ok(event)) => {
                     let Some(batch) = Batch::of(event) else { continue };
-                    let take = || take(&cx, &organization, &stream, &batch);
+                    let tries = AtomicU32::new(0);
+                    let take = || {
+                        let last = tries.fetch_add(1, Ordering::Relaxed) + 1 >= super::TRIES;
+                        take(&cx, &organization, &stream, &batch, last)
+                    };
                     if !insist(&tasks, &cx.env, "news of repositories", take).await {
                         return;
                     }
@@ -64,13 +69,24 @@ async fn take(
     organization: &OrganizationId,
     stream: &str,
     batch: &Batch<RepositoryItem>,
+    last: bool,
 ) -> Result<()> {
+    let before = positions::find(&cx.store, stream).await?;
+    let mut failed = None;
     let mut ws = WriteSet::new();
     let mut seen = HashSet::new();
     for (key, rev, item) in &batch.rows {
         match item.as_ref().and_then(|i| i.item.as_ref()) {
             Some(Item::Work(work)) if work.organization_id == organization.as_str() => {
-                take_work(cx, *rev, work).await?;
+                // One task that cannot be written must not keep the others waiting.
+                if let Err(e) = take_work(cx, *rev, work).await {
+                    if last {
+                        let task = &work.task_id;
+                        tracing::error!(task, error = ?e, "the work of a task could not be taken in; it is left out");
+                    } else {
+                        failed = Some(e);
+                    }
+                }
             }
             Some(Item::Repository(r)) if r.organization_id == organization.as_str() => {
                 seen.insert(r.repository_id.clone());
@@ -91,7 +107,10 @@ async fn take(
             }
         }
     }
-    positions::put(&mut ws, stream, &batch.position);
+    if let Some(e) = failed {
+        return Err(e);
+    }
+    positions::put(&mut ws, stream, before.as_ref(), &batch.position);
     cx.store.commit(ws).await?;
     Ok(())
 }
@@ -117,12 +136,15 @@ async fn take_repository(
 ) -> Result<()> {
     let Ok(id) = repository.repository_id.parse::<RepositoryId>() else { return Ok(()) };
     let known = upstream::repository(&cx.store, &id).await?;
+    if known.as_ref().is_some_and(|k| k.rev >= rev) {
+        return Ok(());
+    }
     let row = organization::of_repository(repository);
     if known.as_ref().map(|k| organization::of_repository(&k.entity)).as_ref() != Some(&row) {
         let ours = ws.scope(Scope::organization(organization));
         summary::put(ws, ours, organization, &row);
     }
-    upstream::put_repository(ws, rev, repository);
+    upstream::put_repository(ws, known.map(|k| k.rev), rev, repository);
     Ok(())
 }
 

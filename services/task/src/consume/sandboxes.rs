@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use foundry_core::{OrganizationId, Result, TaskId, Tasks};
 use foundry_proto::provisioner::v1::sandbox_item::Item;
@@ -47,7 +48,11 @@ pub(super) async fn run(cx: Arc<Context>, tasks: Tasks, organization: Organizati
                 Some(Err(status)) => break status,
                 Some(Ok(event)) => {
                     let Some(batch) = Batch::of(event) else { continue };
-                    let take = || take(&cx, &organization, &stream, &batch);
+                    let tries = AtomicU32::new(0);
+                    let take = || {
+                        let last = tries.fetch_add(1, Ordering::Relaxed) + 1 >= super::TRIES;
+                        take(&cx, &organization, &stream, &batch, last)
+                    };
                     if !insist(&tasks, &cx.env, "news of sandboxes", take).await {
                         return;
                     }
@@ -66,29 +71,27 @@ async fn take(
     organization: &OrganizationId,
     stream: &str,
     batch: &Batch<SandboxItem>,
+    last: bool,
 ) -> Result<()> {
-    let mut news = sort(cx, organization, batch).await?;
-    let last = news.pop_last();
-    for (task, news) in news {
-        change(cx, &task, |of, ws| tell(cx, of, ws, &news)).await?;
-    }
-    // The position commits with the last of what led to it; the others may come again, and then
-    // change nothing.
-    let told = match last {
-        Some((task, news)) => {
-            change(cx, &task, |of, ws| {
-                positions::put(ws, stream, &batch.position);
-                tell(cx, of, ws, &news)
-            })
-            .await?
+    let before = positions::find(&cx.store, stream).await?;
+    let mut failed = None;
+    for (task, news) in sort(cx, organization, batch).await? {
+        // One task that cannot be read or written must not keep the organization's others waiting.
+        if let Err(e) = change(cx, &task, |of, ws| tell(cx, of, ws, &news)).await {
+            if last {
+                tracing::error!(%task, error = ?e, "news of a task could not be taken in; they are left out");
+            } else {
+                failed = Some(e);
+            }
         }
-        None => None,
-    };
-    if told.is_none() {
-        let mut ws = WriteSet::new();
-        positions::put(&mut ws, stream, &batch.position);
-        cx.store.commit(ws).await?;
     }
+    if let Some(e) = failed {
+        return Err(e);
+    }
+    // After all that led to it: after a crash in between the same comes again and changes nothing.
+    let mut ws = WriteSet::new();
+    positions::put(&mut ws, stream, before.as_ref(), &batch.position);
+    cx.store.commit(ws).await?;
     Ok(())
 }
 

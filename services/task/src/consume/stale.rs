@@ -45,8 +45,16 @@ pub(super) async fn run(cx: Arc<Context>, stop: CancellationToken) {
 pub(crate) async fn freshen(cx: &Context) -> Result<()> {
     loop {
         let stale = tasks::stale(&cx.store, AT_A_TIME).await?;
+        let mut failed = None;
         for task in &stale {
-            change(cx, task, |_, _| Ok(())).await?;
+            // One task that cannot be read or written must not keep the others from being shown.
+            if let Err(e) = change(cx, task, |_, _| Ok(())).await {
+                tracing::warn!(%task, error = ?e, "the view of a task could not be derived");
+                failed = Some(e);
+            }
+        }
+        if let Some(e) = failed {
+            return Err(e);
         }
         if stale.len() < AT_A_TIME as usize {
             return Ok(());

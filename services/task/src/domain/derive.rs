@@ -92,8 +92,10 @@ impl Aggregate {
             session.view.pending_permission = agent
                 .and_then(|a| a.pending_permission.clone())
                 .filter(|p| p.permission_id != session.answered && state == SessionState::Running);
+            // A turn that waits for a person says nothing: others may need its stream meanwhile.
+            let asks = session.view.pending_permission.is_some();
             session.follows = agent.is_some_and(|a| {
-                a.last_offset > session.event_offset || a.state() == AgentSessionState::Running
+                a.last_offset > session.event_offset || (a.state() == AgentSessionState::Running && !asks)
             });
         }
         self.refresh_task(now);
@@ -138,8 +140,14 @@ impl Aggregate {
             Lifecycle::Active => self.derived_active(),
             Lifecycle::Archiving => (TaskState::Archiving, ending("sandbox", "its sandbox is being freed")),
             Lifecycle::Killing => (TaskState::Killing, ending("sandbox", "its sandbox is being destroyed")),
-            Lifecycle::Archived => (TaskState::Archived, ending("", "")),
-            Lifecycle::Killed => (TaskState::Killed, ending("", "")),
+            Lifecycle::Archived | Lifecycle::Killed => {
+                let killed = self.task.lifecycle == Lifecycle::Killed;
+                let state = if killed { TaskState::Killed } else { TaskState::Archived };
+                let remains = !matches!(self.sandbox_state(), None | Some(SandboxState::Destroyed));
+                let waits =
+                    if remains { ("sandbox", "its sandbox is still being destroyed") } else { ("", "") };
+                (state, ending(waits.0, waits.1))
+            }
         }
     }
 
@@ -245,7 +253,10 @@ impl Aggregate {
                 (SessionState::Interrupted, self.resting(session, theirs()))
             }
             Some((AgentSessionState::Error, _)) if created => (SessionState::Error, retryable(theirs())),
-            Some((AgentSessionState::Closed, _)) => (SessionState::Closed, theirs()),
+            // Closed with its sandbox, not by a person: it is created again in the next one.
+            Some((AgentSessionState::Closed, _)) => {
+                (SessionState::PendingProvision, self.provisioning(session))
+            }
             Some((AgentSessionState::Pending, _)) if self.sandbox_state() != Some(SandboxState::Ready) => {
                 (SessionState::PendingProvision, self.provisioning(session))
             }

@@ -30,15 +30,19 @@ pub fn text(field: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// The name of an agent or provider, or the default for an empty one.
+/// The name of an agent or provider that is known, or the default for an empty one.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for anything but lowercase letters, digits, dash and underscore.
-pub fn plain_name(field: &str, name: &str, default: &str) -> Result<String> {
+/// `INVALID_ARGUMENT` for anything but lowercase letters, digits, dash and underscore, and for a
+/// name that is neither the default nor among the known ones.
+pub fn plain_name(field: &str, name: &str, default: &str, known: &[String]) -> Result<String> {
     let name = if name.is_empty() { default } else { name };
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if name.len() > MAX_PLAIN || !name.chars().all(plain) || name.starts_with('-') {
         return Err(Error::invalid_field(field, "must be lowercase letters, digits, dashes or underscores"));
+    }
+    if name != default && !known.iter().any(|k| k == name) {
+        return Err(Error::invalid_field(field, format!("is not known; there are {}", known.join(", "))));
     }
     Ok(name.to_owned())
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_core::{Env, FlowId, OrganizationId, Result};
+use foundry_core::{Env, FlowId, OrganizationId, Result, SessionId, TaskId};
 use foundry_flow::{Binding, Flow, NewFlow, Outcome, StageContext, StageSpec, enqueue};
 use foundry_proto::provisioner::v1::{
     CancelPromptRequest, CloseAgentSessionRequest, DestroySandboxRequest, RespondToPermissionRequest,
@@ -17,8 +17,10 @@ use foundry_server::RequestContext;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
-use super::{PATIENT, call, refused, stage};
+use super::{PATIENT, call, change, id, refused, stage};
 use crate::context::Context;
+use crate::domain::session::MessageState;
+use crate::store::{aggregate, sessions};
 
 /// The flow.
 pub static COMMAND: Flow =
@@ -28,10 +30,13 @@ pub static COMMAND: Flow =
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// Stop the turn of a session.
+    /// Stop a turn of a session.
     StopTurn {
         /// The session.
         session_id: String,
+        /// The turn, by the id of its message; empty = whatever runs.
+        #[serde(default)]
+        message_id: String,
     },
     /// Answer a permission request.
     Respond {
@@ -99,14 +104,27 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let request_id = ctx.effect_name();
     let user_id = ctx.flow().user_id.clone();
     let answer = match ctx.input::<Command>()? {
-        Command::StopTurn { session_id } => {
-            let request = CancelPromptRequest { request_id, session_id, user_id, message_id: String::new() };
+        Command::StopTurn { session_id, message_id } => {
+            match handed_over(cx, &session_id, &message_id).await? {
+                Some(MessageState::Delivering) => {
+                    return Ok(Outcome::retry("TURN_NOT_STARTED", "the turn is being handed to the agent"));
+                }
+                // The agent did not take it, and the queue is held: nothing runs.
+                Some(MessageState::Queued) => return Ok(Outcome::done()),
+                _ => {}
+            }
+            let request = CancelPromptRequest { request_id, session_id, user_id, message_id };
             call(&cx.env, client.cancel_prompt(request)).await.map(drop)
         }
         Command::Respond { session_id, permission_id, option_id } => {
+            let (session, permission) = (session_id.clone(), permission_id.clone());
             let request =
                 RespondToPermissionRequest { request_id, session_id, permission_id, option_id, user_id };
-            call(&cx.env, client.respond_to_permission(request)).await.map(drop)
+            let answer = call(&cx.env, client.respond_to_permission(request)).await.map(drop);
+            if answer.as_ref().is_err_and(|e| !e.is_transient()) {
+                not_answered(cx, &session, &permission).await?;
+            }
+            answer
         }
         Command::CloseSession { session_id } => {
             let request = CloseAgentSessionRequest { request_id, session_id, user_id };
@@ -134,4 +152,28 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         }
         Err(e) => refused(e),
     })
+}
+
+async fn task_of(cx: &Context, session: &str) -> Result<Option<TaskId>> {
+    sessions::task_of(&cx.store, &id::<SessionId>(session)?).await
+}
+
+/// How far a message is that still is in its queue.
+async fn handed_over(cx: &Context, session: &str, message: &str) -> Result<Option<MessageState>> {
+    let Some(task) = task_of(cx, session).await? else { return Ok(None) };
+    let of = aggregate::load(&cx.store, &task).await?;
+    Ok(of.and_then(|of| of.messages.iter().find(|m| m.message_id.as_str() == message).map(|m| m.state)))
+}
+
+/// The agent did not take the answer: if the request still waits there, it can be answered again.
+async fn not_answered(cx: &Context, session: &str, permission: &str) -> Result<()> {
+    let Some(task) = task_of(cx, session).await? else { return Ok(()) };
+    change(cx, &task, |of, _| {
+        if let Some(session) = of.session_mut(session).filter(|s| s.answered == permission) {
+            session.answered.clear();
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(())
 }

@@ -158,6 +158,10 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
             };
             match call(&cx.env, cx.provisioner.clone().create_agent_session(request)).await {
                 Ok(answer) => (answer.agent_session, answer.rev),
+                // Its sandbox before this one has not ended yet; the session moves here once it has.
+                Err(e) if e.code == tonic::Code::AlreadyExists => {
+                    return Ok(Outcome::retry("SESSION_ELSEWHERE", e.message));
+                }
                 Err(e) => return Ok(refused(e)),
             }
         }
@@ -179,7 +183,8 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
             Outcome::fail(reason, condition.message)
         }
         AgentSessionState::Closed => {
-            Outcome::fail("SESSION_CLOSED", "the agent's side of the session is closed")
+            // No person closed it, so its sandbox is ending, which is told soon.
+            Outcome::retry("SESSION_CLOSED", "the agent's side of the session is closed")
         }
         _ => wait(cx, key, "the agent session is being created", LOOK_AGAIN),
     })
@@ -201,13 +206,13 @@ async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             return Ok(wait(cx, key, "waits for a message", Duration::from_secs(3600)));
         };
         let message = message.message_id.to_string();
-        let Some((text, user_id)) = messages::text(&cx.store, &message).await? else {
-            return Ok(Outcome::retry("MESSAGE_GONE", "the message was removed meanwhile"));
-        };
-        // Intent first: from here on the message can no longer be changed.
+        // Intent first: from here on the message can no longer be changed, so its text is read after.
         if !mark(cx, &task, &message, MessageState::Queued, MessageState::Delivering).await? {
             continue;
         }
+        let Some((text, user_id)) = messages::text(&cx.store, &message).await? else {
+            return Ok(Outcome::retry("MESSAGE_GONE", "the message was removed meanwhile"));
+        };
         let request = PromptAgentSessionRequest {
             request_id: message.clone(),
             session_id: session.to_string(),

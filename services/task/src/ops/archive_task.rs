@@ -3,14 +3,16 @@
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
 use foundry_proto::common::v1::Role;
-use foundry_proto::task::v1::{ArchiveTaskRequest, ArchiveTaskResponse};
+use foundry_proto::task::v1::{ArchiveTaskRequest, ArchiveTaskResponse, SessionState, TaskState};
 use foundry_store::Scope;
 
 use super::steer::Command;
 use crate::context::Context;
+use crate::domain::derive::Aggregate;
+use crate::domain::session::MessageState;
 use crate::domain::task::Lifecycle;
 
-/// Refused during a turn; does nothing for a task that is archived already.
+/// Refused during a turn and while a message is about to start one; does nothing for a task that is archived already.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` `TURN_RUNNING` or `TASK_KILLED`, `NOT_FOUND`.
@@ -48,10 +50,27 @@ pub async fn archive_task(
                     )
                     .next_action("stop the turn first, or kill the task"));
                 }
+                if turn_is_due(&draft.of) {
+                    return Err(Error::precondition(
+                        "TURN_RUNNING",
+                        &request.task_id,
+                        "a message of the task is being delivered or waits for it",
+                    )
+                    .next_action("remove the message or stop the turn first, or kill the task"));
+                }
                 super::kill_task::end(draft, Lifecycle::Archiving)
             },
             |of| ArchiveTaskResponse { task: Some(of.task.view.clone()), rev: 0 },
         )
         .await?;
     Ok(ArchiveTaskResponse { rev, ..answer })
+}
+
+/// Whether a message is being handed over, or will be without anybody doing anything.
+fn turn_is_due(of: &Aggregate) -> bool {
+    let stuck = of.task.view.state() == TaskState::Error;
+    of.sessions.iter().filter(|s| !s.closed).any(|session| {
+        let held = stuck || session.view.queue_held || session.view.state() == SessionState::Error;
+        of.queue(session.session_id.as_str()).any(|m| m.state == MessageState::Delivering || !held)
+    })
 }

@@ -32,7 +32,7 @@ pub async fn create_session(
         "" => String::new(),
         name => naming::check_name("name", name, MAX_NAME)?,
     };
-    let agent = validate::plain_name("agent", &request.agent, &found.task.view.agent)?;
+    let agent = validate::plain_name("agent", &request.agent, &found.task.view.agent, &cx.agents)?;
     let policy = validate::policy(request.permission_policy)?.into();
     let session_id = SessionId::generate(&cx.env);
     let decide = |draft: &mut Draft<'_>| {

@@ -104,8 +104,8 @@ fn check(cx: &Context, organization: OrganizationId, request: &CreateTaskRequest
         repository: request.repository_id.parse()?,
         title,
         base_branch: request.base_branch.clone(),
-        agent: validate::plain_name("agent", &request.agent, &cx.default_agent)?,
-        provider: validate::plain_name("provider", &request.provider, &cx.default_provider)?,
+        agent: validate::plain_name("agent", &request.agent, &cx.default_agent, &cx.agents)?,
+        provider: validate::plain_name("provider", &request.provider, &cx.default_provider, &cx.providers)?,
         policy: validate::policy(request.permission_policy)?.into(),
     })
 }

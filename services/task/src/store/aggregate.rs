@@ -155,5 +155,7 @@ fn awaited(of: &Aggregate, session: &Session) -> impl PartialEq + use<> {
     });
     let next = of.queue(id).next();
     let next = next.map(|m| m.message_id.clone());
+    // In another sandbox the agent's side is created again.
+    let agent = (agent, of.sandbox.as_ref().map(|s| s.entity.sandbox_id.clone()));
     (agent, of.caught_up(session), session.view.queue_held, session.closed, session.view.state, next)
 }

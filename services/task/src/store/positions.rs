@@ -21,7 +21,13 @@ pub async fn find(store: &Store, stream: &str) -> Result<Option<Position>> {
     rows.first().map(read).transpose()
 }
 
-/// Keeps a position, in the write set of what was derived up to it.
-pub fn put(ws: &mut WriteSet, stream: &str, position: &Position) {
-    ws.upsert(&POSITIONS, [stream.into(), position.rev.into(), position.resume_token.as_str().into()]);
+/// Keeps a position over the one that was read; fails when another came between.
+pub fn put(ws: &mut WriteSet, stream: &str, before: Option<&Position>, position: &Position) {
+    let (rev, token) = (position.rev.into(), position.resume_token.as_str().into());
+    let Some(before) = before else {
+        ws.insert(&POSITIONS, [stream.into(), rev, token]);
+        return;
+    };
+    let guards = [("rev", before.rev.into()), ("resume_token", before.resume_token.as_str().into())];
+    ws.update(&POSITIONS, &[stream.into()], &[("rev", rev), ("resume_token", token)], &guards);
 }

@@ -101,15 +101,16 @@ pub async fn task_of_sandbox(store: &Store, sandbox: &str) -> Result<Option<Task
     rows.first().map(|r| r.text("task_id")?.parse()).transpose()
 }
 
-/// Keeps a repository.
-pub fn put_repository(ws: &mut WriteSet, rev: i64, r: &Repository) {
-    let row = [
-        r.repository_id.as_str().into(),
-        r.organization_id.as_str().into(),
-        rev.into(),
-        r.encode_to_vec().into(),
-    ];
-    ws.upsert(&REPOSITORIES, row);
+/// Keeps a repository over the revision that was read, or anew; fails when another came between.
+pub fn put_repository(ws: &mut WriteSet, before: Option<i64>, rev: i64, r: &Repository) {
+    let (id, organization) = (r.repository_id.as_str(), r.organization_id.as_str());
+    let data = r.encode_to_vec();
+    let Some(before) = before else {
+        ws.insert(&REPOSITORIES, [id.into(), organization.into(), rev.into(), data.into()]);
+        return;
+    };
+    let set = [("organization_id", organization.into()), ("upstream_rev", rev.into()), ("data", data.into())];
+    ws.update(&REPOSITORIES, &[id.into()], &set, &[("upstream_rev", before.into())]);
 }
 
 /// Keeps a sandbox.

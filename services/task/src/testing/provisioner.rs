@@ -11,6 +11,7 @@ use foundry_proto::common::v1::{AgentMessage, PermissionRequest, TranscriptPart,
 use foundry_proto::provisioner::v1::provisioner_service_server::ProvisionerService;
 use foundry_proto::provisioner::v1::*;
 use foundry_watch::FrameStream;
+use tokio::sync::{Notify, watch};
 use tonic::{Request, Response, Status};
 
 use super::repo::not_needed;
@@ -36,6 +37,12 @@ pub struct FakeProvisioner {
     pub hangs: Arc<AtomicBool>,
     /// Whether new sandboxes are ready at once.
     pub eager: Arc<AtomicBool>,
+    /// Whether answers to permission requests are refused.
+    pub refuses_answers: Arc<AtomicBool>,
+    /// Whether prompts are taken; one that comes before waits.
+    pub takes_prompts: watch::Sender<bool>,
+    /// Told of every prompt that comes.
+    pub prompted: Arc<Notify>,
 }
 
 impl FakeProvisioner {
@@ -46,6 +53,9 @@ impl FakeProvisioner {
             state: Arc::default(),
             hangs: Arc::default(),
             eager: Arc::new(AtomicBool::new(true)),
+            refuses_answers: Arc::default(),
+            takes_prompts: watch::Sender::new(true),
+            prompted: Arc::default(),
         }
     }
 
@@ -70,6 +80,16 @@ impl FakeProvisioner {
             sandbox.set_state(state);
             self.put_sandbox(sandbox).await;
         }
+    }
+
+    /// All sandboxes are destroyed, and with them their sessions.
+    pub async fn lose_sandboxes(&self) {
+        let all: Vec<AgentSession> = self.state.lock().unwrap().sessions.values().cloned().collect();
+        for mut session in all {
+            session.set_state(AgentSessionState::Closed);
+            self.put_session(session).await;
+        }
+        self.set_sandboxes(SandboxState::Destroyed).await;
     }
 
     async fn put_sandbox(&self, sandbox: Sandbox) -> i64 {
@@ -147,6 +167,10 @@ impl FakeProvisioner {
     }
 }
 
+fn lives(sandbox: &Sandbox, task_id: &str) -> bool {
+    sandbox.task_id == task_id && sandbox.state() != SandboxState::Destroyed
+}
+
 #[async_trait::async_trait]
 impl ProvisionerService for FakeProvisioner {
     type WatchSandboxesStream = FrameStream;
@@ -157,7 +181,7 @@ impl ProvisionerService for FakeProvisioner {
         self.answer().await;
         let request = request.into_inner();
         let living =
-            self.state.lock().unwrap().sandboxes.values().find(|s| s.task_id == request.task_id).cloned();
+            self.state.lock().unwrap().sandboxes.values().find(|s| lives(s, &request.task_id)).cloned();
         let sandbox = living.unwrap_or_else(|| {
             let number = {
                 let mut state = self.state.lock().unwrap();
@@ -206,15 +230,23 @@ impl ProvisionerService for FakeProvisioner {
         self.answer().await;
         let request = request.into_inner();
         let sandbox = self.state.lock().unwrap().sandboxes[&request.sandbox_id].clone();
-        let session = self.session(&request.session_id).unwrap_or_else(|| AgentSession {
-            session_id: request.session_id.clone(),
-            organization_id: sandbox.organization_id,
-            task_id: sandbox.task_id,
-            sandbox_id: request.sandbox_id.clone(),
-            agent: request.agent.clone(),
-            state: AgentSessionState::Ready.into(),
-            ..AgentSession::default()
-        });
+        let known = self.session(&request.session_id);
+        let elsewhere = |s: &AgentSession| s.sandbox_id != request.sandbox_id;
+        if known.as_ref().is_some_and(|s| elsewhere(s) && s.state() != AgentSessionState::Closed) {
+            return Err(Status::already_exists("the session is in another sandbox"));
+        }
+        let session = match known {
+            Some(s) if !elsewhere(&s) => s,
+            moved => AgentSession {
+                session_id: request.session_id.clone(),
+                organization_id: sandbox.organization_id,
+                task_id: sandbox.task_id,
+                sandbox_id: request.sandbox_id.clone(),
+                agent: request.agent.clone(),
+                state: AgentSessionState::Ready.into(),
+                ..moved.unwrap_or_default()
+            },
+        };
         let rev = self.put_session(session.clone()).await;
         Ok(Response::new(CreateAgentSessionResponse { agent_session: Some(session), rev }))
     }
@@ -224,6 +256,8 @@ impl ProvisionerService for FakeProvisioner {
         request: Request<PromptAgentSessionRequest>,
     ) -> Answer<PromptAgentSessionResponse> {
         self.answer().await;
+        self.prompted.notify_one();
+        let _ = self.takes_prompts.subscribe().wait_for(|takes| *takes).await;
         let request = request.into_inner();
         let mut session = self.find(&request.session_id)?;
         let known = self.state.lock().unwrap().prompts.iter().any(|(id, _)| *id == request.message_id);
@@ -242,8 +276,10 @@ impl ProvisionerService for FakeProvisioner {
 
     async fn cancel_prompt(&self, request: Request<CancelPromptRequest>) -> Answer<CancelPromptResponse> {
         self.answer().await;
-        let id = request.into_inner().session_id;
-        if self.find(&id)?.state() == AgentSessionState::Running {
+        let CancelPromptRequest { session_id: id, message_id, .. } = request.into_inner();
+        let session = self.find(&id)?;
+        let meant = message_id.is_empty() || message_id == session.message_id;
+        if meant && session.state() == AgentSessionState::Running {
             self.end_turn(&id, TurnOutcome::Cancelled).await;
         }
         Ok(Response::new(CancelPromptResponse { agent_session: self.session(&id), rev: 0 }))
@@ -254,6 +290,9 @@ impl ProvisionerService for FakeProvisioner {
         request: Request<RespondToPermissionRequest>,
     ) -> Answer<RespondToPermissionResponse> {
         self.answer().await;
+        if self.refuses_answers.load(Ordering::SeqCst) {
+            return Err(Status::failed_precondition("the agent cannot be answered now"));
+        }
         self.ask(&request.into_inner().session_id, None).await;
         Ok(Response::new(RespondToPermissionResponse::default()))
     }

@@ -1,0 +1,176 @@
+//! What the service does when something comes late, twice, damaged or not at all.
+
+use foundry_proto::provisioner::v1::AgentSession;
+use foundry_proto::repo::v1::Repository;
+use foundry_watch::Position;
+
+use super::*;
+use crate::domain::task::Lifecycle;
+use crate::store::sessions::SESSIONS;
+use crate::store::{positions, upstream};
+
+async fn stop(running: &Running, tenant: &Tenant, session: &str) {
+    let request = StopTurnRequest { session_id: session.into(), request_id: String::new() };
+    ops::stop_turn::stop_turn(&running.cx, &tenant.caller, request).await.unwrap();
+}
+
+#[tokio::test]
+async fn goes_on_in_another_sandbox_when_the_first_was_destroyed_and_the_task_retried() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Idle).await;
+    world.provisioner.lose_sandboxes().await;
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Error).await;
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::PendingProvision).await;
+    send(&running, &tenant, &session, "two").await;
+    let request = RetryTaskRequest { task_id: task.clone(), request_id: String::new() };
+    ops::retry_task::retry_task(&running.cx, &tenant.caller, request).await.unwrap();
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    assert_eq!(world.provisioner.prompts(), ["one", "two"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn holds_the_queue_once_for_an_interrupted_turn_however_often_it_is_told() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    let mut of = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    let mut tell = |rev, message: &str| {
+        let agent = AgentSession {
+            session_id: session.clone(),
+            message_id: message.into(),
+            state: AgentSessionState::Interrupted.into(),
+            ..AgentSession::default()
+        };
+        apply::agent_session(&mut WriteSet::new(), &world.env, &mut of, &agent, rev).unwrap();
+        std::mem::take(&mut of.session_mut(&session).unwrap().view.queue_held)
+    };
+    let most = i64::MAX - 10;
+    assert!(tell(most, "first"));
+    assert!(!tell(most + 1, "first"));
+    assert!(tell(most + 2, "second"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn stops_a_turn_that_is_still_being_handed_to_the_agent() {
+    let world = World::new().await;
+    world.provisioner.takes_prompts.send_replace(false);
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    world.provisioner.prompted.notified().await;
+    stop(&running, &tenant, &session).await;
+    world.provisioner.takes_prompts.send_replace(true);
+    running.until_session(&tenant, &task, &session, |s| s.last_offset == 2).await;
+    let expected = vec![(1, "user: one".to_owned()), (2, "end: Cancelled".to_owned())];
+    assert_eq!(transcript(&running, &tenant, &session).await, expected);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn refuses_to_archive_while_a_message_is_about_to_start_a_turn() {
+    let world = World::new().await;
+    world.provisioner.takes_prompts.send_replace(false);
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, _) = ids(&running.create(&tenant, "one").await);
+    let archive = || {
+        let request = ArchiveTaskRequest { task_id: task.clone(), request_id: String::new() };
+        ops::archive_task::archive_task(&running.cx, &tenant.caller, request)
+    };
+    assert_eq!(archive().await.unwrap_err().reason(), "TURN_RUNNING");
+    world.provisioner.prompted.notified().await;
+    assert_eq!(archive().await.unwrap_err().reason(), "TURN_RUNNING");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn shows_a_permission_request_again_when_the_agent_did_not_take_the_answer() {
+    let world = World::new().await;
+    world.provisioner.refuses_answers.store(true, Ordering::SeqCst);
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    let pending = PermissionRequest { permission_id: "p1".into(), ..PermissionRequest::default() };
+    world.provisioner.ask(&session, Some(pending)).await;
+    running.until_session(&tenant, &task, &session, |s| s.pending_permission.is_some()).await;
+    let of = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    assert!(!of.session(&session).unwrap().follows, "a turn that waits for a person keeps its stream");
+    let request = RespondToPermissionRequest {
+        session_id: session.clone(),
+        permission_id: "p1".into(),
+        ..RespondToPermissionRequest::default()
+    };
+    let answered = ops::respond_to_permission::respond_to_permission(&running.cx, &tenant.caller, request);
+    assert_eq!(answered.await.unwrap().session.unwrap().pending_permission, None);
+    running.until_session(&tenant, &task, &session, |s| s.pending_permission.is_some()).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn takes_in_the_news_of_other_tasks_when_one_cannot_be_read() {
+    let world = World::new().await;
+    world.provisioner.eager.store(false, Ordering::SeqCst);
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (damaged, session) = ids(&running.create(&tenant, "one").await);
+    let (whole, _) = ids(&running.create(&tenant, "two").await);
+    for task in [&damaged, &whole] {
+        running.until(&tenant, task, |t| !t.task.as_ref().unwrap().sandbox_id.is_empty()).await;
+    }
+    let mut ws = WriteSet::new();
+    ws.update(&SESSIONS, &[session.as_str().into()], &[("view", vec![0xff_u8].into())], &[]);
+    running.cx.store.commit(ws).await.unwrap();
+    world.provisioner.set_sandboxes(SandboxState::InstallingAgent).await;
+    world.provisioner.set_sandboxes(SandboxState::Ready).await;
+    running.until(&tenant, &whole, |t| t.task.as_ref().unwrap().state() == TaskState::Running).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn says_what_an_ended_task_waits_for_until_its_sandbox_is_destroyed() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    let mut of = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    of.task.lifecycle = Lifecycle::Killed;
+    let mut waits_for = |state| {
+        of.sandbox.as_mut().unwrap().entity.set_state(state);
+        of.refresh(world.env.clock.now());
+        assert_eq!(of.task.view.state(), TaskState::Killed);
+        of.task.view.condition.clone().unwrap().waiting_on
+    };
+    assert_eq!(waits_for(SandboxState::Destroying), "sandbox");
+    assert_eq!(waits_for(SandboxState::Destroyed), "");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn keeps_no_repository_or_position_over_one_that_came_between() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let store = &running.cx.store;
+    let repository = Repository { repository_id: "rep_1".into(), ..Repository::default() };
+    let keep = |before: Option<i64>, rev: i64| {
+        let mut ws = WriteSet::new();
+        upstream::put_repository(&mut ws, before, rev, &repository);
+        store.commit(ws)
+    };
+    keep(None, 5).await.unwrap();
+    keep(Some(5), 7).await.unwrap();
+    assert!(keep(Some(5), 6).await.is_err_and(|e| e.is_concurrent_change()));
+    let at = |rev| Position { rev, resume_token: "t".into() };
+    let advance = |before: Option<i64>, rev: i64| {
+        let mut ws = WriteSet::new();
+        positions::put(&mut ws, "s", before.map(at).as_ref(), &at(rev));
+        store.commit(ws)
+    };
+    advance(None, 5).await.unwrap();
+    advance(Some(5), 7).await.unwrap();
+    assert!(advance(Some(5), 6).await.is_err_and(|e| e.is_concurrent_change()));
+    assert_eq!(positions::find(store, "s").await.unwrap(), Some(at(7)));
+    running.stop().await;
+}
