@@ -77,7 +77,8 @@ impl Caller {
     /// # Panics
     /// When the gateway cannot be reached.
     pub async fn connected(gateway: &str, token: &str, organization_id: &str) -> Self {
-        let channel = Endpoint::from_shared(gateway.to_owned()).expect("address").connect().await.expect("gateway");
+        let channel =
+            Endpoint::from_shared(gateway.to_owned()).expect("address").connect().await.expect("gateway");
         let value = format!("Bearer {token}").parse().expect("a token");
         Self {
             token: token.to_owned(),

@@ -8,7 +8,9 @@ pub mod caller;
 pub mod faults;
 pub mod mesh;
 pub mod origin;
+pub mod sandboxes;
 pub mod story;
+pub mod told;
 
 pub use caller::Caller;
 pub use mesh::{Mesh, Shape};

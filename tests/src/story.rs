@@ -11,8 +11,8 @@ use foundry_proto::repo::v1::{
 };
 use foundry_proto::task::v1::{
     CreateTaskRequest, CreateTaskResponse, GetFileDiffRequest, GetTaskRequest, ListFileChangesRequest,
-    ListTranscriptRequest, Session, SessionItem, Task, TaskItem, TranscriptEntry, WatchSessionRequest,
-    WatchTaskRequest, session_item, task_item,
+    ListTranscriptRequest, SendMessageRequest, Session, SessionItem, Task, TaskItem, TranscriptEntry,
+    WatchSessionRequest, WatchTaskRequest, session_item, task_item,
 };
 use foundry_watch::{Consumer, ConsumerConfig, State};
 
@@ -238,4 +238,51 @@ pub async fn patch(caller: &Caller, task_id: &str) -> Vec<u8> {
 pub async fn get_task(caller: &Caller, task_id: &str) -> Task {
     let request = GetTaskRequest { task_id: task_id.to_owned() };
     caller.task().get_task(request).await.expect("task").into_inner().task.expect("task")
+}
+
+/// Queues a message. A request that came between two changes is sent again under the same id, as the answer asks.
+///
+/// # Panics
+/// When it is refused.
+pub async fn send(caller: &Caller, session_id: &str, text: &str) -> String {
+    // The same words twice in one session would be one message.
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hash::hash(text, &mut hasher);
+    let request = SendMessageRequest {
+        request_id: format!("{session_id}/{:x}", std::hash::Hasher::finish(&hasher)),
+        session_id: session_id.to_owned(),
+        text: text.to_owned(),
+    };
+    let begun = std::time::Instant::now();
+    loop {
+        match caller.task().send_message(request.clone()).await {
+            Ok(answer) => return answer.into_inner().message.expect("message").message_id,
+            Err(status) if status.code() == tonic::Code::Aborted && begun.elapsed() < PATIENCE => {}
+            Err(status) => panic!("the message was refused: {status}"),
+        }
+    }
+}
+
+/// Follows a session until what came after an offset is as wanted.
+///
+/// # Panics
+/// As [`await_item`].
+pub async fn await_transcript(
+    caller: &Caller,
+    session_id: &str,
+    after: i64,
+    wanted: impl Fn(&[TranscriptEntry]) -> bool,
+) -> Vec<TranscriptEntry> {
+    let begun = std::time::Instant::now();
+    let mut seen = after;
+    loop {
+        await_session(caller, session_id, |s| s.last_offset > seen).await;
+        let entries = transcript(caller, session_id).await;
+        seen = entries.last().map_or(0, |e| e.offset);
+        let new: Vec<_> = entries.into_iter().filter(|e| e.offset > after).collect();
+        if wanted(&new) {
+            return new;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the transcript is not as wanted: {new:#?}");
+    }
 }

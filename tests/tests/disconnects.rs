@@ -19,8 +19,11 @@ const AT_ONCE: usize = 32;
 async fn rename(gateway: String, ada: Caller, task: Task, n: u32) -> Option<String> {
     let mut client = Caller::connected(&gateway, &ada.token, &ada.organization_id).await.task();
     let request_id = format!("client-{n}");
-    let request =
-        UpdateTaskRequest { request_id: request_id.clone(), task_id: task.task_id, title: format!("title {n}") };
+    let request = UpdateTaskRequest {
+        request_id: request_id.clone(),
+        task_id: task.task_id,
+        title: format!("title {n}"),
+    };
     let call = client.update_task(request);
     if n.is_multiple_of(20) {
         return call.await.ok().map(|_| request_id);
