@@ -15,6 +15,12 @@ test: tools-checks build lint
 	FOUNDRY_BIN=$(abspath $(TARGET)/debug/foundry) PATH="$(CURDIR)/.cache/venv/bin:$(CURDIR)/tools/node_modules/.bin:$$PATH" \
 		cargo test --workspace --locked --no-fail-fast
 
+# First figures, each beside its baseline; reported, never gated. The only target that builds release.
+# FOUNDRY_BENCH_SECONDS (default 10) scales how long each figure is measured.
+bench:
+	cargo build --release --locked -p foundry -p foundry-bench
+	FOUNDRY_BIN=$(abspath $(TARGET)/release/foundry) $(TARGET)/release/foundry-bench
+
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings

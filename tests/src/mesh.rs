@@ -107,6 +107,7 @@ impl Mesh {
             .env("FOUNDRY_ADDRESS", self.url("gateway"))
             .env("XDG_CONFIG_HOME", self.dir.path().join("config"))
             .env("FOUNDRY_DEMO_AGENT_SECOND_MS", "50")
+            .env_remove("FOUNDRY_BENCH_SECONDS") // of the benchmark, no setting
             .stdin(Stdio::null());
         command
     }
