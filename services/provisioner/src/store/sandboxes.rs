@@ -156,7 +156,7 @@ pub async fn find_living(store: &Store, task_id: &str) -> Result<Option<Sandbox>
 /// The number of the newest runtime of any sandbox the task has had; 0 when it had none.
 pub async fn last_instance(store: &Store, task_id: &str) -> Result<i64, Error> {
     let rows = store.query(LAST_INSTANCE, &[task_id.into()]).await?;
-    rows.first().map_or(Ok(0), |row| Ok(row.int("instance")?))
+    rows.first().map_or(Ok(0), |row| row.int("instance"))
 }
 
 /// All sandboxes in a state.
