@@ -31,7 +31,8 @@ need_apt python3 python3
 
 mkdir -p .cache
 if [ ! -x tools/node_modules/.bin/buf ]; then
-  (cd tools && npm ci --silent --no-audit --no-fund)
+  # The version is exact, and so are those of its platform packages; a lock file would name one platform only.
+  (cd tools && npm install --no-package-lock --no-audit --no-fund --loglevel=error >&2)
 fi
 if [ ! -x .cache/venv/bin/python ] || ! .cache/venv/bin/python -c 'import grpc, grpc_reflection' 2>/dev/null; then
   python3 -m venv .cache/venv 2>/dev/null || { need_apt python3-venv-none python3-venv; python3 -m venv .cache/venv; }
