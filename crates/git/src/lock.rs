@@ -12,7 +12,17 @@ use crate::{GitError, GitErrorKind, Result};
 
 /// Held while one operation changes a repository. The lock belongs to the open file, so it
 /// excludes other tasks of this process as well, and ends with the process however it dies.
-pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing our descriptor is not enough: a child of another task, forked but not yet running its program, holds a
+    /// copy of it for a moment and with it the lock. Unlocking says it for all copies.
+    fn drop(&mut self) {
+        if let Err(e) = self.0.unlock() {
+            tracing::warn!(error = %e, "a repository's lock ends only with its last descriptor");
+        }
+    }
+}
 
 impl Lock {
     /// Waits for the lock on `<dir>.lock`, at most `limit`.
@@ -63,5 +73,16 @@ mod tests {
         assert_eq!(err.kind(), GitErrorKind::Busy);
         drop(held);
         assert!(Lock::acquire(&dir, Duration::ZERO).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn is_released_although_a_child_still_has_a_copy_of_the_descriptor() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = tmp.path().join("m");
+        let held = Lock::acquire(&dir, Duration::ZERO).await.unwrap();
+        let inherited = held.0.try_clone().unwrap();
+        drop(held);
+        assert!(Lock::acquire(&dir, Duration::ZERO).await.is_ok());
+        drop(inherited);
     }
 }
