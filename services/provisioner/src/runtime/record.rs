@@ -8,7 +8,7 @@ use foundry_proto::common::v1::{
 use foundry_sandbox::{TapBatch, TapCursor};
 use foundry_store::WriteSet;
 
-use crate::domain::fold::{Asked, Fold, Folded, fold, notice};
+use crate::domain::fold::{Asked, Fold, Folded, Running, fold, notice};
 use crate::domain::{Session, SessionState, Turn, TurnState};
 use crate::flow;
 use crate::shared::Shared;
@@ -50,7 +50,10 @@ pub async fn record(
         let turn = turn.filter(|t| t.state != TurnState::Ended && session.state == SessionState::Running);
         let mut after = session.fold.clone();
         after.blind = false;
-        let folded = fold(&mut after, turn.as_ref().map(|t| t.message_id.as_str()), workspace, &batch.events);
+        let running = turn
+            .as_ref()
+            .map(|t| Running { message_id: t.message_id.as_str(), stop_asked: t.cancel_requested });
+        let folded = fold(&mut after, running, workspace, &batch.events);
         let ws = Recording { shared, session: &session, turn, now: shared.env.clock.now() }.write(
             after,
             folded,

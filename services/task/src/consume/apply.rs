@@ -68,15 +68,10 @@ pub fn agent_session(
     rev: i64,
 ) -> Result<()> {
     let organization = of.task.organization_id.clone();
-    let before = of.agents.get(&agent.session_id);
-    let known = before.is_some_and(|told| told.rev >= rev);
-    // Once per interrupted turn: news of the same interruption must not hold a resumed queue again.
-    let held_for = before.is_some_and(|told| {
-        told.entity.state() == AgentSessionState::Interrupted && told.entity.message_id == agent.message_id
-    });
+    let known = of.agents.get(&agent.session_id).is_some_and(|told| told.rev >= rev);
     let Some(session) = of.session_mut(&agent.session_id) else { return Ok(()) };
-    if agent.state() == AgentSessionState::Interrupted && !known && !held_for {
-        session.view.queue_held = true;
+    if agent.state() == AgentSessionState::Interrupted && !known {
+        session.hold_for(&agent.message_id);
     }
     if session.closed && !session.close_sent && agent.state() != AgentSessionState::Closed {
         session.close_sent = true;
@@ -127,12 +122,14 @@ pub fn events(
             // The transcript has the text of this turn already.
             continue;
         }
-        if let Some(Body::TurnEnd(end)) = &part.body
-            && matches!(end.outcome(), TurnOutcome::Error | TurnOutcome::Refused)
-        {
-            // A stop holds the queue when it is asked for, an interruption when the session shows it: who resumes the
-            // queue after that must not find it held again by the end of that turn.
-            session.view.queue_held = true;
+        if let Some(Body::TurnEnd(end)) = &part.body {
+            match end.outcome() {
+                TurnOutcome::Error | TurnOutcome::Refused => session.view.queue_held = true,
+                // The session's own state may tell it first, or pass unseen between two looks.
+                TurnOutcome::Interrupted => session.hold_for(&part.message_id),
+                // A stop holds the queue when it is asked for.
+                _ => {}
+            }
         }
         session.view.last_offset += 1;
         transcript::insert(ws, feed, &session.session_id, session.view.last_offset, part);

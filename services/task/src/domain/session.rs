@@ -42,12 +42,24 @@ pub struct Session {
     pub spoken_here: bool,
     /// The permission request that was answered last.
     pub answered: String,
+    /// The interrupted turn for which the queue was held last: once for each, whichever way its end is told first.
+    pub held_for: String,
     /// Upstream revision of the failed agent session that a person wants retried; 0 = none.
     pub retry_rev: i64,
     /// Whether the agent's events must be followed.
     pub follows: bool,
     /// What people see: the names in it are facts, the rest is derived.
     pub view: pb::Session,
+}
+
+impl Session {
+    /// Holds the queue because this turn was interrupted; only once, for who resumed it must not find it held again.
+    pub fn hold_for(&mut self, message_id: &str) {
+        if self.held_for != message_id {
+            message_id.clone_into(&mut self.held_for);
+            self.view.queue_held = true;
+        }
+    }
 }
 
 /// How far a message is.

@@ -249,6 +249,7 @@ pub(super) fn new_session(
         closed: false,
         close_sent: false,
         event_offset: 0,
+        held_for: String::new(),
         spoken_for: String::new(),
         spoken_here: false,
         answered: String::new(),

@@ -15,10 +15,18 @@ use foundry_store::{Migration, Migrations};
 /// The service's schema.
 pub const MIGRATIONS: Migrations = Migrations {
     owner: "task",
-    steps: &[Migration {
-        version: 1,
-        name: "task",
-        sqlite: include_str!("../../migrations/sqlite/0001_task.sql"),
-        postgres: include_str!("../../migrations/postgres/0001_task.sql"),
-    }],
+    steps: &[
+        Migration {
+            version: 1,
+            name: "task",
+            sqlite: include_str!("../../migrations/sqlite/0001_task.sql"),
+            postgres: include_str!("../../migrations/postgres/0001_task.sql"),
+        },
+        Migration {
+            version: 2,
+            name: "held_for",
+            sqlite: include_str!("../../migrations/sqlite/0002_held_for.sql"),
+            postgres: include_str!("../../migrations/postgres/0002_held_for.sql"),
+        },
+    ],
 };

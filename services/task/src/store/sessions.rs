@@ -28,6 +28,7 @@ pub const SESSIONS: Table = Table::new(
         "spoken_for",
         "spoken_here",
         "answered",
+        "held_for",
         "retry_rev",
         "follows",
         "view",
@@ -42,8 +43,8 @@ pub const OF_TASK_BY_REV: &str =
 pub const ONE_BY_REV: &str = "SELECT session_id, feed_rev, view FROM sessions WHERE session_id = $1 AND feed_rev > $2 ORDER BY feed_rev LIMIT $3";
 
 const OF_TASK: &str = "SELECT session_id, task_id, organization_id, create_time, rev, feed_rev, flow_id, flow_stage, \
-     flow_status, flow_condition, closed, close_sent, event_offset, spoken_for, spoken_here, answered, retry_rev, \
-     follows, view FROM sessions WHERE task_id = $1 ORDER BY create_time, session_id";
+     flow_status, flow_condition, closed, close_sent, event_offset, spoken_for, spoken_here, answered, held_for, \
+     retry_rev, follows, view FROM sessions WHERE task_id = $1 ORDER BY create_time, session_id";
 
 fn read(row: &Row) -> Result<Session> {
     Ok(Session {
@@ -60,6 +61,7 @@ fn read(row: &Row) -> Result<Session> {
         spoken_for: row.text("spoken_for")?.to_owned(),
         spoken_here: row.bool("spoken_here")?,
         answered: row.text("answered")?.to_owned(),
+        held_for: row.text("held_for")?.to_owned(),
         retry_rev: row.int("retry_rev")?,
         follows: row.bool("follows")?,
         view: pb::Session::decode(row.blob("view")?).map_err(Error::internal)?,
@@ -113,6 +115,7 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, feed: RevRef, s: &Session) {
         s.spoken_for.as_str().into(),
         s.spoken_here.into(),
         s.answered.as_str().into(),
+        s.held_for.as_str().into(),
         s.retry_rev.into(),
         s.follows.into(),
         s.view.encode_to_vec().into(),
@@ -129,6 +132,7 @@ pub fn update(ws: &mut WriteSet, revs: Option<(RevRef, RevRef)>, s: &Session) {
         ("spoken_for", s.spoken_for.as_str().into()),
         ("spoken_here", s.spoken_here.into()),
         ("answered", s.answered.as_str().into()),
+        ("held_for", s.held_for.as_str().into()),
         ("retry_rev", s.retry_rev.into()),
         ("follows", s.follows.into()),
     ];

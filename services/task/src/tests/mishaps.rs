@@ -57,6 +57,29 @@ async fn holds_the_queue_once_for_an_interrupted_turn_however_often_it_is_told()
 }
 
 #[tokio::test]
+async fn holds_the_queue_for_an_interruption_that_only_the_end_of_the_turn_tells_and_only_once() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    send(&running, &tenant, &session, "two").await;
+    // The session is told ready, as after an interruption that came and went between two looks.
+    world.provisioner.end_turn(&session, TurnOutcome::Interrupted).await;
+    let held = running.until_session(&tenant, &task, &session, |s| s.queue_held && s.last_offset == 2).await;
+    assert_eq!(held.queue_length, 1);
+    let mut of = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    let agent = AgentSession {
+        state: AgentSessionState::Interrupted.into(),
+        ..world.provisioner.session(&session).unwrap()
+    };
+    of.session_mut(&session).unwrap().view.queue_held = false;
+    apply::agent_session(&mut WriteSet::new(), &world.env, &mut of, &agent, i64::MAX).unwrap();
+    assert!(!of.session_mut(&session).unwrap().view.queue_held, "a resumed queue was held again");
+    assert_eq!(world.provisioner.prompts(), ["one"]);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn stops_a_turn_that_is_still_being_handed_to_the_agent() {
     let world = World::new().await;
     world.provisioner.takes_prompts.send_replace(false);

@@ -65,8 +65,17 @@ pub struct Folded {
     pub worked: bool,
 }
 
-/// Folds a stretch. `turn` is the message id of the running turn; `workspace` where the agent works.
-pub fn fold(state: &mut Fold, turn: Option<&str>, workspace: &str, events: &[TapEvent]) -> Folded {
+/// The turn that runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Running<'a> {
+    /// Its message id, the id of the request for it.
+    pub message_id: &'a str,
+    /// Whether somebody asked to stop it.
+    pub stop_asked: bool,
+}
+
+/// Folds a stretch. `workspace` is where the agent works.
+pub fn fold(state: &mut Fold, turn: Option<Running<'_>>, workspace: &str, events: &[TapEvent]) -> Folded {
     let mut folder = Folder { state, turn, workspace, out: Folded::default(), text: None };
     for event in events {
         folder.event(event);
@@ -87,7 +96,7 @@ pub fn notice(kind: NoticeKind, message: impl Into<String>) -> Body {
 
 struct Folder<'a> {
     state: &'a mut Fold,
-    turn: Option<&'a str>,
+    turn: Option<Running<'a>>,
     workspace: &'a str,
     out: Folded,
     /// Text that is gathered: whose, whether thought, and the words.
@@ -139,7 +148,7 @@ impl Folder<'_> {
     }
 
     fn is_turn(&self, id: &Value) -> bool {
-        self.turn.is_some() && id.as_str() == self.turn
+        self.turn.is_some_and(|turn| id.as_str() == Some(turn.message_id))
     }
 
     fn updated(&mut self, instance: i64, id: &str, update: Update) {
@@ -216,7 +225,7 @@ impl Folder<'_> {
 
     fn part(&mut self, instance: i64, block_id: String, part_number: i32, body: Body) {
         self.out.parts.push(TranscriptPart {
-            message_id: self.turn.unwrap_or_default().to_owned(),
+            message_id: self.turn.map(|turn| turn.message_id).unwrap_or_default().to_owned(),
             part_number,
             block_id,
             runtime_instance: instance,
@@ -266,7 +275,13 @@ impl Folder<'_> {
     }
 
     fn ended(&mut self, instance: i64, result: Result<Value, RpcError>) {
-        let end = end_of(result);
+        let mut end = end_of(result);
+        if end.outcome() == TurnOutcome::Cancelled && !self.turn.is_some_and(|turn| turn.stop_asked) {
+            // What an agent says whose runtime is torn away beneath it: nobody wanted this end.
+            end.set_outcome(TurnOutcome::Interrupted);
+            "AGENT_STOPPED".clone_into(&mut end.reason);
+            "the agent broke the turn off, and nobody had asked it to".clone_into(&mut end.message);
+        }
         self.say(instance, Body::TurnEnd(end.clone()));
         self.state.tools = Tools::default();
         self.out.sent = true;

@@ -17,6 +17,10 @@ fn words(offset: u64, text: &str) -> TapEvent {
     agent(offset, json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}))
 }
 
+fn turn(message_id: &str) -> Option<Running<'_>> {
+    Some(Running { message_id, stop_asked: false })
+}
+
 fn answer(offset: u64, result: Value) -> TapEvent {
     let json = json!({"id": "msg_1", "result": result});
     at(offset, TapBody::Message { direction: Direction::FromAgent, json })
@@ -33,13 +37,13 @@ fn texts(folded: &Folded) -> Vec<(String, i32, String)> {
 #[test]
 fn a_message_goes_on_in_the_same_block_over_stretches_and_restarts() {
     let mut state = Fold::default();
-    let first = fold(&mut state, Some("msg_1"), "/w", &[words(10, "a"), words(20, "b")]);
+    let first = fold(&mut state, turn("msg_1"), "/w", &[words(10, "a"), words(20, "b")]);
     assert_eq!(texts(&first), [("2-10".to_owned(), 0, "ab".to_owned())]);
     let stored = serde_json::to_string(&state).unwrap();
     let mut state: Fold = serde_json::from_str(&stored).unwrap();
     let plan =
         agent(40, json!({"sessionUpdate": "plan", "entries": [{"content": "c", "status": "pending"}]}));
-    let second = fold(&mut state, Some("msg_1"), "/w", &[words(30, "c"), plan, words(50, "d")]);
+    let second = fold(&mut state, turn("msg_1"), "/w", &[words(30, "c"), plan, words(50, "d")]);
     assert_eq!(texts(&second), [("2-10".into(), 1, "c".into()), ("2-50".into(), 0, "d".into())]);
     assert!(second.parts.iter().all(|p| p.message_id == "msg_1" && p.runtime_instance == 2));
 }
@@ -48,7 +52,7 @@ fn a_message_goes_on_in_the_same_block_over_stretches_and_restarts() {
 fn splits_long_words_into_parts_that_fit() {
     let mut state = Fold::default();
     let long = "ä".repeat(MAX_PART + 1);
-    let folded = fold(&mut state, Some("msg_1"), "/w", &[words(1, &long)]);
+    let folded = fold(&mut state, turn("msg_1"), "/w", &[words(1, &long)]);
     assert!(folded.parts.len() >= 3);
     assert_eq!(texts(&folded).iter().map(|t| t.2.as_str()).collect::<String>(), long);
     assert!(texts(&folded).iter().all(|t| t.2.len() <= MAX_PART));
@@ -62,7 +66,7 @@ fn a_tool_call_is_whole_in_every_part_and_cut_to_size() {
         json!({"sessionUpdate": "tool_call", "toolCallId": "t", "title": "Run", "kind": "execute",
                "status": "in_progress", "rawInput": {"command": "make"}, "locations": [{"path": "/w/a/b"}]}),
     );
-    let first = fold(&mut state, Some("msg_1"), "/w", &[begun]);
+    let first = fold(&mut state, turn("msg_1"), "/w", &[begun]);
     assert!(!first.worked);
     let output = "x".repeat(5_000) + "end";
     let content = json!([{"type": "content", "content": {"type": "text", "text": output}}]);
@@ -70,7 +74,7 @@ fn a_tool_call_is_whole_in_every_part_and_cut_to_size() {
         2,
         json!({"sessionUpdate": "tool_call_update", "toolCallId": "t", "status": "completed", "content": content}),
     );
-    let second = fold(&mut state, Some("msg_1"), "/w", &[ended]);
+    let second = fold(&mut state, turn("msg_1"), "/w", &[ended]);
     assert!(second.worked);
     let Some(Body::ToolCall(call)) = &second.parts[0].body else { panic!("{second:?}") };
     assert_eq!((call.title.as_str(), call.locations[0].as_str(), call.truncated), ("Run", "a/b", true));
@@ -90,7 +94,7 @@ fn news_of_one_call_in_one_stretch_are_one_part() {
             agent(i as u64, update)
         })
         .collect();
-    let folded = fold(&mut state, Some("msg_1"), "/w", &news);
+    let folded = fold(&mut state, turn("msg_1"), "/w", &news);
     assert_eq!(folded.parts.len(), 1);
     assert!(folded.worked);
 }
@@ -99,11 +103,11 @@ fn news_of_one_call_in_one_stretch_are_one_part() {
 fn the_answer_to_the_prompt_ends_the_turn_and_later_events_belong_to_none() {
     let mut state = Fold::default();
     let events = [words(1, "a"), answer(2, json!({"stopReason": "end_turn"})), words(3, "late")];
-    let folded = fold(&mut state, Some("msg_1"), "/w", &events);
+    let folded = fold(&mut state, turn("msg_1"), "/w", &events);
     assert_eq!(folded.ended.unwrap().outcome(), TurnOutcome::Completed);
     assert_eq!(folded.parts[2].message_id, "");
     let mut other = Fold::default();
-    let foreign = fold(&mut other, Some("msg_2"), "/w", &[answer(2, json!({"stopReason": "end_turn"}))]);
+    let foreign = fold(&mut other, turn("msg_2"), "/w", &[answer(2, json!({"stopReason": "end_turn"}))]);
     assert!(foreign.ended.is_none(), "another prompt's answer");
 }
 
@@ -142,8 +146,22 @@ fn a_permission_request_names_the_call_and_its_answers() {
         "toolCall": {"toolCallId": "t", "title": "run tests"},
         "options": [{"optionId": "y", "name": "Allow", "kind": "allow_once"}]}});
     let asked = at(9, TapBody::Message { direction: Direction::FromAgent, json });
-    let folded = fold(&mut state, Some("msg_1"), "/w", &[asked]);
+    let folded = fold(&mut state, turn("msg_1"), "/w", &[asked]);
     let one = &folded.asked[0];
     assert_eq!((one.acp_id.clone(), one.request.permission_id.as_str()), (json!(7), "perm-2-9"));
     assert_eq!((one.request.title.as_str(), one.request.options[0].option_id.as_str()), ("run tests", "y"));
+}
+
+#[test]
+fn a_turn_that_the_agent_breaks_off_unasked_is_interrupted_and_one_that_was_stopped_is_cancelled() {
+    let broken_off = [answer(1, json!({"stopReason": "cancelled"}))];
+    let ended = |stop_asked| {
+        let running = Some(Running { message_id: "msg_1", stop_asked });
+        let folded = fold(&mut Fold::default(), running, "/w", &broken_off);
+        let end = folded.ended.unwrap();
+        assert_eq!(folded.parts[0].body, Some(Body::TurnEnd(end.clone())));
+        (end.outcome(), end.stop_reason, end.reason)
+    };
+    assert_eq!(ended(true), (TurnOutcome::Cancelled, "cancelled".to_owned(), String::new()));
+    assert_eq!(ended(false), (TurnOutcome::Interrupted, "cancelled".to_owned(), "AGENT_STOPPED".to_owned()));
 }
