@@ -5,12 +5,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test harness: a failure here is a failed test
 
 pub mod caller;
+pub mod dice;
 pub mod faults;
 pub mod mesh;
 pub mod origin;
 pub mod sandboxes;
+pub mod severing;
 pub mod story;
 pub mod told;
+pub mod watching;
+pub mod written;
 
 pub use caller::Caller;
 pub use mesh::{Mesh, Shape};

@@ -1,0 +1,103 @@
+//! A network that breaks: a proxy on loopback that cuts each connection after a number of bytes of its own, most
+//! often within a frame.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::dice::Dice;
+
+/// A proxy in front of one address, until it is dropped.
+pub struct Severing {
+    url: String,
+    shared: Arc<Shared>,
+    _serving: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    calm: AtomicBool,
+    cuts: AtomicUsize,
+}
+
+impl Severing {
+    /// Starts a proxy in front of `http://host:port`. Each connection is cut after between half of and the whole of
+    /// so many bytes to the client: half of them by a reset, half by an end that looks orderly.
+    ///
+    /// # Panics
+    /// When it cannot listen.
+    pub async fn start(target: &str, seed: u64, bytes: u64) -> Self {
+        let target = target.trim_start_matches("http://").to_owned();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("address"));
+        let shared = Arc::new(Shared::default());
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(listener, target, Arc::clone(&shared), Dice::new(seed), bytes));
+        Self { url, shared, _serving: serving }
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Nothing is cut any more.
+    pub fn calm(&self) {
+        self.shared.calm.store(true, Ordering::SeqCst);
+    }
+
+    /// How many connections were cut.
+    pub fn cuts(&self) -> usize {
+        self.shared.cuts.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(listener: TcpListener, target: String, shared: Arc<Shared>, mut dice: Dice, bytes: u64) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((client, _)) = listener.accept().await else { continue };
+        let budget = bytes / 2 + dice.below(bytes / 2);
+        let hard = dice.below(2) == 0;
+        connections.spawn(carry(client, target.clone(), Arc::clone(&shared), budget, hard));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Carries bytes both ways until one side ends or the budget is spent.
+async fn carry(mut client: TcpStream, target: String, shared: Arc<Shared>, budget: u64, hard: bool) {
+    let Ok(mut server) = TcpStream::connect(&target).await else { return };
+    let cut = {
+        let (mut from_client, mut to_client) = client.split();
+        let (mut from_server, mut to_server) = server.split();
+        let down = async {
+            let (mut buffer, mut left) = (vec![0; 16 * 1024], budget);
+            loop {
+                let Ok(read @ 1..) = from_server.read(&mut buffer).await else { return false };
+                let cut = left < read as u64 && !shared.calm.load(Ordering::SeqCst);
+                let passed = if cut { usize::try_from(left).unwrap_or(read) } else { read };
+                if to_client.write_all(&buffer[..passed]).await.is_err() {
+                    return false;
+                }
+                if cut {
+                    return true;
+                }
+                left = left.saturating_sub(read as u64);
+            }
+        };
+        tokio::select! {
+            cut = down => cut,
+            _ = tokio::io::copy(&mut from_client, &mut to_server) => false,
+        }
+    };
+    if cut {
+        shared.cuts.fetch_add(1, Ordering::SeqCst);
+        if hard {
+            // What the client has not read is lost as well.
+            let _ = rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO));
+        }
+    }
+}
