@@ -108,6 +108,7 @@ impl Mesh {
             .env("XDG_CONFIG_HOME", self.dir.path().join("config"))
             .env("FOUNDRY_DEMO_AGENT_SECOND_MS", "50")
             .env_remove("FOUNDRY_BENCH_SECONDS") // of the benchmark, no setting
+            .env_remove("FOUNDRY_CRASH_ROUNDS") // of the crash tests, no setting
             .stdin(Stdio::null());
         command
     }

@@ -141,20 +141,37 @@ async fn a_crash_at_every_stage_of_a_sandbox_goes_on_at_that_stage_and_ends_as_i
     let mut world = World::start().await;
     let expected = world.undisturbed().await;
     for _ in 0..rounds() {
-        crash_at_all_stages(&mut world, &expected).await;
+        for point in [Point::BeforeEffect, Point::AfterEffect] {
+            crash_at_all_stages(&mut world, &expected, point).await;
+        }
     }
 }
 
+/// Where within a stage the mesh dies.
+#[derive(Clone, Copy, PartialEq)]
+enum Point {
+    BeforeEffect,
+    /// The effect is there, its record is not.
+    AfterEffect,
+}
+
 /// One task waits in each stage, the last stage first, while the mesh is killed twice.
-async fn crash_at_all_stages(world: &mut World, expected: &(Told, Vec<u8>)) {
+async fn crash_at_all_stages(world: &mut World, expected: &(Told, Vec<u8>), point: Point) {
     let mut waiting = Vec::new();
     for (call, name) in STAGES.into_iter().rev() {
-        world.faults.hang(call);
+        match point {
+            Point::BeforeEffect => world.faults.hang(call),
+            Point::AfterEffect => world.faults.linger(call),
+        }
         let (task, session) = world.create(PROMPT).await;
         let at = await_task(&world.ada, &task, |t| stage(t, name).state() == StageState::Running).await;
+        if point == Point::AfterEffect {
+            world.faults.lingers(call).await;
+        }
         let sandbox = sandboxes::only(&world.ada, &task).await;
         let runtimes = sandboxes::runtimes(&world.mesh, &sandbox.sandbox_id);
-        assert_eq!(runtimes.len(), usize::from(name == "agent_ready"), "{name}: {runtimes:?}");
+        let started = name == "agent_ready" || (name == "agent_starting" && point == Point::AfterEffect);
+        assert_eq!(runtimes.len(), usize::from(started), "{name}: {runtimes:?}");
         waiting.push((name, task, session, sandbox, runtimes, completed(&at)));
     }
     for crash in 1..=2 {
@@ -168,7 +185,10 @@ async fn crash_at_all_stages(world: &mut World, expected: &(Told, Vec<u8>)) {
         }
     }
     for (call, _) in STAGES {
-        world.faults.release(call);
+        match point {
+            Point::BeforeEffect => world.faults.release(call),
+            Point::AfterEffect => world.faults.answer(call),
+        }
     }
     for (name, task, session, sandbox, runtimes, before) in &waiting {
         let found = world.finished(task, session).await;
@@ -188,12 +208,13 @@ async fn a_crash_right_after_any_change_of_a_new_task_ends_as_if_nothing_had_hap
     let mut world = World::start().await;
     let expected = world.undisturbed().await;
     // Known to be reached by every run: what stages begin and end, and what the session does then.
-    let moments: [(&str, TaskMoment); 6] = [
+    let moments: [(&str, TaskMoment); 7] = [
         ("created", |_| true),
         ("allocated", |t| stage(t, "sandbox_allocated").state() == StageState::Done),
         ("cloned", |t| stage(t, "repo_prepared").state() == StageState::Done),
         ("starting", |t| stage(t, "agent_starting").state() != StageState::Pending),
         ("session", |t| stage(t, "session_creating").state() != StageState::Pending),
+        ("session made", |t| stage(t, "ready").state() != StageState::Pending),
         ("running", |t| t.state() == TaskState::Running),
     ];
     for _ in 0..rounds() {

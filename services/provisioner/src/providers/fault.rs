@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <stage>.hang    the call hangs for as long as the file is there
+//! <stage>.linger  the call has its effect, writes `<stage>.lingers` and then hangs for as long as the file is there
 //! <stage>.fail    holds a number: that many calls fail (it is counted down)
 //! <stage>.slow    holds milliseconds: the call takes that much longer
 //! ```
@@ -38,11 +39,27 @@ impl FaultProvider {
         tokio::fs::read_to_string(self.directory.join(file)).await.ok()?.trim().parse().ok()
     }
 
-    async fn suffer(&self, stage: &str) -> Result<(), ProviderError> {
-        let hang = self.directory.join(format!("{stage}.hang"));
-        while tokio::fs::try_exists(&hang).await.unwrap_or(false) {
+    async fn hang(&self, file: &str) {
+        let file = self.directory.join(file);
+        while tokio::fs::try_exists(&file).await.unwrap_or(false) {
             self.env.clock.sleep(LOOK).await;
         }
+    }
+
+    /// What happens between a call's effect and its answer.
+    async fn linger<T>(&self, stage: &str, answer: Result<T, ProviderError>) -> Result<T, ProviderError> {
+        let file = format!("{stage}.linger");
+        if answer.is_ok() && tokio::fs::try_exists(self.directory.join(&file)).await.unwrap_or(false) {
+            tokio::fs::write(self.directory.join(format!("{stage}.lingers")), "")
+                .await
+                .map_err(|e| ProviderError::io("telling that a call lingers", e))?;
+            self.hang(&file).await;
+        }
+        answer
+    }
+
+    async fn suffer(&self, stage: &str) -> Result<(), ProviderError> {
+        self.hang(&format!("{stage}.hang")).await;
         if let Some(millis) = self.number(&format!("{stage}.slow")).await {
             self.env.clock.sleep(Duration::from_millis(millis)).await;
         }
@@ -68,7 +85,7 @@ impl Provider for FaultProvider {
 
     async fn allocate(&self, name: &SandboxName) -> Result<Allocation, ProviderError> {
         self.suffer("allocate").await?;
-        self.inner.allocate(name).await
+        self.linger("allocate", self.inner.allocate(name).await).await
     }
 
     async fn prepare_repo(
@@ -77,7 +94,7 @@ impl Provider for FaultProvider {
         source: &dyn CloneSource,
     ) -> Result<PreparedRepo, ProviderError> {
         self.suffer("prepare_repo").await?;
-        self.inner.prepare_repo(name, source).await
+        self.linger("prepare_repo", self.inner.prepare_repo(name, source).await).await
     }
 
     async fn install_agent(
@@ -86,22 +103,22 @@ impl Provider for FaultProvider {
         agent: AgentKind,
     ) -> Result<InstalledAgent, ProviderError> {
         self.suffer("install_agent").await?;
-        self.inner.install_agent(name, agent).await
+        self.linger("install_agent", self.inner.install_agent(name, agent).await).await
     }
 
     async fn start_agent(&self, spec: &StartSpec) -> Result<RuntimeFacts, ProviderError> {
         self.suffer("start_agent").await?;
-        self.inner.start_agent(spec).await
+        self.linger("start_agent", self.inner.start_agent(spec).await).await
     }
 
     async fn probe(&self, facts: &RuntimeFacts) -> Result<Health, ProviderError> {
         self.suffer("probe").await?;
-        self.inner.probe(facts).await
+        self.linger("probe", self.inner.probe(facts).await).await
     }
 
     async fn destroy(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {
         self.suffer("destroy").await?;
-        self.inner.destroy(name).await
+        self.linger("destroy", self.inner.destroy(name).await).await
     }
 
     async fn list_owned(&self) -> Result<Vec<OwnedSandbox>, ProviderError> {
