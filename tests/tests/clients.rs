@@ -2,24 +2,32 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test, helpers included
 
+#[path = "../clients/buf.rs"]
+mod buf;
+
 use std::process::Command;
 
+use buf::{Buf, Wire, decoded};
+use foundry_proto::task::v1::GetFileDiffResponse;
+use foundry_tests::faults::{Faults, settings};
 use foundry_tests::story::{await_task, await_turns, create_task, register};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
+use serde_json::{Value, json};
 
 /// Runs a program and returns what it prints.
 fn run(program: &str, args: &[&str]) -> String {
+    run_telling(program, args).0
+}
+
+/// Runs a program and returns what it prints, and what it tells about that on its standard error.
+fn run_telling(program: &str, args: &[&str]) -> (String, String) {
     let out = Command::new(program).args(args).output().unwrap_or_else(|e| {
         panic!("{program} is missing ({e}): run `make test`, which installs it, or `scripts/tools.sh checks`")
     });
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(
-        out.status.success(),
-        "{program} {args:?}: {}\n{text}{}",
-        out.status,
-        String::from_utf8_lossy(&out.stderr)
-    );
-    text
+    let told = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{program} {args:?}: {}\n{text}{told}", out.status);
+    (text, told)
 }
 
 async fn finished_task(mesh: &Mesh) -> (Caller, String, String) {
@@ -82,24 +90,64 @@ async fn grpcurl_lists_creates_watches_and_reads() {
     }
 }
 
+/// The task in a frame of a watch.
+fn task_in(frame: &Value) -> Option<&Value> {
+    let changes = ["snapshotChunk", "delta"].iter().find_map(|kind| frame[kind]["changes"].as_array())?;
+    changes.iter().rev().map(|change| &change["upsert"]["task"]).find(|task| task.is_object())
+}
+
+/// Whether all stages are done, the turn is over and the change is there.
+fn is_ready(task: &Value) -> bool {
+    let stages = task["stages"].as_array().unwrap();
+    task["state"] == "TASK_STATE_IDLE"
+        && stages.iter().all(|stage| stage["state"] == "STAGE_STATE_DONE")
+        && task["changes"]["filesChanged"] == 1
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn buf_curl_speaks_grpc_and_grpc_web_over_both_versions_of_http() {
-    let mesh = Mesh::start(Shape::Embedded, &[]);
-    let (ada, task_id, _) = finished_task(&mesh).await;
-    let url = format!("{}/foundry.task.v1.TaskService/ListFileChanges", mesh.url("gateway"));
-    let token = format!("authorization: Bearer {}", ada.token);
-    let body = format!(r#"{{"taskId":"{task_id}"}}"#);
-    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto");
-    for more in [
-        &["--protocol", "grpc", "--http2-prior-knowledge"][..],
-        &["--protocol", "grpcweb", "--http2-prior-knowledge"],
-        &["--protocol", "grpcweb"],
-    ] {
-        let mut args = vec!["curl", "--schema", schema, "-H", &token, "-d", &body];
-        args.extend(more);
-        args.push(&url);
-        let answer = run("buf", &args);
-        assert!(answer.contains("a.txt"), "{more:?}: {answer}");
+async fn buf_curl_lists_creates_watches_and_reads_on_every_protocol_and_version_of_http() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::none(dir.path());
+    let settings = settings(dir.path());
+    let mesh = Mesh::start(Shape::Embedded, &settings.iter().map(String::as_str).collect::<Vec<_>>());
+    let ada = mesh.sign_in("ada").await;
+    let repository = register(&ada, &Origin::create(mesh.dir())).await.repository_id;
+    let gateway = mesh.url("gateway");
+    for wire in Wire::ALL {
+        let buf = Buf { gateway: &gateway, token: &ada.token, wire };
+        buf.list();
+
+        // The provider waits until the snapshot was seen, so that readiness can only come as changes do.
+        faults.hang("allocate");
+        let created = buf.call(
+            "CreateTask",
+            &json!({
+                "organizationId": ada.organization_id,
+                "repositoryId": repository,
+                "prompt": format!("write a.txt: by {wire:?}"),
+                "permissionPolicy": "PERMISSION_POLICY_ALLOW",
+            }),
+        );
+        let task_id = created["task"]["taskId"].as_str().unwrap();
+        let mut watch = buf.watch(task_id, dir.path());
+        let snapshot = watch.until(|frame| task_in(frame).is_some()).await;
+        assert!(!is_ready(task_in(&snapshot).unwrap()), "{snapshot}");
+        watch.until(|frame| frame["snapshotEnd"]["resumeToken"].is_string()).await;
+        faults.release("allocate");
+        let ready = watch.until(|frame| task_in(frame).is_some_and(is_ready)).await;
+        assert!(ready["delta"].is_object(), "{ready}");
+        let stages = task_in(&ready).unwrap()["stages"].as_array().unwrap().len();
+        let frames = watch.end().await;
+
+        let task = json!({ "taskId": task_id });
+        let changes = buf.call("ListFileChanges", &task);
+        assert_eq!(changes["files"][0]["path"], "a.txt", "{changes}");
+        let diff = buf.call("GetFileDiff", &json!({ "taskId": task_id, "path": "a.txt" }));
+        let patch = decoded::<GetFileDiffResponse>("GetFileDiffResponse", diff).patch;
+        let patch = String::from_utf8_lossy(&patch);
+        assert!(patch.contains(&format!("+by {wire:?}")), "{patch}");
+        buf.call("KillTask", &task);
+        println!("{wire:?}: ready after {frames} frames, {stages} stages done");
     }
 }
 
