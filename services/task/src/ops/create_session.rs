@@ -55,6 +55,7 @@ pub async fn create_session(
         found,
         method: "CreateSession",
         request_id: &request.request_id,
+        remembered: None,
         action: "session.create",
         subject: session_id.as_str(),
     };

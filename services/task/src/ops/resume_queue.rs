@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{ResumeQueueRequest, ResumeQueueResponse};
 use foundry_store::Scope;
 
-use super::steer::{Command, Draft};
+use super::steer::{COMMAND, Command, Draft};
 use crate::context::Context;
 
 /// Does nothing for a queue that is not held.
@@ -29,6 +29,7 @@ pub async fn resume_queue(
         found,
         method: "ResumeQueue",
         request_id: &request.request_id,
+        remembered: COMMAND,
         action: "queue.resume",
         subject: &request.session_id,
     };

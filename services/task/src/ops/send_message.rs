@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{SendMessageRequest, SendMessageResponse};
 use foundry_store::Scope;
 
-use super::steer::{Command, Draft};
+use super::steer::{COMMAND, Command, Draft};
 use crate::context::Context;
 use crate::domain::session::{MAX_QUEUE, Message, MessageState};
 use crate::domain::validate;
@@ -58,6 +58,7 @@ pub async fn send_message(
         found,
         method: "SendMessage",
         request_id: &request.request_id,
+        remembered: COMMAND,
         action: "message.send",
         subject: message_id.as_str(),
     };

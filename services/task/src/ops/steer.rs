@@ -1,6 +1,8 @@
 //! What all commands to an existing task share: the first answer of a repeated request, load,
 //! decide, one write set with audit and idempotency, and deciding anew when something came between.
 
+use std::time::Duration;
+
 use foundry_authn::Caller;
 use foundry_core::{Env, Error, Result, TaskId, Timestamp};
 use foundry_store::{CommitError, Scope, WriteSet};
@@ -13,7 +15,7 @@ use crate::domain::validate;
 use crate::store::aggregate;
 
 /// How long answers of commands are remembered.
-const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+pub const COMMAND: Option<Duration> = Some(Duration::from_secs(7 * 24 * 3600));
 
 /// A command, before it is decided.
 pub struct Command<'a> {
@@ -25,6 +27,8 @@ pub struct Command<'a> {
     pub method: &'static str,
     /// The request's id.
     pub request_id: &'a str,
+    /// How long the first answer is given again; `None` = always, as for what creates an entity.
+    pub remembered: Option<Duration>,
     /// What the audit calls it, such as `task.rename`.
     pub action: &'static str,
     /// The id of the entity concerned.
@@ -87,7 +91,7 @@ impl Command<'_> {
             let after = aggregate::write(&mut ws, &cx.env, &before, of);
             let answer = answer(&after);
             ws.audit(audit(&organization, self.caller, self.action, self.subject, self.request_id));
-            let until = Some(now.plus(REMEMBERED));
+            let until = self.remembered.map(|time| now.plus(time));
             ws.idempotency(key.key.clone(), key.hash, answer.encode_to_vec(), until);
             match cx.store.commit(ws).await {
                 Ok(committed) => return Ok((answer, committed.rev(rev))),

@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{UpdateQueuedMessageRequest, UpdateQueuedMessageResponse};
 use foundry_store::Scope;
 
-use super::steer::{Command, Draft};
+use super::steer::{COMMAND, Command, Draft};
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::domain::session::{Message, MessageState};
@@ -29,6 +29,7 @@ pub async fn update_queued_message(
         found,
         method: "UpdateQueuedMessage",
         request_id: &request.request_id,
+        remembered: COMMAND,
         action: "message.update",
         subject: &request.message_id,
     };

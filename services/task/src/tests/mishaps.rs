@@ -197,3 +197,22 @@ async fn keeps_no_repository_or_position_over_one_that_came_between() {
     assert_eq!(positions::find(store, "s").await.unwrap(), Some(at(7)));
     running.stop().await;
 }
+
+#[tokio::test]
+async fn creates_a_session_once_for_a_request_however_late_it_is_repeated() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, _) = ids(&running.create(&tenant, "one").await);
+    let request = CreateSessionRequest { request_id: "same".into(), task_id: task, ..Default::default() };
+    let create = || async {
+        let created = ops::create_session::create_session(&running.cx, &tenant.caller, request.clone()).await;
+        created.unwrap().session.unwrap().session_id
+    };
+    let first = create().await;
+    assert_eq!(create().await, first);
+    const KEPT: &str = "SELECT expires_at FROM store_idempotency WHERE method = $1";
+    let kept = running.cx.store.query(KEPT, &["CreateSession".into()]).await.unwrap();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].opt_int("expires_at").unwrap(), None, "the first answer will be forgotten");
+    running.stop().await;
+}
