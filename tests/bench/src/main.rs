@@ -22,7 +22,7 @@ use report::Report;
 use world::{World, settle};
 
 /// How often ours and the baseline alternate.
-pub const PAIRS: usize = 2;
+pub const PAIRS: usize = 5;
 /// Tasks in the organization; as many as the most clients, so that each renames its own.
 const TASKS: usize = 64;
 /// How often the mesh is killed and started again.
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let seconds: f64 =
         std::env::var("FOUNDRY_BENCH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(10.0);
-    let plan = Plan { slice: Duration::from_secs_f64((seconds / 5.0).clamp(0.1, 4.0)) };
+    let plan = Plan { slice: Duration::from_secs_f64((seconds / 10.0).clamp(0.1, 4.0)) };
     let begun = Instant::now();
     say_load("at the start");
     Box::pin(measure(&plan)).await;
