@@ -1,11 +1,13 @@
 //! What writers know that they wrote, and the history of a view that follows from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use foundry_frame::{RawBody, RawChange, RawOp};
 use foundry_proto::task::v1::{
-    OrganizationItem, RenameSessionRequest, TaskItem, UpdateTaskRequest, organization_item, task_item,
+    KillTaskRequest, ListAuditEventsRequest, OrganizationItem, RenameSessionRequest, TaskItem,
+    UpdateTaskRequest, organization_item, task_item,
 };
+use foundry_proto::watch::v1::SnapshotEnd;
 use foundry_watch::oracle::{ClientLog, History};
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -64,6 +66,19 @@ pub async fn write(
     writes
 }
 
+/// Kills a task, so that it leaves the summary.
+///
+/// # Panics
+/// When that is refused.
+pub async fn kill(ada: &Caller, task: &str, progress: &Progress) {
+    let mut dice = Dice::new(0);
+    let request = KillTaskRequest { request_id: format!("{task}/kill"), task_id: task.to_owned() };
+    while let Err(status) = ada.task().kill_task(request.clone()).await {
+        assert!(!is_refusal(&status), "{task}: {status}");
+        progress.back_off(&mut dice).await;
+    }
+}
+
 async fn rename(
     ada: &Caller,
     task: &str,
@@ -82,6 +97,34 @@ async fn rename(
             ada.task().update_task(request).await?.into_inner().rev
         }
     })
+}
+
+/// Each acknowledged change is recorded, once, and no two have one revision.
+///
+/// # Panics
+/// When that is not so.
+pub async fn assert_recorded_once(ada: &Caller, writes: &[Write]) {
+    let (mut recorded, mut page_token) = (HashMap::<String, usize>::new(), String::new());
+    loop {
+        let request = ListAuditEventsRequest {
+            organization_id: ada.organization_id.clone(),
+            page_size: 500,
+            page_token,
+            ..ListAuditEventsRequest::default()
+        };
+        let page = ada.task().list_audit_events(request).await.expect("records").into_inner();
+        page.events.into_iter().for_each(|e| *recorded.entry(e.request_id).or_default() += 1);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    for write in writes {
+        assert_eq!(recorded.get(&write.request_id), Some(&1), "{write:?}");
+    }
+    let mut revs: Vec<_> = writes.iter().map(|w| w.rev).collect();
+    revs.sort_unstable();
+    assert!(revs.windows(2).all(|w| w[0] < w[1]), "two changes have one revision");
 }
 
 /// Each version of each row that anybody was shown; none for one that is gone.
@@ -103,6 +146,8 @@ pub fn history(view: &View, logs: &[ClientLog], writes: &[Write]) -> History {
             _ => {}
         }
     }
+    let left = departures(&seen, logs);
+    seen.extend(left);
     let mut texts: BTreeMap<&str, BTreeMap<i64, &str>> = BTreeMap::new();
     for write in writes {
         let named = write.session.as_deref().unwrap_or(&write.task);
@@ -124,6 +169,51 @@ pub fn history(view: &View, logs: &[ClientLog], writes: &[Write]) -> History {
         history.commit(rev, [(key, item)]);
     }
     history
+}
+
+/// Rows that were gone already when a snapshot was taken, though the first tombstone that anybody was shown is a later
+/// one: a row leaves once, and tells of what happens to it afterwards again.
+fn departures(seen: &Seen, logs: &[ClientLog]) -> Seen {
+    let mut spans: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    for ((rev, key), item) in seen {
+        let (last_shown, first_gone) = spans.entry(key).or_insert((0, i64::MAX));
+        match item {
+            Some(_) => *last_shown = *rev,
+            None => *first_gone = (*first_gone).min(*rev),
+        }
+    }
+    spans.retain(|_, (_, first_gone)| *first_gone < i64::MAX);
+    let mut left = Seen::new();
+    let mut held: HashSet<String> = HashSet::new();
+    for frame in logs.iter().flat_map(|log| &log.streams).flat_map(|stream| &stream.frames) {
+        match frame.raw().expect("a frame").body {
+            Some(RawBody::SnapshotBegin(_)) => held.clear(),
+            Some(RawBody::SnapshotChunk(chunk)) => held.extend(chunk.changes.into_iter().map(|c| c.key)),
+            Some(RawBody::SnapshotEnd(bytes)) => {
+                let rev = SnapshotEnd::decode(bytes).expect("the end of a snapshot").rev;
+                let within = |(last, first): &(i64, i64)| (*last + 1..*first).contains(&rev);
+                let gone = spans.iter().filter(|(key, span)| within(span) && !held.contains(**key));
+                left.extend(gone.map(|(key, _)| ((rev, (*key).to_owned()), None)));
+            }
+            _ => {}
+        }
+    }
+    left
+}
+
+/// How many tombstones came in deltas.
+///
+/// # Panics
+/// When a frame does not decode.
+pub fn tombstones(logs: &[ClientLog]) -> usize {
+    let frames = logs.iter().flat_map(|log| &log.streams).flat_map(|stream| &stream.frames);
+    let gone = |change: &&RawChange| matches!(change.op, Some(RawOp::Tombstone(_)));
+    frames
+        .map(|frame| match frame.raw().expect("a frame").body {
+            Some(RawBody::Delta(delta)) => delta.changes.iter().filter(gone).count(),
+            _ => 0,
+        })
+        .sum()
 }
 
 fn note(seen: &mut Seen, change: &RawChange) {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use foundry_proto::common::v1::StageState;
 use foundry_proto::task::v1::{
-    CreateSessionRequest, GetOrganizationSummaryRequest, GetTaskRequest, ListAuditEventsRequest,
-    ListTasksRequest, OrganizationItem, TaskItem, organization_item, task_item,
+    CreateSessionRequest, GetOrganizationSummaryRequest, GetTaskRequest, ListTasksRequest, OrganizationItem,
+    TaskItem, TaskState, organization_item, task_item,
 };
 use foundry_tests::faults::{Faults, settings};
 use foundry_tests::severing::Severing;
@@ -47,11 +47,46 @@ const RESTARTS: [(&[&str], Signal); 7] = [
     (&["gateway", "task", "provisioner", "repo", "auth"], Signal::TERM),
 ];
 
+/// The mesh, a person, and the network between it and the watchers.
+struct World {
+    mesh: Mesh,
+    ada: Caller,
+    severing: Severing,
+    progress: Arc<Progress>,
+    _faults: tempfile::TempDir,
+}
+
+impl World {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Faults::none(dir.path()).hang("allocate");
+        let settings = settings(dir.path());
+        let mesh = Mesh::start(Shape::Separate, &settings.iter().map(String::as_str).collect::<Vec<_>>());
+        let ada = mesh.sign_in("ada").await;
+        let severing = Severing::start(&mesh.url("gateway"), 1, BYTES).await;
+        Self { mesh, ada, severing, progress: Arc::default(), _faults: dir }
+    }
+
+    /// Watchers of all views, each on a connection of its own, so that a cut ends one stream in the middle.
+    fn watch(&self, tasks: &[(String, Vec<String>)]) -> JoinSet<Watcher> {
+        let mut roaming = JoinSet::new();
+        for number in 0..WATCHERS {
+            let caller = Caller::with_token(self.severing.url(), &self.ada.token, &self.ada.organization_id);
+            let view = match usize::try_from(number).unwrap() % (2 * TASKS) {
+                n if n < TASKS => View::Task(tasks[n].0.clone()),
+                _ => View::Organization,
+            };
+            roaming.spawn(Watcher::new(number, caller, view).roam(Arc::clone(&self.progress)));
+        }
+        roaming
+    }
+}
+
 /// Tasks that wait for a provider that hangs, with their sessions.
 async fn tasks(ada: &Caller, mesh: &Mesh) -> Vec<(String, Vec<String>)> {
     let repository = register(ada, &Origin::create(mesh.dir())).await;
     let mut tasks = Vec::new();
-    for n in 0..TASKS {
+    for n in 0..TASKS + RESTARTS.len() {
         let (task, session) = create_task(ada, &repository, &format!("say {n}")).await;
         let create =
             CreateSessionRequest { task_id: task.task_id.clone(), ..CreateSessionRequest::default() };
@@ -66,8 +101,11 @@ async fn tasks(ada: &Caller, mesh: &Mesh) -> Vec<(String, Vec<String>)> {
 }
 
 /// Restarts processes one after the other while writers and watchers go on, until enough has happened.
-async fn disturb(mesh: &mut Mesh, progress: &Progress, severing: &Severing) {
-    for (names, signal) in RESTARTS {
+///
+/// A task that nobody works on is killed after each restart, so that rows leave the summary too.
+async fn disturb(world: &mut World, doomed: &[String]) {
+    let World { mesh, ada, progress, severing, .. } = world;
+    for ((names, signal), doomed) in RESTARTS.into_iter().zip(doomed) {
         let mut head = progress.head.subscribe();
         let next = *head.borrow_and_update() + BETWEEN;
         head.wait_for(|head| *head >= next).await.unwrap();
@@ -83,6 +121,7 @@ async fn disturb(mesh: &mut Mesh, progress: &Progress, severing: &Severing) {
             mesh.start_again();
         });
         progress.up.send_replace(true);
+        written::kill(ada, doomed, progress).await;
     }
     let mut head = progress.head.subscribe();
     loop {
@@ -168,33 +207,8 @@ fn decoded<T: prost::Message + Default>(rows: &Rows) -> BTreeMap<String, T> {
     rows.iter().map(|(key, (_, item))| (key.clone(), T::decode(item.clone()).unwrap())).collect()
 }
 
-/// Each acknowledged change is recorded, once, and no two have one revision.
-async fn assert_recorded_once(ada: &Caller, writes: &[Write]) {
-    let (mut recorded, mut page_token) = (HashMap::<String, usize>::new(), String::new());
-    loop {
-        let request = ListAuditEventsRequest {
-            organization_id: ada.organization_id.clone(),
-            page_size: 500,
-            page_token,
-            ..ListAuditEventsRequest::default()
-        };
-        let page = ada.task().list_audit_events(request).await.unwrap().into_inner();
-        page.events.into_iter().for_each(|e| *recorded.entry(e.request_id).or_default() += 1);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    for write in writes {
-        assert_eq!(recorded.get(&write.request_id), Some(&1), "{write:?}");
-    }
-    let mut revs: Vec<_> = writes.iter().map(|w| w.rev).collect();
-    revs.sort_unstable();
-    assert!(revs.windows(2).all(|w| w[0] < w[1]), "two changes have one revision");
-}
-
 /// Holds all logs against what was written, view by view, on all cores.
-fn judge(watchers: Vec<Watcher>, writes: &[Write]) -> Vec<(View, Summary)> {
+fn judge(watchers: Vec<Watcher>, writes: &[Write]) -> Vec<(Summary, usize)> {
     let mut views: BTreeMap<View, Vec<ClientLog>> = BTreeMap::new();
     for watcher in watchers {
         views.entry(watcher.view).or_default().push(watcher.log);
@@ -209,7 +223,7 @@ fn judge(watchers: Vec<Watcher>, writes: &[Write]) -> Vec<(View, Summary)> {
                         let first: Vec<_> = faults.iter().take(5).map(ToString::to_string).collect();
                         panic!("{} faults in {view:?}:\n{}", faults.len(), first.join("\n"))
                     });
-                    (view, summary)
+                    (summary, written::tombstones(&logs))
                 })
             })
             .collect();
@@ -220,48 +234,39 @@ fn judge(watchers: Vec<Watcher>, writes: &[Write]) -> Vec<(View, Summary)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_watchers_keep_the_contract_through_restarts_and_severed_connections() {
     let begun = Instant::now();
-    let dir = tempfile::tempdir().unwrap();
-    Faults::none(dir.path()).hang("allocate");
-    let settings = settings(dir.path());
-    let mut mesh = Mesh::start(Shape::Separate, &settings.iter().map(String::as_str).collect::<Vec<_>>());
-    let ada = mesh.sign_in("ada").await;
-    let tasks = tasks(&ada, &mesh).await;
-    let severing = Severing::start(&mesh.url("gateway"), 1, BYTES).await;
-    let progress = Arc::new(Progress::default());
-
-    let mut roaming = JoinSet::new();
-    for number in 0..WATCHERS {
-        // Each on a connection of its own, so that a cut ends one stream in the middle.
-        let caller = Caller::with_token(severing.url(), &ada.token, &ada.organization_id);
-        let view = match usize::try_from(number).unwrap() % (2 * TASKS) {
-            n if n < TASKS => View::Task(tasks[n].0.clone()),
-            _ => View::Organization,
-        };
-        roaming.spawn(Watcher::new(number, caller, view).roam(Arc::clone(&progress)));
-    }
+    let mut world = World::start().await;
+    let mut tasks = tasks(&world.ada, &world.mesh).await;
+    let doomed: Vec<_> = tasks.split_off(TASKS).into_iter().map(|(task, _)| task).collect();
+    let roaming = world.watch(&tasks);
     let mut writing = JoinSet::new();
     for (seed, (task, sessions)) in (0..).zip(tasks) {
-        let (ada, progress) = (ada.clone(), Arc::clone(&progress));
+        let (ada, progress) = (world.ada.clone(), Arc::clone(&world.progress));
         writing.spawn(async move { written::write(ada, task, sessions, seed, &progress).await });
     }
-    let disturbed = tokio::time::timeout(PATIENCE, disturb(&mut mesh, &progress, &severing)).await;
-    disturbed.unwrap_or_else(|_| panic!("the story hangs\n{}", mesh.log_tail()));
+    let disturbed = tokio::time::timeout(PATIENCE, disturb(&mut world, &doomed)).await;
+    disturbed.unwrap_or_else(|_| panic!("the story hangs\n{}", world.mesh.log_tail()));
+    let World { ada, severing, progress, .. } = &world;
     progress.over.send_replace(true);
     severing.calm();
     let writes = tokio::time::timeout(PATIENCE, writing.join_all()).await.expect("writers end").concat();
     let watchers = tokio::time::timeout(PATIENCE, roaming.join_all()).await.expect("watchers end");
-    let settled = tokio::time::timeout(PATIENCE, settle(&ada, &progress, watchers)).await;
+    for task in &doomed {
+        await_task(ada, task, |t| t.state() == TaskState::Killed).await;
+    }
+    let settled = tokio::time::timeout(PATIENCE, settle(ada, progress, watchers)).await;
     let (watchers, rev) = settled.expect("all watchers are shown the end");
     let lived = begun.elapsed();
-    assert_equal_to_what_is_read(&ada, &watchers).await;
-    assert_recorded_once(&ada, &writes).await;
+    assert_equal_to_what_is_read(ada, &watchers).await;
+    written::assert_recorded_once(ada, &writes).await;
 
     let judged = tokio::task::block_in_place(|| judge(watchers, &writes));
-    let sum = |count: fn(&Summary) -> u64| judged.iter().map(|(_, summary)| count(summary)).sum::<u64>();
+    let sum = |count: fn(&Summary) -> u64| judged.iter().map(|(summary, _)| count(summary)).sum::<u64>();
+    let gone: usize = judged.iter().map(|(_, gone)| gone).sum();
     println!(
-        "{} changes in {} frames of {} streams to {WATCHERS} watchers of {} views, {} resumed, {} snapshots, \
+        "{} changes, {} of them tombstones, in {} frames of {} streams to {WATCHERS} watchers of {} views, {} resumed, {} snapshots, \
          {} bookmarks, {} resets; {} writes up to revision {rev}; {} restarts, {} cuts; {:.0} s and {:.0} s of judging",
         sum(|s| s.changes),
+        gone,
         sum(|s| s.frames),
         sum(|s| s.streams),
         judged.len(),
@@ -277,5 +282,6 @@ async fn fifty_watchers_keep_the_contract_through_restarts_and_severed_connectio
     );
     assert_eq!(sum(|s| s.resets), 0, "every position stays good");
     assert!(sum(|s| s.changes) >= CHANGES as u64 && sum(|s| s.resumed) >= RESUMES as u64);
+    assert!(gone > RESTARTS.len(), "watchers are told which rows are gone");
     assert!(sum(|s| s.snapshots) > WATCHERS && severing.cuts() >= CUTS);
 }
