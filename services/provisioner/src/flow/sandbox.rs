@@ -45,7 +45,9 @@ pub static SANDBOX: Flow = Flow::new(
         STARTING,
         READY,
     ],
-);
+)
+// As many as the task service's own flow: calls that hang at one provider must not soon hold up those at others.
+.concurrency(64);
 
 /// Starts a new runtime in a sandbox whose runtime died.
 pub static RESTART: Flow = Flow::new("sandbox_restart", &[STARTING, READY]);
