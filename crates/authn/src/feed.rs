@@ -1,11 +1,12 @@
 //! The feed of revocations: a watch on the auth service, kept alive for as long as the process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_core::{Env, Tasks};
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
 use foundry_proto::auth::v1::{Revocation, WatchRevocationsRequest};
-use foundry_watch::{Change, Consumer, ConsumerConfig, Event, Op};
+use foundry_watch::{Change, Consumer, ConsumerConfig, Event, Observer, Op};
 use tonic::Code;
 use tonic::body::Body;
 use tonic::client::GrpcService;
@@ -19,9 +20,15 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// an operator may mend it while this process runs.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(5);
 
-/// Keeps `revocations` by watching the auth service over an upstream that says who we are.
-pub fn keep_revocations<T>(upstream: T, revocations: Revocations, env: &Env, tasks: &Tasks)
-where
+/// Keeps `revocations` by watching the auth service over an upstream that says who we are;
+/// `observer` is told when that watch is opened again.
+pub fn keep_revocations<T>(
+    upstream: T,
+    revocations: Revocations,
+    env: &Env,
+    tasks: &Tasks,
+    observer: Arc<dyn Observer>,
+) where
     T: GrpcService<Body> + Clone + Send + Sync + 'static,
     T::Future: Send,
     T::Error: Into<StdError>,
@@ -32,7 +39,8 @@ where
     let client = AuthServiceClient::new(upstream);
     tasks.spawn("keep revocations", async move {
         loop {
-            let config = ConsumerConfig { heartbeat: HEARTBEAT, ..ConsumerConfig::new("revocations") };
+            let config = ConsumerConfig { heartbeat: HEARTBEAT, ..ConsumerConfig::new("WatchRevocations") };
+            let config = config.observed_by(Arc::clone(&observer));
             let client = client.clone();
             let consumer = Consumer::start(&of, env.clone(), config, move |options| {
                 let mut client = client.clone();

@@ -65,7 +65,7 @@ impl Authenticator {
         let auth = IdentityLayer::new(identity.clone(), AUTH_ISSUER)?.layer(auth);
         let keys = KeyRing::new(Arc::new(UpstreamKeys::new(auth.clone())), env.clock.clone());
         let revocations = Revocations::new();
-        keep_revocations(auth, revocations.clone(), env, tasks);
+        keep_revocations(auth, revocations.clone(), env, tasks, Arc::new(foundry_watch::NoObserver));
         Ok(Arc::new(Self::new(identity.name(), keys, revocations, env)?))
     }
 

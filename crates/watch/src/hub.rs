@@ -19,7 +19,7 @@ use crate::metrics::{Counters, WatchMetrics, count};
 use crate::position::TokenStamp;
 use crate::snapshot::Budget;
 use crate::watcher::{Start, Watcher};
-use crate::{Fingerprint, Pace, View, lock};
+use crate::{Fingerprint, NoObserver, Observer, Pace, View, lock};
 
 /// What a `Watch*` rpc returns.
 pub type FrameStream = BoxStream<'static, Result<Frame, Status>>;
@@ -48,6 +48,8 @@ pub struct HubConfig {
     pub concurrent_reads: usize,
     /// How fast deltas go out on a stream.
     pub pace: Pace,
+    /// Told of each watch.
+    pub observer: Arc<dyn Observer>,
 }
 
 impl Default for HubConfig {
@@ -60,6 +62,7 @@ impl Default for HubConfig {
             snapshot_bytes: 64 * 1024 * 1024,
             concurrent_reads: 2,
             pace: Pace::default(),
+            observer: Arc::new(NoObserver),
         }
     }
 }
@@ -169,6 +172,11 @@ impl Hub {
         *self.inner.open.borrow()
     }
 
+    /// Who is told of the watches.
+    pub fn observer(&self) -> &Arc<dyn Observer> {
+        &self.inner.config.observer
+    }
+
     /// The counts since the process started.
     pub fn metrics(&self) -> WatchMetrics {
         self.inner.counters.read(lock(&self.inner.feeds).len() as u64)
@@ -251,6 +259,7 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let inner = &self.admitted.inner;
         inner.counters.closed(self.feed.view.name());
+        inner.config.observer.closed(self.feed.view.name());
         let mut feeds = lock(&inner.feeds);
         if let Some((feed, watchers)) = feeds.get_mut(&self.key) {
             *watchers -= 1;

@@ -19,6 +19,7 @@ use crate::body;
 use crate::course::{Course, Out};
 use crate::hub::{OVERLAP, Order, Subscription, stopping};
 use crate::metrics::count;
+use crate::observer::Beginning;
 
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
 const MIN_HEARTBEAT: Duration = Duration::from_secs(5);
@@ -85,9 +86,15 @@ impl Watcher {
             heartbeat: Some(body::duration(start.heartbeat)),
             resumed: position.is_some(),
         });
-        if position.is_some() {
+        let beginning = match (position, reset) {
+            (Some(_), _) => Beginning::Resumed,
+            (None, Some(_)) => Beginning::Reset,
+            (None, None) => Beginning::Anew,
+        };
+        if beginning == Beginning::Resumed {
             count(&feed.hub().counters.resumed);
         }
+        feed.hub().config.observer.opened(feed.feed.view.name(), beginning);
         let ending = Ending::new(feed.hub().orders.subscribe(), feed.hub().env.clone());
         Self {
             course: Course::new(feed, start.heartbeat, hello, position, reset),

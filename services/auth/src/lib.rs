@@ -24,7 +24,7 @@ use foundry_core::{Env, Error, Result, Tasks};
 use foundry_proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
 use foundry_server::{Phases, Service};
 use foundry_store::{Store, StoreOptions};
-use foundry_watch::{Hub, HubConfig};
+use foundry_watch::{Hub, HubConfig, Observer};
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
@@ -74,6 +74,8 @@ pub struct Dependencies {
     pub data_dir: PathBuf,
     /// Where services publish the public halves of their identities.
     pub keys_dir: PathBuf,
+    /// Told what watches do.
+    pub watch_observer: Arc<dyn Observer>,
 }
 
 /// Builds the service: opens the store, starts its jobs, and hands over routes and stop phases.
@@ -124,7 +126,8 @@ async fn open(config: Config, deps: &Dependencies) -> Result<Arc<Auth>> {
     let revocations = Revocations::new();
     let ring = KeyRing::new(Arc::new(published.clone()), env.clock.clone());
     let authenticator = Arc::new(Authenticator::new(NAME, ring, revocations.clone(), &env)?);
-    let hub_config = HubConfig { server: NAME.to_owned(), ..HubConfig::default() };
+    let hub_config =
+        HubConfig { server: NAME.to_owned(), observer: deps.watch_observer.clone(), ..HubConfig::default() };
     let hub = Hub::new(store.clone(), env.clone(), deps.tasks.clone(), hub_config);
     let uses = RecentUses::default();
     Ok(Arc::new(Auth {

@@ -57,7 +57,13 @@ impl Fixture {
         let (tasks, _) = Tasks::new();
         let data_dir = dir.path().to_owned();
         let keys_dir = data_dir.join("keys");
-        let deps = Dependencies { env: env.clone(), tasks, data_dir, keys_dir };
+        let deps = Dependencies {
+            env: env.clone(),
+            tasks,
+            data_dir,
+            keys_dir,
+            watch_observer: Arc::new(foundry_watch::NoObserver),
+        };
         let auth = crate::open(config, &deps).await.unwrap();
         let secret = std::fs::read_to_string(dir.path().join(crate::development::FILE)).unwrap_or_default();
         let keys = KeyRing::new(Arc::new(auth.published.clone()), env.clock.clone());

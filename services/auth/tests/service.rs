@@ -36,7 +36,9 @@ impl Mesh {
         let (env, (tasks, _)) = (Env::system(), Tasks::new());
         let data_dir = dir.path().to_owned();
         let keys_dir = dir.path().join("keys");
-        let deps = Dependencies { env: env.clone(), tasks: tasks.clone(), data_dir, keys_dir };
+        let watch_observer = Arc::new(foundry_watch::NoObserver);
+        let deps =
+            Dependencies { env: env.clone(), tasks: tasks.clone(), data_dir, keys_dir, watch_observer };
         let config = Config { development_sign_in: true, ..Config::default() };
         let server = TestServer::start(foundry_auth::build(config, deps).await.unwrap()).await.unwrap();
         Self { server, env, tasks, dir }

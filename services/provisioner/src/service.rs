@@ -11,7 +11,7 @@ use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_sandbox::AgentCredentials;
 use foundry_server::{DataDirectory, Phases, Service, Upstream};
 use foundry_store::{Store, StoreOptions};
-use foundry_watch::{Hub, HubConfig};
+use foundry_watch::{Hub, HubConfig, Observer};
 
 use crate::config::Config;
 use crate::providers::Providers;
@@ -39,6 +39,8 @@ pub struct Dependencies<'a> {
     pub repo: Upstream,
     /// Told what the flow engine does.
     pub flow_hooks: Arc<dyn Hooks>,
+    /// Told what watches do.
+    pub watch_observer: Arc<dyn Observer>,
     /// Told at the end which sandboxes go on living.
     pub survivors: Survivors,
 }
@@ -100,6 +102,7 @@ async fn share(config: Config, deps: &Dependencies<'_>, store: Store) -> Result<
         tasks: deps.tasks.clone(),
         authenticator: Arc::clone(&deps.authenticator),
         repo: deps.repo.clone(),
+        watch_observer: Arc::clone(&deps.watch_observer),
         bundles: deps.data.path().join("bundles"),
     };
     let shared = assemble(config, parts, store, providers);
@@ -119,6 +122,7 @@ pub(crate) struct Parts {
     pub(crate) tasks: Tasks,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) repo: Upstream,
+    pub(crate) watch_observer: Arc<dyn Observer>,
     pub(crate) bundles: PathBuf,
 }
 
@@ -126,7 +130,11 @@ pub(crate) struct Parts {
 pub(crate) fn assemble(config: Config, parts: Parts, store: Store, providers: Providers) -> Arc<Shared> {
     let keys = config.agent_keys.iter().map(|(k, v)| (k.clone(), v.expose().clone()));
     let credentials = AgentCredentials::new(keys.collect::<Vec<_>>());
-    let hub_config = HubConfig { server: "provisioner".to_owned(), ..HubConfig::default() };
+    let hub_config = HubConfig {
+        server: "provisioner".to_owned(),
+        observer: parts.watch_observer,
+        ..HubConfig::default()
+    };
     Arc::new(Shared {
         hub: Hub::new(store.clone(), parts.env.clone(), parts.tasks.clone(), hub_config),
         config,

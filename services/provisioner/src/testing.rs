@@ -192,6 +192,7 @@ impl Fixture {
             authenticator: Arc::new(authenticator),
             repo: repo.upstream(),
             bundles: dir.path().join("bundles"),
+            watch_observer: Arc::new(foundry_watch::NoObserver),
         };
         let providers = Providers::of(vec![Arc::new(provider.clone())]);
         let shared = assemble(Config::default(), parts, store.clone(), providers);

@@ -23,7 +23,7 @@ use foundry_git::{Git, UrlPolicy};
 use foundry_proto::repo::v1::repo_service_server::RepoServiceServer;
 use foundry_server::{DataDirectory, Phases, Service};
 use foundry_store::{Store, StoreOptions};
-use foundry_watch::{Hub, HubConfig};
+use foundry_watch::{Hub, HubConfig, Observer};
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
@@ -64,6 +64,8 @@ pub struct Dependencies<'a> {
     pub authenticator: Arc<Authenticator>,
     /// Told what the flow engine does.
     pub flow_hooks: Arc<dyn Hooks>,
+    /// Told what watches do.
+    pub watch_observer: Arc<dyn Observer>,
 }
 
 /// Builds the service and starts its background work.
@@ -89,7 +91,11 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         allow_private_addresses: config.allow_private_addresses,
         ..UrlPolicy::embedded(&deps.mesh_dir)
     };
-    let hub_config = HubConfig { server: "repo".to_owned(), ..HubConfig::default() };
+    let hub_config = HubConfig {
+        server: "repo".to_owned(),
+        observer: deps.watch_observer.clone(),
+        ..HubConfig::default()
+    };
     let cx = Arc::new(Context {
         hub: Hub::new(store.clone(), deps.env.clone(), deps.tasks.clone(), hub_config),
         store: store.clone(),

@@ -30,7 +30,7 @@ use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::task::v1::task_service_server::TaskServiceServer;
 use foundry_server::{DataDirectory, Phases, Service, Upstream};
 use foundry_store::{Store, StoreOptions};
-use foundry_watch::{Hub, HubConfig};
+use foundry_watch::{Hub, HubConfig, Observer};
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
@@ -80,6 +80,8 @@ pub struct Dependencies<'a> {
     pub repo: Upstream,
     /// Told what the flow engine does.
     pub flow_hooks: Arc<dyn Hooks>,
+    /// Told what watches do.
+    pub watch_observer: Arc<dyn Observer>,
 }
 
 /// Builds the service and starts its background work.
@@ -99,6 +101,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         provisioner,
         repo,
         flow_hooks: deps.flow_hooks,
+        watch_observer: deps.watch_observer,
     };
     let (cx, engine) = start(config, parts, &OwnedDataDirectory::held_by(deps.data)).await?;
     let routes = Routes::new(TaskServiceServer::new(rpc::Rpc(Arc::clone(&cx))));
@@ -116,6 +119,7 @@ struct Parts {
     provisioner: Upstream,
     repo: Upstream,
     flow_hooks: Arc<dyn Hooks>,
+    watch_observer: Arc<dyn Observer>,
 }
 
 /// The inside of the service: store, flows and consumers, running.
@@ -126,7 +130,8 @@ async fn start(
 ) -> Result<(Arc<Context>, Engine)> {
     let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
     let store = Store::connect(&parts.url, &migrations, &parts.env, StoreOptions::default()).await?;
-    let hub_config = HubConfig { server: "task".to_owned(), ..HubConfig::default() };
+    let hub_config =
+        HubConfig { server: "task".to_owned(), observer: parts.watch_observer, ..HubConfig::default() };
     let (interest, wishes) = Interest::new();
     let cx = Arc::new(Context {
         hub: Hub::new(store.clone(), parts.env.clone(), parts.tasks.clone(), hub_config),

@@ -1,6 +1,7 @@
 //! What the service promises, seen from outside: through its ops, on a real store, with fakes of
 //! the services it calls.
 
+mod measures;
 mod mishaps;
 
 use std::sync::atomic::Ordering;

@@ -28,6 +28,7 @@ use tracing::Instrument as _;
 
 use active::ActiveEntry;
 pub use active::{Active, Kind};
+pub(crate) use log::name as code_name;
 
 use crate::config::Limits;
 use crate::methods;

@@ -8,8 +8,10 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _, UpDownCounter};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder as _, Registry, TextEncoder};
+use tonic::Code;
 
 use super::TelemetryError;
+use crate::stack::code_name;
 
 /// Bounds in seconds: from a local call to a slow provisioning stage.
 const SECONDS: [f64; 14] =
@@ -29,6 +31,7 @@ struct Instruments {
     connections: UpDownCounter<i64>,
     accept_failures: Counter<u64>,
     watches: UpDownCounter<i64>,
+    watch_starts: Counter<u64>,
     reconnects: Counter<u64>,
     projection: Histogram<f64>,
     queue: Histogram<f64>,
@@ -91,13 +94,19 @@ impl Metrics {
                 )
                 .build(),
             watches: gauge("foundry_watches", "Open watches by view."),
+            watch_starts: meter
+                .u64_counter("foundry_watch_starts")
+                .with_description(
+                    "Watches that were opened here, by view and beginning (anew, resumed, reset).",
+                )
+                .build(),
             reconnects: meter
                 .u64_counter("foundry_watch_reconnects")
-                .with_description("Watches that started with a position, by view and whether it was resumed.")
+                .with_description("Streams from other services that were opened again, by view and reason.")
                 .build(),
             projection: seconds(
                 "foundry_projection_update_duration",
-                "Time to apply one change to a projection.",
+                "Time to bring a projection up to date, by the view whose news it takes in or which shows it.",
             ),
             queue: seconds("foundry_flow_queue_latency", "Time a due stage waited until a worker took it."),
             bootstrap: seconds(
@@ -140,18 +149,24 @@ impl Metrics {
         self.0.accept_failures.add(1, &[KeyValue::new("service", service)]);
     }
 
-    /// A watch of a view was opened; it counts until the guard is dropped.
-    pub fn watch_opened(&self, view: &'static str) -> WatchGuard {
+    /// A watch of a view was opened: `anew`, `resumed` at a position, or `reset` since that was of no use.
+    pub fn watch_opened(&self, view: &'static str, beginning: &'static str) {
         self.0.watches.add(1, &[KeyValue::new("view", view)]);
-        WatchGuard { metrics: self.clone(), view }
+        self.0.watch_starts.add(1, &[KeyValue::new("view", view), KeyValue::new("beginning", beginning)]);
     }
 
-    /// A watch started with a position of an earlier one.
-    pub fn watch_reconnected(&self, view: &'static str, resumed: bool) {
-        self.0.reconnects.add(1, &[KeyValue::new("view", view), KeyValue::new("resumed", resumed)]);
+    /// A watch that was opened has ended.
+    pub fn watch_closed(&self, view: &'static str) {
+        self.0.watches.add(-1, &[KeyValue::new("view", view)]);
     }
 
-    /// A change was applied to a projection.
+    /// A stream from another service is opened again, since it was lost with this code; none = it was drained.
+    pub fn watch_reconnected(&self, view: &'static str, lost: Option<Code>) {
+        let reason = lost.map_or("DRAINED", code_name);
+        self.0.reconnects.add(1, &[KeyValue::new("view", view), KeyValue::new("reason", reason)]);
+    }
+
+    /// A projection was brought up to date.
     pub fn projection_updated(&self, view: &'static str, took: Duration) {
         self.0.projection.record(took.as_secs_f64(), &[KeyValue::new("view", view)]);
     }
@@ -198,19 +213,6 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-/// Counts one open watch.
-#[derive(Debug)]
-pub struct WatchGuard {
-    metrics: Metrics,
-    view: &'static str,
-}
-
-impl Drop for WatchGuard {
-    fn drop(&mut self) {
-        self.metrics.0.watches.add(-1, &[KeyValue::new("view", self.view)]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,9 +227,9 @@ mod tests {
             Duration::from_millis(2),
         );
         metrics.stage_claimed("sandbox", "repo_prepared", Duration::from_millis(30));
-        let open = metrics.watch_opened("organization");
-        let closed = metrics.watch_opened("task");
-        drop(closed);
+        metrics.watch_opened("organization", "anew");
+        metrics.watch_opened("task", "anew");
+        metrics.watch_closed("task");
         let text = metrics.prometheus_text();
         for line in [
             "foundry_requests_total{code=\"OK\",method=\"/foundry.task.v1.TaskService/GetTask\",service=\"task\"} 1",
@@ -238,6 +240,5 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
-        drop(open);
     }
 }

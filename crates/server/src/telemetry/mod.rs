@@ -7,6 +7,6 @@ mod start;
 mod trace;
 
 pub use context::{REQUEST_ID, RequestContext, TRACEPARENT};
-pub use metrics::{Metrics, WatchGuard};
+pub use metrics::Metrics;
 pub use start::{Telemetry, TelemetryError};
 pub use trace::TraceContext;

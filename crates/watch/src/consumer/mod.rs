@@ -19,7 +19,7 @@ use prost::Message;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
-use crate::{Change, Position};
+use crate::{Change, NoObserver, Observer, Position};
 use inbox::Inbox;
 pub use link::Violation;
 use pump::Pump;
@@ -30,7 +30,7 @@ pub type Refresh = Arc<dyn Fn() -> BoxFuture<'static, Result<(), Status>> + Send
 /// How a consumer behaves.
 #[derive(Clone)]
 pub struct ConsumerConfig {
-    /// Name for logs.
+    /// Name for logs and metrics: the rpc.
     pub name: &'static str,
     /// Where to go on; none = start with a snapshot.
     pub position: Option<Position>,
@@ -38,18 +38,33 @@ pub struct ConsumerConfig {
     pub heartbeat: Duration,
     /// Renews credentials; without it `UNAUTHENTICATED` is retried like a lost connection.
     pub refresh: Option<Refresh>,
+    /// Told when the stream is opened again.
+    pub observer: Arc<dyn Observer>,
 }
 
 impl ConsumerConfig {
-    /// The defaults: from a snapshot, a heartbeat of 15 s, nothing to refresh.
+    /// The defaults: from a snapshot, a heartbeat of 15 s, nothing to refresh, observed by nobody.
     pub fn new(name: &'static str) -> Self {
-        Self { name, position: None, heartbeat: Duration::from_secs(15), refresh: None }
+        Self {
+            name,
+            position: None,
+            heartbeat: Duration::from_secs(15),
+            refresh: None,
+            observer: Arc::new(NoObserver),
+        }
     }
 
     /// Goes on from a position that an earlier consumer of the same view reached.
     #[must_use]
     pub fn from_position(mut self, position: Option<Position>) -> Self {
         self.position = position.filter(|p| !p.resume_token.is_empty());
+        self
+    }
+
+    /// Tells this observer when the stream is opened again.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
         self
     }
 }

@@ -18,7 +18,7 @@ use super::backoff::Backoff;
 use super::inbox::Inbox;
 use super::link::{Link, Step, Violation};
 use super::{ConsumerConfig, Event};
-use crate::Position;
+use crate::{Position, Reconnect};
 
 const RESETS: usize = 3;
 const RESETS_WITHIN: Duration = Duration::from_secs(60);
@@ -105,12 +105,14 @@ where
                             return status;
                         }
                         if !std::mem::replace(&mut self.refreshed, true) {
+                            self.note_reconnect(Reconnect::Lost(status.code()));
                             continue;
                         }
                     }
                     status
                 }
             };
+            self.note_reconnect(Reconnect::Lost(status.code()));
             let retry_in = self.backoff.next(&*self.env.random);
             tracing::debug!(watch = self.config.name, %status, ?retry_in, "a watch is opened again");
             self.inbox.push(Event::Disconnected { status, retry_in });
@@ -147,7 +149,10 @@ where
                     // Drained before the next one was open: that one is all we have.
                     let Some(next) = successor.take() else { return end };
                     match next.await.map_err(End::from).and_then(|o| self.accept_hello(o)) {
-                        Ok(next) => live = next,
+                        Ok(next) => {
+                            self.note_reconnect(Reconnect::Drained);
+                            live = next;
+                        }
                         Err(end) => return end,
                     }
                 }
@@ -157,6 +162,7 @@ where
                     if let Ok(next) = opened.map_err(End::from).and_then(|o| self.accept_hello(o)) {
                         let old = std::mem::replace(&mut live, next);
                         self.retired.push(old.stream);
+                        self.note_reconnect(Reconnect::Drained);
                         heard = self.env.clock.now();
                     }
                 }
@@ -252,6 +258,10 @@ where
             Step::Drain { reconnect_after } => return Ok(Some(reconnect_after)),
         }
         Ok(None)
+    }
+
+    fn note_reconnect(&self, why: Reconnect) {
+        self.config.observer.reconnected(self.config.name, why);
     }
 
     fn note_reset(&mut self) -> Result<(), End> {

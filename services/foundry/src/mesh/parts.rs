@@ -45,6 +45,7 @@ async fn auth(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
         tasks,
         data_dir: data.path().to_owned(),
         keys_dir: wiring.keys_dir(),
+        watch_observer: wiring.watch_observer(),
     };
     let service = foundry_auth::build(config.auth.clone(), deps).await?;
     Ok(Built { service, failures, data: Some(data), survivors: None })
@@ -61,6 +62,7 @@ async fn repo(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
         mesh_dir: wiring.mesh_dir.clone(),
         authenticator: given.authenticator,
         flow_hooks: wiring.flow_hooks(),
+        watch_observer: wiring.watch_observer(),
     };
     let service = foundry_repo::build(&config.repo, deps).await?;
     Ok(Built { service, failures, data: Some(data), survivors: None })
@@ -78,6 +80,7 @@ async fn provisioner(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Fail
         authenticator: given.authenticator,
         repo: wiring.upstream(&given.identity, ServiceName::Repo)?,
         flow_hooks: wiring.flow_hooks(),
+        watch_observer: wiring.watch_observer(),
         survivors: survivors.clone(),
     };
     let service = foundry_provisioner::build(config.provisioner.clone(), deps).await?;
@@ -97,6 +100,7 @@ async fn task(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
         provisioner: wiring.raw.provisioner.clone(),
         repo: wiring.raw.repo.clone(),
         flow_hooks: wiring.flow_hooks(),
+        watch_observer: wiring.watch_observer(),
     };
     let service = foundry_task::build(&config.task, deps).await?;
     Ok(Built { service, failures, data: Some(data), survivors: None })

@@ -9,7 +9,7 @@ use foundry_authn::{
 use foundry_core::{Env, Result, Tasks};
 use foundry_server::{DataDirectory, Metrics, Upstream};
 
-use super::hooks::FlowMetrics;
+use super::hooks::{FlowMetrics, WatchMetrics};
 use crate::cli::ServiceName;
 use crate::failure::Failure;
 
@@ -70,6 +70,11 @@ impl Wiring {
         Arc::new(FlowMetrics(self.metrics.clone()))
     }
 
+    /// What watches tell about themselves goes to the metrics.
+    pub fn watch_observer(&self) -> Arc<dyn foundry_watch::Observer> {
+        Arc::new(WatchMetrics(self.metrics.clone()))
+    }
+
     /// Opens and locks the data directory of one service.
     ///
     /// # Errors
@@ -92,6 +97,7 @@ impl Wiring {
             revocations.clone(),
             &self.env,
             &tasks,
+            self.watch_observer(),
         );
         let authenticator = Arc::new(Authenticator::new(name, keys, revocations, &self.env)?);
         Ok(Given { identity, authenticator, tasks })

@@ -97,6 +97,7 @@ impl World {
             authenticator: Arc::new(authenticator),
             repo: self.repo.upstream(),
             flow_hooks: Arc::new(foundry_flow::NoHooks),
+            watch_observer: Arc::new(foundry_watch::NoObserver),
             survivors: survivors.clone(),
         };
         let service = build(self.config.clone(), deps).await.unwrap();

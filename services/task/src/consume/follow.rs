@@ -21,6 +21,8 @@ use crate::flow::change;
 use crate::store::aggregate::{self, FOLLOW_TOPIC};
 use crate::store::{messages, sessions};
 
+/// What is watched.
+const VIEW: &str = "WatchAgentSession";
 /// Streams at the same time: what one channel carries well.
 const STREAMS: usize = 100;
 /// Sessions considered for a stream.
@@ -149,19 +151,15 @@ async fn follow(
     crowded: &AtomicBool,
 ) -> Ended {
     let (client, id) = (cx.provisioner.clone(), session.to_string());
-    let mut consumer = Consumer::<AgentSessionItem>::start(
-        tasks,
-        cx.env.clone(),
-        config("WatchAgentSession", None),
-        move |options| {
+    let mut consumer =
+        Consumer::<AgentSessionItem>::start(tasks, cx.env.clone(), config(cx, VIEW, None), move |options| {
             let (mut client, session_id) = (client.clone(), id.clone());
             async move {
                 let request =
                     WatchAgentSessionRequest { options: Some(options), session_id, after_offset: after };
                 Ok(client.watch_agent_session(request).await?.into_inner())
             }
-        },
-    );
+        });
     loop {
         let event = tokio::select! {
             () = tasks.cancellation().cancelled() => return Ended::Stopping,
@@ -190,7 +188,7 @@ async fn follow(
                 *holed_.lock().unwrap_or_else(PoisonError::into_inner) = reached < last;
                 Ok(())
             };
-            if !insist(tasks, &cx.env, "events of an agent", take).await {
+            if !insist(tasks, cx, VIEW, part.len(), take).await {
                 return Ended::Stopping;
             }
             if holed.into_inner().unwrap_or_else(PoisonError::into_inner) {

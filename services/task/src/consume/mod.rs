@@ -124,22 +124,29 @@ async fn next<T: prost::Message + Default + 'static>(
     }
 }
 
-/// Does something until it succeeds; false when the process stops.
-async fn insist<F, Fut>(tasks: &Tasks, env: &Env, what: &str, mut attempt: F) -> bool
+/// Takes in some news of a view until that succeeds; false when the process stops.
+async fn insist<F, Fut>(tasks: &Tasks, cx: &Context, view: &'static str, news: usize, mut attempt: F) -> bool
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<()>>,
 {
     loop {
+        let begun = cx.env.clock.now();
         let failed = tokio::select! {
             () = tasks.cancellation().cancelled() => return false,
             result = attempt() => match result {
-                Ok(()) => return true,
+                Ok(()) => {
+                    // A new position alone is no update.
+                    if news > 0 {
+                        cx.hub.observer().updated(view, cx.env.clock.now().since(begun));
+                    }
+                    return true;
+                }
                 Err(e) => e,
             },
         };
-        tracing::warn!(error = ?failed, "{what} could not be taken in; it is tried again");
-        if !pause(tasks, env, PAUSE).await {
+        tracing::warn!(view, error = ?failed, "news could not be taken in; it is tried again");
+        if !pause(tasks, &cx.env, PAUSE).await {
             return false;
         }
     }
@@ -153,6 +160,6 @@ async fn pause(tasks: &Tasks, env: &Env, time: Duration) -> bool {
     }
 }
 
-fn config(name: &'static str, position: Option<Position>) -> ConsumerConfig {
-    ConsumerConfig::new(name).from_position(position)
+fn config(cx: &Context, view: &'static str, position: Option<Position>) -> ConsumerConfig {
+    ConsumerConfig::new(view).from_position(position).observed_by(Arc::clone(cx.hub.observer()))
 }

@@ -17,6 +17,9 @@ use crate::flow::change;
 use crate::projection::organization;
 use crate::store::{positions, summary, upstream};
 
+/// What is watched.
+const VIEW: &str = "WatchRepositories";
+
 pub(super) async fn run(cx: Arc<Context>, tasks: Tasks, organization: OrganizationId) {
     let stream = format!("repositories/{organization}");
     loop {
@@ -25,11 +28,10 @@ pub(super) async fn run(cx: Arc<Context>, tasks: Tasks, organization: Organizati
             None
         });
         let (client, of) = (cx.repo.clone(), organization.to_string());
-        let name = "WatchRepositories";
         let mut consumer = Consumer::<RepositoryItem>::start(
             &tasks,
             cx.env.clone(),
-            config(name, position),
+            config(&cx, VIEW, position),
             move |options| {
                 let (mut client, organization_id) = (client.clone(), of.clone());
                 async move {
@@ -49,7 +51,7 @@ pub(super) async fn run(cx: Arc<Context>, tasks: Tasks, organization: Organizati
                         let last = tries.fetch_add(1, Ordering::Relaxed) + 1 >= super::TRIES;
                         take(&cx, &organization, &stream, &batch, last)
                     };
-                    if !insist(&tasks, &cx.env, "news of repositories", take).await {
+                    if !insist(&tasks, &cx, VIEW, batch.rows.len(), take).await {
                         return;
                     }
                 }

@@ -15,6 +15,9 @@ use crate::context::Context;
 use crate::flow::change;
 use crate::store::{positions, upstream};
 
+/// What is watched.
+const VIEW: &str = "WatchSandboxes";
+
 /// What concerns one task.
 #[derive(Default)]
 struct News {
@@ -33,7 +36,7 @@ pub(super) async fn run(cx: Arc<Context>, tasks: Tasks, organization: Organizati
         let mut consumer = Consumer::<SandboxItem>::start(
             &tasks,
             cx.env.clone(),
-            config("WatchSandboxes", position),
+            config(&cx, VIEW, position),
             move |options| {
                 let (mut client, organization_id) = (client.clone(), of.clone());
                 async move {
@@ -53,7 +56,7 @@ pub(super) async fn run(cx: Arc<Context>, tasks: Tasks, organization: Organizati
                         let last = tries.fetch_add(1, Ordering::Relaxed) + 1 >= super::TRIES;
                         take(&cx, &organization, &stream, &batch, last)
                     };
-                    if !insist(&tasks, &cx.env, "news of sandboxes", take).await {
+                    if !insist(&tasks, &cx, VIEW, batch.rows.len(), take).await {
                         return;
                     }
                 }

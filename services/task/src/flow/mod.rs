@@ -18,6 +18,7 @@ use crate::domain::derive::Aggregate;
 use crate::store::aggregate::{self, STALE_TOPIC};
 use crate::store::sessions::SESSIONS;
 use crate::store::tasks::{TASKS, flow_columns};
+use crate::view;
 
 /// For calls of another service: for as long as it takes, visibly.
 pub const PATIENT: Retry = Retry {
@@ -65,6 +66,7 @@ pub(crate) async fn change<T>(
     decide: impl Fn(&mut Aggregate, &mut WriteSet) -> Result<T>,
 ) -> Result<Option<(Box<Aggregate>, T)>> {
     let _turn = cx.writers.turn(id).await;
+    let begun = cx.env.clock.now();
     let mut tries = 0;
     loop {
         tries += 1;
@@ -77,7 +79,11 @@ pub(crate) async fn change<T>(
         }
         let after = aggregate::write(&mut ws, &cx.env, &before, of);
         match cx.store.commit(ws).await {
-            Ok(_) => return Ok(Some((after, told))),
+            Ok(_) => {
+                // The task's own view and what the summary shows of it are one commit.
+                cx.hub.observer().updated(view::organization::NAME, cx.env.clock.now().since(begun));
+                return Ok(Some((after, told)));
+            }
             Err(CommitError::GuardFailed { .. } | CommitError::Conflict { .. }) if tries < MAX_CHANGES => {}
             Err(e) => return Err(e.into()),
         }

@@ -19,6 +19,7 @@ use foundry_proto::task::v1::{
 };
 use foundry_server::Upstream;
 use foundry_store::Scope;
+use foundry_watch::{NoObserver, Observer};
 
 use crate::context::Context;
 use crate::{Config, Parts, ops};
@@ -70,6 +71,10 @@ impl World {
     }
 
     pub async fn start(&self) -> Running {
+        self.start_observed(Arc::new(NoObserver)).await
+    }
+
+    pub async fn start_observed(&self, watch_observer: Arc<dyn Observer>) -> Running {
         let (tasks, _) = Tasks::new();
         let keys = KeyRing::new(Arc::new(StaticKeys(Vec::new())), self.env.clock.clone());
         let authenticator = Authenticator::new("task", keys, Revocations::none(), &self.env).unwrap();
@@ -81,6 +86,7 @@ impl World {
             provisioner: Upstream::from_service(ProvisionerServiceServer::new(self.provisioner.clone())),
             repo: Upstream::from_service(RepoServiceServer::new(self.repo.clone())),
             flow_hooks: Arc::new(NoHooks),
+            watch_observer,
         };
         let owned = OwnedDataDirectory::held_by(&self.dir);
         let (cx, engine) = crate::start(&Config::default(), parts, &owned).await.unwrap();

@@ -6,9 +6,12 @@ use foundry_watch::{Change, Fingerprint, Op, Source, TableView};
 
 use crate::store::summary;
 
+/// What the view is called.
+pub const NAME: &str = "WatchOrganization";
+
 /// The view of `WatchOrganization`: summary rows alone.
 pub fn of_organization(organization: &OrganizationId) -> TableView {
-    let fingerprint = Fingerprint::new("WatchOrganization", 1).filter("organization", organization.as_str());
+    let fingerprint = Fingerprint::new(NAME, 1).filter("organization", organization.as_str());
     let source = Source::new(summary::BY_REV, [organization.into()], |row| {
         let (key, version) = (row.text("key")?.to_owned(), row.int("rev")?);
         if !row.bool("listed")? {
@@ -16,6 +19,6 @@ pub fn of_organization(organization: &OrganizationId) -> TableView {
         }
         Ok(Change { key, version, op: Op::Upsert(row.blob("item")?) })
     });
-    TableView::new("WatchOrganization", Scope::organization(organization), fingerprint)
+    TableView::new(NAME, Scope::organization(organization), fingerprint)
         .source(source.tombstones(summary::REPOSITORY, "repository/"))
 }
