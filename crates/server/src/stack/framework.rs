@@ -7,12 +7,13 @@ use tonic::Status;
 use tonic::body::Body;
 
 /// Starts of tonic's texts about requests that it cannot decode.
-const UNDECODABLE: [&str; 5] = [
+const UNDECODABLE: [&str; 6] = [
     "failed to decode Protobuf message",
     "Missing request message",
     "protocol error: received message",
     "Unexpected EOF decoding stream",
     "Error decompressing",
+    "tonic-web: ",
 ];
 
 /// The answer, typed if tonic made it by itself.
@@ -62,11 +63,13 @@ mod tests {
 
     #[test]
     fn a_body_that_is_no_message_is_the_callers_fault_and_typed() {
-        let text = "failed to decode Protobuf message: invalid tag value: 0";
-        let status = after(Status::new(Code::Internal, text));
-        assert_eq!(status.code(), Code::InvalidArgument);
-        let details = tonic_types::StatusExt::get_error_details(&status);
-        assert_eq!(details.error_info().unwrap().reason, "MALFORMED_MESSAGE");
+        let of_grpc = "failed to decode Protobuf message: invalid tag value: 0";
+        for text in [of_grpc, "tonic-web: Invalid symbol 33, offset 7."] {
+            let status = after(Status::new(Code::Internal, text));
+            assert_eq!(status.code(), Code::InvalidArgument, "{text}");
+            let details = tonic_types::StatusExt::get_error_details(&status);
+            assert_eq!(details.error_info().unwrap().reason, "MALFORMED_MESSAGE", "{text}");
+        }
     }
 
     #[test]

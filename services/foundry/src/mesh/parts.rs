@@ -102,7 +102,11 @@ async fn task(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
     };
-    let service = foundry_task::build(&config.task, deps).await?;
+    let mut task = config.task.clone();
+    if config.provisioner.enable_fault_provider {
+        task.providers.push("fault".to_owned());
+    }
+    let service = foundry_task::build(&task, deps).await?;
     Ok(Built { service, failures, data: Some(data), survivors: None })
 }
 

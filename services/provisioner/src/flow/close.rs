@@ -19,7 +19,8 @@ use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
 
 /// Ends an agent process.
-pub static CLOSE: Flow = Flow::new("close", &[StageSpec::new("close", Duration::from_secs(30), PATIENT)]);
+pub static CLOSE: Flow =
+    Flow::new("close", &[StageSpec::new("close", Duration::from_secs(30), PATIENT)]).concurrency(64);
 
 /// Adds the job.
 pub fn enqueue_for(ws: &mut WriteSet, shared: &Shared, session: &Session) {

@@ -34,7 +34,8 @@ pub static DESTROY: Flow = Flow::new(
         StageSpec::new("work_saved", Duration::from_secs(40), PATIENT),
         StageSpec::new("sandbox_destroyed", Duration::from_secs(60), PATIENT),
     ],
-);
+)
+.concurrency(64);
 
 /// How long one attempt to save the work may take.
 const SAVE: Duration = Duration::from_secs(30);

@@ -50,7 +50,7 @@ pub static SANDBOX: Flow = Flow::new(
 .concurrency(64);
 
 /// Starts a new runtime in a sandbox whose runtime died.
-pub static RESTART: Flow = Flow::new("sandbox_restart", &[STARTING, READY]);
+pub static RESTART: Flow = Flow::new("sandbox_restart", &[STARTING, READY]).concurrency(64);
 
 /// What the stages hand on: the number of the runtime to start.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

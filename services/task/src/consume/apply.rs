@@ -127,6 +127,10 @@ pub fn events(
                 TurnOutcome::Error | TurnOutcome::Refused => session.view.queue_held = true,
                 // The session's own state may tell it first, or pass unseen between two looks.
                 TurnOutcome::Interrupted => session.hold_for(&part.message_id),
+                // Somebody took the sandbox away beneath it, and asked for no stop of this turn.
+                TurnOutcome::Cancelled if end.reason == "SANDBOX_DESTROYED" => {
+                    session.hold_for(&part.message_id);
+                }
                 // A stop holds the queue when it is asked for.
                 _ => {}
             }

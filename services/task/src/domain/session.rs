@@ -54,6 +54,7 @@ pub struct Session {
 
 impl Session {
     /// Holds the queue because this turn was interrupted; only once, for who resumed it must not find it held again.
+    /// One turn is enough to know: the next is handed over only when the end of this one was taken in.
     pub fn hold_for(&mut self, message_id: &str) {
         if self.held_for != message_id {
             message_id.clone_into(&mut self.held_for);

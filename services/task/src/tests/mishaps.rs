@@ -1,5 +1,6 @@
 //! What the service does when something comes late, twice, damaged or not at all.
 
+use foundry_proto::common::v1::TurnEnd;
 use foundry_proto::provisioner::v1::AgentSession;
 use foundry_proto::repo::v1::Repository;
 use foundry_watch::Position;
@@ -214,5 +215,37 @@ async fn creates_a_session_once_for_a_request_however_late_it_is_repeated() {
     let kept = running.cx.store.query(KEPT, &["CreateSession".into()]).await.unwrap();
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].opt_int("expires_at").unwrap(), None, "the first answer will be forgotten");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn holds_the_queue_when_the_sandbox_was_destroyed_in_a_turn_but_not_for_a_stop_that_held_it_when_asked()
+{
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, session) = ids(&running.create(&tenant, "one").await);
+    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    let of = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    let held_after = |reason: &str| {
+        let mut of = of.clone();
+        let end = TurnEnd {
+            outcome: TurnOutcome::Cancelled.into(),
+            reason: reason.to_owned(),
+            ..TurnEnd::default()
+        };
+        let part = TranscriptPart {
+            message_id: "msg".to_owned(),
+            body: Some(Body::TurnEnd(end)),
+            ..TranscriptPart::default()
+        };
+        let offset = of.session(&session).unwrap().event_offset + 1;
+        let event = AgentEvent { session_id: session.clone(), offset, part: Some(part) };
+        let reached =
+            apply::events(&mut WriteSet::new(), &mut of, &session, &[event], &apply::Texts::default());
+        assert_eq!(reached, offset);
+        of.session(&session).unwrap().view.queue_held
+    };
+    assert!(held_after("SANDBOX_DESTROYED"));
+    assert!(!held_after(""));
     running.stop().await;
 }
