@@ -85,6 +85,11 @@ impl Told {
         times
     }
 
+    /// Titles of the tool calls, whatever became of them.
+    pub fn tools_begun(entries: &[TranscriptEntry]) -> Vec<String> {
+        Self::of_parts(entries.iter()).tools.into_iter().map(|(title, _)| title).collect()
+    }
+
     /// Titles of the tool calls that are in progress.
     pub fn tools_running(entries: &[TranscriptEntry]) -> Vec<String> {
         let running = i32::from(ToolCallState::InProgress);

@@ -282,7 +282,7 @@ const MOMENTS: [(&str, Moment); 4] = [
     ("spoken", |entries| !entries.is_empty()),
     ("first words", |entries| !words(entries).is_empty()),
     // On a slow machine the command may be over when it is seen, and the mesh dies a little later.
-    ("in a command", |entries| Told::of(entries).tools.iter().any(|(title, _)| title.contains("sleep"))),
+    ("in a command", |entries| Told::tools_begun(entries).iter().any(|t| t.contains("sleep"))),
     ("last words", |entries| words(entries).contains("All is")),
 ];
 
