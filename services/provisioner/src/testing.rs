@@ -24,6 +24,7 @@ use crate::shared::Shared;
 use crate::store::{sandboxes, sessions};
 use crate::{Config, flow, ops};
 
+pub mod agent;
 // Shared with the stories, which use more of it.
 #[allow(dead_code)]
 #[path = "../tests/story/repo.rs"]
@@ -44,6 +45,8 @@ pub struct Outside {
     pub hanging: BTreeSet<&'static str>,
     /// Calls that fail for good.
     pub failing: BTreeSet<&'static str>,
+    /// Port and HOME of the runtime that sandboxes have; without one nobody answers.
+    pub runtime: Option<(u16, PathBuf)>,
 }
 
 impl FakeProvider {
@@ -119,7 +122,7 @@ impl Provider for FakeProvider {
         outside.started.push(spec.runtime_instance.clone());
         let facts = serde_json::from_value(serde_json::json!({
             "sandbox": spec.name, "runtime_instance": spec.runtime_instance, "pid": 1, "start_time_ticks": 1,
-            "boot_id": "b", "port": 1, "token": "t", "home": "/home/agent", "workspace": "/workspace",
+            "boot_id": "b", "port": outside.runtime.as_ref().map_or(1, |(port, _)| *port), "token": "t", "home": "/home/agent", "workspace": "/workspace",
             "foundry": "/foundry", "isolation": {"kind": "none", "reason": "in memory"},
         }));
         let facts: RuntimeFacts = facts.unwrap();
@@ -156,7 +159,7 @@ impl Provider for FakeProvider {
     }
 
     fn host_home(&self, _: &SandboxName) -> Option<PathBuf> {
-        Some("/nowhere".into())
+        Some(self.outside().runtime.as_ref().map_or_else(|| "/nowhere".into(), |(_, home)| home.clone()))
     }
 }
 

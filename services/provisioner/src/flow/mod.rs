@@ -133,4 +133,6 @@ pub fn outcome(result: Result<Outcome, Halt>) -> Outcome {
 }
 
 #[cfg(test)]
+mod agent_tests;
+#[cfg(test)]
 mod tests;
