@@ -34,7 +34,8 @@ pub static SESSION: Flow = Flow::new(
         StageSpec::new("session_creating", Duration::from_secs(360), PATIENT),
         StageSpec::new("ready", Duration::from_secs(30), PATIENT),
     ],
-);
+)
+.concurrency(64);
 
 /// The sandbox is looked at again after this time, should its signal be lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
