@@ -162,7 +162,7 @@ impl Metrics {
 
     /// A stream from another service is opened again, since it was lost with this code; none = it was drained.
     pub fn watch_reconnected(&self, view: &'static str, lost: Option<Code>) {
-        let reason = lost.map_or("DRAINED", code_name);
+        let reason = lost.map_or("drained", code_name);
         self.0.reconnects.add(1, &[KeyValue::new("view", view), KeyValue::new("reason", reason)]);
     }
 

@@ -275,17 +275,16 @@ impl Folder<'_> {
     }
 
     fn ended(&mut self, instance: i64, result: Result<Value, RpcError>) {
-        let mut end = end_of(result);
-        if end.outcome() == TurnOutcome::Cancelled && !self.turn.is_some_and(|turn| turn.stop_asked) {
+        let mut ended = end_of(result);
+        if ended.outcome() == TurnOutcome::Cancelled && !self.turn.is_some_and(|turn| turn.stop_asked) {
             // What an agent says whose runtime is torn away beneath it: nobody wanted this end.
-            end.set_outcome(TurnOutcome::Interrupted);
-            "AGENT_STOPPED".clone_into(&mut end.reason);
-            "the agent broke the turn off, and nobody had asked it to".clone_into(&mut end.message);
+            let text = "the agent broke the turn off, and nobody had asked it to";
+            ended = end(TurnOutcome::Interrupted, "cancelled", "AGENT_STOPPED", text);
         }
-        self.say(instance, Body::TurnEnd(end.clone()));
+        self.say(instance, Body::TurnEnd(ended.clone()));
         self.state.tools = Tools::default();
         self.out.sent = true;
-        self.out.ended = Some(end);
+        self.out.ended = Some(ended);
         self.turn = None;
     }
 }
@@ -300,14 +299,17 @@ const SILENT: [&str; 6] = [
     "current_model_update",
 ];
 
-/// How a turn ended, by the answer to its prompt.
-pub fn end_of(result: Result<Value, RpcError>) -> TurnEnd {
-    let end = |outcome: TurnOutcome, stop: &str, reason: &str, message: &str| TurnEnd {
+fn end(outcome: TurnOutcome, stop: &str, reason: &str, message: &str) -> TurnEnd {
+    TurnEnd {
         outcome: outcome.into(),
         stop_reason: head(stop, 60).0.to_owned(),
         reason: reason.to_owned(),
         message: message.to_owned(),
-    };
+    }
+}
+
+/// How a turn ended, by the answer to its prompt.
+pub fn end_of(result: Result<Value, RpcError>) -> TurnEnd {
     let result = match result {
         Ok(result) => result,
         Err(e) => return end(TurnOutcome::Error, "", "AGENT_ERROR", head(&e.message, 1_000).0),
