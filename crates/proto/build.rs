@@ -10,6 +10,9 @@ const FILES: &[&str] = &[
     "foundry/common/v1/transcript.proto",
     "foundry/options/v1/options.proto",
     "foundry/watch/v1/watch.proto",
+    "foundry/watch/v1/raw.proto",
+    "foundry/watch/v1/authorization_service.proto",
+    "foundry/edge/v1/edge_service.proto",
     "foundry/auth/v1/auth.proto",
     "foundry/auth/v1/auth_service.proto",
     "foundry/repo/v1/repo.proto",
@@ -46,14 +49,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Full names of the responses of all server-streaming `Watch*` rpcs.
+/// Full names of the responses of all server-streaming `Watch*` rpcs; the edge's `Watch` carries them, and is none.
 fn watch_responses(descriptors: &prost_types::FileDescriptorSet) -> Vec<String> {
     descriptors
         .file
         .iter()
         .flat_map(|file| &file.service)
         .flat_map(|service| &service.method)
-        .filter(|method| method.server_streaming() && method.name().starts_with("Watch"))
+        .filter(|method| {
+            method.server_streaming()
+                && method.name().len() > "Watch".len()
+                && method.name().starts_with("Watch")
+        })
         .map(|method| method.output_type().to_owned())
         .collect()
 }

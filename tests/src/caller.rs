@@ -51,7 +51,7 @@ impl Caller {
             login: login.to_owned(),
             organization_name: String::new(),
         };
-        let request = CompleteSignInRequest { proof: Some(Proof::Development(proof)) };
+        let request = CompleteSignInRequest { proof: Some(Proof::Development(proof)), ..Default::default() };
         let answer =
             AuthServiceClient::new(channel).complete_sign_in(request).await.expect("sign-in").into_inner();
         let organization = answer.organization.expect("organization").organization_id;

@@ -21,7 +21,8 @@ macro_rules! packages {
 packages! {
     common { "foundry.common.v1" }
     options { "foundry.options.v1" }
-    watch { "foundry.watch.v1" }
+    watch { "foundry.watch.v1", "foundry.watch.v1" }
+    edge { "foundry.edge.v1", "foundry.edge.v1" }
     auth { "foundry.auth.v1", "foundry.auth.v1" }
     repo { "foundry.repo.v1", "foundry.repo.v1" }
     provisioner { "foundry.provisioner.v1", "foundry.provisioner.v1" }

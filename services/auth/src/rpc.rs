@@ -106,4 +106,34 @@ impl AuthService for Rpc {
     ) -> Answer<RevokeAccessTokenResponse> {
         answer(ops::revoke_access_token::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
     }
+
+    async fn sign_out(
+        &self,
+        _: tonic::Request<foundry_proto::auth::v1::SignOutRequest>,
+    ) -> Result<tonic::Response<foundry_proto::auth::v1::SignOutResponse>, Status> {
+        Err(Status::unimplemented("PLACEHOLDER"))
+    }
+
+    async fn get_app_shell(
+        &self,
+        _: tonic::Request<foundry_proto::auth::v1::GetAppShellRequest>,
+    ) -> Result<tonic::Response<foundry_proto::auth::v1::GetAppShellResponse>, Status> {
+        Err(Status::unimplemented("PLACEHOLDER"))
+    }
+
+    async fn select_organization(
+        &self,
+        _: tonic::Request<foundry_proto::auth::v1::SelectOrganizationRequest>,
+    ) -> Result<tonic::Response<foundry_proto::auth::v1::SelectOrganizationResponse>, Status> {
+        Err(Status::unimplemented("PLACEHOLDER"))
+    }
+
+    type WatchAppShellStream = FrameStream;
+
+    async fn watch_app_shell(
+        &self,
+        _: tonic::Request<foundry_proto::auth::v1::WatchAppShellRequest>,
+    ) -> Result<tonic::Response<FrameStream>, Status> {
+        Err(Status::unimplemented("PLACEHOLDER"))
+    }
 }

@@ -33,7 +33,7 @@ pub(crate) fn development(secret: &str, login: &str, organization: &str) -> Comp
         login: login.into(),
         organization_name: organization.into(),
     };
-    CompleteSignInRequest { proof: Some(Proof::Development(proof)) }
+    CompleteSignInRequest { proof: Some(Proof::Development(proof)), ..Default::default() }
 }
 
 impl Fixture {

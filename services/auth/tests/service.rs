@@ -64,7 +64,7 @@ impl Mesh {
     fn sign_in_as(&self, login: &str) -> CompleteSignInRequest {
         let secret = secret(self.dir.path());
         let proof = DevelopmentProof { secret, login: login.into(), organization_name: String::new() };
-        CompleteSignInRequest { proof: Some(Proof::Development(proof)) }
+        CompleteSignInRequest { proof: Some(Proof::Development(proof)), ..Default::default() }
     }
 
     async fn exchange(&self, token: &str) -> Result<ExchangeTokenResponse, Status> {

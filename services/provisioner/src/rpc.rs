@@ -113,4 +113,11 @@ impl ProvisionerService for Rpc {
     async fn watch_agent_session(&self, r: Request<p::WatchAgentSessionRequest>) -> Answer<FrameStream> {
         call!(self, r, ops::watch::watch_agent_session)
     }
+
+    async fn list_processes(
+        &self,
+        _: tonic::Request<p::ListProcessesRequest>,
+    ) -> Result<tonic::Response<p::ListProcessesResponse>, Status> {
+        Err(Status::unimplemented("PLACEHOLDER"))
+    }
 }

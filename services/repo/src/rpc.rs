@@ -129,4 +129,11 @@ impl RepoService for Rpc {
             ops::watch_repository::watch_repository(&self.0, &caller, request.into_inner()).await?,
         ))
     }
+
+    async fn get_work_file(
+        &self,
+        _: tonic::Request<foundry_proto::repo::v1::GetWorkFileRequest>,
+    ) -> Result<tonic::Response<foundry_proto::repo::v1::GetWorkFileResponse>, Status> {
+        Err(Status::unimplemented("PLACEHOLDER"))
+    }
 }

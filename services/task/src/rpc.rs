@@ -22,6 +22,32 @@ macro_rules! unary {
             type WatchOrganizationStream = FrameStream;
             type WatchSessionStream = FrameStream;
 
+    async fn list_file_tree(&self, _: tonic::Request<foundry_proto::task::v1::ListFileTreeRequest>) -> Result<tonic::Response<foundry_proto::task::v1::ListFileTreeResponse>, Status> {
+        Err(Status::unimplemented("PLACEHOLDER"))
+    }
+
+    async fn get_file(&self, _: tonic::Request<foundry_proto::task::v1::GetFileRequest>) -> Result<tonic::Response<foundry_proto::task::v1::GetFileResponse>, Status> {
+        Err(Status::unimplemented("PLACEHOLDER"))
+    }
+
+    async fn get_queued_message(&self, _: tonic::Request<foundry_proto::task::v1::GetQueuedMessageRequest>) -> Result<tonic::Response<foundry_proto::task::v1::GetQueuedMessageResponse>, Status> {
+        Err(Status::unimplemented("PLACEHOLDER"))
+    }
+
+    async fn update_draft(&self, _: tonic::Request<foundry_proto::task::v1::UpdateDraftRequest>) -> Result<tonic::Response<foundry_proto::task::v1::UpdateDraftResponse>, Status> {
+        Err(Status::unimplemented("PLACEHOLDER"))
+    }
+
+    async fn mark_read(&self, _: tonic::Request<foundry_proto::task::v1::MarkReadRequest>) -> Result<tonic::Response<foundry_proto::task::v1::MarkReadResponse>, Status> {
+        Err(Status::unimplemented("PLACEHOLDER"))
+    }
+
+    type WatchUserStateStream = FrameStream;
+
+    async fn watch_user_state(&self, _: tonic::Request<foundry_proto::task::v1::WatchUserStateRequest>) -> Result<tonic::Response<FrameStream>, Status> {
+        Err(Status::unimplemented("PLACEHOLDER"))
+    }
+
             $(async fn $name(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
                 let caller = Caller::of(&request).map_err(foundry_core::Error::into_status)?;
                 let answer = Box::pin(ops::$name::$name(&self.0, &caller, request.into_inner())).await;

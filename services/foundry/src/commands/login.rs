@@ -29,7 +29,7 @@ pub async fn run(global: &Global, login: Option<String>) -> Result<ExitCode, Fai
         login,
         organization_name: global.organization.clone().unwrap_or_default(),
     };
-    let request = CompleteSignInRequest { proof: Some(Proof::Development(proof)) };
+    let request = CompleteSignInRequest { proof: Some(Proof::Development(proof)), ..Default::default() };
     let answer = Gateway::anonymous(global)?.auth().complete_sign_in(request).await?.into_inner();
     let organization = answer.organization.clone().unwrap_or_default();
     let credential = Credential {

@@ -126,6 +126,13 @@ impl RepoService for FakeRepo {
         Ok(Response::new(p::ImportWorkResponse::default()))
     }
 
+    async fn get_work_file(
+        &self,
+        _: Request<p::GetWorkFileRequest>,
+    ) -> Result<Response<p::GetWorkFileResponse>, Status> {
+        absent()
+    }
+
     type WatchRepositoriesStream = BoxStream<'static, Result<Frame, Status>>;
     type WatchRepositoryStream = BoxStream<'static, Result<Frame, Status>>;
 
