@@ -325,5 +325,6 @@ impl ProvisionerService for FakeProvisioner {
         list_providers: ListProvidersRequest => ListProvidersResponse;
         list_agents: ListAgentsRequest => ListAgentsResponse;
         retry_agent_session: RetryAgentSessionRequest => RetryAgentSessionResponse;
+        list_processes: ListProcessesRequest => ListProcessesResponse;
     }
 }

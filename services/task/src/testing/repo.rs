@@ -125,5 +125,6 @@ impl RepoService for FakeRepo {
         import_work: Streaming<ImportWorkRequest> => ImportWorkResponse;
         get_work: GetWorkRequest => GetWorkResponse;
         list_work_tree: ListWorkTreeRequest => ListWorkTreeResponse;
+        get_work_file: GetWorkFileRequest => GetWorkFileResponse;
     }
 }
