@@ -23,6 +23,15 @@ impl Fingerprint {
     pub fn filter(self, name: &str, value: &str) -> Self {
         Self(hash(&[&self.0, name.as_bytes(), value.as_bytes()]))
     }
+
+    /// The view that it makes of a scope, as one opaque text.
+    pub(crate) fn key(self, scope: &Scope) -> String {
+        URL_SAFE_NO_PAD.encode(self.in_scope(scope))
+    }
+
+    fn in_scope(self, scope: &Scope) -> [u8; 16] {
+        hash(&[scope.as_str().as_bytes(), &self.0])
+    }
 }
 
 /// The part of a resume token that all positions of one view of one store share.
@@ -40,8 +49,7 @@ const LENGTH: usize = 1 + 8 + 16 + 8 + CHECKSUM;
 impl TokenStamp {
     pub(crate) fn new(incarnation: &str, scope: &Scope, fingerprint: Fingerprint) -> Self {
         let [a, b, c, d, e, f, g, h, ..] = hash(&[incarnation.as_bytes()]);
-        let view = hash(&[scope.as_str().as_bytes(), &fingerprint.0]);
-        Self { incarnation: [a, b, c, d, e, f, g, h], view }
+        Self { incarnation: [a, b, c, d, e, f, g, h], view: fingerprint.in_scope(scope) }
     }
 
     pub(crate) fn token(&self, rev: i64) -> String {

@@ -1,5 +1,6 @@
 //! A view over tables: a query by revision and an encoding of a row for each kind of entity.
 
+use std::fmt;
 use std::sync::Arc;
 
 use foundry_core::Result;
@@ -60,8 +61,14 @@ impl Source {
     }
 }
 
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("sql", &self.sql).finish_non_exhaustive()
+    }
+}
+
 /// A view made of [`Source`]s.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct TableView {
     name: &'static str,
     scope: Scope,

@@ -27,6 +27,11 @@ pub trait View: Send + Sync + 'static {
     /// Method, schema and filter; never the caller: permission is not part of a position.
     fn fingerprint(&self) -> Fingerprint;
 
+    /// The view as one opaque text, the same in every process: equal keys show the same frames.
+    fn key(&self) -> String {
+        self.fingerprint().key(self.scope())
+    }
+
     /// Whether every version is sent, and none replaced by a newer one of the same key that came
     /// before it went out. For logs, whose entries never change anyway.
     fn never_conflated(&self) -> bool {
