@@ -5,6 +5,8 @@ use std::sync::Arc;
 use foundry_authn::Caller;
 use foundry_proto::provisioner::v1 as p;
 use foundry_proto::provisioner::v1::provisioner_service_server::ProvisionerService;
+use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService;
+use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse};
 use foundry_watch::FrameStream;
 use tonic::{Request, Response, Status};
 
@@ -119,5 +121,17 @@ impl ProvisionerService for Rpc {
         _: tonic::Request<p::ListProcessesRequest>,
     ) -> Result<tonic::Response<p::ListProcessesResponse>, Status> {
         Err(Status::unimplemented("PLACEHOLDER"))
+    }
+}
+
+#[tonic::async_trait]
+impl WatchAuthorizationService for Rpc {
+    async fn authorize_watch(
+        &self,
+        request: Request<AuthorizeWatchRequest>,
+    ) -> Result<Response<AuthorizeWatchResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let answer = ops::authorize_watch::authorize_watch(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 }

@@ -8,6 +8,7 @@ use foundry_core::{Env, Error, Tasks};
 use foundry_flow::{Engine, Hooks, Options, OwnedDataDirectory};
 use foundry_proto::provisioner::v1::provisioner_service_server::{ProvisionerServiceServer, SERVICE_NAME};
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
+use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
 use foundry_sandbox::AgentCredentials;
 use foundry_server::{DataDirectory, Phases, Service, Upstream};
 use foundry_store::{Store, StoreOptions};
@@ -88,8 +89,9 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
 
     let routes = tonic::service::Routes::new(
         ProvisionerServiceServer::new(Rpc(Arc::clone(&shared))).max_decoding_message_size(MAX_REQUEST),
-    );
-    Ok(Service::new("provisioner", [SERVICE_NAME], routes)
+    )
+    .add_service(WatchAuthorizationServiceServer::new(Rpc(Arc::clone(&shared))));
+    Ok(Service::new("provisioner", [SERVICE_NAME, watch_authorization_service_server::SERVICE_NAME], routes)
         .authenticated_by(AuthnLayer::new(Arc::clone(&deps.authenticator)))
         .phases(phases(&shared, engine, deps.survivors.clone()))
         .background(tasks))

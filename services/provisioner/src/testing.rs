@@ -172,6 +172,8 @@ pub struct Fixture {
     pub organization: OrganizationId,
     /// The task service.
     pub task: Caller,
+    /// A viewer of the organization.
+    pub member: Caller,
     /// An owner of another organization.
     pub stranger: Caller,
     _dir: tempfile::TempDir,
@@ -202,15 +204,19 @@ impl Fixture {
         let engine =
             Engine::new(store, env.env.clone(), flow::bindings(&shared), Options::default()).unwrap();
         let organization = OrganizationId::generate(&env.env);
-        let stranger = Caller::user(UserCaller {
-            user_id: UserId::generate(&env.env),
-            credential_id: "crd".to_owned(),
-            organizations: BTreeMap::from([(OrganizationId::generate(&env.env), Role::Owner)]),
-            revocations_rev: 0,
-            expires_at: Timestamp::from_micros(i64::MAX),
-        });
+        let user = |of: &OrganizationId, role| {
+            Caller::user(UserCaller {
+                user_id: UserId::generate(&env.env),
+                credential_id: "crd".to_owned(),
+                organizations: BTreeMap::from([(of.clone(), role)]),
+                revocations_rev: 0,
+                expires_at: Timestamp::from_micros(i64::MAX),
+            })
+        };
+        let member = user(&organization, Role::Viewer);
+        let stranger = user(&OrganizationId::generate(&env.env), Role::Owner);
         let task = Caller::service("task");
-        Self { env, shared, engine, provider, organization, task, stranger, _dir: dir }
+        Self { env, shared, engine, provider, organization, task, member, stranger, _dir: dir }
     }
 
     pub fn wanted(&self) -> p::EnsureSandboxRequest {

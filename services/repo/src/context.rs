@@ -8,7 +8,7 @@ use foundry_core::{Env, Error, OrganizationId, RepositoryId, Result, TaskId};
 use foundry_git::{Git, UrlPolicy};
 use foundry_proto::common::v1::Role;
 use foundry_store::{AuditRecord, BodyHash, IdempotencyKey, Store};
-use foundry_watch::{FrameStream, Hub, TableView};
+use foundry_watch::{FrameStream, Granted, Hub};
 use prost::Message;
 
 use crate::domain::repository::Repository;
@@ -73,13 +73,12 @@ impl Context {
     /// As [`Hub::watch`].
     pub fn watch(
         &self,
-        view: TableView,
+        granted: Granted,
         options: Option<foundry_proto::watch::v1::WatchOptions>,
         caller: &Caller,
-        organization: &OrganizationId,
     ) -> Result<FrameStream> {
-        let pass = self.authenticator.stream_pass(caller.clone(), Some(organization.clone()));
-        self.hub.watch(view, options, pass)
+        let pass = self.authenticator.stream_pass(caller.clone(), granted.organization);
+        self.hub.watch(granted.view, options, pass)
     }
 }
 

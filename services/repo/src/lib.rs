@@ -20,7 +20,8 @@ use foundry_authn::{Authenticator, AuthnLayer};
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_flow::{Engine, Hooks, OwnedDataDirectory};
 use foundry_git::{Git, UrlPolicy};
-use foundry_proto::repo::v1::repo_service_server::RepoServiceServer;
+use foundry_proto::repo::v1::repo_service_server::{self, RepoServiceServer};
+use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
 use foundry_server::{DataDirectory, Phases, Service};
 use foundry_store::{Store, StoreOptions};
 use foundry_watch::{Hub, HubConfig, Observer};
@@ -109,10 +110,15 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     });
     sweep_incoming(&cx).await?;
     let engine = start_engine(&cx, &deps).await?;
-    let routes = Routes::new(RepoServiceServer::new(rpc::Rpc(cx.clone())));
-    Ok(Service::new("repo", ["foundry.repo.v1.RepoService"], routes)
-        .authenticated_by(AuthnLayer::new(deps.authenticator))
-        .phases(phases(cx, engine)))
+    let routes = Routes::new(RepoServiceServer::new(rpc::Rpc(cx.clone())))
+        .add_service(WatchAuthorizationServiceServer::new(rpc::Rpc(cx.clone())));
+    Ok(Service::new(
+        "repo",
+        [repo_service_server::SERVICE_NAME, watch_authorization_service_server::SERVICE_NAME],
+        routes,
+    )
+    .authenticated_by(AuthnLayer::new(deps.authenticator))
+    .phases(phases(cx, engine)))
 }
 
 async fn start_engine(cx: &Arc<Context>, deps: &Dependencies<'_>) -> Result<Engine> {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use foundry_authn::Caller;
 use foundry_proto::repo::v1::repo_service_server::RepoService;
 use foundry_proto::repo::v1::*;
+use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService;
+use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse};
 use foundry_watch::FrameStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -135,5 +137,17 @@ impl RepoService for Rpc {
         _: tonic::Request<foundry_proto::repo::v1::GetWorkFileRequest>,
     ) -> Result<tonic::Response<foundry_proto::repo::v1::GetWorkFileResponse>, Status> {
         Err(Status::unimplemented("PLACEHOLDER"))
+    }
+}
+
+#[tonic::async_trait]
+impl WatchAuthorizationService for Rpc {
+    async fn authorize_watch(
+        &self,
+        request: Request<AuthorizeWatchRequest>,
+    ) -> Result<Response<AuthorizeWatchResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let answer = ops::authorize_watch::authorize_watch(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 }

@@ -1,5 +1,6 @@
 //! One use case per file: validate, load, decide, one write set, return.
 
+pub mod authorize_watch;
 pub mod cancel_prompt;
 pub mod close_agent_session;
 pub mod create_agent_session;

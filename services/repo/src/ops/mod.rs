@@ -1,5 +1,6 @@
 //! The use cases, one file each.
 
+pub mod authorize_watch;
 pub mod create_repository;
 pub mod delete_repository;
 pub mod get_clone_source;

@@ -4,7 +4,7 @@ use foundry_authn::Caller;
 use foundry_core::{OrganizationId, Result};
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::WatchRepositoriesRequest;
-use foundry_watch::FrameStream;
+use foundry_watch::{FrameStream, Granted};
 
 use crate::context::Context;
 use crate::view::repositories;
@@ -18,7 +18,16 @@ pub fn watch_repositories(
     caller: &Caller,
     request: WatchRepositoriesRequest,
 ) -> Result<FrameStream> {
+    let granted = grant(caller, &request)?;
+    cx.watch(granted, request.options, caller)
+}
+
+/// What the caller may see.
+///
+/// # Errors
+/// `NOT_FOUND` for an organization that is not the caller's.
+pub fn grant(caller: &Caller, request: &WatchRepositoriesRequest) -> Result<Granted> {
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Viewer)?;
-    cx.watch(repositories::of_organization(&organization), request.options, caller, &organization)
+    Ok(Granted::of_member(repositories::of_organization(&organization), &organization))
 }
