@@ -11,7 +11,7 @@ use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::watch::v1::WatchOptions;
 use foundry_server::Upstream;
 use foundry_store::{AuditRecord, BodyHash, IdempotencyKey, Store};
-use foundry_watch::{FrameStream, Hub, View};
+use foundry_watch::{FrameStream, Granted, Hub};
 use prost::Message;
 
 use crate::consume::Interest;
@@ -105,13 +105,12 @@ impl Context {
     /// As [`Hub::watch`].
     pub fn watch(
         &self,
-        view: impl View,
+        granted: Granted,
         options: Option<WatchOptions>,
         caller: &Caller,
-        organization: &OrganizationId,
     ) -> Result<FrameStream> {
-        let pass = self.authenticator.stream_pass(caller.clone(), Some(organization.clone()));
-        self.hub.watch(view, options, pass)
+        let pass = self.authenticator.stream_pass(caller.clone(), granted.organization);
+        self.hub.watch(granted.view, options, pass)
     }
 
     /// A bounded stored read of the repo service.

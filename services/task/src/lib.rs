@@ -27,7 +27,8 @@ use foundry_core::{Env, Result, Tasks};
 use foundry_flow::{Engine, Hooks, OwnedDataDirectory};
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
-use foundry_proto::task::v1::task_service_server::TaskServiceServer;
+use foundry_proto::task::v1::task_service_server::{self, TaskServiceServer};
+use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
 use foundry_server::{DataDirectory, Phases, Service, Upstream};
 use foundry_store::{Store, StoreOptions};
 use foundry_watch::{Hub, HubConfig, Observer};
@@ -104,10 +105,15 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         watch_observer: deps.watch_observer,
     };
     let (cx, engine) = start(config, parts, &OwnedDataDirectory::held_by(deps.data)).await?;
-    let routes = Routes::new(TaskServiceServer::new(rpc::Rpc(Arc::clone(&cx))));
-    Ok(Service::new("task", ["foundry.task.v1.TaskService"], routes)
-        .authenticated_by(AuthnLayer::new(deps.authenticator))
-        .phases(phases(&cx, engine, deps.tasks)))
+    let routes = Routes::new(TaskServiceServer::new(rpc::Rpc(Arc::clone(&cx))))
+        .add_service(WatchAuthorizationServiceServer::new(rpc::Rpc(Arc::clone(&cx))));
+    Ok(Service::new(
+        "task",
+        [task_service_server::SERVICE_NAME, watch_authorization_service_server::SERVICE_NAME],
+        routes,
+    )
+    .authenticated_by(AuthnLayer::new(deps.authenticator))
+    .phases(phases(&cx, engine, deps.tasks)))
 }
 
 /// What the inside of the service is made of.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use foundry_authn::Caller;
 use foundry_proto::task::v1::task_service_server::TaskService;
 use foundry_proto::task::v1::*;
+use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService;
+use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse};
 use foundry_watch::FrameStream;
 use tonic::{Request, Response, Status};
 
@@ -21,32 +23,7 @@ macro_rules! unary {
             type WatchTaskStream = FrameStream;
             type WatchOrganizationStream = FrameStream;
             type WatchSessionStream = FrameStream;
-
-    async fn list_file_tree(&self, _: tonic::Request<foundry_proto::task::v1::ListFileTreeRequest>) -> Result<tonic::Response<foundry_proto::task::v1::ListFileTreeResponse>, Status> {
-        Err(Status::unimplemented("PLACEHOLDER"))
-    }
-
-    async fn get_file(&self, _: tonic::Request<foundry_proto::task::v1::GetFileRequest>) -> Result<tonic::Response<foundry_proto::task::v1::GetFileResponse>, Status> {
-        Err(Status::unimplemented("PLACEHOLDER"))
-    }
-
-    async fn get_queued_message(&self, _: tonic::Request<foundry_proto::task::v1::GetQueuedMessageRequest>) -> Result<tonic::Response<foundry_proto::task::v1::GetQueuedMessageResponse>, Status> {
-        Err(Status::unimplemented("PLACEHOLDER"))
-    }
-
-    async fn update_draft(&self, _: tonic::Request<foundry_proto::task::v1::UpdateDraftRequest>) -> Result<tonic::Response<foundry_proto::task::v1::UpdateDraftResponse>, Status> {
-        Err(Status::unimplemented("PLACEHOLDER"))
-    }
-
-    async fn mark_read(&self, _: tonic::Request<foundry_proto::task::v1::MarkReadRequest>) -> Result<tonic::Response<foundry_proto::task::v1::MarkReadResponse>, Status> {
-        Err(Status::unimplemented("PLACEHOLDER"))
-    }
-
-    type WatchUserStateStream = FrameStream;
-
-    async fn watch_user_state(&self, _: tonic::Request<foundry_proto::task::v1::WatchUserStateRequest>) -> Result<tonic::Response<FrameStream>, Status> {
-        Err(Status::unimplemented("PLACEHOLDER"))
-    }
+            type WatchUserStateStream = FrameStream;
 
             $(async fn $name(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
                 let caller = Caller::of(&request).map_err(foundry_core::Error::into_status)?;
@@ -77,6 +54,15 @@ macro_rules! unary {
                 let stream = ops::watch_session::watch_session(&self.0, &caller, request.into_inner()).await;
                 stream.map(Response::new).map_err(foundry_core::Error::into_status)
             }
+
+            async fn watch_user_state(
+                &self,
+                request: Request<WatchUserStateRequest>,
+            ) -> Result<Response<FrameStream>, Status> {
+                let caller = Caller::of(&request).map_err(foundry_core::Error::into_status)?;
+                let stream = ops::watch_user_state::watch_user_state(&self.0, &caller, request.into_inner());
+                stream.map(Response::new).map_err(foundry_core::Error::into_status)
+            }
         }
     };
 }
@@ -104,5 +90,22 @@ unary! {
     list_transcript: ListTranscriptRequest -> ListTranscriptResponse;
     list_file_changes: ListFileChangesRequest -> ListFileChangesResponse;
     get_file_diff: GetFileDiffRequest -> GetFileDiffResponse;
+    list_file_tree: ListFileTreeRequest -> ListFileTreeResponse;
+    get_file: GetFileRequest -> GetFileResponse;
+    get_queued_message: GetQueuedMessageRequest -> GetQueuedMessageResponse;
+    update_draft: UpdateDraftRequest -> UpdateDraftResponse;
+    mark_read: MarkReadRequest -> MarkReadResponse;
     list_audit_events: ListAuditEventsRequest -> ListAuditEventsResponse;
+}
+
+#[tonic::async_trait]
+impl WatchAuthorizationService for Rpc {
+    async fn authorize_watch(
+        &self,
+        request: Request<AuthorizeWatchRequest>,
+    ) -> Result<Response<AuthorizeWatchResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let answer = ops::authorize_watch::authorize_watch(&self.0, &caller, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
 }

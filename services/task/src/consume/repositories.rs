@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::domain::derive::Told;
 use crate::flow::change;
 use crate::projection::organization;
+use crate::store::user_state::{self, Owner};
 use crate::store::{positions, summary, upstream};
 
 /// What is watched.
@@ -97,7 +98,7 @@ async fn take(
             Some(_) => {}
             None => {
                 if let Some(id) = key.strip_prefix("repository/") {
-                    remove(&mut ws, organization, id);
+                    remove(cx, &mut ws, organization, id).await?;
                 }
             }
         }
@@ -105,7 +106,7 @@ async fn take(
     if batch.whole {
         for id in upstream::repository_ids(&cx.store, organization).await? {
             if !seen.contains(id.as_str()) {
-                remove(&mut ws, organization, id.as_str());
+                remove(cx, &mut ws, organization, id.as_str()).await?;
             }
         }
     }
@@ -150,9 +151,15 @@ async fn take_repository(
     Ok(())
 }
 
-fn remove(ws: &mut WriteSet, organization: &OrganizationId, id: &str) {
+/// What is shown of a repository goes with it, and so does what users typed for a new task in it.
+async fn remove(cx: &Context, ws: &mut WriteSet, organization: &OrganizationId, id: &str) -> Result<()> {
     let rev = ws.scope(Scope::organization(organization));
     ws.remove(&upstream::REPOSITORIES, &[id.into()]);
     ws.remove(&summary::SUMMARY, &[organization.into(), format!("repository/{id}").into()]);
     ws.tombstone(rev, summary::REPOSITORY, id);
+    let subject = format!("new_task/{id}");
+    for user in user_state::drafted_by(&cx.store, organization, &subject).await? {
+        user_state::remove_draft(ws, &Owner { organization: organization.clone(), user }, &subject);
+    }
+    Ok(())
 }

@@ -5,6 +5,8 @@ use foundry_proto::common::v1::PermissionPolicy;
 
 /// Longest prompt or message in bytes.
 pub const MAX_TEXT: usize = 256 * 1024;
+/// Longest draft in bytes.
+pub const MAX_DRAFT: usize = 12 * 1024;
 /// Longest name of an agent or a provider.
 const MAX_PLAIN: usize = 64;
 /// Longest request id.
@@ -18,11 +20,23 @@ pub fn text(field: &str, text: &str) -> Result<()> {
     if text.trim().is_empty() {
         return Err(Error::invalid_field(field, "must not be empty"));
     }
-    if text.len() > MAX_TEXT {
-        let says = format!("has {} bytes; at most {MAX_TEXT} are taken", text.len());
+    bounded(field, text, "text_bytes", MAX_TEXT)
+}
+
+/// A draft: at most 12 KiB, and possibly empty.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming the limit.
+pub fn draft(field: &str, text: &str) -> Result<()> {
+    bounded(field, text, "draft_bytes", MAX_DRAFT)
+}
+
+fn bounded(field: &str, text: &str, limit: &str, maximum: usize) -> Result<()> {
+    if text.len() > maximum {
+        let says = format!("has {} bytes; at most {maximum} are taken", text.len());
         return Err(Error::invalid_field(field, says)
-            .with("limit", "text_bytes")
-            .with("maximum", MAX_TEXT.to_string()));
+            .with("limit", limit)
+            .with("maximum", maximum.to_string()));
     }
     if text.contains('\0') {
         return Err(Error::invalid_field(field, "must not hold NUL characters"));
@@ -88,6 +102,8 @@ mod tests {
         assert!(text("prompt", &"x".repeat(MAX_TEXT)).is_ok());
         assert!(text("prompt", &"x".repeat(MAX_TEXT + 1)).is_err());
         assert!(text("prompt", " \n").is_err());
+        assert!(draft("text", "").is_ok() && draft("text", &"x".repeat(MAX_DRAFT)).is_ok());
+        assert!(draft("text", &"x".repeat(MAX_DRAFT + 1)).is_err());
     }
 
     #[test]

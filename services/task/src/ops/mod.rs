@@ -1,19 +1,24 @@
 //! The use cases, one file each.
 
 pub mod archive_task;
+pub mod authorize_watch;
 pub mod close_session;
 pub mod create_session;
 pub mod create_task;
 pub mod explain_task;
+pub mod get_file;
 pub mod get_file_diff;
 pub mod get_organization_summary;
+pub mod get_queued_message;
 pub mod get_task;
 pub mod get_task_prompt;
 pub mod kill_task;
 pub mod list_audit_events;
 pub mod list_file_changes;
+pub mod list_file_tree;
 pub mod list_tasks;
 pub mod list_transcript;
+pub mod mark_read;
 pub mod remove_queued_message;
 pub mod rename_session;
 pub mod respond_to_permission;
@@ -22,8 +27,10 @@ pub mod retry_task;
 pub mod send_message;
 pub mod steer;
 pub mod stop_turn;
+pub mod update_draft;
 pub mod update_queued_message;
 pub mod update_task;
 pub mod watch_organization;
 pub mod watch_session;
 pub mod watch_task;
+pub mod watch_user_state;

@@ -4,7 +4,7 @@ use foundry_authn::Caller;
 use foundry_core::{Error, Result, SessionId};
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::WatchSessionRequest;
-use foundry_watch::FrameStream;
+use foundry_watch::{FrameStream, Granted};
 
 use crate::context::Context;
 use crate::view;
@@ -16,11 +16,20 @@ pub async fn watch_session(
     caller: &Caller,
     request: WatchSessionRequest,
 ) -> Result<FrameStream> {
+    let granted = grant(cx, caller, &request).await?;
+    cx.watch(granted, request.options, caller)
+}
+
+/// What the caller may see.
+///
+/// # Errors
+/// `NOT_FOUND`, `INVALID_ARGUMENT` for a negative offset.
+pub async fn grant(cx: &Context, caller: &Caller, request: &WatchSessionRequest) -> Result<Granted> {
     let of = cx.task_of_session(caller, &request.session_id, Role::Viewer).await?;
     if request.after_offset < 0 {
         return Err(Error::invalid_field("after_offset", "must not be negative"));
     }
     let session: SessionId = request.session_id.parse()?;
     let view = view::session::of_session(&session, request.after_offset);
-    cx.watch(view, request.options, caller, &of.task.organization_id)
+    Ok(Granted::of_member(view, &of.task.organization_id))
 }

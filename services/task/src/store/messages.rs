@@ -67,6 +67,17 @@ pub async fn task_of(store: &Store, message: &MessageId) -> Result<Option<TaskId
     rows.first().map(|r| r.text("task_id")?.parse()).transpose()
 }
 
+/// A message with its whole text.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn find(store: &Store, message: &MessageId) -> Result<Option<(Message, String)>> {
+    const SQL: &str = "SELECT message_id, session_id, task_id, position, state, rev, created_by, create_time, \
+         preview, text_size, text FROM messages WHERE message_id = $1";
+    let rows = store.query(SQL, &[message.into()]).await?;
+    rows.first().map(|r| Ok((read(r)?, r.text("text")?.to_owned()))).transpose()
+}
+
 /// The whole text of a message and who sent it.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ pub mod summary;
 pub mod tasks;
 pub mod transcript;
 pub mod upstream;
+pub mod user_state;
 
 use foundry_store::{Migration, Migrations};
 
@@ -27,6 +28,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             name: "held_for",
             sqlite: include_str!("../../migrations/sqlite/0002_held_for.sql"),
             postgres: include_str!("../../migrations/postgres/0002_held_for.sql"),
+        },
+        Migration {
+            version: 3,
+            name: "user_state",
+            sqlite: include_str!("../../migrations/sqlite/0003_user_state.sql"),
+            postgres: include_str!("../../migrations/postgres/0003_user_state.sql"),
         },
     ],
 };

@@ -46,6 +46,10 @@ const OF_TASK: &str = "SELECT session_id, task_id, organization_id, create_time,
      flow_status, flow_condition, closed, close_sent, event_offset, spoken_for, spoken_here, answered, held_for, \
      retry_rev, follows, view FROM sessions WHERE task_id = $1 ORDER BY create_time, session_id";
 
+const ONE: &str = "SELECT session_id, task_id, organization_id, create_time, rev, feed_rev, flow_id, flow_stage, \
+     flow_status, flow_condition, closed, close_sent, event_offset, spoken_for, spoken_here, answered, held_for, \
+     retry_rev, follows, view FROM sessions WHERE session_id = $1";
+
 fn read(row: &Row) -> Result<Session> {
     Ok(Session {
         session_id: row.text("session_id")?.parse()?,
@@ -66,6 +70,14 @@ fn read(row: &Row) -> Result<Session> {
         follows: row.bool("follows")?,
         view: pb::Session::decode(row.blob("view")?).map_err(Error::internal)?,
     })
+}
+
+/// A session.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn find(store: &Store, session: &SessionId) -> Result<Option<Session>> {
+    store.query(ONE, &[session.into()]).await?.first().map(read).transpose()
 }
 
 /// The sessions of a task, oldest first.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use foundry_core::{Env, OrganizationId, RepositoryId};
+use foundry_core::{Code, Env, Error, OrganizationId, RepositoryId};
 use foundry_proto::repo::v1::repo_service_server::RepoService;
 use foundry_proto::repo::v1::repository_item::Item;
 use foundry_proto::repo::v1::*;
@@ -53,6 +53,12 @@ impl FakeRepo {
         };
         let item = RepositoryItem { item: Some(Item::Work(work)) };
         self.items.put(organization.as_str(), &[(format!("work/{task_id}"), 0, item)]).await;
+    }
+
+    /// The repository is deleted.
+    pub async fn remove(&self, organization: &OrganizationId, id: &RepositoryId) {
+        self.known.lock().unwrap().retain(|r| r.repository_id != id.as_str());
+        self.items.bury(organization.as_str(), &format!("repository/{id}")).await;
     }
 
     fn up(&self) -> Result<(), Status> {
@@ -114,6 +120,38 @@ impl RepoService for FakeRepo {
         }))
     }
 
+    async fn list_work_tree(&self, request: Request<ListWorkTreeRequest>) -> Answer<ListWorkTreeResponse> {
+        self.up()?;
+        let request = request.into_inner();
+        if request.path == "absent" {
+            return Err(Error::not_found("path", &request.path).into());
+        }
+        let path = format!("{}a.txt", request.path);
+        let entry = TreeEntry { path, kind: TreeEntryKind::Symlink.into(), size: 5, executable: false };
+        Ok(Response::new(ListWorkTreeResponse {
+            entries: vec![entry],
+            next_page_token: "next".into(),
+            version: 3,
+            ..ListWorkTreeResponse::default()
+        }))
+    }
+
+    async fn get_work_file(&self, request: Request<GetWorkFileRequest>) -> Answer<GetWorkFileResponse> {
+        self.up()?;
+        let path = request.into_inner().path;
+        if path == "dir" {
+            let e = Error::new(Code::InvalidArgument, "PATH_WRONG_KIND", "dir is a directory");
+            return Err(e.into());
+        }
+        let kind = TreeEntryKind::File.into();
+        Ok(Response::new(GetWorkFileResponse {
+            entry: Some(TreeEntry { path, kind, size: 5, executable: true }),
+            content: b"hello".to_vec().into(),
+            version: 3,
+            ..GetWorkFileResponse::default()
+        }))
+    }
+
     not_needed! {
         create_repository: CreateRepositoryRequest => CreateRepositoryResponse;
         list_repositories: ListRepositoriesRequest => ListRepositoriesResponse;
@@ -124,7 +162,5 @@ impl RepoService for FakeRepo {
         get_clone_source: GetCloneSourceRequest => GetCloneSourceResponse;
         import_work: Streaming<ImportWorkRequest> => ImportWorkResponse;
         get_work: GetWorkRequest => GetWorkResponse;
-        list_work_tree: ListWorkTreeRequest => ListWorkTreeResponse;
-        get_work_file: GetWorkFileRequest => GetWorkFileResponse;
     }
 }

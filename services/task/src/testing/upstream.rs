@@ -41,6 +41,15 @@ impl Items {
         self.store.commit(ws).await.unwrap().rev(rev)
     }
 
+    /// Deletes an entity.
+    pub async fn bury(&self, scope: &str, key: &str) {
+        let mut ws = WriteSet::new();
+        let rev = ws.scope(Scope::other("fake", scope));
+        ws.remove(&ITEMS, &[scope.into(), key.into()]);
+        ws.tombstone(rev, "item", key);
+        self.store.commit(ws).await.unwrap();
+    }
+
     pub fn watch(&self, scope: &str, after: i64, options: Option<WatchOptions>) -> FrameStream {
         let fingerprint =
             Fingerprint::new("Fake", 1).filter("scope", scope).filter("after", &after.to_string());
@@ -53,7 +62,8 @@ impl Items {
                 op: Op::Upsert(row.blob("item")?),
             })
         });
-        let view = TableView::new("Fake", Scope::other("fake", scope), fingerprint).source(source);
+        let view = TableView::new("Fake", Scope::other("fake", scope), fingerprint)
+            .source(source.tombstones("item", ""));
         self.hub.watch(view, options, Unrestricted).unwrap()
     }
 }

@@ -4,6 +4,7 @@
 pub mod organization;
 pub mod session;
 pub mod task;
+pub mod user_state;
 
 use bytes::{BufMut, Bytes};
 use foundry_watch::{Change, Op};

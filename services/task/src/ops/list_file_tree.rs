@@ -1,0 +1,63 @@
+//! A directory of the tree that holds the work of a task: a stored read of the repo service.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, PageRequest, Result};
+use foundry_proto::common::v1::Role;
+use foundry_proto::repo::v1::{self as repo, ListWorkTreeRequest, TreeEntryKind};
+use foundry_proto::task::v1::{FileTreeEntry, ListFileTreeRequest, ListFileTreeResponse};
+
+use crate::context::{Context, UpstreamError};
+
+/// Also when the sandbox is gone; empty while nothing was imported.
+///
+/// # Errors
+/// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for the task or the
+/// directory, `INVALID_ARGUMENT` `PATH_WRONG_KIND` for what is no directory.
+pub async fn list_file_tree(
+    cx: &Context,
+    caller: &Caller,
+    request: ListFileTreeRequest,
+) -> Result<ListFileTreeResponse> {
+    let of = cx.task(caller, &request.task_id, Role::Viewer).await?;
+    PageRequest::parse(request.page_size, &request.page_token)?;
+    if of.task.view.changes.as_ref().is_none_or(|c| c.version == 0) {
+        return Ok(ListFileTreeResponse::default());
+    }
+    let path = request.path.clone();
+    let read = ListWorkTreeRequest {
+        task_id: request.task_id,
+        path: request.path,
+        page_size: request.page_size,
+        page_token: request.page_token,
+    };
+    let answer = cx.read_repo(cx.repo.clone().list_work_tree(read)).await;
+    let answer = answer.map_err(|e| refused(e, "directory", &path))?;
+    Ok(ListFileTreeResponse {
+        entries: answer.entries.into_iter().map(file_tree_entry).collect(),
+        next_page_token: answer.next_page_token,
+        version: answer.version,
+    })
+}
+
+/// An entry in this service's words.
+pub(super) fn file_tree_entry(entry: repo::TreeEntry) -> FileTreeEntry {
+    let kind = match entry.kind() {
+        TreeEntryKind::Unspecified | TreeEntryKind::File => "file",
+        TreeEntryKind::Directory => "directory",
+        TreeEntryKind::Symlink => "symlink",
+        TreeEntryKind::Submodule => "submodule",
+    };
+    FileTreeEntry { kind: kind.to_owned(), path: entry.path, size: entry.size, executable: entry.executable }
+}
+
+/// What the repo service said of a path, told to whoever asked for it here.
+pub(super) fn refused(e: UpstreamError, kind: &str, path: &str) -> Error {
+    match (e.code, e.reason.as_str()) {
+        (tonic::Code::NotFound, _) => Error::not_found(kind, path),
+        (_, "PATH_WRONG_KIND") => {
+            Error::new(e.code, "PATH_WRONG_KIND", e.message).next_action("look at the kind of the entry")
+        }
+        (_, "INVALID_FIELD") => Error::invalid_field("path", "is no path as listed"),
+        _ => e.of_repo(),
+    }
+}

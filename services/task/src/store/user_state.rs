@@ -1,0 +1,147 @@
+//! Tables `drafts` and `read_marks`: what belongs to one user in one organization.
+
+use foundry_core::{OrganizationId, Result, SessionId, TaskId, Timestamp, UserId};
+use foundry_proto::task::v1 as pb;
+use foundry_store::{RevRef, Row, Scope, Store, Table, Value, WriteSet};
+
+/// Drafts, by subject.
+pub const DRAFTS: Table = Table::new(
+    "drafts",
+    &["organization_id", "user_id", "subject", "rev", "update_time", "text"],
+    &["organization_id", "user_id", "subject"],
+);
+/// Read marks, by session.
+pub const READ_MARKS: Table = Table::new(
+    "read_marks",
+    &["organization_id", "user_id", "session_id", "task_id", "rev", "entry_offset"],
+    &["organization_id", "user_id", "session_id"],
+);
+/// Kind of the tombstones of drafts.
+pub const DRAFT: &str = "draft";
+
+/// Drafts of a user by revision, for views.
+pub const DRAFTS_BY_REV: &str = "SELECT subject, rev, update_time, text FROM drafts \
+     WHERE organization_id = $1 AND user_id = $2 AND rev > $3 ORDER BY rev LIMIT $4";
+/// Read marks of a user by revision, for views.
+pub const READ_MARKS_BY_REV: &str = "SELECT session_id, task_id, rev, entry_offset FROM read_marks \
+     WHERE organization_id = $1 AND user_id = $2 AND rev > $3 ORDER BY rev LIMIT $4";
+
+/// Whose state it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The organization.
+    pub organization: OrganizationId,
+    /// The user.
+    pub user: UserId,
+}
+
+impl Owner {
+    /// The scope of the state.
+    pub fn scope(&self) -> Scope {
+        Scope::other("user_state", &format!("{}/{}", self.organization, self.user))
+    }
+
+    fn key(&self, last: impl Into<Value>) -> [Value; 3] {
+        [(&self.organization).into(), (&self.user).into(), last.into()]
+    }
+}
+
+/// A stored draft or mark and its revision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct At<T> {
+    /// Revision of its last change.
+    pub rev: i64,
+    /// As it is sent.
+    pub entity: T,
+}
+
+/// Reads a row of [`DRAFTS_BY_REV`].
+///
+/// # Errors
+/// `INTERNAL` when the row is damaged.
+pub fn read_draft(row: &Row) -> Result<At<pb::Draft>> {
+    let entity = pb::Draft {
+        subject: row.text("subject")?.to_owned(),
+        text: row.text("text")?.to_owned(),
+        update_time: Some(row.time("update_time")?.to_proto()),
+    };
+    Ok(At { rev: row.int("rev")?, entity })
+}
+
+/// Reads a row of [`READ_MARKS_BY_REV`].
+///
+/// # Errors
+/// `INTERNAL` when the row is damaged.
+pub fn read_mark(row: &Row) -> Result<At<pb::ReadMark>> {
+    let entity = pb::ReadMark {
+        session_id: row.text("session_id")?.to_owned(),
+        task_id: row.text("task_id")?.to_owned(),
+        offset: row.int("entry_offset")?,
+    };
+    Ok(At { rev: row.int("rev")?, entity })
+}
+
+/// A draft.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn draft(store: &Store, of: &Owner, subject: &str) -> Result<Option<At<pb::Draft>>> {
+    const SQL: &str = "SELECT subject, rev, update_time, text FROM drafts \
+         WHERE organization_id = $1 AND user_id = $2 AND subject = $3";
+    store.query(SQL, &of.key(subject)).await?.first().map(read_draft).transpose()
+}
+
+/// A read mark.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn mark(store: &Store, of: &Owner, session: &SessionId) -> Result<Option<At<pb::ReadMark>>> {
+    const SQL: &str = "SELECT session_id, task_id, rev, entry_offset FROM read_marks \
+         WHERE organization_id = $1 AND user_id = $2 AND session_id = $3";
+    store.query(SQL, &of.key(session)).await?.first().map(read_mark).transpose()
+}
+
+/// Whose drafts have this subject.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn drafted_by(store: &Store, organization: &OrganizationId, subject: &str) -> Result<Vec<UserId>> {
+    const SQL: &str = "SELECT user_id FROM drafts WHERE organization_id = $1 AND subject = $2";
+    let rows = store.query(SQL, &[organization.into(), subject.into()]).await?;
+    rows.iter().map(|r| r.text("user_id")?.parse()).collect()
+}
+
+/// Keeps a draft over the one before.
+pub fn put_draft(ws: &mut WriteSet, rev: RevRef, of: &Owner, subject: &str, text: &str, now: Timestamp) {
+    let [organization, user, subject] = of.key(subject);
+    ws.upsert(&DRAFTS, [organization, user, subject, rev.into(), now.into(), text.into()]);
+}
+
+/// Removes a draft, if there is one, and leaves a tombstone.
+pub fn remove_draft(ws: &mut WriteSet, of: &Owner, subject: &str) -> RevRef {
+    let rev = ws.scope(of.scope());
+    ws.remove(&DRAFTS, &of.key(subject));
+    ws.tombstone(rev, DRAFT, subject);
+    rev
+}
+
+/// Writes a read mark over the one that was read, and only over that one.
+pub fn put_mark(
+    ws: &mut WriteSet,
+    rev: RevRef,
+    of: &Owner,
+    (session, task): (&SessionId, &TaskId),
+    before: Option<i64>,
+    offset: i64,
+) {
+    let [organization, user, session] = of.key(session);
+    match before {
+        None => {
+            ws.insert(&READ_MARKS, [organization, user, session, task.into(), rev.into(), offset.into()]);
+        }
+        Some(before) => {
+            let set = [("rev", rev.into()), ("entry_offset", offset.into())];
+            ws.update(&READ_MARKS, &[organization, user, session], &set, &[("entry_offset", before.into())]);
+        }
+    }
+}
