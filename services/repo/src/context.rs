@@ -10,10 +10,14 @@ use foundry_proto::common::v1::Role;
 use foundry_store::{AuditRecord, BodyHash, IdempotencyKey, Store};
 use foundry_watch::{FrameStream, Granted, Hub};
 use prost::Message;
+use tokio::sync::Semaphore;
 
 use crate::domain::repository::Repository;
 use crate::domain::work::Work;
 use crate::store::{repositories, works};
+
+/// Reads of mirrors at the same time.
+pub const CONCURRENT_READS: usize = 8;
 
 /// What every op and job of the service works with.
 pub struct Context {
@@ -33,6 +37,8 @@ pub struct Context {
     pub incoming: PathBuf,
     /// Largest bundle in bytes.
     pub max_bundle_bytes: u64,
+    /// Whose turn it is to read a mirror for a request: each read is one short git or two.
+    pub reads: Semaphore,
     /// Who may keep watching.
     pub authenticator: Arc<Authenticator>,
 }

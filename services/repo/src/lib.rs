@@ -106,6 +106,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         mirrors,
         incoming,
         max_bundle_bytes: config.max_bundle_bytes,
+        reads: tokio::sync::Semaphore::new(context::CONCURRENT_READS),
         authenticator: deps.authenticator.clone(),
     });
     sweep_incoming(&cx).await?;

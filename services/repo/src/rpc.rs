@@ -102,6 +102,13 @@ impl RepoService for Rpc {
         unary!(self, request, list_work_tree)
     }
 
+    async fn get_work_file(
+        &self,
+        request: Request<GetWorkFileRequest>,
+    ) -> Result<Response<GetWorkFileResponse>, Status> {
+        unary!(self, request, get_work_file)
+    }
+
     async fn import_work(
         &self,
         request: Request<Streaming<ImportWorkRequest>>,
@@ -130,13 +137,6 @@ impl RepoService for Rpc {
         Ok(Response::new(
             ops::watch_repository::watch_repository(&self.0, &caller, request.into_inner()).await?,
         ))
-    }
-
-    async fn get_work_file(
-        &self,
-        _: tonic::Request<foundry_proto::repo::v1::GetWorkFileRequest>,
-    ) -> Result<tonic::Response<foundry_proto::repo::v1::GetWorkFileResponse>, Status> {
-        Err(Status::unimplemented("PLACEHOLDER"))
     }
 }
 

@@ -83,6 +83,7 @@ impl Fixture {
             mirrors: dir.path().join("data/mirrors"),
             incoming: dir.path().join("data/incoming"),
             max_bundle_bytes: 1 << 20,
+            reads: tokio::sync::Semaphore::new(crate::context::CONCURRENT_READS),
             authenticator: Arc::new(authenticator),
         });
         let flows = vec![

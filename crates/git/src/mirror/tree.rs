@@ -40,7 +40,7 @@ pub struct TreeEntry {
 /// A part of a directory listing. A commit never changes, so neither does the listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreePage {
-    /// In git's order.
+    /// Directories first, then by name.
     pub entries: Vec<TreeEntry>,
     /// Where the next page starts, if there is one.
     pub next_offset: Option<usize>,
@@ -102,7 +102,11 @@ impl Mirror {
                 entry.object
             }
         };
-        let all = self.ls_tree(tree.as_str(), None, dir).await?;
+        let mut all = self.ls_tree(tree.as_str(), None, dir).await?;
+        all.sort_by(|a, b| {
+            let file = |e: &TreeEntry| e.kind != EntryKind::Directory;
+            (file(a), &a.path).cmp(&(file(b), &b.path))
+        });
         let total = all.len();
         let entries: Vec<TreeEntry> = all.into_iter().skip(offset).take(page_size).collect();
         let end = offset.saturating_add(entries.len());
@@ -159,7 +163,8 @@ impl Mirror {
         }
     }
 
-    async fn entry(&self, commit: &CommitId, path: &RepoPath) -> Result<TreeEntry> {
+    /// One entry of a commit: what is at a path, without following links.
+    pub async fn entry(&self, commit: &CommitId, path: &RepoPath) -> Result<TreeEntry> {
         let found = self.ls_tree(commit.as_str(), Some(path), None).await?;
         found.into_iter().find(|e| e.path == *path).ok_or_else(|| {
             GitError::new(GitErrorKind::NotFound, "PATH_NOT_FOUND", format!("no {path} in this commit"))

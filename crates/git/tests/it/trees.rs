@@ -23,6 +23,8 @@ async fn lists_a_directory_page_by_page() {
     }
     let kinds: Vec<_> = all.iter().map(|e| (e.path.to_string(), e.kind)).collect();
     assert_eq!(kinds.len(), 9);
+    let order = |(path, kind): &(String, EntryKind)| (*kind != EntryKind::Directory, path.clone());
+    assert!(kinds.is_sorted_by_key(order), "directories first, then by name: {kinds:?}");
     assert!(kinds.contains(&("dir".into(), EntryKind::Directory)));
     assert!(kinds.contains(&("run.sh".into(), EntryKind::Executable)));
     assert!(kinds.contains(&("escape".into(), EntryKind::Symlink)));

@@ -6,6 +6,7 @@ pub mod delete_repository;
 pub mod get_clone_source;
 pub mod get_repository;
 pub mod get_work;
+pub mod get_work_file;
 pub mod get_work_patch;
 pub mod import_work;
 pub mod list_branches;
