@@ -145,3 +145,56 @@ pub fn put_mark(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use foundry_core::{Code, Env, Error};
+    use foundry_store::{Guard, StoreOptions};
+    use foundry_testkit::PostgresDatabase;
+
+    use super::*;
+
+    /// Writes, moves, limits and removes on one database.
+    async fn round_trip(url: &str) {
+        let env = Env::system();
+        let migrations = [&crate::store::MIGRATIONS];
+        let store = Store::connect(url, &migrations, &env, StoreOptions::default()).await.unwrap();
+        let of = Owner { organization: OrganizationId::generate(&env), user: UserId::generate(&env) };
+        let (session, task) = (SessionId::generate(&env), TaskId::generate(&env));
+        let mut ws = WriteSet::new();
+        let rev = ws.scope(of.scope());
+        let own = [("organization_id", (&of.organization).into()), ("user_id", (&of.user).into())];
+        ws.guard(Guard::count_below(&DRAFTS, &own, 1, "drafts"));
+        put_draft(&mut ws, rev, &of, session.as_str(), "text", env.clock.now());
+        put_mark(&mut ws, rev, &of, (&session, &task), None, 3);
+        let again = ws.clone();
+        store.commit(ws).await.unwrap();
+        let full = Error::from(store.commit(again).await.unwrap_err());
+        assert_eq!(full.code(), Code::ResourceExhausted);
+        assert_eq!(draft(&store, &of, session.as_str()).await.unwrap().unwrap().entity.text, "text");
+        for (before, moved) in [(3, true), (2, false)] {
+            let mut ws = WriteSet::new();
+            let rev = ws.scope(of.scope());
+            put_mark(&mut ws, rev, &of, (&session, &task), Some(before), 5);
+            assert_eq!(store.commit(ws).await.is_ok(), moved, "from {before}");
+        }
+        let found = mark(&store, &of, &session).await.unwrap().unwrap();
+        assert_eq!((found.rev, found.entity.offset), (2, 5));
+        let mut ws = WriteSet::new();
+        remove_draft(&mut ws, &of, session.as_str());
+        store.commit(ws).await.unwrap();
+        assert_eq!(drafted_by(&store, &of.organization, session.as_str()).await.unwrap(), []);
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn keeps_the_state_of_a_user_on_sqlite() {
+        let dir = tempfile::tempdir().unwrap();
+        round_trip(&format!("sqlite:{}", dir.path().join("task.db").display())).await;
+    }
+
+    #[tokio::test]
+    async fn keeps_the_state_of_a_user_on_postgres() {
+        round_trip(&PostgresDatabase::create().await.unwrap().url).await;
+    }
+}
