@@ -22,6 +22,9 @@ use std::time::Duration;
 use foundry_authn::{Authenticator, AuthnLayer, KeyRing, Revocations};
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
+use foundry_proto::watch::v1::watch_authorization_service_server::{
+    SERVICE_NAME as WATCH_AUTHORIZATION, WatchAuthorizationServiceServer,
+};
 use foundry_server::{Phases, Service};
 use foundry_store::{Store, StoreOptions};
 use foundry_watch::{Hub, HubConfig, Observer};
@@ -87,9 +90,13 @@ pub async fn build(config: Config, deps: Dependencies) -> Result<Service> {
     // Before the first request: users are refused until the revocations are known.
     jobs::follow_revocations::catch_up(&auth, None).await?;
     let jobs = Jobs::start(&auth, &deps.tasks);
-    let routes = Routes::new(AuthServiceServer::new(Rpc(auth.clone())));
+    let rpc = Rpc(auth.clone());
+    let routes = Routes::new(AuthServiceServer::new(rpc.clone()))
+        .add_service(WatchAuthorizationServiceServer::new(rpc));
     let layer = AuthnLayer::new(auth.authenticator.clone());
-    Ok(Service::new(NAME, [SERVICE_NAME], routes).authenticated_by(layer).phases(phases(auth, jobs)))
+    Ok(Service::new(NAME, [SERVICE_NAME, WATCH_AUTHORIZATION], routes)
+        .authenticated_by(layer)
+        .phases(phases(auth, jobs)))
 }
 
 fn phases(auth: Arc<Auth>, jobs: Jobs) -> Phases {

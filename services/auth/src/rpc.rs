@@ -3,17 +3,21 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use foundry_authn::{Caller, ClientPeer};
+use foundry_authn::{Caller, Client, SessionCookie};
 use foundry_core::Error;
 use foundry_proto::auth::v1::auth_service_server::AuthService;
 use foundry_proto::auth::v1::{
     CompleteSignInRequest, CompleteSignInResponse, CreateAccessTokenRequest, CreateAccessTokenResponse,
     CreateOrganizationRequest, CreateOrganizationResponse, ExchangeTokenRequest, ExchangeTokenResponse,
-    GetSigningKeysRequest, GetSigningKeysResponse, GetUserRequest, GetUserResponse, ListAccessTokensRequest,
-    ListAccessTokensResponse, ListMembersRequest, ListMembersResponse, ListOrganizationsRequest,
-    ListOrganizationsResponse, RemoveMemberRequest, RemoveMemberResponse, RevokeAccessTokenRequest,
-    RevokeAccessTokenResponse, SetMemberRequest, SetMemberResponse, WatchRevocationsRequest,
+    GetAppShellRequest, GetAppShellResponse, GetSigningKeysRequest, GetSigningKeysResponse, GetUserRequest,
+    GetUserResponse, ListAccessTokensRequest, ListAccessTokensResponse, ListMembersRequest,
+    ListMembersResponse, ListOrganizationsRequest, ListOrganizationsResponse, RemoveMemberRequest,
+    RemoveMemberResponse, RevokeAccessTokenRequest, RevokeAccessTokenResponse, SelectOrganizationRequest,
+    SelectOrganizationResponse, SetMemberRequest, SetMemberResponse, SignOutRequest, SignOutResponse,
+    WatchAppShellRequest, WatchRevocationsRequest,
 };
+use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService;
+use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse};
 use foundry_server::PeerAddress;
 use foundry_watch::FrameStream;
 use tonic::{Request, Response, Status};
@@ -22,6 +26,7 @@ use crate::auth::Auth;
 use crate::ops;
 
 /// The service over its shared state.
+#[derive(Clone)]
 pub(crate) struct Rpc(pub(crate) Arc<Auth>);
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -31,15 +36,21 @@ fn answer<T>(result: Result<T, Error>) -> Answer<T> {
 }
 
 /// Where the client is: by the socket, or by the gateway's word.
-fn peer<T>(request: &Request<T>) -> ClientPeer {
+fn client<T>(request: &Request<T>) -> Client {
     let socket: Option<SocketAddr> = request.extensions().get::<PeerAddress>().map(|p| p.0);
-    ClientPeer::of(request, socket)
+    Client::of(request, socket)
 }
 
 #[tonic::async_trait]
 impl AuthService for Rpc {
     async fn complete_sign_in(&self, r: Request<CompleteSignInRequest>) -> Answer<CompleteSignInResponse> {
-        answer(ops::complete_sign_in::run(&self.0, peer(&r), r.into_inner()).await)
+        let signed_in = ops::complete_sign_in::run(&self.0, client(&r), r.into_inner()).await;
+        let (response, cookie) = signed_in.map_err(Error::into_status)?;
+        let mut answer = Response::new(response);
+        if let Some(cookie) = cookie {
+            cookie.set(answer.metadata_mut())?;
+        }
+        Ok(answer)
     }
 
     async fn exchange_token(&self, r: Request<ExchangeTokenRequest>) -> Answer<ExchangeTokenResponse> {
@@ -107,33 +118,33 @@ impl AuthService for Rpc {
         answer(ops::revoke_access_token::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
     }
 
-    async fn sign_out(
-        &self,
-        _: tonic::Request<foundry_proto::auth::v1::SignOutRequest>,
-    ) -> Result<tonic::Response<foundry_proto::auth::v1::SignOutResponse>, Status> {
-        Err(Status::unimplemented("PLACEHOLDER"))
+    async fn sign_out(&self, r: Request<SignOutRequest>) -> Answer<SignOutResponse> {
+        let mut answer = answer(ops::sign_out::run(&self.0, &Caller::of(&r)?).await)?;
+        SessionCookie::clear(answer.metadata_mut());
+        Ok(answer)
     }
 
-    async fn get_app_shell(
-        &self,
-        _: tonic::Request<foundry_proto::auth::v1::GetAppShellRequest>,
-    ) -> Result<tonic::Response<foundry_proto::auth::v1::GetAppShellResponse>, Status> {
-        Err(Status::unimplemented("PLACEHOLDER"))
-    }
-
-    async fn select_organization(
-        &self,
-        _: tonic::Request<foundry_proto::auth::v1::SelectOrganizationRequest>,
-    ) -> Result<tonic::Response<foundry_proto::auth::v1::SelectOrganizationResponse>, Status> {
-        Err(Status::unimplemented("PLACEHOLDER"))
+    async fn get_app_shell(&self, r: Request<GetAppShellRequest>) -> Answer<GetAppShellResponse> {
+        answer(ops::get_app_shell::run(&self.0, &Caller::of(&r)?).await)
     }
 
     type WatchAppShellStream = FrameStream;
 
-    async fn watch_app_shell(
+    async fn watch_app_shell(&self, r: Request<WatchAppShellRequest>) -> Answer<FrameStream> {
+        answer(ops::watch_app_shell::run(&self.0, Caller::of(&r)?, r.into_inner()).await)
+    }
+
+    async fn select_organization(
         &self,
-        _: tonic::Request<foundry_proto::auth::v1::WatchAppShellRequest>,
-    ) -> Result<tonic::Response<FrameStream>, Status> {
-        Err(Status::unimplemented("PLACEHOLDER"))
+        r: Request<SelectOrganizationRequest>,
+    ) -> Answer<SelectOrganizationResponse> {
+        answer(ops::select_organization::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
+    }
+}
+
+#[tonic::async_trait]
+impl WatchAuthorizationService for Rpc {
+    async fn authorize_watch(&self, r: Request<AuthorizeWatchRequest>) -> Answer<AuthorizeWatchResponse> {
+        answer(ops::authorize_watch::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
     }
 }

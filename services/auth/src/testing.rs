@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use foundry_authn::{Caller, ClientPeer, KeyRing, Verifier};
+use foundry_authn::{Caller, Client, ClientPeer, KeyRing, Verifier};
 use foundry_core::{OrganizationId, PageRequest, Result, Tasks};
 use foundry_proto::auth::v1::complete_sign_in_request::Proof;
 use foundry_proto::auth::v1::{
@@ -26,6 +26,9 @@ pub(crate) struct Fixture {
     verifier: Verifier,
     sessions: Mutex<HashMap<String, String>>,
 }
+
+/// A program on this machine.
+pub(crate) const HERE: Client = Client { peer: ClientPeer::Loopback, is_own_page: false };
 
 pub(crate) fn development(secret: &str, login: &str, organization: &str) -> CompleteSignInRequest {
     let proof = DevelopmentProof {
@@ -74,7 +77,7 @@ impl Fixture {
 
     pub(crate) async fn sign_in(&self, login: &str, organization: &str) -> Result<CompleteSignInResponse> {
         let request = development(&self.secret, login, organization);
-        let response = ops::complete_sign_in::run(&self.auth, ClientPeer::Loopback, request).await?;
+        let (response, _) = ops::complete_sign_in::run(&self.auth, HERE, request).await?;
         let user = response.user.clone().unwrap().user_id;
         self.sessions.lock().unwrap().insert(user, response.session_token.clone());
         Ok(response)

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_auth::{Config, DEVELOPMENT_SECRET_FILE, Dependencies};
-use foundry_authn::{Authenticator, CLIENT_PEER, IdentityLayer, ServiceIdentity, StreamNotice};
+use foundry_authn::{
+    Authenticator, CLIENT_PAGE, CLIENT_PEER, IdentityLayer, SESSION_CLEAR, SESSION_SET, ServiceIdentity,
+    StreamNotice,
+};
 use foundry_core::{Env, OrganizationId, Tasks};
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
 use foundry_proto::auth::v1::complete_sign_in_request::Proof;
 use foundry_proto::auth::v1::{
     CompleteSignInRequest, CreateAccessTokenRequest, DevelopmentProof, ExchangeTokenRequest,
-    ExchangeTokenResponse, GetUserRequest, RemoveMemberRequest, RevokeAccessTokenRequest, SetMemberRequest,
+    ExchangeTokenResponse, GetUserRequest, RemoveMemberRequest, RevokeAccessTokenRequest,
+    SelectOrganizationRequest, SessionDelivery, SetMemberRequest, SignOutRequest, WatchAppShellRequest,
 };
 use foundry_proto::common::v1::Role;
 use foundry_server::Upstream;
@@ -201,6 +205,94 @@ async fn another_service_ends_the_streams_of_a_removed_member_within_a_second() 
     assert_eq!(end.reason(), "MEMBERSHIP_REVOKED");
     let caller = task.authenticate(LIST_TASKS, &headers(&bob)).await.unwrap().unwrap();
     assert_eq!(caller.role_in(&acme), None);
+}
+
+#[tokio::test]
+async fn the_secret_of_a_cookie_goes_to_the_gateway_beside_the_answer() {
+    let mesh = Mesh::start().await;
+    let from = |page: Option<&'static str>| {
+        let cookie = SessionDelivery::Cookie.into();
+        let message = CompleteSignInRequest { session_delivery: cookie, ..mesh.sign_in_as("alice") };
+        let mut request = Request::new(message);
+        request.metadata_mut().insert(CLIENT_PEER, "loopback".parse().unwrap());
+        if let Some(page) = page {
+            request.metadata_mut().insert(CLIENT_PAGE, page.parse().unwrap());
+        }
+        request
+    };
+    let answer = mesh.gateway().complete_sign_in(from(Some("own"))).await.unwrap();
+    let said = answer.metadata().get(SESSION_SET).unwrap().to_str().unwrap().to_owned();
+    assert_eq!(answer.into_inner().session_token, "");
+    let (_, token) = said.split_once(' ').unwrap();
+    let jwt = mesh.exchange(token).await.unwrap().access_token;
+    let answer = mesh.anonymous().sign_out(with(SignOutRequest {}, &jwt)).await.unwrap();
+    assert!(answer.metadata().contains_key(SESSION_CLEAR));
+    assert_eq!(mesh.exchange(token).await.unwrap_err().code(), Code::Unauthenticated);
+
+    let unsaid = mesh.gateway().complete_sign_in(from(None)).await.unwrap_err();
+    assert_eq!(reason(&unsaid), "PAGE_REFUSED");
+    let forged = mesh.anonymous().complete_sign_in(from(Some("own"))).await.unwrap_err();
+    assert_eq!(reason(&forged), "PAGE_REFUSED");
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_streams_and_tokens_of_the_session_everywhere_within_a_second() {
+    let mesh = Mesh::start().await;
+    let task = mesh.other_service();
+    let (token, _) = mesh.user("alice").await;
+    let (other, _) = mesh.user("alice").await;
+    let caller = task.authenticate(LIST_TASKS, &headers(&token)).await.unwrap().unwrap();
+    let mut stream = task.stream_pass(caller, None);
+    let watch = with(WatchAppShellRequest::default(), &token);
+    let mut shell = mesh.anonymous().watch_app_shell(watch).await.unwrap().into_inner();
+    assert!(shell.message().await.unwrap().is_some());
+    mesh.anonymous().sign_out(with(SignOutRequest {}, &token)).await.unwrap();
+    let StreamNotice::End(end) = within_a_second(stream.next()).await else { panic!("no end") };
+    assert_eq!(end.reason(), "TOKEN_REVOKED");
+    let ended = within_a_second(async {
+        loop {
+            if let Err(status) = shell.message().await {
+                return status;
+            }
+        }
+    });
+    assert_eq!(reason(&ended.await), "TOKEN_REVOKED");
+    task.authenticate(LIST_TASKS, &headers(&other)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_selected_organization_reaches_the_watches_of_its_user_under_the_answered_revision() {
+    let mesh = Mesh::start().await;
+    let (token, home) = mesh.user("alice").await;
+    let mut acme = mesh.sign_in_as("alice");
+    if let Some(Proof::Development(proof)) = &mut acme.proof {
+        proof.organization_name = "acme".into();
+    }
+    mesh.anonymous().complete_sign_in(acme).await.unwrap();
+    let watch = WatchAppShellRequest { user_id: user_of(&mesh, &token).await, ..Default::default() };
+    let mut shell = mesh.gateway().watch_app_shell(watch).await.unwrap().into_inner();
+    let select = SelectOrganizationRequest { request_id: "r1".into(), organization_id: home.to_string() };
+    let selected = mesh.anonymous().select_organization(with(select, &token)).await.unwrap().into_inner();
+    let wanted = foundry_proto::auth::v1::AppShellItem {
+        item: Some(foundry_proto::auth::v1::app_shell_item::Item::User(selected.user.unwrap())),
+    };
+    let wanted = prost::Message::encode_to_vec(&wanted);
+    within_a_second(async {
+        loop {
+            let frame = shell.message().await.unwrap().unwrap();
+            let bytes = prost::Message::encode_to_vec(&frame);
+            if bytes.windows(wanted.len()).any(|w| w == wanted) {
+                return;
+            }
+        }
+    })
+    .await;
+    assert!(selected.rev > 0);
+}
+
+async fn user_of(mesh: &Mesh, token: &str) -> String {
+    let seen = mesh.anonymous().get_user(with(GetUserRequest {}, token)).await.unwrap();
+    seen.into_inner().user.unwrap().user_id
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! CompleteSignIn: examines a proof, makes user and organization at first use, opens a session.
 
-use foundry_authn::{ClientPeer, role_key};
-use foundry_core::{Code, CredentialId, Error, OrganizationId, Result, UserId};
-use foundry_proto::auth::v1::{CompleteSignInRequest, CompleteSignInResponse};
+use foundry_authn::{Client, ClientPeer, SessionCookie, role_key};
+use foundry_core::{Code, CredentialId, Error, OrganizationId, Result, Timestamp, UserId};
+use foundry_proto::auth::v1::{CompleteSignInRequest, CompleteSignInResponse, SessionDelivery};
 use foundry_proto::common::v1::Role;
 use foundry_store::WriteSet;
 
@@ -15,19 +15,40 @@ use crate::store::organizations::{self, Organization};
 use crate::store::users::{self, User};
 use crate::store::{identities, memberships, revocations};
 
+/// The answer, and the session's secret where it is delivered as a cookie.
 pub(crate) async fn run(
     auth: &Auth,
-    peer: ClientPeer,
+    client: Client,
     request: CompleteSignInRequest,
-) -> Result<CompleteSignInResponse> {
-    let (subject, organization_name) = examine(auth, peer, Proof::parse(request.proof)?)?;
+) -> Result<(CompleteSignInResponse, Option<SessionCookie>)> {
+    let as_cookie = parse_delivery(request.session_delivery, client)?;
+    let (subject, organization_name) = examine(auth, client.peer, Proof::parse(request.proof)?)?;
     let session = secret::generate(SecretKind::Session, &auth.env);
     let decide = || async {
         let (subject, name) = (&subject, organization_name.as_str());
         decide(auth, subject, name, &session).await
     };
-    let (_, response) = auth.store.retry_on_conflict(decide).await?;
-    Ok(response)
+    let (_, (mut response, expires_at)) = auth.store.retry_on_conflict(decide).await?;
+    if as_cookie {
+        return Ok((response, Some(SessionCookie { token: session, expires_at })));
+    }
+    response.session_token = session;
+    Ok((response, None))
+}
+
+/// Whether the session is to be delivered as a cookie: to the gateway's own page alone.
+fn parse_delivery(delivery: i32, client: Client) -> Result<bool> {
+    match SessionDelivery::try_from(delivery) {
+        Ok(SessionDelivery::Unspecified) => Ok(false),
+        Ok(SessionDelivery::Cookie) if client.is_own_page => Ok(true),
+        Ok(SessionDelivery::Cookie) => Err(Error::new(
+            Code::PermissionDenied,
+            "PAGE_REFUSED",
+            "a session is delivered as a cookie only to the page that the gateway serves, at the gateway",
+        )
+        .next_action("open the gateway's own address in the browser, or take the session as a bearer token")),
+        Err(_) => Err(Error::invalid_field("session_delivery", "must be unset or the cookie")),
+    }
 }
 
 /// Who signs in and which organization it opens, or why not.
@@ -46,10 +67,13 @@ async fn decide(
     subject: &Subject,
     organization_name: &str,
     session: &str,
-) -> Result<(WriteSet, CompleteSignInResponse)> {
+) -> Result<(WriteSet, (CompleteSignInResponse, Timestamp))> {
     let mut set = WriteSet::new();
-    let user = user(auth, &mut set, subject).await?;
+    let known = known_user(auth, subject).await?;
+    let is_known = known.is_some();
+    let user = known.unwrap_or_else(|| new_user(auth, subject));
     let organization = organization(auth, &mut set, &user, organization_name).await?;
+    open_in(&mut set, is_known, &user, subject, &organization.organization_id);
     let now = auth.env.clock.now();
     let expires_at = now.plus(auth.config.session_lifetime);
     let credential_id = CredentialId::generate(&auth.env);
@@ -64,39 +88,56 @@ async fn decide(
     let subject = credential_id.as_str();
     set.audit(audit(&user.user_id, &organization.organization_id, "session.open", subject));
     let response = CompleteSignInResponse {
-        session_token: session.to_owned(),
+        session_token: String::new(),
         user: Some(user.message()),
         organization: Some(organization.message()),
         expire_time: Some(expires_at.to_proto()),
     };
-    Ok((set, response))
+    Ok((set, (response, expires_at)))
 }
 
-async fn user(auth: &Auth, set: &mut WriteSet, subject: &Subject) -> Result<User> {
+async fn known_user(auth: &Auth, subject: &Subject) -> Result<Option<User>> {
     if let Some(user) = identities::user_of(&auth.store, subject).await? {
-        return Ok(user);
+        return Ok(Some(user));
     }
     if users::by_login(&auth.store, &subject.login).await?.is_some() {
         return Err(Error::already_exists("user", &subject.login));
     }
-    let user = User {
+    Ok(None)
+}
+
+fn new_user(auth: &Auth, subject: &Subject) -> User {
+    User {
         user_id: UserId::generate(&auth.env),
         login: subject.login.clone(),
         display_name: subject.login.clone(),
         created_at: auth.env.clock.now(),
-    };
-    user.insert(set);
-    identities::insert(set, subject, &user.user_id);
-    Ok(user)
+        active: None,
+    }
+}
+
+/// Makes the organization that is opened the active one, and the user if it is new.
+fn open_in(
+    set: &mut WriteSet,
+    is_known: bool,
+    user: &User,
+    subject: &Subject,
+    organization: &OrganizationId,
+) {
+    if !is_known {
+        User { active: Some(organization.clone()), ..user.clone() }.insert(set);
+        identities::insert(set, subject, &user.user_id);
+    } else if user.active.as_ref() != Some(organization) {
+        user.activate(set, Some(organization));
+    }
 }
 
 async fn organization(auth: &Auth, set: &mut WriteSet, user: &User, name: &str) -> Result<Organization> {
     if let Some(organization) = organizations::by_name(&auth.store, name).await? {
         let member = memberships::get(&auth.store, &organization.organization_id, &user.user_id).await?;
-        return match member {
-            Some(_) => Ok(organization),
-            None => Err(no_member(&user.login, name)),
-        };
+        let member = member.ok_or_else(|| no_member(&user.login, name))?;
+        memberships::still(set, &organization.organization_id, &user.user_id, member.role);
+        return Ok(organization);
     }
     let (organization_id, now) = (OrganizationId::generate(&auth.env), auth.env.clock.now());
     let organization = Organization { organization_id, name: name.to_owned(), created_at: now };
@@ -126,7 +167,7 @@ fn no_member(login: &str, organization: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Fixture, development};
+    use crate::testing::{Fixture, HERE, development};
 
     #[tokio::test]
     async fn the_first_sign_in_makes_user_and_organization_and_the_next_finds_them() {
@@ -158,14 +199,47 @@ mod tests {
     async fn needs_the_secret_this_machine_and_the_switch() {
         let f = Fixture::new().await;
         let wrong = development("wrong", "alice", "");
-        let refused = run(&f.auth, ClientPeer::Loopback, wrong).await.unwrap_err();
+        let refused = run(&f.auth, HERE, wrong).await.unwrap_err();
         assert_eq!(refused.reason(), "SIGN_IN_SECRET_WRONG");
-        let remote = run(&f.auth, ClientPeer::Remote, development(&f.secret, "alice", "")).await.unwrap_err();
+        let elsewhere = Client { peer: ClientPeer::Remote, ..HERE };
+        let remote = run(&f.auth, elsewhere, development(&f.secret, "alice", "")).await.unwrap_err();
         assert_eq!(remote.reason(), "SIGN_IN_NOT_LOCAL");
         let off = Fixture::without_development().await;
         let refused = off.sign_in("alice", "").await.unwrap_err();
         assert_eq!(refused.reason(), "SIGN_IN_DISABLED");
         assert!(!off.dir.path().join(crate::development::FILE).exists());
+    }
+
+    #[tokio::test]
+    async fn a_cookie_takes_the_place_of_the_token_for_the_gateways_own_page_alone() {
+        let f = Fixture::new().await;
+        let cookie = |delivery| CompleteSignInRequest {
+            session_delivery: delivery,
+            ..development(&f.secret, "alice", "")
+        };
+        let page = Client { is_own_page: true, ..HERE };
+        let (answer, cookie_set) = run(&f.auth, page, cookie(1)).await.unwrap();
+        let set = cookie_set.unwrap();
+        assert_eq!(answer.session_token, "");
+        assert_eq!(answer.expire_time, Some(set.expires_at.to_proto()));
+        assert!(f.caller(&set.token).await.is_ok());
+        assert_eq!(run(&f.auth, HERE, cookie(1)).await.unwrap_err().reason(), "PAGE_REFUSED");
+        let unknown = run(&f.auth, page, cookie(9)).await.unwrap_err();
+        assert_eq!(unknown.violations()[0].field, "session_delivery");
+        let (answer, none) = run(&f.auth, page, cookie(0)).await.unwrap();
+        assert!(answer.session_token.starts_with("fds_") && none.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_organization_that_is_opened_becomes_the_active_one() {
+        let f = Fixture::new().await;
+        let active = async |login: &str| users::by_login(&f.auth.store, login).await.unwrap().unwrap().active;
+        let (_, home) = f.member("alice", "").await;
+        assert_eq!(active("alice").await, Some(home.clone()));
+        let (_, acme) = f.member("alice", "acme").await;
+        assert_eq!(active("alice").await, Some(acme));
+        f.member("alice", "").await;
+        assert_eq!(active("alice").await, Some(home));
     }
 
     #[tokio::test]
@@ -176,7 +250,7 @@ mod tests {
             assert_eq!(refused.violations()[0].field, "development.login", "{bad:?}");
         }
         assert!(f.sign_in("alice", "Bad Name").await.is_err());
-        let none = run(&f.auth, ClientPeer::Loopback, CompleteSignInRequest::default()).await.unwrap_err();
+        let none = run(&f.auth, HERE, CompleteSignInRequest::default()).await.unwrap_err();
         assert_eq!(none.violations()[0].field, "proof");
     }
 }

@@ -11,7 +11,7 @@ use super::{audit, is_session, session_required};
 use crate::auth::Auth;
 use crate::domain::name::parse_name;
 use crate::store::organizations::{self, Organization};
-use crate::store::{memberships, revocations};
+use crate::store::{memberships, revocations, shell, users};
 
 const METHOD: &str = "foundry.auth.v1.AuthService/CreateOrganization";
 
@@ -44,6 +44,9 @@ pub(crate) async fn run(
         let mut set = WriteSet::new();
         organization.insert(&mut set);
         memberships::insert(&mut set, id, &user.user_id, Role::Owner, now);
+        let creator = users::by_id(&auth.store, &user.user_id).await?;
+        let creator = creator.ok_or_else(|| Error::not_found("user", user.user_id.as_str()))?;
+        shell::joined(&mut set, &creator, id);
         // The caller's tokens do not know this organization yet.
         revocations::add(&mut set, &role_key(&user.user_id, id), now);
         set.audit(audit(&user.user_id, id, "organization.create", id.as_str()));

@@ -1,9 +1,11 @@
 //! One use case per file: validate, load, decide, one transaction, return.
 
+pub(crate) mod authorize_watch;
 pub(crate) mod complete_sign_in;
 pub(crate) mod create_access_token;
 pub(crate) mod create_organization;
 pub(crate) mod exchange_token;
+pub(crate) mod get_app_shell;
 pub(crate) mod get_signing_keys;
 pub(crate) mod get_user;
 pub(crate) mod list_access_tokens;
@@ -12,7 +14,10 @@ pub(crate) mod list_organizations;
 pub(crate) mod remove_member;
 pub(crate) mod repeat;
 pub(crate) mod revoke_access_token;
+pub(crate) mod select_organization;
 pub(crate) mod set_member;
+pub(crate) mod sign_out;
+pub(crate) mod watch_app_shell;
 pub(crate) mod watch_revocations;
 
 use foundry_authn::{Caller, UserCaller};

@@ -10,7 +10,7 @@ use super::repeat::Repeat;
 use super::{acting_member, audit};
 use crate::auth::Auth;
 use crate::domain::membership::decide;
-use crate::store::{credentials, memberships, revocations};
+use crate::store::{Reach, credentials, memberships, revocations, shell, users};
 
 const METHOD: &str = "foundry.auth.v1.AuthService/RemoveMember";
 
@@ -53,6 +53,10 @@ async fn remove(
     }
     let now = auth.env.clock.now();
     memberships::delete(&mut set, organization, target, member.role);
+    let user = users::by_id(&auth.store, target).await?;
+    let user = user.ok_or_else(|| Error::not_found("member", target.as_str()))?;
+    let all = memberships::of_user(&auth.store, target, &Reach::All).await?;
+    shell::left(&mut set, &user, organization, &all);
     // Without this a token would come back to life with a later membership.
     credentials::revoke_tokens_in(&mut set, target, organization, now);
     revocations::add(&mut set, &membership_key(target, organization), now);

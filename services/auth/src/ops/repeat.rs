@@ -44,6 +44,12 @@ impl Repeat {
         replay.map(|r| R::decode(r.response).map_err(Error::internal)).transpose()
     }
 
+    /// The first answer and the revision of its first scope, if the request was committed before.
+    pub(crate) async fn answered_at<R: Message + Default>(&self, store: &Store) -> Result<Option<(R, i64)>> {
+        let replay = store.replay(&self.key, self.hash).await?;
+        replay.map(|r| Ok((R::decode(r.response).map_err(Error::internal)?, r.rev))).transpose()
+    }
+
     /// The answer of a commit: that of this attempt, or of one that ran at the same time and won.
     /// The latter may also show as a refusal, because what it did makes this one illegal.
     pub(crate) async fn answer<R: Message + Default>(

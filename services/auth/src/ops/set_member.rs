@@ -12,7 +12,7 @@ use crate::auth::Auth;
 use crate::domain::membership::{decide, parse_role};
 use crate::domain::name::parse_name;
 use crate::store::memberships::{self, Membership};
-use crate::store::{revocations, users};
+use crate::store::{revocations, shell, users};
 
 const METHOD: &str = "foundry.auth.v1.AuthService/SetMember";
 
@@ -68,7 +68,10 @@ async fn set_role(
     let now = auth.env.clock.now();
     match from {
         Some(from) => memberships::update(&mut set, organization, &target.user_id, from, to),
-        None => memberships::insert(&mut set, organization, &target.user_id, to, now),
+        None => {
+            memberships::insert(&mut set, organization, &target.user_id, to, now);
+            shell::joined(&mut set, &target, organization);
+        }
     }
     // Tokens issued before say something else.
     revocations::add(&mut set, &role_key(&target.user_id, organization), now);

@@ -126,6 +126,13 @@ pub(crate) fn revoke(set: &mut WriteSet, credential_id: &str, now: Timestamp) {
     set.update(&TABLE, &key, &[("revoked_at", now.into())], &[("revoked_at", Value::Null)]);
 }
 
+/// Whether a credential is revoked; none of an unknown one.
+pub(crate) async fn is_revoked(store: &Store, credential_id: &str) -> Result<Option<bool>> {
+    const SQL: &str = "SELECT revoked_at FROM credentials WHERE credential_id = $1";
+    let rows = store.query(SQL, &[credential_id.into()]).await?;
+    rows.first().map(|row| Ok(row.opt_time("revoked_at")?.is_some())).transpose()
+}
+
 /// Marks all good personal access tokens of a user in an organization revoked.
 pub(crate) fn revoke_tokens_in(
     set: &mut WriteSet,

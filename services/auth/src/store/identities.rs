@@ -15,7 +15,7 @@ pub(crate) fn insert(set: &mut WriteSet, subject: &Subject, user: &UserId) {
 
 /// The user that a subject has signed in as before.
 pub(crate) async fn user_of(store: &Store, subject: &Subject) -> Result<Option<User>> {
-    const SQL: &str = "SELECT u.user_id, u.login, u.display_name, u.created_at FROM identities i \
+    const SQL: &str = "SELECT u.user_id, u.login, u.display_name, u.created_at, u.active_organization_id FROM identities i \
          JOIN users u ON u.user_id = i.user_id WHERE i.provider = $1 AND i.subject = $2";
     let rows = store.query(SQL, &[subject.provider.into(), (&subject.subject).into()]).await?;
     rows.first().map(User::read).transpose()

@@ -3,15 +3,23 @@
 use foundry_core::{Error, OrganizationId, Result, Timestamp, UserId};
 use foundry_proto::auth::v1::Membership as MembershipMessage;
 use foundry_proto::common::v1::Role;
-use foundry_store::{Guard, Row, Store, Table, Value, WriteSet};
+use foundry_store::{Guard, Row, Scope, Store, Table, Value, WriteSet};
 
 use super::{Reach, id};
 
 pub(crate) const TABLE: Table = Table::new(
     "memberships",
-    &["organization_id", "user_id", "role", "created_at"],
+    &["organization_id", "user_id", "role", "created_at", "rev"],
     &["organization_id", "user_id"],
 );
+
+/// Kind of the tombstones of lost memberships, by organization id in the user's scope.
+pub(crate) const LOST: &str = "membership";
+
+/// Kind of the tombstone of one organization's membership, for views of that organization alone.
+pub(crate) fn lost_in(organization: &OrganizationId) -> String {
+    format!("{LOST}/{organization}")
+}
 
 /// Most organizations of one user: its access token names them all.
 pub(crate) const MAX_PER_USER: i64 = 64;
@@ -74,18 +82,23 @@ pub(crate) fn insert(
     let limit =
         Guard::count_below(&TABLE, &of_organization, MAX_PER_ORGANIZATION, "members_per_organization");
     set.guard(limit);
-    set.insert(&TABLE, [organization.into(), user.into(), number(role), now.into()]);
+    let rev = set.scope(Scope::user(user));
+    set.insert(&TABLE, [organization.into(), user.into(), number(role), now.into(), rev.into()]);
 }
 
 /// Changes a role, if it still is what was decided upon.
 pub(crate) fn update(set: &mut WriteSet, organization: &OrganizationId, user: &UserId, from: Role, to: Role) {
+    let rev = set.scope(Scope::user(user));
     let key = [organization.into(), user.into()];
-    set.update(&TABLE, &key, &[("role", number(to))], &[("role", number(from))]);
+    set.update(&TABLE, &key, &[("role", number(to)), ("rev", rev.into())], &[("role", number(from))]);
 }
 
 /// Removes a member, if its role still is what was decided upon.
 pub(crate) fn delete(set: &mut WriteSet, organization: &OrganizationId, user: &UserId, from: Role) {
+    let rev = set.scope(Scope::user(user));
     set.delete(&TABLE, &[organization.into(), user.into()], &[("role", number(from))]);
+    set.tombstone(rev, LOST, organization.as_str());
+    set.tombstone(rev, &lost_in(organization), organization.as_str());
 }
 
 /// Demands that a user still has a role.

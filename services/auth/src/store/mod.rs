@@ -5,6 +5,7 @@ pub(crate) mod identities;
 pub(crate) mod memberships;
 pub(crate) mod organizations;
 pub(crate) mod revocations;
+pub(crate) mod shell;
 pub(crate) mod users;
 
 use foundry_core::{Error, OrganizationId, Result};
@@ -13,12 +14,20 @@ use foundry_store::{Migration, Migrations, Row, Value};
 /// The schema of the auth service.
 pub(crate) const MIGRATIONS: Migrations = Migrations {
     owner: "auth",
-    steps: &[Migration {
-        version: 1,
-        name: "base",
-        sqlite: include_str!("../../migrations/sqlite/0001_base.sql"),
-        postgres: include_str!("../../migrations/postgres/0001_base.sql"),
-    }],
+    steps: &[
+        Migration {
+            version: 1,
+            name: "base",
+            sqlite: include_str!("../../migrations/sqlite/0001_base.sql"),
+            postgres: include_str!("../../migrations/postgres/0001_base.sql"),
+        },
+        Migration {
+            version: 2,
+            name: "app_shell",
+            sqlite: include_str!("../../migrations/sqlite/0002_app_shell.sql"),
+            postgres: include_str!("../../migrations/postgres/0002_app_shell.sql"),
+        },
+    ],
 };
 
 /// An id column; stored ids have the right shape, or the database is damaged.
@@ -43,6 +52,14 @@ impl Reach {
             Self::All => true,
             Self::One(only) => only == organization,
             Self::Nothing => false,
+        }
+    }
+
+    /// The one organization, if it is one.
+    pub(crate) fn one(&self) -> Option<&OrganizationId> {
+        match self {
+            Self::One(only) => Some(only),
+            Self::All | Self::Nothing => None,
         }
     }
 

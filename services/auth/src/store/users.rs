@@ -1,13 +1,16 @@
 //! Table `users`.
 
-use foundry_core::{Result, Timestamp, UserId};
+use foundry_core::{OrganizationId, Result, Timestamp, UserId};
 use foundry_proto::auth::v1::User as UserMessage;
-use foundry_store::{Row, Store, Table, WriteSet};
+use foundry_store::{Guard, Row, Scope, Store, Table, Value, WriteSet};
 
 use super::id;
 
-pub(crate) const TABLE: Table =
-    Table::new("users", &["user_id", "login", "display_name", "created_at"], &["user_id"]);
+pub(crate) const TABLE: Table = Table::new(
+    "users",
+    &["user_id", "login", "display_name", "created_at", "active_organization_id", "rev"],
+    &["user_id"],
+);
 
 /// A person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(crate) struct User {
     pub(crate) login: String,
     pub(crate) display_name: String,
     pub(crate) created_at: Timestamp,
+    /// The organization that its clients show; none when it is in none.
+    pub(crate) active: Option<OrganizationId>,
 }
 
 impl User {
@@ -25,12 +30,29 @@ impl User {
             login: row.text("login")?.to_owned(),
             display_name: row.text("display_name")?.to_owned(),
             created_at: row.time("created_at")?,
+            active: active(row)?,
         })
     }
 
     pub(crate) fn insert(&self, set: &mut WriteSet) {
+        let rev = set.scope(Scope::user(&self.user_id));
         let (login, name) = ((&self.login).into(), (&self.display_name).into());
-        set.insert(&TABLE, [(&self.user_id).into(), login, name, self.created_at.into()]);
+        let active = text(self.active.as_ref());
+        set.insert(&TABLE, [(&self.user_id).into(), login, name, self.created_at.into(), active, rev.into()]);
+    }
+
+    /// Makes an organization the active one, or none, if the active one still is what was decided upon.
+    pub(crate) fn activate(&self, set: &mut WriteSet, organization: Option<&OrganizationId>) {
+        let rev = set.scope(Scope::user(&self.user_id));
+        let changes = [("active_organization_id", text(organization)), ("rev", rev.into())];
+        let was = [("active_organization_id", text(self.active.as_ref()))];
+        set.update(&TABLE, &[(&self.user_id).into()], &changes, &was);
+    }
+
+    /// Demands that the active organization still is what was decided upon.
+    pub(crate) fn still_active(&self, set: &mut WriteSet) {
+        let active = ("active_organization_id", text(self.active.as_ref()));
+        set.guard(Guard::exists(&TABLE, &[("user_id", (&self.user_id).into()), active]));
     }
 
     pub(crate) fn message(&self) -> UserMessage {
@@ -43,12 +65,25 @@ impl User {
     }
 }
 
+/// The active organization in a row.
+pub(crate) fn active(row: &Row) -> Result<Option<OrganizationId>> {
+    if row.text("active_organization_id")?.is_empty() {
+        return Ok(None);
+    }
+    id(row, "active_organization_id").map(Some)
+}
+
+fn text(organization: Option<&OrganizationId>) -> Value {
+    organization.map_or_else(|| "".into(), Value::from)
+}
+
 pub(crate) async fn by_id(store: &Store, user: &UserId) -> Result<Option<User>> {
-    const SQL: &str = "SELECT user_id, login, display_name, created_at FROM users WHERE user_id = $1";
+    const SQL: &str = "SELECT user_id, login, display_name, created_at, active_organization_id FROM users WHERE user_id = $1";
     store.query(SQL, &[user.into()]).await?.first().map(User::read).transpose()
 }
 
 pub(crate) async fn by_login(store: &Store, login: &str) -> Result<Option<User>> {
-    const SQL: &str = "SELECT user_id, login, display_name, created_at FROM users WHERE login = $1";
+    const SQL: &str =
+        "SELECT user_id, login, display_name, created_at, active_organization_id FROM users WHERE login = $1";
     store.query(SQL, &[login.into()]).await?.first().map(User::read).transpose()
 }

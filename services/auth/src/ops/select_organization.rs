@@ -1,0 +1,126 @@
+//! SelectOrganization: makes an organization of the caller the active one, in all its clients.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, OrganizationId, Result};
+use foundry_proto::auth::v1::{SelectOrganizationRequest, SelectOrganizationResponse, ShellUser};
+use foundry_proto::common::v1::Role;
+use foundry_store::{CommitError, Scope, WriteSet};
+
+use super::repeat::Repeat;
+use super::{acting_member, audit, is_session, session_required};
+use crate::auth::Auth;
+use crate::store::users;
+
+const METHOD: &str = "foundry.auth.v1.AuthService/SelectOrganization";
+
+pub(crate) async fn run(
+    auth: &Auth,
+    caller: &Caller,
+    request: SelectOrganizationRequest,
+) -> Result<SelectOrganizationResponse> {
+    let organization: OrganizationId = request.organization_id.parse()?;
+    caller.require(&organization, Role::Viewer)?;
+    let user = caller.require_user()?;
+    if !is_session(user) {
+        // It would reach beyond the token's organization: into what all clients of the user show.
+        return Err(session_required());
+    }
+    let scope = Scope::user(&user.user_id);
+    let body = SelectOrganizationRequest { request_id: String::new(), ..request.clone() };
+    let repeat = Repeat::new(caller, organization.as_str(), METHOD, &request.request_id, &body)?;
+    if let Some((answer, rev)) = repeat.answered_at::<SelectOrganizationResponse>(&auth.store).await? {
+        return Ok(SelectOrganizationResponse { rev, ..answer });
+    }
+    let decide = || async {
+        let mut set = WriteSet::new();
+        // First, so that its revision is the one remembered with the answer.
+        set.scope(scope.clone());
+        acting_member(auth, caller, &organization, &mut set).await?;
+        let found = users::by_id(&auth.store, &user.user_id).await?;
+        let found = found.ok_or_else(|| Error::not_found("user", user.user_id.as_str()))?;
+        if found.active.as_ref() == Some(&organization) {
+            found.still_active(&mut set);
+        } else {
+            found.activate(&mut set, Some(&organization));
+            let subject = user.user_id.as_str();
+            set.audit(audit(&user.user_id, &organization, "organization.select", subject));
+        }
+        let shown = ShellUser {
+            user_id: found.user_id.to_string(),
+            login: found.login,
+            display_name: found.display_name,
+            active_organization_id: organization.to_string(),
+        };
+        let response = SelectOrganizationResponse { user: Some(shown), rev: 0 };
+        repeat.remember_command(&mut set, &response, &auth.env);
+        Ok((set, response))
+    };
+    match auth.store.retry_on_conflict(decide).await {
+        Ok((committed, answer)) => {
+            Ok(SelectOrganizationResponse { rev: committed.scope_rev(&scope).unwrap_or_default(), ..answer })
+        }
+        Err(CommitError::Replayed { response, rev }) => {
+            let answer: SelectOrganizationResponse =
+                prost::Message::decode(response).map_err(Error::internal)?;
+            Ok(SelectOrganizationResponse { rev, ..answer })
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops;
+    use crate::testing::Fixture;
+
+    async fn select(
+        f: &Fixture,
+        by: &Caller,
+        id: &str,
+        request_id: &str,
+    ) -> Result<SelectOrganizationResponse> {
+        let request =
+            SelectOrganizationRequest { request_id: request_id.into(), organization_id: id.to_owned() };
+        run(&f.auth, by, request).await
+    }
+
+    #[tokio::test]
+    async fn the_shell_shows_it_at_the_revision_that_was_answered() {
+        let f = Fixture::new().await;
+        let (_, home) = f.member("alice", "").await;
+        let (alice, acme) = f.member("alice", "acme").await;
+        let selected = select(&f, &alice, home.as_str(), "r1").await.unwrap();
+        let seen = ops::get_app_shell::run(&f.auth, &alice).await.unwrap();
+        assert_eq!((seen.user, seen.rev), (selected.user.clone(), selected.rev));
+        assert_eq!(selected.user.as_ref().unwrap().active_organization_id, home.as_str());
+        select(&f, &alice, acme.as_str(), "").await.unwrap();
+        assert_eq!(select(&f, &alice, home.as_str(), "r1").await.unwrap(), selected, "a repeat");
+        let audited = f.audit(&home).await;
+        assert_eq!(audited.iter().filter(|r| r.action == "organization.select").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn selecting_the_active_one_again_changes_nothing_and_answers_a_revision() {
+        let f = Fixture::new().await;
+        let (alice, acme) = f.member("alice", "acme").await;
+        assert!(select(&f, &alice, acme.as_str(), "").await.unwrap().rev > 0);
+        assert!(f.audit(&acme).await.iter().all(|r| r.action != "organization.select"));
+    }
+
+    #[tokio::test]
+    async fn a_foreign_organization_looks_absent_and_a_token_moves_nobody() {
+        let f = Fixture::new().await;
+        let (alice, acme) = f.member("alice", "acme").await;
+        let (bob, _) = f.member("bob", "").await;
+        let absent = OrganizationId::generate(&f.auth.env);
+        for id in [acme.as_str(), absent.as_str()] {
+            assert_eq!(select(&f, &bob, id, "").await.unwrap_err().reason(), "NOT_FOUND");
+        }
+        assert!(select(&f, &bob, "", "").await.is_err());
+        let token = f.access_token(&alice, &acme, None).await;
+        let program = f.caller(&token.secret).await.unwrap();
+        let refused = select(&f, &program, acme.as_str(), "").await.unwrap_err();
+        assert_eq!(refused.reason(), "SESSION_REQUIRED");
+    }
+}
