@@ -1,0 +1,63 @@
+/** A real Chromium, and pages that note everything that went wrong in them. */
+import { spawnSync } from 'node:child_process';
+import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core';
+import type { Mesh } from './mesh';
+
+/** Debian's chromium, or what `CHROMIUM` names. */
+function executable(): string {
+  const named = process.env['CHROMIUM'];
+  if (named) return named;
+  const found = spawnSync('sh', ['-c', 'command -v chromium || command -v chromium-browser'], { encoding: 'utf8' }).stdout.trim();
+  if (!found) throw new Error('chromium is missing: run `make tools-web`, or name one in CHROMIUM');
+  return found;
+}
+
+/** Starts a browser that asks nothing of the network but the mesh. */
+export async function launch(): Promise<Browser> {
+  return await chromium.launch({
+    executablePath: executable(),
+    headless: true,
+    args: [
+      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage',
+    ],
+  });
+}
+
+/** What a page complained of: errors of scripts, refusals of the content security policy, unhandled rejections. */
+export class Complaints {
+  readonly all: string[] = [];
+
+  constructor(page: Page, private readonly expected: RegExp[] = []) {
+    page.on('pageerror', (error) => this.note(`error: ${error.message}`));
+    page.on('console', (message) => {
+      if (message.type() === 'error') this.note(`console: ${message.text()}`);
+    });
+  }
+
+  private note(text: string): void {
+    if (!this.expected.some((e) => e.test(text))) this.all.push(text);
+  }
+}
+
+/** What a killed or severed mesh makes Chromium say by itself. */
+export const LOST_NETWORK = [/net::ERR_/, /Failed to load resource/];
+
+/** Opens the sign-in link of a mesh and waits for the workbench. */
+export async function signIn(page: Page, mesh: Mesh, login: string, base = mesh.url): Promise<void> {
+  await page.goto(`${base}/sign-in#secret=${encodeURIComponent(mesh.secret)}&login=${login}`);
+  const button = page.getByRole('button', { name: 'Sign in' });
+  const shell = page.getByRole('navigation', { name: /tasks/i });
+  await button.or(shell).first().waitFor();
+  if (await button.isVisible()) await button.click();
+  await page.waitForURL(/\/o\/org_/);
+}
+
+/** A context and page of one person, signed in. */
+export async function person(browser: Browser, mesh: Mesh, login: string): Promise<{ context: BrowserContext; page: Page }> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+  const page = await context.newPage();
+  page.setDefaultTimeout(30_000);
+  await signIn(page, mesh, login);
+  return { context, page };
+}

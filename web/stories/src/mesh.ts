@@ -1,0 +1,153 @@
+/** A real mesh in one process, with its own data directory and ports. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, existsSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const READY_MS = 60_000;
+const STOP_MS = 40_000;
+
+/** The binary under test: `FOUNDRY_BIN`. Throws when it is missing: a story without a mesh shows nothing. */
+export function binary(): string {
+  const path = process.env['FOUNDRY_BIN'];
+  if (!path || !existsSync(path)) throw new Error('FOUNDRY_BIN names no binary: run `make build` and set it, or `make test`');
+  return path;
+}
+
+async function freePort(): Promise<number> {
+  return await new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      if (address === null || typeof address === 'string') return reject(new Error('no port'));
+      server.close(() => resolve(address.port));
+    });
+  });
+}
+
+/** A running mesh. */
+export class Mesh {
+  private process: ChildProcess | undefined;
+  private readonly services = ['gateway', 'auth', 'repo', 'provisioner', 'task'];
+
+  private constructor(
+    readonly dir: string,
+    private readonly ports: number[],
+    private readonly settings: string[],
+  ) {}
+
+  /** Starts one and waits until it is ready; `settings` are `key=value` as for `--set`. */
+  static async start(settings: string[] = []): Promise<Mesh> {
+    const ports = await Promise.all(Array.from({ length: 6 }, freePort));
+    const mesh = new Mesh(mkdtempSync(join(tmpdir(), 'foundry-web-')), ports, settings);
+    await mesh.startAgain();
+    return mesh;
+  }
+
+  /** Where the page is. */
+  get url(): string {
+    return `http://127.0.0.1:${this.ports[0]}`;
+  }
+
+  /** Port of the gateway. */
+  get port(): number {
+    return this.ports[0] ?? 0;
+  }
+
+  /** Its data directory. */
+  get data(): string {
+    return join(this.dir, 'data');
+  }
+
+  /** The secret of the development sign-in. */
+  get secret(): string {
+    return readFileSync(join(this.data, 'auth/dev-sign-in.secret'), 'utf8').trim();
+  }
+
+  /** The end of its log, for failures. */
+  logTail(): string {
+    return readFileSync(join(this.dir, 'mesh.log'), 'utf8').split('\n').slice(-30).join('\n');
+  }
+
+  /** Starts it again after `kill` or `stop`, on the same ports and data. */
+  async startAgain(): Promise<void> {
+    const sets = this.services.map((name, i) => `servers.${name}.listen=127.0.0.1:${this.ports[i]}`);
+    sets.push(`admin.listen=127.0.0.1:${this.ports[5]}`, ...this.settings);
+    const log = openSync(join(this.dir, 'mesh.log'), 'a');
+    this.process = spawn(binary(), ['up', ...sets.flatMap((s) => ['--set', s])], {
+      env: this.environment(),
+      stdio: ['ignore', log, log],
+    });
+    closeSync(log);
+    const until = Date.now() + READY_MS;
+    while (!(await this.serves())) {
+      if (this.process.exitCode !== null) throw new Error(`the mesh ended while starting\n${this.logTail()}`);
+      if (Date.now() > until) throw new Error(`the mesh is not ready\n${this.logTail()}`);
+      await new Promise((r) => setTimeout(r, 50));
+    }
+  }
+
+  private async serves(): Promise<boolean> {
+    try {
+      return (await fetch(`${this.url}/healthz`)).ok;
+    } catch {
+      return false;
+    }
+  }
+
+  private environment(): NodeJS.ProcessEnv {
+    return {
+      ...process.env,
+      FOUNDRY_DATA_DIR: this.data,
+      FOUNDRY_ADDRESS: this.url,
+      XDG_CONFIG_HOME: join(this.dir, 'config'),
+      FOUNDRY_DEMO_AGENT_SECOND_MS: process.env['FOUNDRY_DEMO_AGENT_SECOND_MS'] ?? '200',
+    };
+  }
+
+  /** Kills the process with -9. */
+  async kill(): Promise<void> {
+    await this.end('SIGKILL');
+  }
+
+  /** Stops it with SIGTERM. */
+  async stop(): Promise<void> {
+    await this.end('SIGTERM');
+  }
+
+  private async end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.process;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    child.kill(signal);
+    const late = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+    await ended;
+    clearTimeout(late);
+  }
+
+  /** Runs a command of the CLI that must succeed; returns its standard output. */
+  cli(...args: string[]): string {
+    const done = spawnSync(binary(), args, { env: this.environment(), encoding: 'utf8', timeout: 120_000 });
+    if (done.status !== 0) throw new Error(`foundry ${args.join(' ')}: ${done.status}\n${done.stdout}\n${done.stderr}\n${this.logTail()}`);
+    return done.stdout;
+  }
+
+  /** Destroys all sandboxes, stops the mesh and removes its directory. */
+  async dispose(): Promise<void> {
+    try {
+      if (this.process?.exitCode === null && this.process.signalCode === null) this.destroySandboxes();
+    } finally {
+      await this.stop();
+      rmSync(this.dir, { recursive: true, force: true });
+    }
+  }
+
+  private destroySandboxes(): void {
+    const list = this.cli('sandbox', 'list', '--output', 'json');
+    for (const id of new Set([...list.matchAll(/"sandboxId":"([^"]+)"/g)].map((m) => m[1] ?? ''))) {
+      spawnSync(binary(), ['sandbox', 'destroy', id], { env: this.environment(), timeout: 60_000 });
+    }
+  }
+}
