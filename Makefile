@@ -3,17 +3,41 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= never
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test up bench build lint tools-sandbox tools-checks
+WEB_ENV = FOUNDRY_BIN=$(abspath $(TARGET)/debug/foundry)
+
+.PHONY: demo test up bench bench-web screenshots build web lint test-web tools-sandbox tools-web tools-checks
 
 demo: tools-sandbox build
 	scripts/demo.sh
 
-up: tools-sandbox build
+up: tools-sandbox web build
 	$(TARGET)/debug/foundry up
 
-test: tools-checks build lint
+test: tools-checks web build lint
+	status=0; $(MAKE) --no-print-directory test-web || status=1; \
 	FOUNDRY_BIN=$(abspath $(TARGET)/debug/foundry) PATH="$(CURDIR)/.cache/venv/bin:$(CURDIR)/tools/node_modules/.bin:$$PATH" \
-		cargo test --workspace --locked --no-fail-fast
+		cargo test --workspace --locked --no-fail-fast || status=1; \
+	exit $$status
+
+# The client's and the page's tests, then the stories in a real browser; all run even if one fails.
+test-web:
+	cd web && status=0; \
+	npm run --silent check || status=1; \
+	npm run --silent test -w client || status=1; \
+	npm run --silent test -w app || status=1; \
+	$(WEB_ENV) npm run --silent test:mesh -w client || status=1; \
+	$(WEB_ENV) npm run --silent test -w stories || status=1; \
+	exit $$status
+
+# Pictures of every page and state, light and dark, desktop and phone, in web/stories/out.
+screenshots: tools-checks web build
+	cd web && $(WEB_ENV) npm run --silent screenshots -w stories
+
+# Size of the page and its time to be interactive; reported, never gated.
+bench-web: tools-checks web
+	cargo build --release --locked -p foundry
+	cd web && npm run --silent size -w app && \
+		FOUNDRY_BIN=$(abspath $(TARGET)/release/foundry) npm run --silent bench -w stories
 
 # First figures, each beside its baseline; reported, never gated. The only target that builds release.
 # FOUNDRY_BENCH_SECONDS (default 10) scales how long each figure is measured.
@@ -29,8 +53,15 @@ lint:
 build:
 	cargo build --locked -p foundry
 
+# The page; the gateway embeds what it finds in web/app/dist when it is compiled.
+web: tools-web
+	cd web && npm run --silent generate && npm run --silent build
+
 tools-sandbox:
 	scripts/tools.sh sandbox
+
+tools-web:
+	scripts/tools.sh web
 
 tools-checks:
 	scripts/tools.sh checks

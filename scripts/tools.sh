@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the checks and the mesh need beyond cargo and npm, or says precisely what is missing.
-# usage: scripts/tools.sh sandbox|checks
+# usage: scripts/tools.sh sandbox|web|checks
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,6 +19,19 @@ need() { # need PROGRAM WHY: stops when PROGRAM is not to be found
   command -v "$1" >/dev/null 2>&1 || { echo "missing: $1 ($2)" >&2; exit 1; }
 }
 
+if [ "${1:-}" = web ]; then
+  need npm "Node.js 20.19 or newer with npm; the workbench page is built with it"
+  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' ||
+    { echo "missing: Node.js 20.19 or newer (this is $(node --version))" >&2; exit 1; }
+  cd web
+  # Installed anew when the lock file is newer than what it installed.
+  if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+    npm ci --no-audit --no-fund --loglevel=error >&2
+    touch node_modules/.package-lock.json
+  fi
+  exit 0
+fi
+
 need cargo "the Rust toolchain, 1.95 or newer"
 need npm "Node.js 20 or newer with npm; the sandbox runtime comes from npm"
 need_apt git git
@@ -28,6 +41,7 @@ need_apt bwrap bubblewrap
 
 need_apt initdb postgresql
 need_apt python3 python3
+if [ -z "${CHROMIUM:-}" ]; then need_apt chromium chromium; fi
 
 mkdir -p .cache
 if [ ! -x tools/node_modules/.bin/buf ]; then
