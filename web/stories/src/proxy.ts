@@ -1,0 +1,103 @@
+/** A TCP proxy before the gateway: it counts what the browser asks and can cut every connection. */
+import { createServer, connect, type Server, type Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
+
+/** A request that passed. */
+export interface Passed {
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  /** Method of HTTP. */
+  readonly method: string;
+  /** Path with query. */
+  readonly path: string;
+}
+
+/** Stands between a browser and a mesh. */
+export class Proxy {
+  /** All requests that passed, oldest first. */
+  readonly requests: Passed[] = [];
+  /** Bytes that went to the browser. */
+  bytesDown = 0;
+  private readonly pairs = new Set<[Socket, Socket]>();
+  private refusing = false;
+
+  private constructor(
+    private readonly server: Server,
+    private readonly target: number,
+  ) {}
+
+  /** Listens on a free port and forwards to `target` on this machine. */
+  static async before(target: number): Promise<Proxy> {
+    const server = createServer();
+    const proxy = new Proxy(server, target);
+    server.on('connection', (socket) => proxy.join(socket));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return proxy;
+  }
+
+  /** Where the browser goes. */
+  get url(): string {
+    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+  }
+
+  /** Connections that are open. */
+  get connections(): number {
+    return this.pairs.size;
+  }
+
+  /** Requests of a path that passed since a moment. */
+  count(path: RegExp, since = 0): number {
+    return this.requests.filter((r) => r.at >= since && path.test(r.path)).length;
+  }
+
+  private join(down: Socket): void {
+    if (this.refusing) {
+      down.destroy();
+      return;
+    }
+    const up = connect(this.target, '127.0.0.1');
+    const pair: [Socket, Socket] = [down, up];
+    this.pairs.add(pair);
+    const end = (): void => {
+      this.pairs.delete(pair);
+      down.destroy();
+      up.destroy();
+    };
+    for (const socket of pair) socket.on('error', end).on('close', end);
+    down.on('data', (chunk) => {
+      for (const head of chunk.toString('latin1').matchAll(/(?:^|\r\n)(GET|POST|HEAD|OPTIONS) (\S+) HTTP\/1\.1\r\n/g)) {
+        this.requests.push({ at: Date.now(), method: head[1] ?? '', path: head[2] ?? '' });
+      }
+      up.write(chunk);
+    });
+    up.on('data', (chunk) => {
+      this.bytesDown += chunk.length;
+      down.write(chunk);
+    });
+  }
+
+  /** Cuts every connection. */
+  sever(): void {
+    for (const [down, up] of this.pairs) {
+      down.resetAndDestroy();
+      up.resetAndDestroy();
+    }
+  }
+
+  /** Cuts every connection and refuses new ones until `restore`. */
+  refuse(): void {
+    this.refusing = true;
+    this.sever();
+  }
+
+  /** Lets connections through again. */
+  restore(): void {
+    this.refusing = false;
+  }
+
+  /** Ends it. */
+  close(): void {
+    this.refuse();
+    this.server.close();
+  }
+}
