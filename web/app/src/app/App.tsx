@@ -1,0 +1,21 @@
+import type { Foundry } from '@foundry/client'
+import { FoundryProvider } from '@foundry/client/react'
+import { ThemeProvider } from '../theme'
+import { Announcer, Toaster } from '../ui'
+import { Boundary } from './Boundary'
+import { Routes } from './Routes'
+
+/** The page: design, client, routes, and the places that messages appear in. */
+export function App({ client }: { client: Foundry }) {
+  return (
+    <ThemeProvider>
+      <Boundary>
+        <FoundryProvider client={client}>
+          <Routes />
+          <Toaster />
+          <Announcer />
+        </FoundryProvider>
+      </Boundary>
+    </ThemeProvider>
+  )
+}

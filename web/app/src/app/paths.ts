@@ -1,0 +1,11 @@
+/** Addresses of the page; ids are escaped. */
+export const paths = {
+  home: '/',
+  signIn: '/sign-in',
+  organization: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}`,
+  task: (organizationId: string, taskId: string): string =>
+    `/o/${encodeURIComponent(organizationId)}/t/${encodeURIComponent(taskId)}`,
+  repository: (organizationId: string, repositoryId: string): string =>
+    `/o/${encodeURIComponent(organizationId)}/r/${encodeURIComponent(repositoryId)}`,
+  newTask: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}/new`,
+}

@@ -1,0 +1,3 @@
+export { ThemeProvider } from './ThemeProvider'
+export { shareStyleNonce, styleNonce } from './nonce'
+export { theme } from './theme'

@@ -1,0 +1,90 @@
+import { Button } from '@mantine/core'
+import { useConnection, useFoundry } from '@foundry/client/react'
+import { IconCloudOff, IconHistory, IconPlugConnectedX, IconRefresh, type Icon } from '@tabler/icons-react'
+import type { TopicPhase } from '@foundry/client'
+import { useEffect, type ReactNode } from 'react'
+import { announce } from './Announcer'
+import classes from './Banner.module.css'
+import { Countdown, RelativeTime } from './Clocks'
+import { useNow } from './time'
+
+/** How long a break may last before the page speaks of it, in milliseconds. */
+const QUIET_BREAK = 1500
+
+interface BannerProps {
+  tone: 'wait' | 'error' | 'busy'
+  icon: Icon
+  children: ReactNode
+  action?: ReactNode
+}
+
+/** A line across the page about something that concerns all of it. */
+export function Banner({ tone, icon: Glyph, children, action }: BannerProps) {
+  return (
+    <div className={classes.banner} data-tone={tone}>
+      <Glyph size={16} aria-hidden className={classes.icon} />
+      <div className={classes.text}>{children}</div>
+      {action}
+    </div>
+  )
+}
+
+/** Says that the connection is lost, since when, and when the next attempt is; nothing while all is well. */
+export function ConnectionBanner() {
+  const connection = useConnection()
+  const broken = connection.phase === 'reconnecting' || connection.phase === 'offline'
+  const spoken = { reconnecting: 'Connection lost, reconnecting', offline: 'Offline', open: 'Connected' }
+  const word = connection.phase in spoken ? spoken[connection.phase as keyof typeof spoken] : ''
+  useEffect(() => {
+    if (word !== '') announce(word)
+  }, [word])
+  return broken ? <Broken since={connection.since} /> : null
+}
+
+function Broken({ since }: { since: number }) {
+  const connection = useConnection()
+  const client = useFoundry()
+  const now = useNow()
+  if (connection.phase === 'offline') {
+    return (
+      <Banner tone="wait" icon={IconCloudOff}>
+        You are offline. What you see is from <RelativeTime time={since} />
+        {'; '}it goes on by itself when the network is back.
+      </Banner>
+    )
+  }
+  if (now - since < QUIET_BREAK && connection.attempt <= 1) return null
+  return (
+    <Banner
+      tone="wait"
+      icon={IconPlugConnectedX}
+      action={
+        <Button size="compact-xs" variant="default" leftSection={<IconRefresh size={12} />} onClick={() => client.reconnectNow()}>
+          Reconnect now
+        </Button>
+      }
+    >
+      Connection lost. {connection.retryAt === undefined ? 'Reconnecting…' : <NextAttempt at={connection.retryAt} />}
+    </Banner>
+  )
+}
+
+function NextAttempt({ at }: { at: number }) {
+  return (
+    <>
+      Next attempt: <Countdown to={at} />
+    </>
+  )
+}
+
+/** Says that what a view shows may be old; nothing while it is live. */
+export function StaleBanner({ phase, since }: { phase: TopicPhase; since: number }) {
+  const now = useNow()
+  if (phase !== 'stale' || now - since < QUIET_BREAK) return null
+  return (
+    <Banner tone="wait" icon={IconHistory}>
+      This may be out of date: last heard <RelativeTime time={since} />
+      {' ago'}
+    </Banner>
+  )
+}

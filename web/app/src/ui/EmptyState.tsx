@@ -1,0 +1,27 @@
+import type { Icon } from '@tabler/icons-react'
+import type { ReactNode } from 'react'
+import classes from './EmptyState.module.css'
+
+interface Props {
+  icon?: Icon
+  title: string
+  /** What would be here, and how it gets here. */
+  children?: ReactNode
+  /** Buttons. */
+  actions?: ReactNode
+  /** Heading level; default 2. */
+  level?: 2 | 3
+}
+
+/** A place that has nothing to show yet, and what to do about it. */
+export function EmptyState({ icon: Glyph, title, children, actions, level = 2 }: Props) {
+  const Heading = level === 2 ? 'h2' : 'h3'
+  return (
+    <div className={classes.empty}>
+      {Glyph !== undefined && <Glyph size={28} stroke={1.5} aria-hidden className={classes.icon} />}
+      <Heading className={classes.title}>{title}</Heading>
+      {children !== undefined && <div className={classes.text}>{children}</div>}
+      {actions !== undefined && <div className={classes.actions}>{actions}</div>}
+    </div>
+  )
+}

@@ -1,0 +1,56 @@
+import { Button } from '@mantine/core'
+import { IconAlertTriangle, IconRefresh } from '@tabler/icons-react'
+import type { ReactNode } from 'react'
+import { CopyButton } from './CopyButton'
+import { errorText, sentence } from './errors'
+import classes from './ErrorState.module.css'
+
+interface Props {
+  /** What was thrown, or what a topic ended with. */
+  error: unknown
+  /** What could not be done, for example "The branches could not be listed". */
+  title: string
+  /** Offers a retry. */
+  onRetry?: () => void
+  retrying?: boolean
+  actions?: ReactNode
+  /** One line in a form or panel instead of a block in an empty place. */
+  compact?: boolean
+}
+
+/** A failure with its reason code, message, next action and details to copy. */
+export function ErrorState({ error, title, onRetry, retrying = false, actions, compact = false }: Props) {
+  const text = errorText(error)
+  return (
+    <div role="alert" className={classes.error} data-compact={compact}>
+      <IconAlertTriangle size={18} aria-hidden className={classes.icon} />
+      <div className={classes.body}>
+        <p className={classes.title}>{title}</p>
+        <p className={classes.message}>{text.message}</p>
+        {text.nextAction !== '' && <p className={classes.next}>{sentence(text.nextAction)}</p>}
+        <details className={classes.details}>
+          <summary>
+            <span className={classes.reason}>{text.reason}</span>
+          </summary>
+          <div className={classes.copy}>
+            <pre>{text.details}</pre>
+            <CopyButton value={text.details} label="Copy error details" />
+          </div>
+          <p className={classes.page}>
+            Explained in <span className="fd-mono">docs/errors/{text.reason}.md</span>
+          </p>
+        </details>
+        {(onRetry !== undefined || actions !== undefined) && (
+          <div className={classes.actions}>
+            {onRetry !== undefined && (
+              <Button variant="default" leftSection={<IconRefresh size={14} />} onClick={onRetry} loading={retrying}>
+                Try again
+              </Button>
+            )}
+            {actions}
+          </div>
+        )}
+      </div>
+    </div>
+  )
+}

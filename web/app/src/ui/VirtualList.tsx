@@ -1,0 +1,50 @@
+import { useVirtualizer } from '@tanstack/react-virtual'
+import { useEffect, useRef, type ReactNode } from 'react'
+
+interface Props<T> {
+  items: readonly T[]
+  /** Height of a row in pixels; all rows of one answer have the same height. */
+  rowHeight: (item: T, index: number) => number
+  keyOf: (item: T, index: number) => string
+  render: (item: T, index: number) => ReactNode
+  /** Row to keep in view, for example the selected or focused one. */
+  activeIndex?: number
+  /** Rows rendered beyond the edge; default 12. */
+  overscan?: number
+  className?: string
+  /** Attributes of the scrolling element: role, label, key handlers. */
+  containerProps?: React.HTMLAttributes<HTMLDivElement>
+}
+
+/** A list that renders only the rows on the screen; keeps its scroll position while items change. */
+export function VirtualList<T>(props: Props<T>) {
+  const { items, rowHeight, keyOf, render, activeIndex, overscan = 12, className, containerProps } = props
+  const scroller = useRef<HTMLDivElement>(null)
+  const rows = useVirtualizer({
+    count: items.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: (index) => rowHeight(items[index] as T, index),
+    getItemKey: (index) => keyOf(items[index] as T, index),
+    overscan,
+    initialRect: { width: 300, height: 600 },
+  })
+  useEffect(() => {
+    if (activeIndex !== undefined && activeIndex >= 0) rows.scrollToIndex(activeIndex, { align: 'auto' })
+    // Only a new active row moves the list, not every change of its items.
+  }, [activeIndex])
+  return (
+    <div ref={scroller} className={className} style={{ overflowY: 'auto', contain: 'strict' }} {...containerProps}>
+      <div role="presentation" style={{ height: rows.getTotalSize(), position: 'relative', width: '100%' }}>
+        {rows.getVirtualItems().map((row) => (
+          <div
+            key={row.key}
+            role="presentation"
+            style={{ position: 'absolute', insetInline: 0, top: 0, height: row.size, transform: `translateY(${row.start}px)` }}
+          >
+            {render(items[row.index] as T, row.index)}
+          </div>
+        ))}
+      </div>
+    </div>
+  )
+}

@@ -1,0 +1,61 @@
+import { announce } from './Announcer'
+import { errorText } from './errors'
+
+/** A short message in the corner of the page. */
+export interface Toast {
+  readonly id: number
+  readonly tone: 'error' | 'ok'
+  readonly title: string
+  readonly message: string
+  /** Reason code of an error. */
+  readonly reason?: string
+  readonly action?: { readonly label: string; readonly run: () => void }
+}
+
+/** How long a message that asks for nothing stays, in milliseconds. Errors stay until they are closed. */
+const SHOWN = 5000
+const AT_MOST = 4
+
+let toasts: readonly Toast[] = []
+let lastId = 0
+const listeners = new Set<() => void>()
+
+/** The messages shown now, oldest first. */
+export const toastStore = {
+  get: (): readonly Toast[] => toasts,
+  subscribe: (listener: () => void): (() => void) => {
+    listeners.add(listener)
+    return () => listeners.delete(listener)
+  },
+}
+
+function set(next: readonly Toast[]): void {
+  toasts = next
+  for (const listener of listeners) listener()
+}
+
+function show(toast: Omit<Toast, 'id'>): number {
+  lastId += 1
+  set([...toasts, { ...toast, id: lastId }].slice(-AT_MOST))
+  return lastId
+}
+
+/** Closes a message. */
+export function dismissToast(id: number): void {
+  set(toasts.filter((toast) => toast.id !== id))
+}
+
+/** Says that a command failed; `title` names the command, for example "The task was not archived". */
+export function toastError(title: string, error: unknown, action?: Toast['action']): void {
+  const text = errorText(error)
+  const message = text.nextAction === '' ? text.message : `${text.message} ${text.nextAction}`
+  show({ tone: 'error', title, message, reason: text.reason, action })
+  announce(`${title}. ${message}`, true)
+}
+
+/** Says that something is done; goes away by itself. */
+export function toastDone(title: string, message = ''): void {
+  const id = show({ tone: 'ok', title, message })
+  announce(title)
+  setTimeout(() => dismissToast(id), SHOWN)
+}
