@@ -1,0 +1,18 @@
+/** Calls and watches of Foundry for pages: one stream for all watches, typed topics, errors that say what to do. */
+export { Code } from '@connectrpc/connect';
+export { FoundryError, type FieldViolation, type FoundryErrorFacts } from './errors';
+export { Foundry, type FoundryOptions, type Readable } from './foundry';
+export { newRequestId } from './requestId';
+export { LocalSessionKeyStore, MemorySessionKeyStore, type SessionKeyStore } from './sessionKey';
+export { SessionLog, sessionLog } from './sessionLog';
+export { topics } from './topics';
+export type {
+  ConnectionPhase,
+  ConnectionState,
+  EntityIndex,
+  LogEvent,
+  LogKind,
+  Topic,
+  TopicPhase,
+  TopicState,
+} from './types';

@@ -1,0 +1,1 @@
+export { FoundryProvider, useConnection, useEventLog, useFoundry, useTopic } from './hooks';
