@@ -14,6 +14,7 @@ mod error;
 mod exec;
 mod facts;
 mod launch;
+mod listing;
 mod local;
 mod name;
 mod process;
@@ -33,6 +34,7 @@ pub use facts::{
     Allocation, ClonedRepo, DeathCause, Destroyed, Health, InstalledAgent, Isolation, OwnedSandbox,
     PreparedRepo, RuntimeFacts,
 };
+pub use listing::{MAX_PROCESSES, Process, ProcessListing};
 pub use local::{IsolationMode, LocalConfig, LocalProvider, UID_SPAN};
 pub use name::{AcpId, SandboxName};
 pub use process::{Presence, ProcessRef};
@@ -41,7 +43,7 @@ pub use tap::{Direction, TapBatch, TapBody, TapCursor, TapEvent, TapFollower, Ta
 pub use tools::{SANDBOX_AGENT_VERSION, Tools, ToolsConfig};
 
 /// Runs `foundry internal NAME ARGUMENTS…` when NAME is one of this crate's: `launch`, `supervise`,
-/// `become`, `exec`, `tied`, `tap`. Returns the exit code, or none when the name is another's. Must be called
+/// `become`, `exec`, `processes`, `tied`, `tap`. Returns the exit code, or none when the name is another's. Must be called
 /// before any thread or runtime is started.
 pub fn run_internal(name: &str, arguments: &[String]) -> Option<i32> {
     match name {
@@ -50,6 +52,7 @@ pub fn run_internal(name: &str, arguments: &[String]) -> Option<i32> {
         "become" => Some(launch::become_user(arguments)),
         "tap" => Some(tap::run(arguments)),
         "exec" => Some(exec::run(arguments)),
+        "processes" => Some(listing::run(arguments)),
         "tied" => Some(launch::tied(arguments)),
         _ => None,
     }

@@ -44,6 +44,10 @@ pub struct Stat {
     pub session: i32,
     /// Start time in clock ticks since boot.
     pub start_time_ticks: u64,
+    /// Processor time used in user and kernel mode, in clock ticks.
+    pub cpu_ticks: u64,
+    /// Resident memory in pages.
+    pub rss_pages: i64,
 }
 
 /// The id of this boot of the machine.
@@ -53,7 +57,9 @@ pub fn boot_id() -> io::Result<String> {
 
 /// Reads `/proc/<pid>/stat`; none when there is no such process.
 pub fn stat(pid: i32) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    // A process may give itself a name that is no text: it must not disappear by that.
+    let line = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&String::from_utf8_lossy(&line))
 }
 
 /// The command name is in parentheses and may hold spaces and parentheses itself: go from the last one.
@@ -65,6 +71,8 @@ fn parse_stat(text: &str) -> Option<Stat> {
         parent: fields.get(1)?.parse().ok()?,
         session: fields.get(3)?.parse().ok()?,
         start_time_ticks: fields.get(19)?.parse().ok()?,
+        cpu_ticks: fields.get(11)?.parse::<u64>().ok()?.saturating_add(fields.get(12)?.parse().ok()?),
+        rss_pages: fields.get(21)?.parse().ok()?,
     })
 }
 
@@ -188,6 +196,23 @@ mod tests {
         let line = "42 (a) b (c) S 7 42 40 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
         let s = parse_stat(line).unwrap();
         assert_eq!((s.state, s.parent, s.session, s.start_time_ticks), (b'S', 7, 40, 987_654));
+        assert_eq!((s.cpu_ticks, s.rss_pages), (11, 2));
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_hides_no_process() {
+        use std::os::unix::ffi::OsStrExt as _;
+        // The kernel takes the name of a process from the file that it runs.
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff\xfe)"));
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(&program).arg("60").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let (name, found) = (fs::read(format!("/proc/{pid}/comm")).unwrap(), stat(pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(name, b"\xff\xfe)\n");
+        assert_eq!(found.unwrap().parent, std::process::id().cast_signed());
     }
 
     #[test]

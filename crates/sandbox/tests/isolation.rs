@@ -216,3 +216,35 @@ async fn hands_work_over_as_a_bundle_and_refuses_a_link_in_its_place() {
         provider.destroy(&name).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn lists_the_processes_of_the_sandbox_and_no_other_whatever_they_are_called() {
+    for mode in [IsolationMode::Auto, IsolationMode::Off] {
+        let host = Host::new(mode);
+        let provider = host.provider().await;
+        let (name, other) = (name(), name());
+        let (facts, client) = ready(&provider, &name).await;
+        let _ = ready(&provider, &other).await;
+        let _talk = open(&provider, &facts, "agt_1", "run1").await;
+        let listing = client.processes(&facts).await.unwrap();
+        assert!(!listing.truncated, "{listing:?}");
+        let commands: Vec<_> = listing.processes.iter().map(|p| p.command.as_str()).collect();
+        let runtimes = commands.iter().filter(|c| c.contains(" server ") && c.contains("--token ***"));
+        assert_eq!(runtimes.count(), 1, "its own runtime, without its token: {commands:?}");
+        assert!(commands.iter().any(|c| c.contains("demo-agent")), "{commands:?}");
+        assert!(!commands.iter().any(|c| c.contains("internal processes") || c.contains(&facts.token)));
+        assert!(listing.processes.is_sorted_by_key(|p| p.pid));
+        let now = Env::system().clock.now().as_micros();
+        for process in &listing.processes {
+            assert!(process.rss_bytes >= 0 && process.cpu_millis >= 0, "{process:?}");
+            let age = now - process.start_micros;
+            assert!((-2_000_000..600_000_000).contains(&age), "{process:?} is {age} old");
+        }
+        let tests = std::process::id().cast_signed();
+        let host_has = |c: &str| c.contains("isolation-");
+        assert!(facts.isolation.is_bubblewrap() || !listing.processes.iter().any(|p| p.pid == tests));
+        assert!(!commands.iter().any(|c| host_has(c)), "nothing of the host: {commands:?}");
+        provider.destroy(&name).await.unwrap();
+        provider.destroy(&other).await.unwrap();
+    }
+}

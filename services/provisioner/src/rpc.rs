@@ -116,11 +116,8 @@ impl ProvisionerService for Rpc {
         call!(self, r, ops::watch::watch_agent_session)
     }
 
-    async fn list_processes(
-        &self,
-        _: tonic::Request<p::ListProcessesRequest>,
-    ) -> Result<tonic::Response<p::ListProcessesResponse>, Status> {
-        Err(Status::unimplemented("PLACEHOLDER"))
+    async fn list_processes(&self, r: Request<p::ListProcessesRequest>) -> Answer<p::ListProcessesResponse> {
+        call!(self, r, ops::list_processes::list_processes)
     }
 }
 

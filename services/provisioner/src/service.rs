@@ -152,6 +152,7 @@ pub(crate) fn assemble(config: Config, parts: Parts, store: Store, providers: Pr
         pumps: runtime::Pumps::default(),
         work_locks: runtime::Locks::default(),
         look: tokio::sync::Notify::new(),
+        listings: tokio::sync::Semaphore::new(crate::ops::list_processes::CONCURRENT_LISTINGS),
         git: tokio::sync::OnceCell::new(),
     })
 }

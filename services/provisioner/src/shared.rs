@@ -11,7 +11,7 @@ use foundry_sandbox::{AgentCredentials, RuntimeClient, SandboxName};
 use foundry_server::Upstream;
 use foundry_store::Store;
 use foundry_watch::Hub;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, Semaphore};
 
 use crate::Config;
 use crate::domain::{Sandbox, Session};
@@ -48,6 +48,8 @@ pub struct Shared {
     pub work_locks: Locks,
     /// Asks the health watch to look now.
     pub look: Notify,
+    /// Places for those who ask sandboxes what runs in them.
+    pub listings: Semaphore,
     /// Git, found at its first use.
     pub git: OnceCell<Git>,
 }

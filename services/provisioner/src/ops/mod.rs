@@ -8,6 +8,7 @@ pub mod destroy_sandbox;
 pub mod ensure_sandbox;
 pub mod get_sandbox;
 pub mod list_agents;
+pub mod list_processes;
 pub mod list_providers;
 pub mod list_sandboxes;
 pub mod prompt_agent_session;

@@ -9,6 +9,7 @@ use foundry_core::SessionId;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::Fixture;
 use crate::runtime::drain_log;
@@ -25,6 +26,10 @@ struct Inner {
     shared: Arc<Shared>,
     home: tempfile::TempDir,
     passed_on: Mutex<Vec<(String, String)>>,
+    /// What commands that it runs end with and print; none = they never end.
+    says: Mutex<Option<(i32, String)>>,
+    /// The commands, in order.
+    ran: watch::Sender<Vec<Vec<String>>>,
 }
 
 impl FakeAgent {
@@ -34,8 +39,13 @@ impl FakeAgent {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(home.path().join(".foundry/tap")).unwrap();
         f.provider.outside().runtime = Some((listener.local_addr().unwrap().port(), home.path().to_owned()));
-        let agent =
-            Self(Arc::new(Inner { shared: Arc::clone(&f.shared), home, passed_on: Mutex::default() }));
+        let agent = Self(Arc::new(Inner {
+            shared: Arc::clone(&f.shared),
+            home,
+            passed_on: Mutex::default(),
+            says: Mutex::default(),
+            ran: watch::Sender::default(),
+        }));
         let (serving, tasks) = (agent.clone(), f.shared.tasks.clone());
         f.shared.tasks.spawn("fake runtime", async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -50,6 +60,36 @@ impl FakeAgent {
         self.0.passed_on.lock().unwrap().iter().map(|(_, method)| method.clone()).collect()
     }
 
+    /// Commands that it runs from now on end like this.
+    pub fn says(&self, exit_code: i32, stdout: &str) {
+        *self.0.says.lock().unwrap() = Some((exit_code, stdout.to_owned()));
+    }
+
+    /// Commands that it runs from now on never end.
+    pub fn hang(&self) {
+        *self.0.says.lock().unwrap() = None;
+    }
+
+    /// The commands that it was told to run.
+    pub fn ran(&self) -> Vec<Vec<String>> {
+        self.0.ran.borrow().clone()
+    }
+
+    /// Completes once it was told to run so many.
+    pub async fn until_asked(&self, commands: usize) {
+        self.0.ran.subscribe().wait_for(|ran| ran.len() >= commands).await.unwrap();
+    }
+
+    async fn exec(&self, body: &Value) -> (&'static str, Value) {
+        let argv: Vec<String> = serde_json::from_value(body["args"].clone()).unwrap();
+        self.0.ran.send_modify(|ran| ran.push(argv));
+        let says = self.0.says.lock().unwrap().clone();
+        let Some((code, stdout)) = says else { return std::future::pending().await };
+        let output = json!({"exitCode": code, "timedOut": false, "stdout": stdout, "stderr": "",
+            "stdoutTruncated": false, "stderrTruncated": false});
+        ("200 OK", output)
+    }
+
     /// One request per connection.
     async fn answer(self, stream: TcpStream) {
         let mut stream = BufReader::new(stream);
@@ -57,6 +97,7 @@ impl FakeAgent {
         let acp = head.split([' ', '?']).nth(1).and_then(|path| path.strip_prefix("/v1/acp/"));
         let (status, answer) = match acp {
             Some(acp) if head.starts_with("POST ") => self.post(acp, &body).await,
+            None if head.starts_with("POST /v1/processes/run ") => self.exec(&body).await,
             // No stream of wake-ups, no list of anything.
             _ => ("404 Not Found", Value::Null),
         };
