@@ -63,3 +63,102 @@ pub async fn get_work_file(
 fn absent(e: GitError, path: &str) -> Error {
     if e.reason() == "PATH_NOT_FOUND" { Error::not_found("file", path) } else { e.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use foundry_core::{Code, TaskId};
+    use foundry_proto::repo::v1::{ListWorkTreeRequest, TreeEntryKind};
+
+    use super::*;
+    use crate::ops::{import_work, list_work_tree};
+    use crate::testing::{Fixture, git, stream};
+
+    /// A fixture whose task has made, by these commands, what its work holds.
+    async fn made(script: &str) -> (Fixture, TaskId) {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let tree = f.path().join("tree");
+        git(f.path(), &["clone", "-q", f.origin.to_str().unwrap(), "tree"]);
+        let base = git(&tree, &["rev-parse", "HEAD"]);
+        let status =
+            std::process::Command::new("sh").args(["-ec", script]).current_dir(&tree).status().unwrap();
+        assert!(status.success(), "{script}");
+        git(&tree, &["add", "-A"]);
+        git(&tree, &["update-index", "--add", "--cacheinfo", &format!("160000,{base},sub")]);
+        git(&tree, &["commit", "-q", "-m", "work"]);
+        let head = git(&tree, &["rev-parse", "HEAD"]);
+        let reference = format!("refs/foundry/work/{task}");
+        git(&tree, &["update-ref", &reference, &head]);
+        git(&tree, &["bundle", "create", "-q", "../work.bundle", &format!("^{base}"), &reference]);
+        let bundle = std::fs::read(f.path().join("work.bundle")).unwrap();
+        let parts = f.handed_over(&repository, &task, &base, &head, bundle);
+        import_work::import_work(&f.cx, &Caller::service("provisioner"), stream(parts)).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        (f, task)
+    }
+
+    async fn get(f: &Fixture, task: &TaskId, path: &str) -> Result<GetWorkFileResponse> {
+        let request = GetWorkFileRequest { task_id: task.to_string(), path: path.into() };
+        get_work_file(&f.cx, &f.member, request).await
+    }
+
+    #[tokio::test]
+    async fn reads_raw_bytes_whatever_the_attributes_of_the_work_say_and_follows_no_link() {
+        let (f, task) = made(
+            "mkdir -p dir/deep
+             printf '* text eol=crlf diff=evil filter=evil ident\\n' > .gitattributes
+             printf '$Id$ one\\ntwo\\n' > dir/deep/a.txt
+             printf 'a\\0b' > image; printf x > run.sh; chmod +x run.sh
+             ln -s /etc/passwd link; ln -s dir loop; printf dash > ./--help
+             head -c 9000 /dev/zero | tr '\\0' a > late; printf '\\0' >> late",
+        )
+        .await;
+        let text = get(&f, &task, "dir/deep/a.txt").await.unwrap();
+        assert_eq!(&text.content[..], b"$Id$ one\ntwo\n");
+        assert!(!text.binary && !text.too_large && text.version == 1);
+        assert_eq!(&get(&f, &task, "--help").await.unwrap().content[..], b"dash");
+        assert!(get(&f, &task, "image").await.unwrap().binary);
+        assert!(!get(&f, &task, "late").await.unwrap().binary, "only the first 8 KiB are looked at");
+        let run = get(&f, &task, "run.sh").await.unwrap().entry.unwrap();
+        assert!(run.executable && run.kind() == TreeEntryKind::File && run.size == 1);
+        let link = get(&f, &task, "link").await.unwrap();
+        assert_eq!(link.entry.unwrap().kind(), TreeEntryKind::Symlink);
+        assert_eq!(&link.content[..], b"/etc/passwd", "the link itself");
+        for (path, code, reason) in [
+            ("loop/deep/a.txt", Code::NotFound, "NOT_FOUND"),
+            ("dir", Code::InvalidArgument, "PATH_WRONG_KIND"),
+            ("sub", Code::InvalidArgument, "PATH_WRONG_KIND"),
+            ("sub/x", Code::NotFound, "NOT_FOUND"),
+            ("no", Code::NotFound, "NOT_FOUND"),
+            ("*", Code::NotFound, "NOT_FOUND"),
+            (":(top)README.md", Code::NotFound, "NOT_FOUND"),
+            ("../work.bundle", Code::InvalidArgument, "INVALID_FIELD"),
+            ("/etc/passwd", Code::InvalidArgument, "INVALID_FIELD"),
+            ("", Code::InvalidArgument, "INVALID_FIELD"),
+        ] {
+            let e = get(&f, &task, path).await.unwrap_err();
+            assert_eq!((e.code(), e.reason()), (code, reason), "{path}");
+        }
+        let request = GetWorkFileRequest { task_id: task.to_string(), path: "run.sh".into() };
+        let foreign = get_work_file(&f.cx, &f.stranger, request).await.unwrap_err();
+        let absent = get(&f, &TaskId::generate(&f.env.env), "run.sh").await.unwrap_err();
+        assert_eq!((foreign.code(), absent.code()), (Code::NotFound, Code::NotFound));
+        let tree = ListWorkTreeRequest { task_id: task.to_string(), ..Default::default() };
+        let tree = list_work_tree::list_work_tree(&f.cx, &f.member, tree).await.unwrap();
+        assert_eq!((tree.version, tree.entries[0].path.as_str()), (1, "dir"), "directories first");
+    }
+
+    #[tokio::test]
+    async fn returns_a_file_of_one_mebibyte_and_only_the_size_of_a_larger_one() {
+        let (f, task) = made(
+            "head -c 1048576 /dev/zero | tr '\\0' a > fits
+             head -c 1048577 /dev/zero | tr '\\0' a > over",
+        )
+        .await;
+        let fits = get(&f, &task, "fits").await.unwrap();
+        assert_eq!((fits.content.len(), fits.too_large), (1 << 20, false));
+        let over = get(&f, &task, "over").await.unwrap();
+        assert_eq!((over.content.len(), over.too_large), (0, true));
+        assert_eq!(over.entry.unwrap().size, (1 << 20) + 1);
+    }
+}
