@@ -170,6 +170,21 @@ pub enum Task {
         #[arg(long)]
         patch: bool,
     },
+    /// List a directory of the tree that holds the work of a task.
+    Files {
+        /// Its id.
+        task_id: String,
+        /// Directory; default: the root.
+        #[arg(default_value = "")]
+        path: String,
+    },
+    /// Print a file of that tree.
+    Cat {
+        /// Its id.
+        task_id: String,
+        /// Path as listed.
+        path: String,
+    },
     /// Explain what a task waits on and what can be done.
     Explain {
         /// Its id.
@@ -274,6 +289,11 @@ pub enum Sandbox {
         /// Destroyed ones too.
         #[arg(long)]
         all: bool,
+    },
+    /// List what runs in a sandbox now.
+    Processes {
+        /// Its id.
+        sandbox_id: String,
     },
     /// Destroy a sandbox.
     Destroy {

@@ -1,5 +1,6 @@
 //! One command group per file.
 
+mod files;
 mod follow;
 pub mod internal;
 mod login;

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use foundry_proto::provisioner::v1::{DestroySandboxRequest, ListSandboxesRequest, Sandbox as SandboxEntity};
+use foundry_proto::provisioner::v1::{
+    DestroySandboxRequest, ListProcessesRequest, ListSandboxesRequest, Sandbox as SandboxEntity,
+};
 
 use crate::cli::{Output, Sandbox};
 use crate::client::{Gateway, request_id};
@@ -13,6 +15,7 @@ use crate::output;
 pub async fn run(gateway: &Gateway, output: Output, command: Sandbox) -> Result<ExitCode, Failure> {
     match command {
         Sandbox::List { all } => list(gateway, output, all).await?,
+        Sandbox::Processes { sandbox_id } => processes(gateway, output, sandbox_id).await?,
         Sandbox::Destroy { sandbox_id } => {
             let request =
                 DestroySandboxRequest { request_id: request_id(), sandbox_id, user_id: String::new() };
@@ -58,4 +61,26 @@ async fn list(gateway: &Gateway, output: Output, all: bool) -> Result<(), Failur
     });
     output::table(&["id", "state", "reason", "provider", "isolation", "task", "created"], rows.collect());
     Ok(())
+}
+
+async fn processes(gateway: &Gateway, output: Output, sandbox_id: String) -> Result<(), Failure> {
+    let answer =
+        gateway.provisioner().list_processes(ListProcessesRequest { sandbox_id }).await?.into_inner();
+    output::one(output, &answer, |answer| {
+        let rows = answer.processes.iter().map(|p| {
+            vec![
+                p.pid.to_string(),
+                p.parent_pid.to_string(),
+                p.state.clone(),
+                format!("{}.{:03} s", p.cpu_millis / 1_000, p.cpu_millis % 1_000),
+                format!("{} KiB", p.rss_bytes / 1_024),
+                output::time(p.start_time.as_ref()),
+                p.command.clone(),
+            ]
+        });
+        output::table(&["pid", "parent", "state", "cpu", "memory", "started", "command"], rows.collect());
+        if answer.truncated {
+            output::line("there are more than are listed");
+        }
+    })
 }

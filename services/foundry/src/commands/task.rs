@@ -11,7 +11,7 @@ use foundry_proto::task::v1::{
 
 use crate::cli::{CreateTask, Output, Task};
 use crate::client::{Gateway, request_id};
-use crate::commands::{follow, repo, text_or_stdin};
+use crate::commands::{files, follow, repo, text_or_stdin};
 use crate::failure::Failure;
 use crate::output;
 
@@ -24,6 +24,8 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
         Task::Watch { task_id: None } => return follow::organization(gateway, output).await,
         Task::Show { task_id } => show(gateway, output, task_id).await?,
         Task::Diff { task_id, patch } => diff(gateway, output, task_id, patch).await?,
+        Task::Files { task_id, path } => files::list(gateway, output, task_id, path).await?,
+        Task::Cat { task_id, path } => files::print(gateway, output, task_id, path).await?,
         Task::Explain { task_id } => explain(gateway, output, task_id).await?,
         Task::Archive { task_id } => {
             let answer =
