@@ -1,6 +1,7 @@
 //! The repo service: mirrors of Git repositories, and the work of tasks in them.
 //!
-//! Handlers read and write rows; git runs in background flows only, never in a tree that an agent can write.
+//! Handlers read and write rows; git runs in background flows, never in a tree that an agent can write. What
+//! handlers read from a mirror (a directory, a file) are single objects by id, bounded and few at a time.
 
 mod context;
 mod domain;
