@@ -14,6 +14,8 @@ use ed25519_dalek::pkcs8::{
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use foundry_core::{Env, Error, Result, Timestamp};
 use foundry_proto::auth::v1::SigningKey as PublishedKey;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 
 use crate::policy::SERVICES;
 use crate::secret_file::{read_or_create_secret_file, replace, unusable};
@@ -29,6 +31,8 @@ pub struct ServiceIdentity(Arc<Inner>);
 struct Inner {
     name: String,
     signer: Signer,
+    /// What other secrets of the service are derived from; it says nothing about the signing key.
+    root: [u8; 32],
     env: Env,
     tokens: Mutex<HashMap<String, (String, Timestamp)>>,
 }
@@ -63,6 +67,7 @@ impl ServiceIdentity {
         Ok(Self(Arc::new(Inner {
             name: service.to_owned(),
             signer: Signer::new(service, key)?,
+            root: keyed_hash(&key.to_bytes(), b"foundry derived secrets 1"),
             env: env.clone(),
             tokens: Mutex::default(),
         })))
@@ -76,6 +81,12 @@ impl ServiceIdentity {
     /// Its public key, as auth publishes it.
     pub fn published(&self) -> PublishedKey {
         published(&self.0.name, *self.0.signer.public_key(), Timestamp::default())
+    }
+
+    /// A secret of the service for this purpose: the same after every start, another for another purpose, and
+    /// known to whoever has the key file alone.
+    pub fn derived_secret(&self, purpose: &str) -> [u8; 32] {
+        keyed_hash(&self.0.root, purpose.as_bytes())
     }
 
     /// A token for a call to the service of this name, good for at least another minute.
@@ -131,6 +142,14 @@ pub fn read_public_keys(dir: &Path) -> Result<Vec<PublishedKey>> {
         }
     }
     Ok(keys)
+}
+
+fn keyed_hash(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
+    // A shorter key is one filled up with zeros.
+    let mut block = [0; 64];
+    block[..key.len()].copy_from_slice(key);
+    let mac = Hmac::<Sha256>::new(&block.into()).chain_update(message);
+    mac.finalize().into_bytes().into()
 }
 
 fn since_epoch(time: std::time::SystemTime) -> Timestamp {
@@ -191,6 +210,18 @@ mod tests {
         assert_eq!(refused.reason(), "SECRET_FILE_UNUSABLE");
         fs::write(dir.path().join("task.pub"), "rubbish").unwrap();
         assert_eq!(read_public_keys(dir.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn derives_a_secret_of_its_own_for_each_purpose_and_the_same_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::system();
+        let start = || ServiceIdentity::load_or_create(dir.path(), "gateway", &env).unwrap();
+        let first = start().derived_secret("a");
+        assert_eq!(first, start().derived_secret("a"));
+        assert_ne!(first, start().derived_secret("b"));
+        let other = ServiceIdentity::new("gateway", &Signer::generate_key(&env), &env).unwrap();
+        assert_ne!(first, other.derived_secret("a"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tonic::body::Body;
 use crate::caller_limits::Permit;
 use crate::cut;
 use crate::forward::{Chain, RequestFailure};
+use crate::headers;
 
 /// The body of an answer.
 pub(crate) struct AnswerBody {
@@ -73,8 +74,11 @@ impl HttpBody for AnswerBody {
             return this.end(cut::draining().into_status());
         }
         match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-            Some(Ok(frame)) => {
-                this.complete = frame.is_trailers();
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    this.complete = true;
+                    headers::clean_answer(trailers);
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             // Said by the service itself, in this process.

@@ -9,8 +9,12 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Origins of pages that may call from a browser, each exact (`https://foundry.example`); the word `loopback`
-    /// stands for every origin of this machine, for development.
+    /// stands for every origin of this machine, for development. Session cookies count for the gateway's own page and
+    /// for exact origins alone.
     pub allowed_origins: Vec<String>,
+    /// Whether a proxy in front of the gateway says by `x-forwarded-proto` how its client came; else every request is
+    /// taken as plain HTTP. Set it only where every request passes such a proxy.
+    pub trust_forwarded_proto: bool,
     /// What one credential may use at a time.
     pub caller: CallerLimits,
     /// What one address may use without a credential, or with bad ones.
@@ -24,6 +28,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             allowed_origins: vec!["loopback".to_owned()],
+            trust_forwarded_proto: false,
             caller: CallerLimits { requests_per_second: 2_000, burst: 4_000, unary_calls: 256, streams: 512 },
             anonymous: CallerLimits { requests_per_second: 100, burst: 1_000, unary_calls: 64, streams: 16 },
             health_interval: Duration::from_secs(2),

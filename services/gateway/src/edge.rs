@@ -12,15 +12,17 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::admission::Admission;
-use crate::caller_limits::CallerBook;
+use crate::caller_limits::{Account, CallerBook};
 use crate::cut::Cut;
 use crate::forward;
 use crate::headers;
 use crate::routes::RouteTable;
+use crate::session::Sessions;
 
 /// What an edge is made of.
 pub(crate) struct Parts {
     pub(crate) routes: RouteTable,
+    pub(crate) sessions: Sessions,
     pub(crate) admission: Admission,
     pub(crate) callers: CallerBook,
     pub(crate) cut: Cut,
@@ -41,8 +43,14 @@ impl Edge {
         // Which service owns the method.
         let route = parts.routes.find(request.uri().path())?;
 
-        // Who calls, checked here so that nothing unknown gets further.
+        // A page's cookie, where it counts: from here on it is a bearer token like any other.
         let peer = request.extensions_mut().remove::<PeerAddress>();
+        let standing = parts.sessions.stand(route.access, &mut request).or_else(|refused| {
+            parts.callers.charge(&Account::of_peer(peer))?;
+            Err(refused)
+        })?;
+
+        // Who calls, checked here so that nothing unknown gets further.
         let admitted = parts.admission.admit(route, request.headers(), peer, &parts.callers).await?;
 
         // One caller cannot use up what all share.
@@ -50,13 +58,16 @@ impl Edge {
 
         // What the client said to the edge alone, or has no right to say, ends here.
         headers::clean_request(request.headers_mut());
-        for (name, value) in admitted.headers {
+        for (name, value) in admitted.headers.into_iter().chain(standing.header()) {
             request.headers_mut().insert(name, value);
         }
 
         // Messages pass undecoded and unbuffered; a drain cuts streams.
         let cut = (route.kind == Kind::Stream).then(|| parts.cut.place());
-        Ok(forward::forward(route, request, cut, permit).await)
+        let answer = forward::forward(route, request, cut, permit).await;
+
+        // What auth said of the page's session goes to its browser alone.
+        Ok(parts.sessions.tell(&standing, answer))
     }
 }
 

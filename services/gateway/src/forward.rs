@@ -20,6 +20,7 @@ use crate::caller_limits::Permit;
 use crate::cut;
 use crate::headers;
 use crate::routes::Route;
+use crate::session::Said;
 
 /// Why the request's own body failed, if it did.
 pub(crate) type RequestFailure = Arc<OnceLock<Status>>;
@@ -65,9 +66,14 @@ fn pass_on(
         return no_grpc(route, answer.status()).into_status().into_http();
     }
     let (mut parts, body) = answer.into_parts();
+    // Of sessions, only auth has a say.
+    let said = (route.service == "auth").then(|| Said::read(&parts.headers)).flatten();
     headers::clean_answer(&mut parts.headers);
     // What the service's stack noted about the request is not the gateway's.
     parts.extensions = Extensions::new();
+    if let Some(said) = said {
+        parts.extensions.insert(said);
+    }
     let complete = parts.headers.contains_key("grpc-status");
     let body = AnswerBody::new(body, complete, route.service, cut, permit, failure);
     Response::from_parts(parts, Body::new(body))

@@ -2,7 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Names by which services tell each other things; a client's are removed.
+/// Names by which services tell each other things; no client says or hears them.
 const INTERNAL: [&str; 2] = ["foundry-", "x-foundry-"];
 
 /// About one connection, or about HTTP at the edge alone.
@@ -35,24 +35,27 @@ pub(crate) fn was_forwarded(headers: &HeaderMap) -> bool {
 /// Leaves what the caller says to the service, and nothing that only the mesh may say.
 pub(crate) fn clean_request(headers: &mut HeaderMap) {
     remove_connection(headers);
-    let internal: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            INTERNAL.iter().any(|prefix| name.starts_with(prefix)) || name.starts_with("sec-")
-        })
-        .cloned()
-        .collect();
-    for name in internal {
-        headers.remove(name);
-    }
+    remove_all(headers, |name| is_internal(name) || name.starts_with("sec-"));
     // gRPC wants it from every client, and a proxy is one.
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
 }
 
-/// Leaves what the service says to the caller.
+/// Leaves what the service says to the caller: of an answer's head, or of its trailers.
 pub(crate) fn clean_answer(headers: &mut HeaderMap) {
     remove_connection(headers);
+    // The cookies of this origin are the gateway's own.
+    remove_all(headers, |name| is_internal(name) || name == header::SET_COOKIE.as_str());
+}
+
+fn is_internal(name: &str) -> bool {
+    INTERNAL.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn remove_all(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 fn remove_connection(headers: &mut HeaderMap) {
@@ -98,6 +101,18 @@ mod tests {
         let mut kept: Vec<_> = it.keys().map(HeaderName::as_str).collect();
         kept.sort_unstable();
         assert_eq!(kept, ["grpc-timeout", "te", "x-request-id"]);
+    }
+
+    #[test]
+    fn nobody_outside_hears_what_the_mesh_says_to_itself() {
+        let mut it = headers(&[
+            ("foundry-session-set", "1 fds_secret"),
+            ("x-foundry-session-key", "forged"),
+            ("set-cookie", "a=b"),
+            ("grpc-status", "0"),
+        ]);
+        clean_answer(&mut it);
+        assert_eq!(it.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["grpc-status"]);
     }
 
     #[test]

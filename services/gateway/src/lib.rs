@@ -15,6 +15,7 @@ mod forward;
 mod headers;
 mod health;
 mod routes;
+mod session;
 mod web;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use cut::Cut;
 use edge::Edge;
 use exchange::Exchange;
 use routes::RouteTable;
+use session::Sessions;
 
 /// What the gateway is built on.
 pub struct Dependencies {
@@ -65,6 +67,7 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     );
     let cut = Cut::default();
     let edge = Edge::new(edge::Parts {
+        sessions: Sessions::new(config, &deps.identity, &deps.env)?,
         admission: Admission::new(deps.authenticator, exchange, deps.identity),
         callers: CallerBook::new(config, &deps.env),
         routes: routes.clone(),

@@ -18,6 +18,8 @@ use tonic::body::Body;
 use tower::layer::util::Stack;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::session::SentContentType;
+
 /// Says in the configuration: any page of this machine.
 const LOOPBACK: &str = "loopback";
 /// How long a browser may remember what is allowed.
@@ -43,10 +45,7 @@ const SEEN: [&str; 5] =
 /// # Errors
 /// `INVALID_ARGUMENT` for an origin that is none.
 pub(crate) fn edge_layer(origins: &[String]) -> Result<Stack<ContentTypeLayer, CorsLayer>> {
-    let mut exact = Vec::new();
-    for origin in origins.iter().filter(|o| *o != LOOPBACK) {
-        exact.push(parse_origin(origin)?);
-    }
+    let exact = exact_origins(origins)?;
     let loopback = origins.iter().any(|o| o == LOOPBACK);
     let allowed = move |origin: &HeaderValue, _: &Parts| {
         exact.contains(origin) || (loopback && origin.to_str().is_ok_and(is_loopback))
@@ -60,6 +59,14 @@ pub(crate) fn edge_layer(origins: &[String]) -> Result<Stack<ContentTypeLayer, C
         .expose_headers(names(&SEEN))
         .max_age(PREFLIGHT_AGE);
     Ok(Stack::new(ContentTypeLayer, cors))
+}
+
+/// The origins of the configuration that are exact.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for an origin that is none.
+pub(crate) fn exact_origins(origins: &[String]) -> Result<Vec<HeaderValue>> {
+    origins.iter().filter(|o| *o != LOOPBACK).map(|o| parse_origin(o)).collect()
 }
 
 fn parse_origin(text: &str) -> Result<HeaderValue> {
@@ -124,6 +131,7 @@ where
 /// Exact content types go on; parameters (`; charset=utf-8`) are dropped, for further in they are an error.
 fn normalize(request: &mut Request<Body>) -> Result<(), Box<Response<Body>>> {
     let Some(value) = request.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
+    let sent = SentContentType(value.clone());
     let whole = value.to_str().unwrap_or_default();
     let essence = whole.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if !essence.starts_with("application/grpc") {
@@ -158,6 +166,10 @@ fn normalize(request: &mut Request<Body>) -> Result<(), Box<Response<Body>>> {
             "HTTP2_REQUIRED",
             "gRPC needs HTTP/2; over HTTP/1.1 use application/grpc-web",
         ));
+    }
+    // One that is sent twice is none that a page sends.
+    if request.headers().get_all(header::CONTENT_TYPE).iter().count() == 1 {
+        request.extensions_mut().insert(sent);
     }
     request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(exact));
     Ok(())

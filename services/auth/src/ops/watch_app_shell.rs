@@ -55,6 +55,8 @@ fn no_user(user: &UserId) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use foundry_proto::auth::v1::{RemoveMemberRequest, SelectOrganizationRequest, SetMemberRequest};
     use foundry_proto::common::v1::Role;
     use foundry_store::Scope;
@@ -107,15 +109,15 @@ mod tests {
             role: role.into(),
         };
         ops::set_member::run(&f.auth, &alice, set(Role::Viewer)).await.unwrap();
-        assert_eq!(changes(&f, &bob_id, &Reach::All, start).await, [shared.clone()]);
+        assert_eq!(changes(&f, &bob_id, &Reach::All, start).await, from_ref(&shared));
         let joined = head(&f, &bob_id).await;
         ops::set_member::run(&f.auth, &alice, set(Role::Member)).await.unwrap();
-        assert_eq!(changes(&f, &bob_id, &Reach::All, joined).await, [shared.clone()]);
+        assert_eq!(changes(&f, &bob_id, &Reach::All, joined).await, from_ref(&shared));
         let raised = head(&f, &bob_id).await;
         let select =
             SelectOrganizationRequest { request_id: String::new(), organization_id: acme.to_string() };
         ops::select_organization::run(&f.auth, &f.again(&bob).await, select).await.unwrap();
-        assert_eq!(changes(&f, &bob_id, &Reach::All, raised).await, [user.clone()]);
+        assert_eq!(changes(&f, &bob_id, &Reach::All, raised).await, from_ref(&user));
         let selected = head(&f, &bob_id).await;
 
         let remove = RemoveMemberRequest {

@@ -5,5 +5,7 @@
 
 mod calls;
 mod mesh;
+mod plain;
+mod sessions;
 mod tokens;
 mod web;

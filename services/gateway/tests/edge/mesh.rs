@@ -95,6 +95,7 @@ impl Behind {
     async fn serve(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
+        let own_page = parts.headers.get("foundry-client-page").is_some_and(|v| v == "own");
         self.seen.lock().unwrap().push((path.clone(), parts.headers));
         let bytes = match body.collect().await {
             Ok(body) => body.to_bytes(),
@@ -103,10 +104,22 @@ impl Behind {
         let message = bytes.get(5..).unwrap_or_default();
         match path.rsplit('/').next().unwrap() {
             "ExchangeToken" => self.exchange(message).await,
+            "CompleteSignIn" if own_page => saying(&[("foundry-session-set", &self.session_set("fds_page"))]),
+            "SignOut" => saying(&[("foundry-session-clear", "1")]),
+            // What no service but auth may say.
+            "ListTasks" => {
+                saying(&[("foundry-session-set", &self.session_set("fds_task")), ("set-cookie", "a=b")])
+            }
             "GetTask" => self.get_task(message).await,
             "WatchTask" => self.watch_task(),
             _ => unary(&[]),
         }
+    }
+
+    /// Asks for the cookie of a session that lasts an hour.
+    fn session_set(&self, token: &str) -> String {
+        let ends = self.test.env.clock.now().plus(Duration::from_secs(3_600));
+        format!("{} {token}", ends.as_micros())
     }
 
     async fn exchange(self: Arc<Self>, message: &[u8]) -> Response<Body> {
@@ -167,11 +180,21 @@ fn ok_trailers() -> Frame<Bytes> {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     trailers.insert("x-at-the-end", HeaderValue::from_static("kept"));
+    trailers.insert("foundry-at-the-end", HeaderValue::from_static("between services"));
     Frame::trailers(trailers)
 }
 
 fn unary(message: &[u8]) -> Response<Body> {
     answer(stream::iter([Ok(Frame::data(framed(message))), Ok(ok_trailers())]))
+}
+
+/// An empty answer with these headers.
+fn saying(headers: &[(&'static str, &str)]) -> Response<Body> {
+    let mut response = unary(&[]);
+    for (name, value) in headers {
+        response.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    response
 }
 
 fn answer(

@@ -1,11 +1,8 @@
 //! Browsers and plain HTTP at the same port, spoken by hand over HTTP/1.1.
 
 use bytes::Bytes;
-use foundry_core::Tasks;
 use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse};
-use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
+use http::{Method, Request, StatusCode};
 use prost::Message as _;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -13,40 +10,10 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::mesh::{Mesh, Reached, bounded, framed};
+use crate::plain::send;
 
 const GET_TASK: &str = "/foundry.task.v1.TaskService/GetTask";
 const PAGE: &str = "http://localhost:5173";
-
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
-    }
-}
-
-async fn send(mesh: &Mesh, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
-    let stream = tokio::net::TcpStream::connect(mesh.gateway.address).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.unwrap();
-    let (tasks, _) = Tasks::new();
-    tasks.spawn("connection", async move {
-        // Its end is seen by the request.
-        let _ = connection.await;
-    });
-    let request = request.header("host", "localhost").body(Full::new(body.into())).unwrap();
-    let answer = bounded(sender.send_request(request)).await.unwrap();
-    let (parts, body) = answer.into_parts();
-    Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body: bounded(body.collect()).await.unwrap().to_bytes(),
-    }
-}
 
 fn call(content_type: &str, token: &str) -> http::request::Builder {
     Request::builder()

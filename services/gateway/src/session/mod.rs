@@ -1,0 +1,143 @@
+//! Sessions of the page in the browser. Their secret is in a cookie that no script can read, and the cookie alone is
+//! worth nothing: it counts only in a request that the page's own origin sent and that carries the key of the session,
+//! which the page keeps in its origin's storage (ADR 0009).
+
+mod cookie;
+mod key;
+mod rules;
+
+use foundry_authn::{CLIENT_PAGE, OWN_PAGE, SESSION_CLEAR, ServiceIdentity, SessionCookie};
+use foundry_core::{Clock, Code, Env, Error, Result};
+use foundry_proto::options::v1::Access;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
+use http::{Request, Response};
+use std::sync::Arc;
+use tonic::body::Body;
+
+use crate::config::Config;
+use key::SessionKeys;
+pub(crate) use rules::SentContentType;
+use rules::{Page, PageRules};
+
+/// By which the page shows that it is the one that signed in, and learns how to.
+pub(crate) const SESSION_KEY: HeaderName = HeaderName::from_static("x-foundry-session-key");
+
+/// Turns cookies into bearer tokens and back; cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Sessions(Arc<Inner>);
+
+struct Inner {
+    rules: PageRules,
+    keys: SessionKeys,
+    clock: Arc<dyn Clock>,
+}
+
+/// How a request stands to the sessions of pages.
+#[derive(Default)]
+pub(crate) struct Standing {
+    /// The page that sent it, where that matters.
+    page: Option<Page>,
+    /// Its cookie speaks for it.
+    by_cookie: bool,
+    /// Its method is open: the service is told that a page asks.
+    is_open: bool,
+}
+
+impl Standing {
+    /// What the service is told.
+    pub(crate) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        let told = self.is_open && self.page.is_some();
+        told.then(|| (HeaderName::from_static(CLIENT_PAGE), HeaderValue::from_static(OWN_PAGE)))
+    }
+}
+
+/// What auth said of a session beside its answer.
+#[derive(Clone)]
+pub(crate) enum Said {
+    /// Set the cookie of a session that was opened.
+    Set(SessionCookie),
+    /// Clear the cookie of the session that ended.
+    Clear,
+}
+
+impl Said {
+    /// Reads it from an answer of auth; it goes no further than this.
+    pub(crate) fn read(answer: &HeaderMap) -> Option<Self> {
+        let set = SessionCookie::read(answer).map(Self::Set);
+        set.or_else(|| answer.contains_key(SESSION_CLEAR).then_some(Self::Clear))
+    }
+}
+
+impl Sessions {
+    /// By the configuration and the gateway's own secret.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for an origin that is none.
+    pub(crate) fn new(config: &Config, identity: &ServiceIdentity, env: &Env) -> Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            rules: PageRules::new(config)?,
+            keys: SessionKeys::new(identity.derived_secret("session keys of pages")),
+            clock: env.clock.clone(),
+        })))
+    }
+
+    /// Looks whether the request's cookie counts, and if so makes it the request's bearer token. A bearer token that
+    /// is there already wins, and nobody's cookie matters to an open method.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED` for a cookie in a request that the page did not send, `UNAUTHENTICATED` for one without the
+    /// session's key.
+    pub(crate) fn stand(&self, access: Access, request: &mut Request<Body>) -> Result<Standing> {
+        let Inner { rules, keys, .. } = &*self.0;
+        if access == Access::Open {
+            return Ok(Standing { page: rules.judge(request).ok(), is_open: true, by_cookie: false });
+        }
+        let headers = request.headers();
+        if headers.contains_key(AUTHORIZATION) || !cookie::is_present(headers) {
+            return Ok(Standing::default());
+        }
+        let page = rules.judge(request).map_err(rules::Broken::into_error)?;
+        let secrets = cookie::secrets(headers, &page);
+        if secrets.is_empty() {
+            return Ok(Standing::default());
+        }
+        let shown = headers.get(SESSION_KEY);
+        let secret = secrets.into_iter().find(|s| shown.is_some_and(|k| keys.is_of(k.as_bytes(), s)));
+        let secret = secret.ok_or_else(wrong_key)?;
+        let mut value = HeaderValue::try_from(format!("Bearer {secret}")).map_err(Error::internal)?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
+        Ok(Standing { page: Some(page), by_cookie: true, is_open: false })
+    }
+
+    /// Tells the browser what auth said of the session.
+    pub(crate) fn tell(&self, standing: &Standing, mut answer: Response<Body>) -> Response<Body> {
+        let (Some(said), Some(page)) = (answer.extensions_mut().remove::<Said>(), &standing.page) else {
+            return answer;
+        };
+        let headers = answer.headers_mut();
+        match said {
+            Said::Set(session) => {
+                let left = session.expires_at.since(self.0.clock.now());
+                let cookie = cookie::set(page, &session.token, left);
+                let key = HeaderValue::try_from(self.0.keys.of(&session.token));
+                if let (Some(cookie), Ok(mut key)) = (cookie, key) {
+                    key.set_sensitive(true);
+                    headers.append(SET_COOKIE, cookie);
+                    headers.insert(SESSION_KEY, key);
+                }
+            }
+            Said::Clear if standing.by_cookie => {
+                headers.extend(cookie::clear(page).map(|cookie| (SET_COOKIE, cookie)));
+            }
+            Said::Clear => {}
+        }
+        answer
+    }
+}
+
+fn wrong_key() -> Error {
+    let text =
+        format!("the session's cookie is there, but its key in `{SESSION_KEY}` is missing or another's");
+    Error::new(Code::Unauthenticated, "SESSION_KEY_WRONG", text).next_action("sign in again on this page")
+}
