@@ -14,6 +14,7 @@ mod exchange;
 mod forward;
 mod headers;
 mod health;
+mod page;
 mod routes;
 mod session;
 mod web;
@@ -33,6 +34,7 @@ pub use config::{CallerLimits, Config};
 use cut::Cut;
 use edge::Edge;
 use exchange::Exchange;
+use page::Page;
 use routes::RouteTable;
 use session::Sessions;
 
@@ -80,7 +82,7 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     let clock = deps.env.clock.clone();
     Ok(service
         .grpc_web()
-        .plain_routes(web::plain_routes(health))
+        .plain_routes(web::plain_routes(health, Page::embedded(&deps.env)))
         .edge_layer(web::edge_layer(&config.allowed_origins)?)
         .phases(Phases::default().drain_watches(move |spread| async move {
             cut.all(spread, &*clock).await;

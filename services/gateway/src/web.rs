@@ -1,4 +1,4 @@
-//! What the port says in plain HTTP, and to browsers: CORS, content types, two small pages.
+//! What the port says in plain HTTP, and to browsers: CORS, content types, the workbench page, two small ones.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::response::IntoResponse as _;
 use axum::routing::get;
 use axum::{Json, Router};
 use foundry_core::{Error, Result};
@@ -18,6 +19,7 @@ use tonic::body::Body;
 use tower::layer::util::Stack;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::page::Page;
 use crate::session::SentContentType;
 
 /// Says in the configuration: any page of this machine.
@@ -177,7 +179,7 @@ fn normalize(request: &mut Request<Body>) -> Result<(), Box<Response<Body>>> {
 
 fn plain(status: StatusCode, reason: &'static str, message: &str) -> Box<Response<Body>> {
     let response = (status, Json(problem(reason, message)));
-    Box::new(axum::response::IntoResponse::into_response(response).map(Body::new))
+    Box::new(response.into_response().map(Body::new))
 }
 
 fn problem(reason: &str, message: &str) -> serde_json::Value {
@@ -185,8 +187,10 @@ fn problem(reason: &str, message: &str) -> serde_json::Value {
 }
 
 const ABOUT: &str = "\
-This is Foundry: a mesh that runs coding-agent tasks. This port speaks gRPC and gRPC-Web.
+This is Foundry: a mesh that runs coding-agent tasks. This port speaks gRPC and gRPC-Web, and shows browsers the
+workbench.
 
+  foundry login --web                      sign in to the workbench
   foundry login                            sign in on this machine
   grpcurl -plaintext <address> list        what is served here
   GET /healthz                             whether it works
@@ -196,11 +200,12 @@ Every call but sign-in needs `authorization: Bearer <token>`: the token of `foun
 ";
 
 /// The routes of plain HTTP.
-pub(crate) fn plain_routes(health: Health) -> Router {
+pub(crate) fn plain_routes(health: Health, page: Page) -> Router {
+    let (root, elsewhere) = (page.clone(), page);
     Router::new()
-        .route("/", get(|| async { ABOUT }))
+        .route("/", get(move |request| std::future::ready(at_root(&root, &request))))
         .route("/healthz", get(healthz))
-        .fallback(nothing_here)
+        .fallback(move |request| std::future::ready(at(&elsewhere, &request)))
         .method_not_allowed_fallback(|| async {
             (StatusCode::METHOD_NOT_ALLOWED, Json(problem("METHOD_NOT_ALLOWED", "this page is read by GET")))
         })
@@ -217,12 +222,25 @@ async fn healthz(State(health): State<Arc<Health>>) -> (StatusCode, Json<serde_j
     (status, Json(serde_json::json!({ "status": word(serving), "services": services })))
 }
 
-async fn nothing_here(request: axum::extract::Request) -> (StatusCode, Json<serde_json::Value>) {
+/// Browsers get the page, all others a few words.
+fn at_root(page: &Page, request: &axum::extract::Request) -> axum::response::Response {
+    of_page(page, request).unwrap_or_else(|| ABOUT.into_response())
+}
+
+fn at(page: &Page, request: &axum::extract::Request) -> axum::response::Response {
     if methods::method(request.uri().path()).is_some() {
         let text = "this path is a gRPC method: send application/grpc or application/grpc-web";
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, Json(problem("CONTENT_TYPE_UNSUPPORTED", text)));
+        let problem = Json(problem("CONTENT_TYPE_UNSUPPORTED", text));
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, problem).into_response();
     }
-    (StatusCode::NOT_FOUND, Json(problem("NOT_FOUND", "there is nothing here")))
+    let nothing =
+        || (StatusCode::NOT_FOUND, Json(problem("NOT_FOUND", "there is nothing here"))).into_response();
+    of_page(page, request).unwrap_or_else(nothing)
+}
+
+fn of_page(page: &Page, request: &axum::extract::Request) -> Option<axum::response::Response> {
+    let answer = page.answer(request.method(), request.uri().path(), request.headers())?;
+    Some(answer.map(axum::body::Body::new))
 }
 
 #[cfg(test)]

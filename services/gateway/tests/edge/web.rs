@@ -132,6 +132,19 @@ async fn plain_pages_live_beside_grpc() {
         }
     })
     .await;
+    let html = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+    for place in ["/", "/o/org_1/t/task_1", "/sign-in"] {
+        let page = send(&mesh, get(place).header("accept", html), "").await;
+        assert_eq!((page.status, page.header("content-type")), (StatusCode::OK, "text/html; charset=utf-8"));
+        assert!(page.header("content-security-policy").starts_with("default-src 'none'"), "{place}");
+        let head = send(&mesh, get(place).method(Method::HEAD).header("accept", html), "").await;
+        assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
+        assert_eq!(head.header("content-length"), page.header("content-length"));
+    }
+    for other in ["/nothing", "/../etc/passwd", "/o", "/assets/absent.js"] {
+        let answer = send(&mesh, get(other).header("accept", html), "").await;
+        assert_eq!(answer.header("content-type"), "application/json", "{other}");
+    }
     let nothing = send(&mesh, get("/nothing"), "").await;
     assert_eq!((nothing.status, nothing.header("content-type")), (StatusCode::NOT_FOUND, "application/json"));
     let posted = send(&mesh, get("/").method(Method::POST), "").await;

@@ -1,0 +1,105 @@
+//! The page: the files of `web/app/dist`, embedded when the gateway is built, served with a strict content security
+//! policy. It talks to this origin alone, runs no script and shows no image from elsewhere, and is framed by nobody.
+
+mod accept;
+mod files;
+mod policy;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foundry_core::{Env, Random};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Response, StatusCode};
+use tonic::body::Body;
+
+use accept::Encoding;
+use files::Files;
+
+/// Where the page's own code puts the nonce of an answer.
+const NONCE: &str = "__CSP_NONCE__";
+/// What stands for the page where it was not built.
+const UNBUILT: &str = include_str!("unbuilt.html");
+/// Files below it have the hash of their content in their name.
+const HASHED: &str = "assets/";
+
+/// Serves the page; cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Page {
+    files: Arc<dyn Files>,
+    random: Arc<dyn Random>,
+}
+
+impl Page {
+    /// The page of this build.
+    pub(crate) fn embedded(env: &Env) -> Self {
+        Self { files: Arc::new(files::Embedded), random: env.random.clone() }
+    }
+
+    /// The answer, if the request asks for the page or one of its files; the path is not decoded, for no file of the
+    /// page needs it.
+    pub(crate) fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+        if method != Method::GET && method != Method::HEAD {
+            return None;
+        }
+        let mut answer = if is_place(path) && accept::html(headers) {
+            self.index()
+        } else {
+            self.file(path.strip_prefix('/')?, headers)?
+        };
+        let length = answer.body().len();
+        let is_head = method == Method::HEAD;
+        answer.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        Some(answer.map(|bytes| if is_head { Body::empty() } else { full(bytes) }))
+    }
+
+    /// The page itself, with a nonce of its own for each answer, so that it is never stored.
+    fn index(&self) -> Response<Bytes> {
+        let nonce = policy::nonce(&*self.random);
+        let built = self.files.get("index.html");
+        let text = built.as_deref().map_or(UNBUILT.into(), String::from_utf8_lossy);
+        let mut answer = Response::new(Bytes::from(text.replace(NONCE, &nonce)));
+        let headers = answer.headers_mut();
+        policy::protect(headers, Some(&nonce));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::VARY, HeaderValue::from_static("accept"));
+        answer
+    }
+
+    /// A file of the page, in the smallest form that is there and that the browser takes.
+    fn file(&self, name: &str, headers: &HeaderMap) -> Option<Response<Bytes>> {
+        if !files::is_public(name) {
+            return None;
+        }
+        let plain = self.files.get(name)?;
+        let packed = accept::encodings(headers)
+            .find_map(|encoding| Some((self.files.get(&encoding.name_of(name))?, encoding)));
+        let encoding = packed.as_ref().map(|(_, encoding)| *encoding);
+        let mut answer = Response::new(packed.map_or(plain, |(bytes, _)| bytes));
+        *answer.status_mut() = StatusCode::OK;
+        let headers = answer.headers_mut();
+        policy::protect(headers, None);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(files::content_type(name)));
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        if let Some(encoding) = encoding {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(Encoding::token(encoding)));
+        }
+        let is_hashed = name.starts_with(HASHED);
+        let cache = if is_hashed { "public, max-age=31536000, immutable" } else { "no-cache" };
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+        Some(answer)
+    }
+}
+
+/// Whether a path is a place in the page, which the page itself makes sense of.
+fn is_place(path: &str) -> bool {
+    path == "/" || path == "/sign-in" || path.starts_with("/o/")
+}
+
+fn full(bytes: Bytes) -> Body {
+    Body::new(axum::body::Body::from(bytes))
+}
+
+#[cfg(test)]
+mod tests;
