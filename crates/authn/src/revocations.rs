@@ -178,6 +178,17 @@ impl Revocations {
         })
     }
 
+    /// Completes once [`Revocations::needs_renewal`] holds for the user. Safe to drop at any time.
+    pub async fn renewal_needed(&self, user: &UserCaller) {
+        let mut changed = self.subscribe();
+        while !self.needs_renewal(user) {
+            // The sender lives in this value.
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
         // Every change to the state leaves it whole, so a poisoned lock still guards good data.
         f(&self.state.read().unwrap_or_else(PoisonError::into_inner))

@@ -28,7 +28,7 @@ mod watcher;
 
 pub use authorization::{AuthorizationEvent, StreamAuthorization, Unrestricted};
 pub use change::{Change, Op, row_digest};
-pub use consumer::{Consumer, ConsumerConfig, Event, Refresh, Violation};
+pub use consumer::{Backoff, Consumer, ConsumerConfig, Event, Refresh, Violation};
 pub use grant::{Granted, asked, unknown_watch};
 pub use hub::{FrameStream, Hub, HubConfig};
 pub use metrics::WatchMetrics;

@@ -29,6 +29,28 @@ pub(crate) struct Admitted {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// What a caller showed, to be used again for as long as its stream lives.
+#[derive(Clone)]
+pub(crate) enum Token {
+    /// A token that is exchanged anew whenever that is needed.
+    Opaque(String),
+    /// One that nobody here can renew.
+    Jwt {
+        /// Whom it speaks for.
+        caller: Caller,
+        /// The header with it.
+        authorization: HeaderValue,
+    },
+}
+
+/// A caller at the edge itself.
+pub(crate) struct Identified {
+    /// Who.
+    pub(crate) caller: Caller,
+    /// By what.
+    pub(crate) token: Token,
+}
+
 impl Admission {
     pub(crate) fn new(
         authenticator: Arc<Authenticator>,
@@ -53,23 +75,47 @@ impl Admission {
         if route.access == Access::Open {
             return self.admit_anybody(route, headers, peer);
         }
+        let (account, authorization, _) = self.admit_caller(headers, peer, callers).await?;
+        if matches!(route.access, Access::Service | Access::Unspecified) {
+            let text = "this method is for services of the mesh only";
+            return Err(Error::new(Code::PermissionDenied, "PERMISSION_DENIED", text).into_status());
+        }
+        Ok(Admitted { account, headers: vec![(AUTHORIZATION, authorization)] })
+    }
+
+    /// Decides on a request that the gateway serves itself.
+    ///
+    /// # Errors
+    /// As [`Admission::admit`].
+    pub(crate) async fn admit_user(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<PeerAddress>,
+        callers: &CallerBook,
+    ) -> Result<(Account, Identified), Status> {
+        let (account, _, identified) = self.admit_caller(headers, peer, callers).await?;
+        Ok((account, identified))
+    }
+
+    async fn admit_caller(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<PeerAddress>,
+        callers: &CallerBook,
+    ) -> Result<(Account, HeaderValue, Identified), Status> {
         let address = Account::of_peer(peer);
         let identified = self.identify(headers, &address, callers).await;
-        let (caller, authorization) = identified.or_else(|status| {
+        let (authorization, identified) = identified.or_else(|status| {
             // Whoever guesses tokens is held to its address's limits. Our own failures count for nobody.
             if status.code() == tonic::Code::Unauthenticated {
                 callers.charge(&address)?;
             }
             Err(status)
         })?;
-        let Some(user) = caller.as_user() else { return Err(from_inside().into_status()) };
-        tracing::Span::current().record("caller", caller.actor());
-        if matches!(route.access, Access::Service | Access::Unspecified) {
-            let text = "this method is for services of the mesh only";
-            return Err(Error::new(Code::PermissionDenied, "PERMISSION_DENIED", text).into_status());
-        }
+        let Some(user) = identified.caller.as_user() else { return Err(from_inside().into_status()) };
+        tracing::Span::current().record("caller", identified.caller.actor());
         let account = Account::Credential(user.credential_id.as_str().into());
-        Ok(Admitted { account, headers: vec![(AUTHORIZATION, authorization)] })
+        Ok((account, authorization, identified))
     }
 
     /// An open method: the gateway calls in its own name and says where its client is.
@@ -101,7 +147,7 @@ impl Admission {
         headers: &HeaderMap,
         address: &Account,
         callers: &CallerBook,
-    ) -> Result<(Caller, HeaderValue), Status> {
+    ) -> Result<(HeaderValue, Identified), Status> {
         let token = bearer(headers).map_err(Error::from)?;
         if Exchange::is_opaque(token) {
             if !self.exchange.knows(token) {
@@ -109,13 +155,15 @@ impl Admission {
                 callers.charge(address)?;
             }
             let exchanged = self.exchange.exchange(token).await?;
-            return Ok((exchanged.caller.clone(), exchanged.authorization.clone()));
+            let (caller, token) = (exchanged.caller.clone(), Token::Opaque(token.to_owned()));
+            return Ok((exchanged.authorization.clone(), Identified { caller, token }));
         }
         let caller = self.authenticator.identify(headers).await?;
         let mut authorization =
             HeaderValue::try_from(format!("Bearer {token}")).map_err(|e| Status::from(Error::internal(e)))?;
         authorization.set_sensitive(true);
-        Ok((caller, authorization))
+        let token = Token::Jwt { caller: caller.clone(), authorization: authorization.clone() };
+        Ok((authorization, Identified { caller, token }))
     }
 }
 

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use foundry_server::{Kind, PeerAddress};
+use foundry_proto::options::v1::Access;
+use foundry_server::{Kind, PeerAddress, methods};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -18,6 +19,7 @@ use crate::forward;
 use crate::headers;
 use crate::routes::RouteTable;
 use crate::session::Sessions;
+use crate::watch::WatchEdge;
 
 /// What an edge is made of.
 pub(crate) struct Parts {
@@ -26,6 +28,7 @@ pub(crate) struct Parts {
     pub(crate) admission: Admission,
     pub(crate) callers: CallerBook,
     pub(crate) cut: Cut,
+    pub(crate) watch: WatchEdge,
 }
 
 /// Hands requests on; cloning shares it. Ids, log, deadline, size limit and drain count are the server's around it.
@@ -39,6 +42,9 @@ impl Edge {
 
     async fn handle(self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         let parts = &*self.0;
+        if WatchEdge::serves(request.uri().path()) {
+            return self.serve_itself(request).await;
+        }
 
         // Which service owns the method.
         let route = parts.routes.find(request.uri().path())?;
@@ -68,6 +74,22 @@ impl Edge {
 
         // What auth said of the page's session goes to its browser alone.
         Ok(parts.sessions.tell(&standing, answer))
+    }
+
+    /// One of the gateway's own rpcs: the same admission and limits.
+    async fn serve_itself(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
+        let parts = &*self.0;
+        let peer = request.extensions_mut().remove::<PeerAddress>();
+        parts.sessions.stand(Access::User, &mut request).or_else(|refused| {
+            parts.callers.charge(&Account::of_peer(peer))?;
+            Err(refused)
+        })?;
+        let (account, identified) =
+            parts.admission.admit_user(request.headers(), peer, &parts.callers).await?;
+        let kind = methods::kind(request.uri().path());
+        let kind = if kind.is_stream() { Kind::Stream } else { Kind::Unary };
+        let permit = parts.callers.enter(&account, kind)?;
+        Ok(parts.watch.serve(request, identified, permit).await)
     }
 }
 

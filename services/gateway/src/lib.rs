@@ -2,7 +2,8 @@
 //! that owns their method, undecoded, after their token was checked and their caller's limits were.
 //!
 //! It has no tables and no business rules. What it adds to a request: the caller's JWT in place of
-//! an opaque token, or, for methods that are open, its own identity and where the client is.
+//! an opaque token, or, for methods that are open, its own identity and where the client is. What it
+//! serves itself is `foundry.edge.v1`: many watches on one stream.
 
 mod admission;
 mod answer;
@@ -17,6 +18,7 @@ mod health;
 mod page;
 mod routes;
 mod session;
+mod watch;
 mod web;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use foundry_authn::{Authenticator, IdentityLayer, ServiceIdentity};
 use foundry_core::{Env, Error, Result, Tasks};
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
 use foundry_server::{Phases, Service, Upstream};
+use foundry_watch::Observer;
 use tower::util::BoxCloneSyncService;
 
 use admission::Admission;
@@ -37,6 +40,7 @@ use exchange::Exchange;
 use page::Page;
 use routes::RouteTable;
 use session::Sessions;
+use watch::WatchEdge;
 
 /// What the gateway is built on.
 pub struct Dependencies {
@@ -50,6 +54,8 @@ pub struct Dependencies {
     pub authenticator: Arc<Authenticator>,
     /// The gateway's own identity.
     pub identity: ServiceIdentity,
+    /// Told of the edge's streams, their watches and topics.
+    pub watch_observer: Arc<dyn Observer>,
 }
 
 /// Builds the gateway and starts its health checks.
@@ -67,6 +73,16 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         &deps.env,
         deps.tasks.clone(),
     );
+    let watch = WatchEdge::new(&watch::Parts {
+        env: &deps.env,
+        tasks: &deps.tasks,
+        upstreams: &deps.upstreams,
+        identity: &deps.identity,
+        authenticator: &deps.authenticator,
+        exchange: &exchange,
+        routes: &routes,
+        observer: &deps.watch_observer,
+    })?;
     let cut = Cut::default();
     let edge = Edge::new(edge::Parts {
         sessions: Sessions::new(config, &deps.identity, &deps.env)?,
@@ -74,8 +90,10 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         callers: CallerBook::new(config, &deps.env),
         routes: routes.clone(),
         cut: cut.clone(),
+        watch: watch.clone(),
     });
-    let service = Service::forwarding("gateway", routes.services(), BoxCloneSyncService::new(edge));
+    let served = routes.services().into_iter().chain([WatchEdge::SERVICE.to_owned()]);
+    let service = Service::forwarding("gateway", served, BoxCloneSyncService::new(edge));
     let health = service.health();
     health::watch_over(&routes, &deps.upstreams, &health, config.health_interval, &deps.env, &deps.tasks)
         .await;
@@ -85,7 +103,7 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         .plain_routes(web::plain_routes(health, Page::embedded(&deps.env)))
         .edge_layer(web::edge_layer(&config.allowed_origins)?)
         .phases(Phases::default().drain_watches(move |spread| async move {
-            cut.all(spread, &*clock).await;
+            tokio::join!(cut.all(spread, &*clock), watch.drain(spread));
             Vec::new()
         })))
 }

@@ -7,13 +7,15 @@ use foundry_core::Random;
 const FIRST: Duration = Duration::from_millis(250);
 const CAP: Duration = Duration::from_secs(30);
 
+/// The waits between attempts at one thing: 250 ms at most, doubling to 30 s, each a random part of its bound.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    pub(crate) fn next(&mut self, random: &dyn Random) -> Duration {
+    /// The next wait.
+    pub fn next(&mut self, random: &dyn Random) -> Duration {
         let bound = FIRST.saturating_mul(1 << self.failures.min(16)).min(CAP);
         self.failures = self.failures.saturating_add(1);
         bound.mul_f64(random.fraction())
@@ -24,7 +26,8 @@ impl Backoff {
         self.failures = self.failures.max(16);
     }
 
-    pub(crate) fn reset(&mut self) {
+    /// It worked: the next wait is short again.
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
 use crate::{Change, NoObserver, Observer, Position};
+pub use backoff::Backoff;
 use inbox::Inbox;
 pub use link::Violation;
 use pump::Pump;

@@ -128,6 +128,7 @@ async fn gateway(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure>
         .into(),
         authenticator: given.authenticator,
         identity: given.identity,
+        watch_observer: wiring.watch_observer(),
     };
     let service = foundry_gateway::build(&config.gateway, deps).await?;
     Ok(Built { service, failures, data: None, survivors: None })

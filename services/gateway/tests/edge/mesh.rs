@@ -21,6 +21,7 @@ use foundry_server::config::{DrainConfig, ServerConfig};
 use foundry_server::testing::TestServer;
 use foundry_server::{Routed, Service, Upstream};
 use foundry_testkit::{TestEnv, test_env};
+use foundry_watch::NoObserver;
 use futures::stream::{self, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
@@ -270,7 +271,15 @@ impl Mesh {
         let upstreams = BTreeMap::from([("task", upstream(&task)), ("auth", upstream(&auth))]);
         let (tasks, _) = Tasks::new();
         let authenticator = Arc::new(authenticator);
-        let deps = Dependencies { env, tasks: tasks.clone(), upstreams, authenticator, identity: gateway };
+        let watch_observer = Arc::new(NoObserver);
+        let deps = Dependencies {
+            env,
+            tasks: tasks.clone(),
+            upstreams,
+            authenticator,
+            identity: gateway,
+            watch_observer,
+        };
         let gateway = build(&config, deps).await.unwrap();
         let drain = DrainConfig { serving_delay: Duration::ZERO, ..DrainConfig::default() };
         let gateway = TestServer::start_with(gateway, ServerConfig::default(), drain).await.unwrap();

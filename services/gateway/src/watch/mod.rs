@@ -1,0 +1,148 @@
+//! Many watches on one stream.
+//!
+//! A stream ([`session`]) carries watches. Each begins with a question to its owner, under the
+//! caller's token ([`credential`]), and then reads a stream of its own in the gateway's name
+//! ([`reader`]) until it is caught up. From then on it reads the ring of its topic ([`topic`]),
+//! which one upstream fills for all who look at the same view ([`pump`]). Whoever falls behind the
+//! ring goes back to a stream of its own: what it missed comes conflated, by state.
+//!
+//! The edge knows no entity: it reads the heads of frames and renumbers them for each caller.
+
+mod credential;
+mod ending;
+mod frames;
+mod guard;
+mod link;
+mod owners;
+mod pump;
+mod reader;
+mod ring;
+mod roster;
+mod rpc;
+mod session;
+mod slot;
+mod streams;
+mod sub;
+mod subs;
+mod topic;
+mod topics;
+mod turns;
+mod wanted;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use foundry_authn::{Authenticator, IdentityLayer, ServiceIdentity};
+use foundry_core::{Env, Result, Tasks};
+use foundry_proto::edge::v1::edge_service_server::{EdgeServiceServer, SERVICE_NAME};
+use foundry_server::{Upstream, methods};
+use foundry_watch::Observer;
+use http::{Request, Response};
+use tonic::body::Body;
+use tower::ServiceExt as _;
+
+use crate::admission::Identified;
+use crate::caller_limits::Permit;
+use crate::exchange::Exchange;
+use crate::routes::RouteTable;
+use credential::Tokens;
+use ending::Orders;
+use owners::{Owner, Owners};
+use rpc::Call;
+use streams::Streams;
+use topics::Topics;
+
+/// What the edge's streams are made with.
+pub(crate) struct Parts<'a> {
+    pub(crate) env: &'a Env,
+    pub(crate) tasks: &'a Tasks,
+    pub(crate) upstreams: &'a BTreeMap<&'static str, Upstream>,
+    pub(crate) identity: &'a ServiceIdentity,
+    pub(crate) authenticator: &'a Arc<Authenticator>,
+    pub(crate) exchange: &'a Exchange,
+    pub(crate) routes: &'a RouteTable,
+    pub(crate) observer: &'a Arc<dyn Observer>,
+}
+
+/// What all streams share.
+pub(crate) struct Shared {
+    env: Env,
+    tasks: Tasks,
+    owners: Arc<Owners>,
+    topics: Topics,
+    tokens: Arc<Tokens>,
+    streams: Streams,
+    orders: Orders,
+    routes: RouteTable,
+    observer: Arc<dyn Observer>,
+}
+
+/// Serves the edge's own rpcs; cloning shares it.
+#[derive(Clone)]
+pub(crate) struct WatchEdge(Arc<Shared>);
+
+impl WatchEdge {
+    /// Its full gRPC name.
+    pub(crate) const SERVICE: &'static str = SERVICE_NAME;
+
+    /// # Errors
+    /// When the descriptors are unsound.
+    pub(crate) fn new(parts: &Parts<'_>) -> Result<Self> {
+        let mut owners = BTreeMap::new();
+        for (name, upstream) in parts.upstreams {
+            let as_gateway = upstream.clone().layer(IdentityLayer::new(parts.identity.clone(), name)?);
+            owners.insert(*name, Owner { plain: upstream.clone(), as_gateway });
+        }
+        let (env, tasks) = (parts.env.clone(), parts.tasks.clone());
+        let owners = Arc::new(Owners::new(owners, Arc::clone(&env.clock)));
+        let observer = Arc::clone(parts.observer);
+        let topics = Topics::new(Arc::clone(&owners), env.clone(), tasks.clone(), Arc::clone(&observer));
+        let tokens = Arc::new(Tokens {
+            exchange: parts.exchange.clone(),
+            authenticator: Arc::clone(parts.authenticator),
+            clock: Arc::clone(&env.clock),
+        });
+        Ok(Self(Arc::new(Shared {
+            orders: Orders::new(env.clone()),
+            env,
+            tasks,
+            owners,
+            topics,
+            tokens,
+            streams: Streams::default(),
+            routes: parts.routes.clone(),
+            observer,
+        })))
+    }
+
+    /// Whether the edge serves this path itself.
+    pub(crate) fn serves(path: &str) -> bool {
+        path.strip_prefix('/').and_then(|p| p.strip_prefix(SERVICE_NAME)).is_some_and(|p| p.starts_with('/'))
+            && methods::method(path).is_some()
+    }
+
+    /// Answers a request of this caller; the permit is held until the end of the answer.
+    pub(crate) async fn serve(
+        &self,
+        request: Request<Body>,
+        identified: Identified,
+        permit: Permit,
+    ) -> Response<Body> {
+        let Identified { caller, token } = identified;
+        let permit = Mutex::new(Some(permit));
+        let call = Call { shared: Arc::clone(&self.0), caller, token, permit };
+        let answer: std::result::Result<_, Infallible> = EdgeServiceServer::new(call).oneshot(request).await;
+        match answer {
+            Ok(answer) => answer,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Ends all streams, their reconnects spread over this time at most; refuses new ones.
+    pub(crate) async fn drain(&self, spread: Duration) {
+        self.0.orders.drain(spread).await;
+        self.0.topics.close();
+    }
+}

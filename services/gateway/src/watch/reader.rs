@@ -1,0 +1,185 @@
+//! The way of one watch to its topic: allowed by its owner, then read by a stream of its own until
+//! it is caught up, then seated at the topic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_core::Env;
+use foundry_watch::Backoff;
+use tokio::sync::Semaphore;
+use tonic::Status;
+
+use super::credential::Credential;
+use super::frames::Kind;
+use super::link::Track;
+use super::owners::{Grant, Opened, Owners, broken, is_final};
+use super::slot::{Found, Item, Seat, Slot};
+use super::topic::{Join, Key, Lease, Mark};
+use super::topics::Topics;
+use super::wanted::Wanted;
+
+/// Silence after which a stream is taken for lost, where its owner names no heartbeat.
+const SILENCE: Duration = Duration::from_secs(75);
+
+/// Why a private stream is over.
+enum Left {
+    /// The topic is read from here on.
+    Seated(u64, Option<Opened>),
+    /// Its caller reads too slowly: what follows is asked for when it has read.
+    Full,
+    /// Its owner asked for it.
+    Drained,
+    Lost(Status),
+}
+
+/// What a reader is made of.
+pub(crate) struct Reader {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) wanted: Arc<Wanted>,
+    pub(crate) owners: Arc<Owners>,
+    pub(crate) topics: Topics,
+    pub(crate) env: Env,
+    pub(crate) track: Track,
+    /// Whether the caller has its hello.
+    pub(crate) greeted: bool,
+}
+
+impl Reader {
+    /// A new watch, from the question to its owner on.
+    pub(crate) async fn begin(self, credential: Arc<Credential>, questions: Arc<Semaphore>) {
+        match ask(&self.env, &self.owners, &self.wanted, &credential, &questions).await {
+            Ok((grant, epoch)) => {
+                let key = Key { method: self.wanted.method, view: grant.view.clone() };
+                let (turns, sub_id) = (self.slot.turns(), self.slot.sub_id());
+                let lease = self.topics.lease(key, grant.request.clone(), turns, sub_id);
+                self.slot.judge(Ok((grant, epoch)));
+                self.read(lease).await;
+            }
+            Err(status) => self.slot.judge(Err(status)),
+        }
+    }
+
+    /// Reads until the topic can be read, or the watch cannot be had.
+    pub(crate) async fn read(mut self, lease: Lease) {
+        let mut backoff = Backoff::default();
+        loop {
+            self.slot.has_room().await;
+            let options = self.track.options(self.wanted.options.heartbeat);
+            let topic = lease.topic();
+            let left = match self.owners.open(self.wanted.method, &topic.request, options).await {
+                Ok(opened) => self.follow(opened, &lease, &mut backoff).await,
+                Err(status) => Left::Lost(status),
+            };
+            let status = match left {
+                Left::Seated(generation, adopted) => {
+                    if let Some(opened) = adopted {
+                        self.topics.adopt(lease.topic(), opened);
+                    }
+                    let seat = Seat { lease, generation, track: self.track };
+                    return self.slot.finish(Found::Seat(Box::new(seat)));
+                }
+                Left::Full | Left::Drained => continue,
+                Left::Lost(status) => status,
+            };
+            if is_final(&status) {
+                return self.slot.finish(Found::End(status));
+            }
+            if let Some(body) = self.track.cut_off() {
+                self.slot.put(Item { body, from: None, at: 0 });
+            }
+            let wait = backoff.next(&*self.env.random);
+            tracing::debug!(watch = self.wanted.method.name(), %status, ?wait, "a watch is opened again");
+            self.env.clock.sleep(wait).await;
+        }
+    }
+
+    async fn follow(&mut self, mut opened: Opened, lease: &Lease, backoff: &mut Backoff) -> Left {
+        self.greet(&opened);
+        let silence = opened.hello.heartbeat.and_then(|d| Duration::try_from(d).ok());
+        let silence = silence.map_or(SILENCE, |heartbeat| heartbeat.mul_f64(2.5));
+        let (mut drained, mut mark) = (false, None);
+        loop {
+            if self.slot.is_full() {
+                if self.track.is_whole() {
+                    return Left::Full;
+                }
+                // A snapshot cannot be gone on with elsewhere: it waits.
+                self.slot.has_room().await;
+            }
+            let frame = tokio::select! {
+                frame = opened.stream.message() => frame,
+                () = self.env.clock.sleep(silence) => Err(Status::unavailable("nothing was heard for too long")),
+            };
+            let frame = match frame {
+                Ok(Some(frame)) => frame,
+                Ok(None) if drained && self.track.is_whole() => return Left::Drained,
+                Ok(None) => return Left::Lost(Status::unavailable("the stream ended")),
+                Err(status) => return Left::Lost(status),
+            };
+            let kind = match opened.link.accept(&frame) {
+                Ok(kind) => kind,
+                Err(what) => return Left::Lost(broken(what)),
+            };
+            match &kind {
+                Kind::Drain(_) => drained = true,
+                Kind::AuthExpiring => continue,
+                Kind::Bookmark(bookmark) if bookmark.resume_token.is_empty() => continue,
+                Kind::Bookmark(bookmark) if bookmark.caught_up => {
+                    backoff.reset();
+                    let (rev, token) = (bookmark.rev, bookmark.resume_token.clone());
+                    mark = Some(Mark { body: frame.body.clone(), rev, token });
+                }
+                _ => {}
+            }
+            if matches!(kind, Kind::Drain(_)) {
+                continue;
+            }
+            self.track.apply(&kind);
+            self.slot.put(Item { body: frame.body, from: None, at: opened.link.at() });
+            if drained || !self.track.is_whole() {
+                continue;
+            }
+            // Once it knows everything, it is better read where all others read.
+            if let Some(mark) = &mark {
+                match lease.topic().join(&self.track, &opened.hello.incarnation, mark.clone()) {
+                    Join::Adopted { generation } => return Left::Seated(generation, Some(opened)),
+                    Join::Seated { generation } => return Left::Seated(generation, None),
+                    Join::Apart => {}
+                }
+            }
+        }
+    }
+
+    /// The caller gets one hello; later streams go on where the one before ended.
+    fn greet(&mut self, opened: &Opened) {
+        let at = opened.link.at();
+        if opened.hello.resumed {
+            self.track.resumed(at);
+        }
+        if !std::mem::replace(&mut self.greeted, true) {
+            self.slot.put(Item { body: opened.first.body.clone(), from: Some(at), at });
+        }
+    }
+}
+
+/// Asks the owner of a watch, with others of the same stream in turn.
+pub(crate) async fn ask(
+    env: &Env,
+    owners: &Owners,
+    wanted: &Wanted,
+    credential: &Credential,
+    questions: &Semaphore,
+) -> Result<(Grant, u64), Status> {
+    let mut backoff = Backoff::default();
+    loop {
+        let asked = {
+            // It is never closed; and if it were, the question needs no turn.
+            let _turn = questions.acquire().await;
+            credential.ask(owners, wanted).await
+        };
+        match asked? {
+            Some(grant) => return Ok(grant),
+            None => env.clock.sleep(backoff.next(&*env.random)).await,
+        }
+    }
+}

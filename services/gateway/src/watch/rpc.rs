@@ -1,0 +1,89 @@
+//! The edge's own rpcs, for one request whose caller is known.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use foundry_authn::Caller;
+use foundry_core::{Error, Result};
+use foundry_proto::edge::v1 as wire;
+use foundry_proto::edge::v1::edge_service_server::EdgeService;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use tonic::{Request, Response, Status};
+
+use super::Shared;
+use super::credential::Credential;
+use super::roster::Roster;
+use super::session::Session;
+use super::subs::Starter;
+use crate::admission::Token;
+use crate::caller_limits::Permit;
+use crate::cut;
+
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
+const MIN_HEARTBEAT: Duration = Duration::from_secs(5);
+const MAX_HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// One request at the edge itself.
+pub(crate) struct Call {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) caller: Caller,
+    pub(crate) token: Token,
+    /// Held until the answer ends.
+    pub(crate) permit: Mutex<Option<Permit>>,
+}
+
+#[tonic::async_trait]
+impl EdgeService for Call {
+    type WatchStream = BoxStream<'static, Result<wire::WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<wire::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let wire::WatchRequest { subscriptions, heartbeat } = request.into_inner();
+
+        // Validate.
+        let heartbeat = parse_heartbeat(heartbeat)?;
+        let roster = Roster::new(subscriptions)?;
+        let user = self.caller.require_user()?;
+        let shared = &self.shared;
+        if shared.orders.is_draining() {
+            return Err(cut::draining().into_status());
+        }
+
+        // The stream, which does all the rest when it is polled.
+        let credential = Credential::new(Arc::clone(&shared.tokens), self.token.clone());
+        let registered = shared.streams.register(&*shared.env.random, user, roster, credential);
+        let starter = Starter::new(Arc::clone(shared));
+        let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let session =
+            Session::new(registered, starter, &self.caller, shared.orders.ending(), heartbeat, permit);
+        let frames = futures::stream::unfold(Box::new(session), |mut session| async move {
+            let frame = session.next().await?;
+            Some((frame, session))
+        });
+        Ok(Response::new(frames.boxed()))
+    }
+
+    async fn modify_watches(
+        &self,
+        request: Request<wire::ModifyWatchesRequest>,
+    ) -> Result<Response<wire::ModifyWatchesResponse>, Status> {
+        let wire::ModifyWatchesRequest { stream_id, version, add, remove } = request.into_inner();
+        let entry = self.shared.streams.find(&stream_id, self.caller.require_user()?)?;
+        let version = entry.roster.modify(version, add, &remove)?;
+        // What its owners are asked from now on, they are asked under the newest token.
+        entry.credential.replace(self.token.clone());
+        Ok(Response::new(wire::ModifyWatchesResponse { version }))
+    }
+}
+
+fn parse_heartbeat(asked: Option<prost_types::Duration>) -> Result<Duration> {
+    let refused = || Error::invalid_field("heartbeat", "must be 5 to 30 seconds");
+    let heartbeat = match asked {
+        None => DEFAULT_HEARTBEAT,
+        Some(d) => Duration::try_from(d).map_err(|_| refused())?,
+    };
+    if (MIN_HEARTBEAT..=MAX_HEARTBEAT).contains(&heartbeat) { Ok(heartbeat) } else { Err(refused()) }
+}

@@ -1,0 +1,246 @@
+//! One stream of the edge: its watches in turn, its changes, and its end. Frames are built when
+//! the stream is polled, so that a caller that does not read costs nobody else anything.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_authn::Caller;
+use foundry_core::Timestamp;
+use foundry_proto::edge::v1 as wire;
+use foundry_proto::edge::v1::watch_response::Body;
+use foundry_watch::Beginning;
+use futures::future::BoxFuture;
+use tonic::Status;
+
+use super::credential::membership_lost;
+use super::ending::{Ending, proto_duration};
+use super::guard::{Guard, Notice};
+use super::streams::Registered;
+use super::sub::{Sub, Took};
+use super::subs::Starter;
+use super::turns::Turns;
+use super::wanted::Wanted;
+use crate::caller_limits::Permit;
+use crate::cut;
+
+/// Most frames of watches in one frame of the stream.
+const MOST_FRAMES: usize = 64;
+/// Bytes after which no further frame is packed.
+const ENOUGH_BYTES: usize = 32 * 1024;
+/// Name of the streams in the metrics of watches.
+const STREAM: &str = "EdgeWatch";
+
+/// One stream.
+pub(crate) struct Session {
+    registered: Registered,
+    starter: Starter,
+    guard: Guard,
+    ending: Ending,
+    turns: Arc<Turns>,
+    subs: HashMap<u32, Sub>,
+    /// Said before any further frame of a watch.
+    outbox: VecDeque<Body>,
+    seq: u64,
+    heartbeat: Duration,
+    said: Timestamp,
+    alarm: BoxFuture<'static, ()>,
+    is_over: bool,
+    _permit: Option<Permit>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        registered: Registered,
+        starter: Starter,
+        caller: &Caller,
+        ending: Ending,
+        heartbeat: Duration,
+        permit: Option<Permit>,
+    ) -> Self {
+        let shared = starter.shared();
+        shared.observer.opened(STREAM, Beginning::Anew);
+        let guard = Guard::new(
+            Arc::clone(registered.credential()),
+            caller.clone(),
+            shared.env.clone(),
+            shared.tasks.clone(),
+        );
+        let now = shared.env.clock.now();
+        Self {
+            guard,
+            ending,
+            turns: Arc::clone(starter.turns()),
+            subs: HashMap::new(),
+            outbox: VecDeque::new(),
+            seq: 0,
+            heartbeat,
+            said: now,
+            alarm: starter.sleep(heartbeat),
+            is_over: false,
+            registered,
+            starter,
+            _permit: permit,
+        }
+    }
+
+    /// The next frame, the status that ends the stream, or its good end after a drain.
+    pub(crate) async fn next(&mut self) -> Option<Result<wire::WatchResponse, Status>> {
+        if self.is_over {
+            return None;
+        }
+        let body = if self.seq == 0 { Some(Ok(self.hello())) } else { self.next_body().await };
+        match body {
+            Some(Ok(body)) => {
+                self.seq += 1;
+                self.said = self.starter.shared().env.clock.now();
+                Some(Ok(wire::WatchResponse { seq: self.seq, body: Some(body) }))
+            }
+            Some(Err(status)) => {
+                self.close();
+                Some(Err(status))
+            }
+            None => {
+                self.close();
+                None
+            }
+        }
+    }
+
+    fn hello(&self) -> Body {
+        Body::Hello(wire::Hello {
+            stream_id: self.registered.stream_id().to_owned(),
+            server: "gateway".to_owned(),
+            heartbeat: Some(proto_duration(self.heartbeat)),
+        })
+    }
+
+    async fn next_body(&mut self) -> Option<Result<Body, Status>> {
+        let stop = self.starter.shared().tasks.cancellation().clone();
+        loop {
+            tokio::select! {
+                // In this order: whoever lost the permission gets nothing more, ready or not.
+                biased;
+                notice = self.guard.next() => match notice {
+                    Notice::End(status) => return Some(Err(status)),
+                    Notice::Expiring(at) => {
+                        let expire_time = Some(at.to_proto());
+                        return Some(Ok(Body::AuthExpiring(wire::AuthExpiring { expire_time })));
+                    }
+                    Notice::Changed => self.judge_anew(),
+                    Notice::Renewed => self.subs.keys().for_each(|sub_id| self.turns.call(*sub_id)),
+                },
+                () = stop.cancelled() => return Some(Err(cut::draining().into_status())),
+                farewell = self.ending.next() => return farewell.map(|drain| Ok(Body::Drain(drain))),
+                () = std::future::ready(()), if !self.outbox.is_empty() => {
+                    return self.outbox.pop_front().map(Ok);
+                }
+                () = self.registered.roster().wait() => self.change(),
+                () = self.turns.wait(), if !self.guard.is_renewing() => {
+                    if let Some(frames) = self.collect() {
+                        return Some(Ok(frames));
+                    }
+                }
+                () = &mut self.alarm => {
+                    if let Some(heartbeat) = self.beat() {
+                        return Some(Ok(heartbeat));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts changes of the set in force.
+    fn change(&mut self) {
+        let changes = self.registered.roster().take();
+        for sub_id in changes.remove {
+            self.subs.remove(&sub_id);
+        }
+        for subscription in changes.add {
+            let sub_id = subscription.sub_id;
+            match Wanted::parse(subscription, &self.starter.shared().routes) {
+                Ok(wanted) => {
+                    let sub = self.starter.begin(Arc::new(wanted), self.registered.credential());
+                    self.subs.insert(sub_id, sub);
+                }
+                Err(error) => self.end(sub_id, &error.into_status()),
+            }
+        }
+        self.outbox.extend(changes.versions.map(|version| Body::Modified(wire::Modified { version })));
+    }
+
+    /// What the watches have to say, each in turn, as much as one frame carries.
+    fn collect(&mut self) -> Option<Body> {
+        let now = self.starter.shared().env.clock.now();
+        let epoch = self.registered.credential().epoch();
+        let (mut frames, mut bytes) = (Vec::new(), 0);
+        while frames.len() < MOST_FRAMES && bytes < ENOUGH_BYTES {
+            let Some(sub_id) = self.turns.take() else { break };
+            let Some(sub) = self.subs.get_mut(&sub_id) else { continue };
+            match sub.take(now, epoch) {
+                Took::Frames(responses) => {
+                    for response in responses {
+                        bytes += response.len();
+                        frames.push(wire::SubscriptionFrame { sub_id, response });
+                    }
+                    // There may be more: again after all others.
+                    self.turns.call(sub_id);
+                }
+                Took::Nothing => {}
+                Took::Behind(seat) => self.starter.catch_up(sub, *seat),
+                Took::Unjudged => self.starter.judge(sub, self.registered.credential()),
+                Took::Elsewhere => self.starter.restart(sub, self.registered.credential()),
+                Took::End(status) => self.end(sub_id, &status),
+            }
+        }
+        (!frames.is_empty()).then_some(Body::Frames(wire::Frames { frames }))
+    }
+
+    /// A revocation concerns the caller: what is known to be lost ends at once, the rest is asked anew.
+    fn judge_anew(&mut self) {
+        let credential = Arc::clone(self.registered.credential());
+        let caller = self.guard.caller().clone();
+        let lost: Vec<_> = self
+            .subs
+            .iter()
+            .filter_map(|(sub_id, sub)| {
+                let organization = sub.grant()?.organization.as_ref()?;
+                credential.lost(&caller, organization).then(|| (*sub_id, membership_lost(organization)))
+            })
+            .collect();
+        for (sub_id, error) in lost {
+            self.end(sub_id, &error.into_status());
+        }
+    }
+
+    fn end(&mut self, sub_id: u32, status: &Status) {
+        self.subs.remove(&sub_id);
+        self.registered.roster().ended(sub_id);
+        self.outbox.push_back(Body::Ended(wire::Ended {
+            sub_id,
+            code: status.code() as i32,
+            message: status.message().to_owned(),
+            status: bytes::Bytes::copy_from_slice(status.details()),
+        }));
+    }
+
+    /// A heartbeat, if nothing was said for as long.
+    fn beat(&mut self) -> Option<Body> {
+        let silent = self.starter.shared().env.clock.now().since(self.said);
+        let is_due = silent >= self.heartbeat;
+        self.alarm = self.starter.sleep(if is_due { self.heartbeat } else { self.heartbeat - silent });
+        is_due.then_some(Body::Heartbeat(wire::Heartbeat {}))
+    }
+
+    fn close(&mut self) {
+        self.is_over = true;
+        // Watches end with their stream, not with the connection that may hold it for a while.
+        self.subs.clear();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.starter.shared().observer.closed(STREAM);
+    }
+}

@@ -1,0 +1,133 @@
+//! Where the reader of one watch leaves what its stream takes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tonic::Status;
+
+use super::link::Track;
+use super::owners::Grant;
+use super::topic::Lease;
+use super::turns::Turns;
+
+/// Bytes that are read ahead of a caller that does not read.
+const READ_AHEAD: usize = 64 * 1024;
+/// What a frame costs beside its body.
+const FRAME_COST: usize = 64;
+
+/// A body on its way, and the position of its receiver before and after it.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) body: Bytes,
+    /// Only a hello says where it begins; all others go on from what was sent.
+    pub(crate) from: Option<i64>,
+    pub(crate) at: i64,
+}
+
+/// A place among the readers of a topic.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) lease: Lease,
+    pub(crate) generation: u64,
+    pub(crate) track: Track,
+}
+
+/// What the stream finds.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Item(Item),
+    /// From here on the topic is read; no item follows.
+    Seat(Box<Seat>),
+    /// The watch is over.
+    End(Status),
+    Nothing,
+}
+
+/// The meeting place of a reader and its stream.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    sub_id: u32,
+    turns: Arc<Turns>,
+    state: Mutex<State>,
+    room: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Item>,
+    bytes: usize,
+    then: Option<Found>,
+    granted: Option<Result<(Grant, u64), Status>>,
+}
+
+impl Slot {
+    pub(crate) fn new(sub_id: u32, turns: Arc<Turns>) -> Self {
+        Self { sub_id, turns, state: Mutex::default(), room: Notify::new() }
+    }
+
+    /// The number of its watch.
+    pub(crate) fn sub_id(&self) -> u32 {
+        self.sub_id
+    }
+
+    /// The turns of its stream.
+    pub(crate) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
+    }
+
+    /// Leaves an item.
+    pub(crate) fn put(&self, item: Item) {
+        let mut state = self.lock();
+        state.bytes += item.body.len() + FRAME_COST;
+        state.items.push_back(item);
+        drop(state);
+        self.turns.call(self.sub_id);
+    }
+
+    /// Leaves what follows the items.
+    pub(crate) fn finish(&self, then: Found) {
+        self.lock().then = Some(then);
+        self.turns.call(self.sub_id);
+    }
+
+    /// The owner allows the watch, as far as this epoch knows, or does not.
+    pub(crate) fn judge(&self, outcome: Result<(Grant, u64), Status>) {
+        self.lock().granted = Some(outcome);
+        self.turns.call(self.sub_id);
+    }
+
+    /// What the owner said since the last look.
+    pub(crate) fn take_judgement(&self) -> Option<Result<(Grant, u64), Status>> {
+        self.lock().granted.take()
+    }
+
+    /// Takes what is next.
+    pub(crate) fn take(&self) -> Found {
+        let mut state = self.lock();
+        let Some(item) = state.items.pop_front() else { return state.then.take().unwrap_or(Found::Nothing) };
+        state.bytes = state.bytes.saturating_sub(item.body.len() + FRAME_COST);
+        if state.bytes <= READ_AHEAD / 2 {
+            self.room.notify_one();
+        }
+        Found::Item(item)
+    }
+
+    /// Whether enough was read ahead.
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().bytes >= READ_AHEAD
+    }
+
+    /// Completes when half of the room is free.
+    pub(crate) async fn has_room(&self) {
+        while self.lock().bytes > READ_AHEAD / 2 {
+            self.room.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

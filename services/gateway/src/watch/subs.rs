@@ -1,0 +1,117 @@
+//! Starts the work of a stream's watches, each in a task of the gateway: a stream may be left
+//! unread for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::credential::Credential;
+use super::link::Track;
+use super::reader::{Reader, ask};
+use super::slot::{Item, Seat, Slot};
+use super::sub::Sub;
+use super::turns::Turns;
+use super::wanted::Wanted;
+
+/// Questions to owners at the same time, for one stream.
+const QUESTIONS: usize = 16;
+/// Time between two bookmarks where the caller does not say.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Starts watches of one stream.
+pub(crate) struct Starter {
+    shared: Arc<Shared>,
+    turns: Arc<Turns>,
+    questions: Arc<Semaphore>,
+}
+
+impl Starter {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, turns: Arc::default(), questions: Arc::new(Semaphore::new(QUESTIONS)) }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// The turns of the stream.
+    pub(crate) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
+    }
+
+    /// A new watch.
+    pub(crate) fn begin(&self, wanted: Arc<Wanted>, credential: &Arc<Credential>) -> Sub {
+        let (slot, stop) = self.slot(wanted.sub_id);
+        let track = Track::asked(&wanted.options);
+        let reader = self.reader(&slot, &wanted, track, false);
+        self.spawn(&stop, reader.begin(Arc::clone(credential), Arc::clone(&self.questions)));
+        let heartbeat = wanted.options.heartbeat.and_then(|d| Duration::try_from(d).ok());
+        let observer = Arc::clone(&self.shared.observer);
+        Sub::new(wanted, slot, stop, heartbeat.unwrap_or(HEARTBEAT), observer)
+    }
+
+    /// A watch that was seated at a topic, which moved on.
+    pub(crate) fn catch_up(&self, sub: &mut Sub, seat: Seat) {
+        let Seat { lease, track, .. } = seat;
+        let (slot, stop) = self.slot(sub.wanted.sub_id);
+        let reader = self.reader(&slot, &sub.wanted, track, true);
+        self.spawn(&stop, reader.read(lease));
+        sub.restart(slot, stop);
+    }
+
+    /// A watch whose owner shows it by another view from now on: nothing that its caller has is of use.
+    pub(crate) fn restart(&self, sub: &mut Sub, credential: &Arc<Credential>) {
+        let (slot, stop) = self.slot(sub.wanted.sub_id);
+        slot.put(Item { body: super::frames::reset(), from: None, at: 0 });
+        let reader = self.reader(&slot, &sub.wanted, Track::default(), true);
+        self.spawn(&stop, reader.begin(Arc::clone(credential), Arc::clone(&self.questions)));
+        sub.restart(slot, stop);
+    }
+
+    /// Asks the owner of a watch again whether it may be seen.
+    pub(crate) fn judge(&self, sub: &Sub, credential: &Arc<Credential>) {
+        let (slot, wanted) = (Arc::clone(&sub.slot), Arc::clone(&sub.wanted));
+        let (owners, env) = (Arc::clone(&self.shared.owners), self.shared.env.clone());
+        let (credential, questions) = (Arc::clone(credential), Arc::clone(&self.questions));
+        self.spawn(sub.stop(), async move {
+            let outcome = ask(&env, &owners, &wanted, &credential, &questions).await;
+            slot.judge(outcome);
+        });
+    }
+
+    /// A timer.
+    pub(crate) fn sleep(&self, d: Duration) -> BoxFuture<'static, ()> {
+        let clock = Arc::clone(&self.shared.env.clock);
+        Box::pin(async move { clock.sleep(d).await })
+    }
+
+    fn slot(&self, sub_id: u32) -> (Arc<Slot>, CancellationToken) {
+        let stop = self.shared.tasks.cancellation().child_token();
+        (Arc::new(Slot::new(sub_id, Arc::clone(&self.turns))), stop)
+    }
+
+    fn reader(&self, slot: &Arc<Slot>, wanted: &Arc<Wanted>, track: Track, greeted: bool) -> Reader {
+        let Shared { owners, topics, env, .. } = &*self.shared;
+        Reader {
+            slot: Arc::clone(slot),
+            wanted: Arc::clone(wanted),
+            owners: Arc::clone(owners),
+            topics: topics.clone(),
+            env: env.clone(),
+            track,
+            greeted,
+        }
+    }
+
+    fn spawn(&self, stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = stop.clone();
+        self.shared.tasks.spawn("edge watch", async move {
+            // Cut short when the watch is over. Boxed: it may hold a stream.
+            let _ = stop.run_until_cancelled(Box::pin(work)).await;
+        });
+    }
+}
