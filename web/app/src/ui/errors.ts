@@ -1,5 +1,5 @@
-import { Code } from '@connectrpc/connect'
-import { FoundryError } from '@foundry/client'
+import { ConnectError } from '@connectrpc/connect'
+import { Code, FoundryError } from '@foundry/client'
 
 /** An error as people read it. */
 export interface ErrorText {
@@ -16,15 +16,20 @@ export interface ErrorText {
 
 /** Turns whatever was thrown into words. */
 export function errorText(error: unknown): ErrorText {
-  const typed = FoundryError.from(error)
-  const reason = typed.reason === '' ? (Code[typed.code] ?? 'UNKNOWN').replace(/(?<=[a-z])(?=[A-Z])/g, '_').toUpperCase() : typed.reason
+  const typed = error instanceof FoundryError || error instanceof ConnectError ? FoundryError.from(error) : fault(error)
   return {
-    reason,
+    reason: typed.reason,
     message: sentence(typed.message),
     nextAction: typed.nextAction,
     retryable: typed.retryable,
-    details: details(typed, reason),
+    details: details(typed),
   }
+}
+
+/** A fault of the page itself, for which no server has a reason. */
+function fault(error: unknown): FoundryError {
+  const message = error instanceof Error ? error.message : String(error)
+  return new FoundryError({ code: Code.Internal, reason: 'PAGE_FAULT', message, nextAction: 'load the page anew' })
 }
 
 /** A sentence starts with a capital letter and ends with a full stop. */
@@ -35,8 +40,8 @@ export function sentence(text: string): string {
   return /[.!?…]$/.test(first) ? first : `${first}.`
 }
 
-function details(error: FoundryError, reason: string): string {
-  const lines = [`reason: ${reason}`, `code: ${Code[error.code] ?? error.code}`, `message: ${error.message}`]
+function details(error: FoundryError): string {
+  const lines = [`reason: ${error.reason}`, `code: ${Code[error.code] ?? error.code}`, `message: ${error.message}`]
   if (error.nextAction !== '') lines.push(`next action: ${error.nextAction}`)
   if (error.retryAfterMs !== undefined) lines.push(`retry after: ${error.retryAfterMs} ms`)
   if (error.resource !== undefined) lines.push(`resource: ${error.resource.type} ${error.resource.name}`)

@@ -1,0 +1,25 @@
+import { Button } from '@mantine/core'
+import { IconError404 } from '@tabler/icons-react'
+import { Link } from 'wouter'
+import { EmptyState } from '../ui'
+import { paths } from './paths'
+import { useTitle } from './useTitle'
+
+/** An address that leads nowhere. */
+export function NotFoundPage({ inFrame = false }: { inFrame?: boolean }) {
+  useTitle('Not found')
+  const content = (
+    <EmptyState
+      icon={IconError404}
+      title="There is nothing at this address"
+      actions={
+        <Button component={Link} href={paths.home} variant="default">
+          Go to your tasks
+        </Button>
+      }
+    >
+      The link may be old, or mistyped.
+    </EmptyState>
+  )
+  return inFrame ? content : <main>{content}</main>
+}

@@ -1,0 +1,76 @@
+import { lazy, Suspense } from 'react'
+import { Redirect, Route, Switch } from 'wouter'
+import { AppFrame } from '../shell/AppFrame'
+import { Welcome } from '../shell/Welcome'
+import { SignInPage } from '../signin/SignInPage'
+import { homeOrganization, useShell } from '../state/shell'
+import { ErrorState, PageSkeleton } from '../ui'
+import { NoOrganization } from '../shell/NoOrganization'
+import { NotFoundPage } from './NotFoundPage'
+import { paths } from './paths'
+import { SignedIn } from './SignedIn'
+
+const TaskPage = lazy(() => import('../task').then((it) => ({ default: it.TaskPage })))
+const RepositoryPage = lazy(() => import('../repository').then((it) => ({ default: it.RepositoryPage })))
+
+/** Which page an address shows. */
+export function Routes() {
+  return (
+    <Switch>
+      <Route path={paths.signIn}>
+        <SignInPage />
+      </Route>
+      <Route path={paths.home}>
+        <SignedIn>
+          <Home />
+        </SignedIn>
+      </Route>
+      <Route path="/o/:organizationId/*?">
+        {({ organizationId }) => (
+          <SignedIn>
+            <AppFrame key={organizationId} organizationId={organizationId}>
+              <OrganizationRoutes organizationId={organizationId} />
+            </AppFrame>
+          </SignedIn>
+        )}
+      </Route>
+      <Route>
+        <NotFoundPage />
+      </Route>
+    </Switch>
+  )
+}
+
+function OrganizationRoutes({ organizationId }: { organizationId: string }) {
+  return (
+    <Suspense fallback={<PageSkeleton />}>
+      <Switch>
+        <Route path="/o/:organizationId">
+          <Welcome />
+        </Route>
+        <Route path="/o/:organizationId/new">
+          <Welcome opensNewTask />
+        </Route>
+        <Route path="/o/:organizationId/t/:taskId">
+          {({ taskId }) => <TaskPage key={taskId} organizationId={organizationId} taskId={taskId} />}
+        </Route>
+        <Route path="/o/:organizationId/r/:repositoryId">
+          {({ repositoryId }) => <RepositoryPage key={repositoryId} repositoryId={repositoryId} />}
+        </Route>
+        <Route>
+          <NotFoundPage inFrame />
+        </Route>
+      </Switch>
+    </Suspense>
+  )
+}
+
+/** Leads to the active organization as soon as it is known. */
+function Home() {
+  const shell = useShell()
+  const organizationId = homeOrganization(shell)
+  if (organizationId !== undefined) return <Redirect to={paths.organization(organizationId)} replace />
+  if (shell.phase === 'ended') return <ErrorState error={shell.error} title="Your organizations could not be read" />
+  if (shell.phase === 'loading') return <PageSkeleton label="Loading your organizations" />
+  return <NoOrganization />
+}

@@ -1,0 +1,23 @@
+import type { Foundry } from '@foundry/client'
+import { forgetDrafts } from '../state/draft'
+import { toastError } from '../ui'
+
+let leaving = false
+
+/** Whether the person is signing out by their own wish, so that nobody tells them that their session has ended. */
+export function isLeaving(): boolean {
+  return leaving
+}
+
+/** Signs out here and in all tabs of this browser; texts kept in this browser are forgotten. */
+export async function signOut(client: Foundry): Promise<void> {
+  leaving = true
+  try {
+    await client.signOut()
+    forgetDrafts()
+  } catch (error) {
+    toastError('You are still signed in', error, { label: 'Try again', run: () => void signOut(client) })
+  } finally {
+    leaving = false
+  }
+}

@@ -1,0 +1,71 @@
+import { Button, Group, Modal, Stack, TextInput } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { useState, type FormEvent } from 'react'
+import { useLocation } from 'wouter'
+import { paths } from '../app/paths'
+import { useCommand } from '../state/command'
+import { useOrganization } from '../state/organization'
+import { ErrorState } from '../ui'
+import { nameFromUrl, urlProblem } from './url'
+
+/** Registers a repository; its page opens at once and shows how the mirror is made. */
+export function AddRepositoryDialog({ onClose }: { onClose: () => void }) {
+  const client = useFoundry()
+  const { organizationId } = useOrganization()
+  const [, navigate] = useLocation()
+  const [url, setUrl] = useState('')
+  const [name, setName] = useState('')
+  const [tried, setTried] = useState(false)
+  const add = useCommand((it: { url: string; name: string }, requestId) =>
+    client.repo.createRepository({ ...it, organizationId, requestId }),
+  )
+  const problem = urlProblem(url)
+  const refused = (field: string) => add.error?.fields.find((it) => it.field === field)?.description
+  const send = async (event: FormEvent) => {
+    event.preventDefault()
+    setTried(true)
+    if (problem !== undefined) return
+    const answer = await add.run({ url: url.trim(), name: name.trim() })
+    if (answer?.repository === undefined) return
+    onClose()
+    navigate(paths.repository(organizationId, answer.repository.repositoryId))
+  }
+  return (
+    <Modal opened onClose={onClose} title="Add repository">
+      <form onSubmit={(event) => void send(event)} noValidate>
+        <Stack gap="sm">
+          <TextInput
+            label="Address"
+            description="An https URL, or the absolute path of a repository on the machine of the mesh where that is allowed"
+            placeholder="https://…/project.git"
+            autoCapitalize="none"
+            autoComplete="off"
+            spellCheck={false}
+            data-autofocus
+            value={url}
+            onChange={(event) => setUrl(event.currentTarget.value)}
+            error={(tried ? problem : undefined) ?? refused('url')}
+          />
+          <TextInput
+            label="Name (optional)"
+            placeholder={nameFromUrl(url) || 'Last part of the address'}
+            maxLength={100}
+            spellCheck={false}
+            value={name}
+            onChange={(event) => setName(event.currentTarget.value)}
+            error={refused('name')}
+          />
+          {add.error !== undefined && <ErrorState error={add.error} title="The repository was not added" compact />}
+        </Stack>
+        <Group justify="flex-end" gap="xs" mt="lg">
+          <Button variant="default" size="sm" onClick={onClose}>
+            Cancel
+          </Button>
+          <Button type="submit" size="sm" loading={add.busy}>
+            Add repository
+          </Button>
+        </Group>
+      </form>
+    </Modal>
+  )
+}

@@ -1,0 +1,147 @@
+import { Button, Group } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { RepositoryState, type Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
+import { IconPlus, IconRefresh, IconTrash } from '@tabler/icons-react'
+import { useState } from 'react'
+import { useLocation } from 'wouter'
+import { paths } from '../app/paths'
+import { useFrame } from '../shell/frame'
+import { useCommand } from '../state/command'
+import { useOrganization } from '../state/organization'
+import { ConfirmDialog, CopyButton, Countdown, ErrorState, RelativeTime, repositoryStatus, sentence, StatusBadge, toastDone } from '../ui'
+import classes from './RepositoryPage.module.css'
+
+interface Props {
+  repository: Repository
+  /** Tasks that are not archived. */
+  taskCount: number
+}
+
+/** Name, address, state and freshness of a repository, and what can be done with it. */
+export function RepositoryHeader({ repository, taskCount }: Props) {
+  const client = useFoundry()
+  const frame = useFrame()
+  const [asks, setAsks] = useState(false)
+  const { repositoryId, state } = repository
+  const refresh = useCommand((_: undefined, requestId) => client.repo.requestRepositoryRefresh({ repositoryId, requestId }))
+  const deleting = state === RepositoryState.DELETING
+  const syncing = state === RepositoryState.SYNCING || state === RepositoryState.PENDING
+  return (
+    <header className={classes.header}>
+      <div className={classes.line}>
+        <div className={classes.name}>
+          <h1>
+            <bdi>{repository.name}</bdi>
+          </h1>
+          <StatusBadge status={repositoryStatus(state)} />
+        </div>
+        <Group gap="xs">
+          {frame.canWrite && (
+            <>
+              <Button leftSection={<IconPlus size={14} />} onClick={() => frame.newTask(repositoryId)} disabled={deleting}>
+                New task
+              </Button>
+              <Button
+                variant="default"
+                leftSection={<IconRefresh size={14} />}
+                onClick={() => void refresh.run(undefined)}
+                loading={refresh.busy}
+                disabled={deleting || syncing}
+              >
+                Refresh
+              </Button>
+            </>
+          )}
+          {frame.canAdminister && (
+            <Button variant="default" leftSection={<IconTrash size={14} />} onClick={() => setAsks(true)} disabled={deleting}>
+              Delete
+            </Button>
+          )}
+        </Group>
+      </div>
+      <div className={classes.url}>
+        <bdi className="fd-mono fd-truncate">{repository.url}</bdi>
+        <CopyButton value={repository.url} label="Copy address" />
+      </div>
+      <Freshness repository={repository} />
+      {refresh.error !== undefined && <ErrorState error={refresh.error} title="The refresh was not scheduled" compact />}
+      {asks && <DeleteDialog repository={repository} taskCount={taskCount} onClose={() => setAsks(false)} />}
+    </header>
+  )
+}
+
+function Freshness({ repository }: { repository: Repository }) {
+  const { condition } = repository
+  const error = repository.state === RepositoryState.ERROR
+  return (
+    <>
+      <dl className={classes.facts}>
+        <div>
+          <dt>Last synchronized</dt>
+          <dd>{repository.syncTime === undefined ? 'never' : <RelativeTime time={repository.syncTime} />}</dd>
+        </div>
+        {repository.defaultBranch !== '' && (
+          <div>
+            <dt>Default branch</dt>
+            <dd className="fd-mono">{repository.defaultBranch}</dd>
+          </div>
+        )}
+        {condition?.nextAttemptTime !== undefined && (
+          <div>
+            <dt>Next attempt</dt>
+            <dd>
+              <Countdown to={condition.nextAttemptTime} />
+            </dd>
+          </div>
+        )}
+        {condition !== undefined && condition.attempt > 1 && (
+          <div>
+            <dt>Attempt</dt>
+            <dd>
+              {condition.attempt}
+              {condition.maxAttempts > 0 && ` of ${condition.maxAttempts}`}
+            </dd>
+          </div>
+        )}
+      </dl>
+      {condition !== undefined && condition.message !== '' && (
+        <div className={classes.condition} data-error={error} role="status">
+          <p>
+            {sentence(condition.message)} {condition.reason !== '' && <span className={classes.reason}>{condition.reason}</span>}
+          </p>
+          {condition.nextAction !== '' && <p>{sentence(condition.nextAction)}</p>}
+        </div>
+      )}
+    </>
+  )
+}
+
+function DeleteDialog({ repository, taskCount, onClose }: Props & { onClose: () => void }) {
+  const client = useFoundry()
+  const { organizationId } = useOrganization()
+  const [, navigate] = useLocation()
+  const { repositoryId, name } = repository
+  const remove = useCommand((_: undefined, requestId) => client.repo.deleteRepository({ repositoryId, requestId }))
+  const confirm = async () => {
+    if ((await remove.run(undefined)) === undefined) return
+    toastDone('The repository is being deleted', name)
+    onClose()
+    navigate(paths.organization(organizationId))
+  }
+  return (
+    <ConfirmDialog
+      opened
+      onClose={onClose}
+      onConfirm={() => void confirm()}
+      title={`Delete ${name}?`}
+      confirmLabel="Delete repository"
+      dangerous
+      busy={remove.busy}
+      error={remove.error}
+    >
+      Its mirror and the work of its tasks that is not pushed are removed from Foundry.{' '}
+      {taskCount > 0 && <strong>{taskCount === 1 ? 'One task uses it.' : `${taskCount} tasks use it.`} </strong>}
+      The repository at its address is left as it is.
+    </ConfirmDialog>
+  )
+}

@@ -1,0 +1,62 @@
+import { Tabs } from '@mantine/core'
+import { topics } from '@foundry/client'
+import { useTopic } from '@foundry/client/react'
+import type { Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
+import { IconGitBranch, IconSubtask } from '@tabler/icons-react'
+import { useMemo } from 'react'
+import { useTitle } from '../app/useTitle'
+import { useOrganization } from '../state/organization'
+import { ErrorState, PageSkeleton, StaleBanner } from '../ui'
+import { BranchList } from './BranchList'
+import { RepositoryHeader } from './RepositoryHeader'
+import classes from './RepositoryPage.module.css'
+import { RepositoryTasks } from './RepositoryTasks'
+
+/** A repository: its mirror, how fresh it is, its branches and its tasks. */
+export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
+  const state = useTopic(useMemo(() => topics.repository(repositoryId), [repositoryId]))
+  const { tasks } = useOrganization()
+  const own = useMemo(() => tasks.filter((it) => it.repositoryId === repositoryId), [tasks, repositoryId])
+  const item = state?.entities.get(`repository/${repositoryId}`)?.item
+  const repository: Repository | undefined = item?.case === 'repository' ? item.value : undefined
+  useTitle(repository?.name ?? 'Repository')
+  if (state === undefined || (state.phase === 'loading' && repository === undefined)) {
+    return <PageSkeleton label="Loading the repository" />
+  }
+  if (repository === undefined) {
+    const error = state.error
+    return error === undefined ? <Gone /> : <ErrorState error={error} title="The repository could not be read" />
+  }
+  return (
+    <div className={classes.page}>
+      <StaleBanner phase={state.phase} since={state.since} />
+      <RepositoryHeader repository={repository} taskCount={own.length} />
+      <Tabs defaultValue="branches" keepMounted={false} className={classes.tabs}>
+        <Tabs.List>
+          <Tabs.Tab value="branches" leftSection={<IconGitBranch size={15} />}>
+            Branches <span className="fd-muted">{repository.branchCount}</span>
+          </Tabs.Tab>
+          <Tabs.Tab value="tasks" leftSection={<IconSubtask size={15} />}>
+            Tasks <span className="fd-muted">{own.length}</span>
+          </Tabs.Tab>
+        </Tabs.List>
+        <Tabs.Panel value="branches">
+          <BranchList repository={repository} rev={state.rev} tasks={own} />
+        </Tabs.Panel>
+        <Tabs.Panel value="tasks">
+          <RepositoryTasks repository={repository} tasks={own} />
+        </Tabs.Panel>
+      </Tabs>
+    </div>
+  )
+}
+
+function Gone() {
+  return (
+    <div className={classes.page}>
+      <p role="status" className={classes.gone}>
+        This repository was deleted.
+      </p>
+    </div>
+  )
+}

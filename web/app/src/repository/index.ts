@@ -1,0 +1,2 @@
+export { AddRepositoryDialog } from './AddRepositoryDialog'
+export { RepositoryPage } from './RepositoryPage'

@@ -1,0 +1,135 @@
+import { ActionIcon, Drawer } from '@mantine/core'
+import { useMediaQuery } from '@mantine/hooks'
+import { IconMenu2 } from '@tabler/icons-react'
+import { lazy, Suspense, useMemo, useState, type ReactNode } from 'react'
+import { useLocation } from 'wouter'
+import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
+import { Boundary } from '../app/Boundary'
+import { Logo } from '../app/Logo'
+import { OrganizationProvider } from '../state/organization'
+import { roleIn, useShell, type Shell } from '../state/shell'
+import { ConnectionBanner, EmptyState } from '../ui'
+import classes from './AppFrame.module.css'
+import { FrameContext, type Frame } from './frame'
+import { FrameShortcuts } from './FrameShortcuts'
+import { Sidebar } from './Sidebar'
+
+const NewTaskDialog = lazy(() => import('./newTask').then((it) => ({ default: it.NewTaskDialog })))
+const AddRepositoryDialog = lazy(() => import('../repository').then((it) => ({ default: it.AddRepositoryDialog })))
+const ShortcutsDialog = lazy(() => import('./ShortcutsDialog').then((it) => ({ default: it.ShortcutsDialog })))
+const EventLogDialog = lazy(() => import('./EventLogDialog').then((it) => ({ default: it.EventLogDialog })))
+
+type Dialog = { kind: 'new-task'; repositoryId?: string } | { kind: 'add-repository' | 'shortcuts' | 'events' }
+
+/** Sidebar, banners and dialogs around the pages of an organization. */
+export function AppFrame({ organizationId, children }: { organizationId: string; children: ReactNode }) {
+  const shell = useShell()
+  const [dialog, setDialog] = useState<Dialog>()
+  const [drawer, setDrawer] = useState(false)
+  const role = roleIn(shell, organizationId)
+  const frame = useMemo<Frame>(
+    () => ({
+      newTask: (repositoryId) => setDialog({ kind: 'new-task', repositoryId }),
+      addRepository: () => setDialog({ kind: 'add-repository' }),
+      showShortcuts: () => setDialog({ kind: 'shortcuts' }),
+      showEvents: () => setDialog({ kind: 'events' }),
+      closeDrawer: () => setDrawer(false),
+      canWrite: role >= Role.MEMBER,
+      canAdminister: role >= Role.ADMIN,
+    }),
+    [role],
+  )
+  return (
+    <OrganizationProvider organizationId={organizationId}>
+      <FrameContext.Provider value={frame}>
+        <FrameShortcuts />
+        <Layout shell={shell} organizationId={organizationId} drawer={drawer} setDrawer={setDrawer}>
+          {isForeign(shell, organizationId) ? <Foreign /> : children}
+        </Layout>
+        <Dialogs dialog={dialog} close={() => setDialog(undefined)} />
+      </FrameContext.Provider>
+    </OrganizationProvider>
+  )
+}
+
+function isForeign(shell: Shell, organizationId: string): boolean {
+  return shell.phase === 'live' && !shell.organizations.some((it) => it.organizationId === organizationId)
+}
+
+function Foreign() {
+  return (
+    <EmptyState title="This organization is not open to you">
+      It does not exist, or you are no member of it. The menu at the top of the list leads to yours.
+    </EmptyState>
+  )
+}
+
+interface LayoutProps {
+  shell: Shell
+  organizationId: string
+  drawer: boolean
+  setDrawer: (opened: boolean) => void
+  children: ReactNode
+}
+
+function Layout({ shell, organizationId, drawer, setDrawer, children }: LayoutProps) {
+  const narrow = useMediaQuery('(max-width: 48em)', undefined, { getInitialValueInEffect: false })
+  const [path] = useLocation()
+  // On a phone the list itself is the first page.
+  const listIsPage = narrow === true && /^\/o\/[^/]+(\/new)?$/.test(path)
+  const sidebar = <Sidebar shell={shell} organizationId={organizationId} />
+  return (
+    <div className={classes.frame} data-narrow={narrow}>
+      <a className="fd-skip" href="#content">
+        Skip to content
+      </a>
+      {narrow !== true && <aside className={classes.sidebar}>{sidebar}</aside>}
+      <div className={classes.main}>
+        {narrow === true && !listIsPage && <TopBar onMenu={() => setDrawer(true)} />}
+        <ConnectionBanner />
+        <main id="content" tabIndex={-1} className={classes.content}>
+          <Boundary resetKey={path}>
+            {listIsPage && <div className={classes.listPage}>{sidebar}</div>}
+            <div className={listIsPage ? 'fd-visually-hidden' : classes.page} inert={listIsPage}>
+              {children}
+            </div>
+          </Boundary>
+        </main>
+      </div>
+      <Drawer
+        opened={narrow === true && drawer && !listIsPage}
+        onClose={() => setDrawer(false)}
+        size={320}
+        padding={0}
+        withCloseButton={false}
+        aria-label="Tasks and repositories"
+        classNames={{ body: classes.drawer }}
+      >
+        {sidebar}
+      </Drawer>
+    </div>
+  )
+}
+
+function TopBar({ onMenu }: { onMenu: () => void }) {
+  return (
+    <header className={classes.top}>
+      <ActionIcon size="lg" onClick={onMenu} aria-label="Open the list of tasks">
+        <IconMenu2 size={20} />
+      </ActionIcon>
+      <Logo size={20} />
+      <span className={classes.name}>Foundry</span>
+    </header>
+  )
+}
+
+function Dialogs({ dialog, close }: { dialog: Dialog | undefined; close: () => void }) {
+  return (
+    <Suspense fallback={null}>
+      {dialog?.kind === 'new-task' && <NewTaskDialog repositoryId={dialog.repositoryId} onClose={close} />}
+      {dialog?.kind === 'add-repository' && <AddRepositoryDialog onClose={close} />}
+      {dialog?.kind === 'shortcuts' && <ShortcutsDialog onClose={close} />}
+      {dialog?.kind === 'events' && <EventLogDialog onClose={close} />}
+    </Suspense>
+  )
+}

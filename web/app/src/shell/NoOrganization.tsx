@@ -1,0 +1,27 @@
+import { Button } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { IconBuilding } from '@tabler/icons-react'
+import { signOut } from '../app/leave'
+import { useTitle } from '../app/useTitle'
+import { EmptyState } from '../ui'
+
+/** For people who are in no organization. */
+export function NoOrganization() {
+  useTitle('No organization')
+  const client = useFoundry()
+  return (
+    <main>
+      <EmptyState
+        icon={IconBuilding}
+        title="You are in no organization"
+        actions={
+          <Button variant="default" onClick={() => void signOut(client)}>
+            Sign out
+          </Button>
+        }
+      >
+        Someone who administers one can add you; this page shows it at once.
+      </EmptyState>
+    </main>
+  )
+}

@@ -1,0 +1,61 @@
+import { Menu, Skeleton, UnstyledButton } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
+import { IconCheck, IconSelector } from '@tabler/icons-react'
+import { useLocation } from 'wouter'
+import { Logo } from '../app/Logo'
+import { paths } from '../app/paths'
+import { useCommand } from '../state/command'
+import type { Shell } from '../state/shell'
+import { toastError } from '../ui'
+import classes from './OrganizationSwitcher.module.css'
+
+const roles: Partial<Record<Role, string>> = {
+  [Role.VIEWER]: 'viewer',
+  [Role.MEMBER]: 'member',
+  [Role.ADMIN]: 'admin',
+  [Role.OWNER]: 'owner',
+}
+
+/** Names the organization and leads to the others; the chosen one opens first from then on, in all clients. */
+export function OrganizationSwitcher({ shell, organizationId }: { shell: Shell; organizationId: string }) {
+  const client = useFoundry()
+  const [, navigate] = useLocation()
+  const select = useCommand((to: string, requestId) => client.auth.selectOrganization({ organizationId: to, requestId }))
+  const current = shell.organizations.find((it) => it.organizationId === organizationId)
+  const choose = async (to: string) => {
+    if (to === organizationId) return
+    navigate(paths.organization(to))
+    await select.run(to).catch((error: unknown) => toastError('The organization was opened, but not remembered', error))
+  }
+  return (
+    <Menu position="bottom-start" width={260}>
+      <Menu.Target>
+        <UnstyledButton className={classes.button} aria-label={`Organization ${current?.name ?? ''}, switch`}>
+          <Logo />
+          {current === undefined && shell.phase === 'loading' ? (
+            <Skeleton height={12} width={110} />
+          ) : (
+            <bdi className={classes.name}>{current?.name ?? 'Foundry'}</bdi>
+          )}
+          <IconSelector size={15} aria-hidden className={classes.more} />
+        </UnstyledButton>
+      </Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Label>Organizations</Menu.Label>
+        {shell.organizations.map((it) => (
+          <Menu.Item
+            key={it.organizationId}
+            onClick={() => void choose(it.organizationId)}
+            aria-current={it.organizationId === organizationId ? 'true' : undefined}
+            leftSection={<IconCheck size={15} opacity={it.organizationId === organizationId ? 1 : 0} />}
+            rightSection={<span className={classes.role}>{roles[it.role] ?? ''}</span>}
+          >
+            <bdi>{it.name}</bdi>
+          </Menu.Item>
+        ))}
+        {shell.organizations.length === 0 && <Menu.Item disabled>None</Menu.Item>}
+      </Menu.Dropdown>
+    </Menu>
+  )
+}

@@ -1,0 +1,48 @@
+import { Modal } from '@mantine/core'
+import { filterWords } from '../state/taskList'
+import { Kbd } from '../ui'
+import { useShortcutGroups } from '../ui/shortcuts'
+import classes from './ShortcutsDialog.module.css'
+
+const list = [
+  { keys: '↑ ↓', label: 'Move in the list' },
+  { keys: 'Enter', label: 'Open' },
+  { keys: 'Esc', label: 'Close a dialog, clear the filter' },
+  { keys: 'mod+Enter', label: 'Create the task (in its dialog)' },
+]
+
+/** All shortcuts that work on this page. */
+export function ShortcutsDialog({ onClose }: { onClose: () => void }) {
+  const groups = useShortcutGroups()
+  return (
+    <Modal opened onClose={onClose} title="Shortcuts" size="lg">
+      <div className={classes.groups}>
+        {groups.map((group) => (
+          <Group key={group.title} title={group.title} rows={group.shortcuts} />
+        ))}
+        <Group title="Lists and dialogs" rows={list} />
+      </div>
+      <p className={classes.note}>
+        The filter knows titles, branches, repositories and states, and <span className="fd-mono">{filterWords.join(' ')}</span>
+      </p>
+    </Modal>
+  )
+}
+
+function Group({ title, rows }: { title: string; rows: readonly { keys: string; label: string }[] }) {
+  return (
+    <section className={classes.group} aria-label={title}>
+      <h2 className={classes.title}>{title}</h2>
+      <dl className={classes.rows}>
+        {rows.map((row) => (
+          <div key={row.keys} className={classes.row}>
+            <dt>{row.label}</dt>
+            <dd>
+              <Kbd keys={row.keys} />
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </section>
+  )
+}

@@ -1,0 +1,137 @@
+import { ActionIcon, Button, SegmentedControl, TextInput, Tooltip } from '@mantine/core'
+import { IconFolderPlus, IconPlus, IconSearch, IconX } from '@tabler/icons-react'
+import { useOrganization } from '../state/organization'
+import type { Shell } from '../state/shell'
+import { filterWords } from '../state/taskList'
+import { EmptyState, ErrorState, Kbd, ListSkeleton, StaleBanner } from '../ui'
+import { ConnectionIndicator } from './ConnectionIndicator'
+import { useFrame } from './frame'
+import { FILTER_ID } from './listFocus'
+import { OrganizationSwitcher } from './OrganizationSwitcher'
+import classes from './Sidebar.module.css'
+import { TaskList } from './TaskList'
+import { setFilter, setOrder, useListRows } from './useListRows'
+import { UserMenu } from './UserMenu'
+
+/** Organization, task list and the person, from top to bottom. */
+export function Sidebar({ shell, organizationId }: { shell: Shell; organizationId: string }) {
+  const frame = useFrame()
+  return (
+    <div className={classes.sidebar}>
+      <div className={classes.head}>
+        <OrganizationSwitcher shell={shell} organizationId={organizationId} />
+        {frame.canWrite && (
+          <Tooltip label="Add repository">
+            <ActionIcon onClick={frame.addRepository} aria-label="Add repository">
+              <IconFolderPlus size={17} />
+            </ActionIcon>
+          </Tooltip>
+        )}
+      </div>
+      {frame.canWrite && (
+        <Button
+          className={classes.create}
+          leftSection={<IconPlus size={15} />}
+          rightSection={<Kbd keys="c" />}
+          variant="default"
+          justify="space-between"
+          size="sm"
+          onClick={() => frame.newTask()}
+        >
+          New task
+        </Button>
+      )}
+      <nav aria-label="Tasks and repositories" className={classes.list}>
+        <ListHead />
+        <ListBody />
+      </nav>
+      <div className={classes.foot}>
+        <UserMenu shell={shell} />
+        <ConnectionIndicator />
+      </div>
+    </div>
+  )
+}
+
+function ListHead() {
+  const { rows, filter, order } = useListRows()
+  const { tasks, phase } = useOrganization()
+  const shown = rows.filter((row) => row.kind === 'task').length
+  const count = shown === tasks.length ? `${tasks.length}` : `${shown} of ${tasks.length}`
+  return (
+    <div className={classes.controls}>
+      <TextInput
+        id={FILTER_ID}
+        type="search"
+        aria-label="Filter tasks"
+        title={`Title, branch, repository or state; also ${filterWords.join(', ')}`}
+        placeholder="Filter tasks"
+        value={filter}
+        onChange={(event) => setFilter(event.currentTarget.value)}
+        onKeyDown={(event) => {
+          if (event.key === 'Escape') setFilter('')
+        }}
+        leftSection={<IconSearch size={14} />}
+        rightSection={filter === '' ? <Kbd keys="/" /> : <ClearFilter />}
+      />
+      <div className={classes.order}>
+        <span role="status" className={classes.count}>
+          {phase === 'loading' ? 'Tasks' : `${count} ${tasks.length === 1 ? 'task' : 'tasks'}`}
+        </span>
+        <SegmentedControl
+          aria-label="Order of the list"
+          value={order}
+          onChange={setOrder}
+          data={[
+            { value: 'repository', label: 'Repository' },
+            { value: 'recent', label: 'Recent' },
+          ]}
+        />
+      </div>
+    </div>
+  )
+}
+
+function ClearFilter() {
+  return (
+    <ActionIcon size="sm" onClick={() => setFilter('')} aria-label="Clear filter">
+      <IconX size={14} />
+    </ActionIcon>
+  )
+}
+
+function ListBody() {
+  const view = useOrganization()
+  const { rows, filter } = useListRows()
+  const frame = useFrame()
+  if (view.phase === 'loading') return <ListSkeleton label="Loading tasks" rows={8} />
+  if (view.phase === 'ended' && view.tasks.length === 0) {
+    return <ErrorState error={view.error} title="The tasks could not be read" compact />
+  }
+  return (
+    <>
+      <StaleBanner phase={view.phase} since={view.since} />
+      {rows.length > 0 && <TaskList rows={rows} />}
+      {rows.length === 0 && filter.trim() !== '' && (
+        <EmptyState
+          level={3}
+          title="No task passes the filter"
+          actions={
+            <Button variant="default" onClick={() => setFilter('')}>
+              Clear filter
+            </Button>
+          }
+        />
+      )}
+      {rows.length === 0 && filter.trim() === '' && (
+        <EmptyState
+          level={3}
+          title="Nothing here yet"
+          actions={frame.canWrite && <Button onClick={frame.addRepository}>Add repository</Button>}
+        >
+          A repository comes first; then tasks for it.
+        </EmptyState>
+      )}
+    </>
+  )
+}

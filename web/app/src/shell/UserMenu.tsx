@@ -1,0 +1,64 @@
+import { Avatar, Menu, SegmentedControl, UnstyledButton, useMantineColorScheme } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { IconHistory, IconKeyboard, IconLogout } from '@tabler/icons-react'
+import { signOut } from '../app/leave'
+import type { Shell } from '../state/shell'
+import { Kbd } from '../ui'
+import { useFrame } from './frame'
+import classes from './UserMenu.module.css'
+
+/** Who is signed in; theme, shortcuts, event log, signing out. */
+export function UserMenu({ shell }: { shell: Shell }) {
+  const client = useFoundry()
+  const frame = useFrame()
+  const login = shell.user?.login ?? ''
+  const name = shell.user === undefined || shell.user.displayName === '' ? login : shell.user.displayName
+  return (
+    <Menu position="top-start" width={250}>
+      <Menu.Target>
+        <UnstyledButton className={classes.button} aria-label={`Account of ${login}`}>
+          <Avatar size={24} radius="xl" color="iris" variant="filled" aria-hidden>
+            {name.slice(0, 1).toUpperCase()}
+          </Avatar>
+          <bdi className={classes.name}>{login}</bdi>
+        </UnstyledButton>
+      </Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Label>
+          Signed in as <bdi>{name}</bdi>
+        </Menu.Label>
+        <ColorScheme />
+        <Menu.Divider />
+        <Menu.Item leftSection={<IconKeyboard size={16} />} rightSection={<Kbd keys="?" />} onClick={frame.showShortcuts}>
+          Shortcuts
+        </Menu.Item>
+        <Menu.Item leftSection={<IconHistory size={16} />} rightSection={<Kbd keys="g e" />} onClick={frame.showEvents}>
+          Why did this refresh?
+        </Menu.Item>
+        <Menu.Divider />
+        <Menu.Item leftSection={<IconLogout size={16} />} onClick={() => void signOut(client)}>
+          Sign out
+        </Menu.Item>
+      </Menu.Dropdown>
+    </Menu>
+  )
+}
+
+function ColorScheme() {
+  const { colorScheme, setColorScheme } = useMantineColorScheme()
+  return (
+    <div className={classes.scheme}>
+      <SegmentedControl
+        fullWidth
+        aria-label="Colours"
+        value={colorScheme}
+        onChange={setColorScheme}
+        data={[
+          { value: 'auto', label: 'System' },
+          { value: 'light', label: 'Light' },
+          { value: 'dark', label: 'Dark' },
+        ]}
+      />
+    </div>
+  )
+}

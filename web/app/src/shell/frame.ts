@@ -1,0 +1,25 @@
+import { createContext, useContext } from 'react'
+
+/** What parts of the page can ask of the frame around them. */
+export interface Frame {
+  /** Opens the dialog for a new task; the repository is chosen already when named. */
+  readonly newTask: (repositoryId?: string) => void
+  readonly addRepository: () => void
+  readonly showShortcuts: () => void
+  readonly showEvents: () => void
+  /** Closes the drawer of a narrow screen. */
+  readonly closeDrawer: () => void
+  /** Whether the person may create and steer tasks. */
+  readonly canWrite: boolean
+  /** Whether the person may delete repositories. */
+  readonly canAdminister: boolean
+}
+
+export const FrameContext = createContext<Frame | undefined>(undefined)
+
+/** The frame around the caller. */
+export function useFrame(): Frame {
+  const frame = useContext(FrameContext)
+  if (frame === undefined) throw new Error('useFrame is for parts inside AppFrame')
+  return frame
+}

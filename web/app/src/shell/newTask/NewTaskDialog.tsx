@@ -1,0 +1,147 @@
+import { Button, Group, Modal, Stack, Textarea, TextInput } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import { useState, type FormEvent, type KeyboardEvent } from 'react'
+import { useLocation } from 'wouter'
+import { paths } from '../../app/paths'
+import { useCommand } from '../../state/command'
+import { useDraft } from '../../state/draft'
+import { useOrganization } from '../../state/organization'
+import { EmptyState, ErrorState, Kbd } from '../../ui'
+import { useFrame } from '../frame'
+import { promptProblem } from './choices'
+import classes from './NewTaskDialog.module.css'
+import { AgentField, BaseBranchField, PolicyField, ProviderField, RepositoryField } from './fields'
+import { initialRepository, rememberRepository } from './lastRepository'
+
+/** What a person chose beside the prompt; null = the service's default. */
+interface Choices {
+  title: string
+  baseBranch: string | null
+  agent: string | null
+  provider: string | null
+  policy: PermissionPolicy
+}
+
+const defaults: Choices = { title: '', baseBranch: null, agent: null, provider: null, policy: PermissionPolicy.ASK }
+
+/** Asks for repository and prompt, and creates the task; its page opens at once. */
+export function NewTaskDialog({ repositoryId, onClose }: { repositoryId?: string; onClose: () => void }) {
+  const { repositories, organizationId } = useOrganization()
+  const frame = useFrame()
+  const [chosen, setChosen] = useState(() => repositoryId ?? initialRepository(organizationId, repositories))
+  if (repositories.length === 0) {
+    return (
+      <Modal opened onClose={onClose} title="New task">
+        <EmptyState level={3} title="A repository comes first" actions={<Button onClick={frame.addRepository}>Add repository</Button>}>
+          A task works on a branch of a repository.
+        </EmptyState>
+      </Modal>
+    )
+  }
+  const known = repositories.some((it) => it.repositoryId === chosen) ? chosen : repositories[0]?.repositoryId
+  return (
+    <Modal opened onClose={onClose} title="New task" size="lg">
+      <NewTaskForm repositoryId={known ?? ''} onRepository={setChosen} onClose={onClose} />
+    </Modal>
+  )
+}
+
+interface FormProps {
+  repositoryId: string
+  onRepository: (repositoryId: string) => void
+  onClose: () => void
+}
+
+function useCreate(organizationId: string, repositoryId: string) {
+  const client = useFoundry()
+  return useCommand(({ prompt, choices }: { prompt: string; choices: Choices }, requestId) =>
+    client.task.createTask({
+      requestId,
+      organizationId,
+      repositoryId,
+      prompt,
+      title: choices.title.trim(),
+      baseBranch: choices.baseBranch ?? '',
+      agent: choices.agent ?? '',
+      provider: choices.provider ?? '',
+      permissionPolicy: choices.policy,
+    }),
+  )
+}
+
+function NewTaskForm({ repositoryId, onRepository, onClose }: FormProps) {
+  const { organizationId, user } = useOrganization()
+  const [, navigate] = useLocation()
+  const draft = useDraft(organizationId, `new_task/${repositoryId}`, user)
+  const [choices, setChoices] = useState<Choices>(defaults)
+  const [tried, setTried] = useState(false)
+  const create = useCreate(organizationId, repositoryId)
+  const set = (change: Partial<Choices>) => setChoices((before) => ({ ...before, ...change }))
+  const problem = promptProblem(draft.text)
+  const send = async () => {
+    setTried(true)
+    if (problem !== undefined) return
+    const answer = await create.run({ prompt: draft.text, choices })
+    if (answer?.task === undefined) return
+    draft.clear()
+    rememberRepository(organizationId, repositoryId)
+    onClose()
+    navigate(paths.task(organizationId, answer.task.taskId))
+  }
+  const submit = (event: FormEvent) => {
+    event.preventDefault()
+    void send()
+  }
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return
+    event.preventDefault()
+    void send()
+  }
+  return (
+    <form onSubmit={submit} onKeyDown={onKeyDown} noValidate>
+      <Stack gap="sm">
+        <RepositoryField value={repositoryId} onChange={(it) => (onRepository(it), set({ baseBranch: null }))} />
+        <Textarea
+          label="Prompt"
+          description="What should be done. Kept as a draft while you type."
+          placeholder="Fix the flaky test in …"
+          autosize
+          minRows={5}
+          maxRows={16}
+          dir="auto"
+          data-autofocus
+          value={draft.text}
+          onChange={(event) => draft.type(event.currentTarget.value)}
+          error={tried ? problem : undefined}
+          required
+          withAsterisk={false}
+        />
+        <TextInput
+          label="Title (optional)"
+          placeholder="Derived from the prompt"
+          maxLength={120}
+          value={choices.title}
+          onChange={(event) => set({ title: event.currentTarget.value })}
+        />
+        <div className={classes.pair}>
+          <BaseBranchField repositoryId={repositoryId} value={choices.baseBranch} onChange={(baseBranch) => set({ baseBranch })} />
+          <AgentField value={choices.agent} onChange={(agent) => set({ agent })} />
+        </div>
+        <div className={classes.pair}>
+          <PolicyField value={choices.policy} onChange={(policy) => set({ policy })} />
+          <ProviderField value={choices.provider} onChange={(provider) => set({ provider })} />
+        </div>
+        {create.error !== undefined && <ErrorState error={create.error} title="The task was not created" compact />}
+      </Stack>
+      <Group justify="flex-end" gap="xs" className={classes.foot}>
+        <Button variant="default" size="sm" onClick={onClose}>
+          Cancel
+        </Button>
+        <Button type="submit" size="sm" loading={create.busy} rightSection={<Kbd keys="mod+Enter" />} classNames={{ section: classes.keys }}>
+          {create.error === undefined ? 'Create task' : 'Try again'}
+        </Button>
+      </Group>
+    </form>
+  )
+}

@@ -1,0 +1,150 @@
+import { Select, SegmentedControl, Text } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import { useId } from 'react'
+import { useOrganization } from '../../state/organization'
+import { useRead, type Read } from '../../state/read'
+import { errorText, repositoryStatus, StatusIcon } from '../../ui'
+import { agentChoices, firstUsable, providerChoices, type Choice } from './choices'
+import classes from './NewTaskDialog.module.css'
+
+/** How many branches the field offers; more can be typed for. */
+const BRANCHES = 500
+
+interface FieldProps {
+  /** null = the service's default. */
+  value: string | null
+  onChange: (value: string | null) => void
+}
+
+/** The repository, with the state of its mirror. */
+export function RepositoryField({ value, onChange }: { value: string; onChange: (value: string) => void }) {
+  const { repositories } = useOrganization()
+  const chosen = repositories.find((it) => it.repositoryId === value)
+  const status = repositoryStatus(chosen?.state ?? '')
+  const words: Record<string, string> = {
+    pending: 'Its mirror is being made; the task starts as soon as it is there.',
+    error: `Its last synchronization failed (${chosen?.reason ?? ''}); the task starts from older data, if any.`,
+    deleting: 'It is being deleted; no task can start there.',
+  }
+  return (
+    <Select
+      label="Repository"
+      data={repositories.map((it) => ({ value: it.repositoryId, label: it.name, disabled: it.state === 'deleting' }))}
+      value={value}
+      onChange={(it) => it !== null && onChange(it)}
+      allowDeselect={false}
+      searchable={repositories.length > 8}
+      leftSection={<StatusIcon status={status} />}
+      description={words[chosen?.state ?? '']}
+      inputWrapperOrder={['label', 'input', 'description', 'error']}
+    />
+  )
+}
+
+/** The branch to start from, out of those of the mirror. */
+export function BaseBranchField({ repositoryId, value, onChange }: FieldProps & { repositoryId: string }) {
+  const client = useFoundry()
+  const { repositories } = useOrganization()
+  const fallback = repositories.find((it) => it.repositoryId === repositoryId)?.defaultBranch ?? ''
+  const branches = useRead(repositoryId, (signal) => client.repo.listBranches({ repositoryId, pageSize: BRANCHES }, { signal }))
+  const names = branches.value?.branches.map((it) => it.name) ?? []
+  return (
+    <Select
+      label="Base branch"
+      placeholder={fallback === '' ? 'Default branch' : `${fallback} (default)`}
+      data={[...new Set(names)]}
+      value={value}
+      onChange={onChange}
+      searchable
+      clearable
+      limit={100}
+      nothingFoundMessage={branches.loading ? 'Loading branches…' : 'No such branch in the mirror'}
+      error={readError(branches)}
+    />
+  )
+}
+
+/** The coding agent; those that cannot be used say what is missing. */
+export function AgentField({ value, onChange }: FieldProps) {
+  const client = useFoundry()
+  const agents = useRead('agents', (signal) => client.provisioner.listAgents({}, { signal }))
+  return <ChoiceField label="Agent" choices={agentChoices(agents.value?.agents ?? [])} read={agents} value={value} onChange={onChange} />
+}
+
+/** Who makes the sandbox. */
+export function ProviderField({ value, onChange }: FieldProps) {
+  const client = useFoundry()
+  const providers = useRead('providers', (signal) => client.provisioner.listProviders({}, { signal }))
+  const list = providers.value?.providers ?? []
+  const shown = value ?? firstUsable(providerChoices(list))
+  return (
+    <ChoiceField
+      label="Sandbox"
+      choices={providerChoices(list)}
+      read={providers}
+      value={value}
+      onChange={onChange}
+      description={list.find((it) => it.name === shown)?.isolation}
+    />
+  )
+}
+
+interface ChoiceFieldProps extends FieldProps {
+  label: string
+  choices: readonly Choice[]
+  read: Read<unknown>
+  description?: string
+}
+
+function ChoiceField({ label, choices, read, value, onChange, description }: ChoiceFieldProps) {
+  return (
+    <Select
+      label={label}
+      data={[...choices]}
+      value={value ?? firstUsable(choices)}
+      onChange={onChange}
+      allowDeselect={false}
+      placeholder={read.loading ? 'Loading…' : 'Default'}
+      nothingFoundMessage="None"
+      description={description}
+      inputWrapperOrder={['label', 'input', 'description', 'error']}
+      error={readError(read)}
+    />
+  )
+}
+
+function readError(read: Read<unknown>): string | undefined {
+  if (read.error === undefined) return undefined
+  const { message, reason } = errorText(read.error)
+  return `${message} (${reason})`
+}
+
+const policies = {
+  ask: { value: PermissionPolicy.ASK, text: 'The agent stops and waits for you whenever it wants to do something that needs a permission.' },
+  allow: { value: PermissionPolicy.ALLOW, text: 'Everything is allowed at once, inside the sandbox. Nobody is asked.' },
+}
+
+/** How permission requests of the agent are answered. */
+export function PolicyField({ value, onChange }: { value: PermissionPolicy; onChange: (value: PermissionPolicy) => void }) {
+  const id = useId()
+  const word = value === PermissionPolicy.ALLOW ? 'allow' : 'ask'
+  return (
+    <div role="group" aria-labelledby={id}>
+      <Text id={id} size="sm" fw={500} mb={4}>
+        Permissions
+      </Text>
+      <SegmentedControl
+        fullWidth
+        aria-labelledby={id}
+        value={word}
+        onChange={(it) => onChange(policies[it].value)}
+        data={[
+          { value: 'ask', label: 'Ask me' },
+          { value: 'allow', label: 'Allow all' },
+        ]}
+      />
+      <div className={classes.policy}>{policies[word].text}</div>
+    </div>
+  )
+}

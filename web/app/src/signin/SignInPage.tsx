@@ -1,0 +1,161 @@
+import { Alert, Button, PasswordInput, Stack, TextInput } from '@mantine/core'
+import { useConnection, useFoundry } from '@foundry/client/react'
+import { IconInfoCircle } from '@tabler/icons-react'
+import { useEffect, useRef, useState, type FormEvent } from 'react'
+import { Link, useLocation } from 'wouter'
+import { useHistoryState } from 'wouter/use-browser-location'
+import { Logo } from '../app/Logo'
+import { useTitle } from '../app/useTitle'
+import { useCommand } from '../state/command'
+import { CopyButton, ErrorState } from '../ui'
+import { nameProblem, signInState, takeFragment } from './fragment'
+import classes from './SignInPage.module.css'
+
+interface Fields {
+  secret: string
+  login: string
+  organization: string
+}
+
+const COMMAND = 'foundry login --web'
+const empty: Fields = { secret: '', login: '', organization: '' }
+
+/** Signs in with the secret of the mesh and a name. A sign-in link fills the form, and sends it when it names a login. */
+export function SignInPage() {
+  useTitle('Sign in')
+  const client = useFoundry()
+  const connection = useConnection()
+  const [, navigate] = useLocation()
+  const { returnTo, ended } = signInState(useHistoryState<unknown>())
+  const [fields, setFields] = useState<Fields>(empty)
+  const [shown, setShown] = useState(false)
+  const signIn = useCommand(async (it: Fields) => {
+    await client.signIn(it.secret, it.login, it.organization === '' ? undefined : it.organization)
+    return true
+  })
+  const send = async (it: Fields) => {
+    setShown(true)
+    if (problems(it) !== undefined) return
+    if ((await signIn.run(it)) === true) navigate(returnTo, { replace: true })
+  }
+  useLink((link) => {
+    setFields(link)
+    if (link.login !== '') void send(link)
+  })
+  return (
+    <main className={classes.page}>
+      <div className={classes.card}>
+        <div className={classes.head}>
+          <Logo size={32} />
+          <h1 className={classes.title}>Sign in to Foundry</h1>
+        </div>
+        {ended && signIn.error === undefined && (
+          <Alert icon={<IconInfoCircle size={16} />} color="gray" mb="md" role="status">
+            Your session has ended. Sign in to go on where you were.
+          </Alert>
+        )}
+        {connection.phase === 'open' && !signIn.busy && (
+          <Alert icon={<IconInfoCircle size={16} />} color="gray" mb="md">
+            You are signed in already. <Link href={returnTo}>Go on to your tasks</Link>
+          </Alert>
+        )}
+        <SignInForm fields={fields} setFields={setFields} shown={shown} busy={signIn.busy} onSend={() => void send(fields)} />
+        {signIn.error !== undefined && (
+          <div className={classes.failure}>
+            <ErrorState error={signIn.error} title="You are not signed in" compact />
+          </div>
+        )}
+        <div className={classes.hint}>
+          <p>No secret at hand? Where the mesh runs, this prints a link that signs you in:</p>
+          <div className={classes.command}>
+            <code>{COMMAND}</code>
+            <CopyButton value={COMMAND} label="Copy command" />
+          </div>
+        </div>
+      </div>
+    </main>
+  )
+}
+
+/** Hands over the sign-in link of the page once. */
+function useLink(take: (link: Fields) => void): void {
+  const taken = useRef(false)
+  useEffect(() => {
+    if (taken.current) return
+    taken.current = true
+    const link = takeFragment()
+    if (link !== undefined) take({ ...link })
+  })
+}
+
+function problems(it: Fields): Partial<Fields> | undefined {
+  const found: Partial<Fields> = {}
+  if (it.secret.trim() === '') found.secret = 'The secret is needed.'
+  const login = nameProblem(it.login, 'Login')
+  if (login !== undefined) found.login = login
+  const organization = it.organization === '' ? undefined : nameProblem(it.organization, 'Organization')
+  if (organization !== undefined) found.organization = organization
+  return Object.keys(found).length === 0 ? undefined : found
+}
+
+interface FormProps {
+  fields: Fields
+  setFields: (fields: Fields) => void
+  /** Whether problems are shown: after the first attempt. */
+  shown: boolean
+  busy: boolean
+  onSend: () => void
+}
+
+function SignInForm({ fields, setFields, shown, busy, onSend }: FormProps) {
+  const wrong = shown ? (problems(fields) ?? {}) : {}
+  const set = (name: keyof Fields) => (event: { currentTarget: { value: string } }) =>
+    setFields({ ...fields, [name]: event.currentTarget.value })
+  const submit = (event: FormEvent) => {
+    event.preventDefault()
+    onSend()
+  }
+  return (
+    <form onSubmit={submit} noValidate aria-label="Sign in">
+      <Stack gap="sm">
+        <PasswordInput
+          label="Secret"
+          description="From the secret file in the data directory of the mesh"
+          autoComplete="off"
+          spellCheck={false}
+          value={fields.secret}
+          onChange={set('secret')}
+          error={wrong.secret}
+          visibilityToggleButtonProps={{ 'aria-label': 'Show the secret' }}
+          required
+          withAsterisk={false}
+          data-autofocus
+        />
+        <TextInput
+          label="Login"
+          autoComplete="username"
+          autoCapitalize="none"
+          spellCheck={false}
+          value={fields.login}
+          onChange={set('login')}
+          error={wrong.login}
+          required
+          withAsterisk={false}
+        />
+        <TextInput
+          label="Organization (optional)"
+          description="Default: one with the name of your login"
+          autoComplete="organization"
+          autoCapitalize="none"
+          spellCheck={false}
+          value={fields.organization}
+          onChange={set('organization')}
+          error={wrong.organization}
+        />
+        <Button type="submit" size="sm" loading={busy} fullWidth mt="xs">
+          Sign in
+        </Button>
+      </Stack>
+    </form>
+  )
+}
