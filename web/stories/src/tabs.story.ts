@@ -1,6 +1,7 @@
 /** Many tabs and many topics of one person, over HTTP/1.1 with its six connections per host. */
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Api } from './api';
 import { Complaints, launch, person, signIn } from './browser';
 import { Mesh } from './mesh';
 import { Proxy } from './proxy';
@@ -65,8 +66,7 @@ test('two people see each other work, each with drafts and read marks of its own
   await shows(page, 'shared ground');
   const organization = /\/o\/(org_[0-9a-f]+)/.exec(page.url())?.[1] ?? '';
   const other = await person(browser, mesh, 'bob');
-  mesh.cli('login', '--login', 'alice');
-  mesh.cli('organization', 'members', 'set', 'bob', '--role', 'member');
+  await (await Api.signIn(mesh, 'alice')).addMember('bob');
   await other.page.goto(`${mesh.url}/o/${organization}/t/${task}`);
   await shows(other.page, 'shared ground');
   await page.getByRole('textbox', { name: 'Message', exact: true }).fill('a draft of alice');
