@@ -1,10 +1,24 @@
-import type { Client, Transport } from '@connectrpc/connect';
-import type { AuthService, CompleteSignInResponse } from './gen/foundry/auth/v1/auth_service_pb';
-import type { ProvisionerService } from './gen/foundry/provisioner/v1/provisioner_service_pb';
-import type { RepoService } from './gen/foundry/repo/v1/repo_service_pb';
-import type { TaskService } from './gen/foundry/task/v1/task_service_pb';
-import type { SessionKeyStore } from './sessionKey';
+import type { Client } from '@connectrpc/connect';
+import { Code } from '@connectrpc/connect';
+import { sessionClient } from './calls/client';
+import { SESSION_KEY_HEADER } from './calls/headers';
+import { callTransport, watchTransport } from './calls/transport';
+import { FoundryError } from './errors';
+import { AuthService, SessionDelivery, type CompleteSignInResponse } from './gen/foundry/auth/v1/auth_service_pb';
+import { ProvisionerService } from './gen/foundry/provisioner/v1/provisioner_service_pb';
+import { RepoService } from './gen/foundry/repo/v1/repo_service_pb';
+import { TaskService } from './gen/foundry/task/v1/task_service_pb';
+import { withNextFrame, type Schedule } from './page/frames';
+import { Link } from './page/link';
+import { PageStore } from './page/pageStore';
+import { LocalSessionKeyStore, type SessionKeyStore } from './sessionKey';
 import type { ConnectionState, LogEvent, Topic, TopicState } from './types';
+import { systemEnv } from './watch/env';
+import { SubscriptionManager } from './watch/manager';
+import type { WatchTransport } from './watch/transport';
+import { createSharedWorker } from './worker/create';
+import { Host } from './worker/host';
+import { localPorts, type PagePort, type ToPage } from './worker/protocol';
 
 /** Something that can be read now and heard of later; what `useSyncExternalStore` takes. */
 export interface Readable<T> {
@@ -12,47 +26,178 @@ export interface Readable<T> {
   subscribe(listener: () => void): () => void;
 }
 
+/** How a client is set up; a page needs none of it. */
 export interface FoundryOptions {
   /** Address of the gateway; default: the page's origin. */
   baseUrl?: string;
+  /** Where the session key is kept; default: the storage of the page's origin. */
   sessionKey?: SessionKeyStore;
-  /** Where the subscriptions live. Default: `shared` when `createWorker` is given and the browser can, else `page`. */
+  /** Where the subscriptions live; default: in a worker that all tabs share, where the browser has one. */
   worker?: 'shared' | 'page';
-  /** Makes the worker; the page calls `new SharedWorker(new URL(…), { type: 'module' })` so that its bundler sees it. */
+  /** Makes the shared worker. */
   createWorker?: () => SharedWorker;
-  transport?: Transport;
+  /** Sends calls, and watches too if they live in the page; default: the platform's `fetch`. */
+  fetch?: typeof globalThis.fetch;
+  /** Carries the watches if they live in the page; for tests. */
+  watches?: WatchTransport;
+  /** When changes are told on; default: once per frame. */
+  schedule?: Schedule;
 }
 
-/** All calls and watches of a page; one per page. */
+/** All calls and watches of a page; one per page. Calls fail with `FoundryError`. */
 export class Foundry {
-  readonly auth!: Client<typeof AuthService>;
-  readonly task!: Client<typeof TaskService>;
-  readonly repo!: Client<typeof RepoService>;
-  readonly provisioner!: Client<typeof ProvisionerService>;
-  readonly connection!: Readable<ConnectionState>;
-  readonly log!: Readable<readonly LogEvent[]>;
+  readonly auth: Client<typeof AuthService>;
+  readonly task: Client<typeof TaskService>;
+  readonly repo: Client<typeof RepoService>;
+  readonly provisioner: Client<typeof ProvisionerService>;
+  /** How the connection is; told on at once. */
+  readonly connection: Readable<ConnectionState>;
+  /** The newest 500 entries of the log that says why data was loaded, lost or refreshed. */
+  readonly log: Readable<readonly LogEvent[]>;
+  private readonly keys: SessionKeyStore;
+  private readonly link: Link;
+  private readonly store: PageStore;
+  private readonly stopKeys: () => void;
+  private host?: Host;
+  private isWelcome = false;
 
-  constructor(_options: FoundryOptions = {}) {
-    throw new Error('in the making');
+  constructor(private readonly options: FoundryOptions = {}) {
+    const baseUrl = options.baseUrl ?? location.origin;
+    this.keys = options.sessionKey ?? new LocalSessionKeyStore();
+    this.link = new Link({ baseUrl, sessionKey: () => this.keys.get(), take: (message) => this.take(message) });
+    this.store = new PageStore(this.link, options.schedule ?? withNextFrame);
+    const { store } = this;
+    if (this.keys.get() === undefined) store.connection = { ...store.connection, phase: 'signed-out' };
+    this.connection = readable(() => store.connection, store.connectionListeners);
+    this.log = readable(() => store.log, store.logListeners);
+    const transport = callTransport({ baseUrl, fetch: options.fetch });
+    const session = {
+      key: () => this.keys.get(),
+      refused: (key: string, error: FoundryError) => this.link.doubt(key, error.facts()),
+    };
+    this.auth = sessionClient(AuthService, transport, session);
+    this.task = sessionClient(TaskService, transport, session);
+    this.repo = sessionClient(RepoService, transport, session);
+    this.provisioner = sessionClient(ProvisionerService, transport, session);
+    this.stopKeys = this.keys.subscribe(() => this.link.session(this.keys.get()));
+    this.link.attach(this.open(baseUrl));
   }
 
-  subscribe<T>(_topic: Topic<T>, _listener: (state: TopicState<T>) => void): () => void {
-    throw new Error('in the making');
+  /**
+   * Watches a topic until the returned function is called. The listener hears every change, at most once
+   * per frame; what is known already is in `topicState`. Topics with equal keys share one watch, which
+   * lives on for 30 s after its last listener.
+   */
+  subscribe<T>(topic: Topic<T>, listener: (state: TopicState<T>) => void): () => void {
+    return this.store.subscribe(topic, listener);
   }
 
-  topicState<T>(_topic: Topic<T>): TopicState<T> | undefined {
-    throw new Error('in the making');
+  /** The topic as it is known; the same object until it changes. Undefined while nobody watches it. */
+  topicState<T>(topic: Topic<T>): TopicState<T> | undefined {
+    return this.store.state(topic);
   }
 
-  signIn(_secret: string, _login: string, _organizationName?: string): Promise<CompleteSignInResponse> {
-    throw new Error('in the making');
+  /**
+   * Signs in with the development secret; the session comes as a cookie and a key.
+   * @throws FoundryError
+   */
+  async signIn(secret: string, login: string, organizationName = ''): Promise<CompleteSignInResponse> {
+    let key: string | null = null;
+    const response = await this.auth.completeSignIn(
+      {
+        proof: { case: 'development', value: { secret, login, organizationName } },
+        sessionDelivery: SessionDelivery.COOKIE,
+      },
+      { onHeader: (headers) => (key = headers.get(SESSION_KEY_HEADER)) },
+    );
+    if (!key) {
+      throw new FoundryError({
+        code: Code.Internal,
+        reason: 'SESSION_KEY_MISSING',
+        message: 'The gateway opened a session without its key.',
+        nextAction: 'Open the page at the address of the gateway itself.',
+      });
+    }
+    this.useKey(key);
+    return response;
   }
 
-  signOut(): Promise<void> {
-    throw new Error('in the making');
+  /** Ends the session in all tabs. @throws FoundryError when the server could not be told; then nothing changes. */
+  async signOut(): Promise<void> {
+    try {
+      await this.auth.signOut({});
+    } catch (error) {
+      // Who is signed out already has nothing to end.
+      if (FoundryError.from(error).code !== Code.Unauthenticated) throw error;
+    }
+    this.useKey(undefined);
   }
 
-  reconnectNow(): void {}
+  /** Connects at once instead of waiting for the next attempt, and asks again for topics that have ended. */
+  reconnectNow(): void {
+    this.link.reconnect();
+  }
 
-  dispose(): void {}
+  /** Ends all watches of this page. */
+  dispose(): void {
+    this.stopKeys();
+    this.link.dispose();
+    this.store.dispose();
+    queueMicrotask(() => this.host?.dispose());
+  }
+
+  private useKey(key: string | undefined): void {
+    this.keys.set(key);
+    this.link.session(key);
+  }
+
+  private open(baseUrl: string): PagePort {
+    const { worker = typeof SharedWorker === 'undefined' ? 'page' : 'shared' } = this.options;
+    if (worker === 'page') return this.openHere(baseUrl);
+    const shared = (this.options.createWorker ?? createSharedWorker)();
+    // A worker that cannot be loaded never says welcome.
+    shared.onerror = () => {
+      if (!this.isWelcome) this.link.attach(this.openHere(baseUrl));
+    };
+    return shared.port as unknown as PagePort;
+  }
+
+  private openHere(baseUrl: string): PagePort {
+    const { fetch, watches = watchTransport({ baseUrl, fetch }) } = this.options;
+    const [page, host] = localPorts();
+    this.host = new Host(() => new SubscriptionManager(watches, systemEnv));
+    this.host.connect(host);
+    return page;
+  }
+
+  private take(message: ToPage): void {
+    switch (message.kind) {
+      case 'welcome':
+        this.isWelcome = true;
+        return this.store.clearLog();
+      case 'topic':
+        return this.store.update(message.update);
+      case 'dropped':
+        return this.store.dropped(message.key);
+      case 'connection':
+        return this.store.connect(message.state);
+      case 'log':
+        return this.store.append(message.events);
+      case 'refused':
+        // Another tab may have signed in since.
+        if (this.keys.get() === message.sessionKey) this.keys.set(undefined);
+        return;
+    }
+  }
+}
+
+function readable<T>(get: () => T, listeners: Set<() => void>): Readable<T> {
+  return {
+    get,
+    subscribe: (listener) => {
+      const own = () => listener();
+      listeners.add(own);
+      return () => listeners.delete(own);
+    },
+  };
 }

@@ -5,6 +5,7 @@ export { Foundry, type FoundryOptions, type Readable } from './foundry';
 export { newRequestId } from './requestId';
 export { LocalSessionKeyStore, MemorySessionKeyStore, type SessionKeyStore } from './sessionKey';
 export { SessionLog, sessionLog } from './sessionLog';
+export { createSharedWorker } from './worker/create';
 export { topics } from './topics';
 export type {
   ConnectionPhase,

@@ -1,0 +1,122 @@
+import type { FoundryErrorFacts } from '../errors';
+import type { FromPage, PagePort, ToPage } from '../worker/protocol';
+import type { TopicSpec } from '../watch/updates';
+import { isLoopback, watchPage, type PageEvents } from './surroundings';
+
+/** How long a tab may be hidden before it lets go of its topics, in milliseconds. */
+export const HIDDEN_MS = 30_000;
+
+/** What the link needs from its page. */
+export interface LinkOptions {
+  baseUrl: string;
+  sessionKey(): string | undefined;
+  take(message: ToPage): void;
+}
+
+/** The page's side of the subscriptions: says what it looks at, and when nobody looks at it. */
+export class Link {
+  private readonly held = new Map<string, TopicSpec>();
+  private port?: PagePort;
+  private isAway = false;
+  private isGone = false;
+  private hiddenTimer?: ReturnType<typeof setTimeout>;
+  private readonly page: PageEvents;
+
+  constructor(private readonly options: LinkOptions) {
+    const network = (isOnline: boolean) => this.say({ kind: 'network', isOnline });
+    this.page = watchPage({
+      // The gateway on this machine needs no network.
+      network: isLoopback(options.baseUrl) ? () => {} : network,
+      visible: (isVisible) => this.visible(isVisible),
+      gone: () => this.gone(),
+      back: () => this.back(),
+      locked: (name) => this.say({ kind: 'lock', name }),
+    });
+    if (!this.page.isVisible()) this.planAway();
+  }
+
+  /** Uses the subscriptions behind a port, instead of those before if there were any. */
+  attach(port: PagePort): void {
+    this.port?.close();
+    this.port = port;
+    port.onmessage = ({ data }) => this.options.take(data);
+    this.hello();
+  }
+
+  hold({ key, method, request }: TopicSpec): void {
+    const spec = { key, method, request };
+    this.held.set(key, spec);
+    if (!this.isAway) this.say({ kind: 'hold', spec });
+  }
+
+  release(key: string): void {
+    this.held.delete(key);
+    if (!this.isAway) this.say({ kind: 'release', key, why: 'The page no longer shows it.' });
+  }
+
+  session(sessionKey: string | undefined): void {
+    this.say({ kind: 'session', sessionKey });
+  }
+
+  doubt(sessionKey: string, error: FoundryErrorFacts): void {
+    this.say({ kind: 'doubt', sessionKey, error });
+  }
+
+  reconnect(): void {
+    this.say({ kind: 'reconnect' });
+  }
+
+  dispose(): void {
+    clearTimeout(this.hiddenTimer);
+    this.say({ kind: 'bye' });
+    this.page.dispose();
+    const { port } = this;
+    this.port = undefined;
+    // The good-bye is on its way first.
+    queueMicrotask(() => port?.close());
+  }
+
+  private hello(): void {
+    const { baseUrl, sessionKey } = this.options;
+    const isOnline = isLoopback(baseUrl) || this.page.isOnline();
+    this.say({ kind: 'hello', baseUrl, sessionKey: sessionKey(), isOnline });
+    this.page.lock();
+    if (!this.isAway) this.holdAll();
+  }
+
+  private holdAll(): void {
+    for (const spec of this.held.values()) this.say({ kind: 'hold', spec });
+  }
+
+  private visible(isVisible: boolean): void {
+    this.say({ kind: 'visible', isVisible });
+    if (!isVisible) return this.planAway();
+    clearTimeout(this.hiddenTimer);
+    if (!this.isAway) return;
+    this.isAway = false;
+    this.holdAll();
+  }
+
+  private planAway(): void {
+    clearTimeout(this.hiddenTimer);
+    this.hiddenTimer = setTimeout(() => {
+      this.isAway = true;
+      for (const key of this.held.keys()) this.say({ kind: 'release', key, why: 'The tab was hidden for 30 s.' });
+    }, HIDDEN_MS);
+  }
+
+  private gone(): void {
+    this.say({ kind: 'bye' });
+    this.isGone = true;
+  }
+
+  private back(): void {
+    if (!this.isGone) return;
+    this.isGone = false;
+    this.hello();
+  }
+
+  private say(message: FromPage): void {
+    this.port?.postMessage(message);
+  }
+}

@@ -1,0 +1,104 @@
+import { FoundryError } from '../errors';
+import type { ConnectionState, LogEvent, Topic, TopicState } from '../types';
+import type { ConnectionUpdate, TopicUpdate } from '../watch/updates';
+import type { Schedule } from './frames';
+import { PageTopic } from './pageTopic';
+
+const LOG_LENGTH = 500;
+
+/** What the page needs to have kept up to date. */
+export interface TopicSource {
+  hold<T>(topic: Topic<T>): void;
+  release(key: string): void;
+}
+
+/** Everything a page shows of the subscriptions; told on at most once per frame. */
+export class PageStore {
+  connection: ConnectionState = { phase: 'connecting', since: Date.now(), attempt: 0 };
+  log: readonly LogEvent[] = [];
+  readonly connectionListeners = new Set<() => void>();
+  readonly logListeners = new Set<() => void>();
+  // Of any entity: the topic given with a key fixes its type.
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  private readonly topics = new Map<string, PageTopic<any>>();
+  private readonly dirty = new Set<string>();
+  private newEvents: LogEvent[] = [];
+  private stopFlush?: () => void;
+
+  constructor(
+    private readonly source: TopicSource,
+    private readonly schedule: Schedule,
+  ) {}
+
+  /** Calls the listener at every change of the topic until the returned function is called. */
+  subscribe<T>(topic: Topic<T>, listener: (state: TopicState<T>) => void): () => void {
+    const shown = this.topics.get(topic.key) ?? new PageTopic(topic);
+    this.topics.set(topic.key, shown);
+    // Of its own, so that one function can listen twice.
+    const own = (state: TopicState<T>) => listener(state);
+    if (shown.listeners.size === 0) this.source.hold(topic);
+    shown.listeners.add(own);
+    return () => {
+      if (shown.listeners.delete(own) && shown.listeners.size === 0) this.source.release(topic.key);
+    };
+  }
+
+  /** The topic as it was told last. */
+  state<T>(topic: Topic<T>): TopicState<T> | undefined {
+    return this.topics.get(topic.key)?.state;
+  }
+
+  /** Takes a change of a topic. */
+  update(update: TopicUpdate): void {
+    const topic = this.topics.get(update.key);
+    if (!topic) return;
+    topic.push(update);
+    this.dirty.add(update.key);
+    this.plan();
+  }
+
+  /** The topic is no longer kept up to date. */
+  dropped(key: string): void {
+    const topic = this.topics.get(key);
+    this.dirty.delete(key);
+    if (topic?.listeners.size) topic.cutOff();
+    else this.topics.delete(key);
+  }
+
+  /** Takes a change of the connection; told at once. */
+  connect({ error, ...state }: ConnectionUpdate): void {
+    this.connection = { ...state, error: error && new FoundryError(error) };
+    for (const listener of [...this.connectionListeners]) listener();
+  }
+
+  /** Takes entries of the event log. */
+  append(events: readonly LogEvent[]): void {
+    this.newEvents.push(...events);
+    this.plan();
+  }
+
+  /** Forgets the log, which comes whole with each new beginning. */
+  clearLog(): void {
+    this.log = this.newEvents = [];
+  }
+
+  dispose(): void {
+    this.stopFlush?.();
+    this.topics.clear();
+  }
+
+  private plan(): void {
+    this.stopFlush ??= this.schedule(() => this.flush());
+  }
+
+  private flush(): void {
+    this.stopFlush = undefined;
+    const keys = [...this.dirty];
+    this.dirty.clear();
+    for (const key of keys) this.topics.get(key)?.flush();
+    if (this.newEvents.length === 0) return;
+    this.log = [...this.log, ...this.newEvents].slice(-LOG_LENGTH);
+    this.newEvents = [];
+    for (const listener of [...this.logListeners]) listener();
+  }
+}

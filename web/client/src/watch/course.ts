@@ -1,0 +1,171 @@
+import { fromBinary } from '@bufbuild/protobuf';
+import {
+  BookmarkSchema,
+  HelloSchema,
+  ResetReason,
+  ResetSchema,
+  SnapshotBeginSchema,
+  SnapshotEndSchema,
+} from '../gen/foundry/watch/v1/watch_pb';
+import { RawFrameSchema, type RawDelta, type RawFrame } from '../gen/foundry/watch/v1/raw_pb';
+import { SnapshotDigest } from './digest';
+
+/** A row of a view; without a value it is gone from it. */
+export interface Row {
+  readonly key: string;
+  readonly version: bigint;
+  readonly value?: Uint8Array;
+}
+
+/** Where a watch goes on from. */
+export interface Position {
+  readonly rev: bigint;
+  readonly resumeToken: string;
+}
+
+/** What a frame of a watch comes to. */
+export type Step =
+  | { kind: 'nothing' }
+  | { kind: 'hello'; resumed: boolean }
+  | { kind: 'snapshot'; rows: Row[]; position: Position }
+  | { kind: 'delta'; rows: Row[]; to: bigint }
+  | { kind: 'bookmark'; position: Position; caughtUp: boolean }
+  | { kind: 'reset'; reason: string };
+
+/** How a watch broke its contract: `gap` in its frames, or a snapshot with a wrong `digest-mismatch`. */
+export class Violation extends Error {
+  constructor(
+    readonly what: 'gap' | 'digest-mismatch',
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+const NOTHING: Step = { kind: 'nothing' };
+let courses = 0;
+
+/** One watch on one stream: every frame is checked before anything of it is shown. */
+export class Course {
+  /** Later ones have greater numbers. */
+  readonly order = ++courses;
+  /** Incarnation of the store behind the watch. */
+  incarnation = '';
+  /** Whether the position was refused on the way. */
+  wasReset = false;
+  private opened = false;
+  private seq = 0n;
+  private at = 0n;
+  private staging?: { rev: bigint; rows: Row[]; digest: SnapshotDigest };
+  private chain: Row[] = [];
+
+  /** @param asked The position that was asked for; none = a snapshot. */
+  constructor(readonly asked: Position | undefined) {}
+
+  /** Takes one encoded frame. @throws Violation */
+  accept(bytes: Uint8Array): Step {
+    try {
+      return this.take(fromBinary(RawFrameSchema, bytes));
+    } catch (error) {
+      throw error instanceof Violation ? error : gap(`a frame does not decode: ${String(error)}`);
+    }
+  }
+
+  private take(frame: RawFrame): Step {
+    this.seq += 1n;
+    if (frame.seq !== this.seq) throw gap(`frame ${frame.seq} came where ${this.seq} was due`);
+    const { body } = frame;
+    if (body.case === 'hello') return this.hello(frame.fromRev, body.value);
+    if (!this.opened) throw gap('no hello came first');
+    if (frame.fromRev !== this.at) throw gap(`a frame continues revision ${frame.fromRev}, the position is ${this.at}`);
+    switch (body.case) {
+      case 'snapshotBegin':
+        this.chain = [];
+        this.staging = { rev: fromBinary(SnapshotBeginSchema, body.value).rev, rows: [], digest: new SnapshotDigest() };
+        return NOTHING;
+      case 'snapshotChunk':
+        return this.stage(body.value);
+      case 'snapshotEnd':
+        return this.finish(body.value);
+      case 'delta':
+        return this.delta(body.value);
+      case 'bookmark':
+        return this.bookmark(body.value);
+      case 'reset':
+        this.at = 0n;
+        this.staging = undefined;
+        this.chain = [];
+        this.wasReset = true;
+        return { kind: 'reset', reason: ResetReason[fromBinary(ResetSchema, body.value).reason] ?? 'unknown' };
+      default:
+        // The stream around it tells of drains and of authorization.
+        return NOTHING;
+    }
+  }
+
+  private hello(fromRev: bigint, bytes: Uint8Array): Step {
+    const hello = fromBinary(HelloSchema, bytes);
+    const expected = hello.resumed ? (this.asked?.rev ?? 0n) : 0n;
+    if (this.opened || fromRev !== expected) throw gap(`a hello at revision ${fromRev} is out of place`);
+    this.opened = true;
+    this.at = fromRev;
+    this.incarnation = hello.incarnation;
+    return { kind: 'hello', resumed: hello.resumed };
+  }
+
+  private stage(chunk: RawDelta): Step {
+    const { staging } = this;
+    if (!staging) throw gap('a chunk outside a snapshot');
+    for (const { key, version, op } of chunk.changes) {
+      if (op.case !== 'upsert' || version > staging.rev) throw gap(`${key} at ${version} is no row of the snapshot`);
+      staging.digest.add(key, version);
+      staging.rows.push({ key, version, value: op.value.slice() });
+    }
+    return NOTHING;
+  }
+
+  private finish(bytes: Uint8Array): Step {
+    const end = fromBinary(SnapshotEndSchema, bytes);
+    const { staging } = this;
+    if (!staging || staging.rev !== end.rev) throw gap('the end of no snapshot');
+    this.staging = undefined;
+    const { rows, digest } = staging;
+    if (BigInt(rows.length) !== end.count || digest.value() !== BigInt.asUintN(64, end.digest)) {
+      throw new Violation('digest-mismatch', `${rows.length} rows came, ${end.count} were sent, or their digest is wrong`);
+    }
+    this.at = end.rev;
+    return { kind: 'snapshot', rows, position: { rev: end.rev, resumeToken: end.resumeToken } };
+  }
+
+  private delta({ toRev, changes, more }: RawDelta): Step {
+    if (this.staging) throw gap('a delta inside a snapshot');
+    if (toRev < this.at) throw gap(`a delta goes back from ${this.at} to ${toRev}`);
+    for (const { key, version, op } of changes) {
+      if (version <= this.at || version > toRev) throw gap(`${key} at ${version} lies outside its delta`);
+      // A copy of its own: what was decoded is a window on the whole frame and would keep all of it.
+      this.chain.push({ key, version, value: op.case === 'upsert' ? op.value.slice() : undefined });
+    }
+    this.at = toRev;
+    if (more) return NOTHING;
+    const rows = this.chain;
+    this.chain = [];
+    return { kind: 'delta', rows, to: toRev };
+  }
+
+  private bookmark(bytes: Uint8Array): Step {
+    const { rev, caughtUp, resumeToken } = fromBinary(BookmarkSchema, bytes);
+    if (resumeToken === '') {
+      // A sign of life only; it says where we are.
+      if (rev !== this.at) throw gap(`a sign of life at ${rev}, the position is ${this.at}`);
+      return NOTHING;
+    }
+    if (this.staging || this.chain.length > 0) throw gap('a bookmark before the end of a catch-up');
+    if (rev < this.at) throw gap(`a bookmark goes back from ${this.at} to ${rev}`);
+    this.at = rev;
+    return { kind: 'bookmark', position: { rev, resumeToken }, caughtUp };
+  }
+}
+
+function gap(message: string): Violation {
+  return new Violation('gap', message);
+}

@@ -1,0 +1,189 @@
+import { durationFromMs, durationMs } from '@bufbuild/protobuf/wkt';
+import { Code } from '@connectrpc/connect';
+import { FoundryError } from '../errors';
+import type { Drain, Ended, Hello, WatchResponse } from '../gen/foundry/edge/v1/edge_service_pb';
+import { Course } from './course';
+import type { Env } from './env';
+import { Modifier, type Change } from './modifier';
+import { HEARTBEAT_MS, type TopicRecord } from './record';
+import type { WatchTransport } from './transport';
+
+const SILENT_HEARTBEATS = 2.5;
+/** Watches that one stream carries at most. */
+export const MAX_WATCHES = 256;
+
+/** A watch of a stream. */
+export interface Sub {
+  readonly id: number;
+  readonly record: TopicRecord;
+  readonly course: Course;
+}
+
+/** Who is told what a stream says. */
+export interface StreamListener {
+  hello(stream: EdgeStream, server: string): void;
+  frame(stream: EdgeStream, sub: Sub, bytes: Uint8Array): void;
+  ended(stream: EdgeStream, sub: Sub, error: FoundryError): void;
+  /** A message was taken. */
+  heard(stream: EdgeStream): void;
+  drain(stream: EdgeStream, reconnectAfterMs: number): void;
+  /** The stream is over; told once, and not after `close`. */
+  over(stream: EdgeStream, error: FoundryError): void;
+}
+
+/** One stream of the edge with the watches it carries. */
+export class EdgeStream {
+  /** The edge said that it is about to end the stream. */
+  draining = false;
+  /** The stream works: its hello came. */
+  open = false;
+  private readonly subs = new Map<number, Sub>();
+  private readonly byTopic = new Map<TopicRecord, Sub>();
+  private readonly abort = new AbortController();
+  private readonly modifier: Modifier;
+  private lastSubId = 0;
+  private seq = 0n;
+  private removed: number[] = [];
+  private silence = HEARTBEAT_MS * SILENT_HEARTBEATS;
+  private heardAt: number;
+  private stopAlarm?: () => void;
+
+  constructor(
+    private readonly transport: WatchTransport,
+    private readonly env: Env,
+    private readonly sessionKey: string,
+    private readonly listener: StreamListener,
+  ) {
+    this.heardAt = env.now();
+    this.modifier = new Modifier(transport, env, { sessionKey, signal: this.abort.signal }, (error) => this.finish(error));
+  }
+
+  /** The watches on this stream. */
+  watches(): IterableIterator<Sub> {
+    return this.subs.values();
+  }
+
+  /** The watch of a topic on this stream. */
+  watchOf(record: TopicRecord): Sub | undefined {
+    return this.byTopic.get(record);
+  }
+
+  /** Opens the stream with these topics, each from its position. */
+  start(records: Iterable<TopicRecord>): void {
+    const subscriptions = [...records].map((record) => this.add(record));
+    this.arm(this.silence);
+    void this.read({ subscriptions, heartbeat: durationFromMs(HEARTBEAT_MS) });
+  }
+
+  /** Brings the watches of the stream to this set, by a call if that changes anything. */
+  sync(records: ReadonlySet<TopicRecord>): void {
+    this.modifier.request(() => this.change(records));
+  }
+
+  /** Gives up the watch of a topic; `sync` begins it anew. */
+  drop(record: TopicRecord): void {
+    const sub = this.byTopic.get(record);
+    if (!sub) return;
+    this.forget(sub);
+    this.removed.push(sub.id);
+  }
+
+  /** Ends the stream without a word to the listener. */
+  close(): void {
+    this.stopAlarm?.();
+    this.abort.abort();
+  }
+
+  private change(records: ReadonlySet<TopicRecord>): Change {
+    for (const record of [...this.byTopic.keys()]) if (!records.has(record)) this.drop(record);
+    const remove = this.removed;
+    this.removed = [];
+    const add = [...records].filter((record) => !this.byTopic.has(record)).map((record) => this.add(record));
+    return { add, remove };
+  }
+
+  private add(record: TopicRecord): Change['add'][number] {
+    const { position } = record;
+    const sub = { id: ++this.lastSubId, record, course: new Course(position) };
+    this.subs.set(sub.id, sub);
+    this.byTopic.set(record, sub);
+    return { subId: sub.id, method: record.spec.method, request: record.request(position) };
+  }
+
+  private forget(sub: Sub): void {
+    this.subs.delete(sub.id);
+    this.byTopic.delete(sub.record);
+  }
+
+  private async read(request: Parameters<WatchTransport['watch']>[0]): Promise<void> {
+    const call = { sessionKey: this.sessionKey, signal: this.abort.signal };
+    try {
+      for await (const response of this.transport.watch(request, call)) {
+        if (this.abort.signal.aborted) return;
+        this.take(response);
+      }
+      this.finish(new FoundryError({ code: Code.Unavailable, message: 'The server ended the stream.' }));
+    } catch (error) {
+      this.finish(FoundryError.from(error));
+    }
+  }
+
+  private take(response: WatchResponse): void {
+    this.heardAt = this.env.now();
+    this.seq += 1n;
+    const { body } = response;
+    if (response.seq !== this.seq) return this.lost(`Frame ${response.seq} came where ${this.seq} was due.`);
+    if (body.case === 'hello') return this.hello(body.value);
+    if (!this.open) return this.lost('The stream did not begin with a hello.');
+    if (body.case === 'frames') {
+      for (const { subId, response: bytes } of body.value.frames) {
+        const sub = this.subs.get(subId);
+        // A watch that was given up may have frames on the way.
+        if (sub) this.listener.frame(this, sub, bytes);
+      }
+    } else if (body.case === 'ended') this.end(body.value);
+    else if (body.case === 'drain') this.drain(body.value);
+    this.listener.heard(this);
+  }
+
+  private hello({ streamId, server, heartbeat }: Hello): void {
+    this.open = true;
+    if (heartbeat) this.silence = durationMs(heartbeat) * SILENT_HEARTBEATS;
+    this.arm(this.silence);
+    this.modifier.open(streamId);
+    this.listener.hello(this, server);
+  }
+
+  private end({ subId, code, message, status }: Ended): void {
+    const sub = this.subs.get(subId);
+    if (!sub) return;
+    this.forget(sub);
+    this.listener.ended(this, sub, FoundryError.fromStatus(code, message, status));
+  }
+
+  private drain({ reconnectAfter }: Drain): void {
+    this.draining = true;
+    this.modifier.forgive();
+    this.listener.drain(this, reconnectAfter ? durationMs(reconnectAfter) : 0);
+  }
+
+  private lost(message: string): void {
+    this.finish(new FoundryError({ code: Code.DataLoss, reason: 'WATCH_STREAM_GAP', message, retryable: true }));
+  }
+
+  private finish(error: FoundryError): void {
+    if (this.abort.signal.aborted) return;
+    this.close();
+    this.listener.over(this, error);
+  }
+
+  private arm(ms: number): void {
+    this.stopAlarm?.();
+    this.stopAlarm = this.env.after(ms, () => {
+      const quiet = this.env.now() - this.heardAt;
+      if (quiet < this.silence) return this.arm(this.silence - quiet);
+      const message = `Nothing was heard for ${Math.round(quiet / 1000)} s.`;
+      this.finish(new FoundryError({ code: Code.Unavailable, reason: 'WATCH_STREAM_SILENT', message }));
+    });
+  }
+}

@@ -1,0 +1,210 @@
+import type { FoundryError } from '../errors';
+import type { LogEvent, LogKind } from '../types';
+import { Violation, type Step } from './course';
+import { MAX_WATCHES, type EdgeStream, type Sub } from './edgeStream';
+import type { Env } from './env';
+import { Holds } from './holds';
+import { isFinal, Line, type LineListener } from './line';
+import type { Effect, TopicRecord } from './record';
+import type { WatchTransport } from './transport';
+import type { ConnectionUpdate, Sink, TopicSpec } from './updates';
+
+const LOG_LENGTH = 500;
+
+/** A page that takes part in the subscriptions. */
+export interface Tab {
+  /** Wants a topic kept up to date; asks again for one that has ended. */
+  hold(spec: TopicSpec): void;
+  /** Wants it no longer; it stays up to date for the grace period. */
+  release(key: string, why: string): void;
+  /** The page is gone. */
+  leave(why: string): void;
+}
+
+/**
+ * The subscriptions of all tabs of a browser: each topic once, all topics on one stream. Knows no
+ * entity; rows are kept encoded, pages decode what they show.
+ */
+export class SubscriptionManager implements LineListener {
+  private readonly sinks = new Set<Sink>();
+  private readonly events: LogEvent[] = [];
+  private readonly holds: Holds;
+  private readonly line: Line;
+  private sessionKey?: string;
+
+  constructor(
+    transport: WatchTransport,
+    private readonly env: Env,
+  ) {
+    this.holds = new Holds(env, { changed: () => this.line.refresh(), log: (...event) => this.log(...event) });
+    this.line = new Line(transport, env, this);
+  }
+
+  /** Lets a page take part; it hears the connection and the whole log at once. */
+  join(sink: Sink): Tab {
+    this.sinks.add(sink);
+    sink.connection(this.line.state);
+    if (this.events.length > 0) sink.log([...this.events]);
+    return {
+      hold: (spec) => this.holds.hold(sink, spec),
+      release: (key, why) => this.holds.release(sink, key, why),
+      leave: (why) => {
+        this.sinks.delete(sink);
+        this.holds.leave(sink, why);
+      },
+    };
+  }
+
+  /** The session key that the pages have now. Another session begins with nothing of the one before. */
+  useSession(sessionKey: string | undefined): void {
+    if (sessionKey === this.sessionKey) return;
+    this.sessionKey = sessionKey;
+    this.log('auth', sessionKey === undefined ? 'Signed out.' : 'Signed in.');
+    this.forgetEverything();
+    this.line.use(sessionKey);
+  }
+
+  /** A call was refused as unauthenticated under this key. */
+  doubtSession(sessionKey: string, error: FoundryError): void {
+    if (sessionKey === this.sessionKey) this.refused(sessionKey, error);
+  }
+
+  /** The network came or went, as the browser tells. */
+  network(isOnline: boolean): void {
+    this.line.network(isOnline);
+  }
+
+  /** A page came to the front or went behind. */
+  visible(isVisible: boolean): void {
+    this.log(isVisible ? 'visible' : 'hidden', isVisible ? 'A tab is shown.' : 'A tab is hidden.');
+    if (isVisible && this.line.state.phase === 'reconnecting') this.line.hurry();
+  }
+
+  /** Tries everything at once that waits or has ended. */
+  reconnectNow(): void {
+    for (const record of this.holds.records()) {
+      if (record.phase === 'ended') this.show(record, record.restart());
+      this.stopWaiting(record);
+    }
+    this.line.hurry();
+  }
+
+  /** Ends everything. */
+  dispose(): void {
+    this.line.dispose();
+    this.holds.dispose();
+    this.sinks.clear();
+  }
+
+  isIdle(): boolean {
+    return this.holds.isEmpty();
+  }
+
+  wanted(): ReadonlySet<TopicRecord> {
+    const wanted = new Set<TopicRecord>();
+    for (const record of this.holds.records()) {
+      if (record.phase === 'ended' || record.waiting) continue;
+      if (wanted.size === MAX_WATCHES) break;
+      wanted.add(record);
+    }
+    return wanted;
+  }
+
+  frame(stream: EdgeStream, { record, course }: Sub, bytes: Uint8Array): void {
+    try {
+      const step = course.accept(bytes);
+      const effect = record.take(course, step);
+      this.note(record, step);
+      if (effect) this.show(record, effect);
+      if (step.kind === 'reset') this.afterReset(stream, record);
+      if (step.kind === 'bookmark' && step.caughtUp) this.line.caughtUp();
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error;
+      this.mend(record, error);
+    }
+  }
+
+  ended({ record }: Sub, error: FoundryError): void {
+    if (isFinal(error)) {
+      this.log('ended', `${error.reason}: ${error.message}`, record);
+      this.line.dropElsewhere(record);
+      this.show(record, record.end(error));
+    } else this.retryLater(record, error);
+    this.line.refresh();
+  }
+
+  cutOff(subs: Iterable<Sub>, error?: FoundryError): void {
+    for (const { record } of subs) this.show(record, record.cutOff(error));
+  }
+
+  refused(sessionKey: string, error: FoundryError): void {
+    this.sessionKey = undefined;
+    this.forgetEverything();
+    this.line.use(undefined, error);
+    for (const sink of this.sinks) sink.refused(sessionKey);
+  }
+
+  changed(state: ConnectionUpdate): void {
+    for (const sink of this.sinks) sink.connection(state);
+  }
+
+  log(what: LogKind, detail: string, record?: TopicRecord): void {
+    const event = { at: this.env.now(), topic: record?.spec.key, what, detail };
+    this.events.push(event);
+    if (this.events.length > LOG_LENGTH) this.events.shift();
+    for (const sink of this.sinks) sink.log([event]);
+  }
+
+  private note(record: TopicRecord, step: Step): void {
+    if (step.kind === 'hello' && step.resumed) this.log('resumed', 'Goes on from its position.', record);
+    if (step.kind === 'snapshot') this.log('snapshot', `${step.rows.length} rows at ${step.position.rev}.`, record);
+    if (step.kind === 'reset') this.log('reset', `The position is of no use: ${step.reason}.`, record);
+  }
+
+  private afterReset(stream: EdgeStream, record: TopicRecord): void {
+    if (record.position === undefined) this.line.dropElsewhere(record, stream);
+    if (record.resetsTooOften()) {
+      record.backoff.raiseToCap();
+      this.retryLater(record);
+    }
+    this.line.refresh();
+  }
+
+  /** A watch that broke its contract begins anew: from its position, or from a snapshot if that was wrong. */
+  private mend(record: TopicRecord, violation: Violation): void {
+    this.log(violation.what, violation.message, record);
+    if (violation.what === 'digest-mismatch') record.forgetPosition();
+    // The first time at once; a watch that breaks again and again waits.
+    if (record.backoff.failures > 0) return this.retryLater(record);
+    record.backoff.next();
+    this.line.dropElsewhere(record);
+    this.show(record, record.cutOff());
+    this.line.refresh();
+  }
+
+  private retryLater(record: TopicRecord, error?: FoundryError): void {
+    this.line.dropElsewhere(record);
+    const wait = Math.max(record.backoff.next(), error?.retryAfterMs ?? 0);
+    this.log('reconnect', `${error?.message ?? 'The watch broke.'} Asked for again in ${wait} ms.`, record);
+    this.show(record, record.cutOff(error));
+    record.waiting?.();
+    record.waiting = this.env.after(wait, () => {
+      record.waiting = undefined;
+      this.line.refresh();
+    });
+    this.line.refresh();
+  }
+
+  private stopWaiting(record: TopicRecord): void {
+    record.waiting?.();
+    record.waiting = undefined;
+  }
+
+  private forgetEverything(): void {
+    for (const record of this.holds.records()) this.show(record, record.restart());
+  }
+
+  private show(record: TopicRecord, effect: Effect | undefined): void {
+    if (effect) this.holds.tell(record, record.update(effect));
+  }
+}

@@ -1,0 +1,14 @@
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { ModifyWatchesRequestSchema, WatchRequestSchema, WatchResponse } from '../gen/foundry/edge/v1/edge_service_pb';
+
+/** A call of the edge: under which session key, and how it is given up. */
+export interface EdgeCall {
+  sessionKey: string;
+  signal: AbortSignal;
+}
+
+/** The two calls of the edge that subscriptions need. */
+export interface WatchTransport {
+  watch(request: MessageInitShape<typeof WatchRequestSchema>, call: EdgeCall): AsyncIterable<WatchResponse>;
+  modify(request: MessageInitShape<typeof ModifyWatchesRequestSchema>, call: EdgeCall): Promise<unknown>;
+}

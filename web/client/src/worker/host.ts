@@ -1,0 +1,106 @@
+import { FoundryError } from '../errors';
+import type { SubscriptionManager, Tab } from '../watch/manager';
+import type { Sink } from '../watch/updates';
+import type { FromPage, HostPort, ToPage } from './protocol';
+
+/** Serves pages over their ports from one set of subscriptions. */
+export class Host {
+  private manager?: SubscriptionManager;
+
+  /**
+   * @param begin Makes the subscriptions for a gateway, when the first page comes.
+   * @param locks Tells when a page is gone that could not say so; none = pages always can.
+   */
+  constructor(
+    private readonly begin: (baseUrl: string) => SubscriptionManager,
+    private readonly locks?: Pick<LockManager, 'request'>,
+  ) {}
+
+  /** Serves a page. */
+  connect(port: HostPort): void {
+    const page = new ServedPage(port, (baseUrl) => (this.manager ??= this.begin(baseUrl)), this.locks);
+    port.onmessage = ({ data }) => page.take(data);
+  }
+
+  /** Ends all subscriptions. */
+  dispose(): void {
+    this.manager?.dispose();
+    this.manager = undefined;
+  }
+}
+
+class ServedPage {
+  private manager?: SubscriptionManager;
+  private tab?: Tab;
+  private stopWaiting?: AbortController;
+
+  constructor(
+    private readonly port: HostPort,
+    private readonly begin: (baseUrl: string) => SubscriptionManager,
+    private readonly locks?: Pick<LockManager, 'request'>,
+  ) {}
+
+  take(message: FromPage): void {
+    if (message.kind === 'hello') return this.hello(message);
+    const { manager, tab } = this;
+    if (!manager || !tab) return;
+    switch (message.kind) {
+      case 'lock':
+        return this.leaveWith(message.name);
+      case 'hold':
+        return tab.hold(message.spec);
+      case 'release':
+        return tab.release(message.key, message.why);
+      case 'session':
+        return manager.useSession(message.sessionKey);
+      case 'doubt':
+        return manager.doubtSession(message.sessionKey, new FoundryError(message.error));
+      case 'network':
+        return manager.network(message.isOnline);
+      case 'visible':
+        return manager.visible(message.isVisible);
+      case 'reconnect':
+        return manager.reconnectNow();
+      case 'bye':
+        return this.leave('The page said good-bye.');
+    }
+  }
+
+  private hello({ baseUrl, sessionKey, isOnline }: Extract<FromPage, { kind: 'hello' }>): void {
+    this.leave('The page began anew.');
+    const say = (message: ToPage) => this.port.postMessage(message);
+    const sink: Sink = {
+      topic: (update) => say({ kind: 'topic', update }),
+      dropped: (key) => say({ kind: 'dropped', key }),
+      connection: (state) => say({ kind: 'connection', state }),
+      refused: (key) => say({ kind: 'refused', sessionKey: key }),
+      log: (events) => say({ kind: 'log', events }),
+    };
+    say({ kind: 'welcome' });
+    this.manager = this.begin(baseUrl);
+    this.tab = this.manager.join(sink);
+    this.manager.network(isOnline);
+    this.manager.useSession(sessionKey);
+  }
+
+  /** The lock is granted here when its page has died, however it died. */
+  private leaveWith(name: string): void {
+    if (!this.locks) return;
+    this.stopWaiting?.abort();
+    const waiting = new AbortController();
+    this.stopWaiting = waiting;
+    const gone = () => {
+      if (!waiting.signal.aborted) this.leave('The page is gone.');
+    };
+    this.locks.request(name, { signal: waiting.signal }, gone).catch((error: unknown) => {
+      if (!waiting.signal.aborted) throw error;
+    });
+  }
+
+  private leave(why: string): void {
+    this.stopWaiting?.abort();
+    this.stopWaiting = undefined;
+    this.tab?.leave(why);
+    this.tab = undefined;
+  }
+}
