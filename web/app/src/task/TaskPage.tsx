@@ -1,0 +1,86 @@
+import { useFoundry } from '@foundry/client/react'
+import { SessionState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { useMediaQuery } from '@mantine/hooks'
+import { useCallback, useState } from 'react'
+import { ErrorState, PageSkeleton, StaleBanner } from '../ui'
+import { StageList } from './header/StageList'
+import { TaskHeader } from './header/TaskHeader'
+import { useCommand } from './model/useCommand'
+import { useTask, type TaskView } from './model/useTask'
+import { useViewer } from './model/useViewer'
+import { Workspace, type PanelTab } from './panel/Workspace'
+import { Conversation, useStop } from './sessions/Conversation'
+import { SessionTabs } from './sessions/SessionTabs'
+import { useReadMarks } from './sessions/useReadMarks'
+import classes from './page.module.css'
+
+/** Width below which panels are whole screens. */
+const NARROW = '(max-width: 900px)'
+
+/** A task: its provisioning, conversations, changes, files, processes and record. */
+export function TaskPage({ organizationId, taskId }: { organizationId: string; taskId: string }) {
+  const view = useTask(taskId)
+  if (view.task !== undefined) return <Loaded key={taskId} organizationId={organizationId} view={view} task={view.task} />
+  if (view.phase === 'ended') {
+    return (
+      <div className={classes.alone}>
+        <ErrorState error={view.error} title="The task could not be read" />
+      </div>
+    )
+  }
+  return <PageSkeleton label="Loading the task" />
+}
+
+function Loaded({ organizationId, view, task }: { organizationId: string; view: TaskView; task: Task }) {
+  const client = useFoundry()
+  const viewer = useViewer(organizationId)
+  const markOf = useReadMarks(organizationId)
+  const narrow = useMediaQuery(NARROW, undefined, { getInitialValueInEffect: false }) === true
+  const [tab, setTab] = useState<PanelTab | undefined>(narrow ? undefined : 'changes')
+  const [chosen, choose] = useState<string | undefined>(undefined)
+  const selected = selectedSession(view, chosen)
+  const retry = useCommand('The task was not retried', (requestId: string) => client.task.retryTask({ requestId, taskId: task.taskId }))
+  const stop = useStop(selected?.sessionId ?? '')
+  const explain = useCallback(() => setTab('explain'), [])
+  const tabs = selected?.state === SessionState.CLOSED ? [...view.sessions, selected] : view.sessions
+  const talk = (
+    <div className={classes.talk}>
+      <StageList task={task} retry={retry} steers={viewer.steers} />
+      <SessionTabs
+        task={task}
+        sessions={tabs}
+        closed={view.closed}
+        selected={selected}
+        onSelect={choose}
+        markOf={markOf}
+        steers={viewer.steers}
+      >
+        {selected !== undefined && (
+          <Conversation key={selected.sessionId} task={task} session={selected} viewer={viewer} readMark={markOf(selected.sessionId)} />
+        )}
+      </SessionTabs>
+    </div>
+  )
+  return (
+    <div className={classes.page}>
+      <TaskHeader
+        organizationId={organizationId}
+        task={task}
+        sessions={view.sessions}
+        steers={viewer.steers}
+        retry={retry}
+        stop={selected?.state === SessionState.RUNNING ? stop : undefined}
+        onExplain={explain}
+      />
+      <StaleBanner phase={view.phase} since={view.since} />
+      {view.phase === 'ended' && <ErrorState error={view.error} title="The task is no longer watched" compact />}
+      <Workspace task={task} viewer={viewer} talk={talk} tab={tab} onTab={setTab} narrow={narrow} />
+    </div>
+  )
+}
+
+/** The session that is shown: the chosen one, else the oldest that is open, else the last closed one. */
+function selectedSession(view: TaskView, chosen: string | undefined): Session | undefined {
+  const all = [...view.sessions, ...view.closed]
+  return all.find((session) => session.sessionId === chosen) ?? view.sessions[0] ?? view.closed.at(-1)
+}

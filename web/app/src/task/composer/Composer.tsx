@@ -1,0 +1,132 @@
+import { Button, Textarea } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { IconArrowUp, IconPlayerStopFilled } from '@tabler/icons-react'
+import type { Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { useState, type KeyboardEvent } from 'react'
+import { ErrorState, Kbd } from '../../ui'
+import { useCommand } from '../model/useCommand'
+import { sizeText } from '../text/size'
+import { byteLength, type DraftStatus } from './draft'
+import classes from './composer.module.css'
+import type { Echo } from './useEchoes'
+import { useDraft } from './useDraft'
+
+/** Bytes of a message at most. */
+export const MESSAGE_AT_MOST = 256 * 1024
+const COUNTED_FROM = 200 * 1024
+
+interface Props {
+  organizationId: string
+  session: Session
+  running: boolean
+  stopping: boolean
+  onStop: () => void
+  /** Hears of a message on its way, and how it went. */
+  onSend: (echo: Echo) => void
+  onSent: (requestId: string, messageId: string | undefined) => void
+}
+
+/** Where messages are written. What is typed is kept on the server until it is sent. */
+export function Composer({ organizationId, session, running, stopping, onStop, onSend, onSent }: Props) {
+  const client = useFoundry()
+  const { sessionId } = session
+  const { draft, text, status } = useDraft(organizationId, sessionId)
+  const [focused, setFocused] = useState(false)
+  const send = useCommand('The message was not sent', async (requestId: string, words: string) => {
+    onSend({ requestId, text: words })
+    try {
+      const answer = await client.task.sendMessage({ requestId, sessionId, text: words })
+      onSent(requestId, answer.message?.messageId)
+      return answer
+    } catch (error) {
+      onSent(requestId, undefined)
+      throw error
+    }
+  })
+  const size = byteLength(text)
+  const sendable = text.trim() !== '' && size <= MESSAGE_AT_MOST && !send.busy
+
+  const submit = async () => {
+    if (!sendable) return
+    const words = text
+    const sent = await send.run(words)
+    if (sent !== undefined && draft.text === words) draft.sent()
+  }
+  const keys = (event: KeyboardEvent) => {
+    if (event.key === 'Enter' && !event.shiftKey && !event.nativeEvent.isComposing) {
+      event.preventDefault()
+      void submit()
+    }
+  }
+  return (
+    <form
+      className={classes.composer}
+      aria-label="New message"
+      onSubmit={(event) => {
+        event.preventDefault()
+        void submit()
+      }}
+    >
+      {send.error !== undefined && <ErrorState error={send.error} title="The message was not sent" compact onRetry={() => void submit()} />}
+      <div className={classes.box} data-focused={focused}>
+        <Textarea
+          aria-label="Message"
+          placeholder={placeholder(session, running)}
+          value={text}
+          onChange={(event) => draft.edit(event.currentTarget.value)}
+          onKeyDown={keys}
+          onFocus={() => setFocused(true)}
+          onBlur={() => {
+            setFocused(false)
+            void draft.flush()
+          }}
+          autosize
+          minRows={1}
+          maxRows={12}
+          variant="unstyled"
+          dir="auto"
+          error={size > MESSAGE_AT_MOST}
+        />
+        <div className={classes.bar}>
+          <span className={classes.hint}>
+            <span className={classes.keys}>
+              <Kbd keys="Enter" /> sends, <Kbd keys="Shift+Enter" /> new line
+            </span>
+            <DraftWord status={status} empty={text === ''} />
+          </span>
+          {size > COUNTED_FROM && (
+            <span role="status" className={size > MESSAGE_AT_MOST ? classes.over : classes.count}>
+              {sizeText(size)} of 256 KiB
+            </span>
+          )}
+          {running && (
+            <Button variant="default" leftSection={<IconPlayerStopFilled size={13} />} loading={stopping} onClick={onStop} title="Stop the turn (Esc)">
+              Stop
+            </Button>
+          )}
+          <Button type="submit" disabled={!sendable} loading={send.busy} leftSection={<IconArrowUp size={14} stroke={2.4} />}>
+            {running ? 'Queue' : 'Send'}
+          </Button>
+        </div>
+      </div>
+    </form>
+  )
+}
+
+function placeholder(session: Session, running: boolean): string {
+  if (running) return 'Say what comes next; it waits until this turn has ended'
+  if (session.lastOffset === 0n) return 'Write a message; it is delivered when the session is ready'
+  return 'Write a message'
+}
+
+const words: Readonly<Record<DraftStatus, string>> = {
+  kept: 'Draft kept',
+  saving: 'Saving draft…',
+  unsaved: 'Draft not saved yet',
+  'too-long': 'Over 12 KiB: the draft is kept in this tab alone',
+}
+
+function DraftWord({ status, empty }: { status: DraftStatus; empty: boolean }) {
+  if (empty) return null
+  return <span className={classes.draft}>{words[status]}</span>
+}

@@ -1,0 +1,71 @@
+import { Button } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { IconCheck, IconHandStop, IconX } from '@tabler/icons-react'
+import type { PermissionOption, PermissionRequest } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import { useEffect, useRef, type KeyboardEvent } from 'react'
+import { announce, ErrorState, Kbd } from '../../ui'
+import { useCommand } from '../model/useCommand'
+import { InertLine } from '../text/Inert'
+import { visibleLine } from '../text/visible'
+import classes from './composer.module.css'
+
+interface Props {
+  sessionId: string
+  request: PermissionRequest
+  /** Whether the person may answer. */
+  steers: boolean
+}
+
+/** The agent's unanswered question with a button for each possible answer; the keys 1 to 9 press them. */
+export function PermissionDock({ sessionId, request, steers }: Props) {
+  const client = useFoundry()
+  const dock = useRef<HTMLElement>(null)
+  const { permissionId } = request
+  const answer = useCommand('The answer was not given', (requestId: string, optionId: string) =>
+    client.task.respondToPermission({ requestId, sessionId, permissionId, optionId }),
+  )
+  useEffect(() => announce(`The agent asks for permission: ${visibleLine(request.title)}`), [permissionId])
+  const keys = (event: KeyboardEvent) => {
+    const option = request.options[Number(event.key) - 1]
+    if (!steers || option === undefined || event.ctrlKey || event.metaKey || event.altKey) return
+    event.preventDefault()
+    void answer.run(option.optionId)
+  }
+  return (
+    <section ref={dock} className={classes.dock} aria-label="The agent asks for permission" onKeyDown={keys}>
+      <div className={classes.dockHead}>
+        <IconHandStop size={17} aria-hidden />
+        <div>
+          <div className={classes.dockTitle}>The agent asks for permission</div>
+          <InertLine text={request.title} className={classes.dockWhat} />
+        </div>
+      </div>
+      {answer.error !== undefined && <ErrorState error={answer.error} title="The answer was not given" compact />}
+      {steers ? (
+        <div className={classes.answers}>
+          {request.options.map((option, at) => (
+            <Answer key={option.optionId} option={option} number={at + 1} busy={answer.busy} onPick={() => void answer.run(option.optionId)} />
+          ))}
+          <Button variant="subtle" color="gray" disabled={answer.busy} onClick={() => void answer.run('')}>
+            Cancel
+          </Button>
+        </div>
+      ) : (
+        <p className={classes.viewerNote}>Members of the organization can answer; viewers can only read.</p>
+      )}
+    </section>
+  )
+}
+
+function Answer(props: { option: PermissionOption; number: number; busy: boolean; onPick: () => void }) {
+  const { option, number, busy, onPick } = props
+  const allows = option.kind.startsWith('allow')
+  const rejects = option.kind.startsWith('reject')
+  const once = option.kind === 'allow_once'
+  const icon = allows ? <IconCheck size={14} /> : rejects ? <IconX size={14} /> : undefined
+  return (
+    <Button variant={once ? 'filled' : 'default'} disabled={busy} leftSection={icon} onClick={onPick} rightSection={number <= 9 ? <Kbd keys={String(number)} /> : undefined}>
+      <InertLine text={option.name === '' ? option.optionId : option.name} />
+    </Button>
+  )
+}

@@ -1,0 +1,154 @@
+import { ActionIcon, Button, Loader, Textarea, Tooltip } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { IconPencil, IconPlayerPlay, IconTrash } from '@tabler/icons-react'
+import { QueuedMessageState, type QueuedMessage, type Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { useState } from 'react'
+import { ErrorState, TextSkeleton } from '../../ui'
+import { useCommand } from '../model/useCommand'
+import { useRead } from '../model/useRead'
+import { InertLine } from '../text/Inert'
+import { counted, sizeText } from '../text/size'
+import { byteLength } from './draft'
+import { MESSAGE_AT_MOST } from './Composer'
+import classes from './composer.module.css'
+import type { Echo } from './useEchoes'
+
+interface Props {
+  session: Session
+  queue: readonly QueuedMessage[]
+  echoes: readonly Echo[]
+  /** Whether the person may change the queue. */
+  steers: boolean
+}
+
+/** Messages that wait for their turn: they can be read, changed and removed until the agent gets them. */
+export function Queue({ session, queue, echoes, steers }: Props) {
+  const client = useFoundry()
+  const { sessionId } = session
+  const resume = useCommand('The queue was not resumed', (requestId: string) => client.task.resumeQueue({ requestId, sessionId }))
+  if (queue.length + echoes.length === 0) return null
+  const held = session.queueHeld && queue.length > 0
+  return (
+    <section className={classes.queue} aria-label="Messages that wait">
+      <header className={classes.queueHead} data-held={held}>
+        <span>
+          {held
+            ? `${counted(queue.length, 'message waits', 'messages wait')}: the queue is held after a stop or an error`
+            : `${counted(queue.length + echoes.length, 'message waits', 'messages wait')} for ${queue.length > 0 && session.state <= 2 ? 'the session to be ready' : 'the turn to end'}`}
+        </span>
+        {held && steers && (
+          <Button size="compact-xs" variant="default" leftSection={<IconPlayerPlay size={12} />} loading={resume.busy} onClick={() => void resume.run()}>
+            Resume
+          </Button>
+        )}
+      </header>
+      {resume.error !== undefined && <ErrorState error={resume.error} title="The queue was not resumed" compact />}
+      <ol className={classes.messages}>
+        {queue.map((message) => (
+          <Message key={message.messageId} message={message} steers={steers} />
+        ))}
+        {echoes.map((echo) => (
+          <li key={echo.requestId} className={classes.message} aria-busy>
+            <Loader size={12} aria-label="Being sent" />
+            <InertLine text={echo.text.slice(0, 200)} className={classes.preview} />
+          </li>
+        ))}
+      </ol>
+    </section>
+  )
+}
+
+function Message({ message, steers }: { message: QueuedMessage; steers: boolean }) {
+  const client = useFoundry()
+  const { messageId } = message
+  const [editing, setEditing] = useState(false)
+  const remove = useCommand('The message was not removed', (requestId: string) =>
+    client.task.removeQueuedMessage({ requestId, messageId }),
+  )
+  const waits = message.state === QueuedMessageState.QUEUED
+  if (editing && waits) {
+    return (
+      <li className={classes.editing}>
+        <Edit message={message} onDone={() => setEditing(false)} />
+      </li>
+    )
+  }
+  const long = Number(message.textSize) > byteLength(message.textPreview)
+  return (
+    <li className={classes.message}>
+      <InertLine text={message.textPreview} className={classes.preview} />
+      {long && <span className="fd-muted">{sizeText(message.textSize)}</span>}
+      {!waits && <span className={classes.delivering}>Handed to the agent…</span>}
+      {waits && steers && (
+        <span className={classes.messageActions}>
+          <Tooltip label="Edit">
+            <ActionIcon size="sm" aria-label="Edit this message" onClick={() => setEditing(true)}>
+              <IconPencil size={14} />
+            </ActionIcon>
+          </Tooltip>
+          <Tooltip label="Remove">
+            <ActionIcon size="sm" aria-label="Remove this message" loading={remove.busy} onClick={() => void remove.run()}>
+              <IconTrash size={14} />
+            </ActionIcon>
+          </Tooltip>
+        </span>
+      )}
+      {remove.error !== undefined && <ErrorState error={remove.error} title="The message was not removed" compact />}
+    </li>
+  )
+}
+
+/** Changes a waiting message; its whole text is read first. */
+function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void }) {
+  const client = useFoundry()
+  const { messageId } = message
+  const [text, setText] = useState<string | undefined>(undefined)
+  const whole = useRead(messageId, (signal) => client.task.getQueuedMessage({ messageId }, { signal }))
+  const save = useCommand('The message was not changed', (requestId: string, words: string) =>
+    client.task.updateQueuedMessage({ requestId, messageId, text: words }),
+  )
+  if (whole.error !== undefined) {
+    return <ErrorState error={whole.error} title="The message could not be read" compact onRetry={whole.reload} />
+  }
+  if (whole.data === undefined) return <TextSkeleton lines={2} label="Reading the message" />
+  const words = text ?? whole.data.text
+  const submit = async () => {
+    if ((await save.run(words)) !== undefined) onDone()
+  }
+  return (
+    <form
+      className={classes.edit}
+      onSubmit={(event) => {
+        event.preventDefault()
+        void submit()
+      }}
+    >
+      <Textarea
+        aria-label="Text of the message"
+        value={words}
+        onChange={(event) => setText(event.currentTarget.value)}
+        onKeyDown={(event) => {
+          if (event.key !== 'Escape') return
+          event.preventDefault()
+          event.stopPropagation()
+          onDone()
+        }}
+        autosize
+        minRows={2}
+        maxRows={10}
+        dir="auto"
+        data-autofocus
+        autoFocus
+      />
+      {save.error !== undefined && <ErrorState error={save.error} title="The message was not changed" compact />}
+      <div className={classes.editActions}>
+        <Button variant="default" onClick={onDone}>
+          Cancel
+        </Button>
+        <Button type="submit" loading={save.busy} disabled={words.trim() === '' || byteLength(words) > MESSAGE_AT_MOST}>
+          Save
+        </Button>
+      </div>
+    </form>
+  )
+}

@@ -1,0 +1,111 @@
+import { ActionIcon, Button, Menu, Tooltip } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { IconArchive, IconDots, IconDownload, IconHelpCircle, IconPlayerStopFilled, IconRefresh, IconTrash } from '@tabler/icons-react'
+import { TaskState, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { useState } from 'react'
+import { ConfirmDialog } from '../../ui'
+import { useCommand, type Command } from '../model/useCommand'
+import { usePatchDownload } from '../panel/usePatchDownload'
+
+interface Props {
+  task: Task
+  steers: boolean
+  retry: Command<[], unknown>
+  /** Stops the turn of the session that is shown; undefined when none runs. */
+  stop: Command<[], unknown> | undefined
+  onExplain: () => void
+}
+
+const ended: readonly TaskState[] = [TaskState.ARCHIVED, TaskState.ARCHIVING, TaskState.KILLED, TaskState.KILLING]
+
+/** Whether nothing more can be done in a task; all of it can still be read. */
+export function isEnded(task: Task): boolean {
+  return ended.includes(task.state)
+}
+
+/** What can be done with a task as a whole. */
+export function Actions({ task, steers, retry, stop, onExplain }: Props) {
+  const [asking, setAsking] = useState<'archive' | 'kill' | undefined>(undefined)
+  const patch = usePatchDownload(task)
+  return (
+    <>
+      {stop !== undefined && steers && (
+        <Button variant="default" leftSection={<IconPlayerStopFilled size={13} />} loading={stop.busy} onClick={() => void stop.run()}>
+          Stop turn
+        </Button>
+      )}
+      {task.state === TaskState.ERROR && steers && (
+        <Button variant="default" leftSection={<IconRefresh size={14} />} loading={retry.busy} onClick={() => void retry.run()}>
+          Retry
+        </Button>
+      )}
+      <Menu>
+        <Menu.Target>
+          <Tooltip label="More actions">
+            <ActionIcon aria-label="More actions" variant="default" size={30} loading={patch.busy}>
+              <IconDots size={16} />
+            </ActionIcon>
+          </Tooltip>
+        </Menu.Target>
+        <Menu.Dropdown>
+          <Menu.Item leftSection={<IconHelpCircle size={15} />} onClick={onExplain}>
+            Explain this task
+          </Menu.Item>
+          <Menu.Item leftSection={<IconDownload size={15} />} onClick={patch.download} disabled={!patch.possible}>
+            Download patch
+          </Menu.Item>
+          {steers && !isEnded(task) && (
+            <>
+              <Menu.Divider />
+              <Menu.Item leftSection={<IconArchive size={15} />} onClick={() => setAsking('archive')} disabled={task.state === TaskState.RUNNING}>
+                Archive…
+              </Menu.Item>
+              <Menu.Item color="red.8" leftSection={<IconTrash size={15} />} onClick={() => setAsking('kill')}>
+                Kill…
+              </Menu.Item>
+            </>
+          )}
+        </Menu.Dropdown>
+      </Menu>
+      <End task={task} asking={asking} onClose={() => setAsking(undefined)} />
+    </>
+  )
+}
+
+function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill' | undefined; onClose: () => void }) {
+  const client = useFoundry()
+  const { taskId } = task
+  const archive = useCommand('The task was not archived', (requestId: string) => client.task.archiveTask({ requestId, taskId }))
+  const kill = useCommand('The task was not killed', (requestId: string) => client.task.killTask({ requestId, taskId }))
+  const confirm = async (command: Command<[], unknown>) => {
+    if ((await command.run()) !== undefined) onClose()
+  }
+  return (
+    <>
+      <ConfirmDialog
+        opened={asking === 'archive'}
+        onClose={onClose}
+        onConfirm={() => void confirm(archive)}
+        title="Archive this task?"
+        confirmLabel="Archive"
+        busy={archive.busy}
+        error={archive.error}
+      >
+        Its sandbox is freed and it leaves the list. Conversation, changes and files can still be read.
+      </ConfirmDialog>
+      <ConfirmDialog
+        opened={asking === 'kill'}
+        onClose={onClose}
+        onConfirm={() => void confirm(kill)}
+        title="Kill this task?"
+        confirmLabel="Kill task"
+        dangerous
+        busy={kill.busy}
+        error={kill.error}
+      >
+        Its sandbox is destroyed at once, a running turn included. What was saved of the work, the conversation and the
+        changes stay readable; the task cannot go on.
+      </ConfirmDialog>
+    </>
+  )
+}

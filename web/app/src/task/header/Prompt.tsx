@@ -1,0 +1,42 @@
+import { Button } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { useState } from 'react'
+import { ErrorState, TextSkeleton } from '../../ui'
+import { useRead } from '../model/useRead'
+import { InertLine, InertText } from '../text/Inert'
+import { SHOWN_FIRST } from '../text/limits'
+import { LongText } from '../text/LongText'
+import { sizeText } from '../text/size'
+import classes from './header.module.css'
+
+/** What was asked for: its first line, and the whole of it on demand. */
+export function Prompt({ task }: { task: Task }) {
+  const [open, setOpen] = useState(false)
+  if (task.promptPreview === '') return null
+  return (
+    <div className={classes.prompt}>
+      {!open && <InertLine text={task.promptPreview.slice(0, 300)} className={classes.promptLine} />}
+      <Button size="compact-xs" variant="subtle" color="gray" aria-expanded={open} onClick={() => setOpen(!open)} className={classes.promptButton}>
+        {open ? 'Hide prompt' : 'Show whole prompt'}
+      </Button>
+      {open && <Whole task={task} />}
+    </div>
+  )
+}
+
+function Whole({ task }: { task: Task }) {
+  const client = useFoundry()
+  const { taskId } = task
+  const cut = Number(task.promptSize) > new TextEncoder().encode(task.promptPreview).length
+  const whole = useRead(cut ? taskId : undefined, (signal) => client.task.getTaskPrompt({ taskId }, { signal }))
+  if (whole.error !== undefined) return <ErrorState error={whole.error} title="The prompt could not be read" compact onRetry={whole.reload} />
+  if (cut && whole.data === undefined) return <TextSkeleton lines={4} label="Reading the prompt" />
+  const text = whole.data?.prompt ?? task.promptPreview
+  return (
+    <div className={classes.promptText}>
+      {text.length > SHOWN_FIRST ? <LongText text={text} label="Prompt" /> : <InertText text={text} />}
+      <div className="fd-muted">{sizeText(task.promptSize)}</div>
+    </div>
+  )
+}

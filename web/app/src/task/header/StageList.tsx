@@ -1,0 +1,98 @@
+import { Button } from '@mantine/core'
+import { IconChevronRight } from '@tabler/icons-react'
+import { StageState, type Stage } from '@foundry/client/gen/foundry/common/v1/common_pb'
+import { TaskState, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { useState } from 'react'
+import { Elapsed, ErrorState, millis, spanText, StatusIcon, stageStatus } from '../../ui'
+import type { Command } from '../model/useCommand'
+import { InertLine } from '../text/Inert'
+import { ConditionLine, saysSomething } from './ConditionLine'
+import classes from './header.module.css'
+
+const names: Readonly<Record<string, string>> = {
+  sandbox_allocated: 'Sandbox allocated',
+  repo_prepared: 'Repository prepared',
+  agent_installing: 'Agent installed',
+  agent_starting: 'Agent started',
+  agent_ready: 'Agent ready',
+  session_creating: 'Session created',
+  ready: 'Ready',
+  error: 'Error',
+}
+const before = Object.keys(names).filter((name) => name !== 'error')
+
+/** Whether a task is still being provisioned, or failed at it. */
+export function isProvisioning(task: Task): boolean {
+  if (task.state === TaskState.ERROR) return task.stages.some((stage) => stage.state === StageState.FAILED)
+  return task.state >= TaskState.QUEUED && task.state <= TaskState.CREATING_SESSION
+}
+
+/** The stages from queued to ready: each with its state, attempts, time and reason; one line once all are done. */
+export function StageList({ task, retry, steers }: { task: Task; retry: Command<[], unknown>; steers: boolean }) {
+  const provisioning = isProvisioning(task)
+  const [opened, setOpened] = useState(false)
+  if (!provisioning && task.stages.length === 0) return null
+  const open = provisioning || opened
+  return (
+    <section className={classes.stages} aria-label="Provisioning" data-open={open}>
+      {!provisioning && (
+        <button type="button" className={classes.stagesLine} aria-expanded={open} onClick={() => setOpened(!opened)}>
+          <IconChevronRight size={14} aria-hidden className={classes.chevron} data-open={open} />
+          {summary(task)}
+        </button>
+      )}
+      {open && (
+        <ol className={classes.stageRows}>
+          {(task.stages.length > 0 ? task.stages : before.map(pending)).map((stage) => (
+            <StageRow key={stage.name} stage={stage} />
+          ))}
+        </ol>
+      )}
+      {provisioning && saysSomething(task.condition) && <ConditionLine condition={task.condition} />}
+      {task.state === TaskState.ERROR && steers && (
+        <div className={classes.retry}>
+          <Button loading={retry.busy} onClick={() => void retry.run()}>
+            Retry at this stage
+          </Button>
+        </div>
+      )}
+      {retry.error !== undefined && <ErrorState error={retry.error} title="The task was not retried" compact />}
+    </section>
+  )
+}
+
+function StageRow({ stage }: { stage: Stage }) {
+  const status = stageStatus(stage.state)
+  const running = stage.state === StageState.RUNNING || stage.state === StageState.WAITING
+  return (
+    <li className={classes.stage} data-state={stage.state}>
+      <StatusIcon status={status} size={15} />
+      <span className={classes.stageName}>{names[stage.name] ?? stage.name.replaceAll('_', ' ')}</span>
+      <span className={classes.stageFacts}>
+        {stage.attempts > 1 && <span>attempt {stage.attempts}</span>}
+        {running && <span className={classes.stageWord}>{status.word}</span>}
+        {stage.startTime !== undefined && (running || stage.endTime !== undefined) && (
+          <Elapsed since={stage.startTime} until={running ? undefined : stage.endTime} />
+        )}
+      </span>
+      {(stage.message !== '' || stage.reason !== '') && stage.state !== StageState.DONE && (
+        <div className={classes.stageText}>
+          {stage.message !== '' && <InertLine text={stage.message} />}{' '}
+          {stage.reason !== '' && <code className={classes.reason}>{stage.reason}</code>}
+        </div>
+      )}
+    </li>
+  )
+}
+
+function pending(name: string): Stage {
+  return { name, state: StageState.PENDING, attempts: 0, reason: '', message: '' } as Stage
+}
+
+function summary(task: Task): string {
+  const done = task.stages.filter((stage) => stage.state === StageState.DONE)
+  const start = Math.min(...done.map((stage) => millis(stage.startTime) ?? Infinity), millis(task.createTime) ?? Infinity)
+  const end = Math.max(...done.map((stage) => millis(stage.endTime) ?? 0), 0)
+  const took = Number.isFinite(start) && end > start ? ` in ${spanText(end - start)}` : ''
+  return done.length >= before.length ? `Provisioned${took}` : `Provisioning: ${done.length} of ${before.length} stages were done`
+}

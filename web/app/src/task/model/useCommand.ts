@@ -1,0 +1,69 @@
+import { newRequestId } from '@foundry/client'
+import { useCallback, useEffect, useRef, useState } from 'react'
+import { toastError } from '../../ui'
+
+/** A change that a person asks for. */
+export interface Command<A extends readonly unknown[], R> {
+  /** Runs it unless it runs already; undefined when it failed or ran already. */
+  readonly run: (...args: A) => Promise<R | undefined>
+  readonly busy: boolean
+  /** Why it failed the last time; gone at the next run. */
+  readonly error: unknown
+  readonly clear: () => void
+}
+
+/**
+ * A command with its request id: asking again for the same thing after a failure repeats the request with the same
+ * id, so that it takes effect once. Failures are said aloud and kept for the place that asked; `failed` says what did
+ * not happen, for example "The task was not archived".
+ */
+export function useCommand<A extends readonly unknown[], R>(
+  failed: string,
+  call: (requestId: string, ...args: A) => Promise<R>,
+): Command<A, R> {
+  const [busy, setBusy] = useState(false)
+  const [error, setError] = useState<unknown>(undefined)
+  const running = useRef(false)
+  const repeat = useRef<{ of: string; requestId: string } | undefined>(undefined)
+  const newest = useRef(call)
+  const alive = useAlive()
+  newest.current = call
+  const run = useCallback(
+    async (...args: A) => {
+      if (running.current) return undefined
+      running.current = true
+      setBusy(true)
+      setError(undefined)
+      const of = JSON.stringify(args)
+      const requestId = repeat.current?.of === of ? repeat.current.requestId : newRequestId()
+      repeat.current = { of, requestId }
+      try {
+        const answer = await newest.current(requestId, ...args)
+        repeat.current = undefined
+        return answer
+      } catch (reason) {
+        toastError(failed, reason)
+        if (alive.current) setError(reason)
+        return undefined
+      } finally {
+        running.current = false
+        if (alive.current) setBusy(false)
+      }
+    },
+    [failed, alive],
+  )
+  const clear = useCallback(() => setError(undefined), [])
+  return { run, busy, error, clear }
+}
+
+/** Whether the component is still there, for answers that come late. */
+export function useAlive(): { readonly current: boolean } {
+  const alive = useRef(true)
+  useEffect(() => {
+    alive.current = true
+    return () => {
+      alive.current = false
+    }
+  }, [])
+  return alive
+}

@@ -1,0 +1,50 @@
+import { useCallback, useEffect, useState } from 'react'
+
+/** A stored read that a view shows. */
+export interface Read<T> {
+  /** The newest answer; stays while it is read again. */
+  readonly data: T | undefined
+  readonly error: unknown
+  readonly loading: boolean
+  /** Reads again. */
+  readonly reload: () => void
+}
+
+/**
+ * Reads something when it is first shown and whenever `key` changes. The former answer stays until the next one is
+ * there if only the part of the key after `@` (a version) differs. An undefined key reads nothing.
+ */
+export function useRead<T>(key: string | undefined, read: (signal: AbortSignal) => Promise<T>): Read<T> {
+  const [round, setRound] = useState(0)
+  const [state, setState] = useState<{ key?: string; data?: T; error?: unknown; loading: boolean }>({ loading: false })
+  useEffect(() => {
+    if (key === undefined) return
+    const abort = new AbortController()
+    setState((before) => ({ key, data: sameThing(before.key, key) ? before.data : undefined, loading: true }))
+    read(abort.signal).then(
+      (data) => abort.signal.aborted || setState({ key, data, loading: false }),
+      (error: unknown) => {
+        if (!abort.signal.aborted) setState((before) => ({ key, data: before.data, error, loading: false }))
+      },
+    )
+    return () => abort.abort()
+    // The key says what is read; `read` is new at every rendering.
+  }, [key, round])
+  const reload = useCallback(() => setRound((before) => before + 1), [])
+  const current = key !== undefined && sameThing(state.key, key)
+  return {
+    data: current ? state.data : undefined,
+    error: current ? state.error : undefined,
+    loading: key !== undefined && (state.loading || state.key !== key),
+    reload,
+  }
+}
+
+function sameThing(a: string | undefined, b: string): boolean {
+  return a !== undefined && a.slice(0, cut(a)) === b.slice(0, cut(b))
+}
+
+function cut(key: string): number {
+  const at = key.lastIndexOf('@')
+  return at === -1 ? key.length : at
+}

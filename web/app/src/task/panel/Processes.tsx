@@ -1,0 +1,140 @@
+import { Button, Table } from '@mantine/core'
+import { topics } from '@foundry/client'
+import { useFoundry, useTopic } from '@foundry/client/react'
+import { IconCpu, IconRefresh } from '@tabler/icons-react'
+import { SandboxState, type Process, type Sandbox } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
+import { useMemo } from 'react'
+import { EmptyState, ErrorState, ListSkeleton, RelativeTime, spanText, TextSkeleton } from '../../ui'
+import { ConditionLine, saysSomething } from '../header/ConditionLine'
+import { useRead } from '../model/useRead'
+import { InertLine } from '../text/Inert'
+import { counted, sizeText } from '../text/size'
+import classes from './panel.module.css'
+
+/** The sandbox of a task and what runs in it. Processes are read on opening and by the button, never by themselves. */
+export default function Processes({ sandboxId }: { sandboxId: string }) {
+  if (sandboxId === '') {
+    return (
+      <EmptyState icon={IconCpu} title="There is no sandbox" level={3}>
+        It is not made yet, or it was freed. What the task did stays readable.
+      </EmptyState>
+    )
+  }
+  return <OfSandbox sandboxId={sandboxId} />
+}
+
+const words: Readonly<Partial<Record<SandboxState, string>>> = {
+  [SandboxState.QUEUED]: 'queued',
+  [SandboxState.ALLOCATING]: 'being allocated',
+  [SandboxState.PREPARING_REPO]: 'its repository is prepared',
+  [SandboxState.INSTALLING_AGENT]: 'its agent is installed',
+  [SandboxState.STARTING_AGENT]: 'its agent is started',
+  [SandboxState.READY]: 'ready',
+  [SandboxState.VANISHED]: 'vanished; it is started again',
+  [SandboxState.ERROR]: 'failed',
+  [SandboxState.DESTROYING]: 'being destroyed',
+  [SandboxState.DESTROYED]: 'destroyed',
+}
+
+function OfSandbox({ sandboxId }: { sandboxId: string }) {
+  const client = useFoundry()
+  const state = useTopic(useMemo(() => topics.sandbox(sandboxId), [sandboxId]))
+  const item = state?.entities.get(`sandbox/${sandboxId}`)?.item
+  const sandbox = item?.case === 'sandbox' ? item.value : undefined
+  const lives = sandbox === undefined || sandbox.state === SandboxState.READY
+  const list = useRead(sandbox !== undefined && lives ? sandboxId : undefined, (signal) => client.provisioner.listProcesses({ sandboxId }, { signal }))
+  if (state?.phase === 'ended' && sandbox === undefined) return <ErrorState error={state.error} title="The sandbox could not be read" />
+  if (sandbox === undefined) return <ListSkeleton rows={4} label="Reading the sandbox" />
+  return (
+    <div className={classes.processes}>
+      <Facts sandbox={sandbox} />
+      {saysSomething(sandbox.condition) && <ConditionLine condition={sandbox.condition} />}
+      {lives ? (
+        <>
+          <div className={classes.processBar}>
+            <span>
+              {list.data !== undefined && counted(list.data.processes.length, 'process', 'processes')}{' '}
+              <span className="fd-muted">
+                <RelativeTime time={list.data?.readTime} prefix="read" />
+              </span>
+            </span>
+            <Button variant="default" leftSection={<IconRefresh size={14} />} loading={list.loading} onClick={list.reload}>
+              Refresh
+            </Button>
+          </div>
+          {list.error !== undefined && <ErrorState error={list.error} title="The processes could not be read" compact />}
+          {list.data === undefined && list.error === undefined && <TextSkeleton lines={4} label="Reading the processes" />}
+          {list.data !== undefined && <List processes={list.data.processes} truncated={list.data.truncated} />}
+        </>
+      ) : (
+        <EmptyState icon={IconCpu} title="Nothing runs" level={3}>
+          The sandbox is {words[sandbox.state] ?? 'not ready'}.
+        </EmptyState>
+      )}
+    </div>
+  )
+}
+
+function Facts({ sandbox }: { sandbox: Sandbox }) {
+  return (
+    <dl className={classes.facts}>
+      <dt>Sandbox</dt>
+      <dd>{words[sandbox.state] ?? 'unknown'}</dd>
+      <dt>Provider</dt>
+      <dd>
+        <InertLine text={sandbox.provider} />
+      </dd>
+      {sandbox.isolation !== '' && (
+        <>
+          <dt>Isolation</dt>
+          <dd>
+            <InertLine text={sandbox.isolation} />
+          </dd>
+        </>
+      )}
+      <dt>Runtime</dt>
+      <dd>number {String(sandbox.runtimeInstance)}</dd>
+    </dl>
+  )
+}
+
+function List({ processes, truncated }: { processes: readonly Process[]; truncated: boolean }) {
+  return (
+    <div className={classes.tableFrame} tabIndex={0} role="region" aria-label="Processes">
+      <Table verticalSpacing={4} fz={12.5}>
+        <Table.Thead>
+          <Table.Tr>
+            <Table.Th>Pid</Table.Th>
+            <Table.Th>Command</Table.Th>
+            <Table.Th>State</Table.Th>
+            <Table.Th ta="end">Processor</Table.Th>
+            <Table.Th ta="end">Memory</Table.Th>
+          </Table.Tr>
+        </Table.Thead>
+        <Table.Tbody>
+          {processes.map((process) => (
+            <Table.Tr key={process.pid}>
+              <Table.Td>{process.pid}</Table.Td>
+              <Table.Td className={classes.command}>
+                <InertLine text={process.command} />
+              </Table.Td>
+              <Table.Td>{states[process.state] ?? process.state}</Table.Td>
+              <Table.Td ta="end">{spanText(Number(process.cpuMillis))}</Table.Td>
+              <Table.Td ta="end">{sizeText(process.rssBytes)}</Table.Td>
+            </Table.Tr>
+          ))}
+        </Table.Tbody>
+      </Table>
+      {truncated && <p className={classes.note}>There are more processes than are listed.</p>}
+    </div>
+  )
+}
+
+const states: Readonly<Record<string, string>> = {
+  R: 'running',
+  S: 'sleeping',
+  D: 'waiting for a device',
+  Z: 'ended, not collected',
+  T: 'stopped',
+  I: 'idle',
+}

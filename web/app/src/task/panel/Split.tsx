@@ -1,0 +1,68 @@
+import { useEffect, useRef, useState, type KeyboardEvent, type PointerEvent, type ReactNode } from 'react'
+import classes from './panel.module.css'
+
+const KEPT = 'foundry-panel-share'
+const LEAST = 25
+const MOST = 70
+const STEP = 4
+
+/** Two places side by side with a movable edge; the share of the right one is remembered. */
+export function Split({ left, right }: { left: ReactNode; right: ReactNode }) {
+  const frame = useRef<HTMLDivElement>(null)
+  const [share, setShare] = useState(remembered)
+  useEffect(() => remember(share), [share])
+  const move = (event: PointerEvent) => {
+    const box = frame.current?.getBoundingClientRect()
+    if (box === undefined || !event.currentTarget.hasPointerCapture(event.pointerId)) return
+    setShare(bounded(((box.right - event.clientX) / box.width) * 100))
+  }
+  const keys = (event: KeyboardEvent) => {
+    const step = { ArrowLeft: STEP, ArrowRight: -STEP, Home: MOST, End: -MOST }[event.key]
+    if (step === undefined) return
+    event.preventDefault()
+    setShare((before) => bounded(before + step))
+  }
+  return (
+    <div ref={frame} className={classes.split}>
+      <div className={classes.left}>{left}</div>
+      <div
+        className={classes.edge}
+        role="separator"
+        aria-orientation="vertical"
+        aria-label="Width of the panel"
+        aria-valuemin={LEAST}
+        aria-valuemax={MOST}
+        aria-valuenow={Math.round(share)}
+        tabIndex={0}
+        onKeyDown={keys}
+        onPointerDown={(event) => event.currentTarget.setPointerCapture(event.pointerId)}
+        onPointerMove={move}
+        onDoubleClick={() => setShare(46)}
+      />
+      <div className={classes.right} style={{ flexBasis: `${share}%` }}>
+        {right}
+      </div>
+    </div>
+  )
+}
+
+function bounded(share: number): number {
+  return Math.min(MOST, Math.max(LEAST, share))
+}
+
+function remembered(): number {
+  try {
+    const kept = Number(localStorage.getItem(KEPT))
+    return kept >= LEAST && kept <= MOST ? kept : 46
+  } catch {
+    return 46
+  }
+}
+
+function remember(share: number): void {
+  try {
+    localStorage.setItem(KEPT, String(Math.round(share)))
+  } catch {
+    // Without storage the width is that of today.
+  }
+}

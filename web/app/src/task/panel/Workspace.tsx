@@ -1,0 +1,136 @@
+import { ActionIcon, Tabs, Tooltip } from '@mantine/core'
+import {
+  IconActivity,
+  IconCpu,
+  IconFiles,
+  IconGitCompare,
+  IconHelpCircle,
+  IconLayoutSidebarRightCollapse,
+  IconMessages,
+  type Icon,
+} from '@tabler/icons-react'
+import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { lazy, Suspense, type ReactNode } from 'react'
+import { ListSkeleton } from '../../ui'
+import type { Viewer } from '../model/useViewer'
+import classes from './panel.module.css'
+import { Split } from './Split'
+
+const Changes = lazy(() => import('./changes/Changes'))
+const Files = lazy(() => import('./files/Files'))
+const Processes = lazy(() => import('./Processes'))
+const Activity = lazy(() => import('./Activity'))
+const Explain = lazy(() => import('./Explain'))
+
+/** What is shown beside the conversation. */
+export type PanelTab = 'changes' | 'files' | 'processes' | 'activity' | 'explain'
+
+const tabs: readonly { value: PanelTab; label: string; icon: Icon }[] = [
+  { value: 'changes', label: 'Changes', icon: IconGitCompare },
+  { value: 'files', label: 'Files', icon: IconFiles },
+  { value: 'processes', label: 'Processes', icon: IconCpu },
+  { value: 'activity', label: 'Activity', icon: IconActivity },
+  { value: 'explain', label: 'Explain', icon: IconHelpCircle },
+]
+
+interface Props {
+  task: Task
+  viewer: Viewer
+  /** The conversations. */
+  talk: ReactNode
+  /** The open panel; undefined = none. */
+  tab: PanelTab | undefined
+  onTab: (tab: PanelTab | undefined) => void
+  /** Whether there is room for one place only. */
+  narrow: boolean
+}
+
+/** Conversation and panel: side by side, or one at a time on a narrow screen. */
+export function Workspace({ task, viewer, talk, tab, onTab, narrow }: Props) {
+  if (narrow) return <OneAtATime task={task} viewer={viewer} talk={talk} tab={tab} onTab={onTab} />
+  if (tab === undefined) {
+    return (
+      <div className={classes.split}>
+        <div className={classes.left}>{talk}</div>
+        <nav className={classes.rail} aria-label="Panels">
+          {tabs.map(({ value, label, icon: Glyph }) => (
+            <Tooltip key={value} label={label} position="left">
+              <ActionIcon size={34} aria-label={`Show ${label.toLowerCase()}`} onClick={() => onTab(value)}>
+                <Glyph size={18} />
+              </ActionIcon>
+            </Tooltip>
+          ))}
+        </nav>
+      </div>
+    )
+  }
+  return <Split left={talk} right={<Panel task={task} viewer={viewer} tab={tab} onTab={onTab} />} />
+}
+
+function Panel({ task, viewer, tab, onTab }: { task: Task; viewer: Viewer; tab: PanelTab; onTab: Props['onTab'] }) {
+  return (
+    <Tabs value={tab} onChange={(value) => onTab((value ?? undefined) as PanelTab | undefined)} keepMounted={false} className={classes.panel}>
+      <div className={classes.bar}>
+        <Tabs.List className={classes.list} aria-label="Panels">
+          {tabs.map(({ value, label }) => (
+            <Tabs.Tab key={value} value={value} className={classes.tab}>
+              {label}
+              <Count tab={value} task={task} />
+            </Tabs.Tab>
+          ))}
+        </Tabs.List>
+        <Tooltip label="Hide panel">
+          <ActionIcon aria-label="Hide the panel" onClick={() => onTab(undefined)}>
+            <IconLayoutSidebarRightCollapse size={17} />
+          </ActionIcon>
+        </Tooltip>
+      </div>
+      <Tabs.Panel value={tab} className={classes.content}>
+        <Content task={task} viewer={viewer} tab={tab} />
+      </Tabs.Panel>
+    </Tabs>
+  )
+}
+
+function OneAtATime({ task, viewer, talk, tab, onTab }: Omit<Props, 'narrow'>) {
+  return (
+    <Tabs
+      value={tab ?? 'talk'}
+      onChange={(value) => onTab(value === 'talk' || value === null ? undefined : (value as PanelTab))}
+      keepMounted={false}
+      className={classes.panel}
+    >
+      <Tabs.List className={classes.list} aria-label="Views of the task">
+        <Tabs.Tab value="talk" className={classes.tab} leftSection={<IconMessages size={14} />}>
+          Talk
+        </Tabs.Tab>
+        {tabs.map(({ value, label }) => (
+          <Tabs.Tab key={value} value={value} className={classes.tab}>
+            {label}
+            <Count tab={value} task={task} />
+          </Tabs.Tab>
+        ))}
+      </Tabs.List>
+      <Tabs.Panel value={tab ?? 'talk'} className={classes.content}>
+        {tab === undefined ? talk : <Content task={task} viewer={viewer} tab={tab} />}
+      </Tabs.Panel>
+    </Tabs>
+  )
+}
+
+function Count({ tab, task }: { tab: PanelTab; task: Task }) {
+  const files = task.changes?.filesChanged ?? 0
+  return tab === 'changes' && files > 0 ? <span className={classes.count}>{files}</span> : null
+}
+
+function Content({ task, viewer, tab }: { task: Task; viewer: Viewer; tab: PanelTab }) {
+  return (
+    <Suspense fallback={<ListSkeleton rows={5} />}>
+      {tab === 'changes' && <Changes task={task} />}
+      {tab === 'files' && <Files task={task} />}
+      {tab === 'processes' && <Processes sandboxId={task.sandboxId} />}
+      {tab === 'activity' && <Activity task={task} viewer={viewer} />}
+      {tab === 'explain' && <Explain task={task} />}
+    </Suspense>
+  )
+}

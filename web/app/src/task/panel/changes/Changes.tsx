@@ -1,0 +1,123 @@
+import { ActionIcon, Button, Checkbox, SegmentedControl, Tooltip } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { IconDownload, IconFileDiff, IconRefresh } from '@tabler/icons-react'
+import type { FileChange, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { useState } from 'react'
+import { DiffStat, EmptyState, ErrorState, ListSkeleton, RelativeTime } from '../../../ui'
+import { ConditionLine, saysSomething } from '../../header/ConditionLine'
+import { useRead } from '../../model/useRead'
+import { counted } from '../../text/size'
+import { usePatchDownload } from '../usePatchDownload'
+import { ChangedFile } from './ChangedFile'
+import classes from './changes.module.css'
+import { useDiffChoice, type DiffChoice } from './useDiffChoice'
+
+const PAGE = 200
+
+/** The changed files of a task, each with its diff when it is opened; read again when the work changes. */
+export default function Changes({ task }: { task: Task }) {
+  const client = useFoundry()
+  const { taskId } = task
+  const version = task.changes?.version ?? 0n
+  const [choice, choose] = useDiffChoice()
+  const [shown, setShown] = useState(PAGE)
+  const list = useRead(`${taskId}:${shown}@${version}`, async (signal) => {
+    const files: FileChange[] = []
+    let pageToken = ''
+    let changes
+    do {
+      const page = await client.task.listFileChanges({ taskId, pageSize: PAGE, pageToken }, { signal })
+      files.push(...page.files)
+      changes = page.changes
+      pageToken = page.nextPageToken
+    } while (pageToken !== '' && files.length < shown)
+    return { files, changes, more: pageToken !== '' }
+  })
+  if (version === 0n) return <NothingYet task={task} />
+  if (list.data === undefined) {
+    if (list.error !== undefined) return <ErrorState error={list.error} title="The changes could not be read" onRetry={list.reload} retrying={list.loading} />
+    return <ListSkeleton rows={5} label="Reading the changes" />
+  }
+  const { files, changes, more } = list.data
+  if (files.length === 0) return <EmptyState icon={IconFileDiff} title="No file is changed" level={3}>The work is the same as where it started.</EmptyState>
+  return (
+    <div className={classes.changes}>
+      <Toolbar task={task} choice={choice} choose={choose} loading={list.loading} onReload={list.reload} />
+      {list.error !== undefined && <ErrorState error={list.error} title="The newest changes could not be read" onRetry={list.reload} compact />}
+      {saysSomething(task.changes?.condition) && <ConditionLine condition={task.changes.condition} />}
+      <ul className={classes.files} aria-label="Changed files">
+        {files.map((file, at) => (
+          <ChangedFile
+            key={file.path}
+            taskId={taskId}
+            file={file}
+            version={changes?.version ?? version}
+            choice={choice}
+            startsOpen={at === 0 && files.length <= 8 && Number(file.patchSize) < 32 * 1024}
+          />
+        ))}
+      </ul>
+      {more && (
+        <Button variant="default" m="sm" loading={list.loading} onClick={() => setShown(shown + PAGE)}>
+          Show more files
+        </Button>
+      )}
+    </div>
+  )
+}
+
+function NothingYet({ task }: { task: Task }) {
+  const condition = task.changes?.condition
+  return (
+    <div>
+      {saysSomething(condition) && <ConditionLine condition={condition} />}
+      <EmptyState icon={IconFileDiff} title="No changes yet" level={3}>
+        What the agent changes is saved here at the end of each turn, and now and then during one.
+      </EmptyState>
+    </div>
+  )
+}
+
+interface ToolbarProps {
+  task: Task
+  choice: DiffChoice
+  choose: (choice: DiffChoice) => void
+  loading: boolean
+  onReload: () => void
+}
+
+function Toolbar({ task, choice, choose, loading, onReload }: ToolbarProps) {
+  const patch = usePatchDownload(task)
+  const { changes } = task
+  return (
+    <div className={classes.toolbar}>
+      <span className={classes.summary}>
+        {counted(changes?.filesChanged ?? 0, 'file')}{' '}
+        {changes !== undefined && <DiffStat additions={changes.additions} deletions={changes.deletions} />}{' '}
+        <span className="fd-muted">
+          <RelativeTime time={changes?.importTime} />
+        </span>
+      </span>
+      <Checkbox size="xs" label="Wrap" checked={choice.wrap} onChange={(event) => choose({ ...choice, wrap: event.currentTarget.checked })} />
+      <SegmentedControl
+        aria-label="How diffs are shown"
+        data={[
+          { value: 'unified', label: 'Unified' },
+          { value: 'split', label: 'Split' },
+        ]}
+        value={choice.view}
+        onChange={(view) => choose({ ...choice, view: view === 'split' ? 'split' : 'unified' })}
+      />
+      <Tooltip label="Read again">
+        <ActionIcon aria-label="Read the changes again" loading={loading} onClick={onReload}>
+          <IconRefresh size={16} />
+        </ActionIcon>
+      </Tooltip>
+      <Tooltip label={patch.progress === undefined ? 'Download patch' : `${patch.progress.done} of ${patch.progress.all} files`}>
+        <ActionIcon aria-label="Download patch" loading={patch.busy} onClick={patch.download}>
+          <IconDownload size={16} />
+        </ActionIcon>
+      </Tooltip>
+    </div>
+  )
+}

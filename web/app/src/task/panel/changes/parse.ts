@@ -1,0 +1,42 @@
+import { parseDiff, type ChangeData, type FileData, type HunkData } from 'react-diff-view'
+import { visible } from '../../text/visible'
+
+/** Characters of a line that are shown. */
+const LONGEST_LINE = 2000
+
+/** A patch ready to be drawn, or undefined when it is not one that can be. */
+export function parsePatch(text: string): FileData | undefined {
+  try {
+    const file = parseDiff(text, { nearbySequences: 'zip' })[0]
+    return file === undefined || file.hunks.length === 0 ? undefined : { ...file, hunks: file.hunks.map(inertHunk) }
+  } catch {
+    return undefined
+  }
+}
+
+/** The first `lines` changes of the hunks, so that a diff of many thousand lines is drawn step by step. */
+export function firstLines(hunks: readonly HunkData[], lines: number): HunkData[] {
+  const shown: HunkData[] = []
+  let left = lines
+  for (const hunk of hunks) {
+    if (left <= 0) break
+    shown.push(hunk.changes.length <= left ? hunk : { ...hunk, changes: hunk.changes.slice(0, left) })
+    left -= hunk.changes.length
+  }
+  return shown
+}
+
+/** Lines of all hunks. */
+export function lineCount(hunks: readonly HunkData[]): number {
+  return hunks.reduce((sum, hunk) => sum + hunk.changes.length, 0)
+}
+
+function inertHunk(hunk: HunkData): HunkData {
+  return { ...hunk, content: visible(hunk.content), changes: hunk.changes.map(inertChange) }
+}
+
+function inertChange(change: ChangeData): ChangeData {
+  const content = change.content
+  const cut = content.length > LONGEST_LINE
+  return { ...change, content: visible(cut ? `${content.slice(0, LONGEST_LINE)} … (line of ${content.length} characters, cut)` : content) }
+}

@@ -1,0 +1,117 @@
+import { useFoundry } from '@foundry/client/react'
+import { SessionState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { useMemo, type KeyboardEvent } from 'react'
+import { ErrorState, StaleBanner } from '../../ui'
+import { IconLock } from '@tabler/icons-react'
+import { Composer } from '../composer/Composer'
+import { PermissionDock } from '../composer/PermissionDock'
+import { Queue } from '../composer/Queue'
+import { useEchoes } from '../composer/useEchoes'
+import { isEnded } from '../header/Actions'
+import { ConditionLine, saysSomething } from '../header/ConditionLine'
+import type { Command } from '../model/useCommand'
+import { useCommand } from '../model/useCommand'
+import type { Viewer } from '../model/useViewer'
+import type { BlockContext } from '../transcript/context'
+import { TranscriptView } from '../transcript/TranscriptView'
+import { useConversation } from '../transcript/useConversation'
+import { useMarkRead } from './useMarkRead'
+import classes from './sessions.module.css'
+
+interface Props {
+  task: Task
+  session: Session
+  viewer: Viewer
+  /** Offset that the person has read up to. */
+  readMark: number
+}
+
+/** Stopping the turn of a session. */
+export function useStop(sessionId: string): Command<[], unknown> {
+  const client = useFoundry()
+  return useCommand('The turn was not stopped', (requestId: string) => client.task.stopTurn({ requestId, sessionId }))
+}
+
+/** A session: its transcript, what waits, and where one writes. Use it with a `key` of the session. */
+export function Conversation({ task, session: known, viewer, readMark }: Props) {
+  const conversation = useConversation(known.sessionId, known.lastOffset)
+  const session = conversation.session ?? known
+  const running = session.state === SessionState.RUNNING
+  const stop = useStop(session.sessionId)
+  const markSeen = useMarkRead(session.sessionId, readMark)
+  const { echoes, send, sent } = useEchoes(conversation.queue, conversation.transcript)
+  const pending = session.pendingPermission
+  const context = useMemo<BlockContext>(
+    () => ({ viewer, agent: session.agent, pendingPermission: pending?.permissionId ?? '' }),
+    [viewer, session.agent, pending?.permissionId],
+  )
+  const keys = (event: KeyboardEvent) => {
+    if (event.key !== 'Escape' || event.defaultPrevented || !running || !viewer.steers) return
+    event.preventDefault()
+    void stop.run()
+  }
+  if (conversation.phase === 'ended' && conversation.transcript.length === 0) {
+    return (
+      <div className={classes.ended}>
+        <ErrorState error={conversation.error} title="The session could not be read" />
+      </div>
+    )
+  }
+  return (
+    <div className={classes.conversation} onKeyDown={keys}>
+      <StaleBanner phase={conversation.phase} since={conversation.since} />
+      {conversation.phase === 'ended' && <ErrorState error={conversation.error} title="The session is no longer watched" compact />}
+      <TranscriptView conversation={conversation} context={context} streaming={running && pending === undefined} onNewestSeen={markSeen} />
+      <div className={classes.foot}>
+        {!running && session.state !== SessionState.IDLE && saysSomething(session.condition) && <ConditionLine condition={session.condition} />}
+        {pending !== undefined && (
+          <PermissionDock key={pending.permissionId} sessionId={session.sessionId} request={pending} steers={viewer.steers} />
+        )}
+        <Queue session={session} queue={conversation.queue} echoes={echoes} steers={viewer.steers} />
+        <Foot task={task} session={session} viewer={viewer} running={running} stop={stop} onSend={send} onSent={sent} />
+      </div>
+    </div>
+  )
+}
+
+interface FootProps {
+  task: Task
+  session: Session
+  viewer: Viewer
+  running: boolean
+  stop: Command<[], unknown>
+  onSend: React.ComponentProps<typeof Composer>['onSend']
+  onSent: React.ComponentProps<typeof Composer>['onSent']
+}
+
+/** The composer, or why there is none. */
+function Foot({ task, session, viewer, running, stop, onSend, onSent }: FootProps) {
+  const reason = !viewer.steers
+    ? 'Viewers can read this conversation; members can write.'
+    : session.state === SessionState.CLOSED
+      ? 'This session is closed. Its transcript stays readable.'
+      : isEnded(task)
+        ? 'This task has ended. Its conversations and changes stay readable.'
+        : undefined
+  if (reason !== undefined) {
+    return (
+      <div className={classes.readOnly}>
+        <IconLock size={14} aria-hidden /> {reason}
+      </div>
+    )
+  }
+  return (
+    <>
+      {stop.error !== undefined && <ErrorState error={stop.error} title="The turn was not stopped" compact />}
+      <Composer
+        organizationId={task.organizationId}
+        session={session}
+        running={running}
+        stopping={stop.busy}
+        onStop={() => void stop.run()}
+        onSend={onSend}
+        onSent={onSent}
+      />
+    </>
+  )
+}

@@ -1,0 +1,126 @@
+import { ActionIcon, Button, Group, Menu, Modal, TextInput, Tooltip } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
+import { IconDots, IconHistory, IconPencil, IconX } from '@tabler/icons-react'
+import { SessionState, type Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { useState } from 'react'
+import { ConfirmDialog, ErrorState } from '../../ui'
+import { useCommand } from '../model/useCommand'
+import { InertLine } from '../text/Inert'
+
+const LONGEST = 80
+
+interface Props {
+  session: Session | undefined
+  closed: readonly Session[]
+  onSelect: (sessionId: string) => void
+  steers: boolean
+}
+
+/** What can be done with the selected session, and the way to the closed ones. */
+export function SessionMenu({ session, closed, onSelect, steers }: Props) {
+  const [asking, setAsking] = useState<'rename' | 'close' | undefined>(undefined)
+  const open = session !== undefined && session.state !== SessionState.CLOSED
+  if (!(open && steers) && closed.length === 0) return null
+  return (
+    <>
+      <Menu>
+        <Menu.Target>
+          <Tooltip label="Session menu">
+            <ActionIcon aria-label="Session menu">
+              <IconDots size={16} />
+            </ActionIcon>
+          </Tooltip>
+        </Menu.Target>
+        <Menu.Dropdown>
+          {steers && session !== undefined && (
+            <Menu.Item leftSection={<IconPencil size={15} />} onClick={() => setAsking('rename')}>
+              Rename session…
+            </Menu.Item>
+          )}
+          {steers && open && (
+            <Menu.Item leftSection={<IconX size={15} />} onClick={() => setAsking('close')}>
+              Close session…
+            </Menu.Item>
+          )}
+          {closed.length > 0 && (
+            <>
+              <Menu.Label>Closed sessions</Menu.Label>
+              {closed.map((each) => (
+                <Menu.Item key={each.sessionId} leftSection={<IconHistory size={15} />} onClick={() => onSelect(each.sessionId)}>
+                  <InertLine text={each.name} />
+                </Menu.Item>
+              ))}
+            </>
+          )}
+        </Menu.Dropdown>
+      </Menu>
+      {session !== undefined && (
+        <>
+          <Rename key={`${session.sessionId}-${asking}`} session={session} opened={asking === 'rename'} onClose={() => setAsking(undefined)} />
+          <Close session={session} opened={asking === 'close'} onClose={() => setAsking(undefined)} />
+        </>
+      )}
+    </>
+  )
+}
+
+interface DialogProps {
+  session: Session
+  opened: boolean
+  onClose: () => void
+}
+
+function Rename({ session, opened, onClose }: DialogProps) {
+  const client = useFoundry()
+  const [name, setName] = useState(session.name)
+  const { sessionId } = session
+  const rename = useCommand('The session was not renamed', (requestId: string, to: string) =>
+    client.task.renameSession({ requestId, sessionId, name: to }),
+  )
+  const submit = async () => {
+    if ((await rename.run(name.trim())) !== undefined) onClose()
+  }
+  return (
+    <Modal opened={opened} onClose={onClose} title="Rename session" size="sm">
+      <form
+        onSubmit={(event) => {
+          event.preventDefault()
+          void submit()
+        }}
+      >
+        <TextInput label="Name" value={name} maxLength={LONGEST} dir="auto" data-autofocus onChange={(event) => setName(event.currentTarget.value)} />
+        {rename.error !== undefined && <ErrorState error={rename.error} title="The session was not renamed" compact />}
+        <Group justify="flex-end" gap="xs" mt="md">
+          <Button variant="default" onClick={onClose}>
+            Cancel
+          </Button>
+          <Button type="submit" loading={rename.busy} disabled={name.trim() === ''}>
+            Rename
+          </Button>
+        </Group>
+      </form>
+    </Modal>
+  )
+}
+
+function Close({ session, opened, onClose }: DialogProps) {
+  const client = useFoundry()
+  const { sessionId } = session
+  const close = useCommand('The session was not closed', (requestId: string) => client.task.closeSession({ requestId, sessionId }))
+  const confirm = async () => {
+    if ((await close.run()) !== undefined) onClose()
+  }
+  return (
+    <ConfirmDialog
+      opened={opened}
+      onClose={onClose}
+      onConfirm={() => void confirm()}
+      title="Close this session?"
+      confirmLabel="Close session"
+      busy={close.busy}
+      error={close.error}
+    >
+      A running turn is stopped and waiting messages are not delivered. The transcript stays readable.
+    </ConfirmDialog>
+  )
+}

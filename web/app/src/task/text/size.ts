@@ -1,0 +1,12 @@
+/** A size in bytes for people: `812 B`, `4.1 KiB`, `2.0 MiB`. */
+export function sizeText(bytes: number | bigint): string {
+  const size = Number(bytes)
+  if (size < 1024) return `${size} B`
+  if (size < 1024 * 1024) return `${(size / 1024).toFixed(1)} KiB`
+  return `${(size / 1024 / 1024).toFixed(1)} MiB`
+}
+
+/** A count with its noun: `1 file`, `3 files`. */
+export function counted(count: number | bigint, one: string, many = `${one}s`): string {
+  return `${count} ${Number(count) === 1 ? one : many}`
+}

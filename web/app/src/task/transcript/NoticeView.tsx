@@ -1,0 +1,27 @@
+import { IconAlertTriangle, IconInfoCircle, IconPlugConnectedX, IconRefreshAlert, type Icon } from '@tabler/icons-react'
+import { NoticeKind } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import { InertLine } from '../text/Inert'
+import type { NoticeBlock } from './blocks'
+import classes from './transcript.module.css'
+
+const kinds: Readonly<Partial<Record<NoticeKind, { word: string; icon: Icon; tone: 'wait' | 'quiet' }>>> = {
+  [NoticeKind.EVENTS_LOST]: { word: 'Events lost', icon: IconAlertTriangle, tone: 'wait' },
+  [NoticeKind.CONTEXT_REBUILT]: { word: 'Context rebuilt', icon: IconRefreshAlert, tone: 'wait' },
+  [NoticeKind.AGENT_EXITED]: { word: 'Agent exited', icon: IconPlugConnectedX, tone: 'wait' },
+  [NoticeKind.UNKNOWN_EVENT]: { word: 'Unknown event', icon: IconInfoCircle, tone: 'quiet' },
+}
+const unknown = { word: 'Notice', icon: IconInfoCircle, tone: 'quiet' } as const
+
+/** Something to know about the conversation itself. */
+export function NoticeView({ block }: { block: NoticeBlock }) {
+  const kind = kinds[block.notice.kind] ?? unknown
+  const Glyph = kind.icon
+  return (
+    <section className={classes.notice} data-tone={kind.tone} aria-label={kind.word}>
+      <Glyph size={15} aria-hidden className={classes.noticeIcon} />
+      <div>
+        <strong>{kind.word}.</strong> <InertLine text={block.notice.message} />
+      </div>
+    </section>
+  )
+}

@@ -1,0 +1,36 @@
+import { IconCheck, IconHandStop, IconX } from '@tabler/icons-react'
+import { personName } from '../model/useViewer'
+import { InertLine } from '../text/Inert'
+import type { PermissionBlock } from './blocks'
+import type { BlockContext } from './context'
+import classes from './transcript.module.css'
+
+/** A question of the agent and who answered what. The buttons are below the transcript, where they stay in sight. */
+export function PermissionView({ block, context }: { block: PermissionBlock; context: BlockContext }) {
+  const { request, answer } = block
+  const option = request.options.find((each) => each.optionId === answer?.optionId)
+  const allowed = option?.kind.startsWith('allow') === true
+  const tone = answer === undefined ? 'wait' : allowed ? 'ok' : 'quiet'
+  const Glyph = answer === undefined ? IconHandStop : allowed ? IconCheck : IconX
+  return (
+    <section className={classes.permission} data-tone={tone} aria-label="Permission request">
+      <Glyph size={15} aria-hidden className={classes.permissionIcon} />
+      <div>
+        <div className={classes.permissionTitle}>
+          <InertLine text={request.title === '' ? 'The agent asks for permission' : request.title} />
+        </div>
+        <div className={classes.permissionAnswer}>
+          {answer === undefined ? (
+            request.permissionId === context.pendingPermission ? 'Waits for an answer below' : 'Was not answered'
+          ) : (
+            <>
+              {answer.optionId === '' ? 'Cancelled' : <InertLine text={option?.name ?? answer.optionId} />}
+              {' · '}
+              {answer.userId === '' ? 'by the permission policy' : personName(answer.userId, context.viewer)}
+            </>
+          )}
+        </div>
+      </div>
+    </section>
+  )
+}

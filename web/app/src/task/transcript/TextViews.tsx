@@ -1,0 +1,71 @@
+import { IconBulb, IconChevronRight } from '@tabler/icons-react'
+import { useState } from 'react'
+import { RelativeTime } from '../../ui'
+import { personName, type Viewer } from '../model/useViewer'
+import { InertLine, InertText } from '../text/Inert'
+import { SHOWN_FIRST } from '../text/limits'
+import { LongText } from '../text/LongText'
+import { Markdown } from '../text/Markdown'
+import { StreamingMarkdown, usePaced } from '../text/StreamingMarkdown'
+import type { TextBlock } from './blocks'
+import classes from './transcript.module.css'
+
+/** Says that a block begins on an older page. */
+export function CutStart({ block }: { block: { cutStart: boolean } }) {
+  return block.cutStart ? <div className={classes.cutStart}>… begins further up</div> : null
+}
+
+/** A message of a person, as it was written. */
+export function UserView({ block, viewer }: { block: TextBlock; viewer: Viewer }) {
+  const name = personName(block.userId, viewer) || 'Message'
+  return (
+    <article className={classes.user} aria-label={`Message of ${name}`}>
+      <header className={classes.byline}>
+        <span className={classes.author}>{name}</span>
+        <RelativeTime time={block.at || undefined} />
+      </header>
+      <CutStart block={block} />
+      {block.text.length > SHOWN_FIRST ? <LongText text={block.text} label="Message" /> : <InertText text={block.text} />}
+    </article>
+  )
+}
+
+/** Words of the agent. */
+export function AgentView({ block, agent, streaming }: { block: TextBlock; agent: string; streaming: boolean }) {
+  return (
+    <article className={classes.agent} aria-label={`Message of the agent ${agent}`} aria-busy={streaming}>
+      <CutStart block={block} />
+      {streaming ? (
+        <StreamingMarkdown text={block.text} label="Message of the agent" />
+      ) : (
+        <Markdown text={block.text} label="Message of the agent" />
+      )}
+    </article>
+  )
+}
+
+/** What the agent thought; folded unless asked for. */
+export function ThoughtView({ block, streaming }: { block: TextBlock; streaming: boolean }) {
+  const [open, setOpen] = useState(false)
+  const text = usePaced(block.text, streaming ? 100 : 0)
+  return (
+    <section className={classes.thought}>
+      <button type="button" className={classes.fold} aria-expanded={open} onClick={() => setOpen(!open)}>
+        <IconChevronRight size={14} aria-hidden className={classes.chevron} data-open={open} />
+        <IconBulb size={14} aria-hidden />
+        {streaming ? 'Thinking…' : 'Thought'}
+        {!open && <InertLine text={firstLine(text)} className={classes.foldPreview} />}
+      </button>
+      {open && (
+        <div className={classes.thoughtText}>
+          <CutStart block={block} />
+          {text.length > SHOWN_FIRST ? <LongText text={text} label="Thought" /> : <InertText text={text} />}
+        </div>
+      )}
+    </section>
+  )
+}
+
+function firstLine(text: string): string {
+  return text.slice(0, 160).split('\n').find((each) => each.trim() !== '') ?? ''
+}

@@ -1,0 +1,138 @@
+import { Button } from '@mantine/core'
+import { IconArrowDown, IconMessages } from '@tabler/icons-react'
+import { useVirtualizer } from '@tanstack/react-virtual'
+import { useEffect, useRef, useState } from 'react'
+import { EmptyState, ErrorState, TextSkeleton } from '../../ui'
+import { counted } from '../text/size'
+import { BlockView } from './BlockView'
+import type { BlockContext } from './context'
+import classes from './transcript.module.css'
+import type { Conversation } from './useConversation'
+
+interface Props {
+  conversation: Conversation
+  context: BlockContext
+  /** Whether the last block is being written at this moment. */
+  streaming: boolean
+  /** Hears that the newest entry is on the screen. */
+  onNewestSeen: (offset: number) => void
+}
+
+/** How near to the end counts as being there, in pixels. */
+const AT_END = 48
+/** How near to the start older entries are read, in pixels. */
+const NEAR_START = 400
+
+/** The conversation: follows new words while its end is on the screen, and keeps its place otherwise. */
+export function TranscriptView({ conversation, context, streaming, onNewestSeen }: Props) {
+  const { transcript, version, older } = conversation
+  const scroller = useRef<HTMLDivElement>(null)
+  const [atEnd, setAtEnd] = useState(true)
+  const rows = useVirtualizer({
+    count: transcript.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => 72,
+    getItemKey: (index) => transcript.keyAt(index),
+    overscan: 6,
+    paddingStart: 16,
+    paddingEnd: 20,
+    anchorTo: 'end',
+    followOnAppend: true,
+    scrollEndThreshold: AT_END,
+    initialRect: { width: 800, height: 600 },
+  })
+  const unseen = useUnseen(transcript.length, transcript.last, atEnd)
+  useEffect(() => {
+    if (atEnd && transcript.last > 0) onNewestSeen(transcript.last)
+  }, [atEnd, transcript.last, version, onNewestSeen])
+  useStartAtEnd(transcript.length, () => rows.scrollToEnd())
+
+  const look = () => {
+    const at = scroller.current
+    if (at === null) return
+    setAtEnd(at.scrollHeight - at.scrollTop - at.clientHeight <= AT_END)
+    if (at.scrollTop < NEAR_START && older.exists && !older.loading && older.error === undefined) older.load()
+  }
+  return (
+    <div className={classes.frame}>
+      <div ref={scroller} className={classes.scroller} onScroll={look} tabIndex={0} role="log" aria-label="Transcript" aria-live="off">
+        <Older older={older} />
+        <div className={classes.canvas} style={{ height: rows.getTotalSize() }}>
+          {rows.getVirtualItems().map((row) => {
+            const block = transcript.at(row.index)
+            if (block === undefined) return null
+            return (
+              <div
+                key={row.key}
+                ref={rows.measureElement}
+                data-index={row.index}
+                className={classes.row}
+                style={{ transform: `translateY(${row.start}px)` }}
+              >
+                <BlockView block={block} context={context} streaming={streaming && row.index === transcript.length - 1} />
+              </div>
+            )
+          })}
+        </div>
+        {transcript.length === 0 && <Nothing conversation={conversation} />}
+      </div>
+      {!atEnd && transcript.length > 0 && (
+        <Button
+          className={classes.jump}
+          variant="default"
+          radius="xl"
+          rightSection={<IconArrowDown size={14} />}
+          onClick={() => rows.scrollToEnd()}
+        >
+          {unseen === 0 ? 'Jump to latest' : `${counted(unseen, 'new entry', 'new entries')}, jump to latest`}
+        </Button>
+      )}
+    </div>
+  )
+}
+
+function Older({ older }: { older: Conversation['older'] }) {
+  if (older.error !== undefined) {
+    return (
+      <div className={classes.older}>
+        <ErrorState error={older.error} title="Older entries could not be read" onRetry={older.load} compact />
+      </div>
+    )
+  }
+  if (!older.exists || !older.loading) return null
+  return <div className={classes.loadingOlder} role="status">Reading older entries…</div>
+}
+
+function Nothing({ conversation }: { conversation: Conversation }) {
+  if (conversation.phase === 'loading') {
+    return (
+      <div className={classes.nothing}>
+        <TextSkeleton lines={5} label="Loading the transcript" />
+      </div>
+    )
+  }
+  return (
+    <EmptyState icon={IconMessages} title="Nothing was said yet" level={3}>
+      What you send and what the agent does will be here, as it happens.
+    </EmptyState>
+  )
+}
+
+/** How many entries came since the end was last on the screen. */
+function useUnseen(length: number, last: number, atEnd: boolean): number {
+  const [seen, setSeen] = useState(last)
+  useEffect(() => {
+    if (atEnd) setSeen(last)
+  }, [atEnd, last])
+  return length === 0 || atEnd ? 0 : Math.max(0, last - seen)
+}
+
+/** Goes to the end once, when the first entries are there. */
+function useStartAtEnd(length: number, scroll: () => void): void {
+  const started = useRef(false)
+  useEffect(() => {
+    if (started.current || length === 0) return
+    started.current = true
+    scroll()
+  }, [length, scroll])
+}

@@ -1,0 +1,65 @@
+import type {
+  Notice,
+  PermissionAnswer,
+  PermissionRequest,
+  Plan,
+  ToolCall,
+  TurnEnd,
+} from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+
+interface Common {
+  /** Unique in the transcript and stable while it grows at either end. */
+  readonly key: string
+  /** Offset of the first entry that it is made of. */
+  readonly offset: number
+  /** The message that began the turn; empty outside of a turn. */
+  readonly turn: string
+  /** When its first entry was recorded, in ms since 1970; 0 when unknown. */
+  readonly at: number
+  /** When its last entry was recorded. */
+  readonly until: number
+  /** Whether earlier parts of it are not loaded. */
+  readonly cutStart: boolean
+}
+
+/** Words of a person, or of the agent, or its thoughts. */
+export interface TextBlock extends Common {
+  readonly kind: 'user' | 'agent' | 'thought'
+  readonly text: string
+  /** Who wrote it; empty for the agent. */
+  readonly userId: string
+}
+
+/** A tool call as it is now. */
+export interface ToolBlock extends Common {
+  readonly kind: 'tool'
+  readonly call: ToolCall
+}
+
+/** The plan of a turn as it is now. */
+export interface PlanBlock extends Common {
+  readonly kind: 'plan'
+  readonly plan: Plan
+}
+
+/** A question of the agent, with its answer once there is one. */
+export interface PermissionBlock extends Common {
+  readonly kind: 'permission'
+  readonly request: PermissionRequest
+  readonly answer: PermissionAnswer | undefined
+}
+
+/** The end of a turn. */
+export interface TurnEndBlock extends Common {
+  readonly kind: 'turnEnd'
+  readonly end: TurnEnd
+}
+
+/** Something to know about the conversation. */
+export interface NoticeBlock extends Common {
+  readonly kind: 'notice'
+  readonly notice: Notice
+}
+
+/** What a transcript shows: one thing said or done, folded from its entries. */
+export type Block = TextBlock | ToolBlock | PlanBlock | PermissionBlock | TurnEndBlock | NoticeBlock

@@ -1,0 +1,205 @@
+import {
+  ToolCallState,
+  type PermissionAnswer,
+  type TranscriptPart,
+} from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import type { TranscriptEntry } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import type { Block } from './blocks'
+
+/**
+ * The transcript of a session as blocks. Entries are added at the end as they arrive and at the start as older pages
+ * are read; each costs the same however long the transcript is. Blocks are replaced, never changed, so that a block
+ * that is the same object needs no rendering.
+ */
+export class Transcript {
+  private order: string[] = []
+  private readonly blocks = new Map<string, Block>()
+  /** The newest block of each identity: what an update of it replaces. */
+  private readonly newest = new Map<string, string>()
+  /** Blocks whose start is in an older page, by identity. */
+  private readonly cut = new Map<string, string>()
+  /** Answers to questions that are in an older page. */
+  private readonly orphans = new Map<string, PermissionAnswer>()
+
+  /** Lowest offset that is folded in; 0 = none yet. */
+  first = 0
+  /** Highest offset that is folded in; 0 = none yet. */
+  last = 0
+  /** Grows with each change. */
+  version = 0
+  /** The messages whose turns have entries here. */
+  readonly turns = new Set<string>()
+
+  /** How many blocks there are. */
+  get length(): number {
+    return this.order.length
+  }
+
+  /** The key of the block at a place, for lists. */
+  keyAt(index: number): string {
+    return this.order[index] ?? `none-${index}`
+  }
+
+  /** The block at a place. */
+  at(index: number): Block | undefined {
+    const key = this.order[index]
+    return key === undefined ? undefined : this.blocks.get(key)
+  }
+
+  /** Adds entries that follow the last one; those already folded are passed over. */
+  append(entries: Iterable<TranscriptEntry>): void {
+    for (const entry of entries) {
+      const offset = Number(entry.offset)
+      if (offset <= this.last) continue
+      if (this.first === 0) this.first = offset
+      this.last = offset
+      this.version++
+      if (entry.part !== undefined) this.take(offset, entry.part)
+    }
+  }
+
+  /** Adds a page of entries that end before the first one. */
+  prepend(entries: readonly TranscriptEntry[]): void {
+    const older = new Transcript()
+    older.append(entries.filter((entry) => this.first === 0 || Number(entry.offset) < this.first))
+    if (older.first === 0) return
+    for (const [identity, key] of this.cut) this.join(older, identity, key)
+    for (const [identity, answer] of this.orphans) {
+      const key = older.newest.get(identity)
+      const asked = key === undefined ? undefined : older.blocks.get(key)
+      if (key === undefined || asked?.kind !== 'permission') continue
+      older.blocks.set(key, { ...asked, answer })
+      this.orphans.delete(identity)
+    }
+    for (const [key, block] of older.blocks) this.blocks.set(key, block)
+    for (const [identity, key] of older.newest) if (!this.newest.has(identity)) this.newest.set(identity, key)
+    for (const [identity, key] of older.cut) this.cut.set(identity, key)
+    for (const [identity, answer] of older.orphans) this.orphans.set(identity, answer)
+    for (const turn of older.turns) this.turns.add(turn)
+    const kept = new Set(older.order)
+    this.order = older.order.concat(this.order.filter((key) => !kept.has(key)))
+    this.first = older.first
+    if (this.last === 0) this.last = older.last
+    this.version++
+  }
+
+  /** Joins a block with its start in an older page: it keeps its key, and moves to where it starts. */
+  private join(older: Transcript, identity: string, key: string): void {
+    const startKey = older.newest.get(identity)
+    const start = startKey === undefined ? undefined : older.blocks.get(startKey)
+    const rest = this.blocks.get(key)
+    if (startKey === undefined || start === undefined || rest === undefined) return
+    older.blocks.delete(startKey)
+    older.blocks.set(key, joined(start, rest))
+    older.order = older.order.map((each) => (each === startKey ? key : each))
+    older.newest.set(identity, key)
+    this.cut.delete(identity)
+    if (older.cut.get(identity) === startKey) older.cut.set(identity, key)
+  }
+
+  private take(offset: number, part: TranscriptPart): void {
+    const { body } = part
+    if (part.messageId !== '') this.turns.add(part.messageId)
+    if (body.case === undefined) return
+    if (body.case === 'permissionAnswer') return this.answer(body.value)
+    const identity = identityOf(offset, part)
+    const key = this.newest.get(identity)
+    const before = key === undefined ? undefined : this.blocks.get(key)
+    if (key !== undefined && before !== undefined && !startsAnew(before, part)) {
+      this.blocks.set(key, updated(before, part))
+      return
+    }
+    const fresh = created(`${identity}#${offset}`, offset, part)
+    if (fresh === undefined) return
+    this.blocks.set(fresh.key, fresh)
+    this.newest.set(identity, fresh.key)
+    if (fresh.cutStart || fresh.kind === 'plan') this.cut.set(identity, fresh.key)
+    this.order.push(fresh.key)
+  }
+
+  private answer(answer: PermissionAnswer): void {
+    const identity = `permission:${answer.permissionId}`
+    const key = this.newest.get(identity)
+    const asked = key === undefined ? undefined : this.blocks.get(key)
+    if (key !== undefined && asked?.kind === 'permission') this.blocks.set(key, { ...asked, answer })
+    else this.orphans.set(identity, answer)
+  }
+}
+
+/** What several entries have in common when they tell of one thing. */
+function identityOf(offset: number, part: TranscriptPart): string {
+  const { body } = part
+  const block = part.blockId === '' ? `@${offset}` : part.blockId
+  switch (body.case) {
+    case 'toolCall':
+      return `tool:${part.runtimeInstance}:${body.value.toolCallId}`
+    case 'plan':
+      return `plan:${part.messageId === '' ? `@${offset}` : part.messageId}`
+    case 'permissionRequest':
+      return `permission:${body.value.permissionId}`
+    case 'turnEnd':
+    case 'notice':
+      return `${body.case}:@${offset}`
+    default:
+      return `${body.case}:${block}`
+  }
+}
+
+/** Whether an agent uses the id of a finished tool call for another one. */
+function startsAnew(before: Block, part: TranscriptPart): boolean {
+  if (before.kind !== 'tool' || part.partNumber !== 0) return false
+  return before.call.state === ToolCallState.COMPLETED || before.call.state === ToolCallState.FAILED
+}
+
+function updated(before: Block, part: TranscriptPart): Block {
+  const { body } = part
+  const until = millis(part) || before.until
+  if (body.case === 'toolCall' && before.kind === 'tool') return { ...before, until, call: body.value }
+  if (body.case === 'plan' && before.kind === 'plan') return { ...before, until, plan: body.value }
+  if ((before.kind === 'user' || before.kind === 'agent' || before.kind === 'thought') && hasText(body)) {
+    return { ...before, until, text: before.text + body.value.text }
+  }
+  return before
+}
+
+function joined(start: Block, rest: Block): Block {
+  const place = { offset: start.offset, at: start.at, cutStart: start.cutStart }
+  if ('text' in start && 'text' in rest) return { ...rest, ...place, text: start.text + rest.text }
+  return { ...rest, ...place }
+}
+
+function created(key: string, offset: number, part: TranscriptPart): Block | undefined {
+  const { body } = part
+  const at = millis(part)
+  const cutStart = part.partNumber > 0
+  const common = { key, offset, turn: part.messageId, at, until: at, cutStart }
+  switch (body.case) {
+    case 'userMessage':
+      return { ...common, kind: 'user', text: body.value.text, userId: body.value.userId }
+    case 'agentMessage':
+      return { ...common, kind: 'agent', text: body.value.text, userId: '' }
+    case 'agentThought':
+      return { ...common, kind: 'thought', text: body.value.text, userId: '' }
+    case 'toolCall':
+      return { ...common, kind: 'tool', call: body.value }
+    case 'plan':
+      return { ...common, kind: 'plan', plan: body.value, cutStart: false }
+    case 'permissionRequest':
+      return { ...common, kind: 'permission', request: body.value, answer: undefined }
+    case 'turnEnd':
+      return { ...common, kind: 'turnEnd', end: body.value }
+    case 'notice':
+      return { ...common, kind: 'notice', notice: body.value }
+    default:
+      return undefined
+  }
+}
+
+function hasText(body: TranscriptPart['body']): body is Extract<TranscriptPart['body'], { value: { text: string } }> {
+  return body.case === 'userMessage' || body.case === 'agentMessage' || body.case === 'agentThought'
+}
+
+function millis(part: TranscriptPart): number {
+  const time = part.createTime
+  return time === undefined ? 0 : Number(time.seconds) * 1000 + Math.floor(time.nanos / 1e6)
+}
