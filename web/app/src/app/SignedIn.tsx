@@ -4,6 +4,9 @@ import { useLocation } from 'wouter'
 import { isLeaving } from './leave'
 import { paths } from './paths'
 
+/** How long "signed out" must last, in milliseconds: a worker that has just begun hears of the session a moment later. */
+const SETTLED = 250
+
 /** Shows its content to who is signed in; leads others to the sign-in page, and back here after. */
 export function SignedIn({ children }: { children: ReactNode }) {
   const { phase } = useConnection()
@@ -13,8 +16,10 @@ export function SignedIn({ children }: { children: ReactNode }) {
   const out = phase === 'signed-out'
   useEffect(() => {
     if (!out) return
-    const state = isLeaving() ? undefined : { returnTo: location + window.location.search, ended: worked.current }
-    navigate(paths.signIn, { replace: true, state })
+    const leaving = isLeaving()
+    const state = leaving ? undefined : { returnTo: location + window.location.search, ended: worked.current }
+    const timer = setTimeout(() => navigate(paths.signIn, { replace: true, state }), leaving ? 0 : SETTLED)
+    return () => clearTimeout(timer)
   }, [out, location, navigate])
   return out ? null : children
 }

@@ -77,7 +77,9 @@ function BranchTable({ repository, branches, tasks }: { repository: Repository; 
         <thead>
           <tr>
             <th scope="col">Branch</th>
-            <th scope="col">Last change</th>
+            <th scope="col" className={classes.wide}>
+              Last change
+            </th>
             <th scope="col" className={`${classes.commit} ${classes.wide}`}>
               Commit
             </th>
@@ -115,20 +117,27 @@ function BranchRow({ branch, isDefault, owner, organizationId }: RowProps) {
       <td className={classes.cell} title={branch.name}>
         <bdi className={classes.branch}>{branch.name}</bdi>
         {isDefault && <span className={classes.default}>default</span>}
+        <div className={classes.narrow}>
+          <Change branch={branch} owner={owner} organizationId={organizationId} />
+        </div>
       </td>
-      <td className={classes.cell} title={branch.subject}>
-        {owner === undefined ? (
-          <bdi>{branch.subject}</bdi>
-        ) : (
-          <Link href={paths.task(organizationId, owner.taskId)}>
-            <bdi>{owner.title}</bdi>
-          </Link>
-        )}
+      <td className={`${classes.cell} ${classes.wide}`} title={branch.subject}>
+        <Change branch={branch} owner={owner} organizationId={organizationId} />
       </td>
       <td className={`${classes.branch} ${classes.wide}`}>{branch.commit.slice(0, 8)}</td>
       <td className={classes.age}>
         <RelativeTime time={branch.commitTime} />
       </td>
     </tr>
+  )
+}
+
+/** What last happened on a branch; for the branch of a task, the task. */
+function Change({ branch, owner, organizationId }: Omit<RowProps, 'isDefault'>) {
+  if (owner === undefined) return <bdi>{branch.subject}</bdi>
+  return (
+    <Link href={paths.task(organizationId, owner.taskId)}>
+      <bdi>{owner.title}</bdi>
+    </Link>
   )
 }

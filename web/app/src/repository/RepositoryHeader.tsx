@@ -8,7 +8,17 @@ import { paths } from '../app/paths'
 import { useFrame } from '../shell/frame'
 import { useCommand } from '../state/command'
 import { useOrganization } from '../state/organization'
-import { ConfirmDialog, CopyButton, Countdown, ErrorState, RelativeTime, repositoryStatus, sentence, StatusBadge, toastDone } from '../ui'
+import {
+  ConfirmDialog,
+  CopyButton,
+  Countdown,
+  ErrorState,
+  RelativeTime,
+  repositoryStatus,
+  sentence,
+  StatusBadge,
+  toastDone,
+} from '../ui'
 import classes from './RepositoryPage.module.css'
 
 interface Props {
@@ -78,7 +88,7 @@ function Freshness({ repository }: { repository: Repository }) {
       <dl className={classes.facts}>
         <div>
           <dt>Last synchronized</dt>
-          <dd>{repository.syncTime === undefined ? 'never' : <RelativeTime time={repository.syncTime} />}</dd>
+          <dd>{repository.syncTime === undefined ? 'never' : <RelativeTime time={repository.syncTime} ago />}</dd>
         </div>
         {repository.defaultBranch !== '' && (
           <div>

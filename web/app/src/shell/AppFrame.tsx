@@ -1,14 +1,14 @@
 import { ActionIcon, Drawer } from '@mantine/core'
-import { useMediaQuery } from '@mantine/hooks'
 import { IconMenu2 } from '@tabler/icons-react'
 import { lazy, Suspense, useMemo, useState, type ReactNode } from 'react'
 import { useLocation } from 'wouter'
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { Boundary } from '../app/Boundary'
 import { Logo } from '../app/Logo'
+import { paths } from '../app/paths'
 import { OrganizationProvider } from '../state/organization'
 import { roleIn, useShell, type Shell } from '../state/shell'
-import { ConnectionBanner, EmptyState } from '../ui'
+import { ConnectionBanner, EmptyState, useNarrow } from '../ui'
 import classes from './AppFrame.module.css'
 import { FrameContext, type Frame } from './frame'
 import { FrameShortcuts } from './FrameShortcuts'
@@ -27,6 +27,11 @@ export function AppFrame({ organizationId, children }: { organizationId: string;
   const [dialog, setDialog] = useState<Dialog>()
   const [drawer, setDrawer] = useState(false)
   const role = roleIn(shell, organizationId)
+  const [path, navigate] = useLocation()
+  const close = () => {
+    setDialog(undefined)
+    if (path === paths.newTask(organizationId)) navigate(paths.organization(organizationId), { replace: true })
+  }
   const frame = useMemo<Frame>(
     () => ({
       newTask: (repositoryId) => setDialog({ kind: 'new-task', repositoryId }),
@@ -46,7 +51,7 @@ export function AppFrame({ organizationId, children }: { organizationId: string;
         <Layout shell={shell} organizationId={organizationId} drawer={drawer} setDrawer={setDrawer}>
           {isForeign(shell, organizationId) ? <Foreign /> : children}
         </Layout>
-        <Dialogs dialog={dialog} close={() => setDialog(undefined)} />
+        <Dialogs dialog={dialog} close={close} />
       </FrameContext.Provider>
     </OrganizationProvider>
   )
@@ -73,19 +78,19 @@ interface LayoutProps {
 }
 
 function Layout({ shell, organizationId, drawer, setDrawer, children }: LayoutProps) {
-  const narrow = useMediaQuery('(max-width: 48em)', undefined, { getInitialValueInEffect: false })
+  const narrow = useNarrow()
   const [path] = useLocation()
   // On a phone the list itself is the first page.
-  const listIsPage = narrow === true && /^\/o\/[^/]+(\/new)?$/.test(path)
+  const listIsPage = narrow && /^\/o\/[^/]+(\/new)?$/.test(path)
   const sidebar = <Sidebar shell={shell} organizationId={organizationId} />
   return (
     <div className={classes.frame} data-narrow={narrow}>
       <a className="fd-skip" href="#content">
         Skip to content
       </a>
-      {narrow !== true && <aside className={classes.sidebar}>{sidebar}</aside>}
+      {!narrow && <aside className={classes.sidebar}>{sidebar}</aside>}
       <div className={classes.main}>
-        {narrow === true && !listIsPage && <TopBar onMenu={() => setDrawer(true)} />}
+        {narrow && !listIsPage && <TopBar onMenu={() => setDrawer(true)} />}
         <ConnectionBanner />
         <main id="content" tabIndex={-1} className={classes.content}>
           <Boundary resetKey={path}>
@@ -97,7 +102,7 @@ function Layout({ shell, organizationId, drawer, setDrawer, children }: LayoutPr
         </main>
       </div>
       <Drawer
-        opened={narrow === true && drawer && !listIsPage}
+        opened={narrow && drawer && !listIsPage}
         onClose={() => setDrawer(false)}
         size={320}
         padding={0}

@@ -1,7 +1,7 @@
 import { Button, Group, Modal } from '@mantine/core'
 import { useConnection, useEventLog, useFoundry } from '@foundry/client/react'
 import type { LogEvent } from '@foundry/client'
-import { CopyButton, EmptyState, RelativeTime } from '../ui'
+import { CopyButton, Elapsed, EmptyState, useNarrow } from '../ui'
 import classes from './EventLogDialog.module.css'
 
 /** Tells `task` from a topic's key, which names its rpc and its request. */
@@ -21,10 +21,10 @@ export function EventLogDialog({ onClose }: { onClose: () => void }) {
   const connection = useConnection()
   const events = useEventLog().toReversed()
   return (
-    <Modal opened onClose={onClose} title="Why did this refresh?" size="xl">
+    <Modal opened onClose={onClose} title="Why did this refresh?" size="xl" fullScreen={useNarrow()}>
       <Group justify="space-between" mb="sm">
         <span className="fd-muted">
-          Connection: {connection.phase} for <RelativeTime time={connection.since} />
+          Connection: {connection.phase} for <Elapsed since={connection.since} />
         </span>
         <Group gap="xs">
           <CopyButton value={events.map(line).join('\n')} label="Copy the log" />

@@ -1,4 +1,5 @@
 import { ActionIcon, Button, SegmentedControl, TextInput, Tooltip } from '@mantine/core'
+import { useFoundry } from '@foundry/client/react'
 import { IconFolderPlus, IconPlus, IconSearch, IconX } from '@tabler/icons-react'
 import { useOrganization } from '../state/organization'
 import type { Shell } from '../state/shell'
@@ -30,12 +31,11 @@ export function Sidebar({ shell, organizationId }: { shell: Shell; organizationI
       </div>
       {frame.canWrite && (
         <Button
-          className={classes.create}
+          classNames={{ root: classes.create, inner: classes.inner, label: classes.createLabel }}
           leftSection={<IconPlus size={15} />}
           rightSection={<Kbd keys="c" />}
           variant="default"
-          justify="space-between"
-          size="sm"
+          size="xs"
           onClick={() => frame.newTask()}
         >
           New task
@@ -66,6 +66,7 @@ function ListHead() {
         aria-label="Filter tasks"
         title={`Title, branch, repository or state; also ${filterWords.join(', ')}`}
         placeholder="Filter tasks"
+        size="xs"
         value={filter}
         onChange={(event) => setFilter(event.currentTarget.value)}
         onKeyDown={(event) => {
@@ -76,7 +77,7 @@ function ListHead() {
       />
       <div className={classes.order}>
         <span role="status" className={classes.count}>
-          {phase === 'loading' ? 'Tasks' : `${count} ${tasks.length === 1 ? 'task' : 'tasks'}`}
+          {phase === 'loading' || phase === 'ended' ? 'Tasks' : `${count} ${tasks.length === 1 ? 'task' : 'tasks'}`}
         </span>
         <SegmentedControl
           aria-label="Order of the list"
@@ -101,12 +102,17 @@ function ClearFilter() {
 }
 
 function ListBody() {
+  const client = useFoundry()
   const view = useOrganization()
   const { rows, filter } = useListRows()
   const frame = useFrame()
   if (view.phase === 'loading') return <ListSkeleton label="Loading tasks" rows={8} />
   if (view.phase === 'ended' && view.tasks.length === 0) {
-    return <ErrorState error={view.error} title="The tasks could not be read" compact />
+    return (
+      <div className={classes.failure}>
+        <ErrorState error={view.error} title="The tasks could not be read" onRetry={() => client.reconnectNow()} compact />
+      </div>
+    )
   }
   return (
     <>

@@ -1,15 +1,20 @@
 import { Button } from '@mantine/core'
-import { IconFolderPlus, IconPlus, IconSubtask } from '@tabler/icons-react'
+import { useFoundry } from '@foundry/client/react'
+import { IconCircleCheck, IconFolderPlus, IconPlus, IconSubtask } from '@tabler/icons-react'
 import { useEffect } from 'react'
+import { Link } from 'wouter'
+import { paths } from '../app/paths'
 import { useTitle } from '../app/useTitle'
+import { attention, type Attention } from '../state/attention'
 import { useOrganization } from '../state/organization'
-import { needsPermission, unreadSessions } from '../state/unread'
-import { EmptyState, PageSkeleton } from '../ui'
+import { EmptyState, ErrorState, PageSkeleton, RelativeTime, StatusBadge } from '../ui'
 import { useFrame } from './frame'
+import classes from './Welcome.module.css'
 
-/** The start of an organization: what is going on, and what can be begun. */
+/** The start of an organization: what waits for the person, and what can be begun. */
 export function Welcome({ opensNewTask = false }: { opensNewTask?: boolean }) {
-  const { tasks, repositories, phase, user, userKnown } = useOrganization()
+  const { tasks, repositories, phase, error } = useOrganization()
+  const client = useFoundry()
   const frame = useFrame()
   useTitle(opensNewTask ? 'New task' : 'Tasks')
   useEffect(() => {
@@ -17,13 +22,9 @@ export function Welcome({ opensNewTask = false }: { opensNewTask?: boolean }) {
     // Once per visit of the address.
   }, [opensNewTask])
   if (phase === 'loading') return <PageSkeleton label="Loading the organization" />
-  const unread = userKnown ? tasks.filter((it) => unreadSessions(it, user) > 0).length : 0
-  const waiting = tasks.filter(needsPermission).length
-  const facts = [
-    `${tasks.length} ${tasks.length === 1 ? 'task' : 'tasks'}`,
-    waiting > 0 ? `${waiting} waiting for a permission` : '',
-    unread > 0 ? `${unread} with something new` : '',
-  ].filter(Boolean)
+  if (phase === 'ended') {
+    return <ErrorState error={error} title="The organization could not be read" onRetry={() => client.reconnectNow()} />
+  }
   if (repositories.length === 0) {
     return (
       <EmptyState
@@ -35,19 +36,62 @@ export function Welcome({ opensNewTask = false }: { opensNewTask?: boolean }) {
       </EmptyState>
     )
   }
+  if (tasks.length === 0) {
+    return (
+      <EmptyState icon={IconSubtask} title="No tasks yet" actions={<NewTaskButton />}>
+        Say what should be done in a repository; an agent begins at once.
+      </EmptyState>
+    )
+  }
+  return <Overview />
+}
+
+function NewTaskButton() {
+  const frame = useFrame()
+  if (!frame.canWrite) return null
   return (
-    <EmptyState
-      icon={IconSubtask}
-      title={tasks.length === 0 ? 'No tasks yet' : 'Choose a task'}
-      actions={
-        frame.canWrite && (
-          <Button leftSection={<IconPlus size={15} />} onClick={() => frame.newTask()}>
-            New task
-          </Button>
-        )
-      }
-    >
-      {tasks.length === 0 ? 'Say what should be done in a repository; an agent begins at once.' : `${facts.join(', ')}.`}
-    </EmptyState>
+    <Button leftSection={<IconPlus size={15} />} onClick={() => frame.newTask()}>
+      New task
+    </Button>
+  )
+}
+
+function Overview() {
+  const { tasks, user, userKnown, organizationId } = useOrganization()
+  const waiting = attention(tasks, user, userKnown)
+  return (
+    <div className={classes.page}>
+      <div className={classes.head}>
+        <h1>For you</h1>
+        <NewTaskButton />
+      </div>
+      {waiting.length === 0 ? (
+        <EmptyState icon={IconCircleCheck} title="Nothing waits for you">
+          Permission requests, failures and answers that you have not read appear here by themselves.
+        </EmptyState>
+      ) : (
+        <ul className={classes.list}>
+          {waiting.map((it) => (
+            <Row key={it.task.taskId} it={it} organizationId={organizationId} />
+          ))}
+        </ul>
+      )}
+    </div>
+  )
+}
+
+function Row({ it, organizationId }: { it: Attention; organizationId: string }) {
+  return (
+    <li>
+      <Link href={paths.task(organizationId, it.task.taskId)} className={classes.row}>
+        <bdi className={classes.title}>{it.task.title}</bdi>
+        <span className={classes.facts}>
+          <StatusBadge status={it.why} />
+          <span className={classes.age}>
+            <RelativeTime time={it.task.updateTime} ago />
+          </span>
+        </span>
+      </Link>
+    </li>
   )
 }

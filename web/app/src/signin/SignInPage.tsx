@@ -29,6 +29,9 @@ export function SignInPage() {
   const { returnTo, ended } = signInState(useHistoryState<unknown>())
   const [fields, setFields] = useState<Fields>(empty)
   const [shown, setShown] = useState(false)
+  const [done, setDone] = useState(false)
+  // Nothing is watched here, so that a connection with a session is at rest.
+  const signedIn = connection.phase === 'open' || (connection.phase === 'closed' && connection.error === undefined)
   const signIn = useCommand(async (it: Fields) => {
     await client.signIn(it.secret, it.login, it.organization === '' ? undefined : it.organization)
     return true
@@ -36,8 +39,12 @@ export function SignInPage() {
   const send = async (it: Fields) => {
     setShown(true)
     if (problems(it) !== undefined) return
-    if ((await signIn.run(it)) === true) navigate(returnTo, { replace: true })
+    if ((await signIn.run(it)) === true) setDone(true)
   }
+  // The connection hears of the new session a moment after the answer.
+  useEffect(() => {
+    if (done && connection.phase !== 'signed-out') navigate(returnTo, { replace: true })
+  }, [done, connection.phase, navigate, returnTo])
   useLink((link) => {
     setFields(link)
     if (link.login !== '') void send(link)
@@ -54,12 +61,12 @@ export function SignInPage() {
             Your session has ended. Sign in to go on where you were.
           </Alert>
         )}
-        {connection.phase === 'open' && !signIn.busy && (
+        {signedIn && !signIn.busy && !done && (
           <Alert icon={<IconInfoCircle size={16} />} color="gray" mb="md">
             You are signed in already. <Link href={returnTo}>Go on to your tasks</Link>
           </Alert>
         )}
-        <SignInForm fields={fields} setFields={setFields} shown={shown} busy={signIn.busy} onSend={() => void send(fields)} />
+        <SignInForm fields={fields} setFields={setFields} shown={shown} busy={signIn.busy || done} onSend={() => void send(fields)} />
         {signIn.error !== undefined && (
           <div className={classes.failure}>
             <ErrorState error={signIn.error} title="You are not signed in" compact />

@@ -1,6 +1,6 @@
 import { localStorageColorSchemeManager, MantineProvider } from '@mantine/core'
 import type { ReactNode } from 'react'
-import '@mantine/core/styles.css'
+import './mantine'
 import './tokens.css'
 import './global.css'
 import { styleNonce } from './nonce'

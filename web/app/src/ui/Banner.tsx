@@ -5,7 +5,7 @@ import type { TopicPhase } from '@foundry/client'
 import { useEffect, type ReactNode } from 'react'
 import { announce } from './Announcer'
 import classes from './Banner.module.css'
-import { Countdown, RelativeTime } from './Clocks'
+import { Countdown, Elapsed, RelativeTime } from './Clocks'
 import { useNow } from './time'
 
 /** How long a break may last before the page speaks of it, in milliseconds. */
@@ -48,8 +48,7 @@ function Broken({ since }: { since: number }) {
   if (connection.phase === 'offline') {
     return (
       <Banner tone="wait" icon={IconCloudOff}>
-        You are offline. What you see is from <RelativeTime time={since} />
-        {'; '}it goes on by itself when the network is back.
+        You are offline (for <Elapsed since={since} />). What you see may be old; it goes on by itself when the network is back.
       </Banner>
     )
   }
@@ -83,8 +82,7 @@ export function StaleBanner({ phase, since }: { phase: TopicPhase; since: number
   if (phase !== 'stale' || now - since < QUIET_BREAK) return null
   return (
     <Banner tone="wait" icon={IconHistory}>
-      This may be out of date: last heard <RelativeTime time={since} />
-      {' ago'}
+      This may be out of date; last heard of <RelativeTime time={since} ago />.
     </Banner>
   )
 }

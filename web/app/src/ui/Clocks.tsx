@@ -1,11 +1,18 @@
-import { agoText, fullTime, millis, spanText, useNow, type Moment } from './time'
+import { agoPhrase, agoText, fullTime, millis, spanText, useNow, type Moment } from './time'
 
-/** When something happened, as a distance that keeps itself current; the full time shows on hover. */
-export function RelativeTime({ time, prefix }: { time: Moment | undefined; prefix?: string }) {
-  const now = useNow(15_000)
+/** Distances are in minutes and more; they need no beat of a second. */
+const STEP = 15_000
+
+/**
+ * When something happened, as a distance that keeps itself current; the full time shows on hover.
+ * `ago` writes it for a sentence: "4 min ago", "just now"; `prefix` stands before it.
+ */
+export function RelativeTime({ time, ago = false, prefix }: { time: Moment | undefined; ago?: boolean; prefix?: string }) {
+  const now = useNow(STEP)
   const at = millis(time)
   if (at === undefined) return null
-  const text = agoText(at, now + 15_000)
+  // A moment within the running step counts as past.
+  const text = ago ? agoPhrase(at, now + STEP) : agoText(at, now + STEP)
   return (
     <time dateTime={new Date(at).toISOString()} title={fullTime(at)}>
       {prefix === undefined ? text : `${prefix} ${text}`}

@@ -8,6 +8,7 @@ import {
   IconClock,
   IconHandStop,
   IconLoader2,
+  IconMessageCircle,
   IconPlugConnectedX,
   IconTrash,
   type Icon,
@@ -54,6 +55,9 @@ export function taskStatus(state: TaskState): Status {
 
 /** A task that cannot go on before a person answers the agent. */
 export const waitsForPermission: Status = { word: 'Needs permission', tone: 'wait', icon: IconHandStop }
+
+/** A task with entries that the viewer has not seen. */
+export const somethingNew: Status = { word: 'New', tone: 'busy', icon: IconMessageCircle }
 
 const sessions: Partial<Record<SessionState, Status>> = {
   [SessionState.PENDING_PROVISION]: { word: 'Waiting for sandbox', tone: 'busy', icon: IconClock },

@@ -41,6 +41,13 @@ export function agoText(moment: number, now: number): string {
   return new Date(moment).toLocaleDateString(undefined, { year: 'numeric', month: 'short', day: 'numeric' })
 }
 
+/** The same for a sentence: `just now`, `4 min ago`, and dates as they are. */
+export function agoPhrase(moment: number, now: number): string {
+  const text = agoText(moment, now)
+  if (text === 'now') return 'just now'
+  return now - moment < 14 * DAY ? `${text} ago` : text
+}
+
 /** Date and time in full, for tooltips and details. */
 export function fullTime(moment: number): string {
   return new Date(moment).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' })

@@ -7,7 +7,7 @@ import { paths } from '../../app/paths'
 import { useCommand } from '../../state/command'
 import { useDraft } from '../../state/draft'
 import { useOrganization } from '../../state/organization'
-import { EmptyState, ErrorState, Kbd } from '../../ui'
+import { EmptyState, ErrorState, Kbd, useNarrow } from '../../ui'
 import { useFrame } from '../frame'
 import { promptProblem } from './choices'
 import classes from './NewTaskDialog.module.css'
@@ -29,6 +29,7 @@ const defaults: Choices = { title: '', baseBranch: null, agent: null, provider: 
 export function NewTaskDialog({ repositoryId, onClose }: { repositoryId?: string; onClose: () => void }) {
   const { repositories, organizationId } = useOrganization()
   const frame = useFrame()
+  const narrow = useNarrow()
   const [chosen, setChosen] = useState(() => repositoryId ?? initialRepository(organizationId, repositories))
   if (repositories.length === 0) {
     return (
@@ -41,7 +42,7 @@ export function NewTaskDialog({ repositoryId, onClose }: { repositoryId?: string
   }
   const known = repositories.some((it) => it.repositoryId === chosen) ? chosen : repositories[0]?.repositoryId
   return (
-    <Modal opened onClose={onClose} title="New task" size="lg">
+    <Modal opened onClose={onClose} title="New task" size="lg" fullScreen={narrow}>
       <NewTaskForm repositoryId={known ?? ''} onRepository={setChosen} onClose={onClose} />
     </Modal>
   )

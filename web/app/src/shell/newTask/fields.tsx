@@ -1,4 +1,4 @@
-import { Select, SegmentedControl, Text } from '@mantine/core'
+import { Input, Select, SegmentedControl } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { useId } from 'react'
@@ -131,9 +131,9 @@ export function PolicyField({ value, onChange }: { value: PermissionPolicy; onCh
   const word = value === PermissionPolicy.ALLOW ? 'allow' : 'ask'
   return (
     <div role="group" aria-labelledby={id}>
-      <Text id={id} size="sm" fw={500} mb={4}>
+      <Input.Label id={id} labelElement="div" size="sm" mb={2}>
         Permissions
-      </Text>
+      </Input.Label>
       <SegmentedControl
         fullWidth
         aria-labelledby={id}

@@ -1,0 +1,113 @@
+import { create } from '@bufbuild/protobuf'
+import type { ConnectionState, Foundry, LogEvent, Topic, TopicPhase, TopicState } from '@foundry/client'
+import { FoundryError } from '@foundry/client'
+import type { AppShellItem } from '@foundry/client/gen/foundry/auth/v1/auth_pb'
+import { AppShellItemSchema } from '@foundry/client/gen/foundry/auth/v1/auth_pb'
+
+type Listener = () => void
+type Calls = Record<string, (request: never) => unknown>
+
+/** What a fake answers to unary calls, by service; a call that is not named fails as UNIMPLEMENTED. */
+export interface FakeCalls {
+  auth?: Calls
+  task?: Calls
+  repo?: Calls
+  provisioner?: Calls
+}
+
+class Cell<T> {
+  private readonly listeners = new Set<Listener>()
+  constructor(private value: T) {}
+  readonly get = (): T => this.value
+  readonly subscribe = (listener: Listener): (() => void) => {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
+  }
+  set(value: T): void {
+    this.value = value
+    for (const listener of this.listeners) listener()
+  }
+}
+
+/** A client without a server: tests set topics and connection by hand, and see which calls were made. */
+export class FakeFoundry {
+  readonly connection = new Cell<ConnectionState>({ phase: 'open', since: Date.now(), attempt: 0 })
+  readonly log = new Cell<readonly LogEvent[]>([])
+  readonly made: { service: string; method: string; request: unknown }[] = []
+  readonly signIns: { secret: string; login: string; organization?: string }[] = []
+  signInError: FoundryError | undefined
+  readonly auth = this.service('auth')
+  readonly task = this.service('task')
+  readonly repo = this.service('repo')
+  readonly provisioner = this.service('provisioner')
+  private readonly topics = new Map<string, Cell<TopicState<unknown> | undefined>>()
+
+  constructor(private readonly calls: FakeCalls = {}) {}
+
+  /** As the client that the page takes. */
+  get client(): Foundry {
+    return this as unknown as Foundry
+  }
+
+  /** Shows entities under a topic. */
+  show<T>(topic: Topic<T>, entities: Iterable<readonly [string, T]>, phase: TopicPhase = 'live', error?: FoundryError): void {
+    const before = this.cell(topic).get()
+    const rev = (before?.rev ?? 0n) + 1n
+    this.cell(topic).set({ phase, entities: new Map(entities), rev, since: Date.now(), error })
+  }
+
+  readonly subscribe = <T>(topic: Topic<T>, listener: (state: TopicState<T>) => void): (() => void) =>
+    this.cell(topic).subscribe(() => {
+      const state = this.cell(topic).get()
+      if (state !== undefined) listener(state as TopicState<T>)
+    })
+
+  readonly topicState = <T>(topic: Topic<T>): TopicState<T> | undefined => this.cell(topic).get() as TopicState<T> | undefined
+
+  async signIn(secret: string, login: string, organization?: string): Promise<void> {
+    this.signIns.push({ secret, login, organization })
+    if (this.signInError !== undefined) throw this.signInError
+    this.connection.set({ phase: 'connecting', since: Date.now(), attempt: 0 })
+  }
+
+  async signOut(): Promise<void> {
+    this.connection.set({ phase: 'signed-out', since: Date.now(), attempt: 0 })
+  }
+
+  reconnectNow(): void {
+    this.made.push({ service: 'connection', method: 'reconnectNow', request: undefined })
+  }
+
+  dispose(): void {}
+
+  private cell(topic: Topic<unknown>): Cell<TopicState<unknown> | undefined> {
+    let cell = this.topics.get(topic.key)
+    if (cell === undefined) this.topics.set(topic.key, (cell = new Cell<TopicState<unknown> | undefined>(undefined)))
+    return cell
+  }
+
+  private service(service: keyof FakeCalls): unknown {
+    const answer = (method: string) => async (request: never) => {
+      this.made.push({ service, method, request })
+      const call = this.calls[service]?.[method]
+      if (call === undefined) throw new FoundryError({ code: 12, message: `${service}.${method} has no fake answer` })
+      return call(request)
+    }
+    return new Proxy({}, { get: (_, method) => answer(String(method)) })
+  }
+}
+
+/** The entities of an app shell with one user in one or more organizations. */
+export function shellItems(organizations: readonly { id: string; name: string; role: number }[]): [string, AppShellItem][] {
+  const user = {
+    case: 'user' as const,
+    value: { userId: 'usr_1', login: 'grace', displayName: 'Grace', activeOrganizationId: organizations[0]?.id ?? '' },
+  }
+  return [
+    ['user/usr_1', create(AppShellItemSchema, { item: user })],
+    ...organizations.map(({ id, name, role }): [string, AppShellItem] => [
+      `organization/${id}`,
+      create(AppShellItemSchema, { item: { case: 'organization', value: { organizationId: id, name, role } } }),
+    ]),
+  ]
+}
