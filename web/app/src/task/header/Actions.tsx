@@ -6,6 +6,7 @@ import { useState } from 'react'
 import { ConfirmDialog } from '../../ui'
 import { useCommand, type Command } from '../model/useCommand'
 import { usePatchDownload } from '../panel/usePatchDownload'
+import classes from './header.module.css'
 
 interface Props {
   task: Task
@@ -30,7 +31,7 @@ export function Actions({ task, steers, retry, stop, onExplain }: Props) {
   return (
     <>
       {stop !== undefined && steers && (
-        <Button variant="default" leftSection={<IconPlayerStopFilled size={13} />} loading={stop.busy} onClick={() => void stop.run()}>
+        <Button className={classes.stop} variant="default" leftSection={<IconPlayerStopFilled size={13} />} loading={stop.busy} onClick={() => void stop.run()}>
           Stop turn
         </Button>
       )}

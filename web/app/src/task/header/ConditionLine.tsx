@@ -14,7 +14,7 @@ export function saysSomething(condition: Condition | undefined): condition is Co
 export function ConditionLine({ condition }: { condition: Condition }) {
   const facts = factsOf(condition)
   return (
-    <div className={classes.condition} data-trouble={condition.reason !== '' && condition.retryable}>
+    <div className={classes.condition} data-tone={toneOf(condition)}>
       <IconInfoCircle size={14} aria-hidden className={classes.conditionIcon} />
       <div className={classes.conditionText}>
         {condition.message !== '' && <InertLine text={sentence(condition.message)} />}
@@ -30,6 +30,12 @@ export function ConditionLine({ condition }: { condition: Condition }) {
       </div>
     </div>
   )
+}
+
+/** Trouble that nothing but a person ends, trouble that is tried again, or no trouble. */
+function toneOf(condition: Condition): 'error' | 'wait' | 'quiet' {
+  if (condition.reason === '') return 'quiet'
+  return condition.retryable && condition.nextAttemptTime === undefined ? 'error' : 'wait'
 }
 
 function factsOf(condition: Condition): [string, ReactNode][] {

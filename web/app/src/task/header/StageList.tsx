@@ -1,6 +1,6 @@
 import { Button } from '@mantine/core'
 import { IconChevronRight } from '@tabler/icons-react'
-import { StageState, type Stage } from '@foundry/client/gen/foundry/common/v1/common_pb'
+import { StageState, type Condition, type Stage } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { TaskState, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { Elapsed, ErrorState, millis, spanText, StatusIcon, stageStatus } from '../../ui'
@@ -10,12 +10,12 @@ import { ConditionLine, saysSomething } from './ConditionLine'
 import classes from './header.module.css'
 
 const names: Readonly<Record<string, string>> = {
-  sandbox_allocated: 'Sandbox allocated',
-  repo_prepared: 'Repository prepared',
-  agent_installing: 'Agent installed',
-  agent_starting: 'Agent started',
+  sandbox_allocated: 'Allocate sandbox',
+  repo_prepared: 'Prepare repository',
+  agent_installing: 'Install agent',
+  agent_starting: 'Start agent',
   agent_ready: 'Agent ready',
-  session_creating: 'Session created',
+  session_creating: 'Create session',
   ready: 'Ready',
   error: 'Error',
 }
@@ -44,7 +44,7 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
       {open && (
         <ol className={classes.stageRows}>
           {(task.stages.length > 0 ? task.stages : before.map(pending)).map((stage) => (
-            <StageRow key={stage.name} stage={stage} />
+            <StageRow key={stage.name} stage={stage} toldBelow={provisioning && toldBy(task.condition, stage)} />
           ))}
         </ol>
       )}
@@ -61,7 +61,12 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
   )
 }
 
-function StageRow({ stage }: { stage: Stage }) {
+/** Whether the condition of the task says the same as the stage. */
+function toldBy(condition: Condition | undefined, stage: Stage): boolean {
+  return condition !== undefined && condition.message !== '' && condition.reason === stage.reason && stage.reason !== ''
+}
+
+function StageRow({ stage, toldBelow }: { stage: Stage; toldBelow: boolean }) {
   const status = stageStatus(stage.state)
   const running = stage.state === StageState.RUNNING || stage.state === StageState.WAITING
   return (
@@ -75,7 +80,7 @@ function StageRow({ stage }: { stage: Stage }) {
           <Elapsed since={stage.startTime} until={running ? undefined : stage.endTime} />
         )}
       </span>
-      {(stage.message !== '' || stage.reason !== '') && stage.state !== StageState.DONE && (
+      {!toldBelow && (stage.message !== '' || stage.reason !== '') && stage.state !== StageState.DONE && (
         <div className={classes.stageText}>
           {stage.message !== '' && <InertLine text={stage.message} />}{' '}
           {stage.reason !== '' && <code className={classes.reason}>{stage.reason}</code>}

@@ -1,5 +1,6 @@
 import { IconAlertTriangle, IconInfoCircle, IconPlugConnectedX, IconRefreshAlert, type Icon } from '@tabler/icons-react'
 import { NoticeKind } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import { sentence } from '../../ui'
 import { InertLine } from '../text/Inert'
 import type { NoticeBlock } from './blocks'
 import classes from './transcript.module.css'
@@ -20,7 +21,7 @@ export function NoticeView({ block }: { block: NoticeBlock }) {
     <section className={classes.notice} data-tone={kind.tone} aria-label={kind.word}>
       <Glyph size={15} aria-hidden className={classes.noticeIcon} />
       <div>
-        <strong>{kind.word}.</strong> <InertLine text={block.notice.message} />
+        <strong>{kind.word}.</strong> <InertLine text={sentence(block.notice.message)} />
       </div>
     </section>
   )

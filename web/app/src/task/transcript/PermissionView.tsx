@@ -10,7 +10,8 @@ export function PermissionView({ block, context }: { block: PermissionBlock; con
   const { request, answer } = block
   const option = request.options.find((each) => each.optionId === answer?.optionId)
   const allowed = option?.kind.startsWith('allow') === true
-  const tone = answer === undefined ? 'wait' : allowed ? 'ok' : 'quiet'
+  const pending = answer === undefined && request.permissionId === context.pendingPermission
+  const tone = pending ? 'wait' : allowed ? 'ok' : 'quiet'
   const Glyph = answer === undefined ? IconHandStop : allowed ? IconCheck : IconX
   return (
     <section className={classes.permission} data-tone={tone} aria-label="Permission request">
@@ -21,7 +22,7 @@ export function PermissionView({ block, context }: { block: PermissionBlock; con
         </div>
         <div className={classes.permissionAnswer}>
           {answer === undefined ? (
-            request.permissionId === context.pendingPermission ? 'Waits for an answer below' : 'Was not answered'
+            pending ? 'Waits for an answer below' : 'Was not answered'
           ) : (
             <>
               {answer.optionId === '' ? 'Cancelled' : <InertLine text={option?.name ?? answer.optionId} />}

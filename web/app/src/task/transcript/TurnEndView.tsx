@@ -1,6 +1,6 @@
 import { IconAlertTriangleFilled, IconHandStop, IconPlayerStop, IconPlugConnectedX, type Icon } from '@tabler/icons-react'
 import { TurnOutcome } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
-import { RelativeTime } from '../../ui'
+import { RelativeTime, sentence } from '../../ui'
 import { InertLine } from '../text/Inert'
 import type { TurnEndBlock } from './blocks'
 import classes from './transcript.module.css'
@@ -37,7 +37,7 @@ export function TurnEndView({ block }: { block: TurnEndBlock }) {
   return (
     <section className={classes.turnTrouble} data-tone={outcome.tone} aria-label={outcome.word}>
       <div className={classes.turnTroubleHead}>{line}</div>
-      {end.message !== '' && <InertLine text={end.message} />}
+      {end.message !== '' && <InertLine text={sentence(end.message)} />}
       {end.reason !== '' && <code className={classes.reason}>{end.reason}</code>}
     </section>
   )
