@@ -113,6 +113,10 @@ fn command(pid: i32) -> String {
         // One that ends meanwhile has no more of it.
         let _ = file.take(MAX_READ).read_to_end(&mut bytes);
     }
+    if pid == 1 {
+        // What keeps the sandbox apart: its arguments are paths of the host.
+        bytes.truncate(bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len()));
+    }
     let arguments = without_token(&bytes);
     if !arguments.is_empty() {
         return shown(&arguments);

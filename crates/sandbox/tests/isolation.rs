@@ -240,6 +240,9 @@ async fn lists_the_processes_of_the_sandbox_and_no_other_whatever_they_are_calle
             let age = now - process.start_micros;
             assert!((-2_000_000..600_000_000).contains(&age), "{process:?} is {age} old");
         }
+        let root = host.dir.path().to_str().unwrap();
+        assert!(!facts.isolation.is_bubblewrap() || !commands.iter().any(|c| c.contains(root)));
+        assert!(!facts.isolation.is_bubblewrap() || commands[0].ends_with("bwrap"), "{commands:?}");
         let tests = std::process::id().cast_signed();
         let host_has = |c: &str| c.contains("isolation-");
         assert!(facts.isolation.is_bubblewrap() || !listing.processes.iter().any(|p| p.pid == tests));
