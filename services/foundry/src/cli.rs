@@ -69,6 +69,9 @@ pub enum Command {
         /// Sign-in name; default: the name of the current user.
         #[arg(long)]
         login: Option<String>,
+        /// Print the link that signs a browser in to the workbench instead; it holds the secret of this machine.
+        #[arg(long)]
+        web: bool,
     },
     /// Personal access tokens.
     #[command(subcommand)]

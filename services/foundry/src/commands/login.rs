@@ -1,31 +1,75 @@
-//! `foundry login`: the development sign-in of a mesh on this machine.
+//! `foundry login`: the development sign-in of a mesh on this machine, here or in a browser.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use foundry_proto::auth::v1::complete_sign_in_request::Proof;
 use foundry_proto::auth::v1::{CompleteSignInRequest, DevelopmentProof};
+use url::{Url, form_urlencoded};
 
-use crate::cli::Global;
+use crate::cli::{Global, Output};
 use crate::client::Gateway;
 use crate::commands::mesh;
 use crate::credentials::{Credential, Credentials};
 use crate::failure::Failure;
 use crate::output;
 
-/// Name of the secret's file in the data directory.
-const SECRET_FILE: &str = "auth/dev-sign-in.secret";
+/// Prints the link to the workbench's sign-in. What follows the `#` stays in the browser: it is sent to no server.
+pub fn print_link(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
+    let (path, secret) = secret(global)?;
+    let link = link(&global.address, &secret, login.as_deref(), global.organization.as_deref())?;
+    match global.output {
+        Output::Table => output::line(&link),
+        Output::Json => output::line(&serde_json::json!({ "link": link, "secret_file": path }).to_string()),
+    }
+    eprintln!("The link holds the secret of {}: give it to nobody.", path.display());
+    Ok(ExitCode::SUCCESS)
+}
 
-/// Signs in with the secret of the data directory and remembers the session's token.
-pub async fn run(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
-    let path = mesh::data_dir(global)?.join(SECRET_FILE);
+fn link(
+    address: &str,
+    secret: &str,
+    login: Option<&str>,
+    organization: Option<&str>,
+) -> Result<String, Failure> {
+    let malformed = || Failure::new(format!("{address} is no address of a gateway")).exit(2);
+    let mut link = Url::parse(address).map_err(|_| malformed())?;
+    if !matches!(link.scheme(), "http" | "https") {
+        return Err(malformed());
+    }
+    let mut fragment = form_urlencoded::Serializer::new(String::new());
+    fragment.append_pair("secret", secret);
+    fragment.extend_pairs(login.map(|l| ("login", l)));
+    // The sign-in opens an organization by name; an id is not one.
+    fragment.extend_pairs(organization.filter(|o| !o.starts_with("org_")).map(|o| ("organization", o)));
+    link.set_path("/sign-in");
+    link.set_query(None);
+    link.set_fragment(Some(&fragment.finish()));
+    Ok(link.into())
+}
+
+/// The secret of the data directory, and where it is.
+fn secret(global: &Global) -> Result<(PathBuf, String), Failure> {
+    let path = secret_file(&mesh::data_dir(global)?);
     let secret = std::fs::read_to_string(&path).map_err(|e| {
         Failure::new(format!("{}: {e}", path.display()))
             .next("start the mesh with `foundry up` as this user, or pass its --data-dir")
             .exit(3)
     })?;
+    Ok((path, secret.trim().to_owned()))
+}
+
+/// The file with the secret of the development sign-in, in a data directory.
+pub fn secret_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("auth").join(foundry_auth::DEVELOPMENT_SECRET_FILE)
+}
+
+/// Signs in with the secret of the data directory and remembers the session's token.
+pub async fn run(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
+    let (_, secret) = secret(global)?;
     let login = login.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "developer".to_owned());
     let proof = DevelopmentProof {
-        secret: secret.trim().to_owned(),
+        secret,
         login,
         organization_name: global.organization.clone().unwrap_or_default(),
     };
@@ -45,4 +89,22 @@ pub async fn run(global: &Global, login: Option<String>) -> Result<ExitCode, Fai
         ));
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_carries_the_secret_where_no_server_sees_it() {
+        let plain = link("http://127.0.0.1:7100", "abc-_", None, None).unwrap();
+        assert_eq!(plain, "http://127.0.0.1:7100/sign-in#secret=abc-_");
+        let named = link("https://foundry.example/x?y=z", "abc", Some("ada"), Some("acme")).unwrap();
+        assert_eq!(named, "https://foundry.example/sign-in#secret=abc&login=ada&organization=acme");
+        let hostile = link("http://127.0.0.1:7100", "a", Some("x&secret=b#c"), Some("org_1")).unwrap();
+        assert_eq!(hostile, "http://127.0.0.1:7100/sign-in#secret=a&login=x%26secret%3Db%23c");
+        for bad in ["", "127.0.0.1:7100", "javascript:alert(1)", "file:///x"] {
+            assert!(link(bad, "a", None, None).is_err(), "{bad}");
+        }
+    }
 }

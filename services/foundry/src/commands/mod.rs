@@ -3,7 +3,7 @@
 mod files;
 mod follow;
 pub mod internal;
-mod login;
+pub mod login;
 mod mesh;
 mod repo;
 mod sandbox;
@@ -33,7 +33,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "foundry", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Login { login } => login::run(global, login).await,
+        Command::Login { login, web: true } => login::print_link(global, login),
+        Command::Login { login, web: false } => login::run(global, login).await,
         Command::Token(command) => token::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Repo(command) => repo::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Task(command) => task::run(&Gateway::signed_in(global)?, global.output, command).await,

@@ -1,5 +1,6 @@
 //! Running: everything in one process, or one service in each.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ use super::config::MeshConfig;
 use super::parts::{self, Built};
 use super::wiring::{Raw, Wiring, name};
 use crate::cli::ServiceName;
+use crate::commands::login;
 use crate::failure::Failure;
 use crate::output;
 
@@ -129,6 +131,7 @@ fn announce(config: &MeshConfig, mesh_dir: &Path, services: &[ServiceName]) {
         output::line(&format!("{:<12} {}", name(*service), config.servers.of(*service).listen));
     }
     if services.contains(&ServiceName::Gateway) {
+        announce_page(config, mesh_dir);
         let gateway = config.servers.gateway.listen;
         output::line(&format!(
             "ready: sign in with `foundry login`, then look around with `grpcurl -plaintext {gateway} list`"
@@ -139,11 +142,53 @@ fn announce(config: &MeshConfig, mesh_dir: &Path, services: &[ServiceName]) {
     tracing::info!(data_directory = %mesh_dir.display(), "ready");
 }
 
+/// Says where the workbench is and how to get in.
+fn announce_page(config: &MeshConfig, mesh_dir: &Path) {
+    let page = page_address(config.servers.gateway.listen);
+    let mut text = format!("workbench    {page}");
+    if config.auth.development_sign_in {
+        let secret = login::secret_file(mesh_dir);
+        text.push_str("  `foundry login --web` prints the link that signs you in, with the secret of ");
+        text.push_str(&secret.display().to_string());
+    }
+    output::line(&text);
+}
+
+/// Where a browser on this machine finds the page.
+fn page_address(listen: SocketAddr) -> String {
+    let mut address = listen;
+    if listen.ip().is_unspecified() {
+        // It takes every address; this one is always there.
+        address.set_ip(if listen.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    format!("http://{address}/")
+}
+
 /// Sandboxes outlive the mesh; whoever stops it should know.
 fn tell_survivors(survivors: &foundry_provisioner::Survivors) {
     let living = survivors.sandboxes();
     if !living.is_empty() {
         output::line(&format!("{} sandboxes go on running and are adopted at the next start:", living.len()));
         living.iter().for_each(|id| output::line(&format!("  {id}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_told_by_an_address_that_a_browser_can_open() {
+        for (listen, page) in [
+            ("127.0.0.1:7100", "http://127.0.0.1:7100/"),
+            ("0.0.0.0:80", "http://127.0.0.1:80/"),
+            ("[::]:7100", "http://[::1]:7100/"),
+        ] {
+            assert_eq!(page_address(listen.parse().unwrap()), page);
+        }
     }
 }
