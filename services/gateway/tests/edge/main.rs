@@ -3,9 +3,16 @@
 // Support code of a test may panic: that is the test's failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod browser;
 mod calls;
+mod changing;
+mod hostile;
+mod joining;
 mod mesh;
+mod owner;
 mod plain;
+mod revoking;
 mod sessions;
 mod tokens;
+mod troubled;
 mod web;

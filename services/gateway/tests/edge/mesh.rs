@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use foundry_authn::{
     AUTH_ISSUER, Authenticator, Claims, KeyRing, Revocations, ServiceIdentity, Signer, StaticKeys, TokenKind,
     USER_AUDIENCE,
 };
-use foundry_core::{Code, Error, OrganizationId, Tasks, UserId};
+use foundry_core::{Code, Env, Error, OrganizationId, Tasks, UserId};
 use foundry_gateway::{Config, Dependencies, build};
 use foundry_proto::auth::v1::{ExchangeTokenRequest, ExchangeTokenResponse, SigningKey};
 use foundry_proto::task::v1::task_service_client::TaskServiceClient;
@@ -20,8 +20,8 @@ use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse, Task};
 use foundry_server::config::{DrainConfig, ServerConfig};
 use foundry_server::testing::TestServer;
 use foundry_server::{Routed, Service, Upstream};
-use foundry_testkit::{TestEnv, test_env};
-use foundry_watch::NoObserver;
+use foundry_testkit::{MockClock, TestEnv, test_env};
+use foundry_watch::{FrameStream, NoObserver};
 use futures::stream::{self, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
@@ -32,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 use tower::util::BoxCloneSyncService;
+
+use crate::owner::Owner;
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -52,10 +54,15 @@ pub struct Behind {
     /// Lets exchanges and streams go on.
     pub release: CancellationToken,
     pub hold_exchanges: Mutex<bool>,
+    /// The service whose watches the edge carries.
+    pub owner: Owner,
+    /// What tokens say from now on: whether the user is a member, by which revision.
+    pub is_member: AtomicBool,
+    pub revision: AtomicI64,
+    pub user: UserId,
+    pub organization: OrganizationId,
     signer: Signer,
-    test: TestEnv,
-    user: UserId,
-    organization: OrganizationId,
+    env: Env,
 }
 
 struct Dropped(Arc<Behind>);
@@ -78,7 +85,9 @@ impl Behind {
 
     /// A good access token of a member behind this credential.
     pub fn jwt(&self, credential: &str) -> String {
-        let now = self.test.env.clock.now().as_micros() / 1_000_000;
+        let now = self.env.clock.now().as_micros() / 1_000_000;
+        let is_member = self.is_member.load(Ordering::SeqCst);
+        let member = is_member.then(|| (self.organization.to_string(), "member".to_owned()));
         let claims = Claims {
             iss: AUTH_ISSUER.into(),
             sub: self.user.to_string(),
@@ -87,8 +96,8 @@ impl Behind {
             exp: now + 300,
             jti: format!("t{}", self.exchanges.load(Ordering::SeqCst)),
             sid: credential.into(),
-            rev: 5,
-            orgs: [(self.organization.to_string(), "member".to_owned())].into(),
+            rev: self.revision.load(Ordering::SeqCst),
+            orgs: member.into_iter().collect(),
         };
         self.signer.mint(TokenKind::User, &claims).unwrap()
     }
@@ -97,6 +106,7 @@ impl Behind {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let own_page = parts.headers.get("foundry-client-page").is_some_and(|v| v == "own");
+        let headers = parts.headers.clone();
         self.seen.lock().unwrap().push((path.clone(), parts.headers));
         let bytes = match body.collect().await {
             Ok(body) => body.to_bytes(),
@@ -112,7 +122,12 @@ impl Behind {
                 saying(&[("foundry-session-set", &self.session_set("fds_task")), ("set-cookie", "a=b")])
             }
             "GetTask" => self.get_task(message).await,
-            "WatchTask" => self.watch_task(),
+            "WatchTask" if message.is_empty() => self.watch_task(),
+            "WatchTask" => streaming(self.owner.watch(message)),
+            "AuthorizeWatch" => match self.owner.authorize(&headers, message).await {
+                Ok(answer) => unary(&answer.encode_to_vec()),
+                Err(status) => status.into_http(),
+            },
             _ => unary(&[]),
         }
     }
@@ -185,6 +200,29 @@ fn ok_trailers() -> Frame<Bytes> {
     Frame::trailers(trailers)
 }
 
+/// Frames of a hub, and its status at the end.
+fn streaming(opened: Result<FrameStream, Status>) -> Response<Body> {
+    let frames = match opened {
+        Ok(frames) => frames,
+        Err(status) => return status.into_http(),
+    };
+    let ended = stream::once(async { Err(Status::ok("")) });
+    let frames = frames.chain(ended).scan(false, |is_over, frame| {
+        let next = match frame {
+            _ if *is_over => None,
+            Ok(frame) => Some(Ok(Frame::data(framed(&frame.encode_to_vec())))),
+            Err(status) => {
+                *is_over = true;
+                let mut trailers = HeaderMap::new();
+                status.add_header(&mut trailers).unwrap();
+                Some(Ok(Frame::trailers(trailers)))
+            }
+        };
+        std::future::ready(next)
+    });
+    answer(frames)
+}
+
 fn unary(message: &[u8]) -> Response<Body> {
     answer(stream::iter([Ok(Frame::data(framed(message))), Ok(ok_trailers())]))
 }
@@ -221,7 +259,7 @@ pub struct Mesh {
     pub revocations: Revocations,
     /// The task service's own server.
     pub task: Option<TestServer>,
-    pub clock: Arc<foundry_testkit::MockClock>,
+    pub clock: Arc<MockClock>,
     pub service: ServiceIdentity,
     pub tasks: Tasks,
 }
@@ -232,8 +270,16 @@ impl Mesh {
     }
 
     pub async fn start_with(reached: Reached, config: Config) -> Self {
-        let test = test_env();
-        let (env, clock) = (test.env.clone(), test.clock.clone());
+        let TestEnv { env, clock } = test_env();
+        Self::start_in(env, clock, reached, config).await
+    }
+
+    /// On the machine's clock: for stories in which waits pass by themselves.
+    pub async fn start_in_time(reached: Reached) -> Self {
+        Self::start_in(Env::system(), Arc::default(), reached, Config::default()).await
+    }
+
+    async fn start_in(env: Env, clock: Arc<MockClock>, reached: Reached, config: Config) -> Self {
         let signer = Signer::new("auth", &Signer::generate_key(&env)).unwrap();
         let identity = |name: &str| ServiceIdentity::new(name, &Signer::generate_key(&env), &env).unwrap();
         let (gateway, service) = (identity("gateway"), identity("task"));
@@ -256,10 +302,13 @@ impl Mesh {
             dropped: Semaphore::new(0),
             release: CancellationToken::new(),
             hold_exchanges: Mutex::new(false),
-            signer,
-            test,
+            owner: Owner::start(&env, &organization).await,
+            is_member: AtomicBool::new(true),
+            revision: AtomicI64::new(5),
             user,
             organization,
+            signer,
+            env: env.clone(),
         });
         let task = start_task(&behind).await;
         let auth =

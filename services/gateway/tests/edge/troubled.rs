@@ -1,0 +1,118 @@
+//! Owners and gateways that break off, drain and lose their history.
+
+use std::sync::atomic::Ordering;
+
+use foundry_core::Code;
+use foundry_server::Exit;
+
+use crate::browser::{Browser, watch};
+use crate::joining::until_watches;
+use crate::mesh::{Mesh, Reached, bounded, reason};
+
+async fn two_on(mesh: &Mesh, task: &str) -> (Browser, Browser) {
+    let mut one = Browser::open(mesh, "fds_1", vec![watch(1, task, None)]).await;
+    let mut two = Browser::open(mesh, "fds_2", vec![watch(1, task, None)]).await;
+    one.until_caught_up(1).await;
+    two.until_caught_up(1).await;
+    until_watches(mesh, 1).await;
+    (one, two)
+}
+
+#[tokio::test]
+async fn browsers_see_nothing_of_an_upstream_that_breaks_off() {
+    let mesh = Mesh::start_in_time(Reached::Locally).await;
+    let owner = &mesh.behind.owner;
+    owner.put("task_1", &[("a", Some(b"1"))]).await;
+    let (mut one, mut two) = two_on(&mesh, "task_1").await;
+    for round in 0..3_u8 {
+        owner.cut().await;
+        let rev = owner.put("task_1", &[("a", Some(&[round])), ("b", Some(&[round]))]).await;
+        one.until_at(1, rev).await;
+        two.until_at(1, rev).await;
+    }
+    for browser in [&one, &two] {
+        assert_eq!((browser.seen[&1].snapshots, browser.seen[&1].resets), (1, 0));
+        browser.check(1, &owner.history("task_1"), &[]);
+    }
+    assert_eq!(owner.watches(), 1, "the topic has resumed, once for both");
+}
+
+#[tokio::test]
+async fn browsers_see_nothing_of_an_owner_that_drains() {
+    let mesh = Mesh::start_in_time(Reached::Locally).await;
+    let owner = &mesh.behind.owner;
+    let (mut one, mut two) = two_on(&mesh, "task_1").await;
+    for round in 0..3_u8 {
+        let write = async {
+            let mut last = 0;
+            for n in 0..50_u8 {
+                last = owner.put("task_1", &[("a", Some(&[round, n]))]).await;
+            }
+            last
+        };
+        let (rev, ()) = tokio::join!(write, owner.drain());
+        one.until_at(1, rev).await;
+        two.until_at(1, rev).await;
+    }
+    for browser in [&one, &two] {
+        assert_eq!((browser.seen[&1].snapshots, browser.seen[&1].resets), (1, 0));
+        browser.check(1, &owner.history("task_1"), &[]);
+    }
+    until_watches(&mesh, 1).await;
+}
+
+#[tokio::test]
+async fn an_owner_that_lost_its_history_resets_its_watchers_who_meet_again() {
+    let mesh = Mesh::start_in_time(Reached::Locally).await;
+    let owner = &mesh.behind.owner;
+    owner.put("task_1", &[("old", Some(b"1"))]).await;
+    let (mut one, mut two) = two_on(&mesh, "task_1").await;
+    owner.lose_everything().await;
+    owner.put("task_1", &[("new", Some(b"1"))]).await;
+    one.until(|b| b.seen[&1].snapshots == 2 && b.seen[&1].is_caught_up).await;
+    two.until(|b| b.seen[&1].snapshots == 2 && b.seen[&1].is_caught_up).await;
+    assert_eq!((one.seen[&1].resets, two.seen[&1].resets), (1, 1));
+    until_watches(&mesh, 1).await;
+    let rev = owner.put("task_1", &[("new", Some(b"2"))]).await;
+    one.until_at(1, rev).await;
+    two.until_at(1, rev).await;
+}
+
+#[tokio::test]
+async fn an_owner_that_is_away_is_waited_for_and_one_that_refuses_ends_the_watch() {
+    let mesh = Mesh::start_in_time(Reached::Locally).await;
+    let owner = &mesh.behind.owner;
+    owner.is_away.store(true, Ordering::SeqCst);
+    let mut browser = Browser::open(&mesh, "fds_1", vec![watch(1, "task_1", None)]).await;
+    bounded(async {
+        while owner.opened.load(Ordering::SeqCst) < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    owner.is_away.store(false, Ordering::SeqCst);
+    browser.until_caught_up(1).await;
+    let gone = foundry_core::Error::not_found("task", "task_1").into_status();
+    owner.refused.lock().unwrap().insert("task_1".into(), gone);
+    owner.cut().await;
+    browser.until(|b| b.seen[&1].ended.is_some()).await;
+    assert_eq!(browser.seen[&1].ended.as_ref().unwrap().code, Code::NotFound as i32);
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_tells_its_streams_to_go_and_ends_them_well() {
+    let mesh = Mesh::start_in_time(Reached::Locally).await;
+    let owner = &mesh.behind.owner;
+    let (mut one, mut two) = two_on(&mesh, "task_1").await;
+    mesh.gateway.signal().stop();
+    one.until(|b| b.drain.is_some()).await;
+    // It goes on until its end.
+    one.end().await.unwrap();
+    two.end().await.unwrap();
+    assert!(two.drain.as_ref().unwrap().deadline_time.is_some());
+    until_watches(&mesh, 0).await;
+    let late = Browser::try_open(&mesh, "fds_3", vec![]).await.err().unwrap();
+    assert_eq!(late.code(), Code::Unavailable, "{}", reason(&late));
+    assert_eq!(bounded(mesh.gateway.ended()).await, Exit::Clean);
+    one.check(1, &owner.history("task_1"), &[]);
+}
