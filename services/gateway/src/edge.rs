@@ -89,7 +89,7 @@ impl Edge {
         let kind = methods::kind(request.uri().path());
         let kind = if kind.is_stream() { Kind::Stream } else { Kind::Unary };
         let permit = parts.callers.enter(&account, kind)?;
-        Ok(parts.watch.serve(request, identified, permit).await)
+        Ok(parts.watch.serve(request, identified, &parts.callers, account, permit).await)
     }
 }
 

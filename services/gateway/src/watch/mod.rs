@@ -44,7 +44,7 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 use crate::admission::Identified;
-use crate::caller_limits::Permit;
+use crate::caller_limits::{Account, CallerBook, Permit};
 use crate::exchange::Exchange;
 use crate::routes::RouteTable;
 use credential::Tokens;
@@ -128,11 +128,13 @@ impl WatchEdge {
         &self,
         request: Request<Body>,
         identified: Identified,
+        callers: &CallerBook,
+        account: Account,
         permit: Permit,
     ) -> Response<Body> {
         let Identified { caller, token } = identified;
-        let permit = Mutex::new(Some(permit));
-        let call = Call { shared: Arc::clone(&self.0), caller, token, permit };
+        let (shared, callers, permit) = (Arc::clone(&self.0), callers.clone(), Mutex::new(Some(permit)));
+        let call = Call { shared, caller, token, callers, account, permit };
         let answer: std::result::Result<_, Infallible> = EdgeServiceServer::new(call).oneshot(request).await;
         match answer {
             Ok(answer) => answer,

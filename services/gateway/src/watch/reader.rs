@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(75);
 /// Why a private stream is over.
 enum Left {
     /// The topic is read from here on.
-    Seated(u64, Option<Opened>),
+    Seated(u64, Option<Box<Opened>>),
     /// Its caller reads too slowly: what follows is asked for when it has read.
     Full,
     /// Its owner asked for it.
@@ -73,7 +73,7 @@ impl Reader {
             let status = match left {
                 Left::Seated(generation, adopted) => {
                     if let Some(opened) = adopted {
-                        self.topics.adopt(lease.topic(), opened);
+                        self.topics.adopt(lease.topic(), *opened);
                     }
                     let seat = Seat { lease, generation, track: self.track };
                     return self.slot.finish(Found::Seat(Box::new(seat)));
@@ -142,7 +142,7 @@ impl Reader {
             // Once it knows everything, it is better read where all others read.
             if let Some(mark) = &mark {
                 match lease.topic().join(&self.track, &opened.hello.incarnation, mark.clone()) {
-                    Join::Adopted { generation } => return Left::Seated(generation, Some(opened)),
+                    Join::Adopted { generation } => return Left::Seated(generation, Some(Box::new(opened))),
                     Join::Seated { generation } => return Left::Seated(generation, None),
                     Join::Apart => {}
                 }

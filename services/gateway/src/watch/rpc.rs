@@ -13,11 +13,11 @@ use tonic::{Request, Response, Status};
 
 use super::Shared;
 use super::credential::Credential;
-use super::roster::Roster;
+use super::roster::{MOST_WATCHES, Roster};
 use super::session::Session;
 use super::subs::Starter;
 use crate::admission::Token;
-use crate::caller_limits::Permit;
+use crate::caller_limits::{Account, CallerBook, Permit};
 use crate::cut;
 
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
@@ -29,8 +29,17 @@ pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
     pub(crate) caller: Caller,
     pub(crate) token: Token,
+    pub(crate) callers: CallerBook,
+    pub(crate) account: Account,
     /// Held until the answer ends.
     pub(crate) permit: Mutex<Option<Permit>>,
+}
+
+impl Call {
+    /// Each watch is a question to its owner: it counts as a request.
+    fn charge(&self, watches: usize) -> Result<()> {
+        (0..watches).try_for_each(|_| self.callers.charge(&self.account))
+    }
 }
 
 #[tonic::async_trait]
@@ -45,7 +54,9 @@ impl EdgeService for Call {
 
         // Validate.
         let heartbeat = parse_heartbeat(heartbeat)?;
+        let watches = subscriptions.len();
         let roster = Roster::new(subscriptions)?;
+        self.charge(watches)?;
         let user = self.caller.require_user()?;
         let shared = &self.shared;
         if shared.orders.is_draining() {
@@ -72,6 +83,7 @@ impl EdgeService for Call {
     ) -> Result<Response<wire::ModifyWatchesResponse>, Status> {
         let wire::ModifyWatchesRequest { stream_id, version, add, remove } = request.into_inner();
         let entry = self.shared.streams.find(&stream_id, self.caller.require_user()?)?;
+        self.charge(add.len().min(MOST_WATCHES))?;
         let version = entry.roster.modify(version, add, &remove)?;
         // What its owners are asked from now on, they are asked under the newest token.
         entry.credential.replace(self.token.clone());

@@ -2,6 +2,7 @@
 //! the stream is polled, so that a caller that does not read costs nobody else anything.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub(crate) struct Session {
     subs: HashMap<u32, Sub>,
     /// Said before any further frame of a watch.
     outbox: VecDeque<Body>,
+    /// Changes that are in force and not told yet.
+    in_force: RangeInclusive<u64>,
     seq: u64,
     heartbeat: Duration,
     said: Timestamp,
@@ -73,6 +76,7 @@ impl Session {
             turns: Arc::clone(starter.turns()),
             subs: HashMap::new(),
             outbox: VecDeque::new(),
+            in_force: RangeInclusive::new(1, 0),
             seq: 0,
             heartbeat,
             said: now,
@@ -132,9 +136,7 @@ impl Session {
                 },
                 () = stop.cancelled() => return Some(Err(cut::draining().into_status())),
                 farewell = self.ending.next() => return farewell.map(|drain| Ok(Body::Drain(drain))),
-                () = std::future::ready(()), if !self.outbox.is_empty() => {
-                    return self.outbox.pop_front().map(Ok);
-                }
+                () = std::future::ready(()), if self.has_mail() => return self.mail().map(Ok),
                 () = self.registered.roster().wait() => self.change(),
                 () = self.turns.wait(), if !self.guard.is_renewing() => {
                     if let Some(frames) = self.collect() {
@@ -166,7 +168,17 @@ impl Session {
                 Err(error) => self.end(sub_id, &error.into_status()),
             }
         }
-        self.outbox.extend(changes.versions.map(|version| Body::Modified(wire::Modified { version })));
+        let told = if self.in_force.is_empty() { *changes.versions.start() } else { *self.in_force.start() };
+        self.in_force = told..=*changes.versions.end();
+    }
+
+    fn has_mail(&self) -> bool {
+        !self.outbox.is_empty() || !self.in_force.is_empty()
+    }
+
+    fn mail(&mut self) -> Option<Body> {
+        let modified = |version| Body::Modified(wire::Modified { version });
+        self.outbox.pop_front().or_else(|| self.in_force.next().map(modified))
     }
 
     /// What the watches have to say, each in turn, as much as one frame carries.

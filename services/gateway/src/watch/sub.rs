@@ -103,15 +103,15 @@ impl Sub {
             Some(_) => {}
         }
         if self.seat.is_some() {
-            return self.from_topic(now);
+            return self.read_topic(now);
         }
         match self.slot.take() {
-            Found::Item(item) => Took::Frames(vec![self.from_reader(item)]),
+            Found::Item(item) => Took::Frames(vec![self.read_item(item)]),
             Found::Seat(seat) => {
                 self.seat = Some(seat);
                 // Its reader has just told it where it is.
                 self.bookmarked = now;
-                self.from_topic(now)
+                self.read_topic(now)
             }
             Found::End(status) => Took::End(status),
             Found::Nothing => Took::Nothing,
@@ -129,14 +129,14 @@ impl Sub {
         &self.stop
     }
 
-    fn from_reader(&mut self, item: Item) -> Bytes {
+    fn read_item(&mut self, item: Item) -> Bytes {
         if let Some(from) = item.from {
             self.sent = from;
         }
         self.frame(item.body, item.at)
     }
 
-    fn from_topic(&mut self, now: Timestamp) -> Took {
+    fn read_topic(&mut self, now: Timestamp) -> Took {
         let Some(mut seat) = self.seat.take() else { return Took::Nothing };
         let next = seat.lease.topic().next(seat.generation, self.sent);
         let took = match next {

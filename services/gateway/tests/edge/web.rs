@@ -1,6 +1,12 @@
 //! Browsers and plain HTTP at the same port, spoken by hand over HTTP/1.1.
 
 use bytes::Bytes;
+<<<<<<< HEAD
+=======
+use foundry_core::Tasks;
+use foundry_proto::edge::v1::watch_response::Body;
+use foundry_proto::edge::v1::{WatchRequest, WatchResponse};
+>>>>>>> 8ba005c (Record how the edge shares watches; charge each watch as a request; bound what a stream is told of its changes)
 use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse};
 use http::{Method, Request, StatusCode};
 use prost::Message as _;
@@ -9,6 +15,7 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
+use crate::browser::watch;
 use crate::mesh::{Mesh, Reached, bounded, framed};
 use crate::plain::send;
 
@@ -51,6 +58,37 @@ async fn a_page_calls_over_http_1_with_and_without_a_charset() {
         assert_eq!(mesh.behind.last_headers("/GetTask")["content-type"], "application/grpc");
         assert!(!mesh.behind.last_headers("/GetTask").contains_key("origin"));
     }
+}
+
+#[tokio::test]
+async fn a_page_watches_over_http_1_and_gets_each_frame_when_it_comes() {
+    let mesh = Mesh::start(Reached::Locally).await;
+    let stream = tokio::net::TcpStream::connect(mesh.gateway.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.unwrap();
+    mesh.tasks.spawn("connection", async move {
+        let _ = connection.await;
+    });
+    let request = WatchRequest { subscriptions: vec![watch(1, "task_1", None)], heartbeat: None };
+    let request = call("application/grpc-web+proto", "fds_1")
+        .uri("/foundry.edge.v1.EdgeService/Watch")
+        .header("host", "localhost")
+        .body(Full::new(framed(&request.encode_to_vec())))
+        .unwrap();
+    let mut body = bounded(sender.send_request(request)).await.unwrap().into_body();
+    let mut received = Vec::new();
+    let mut messages = Vec::new();
+    while !messages.iter().any(|m: &WatchResponse| matches!(m.body, Some(Body::Frames(_)))) {
+        let frame = bounded(body.frame()).await.unwrap().unwrap();
+        received.extend_from_slice(&frame.into_data().unwrap());
+        while let Some(length) = received.get(1..5) {
+            let end = 5 + usize::try_from(u32::from_be_bytes(length.try_into().unwrap())).unwrap();
+            let Some(message) = received.get(5..end) else { break };
+            messages.push(WatchResponse::decode(message).unwrap());
+            received.drain(..end);
+        }
+    }
+    assert!(matches!(&messages[0].body, Some(Body::Hello(hello)) if hello.stream_id.len() == 32));
 }
 
 #[tokio::test]
@@ -166,5 +204,6 @@ async fn reflection_lists_the_services_behind_it() {
     };
     let names: Vec<_> = list.service.iter().map(|s| s.name.as_str()).collect();
     assert!(names.contains(&"foundry.task.v1.TaskService") && names.contains(&"foundry.auth.v1.AuthService"));
+    assert!(names.contains(&"foundry.edge.v1.EdgeService"), "the gateway's own");
     assert!(!names.contains(&"foundry.repo.v1.RepoService"), "it is not behind this gateway");
 }
