@@ -43,24 +43,27 @@ export class Violation extends Error {
 }
 
 const NOTHING: Step = { kind: 'nothing' };
-let courses = 0;
 
 /** One watch on one stream: every frame is checked before anything of it is shown. */
 export class Course {
-  /** Later ones have greater numbers. */
-  readonly order = ++courses;
   /** Incarnation of the store behind the watch. */
   incarnation = '';
-  /** Whether the position was refused on the way. */
-  wasReset = false;
+  /** Whether the position was refused because the view is another one, and not just for its age. */
+  viewChanged = false;
   private opened = false;
   private seq = 0n;
   private at = 0n;
   private staging?: { rev: bigint; rows: Row[]; digest: SnapshotDigest };
   private chain: Row[] = [];
 
-  /** @param asked The position that was asked for; none = a snapshot. */
-  constructor(readonly asked: Position | undefined) {}
+  /**
+   * @param asked The position that was asked for; none = a snapshot.
+   * @param order Number of the stream; one that was opened later takes over from one before.
+   */
+  constructor(
+    readonly asked: Position | undefined,
+    readonly order: number,
+  ) {}
 
   /** Takes one encoded frame. @throws Violation */
   accept(bytes: Uint8Array): Step {
@@ -92,11 +95,7 @@ export class Course {
       case 'bookmark':
         return this.bookmark(body.value);
       case 'reset':
-        this.at = 0n;
-        this.staging = undefined;
-        this.chain = [];
-        this.wasReset = true;
-        return { kind: 'reset', reason: ResetReason[fromBinary(ResetSchema, body.value).reason] ?? 'unknown' };
+        return this.reset(body.value);
       default:
         // The stream around it tells of drains and of authorization.
         return NOTHING;
@@ -111,6 +110,16 @@ export class Course {
     this.at = fromRev;
     this.incarnation = hello.incarnation;
     return { kind: 'hello', resumed: hello.resumed };
+  }
+
+  private reset(bytes: Uint8Array): Step {
+    const { reason } = fromBinary(ResetSchema, bytes);
+    this.at = 0n;
+    this.staging = undefined;
+    this.chain = [];
+    // The edge itself gives no reason: it is about its own place in the stream.
+    this.viewChanged ||= reason !== ResetReason.BELOW_FLOOR && reason !== ResetReason.UNSPECIFIED;
+    return { kind: 'reset', reason: ResetReason[reason] ?? 'unknown' };
   }
 
   private stage(chunk: RawDelta): Step {

@@ -53,6 +53,7 @@ export class EdgeStream {
     private readonly env: Env,
     private readonly sessionKey: string,
     private readonly listener: StreamListener,
+    private readonly order: number,
   ) {
     this.heardAt = env.now();
     this.modifier = new Modifier(transport, env, { sessionKey, signal: this.abort.signal }, (error) => this.finish(error));
@@ -104,7 +105,7 @@ export class EdgeStream {
 
   private add(record: TopicRecord): Change['add'][number] {
     const { position } = record;
-    const sub = { id: ++this.lastSubId, record, course: new Course(position) };
+    const sub = { id: ++this.lastSubId, record, course: new Course(position, this.order) };
     this.subs.set(sub.id, sub);
     this.byTopic.set(record, sub);
     return { subId: sub.id, method: record.spec.method, request: record.request(position) };

@@ -43,6 +43,7 @@ export class Line implements StreamListener {
   private isRefused = false;
   private isDisposed = false;
   private wasOpen = false;
+  private opened = 0;
   private stopWait?: () => void;
   private stopChange?: () => void;
   private readonly backoff: Backoff;
@@ -138,7 +139,12 @@ export class Line implements StreamListener {
 
   drain(stream: EdgeStream, reconnectAfterMs: number): void {
     this.owner.log('drain', `The server will end the stream; the next one opens in ${reconnectAfterMs} ms.`);
-    if (stream === this.current) this.planNext(reconnectAfterMs);
+    if (stream === this.next) {
+      // The old one is good until it ends; no use in changing over to one that ends as well.
+      stream.close();
+      this.next = undefined;
+    }
+    this.planNext(reconnectAfterMs);
   }
 
   over(stream: EdgeStream, error: FoundryError): void {
@@ -171,7 +177,7 @@ export class Line implements StreamListener {
   }
 
   private open(wanted: Iterable<TopicRecord>): EdgeStream {
-    const stream = new EdgeStream(this.transport, this.env, this.sessionKey ?? '', this);
+    const stream = new EdgeStream(this.transport, this.env, this.sessionKey ?? '', this, ++this.opened);
     stream.start(wanted);
     return stream;
   }
@@ -197,7 +203,7 @@ export class Line implements StreamListener {
     this.stopChange?.();
     this.stopChange = this.env.after(ms, () => {
       this.stopChange = undefined;
-      if (this.current) this.next = this.open(this.owner.wanted());
+      if (this.current) this.next ??= this.open(this.owner.wanted());
     });
   }
 
@@ -219,7 +225,7 @@ export class Line implements StreamListener {
     this.current = next;
     this.next = undefined;
     this.owner.log('drain', 'The next stream has taken over.');
-    this.settle(next);
+    this.settle();
   }
 
   private promote(old: EdgeStream, next: EdgeStream, error: FoundryError): void {
@@ -228,12 +234,11 @@ export class Line implements StreamListener {
     this.owner.cutOff([...old.watches()].filter(({ record, course }) => record.isOwnedBy(course)), error);
     this.owner.log('drain', 'The old stream has ended; the next one goes on.');
     if (!next.open) this.setState({ phase: 'reconnecting', attempt: 0, error });
-    this.settle(next);
+    this.settle();
   }
 
-  private settle(stream: EdgeStream): void {
+  private settle(): void {
     this.changeBackoff.reset();
-    if (stream.draining) this.planNext(0);
     this.refresh();
   }
 

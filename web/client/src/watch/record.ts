@@ -146,7 +146,7 @@ export class TopicRecord {
   private snapshot(course: Course, rows: readonly Row[], position: Position): Effect | undefined {
     // A stream that took over may have asked before this much was known: its deltas will catch up.
     const older = this.position !== undefined && position.rev < this.position.rev;
-    if (older && !course.wasReset && course.incarnation === this.incarnation) return undefined;
+    if (older && !course.viewChanged && course.incarnation === this.incarnation) return undefined;
     this.own(course);
     this.rows.clear();
     for (const row of rows) this.rows.set(row.key, row);

@@ -4,7 +4,7 @@ import type { LogEvent, LogKind } from '../../src/types';
 import { PageTopic } from '../../src/page/pageTopic';
 import { systemEnv } from '../../src/watch/env';
 import { SubscriptionManager, type Tab } from '../../src/watch/manager';
-import type { ConnectionUpdate } from '../../src/watch/updates';
+import type { ConnectionUpdate, TopicUpdate } from '../../src/watch/updates';
 import type { TaskItem } from '../../src/gen/foundry/task/v1/task_pb';
 import { FakeEdge } from './fakeEdge';
 
@@ -14,6 +14,8 @@ export class TestTab {
   readonly dropped: string[] = [];
   readonly refused: string[] = [];
   readonly log: LogEvent[] = [];
+  /** Is told of every change after it is shown. */
+  flushed?: (update: TopicUpdate) => void;
   connection?: ConnectionUpdate;
   /** Every phase the connection went through. */
   readonly phases: string[] = [];
@@ -25,6 +27,7 @@ export class TestTab {
         const topic = [...this.shown.values()].find((shown) => shown.topic.key === update.key);
         topic?.push(update);
         topic?.flush();
+        this.flushed?.(update);
       },
       dropped: (key) => this.dropped.push(key),
       connection: (state) => {

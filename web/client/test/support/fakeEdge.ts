@@ -83,6 +83,8 @@ export class FakeEdge implements WatchTransport {
 /** One stream of the fake edge. */
 export class FakeStream {
   isOver = false;
+  /** What is sent is on the way and does not arrive. */
+  isFrozen = false;
   /** Names of the views asked for, in order. */
   readonly asked: string[] = [];
   version = 0n;
@@ -156,6 +158,12 @@ export class FakeStream {
     }
   }
 
+  /** Lets go on what was on the way. */
+  thaw(): void {
+    this.isFrozen = false;
+    this.wake?.();
+  }
+
   /** Begins the watches that were held back. */
   answer(): void {
     for (const begin of this.waiting.splice(0)) begin();
@@ -178,9 +186,9 @@ export class FakeStream {
     const beat = this.edge.heartbeatMs ? setInterval(() => this.heartbeat(), this.edge.heartbeatMs) : undefined;
     try {
       for (;;) {
-        const response = this.queue.shift();
+        const response = this.isFrozen ? undefined : this.queue.shift();
         if (response) yield response;
-        else if (this.isOver) break;
+        else if (this.isOver && (!this.isFrozen || this.error)) break;
         else await new Promise<void>((resolve) => (this.wake = resolve));
       }
     } finally {

@@ -16,18 +16,25 @@ const ROWS_PER_CHUNK = 3;
 
 /** A view as a server keeps it: rows with the revision of their last change, and tombstones. */
 export class FakeView {
+  constructor() {
+    this.remember();
+  }
+
   rev = 10n;
   incarnation = 'first';
   /** Positions below it cannot be resumed. */
   floor = 0n;
   /** Spoils the digest of so many snapshots. */
   spoiledSnapshots = 0;
+  /** What was to be shown at each position that ever was. */
+  readonly history = new Map<string, string>();
   private readonly rows = new Map<string, { version: bigint; title?: string }>();
 
   /** Commits a row, or its deletion, as one revision. */
   commit(key: string, title?: string): void {
     this.rev += 1n;
     this.rows.set(key, { version: this.rev, title });
+    this.remember();
   }
 
   /** What a client that has seen everything shows. */
@@ -45,6 +52,11 @@ export class FakeView {
       if (row.title === undefined) this.rows.delete(key);
       else row.version = ++version;
     }
+    this.remember();
+  }
+
+  private remember(): void {
+    this.history.set(this.token(), JSON.stringify(this.shown()));
   }
 
   /** Rows changed after a revision, by version; with tombstones unless from the start. */
