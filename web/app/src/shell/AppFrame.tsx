@@ -26,6 +26,7 @@ export function AppFrame({ organizationId, children }: { organizationId: string;
   const shell = useShell()
   const [dialog, setDialog] = useState<Dialog>()
   const [drawer, setDrawer] = useState(false)
+  const foreign = isForeign(shell, organizationId)
   const role = roleIn(shell, organizationId)
   const [path, navigate] = useLocation()
   const close = () => {
@@ -48,8 +49,8 @@ export function AppFrame({ organizationId, children }: { organizationId: string;
     <OrganizationProvider organizationId={organizationId}>
       <FrameContext.Provider value={frame}>
         <FrameShortcuts />
-        <Layout shell={shell} organizationId={organizationId} drawer={drawer} setDrawer={setDrawer}>
-          {isForeign(shell, organizationId) ? <Foreign /> : children}
+        <Layout shell={shell} organizationId={organizationId} hasList={!foreign} drawer={drawer} setDrawer={setDrawer}>
+          {foreign ? <Foreign /> : children}
         </Layout>
         <Dialogs dialog={dialog} close={close} />
       </FrameContext.Provider>
@@ -72,16 +73,18 @@ function Foreign() {
 interface LayoutProps {
   shell: Shell
   organizationId: string
+  /** Whether there is a list to show as a page of its own. */
+  hasList: boolean
   drawer: boolean
   setDrawer: (opened: boolean) => void
   children: ReactNode
 }
 
-function Layout({ shell, organizationId, drawer, setDrawer, children }: LayoutProps) {
+function Layout({ shell, organizationId, hasList, drawer, setDrawer, children }: LayoutProps) {
   const narrow = useNarrow()
   const [path] = useLocation()
   // On a phone the list itself is the first page.
-  const listIsPage = narrow && /^\/o\/[^/]+(\/new)?$/.test(path)
+  const listIsPage = hasList && narrow && /^\/o\/[^/]+(\/new)?$/.test(path)
   const sidebar = <Sidebar shell={shell} organizationId={organizationId} />
   return (
     <div className={classes.frame} data-narrow={narrow}>

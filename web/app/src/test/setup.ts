@@ -1,7 +1,14 @@
 import { cleanup } from '@testing-library/react'
 import { afterEach } from 'vitest'
 
+// Nothing is laid out here; lists that render what is on the screen need a screen.
+Object.defineProperty(HTMLElement.prototype, 'clientHeight', { configurable: true, get: () => 600 })
+Object.defineProperty(HTMLElement.prototype, 'clientWidth', { configurable: true, get: () => 300 })
+
 afterEach(() => {
   cleanup()
   localStorage.clear()
 })
+
+// A field that grows with its text listens for fonts that arrive late.
+Object.defineProperty(document, 'fonts', { configurable: true, value: new EventTarget() })

@@ -34,7 +34,7 @@ export function ConfirmDialog(props: Props) {
         <Button variant="default" onClick={onClose} data-autofocus>
           Cancel
         </Button>
-        <Button color={dangerous ? 'red.8' : undefined} onClick={onConfirm} loading={busy}>
+        <Button color={dangerous ? 'red.9' : undefined} onClick={onConfirm} loading={busy}>
           {confirmLabel}
         </Button>
       </Group>

@@ -1,5 +1,5 @@
 import { announce } from './Announcer'
-import { errorText } from './errors'
+import { errorText, sentence } from './errors'
 
 /** A short message in the corner of the page. */
 export interface Toast {
@@ -48,7 +48,7 @@ export function dismissToast(id: number): void {
 /** Says that a command failed; `title` names the command, for example "The task was not archived". */
 export function toastError(title: string, error: unknown, action?: Toast['action']): void {
   const text = errorText(error)
-  const message = text.nextAction === '' ? text.message : `${text.message} ${text.nextAction}`
+  const message = text.nextAction === '' ? text.message : `${text.message} ${sentence(text.nextAction)}`
   show({ tone: 'error', title, message, reason: text.reason, action })
   announce(`${title}. ${message}`, true)
 }
