@@ -58,6 +58,7 @@ export class Foundry {
   private readonly link: Link;
   private readonly store: PageStore;
   private readonly stopKeys: () => void;
+  private key?: string;
   private host?: Host;
   private isWelcome = false;
 
@@ -79,7 +80,8 @@ export class Foundry {
     this.task = sessionClient(TaskService, transport, session);
     this.repo = sessionClient(RepoService, transport, session);
     this.provisioner = sessionClient(ProvisionerService, transport, session);
-    this.stopKeys = this.keys.subscribe(() => this.link.session(this.keys.get()));
+    this.key = this.keys.get();
+    this.stopKeys = this.keys.subscribe(() => this.followKey());
     this.link.attach(this.open(baseUrl));
   }
 
@@ -148,6 +150,15 @@ export class Foundry {
 
   private useKey(key: string | undefined): void {
     this.keys.set(key);
+    this.followKey();
+  }
+
+  /** The session is that of the key which the origin has now, whoever put it there. */
+  private followKey(): void {
+    const key = this.keys.get();
+    if (key === this.key) return;
+    this.key = key;
+    this.store.forget();
     this.link.session(key);
   }
 
@@ -185,7 +196,7 @@ export class Foundry {
         return this.store.append(message.events);
       case 'refused':
         // Another tab may have signed in since.
-        if (this.keys.get() === message.sessionKey) this.keys.set(undefined);
+        if (this.keys.get() === message.sessionKey) this.useKey(undefined);
         return;
     }
   }

@@ -67,8 +67,14 @@ export class PageStore {
 
   /** Takes a change of the connection; told at once. */
   connect({ error, ...state }: ConnectionUpdate): void {
+    if (state.phase === 'signed-out') this.forget();
     this.connection = { ...state, error: error && new FoundryError(error) };
     for (const listener of [...this.connectionListeners]) listener();
+  }
+
+  /** Shows nothing of what came so far: the session is another one, or none. */
+  forget(): void {
+    for (const topic of this.topics.values()) topic.forget();
   }
 
   /** Takes entries of the event log. */

@@ -43,12 +43,20 @@ export class PageTopic<T> {
     if (!last) return;
     let unreadable: FoundryError | undefined;
     for (const update of updates) unreadable = this.apply(update) ?? unreadable;
+    // A topic that is taken up again is loading there and old here.
+    const isOld = last.phase === 'loading' && this.incarnation !== '';
     this.show({
-      phase: last.phase,
+      phase: isOld ? 'stale' : last.phase,
       since: last.since,
       rev: last.rev,
       error: last.error ? new FoundryError(last.error) : unreadable,
     });
+  }
+
+  /** Shows nothing of what came so far: it was of another session. */
+  forget(): void {
+    this.push({ key: this.topic.key, phase: 'loading', since: Date.now(), rev: 0n, incarnation: '', whole: true, rows: [] });
+    this.flush();
   }
 
   /** Nobody keeps the topic up to date any more: what is shown may be old. */
@@ -65,8 +73,8 @@ export class PageTopic<T> {
 
   private apply({ whole, rows, incarnation }: TopicUpdate): FoundryError | undefined {
     let unreadable: FoundryError | undefined;
-    if (incarnation !== this.incarnation) this.versions.clear();
-    this.incarnation = incarnation;
+    if (whole && incarnation !== this.incarnation) this.versions.clear();
+    if (whole) this.incarnation = incarnation;
     const known = whole ? new Map(this.entities) : this.entities;
     if (whole) this.entities.clear();
     const changes: Changed<T>[] = [];

@@ -126,9 +126,9 @@ export class TopicRecord {
     return { key: this.spec.key, phase, since, rev, incarnation, error: error?.facts(), whole, rows };
   }
 
-  /** Everything, for a page that has nothing yet. */
+  /** Everything, for a page that joins; one that had it before keeps showing that until there is something. */
   whole(): TopicUpdate {
-    return this.update({ rows: [...this.rows.values()], whole: true });
+    return this.update({ rows: [...this.rows.values()], whole: this.loaded });
   }
 
   private clear(): void {
@@ -139,6 +139,7 @@ export class TopicRecord {
     this.owner = undefined;
     this.error = undefined;
     this.loaded = false;
+    this.incarnation = '';
     this.shownRev = 0n;
     this.backoff.reset();
   }
