@@ -45,7 +45,7 @@ const world = new FakeTask({
     listFileTree: (request: { path: string }) => ({ entries: tree(request.path), nextPageToken: request.path === 'src' ? 'more' : '' }),
     getFile: () => ({ content }),
     explainTask: () => ({ summary: 'The task waits for its agent to be installed; the next attempt is in 12 s', findings }),
-    listAuditEvents: () => ({ events, nextPageToken: 'x' }),
+    listAuditEvents: () => ({ events, nextPageToken: '' }),
     getTaskPrompt: () => ({ prompt: 'Greet people by name instead of saying just “Hello”.\n\nKeep the old behaviour when no name is given.\n'.repeat(20) }),
     respondToPermission: () => {
       throw gone

@@ -1,7 +1,7 @@
 import { ActionIcon, Button, Loader, Textarea, Tooltip } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconPencil, IconPlayerPlay, IconTrash } from '@tabler/icons-react'
-import { QueuedMessageState, type QueuedMessage, type Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { QueuedMessageState, SessionState, type QueuedMessage, type Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { ErrorState, TextSkeleton } from '../../ui'
 import { useCommand } from '../model/useCommand'
@@ -34,7 +34,7 @@ export function Queue({ session, queue, echoes, steers }: Props) {
         <span>
           {held
             ? `${counted(queue.length, 'message waits', 'messages wait')}: the queue is held after a stop or an error`
-            : `${counted(queue.length + echoes.length, 'message waits', 'messages wait')} for ${queue.length > 0 && session.state <= 2 ? 'the session to be ready' : 'the turn to end'}`}
+            : `${counted(queue.length + echoes.length, 'message waits', 'messages wait')} ${waitsFor(session.state)}`}
         </span>
         {held && steers && (
           <Button size="compact-xs" variant="default" leftSection={<IconPlayerPlay size={12} />} loading={resume.busy} onClick={() => void resume.run()}>
@@ -56,6 +56,11 @@ export function Queue({ session, queue, echoes, steers }: Props) {
       </ol>
     </section>
   )
+}
+
+function waitsFor(state: SessionState): string {
+  if (state === SessionState.RUNNING) return 'for the turn to end'
+  return state === SessionState.READY || state === SessionState.IDLE ? 'to be delivered' : 'for the session to be ready'
 }
 
 function Message({ message, steers }: { message: QueuedMessage; steers: boolean }) {

@@ -41,6 +41,14 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
           {summary(task)}
         </button>
       )}
+      {provisioning && task.state !== TaskState.ERROR && (
+        <div className={classes.stagesHead}>
+          {task.state === TaskState.QUEUED ? 'Queued' : 'Provisioning'}
+          <span className="fd-muted">
+            <Elapsed since={task.createTime} />
+          </span>
+        </div>
+      )}
       {open && (
         <ol className={classes.stageRows}>
           {(task.stages.length > 0 ? task.stages : before.map(pending)).map((stage) => (

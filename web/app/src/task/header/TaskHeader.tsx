@@ -1,6 +1,6 @@
 import { topics } from '@foundry/client'
 import { useTopic } from '@foundry/client/react'
-import { IconFolder, IconGitBranch, IconRobot } from '@tabler/icons-react'
+import { IconClock, IconFolder, IconGitBranch, IconRobot } from '@tabler/icons-react'
 import type { Session, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useMemo } from 'react'
 import { Link } from 'wouter'
@@ -56,8 +56,10 @@ export function TaskHeader(props: Props) {
           <InertLine text={task.agent} />
         </span>
         {task.changes !== undefined && <DiffStat additions={task.changes.additions} deletions={task.changes.deletions} />}
-        <span className="fd-muted">
-          created <RelativeTime time={task.createTime} />
+        <span className={classes.fact}>
+          <IconClock size={14} aria-hidden />
+          <span className="fd-visually-hidden">created </span>
+          <RelativeTime time={task.createTime} />
         </span>
       </div>
       <Prompt task={task} />

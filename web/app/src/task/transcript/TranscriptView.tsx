@@ -1,8 +1,8 @@
 import { Button } from '@mantine/core'
-import { IconArrowDown, IconMessages } from '@tabler/icons-react'
+import { IconArrowDown } from '@tabler/icons-react'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { useEffect, useRef, useState } from 'react'
-import { EmptyState, ErrorState, TextSkeleton } from '../../ui'
+import { ErrorState, TextSkeleton } from '../../ui'
 import { counted } from '../text/size'
 import { BlockView } from './BlockView'
 import type { BlockContext } from './context'
@@ -112,9 +112,9 @@ function Nothing({ conversation }: { conversation: Conversation }) {
     )
   }
   return (
-    <EmptyState icon={IconMessages} title="Nothing was said yet" level={3}>
-      What you send and what the agent does will be here, as it happens.
-    </EmptyState>
+    <div className={classes.nothing}>
+      <p className={classes.quiet}>Nothing was said yet. What you send and what the agent does will be here, as it happens.</p>
+    </div>
   )
 }
 

@@ -163,7 +163,7 @@ function updated(before: Block, part: TranscriptPart): Block {
 }
 
 function joined(start: Block, rest: Block): Block {
-  const place = { offset: start.offset, at: start.at, cutStart: start.cutStart }
+  const place = { offset: start.offset, turn: start.turn, at: start.at, cutStart: start.cutStart }
   if ('text' in start && 'text' in rest) return { ...rest, ...place, text: start.text + rest.text }
   return { ...rest, ...place }
 }
