@@ -85,7 +85,8 @@ export class PageStore {
 
   /** Forgets the log, which comes whole with each new beginning. */
   clearLog(): void {
-    this.log = this.newEvents = [];
+    this.log = [];
+    this.newEvents = [];
   }
 
   dispose(): void {

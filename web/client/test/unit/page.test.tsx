@@ -134,7 +134,7 @@ describe('useTopic', () => {
       </FoundryProvider>,
     );
     await pass();
-    expect(container.textContent).toContain('open auth subscribed opened snapshot');
+    expect(container.textContent).toBe('live: open auth subscribed opened snapshot');
   });
 });
 
