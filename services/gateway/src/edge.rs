@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use foundry_proto::options::v1::Access;
 use foundry_server::{Kind, PeerAddress, methods};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -13,18 +12,17 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::admission::Admission;
-use crate::caller_limits::{Account, CallerBook};
+use crate::caller_limits::CallerBook;
 use crate::cut::Cut;
 use crate::forward;
 use crate::headers;
 use crate::routes::RouteTable;
-use crate::session::Sessions;
+use crate::session::OwnPage;
 use crate::watch::WatchEdge;
 
 /// What an edge is made of.
 pub(crate) struct Parts {
     pub(crate) routes: RouteTable,
-    pub(crate) sessions: Sessions,
     pub(crate) admission: Admission,
     pub(crate) callers: CallerBook,
     pub(crate) cut: Cut,
@@ -49,14 +47,8 @@ impl Edge {
         // Which service owns the method.
         let route = parts.routes.find(request.uri().path())?;
 
-        // A page's cookie, where it counts: from here on it is a bearer token like any other.
-        let peer = request.extensions_mut().remove::<PeerAddress>();
-        let standing = parts.sessions.stand(route.access, &mut request).or_else(|refused| {
-            parts.callers.charge(&Account::of_peer(peer))?;
-            Err(refused)
-        })?;
-
         // Who calls, checked here so that nothing unknown gets further.
+        let peer = request.extensions_mut().remove::<PeerAddress>();
         let admitted = parts.admission.admit(route, request.headers(), peer, &parts.callers).await?;
 
         // One caller cannot use up what all share.
@@ -64,26 +56,20 @@ impl Edge {
 
         // What the client said to the edge alone, or has no right to say, ends here.
         headers::clean_request(request.headers_mut());
-        for (name, value) in admitted.headers.into_iter().chain(standing.header()) {
+        let page = request.extensions_mut().remove::<OwnPage>().map(OwnPage::header);
+        for (name, value) in admitted.headers.into_iter().chain(page) {
             request.headers_mut().insert(name, value);
         }
 
         // Messages pass undecoded and unbuffered; a drain cuts streams.
         let cut = (route.kind == Kind::Stream).then(|| parts.cut.place());
-        let answer = forward::forward(route, request, cut, permit).await;
-
-        // What auth said of the page's session goes to its browser alone.
-        Ok(parts.sessions.tell(&standing, answer))
+        Ok(forward::forward(route, request, cut, permit).await)
     }
 
     /// One of the gateway's own rpcs: the same admission and limits.
     async fn serve_itself(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         let parts = &*self.0;
         let peer = request.extensions_mut().remove::<PeerAddress>();
-        parts.sessions.stand(Access::User, &mut request).or_else(|refused| {
-            parts.callers.charge(&Account::of_peer(peer))?;
-            Err(refused)
-        })?;
         let (account, identified) =
             parts.admission.admit_user(request.headers(), peer, &parts.callers).await?;
         let kind = methods::kind(request.uri().path());

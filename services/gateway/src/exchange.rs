@@ -15,6 +15,8 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use tonic::Status;
 
+use crate::session;
+
 /// Longest opaque token that is looked at.
 const MAX_TOKEN_LEN: usize = 256;
 /// A JWT with less life left is renewed beside the request.
@@ -75,9 +77,10 @@ impl Exchange {
         Self(Arc::new(Inner { auth, authenticator, clock, tasks, tokens: Mutex::default() }))
     }
 
-    /// Whether a bearer token is one that only the gateway takes.
+    /// Whether a bearer token is one that only the gateway takes. The secret of a page's session comes this far only
+    /// out of its cookie.
     pub(crate) fn is_opaque(token: &str) -> bool {
-        token.starts_with("fds_") || token.starts_with("fpat_")
+        token.starts_with("fds_") || token.starts_with("fpat_") || token.starts_with(session::SECRET)
     }
 
     /// Whether the answer is known without asking auth.

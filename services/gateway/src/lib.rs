@@ -39,7 +39,7 @@ use edge::Edge;
 use exchange::Exchange;
 use page::Page;
 use routes::RouteTable;
-use session::Sessions;
+use session::{SessionService, Sessions};
 use watch::WatchEdge;
 
 /// What the gateway is built on.
@@ -84,14 +84,17 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         observer: &deps.watch_observer,
     })?;
     let cut = Cut::default();
+    let callers = CallerBook::new(config, &deps.env);
+    let sessions = Sessions::new(config, &deps.identity, &deps.env)?;
     let edge = Edge::new(edge::Parts {
-        sessions: Sessions::new(config, &deps.identity, &deps.env)?,
         admission: Admission::new(deps.authenticator, exchange, deps.identity),
-        callers: CallerBook::new(config, &deps.env),
+        callers: callers.clone(),
         routes: routes.clone(),
         cut: cut.clone(),
         watch: watch.clone(),
     });
+    // Around all that is served, so that nothing takes a cookie without its key.
+    let edge = SessionService::new(edge, sessions, routes.clone(), callers);
     let served = routes.services().into_iter().chain([WatchEdge::SERVICE.to_owned()]);
     let service = Service::forwarding("gateway", served, BoxCloneSyncService::new(edge));
     let health = service.health();

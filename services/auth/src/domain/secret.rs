@@ -13,8 +13,10 @@ const CHECKSUM: usize = 3;
 /// What an opaque token opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SecretKind {
-    /// A sign-in session.
+    /// A sign-in session, as a bearer token.
     Session,
+    /// A sign-in session of the gateway's page: in its cookie, and no bearer token anywhere.
+    PageSession,
     /// A personal access token.
     AccessToken,
 }
@@ -23,6 +25,7 @@ impl SecretKind {
     fn prefix(self) -> &'static str {
         match self {
             Self::Session => "fds_",
+            Self::PageSession => "fdc_",
             Self::AccessToken => "fpat_",
         }
     }
@@ -39,7 +42,7 @@ pub(crate) fn generate(kind: SecretKind, env: &Env) -> String {
 
 /// The kind and stored hash of a token that has the right shape.
 pub(crate) fn parse(token: &str) -> Result<(SecretKind, [u8; 32]), TokenError> {
-    let kinds = [SecretKind::AccessToken, SecretKind::Session];
+    let kinds = [SecretKind::AccessToken, SecretKind::Session, SecretKind::PageSession];
     let kind = kinds.into_iter().find(|k| token.starts_with(k.prefix()));
     let kind = kind.ok_or(TokenError::Malformed("it is no opaque token"))?;
     let text = &token[kind.prefix().len()..];
@@ -67,7 +70,7 @@ mod tests {
     #[test]
     fn knows_its_own_tokens_and_their_kind() {
         let env = Env::system();
-        for kind in [SecretKind::Session, SecretKind::AccessToken] {
+        for kind in [SecretKind::Session, SecretKind::PageSession, SecretKind::AccessToken] {
             let token = generate(kind, &env);
             assert_eq!(parse(&token).unwrap(), (kind, hash(&token)));
             assert_ne!(token, generate(kind, &env));
@@ -78,11 +81,20 @@ mod tests {
     fn refuses_other_kinds_typing_errors_and_hostile_text() {
         let token = generate(SecretKind::Session, &Env::system());
         let other_kind = token.replace("fds_", "fpat_");
+        let as_a_bearer = generate(SecretKind::PageSession, &Env::system()).replace("fdc_", "fds_");
         let shorter = &token[..token.len() - 1];
         let typo = token.replacen(&token[6..7], if &token[6..7] == "A" { "B" } else { "A" }, 1);
-        for bad in
-            ["", "fds_", "fpat_' OR 1=1 --", "fds_\u{e9}", &other_kind, shorter, &typo, &"x".repeat(1 << 20)]
-        {
+        for bad in [
+            "",
+            "fds_",
+            "fpat_' OR 1=1 --",
+            "fds_\u{e9}",
+            &other_kind,
+            &as_a_bearer,
+            shorter,
+            &typo,
+            &"x".repeat(1 << 20),
+        ] {
             assert!(parse(bad).is_err(), "{bad:.40}");
         }
     }

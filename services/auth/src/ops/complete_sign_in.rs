@@ -23,7 +23,9 @@ pub(crate) async fn run(
 ) -> Result<(CompleteSignInResponse, Option<SessionCookie>)> {
     let as_cookie = parse_delivery(request.session_delivery, client)?;
     let (subject, organization_name) = examine(auth, client.peer, Proof::parse(request.proof)?)?;
-    let session = secret::generate(SecretKind::Session, &auth.env);
+    // What is in a cookie may be seen by others on this host; it must be of no use to them.
+    let kind = if as_cookie { SecretKind::PageSession } else { SecretKind::Session };
+    let session = secret::generate(kind, &auth.env);
     let decide = || async {
         let (subject, name) = (&subject, organization_name.as_str());
         decide(auth, subject, name, &session).await
@@ -97,13 +99,13 @@ async fn decide(
 }
 
 async fn known_user(auth: &Auth, subject: &Subject) -> Result<Option<User>> {
-    if let Some(user) = identities::user_of(&auth.store, subject).await? {
-        return Ok(Some(user));
+    // In this order: one that is made between the two reads is found by the second.
+    let taken = users::by_login(&auth.store, &subject.login).await?.is_some();
+    match identities::user_of(&auth.store, subject).await? {
+        Some(user) => Ok(Some(user)),
+        None if taken => Err(Error::already_exists("user", &subject.login)),
+        None => Ok(None),
     }
-    if users::by_login(&auth.store, &subject.login).await?.is_some() {
-        return Err(Error::already_exists("user", &subject.login));
-    }
-    Ok(None)
 }
 
 fn new_user(auth: &Auth, subject: &Subject) -> User {
@@ -222,6 +224,7 @@ mod tests {
         let set = cookie_set.unwrap();
         assert_eq!(answer.session_token, "");
         assert_eq!(answer.expire_time, Some(set.expires_at.to_proto()));
+        assert!(set.token.starts_with("fdc_"), "which is no bearer token");
         assert!(f.caller(&set.token).await.is_ok());
         assert_eq!(run(&f.auth, HERE, cookie(1)).await.unwrap_err().reason(), "PAGE_REFUSED");
         let unknown = run(&f.auth, page, cookie(9)).await.unwrap_err();

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use http::header::{COOKIE, HeaderMap, HeaderValue};
 
+use super::SECRET;
 use super::rules::Page;
 
 const SECURE_NAME: &str = "__Host-foundry_session";
 const PLAIN_PREFIX: &str = "foundry_session_";
 /// Cookies of one name that are looked at: others on this host may have set some more under it.
 const MOST: usize = 8;
-/// Prefix of the secret of a session; nothing else is taken from a cookie.
-const SESSION: &str = "fds_";
 
 fn name(page: &Page) -> String {
     if page.is_secure() { SECURE_NAME.to_owned() } else { format!("{PLAIN_PREFIX}{}", page.port()) }
@@ -31,7 +30,7 @@ pub(super) fn is_present(headers: &HeaderMap) -> bool {
 /// The secrets that may be those of the page's session.
 pub(super) fn secrets(headers: &HeaderMap, page: &Page) -> Vec<String> {
     let name = name(page);
-    let own = pairs(headers).filter(|(n, value)| *n == name && value.starts_with(SESSION));
+    let own = pairs(headers).filter(|(n, value)| *n == name && value.starts_with(SECRET));
     own.take(MOST).map(|(_, value)| value.to_owned()).collect()
 }
 
@@ -68,30 +67,30 @@ mod tests {
 
     #[test]
     fn two_gateways_of_one_host_have_cookies_of_their_own() {
-        let it = headers(&["foundry_session_7100=fds_a; foundry_session_7200=fds_b", "x=y"]);
+        let it = headers(&["foundry_session_7100=fdc_a; foundry_session_7200=fdc_b", "x=y"]);
         assert!(is_present(&it));
-        assert_eq!(secrets(&it, &page("http://127.0.0.1:7100")), ["fds_a"]);
-        assert_eq!(secrets(&it, &page("http://127.0.0.1:7200")), ["fds_b"]);
+        assert_eq!(secrets(&it, &page("http://127.0.0.1:7100")), ["fdc_a"]);
+        assert_eq!(secrets(&it, &page("http://127.0.0.1:7200")), ["fdc_b"]);
         assert!(secrets(&it, &page("http://127.0.0.1:7300")).is_empty());
         assert!(secrets(&it, &page("https://127.0.0.1:7100")).is_empty());
-        assert!(!is_present(&headers(&["session=fds_a", "foundry=1"])));
+        assert!(!is_present(&headers(&["session=fdc_a", "foundry=1"])));
     }
 
     #[test]
     fn takes_nothing_but_sessions_and_not_without_end() {
-        let it = headers(&["foundry_session_80=fpat_a;foundry_session_80=eyJ;foundry_session_80= fds_x"]);
+        let it = headers(&["foundry_session_80=fpat_a;foundry_session_80=fds_a;foundry_session_80= fdc_x"]);
         assert!(secrets(&it, &page("http://localhost")).is_empty());
-        let many = "foundry_session_80=fds_a;".repeat(1_000);
+        let many = "foundry_session_80=fdc_a;".repeat(1_000);
         let it = HeaderMap::from_iter([(COOKIE, HeaderValue::try_from(many).unwrap())]);
         assert_eq!(secrets(&it, &page("http://localhost")).len(), MOST);
     }
 
     #[test]
     fn is_bound_to_its_host_where_the_origin_is_secure() {
-        let set = |origin| set(&page(origin), "fds_a", Duration::from_secs(90)).unwrap();
-        let plain = "foundry_session_7100=fds_a; Path=/; Max-Age=90; HttpOnly; SameSite=Strict";
+        let set = |origin| set(&page(origin), "fdc_a", Duration::from_secs(90)).unwrap();
+        let plain = "foundry_session_7100=fdc_a; Path=/; Max-Age=90; HttpOnly; SameSite=Strict";
         assert_eq!(set("http://localhost:7100"), plain);
-        let secure = "__Host-foundry_session=fds_a; Path=/; Max-Age=90; HttpOnly; SameSite=Strict; Secure";
+        let secure = "__Host-foundry_session=fdc_a; Path=/; Max-Age=90; HttpOnly; SameSite=Strict; Secure";
         assert_eq!(set("https://foundry.example"), secure);
         let gone = "foundry_session_80=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict";
         assert_eq!(clear(&page("http://localhost")).unwrap(), gone);

@@ -2,17 +2,22 @@
 //! worth nothing: it counts only in a request that the page's own origin sent and that carries the key of the session,
 //! which the page keeps in its origin's storage (ADR 0009).
 
+mod around;
 mod cookie;
 mod key;
 mod rules;
 
-use foundry_authn::{CLIENT_PAGE, OWN_PAGE, SESSION_CLEAR, ServiceIdentity, SessionCookie};
+use std::sync::Arc;
+
+use foundry_authn::{
+    CLIENT_PAGE, OWN_PAGE, SESSION_CLEAR, ServiceIdentity, SessionCookie, TokenError, bearer,
+};
 use foundry_core::{Clock, Code, Env, Error, Result};
-use foundry_proto::options::v1::Access;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use http::{Request, Response};
-use std::sync::Arc;
 use tonic::body::Body;
+
+pub(crate) use around::SessionService;
 
 use crate::config::Config;
 use key::SessionKeys;
@@ -21,6 +26,10 @@ use rules::{Page, PageRules};
 
 /// By which the page shows that it is the one that signed in, and learns how to.
 pub(crate) const SESSION_KEY: HeaderName = HeaderName::from_static("x-foundry-session-key");
+
+/// Prefix of the secret of a page's session. It is a bearer token between the cookie and its exchange alone; from
+/// outside nobody can use it as one.
+pub(crate) const SECRET: &str = "fdc_";
 
 /// Turns cookies into bearer tokens and back; cloning shares it.
 #[derive(Clone)]
@@ -32,22 +41,22 @@ struct Inner {
     clock: Arc<dyn Clock>,
 }
 
-/// How a request stands to the sessions of pages.
-#[derive(Default)]
+/// The page that sent a request, where that matters.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
-    /// The page that sent it, where that matters.
     page: Option<Page>,
     /// Its cookie speaks for it.
     by_cookie: bool,
-    /// Its method is open: the service is told that a page asks.
-    is_open: bool,
 }
 
-impl Standing {
+/// In the extensions of a request to an open method: the gateway's own page asks.
+#[derive(Clone, Copy)]
+pub(crate) struct OwnPage;
+
+impl OwnPage {
     /// What the service is told.
-    pub(crate) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
-        let told = self.is_open && self.page.is_some();
-        told.then(|| (HeaderName::from_static(CLIENT_PAGE), HeaderValue::from_static(OWN_PAGE)))
+    pub(crate) fn header(self) -> (HeaderName, HeaderValue) {
+        (HeaderName::from_static(CLIENT_PAGE), HeaderValue::from_static(OWN_PAGE))
     }
 }
 
@@ -81,19 +90,34 @@ impl Sessions {
         })))
     }
 
+    /// A request to an open method: nobody's cookie or token matters.
+    fn stand_open(&self, request: &mut Request<Body>) -> Standing {
+        let page = self.0.rules.judge(request).ok();
+        if page.is_some() {
+            request.extensions_mut().insert(OwnPage);
+        }
+        Standing { page, by_cookie: false }
+    }
+
     /// Looks whether the request's cookie counts, and if so makes it the request's bearer token. A bearer token that
-    /// is there already wins, and nobody's cookie matters to an open method.
+    /// is there already wins.
     ///
     /// # Errors
     /// `PERMISSION_DENIED` for a cookie in a request that the page did not send, `UNAUTHENTICATED` for one without the
-    /// session's key.
-    pub(crate) fn stand(&self, access: Access, request: &mut Request<Body>) -> Result<Standing> {
+    /// session's key, and for the secret of a page's session that comes as a bearer token.
+    fn stand(&self, request: &mut Request<Body>) -> Result<Standing> {
         let Inner { rules, keys, .. } = &*self.0;
-        if access == Access::Open {
-            return Ok(Standing { page: rules.judge(request).ok(), is_open: true, by_cookie: false });
-        }
         let headers = request.headers();
-        if headers.contains_key(AUTHORIZATION) || !cookie::is_present(headers) {
+        if headers.contains_key(AUTHORIZATION) {
+            // Read as admission reads it, which refuses what cannot be read.
+            return match bearer(headers) {
+                Ok(token) if token.starts_with(SECRET) => {
+                    Err(TokenError::Malformed("the session of a page is no bearer token").into())
+                }
+                _ => Ok(Standing::default()),
+            };
+        }
+        if !cookie::is_present(headers) {
             return Ok(Standing::default());
         }
         let page = rules.judge(request).map_err(rules::Broken::into_error)?;
@@ -107,11 +131,11 @@ impl Sessions {
         let mut value = HeaderValue::try_from(format!("Bearer {secret}")).map_err(Error::internal)?;
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
-        Ok(Standing { page: Some(page), by_cookie: true, is_open: false })
+        Ok(Standing { page: Some(page), by_cookie: true })
     }
 
     /// Tells the browser what auth said of the session.
-    pub(crate) fn tell(&self, standing: &Standing, mut answer: Response<Body>) -> Response<Body> {
+    fn tell(&self, standing: &Standing, mut answer: Response<Body>) -> Response<Body> {
         let (Some(said), Some(page)) = (answer.extensions_mut().remove::<Said>(), &standing.page) else {
             return answer;
         };

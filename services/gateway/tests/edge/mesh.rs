@@ -115,11 +115,11 @@ impl Behind {
         let message = bytes.get(5..).unwrap_or_default();
         match path.rsplit('/').next().unwrap() {
             "ExchangeToken" => self.exchange(message).await,
-            "CompleteSignIn" if own_page => saying(&[("foundry-session-set", &self.session_set("fds_page"))]),
+            "CompleteSignIn" if own_page => saying(&[("foundry-session-set", &self.session_set("fdc_page"))]),
             "SignOut" => saying(&[("foundry-session-clear", "1")]),
             // What no service but auth may say.
             "ListTasks" => {
-                saying(&[("foundry-session-set", &self.session_set("fds_task")), ("set-cookie", "a=b")])
+                saying(&[("foundry-session-set", &self.session_set("fdc_task")), ("set-cookie", "a=b")])
             }
             "GetTask" => self.get_task(message).await,
             "WatchTask" if message.is_empty() => self.watch_task(),

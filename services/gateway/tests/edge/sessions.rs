@@ -75,7 +75,7 @@ async fn signing_in_sets_a_cookie_and_hands_the_page_its_key() {
     let port = mesh.gateway.address.port();
     assert_eq!(
         answer.header("set-cookie"),
-        format!("foundry_session_{port}=fds_page; Path=/; Max-Age=3600; HttpOnly; SameSite=Strict")
+        format!("foundry_session_{port}=fdc_page; Path=/; Max-Age=3600; HttpOnly; SameSite=Strict")
     );
     assert_eq!(answer.header("x-foundry-session-key").len(), 43);
     assert!(answer.headers.keys().all(|n| !n.as_str().starts_with("foundry-")), "{:?}", answer.headers);
@@ -194,9 +194,9 @@ async fn a_cookie_that_another_port_put_in_front_does_not_take_the_pages_place()
     let page = signed_in(&mesh).await;
     let own = page.0.iter().find(|(n, _)| *n == "cookie").unwrap().1.clone();
     let (name, _) = own.split_once('=').unwrap();
-    let tossed = page.clone().with("cookie", format!("{name}=fds_attacker; {own}"));
+    let tossed = page.clone().with("cookie", format!("{name}=fdc_attacker; {own}"));
     assert_eq!(grpc_status(&tossed.send(&mesh, GET_TASK).await), "0");
-    let only = page.with("cookie", format!("{name}=fds_attacker"));
+    let only = page.with("cookie", format!("{name}=fdc_attacker"));
     assert_eq!(grpc_status(&only.send(&mesh, GET_TASK).await), "16");
 }
 
@@ -214,12 +214,31 @@ async fn a_bearer_token_wins_over_any_cookie() {
 }
 
 #[tokio::test]
+async fn whoever_saw_the_cookie_cannot_use_its_secret_as_a_bearer_token() {
+    let mesh = Mesh::start(Reached::Locally).await;
+    let page = signed_in(&mesh).await;
+    for shape in ["Bearer fdc_page", "bearer fdc_page", "BEARER  fdc_page", "Bearer \tfdc_page", "fdc_page"] {
+        for call in [page.clone(), Call::of_page(&mesh)] {
+            let answer = call.with("authorization", shape).send(&mesh, GET_TASK).await;
+            assert_eq!(grpc_status(&answer), "16", "{shape:?}");
+        }
+    }
+    let mut request = tonic::Request::new(GetTaskRequest::default());
+    request.metadata_mut().insert("authorization", "Bearer fdc_page".parse().unwrap());
+    let mut client = TaskServiceClient::new(mesh.gateway.local.clone());
+    assert_eq!(reason(&bounded(client.get_task(request)).await.unwrap_err()), "TOKEN_MALFORMED");
+    let bearer_in_cookie = page.with("cookie", "foundry_session_1=fds_1; __Host-foundry_session=fds_1");
+    assert_eq!(grpc_status(&bearer_in_cookie.send(&mesh, GET_TASK).await), "16", "nor the other way round");
+    assert_eq!(mesh.behind.exchanges.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn a_bad_cookie_does_not_keep_anybody_from_signing_in() {
     let mesh = Mesh::start(Reached::Locally).await;
     let port = mesh.gateway.address.port();
-    let stale = Call::of_page(&mesh).with("cookie", format!("foundry_session_{port}=fds_stale"));
+    let stale = Call::of_page(&mesh).with("cookie", format!("foundry_session_{port}=fdc_stale"));
     let answer = stale.send(&mesh, SIGN_IN).await;
-    assert!(answer.header("set-cookie").contains("fds_page"));
+    assert!(answer.header("set-cookie").contains("fdc_page"));
 }
 
 #[tokio::test]
@@ -247,11 +266,11 @@ async fn a_listed_origin_counts_and_its_cookie_is_bound_to_its_host() {
     let mesh = Mesh::start_with(Reached::Locally, config).await;
     let page = Call::of_page(&mesh).with("host", "foundry.example").with("origin", listed);
     let answer = page.send(&mesh, SIGN_IN).await;
-    let cookie = "__Host-foundry_session=fds_page; Path=/; Max-Age=3600; HttpOnly; SameSite=Strict; Secure";
+    let cookie = "__Host-foundry_session=fdc_page; Path=/; Max-Age=3600; HttpOnly; SameSite=Strict; Secure";
     assert_eq!(answer.header("set-cookie"), cookie);
     assert_eq!(answer.header("access-control-allow-credentials"), "");
     let page = page
-        .with("cookie", "__Host-foundry_session=fds_page")
+        .with("cookie", "__Host-foundry_session=fdc_page")
         .with("x-foundry-session-key", answer.header("x-foundry-session-key"));
     assert_eq!(grpc_status(&page.send(&mesh, GET_TASK).await), "0");
 }
