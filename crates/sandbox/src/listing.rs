@@ -209,6 +209,7 @@ mod tests {
     use std::os::unix::process::CommandExt as _;
 
     use super::*;
+    use crate::process::tests::started;
 
     fn line(pid: i32, command: &str) -> String {
         let process = Process {
@@ -269,11 +270,11 @@ mod tests {
     #[test]
     fn a_name_with_newlines_and_bytes_that_are_no_text_stays_one_process() {
         let name = std::ffi::OsStr::from_bytes(b"evil\n{\"pid\":1}\xff");
-        let mut child = std::process::Command::new("sleep").arg0(name).arg("60").spawn().unwrap();
+        let mut child = started(std::process::Command::new("cat").arg0(name).arg("-"));
         let found = read(child.id().cast_signed(), boot_micros()).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(found.command, "evil\u{fffd}{\"pid\":1}\u{fffd} 60");
+        assert_eq!(found.command, "evil\u{fffd}{\"pid\":1}\u{fffd} -");
         assert_eq!(found.parent, std::process::id().cast_signed());
         let text = serde_json::to_string(&found).unwrap();
         assert!(!text.contains('\n'));

@@ -188,7 +188,7 @@ fn below(all: &[(ProcessRef, Stat)], roots: &[i32]) -> Vec<ProcessRef> {
 pub(crate) const KILL_GRACE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -199,14 +199,24 @@ mod tests {
         assert_eq!((s.cpu_ticks, s.rss_pages), (11, 2));
     }
 
+    /// Starts a `cat` and waits until it is one: a process has its name only some time after it was made.
+    pub(crate) fn started(command: &mut std::process::Command) -> std::process::Child {
+        use std::io::{Read as _, Write as _};
+        use std::process::Stdio;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        child
+    }
+
     #[test]
     fn a_name_that_is_no_text_hides_no_process() {
         use std::os::unix::ffi::OsStrExt as _;
         // The kernel takes the name of a process from the file that it runs.
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff\xfe)"));
-        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
-        let mut child = std::process::Command::new(&program).arg("60").spawn().unwrap();
+        std::os::unix::fs::symlink("/bin/cat", &program).unwrap();
+        let mut child = started(&mut std::process::Command::new(&program));
         let pid = child.id().cast_signed();
         let (name, found) = (fs::read(format!("/proc/{pid}/comm")).unwrap(), stat(pid));
         child.kill().unwrap();
