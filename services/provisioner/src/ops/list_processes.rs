@@ -76,6 +76,8 @@ fn silent() -> Error {
 mod tests {
     use std::sync::Arc;
 
+    use foundry_proto::provisioner::v1::DestroySandboxRequest;
+
     use super::*;
     use crate::testing::Fixture;
     use crate::testing::agent::FakeAgent;
@@ -106,6 +108,11 @@ mod tests {
         agent.says(64, "");
         let old = list_processes(&f.shared, &f.member, of(&id)).await.unwrap_err();
         assert_eq!((old.code(), old.reason()), (Code::Unavailable, "RUNTIME_MALFORMED"));
+        let destroy = DestroySandboxRequest { sandbox_id: id.clone(), ..Default::default() };
+        crate::ops::destroy_sandbox::destroy_sandbox(&f.shared, &f.task, destroy).await.unwrap();
+        assert!(f.sandbox(&id).await.facts.is_some(), "it still runs");
+        let doomed = list_processes(&f.shared, &f.member, of(&id)).await.unwrap_err();
+        assert_eq!(doomed.reason(), "RUNTIME_ABSENT");
         let foreign = list_processes(&f.shared, &f.stranger, of(&id)).await.unwrap_err();
         let absent = foundry_core::SandboxId::generate(&f.env.env);
         let absent_answer = list_processes(&f.shared, &f.stranger, of(absent.as_str())).await.unwrap_err();
