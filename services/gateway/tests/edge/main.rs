@@ -13,6 +13,7 @@ mod owner;
 mod plain;
 mod revoking;
 mod sessions;
+mod story;
 mod tokens;
 mod troubled;
 mod web;

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use foundry_core::{Env, Error, OrganizationId, Tasks};
+use foundry_frame::Frame;
 use foundry_proto::task::v1::WatchTaskRequest;
 use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse};
 use foundry_store::{Migration, Migrations, Row, Scope, Store, StoreOptions, Table, Value, WriteSet};
 use foundry_watch::oracle::History;
 use foundry_watch::{Change, Fingerprint, FrameStream, Hub, HubConfig, Source, TableView, Unrestricted};
+use futures::StreamExt as _;
 use http::HeaderMap;
 use prost::Message as _;
 use tonic::Status;
@@ -46,6 +48,8 @@ pub struct Owner {
     histories: Mutex<HashMap<String, History>>,
     /// How many watches were opened.
     pub opened: AtomicUsize,
+    /// Bytes of frames that were taken from it.
+    pub taken: Arc<AtomicUsize>,
     /// Whether new watches are refused as unavailable.
     pub is_away: AtomicBool,
     /// Whether questions are never answered.
@@ -62,6 +66,7 @@ impl Owner {
             organization: organization.clone(),
             histories: Mutex::default(),
             opened: AtomicUsize::new(0),
+            taken: Arc::default(),
             is_away: AtomicBool::new(false),
             is_silent: AtomicBool::new(false),
             refused: Mutex::default(),
@@ -150,7 +155,12 @@ impl Owner {
             return Err(status.clone());
         }
         let hub = self.served.lock().unwrap().hub.clone();
-        Ok(hub.watch(view(&request.task_id), request.options, Unrestricted)?)
+        let taken = Arc::clone(&self.taken);
+        let count = move |frame: &Result<Frame, Status>| {
+            let bytes = frame.as_ref().map_or(0, |frame| frame.body.len());
+            taken.fetch_add(bytes, Ordering::SeqCst);
+        };
+        Ok(hub.watch(view(&request.task_id), request.options, Unrestricted)?.inspect(count).boxed())
     }
 
     /// Members see every task that is not refused; `absent` is not there.

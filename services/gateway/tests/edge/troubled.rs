@@ -34,7 +34,8 @@ async fn browsers_see_nothing_of_an_upstream_that_breaks_off() {
         assert_eq!((browser.seen[&1].snapshots, browser.seen[&1].resets), (1, 0));
         browser.check(1, &owner.history("task_1"), &[]);
     }
-    assert_eq!(owner.watches(), 1, "the topic has resumed, once for both");
+    assert_eq!(owner.watches(), 1);
+    assert_eq!(owner.opened.load(Ordering::SeqCst), 2 + 3, "each time it resumed once for both");
 }
 
 #[tokio::test]
@@ -59,6 +60,30 @@ async fn browsers_see_nothing_of_an_owner_that_drains() {
         browser.check(1, &owner.history("task_1"), &[]);
     }
     until_watches(&mesh, 1).await;
+    assert_eq!(owner.opened.load(Ordering::SeqCst), 2 + 3, "one successor for each that went");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_nobody_reads_waits_at_its_owner() {
+    let mesh = Mesh::start_in_time(Reached::Locally).await;
+    let owner = &mesh.behind.owner;
+    for n in 0..100_u8 {
+        owner.put("task_1", &[(&format!("k{n}"), Some(&vec![n; 160_000]))]).await;
+    }
+    let mut unread = Browser::open(&mesh, "fds_1", vec![watch(1, "task_1", None)]).await;
+    let mut other = Browser::open(&mesh, "fds_2", vec![watch(1, "task_2", None)]).await;
+    bounded(async {
+        while owner.taken.load(Ordering::SeqCst) < 200_000 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    other.until_caught_up(1).await;
+    other.settle().await;
+    let taken = owner.taken.load(Ordering::SeqCst);
+    assert!(taken < 8_000_000, "{taken} of 16,000,000 bytes: a connection's worth and a little more");
+    unread.until_caught_up(1).await;
+    unread.check(1, &owner.history("task_1"), &[]);
 }
 
 #[tokio::test]

@@ -1,12 +1,9 @@
 //! Browsers and plain HTTP at the same port, spoken by hand over HTTP/1.1.
 
 use bytes::Bytes;
-<<<<<<< HEAD
-=======
 use foundry_core::Tasks;
 use foundry_proto::edge::v1::watch_response::Body;
 use foundry_proto::edge::v1::{WatchRequest, WatchResponse};
->>>>>>> 8ba005c (Record how the edge shares watches; charge each watch as a request; bound what a stream is told of its changes)
 use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse};
 use http::{Method, Request, StatusCode};
 use prost::Message as _;
