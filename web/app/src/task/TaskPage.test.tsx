@@ -13,6 +13,7 @@ import { aMessage, aSession, aTask, entry, FakeTask } from './test/fakeTask'
 vi.mock('@mantine/hooks', async (original) => ({ ...(await original<typeof import('@mantine/hooks')>()), useMediaQuery: () => false }))
 
 beforeEach(() => {
+  history.replaceState(null, '', '/o/org_1/t/task_1')
   // Rows are laid out by the browser; here each is as high as it is said to be.
   vi.spyOn(HTMLElement.prototype, 'offsetHeight', 'get').mockReturnValue(600)
   vi.spyOn(HTMLElement.prototype, 'offsetWidth', 'get').mockReturnValue(800)
@@ -233,6 +234,18 @@ describe('sessions', () => {
     fireEvent.click(screen.getByRole('tab', { name: /Second/ }))
     const watched = subscribed.mock.calls.map(([topic]) => topic.kind).filter((kind) => kind === 'session')
     expect(watched).toHaveLength(1)
+  })
+})
+
+describe('the address', () => {
+  it('names the session and the panel that are shown, for a reload', () => {
+    history.replaceState(null, '', '/o/org_1/t/task_1?session=ses_2&panel=none')
+    open({ sessions: [aSession(), aSession({ sessionId: 'ses_2', name: 'Second' })] })
+    expect(screen.getByRole('tab', { name: 'Second', selected: true })).toBeTruthy()
+    expect(screen.queryByRole('tab', { name: 'Changes' })).toBeNull()
+    fireEvent.click(screen.getByRole('button', { name: 'Show files' }))
+    expect(location.search).toBe('?session=ses_2&panel=files')
+    expect(document.title).toBe('Greet people by name · Foundry')
   })
 })
 

@@ -1,17 +1,19 @@
 import { useFoundry } from '@foundry/client/react'
 import { SessionState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useMediaQuery } from '@mantine/hooks'
-import { useCallback, useState } from 'react'
+import { useTitle } from '../app/useTitle'
 import { ErrorState, PageSkeleton, StaleBanner } from '../ui'
 import { StageList } from './header/StageList'
 import { TaskHeader } from './header/TaskHeader'
 import { useCommand } from './model/useCommand'
+import { usePlace } from './model/usePlace'
 import { useTask, type TaskView } from './model/useTask'
 import { useViewer } from './model/useViewer'
-import { Workspace, type PanelTab } from './panel/Workspace'
+import { panelTab, Workspace, type PanelTab } from './panel/Workspace'
 import { Conversation, useStop } from './sessions/Conversation'
 import { SessionTabs } from './sessions/SessionTabs'
 import { useReadMarks } from './sessions/useReadMarks'
+import { visibleLine } from './text/visible'
 import classes from './page.module.css'
 
 /** Width below which panels are whole screens. */
@@ -36,12 +38,13 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
   const viewer = useViewer(organizationId)
   const markOf = useReadMarks(organizationId)
   const narrow = useMediaQuery(NARROW, undefined, { getInitialValueInEffect: false }) === true
-  const [tab, setTab] = useState<PanelTab | undefined>(narrow ? undefined : 'changes')
-  const [chosen, choose] = useState<string | undefined>(undefined)
-  const selected = selectedSession(view, chosen)
+  const place = usePlace()
+  const tab = panelTab(place.panel, narrow)
+  const setTab = (next: PanelTab | undefined) => place.choose('panel', next ?? 'none')
+  const selected = selectedSession(view, place.session)
+  useTitle(visibleLine(task.title))
   const retry = useCommand('The task was not retried', (requestId: string) => client.task.retryTask({ requestId, taskId: task.taskId }))
   const stop = useStop(selected?.sessionId ?? '')
-  const explain = useCallback(() => setTab('explain'), [])
   const tabs = selected?.state === SessionState.CLOSED ? [...view.sessions, selected] : view.sessions
   const talk = (
     <div className={classes.talk}>
@@ -51,7 +54,7 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
         sessions={tabs}
         closed={view.closed}
         selected={selected}
-        onSelect={choose}
+        onSelect={(sessionId) => place.choose('session', sessionId)}
         markOf={markOf}
         steers={viewer.steers}
       >
@@ -70,11 +73,11 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
         steers={viewer.steers}
         retry={retry}
         stop={selected?.state === SessionState.RUNNING ? stop : undefined}
-        onExplain={explain}
+        onExplain={() => setTab('explain')}
       />
       <StaleBanner phase={view.phase} since={view.since} />
       {view.phase === 'ended' && <ErrorState error={view.error} title="The task is no longer watched" compact />}
-      <Workspace task={task} viewer={viewer} talk={talk} tab={tab} onTab={setTab} narrow={narrow} />
+      <Workspace task={task} sessions={[...view.sessions, ...view.closed]} viewer={viewer} talk={talk} tab={tab} onTab={setTab} narrow={narrow} />
     </div>
   )
 }

@@ -1,18 +1,27 @@
-import { Button } from '@mantine/core'
+import { Button, Select } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { IconActivity, IconLock } from '@tabler/icons-react'
-import type { AuditEvent, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { IconActivity, IconLock, IconRefresh } from '@tabler/icons-react'
+import type { AuditEvent, Session, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { EmptyState, ErrorState, ListSkeleton, RelativeTime } from '../../ui'
 import { useRead } from '../model/useRead'
 import { personName, type Viewer } from '../model/useViewer'
 import { InertLine, InertText } from '../text/Inert'
+import { visibleLine } from '../text/visible'
 import classes from './panel.module.css'
 
 const PAGE = 50
+/** Pages read for one look; a page can be short, because the record is that of the whole organization. */
+const PAGES_AT_ONCE = 4
 
-/** Who did what to the task, newest first; for administrators of the organization. */
-export default function Activity({ task, viewer }: { task: Task; viewer: Viewer }) {
+interface Props {
+  task: Task
+  sessions: readonly Session[]
+  viewer: Viewer
+}
+
+/** Who did what to the task or to one of its sessions, newest first; for administrators of the organization. */
+export default function Activity({ task, sessions, viewer }: Props) {
   if (!viewer.audits) {
     return (
       <EmptyState icon={IconLock} title="For administrators" level={3}>
@@ -20,42 +29,46 @@ export default function Activity({ task, viewer }: { task: Task; viewer: Viewer 
       </EmptyState>
     )
   }
-  return <Events task={task} viewer={viewer} />
+  return <Events task={task} sessions={sessions} viewer={viewer} />
 }
 
-function Events({ task, viewer }: { task: Task; viewer: Viewer }) {
+function Events({ task, sessions, viewer }: Props) {
   const client = useFoundry()
   const { organizationId, taskId } = task
+  const [subject, setSubject] = useState(taskId)
   const [shown, setShown] = useState(PAGE)
-  const list = useRead(`${taskId}@${shown}`, async (signal) => {
+  const list = useRead(`${subject}@${shown}`, async (signal) => {
     const events: AuditEvent[] = []
     let pageToken = ''
+    let pages = 0
     do {
-      const page = await client.task.listAuditEvents({ organizationId, subject: taskId, pageSize: PAGE, pageToken }, { signal })
+      const page = await client.task.listAuditEvents({ organizationId, subject, pageSize: PAGE, pageToken }, { signal })
       events.push(...page.events)
       pageToken = page.nextPageToken
-    } while (pageToken !== '' && events.length < shown)
+      pages++
+    } while (pageToken !== '' && events.length < shown && pages < (shown / PAGE) * PAGES_AT_ONCE)
     return { events, more: pageToken !== '' }
   })
-  if (list.error !== undefined && list.data === undefined) {
-    return <ErrorState error={list.error} title="The activity could not be read" onRetry={list.reload} />
-  }
-  if (list.data === undefined) return <ListSkeleton rows={6} label="Reading the activity" />
-  if (list.data.events.length === 0) return <EmptyState icon={IconActivity} title="Nothing is recorded" level={3} />
+  const choices = [{ value: taskId, label: 'The task' }].concat(
+    sessions.map((session) => ({ value: session.sessionId, label: `Session ${visibleLine(session.name)}` })),
+  )
   return (
     <div className={classes.activity}>
       <div className={classes.processBar}>
-        <span className="fd-muted">Newest first</span>
-        <Button variant="default" loading={list.loading} onClick={list.reload}>
+        <Select aria-label="Whose record" data={choices} value={subject} onChange={(value) => value !== null && setSubject(value)} allowDeselect={false} size="xs" />
+        <Button variant="default" leftSection={<IconRefresh size={14} />} loading={list.loading} onClick={list.reload}>
           Refresh
         </Button>
       </div>
+      {list.error !== undefined && <ErrorState error={list.error} title="The activity could not be read" onRetry={list.reload} compact />}
+      {list.data === undefined && list.error === undefined && <ListSkeleton rows={6} label="Reading the activity" />}
+      {list.data?.events.length === 0 && <EmptyState icon={IconActivity} title="Nothing is recorded" level={3} />}
       <ol className={classes.events}>
-        {list.data.events.map((event) => (
+        {list.data?.events.map((event) => (
           <Event key={String(event.sequence)} event={event} viewer={viewer} />
         ))}
       </ol>
-      {list.data.more && (
+      {list.data?.more === true && (
         <Button variant="default" loading={list.loading} onClick={() => setShown(shown + PAGE)}>
           Show older
         </Button>

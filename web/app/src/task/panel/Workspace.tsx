@@ -9,7 +9,7 @@ import {
   IconMessages,
   type Icon,
 } from '@tabler/icons-react'
-import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import type { Session, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { lazy, Suspense, type ReactNode } from 'react'
 import { ListSkeleton } from '../../ui'
 import type { Viewer } from '../model/useViewer'
@@ -33,8 +33,16 @@ const tabs: readonly { value: PanelTab; label: string; icon: Icon }[] = [
   { value: 'explain', label: 'Explain', icon: IconHelpCircle },
 ]
 
+/** The panel that an address names; when it names none, the changes where there is room for them. */
+export function panelTab(name: string | undefined, narrow: boolean): PanelTab | undefined {
+  if (name === undefined) return narrow ? undefined : 'changes'
+  return tabs.find((tab) => tab.value === name)?.value
+}
+
 interface Props {
   task: Task
+  /** All sessions of the task, closed ones too. */
+  sessions: readonly Session[]
   viewer: Viewer
   /** The conversations. */
   talk: ReactNode
@@ -46,8 +54,8 @@ interface Props {
 }
 
 /** Conversation and panel: side by side, or one at a time on a narrow screen. */
-export function Workspace({ task, viewer, talk, tab, onTab, narrow }: Props) {
-  if (narrow) return <OneAtATime task={task} viewer={viewer} talk={talk} tab={tab} onTab={onTab} />
+export function Workspace({ task, sessions, viewer, talk, tab, onTab, narrow }: Props) {
+  if (narrow) return <OneAtATime task={task} sessions={sessions} viewer={viewer} talk={talk} tab={tab} onTab={onTab} />
   if (tab === undefined) {
     return (
       <div className={classes.split}>
@@ -64,10 +72,11 @@ export function Workspace({ task, viewer, talk, tab, onTab, narrow }: Props) {
       </div>
     )
   }
-  return <Split left={talk} right={<Panel task={task} viewer={viewer} tab={tab} onTab={onTab} />} />
+  return <Split left={talk} right={<Panel task={task} sessions={sessions} viewer={viewer} tab={tab} onTab={onTab} />} />
 }
 
-function Panel({ task, viewer, tab, onTab }: { task: Task; viewer: Viewer; tab: PanelTab; onTab: Props['onTab'] }) {
+function Panel({ tab, onTab, ...rest }: ContentProps & { onTab: Props['onTab'] }) {
+  const { task } = rest
   return (
     <Tabs value={tab} onChange={(value) => onTab((value ?? undefined) as PanelTab | undefined)} keepMounted={false} className={classes.panel}>
       <div className={classes.bar}>
@@ -86,13 +95,14 @@ function Panel({ task, viewer, tab, onTab }: { task: Task; viewer: Viewer; tab: 
         </Tooltip>
       </div>
       <Tabs.Panel value={tab} className={classes.content}>
-        <Content task={task} viewer={viewer} tab={tab} />
+        <Content {...rest} tab={tab} />
       </Tabs.Panel>
     </Tabs>
   )
 }
 
-function OneAtATime({ task, viewer, talk, tab, onTab }: Omit<Props, 'narrow'>) {
+function OneAtATime({ talk, tab, onTab, ...rest }: Omit<Props, 'narrow'>) {
+  const { task } = rest
   return (
     <Tabs
       value={tab ?? 'talk'}
@@ -112,7 +122,7 @@ function OneAtATime({ task, viewer, talk, tab, onTab }: Omit<Props, 'narrow'>) {
         ))}
       </Tabs.List>
       <Tabs.Panel value={tab ?? 'talk'} className={classes.content}>
-        {tab === undefined ? talk : <Content task={task} viewer={viewer} tab={tab} />}
+        {tab === undefined ? talk : <Content {...rest} tab={tab} />}
       </Tabs.Panel>
     </Tabs>
   )
@@ -123,13 +133,20 @@ function Count({ tab, task }: { tab: PanelTab; task: Task }) {
   return tab === 'changes' && files > 0 ? <span className={classes.count}>{files}</span> : null
 }
 
-function Content({ task, viewer, tab }: { task: Task; viewer: Viewer; tab: PanelTab }) {
+interface ContentProps {
+  task: Task
+  sessions: readonly Session[]
+  viewer: Viewer
+  tab: PanelTab
+}
+
+function Content({ task, sessions, viewer, tab }: ContentProps) {
   return (
     <Suspense fallback={<ListSkeleton rows={5} />}>
       {tab === 'changes' && <Changes task={task} />}
       {tab === 'files' && <Files task={task} />}
       {tab === 'processes' && <Processes sandboxId={task.sandboxId} />}
-      {tab === 'activity' && <Activity task={task} viewer={viewer} />}
+      {tab === 'activity' && <Activity task={task} sessions={sessions} viewer={viewer} />}
       {tab === 'explain' && <Explain task={task} />}
     </Suspense>
   )

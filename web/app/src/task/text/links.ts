@@ -1,13 +1,11 @@
-const allowed = /^(?:https?:\/\/|mailto:)/i
+const allowed: readonly string[] = ['http:', 'https:', 'mailto:']
 
 /** The target of a link that may be followed, or undefined: only absolute http, https and mailto. */
 export function safeTarget(url: string | undefined): string | undefined {
   if (url === undefined) return undefined
-  const trimmed = url.trim()
-  if (!allowed.test(trimmed)) return undefined
   try {
-    const parsed = new URL(trimmed)
-    return ['http:', 'https:', 'mailto:'].includes(parsed.protocol) ? parsed.href : undefined
+    const parsed = new URL(url)
+    return allowed.includes(parsed.protocol) ? parsed.href : undefined
   } catch {
     return undefined
   }

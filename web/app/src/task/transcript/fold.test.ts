@@ -107,6 +107,14 @@ describe('a transcript', () => {
     expect(texts(transcript)).toEqual(['abcd'])
   })
 
+  it('keeps calls of one id apart when a page cuts the later one', () => {
+    const transcript = new Transcript()
+    transcript.append([tool(3, 3, 1, 'second')])
+    transcript.prepend([tool(2, 2, 0)])
+    transcript.prepend([tool(1, 3, 0, 'first')])
+    expect(blocks(transcript).map((block) => block.kind === 'tool' && block.call.output)).toEqual(['first', 'second'])
+  })
+
   it('comes to the same blocks whatever the pages are', () => {
     const all = story(120)
     const whole = new Transcript()
