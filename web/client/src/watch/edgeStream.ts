@@ -27,6 +27,8 @@ export interface StreamListener {
   /** A message was taken. */
   heard(stream: EdgeStream): void;
   drain(stream: EdgeStream, reconnectAfterMs: number): void;
+  /** The authorization of the stream is about to end. */
+  expiring(): void;
   /** The stream is over; told once, and not after `close`. */
   over(stream: EdgeStream, error: FoundryError): void;
 }
@@ -144,6 +146,7 @@ export class EdgeStream {
       }
     } else if (body.case === 'ended') this.end(body.value);
     else if (body.case === 'drain') this.drain(body.value);
+    else if (body.case === 'authExpiring') this.listener.expiring();
     this.listener.heard(this);
   }
 

@@ -147,6 +147,10 @@ export class Line implements StreamListener {
     this.planNext(reconnectAfterMs);
   }
 
+  expiring(): void {
+    this.owner.log('auth', 'The authorization of the stream is about to end.');
+  }
+
   over(stream: EdgeStream, error: FoundryError): void {
     if (stream === this.next) return this.nextFailed(error);
     if (stream !== this.current) return;

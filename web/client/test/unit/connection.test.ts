@@ -1,5 +1,6 @@
 import { Code, ConnectError } from '@connectrpc/connect';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { FoundryError } from '../../src/errors';
 import { browser, pass } from '../support/browser';
 
 beforeEach(() => vi.useFakeTimers());
@@ -179,13 +180,25 @@ describe('the connection', () => {
   });
 
   it('waits as long as the server asks', async () => {
-    const { edge, tab, manager } = await live();
-    void manager;
-    edge.refusal = new ConnectError('busy', Code.ResourceExhausted);
+    const { edge, tab } = await live();
+    edge.refusal = new FoundryError({ code: Code.ResourceExhausted, message: 'busy', retryAfterMs: 20_000 });
     edge.cut();
-    await pass(200);
-    expect(tab.connection?.error?.reason).toBe('RESOURCE_EXHAUSTED');
-    expect(tab.connection?.phase).toBe('reconnecting');
+    await pass(150);
+    expect(tab.connection).toMatchObject({ phase: 'reconnecting', retryAt: Date.now() - 15 + 20_000 });
+    await pass(19_000);
+    expect(edge.streams).toHaveLength(2);
+  });
+
+  it('asks again for ended topics, and at once, when a person says so', async () => {
+    const { edge, tab, manager } = await live();
+    edge.live()[0]?.endSub('a', Code.NotFound);
+    edge.refusal = new ConnectError('down', Code.Unavailable);
+    edge.cut();
+    await pass(5_000);
+    edge.refusal = undefined;
+    manager.reconnectNow();
+    await pass(20);
+    expect(tab.phase('a')).toBe('live');
   });
 });
 
