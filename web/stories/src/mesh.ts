@@ -145,6 +145,7 @@ export class Mesh {
   }
 
   private destroySandboxes(): void {
+    if (!existsSync(join(this.dir, 'config'))) return; // nobody used the CLI, so no task was made
     const list = this.cli('sandbox', 'list', '--output', 'json');
     for (const id of new Set([...list.matchAll(/"sandboxId":"([^"]+)"/g)].map((m) => m[1] ?? ''))) {
       spawnSync(binary(), ['sandbox', 'destroy', id], { env: this.environment(), timeout: 60_000 });
