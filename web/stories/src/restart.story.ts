@@ -3,7 +3,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Complaints, launch, LOST_NETWORK, person } from './browser';
 import { Mesh } from './mesh';
-import { addRepository, createTask, openTask, shows, transcript, words } from './workbench';
+import { addRepository, createTask, openTask, said, words } from './workbench';
 
 const WORDS = Array.from({ length: 160 }, (_, i) => `word${i + 1}`);
 
@@ -25,8 +25,7 @@ afterAll(async () => {
 
 /** Each word of the agent, as often as it stands in the transcript. */
 async function spoken(of: Page): Promise<string[]> {
-  const text = await transcript(of).locator('article').last().innerText();
-  return text.match(/word\d+/g) ?? [];
+  return (await said(of).allInnerTexts()).join(' ').match(/word\d+/g) ?? [];
 }
 
 for (const signal of ['kill', 'stop'] as const) {
@@ -36,18 +35,18 @@ for (const signal of ['kill', 'stop'] as const) {
     page.on('framenavigated', (frame) => loads.push(frame.url()));
     const task = createTask(mesh, `slowly\nsay ${WORDS.join(' ')}`);
     await openTask(page, mesh, task);
-    await shows(page, /word9\b/);
+    await said(page).getByText(/word9\b/).waitFor();
     loads.length = 0;
     await mesh[signal]();
     await page.getByText(/reconnecting/i).first().waitFor();
     await mesh.startAgain();
-    await shows(page, /word160\b/);
+    await said(page).getByText(/word160\b/).waitFor({ timeout: 60_000 });
     await page.getByText(/reconnecting/i).first().waitFor({ state: 'hidden' });
     expect(await spoken(page)).toEqual(WORDS);
     expect(loads).toEqual([]);
     const recovered = await words(page);
     await page.reload();
-    await shows(page, /word160\b/);
+    await said(page).getByText(/word160\b/).waitFor({ timeout: 60_000 });
     expect(await words(page)).toBe(recovered);
     expect(complaints.all).toEqual([]);
   });

@@ -14,6 +14,11 @@ export function transcript(page: Page): Locator {
   return page.getByRole('log', { name: 'Transcript' });
 }
 
+/** What the agent said, message by message. */
+export function said(page: Page): Locator {
+  return transcript(page).getByRole('article', { name: /^Message of the agent/ });
+}
+
 /** Where messages are written. */
 export function composer(page: Page): Locator {
   return page.getByRole('textbox', { name: 'Message', exact: true });
