@@ -21,11 +21,14 @@ export class Mesh {
   private readonly dir = mkdtempSync(join(tmpdir(), 'foundry-client-'));
   private process?: ChildProcess;
 
-  private constructor(private readonly ports: readonly number[]) {}
+  private constructor(
+    private readonly binary: string,
+    private readonly ports: readonly number[],
+  ) {}
 
   /** Starts a mesh and waits until it is ready. */
   static async start(): Promise<Mesh> {
-    const mesh = new Mesh(await freePorts(6));
+    const mesh = new Mesh(binary(), await freePorts(6));
     await mesh.up();
     return mesh;
   }
@@ -62,7 +65,7 @@ export class Mesh {
     const services = ['gateway', 'auth', 'repo', 'provisioner', 'task'];
     const listen = services.map((name, i) => `servers.${name}.listen=127.0.0.1:${this.ports[i]}`);
     const settings = [...listen, `admin.listen=127.0.0.1:${this.ports[5]}`].flatMap((setting) => ['--set', setting]);
-    const child = spawn(binary(), ['up', ...settings], {
+    const child = spawn(this.binary, ['up', ...settings], {
       env: {
         ...process.env,
         FOUNDRY_DATA_DIR: this.data,
@@ -120,7 +123,8 @@ export class Mesh {
         // It ended by itself meanwhile.
       }
     }
-    rmSync(this.dir, { recursive: true, force: true });
+    // What was killed may still be writing its last.
+    rmSync(this.dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
   }
 }
 

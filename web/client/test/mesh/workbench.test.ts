@@ -140,7 +140,7 @@ describe('a page at a real gateway', () => {
   });
 
   it('resumes by one reconnect when the network is severed, with neither gap nor duplicate nor snapshot', async () => {
-    const { taskId, sessionId } = await createTask('stream 100 chunks slowly\nwait 40 s\nsay All is done.');
+    const { taskId, sessionId } = await createTask('stream 100 chunks\nwait 3 s\nsay All is done.');
     const topic = topics.session(sessionId, 0n);
     const told = record(topic);
     const stopTask = client.subscribe(topics.task(taskId), () => {});
@@ -161,7 +161,7 @@ describe('a page at a real gateway', () => {
   });
 
   it('recovers by itself when the mesh is killed in the middle of a turn and started again', async () => {
-    const { sessionId } = await createTask('stream 100 chunks\nwait 60 s\nstream 20 chunks\nsay All is done.');
+    const { sessionId } = await createTask('stream 100 chunks\nwait 5 s\nstream 20 chunks\nsay All is done.');
     const topic = topics.session(sessionId, 0n);
     const told = record(topic);
     await until(client, topic, (state) => (sessionLog(state)?.entries.length ?? 0) > 3);
