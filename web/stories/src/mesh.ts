@@ -98,12 +98,14 @@ export class Mesh {
   }
 
   private environment(): NodeJS.ProcessEnv {
+    // What steers the stories is no setting of the mesh.
+    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('FOUNDRY_'));
     return {
-      ...process.env,
+      ...Object.fromEntries(inherited),
       FOUNDRY_DATA_DIR: this.data,
       FOUNDRY_ADDRESS: this.url,
       XDG_CONFIG_HOME: join(this.dir, 'config'),
-      FOUNDRY_DEMO_AGENT_SECOND_MS: process.env['FOUNDRY_DEMO_AGENT_SECOND_MS'] ?? '200',
+      FOUNDRY_DEMO_AGENT_SECOND_MS: '200',
     };
   }
 
