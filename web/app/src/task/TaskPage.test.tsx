@@ -217,6 +217,21 @@ describe('the queue', () => {
   })
 })
 
+describe('a message on its way', () => {
+  it('is shown until the queue has it, and does not come back when it is removed', async () => {
+    const world = open({ sessions: [aSession({ state: SessionState.RUNNING })], calls: { sendMessage: () => ({ rev: 2n }) } })
+    write('Then the README')
+    fireEvent.keyDown(message(), { key: 'Enter' })
+    const waiting = await screen.findByRole('region', { name: 'Messages that wait' })
+    expect(within(waiting).getByText('Then the README')).toBeTruthy()
+    const running = aSession({ state: SessionState.RUNNING })
+    act(() => world.showSession(running, [], [aMessage('msg_2', 'Then the README')]))
+    await waitFor(() => expect(within(waiting).getAllByText('Then the README')).toHaveLength(1))
+    act(() => world.showSession(running, [], ['msg_2']))
+    await waitFor(() => expect(screen.queryByText('Then the README')).toBeNull())
+  })
+})
+
 describe('sessions', () => {
   const second = aSession({ sessionId: 'ses_2', name: 'Second', lastOffset: 3n, createTime: { seconds: 9n } })
 

@@ -1,8 +1,7 @@
 import { Button, Textarea } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconArrowUp, IconPlayerStopFilled } from '@tabler/icons-react'
-import type { Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
-import { useState, type KeyboardEvent } from 'react'
+import { memo, useState, type KeyboardEvent } from 'react'
 import { ErrorState, Kbd } from '../../ui'
 import { useCommand } from '../model/useCommand'
 import { sizeText } from '../text/size'
@@ -17,26 +16,28 @@ const COUNTED_FROM = 200 * 1024
 
 interface Props {
   organizationId: string
-  session: Session
+  sessionId: string
+  /** Whether nothing was said in the session yet. */
+  untouched: boolean
   running: boolean
   stopping: boolean
-  onStop: () => void
-  /** Hears of a message on its way, and how it went. */
+  onStop: () => unknown
+  /** Hears of a message on its way, and the revision that holds it; undefined when it was not taken. */
   onSend: (echo: Echo) => void
-  onSent: (requestId: string, messageId: string | undefined) => void
+  onSent: (requestId: string, rev: bigint | undefined) => void
 }
 
-/** Where messages are written. What is typed is kept on the server until it is sent. */
-export function Composer({ organizationId, session, running, stopping, onStop, onSend, onSent }: Props) {
+/** Where messages are written. What is typed is kept on the server until it is sent. Not rendered as words arrive. */
+export const Composer = memo(function Composer(props: Props) {
+  const { organizationId, sessionId, untouched, running, stopping, onStop, onSend, onSent } = props
   const client = useFoundry()
-  const { sessionId } = session
   const { draft, text, status } = useDraft(organizationId, sessionId)
   const [focused, setFocused] = useState(false)
   const send = useCommand('The message was not sent', async (requestId: string, words: string) => {
     onSend({ requestId, text: words })
     try {
       const answer = await client.task.sendMessage({ requestId, sessionId, text: words })
-      onSent(requestId, answer.message?.messageId)
+      onSent(requestId, answer.rev)
       return answer
     } catch (error) {
       onSent(requestId, undefined)
@@ -71,7 +72,7 @@ export function Composer({ organizationId, session, running, stopping, onStop, o
       <div className={classes.box} data-focused={focused}>
         <Textarea
           aria-label="Message"
-          placeholder={placeholder(session, running)}
+          placeholder={placeholder(untouched, running)}
           value={text}
           onChange={(event) => draft.edit(event.currentTarget.value)}
           onKeyDown={keys}
@@ -100,7 +101,7 @@ export function Composer({ organizationId, session, running, stopping, onStop, o
             </span>
           )}
           {running && (
-            <Button variant="default" leftSection={<IconPlayerStopFilled size={13} />} loading={stopping} onClick={onStop} title="Stop the turn (Esc)">
+            <Button variant="default" leftSection={<IconPlayerStopFilled size={13} />} loading={stopping} onClick={() => void onStop()} title="Stop the turn (Esc)">
               Stop
             </Button>
           )}
@@ -111,11 +112,11 @@ export function Composer({ organizationId, session, running, stopping, onStop, o
       </div>
     </form>
   )
-}
+})
 
-function placeholder(session: Session, running: boolean): string {
+function placeholder(untouched: boolean, running: boolean): string {
   if (running) return 'Say what comes next; it waits until this turn has ended'
-  if (session.lastOffset === 0n) return 'Write a message; it is delivered when the session is ready'
+  if (untouched) return 'Write a message; it is delivered when the session is ready'
   return 'Write a message'
 }
 

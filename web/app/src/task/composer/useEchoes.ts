@@ -1,42 +1,32 @@
-import type { QueuedMessage } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useCallback, useState } from 'react'
-import type { Transcript } from '../transcript/fold'
 
 /** A message that was sent from here and is not in the queue yet. */
 export interface Echo {
   readonly requestId: string
   readonly text: string
-  /** Its id once it was taken. */
-  readonly messageId?: string
+  /** Revision of the session that shows the message; unset until it was taken. */
+  readonly rev?: bigint
 }
 
-/** Messages on their way; the queue and the transcript are the truth, an echo ends when its message is in one of them. */
-export function useEchoes(queue: readonly QueuedMessage[], transcript: Transcript) {
+/** Messages on their way: shown until the watch has come to the revision that holds them, for the queue is the truth. */
+export function useEchoes(rev: bigint) {
   const [echoes, setEchoes] = useState<readonly Echo[]>([])
   const send = useCallback((echo: Echo) => setEchoes((before) => [...without(before, echo.requestId), echo]), [])
-  const sent = useCallback((requestId: string, messageId: string | undefined) => {
+  const sent = useCallback((requestId: string, at: bigint | undefined) => {
     setEchoes((before) =>
-      messageId === undefined
+      at === undefined
         ? without(before, requestId)
-        : before.map((echo) => (echo.requestId === requestId ? { ...echo, messageId } : echo)),
+        : before.map((echo) => (echo.requestId === requestId ? { ...echo, rev: at } : echo)),
     )
   }, [])
-  return { echoes: unconfirmed(echoes, queue, transcript.turns), send, sent }
+  return { echoes: onTheWay(echoes, rev), send, sent }
 }
 
 function without(echoes: readonly Echo[], requestId: string): readonly Echo[] {
   return echoes.filter((echo) => echo.requestId !== requestId)
 }
 
-/** The echoes whose messages are neither in the queue nor in the transcript. */
-export function unconfirmed(
-  echoes: readonly Echo[],
-  queue: readonly Pick<QueuedMessage, 'messageId'>[],
-  turns: ReadonlySet<string>,
-): readonly Echo[] {
-  const open = (echo: Echo) => {
-    const id = echo.messageId
-    return id === undefined || !(turns.has(id) || queue.some((message) => message.messageId === id))
-  }
-  return echoes.every(open) ? echoes : echoes.filter(open)
+/** The echoes that a session watched up to `rev` does not show yet. */
+export function onTheWay(echoes: readonly Echo[], rev: bigint): readonly Echo[] {
+  return echoes.filter((echo) => echo.rev === undefined || echo.rev > rev)
 }

@@ -2,6 +2,7 @@ import { Button } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconRefresh } from '@tabler/icons-react'
 import type { Finding, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { memo } from 'react'
 import { ErrorState, ListSkeleton, sentence } from '../../ui'
 import { ConditionLine, saysSomething } from '../header/ConditionLine'
 import { useRead } from '../model/useRead'
@@ -9,7 +10,7 @@ import { InertLine } from '../text/Inert'
 import classes from './panel.module.css'
 
 /** What the task waits on, since when, and what can be done; asked anew when its state changes. */
-export default function Explain({ task }: { task: Task }) {
+function Explain({ task }: { task: Task }) {
   const client = useFoundry()
   const { taskId } = task
   const why = useRead(`${taskId}@${task.state}:${task.condition?.reason ?? ''}`, (signal) => client.task.explainTask({ taskId }, { signal }))
@@ -53,3 +54,5 @@ function FindingView({ finding }: { finding: Finding }) {
     </li>
   )
 }
+
+export default memo(Explain)

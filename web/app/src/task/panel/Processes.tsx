@@ -3,7 +3,7 @@ import { topics } from '@foundry/client'
 import { useFoundry, useTopic } from '@foundry/client/react'
 import { IconCpu, IconRefresh } from '@tabler/icons-react'
 import { SandboxState, type Process, type Sandbox } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
-import { useMemo } from 'react'
+import { memo, useMemo } from 'react'
 import { EmptyState, ErrorState, ListSkeleton, RelativeTime, spanText, TextSkeleton } from '../../ui'
 import { ConditionLine, saysSomething } from '../header/ConditionLine'
 import { useRead } from '../model/useRead'
@@ -12,7 +12,7 @@ import { counted, sizeText } from '../text/size'
 import classes from './panel.module.css'
 
 /** The sandbox of a task and what runs in it. Processes are read on opening and by the button, never by themselves. */
-export default function Processes({ sandboxId }: { sandboxId: string }) {
+function Processes({ sandboxId }: { sandboxId: string }) {
   if (sandboxId === '') {
     return (
       <EmptyState icon={IconCpu} title="There is no sandbox" level={3}>
@@ -138,3 +138,5 @@ const states: Readonly<Record<string, string>> = {
   T: 'stopped',
   I: 'idle',
 }
+
+export default memo(Processes)

@@ -39,7 +39,7 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
   const running = session.state === SessionState.RUNNING
   const stop = useStop(session.sessionId)
   const markSeen = useMarkRead(session.sessionId, readMark)
-  const { echoes, send, sent } = useEchoes(conversation.queue, conversation.transcript)
+  const { echoes, send, sent } = useEchoes(conversation.rev)
   const pending = session.pendingPermission
   const context = useMemo<BlockContext>(
     () => ({ viewer, agent: session.agent, pendingPermission: pending?.permissionId ?? '' }),
@@ -105,10 +105,11 @@ function Foot({ task, session, viewer, running, stop, onSend, onSent }: FootProp
       {stop.error !== undefined && <ErrorState error={stop.error} title="The turn was not stopped" compact />}
       <Composer
         organizationId={task.organizationId}
-        session={session}
+        sessionId={session.sessionId}
+        untouched={session.lastOffset === 0n}
         running={running}
         stopping={stop.busy}
-        onStop={() => void stop.run()}
+        onStop={stop.run}
         onSend={onSend}
         onSent={onSent}
       />

@@ -14,7 +14,7 @@ export function LongText({ text, label, mono = false }: { text: string; label: s
   const shown = cut ? text.slice(0, SHOWN_FIRST) : text
   return (
     <div>
-      <div className={classes.long} tabIndex={0} role="region" aria-label={label}>
+      <div className={classes.long} tabIndex={0} role="group" aria-label={label}>
         {pieces(shown).map((piece, at) => (
           <div key={at} dir="auto" className={mono ? classes.piece : `${classes.piece} ${classes.proportional}`}>
             {visible(piece)}

@@ -107,7 +107,7 @@ const components: Components = {
   ),
   code: ({ children }) => <code>{children}</code>,
   table: ({ children }) => (
-    <div className={classes.table} tabIndex={0} role="region" aria-label="Table">
+    <div className={classes.table} tabIndex={0} role="group" aria-label="Table">
       <table>{children}</table>
     </div>
   ),

@@ -67,7 +67,7 @@ describe('markdown of an agent', () => {
     expect(page.querySelector('p')).toBeNull()
     expect(page.textContent?.length).toBeLessThan(70_000)
     fireEvent.click(screen.getByRole('button', { name: 'Show all (1.0 MiB)' }))
-    expect(screen.getByRole('region', { name: 'Message' }).textContent?.length).toBe(1024 * 1024)
+    expect(screen.getByRole('group', { name: 'Message' }).textContent?.length).toBe(1024 * 1024)
   })
 
   it.each([

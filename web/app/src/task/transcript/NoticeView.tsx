@@ -18,11 +18,11 @@ export function NoticeView({ block }: { block: NoticeBlock }) {
   const kind = kinds[block.notice.kind] ?? unknown
   const Glyph = kind.icon
   return (
-    <section className={classes.notice} data-tone={kind.tone} aria-label={kind.word}>
+    <div role="group" className={classes.notice} data-tone={kind.tone} aria-label={kind.word}>
       <Glyph size={15} aria-hidden className={classes.noticeIcon} />
       <div>
         <strong>{kind.word}.</strong> <InertLine text={sentence(block.notice.message)} />
       </div>
-    </section>
+    </div>
   )
 }

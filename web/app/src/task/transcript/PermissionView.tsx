@@ -14,7 +14,7 @@ export function PermissionView({ block, context }: { block: PermissionBlock; con
   const tone = pending ? 'wait' : allowed ? 'ok' : 'quiet'
   const Glyph = answer === undefined ? IconHandStop : allowed ? IconCheck : IconX
   return (
-    <section className={classes.permission} data-tone={tone} aria-label="Permission request">
+    <div role="group" className={classes.permission} data-tone={tone} aria-label="Permission request">
       <Glyph size={15} aria-hidden className={classes.permissionIcon} />
       <div>
         <div className={classes.permissionTitle}>
@@ -32,6 +32,6 @@ export function PermissionView({ block, context }: { block: PermissionBlock; con
           )}
         </div>
       </div>
-    </section>
+    </div>
   )
 }

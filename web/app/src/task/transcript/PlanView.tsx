@@ -14,7 +14,7 @@ export function PlanView({ block }: { block: PlanBlock }) {
   const { entries } = block.plan
   const done = entries.filter((entry) => entry.state === 'completed').length
   return (
-    <section className={classes.plan} aria-label="Plan">
+    <div role="group" className={classes.plan} aria-label="Plan">
       <header className={classes.planHead}>
         <IconChecklist size={15} aria-hidden /> Plan
         <span className="fd-muted">
@@ -36,6 +36,6 @@ export function PlanView({ block }: { block: PlanBlock }) {
           )
         })}
       </ol>
-    </section>
+    </div>
   )
 }

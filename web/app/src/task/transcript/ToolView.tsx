@@ -55,7 +55,7 @@ export const ToolView = memo(function ToolView({ block }: { block: ToolBlock }) 
   const kind = kinds[call.kind] ?? other
   const Glyph = kind.icon
   return (
-    <section className={classes.tool} data-failed={call.state === ToolCallState.FAILED} aria-label={`Tool call: ${kind.word}`}>
+    <div role="group" className={classes.tool} data-failed={call.state === ToolCallState.FAILED} aria-label={`Tool call: ${kind.word}`}>
       <button
         type="button"
         className={classes.toolHead}
@@ -73,7 +73,7 @@ export const ToolView = memo(function ToolView({ block }: { block: ToolBlock }) 
         <ToolState block={block} />
       </button>
       {open && <ToolBody call={call} />}
-    </section>
+    </div>
   )
 })
 
@@ -131,7 +131,7 @@ function ToolBody({ call }: { call: ToolCall }) {
       {call.output !== '' && (
         <div>
           <div className={classes.toolLabel}>Output{call.truncated && ' (cut; its end is kept)'}</div>
-          <div className={classes.output} tabIndex={0} role="region" aria-label="Output">
+          <div className={classes.output} tabIndex={0} role="group" aria-label="Output">
             <Terminal text={call.output} />
           </div>
         </div>

@@ -35,10 +35,10 @@ export function TurnEndView({ block }: { block: TurnEndBlock }) {
   )
   if (plain) return <div className={classes.turnEnd}>{line}</div>
   return (
-    <section className={classes.turnTrouble} data-tone={outcome.tone} aria-label={outcome.word}>
+    <div role="group" className={classes.turnTrouble} data-tone={outcome.tone} aria-label={outcome.word}>
       <div className={classes.turnTroubleHead}>{line}</div>
       {end.message !== '' && <InertLine text={sentence(end.message)} />}
       {end.reason !== '' && <code className={classes.reason}>{end.reason}</code>}
-    </section>
+    </div>
   )
 }

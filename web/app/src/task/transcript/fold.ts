@@ -27,8 +27,6 @@ export class Transcript {
   last = 0
   /** Grows with each change. */
   version = 0
-  /** The messages whose turns have entries here. */
-  readonly turns = new Set<string>()
 
   /** How many blocks there are. */
   get length(): number {
@@ -75,7 +73,6 @@ export class Transcript {
     for (const [identity, key] of older.newest) if (!this.newest.has(identity)) this.newest.set(identity, key)
     for (const [identity, key] of older.cut) this.cut.set(identity, key)
     for (const [identity, answer] of older.orphans) this.orphans.set(identity, answer)
-    for (const turn of older.turns) this.turns.add(turn)
     const kept = new Set(older.order)
     this.order = older.order.concat(this.order.filter((key) => !kept.has(key)))
     this.first = older.first
@@ -99,7 +96,6 @@ export class Transcript {
 
   private take(offset: number, part: TranscriptPart): void {
     const { body } = part
-    if (part.messageId !== '') this.turns.add(part.messageId)
     if (body.case === undefined) return
     if (body.case === 'permissionAnswer') return this.answer(body.value)
     const identity = identityOf(offset, part)

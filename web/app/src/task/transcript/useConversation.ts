@@ -16,6 +16,8 @@ export interface Conversation {
   readonly since: number
   readonly error: FoundryError | undefined
   readonly session: Session | undefined
+  /** Revision of the session that is shown. */
+  readonly rev: bigint
   readonly queue: readonly QueuedMessage[]
   readonly transcript: Transcript
   /** Changes whenever the transcript does. */
@@ -49,6 +51,7 @@ export function useConversation(sessionId: string, lastOffset: bigint): Conversa
     since: state?.since ?? 0,
     error: state?.error,
     session: log?.session,
+    rev: state?.rev ?? 0n,
     queue: log?.queue ?? [],
     transcript: feed.transcript,
     version: feed.transcript.version,

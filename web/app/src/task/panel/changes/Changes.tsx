@@ -2,7 +2,7 @@ import { ActionIcon, Button, Checkbox, SegmentedControl, Tooltip } from '@mantin
 import { useFoundry } from '@foundry/client/react'
 import { IconDownload, IconFileDiff, IconRefresh } from '@tabler/icons-react'
 import type { FileChange, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
-import { useState } from 'react'
+import { memo, useState } from 'react'
 import { DiffStat, EmptyState, ErrorState, ListSkeleton, RelativeTime } from '../../../ui'
 import { ConditionLine, saysSomething } from '../../header/ConditionLine'
 import { useRead } from '../../model/useRead'
@@ -15,7 +15,7 @@ import { useDiffChoice, type DiffChoice } from './useDiffChoice'
 const PAGE = 200
 
 /** The changed files of a task, each with its diff when it is opened; read again when the work changes. */
-export default function Changes({ task }: { task: Task }) {
+function Changes({ task }: { task: Task }) {
   const client = useFoundry()
   const { taskId } = task
   const version = task.changes?.version ?? 0n
@@ -121,3 +121,5 @@ function Toolbar({ task, choice, choose, loading, onReload }: ToolbarProps) {
     </div>
   )
 }
+
+export default memo(Changes)

@@ -1,6 +1,6 @@
 import type { FileTreeEntry, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { IconFiles } from '@tabler/icons-react'
-import { useState } from 'react'
+import { memo, useState } from 'react'
 import { EmptyState } from '../../../ui'
 import { FileView } from './FileView'
 import classes from './files.module.css'
@@ -8,7 +8,7 @@ import { TreeView } from './TreeView'
 import { useTree } from './useTree'
 
 /** The tree that holds the work of a task, and the file chosen in it; also when the sandbox is gone. */
-export default function Files({ task }: { task: Task }) {
+function Files({ task }: { task: Task }) {
   const version = task.changes?.version ?? 0n
   if (version === 0n) {
     return (
@@ -32,3 +32,5 @@ function Browser({ taskId, version }: { taskId: string; version: bigint }) {
     </div>
   )
 }
+
+export default memo(Files)

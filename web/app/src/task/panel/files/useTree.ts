@@ -25,17 +25,27 @@ export function useTree(taskId: string, version: bigint): Tree {
   const put = useCallback((path: string, directory: Directory) => {
     setDirectories((before) => new Map(before).set(path, directory))
   }, [])
+  const busy = useRef(new Set<string>())
   const read = useCallback(
-    async (path: string, known: Directory | undefined) => {
+    async (path: string, known?: Directory) => {
       const asked = newest.current
+      const reading = `${asked}/${path}`
+      if (busy.current.has(reading)) return
+      busy.current.add(reading)
       const before = known ?? { entries: [], loading: true, next: '' }
-      put(path, { ...before, loading: known === undefined || known.entries.length === 0, error: undefined })
+      // What was read of a former version stays until the new one is there.
+      setDirectories((all) => {
+        const shown = known ?? all.get(path) ?? before
+        return new Map(all).set(path, { ...shown, error: undefined, loading: shown.entries.length === 0 })
+      })
       try {
         const page = await client.task.listFileTree({ taskId, path, pageSize: PAGE, pageToken: before.next })
         if (!alive.current || newest.current !== asked) return
         put(path, { entries: [...before.entries, ...page.entries], loading: false, next: page.nextPageToken })
       } catch (error) {
         if (alive.current && newest.current === asked) put(path, { ...before, loading: false, error })
+      } finally {
+        busy.current.delete(reading)
       }
     },
     [alive, client, put, taskId],
@@ -43,7 +53,9 @@ export function useTree(taskId: string, version: bigint): Tree {
   const opened = useRef(open)
   opened.current = open
   useEffect(() => {
-    for (const path of ['', ...opened.current]) void read(path, undefined)
+    const wanted = ['', ...opened.current]
+    setDirectories((all) => new Map([...all].filter(([path]) => wanted.includes(path))))
+    for (const path of wanted) void read(path)
   }, [read, version])
   const toggle = (path: string, expand: boolean) => {
     setOpen((before) => {
@@ -52,7 +64,7 @@ export function useTree(taskId: string, version: bigint): Tree {
       else next.delete(path)
       return next
     })
-    if (expand && !directories.has(path)) void read(path, undefined)
+    if (expand && !directories.has(path)) void read(path)
   }
   const rows = useMemo(() => rowsOf(directories, open), [directories, open])
   return { rows, open, toggle, more: (path) => void read(path, directories.get(path)) }

@@ -1,0 +1,153 @@
+import { create } from '@bufbuild/protobuf'
+import { Code, FoundryError, topics } from '@foundry/client'
+import { FoundryProvider } from '@foundry/client/react'
+import { SandboxItemSchema, SandboxState } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
+import { FileChangeSchema, FileTreeEntrySchema } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { MantineProvider } from '@mantine/core'
+import { act, fireEvent, render, screen, waitFor } from '@testing-library/react'
+import type { ReactNode } from 'react'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
+import type { FakeCalls } from '../../test/fakeFoundry'
+import { aTask, FakeTask } from '../test/fakeTask'
+import Changes from './changes/Changes'
+import Files from './files/Files'
+import Processes from './Processes'
+
+beforeEach(() => {
+  vi.spyOn(HTMLElement.prototype, 'offsetHeight', 'get').mockReturnValue(600)
+  vi.spyOn(HTMLElement.prototype, 'offsetWidth', 'get').mockReturnValue(800)
+})
+
+function show(world: FakeTask, node: ReactNode) {
+  const page = (inner: ReactNode) => (
+    <MantineProvider env="test">
+      <FoundryProvider client={world.client}>{inner}</FoundryProvider>
+    </MantineProvider>
+  )
+  const { rerender } = render(page(node))
+  return (next: ReactNode) => rerender(page(next))
+}
+
+const withWork = (version: bigint) => aTask({ changes: { version, filesChanged: 1 } })
+const made = (world: FakeTask, method: string) => world.fake.made.filter((call) => call.method === method)
+const file = (path: string, rest: object = {}) => create(FileChangeSchema, { path, kind: 'modified', patchSize: 99_999n, ...rest })
+const patch = (lines: string) => ({ patch: new TextEncoder().encode(`diff --git a/a.rs b/a.rs\n--- a/a.rs\n+++ b/a.rs\n@@ -1,1 +1,1 @@\n${lines}\n`) })
+
+describe('the changes', () => {
+  it('are read again when the work changes, and only then', async () => {
+    const world = new FakeTask({ task: { listFileChanges: () => ({ files: [file('a.rs')], nextPageToken: '' }) } })
+    const again = show(world, <Changes task={withWork(1n)} />)
+    await screen.findByText('a.rs')
+    again(<Changes task={withWork(1n)} />)
+    expect(made(world, 'listFileChanges')).toHaveLength(1)
+    again(<Changes task={withWork(2n)} />)
+    await waitFor(() => expect(made(world, 'listFileChanges')).toHaveLength(2))
+  })
+
+  it('read the diff of a file when it is opened, and show it inert', async () => {
+    const lines = '-old </script><img src=x onerror=alert(1)>\n+new \u202Egnp'
+    const world = new FakeTask({ task: { listFileChanges: () => ({ files: [file('a.rs')], nextPageToken: '' }), getFileDiff: () => patch(lines) } })
+    show(world, <Changes task={withWork(1n)} />)
+    const row = await screen.findByRole('button', { name: /a\.rs/, expanded: false })
+    expect(made(world, 'getFileDiff')).toEqual([])
+    fireEvent.click(row)
+    const diff = await screen.findByRole('region', { name: 'Diff' })
+    expect(diff.textContent).toContain('</script><img src=x onerror=alert(1)>')
+    expect(diff.textContent).toContain('new ⟦RLO⟧gnp')
+    expect(diff.querySelector('img, script')).toBeNull()
+  })
+
+  it('say why a diff is not there', async () => {
+    const files = [file('big.json', { tooLarge: true, patchSize: 3_000_000n }), file('logo.png', { binary: true })]
+    const world = new FakeTask({ task: { listFileChanges: () => ({ files, nextPageToken: '' }) } })
+    show(world, <Changes task={withWork(1n)} />)
+    fireEvent.click(await screen.findByRole('button', { name: /big\.json/ }))
+    fireEvent.click(screen.getByRole('button', { name: /logo\.png/ }))
+    expect(screen.getByText(/too large to be kept \(2.9 MiB/)).toBeTruthy()
+    expect(screen.getByText(/A binary file/)).toBeTruthy()
+    expect(made(world, 'getFileDiff')).toEqual([])
+  })
+
+  it('draw a long diff step by step', async () => {
+    const lines = Array.from({ length: 2000 }, (_, at) => `+line ${at}`).join('\n')
+    const world = new FakeTask({ task: { listFileChanges: () => ({ files: [file('a.rs')], nextPageToken: '' }), getFileDiff: () => patch(lines) } })
+    show(world, <Changes task={withWork(1n)} />)
+    fireEvent.click(await screen.findByRole('button', { name: /a\.rs/, expanded: false }))
+    await screen.findByRole('button', { name: 'Show more (1200 lines are left)' })
+    expect(screen.queryByText('line 900')).toBeNull()
+  })
+})
+
+describe('the files', () => {
+  const entry = (path: string, kind = 'file') => create(FileTreeEntrySchema, { path, kind, size: 4n })
+  const trees: Record<string, ReturnType<typeof entry>[]> = { '': [entry('src', 'directory'), entry('a.txt')], src: [entry('src/b.rs')] }
+  const calls: FakeCalls['task'] = {
+    listFileTree: (request: { path: string }) => ({ entries: trees[request.path] ?? [], nextPageToken: '' }),
+    getFile: () => ({ content: new TextEncoder().encode('one\ntwo\n') }),
+  }
+
+  it('are walked by the keys of a tree, each directory read when it is opened', async () => {
+    const world = new FakeTask({ task: calls })
+    show(world, <Files task={withWork(1n)} />)
+    const tree = await screen.findByRole('tree', { name: 'Files' })
+    await screen.findByRole('treeitem', { name: /src/ })
+    expect(made(world, 'listFileTree')).toHaveLength(1)
+    fireEvent.keyDown(tree, { key: 'ArrowRight' })
+    await screen.findByRole('treeitem', { name: /b\.rs/ })
+    expect(made(world, 'listFileTree')).toHaveLength(2)
+    fireEvent.keyDown(tree, { key: 'ArrowRight' })
+    fireEvent.keyDown(tree, { key: 'Enter' })
+    const content = await screen.findByRole('region', { name: 'Content' })
+    expect(content.textContent).toContain('one\ntwo')
+    fireEvent.keyDown(tree, { key: 'ArrowLeft' })
+    fireEvent.keyDown(tree, { key: 'ArrowLeft' })
+    await waitFor(() => expect(screen.queryByRole('treeitem', { name: /b\.rs/ })).toBeNull())
+  })
+
+  it('are read again when the work changes', async () => {
+    const world = new FakeTask({ task: calls })
+    const again = show(world, <Files task={withWork(1n)} />)
+    await screen.findByRole('treeitem', { name: /src/ })
+    again(<Files task={withWork(2n)} />)
+    await waitFor(() => expect(made(world, 'listFileTree')).toHaveLength(2))
+  })
+})
+
+describe('the processes', () => {
+  const sandbox = (state: SandboxState) =>
+    [['sandbox/sbx_1', create(SandboxItemSchema, { item: { case: 'sandbox', value: { sandboxId: 'sbx_1', provider: 'local', state } } })]] as const
+  const processes = [{ pid: 7, command: 'cargo test \u0007', state: 'R', cpuMillis: 1n, rssBytes: 2n }]
+
+  it('are read once on opening, and again by the button alone', async () => {
+    const world = new FakeTask({ provisioner: { listProcesses: () => ({ processes, truncated: false }) } })
+    world.fake.show(topics.sandbox('sbx_1'), sandbox(SandboxState.READY))
+    show(world, <Processes sandboxId="sbx_1" />)
+    await screen.findByText('cargo test ␇')
+    act(() => world.fake.show(topics.sandbox('sbx_1'), sandbox(SandboxState.READY)))
+    expect(made(world, 'listProcesses')).toHaveLength(1)
+    fireEvent.click(screen.getByRole('button', { name: 'Refresh' }))
+    await waitFor(() => expect(made(world, 'listProcesses')).toHaveLength(2))
+  })
+
+  it('are not asked of a sandbox that is gone', async () => {
+    const world = new FakeTask({})
+    world.fake.show(topics.sandbox('sbx_1'), sandbox(SandboxState.DESTROYED))
+    show(world, <Processes sandboxId="sbx_1" />)
+    await screen.findByText('The sandbox is destroyed.')
+    expect(made(world, 'listProcesses')).toEqual([])
+  })
+
+  it('say why they cannot be read', async () => {
+    const gone = new FoundryError({ code: Code.FailedPrecondition, reason: 'SANDBOX_GONE', message: 'the sandbox is gone', nextAction: 'send a message' })
+    const world = new FakeTask({
+      provisioner: {
+        listProcesses: () => {
+          throw gone
+        },
+      },
+    })
+    world.fake.show(topics.sandbox('sbx_1'), sandbox(SandboxState.READY))
+    show(world, <Processes sandboxId="sbx_1" />)
+    expect((await screen.findByRole('alert')).textContent).toContain('SANDBOX_GONE')
+  })
+})
