@@ -3,6 +3,7 @@ import { RepositoryState } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import { createRoot } from 'react-dom/client'
 import { App } from '../src/app/App'
 import { FakeFoundry, shellItems } from '../src/test/fakeFoundry'
+import { shareStyleNonce } from '../src/theme'
 import { toastDone, toastError } from '../src/ui'
 import { agents, branches, organizationItems, providers, repositoryItems, userItems } from './shellData'
 
@@ -99,6 +100,7 @@ fake.log.set(events)
 
 const state = scene === 'sign-in-ended' ? { returnTo: '/o/org_1', ended: true } : null
 history.replaceState(state, '', query.get('path') ?? paths[scene] ?? '/o/org_1')
+shareStyleNonce()
 const root = document.getElementById('root')
 if (root !== null) createRoot(root).render(<App client={fake.client} />)
 if (scene === 'toasts') {

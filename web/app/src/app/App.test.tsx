@@ -98,12 +98,12 @@ test('a sign-in link with a login signs in at once, and its secret leaves the ad
   expect(location.hash).toBe('')
 })
 
-test('a sign-in that lacks a login is not sent', () => {
+test('a sign-in that lacks a login is not sent', async () => {
   history.replaceState(null, '', '/sign-in#secret=s3cret')
   const fake = new FakeFoundry()
   fake.connection.set({ phase: 'signed-out', since: 0, attempt: 0 })
   render(<App client={fake.client} />)
-  fireEvent.click(screen.getByRole('button', { name: 'Sign in' }))
+  fireEvent.click(await screen.findByRole('button', { name: 'Sign in' }))
   expect(screen.getByText('Login is needed.')).toBeTruthy()
   expect(fake.signIns).toEqual([])
 })
@@ -141,4 +141,15 @@ test('a task is created once, however often the answer is lost', async () => {
   const sent = fake.made.filter((it) => it.method === 'createTask').map((it) => it.request as { requestId: string; prompt: string })
   expect(sent.map((it) => it.prompt)).toEqual(['Fix it', 'Fix it'])
   expect(sent[1]?.requestId).toBe(sent[0]?.requestId)
+})
+
+test('a sign-in link that is opened while the page is there works too', async () => {
+  history.replaceState(null, '', '/sign-in')
+  const fake = new FakeFoundry()
+  fake.connection.set({ phase: 'signed-out', since: 0, attempt: 0 })
+  render(<App client={fake.client} />)
+  await screen.findByRole('heading', { name: 'Sign in to Foundry' })
+  history.replaceState(null, '', '/sign-in#secret=s3cret&login=grace')
+  act(() => void dispatchEvent(new Event('hashchange')))
+  await waitFor(() => expect(fake.signIns).toHaveLength(1))
 })

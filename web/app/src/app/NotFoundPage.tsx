@@ -10,6 +10,7 @@ export function NotFoundPage({ inFrame = false }: { inFrame?: boolean }) {
   useTitle('Not found')
   const content = (
     <EmptyState
+      level={1}
       icon={IconError404}
       title="There is nothing at this address"
       actions={

@@ -2,7 +2,6 @@ import { lazy, Suspense } from 'react'
 import { Redirect, Route, Switch } from 'wouter'
 import { AppFrame } from '../shell/AppFrame'
 import { Welcome } from '../shell/Welcome'
-import { SignInPage } from '../signin/SignInPage'
 import { homeOrganization, useShell } from '../state/shell'
 import { ErrorState, PageSkeleton } from '../ui'
 import { NoOrganization } from '../shell/NoOrganization'
@@ -10,6 +9,7 @@ import { NotFoundPage } from './NotFoundPage'
 import { paths } from './paths'
 import { SignedIn } from './SignedIn'
 
+const SignInPage = lazy(() => import('../signin').then((it) => ({ default: it.SignInPage })))
 const TaskPage = lazy(() => import('../task').then((it) => ({ default: it.TaskPage })))
 const RepositoryPage = lazy(() => import('../repository').then((it) => ({ default: it.RepositoryPage })))
 
@@ -18,7 +18,9 @@ export function Routes() {
   return (
     <Switch>
       <Route path={paths.signIn}>
-        <SignInPage />
+        <Suspense fallback={null}>
+          <SignInPage />
+        </Suspense>
       </Route>
       <Route path={paths.home}>
         <SignedIn>
@@ -70,7 +72,7 @@ function Home() {
   const shell = useShell()
   const organizationId = homeOrganization(shell)
   if (organizationId !== undefined) return <Redirect to={paths.organization(organizationId)} replace />
-  if (shell.phase === 'ended') return <ErrorState error={shell.error} title="Your organizations could not be read" />
+  if (shell.phase === 'ended') return <ErrorState error={shell.error} title="Your organizations could not be read" page />
   if (shell.phase === 'loading') return <PageSkeleton label="Loading your organizations" />
   return <NoOrganization />
 }

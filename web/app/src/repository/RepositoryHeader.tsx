@@ -37,7 +37,7 @@ export function RepositoryHeader({ repository, taskCount }: Props) {
   const deleting = state === RepositoryState.DELETING
   const syncing = state === RepositoryState.SYNCING || state === RepositoryState.PENDING
   return (
-    <header className={classes.header}>
+    <div className={classes.header}>
       <div className={classes.line}>
         <div className={classes.name}>
           <h1>
@@ -76,7 +76,7 @@ export function RepositoryHeader({ repository, taskCount }: Props) {
       <Freshness repository={repository} />
       {refresh.error !== undefined && <ErrorState error={refresh.error} title="The refresh was not scheduled" compact />}
       {asks && <DeleteDialog repository={repository} taskCount={taskCount} onClose={() => setAsks(false)} />}
-    </header>
+    </div>
   )
 }
 

@@ -25,7 +25,7 @@ export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
   }
   if (repository === undefined) {
     const error = state.error
-    return error === undefined ? <Gone /> : <ErrorState error={error} title="The repository could not be read" />
+    return error === undefined ? <Gone /> : <ErrorState error={error} title="The repository could not be read" page />
   }
   return (
     <div className={classes.page}>

@@ -1,4 +1,4 @@
-import { ActionIcon, Drawer } from '@mantine/core'
+import { ActionIcon } from '@mantine/core'
 import { IconMenu2 } from '@tabler/icons-react'
 import { lazy, Suspense, useMemo, useState, type ReactNode } from 'react'
 import { useLocation } from 'wouter'
@@ -14,6 +14,7 @@ import { FrameContext, type Frame } from './frame'
 import { FrameShortcuts } from './FrameShortcuts'
 import { Sidebar } from './Sidebar'
 
+const SidebarDrawer = lazy(() => import('./SidebarDrawer').then((it) => ({ default: it.SidebarDrawer })))
 const NewTaskDialog = lazy(() => import('./newTask').then((it) => ({ default: it.NewTaskDialog })))
 const AddRepositoryDialog = lazy(() => import('../repository').then((it) => ({ default: it.AddRepositoryDialog })))
 const ShortcutsDialog = lazy(() => import('./ShortcutsDialog').then((it) => ({ default: it.ShortcutsDialog })))
@@ -64,7 +65,7 @@ function isForeign(shell: Shell, organizationId: string): boolean {
 
 function Foreign() {
   return (
-    <EmptyState title="This organization is not open to you">
+    <EmptyState level={1} title="This organization is not open to you">
       It does not exist, or you are no member of it. The menu at the top of the list leads to yours.
     </EmptyState>
   )
@@ -97,24 +98,25 @@ function Layout({ shell, organizationId, hasList, drawer, setDrawer, children }:
         <ConnectionBanner />
         <main id="content" tabIndex={-1} className={classes.content}>
           <Boundary resetKey={path}>
-            {listIsPage && <div className={classes.listPage}>{sidebar}</div>}
+            {listIsPage && (
+              <div className={classes.listPage}>
+                <h1 className="fd-visually-hidden">Tasks</h1>
+                {sidebar}
+              </div>
+            )}
             <div className={listIsPage ? 'fd-visually-hidden' : classes.page} inert={listIsPage}>
               {children}
             </div>
           </Boundary>
         </main>
       </div>
-      <Drawer
-        opened={narrow && drawer && !listIsPage}
-        onClose={() => setDrawer(false)}
-        size={320}
-        padding={0}
-        withCloseButton={false}
-        aria-label="Tasks and repositories"
-        classNames={{ body: classes.drawer }}
-      >
-        {sidebar}
-      </Drawer>
+      {narrow && !listIsPage && (
+        <Suspense fallback={null}>
+          <SidebarDrawer opened={drawer} onClose={() => setDrawer(false)}>
+            {sidebar}
+          </SidebarDrawer>
+        </Suspense>
+      )}
     </div>
   )
 }

@@ -12,6 +12,7 @@ export function NoOrganization() {
   return (
     <main>
       <EmptyState
+        level={1}
         icon={IconBuilding}
         title="You are in no organization"
         actions={

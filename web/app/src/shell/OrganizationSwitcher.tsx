@@ -1,11 +1,11 @@
 import { Menu, Skeleton, UnstyledButton } from '@mantine/core'
+import { newRequestId } from '@foundry/client'
 import { useFoundry } from '@foundry/client/react'
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { IconCheck, IconSelector } from '@tabler/icons-react'
 import { useLocation } from 'wouter'
 import { Logo } from '../app/Logo'
 import { paths } from '../app/paths'
-import { useCommand } from '../state/command'
 import type { Shell } from '../state/shell'
 import { toastError } from '../ui'
 import classes from './OrganizationSwitcher.module.css'
@@ -21,12 +21,15 @@ const roles: Partial<Record<Role, string>> = {
 export function OrganizationSwitcher({ shell, organizationId }: { shell: Shell; organizationId: string }) {
   const client = useFoundry()
   const [, navigate] = useLocation()
-  const select = useCommand((to: string, requestId) => client.auth.selectOrganization({ organizationId: to, requestId }))
   const current = shell.organizations.find((it) => it.organizationId === organizationId)
   const choose = async (to: string) => {
     if (to === organizationId) return
     navigate(paths.organization(to))
-    await select.run(to).catch((error: unknown) => toastError('The organization was opened, but not remembered', error))
+    try {
+      await client.auth.selectOrganization({ organizationId: to, requestId: newRequestId() })
+    } catch (error) {
+      toastError('The organization is open, but will not be the first next time', error)
+    }
   }
   return (
     <Menu position="bottom-start" width={260}>

@@ -1,4 +1,4 @@
-import { Avatar, Menu, SegmentedControl, UnstyledButton, useMantineColorScheme } from '@mantine/core'
+import { Avatar, Menu, UnstyledButton, useMantineColorScheme, type MantineColorScheme } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconHistory, IconKeyboard, IconLogout } from '@tabler/icons-react'
 import { signOut } from '../app/leave'
@@ -47,18 +47,10 @@ export function UserMenu({ shell }: { shell: Shell }) {
 function ColorScheme() {
   const { colorScheme, setColorScheme } = useMantineColorScheme()
   return (
-    <div className={classes.scheme}>
-      <SegmentedControl
-        fullWidth
-        aria-label="Colours"
-        value={colorScheme}
-        onChange={setColorScheme}
-        data={[
-          { value: 'auto', label: 'System' },
-          { value: 'light', label: 'Light' },
-          { value: 'dark', label: 'Dark' },
-        ]}
-      />
-    </div>
+    <Menu.RadioGroup value={colorScheme} onChange={(it) => setColorScheme(it as MantineColorScheme)}>
+      <Menu.RadioItem value="auto">Colours of the system</Menu.RadioItem>
+      <Menu.RadioItem value="light">Light</Menu.RadioItem>
+      <Menu.RadioItem value="dark">Dark</Menu.RadioItem>
+    </Menu.RadioGroup>
   )
 }

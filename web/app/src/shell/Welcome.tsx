@@ -23,11 +23,12 @@ export function Welcome({ opensNewTask = false }: { opensNewTask?: boolean }) {
   }, [opensNewTask])
   if (phase === 'loading') return <PageSkeleton label="Loading the organization" />
   if (phase === 'ended') {
-    return <ErrorState error={error} title="The organization could not be read" onRetry={() => client.reconnectNow()} />
+    return <ErrorState error={error} title="The organization could not be read" onRetry={() => client.reconnectNow()} page />
   }
   if (repositories.length === 0) {
     return (
       <EmptyState
+        level={1}
         icon={IconFolderPlus}
         title="Add a repository to begin"
         actions={frame.canWrite && <Button onClick={frame.addRepository}>Add repository</Button>}
@@ -38,7 +39,7 @@ export function Welcome({ opensNewTask = false }: { opensNewTask?: boolean }) {
   }
   if (tasks.length === 0) {
     return (
-      <EmptyState icon={IconSubtask} title="No tasks yet" actions={<NewTaskButton />}>
+      <EmptyState level={1} icon={IconSubtask} title="No tasks yet" actions={<NewTaskButton />}>
         Say what should be done in a repository; an agent begins at once.
       </EmptyState>
     )

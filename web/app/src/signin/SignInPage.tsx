@@ -84,15 +84,19 @@ export function SignInPage() {
   )
 }
 
-/** Hands over the sign-in link of the page once. */
+/** Hands over the sign-in link of the page, also one that is opened while the page is there already. */
 function useLink(take: (link: Fields) => void): void {
-  const taken = useRef(false)
+  const latest = useRef(take)
+  latest.current = take
   useEffect(() => {
-    if (taken.current) return
-    taken.current = true
-    const link = takeFragment()
-    if (link !== undefined) take({ ...link })
-  })
+    const look = () => {
+      const link = takeFragment()
+      if (link !== undefined) latest.current({ ...link })
+    }
+    look()
+    addEventListener('hashchange', look)
+    return () => removeEventListener('hashchange', look)
+  }, [])
 }
 
 function problems(it: Fields): Partial<Fields> | undefined {

@@ -12,6 +12,8 @@ import { useNow } from './time'
 const QUIET_BREAK = 1500
 
 interface BannerProps {
+  /** Name of the landmark; default "Notice". */
+  label?: string
   tone: 'wait' | 'error' | 'busy'
   icon: Icon
   children: ReactNode
@@ -19,13 +21,13 @@ interface BannerProps {
 }
 
 /** A line across the page about something that concerns all of it. */
-export function Banner({ tone, icon: Glyph, children, action }: BannerProps) {
+export function Banner({ label = 'Notice', tone, icon: Glyph, children, action }: BannerProps) {
   return (
-    <div className={classes.banner} data-tone={tone}>
+    <section aria-label={label} className={classes.banner} data-tone={tone}>
       <Glyph size={16} aria-hidden className={classes.icon} />
       <div className={classes.text}>{children}</div>
       {action}
-    </div>
+    </section>
   )
 }
 
@@ -47,7 +49,7 @@ function Broken({ since }: { since: number }) {
   const now = useNow()
   if (connection.phase === 'offline') {
     return (
-      <Banner tone="wait" icon={IconCloudOff}>
+      <Banner label="Connection" tone="wait" icon={IconCloudOff}>
         You are offline (for <Elapsed since={since} />). What you see may be old; it goes on by itself when the network is back.
       </Banner>
     )
@@ -55,6 +57,7 @@ function Broken({ since }: { since: number }) {
   if (now - since < QUIET_BREAK && connection.attempt <= 1) return null
   return (
     <Banner
+      label="Connection"
       tone="wait"
       icon={IconPlugConnectedX}
       action={

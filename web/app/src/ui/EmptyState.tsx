@@ -9,13 +9,13 @@ interface Props {
   children?: ReactNode
   /** Buttons. */
   actions?: ReactNode
-  /** Heading level; default 2. */
-  level?: 2 | 3
+  /** Heading level; 1 where it is the page, default 2. */
+  level?: 1 | 2 | 3
 }
 
 /** A place that has nothing to show yet, and what to do about it. */
 export function EmptyState({ icon: Glyph, title, children, actions, level = 2 }: Props) {
-  const Heading = level === 2 ? 'h2' : 'h3'
+  const Heading = `h${level}` as const
   return (
     <div className={classes.empty}>
       {Glyph !== undefined && <Glyph size={28} stroke={1.5} aria-hidden className={classes.icon} />}

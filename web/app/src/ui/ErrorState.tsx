@@ -16,16 +16,19 @@ interface Props {
   actions?: ReactNode
   /** One line in a form or panel instead of a block in an empty place. */
   compact?: boolean
+  /** Whether it is all that the page shows; its title is then the heading. */
+  page?: boolean
 }
 
 /** A failure with its reason code, message, next action and details to copy. */
-export function ErrorState({ error, title, onRetry, retrying = false, actions, compact = false }: Props) {
+export function ErrorState({ error, title, onRetry, retrying = false, actions, compact = false, page = false }: Props) {
   const text = errorText(error)
+  const Title = page ? 'h1' : 'p'
   return (
     <div role="alert" className={classes.error} data-compact={compact}>
       <IconAlertTriangle size={18} aria-hidden className={classes.icon} />
       <div className={classes.body}>
-        <p className={classes.title}>{title}</p>
+        <Title className={classes.title}>{title}</Title>
         <p className={classes.message}>{text.message}</p>
         {text.nextAction !== '' && <p className={classes.next}>{sentence(text.nextAction)}</p>}
         <details className={classes.details}>

@@ -35,6 +35,7 @@ export function TextSkeleton({ lines = 3, label = 'Loading' }: { lines?: number;
 export function PageSkeleton({ label = 'Loading' }: { label?: string }) {
   return (
     <div role="status" aria-label={label} className={classes.page}>
+      <h1 className="fd-visually-hidden">{label}</h1>
       <Skeleton height={18} width="32%" />
       <Skeleton height={11} width="54%" />
       <Skeleton height={120} mt={8} />

@@ -5,7 +5,7 @@ import { useState, type FormEvent, type KeyboardEvent } from 'react'
 import { useLocation } from 'wouter'
 import { paths } from '../../app/paths'
 import { useCommand } from '../../state/command'
-import { useDraft } from '../../state/draft'
+import { DRAFT_LIMIT, useDraft } from '../../state/draft'
 import { useOrganization } from '../../state/organization'
 import { EmptyState, ErrorState, Kbd, useNarrow } from '../../ui'
 import { useFrame } from '../frame'
@@ -80,6 +80,7 @@ function NewTaskForm({ repositoryId, onRepository, onClose }: FormProps) {
   const create = useCreate(organizationId, repositoryId)
   const set = (change: Partial<Choices>) => setChoices((before) => ({ ...before, ...change }))
   const problem = promptProblem(draft.text)
+  const isDraft = new TextEncoder().encode(draft.text).length <= DRAFT_LIMIT
   const send = async () => {
     setTried(true)
     if (problem !== undefined) return
@@ -105,7 +106,7 @@ function NewTaskForm({ repositoryId, onRepository, onClose }: FormProps) {
         <RepositoryField value={repositoryId} onChange={(it) => (onRepository(it), set({ baseBranch: null }))} />
         <Textarea
           label="Prompt"
-          description="What should be done. Kept as a draft while you type."
+          description={isDraft ? 'What should be done. Kept as a draft while you type.' : 'What should be done. Too long for a draft at the server: kept in this browser.'}
           placeholder="Fix the flaky test in …"
           autosize
           minRows={5}

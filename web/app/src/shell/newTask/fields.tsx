@@ -1,7 +1,7 @@
 import { Input, Select, SegmentedControl } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
-import { useId } from 'react'
+import { useEffect, useId } from 'react'
 import { useOrganization } from '../../state/organization'
 import { useRead, type Read } from '../../state/read'
 import { errorText, repositoryStatus, StatusIcon } from '../../ui'
@@ -98,6 +98,11 @@ interface ChoiceFieldProps extends FieldProps {
 }
 
 function ChoiceField({ label, choices, read, value, onChange, description }: ChoiceFieldProps) {
+  const instead = choices[0]?.disabled === true ? firstUsable(choices) : null
+  useEffect(() => {
+    // The default cannot be used: what is shown as chosen is chosen.
+    if (value === null && instead !== null) onChange(instead)
+  }, [value, instead, onChange])
   return (
     <Select
       label={label}

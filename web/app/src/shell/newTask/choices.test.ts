@@ -1,0 +1,42 @@
+import { create } from '@bufbuild/protobuf'
+import { AgentSchema, ProviderSchema } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
+import { expect, test } from 'vitest'
+import { nameFromUrl, urlProblem } from '../../repository/url'
+import { agentChoices, firstUsable, promptProblem, PROMPT_LIMIT, providerChoices } from './choices'
+
+test('an agent that cannot be used says what is missing', () => {
+  const choices = agentChoices([
+    create(AgentSchema, { name: 'claude', displayName: 'Claude Code', missingCredentials: ['ANTHROPIC_API_KEY'] }),
+    create(AgentSchema, { name: 'demo', available: true }),
+  ])
+  expect(choices).toEqual([
+    { value: 'claude', label: 'Claude Code (needs ANTHROPIC_API_KEY)', disabled: true },
+    { value: 'demo', label: 'demo', disabled: false },
+  ])
+  expect(firstUsable(choices)).toBe('demo')
+})
+
+test('a provider that cannot be used says why', () => {
+  const [choice] = providerChoices([create(ProviderSchema, { name: 'docker', condition: { message: 'no engine answers' } })])
+  expect(choice).toEqual({ value: 'docker', label: 'docker (no engine answers)', disabled: true })
+  expect(firstUsable(choice === undefined ? [] : [choice])).toBeNull()
+})
+
+test('a prompt has at least a word and at most 256 KiB', () => {
+  expect(promptProblem(' \n')).toBe('Say what should be done.')
+  expect(promptProblem('x'.repeat(PROMPT_LIMIT))).toBeUndefined()
+  expect(promptProblem('ä'.repeat(PROMPT_LIMIT / 2 + 1))).toContain('257 KiB')
+})
+
+test('an address is an https URL or an absolute path', () => {
+  for (const good of ['https://git.example/acme/project.git', '/srv/git/project', ' https://git.example/p ']) {
+    expect(urlProblem(good)).toBeUndefined()
+  }
+  for (const bad of ['', 'http://git.example/p', 'git@git.example:p', 'https://git.example', 'ext::sh -c x', '--upload-pack=x']) {
+    expect(urlProblem(bad)).toBeTruthy()
+  }
+})
+
+test('a repository is named after the last part of its address', () => {
+  expect(['https://git.example/acme/project.git', '/srv/git/thing/', ''].map(nameFromUrl)).toEqual(['project', 'thing', ''])
+})
