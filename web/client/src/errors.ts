@@ -76,8 +76,8 @@ export class FoundryError extends Error implements FoundryErrorFacts {
     const error = ConnectError.from(thrown);
     const details = error.details.flatMap((d) => ('type' in d ? [{ type: d.type, value: d.value }] : []));
     // A killed server and a severed connection reach the page as Unknown, without any detail.
-    const cut = error.code === Code.Unknown && details.length === 0;
-    return withDetails(cut ? Code.Unavailable : error.code, error.rawMessage, details);
+    if (error.code === Code.Unknown && details.length === 0) return unreachable(error.rawMessage);
+    return withDetails(error.code, error.rawMessage, details);
   }
 
   /** The error that an encoded `google.rpc.Status` tells of; empty bytes leave code and message alone. */
@@ -118,6 +118,15 @@ function withDetails(code: Code, message: string, details: readonly Detail[]): F
     fields: find(details, BadRequestSchema)?.fieldViolations.map(({ field, description }) => ({ field, description })),
     resource: resource && { type: resource.resourceType, name: resource.resourceName },
     ...(info ? {} : { reason: violation(details) }),
+  });
+}
+
+function unreachable(cause: string): FoundryError {
+  return new FoundryError({
+    code: Code.Unavailable,
+    message: 'The server cannot be reached.',
+    nextAction: 'Check the network and that the gateway runs, then try again.',
+    metadata: { cause },
   });
 }
 

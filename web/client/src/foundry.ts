@@ -20,6 +20,9 @@ import { createSharedWorker } from './worker/create';
 import { Host } from './worker/host';
 import { localPorts, type PagePort, type ToPage } from './worker/protocol';
 
+/** How long a shared worker may take to answer, in milliseconds. */
+const WELCOME_MS = 10_000;
+
 /** Something that can be read now and heard of later; what `useSyncExternalStore` takes. */
 export interface Readable<T> {
   get(): T;
@@ -61,6 +64,7 @@ export class Foundry {
   private key?: string;
   private host?: Host;
   private isWelcome = false;
+  private stopWelcome?: () => void;
 
   constructor(private readonly options: FoundryOptions = {}) {
     const baseUrl = options.baseUrl ?? location.origin;
@@ -143,6 +147,7 @@ export class Foundry {
   /** Ends all watches of this page. */
   dispose(): void {
     this.stopKeys();
+    this.stopWelcome?.();
     this.link.dispose();
     this.store.dispose();
     queueMicrotask(() => this.host?.dispose());
@@ -164,13 +169,25 @@ export class Foundry {
 
   private open(baseUrl: string): PagePort {
     const { worker = typeof SharedWorker === 'undefined' ? 'page' : 'shared' } = this.options;
-    if (worker === 'page') return this.openHere(baseUrl);
-    const shared = (this.options.createWorker ?? createSharedWorker)();
+    const shared = worker === 'shared' ? this.tryWorker() : undefined;
+    if (!shared) return this.openHere(baseUrl);
     // A worker that cannot be loaded never says welcome.
-    shared.onerror = () => {
-      if (!this.isWelcome) this.link.attach(this.openHere(baseUrl));
+    const doWithout = () => {
+      if (!this.isWelcome && !this.host) this.link.attach(this.openHere(baseUrl));
     };
+    shared.onerror = doWithout;
+    this.stopWelcome = systemEnv.after(WELCOME_MS, doWithout);
     return shared.port as unknown as PagePort;
+  }
+
+  /** The worker of this origin, unless the browser's settings forbid it. */
+  private tryWorker(): SharedWorker | undefined {
+    try {
+      return (this.options.createWorker ?? createSharedWorker)();
+    } catch (error) {
+      console.warn('No shared worker: this tab connects by itself.', error);
+      return undefined;
+    }
   }
 
   private openHere(baseUrl: string): PagePort {
@@ -185,6 +202,7 @@ export class Foundry {
     switch (message.kind) {
       case 'welcome':
         this.isWelcome = true;
+        this.stopWelcome?.();
         return this.store.clearLog();
       case 'topic':
         return this.store.update(message.update);

@@ -93,6 +93,8 @@ export interface LogEvent {
   readonly at: number;
   /** Key of the topic concerned; none when it concerns the connection. */
   readonly topic?: string;
+  /** Short name of that topic, for example `task`. */
+  readonly kind?: string;
   readonly what: LogKind;
   /** One sentence for people. */
   readonly detail: string;

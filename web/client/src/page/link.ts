@@ -43,8 +43,8 @@ export class Link {
     this.hello();
   }
 
-  hold({ key, method, request }: TopicSpec): void {
-    const spec = { key, method, request };
+  hold({ key, method, request, kind }: TopicSpec): void {
+    const spec = { key, method, request, kind };
     this.held.set(key, spec);
     if (!this.isAway) this.say({ kind: 'hold', spec });
   }

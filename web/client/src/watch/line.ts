@@ -197,7 +197,7 @@ export class Line implements StreamListener {
       return this.setState({ phase: 'closed', attempt: this.backoff.failures, error });
     }
     const wait = Math.max(this.backoff.next(), error.retryAfterMs ?? 0);
-    this.owner.log('reconnect', `${error.message} Attempt ${this.backoff.failures} starts in ${wait} ms.`);
+    this.owner.log('reconnect', `${sentence(error.message)} Attempt ${this.backoff.failures} starts in ${wait} ms.`);
     const retryAt = this.env.now() + wait;
     this.setState({ phase: 'reconnecting', attempt: this.backoff.failures, retryAt, error });
     this.stopWait = this.env.after(wait, () => this.hurry());
@@ -216,7 +216,7 @@ export class Line implements StreamListener {
     if (!this.current) return this.lost(error);
     // The old stream is good until it ends.
     const wait = Math.max(this.changeBackoff.next(), error.retryAfterMs ?? 0);
-    this.owner.log('drain', `The next stream did not open: ${error.message} Again in ${wait} ms.`);
+    this.owner.log('drain', `The next stream did not open: ${sentence(error.message)} Again in ${wait} ms.`);
     this.planNext(wait);
   }
 
@@ -275,6 +275,11 @@ export class Line implements StreamListener {
     this.state = { ...state, error, since };
     this.owner.changed(this.state);
   }
+}
+
+/** Words with a full stop, so that others can follow. */
+export function sentence(words: string): string {
+  return /[.!?]$/.test(words) ? words : `${words}.`;
 }
 
 function isAuth(error: FoundryError): boolean {

@@ -4,7 +4,7 @@ import { Violation, type Step } from './course';
 import { MAX_WATCHES, type EdgeStream, type Sub } from './edgeStream';
 import type { Env } from './env';
 import { Holds } from './holds';
-import { isFinal, Line, type LineListener } from './line';
+import { isFinal, Line, sentence, type LineListener } from './line';
 import type { Effect, TopicRecord } from './record';
 import type { WatchTransport } from './transport';
 import type { ConnectionUpdate, Sink, TopicSpec } from './updates';
@@ -149,7 +149,7 @@ export class SubscriptionManager implements LineListener {
   }
 
   log(what: LogKind, detail: string, record?: TopicRecord): void {
-    const event = { at: this.env.now(), topic: record?.spec.key, what, detail };
+    const event = { at: this.env.now(), topic: record?.spec.key, kind: record?.spec.kind, what, detail };
     this.events.push(event);
     if (this.events.length > LOG_LENGTH) this.events.shift();
     for (const sink of this.sinks) sink.log([event]);
@@ -185,7 +185,7 @@ export class SubscriptionManager implements LineListener {
   private retryLater(record: TopicRecord, error?: FoundryError): void {
     this.line.dropElsewhere(record);
     const wait = Math.max(record.backoff.next(), error?.retryAfterMs ?? 0);
-    this.log('reconnect', `${error?.message ?? 'The watch broke.'} Asked for again in ${wait} ms.`, record);
+    this.log('reconnect', `${sentence(error?.message ?? 'The watch broke')} Asked for again in ${wait} ms.`, record);
     this.show(record, record.cutOff(error));
     record.waiting?.();
     record.waiting = this.env.after(wait, () => {

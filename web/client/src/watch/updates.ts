@@ -7,6 +7,8 @@ export interface TopicSpec {
   readonly key: string;
   readonly method: string;
   readonly request: Uint8Array;
+  /** Short name for the event log. */
+  readonly kind: string;
 }
 
 /** A change of a topic as its pages receive it. */

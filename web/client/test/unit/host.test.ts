@@ -40,8 +40,8 @@ function world() {
     const say = (message: FromPage) => page.postMessage(message);
     say({ kind: 'hello', baseUrl: 'https://foundry.example', sessionKey: 'key', isOnline: true });
     const hold = () => {
-      const { key, method, request } = topics.task('a');
-      say({ kind: 'hold', spec: { key, method, request } });
+      const { key, method, request, kind } = topics.task('a');
+      say({ kind: 'hold', spec: { key, method, request, kind } });
     };
     return { say, hold, heard };
   };

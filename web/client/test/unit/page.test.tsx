@@ -269,4 +269,18 @@ describe('a page', () => {
     expect(phase(client)).toBe('live');
     expect(port.close).toHaveBeenCalled();
   });
+
+  it.each([
+    ['does not answer', () => ({ port: { postMessage() {}, close() {}, onmessage: null } }) as unknown as SharedWorker],
+    ['is forbidden', () => { throw new Error('forbidden by settings'); }],
+  ])('uses subscriptions of its own when the shared worker %s', async (_, createWorker) => {
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
+    const client = foundry({ worker: 'shared', createWorker });
+    listen(client);
+    await pass(10_100);
+    expect(phase(client)).toBe('live');
+    await pass(30_000);
+    expect(edge.streams).toHaveLength(1);
+    warn.mockRestore();
+  });
 });
