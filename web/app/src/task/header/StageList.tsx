@@ -49,13 +49,6 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
           </span>
         </div>
       )}
-      {open && (
-        <ol className={classes.stageRows}>
-          {(task.stages.length > 0 ? task.stages : before.map(pending)).map((stage) => (
-            <StageRow key={stage.name} stage={stage} toldBelow={provisioning && toldBy(task.condition, stage)} />
-          ))}
-        </ol>
-      )}
       {provisioning && saysSomething(task.condition) && <ConditionLine condition={task.condition} />}
       {task.state === TaskState.ERROR && steers && (
         <div className={classes.retry}>
@@ -65,6 +58,13 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
         </div>
       )}
       {retry.error !== undefined && <ErrorState error={retry.error} title="The task was not retried" compact />}
+      {open && (
+        <ol className={classes.stageRows}>
+          {(task.stages.length > 0 ? task.stages : before.map(pending)).map((stage) => (
+            <StageRow key={stage.name} stage={stage} toldBelow={provisioning && toldBy(task.condition, stage)} />
+          ))}
+        </ol>
+      )}
     </section>
   )
 }

@@ -88,7 +88,7 @@ function Event({ event, viewer }: { event: AuditEvent; viewer: Viewer }) {
           <strong>
             <InertLine text={actor} />
           </strong>
-          {event.onBehalfOf !== '' && ` for ${personName(event.onBehalfOf, viewer)}`} <code>{event.action}</code>
+          {event.onBehalfOf !== '' && ` for ${event.onBehalfOf === viewer.userId ? 'you' : personName(event.onBehalfOf, viewer)}`} <code>{event.action}</code>
         </span>
         <span className="fd-muted">
           <RelativeTime time={event.createTime} />

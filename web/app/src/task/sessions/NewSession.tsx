@@ -27,9 +27,9 @@ export function NewSession({ task, open, onCreated }: Props) {
   const label = full ? `A task has at most ${MOST} sessions` : 'New session'
   if (isEnded(task)) return null
   return (
-    <Popover opened={opened} onChange={setOpened} position="bottom-end" shadow="md" trapFocus width={280} withRoles>
+    <Popover opened={opened} onChange={setOpened} position="bottom-start" shadow="md" trapFocus width={280} withRoles>
       <Popover.Target>
-        <Tooltip label={label}>
+        <Tooltip label={label} disabled={opened}>
           <ActionIcon aria-label={label} disabled={full} onClick={() => setOpened(!opened)}>
             <IconPlus size={16} />
           </ActionIcon>

@@ -6,6 +6,7 @@ import { CopyButton, DiffStat, ErrorState, TextSkeleton } from '../../../ui'
 import { useRead } from '../../model/useRead'
 import { InertLine } from '../../text/Inert'
 import { sizeText } from '../../text/size'
+import { visibleLine } from '../../text/visible'
 import classes from './changes.module.css'
 import { Patch } from './Patch'
 import type { DiffChoice } from './useDiffChoice'
@@ -51,7 +52,7 @@ export const ChangedFile = memo(function ChangedFile({ taskId, file, version, ch
 function Path({ file }: { file: FileChange }) {
   const cut = file.path.lastIndexOf('/') + 1
   return (
-    <span className={classes.path} title={file.path}>
+    <span className={classes.path} title={visibleLine(file.path)}>
       {file.oldPath !== '' && file.oldPath !== file.path && (
         <>
           <InertLine text={file.oldPath} className="fd-muted" /> →{' '}

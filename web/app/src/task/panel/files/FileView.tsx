@@ -7,7 +7,7 @@ import { CopyButton, ErrorState, TextSkeleton } from '../../../ui'
 import { useRead } from '../../model/useRead'
 import { InertLine } from '../../text/Inert'
 import { sizeText } from '../../text/size'
-import { visible } from '../../text/visible'
+import { visible, visibleLine } from '../../text/visible'
 import classes from './files.module.css'
 
 /** Lines that are laid out as one. */
@@ -29,7 +29,7 @@ export function FileView({ taskId, entry, version, onBack }: Props) {
   const readable = entry.kind === 'file'
   const file = useRead(readable ? `${taskId}:${path}@${version}` : undefined, (signal) => client.task.getFile({ taskId, path }, { signal }))
   return (
-    <section className={classes.file} aria-label={`File ${path}`}>
+    <section className={classes.file} aria-label={`File ${visibleLine(path)}`}>
       <header className={classes.fileHead}>
         <Tooltip label="Back to the tree">
           <ActionIcon aria-label="Back to the tree" onClick={onBack} size="sm">
