@@ -45,6 +45,7 @@ export function TaskList({ rows }: { rows: readonly ListRow[] }) {
         rowHeight={heightOf}
         keyOf={rowKey}
         activeIndex={focused !== undefined || selected !== undefined ? active : undefined}
+        keptIndex={active}
         className={classes.scroller}
         containerProps={{ role: 'list', 'aria-label': 'Tasks' }}
         render={(row, at) => (

@@ -1,4 +1,4 @@
-import { useVirtualizer } from '@tanstack/react-virtual'
+import { defaultRangeExtractor, useVirtualizer } from '@tanstack/react-virtual'
 import { useEffect, useRef, type ReactNode } from 'react'
 
 interface Props<T> {
@@ -9,6 +9,8 @@ interface Props<T> {
   render: (item: T, index: number) => ReactNode
   /** Row to keep in view, for example the selected or focused one. */
   activeIndex?: number
+  /** Row that is rendered wherever the list is scrolled to, so that Tab can reach it. */
+  keptIndex?: number
   /** Rows rendered beyond the edge; default 12. */
   overscan?: number
   className?: string
@@ -18,7 +20,7 @@ interface Props<T> {
 
 /** A list that renders only the rows on the screen; keeps its scroll position while items change. */
 export function VirtualList<T>(props: Props<T>) {
-  const { items, rowHeight, keyOf, render, activeIndex, overscan = 12, className, containerProps } = props
+  const { items, rowHeight, keyOf, render, activeIndex, keptIndex, overscan = 12, className, containerProps } = props
   const scroller = useRef<HTMLDivElement>(null)
   const rows = useVirtualizer({
     count: items.length,
@@ -26,6 +28,7 @@ export function VirtualList<T>(props: Props<T>) {
     estimateSize: (index) => rowHeight(items[index] as T, index),
     getItemKey: (index) => keyOf(items[index] as T, index),
     overscan,
+    rangeExtractor: (range) => withRow(defaultRangeExtractor(range), keptIndex, items.length),
     initialRect: { width: 300, height: 600 },
   })
   useEffect(() => {
@@ -47,4 +50,10 @@ export function VirtualList<T>(props: Props<T>) {
       </div>
     </div>
   )
+}
+
+/** Adds a row to those on the screen; rows stay in order. */
+function withRow(shown: number[], row: number | undefined, count: number): number[] {
+  if (row === undefined || row < 0 || row >= count || shown.includes(row)) return shown
+  return row < (shown[0] ?? 0) ? [row, ...shown] : [...shown, row]
 }

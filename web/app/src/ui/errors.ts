@@ -20,7 +20,7 @@ export function errorText(error: unknown): ErrorText {
   return {
     reason: typed.reason,
     message: sentence(typed.message),
-    nextAction: typed.nextAction,
+    nextAction: typed.nextAction === '' && typed.retryable ? 'Try again in a moment.' : typed.nextAction,
     retryable: typed.retryable,
     details: details(typed),
   }
