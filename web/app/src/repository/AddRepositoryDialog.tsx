@@ -8,8 +8,8 @@ import { useOrganization } from '../state/organization'
 import { ErrorState } from '../ui'
 import { nameFromUrl, urlProblem } from './url'
 
-/** Registers a repository; its page opens at once and shows how the mirror is made. */
-export function AddRepositoryDialog({ onClose }: { onClose: () => void }) {
+/** What the dialog holds and how it is sent. */
+function useAddRepository(onClose: () => void) {
   const client = useFoundry()
   const { organizationId } = useOrganization()
   const [, navigate] = useLocation()
@@ -30,6 +30,13 @@ export function AddRepositoryDialog({ onClose }: { onClose: () => void }) {
     onClose()
     navigate(paths.repository(organizationId, answer.repository.repositoryId))
   }
+  const problems = { url: (tried ? problem : undefined) ?? refused('url'), name: refused('name') }
+  return { url, setUrl, name, setName, problems, add, send }
+}
+
+/** Registers a repository; its page opens at once and shows how the mirror is made. */
+export function AddRepositoryDialog({ onClose }: { onClose: () => void }) {
+  const { url, setUrl, name, setName, problems, add, send } = useAddRepository(onClose)
   return (
     <Modal opened onClose={onClose} title="Add repository">
       <form onSubmit={(event) => void send(event)} noValidate>
@@ -44,7 +51,7 @@ export function AddRepositoryDialog({ onClose }: { onClose: () => void }) {
             data-autofocus
             value={url}
             onChange={(event) => setUrl(event.currentTarget.value)}
-            error={(tried ? problem : undefined) ?? refused('url')}
+            error={problems.url}
           />
           <TextInput
             label="Name (optional)"
@@ -53,7 +60,7 @@ export function AddRepositoryDialog({ onClose }: { onClose: () => void }) {
             spellCheck={false}
             value={name}
             onChange={(event) => setName(event.currentTarget.value)}
-            error={refused('name')}
+            error={problems.name}
           />
           {add.error !== undefined && <ErrorState error={add.error} title="The repository was not added" compact />}
         </Stack>

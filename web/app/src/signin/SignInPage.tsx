@@ -1,7 +1,7 @@
 import { Alert, Button, PasswordInput, Stack, TextInput } from '@mantine/core'
 import { useConnection, useFoundry } from '@foundry/client/react'
 import { IconInfoCircle } from '@tabler/icons-react'
-import { useEffect, useRef, useState, type FormEvent } from 'react'
+import { useEffect, useRef, useState, type FormEvent, type ReactNode } from 'react'
 import { Link, useLocation } from 'wouter'
 import { useHistoryState } from 'wouter/use-browser-location'
 import { Logo } from '../app/Logo'
@@ -56,15 +56,11 @@ export function SignInPage() {
           <Logo size={32} />
           <h1 className={classes.title}>Sign in to Foundry</h1>
         </div>
-        {ended && signIn.error === undefined && (
-          <Alert icon={<IconInfoCircle size={16} />} color="gray" mb="md" role="status">
-            Your session has ended. Sign in to go on where you were.
-          </Alert>
-        )}
+        {ended && signIn.error === undefined && <Notice>Your session has ended. Sign in to go on where you were.</Notice>}
         {signedIn && !signIn.busy && !done && (
-          <Alert icon={<IconInfoCircle size={16} />} color="gray" mb="md">
+          <Notice>
             You are signed in already. <Link href={returnTo}>Go on to your tasks</Link>
-          </Alert>
+          </Notice>
         )}
         <SignInForm fields={fields} setFields={setFields} shown={shown} busy={signIn.busy || done} onSend={() => void send(fields)} />
         {signIn.error !== undefined && (
@@ -72,15 +68,30 @@ export function SignInPage() {
             <ErrorState error={signIn.error} title="You are not signed in" compact />
           </div>
         )}
-        <div className={classes.hint}>
-          <p>No secret at hand? Where the mesh runs, this prints a link that signs you in:</p>
-          <div className={classes.command}>
-            <code>{COMMAND}</code>
-            <CopyButton value={COMMAND} label="Copy command" />
-          </div>
-        </div>
+        <Hint />
       </div>
     </main>
+  )
+}
+
+function Notice({ children }: { children: ReactNode }) {
+  return (
+    <Alert icon={<IconInfoCircle size={16} />} color="gray" mb="md" role="status">
+      {children}
+    </Alert>
+  )
+}
+
+/** How to get a link that signs in. */
+function Hint() {
+  return (
+    <div className={classes.hint}>
+      <p>No secret at hand? Where the mesh runs, this prints a link that signs you in:</p>
+      <div className={classes.command}>
+        <code>{COMMAND}</code>
+        <CopyButton value={COMMAND} label="Copy command" />
+      </div>
+    </div>
   )
 }
 

@@ -1,17 +1,17 @@
-import { Button, Group, Modal, Stack, Textarea, TextInput } from '@mantine/core'
+import { Button, Group, Modal, Stack, TextInput } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { useState, type FormEvent, type KeyboardEvent } from 'react'
 import { useLocation } from 'wouter'
 import { paths } from '../../app/paths'
 import { useCommand } from '../../state/command'
-import { DRAFT_LIMIT, useDraft } from '../../state/draft'
+import { useDraft } from '../../state/draft'
 import { useOrganization } from '../../state/organization'
 import { EmptyState, ErrorState, Kbd, useNarrow } from '../../ui'
 import { useFrame } from '../frame'
 import { promptProblem } from './choices'
 import classes from './NewTaskDialog.module.css'
-import { AgentField, BaseBranchField, PolicyField, ProviderField, RepositoryField } from './fields'
+import { AgentField, BaseBranchField, PolicyField, PromptField, ProviderField, RepositoryField } from './fields'
 import { initialRepository, rememberRepository } from './lastRepository'
 
 /** What a person chose beside the prompt; null = the service's default. */
@@ -71,16 +71,15 @@ function useCreate(organizationId: string, repositoryId: string) {
   )
 }
 
-function NewTaskForm({ repositoryId, onRepository, onClose }: FormProps) {
+/** What the form holds and how it is sent. */
+function useNewTask({ repositoryId, onClose }: FormProps) {
   const { organizationId, user } = useOrganization()
   const [, navigate] = useLocation()
   const draft = useDraft(organizationId, `new_task/${repositoryId}`, user)
   const [choices, setChoices] = useState<Choices>(defaults)
   const [tried, setTried] = useState(false)
   const create = useCreate(organizationId, repositoryId)
-  const set = (change: Partial<Choices>) => setChoices((before) => ({ ...before, ...change }))
   const problem = promptProblem(draft.text)
-  const isDraft = new TextEncoder().encode(draft.text).length <= DRAFT_LIMIT
   const send = async () => {
     setTried(true)
     if (problem !== undefined) return
@@ -91,6 +90,13 @@ function NewTaskForm({ repositoryId, onRepository, onClose }: FormProps) {
     onClose()
     navigate(paths.task(organizationId, answer.task.taskId))
   }
+  const set = (change: Partial<Choices>) => setChoices((before) => ({ ...before, ...change }))
+  return { draft, choices, set, problem: tried ? problem : undefined, create, send }
+}
+
+function NewTaskForm(props: FormProps) {
+  const { repositoryId, onRepository, onClose } = props
+  const { draft, choices, set, problem, create, send } = useNewTask(props)
   const submit = (event: FormEvent) => {
     event.preventDefault()
     void send()
@@ -104,21 +110,7 @@ function NewTaskForm({ repositoryId, onRepository, onClose }: FormProps) {
     <form onSubmit={submit} onKeyDown={onKeyDown} noValidate>
       <Stack gap="sm">
         <RepositoryField value={repositoryId} onChange={(it) => (onRepository(it), set({ baseBranch: null }))} />
-        <Textarea
-          label="Prompt"
-          description={isDraft ? 'What should be done. Kept as a draft while you type.' : 'What should be done. Too long for a draft at the server: kept in this browser.'}
-          placeholder="Fix the flaky test in …"
-          autosize
-          minRows={5}
-          maxRows={16}
-          dir="auto"
-          data-autofocus
-          value={draft.text}
-          onChange={(event) => draft.type(event.currentTarget.value)}
-          error={tried ? problem : undefined}
-          required
-          withAsterisk={false}
-        />
+        <PromptField text={draft.text} onType={draft.type} problem={problem} />
         <TextInput
           label="Title (optional)"
           placeholder="Derived from the prompt"

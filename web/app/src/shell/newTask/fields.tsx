@@ -1,7 +1,8 @@
-import { Input, Select, SegmentedControl } from '@mantine/core'
+import { Input, Select, SegmentedControl, Textarea } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { useEffect, useId } from 'react'
+import { DRAFT_LIMIT } from '../../state/draft'
 import { useOrganization } from '../../state/organization'
 import { useRead, type Read } from '../../state/read'
 import { errorText, repositoryStatus, StatusIcon } from '../../ui'
@@ -15,6 +16,36 @@ interface FieldProps {
   /** null = the service's default. */
   value: string | null
   onChange: (value: string | null) => void
+}
+
+interface PromptProps {
+  text: string
+  onType: (text: string) => void
+  /** Why it cannot be sent; shown after the first attempt. */
+  problem: string | undefined
+}
+
+/** What should be done; kept as a draft at the server up to its limit. */
+export function PromptField({ text, onType, problem }: PromptProps) {
+  const isDraft = new TextEncoder().encode(text).length <= DRAFT_LIMIT
+  const where = isDraft ? 'Kept as a draft while you type.' : 'Too long for a draft at the server: kept in this browser.'
+  return (
+    <Textarea
+      label="Prompt"
+      description={`What should be done. ${where}`}
+      placeholder="Fix the flaky test in …"
+      autosize
+      minRows={5}
+      maxRows={16}
+      dir="auto"
+      data-autofocus
+      value={text}
+      onChange={(event) => onType(event.currentTarget.value)}
+      error={problem}
+      required
+      withAsterisk={false}
+    />
+  )
 }
 
 /** The repository, with the state of its mirror. */
