@@ -134,7 +134,7 @@ impl Behind {
 
     /// Asks for the cookie of a session that lasts an hour.
     fn session_set(&self, token: &str) -> String {
-        let ends = self.test.env.clock.now().plus(Duration::from_secs(3_600));
+        let ends = self.env.clock.now().plus(Duration::from_secs(3_600));
         format!("{} {token}", ends.as_micros())
     }
 

@@ -1,11 +1,12 @@
 //! Browsers and plain HTTP at the same port, spoken by hand over HTTP/1.1.
 
 use bytes::Bytes;
-use foundry_core::Tasks;
 use foundry_proto::edge::v1::watch_response::Body;
 use foundry_proto::edge::v1::{WatchRequest, WatchResponse};
 use foundry_proto::task::v1::{GetTaskRequest, GetTaskResponse};
 use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
