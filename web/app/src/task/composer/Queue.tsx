@@ -7,7 +7,7 @@ import { ErrorState, TextSkeleton } from '../../ui'
 import { useCommand } from '../model/useCommand'
 import { useRead } from '../model/useRead'
 import { InertLine } from '../text/Inert'
-import { counted, sizeText } from '../text/size'
+import { counted, oneLine, sizeText } from '../text/size'
 import { byteLength } from './draft'
 import { MESSAGE_AT_MOST } from './Composer'
 import classes from './composer.module.css'
@@ -50,7 +50,7 @@ export function Queue({ session, queue, echoes, steers }: Props) {
         {echoes.map((echo) => (
           <li key={echo.requestId} className={classes.message} aria-busy>
             <Loader size={12} aria-label="Being sent" />
-            <InertLine text={echo.text.slice(0, 200)} className={classes.preview} />
+            <InertLine text={oneLine(echo.text)} className={classes.preview} />
           </li>
         ))}
       </ol>
@@ -81,7 +81,7 @@ function Message({ message, steers }: { message: QueuedMessage; steers: boolean 
   const long = Number(message.textSize) > byteLength(message.textPreview)
   return (
     <li className={classes.message}>
-      <InertLine text={message.textPreview} className={classes.preview} />
+      <InertLine text={oneLine(message.textPreview)} className={classes.preview} />
       {long && <span className="fd-muted">{sizeText(message.textSize)}</span>}
       {!waits && <span className={classes.delivering}>Handed to the agent…</span>}
       {waits && steers && (

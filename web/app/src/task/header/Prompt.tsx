@@ -7,7 +7,7 @@ import { useRead } from '../model/useRead'
 import { InertLine, InertText } from '../text/Inert'
 import { SHOWN_FIRST } from '../text/limits'
 import { LongText } from '../text/LongText'
-import { sizeText } from '../text/size'
+import { oneLine, sizeText } from '../text/size'
 import classes from './header.module.css'
 
 /** What was asked for: its first line, and the whole of it on demand. */
@@ -16,7 +16,7 @@ export function Prompt({ task }: { task: Task }) {
   if (task.promptPreview === '') return null
   return (
     <div className={classes.prompt}>
-      {!open && <InertLine text={task.promptPreview.slice(0, 300)} className={classes.promptLine} />}
+      {!open && <InertLine text={oneLine(task.promptPreview)} className={classes.promptLine} />}
       <Button size="compact-xs" variant="subtle" color="gray" aria-expanded={open} onClick={() => setOpen(!open)} className={classes.promptButton}>
         {open ? 'Hide prompt' : 'Show whole prompt'}
       </Button>

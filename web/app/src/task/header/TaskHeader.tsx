@@ -27,6 +27,7 @@ interface Props {
 /** Title, state, place and actions of a task. */
 export function TaskHeader(props: Props) {
   const { organizationId, task, sessions, steers } = props
+  // The question itself, with its answers, is above the composer.
   const waits = sessions.some((session) => session.pendingPermission !== undefined)
   return (
     <header className={classes.header}>
@@ -63,7 +64,7 @@ export function TaskHeader(props: Props) {
         </span>
       </div>
       <Prompt task={task} />
-      {!isProvisioning(task) && saysSomething(task.condition) && <ConditionLine condition={task.condition} />}
+      {!isProvisioning(task) && !waits && saysSomething(task.condition) && <ConditionLine condition={task.condition} />}
     </header>
   )
 }

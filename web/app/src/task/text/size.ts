@@ -10,3 +10,8 @@ export function sizeText(bytes: number | bigint): string {
 export function counted(count: number | bigint, one: string, many = `${one}s`): string {
   return `${count} ${Number(count) === 1 ? one : many}`
 }
+
+/** The beginning of a text on one line, its white space as single spaces. */
+export function oneLine(text: string): string {
+  return text.slice(0, 300).replaceAll(/\s+/g, ' ').trim()
+}

@@ -1,7 +1,7 @@
 import { Button } from '@mantine/core'
 import { IconArrowDown } from '@tabler/icons-react'
 import { useVirtualizer } from '@tanstack/react-virtual'
-import { useEffect, useRef, useState } from 'react'
+import { useEffect, useRef, useState, type RefObject } from 'react'
 import { ErrorState, TextSkeleton } from '../../ui'
 import { counted } from '../text/size'
 import { BlockView } from './BlockView'
@@ -46,6 +46,7 @@ export function TranscriptView({ conversation, context, streaming, onNewestSeen 
     if (atEnd && transcript.last > 0) onNewestSeen(transcript.last)
   }, [atEnd, transcript.last, version, onNewestSeen])
   useStartAtEnd(transcript.length, () => rows.scrollToEnd())
+  useEndKept(scroller, atEnd, () => rows.scrollToEnd())
 
   const look = () => {
     const at = scroller.current
@@ -135,4 +136,19 @@ function useStartAtEnd(length: number, scroll: () => void): void {
     started.current = true
     scroll()
   }, [length, scroll])
+}
+
+/** Keeps the end on the screen when the place for the transcript gets smaller, for a question or a longer draft. */
+function useEndKept(scroller: RefObject<HTMLDivElement | null>, atEnd: boolean, scroll: () => void): void {
+  const newest = useRef({ atEnd, scroll })
+  newest.current = { atEnd, scroll }
+  useEffect(() => {
+    const element = scroller.current
+    if (element === null) return
+    const observer = new ResizeObserver(() => {
+      if (newest.current.atEnd) newest.current.scroll()
+    })
+    observer.observe(element)
+    return () => observer.disconnect()
+  }, [scroller])
 }
