@@ -1,4 +1,5 @@
-//! Every error reason that the sources make has its page in `docs/errors/`, and every page its reason.
+//! Every error reason that the sources make, those of the workbench page too, has its page in `docs/errors/`, and
+//! every page its reason.
 //!
 //! Reasons are read from the text of the sources by the few forms in which they are made; a new form belongs
 //! into [`reasons`] and its test.
@@ -213,31 +214,41 @@ fn reasons(source: &str) -> BTreeSet<String> {
     found
 }
 
+/// The reasons that a source of the workbench page makes: `reason: 'NAME'`.
+fn page_reasons(source: &str) -> BTreeSet<String> {
+    let made = source.split("reason: '").skip(1).filter_map(|rest| rest.split('\'').next());
+    made.filter(|text| is_reason(text)).map(str::to_owned).collect()
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The sources below a directory, without those that only tests compile.
+/// The sources below a directory, without those that only tests compile and those that are generated.
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
-        if name.ends_with("tests.rs") || matches!(name, "tests" | "testing" | "testing.rs") {
+        if name.ends_with("tests.rs") || matches!(name, "tests" | "test" | "testing" | "testing.rs" | "gen") {
             continue;
         }
         if path.is_dir() {
             sources(&path, found);
-        } else if name.ends_with(".rs") {
+        } else if name.ends_with(".rs") || (is_page_source(name) && !name.contains(".test.")) {
             found.push(path);
         }
     }
+}
+
+fn is_page_source(name: &str) -> bool {
+    name.ends_with(".ts") || name.ends_with(".tsx")
 }
 
 /// Each reason with the files that make it.
 fn all_reasons() -> BTreeMap<String, BTreeSet<String>> {
     let root = root();
     let mut files = Vec::new();
-    for part in ["crates", "services"] {
+    for part in ["crates", "services", "web"] {
         for package in fs::read_dir(root.join(part)).unwrap() {
             let dir = package.unwrap().path().join("src");
             if dir.is_dir() {
@@ -248,7 +259,9 @@ fn all_reasons() -> BTreeMap<String, BTreeSet<String>> {
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in files {
         let shown = file.strip_prefix(&root).unwrap().display().to_string();
-        for reason in reasons(&fs::read_to_string(&file).unwrap()) {
+        let source = fs::read_to_string(&file).unwrap();
+        let found = if is_page_source(&shown) { page_reasons(&source) } else { reasons(&source) };
+        for reason in found {
             all.entry(reason).or_default().insert(shown.clone());
         }
     }
