@@ -161,6 +161,20 @@ async fn a_unary_call_goes_through_after_the_server_was_restarted_under_an_open_
 }
 
 #[tokio::test]
+async fn more_streams_than_one_connection_carries_are_open_at_the_same_time() {
+    let server = TestServer::start(Probe::default().service()).await.unwrap();
+    let client = client(server.remote().unwrap());
+    let open = |_| async {
+        let mut client = client.clone();
+        let mut stream = bounded(client.watch_task(watch("t"))).await.unwrap().into_inner();
+        assert_eq!(bounded(stream.message()).await.unwrap().unwrap().seq, 1);
+        stream
+    };
+    let open = futures::future::join_all((0..300).map(open)).await;
+    assert_eq!(open.len(), 300);
+}
+
+#[tokio::test]
 async fn calls_and_streams_travel_on_connections_of_their_own() {
     let server = TestServer::start(Probe::default().service()).await.unwrap();
     let mut client = client(server.remote().unwrap());

@@ -1,9 +1,10 @@
 //! An upstream: the other service as a tower service, wherever it runs.
 //!
-//! Remote, it is a pair of channels; local, it is the layered stack that the other service's
+//! Remote, it is a channel for unary calls and as many as needed for streams; local, it is the layered stack that the other service's
 //! listener serves, called without a socket. Generated clients cannot tell the difference.
 
 mod deferred;
+mod lanes;
 mod remote;
 
 use std::fmt;

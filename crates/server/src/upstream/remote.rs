@@ -1,4 +1,4 @@
-//! A service in another process: one channel for unary calls, one for streams.
+//! A service in another process: one channel for unary calls, others for streams.
 
 use std::error::Error as StdError;
 use std::task::{Context, Poll};
@@ -13,6 +13,7 @@ use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
 use tower::{BoxError, Service, ServiceExt as _};
 
+use super::lanes::{Lanes, Place};
 use crate::methods;
 use crate::stack::deadline;
 
@@ -27,7 +28,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct Remote {
     unary: Channel,
-    streams: Channel,
+    streams: Lanes,
 }
 
 impl Remote {
@@ -43,7 +44,7 @@ impl Remote {
             .keep_alive_while_idle(true)
             // Between our own services: the default kills the shared channel after some hundred cancelled streams.
             .http2_max_local_error_reset_streams(None);
-        Ok(Self { unary: endpoint.connect_lazy(), streams: endpoint.connect_lazy() })
+        Ok(Self { unary: endpoint.connect_lazy(), streams: Lanes::new(endpoint) })
     }
 }
 
@@ -59,9 +60,14 @@ impl Service<Request<Body>> for Remote {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let kind = methods::kind(request.uri().path());
-        let channel = if kind.is_stream() { self.streams.clone() } else { self.unary.clone() };
+        let (channel, place) = if kind.is_stream() {
+            let (channel, place) = self.streams.enter();
+            (channel, Some(place))
+        } else {
+            (self.unary.clone(), None)
+        };
         if kind.client_streaming {
-            return Box::pin(async move { Ok(channel.oneshot(request).await?) });
+            return Box::pin(async move { Ok(held(channel.oneshot(request).await?, place)) });
         }
         let asked = deadline::asked(request.headers());
         Box::pin(async move {
@@ -78,10 +84,21 @@ impl Service<Request<Body>> for Remote {
                 (Err(error), Some(asked)) if chain(&error).any(|e| e.is::<TimeoutExpired>()) => {
                     Ok(deadline::exceeded(asked).into_status().into_http())
                 }
-                (answer, _) => Ok(answer?),
+                (answer, _) => Ok(held(answer?, place)),
             }
         })
     }
+}
+
+/// A stream has its place until its answer ends.
+fn held(answer: Response<Body>, place: Option<Place>) -> Response<Body> {
+    let Some(place) = place else { return answer };
+    answer.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _held = &place;
+            frame
+        }))
+    })
 }
 
 /// An error and its causes.

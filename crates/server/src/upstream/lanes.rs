@@ -1,0 +1,47 @@
+//! Connections for streams, as many as their number needs: a server carries so many streams on one
+//! connection, and another one would wait there until some other ends.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tonic::transport::{Channel, Endpoint};
+
+/// Streams on one connection, below the 128 that our servers allow.
+const STREAMS_PER_CONNECTION: usize = 100;
+
+/// The connections to one server; cloning shares them.
+#[derive(Clone)]
+pub(super) struct Lanes(Arc<Inner>);
+
+struct Inner {
+    endpoint: Endpoint,
+    lanes: Mutex<Vec<Lane>>,
+}
+
+struct Lane {
+    channel: Channel,
+    /// Shared by its open streams.
+    open: Arc<()>,
+}
+
+/// A stream's place on its connection, until it is dropped.
+pub(super) struct Place(#[allow(dead_code)] Arc<()>); // what counts is that it exists
+
+impl Lanes {
+    /// None yet; each connects when it is first used.
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self(Arc::new(Inner { endpoint, lanes: Mutex::default() }))
+    }
+
+    /// The first connection with room, or another one.
+    pub(super) fn enter(&self) -> (Channel, Place) {
+        // Every change leaves it whole.
+        let mut lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = |lane: &&Lane| Arc::strong_count(&lane.open) <= STREAMS_PER_CONNECTION;
+        if let Some(lane) = lanes.iter().find(has_room) {
+            return (lane.channel.clone(), Place(Arc::clone(&lane.open)));
+        }
+        let (channel, open) = (self.0.endpoint.connect_lazy(), Arc::new(()));
+        lanes.push(Lane { channel: channel.clone(), open: Arc::clone(&open) });
+        (channel, Place(open))
+    }
+}
