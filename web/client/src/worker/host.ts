@@ -78,9 +78,10 @@ class ServedPage {
     };
     say({ kind: 'welcome' });
     this.manager = this.begin(baseUrl);
-    this.tab = this.manager.join(sink);
+    // Who joins hears how the connection is: not that nobody is signed in, which is true of new subscriptions alone.
     this.manager.network(isOnline);
     this.manager.useSession(sessionKey);
+    this.tab = this.manager.join(sink);
   }
 
   /** The lock is granted here when its page has died, however it died. */

@@ -63,6 +63,15 @@ describe('the worker', () => {
     }
   });
 
+  it('never tells the first page of a session that nobody is signed in', async () => {
+    const { open } = world();
+    const { heard } = open();
+    await pass(50);
+    const phases = heard.flatMap((message) => (message.kind === 'connection' ? [message.state.phase] : []));
+    expect(phases).not.toContain('signed-out');
+    expect(phases.length).toBeGreaterThan(0);
+  });
+
   it('lets go of what a page looked at when its lock comes free without a good-bye', async () => {
     const { edge, locks, open } = world();
     let die = () => {};
