@@ -1,7 +1,7 @@
 import { Button } from '@mantine/core'
 import { IconArrowDown } from '@tabler/icons-react'
 import { useVirtualizer } from '@tanstack/react-virtual'
-import { useEffect, useRef, useState, type RefObject } from 'react'
+import { useCallback, useEffect, useRef, useState, type RefObject } from 'react'
 import { ErrorState, TextSkeleton } from '../../ui'
 import { counted } from '../text/size'
 import { BlockView } from './BlockView'
@@ -28,11 +28,13 @@ export function TranscriptView({ conversation, context, streaming, onNewestSeen 
   const { transcript, version, older } = conversation
   const scroller = useRef<HTMLDivElement>(null)
   const [atEnd, setAtEnd] = useState(true)
+  // A new function would make the list measure all rows again at every rendering.
+  const keyAt = useCallback((index: number) => transcript.keyAt(index), [transcript])
   const rows = useVirtualizer({
     count: transcript.length,
     getScrollElement: () => scroller.current,
     estimateSize: () => 72,
-    getItemKey: (index) => transcript.keyAt(index),
+    getItemKey: keyAt,
     overscan: 6,
     paddingStart: 16,
     paddingEnd: 20,
