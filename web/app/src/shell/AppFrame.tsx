@@ -8,7 +8,7 @@ import { Logo } from '../app/Logo'
 import { paths } from '../app/paths'
 import { OrganizationProvider } from '../state/organization'
 import { roleIn, useShell, type Shell } from '../state/shell'
-import { ConnectionBanner, EmptyState, useNarrow } from '../ui'
+import { ConnectionBanner, EmptyState, useFocusBack, useNarrow } from '../ui'
 import classes from './AppFrame.module.css'
 import { FrameContext, type Frame } from './frame'
 import { FrameShortcuts } from './FrameShortcuts'
@@ -134,6 +134,7 @@ function TopBar({ onMenu }: { onMenu: () => void }) {
 }
 
 function Dialogs({ dialog, close }: { dialog: Dialog | undefined; close: () => void }) {
+  useFocusBack(dialog !== undefined)
   return (
     <Suspense fallback={null}>
       {dialog?.kind === 'new-task' && <NewTaskDialog repositoryId={dialog.repositoryId} onClose={close} />}
