@@ -4,6 +4,7 @@ import { IconInfoCircle } from '@tabler/icons-react'
 import { useEffect, useRef, useState, type FormEvent, type ReactNode } from 'react'
 import { Link, useLocation } from 'wouter'
 import { useHistoryState } from 'wouter/use-browser-location'
+import { hasLeft } from '../app/leave'
 import { Logo } from '../app/Logo'
 import { useTitle } from '../app/useTitle'
 import { useCommand } from '../state/command'
@@ -23,6 +24,7 @@ const empty: Fields = { secret: '', login: '', organization: '' }
 /** Signs in with the secret of the mesh and a name. A sign-in link fills the form, and sends it when it names a login. */
 export function SignInPage() {
   useTitle('Sign in')
+  useEffect(hasLeft, [])
   const client = useFoundry()
   const connection = useConnection()
   const [, navigate] = useLocation()

@@ -71,7 +71,8 @@ export class FakeFoundry {
   }
 
   async signOut(): Promise<void> {
-    this.connection.set({ phase: 'signed-out', since: Date.now(), attempt: 0 })
+    // As with the client itself, the connection hears of it after the answer.
+    setTimeout(() => this.connection.set({ phase: 'signed-out', since: Date.now(), attempt: 0 }))
   }
 
   reconnectNow(): void {
