@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib'
 
 const LIMIT_KB = 300
 const dist = join(dirname(fileURLToPath(import.meta.url)), '../dist')
-const manifest = JSON.parse(readFileSync(join(dist, '.vite/manifest.json'), 'utf8'))
+const manifest = JSON.parse(readFileSync(join(dist, '../build/manifest.json'), 'utf8'))
 
 /** Every file that the entry needs before the first screen: itself, its static imports, their styles, and the worker. */
 function firstScreen() {

@@ -5,7 +5,7 @@ import { useLocation } from 'wouter'
 import { paths } from '../app/paths'
 import { useCommand } from '../state/command'
 import { useOrganization } from '../state/organization'
-import { ErrorState } from '../ui'
+import { ErrorState, sentence } from '../ui'
 import { nameFromUrl, urlProblem } from './url'
 
 /** What the dialog holds and how it is sent. */
@@ -20,7 +20,7 @@ function useAddRepository(onClose: () => void) {
     client.repo.createRepository({ ...it, organizationId, requestId }),
   )
   const problem = urlProblem(url)
-  const refused = (field: string) => add.error?.fields.find((it) => it.field === field)?.description
+  const refused = (field: string) => told(add.error?.fields.find((it) => it.field === field)?.description)
   const send = async (event: FormEvent) => {
     event.preventDefault()
     setTried(true)
@@ -31,12 +31,18 @@ function useAddRepository(onClose: () => void) {
     navigate(paths.repository(organizationId, answer.repository.repositoryId))
   }
   const problems = { url: (tried ? problem : undefined) ?? refused('url'), name: refused('name') }
-  return { url, setUrl, name, setName, problems, add, send }
+  // What stands at a field is not said again below.
+  const failure = add.error !== undefined && refused('url') === undefined && refused('name') === undefined ? add.error : undefined
+  return { url, setUrl, name, setName, problems, add, failure, send }
+}
+
+function told(description: string | undefined): string | undefined {
+  return description === undefined ? undefined : sentence(description)
 }
 
 /** Registers a repository; its page opens at once and shows how the mirror is made. */
 export function AddRepositoryDialog({ onClose }: { onClose: () => void }) {
-  const { url, setUrl, name, setName, problems, add, send } = useAddRepository(onClose)
+  const { url, setUrl, name, setName, problems, add, failure, send } = useAddRepository(onClose)
   return (
     <Modal opened onClose={onClose} title="Add repository">
       <form onSubmit={(event) => void send(event)} noValidate>
@@ -62,7 +68,7 @@ export function AddRepositoryDialog({ onClose }: { onClose: () => void }) {
             onChange={(event) => setName(event.currentTarget.value)}
             error={problems.name}
           />
-          {add.error !== undefined && <ErrorState error={add.error} title="The repository was not added" compact />}
+          {failure !== undefined && <ErrorState error={failure} title="The repository was not added" compact />}
         </Stack>
         <Group justify="flex-end" gap="xs" mt="lg">
           <Button variant="default" size="sm" onClick={onClose}>

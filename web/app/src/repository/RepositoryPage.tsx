@@ -1,9 +1,10 @@
 import { Tabs } from '@mantine/core'
-import { topics } from '@foundry/client'
+import { Code, topics } from '@foundry/client'
 import { useTopic } from '@foundry/client/react'
 import type { Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import { IconGitBranch, IconSubtask } from '@tabler/icons-react'
 import { useMemo } from 'react'
+import { NothingThere } from '../app/NothingThere'
 import { useTitle } from '../app/useTitle'
 import { useOrganization } from '../state/organization'
 import { ErrorState, PageSkeleton, StaleBanner } from '../ui'
@@ -15,7 +16,7 @@ import { RepositoryTasks } from './RepositoryTasks'
 /** A repository: its mirror, how fresh it is, its branches and its tasks. */
 export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
   const state = useTopic(useMemo(() => topics.repository(repositoryId), [repositoryId]))
-  const { tasks } = useOrganization()
+  const { tasks, organizationId } = useOrganization()
   const own = useMemo(() => tasks.filter((it) => it.repositoryId === repositoryId), [tasks, repositoryId])
   const item = state?.entities.get(`repository/${repositoryId}`)?.item
   const repository: Repository | undefined = item?.case === 'repository' ? item.value : undefined
@@ -25,6 +26,7 @@ export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
   }
   if (repository === undefined) {
     const error = state.error
+    if (error?.code === Code.NotFound) return <NothingThere what="repository" organizationId={organizationId} />
     return error === undefined ? <Gone /> : <ErrorState error={error} title="The repository could not be read" page />
   }
   return (

@@ -1,10 +1,11 @@
 import { ActionIcon, Button, SegmentedControl, TextInput, Tooltip } from '@mantine/core'
+import { Code } from '@foundry/client'
 import { useFoundry } from '@foundry/client/react'
 import { IconFolderPlus, IconPlus, IconSearch, IconX } from '@tabler/icons-react'
 import { useOrganization } from '../state/organization'
 import type { Shell } from '../state/shell'
 import { filterWords } from '../state/taskList'
-import { EmptyState, ErrorState, Kbd, ListSkeleton, StaleBanner } from '../ui'
+import { EmptyState, ErrorState, Kbd, ListSkeleton, StaleBanner, useNarrow } from '../ui'
 import { ConnectionIndicator } from './ConnectionIndicator'
 import { useFrame } from './frame'
 import { FILTER_ID } from './listFocus'
@@ -106,7 +107,10 @@ function ListBody() {
   const view = useOrganization()
   const { rows, filter } = useListRows()
   const frame = useFrame()
+  const narrow = useNarrow()
   if (view.phase === 'loading') return <ListSkeleton label="Loading tasks" rows={8} />
+  // The page beside the list says that the organization is not there.
+  if (view.phase === 'ended' && view.error?.code === Code.NotFound) return null
   if (view.phase === 'ended' && view.tasks.length === 0) {
     return (
       <div className={classes.failure}>
@@ -133,7 +137,7 @@ function ListBody() {
         <EmptyState
           level={3}
           title="Nothing here yet"
-          actions={frame.canWrite && <Button onClick={frame.addRepository}>Add repository</Button>}
+          actions={narrow && frame.canWrite && <Button onClick={frame.addRepository}>Add repository</Button>}
         >
           A repository comes first; then tasks for it.
         </EmptyState>

@@ -169,8 +169,8 @@ describe('the task page', () => {
 
   it('says why a task cannot be shown', () => {
     const world = new FakeTask(calm)
-    const error = new FoundryError({ code: Code.NotFound, reason: 'NOT_FOUND', message: 'there is no such task', nextAction: 'look in the list' })
-    world.fake.show(topics.task('task_1'), [], 'ended', error)
+    const broken = new FoundryError({ code: Code.Internal, reason: 'INTERNAL', message: 'the store is full', nextAction: 'free some space' })
+    world.fake.show(topics.task('task_1'), [], 'ended', broken)
     render(
       <MantineProvider env="test">
         <FoundryProvider client={world.client}>
@@ -178,7 +178,11 @@ describe('the task page', () => {
         </FoundryProvider>
       </MantineProvider>,
     )
-    expect(screen.getByRole('alert').textContent).toContain('There is no such task.')
+    expect(screen.getByRole('alert').textContent).toContain('The store is full.')
+    const gone = new FoundryError({ code: Code.NotFound, reason: 'NOT_FOUND', message: 'no task task_1', nextAction: '' })
+    act(() => world.fake.show(topics.task('task_1'), [], 'ended', gone))
+    expect(screen.getByRole('heading', { name: 'There is no such task' })).toBeTruthy()
+    expect(screen.getByRole('link', { name: 'Go to your tasks' }).getAttribute('href')).toBe('/o/org_1')
   })
 })
 

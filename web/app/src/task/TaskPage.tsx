@@ -1,6 +1,8 @@
+import { Code } from '@foundry/client'
 import { useFoundry } from '@foundry/client/react'
 import { SessionState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useMediaQuery } from '@mantine/hooks'
+import { NothingThere } from '../app/NothingThere'
 import { useTitle } from '../app/useTitle'
 import { ErrorState, PageSkeleton, StaleBanner } from '../ui'
 import { StageList } from './header/StageList'
@@ -23,6 +25,7 @@ const NARROW = '(max-width: 900px)'
 export function TaskPage({ organizationId, taskId }: { organizationId: string; taskId: string }) {
   const view = useTask(taskId)
   if (view.task !== undefined) return <Loaded key={taskId} organizationId={organizationId} view={view} task={view.task} />
+  if (view.phase === 'ended' && view.error?.code === Code.NotFound) return <NothingThere what="task" organizationId={organizationId} />
   if (view.phase === 'ended') {
     return (
       <div className={classes.alone}>

@@ -23,3 +23,8 @@ test('every part of Mantine that is used has its styles', () => {
   )
   expect(missing).toEqual([])
 })
+
+test('colours of both schemes are tokens: what the build makes of light-dark() is no colour at all', () => {
+  const sheets = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((it) => it.endsWith('.css'))
+  expect(sheets.filter((it) => readFileSync(join(src, it), 'utf8').includes('light-dark('))).toEqual([])
+})

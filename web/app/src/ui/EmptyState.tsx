@@ -17,7 +17,7 @@ interface Props {
 export function EmptyState({ icon: Glyph, title, children, actions, level = 2 }: Props) {
   const Heading = `h${level}` as const
   return (
-    <div className={classes.empty}>
+    <div className={classes.empty} data-page={level === 1}>
       {Glyph !== undefined && <Glyph size={28} stroke={1.5} aria-hidden className={classes.icon} />}
       <Heading className={classes.title}>{title}</Heading>
       {children !== undefined && <div className={classes.text}>{children}</div>}

@@ -20,6 +20,11 @@ interface Props {
   page?: boolean
 }
 
+/** Words with the parts between backticks set as code. */
+function WithCode({ text }: { text: string }) {
+  return text.split(/`([^`]+)`/).map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))
+}
+
 /** A failure with its reason code, message, next action and details to copy. */
 export function ErrorState({ error, title, onRetry, retrying = false, actions, compact = false, page = false }: Props) {
   const text = errorText(error)
@@ -30,7 +35,7 @@ export function ErrorState({ error, title, onRetry, retrying = false, actions, c
       <div className={classes.body}>
         <Title className={classes.title}>{title}</Title>
         <p className={classes.message}>{text.message}</p>
-        {text.nextAction !== '' && <p className={classes.next}>{sentence(text.nextAction)}</p>}
+        {text.nextAction !== '' && <p className={classes.next}><WithCode text={sentence(text.nextAction)} /></p>}
         <details className={classes.details}>
           <summary>
             <span className={classes.reason}>{text.reason}</span>

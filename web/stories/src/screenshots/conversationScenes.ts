@@ -41,7 +41,7 @@ export function conversationScenes(world: () => World): Scene[] {
       ready: async (page) => {
         await talks(page, /the season is there/);
         await scroller(page).evaluate((it) => it.scrollTo(0, 0));
-        await page.getByText('What I found').first().waitFor();
+        await scroller(page).getByText('What I found').first().waitFor();
         await page.getByRole('button', { name: /^Thought/ }).first().click();
       },
     },

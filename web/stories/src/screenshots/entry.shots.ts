@@ -6,6 +6,7 @@ import { launch, signIn } from '../browser';
 import { Mesh } from '../mesh';
 import { Maker } from './made';
 import { makeOrigin } from '../origin';
+import { still } from './taskPage';
 import { type Scene, Studio, takeAll } from './studio';
 
 let mesh: Mesh;
@@ -90,13 +91,12 @@ const signInScenes: Scene[] = [
     name: 'sign-in-signed-out',
     as: 'nobody',
     path: () => '/sign-in',
-    ready: async (page, phone) => {
+    ready: async (page) => {
       await signIn(page, mesh, 'alice');
       await page.getByRole('button', { name: 'Account of alice' }).click();
       await page.getByRole('menuitem', { name: 'Sign out' }).click();
       await page.waitForURL(/sign-in/);
       await page.getByRole('button', { name: 'Sign in' }).waitFor();
-      void phone;
     },
   },
 ];
@@ -120,22 +120,25 @@ const emptyScenes: Scene[] = [
   {
     name: 'not-found-outside',
     path: () => '/nowhere/at/all',
-    ready: async (page) => await page.getByText('There is no such page').or(page.getByRole('heading', { level: 1 })).first().waitFor(),
+    ready: async (page) => await page.getByText('There is nothing at this address').waitFor(),
   },
   {
     name: 'not-found-inside',
     path: within('/x/y'),
-    ready: async (page) => await page.getByRole('main').getByRole('heading', { level: 1 }).first().waitFor(),
+    ready: async (page) => {
+      await page.getByText('There is nothing at this address').waitFor();
+      await still(page);
+    },
   },
   {
     name: 'task-not-found',
     path: within('/t/task_00000000000000000000000000000000'),
-    ready: async (page) => await page.getByText('The task could not be read').waitFor(),
+    ready: async (page) => await page.getByText('There is no such task').waitFor(),
   },
   {
     name: 'repository-not-found',
     path: within('/r/repo_00000000000000000000000000000000'),
-    ready: async (page) => await page.getByRole('main').getByRole('button', { name: /Details|Try again|Retry/ }).first().waitFor(),
+    ready: async (page) => await page.getByText('There is no such repository').waitFor(),
   },
 ];
 

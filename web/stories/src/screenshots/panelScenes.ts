@@ -52,7 +52,7 @@ export function panelScenes(world: () => World): Scene[] {
       ready: async (page) => {
         await folder(page, 'src');
         await folder(page, 'parser');
-        await page.getByText('branches.ts').first().waitFor();
+        await page.getByRole('tree', { name: 'Files' }).getByText('branches.ts').waitFor();
       },
     },
     {
@@ -81,7 +81,7 @@ export function panelScenes(world: () => World): Scene[] {
         await page.getByText(/too large|1 MiB/i).first().waitFor();
       },
     },
-    { name: 'processes-list', path: path('running', 'processes'), ready: async (page) => await page.getByText(/sleep 900/).first().waitFor() },
+    { name: 'processes-list', path: path('running', 'processes'), ready: async (page) => await page.getByRole('tabpanel').last().getByText(/sleep 900/).first().waitFor() },
     {
       name: 'processes-sandbox-gone',
       path: path('gone', 'processes'),

@@ -6,6 +6,7 @@ import { useState } from 'react'
 import { ConfirmDialog } from '../../ui'
 import { useCommand, type Command } from '../model/useCommand'
 import { usePatchDownload } from '../panel/usePatchDownload'
+import { isProvisioning } from './StageList'
 import classes from './header.module.css'
 
 interface Props {
@@ -35,7 +36,7 @@ export function Actions({ task, steers, retry, stop, onExplain }: Props) {
           Stop turn
         </Button>
       )}
-      {task.state === TaskState.ERROR && steers && (
+      {task.state === TaskState.ERROR && !isProvisioning(task) && steers && (
         <Button variant="default" leftSection={<IconRefresh size={14} />} loading={retry.busy} onClick={() => void retry.run()}>
           Retry
         </Button>
@@ -61,7 +62,7 @@ export function Actions({ task, steers, retry, stop, onExplain }: Props) {
               <Menu.Item leftSection={<IconArchive size={15} />} onClick={() => setAsking('archive')} disabled={task.state === TaskState.RUNNING}>
                 Archive…
               </Menu.Item>
-              <Menu.Item color="red.8" leftSection={<IconTrash size={15} />} onClick={() => setAsking('kill')}>
+              <Menu.Item color="var(--fd-error)" leftSection={<IconTrash size={15} />} onClick={() => setAsking('kill')}>
                 Kill…
               </Menu.Item>
             </>

@@ -25,11 +25,16 @@ export function ConditionLine({ condition }: { condition: Condition }) {
             ))}
           </span>
         )}
-        {condition.nextAction !== '' && <InertLine text={sentence(condition.nextAction)} className={classes.next} />}
+        {asksForSomething(condition) && <InertLine text={sentence(condition.nextAction)} className={classes.next} />}
         {condition.reason !== '' && <code className={classes.reason}>{condition.reason}</code>}
       </div>
     </div>
   )
+}
+
+/** Whether the next action is one for a person: that none is needed goes without saying. */
+function asksForSomething({ nextAction }: Condition): boolean {
+  return nextAction !== '' && !/^none needed\b/i.test(nextAction)
 }
 
 /** Trouble that nothing but a person ends, trouble that is tried again, or no trouble. */

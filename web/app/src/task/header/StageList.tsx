@@ -17,13 +17,12 @@ const names: Readonly<Record<string, string>> = {
   agent_ready: 'Agent ready',
   session_creating: 'Create session',
   ready: 'Ready',
-  error: 'Error',
 }
-const before = Object.keys(names).filter((name) => name !== 'error')
+const before = Object.keys(names)
 
 /** Whether a task is still being provisioned, or failed at it. */
 export function isProvisioning(task: Task): boolean {
-  if (task.state === TaskState.ERROR) return task.stages.some((stage) => stage.state === StageState.FAILED)
+  if (task.state === TaskState.ERROR) return shownStages(task).some((stage) => stage.state === StageState.FAILED)
   return task.state >= TaskState.QUEUED && task.state <= TaskState.CREATING_SESSION
 }
 
@@ -50,7 +49,7 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
         </div>
       )}
       {provisioning && saysSomething(task.condition) && <ConditionLine condition={task.condition} />}
-      {task.state === TaskState.ERROR && steers && (
+      {provisioning && task.state === TaskState.ERROR && steers && (
         <div className={classes.retry}>
           <Button loading={retry.busy} onClick={() => void retry.run()}>
             Retry at this stage
@@ -60,13 +59,18 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
       {retry.error !== undefined && <ErrorState error={retry.error} title="The task was not retried" compact />}
       {open && (
         <ol className={classes.stageRows}>
-          {(task.stages.length > 0 ? task.stages : before.map(pending)).map((stage) => (
+          {shownStages(task).map((stage) => (
             <StageRow key={stage.name} stage={stage} toldBelow={provisioning && toldBy(task.condition, stage)} />
           ))}
         </ol>
       )}
     </section>
   )
+}
+
+/** All stages but the one that stands for a failure, which the failed stage shows itself. */
+function shownStages(task: Task): readonly Stage[] {
+  return task.stages.length > 0 ? task.stages.filter((stage) => stage.name !== 'error') : before.map(pending)
 }
 
 /** Whether the condition of the task says the same as the stage. */

@@ -1,10 +1,11 @@
 import { topics } from '@foundry/client'
+import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { useTopic } from '@foundry/client/react'
-import { IconClock, IconFolder, IconGitBranch, IconRobot } from '@tabler/icons-react'
-import type { Session, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { IconClock, IconFolder, IconGitBranch, IconHourglass, IconRobot } from '@tabler/icons-react'
+import { SessionState, TaskState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useMemo } from 'react'
 import { Link } from 'wouter'
-import { CopyButton, DiffStat, RelativeTime, StatusBadge, taskStatus, waitsForPermission } from '../../ui'
+import { CopyButton, DiffStat, Elapsed, RelativeTime, StatusBadge, taskStatus, waitsForPermission } from '../../ui'
 import type { Command } from '../model/useCommand'
 import { InertLine } from '../text/Inert'
 import { Actions } from './Actions'
@@ -29,6 +30,8 @@ export function TaskHeader(props: Props) {
   const { organizationId, task, sessions, steers } = props
   // The question itself, with its answers, is above the composer.
   const waits = sessions.some((session) => session.pendingPermission !== undefined)
+  const trouble = troubleOf(task, sessions, waits)
+  const working = workOf(task, waits)
   return (
     <header className={classes.header}>
       <div className={classes.top}>
@@ -41,32 +44,54 @@ export function TaskHeader(props: Props) {
       <div className={classes.place}>
         <Repository organizationId={organizationId} repositoryId={task.repositoryId} />
         {task.branch !== '' && (
-          <span className={classes.fact}>
+          <span className={`${classes.fact} ${classes.shrinks}`}>
             <IconGitBranch size={14} aria-hidden />
-            <InertLine text={task.branch} className="fd-mono" />
+            <InertLine text={task.branch} className={`fd-mono ${classes.branch}`} />
             <CopyButton value={task.branch} label="Copy branch name" />
           </span>
         )}
         {task.baseBranch !== '' && (
-          <span className="fd-muted">
+          <span className={`fd-muted ${classes.minor}`}>
             from <InertLine text={task.baseBranch} className="fd-mono" />
           </span>
         )}
-        <span className={classes.fact}>
+        <span className={`${classes.fact} ${classes.minor}`}>
           <IconRobot size={14} aria-hidden />
           <InertLine text={task.agent} />
         </span>
         {task.changes !== undefined && <DiffStat additions={task.changes.additions} deletions={task.changes.deletions} />}
+        {working !== undefined && (
+          <span className={`${classes.fact} ${classes.minor}`}>
+            <IconHourglass size={14} aria-hidden />
+            <span>
+              waiting on <InertLine text={working.waitingOn.replaceAll('_', ' ')} /> for <Elapsed since={working.sinceTime} />
+            </span>
+          </span>
+        )}
         <span className={classes.fact}>
           <IconClock size={14} aria-hidden />
           <span className="fd-visually-hidden">created </span>
-          <RelativeTime time={task.createTime} />
+          <RelativeTime time={task.createTime} ago />
         </span>
       </div>
       <Prompt task={task} />
-      {!isProvisioning(task) && !waits && saysSomething(task.condition) && <ConditionLine condition={task.condition} />}
+      {trouble && <ConditionLine condition={trouble} />}
     </header>
   )
+}
+
+/** What the task waits on while all is well: worth a few words, not a line of its own. */
+function workOf({ state, condition }: Task, waits: boolean): Condition | undefined {
+  if (waits || state !== TaskState.RUNNING || condition === undefined) return undefined
+  return condition.reason === '' && condition.waitingOn !== '' ? condition : undefined
+}
+
+/** What is wrong with the task, unless the stages, the question or the queue of its only session tell it already. */
+function troubleOf(task: Task, sessions: readonly Session[], waits: boolean): Condition | undefined {
+  const { condition } = task
+  if (isProvisioning(task) || waits || !saysSomething(condition) || workOf(task, waits) !== undefined) return undefined
+  if (condition.reason === 'QUEUE_HELD' && sessions.filter((it) => it.state !== SessionState.CLOSED).length === 1) return undefined
+  return condition
 }
 
 function Repository({ organizationId, repositoryId }: { organizationId: string; repositoryId: string }) {
@@ -76,7 +101,7 @@ function Repository({ organizationId, repositoryId }: { organizationId: string; 
   return (
     <span className={classes.fact}>
       <IconFolder size={14} aria-hidden />
-      <Link href={`/o/${organizationId}/r/${repositoryId}`}>
+      <Link href={`/o/${organizationId}/r/${repositoryId}`} className={classes.branch}>
         <InertLine text={name} />
       </Link>
     </span>

@@ -5,6 +5,8 @@ import { useMemo } from 'react'
 
 /** The person at the page. */
 export interface Viewer {
+  /** The organization that is looked at. */
+  readonly organizationId: string
   readonly userId: string
   readonly role: Role
   /** Whether tasks may be steered. Until the role is known the server is left to decide. */
@@ -26,12 +28,6 @@ export function useViewer(organizationId: string): Viewer {
       else if (item.case === 'organization' && item.value.organizationId === organizationId) role = item.value.role
     }
     const unknown = role === Role.UNSPECIFIED
-    return { userId, role, steers: unknown || role >= Role.MEMBER, audits: unknown || role >= Role.ADMIN }
+    return { organizationId, userId, role, steers: unknown || role >= Role.MEMBER, audits: unknown || role >= Role.ADMIN }
   }, [state, organizationId])
-}
-
-/** A user as they are named to the person at the page: names of others are not known here. */
-export function personName(userId: string, viewer: Viewer): string {
-  if (userId === '') return ''
-  return userId === viewer.userId ? 'You' : `Member ${userId.replace(/^usr_/, '').slice(-6)}`
 }

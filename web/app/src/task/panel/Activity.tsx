@@ -1,11 +1,13 @@
 import { Button, Select } from '@mantine/core'
+import type { Foundry } from '@foundry/client'
 import { useFoundry } from '@foundry/client/react'
 import { IconActivity, IconLock, IconRefresh } from '@tabler/icons-react'
 import type { AuditEvent, Session, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { EmptyState, ErrorState, ListSkeleton, RelativeTime } from '../../ui'
 import { useRead } from '../model/useRead'
-import { personName, type Viewer } from '../model/useViewer'
+import { usePersonName } from '../model/members'
+import type { Viewer } from '../model/useViewer'
 import { InertLine, InertText } from '../text/Inert'
 import { visibleLine } from '../text/visible'
 import classes from './panel.module.css'
@@ -32,30 +34,25 @@ export default function Activity({ task, sessions, viewer }: Props) {
   return <Events task={task} sessions={sessions} viewer={viewer} />
 }
 
+/** The choice of all there is, beside the ids of the task and its sessions. */
+const ALL = 'all'
+
 function Events({ task, sessions, viewer }: Props) {
   const client = useFoundry()
   const { organizationId, taskId } = task
-  const [subject, setSubject] = useState(taskId)
+  const [chosen, setChosen] = useState(ALL)
   const [shown, setShown] = useState(PAGE)
-  const list = useRead(`${subject}@${shown}`, async (signal) => {
-    const events: AuditEvent[] = []
-    let pageToken = ''
-    let pages = 0
-    do {
-      const page = await client.task.listAuditEvents({ organizationId, subject, pageSize: PAGE, pageToken }, { signal })
-      events.push(...page.events)
-      pageToken = page.nextPageToken
-      pages++
-    } while (pageToken !== '' && events.length < shown && pages < (shown / PAGE) * PAGES_AT_ONCE)
-    return { events, more: pageToken !== '' }
-  })
-  const choices = [{ value: taskId, label: 'The task' }].concat(
-    sessions.map((session) => ({ value: session.sessionId, label: `Session ${visibleLine(session.name)}` })),
+  const subjects = chosen === ALL ? [taskId, ...sessions.map((it) => it.sessionId)] : [chosen]
+  const list = useRead(`${subjects.join()}@${shown}`, async (signal) =>
+    merged(await Promise.all(subjects.map((subject) => record(client, { organizationId, subject }, shown, signal)))),
   )
+  const named = sessions.map((session) => ({ value: session.sessionId, label: `Session ${visibleLine(session.name)}` }))
+  const choices = [{ value: ALL, label: 'Task and sessions' }, { value: taskId, label: 'The task alone' }, ...named]
+  const labelOf = (subject: string) => (chosen === ALL ? named.find((it) => it.value === subject)?.label : undefined)
   return (
     <div className={classes.activity}>
       <div className={classes.processBar}>
-        <Select aria-label="Whose record" data={choices} value={subject} onChange={(value) => value !== null && setSubject(value)} allowDeselect={false} size="xs" />
+        <Select aria-label="Whose record" data={choices} value={chosen} onChange={(value) => value !== null && setChosen(value)} allowDeselect={false} size="xs" />
         <Button variant="default" leftSection={<IconRefresh size={14} />} loading={list.loading} onClick={list.reload}>
           Refresh
         </Button>
@@ -65,7 +62,7 @@ function Events({ task, sessions, viewer }: Props) {
       {list.data?.events.length === 0 && <EmptyState icon={IconActivity} title="Nothing is recorded" level={3} />}
       <ol className={classes.events}>
         {list.data?.events.map((event) => (
-          <Event key={String(event.sequence)} event={event} viewer={viewer} />
+          <Event key={String(event.sequence)} event={event} about={labelOf(event.subject)} viewer={viewer} />
         ))}
       </ol>
       {list.data?.more === true && (
@@ -77,10 +74,41 @@ function Events({ task, sessions, viewer }: Props) {
   )
 }
 
-function Event({ event, viewer }: { event: AuditEvent; viewer: Viewer }) {
+interface Record {
+  readonly events: readonly AuditEvent[]
+  /** Whether there are older ones. */
+  readonly more: boolean
+}
+
+/** The newest events about one entity. */
+async function record(client: Foundry, about: { organizationId: string; subject: string }, shown: number, signal: AbortSignal): Promise<Record> {
+  const events: AuditEvent[] = []
+  let pageToken = ''
+  let pages = 0
+  do {
+    const page = await client.task.listAuditEvents({ ...about, pageSize: PAGE, pageToken }, { signal })
+    events.push(...page.events)
+    pageToken = page.nextPageToken
+    pages++
+  } while (pageToken !== '' && events.length < shown && pages < (shown / PAGE) * PAGES_AT_ONCE)
+  return { events, more: pageToken !== '' }
+}
+
+/** Several records as one, newest first, down to where all of them are known. */
+export function merged(records: readonly Record[]): Record {
+  const ends = records.filter((it) => it.more).map((it) => it.events.at(-1)?.sequence ?? 0n)
+  const end = ends.reduce((a, b) => (a > b ? a : b), 0n)
+  const events = records.flatMap((it) => it.events).filter((it) => it.sequence >= end)
+  return { events: events.sort((a, b) => (a.sequence < b.sequence ? 1 : -1)), more: ends.length > 0 }
+}
+
+/** An event; `about` names what it concerns where that is not plain. */
+function Event({ event, about, viewer }: { event: AuditEvent; about: string | undefined; viewer: Viewer }) {
+  const person = usePersonName(event.actor, viewer)
+  const behalf = usePersonName(event.onBehalfOf, viewer)
   const [open, setOpen] = useState(false)
   const detailed = event.detail !== '' && event.detail !== '{}'
-  const actor = event.actor.startsWith('service:') ? `Service ${event.actor.slice(8)}` : personName(event.actor, viewer)
+  const actor = event.actor.startsWith('service:') ? `Service ${event.actor.slice(8)}` : person
   return (
     <li className={classes.event}>
       <div className={classes.eventLine}>
@@ -88,10 +116,11 @@ function Event({ event, viewer }: { event: AuditEvent; viewer: Viewer }) {
           <strong>
             <InertLine text={actor} />
           </strong>
-          {event.onBehalfOf !== '' && ` for ${event.onBehalfOf === viewer.userId ? 'you' : personName(event.onBehalfOf, viewer)}`} <code>{event.action}</code>
+          {event.onBehalfOf !== '' && ` for ${event.onBehalfOf === viewer.userId ? 'you' : behalf}`} <code>{event.action}</code>
+          {about !== undefined && <span className="fd-muted"> · {about}</span>}
         </span>
         <span className="fd-muted">
-          <RelativeTime time={event.createTime} />
+          <RelativeTime time={event.createTime} ago />
         </span>
       </div>
       {detailed && (

@@ -55,7 +55,7 @@ function OfSandbox({ sandboxId }: { sandboxId: string }) {
             <span>
               {list.data !== undefined && counted(list.data.processes.length, 'process', 'processes')}{' '}
               <span className="fd-muted">
-                <RelativeTime time={list.data?.readTime} prefix="read" />
+                <RelativeTime time={list.data?.readTime} prefix="read" ago />
               </span>
             </span>
             <Button variant="default" leftSection={<IconRefresh size={14} />} loading={list.loading} onClick={list.reload}>

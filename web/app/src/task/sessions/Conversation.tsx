@@ -1,4 +1,5 @@
 import { useFoundry } from '@foundry/client/react'
+import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { SessionState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useMemo, type KeyboardEvent } from 'react'
 import { ErrorState, StaleBanner } from '../../ui'
@@ -9,6 +10,7 @@ import { Queue } from '../composer/Queue'
 import { useEchoes } from '../composer/useEchoes'
 import { isEnded } from '../header/Actions'
 import { ConditionLine, saysSomething } from '../header/ConditionLine'
+import { isProvisioning } from '../header/StageList'
 import type { Command } from '../model/useCommand'
 import { useCommand } from '../model/useCommand'
 import type { Viewer } from '../model/useViewer'
@@ -63,7 +65,7 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
       {conversation.phase === 'ended' && <ErrorState error={conversation.error} title="The session is no longer watched" compact />}
       <TranscriptView conversation={conversation} context={context} streaming={running && pending === undefined} onNewestSeen={markSeen} />
       <div className={classes.foot}>
-        {!running && session.state !== SessionState.IDLE && saysSomething(session.condition) && <ConditionLine condition={session.condition} />}
+        {tellsOfItself(task, session) && <ConditionLine condition={session.condition} />}
         {pending !== undefined && (
           <PermissionDock key={pending.permissionId} sessionId={session.sessionId} request={pending} steers={viewer.steers} />
         )}
@@ -72,6 +74,13 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
       </div>
     </div>
   )
+}
+
+/** Whether a session has something to say that is not told above it already, by the stages of its task. */
+function tellsOfItself(task: Task, session: Session): session is Session & { condition: Condition } {
+  const { condition } = session
+  if (session.state === SessionState.RUNNING || session.state === SessionState.IDLE || !saysSomething(condition)) return false
+  return !(isProvisioning(task) && condition.message === task.condition?.message && condition.reason === task.condition.reason)
 }
 
 interface FootProps {

@@ -1,5 +1,5 @@
 import { IconCheck, IconHandStop, IconX } from '@tabler/icons-react'
-import { personName } from '../model/useViewer'
+import { usePersonName } from '../model/members'
 import { InertLine } from '../text/Inert'
 import type { PermissionBlock } from './blocks'
 import type { BlockContext } from './context'
@@ -8,6 +8,7 @@ import classes from './transcript.module.css'
 /** A question of the agent and who answered what. The buttons are below the transcript, where they stay in sight. */
 export function PermissionView({ block, context }: { block: PermissionBlock; context: BlockContext }) {
   const { request, answer } = block
+  const person = usePersonName(answer?.userId ?? '', context.viewer)
   const option = request.options.find((each) => each.optionId === answer?.optionId)
   const allowed = option?.kind.startsWith('allow') === true
   const pending = answer === undefined && request.permissionId === context.pendingPermission
@@ -27,7 +28,7 @@ export function PermissionView({ block, context }: { block: PermissionBlock; con
             <>
               {answer.optionId === '' ? 'Cancelled' : <InertLine text={option?.name ?? answer.optionId} />}
               {' · '}
-              {answer.userId === '' ? 'by the permission policy' : personName(answer.userId, context.viewer)}
+              {answer.userId === '' ? 'by the permission policy' : person}
             </>
           )}
         </div>

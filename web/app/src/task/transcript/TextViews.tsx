@@ -1,7 +1,8 @@
 import { IconBulb, IconChevronRight } from '@tabler/icons-react'
 import { useState } from 'react'
 import { RelativeTime } from '../../ui'
-import { personName, type Viewer } from '../model/useViewer'
+import { usePersonName } from '../model/members'
+import type { Viewer } from '../model/useViewer'
 import { InertLine, InertText } from '../text/Inert'
 import { SHOWN_FIRST } from '../text/limits'
 import { LongText } from '../text/LongText'
@@ -17,12 +18,12 @@ export function CutStart({ block }: { block: { cutStart: boolean } }) {
 
 /** A message of a person, as it was written. */
 export function UserView({ block, viewer }: { block: TextBlock; viewer: Viewer }) {
-  const name = personName(block.userId, viewer) || 'Message'
+  const name = usePersonName(block.userId, viewer) || 'Message'
   return (
     <article className={classes.user} aria-label={`Message of ${name}`}>
       <header className={classes.byline}>
         <span className={classes.author}>{name}</span>
-        <RelativeTime time={block.at || undefined} />
+        <RelativeTime time={block.at || undefined} ago />
       </header>
       <CutStart block={block} />
       {block.text.length > SHOWN_FIRST ? <LongText text={block.text} label="Message" /> : <InertText text={block.text} />}

@@ -30,7 +30,7 @@ export function TurnEndView({ block }: { block: TurnEndBlock }) {
     <>
       {Glyph !== undefined && <Glyph size={14} aria-hidden />}
       {outcome.word}
-      <RelativeTime time={block.at || undefined} />
+      <RelativeTime time={block.at || undefined} ago />
     </>
   )
   if (plain) return <div className={classes.turnEnd}>{line}</div>

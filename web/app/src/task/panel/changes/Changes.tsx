@@ -95,7 +95,7 @@ function Toolbar({ task, choice, choose, loading, onReload }: ToolbarProps) {
         {counted(changes?.filesChanged ?? 0, 'file')}{' '}
         {changes !== undefined && <DiffStat additions={changes.additions} deletions={changes.deletions} />}{' '}
         <span className="fd-muted">
-          <RelativeTime time={changes?.importTime} />
+          <RelativeTime time={changes?.importTime} prefix="saved" ago />
         </span>
       </span>
       <Checkbox size="xs" label="Wrap" checked={choice.wrap} onChange={(event) => choose({ ...choice, wrap: event.currentTarget.checked })} />

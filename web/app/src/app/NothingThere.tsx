@@ -1,0 +1,23 @@
+import { Button } from '@mantine/core'
+import { IconError404 } from '@tabler/icons-react'
+import { Link } from 'wouter'
+import { EmptyState } from '../ui'
+import { paths } from './paths'
+
+/** Says that what an address names is not there, or not for this person, and leads back to the tasks. */
+export function NothingThere({ what, organizationId }: { what: 'task' | 'repository'; organizationId: string }) {
+  return (
+    <EmptyState
+      level={1}
+      icon={IconError404}
+      title={`There is no such ${what}`}
+      actions={
+        <Button component={Link} href={paths.organization(organizationId)} variant="default">
+          Go to your tasks
+        </Button>
+      }
+    >
+      It was deleted, or it belongs to an organization that you are no member of.
+    </EmptyState>
+  )
+}
