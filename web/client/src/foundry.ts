@@ -69,7 +69,12 @@ export class Foundry {
   constructor(private readonly options: FoundryOptions = {}) {
     const baseUrl = options.baseUrl ?? location.origin;
     this.keys = options.sessionKey ?? new LocalSessionKeyStore();
-    this.link = new Link({ baseUrl, sessionKey: () => this.keys.get(), take: (message) => this.take(message) });
+    this.link = new Link({
+      baseUrl,
+      sessionKey: () => this.keys.get(),
+      take: (message) => this.take(message),
+      returned: () => this.followKey(),
+    });
     this.store = new PageStore(this.link, options.schedule ?? withNextFrame);
     const { store } = this;
     if (this.keys.get() === undefined) store.connection = { ...store.connection, phase: 'signed-out' };

@@ -1,5 +1,6 @@
 import { useFoundry } from '@foundry/client/react'
 import { useCallback, useEffect, useRef, useState } from 'react'
+import { useShell } from './shell'
 import type { UserEntities } from './unread'
 
 /** Quiet time before a draft is sent to the server, in milliseconds. */
@@ -121,12 +122,14 @@ export function serverDraft(entities: UserEntities, subject: string): string {
 /** A draft as a component uses it; undefined subject = nothing is kept. */
 export function useDraft(organizationId: string, subject: string | undefined, entities: UserEntities) {
   const client = useFoundry()
+  // What is kept in this browser is its user's alone: another one may sign in here.
+  const userId = useShell().user?.userId
   const keeper = useRef<DraftKeeper>(null)
   const [text, setText] = useState('')
   const server = subject === undefined ? '' : serverDraft(entities, subject)
   useEffect(() => {
-    if (subject === undefined) return
-    const name = `${organizationId}/${subject}`
+    if (subject === undefined || userId === undefined) return
+    const name = `${userId}/${organizationId}/${subject}`
     const local = kept(name)
     const fresh = new DraftKeeper(
       {
@@ -141,7 +144,7 @@ export function useDraft(organizationId: string, subject: string | undefined, en
     if (fresh.dirty) fresh.type(fresh.text)
     return () => fresh.close()
     // The server's text is followed by the next effect.
-  }, [client, organizationId, subject])
+  }, [client, userId, organizationId, subject])
   useEffect(() => {
     if (keeper.current?.receive(server) === true) setText(server)
   }, [server])

@@ -11,6 +11,8 @@ export interface LinkOptions {
   baseUrl: string;
   sessionKey(): string | undefined;
   take(message: ToPage): void;
+  /** The page was away, kept whole by the browser, and is shown again; somebody else may have signed in. */
+  returned(): void;
 }
 
 /** The page's side of the subscriptions: says what it looks at, and when nobody looks at it. */
@@ -113,6 +115,7 @@ export class Link {
   private back(): void {
     if (!this.isGone) return;
     this.isGone = false;
+    this.options.returned();
     this.hello();
   }
 

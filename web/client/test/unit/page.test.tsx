@@ -192,6 +192,21 @@ describe('a page', () => {
     expect(phase(client)).toBe('live');
   });
 
+  it('shows nothing of a former session when the browser brings it back after another person signed in', async () => {
+    edge.commit('a', 'task/1', 'one');
+    let key = 'key';
+    // A page that is away hears of nothing.
+    const sessionKey = { get: () => key, set: () => {}, subscribe: () => () => {} };
+    const client = foundry({ sessionKey });
+    listen(client);
+    await pass();
+    expect(client.topicState(topics.task('a'))?.entities.size).toBe(1);
+    window.dispatchEvent(new Event('pagehide'));
+    key = 'another';
+    window.dispatchEvent(Object.assign(new Event('pageshow'), { persisted: true }));
+    expect(client.topicState(topics.task('a'))?.entities.size).toBe(0);
+  });
+
   it('rests while the browser is offline', async () => {
     const client = foundry();
     listen(client);
