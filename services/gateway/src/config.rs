@@ -17,6 +17,8 @@ pub struct Config {
     pub trust_forwarded_proto: bool,
     /// What one credential may use at a time.
     pub caller: CallerLimits,
+    /// Watches that one user may have on the edge's streams, over all credentials.
+    pub watches_per_user: usize,
     /// What one address may use without a credential, or with bad ones.
     pub anonymous: CallerLimits,
     /// Time between two health checks of a service.
@@ -30,6 +32,7 @@ impl Default for Config {
             allowed_origins: vec!["loopback".to_owned()],
             trust_forwarded_proto: false,
             caller: CallerLimits { requests_per_second: 2_000, burst: 4_000, unary_calls: 256, streams: 512 },
+            watches_per_user: 512,
             anonymous: CallerLimits { requests_per_second: 100, burst: 1_000, unary_calls: 64, streams: 16 },
             health_interval: Duration::from_secs(2),
         }

@@ -82,6 +82,7 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         exchange: &exchange,
         routes: &routes,
         observer: &deps.watch_observer,
+        watches_per_user: config.watches_per_user,
     })?;
     let cut = Cut::default();
     let callers = CallerBook::new(config, &deps.env);

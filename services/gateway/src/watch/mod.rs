@@ -8,6 +8,7 @@
 //!
 //! The edge knows no entity: it reads the heads of frames and renumbers them for each caller.
 
+mod budget;
 mod credential;
 mod ending;
 mod frames;
@@ -21,6 +22,7 @@ mod roster;
 mod rpc;
 mod session;
 mod slot;
+mod starts;
 mod streams;
 mod sub;
 mod subs;
@@ -28,6 +30,7 @@ mod topic;
 mod topics;
 mod turns;
 mod wanted;
+mod watchers;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -47,12 +50,15 @@ use crate::admission::Identified;
 use crate::caller_limits::{Account, CallerBook, Permit};
 use crate::exchange::Exchange;
 use crate::routes::RouteTable;
+use budget::Budgets;
 use credential::Tokens;
 use ending::Orders;
 use owners::{Owner, Owners};
 use rpc::Call;
+use starts::Starts;
 use streams::Streams;
 use topics::Topics;
+use watchers::Watchers;
 
 /// What the edge's streams are made with.
 pub(crate) struct Parts<'a> {
@@ -64,6 +70,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) exchange: &'a Exchange,
     pub(crate) routes: &'a RouteTable,
     pub(crate) observer: &'a Arc<dyn Observer>,
+    pub(crate) watches_per_user: usize,
 }
 
 /// What all streams share.
@@ -72,6 +79,9 @@ pub(crate) struct Shared {
     tasks: Tasks,
     owners: Arc<Owners>,
     topics: Topics,
+    starts: Starts,
+    budgets: Budgets,
+    watchers: Watchers,
     tokens: Arc<Tokens>,
     streams: Streams,
     orders: Orders,
@@ -110,6 +120,9 @@ impl WatchEdge {
             tasks,
             owners,
             topics,
+            starts: Starts::default(),
+            budgets: Budgets::default(),
+            watchers: Watchers::new(parts.watches_per_user),
             tokens,
             streams: Streams::default(),
             routes: parts.routes.clone(),

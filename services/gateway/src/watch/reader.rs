@@ -1,25 +1,56 @@
 //! The way of one watch to its topic: allowed by its owner, then read by a stream of its own until
 //! it is caught up, then seated at the topic.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foundry_core::Env;
 use foundry_watch::Backoff;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
+use super::budget::{Budget, Held};
 use super::credential::Credential;
 use super::frames::Kind;
 use super::link::Track;
 use super::owners::{Grant, Opened, Owners, broken, is_final};
 use super::slot::{Found, Item, Seat, Slot};
+use super::starts::{Start, Starts};
 use super::topic::{Join, Key, Lease, Mark};
 use super::topics::Topics;
 use super::wanted::Wanted;
 
 /// Silence after which a stream is taken for lost, where its owner names no heartbeat.
 const SILENCE: Duration = Duration::from_secs(75);
+
+/// Watches of one stream that catch up at one owner at the same time: what is not read yet need not be asked for.
+const SEATS: usize = 4;
+
+/// Those of one stream that catch up, by owner: one that is slow does not keep the others waiting. Cloning shares them.
+#[derive(Clone, Default)]
+pub(crate) struct Seats(Arc<Mutex<HashMap<&'static str, Arc<Semaphore>>>>);
+
+impl Seats {
+    async fn turn(&self, owner: &'static str) -> Option<OwnedSemaphorePermit> {
+        let seats = {
+            let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(seats.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(SEATS))))
+        };
+        // It is never closed; and if it were, nobody needs a turn.
+        seats.acquire_owned().await.ok()
+    }
+}
+
+/// What a reader has while it catches up.
+struct Turn {
+    /// The next frame's bytes.
+    next: Option<Held>,
+    /// Its stream catches up with a few at a time.
+    seat: Option<OwnedSemaphorePermit>,
+    /// So does its user, until all that is missing is that somebody reads it.
+    start: Option<Start>,
+}
 
 /// Why a private stream is over.
 enum Left {
@@ -38,6 +69,10 @@ pub(crate) struct Reader {
     pub(crate) wanted: Arc<Wanted>,
     pub(crate) owners: Arc<Owners>,
     pub(crate) topics: Topics,
+    pub(crate) starts: Starts,
+    pub(crate) user: Arc<str>,
+    pub(crate) budget: Budget,
+    pub(crate) seats: Seats,
     pub(crate) env: Env,
     pub(crate) track: Track,
     /// Whether the caller has its hello.
@@ -63,11 +98,11 @@ impl Reader {
     pub(crate) async fn read(mut self, lease: Lease) {
         let mut backoff = Backoff::default();
         loop {
-            self.slot.has_room().await;
+            let turn = self.turn().await;
             let options = self.track.options(self.wanted.options.heartbeat);
             let topic = lease.topic();
             let left = match self.owners.open(self.wanted.method, &topic.request, options).await {
-                Ok(opened) => self.follow(opened, &lease, &mut backoff).await,
+                Ok(opened) => self.follow(opened, turn, &lease, &mut backoff).await,
                 Err(status) => Left::Lost(status),
             };
             let status = match left {
@@ -85,7 +120,7 @@ impl Reader {
                 return self.slot.finish(Found::End(status));
             }
             if let Some(body) = self.track.cut_off() {
-                self.slot.put(Item { body, from: None, at: 0 });
+                self.slot.put(Item::own(body));
             }
             let wait = backoff.next(&*self.env.random);
             tracing::debug!(watch = self.wanted.method.name(), %status, ?wait, "a watch is opened again");
@@ -93,18 +128,61 @@ impl Reader {
         }
     }
 
-    async fn follow(&mut self, mut opened: Opened, lease: &Lease, backoff: &mut Backoff) -> Left {
+    /// Waits until the next stream may be opened: when what was read is taken, and others had their turn.
+    async fn turn(&self) -> Turn {
+        self.slot.has_room().await;
+        let owner = self.wanted.method.service;
+        let seat = self.seats.turn(owner).await;
+        loop {
+            let start = Some(self.starts.turn(owner, &self.user).await);
+            let next = self.budget.try_take();
+            if next.is_some() {
+                return Turn { next, seat, start };
+            }
+            // Neither is kept while the other is waited for: that may be long.
+            drop(start);
+            drop(self.budget.take().await);
+        }
+    }
+
+    /// Sets room for the next frame aside. False = the stream is better given up meanwhile.
+    async fn reserve(&self, turn: &mut Turn) -> bool {
+        if self.slot.is_full() {
+            if self.track.is_whole() {
+                return false;
+            }
+            // A snapshot cannot be gone on with elsewhere: it waits, and keeps nobody else waiting.
+            (turn.start, turn.next) = (None, None);
+            self.slot.has_room().await;
+        }
+        if turn.seat.is_none() || turn.next.is_some() {
+            return true;
+        }
+        turn.next = self.budget.try_take();
+        if turn.next.is_none() {
+            if self.track.is_whole() {
+                return false;
+            }
+            turn.start = None;
+            turn.next = Some(self.budget.take().await);
+        }
+        true
+    }
+
+    async fn follow(
+        &mut self,
+        mut opened: Opened,
+        mut turn: Turn,
+        lease: &Lease,
+        backoff: &mut Backoff,
+    ) -> Left {
         self.greet(&opened);
         let silence = opened.hello.heartbeat.and_then(|d| Duration::try_from(d).ok());
         let silence = silence.map_or(SILENCE, |heartbeat| heartbeat.mul_f64(2.5));
         let (mut drained, mut mark) = (false, None);
         loop {
-            if self.slot.is_full() {
-                if self.track.is_whole() {
-                    return Left::Full;
-                }
-                // A snapshot cannot be gone on with elsewhere: it waits.
-                self.slot.has_room().await;
+            if !self.reserve(&mut turn).await {
+                return Left::Full;
             }
             let frame = tokio::select! {
                 frame = opened.stream.message() => frame,
@@ -135,12 +213,17 @@ impl Reader {
                 continue;
             }
             self.track.apply(&kind);
-            self.slot.put(Item { body: frame.body, from: None, at: opened.link.at() });
+            let cost = Item::cost(&frame.body);
+            let mut held = turn.next.take().unwrap_or_else(|| self.budget.count(cost));
+            held.resize(cost);
+            self.slot.put(Item { body: frame.body, from: None, at: opened.link.at(), _held: held });
             if drained || !self.track.is_whole() {
                 continue;
             }
             // Once it knows everything, it is better read where all others read.
             if let Some(mark) = &mark {
+                // What it waits for from here on may be long in coming.
+                turn = Turn { next: None, seat: None, start: None };
                 match lease.topic().join(&self.track, &opened.hello.incarnation, mark.clone()) {
                     Join::Adopted { generation } => return Left::Seated(generation, Some(Box::new(opened))),
                     Join::Seated { generation } => return Left::Seated(generation, None),
@@ -157,7 +240,9 @@ impl Reader {
             self.track.resumed(at);
         }
         if !std::mem::replace(&mut self.greeted, true) {
-            self.slot.put(Item { body: opened.first.body.clone(), from: Some(at), at });
+            let body = opened.first.body.clone();
+            let held = self.budget.count(Item::cost(&body));
+            self.slot.put(Item { body, from: Some(at), at, _held: held });
         }
     }
 }

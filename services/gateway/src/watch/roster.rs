@@ -47,16 +47,13 @@ impl Roster {
     /// The set to begin with.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`, for the request as a whole.
+    /// `INVALID_ARGUMENT`, or `RESOURCE_EXHAUSTED` when it is too large, for the request as a whole.
     pub(crate) fn new(subscriptions: Vec<Subscription>) -> Result<Self> {
         let roster = Self::default();
         {
             let mut state = roster.lock();
             check(&subscriptions, &state.used, "subscriptions")?;
-            if subscriptions.len() > MOST_WATCHES {
-                let text = format!("has more than {MOST_WATCHES} watches");
-                return Err(Error::invalid_field("subscriptions", text));
-            }
+            bound(0, subscriptions.len())?;
             state.enter(subscriptions)?;
         }
         Ok(roster)
@@ -84,11 +81,7 @@ impl Roster {
             return Err(Error::invalid_field("remove", format!("has more than {MOST_WATCHES} numbers")));
         }
         let leaving: HashSet<u32> = remove.iter().copied().filter(|id| state.open.contains(id)).collect();
-        let after = state.open.len() - leaving.len() + add.len();
-        if after > MOST_WATCHES {
-            let limit = Error::quota("watches_per_stream", "stream", after as u64, MOST_WATCHES as u64);
-            return Err(limit.next_action("remove watches that are not looked at"));
-        }
+        bound(state.open.len() - leaving.len(), add.len())?;
         state.enter(add)?;
         state.leave(&leaving);
         state.taken = version;
@@ -151,6 +144,14 @@ impl State {
         self.add.retain(|subscription| !begun.remove(&subscription.sub_id));
         self.remove.extend(begun);
     }
+}
+
+fn bound(open: usize, more: usize) -> Result<()> {
+    if open + more <= MOST_WATCHES {
+        return Ok(());
+    }
+    let limit = Error::quota("watches_per_stream", "stream", (open + more) as u64, MOST_WATCHES as u64);
+    Err(limit.next_action("remove watches that are not looked at"))
 }
 
 fn check(subscriptions: &[Subscription], used: &Numbers, field: &str) -> Result<()> {
@@ -246,7 +247,8 @@ mod tests {
     #[test]
     fn the_set_is_bounded_by_what_is_open() {
         let all: Vec<u32> = (1..=256).collect();
-        assert!(Roster::new(of(&(1..=257).collect::<Vec<_>>())).is_err());
+        let too_many = Roster::new(of(&(1..=257).collect::<Vec<_>>())).unwrap_err();
+        assert_eq!(too_many.code(), Code::ResourceExhausted);
         let roster = Roster::new(of(&all)).unwrap();
         assert_eq!(roster.modify(1, of(&[300]), &[]).unwrap_err().code(), Code::ResourceExhausted);
         roster.modify(1, of(&[300]), &[1]).unwrap();

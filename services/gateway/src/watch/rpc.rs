@@ -66,7 +66,7 @@ impl EdgeService for Call {
         // The stream, which does all the rest when it is polled.
         let credential = Credential::new(Arc::clone(&shared.tokens), self.token.clone());
         let registered = shared.streams.register(&*shared.env.random, user, roster, credential);
-        let starter = Starter::new(Arc::clone(shared));
+        let starter = Starter::new(Arc::clone(shared), user.user_id.as_str());
         let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
         let session =
             Session::new(registered, starter, &self.caller, shared.orders.ending(), heartbeat, permit);

@@ -160,9 +160,9 @@ impl Session {
         }
         for subscription in changes.add {
             let sub_id = subscription.sub_id;
-            match Wanted::parse(subscription, &self.starter.shared().routes) {
-                Ok(wanted) => {
-                    let sub = self.starter.begin(Arc::new(wanted), self.registered.credential());
+            let wanted = Wanted::parse(subscription, &self.starter.shared().routes);
+            match wanted.and_then(|wanted| self.starter.begin(wanted, self.registered.credential())) {
+                Ok(sub) => {
                     self.subs.insert(sub_id, sub);
                 }
                 Err(error) => self.end(sub_id, &error.into_status()),

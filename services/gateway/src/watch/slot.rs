@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tonic::Status;
 
+use super::budget::Held;
 use super::link::Track;
 use super::owners::Grant;
 use super::topic::Lease;
@@ -24,6 +25,20 @@ pub(crate) struct Item {
     /// Only a hello says where it begins; all others go on from what was sent.
     pub(crate) from: Option<i64>,
     pub(crate) at: i64,
+    /// Its bytes, as long as nobody takes it.
+    pub(crate) _held: Held,
+}
+
+impl Item {
+    /// What the edge says itself, which makes its receiver start over.
+    pub(crate) fn own(body: Bytes) -> Self {
+        Self { body, from: None, at: 0, _held: Held::default() }
+    }
+
+    /// What it costs to keep.
+    pub(crate) fn cost(body: &Bytes) -> usize {
+        body.len() + FRAME_COST
+    }
 }
 
 /// A place among the readers of a topic.
@@ -80,7 +95,7 @@ impl Slot {
     /// Leaves an item.
     pub(crate) fn put(&self, item: Item) {
         let mut state = self.lock();
-        state.bytes += item.body.len() + FRAME_COST;
+        state.bytes += Item::cost(&item.body);
         state.items.push_back(item);
         drop(state);
         self.turns.call(self.sub_id);
@@ -107,7 +122,7 @@ impl Slot {
     pub(crate) fn take(&self) -> Found {
         let mut state = self.lock();
         let Some(item) = state.items.pop_front() else { return state.then.take().unwrap_or(Found::Nothing) };
-        state.bytes = state.bytes.saturating_sub(item.body.len() + FRAME_COST);
+        state.bytes = state.bytes.saturating_sub(Item::cost(&item.body));
         if state.bytes <= READ_AHEAD / 2 {
             self.room.notify_one();
         }

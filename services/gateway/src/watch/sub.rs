@@ -16,6 +16,7 @@ use super::owners::{Grant, broken};
 use super::slot::{Found, Item, Seat, Slot};
 use super::topic::{Mark, Next};
 use super::wanted::Wanted;
+use super::watchers::Counted;
 
 /// Their name in the metrics of watches.
 const SUBSCRIPTION: &str = "EdgeSubscription";
@@ -42,6 +43,8 @@ pub(crate) struct Sub {
     /// Ends its work.
     stop: CancellationToken,
     observer: Arc<dyn Observer>,
+    /// It is one of its user's watches.
+    _counted: Counted,
     seq: u64,
     sent: i64,
     seat: Option<Box<Seat>>,
@@ -58,6 +61,7 @@ impl Sub {
         stop: CancellationToken,
         heartbeat: Duration,
         observer: Arc<dyn Observer>,
+        counted: Counted,
     ) -> Self {
         let resumes = !wanted.options.resume_token.is_empty();
         observer.opened(SUBSCRIPTION, if resumes { Beginning::Resumed } else { Beginning::Anew });
@@ -66,6 +70,7 @@ impl Sub {
             slot,
             stop,
             observer,
+            _counted: counted,
             seq: 0,
             sent: 0,
             seat: None,

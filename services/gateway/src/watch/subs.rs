@@ -4,14 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use foundry_core::Result;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::budget::Budget;
 use super::credential::Credential;
 use super::link::Track;
-use super::reader::{Reader, ask};
+use super::reader::{Reader, Seats, ask};
 use super::slot::{Item, Seat, Slot};
 use super::sub::Sub;
 use super::turns::Turns;
@@ -27,11 +29,23 @@ pub(crate) struct Starter {
     shared: Arc<Shared>,
     turns: Arc<Turns>,
     questions: Arc<Semaphore>,
+    user: Arc<str>,
+    budget: Budget,
+    seats: Seats,
 }
 
 impl Starter {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, turns: Arc::default(), questions: Arc::new(Semaphore::new(QUESTIONS)) }
+    /// For a stream of this user.
+    pub(crate) fn new(shared: Arc<Shared>, user: &str) -> Self {
+        let user = Arc::from(user);
+        Self {
+            budget: shared.budgets.of_stream(&user),
+            seats: Seats::default(),
+            shared,
+            turns: Arc::default(),
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            user,
+        }
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -44,14 +58,19 @@ impl Starter {
     }
 
     /// A new watch.
-    pub(crate) fn begin(&self, wanted: Arc<Wanted>, credential: &Arc<Credential>) -> Sub {
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` when its user has too many.
+    pub(crate) fn begin(&self, wanted: Wanted, credential: &Arc<Credential>) -> Result<Sub> {
+        let counted = self.shared.watchers.enter(&self.user)?;
+        let wanted = Arc::new(wanted);
         let (slot, stop) = self.slot(wanted.sub_id);
         let track = Track::asked(&wanted.options);
         let reader = self.reader(&slot, &wanted, track, false);
         self.spawn(&stop, reader.begin(Arc::clone(credential), Arc::clone(&self.questions)));
         let heartbeat = wanted.options.heartbeat.and_then(|d| Duration::try_from(d).ok());
         let observer = Arc::clone(&self.shared.observer);
-        Sub::new(wanted, slot, stop, heartbeat.unwrap_or(HEARTBEAT), observer)
+        Ok(Sub::new(wanted, slot, stop, heartbeat.unwrap_or(HEARTBEAT), observer, counted))
     }
 
     /// A watch that was seated at a topic, which moved on.
@@ -66,7 +85,7 @@ impl Starter {
     /// A watch whose owner shows it by another view from now on: nothing that its caller has is of use.
     pub(crate) fn restart(&self, sub: &mut Sub, credential: &Arc<Credential>) {
         let (slot, stop) = self.slot(sub.wanted.sub_id);
-        slot.put(Item { body: super::frames::reset(), from: None, at: 0 });
+        slot.put(Item::own(super::frames::reset()));
         let reader = self.reader(&slot, &sub.wanted, Track::default(), true);
         self.spawn(&stop, reader.begin(Arc::clone(credential), Arc::clone(&self.questions)));
         sub.restart(slot, stop);
@@ -95,12 +114,16 @@ impl Starter {
     }
 
     fn reader(&self, slot: &Arc<Slot>, wanted: &Arc<Wanted>, track: Track, greeted: bool) -> Reader {
-        let Shared { owners, topics, env, .. } = &*self.shared;
+        let Shared { owners, topics, starts, env, .. } = &*self.shared;
         Reader {
             slot: Arc::clone(slot),
             wanted: Arc::clone(wanted),
             owners: Arc::clone(owners),
             topics: topics.clone(),
+            starts: starts.clone(),
+            user: Arc::clone(&self.user),
+            budget: self.budget.clone(),
+            seats: self.seats.clone(),
             env: env.clone(),
             track,
             greeted,

@@ -19,6 +19,21 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Their name in the metrics of watches.
 const TOPIC: &str = "EdgeTopic";
 
+/// A topic whose upstream is read. However that ends, by a defect too, its readers are told.
+struct Served {
+    topics: Topics,
+    topic: Arc<Topic>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.topic.disband();
+        self.topics.forget_unread(&self.topic);
+        self.observer.closed(TOPIC);
+    }
+}
+
 /// All topics; cloning shares them.
 #[derive(Clone)]
 pub(crate) struct Topics(Arc<Inner>);
@@ -55,13 +70,13 @@ impl Topics {
         let Inner { owners, env, tasks, observer, .. } = &*self.0;
         observer.opened(TOPIC, Beginning::Resumed);
         let pump = Pump::new(Arc::clone(topic), Arc::clone(owners), env.clone(), Arc::clone(observer));
-        let (topics, topic, observer) = (self.clone(), Arc::clone(topic), Arc::clone(observer));
+        let served =
+            Served { topics: self.clone(), topic: Arc::clone(topic), observer: Arc::clone(observer) };
         tasks.spawn("edge topic", async move {
             // Boxed: it holds a stream and its successor.
-            let _ = topic.stop.run_until_cancelled(Box::pin(pump.run(opened))).await;
-            topic.disband();
-            observer.closed(TOPIC);
-            topics.forget_unread(&topic);
+            let stop = served.topic.stop.clone();
+            let _ = stop.run_until_cancelled(Box::pin(pump.run(opened))).await;
+            drop(served);
         });
     }
 

@@ -20,10 +20,8 @@ async fn refused(mesh: &Mesh, subscriptions: Vec<Subscription>) -> Code {
 async fn a_request_that_breaks_a_limit_is_refused_as_a_whole() {
     let mesh = Mesh::start(Reached::Remotely).await;
     let huge = Subscription { request: vec![0; 4_097].into(), ..watch(1, "task_1", None) };
-    let many = (1..=257).map(|n| watch(n, "task_1", None)).collect();
     let cases = [
         vec![huge],
-        many,
         vec![watch(0, "task_1", None)],
         vec![watch(1, "task_1", None), watch(1, "task_2", None)],
     ];
@@ -37,6 +35,18 @@ async fn a_request_that_breaks_a_limit_is_refused_as_a_whole() {
     let enormous = Subscription { request: vec![0; 5 << 20].into(), ..watch(1, "task_1", None) };
     assert_eq!(refused(&mesh, vec![enormous]).await, Code::ResourceExhausted);
     assert_eq!(mesh.behind.calls("/AuthorizeWatch"), 0);
+}
+
+#[tokio::test]
+async fn too_many_watches_are_refused_alike_at_the_beginning_and_later() {
+    let mesh = Mesh::start(Reached::Locally).await;
+    let many = |from: u32| (from..from + 257).map(|n| watch(n, "task_1", None)).collect::<Vec<_>>();
+    let first = Browser::try_open(&mesh, "fds_1", many(1)).await.err().unwrap();
+    let mut browser = Browser::open(&mesh, "fds_1", vec![]).await;
+    let later = browser.modify(1, many(1), vec![]).await.unwrap_err();
+    for status in [first, later] {
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "LIMIT_REACHED"));
+    }
 }
 
 #[tokio::test]

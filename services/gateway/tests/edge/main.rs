@@ -6,6 +6,7 @@
 mod browser;
 mod calls;
 mod changing;
+mod crowded;
 mod hostile;
 mod joining;
 mod mesh;

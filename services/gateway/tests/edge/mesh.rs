@@ -21,7 +21,7 @@ use foundry_server::config::{DrainConfig, ServerConfig};
 use foundry_server::testing::TestServer;
 use foundry_server::{Routed, Service, Upstream};
 use foundry_testkit::{MockClock, TestEnv, test_env};
-use foundry_watch::{FrameStream, NoObserver};
+use foundry_watch::{FrameStream, Observer, Reconnect};
 use futures::stream::{self, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
@@ -54,6 +54,8 @@ pub struct Behind {
     /// Lets exchanges and streams go on.
     pub release: CancellationToken,
     pub hold_exchanges: Mutex<bool>,
+    /// Whether the gateway panics when an upstream breaks off, once.
+    pub panics: AtomicBool,
     /// The service whose watches the edge carries.
     pub owner: Owner,
     /// What tokens say from now on: whether the user is a member, by which revision.
@@ -63,6 +65,21 @@ pub struct Behind {
     pub organization: OrganizationId,
     signer: Signer,
     env: Env,
+}
+
+/// A defect of the gateway's, when a test asks for it.
+struct Fused(Arc<Behind>);
+
+impl std::fmt::Debug for Fused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fused")
+    }
+}
+
+impl Observer for Fused {
+    fn reconnected(&self, _view: &'static str, _why: Reconnect) {
+        assert!(!self.0.panics.swap(false, Ordering::SeqCst), "as the test asks");
+    }
 }
 
 struct Dropped(Arc<Behind>);
@@ -123,7 +140,13 @@ impl Behind {
             }
             "GetTask" => self.get_task(message).await,
             "WatchTask" if message.is_empty() => self.watch_task(),
-            "WatchTask" => streaming(self.owner.watch(message)),
+            "WatchTask" => {
+                let opened = self.owner.watch(message);
+                if self.owner.hangs.load(Ordering::SeqCst) {
+                    std::future::pending::<()>().await;
+                }
+                streaming(opened)
+            }
             "AuthorizeWatch" => match self.owner.authorize(&headers, message).await {
                 Ok(answer) => unary(&answer.encode_to_vec()),
                 Err(status) => status.into_http(),
@@ -302,6 +325,7 @@ impl Mesh {
             dropped: Semaphore::new(0),
             release: CancellationToken::new(),
             hold_exchanges: Mutex::new(false),
+            panics: AtomicBool::new(false),
             owner: Owner::start(&env, &organization).await,
             is_member: AtomicBool::new(true),
             revision: AtomicI64::new(5),
@@ -320,7 +344,7 @@ impl Mesh {
         let upstreams = BTreeMap::from([("task", upstream(&task)), ("auth", upstream(&auth))]);
         let (tasks, _) = Tasks::new();
         let authenticator = Arc::new(authenticator);
-        let watch_observer = Arc::new(NoObserver);
+        let watch_observer = Arc::new(Fused(Arc::clone(&behind)));
         let deps = Dependencies {
             env,
             tasks: tasks.clone(),

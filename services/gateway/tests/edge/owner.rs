@@ -52,6 +52,8 @@ pub struct Owner {
     pub taken: Arc<AtomicUsize>,
     /// Whether new watches are refused as unavailable.
     pub is_away: AtomicBool,
+    /// Whether new watches never get an answer.
+    pub hangs: AtomicBool,
     /// Whether questions are never answered.
     pub is_silent: AtomicBool,
     /// Tasks that nobody may see, with the status that says so.
@@ -68,6 +70,7 @@ impl Owner {
             opened: AtomicUsize::new(0),
             taken: Arc::default(),
             is_away: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
             is_silent: AtomicBool::new(false),
             refused: Mutex::default(),
         }

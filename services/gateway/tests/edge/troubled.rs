@@ -141,3 +141,19 @@ async fn a_gateway_that_stops_tells_its_streams_to_go_and_ends_them_well() {
     assert_eq!(bounded(mesh.gateway.ended()).await, Exit::Clean);
     one.check(1, &owner.history("task_1"), &[]);
 }
+
+#[tokio::test]
+async fn browsers_go_on_where_they_were_when_what_reads_for_them_has_a_defect() {
+    let mesh = Mesh::start_in_time(Reached::Locally).await;
+    let owner = &mesh.behind.owner;
+    owner.put("task_1", &[("a", Some(b"1"))]).await;
+    let (mut one, mut two) = two_on(&mesh, "task_1").await;
+    mesh.behind.panics.store(true, Ordering::SeqCst);
+    owner.cut().await;
+    let rev = owner.put("task_1", &[("a", Some(b"2"))]).await;
+    for browser in [&mut one, &mut two] {
+        browser.until_at(1, rev).await;
+        browser.check(1, &owner.history("task_1"), &[]);
+    }
+    assert!(!mesh.behind.panics.load(Ordering::SeqCst), "it had its defect");
+}
