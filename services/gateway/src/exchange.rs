@@ -1,6 +1,7 @@
 //! Opaque tokens exchanged for JWTs, and remembered by their hash for as long as they are good.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use sha2::{Digest as _, Sha256};
 use tonic::Status;
 
 use crate::session;
+use anew::Anew;
+
+mod anew;
 
 /// Longest opaque token that is looked at.
 const MAX_TOKEN_LEN: usize = 256;
@@ -36,6 +40,8 @@ pub(crate) struct Exchanged {
     pub(crate) authorization: HeaderValue,
     /// Whom it speaks for.
     pub(crate) caller: Caller,
+    /// Its number among all exchanges, in the order in which they began.
+    pub(crate) number: u64,
     expires_at: Timestamp,
     exchanged_at: Timestamp,
 }
@@ -64,6 +70,9 @@ struct Inner {
     clock: Arc<dyn Clock>,
     tasks: Tasks,
     tokens: Mutex<HashMap<TokenHash, Entry>>,
+    /// How many exchanges have begun.
+    begun: AtomicU64,
+    anew: Anew,
 }
 
 impl Exchange {
@@ -74,7 +83,8 @@ impl Exchange {
         tasks: Tasks,
     ) -> Self {
         let clock = env.clock.clone();
-        Self(Arc::new(Inner { auth, authenticator, clock, tasks, tokens: Mutex::default() }))
+        let (tokens, begun, anew) = (Mutex::default(), AtomicU64::new(0), Anew::default());
+        Self(Arc::new(Inner { auth, authenticator, clock, tasks, tokens, begun, anew }))
     }
 
     /// Whether a bearer token is one that only the gateway takes. The secret of a page's session comes this far only
@@ -152,6 +162,7 @@ impl Exchange {
     async fn ask(&self, token: String) -> Outcome {
         let inner = &*self.0;
         let now = inner.clock.now();
+        let number = inner.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let answer = inner.auth.clone().exchange_token(ExchangeTokenRequest { token }).await;
         let answer = answer.map_err(|status| match status.code() {
             tonic::Code::Unauthenticated => status,
@@ -168,13 +179,19 @@ impl Exchange {
         let headers = HeaderMap::from_iter([(AUTHORIZATION, authorization.clone())]);
         let caller = inner.authenticator.identify(&headers).await?;
         let expires_at = caller.expires_at();
-        Ok(Arc::new(Exchanged { authorization, caller, expires_at, exchanged_at: now }))
+        Ok(Arc::new(Exchanged { authorization, caller, number, expires_at, exchanged_at: now }))
     }
 
     fn remember(&self, key: TokenHash, outcome: &Outcome) {
         let mut tokens = self.0.tokens();
         match outcome {
             Ok(exchanged) => {
+                if let Some(Entry::Good { exchanged: known, .. }) = tokens.get(&key)
+                    && known.number > exchanged.number
+                {
+                    // What began later says more.
+                    return;
+                }
                 tokens.insert(key, Entry::Good { exchanged: exchanged.clone(), renewing: false });
             }
             Err(status) if status.code() == tonic::Code::Unauthenticated => {

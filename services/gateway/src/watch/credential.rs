@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use foundry_authn::{Authenticator, Caller, StreamPass};
+use foundry_authn::{Authenticator, Caller, StreamPass, TokenError};
 use foundry_core::{Clock, Code, Error, OrganizationId};
 use http::header::HeaderValue;
 use tonic::Status;
 
-use super::owners::{Grant, Owners, is_final};
+use super::owners::{Grant, Owners, is_final, is_refusal};
 use super::wanted::Wanted;
 use crate::admission::Token;
 use crate::exchange::Exchange;
@@ -22,6 +22,31 @@ pub(crate) struct Tokens {
     pub(crate) exchange: Exchange,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// A token that takes the newest revocations into account.
+pub(crate) struct Fresh {
+    pub(crate) caller: Caller,
+    authorization: HeaderValue,
+    /// The number of its exchange, if it can be exchanged anew.
+    exchange: Option<u64>,
+}
+
+/// What an owner says of a watch, good for the epoch in which it was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Judgement {
+    /// An error ends the watch.
+    pub(crate) outcome: Result<Grant, Status>,
+    pub(crate) epoch: u64,
+}
+
+/// What became of a question.
+pub(crate) enum Asked {
+    Judged(Judgement),
+    /// Refused under a token that may not say yet what the caller became just before.
+    Doubtful,
+    /// It must be asked again, in a while.
+    Later,
 }
 
 /// The credential of one stream.
@@ -67,56 +92,97 @@ impl Credential {
     ///
     /// # Errors
     /// `UNAUTHENTICATED` when the credential is of no use any more, or `UNAVAILABLE`.
-    pub(crate) async fn fresh(&self) -> Result<(Caller, HeaderValue), Status> {
+    pub(crate) async fn fresh(&self) -> Result<Fresh, Status> {
         loop {
-            let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let token = self.token();
             let opaque = match token {
                 Token::Jwt { caller, authorization } => {
-                    // Nobody can renew it here. What it lost is left out, or it is refused as a whole.
-                    let caller = self.tokens.authenticator.revocations().apply(caller);
-                    return Ok((caller.map_err(Error::from)?, authorization));
+                    let caller =
+                        self.tokens.authenticator.revocations().apply(caller).map_err(Error::from)?;
+                    if self.is_outdated(&caller) {
+                        // Nobody can renew it here, and it never becomes newer by itself: its caller must.
+                        return Err(Error::from(TokenError::Revoked).into_status());
+                    }
+                    return Ok(Fresh { caller, authorization, exchange: None });
                 }
                 Token::Opaque(token) => token,
             };
             let exchanged = self.tokens.exchange.exchange(&opaque).await?;
-            let user = exchanged.caller.as_user();
-            if !user.is_some_and(|user| self.tokens.authenticator.revocations().needs_renewal(user)) {
-                return Ok((exchanged.caller.clone(), exchanged.authorization.clone()));
+            if !self.is_outdated(&exchanged.caller) {
+                return Ok(Fresh {
+                    caller: exchanged.caller.clone(),
+                    authorization: exchanged.authorization.clone(),
+                    exchange: Some(exchanged.number),
+                });
             }
             // It was exchanged a moment before.
             self.tokens.clock.sleep(RENEW_AGAIN).await;
         }
     }
 
-    /// Asks the owner of a watch under the newest token; the grant is good for the epoch beside it. None = it must be
-    /// asked again, in a while.
+    /// How many tokens were exchanged so far: one of a later exchange knows all that is so by now.
+    pub(crate) fn exchanges(&self) -> u64 {
+        self.tokens.exchange.begun()
+    }
+
+    /// Has a token exchanged after that number, unless nobody here can renew it.
     ///
     /// # Errors
-    /// What ends the watch.
-    pub(crate) async fn ask(&self, owners: &Owners, wanted: &Wanted) -> Result<Option<(Grant, u64)>, Status> {
-        let epoch = self.epoch();
-        match self.ask_once(owners, wanted).await {
-            Ok(grant) => Ok((epoch == self.epoch()).then_some((grant, epoch))),
-            Err(status) if is_final(&status) => Err(status),
-            // A token that nobody here can renew.
-            Err(status) if status.code() == Code::Unauthenticated && !self.can_be_renewed() => Err(status),
-            Err(status) => {
-                tracing::debug!(watch = wanted.method.name(), %status, "a watch is not allowed yet");
-                Ok(None)
-            }
+    /// As [`Credential::fresh`].
+    pub(crate) async fn renew_since(&self, exchanges: u64) -> Result<(), Status> {
+        match self.token() {
+            Token::Opaque(token) => self.tokens.exchange.exchange_since(&token, exchanges).await,
+            Token::Jwt { .. } => Ok(()),
         }
     }
 
-    async fn ask_once(&self, owners: &Owners, wanted: &Wanted) -> Result<Grant, Status> {
-        let (caller, authorization) = self.fresh().await?;
-        let grant = owners.authorize(wanted, &authorization).await?;
+    /// Asks the owner of a watch under the newest token. A refusal under a token of an exchange that was counted in
+    /// `doubt` is doubtful.
+    pub(crate) async fn ask(&self, owners: &Owners, wanted: &Wanted, doubt: Option<u64>) -> Asked {
+        let epoch = self.epoch();
+        let (outcome, fresh) = match self.fresh().await {
+            Ok(fresh) => (self.ask_under(&fresh, owners, wanted).await, Some(fresh)),
+            Err(status) => (Err(status), None),
+        };
+        if epoch != self.epoch() {
+            return Asked::Later;
+        }
+        let status = match outcome {
+            Ok(grant) => return Asked::Judged(Judgement { outcome: Ok(grant), epoch }),
+            Err(status) => status,
+        };
+        let exchange = fresh.as_ref().and_then(|fresh| fresh.exchange);
+        if is_refusal(&status) && exchange.is_some_and(|number| doubt.is_some_and(|doubt| number <= doubt)) {
+            return Asked::Doubtful;
+        }
+        // What the caller became while the owner answered counts, and a token that nobody here can renew.
+        let is_true = !fresh.is_some_and(|fresh| self.is_outdated(&fresh.caller));
+        let is_lost = status.code() == Code::Unauthenticated && !self.can_be_renewed();
+        if (is_final(&status) && is_true) || is_lost {
+            return Asked::Judged(Judgement { outcome: Err(status), epoch });
+        }
+        tracing::debug!(watch = wanted.method.name(), %status, "a watch is not allowed yet");
+        Asked::Later
+    }
+
+    async fn ask_under(&self, fresh: &Fresh, owners: &Owners, wanted: &Wanted) -> Result<Grant, Status> {
+        let grant = owners.authorize(wanted, &fresh.authorization).await?;
         // The owner may not have heard yet what is known here.
         if let Some(organization) = &grant.organization
-            && self.lost(&caller, organization)
+            && self.lost(&fresh.caller, organization)
         {
             return Err(membership_lost(organization).into_status());
         }
         Ok(grant)
+    }
+
+    /// Whether a token made now would say something else.
+    fn is_outdated(&self, caller: &Caller) -> bool {
+        caller.as_user().is_some_and(|user| self.tokens.authenticator.revocations().needs_renewal(user))
+    }
+
+    fn token(&self) -> Token {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the caller is known to be no member.
@@ -126,7 +192,7 @@ impl Credential {
     }
 
     fn can_be_renewed(&self) -> bool {
-        matches!(&*self.token.lock().unwrap_or_else(PoisonError::into_inner), Token::Opaque(_))
+        matches!(self.token(), Token::Opaque(_))
     }
 }
 

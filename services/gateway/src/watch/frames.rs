@@ -75,6 +75,11 @@ pub(crate) fn without_known(body: &Bytes, position: i64) -> Result<Bytes, Broken
     Ok(encode(RawBody::Delta(delta)))
 }
 
+/// The body of a hello.
+pub(crate) fn hello(hello: &wire::Hello) -> Bytes {
+    encode(RawBody::Hello(hello.encode_to_vec().into()))
+}
+
 /// The body of a reset that the edge itself says.
 pub(crate) fn reset() -> Bytes {
     let reason = wire::ResetReason::Unspecified.into();

@@ -100,7 +100,7 @@ impl Guard {
                 let mut backoff = Backoff::default();
                 loop {
                     match credential.fresh().await {
-                        Ok((caller, _)) => return Ok(caller),
+                        Ok(fresh) => return Ok(fresh.caller),
                         Err(status) if status.code() == Code::Unauthenticated => return Err(status),
                         Err(_) => env.clock.sleep(backoff.next(&*env.random)).await,
                     }

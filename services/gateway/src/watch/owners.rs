@@ -19,15 +19,22 @@ use prost::encoding::{DecodeContext, WireType};
 use tonic::metadata::MetadataValue;
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
+use tonic_types::StatusExt as _;
 
+use super::ending::proto_duration;
 use super::frames::Broken;
 use super::link::Link;
+use super::rpc::MIN_HEARTBEAT;
 use super::wanted::{Wanted, Watchable, with_options};
 
 /// Deadline of the question whether a watch may be seen.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long the first frame of a watch is waited for: longer than an owner waits for a position.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often owners say where a stream is: as often as any caller may ask for, since all readers of a topic share its
+/// stream.
+const PACE: Duration = MIN_HEARTBEAT;
 
 /// A service under both names: as it is, and in the gateway's own name.
 pub(crate) struct Owner {
@@ -55,7 +62,6 @@ pub(crate) struct Opened {
     pub(crate) stream: Streaming<Frame>,
     pub(crate) link: Link,
     pub(crate) hello: wire::Hello,
-    pub(crate) first: Frame,
 }
 
 impl Owners {
@@ -101,8 +107,9 @@ impl Owners {
         &self,
         method: Watchable,
         request: &Bytes,
-        options: wire::WatchOptions,
+        mut options: wire::WatchOptions,
     ) -> Result<Opened, Status> {
+        options.heartbeat = Some(proto_duration(PACE));
         let mut client = tonic::client::Grpc::new(self.owner(method)?.as_gateway.clone());
         let codec = ProstCodec::<RawRequest, Frame>::default();
         let request = tonic::Request::new(RawRequest(with_options(request, options)));
@@ -113,7 +120,7 @@ impl Owners {
             let none = || Status::unavailable("the stream ended before its first frame");
             let first = stream.message().await?.ok_or_else(none)?;
             let (link, hello) = Link::open(&first).map_err(broken)?;
-            Ok(Opened { stream, link, hello, first })
+            Ok(Opened { stream, link, hello })
         };
         tokio::select! {
             opened = opening => opened,
@@ -144,6 +151,17 @@ pub(crate) fn is_final(status: &Status) -> bool {
             | Code::FailedPrecondition
             | Code::OutOfRange
     )
+}
+
+/// Whether an owner does not let the caller see what it asks for, as it knows the caller.
+pub(crate) fn is_refusal(status: &Status) -> bool {
+    matches!(status.code(), tonic::Code::NotFound | tonic::Code::PermissionDenied)
+}
+
+/// Whether the owner does not have the position that it was asked to go on from.
+pub(crate) fn is_ahead(status: &Status) -> bool {
+    let details = status.get_error_details();
+    details.error_info().is_some_and(|info| info.reason == "POSITION_AHEAD")
 }
 
 /// A request that is encoded already.

@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foundry_core::Env;
+use foundry_proto::watch::v1::Hello;
 use foundry_watch::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use super::budget::{Budget, Held};
-use super::credential::Credential;
-use super::frames::Kind;
+use super::credential::{Asked, Credential, Judgement};
+use super::ending::proto_duration;
+use super::frames::{self, Kind};
 use super::link::Track;
-use super::owners::{Grant, Opened, Owners, broken, is_final};
+use super::owners::{Opened, Owners, broken, is_ahead, is_final};
 use super::slot::{Found, Item, Seat, Slot};
 use super::starts::{Start, Starts};
 use super::topic::{Join, Key, Lease, Mark};
@@ -52,6 +54,9 @@ struct Turn {
     start: Option<Start>,
 }
 
+/// After so many tries its caller decides what becomes of a position that its owner does not have.
+const TRIES_AHEAD: u32 = 3;
+
 /// Why a private stream is over.
 enum Left {
     /// The topic is read from here on.
@@ -61,6 +66,16 @@ enum Left {
     /// Its owner asked for it.
     Drained,
     Lost(Status),
+}
+
+/// How an owner is asked.
+pub(crate) struct Asking {
+    pub(crate) credential: Arc<Credential>,
+    /// Turns of the questions of one stream.
+    pub(crate) questions: Arc<Semaphore>,
+    /// How many tokens were exchanged when the watch was wanted: its caller may have joined what it looks at a moment
+    /// before, and only a token exchanged after that is sure to say so.
+    pub(crate) exchanges: u64,
 }
 
 /// What a reader is made of.
@@ -81,25 +96,25 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// A new watch, from the question to its owner on.
-    pub(crate) async fn begin(self, credential: Arc<Credential>, questions: Arc<Semaphore>) {
-        match ask(&self.env, &self.owners, &self.wanted, &credential, &questions).await {
-            Ok((grant, epoch)) => {
-                let key = Key { method: self.wanted.method, view: grant.view.clone() };
-                let (turns, sub_id) = (self.slot.turns(), self.slot.sub_id());
-                let lease = self.topics.lease(key, grant.request.clone(), turns, sub_id);
-                self.slot.judge(Ok((grant, epoch)));
-                self.read(lease).await;
-            }
-            Err(status) => self.slot.judge(Err(status)),
+    pub(crate) async fn begin(self, asking: Asking) {
+        let judgement = ask(&self.env, &self.owners, &self.wanted, &asking).await;
+        let lease = judgement.outcome.as_ref().ok().map(|grant| {
+            let key = Key { method: self.wanted.method, view: grant.view.clone() };
+            self.topics.lease(key, grant.request.clone(), self.slot.turns(), self.slot.sub_id())
+        });
+        self.slot.judge(judgement);
+        if let Some(lease) = lease {
+            self.read(lease).await;
         }
     }
 
     /// Reads until the topic can be read, or the watch cannot be had.
     pub(crate) async fn read(mut self, lease: Lease) {
         let mut backoff = Backoff::default();
+        let mut tries_ahead = 0;
         loop {
             let turn = self.turn().await;
-            let options = self.track.options(self.wanted.options.heartbeat);
+            let options = self.track.options(None);
             let topic = lease.topic();
             let left = match self.owners.open(self.wanted.method, &topic.request, options).await {
                 Ok(opened) => self.follow(opened, turn, &lease, &mut backoff).await,
@@ -116,7 +131,8 @@ impl Reader {
                 Left::Full | Left::Drained => continue,
                 Left::Lost(status) => status,
             };
-            if is_final(&status) {
+            tries_ahead = if is_ahead(&status) { tries_ahead + 1 } else { 0 };
+            if is_final(&status) || tries_ahead == TRIES_AHEAD {
                 return self.slot.finish(Found::End(status));
             }
             if let Some(body) = self.track.cut_off() {
@@ -240,31 +256,37 @@ impl Reader {
             self.track.resumed(at);
         }
         if !std::mem::replace(&mut self.greeted, true) {
-            let body = opened.first.body.clone();
+            // Bookmarks come at its own pace, whatever that of the stream.
+            let heartbeat = Some(proto_duration(self.wanted.heartbeat));
+            let body = frames::hello(&Hello { heartbeat, ..opened.hello.clone() });
             let held = self.budget.count(Item::cost(&body));
             self.slot.put(Item { body, from: Some(at), at, _held: held });
         }
     }
 }
 
-/// Asks the owner of a watch, with others of the same stream in turn.
-pub(crate) async fn ask(
-    env: &Env,
-    owners: &Owners,
-    wanted: &Wanted,
-    credential: &Credential,
-    questions: &Semaphore,
-) -> Result<(Grant, u64), Status> {
+/// Asks the owner of a watch, with others of the same stream in turn. Before it is refused, it is asked once under a
+/// token that is newer than the watch.
+pub(crate) async fn ask(env: &Env, owners: &Owners, wanted: &Wanted, asking: &Asking) -> Judgement {
+    let Asking { credential, questions, exchanges } = asking;
+    let mut doubt = Some(*exchanges);
     let mut backoff = Backoff::default();
     loop {
         let asked = {
             // It is never closed; and if it were, the question needs no turn.
             let _turn = questions.acquire().await;
-            credential.ask(owners, wanted).await
+            credential.ask(owners, wanted, doubt).await
         };
-        match asked? {
-            Some(grant) => return Ok(grant),
-            None => env.clock.sleep(backoff.next(&*env.random)).await,
+        match asked {
+            Asked::Judged(judgement) => return judgement,
+            Asked::Doubtful => {
+                if credential.renew_since(*exchanges).await.is_ok() {
+                    doubt = None;
+                    continue;
+                }
+            }
+            Asked::Later => {}
         }
+        env.clock.sleep(backoff.next(&*env.random)).await;
     }
 }

@@ -21,7 +21,7 @@ use crate::caller_limits::{Account, CallerBook, Permit};
 use crate::cut;
 
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
-const MIN_HEARTBEAT: Duration = Duration::from_secs(5);
+pub(crate) const MIN_HEARTBEAT: Duration = Duration::from_secs(5);
 const MAX_HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// One request at the edge itself.
@@ -53,7 +53,7 @@ impl EdgeService for Call {
         let wire::WatchRequest { subscriptions, heartbeat } = request.into_inner();
 
         // Validate.
-        let heartbeat = parse_heartbeat(heartbeat)?;
+        let heartbeat = parse_heartbeat(heartbeat, "heartbeat")?;
         let watches = subscriptions.len();
         let roster = Roster::new(subscriptions)?;
         self.charge(watches)?;
@@ -91,8 +91,9 @@ impl EdgeService for Call {
     }
 }
 
-fn parse_heartbeat(asked: Option<prost_types::Duration>) -> Result<Duration> {
-    let refused = || Error::invalid_field("heartbeat", "must be 5 to 30 seconds");
+/// How often its caller wants to hear of a stream or of a watch.
+pub(crate) fn parse_heartbeat(asked: Option<prost_types::Duration>, field: &str) -> Result<Duration> {
+    let refused = || Error::invalid_field(field, "must be 5 to 30 seconds");
     let heartbeat = match asked {
         None => DEFAULT_HEARTBEAT,
         Some(d) => Duration::try_from(d).map_err(|_| refused())?,

@@ -161,7 +161,8 @@ impl Session {
         for subscription in changes.add {
             let sub_id = subscription.sub_id;
             let wanted = Wanted::parse(subscription, &self.starter.shared().routes);
-            match wanted.and_then(|wanted| self.starter.begin(wanted, self.registered.credential())) {
+            match wanted.and_then(|wanted| self.starter.begin(Arc::new(wanted), self.registered.credential()))
+            {
                 Ok(sub) => {
                     self.subs.insert(sub_id, sub);
                 }
@@ -201,6 +202,7 @@ impl Session {
                 Took::Nothing => {}
                 Took::Behind(seat) => self.starter.catch_up(sub, *seat),
                 Took::Unjudged => self.starter.judge(sub, self.registered.credential()),
+                Took::Anew => self.starter.begin_anew(sub, self.registered.credential()),
                 Took::Elsewhere => self.starter.restart(sub, self.registered.credential()),
                 Took::End(status) => self.end(sub_id, &status),
             }

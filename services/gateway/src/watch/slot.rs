@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use tonic::Status;
 
 use super::budget::Held;
+use super::credential::Judgement;
 use super::link::Track;
-use super::owners::Grant;
 use super::topic::Lease;
 use super::turns::Turns;
 
@@ -74,7 +74,7 @@ struct State {
     items: VecDeque<Item>,
     bytes: usize,
     then: Option<Found>,
-    granted: Option<Result<(Grant, u64), Status>>,
+    judgement: Option<Judgement>,
 }
 
 impl Slot {
@@ -108,14 +108,14 @@ impl Slot {
     }
 
     /// The owner allows the watch, as far as this epoch knows, or does not.
-    pub(crate) fn judge(&self, outcome: Result<(Grant, u64), Status>) {
-        self.lock().granted = Some(outcome);
+    pub(crate) fn judge(&self, judgement: Judgement) {
+        self.lock().judgement = Some(judgement);
         self.turns.call(self.sub_id);
     }
 
     /// What the owner said since the last look.
-    pub(crate) fn take_judgement(&self) -> Option<Result<(Grant, u64), Status>> {
-        self.lock().granted.take()
+    pub(crate) fn take_judgement(&self) -> Option<Judgement> {
+        self.lock().judgement.take()
     }
 
     /// Takes what is next.

@@ -2,7 +2,6 @@
 //! from the topic once it is seated there.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use foundry_core::Timestamp;
@@ -12,6 +11,7 @@ use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::credential::Judgement;
 use super::owners::{Grant, broken};
 use super::slot::{Found, Item, Seat, Slot};
 use super::topic::{Mark, Next};
@@ -30,6 +30,8 @@ pub(crate) enum Took {
     Behind(Box<Seat>),
     /// Its owner must be asked again before anything is sent.
     Unjudged,
+    /// It was refused as what its caller was before: it begins again.
+    Anew,
     /// The owner shows it by another view now.
     Elsewhere,
     /// It is over.
@@ -50,7 +52,6 @@ pub(crate) struct Sub {
     seat: Option<Box<Seat>>,
     grant: Option<(Grant, u64)>,
     is_asked: bool,
-    heartbeat: Duration,
     bookmarked: Timestamp,
 }
 
@@ -59,7 +60,6 @@ impl Sub {
         wanted: Arc<Wanted>,
         slot: Arc<Slot>,
         stop: CancellationToken,
-        heartbeat: Duration,
         observer: Arc<dyn Observer>,
         counted: Counted,
     ) -> Self {
@@ -76,7 +76,6 @@ impl Sub {
             seat: None,
             grant: None,
             is_asked: false,
-            heartbeat,
             bookmarked: Timestamp::default(),
         }
     }
@@ -89,14 +88,20 @@ impl Sub {
     /// What comes next, if it is allowed in this epoch.
     pub(crate) fn take(&mut self, now: Timestamp, epoch: u64) -> Took {
         match self.slot.take_judgement() {
-            Some(Ok((grant, good_for))) => {
+            Some(Judgement { outcome: Ok(grant), epoch: good_for }) => {
                 self.is_asked = false;
                 let before = self.grant.replace((grant.clone(), good_for));
                 if before.is_some_and(|(before, _)| before.view != grant.view) {
                     return Took::Elsewhere;
                 }
             }
-            Some(Err(status)) => return Took::End(status),
+            Some(Judgement { outcome: Err(_), epoch: good_for }) if good_for != epoch => {
+                self.is_asked = false;
+                if self.grant.is_none() {
+                    return Took::Anew;
+                }
+            }
+            Some(Judgement { outcome: Err(status), .. }) => return Took::End(status),
             None => {}
         }
         match &self.grant {
@@ -172,7 +177,7 @@ impl Sub {
 
     /// A bookmark is news when its caller is not beyond it, and had none for about a heartbeat.
     fn is_due(&self, mark: &Mark, now: Timestamp) -> bool {
-        mark.rev >= self.sent && now.since(self.bookmarked) >= self.heartbeat.mul_f64(0.75)
+        mark.rev >= self.sent && now.since(self.bookmarked) >= self.wanted.heartbeat.mul_f64(0.75)
     }
 
     fn frame(&mut self, body: Bytes, to: i64) -> Bytes {
@@ -187,5 +192,54 @@ impl Drop for Sub {
     fn drop(&mut self) {
         self.stop.cancel();
         self.observer.closed(SUBSCRIPTION);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use foundry_proto::watch::v1::WatchOptions;
+    use foundry_watch::NoObserver;
+
+    use super::*;
+    use crate::watch::wanted::Watchable;
+    use crate::watch::watchers::Watchers;
+
+    fn sub() -> Sub {
+        let wanted = Wanted {
+            sub_id: 1,
+            method: Watchable { path: "/p.S/WatchThing", service: "s" },
+            request: Bytes::new(),
+            options: WatchOptions::default(),
+            heartbeat: Duration::from_secs(15),
+        };
+        let slot = Arc::new(Slot::new(1, Arc::default()));
+        let counted = Watchers::new(1).enter(&"a".into()).unwrap();
+        Sub::new(Arc::new(wanted), slot, CancellationToken::new(), Arc::new(NoObserver), counted)
+    }
+
+    fn refusal(epoch: u64) -> Judgement {
+        Judgement { outcome: Err(Status::not_found("no")), epoch }
+    }
+
+    #[test]
+    fn a_refusal_of_what_the_caller_was_before_does_not_end_a_watch() {
+        let now = Timestamp::default();
+        let mut new = sub();
+        new.slot.judge(refusal(0));
+        assert!(matches!(new.take(now, 1), Took::Anew));
+        new.slot.judge(refusal(1));
+        assert!(matches!(new.take(now, 1), Took::End(_)));
+
+        let mut granted = sub();
+        let grant = Grant { view: "v".into(), request: Bytes::new(), organization: None };
+        granted.slot.judge(Judgement { outcome: Ok(grant), epoch: 0 });
+        assert!(matches!(granted.take(now, 0), Took::Nothing));
+        assert!(matches!(granted.take(now, 1), Took::Unjudged));
+        granted.slot.judge(refusal(1));
+        assert!(matches!(granted.take(now, 2), Took::Unjudged), "it is asked again");
+        granted.slot.judge(refusal(2));
+        assert!(matches!(granted.take(now, 2), Took::End(_)));
     }
 }

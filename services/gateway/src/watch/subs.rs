@@ -13,7 +13,7 @@ use super::Shared;
 use super::budget::Budget;
 use super::credential::Credential;
 use super::link::Track;
-use super::reader::{Reader, Seats, ask};
+use super::reader::{Asking, Reader, Seats, ask};
 use super::slot::{Item, Seat, Slot};
 use super::sub::Sub;
 use super::turns::Turns;
@@ -21,8 +21,6 @@ use super::wanted::Wanted;
 
 /// Questions to owners at the same time, for one stream.
 const QUESTIONS: usize = 16;
-/// Time between two bookmarks where the caller does not say.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Starts watches of one stream.
 pub(crate) struct Starter {
@@ -61,16 +59,25 @@ impl Starter {
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED` when its user has too many.
-    pub(crate) fn begin(&self, wanted: Wanted, credential: &Arc<Credential>) -> Result<Sub> {
+    pub(crate) fn begin(&self, wanted: Arc<Wanted>, credential: &Arc<Credential>) -> Result<Sub> {
         let counted = self.shared.watchers.enter(&self.user)?;
-        let wanted = Arc::new(wanted);
+        let (slot, stop) = self.asked(&wanted, credential);
+        let observer = Arc::clone(&self.shared.observer);
+        Ok(Sub::new(wanted, slot, stop, observer, counted))
+    }
+
+    /// A watch of which nothing was sent yet.
+    pub(crate) fn begin_anew(&self, sub: &mut Sub, credential: &Arc<Credential>) {
+        let (slot, stop) = self.asked(&sub.wanted, credential);
+        sub.restart(slot, stop);
+    }
+
+    fn asked(&self, wanted: &Arc<Wanted>, credential: &Arc<Credential>) -> (Arc<Slot>, CancellationToken) {
         let (slot, stop) = self.slot(wanted.sub_id);
         let track = Track::asked(&wanted.options);
-        let reader = self.reader(&slot, &wanted, track, false);
-        self.spawn(&stop, reader.begin(Arc::clone(credential), Arc::clone(&self.questions)));
-        let heartbeat = wanted.options.heartbeat.and_then(|d| Duration::try_from(d).ok());
-        let observer = Arc::clone(&self.shared.observer);
-        Ok(Sub::new(wanted, slot, stop, heartbeat.unwrap_or(HEARTBEAT), observer, counted))
+        let reader = self.reader(&slot, wanted, track, false);
+        self.spawn(&stop, reader.begin(self.asking(credential)));
+        (slot, stop)
     }
 
     /// A watch that was seated at a topic, which moved on.
@@ -87,7 +94,7 @@ impl Starter {
         let (slot, stop) = self.slot(sub.wanted.sub_id);
         slot.put(Item::own(super::frames::reset()));
         let reader = self.reader(&slot, &sub.wanted, Track::default(), true);
-        self.spawn(&stop, reader.begin(Arc::clone(credential), Arc::clone(&self.questions)));
+        self.spawn(&stop, reader.begin(self.asking(credential)));
         sub.restart(slot, stop);
     }
 
@@ -95,11 +102,15 @@ impl Starter {
     pub(crate) fn judge(&self, sub: &Sub, credential: &Arc<Credential>) {
         let (slot, wanted) = (Arc::clone(&sub.slot), Arc::clone(&sub.wanted));
         let (owners, env) = (Arc::clone(&self.shared.owners), self.shared.env.clone());
-        let (credential, questions) = (Arc::clone(credential), Arc::clone(&self.questions));
+        let asking = self.asking(credential);
         self.spawn(sub.stop(), async move {
-            let outcome = ask(&env, &owners, &wanted, &credential, &questions).await;
-            slot.judge(outcome);
+            slot.judge(ask(&env, &owners, &wanted, &asking).await);
         });
+    }
+
+    fn asking(&self, credential: &Arc<Credential>) -> Asking {
+        let (credential, questions) = (Arc::clone(credential), Arc::clone(&self.questions));
+        Asking { exchanges: credential.exchanges(), credential, questions }
     }
 
     /// A timer.

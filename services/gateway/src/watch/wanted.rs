@@ -1,5 +1,7 @@
 //! One watch as the caller asks for it, checked as far as the edge can.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use foundry_core::{Code, Error, Result};
 use foundry_proto::edge::v1::Subscription;
@@ -8,6 +10,7 @@ use foundry_proto::watch::v1::WatchOptions;
 use foundry_server::methods;
 use prost::Message as _;
 
+use super::rpc::parse_heartbeat;
 use crate::routes::RouteTable;
 
 /// Most bytes of one watch's request.
@@ -57,6 +60,8 @@ pub(crate) struct Wanted {
     pub(crate) request: Bytes,
     /// Where and how it starts.
     pub(crate) options: WatchOptions,
+    /// How often it hears where it is.
+    pub(crate) heartbeat: Duration,
 }
 
 /// Every watch request has its options there.
@@ -70,14 +75,17 @@ impl Wanted {
     /// Reads a watch of a request.
     ///
     /// # Errors
-    /// What ends this watch alone: an unknown method or one that is no watch, or bytes that are no request.
+    /// What ends this watch alone: an unknown method or one that is no watch, bytes that are no request, a heartbeat
+    /// that is not 5 to 30 s.
     pub(crate) fn parse(subscription: Subscription, routes: &RouteTable) -> Result<Self> {
         let Subscription { sub_id, method, request } = subscription;
         let method = Watchable::find(&method, routes)?;
         let any = AnyWatchRequest::decode(request.clone()).map_err(|e| {
             Error::new(Code::InvalidArgument, "MALFORMED_MESSAGE", format!("the watch's request: {e}"))
         })?;
-        Ok(Self { sub_id, method, request, options: any.options.unwrap_or_default() })
+        let options = any.options.unwrap_or_default();
+        let heartbeat = parse_heartbeat(options.heartbeat, "options.heartbeat")?;
+        Ok(Self { sub_id, method, request, options, heartbeat })
     }
 }
 

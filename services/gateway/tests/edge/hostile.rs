@@ -81,7 +81,7 @@ async fn a_watch_that_cannot_be_had_ends_alone_and_says_why() {
         let status = tonic::Status::with_details(Code::from_i32(ended.code), &ended.message, details);
         assert_eq!((status.code(), reason(&status).as_str()), (code, why), "watch {sub_id}");
     }
-    assert_eq!(mesh.behind.calls("/AuthorizeWatch"), 2, "only owners of watches are asked");
+    assert_eq!(mesh.behind.calls("/AuthorizeWatch"), 3, "only owners of watches, and twice before a refusal");
     let rev = mesh.behind.owner.put("task_1", &[("a", Some(b"1"))]).await;
     browser.until_at(9, rev).await;
 }

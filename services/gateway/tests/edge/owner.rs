@@ -16,6 +16,7 @@ use foundry_watch::{Change, Fingerprint, FrameStream, Hub, HubConfig, Source, Ta
 use futures::StreamExt as _;
 use http::HeaderMap;
 use prost::Message as _;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 const DDL: &str = "CREATE TABLE things (scope TEXT NOT NULL, key TEXT NOT NULL, content BLOB NOT NULL, \
@@ -56,6 +57,8 @@ pub struct Owner {
     pub hangs: AtomicBool,
     /// Whether questions are never answered.
     pub is_silent: AtomicBool,
+    /// Holds questions that were put until it is cancelled.
+    pub held: Mutex<Option<CancellationToken>>,
     /// Tasks that nobody may see, with the status that says so.
     pub refused: Mutex<HashMap<String, Status>>,
 }
@@ -72,6 +75,7 @@ impl Owner {
             is_away: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
             is_silent: AtomicBool::new(false),
+            held: Mutex::default(),
             refused: Mutex::default(),
         }
     }
@@ -174,6 +178,10 @@ impl Owner {
     ) -> Result<AuthorizeWatchResponse, Status> {
         if self.is_silent.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
+        }
+        let held = self.held.lock().unwrap().clone();
+        if let Some(held) = held {
+            held.cancelled().await;
         }
         let AuthorizeWatchRequest { request, .. } = AuthorizeWatchRequest::decode(message).unwrap();
         let WatchTaskRequest { task_id, .. } = WatchTaskRequest::decode(request).unwrap();

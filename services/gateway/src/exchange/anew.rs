@@ -1,0 +1,82 @@
+//! Exchanges that do not believe what is remembered: for whoever was refused under a token that may
+//! not say yet what its user just became.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+
+use foundry_core::Timestamp;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
+use tonic::{Code, Status};
+
+use super::{Exchange, MOST_TOKENS, Outcome, REPEAT_AFTER, TokenHash, hash};
+
+type Pending = Shared<BoxFuture<'static, Outcome>>;
+
+/// The newest of them of each token.
+pub(super) type Anew = Mutex<HashMap<TokenHash, Begun>>;
+
+pub(super) struct Begun {
+    at: Timestamp,
+    outcome: Pending,
+}
+
+impl Exchange {
+    /// How many exchanges have begun: one with a higher number knows all that is so by now.
+    pub(crate) fn begun(&self) -> u64 {
+        self.0.begun.load(Ordering::SeqCst)
+    }
+
+    /// Completes when an exchange of this token that began after that number is remembered. All who wait share one, and
+    /// there is one a second.
+    ///
+    /// # Errors
+    /// As [`Exchange::exchange`]; what was remembered stays, unless auth refuses the token.
+    pub(crate) async fn exchange_since(&self, token: &str, begun: u64) -> Result<(), Status> {
+        let key = hash(token);
+        loop {
+            let now = self.0.clock.now();
+            let (pending, wait) = {
+                // Every change leaves it whole.
+                let mut anew = self.0.anew.lock().unwrap_or_else(PoisonError::into_inner);
+                let last = anew.get(&key);
+                let until = last.map_or(now, |last| last.at.plus(REPEAT_AFTER));
+                match last {
+                    Some(last) if last.outcome.peek().is_none() => (Some(last.outcome.clone()), None),
+                    Some(Begun { outcome, .. }) if knows(outcome, begun) => return Ok(()),
+                    Some(_) if now < until => (None, Some(until.since(now))),
+                    _ => {
+                        if anew.len() >= MOST_TOKENS {
+                            anew.retain(|_, old| now < old.at.plus(REPEAT_AFTER));
+                        }
+                        let outcome = self.clone().ask_anew(key, token.to_owned()).boxed().shared();
+                        anew.insert(key, Begun { at: now, outcome: outcome.clone() });
+                        (Some(outcome), None)
+                    }
+                }
+            };
+            if let Some(pending) = pending
+                && pending.await?.number > begun
+            {
+                return Ok(());
+            }
+            if let Some(wait) = wait {
+                self.0.clock.sleep(wait).await;
+            }
+        }
+    }
+
+    async fn ask_anew(self, key: TokenHash, token: String) -> Outcome {
+        let outcome = self.ask(token).await;
+        // A failure says nothing about what is remembered.
+        if !matches!(&outcome, Err(status) if status.code() != Code::Unauthenticated) {
+            self.remember(key, &outcome);
+        }
+        outcome
+    }
+}
+
+fn knows(outcome: &Pending, begun: u64) -> bool {
+    matches!(outcome.peek(), Some(Ok(exchanged)) if exchanged.number > begun)
+}
