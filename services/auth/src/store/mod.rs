@@ -21,6 +21,8 @@ pub(crate) const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../../migrations/sqlite/0001_base.sql"),
             postgres: include_str!("../../migrations/postgres/0001_base.sql"),
         },
+        // Known limit of a rolling upgrade: what a process from before writes beside this one (a new user, membership or
+        // role) has revision 0 or keeps its old one. `WatchAppShell` does not show it before it is written again.
         Migration {
             version: 2,
             name: "app_shell",
