@@ -20,6 +20,7 @@ export class Proxy {
   bytesDown = 0;
   private readonly pairs = new Set<[Socket, Socket]>();
   private refusing = false;
+  private withheld: RegExp | undefined;
 
   private constructor(
     private readonly server: Server,
@@ -67,6 +68,7 @@ export class Proxy {
     down.on('data', (chunk) => {
       for (const head of chunk.toString('latin1').matchAll(/(?:^|\r\n)(GET|POST|HEAD|OPTIONS) (\S+) HTTP\/1\.1\r\n/g)) {
         this.requests.push({ at: Date.now(), method: head[1] ?? '', path: head[2] ?? '' });
+        if (this.withheld?.test(head[2] ?? '')) return;
       }
       up.write(chunk);
     });
@@ -74,6 +76,11 @@ export class Proxy {
       this.bytesDown += chunk.length;
       down.write(chunk);
     });
+  }
+
+  /** Requests of a path get no answer from now on; undefined lets all pass. */
+  withhold(path: RegExp | undefined): void {
+    this.withheld = path;
   }
 
   /** Cuts every connection. */

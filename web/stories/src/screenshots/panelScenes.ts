@@ -13,6 +13,10 @@ async function folder(page: Page, name: string): Promise<void> {
   await page.getByRole('tree', { name: 'Files' }).getByText(name, { exact: true }).click();
 }
 
+async function recorded(page: Page): Promise<void> {
+  await page.getByText('task.create').waitFor();
+}
+
 /** The panels beside the conversation. */
 export function panelScenes(world: () => World): Scene[] {
   const path = taskPath(world);
@@ -89,8 +93,8 @@ export function panelScenes(world: () => World): Scene[] {
         await page.getByRole('tabpanel').last().getByText(/gone|destroyed|no sandbox|lost/i).first().waitFor();
       },
     },
-    { name: 'activity', path: path('held', 'activity'), ready: async (page) => await page.getByText('CreateTask').or(page.getByText(/create/i)).last().waitFor() },
-    { name: 'activity-people', path: path('sessions', 'activity'), ready: async (page) => await page.getByText(/create/i).last().waitFor() },
+    { name: 'activity', path: path('held', 'activity'), ready: async (page) => await recorded(page) },
+    { name: 'activity-people', path: path('sessions', 'activity'), ready: async (page) => await page.getByText('bob', { exact: true }).last().waitFor() },
     { name: 'explain-asking', path: path('asking', 'explain'), ready: async (page) => { await page.getByText(/permission/i).last().waitFor(); await still(page); } },
     { name: 'explain-provisioning', path: path('provisioning', 'explain'), ready: still },
     { name: 'panels-hidden', only: 'desktop', path: path('long', 'none'), ready: async (page) => await talks(page, /the season is there/) },

@@ -26,7 +26,12 @@ interface Choices {
 const defaults: Choices = { title: '', baseBranch: null, agent: null, provider: null, policy: PermissionPolicy.ASK }
 
 /** Asks for repository and prompt, and creates the task; its page opens at once. */
-export function NewTaskDialog({ repositoryId, onClose }: { repositoryId?: string; onClose: () => void }) {
+export function NewTaskDialog(props: { repositoryId?: string; onClose: () => void }) {
+  // Before the repositories are known there is nothing to choose from and nothing to begin in.
+  return useOrganization().phase === 'loading' ? null : <Known {...props} />
+}
+
+function Known({ repositoryId, onClose }: { repositoryId?: string; onClose: () => void }) {
   const { repositories, organizationId } = useOrganization()
   const frame = useFrame()
   const narrow = useNarrow()

@@ -1,12 +1,14 @@
 import { Button } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconRefresh } from '@tabler/icons-react'
+import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import type { Finding, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { memo } from 'react'
 import { ErrorState, ListSkeleton, sentence } from '../../ui'
 import { ConditionLine, saysSomething } from '../header/ConditionLine'
 import { useRead } from '../model/useRead'
 import { InertLine } from '../text/Inert'
+import { visibleLine } from '../text/visible'
 import classes from './panel.module.css'
 
 /** What the task waits on, since when, and what can be done; asked anew when its state changes. */
@@ -21,13 +23,14 @@ function Explain({ task }: { task: Task }) {
   return (
     <div className={classes.explain}>
       <div className={classes.explainHead}>
-        <p className={classes.explainSummary}>
-          <InertLine text={sentence(why.data.summary)} />
-        </p>
+        <span className="fd-muted">What the task waits on, and what can be done</span>
         <Button variant="default" leftSection={<IconRefresh size={14} />} loading={why.loading} onClick={why.reload}>
           Explain again
         </Button>
       </div>
+      <p className={classes.explainSummary}>
+        <InertLine text={sentence(why.data.summary)} />
+      </p>
       {why.error !== undefined && <ErrorState error={why.error} title="The task could not be explained" compact />}
       <ol className={classes.findings}>
         {why.data.findings.map((finding, at) => (
@@ -40,19 +43,35 @@ function Explain({ task }: { task: Task }) {
 
 function FindingView({ finding }: { finding: Finding }) {
   const { condition } = finding
-  const told = condition !== undefined && finding.explanation.includes(condition.message)
+  // What the condition says in its parts is not said again as a sentence.
+  const text = saysSomething(condition) ? beyond(finding.explanation, condition) : finding.explanation
   return (
     <li className={classes.finding}>
       <div className={classes.findingHead}>
-        <strong>
-          <InertLine text={finding.subject} />
+        <strong title={visibleLine(finding.subject)}>
+          <InertLine text={subjectName(finding.subject)} />
         </strong>
         <span className={classes.findingState}>{finding.state.replaceAll('_', ' ')}</span>
       </div>
-      {finding.explanation !== '' && <InertLine text={finding.explanation} />}
-      {saysSomething(condition) && <ConditionLine condition={told ? { ...condition, message: '' } : condition} />}
+      {saysSomething(condition) && <ConditionLine condition={condition} />}
+      {text !== '' && <InertLine text={text} />}
     </li>
   )
+}
+
+/** The part of an explanation behind its first sentences, which put a condition into words. */
+export function beyond(explanation: string, { nextAction, reason, message }: Condition): string {
+  const last = [nextAction, reason, message].find((part) => part !== '') ?? ''
+  const at = explanation.lastIndexOf(last)
+  return at === -1 ? explanation : explanation.slice(at + last.length).replace(/^[).]+\s*/, '')
+}
+
+/** What a finding is about, without the id: "Task", "Session main", "Stage agent installing". */
+export function subjectName(subject: string): string {
+  const [kind = '', ...rest] = subject.split(' ')
+  const name = rest.filter((word) => !/^[a-z]+_[0-9a-f]{16,}$/.test(word)).join(' ').replace(/^\((.*)\)$/, '$1')
+  const first = kind.charAt(0).toUpperCase() + kind.slice(1)
+  return `${first} ${kind === 'stage' ? name.replaceAll('_', ' ') : name}`.trim()
 }
 
 export default memo(Explain)

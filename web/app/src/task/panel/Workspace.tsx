@@ -6,7 +6,6 @@ import {
   IconGitCompare,
   IconHelpCircle,
   IconLayoutSidebarRightCollapse,
-  IconMessages,
   type Icon,
 } from '@tabler/icons-react'
 import type { Session, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
@@ -111,7 +110,7 @@ function OneAtATime({ talk, tab, onTab, ...rest }: Omit<Props, 'narrow'>) {
       className={classes.panel}
     >
       <Tabs.List className={classes.list} aria-label="Views of the task">
-        <Tabs.Tab value="talk" className={classes.tab} leftSection={<IconMessages size={14} />}>
+        <Tabs.Tab value="talk" className={classes.tab}>
           Talk
         </Tabs.Tab>
         {tabs.map(({ value, label }) => (

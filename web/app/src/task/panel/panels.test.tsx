@@ -1,6 +1,7 @@
 import { create } from '@bufbuild/protobuf'
 import { Code, FoundryError, topics } from '@foundry/client'
 import { FoundryProvider } from '@foundry/client/react'
+import { ConditionSchema } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { SandboxItemSchema, SandboxState } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
 import { FileChangeSchema, FileTreeEntrySchema } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { MantineProvider } from '@mantine/core'
@@ -10,6 +11,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import type { FakeCalls } from '../../test/fakeFoundry'
 import { aTask, FakeTask } from '../test/fakeTask'
 import Changes from './changes/Changes'
+import { beyond, subjectName } from './Explain'
 import Files from './files/Files'
 import Processes from './Processes'
 
@@ -150,4 +152,15 @@ describe('the processes', () => {
     show(world, <Processes sandboxId="sbx_1" />)
     expect((await screen.findByRole('alert')).textContent).toContain('SANDBOX_GONE')
   })
+})
+
+it('what a finding is about is said without ids', () => {
+  const said = ['task task_01a2121455c374458b867605afa11c30', 'session ses_01a2121455c374458b867605afa11c30 (main)', 'stage agent_installing', 'repository orchard']
+  expect(said.map(subjectName)).toEqual(['Task', 'Session main', 'Stage agent installing', 'Repository orchard'])
+})
+
+it('what a finding says beyond its condition stays', () => {
+  const condition = create(ConditionSchema, { waitingOn: 'a person', message: '3 messages wait', reason: 'QUEUE_HELD', nextAction: 'resume the queue' })
+  const told = 'It is idle and waits on a person: 3 messages wait (QUEUE_HELD). What can be done: resume the queue.'
+  expect([beyond(told, condition), beyond(`${told} Events of the agent are still being taken in.`, condition)]).toEqual(['', 'Events of the agent are still being taken in.'])
 })

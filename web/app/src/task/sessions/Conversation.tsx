@@ -97,10 +97,10 @@ interface FootProps {
 function Foot({ task, session, viewer, running, stop, onSend, onSent }: FootProps) {
   const reason = !viewer.steers
     ? 'Viewers can read this conversation; members can write.'
-    : session.state === SessionState.CLOSED
-      ? 'This session is closed. Its transcript stays readable.'
-      : isEnded(task)
-        ? 'This task has ended. Its conversations and changes stay readable.'
+    : isEnded(task)
+      ? 'This task has ended. Its conversations and changes stay readable.'
+      : session.state === SessionState.CLOSED
+        ? 'This session is closed. Its transcript stays readable.'
         : undefined
   if (reason !== undefined) {
     return (
