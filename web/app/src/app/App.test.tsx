@@ -45,6 +45,15 @@ test('the list shows tasks with branch and state, and says which are unread', as
   expect(row.getAttribute('href')).toBe('/o/org_1/t/task_1')
 })
 
+test('marks that turn the direction of a title or branch are shown and turn nothing', async () => {
+  const fake = openAt('/o/org_1')
+  const turned = task('task_1', 30, { title: 'Open \u202etxt.exe', branch: 'fix/\u202egnp.sh' })
+  act(() => fake.show(topics.organization('org_1'), organizationOf([repository('repo_1', 'a\u202eb')], [turned])))
+  const row = (await screen.findAllByRole('link', { name: /⟦RLO⟧txt\.exe/ }))[0] as HTMLElement
+  expect(row.textContent).toContain('fix/⟦RLO⟧gnp.sh')
+  expect(document.body.innerHTML).not.toMatch(/[\u202a-\u202e]/)
+})
+
 test('arrow keys move through the list, and one row alone is in the order of Tab', async () => {
   openAt('/o/org_1')
   const list = await screen.findByRole('list', { name: 'Tasks' })

@@ -8,6 +8,7 @@ import { Link } from 'wouter'
 import { paths } from '../app/paths'
 import { useRead } from '../state/read'
 import { EmptyState, ErrorState, RelativeTime, TextSkeleton } from '../ui'
+import { visibleLine } from '../task/text/visible'
 import classes from './RepositoryPage.module.css'
 
 const PAGE = 100
@@ -114,14 +115,14 @@ interface RowProps {
 function BranchRow({ branch, isDefault, owner, organizationId }: RowProps) {
   return (
     <tr>
-      <td className={classes.cell} title={branch.name}>
-        <bdi className={classes.branch}>{branch.name}</bdi>
+      <td className={classes.cell} title={visibleLine(branch.name)}>
+        <bdi className={classes.branch}>{visibleLine(branch.name)}</bdi>
         {isDefault && <span className={classes.default}>default</span>}
         <div className={classes.narrow}>
           <Change branch={branch} owner={owner} organizationId={organizationId} />
         </div>
       </td>
-      <td className={`${classes.cell} ${classes.wide}`} title={branch.subject}>
+      <td className={`${classes.cell} ${classes.wide}`} title={visibleLine(branch.subject)}>
         <Change branch={branch} owner={owner} organizationId={organizationId} />
       </td>
       <td className={`${classes.branch} ${classes.wide}`}>{branch.commit.slice(0, 8)}</td>
@@ -134,10 +135,10 @@ function BranchRow({ branch, isDefault, owner, organizationId }: RowProps) {
 
 /** What last happened on a branch; for the branch of a task, the task. */
 function Change({ branch, owner, organizationId }: Omit<RowProps, 'isDefault'>) {
-  if (owner === undefined) return <bdi>{branch.subject}</bdi>
+  if (owner === undefined) return <bdi>{visibleLine(branch.subject)}</bdi>
   return (
     <Link href={paths.task(organizationId, owner.taskId)}>
-      <bdi>{owner.title}</bdi>
+      <bdi>{visibleLine(owner.title)}</bdi>
     </Link>
   )
 }

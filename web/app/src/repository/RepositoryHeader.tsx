@@ -19,6 +19,7 @@ import {
   StatusBadge,
   toastDone,
 } from '../ui'
+import { visibleLine } from '../task/text/visible'
 import classes from './RepositoryPage.module.css'
 
 interface Props {
@@ -41,7 +42,7 @@ export function RepositoryHeader({ repository, taskCount }: Props) {
       <div className={classes.line}>
         <div className={classes.name}>
           <h1>
-            <bdi>{repository.name}</bdi>
+            <bdi>{visibleLine(repository.name)}</bdi>
           </h1>
           <StatusBadge status={repositoryStatus(state)} />
         </div>
@@ -70,7 +71,7 @@ export function RepositoryHeader({ repository, taskCount }: Props) {
         </Group>
       </div>
       <div className={classes.url}>
-        <bdi className="fd-mono fd-truncate">{repository.url}</bdi>
+        <bdi className="fd-mono fd-truncate">{visibleLine(repository.url)}</bdi>
         <CopyButton value={repository.url} label="Copy address" />
       </div>
       <Freshness repository={repository} />

@@ -8,6 +8,7 @@ import { NothingThere } from '../app/NothingThere'
 import { useTitle } from '../app/useTitle'
 import { useOrganization } from '../state/organization'
 import { ErrorState, PageSkeleton, StaleBanner } from '../ui'
+import { visibleLine } from '../task/text/visible'
 import { BranchList } from './BranchList'
 import { RepositoryHeader } from './RepositoryHeader'
 import classes from './RepositoryPage.module.css'
@@ -20,7 +21,7 @@ export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
   const own = useMemo(() => tasks.filter((it) => it.repositoryId === repositoryId), [tasks, repositoryId])
   const item = state?.entities.get(`repository/${repositoryId}`)?.item
   const repository: Repository | undefined = item?.case === 'repository' ? item.value : undefined
-  useTitle(repository?.name ?? 'Repository')
+  useTitle(visibleLine(repository?.name ?? 'Repository'))
   if (state === undefined || (state.phase === 'loading' && repository === undefined)) {
     return <PageSkeleton label="Loading the repository" />
   }

@@ -7,6 +7,7 @@ import { paths } from '../app/paths'
 import { useFrame } from '../shell/frame'
 import { needsPermission } from '../state/unread'
 import { DiffStat, EmptyState, RelativeTime, StatusBadge, taskStatus, waitsForPermission } from '../ui'
+import { visibleLine } from '../task/text/visible'
 import classes from './RepositoryPage.module.css'
 
 /** The tasks of a repository that are not archived, newest change first. */
@@ -59,11 +60,11 @@ function TaskLine({ task, organizationId }: { task: TaskSummary; organizationId:
     <tr>
       <td className={classes.cell}>
         <Link href={paths.task(organizationId, task.taskId)} className={classes.task}>
-          <bdi>{task.title}</bdi>
+          <bdi>{visibleLine(task.title)}</bdi>
         </Link>
       </td>
-      <td className={`${classes.cell} ${classes.branch} ${classes.wide}`} title={task.branch}>
-        <bdi>{task.branch}</bdi>
+      <td className={`${classes.cell} ${classes.branch} ${classes.wide}`} title={visibleLine(task.branch)}>
+        <bdi>{visibleLine(task.branch)}</bdi>
       </td>
       <td>
         <StatusBadge status={needsPermission(task) ? waitsForPermission : taskStatus(task.state)} />

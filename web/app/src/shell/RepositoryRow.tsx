@@ -7,6 +7,7 @@ import { useOrganization } from '../state/organization'
 import type { ListRow } from '../state/taskList'
 import { repositoryStatus, StatusIcon } from '../ui'
 import { useFrame } from './frame'
+import { visibleLine } from '../task/text/visible'
 import classes from './TaskList.module.css'
 
 interface Props {
@@ -32,8 +33,8 @@ export const RepositoryRow = memo(function RepositoryRow({ row, selected, tabInd
         onClick={frame.closeDrawer}
       >
         {calm ? <IconFolder size={15} aria-hidden /> : <StatusIcon status={repositoryStatus(repository.state)} size={15} />}
-        <bdi className={classes.name} title={repository.url}>
-          {repository.name}
+        <bdi className={classes.name} title={visibleLine(repository.url)}>
+          {visibleLine(repository.name)}
         </bdi>
         <span className={classes.count} aria-label={`${count} tasks`}>
           {count}
@@ -45,8 +46,8 @@ export const RepositoryRow = memo(function RepositoryRow({ row, selected, tabInd
           className={classes.add}
           tabIndex={-1}
           onClick={() => frame.newTask(repository.repositoryId)}
-          aria-label={`New task in ${repository.name}`}
-          title={`New task in ${repository.name}`}
+          aria-label={`New task in ${visibleLine(repository.name)}`}
+          title={`New task in ${visibleLine(repository.name)}`}
         >
           <IconPlus size={14} />
         </ActionIcon>

@@ -5,6 +5,7 @@ import { useOrganization } from '../state/organization'
 import type { ListRow } from '../state/taskList'
 import { DiffStat, RelativeTime, StatusBadge, StatusIcon, taskStatus, waitsForPermission } from '../ui'
 import { useFrame } from './frame'
+import { visibleLine } from '../task/text/visible'
 import classes from './TaskList.module.css'
 
 interface Props {
@@ -34,8 +35,8 @@ export const TaskRow = memo(function TaskRow({ row, selected, tabIndex }: Props)
       </span>
       <span className={classes.body}>
         <span className={classes.line}>
-          <bdi className={classes.title} title={task.title}>
-            {task.title}
+          <bdi className={classes.title} title={visibleLine(task.title)}>
+            {visibleLine(task.title)}
           </bdi>
           {unread > 0 && <span className={classes.dot} role="img" aria-label="unread" title="Unread" />}
         </span>
@@ -56,8 +57,8 @@ function Second({ row, word }: { row: Props['row']; word: string }) {
   const { tone } = taskStatus(row.task.state)
   if (tone === 'error' || row.task.branch === '') return <span className={classes.word} data-tone={tone}>{word}</span>
   return (
-    <bdi className={classes.branch} title={row.task.branch}>
-      {row.task.branch}
+    <bdi className={classes.branch} title={visibleLine(row.task.branch)}>
+      {visibleLine(row.task.branch)}
     </bdi>
   )
 }

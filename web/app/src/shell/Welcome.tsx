@@ -9,6 +9,7 @@ import { attention, type Attention } from '../state/attention'
 import { useOrganization } from '../state/organization'
 import { EmptyState, ErrorState, PageSkeleton, RelativeTime, StatusBadge } from '../ui'
 import { useFrame } from './frame'
+import { visibleLine } from '../task/text/visible'
 import classes from './Welcome.module.css'
 
 /** The start of an organization: what waits for the person, and what can be begun. */
@@ -85,7 +86,7 @@ function Row({ it, organizationId }: { it: Attention; organizationId: string }) 
   return (
     <li>
       <Link href={paths.task(organizationId, it.task.taskId)} className={classes.row}>
-        <bdi className={classes.title}>{it.task.title}</bdi>
+        <bdi className={classes.title}>{visibleLine(it.task.title)}</bdi>
         <span className={classes.facts}>
           <StatusBadge status={it.why} />
           <span className={classes.age}>
