@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Complaints, launch, signIn } from './browser';
 import { Mesh } from './mesh';
 import { beginSpeed, readSpeed, recordSpeed, responsive, speedText, typeSlowly } from './speed';
-import { addRepository, composer, createTask, openTask, send, shows, transcript } from './workbench';
+import { addRepository, composer, createTask, list, openTask, send, shows, transcript } from './workbench';
 
 declare global {
   interface Window {
@@ -20,7 +20,7 @@ declare global {
 const CHROMIUM_ITSELF = /^CONNECT [\w.-]+\.google(apis)?\.com:443 /;
 const IMAGE = '</script><img src=x onerror=window.ran=1>';
 const REMOTE = 'https://remote.invalid';
-const TITLE = `Mend ${IMAGE} ![pixel](${REMOTE}/title.png)`;
+const TITLE = `Mend ${IMAGE} \u202etxt.exe ![pixel](${REMOTE}/title.png)`;
 const PROMPT = [
   `say ${IMAGE} <svg onload=window.ran=2></svg> <iframe src=${REMOTE}/frame></iframe> <a href=${REMOTE} onfocus=window.ran=3 autofocus>a</a>`,
   `say ![pixel](${REMOTE}/pixel.png) [click](javascript:window.ran=4) [data](data:text/html,<script>window.ran=5</script>) <${REMOTE}/auto> [![nested](${REMOTE}/nested.png)](${REMOTE}/nested)`,
@@ -124,12 +124,14 @@ async function isInert(what: string): Promise<void> {
   expect(happened, what).toEqual([]);
 }
 
-/** Brings every block of the transcript to the screen, from the end to the start. */
-async function lookThrough(what: string): Promise<void> {
+/** Brings every block of the transcript to the screen, from the end to the start; returns the words that were seen. */
+async function lookThrough(what: string): Promise<string> {
   const log = transcript(page);
+  let words = '';
   await log.evaluate((it) => it.scrollTo({ top: it.scrollHeight }));
   for (let at = 1; at > 0; ) {
     await isInert(`${what}, at ${Math.round(at * 100)} %`);
+    words += await log.innerText();
     at = await log.evaluate(async (it) => {
       it.scrollTo({ top: it.scrollTop - it.clientHeight * 0.8 });
       await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
@@ -137,6 +139,7 @@ async function lookThrough(what: string): Promise<void> {
     });
   }
   await isInert(`${what}, at its start`);
+  return words + (await log.innerText());
 }
 
 /** Chooses a view of the task by the name of its tab. */
@@ -155,7 +158,11 @@ test('a hostile transcript is shown and does nothing', async () => {
   for (const fold of await transcript(page).locator('button[aria-expanded=false]:visible').all()) {
     if (await fold.isVisible()) await fold.click();
   }
-  await lookThrough('opened transcript');
+  const words = await lookThrough('opened transcript');
+  for (const shown of [IMAGE, '<svg onload=window.ran=2>', '[picture: pixel]', 'remote.invalid/pixel.png', '<style>body{display:none}</style>', '⟦RLO⟧txt.exe', '␛]0;title', "<script>alert('demo')</script>", 'Show all']) {
+    expect(words).toContain(shown);
+  }
+  expect(await list(page).innerText()).toContain('⟦RLO⟧txt.exe');
 });
 
 test('the long line is shown in part, and whole on demand, and the page stays quick', async () => {
