@@ -33,7 +33,7 @@ export function title(page: Page): Locator {
 
 /** The state of the task that is shown, in a word. */
 export async function isState(page: Page, word: string): Promise<void> {
-  await page.locator('header').filter({ has: title(page) }).getByText(word, { exact: true }).waitFor();
+  await page.locator('header').filter({ has: page.getByRole('heading', { level: 1 }) }).getByText(word, { exact: true }).waitFor();
 }
 
 /** The stages of the task that is shown. */
@@ -73,6 +73,7 @@ export async function confirm(page: Page, asks: string, deed: string): Promise<v
 /** Opens the dialog by its key, fills in the prompt, creates the task by Ctrl+Enter and waits for its page. */
 export async function createByKeyboard(page: Page, prompt: string): Promise<string> {
   const before = page.url();
+  await title(page).click(); // out of any field
   await page.keyboard.press('c');
   const dialog = page.getByRole('dialog', { name: 'New task' });
   await dialog.getByLabel('Prompt').fill(prompt);
