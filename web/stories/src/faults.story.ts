@@ -1,0 +1,146 @@
+/** A provider that dawdles, hangs and fails: the page says at which stage, for how long, why, and what can be done. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { launch, signIn } from './browser';
+import { Mesh } from './mesh';
+import { act, confirm, createByKeyboard, isState, type Newcomer, newcomer, provisioning, row, stage } from './page';
+import { addRepository, composer, said, send, transcript } from './workbench';
+
+const directory = mkdtempSync(join(tmpdir(), 'foundry-faults-'));
+let mesh: Mesh;
+let browser: Browser;
+let me: Newcomer;
+
+/** Writes a file that steers the provider; `hang`, `slow` (milliseconds) or `fail` (how many calls). */
+function plant(call: string, fault: 'hang' | 'slow' | 'fail', text = ''): void {
+  writeFileSync(join(directory, `${call}.${fault}`), text);
+}
+
+/** Lets the calls go on. */
+function mend(call: string, fault: 'hang' | 'slow' | 'fail'): void {
+  rmSync(join(directory, `${call}.${fault}`), { force: true });
+}
+
+beforeAll(async () => {
+  mesh = await Mesh.start([
+    'provisioner.enable_fault_provider=true',
+    'provisioner.default_provider=fault',
+    'task.default_provider=fault',
+    `provisioner.fault_directory=${directory}`,
+  ]);
+  addRepository(mesh, 'alice');
+  browser = await launch();
+  me = await newcomer(browser);
+  await signIn(me.page, mesh, 'alice');
+});
+
+afterAll(async () => {
+  for (const call of ['allocate', 'prepare_repo', 'install_agent', 'start_agent', 'destroy']) {
+    for (const fault of ['hang', 'slow', 'fail'] as const) mend(call, fault);
+  }
+  await browser?.close();
+  await mesh?.dispose();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+/** Notes in the page each stage that is seen at work, in order, from now on. */
+async function noteStages(page: Page): Promise<() => Promise<string[]>> {
+  await page.evaluate(() => {
+    const seen: string[] = [];
+    Object.assign(window, { seenStages: seen });
+    const look = () => {
+      for (const row of document.querySelectorAll('section[aria-label="Provisioning"] li')) {
+        const working = row.querySelector('[role="img"][aria-label="Running"], [role="img"][aria-label="Waiting"]') !== null;
+        const name = row.textContent?.match(/^(Allocate sandbox|Prepare repository|Install agent|Start agent)/)?.[0];
+        if (working && name !== undefined && !seen.includes(name)) seen.push(name);
+      }
+    };
+    new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributes: true });
+  });
+  return async () => await page.evaluate(() => (window as unknown as { seenStages: string[] }).seenStages);
+}
+
+test('each stage of a slow provider is seen at work with its time, one after the other', async () => {
+  const { page } = me;
+  for (const call of ['allocate', 'prepare_repo', 'install_agent', 'start_agent']) plant(call, 'slow', '1500');
+  const seen = await noteStages(page);
+  await createByKeyboard(page, 'say slow but sure');
+  await stage(page, 'Allocate sandbox').getByText(/^\d+ s$/).waitFor();
+  await row(page, 'slow but sure').waitFor();
+  await said(page).getByText('slow but sure').waitFor();
+  expect(await seen()).toEqual(['Allocate sandbox', 'Prepare repository', 'Install agent', 'Start agent']);
+  for (const call of ['allocate', 'prepare_repo', 'install_agent', 'start_agent']) mend(call, 'slow');
+  expect(me.complaints.all).toEqual([]);
+});
+
+test('a stage that hangs says for how long and until when, its messages and sessions wait, and all is done when it goes on', async () => {
+  const { page } = me;
+  plant('allocate', 'hang');
+  await createByKeyboard(page, 'say first words');
+  const hanging = stage(page, 'Allocate sandbox');
+  await hanging.getByRole('img', { name: 'Running' }).waitFor();
+  await hanging.getByText(/^[3-9] s$/).waitFor();
+  await provisioning(page).getByText(/waiting on/).waitFor();
+  await provisioning(page).getByText(/given up in/).waitFor();
+  await send(page, 'say second words');
+  const waiting = page.getByRole('region', { name: 'Messages that wait' });
+  await waiting.getByText('say second words').waitFor();
+  await waiting.getByText(/for the session to be ready/).waitFor();
+  const tab = page.getByRole('tab', { selected: true }).and(page.locator('[role="tablist"][aria-label="Sessions"] *'));
+  await tab.getByRole('img', { name: 'Waiting for sandbox' }).waitFor();
+  await page.getByRole('button', { name: 'New session' }).click();
+  await page.getByRole('dialog').getByLabel('Name').fill('beside');
+  await page.getByRole('dialog').getByRole('button', { name: 'Start session' }).click();
+  const beside = page.getByRole('tab', { name: /beside/ });
+  await beside.getByRole('img', { name: 'Waiting for sandbox' }).waitFor();
+  await send(page, 'say words aside');
+  await page.reload();
+  await waiting.getByText('say words aside').waitFor();
+  mend('allocate', 'hang');
+  await said(page).getByText('words aside').waitFor();
+  await page.getByRole('tablist', { name: 'Sessions' }).getByRole('tab').first().click();
+  await said(page).getByText('second words').waitFor();
+  const words = (await said(page).allInnerTexts()).join(' ');
+  expect(words.indexOf('first words')).toBeLessThan(words.indexOf('second words'));
+  expect(words).not.toContain('words aside');
+  await isState(page, 'Idle');
+  expect(me.complaints.all).toEqual([]);
+});
+
+test('a task whose provider hangs is killed from the page', async () => {
+  const { page } = me;
+  plant('prepare_repo', 'hang');
+  await createByKeyboard(page, 'say never heard');
+  await stage(page, 'Prepare repository').getByRole('img', { name: 'Running' }).waitFor();
+  await act(page, 'Kill…');
+  const begun = Date.now();
+  await confirm(page, 'Kill this task?', 'Kill task');
+  await isState(page, 'Killed');
+  console.log(`a task with a hanging stage is killed in ${Date.now() - begun} ms`);
+  await page.getByText('This task has ended.').waitFor();
+  expect(await composer(page).count()).toBe(0);
+  mend('prepare_repo', 'hang');
+  expect(me.complaints.all).toEqual([]);
+});
+
+test('a stage that fails shows attempt and reason while it is tried again, fails for good, and a retry goes on from there', async () => {
+  const { page } = me;
+  plant('install_agent', 'fail', '1000');
+  await createByKeyboard(page, 'say it works after all');
+  await provisioning(page).getByText('PLANTED_FAILURE').first().waitFor();
+  await provisioning(page).getByText(/attempt \d/).first().waitFor();
+  await provisioning(page).getByRole('button', { name: 'Retry at this stage' }).waitFor({ timeout: 120_000 });
+  await isState(page, 'Failed');
+  await provisioning(page).getByText(/planted failure of install_agent/i).first().waitFor();
+  await stage(page, 'Prepare repository').getByRole('img', { name: 'Done' }).waitFor();
+  await stage(page, 'Install agent').getByRole('img', { name: 'Failed' }).waitFor();
+  mend('install_agent', 'fail');
+  await provisioning(page).getByRole('button', { name: 'Retry at this stage' }).click();
+  await said(page).getByText('it works after all').waitFor();
+  await isState(page, 'Idle');
+  expect(await transcript(page).getByText('PLANTED_FAILURE').count()).toBe(0);
+  expect(me.complaints.all).toEqual([]);
+}, 300_000); // the provisioner tries for more than a minute and a half before it gives up
