@@ -47,7 +47,7 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
   const selected = selectedSession(view, place.session)
   useTitle(visibleLine(task.title))
   const retry = useCommand('The task was not retried', (requestId: string) => client.task.retryTask({ requestId, taskId: task.taskId }))
-  const stop = useStop(selected?.sessionId ?? '')
+  const stop = useStop(selected?.sessionId ?? '', true)
   const tabs = selected?.state === SessionState.CLOSED ? [...view.sessions, selected] : view.sessions
   const talk = (
     <div className={classes.talk}>

@@ -66,7 +66,7 @@ function Broken({ since }: { since: number }) {
         </Button>
       }
     >
-      Connection lost. {connection.retryAt === undefined ? 'Reconnecting…' : <NextAttempt at={connection.retryAt} />}
+      Connection lost; what you see may be old. {connection.retryAt === undefined ? 'Reconnecting…' : <NextAttempt at={connection.retryAt} />}
     </Banner>
   )
 }
@@ -79,9 +79,11 @@ function NextAttempt({ at }: { at: number }) {
   )
 }
 
-/** Says that what a view shows may be old; nothing while it is live. */
+/** Says that what a view shows may be old; nothing while it is live, and nothing where the connection's own banner says it for all views. */
 export function StaleBanner({ phase, since }: { phase: TopicPhase; since: number }) {
   const now = useNow()
+  const connection = useConnection()
+  if (connection.phase === 'reconnecting' || connection.phase === 'offline') return null
   if (phase !== 'stale' || now - since < QUIET_BREAK) return null
   return (
     <Banner tone="wait" icon={IconHistory}>

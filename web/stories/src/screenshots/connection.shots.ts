@@ -42,7 +42,7 @@ afterAll(async () => {
 const taskPage = (panel = '') => () => `${home}/t/${task.taskId}${panel}`;
 
 async function skeleton(page: Page): Promise<void> {
-  await page.locator('.mantine-Skeleton-root').last().waitFor();
+  await page.locator('.mantine-Skeleton-root:visible').first().waitFor();
 }
 
 /** A scene in which some requests are never answered. */
@@ -82,7 +82,7 @@ const scenes: Scene[] = [
     ready: async (page) => {
       await talks(page, /speaks of pears/);
       await lose(page);
-      await page.getByText('This may be out of date').first().waitFor();
+      await page.getByText('what you see may be old').first().waitFor();
     },
     after: back,
   },
@@ -92,7 +92,7 @@ const scenes: Scene[] = [
     ready: async (page) => {
       await page.getByText('Count the pears').first().waitFor();
       await lose(page);
-      await page.getByText('This may be out of date').first().waitFor();
+      await page.getByText('what you see may be old').first().waitFor();
     },
     after: back,
   },
@@ -116,10 +116,18 @@ const scenes: Scene[] = [
     path: taskPage(),
     ready: async (page) => {
       await talks(page, /speaks of pears/);
-      await page.context().setOffline(true);
+      // The browser says it by an event; no network of this machine can be switched off.
+      await page.evaluate(() => {
+        Object.defineProperty(navigator, 'onLine', { configurable: true, get: () => false });
+        dispatchEvent(new Event('offline'));
+      });
       await page.getByText('You are offline').waitFor();
     },
-    after: async (page) => await page.context().setOffline(false),
+    after: async (page) =>
+      await page.evaluate(() => {
+        Object.defineProperty(navigator, 'onLine', { configurable: true, get: () => true });
+        dispatchEvent(new Event('online'));
+      }),
   },
   {
     name: 'lost-panel',

@@ -50,7 +50,7 @@ export function conversationScenes(world: () => World): Scene[] {
       path: path('long'),
       ready: async (page) => {
         await talks(page, /the season is there/);
-        await scroller(page).getByRole('button', { name: /printf/ }).last().click();
+        await scroller(page).getByRole('button', { name: /Write src/ }).last().click();
       },
     },
     { name: 'task-troubled', path: path('troubled'), ready: async (page) => await talks(page, /interrupted|exited|Turn failed/i) },

@@ -93,8 +93,8 @@ export function panelScenes(world: () => World): Scene[] {
         await page.getByRole('tabpanel').last().getByText(/gone|destroyed|no sandbox|lost/i).first().waitFor();
       },
     },
-    { name: 'activity', path: path('held', 'activity'), ready: async (page) => await recorded(page) },
-    { name: 'activity-people', path: path('sessions', 'activity'), ready: async (page) => await page.getByText('bob', { exact: true }).last().waitFor() },
+    { name: 'activity', path: path('held', 'activity'), ready: recorded },
+    { name: 'activity-people', path: path('sessions', 'activity'), ready: recorded },
     { name: 'explain-asking', path: path('asking', 'explain'), ready: async (page) => { await page.getByText(/permission/i).last().waitFor(); await still(page); } },
     { name: 'explain-provisioning', path: path('provisioning', 'explain'), ready: still },
     { name: 'panels-hidden', only: 'desktop', path: path('long', 'none'), ready: async (page) => await talks(page, /the season is there/) },

@@ -21,8 +21,7 @@ export function provisioningScenes(world: () => World): Scene[] {
       name: 'task-failed-explained',
       path: path('failed', 'explain'),
       ready: async (page) => {
-        await page.getByRole('button', { name: 'Retry' }).first().waitFor();
-        await page.getByText('AGENT_CREDENTIALS_MISSING').last().waitFor();
+        await page.getByRole('tabpanel').last().getByText('AGENT_CREDENTIALS_MISSING').first().waitFor();
       },
     },
     { name: 'task-killed', path: path('killed'), ready: async (page) => await talks(page, 'It is done.') },

@@ -58,11 +58,11 @@ export class Studio {
           await settled(page);
           await page.screenshot({ path: `${OUT}/${scene.name}-${scheme}-${size.width}.png`, animations: 'disabled', caret: 'hide' });
         }
-        await scene.after?.(page);
       } catch (error) {
         await page.screenshot({ path: `${OUT}/failed-${scene.name}-${size.width}.png` }).catch(() => undefined);
         throw error;
       } finally {
+        await scene.after?.(page).catch(() => undefined);
         if (scene.as === 'nobody') await context.close();
         else await page.close();
       }

@@ -14,12 +14,13 @@ export interface Command<A extends readonly unknown[], R> {
 
 /**
  * A command with its request id: asking again for the same thing after a failure repeats the request with the same
- * id, so that it takes effect once. Failures are said aloud and kept for the place that asked; `failed` says what did
- * not happen, for example "The task was not archived".
+ * id, so that it takes effect once. A failure is kept for the place that asked, which shows it; when that place is gone
+ * by then, or shows no errors (`aloud`), a message says it. `failed` says what did not happen, for example "The task was not archived".
  */
 export function useCommand<A extends readonly unknown[], R>(
   failed: string,
   call: (requestId: string, ...args: A) => Promise<R>,
+  aloud = false,
 ): Command<A, R> {
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState<unknown>(undefined)
@@ -42,15 +43,15 @@ export function useCommand<A extends readonly unknown[], R>(
         repeat.current = undefined
         return answer
       } catch (reason) {
-        toastError(failed, reason)
         if (alive.current) setError(reason)
+        if (aloud || !alive.current) toastError(failed, reason)
         return undefined
       } finally {
         running.current = false
         if (alive.current) setBusy(false)
       }
     },
-    [failed, alive],
+    [failed, alive, aloud],
   )
   const clear = useCallback(() => setError(undefined), [])
   return { run, busy, error, clear }

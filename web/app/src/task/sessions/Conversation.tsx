@@ -28,10 +28,10 @@ interface Props {
   readMark: number
 }
 
-/** Stopping the turn of a session. */
-export function useStop(sessionId: string): Command<[], unknown> {
+/** Stopping the turn of a session; `aloud` where a failure has no place of its own. */
+export function useStop(sessionId: string, aloud = false): Command<[], unknown> {
   const client = useFoundry()
-  return useCommand('The turn was not stopped', (requestId: string) => client.task.stopTurn({ requestId, sessionId }))
+  return useCommand('The turn was not stopped', (requestId: string) => client.task.stopTurn({ requestId, sessionId }), aloud)
 }
 
 /** A session: its transcript, what waits, and where one writes. Use it with a `key` of the session. */

@@ -77,7 +77,7 @@ export function TranscriptView({ conversation, context, streaming, onNewestSeen 
             )
           })}
         </div>
-        {transcript.length === 0 && <Nothing conversation={conversation} />}
+        {transcript.length === 0 && conversation.queue.length === 0 && <Nothing conversation={conversation} />}
       </div>
       {!atEnd && transcript.length > 0 && (
         <Button
