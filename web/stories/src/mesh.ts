@@ -139,18 +139,29 @@ export class Mesh {
   /** Destroys all sandboxes, stops the mesh and removes its directory. */
   async dispose(): Promise<void> {
     try {
-      if (this.process?.exitCode === null && this.process.signalCode === null) this.destroySandboxes();
+      if (this.process?.exitCode === null && this.process.signalCode === null) await this.destroySandboxes();
     } finally {
       await this.stop();
       rmSync(this.dir, { recursive: true, force: true });
     }
   }
 
-  private destroySandboxes(): void {
+  /** Asks for the end of all sandboxes and waits for it: what outlives the mesh is nobody's any more. */
+  private async destroySandboxes(): Promise<void> {
     if (!existsSync(join(this.dir, 'config'))) return; // nobody used the CLI, so no task was made
-    const list = this.cli('sandbox', 'list', '--output', 'json');
-    for (const id of new Set([...list.matchAll(/"sandboxId":"([^"]+)"/g)].map((m) => m[1] ?? ''))) {
-      spawnSync(binary(), ['sandbox', 'destroy', id], { env: this.environment(), timeout: 60_000 });
+    const asked = new Set<string>();
+    const until = Date.now() + STOP_MS;
+    for (let left = this.sandboxes(); left.length > 0 && Date.now() < until; left = this.sandboxes()) {
+      for (const id of left.filter((each) => !asked.has(each))) {
+        asked.add(id);
+        spawnSync(binary(), ['sandbox', 'destroy', id], { env: this.environment(), timeout: 60_000 });
+      }
+      await new Promise((r) => setTimeout(r, 200));
     }
+  }
+
+  private sandboxes(): string[] {
+    const list = this.cli('sandbox', 'list', '--output', 'json');
+    return [...new Set([...list.matchAll(/"sandboxId":"([^"]+)"/g)].map((m) => m[1] ?? ''))];
   }
 }
