@@ -44,8 +44,10 @@ impl Page {
         }
         let mut answer = if is_place(path) && accept::html(headers) {
             self.index()
+        } else if let Some(file) = self.file(path.strip_prefix('/')?, headers) {
+            file
         } else {
-            self.file(path.strip_prefix('/')?, headers)?
+            self.nothing(path, headers)?
         };
         let length = answer.body().len();
         let is_head = method == Method::HEAD;
@@ -65,6 +67,19 @@ impl Page {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::VARY, HeaderValue::from_static("accept"));
         answer
+    }
+
+    /// The page for who looks at an address where nothing is, so that it can say so and lead on. What programs ask
+    /// for, what is named like a file and what nobody would type are not the page's to answer.
+    fn nothing(&self, path: &str, headers: &HeaderMap) -> Option<Response<Bytes>> {
+        let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_".contains(&b));
+        let of_a_person = plain && !path.contains("//") && !path.starts_with("/assets");
+        if !of_a_person || !accept::html(headers) {
+            return None;
+        }
+        let mut answer = self.index();
+        *answer.status_mut() = StatusCode::NOT_FOUND;
+        Some(answer)
     }
 
     /// A file of the page, in the smallest form that is there and that the browser takes.

@@ -34,6 +34,7 @@ fn built() -> Page {
 }
 
 struct Seen {
+    status: http::StatusCode,
     headers: HeaderMap,
     text: String,
 }
@@ -49,7 +50,11 @@ async fn ask(page: &Page, method: Method, path: &str, headers: &[(&str, &str)]) 
     let answer = page.answer(&method, path, &pairs.collect())?;
     let (parts, body) = answer.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
-    Some(Seen { headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() })
+    Some(Seen {
+        status: parts.status,
+        headers: parts.headers,
+        text: String::from_utf8(bytes.to_vec()).unwrap(),
+    })
 }
 
 async fn open(page: &Page, path: &str) -> Option<Seen> {
@@ -65,8 +70,18 @@ async fn every_place_in_the_page_is_the_page_and_nothing_else_is() {
         assert!(by_program.is_none(), "{place}");
         assert!(ask(&page, Method::POST, place, &[("accept", "text/html")]).await.is_none());
     }
-    for nothing in ["/nothing", "/o", "/sign-in/x", "/foundry.task.v1.TaskService/GetTask", ""] {
+    for nothing in ["/nothing.txt", "/assets/gone-1.js", "/foundry.task.v1.TaskService/GetTask", ""] {
         assert!(open(&page, nothing).await.is_none(), "{nothing}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_without_anything_is_told_by_the_page_to_people_and_not_to_programs() {
+    let page = built();
+    for nothing in ["/nothing", "/o", "/sign-in/x", "/etc/passwd"] {
+        let seen = open(&page, nothing).await.unwrap();
+        assert!(seen.status == 404 && seen.text.contains("csp-nonce"), "{nothing}");
+        assert!(ask(&page, Method::GET, nothing, &[("accept", "*/*")]).await.is_none(), "{nothing}");
     }
 }
 
@@ -145,7 +160,6 @@ async fn no_path_leads_out_of_the_page_or_to_what_is_the_builds_own() {
         "/assets/index-1a2b.js.br",
         "/assets/",
         "/assets",
-        "/etc/passwd",
     ] {
         assert!(open(&page, path).await.is_none(), "{path}");
         assert!(open(&Page::embedded(&Env::system()), path).await.is_none(), "{path}");
