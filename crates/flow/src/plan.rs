@@ -131,6 +131,8 @@ fn enter(bound: &Bound, row: &mut Row, stage: &str, at: Moment, transition: Tran
     stage.clone_into(&mut row.status.stage);
     row.status.stage_started_time = at.now;
     row.status.failures = 0;
+    // What was heard last is of the stage before.
+    row.status.last_progress.clear();
     row.woken = Woken::Start;
     if at.draining {
         row.status.attempt = 0;
