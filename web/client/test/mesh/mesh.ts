@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const PATIENCE_MS = 60_000;
+/** How long what was killed may go on writing. */
+const REMOVAL_MS = 30_000;
 
 /** The binary under test. @throws when it is not named or not there: these tests are never skipped. */
 function binary(): string {
@@ -116,15 +118,26 @@ export class Mesh {
   /** Ends everything that this mesh started, sandboxes too, and removes its directory. */
   async remove(): Promise<void> {
     await this.down('SIGKILL');
-    for (const pid of processesNaming(this.data)) {
+    for (const until = Date.now() + REMOVAL_MS; ; await new Promise((resolve) => setTimeout(resolve, 100))) {
+      endAll(processesNaming(this.data));
       try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It ended by itself meanwhile.
+        rmSync(this.dir, { recursive: true, force: true });
+        return;
+      } catch (error) {
+        // What was killed may still be writing its last, and what it began may begin only now.
+        if (Date.now() > until) throw error;
       }
     }
-    // What was killed may still be writing its last.
-    rmSync(this.dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
+  }
+}
+
+function endAll(pids: readonly number[]): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It ended by itself meanwhile.
+    }
   }
 }
 
