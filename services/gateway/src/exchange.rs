@@ -31,6 +31,9 @@ const UNUSABLE_BEFORE: Duration = Duration::from_secs(10);
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 /// Shortest time between two exchanges of a token whose roles changed.
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
+/// How long a JWT is used although a role of its user changed since: short, for whoever has just joined or made an
+/// organization goes there at once; not nothing, for auth may not have heard of it yet.
+const OUTDATED_FOR: Duration = Duration::from_millis(100);
 /// Tokens remembered before those without use are dropped.
 const MOST_TOKENS: usize = 16_384;
 
@@ -213,7 +216,7 @@ impl Inner {
 
     /// Good for a while, and nothing was revoked or granted since.
     fn is_usable(&self, exchanged: &Exchanged, now: Timestamp) -> bool {
-        let fresh = now < exchanged.exchanged_at.plus(REPEAT_AFTER);
+        let fresh = now < exchanged.exchanged_at.plus(OUTDATED_FOR);
         let revocations = self.authenticator.revocations();
         let changed = exchanged.caller.as_user().is_some_and(|user| revocations.needs_renewal(user));
         exchanged.expires_at > now.plus(UNUSABLE_BEFORE) && (fresh || !changed)

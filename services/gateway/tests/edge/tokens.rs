@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use foundry_authn::credential_key;
+use foundry_authn::{credential_key, role_key};
 use foundry_core::Code;
 use foundry_gateway::{CallerLimits, Config};
 use foundry_proto::auth::v1::ExchangeTokenRequest;
@@ -46,6 +46,19 @@ async fn a_jwt_is_renewed_before_it_ends_and_not_used_after() {
     mesh.clock.advance(Duration::from_secs(1_000));
     mesh.get("task_1", "fds_1").await.unwrap();
     assert_eq!(mesh.behind.exchanges.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_changed_role_counts_a_moment_after_an_exchange_too() {
+    let mesh = Mesh::start(Reached::Locally).await;
+    mesh.get("task_1", "fds_1").await.unwrap();
+    mesh.behind.revision.store(9, Ordering::SeqCst);
+    mesh.revocations.add(&role_key(&mesh.behind.user, &mesh.behind.organization), 9);
+    mesh.clock.advance(Duration::from_millis(100));
+    for _ in 0..2 {
+        mesh.get("task_1", "fds_1").await.unwrap();
+    }
+    assert_eq!(mesh.behind.exchanges.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

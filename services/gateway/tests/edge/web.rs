@@ -177,7 +177,14 @@ async fn plain_pages_live_beside_grpc() {
         assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
         assert_eq!(head.header("content-length"), page.header("content-length"));
     }
-    for other in ["/nothing", "/../etc/passwd", "/o", "/assets/absent.js"] {
+    // People are told by the page that nothing is there, programs by JSON.
+    for nothing in ["/nothing", "/o"] {
+        let page = send(&mesh, get(nothing).header("accept", html), "").await;
+        let told = (page.status, page.header("content-type"));
+        assert_eq!(told, (StatusCode::NOT_FOUND, "text/html; charset=utf-8"), "{nothing}");
+        assert!(page.header("content-security-policy").starts_with("default-src 'none'"), "{nothing}");
+    }
+    for other in ["/../etc/passwd", "/assets/absent.js"] {
         let answer = send(&mesh, get(other).header("accept", html), "").await;
         assert_eq!(answer.header("content-type"), "application/json", "{other}");
     }
