@@ -37,12 +37,20 @@ async function pageOf(width: number, nobody: boolean): Promise<Page> {
   return page;
 }
 
-/** Waits until what moves has come to rest, so that colours are what they stay. */
-async function rests(page: Page): Promise<void> {
+/** Waits until the page has a colour scheme and what moves has come to rest, so that colours are what they stay. */
+async function rests(page: Page, scheme: 'light' | 'dark'): Promise<void> {
+  await page.locator(`html[data-mantine-color-scheme="${scheme}"]`).waitFor();
   await page.waitForFunction(() => document.querySelector('.mantine-Skeleton-root') === null);
   await page.evaluate(async () => {
-    const moving = document.getAnimations().filter((it) => it.effect?.getTiming().iterations !== Infinity);
-    await Promise.all(moving.map((it) => it.finished.catch(() => undefined)));
+    const painted = (): Promise<unknown> => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    const moving = (): Animation[] => document.getAnimations().filter((it) => it.effect?.getTiming().iterations !== Infinity && it.playState === 'running');
+    // A change of colours begins to move only when it is painted.
+    for (let still = 0; still < 2; ) {
+      await painted();
+      const now = moving();
+      still = now.length === 0 ? still + 1 : 0;
+      await Promise.all(now.map((it) => it.finished.catch(() => undefined)));
+    }
   });
 }
 
@@ -63,11 +71,11 @@ describe.each([1280, 390])('at %i pixels', (width) => {
       await page.emulateMedia({ colorScheme: 'light' });
       await page.goto(new URL(state.path(), mesh.url).href);
       await state.ready(page);
-      await rests(page);
+      await rests(page, 'light');
       const light = await wrongs(page, false);
       // Nothing but colours differs in the dark.
       await page.emulateMedia({ colorScheme: 'dark' });
-      await rests(page);
+      await rests(page, 'dark');
       const dark = await wrongs(page, true);
       expect([...light, ...dark.map((it) => `dark: ${it}`)]).toEqual([]);
     });
