@@ -33,7 +33,12 @@ export function title(page: Page): Locator {
 
 /** The state of the task that is shown, in a word. */
 export async function isState(page: Page, word: string): Promise<void> {
-  await page.locator('header').filter({ has: page.getByRole('heading', { level: 1 }) }).getByText(word, { exact: true }).waitFor();
+  const header = page.locator('header').filter({ has: page.getByRole('heading', { level: 1 }) });
+  try {
+    await header.getByText(word, { exact: true }).waitFor();
+  } catch (cause) {
+    throw new Error(`the task is not ${word}; its header says: ${(await header.allInnerTexts()).join(' | ')}`, { cause });
+  }
 }
 
 /** The stages of the task that is shown. */
