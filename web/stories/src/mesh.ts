@@ -1,6 +1,6 @@
 /** A real mesh in one process, with its own data directory and ports. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, existsSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +13,18 @@ export function binary(): string {
   const path = process.env['FOUNDRY_BIN'];
   if (!path || !existsSync(path)) throw new Error('FOUNDRY_BIN names no binary: run `make build` and set it, or `make test`');
   return path;
+}
+
+/** Processes whose command line names a directory, which is a fresh temporary one. */
+function processesNaming(directory: string): number[] {
+  const pids = readdirSync('/proc').map(Number).filter((pid) => pid > 1 && pid !== process.pid);
+  return pids.filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(directory);
+    } catch {
+      return false;
+    }
+  });
 }
 
 async function freePort(): Promise<number> {
@@ -142,13 +154,32 @@ export class Mesh {
       if (this.process?.exitCode === null && this.process.signalCode === null) await this.destroySandboxes();
     } finally {
       await this.stop();
-      rmSync(this.dir, { recursive: true, force: true });
+      await this.removeDirectory();
+    }
+  }
+
+  /** Removes its directory, and ends what still runs in it: sandboxes outlive the mesh, also those nobody destroyed. */
+  private async removeDirectory(): Promise<void> {
+    for (const until = Date.now() + STOP_MS; ; await new Promise((r) => setTimeout(r, 100))) {
+      for (const pid of processesNaming(this.data)) {
+        try {
+          process.kill(pid, 'SIGKILL');
+        } catch {
+          // It ended by itself meanwhile.
+        }
+      }
+      try {
+        rmSync(this.dir, { recursive: true, force: true });
+        return;
+      } catch (error) {
+        if (Date.now() > until) throw error;
+      }
     }
   }
 
   /** Asks for the end of all sandboxes and waits for it: what outlives the mesh is nobody's any more. */
   private async destroySandboxes(): Promise<void> {
-    if (!existsSync(join(this.dir, 'config'))) return; // nobody used the CLI, so no task was made
+    if (!existsSync(join(this.dir, 'config'))) return; // the CLI is not signed in; `removeDirectory` ends what runs
     const asked = new Set<string>();
     const until = Date.now() + STOP_MS;
     for (let left = this.sandboxes(); left.length > 0 && Date.now() < until; left = this.sandboxes()) {
