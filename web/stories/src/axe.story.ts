@@ -1,9 +1,9 @@
 /** No page and no state of the workbench shuts anybody out, as far as the rules of axe can tell. */
-import { AxeBuilder } from '@axe-core/playwright';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { launch, signIn } from './browser';
 import { Mesh } from './mesh';
+import { rests, wrongs } from './axe';
 import { type Everything, furnished, STEERED, states } from './axeStates';
 
 let mesh: Mesh;
@@ -35,33 +35,6 @@ async function pageOf(width: number, nobody: boolean): Promise<Page> {
   if (!nobody) await signIn(page, mesh, 'alice');
   pages.set(name, page);
   return page;
-}
-
-/** Waits until the page has a colour scheme and what moves has come to rest, so that colours are what they stay. */
-async function rests(page: Page, scheme: 'light' | 'dark'): Promise<void> {
-  await page.locator(`html[data-mantine-color-scheme="${scheme}"]`).waitFor();
-  await page.waitForFunction(() => document.querySelector('.mantine-Skeleton-root') === null);
-  await page.evaluate(async () => {
-    const painted = (): Promise<unknown> => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
-    const moving = (): Animation[] => document.getAnimations().filter((it) => it.effect?.getTiming().iterations !== Infinity && it.playState === 'running');
-    // A change of colours begins to move only when it is painted.
-    for (let still = 0; still < 2; ) {
-      await painted();
-      const now = moving();
-      still = now.length === 0 ? still + 1 : 0;
-      await Promise.all(now.map((it) => it.finished.catch(() => undefined)));
-    }
-  });
-}
-
-/** What is seriously wrong with a page, one line for each place; what is less so is printed. */
-async function wrongs(page: Page, colourAlone: boolean): Promise<string[]> {
-  const axe = new AxeBuilder({ page }).setLegacyMode(true);
-  const { violations } = await (colourAlone ? axe.withRules(['color-contrast']) : axe).analyze();
-  const lines = violations.flatMap(({ id, impact, nodes }) => nodes.map((it) => `${impact} ${id}: ${it.html.slice(0, 200)} ${it.any[0]?.message ?? ''}`));
-  const serious = lines.filter((line) => /^(serious|critical) /.test(line));
-  for (const line of lines) if (!serious.includes(line)) console.log(line);
-  return serious;
 }
 
 describe.each([1280, 390])('at %i pixels', (width) => {

@@ -130,7 +130,7 @@ test('the transcript is read back to its very start, and stays quick with all of
   await typeSlowly(composer(page), 'words at the end of everything');
   const after = await readSpeed(page);
   console.log(`jumped to the end in ${took} ms: ${speedText(after)}`);
-  responsive(reading);
+  responsive(reading, false);
   responsive(moving);
   responsive(after);
   expect(complaints.all).toEqual([]);

@@ -89,8 +89,9 @@ export function speedText(speed: Speed): string {
 /** Generous, for a slow and busy machine: a stall is a matter of seconds. */
 const [LONGEST_TASK_MS, KEY_MEDIAN_MS, KEY_MAX_MS] = [2_000, 300, 3_000];
 
-/** Asserts that a person would not notice a stall. */
-export function responsive(speed: Speed): void {
+/** Asserts that a person who typed, or who only read, would not notice a stall. */
+export function responsive(speed: Speed, typed = true): void {
+  if (typed && speed.keys === 0) throw new Error('no key was measured');
   const within = speed.longestTask < LONGEST_TASK_MS && speed.keyMedian < KEY_MEDIAN_MS && speed.keyMax < KEY_MAX_MS;
   if (!within) throw new Error(`the page stalled: ${speedText(speed)}`);
 }
