@@ -1,7 +1,7 @@
 /** A page that nobody touches asks nothing, and mends a cut line with one request. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Complaints, launch, LOST_NETWORK, signIn } from './browser';
+import { Complaints, elsewhere, launch, LOST_NETWORK, signIn } from './browser';
 import { Mesh } from './mesh';
 import { Proxy } from './proxy';
 import { addRepository, createTask, openTask, send, shows } from './workbench';
@@ -15,6 +15,7 @@ let browser: Browser;
 let page: Page;
 let complaints: Complaints;
 let opened: number;
+let task: string;
 
 beforeAll(async () => {
   mesh = await Mesh.start();
@@ -24,7 +25,7 @@ beforeAll(async () => {
   page = await (await browser.newContext()).newPage();
   complaints = new Complaints(page, LOST_NETWORK);
   await signIn(page, mesh, 'alice', proxy.url);
-  const task = createTask(mesh, 'say ready to rest');
+  task = createTask(mesh, 'say ready to rest');
   opened = Date.now();
   await openTask(page, proxy, task);
   await shows(page, 'ready to rest');
@@ -76,4 +77,28 @@ test('while the network is away the page says so and keeps what it shows, and co
   await send(page, 'say after the storm');
   await shows(page, 'after the storm');
   expect(proxy.count(/EdgeService\/Watch$/, since)).toBe(1);
+});
+
+test('a browser without a network says so, asks nothing, and goes on by itself when it is back', async () => {
+  const context = await browser.newContext();
+  const far = await context.newPage();
+  await signIn(far, mesh, 'alice', elsewhere(proxy.url));
+  await openTask(far, { url: elsewhere(proxy.url) }, task);
+  await shows(far, 'after the storm');
+  await context.setOffline(true);
+  await far.getByText('You are offline').waitFor();
+  await shows(far, 'after the storm');
+  const since = Date.now();
+  // Longer than the first attempts of a lost connection are apart.
+  await quiet(3);
+  expect(proxy.requests.filter((r) => r.at >= since)).toEqual([]);
+  await send(page, 'say said meanwhile');
+  await shows(page, 'said meanwhile');
+  expect(await far.getByText('said meanwhile').count()).toBe(0);
+  const back = Date.now();
+  await context.setOffline(false);
+  await far.getByText('You are offline').waitFor({ state: 'hidden' });
+  await shows(far, 'said meanwhile');
+  expect(proxy.count(/EdgeService\/Watch$/, back)).toBe(1);
+  await context.close();
 });

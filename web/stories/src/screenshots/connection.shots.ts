@@ -3,7 +3,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll } from 'vitest';
 import { SessionState } from '@foundry/client/gen/foundry/task/v1/task_pb';
 import { Api } from '../api';
-import { launch, signIn } from '../browser';
+import { elsewhere, launch, signIn } from '../browser';
 import { Mesh } from '../mesh';
 import { makeOrigin } from '../origin';
 import { Proxy } from '../proxy';
@@ -30,7 +30,9 @@ beforeAll(async () => {
   task = await maker.task(repository, 'append README.md: Pears, too.\nsay Done: the README speaks of pears.', { title: 'Speak of pears' });
   await maker.when(task, 'saved', (it, session) => session.state === SessionState.IDLE && (it.changes?.filesChanged ?? 0) > 0);
   browser = await launch();
-  studio = new Studio(browser, proxy.url, async (page) => await signIn(page, mesh, 'alice', proxy.url));
+  // On this machine the page needs no network.
+  const url = elsewhere(proxy.url);
+  studio = new Studio(browser, url, async (page) => await signIn(page, mesh, 'alice', url));
 });
 
 afterAll(async () => {
@@ -116,18 +118,10 @@ const scenes: Scene[] = [
     path: taskPage(),
     ready: async (page) => {
       await talks(page, /speaks of pears/);
-      // The browser says it by an event; no network of this machine can be switched off.
-      await page.evaluate(() => {
-        Object.defineProperty(navigator, 'onLine', { configurable: true, get: () => false });
-        dispatchEvent(new Event('offline'));
-      });
+      await page.context().setOffline(true);
       await page.getByText('You are offline').waitFor();
     },
-    after: async (page) =>
-      await page.evaluate(() => {
-        Object.defineProperty(navigator, 'onLine', { configurable: true, get: () => true });
-        dispatchEvent(new Event('online'));
-      }),
+    after: async (page) => await page.context().setOffline(false),
   },
   {
     name: 'lost-panel',

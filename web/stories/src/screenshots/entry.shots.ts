@@ -163,7 +163,7 @@ const overlays: Scene[] = [
       await page.getByRole('button', { name: 'Add repository' }).first().click();
       await page.getByRole('textbox', { name: 'Address' }).fill('https://127.0.0.1/secret.git');
       await page.getByRole('dialog').getByRole('button', { name: 'Add repository' }).click();
-      await page.getByText('The repository was not added').waitFor();
+      await page.getByText('an address that is not allowed here').waitFor();
     },
   },
   {
