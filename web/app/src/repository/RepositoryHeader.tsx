@@ -9,6 +9,7 @@ import { useFrame } from '../shell/frame'
 import { useCommand } from '../state/command'
 import { useOrganization } from '../state/organization'
 import {
+  asksForSomething,
   ConfirmDialog,
   CopyButton,
   Countdown,
@@ -120,7 +121,7 @@ function Freshness({ repository }: { repository: Repository }) {
           <p>
             {sentence(condition.message)} {condition.reason !== '' && <span className={classes.reason}>{condition.reason}</span>}
           </p>
-          {condition.nextAction !== '' && <p>{sentence(condition.nextAction)}</p>}
+          {asksForSomething(condition) && <p>{sentence(condition.nextAction)}</p>}
         </div>
       )}
     </>

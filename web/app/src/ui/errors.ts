@@ -1,4 +1,5 @@
 import { ConnectError } from '@connectrpc/connect'
+import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { Code, FoundryError } from '@foundry/client'
 
 /** An error as people read it. */
@@ -38,6 +39,11 @@ export function sentence(text: string): string {
   if (trimmed === '') return 'Something went wrong.'
   const first = trimmed.charAt(0).toUpperCase() + trimmed.slice(1)
   return /[.!?…]$/.test(first) ? first : `${first}.`
+}
+
+/** Whether the next action is one for a person: that none is needed goes without saying. */
+export function asksForSomething({ nextAction }: Condition): boolean {
+  return nextAction !== '' && !/^none needed\b/i.test(nextAction)
 }
 
 function details(error: FoundryError): string {

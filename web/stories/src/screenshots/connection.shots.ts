@@ -43,12 +43,14 @@ afterAll(async () => {
 
 const taskPage = (panel = '') => () => `${home}/t/${task.taskId}${panel}`;
 
-async function skeleton(page: Page): Promise<void> {
+/** What is there already, then a skeleton where the answer is missing. */
+async function skeleton(page: Page, known?: string): Promise<void> {
+  if (known !== undefined) await page.getByRole('main').getByText(known).first().waitFor();
   await page.locator('.mantine-Skeleton-root:visible').first().waitFor();
 }
 
 /** A scene in which some requests are never answered. */
-function withheld(name: string, requests: RegExp, path: () => string): Scene {
+function withheld(name: string, requests: RegExp, path: () => string, known?: string): Scene {
   return {
     name,
     // The path is asked for before the page is opened.
@@ -56,7 +58,7 @@ function withheld(name: string, requests: RegExp, path: () => string): Scene {
       proxy.withhold(requests);
       return path();
     },
-    ready: skeleton,
+    ready: async (page) => await skeleton(page, known),
     after: async () => {
       proxy.withhold(undefined);
       proxy.sever();
@@ -75,9 +77,9 @@ const scenes: Scene[] = [
   withheld('loading-list', /WatchService|EdgeService\//, () => home),
   withheld('loading-task', /WatchService|EdgeService\//, taskPage()),
   withheld('loading-repository', /WatchService|EdgeService\//, () => `${home}/r/${repository}`),
-  withheld('loading-changes', /ListFileChanges/, taskPage('?panel=changes')),
-  withheld('loading-diff', /GetFileDiff/, taskPage('?panel=changes')),
-  withheld('loading-explain', /ExplainTask/, taskPage('?panel=explain')),
+  withheld('loading-changes', /ListFileChanges/, taskPage('?panel=changes'), 'Speak of pears'),
+  withheld('loading-diff', /GetFileDiff/, taskPage('?panel=changes'), 'Speak of pears'),
+  withheld('loading-explain', /ExplainTask/, taskPage('?panel=explain'), 'Speak of pears'),
   {
     name: 'lost-task',
     path: taskPage(),

@@ -1,7 +1,7 @@
 /** Conversations: running, asking, waiting, at rest, in trouble. */
 import type { Page } from 'playwright-core';
 import type { Scene } from './studio';
-import { talks, taskPath } from './taskPage';
+import { still, talks, taskPath } from './taskPage';
 import type { World } from './world';
 
 function scroller(page: Page) {
@@ -14,8 +14,8 @@ export function conversationScenes(world: () => World): Scene[] {
   return [
     { name: 'task-streaming', path: path('streaming'), ready: async (page) => await talks(page, 'that was cut') },
     { name: 'task-tool-running', path: path('running'), ready: async (page) => await talks(page, /sleep 900/) },
-    { name: 'task-permission', path: path('asking'), ready: async (page) => await page.getByRole('region', { name: 'The agent asks for permission' }).waitFor() },
-    { name: 'task-queue', path: path('queued'), ready: async (page) => await page.getByRole('region', { name: 'Messages that wait' }).waitFor() },
+    { name: 'task-permission', path: path('asking'), ready: async (page) => { await page.getByRole('region', { name: 'The agent asks for permission' }).waitFor(); await still(page); } },
+    { name: 'task-queue', path: path('queued'), ready: async (page) => { await page.getByRole('region', { name: 'Messages that wait' }).waitFor(); await still(page); } },
     {
       name: 'task-queue-editing',
       path: path('queued'),
@@ -24,7 +24,7 @@ export function conversationScenes(world: () => World): Scene[] {
         await page.getByRole('textbox', { name: 'Text of the message' }).waitFor();
       },
     },
-    { name: 'task-queue-held', path: path('held'), ready: async (page) => await page.getByText('the queue is held').waitFor() },
+    { name: 'task-queue-held', path: path('held'), ready: async (page) => { await page.getByText('the queue is held').waitFor(); await still(page); } },
     { name: 'task-long', path: path('long'), ready: async (page) => await talks(page, /the season is there/) },
     {
       name: 'task-long-above',

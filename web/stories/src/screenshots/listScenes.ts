@@ -97,7 +97,7 @@ export function listScenes(world: () => World): Scene[] {
       },
       after: async (page) => await page.getByRole('textbox', { name: 'Prompt' }).fill(''),
     },
-    { name: 'repository-busy', path: repository('ready'), ready: async (page) => { await page.getByRole('main').getByText('harvest').first().waitFor(); await still(page); } },
+    { name: 'repository-with-tasks', path: repository('ready'), ready: async (page) => { await page.getByRole('main').getByText('harvest').first().waitFor(); await still(page); } },
     { name: 'repository-error', path: repository('failing'), ready: async (page) => { await page.getByRole('main').getByText('meadow').first().waitFor(); await still(page); } },
   ];
 }

@@ -1,7 +1,7 @@
 /** A task before it talks: stages, failures, and after its end. */
 import type { World } from './world';
 import type { Scene } from './studio';
-import { taskPath, talks } from './taskPage';
+import { still, taskPath, talks } from './taskPage';
 
 /** Provisioning in its states. */
 export function provisioningScenes(world: () => World): Scene[] {
@@ -13,10 +13,11 @@ export function provisioningScenes(world: () => World): Scene[] {
       ready: async (page) => {
         await page.getByText('Install agent').first().waitFor();
         await page.getByText('And add the sum').first().waitFor();
+        await still(page);
       },
     },
-    { name: 'task-retrying', path: path('retrying'), ready: async (page) => await page.getByText(/attempt \d|Attempt \d/).first().waitFor() },
-    { name: 'task-failed', path: path('failed'), ready: async (page) => await page.getByRole('button', { name: 'Retry' }).first().waitFor() },
+    { name: 'task-retrying', path: path('retrying'), ready: async (page) => { await page.getByText(/attempt \d|Attempt \d/).first().waitFor(); await still(page); } },
+    { name: 'task-failed', path: path('failed'), ready: async (page) => { await page.getByRole('button', { name: 'Retry' }).first().waitFor(); await still(page); } },
     {
       name: 'task-failed-explained',
       path: path('failed', 'explain'),

@@ -1,7 +1,7 @@
 import { IconInfoCircle } from '@tabler/icons-react'
 import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import type { ReactNode } from 'react'
-import { Countdown, Elapsed, sentence } from '../../ui'
+import { asksForSomething, Countdown, Elapsed, sentence } from '../../ui'
 import { InertLine } from '../text/Inert'
 import classes from './header.module.css'
 
@@ -30,11 +30,6 @@ export function ConditionLine({ condition }: { condition: Condition }) {
       </div>
     </div>
   )
-}
-
-/** Whether the next action is one for a person: that none is needed goes without saying. */
-function asksForSomething({ nextAction }: Condition): boolean {
-  return nextAction !== '' && !/^none needed\b/i.test(nextAction)
 }
 
 /** Trouble that nothing but a person ends, trouble that is tried again, or no trouble. */
