@@ -26,7 +26,7 @@ fn explain(of: &Aggregate, repository: Option<&Repository>) -> ExplainTaskRespon
     let view = &of.task.view;
     let condition = view.condition.clone().unwrap_or_default();
     let state = word(view.state().as_str_name(), "TASK_STATE_");
-    let summary = sentence(&format!("The task is {state}"), &condition);
+    let summary = sentence(&format!("The task {}", phrase(&state)), &condition);
     let mut findings = vec![finding(&format!("task {}", view.task_id), &state, &condition)];
     findings.extend(current_stage(of));
     if let Some(sandbox) = of.sandbox.as_ref().map(|s| &s.entity) {
@@ -97,7 +97,7 @@ fn repository_finding(repository: Option<&Repository>, id: &str) -> Finding {
             let mut found =
                 finding(&format!("repository {}", r.name), &state, &r.condition.clone().unwrap_or_default());
             found.explanation.push_str(&match &r.sync_time {
-                Some(at) => format!(" Last synchronized at {at}."),
+                Some(at) => format!(" Last synchronized at {}.", to_the_second(at)),
                 None => " Never synchronized yet.".to_owned(),
             });
             found
@@ -116,14 +116,14 @@ fn finding(subject: &str, state: &str, condition: &Condition) -> Finding {
         subject: subject.to_owned(),
         state: state.to_owned(),
         condition: Some(condition.clone()),
-        explanation: sentence(&format!("It is {state}"), condition),
+        explanation: sentence(&format!("It {}", phrase(state)), condition),
     }
 }
 
 fn sentence(head: &str, condition: &Condition) -> String {
     let mut text = head.to_owned();
     if !condition.waiting_on.is_empty() {
-        text.push_str(&format!(" and waits on {}", condition.waiting_on));
+        text.push_str(&format!(" and waits on {}", thing(&condition.waiting_on)));
     }
     if !condition.message.is_empty() {
         text.push_str(&format!(": {}", condition.message.trim_end_matches('.')));
@@ -132,13 +132,91 @@ fn sentence(head: &str, condition: &Condition) -> String {
         text.push_str(&format!(" ({})", condition.reason));
     }
     text.push('.');
-    if !condition.next_action.is_empty() {
+    // That nothing is needed goes without saying.
+    if !condition.next_action.is_empty() && !condition.next_action.starts_with("none needed") {
         text.push_str(&format!(" What can be done: {}.", condition.next_action));
     }
     text
 }
 
+/// A state as the end of a sentence about what is in it.
+fn phrase(state: &str) -> String {
+    match state {
+        "error" | "failed" => "has failed".to_owned(),
+        "none" => "does not exist yet".to_owned(),
+        "naming" => "is being named".to_owned(),
+        "creating sandbox" | "creating session" => {
+            format!("is {}", state.replace("creating", "creating its"))
+        }
+        "ensuring agent" => "is starting its agent".to_owned(),
+        "installing agent" | "starting agent" => format!("is {}", state.replace(' ', " the ")),
+        "pending provision" => "is waiting for the sandbox".to_owned(),
+        "pending session create" => "is waiting to be made in the sandbox".to_owned(),
+        "archiving" => "is being archived".to_owned(),
+        "killing" => "is being killed".to_owned(),
+        "killed" => "was killed".to_owned(),
+        "" | "unspecified" => "is in an unknown state".to_owned(),
+        _ => format!("is {state}"),
+    }
+}
+
+/// What something waits on; the name of a stage as people say it.
+fn thing(waiting_on: &str) -> String {
+    let is_name = waiting_on.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    if is_name { waiting_on.replace('_', " ") } else { waiting_on.to_owned() }
+}
+
+/// A time for people: without its fraction of a second.
+fn to_the_second(at: &prost_types::Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.seconds, nanos: 0 }
+}
+
 /// `TASK_STATE_CREATING_SANDBOX` as people say it.
 fn word(name: &str, prefix: &str) -> String {
     name.trim_start_matches(prefix).to_lowercase().replace('_', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_ends_a_sentence_that_people_say() {
+        for (state, said) in [
+            ("error", "The task has failed."),
+            ("killing", "The task is being killed."),
+            ("killed", "The task was killed."),
+            ("creating sandbox", "The task is creating its sandbox."),
+            ("ensuring agent", "The task is starting its agent."),
+            ("idle", "The task is idle."),
+        ] {
+            assert_eq!(sentence(&format!("The task {}", phrase(state)), &Condition::default()), said);
+        }
+    }
+
+    #[test]
+    fn a_stage_that_is_waited_on_is_named_and_a_command_is_left_as_it_is() {
+        let stage = Condition {
+            waiting_on: "agent_installing".to_owned(),
+            next_action: "none needed".to_owned(),
+            ..Condition::default()
+        };
+        assert_eq!(sentence("It is running", &stage), "It is running and waits on agent installing.");
+        let command = Condition {
+            waiting_on: "permission: Run `rm -rf build_index`".to_owned(),
+            reason: "PERMISSION_WANTED".to_owned(),
+            next_action: "answer it".to_owned(),
+            ..Condition::default()
+        };
+        assert_eq!(
+            sentence("It is running", &command),
+            "It is running and waits on permission: Run `rm -rf build_index` (PERMISSION_WANTED). What can be done: answer it."
+        );
+    }
+
+    #[test]
+    fn a_time_is_told_to_the_second() {
+        let at = prost_types::Timestamp { seconds: 1_764_070_696, nanos: 667_749_000 };
+        assert_eq!(to_the_second(&at).to_string(), "2025-11-25T11:38:16Z");
+    }
 }

@@ -60,10 +60,12 @@ function FindingView({ finding }: { finding: Finding }) {
 }
 
 /** The part of an explanation behind its first sentences, which put a condition into words. */
-export function beyond(explanation: string, { nextAction, reason, message }: Condition): string {
-  const last = [nextAction, reason, message].find((part) => part !== '') ?? ''
+export function beyond(explanation: string, { nextAction, reason, message, waitingOn }: Condition): string {
+  const parts = [nextAction, reason, message, waitingOn, waitingOn.replaceAll('_', ' ')]
+  const last = parts.find((part) => part !== '' && explanation.includes(part))
+  if (last === undefined) return explanation
   const at = explanation.lastIndexOf(last)
-  return at === -1 ? explanation : explanation.slice(at + last.length).replace(/^[).]+\s*/, '')
+  return explanation.slice(at + last.length).replace(/^[).]+\s*/, '')
 }
 
 /** What a finding is about, without the id: "Task", "Session main", "Stage agent installing". */

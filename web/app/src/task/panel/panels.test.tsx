@@ -163,4 +163,6 @@ it('what a finding says beyond its condition stays', () => {
   const condition = create(ConditionSchema, { waitingOn: 'a person', message: '3 messages wait', reason: 'QUEUE_HELD', nextAction: 'resume the queue' })
   const told = 'It is idle and waits on a person: 3 messages wait (QUEUE_HELD). What can be done: resume the queue.'
   expect([beyond(told, condition), beyond(`${told} Events of the agent are still being taken in.`, condition)]).toEqual(['', 'Events of the agent are still being taken in.'])
+  const stage = create(ConditionSchema, { waitingOn: 'agent_installing', nextAction: 'none needed' })
+  expect(beyond('It is waiting for the sandbox and waits on agent installing. 2 messages wait.', stage)).toBe('2 messages wait.')
 })
