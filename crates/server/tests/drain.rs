@@ -246,6 +246,36 @@ async fn while_watches_are_told_to_leave_none_can_come_back_and_calls_still_can(
 }
 
 #[tokio::test]
+async fn a_resting_connection_of_http_1_is_closed_before_watches_are_told_so_that_their_next_goes_elsewhere() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let probe = Probe::default();
+    let (inside, go_on) = (Arc::new(Notify::new()), CancellationToken::new());
+    let service = probe.service().phases(Phases::default().drain_watches({
+        let (inside, go_on) = (inside.clone(), go_on.clone());
+        move |_| async move {
+            inside.notify_one();
+            go_on.cancelled().await;
+            Vec::new()
+        }
+    }));
+    let server = TestServer::start_with(service, limits(|_| {}), prompt_drain()).await.unwrap();
+    let mut client = client(server.remote().unwrap());
+    let frames = bounded(client.watch_task(watch("t"))).await.unwrap();
+    let mut resting = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    resting.write_all(b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut first = [0u8; 12];
+    bounded(resting.read_exact(&mut first)).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 415", "an answer, and the connection rests");
+    server.signal().stop();
+    bounded(inside.notified()).await;
+    let mut rest = String::new();
+    bounded(resting.read_to_string(&mut rest)).await.unwrap();
+    drop(frames);
+    go_on.cancel();
+    assert_eq!(bounded(server.ended()).await, Exit::Clean);
+}
+
+#[tokio::test]
 async fn a_client_that_never_reads_is_cut_and_holds_nobody_up() {
     let drain = DrainConfig { watches: Duration::from_millis(200), ..prompt_drain() };
     let probe = Probe::default();

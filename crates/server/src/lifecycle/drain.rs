@@ -30,7 +30,7 @@ const RESERVE: Duration = Duration::from_millis(500);
 /// For connections to flush their last answers after the last call ended.
 const FLUSH: Duration = Duration::from_secs(1);
 /// Of the time for watches, kept for the last of them to take over elsewhere and end.
-const AFTER_SPREAD: Duration = Duration::from_millis(600);
+const AFTER_SPREAD: Duration = Duration::from_millis(1_500);
 /// Ids named in one log line.
 const NAMED: usize = 20;
 

@@ -11,20 +11,26 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-use super::{PeerAddress, sniff};
+use super::PeerAddress;
+use super::sniff::{self, Protocol};
 use crate::config::Limits;
 use crate::stack::Routed;
 use crate::upstream::{CONNECTION_WINDOW, STREAM_WINDOW};
 
-/// Serves until the peer closes, until `goaway` and then the end of what is in progress, or until `cut`.
-pub(super) async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    service: Routed,
-    limits: Limits,
-    goaway: CancellationToken,
-    cut: CancellationToken,
-) {
+/// When a connection comes to its end, step by step.
+pub(super) struct Ends {
+    /// No connection is accepted any more. HTTP/1 asks one thing after another, so a connection that rests would lead
+    /// the next request back here: it closes now, and one that is busy takes no further request.
+    pub(super) last_request: CancellationToken,
+    /// GOAWAY to HTTP/2, where requests share a connection with the streams that are told to leave before.
+    pub(super) goaway: CancellationToken,
+    /// Ends it whatever it does.
+    pub(super) cut: CancellationToken,
+}
+
+/// Serves until the peer closes or the connection comes to its end.
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Routed, limits: Limits, ends: Ends) {
+    let Ends { last_request, goaway, cut } = ends;
     // Small frames must not wait for the peer's acknowledgements; a socket that refuses works all the same.
     let _ = stream.set_nodelay(true);
     let first = tokio::select! {
@@ -34,8 +40,8 @@ pub(super) async fn serve(
         () = cut.cancelled() => return,
         first = tokio::time::timeout(limits.header_timeout, sniff::speaks(stream)) => first,
     };
-    let io = match first {
-        Ok(Ok(Some(io))) => io,
+    let (protocol, io) = match first {
+        Ok(Ok(Some(decided))) => decided,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "connection failed"),
         Err(_) => return tracing::debug!(%peer, "connection closed: it said nothing"),
@@ -48,10 +54,14 @@ pub(super) async fn serve(
     });
     let builder = builder(&limits);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    let leave = match protocol {
+        Protocol::Http1 => last_request,
+        Protocol::Http2 => goaway,
+    };
     let served = async {
         tokio::select! {
             ended = connection.as_mut() => return ended,
-            () = goaway.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = leave.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         connection.await
     };

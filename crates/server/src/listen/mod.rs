@@ -106,7 +106,7 @@ impl Listener {
         *self.open.borrow()
     }
 
-    /// No new connections; the open ones go on.
+    /// No new connections, and no further request on those of HTTP/1; what is in progress goes on.
     pub(crate) fn stop_accepting(&self) {
         self.accepting.cancel();
     }
@@ -166,8 +166,11 @@ impl Accepting {
             peer,
             self.service.clone(),
             self.limits.clone(),
-            self.goaway.clone(),
-            self.connections.cancellation().clone(),
+            connection::Ends {
+                last_request: self.stop.clone(),
+                goaway: self.goaway.clone(),
+                cut: self.connections.cancellation().clone(),
+            },
         );
         self.connections.spawn("connection", async move {
             serve.await;

@@ -10,11 +10,18 @@ use tokio::net::TcpStream;
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Reads until the protocol is decided and returns the connection with those bytes put back.
+/// What the first bytes decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Reads until the protocol is decided and returns it, and the connection with those bytes put back.
 /// `None` when the peer closed before that.
 pub(super) async fn speaks(
     mut stream: TcpStream,
-) -> io::Result<Option<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>> {
+) -> io::Result<Option<(Protocol, impl AsyncRead + AsyncWrite + Unpin + Send + 'static)>> {
     let mut first = [0u8; PREFACE.len()];
     let mut len = 0;
     while len < first.len() && first[..len] == PREFACE[..len] {
@@ -23,7 +30,8 @@ pub(super) async fn speaks(
             read => len += read,
         }
     }
+    let protocol = if first == *PREFACE { Protocol::Http2 } else { Protocol::Http1 };
     let (reader, writer) = stream.into_split();
     let replay = io::Cursor::new(first[..len].to_vec());
-    Ok(Some(tokio::io::join(replay.chain(reader), writer)))
+    Ok(Some((protocol, tokio::io::join(replay.chain(reader), writer))))
 }

@@ -83,7 +83,8 @@ impl Active {
             return Err(Error::unavailable(
                 "DRAINING",
                 format!("{} is stopping", self.0.service),
-                Duration::from_secs(1),
+                // Where there are others, the next attempt is at one of them.
+                Duration::from_millis(250),
             ));
         }
         let id = state.next;

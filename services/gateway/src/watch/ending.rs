@@ -9,8 +9,11 @@ use foundry_proto::edge::v1 as wire;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-/// How long a drained stream goes on after its client was to open the next one.
-const OVERLAP: Duration = Duration::from_millis(250);
+/// How long a drained stream goes on after its client was to open the next one: a connection elsewhere, with one
+/// more attempt if the first leads back here. A client that has moved earlier ends it.
+const OVERLAP: Duration = Duration::from_secs(1);
+/// For a stream's end to reach its client.
+const FAREWELL: Duration = Duration::from_millis(250);
 /// Longest time over which the reconnects are spread.
 const MAX_SPREAD: Duration = Duration::from_secs(3);
 /// Reconnects per second that a drain with few streams aims at, so that it is short.
@@ -76,7 +79,7 @@ impl Orders {
             // The sender lives in this value.
             _ = open.wait_for(|n| *n == 0) => {}
             // Whom nobody reads ends with its connection.
-            () = self.env.clock.sleep(spread + OVERLAP * 2) => {}
+            () = self.env.clock.sleep(spread + OVERLAP + FAREWELL) => {}
         }
     }
 }

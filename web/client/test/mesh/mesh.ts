@@ -64,10 +64,21 @@ export class Mesh {
 
   /** Starts the process. */
   async up(): Promise<void> {
+    this.process = await this.started(['up'], this.ports);
+  }
+
+  /** Starts a gateway of its own before the services of this mesh. */
+  async gateway(): Promise<Gateway> {
+    const [port = 0] = await freePorts(1);
+    const child = await this.started(['serve', 'gateway', '--set', 'admin.enabled=false'], [port, ...this.ports.slice(1)]);
+    return new Gateway(port, child);
+  }
+
+  private async started(command: readonly string[], ports: readonly number[]): Promise<ChildProcess> {
     const services = ['gateway', 'auth', 'repo', 'provisioner', 'task'];
-    const listen = services.map((name, i) => `servers.${name}.listen=127.0.0.1:${this.ports[i]}`);
-    const settings = [...listen, `admin.listen=127.0.0.1:${this.ports[5]}`].flatMap((setting) => ['--set', setting]);
-    const child = spawn(this.binary, ['up', ...settings], {
+    const listen = services.map((name, i) => `servers.${name}.listen=127.0.0.1:${ports[i]}`);
+    const settings = [...listen, `admin.listen=127.0.0.1:${ports[5]}`].flatMap((setting) => ['--set', setting]);
+    const child = spawn(this.binary, [...command, ...settings], {
       env: {
         ...process.env,
         FOUNDRY_DATA_DIR: this.data,
@@ -77,8 +88,8 @@ export class Mesh {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     child.stderr?.pipe(createWriteStream(join(this.dir, 'up.log'), { flags: 'a' }));
-    this.process = child;
     await this.ready(child);
+    return child;
   }
 
   private ready(child: ChildProcess): Promise<void> {
@@ -101,12 +112,7 @@ export class Mesh {
 
   /** Ends the process: as a crash does, or in good order. */
   async down(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
-    const child = this.process;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    child.removeAllListeners('exit');
-    const ended = once(child, 'exit');
-    child.kill(signal);
-    await ended;
+    if (this.process) await end(this.process, signal);
   }
 
   /** The end of its log. */
@@ -129,6 +135,27 @@ export class Mesh {
       }
     }
   }
+}
+
+/** A gateway in a process of its own. */
+export class Gateway {
+  constructor(
+    readonly port: number,
+    private readonly process: ChildProcess,
+  ) {}
+
+  /** Ends it in good order. */
+  async stop(): Promise<void> {
+    await end(this.process, 'SIGTERM');
+  }
+}
+
+async function end(child: ChildProcess, signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.removeAllListeners('exit');
+  const ended = once(child, 'exit');
+  child.kill(signal);
+  await ended;
 }
 
 function endAll(pids: readonly number[]): void {

@@ -7,14 +7,15 @@ export class SeveringProxy {
 
   private constructor(
     private readonly server: Server,
+    private port: number,
     private isCut = false,
   ) {}
 
   /** Passes on to a port of this machine. */
   static async to(port: number): Promise<SeveringProxy> {
     const server = createServer();
-    const proxy = new SeveringProxy(server);
-    server.on('connection', (client) => proxy.pass(client, port));
+    const proxy = new SeveringProxy(server, port);
+    server.on('connection', (client) => proxy.pass(client));
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     return proxy;
@@ -23,6 +24,11 @@ export class SeveringProxy {
   /** Where clients connect. */
   get url(): string {
     return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+  }
+
+  /** Leads new connections to another port; those that are open stay where they are. */
+  lead(port: number): void {
+    this.port = port;
   }
 
   /** Cuts all connections; new ones work again at once. */
@@ -45,9 +51,9 @@ export class SeveringProxy {
     this.server.close();
   }
 
-  private pass(client: Socket, port: number): void {
+  private pass(client: Socket): void {
     if (this.isCut) return void client.destroy();
-    const upstream = connect(port, '127.0.0.1');
+    const upstream = connect(this.port, '127.0.0.1');
     for (const [one, other] of [
       [client, upstream],
       [upstream, client],
