@@ -1,26 +1,25 @@
-import { lazy, Suspense } from 'react'
 import { Redirect, Route, Switch } from 'wouter'
 import { AppFrame } from '../shell/AppFrame'
 import { Welcome } from '../shell/Welcome'
 import { homeOrganization, useShell } from '../state/shell'
-import { ErrorState, PageSkeleton } from '../ui'
+import { ConnectionBanner, ErrorState, lazyPart, PageSkeleton } from '../ui'
 import { NoOrganization } from '../shell/NoOrganization'
 import { NotFoundPage } from './NotFoundPage'
 import { paths } from './paths'
 import { SignedIn } from './SignedIn'
 
-const SignInPage = lazy(() => import('../signin').then((it) => ({ default: it.SignInPage })))
-const TaskPage = lazy(() => import('../task').then((it) => ({ default: it.TaskPage })))
-const RepositoryPage = lazy(() => import('../repository').then((it) => ({ default: it.RepositoryPage })))
+const SignInPage = lazyPart('The sign-in page could not be shown', null, () => import('../signin').then((it) => it.SignInPage))
+const TaskPage = lazyPart('The task could not be shown', <PageSkeleton />, () => import('../task').then((it) => it.TaskPage))
+const RepositoryPage = lazyPart('The repository could not be shown', <PageSkeleton />, () =>
+  import('../repository').then((it) => it.RepositoryPage),
+)
 
 /** Which page an address shows. */
 export function Routes() {
   return (
     <Switch>
       <Route path={paths.signIn}>
-        <Suspense fallback={null}>
-          <SignInPage />
-        </Suspense>
+        <SignInPage />
       </Route>
       <Route path={paths.home}>
         <SignedIn>
@@ -45,25 +44,23 @@ export function Routes() {
 
 function OrganizationRoutes({ organizationId }: { organizationId: string }) {
   return (
-    <Suspense fallback={<PageSkeleton />}>
-      <Switch>
-        <Route path="/o/:organizationId">
-          <Welcome />
-        </Route>
-        <Route path="/o/:organizationId/new">
-          <Welcome opensNewTask />
-        </Route>
-        <Route path="/o/:organizationId/t/:taskId">
-          {({ taskId }) => <TaskPage key={taskId} organizationId={organizationId} taskId={taskId} />}
-        </Route>
-        <Route path="/o/:organizationId/r/:repositoryId">
-          {({ repositoryId }) => <RepositoryPage key={repositoryId} repositoryId={repositoryId} />}
-        </Route>
-        <Route>
-          <NotFoundPage inFrame />
-        </Route>
-      </Switch>
-    </Suspense>
+    <Switch>
+      <Route path="/o/:organizationId">
+        <Welcome />
+      </Route>
+      <Route path="/o/:organizationId/new">
+        <Welcome opensNewTask />
+      </Route>
+      <Route path="/o/:organizationId/t/:taskId">
+        {({ taskId }) => <TaskPage key={taskId} organizationId={organizationId} taskId={taskId} />}
+      </Route>
+      <Route path="/o/:organizationId/r/:repositoryId">
+        {({ repositoryId }) => <RepositoryPage key={repositoryId} repositoryId={repositoryId} />}
+      </Route>
+      <Route>
+        <NotFoundPage inFrame />
+      </Route>
+    </Switch>
   )
 }
 
@@ -73,6 +70,13 @@ function Home() {
   const organizationId = homeOrganization(shell)
   if (organizationId !== undefined) return <Redirect to={paths.organization(organizationId)} replace />
   if (shell.phase === 'ended') return <ErrorState error={shell.error} title="Your organizations could not be read" page />
-  if (shell.phase === 'loading') return <PageSkeleton label="Loading your organizations" />
+  if (shell.phase === 'loading') {
+    return (
+      <>
+        <ConnectionBanner />
+        <PageSkeleton label="Loading your organizations" />
+      </>
+    )
+  }
   return <NoOrganization />
 }

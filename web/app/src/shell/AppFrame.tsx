@@ -1,6 +1,6 @@
 import { ActionIcon } from '@mantine/core'
 import { IconMenu2 } from '@tabler/icons-react'
-import { lazy, Suspense, useMemo, useState, type ReactNode } from 'react'
+import { useMemo, useState, type ReactNode } from 'react'
 import { useLocation } from 'wouter'
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { Boundary } from '../app/Boundary'
@@ -8,17 +8,18 @@ import { Logo } from '../app/Logo'
 import { paths } from '../app/paths'
 import { OrganizationProvider } from '../state/organization'
 import { roleIn, useShell, type Shell } from '../state/shell'
-import { ConnectionBanner, EmptyState, useFocusBack, useNarrow } from '../ui'
+import { ConnectionBanner, EmptyState, lazyDialog, useFocusBack, useNarrow } from '../ui'
 import classes from './AppFrame.module.css'
 import { FrameContext, type Frame } from './frame'
 import { FrameShortcuts } from './FrameShortcuts'
 import { Sidebar } from './Sidebar'
 
-const SidebarDrawer = lazy(() => import('./SidebarDrawer').then((it) => ({ default: it.SidebarDrawer })))
-const NewTaskDialog = lazy(() => import('./newTask').then((it) => ({ default: it.NewTaskDialog })))
-const AddRepositoryDialog = lazy(() => import('../repository').then((it) => ({ default: it.AddRepositoryDialog })))
-const ShortcutsDialog = lazy(() => import('./ShortcutsDialog').then((it) => ({ default: it.ShortcutsDialog })))
-const EventLogDialog = lazy(() => import('./EventLogDialog').then((it) => ({ default: it.EventLogDialog })))
+const failed = (what: string) => `The ${what} could not be opened`
+const SidebarDrawer = lazyDialog(failed('list of tasks'), () => import('./SidebarDrawer').then((it) => it.SidebarDrawer))
+const NewTaskDialog = lazyDialog(failed('dialog for a new task'), () => import('./newTask').then((it) => it.NewTaskDialog))
+const AddRepositoryDialog = lazyDialog(failed('dialog for a new repository'), () => import('../repository').then((it) => it.AddRepositoryDialog))
+const ShortcutsDialog = lazyDialog(failed('list of shortcuts'), () => import('./ShortcutsDialog').then((it) => it.ShortcutsDialog))
+const EventLogDialog = lazyDialog(failed('event log'), () => import('./EventLogDialog').then((it) => it.EventLogDialog))
 
 type Dialog = { kind: 'new-task'; repositoryId?: string } | { kind: 'add-repository' | 'shortcuts' | 'events' }
 
@@ -111,11 +112,9 @@ function Layout({ shell, organizationId, hasList, drawer, setDrawer, children }:
         </main>
       </div>
       {narrow && !listIsPage && (
-        <Suspense fallback={null}>
-          <SidebarDrawer opened={drawer} onClose={() => setDrawer(false)}>
-            {sidebar}
-          </SidebarDrawer>
-        </Suspense>
+        <SidebarDrawer opened={drawer} onClose={() => setDrawer(false)}>
+          {sidebar}
+        </SidebarDrawer>
       )}
     </div>
   )
@@ -136,11 +135,11 @@ function TopBar({ onMenu }: { onMenu: () => void }) {
 function Dialogs({ dialog, close }: { dialog: Dialog | undefined; close: () => void }) {
   useFocusBack(dialog !== undefined)
   return (
-    <Suspense fallback={null}>
+    <>
       {dialog?.kind === 'new-task' && <NewTaskDialog repositoryId={dialog.repositoryId} onClose={close} />}
       {dialog?.kind === 'add-repository' && <AddRepositoryDialog onClose={close} />}
       {dialog?.kind === 'shortcuts' && <ShortcutsDialog onClose={close} />}
       {dialog?.kind === 'events' && <EventLogDialog onClose={close} />}
-    </Suspense>
+    </>
   )
 }

@@ -9,17 +9,18 @@ import {
   type Icon,
 } from '@tabler/icons-react'
 import type { Session, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
-import { lazy, Suspense, type ReactNode } from 'react'
-import { ListSkeleton } from '../../ui'
+import type { ReactNode } from 'react'
+import { lazyPart, ListSkeleton } from '../../ui'
 import type { Viewer } from '../model/useViewer'
 import classes from './panel.module.css'
 import { Split } from './Split'
 
-const Changes = lazy(() => import('./changes/Changes'))
-const Files = lazy(() => import('./files/Files'))
-const Processes = lazy(() => import('./Processes'))
-const Activity = lazy(() => import('./Activity'))
-const Explain = lazy(() => import('./Explain'))
+const waiting = <ListSkeleton rows={5} />
+const Changes = lazyPart('The changes could not be shown', waiting, () => import('./changes/Changes').then((it) => it.default))
+const Files = lazyPart('The files could not be shown', waiting, () => import('./files/Files').then((it) => it.default))
+const Processes = lazyPart('The processes could not be shown', waiting, () => import('./Processes').then((it) => it.default))
+const Activity = lazyPart('The activity could not be shown', waiting, () => import('./Activity').then((it) => it.default))
+const Explain = lazyPart('The explanation could not be shown', waiting, () => import('./Explain').then((it) => it.default))
 
 /** What is shown beside the conversation. */
 export type PanelTab = 'changes' | 'files' | 'processes' | 'activity' | 'explain'
@@ -141,12 +142,12 @@ interface ContentProps {
 
 function Content({ task, sessions, viewer, tab }: ContentProps) {
   return (
-    <Suspense fallback={<ListSkeleton rows={5} />}>
+    <>
       {tab === 'changes' && <Changes task={task} />}
       {tab === 'files' && <Files task={task} />}
       {tab === 'processes' && <Processes sandboxId={task.sandboxId} />}
       {tab === 'activity' && <Activity task={task} sessions={sessions} viewer={viewer} />}
       {tab === 'explain' && <Explain task={task} />}
-    </Suspense>
+    </>
   )
 }

@@ -15,6 +15,7 @@ import type { Command } from '../model/useCommand'
 import { useCommand } from '../model/useCommand'
 import type { Viewer } from '../model/useViewer'
 import type { BlockContext } from '../transcript/context'
+import { FormattingMissing } from '../text/Formatted'
 import { TranscriptView } from '../transcript/TranscriptView'
 import { useConversation } from '../transcript/useConversation'
 import { useMarkRead } from './useMarkRead'
@@ -63,6 +64,7 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
     <div className={classes.conversation} onKeyDown={keys}>
       <StaleBanner phase={conversation.phase} since={conversation.since} />
       {conversation.phase === 'ended' && <ErrorState error={conversation.error} title="The session is no longer watched" compact />}
+      <FormattingMissing />
       <TranscriptView conversation={conversation} context={context} streaming={running && pending === undefined} onNewestSeen={markSeen} />
       <div className={classes.foot}>
         {tellsOfItself(task, session) && <ConditionLine condition={session.condition} />}

@@ -1,14 +1,11 @@
-import { ActionIcon, Button, Group, Popover, Select, TextInput, Tooltip } from '@mantine/core'
-import { useFoundry } from '@foundry/client/react'
+import { ActionIcon, Popover, Tooltip } from '@mantine/core'
 import { IconPlus } from '@tabler/icons-react'
-import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
-import { ErrorState } from '../../ui'
+import { Part, useDialogPart } from '../../ui'
 import { isEnded } from '../header/Actions'
-import { useCommand } from '../model/useCommand'
-import { useRead } from '../model/useRead'
-import classes from './sessions.module.css'
+
+const formPart = new Part(() => import('./NewSessionForm').then((it) => it.NewSessionForm))
 
 /** Sessions of a task at most. */
 const MOST = 10
@@ -22,88 +19,33 @@ interface Props {
 
 /** Starts another conversation in the same sandbox, with the same agent or another one. */
 export function NewSession({ task, open, onCreated }: Props) {
-  const [opened, setOpened] = useState(false)
+  const [asked, setAsked] = useState(false)
+  const Form = useDialogPart(formPart, 'The form for a new session could not be opened', asked, () => setAsked(false))
+  // Not before the form is there: opening gives it the focus.
+  const opened = asked && Form !== undefined
   const full = open >= MOST
   const label = full ? `A task has at most ${MOST} sessions` : 'New session'
   if (isEnded(task)) return null
   return (
-    <Popover opened={opened} onChange={setOpened} position="bottom-start" shadow="md" trapFocus width={280} withRoles>
+    <Popover opened={opened} onChange={setAsked} position="bottom-start" shadow="md" trapFocus width={280} withRoles>
       <Popover.Target>
         <Tooltip label={label} disabled={opened}>
-          <ActionIcon aria-label={label} disabled={full} onClick={() => setOpened(!opened)}>
+          <ActionIcon aria-label={label} disabled={full} onClick={() => setAsked(!asked)}>
             <IconPlus size={16} />
           </ActionIcon>
         </Tooltip>
       </Popover.Target>
       <Popover.Dropdown>
-        <Form
-          task={task}
-          onCreated={(sessionId) => {
-            setOpened(false)
-            onCreated(sessionId)
-          }}
-        />
+        {Form !== undefined && (
+          <Form
+            task={task}
+            onCreated={(sessionId) => {
+              setAsked(false)
+              onCreated(sessionId)
+            }}
+          />
+        )}
       </Popover.Dropdown>
     </Popover>
-  )
-}
-
-function Form({ task, onCreated }: { task: Task; onCreated: (sessionId: string) => void }) {
-  const client = useFoundry()
-  const { taskId } = task
-  const [name, setName] = useState('')
-  const [agent, setAgent] = useState(task.agent)
-  const [policy, setPolicy] = useState(String(task.permissionPolicy || PermissionPolicy.ASK))
-  const agents = useRead('agents', (signal) => client.provisioner.listAgents({}, { signal }))
-  const create = useCommand('The session was not created', (requestId: string, chosen: { name: string; agent: string; policy: number }) =>
-    client.task.createSession({ requestId, taskId, name: chosen.name, agent: chosen.agent, permissionPolicy: chosen.policy }),
-  )
-  const submit = async () => {
-    const created = await create.run({ name: name.trim(), agent, policy: Number(policy) })
-    if (created?.session !== undefined) onCreated(created.session.sessionId)
-  }
-  const known = agents.data?.agents ?? []
-  const choices = known.map((each) => ({
-    value: each.name,
-    label: each.available ? each.displayName || each.name : `${each.displayName || each.name} (missing ${each.missingCredentials.join(', ')})`,
-    disabled: !each.available,
-  }))
-  if (!choices.some((each) => each.value === task.agent)) choices.unshift({ value: task.agent, label: task.agent, disabled: false })
-  return (
-    <form
-      className={classes.newSession}
-      onSubmit={(event) => {
-        event.preventDefault()
-        void submit()
-      }}
-    >
-      <TextInput label="Name" placeholder="Named by itself" value={name} maxLength={80} dir="auto" data-autofocus onChange={(event) => setName(event.currentTarget.value)} />
-      <Select
-        label="Agent"
-        data={choices}
-        value={agent}
-        onChange={(value) => value !== null && setAgent(value)}
-        allowDeselect={false}
-        comboboxProps={{ withinPortal: false }}
-        error={agents.error !== undefined ? 'Other agents could not be listed' : undefined}
-      />
-      <Select
-        label="When the agent asks"
-        data={[
-          { value: String(PermissionPolicy.ASK), label: 'Ask a person' },
-          { value: String(PermissionPolicy.ALLOW), label: 'Allow everything' },
-        ]}
-        value={policy}
-        onChange={(value) => value !== null && setPolicy(value)}
-        allowDeselect={false}
-        comboboxProps={{ withinPortal: false }}
-      />
-      {create.error !== undefined && <ErrorState error={create.error} title="The session was not created" compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={create.busy}>
-          Start session
-        </Button>
-      </Group>
-    </form>
   )
 }

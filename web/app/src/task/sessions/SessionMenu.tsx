@@ -1,13 +1,13 @@
-import { ActionIcon, Button, Group, Menu, Modal, TextInput, Tooltip } from '@mantine/core'
+import { ActionIcon, Menu, Tooltip } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconDots, IconHistory, IconPencil, IconX } from '@tabler/icons-react'
 import { SessionState, type Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
-import { ConfirmDialog, ErrorState } from '../../ui'
+import { ConfirmDialog, lazyDialog } from '../../ui'
 import { useCommand } from '../model/useCommand'
 import { InertLine } from '../text/Inert'
 
-const LONGEST = 80
+const Rename = lazyDialog('The session could not be renamed', () => import('./RenameSession').then((it) => it.RenameSession))
 
 interface Props {
   session: Session | undefined
@@ -68,39 +68,6 @@ interface DialogProps {
   session: Session
   opened: boolean
   onClose: () => void
-}
-
-function Rename({ session, opened, onClose }: DialogProps) {
-  const client = useFoundry()
-  const [name, setName] = useState(session.name)
-  const { sessionId } = session
-  const rename = useCommand('The session was not renamed', (requestId: string, to: string) =>
-    client.task.renameSession({ requestId, sessionId, name: to }),
-  )
-  const submit = async () => {
-    if ((await rename.run(name.trim())) !== undefined) onClose()
-  }
-  return (
-    <Modal opened={opened} onClose={onClose} title="Rename session" size="sm">
-      <form
-        onSubmit={(event) => {
-          event.preventDefault()
-          void submit()
-        }}
-      >
-        <TextInput label="Name" value={name} maxLength={LONGEST} dir="auto" data-autofocus onChange={(event) => setName(event.currentTarget.value)} />
-        {rename.error !== undefined && <ErrorState error={rename.error} title="The session was not renamed" compact />}
-        <Group justify="flex-end" gap="xs" mt="md">
-          <Button variant="default" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={rename.busy} disabled={name.trim() === ''}>
-            Rename
-          </Button>
-        </Group>
-      </form>
-    </Modal>
-  )
 }
 
 function Close({ session, opened, onClose }: DialogProps) {

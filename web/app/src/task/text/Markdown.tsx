@@ -1,9 +1,7 @@
 import { Component, memo, type ReactNode } from 'react'
 import ReactMarkdown, { type Components } from 'react-markdown'
 import remarkGfm from 'remark-gfm'
-import { fitsMarkdown, MARKDOWN_AT_MOST } from './limits'
 import { safeTarget, shownTarget } from './links'
-import { LongText } from './LongText'
 import { InertText } from './Inert'
 import { visible } from './visible'
 import classes from './text.module.css'
@@ -12,12 +10,9 @@ const plugins = [remarkGfm]
 
 /**
  * Markdown of an agent. No HTML (it is shown as the text it is), no pictures (they become links), links only to http,
- * https and mailto with their target in sight. What is too long or nested too deeply is shown as plain text.
+ * https and mailto with their target in sight. Only for what `fitsMarkdown`: show it by `Formatted`.
  */
-export const Markdown = memo(function Markdown({ text, label }: { text: string; label: string }) {
-  if (!fitsMarkdown(text)) {
-    return text.length > MARKDOWN_AT_MOST ? <LongText text={text} label={label} /> : <InertText text={text} />
-  }
+export const Markdown = memo(function Markdown({ text }: { text: string }) {
   return (
     <PlainOnError text={text}>
       <div dir="auto" className={classes.markdown}>

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from 'react'
+import { Formatted } from './Formatted'
 import { fitsMarkdown } from './limits'
-import { Markdown } from './Markdown'
 import { segments } from './segments'
 import classes from './text.module.css'
 
@@ -13,11 +13,11 @@ const PACE = 100
  */
 export function StreamingMarkdown({ text, label }: { text: string; label: string }) {
   const paced = usePaced(text, PACE)
-  if (!fitsMarkdown(paced)) return <Markdown text={paced} label={label} />
+  if (!fitsMarkdown(paced)) return <Formatted text={paced} label={label} />
   return (
     <div className={classes.segments}>
       {segments(paced).map((piece, at) => (
-        <Markdown key={at} text={piece} label={label} />
+        <Formatted key={at} text={piece} label={label} />
       ))}
     </div>
   )

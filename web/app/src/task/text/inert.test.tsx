@@ -1,12 +1,12 @@
 import { MantineProvider } from '@mantine/core'
 import { fireEvent, render, screen } from '@testing-library/react'
 import type { ReactNode } from 'react'
-import { describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { stretches } from './ansi'
+import { Formatted, formatting } from './Formatted'
 import { fitsMarkdown } from './limits'
 import { safeTarget, shownTarget } from './links'
 import { LongText, pieces } from './LongText'
-import { Markdown } from './Markdown'
 import { segments } from './segments'
 import { Terminal } from './Terminal'
 import { visible, visibleLine } from './visible'
@@ -21,14 +21,16 @@ const show = (node: ReactNode) => {
 }
 
 describe('markdown of an agent', () => {
+  beforeAll(formatting.load)
+
   it('shows html as the text it is', () => {
-    const page = show(<Markdown label="m" text={'</script><img src=x onerror=alert(1)> <b onclick="x()">bold</b>\n\n<iframe src="https://example.org"></iframe>'} />)
+    const page = show(<Formatted label="m" text={'</script><img src=x onerror=alert(1)> <b onclick="x()">bold</b>\n\n<iframe src="https://example.org"></iframe>'} />)
     expect(page.querySelector('img, script, iframe, b')).toBeNull()
     expect(page.textContent).toContain('</script><img src=x onerror=alert(1)>')
   })
 
   it('loads no picture but offers it as a link', () => {
-    const page = show(<Markdown label="m" text="![a cat](https://example.org/cat.png) ![](data:image/png;base64,AAAA)" />)
+    const page = show(<Formatted label="m" text="![a cat](https://example.org/cat.png) ![](data:image/png;base64,AAAA)" />)
     expect(page.querySelector('img')).toBeNull()
     const link = screen.getByRole('link', { name: '[picture: a cat]' })
     expect(link.getAttribute('href')).toBe('https://example.org/cat.png')
@@ -38,32 +40,32 @@ describe('markdown of an agent', () => {
   it.each(['javascript:alert(1)', 'JaVaScRiPt:alert(1)', 'data:text/html,x', 'file:///etc/passwd', 'vbscript:x', '/relative', '//host', '#here'])(
     'has no link to %s',
     (url) => {
-      const page = show(<Markdown label="m" text={`[click](${url}) [again](<${url}>)`} />)
+      const page = show(<Formatted label="m" text={`[click](${url}) [again](<${url}>)`} />)
       expect(page.querySelector('a')).toBeNull()
       expect(page.textContent).toContain('click')
     },
   )
 
   it('tells the page nothing of itself through links, and shows where they lead', () => {
-    const page = show(<Markdown label="m" text="[https://bank.example](https://evil.example/a)" />)
+    const page = show(<Formatted label="m" text="[https://bank.example](https://evil.example/a)" />)
     const link = page.querySelector('a')
     expect(link?.getAttribute('rel')).toBe('noopener noreferrer nofollow')
     expect(page.textContent).toContain('(https://evil.example/a)')
   })
 
   it('carries no ids, classes of the source or form fields into the page', () => {
-    const page = show(<Markdown label="m" text={'# Root\n\n- [x] done\n\nnote[^1]\n\n[^1]: the note'} />)
+    const page = show(<Formatted label="m" text={'# Root\n\n- [x] done\n\nnote[^1]\n\n[^1]: the note'} />)
     expect(page.querySelector('.mantine-never, [id^="user-content"], input')).toBeNull()
     expect(page.querySelector('h1, h2')?.textContent ?? 'Footnotes').toBe('Footnotes')
   })
 
   it('shows marks that turn the direction, and controls, as pictures', () => {
-    const page = show(<Markdown label="m" text={'\u202Egnp.exe\u202C bell \u0007 del \u007f'} />)
+    const page = show(<Formatted label="m" text={'\u202Egnp.exe\u202C bell \u0007 del \u007f'} />)
     expect(page.textContent).toBe('⟦RLO⟧gnp.exe⟦PDF⟧ bell ␇ del ␡')
   })
 
   it('shows a line of a mebibyte as plain text, its first part until more is asked for', () => {
-    const page = show(<Markdown label="Message" text={'A'.repeat(1024 * 1024)} />)
+    const page = show(<Formatted label="Message" text={'A'.repeat(1024 * 1024)} />)
     expect(page.querySelector('p')).toBeNull()
     expect(page.textContent?.length).toBeLessThan(70_000)
     fireEvent.click(screen.getByRole('button', { name: 'Show all (1.0 MiB)' }))

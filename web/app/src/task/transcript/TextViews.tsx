@@ -3,10 +3,10 @@ import { useState } from 'react'
 import { RelativeTime } from '../../ui'
 import { usePersonName } from '../model/members'
 import type { Viewer } from '../model/useViewer'
+import { Formatted } from '../text/Formatted'
 import { InertLine, InertText } from '../text/Inert'
 import { SHOWN_FIRST } from '../text/limits'
 import { LongText } from '../text/LongText'
-import { Markdown } from '../text/Markdown'
 import { StreamingMarkdown, usePaced } from '../text/StreamingMarkdown'
 import type { TextBlock } from './blocks'
 import classes from './transcript.module.css'
@@ -39,7 +39,7 @@ export function AgentView({ block, agent, streaming }: { block: TextBlock; agent
       {streaming ? (
         <StreamingMarkdown text={block.text} label="Message of the agent" />
       ) : (
-        <Markdown text={block.text} label="Message of the agent" />
+        <Formatted text={block.text} label="Message of the agent" />
       )}
     </article>
   )

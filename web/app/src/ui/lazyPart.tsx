@@ -1,0 +1,84 @@
+import { Button } from '@mantine/core'
+import type { FoundryError } from '@foundry/client'
+import { useEffect, useState, type ComponentType, type ReactNode } from 'react'
+import { ErrorState } from './ErrorState'
+import { Part, usePart } from './part'
+import { toastError } from './toast'
+
+const anew = { label: 'Load the page anew', run: () => location.reload() }
+
+/**
+ * A part of the page whose code is loaded when it is first shown. Until then `waiting` holds its place; a failure says
+ * what happened and offers another attempt and to load the page anew.
+ *
+ * @param title What failed, for example "The changes could not be shown".
+ */
+export function lazyPart<P extends object>(title: string, waiting: ReactNode, read: () => Promise<ComponentType<P>>): ComponentType<P> {
+  const part = new Part(read)
+  return function LazyPart(props: P) {
+    const { value: Shown, error, loading } = usePart(part)
+    if (Shown !== undefined) return <Shown {...props} />
+    if (error !== undefined) return <PartMissing title={title} error={error} onRetry={part.load} retrying={loading} />
+    return waiting
+  }
+}
+
+interface MissingProps {
+  title: string
+  error: FoundryError
+  onRetry: () => void
+  retrying?: boolean
+  compact?: boolean
+}
+
+/** Says that code could not be loaded, and what can be done. */
+export function PartMissing(props: MissingProps) {
+  return (
+    <ErrorState
+      {...props}
+      actions={
+        <Button variant="default" onClick={anew.run}>
+          {anew.label}
+        </Button>
+      }
+    />
+  )
+}
+
+interface Closable {
+  /** Whether it is open; without it, it is as long as it is in the page. */
+  opened?: boolean
+  onClose: () => void
+}
+
+/**
+ * A dialog whose code is loaded when it is first opened. When that fails, a message says so and the dialog counts as
+ * closed, so that it can be opened again.
+ *
+ * @param title What failed, for example "The dialog for a new task could not be opened".
+ */
+export function lazyDialog<P extends Closable>(title: string, read: () => Promise<ComponentType<P>>): ComponentType<P> {
+  const part = new Part(read)
+  return function LazyDialog(props: P) {
+    const { opened = true, onClose } = props
+    const Shown = useDialogPart(part, title, opened, onClose)
+    // A dialog remembers what had the focus when it opens, which it does not when it is open from the first.
+    const [settled, setSettled] = useState(false)
+    useEffect(() => setSettled(Shown !== undefined), [Shown])
+    if (Shown === undefined) return null
+    return props.opened === undefined ? <Shown {...props} /> : <Shown {...props} opened={opened && settled} />
+  }
+}
+
+/** The code of a dialog once it is wanted and loaded; `onClose` hears that it could not be. */
+export function useDialogPart<T>(part: Part<T>, title: string, opened: boolean, onClose: () => void): T | undefined {
+  const { value, error } = usePart(part, opened)
+  useEffect(() => {
+    if (error === undefined) return
+    part.forgive()
+    if (!opened) return
+    toastError(title, error, anew)
+    onClose()
+  }, [part, title, opened, error, onClose])
+  return value
+}

@@ -1,0 +1,67 @@
+import { Code, FoundryError } from '@foundry/client'
+import { useEffect, useSyncExternalStore } from 'react'
+
+/** What is known of a part of the page that has a file of its own. */
+export interface PartState<T> {
+  /** What the file holds, once it is here. */
+  readonly value?: T
+  /** Why it is not. */
+  readonly error?: FoundryError
+  readonly loading: boolean
+}
+
+/** Code that is loaded when it is first wanted, and kept. A failure stays until somebody asks for another attempt. */
+export class Part<T> {
+  private state: PartState<T> = { loading: false }
+  private readonly listeners = new Set<() => void>()
+
+  constructor(private readonly read: () => Promise<T>) {}
+
+  readonly get = (): PartState<T> => this.state
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
+  }
+
+  /** Loads it, unless that was tried before. */
+  readonly want = (): Promise<void> => (this.state.error === undefined ? this.load() : Promise.resolve())
+
+  /** Loads it, also when that failed before. */
+  readonly load = async (): Promise<void> => {
+    if (this.state.loading || this.state.value !== undefined) return
+    this.set({ ...this.state, loading: true })
+    try {
+      this.set({ value: await this.read(), loading: false })
+    } catch (error) {
+      this.set({ error: missing(error), loading: false })
+    }
+  }
+
+  /** Takes a failure as told: who wants the part next tries anew. */
+  readonly forgive = (): void => this.set({ value: this.state.value, loading: this.state.loading })
+
+  private set(state: PartState<T>): void {
+    this.state = state
+    for (const listener of this.listeners) listener()
+  }
+}
+
+/** A part of the page, loaded once `wanted`. */
+export function usePart<T>(part: Part<T>, wanted = true): PartState<T> {
+  const state = useSyncExternalStore(part.subscribe, part.get)
+  useEffect(() => {
+    if (wanted) void part.want()
+  }, [part, wanted])
+  return state
+}
+
+function missing(cause: unknown): FoundryError {
+  return new FoundryError({
+    code: Code.Unavailable,
+    reason: 'PAGE_PART_MISSING',
+    message: 'A file of the page could not be loaded',
+    nextAction: 'try again once the server can be reached; after an upgrade of the server, load the page anew',
+    metadata: { cause: cause instanceof Error ? cause.message : String(cause) },
+  })
+}
