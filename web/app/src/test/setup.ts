@@ -1,4 +1,4 @@
-import { cleanup } from '@testing-library/react'
+import { cleanup, configure } from '@testing-library/react'
 import { afterEach } from 'vitest'
 
 // Nothing is laid out here; lists that render what is on the screen need a screen.
@@ -12,3 +12,6 @@ afterEach(() => {
 
 // A field that grows with its text listens for fonts that arrive late.
 Object.defineProperty(document, 'fonts', { configurable: true, value: new EventTarget() })
+
+// Parts of the page are loaded when they are looked at, which on a busy machine takes longer than the second that is usual.
+configure({ asyncUtilTimeout: 10_000 })
