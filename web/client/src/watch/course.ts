@@ -30,7 +30,7 @@ export type Step =
   | { kind: 'snapshot'; rows: Row[]; position: Position }
   | { kind: 'delta'; rows: Row[]; to: bigint }
   | { kind: 'bookmark'; position: Position; caughtUp: boolean }
-  | { kind: 'reset'; reason: string };
+  | { kind: 'reset'; reason: string; isSameView: boolean };
 
 /** How a watch broke its contract: `gap` in its frames, or a snapshot with a wrong `digest-mismatch`. */
 export class Violation extends Error {
@@ -119,7 +119,7 @@ export class Course {
     this.chain = [];
     // The edge itself gives no reason: it is about its own place in the stream.
     this.viewChanged ||= reason !== ResetReason.BELOW_FLOOR && reason !== ResetReason.UNSPECIFIED;
-    return { kind: 'reset', reason: ResetReason[reason] ?? 'unknown' };
+    return { kind: 'reset', reason: ResetReason[reason] ?? 'unknown', isSameView: reason === ResetReason.BELOW_FLOOR };
   }
 
   private stage(chunk: RawDelta): Step {

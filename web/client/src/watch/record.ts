@@ -34,6 +34,9 @@ export class TopicRecord {
   private owner?: Course;
   private loaded = false;
   private incarnation = '';
+  /** How often the view behind the rows became another one without another hello. */
+  private generation = 0;
+  private isOtherView = false;
   private shownRev = 0n;
   private resets: number[] = [];
 
@@ -71,6 +74,7 @@ export class TopicRecord {
         return this.bookmark(course, step.position, step.caughtUp);
       case 'reset':
         this.resets.push(this.env.now());
+        this.isOtherView ||= !step.isSameView;
         if (course === this.owner || !this.owner) this.forgetPosition();
         return this.setPhase(this.loaded ? 'stale' : 'loading');
       default:
@@ -122,7 +126,9 @@ export class TopicRecord {
 
   /** What pages are told. */
   update({ rows, whole }: Effect): TopicUpdate {
-    const { phase, since, error, shownRev: rev, incarnation } = this;
+    const { phase, since, error, shownRev: rev, generation } = this;
+    // Rows of equal versions are the same within one view of one store only.
+    const incarnation = generation > 0 ? `${this.incarnation}/${generation}` : this.incarnation;
     return { key: this.spec.key, phase, since, rev, incarnation, error: error?.facts(), whole, rows };
   }
 
@@ -140,6 +146,8 @@ export class TopicRecord {
     this.error = undefined;
     this.loaded = false;
     this.incarnation = '';
+    this.generation = 0;
+    this.isOtherView = false;
     this.shownRev = 0n;
     this.backoff.reset();
   }
@@ -154,6 +162,8 @@ export class TopicRecord {
     this.position = position;
     this.shownRev = position.rev;
     this.loaded = true;
+    if (this.isOtherView) this.generation += 1;
+    this.isOtherView = false;
     return { rows, whole: true };
   }
 

@@ -55,6 +55,12 @@ export class FakeView {
     this.remember();
   }
 
+  /** Shows these rows instead, at the versions that they have. */
+  reword(titles: Record<string, string>): void {
+    for (const [key, row] of this.rows) row.title = titles[key];
+    this.remember();
+  }
+
   private remember(): void {
     this.history.set(this.token(), JSON.stringify(this.shown()));
   }
@@ -125,6 +131,14 @@ export class FakeWatch {
 
   reset(): void {
     this.frame('reset', encode(ResetSchema, { reason: ResetReason.BELOW_FLOOR }));
+    this.at = 0n;
+    this.snapshot();
+  }
+
+  /** Goes on as another view of the same store: rows of equal versions read differently. */
+  changeView(titles: Record<string, string>): void {
+    this.view.reword(titles);
+    this.frame('reset', encode(ResetSchema, { reason: ResetReason.UNSPECIFIED }));
     this.at = 0n;
     this.snapshot();
   }

@@ -109,6 +109,18 @@ describe('a topic', () => {
     expect(tab.phase('a')).toBe('live');
   });
 
+  it('shows the rows of another view, or of another store, although their versions are the same', async () => {
+    const { edge, tab } = browser();
+    edge.commit('a', 'task/1', 'one');
+    edge.commit('a', 'task/2', 'gone');
+    tab.hold('a');
+    await pass(20);
+    edge.live()[0]?.watching('a')[0]?.changeView({ 'task/1': 'other' });
+    await pass(20);
+    expect(tab.count('snapshot')).toBe(2);
+    expect(tab.titles('a')).toEqual({ 'task/1': 'other' });
+  });
+
   it('backs off after three resets within a minute', async () => {
     const { edge, tab } = browser();
     tab.hold('a');
