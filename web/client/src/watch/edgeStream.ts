@@ -185,7 +185,9 @@ export class EdgeStream {
     this.stopAlarm?.();
     this.stopAlarm = this.env.after(ms, () => {
       const quiet = this.env.now() - this.heardAt;
-      if (quiet < this.silence) return this.arm(this.silence - quiet);
+      // The clock was set back: nobody knows how long it was quiet, so it counts from here.
+      if (quiet < 0) this.heardAt = this.env.now();
+      if (quiet < this.silence) return this.arm(this.silence - Math.max(quiet, 0));
       const message = `Nothing was heard for ${Math.round(quiet / 1000)} s.`;
       this.finish(new FoundryError({ code: Code.Unavailable, reason: 'WATCH_STREAM_SILENT', message }));
     });

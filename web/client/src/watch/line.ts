@@ -73,7 +73,11 @@ export class Line implements StreamListener {
   refresh(): void {
     if (this.isDisposed) return;
     if (this.sessionKey === undefined) return this.rest('signed-out', this.state.error);
-    if (this.owner.isIdle()) return this.rest('closed');
+    if (this.owner.isIdle()) {
+      // Whoever looks at something next may ask a server that is another one by then.
+      this.isRefused = false;
+      return this.rest('closed');
+    }
     if (this.isRefused) return;
     if (!this.isOnline) return this.rest('offline');
     const wanted = this.owner.wanted();
@@ -167,6 +171,11 @@ export class Line implements StreamListener {
       this.owner.log('reconnect', 'The drained stream ended; the next one opens now.');
       return this.refresh();
     }
+    if (isAuth(error) && stream.open) {
+      // What ends a stream may be its token alone. Whether the session is over, the next one is told at its opening.
+      this.owner.log('auth', `The stream's authorization has ended: ${error.message}`);
+      return this.retry(error);
+    }
     this.lost(error);
   }
 
@@ -196,6 +205,10 @@ export class Line implements StreamListener {
       this.owner.log('ended', `The server refuses the stream: ${error.message}`);
       return this.setState({ phase: 'closed', attempt: this.backoff.failures, error });
     }
+    this.retry(error);
+  }
+
+  private retry(error: FoundryError): void {
     const wait = Math.max(this.backoff.next(), error.retryAfterMs ?? 0);
     this.owner.log('reconnect', `${sentence(error.message)} Attempt ${this.backoff.failures} starts in ${wait} ms.`);
     const retryAt = this.env.now() + wait;

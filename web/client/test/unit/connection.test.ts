@@ -88,6 +88,14 @@ describe('the connection', () => {
     expect(edge.streams).toHaveLength(3);
   });
 
+  it('is opened anew for silence although the clock was set back by an hour', async () => {
+    const { edge } = await live();
+    edge.live()[0]!.isFrozen = true;
+    vi.setSystemTime(Date.now() - 3_600_000);
+    await pass(80_000);
+    expect(edge.streams).toHaveLength(2);
+  });
+
   it('stays open over hours of nothing but heartbeats', async () => {
     const { edge, tab } = await live();
     await pass(4 * 3_600_000);
@@ -117,22 +125,46 @@ describe('the connection', () => {
     expect(tab.count('snapshot')).toBe(1);
   });
 
-  it('is signed out by UNAUTHENTICATED: nothing is shown or tried until there is another session', async () => {
+  it('is signed out by UNAUTHENTICATED at an opening: nothing is shown or tried until there is another session', async () => {
     const { edge, tab, manager } = await live();
     edge.refusal = new ConnectError('revoked', Code.Unauthenticated);
     edge.cut(edge.refusal);
-    await pass(0);
-    expect(tab.connection?.phase).toBe('signed-out');
+    await pass(260);
+    expect(tab.connection).toMatchObject({ phase: 'signed-out', error: { code: Code.Unauthenticated } });
     expect(tab.titles('a')).toEqual({});
     expect(tab.refused).toEqual(['key']);
     await pass(600_000);
-    expect(edge.streams).toHaveLength(1);
+    expect(edge.streams).toHaveLength(2);
     edge.refusal = undefined;
     manager.useSession('another');
     await pass(50);
     expect(tab.phase('a')).toBe('live');
     expect(tab.count('snapshot')).toBe(2);
-    expect(edge.streams[1]?.call.sessionKey).toBe('another');
+    expect(edge.streams[2]?.call.sessionKey).toBe('another');
+  });
+
+  it('outlives UNAUTHENTICATED at the end of a stream when the session is still good for the next one', async () => {
+    const { edge, tab } = await live();
+    edge.cut(new ConnectError('the token of the stream has expired', Code.Unauthenticated));
+    await pass(0);
+    expect(tab.titles('a')).toEqual({ 'task/1': 'one' });
+    expect(tab.phase('a')).toBe('stale');
+    await pass(500);
+    expect(tab.refused).toEqual([]);
+    expect(tab.phase('a')).toBe('live');
+    expect(tab.phases).not.toContain('signed-out');
+    expect(tab.count('snapshot')).toBe(1);
+  });
+
+  it('waits longer each time when streams open and are then refused before anything is caught up', async () => {
+    const { edge, tab } = await live();
+    edge.isSlow = true;
+    for (let i = 0; i < 200; i += 1) {
+      edge.cut(new ConnectError('expired', Code.Unauthenticated));
+      await pass(100);
+    }
+    expect(tab.refused).toEqual([]);
+    expect(edge.streams.length).toBeLessThan(12);
   });
 
   it('is signed out by a call that was refused, unless its key is an old one', async () => {
@@ -175,6 +207,20 @@ describe('the connection', () => {
     expect(tab.connection).toMatchObject({ phase: 'closed', error: { code: Code.Unimplemented } });
     edge.refusal = undefined;
     manager.reconnectNow();
+    await pass(50);
+    expect(tab.phase('a')).toBe('live');
+  });
+
+  it('is tried anew by the next who looks at something after the server refused it for good', async () => {
+    const { edge, tab } = await live();
+    edge.refusal = new ConnectError('nothing is here', Code.Unimplemented);
+    edge.cut();
+    await pass(1_000);
+    expect(tab.connection).toMatchObject({ phase: 'closed', error: { code: Code.Unimplemented } });
+    tab.release('a');
+    await pass(31_000);
+    edge.refusal = undefined;
+    tab.hold('a');
     await pass(50);
     expect(tab.phase('a')).toBe('live');
   });

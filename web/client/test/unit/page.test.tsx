@@ -234,8 +234,9 @@ describe('a page', () => {
     const client = foundry({ sessionKey });
     listen(client);
     await pass();
-    edge.cut(new ConnectError('revoked', Code.Unauthenticated));
-    await pass();
+    edge.refusal = new ConnectError('revoked', Code.Unauthenticated);
+    edge.cut(edge.refusal);
+    await pass(300);
     expect(client.connection.get().phase).toBe('signed-out');
     expect(sessionKey.get()).toBeUndefined();
     expect(client.connection.get().error?.code).toBe(Code.Unauthenticated);
