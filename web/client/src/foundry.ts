@@ -72,6 +72,7 @@ export class Foundry {
     this.link = new Link({
       baseUrl,
       sessionKey: () => this.keys.get(),
+      isKnown: (key) => this.store.isKnown(key),
       take: (message) => this.take(message),
       returned: () => this.followKey(),
     });

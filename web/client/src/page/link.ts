@@ -10,6 +10,8 @@ export const HIDDEN_MS = 30_000;
 export interface LinkOptions {
   baseUrl: string;
   sessionKey(): string | undefined;
+  /** Whether the page has all that it was told of a topic. */
+  isKnown(key: string): boolean;
   take(message: ToPage): void;
   /** The page was away, kept whole by the browser, and is shown again; somebody else may have signed in. */
   returned(): void;
@@ -48,7 +50,7 @@ export class Link {
   hold({ key, method, request, kind }: TopicSpec): void {
     const spec = { key, method, request, kind };
     this.held.set(key, spec);
-    if (!this.isAway) this.say({ kind: 'hold', spec });
+    if (!this.isAway) this.sayHold(spec);
   }
 
   release(key: string): void {
@@ -58,6 +60,8 @@ export class Link {
 
   session(sessionKey: string | undefined): void {
     this.say({ kind: 'session', sessionKey });
+    // The page has forgotten what it was told of the topics, also what came of this session before it knew of it.
+    if (!this.isAway) this.holdAll();
   }
 
   doubt(sessionKey: string, error: FoundryErrorFacts): void {
@@ -87,7 +91,11 @@ export class Link {
   }
 
   private holdAll(): void {
-    for (const spec of this.held.values()) this.say({ kind: 'hold', spec });
+    for (const spec of this.held.values()) this.sayHold(spec);
+  }
+
+  private sayHold(spec: TopicSpec): void {
+    this.say({ kind: 'hold', spec, isKnown: this.options.isKnown(spec.key) });
   }
 
   private visible(isVisible: boolean): void {

@@ -48,6 +48,11 @@ export class PageStore {
     return this.topics.get(topic.key)?.state;
   }
 
+  /** Whether the page has all that it was told of a topic. */
+  isKnown(key: string): boolean {
+    return this.topics.get(key)?.isKnown ?? false;
+  }
+
   /** Takes a change of a topic. */
   update(update: TopicUpdate): void {
     const topic = this.topics.get(update.key);

@@ -28,6 +28,11 @@ export class PageTopic<T> {
     };
   }
 
+  /** Whether a snapshot came, and was not forgotten since. */
+  get isKnown(): boolean {
+    return this.incarnation !== '';
+  }
+
   /** Keeps an update for the next `flush`. */
   push(update: TopicUpdate): void {
     // What is whole replaces all that came before.
@@ -44,7 +49,7 @@ export class PageTopic<T> {
     let unreadable: FoundryError | undefined;
     for (const update of updates) unreadable = this.apply(update) ?? unreadable;
     // A topic that is taken up again is loading there and old here.
-    const isOld = last.phase === 'loading' && this.incarnation !== '';
+    const isOld = last.phase === 'loading' && this.isKnown;
     this.show({
       phase: isOld ? 'stale' : last.phase,
       since: last.since,

@@ -41,8 +41,8 @@ export class Holds {
     return this.topics.size === 0;
   }
 
-  /** A page looks at a topic. */
-  hold(sink: Sink, spec: TopicSpec): void {
+  /** A page looks at a topic; one that does not know it, or no longer, is told it whole. */
+  hold(sink: Sink, spec: TopicSpec, isKnown: boolean): void {
     let held = this.topics.get(spec.key);
     if (!held) {
       held = { record: new TopicRecord(spec, this.env), holds: new Map() };
@@ -54,8 +54,8 @@ export class Holds {
     hold?.stopGrace?.();
     holds.set(sink, {});
     if (record.phase === 'ended') this.tell(record, record.update(record.restart()));
-    // A page in its grace period has everything already.
-    if (!hold) sink.topic(record.whole());
+    // A page in its grace period has everything already, if it did not forget it.
+    if (!hold || !isKnown) sink.topic(record.whole());
     this.listener.changed();
   }
 

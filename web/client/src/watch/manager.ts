@@ -13,8 +13,8 @@ const LOG_LENGTH = 500;
 
 /** A page that takes part in the subscriptions. */
 export interface Tab {
-  /** Wants a topic kept up to date; asks again for one that has ended. */
-  hold(spec: TopicSpec): void;
+  /** Wants a topic kept up to date, and told whole unless it knows it already; asks again for one that has ended. */
+  hold(spec: TopicSpec, isKnown: boolean): void;
   /** Wants it no longer; it stays up to date for the grace period. */
   release(key: string, why: string): void;
   /** The page is gone. */
@@ -46,7 +46,7 @@ export class SubscriptionManager implements LineListener {
     sink.connection(this.line.state);
     if (this.events.length > 0) sink.log([...this.events]);
     return {
-      hold: (spec) => this.holds.hold(sink, spec),
+      hold: (spec, isKnown) => this.holds.hold(sink, spec, isKnown),
       release: (key, why) => this.holds.release(sink, key, why),
       leave: (why) => {
         this.sinks.delete(sink);

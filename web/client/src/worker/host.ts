@@ -48,7 +48,7 @@ class ServedPage {
       case 'lock':
         return this.leaveWith(message.name);
       case 'hold':
-        return tab.hold(message.spec);
+        return tab.hold(message.spec, message.isKnown);
       case 'release':
         return tab.release(message.key, message.why);
       case 'session':

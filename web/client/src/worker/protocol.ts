@@ -9,7 +9,8 @@ export type FromPage =
   | { kind: 'hello'; baseUrl: string; sessionKey?: string; isOnline: boolean }
   /** Holds this Web Lock for as long as it lives. */
   | { kind: 'lock'; name: string }
-  | { kind: 'hold'; spec: TopicSpec }
+  /** Looks at a topic; what it knows of it already need not be told again. */
+  | { kind: 'hold'; spec: TopicSpec; isKnown: boolean }
   | { kind: 'release'; key: string; why: string }
   /** The session key of the page's origin; none = signed out. */
   | { kind: 'session'; sessionKey?: string }

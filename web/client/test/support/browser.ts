@@ -42,7 +42,7 @@ export class TestTab {
   hold(name: string): void {
     const topic = topics.task(name);
     if (!this.shown.has(name)) this.shown.set(name, new PageTopic(topic));
-    this.tab.hold(topic);
+    this.tab.hold(topic, this.shown.get(name)?.isKnown ?? false);
   }
 
   release(name: string): void {

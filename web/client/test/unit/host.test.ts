@@ -6,22 +6,10 @@ import { Host } from '../../src/worker/host';
 import { localPorts, type FromPage, type ToPage } from '../../src/worker/protocol';
 import { pass } from '../support/browser';
 import { FakeEdge } from '../support/fakeEdge';
+import { FakeLocks } from '../support/fakeWorkers';
 
 beforeEach(() => vi.useFakeTimers());
 afterEach(() => vi.useRealTimers());
-
-/** Locks of a browser: granted in order, each when the one before is let go. */
-class FakeLocks {
-  private readonly held = new Map<string, Promise<unknown>>();
-
-  request = async (name: string, options: unknown, granted?: () => unknown): Promise<unknown> => {
-    const run = granted ?? (options as () => unknown);
-    const before = this.held.get(name) ?? Promise.resolve();
-    const mine = before.then(run);
-    this.held.set(name, mine);
-    return mine;
-  };
-}
 
 function world() {
   const edge = new FakeEdge();
@@ -41,7 +29,7 @@ function world() {
     say({ kind: 'hello', baseUrl: 'https://foundry.example', sessionKey: 'key', isOnline: true });
     const hold = () => {
       const { key, method, request, kind } = topics.task('a');
-      say({ kind: 'hold', spec: { key, method, request, kind } });
+      say({ kind: 'hold', spec: { key, method, request, kind }, isKnown: false });
     };
     return { say, hold, heard };
   };
