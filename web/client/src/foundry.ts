@@ -9,7 +9,7 @@ import { ProvisionerService } from './gen/foundry/provisioner/v1/provisioner_ser
 import { RepoService } from './gen/foundry/repo/v1/repo_service_pb';
 import { TaskService } from './gen/foundry/task/v1/task_service_pb';
 import { withNextFrame, type Schedule } from './page/frames';
-import { Link } from './page/link';
+import { Link, type ToPageItself } from './page/link';
 import { PageStore } from './page/pageStore';
 import { LocalSessionKeyStore, type SessionKeyStore } from './sessionKey';
 import type { ConnectionState, LogEvent, Topic, TopicState } from './types';
@@ -18,7 +18,7 @@ import { SubscriptionManager } from './watch/manager';
 import type { WatchTransport } from './watch/transport';
 import { createSharedWorker } from './worker/create';
 import { Host } from './worker/host';
-import { localPorts, type PagePort, type ToPage } from './worker/protocol';
+import { localPorts, type PagePort } from './worker/protocol';
 
 /** How long a shared worker may take to answer, in milliseconds. */
 const WELCOME_MS = 10_000;
@@ -57,24 +57,31 @@ export class Foundry {
   readonly connection: Readable<ConnectionState>;
   /** The newest 500 entries of the log that says why data was loaded, lost or refreshed. */
   readonly log: Readable<readonly LogEvent[]>;
+  private readonly baseUrl: string;
   private readonly keys: SessionKeyStore;
   private readonly link: Link;
   private readonly store: PageStore;
   private readonly stopKeys: () => void;
   private key?: string;
   private host?: Host;
-  private isWelcome = false;
+  private shared?: SharedWorker;
   private stopWelcome?: () => void;
+  /** Why this page began anew. */
+  private beginning?: LogEvent;
 
   constructor(private readonly options: FoundryOptions = {}) {
-    const baseUrl = options.baseUrl ?? location.origin;
+    const baseUrl = (this.baseUrl = options.baseUrl ?? location.origin);
     this.keys = options.sessionKey ?? new LocalSessionKeyStore();
     this.link = new Link({
       baseUrl,
       sessionKey: () => this.keys.get(),
       isKnown: (key) => this.store.isKnown(key),
       take: (message) => this.take(message),
-      returned: () => this.followKey(),
+      returned: () => {
+        this.followKey();
+        this.link.attach(this.open());
+      },
+      lost: () => this.beginAnew(),
     });
     this.store = new PageStore(this.link, options.schedule ?? withNextFrame);
     const { store } = this;
@@ -92,7 +99,7 @@ export class Foundry {
     this.provisioner = sessionClient(ProvisionerService, transport, session);
     this.key = this.keys.get();
     this.stopKeys = this.keys.subscribe(() => this.followKey());
-    this.link.attach(this.open(baseUrl));
+    this.link.attach(this.open());
   }
 
   /**
@@ -173,16 +180,31 @@ export class Foundry {
     this.link.session(key);
   }
 
-  private open(baseUrl: string): PagePort {
+  /** A browser ends the worker with the tab in whose process it runs, if that crashes. */
+  private beginAnew(): void {
+    const detail = 'The worker that all tabs share has died; this tab goes on with another one.';
+    this.beginning = { at: Date.now(), what: 'reconnect', detail };
+    this.store.cutOff();
+    this.link.attach(this.open());
+  }
+
+  private open(): PagePort {
+    this.stopWelcome?.();
     const { worker = typeof SharedWorker === 'undefined' ? 'page' : 'shared' } = this.options;
-    const shared = worker === 'shared' ? this.tryWorker() : undefined;
-    if (!shared) return this.openHere(baseUrl);
+    const shared = worker === 'shared' && !this.host ? this.tryWorker() : undefined;
+    this.shared = shared;
+    if (!shared) return this.openHere();
     // A worker that cannot be loaded never says welcome.
+    let isWelcome = false;
     const doWithout = () => {
-      if (!this.isWelcome && !this.host) this.link.attach(this.openHere(baseUrl));
+      if (!isWelcome && this.shared === shared && !this.host) this.link.attach(this.openHere());
     };
     shared.onerror = doWithout;
-    this.stopWelcome = systemEnv.after(WELCOME_MS, doWithout);
+    const stopWaiting = systemEnv.after(WELCOME_MS, doWithout);
+    this.stopWelcome = () => {
+      isWelcome = true;
+      stopWaiting();
+    };
     return shared.port as unknown as PagePort;
   }
 
@@ -196,20 +218,22 @@ export class Foundry {
     }
   }
 
-  private openHere(baseUrl: string): PagePort {
-    const { fetch, watches = watchTransport({ baseUrl, fetch }) } = this.options;
+  private openHere(): PagePort {
+    const { fetch, watches = watchTransport({ baseUrl: this.baseUrl, fetch }) } = this.options;
     const [page, host] = localPorts();
-    this.host = new Host(() => new SubscriptionManager(watches, systemEnv));
+    this.host ??= new Host(() => new SubscriptionManager(watches, systemEnv));
     this.host.connect(host);
     return page;
   }
 
-  private take(message: ToPage): void {
+  private take(message: ToPageItself): void {
     switch (message.kind) {
       case 'welcome':
-        this.isWelcome = true;
         this.stopWelcome?.();
-        return this.store.clearLog();
+        this.store.clearLog();
+        if (this.beginning) this.store.append([this.beginning]);
+        this.beginning = undefined;
+        return;
       case 'topic':
         return this.store.update(message.update);
       case 'dropped':

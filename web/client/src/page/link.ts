@@ -6,15 +6,23 @@ import { isLoopback, watchPage, type PageEvents } from './surroundings';
 /** How long a tab may be hidden before it lets go of its topics, in milliseconds. */
 export const HIDDEN_MS = 30_000;
 
+/** What the page is told beyond what concerns the link itself. */
+export type ToPageItself = Exclude<ToPage, { kind: 'lock' }>;
+
 /** What the link needs from its page. */
 export interface LinkOptions {
   baseUrl: string;
   sessionKey(): string | undefined;
   /** Whether the page has all that it was told of a topic. */
   isKnown(key: string): boolean;
-  take(message: ToPage): void;
-  /** The page was away, kept whole by the browser, and is shown again; somebody else may have signed in. */
+  take(message: ToPageItself): void;
+  /**
+   * The page was away, kept whole by the browser, and is shown again; somebody else may have signed in, and what was
+   * behind the port may be gone: another one is to be attached.
+   */
   returned(): void;
+  /** What was behind the port has died: another one is to be attached. */
+  lost(): void;
 }
 
 /** The page's side of the subscriptions: says what it looks at, and when nobody looks at it. */
@@ -23,6 +31,8 @@ export class Link {
   private port?: PagePort;
   private isAway = false;
   private isGone = false;
+  /** Stops waiting for the death of what is behind the port. */
+  private stopWaiting?: () => void;
   private hiddenTimer?: ReturnType<typeof setTimeout>;
   private readonly page: PageEvents;
 
@@ -41,9 +51,9 @@ export class Link {
 
   /** Uses the subscriptions behind a port, instead of those before if there were any. */
   attach(port: PagePort): void {
-    this.port?.close();
+    this.leave();
     this.port = port;
-    port.onmessage = ({ data }) => this.options.take(data);
+    port.onmessage = ({ data }) => this.take(data);
     this.hello();
   }
 
@@ -74,12 +84,30 @@ export class Link {
 
   dispose(): void {
     clearTimeout(this.hiddenTimer);
-    this.say({ kind: 'bye' });
+    this.leave();
     this.page.dispose();
+  }
+
+  private take(message: ToPage): void {
+    if (message.kind !== 'lock') return this.options.take(message);
+    // While the browser keeps the page for going back, nothing may be waited for.
+    if (!this.isGone) this.stopWaiting = this.page.whenFree(message.name, () => this.options.lost());
+  }
+
+  private leave(): void {
     const { port } = this;
+    if (!port) return;
+    this.bye();
+    port.onmessage = null;
     this.port = undefined;
     // The good-bye is on its way first.
-    queueMicrotask(() => port?.close());
+    queueMicrotask(() => port.close());
+  }
+
+  private bye(): void {
+    this.stopWaiting?.();
+    this.stopWaiting = undefined;
+    this.say({ kind: 'bye' });
   }
 
   private hello(): void {
@@ -116,7 +144,7 @@ export class Link {
   }
 
   private gone(): void {
-    this.say({ kind: 'bye' });
+    this.bye();
     this.isGone = true;
   }
 
@@ -124,7 +152,6 @@ export class Link {
     if (!this.isGone) return;
     this.isGone = false;
     this.options.returned();
-    this.hello();
   }
 
   private say(message: FromPage): void {

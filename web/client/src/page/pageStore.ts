@@ -70,6 +70,12 @@ export class PageStore {
     else this.topics.delete(key);
   }
 
+  /** Nothing is kept up to date at the moment. */
+  cutOff(): void {
+    for (const topic of this.topics.values()) topic.cutOff();
+    if (this.connection.phase === 'open') this.connect({ phase: 'reconnecting', since: Date.now(), attempt: 0 });
+  }
+
   /** Takes a change of the connection; told at once. */
   connect({ error, ...state }: ConnectionUpdate): void {
     if (state.phase === 'signed-out') this.forget();

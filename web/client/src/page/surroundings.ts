@@ -1,3 +1,4 @@
+import { whenFree } from '../locks';
 import { newRequestId } from '../requestId';
 
 /** What happens around a page. */
@@ -18,13 +19,15 @@ export interface PageEvents {
   isOnline(): boolean;
   /** Takes the lock that tells others of the page's life. */
   lock(): void;
+  /** Runs something once the lock of another one is free: when that one is gone. Returns how to stop. */
+  whenFree(name: string, run: () => void): () => void;
   dispose(): void;
 }
 
 /** Listens to the page; outside a browser it is always visible and online. */
 export function watchPage(listener: PageListener): PageEvents {
   if (typeof document === 'undefined') {
-    return { isVisible: () => true, isOnline: () => true, lock() {}, dispose() {} };
+    return { isVisible: () => true, isOnline: () => true, lock() {}, whenFree: () => () => {}, dispose() {} };
   }
   const life = new PageLock(listener);
   const stop = new AbortController();
@@ -45,6 +48,10 @@ export function watchPage(listener: PageListener): PageEvents {
     isVisible: () => !document.hidden,
     isOnline: () => navigator.onLine,
     lock: () => life.take(),
+    whenFree: (name, run) => {
+      const { locks } = navigator as Partial<Navigator>;
+      return locks ? whenFree(locks, name, run) : () => {};
+    },
     dispose: () => {
       stop.abort();
       life.release();

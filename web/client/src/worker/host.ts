@@ -1,4 +1,6 @@
 import { FoundryError } from '../errors';
+import { holdForLife, whenFree } from '../locks';
+import { newRequestId } from '../requestId';
 import type { SubscriptionManager, Tab } from '../watch/manager';
 import type { Sink } from '../watch/updates';
 import type { FromPage, HostPort, ToPage } from './protocol';
@@ -6,20 +8,25 @@ import type { FromPage, HostPort, ToPage } from './protocol';
 /** Serves pages over their ports from one set of subscriptions. */
 export class Host {
   private manager?: SubscriptionManager;
+  /** The name of the lock that is held for life. */
+  private readonly life?: Promise<string>;
 
   /**
    * @param begin Makes the subscriptions for a gateway, when the first page comes.
-   * @param locks Tells when a page is gone that could not say so; none = pages always can.
+   * @param locks Tells when a page is gone that could not say so, and pages when this is; none = both always can.
    */
   constructor(
     private readonly begin: (baseUrl: string) => SubscriptionManager,
     private readonly locks?: Pick<LockManager, 'request'>,
-  ) {}
+  ) {
+    this.life = locks && holdForLife(locks, `foundry-worker-${newRequestId()}`);
+  }
 
   /** Serves a page. */
   connect(port: HostPort): void {
     const page = new ServedPage(port, (baseUrl) => (this.manager ??= this.begin(baseUrl)), this.locks);
     port.onmessage = ({ data }) => page.take(data);
+    void this.life?.then((name) => port.postMessage({ kind: 'lock', name }));
   }
 
   /** Ends all subscriptions. */
@@ -32,7 +39,7 @@ export class Host {
 class ServedPage {
   private manager?: SubscriptionManager;
   private tab?: Tab;
-  private stopWaiting?: AbortController;
+  private stopWaiting?: () => void;
 
   constructor(
     private readonly port: HostPort,
@@ -87,19 +94,12 @@ class ServedPage {
   /** The lock is granted here when its page has died, however it died. */
   private leaveWith(name: string): void {
     if (!this.locks) return;
-    this.stopWaiting?.abort();
-    const waiting = new AbortController();
-    this.stopWaiting = waiting;
-    const gone = () => {
-      if (!waiting.signal.aborted) this.leave('The page is gone.');
-    };
-    this.locks.request(name, { signal: waiting.signal }, gone).catch((error: unknown) => {
-      if (!waiting.signal.aborted) throw error;
-    });
+    this.stopWaiting?.();
+    this.stopWaiting = whenFree(this.locks, name, () => this.leave('The page is gone.'));
   }
 
   private leave(why: string): void {
-    this.stopWaiting?.abort();
+    this.stopWaiting?.();
     this.stopWaiting = undefined;
     this.tab?.leave(why);
     this.tab = undefined;

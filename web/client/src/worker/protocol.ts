@@ -26,6 +26,8 @@ export type FromPage =
 export type ToPage =
   /** Answers a hello. */
   | { kind: 'welcome' }
+  /** Holds this Web Lock for as long as it lives. */
+  | { kind: 'lock'; name: string }
   | { kind: 'topic'; update: TopicUpdate }
   | { kind: 'dropped'; key: string }
   | { kind: 'connection'; state: ConnectionUpdate }

@@ -1,15 +1,17 @@
 import { systemEnv } from '../../src/watch/env';
 import { SubscriptionManager } from '../../src/watch/manager';
-import type { WatchTransport } from '../../src/watch/transport';
 import { Host } from '../../src/worker/host';
 import { localPorts, type ToPage } from '../../src/worker/protocol';
+import type { FakeEdge } from './fakeEdge';
 
-/** Locks of a browser: granted in order, each when the one before is let go. */
+type Granted = () => unknown;
+
+/** Locks of a browser: granted in order, each when the one before is let go. Shared ones are let go at once by their takers here. */
 export class FakeLocks {
   private readonly held = new Map<string, Promise<unknown>>();
 
-  request = async (name: string, options: LockOptions | (() => unknown), granted?: () => unknown): Promise<unknown> => {
-    const run = granted ?? (options as () => unknown);
+  request = async (name: string, options: LockOptions | Granted, granted?: Granted): Promise<unknown> => {
+    const run = granted ?? (options as Granted);
     const { signal } = granted ? (options as LockOptions) : {};
     const before = this.held.get(name) ?? Promise.resolve();
     const mine = before.then(() => (signal?.aborted ? undefined : run()));
@@ -18,18 +20,19 @@ export class FakeLocks {
   };
 }
 
-/** The shared worker of an origin. */
+/** The shared workers of an origin, one at a time. */
 export class FakeWorkers {
   readonly locks = new FakeLocks();
-  private readonly host: Host;
+  /** Workers that ran so far. */
+  made = 0;
+  private running?: { host: Host; die: () => void };
   private held?: (() => void)[];
 
-  constructor(edge: WatchTransport) {
-    this.host = new Host(() => new SubscriptionManager(edge, systemEnv), this.locks as unknown as LockManager);
-  }
+  constructor(private readonly edge: FakeEdge) {}
 
   /** What `new SharedWorker` gives a page. */
   join(): SharedWorker {
+    const { host } = (this.running ??= this.start());
     const [page, port] = localPorts();
     const post = port.postMessage.bind(port);
     port.postMessage = (message: ToPage) => {
@@ -37,11 +40,18 @@ export class FakeWorkers {
       if (this.held) this.held.push(send);
       else send();
     };
-    this.host.connect(port);
+    host.connect(port);
     return { port: page, onerror: null } as unknown as SharedWorker;
   }
 
-  /** What the worker says from now on is on the way and does not arrive. */
+  /** The process of the worker ends, without a word to anybody. */
+  crash(): void {
+    this.running?.die();
+    this.running = undefined;
+    this.edge.cut();
+  }
+
+  /** What workers say from now on is on the way and does not arrive. */
   holdBack(): void {
     this.held = [];
   }
@@ -51,5 +61,35 @@ export class FakeWorkers {
     const { held } = this;
     this.held = undefined;
     for (const send of held ?? []) send();
+  }
+
+  private start(): { host: Host; die: () => void } {
+    this.made += 1;
+    let isDead = false;
+    let free = () => {};
+    const locks = {
+      // What the worker holds it holds until it dies.
+      request: (name: string, options: LockOptions | Granted, granted?: Granted) =>
+        granted
+          ? this.locks.request(name, options, () => (isDead ? undefined : granted()))
+          : this.locks.request(name, () => {
+              (options as Granted)();
+              return new Promise<void>((resolve) => (free = resolve));
+            }),
+    };
+    const begin = () => new SubscriptionManager(this.edge, { ...systemEnv, after: (ms, run) => systemEnv.after(ms, () => isDead || run()) });
+    const host = new Host(begin, locks as unknown as LockManager);
+    const connect = host.connect.bind(host);
+    host.connect = (port) => {
+      connect(port);
+      const { onmessage, postMessage } = port;
+      port.onmessage = (event) => void (isDead || onmessage?.(event));
+      port.postMessage = (message) => void (isDead || postMessage.call(port, message));
+    };
+    const die = () => {
+      isDead = true;
+      free();
+    };
+    return { host, die };
   }
 }

@@ -1,4 +1,5 @@
 // @vitest-environment happy-dom
+import { Code, ConnectError } from '@connectrpc/connect';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Foundry } from '../../src/foundry';
 import type { SessionKeyStore } from '../../src/sessionKey';
@@ -90,5 +91,76 @@ describe('a tab among others', () => {
     await pass(PERIOD);
     expect(phase(client)).toBe('live');
     expect(shown(client)).toEqual(['task/1']);
+  });
+});
+
+describe('a shared worker that dies with the tab it ran in', () => {
+  it('is replaced by another one for all tabs, which go on from there', async () => {
+    edge.commit('a', 'task/1', 'one');
+    const tabs = [tab(), tab()];
+    tabs.forEach(listen);
+    await pass(PERIOD);
+    workers.crash();
+    edge.commit('a', 'task/1', 'two');
+    edge.commit('a', 'task/2', 'three');
+    await pass(PERIOD);
+    expect(workers.made).toBe(2);
+    expect(edge.live()).toHaveLength(1);
+    for (const client of tabs) {
+      expect(phase(client)).toBe('live');
+      expect(shown(client)).toEqual(['task/1', 'task/2']);
+      expect(client.connection.get().phase).toBe('open');
+      expect(client.log.get().map(({ detail }) => detail).join()).toContain('worker');
+    }
+  });
+
+  it('leaves nothing that is shown as live', async () => {
+    const client = tab();
+    listen(client);
+    await pass(PERIOD);
+    edge.refusal = new ConnectError('down', Code.Unavailable);
+    workers.crash();
+    workers.holdBack();
+    await pass(PERIOD);
+    expect(phase(client)).toBe('stale');
+    expect(client.connection.get().phase).toBe('reconnecting');
+  });
+
+  it('is done without when it cannot be replaced', async () => {
+    const client = tab();
+    listen(client);
+    await pass(PERIOD);
+    workers.holdBack();
+    workers.crash();
+    edge.commit('a', 'task/1', 'one');
+    await pass(10_100);
+    expect(phase(client)).toBe('live');
+    expect(shown(client)).toEqual(['task/1']);
+    expect(client.connection.get().phase).toBe('open');
+  });
+
+  it('is replaced too when it died while the page was kept for going back', async () => {
+    const client = tab();
+    listen(client);
+    await pass(PERIOD);
+    window.dispatchEvent(new Event('pagehide'));
+    workers.crash();
+    await pass(PERIOD);
+    expect(workers.made).toBe(1);
+    window.dispatchEvent(Object.assign(new Event('pageshow'), { persisted: true }));
+    await pass(PERIOD);
+    expect(workers.made).toBe(2);
+    expect(phase(client)).toBe('live');
+  });
+
+  it('takes no notice of a tab that went on without it', async () => {
+    workers.holdBack();
+    const client = tab();
+    listen(client);
+    await pass(10_100);
+    expect(phase(client)).toBe('live');
+    workers.letGo();
+    await pass(31_000);
+    expect(edge.live()).toHaveLength(1);
   });
 });
