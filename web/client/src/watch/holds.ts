@@ -1,4 +1,5 @@
 import type { LogKind } from '../types';
+import { MAX_WATCHES } from './edgeStream';
 import type { Env } from './env';
 import { TopicRecord } from './record';
 import type { Sink, TopicSpec, TopicUpdate } from './updates';
@@ -45,6 +46,7 @@ export class Holds {
   hold(sink: Sink, spec: TopicSpec, isKnown: boolean): void {
     let held = this.topics.get(spec.key);
     if (!held) {
+      this.makeRoom();
       held = { record: new TopicRecord(spec, this.env), holds: new Map() };
       this.topics.set(spec.key, held);
       this.listener.log('subscribed', 'A page looks at it.', held.record);
@@ -96,13 +98,27 @@ export class Holds {
     this.topics.clear();
   }
 
-  private drop(sink: Sink, { record, holds }: Held): void {
+  /** A stream carries so many topics and no more: the grace of the oldest ends early for one that is looked at. */
+  private makeRoom(): void {
+    if (this.topics.size < MAX_WATCHES) return;
+    for (const held of this.topics.values()) {
+      const holds = [...held.holds];
+      if (holds.some(([, { stopGrace }]) => !stopGrace)) continue;
+      for (const [sink, { stopGrace }] of holds) {
+        stopGrace?.();
+        this.drop(sink, held, 'Nobody looks at it, and the stream is full.');
+      }
+      return;
+    }
+  }
+
+  private drop(sink: Sink, { record, holds }: Held, why = 'Nobody has looked at it for 30 s.'): void {
     holds.delete(sink);
     sink.dropped(record.spec.key);
     if (holds.size > 0) return;
     record.waiting?.();
     this.topics.delete(record.spec.key);
-    this.listener.log('dropped', 'Nobody has looked at it for 30 s.', record);
+    this.listener.log('dropped', why, record);
     this.listener.changed();
   }
 }

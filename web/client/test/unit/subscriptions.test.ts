@@ -253,6 +253,24 @@ describe('the set of topics', () => {
     expect(edge.live()).toHaveLength(0);
   });
 
+  it('gives up what nobody looks at any more for what somebody looks at, when a stream can carry no more', async () => {
+    const { edge, tab } = browser();
+    tab.hold('kept');
+    for (let i = 0; i < 400; i += 1) {
+      tab.hold(`view ${i}`);
+      await pass(20);
+      tab.release(`view ${i}`);
+    }
+    tab.hold('last');
+    await pass(20);
+    expect(tab.phase('last')).toBe('live');
+    expect(tab.phase('kept')).toBe('live');
+    expect(edge.live()[0]?.size).toBe(256);
+    expect(edge.streams).toHaveLength(1);
+    await pass(31_000);
+    expect(edge.live()[0]?.size).toBe(2);
+  });
+
   it('changes in one call for what is asked within 10 ms, with contiguous versions, one call at a time', async () => {
     const { edge, tab } = browser();
     tab.hold('a');
