@@ -16,7 +16,7 @@ import { topics } from '../../src/topics';
 import { Course, Violation } from '../../src/watch/course';
 import { SnapshotDigest } from '../../src/watch/digest';
 import { RawFrameSchema } from '../../src/gen/foundry/watch/v1/raw_pb';
-import { HelloSchema } from '../../src/gen/foundry/watch/v1/watch_pb';
+import { BookmarkSchema, HelloSchema, SnapshotBeginSchema, SnapshotEndSchema } from '../../src/gen/foundry/watch/v1/watch_pb';
 
 function encode<D extends DescMessage>(schema: D, value: MessageInitShape<D>): Uint8Array {
   return toBinary(schema, create(schema, value));
@@ -84,6 +84,65 @@ describe('a course', () => {
     ['garbage', new Uint8Array([255, 255, 255])],
   ])('refuses %s', (_, frame) => {
     expect(() => at7().accept(frame)).toThrow(Violation);
+  });
+
+  type Body = MessageInitShape<typeof RawFrameSchema>['body'];
+  type Change = readonly [key: string, version: bigint, isGone?: boolean];
+  const chunk = (...changes: Change[]): Body => ({
+    case: 'snapshotChunk',
+    value: {
+      changes: changes.map(([key, version, isGone]) => ({ key, version, op: { case: isGone ? 'tombstone' : 'upsert', value: new Uint8Array([1]) } })),
+    },
+  });
+  const begin: Body = { case: 'snapshotBegin', value: encode(SnapshotBeginSchema, { rev: 9n }) };
+  const end = (count: bigint, rows: Change[], rev = 9n): Body => {
+    const digest = new SnapshotDigest();
+    for (const [key, version] of rows) digest.add(key, version);
+    return { case: 'snapshotEnd', value: encode(SnapshotEndSchema, { rev, count, digest: digest.value(), resumeToken: 't' }) };
+  };
+  const bookmark = (rev: bigint, resumeToken: string): Body => ({ case: 'bookmark', value: encode(BookmarkSchema, { rev, resumeToken }) });
+  const A: Change = ['a', 8n];
+  const B: Change = ['b', 9n];
+  /** All these frames after the hello of a watch that begins with a snapshot. */
+  const run = (...bodies: Body[]) => {
+    const course = new Course(undefined, 1);
+    course.accept(hello(false, 0n));
+    return bodies.map((body, i) => course.accept(encode(RawFrameSchema, { seq: BigInt(i + 2), fromRev: 0n, body })));
+  };
+
+  it('takes a snapshot whose rows, number and digest agree', () => {
+    const [, , , , last] = run(begin, chunk(A), bookmark(0n, ''), chunk(B), end(2n, [A, B]));
+    expect(last).toMatchObject({ kind: 'snapshot', rows: [{ key: 'a' }, { key: 'b' }], position: { rev: 9n, resumeToken: 't' } });
+  });
+
+  it('begins a snapshot anew when another one begins', () => {
+    expect(run(begin, chunk(A), begin, chunk(B), end(1n, [B])).at(-1)).toMatchObject({ kind: 'snapshot', rows: [{ key: 'b' }] });
+  });
+
+  it.each<[string, Body[]]>([
+    ['a row less than counted', [begin, chunk(A), end(2n, [A, B])]],
+    ['a row more than counted, whatever the digest', [begin, chunk(A, B, B), end(1n, [A])]],
+    ['another number than counted, although the digest is right', [begin, chunk(A, B), end(3n, [A, B])]],
+    ['a row of another version', [begin, chunk(['a', 7n]), end(1n, [A])]],
+    ['a row that is none', [begin, chunk(['a', 8n, true]), end(1n, [A])]],
+    ['a row from after the snapshot', [begin, chunk(['a', 10n]), end(1n, [['a', 10n]])]],
+    ['the end of another snapshot', [begin, chunk(A), end(1n, [A], 8n)]],
+    ['an end without a beginning', [end(0n, [])]],
+    ['a chunk without a beginning', [chunk(A)]],
+    ['a chunk after a reset within a snapshot', [begin, { case: 'reset', value: new Uint8Array() }, chunk(A)]],
+    ['a delta within a snapshot', [begin, { case: 'delta', value: { toRev: 9n, changes: [], more: false } }]],
+    ['a bookmark within a snapshot', [begin, bookmark(9n, 't')]],
+    ['a sign of life from elsewhere', [bookmark(9n, '')]],
+  ])('refuses %s', (_, bodies) => {
+    expect(() => run(...bodies)).toThrow(Violation);
+  });
+
+  it('refuses a bookmark within a chain of deltas, and one that goes back', () => {
+    const within = at7();
+    const value = { toRev: 9n, changes: [], more: true };
+    within.accept(encode(RawFrameSchema, { seq: 2n, fromRev: 7n, body: { case: 'delta', value: { ...value, changes: [{ key: 'k', version: 8n, op: { case: 'upsert', value: new Uint8Array() } }] } } }));
+    expect(() => within.accept(encode(RawFrameSchema, { seq: 3n, fromRev: 9n, body: bookmark(9n, 't') }))).toThrow(Violation);
+    expect(() => at7().accept(encode(RawFrameSchema, { seq: 2n, fromRev: 7n, body: bookmark(6n, 't') }))).toThrow(Violation);
   });
 
   it('refuses a hello at another position than was asked for', () => {
