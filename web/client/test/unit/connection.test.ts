@@ -289,6 +289,33 @@ describe('a drain', () => {
     expect(tab.titles('a')).toEqual(edge.view('a').shown());
   });
 
+  it('does not go back to a snapshot of the next stream that is older than what the old one has brought', async () => {
+    const { edge, tab } = await live();
+    edge.isSlow = true;
+    tab.hold('b');
+    await pass(20);
+    const [old] = edge.live();
+    old?.drain(0);
+    await pass(20);
+    const next = edge.live()[1];
+    if (next) next.isFrozen = true;
+    next?.answer();
+    edge.commit('b', 'task/1', 'one');
+    edge.commit('b', 'task/1', 'two');
+    old?.answer();
+    await pass(10);
+    expect(tab.titles('b')).toEqual({ 'task/1': 'two' });
+    const titles: string[] = [];
+    tab.shown.get('b')?.listeners.add(({ entities }) => titles.push([...entities.keys()].join() || 'nothing'));
+    next?.thaw();
+    await pass(20);
+    expect(titles).not.toContain('nothing');
+    expect(edge.live()).toEqual([next]);
+    edge.commit('b', 'task/1', 'three');
+    await pass(10);
+    expect(tab.titles('b')).toEqual({ 'task/1': 'three' });
+  });
+
   it('keeps the old stream until its end when the next one cannot be opened', async () => {
     const { edge, tab } = await live();
     edge.live()[0]?.drain(0);

@@ -79,6 +79,18 @@ describe('a topic', () => {
     expect(edge.streams).toHaveLength(1);
   });
 
+  it('waits longer each time when its snapshots are wrong again and again', async () => {
+    const { edge, tab } = browser();
+    edge.view('a').spoiledSnapshots = 1_000;
+    tab.hold('a');
+    await pass(60_000);
+    expect(tab.count('digest-mismatch')).toBeGreaterThan(5);
+    expect(tab.count('digest-mismatch')).toBeLessThan(15);
+    edge.view('a').spoiledSnapshots = 0;
+    await pass(30_000);
+    expect(tab.phase('a')).toBe('live');
+  });
+
   it('goes on from its last position when a frame of it was lost', async () => {
     const { edge, tab } = browser();
     edge.commit('a', 'task/1', 'one');
@@ -172,6 +184,20 @@ describe('a topic', () => {
     expect(tab.count('snapshot')).toBe(1);
   });
 
+  it('is live without the error of before, and waits as little as at first, once it was live in between', async () => {
+    const { edge, tab } = browser();
+    tab.hold('a');
+    await pass(20);
+    for (let i = 0; i < 8; i += 1) {
+      edge.live()[0]?.endSub('a', Code.Unavailable);
+      await pass(0);
+      expect(tab.shown.get('a')?.state.error?.code).toBe(Code.Unavailable);
+      await pass(200);
+      expect(tab.phase('a')).toBe('live');
+      expect(tab.shown.get('a')?.state.error).toBeUndefined();
+    }
+  });
+
   it('that has ended is asked for again when a page looks at it anew', async () => {
     const { edge, tab } = browser();
     edge.refusedViews.set('a', Code.NotFound);
@@ -234,6 +260,12 @@ describe('the set of topics', () => {
     expect(tab.titles('a')).toEqual({ 'task/1': 'two' });
     expect(edge.streams.flatMap((stream) => stream.asked)).toEqual(['a']);
     expect(edge.modifies).toHaveLength(0);
+  });
+
+  it('keeps no more than the newest 500 entries of its log', async () => {
+    const { tab, newTab } = browser();
+    for (let i = 0; i < 600; i += 1) tab.manager.visible(i % 2 === 0);
+    expect(newTab().log).toHaveLength(500);
   });
 
   it('outlives a tab that is gone by 30 s, for it may be loading anew', async () => {
