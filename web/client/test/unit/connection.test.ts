@@ -169,9 +169,13 @@ describe('the connection', () => {
 
   it('is signed out by a call that was refused, unless its key is an old one', async () => {
     const { tab, manager } = await live();
-    const error = new ConnectError('revoked', Code.Unauthenticated);
-    manager.doubtSession('an older key', error as never);
+    const error = new FoundryError({ code: Code.Unauthenticated, message: 'revoked' });
+    manager.doubtSession('an older key', error);
     expect(tab.connection?.phase).toBe('open');
+    manager.doubtSession('key', error);
+    expect(tab.connection?.phase).toBe('signed-out');
+    expect(tab.titles('a')).toEqual({});
+    expect(tab.refused).toEqual(['key']);
   });
 
   it('begins with nothing of the session before when another user signs in', async () => {

@@ -336,6 +336,18 @@ describe('the set of topics', () => {
     expect(edge.streams).toHaveLength(1);
   });
 
+  it('is opened whole on a new stream when no answer to a change comes at all', async () => {
+    const { edge, tab } = browser();
+    tab.hold('a');
+    await pass(20);
+    edge.refuseModify = () => new ConnectError('cut', Code.Unknown);
+    tab.hold('b');
+    await pass(10_000);
+    expect(edge.modifies.length).toBeLessThan(8);
+    expect(edge.streams).toHaveLength(2);
+    expect(tab.phase('b')).toBe('live');
+  });
+
   it.each([Code.NotFound, Code.FailedPrecondition])(
     'is opened whole on a new stream when a change is refused with code %i',
     async (code) => {

@@ -76,6 +76,25 @@ describe('a tab among others', () => {
     expect(shown(client)).toEqual(['task/1', 'task/2']);
   });
 
+  it('keeps the key of a session that began while the word of the refusal of the one before was on the way', async () => {
+    const keys = new TabKeys('key');
+    const client = tab(keys);
+    listen(client);
+    await pass(PERIOD);
+    workers.holdBack();
+    edge.refusal = new ConnectError('revoked', Code.Unauthenticated);
+    edge.cut();
+    await pass(500);
+    edge.refusal = undefined;
+    keys.set('another');
+    keys.hear();
+    workers.letGo();
+    await pass(PERIOD);
+    expect(keys.get()).toBe('another');
+    expect(phase(client)).toBe('live');
+    expect(client.connection.get().phase).toBe('open');
+  });
+
   it('shows everything of a topic that was let go of while the word of its drop was on the way', async () => {
     edge.commit('a', 'task/1', 'one');
     const client = tab();
