@@ -1,18 +1,18 @@
 import { Code } from '@foundry/client'
 import { useFoundry } from '@foundry/client/react'
-import { SessionState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { SessionState, TaskState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useMediaQuery } from '@mantine/hooks'
 import { NothingThere } from '../app/NothingThere'
 import { useTitle } from '../app/useTitle'
 import { ErrorState, PageSkeleton, StaleBanner } from '../ui'
 import { StageList } from './header/StageList'
 import { TaskHeader } from './header/TaskHeader'
-import { useCommand } from './model/useCommand'
+import { useClearedUnless, useCommand } from './model/useCommand'
 import { usePlace } from './model/usePlace'
 import { useTask, type TaskView } from './model/useTask'
 import { useViewer } from './model/useViewer'
 import { panelTab, Workspace, type PanelTab } from './panel/Workspace'
-import { Conversation, useStop } from './sessions/Conversation'
+import { Conversation } from './sessions/Conversation'
 import { SessionTabs } from './sessions/SessionTabs'
 import { useReadMarks } from './sessions/useReadMarks'
 import { visibleLine } from './text/visible'
@@ -47,7 +47,7 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
   const selected = selectedSession(view, place.session)
   useTitle(visibleLine(task.title))
   const retry = useCommand('The task was not retried', (requestId: string) => client.task.retryTask({ requestId, taskId: task.taskId }))
-  const stop = useStop(selected?.sessionId ?? '', true)
+  useClearedUnless(task.state === TaskState.ERROR, retry)
   const tabs = selected?.state === SessionState.CLOSED ? [...view.sessions, selected] : view.sessions
   const talk = (
     <div className={classes.talk}>
@@ -75,7 +75,7 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
         sessions={view.sessions}
         steers={viewer.steers}
         retry={retry}
-        stop={selected?.state === SessionState.RUNNING ? stop : undefined}
+        running={selected?.state === SessionState.RUNNING ? selected.sessionId : undefined}
         onExplain={() => setTab('explain')}
       />
       <StaleBanner phase={view.phase} since={view.since} />

@@ -3,7 +3,7 @@ import { useFoundry } from '@foundry/client/react'
 import { IconArrowUp, IconPlayerStopFilled } from '@tabler/icons-react'
 import { memo, useState, type KeyboardEvent } from 'react'
 import { ErrorState, Kbd } from '../../ui'
-import { useCommand } from '../model/useCommand'
+import { useClearedUnless, useCommand } from '../model/useCommand'
 import { sizeText } from '../text/size'
 import { byteLength, type DraftStatus } from './draft'
 import classes from './composer.module.css'
@@ -47,11 +47,13 @@ export const Composer = memo(function Composer(props: Props) {
   const size = byteLength(text)
   const sendable = text.trim() !== '' && size <= MESSAGE_AT_MOST && !send.busy
 
+  // Words that were taken back and are written anew are another message.
+  useClearedUnless(text !== '', send)
+
   const submit = async () => {
     if (!sendable) return
     const words = text
-    const sent = await send.run(words)
-    if (sent !== undefined && draft.text === words) draft.sent()
+    if ((await send.run(words)) !== undefined) draft.sent(words)
   }
   const keys = (event: KeyboardEvent) => {
     if (event.key === 'Enter' && !event.shiftKey && !event.nativeEvent.isComposing) {

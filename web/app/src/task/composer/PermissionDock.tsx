@@ -2,7 +2,7 @@ import { Button } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconCheck, IconHandStop, IconX } from '@tabler/icons-react'
 import type { PermissionOption, PermissionRequest } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
-import { useEffect, useRef, type KeyboardEvent } from 'react'
+import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent, type RefObject } from 'react'
 import { announce, ErrorState, Kbd } from '../../ui'
 import { useCommand } from '../model/useCommand'
 import { InertLine } from '../text/Inert'
@@ -24,15 +24,22 @@ export function PermissionDock({ sessionId, request, steers }: Props) {
   const answer = useCommand('The answer was not given', (requestId: string, optionId: string) =>
     client.task.respondToPermission({ requestId, sessionId, permissionId, optionId }),
   )
+  // Until the watch shows that it was answered, it is not asked again.
+  const [answered, setAnswered] = useState(false)
+  const pick = async (optionId: string) => {
+    if (!answered && (await answer.run(optionId)) !== undefined) setAnswered(true)
+  }
+  const done = answered || answer.busy
+  const focus = useFocusAfter(dock)
   useEffect(() => announce(`The agent asks for permission: ${visibleLine(request.title)}`), [permissionId])
   const keys = (event: KeyboardEvent) => {
     const option = request.options[Number(event.key) - 1]
     if (!steers || option === undefined || event.ctrlKey || event.metaKey || event.altKey) return
     event.preventDefault()
-    void answer.run(option.optionId)
+    void pick(option.optionId)
   }
   return (
-    <section ref={dock} className={classes.dock} aria-label="The agent asks for permission" onKeyDown={keys}>
+    <section ref={dock} className={classes.dock} aria-label="The agent asks for permission" onKeyDown={keys} {...focus}>
       <div className={classes.dockHead}>
         <IconHandStop size={17} aria-hidden />
         <div>
@@ -44,17 +51,39 @@ export function PermissionDock({ sessionId, request, steers }: Props) {
       {steers ? (
         <div className={classes.answers}>
           {request.options.map((option, at) => (
-            <Answer key={option.optionId} option={option} number={at + 1} busy={answer.busy} onPick={() => void answer.run(option.optionId)} />
+            <Answer key={option.optionId} option={option} number={at + 1} busy={done} onPick={() => void pick(option.optionId)} />
           ))}
-          <Button variant="subtle" color="gray" disabled={answer.busy} onClick={() => void answer.run('')}>
+          <Button variant="subtle" color="gray" disabled={done} onClick={() => void pick('')}>
             Cancel
           </Button>
+          {answered && (
+            <span role="status" className={classes.viewerNote}>
+              Answered; the agent goes on.
+            </span>
+          )}
         </div>
       ) : (
         <p className={classes.viewerNote}>Members of the organization can answer; viewers can only read.</p>
       )}
     </section>
   )
+}
+
+/**
+ * Takes the focus to the field of messages when the question that had it is gone, so that it is not lost. A button that
+ * is disabled loses the focus without a word, which counts as still having it.
+ */
+function useFocusAfter(dock: RefObject<HTMLElement | null>) {
+  const has = useRef(false)
+  useLayoutEffect(() => {
+    const around = dock.current?.parentElement
+    return () => {
+      const now = document.activeElement
+      const free = now === document.body || dock.current?.contains(now) !== false
+      if (has.current && free) around?.querySelector<HTMLElement>('form[aria-label="New message"] textarea')?.focus({ preventScroll: true })
+    }
+  }, [dock])
+  return { onFocus: () => void (has.current = true), onBlur: () => void (has.current = false) }
 }
 
 function Answer(props: { option: PermissionOption; number: number; busy: boolean; onPick: () => void }) {

@@ -4,7 +4,7 @@ import { IconPencil, IconPlayerPlay, IconTrash } from '@tabler/icons-react'
 import { QueuedMessageState, SessionState, type QueuedMessage, type Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { ErrorState, TextSkeleton } from '../../ui'
-import { useCommand } from '../model/useCommand'
+import { useClearedUnless, useCommand } from '../model/useCommand'
 import { useRead } from '../model/useRead'
 import { InertLine } from '../text/Inert'
 import { counted, oneLine, sizeText } from '../text/size'
@@ -26,6 +26,7 @@ export function Queue({ session, queue, echoes, steers }: Props) {
   const client = useFoundry()
   const { sessionId } = session
   const resume = useCommand('The queue was not resumed', (requestId: string) => client.task.resumeQueue({ requestId, sessionId }))
+  useClearedUnless(session.queueHeld, resume)
   if (queue.length + echoes.length === 0) return null
   const held = session.queueHeld && queue.length > 0
   return (

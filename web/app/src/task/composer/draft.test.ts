@@ -116,7 +116,7 @@ describe('a draft', () => {
   it('is gone once the message is sent', () => {
     const { draft, saved } = make()
     draft.remote('Hi')
-    draft.sent()
+    draft.sent('Hi')
     expect(draft.text).toBe('')
     expect(saved).toEqual([''])
   })

@@ -85,9 +85,10 @@ export class Draft {
     this.notify()
   }
 
-  /** The text was sent: the field and the draft are empty. */
-  sent(): void {
-    this.edit('')
+  /** These words were sent: what was typed behind them meanwhile stays; a text that was changed otherwise stays whole. */
+  sent(words: string): void {
+    if (!this.text.startsWith(words)) return
+    this.edit(this.text.slice(words.length))
     void this.flush()
   }
 

@@ -4,8 +4,9 @@ import { IconArchive, IconDots, IconDownload, IconHelpCircle, IconPlayerStopFill
 import { TaskState, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { ConfirmDialog } from '../../ui'
-import { useCommand, type Command } from '../model/useCommand'
+import { useClearedUnless, useCommand, type Command } from '../model/useCommand'
 import { usePatchDownload } from '../panel/usePatchDownload'
+import { useStop } from '../sessions/useStop'
 import { isProvisioning } from './StageList'
 import classes from './header.module.css'
 
@@ -13,8 +14,8 @@ interface Props {
   task: Task
   steers: boolean
   retry: Command<[], unknown>
-  /** Stops the turn of the session that is shown; undefined when none runs. */
-  stop: Command<[], unknown> | undefined
+  /** The session that is shown, while a turn of it runs. */
+  running: string | undefined
   onExplain: () => void
 }
 
@@ -26,16 +27,12 @@ export function isEnded(task: Task): boolean {
 }
 
 /** What can be done with a task as a whole. */
-export function Actions({ task, steers, retry, stop, onExplain }: Props) {
+export function Actions({ task, steers, retry, running, onExplain }: Props) {
   const [asking, setAsking] = useState<'archive' | 'kill' | undefined>(undefined)
   const patch = usePatchDownload(task)
   return (
     <>
-      {stop !== undefined && steers && (
-        <Button className={classes.stop} variant="default" leftSection={<IconPlayerStopFilled size={13} />} loading={stop.busy} onClick={() => void stop.run()}>
-          Stop turn
-        </Button>
-      )}
+      {running !== undefined && steers && <StopTurn key={running} sessionId={running} />}
       {task.state === TaskState.ERROR && !isProvisioning(task) && steers && (
         <Button variant="default" leftSection={<IconRefresh size={14} />} loading={retry.busy} onClick={() => void retry.run()}>
           Retry
@@ -74,6 +71,15 @@ export function Actions({ task, steers, retry, stop, onExplain }: Props) {
   )
 }
 
+function StopTurn({ sessionId }: { sessionId: string }) {
+  const stop = useStop(sessionId, true, true)
+  return (
+    <Button className={classes.stop} variant="default" leftSection={<IconPlayerStopFilled size={13} />} loading={stop.busy} onClick={() => void stop.run()}>
+      Stop turn
+    </Button>
+  )
+}
+
 function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill' | undefined; onClose: () => void }) {
   const client = useFoundry()
   const { taskId } = task
@@ -82,6 +88,8 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
   const confirm = async (command: Command<[], unknown>) => {
     if ((await command.run()) !== undefined) onClose()
   }
+  useClearedUnless(asking === 'archive', archive)
+  useClearedUnless(asking === 'kill', kill)
   return (
     <>
       <ConfirmDialog

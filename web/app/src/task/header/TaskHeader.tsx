@@ -21,7 +21,8 @@ interface Props {
   sessions: readonly Session[]
   steers: boolean
   retry: Command<[], unknown>
-  stop: Command<[], unknown> | undefined
+  /** The session that is shown, while a turn of it runs. */
+  running: string | undefined
   onExplain: () => void
 }
 

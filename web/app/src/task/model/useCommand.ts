@@ -9,6 +9,7 @@ export interface Command<A extends readonly unknown[], R> {
   readonly busy: boolean
   /** Why it failed the last time; gone at the next run. */
   readonly error: unknown
+  /** What it was for has passed: forgets the failure, and asking again is another request. */
   readonly clear: () => void
 }
 
@@ -53,8 +54,18 @@ export function useCommand<A extends readonly unknown[], R>(
     },
     [failed, alive, aloud],
   )
-  const clear = useCallback(() => setError(undefined), [])
+  const clear = useCallback(() => {
+    repeat.current = undefined
+    setError(undefined)
+  }, [])
   return { run, busy, error, clear }
+}
+
+/** Clears a command whenever there is nothing for it to do: an answer that was lost may have come from what has passed. */
+export function useClearedUnless(due: boolean, { clear }: Pick<Command<[], unknown>, 'clear'>): void {
+  useEffect(() => {
+    if (!due) clear()
+  }, [due, clear])
 }
 
 /** Whether the component is still there, for answers that come late. */

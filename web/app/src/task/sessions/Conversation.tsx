@@ -1,4 +1,3 @@
-import { useFoundry } from '@foundry/client/react'
 import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { SessionState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useMemo, type KeyboardEvent } from 'react'
@@ -12,13 +11,13 @@ import { isEnded } from '../header/Actions'
 import { ConditionLine, saysSomething } from '../header/ConditionLine'
 import { isProvisioning } from '../header/StageList'
 import type { Command } from '../model/useCommand'
-import { useCommand } from '../model/useCommand'
 import type { Viewer } from '../model/useViewer'
 import type { BlockContext } from '../transcript/context'
 import { FormattingMissing } from '../text/Formatted'
 import { TranscriptView } from '../transcript/TranscriptView'
 import { useConversation } from '../transcript/useConversation'
 import { useMarkRead } from './useMarkRead'
+import { useStop } from './useStop'
 import classes from './sessions.module.css'
 
 interface Props {
@@ -29,18 +28,12 @@ interface Props {
   readMark: number
 }
 
-/** Stopping the turn of a session; `aloud` where a failure has no place of its own. */
-export function useStop(sessionId: string, aloud = false): Command<[], unknown> {
-  const client = useFoundry()
-  return useCommand('The turn was not stopped', (requestId: string) => client.task.stopTurn({ requestId, sessionId }), aloud)
-}
-
 /** A session: its transcript, what waits, and where one writes. Use it with a `key` of the session. */
 export function Conversation({ task, session: known, viewer, readMark }: Props) {
   const conversation = useConversation(known.sessionId, known.lastOffset)
   const session = conversation.session ?? known
   const running = session.state === SessionState.RUNNING
-  const stop = useStop(session.sessionId)
+  const stop = useStop(session.sessionId, running)
   const markSeen = useMarkRead(session.sessionId, readMark)
   const { echoes, send, sent } = useEchoes(conversation.rev)
   const pending = session.pendingPermission
@@ -49,7 +42,7 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
     [viewer, session.agent, pending?.permissionId],
   )
   const keys = (event: KeyboardEvent) => {
-    if (event.key !== 'Escape' || event.defaultPrevented || !running || !viewer.steers) return
+    if (event.key !== 'Escape' || event.defaultPrevented || event.nativeEvent.isComposing || !running || !viewer.steers) return
     event.preventDefault()
     void stop.run()
   }

@@ -4,7 +4,7 @@ import { IconDots, IconHistory, IconPencil, IconX } from '@tabler/icons-react'
 import { SessionState, type Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { ConfirmDialog, lazyDialog } from '../../ui'
-import { useCommand } from '../model/useCommand'
+import { useClearedUnless, useCommand } from '../model/useCommand'
 import { InertLine } from '../text/Inert'
 
 const Rename = lazyDialog('The session could not be renamed', () => import('./RenameSession').then((it) => it.RenameSession))
@@ -57,7 +57,7 @@ export function SessionMenu({ session, closed, onSelect, steers }: Props) {
       {session !== undefined && (
         <>
           <Rename key={`${session.sessionId}-${asking}`} session={session} opened={asking === 'rename'} onClose={() => setAsking(undefined)} />
-          <Close session={session} opened={asking === 'close'} onClose={() => setAsking(undefined)} />
+          <Close key={session.sessionId} session={session} opened={asking === 'close'} onClose={() => setAsking(undefined)} />
         </>
       )}
     </>
@@ -74,6 +74,7 @@ function Close({ session, opened, onClose }: DialogProps) {
   const client = useFoundry()
   const { sessionId } = session
   const close = useCommand('The session was not closed', (requestId: string) => client.task.closeSession({ requestId, sessionId }))
+  useClearedUnless(opened, close)
   const confirm = async () => {
     if ((await close.run()) !== undefined) onClose()
   }

@@ -1,0 +1,54 @@
+import { topics } from '@foundry/client'
+import { FoundryProvider } from '@foundry/client/react'
+import type { Session, Task, TranscriptEntry } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import { MantineProvider } from '@mantine/core'
+import { fireEvent, render, screen } from '@testing-library/react'
+import { vi } from 'vitest'
+import { shellItems, type FakeCalls } from '../../test/fakeFoundry'
+import { TaskPage } from '../TaskPage'
+import { aSession, aTask, FakeTask } from './fakeTask'
+
+/** Puts the address of the task in place, and the sizes that rows have here, where no browser lays them out. */
+export function prepare(): void {
+  history.replaceState(null, '', '/o/org_1/t/task_1')
+  vi.spyOn(HTMLElement.prototype, 'offsetHeight', 'get').mockReturnValue(600)
+  vi.spyOn(HTMLElement.prototype, 'offsetWidth', 'get').mockReturnValue(800)
+}
+
+/** Answers to the calls that a page makes by itself. */
+export const calm: FakeCalls = { task: { updateDraft: () => ({}), markRead: () => ({}), listFileChanges: () => ({ files: [], nextPageToken: '' }) } }
+
+/** What the page of a task is shown with. */
+export interface Shown {
+  task?: Task
+  sessions?: readonly Session[]
+  entries?: readonly TranscriptEntry[]
+  queue?: Parameters<FakeTask['showSession']>[2]
+  calls?: FakeCalls['task']
+  role?: number
+}
+
+/** Opens the page of a task of organization org_1 as a person with the role. */
+export function openTask({ task = aTask(), sessions = [aSession()], entries = [], queue = [], calls = {}, role = 2 }: Shown): FakeTask {
+  const world = new FakeTask({ ...calm, task: { ...calm.task, ...calls } })
+  world.fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role }]))
+  world.fake.show(topics.userState('org_1'), [])
+  world.showTask(task, sessions)
+  const [first] = sessions
+  if (first !== undefined) world.showSession(first, entries, queue)
+  render(
+    <MantineProvider env="test">
+      <FoundryProvider client={world.client}>
+        <TaskPage organizationId="org_1" taskId="task_1" />
+      </FoundryProvider>
+    </MantineProvider>,
+  )
+  return world
+}
+
+/** The requests that were made to a method. */
+export const made = (world: FakeTask, method: string) => world.fake.made.filter((call) => call.method === method).map((call) => call.request as Record<string, unknown>)
+/** The field that messages are written in. */
+export const message = () => screen.getByRole('textbox', { name: 'Message' })
+/** Types into the field of messages. */
+export const write = (text: string) => fireEvent.change(message(), { target: { value: text } })
