@@ -5,7 +5,8 @@ import { useLocation } from 'wouter'
 import { paths } from '../app/paths'
 import { useCommand } from '../state/command'
 import { useOrganization } from '../state/organization'
-import { ErrorState, sentence } from '../ui'
+import { useAlive } from '../task/model/useCommand'
+import { ErrorState, sentence, toastDone } from '../ui'
 import { nameFromUrl, urlProblem } from './url'
 
 /** What the dialog holds and how it is sent. */
@@ -18,7 +19,9 @@ function useAddRepository(onClose: () => void) {
   const [tried, setTried] = useState(false)
   const add = useCommand((it: { url: string; name: string }, requestId) =>
     client.repo.createRepository({ ...it, organizationId, requestId }),
+    'The repository was not added',
   )
+  const alive = useAlive()
   const problem = urlProblem(url)
   const refused = (field: string) => told(add.error?.fields.find((it) => it.field === field)?.description)
   const send = async (event: FormEvent) => {
@@ -27,6 +30,7 @@ function useAddRepository(onClose: () => void) {
     if (problem !== undefined) return
     const answer = await add.run({ url: url.trim(), name: name.trim() })
     if (answer?.repository === undefined) return
+    if (!alive.current) return toastDone('The repository was added')
     onClose()
     navigate(paths.repository(organizationId, answer.repository.repositoryId))
   }

@@ -8,6 +8,7 @@ import { paths } from '../app/paths'
 import { useFrame } from '../shell/frame'
 import { useCommand } from '../state/command'
 import { useOrganization } from '../state/organization'
+import { useAlive } from '../task/model/useCommand'
 import {
   asksForSomething,
   ConfirmDialog,
@@ -35,7 +36,7 @@ export function RepositoryHeader({ repository, taskCount }: Props) {
   const frame = useFrame()
   const [asks, setAsks] = useState(false)
   const { repositoryId, state } = repository
-  const refresh = useCommand((_: undefined, requestId) => client.repo.requestRepositoryRefresh({ repositoryId, requestId }))
+  const refresh = useCommand((_: undefined, requestId) => client.repo.requestRepositoryRefresh({ repositoryId, requestId }), 'The refresh was not scheduled')
   const deleting = state === RepositoryState.DELETING
   const syncing = state === RepositoryState.SYNCING || state === RepositoryState.PENDING
   return (
@@ -95,7 +96,9 @@ function Freshness({ repository }: { repository: Repository }) {
         {repository.defaultBranch !== '' && (
           <div>
             <dt>Default branch</dt>
-            <dd className="fd-mono">{repository.defaultBranch}</dd>
+            <dd className="fd-mono">
+              <bdi>{visibleLine(repository.defaultBranch)}</bdi>
+            </dd>
           </div>
         )}
         {condition?.nextAttemptTime !== undefined && (
@@ -119,9 +122,9 @@ function Freshness({ repository }: { repository: Repository }) {
       {condition !== undefined && condition.message !== '' && (
         <div className={classes.condition} data-error={error} role="status">
           <p>
-            {sentence(condition.message)} {condition.reason !== '' && <span className={classes.reason}>{condition.reason}</span>}
+            {visibleLine(sentence(condition.message))} {condition.reason !== '' && <span className={classes.reason}>{condition.reason}</span>}
           </p>
-          {asksForSomething(condition) && <p>{sentence(condition.nextAction)}</p>}
+          {asksForSomething(condition) && <p>{visibleLine(sentence(condition.nextAction))}</p>}
         </div>
       )}
     </>
@@ -133,10 +136,12 @@ function DeleteDialog({ repository, taskCount, onClose }: Props & { onClose: () 
   const { organizationId } = useOrganization()
   const [, navigate] = useLocation()
   const { repositoryId, name } = repository
-  const remove = useCommand((_: undefined, requestId) => client.repo.deleteRepository({ repositoryId, requestId }))
+  const alive = useAlive()
+  const remove = useCommand((_: undefined, requestId) => client.repo.deleteRepository({ repositoryId, requestId }), 'The repository was not deleted')
   const confirm = async () => {
     if ((await remove.run(undefined)) === undefined) return
-    toastDone('The repository is being deleted', name)
+    toastDone('The repository is being deleted', visibleLine(name))
+    if (!alive.current) return
     onClose()
     navigate(paths.organization(organizationId))
   }
@@ -145,7 +150,7 @@ function DeleteDialog({ repository, taskCount, onClose }: Props & { onClose: () 
       opened
       onClose={onClose}
       onConfirm={() => void confirm()}
-      title={`Delete ${name}?`}
+      title={`Delete ${visibleLine(name)}?`}
       confirmLabel="Delete repository"
       dangerous
       busy={remove.busy}

@@ -1,5 +1,7 @@
 import { FoundryError, newRequestId } from '@foundry/client'
 import { useCallback, useRef, useState } from 'react'
+import { useAlive } from '../task/model/useCommand'
+import { toastError } from '../ui'
 
 /** A command that a person gives: at most one in flight, and a repeat of the same counts once at the server. */
 export interface Command<I, O> {
@@ -33,13 +35,17 @@ export class RequestIds {
   }
 }
 
-/** A command as a component uses it; `send` gets the request id to send along. */
-export function useCommand<I, O>(send: (input: I, requestId: string) => Promise<O>): Command<I, O> {
+/**
+ * A command as a component uses it; `send` gets the request id to send along. `failed` says what did not happen, for
+ * example "The task was not created": a message says it when the component that would show the error is gone by then.
+ */
+export function useCommand<I, O>(send: (input: I, requestId: string) => Promise<O>, failed = 'It could not be done'): Command<I, O> {
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState<FoundryError>()
   const ids = useRef<RequestIds>(null)
   const inFlight = useRef(false)
   const latest = useRef(send)
+  const alive = useAlive()
   latest.current = send
   const run = useCallback(async (input: I): Promise<O | undefined> => {
     if (inFlight.current) return undefined
@@ -53,12 +59,13 @@ export function useCommand<I, O>(send: (input: I, requestId: string) => Promise<
       return output
     } catch (thrown) {
       setError(FoundryError.from(thrown))
+      if (!alive.current) toastError(failed, thrown)
       return undefined
     } finally {
       inFlight.current = false
       setBusy(false)
     }
-  }, [])
+  }, [alive, failed])
   const clear = useCallback(() => setError(undefined), [])
   return { run, busy, error, clear }
 }

@@ -77,3 +77,51 @@ test('closing sends what waits, once', async () => {
   await vi.advanceTimersByTimeAsync(DRAFT_PAUSE * 2)
   expect(send.mock.calls).toEqual([['fix']])
 })
+
+/** A keeper whose sends are answered by hand, in the order they were made. */
+function slowKeeper() {
+  const sent: string[] = []
+  const answers: (() => void)[] = []
+  const send = (text: string) => {
+    sent.push(text)
+    return new Promise<void>((resolve) => answers.push(resolve))
+  }
+  const keeper = new DraftKeeper({ send, keep: vi.fn() }, '', '')
+  const answer = async () => {
+    answers.shift()?.()
+    await vi.advanceTimersByTimeAsync(0)
+  }
+  return { keeper, sent, answer }
+}
+
+test('texts go to the server one after the other, so that an older one never overtakes a newer one', async () => {
+  const { keeper, sent, answer } = slowKeeper()
+  keeper.type('fix')
+  await vi.advanceTimersByTimeAsync(DRAFT_PAUSE)
+  keeper.type('fix it')
+  await vi.advanceTimersByTimeAsync(DRAFT_PAUSE)
+  expect(sent).toEqual(['fix'])
+  await answer()
+  expect(sent).toEqual(['fix', 'fix it'])
+  await answer()
+  expect(keeper.dirty).toBe(false)
+})
+
+test('a draft that is used while it is on its way to the server is gone there too', async () => {
+  const { keeper, sent, answer } = slowKeeper()
+  keeper.type('fix')
+  await vi.advanceTimersByTimeAsync(DRAFT_PAUSE)
+  keeper.clear()
+  keeper.close()
+  await answer()
+  expect(sent).toEqual(['fix', ''])
+})
+
+test('a draft that is used after its field was closed is gone at the server', async () => {
+  const { keeper, sent, answer } = slowKeeper()
+  keeper.type('fix')
+  keeper.close()
+  await answer()
+  keeper.clear()
+  expect(sent).toEqual(['fix', ''])
+})

@@ -25,7 +25,9 @@ export class DraftKeeper {
   private sent: string
   /** Texts sent from here whose echo has not come back yet, oldest first. */
   private echoes: string[] = []
-  private closed = false
+  private sending = false
+  /** Whether something is to be sent once the answer of what is on its way is there. */
+  private waiting = false
 
   constructor(
     private readonly ports: DraftPorts,
@@ -55,41 +57,49 @@ export class DraftKeeper {
       this.echoes = this.echoes.slice(echo + 1)
       return false
     }
-    if (this.dirty) return false
+    if (this.dirty) {
+      // What is typed here wins, but whether it is there already is told by what is there.
+      if (!this.sending) this.sent = text
+      return false
+    }
     this.sent = text
     const changed = this.text !== text
     this.text = text
     return changed
   }
 
-  /** Sends what waits, at once. A failure leaves the local copy, and the next key tries again. */
+  /**
+   * Sends what waits, at once, or as soon as what is on its way was answered: an older text never overtakes a newer
+   * one. A failure leaves the local copy, and the next key tries again.
+   */
   async flush(): Promise<void> {
     clearTimeout(this.timer)
+    this.waiting = this.sending
     const text = this.text
-    if (this.closed || text === this.sent || new TextEncoder().encode(text).length > DRAFT_LIMIT) return
+    if (this.sending || text === this.sent || new TextEncoder().encode(text).length > DRAFT_LIMIT) return
     this.echoes.push(text)
+    this.sending = true
     try {
       await this.ports.send(text)
+      this.sent = text
+      if (this.text === text) this.ports.keep(undefined)
     } catch {
       this.echoes = this.echoes.filter((it) => it !== text)
-      return
     }
-    this.sent = text
-    if (this.text === text) this.ports.keep(undefined)
+    this.sending = false
+    if (this.waiting) await this.flush()
   }
 
-  /** The text was used: forgets it here and at the server. */
+  /** The text was used: forgets it here and at the server, also after the field was closed. */
   clear(): void {
     this.text = ''
     this.ports.keep(undefined)
     void this.flush()
   }
 
-  /** Sends what waits and stops. */
+  /** The field goes away: sends what waits. */
   close(): void {
     void this.flush()
-    this.closed = true
-    clearTimeout(this.timer)
   }
 }
 
@@ -125,6 +135,9 @@ export function useDraft(organizationId: string, subject: string | undefined, en
   // What is kept in this browser is its user's alone: another one may sign in here.
   const userId = useShell().user?.userId
   const keeper = useRef<DraftKeeper>(null)
+  const owner = useRef('')
+  /** What was typed before it was known where to keep it. */
+  const early = useRef('')
   const [text, setText] = useState('')
   const server = subject === undefined ? '' : serverDraft(entities, subject)
   useEffect(() => {
@@ -139,7 +152,16 @@ export function useDraft(organizationId: string, subject: string | undefined, en
       local ?? server,
       server,
     )
+    const before = owner.current === `${userId}/${organizationId}` ? keeper.current : undefined
+    owner.current = `${userId}/${organizationId}`
     keeper.current = fresh
+    // Words go along to another subject, unless others are kept there.
+    const along = early.current !== '' ? early.current : (before?.text ?? '')
+    early.current = ''
+    if (fresh.text === '' && along !== '') {
+      fresh.type(along)
+      before?.clear()
+    }
     setText(fresh.text)
     if (fresh.dirty) fresh.type(fresh.text)
     return () => fresh.close()
@@ -150,6 +172,7 @@ export function useDraft(organizationId: string, subject: string | undefined, en
   }, [server])
   const type = useCallback((typed: string) => {
     setText(typed)
+    if (keeper.current === null) early.current = typed
     keeper.current?.type(typed)
   }, [])
   const clear = useCallback(() => {

@@ -7,7 +7,9 @@ import { paths } from '../../app/paths'
 import { useCommand } from '../../state/command'
 import { useDraft } from '../../state/draft'
 import { useOrganization } from '../../state/organization'
-import { EmptyState, ErrorState, Kbd, useNarrow } from '../../ui'
+import { useShell } from '../../state/shell'
+import { useAlive } from '../../task/model/useCommand'
+import { EmptyState, ErrorState, Kbd, toastDone, useNarrow } from '../../ui'
 import { useFrame } from '../frame'
 import { promptProblem } from './choices'
 import classes from './NewTaskDialog.module.css'
@@ -27,8 +29,16 @@ const defaults: Choices = { title: '', baseBranch: null, agent: null, provider: 
 
 /** Asks for repository and prompt, and creates the task; its page opens at once. */
 export function NewTaskDialog(props: { repositoryId?: string; onClose: () => void }) {
+  const { canWrite } = useFrame()
+  const known = useShell().user !== undefined
   // Before the repositories are known there is nothing to choose from and nothing to begin in.
-  return useOrganization().phase === 'loading' ? null : <Known {...props} />
+  if (useOrganization().phase === 'loading' || !known) return null
+  if (canWrite) return <Known {...props} />
+  return (
+    <Modal opened onClose={props.onClose} title="New task">
+      Viewers can read; members of the organization create tasks.
+    </Modal>
+  )
 }
 
 function Known({ repositoryId, onClose }: { repositoryId?: string; onClose: () => void }) {
@@ -73,6 +83,7 @@ function useCreate(organizationId: string, repositoryId: string) {
       provider: choices.provider ?? '',
       permissionPolicy: choices.policy,
     }),
+    'The task was not created',
   )
 }
 
@@ -85,6 +96,7 @@ function useNewTask({ repositoryId, onClose }: FormProps) {
   const [tried, setTried] = useState(false)
   const create = useCreate(organizationId, repositoryId)
   const problem = promptProblem(draft.text)
+  const alive = useAlive()
   const send = async () => {
     setTried(true)
     if (problem !== undefined) return
@@ -92,6 +104,7 @@ function useNewTask({ repositoryId, onClose }: FormProps) {
     if (answer?.task === undefined) return
     draft.clear()
     rememberRepository(organizationId, repositoryId)
+    if (!alive.current) return toastDone('The task was created')
     onClose()
     navigate(paths.task(organizationId, answer.task.taskId))
   }
@@ -124,7 +137,7 @@ function NewTaskForm(props: FormProps) {
           onChange={(event) => set({ title: event.currentTarget.value })}
         />
         <div className={classes.pair}>
-          <BaseBranchField repositoryId={repositoryId} value={choices.baseBranch} onChange={(baseBranch) => set({ baseBranch })} />
+          <BaseBranchField key={repositoryId} repositoryId={repositoryId} value={choices.baseBranch} onChange={(baseBranch) => set({ baseBranch })} />
           <AgentField value={choices.agent} onChange={(agent) => set({ agent })} />
         </div>
         <div className={classes.pair}>

@@ -67,6 +67,15 @@ describe('a draft', () => {
     expect(draft.text).toBe('mine')
   })
 
+  it('that is emptied again takes away what came from elsewhere meanwhile', () => {
+    const { draft, saved } = make()
+    draft.edit('mine')
+    draft.remote('theirs')
+    draft.edit('')
+    vi.advanceTimersByTime(DRAFT_DELAY)
+    expect(saved).toEqual([''])
+  })
+
   it('keeps what is typed here while it is being saved', async () => {
     const { draft, answered } = make()
     draft.edit('mine')

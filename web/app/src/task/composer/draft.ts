@@ -53,7 +53,12 @@ export class Draft {
       this.echoes.splice(0, echo + 1)
       return
     }
-    if (this.text !== this.kept || this.saving !== undefined) return
+    if (this.saving !== undefined) return
+    if (this.text !== this.kept) {
+      // What is typed here wins, but whether it is there already is told by what is there.
+      this.kept = news
+      return
+    }
     this.echoes.length = 0
     if (news === this.text) return
     this.text = news

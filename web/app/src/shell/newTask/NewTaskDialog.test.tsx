@@ -1,0 +1,89 @@
+import { topics } from '@foundry/client'
+import { FoundryProvider } from '@foundry/client/react'
+import { MantineProvider } from '@mantine/core'
+import { act, fireEvent, render, screen, waitFor } from '@testing-library/react'
+import { beforeEach, expect, test } from 'vitest'
+import { OrganizationProvider } from '../../state/organization'
+import { FakeFoundry, shellItems, type FakeCalls } from '../../test/fakeFoundry'
+import { marks, organizationOf, repository } from '../../test/summaries'
+import { FrameContext, type Frame } from '../frame'
+import { NewTaskDialog } from './NewTaskDialog'
+
+beforeEach(() => {
+  localStorage.clear()
+  history.replaceState(null, '', '/o/org_1')
+})
+
+const nothing = () => {}
+const frame: Frame = { newTask: nothing, addRepository: nothing, showShortcuts: nothing, showEvents: nothing, closeDrawer: nothing, canWrite: true, canAdminister: true }
+const calm: FakeCalls = {
+  task: { updateDraft: () => ({}) },
+  repo: { listBranches: () => ({ branches: [] }) },
+  provisioner: { listAgents: () => ({ agents: [] }), listProviders: () => ({ providers: [] }) },
+}
+
+function open(calls: FakeCalls = {}, canWrite = true) {
+  const fake = new FakeFoundry({ ...calm, ...calls, task: { ...calm.task, ...calls.task } })
+  fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role: 4 }]))
+  fake.show(topics.organization('org_1'), organizationOf([repository('repo_1', 'foundry'), repository('repo_2', 'orchard')], []))
+  fake.show(topics.userState('org_1'), marks({}))
+  const page = (dialog: boolean) => (
+    <MantineProvider env="test">
+      <FoundryProvider client={fake.client}>
+        <OrganizationProvider organizationId="org_1">
+          <FrameContext.Provider value={{ ...frame, canWrite }}>{dialog && <NewTaskDialog onClose={() => rerender(page(false))} />}</FrameContext.Provider>
+        </OrganizationProvider>
+      </FoundryProvider>
+    </MantineProvider>
+  )
+  const { rerender } = render(page(true))
+  return fake
+}
+
+const made = (fake: FakeFoundry, method: string) => fake.made.filter((it) => it.method === method).map((it) => it.request)
+const prompt = () => screen.getByLabelText<HTMLTextAreaElement>('Prompt')
+const choose = async (name: string) => {
+  fireEvent.click(screen.getByRole('combobox', { name: 'Repository' }))
+  fireEvent.click(await screen.findByRole('option', { name }))
+}
+
+test('what was typed goes along when another repository is chosen', async () => {
+  const fake = open()
+  fireEvent.change(prompt(), { target: { value: 'Fix it' } })
+  await choose('orchard')
+  await waitFor(() => expect(screen.getByRole<HTMLInputElement>('combobox', { name: 'Repository' }).value).toBe('orchard'))
+  expect(prompt().value).toBe('Fix it')
+  await waitFor(() => expect(made(fake, 'updateDraft')).toContainEqual({ organizationId: 'org_1', subject: 'new_task/repo_2', text: 'Fix it' }))
+  await waitFor(() => expect(made(fake, 'updateDraft').at(-1)).not.toMatchObject({ subject: 'new_task/repo_1', text: 'Fix it' }))
+})
+
+test('who closes the dialog while the task is created stays where they are, and the draft is used up', async () => {
+  let answer: (value: unknown) => void = nothing
+  const fake = open({ task: { createTask: () => new Promise((resolve) => (answer = resolve)) } })
+  fireEvent.change(prompt(), { target: { value: 'Fix it' } })
+  fireEvent.keyDown(prompt(), { key: 'Enter', ctrlKey: true })
+  await waitFor(() => expect(made(fake, 'createTask')).toHaveLength(1))
+  fireEvent.click(screen.getByRole('button', { name: 'Cancel' }))
+  await act(async () => answer({ task: { taskId: 'task_9' } }))
+  expect(location.pathname).toBe('/o/org_1')
+  await waitFor(() => expect(made(fake, 'updateDraft').at(-1)).toMatchObject({ text: '' }))
+})
+
+test('the branches of another repository are not offered while those of the chosen one are read', async () => {
+  const fake = open({
+    repo: { listBranches: ({ repositoryId }: { repositoryId: string }) => (repositoryId === 'repo_1' ? { branches: [{ name: 'only-here' }] } : new Promise(nothing)) },
+  })
+  fireEvent.click(screen.getByRole('combobox', { name: 'Base branch' }))
+  await screen.findByRole('option', { name: 'only-here' })
+  await choose('orchard')
+  await waitFor(() => expect(made(fake, 'listBranches')).toHaveLength(2))
+  fireEvent.click(screen.getByRole('combobox', { name: 'Base branch' }))
+  await waitFor(() => expect(screen.queryByRole('option', { name: 'only-here' })).toBeNull())
+})
+
+test('viewers are told that they cannot create a task', () => {
+  const fake = open({}, false)
+  expect(screen.getByText('Viewers can read; members of the organization create tasks.')).toBeTruthy()
+  expect(screen.queryByRole('button', { name: /Create task/ })).toBeNull()
+  expect(made(fake, 'createTask')).toEqual([])
+})
