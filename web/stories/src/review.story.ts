@@ -48,7 +48,7 @@ test('the changed files are listed with their kind, and a diff is read in one co
   const greeting = files.filter({ hasText: 'greeting.txt' });
   const open = async (): Promise<void> => await greeting.getByRole('button', { name: /^modified/, expanded: false }).click();
   await open();
-  const diff = greeting.getByRole('region', { name: 'Diff' });
+  const diff = greeting.getByRole('region', { name: /^Diff of / });
   await diff.getByText('Good day, orchard.').waitFor();
   await changes.getByRole('radiogroup', { name: 'How diffs are shown' }).getByText('Unified').click();
   const columns = async (): Promise<number> => await diff.locator('tbody tr').filter({ hasText: 'Hello, orchard.' }).filter({ hasText: 'Good day, orchard.' }).count();

@@ -47,7 +47,7 @@ export function BranchList({ repository, rev, tasks }: Props) {
   const { branches, more } = read.value
   if (branches.length === 0) {
     return (
-      <EmptyState level={3} icon={IconGitBranch} title="No branches">
+      <EmptyState icon={IconGitBranch} title="No branches">
         {repository.syncTime === undefined ? 'The mirror is not made yet; they appear here by themselves.' : 'The repository has none yet.'}
       </EmptyState>
     )

@@ -16,7 +16,6 @@ export function RepositoryTasks({ repository, tasks }: { repository: Repository;
   if (tasks.length === 0) {
     return (
       <EmptyState
-        level={3}
         icon={IconSubtask}
         title="No tasks in this repository"
         actions={frame.canWrite && <Button onClick={() => frame.newTask(repository.repositoryId)}>New task</Button>}

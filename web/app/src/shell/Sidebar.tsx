@@ -124,7 +124,6 @@ function ListBody() {
       {rows.length > 0 && <TaskList rows={rows} />}
       {rows.length === 0 && filter.trim() !== '' && (
         <EmptyState
-          level={3}
           title="No task passes the filter"
           actions={
             <Button variant="default" onClick={() => setFilter('')}>
@@ -135,7 +134,6 @@ function ListBody() {
       )}
       {rows.length === 0 && filter.trim() === '' && (
         <EmptyState
-          level={3}
           title="Nothing here yet"
           actions={narrow && frame.canWrite && <Button onClick={frame.addRepository}>Add repository</Button>}
         >

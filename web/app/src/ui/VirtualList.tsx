@@ -31,10 +31,12 @@ export function VirtualList<T>(props: Props<T>) {
     rangeExtractor: (range) => withRow(defaultRangeExtractor(range), keptIndex, items.length),
     initialRect: { width: 300, height: 600 },
   })
+  const active = activeIndex === undefined ? undefined : items[activeIndex]
+  const activeKey = active === undefined || activeIndex === undefined ? undefined : keyOf(active, activeIndex)
   useEffect(() => {
     if (activeIndex !== undefined && activeIndex >= 0) rows.scrollToIndex(activeIndex, { align: 'auto' })
-    // Only a new active row moves the list, not every change of its items.
-  }, [activeIndex])
+    // Only a new active row moves the list, not a change of its items or of their order.
+  }, [activeKey])
   return (
     <div ref={scroller} className={className} style={{ overflowY: 'auto', contain: 'strict' }} {...containerProps}>
       <div role="presentation" style={{ height: rows.getTotalSize(), position: 'relative', width: '100%' }}>

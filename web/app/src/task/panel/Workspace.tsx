@@ -143,6 +143,7 @@ interface ContentProps {
 function Content({ task, sessions, viewer, tab }: ContentProps) {
   return (
     <>
+      <h2 className="fd-visually-hidden">{tabs.find((it) => it.value === tab)?.label}</h2>
       {tab === 'changes' && <Changes task={task} />}
       {tab === 'files' && <Files task={task} />}
       {tab === 'processes' && <Processes sandboxId={task.sandboxId} />}

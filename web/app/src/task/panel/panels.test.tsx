@@ -53,10 +53,23 @@ describe('the changes', () => {
     const row = await screen.findByRole('button', { name: /a\.rs/, expanded: false })
     expect(made(world, 'getFileDiff')).toEqual([])
     fireEvent.click(row)
-    const diff = await screen.findByRole('region', { name: 'Diff' })
+    const diff = await screen.findByRole('region', { name: 'Diff of a.rs' })
     expect(diff.textContent).toContain('</script><img src=x onerror=alert(1)>')
     expect(diff.textContent).toContain('new ⟦RLO⟧gnp')
     expect(diff.querySelector('img, script')).toBeNull()
+  })
+
+  it('keep what is open when more files are read', async () => {
+    const page = (from: number) => Array.from({ length: 200 }, (_, at) => file(`f${String(from + at).padStart(3, '0')}.rs`, { patchSize: 10n }))
+    const listFileChanges = ({ pageToken }: { pageToken: string }) =>
+      pageToken === '' ? { files: page(0), nextPageToken: 'next' } : { files: page(200), nextPageToken: '' }
+    const world = new FakeTask({ task: { listFileChanges, getFileDiff: () => patch('-old\n+new') } })
+    show(world, <Changes task={withWork(1n)} />)
+    fireEvent.click(await screen.findByRole('button', { name: /f000\.rs/, expanded: false }))
+    await screen.findByRole('region', { name: 'Diff of f000.rs' })
+    fireEvent.click(screen.getByRole('button', { name: 'Show more files' }))
+    await screen.findByText('f399.rs')
+    expect(screen.getByRole('region', { name: 'Diff of f000.rs' })).toBeTruthy()
   })
 
   it('say why a diff is not there', async () => {

@@ -44,9 +44,10 @@ export function SessionTabs({ task, sessions, closed, selected, onSelect, markOf
         </Tabs.List>
         <div className={classes.tabTools}>
           <SessionMenu session={selected} closed={closed} onSelect={onSelect} steers={steers} />
-          {steers && <NewSession task={task} open={sessions.length} onCreated={onSelect} />}
+          {steers && <NewSession task={task} open={sessions.filter((session) => session.state !== SessionState.CLOSED).length} onCreated={onSelect} />}
         </div>
       </div>
+      <h2 className="fd-visually-hidden">Conversation</h2>
       {selected === undefined ? (
         <EmptyState icon={IconMessages} title="No session is open" level={3}>
           Start a new session, or read a closed one from the menu.

@@ -69,10 +69,10 @@ function Picture({ src, alt }: { src?: unknown; alt?: string }) {
   return <Link href={target}>[{name}]</Link>
 }
 
-function heading(level: 3 | 4 | 5) {
-  const Tag = `h${level}` as const
+/** A heading of the look of a level; all are of one level for the page, whose own headings come before, without a gap. */
+function heading(look: 3 | 4 | 5) {
   return function Heading({ children }: { children?: ReactNode }) {
-    return <Tag className={classes[`heading${level}`]}>{children}</Tag>
+    return <h3 className={classes[`heading${look}`]}>{children}</h3>
   }
 }
 

@@ -84,5 +84,5 @@ function Loaded({ taskId, file, version, choice }: Omit<Props, 'startsOpen'>) {
       </div>
     )
   }
-  return <Patch bytes={diff.data.patch} choice={choice} />
+  return <Patch bytes={diff.data.patch} path={path} choice={choice} />
 }

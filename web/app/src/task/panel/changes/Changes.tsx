@@ -21,7 +21,7 @@ function Changes({ task }: { task: Task }) {
   const version = task.changes?.version ?? 0n
   const [choice, choose] = useDiffChoice()
   const [shown, setShown] = useState(PAGE)
-  const list = useRead(`${taskId}:${shown}@${version}`, async (signal) => {
+  const list = useRead(`${taskId}@${version}/${shown}`, async (signal) => {
     const files: FileChange[] = []
     let pageToken = ''
     let changes

@@ -5,6 +5,7 @@ import 'react-diff-view/style/index.css'
 import { SHOWN_FIRST } from '../../text/limits'
 import { LongText } from '../../text/LongText'
 import { InertText } from '../../text/Inert'
+import { visibleLine } from '../../text/visible'
 import classes from './changes.module.css'
 import './diff.css'
 import { firstLines, lineCount, parsePatch } from './parse'
@@ -14,7 +15,7 @@ import type { DiffChoice } from './useDiffChoice'
 const AT_ONCE = 800
 
 /** The patch of one file as a table of lines. */
-export const Patch = memo(function Patch({ bytes, choice }: { bytes: Uint8Array; choice: DiffChoice }) {
+export const Patch = memo(function Patch({ bytes, path, choice }: { bytes: Uint8Array; path: string; choice: DiffChoice }) {
   const text = useMemo(() => new TextDecoder().decode(bytes), [bytes])
   const file = useMemo(() => parsePatch(text), [text])
   const [lines, setLines] = useState(AT_ONCE)
@@ -23,7 +24,7 @@ export const Patch = memo(function Patch({ bytes, choice }: { bytes: Uint8Array;
   if (file === undefined) return <Unparsed text={text} />
   const all = lineCount(file.hunks)
   return (
-    <div className={classes.diff} data-wrap={choice.wrap} data-view={choice.view} tabIndex={0} role="region" aria-label="Diff">
+    <div className={classes.diff} data-wrap={choice.wrap} data-view={choice.view} tabIndex={0} role="region" aria-label={`Diff of ${visibleLine(path)}`}>
       <Diff viewType={choice.view} diffType={file.type} hunks={hunks} tokens={tokens}>
         {(drawn) =>
           drawn.flatMap((hunk, at) => [

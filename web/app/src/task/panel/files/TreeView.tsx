@@ -33,6 +33,8 @@ export function TreeView({ tree, selected, onSelect }: Props) {
     else onSelect(row.entry)
   }
   const keys = (event: KeyboardEvent) => {
+    // Keys for the browser, or for a button in a row.
+    if (event.ctrlKey || event.altKey || event.metaKey || event.target !== event.currentTarget) return
     const next = moveFor(event.key, rows, at, tree)
     if (next === undefined) return
     event.preventDefault()
@@ -45,6 +47,7 @@ export function TreeView({ tree, selected, onSelect }: Props) {
       rowHeight={(row) => (row.kind === 'error' ? 150 : HEIGHT)}
       keyOf={(row) => row.key}
       activeIndex={found === -1 ? undefined : at}
+      keptIndex={at}
       className={classes.tree}
       containerProps={{
         role: 'tree',
@@ -96,7 +99,8 @@ function moveFor(key: string, rows: readonly Row[], at: number, tree: Tree): num
       return parent === '' ? 'done' : rows.findIndex((each) => each.key === parent)
     }
     default:
-      return key.length === 1 ? startingWith(key, rows, at) : undefined
+      // A letter that begins no name is used up as well, or it would be a shortcut of the page.
+      return /^[\p{L}\p{N}._-]$/u.test(key) ? (startingWith(key, rows, at) ?? 'done') : undefined
   }
 }
 
