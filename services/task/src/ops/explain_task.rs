@@ -82,7 +82,9 @@ fn session_finding(of: &Aggregate, session: &crate::domain::session::Session) ->
             SessionState::Running => "they follow when the running turn has ended",
             _ => "they follow when the session is ready",
         };
-        found.explanation.push_str(&format!(" {waiting} messages wait: {why}."));
+        let count =
+            if waiting == 1 { "1 message waits".to_owned() } else { format!("{waiting} messages wait") };
+        found.explanation.push_str(&format!(" {count}: {why}."));
     }
     if !of.caught_up(session) {
         found.explanation.push_str(" Events of the agent are still being taken in.");
@@ -139,25 +141,34 @@ fn sentence(head: &str, condition: &Condition) -> String {
     text
 }
 
-/// A state as the end of a sentence about what is in it.
+/// A state as a sentence says it of the task, stage, sandbox, session or repository that is in it.
 fn phrase(state: &str) -> String {
     match state {
-        "error" | "failed" => "has failed".to_owned(),
-        "none" => "does not exist yet".to_owned(),
-        "naming" => "is being named".to_owned(),
-        "creating sandbox" | "creating session" => {
-            format!("is {}", state.replace("creating", "creating its"))
-        }
-        "ensuring agent" => "is starting its agent".to_owned(),
-        "installing agent" | "starting agent" => format!("is {}", state.replace(' ', " the ")),
-        "pending provision" => "is waiting for the sandbox".to_owned(),
-        "pending session create" => "is waiting to be made in the sandbox".to_owned(),
-        "archiving" => "is being archived".to_owned(),
-        "killing" => "is being killed".to_owned(),
-        "killed" => "was killed".to_owned(),
-        "" | "unspecified" => "is in an unknown state".to_owned(),
-        _ => format!("is {state}"),
+        "error" | "failed" => "has failed",
+        "naming" => "is being named",
+        "creating sandbox" | "pending provision" => "waits for its sandbox to be made",
+        "ensuring agent" => "waits for its agent to be started",
+        "creating session" => "waits for its session to be made",
+        "pending session create" => "is being started",
+        "interrupted" => "was interrupted",
+        "cancelled" => "was cancelled",
+        "archiving" => "is being archived",
+        "killing" => "is being killed",
+        "allocating" => "is being allocated",
+        "preparing repo" => "gets its copy of the repository",
+        "installing agent" => "gets its agent installed",
+        "starting agent" => "gets its agent started",
+        "vanished" => "has vanished",
+        "destroying" => "is being destroyed",
+        "destroyed" => "was destroyed",
+        "pending" => "is being mirrored for the first time",
+        "syncing" => "is being synchronized",
+        "deleting" => "is being deleted",
+        "none" => "is not there",
+        "unspecified" => "is in a state that is not known",
+        plain => return format!("is {plain}"),
     }
+    .to_owned()
 }
 
 /// What something waits on; the name of a stage as people say it.
@@ -178,20 +189,34 @@ fn word(name: &str, prefix: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use foundry_proto::provisioner::v1::SandboxState;
+    use foundry_proto::repo::v1::RepositoryState;
+
     use super::*;
 
+    /// Words that can follow "is".
+    const PLAIN: [&str; 9] =
+        ["queued", "running", "idle", "ready", "closed", "archived", "killed", "waiting", "done"];
+
     #[test]
-    fn every_state_ends_a_sentence_that_people_say() {
-        for (state, said) in [
-            ("error", "The task has failed."),
-            ("killing", "The task is being killed."),
-            ("killed", "The task was killed."),
-            ("creating sandbox", "The task is creating its sandbox."),
-            ("ensuring agent", "The task is starting its agent."),
-            ("idle", "The task is idle."),
-        ] {
-            assert_eq!(sentence(&format!("The task {}", phrase(state)), &Condition::default()), said);
+    fn every_state_is_told_in_words_that_make_a_sentence() {
+        let known = (0..32).flat_map(|n| {
+            let names = [
+                TaskState::try_from(n).ok().map(|s| word(s.as_str_name(), "TASK_STATE_")),
+                SessionState::try_from(n).ok().map(|s| word(s.as_str_name(), "SESSION_STATE_")),
+                SandboxState::try_from(n).ok().map(|s| word(s.as_str_name(), "SANDBOX_STATE_")),
+                StageState::try_from(n).ok().map(|s| word(s.as_str_name(), "STAGE_STATE_")),
+                RepositoryState::try_from(n).ok().map(|s| word(s.as_str_name(), "REPOSITORY_STATE_")),
+            ];
+            names.into_iter().flatten()
+        });
+        let known: Vec<String> = known.collect();
+        assert!(known.len() > 40, "{known:?}");
+        for state in known {
+            let plain = phrase(&state) == format!("is {state}");
+            assert_eq!(plain, PLAIN.contains(&state.as_str()), "{state}");
         }
+        assert_eq!(phrase("error"), "has failed");
     }
 
     #[test]

@@ -51,12 +51,29 @@ function FindingView({ finding }: { finding: Finding }) {
         <strong title={visibleLine(finding.subject)}>
           <InertLine text={subjectName(finding.subject)} />
         </strong>
-        <span className={classes.findingState}>{finding.state.replaceAll('_', ' ')}</span>
+        <span className={classes.findingState}>{stateWord(finding.state)}</span>
       </div>
       {saysSomething(condition) && <ConditionLine condition={condition} />}
       {text !== '' && <InertLine text={text} />}
     </li>
   )
+}
+
+const stateWords: Readonly<Record<string, string>> = {
+  error: 'failed',
+  'creating sandbox': 'waiting for sandbox',
+  'ensuring agent': 'starting agent',
+  'pending provision': 'waiting for sandbox',
+  'pending session create': 'starting',
+  pending: 'mirroring',
+  none: 'not there',
+  imported: 'saved',
+}
+
+/** The state of a finding as the rest of the page names it. */
+export function stateWord(state: string): string {
+  const plain = state.replaceAll('_', ' ')
+  return stateWords[plain] ?? plain
 }
 
 /** The part of an explanation behind its first sentences, which put a condition into words. */

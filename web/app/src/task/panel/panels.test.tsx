@@ -11,7 +11,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import type { FakeCalls } from '../../test/fakeFoundry'
 import { aTask, FakeTask } from '../test/fakeTask'
 import Changes from './changes/Changes'
-import { beyond, subjectName } from './Explain'
+import { beyond, stateWord, subjectName } from './Explain'
 import Files from './files/Files'
 import Processes from './Processes'
 
@@ -178,4 +178,8 @@ it('what a finding says beyond its condition stays', () => {
   expect([beyond(told, condition), beyond(`${told} Events of the agent are still being taken in.`, condition)]).toEqual(['', 'Events of the agent are still being taken in.'])
   const stage = create(ConditionSchema, { waitingOn: 'agent_installing', nextAction: 'none needed' })
   expect(beyond('It is waiting for the sandbox and waits on agent installing. 2 messages wait.', stage)).toBe('2 messages wait.')
+})
+
+it('an explanation names states as the rest of the page does', () => {
+  expect(['error', 'pending_provision', 'idle'].map(stateWord)).toEqual(['failed', 'waiting for sandbox', 'idle'])
 })
