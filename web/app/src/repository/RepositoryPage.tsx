@@ -1,6 +1,6 @@
 import { Tabs } from '@mantine/core'
 import { Code, topics } from '@foundry/client'
-import { useTopic } from '@foundry/client/react'
+import { useFoundry, useTopic } from '@foundry/client/react'
 import type { Repository } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import { IconGitBranch, IconSubtask } from '@tabler/icons-react'
 import { useMemo } from 'react'
@@ -17,6 +17,7 @@ import { RepositoryTasks } from './RepositoryTasks'
 /** A repository: its mirror, how fresh it is, its branches and its tasks. */
 export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
   const state = useTopic(useMemo(() => topics.repository(repositoryId), [repositoryId]))
+  const client = useFoundry()
   const { tasks, organizationId } = useOrganization()
   const own = useMemo(() => tasks.filter((it) => it.repositoryId === repositoryId), [tasks, repositoryId])
   const item = state?.entities.get(`repository/${repositoryId}`)?.item
@@ -28,11 +29,16 @@ export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
   if (repository === undefined) {
     const error = state.error
     if (error?.code === Code.NotFound) return <NothingThere what="repository" organizationId={organizationId} />
-    return error === undefined ? <Gone /> : <ErrorState error={error} title="The repository could not be read" page />
+    return error === undefined ? <Gone /> : (
+      <ErrorState error={error} title="The repository could not be read" onRetry={() => client.reconnectNow()} page />
+    )
   }
   return (
     <div className={classes.page}>
       <StaleBanner phase={state.phase} since={state.since} />
+      {state.phase === 'ended' && (
+        <ErrorState error={state.error} title="The repository is no longer watched" compact onRetry={() => client.reconnectNow()} />
+      )}
       <RepositoryHeader repository={repository} taskCount={own.length} />
       <Tabs defaultValue="branches" keepMounted={false} className={classes.tabs}>
         <Tabs.List>

@@ -1,6 +1,6 @@
 import { ActionIcon } from '@mantine/core'
 import { IconMenu2 } from '@tabler/icons-react'
-import { useMemo, useState, type ReactNode } from 'react'
+import { useEffect, useMemo, useState, type ReactNode } from 'react'
 import { useLocation } from 'wouter'
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { Boundary } from '../app/Boundary'
@@ -13,6 +13,7 @@ import classes from './AppFrame.module.css'
 import { FrameContext, type Frame } from './frame'
 import { FrameShortcuts } from './FrameShortcuts'
 import { Sidebar } from './Sidebar'
+import { setFilter } from './useListRows'
 
 const failed = (what: string) => `The ${what} could not be opened`
 const SidebarDrawer = lazyDialog(failed('list of tasks'), () => import('./SidebarDrawer').then((it) => it.SidebarDrawer))
@@ -31,6 +32,8 @@ export function AppFrame({ organizationId, children }: { organizationId: string;
   const foreign = isForeign(shell, organizationId)
   const role = roleIn(shell, organizationId)
   const [path, navigate] = useLocation()
+  // What was looked for here says nothing of another organization, or of another person.
+  useEffect(() => () => setFilter(''), [])
   const close = () => {
     setDialog(undefined)
     if (path === paths.newTask(organizationId)) navigate(paths.organization(organizationId), { replace: true })

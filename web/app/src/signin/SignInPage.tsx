@@ -8,7 +8,7 @@ import { hasLeft } from '../app/leave'
 import { Logo } from '../app/Logo'
 import { useTitle } from '../app/useTitle'
 import { useCommand } from '../state/command'
-import { CopyButton, ErrorState } from '../ui'
+import { CopyButton, ErrorState, forgetToasts } from '../ui'
 import { nameProblem, signInState, takeFragment } from './fragment'
 import classes from './SignInPage.module.css'
 
@@ -25,6 +25,7 @@ const empty: Fields = { secret: '', login: '', organization: '' }
 export function SignInPage() {
   useTitle('Sign in')
   useEffect(hasLeft, [])
+  useEffect(forgetToasts, [])
   const client = useFoundry()
   const connection = useConnection()
   const [, navigate] = useLocation()

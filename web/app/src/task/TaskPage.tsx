@@ -2,9 +2,10 @@ import { Code } from '@foundry/client'
 import { useFoundry } from '@foundry/client/react'
 import { SessionState, TaskState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useMediaQuery } from '@mantine/hooks'
+import { useEffect, useRef } from 'react'
 import { NothingThere } from '../app/NothingThere'
 import { useTitle } from '../app/useTitle'
-import { ErrorState, PageSkeleton, StaleBanner } from '../ui'
+import { announce, ErrorState, PageSkeleton, StaleBanner, taskStatus } from '../ui'
 import { StageList } from './header/StageList'
 import { TaskHeader } from './header/TaskHeader'
 import { useClearedUnless, useCommand } from './model/useCommand'
@@ -23,13 +24,14 @@ const NARROW = '(max-width: 900px)'
 
 /** A task: its provisioning, conversations, changes, files, processes and record. */
 export function TaskPage({ organizationId, taskId }: { organizationId: string; taskId: string }) {
+  const client = useFoundry()
   const view = useTask(taskId)
   if (view.task !== undefined) return <Loaded key={taskId} organizationId={organizationId} view={view} task={view.task} />
   if (view.phase === 'ended' && view.error?.code === Code.NotFound) return <NothingThere what="task" organizationId={organizationId} />
   if (view.phase === 'ended') {
     return (
       <div className={classes.alone}>
-        <ErrorState error={view.error} title="The task could not be read" />
+        <ErrorState error={view.error} title="The task could not be read" onRetry={() => client.reconnectNow()} />
       </div>
     )
   }
@@ -46,6 +48,7 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
   const setTab = (next: PanelTab | undefined) => place.choose('panel', next ?? 'none')
   const selected = selectedSession(view, place.session)
   useTitle(visibleLine(task.title))
+  useSpoken(taskStatus(task.state).word)
   const retry = useCommand('The task was not retried', (requestId: string) => client.task.retryTask({ requestId, taskId: task.taskId }))
   useClearedUnless(task.state === TaskState.ERROR, retry)
   const tabs = selected?.state === SessionState.CLOSED ? [...view.sessions, selected] : view.sessions
@@ -79,10 +82,19 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
         onExplain={() => setTab('explain')}
       />
       <StaleBanner phase={view.phase} since={view.since} />
-      {view.phase === 'ended' && <ErrorState error={view.error} title="The task is no longer watched" compact />}
+      {view.phase === 'ended' && <ErrorState error={view.error} title="The task is no longer watched" compact onRetry={() => client.reconnectNow()} />}
       <Workspace task={task} sessions={[...view.sessions, ...view.closed]} viewer={viewer} talk={talk} tab={tab} onTab={setTab} narrow={narrow} />
     </div>
   )
+}
+
+/** Says the state that a task comes to; the one that it is in when the page opens is read with the page. */
+function useSpoken(word: string): void {
+  const said = useRef(word)
+  useEffect(() => {
+    if (said.current !== word) announce(`Task ${word.toLowerCase()}`)
+    said.current = word
+  }, [word])
 }
 
 /** The session that is shown: the chosen one, else the oldest that is open, else the last closed one. */

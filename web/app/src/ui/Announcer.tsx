@@ -1,14 +1,28 @@
 import { useSyncExternalStore } from 'react'
 
-let polite = ''
-let assertive = ''
+/** A sentence; numbered, so that the same one said again is a change of the page. */
+interface Said {
+  readonly text: string
+  readonly number: number
+}
+
+let count = 0
+let polite: Said = { text: '', number: 0 }
+let assertive = polite
 const listeners = new Set<() => void>()
 
 /** Says a sentence to people who use a screen reader; `urgent` interrupts what is being read. */
 export function announce(text: string, urgent = false): void {
-  if (urgent) assertive = text
-  else polite = text
+  const said = { text, number: ++count }
+  if (urgent) assertive = said
+  else polite = said
   for (const listener of listeners) listener()
+}
+
+/** Takes back what was said: it was for somebody else. */
+export function hush(): void {
+  announce('')
+  announce('', true)
 }
 
 function subscribe(listener: () => void): () => void {
@@ -23,10 +37,10 @@ export function Announcer() {
   return (
     <div className="fd-visually-hidden">
       <div role="status" aria-live="polite">
-        {calm}
+        <span key={calm.number}>{calm.text}</span>
       </div>
       <div role="alert" aria-live="assertive">
-        {urgent}
+        <span key={urgent.number}>{urgent.text}</span>
       </div>
     </div>
   )

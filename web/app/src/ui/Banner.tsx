@@ -1,11 +1,12 @@
 import { Button } from '@mantine/core'
 import { useConnection, useFoundry } from '@foundry/client/react'
 import { IconCloudOff, IconHistory, IconPlugConnectedX, IconRefresh, type Icon } from '@tabler/icons-react'
-import type { TopicPhase } from '@foundry/client'
+import type { FoundryError, TopicPhase } from '@foundry/client'
 import { useEffect, type ReactNode } from 'react'
 import { announce } from './Announcer'
 import classes from './Banner.module.css'
 import { Countdown, Elapsed, RelativeTime } from './Clocks'
+import { errorText, sentence } from './errors'
 import { useNow } from './time'
 
 /** How long a break may last before the page speaks of it, in milliseconds. */
@@ -40,12 +41,32 @@ export function ConnectionBanner() {
   useEffect(() => {
     if (word !== '') announce(word)
   }, [word])
+  if (connection.phase === 'closed' && connection.error !== undefined) return <Refused error={connection.error} />
   return broken ? <Broken since={connection.since} /> : null
+}
+
+/** The server does not want the stream, and no attempt is made by itself. */
+function Refused({ error }: { error: FoundryError }) {
+  const text = errorText(error)
+  useEffect(() => announce(`Connection refused. ${text.message}`, true), [text.message])
+  return (
+    <Banner label="Connection" tone="error" icon={IconPlugConnectedX} action={<ReconnectButton />}>
+      The server refused the connection; what you see may be old. {text.message} {text.nextAction !== '' && sentence(text.nextAction)} <code>{text.reason}</code>
+    </Banner>
+  )
+}
+
+function ReconnectButton() {
+  const client = useFoundry()
+  return (
+    <Button size="compact-xs" variant="default" leftSection={<IconRefresh size={12} />} onClick={() => client.reconnectNow()}>
+      Reconnect now
+    </Button>
+  )
 }
 
 function Broken({ since }: { since: number }) {
   const connection = useConnection()
-  const client = useFoundry()
   const now = useNow()
   if (connection.phase === 'offline') {
     return (
@@ -60,11 +81,7 @@ function Broken({ since }: { since: number }) {
       label="Connection"
       tone="wait"
       icon={IconPlugConnectedX}
-      action={
-        <Button size="compact-xs" variant="default" leftSection={<IconRefresh size={12} />} onClick={() => client.reconnectNow()}>
-          Reconnect now
-        </Button>
-      }
+      action={<ReconnectButton />}
     >
       Connection lost; what you see may be old. {connection.retryAt === undefined ? 'Reconnecting…' : <NextAttempt at={connection.retryAt} />}
     </Banner>
@@ -84,6 +101,7 @@ export function StaleBanner({ phase, since }: { phase: TopicPhase; since: number
   const now = useNow()
   const connection = useConnection()
   if (connection.phase === 'reconnecting' || connection.phase === 'offline') return null
+  if (connection.phase === 'closed' && connection.error !== undefined) return null
   if (phase !== 'stale' || now - since < QUIET_BREAK) return null
   return (
     <Banner tone="wait" icon={IconHistory}>

@@ -63,6 +63,8 @@ function set(next: readonly ShortcutGroup[]): void {
 
 function onKey(event: KeyboardEvent): void {
   const target = event.target instanceof Element ? event.target : undefined
+  // A dialog keeps the keys for itself, also while nothing in it has the focus.
+  if (document.querySelector('[role="dialog"][aria-modal="true"]') !== null) return
   if (event.defaultPrevented || target?.closest('[role="dialog"],[role="menu"],[role="listbox"]') != null) return
   const typing = target?.closest('input,textarea,select,[contenteditable="true"]') != null
   const stroke = { key: event.key, mod: event.ctrlKey || event.metaKey, alt: event.altKey, at: event.timeStamp, typing }

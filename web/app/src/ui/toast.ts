@@ -1,4 +1,4 @@
-import { announce } from './Announcer'
+import { announce, hush } from './Announcer'
 import { errorText, sentence } from './errors'
 
 /** A short message in the corner of the page. */
@@ -43,6 +43,12 @@ function show(toast: Omit<Toast, 'id'>): number {
 /** Closes a message. */
 export function dismissToast(id: number): void {
   set(toasts.filter((toast) => toast.id !== id))
+}
+
+/** Closes all messages: the next person at the page is not told what was for the last one. */
+export function forgetToasts(): void {
+  set([])
+  hush()
 }
 
 /** Says that a command failed; `title` names the command, for example "The task was not archived". */

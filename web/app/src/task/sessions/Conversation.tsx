@@ -1,3 +1,4 @@
+import { useFoundry } from '@foundry/client/react'
 import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { SessionState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useMemo, type KeyboardEvent } from 'react'
@@ -30,6 +31,7 @@ interface Props {
 
 /** A session: its transcript, what waits, and where one writes. Use it with a `key` of the session. */
 export function Conversation({ task, session: known, viewer, readMark }: Props) {
+  const client = useFoundry()
   const conversation = useConversation(known.sessionId, known.lastOffset)
   const session = conversation.session ?? known
   const running = session.state === SessionState.RUNNING
@@ -49,14 +51,14 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
   if (conversation.phase === 'ended' && conversation.transcript.length === 0) {
     return (
       <div className={classes.ended}>
-        <ErrorState error={conversation.error} title="The session could not be read" />
+        <ErrorState error={conversation.error} title="The session could not be read" onRetry={() => client.reconnectNow()} />
       </div>
     )
   }
   return (
     <div className={classes.conversation} onKeyDown={keys}>
       <StaleBanner phase={conversation.phase} since={conversation.since} />
-      {conversation.phase === 'ended' && <ErrorState error={conversation.error} title="The session is no longer watched" compact />}
+      {conversation.phase === 'ended' && <ErrorState error={conversation.error} title="The session is no longer watched" compact onRetry={() => client.reconnectNow()} />}
       <FormattingMissing />
       <TranscriptView conversation={conversation} context={context} streaming={running && pending === undefined} onNewestSeen={markSeen} />
       <div className={classes.foot}>
