@@ -1,6 +1,7 @@
 import { ConnectError } from '@connectrpc/connect'
 import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { Code, FoundryError } from '@foundry/client'
+import { visible } from '../task/text/visible'
 
 /** An error as people read it. */
 export interface ErrorText {
@@ -20,10 +21,10 @@ export function errorText(error: unknown): ErrorText {
   const typed = error instanceof FoundryError || error instanceof ConnectError ? FoundryError.from(error) : fault(error)
   return {
     reason: typed.reason,
-    message: sentence(typed.message),
-    nextAction: typed.nextAction === '' && typed.retryable ? 'Try again in a moment.' : typed.nextAction,
+    message: visible(sentence(typed.message)),
+    nextAction: typed.nextAction === '' && typed.retryable ? 'Try again in a moment.' : visible(typed.nextAction),
     retryable: typed.retryable,
-    details: details(typed),
+    details: visible(details(typed)),
   }
 }
 

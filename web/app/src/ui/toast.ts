@@ -59,6 +59,12 @@ export function toastError(title: string, error: unknown, action?: Toast['action
   announce(`${title}. ${message}`, true)
 }
 
+/** Says something that is no failure of a command and stays until it is closed. */
+export function toastNotice(title: string, message: string, action?: Toast['action']): void {
+  show({ tone: 'error', title, message, action })
+  announce(`${title}. ${message}`)
+}
+
 /** Says that something is done; goes away by itself. */
 export function toastDone(title: string, message = ''): void {
   const id = show({ tone: 'ok', title, message })

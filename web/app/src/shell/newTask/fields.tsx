@@ -6,6 +6,7 @@ import { DRAFT_LIMIT } from '../../state/draft'
 import { useOrganization } from '../../state/organization'
 import { useRead, type Read } from '../../state/read'
 import { errorText, repositoryStatus, StatusIcon } from '../../ui'
+import { visibleLine } from '../../task/text/visible'
 import { agentChoices, firstUsable, providerChoices, type Choice } from './choices'
 import classes from './NewTaskDialog.module.css'
 
@@ -55,13 +56,13 @@ export function RepositoryField({ value, onChange }: { value: string; onChange: 
   const status = repositoryStatus(chosen?.state ?? '')
   const words: Record<string, string> = {
     pending: 'Its mirror is being made; the task starts as soon as it is there.',
-    error: `Its last synchronization failed (${chosen?.reason ?? ''}); the task starts from older data, if any.`,
+    error: `Its last synchronization failed (${visibleLine(chosen?.reason ?? '')}); the task starts from older data, if any.`,
     deleting: 'It is being deleted; no task can start there.',
   }
   return (
     <Select
       label="Repository"
-      data={repositories.map((it) => ({ value: it.repositoryId, label: it.name, disabled: it.state === 'deleting' }))}
+      data={repositories.map((it) => ({ value: it.repositoryId, label: visibleLine(it.name), disabled: it.state === 'deleting' }))}
       value={value}
       onChange={(it) => it !== null && onChange(it)}
       allowDeselect={false}
@@ -84,7 +85,7 @@ export function BaseBranchField({ repositoryId, value, onChange }: FieldProps & 
     <Select
       label="Base branch"
       placeholder={fallback === '' ? 'Default branch' : `${fallback} (default)`}
-      data={[...new Set(names)]}
+      data={[...new Set(names)].map((name) => ({ value: name, label: visibleLine(name) }))}
       value={value}
       onChange={onChange}
       searchable

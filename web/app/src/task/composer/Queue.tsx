@@ -2,8 +2,8 @@ import { ActionIcon, Button, Loader, Textarea, Tooltip } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconPencil, IconPlayerPlay, IconTrash } from '@tabler/icons-react'
 import { QueuedMessageState, SessionState, type QueuedMessage, type Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
-import { useState } from 'react'
-import { ErrorState, TextSkeleton } from '../../ui'
+import { useEffect, useRef, useState } from 'react'
+import { ErrorState, TextSkeleton, toastNotice, useFocusOnReturn } from '../../ui'
 import { useClearedUnless, useCommand } from '../model/useCommand'
 import { useRead } from '../model/useRead'
 import { InertLine } from '../text/Inert'
@@ -72,6 +72,7 @@ function Message({ message, steers }: { message: QueuedMessage; steers: boolean 
     client.task.removeQueuedMessage({ requestId, messageId }),
   )
   const waits = message.state === QueuedMessageState.QUEUED
+  const pencil = useFocusOnReturn(editing)
   if (editing && waits) {
     return (
       <li className={classes.editing}>
@@ -88,7 +89,7 @@ function Message({ message, steers }: { message: QueuedMessage; steers: boolean 
       {waits && steers && (
         <span className={classes.messageActions}>
           <Tooltip label="Edit">
-            <ActionIcon size="sm" aria-label="Edit this message" onClick={() => setEditing(true)}>
+            <ActionIcon ref={pencil} size="sm" aria-label="Edit this message" onClick={() => setEditing(true)}>
               <IconPencil size={14} />
             </ActionIcon>
           </Tooltip>
@@ -104,11 +105,22 @@ function Message({ message, steers }: { message: QueuedMessage; steers: boolean 
   )
 }
 
+/** Offers words that were meant for a waiting message, when the agent got it meanwhile or its place was left. */
+function keepWords(words: string | undefined): void {
+  if (words === undefined) return
+  toastNotice('The change of a waiting message was not saved', 'The agent got the message first, or you went elsewhere.', {
+    label: 'Copy your text',
+    run: () => void navigator.clipboard?.writeText(words),
+  })
+}
+
 /** Changes a waiting message; its whole text is read first. */
 function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void }) {
   const client = useFoundry()
   const { messageId } = message
   const [text, setText] = useState<string | undefined>(undefined)
+  const changed = useRef<string | undefined>(undefined)
+  useEffect(() => () => keepWords(changed.current), [])
   const whole = useRead(messageId, (signal) => client.task.getQueuedMessage({ messageId }, { signal }))
   const save = useCommand('The message was not changed', (requestId: string, words: string) =>
     client.task.updateQueuedMessage({ requestId, messageId, text: words }),
@@ -118,8 +130,14 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
   }
   if (whole.data === undefined) return <TextSkeleton lines={2} label="Reading the message" />
   const words = text ?? whole.data.text
+  // While it is being saved, the command itself tells how that ends.
+  changed.current = words === whole.data.text || save.busy ? undefined : words
+  const close = () => {
+    changed.current = undefined
+    onDone()
+  }
   const submit = async () => {
-    if ((await save.run(words)) !== undefined) onDone()
+    if ((await save.run(words)) !== undefined) close()
   }
   return (
     <form
@@ -137,7 +155,7 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
           if (event.key !== 'Escape') return
           event.preventDefault()
           event.stopPropagation()
-          onDone()
+          close()
         }}
         autosize
         minRows={2}
@@ -148,7 +166,7 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
       />
       {save.error !== undefined && <ErrorState error={save.error} title="The message was not changed" compact />}
       <div className={classes.editActions}>
-        <Button variant="default" onClick={onDone}>
+        <Button variant="default" onClick={close}>
           Cancel
         </Button>
         <Button type="submit" loading={save.busy} disabled={words.trim() === '' || byteLength(words) > MESSAGE_AT_MOST}>

@@ -3,7 +3,7 @@ import { useFoundry } from '@foundry/client/react'
 import { IconPencil } from '@tabler/icons-react'
 import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
-import { ErrorState } from '../../ui'
+import { ErrorState, useFocusOnReturn } from '../../ui'
 import { useCommand } from '../model/useCommand'
 import { InertLine } from '../text/Inert'
 import classes from './header.module.css'
@@ -13,6 +13,7 @@ const LONGEST = 120
 /** The title of a task, which can be changed in place. */
 export function Title({ task, steers }: { task: Task; steers: boolean }) {
   const [editing, setEditing] = useState(false)
+  const pencil = useFocusOnReturn(editing)
   if (editing) return <Rename task={task} onDone={() => setEditing(false)} />
   return (
     <div className={classes.titleLine}>
@@ -21,7 +22,7 @@ export function Title({ task, steers }: { task: Task; steers: boolean }) {
       </h1>
       {steers && (
         <Tooltip label="Rename">
-          <ActionIcon size="sm" aria-label="Rename the task" onClick={() => setEditing(true)}>
+          <ActionIcon ref={pencil} size="sm" aria-label="Rename the task" onClick={() => setEditing(true)}>
             <IconPencil size={14} />
           </ActionIcon>
         </Tooltip>

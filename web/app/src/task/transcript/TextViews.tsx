@@ -1,5 +1,4 @@
 import { IconBulb, IconChevronRight } from '@tabler/icons-react'
-import { useState } from 'react'
 import { RelativeTime } from '../../ui'
 import { usePersonName } from '../model/members'
 import type { Viewer } from '../model/useViewer'
@@ -9,6 +8,7 @@ import { SHOWN_FIRST } from '../text/limits'
 import { LongText } from '../text/LongText'
 import { StreamingMarkdown, usePaced } from '../text/StreamingMarkdown'
 import type { TextBlock } from './blocks'
+import { useOpened } from './opened'
 import classes from './transcript.module.css'
 
 /** Says that a block begins on an older page. */
@@ -47,7 +47,8 @@ export function AgentView({ block, agent, streaming }: { block: TextBlock; agent
 
 /** What the agent thought; folded unless asked for. */
 export function ThoughtView({ block, streaming }: { block: TextBlock; streaming: boolean }) {
-  const [open, setOpen] = useState(false)
+  const [chosen, setOpen] = useOpened(block.key)
+  const open = chosen === true
   const text = usePaced(block.text, streaming ? 100 : 0)
   return (
     <section className={classes.thought}>

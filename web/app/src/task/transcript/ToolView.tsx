@@ -16,12 +16,13 @@ import {
   type Icon,
 } from '@tabler/icons-react'
 import { ToolCallState, type ToolCall } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
-import { memo, useState } from 'react'
+import { memo } from 'react'
 import { Elapsed } from '../../ui'
 import { InertLine } from '../text/Inert'
 import { counted } from '../text/size'
 import { Terminal } from '../text/Terminal'
 import type { ToolBlock } from './blocks'
+import { useOpened } from './opened'
 import classes from './transcript.module.css'
 
 const kinds: Readonly<Record<string, { icon: Icon; word: string }>> = {
@@ -49,7 +50,7 @@ const SHORT_LINES = 8
 /** A tool call: what, how far, on which files; input and output when opened. */
 export const ToolView = memo(function ToolView({ block }: { block: ToolBlock }) {
   const { call } = block
-  const [chosen, setChosen] = useState<boolean | undefined>(undefined)
+  const [chosen, setChosen] = useOpened(block.key)
   const empty = call.input === '' && call.output === '' && call.locations.length < 2
   const open = !empty && (chosen ?? opensByItself(call))
   const kind = kinds[call.kind] ?? other

@@ -6,6 +6,7 @@ import { ErrorState, TextSkeleton } from '../../ui'
 import { counted } from '../text/size'
 import { BlockView } from './BlockView'
 import type { BlockContext } from './context'
+import { OpenedContext } from './opened'
 import classes from './transcript.module.css'
 import type { Conversation } from './useConversation'
 
@@ -28,6 +29,7 @@ export function TranscriptView({ conversation, context, streaming, onNewestSeen 
   const { transcript, version, older } = conversation
   const scroller = useRef<HTMLDivElement>(null)
   const [atEnd, setAtEnd] = useState(true)
+  const [opened] = useState(() => new Map<string, boolean>())
   // A new function would make the list measure all rows again at every rendering.
   const keyAt = useCallback((index: number) => transcript.keyAt(index), [transcript])
   const rows = useVirtualizer({
@@ -61,21 +63,23 @@ export function TranscriptView({ conversation, context, streaming, onNewestSeen 
       <div ref={scroller} className={classes.scroller} onScroll={look} tabIndex={0} role="log" aria-label="Transcript" aria-live="off">
         <Older older={older} />
         <div className={classes.canvas} style={{ height: rows.getTotalSize() }}>
-          {rows.getVirtualItems().map((row) => {
-            const block = transcript.at(row.index)
-            if (block === undefined) return null
-            return (
-              <div
-                key={row.key}
-                ref={rows.measureElement}
-                data-index={row.index}
-                className={classes.row}
-                style={{ transform: `translateY(${row.start}px)` }}
-              >
-                <BlockView block={block} context={context} streaming={streaming && row.index === transcript.length - 1} />
-              </div>
-            )
-          })}
+          <OpenedContext.Provider value={opened}>
+            {rows.getVirtualItems().map((row) => {
+              const block = transcript.at(row.index)
+              if (block === undefined) return null
+              return (
+                <div
+                  key={row.key}
+                  ref={rows.measureElement}
+                  data-index={row.index}
+                  className={classes.row}
+                  style={{ transform: `translateY(${row.start}px)` }}
+                >
+                  <BlockView block={block} context={context} streaming={streaming && row.index === transcript.length - 1} />
+                </div>
+              )
+            })}
+          </OpenedContext.Provider>
         </div>
         {transcript.length === 0 && conversation.queue.length === 0 && <Nothing conversation={conversation} />}
       </div>
