@@ -11,6 +11,13 @@ const list = [
   { keys: 'mod+Enter', label: 'Create the task (in its dialog)' },
 ]
 
+const talk = [
+  { keys: 'Enter', label: 'Send the message' },
+  { keys: 'Shift+Enter', label: 'Begin a new line' },
+  { keys: 'Esc', label: 'Stop the turn' },
+  { keys: '1–9', label: 'Answer the agent, at its question' },
+]
+
 /** All shortcuts that work on this page. */
 export function ShortcutsDialog({ onClose }: { onClose: () => void }) {
   const groups = useShortcutGroups()
@@ -21,6 +28,7 @@ export function ShortcutsDialog({ onClose }: { onClose: () => void }) {
           <Group key={group.title} title={group.title} rows={group.shortcuts} />
         ))}
         <Group title="Lists and dialogs" rows={list} />
+        {groups.some((group) => group.title === 'Conversation') && <Group title="Messages and questions" rows={talk} />}
       </div>
       <p className={classes.note}>
         The filter knows titles, branches, repositories and states, and <span className="fd-mono">{filterWords.join(' ')}</span>

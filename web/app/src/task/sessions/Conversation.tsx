@@ -1,8 +1,8 @@
 import { useFoundry } from '@foundry/client/react'
 import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { SessionState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
-import { useMemo, type KeyboardEvent } from 'react'
-import { ErrorState, StaleBanner } from '../../ui'
+import { useMemo, useRef, type KeyboardEvent } from 'react'
+import { ErrorState, StaleBanner, useShortcuts } from '../../ui'
 import { IconLock } from '@tabler/icons-react'
 import { Composer } from '../composer/Composer'
 import { PermissionDock } from '../composer/PermissionDock'
@@ -43,6 +43,12 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
     () => ({ viewer, agent: session.agent, pendingPermission: pending?.permissionId ?? '' }),
     [viewer, session.agent, pending?.permissionId],
   )
+  const here = useRef<HTMLDivElement>(null)
+  const go = (to: string) => () => here.current?.querySelector<HTMLElement>(to)?.focus()
+  useShortcuts('Conversation', [
+    { keys: 'g m', label: 'Write a message', run: go('form[aria-label="New message"] textarea') },
+    { keys: 'g q', label: 'Go to the question of the agent', run: go('section[aria-label="The agent asks for permission"] button') },
+  ])
   const keys = (event: KeyboardEvent) => {
     if (event.key !== 'Escape' || event.defaultPrevented || event.nativeEvent.isComposing || !running || !viewer.steers) return
     event.preventDefault()
@@ -56,7 +62,7 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
     )
   }
   return (
-    <div className={classes.conversation} onKeyDown={keys}>
+    <div ref={here} className={classes.conversation} onKeyDown={keys}>
       <StaleBanner phase={conversation.phase} since={conversation.since} />
       {conversation.phase === 'ended' && <ErrorState error={conversation.error} title="The session is no longer watched" compact onRetry={() => client.reconnectNow()} />}
       <FormattingMissing />
