@@ -82,12 +82,16 @@ impl<'a> Command<'a> {
         let scope = Scope::organization(self.organization);
         let committed = store
             .retry_on_conflict(|| async {
-                let (decided, mut response) = decide().await?;
+                let (mut decided, mut response) = decide().await?;
+                if decided.is_empty() {
+                    // Read before what the answer shows: a change that it does not show must stay news to its reader.
+                    let head = store.head(&scope).await?;
+                    (decided, response) = decide().await?;
+                    response.set_rev(head);
+                }
                 // The organization's revision is the one that the answer tells: it comes first.
                 let mut ws = WriteSet::new();
-                if decided.is_empty() {
-                    response.set_rev(store.head(&scope).await?);
-                } else {
+                if !decided.is_empty() {
                     ws.scope(scope.clone());
                 }
                 ws.merge(decided);
@@ -117,3 +121,6 @@ fn answer<R: Answer>(stored: &[u8], rev: i64) -> Result<R, Error> {
     }
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests;
