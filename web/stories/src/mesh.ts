@@ -7,6 +7,8 @@ import { join } from 'node:path';
 
 const READY_MS = 60_000;
 const STOP_MS = 40_000;
+/** How often a mesh is started with ports of its own. */
+const ATTEMPTS = 3;
 
 /** The binary under test: `FOUNDRY_BIN`. Throws when it is missing: a story without a mesh shows nothing. */
 export function binary(): string {
@@ -52,10 +54,18 @@ export class Mesh {
 
   /** Starts one and waits until it is ready; `settings` are `key=value` as for `--set`. */
   static async start(settings: string[] = []): Promise<Mesh> {
-    const ports = await Promise.all(Array.from({ length: 6 }, freePort));
-    const mesh = new Mesh(mkdtempSync(join(tmpdir(), 'foundry-web-')), ports, settings);
-    await mesh.startAgain();
-    return mesh;
+    for (let attempt = 1; ; attempt += 1) {
+      const ports = await Promise.all(Array.from({ length: 6 }, freePort));
+      const mesh = new Mesh(mkdtempSync(join(tmpdir(), 'foundry-web-')), ports, settings);
+      try {
+        await mesh.startAgain();
+        return mesh;
+      } catch (error) {
+        // A port that was free a moment ago may be that of a connection by now: browsers open many.
+        if (attempt === ATTEMPTS || !mesh.logTail().includes('ADDRESS_UNAVAILABLE')) throw error;
+        await mesh.removeDirectory();
+      }
+    }
   }
 
   /** Where the page is. */
