@@ -1,7 +1,7 @@
 /** Parts of the page that several stories touch, by the names that a screen reader would say. */
 import type { Browser, BrowserContext, Locator, Page } from 'playwright-core';
 import { Complaints } from './browser';
-import { list } from './workbench';
+import { list, transcript } from './workbench';
 
 /** A browser of someone who was never here, with what its first page complains of. */
 export interface Newcomer {
@@ -37,7 +37,8 @@ export async function isState(page: Page, word: string): Promise<void> {
   try {
     await header.getByText(word, { exact: true }).waitFor();
   } catch (cause) {
-    throw new Error(`the task is not ${word}; its header says: ${(await header.allInnerTexts()).join(' | ')}`, { cause });
+    const [state, end] = [(await header.allInnerTexts()).join(' | '), (await transcript(page).innerText()).slice(-500)];
+    throw new Error(`the task is not ${word}; its header says: ${state}\nits transcript ends: ${end}`, { cause });
   }
 }
 

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch, signIn } from './browser';
 import { Mesh } from './mesh';
 import { act, isState, type Newcomer, newcomer, panel } from './page';
-import { addRepository, createTask, openTask, send, shows } from './workbench';
+import { addRepository, createTask, openTask, said, send, shows } from './workbench';
 
 const PROMPT = [
   'replace Hello with Good day in src/greeting.txt',
@@ -27,9 +27,15 @@ beforeAll(async () => {
   browser = await launch();
   me = await newcomer(browser);
   await signIn(me.page, mesh, 'alice');
-  await openTask(me.page, mesh, createTask(mesh, PROMPT));
-  await shows(me.page, 'the work is done');
-  await isState(me.page, 'Idle');
+  const taskId = createTask(mesh, PROMPT);
+  await openTask(me.page, mesh, taskId);
+  // The prompt holds these words too, and is shown when the turn begins.
+  await said(me.page).filter({ hasText: 'the work is done' }).waitFor({ timeout: 60_000 });
+  try {
+    await isState(me.page, 'Idle');
+  } catch (cause) {
+    throw new Error(`the mesh says: ${mesh.cli('task', 'show', taskId)}`, { cause });
+  }
 });
 
 afterAll(async () => {
