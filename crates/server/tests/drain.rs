@@ -246,7 +246,7 @@ async fn while_watches_are_told_to_leave_none_can_come_back_and_calls_still_can(
 }
 
 #[tokio::test]
-async fn a_resting_connection_of_http_1_is_closed_before_watches_are_told_so_that_their_next_goes_elsewhere() {
+async fn a_resting_connection_of_http_1_is_closed_before_watches_are_told_to_go_elsewhere() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let probe = Probe::default();
     let (inside, go_on) = (Arc::new(Notify::new()), CancellationToken::new());
