@@ -144,7 +144,11 @@ function NewTaskForm(props: FormProps) {
           <PolicyField value={choices.policy} onChange={(policy) => set({ policy })} />
           <ProviderField value={choices.provider} onChange={(provider) => set({ provider })} />
         </div>
-        {create.error !== undefined && <ErrorState error={create.error} title="The task was not created" compact />}
+        {create.error !== undefined && (
+          <div ref={bringIntoView} className={classes.failure}>
+            <ErrorState error={create.error} title="The task was not created" compact />
+          </div>
+        )}
       </Stack>
       <Group justify="flex-end" gap="xs" className={classes.foot}>
         <Button variant="default" size="sm" onClick={onClose}>
@@ -156,4 +160,10 @@ function NewTaskForm(props: FormProps) {
       </Group>
     </form>
   )
+}
+
+/** A failure below the fields of a small window would stay hidden behind the buttons. */
+function bringIntoView(failure: HTMLElement | null): void {
+  // Where nothing is laid out there is nothing to scroll.
+  failure?.scrollIntoView?.({ block: 'nearest' })
 }
