@@ -38,7 +38,7 @@ async function without(page: Page, names: RegExp): Promise<() => Promise<void>> 
 test('a task is read, talked with and ended while files of panels, dialogs and formatting are gone and come back', async () => {
   const { context, page } = await person(browser, mesh, 'alice');
   const complaints = new Complaints(page, LOST_NETWORK);
-  const mend = await without(page, /\/assets\/(Changes|Files|Markdown|ConfirmDialog)-[^/]*\.js$/);
+  const mend = await without(page, /\/assets\/(Changes|Files|Markdown|ConfirmDialog)-[^/]*\.(js|css)$/);
   await openTask(page, mesh, task);
   await title(page).waitFor();
   await said(page).getByText('the **very first** words').waitFor();
@@ -62,6 +62,7 @@ test('a task is read, talked with and ended while files of panels, dialogs and f
   await mend();
   await missing.getByRole('button', { name: 'Try again' }).click();
   await (await panel(page, 'Files')).getByText('README.md').first().waitFor();
+  expect(await page.evaluate(() => [...document.querySelectorAll<HTMLLinkElement>('link[href*="/Files-"][rel=stylesheet]')].some((it) => it.sheet !== null))).toBe(true);
   await composer(page).focus();
   await page.getByRole('alert').filter({ hasText: 'without their formatting' }).getByRole('button', { name: 'Try again' }).click();
   await said(page).locator('strong', { hasText: 'very first' }).waitFor();

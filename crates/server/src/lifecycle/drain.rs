@@ -2,7 +2,7 @@
 //!
 //! 1. readiness off: health and `/readyz` say so
 //! 2. still serving for a moment, so that balancers notice; skipped when no client is connected
-//! 3. every service stops claiming jobs and accepting connections
+//! 3. every service stops claiming jobs and accepting connections; those of HTTP/1 take no further request
 //! 4. then, service by service:
 //!    1. watches get `Drain`, spread out; skipped when nobody watches
 //!    2. GOAWAY, and unary calls in progress end

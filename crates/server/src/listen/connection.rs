@@ -36,7 +36,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Routed, 
     let first = tokio::select! {
         biased;
         // Nothing was asked yet: nothing is owed.
-        () = goaway.cancelled() => return,
+        () = last_request.cancelled() => return,
         () = cut.cancelled() => return,
         first = tokio::time::timeout(limits.header_timeout, sniff::speaks(stream)) => first,
     };
@@ -60,6 +60,8 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Routed, 
     };
     let served = async {
         tokio::select! {
+            biased;
+            // What was asked already is taken in first.
             ended = connection.as_mut() => return ended,
             () = leave.cancelled() => connection.as_mut().graceful_shutdown(),
         }

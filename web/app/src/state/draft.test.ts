@@ -125,3 +125,13 @@ test('a draft that is used after its field was closed is gone at the server', as
   keeper.clear()
   expect(sent).toEqual(['fix', ''])
 })
+
+test('the local copy goes when the server has the text although the answer was lost, so that it cannot come back later', async () => {
+  const { keeper, send, keep } = keeperOf()
+  send.mockRejectedValueOnce(new Error('the answer is lost'))
+  keeper.type('fix')
+  await vi.advanceTimersByTimeAsync(DRAFT_PAUSE)
+  expect(keep).toHaveBeenLastCalledWith('fix')
+  expect(keeper.receive('fix')).toBe(false)
+  expect(keep).toHaveBeenLastCalledWith(undefined)
+})

@@ -60,6 +60,7 @@ export class DraftKeeper {
     if (this.dirty) {
       // What is typed here wins, but whether it is there already is told by what is there.
       if (!this.sending) this.sent = text
+      if (!this.dirty) this.ports.keep(undefined)
       return false
     }
     this.sent = text
@@ -175,9 +176,13 @@ export function useDraft(organizationId: string, subject: string | undefined, en
     if (keeper.current === null) early.current = typed
     keeper.current?.type(typed)
   }, [])
-  const clear = useCallback(() => {
-    setText('')
-    keeper.current?.clear()
+  /** Takes the text to be used; returns what forgets it once it was, whatever subject is shown by then. */
+  const take = useCallback(() => {
+    const taken = keeper.current
+    return () => {
+      if (keeper.current === taken) setText('')
+      taken?.clear()
+    }
   }, [])
-  return { text, type, clear }
+  return { text, type, take }
 }

@@ -3,6 +3,7 @@ import { SessionState, TaskState } from '@foundry/client/gen/foundry/task/v1/tas
 import { act, fireEvent, screen, waitFor, within } from '@testing-library/react'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { aSession, aTask } from './test/fakeTask'
+import { toastStore } from '../ui/toast'
 import { made, message, openTask, prepare, write } from './test/openTask'
 
 vi.mock('@mantine/hooks', async (original) => ({ ...(await original<typeof import('@mantine/hooks')>()), useMediaQuery: () => false }))
@@ -26,6 +27,24 @@ describe('a repeated command', () => {
     await waitFor(() => expect(made(world, 'stopTurn')).toHaveLength(2))
     const [first, second] = idsOf(made(world, 'stopTurn'))
     expect(second).not.toBe(first)
+  })
+
+  it('that fails after its question was closed says so at once, and not at the next question', async () => {
+    let fail = () => {}
+    const archiveTask = () => new Promise((_, reject) => { fail = () => reject(new FoundryError({ code: Code.Unavailable, reason: 'DRAINING', message: 'late' })) })
+    openTask({ task: aTask({ state: TaskState.IDLE }), calls: { archiveTask } })
+    const ask = async (what: string, title: string) => {
+      fireEvent.click(screen.getByRole('button', { name: 'More actions' }))
+      fireEvent.click(await screen.findByRole('menuitem', { name: what }))
+      return within(await screen.findByRole('dialog', { name: title }))
+    }
+    const first = await ask('Archive…', 'Archive this task?')
+    fireEvent.click(first.getByRole('button', { name: 'Archive' }))
+    fireEvent.click(first.getByRole('button', { name: 'Cancel' }))
+    await act(async () => fail())
+    expect(toastStore.get().map((it) => it.title)).toContain('The task was not archived')
+    const again = await ask('Archive…', 'Archive this task?')
+    expect(again.queryByText('It could not be done')).toBeNull()
   })
 
   it('that stops a turn is another one for another session', async () => {

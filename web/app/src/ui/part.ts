@@ -32,6 +32,7 @@ export class Part<T> {
     if (this.state.loading || this.state.value !== undefined) return
     this.set({ ...this.state, loading: true })
     try {
+      if (lostStyles.size > 0) await restoreStyles()
       this.set({ value: await this.read(), loading: false })
     } catch (error) {
       this.set({ error: missing(error), loading: false })
@@ -54,6 +55,35 @@ export function usePart<T>(part: Part<T>, wanted = true): PartState<T> {
     if (wanted) void part.want()
   }, [part, wanted])
   return state
+}
+
+/** Styles that could not be loaded. A browser tells it once, and may take what came instead for a sheet. */
+const lostStyles = new Set<HTMLLinkElement>()
+document.addEventListener(
+  'error',
+  ({ target }) => {
+    if (target instanceof HTMLLinkElement && target.rel === 'stylesheet') lostStyles.add(target)
+  },
+  true,
+)
+
+/**
+ * Loads lost styles anew: whoever imports a part again gets its code, but styles that were asked for once are not asked
+ * for again.
+ */
+async function restoreStyles(): Promise<void> {
+  await Promise.all([...lostStyles].map(restore))
+}
+
+function restore(lost: HTMLLinkElement): Promise<void> {
+  return new Promise((resolve, reject) => {
+    lostStyles.delete(lost)
+    const again = lost.cloneNode() as HTMLLinkElement
+    again.addEventListener('load', () => resolve())
+    // It is among the lost ones again.
+    again.addEventListener('error', () => reject(new Error(`${lost.href} could not be loaded`)))
+    lost.replaceWith(again)
+  })
 }
 
 function missing(cause: unknown): FoundryError {

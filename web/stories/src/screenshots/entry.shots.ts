@@ -221,9 +221,7 @@ const overlays: Scene[] = [
     path: () => `/o/${furnished}/r/${repository}`,
     ready: async (page) => {
       await page.getByRole('main').getByText('harvest').waitFor();
-      await page.getByRole('main').getByRole('button', { name: /Delete|More/ }).first().click();
-      const item = page.getByRole('menuitem', { name: /Delete/ });
-      if ((await page.getByRole('dialog').count()) === 0) await item.click();
+      await page.getByRole('main').getByRole('button', { name: 'Delete' }).click();
       await page.getByRole('dialog').waitFor();
     },
   },

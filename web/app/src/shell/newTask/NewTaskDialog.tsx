@@ -100,9 +100,10 @@ function useNewTask({ repositoryId, onClose }: FormProps) {
   const send = async () => {
     setTried(true)
     if (problem !== undefined) return
+    const used = draft.take()
     const answer = await create.run({ prompt: draft.text, choices })
     if (answer?.task === undefined) return
-    draft.clear()
+    used()
     rememberRepository(organizationId, repositoryId)
     if (!alive.current) return toastDone('The task was created')
     onClose()

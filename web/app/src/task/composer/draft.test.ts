@@ -152,4 +152,14 @@ describe('the size of a text', () => {
   it('is counted in bytes', () => {
     expect(byteLength('aä👩')).toBe(7)
   })
+
+  it('is kept when the server has it although the answer was lost', async () => {
+    const { draft, refused } = make()
+    draft.edit('Hi')
+    void draft.flush()
+    await refused()
+    expect(draft.status).toBe('unsaved')
+    draft.remote('Hi')
+    expect(draft.status).toBe('kept')
+  })
 })

@@ -57,6 +57,10 @@ export class Draft {
     if (this.text !== this.kept) {
       // What is typed here wins, but whether it is there already is told by what is there.
       this.kept = news
+      if (this.text === news) {
+        this.status = 'kept'
+        this.notify()
+      }
       return
     }
     this.echoes.length = 0

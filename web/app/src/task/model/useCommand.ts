@@ -4,7 +4,7 @@ import { toastError } from '../../ui'
 
 /** A change that a person asks for. */
 export interface Command<A extends readonly unknown[], R> {
-  /** Runs it unless it runs already; undefined when it failed or ran already. */
+  /** Runs it unless it runs already; undefined when it failed, ran already, or what it was for passed meanwhile. */
   readonly run: (...args: A) => Promise<R | undefined>
   readonly busy: boolean
   /** Why it failed the last time; gone at the next run. */
@@ -16,7 +16,7 @@ export interface Command<A extends readonly unknown[], R> {
 /**
  * A command with its request id: asking again for the same thing after a failure repeats the request with the same
  * id, so that it takes effect once. A failure is kept for the place that asked, which shows it; when that place is gone
- * by then, or shows no errors (`aloud`), a message says it. `failed` says what did not happen, for example "The task was not archived".
+ * by then, or what it was for has passed, or shows no errors (`aloud`), a message says it. `failed` says what did not happen, for example "The task was not archived".
  */
 export function useCommand<A extends readonly unknown[], R>(
   failed: string,
@@ -28,6 +28,8 @@ export function useCommand<A extends readonly unknown[], R>(
   const running = useRef(false)
   const repeat = useRef<{ of: string; requestId: string } | undefined>(undefined)
   const newest = useRef(call)
+  /** Counts what the command was for, one after the other. */
+  const occasion = useRef(0)
   const alive = useAlive()
   newest.current = call
   const run = useCallback(
@@ -39,13 +41,16 @@ export function useCommand<A extends readonly unknown[], R>(
       const of = JSON.stringify(args)
       const requestId = repeat.current?.of === of ? repeat.current.requestId : newRequestId()
       repeat.current = { of, requestId }
+      const asked = occasion.current
+      const isDue = () => alive.current && occasion.current === asked
       try {
         const answer = await newest.current(requestId, ...args)
+        if (occasion.current !== asked) return undefined
         repeat.current = undefined
         return answer
       } catch (reason) {
-        if (alive.current) setError(reason)
-        if (aloud || !alive.current) toastError(failed, reason)
+        if (isDue()) setError(reason)
+        if (aloud || !isDue()) toastError(failed, reason)
         return undefined
       } finally {
         running.current = false
@@ -55,6 +60,7 @@ export function useCommand<A extends readonly unknown[], R>(
     [failed, alive, aloud],
   )
   const clear = useCallback(() => {
+    occasion.current += 1
     repeat.current = undefined
     setError(undefined)
   }, [])
