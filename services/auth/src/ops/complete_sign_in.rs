@@ -71,10 +71,12 @@ async fn decide(
     session: &str,
 ) -> Result<(WriteSet, (CompleteSignInResponse, Timestamp))> {
     let mut set = WriteSet::new();
+    // Before the user: who made both at the same moment is then found as the user that owns it, not taken for a stranger.
+    let existing = organizations::by_name(&auth.store, organization_name).await?;
     let known = known_user(auth, subject).await?;
     let is_known = known.is_some();
     let user = known.unwrap_or_else(|| new_user(auth, subject));
-    let organization = organization(auth, &mut set, &user, organization_name).await?;
+    let organization = organization(auth, &mut set, &user, organization_name, existing).await?;
     open_in(&mut set, is_known, &user, subject, &organization.organization_id);
     let now = auth.env.clock.now();
     let expires_at = now.plus(auth.config.session_lifetime);
@@ -134,8 +136,14 @@ fn open_in(
     }
 }
 
-async fn organization(auth: &Auth, set: &mut WriteSet, user: &User, name: &str) -> Result<Organization> {
-    if let Some(organization) = organizations::by_name(&auth.store, name).await? {
+async fn organization(
+    auth: &Auth,
+    set: &mut WriteSet,
+    user: &User,
+    name: &str,
+    existing: Option<Organization>,
+) -> Result<Organization> {
+    if let Some(organization) = existing {
         let member = memberships::get(&auth.store, &organization.organization_id, &user.user_id).await?;
         let member = member.ok_or_else(|| no_member(&user.login, name))?;
         memberships::still(set, &organization.organization_id, &user.user_id, member.role);
