@@ -219,11 +219,10 @@ async fn new_work_is_refused_once_its_phase_has_passed() {
     assert_eq!(bounded(server.ended()).await, Exit::Clean);
 }
 
-#[tokio::test]
-async fn while_watches_are_told_to_leave_none_can_come_back_and_calls_still_can() {
-    let probe = Probe::default();
+/// A server that stays, once stopped, in the phase that tells watches: a signal that it is there, and what ends it.
+async fn telling_watches() -> (Arc<Notify>, CancellationToken, TestServer) {
     let (inside, go_on) = (Arc::new(Notify::new()), CancellationToken::new());
-    let service = probe.service().phases(Phases::default().drain_watches({
+    let service = Probe::default().service().phases(Phases::default().drain_watches({
         let (inside, go_on) = (inside.clone(), go_on.clone());
         move |_| async move {
             inside.notify_one();
@@ -231,7 +230,16 @@ async fn while_watches_are_told_to_leave_none_can_come_back_and_calls_still_can(
             Vec::new()
         }
     }));
-    let server = TestServer::start_with(service, limits(|_| {}), prompt_drain()).await.unwrap();
+    // Beyond the patience of a test: no connection is closed by the end of the phase, or because it says nothing.
+    let long = Duration::from_secs(3_600);
+    let drain = DrainConfig { watches: long, total: long, ..prompt_drain() };
+    let server = TestServer::start_with(service, limits(|it| it.header_timeout = long), drain).await.unwrap();
+    (inside, go_on, server)
+}
+
+#[tokio::test]
+async fn while_watches_are_told_to_leave_none_can_come_back_and_calls_still_can() {
+    let (inside, go_on, server) = telling_watches().await;
     let mut client = client(server.remote().unwrap());
     let frames = bounded(client.watch_task(watch("t"))).await.unwrap();
     bounded(client.get_task(get("echo"))).await.unwrap();
@@ -246,19 +254,9 @@ async fn while_watches_are_told_to_leave_none_can_come_back_and_calls_still_can(
 }
 
 #[tokio::test]
-async fn a_resting_connection_of_http_1_is_closed_before_watches_are_told_to_go_elsewhere() {
+async fn connections_that_rest_or_have_said_nothing_are_closed_before_watches_are_told() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let probe = Probe::default();
-    let (inside, go_on) = (Arc::new(Notify::new()), CancellationToken::new());
-    let service = probe.service().phases(Phases::default().drain_watches({
-        let (inside, go_on) = (inside.clone(), go_on.clone());
-        move |_| async move {
-            inside.notify_one();
-            go_on.cancelled().await;
-            Vec::new()
-        }
-    }));
-    let server = TestServer::start_with(service, limits(|_| {}), prompt_drain()).await.unwrap();
+    let (inside, go_on, server) = telling_watches().await;
     let mut client = client(server.remote().unwrap());
     let frames = bounded(client.watch_task(watch("t"))).await.unwrap();
     let mut resting = tokio::net::TcpStream::connect(server.address).await.unwrap();
@@ -266,10 +264,13 @@ async fn a_resting_connection_of_http_1_is_closed_before_watches_are_told_to_go_
     let mut first = [0u8; 12];
     bounded(resting.read_exact(&mut first)).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 415", "an answer, and the connection rests");
+    let mut silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
     server.signal().stop();
     bounded(inside.notified()).await;
-    let mut rest = String::new();
-    bounded(resting.read_to_string(&mut rest)).await.unwrap();
+    for connection in [&mut resting, &mut silent] {
+        let mut rest = String::new();
+        bounded(connection.read_to_string(&mut rest)).await.unwrap();
+    }
     drop(frames);
     go_on.cancel();
     assert_eq!(bounded(server.ended()).await, Exit::Clean);
