@@ -1,6 +1,7 @@
 /** A real Chromium, and pages that note everything that went wrong in them. */
 import { spawnSync } from 'node:child_process';
 import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core';
+import { pageFontsRefused, SystemFonts } from './fonts';
 import type { Mesh } from './mesh';
 
 /** Debian's chromium, or what `CHROMIUM` names. */
@@ -20,17 +21,22 @@ export function elsewhere(url: string): string {
   return url.replace('//127.0.0.1:', `//${ANOTHER_MACHINE}:`);
 }
 
-/** Starts a browser that asks nothing of the network but the mesh. */
+/** Starts a browser that asks nothing of the network but the mesh, and finds one family of fonts on its machine. */
 export async function launch(): Promise<Browser> {
-  return await chromium.launch({
+  const fonts = new SystemFonts();
+  const browser = await chromium.launch({
+    env: { ...process.env, FONTCONFIG_FILE: fonts.file },
     executablePath: executable(),
     headless: true,
     args: [
       '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage',
       `--host-resolver-rules=MAP ${ANOTHER_MACHINE} 127.0.0.1`,
+      ...(pageFontsRefused() ? ['--disable-remote-fonts'] : []),
     ],
   });
+  browser.on('disconnected', () => fonts.remove());
+  return browser;
 }
 
 /** What a page complained of: errors of scripts, refusals of the content security policy, unhandled rejections. */
