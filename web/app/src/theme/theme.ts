@@ -62,6 +62,8 @@ export const theme = createTheme({
     },
   },
   cursorType: 'pointer',
+  // A button that moves under the pointer loses a press at its edge.
+  activeClassName: '',
   focusRing: 'auto',
   respectReducedMotion: true,
   components: {

@@ -131,5 +131,9 @@ const words: Readonly<Record<DraftStatus, string>> = {
 
 function DraftWord({ status, empty }: { status: DraftStatus; empty: boolean }) {
   if (empty) return null
-  return <span className={classes.draft}>{words[status]}</span>
+  return (
+    <span className={classes.draft} data-longest={words.unsaved}>
+      <span>{words[status]}</span>
+    </span>
+  )
 }
