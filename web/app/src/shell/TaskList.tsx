@@ -1,7 +1,7 @@
 import { useRef, useState, type KeyboardEvent } from 'react'
 import { useRoute } from 'wouter'
 import { rowKey, type ListRow } from '../state/taskList'
-import { VirtualList } from '../ui'
+import { useStillWhilePressed, VirtualList } from '../ui'
 import { RepositoryRow } from './RepositoryRow'
 import classes from './TaskList.module.css'
 import { TaskRow } from './TaskRow'
@@ -20,14 +20,19 @@ export function moved(from: number, key: string, count: number): number | undefi
 }
 
 /** The rows of repositories and tasks; one of them is in the order of Tab, arrow keys move between them. */
-export function TaskList({ rows }: { rows: readonly ListRow[] }) {
+export function TaskList({ rows: newest }: { rows: readonly ListRow[] }) {
+  // A task that comes or goes up while a row is pressed takes its place after the release.
+  const { still: rows, onPointerDown } = useStillWhilePressed(newest)
   const [, task] = useRoute('/o/:organizationId/t/:taskId')
   const [, repository] = useRoute('/o/:organizationId/r/:repositoryId')
   const selected = task ? `task/${task.taskId}` : repository ? `repository/${repository.repositoryId}` : undefined
   const [focused, setFocused] = useState<string>()
+  // The row that keys came to since the last choice. A press gives the focus too, and must not move what it is on.
+  const [led, setLed] = useState<{ to: string; from: string | undefined }>()
   const list = useRef<HTMLDivElement>(null)
   const index = (key: string | undefined) => (key === undefined ? -1 : rows.findIndex((row) => rowKey(row) === key))
   const active = Math.max(index(focused) >= 0 ? index(focused) : index(selected), 0)
+  const followed = index(led !== undefined && led.from === selected ? led.to : selected)
   const onKeyDown = (event: KeyboardEvent) => {
     const to = moved(active, event.key, rows.length)
     const row = to === undefined ? undefined : rows[to]
@@ -35,16 +40,17 @@ export function TaskList({ rows }: { rows: readonly ListRow[] }) {
     event.preventDefault()
     const key = rowKey(row)
     setFocused(key)
+    setLed({ to: key, from: selected })
     // The row may only now come onto the screen.
     requestAnimationFrame(() => requestAnimationFrame(() => focusRow(list.current, key)))
   }
   return (
-    <div ref={list} className={classes.list} onKeyDown={onKeyDown} onBlur={() => setFocused(undefined)}>
+    <div ref={list} className={classes.list} onKeyDown={onKeyDown} onPointerDown={onPointerDown} onBlur={() => setFocused(undefined)}>
       <VirtualList
         items={rows}
         rowHeight={heightOf}
         keyOf={rowKey}
-        activeIndex={focused !== undefined || selected !== undefined ? active : undefined}
+        activeIndex={followed === -1 ? undefined : followed}
         keptIndex={active}
         className={classes.scroller}
         containerProps={{ role: 'list', 'aria-label': 'Tasks' }}
@@ -65,7 +71,10 @@ export function TaskList({ rows }: { rows: readonly ListRow[] }) {
 }
 
 function focusRow(list: HTMLElement | null, key: string): void {
-  list?.querySelector<HTMLElement>(`[data-row="${CSS.escape(key)}"]`)?.focus({ preventScroll: true })
+  const row = list?.querySelector<HTMLElement>(`[data-row="${CSS.escape(key)}"]`)
+  row?.focus({ preventScroll: true })
+  // Where nothing is laid out there is nothing to scroll.
+  row?.scrollIntoView?.({ block: 'nearest' })
 }
 
 function Row({ row, selected, tabIndex }: { row: ListRow; selected: boolean; tabIndex: number }) {
