@@ -1,14 +1,19 @@
 import { Button, CloseButton } from '@mantine/core'
 import { IconAlertTriangle, IconCircleCheck } from '@tabler/icons-react'
 import { useSyncExternalStore } from 'react'
-import { dismissToast, toastStore, type Toast } from './toast'
+import { dismissToast, holdToasts, toastStore, type Toast } from './toast'
 import classes from './Toaster.module.css'
 
 /** Shows the messages of `toastError` and `toastDone`; rendered once. */
 export function Toaster() {
   const toasts = useSyncExternalStore(toastStore.subscribe, toastStore.get)
   return (
-    <section aria-label="Messages" className={classes.toaster}>
+    <section
+      aria-label="Messages"
+      className={classes.toaster}
+      onPointerEnter={() => holdToasts(true)}
+      onPointerLeave={() => holdToasts(false)}
+    >
       {toasts.map((toast) => (
         <Card key={toast.id} toast={toast} />
       ))}

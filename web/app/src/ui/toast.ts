@@ -16,6 +16,10 @@ export interface Toast {
 const SHOWN = 5000
 const AT_MOST = 4
 
+/** Whether someone points at the messages, and which of them would have gone by now. */
+let held = false
+const due = new Set<number>()
+
 let toasts: readonly Toast[] = []
 let lastId = 0
 const listeners = new Set<() => void>()
@@ -43,11 +47,27 @@ function show(toast: Omit<Toast, 'id'>): number {
 /** Closes a message. */
 export function dismissToast(id: number): void {
   set(toasts.filter((toast) => toast.id !== id))
+  // No pointer leaves what is gone.
+  if (toasts.length === 0) holdToasts(false)
+}
+
+/** Lets no message go by itself while someone points at them: those above it would move under the pointer. */
+export function holdToasts(hold: boolean): void {
+  held = hold
+  if (hold) return
+  set(toasts.filter((toast) => !due.has(toast.id)))
+  due.clear()
+}
+
+function expire(id: number): void {
+  if (held) due.add(id)
+  else dismissToast(id)
 }
 
 /** Closes all messages: the next person at the page is not told what was for the last one. */
 export function forgetToasts(): void {
   set([])
+  holdToasts(false)
   hush()
 }
 
@@ -69,5 +89,5 @@ export function toastNotice(title: string, message: string, action?: Toast['acti
 export function toastDone(title: string, message = ''): void {
   const id = show({ tone: 'ok', title, message })
   announce(title)
-  setTimeout(() => dismissToast(id), SHOWN)
+  setTimeout(() => expire(id), SHOWN)
 }
