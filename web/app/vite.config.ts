@@ -1,11 +1,12 @@
 import react from '@vitejs/plugin-react'
 import { defineConfig } from 'vitest/config'
 import { compressed } from './scripts/compressed.ts'
+import { fonts } from './scripts/fonts.ts'
 import { manifestAside } from './scripts/manifest.ts'
 
 // The page is served by the gateway from `dist`: hashed assets, no inline script, siblings in gzip and brotli.
 export default defineConfig({
-  plugins: [react(), compressed(), manifestAside()],
+  plugins: [react(), compressed(), fonts(), manifestAside()],
   build: {
     target: 'es2022',
     // These know `light-dark()`; for older ones it would be rewritten to variables that nothing sets here.

@@ -1,11 +1,12 @@
 // Prints what the page loads in kB of gzip: before the start page and a task opened directly can be used, and what is
-// loaded when it is looked at. Fails above the limits. Run after a build.
-import { readFileSync } from 'node:fs'
+// loaded when it is looked at. Fonts are counted by themselves: they are loaded beside the scripts, are used only if they
+// are here by then, and stay in the browser's cache. Fails above the limits. Run after a build.
+import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 
-const LIMITS_KB = { start: 300, task: 340 }
+const LIMITS_KB = { start: 300, task: 340, fonts: 100 }
 const TASK = 'src/task/index.ts'
 const FORMATTING = 'src/task/text/Markdown.tsx'
 const CHANGES = 'src/task/panel/changes/Changes.tsx'
@@ -20,7 +21,7 @@ function needed(keys, files = new Set(['index.html'])) {
     if (files.has(chunk.file)) continue
     files.add(chunk.file)
     for (const style of chunk.css ?? []) files.add(style)
-    for (const asset of chunk.assets ?? []) files.add(asset)
+    for (const asset of chunk.assets ?? []) if (!isFont(asset)) files.add(asset)
     for (const worker of workers(chunk.file)) files.add(worker)
     needed(chunk.imports ?? [], files)
   }
@@ -32,6 +33,10 @@ function workers(file) {
   const urls = [...read(file).toString().matchAll(/Worker\(new URL\([`"']([^`"']+)[`"']/g)].map(([, url]) => url)
   // Relative to the root of the page or to the chunk, as the bundler chose.
   return urls.map((url) => (url.startsWith('/') ? url.slice(1) : posix.join(posix.dirname(file), url)))
+}
+
+function isFont(file) {
+  return file.endsWith('.woff2')
 }
 
 function read(file) {
@@ -69,6 +74,9 @@ judge(startKb, LIMITS_KB.start, 'start page in all')
 
 const task = needed([...entries, TASK])
 judge(startKb + list(without(task, start)), LIMITS_KB.task, 'task opened directly in all: the above and that of the start page')
+
+const fonts = readdirSync(join(dist, 'assets')).filter(isFont)
+judge(list(fonts.map((name) => `assets/${name}`)), LIMITS_KB.fonts, 'fonts, beside the above and not counted in it')
 
 console.log('Loaded when looked at, each with what the above has not:')
 for (const key of Object.keys(manifest).filter((key) => manifest[key].isDynamicEntry && key !== TASK)) {

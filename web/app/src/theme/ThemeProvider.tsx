@@ -1,6 +1,7 @@
 import { localStorageColorSchemeManager, MantineProvider } from '@mantine/core'
 import type { ReactNode } from 'react'
 import './mantine'
+import './fonts.css'
 import './tokens.css'
 import './global.css'
 import { styleNonce } from './nonce'

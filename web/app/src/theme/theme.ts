@@ -39,14 +39,14 @@ const dark: MantineColorsTuple = [
   '#0c0d10',
 ]
 
-/** The one design of the page: an accent colour, the system's fonts, 14 px text, tight spacing. */
+/** The one design of the page: an accent colour, fonts of its own, 14 px text, tight spacing. */
 export const theme = createTheme({
   primaryColor: 'iris',
   primaryShade: { light: 6, dark: 5 },
   colors: { iris, gray: slate, dark },
   autoContrast: false,
-  fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif',
-  fontFamilyMonospace: 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace',
+  fontFamily: 'var(--fd-font)',
+  fontFamilyMonospace: 'var(--fd-font-mono)',
   fontSizes: { xs: '12px', sm: '13px', md: '14px', lg: '16px', xl: '18px' },
   lineHeights: { xs: '1.4', sm: '1.45', md: '1.5', lg: '1.5', xl: '1.4' },
   spacing: { xs: '6px', sm: '10px', md: '14px', lg: '20px', xl: '28px' },

@@ -65,8 +65,11 @@ async function loads(tasks: string): Promise<void> {
 
 async function sizes(what: string, at: string): Promise<void> {
   const parts = await partsOf(browser, mesh, await signedIn(browser, mesh), at);
-  const all = parts.reduce((sum, it) => sum + it.bytes, 0);
-  console.log(`${`first screen of the ${what}, gzip`.padEnd(60)} ${(all / 1000).toFixed(1)} kB in ${parts.length} files   goal ≤ 300 kB`);
+  // The page waits for its fonts for a moment only; they are told by themselves.
+  const fonts = parts.filter((it) => it.path.endsWith('.woff2'));
+  const bytes = (of: typeof parts): number => of.reduce((sum, it) => sum + it.bytes, 0);
+  const all = `${((bytes(parts) - bytes(fonts)) / 1000).toFixed(1)} kB in ${parts.length - fonts.length} files`;
+  console.log(`${`first screen of the ${what}, gzip`.padEnd(60)} ${all}   goal ≤ 300 kB; beside it ${(bytes(fonts) / 1000).toFixed(1)} kB of fonts`);
   for (const { path: name, bytes } of parts.toSorted((x, y) => y.bytes - x.bytes).slice(0, 8)) {
     console.log(`    ${(bytes / 1000).toFixed(1).padStart(6)} kB  ${name.slice(0, 60)}`);
   }
