@@ -37,7 +37,7 @@ pub struct Global {
     /// Configuration file in TOML.
     #[arg(long, global = true, env = "FOUNDRY_CONFIG")]
     pub config: Option<PathBuf>,
-    /// A setting as `section.key=value`; wins over file and environment.
+    /// A setting as `section.key=value`; wins over file and environment. Tables and lists are written as in TOML.
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }

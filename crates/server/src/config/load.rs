@@ -1,10 +1,13 @@
 //! Merging the layers, and refusing keys that nobody reads.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use config::{Config, Environment, File, FileFormat, Source, Value, ValueKind};
+use config::{Config, File, FileFormat, Source as _, ValueKind};
 use serde::{Serialize, de::DeserializeOwned};
+
+use super::effective::dotted;
+use super::tree::{self, Place, Table, Tree};
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +22,17 @@ pub enum ConfigError {
         /// The keys that exist at that place.
         known: Vec<String>,
     },
+    /// The key of a flag cannot be read.
+    #[error("`{0}` is no dotted key; write for example `server.listen`")]
+    NotAKey(String),
+    /// The text for a section or map is no table. The text is not shown: it may hold secrets.
+    #[error("`{key}` (from {origin}) is no table; write for example {{ NAME = \"value\" }}")]
+    NotATable {
+        /// The dotted key.
+        key: String,
+        /// Which layer it came from.
+        origin: String,
+    },
     /// A value of the wrong shape, an unreadable file, broken TOML.
     #[error("{0}")]
     Invalid(#[from] config::ConfigError),
@@ -31,7 +45,7 @@ pub enum ConfigError {
 #[derive(Debug, Default)]
 pub struct Layers {
     file: Option<PathBuf>,
-    environment: HashMap<String, String>,
+    environment: BTreeMap<String, String>,
     flags: BTreeMap<String, String>,
 }
 
@@ -46,7 +60,7 @@ pub struct Loaded<T> {
 
 impl Layers {
     /// Prefix of the variables that are read.
-    pub const PREFIX: &'static str = "FOUNDRY";
+    pub const PREFIX: &'static str = "FOUNDRY_";
 
     /// No layers: the defaults alone.
     pub fn new() -> Self {
@@ -61,104 +75,110 @@ impl Layers {
     }
 
     /// Reads `FOUNDRY_A__B_C` as `a.b_c` from the given variables; the names in `except` belong to somebody else.
+    ///
+    /// Below a map the name is taken as written: `FOUNDRY_PROVISIONER__AGENT_KEYS__OPENAI_API_KEY` is the key
+    /// `OPENAI_API_KEY` of that map. Values are text as for [`Self::flag`].
     #[must_use]
     pub fn environment(
         mut self,
         variables: impl IntoIterator<Item = (String, String)>,
         except: &[&str],
     ) -> Self {
-        let prefix = concat_prefix();
+        let ours = variables.into_iter().filter(|(name, _)| !except.contains(&name.as_str()));
         self.environment.extend(
-            variables
-                .into_iter()
-                .filter(|(name, _)| name.starts_with(&prefix) && !except.contains(&name.as_str())),
+            ours.filter_map(|(name, value)| Some((name.strip_prefix(Self::PREFIX)?.to_owned(), value))),
         );
         self
     }
 
-    /// Sets one dotted key, above all other layers.
+    /// Sets one dotted key, above all other layers. A name with dots is quoted: `provisioner.agents."a.b".command`.
+    ///
+    /// A section or map is written as a TOML table, `{ NAME = "value" }`; a list as a TOML array, or its items
+    /// with commas.
     #[must_use]
     pub fn flag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.flags.insert(key.into(), value.into());
         self
     }
 
-    /// Merges the layers over `defaults`.
+    /// Merges the layers over `defaults`. Tables are merged key by key, maps too.
+    ///
+    /// A table that is empty in `defaults` is a map with keys of its user's; any other has the keys it has there.
     ///
     /// # Errors
     /// A key that `T` does not have, a value of the wrong shape, or an unreadable file.
     pub fn load<T: Serialize + DeserializeOwned>(self, defaults: &T) -> Result<Loaded<T>, ConfigError> {
-        let base = Config::try_from(defaults)?;
-        let known = base.collect()?;
-        let mut origins = BTreeMap::new();
-        let mut builder = Config::builder().add_source(base);
+        let known = tree::defaults(defaults)?;
+        let mut seen = Seen::default();
+        let mut builder = Config::builder().add_source(Tree(known.clone()));
 
         if let Some(path) = self.file {
-            let source = File::from(path.as_path()).format(FileFormat::Toml).required(true);
-            record(&source.collect()?, &known, &path.display().to_string(), &mut origins)?;
-            builder = builder.add_source(source);
+            let layer = File::from(path.as_path()).format(FileFormat::Toml).required(true).collect()?;
+            seen.record(&layer, &known, &path.display().to_string())?;
+            builder = builder.add_source(Tree(layer));
         }
-        let source = Environment::with_prefix(Self::PREFIX)
-            .prefix_separator("_")
-            .separator("__")
-            .source(Some(self.environment));
-        // `collect` keeps dotted keys flat here; a built layer nests them like the other layers.
-        let nested = Config::builder().add_source(source.clone()).build()?;
-        record(&nested.collect()?, &known, "the environment", &mut origins)?;
-        builder = builder.add_source(source);
-
-        for (key, value) in self.flags {
-            let layer = Config::builder().set_override(key.as_str(), value.as_str())?.build()?;
-            record(&layer.collect()?, &known, "a flag", &mut origins)?;
-            builder = builder.set_override(key, value)?;
+        for (name, text) in self.environment {
+            let path = tree::variable_path(&name, &known);
+            let layer = tree::tree(&path, &text, &known, "the environment")?;
+            seen.record(&layer, &known, "the environment")?;
+            builder = builder.add_source(Tree(layer));
         }
-        Ok(Loaded { value: builder.build()?.try_deserialize()?, origins })
+        for (key, text) in self.flags {
+            let layer = tree::tree(&tree::flag_path(&key)?, &text, &known, "a flag")?;
+            seen.record(&layer, &known, "a flag")?;
+            builder = builder.add_source(Tree(layer));
+        }
+        let value = builder.build()?.try_deserialize().map_err(|e| seen.hide(&e))?;
+        Ok(Loaded { value, origins: seen.origins })
     }
 }
 
-fn concat_prefix() -> String {
-    format!("{}_", Layers::PREFIX)
+/// What the layers have set.
+#[derive(Default)]
+struct Seen {
+    origins: BTreeMap<String, String>,
+    /// Texts in maps, where secrets are usual: they stay out of errors.
+    hidden: BTreeSet<String>,
 }
 
-type Table = config::Map<String, Value>;
+impl Seen {
+    /// Notes the origin of every key of a layer, and refuses one that the defaults do not have.
+    fn record(&mut self, layer: &Table, known: &Table, origin: &str) -> Result<(), ConfigError> {
+        self.walk("", layer, Place::Section(known), origin)
+    }
 
-/// Notes the origin of every key of a layer, and refuses one that the defaults do not have.
-fn record(
-    layer: &Table,
-    known: &Table,
-    origin: &str,
-    origins: &mut BTreeMap<String, String>,
-) -> Result<(), ConfigError> {
-    walk("", layer, known, &mut |path, unknown_at| match unknown_at {
-        None => {
-            origins.insert(path.to_owned(), origin.to_owned());
-            Ok(())
-        }
-        Some(at) => {
-            let mut known: Vec<String> = at.keys().cloned().collect();
-            known.sort();
-            Err(ConfigError::UnknownKey { key: path.to_owned(), origin: origin.to_owned(), known })
-        }
-    })
-}
-
-/// Calls `leaf(path, None)` for each known leaf and `leaf(path, Some(table))` for a key that `table` lacks.
-fn walk(
-    prefix: &str,
-    layer: &Table,
-    known: &Table,
-    leaf: &mut impl FnMut(&str, Option<&Table>) -> Result<(), ConfigError>,
-) -> Result<(), ConfigError> {
-    for (key, value) in layer {
-        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-        match (known.get(key).map(|v| &v.kind), &value.kind) {
-            (None, _) => leaf(&path, Some(known))?,
-            // An empty table is a map by name; what it may hold, its type knows.
-            (Some(ValueKind::Table(inner)), ValueKind::Table(table)) if !inner.is_empty() => {
-                walk(&path, table, inner, leaf)?;
+    fn walk(&mut self, prefix: &str, layer: &Table, at: Place<'_>, origin: &str) -> Result<(), ConfigError> {
+        for (key, value) in layer {
+            let path = dotted(prefix, key);
+            let place = at.child(key);
+            match (place, &value.kind) {
+                (Place::Unknown, _) => {
+                    let mut known: Vec<String> = match at {
+                        Place::Section(table) => table.keys().cloned().collect(),
+                        _ => Vec::new(),
+                    };
+                    known.sort();
+                    return Err(ConfigError::UnknownKey { key: path, origin: origin.to_owned(), known });
+                }
+                (Place::Section(_) | Place::Map | Place::InMap, ValueKind::Table(table)) => {
+                    self.walk(&path, table, place, origin)?;
+                }
+                (Place::Map | Place::InMap, ValueKind::String(text)) => {
+                    self.hidden.insert(text.clone());
+                    self.origins.insert(path, origin.to_owned());
+                }
+                _ => {
+                    self.origins.insert(path, origin.to_owned());
+                }
             }
-            _ => leaf(&path, None)?,
         }
+        Ok(())
     }
-    Ok(())
+
+    /// A failure to read the merged value, without the hidden texts.
+    fn hide(&self, error: &config::ConfigError) -> ConfigError {
+        let quoted = self.hidden.iter().filter(|text| !text.is_empty()).map(|text| format!("{text:?}"));
+        let message = quoted.fold(error.to_string(), |message, text| message.replace(&text, "***"));
+        config::ConfigError::Message(message).into()
+    }
 }

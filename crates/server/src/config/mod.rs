@@ -5,6 +5,9 @@ mod effective;
 mod load;
 mod secret;
 mod sections;
+#[cfg(test)]
+mod tests;
+mod tree;
 
 pub use effective::effective;
 pub use load::{ConfigError, Layers, Loaded};

@@ -172,6 +172,9 @@ pub fn data_dir(global: &Global) -> Result<PathBuf, Failure> {
 }
 
 #[cfg(test)]
+mod every_setting;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,0 +1,124 @@
+//! Every setting of the mesh is loaded from a file, from the environment and from a flag. The settings are found in
+//! the defaults, so that a new one is covered when it is added.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Values tried for a setting that is text by default, in order; a setting takes the first that its type accepts.
+const TEXTS: &[&str] =
+    &["7s", "127.0.0.1:4711", "json", "off", "x", "http://127.0.0.1:4711", "/x", "{ command = \"x\" }"];
+
+fn leaves(prefix: &str, value: &Value, found: &mut Vec<(String, Value)>) {
+    match value {
+        Value::Object(section) if !section.is_empty() => {
+            for (key, inner) in section {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                leaves(&path, inner, found);
+            }
+        }
+        other => found.push((prefix.to_owned(), other.clone())),
+    }
+}
+
+/// What to set, below the path of a setting with this default: a rest of the path and a value.
+fn candidates(default: &Value) -> Vec<(&'static str, Value)> {
+    let texts = || TEXTS.iter().map(|text| json!(text));
+    match default {
+        Value::Bool(b) => vec![("", json!(!b))],
+        // Near the default, so that no bound of its type is passed.
+        Value::Number(n) => vec![("", json!(n.as_u64().unwrap() + 1))],
+        Value::Object(_) => texts().map(|text| (".Some_NAME", text)).collect(),
+        Value::Array(_) => texts().map(|text| ("", json!([text]))).collect(),
+        _ => texts().chain([json!(7), json!(true)]).map(|value| ("", value)).collect(),
+    }
+}
+
+/// The value of a TOML file or flag: the text of a table is meant as a table.
+fn as_toml(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.starts_with('{') => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The value of a variable or flag.
+fn as_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn loaded(layers: Layers) -> Result<(Value, Loaded<MeshConfig>), String> {
+    let loaded: Loaded<MeshConfig> = layers.load(&MeshConfig::default()).map_err(|e| e.to_string())?;
+    Ok((serde_json::to_value(&loaded.value).unwrap(), loaded))
+}
+
+fn from_file(key: &str, value: &Value) -> Result<(Value, Loaded<MeshConfig>), String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{key} = {}\n", as_toml(value))).unwrap();
+    loaded(Layers::new().file(file.path()))
+}
+
+#[test]
+fn loads_from_file_environment_and_flag_alike() {
+    let defaults = serde_json::to_value(MeshConfig::default()).unwrap();
+    let mut settings = Vec::new();
+    leaves("", &defaults, &mut settings);
+    assert!(settings.iter().any(|(key, _)| key == "provisioner.agent_keys"), "maps are settings");
+    for (setting, default) in &settings {
+        let mut refusals = Vec::new();
+        let taken = candidates(default).into_iter().find_map(|(rest, value)| {
+            let key = format!("{setting}{rest}");
+            match from_file(&key, &value) {
+                Ok((config, _)) if config != defaults => Some((key, value, config)),
+                Ok(_) => None,
+                Err(refusal) => {
+                    refusals.push(refusal);
+                    None
+                }
+            }
+        });
+        let (key, value, expected) =
+            taken.unwrap_or_else(|| panic!("no value tried for {setting} is another one: {refusals:#?}"));
+
+        // In a map the name is taken as it is; everywhere else variables are written in capitals.
+        let name = match key.strip_prefix(&format!("{setting}.")) {
+            Some(name) => format!("{}.{name}", setting.to_uppercase()),
+            None => setting.to_uppercase(),
+        };
+        let variable = (format!("FOUNDRY_{}", name.replace('.', "__")), as_text(&value));
+        for (way, layers) in [
+            ("the environment", Layers::new().environment([variable.clone()], OPTIONS)),
+            ("a flag", Layers::new().flag(&key, as_text(&value))),
+        ] {
+            let (config, loaded) =
+                loaded(layers).unwrap_or_else(|e| panic!("{key} = {value} from {way} is refused: {e}"));
+            assert_eq!(config, expected, "{key} = {value} from {way} is another value than from a file");
+            let noted = loaded.origins.iter().any(|(k, from)| k.starts_with(&key) && from == way);
+            assert!(noted, "{key} is not noted as from {way}: {:?}", loaded.origins);
+        }
+    }
+}
+
+#[test]
+fn a_model_key_keeps_its_name_and_is_not_printed() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[provisioner.agent_keys]\nANTHROPIC_API_KEY = \"sk-secret\"\n").unwrap();
+    let name = "FOUNDRY_PROVISIONER__AGENT_KEYS__ANTHROPIC_API_KEY".to_owned();
+    for layers in [
+        Layers::new().file(file.path()),
+        Layers::new().environment([(name, "sk-secret".to_owned())], OPTIONS),
+        Layers::new().flag("provisioner.agent_keys.ANTHROPIC_API_KEY", "sk-secret"),
+        Layers::new().flag("provisioner.agent_keys", "{ ANTHROPIC_API_KEY = \"sk-secret\" }"),
+    ] {
+        let (_, loaded) = loaded(layers).unwrap();
+        assert_eq!(loaded.value.provisioner.agent_keys["ANTHROPIC_API_KEY"].expose(), "sk-secret");
+        let printed = foundry_server::config::effective(&loaded).unwrap();
+        assert!(printed.contains("ANTHROPIC_API_KEY = \"***\"  # from ") && !printed.contains("sk-secret"));
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_known_ones() {
+    let error = loaded(Layers::new().flag("provisioner.agent_key.X", "x")).unwrap_err();
+    assert!(error.contains("`provisioner.agent_key`") && error.contains("agent_keys, "), "{error}");
+}
