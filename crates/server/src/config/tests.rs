@@ -201,3 +201,15 @@ fn a_wrong_entry_of_a_map_is_refused_without_its_text() {
     assert!(refused("a b", "x").contains("dotted key"));
     assert!(refused("keys.A = 1\nname", "x").contains("dotted key"));
 }
+
+#[test]
+fn the_password_of_a_url_is_not_printed() {
+    let url = "postgres://me:hunter2?/@db:5432/x?sslmode=require&password=hunter2";
+    let loaded =
+        Layers::new().flag("name", url).flag("paths", "https://a:hunter2@b").load(&defaults()).unwrap();
+    let text = effective(&loaded).unwrap();
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(text.contains("\"postgres://me:***@db:5432/x?sslmode=require&password=***\""), "{text}");
+    let plain = Layers::new().flag("name", "http://127.0.0.1:4317/a?b=c").load(&defaults()).unwrap();
+    assert!(effective(&plain).unwrap().contains("\"http://127.0.0.1:4317/a?b=c\""));
+}
