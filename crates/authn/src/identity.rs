@@ -14,11 +14,11 @@ use ed25519_dalek::pkcs8::{
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use foundry_core::{Env, Error, Result, Timestamp};
 use foundry_proto::auth::v1::SigningKey as PublishedKey;
+use foundry_secrets::{file_unusable, read_or_create_secret_file, replace_file};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::policy::SERVICES;
-use crate::secret_file::{read_or_create_secret_file, replace, unusable};
 use crate::{Claims, Signer, TOKEN_LIFETIME, TokenKind, key_id};
 
 /// A token with less life left is replaced.
@@ -48,7 +48,7 @@ impl ServiceIdentity {
             return Err(Error::internal(format!("{service} is no service")));
         }
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(|e| unusable(dir, &e.to_string()))?;
+        made.map_err(|e| file_unusable(dir, &e.to_string()))?;
         let path = dir.join(format!("{service}.key"));
         let fresh = Signer::generate_key(env).to_pkcs8_pem(LineEnding::LF);
         let fresh = fresh.map_err(|e| Error::internal(e.to_string()))?;
@@ -130,7 +130,7 @@ pub fn read_public_keys(dir: &Path) -> Result<Vec<PublishedKey>> {
         let pem = match fs::read_to_string(&path) {
             Ok(pem) => pem,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(unusable(&path, &e.to_string())),
+            Err(e) => return Err(file_unusable(&path, &e.to_string())),
         };
         match VerifyingKey::from_public_key_pem(&pem) {
             Ok(key) => {
@@ -166,7 +166,7 @@ fn published(service: &str, public_key: [u8; 32], created: Timestamp) -> Publish
 }
 
 fn parse_private(path: &Path, pem: &str) -> Result<SigningKey> {
-    SigningKey::from_pkcs8_pem(pem).map_err(|e| unusable(path, &e.to_string()))
+    SigningKey::from_pkcs8_pem(pem).map_err(|e| file_unusable(path, &e.to_string()))
 }
 
 fn publish(path: &Path, content: &[u8]) -> Result<()> {
@@ -174,7 +174,7 @@ fn publish(path: &Path, content: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(());
     }
-    replace(path, content, 0o644)
+    replace_file(path, content, 0o644)
 }
 
 #[cfg(test)]
@@ -205,7 +205,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let env = Env::system();
         assert!(ServiceIdentity::load_or_create(dir.path(), "../task", &env).is_err());
-        crate::replace_secret_file(&dir.path().join("repo.key"), "rubbish").unwrap();
+        foundry_secrets::replace_secret_file(&dir.path().join("repo.key"), "rubbish").unwrap();
         let refused = ServiceIdentity::load_or_create(dir.path(), "repo", &env).err().unwrap();
         assert_eq!(refused.reason(), "SECRET_FILE_UNUSABLE");
         fs::write(dir.path().join("task.pub"), "rubbish").unwrap();

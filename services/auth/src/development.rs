@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use foundry_authn::{ClientPeer, read_or_create_secret_file};
+use foundry_authn::ClientPeer;
 use foundry_core::{Code, Env, Error, Result, Timestamp};
+use foundry_secrets::read_or_create_secret_file;
 use subtle::ConstantTimeEq as _;
 
 /// Name of the file in the data directory.

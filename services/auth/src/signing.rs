@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ed25519_dalek::SigningKey;
-use foundry_authn::{
-    AUTH_ISSUER, Claims, Signer, TokenKind, read_or_create_secret_file, replace_secret_file,
-};
+use foundry_authn::{AUTH_ISSUER, Claims, Signer, TokenKind};
 use foundry_core::{Env, Error, Result, Timestamp};
 use foundry_proto::auth::v1::SigningKey as PublishedKey;
+use foundry_secrets::{read_or_create_secret_file, replace_secret_file};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::rotation;
