@@ -1,0 +1,94 @@
+//! What an agent is told of its model.
+
+use std::fmt;
+
+/// The kinds of model providers, by the interface that is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelKind {
+    /// Anthropic's messages.
+    Anthropic,
+    /// OpenAI's own interface: responses and chat completions.
+    Openai,
+    /// Chat completions as many servers offer them; some offer responses too.
+    OpenaiCompatible,
+    /// Google's generateContent.
+    Gemini,
+}
+
+impl ModelKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Anthropic, Self::Openai, Self::OpenaiCompatible, Self::Gemini];
+
+    /// The name users write.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::Openai => "openai",
+            Self::OpenaiCompatible => "openai-compatible",
+            Self::Gemini => "gemini",
+        }
+    }
+}
+
+impl fmt::Display for ModelKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A model provider as one sandbox sees it.
+#[derive(Clone)]
+pub struct ModelAccess {
+    /// The interface it speaks.
+    pub kind: ModelKind,
+    /// The address before the version of the interface, without a slash at the end: requests go to
+    /// `<base_url>/v1/messages`, `<base_url>/v1/responses`, `<base_url>/v1/chat/completions` or
+    /// `<base_url>/v1beta/models/…`. With the model gateway it begins with `${FOUNDRY_MODEL_URL}`, which the runtime
+    /// replaces when it starts the agent.
+    pub base_url: String,
+    /// What the agent presents: the sandbox's token for the model gateway. It is the provider's own key only for an
+    /// entry whose [`crate::KeyDelivery`] is `Environment`.
+    pub token: String,
+    /// The model; none leaves the choice to the agent.
+    pub model: Option<String>,
+    /// A small model of the same provider for titles and summaries; none leaves the choice to the agent.
+    pub small_model: Option<String>,
+    /// Headers that the agent adds to each request. Empty with the model gateway, which adds them itself.
+    pub headers: Vec<(String, String)>,
+}
+
+impl ModelAccess {
+    /// Access without a choice of model and without further headers.
+    pub fn new(kind: ModelKind, base_url: impl Into<String>, token: impl Into<String>) -> Self {
+        Self {
+            kind,
+            base_url: base_url.into(),
+            token: token.into(),
+            model: None,
+            small_model: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// With this model.
+    #[must_use]
+    pub fn with_model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+}
+
+impl fmt::Debug for ModelAccess {
+    /// Without the token and without the values of headers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("ModelAccess")
+            .field("kind", &self.kind)
+            .field("base_url", &self.base_url)
+            .field("model", &self.model)
+            .field("small_model", &self.small_model)
+            .field("headers", &headers)
+            .finish_non_exhaustive()
+    }
+}
