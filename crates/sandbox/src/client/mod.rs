@@ -108,14 +108,9 @@ impl RuntimeClient {
     /// # Errors
     /// When the process cannot make an HTTP client at all.
     pub fn new(facts: &RuntimeFacts, env: Env) -> Result<Self, ProviderError> {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(QUICK)
-            .build()
-            .map_err(|e| {
-                ProviderError::new(Class::Provider, "HTTP_CLIENT", "no HTTP client can be made").caused_by(e)
-            })?;
+        let http = foundry_http_client::local_client().connect_timeout(QUICK).build().map_err(|e| {
+            ProviderError::new(Class::Provider, "HTTP_CLIENT", "no HTTP client can be made").caused_by(e)
+        })?;
         Ok(Self { base: format!("http://127.0.0.1:{}", facts.port), token: facts.token.clone(), http, env })
     }
 

@@ -1,0 +1,72 @@
+//! The one way to make an HTTP client: one TLS provider, the system's roots plus the operator's CA, one upstream proxy.
+//!
+//! A `reqwest::Client` made in any other way panics, for the workspace builds reqwest without a TLS provider.
+
+mod settings;
+mod tls;
+
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+
+pub use settings::NetworkSettings;
+
+/// How long a connection may take to be made, TLS included.
+const CONNECT: Duration = Duration::from_secs(20);
+/// How long an idle connection is kept: shorter than what servers and middle boxes commonly allow, since a request sent
+/// on a connection that is being closed fails.
+const IDLE: Duration = Duration::from_secs(25);
+
+/// Why no client could be made. The text is for the operator who wrote the setting.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The CA file cannot be read or holds no certificate.
+    #[error("the CA file {path} cannot be used: {cause}")]
+    CaFile {
+        /// The file, as configured.
+        path: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The proxy setting is not an HTTP proxy's URL.
+    #[error("the proxy setting cannot be used: {0}")]
+    Proxy(String),
+    /// The client itself; a defect, or a machine without sockets.
+    #[error("no HTTP client can be made: {0}")]
+    Client(String),
+}
+
+/// A client for servers outside. It speaks HTTP/1.1, so that no call waits for another one's reader, follows no
+/// redirects, repeats nothing, decompresses nothing, and ignores the proxy variables of the process's environment. It
+/// has no limit on the time of a call: callers set their own.
+///
+/// Reads the system's certificates: call it when a service starts or its settings change, not for every call.
+///
+/// # Errors
+/// When a setting cannot be used.
+pub fn http_client(settings: &NetworkSettings) -> Result<reqwest::Client, ClientError> {
+    let mut builder = base(tls::configuration(settings.ca_file.as_deref())?).connect_timeout(CONNECT);
+    if let Some(proxy) = settings.proxy()? {
+        builder = builder.proxy(proxy);
+    }
+    builder.build().map_err(|e| ClientError::Client(e.to_string()))
+}
+
+/// The beginning of a client for servers of this machine over plain HTTP: it trusts no certificate at all, so it reads
+/// no files.
+pub fn local_client() -> reqwest::ClientBuilder {
+    base(tls::trusting_nobody())
+}
+
+#[allow(clippy::disallowed_methods)] // the one place that makes clients
+fn base(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .http1_only()
+        .tcp_nodelay(true)
+        .pool_idle_timeout(IDLE)
+}

@@ -1,0 +1,87 @@
+//! How the outside is reached.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use reqwest::{NoProxy, Proxy};
+use url::Url;
+
+use crate::ClientError;
+
+/// Never reached through a proxy, whatever is configured: a model server on this machine is not the proxy's business.
+const ALWAYS_DIRECT: &str = "localhost,127.0.0.0/8,::1";
+
+/// The operator's network: the same for the model gateway, git and agents.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct NetworkSettings {
+    /// An HTTP proxy for all calls to the outside, as a URL (`http://proxy.corp:3128`, with credentials if it wants
+    /// some).
+    pub proxy: Option<String>,
+    /// Hosts that are reached without the proxy, in the form of `NO_PROXY`; this machine's loopback always is.
+    pub no_proxy: Option<String>,
+    /// A PEM file with certificates to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl NetworkSettings {
+    pub(crate) fn proxy(&self) -> Result<Option<Proxy>, ClientError> {
+        let Some(text) = self.proxy.as_deref().filter(|p| !p.trim().is_empty()) else { return Ok(None) };
+        let refuse = |why: &str| ClientError::Proxy(why.to_owned());
+        let url = Url::parse(text.trim()).map_err(|_| refuse("it is no URL, such as http://proxy:3128"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(refuse("only http:// and https:// proxies are supported"));
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(refuse("it names no host"));
+        }
+        let direct = match self.no_proxy.as_deref().map(str::trim) {
+            None | Some("") => ALWAYS_DIRECT.to_owned(),
+            Some(hosts) => format!("{ALWAYS_DIRECT},{hosts}"),
+        };
+        let proxy = Proxy::all(url).map_err(|_| refuse("the HTTP client does not take it"))?;
+        Ok(Some(proxy.no_proxy(NoProxy::from_string(&direct))))
+    }
+}
+
+impl fmt::Debug for NetworkSettings {
+    /// Without the proxy's credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.proxy.as_deref().map(|text| match Url::parse(text) {
+            Ok(url) => format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default()),
+            Err(_) => "(no URL)".to_owned(),
+        });
+        f.debug_struct("NetworkSettings")
+            .field("proxy", &shown)
+            .field("no_proxy", &self.no_proxy)
+            .field("ca_file", &self.ca_file)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_proxy(proxy: &str) -> NetworkSettings {
+        NetworkSettings { proxy: Some(proxy.to_owned()), ..NetworkSettings::default() }
+    }
+
+    #[test]
+    fn takes_http_proxies_and_refuses_others_in_words() {
+        assert!(with_proxy("").proxy().unwrap().is_none());
+        assert!(with_proxy("http://user:secret@proxy.corp:3128").proxy().unwrap().is_some());
+        for bad in ["socks5://proxy:1080", "proxy.corp:3128", "not a proxy"] {
+            assert!(matches!(with_proxy(bad).proxy(), Err(ClientError::Proxy(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn never_shows_the_credentials_of_the_proxy() {
+        let settings = with_proxy("http://user:hunter2@proxy.corp:3128");
+        let shown = format!("{settings:?}");
+        assert!(
+            shown.contains("proxy.corp") && !shown.contains("hunter2") && !shown.contains("user"),
+            "{shown}"
+        );
+    }
+}

@@ -1,0 +1,73 @@
+//! TLS: one provider, and whom it trusts.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::ClientError;
+
+/// The system's roots and those of the operator's file. A system without any is fine: then only HTTPS fails.
+pub(crate) fn configuration(ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::warn!(%error, "a file of the system's certificates cannot be read");
+    }
+    let (taken, _unusable) = roots.add_parsable_certificates(system.certs);
+    if let Some(path) = ca_file {
+        add(&mut roots, path)?;
+    } else if taken == 0 {
+        tracing::warn!("the system has no CA certificates: no HTTPS server will be trusted");
+    }
+    Ok(trusting(roots))
+}
+
+pub(crate) fn trusting_nobody() -> ClientConfig {
+    trusting(RootCertStore::empty())
+}
+
+fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), ClientError> {
+    let refuse = |cause: String| ClientError::CaFile { path: path.display().to_string(), cause };
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|e| refuse(e.to_string()))?;
+    let mut found = 0;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|e| refuse(e.to_string()))?;
+        roots.add(certificate).map_err(|e| refuse(e.to_string()))?;
+        found += 1;
+    }
+    if found == 0 { Err(refuse("it holds no PEM certificate".to_owned())) } else { Ok(()) }
+}
+
+fn trusting(roots: RootCertStore) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    #[allow(clippy::expect_used)] // the provider supports the default versions of its own library
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("ring");
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_which_ca_file_is_unusable_and_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("corp.pem");
+        let missing = configuration(Some(&path)).unwrap_err().to_string();
+        assert!(missing.contains("corp.pem"), "{missing}");
+        std::fs::write(&path, "no certificate at all\n").unwrap();
+        let empty = configuration(Some(&path)).unwrap_err().to_string();
+        assert!(empty.contains("holds no PEM certificate"), "{empty}");
+    }
+
+    #[test]
+    fn makes_a_client_for_this_machine_without_reading_certificates() {
+        assert!(crate::local_client().build().is_ok());
+    }
+}
