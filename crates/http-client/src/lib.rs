@@ -12,7 +12,7 @@ use reqwest::redirect::Policy;
 pub use settings::NetworkSettings;
 
 /// How long a connection may take to be made, TLS included.
-const CONNECT: Duration = Duration::from_secs(20);
+const CONNECT: Duration = Duration::from_secs(8);
 /// How long an idle connection is kept: shorter than what servers and middle boxes commonly allow, since a request sent
 /// on a connection that is being closed fails.
 const IDLE: Duration = Duration::from_secs(25);

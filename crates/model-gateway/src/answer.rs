@@ -1,0 +1,155 @@
+//! What the provider answers, and what becomes of it.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+
+use crate::Body;
+use crate::call::Call;
+use crate::classify;
+use crate::condition::ConditionKind;
+use crate::include_usage::WithoutUsage;
+use crate::relay::{Relay, Silence, silent};
+use crate::shape::{Problem, REASON, Retry, SHOULD_RETRY};
+use crate::upstream;
+use crate::usage::Reader;
+
+/// As much of a refusal is read before it is passed on, and for as long.
+const READ: usize = 256 * 1024;
+const READING: Duration = Duration::from_secs(2);
+
+/// Calls the provider and gives its answer, as it comes.
+pub(crate) async fn of(
+    call: &Call,
+    request: reqwest::RequestBuilder,
+    hides_usage: bool,
+    limit: Duration,
+) -> Result<Response<Body>, Problem> {
+    let mut silence = Silence::new(call, limit);
+    let answer = tokio::select! {
+        answer = request.send() => answer,
+        () = silence.over() => {
+            call.tell(ConditionKind::Silent, &silence.words());
+            return Err(silent(&silence));
+        }
+    };
+    let answer: Response<reqwest::Body> = match answer {
+        Ok(answer) => answer.into(),
+        Err(error) => return Err(unanswered(call, &error)),
+    };
+    let (mut parts, body) = answer.into_parts();
+    upstream::drop_hop_by_hop(&mut parts.headers);
+    drop_secrets(call, &mut parts.headers);
+    let (reader, filter, front, body) = if parts.status.is_success() {
+        let reader = reader(call, &parts.headers);
+        let filter = (hides_usage && reader.expects_end()).then(WithoutUsage::new);
+        if filter.is_some() {
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
+        (reader, filter, None, body)
+    } else {
+        let (read, body) = read(call, body).await;
+        let front = refused(call, parts.status, &mut parts.headers, read)?;
+        (Reader::blind(call.api), None, Some(front), body)
+    };
+    let success = parts.status.is_success();
+    if success {
+        // A key that was held is free again, long before a stream ends.
+        call.gate.release(call.key);
+    }
+    let relay = Relay::new(call.clone(), body, front, reader, filter, limit, success);
+    Ok(Response::from_parts(parts, relay.boxed_unsync()))
+}
+
+fn reader(call: &Call, headers: &HeaderMap) -> Reader {
+    let has =
+        |name, part: &str| headers.get(name).is_some_and(|v| v.to_str().is_ok_and(|v| v.starts_with(part)));
+    let encoded =
+        headers.contains_key(header::CONTENT_ENCODING) && !has(header::CONTENT_ENCODING, "identity");
+    if encoded || !call.api.generates() {
+        return Reader::blind(call.api);
+    }
+    Reader::new(call.api, has(header::CONTENT_TYPE, "text/event-stream"))
+}
+
+/// The beginning of a refusal's body, and the rest.
+async fn read(call: &Call, mut body: reqwest::Body) -> (Bytes, reqwest::Body) {
+    let mut all = BytesMut::new();
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            all.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            if all.len() >= READ {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = call.env.clock.sleep(READING) => {}
+    }
+    (all.freeze(), body)
+}
+
+/// Tells what a refusal means. It passes unchanged, but with a word to the agent's SDK whether trying again helps, and
+/// without a secret that the provider repeats.
+fn refused(call: &Call, status: StatusCode, headers: &mut HeaderMap, read: Bytes) -> Result<Bytes, Problem> {
+    if let Some((kind, words)) = classify::refusal(status, headers, &read, call.now()) {
+        if status.is_redirection() {
+            let place =
+                headers.get(header::LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("another address");
+            let words =
+                format!("{} leads to {place}: the base URL must be the final one", call.access.place());
+            call.tell(kind, &words);
+            return Err(unreachable(words));
+        }
+        if let Some(condition) = call.tell(kind, &words) {
+            headers.insert(REASON, HeaderValue::from_static(condition.reason()));
+            if condition.ends_turn() && !waits_for_nothing(&condition.kind) {
+                headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+            }
+        }
+    }
+    let clean = std::str::from_utf8(&read).ok().and_then(|text| classify::scrubbed(&call.access, text));
+    Ok(match clean {
+        Some(clean) => {
+            headers.remove(header::CONTENT_LENGTH);
+            Bytes::from(clean)
+        }
+        None => read,
+    })
+}
+
+/// A used-up quota without a time may be there again at the next attempt.
+fn waits_for_nothing(kind: &ConditionKind) -> bool {
+    matches!(kind, ConditionKind::Quota { resume_at: None, .. })
+}
+
+fn unanswered(call: &Call, error: &reqwest::Error) -> Problem {
+    let (kind, words) = classify::no_answer(error, &call.access);
+    let failing = kind == ConditionKind::Failing;
+    call.tell(kind, &words);
+    if failing {
+        return Problem {
+            status: StatusCode::BAD_GATEWAY,
+            reason: "MODEL_FAILING",
+            words,
+            retry: Retry::Free,
+        };
+    }
+    unreachable(words)
+}
+
+fn unreachable(words: String) -> Problem {
+    Problem { status: StatusCode::BAD_GATEWAY, reason: "MODEL_UNREACHABLE", words, retry: Retry::Free }
+}
+
+fn drop_secrets(call: &Call, headers: &mut HeaderMap) {
+    let tells =
+        |value: &HeaderValue| value.to_str().is_ok_and(|v| classify::scrubbed(&call.access, v).is_some());
+    let telling: Vec<_> = headers.iter().filter(|(_, v)| tells(v)).map(|(n, _)| n.clone()).collect();
+    for name in telling {
+        headers.remove(name);
+    }
+}

@@ -1,0 +1,141 @@
+//! Keys whose quota is used up: while the time is known and far, no call goes out; then one goes first.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use foundry_core::Timestamp;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+
+use crate::access::Access;
+
+/// A provider and key, without the key itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct KeyName([u8; 32]);
+
+impl KeyName {
+    pub(crate) fn of(access: &Access) -> Self {
+        let mut hash = Sha256::new();
+        let place = access.base_url.as_str();
+        for part in [place].into_iter().chain(access.secrets()) {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+        Self(hash.finalize().into())
+    }
+}
+
+#[derive(Default)]
+struct Keys(HashMap<KeyName, Held>);
+
+struct Held {
+    until: Timestamp,
+    /// The call that went first, while it is under way; its end is told by dropping the sender.
+    first: Option<watch::Receiver<()>>,
+}
+
+/// The keys that are held.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<Mutex<Keys>>);
+
+/// Whether a call may go out.
+pub(crate) enum Admission {
+    /// It may; the guard is there when it goes first.
+    Go(Option<First>),
+    /// Not before this time.
+    Held(Timestamp),
+    /// Another call went first: its end is to be waited for.
+    Wait(watch::Receiver<()>),
+}
+
+/// The call that goes first after the time has come. Dropped without a word, the next one goes first.
+pub(crate) struct First {
+    gate: Gate,
+    key: KeyName,
+    _ended: watch::Sender<()>,
+}
+
+impl Gate {
+    pub(crate) fn admit(&self, key: KeyName, now: Timestamp) -> Admission {
+        let mut keys = self.lock();
+        let Some(held) = keys.0.get_mut(&key) else { return Admission::Go(None) };
+        if held.until > now {
+            return Admission::Held(held.until);
+        }
+        if let Some(first) = &held.first {
+            return Admission::Wait(first.clone());
+        }
+        let (ended, first) = watch::channel(());
+        held.first = Some(first);
+        Admission::Go(Some(First { gate: self.clone(), key, _ended: ended }))
+    }
+
+    /// No call before this time.
+    pub(crate) fn hold(&self, key: KeyName, until: Timestamp) {
+        let mut keys = self.lock();
+        let first = keys.0.remove(&key).and_then(|held| held.first);
+        keys.0.insert(key, Held { until, first });
+    }
+
+    /// Calls go out again.
+    pub(crate) fn release(&self, key: KeyName) {
+        self.lock().0.remove(&key);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Keys> {
+        // No panic can leave the map half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        if let Some(held) = self.gate.lock().0.get_mut(&self.key) {
+            held.first = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: KeyName = KeyName([1; 32]);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn holds_until_the_time_and_then_lets_one_go_first() {
+        let gate = Gate::default();
+        assert!(matches!(gate.admit(KEY, at(0)), Admission::Go(None)));
+        gate.hold(KEY, at(100));
+        assert!(matches!(gate.admit(KEY, at(99)), Admission::Held(until) if until == at(100)));
+        assert!(matches!(gate.admit(KeyName([2; 32]), at(99)), Admission::Go(None)));
+        let Admission::Go(Some(first)) = gate.admit(KEY, at(100)) else { panic!("nobody goes first") };
+        let Admission::Wait(mut end) = gate.admit(KEY, at(100)) else { panic!("two go first") };
+        gate.release(KEY);
+        drop(first);
+        assert!(futures::executor::block_on(end.changed()).is_err());
+        assert!(matches!(gate.admit(KEY, at(100)), Admission::Go(None)));
+    }
+
+    #[test]
+    fn lets_the_next_one_go_first_when_the_first_one_learned_nothing() {
+        let gate = Gate::default();
+        gate.hold(KEY, at(100));
+        drop(gate.admit(KEY, at(100)));
+        assert!(matches!(gate.admit(KEY, at(101)), Admission::Go(Some(_))));
+    }
+
+    #[test]
+    fn holds_again_when_the_first_one_is_refused() {
+        let gate = Gate::default();
+        gate.hold(KEY, at(100));
+        let Admission::Go(Some(first)) = gate.admit(KEY, at(100)) else { panic!("nobody goes first") };
+        gate.hold(KEY, at(500));
+        drop(first);
+        assert!(matches!(gate.admit(KEY, at(101)), Admission::Held(until) if until == at(500)));
+    }
+}

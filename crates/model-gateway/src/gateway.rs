@@ -1,0 +1,305 @@
+//! A call from its head to its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use foundry_core::{Env, Tasks};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt as _, Full};
+
+use crate::access::{Access, Kind, Ledger, Refused, Unit};
+use crate::answer;
+use crate::bodies::{self, Bodies};
+use crate::call::Call;
+use crate::condition::{ConditionKind, ModelCondition};
+use crate::gate::{Admission, First, Gate, KeyName};
+use crate::include_usage::Asked;
+use crate::proof::SandboxProof;
+use crate::reports::Reports;
+use crate::route::{Api, Route};
+use crate::shape::{Family, Problem, Retry};
+use crate::upstream;
+use crate::{Body, BoxError};
+
+/// How long the ledger may take to say whom a token stands for.
+const ACCESS: Duration = Duration::from_secs(10);
+/// How long a call waits for the one that goes first after a quota's time.
+const FIRST: Duration = Duration::from_secs(30);
+
+/// How the gateway works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// After so long without a byte from a provider the call is ended.
+    pub silence: Duration,
+    /// How long calls in progress may go on after the service's tasks were told to stop.
+    pub drain: Duration,
+    /// How many connections of sandboxes are served at once; further ones wait.
+    pub connections: usize,
+}
+
+impl Default for Settings {
+    /// Five minutes of silence, three seconds to drain, 1,024 connections.
+    fn default() -> Self {
+        Self { silence: Duration::from_secs(300), drain: Duration::from_secs(3), connections: 1024 }
+    }
+}
+
+/// The model gateway; clones share it.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    ledger: Arc<dyn Ledger>,
+    client: reqwest::Client,
+    settings: Settings,
+    env: Env,
+    tasks: Tasks,
+    gate: Gate,
+    bodies: Bodies,
+    reports: Reports,
+}
+
+impl Gateway {
+    /// A gateway that asks `ledger` and calls providers with `client` (made by `foundry_http_client::http_client`).
+    /// What it does beside the calls belongs to `tasks`.
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        client: reqwest::Client,
+        settings: Settings,
+        env: Env,
+        tasks: Tasks,
+    ) -> Self {
+        let reports = Reports::start(&ledger, &tasks, settings.drain + Duration::from_secs(1));
+        let (gate, bodies) = (Gate::default(), Bodies::new());
+        Self(Arc::new(Inner { ledger, client, settings, env, tasks, gate, bodies, reports }))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+
+    /// Answers one request of an agent. Dropping the future, or the body of the answer, ends the call to the provider.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = request.into_parts();
+        let mut body = Some(body);
+        let Some(route) = route(&parts) else {
+            let family = family_of_unknown(parts.uri.path());
+            return refuse(family, &path_unknown(parts.uri.path()), body).await;
+        };
+        let mut family = route.family.unwrap_or(Family::OpenAi);
+        match self.served(parts, &mut body, route, &mut family).await {
+            Ok(answer) => answer,
+            Err(problem) => refuse(family, &problem, body).await,
+        }
+    }
+
+    async fn served<B>(
+        &self,
+        parts: Parts,
+        body: &mut Option<B>,
+        route: Route,
+        shape: &mut Family,
+    ) -> Result<Response<Body>, Problem>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (token, query) = upstream::token(&parts.headers, parts.uri.query());
+        let access = Arc::new(self.access(token.as_deref(), &parts.headers).await?);
+        let family = route.served_by(access.kind).ok_or_else(|| other_kind(access.kind, parts.uri.path()))?;
+        *shape = family;
+        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+        let taken = match body.take() {
+            Some(body) => self.0.bodies.take(&access.owner.session, announced, body).await?,
+            None => return Err(bodies::malformed("it has no body")),
+        };
+        let is_json = matches!(route.api, Api::Messages | Api::Chat | Api::Responses);
+        let asked = if is_json { Some(Asked::of(&taken.bytes)) } else { None };
+        let asked =
+            asked.transpose().map_err(|e| bodies::malformed(&format!("its body is not as expected: {e}")))?;
+        let named = asked.as_ref().and_then(|a| a.model.as_deref()).or(route.model.as_deref());
+        let call = Call {
+            model: named.unwrap_or_default().to_owned(),
+            key: KeyName::of(&access),
+            access,
+            api: route.api,
+            family,
+            gate: self.0.gate.clone(),
+            reports: self.0.reports.clone(),
+            env: self.0.env.clone(),
+        };
+        permitted(&call)?;
+        let first = self.admitted(&call).await?;
+        let asking = match &asked {
+            Some(asked) if route.api == Api::Chat => asked.including_usage(&taken.bytes),
+            _ => None,
+        };
+        let hides_usage = asking.is_some();
+        let request = self
+            .0
+            .client
+            .request(parts.method, upstream::address(&call.access, family, &route, query.as_deref()))
+            .headers(upstream::headers(&call.access, family, parts.headers));
+        // A request without a body has none at the provider either.
+        let request = match asking.unwrap_or_else(|| taken.bytes.clone()) {
+            bytes if bytes.is_empty() => request,
+            bytes => request.body(bytes),
+        };
+        let answer = answer::of(&call, request, hides_usage, self.0.settings.silence).await;
+        drop((first, taken));
+        answer
+    }
+
+    async fn access(&self, token: Option<&str>, headers: &HeaderMap) -> Result<Access, Problem> {
+        let token = token.ok_or_else(token_refused)?;
+        let proof = SandboxProof::from_headers(headers).map_err(|_| token_refused())?;
+        match tokio::time::timeout(ACCESS, self.0.ledger.access(token, proof.as_ref())).await {
+            Ok(Ok(access)) => Ok(access),
+            Ok(Err(Refused::Token)) => Err(token_refused()),
+            Ok(Err(Refused::Unavailable(why))) => {
+                tracing::warn!(%why, "a token of a sandbox cannot be checked");
+                Err(bodies::busy("its token cannot be checked"))
+            }
+            Err(_) => {
+                tracing::warn!("a token of a sandbox was not checked within ten seconds");
+                Err(bodies::busy("its token cannot be checked"))
+            }
+        }
+    }
+
+    /// Waits for the call that goes first, if there is one; refuses while the quota is known to be used up.
+    async fn admitted(&self, call: &Call) -> Result<Option<First>, Problem> {
+        if !call.api.generates() {
+            return Ok(None);
+        }
+        let wait = tokio::time::timeout(FIRST, async {
+            loop {
+                match self.0.gate.admit(call.key, call.now()) {
+                    Admission::Go(first) => return Ok(first),
+                    Admission::Held(until) => return Err(until),
+                    // An error tells the end.
+                    Admission::Wait(mut first) => drop(first.changed().await),
+                }
+            }
+        });
+        match wait.await {
+            Ok(Ok(first)) => Ok(first),
+            Ok(Err(until)) => {
+                let words =
+                    format!("the quota of the key is used up until {until}; the provider was not asked");
+                let kind = ConditionKind::Quota { resume_at: Some(until), notice: false };
+                // Not told through the call: it would hold the key again.
+                let condition = ModelCondition { kind, model: call.model.clone(), words: words.clone() };
+                call.reports.condition(&call.access, condition);
+                let retry = Retry::NotBefore(until.since(call.now()));
+                Err(Problem { status: StatusCode::TOO_MANY_REQUESTS, reason: "MODEL_QUOTA", words, retry })
+            }
+            Err(_) => {
+                Err(bodies::busy("another call finds out first whether the key's quota is there again"))
+            }
+        }
+    }
+}
+
+/// The route of a request; none for one that wants another protocol.
+fn route(parts: &Parts) -> Option<Route> {
+    let websocket =
+        |value: &HeaderValue| value.to_str().is_ok_and(|v| v.to_lowercase().contains("websocket"));
+    let upgrade = parts.headers.get_all(header::UPGRADE).iter().any(websocket);
+    (!upgrade).then(|| Route::of(&parts.method, parts.uri.path()))?
+}
+
+/// Whether the call may be made as far as the profile and the limits go.
+fn permitted(call: &Call) -> Result<(), Problem> {
+    if !call.api.generates() {
+        return Ok(());
+    }
+    if !call.access.allows(&call.model) {
+        let words = format!("the model {:?} is not one that this agent may use", call.model);
+        call.tell(ConditionKind::NotAllowed, &words);
+        return Err(Problem {
+            status: StatusCode::FORBIDDEN,
+            reason: "MODEL_NOT_ALLOWED",
+            words,
+            retry: Retry::Never,
+        });
+    }
+    if let Some(limit) = call.access.used_up() {
+        let unit = match limit.unit {
+            Unit::Tokens => format!("{} tokens", limit.maximum),
+            Unit::Micros => {
+                format!("{}.{:02}", limit.maximum / 1_000_000, limit.maximum % 1_000_000 / 10_000)
+            }
+        };
+        let words = format!("the limit of {unit} for {} is used up; the provider was not asked", limit.scope);
+        call.tell(ConditionKind::LimitReached, &words);
+        return Err(Problem {
+            status: StatusCode::PAYMENT_REQUIRED,
+            reason: "MODEL_LIMIT_REACHED",
+            words,
+            retry: Retry::Never,
+        });
+    }
+    Ok(())
+}
+
+fn token_refused() -> Problem {
+    Problem {
+        status: StatusCode::UNAUTHORIZED,
+        reason: "MODEL_TOKEN_REFUSED",
+        words: "the token is not one of this sandbox's, or the sandbox has ended".to_owned(),
+        retry: Retry::Never,
+    }
+}
+
+fn path_unknown(path: &str) -> Problem {
+    let shown: String = path.chars().take(100).collect();
+    Problem {
+        status: StatusCode::NOT_FOUND,
+        reason: "MODEL_PATH_UNKNOWN",
+        words: format!("the model gateway does not serve {shown:?} with this method"),
+        retry: Retry::Never,
+    }
+}
+
+fn other_kind(kind: Kind, path: &str) -> Problem {
+    let words = format!("the model provider is of the kind {kind:?}, which does not have {path:?}");
+    Problem { words, ..path_unknown(path) }
+}
+
+/// As far as a path tells, the shape in which its caller expects an error.
+fn family_of_unknown(path: &str) -> Family {
+    if path.contains("anthropic") || path.contains("/messages") {
+        Family::Anthropic
+    } else if path.contains("gemini") || path.contains("v1beta") || path.contains("/models/") {
+        Family::Gemini
+    } else {
+        Family::OpenAi
+    }
+}
+
+/// An answer of the gateway's own. A body that is still coming is read first, as far as is reasonable.
+async fn refuse<B>(family: Family, problem: &Problem, body: Option<B>) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes>,
+{
+    if let Some(body) = body {
+        bodies::drain(body).await;
+    }
+    let full = Full::new(problem.body(family)).map_err(|never| match never {});
+    let mut response = Response::new(full.boxed_unsync());
+    *response.status_mut() = problem.status;
+    *response.headers_mut() = problem.headers();
+    response
+}

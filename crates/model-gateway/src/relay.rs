@@ -1,0 +1,232 @@
+//! The provider's answer on its way to the agent: each piece passes as it comes, and is looked at on the side.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use foundry_core::Timestamp;
+use futures::future::BoxFuture;
+use http::StatusCode;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::BoxError;
+use crate::call::Call;
+use crate::classify;
+use crate::condition::ConditionKind;
+use crate::include_usage::WithoutUsage;
+use crate::shape::{Problem, Retry};
+use crate::usage::Reader;
+
+/// The body of an answer. Dropping it ends the call to the provider.
+pub(crate) struct Relay {
+    call: Call,
+    upstream: reqwest::Body,
+    /// Read already, to see what it means.
+    front: Option<Bytes>,
+    reader: Reader,
+    filter: Option<WithoutUsage>,
+    silence: Silence,
+    stage: Stage,
+    /// Whether the answer is a success: only then its end means anything.
+    success: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Flowing,
+    /// The provider has ended; what the filter held goes out.
+    Emptying,
+    Ended,
+}
+
+/// How an answer ends.
+enum End {
+    Whole,
+    Cut,
+    Silent,
+    /// The agent went away.
+    Left,
+}
+
+impl Relay {
+    pub(crate) fn new(
+        call: Call,
+        upstream: reqwest::Body,
+        front: Option<Bytes>,
+        reader: Reader,
+        filter: Option<WithoutUsage>,
+        silence: Duration,
+        success: bool,
+    ) -> Self {
+        let silence = Silence::new(&call, silence);
+        Self { call, upstream, front, reader, filter, silence, stage: Stage::Flowing, success }
+    }
+
+    fn take(&mut self, data: Bytes) -> Bytes {
+        self.reader.feed(&data);
+        match &mut self.filter {
+            Some(filter) => filter.pass(data),
+            None => data,
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        if self.stage == Stage::Ended {
+            return;
+        }
+        self.stage = Stage::Ended;
+        if !self.success || !self.call.api.generates() {
+            return;
+        }
+        self.reader.finish();
+        let seen = &self.reader.seen;
+        let finished = seen.finished;
+        // Agents leave when they have seen the last event, before the provider closes.
+        let complete = matches!(end, End::Whole) || (finished && matches!(end, End::Left));
+        self.call.count(seen, complete);
+        let (kind, words) = match end {
+            _ if seen.failure.is_some() => {
+                classify::failure(&seen.failure.clone().unwrap_or_default(), self.call.now())
+            }
+            End::Whole if self.reader.expects_end() && !finished => {
+                (ConditionKind::Failing, "the provider's stream ended before its last event".to_owned())
+            }
+            End::Cut => (ConditionKind::Failing, "the provider's answer was cut off".to_owned()),
+            End::Silent => (ConditionKind::Silent, self.silence.words()),
+            End::Left if !finished => return,
+            End::Whole | End::Left => (ConditionKind::Working, String::new()),
+        };
+        self.call.tell(kind, &words);
+    }
+
+    /// The last event of a stream that the gateway itself ends.
+    fn parting(&self) -> Result<Frame<Bytes>, BoxError> {
+        if !self.reader.expects_end() {
+            // Half an answer in one piece must not be taken for a whole one.
+            return Err(self.silence.words().into());
+        }
+        Ok(Frame::data(silent(&self.silence).event(self.call.family)))
+    }
+}
+
+/// The gateway's answer to a provider that sends nothing.
+pub(crate) fn silent(silence: &Silence) -> Problem {
+    Problem {
+        status: StatusCode::GATEWAY_TIMEOUT,
+        reason: "MODEL_SILENT",
+        words: silence.words(),
+        retry: Retry::Free,
+    }
+}
+
+impl HttpBody for Relay {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if let Some(front) = this.front.take().filter(|front| !front.is_empty()) {
+            let front = this.take(front);
+            if !front.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(front))));
+            }
+        }
+        while this.stage == Stage::Flowing {
+            let Poll::Ready(frame) = Pin::new(&mut this.upstream).poll_frame(cx) else {
+                ready!(this.silence.poll(cx));
+                let parting = this.parting();
+                this.end(End::Silent);
+                return Poll::Ready(Some(parting));
+            };
+            match frame {
+                Some(Ok(frame)) => {
+                    this.silence.broken();
+                    // Trailers concern the connection that ends here.
+                    let Ok(data) = frame.into_data() else { continue };
+                    let data = this.take(data);
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                }
+                Some(Err(error)) => {
+                    this.end(End::Cut);
+                    return Poll::Ready(Some(Err(error.without_url().into())));
+                }
+                None => this.stage = Stage::Emptying,
+            }
+        }
+        if this.stage == Stage::Emptying {
+            this.end(End::Whole);
+            let held = this.filter.as_mut().map(WithoutUsage::finish).unwrap_or_default();
+            if !held.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(held))));
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.end(End::Left);
+    }
+}
+
+/// Measures how long nothing has come.
+pub(crate) struct Silence {
+    call: Call,
+    limit: Duration,
+    last: Timestamp,
+    timer: BoxFuture<'static, ()>,
+}
+
+impl Silence {
+    pub(crate) fn new(call: &Call, limit: Duration) -> Self {
+        Self { call: call.clone(), limit, last: call.now(), timer: sleep(call, limit) }
+    }
+
+    /// Something came.
+    fn broken(&mut self) {
+        self.last = self.call.now();
+    }
+
+    /// Ready once nothing has come for as long as the limit. The timer is set anew only when it fires, not with every
+    /// piece.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let idle = self.call.now().since(self.last);
+            if idle >= self.limit {
+                self.timer = Box::pin(futures::future::ready(()));
+                return Poll::Ready(());
+            }
+            self.timer = sleep(&self.call, self.limit.saturating_sub(idle));
+        }
+    }
+
+    /// Completes once nothing has come for as long as the limit.
+    pub(crate) async fn over(&mut self) {
+        std::future::poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    pub(crate) fn words(&self) -> String {
+        format!("{} has sent nothing for {} s", self.call.access.place(), self.limit.as_secs())
+    }
+}
+
+fn sleep(call: &Call, d: Duration) -> BoxFuture<'static, ()> {
+    let clock = call.env.clock.clone();
+    Box::pin(async move { clock.sleep(d).await })
+}

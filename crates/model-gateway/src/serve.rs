@@ -1,0 +1,130 @@
+//! Connections of sandboxes' forwarders: HTTP/1.1 and h2c, over unix sockets and TCP.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+use crate::gateway::Gateway;
+
+/// A head must come within this time.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long to wait after an accept failed for want of file descriptors or memory.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// Streams of one h2c connection.
+const STREAMS: u32 = 128;
+/// What one h2c stream may have under way; unread streams must not stall the others of their connection.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+
+/// Where connections come from.
+#[derive(Debug)]
+pub enum Listener {
+    /// A unix socket, as bound into a sandbox.
+    Unix(UnixListener),
+    /// A TCP port.
+    Tcp(TcpListener),
+}
+
+impl Gateway {
+    /// Accepts connections until the gateway's tasks are told to stop; what is in progress then may go on for
+    /// `Settings::drain`. The loop and the connections belong to those tasks. May be called for many listeners, which
+    /// share the limit on connections only if they share a call.
+    pub fn serve(&self, listener: Listener) {
+        let gateway = self.clone();
+        self.tasks().spawn("model gateway", async move { gateway.accept(listener).await });
+    }
+
+    async fn accept(self, listener: Listener) {
+        let permits = Arc::new(Semaphore::new(self.settings().connections.min(Semaphore::MAX_PERMITS)));
+        let stop = self.tasks().cancellation().clone();
+        loop {
+            // Beyond the limit connections wait in the kernel's backlog.
+            let accepted = async {
+                let permit = permits.clone().acquire_owned().await;
+                (permit, listener.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                accepted = accepted => accepted,
+            };
+            match accepted {
+                Ok(io) => {
+                    let gateway = self.clone();
+                    self.tasks().spawn("model gateway connection", async move {
+                        gateway.connection(io).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the model gateway cannot accept connections; trying again");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self, io: Io) {
+        let (stop, drain) = (self.tasks().cancellation().clone(), self.settings().drain);
+        let service = service_fn(move |request| {
+            let gateway = self.clone();
+            // On the heap: a call's future is large, and each connection holds one.
+            Box::pin(async move { Ok::<_, Infallible>(gateway.handle(request).await) })
+        });
+        let builder = builder();
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                // What is not done then is cut: an agent tries again, and the next process answers it.
+                tokio::time::timeout(drain, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            // Agents go away all the time.
+            tracing::debug!(%error, "a connection to the model gateway ended");
+        }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(128 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(64 * 1024)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10));
+    builder
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+type Io = Box<dyn Stream>;
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Io> {
+        Ok(match self {
+            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Small pieces must not wait for the peer's acknowledgements; a socket that refuses works all the same.
+                let _ = stream.set_nodelay(true);
+                Box::new(stream)
+            }
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! Reads usage, failures and the end of an answer from what passes by, for each API.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::access::Usage;
+use crate::lines::{Lines, Tail, holds, last_value};
+use crate::route::Api;
+
+/// What an answer has shown so far.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// The counts, once there are some.
+    pub(crate) usage: Option<Usage>,
+    /// The model that answers.
+    pub(crate) model: Option<String>,
+    /// A failure that the provider reports within a stream.
+    pub(crate) failure: Option<Value>,
+    /// Whether the stream said that it is complete.
+    pub(crate) finished: bool,
+}
+
+/// Reads an answer on the side.
+pub(crate) struct Reader {
+    api: Api,
+    form: Form,
+    pub(crate) seen: Seen,
+}
+
+enum Form {
+    Events(Lines),
+    Whole(Tail),
+    Unread,
+}
+
+impl Reader {
+    /// A reader for an answer of events, or for one in one piece.
+    pub(crate) fn new(api: Api, events: bool) -> Self {
+        let form = if events { Form::Events(Lines::default()) } else { Form::Whole(Tail::default()) };
+        Self { api, form, seen: Seen::default() }
+    }
+
+    /// For answers that cannot be read.
+    pub(crate) fn blind(api: Api) -> Self {
+        Self { api, form: Form::Unread, seen: Seen::default() }
+    }
+
+    /// Whether the answer must say that it is complete.
+    pub(crate) fn expects_end(&self) -> bool {
+        matches!(self.form, Form::Events(_))
+    }
+
+    /// Looks at one piece.
+    pub(crate) fn feed(&mut self, data: &[u8]) {
+        let (api, seen) = (self.api, &mut self.seen);
+        match &mut self.form {
+            Form::Events(lines) => lines.feed(data, |line, cut| seen.line(api, line, cut)),
+            Form::Whole(tail) => tail.push(data),
+            Form::Unread => {}
+        }
+    }
+
+    /// The answer has come to its end.
+    pub(crate) fn finish(&mut self) {
+        let (api, seen) = (self.api, &mut self.seen);
+        match &mut self.form {
+            Form::Events(lines) => lines.finish(|line, cut| seen.line(api, line, cut)),
+            Form::Whole(tail) => seen.whole(api, tail),
+            Form::Unread => {}
+        }
+    }
+}
+
+impl Seen {
+    fn line(&mut self, api: Api, line: &[u8], cut: bool) {
+        if cut {
+            return self.end_of_a_long_line(api, line);
+        }
+        let Some(data) = line.strip_prefix(b"data:") else { return };
+        let data = data.trim_ascii();
+        if api == Api::Chat && data == b"[DONE]" {
+            self.finished = true;
+            return;
+        }
+        // Most events are words of the model: they are not parsed. Within its words the quotes are escaped.
+        let telling: &[&str] = match api {
+            Api::Messages => &[r#""usage""#, r#""error""#, r#""message_stop""#],
+            Api::Chat => &[r#""usage""#, r#""error""#, r#""finish_reason":""#, r#""finish_reason": ""#],
+            Api::Responses => &[r#""usage""#, r#""error""#],
+            Api::Generate => &[r#""usageMetadata""#, r#""finishReason""#, r#""error""#],
+            Api::Count | Api::Models => return,
+        };
+        if !telling.iter().any(|part| holds(data, part)) {
+            return;
+        }
+        if let Ok(event) = serde_json::from_slice::<Value>(data) {
+            self.event(api, &event);
+        }
+    }
+
+    fn event(&mut self, api: Api, event: &Value) {
+        let kind = event["type"].as_str().unwrap_or_default();
+        match api {
+            Api::Messages => {
+                match kind {
+                    "message_stop" => self.finished = true,
+                    "error" => self.failure = Some(event["error"].clone()),
+                    _ => {}
+                }
+                self.model(&event["message"]["model"]);
+                self.anthropic(&event["message"]["usage"]);
+                self.anthropic(&event["usage"]);
+            }
+            Api::Chat => {
+                self.failed(&event["error"]);
+                self.model(&event["model"]);
+                self.finished |= event["choices"][0]["finish_reason"].is_string();
+                self.chat(&event["usage"]);
+            }
+            Api::Responses => {
+                let response = &event["response"];
+                match kind {
+                    "response.completed" | "response.incomplete" => self.finished = true,
+                    "response.failed" => self.failed(&response["error"]),
+                    "error" => self.failure = Some(event.clone()),
+                    _ => {}
+                }
+                self.model(&response["model"]);
+                self.responses(&response["usage"]);
+            }
+            Api::Generate => {
+                self.failed(&event["error"]);
+                self.model(&event["modelVersion"]);
+                self.finished |= event["candidates"][0]["finishReason"].is_string()
+                    || event["promptFeedback"]["blockReason"].is_string();
+                self.gemini(&event["usageMetadata"]);
+            }
+            Api::Count | Api::Models => {}
+        }
+    }
+
+    /// Events as long as these are the last ones: they repeat the whole answer.
+    fn end_of_a_long_line(&mut self, api: Api, end: &[u8]) {
+        self.end_of(api, end);
+        self.finished |= self.usage.is_some();
+    }
+
+    fn end_of(&mut self, api: Api, end: &[u8]) {
+        let key = if api == Api::Generate { r#""usageMetadata""# } else { r#""usage""# };
+        let usage = last_value(end, key).unwrap_or_default();
+        match api {
+            Api::Messages => self.anthropic(&usage),
+            Api::Chat => self.chat(&usage),
+            Api::Responses => self.responses(&usage),
+            Api::Generate => self.gemini(&usage),
+            Api::Count | Api::Models => {}
+        }
+    }
+
+    fn whole(&mut self, api: Api, body: &Tail) {
+        if !api.generates() {
+            return;
+        }
+        if body.is_cut() {
+            return self.end_of(api, body.bytes());
+        }
+        // Only these parts are built; the model's words are passed over.
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Answer {
+            model: Value,
+            usage: Value,
+            #[serde(rename = "modelVersion")]
+            model_version: Value,
+            #[serde(rename = "usageMetadata")]
+            usage_metadata: Value,
+        }
+        let answer = match serde_json::from_slice::<Answer>(body.bytes()) {
+            Ok(answer) => answer,
+            // Gemini streams an array when it is not asked for events; the last part has the counts.
+            Err(_) => serde_json::from_slice::<Vec<Answer>>(body.bytes())
+                .ok()
+                .and_then(|mut parts| parts.pop())
+                .unwrap_or_default(),
+        };
+        match api {
+            Api::Messages => self.anthropic(&answer.usage),
+            Api::Chat => self.chat(&answer.usage),
+            Api::Responses => self.responses(&answer.usage),
+            Api::Generate => self.gemini(&answer.usage_metadata),
+            Api::Count | Api::Models => {}
+        }
+        self.model(&answer.model);
+        self.model(&answer.model_version);
+    }
+
+    fn failed(&mut self, error: &Value) {
+        if error.is_object() {
+            self.failure = Some(error.clone());
+        }
+    }
+
+    fn model(&mut self, name: &Value) {
+        if let Some(name) = name.as_str().filter(|n| !n.is_empty()) {
+            self.model = Some(name.to_owned());
+        }
+    }
+
+    /// The beginning of a message tells what was read, its end what was written; the later count holds.
+    fn anthropic(&mut self, usage: &Value) {
+        if !usage.is_object() {
+            return;
+        }
+        let told = self.usage.get_or_insert_default();
+        for (name, count) in [
+            ("input_tokens", &mut told.input),
+            ("output_tokens", &mut told.output),
+            ("cache_read_input_tokens", &mut told.cache_read),
+            ("cache_creation_input_tokens", &mut told.cache_write),
+        ] {
+            if let Some(n) = usage[name].as_u64() {
+                *count = n;
+            }
+        }
+    }
+
+    /// The prompt's count includes what the cache held.
+    fn chat(&mut self, usage: &Value) {
+        let Some(read) = usage["prompt_tokens"].as_u64() else { return };
+        let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0);
+        self.openai(usage, read, cached, "completion_tokens");
+    }
+
+    fn responses(&mut self, usage: &Value) {
+        let Some(read) = usage["input_tokens"].as_u64() else { return };
+        let cached = usage["input_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0);
+        self.openai(usage, read, cached, "output_tokens");
+    }
+
+    fn openai(&mut self, usage: &Value, read: u64, cached: u64, written: &str) {
+        // Some gateways name the cost in the currency of the account.
+        let cost = usage["cost"].as_f64().filter(|cost| cost.is_finite() && (0.0..1e9).contains(cost));
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounded above
+        let cost_micros = cost.map(|cost| (cost * 1e6).ceil() as u64);
+        self.usage = Some(Usage {
+            input: read.saturating_sub(cached),
+            output: usage[written].as_u64().unwrap_or(0),
+            cache_read: cached.min(read),
+            cost_micros,
+            ..Usage::default()
+        });
+    }
+
+    /// The prompt's count includes what the cache held; thoughts are counted apart.
+    fn gemini(&mut self, usage: &Value) {
+        if !usage.is_object() {
+            return;
+        }
+        let count = |name: &str| usage[name].as_u64().unwrap_or(0);
+        let (read, cached) = (count("promptTokenCount"), count("cachedContentTokenCount"));
+        self.usage = Some(Usage {
+            input: read.saturating_sub(cached) + count("toolUsePromptTokenCount"),
+            output: count("candidatesTokenCount") + count("thoughtsTokenCount"),
+            cache_read: cached.min(read),
+            ..Usage::default()
+        });
+    }
+}
