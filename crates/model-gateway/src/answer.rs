@@ -106,7 +106,7 @@ fn refused(call: &Call, status: StatusCode, headers: &mut HeaderMap, read: Bytes
         }
         if let Some(condition) = call.tell(kind, &words) {
             headers.insert(REASON, HeaderValue::from_static(condition.reason()));
-            if condition.ends_turn() && !waits_for_nothing(&condition.kind) {
+            if condition.ends_turn() {
                 headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
             }
         }
@@ -119,11 +119,6 @@ fn refused(call: &Call, status: StatusCode, headers: &mut HeaderMap, read: Bytes
         }
         None => read,
     })
-}
-
-/// A used-up quota without a time may be there again at the next attempt.
-fn waits_for_nothing(kind: &ConditionKind) -> bool {
-    matches!(kind, ConditionKind::Quota { resume_at: None, .. })
 }
 
 fn unanswered(call: &Call, error: &reqwest::Error) -> Problem {

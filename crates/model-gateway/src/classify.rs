@@ -26,8 +26,9 @@ pub(crate) fn refusal(
     let words = format!("the provider answered {}{}", status.as_u16(), said(&error, body));
     let kind = match status.as_u16() {
         300..=399 => ConditionKind::Unreachable(Unreached::Path),
-        429 | 402 => quota(headers, &error, now),
-        400 | 403 if credit_is_used_up(&error) => ConditionKind::Quota { resume_at: None, notice: false },
+        402 => UNPAID,
+        400 | 403 | 429 if credit_is_used_up(&error) => UNPAID,
+        429 => quota(headers, &error, now),
         401 | 403 => ConditionKind::KeyRefused,
         400 if holds_word(&error, "API_KEY_INVALID") => ConditionKind::KeyRefused,
         400 | 404 if names_a_model(status, &error, body) => ConditionKind::Unknown,
@@ -48,7 +49,9 @@ pub(crate) fn failure(error: &Value, now: Timestamp) -> (ConditionKind, String) 
     let words = format!("the provider broke its answer off{}", said(error, b""));
     let of_quota =
         ["rate_limit", "quota", "RESOURCE_EXHAUSTED", "usage_limit"].iter().any(|part| code.contains(part));
-    let kind = if of_quota || error["code"].as_u64() == Some(429) {
+    let kind = if credit_is_used_up(error) {
+        UNPAID
+    } else if of_quota || error["code"].as_u64() == Some(429) {
         quota(&HeaderMap::new(), error, now)
     } else {
         ConditionKind::Failing
@@ -57,9 +60,13 @@ pub(crate) fn failure(error: &Value, now: Timestamp) -> (ConditionKind, String) 
 }
 
 fn quota(headers: &HeaderMap, error: &Value, now: Timestamp) -> ConditionKind {
-    let resume_at = if credit_is_used_up(error) { None } else { when::resumes(headers, error, now) };
-    ConditionKind::Quota { resume_at, notice: resume_at.is_some_and(|at| at.since(now) <= SHORT) }
+    let resume_at = when::resumes(headers, error, now);
+    let notice = resume_at.is_some_and(|at| at.since(now) <= SHORT);
+    ConditionKind::Quota { resume_at, notice, ends_turn: resume_at.is_some() && !notice }
 }
+
+/// No time brings back what must be paid.
+const UNPAID: ConditionKind = ConditionKind::Quota { resume_at: None, notice: false, ends_turn: true };
 
 /// The `error` of an answer, in whichever form.
 fn error_of(body: &[u8]) -> Value {
@@ -69,7 +76,6 @@ fn error_of(body: &[u8]) -> Value {
     if value["error"].is_null() { value } else { value["error"].clone() }
 }
 
-/// No time brings back what must be paid.
 fn credit_is_used_up(error: &Value) -> bool {
     [
         "insufficient_quota",
@@ -141,8 +147,7 @@ pub(crate) fn no_answer(error: &reqwest::Error, access: &Access) -> (ConditionKi
     let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
     let mut tls = false;
     while let Some(cause) = next {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        tls |= cause.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>());
+        tls |= is_of_tls(cause);
         causes.push(cause.to_string());
         next = cause.source();
     }
@@ -154,6 +159,12 @@ pub(crate) fn no_answer(error: &reqwest::Error, access: &Access) -> (ConditionKi
     } else {
         (ConditionKind::Unreachable(Unreached::Host), format!("{place} cannot be reached: {last}"))
     }
+}
+
+/// I/O errors hide what they wrap from the chain of causes.
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_of_tls(inner))
 }
 
 #[cfg(test)]
@@ -170,7 +181,7 @@ mod tests {
 
     #[test]
     fn tells_refusals_apart_as_the_providers_word_them() {
-        let unpaid = Some(ConditionKind::Quota { resume_at: None, notice: false });
+        let unpaid = Some(UNPAID);
         let path = Some(ConditionKind::Unreachable(Unreached::Path));
         for (status, body, expected) in [
             (
@@ -233,11 +244,12 @@ mod tests {
     fn takes_a_wait_up_to_a_minute_for_a_notice() {
         for (seconds, notice) in [("2", true), ("60", true), ("61", false), ("3600", false)] {
             let headers = HeaderMap::from_iter([(http::header::RETRY_AFTER, seconds.parse().unwrap())]);
-            let Some((ConditionKind::Quota { resume_at: Some(at), notice: got }, _)) =
+            let Some((ConditionKind::Quota { resume_at: Some(at), notice: got, ends_turn }, _)) =
                 refusal(StatusCode::TOO_MANY_REQUESTS, &headers, b"", NOW)
             else {
                 panic!("no time in {seconds}");
             };
+            assert_eq!(ends_turn, !notice);
             assert_eq!((at.since(NOW).as_secs().to_string().as_str(), got), (seconds, notice));
         }
     }

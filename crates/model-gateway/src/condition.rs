@@ -30,6 +30,9 @@ pub enum ConditionKind {
         resume_at: Option<Timestamp>,
         /// Whether it is so short (60 s at most) that the agent waits by itself.
         notice: bool,
+        /// Whether the agent was told not to try again: the wait is long, or something must be paid. Where the
+        /// provider says neither, the agent goes on trying for a while.
+        ends_turn: bool,
     },
     /// The provider answers with failures of its own, or breaks off.
     Failing,
@@ -77,7 +80,7 @@ impl ModelCondition {
             | ConditionKind::Unknown
             | ConditionKind::LimitReached
             | ConditionKind::NotAllowed => true,
-            ConditionKind::Quota { notice, .. } => !notice,
+            ConditionKind::Quota { ends_turn, .. } => ends_turn,
             ConditionKind::Working
             | ConditionKind::Failing
             | ConditionKind::Silent

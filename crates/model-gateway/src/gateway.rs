@@ -198,7 +198,7 @@ impl Gateway {
             Ok(Err(until)) => {
                 let words =
                     format!("the quota of the key is used up until {until}; the provider was not asked");
-                let kind = ConditionKind::Quota { resume_at: Some(until), notice: false };
+                let kind = ConditionKind::Quota { resume_at: Some(until), notice: false, ends_turn: true };
                 // Not told through the call: it would hold the key again.
                 let condition = ModelCondition { kind, model: call.model.clone(), words: words.clone() };
                 call.reports.condition(&call.access, condition);

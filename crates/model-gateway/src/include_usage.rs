@@ -29,6 +29,10 @@ impl<'a> Asked<'a> {
     /// From a body. Strict: what is read here in another way than by the provider would be counted or allowed wrongly,
     /// so a key that stands twice is an error.
     pub(crate) fn of(body: &'a [u8]) -> serde_json::Result<Self> {
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            // An array would be taken for the fields in their order.
+            return Err(serde::de::Error::custom("it is no JSON object"));
+        }
         serde_json::from_slice(body)
     }
 

@@ -148,6 +148,10 @@ impl HttpBody for Relay {
                     // Trailers concern the connection that ends here.
                     let Ok(data) = frame.into_data() else { continue };
                     let data = this.take(data);
+                    // With a length announced nobody asks for more after the last byte.
+                    if this.filter.is_none() && this.upstream.is_end_stream() {
+                        this.end(End::Whole);
+                    }
                     if !data.is_empty() {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }

@@ -175,14 +175,13 @@ impl Seen {
             #[serde(rename = "usageMetadata")]
             usage_metadata: Value,
         }
-        let answer = match serde_json::from_slice::<Answer>(body.bytes()) {
-            Ok(answer) => answer,
-            // Gemini streams an array when it is not asked for events; the last part has the counts.
-            Err(_) => serde_json::from_slice::<Vec<Answer>>(body.bytes())
-                .ok()
-                .and_then(|mut parts| parts.pop())
-                .unwrap_or_default(),
+        // Gemini streams an array when it is not asked for events; the last part has the counts.
+        let answer = if body.bytes().trim_ascii_start().starts_with(b"[") {
+            serde_json::from_slice::<Vec<Answer>>(body.bytes()).ok().and_then(|mut parts| parts.pop())
+        } else {
+            serde_json::from_slice::<Answer>(body.bytes()).ok()
         };
+        let answer = answer.unwrap_or_default();
         match api {
             Api::Messages => self.anthropic(&answer.usage),
             Api::Chat => self.chat(&answer.usage),

@@ -1,0 +1,126 @@
+//! The gateway behind real sockets.
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use foundry_model_gateway::{Kind, Listener};
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use support::{Reply, Setup, TOKEN, post, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+const CALL: &str = r#"{"model":"claude-x","stream":true}"#;
+
+fn raw(body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {TOKEN}\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+async fn read_until(io: &mut (impl tokio::io::AsyncRead + Unpin), end: &str) -> String {
+    let (mut all, mut chunk) = (Vec::new(), [0; 4096]);
+    while !String::from_utf8_lossy(&all).contains(end) {
+        let n = within(io.read(&mut chunk)).await.unwrap();
+        assert!(n > 0, "ended after {:?}", String::from_utf8_lossy(&all));
+        all.extend_from_slice(&chunk[..n]);
+    }
+    String::from_utf8(all).unwrap()
+}
+
+#[tokio::test]
+async fn passes_each_event_on_as_it_comes_over_a_unix_socket() {
+    let t = Setup::new(Kind::Anthropic).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.sock");
+    t.gateway.serve(Listener::Unix(UnixListener::bind(&path).unwrap()));
+    let (stream, reply) = Reply::stream();
+    t.upstream.will(reply);
+    let mut agent = UnixStream::connect(&path).await.unwrap();
+    agent.write_all(raw(CALL).as_bytes()).await.unwrap();
+    read_until(&mut agent, "\r\n\r\n").await;
+    for n in 0..3 {
+        // Sent only after the one before was read: nothing may be held back.
+        let event = format!("event: ping\ndata: {n}\n\n");
+        stream.send(&event);
+        read_until(&mut agent, &event).await;
+    }
+}
+
+#[tokio::test]
+async fn ends_the_call_to_the_provider_when_the_agent_leaves_before_the_answer_and_within_it() {
+    let t = Setup::new(Kind::Anthropic).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    t.gateway.serve(Listener::Tcp(listener));
+    for begun in [false, true] {
+        let (stream, reply) = Reply::stream();
+        let (_nothing, silent) = Reply::silent();
+        t.upstream.will(if begun { reply } else { silent });
+        let mut agent = TcpStream::connect(address).await.unwrap();
+        agent.write_all(raw(CALL).as_bytes()).await.unwrap();
+        let received = t.upstream.received().await;
+        if begun {
+            stream.send("event: ping\ndata: 1\n\n");
+            read_until(&mut agent, "data: 1").await;
+        }
+        drop(agent);
+        let ended = tokio::time::timeout(Duration::from_secs(1), received.closed).await;
+        assert!(ended.is_ok(), "the provider still works a second after the agent left (begun: {begun})");
+    }
+}
+
+#[tokio::test]
+async fn counts_an_answer_in_one_piece_though_nobody_asks_for_more_than_its_length() {
+    let t = Setup::new(Kind::Anthropic).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.sock");
+    t.gateway.serve(Listener::Unix(UnixListener::bind(&path).unwrap()));
+    let answer = r#"{"model":"c","usage":{"input_tokens":3,"output_tokens":4}}"#;
+    t.upstream.will(Reply::json(200, answer));
+    let mut agent = UnixStream::connect(&path).await.unwrap();
+    agent.write_all(raw(r#"{"model":"c"}"#).as_bytes()).await.unwrap();
+    read_until(&mut agent, answer).await;
+    let used = t.ledger.next_usage().await;
+    assert_eq!((used.input, used.output, used.complete), (3, 4, true));
+    assert_eq!(t.ledger.next_condition().await.reason(), "MODEL_OK");
+}
+
+#[tokio::test]
+async fn speaks_h2c_too() {
+    let t = Setup::new(Kind::Anthropic).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let io = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    t.gateway.serve(Listener::Tcp(listener));
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
+    t.tasks.spawn("client", async move { connection.await.unwrap() });
+    t.upstream.will(Reply::json(200, "{\"ok\":1}"));
+    let mut request: Request<Full<Bytes>> = post("/v1/messages", CALL);
+    *request.uri_mut() = "http://gateway/v1/messages".parse().unwrap();
+    let answer = within(sender.send_request(request)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(within(answer.into_body().collect()).await.unwrap().to_bytes(), "{\"ok\":1}");
+}
+
+#[tokio::test]
+async fn stops_with_its_tasks_though_a_stream_never_ends() {
+    let t = Setup::new(Kind::Anthropic).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    t.gateway.serve(Listener::Tcp(listener));
+    let (stream, reply) = Reply::stream();
+    t.upstream.will(reply);
+    let mut agent = TcpStream::connect(address).await.unwrap();
+    agent.write_all(raw(CALL).as_bytes()).await.unwrap();
+    stream.send("event: ping\ndata: 1\n\n");
+    read_until(&mut agent, "data: 1").await;
+    t.tasks.cancellation().cancel();
+    let mut rest = Vec::new();
+    within(agent.read_to_end(&mut rest)).await.unwrap();
+    assert!(!String::from_utf8_lossy(&rest).ends_with("0\r\n\r\n"), "a cut stream looks whole");
+}

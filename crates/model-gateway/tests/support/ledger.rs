@@ -1,0 +1,62 @@
+use async_trait::async_trait;
+use foundry_model_gateway::{Access, Ledger, ModelCondition, Refused, SandboxProof, Usage};
+use std::sync::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+
+use super::{TOKEN, within};
+
+pub struct TestLedger {
+    access: Mutex<Access>,
+    /// The key of the sandbox's runtime, where proofs are asked for.
+    pub runtime_key: Mutex<Option<Vec<u8>>>,
+    used: (mpsc::UnboundedSender<Usage>, AsyncMutex<mpsc::UnboundedReceiver<Usage>>),
+    conditions: (mpsc::UnboundedSender<ModelCondition>, AsyncMutex<mpsc::UnboundedReceiver<ModelCondition>>),
+}
+
+impl TestLedger {
+    pub fn new(access: Access) -> Self {
+        let channel = || {
+            let (tx, rx) = mpsc::unbounded_channel();
+            (tx, AsyncMutex::new(rx))
+        };
+        let (used, conditions) = (channel(), {
+            let (tx, rx) = mpsc::unbounded_channel();
+            (tx, AsyncMutex::new(rx))
+        });
+        Self { access: Mutex::new(access), runtime_key: Mutex::new(None), used, conditions }
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut Access)) {
+        change(&mut self.access.lock().unwrap());
+    }
+
+    pub async fn next_usage(&self) -> Usage {
+        within(async { self.used.1.lock().await.recv().await }).await.unwrap()
+    }
+
+    pub async fn next_condition(&self) -> ModelCondition {
+        within(async { self.conditions.1.lock().await.recv().await }).await.unwrap()
+    }
+
+    /// Nothing more was told up to now, though the lanes are empty.
+    pub async fn has_no_more(&self) -> bool {
+        self.used.1.lock().await.try_recv().is_err() && self.conditions.1.lock().await.try_recv().is_err()
+    }
+}
+
+#[async_trait]
+impl Ledger for TestLedger {
+    async fn access(&self, token: &str, proof: Option<&SandboxProof>) -> Result<Access, Refused> {
+        let key = self.runtime_key.lock().unwrap().clone();
+        let proven = key.is_none_or(|key| proof.is_some_and(|p| p.sandbox == "sbx_1" && p.verify(&key)));
+        if token == TOKEN && proven { Ok(self.access.lock().unwrap().clone()) } else { Err(Refused::Token) }
+    }
+
+    async fn used(&self, _: &Access, usage: Usage) {
+        self.used.0.send(usage).unwrap();
+    }
+
+    async fn condition(&self, _: &Access, condition: ModelCondition) {
+        self.conditions.0.send(condition).unwrap();
+    }
+}

@@ -1,0 +1,164 @@
+//! What is counted, for each API, in one piece and in streams.
+
+mod support;
+
+use foundry_model_gateway::{Kind, ModelPrice, Usage};
+use support::{Reply, Setup, body, text, within};
+
+const CLAUDE: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-x-1\",\"usage\":{\"input_tokens\":10,\"cache_creation_input_tokens\":20,\"cache_read_input_tokens\":30,\"output_tokens\":1}}}\n\n\
+event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"the \\\"usage\\\" of {}\"}}\n\n\
+event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":40}}\n\n\
+event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+
+const CHAT_WORDS: &str = "data: {\"model\":\"gpt-x-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}],\"usage\":null}\n\n\
+data: {\"model\":\"gpt-x-1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n";
+const CHAT_USAGE: &str = "data: {\"model\":\"gpt-x-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":100,\"completion_tokens\":7,\"prompt_tokens_details\":{\"cached_tokens\":60}}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+const RESPONSES: &str = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"model\":\"gpt-y\",\"usage\":null}}\n\n\
+event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"model\":\"gpt-y-1\",\"usage\":{\"input_tokens\":50,\"input_tokens_details\":{\"cached_tokens\":20},\"output_tokens\":9}}}\n\n";
+
+const GEMINI: &str = "data: {\"candidates\":[{\"content\":{}}],\"usageMetadata\":{\"promptTokenCount\":80},\"modelVersion\":\"gemini-x-1\"}\r\n\r\n\
+data: {\"candidates\":[{\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":80,\"cachedContentTokenCount\":30,\"candidatesTokenCount\":4,\"thoughtsTokenCount\":5},\"modelVersion\":\"gemini-x-1\"}\r\n\r\n";
+
+fn usage(model: &str, input: u64, output: u64, cache_read: u64, cache_write: u64) -> Usage {
+    let model = model.to_owned();
+    Usage { model, input, output, cache_read, cache_write, cost_micros: None, complete: true }
+}
+
+#[tokio::test]
+async fn counts_the_usage_of_every_api_in_streams_and_passes_them_as_they_are() {
+    let chat = format!("{CHAT_WORDS}{CHAT_USAGE}{DONE}");
+    for (kind, path, request, answer, expected) in [
+        (Kind::Anthropic, "/v1/messages", r#"{"stream":true}"#, CLAUDE, usage("claude-x-1", 10, 40, 30, 20)),
+        (
+            Kind::OpenAi,
+            "/v1/chat/completions",
+            r#"{"stream":true,"stream_options":{"include_usage":true}}"#,
+            &chat,
+            usage("gpt-x-1", 40, 7, 60, 0),
+        ),
+        (Kind::OpenAi, "/v1/responses", r#"{"stream":true}"#, RESPONSES, usage("gpt-y-1", 30, 9, 20, 0)),
+        (
+            Kind::Gemini,
+            "/v1beta/models/gemini-x:streamGenerateContent?alt=sse",
+            "{}",
+            GEMINI,
+            usage("gemini-x-1", 50, 9, 30, 0),
+        ),
+    ] {
+        let t = Setup::new(kind).await;
+        t.upstream.will(Reply::events(answer));
+        assert_eq!(text(t.post(path, request).await).await, answer, "{path}");
+        assert_eq!(t.upstream.received().await.body, request.as_bytes(), "{path}");
+        assert_eq!(t.ledger.next_usage().await, expected, "{path}");
+        assert_eq!(t.ledger.next_condition().await.reason(), "MODEL_OK", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn counts_the_usage_of_every_api_in_one_piece() {
+    for (kind, path, answer, expected) in [
+        (
+            Kind::Anthropic,
+            "/v1/messages",
+            r#"{"model":"c","content":[],"usage":{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4}}"#,
+            usage("c", 1, 2, 3, 4),
+        ),
+        (
+            Kind::OpenAiCompatible,
+            "/v1/chat/completions",
+            r#"{"model":"q","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
+            usage("q", 1, 2, 0, 0),
+        ),
+        (
+            Kind::OpenAi,
+            "/v1/responses",
+            r#"{"model":"r","usage":{"input_tokens":5,"input_tokens_details":{"cached_tokens":2},"output_tokens":6}}"#,
+            usage("r", 3, 6, 2, 0),
+        ),
+        (
+            Kind::Gemini,
+            "/v1beta/models/g:generateContent",
+            r#"{"candidates":[],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":1}}"#,
+            usage("g", 9, 1, 0, 0),
+        ),
+        (
+            Kind::Gemini,
+            "/v1beta/models/g:streamGenerateContent",
+            "[{\"usageMetadata\":{\"promptTokenCount\":9}}\n,\r\n{\"usageMetadata\":{\"promptTokenCount\":9,\"candidatesTokenCount\":8}}]",
+            usage("g", 9, 8, 0, 0),
+        ),
+    ] {
+        let t = Setup::new(kind).await;
+        t.upstream.will(Reply::json(200, answer));
+        assert_eq!(text(t.post(path, "{}").await).await, answer, "{path}");
+        assert_eq!(t.ledger.next_usage().await, expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn asks_for_usage_where_the_agent_does_not_and_takes_it_out_again() {
+    let t = Setup::new(Kind::OpenAiCompatible).await;
+    t.upstream.will(Reply::events(&format!("{CHAT_WORDS}{CHAT_USAGE}{DONE}")));
+    let answer = t.post("/v1/chat/completions", r#"{"model":"m", "stream":true}"#).await;
+    assert_eq!(text(answer).await, format!("{CHAT_WORDS}{DONE}"));
+    let asked = r#"{"stream_options":{"include_usage":true},"model":"m", "stream":true}"#;
+    assert_eq!(t.upstream.received().await.body, asked.as_bytes());
+    assert_eq!(t.ledger.next_usage().await, usage("gpt-x-1", 40, 7, 60, 0));
+}
+
+#[tokio::test]
+async fn counts_what_was_used_up_to_a_cancel() {
+    let t = Setup::new(Kind::Anthropic).await;
+    let (stream, reply) = Reply::stream();
+    t.upstream.will(reply);
+    let answer = t.post("/v1/messages", r#"{"stream":true}"#).await;
+    let mut body = answer.into_body();
+    stream.send(&CLAUDE[..CLAUDE.find("event: content_block").unwrap()]);
+    support::piece(&mut body).await;
+    drop(body);
+    assert_eq!(t.ledger.next_usage().await, Usage { complete: false, ..usage("claude-x-1", 10, 1, 30, 20) });
+}
+
+#[tokio::test]
+async fn knows_the_cost_where_a_price_is_known() {
+    let price = |model: &str| ModelPrice {
+        model: model.to_owned(),
+        input: 3_000_000,
+        output: 15_000_000,
+        cache_read: 300_000,
+        cache_write: 3_750_000,
+    };
+    let t =
+        Setup::with(Kind::Anthropic, |access| access.prices = vec![price("other"), price("claude-x")]).await;
+    t.upstream.will(Reply::events(CLAUDE));
+    text(t.post("/v1/messages", r#"{"model":"claude-x","stream":true}"#).await).await;
+    let used = t.ledger.next_usage().await;
+    assert_eq!((used.cost_micros, used.tokens()), (Some(30 + 600 + 9 + 75), 100));
+}
+
+#[tokio::test]
+async fn counts_the_usage_at_the_end_of_an_answer_of_many_mebibytes() {
+    let t = Setup::new(Kind::OpenAi).await;
+    let answer = format!(
+        "event: response.completed\ndata: {{\"type\":\"response.completed\",\"response\":{{\"output\":\"{}\",\"usage\":{{\"input_tokens\":5,\"output_tokens\":6}}}}}}\n\n",
+        "x".repeat(3 * 1024 * 1024)
+    );
+    t.upstream.will(Reply::events(&answer));
+    let got = body(t.post("/v1/responses", r#"{"model":"m","stream":true}"#).await).await;
+    assert!(got == answer.as_bytes());
+    assert_eq!(within(t.ledger.next_usage()).await, usage("m", 5, 6, 0, 0));
+    assert_eq!(t.ledger.next_condition().await.reason(), "MODEL_OK");
+}
+
+#[tokio::test]
+async fn passes_a_compressed_answer_as_it_is_and_counts_nothing() {
+    let t = Setup::new(Kind::Anthropic).await;
+    t.upstream.will(Reply::whole(200, &[("content-encoding", "gzip")], b"\x1f\x8bnot really"));
+    let answer = t.post("/v1/messages", "{}").await;
+    assert_eq!(support::header(&answer, "content-encoding"), "gzip");
+    assert_eq!(body(answer).await.as_ref(), b"\x1f\x8bnot really");
+    assert_eq!(t.ledger.next_condition().await.reason(), "MODEL_OK");
+    assert!(t.ledger.has_no_more().await);
+}
