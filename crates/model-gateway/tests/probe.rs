@@ -1,5 +1,8 @@
 //! Whether a model provider is set up rightly, and if not, what is wrong.
 
+// Clippy's exception for tests does not reach what the tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::sync::Arc;

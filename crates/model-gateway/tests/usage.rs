@@ -1,5 +1,8 @@
 //! What is counted, for each API, in one piece and in streams.
 
+// Clippy's exception for tests does not reach what the tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use foundry_model_gateway::{Kind, ModelPrice, Usage};

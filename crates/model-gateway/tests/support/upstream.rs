@@ -153,7 +153,7 @@ pub async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     seen: mpsc::UnboundedSender<Received>,
 ) {
     let (mut reader, mut writer) = tokio::io::split(io);
-    let (mut buffer, mut chunk) = (Vec::new(), [0; 64 * 1024]);
+    let (mut buffer, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
     let (head, body_at, length) = loop {
         let n = reader.read(&mut chunk).await.unwrap_or(0);
         if n == 0 {

@@ -1,0 +1,226 @@
+//! Figures of the gateway beside a direct call, in one run: `cargo run --release --example beside_direct`.
+//!
+//! Time to the first token, the speed of a long stream, and memory while 200 streams are open. Provider, gateway and
+//! clients share one process; the pairs are interleaved.
+
+// A program for people who look at its output.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::print_stdout)]
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use foundry_core::{Env, Tasks};
+use foundry_http_client::{NetworkSettings, http_client};
+use foundry_model_gateway::{
+    Access, Credential, Gateway, Kind, Ledger, Listener, ModelCondition, Owner, Refused, SandboxProof,
+    Secret, Settings, Usage,
+};
+use futures::StreamExt as _;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+const EVENT: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"some words of a model\"}}\n\n";
+const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+const STREAM: usize = 200 * 1000 * 1000;
+
+struct Open(String);
+
+#[async_trait]
+impl Ledger for Open {
+    async fn access(&self, _: &str, _: Option<&SandboxProof>) -> Result<Access, Refused> {
+        Ok(Access {
+            kind: Kind::Anthropic,
+            base_url: self.0.parse().unwrap(),
+            headers: Vec::new(),
+            credential: Credential::Key(Secret::new("key")),
+            models: Vec::new(),
+            owner: Owner::default(),
+            limits: Vec::new(),
+            prices: Vec::new(),
+        })
+    }
+
+    async fn used(&self, _: &Access, _: Usage) {}
+
+    async fn condition(&self, _: &Access, _: ModelCondition) {}
+}
+
+/// Streams as many events as the request's header says, `pack` of them in a piece, then waits if it is told to.
+async fn model(
+    request: Request<Incoming>,
+) -> Result<Response<http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>>, Infallible> {
+    let number =
+        |name: &str| request.headers().get(name).map_or(0, |v| v.to_str().unwrap().parse::<usize>().unwrap());
+    let (bytes, pack, slow) = (number("x-bytes"), number("x-pack").max(1), number("x-slow") > 0);
+    request.into_body().collect().await.ok();
+    let piece = Bytes::from(EVENT.repeat(pack));
+    let pieces = bytes.div_ceil(piece.len()).max(1);
+    let events = futures::stream::iter(0..pieces).then(move |_| {
+        let piece = piece.clone();
+        async move {
+            if slow {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Ok(Frame::data(piece))
+        }
+    });
+    let body = StreamBody::new(
+        events.chain(futures::stream::iter([Ok(Frame::data(Bytes::from_static(STOP.as_bytes())))])),
+    );
+    Ok(Response::builder().header("content-type", "text/event-stream").body(body.boxed_unsync()).unwrap())
+}
+
+async fn provider(tasks: &Tasks) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let inner = tasks.clone();
+    tasks.spawn("provider", async move {
+        loop {
+            let (io, _) = listener.accept().await.unwrap();
+            io.set_nodelay(true).unwrap();
+            inner.spawn("connection", async move {
+                let served = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(io), service_fn(model));
+                let _ = served.await;
+            });
+        }
+    });
+    address
+}
+
+struct Caller {
+    client: reqwest::Client,
+    url: String,
+    body: Bytes,
+}
+
+impl Caller {
+    async fn call(&self, bytes: usize, pack: usize, slow: bool) -> reqwest::Response {
+        self.client
+            .post(&self.url)
+            .header("x-api-key", "token")
+            .header("x-bytes", bytes)
+            .header("x-pack", pack)
+            .header("x-slow", usize::from(slow))
+            .body(self.body.clone())
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// In microseconds.
+    async fn first_token(&self) -> u128 {
+        let began = Instant::now();
+        let mut answer = self.call(1, 1, false).await;
+        answer.chunk().await.unwrap().unwrap();
+        let took = began.elapsed().as_micros();
+        while answer.chunk().await.unwrap().is_some() {}
+        took
+    }
+
+    /// In megabytes a second.
+    async fn speed(&self, pack: usize) -> f64 {
+        let began = Instant::now();
+        let mut answer = self.call(STREAM, pack, false).await;
+        let mut seen = 0;
+        while let Some(chunk) = answer.chunk().await.unwrap() {
+            seen += chunk.len();
+        }
+        assert!(seen >= STREAM);
+        #[allow(clippy::cast_precision_loss)]
+        let mega = seen as f64 / 1e6;
+        mega / began.elapsed().as_secs_f64()
+    }
+}
+
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn median<T: Copy + PartialOrd>(mut all: Vec<T>) -> T {
+    all.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    all[all.len() / 2]
+}
+
+#[tokio::main]
+async fn main() {
+    let (tasks, _) = Tasks::new();
+    let direct = provider(&tasks).await;
+    let client = || http_client(&NetworkSettings::default()).unwrap();
+    let ledger = Arc::new(Open(format!("http://{direct}")));
+    let gateway = Gateway::new(ledger, client(), Settings::default(), Env::system(), tasks.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let through = listener.local_addr().unwrap();
+    gateway.serve(Listener::Tcp(listener));
+
+    for kib in [4, 200, 1024] {
+        let body = Bytes::from(format!(
+            r#"{{"model":"m","stream":true,"messages":["{}"]}}"#,
+            "x".repeat(kib * 1024)
+        ));
+        let caller = |address| Caller {
+            client: client(),
+            url: format!("http://{address}/v1/messages"),
+            body: body.clone(),
+        };
+        let (a, b) = (caller(direct), caller(through));
+        let (mut plain, mut gated) = (Vec::new(), Vec::new());
+        for _ in 0..300 {
+            plain.push(a.first_token().await);
+            gated.push(b.first_token().await);
+        }
+        let (plain, gated) = (median(plain), median(gated));
+        println!(
+            "first token p50, request of {kib} KiB: direct {plain} µs, gateway {gated} µs, {} µs more",
+            gated.saturating_sub(plain)
+        );
+    }
+
+    let body = Bytes::from_static(br#"{"model":"m","stream":true}"#);
+    let caller = |address| Caller {
+        client: client(),
+        url: format!("http://{address}/v1/messages"),
+        body: body.clone(),
+    };
+    let (a, b) = (caller(direct), caller(through));
+    for pack in [1, 100] {
+        let (mut plain, mut gated) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            plain.push(a.speed(pack).await);
+            gated.push(b.speed(pack).await);
+        }
+        let (plain, gated) = (median(plain), median(gated));
+        println!(
+            "200 MB, {pack} events a write: direct {plain:.0} MB/s, gateway {gated:.0} MB/s, ratio {:.2}",
+            gated / plain
+        );
+    }
+
+    let before = memory();
+    let mut streams = Vec::new();
+    for _ in 0..200 {
+        streams.push(b.call(10_000_000, 10, true).await);
+    }
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let until = Instant::now() + Duration::from_secs(2);
+        let reading = streams
+            .iter_mut()
+            .map(|s| async move { while Instant::now() < until && s.chunk().await.unwrap().is_some() {} });
+        futures::future::join_all(reading).await;
+        seen.push(memory());
+    }
+    println!(
+        "memory with 200 streams (provider and clients included): {before} kB before, then {seen:?} kB every 2 s"
+    );
+}
