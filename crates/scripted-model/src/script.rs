@@ -61,7 +61,8 @@ pub enum Step {
     Fail {
         /// How.
         fault: Fault,
-        /// How many requests fail before the script goes on; without it all do.
+        /// How many requests fail at this place of the conversation, with the same key, before the script
+        /// goes on; without it all do.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         times: Option<u32>,
     },

@@ -169,8 +169,9 @@ impl Ask {
         behaviour: &Behaviour,
         open: Open,
     ) -> Result<Response<Body>, Broken> {
-        let hash = hash(&[&self.bytes, self.key.as_deref().unwrap_or_default().as_bytes()]);
-        let still_fails = |times| open.state.still_fails(hash, times);
+        let key = self.key.as_deref().unwrap_or_default().as_bytes();
+        let step = hash(&[key, &self.conversation.place()]);
+        let still_fails = |times| open.state.still_fails(step, times);
         let mut answer = self.conversation.answer(behaviour.script.as_ref(), &still_fails);
         answer.fault = fault.or(answer.fault);
         if let Some(fault) = answer.fault.filter(|fault| !fault.is_late()) {
@@ -184,7 +185,7 @@ impl Ask {
             answer: &answer,
             usage,
             model: &self.conversation.model,
-            id: format!("{hash:016x}"),
+            id: format!("{:016x}", hash(&[key, &self.bytes])),
             stream_usage: self.conversation.stream_usage,
             events,
         };

@@ -197,7 +197,7 @@ fn log_line(request: &RecordedRequest, started: Instant) -> serde_json::Value {
     };
     json!({
         "number": request.number, "arrived_ms": since(request.arrived), "ended_ms": request.ended().map(since),
-        "method": request.method.as_str(), "path": request.path, "query": request.query, "model": request.model,
+        "method": request.method.as_str(), "path": request.path, "query": request.query, "key": request.key, "model": request.model,
         "bytes": request.bytes.len(), "has_tools": request.has_tools, "status": request.status, "outcome": outcome,
         "body": &*request.body,
     })

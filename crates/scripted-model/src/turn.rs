@@ -77,6 +77,18 @@ impl Conversation {
         }
     }
 
+    /// What is the same for each try of one request, though the agent puts the number of the try into it.
+    pub(crate) fn place(&self) -> Vec<u8> {
+        let mut place = Vec::new();
+        for item in &self.items {
+            match item {
+                Item::Words(words) => place.extend_from_slice(words.as_bytes()),
+                Item::Result => place.push(0),
+            }
+        }
+        place
+    }
+
     fn results_after(&self, item: Option<usize>) -> usize {
         let from = item.map_or(0, |at| at + 1);
         self.items[from..].iter().filter(|item| **item == Item::Result).count()

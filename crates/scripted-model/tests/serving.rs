@@ -205,9 +205,10 @@ async fn a_fault_of_one_key_leaves_others_alone_and_ends_when_it_is_counted_down
 #[tokio::test]
 async fn a_fault_of_a_script_ends_when_it_is_counted_down() {
     let bed = Bed::start().await;
-    let body = chat("<script>fail 500 times 2\nsay Now.</script>");
+    let mut body = chat("<script>fail 500 times 2\nsay Now.</script>");
     let mut statuses = Vec::new();
-    for _ in 0..3 {
+    for attempt in 0..3 {
+        body["metadata"] = json!({ "attempt": attempt });
         statuses.push(bed.send("/v1/chat/completions", "k", &body).await.status().as_u16());
     }
     assert_eq!(statuses, [500, 500, 200]);
