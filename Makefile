@@ -35,14 +35,14 @@ screenshots: tools-checks web build
 
 # Size of the page and its time to be interactive; reported, never gated.
 bench-web: tools-checks web
-	cargo build --release --locked -p foundry
+	cargo build --release --locked -p foundry -p foundry-with-faults
 	cd web && npm run --silent size -w app && \
 		FOUNDRY_BIN=$(abspath $(TARGET)/release/foundry) npm run --silent bench -w stories
 
 # First figures, each beside its baseline; reported, never gated. The only target that builds release.
 # FOUNDRY_BENCH_SECONDS (default 10) scales how long each figure is measured.
 bench:
-	cargo build --release --locked -p foundry -p foundry-bench
+	cargo build --release --locked -p foundry -p foundry-with-faults -p foundry-bench
 	FOUNDRY_BIN=$(abspath $(TARGET)/release/foundry) $(TARGET)/release/foundry-bench
 
 lint:
@@ -51,7 +51,7 @@ lint:
 	cd proto && ../tools/node_modules/.bin/buf lint
 
 build:
-	cargo build --locked -p foundry
+	cargo build --locked -p foundry -p foundry-with-faults
 
 # The page; the gateway embeds what it finds in web/app/dist when it is compiled.
 web: tools-web

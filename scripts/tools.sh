@@ -33,11 +33,12 @@ if [ "${1:-}" = web ]; then
 fi
 
 need cargo "the Rust toolchain, 1.95 or newer"
-need npm "Node.js 20 or newer with npm; the sandbox runtime comes from npm"
 need_apt git git
 need_apt cc gcc
 need_apt bwrap bubblewrap
 [ "${1:-}" = checks ] || exit 0
+
+need npm "Node.js 20.19 or newer with npm; the page and the real agents come from npm"
 
 need_apt initdb postgresql
 need_apt python3 python3

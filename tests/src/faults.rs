@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 /// The directory that steers it.
 pub struct Faults(PathBuf);
 
-/// Settings that make `fault` the default provider of a mesh, steered by a directory.
-pub fn settings(directory: &Path) -> Vec<String> {
-    vec![
-        "provisioner.enable_fault_provider=true".to_owned(),
-        "provisioner.default_provider=fault".to_owned(),
-        "task.default_provider=fault".to_owned(),
-        format!("provisioner.fault_directory={}", directory.display()),
+/// Settings that make `fault` the default provider of a mesh that was started with [`crate::Mesh::start_faulty`].
+pub fn settings() -> [&'static str; 3] {
+    [
+        "provisioner.default_provider=fault",
+        "task.default_provider=fault",
+        "task.providers=[\"local\", \"fault\"]",
     ]
 }
 

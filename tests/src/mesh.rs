@@ -31,6 +31,8 @@ pub struct Mesh {
     ports: Vec<u16>,
     admin: u16,
     settings: Vec<String>,
+    /// Steers the provider `fault`; without it the product itself runs.
+    faults: Option<PathBuf>,
     processes: Vec<(&'static str, Child)>,
 }
 
@@ -50,6 +52,16 @@ pub fn binary() -> PathBuf {
     path
 }
 
+/// The binary with the provider `fault`, beside the one under test.
+///
+/// # Panics
+/// When it was not built.
+pub fn faulty_binary() -> PathBuf {
+    let path = binary().with_file_name("foundry-with-faults");
+    assert!(path.exists(), "{} is missing: run `cargo build -p foundry-with-faults` first", path.display());
+    path
+}
+
 /// Ports that nobody listens on now.
 fn free_ports(count: usize) -> Vec<u16> {
     let held: Vec<TcpListener> =
@@ -63,6 +75,19 @@ impl Mesh {
     /// # Panics
     /// When it does not become ready.
     pub fn start(shape: Shape, settings: &[&str]) -> Self {
+        Self::start_with(shape, settings, None)
+    }
+
+    /// Starts a mesh with the provider `fault` as its default, steered by a directory, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start_faulty(shape: Shape, faults: &Path, settings: &[&str]) -> Self {
+        let settings = [&crate::faults::settings(), settings].concat();
+        Self::start_with(shape, &settings, Some(faults.to_owned()))
+    }
+
+    fn start_with(shape: Shape, settings: &[&str], faults: Option<PathBuf>) -> Self {
         let mut ports = free_ports(6);
         let admin = ports.pop().expect("six ports");
         let mut mesh = Self {
@@ -71,6 +96,7 @@ impl Mesh {
             ports,
             admin,
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
+            faults,
             processes: Vec::new(),
         };
         mesh.start_again();
@@ -100,7 +126,14 @@ impl Mesh {
 
     /// A command of the binary with this mesh's directories and address.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = match &self.faults {
+            Some(directory) => {
+                let mut command = Command::new(faulty_binary());
+                command.env("FAULT_DIRECTORY", directory);
+                command
+            }
+            None => Command::new(binary()),
+        };
         command
             .args(args)
             .env("FOUNDRY_DATA_DIR", self.data())

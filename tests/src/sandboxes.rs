@@ -145,7 +145,7 @@ pub fn runtimes(mesh: &Mesh, sandbox_id: &str) -> Vec<Runtime> {
         .map(|root| {
             let server = all.iter().copied().find(|pid| {
                 let line = command_line(*pid);
-                line.contains("sandbox-agent server") && !line.contains("bwrap") && is_below(*pid, root)
+                line.contains("internal runtime") && !line.contains("bwrap") && is_below(*pid, root)
             });
             Runtime { pid: root, server: server.unwrap_or(0) }
         })

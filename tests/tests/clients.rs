@@ -9,7 +9,7 @@ use std::process::Command;
 
 use buf::{Buf, Wire, decoded};
 use foundry_proto::task::v1::GetFileDiffResponse;
-use foundry_tests::faults::{Faults, settings};
+use foundry_tests::faults::Faults;
 use foundry_tests::story::{await_task, await_turns, create_task, register};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 use serde_json::{Value, json};
@@ -108,8 +108,7 @@ fn is_ready(task: &Value) -> bool {
 async fn buf_curl_lists_creates_watches_and_reads_on_every_protocol_and_version_of_http() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::none(dir.path());
-    let settings = settings(dir.path());
-    let mesh = Mesh::start(Shape::Embedded, &settings.iter().map(String::as_str).collect::<Vec<_>>());
+    let mesh = Mesh::start_faulty(Shape::Embedded, dir.path(), &[]);
     let ada = mesh.sign_in("ada").await;
     let repository = register(&ada, &Origin::create(mesh.dir())).await.repository_id;
     let gateway = mesh.url("gateway");

@@ -9,7 +9,7 @@ use foundry_proto::common::v1::{NoticeKind, Stage, StageState, TurnOutcome};
 use foundry_proto::provisioner::v1::{Sandbox, SandboxState};
 use foundry_proto::repo::v1::Repository;
 use foundry_proto::task::v1::{CreateSessionRequest, SessionState, Task, TaskState, TranscriptEntry};
-use foundry_tests::faults::{Faults, settings};
+use foundry_tests::faults::Faults;
 use foundry_tests::sandboxes::{self, Runtime};
 use foundry_tests::story::{
     await_session, await_task, await_transcript, await_turns, create_task, get_task, patch, register, send,
@@ -49,8 +49,7 @@ impl World {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let faults = Faults::none(dir.path());
-        let settings = settings(dir.path());
-        let mesh = Mesh::start(Shape::Embedded, &settings.iter().map(String::as_str).collect::<Vec<_>>());
+        let mesh = Mesh::start_faulty(Shape::Embedded, dir.path(), &[]);
         let ada = mesh.sign_in("ada").await;
         let origin = Origin::create(mesh.dir());
         let repository = register(&ada, &origin).await;

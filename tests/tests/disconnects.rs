@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use foundry_proto::task::v1::{ListAuditEventsRequest, Task, UpdateTaskRequest};
-use foundry_tests::faults::{Faults, settings};
+use foundry_tests::faults::Faults;
 use foundry_tests::story::{create_task, register};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 
@@ -57,9 +57,8 @@ async fn every_acknowledged_write_of_five_thousand_leaving_clients_is_durable() 
     use futures::StreamExt as _;
     let dir = tempfile::tempdir().unwrap();
     Faults::none(dir.path()).hang("allocate");
-    let mut settings = settings(dir.path());
-    settings.push("gateway.caller.requests_per_second=0".to_owned());
-    let mut mesh = Mesh::start(Shape::Embedded, &settings.iter().map(String::as_str).collect::<Vec<_>>());
+    let unlimited = ["gateway.caller.requests_per_second=0"];
+    let mut mesh = Mesh::start_faulty(Shape::Embedded, dir.path(), &unlimited);
     let ada = mesh.sign_in("ada").await;
     let repository = register(&ada, &Origin::create(mesh.dir())).await;
     let mut tasks = Vec::new();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use foundry_core::{Env, Tasks};
 use foundry_proto::task::v1::{GetTaskRequest, OrganizationItem, WatchOrganizationRequest};
-use foundry_tests::faults::{Faults, settings};
+use foundry_tests::faults::Faults;
 use foundry_tests::story::{register, task_request};
 use foundry_tests::{Mesh, Origin, Shape};
 use foundry_watch::{Consumer, ConsumerConfig, State};
@@ -18,9 +18,7 @@ async fn a_stop_under_load_keeps_what_was_acknowledged_and_watches_resume() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::none(dir.path());
     faults.hang("allocate");
-    let settings = settings(dir.path());
-    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
-    let mut mesh = Mesh::start(Shape::Embedded, &settings);
+    let mut mesh = Mesh::start_faulty(Shape::Embedded, dir.path(), &[]);
     let ada = mesh.sign_in("ada").await;
     let repository = register(&ada, &Origin::create(mesh.dir())).await;
 

@@ -8,7 +8,7 @@ use foundry_proto::common::v1::StageState;
 use foundry_proto::task::v1::{
     CreateSessionRequest, KillTaskRequest, SendMessageRequest, SessionState, Task, TaskState,
 };
-use foundry_tests::faults::{Faults, settings};
+use foundry_tests::faults::Faults;
 use foundry_tests::story::{
     await_session, await_task, await_turns, create_task, get_task, register, send, turn_ends, words,
 };
@@ -20,8 +20,7 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 const CALLS: usize = 30;
 
 fn start(dir: &std::path::Path) -> Mesh {
-    let settings = settings(dir);
-    Mesh::start(Shape::Embedded, &settings.iter().map(String::as_str).collect::<Vec<_>>())
+    Mesh::start_faulty(Shape::Embedded, dir, &[])
 }
 
 #[tokio::test(flavor = "multi_thread")]

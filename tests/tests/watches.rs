@@ -12,7 +12,7 @@ use foundry_proto::task::v1::{
     CreateSessionRequest, GetOrganizationSummaryRequest, GetTaskRequest, ListTasksRequest, OrganizationItem,
     TaskItem, TaskState, organization_item, task_item,
 };
-use foundry_tests::faults::{Faults, settings};
+use foundry_tests::faults::Faults;
 use foundry_tests::severing::Severing;
 use foundry_tests::story::{await_task, create_task, register};
 use foundry_tests::watching::{Progress, Rows, View, Watcher};
@@ -60,8 +60,7 @@ impl World {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Faults::none(dir.path()).hang("allocate");
-        let settings = settings(dir.path());
-        let mesh = Mesh::start(Shape::Separate, &settings.iter().map(String::as_str).collect::<Vec<_>>());
+        let mesh = Mesh::start_faulty(Shape::Separate, dir.path(), &[]);
         let ada = mesh.sign_in("ada").await;
         let severing = Severing::start(&mesh.url("gateway"), 1, BYTES).await;
         Self { mesh, ada, severing, progress: Arc::default(), _faults: dir }

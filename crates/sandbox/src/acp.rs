@@ -4,8 +4,20 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::RpcError;
 use crate::tap::Direction;
+
+/// An error the agent (or the runtime in our place) answered with.
+#[derive(Clone, Debug, PartialEq, Deserialize, thiserror::Error)]
+#[error("the agent answered with error {code}: {message}")]
+pub struct RpcError {
+    /// JSON-RPC code.
+    pub code: i64,
+    /// Its words.
+    pub message: String,
+    /// More, as it likes.
+    #[serde(default)]
+    pub data: Value,
+}
 
 /// A message with its meaning.
 #[derive(Clone, Debug, PartialEq)]

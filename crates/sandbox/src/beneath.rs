@@ -15,7 +15,7 @@ use crate::{Class, ProviderError};
 /// # Errors
 /// `InvalidInput` for names that are not plain, `NotFound`, and whatever the system says to a link or
 /// something else that is no regular file.
-pub(crate) fn open_file(root: &Path, parts: &[&str]) -> io::Result<File> {
+pub fn open_file(root: &Path, parts: &[&str]) -> io::Result<File> {
     let [directories @ .., name] = parts else { return Err(io::ErrorKind::InvalidInput.into()) };
     if parts.iter().any(|p| p.is_empty() || *p == "." || *p == ".." || p.contains(['/', '\0'])) {
         return Err(io::ErrorKind::InvalidInput.into());

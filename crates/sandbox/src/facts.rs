@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use foundry_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::SandboxName;
-use crate::process::ProcessRef;
+use crate::{RuntimeKey, SandboxName};
 
 /// How a sandbox is kept apart from its host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,51 +33,26 @@ impl Isolation {
     }
 }
 
-/// A running runtime (sandbox-agent): enough to reach, adopt or kill it, by any process, after any restart.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A running runtime: enough to reach, adopt or end it, by any process, after any restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeFacts {
     /// The sandbox it belongs to.
     pub sandbox: SandboxName,
     /// Which start of the runtime this is; events are stored under it.
     pub runtime_instance: String,
-    /// The process whose end is the end of the whole sandbox, as the host numbers it.
-    pub pid: i32,
-    /// When that process started, in clock ticks since boot: tells it from a recycled pid.
-    pub start_time_ticks: u64,
-    /// Which boot of the machine that was.
-    pub boot_id: String,
-    /// The loopback port of the runtime.
-    pub port: u16,
-    /// The bearer token of the runtime; random, and worthless elsewhere.
-    pub token: String,
+    /// The key of this start; worthless elsewhere. Absent in the facts of a runtime of an older version,
+    /// which is not adopted.
+    #[serde(default)]
+    pub key: RuntimeKey,
     /// HOME as the sandbox sees it.
     pub home: PathBuf,
     /// The work tree as the sandbox sees it.
     pub workspace: PathBuf,
-    /// Our own binary as the sandbox sees it.
-    pub foundry: PathBuf,
     /// How it is kept apart.
     pub isolation: Isolation,
-}
-
-impl RuntimeFacts {
-    /// The process, with what tells it from a later one of the same number.
-    pub fn process(&self) -> ProcessRef {
-        ProcessRef { pid: self.pid, start_time_ticks: self.start_time_ticks, boot_id: self.boot_id.clone() }
-    }
-}
-
-impl fmt::Debug for RuntimeFacts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Everything but the token.
-        f.debug_struct("RuntimeFacts")
-            .field("sandbox", &self.sandbox)
-            .field("runtime_instance", &self.runtime_instance)
-            .field("pid", &self.pid)
-            .field("port", &self.port)
-            .field("isolation", &self.isolation)
-            .finish_non_exhaustive()
-    }
+    /// Where the runtime is, in the provider's own words; nobody else reads them.
+    #[serde(default)]
+    pub place: serde_json::Value,
 }
 
 /// Why a runtime is no more.
@@ -126,14 +100,14 @@ impl fmt::Display for DeathCause {
 /// What a probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// The process lives and its server answers our token.
+    /// The runtime answers and proves that it is the one of these facts.
     Alive,
     /// It will not come back by itself.
     Dead {
         /// Why.
         cause: DeathCause,
     },
-    /// The process lives, but its server does not answer: ask again.
+    /// It may live, but does not answer: ask again.
     Unknown {
         /// What was seen.
         reason: String,
@@ -167,15 +141,6 @@ pub struct PreparedRepo {
     pub cloned: ClonedRepo,
     /// The work tree as the sandbox sees it.
     pub workspace: PathBuf,
-}
-
-/// The result of `install_agent`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InstalledAgent {
-    /// The agent.
-    pub agent: crate::AgentKind,
-    /// Version of the runtime whose slot it sits in.
-    pub runtime_version: String,
 }
 
 /// Whether `destroy` found something.

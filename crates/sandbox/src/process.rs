@@ -120,7 +120,7 @@ impl ProcessRef {
 /// What the processes of one sandbox carry in their environment: `FOUNDRY_SANDBOX=<name>`. Only ever
 /// made from a checked name: an empty text would match, and kill, every process of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mark(String);
+pub struct Mark(String);
 
 impl Mark {
     /// The variable.
@@ -153,12 +153,12 @@ fn living() -> Vec<(ProcessRef, Stat)> {
 }
 
 /// The living descendants of a process, itself left out.
-pub(crate) fn descendants(root: i32) -> Vec<ProcessRef> {
+pub fn descendants(root: i32) -> Vec<ProcessRef> {
     below(&living(), &[root])
 }
 
 /// The living processes that carry the mark, and their living descendants.
-pub(crate) fn marked_tree(mark: &Mark) -> Vec<ProcessRef> {
+pub fn marked_tree(mark: &Mark) -> Vec<ProcessRef> {
     let all = living();
     let mut found: Vec<ProcessRef> =
         all.iter().filter(|(p, _)| mark.is_on(p.pid)).map(|(p, _)| p.clone()).collect();
@@ -185,7 +185,7 @@ fn below(all: &[(ProcessRef, Stat)], roots: &[i32]) -> Vec<ProcessRef> {
 }
 
 /// How long killed processes get to disappear from the process table.
-pub(crate) const KILL_GRACE: Duration = Duration::from_secs(10);
+pub const KILL_GRACE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 pub(crate) mod tests {

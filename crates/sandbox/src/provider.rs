@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::facts::{
-    Allocation, ClonedRepo, Destroyed, Health, InstalledAgent, OwnedSandbox, PreparedRepo, RuntimeFacts,
-};
-use crate::{AgentKind, ProviderError, SandboxName};
+use crate::facts::{Allocation, ClonedRepo, Destroyed, Health, OwnedSandbox, PreparedRepo, RuntimeFacts};
+use crate::{AgentInstall, InstalledAgent, ProviderError, Sandbox, SandboxName};
 
 /// What `start_agent` takes.
 #[derive(Clone, Debug)]
@@ -29,6 +28,9 @@ pub trait CloneSource: Send + Sync {
     /// Makes a full clone (no hard links, no alternates) in `destination`, which does not exist yet.
     async fn clone_into(&self, destination: &Path) -> Result<ClonedRepo, ProviderError>;
 }
+
+/// Is called with what a long call does now, in words for people.
+pub type Progress = dyn Fn(String) + Send + Sync;
 
 /// The future of a [`CloneSource`] closure.
 pub type CloneFuture = Pin<Box<dyn Future<Output = Result<ClonedRepo, ProviderError>> + Send>>;
@@ -61,12 +63,13 @@ pub trait Provider: Send + Sync {
         source: &dyn CloneSource,
     ) -> Result<PreparedRepo, ProviderError>;
 
-    /// Installs the runtime and one agent, behind the tap. May be called again for further agents,
-    /// also while the runtime runs.
+    /// Installs one agent and says how it is started. May be called again for further agents, also while
+    /// the runtime runs; one that is there already costs nothing.
     async fn install_agent(
         &self,
         name: &SandboxName,
-        agent: AgentKind,
+        agent: &AgentInstall,
+        progress: &Progress,
     ) -> Result<InstalledAgent, ProviderError>;
 
     /// Starts the runtime, or adopts the one that runs, and waits until it answers.
@@ -81,7 +84,9 @@ pub trait Provider: Send + Sync {
     /// The sandboxes that exist, whether or not any ledger knows them.
     async fn list_owned(&self) -> Result<Vec<OwnedSandbox>, ProviderError>;
 
-    /// The sandbox's HOME as this host sees it: the tap log and handed-over files are beneath it.
-    /// None when the sandbox is on another machine.
-    fn host_home(&self, name: &SandboxName) -> Option<PathBuf>;
+    /// The handle of the sandbox of these facts; nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the facts are not this provider's.
+    fn open(&self, facts: &RuntimeFacts) -> Result<Arc<dyn Sandbox>, ProviderError>;
 }

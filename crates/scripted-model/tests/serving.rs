@@ -17,7 +17,7 @@ impl Bed {
     async fn start() -> Self {
         Self {
             model: ScriptedModel::start().await.unwrap(),
-            client: Client::builder().no_proxy().build().unwrap(),
+            client: foundry_http_client::local_client().build().unwrap(),
         }
     }
 

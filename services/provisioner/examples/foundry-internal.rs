@@ -8,7 +8,12 @@ fn main() -> ExitCode {
         Some((first, rest)) if first == "internal" && !rest.is_empty() => match rest[0].as_str() {
             "demo-agent" => demo_agent(),
             // Codes of processes are one byte wide.
-            name => ExitCode::from(foundry_sandbox::run_internal(name, &rest[1..]).unwrap_or(64) as u8),
+            name => {
+                let code = foundry_sandbox_local::run_internal(name, &rest[1..]);
+                ExitCode::from(
+                    code.or_else(|| foundry_runtime::run_internal(name, &rest[1..])).unwrap_or(64) as u8
+                )
+            }
         },
         _ => ExitCode::from(64),
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use foundry_sandbox::IsolationMode;
-use foundry_server::config::{Secret, duration};
+use foundry_agents::AgentConfig;
+use foundry_sandbox_local::IsolationMode;
+use foundry_server::config::duration;
 use serde::{Deserialize, Serialize};
 
 /// Section `provisioner`.
@@ -20,20 +21,14 @@ pub struct Config {
     pub default_agent: String,
     /// The `foundry` binary that sandboxes launch; default: this process's own.
     pub foundry_program: Option<PathBuf>,
-    /// A sandbox-agent to use instead of the pinned one.
-    pub sandbox_agent: Option<PathBuf>,
-    /// The npm that installs the pinned one.
+    /// The npm that installs agents.
     pub npm: PathBuf,
     /// Where tools are installed, shared by all sandboxes; default: `foundry/tools` in the user's cache.
     pub tools_cache: Option<PathBuf>,
     /// The local provider.
     pub local: LocalSection,
-    /// Model keys by variable name, e.g. `ANTHROPIC_API_KEY`; they reach the chosen agent only.
-    pub agent_keys: BTreeMap<String, Secret<String>>,
-    /// Whether the provider `fault` exists, which hangs and fails as told. For tests only.
-    pub enable_fault_provider: bool,
-    /// Where the files lie that steer it.
-    pub fault_directory: Option<PathBuf>,
+    /// The operator's own agents by name, and other versions of the built-in ones.
+    pub agents: BTreeMap<String, AgentConfig>,
     /// Time between two looks at the living runtimes.
     #[serde(with = "duration")]
     pub probe_interval: Duration,
@@ -71,13 +66,10 @@ impl Default for Config {
             default_provider: "local".to_owned(),
             default_agent: "demo".to_owned(),
             foundry_program: None,
-            sandbox_agent: None,
             npm: PathBuf::from("npm"),
             tools_cache: None,
             local: LocalSection::default(),
-            agent_keys: BTreeMap::new(),
-            enable_fault_provider: false,
-            fault_directory: None,
+            agents: BTreeMap::new(),
             probe_interval: Duration::from_secs(3),
             sweep_interval: Duration::from_secs(60),
             sweep_grace: Duration::from_secs(60),

@@ -22,4 +22,4 @@ mod testing;
 mod view;
 
 pub use config::{Config, LocalSection};
-pub use service::{Dependencies, Survivors, build};
+pub use service::{Dependencies, FurtherProviders, Survivors, build, no_further_providers};

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use foundry_agents::Catalogue;
 use foundry_authn::{Authenticator, AuthnLayer};
 use foundry_core::{Env, Error, Tasks};
 use foundry_flow::{Engine, Hooks, Options, OwnedDataDirectory};
 use foundry_proto::provisioner::v1::provisioner_service_server::{ProvisionerServiceServer, SERVICE_NAME};
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
-use foundry_sandbox::AgentCredentials;
+use foundry_sandbox::Provider;
 use foundry_server::{DataDirectory, Phases, Service, Upstream};
 use foundry_store::{Store, StoreOptions};
 use foundry_watch::{Hub, HubConfig, Observer};
@@ -38,12 +39,22 @@ pub struct Dependencies<'a> {
     pub authenticator: Arc<Authenticator>,
     /// The repo service, behind this service's identity.
     pub repo: Upstream,
+    /// Makes further providers from the local one, for tests of what providers may do; none in the product.
+    pub further_providers: FurtherProviders,
     /// Told what the flow engine does.
     pub flow_hooks: Arc<dyn Hooks>,
     /// Told what watches do.
     pub watch_observer: Arc<dyn Observer>,
     /// Told at the end which sandboxes go on living.
     pub survivors: Survivors,
+}
+
+/// Makes further providers from the local one.
+pub type FurtherProviders = Arc<dyn Fn(&Arc<dyn Provider>, &Env) -> Vec<Arc<dyn Provider>> + Send + Sync>;
+
+/// Makes none.
+pub fn no_further_providers() -> FurtherProviders {
+    Arc::new(|_, _| Vec::new())
 }
 
 /// Which sandboxes went on living when the service stopped; cloning shares it.
@@ -98,7 +109,7 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
 }
 
 async fn share(config: Config, deps: &Dependencies<'_>, store: Store) -> Result<Arc<Shared>, Error> {
-    let providers = Providers::open(&config, deps.data.path(), &deps.env).await;
+    let providers = Providers::open(&config, deps.data.path(), &deps.env, &deps.further_providers).await;
     let parts = Parts {
         env: deps.env.clone(),
         tasks: deps.tasks.clone(),
@@ -107,7 +118,7 @@ async fn share(config: Config, deps: &Dependencies<'_>, store: Store) -> Result<
         watch_observer: Arc::clone(&deps.watch_observer),
         bundles: deps.data.path().join("bundles"),
     };
-    let shared = assemble(config, parts, store, providers);
+    let shared = assemble(config, parts, store, providers)?;
     // What a killed predecessor left half-way.
     if let Err(e) = std::fs::remove_dir_all(&shared.bundles)
         && e.kind() != std::io::ErrorKind::NotFound
@@ -129,15 +140,23 @@ pub(crate) struct Parts {
 }
 
 /// The shared parts over these providers.
-pub(crate) fn assemble(config: Config, parts: Parts, store: Store, providers: Providers) -> Arc<Shared> {
-    let keys = config.agent_keys.iter().map(|(k, v)| (k.clone(), v.expose().clone()));
-    let credentials = AgentCredentials::new(keys.collect::<Vec<_>>());
+///
+/// # Errors
+/// `AGENT_ENTRY_INVALID` when an agent of the configuration is not whole.
+pub(crate) fn assemble(
+    config: Config,
+    parts: Parts,
+    store: Store,
+    providers: Providers,
+) -> Result<Arc<Shared>, Error> {
+    let catalogue = Catalogue::new(config.agents.clone())?;
+    catalogue.get(&config.default_agent)?;
     let hub_config = HubConfig {
         server: "provisioner".to_owned(),
         observer: parts.watch_observer,
         ..HubConfig::default()
     };
-    Arc::new(Shared {
+    Ok(Arc::new(Shared {
         hub: Hub::new(store.clone(), parts.env.clone(), parts.tasks.clone(), hub_config),
         config,
         env: parts.env,
@@ -146,7 +165,7 @@ pub(crate) fn assemble(config: Config, parts: Parts, store: Store, providers: Pr
         authenticator: parts.authenticator,
         repo: RepoServiceClient::new(parts.repo),
         providers,
-        credentials,
+        catalogue,
         bundles: parts.bundles,
         clients: runtime::Clients::default(),
         pumps: runtime::Pumps::default(),
@@ -154,7 +173,7 @@ pub(crate) fn assemble(config: Config, parts: Parts, store: Store, providers: Pr
         look: tokio::sync::Notify::new(),
         listings: tokio::sync::Semaphore::new(crate::ops::list_processes::CONCURRENT_LISTINGS),
         git: tokio::sync::OnceCell::new(),
-    })
+    }))
 }
 
 /// A store whose writer died makes this process useless: end it.

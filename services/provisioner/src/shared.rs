@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use foundry_agents::Catalogue;
 use foundry_authn::Authenticator;
 use foundry_core::{Env, Error, FlowId, SandboxId, Tasks};
 use foundry_git::Git;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
-use foundry_sandbox::{AgentCredentials, RuntimeClient, SandboxName};
+use foundry_runtime_client::RuntimeClient;
+use foundry_sandbox::{RuntimeFacts, SandboxName};
 use foundry_server::Upstream;
 use foundry_store::Store;
 use foundry_watch::Hub;
@@ -36,13 +38,13 @@ pub struct Shared {
     pub repo: RepoServiceClient<Upstream>,
     /// Who makes sandboxes.
     pub providers: Providers,
-    /// Model keys.
-    pub credentials: AgentCredentials,
+    /// The agents that can be chosen.
+    pub catalogue: Catalogue,
     /// Where bundles pass through.
     pub bundles: PathBuf,
     /// Connections to runtimes.
     pub clients: Clients,
-    /// The readers of tap logs.
+    /// The readers of the agents' logs.
     pub pumps: Pumps,
     /// One hand-over of work per sandbox at a time.
     pub work_locks: Locks,
@@ -71,25 +73,24 @@ impl Shared {
     /// The connection to a sandbox's runtime.
     ///
     /// # Errors
-    /// When it has none.
+    /// `RUNTIME_ABSENT` when it has none, `PROVIDER_UNKNOWN` when its provider is not configured any more.
     pub fn client(&self, sandbox: &Sandbox) -> Result<RuntimeClient, Error> {
-        self.clients.of(sandbox, &self.env)
-    }
-
-    /// Where a sandbox's HOME is on this host.
-    ///
-    /// # Errors
-    /// When its provider is not configured any more, or keeps sandboxes elsewhere.
-    pub fn host_home(&self, sandbox: &Sandbox) -> Result<PathBuf, Error> {
-        let provider = self.providers.get(&sandbox.provider)?;
-        provider.host_home(&name_of(&sandbox.sandbox_id)?).ok_or_else(|| {
-            Error::precondition(
-                "SANDBOX_REMOTE",
-                sandbox.sandbox_id.as_str(),
-                "its files are on another host",
-            )
+        let facts = facts_of(sandbox)?;
+        self.clients.of(sandbox, facts, || {
+            Ok(RuntimeClient::new(self.providers.get(&sandbox.provider)?.open(facts)?, self.env.clone()))
         })
     }
+}
+
+/// The facts of a sandbox's runtime.
+///
+/// # Errors
+/// `RUNTIME_ABSENT` when it has none.
+pub fn facts_of(sandbox: &Sandbox) -> Result<&RuntimeFacts, Error> {
+    sandbox.facts.as_ref().ok_or_else(|| {
+        let id = sandbox.sandbox_id.as_str();
+        Error::precondition("RUNTIME_ABSENT", id, "the sandbox has no running runtime")
+    })
 }
 
 /// The name under which a provider knows a sandbox.

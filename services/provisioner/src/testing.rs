@@ -1,7 +1,7 @@
 //! The service without its process: a real database, a provider in memory, a clock by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -11,8 +11,10 @@ use foundry_flow::{Engine, Options};
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1 as p;
 use foundry_sandbox::{
-    AgentKind, Allocation, Class, CloneSource, ClonedRepo, DeathCause, Destroyed, Health, InstalledAgent,
-    Isolation, OwnedSandbox, PreparedRepo, Provider, ProviderError, RuntimeFacts, SandboxName, StartSpec,
+    AcpId, AgentInstall, Allocation, Class, CloneSource, ClonedRepo, Connection, DeathCause, Destroyed,
+    Health, InstalledAgent, Isolation, LogStretch, OwnedSandbox, PreparedRepo, Progress, Provider,
+    ProviderError, RuntimeFacts, RuntimeKey, Sandbox as Handle, SandboxName, StartSpec, TapReadError,
+    beneath, tap,
 };
 use foundry_store::{Store, StoreOptions};
 use foundry_testkit::{TestEnv, test_env};
@@ -107,10 +109,11 @@ impl Provider for FakeProvider {
     async fn install_agent(
         &self,
         _: &SandboxName,
-        agent: AgentKind,
+        _: &AgentInstall,
+        _: &Progress,
     ) -> Result<InstalledAgent, ProviderError> {
         self.suffer("install_agent").await?;
-        Ok(InstalledAgent { agent, runtime_version: "1".into() })
+        Ok(InstalledAgent { foundry: "/foundry".into(), ..InstalledAgent::default() })
     }
 
     async fn start_agent(&self, spec: &StartSpec) -> Result<RuntimeFacts, ProviderError> {
@@ -121,9 +124,8 @@ impl Provider for FakeProvider {
         }
         outside.started.push(spec.runtime_instance.clone());
         let facts = serde_json::from_value(serde_json::json!({
-            "sandbox": spec.name, "runtime_instance": spec.runtime_instance, "pid": 1, "start_time_ticks": 1,
-            "boot_id": "b", "port": outside.runtime.as_ref().map_or(1, |(port, _)| *port), "token": "t", "home": "/home/agent", "workspace": "/workspace",
-            "foundry": "/foundry", "isolation": {"kind": "none", "reason": "in memory"},
+            "sandbox": spec.name, "runtime_instance": spec.runtime_instance, "home": "/home/agent",
+            "workspace": "/workspace", "isolation": {"kind": "none", "reason": "in memory"},
         }));
         let facts: RuntimeFacts = facts.unwrap();
         outside.runtimes.insert(spec.name.clone(), facts.clone());
@@ -158,8 +160,35 @@ impl Provider for FakeProvider {
         Ok(owned.collect())
     }
 
-    fn host_home(&self, _: &SandboxName) -> Option<PathBuf> {
-        Some(self.outside().runtime.as_ref().map_or_else(|| "/nowhere".into(), |(_, home)| home.clone()))
+    fn open(&self, facts: &RuntimeFacts) -> Result<Arc<dyn Handle>, ProviderError> {
+        let (port, home) = self.outside().runtime.clone().unwrap_or_else(|| (1, "/nowhere".into()));
+        Ok(Arc::new(FakeHandle { port, home, key: facts.key.clone() }))
+    }
+}
+
+/// A sandbox whose runtime is the one of the fixture, and whose HOME is a directory here.
+struct FakeHandle {
+    port: u16,
+    home: PathBuf,
+    key: RuntimeKey,
+}
+
+#[async_trait]
+impl Handle for FakeHandle {
+    async fn connect(&self) -> std::io::Result<Box<dyn Connection>> {
+        Ok(Box::new(tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await?))
+    }
+
+    fn key(&self) -> &RuntimeKey {
+        &self.key
+    }
+
+    async fn read_log(&self, acp: &AcpId, offset: u64) -> Result<LogStretch, TapReadError> {
+        tap::read_file(&self.home, acp, offset)
+    }
+
+    async fn take_file(&self, path: &str, destination: &Path, max_bytes: u64) -> Result<u64, ProviderError> {
+        beneath::copy_out(self.home.clone(), path.to_owned(), destination.to_owned(), max_bytes).await
     }
 }
 
@@ -200,7 +229,7 @@ impl Fixture {
             watch_observer: Arc::new(foundry_watch::NoObserver),
         };
         let providers = Providers::of(vec![Arc::new(provider.clone())]);
-        let shared = assemble(Config::default(), parts, store.clone(), providers);
+        let shared = assemble(Config::default(), parts, store.clone(), providers).unwrap();
         let engine =
             Engine::new(store, env.env.clone(), flow::bindings(&shared), Options::default()).unwrap();
         let organization = OrganizationId::generate(&env.env);

@@ -57,7 +57,7 @@ impl Default for Config {
         Self {
             default_agent: "demo".to_owned(),
             default_provider: "local".to_owned(),
-            agents: ["demo", "claude", "codex", "opencode"].map(str::to_owned).into(),
+            agents: ["demo", "claude", "codex", "opencode", "gemini", "qwen"].map(str::to_owned).into(),
             providers: ["local"].map(str::to_owned).into(),
         }
     }

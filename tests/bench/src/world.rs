@@ -7,7 +7,7 @@ use foundry_core::Env;
 use foundry_proto::auth::v1::{ExchangeTokenRequest, SetMemberRequest};
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::Repository;
-use foundry_tests::faults::{Faults, settings};
+use foundry_tests::faults::Faults;
 use foundry_tests::story::{create_task, register};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 
@@ -29,17 +29,12 @@ impl World {
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().expect("directory");
         Faults::none(dir.path()).hang("allocate");
-        let mut settings = settings(dir.path());
-        settings.extend(
-            [
-                "gateway.caller.requests_per_second=0",
-                "gateway.anonymous.requests_per_second=0",
-                "telemetry.log_filter=warn",
-            ]
-            .map(str::to_owned),
-        );
-        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
-        let mesh = Mesh::start(Shape::Embedded, &settings);
+        let settings = [
+            "gateway.caller.requests_per_second=0",
+            "gateway.anonymous.requests_per_second=0",
+            "telemetry.log_filter=warn",
+        ];
+        let mesh = Mesh::start_faulty(Shape::Embedded, dir.path(), &settings);
         let owner = mesh.sign_in("ada").await;
         Self { mesh, owner, people: Vec::new(), _faults: dir }
     }

@@ -12,7 +12,7 @@ let everything: Everything;
 const pages = new Map<string, Page>();
 
 beforeAll(async () => {
-  mesh = await Mesh.start(STEERED.settings);
+  mesh = await Mesh.start([], STEERED.directory);
   browser = await launch();
   everything = await furnished(mesh);
 });

@@ -159,7 +159,7 @@ function ofTasks(all: () => Everything): State[] {
     { name: 'the processes', path: at('running', 'processes'), ready: async (page) => await page.getByText(/demo-agent/).first().waitFor() },
     { name: 'the activity', path: at('idle', 'activity'), ready: async (page) => await page.getByText(/create/i).last().waitFor() },
     { name: 'the explanation', path: at('asking', 'explain'), ready: async (page) => await page.getByText(/permission/i).last().waitFor() },
-    { name: 'the explanation of a failure', path: at('failed', 'explain'), ready: async (page) => await page.getByText('AGENT_CREDENTIALS_MISSING').last().waitFor() },
+    { name: 'the explanation of a failure', path: at('failed', 'explain'), ready: async (page) => await page.getByText('AGENT_MODEL_MISSING').last().waitFor() },
     {
       name: 'the actions of a task',
       path: at('idle', 'none'),

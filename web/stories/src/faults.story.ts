@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch, signIn } from './browser';
-import { Mesh } from './mesh';
+import { FAULT_BY_DEFAULT, Mesh } from './mesh';
 import { act, confirm, createByKeyboard, isState, type Newcomer, newcomer, provisioning, row, stage } from './page';
 import { addRepository, composer, said, send, transcript } from './workbench';
 
@@ -25,12 +25,7 @@ function mend(call: string, fault: 'hang' | 'slow' | 'fail'): void {
 }
 
 beforeAll(async () => {
-  mesh = await Mesh.start([
-    'provisioner.enable_fault_provider=true',
-    'provisioner.default_provider=fault',
-    'task.default_provider=fault',
-    `provisioner.fault_directory=${directory}`,
-  ]);
+  mesh = await Mesh.start(FAULT_BY_DEFAULT, directory);
   addRepository(mesh, 'alice');
   browser = await launch();
   me = await newcomer(browser);

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 const READY_MS = 60_000;
 const STOP_MS = 40_000;
@@ -16,6 +16,16 @@ export function binary(): string {
   if (!path || !existsSync(path)) throw new Error('FOUNDRY_BIN names no binary: run `make build` and set it, or `make test`');
   return path;
 }
+
+/** The same with the sandbox provider `fault`, beside it. */
+function faultyBinary(): string {
+  const path = join(dirname(binary()), 'foundry-with-faults');
+  if (!existsSync(path)) throw new Error(`${path} is missing: run \`make build\``);
+  return path;
+}
+
+/** Settings by which sandboxes are made by the provider `fault` unless a task names another. */
+export const FAULT_BY_DEFAULT = ['provisioner.default_provider=fault', 'task.default_provider=fault'];
 
 /** Processes whose command line names a directory, which is a fresh temporary one. */
 function processesNaming(directory: string): number[] {
@@ -50,13 +60,17 @@ export class Mesh {
     readonly dir: string,
     private readonly ports: number[],
     private readonly settings: string[],
+    private readonly faults: string | undefined,
   ) {}
 
-  /** Starts one and waits until it is ready; `settings` are `key=value` as for `--set`. */
-  static async start(settings: string[] = []): Promise<Mesh> {
+  /**
+   * Starts one and waits until it is ready; `settings` are `key=value` as for `--set`. With a directory of faults it
+   * has the sandbox provider `fault` too, which files in there steer.
+   */
+  static async start(settings: string[] = [], faults?: string): Promise<Mesh> {
     for (let attempt = 1; ; attempt += 1) {
       const ports = await Promise.all(Array.from({ length: 6 }, freePort));
-      const mesh = new Mesh(mkdtempSync(join(tmpdir(), 'foundry-web-')), ports, settings);
+      const mesh = new Mesh(mkdtempSync(join(tmpdir(), 'foundry-web-')), ports, settings, faults);
       try {
         await mesh.startAgain();
         return mesh;
@@ -98,7 +112,9 @@ export class Mesh {
     const sets = this.services.map((name, i) => `servers.${name}.listen=127.0.0.1:${this.ports[i]}`);
     sets.push(`admin.listen=127.0.0.1:${this.ports[5]}`, ...this.settings);
     const log = openSync(join(this.dir, 'mesh.log'), 'a');
-    this.process = spawn(binary(), ['up', ...sets.flatMap((s) => ['--set', s])], {
+    if (this.faults !== undefined) sets.push('task.providers=["local", "fault"]');
+    const program = this.faults === undefined ? binary() : faultyBinary();
+    this.process = spawn(program, ['up', ...sets.flatMap((s) => ['--set', s])], {
       env: this.environment(),
       stdio: ['ignore', log, log],
     });
@@ -124,6 +140,7 @@ export class Mesh {
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('FOUNDRY_'));
     return {
       ...Object.fromEntries(inherited),
+      ...(this.faults === undefined ? {} : { FAULT_DIRECTORY: this.faults }),
       FOUNDRY_DATA_DIR: this.data,
       FOUNDRY_ADDRESS: this.url,
       XDG_CONFIG_HOME: join(this.dir, 'config'),

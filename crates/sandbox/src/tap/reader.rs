@@ -1,20 +1,20 @@
-//! The reading side of a tap log, on the host. The file belongs to the agent's user: nothing in it is
+//! The reading side of a tap log. The file belongs to the agent's user: nothing in it is
 //! trusted, no link to it is followed, every size is bounded, and what makes no sense is a visible
 //! [`TapBody::Lost`], never an error that stops the reading.
 
+use std::fmt;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
 
-use foundry_core::{Env, Timestamp};
+use foundry_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::record::{Direction, Entry, Record};
 use super::{DIRECTORY, MAX_LINE, MAX_LOG};
 use crate::beneath::open_file;
-use crate::client::Wakeups;
-use crate::{AcpId, ProviderError};
+use crate::{AcpId, LogStretch, ProviderError, Sandbox};
 
 /// How far a log was read; stored by the reader, valid for ever.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,17 +124,55 @@ impl From<TapReadError> for ProviderError {
 /// Bytes read at once, unless one line is longer.
 const CHUNK: usize = 256 << 10;
 
-/// Reads the log of one agent session.
-#[derive(Clone, Debug)]
+/// Reads the log of `acp` in the sandbox whose HOME is at `home`, for those who see its files: the local
+/// provider from outside, the runtime from inside.
+///
+/// # Errors
+/// When the file was cut or replaced, or cannot be read.
+pub fn read_file(home: &Path, acp: &AcpId, offset: u64) -> Result<LogStretch, TapReadError> {
+    let file = format!("{acp}.log");
+    let mut file = match open_file(home, &[DIRECTORY[0], DIRECTORY[1], file.as_str()]) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && offset == 0 => return Ok(LogStretch::default()),
+        Err(e) => return Err(TapReadError::Refused(e)),
+    };
+    let length = file.metadata().map_err(TapReadError::Io)?.len();
+    if length < offset {
+        return Err(TapReadError::Truncated { expected: offset, found: length });
+    }
+    // The runtime stops at its own limit; beyond it somebody else writes.
+    let length = length.min(MAX_LOG.max(offset));
+    file.seek(SeekFrom::Start(offset)).map_err(TapReadError::Io)?;
+    let mut bytes = Vec::new();
+    let mut wanted = CHUNK;
+    loop {
+        let missing = (wanted - bytes.len()) as u64;
+        let got = (&mut file).take(missing).read_to_end(&mut bytes).map_err(TapReadError::Io)?;
+        let at_end = (got as u64) < missing || offset + bytes.len() as u64 >= length;
+        if bytes.contains(&b'\n') || at_end || wanted > MAX_LINE {
+            return Ok(LogStretch { bytes, length });
+        }
+        wanted = (wanted * 2).min(MAX_LINE + 1);
+    }
+}
+
+/// Reads the log of one conversation.
+#[derive(Clone)]
 pub struct TapReader {
-    home: PathBuf,
-    file: String,
+    sandbox: Arc<dyn Sandbox>,
+    acp: AcpId,
+}
+
+impl fmt::Debug for TapReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TapReader").field(&self.acp).finish()
+    }
 }
 
 impl TapReader {
-    /// For the log of `acp` in the sandbox whose HOME this host sees at `home`.
-    pub fn new(home: &Path, acp: &AcpId) -> Self {
-        Self { home: home.to_owned(), file: format!("{acp}.log") }
+    /// For the log of `acp` in this sandbox.
+    pub fn new(sandbox: Arc<dyn Sandbox>, acp: &AcpId) -> Self {
+        Self { sandbox, acp: acp.clone() }
     }
 
     /// The next events; none when there is nothing new or no log yet.
@@ -142,68 +180,12 @@ impl TapReader {
     /// # Errors
     /// When the file was cut or replaced, or cannot be read.
     pub async fn read(&self, cursor: &TapCursor) -> Result<TapBatch, TapReadError> {
-        let (reader, cursor) = (self.clone(), cursor.clone());
-        tokio::task::spawn_blocking(move || reader.read_now(&cursor))
-            .await
-            .unwrap_or_else(|e| Err(TapReadError::Io(io::Error::other(e))))
-    }
-
-    fn read_now(&self, cursor: &TapCursor) -> Result<TapBatch, TapReadError> {
-        let parts = [DIRECTORY[0], DIRECTORY[1], self.file.as_str()];
-        let mut file = match open_file(&self.home, &parts) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound && cursor.offset == 0 => {
-                return Ok(TapBatch { next: cursor.clone(), ..TapBatch::default() });
-            }
-            Err(e) => return Err(TapReadError::Refused(e)),
-        };
-        let length = file.metadata().map_err(TapReadError::Io)?.len();
-        if length < cursor.offset {
-            return Err(TapReadError::Truncated { expected: cursor.offset, found: length });
-        }
-        // The tap stops at its own limit; beyond it somebody else writes.
-        let length = length.min(MAX_LOG.max(cursor.offset));
-        file.seek(SeekFrom::Start(cursor.offset)).map_err(TapReadError::Io)?;
-        let mut bytes = Vec::new();
-        let mut wanted = CHUNK;
-        loop {
-            let missing = (wanted - bytes.len()) as u64;
-            let got = (&mut file).take(missing).read_to_end(&mut bytes).map_err(TapReadError::Io)?;
-            let at_end = (got as u64) < missing || cursor.offset + bytes.len() as u64 >= length;
-            if bytes.contains(&b'\n') || at_end || wanted > MAX_LINE {
-                break;
-            }
-            wanted = (wanted * 2).min(MAX_LINE + 1);
-        }
-        Ok(parse(bytes, cursor, length))
-    }
-
-    /// The answer to one of our requests, wherever it is in the log; none when there is none (yet).
-    ///
-    /// # Errors
-    /// As [`TapReader::read`].
-    pub async fn answer_to(&self, id: &crate::RequestId) -> Result<Option<Value>, TapReadError> {
-        let wanted = Value::String(id.0.clone());
-        let mut cursor = TapCursor::default();
-        loop {
-            let batch = self.read(&cursor).await?;
-            for event in batch.events {
-                if let TapBody::Message { direction: Direction::FromAgent, json } = event.body
-                    && json.get("method").is_none()
-                    && json.get("id") == Some(&wanted)
-                {
-                    return Ok(Some(json));
-                }
-            }
-            if !batch.more {
-                return Ok(None);
-            }
-            cursor = batch.next;
-        }
+        let stretch = self.sandbox.read_log(&self.acp, cursor.offset).await?;
+        Ok(parse(&stretch, cursor))
     }
 }
 
-fn parse(bytes: Vec<u8>, cursor: &TapCursor, length: u64) -> TapBatch {
+fn parse(LogStretch { bytes, length }: &LogStretch, cursor: &TapCursor) -> TapBatch {
     let mut next = cursor.clone();
     let mut events = Vec::new();
     let mut rest = bytes.as_slice();
@@ -235,7 +217,7 @@ fn parse(bytes: Vec<u8>, cursor: &TapCursor, length: u64) -> TapBatch {
         next.skipping = true;
     }
     // An unfinished line at the end of the file is not "more": it is waited for.
-    let more = next.offset > cursor.offset && cursor.offset + (bytes.len() as u64) < length;
+    let more = next.offset > cursor.offset && cursor.offset + (bytes.len() as u64) < *length;
     TapBatch { events, next, more }
 }
 
@@ -270,53 +252,10 @@ fn read_line(line: &[u8], offset: u64, instance: &mut String) -> (Timestamp, Tap
     (Timestamp::from_micros(record.time), body)
 }
 
-/// Follows a log: waits for new events, woken by the runtime's event stream where there is one, and by a
-/// coarse poll in any case.
-pub struct TapFollower {
-    reader: TapReader,
-    cursor: TapCursor,
-    wakeups: Option<Wakeups>,
-    poll: Duration,
-    env: Env,
-}
-
-impl TapFollower {
-    /// Follows `reader` from `cursor` on. Without wake-ups, or when they are lost, `poll` bounds the delay.
-    pub fn new(
-        reader: TapReader,
-        cursor: TapCursor,
-        wakeups: Option<Wakeups>,
-        poll: Duration,
-        env: Env,
-    ) -> Self {
-        Self { reader, cursor, wakeups, poll, env }
-    }
-
-    /// The next events, at least one. Cancel-safe: what was not returned is returned by the next call.
-    ///
-    /// # Errors
-    /// As [`TapReader::read`].
-    pub async fn next(&mut self) -> Result<TapBatch, TapReadError> {
-        loop {
-            let batch = self.reader.read(&self.cursor).await?;
-            let progress = batch.next != self.cursor;
-            self.cursor = batch.next.clone();
-            if !batch.events.is_empty() {
-                return Ok(batch);
-            }
-            if !progress {
-                match &mut self.wakeups {
-                    Some(wakeups) => wakeups.next().await,
-                    None => self.env.clock.sleep(self.poll).await,
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -336,7 +275,7 @@ mod tests {
         }
 
         fn read_from(&self, cursor: &TapCursor) -> Result<TapBatch, TapReadError> {
-            TapReader::new(self.dir.path(), &"agt_1".parse().unwrap()).read_now(cursor)
+            Ok(parse(&read_file(self.dir.path(), &"agt_1".parse().unwrap(), cursor.offset)?, cursor))
         }
 
         /// Reads to the end, as a follower would.

@@ -15,7 +15,9 @@ pub fn run_if_named() -> Option<ExitCode> {
     if name == "demo-agent" {
         return Some(demo_agent());
     }
-    Some(match foundry_sandbox::run_internal(&name, &rest) {
+    let code = foundry_sandbox_local::run_internal(&name, &rest)
+        .or_else(|| foundry_runtime::run_internal(&name, &rest));
+    Some(match code {
         Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         None => {
             eprintln!("error: no internal command {name:?}");

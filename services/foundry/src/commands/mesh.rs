@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use foundry_provisioner::FurtherProviders;
+
 use crate::cli::{Global, ServiceName};
 use crate::failure::Failure;
 use crate::mesh::{self, config};
@@ -12,16 +14,20 @@ use crate::output;
 ///
 /// # Errors
 /// What kept it from starting.
-pub async fn up(global: &Global) -> Result<ExitCode, Failure> {
-    Box::pin(mesh::up(config::load(global)?.value, config::data_dir(global)?)).await
+pub async fn up(global: &Global, further: FurtherProviders) -> Result<ExitCode, Failure> {
+    Box::pin(mesh::up(config::load(global)?.value, config::data_dir(global)?, further)).await
 }
 
 /// Runs one service in this process.
 ///
 /// # Errors
 /// What kept it from starting.
-pub async fn serve(global: &Global, service: ServiceName) -> Result<ExitCode, Failure> {
-    Box::pin(mesh::serve(config::load(global)?.value, config::data_dir(global)?, service)).await
+pub async fn serve(
+    global: &Global,
+    service: ServiceName,
+    further: FurtherProviders,
+) -> Result<ExitCode, Failure> {
+    Box::pin(mesh::serve(config::load(global)?.value, config::data_dir(global)?, service, further)).await
 }
 
 /// Prints the effective configuration with the origin of each value, secrets masked.

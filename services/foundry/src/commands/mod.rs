@@ -14,6 +14,7 @@ mod token;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
+use foundry_provisioner::FurtherProviders;
 
 use crate::cli::{Cli, Command};
 use crate::client::Gateway;
@@ -23,11 +24,11 @@ use crate::failure::Failure;
 ///
 /// # Errors
 /// What failed, with its exit code.
-pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+pub async fn run(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Failure> {
     let global = &cli.global;
     match cli.command {
-        Command::Up => mesh::up(global).await,
-        Command::Serve { service } => mesh::serve(global, service).await,
+        Command::Up => mesh::up(global, further).await,
+        Command::Serve { service } => mesh::serve(global, service, further).await,
         Command::Config => mesh::print_config(global),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "foundry", &mut std::io::stdout());

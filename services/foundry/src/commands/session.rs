@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use foundry_proto::common::v1::PermissionOption;
 use foundry_proto::task::v1::{
     CreateSessionRequest, ListTranscriptRequest, RespondToPermissionRequest, SendMessageRequest,
     StopTurnRequest,
@@ -68,22 +69,12 @@ async fn answer(gateway: &Gateway, output: Output, session_id: String, wanted: &
     let option_id = if wanted == "cancel" {
         String::new()
     } else {
-        let wanted = wanted.to_lowercase();
-        pending
-            .options
-            .iter()
-            .find(|o| {
-                o.option_id == wanted
-                    || o.name.to_lowercase().starts_with(&wanted)
-                    || o.kind.starts_with(&wanted)
-            })
-            .map(|o| o.option_id.clone())
-            .ok_or_else(|| {
-                let known: Vec<_> = pending.options.iter().map(|o| o.option_id.as_str()).collect();
-                Failure::new(format!("no option {wanted}"))
-                    .next(format!("one of: {}, cancel", known.join(", ")))
-                    .exit(2)
-            })?
+        chosen(&pending.options, wanted).map(|o| o.option_id.clone()).ok_or_else(|| {
+            let known: Vec<_> = pending.options.iter().map(|o| o.option_id.as_str()).collect();
+            Failure::new(format!("no option {wanted}"))
+                .next(format!("one of: {}, cancel", known.join(", ")))
+                .exit(2)
+        })?
     };
     let request = RespondToPermissionRequest {
         request_id: request_id(),
@@ -93,6 +84,19 @@ async fn answer(gateway: &Gateway, output: Output, session_id: String, wanted: &
     };
     let answer = gateway.task().respond_to_permission(request).await?.into_inner();
     output::one(output, &answer, |_| output::line("answered"))
+}
+
+/// The option that is meant: the one with exactly this id, else the first whose kind or name begins so, those
+/// that hold once before those that hold always.
+fn chosen<'a>(options: &'a [PermissionOption], wanted: &str) -> Option<&'a PermissionOption> {
+    if let Some(exact) = options.iter().find(|o| o.option_id == wanted) {
+        return Some(exact);
+    }
+    let wanted = wanted.to_lowercase();
+    let begins =
+        |o: &&PermissionOption| o.kind.starts_with(&wanted) || o.name.to_lowercase().starts_with(&wanted);
+    let once = options.iter().filter(begins).find(|o| !o.kind.ends_with("_always"));
+    once.or_else(|| options.iter().find(begins))
 }
 
 /// Offset of the newest transcript entry.

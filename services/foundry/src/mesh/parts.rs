@@ -79,6 +79,7 @@ async fn provisioner(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Fail
         data: &data,
         authenticator: given.authenticator,
         repo: wiring.upstream(&given.identity, ServiceName::Repo)?,
+        further_providers: wiring.further.clone(),
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
         survivors: survivors.clone(),
@@ -102,10 +103,9 @@ async fn task(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
     };
+    // The operator's own agents are named once, where they are described.
     let mut task = config.task.clone();
-    if config.provisioner.enable_fault_provider {
-        task.providers.push("fault".to_owned());
-    }
+    task.agents.extend(config.provisioner.agents.keys().cloned());
     let service = foundry_task::build(&task, deps).await?;
     Ok(Built { service, failures, data: Some(data), survivors: None })
 }

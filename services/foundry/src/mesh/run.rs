@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use foundry_core::Env;
+use foundry_provisioner::FurtherProviders;
 use foundry_server::{Process, Service, Signals, Telemetry, Upstream, UpstreamBinding};
 
 use super::config::MeshConfig;
@@ -25,16 +26,25 @@ const DRAIN_ORDER: [&str; 5] = ["gateway", "task", "repo", "provisioner", "auth"
 ///
 /// # Errors
 /// What kept it from starting.
-pub async fn up(config: MeshConfig, mesh_dir: PathBuf) -> Result<ExitCode, Failure> {
+pub async fn up(
+    config: MeshConfig,
+    mesh_dir: PathBuf,
+    further: FurtherProviders,
+) -> Result<ExitCode, Failure> {
     let (raw, bindings) = deferred();
-    run(config, mesh_dir, raw, &START_ORDER, bindings).await
+    run(config, (mesh_dir, further), raw, &START_ORDER, bindings).await
 }
 
 /// Runs one service until a signal; the others are reached over the network.
 ///
 /// # Errors
 /// What kept it from starting.
-pub async fn serve(config: MeshConfig, mesh_dir: PathBuf, service: ServiceName) -> Result<ExitCode, Failure> {
+pub async fn serve(
+    config: MeshConfig,
+    mesh_dir: PathBuf,
+    service: ServiceName,
+    further: FurtherProviders,
+) -> Result<ExitCode, Failure> {
     let remote = |target| Upstream::remote(&config.upstream_url(target));
     let raw = Raw {
         auth: remote(ServiceName::Auth)?,
@@ -42,7 +52,7 @@ pub async fn serve(config: MeshConfig, mesh_dir: PathBuf, service: ServiceName) 
         provisioner: remote(ServiceName::Provisioner)?,
         task: remote(ServiceName::Task)?,
     };
-    run(config, mesh_dir, raw, &[service], Vec::new()).await
+    run(config, (mesh_dir, further), raw, &[service], Vec::new()).await
 }
 
 /// Upstreams of services that are built later in this process.
@@ -62,7 +72,7 @@ fn deferred() -> (Raw, Vec<(ServiceName, UpstreamBinding)>) {
 
 async fn run(
     config: MeshConfig,
-    mesh_dir: PathBuf,
+    (mesh_dir, further): (PathBuf, FurtherProviders),
     raw: Raw,
     services: &[ServiceName],
     mut bindings: Vec<(ServiceName, UpstreamBinding)>,
@@ -73,7 +83,8 @@ async fn run(
     let telemetry =
         Telemetry::start(&config.telemetry, label).map_err(|e| Failure::new(e.to_string()).exit(2))?;
     let signals = Signals::of_process()?;
-    let wiring = Wiring { env: env.clone(), metrics: telemetry.metrics().clone(), mesh_dir, raw };
+    let metrics = telemetry.metrics().clone();
+    let wiring = Wiring { env: env.clone(), metrics, mesh_dir, raw, further };
     make_private(&wiring.mesh_dir)?;
 
     let mut process = Process::new(env.clone(), config.drain.clone(), telemetry.metrics().clone());

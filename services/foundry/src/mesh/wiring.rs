@@ -36,6 +36,8 @@ pub struct Wiring {
     pub mesh_dir: PathBuf,
     /// The services.
     pub raw: Raw,
+    /// Makes sandbox providers besides the product's own.
+    pub further: foundry_provisioner::FurtherProviders,
 }
 
 /// What one service is given.

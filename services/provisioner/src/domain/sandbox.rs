@@ -174,7 +174,7 @@ impl Sandbox {
 pub fn class_advice(message: &str) -> Option<&'static str> {
     match message.split_once(": ")?.0 {
         "capacity" => Some("free room on the host, or destroy sandboxes that are not needed; then retry"),
-        "image" => Some("check the installed tools (npm, git, sandbox-agent); then retry"),
+        "image" => Some("check the installed tools (npm, git); then retry"),
         "configuration" => Some("change the configuration it names; then retry"),
         "credentials" => Some("configure the credentials it names, or choose another agent; then retry"),
         "provider" => Some("look at the provider's log; then retry"),

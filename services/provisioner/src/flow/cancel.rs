@@ -79,7 +79,7 @@ impl Cancel {
             let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
             let Some(sandbox) = sandbox.filter(|s| s.facts.is_some()) else { return Ok(Outcome::done()) };
             let acp = acp_of(&session)?;
-            let client = self.0.clients.of_conversation(&sandbox, &acp, ctx.env()).await?;
+            let client = self.0.client(&sandbox)?;
             if !asked && turn.state == TurnState::Sent {
                 for waiting in permissions::pending(&self.0.store, &session.session_id).await? {
                     client.answer_permission(&acp, &waiting.acp_id, None).await?;

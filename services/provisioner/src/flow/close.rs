@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use foundry_core::SessionId;
 use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue};
-use foundry_sandbox::ClientError;
+use foundry_runtime_client::ClientError;
 use foundry_store::WriteSet;
 
 use super::{Halt, PATIENT, outcome};

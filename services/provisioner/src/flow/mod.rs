@@ -1,5 +1,6 @@
 //! The durable flows and jobs.
 
+pub mod agent;
 pub mod cancel;
 pub mod close;
 pub mod destroy;
@@ -110,9 +111,17 @@ impl From<ProviderError> for Halt {
     }
 }
 
-impl From<foundry_sandbox::ClientError> for Halt {
-    fn from(e: foundry_sandbox::ClientError) -> Self {
+impl From<foundry_runtime_client::ClientError> for Halt {
+    fn from(e: foundry_runtime_client::ClientError) -> Self {
         Self::Provider(e.into())
+    }
+}
+
+impl From<foundry_agents::AgentError> for Halt {
+    fn from(e: foundry_agents::AgentError) -> Self {
+        let class =
+            if e.reason.starts_with("AGENT_MODEL") { Class::Credentials } else { Class::Configuration };
+        Self::Provider(ProviderError::new(class, e.reason, e.message))
     }
 }
 

@@ -77,8 +77,7 @@ impl Answer {
         let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
         let Some(sandbox) = sandbox else { return Ok(Outcome::done()) };
         let acp = acp_of(&session)?;
-        let client = self.0.clients.of_conversation(&sandbox, &acp, ctx.env()).await?;
-        client.answer_permission(&acp, &input.acp_id, input.option.as_deref()).await?;
+        self.0.client(&sandbox)?.answer_permission(&acp, &input.acp_id, input.option.as_deref()).await?;
         Ok(Outcome::done())
     }
 }

@@ -4,7 +4,7 @@
 //! |-------------------|---------------------------------------------------------|---------|
 //! | sandbox_allocated | reserves it at the provider under the sandbox's id       | 60 s    |
 //! | repo_prepared     | asks repo where to clone from, clones the task's branch  | 15 min  |
-//! | agent_installing  | installs the runtime and the default agent               | 6 min   |
+//! | agent_installing  | installs the default agent               | 6 min   |
 //! | agent_starting    | starts the runtime, or adopts the one that runs          | 90 s    |
 //! | agent_ready       | looks whether it answers; sessions may begin             | 30 s    |
 //!
@@ -18,11 +18,11 @@ use foundry_core::{FlowId, SandboxId};
 use foundry_flow::{
     Binding, Flow, FlowStatus, NewFlow, Outcome, Stage, StageContext, StageSpec, Status, enqueue, signal,
 };
-use foundry_sandbox::{AgentKind, CloneFuture, ClonedRepo, Health, StartSpec};
+use foundry_sandbox::{CloneFuture, ClonedRepo, Health, StartSpec};
 use foundry_store::{Scope, WriteSet};
 use serde::{Deserialize, Serialize};
 
-use super::{Halt, PATIENT, outcome};
+use super::{Halt, PATIENT, agent, outcome};
 use crate::domain::fold::instance_number;
 use crate::domain::{SANDBOX_STAGES, Sandbox, SandboxState};
 use crate::providers::isolation_text;
@@ -145,7 +145,7 @@ impl Stage for Step {
             match self.step {
                 Does::Allocate => self.allocate(ctx, &sandbox).await,
                 Does::Prepare => self.prepare(ctx, &sandbox).await,
-                Does::Install => self.install(&sandbox).await,
+                Does::Install => self.install(ctx, &sandbox).await,
                 Does::Start => self.start(ctx, &sandbox).await,
                 Does::Probe => self.probe(ctx, &sandbox).await,
             }
@@ -199,12 +199,10 @@ impl Step {
         Ok(Outcome::done().recording(self.record(ctx, sandbox, set)))
     }
 
-    async fn install(&self, sandbox: &Sandbox) -> Result<Outcome, Halt> {
-        let provider = self.shared.providers.get(&sandbox.provider)?;
-        let agent: AgentKind = sandbox.agent.parse()?;
+    async fn install(&self, ctx: &StageContext, sandbox: &Sandbox) -> Result<Outcome, Halt> {
         // Said here already, before anything is installed for nothing.
-        self.shared.credentials.for_agent(agent)?;
-        provider.install_agent(&name_of(&sandbox.sandbox_id)?, agent).await?;
+        agent::launch_of(&self.shared, &sandbox.agent)?;
+        agent::install(&self.shared, ctx, sandbox, &sandbox.agent).await?;
         Ok(Outcome::done())
     }
 

@@ -3,8 +3,8 @@
 //! | stage            | does                                                              | limit |
 //! |------------------|-------------------------------------------------------------------|-------|
 //! | sandbox_awaited  | waits for the sandbox (not shown as a stage)                      | 10 s  |
-//! | session_creating | installs the agent if it differs, initialize, session/new         | 6 min |
-//! | ready            | begins to read the tap log, tells the transcript of a new agent   | 30 s  |
+//! | session_creating | installs the agent, initialize, session/resume, load or new       | 6 min |
+//! | ready            | begins to read the log, tells the transcript of a new agent       | 30 s  |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +15,16 @@ use foundry_flow::{
     Binding, Flow, FlowStatus, NewFlow, Outcome, Stage, StageContext, StageSpec, Status, enqueue,
 };
 use foundry_proto::common::v1::NoticeKind;
-use foundry_sandbox::{AgentKind, Conversation, TapBody, TapCursor, TapReader};
+use foundry_runtime_client::Conversation;
 use foundry_store::WriteSet;
+use serde::{Deserialize, Serialize};
 
 use super::sandbox::ready_key;
-use super::{Halt, PATIENT, outcome};
+use super::{Halt, PATIENT, agent, outcome};
 use crate::domain::fold::notice;
 use crate::domain::{SESSION_STAGES, Sandbox, SandboxState, Session, SessionState};
 use crate::runtime::{Pumps, cut};
-use crate::shared::{Shared, acp_of, name_of};
+use crate::shared::{Shared, acp_of};
 use crate::store::{condition_value, sandboxes, sessions, stages};
 
 /// Opens an agent session.
@@ -76,6 +77,13 @@ fn project(flow: &FlowStatus) -> WriteSet {
     ws
 }
 
+/// What `session_creating` leaves to `ready`.
+#[derive(Serialize, Deserialize)]
+struct Memory {
+    /// Whether the agent has in mind what was said before.
+    remembers: bool,
+}
+
 #[derive(Clone, Copy)]
 enum Does {
     Await,
@@ -96,7 +104,7 @@ impl Stage for Step {
             match self.step {
                 Does::Await => Ok(self.wait(ctx, &sandbox)),
                 Does::Create => self.create(ctx, &session, &sandbox).await,
-                Does::Begin => self.begin(&session, &sandbox).await,
+                Does::Begin => self.begin(ctx, &session, &sandbox).await,
             }
         };
         outcome(result.await)
@@ -136,54 +144,47 @@ impl Step {
         let (Some(facts), SandboxState::Ready) = (&sandbox.facts, sandbox.state) else {
             return Ok(Outcome::goto("sandbox_awaited"));
         };
-        let agent: AgentKind = session.agent.parse()?;
-        self.shared.credentials.for_agent(agent)?;
-        if session.agent != sandbox.agent {
-            ctx.progress(format!("installing {agent}")).await;
-            let provider = self.shared.providers.get(&sandbox.provider)?;
-            provider.install_agent(&name_of(&sandbox.sandbox_id)?, agent).await?;
-        }
-        ctx.progress(format!("starting {agent}")).await;
+        let (entry, launch) = agent::launch_of(&self.shared, &session.agent)?;
+        ctx.progress(format!("installing {}", entry.display_name())).await;
+        let places = agent::install(&self.shared, ctx, sandbox, &session.agent).await?;
+        ctx.progress(format!("starting {}", entry.display_name())).await;
         let acp = acp_of(session)?;
-        let home = self.shared.host_home(sandbox)?;
         let attempt = session.attempt(sandbox.runtime_instance);
-        let client = self.shared.clients.of_conversation(sandbox, &acp, ctx.env()).await?;
-        if session.generation > 1 && !was_asked(&home, &acp, &attempt).await? {
-            // The process of the generation before has ended and is still listed under this name.
-            if let Err(e) = client.close(&acp).await {
-                tracing::debug!(session = %acp, error = %e, "no agent process to close");
-            }
-        }
         let conversation = Conversation {
-            client: &client,
-            host_home: &home,
+            client: &self.shared.client(sandbox)?,
             acp: &acp,
-            agent,
-            credentials: &self.shared.credentials,
+            agent: entry.name(),
+            command: entry.command(&places),
+            launch: &launch,
+            mcp_servers: &[],
+            home: facts.home.clone(),
             workspace: facts.workspace.clone(),
             attempt: &attempt,
+            earlier: Some(session.acp_session.as_str()).filter(|s| !s.is_empty() && session.generation > 1),
         };
         let opened = conversation.open(ctx.env()).await?;
         let mut ws = WriteSet::new();
         let set = vec![("acp_session", opened.session_id.into())];
         let flow = ctx.flow_id().as_str();
         sessions::update_as(&mut ws, &session.organization_id, &session.session_id, flow, set);
-        Ok(Outcome::done().recording(ws))
+        let memory = Memory { remembers: opened.remembers };
+        Ok(Outcome::done().recording(ws).with_state(&memory))
     }
 
-    async fn begin(&self, session: &Session, sandbox: &Sandbox) -> Result<Outcome, Halt> {
+    async fn begin(&self, ctx: &StageContext, session: &Session, sandbox: &Sandbox) -> Result<Outcome, Halt> {
         if sandbox.state != SandboxState::Ready {
             return Ok(Outcome::goto("sandbox_awaited"));
         }
         if session.generation > session.told_generation {
-            self.tell_new_agent(session).await?;
+            let remembers = ctx.state::<Memory>().is_ok_and(|m| m.remembers);
+            self.tell_new_agent(session, remembers).await?;
         }
         Pumps::ensure(&self.shared, &session.session_id);
         Ok(Outcome::done())
     }
 
-    /// Tells the transcript once that a new agent does not know what is above.
-    async fn tell_new_agent(&self, session: &Session) -> Result<(), Error> {
+    /// Tells the transcript once that the agent was started again, unless it has in mind what is above.
+    async fn tell_new_agent(&self, session: &Session, remembers: bool) -> Result<(), Error> {
         let id = &session.session_id;
         let decide = || async {
             let mut ws = WriteSet::new();
@@ -193,6 +194,7 @@ impl Step {
             };
             let text = "the agent was started anew and does not remember what is above";
             let notices = match session.turn_count {
+                _ if remembers => Vec::new(),
                 0 => Vec::new(),
                 _ => vec![notice(NoticeKind::ContextRebuilt, text)],
             };
@@ -203,29 +205,5 @@ impl Step {
         };
         self.shared.store.retry_on_conflict(decide).await?;
         Ok(())
-    }
-}
-
-/// Whether the log says that this attempt was begun.
-async fn was_asked(
-    home: &std::path::Path,
-    acp: &foundry_sandbox::AcpId,
-    attempt: &str,
-) -> Result<bool, Halt> {
-    let reader = TapReader::new(home, acp);
-    let wanted = format!("{attempt}/initialize");
-    let mut cursor = TapCursor::default();
-    loop {
-        let batch = reader.read(&cursor).await.map_err(foundry_sandbox::ProviderError::from)?;
-        let asked = batch.events.iter().any(|e| match &e.body {
-            TapBody::Message { json, .. } => {
-                json.get("method").is_some() && json.get("id").and_then(|i| i.as_str()) == Some(&wanted)
-            }
-            _ => false,
-        });
-        if asked || !batch.more {
-            return Ok(asked);
-        }
-        cursor = batch.next;
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | stage  | does                                                                   | limit |
 //! |--------|------------------------------------------------------------------------|-------|
-//! | prompt | POSTs the prompt until the tap log shows it; its result comes from there | 180 s |
+//! | prompt | hands the prompt to the runtime, which records it; its result is in the log | 60 s |
 //!
 //! A delivery that fails for good, by whatever cause, begins another job in the same commit:
 //!
@@ -10,8 +10,7 @@
 //! |--------|------------------------------------------------------------------------|-------|
 //! | end    | ends the turn with an error                                             | 30 s  |
 //!
-//! The request's id is the message id, and the tap passes each on once: a repetition is harmless. The
-//! POST lives as long as the turn (or the runtime's own limit), so it runs as a task beside the job.
+//! The request's id is the message id, and the runtime passes each on once: a repetition is harmless.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +21,12 @@ use foundry_flow::{
     Binding, Flow, FlowStatus, NewFlow, Outcome, Retry, Stage, StageContext, StageSpec, Status, enqueue,
 };
 use foundry_proto::common::v1::{TurnEnd, TurnOutcome};
-use foundry_sandbox::{ClientError, Posted, RequestId};
+use foundry_runtime_client::RequestId;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
 use super::{Halt, PATIENT, outcome};
-use crate::domain::fold::end_of;
-use crate::domain::{Session, SessionState, Turn, TurnState};
+use crate::domain::{Session, SessionState, TurnState};
 use crate::runtime::end_turn;
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions, turns};
@@ -39,18 +36,13 @@ const RETRY: Retry =
 
 /// Delivers a prompt.
 pub static TURN: Flow =
-    Flow::new("turn", &[StageSpec::new("prompt", Duration::from_secs(180), RETRY)]).concurrency(512);
+    Flow::new("turn", &[StageSpec::new("prompt", Duration::from_secs(60), RETRY)]).concurrency(512);
 
 /// Ends a turn whose prompt could not be delivered. Nobody else would: it is as patient as can be.
 pub static UNDELIVERED: Flow = Flow::new(
     "turn_undelivered",
     &[StageSpec::new("end", Duration::from_secs(30), Retry { budget: u32::MAX, ..PATIENT })],
 );
-
-/// How often the row is looked at while the POST is on its way.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long the log may lag behind an answered POST.
-const LAG: Duration = Duration::from_secs(10);
 
 /// Which prompt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -176,91 +168,14 @@ impl Deliver {
             let stop_reason = "cancelled".to_owned();
             return self.end(ctx, &TurnEnd { outcome, stop_reason, ..TurnEnd::default() }).await;
         }
-        let posted = self.post(ctx, &session, &turn).await?;
-        self.wait(ctx, &turn, posted).await
-    }
-
-    /// Starts the POST.
-    async fn post(
-        &self,
-        ctx: &StageContext,
-        session: &Session,
-        turn: &Turn,
-    ) -> Result<oneshot::Receiver<Result<Posted, ClientError>>, Halt> {
         let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
         let Some(sandbox) = sandbox else {
             return Err(Outcome::fail("SANDBOX_GONE", "the sandbox of this session is gone").into());
         };
-        let acp = acp_of(session)?;
-        let client = self.0.clients.of_conversation(&sandbox, &acp, ctx.env()).await?;
-        let (sender, posted) = oneshot::channel();
-        let id = RequestId(turn.message_id.to_string());
-        let (of, prompt) = (session.acp_session.clone(), turn.prompt.clone());
-        let stop = self.0.tasks.cancellation().clone();
-        self.0.tasks.spawn("prompt", async move {
-            let result = tokio::select! {
-                result = client.prompt(&acp, &id, &of, &prompt) => result,
-                // At the end of this process the turn goes on; the next process follows it.
-                () = stop.cancelled() => return,
-            };
-            // The job may have seen the prompt in the log and gone.
-            let _ = sender.send(result);
-        });
-        Ok(posted)
-    }
-
-    /// Until the log shows that the agent has the prompt, or the POST says what became of it.
-    async fn wait(
-        &self,
-        ctx: &StageContext,
-        turn: &Turn,
-        mut posted: oneshot::Receiver<Result<Posted, ClientError>>,
-    ) -> Result<Outcome, Halt> {
-        let result = loop {
-            tokio::select! {
-                result = &mut posted => break result,
-                () = ctx.cancellation().cancelled() => {
-                    return Ok(Outcome::retry("STOPPED", "told to stop"));
-                }
-                () = ctx.env().clock.sleep(LOOK) => {}
-            }
-            if self.state_of(turn).await? != TurnState::Intended {
-                return Ok(Outcome::done());
-            }
-        };
-        match result {
-            Ok(Ok(Posted::Answered(answer))) => self.answered(ctx, turn, Ok(answer)).await,
-            Ok(Err(ClientError::Agent(e))) => self.answered(ctx, turn, Err(e)).await,
-            Ok(Ok(Posted::AlreadyPassedOn)) => Ok(Outcome::done()),
-            Ok(Ok(Posted::Pending)) => {
-                Ok(Outcome::retry("PROMPT_PENDING", "provider: the agent has not taken the prompt yet"))
-            }
-            Ok(Err(e)) => Err(e.into()),
-            Err(_) => Ok(Outcome::retry("STOPPED", "the service stops")),
-        }
-    }
-
-    /// The agent has answered: the log says so too, unless it was damaged.
-    async fn answered(
-        &self,
-        ctx: &StageContext,
-        turn: &Turn,
-        answer: Result<serde_json::Value, foundry_sandbox::RpcError>,
-    ) -> Result<Outcome, Halt> {
-        let until = ctx.env().clock.now().plus(LAG);
-        while ctx.env().clock.now() < until {
-            if self.state_of(turn).await? == TurnState::Ended {
-                return Ok(Outcome::done());
-            }
-            ctx.env().clock.sleep(LOOK).await;
-        }
-        tracing::warn!(session = %turn.session_id, "the tap log does not show the answer to a prompt");
-        self.end(ctx, &end_of(answer)).await
-    }
-
-    async fn state_of(&self, turn: &Turn) -> Result<TurnState, Error> {
-        let now = turns::find(&self.0.store, &turn.session_id, &turn.message_id).await?;
-        Ok(now.map_or(TurnState::Ended, |t| t.state))
+        let (acp, id) = (acp_of(&session)?, RequestId(turn.message_id.to_string()));
+        // Recorded before the answer: whatever comes of the turn is read from the log.
+        self.0.client(&sandbox)?.prompt(&acp, &id, &session.acp_session, &turn.prompt).await?;
+        Ok(Outcome::done())
     }
 }
 

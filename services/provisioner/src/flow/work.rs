@@ -15,14 +15,15 @@ use foundry_core::{Error, SandboxId, Timestamp};
 use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue};
 use foundry_git::{CommitId, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleExit, WorkName};
 use foundry_proto::repo::v1::{ImportWorkHeader, ImportWorkRequest, import_work_request::Part};
-use foundry_sandbox::{Class, ExecSpec, ProviderError, copy_out};
+use foundry_runtime_client::ExecSpec;
+use foundry_sandbox::{Class, ProviderError};
 use foundry_store::WriteSet;
 use tokio::io::AsyncReadExt as _;
 
 use super::sandbox::reason_of;
 use super::{Halt, PATIENT, outcome};
 use crate::domain::{Sandbox, SandboxState, Session};
-use crate::shared::Shared;
+use crate::shared::{Shared, facts_of};
 use crate::store::{sandboxes, sandboxes::SANDBOXES};
 
 /// Hands over work.
@@ -101,7 +102,7 @@ pub async fn hand_over(shared: &Shared, sandbox: &Sandbox) -> Result<(), Halt> {
         let size = if head == sandbox.base_commit {
             0
         } else {
-            copy_out(shared.host_home(&sandbox)?, BUNDLE.to_owned(), file.clone(), MAX_BUNDLE).await?
+            shared.client(&sandbox)?.sandbox().take_file(BUNDLE, &file, MAX_BUNDLE).await?
         };
         let imported = import(shared, &sandbox, &head, &file, size).await;
         if size > 0
@@ -125,10 +126,7 @@ pub async fn hand_over(shared: &Shared, sandbox: &Sandbox) -> Result<(), Halt> {
 
 /// Runs the script inside and returns the head commit.
 async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<String, Halt> {
-    let client = shared.client(sandbox)?;
-    let Some(facts) = &sandbox.facts else {
-        return Err(Outcome::fail("RUNTIME_ABSENT", "the sandbox has no runtime").into());
-    };
+    let (client, facts) = (shared.client(sandbox)?, facts_of(sandbox)?);
     let invalid = |e: foundry_git::GitError| {
         ProviderError::new(Class::Provider, e.reason(), e.message().to_owned()).caused_by(e)
     };
@@ -147,7 +145,7 @@ async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<String, Halt> {
         max_output: 16 << 10,
         ..ExecSpec::default()
     };
-    let output = client.exec_in_sandbox(facts, &spec).await?;
+    let output = client.exec(&spec).await?;
     if output.timed_out {
         let text = format!("the work was not bundled within {} s", SCRIPT.as_secs());
         return Err(ProviderError::new(Class::Timeout, "WORK_BUNDLE_TIMEOUT", text).retryable().into());

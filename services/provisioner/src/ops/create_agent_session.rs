@@ -5,11 +5,11 @@ use foundry_authn::Caller;
 use foundry_core::{Error, SessionId};
 use foundry_proto::common::v1::{Condition, PermissionPolicy, Role};
 use foundry_proto::provisioner::v1::{CreateAgentSessionRequest, CreateAgentSessionResponse};
-use foundry_sandbox::{AgentKind, TapCursor};
+use foundry_sandbox::TapCursor;
 use foundry_server::RequestContext;
 use foundry_store::WriteSet;
 
-use super::{Command, audit, behalf, sandbox_for};
+use super::{Command, audit, behalf, known_agent, sandbox_for};
 use crate::domain::fold::Fold;
 use crate::domain::{MAX_SESSIONS, Sandbox, Session, SessionState};
 use crate::flow;
@@ -116,9 +116,7 @@ fn fresh(
     flow_id: String,
 ) -> Result<Session, Error> {
     let agent = if request.agent.is_empty() { &sandbox.agent } else { &request.agent };
-    let agent: AgentKind = agent.parse().map_err(|e: foundry_sandbox::ProviderError| {
-        Error::invalid_field("agent", format!("is not known: {}", e.message))
-    })?;
+    let agent = known_agent(shared, agent)?;
     let permission_policy = match PermissionPolicy::try_from(request.permission_policy) {
         Ok(PermissionPolicy::Unspecified) => PermissionPolicy::Ask,
         Ok(policy) => policy,
@@ -130,7 +128,7 @@ fn fresh(
         organization_id: sandbox.organization_id.clone(),
         task_id: sandbox.task_id.clone(),
         sandbox_id: sandbox.sandbox_id.clone(),
-        agent: agent.name().to_owned(),
+        agent,
         permission_policy,
         state: SessionState::Pending,
         condition: Condition {

@@ -5,11 +5,10 @@ use foundry_core::{Error, OrganizationId, RepositoryId, SandboxId, TaskId, Times
 use foundry_git::BranchName;
 use foundry_proto::common::v1::{Condition, Role};
 use foundry_proto::provisioner::v1::{EnsureSandboxRequest, EnsureSandboxResponse};
-use foundry_sandbox::AgentKind;
 use foundry_server::RequestContext;
 use foundry_store::WriteSet;
 
-use super::{Command, audit, behalf};
+use super::{Command, audit, behalf, known_agent};
 use crate::domain::{Sandbox, SandboxState};
 use crate::flow;
 use crate::shared::Shared;
@@ -21,7 +20,7 @@ struct Wanted {
     task: TaskId,
     repository: RepositoryId,
     provider: String,
-    agent: AgentKind,
+    agent: String,
     user_id: String,
 }
 
@@ -40,9 +39,7 @@ fn validate(shared: &Shared, caller: &Caller, r: &EnsureSandboxRequest) -> Resul
         task: r.task_id.parse()?,
         repository: r.repository_id.parse()?,
         provider: or(&r.provider, &shared.config.default_provider),
-        agent: agent.parse().map_err(|e: foundry_sandbox::ProviderError| {
-            Error::invalid_field("agent", format!("is not known: {}", e.message))
-        })?,
+        agent: known_agent(shared, &agent)?,
         user_id: behalf(caller, &r.user_id)?,
     };
     caller.require(&wanted.organization, Role::Member)?;
@@ -113,7 +110,7 @@ fn fresh(shared: &Shared, wanted: &Wanted, request: &EnsureSandboxRequest, flow_
         branch: request.branch.clone(),
         base_branch: request.base_branch.clone(),
         base_commit: String::new(),
-        agent: wanted.agent.name().to_owned(),
+        agent: wanted.agent.clone(),
         isolation: String::new(),
         runtime_instance: 1,
         facts: None,

@@ -82,3 +82,11 @@ pub(crate) fn audit(
 
 #[cfg(test)]
 mod tests;
+
+/// The name of an agent of the catalogue.
+fn known_agent(shared: &Shared, name: &str) -> Result<String, Error> {
+    match shared.catalogue.get(name) {
+        Ok(entry) => Ok(entry.name().to_owned()),
+        Err(e) => Err(Error::invalid_field("agent", format!("is not known: {}", e.message))),
+    }
+}

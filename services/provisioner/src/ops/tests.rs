@@ -200,7 +200,7 @@ async fn lists_agents_with_what_they_miss() {
     let agents = list_agents::list_agents(&f.shared).unwrap().agents;
     assert_eq!((agents[0].name.as_str(), agents[0].available), ("demo", true));
     let claude = agents.iter().find(|a| a.name == "claude").unwrap();
-    assert_eq!(claude.missing_credentials, ["ANTHROPIC_API_KEY"]);
+    assert_eq!((claude.available, &claude.missing_credentials[..]), (false, &["anthropic".to_owned()][..]));
     let providers = list_providers::list_providers(&f.shared).unwrap().providers;
     assert_eq!((providers[0].name.as_str(), providers[0].available), ("local", true));
 }

@@ -113,7 +113,6 @@ async fn rebuild(
         ("state", state.as_str().into()),
         ("condition", condition_value(&condition)),
         ("generation", (session.generation + 1).into()),
-        ("acp_session", "".into()),
         ("flow_id", (&flow_id).into()),
     ]);
     stages::reset(ws, session.session_id.as_str(), &SESSION_STAGES);

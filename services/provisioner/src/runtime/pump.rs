@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foundry_core::{Error, SessionId};
-use foundry_sandbox::{TapCursor, TapFollower, TapReadError, TapReader};
+use foundry_runtime_client::{LogFollower, RuntimeClient};
+use foundry_sandbox::{TapCursor, TapReadError, TapReader};
 use tokio_util::sync::CancellationToken;
 
 use super::record::{Recorded, record, record_hole};
@@ -72,7 +73,7 @@ async fn run(shared: &Arc<Shared>, id: &SessionId, stop: &CancellationToken) {
         match followed {
             Ok(Followed::End) => return,
             Ok(Followed::Again) => continue,
-            Err(e) => tracing::warn!(session = %id, error = %e, "the tap log was not recorded"),
+            Err(e) => tracing::warn!(session = %id, error = %e, "the agent's log was not recorded"),
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -86,7 +87,8 @@ struct Source {
     session: Session,
     reader: TapReader,
     workspace: String,
-    follower: TapFollower,
+    client: RuntimeClient,
+    acp: foundry_sandbox::AcpId,
 }
 
 async fn source(shared: &Shared, id: &SessionId) -> Result<Option<Source>, Error> {
@@ -98,23 +100,28 @@ async fn source(shared: &Shared, id: &SessionId) -> Result<Option<Source>, Error
     if sandbox.state.is_ending() {
         return Ok(None);
     }
+    // Without a runtime there is nobody who writes.
+    let Some(facts) = &sandbox.facts else { return Ok(None) };
+    let workspace = facts.workspace.display().to_string();
     let acp = acp_of(&session)?;
-    let reader = TapReader::new(&shared.host_home(&sandbox)?, &acp);
-    let wakeups = match shared.clients.of_conversation(&sandbox, &acp, &shared.env).await {
-        Ok(client) => Some(client.wakeups(&acp, POLL)),
-        Err(_) => None,
-    };
-    let workspace = sandbox.facts.as_ref().map(|f| f.workspace.display().to_string()).unwrap_or_default();
-    let follower =
-        TapFollower::new(reader.clone(), session.cursor.clone(), wakeups, POLL, shared.env.clone());
-    Ok(Some(Source { session, reader, workspace, follower }))
+    let client = shared.client(&sandbox)?;
+    let reader = TapReader::new(Arc::clone(client.sandbox()), &acp);
+    Ok(Some(Source { session, reader, workspace, client, acp }))
 }
 
 async fn follow(shared: &Arc<Shared>, id: &SessionId) -> Result<Followed, Error> {
-    let Some(mut source) = source(shared, id).await? else { return Ok(Followed::End) };
+    let Some(source) = source(shared, id).await? else { return Ok(Followed::End) };
     let mut cursor = source.session.cursor.clone();
+    let mut follower = LogFollower::new(
+        source.reader,
+        source.acp,
+        cursor.clone(),
+        Some(source.client),
+        POLL,
+        shared.env.clone(),
+    );
     loop {
-        let batch = match source.follower.next().await {
+        let batch = match follower.next().await {
             Ok(batch) => batch,
             Err(e) => return hole(shared, id, cursor, &e).await,
         };

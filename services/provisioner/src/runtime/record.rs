@@ -176,13 +176,17 @@ impl Recording<'_> {
         }
     }
 
-    /// The answer that the policy gives: the first allowing option, if there is one.
+    /// The answer that the policy gives: the option that allows this once, if there is one. What would hold
+    /// for ever is left to a person.
     fn by_policy<'a>(&self, asked: &'a Asked) -> Option<&'a str> {
         if self.session.permission_policy != PermissionPolicy::Allow {
             return None;
         }
-        let allows = asked.request.options.iter().find(|o| o.kind.starts_with("allow"));
-        allows.map(|o| o.option_id.as_str())
+        let options = asked.request.options.iter().map(|o| (o.option_id.as_str(), o.kind.as_str()));
+        match self.shared.catalogue.get(&self.session.agent) {
+            Ok(agent) => agent.permission_once(options),
+            Err(_) => foundry_agents::permission_once(options),
+        }
     }
 
     fn answered(&self, asked: &Asked, option: &str) -> TranscriptPart {

@@ -1,11 +1,13 @@
-//! A runtime with an agent that answers at once: HTTP, and the tap log that the real tap would write.
-//! As the tap does, it passes each request id on once.
+//! A runtime with an agent that answers at once: HTTP, and the log that the real runtime would write.
+//! As that does, it passes each request id on once.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
 use foundry_core::SessionId;
+use foundry_sandbox::RuntimeKey;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,9 +16,6 @@ use tokio::sync::watch;
 use super::Fixture;
 use crate::runtime::drain_log;
 use crate::shared::Shared;
-
-/// The tap's word for an id that it passed on before.
-const DUPLICATE_REQUEST: i64 = -32_098;
 
 /// The runtime of all sandboxes of a fixture; cloning shares it.
 #[derive(Clone)]
@@ -28,8 +27,10 @@ struct Inner {
     passed_on: Mutex<Vec<(String, String)>>,
     /// What commands that it runs end with and print; none = they never end.
     says: Mutex<Option<(i32, String)>>,
-    /// The commands, in order.
-    ran: watch::Sender<Vec<Vec<String>>>,
+    /// How many commands it was told to run and lists of processes it was asked for.
+    ran: watch::Sender<usize>,
+    /// Told when a log grows.
+    grown: watch::Sender<()>,
 }
 
 impl FakeAgent {
@@ -45,6 +46,7 @@ impl FakeAgent {
             passed_on: Mutex::default(),
             says: Mutex::default(),
             ran: watch::Sender::default(),
+            grown: watch::Sender::default(),
         }));
         let (serving, tasks) = (agent.clone(), f.shared.tasks.clone());
         f.shared.tasks.spawn("fake runtime", async move {
@@ -70,64 +72,86 @@ impl FakeAgent {
         *self.0.says.lock().unwrap() = None;
     }
 
-    /// The commands that it was told to run.
-    pub fn ran(&self) -> Vec<Vec<String>> {
-        self.0.ran.borrow().clone()
-    }
-
     /// Completes once it was told to run so many.
     pub async fn until_asked(&self, commands: usize) {
-        self.0.ran.subscribe().wait_for(|ran| ran.len() >= commands).await.unwrap();
+        self.0.ran.subscribe().wait_for(|ran| *ran >= commands).await.unwrap();
     }
 
-    async fn exec(&self, body: &Value) -> (&'static str, Value) {
-        let argv: Vec<String> = serde_json::from_value(body["args"].clone()).unwrap();
-        self.0.ran.send_modify(|ran| ran.push(argv));
+    async fn exec(&self) -> Reply {
+        self.0.ran.send_modify(|ran| *ran += 1);
         let says = self.0.says.lock().unwrap().clone();
         let Some((code, stdout)) = says else { return std::future::pending().await };
-        let output = json!({"exitCode": code, "timedOut": false, "stdout": stdout, "stderr": "",
-            "stdoutTruncated": false, "stderrTruncated": false});
-        ("200 OK", output)
+        let stdout = base64::engine::general_purpose::STANDARD.encode(stdout);
+        Reply::json(json!({"exit_code": code, "stdout": stdout}))
     }
 
-    /// One request per connection.
+    async fn processes(&self) -> Reply {
+        self.0.ran.send_modify(|ran| *ran += 1);
+        let says = self.0.says.lock().unwrap().clone();
+        let Some((_, listing)) = says else { return std::future::pending().await };
+        Reply { body: listing, ..Reply::default() }
+    }
+
+    /// All requests of one connection.
     async fn answer(self, stream: TcpStream) {
         let mut stream = BufReader::new(stream);
-        let Some((head, body)) = read(&mut stream).await else { return };
-        let acp = head.split([' ', '?']).nth(1).and_then(|path| path.strip_prefix("/v1/acp/"));
-        let (status, answer) = match acp {
-            Some(acp) if head.starts_with("POST ") => self.post(acp, &body).await,
-            None if head.starts_with("POST /v1/processes/run ") => self.exec(&body).await,
-            // No stream of wake-ups, no list of anything.
-            _ => ("404 Not Found", Value::Null),
-        };
-        let answer = if answer.is_null() { String::new() } else { answer.to_string() };
-        let response = format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
-            answer.len()
-        );
-        // A client that is gone needs no answer.
-        let _ = stream.write_all(response.as_bytes()).await;
+        while let Some((head, body)) = read(&mut stream).await {
+            let mut words = head.split(' ');
+            let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let path = target.split('?').next().unwrap_or_default();
+            let parts: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
+            let reply = match (method, parts.as_slice()) {
+                ("POST", ["hello"]) => hello(&body),
+                ("PUT", ["agents", acp]) => self.start(acp),
+                ("POST", ["agents", acp, "messages"]) => self.post(acp, &body).await,
+                ("GET", ["logs", acp]) => self.grown(acp, target).await,
+                ("POST", ["exec"]) => self.exec().await,
+                ("GET", ["processes"]) => self.processes().await,
+                _ => Reply { status: "404 Not Found", ..Reply::default() },
+            };
+            let response = format!(
+                "HTTP/1.1 {}\r\nContent-Length: {}\r\nX-Log-Length: {}\r\n\r\n{}",
+                reply.status,
+                reply.body.len(),
+                reply.log_length,
+                reply.body
+            );
+            // A client that is gone needs no answer.
+            if stream.write_all(response.as_bytes()).await.is_err() {
+                return;
+            }
+        }
     }
 
-    async fn post(&self, acp: &str, message: &Value) -> (&'static str, Value) {
+    fn start(&self, acp: &str) -> Reply {
+        let first = !self.path(acp).exists();
+        if first {
+            self.log(acp, json!({"kind": "instance", "runtime_instance": "run1", "agent": "demo", "pid": 1}));
+        }
+        Reply::json(json!({"pid": 1, "log_offset": 0, "started": first}))
+    }
+
+    /// Answers when the log is longer than the asker knows.
+    async fn grown(&self, acp: &str, target: &str) -> Reply {
+        let offset = target.split(['?', '&']).find_map(|p| p.strip_prefix("offset=")?.parse::<u64>().ok());
+        let mut grown = self.0.grown.subscribe();
+        loop {
+            let length = std::fs::metadata(self.path(acp)).map_or(0, |m| m.len());
+            if Some(length) > offset || grown.changed().await.is_err() {
+                return Reply { log_length: length, ..Reply::default() };
+            }
+        }
+    }
+
+    async fn post(&self, acp: &str, message: &Value) -> Reply {
         let (Some(id), Some(method)) = (message["id"].as_str(), message["method"].as_str()) else {
-            return ("202 Accepted", Value::Null);
+            return Reply::json(json!({"outcome": "passed_on"}));
         };
         if self.0.passed_on.lock().unwrap().iter().any(|(known, _)| known == id) {
-            let error = json!({"code": DUPLICATE_REQUEST, "message": "passed on before"});
-            return ("200 OK", json!({"jsonrpc": "2.0", "id": id, "error": error}));
+            return Reply::json(json!({"outcome": "duplicate"}));
         }
         self.0.passed_on.lock().unwrap().push((id.to_owned(), method.to_owned()));
-        if method == "initialize" {
-            let agent = json!({"kind": "instance", "runtime_instance": "run1", "agent": "demo", "pid": 1});
-            self.log(acp, agent);
-        }
-        let mut asked = message.clone();
-        if let Some(params) = asked["params"].as_object_mut() {
-            params.remove("_meta");
-        }
-        self.log(acp, json!({"kind": "message", "dir": "to_agent", "msg": asked}));
+        self.log(acp, json!({"kind": "message", "dir": "to_agent", "msg": message}));
         let result = match method {
             "session/new" => json!({"sessionId": "s1"}),
             "session/prompt" => json!({"stopReason": "end_turn"}),
@@ -140,16 +164,46 @@ impl FakeAgent {
             let session: SessionId = acp.parse().unwrap();
             drain_log(&self.0.shared, &session).await.unwrap();
         }
-        ("200 OK", answer)
+        Reply::json(json!({"outcome": "passed_on"}))
+    }
+
+    fn path(&self, acp: &str) -> PathBuf {
+        self.0.home.path().join(".foundry/tap").join(format!("{acp}.log"))
     }
 
     fn log(&self, acp: &str, mut record: Value) {
-        let path: PathBuf = self.0.home.path().join(".foundry/tap").join(format!("{acp}.log"));
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(self.path(acp)).unwrap();
         record["offset"] = file.metadata().unwrap().len().into();
         record["time"] = self.0.shared.env.clock.now().as_micros().into();
         file.write_all(format!("{record}\n").as_bytes()).unwrap();
+        self.0.grown.send_replace(());
     }
+}
+
+/// What is answered to a request.
+struct Reply {
+    status: &'static str,
+    body: String,
+    log_length: u64,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self { status: "200 OK", body: String::new(), log_length: 0 }
+    }
+}
+
+impl Reply {
+    fn json(body: Value) -> Self {
+        Self { body: body.to_string(), ..Self::default() }
+    }
+}
+
+/// Proves that it has the key of the fixture's runtimes.
+fn hello(greeting: &Value) -> Reply {
+    let (ours, theirs) = ("0".repeat(64), greeting["nonce"].as_str().unwrap_or_default());
+    let proof = RuntimeKey::default().runtime_proof(theirs, &ours);
+    Reply::json(json!({"nonce": ours, "proof": proof, "instance": "run1", "version": 1}))
 }
 
 /// The first line of a request and its JSON.

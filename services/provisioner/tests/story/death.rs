@@ -2,10 +2,16 @@
 
 use foundry_proto::common::v1::{NoticeKind, TurnOutcome};
 use foundry_proto::provisioner::v1 as p;
-use foundry_sandbox::RuntimeFacts;
+use foundry_sandbox::{ProcessRef, RuntimeFacts};
 
 use crate::turns::destroy;
 use crate::world::World;
+
+/// The process of the runtime that these facts of the local provider name.
+fn process(facts: &std::path::Path) -> ProcessRef {
+    let facts: RuntimeFacts = serde_json::from_slice(&std::fs::read(facts).unwrap()).unwrap();
+    serde_json::from_value(facts.place["process"].clone()).unwrap()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn follows_a_living_turn_over_a_restart_and_survives_deaths() {
@@ -46,8 +52,7 @@ async fn follows_a_living_turn_over_a_restart_and_survives_deaths() {
     life.prompt(&session, "say one\nwait 60 seconds").await;
     life.watch_until(&session, "words", |s| s.words().contains("one")).await;
     let facts = world.dir.path().join("data/sandboxes").join(&id).join("runtime.json");
-    let facts: RuntimeFacts = serde_json::from_slice(&std::fs::read(facts).unwrap()).unwrap();
-    assert!(facts.process().kill().unwrap());
+    assert!(process(&facts).kill().unwrap());
     let seen = life
         .watch_until(&session, "a new runtime", |s| {
             s.ends().len() == 4 && s.state() == p::AgentSessionState::Ready
@@ -64,8 +69,7 @@ async fn follows_a_living_turn_over_a_restart_and_survives_deaths() {
     // It dies while the mesh is away.
     life.stop().await;
     let facts = world.dir.path().join("data/sandboxes").join(&id).join("runtime.json");
-    let facts: RuntimeFacts = serde_json::from_slice(&std::fs::read(facts).unwrap()).unwrap();
-    assert!(facts.process().kill().unwrap());
+    assert!(process(&facts).kill().unwrap());
     let mut life = world.start().await;
     life.sandbox_when(&id, "the third", |s| s.runtime_instance == 3 && s.state() == p::SandboxState::Ready)
         .await;

@@ -72,8 +72,8 @@ async fn names_what_is_wrong_and_goes_on_at_that_stage_when_retried() {
     let sandbox = life.client.ensure_sandbox(request).await.unwrap().into_inner().sandbox.unwrap();
     let failed = life.sandbox_in(&sandbox.sandbox_id, p::SandboxState::Error).await;
     let condition = failed.condition.unwrap();
-    assert_eq!((condition.reason.as_str(), condition.retryable), ("AGENT_CREDENTIALS_MISSING", true));
-    assert!(condition.message.contains("ANTHROPIC_API_KEY"), "{}", condition.message);
+    assert_eq!((condition.reason.as_str(), condition.retryable), ("AGENT_MODEL_MISSING", true));
+    assert!(condition.message.contains("foundry model add"), "{}", condition.message);
     let state = |name: &str| failed.stages.iter().find(|s| s.name == name).unwrap().state();
     assert_eq!((state("repo_prepared"), state("agent_installing")), (StageState::Done, StageState::Failed));
     let retry = p::RetrySandboxRequest { sandbox_id: sandbox.sandbox_id.clone(), ..Default::default() };

@@ -9,11 +9,13 @@ use foundry_authn::{
     Authenticator, IdentityLayer, KeyRing, Revocations, ServiceIdentity, Signer, StaticKeys,
 };
 use foundry_core::{Env, MessageId, OrganizationId, RepositoryId, SessionId, TaskId, Tasks};
+use foundry_fault_provider::FaultProvider;
 use foundry_proto::common::v1::{TranscriptPart, transcript_part::Body};
 use foundry_proto::provisioner::v1 as p;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_provisioner::{Config, Dependencies, Survivors, build};
-use foundry_sandbox::IsolationMode;
+use foundry_sandbox::Provider;
+use foundry_sandbox_local::IsolationMode;
 use foundry_server::testing::TestServer;
 use foundry_server::{DataDirectory, Upstream};
 use foundry_watch::{Consumer, ConsumerConfig};
@@ -59,8 +61,6 @@ impl World {
         let config = Config {
             foundry_program: Some(program()),
             tools_cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools")),
-            enable_fault_provider: true,
-            fault_directory: Some(faults),
             probe_interval: Duration::from_millis(300),
             local: foundry_provisioner::LocalSection {
                 isolation: IsolationMode::Auto,
@@ -90,12 +90,17 @@ impl World {
         let keys = KeyRing::new(Arc::new(StaticKeys(vec![self.task.published()])), env.clock.clone());
         let authenticator = Authenticator::new("provisioner", keys, Revocations::none(), &env).unwrap();
         let survivors = Survivors::default();
+        let faults = self.dir.path().join("faults");
         let deps = Dependencies {
             env: env.clone(),
             tasks: tasks.clone(),
             data: &data,
             authenticator: Arc::new(authenticator),
             repo: self.repo.upstream(),
+            further_providers: Arc::new(move |local, env| {
+                let fault = FaultProvider::new(Arc::clone(local), faults.clone(), env.clone());
+                vec![Arc::new(fault) as Arc<dyn Provider>]
+            }),
             flow_hooks: Arc::new(foundry_flow::NoHooks),
             watch_observer: Arc::new(foundry_watch::NoObserver),
             survivors: survivors.clone(),

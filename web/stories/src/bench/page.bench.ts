@@ -6,7 +6,7 @@ import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, test } from 'vitest';
 import { Api } from '../api';
 import { launch } from '../browser';
-import { Mesh } from '../mesh';
+import { FAULT_BY_DEFAULT, Mesh } from '../mesh';
 import { makeOrigin } from '../origin';
 import { Faults, Maker } from '../screenshots/made';
 import { coldLoad, partsOf, signedIn } from './firstScreen';
@@ -30,7 +30,7 @@ beforeAll(async () => {
   faults = new Faults(parent);
   // Nothing runs: what is measured is the page.
   faults.hang('allocate');
-  mesh = await Mesh.start([...faults.settings, 'provisioner.default_provider=fault', 'task.default_provider=fault']);
+  mesh = await Mesh.start(FAULT_BY_DEFAULT, faults.directory);
   api = await Api.signIn(mesh, 'alice');
   const maker = new Maker(api);
   repositoryId = await maker.repository(makeOrigin(mesh.dir), 'orchard');

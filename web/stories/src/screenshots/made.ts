@@ -85,11 +85,6 @@ export class Faults {
     mkdirSync(this.directory, { recursive: true });
   }
 
-  /** Settings that let a mesh have the provider. */
-  get settings(): string[] {
-    return ['provisioner.enable_fault_provider=true', `provisioner.fault_directory=${this.directory}`];
-  }
-
   /** Calls of a stage hang until `release`. */
   hang(stage: string): void {
     writeFileSync(join(this.directory, `${stage}.hang`), '');

@@ -22,7 +22,7 @@ export function provisioningScenes(world: () => World): Scene[] {
       name: 'task-failed-explained',
       path: path('failed', 'explain'),
       ready: async (page) => {
-        await page.getByRole('tabpanel').last().getByText('AGENT_CREDENTIALS_MISSING').first().waitFor();
+        await page.getByRole('tabpanel').last().getByText('AGENT_MODEL_MISSING').first().waitFor();
       },
     },
     { name: 'task-killed', path: path('killed'), ready: async (page) => await talks(page, 'It is done.') },

@@ -28,7 +28,7 @@ const parent = mkdtempSync(join(tmpdir(), 'foundry-shots-'));
 beforeAll(async () => {
   mkdirSync(parent, { recursive: true });
   faults = new Faults(parent);
-  mesh = await Mesh.start([...faults.settings, 'repo.allow_private_addresses=true']);
+  mesh = await Mesh.start(['repo.allow_private_addresses=true'], faults.directory);
   // A server that takes connections and never says a word: a repository there stays on its way.
   silent = createServer(() => undefined);
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));

@@ -7,7 +7,7 @@ use super::*;
 
 /// Values tried for a setting that is text by default, in order; a setting takes the first that its type accepts.
 const TEXTS: &[&str] =
-    &["7s", "127.0.0.1:4711", "json", "off", "x", "http://127.0.0.1:4711", "/x", "{ command = \"x\" }"];
+    &["7s", "127.0.0.1:4711", "json", "off", "x", "http://127.0.0.1:4711", "/x", "{ command = [\"x\"] }"];
 
 fn leaves(prefix: &str, value: &Value, found: &mut Vec<(String, Value)>) {
     match value {
@@ -63,7 +63,7 @@ fn loads_from_file_environment_and_flag_alike() {
     let defaults = serde_json::to_value(MeshConfig::default()).unwrap();
     let mut settings = Vec::new();
     leaves("", &defaults, &mut settings);
-    assert!(settings.iter().any(|(key, _)| key == "provisioner.agent_keys"), "maps are settings");
+    assert!(settings.iter().any(|(key, _)| key == "provisioner.agents"), "maps are settings");
     for (setting, default) in &settings {
         let mut refusals = Vec::new();
         let taken = candidates(default).into_iter().find_map(|(rest, value)| {
@@ -100,25 +100,25 @@ fn loads_from_file_environment_and_flag_alike() {
 }
 
 #[test]
-fn a_model_key_keeps_its_name_and_is_not_printed() {
+fn a_name_in_a_map_keeps_its_case() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "[provisioner.agent_keys]\nANTHROPIC_API_KEY = \"sk-secret\"\n").unwrap();
-    let name = "FOUNDRY_PROVISIONER__AGENT_KEYS__ANTHROPIC_API_KEY".to_owned();
+    std::fs::write(file.path(), "[provisioner.agents.mine]\ncommand = [\"x\"]\nenv = { MINE_URL = \"y\" }\n")
+        .unwrap();
+    let name = "FOUNDRY_PROVISIONER__AGENTS__mine__env__MINE_URL".to_owned();
     for layers in [
         Layers::new().file(file.path()),
-        Layers::new().environment([(name, "sk-secret".to_owned())], OPTIONS),
-        Layers::new().flag("provisioner.agent_keys.ANTHROPIC_API_KEY", "sk-secret"),
-        Layers::new().flag("provisioner.agent_keys", "{ ANTHROPIC_API_KEY = \"sk-secret\" }"),
+        Layers::new().environment([(name, "y".to_owned())], OPTIONS),
+        Layers::new().flag("provisioner.agents.mine.env.MINE_URL", "y"),
+        Layers::new().flag("provisioner.agents", "{ mine = { env = { MINE_URL = \"y\" } } }"),
     ] {
         let (_, loaded) = loaded(layers).unwrap();
-        assert_eq!(loaded.value.provisioner.agent_keys["ANTHROPIC_API_KEY"].expose(), "sk-secret");
-        let printed = foundry_server::config::effective(&loaded).unwrap();
-        assert!(printed.contains("ANTHROPIC_API_KEY = \"***\"  # from ") && !printed.contains("sk-secret"));
+        let env = &loaded.value.provisioner.agents["mine"].env;
+        assert_eq!(env.keys().collect::<Vec<_>>(), ["MINE_URL"]);
     }
 }
 
 #[test]
 fn an_unknown_key_is_refused_with_the_known_ones() {
-    let error = loaded(Layers::new().flag("provisioner.agent_key.X", "x")).unwrap_err();
-    assert!(error.contains("`provisioner.agent_key`") && error.contains("agent_keys, "), "{error}");
+    let error = loaded(Layers::new().flag("provisioner.agent.X", "x")).unwrap_err();
+    assert!(error.contains("`provisioner.agent`") && error.contains("agents, "), "{error}");
 }

@@ -7,8 +7,9 @@ use foundry_proto::common::v1::{
     AgentMessage, AgentThought, Notice, NoticeKind, PermissionOption, PermissionRequest, Plan, PlanEntry,
     TranscriptPart, TurnEnd, TurnOutcome, transcript_part::Body,
 };
+use foundry_sandbox::acp::RpcError;
 use foundry_sandbox::acp::{self, AcpEvent, StopReason, Update, stop_reason};
-use foundry_sandbox::{RpcError, TapBody, TapEvent};
+use foundry_sandbox::{TapBody, TapEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -27,6 +28,9 @@ pub struct Fold {
     pub work_asked: i64,
     /// Whether the log cannot be read any more, and that was said.
     pub blind: bool,
+    /// The request by which an earlier session is being taken up: until it is answered, the agent tells again
+    /// what is in the transcript already.
+    replay: Option<Value>,
 }
 
 /// A streamed block that may go on.
@@ -111,6 +115,7 @@ impl Folder<'_> {
                 self.end_block();
                 self.state.tools = Tools::default();
                 self.state.down = false;
+                self.state.replay = None;
             }
             TapBody::Exited { .. } => {
                 self.end_block();
@@ -135,6 +140,13 @@ impl Folder<'_> {
                 self.out.sent = true;
             }
             AcpEvent::Answered { id, result } if self.is_turn(&id) => self.ended(instance, result),
+            AcpEvent::Asked { id, method } if REPLAYS.contains(&method.as_str()) => {
+                self.state.replay = Some(id)
+            }
+            AcpEvent::Answered { id, .. } if self.state.replay.as_ref() == Some(&id) => {
+                self.state.replay = None
+            }
+            AcpEvent::Updated { .. } if self.state.replay.is_some() => {}
             AcpEvent::Updated { update, .. } => self.updated(instance, id, update),
             AcpEvent::PermissionAsked { id: acp_id, tool_call, options, .. } => {
                 self.permission(instance, id, acp_id, &tool_call, options);
@@ -288,6 +300,9 @@ impl Folder<'_> {
         self.turn = None;
     }
 }
+
+/// Requests of ours during which an agent may tell an earlier conversation again.
+const REPLAYS: [&str; 2] = ["session/load", "session/resume"];
 
 /// Updates that are no part of a conversation.
 const SILENT: [&str; 6] = [

@@ -1,0 +1,132 @@
+//! A sandbox provider for tests, never part of the product: another one that hangs, fails or dawdles as files in a directory say.
+//!
+//! ```text
+//! <stage>.hang    the call hangs for as long as the file is there
+//! <stage>.linger  the call has its effect, writes `<stage>.lingers` and then hangs for as long as the file is there
+//! <stage>.fail    holds a number: that many calls fail (it is counted down)
+//! <stage>.slow    holds milliseconds: the call takes that much longer
+//! ```
+//! Stages: `allocate`, `prepare_repo`, `install_agent`, `start_agent`, `probe`, `destroy`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foundry_core::Env;
+use foundry_sandbox::{
+    AgentInstall, Allocation, Class, CloneSource, Destroyed, Health, InstalledAgent, OwnedSandbox,
+    PreparedRepo, Progress, Provider, ProviderError, RuntimeFacts, Sandbox, SandboxName, StartSpec,
+};
+
+/// How often a hanging call looks whether it may go on.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The provider `fault`.
+pub struct FaultProvider {
+    inner: Arc<dyn Provider>,
+    directory: PathBuf,
+    env: Env,
+}
+
+impl FaultProvider {
+    /// Wraps a provider.
+    pub fn new(inner: Arc<dyn Provider>, directory: PathBuf, env: Env) -> Self {
+        Self { inner, directory, env }
+    }
+
+    async fn number(&self, file: &str) -> Option<u64> {
+        tokio::fs::read_to_string(self.directory.join(file)).await.ok()?.trim().parse().ok()
+    }
+
+    async fn hang(&self, file: &str) {
+        let file = self.directory.join(file);
+        while tokio::fs::try_exists(&file).await.unwrap_or(false) {
+            self.env.clock.sleep(LOOK).await;
+        }
+    }
+
+    /// What happens between a call's effect and its answer.
+    async fn linger<T>(&self, stage: &str, answer: Result<T, ProviderError>) -> Result<T, ProviderError> {
+        let file = format!("{stage}.linger");
+        if answer.is_ok() && tokio::fs::try_exists(self.directory.join(&file)).await.unwrap_or(false) {
+            tokio::fs::write(self.directory.join(format!("{stage}.lingers")), "")
+                .await
+                .map_err(|e| ProviderError::io("telling that a call lingers", e))?;
+            self.hang(&file).await;
+        }
+        answer
+    }
+
+    async fn suffer(&self, stage: &str) -> Result<(), ProviderError> {
+        self.hang(&format!("{stage}.hang")).await;
+        if let Some(millis) = self.number(&format!("{stage}.slow")).await {
+            self.env.clock.sleep(Duration::from_millis(millis)).await;
+        }
+        let file = format!("{stage}.fail");
+        match self.number(&file).await {
+            Some(left @ 1..) => {
+                tokio::fs::write(self.directory.join(&file), (left - 1).to_string())
+                    .await
+                    .map_err(|e| ProviderError::io("counting down a planted failure", e))?;
+                let text = format!("planted failure of {stage}, {} left", left - 1);
+                Err(ProviderError::new(Class::Provider, "PLANTED_FAILURE", text).retryable())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for FaultProvider {
+    fn name(&self) -> &'static str {
+        "fault"
+    }
+
+    async fn allocate(&self, name: &SandboxName) -> Result<Allocation, ProviderError> {
+        self.suffer("allocate").await?;
+        self.linger("allocate", self.inner.allocate(name).await).await
+    }
+
+    async fn prepare_repo(
+        &self,
+        name: &SandboxName,
+        source: &dyn CloneSource,
+    ) -> Result<PreparedRepo, ProviderError> {
+        self.suffer("prepare_repo").await?;
+        self.linger("prepare_repo", self.inner.prepare_repo(name, source).await).await
+    }
+
+    async fn install_agent(
+        &self,
+        name: &SandboxName,
+        agent: &AgentInstall,
+        progress: &Progress,
+    ) -> Result<InstalledAgent, ProviderError> {
+        self.suffer("install_agent").await?;
+        self.linger("install_agent", self.inner.install_agent(name, agent, progress).await).await
+    }
+
+    async fn start_agent(&self, spec: &StartSpec) -> Result<RuntimeFacts, ProviderError> {
+        self.suffer("start_agent").await?;
+        self.linger("start_agent", self.inner.start_agent(spec).await).await
+    }
+
+    async fn probe(&self, facts: &RuntimeFacts) -> Result<Health, ProviderError> {
+        self.suffer("probe").await?;
+        self.linger("probe", self.inner.probe(facts).await).await
+    }
+
+    async fn destroy(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {
+        self.suffer("destroy").await?;
+        self.linger("destroy", self.inner.destroy(name).await).await
+    }
+
+    async fn list_owned(&self) -> Result<Vec<OwnedSandbox>, ProviderError> {
+        self.inner.list_owned().await
+    }
+
+    fn open(&self, facts: &RuntimeFacts) -> Result<Arc<dyn Sandbox>, ProviderError> {
+        self.inner.open(facts)
+    }
+}

@@ -1,0 +1,222 @@
+//! One request over one connection. A connection begins with a hello: the runtime proves that it has the
+//! key before anything is told to it, and by the same exchange we prove ourselves. A connection that was
+//! used well is kept for the next call.
+
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use foundry_sandbox::key::{nonce, same};
+use foundry_sandbox::wire::{Greeting, Hello, Problem, SCHEME};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+
+use super::{ClientError, QUICK, RuntimeClient};
+
+/// Answers larger than this are cut off unless the caller says otherwise: the other side is not trusted.
+const MAX_ANSWER: usize = 16 << 20;
+/// Connections that are kept between calls.
+const MAX_IDLE: usize = 4;
+
+/// A request to the runtime.
+pub(crate) struct Request {
+    method: Method,
+    path: String,
+    body: Bytes,
+    limit: Duration,
+    max_answer: usize,
+}
+
+impl Request {
+    pub fn new(method: Method, path: String) -> Self {
+        Self { method, path, body: Bytes::new(), limit: QUICK, max_answer: MAX_ANSWER }
+    }
+
+    pub fn json(method: Method, path: String, body: &impl Serialize) -> Result<Self, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|e| ClientError::Malformed(e.to_string()))?;
+        Ok(Self::new(method, path).body(body.into()))
+    }
+
+    pub fn body(self, body: Bytes) -> Self {
+        Self { body, ..self }
+    }
+
+    /// How long it may take in all; 5 s unless said.
+    pub fn limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// How large the answer may be, in bytes; 16 MiB unless said.
+    pub fn max_answer(self, max_answer: usize) -> Self {
+        Self { max_answer, ..self }
+    }
+}
+
+/// A successful answer.
+pub(crate) struct Answer {
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// The connections that rest.
+#[derive(Default)]
+pub(crate) struct Connections(Mutex<Vec<Open>>);
+
+/// A connection whose other side has proved itself.
+struct Open {
+    sender: SendRequest<Full<Bytes>>,
+    /// Moves the bytes; polled together with each request.
+    driver: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
+    authorization: String,
+}
+
+impl Connections {
+    fn take(&self) -> Option<Open> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(open) = idle.pop() {
+            if !open.sender.is_closed() {
+                return Some(open);
+            }
+        }
+        None
+    }
+
+    fn keep(&self, open: Open) {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE && !open.sender.is_closed() {
+            idle.push(open);
+        }
+    }
+}
+
+impl Open {
+    /// Sends one request and reads the whole answer.
+    async fn exchange(
+        &mut self,
+        request: http::Request<Full<Bytes>>,
+        max_answer: usize,
+    ) -> Result<(StatusCode, Answer), ClientError> {
+        let Self { sender, driver, .. } = self;
+        let exchange = async {
+            let response = sender.send_request(request).await.map_err(unreachable)?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, max_answer).collect().await.map_err(|e| {
+                match e.downcast::<hyper::Error>() {
+                    Ok(e) => unreachable(*e),
+                    Err(_) => ClientError::Malformed(format!("an answer of more than {max_answer} bytes")),
+                }
+            })?;
+            Ok((head.status, Answer { headers: head.headers, body: body.to_bytes() }))
+        };
+        tokio::pin!(exchange);
+        tokio::select! {
+            answer = &mut exchange => answer,
+            ended = driver => {
+                ended.map_err(unreachable)?;
+                // The last bytes may be read already.
+                exchange.await
+            }
+        }
+    }
+}
+
+impl RuntimeClient {
+    /// Sends a request and reads its answer.
+    pub(crate) async fn send(&self, request: Request) -> Result<Answer, ClientError> {
+        let limit = request.limit;
+        tokio::select! {
+            answer = self.send_unbounded(request) => answer,
+            () = self.env.clock.sleep(limit) => Err(ClientError::TimedOut(limit)),
+        }
+    }
+
+    async fn send_unbounded(&self, request: Request) -> Result<Answer, ClientError> {
+        let mut open = match self.ready().await {
+            Some(open) => open,
+            None => self.open().await?,
+        };
+        let mut builder = http::Request::builder()
+            .method(request.method)
+            .uri(request.path)
+            .header(HOST, "runtime")
+            .header(AUTHORIZATION, &open.authorization);
+        if !request.body.is_empty() {
+            builder = builder.header(CONTENT_TYPE, "application/json");
+        }
+        let http = builder
+            .body(Full::new(request.body))
+            .map_err(|e| ClientError::Malformed(format!("a request that cannot be sent: {e}")))?;
+        let (status, answer) = open.exchange(http, request.max_answer).await?;
+        self.connections.keep(open);
+        if status.is_success() { Ok(answer) } else { Err(refusal(status, &answer.body)) }
+    }
+
+    /// A connection that rests and still stands.
+    async fn ready(&self) -> Option<Open> {
+        loop {
+            let mut open = self.connections.take()?;
+            let Open { sender, driver, .. } = &mut open;
+            let stands = tokio::select! {
+                biased;
+                // Sees that the other side has closed it, if it has.
+                _ = driver => false,
+                ready = sender.ready() => ready.is_ok(),
+            };
+            if stands {
+                return Some(open);
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Open, ClientError> {
+        let connection = self.sandbox.connect().await.map_err(|e| ClientError::Unreachable(e.to_string()))?;
+        let (sender, driver) = handshake(TokioIo::new(connection)).await.map_err(unreachable)?;
+        let mut open = Open { sender, driver: Box::pin(driver), authorization: String::new() };
+        let ours = nonce(&self.env);
+        let greeting = serde_json::to_vec(&Greeting { nonce: ours.clone() })
+            .map_err(|e| ClientError::Malformed(e.to_string()))?;
+        let request = http::Request::post("/v1/hello")
+            .header(HOST, "runtime")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(greeting)))
+            .map_err(|e| ClientError::Malformed(e.to_string()))?;
+        let (status, answer) = open.exchange(request, 4 << 10).await?;
+        let hello: Hello = match serde_json::from_slice(&answer.body) {
+            Ok(hello) if status.is_success() => hello,
+            _ => return Err(ClientError::Stranger("it does not say hello")),
+        };
+        let key = self.sandbox.key();
+        if !same(&hello.proof, &key.runtime_proof(&ours, &hello.nonce)) {
+            return Err(ClientError::Stranger("its proof is wrong"));
+        }
+        open.authorization = format!("{SCHEME} {ours}.{}", key.client_proof(&ours, &hello.nonce));
+        let Open { sender, driver, .. } = &mut open;
+        tokio::select! {
+            ready = sender.ready() => ready.map_err(unreachable)?,
+            ended = driver => {
+                ended.map_err(unreachable)?;
+                return Err(ClientError::Unreachable("it hung up after the hello".to_owned()));
+            }
+        }
+        Ok(open)
+    }
+}
+
+fn unreachable(e: hyper::Error) -> ClientError {
+    // The outer text is general; the innermost says why.
+    let mut cause: &dyn std::error::Error = &e;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    ClientError::Unreachable(cause.to_string())
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
+    let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+    ClientError::Refused { status: status.as_u16(), kind: problem.r#type, detail: problem.detail }
+}

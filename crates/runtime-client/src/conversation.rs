@@ -1,0 +1,305 @@
+//! Opening an agent conversation, so that a repetition after a crash at any point ends where the first
+//! attempt would have: the runtime starts each attempt once and passes each request on once, and its log has
+//! the answers.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use foundry_agents::{Launch, SessionSetting, Setting, SignIn};
+use foundry_core::Env;
+use foundry_sandbox::acp::{AcpEvent, RpcError};
+use foundry_sandbox::wire::AgentStart;
+use foundry_sandbox::{AcpId, Class, ProviderError, TapBody, TapCursor, TapReader};
+use serde_json::{Value, json};
+
+use super::{ClientError, LogFollower, RequestId, RuntimeClient};
+
+/// What is needed to open a conversation.
+#[derive(Clone, Debug)]
+pub struct Conversation<'a> {
+    /// The runtime.
+    pub client: &'a RuntimeClient,
+    /// The name of the conversation.
+    pub acp: &'a AcpId,
+    /// The agent's name.
+    pub agent: &'a str,
+    /// The program with its first arguments, as the sandbox sees it; those of the launch follow.
+    pub command: Vec<String>,
+    /// How it is started and introduced.
+    pub launch: &'a Launch,
+    /// The tools it gets, as the protocol writes them.
+    pub mcp_servers: &'a [Value],
+    /// HOME, as the sandbox sees it.
+    pub home: PathBuf,
+    /// Where the agent works, as the sandbox sees it.
+    pub workspace: PathBuf,
+    /// The attempt, e.g. the runtime instance: another one starts another agent process, the same one
+    /// finds what it did before.
+    pub attempt: &'a str,
+    /// The session of an earlier agent process that is to be taken up again, if there was one.
+    pub earlier: Option<&'a str>,
+}
+
+/// What `initialize` brought.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Initialized(pub Value);
+
+impl Initialized {
+    /// Whether the agent can take up an earlier session with its history told again.
+    pub fn can_load(&self) -> bool {
+        self.0.pointer("/agentCapabilities/loadSession").and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// Whether the agent can take up an earlier session without telling its history again.
+    pub fn can_resume(&self) -> bool {
+        self.0.pointer("/agentCapabilities/sessionCapabilities/resume").is_some_and(|v| !v.is_null())
+    }
+
+    /// The names of the ways to sign in that it offers.
+    pub fn sign_ins(&self) -> Vec<&str> {
+        let methods = self.0.get("authMethods").and_then(Value::as_array);
+        methods.into_iter().flatten().filter_map(|m| m.get("name").and_then(Value::as_str)).collect()
+    }
+}
+
+/// An open conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opened {
+    /// The agent's own id of the session.
+    pub session_id: String,
+    /// Whether the agent has what was said before in mind.
+    pub remembers: bool,
+    /// What it said of itself.
+    pub initialized: Initialized,
+    /// What it said of the session: modes, models, options.
+    pub session: Value,
+    /// Values that a person chose and the agent does not offer.
+    pub passed_over: Vec<String>,
+}
+
+const POLL: Duration = Duration::from_millis(100);
+/// How long an agent may take for each of the steps.
+const LIMIT: Duration = Duration::from_secs(120);
+/// The requests of an agent that Foundry answers; all others are refused at once by the runtime.
+const OFFERS: [&str; 1] = ["session/request_permission"];
+/// The code of the protocol for a call that needs a sign-in.
+const AUTHENTICATION_REQUIRED: i64 = -32_000;
+
+impl Conversation<'_> {
+    /// Starts the agent and opens a session.
+    ///
+    /// # Errors
+    /// `AGENT_START_FAILED`, `AGENT_EXITED` with how, `AGENT_SIGN_IN_REQUIRED` with the ways it offers,
+    /// `AGENT_ERROR` with its words, `AGENT_START_TIMEOUT`, and those of the runtime and its log.
+    pub async fn open(&self, env: &Env) -> Result<Opened, ProviderError> {
+        for file in &self.launch.files {
+            self.client.put_file(&self.home.join(&file.path), 0o600, file.bytes.clone().into()).await?;
+        }
+        let start = AgentStart {
+            agent: self.agent.to_owned(),
+            attempt: self.attempt.to_owned(),
+            argv: self.command.iter().chain(&self.launch.args).cloned().collect(),
+            env: self.launch.env.clone(),
+            cwd: Some(self.workspace.clone()),
+            offers: OFFERS.map(str::to_owned).to_vec(),
+        };
+        let started = self.client.start_agent(self.acp, &start).await?;
+        let from = TapCursor { offset: started.log_offset, ..TapCursor::default() };
+        let hello = json!({
+            "protocolVersion": 1,
+            "clientCapabilities": {
+                "fs": { "readTextFile": false, "writeTextFile": false },
+                "terminal": false,
+                "auth": { "_meta": { "gateway": true } },
+            },
+            "clientInfo": { "name": "foundry", "version": env!("CARGO_PKG_VERSION") },
+        });
+        let initialized = Initialized(self.done(&from, "initialize", hello, env).await?);
+        if let Some(SignIn { method_id, meta }) = &self.launch.authenticate {
+            let mut params = json!({ "methodId": method_id });
+            if !meta.is_null() {
+                params["_meta"] = meta.clone();
+            }
+            self.done(&from, "authenticate", params, env).await?;
+        }
+        let (session_id, remembers, session) = self.session(&from, &initialized, env).await?;
+        let mut passed_over = Vec::new();
+        for setting in &self.launch.settings {
+            if !self.set(&from, &session_id, &session, setting, env).await? && setting.chosen {
+                passed_over.push(setting.value.clone());
+            }
+        }
+        Ok(Opened { session_id, remembers, initialized, session, passed_over })
+    }
+
+    /// Makes a setting of the session. False when the agent does not offer it.
+    async fn set(
+        &self,
+        from: &TapCursor,
+        id: &str,
+        session: &Value,
+        setting: &SessionSetting,
+        env: &Env,
+    ) -> Result<bool, ProviderError> {
+        let category = match setting.setting {
+            Setting::Mode => "mode",
+            Setting::Effort => "thought_level",
+        };
+        let fits = |option: &&Value| match &setting.option {
+            Some(wanted) => option.get("id").and_then(Value::as_str) == Some(wanted),
+            None => option.get("category").and_then(Value::as_str) == Some(category),
+        };
+        let options = session.get("configOptions").and_then(Value::as_array);
+        let option =
+            options.into_iter().flatten().find(fits).and_then(|o| o.get("id")).and_then(Value::as_str);
+        let modes = session.pointer("/modes/availableModes").and_then(Value::as_array);
+        let offered = |mode: &Value| mode.get("id").and_then(Value::as_str) == Some(&setting.value);
+        let (method, params) = match (option, setting.setting) {
+            (Some(option), _) => (
+                "session/set_config_option",
+                json!({ "sessionId": id, "configId": option, "value": setting.value }),
+            ),
+            (None, Setting::Mode) if modes.into_iter().flatten().any(offered) => {
+                ("session/set_mode", json!({ "sessionId": id, "modeId": setting.value }))
+            }
+            _ => return Ok(false),
+        };
+        let request = format!("{method}/{category}");
+        match self.ask_as(&request, from, method, params, env).await? {
+            Ok(_) => Ok(true),
+            Err(e) => {
+                tracing::info!(session = %self.acp, setting = category, error = %e, "the agent refuses a setting");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Takes up the earlier session where the agent can and it works, and otherwise opens a new one.
+    async fn session(
+        &self,
+        from: &TapCursor,
+        initialized: &Initialized,
+        env: &Env,
+    ) -> Result<(String, bool, Value), ProviderError> {
+        let servers = self.mcp_servers;
+        let way = match (initialized.can_resume(), initialized.can_load()) {
+            (true, _) => Some("session/resume"),
+            (false, true) => Some("session/load"),
+            _ => None,
+        };
+        if let (Some(earlier), Some(method)) = (self.earlier.filter(|e| !e.is_empty()), way) {
+            let params = json!({ "sessionId": earlier, "cwd": self.workspace, "mcpServers": servers });
+            match self.ask(from, method, params, env).await? {
+                Ok(session) => return Ok((earlier.to_owned(), true, session)),
+                Err(e) => {
+                    tracing::info!(session = %self.acp, error = %e, "the agent does not take up its session")
+                }
+            }
+        }
+        let params = json!({ "cwd": self.workspace, "mcpServers": servers });
+        let session = match self.ask(from, "session/new", params, env).await? {
+            Ok(session) => session,
+            Err(e) if e.code == AUTHENTICATION_REQUIRED => {
+                return Err(sign_in_required(self.agent, &e, initialized));
+            }
+            Err(e) => return Err(ClientError::Agent(e).into()),
+        };
+        match session.get("sessionId").and_then(Value::as_str) {
+            Some(id) => Ok((id.to_owned(), false, session)),
+            None => Err(ClientError::Malformed("session/new named no session".to_owned()).into()),
+        }
+    }
+
+    async fn done(
+        &self,
+        from: &TapCursor,
+        method: &str,
+        params: Value,
+        env: &Env,
+    ) -> Result<Value, ProviderError> {
+        self.ask(from, method, params, env).await?.map_err(|e| ClientError::Agent(e).into())
+    }
+
+    /// Sends a request and waits for its answer in the log.
+    async fn ask(
+        &self,
+        from: &TapCursor,
+        method: &str,
+        params: Value,
+        env: &Env,
+    ) -> Result<Result<Value, RpcError>, ProviderError> {
+        self.ask_as(method, from, method, params, env).await
+    }
+
+    /// The same under a name of its own, where one method is used more than once.
+    async fn ask_as(
+        &self,
+        name: &str,
+        from: &TapCursor,
+        method: &str,
+        params: Value,
+        env: &Env,
+    ) -> Result<Result<Value, RpcError>, ProviderError> {
+        let id = RequestId(format!("{}/{name}", self.attempt));
+        self.client.request(self.acp, &id, method, params).await?;
+        tokio::select! {
+            answer = self.answer(from, &id, env) => answer,
+            () = env.clock.sleep(LIMIT) => {
+                let agent = self.agent;
+                let message = format!("agent {agent} did not answer {method} within {} s", LIMIT.as_secs());
+                Err(ProviderError::new(Class::Timeout, "AGENT_START_TIMEOUT", message).retryable())
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        from: &TapCursor,
+        id: &RequestId,
+        env: &Env,
+    ) -> Result<Result<Value, RpcError>, ProviderError> {
+        let reader = TapReader::new(self.client.sandbox().clone(), self.acp);
+        let mut log = LogFollower::new(
+            reader,
+            self.acp.clone(),
+            from.clone(),
+            Some(self.client.clone()),
+            POLL,
+            env.clone(),
+        );
+        let wanted = Value::String(id.0.clone());
+        loop {
+            for event in log.next().await?.events {
+                match event.body {
+                    TapBody::Message { direction, json } => match AcpEvent::parse(direction, json) {
+                        AcpEvent::Answered { id, result } if id == wanted => return Ok(result),
+                        _ => {}
+                    },
+                    TapBody::Exited { code, signal } => {
+                        let how = match (code, signal) {
+                            (Some(code), _) => format!("exit code {code}"),
+                            (None, signal) => format!("signal {}", signal.unwrap_or(0)),
+                        };
+                        let message = format!("agent {} has ended: {how}", self.agent);
+                        let error = ProviderError::new(Class::Provider, "AGENT_EXITED", message);
+                        return Err(error.retryable());
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+fn sign_in_required(agent: &str, e: &RpcError, initialized: &Initialized) -> ProviderError {
+    let ways = match initialized.sign_ins() {
+        none if none.is_empty() => "it names no way to sign in".to_owned(),
+        ways => format!("it offers: {}", ways.join(", ")),
+    };
+    let message = format!(
+        "agent {agent} wants to be signed in ({}); {ways}. Foundry signs agents in with a model provider: \
+         choose a profile that has one",
+        e.message
+    );
+    ProviderError::new(Class::Credentials, "AGENT_SIGN_IN_REQUIRED", message)
+}

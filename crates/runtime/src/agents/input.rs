@@ -1,0 +1,85 @@
+//! The way of messages to an agent: a queue of bounded size and the thread that empties it.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use tokio::sync::watch;
+
+/// Lines that may wait for the agent to read them.
+const MAX_LINES: usize = 256;
+/// Bytes that may wait; one message always may.
+const MAX_BYTES: usize = 64 << 20;
+/// Further lines that may wait, for the runtime's own answers to the agent's requests.
+const MAX_ANSWERS: usize = 1024;
+
+/// The queue.
+pub(crate) struct Input {
+    lines: Option<Sender<Vec<u8>>>,
+    waiting: Arc<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lines: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Input {
+    /// Starts the thread. It tells `closed` when the agent reads no more.
+    pub fn to(pipe: io::PipeWriter, closed: watch::Sender<bool>) -> io::Result<Self> {
+        let (lines, queue) = channel();
+        let waiting = Arc::new(Waiting::default());
+        let counted = Arc::clone(&waiting);
+        let work = move || {
+            if write(&queue, pipe, &counted).is_err() {
+                closed.send_replace(true);
+            }
+        };
+        std::thread::Builder::new().name("agent input".to_owned()).spawn(work)?;
+        Ok(Self { lines: Some(lines), waiting })
+    }
+
+    /// Whether it still takes lines.
+    pub fn is_open(&self) -> bool {
+        self.lines.is_some()
+    }
+
+    /// Whether one more line may wait.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let (lines, waiting) =
+            (self.waiting.lines.load(Ordering::Acquire), self.waiting.bytes.load(Ordering::Acquire));
+        lines == 0 || (lines < MAX_LINES && waiting + bytes <= MAX_BYTES)
+    }
+
+    /// Queues a line. A line that the agent cannot get any more is dropped: it is in the log.
+    pub fn push(&self, line: Vec<u8>) {
+        let Some(lines) = &self.lines else { return };
+        self.waiting.lines.fetch_add(1, Ordering::AcqRel);
+        self.waiting.bytes.fetch_add(line.len(), Ordering::AcqRel);
+        // The thread has ended when the agent reads no more.
+        let _ = lines.send(line);
+    }
+
+    /// Queues the runtime's own answer, unless the agent asks without ever reading.
+    pub fn push_answer(&self, line: Vec<u8>) {
+        if self.waiting.lines.load(Ordering::Acquire) < MAX_LINES + MAX_ANSWERS {
+            self.push(line);
+        }
+    }
+
+    /// Takes no more lines; the agent's input ends after those that wait.
+    pub fn close(&mut self) {
+        self.lines = None;
+    }
+}
+
+fn write(queue: &Receiver<Vec<u8>>, mut pipe: io::PipeWriter, waiting: &Waiting) -> io::Result<()> {
+    for line in queue {
+        pipe.write_all(&line)?;
+        waiting.lines.fetch_sub(1, Ordering::AcqRel);
+        waiting.bytes.fetch_sub(line.len(), Ordering::AcqRel);
+    }
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! Running one command to its end, or to its limit, with everything that it starts.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use foundry_core::Tasks;
+use foundry_sandbox::process::{ProcessRef, descendants};
+use foundry_sandbox::wire::{Exec, ExecDone};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::error::{Failure, Kind};
+use crate::program::{self, Places};
+
+/// Commands that run at once.
+const MAX_AT_ONCE: usize = 16;
+/// Longest limit.
+const MAX_LIMIT: Duration = Duration::from_secs(300);
+/// Bytes of each output stream that are kept, and of standard input.
+const MAX_STREAM: usize = 1 << 20;
+/// How long output is read on after the command and all it started have ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How often it is looked whether a command that is being ended is gone.
+const LOOK: Duration = Duration::from_millis(10);
+/// How long the command's own parent is given to see that it ended.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// What commands share.
+pub(crate) struct Commands {
+    places: Places,
+    tasks: Tasks,
+    room: Arc<Semaphore>,
+}
+
+impl Commands {
+    pub fn new(places: Places, tasks: Tasks) -> Self {
+        Self { places, tasks, room: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
+    }
+
+    /// Runs a command. When the future is dropped, the command is ended.
+    pub async fn run(&self, exec: Exec) -> Result<ExecDone, Failure> {
+        let limit = Duration::from_millis(exec.limit_ms);
+        if limit.is_zero() || limit > MAX_LIMIT || exec.max_output > MAX_STREAM {
+            return Err(Failure::invalid(format!(
+                "limit_ms must be 1 to {}, max_output at most {MAX_STREAM}",
+                MAX_LIMIT.as_millis()
+            )));
+        }
+        let input = BASE64_STANDARD
+            .decode(&exec.stdin)
+            .map_err(|e| Failure::invalid(format!("stdin is not base64: {e}")))?;
+        if input.len() > MAX_STREAM {
+            return Err(Failure::new(Kind::TooLarge, format!("stdin is more than {MAX_STREAM} bytes")));
+        }
+        let room = Arc::clone(&self.room)
+            .try_acquire_owned()
+            .map_err(|_| Failure::new(Kind::Busy, format!("{MAX_AT_ONCE} commands run already")))?;
+        let mut running = self.start(&exec, room)?;
+        let (out, err) = (Kept::new(exec.max_output), Kept::new(exec.max_output));
+        let (stdin, stdout, stderr) = running.streams();
+        let mut streams = pin!(async {
+            tokio::join!(feed(stdin, input), out.fill(stdout), err.fill(stderr));
+        });
+        let mut streams_ended = false;
+        let exit_code = {
+            let mut ended = pin!(running.ended(limit));
+            loop {
+                tokio::select! {
+                    ended = &mut ended => break ended,
+                    // What it says while it is being ended counts as well.
+                    () = &mut streams, if !streams_ended => streams_ended = true,
+                }
+            }
+        };
+        if !streams_ended {
+            // Something holds its output that it did not start, or that nobody can kill.
+            let _ = tokio::time::timeout(LAST_WORDS, streams).await;
+        }
+        let ((stdout, stdout_truncated), (stderr, stderr_truncated)) = (out.take(), err.take());
+        Ok(ExecDone {
+            exit_code,
+            timed_out: exit_code.is_none(),
+            stdout: BASE64_STANDARD.encode(stdout),
+            stderr: BASE64_STANDARD.encode(stderr),
+            stdout_truncated,
+            stderr_truncated,
+        })
+    }
+
+    fn start(&self, exec: &Exec, room: OwnedSemaphorePermit) -> Result<Running, Failure> {
+        let (argv, env) = self.places.expand_all(&exec.argv, &exec.env)?;
+        let directory = self.places.directory(exec.cwd.as_deref())?;
+        program::check(&argv, &env, &directory)?;
+        let child = Command::new(program::OWN)
+            .arg0(program::NAME)
+            .args(["internal", "exec", &std::process::id().to_string(), "--"])
+            .args(&argv)
+            .envs(&env)
+            .current_dir(&directory)
+            .stdin(if exec.stdin.is_empty() { Stdio::null() } else { Stdio::piped() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| Failure::io("starting the command", e))?;
+        let parent = ProcessRef::of(child.id().map_or(0, u32::cast_signed))
+            .map_err(|e| Failure::io("starting the command", e))?;
+        Ok(Running { child: Some(child), parent, tasks: self.tasks.clone(), room: Some(room) })
+    }
+}
+
+/// A command that runs. When it is dropped before its end, it is ended.
+struct Running {
+    child: Option<Child>,
+    /// The command's own parent, which ends when everything of the command has ended.
+    parent: ProcessRef,
+    tasks: Tasks,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Running {
+    fn streams(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
+        let Some(child) = &mut self.child else { return (None, None, None) };
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    }
+
+    /// Waits for its end; none = it was ended because of its limit.
+    async fn ended(&mut self, limit: Duration) -> Option<i32> {
+        let child = self.child.as_mut()?;
+        if let Ok(status) = tokio::time::timeout(limit, child.wait()).await {
+            self.child = None;
+            return Some(exit_code(status));
+        }
+        if let Some(gone) = self.end() {
+            // The task ends by itself, even when it was not told to.
+            let _ = gone.await;
+        }
+        None
+    }
+
+    /// Ends it in a task of its own, which goes on when the caller goes away.
+    fn end(&mut self) -> Option<oneshot::Receiver<()>> {
+        let (mut child, parent, room) = (self.child.take()?, self.parent.clone(), self.room.take());
+        let (done, gone) = oneshot::channel();
+        self.tasks.spawn("end command", async move {
+            end(&mut child, &parent).await;
+            drop(room);
+            let _ = done.send(());
+        });
+        Some(gone)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+/// Exit code of a command, 128 + n when signal n ended it.
+pub(crate) fn exit_code(status: io::Result<ExitStatus>) -> i32 {
+    // A child that cannot be waited for was waited for by somebody else: nobody does.
+    status.map_or(-1, |s| s.code().unwrap_or_else(|| 128 + s.signal().unwrap_or(0)))
+}
+
+/// Kills what the command started; its own parent kills the rest and ends.
+pub(crate) async fn end(child: &mut Child, parent: &ProcessRef) {
+    let killed = tokio::time::timeout(KILL_GRACE, async {
+        loop {
+            for process in descendants(parent.pid) {
+                // One that ended meanwhile is just as well.
+                let _ = process.kill();
+            }
+            if tokio::time::timeout(LOOK, child.wait()).await.is_ok() {
+                return;
+            }
+        }
+    });
+    if killed.await.is_err() {
+        let _ = child.kill().await;
+    }
+}
+
+/// The bytes of a stream that are kept.
+struct Kept {
+    max: usize,
+    bytes: Mutex<(Vec<u8>, bool)>,
+}
+
+impl Kept {
+    fn new(max: usize) -> Self {
+        Self { max, bytes: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Vec<u8>, bool)> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads to the end, also what is not kept, so that the command is never blocked.
+    async fn fill(&self, from: Option<impl AsyncRead + Unpin>) {
+        let Some(mut from) = from else { return };
+        let mut buffer = vec![0; 1 << 15];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            let mut kept = self.lock();
+            let fits = read.min(self.max - kept.0.len());
+            kept.0.extend_from_slice(&buffer[..fits]);
+            kept.1 |= fits < read;
+        }
+    }
+
+    fn take(&self) -> (Vec<u8>, bool) {
+        std::mem::take(&mut *self.lock())
+    }
+}
+
+async fn feed(to: Option<ChildStdin>, input: Vec<u8>) {
+    let Some(mut to) = to else { return };
+    // A command need not read its input.
+    let _ = to.write_all(&input).await;
+}

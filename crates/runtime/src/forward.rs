@@ -1,0 +1,212 @@
+//! The forwarder of model calls: agents call it on the loopback, it passes every call on to the gateway's
+//! socket and adds the proof of which sandbox the call comes from.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use foundry_core::{Env, Tasks};
+use foundry_sandbox::key::nonce;
+use foundry_sandbox::wire::{Forward, SANDBOX_HEADER, Start};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1 as client;
+use hyper::server::conn::http1 as server;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+
+use crate::reply::{self, Body};
+use crate::start::say;
+
+/// Connections of agents at once; further ones wait.
+const MAX_CONNECTIONS: usize = 256;
+/// How long a call is held while the gateway cannot be reached.
+const HOLD: Duration = Duration::from_secs(600);
+/// First and longest time between two tries to reach it.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+/// What a caller is told to wait, in seconds, when it could not be reached.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+/// Header fields that concern one connection only.
+const HOP_BY_HOP: [HeaderName; 3] =
+    [header::CONNECTION, HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection")];
+
+/// The forwarder, listening.
+pub(crate) struct Forwarder {
+    listener: TcpListener,
+    url: String,
+    gateway: Arc<Gateway>,
+}
+
+struct Gateway {
+    socket: PathBuf,
+    start: Start,
+    env: Env,
+    tasks: Tasks,
+}
+
+impl Forwarder {
+    /// Begins to listen; none when there is no gateway.
+    pub async fn bind(start: &Start, env: &Env, tasks: &Tasks) -> io::Result<Option<Self>> {
+        let Some(Forward::Socket(socket)) = start.forward.clone() else { return Ok(None) };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let gateway = Gateway { socket, start: start.clone(), env: env.clone(), tasks: tasks.clone() };
+        Ok(Some(Self { listener, url, gateway: Arc::new(gateway) }))
+    }
+
+    /// Where agents find it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Accepts for ever.
+    pub async fn serve(self) {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            // Never closed.
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let gateway = Arc::clone(&self.gateway);
+                    self.gateway.tasks.spawn("model connection", async move {
+                        tokio::select! {
+                            () = gateway.connection(stream) => {}
+                            () = gateway.tasks.cancellation().cancelled() => {}
+                        }
+                        drop(permit);
+                    });
+                }
+                Err(e) => {
+                    say(&format!("a model connection cannot be accepted: {e}"));
+                    tokio::time::sleep(PAUSE.0).await;
+                }
+            }
+        }
+    }
+}
+
+impl Gateway {
+    async fn connection(&self, stream: TcpStream) {
+        // Only speed depends on it.
+        let _ = stream.set_nodelay(true);
+        let service = service_fn(|request| async move { Ok::<_, Infallible>(self.pass_on(request).await) });
+        // How a connection ends is the caller's affair.
+        let _ = server::Builder::new()
+            .preserve_header_case(true)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    }
+
+    async fn pass_on(&self, request: Request<Incoming>) -> Response<Body> {
+        let request = match self.prepared(request) {
+            Ok(request) => request,
+            Err(e) => return unavailable(StatusCode::BAD_REQUEST, &e.to_string()),
+        };
+        let Some(stream) = self.reach().await else {
+            return unavailable(StatusCode::SERVICE_UNAVAILABLE, "the model gateway cannot be reached");
+        };
+        self.call(stream, request).await.unwrap_or_else(|e| {
+            unavailable(StatusCode::SERVICE_UNAVAILABLE, &format!("the model gateway did not answer: {e}"))
+        })
+    }
+
+    /// The request as the gateway gets it.
+    fn prepared(&self, mut request: Request<Incoming>) -> Result<Request<Incoming>, http::Error> {
+        let target = request.uri().path_and_query().map_or("/", |p| p.as_str());
+        *request.uri_mut() = target.parse::<Uri>()?;
+        let number = nonce(&self.env);
+        let (sandbox, instance) = (&self.start.sandbox, &self.start.instance);
+        let proof = self.start.key.model_proof(sandbox.as_str(), instance, &number);
+        let value = HeaderValue::from_str(&format!("{sandbox}.{instance}.{number}.{proof}"))?;
+        without_hops(request.headers_mut());
+        // In place of whatever somebody inside says.
+        request.headers_mut().insert(SANDBOX_HEADER, value);
+        Ok(request)
+    }
+
+    /// Connects, trying again while the gateway is being restarted.
+    async fn reach(&self) -> Option<UnixStream> {
+        let until = Instant::now() + HOLD;
+        let mut pause = PAUSE.0;
+        loop {
+            if let Ok(stream) = UnixStream::connect(&self.socket).await {
+                return Some(stream);
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    async fn call(&self, stream: UnixStream, request: Request<Incoming>) -> hyper::Result<Response<Body>> {
+        let (mut sender, connection) =
+            client::Builder::new().preserve_header_case(true).handshake(TokioIo::new(stream)).await?;
+        let (caller, gone) = oneshot::channel::<Infallible>();
+        self.tasks.spawn("model call", async move {
+            tokio::select! {
+                // How it ends is seen by the one who reads the answer.
+                _ = connection => {}
+                // Nothing is ever sent: the caller went away.
+                _ = gone => {}
+            }
+        });
+        let (mut head, body) = sender.send_request(request).await?.into_parts();
+        without_hops(&mut head.headers);
+        let body = Called { body, _sender: sender, _caller: caller };
+        Ok(Response::from_parts(head, body.map_err(io::Error::other).boxed_unsync()))
+    }
+}
+
+fn without_hops(headers: &mut HeaderMap) {
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+fn unavailable(status: StatusCode, message: &str) -> Response<Body> {
+    let mut response =
+        reply::json(status, &json!({ "error": { "type": "unavailable", "message": message } }));
+    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    response
+}
+
+/// The gateway's answer. When it is dropped, the connection to the gateway ends.
+struct Called {
+    body: Incoming,
+    _sender: client::SendRequest<Incoming>,
+    _caller: oneshot::Sender<Infallible>,
+}
+
+impl HttpBody for Called {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,33 @@
+//! The runtime inside a sandbox: it starts agents, records every message between them and us before it
+//! passes it on, runs commands, and answers over HTTP/1.1 on one listener. The wire types are in
+//! `foundry_sandbox::wire`; see `docs/adr/0011-the-runtime.md`.
+
+mod agents;
+mod auth;
+mod command;
+mod error;
+mod exec;
+mod files;
+mod forward;
+mod listing;
+mod logs;
+mod program;
+mod reply;
+mod routes;
+mod serve;
+mod start;
+mod tap;
+mod terminals;
+mod tied;
+
+/// Runs the internal subcommand `name` and returns its exit code; none when there is no such subcommand
+/// here. Must be called before the process starts any thread.
+pub fn run_internal(name: &str, arguments: &[String]) -> Option<i32> {
+    match name {
+        "runtime" => Some(start::run(arguments)),
+        "tied" => Some(tied::run(arguments)),
+        "exec" => Some(command::run(arguments)),
+        "screen" => Some(command::run_on_terminal(arguments)),
+        _ => None,
+    }
+}

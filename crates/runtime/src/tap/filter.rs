@@ -1,0 +1,240 @@
+//! What becomes of each message between us and an agent. Pure, but for the log that it writes.
+
+use std::collections::HashSet;
+
+use foundry_sandbox::Direction;
+use foundry_sandbox::tap::record::Entry;
+use serde_json::{Value, json};
+
+use super::log::{Sink, TapLog};
+
+/// The code by which JSON-RPC says that there is no such method.
+const METHOD_NOT_FOUND: i64 = -32601;
+
+/// What becomes of a message to the agent.
+#[derive(Debug, PartialEq)]
+pub(crate) enum ToAgent {
+    /// This line is to be written to the agent.
+    Pass(Vec<u8>),
+    /// It was passed on before, or answers nothing that is open.
+    Duplicate,
+    /// It is a request that could not be recorded.
+    Unrecorded,
+    /// It is no JSON-RPC message.
+    Malformed,
+}
+
+/// The state of one agent process's conversation.
+pub(crate) struct Filter<S> {
+    pub log: TapLog<S>,
+    /// Requests of the agent that are ours to answer.
+    offers: HashSet<String>,
+    /// Requests passed on: prompts ever, all others by this process.
+    passed_on: HashSet<String>,
+    /// Requests of the agent that wait for an answer.
+    open: HashSet<String>,
+}
+
+impl<S: Sink> Filter<S> {
+    pub fn new(log: TapLog<S>, prompts: HashSet<String>, offers: HashSet<String>) -> Self {
+        Self { log, offers, passed_on: prompts, open: HashSet::new() }
+    }
+
+    /// A message from us.
+    pub fn we_say(&mut self, body: &[u8]) -> ToAgent {
+        let Ok(message @ Value::Object(_)) = serde_json::from_slice::<Value>(body) else {
+            return ToAgent::Malformed;
+        };
+        let method = message.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let id = message.get("id").cloned();
+        match (method.as_str(), id) {
+            ("", Some(id)) => self.answer_to_agent(id, message),
+            (_, Some(id)) => self.request_to_agent(id, method, message),
+            ("", None) => ToAgent::Malformed,
+            _ => {
+                // A turn can be stopped even when nothing can be recorded.
+                self.record(Direction::ToAgent, &message);
+                ToAgent::Pass(line(&message))
+            }
+        }
+    }
+
+    fn request_to_agent(&mut self, id: Value, method: String, message: Value) -> ToAgent {
+        if self.passed_on.contains(&id.to_string()) {
+            let reason = "this request id was passed on before".to_owned();
+            self.log.append(Entry::Refused { id, method, reason });
+            return ToAgent::Duplicate;
+        }
+        if !self.record(Direction::ToAgent, &message) {
+            // Without a record a repetition could not be told from the first.
+            return ToAgent::Unrecorded;
+        }
+        self.passed_on.insert(id.to_string());
+        ToAgent::Pass(line(&message))
+    }
+
+    fn answer_to_agent(&mut self, id: Value, message: Value) -> ToAgent {
+        if !self.open.remove(&id.to_string()) {
+            let reason = "no request of the agent with this id is open".to_owned();
+            self.log.append(Entry::Refused { id, method: String::new(), reason });
+            return ToAgent::Duplicate;
+        }
+        self.record(Direction::ToAgent, &message);
+        ToAgent::Pass(line(&message))
+    }
+
+    /// A line from the agent. Returns what the agent is answered at once, when it asks for something that
+    /// nobody offers: an agent that waits for an answer that never comes would never end its turn.
+    pub fn agent_said(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return None;
+        }
+        let Ok(message) = serde_json::from_slice::<Value>(bytes) else {
+            self.not_json(bytes);
+            return None;
+        };
+        self.record(Direction::FromAgent, &message);
+        let method = message.get("method").and_then(Value::as_str)?;
+        let id = message.get("id").filter(|id| !id.is_null())?;
+        if self.offers.contains(method) {
+            self.open.insert(id.to_string());
+            return None;
+        }
+        let said = format!("{method} is not offered by Foundry");
+        let answer = json!({
+            "jsonrpc": "2.0", "id": id, "error": { "code": METHOD_NOT_FOUND, "message": said },
+        });
+        self.record(Direction::ToAgent, &answer);
+        Some(line(&answer))
+    }
+
+    /// A line of the agent beyond the bound.
+    pub fn too_long(&mut self, bytes: u64) {
+        self.lost("a message beyond the size limit".to_owned(), bytes);
+    }
+
+    fn not_json(&mut self, bytes: &[u8]) {
+        let start: String = String::from_utf8_lossy(bytes).chars().take(120).collect();
+        self.lost(format!("a line of the agent that is not JSON: {start}"), bytes.len() as u64);
+    }
+
+    fn lost(&mut self, reason: String, bytes: u64) {
+        self.log.append(Entry::Lost { reason, messages: 1, bytes });
+    }
+
+    fn record(&mut self, dir: Direction, message: &Value) -> bool {
+        self.log.append(Entry::Message { dir, msg: message.clone() })
+    }
+}
+
+fn line(message: &Value) -> Vec<u8> {
+    let mut line = message.to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use foundry_core::SystemClock;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Memory {
+        bytes: Vec<u8>,
+        full: bool,
+    }
+
+    impl Sink for Memory {
+        fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+            if self.full {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.bytes.extend_from_slice(bytes);
+            Ok(())
+        }
+
+        fn truncate(&mut self, _length: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn filter() -> Filter<Memory> {
+        let log = TapLog::new(Memory::default(), 0, Box::new(SystemClock));
+        let offers = HashSet::from(["session/request_permission".to_owned()]);
+        Filter::new(log, HashSet::from(["\"old\"".to_owned()]), offers)
+    }
+
+    fn passes(said: &ToAgent) -> bool {
+        matches!(said, ToAgent::Pass(_))
+    }
+
+    #[test]
+    fn passes_a_request_id_on_once() {
+        let mut f = filter();
+        let prompt = br#"{"id":"m1","method":"session/prompt","params":{}}"#;
+        assert!(passes(&f.we_say(prompt)));
+        assert_eq!(f.we_say(prompt), ToAgent::Duplicate);
+        let earlier = f.we_say(br#"{"id":"old","method":"session/prompt"}"#);
+        assert_eq!(earlier, ToAgent::Duplicate, "of an earlier process");
+        assert_eq!(f.log_text().matches("\"kind\":\"refused\"").count(), 2);
+    }
+
+    #[test]
+    fn passes_on_one_answer_to_each_request_of_the_agent() {
+        let mut f = filter();
+        assert_eq!(f.we_say(br#"{"id":7,"result":{}}"#), ToAgent::Duplicate);
+        assert_eq!(f.agent_said(br#"{"id":7,"method":"session/request_permission"}"#), None);
+        assert!(passes(&f.we_say(br#"{"id":7,"result":{}}"#)));
+        assert_eq!(f.we_say(br#"{"id":7,"result":{}}"#), ToAgent::Duplicate);
+    }
+
+    #[test]
+    fn answers_a_request_that_is_not_offered_at_once_and_lets_nobody_else_answer_it() {
+        let mut f = filter();
+        let answer = f.agent_said(br#"{"id":9,"method":"fs/write_text_file","params":{}}"#).unwrap();
+        assert_eq!(answer.last(), Some(&b'\n'));
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(9), &json!(METHOD_NOT_FOUND)));
+        assert_eq!(answer["error"]["message"], "fs/write_text_file is not offered by Foundry");
+        let text = f.log_text();
+        let directions: Vec<usize> =
+            ["from_agent", "to_agent"].iter().map(|d| text.find(*d).unwrap()).collect();
+        assert!(directions.is_sorted(), "{text}");
+        assert_eq!(f.we_say(br#"{"id":9,"result":{}}"#), ToAgent::Duplicate);
+        assert_eq!(f.agent_said(br#"{"method":"fs/changed"}"#), None, "a notification is not answered");
+        assert_eq!(f.agent_said(br#"{"id":1,"result":{}}"#), None, "an answer is not answered");
+    }
+
+    #[test]
+    fn refuses_a_prompt_it_cannot_record_and_still_records_what_it_can() {
+        let mut f = filter();
+        f.log.sink_mut().full = true;
+        let prompt = br#"{"id":"m1","method":"session/prompt"}"#;
+        assert_eq!(f.we_say(prompt), ToAgent::Unrecorded);
+        assert!(passes(&f.we_say(br#"{"method":"session/cancel"}"#)), "a turn can still be stopped");
+        f.log.sink_mut().full = false;
+        assert!(passes(&f.we_say(prompt)), "the same request again");
+    }
+
+    #[test]
+    fn marks_what_the_agent_says_that_is_not_json_and_takes_no_nonsense_from_us() {
+        let mut f = filter();
+        assert_eq!(f.agent_said(b"Segmentation fault"), None);
+        assert_eq!(f.agent_said(b"  "), None);
+        for nonsense in [b"{\"id\":1,\"meth".as_slice(), b"[]", b"{}", b"7", b""] {
+            assert_eq!(f.we_say(nonsense), ToAgent::Malformed);
+        }
+        let text = f.log_text();
+        assert_eq!(text.matches("\"kind\":\"lost\"").count(), 1, "{text}");
+        assert!(text.contains("Segmentation fault"));
+    }
+
+    impl Filter<Memory> {
+        fn log_text(&mut self) -> String {
+            String::from_utf8(self.log.sink_mut().bytes.clone()).unwrap()
+        }
+    }
+}

@@ -1,0 +1,84 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use foundry_sandbox::wire::LOG_LENGTH_HEADER;
+
+use crate::talk::{Talk, scripted};
+use crate::world::World;
+
+#[tokio::test]
+async fn a_reader_waits_for_more_and_is_woken_by_it() {
+    let world = World::new();
+    let caller = world.caller().await;
+    let none = caller.get("/v1/logs/agt_1?offset=0").await;
+    assert_eq!((none.raw().len(), none.number(LOG_LENGTH_HEADER)), (0, 0));
+    let waiting = caller.get("/v1/logs/agt_1?offset=0&max=0&wait_ms=30000");
+    let agent = scripted("run1/1");
+    let start = Talk::start(&caller, "agt_1", &agent);
+    let (woken, (mut talk, _)) = tokio::join!(waiting, start);
+    assert!(woken.raw().is_empty() && woken.number(LOG_LENGTH_HEADER) > 0, "{woken:?}");
+    talk.turn("m1", "hello").await;
+    let length = talk.offset;
+    let path = format!("/v1/logs/agt_1?offset={length}&wait_ms=30000");
+    let (more, _) = tokio::join!(caller.get(&path), talk.turn("m2", "again"));
+    assert!(more.raw().ends_with(b"\n") && more.number(LOG_LENGTH_HEADER) > length);
+    let nothing = caller.get(&format!("/v1/logs/agt_1?offset={}&wait_ms=100", talk.offset)).await;
+    assert!(nothing.raw().is_empty());
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_while_it_waits_costs_nothing() {
+    let world = World::new();
+    let caller = world.caller().await;
+    let wait = Duration::from_millis(50);
+    // More than there may be connections at once.
+    for _ in 0..4 {
+        let readers = (0..20).map(|_| caller.get("/v1/logs/agt_1?wait_ms=30000"));
+        let all = futures::future::join_all(readers);
+        assert!(tokio::time::timeout(wait, all).await.is_err());
+    }
+    caller.get("/v1/health").await.ok::<serde_json::Value>();
+}
+
+#[tokio::test]
+async fn gives_one_whole_line_however_little_is_asked_for() {
+    let world = World::new();
+    let (mut talk, _) = Talk::start(&world.caller().await, "agt_1", &scripted("run1/1")).await;
+    talk.turn("m1", "huge 2000000").await;
+    let (mut offset, mut lines) = (0, 0);
+    while offset < talk.offset {
+        let answer = talk.caller.get(&format!("/v1/logs/agt_1?offset={offset}&max=1")).await;
+        let line = answer.raw();
+        assert!(line.ends_with(b"\n") && line.iter().filter(|b| **b == b'\n').count() == 1);
+        offset += line.len() as u64;
+        lines += 1;
+    }
+    assert_eq!((offset, lines), (talk.offset, 4));
+}
+
+#[tokio::test]
+async fn tells_when_a_log_was_cut_or_replaced() {
+    let world = World::new();
+    let (mut talk, _) = Talk::start(&world.caller().await, "agt_1", &scripted("run1/1")).await;
+    talk.turn("m1", "hello").await;
+    let path = format!("/v1/logs/agt_1?offset={}&wait_ms=30000", talk.offset + 1);
+    talk.caller.get(&path).await.is(409, "truncated");
+    let log = world.home().join(".foundry/tap/agt_1.log");
+    fs::rename(&log, log.with_extension("old")).unwrap();
+    symlink("/etc/passwd", &log).unwrap();
+    talk.caller.get("/v1/logs/agt_1?offset=0").await.is(403, "refused");
+    talk.caller.get("/v1/logs/agt_1?offset=x").await.is(400, "invalid");
+}
+
+#[tokio::test]
+async fn starts_no_agent_whose_log_cannot_be_written() {
+    let world = World::new();
+    let caller = world.caller().await;
+    let directory = world.home().join(".foundry");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("tap"), "in the way").unwrap();
+    caller.put("/v1/agents/agt_1", &scripted("run1/1")).await.is(507, "log_unwritable");
+    fs::remove_file(directory.join("tap")).unwrap();
+    Talk::start(&caller, "agt_1", &scripted("run1/1")).await;
+}

@@ -1,0 +1,206 @@
+//! bubblewrap: what a sandbox may see, by allow-list, and whether it works on this host.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use foundry_core::Env;
+use foundry_sandbox::Isolation;
+
+use crate::layout::Layout;
+use crate::tail;
+
+/// HOME inside.
+pub(crate) const HOME: &str = "/home/agent";
+/// The work tree inside.
+pub(crate) const WORKSPACE: &str = "/workspace";
+/// The tool cache inside.
+pub(crate) const TOOLS: &str = "/opt/foundry/tools";
+/// Our own binary inside.
+pub(crate) const BINARY: &str = "/opt/foundry/bin/foundry";
+/// The directory with the socket of the model gateway inside.
+pub(crate) const MESH: &str = "/run/foundry";
+
+/// The parts of the host's `/etc` that programs need; absent ones are left out.
+const ETC: [&str; 17] = [
+    "hosts",
+    "host.conf",
+    "resolv.conf",
+    "nsswitch.conf",
+    "services",
+    "protocols",
+    "ssl",
+    "ca-certificates",
+    "pki",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "alternatives",
+    "localtime",
+    "timezone",
+    "mime.types",
+    "gai.conf",
+];
+
+/// The links or directories beside `/usr` on which every program depends.
+const USR_COMPANIONS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+
+/// What is mounted besides the base system.
+pub(crate) struct Mounts<'a> {
+    pub layout: &'a Layout,
+    pub tools: &'a Path,
+    pub binary: &'a Path,
+    /// The directory with the socket of the model gateway.
+    pub mesh: Option<&'a Path>,
+    pub extra: &'a [PathBuf],
+}
+
+/// The options common to every sandbox: namespaces, no capabilities, the base system read-only.
+fn base(uid: Option<u32>) -> Vec<String> {
+    let mut a = Args(Vec::new());
+    a.all(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
+    a.all(["--hostname", "sandbox", "--new-session", "--clearenv", "--cap-drop", "ALL"]);
+    match uid {
+        // Just enough to give up root inside; both go with it.
+        Some(_) => a.all(["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]),
+        None => a.all(["--unshare-user", "--disable-userns"]),
+    }
+    a.all(["--ro-bind", "/usr", "/usr"]);
+    for path in USR_COMPANIONS {
+        match fs::symlink_metadata(path) {
+            Ok(m) if m.is_symlink() => {
+                if let Ok(target) = fs::read_link(path) {
+                    a.all(["--symlink", &target.to_string_lossy(), path]);
+                }
+            }
+            Ok(m) if m.is_dir() => a.all(["--ro-bind", path, path]),
+            _ => {}
+        }
+    }
+    a.all(["--perms", "0755", "--dir", "/etc"]);
+    for name in ETC {
+        let path = format!("/etc/{name}");
+        a.all(["--ro-bind-try", &path, &path]);
+    }
+    a.all(["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm"]);
+    for dir in ["/home", "/opt", "/opt/foundry", "/opt/foundry/bin", "/run", "/var"] {
+        a.all(["--perms", "0755", "--dir", dir]);
+    }
+    a.all(["--symlink", "/tmp", "/var/tmp"]);
+    a.0
+}
+
+/// The arguments of bwrap up to the command.
+pub(crate) fn arguments(mounts: &Mounts<'_>, uid: Option<u32>, env: &[(String, String)]) -> Vec<String> {
+    let mut a = Args(base(uid));
+    let etc = mounts.layout.etc();
+    for name in ["passwd", "group"] {
+        a.bind("--ro-bind", &etc.join(name), &format!("/etc/{name}"));
+    }
+    a.bind("--ro-bind", mounts.tools, TOOLS);
+    a.bind("--ro-bind", mounts.binary, BINARY);
+    if let Some(mesh) = mounts.mesh {
+        a.bind("--ro-bind", mesh, MESH);
+    }
+    for path in mounts.extra {
+        a.bind("--ro-bind", path, &path.to_string_lossy());
+    }
+    a.bind("--bind", &mounts.layout.home(), HOME);
+    a.bind("--bind", &mounts.layout.workspace(), WORKSPACE);
+    a.bind("--bind", &mounts.layout.tmp(), "/tmp");
+    // Without a user of its own the sandbox owns its root, where it could otherwise fill the memory.
+    a.all(["--remount-ro", "/", "--chdir", WORKSPACE]);
+    for (key, value) in env {
+        a.all(["--setenv", key, value]);
+    }
+    a.0.push("--".to_owned());
+    a.0
+}
+
+struct Args(Vec<String>);
+
+impl Args {
+    fn all<'a>(&mut self, items: impl IntoIterator<Item = &'a str>) {
+        self.0.extend(items.into_iter().map(str::to_owned));
+    }
+
+    fn bind(&mut self, how: &str, from: &Path, to: &str) {
+        self.all([how, &from.to_string_lossy(), to]);
+    }
+}
+
+/// Tries bwrap with the very options that sandboxes get: a host may have it and forbid what it needs.
+pub(crate) async fn detect(bwrap: &Path, uid: Option<u32>, env: &Env) -> Isolation {
+    let version = match output(bwrap, &["--version".to_owned()], env).await {
+        Ok(text) => text.trim().trim_start_matches("bubblewrap ").to_owned(),
+        Err(reason) => return Isolation::None { reason: format!("bubblewrap is not usable: {reason}") },
+    };
+    let mut trial = base(uid);
+    trial.extend(["--", "/usr/bin/true"].map(str::to_owned));
+    match output(bwrap, &trial, env).await {
+        Ok(_) => Isolation::Bubblewrap { version, uid },
+        Err(reason) => {
+            Isolation::None { reason: format!("bubblewrap {version} does not work here: {reason}") }
+        }
+    }
+}
+
+async fn output(program: &Path, args: &[String], env: &Env) -> Result<String, String> {
+    let child = tokio::process::Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|e| format!("{}: {e}", program.display()))?;
+    tokio::select! {
+        output = child.wait_with_output() => match output {
+            Ok(o) if o.status.success() => Ok(String::from_utf8_lossy(&o.stdout).into_owned()),
+            Ok(o) => Err(tail(&String::from_utf8_lossy(&o.stderr), 300)),
+            Err(e) => Err(e.to_string()),
+        },
+        () = env.clock.sleep(Duration::from_secs(10)) => Err("it did not end within 10 s".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The law of the sandbox: only what is listed is mounted, and only three places are writable.
+    #[test]
+    fn mounts_by_allow_list_and_writes_only_to_home_workspace_and_tmp() {
+        let layout = Layout { dir: "/data/sandboxes/sbx_1".into() };
+        let (tools, binary) = (Path::new("/data/cache/tools"), Path::new("/usr/local/bin/foundry"));
+        let mesh = Path::new("/data/mesh");
+        let mounts = Mounts { layout: &layout, tools, binary, mesh: Some(mesh), extra: &[] };
+        let args = arguments(&mounts, Some(64_001), &[("A".into(), "b".into())]);
+        let pairs = |how: &str| -> Vec<(&str, &str)> {
+            args.windows(3).filter(|w| w[0] == how).map(|w| (w[1].as_str(), w[2].as_str())).collect()
+        };
+        assert_eq!(
+            pairs("--bind"),
+            [
+                ("/data/sandboxes/sbx_1/home", HOME),
+                ("/data/sandboxes/sbx_1/repo/workspace", WORKSPACE),
+                ("/data/sandboxes/sbx_1/tmp", "/tmp"),
+            ]
+        );
+        let read_only: Vec<_> = pairs("--ro-bind").into_iter().chain(pairs("--ro-bind-try")).collect();
+        for (from, _) in read_only {
+            let listed = from == "/usr"
+                || from.starts_with("/etc/")
+                || USR_COMPANIONS.contains(&from)
+                || [tools, binary, mesh].contains(&Path::new(from))
+                || from.starts_with("/data/sandboxes/sbx_1/etc/");
+            assert!(listed, "{from} is mounted and not on the list");
+        }
+        for needed in ["--remount-ro", "--unshare-pid", "--unshare-ipc", "--clearenv", "--new-session"] {
+            assert!(args.iter().any(|a| a == needed), "{needed} is missing");
+        }
+        assert!(args.windows(2).any(|w| w[0] == "--cap-drop" && w[1] == "ALL"));
+        assert!(!args.iter().any(|a| a == "--die-with-parent" || a == "--dev-bind" || a == "--share-net"));
+    }
+}

@@ -1,0 +1,421 @@
+//! The local provider: a working directory and a few processes of this host per sandbox. The default
+//! of the embedded mesh; not a tenant boundary.
+//!
+//! Entry points: [`LocalProvider`], and [`run_internal`] for the hidden subcommands of the `foundry` binary
+//! that start sandboxes.
+
+mod bwrap;
+mod destroy;
+mod handle;
+mod install;
+mod launch;
+mod layout;
+mod place;
+mod start;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foundry_core::{Env, Timestamp};
+use foundry_runtime_client::RuntimeClient;
+use foundry_sandbox::process::Presence;
+use foundry_sandbox::{
+    AgentInstall, Allocation, Class, CloneSource, ClonedRepo, DeathCause, Destroyed, Health, InstalledAgent,
+    Isolation, OwnedSandbox, PreparedRepo, Progress, Provider, ProviderError, RuntimeFacts, Sandbox,
+    SandboxName, StartSpec,
+};
+use foundry_tool_cache::{NpmSettings, ToolCache};
+use serde::{Deserialize, Serialize};
+
+use launch::{ExitRecord, write_json};
+use layout::{Layout, give_tree, make_dir, publish, read_json, remove_tree};
+use place::Place;
+
+/// Runs `foundry internal NAME ARGUMENTS…` when NAME is one of this crate's: `launch`, `supervise`,
+/// `become`. Returns the exit code, or none when the name is another's. Must be called before any thread or
+/// runtime is started.
+pub fn run_internal(name: &str, arguments: &[String]) -> Option<i32> {
+    match name {
+        "launch" => Some(launch::launch()),
+        "supervise" => Some(launch::supervise()),
+        "become" => Some(launch::become_user(arguments)),
+        _ => None,
+    }
+}
+
+/// What to do about isolation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IsolationMode {
+    /// bubblewrap where it works, else none, said aloud.
+    #[default]
+    Auto,
+    /// bubblewrap, or the provider refuses to start.
+    Require,
+    /// None, even where bubblewrap works.
+    Off,
+}
+
+/// Settings of the local provider.
+#[derive(Clone, Debug)]
+pub struct LocalConfig {
+    /// Where the sandboxes live; made 0700.
+    pub root: PathBuf,
+    /// Our own binary: launcher, runtime and demo agent are hidden subcommands of it.
+    pub foundry_binary: PathBuf,
+    /// Where tools are installed, shared by all sandboxes of this host, which only read it.
+    pub tools: PathBuf,
+    /// The npm that installs them.
+    pub npm: PathBuf,
+    /// The unix socket of the model gateway; its directory is visible in every sandbox and holds nothing else.
+    pub model_socket: Option<PathBuf>,
+    /// How runtimes are reached.
+    pub transport: Transport,
+    /// What to do about isolation.
+    pub isolation: IsolationMode,
+    /// The bubblewrap to use.
+    pub bwrap: PathBuf,
+    /// First of the [`UID_SPAN`] unprivileged users that sandboxes get when the mesh runs as root.
+    pub first_uid: u32,
+    /// How long the runtime may take until it answers.
+    pub start_limit: Duration,
+    /// `allocate` refuses below this much free disk.
+    pub min_free_bytes: u64,
+    /// Further host directories that sandboxes may read, at the same path.
+    pub extra_read_only: Vec<PathBuf>,
+}
+
+/// How the runtimes of the local provider are reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// By a unix socket that no sandbox sees.
+    #[default]
+    Socket,
+    /// By a port of the loopback, as a runtime on another machine would be. For tests.
+    Loopback,
+}
+
+/// How many users sandboxes are spread over, by their name.
+pub const UID_SPAN: u32 = 500;
+
+impl LocalConfig {
+    /// The defaults, with sandboxes below `root`, launched by `foundry_binary`, and tools in `tools`.
+    pub fn new(
+        root: impl Into<PathBuf>,
+        foundry_binary: impl Into<PathBuf>,
+        tools: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            root: root.into(),
+            foundry_binary: foundry_binary.into(),
+            tools: tools.into(),
+            npm: PathBuf::from("npm"),
+            model_socket: None,
+            transport: Transport::Socket,
+            isolation: IsolationMode::Auto,
+            bwrap: PathBuf::from("bwrap"),
+            first_uid: 64_000,
+            start_limit: Duration::from_secs(30),
+            min_free_bytes: 256 << 20,
+            extra_read_only: Vec::new(),
+        }
+    }
+}
+
+/// What `allocate` wrote down.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Record {
+    name: SandboxName,
+    allocated_at: Timestamp,
+    /// The user inside; none = the host's own.
+    uid: Option<u32>,
+    isolation: Isolation,
+}
+
+/// Sandboxes as directories and processes of this host.
+pub struct LocalProvider {
+    config: LocalConfig,
+    tools: ToolCache,
+    env: Env,
+    isolation: Isolation,
+}
+
+impl LocalProvider {
+    /// Opens the root and finds out what isolation works here.
+    ///
+    /// # Errors
+    /// `ISOLATION_UNAVAILABLE` when it is required and does not work; `SANDBOX_IO` for an unusable root.
+    pub async fn new(config: LocalConfig, env: Env) -> Result<Self, ProviderError> {
+        fs::create_dir_all(&config.root).map_err(|e| ProviderError::io("creating the sandbox root", e))?;
+        make_dir(&config.root, 0o700).map_err(|e| ProviderError::io("closing the sandbox root", e))?;
+        fs::create_dir_all(&config.tools).map_err(|e| ProviderError::io("creating the tool cache", e))?;
+        let uid = rustix::process::geteuid().is_root().then_some(config.first_uid);
+        let isolation = match config.isolation {
+            IsolationMode::Off => Isolation::None { reason: "switched off by configuration".to_owned() },
+            _ => bwrap::detect(&config.bwrap, uid, &env).await,
+        };
+        match (&isolation, config.isolation) {
+            (Isolation::None { reason }, IsolationMode::Require) => {
+                let message = format!("isolation is required and {reason}");
+                return Err(ProviderError::new(Class::Configuration, "ISOLATION_UNAVAILABLE", message));
+            }
+            (Isolation::None { reason }, _) => {
+                tracing::warn!(%reason, "sandboxes run without isolation: agents see what this user sees");
+            }
+            (Isolation::Bubblewrap { version, .. }, _) => {
+                tracing::info!(%version, "sandboxes are isolated by bubblewrap");
+            }
+        }
+        let settings = NpmSettings { program: config.npm.clone(), ..NpmSettings::default() };
+        let tools = ToolCache::new(&config.tools, settings, env.clone());
+        Ok(Self { config, tools, env, isolation })
+    }
+
+    /// How new sandboxes are kept apart here.
+    pub fn isolation(&self) -> &Isolation {
+        &self.isolation
+    }
+
+    fn layout(&self, name: &SandboxName) -> Layout {
+        Layout::new(&self.config.root, name)
+    }
+
+    /// The record of an allocated sandbox.
+    fn record(&self, name: &SandboxName) -> Result<Record, ProviderError> {
+        read_json(&self.layout(name).record()).ok_or_else(|| {
+            let message = format!("sandbox {name} has no directory on this host any more");
+            ProviderError::new(Class::Provider, "SANDBOX_MISSING", message)
+        })
+    }
+
+    /// A text that no other call uses.
+    fn unique(&self) -> String {
+        let mut random = [0u8; 6];
+        self.env.random.fill(&mut random);
+        hex::encode(random)
+    }
+
+    /// The user a sandbox gets: spread by name, so that two sandboxes rarely share one.
+    fn uid_of(&self, name: &SandboxName) -> Option<u32> {
+        let Isolation::Bubblewrap { uid: Some(first), .. } = self.isolation else { return None };
+        let hash = name.as_str().bytes().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b)));
+        Some(first + hash % UID_SPAN)
+    }
+}
+
+/// Runs file work off the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, ProviderError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|e| ProviderError::io(what, e)),
+        Err(e) => Err(ProviderError::io(what, std::io::Error::other(e))),
+    }
+}
+
+fn make_sandbox(new: &Path, layout: &Layout, record: &Record) -> std::io::Result<()> {
+    let parts = Layout { dir: new.to_owned() };
+    make_dir(new, 0o700)?;
+    for (dir, mode) in [(parts.home(), 0o700), (parts.tmp(), 0o700), (parts.etc(), 0o755)] {
+        make_dir(&dir, mode)?;
+        if let (Some(uid), true) = (record.uid, dir != parts.etc()) {
+            std::os::unix::fs::lchown(&dir, Some(uid), Some(uid))?;
+        }
+    }
+    make_dir(&new.join("log"), 0o700)?;
+    let uid = record.uid.unwrap_or_else(|| rustix::process::getuid().as_raw());
+    let gid = record.uid.unwrap_or_else(|| rustix::process::getgid().as_raw());
+    let root_line = if uid == 0 { "" } else { "root:x:0:0:root:/:/usr/sbin/nologin\n" };
+    let home = bwrap::HOME;
+    fs::write(
+        parts.etc().join("passwd"),
+        format!(
+            "{root_line}agent:x:{uid}:{gid}:agent:{home}:/bin/sh\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+        ),
+    )?;
+    fs::write(parts.etc().join("group"), format!("root:x:0:\nagent:x:{gid}:\nnogroup:x:65534:\n"))?;
+    write_json(&parts.record(), record)?;
+    if !publish(new, &layout.dir)? && read_json::<Record>(&layout.record()).is_none() {
+        return Err(std::io::Error::other(
+            "the sandbox's directory has no readable record: destroy it first",
+        ));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Provider for LocalProvider {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    async fn allocate(&self, name: &SandboxName) -> Result<Allocation, ProviderError> {
+        let allocation =
+            |r: Record| Allocation { sandbox: r.name, allocated_at: r.allocated_at, isolation: r.isolation };
+        if let Ok(record) = self.record(name) {
+            return Ok(allocation(record));
+        }
+        let disk = rustix::fs::statvfs(&self.config.root)
+            .map_err(|e| ProviderError::io("asking for the free disk", e.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < self.config.min_free_bytes {
+            let message = format!(
+                "the disk of the sandboxes has {} MiB free, a new one needs {} MiB",
+                free >> 20,
+                self.config.min_free_bytes >> 20
+            );
+            return Err(ProviderError::new(Class::Capacity, "DISK_LOW", message).retryable());
+        }
+        let record = Record {
+            name: name.clone(),
+            allocated_at: self.env.clock.now(),
+            uid: self.uid_of(name),
+            isolation: self.isolation.clone(),
+        };
+        let new = self.config.root.join(format!(".new-{name}-{}", self.unique()));
+        let layout = self.layout(name);
+        blocking("allocating the sandbox", move || make_sandbox(&new, &layout, &record)).await?;
+        // Of two workers that allocate at once, one record remains, and is the answer of both.
+        self.record(name).map(allocation)
+    }
+
+    async fn prepare_repo(
+        &self,
+        name: &SandboxName,
+        source: &dyn CloneSource,
+    ) -> Result<PreparedRepo, ProviderError> {
+        let record = self.record(name)?;
+        let layout = self.layout(name);
+        let workspace = start::inside(&record, &layout).workspace;
+        let prepared = |layout: &Layout| {
+            let cloned = read_json::<ClonedRepo>(&layout.repo_record())?;
+            Some(PreparedRepo { cloned, workspace: workspace.clone() })
+        };
+        if let Some(prepared) = prepared(&layout) {
+            return Ok(prepared);
+        }
+        // A name of its own: a worker that lost its lease may still be writing to an earlier one.
+        let new = layout.dir.join(format!("repo.new-{}", self.unique()));
+        let made = new.clone();
+        blocking("making room for the clone", move || make_dir(&made, 0o700)).await?;
+        let cloned = source.clone_into(&new.join("workspace")).await;
+        let (place, half) = (layout.repo(), new.clone());
+        blocking("handing over the work tree", move || {
+            let Ok(cloned) = &cloned else {
+                remove_tree(&half)?;
+                return Ok(cloned.map(drop));
+            };
+            write_json(&new.join("repo.json"), cloned)?;
+            if let Some(uid) = record.uid {
+                give_tree(&new.join("workspace"), uid)?;
+            }
+            publish(&new, &place).map(|_| Ok(()))
+        })
+        .await??;
+        let missing = || ProviderError::new(Class::Provider, "SANDBOX_MISSING", "the clone is gone again");
+        prepared(&layout).ok_or_else(missing)
+    }
+
+    async fn install_agent(
+        &self,
+        name: &SandboxName,
+        agent: &AgentInstall,
+        progress: &Progress,
+    ) -> Result<InstalledAgent, ProviderError> {
+        let record = self.record(name)?;
+        self.install(&record, agent, progress).await
+    }
+
+    async fn start_agent(&self, spec: &StartSpec) -> Result<RuntimeFacts, ProviderError> {
+        self.start(spec).await
+    }
+
+    async fn probe(&self, facts: &RuntimeFacts) -> Result<Health, ProviderError> {
+        let layout = self.layout(&facts.sandbox);
+        let dead = |cause| Ok(Health::Dead { cause });
+        let Some(place) = Place::of(facts) else {
+            // A runtime of an older version, which nobody can talk to any more.
+            return dead(DeathCause::Gone);
+        };
+        match place.process.presence() {
+            Presence::EarlierBoot => return dead(DeathCause::MachineRebooted),
+            Presence::Gone | Presence::Recycled if !layout.dir.exists() => {
+                return dead(DeathCause::DirectoryMissing);
+            }
+            presence @ (Presence::Gone | Presence::Recycled) => {
+                let ended = read_json::<ExitRecord>(&layout.exit())
+                    .filter(|e| e.runtime_instance == facts.runtime_instance);
+                return dead(match ended {
+                    Some(ExitRecord { signal: Some(signal), .. }) => DeathCause::Killed { signal },
+                    Some(ExitRecord { code: Some(code), .. }) => DeathCause::Exited { code },
+                    _ if presence == Presence::Recycled => DeathCause::PidRecycled,
+                    _ => DeathCause::Gone,
+                });
+            }
+            Presence::Running => {}
+        }
+        match RuntimeClient::new(self.open(facts)?, self.env.clone()).health().await {
+            Ok(()) => Ok(Health::Alive),
+            Err(e) => Ok(Health::Unknown { reason: e.to_string() }),
+        }
+    }
+
+    async fn destroy(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {
+        self.remove(name).await
+    }
+
+    async fn list_owned(&self) -> Result<Vec<OwnedSandbox>, ProviderError> {
+        let root = self.config.root.clone();
+        blocking("listing the sandboxes", move || {
+            let mut found = Vec::new();
+            for entry in fs::read_dir(&root)? {
+                let file_name = entry?.file_name();
+                let Some(name) = file_name.to_str().and_then(|n| n.parse::<SandboxName>().ok()) else {
+                    continue;
+                };
+                let layout = Layout::new(&root, &name);
+                let record = read_json::<Record>(&layout.record());
+                found.push(OwnedSandbox {
+                    allocated_at: record.map(|r| r.allocated_at),
+                    runtime: read_json(&layout.facts()),
+                    name,
+                });
+            }
+            found.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(found)
+        })
+        .await
+    }
+
+    fn open(&self, facts: &RuntimeFacts) -> Result<Arc<dyn Sandbox>, ProviderError> {
+        Ok(Arc::new(handle::LocalSandbox {
+            address: Place::of(facts).map(|place| place.address),
+            key: facts.key.clone(),
+            home: self.layout(&facts.sandbox).home(),
+        }))
+    }
+}
+
+/// The last `max` bytes of a text, at a character boundary, on one line.
+pub(crate) fn tail(text: &str, max: usize) -> String {
+    let text = text.trim();
+    let mut from = text.len().saturating_sub(max);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    text[from..].replace('\n', " | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_a_tail_at_a_character() {
+        assert_eq!(tail("aä\nb", 3), " | b");
+    }
+}

@@ -1,0 +1,54 @@
+//! Where a runtime of the local provider is: its process and the address it listens at.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+
+use foundry_sandbox::{ProcessRef, RuntimeFacts};
+use serde::{Deserialize, Serialize};
+
+/// How runtimes are to be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Listen {
+    /// At a unix socket with this path on the host, which no sandbox sees.
+    Socket(PathBuf),
+    /// At some port of the host's loopback.
+    Loopback,
+}
+
+/// The provider's own part of [`RuntimeFacts`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// The process whose end is the end of the whole sandbox, as the host numbers it.
+    pub process: ProcessRef,
+    /// Where its HTTP server listens.
+    pub address: Address,
+}
+
+/// An address on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Address {
+    /// A unix socket.
+    Socket(PathBuf),
+    /// A port.
+    Tcp(SocketAddr),
+}
+
+impl Place {
+    /// The place in these facts; none in those of another provider or an older version.
+    pub fn of(facts: &RuntimeFacts) -> Option<Self> {
+        serde_json::from_value(facts.place.clone()).ok()
+    }
+}
+
+/// Calls with a path to a socket that is short enough for the system (107 bytes), whatever directory it is in.
+pub(crate) fn beside<T>(path: &Path, call: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let directory = std::fs::File::open(directory)?;
+    call(&Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name))
+}
