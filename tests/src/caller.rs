@@ -5,6 +5,7 @@ use std::path::Path;
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
 use foundry_proto::auth::v1::complete_sign_in_request::Proof;
 use foundry_proto::auth::v1::{CompleteSignInRequest, DevelopmentProof};
+use foundry_proto::provisioner::v1::profile_service_client::ProfileServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::task::v1::task_service_client::TaskServiceClient;
@@ -105,6 +106,11 @@ impl Caller {
     /// The provisioner.
     pub fn provisioner(&self) -> ProvisionerServiceClient<Authorized> {
         ProvisionerServiceClient::new(self.channel.clone())
+    }
+
+    /// Model providers and agent profiles.
+    pub fn profiles(&self) -> ProfileServiceClient<Authorized> {
+        ProfileServiceClient::new(self.channel.clone())
     }
 
     /// The task service.

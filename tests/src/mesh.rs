@@ -33,6 +33,8 @@ pub struct Mesh {
     settings: Vec<String>,
     /// Steers the provider `fault`; without it the product itself runs.
     faults: Option<PathBuf>,
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     processes: Vec<(&'static str, Child)>,
 }
 
@@ -75,7 +77,7 @@ impl Mesh {
     /// # Panics
     /// When it does not become ready.
     pub fn start(shape: Shape, settings: &[&str]) -> Self {
-        Self::start_with(shape, settings, None)
+        Self::start_all(shape, settings, &[], &[], None)
     }
 
     /// Starts a mesh with the provider `fault` as its default, steered by a directory, and waits until it is ready.
@@ -84,10 +86,29 @@ impl Mesh {
     /// When it does not become ready.
     pub fn start_faulty(shape: Shape, faults: &Path, settings: &[&str]) -> Self {
         let settings = [&crate::faults::settings(), settings].concat();
-        Self::start_with(shape, &settings, Some(faults.to_owned()))
+        Self::start_all(shape, &settings, &[], &[], Some(faults.to_owned()))
     }
 
-    fn start_with(shape: Shape, settings: &[&str], faults: Option<PathBuf>) -> Self {
+    /// The same as `start`, with further arguments and variables for its processes.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start_with(
+        shape: Shape,
+        settings: &[&str],
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        Self::start_all(shape, settings, arguments, variables, None)
+    }
+
+    fn start_all(
+        shape: Shape,
+        settings: &[&str],
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        faults: Option<PathBuf>,
+    ) -> Self {
         let mut ports = free_ports(6);
         let admin = ports.pop().expect("six ports");
         let mut mesh = Self {
@@ -97,6 +118,8 @@ impl Mesh {
             admin,
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
             faults,
+            arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
+            variables: variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             processes: Vec::new(),
         };
         mesh.start_again();
@@ -200,6 +223,7 @@ impl Mesh {
         let out = self.dir.path().join(format!("{name}.out"));
         let args: &[&str] = if name == "up" { &["up"] } else { &["serve", name] };
         let mut command = self.command(args);
+        command.args(&self.arguments).envs(self.variables.iter().cloned());
         for (service, port) in SERVICES.iter().zip(&self.ports) {
             command.args(["--set", &format!("servers.{service}.listen=127.0.0.1:{port}")]);
         }
@@ -294,6 +318,12 @@ impl Mesh {
             }
         }
         text
+    }
+
+    /// What the processes printed on their standard output since their last start.
+    pub fn printed(&self) -> String {
+        let read = |name| std::fs::read_to_string(self.dir.path().join(format!("{name}.out"))).ok();
+        SERVICES.iter().chain(&["up"]).filter_map(read).collect()
     }
 
     /// Every log line so far.

@@ -4,6 +4,10 @@
 
 use foundry_proto::FILE_DESCRIPTOR_SET;
 use foundry_proto::auth::v1::{CreateAccessTokenRequest, RevokeAccessTokenRequest};
+use foundry_proto::provisioner::v1::{
+    AgentProfileSettings, CreateAgentProfileRequest, CreateModelProviderRequest, ModelProviderKind,
+    ModelProviderSettings,
+};
 use foundry_proto::task::v1::WatchOrganizationRequest;
 use foundry_tests::story::{await_turns, create_task, register};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
@@ -95,6 +99,7 @@ async fn every_rpc_refuses_the_ids_of_another_organization() {
     let (task, session) = create_task(&ada, &repository, "say hello").await;
     await_turns(&ada, &session.session_id, 1).await;
     let token = create_token(&ada).await;
+    let (model_provider_id, profile_id) = create_profile(&ada).await;
     let ids = [
         ("organization_id", ada.organization_id.clone()),
         ("repository_id", repository.repository_id.clone()),
@@ -102,6 +107,8 @@ async fn every_rpc_refuses_the_ids_of_another_organization() {
         ("session_id", session.session_id.clone()),
         ("sandbox_id", foundry_tests::story::get_task(&ada, &task.task_id).await.sandbox_id),
         ("access_token_id", token.0),
+        ("model_provider_id", model_provider_id),
+        ("profile_id", profile_id),
         ("message_id", session.message_id.clone()),
         ("user_id", "usr_00000000000000000000000000000000".to_owned()),
     ];
@@ -122,8 +129,37 @@ async fn every_rpc_refuses_the_ids_of_another_organization() {
             wrong.push(format!("{}: {got:?}", method.full_name()));
         }
     }
-    assert!(tried > 40, "only {tried} rpcs were tried");
+    assert!(tried > 51, "only {tried} rpcs were tried");
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A model provider and an agent profile that uses it, by their ids.
+async fn create_profile(caller: &Caller) -> (String, String) {
+    let settings = ModelProviderSettings {
+        name: "work".to_owned(),
+        kind: ModelProviderKind::Anthropic.into(),
+        ..ModelProviderSettings::default()
+    };
+    let request = CreateModelProviderRequest {
+        organization_id: caller.organization_id.clone(),
+        settings: Some(settings),
+        ..CreateModelProviderRequest::default()
+    };
+    let made = caller.profiles().create_model_provider(request).await.expect("model provider").into_inner();
+    let model_provider_id = made.model_provider.expect("model provider").model_provider_id;
+    let settings = AgentProfileSettings {
+        name: "night".to_owned(),
+        agent: "demo".to_owned(),
+        model_provider_id: model_provider_id.clone(),
+        ..AgentProfileSettings::default()
+    };
+    let request = CreateAgentProfileRequest {
+        organization_id: caller.organization_id.clone(),
+        settings: Some(settings),
+        ..CreateAgentProfileRequest::default()
+    };
+    let made = caller.profiles().create_agent_profile(request).await.expect("profile").into_inner();
+    (model_provider_id, made.profile.expect("profile").profile_id)
 }
 
 async fn create_token(caller: &Caller) -> (String, String) {

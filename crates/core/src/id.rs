@@ -95,6 +95,10 @@ ids! {
     SandboxId = "sbx", "sandbox_id";
     /// The provisioner's side of a session: an agent conversation in a sandbox.
     AgentSessionId = "agt", "agent_session_id";
+    /// A place where models are served.
+    ModelProviderId = "mpr", "model_provider_id";
+    /// A set-up of an agent under a name.
+    ProfileId = "prf", "profile_id";
     /// A durable flow or job.
     FlowId = "flow", "flow_id";
 }

@@ -70,3 +70,40 @@ fn base(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
         .tcp_nodelay(true)
         .pool_idle_timeout(IDLE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn goes_through_the_proxy_but_for_this_machine_and_the_hosts_named() {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let settings = NetworkSettings {
+            proxy: Some(format!("http://user:secret@{}", proxy.local_addr().unwrap())),
+            no_proxy: Some("direct.invalid".to_owned()),
+            ca_file: None,
+        };
+        let client = http_client(&settings).unwrap();
+        for (listener, url, line) in [
+            (&proxy, "http://llm.invalid/v1".to_owned(), "GET http://llm.invalid/v1 HTTP/1.1\r\n"),
+            (&here, format!("http://{}/v1", here.local_addr().unwrap()), "GET /v1 HTTP/1.1\r\n"),
+        ] {
+            let serve = async {
+                let (mut io, _) = listener.accept().await.unwrap();
+                let mut head = vec![0; 4096];
+                let n = io.read(&mut head).await.unwrap();
+                io.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await.unwrap();
+                String::from_utf8(head[..n].to_vec()).unwrap()
+            };
+            let (answer, head) = tokio::join!(client.get(url).send(), serve);
+            assert_eq!(answer.unwrap().status(), 204);
+            assert!(head.starts_with(line), "{head}");
+            assert_eq!(head.contains("proxy-authorization"), line.contains("llm"));
+        }
+        // Its own name is looked for, not the proxy.
+        assert!(client.get("http://direct.invalid").send().await.unwrap_err().is_connect());
+    }
+}

@@ -12,7 +12,8 @@ use crate::ClientError;
 const ALWAYS_DIRECT: &str = "localhost,127.0.0.0/8,::1";
 
 /// The operator's network: the same for the model gateway, git and agents.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Default, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
 pub struct NetworkSettings {
     /// An HTTP proxy for all calls to the outside, as a URL (`http://proxy.corp:3128`, with credentials if it wants
     /// some).

@@ -55,9 +55,9 @@ pub(crate) async fn of(
         (Reader::blind(call.api), None, Some(front), body)
     };
     let success = parts.status.is_success();
-    if success {
+    if success && call.api.generates() && call.gate.release(call.key) {
         // A key that was held is free again, long before a stream ends.
-        call.gate.release(call.key);
+        call.tell(ConditionKind::Working, "");
     }
     let relay = Relay::new(call.clone(), body, front, reader, filter, limit, success);
     Ok(Response::from_parts(parts, relay.boxed_unsync()))

@@ -43,7 +43,9 @@ impl Call {
                 self.gate.hold(self.key, at);
             }
             // It answers: the quota is not what stands in the way.
-            ConditionKind::Working | ConditionKind::Quota { .. } => self.gate.release(self.key),
+            ConditionKind::Working | ConditionKind::Quota { .. } => {
+                self.gate.release(self.key);
+            }
             _ => {}
         }
         let words = scrubbed(&self.access, words).unwrap_or_else(|| words.to_owned());

@@ -77,9 +77,9 @@ impl Gate {
         keys.0.insert(key, Held { until, first });
     }
 
-    /// Calls go out again.
-    pub(crate) fn release(&self, key: KeyName) {
-        self.lock().0.remove(&key);
+    /// Calls go out again. Whether the key was held.
+    pub(crate) fn release(&self, key: KeyName) -> bool {
+        self.lock().0.remove(&key).is_some()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Keys> {

@@ -1,13 +1,12 @@
 //! What a sandbox's forwarder says of itself, so that a token is worthless elsewhere.
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use foundry_sandbox::RuntimeKey;
+use foundry_sandbox::key::same;
+use foundry_sandbox::wire::SANDBOX_HEADER;
 use http::{HeaderMap, HeaderName};
-use sha2::Sha256;
 
 /// The header that the forwarder adds: `<sandbox>.<instance>.<nonce hex>.<mac hex>`.
-pub const HEADER: HeaderName = HeaderName::from_static("x-foundry-sandbox");
-
-const LABEL: &str = "foundry model\0";
+pub const HEADER: HeaderName = HeaderName::from_static(SANDBOX_HEADER);
 
 /// The claim of one request; believed only after [`SandboxProof::verify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +16,7 @@ pub struct SandboxProof {
     /// The instance of its runtime.
     pub instance: String,
     nonce: String,
-    mac: Vec<u8>,
+    mac: String,
 }
 
 /// The header is there, but it is not one of the forwarder's.
@@ -26,28 +25,13 @@ pub(crate) struct Malformed;
 
 impl SandboxProof {
     /// Whether this was made with the key of that sandbox's runtime. Takes the same time for every wrong proof.
-    pub fn verify(&self, key: &[u8]) -> bool {
-        self.keyed(key).is_some_and(|mac| mac.verify_slice(&self.mac).is_ok())
+    pub fn verify(&self, key: &RuntimeKey) -> bool {
+        same(&self.mac, &key.model_proof(&self.sandbox, &self.instance, &self.nonce))
     }
 
     /// The header's value for a request, as the forwarder makes it.
-    pub fn header_value(key: &[u8], sandbox: &str, instance: &str, nonce: &[u8]) -> String {
-        let nonce = hex::encode(nonce);
-        let claim =
-            Self { sandbox: sandbox.to_owned(), instance: instance.to_owned(), nonce, mac: Vec::new() };
-        let mac = claim.keyed(key).map(|mac| hex::encode(mac.finalize().into_bytes())).unwrap_or_default();
-        format!("{sandbox}.{instance}.{}.{mac}", claim.nonce)
-    }
-
-    /// The mac covers the nonce in the very form in which it stands in the header.
-    fn keyed(&self, key: &[u8]) -> Option<Hmac<Sha256>> {
-        let mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
-        Some(
-            mac.chain_update(LABEL)
-                .chain_update(&self.sandbox)
-                .chain_update(&self.instance)
-                .chain_update(&self.nonce),
-        )
+    pub fn header_value(key: &RuntimeKey, sandbox: &str, instance: &str, nonce: &str) -> String {
+        format!("{sandbox}.{instance}.{nonce}.{}", key.model_proof(sandbox, instance, nonce))
     }
 
     /// From a request's headers; none when it did not come through a forwarder.
@@ -62,15 +46,16 @@ impl SandboxProof {
 
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.rsplitn(4, '.');
-        let mac = hex::decode(parts.next()?).ok()?;
+        let mac = parts.next()?;
         let (nonce, instance, sandbox) = (parts.next()?, parts.next()?, parts.next()?);
         let is_nonce = (16..=128).contains(&nonce.len()) && nonce.bytes().all(|b| b.is_ascii_hexdigit());
         let named = !sandbox.is_empty() && !instance.is_empty() && sandbox.len() + instance.len() <= 256;
-        (is_nonce && named && mac.len() == 32).then(|| Self {
+        let is_mac = mac.len() == 64 && mac.bytes().all(|b| b.is_ascii_hexdigit());
+        (is_nonce && named && is_mac).then(|| Self {
             sandbox: sandbox.to_owned(),
             instance: instance.to_owned(),
             nonce: nonce.to_owned(),
-            mac,
+            mac: mac.to_owned(),
         })
     }
 }
@@ -87,19 +72,24 @@ mod tests {
         SandboxProof::from_headers(&headers)
     }
 
+    fn key() -> RuntimeKey {
+        RuntimeKey::generate(&foundry_core::Env::system())
+    }
+
     #[test]
     fn believes_a_forwarder_with_the_key_and_nobody_else() {
-        let value = SandboxProof::header_value(&[7; 32], "sbx_1", "run3", &[9; 32]);
+        let (ours, other) = (key(), key());
+        let value = SandboxProof::header_value(&ours, "sbx_1", "run3", &"9".repeat(64));
         let proof = read(&[&value]).unwrap().unwrap();
         assert_eq!((proof.sandbox.as_str(), proof.instance.as_str()), ("sbx_1", "run3"));
-        assert!(proof.verify(&[7; 32]) && !proof.verify(&[8; 32]));
-        let other = read(&[&value.replace("sbx_1", "sbx_2")]).unwrap().unwrap();
-        assert!(!other.verify(&[7; 32]));
+        assert!(proof.verify(&ours) && !proof.verify(&other));
+        let moved = read(&[&value.replace("sbx_1", "sbx_2")]).unwrap().unwrap();
+        assert!(!moved.verify(&ours));
     }
 
     #[test]
     fn refuses_what_no_forwarder_sends() {
-        let value = SandboxProof::header_value(&[7; 32], "sbx_1", "run3", &[9; 32]);
+        let value = SandboxProof::header_value(&key(), "sbx_1", "run3", &"9".repeat(64));
         assert_eq!(read(&[]), Ok(None));
         for bad in [&["sbx_1"][..], &["a.b.c.d"], &[&value[..value.len() - 2]], &[&value, &value], &["...."]]
         {

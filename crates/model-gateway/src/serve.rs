@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foundry_core::Tasks;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -14,8 +15,9 @@ use tokio::sync::Semaphore;
 
 use crate::gateway::Gateway;
 
-/// A head must come within this time.
-const HEAD: Duration = Duration::from_secs(10);
+/// A head must come within this time, also that of the next request on a connection: forwarders keep idle connections
+/// for less.
+const HEAD: Duration = Duration::from_secs(60);
 /// How long to wait after an accept failed for want of file descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Streams of one h2c connection.
@@ -35,8 +37,8 @@ pub enum Listener {
 
 impl Gateway {
     /// Accepts connections until the gateway's tasks are told to stop; what is in progress then may go on for
-    /// `Settings::drain`. The loop and the connections belong to those tasks. May be called for many listeners, which
-    /// share the limit on connections only if they share a call.
+    /// `Settings::drain`. The loop belongs to those tasks. Each listener has its own limit on connections, so one for
+    /// each sandbox keeps sandboxes from each other's room.
     pub fn serve(&self, listener: Listener) {
         let gateway = self.clone();
         self.tasks().spawn("model gateway", async move { gateway.accept(listener).await });
@@ -45,6 +47,8 @@ impl Gateway {
     async fn accept(self, listener: Listener) {
         let permits = Arc::new(Semaphore::new(self.settings().connections.min(Semaphore::MAX_PERMITS)));
         let stop = self.tasks().cancellation().clone();
+        // A panic in a connection is that connection's failure: nobody reads these reports.
+        let (connections, _) = Tasks::new();
         loop {
             // Beyond the limit connections wait in the kernel's backlog.
             let accepted = async {
@@ -53,13 +57,13 @@ impl Gateway {
             };
             let (permit, accepted) = tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 accepted = accepted => accepted,
             };
             match accepted {
                 Ok(io) => {
                     let gateway = self.clone();
-                    self.tasks().spawn("model gateway connection", async move {
+                    connections.spawn("model gateway connection", async move {
                         gateway.connection(io).await;
                         drop(permit);
                     });
@@ -70,6 +74,9 @@ impl Gateway {
                 }
             }
         }
+        // New calls find nobody and are held by their forwarders until the next process listens.
+        drop(listener);
+        connections.shutdown(self.settings().drain + Duration::from_secs(1)).await;
     }
 
     async fn connection(self, io: Io) {

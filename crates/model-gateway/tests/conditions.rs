@@ -106,6 +106,8 @@ async fn asks_no_provider_while_its_quota_is_used_up_and_one_call_goes_first_the
     };
     let ((first, second), ()) = within(async { tokio::join!(both, upstream) }).await;
     assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
+    // Told with the head of the first answer, for a stream may take long.
+    assert_eq!(t.ledger.next_condition().await.reason(), "MODEL_OK");
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@
 mod support;
 
 use bytes::Bytes;
+use foundry_core::Env;
 use foundry_model_gateway::{Credential, Kind, Limit, SandboxProof, Secret, Unit};
+use foundry_sandbox::RuntimeKey;
 use http::{HeaderName, Request};
 use http_body_util::Full;
 use support::{KEY, Reply, Setup, TOKEN, header, post, text};
@@ -39,7 +41,10 @@ async fn passes_headers_and_bodies_byte_for_byte_but_for_the_credentials() {
         .header("connection", "keep-alive, x-private")
         .header("x-private", "for the next hop")
         .header("host", "127.0.0.1:9")
-        .header("x-foundry-sandbox", SandboxProof::header_value(b"k", "sbx_1", "run1", &[1; 16]))
+        .header(
+            "x-foundry-sandbox",
+            SandboxProof::header_value(&RuntimeKey::default(), "sbx_1", "run1", &"1".repeat(64)),
+        )
         .body(Full::new(Bytes::from(MESSAGE)))
         .unwrap();
     let answer = t.send(request).await;
@@ -129,13 +134,15 @@ async fn takes_the_token_wherever_an_sdk_puts_it_and_refuses_others_in_the_provi
 #[tokio::test]
 async fn serves_a_token_only_with_the_proof_of_its_sandbox() {
     let t = Setup::new(Kind::Anthropic).await;
-    *t.ledger.runtime_key.lock().unwrap() = Some(vec![7; 32]);
-    let proof = |key: &[u8], sandbox: &str| SandboxProof::header_value(key, sandbox, "run1", &[1; 32]);
-    let good = proof(&[7; 32], "sbx_1");
+    let (ours, other) = (RuntimeKey::generate(&Env::system()), RuntimeKey::generate(&Env::system()));
+    *t.ledger.runtime_key.lock().unwrap() = Some(ours.clone());
+    let proof =
+        |key: &RuntimeKey, sandbox: &str| SandboxProof::header_value(key, sandbox, "run1", &"1".repeat(64));
+    let good = proof(&ours, "sbx_1");
     for (value, status) in [
         (None, 401),
-        (Some(proof(&[8; 32], "sbx_1")), 401),
-        (Some(proof(&[7; 32], "sbx_2")), 401),
+        (Some(proof(&other, "sbx_1")), 401),
+        (Some(proof(&ours, "sbx_2")), 401),
         (Some("nonsense".to_owned()), 401),
         (Some(good), 200),
     ] {

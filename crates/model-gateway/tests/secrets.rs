@@ -50,7 +50,12 @@ async fn writes_no_key_and_no_token_into_a_log_even_at_trace() {
     ] {
         t.upstream.will(reply);
         let mut request = post(&format!("/v1/messages?key={TOKEN}"), "{}");
-        let proof = SandboxProof::header_value(&[7; 32], "sbx_1", "run1", &[1; 16]);
+        let proof = SandboxProof::header_value(
+            &foundry_sandbox::RuntimeKey::default(),
+            "sbx_1",
+            "run1",
+            &"1".repeat(64),
+        );
         request.headers_mut().insert("x-foundry-sandbox", proof.parse().unwrap());
         text(t.send(request).await).await;
         t.ledger.next_condition().await;

@@ -5,8 +5,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use foundry_model_gateway::{Kind, Listener};
 use http::Request;
@@ -72,8 +70,8 @@ async fn ends_the_call_to_the_provider_when_the_agent_leaves_before_the_answer_a
             read_until(&mut agent, "data: 1").await;
         }
         drop(agent);
-        let ended = tokio::time::timeout(Duration::from_secs(1), received.closed).await;
-        assert!(ended.is_ok(), "the provider still works a second after the agent left (begun: {begun})");
+        // At once; a busy machine has its time.
+        within(received.closed).await.unwrap();
     }
 }
 

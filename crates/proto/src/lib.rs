@@ -1,4 +1,4 @@
-//! Generated code of `proto/` and its descriptor set; no hand logic.
+//! Generated code of `proto/` and its descriptor set; no hand logic but that secrets do not print themselves.
 //!
 //! Messages are typed. In the services, every watch response is [`foundry_frame::Frame`]: the same
 //! bytes on the wire, encoded once and read without knowing the entity.
@@ -31,5 +31,24 @@ packages! {
 
 pub use foundry_frame::Frame;
 
+impl std::fmt::Debug for common::v1::SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.value.is_empty() { "SecretText()" } else { "SecretText(***)" })
+    }
+}
+
 /// The encoded `FileDescriptorSet` of all packages, method options included.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+#[cfg(test)]
+mod tests {
+    use super::common::v1::{NamedValue, SecretText, named_value::Content};
+
+    #[test]
+    fn a_secret_does_not_print_itself_wherever_it_is() {
+        let secret = SecretText { value: "canary".to_owned() };
+        let header = NamedValue { name: "x".to_owned(), content: Some(Content::Secret(secret)) };
+        let printed = format!("{header:?}");
+        assert!(printed.contains("***") && !printed.contains("canary"), "{printed}");
+    }
+}

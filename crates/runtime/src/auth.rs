@@ -1,4 +1,4 @@
-//! Who may call: a caller proves that it has the key by a code over its own number and the runtime's.
+//! Authentication: a caller proves possession of the key by a code over its nonce and the runtime's.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -10,34 +10,34 @@ use foundry_sandbox::wire::{Hello, SCHEME, VERSION};
 
 use crate::error::{Failure, Kind};
 
-/// Greetings that are remembered: so many that were followed by a proof, and so many that were not.
+/// Hellos that are remembered: this many proven ones and this many unproven ones.
 const REMEMBERED: usize = 256;
 
-/// The greetings and what a caller has to prove for each.
+/// The hellos and the proof expected for each.
 pub(crate) struct Callers {
     key: RuntimeKey,
     instance: String,
-    greetings: Mutex<Greetings>,
+    hellos: Mutex<Hellos>,
 }
 
 #[derive(Default)]
-struct Greetings {
-    /// A stranger's greetings push out only each other.
-    unproven: VecDeque<Greeting>,
-    proven: VecDeque<Greeting>,
+struct Hellos {
+    /// Without the key a client can evict unproven hellos only.
+    unproven: VecDeque<Pending>,
+    proven: VecDeque<Pending>,
 }
 
-struct Greeting {
+struct Pending {
     client: String,
     proof: String,
 }
 
 impl Callers {
     pub fn new(key: RuntimeKey, instance: String) -> Self {
-        Self { key, instance, greetings: Mutex::default() }
+        Self { key, instance, hellos: Mutex::default() }
     }
 
-    /// Answers a greeting: proves that the runtime has the key.
+    /// Answers a hello with the runtime's nonce and proof.
     pub fn greet(&self, env: &Env, client: &str) -> Result<Hello, Failure> {
         if client.len() != KEY_BYTES * 2 || !client.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(Failure::invalid(format!("the nonce must be {} hexadecimal digits", KEY_BYTES * 2)));
@@ -50,8 +50,8 @@ impl Callers {
             version: VERSION,
         };
         let proof = self.key.client_proof(client, &hello.nonce);
-        let mut greetings = self.greetings.lock().unwrap_or_else(PoisonError::into_inner);
-        remember(&mut greetings.unproven, Greeting { client: client.to_owned(), proof });
+        let mut hellos = self.hellos.lock().unwrap_or_else(PoisonError::into_inner);
+        remember(&mut hellos.unproven, Pending { client: client.to_owned(), proof });
         Ok(hello)
     }
 
@@ -66,24 +66,24 @@ impl Callers {
     }
 
     fn is_proven(&self, client: &str, proof: &str) -> bool {
-        let mut greetings = self.greetings.lock().unwrap_or_else(PoisonError::into_inner);
-        // Every one is compared, so that the time tells nothing of which number is known.
-        let fits = |g: &Greeting| same(&g.client, client) & same(&g.proof, proof);
-        let known = greetings.proven.iter().fold(false, |found, g| found | fits(g));
-        let new = greetings.unproven.iter().position(fits);
-        if let Some(greeting) = new.and_then(|at| greetings.unproven.remove(at)) {
-            remember(&mut greetings.proven, greeting);
+        let mut hellos = self.hellos.lock().unwrap_or_else(PoisonError::into_inner);
+        // No early exit: the time taken must not depend on which nonce matches.
+        let fits = |g: &Pending| same(&g.client, client) & same(&g.proof, proof);
+        let known = hellos.proven.iter().fold(false, |found, g| found | fits(g));
+        let new = hellos.unproven.iter().position(fits);
+        if let Some(pending) = new.and_then(|at| hellos.unproven.remove(at)) {
+            remember(&mut hellos.proven, pending);
             return true;
         }
         known
     }
 }
 
-fn remember(greetings: &mut VecDeque<Greeting>, greeting: Greeting) {
-    if greetings.len() >= REMEMBERED {
-        greetings.pop_front();
+fn remember(hellos: &mut VecDeque<Pending>, pending: Pending) {
+    if hellos.len() >= REMEMBERED {
+        hellos.pop_front();
     }
-    greetings.push_back(greeting);
+    hellos.push_back(pending);
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn believes_a_caller_who_proves_the_key_and_no_other() {
+    fn accepts_only_the_proof_of_the_key() {
         let env = Env::system();
         let key = RuntimeKey::generate(&env);
         let callers = Callers::new(key.clone(), "run1".into());
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_who_greets_for_ever_pushes_nobody_out() {
+    fn hellos_without_a_proof_do_not_evict_a_proven_one() {
         let env = Env::system();
         let key = RuntimeKey::generate(&env);
         let callers = Callers::new(key.clone(), "run1".into());

@@ -1,5 +1,5 @@
-//! `internal exec` and `internal screen`: the parent of one command. Orphans of the command come back to
-//! it, so that the command's end ends everything that it started.
+//! `internal exec` and `internal screen`: parent and subreaper of one command, which kills the command's
+//! orphans when the command has exited.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -10,9 +10,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::tied::tie;
 
-/// `internal exec PARENT -- COMMAND…`: runs the command in a process group of its own, so that a signal to
-/// its group reaches neither its parent nor the runtime. Ends with the command's exit code, 128 + n when
-/// signal n ended it.
+/// `internal exec PARENT -- COMMAND…`: runs the command in a process group of its own, so that `kill 0`
+/// hits neither this process nor the runtime. Exit code of the command, 128 + n after signal n.
 pub(crate) fn run(arguments: &[String]) -> i32 {
     keep(arguments, |command| {
         command.process_group(0);
@@ -20,10 +19,10 @@ pub(crate) fn run(arguments: &[String]) -> i32 {
     })
 }
 
-/// `internal screen PARENT -- COMMAND…`: the same for the command of a terminal, which shares its group
-/// with this process, as it must to be in the foreground.
+/// `internal screen PARENT -- COMMAND…`: the same on a terminal. The command shares the process group of
+/// this process, because that is the terminal's foreground group.
 pub(crate) fn run_on_terminal(arguments: &[String]) -> i32 {
-    keep(arguments, |_| unmoved())
+    keep(arguments, |_| catch_signals())
 }
 
 fn keep<T>(arguments: &[String], prepare: impl FnOnce(&mut Command) -> io::Result<T>) -> i32 {
@@ -45,9 +44,9 @@ fn keep<T>(arguments: &[String], prepare: impl FnOnce(&mut Command) -> io::Resul
     }
 }
 
-/// Keys that end or interrupt the command on the terminal leave this process alone for as long as the
-/// returned value lives. The command itself begins without handlers.
-fn unmoved() -> io::Result<(tokio::runtime::Runtime, Vec<Signal>)> {
+/// Catches the signals of the interrupt keys while the returned value lives. The command starts with
+/// default handlers.
+fn catch_signals() -> io::Result<(tokio::runtime::Runtime, Vec<Signal>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let entered = runtime.enter();
     let kinds = [SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()];
@@ -56,7 +55,7 @@ fn unmoved() -> io::Result<(tokio::runtime::Runtime, Vec<Signal>)> {
     Ok((runtime, signals))
 }
 
-/// Kills everything that is left; orphans come back to this process and are seen in the next round.
+/// Kills all descendants; orphans are reparented to this process and found in the next round.
 fn end_descendants() {
     let own = rustix::process::getpid();
     loop {
@@ -65,10 +64,10 @@ fn end_descendants() {
             return;
         }
         for process in left {
-            // One that ended meanwhile is just as well.
+            // It may have exited in the meantime.
             let _ = process.kill();
         }
-        // Zombies are not counted as left, so nothing needs to be reaped here; they end with this process.
+        // Zombies do not count, and go away with this process.
         std::thread::yield_now();
     }
 }

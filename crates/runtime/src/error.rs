@@ -1,10 +1,10 @@
-//! Why a request was not done.
+//! Failures of requests.
 
 use std::fmt;
 
 use http::StatusCode;
 
-/// What kind of failure; its name is on the wire.
+/// Kind of failure; `name` is its `type` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Unauthenticated,
@@ -53,7 +53,7 @@ impl Kind {
     }
 }
 
-/// A failure, as the caller is told.
+/// A failure as it is sent to the caller.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub kind: Kind,

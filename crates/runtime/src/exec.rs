@@ -1,4 +1,4 @@
-//! Running one command to its end, or to its limit, with everything that it starts.
+//! Runs one command until it exits or its limit passes, then ends every process it started.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -25,14 +25,14 @@ const MAX_AT_ONCE: usize = 16;
 const MAX_LIMIT: Duration = Duration::from_secs(300);
 /// Bytes of each output stream that are kept, and of standard input.
 const MAX_STREAM: usize = 1 << 20;
-/// How long output is read on after the command and all it started have ended.
+/// How long output is still read after the command's tree has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// How often it is looked whether a command that is being ended is gone.
+/// Interval between two rounds of killing.
 const LOOK: Duration = Duration::from_millis(10);
-/// How long the command's own parent is given to see that it ended.
+/// After this time the command's parent process is killed too.
 const KILL_GRACE: Duration = Duration::from_secs(5);
 
-/// What commands share.
+/// Runs commands, a limited number at a time.
 pub(crate) struct Commands {
     places: Places,
     tasks: Tasks,
@@ -44,7 +44,7 @@ impl Commands {
         Self { places, tasks, room: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
     }
 
-    /// Runs a command. When the future is dropped, the command is ended.
+    /// Runs a command. Dropping the future ends the command.
     pub async fn run(&self, exec: Exec) -> Result<ExecDone, Failure> {
         let limit = Duration::from_millis(exec.limit_ms);
         if limit.is_zero() || limit > MAX_LIMIT || exec.max_output > MAX_STREAM {
@@ -74,13 +74,13 @@ impl Commands {
             loop {
                 tokio::select! {
                     ended = &mut ended => break ended,
-                    // What it says while it is being ended counts as well.
+                    // Output during the shutdown counts as well.
                     () = &mut streams, if !streams_ended => streams_ended = true,
                 }
             }
         };
         if !streams_ended {
-            // Something holds its output that it did not start, or that nobody can kill.
+            // A process outside the command's tree, or one that cannot be killed, holds the output open.
             let _ = tokio::time::timeout(LAST_WORDS, streams).await;
         }
         let ((stdout, stdout_truncated), (stderr, stderr_truncated)) = (out.take(), err.take());
@@ -115,10 +115,10 @@ impl Commands {
     }
 }
 
-/// A command that runs. When it is dropped before its end, it is ended.
+/// A running command. Dropping it ends the command.
 struct Running {
     child: Option<Child>,
-    /// The command's own parent, which ends when everything of the command has ended.
+    /// The `internal exec` process: parent of the command, exits after the command's whole tree.
     parent: ProcessRef,
     tasks: Tasks,
     room: Option<OwnedSemaphorePermit>,
@@ -130,7 +130,7 @@ impl Running {
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     }
 
-    /// Waits for its end; none = it was ended because of its limit.
+    /// Waits for the exit code; none = the limit passed and the command was ended.
     async fn ended(&mut self, limit: Duration) -> Option<i32> {
         let child = self.child.as_mut()?;
         if let Ok(status) = tokio::time::timeout(limit, child.wait()).await {
@@ -138,13 +138,13 @@ impl Running {
             return Some(exit_code(status));
         }
         if let Some(gone) = self.end() {
-            // The task ends by itself, even when it was not told to.
+            // A dropped sender means the same: the task has finished.
             let _ = gone.await;
         }
         None
     }
 
-    /// Ends it in a task of its own, which goes on when the caller goes away.
+    /// Ends it in a task of its own, which continues after a disconnect of the caller.
     fn end(&mut self) -> Option<oneshot::Receiver<()>> {
         let (mut child, parent, room) = (self.child.take()?, self.parent.clone(), self.room.take());
         let (done, gone) = oneshot::channel();
@@ -165,16 +165,16 @@ impl Drop for Running {
 
 /// Exit code of a command, 128 + n when signal n ended it.
 pub(crate) fn exit_code(status: io::Result<ExitStatus>) -> i32 {
-    // A child that cannot be waited for was waited for by somebody else: nobody does.
+    // Waiting fails only for a child that was reaped elsewhere; this process does not do that.
     status.map_or(-1, |s| s.code().unwrap_or_else(|| 128 + s.signal().unwrap_or(0)))
 }
 
-/// Kills what the command started; its own parent kills the rest and ends.
+/// Kills the command's tree; its parent process kills any orphans and exits.
 pub(crate) async fn end(child: &mut Child, parent: &ProcessRef) {
     let killed = tokio::time::timeout(KILL_GRACE, async {
         loop {
             for process in descendants(parent.pid) {
-                // One that ended meanwhile is just as well.
+                // It may have exited in the meantime.
                 let _ = process.kill();
             }
             if tokio::time::timeout(LOOK, child.wait()).await.is_ok() {
@@ -187,7 +187,7 @@ pub(crate) async fn end(child: &mut Child, parent: &ProcessRef) {
     }
 }
 
-/// The bytes of a stream that are kept.
+/// The first bytes of a stream.
 struct Kept {
     max: usize,
     bytes: Mutex<(Vec<u8>, bool)>,
@@ -202,7 +202,7 @@ impl Kept {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads to the end, also what is not kept, so that the command is never blocked.
+    /// Reads to the end, beyond the limit too, so that the command never blocks.
     async fn fill(&self, from: Option<impl AsyncRead + Unpin>) {
         let Some(mut from) = from else { return };
         let mut buffer = vec![0; 1 << 15];

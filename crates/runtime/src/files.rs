@@ -1,5 +1,5 @@
-//! Files below HOME, the work tree and /tmp. Every step of a path is opened through the handle of the step
-//! before, and no link is followed.
+//! Files below HOME, the work tree and /tmp. Every path component is opened relative to its parent's handle,
+//! and no link is followed.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -23,7 +23,7 @@ const MAX_WRITTEN: u64 = 64 << 20;
 /// Bytes read at once.
 const CHUNK: usize = 256 << 10;
 
-/// Where files may be read and written.
+/// The directories in which files may be read and written.
 pub(crate) struct Files {
     roots: Vec<PathBuf>,
     env: Env,
@@ -34,20 +34,22 @@ impl Files {
         Self { roots, env }
     }
 
-    /// The root of a path, the longest that fits, and its steps below it.
+    /// The longest root that contains the path, and the components below it.
     fn place<'p>(&self, path: &'p Path) -> Result<(PathBuf, Vec<&'p str>), Failure> {
         let refused = |why: &str| Failure::new(Kind::Refused, format!("{}: {why}", path.display()));
         let fitting = self.roots.iter().filter(|root| path.starts_with(root));
         let root = fitting
             .max_by_key(|root| root.as_os_str().len())
-            .ok_or_else(|| refused("it is outside of what may be read and written"))?;
+            .ok_or_else(|| refused("only files below HOME, the work tree and /tmp can be used"))?;
         let below = path.strip_prefix(root).map_err(|_| refused("it is outside"))?;
         let step = |component: Component<'p>| match component {
             Component::Normal(name) => name.to_str(),
             _ => None,
         };
         let steps: Option<Vec<&str>> = below.components().map(step).collect();
-        let steps = steps.filter(|s| !s.is_empty()).ok_or_else(|| refused("it is not a plain path"))?;
+        let steps = steps
+            .filter(|s| !s.is_empty())
+            .ok_or_else(|| refused("the path must not contain . or .. and must name a file"))?;
         Ok((root.clone(), steps))
     }
 
@@ -73,7 +75,7 @@ impl Files {
         Ok((part, (*name).to_owned()))
     }
 
-    /// Writes a file beside its place and renames it; makes the directories above it.
+    /// Writes a temporary file and renames it; creates missing directories.
     pub async fn write(&self, path: &Path, mode: u32, mut body: Incoming) -> Result<(), Failure> {
         let (mut part, name) = match self.prepare(path) {
             Ok(prepared) => prepared,
@@ -100,13 +102,13 @@ fn failure(path: &Path, e: &io::Error) -> Failure {
     let kind = match e.kind() {
         io::ErrorKind::NotFound => Kind::NotFound,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Io,
-        // Links and what is no regular file or directory come in many shapes.
+        // ELOOP, ENOTDIR, ENXIO and others: a link or a special file.
         _ => Kind::Refused,
     };
     Failure::new(kind, format!("{}: {e}", path.display()))
 }
 
-/// A file on its way to its place; it goes away when it does not get there.
+/// A temporary file; removed unless it is moved to its place.
 struct Part {
     directory: OwnedFd,
     name: String,
@@ -147,13 +149,13 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.placed {
-            // Best effort: what is left is small and has a name that says whose it is.
+            // Best effort: the name marks it as left over.
             let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
         }
     }
 }
 
-/// So many bytes of a file. One that became shorter meanwhile ends the answer with an error.
+/// The first `length` bytes of a file. A file that has shrunk ends the response with an error.
 fn stream(file: File, length: u64) -> Body {
     let steps = futures::stream::try_unfold((file, length), |(mut file, left)| async move {
         if left == 0 {

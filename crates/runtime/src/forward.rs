@@ -1,5 +1,5 @@
-//! The forwarder of model calls: agents call it on the loopback, it passes every call on to the gateway's
-//! socket and adds the proof of which sandbox the call comes from.
+//! The forwarder of model calls: listens on the loopback, passes every call on to the gateway's socket and
+//! adds the proof of its sandbox.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foundry_core::{Env, Tasks};
+use foundry_sandbox::beneath::beside;
 use foundry_sandbox::key::nonce;
 use foundry_sandbox::wire::{Forward, SANDBOX_HEADER, Start};
 use http::header::{self, HeaderName, HeaderValue};
@@ -30,15 +31,15 @@ use tokio::time::Instant;
 use crate::reply::{self, Body};
 use crate::start::say;
 
-/// Connections of agents at once; further ones wait.
+/// Concurrent connections; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 256;
-/// How long a call is held while the gateway cannot be reached.
+/// How long a call waits for the gateway.
 const HOLD: Duration = Duration::from_secs(600);
-/// First and longest time between two tries to reach it.
+/// First and longest pause between two attempts to connect.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
-/// What a caller is told to wait, in seconds, when it could not be reached.
+/// Value of `retry-after`, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
-/// Header fields that concern one connection only.
+/// Header fields of one connection.
 const HOP_BY_HOP: [HeaderName; 3] =
     [header::CONNECTION, HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection")];
 
@@ -57,7 +58,7 @@ struct Gateway {
 }
 
 impl Forwarder {
-    /// Begins to listen; none when there is no gateway.
+    /// Binds the listener; none without a gateway.
     pub async fn bind(start: &Start, env: &Env, tasks: &Tasks) -> io::Result<Option<Self>> {
         let Some(Forward::Socket(socket)) = start.forward.clone() else { return Ok(None) };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -66,7 +67,7 @@ impl Forwarder {
         Ok(Some(Self { listener, url, gateway: Arc::new(gateway) }))
     }
 
-    /// Where agents find it.
+    /// The base URL for agents.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -99,10 +100,10 @@ impl Forwarder {
 
 impl Gateway {
     async fn connection(&self, stream: TcpStream) {
-        // Only speed depends on it.
+        // Affects latency only.
         let _ = stream.set_nodelay(true);
         let service = service_fn(|request| async move { Ok::<_, Infallible>(self.pass_on(request).await) });
-        // How a connection ends is the caller's affair.
+        // Protocol errors concern the client alone.
         let _ = server::Builder::new()
             .preserve_header_case(true)
             .serve_connection(TokioIo::new(stream), service)
@@ -122,7 +123,7 @@ impl Gateway {
         })
     }
 
-    /// The request as the gateway gets it.
+    /// The request to the gateway.
     fn prepared(&self, mut request: Request<Incoming>) -> Result<Request<Incoming>, http::Error> {
         let target = request.uri().path_and_query().map_or("/", |p| p.as_str());
         *request.uri_mut() = target.parse::<Uri>()?;
@@ -131,17 +132,20 @@ impl Gateway {
         let proof = self.start.key.model_proof(sandbox.as_str(), instance, &number);
         let value = HeaderValue::from_str(&format!("{sandbox}.{instance}.{number}.{proof}"))?;
         without_hops(request.headers_mut());
-        // In place of whatever somebody inside says.
+        // Replaces a forged one.
         request.headers_mut().insert(SANDBOX_HEADER, value);
         Ok(request)
     }
 
-    /// Connects, trying again while the gateway is being restarted.
+    /// Connects; retries while the gateway is down.
     async fn reach(&self) -> Option<UnixStream> {
         let until = Instant::now() + HOLD;
         let mut pause = PAUSE.0;
         loop {
-            if let Ok(stream) = UnixStream::connect(&self.socket).await {
+            if let Ok(stream) = beside(&self.socket, |short| std::os::unix::net::UnixStream::connect(short))
+                && stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = UnixStream::from_std(stream)
+            {
                 return Some(stream);
             }
             if Instant::now() >= until {
@@ -158,9 +162,9 @@ impl Gateway {
         let (caller, gone) = oneshot::channel::<Infallible>();
         self.tasks.spawn("model call", async move {
             tokio::select! {
-                // How it ends is seen by the one who reads the answer.
+                // The reader of the answer sees errors of the connection.
                 _ = connection => {}
-                // Nothing is ever sent: the caller went away.
+                // Nothing is ever sent: the answer was dropped.
                 _ = gone => {}
             }
         });
@@ -184,7 +188,7 @@ fn unavailable(status: StatusCode, message: &str) -> Response<Body> {
     response
 }
 
-/// The gateway's answer. When it is dropped, the connection to the gateway ends.
+/// The gateway's answer. Dropping it closes the connection to the gateway.
 struct Called {
     body: Incoming,
     _sender: client::SendRequest<Incoming>,

@@ -1,6 +1,6 @@
-//! The runtime inside a sandbox: it starts agents, records every message between them and us before it
-//! passes it on, runs commands, and answers over HTTP/1.1 on one listener. The wire types are in
-//! `foundry_sandbox::wire`; see `docs/adr/0011-the-runtime.md`.
+//! The runtime inside a sandbox: starts agents, records every message of a conversation before passing it
+//! on, runs commands, and serves HTTP/1.1 on one listener. The wire types are in `foundry_sandbox::wire`;
+//! see `docs/adr/0011-the-runtime.md`.
 
 mod agents;
 mod auth;

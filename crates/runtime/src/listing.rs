@@ -1,4 +1,4 @@
-//! Which processes run in a sandbox, as they are seen from inside.
+//! The processes of a sandbox, seen from inside.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -10,8 +10,8 @@ use foundry_sandbox::{MAX_PROCESSES, Process, ProcessListing, SandboxName};
 /// Bytes of a command line that are read.
 const MAX_READ: u64 = 16 << 10;
 
-/// Every process of this pid namespace, or, of a sandbox that has none of its own, this process and those
-/// that carry the sandbox's mark, with their descendants.
+/// Every process of this pid namespace; without a namespace of its own, the processes marked with the
+/// sandbox's name, this process, and the descendants of both.
 pub(crate) fn processes(sandbox: &SandboxName, isolated: bool) -> ProcessListing {
     let mut pids = if isolated { all() } else { of(sandbox) };
     pids.sort_unstable();
@@ -24,13 +24,13 @@ pub(crate) fn processes(sandbox: &SandboxName, isolated: bool) -> ProcessListing
     ProcessListing { processes, truncated }
 }
 
-/// Every process number that is in use.
+/// Every pid.
 pub(crate) fn all() -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// This process cannot be found by its mark: nobody may read its environment.
+/// This process is not found by its mark: it is not dumpable, so its environment is unreadable.
 fn of(sandbox: &SandboxName) -> Vec<i32> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let found = descendants(own).into_iter().chain(marked_tree(&Mark::of(sandbox)));
@@ -53,15 +53,15 @@ fn read(pid: i32, boot_micros: i64) -> Option<Process> {
     })
 }
 
-/// Arguments separated by spaces; a zombie or kernel thread has none, only a name.
+/// Arguments separated by spaces; for a zombie or kernel thread the name.
 fn command(pid: i32) -> String {
     let mut bytes = Vec::new();
     if let Ok(file) = File::open(format!("/proc/{pid}/cmdline")) {
-        // One that ends meanwhile has no more of it.
+        // A process that exits has no arguments.
         let _ = file.take(MAX_READ).read_to_end(&mut bytes);
     }
     if pid == 1 {
-        // What keeps the sandbox apart: its arguments are paths of the host.
+        // The arguments of bwrap are paths of the host.
         bytes.truncate(bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len()));
     }
     let text = String::from_utf8_lossy(&bytes);
@@ -73,7 +73,7 @@ fn command(pid: i32) -> String {
     format!("[{}]", shown(String::from_utf8_lossy(&name).trim_end_matches('\n')))
 }
 
-/// When this machine started, in microseconds since 1970.
+/// Boot time, in microseconds since 1970.
 fn boot_micros() -> i64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("btime "));
@@ -95,7 +95,7 @@ mod tests {
         let mut command = Command::new("cat");
         command.arg0(name).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // What comes back says that it is a `cat` by now.
+        // The echo proves that the child runs `cat` by now.
         child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let found = read(child.id().cast_signed(), boot_micros()).unwrap();

@@ -1,4 +1,4 @@
-//! Serving the tap logs: a reader may wait until there is more.
+//! Reading the tap logs, with long polling.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,11 +13,11 @@ use tokio::sync::watch;
 
 use crate::error::{Failure, Kind};
 
-/// Bytes that are given at once, at most, unless one line is longer.
+/// Largest stretch, in bytes, unless the first line is longer.
 pub(crate) const MAX_STRETCH: usize = 1 << 20;
-/// How long a reader may wait.
+/// Longest wait of a reader.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(30);
-/// Logs whose waiters are remembered before those without any are forgotten.
+/// Entries before those without a waiter are removed.
 const MAX_IDLE: usize = 256;
 
 /// The logs of this sandbox.
@@ -31,12 +31,12 @@ impl Logs {
         Self { home, wakers: Mutex::default() }
     }
 
-    /// Where the logs are.
+    /// The directory of the logs.
     pub fn directory(&self) -> PathBuf {
         DIRECTORY.iter().fold(self.home.clone(), |path, part| path.join(part))
     }
 
-    /// Wakes those who wait for more of this log.
+    /// Wakes the readers that wait for this log.
     pub fn grew(&self, acp: &AcpId) {
         let wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waker) = wakers.get(acp) {
@@ -52,8 +52,8 @@ impl Logs {
         wakers.entry(acp.clone()).or_insert_with(|| watch::channel(()).0).subscribe()
     }
 
-    /// Up to `max` bytes of a log from `offset` on, waiting for some when there are none; at least one
-    /// whole line where there is one. `max` 0 gives none and tells the length.
+    /// Up to `max` bytes of a log from `offset` on, at least one whole line; waits up to `wait` for new
+    /// bytes. `max` 0 returns the length alone.
     pub async fn read(
         &self,
         acp: &AcpId,
@@ -70,7 +70,7 @@ impl Logs {
                 break;
             }
             tokio::select! {
-                // The sender is dropped only when nobody waits.
+                // The sender is dropped only without receivers, so this cannot fail.
                 _ = waiter.changed() => {}
                 () = &mut waited => {}
             }
@@ -108,7 +108,7 @@ fn failure(e: TapReadError) -> Failure {
     Failure::new(kind, e.to_string())
 }
 
-/// No more than `max` bytes, but the first line whole.
+/// Cuts to `max` bytes, but keeps the first line whole.
 fn cut(bytes: &mut Vec<u8>, max: usize) {
     let max = max.min(MAX_STRETCH);
     let first = bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |end| end + 1);

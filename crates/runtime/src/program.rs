@@ -1,4 +1,4 @@
-//! Programs as callers name them: what is replaced in their words, and whether they can be run at all.
+//! Commands from requests: placeholders, and checks before the start.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,19 +9,19 @@ use foundry_sandbox::wire::MODEL_URL;
 
 use crate::error::{Failure, Kind};
 
-/// This program, whatever became of its file.
+/// This program, even when its file was replaced.
 pub(crate) const OWN: &str = "/proc/self/exe";
-/// The name under which it is seen.
+/// Its argv[0].
 pub(crate) const NAME: &str = "foundry";
 
-/// Where things are in this sandbox.
+/// Values of the placeholders.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     /// HOME.
     pub home: PathBuf,
-    /// Where the runtime was started: the work tree.
+    /// The work tree.
     pub workspace: PathBuf,
-    /// Address of the forwarder; none = there is no model gateway.
+    /// Base URL of the forwarder; none = no model gateway.
     pub model_url: Option<String>,
 }
 
@@ -58,7 +58,7 @@ impl Places {
     /// The directory in which a command starts.
     ///
     /// # Errors
-    /// `start_failed` when it is none.
+    /// `start_failed` when it is not a directory.
     pub fn directory(&self, cwd: Option<&Path>) -> Result<PathBuf, Failure> {
         let directory = cwd.map_or_else(|| self.workspace.clone(), |d| self.workspace.join(d));
         if directory.is_dir() {
@@ -68,10 +68,10 @@ impl Places {
     }
 }
 
-/// Checks a command before anything is started, so that what is wrong with it can be told.
+/// Checks a command before the start, so that the error can name the problem.
 ///
 /// # Errors
-/// `invalid` for what no process can be given, `start_failed` for a program that is missing.
+/// `invalid` for arguments that no process can get, `start_failed` for a missing program.
 pub(crate) fn check(
     argv: &[String],
     env: &BTreeMap<String, String>,
@@ -82,7 +82,9 @@ pub(crate) fn check(
     };
     let name_is_bad = |name: &String| name.is_empty() || name.contains(['=', '\0']);
     if argv.iter().chain(env.values()).any(|a| a.contains('\0')) || env.keys().any(name_is_bad) {
-        return Err(Failure::invalid("an argument or variable holds a zero byte, or a name is none"));
+        return Err(Failure::invalid(
+            "an argument or variable holds a zero byte, or a variable has no valid name",
+        ));
     }
     if is_runnable(program, env.get("PATH"), directory) {
         return Ok(());
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replaces_places_and_says_when_there_is_no_model_gateway() {
+    fn replaces_placeholders_and_fails_without_a_model_gateway() {
         let mut places = Places { home: "/h".into(), workspace: "/w".into(), model_url: None };
         assert_eq!(places.expand("${HOME}/a:${WORKSPACE}:$HOME").unwrap(), "/h/a:/w:$HOME");
         assert_eq!(places.expand("${FOUNDRY_MODEL_URL}/v1").unwrap_err().kind, Kind::StartFailed);
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_programs_as_the_command_would_and_names_the_missing_one() {
+    fn finds_a_program_by_the_commands_path_and_names_a_missing_one() {
         let none = BTreeMap::new();
         let argv = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
         let check = |words: &[&str], env| check(&argv(words), env, Path::new("/"));

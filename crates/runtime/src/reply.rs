@@ -1,4 +1,4 @@
-//! Bodies in and out.
+//! Reading and writing bodies.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Failure, Kind};
 
-/// Bytes of a body that are read in vain.
+/// Bytes read from a refused body.
 const MAX_DRAINED: usize = 16 << 20;
-/// How long a body is read in vain.
+/// Time spent reading a refused body.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// What is answered: bytes at once, or a stream.
+/// Body of a response: bytes or a stream.
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// A body of these bytes.
@@ -29,7 +29,7 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 
 /// An answer in JSON.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    // Our own types; a body that is missing is an error to the client.
+    // Serializing our own types cannot fail; an empty body would be an error for the client.
     let mut response = Response::new(full(serde_json::to_vec(value).unwrap_or_default()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -75,8 +75,8 @@ pub(crate) async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Failure> 
     Ok(None)
 }
 
-/// Reads on for a while, without keeping anything: a client that is still writing when the connection is
-/// closed would not see why.
+/// Reads and drops the rest of a refused body: closing the connection while the client still writes would
+/// hide the response from it.
 pub(crate) async fn drain(mut body: Incoming) {
     let read = async {
         let mut left = MAX_DRAINED;
@@ -87,7 +87,7 @@ pub(crate) async fn drain(mut body: Incoming) {
             }
         }
     };
-    // Whoever goes on longer sees a connection that was closed.
+    // Beyond the limits the connection is closed.
     let _ = tokio::time::timeout(DRAIN_LIMIT, read).await;
 }
 
@@ -95,7 +95,7 @@ pub(crate) async fn drain(mut body: Incoming) {
 pub(crate) async fn read_json<T: DeserializeOwned>(body: Incoming, max: usize) -> Result<T, Failure> {
     let bytes = read(body, max).await?;
     serde_json::from_slice(&bytes).map_err(|e| {
-        // The words of a parser may repeat the text, which may hold a secret: only the place is told.
-        Failure::invalid(format!("the body is not what is expected, at column {}", e.column()))
+        // The parser's message could quote the body, which may hold a secret.
+        Failure::invalid(format!("the body does not fit this route, at column {}", e.column()))
     })
 }

@@ -1,4 +1,4 @@
-//! Which request is for which part.
+//! The routes.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,17 +29,17 @@ use crate::terminals::Terminals;
 
 /// Largest body of a request of JSON, in bytes.
 const MAX_JSON: usize = 4 << 20;
-/// Largest greeting: it is read from anybody.
+/// Largest hello, in bytes; it is not authenticated.
 const MAX_GREETING: usize = 1 << 10;
 
-/// Most that is typed at once, in bytes.
+/// Largest input to a terminal, in bytes.
 const MAX_INPUT: usize = 64 << 10;
 /// Header with the offset of the first byte of a terminal's output.
 const OFFSET_HEADER: &str = "x-offset";
-/// Header with the exit code of a terminal's command that has ended.
+/// Header with the exit code of a terminal's command; absent while it runs.
 const ENDED_HEADER: &str = "x-ended";
 
-/// All parts.
+/// The state behind all routes.
 pub(crate) struct Runtime {
     pub env: Env,
     pub start: Start,
@@ -61,7 +61,7 @@ struct ScreenSize {
 type Answer = Result<Response<Body>, Failure>;
 
 impl Runtime {
-    /// All parts, none of them started.
+    /// Builds the state; starts nothing.
     pub fn new(start: Start, env: Env, places: Places, tasks: &Tasks) -> Self {
         let logs = Arc::new(Logs::new(places.home.clone()));
         let roots = [places.home.clone(), PathBuf::from("/tmp")].into_iter().chain(start.directories.clone());
@@ -208,7 +208,7 @@ impl Query {
         path.ok_or_else(|| Failure::invalid("path must be given, and absolute"))
     }
 
-    /// Permissions in octal digits; 0600 when nothing is said.
+    /// Permissions in octal digits, by default 0600.
     fn mode(&self) -> Result<u32, Failure> {
         let Some(text) = self.0.get("mode") else { return Ok(0o600) };
         let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);

@@ -16,18 +16,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::routes::Runtime;
 
-/// Connections at once; further ones wait to be accepted.
+/// Concurrent connections; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
-/// How long the head of a request may take, and how long a connection may be without one.
+/// Time for the head of a request, and for an idle connection.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
-/// Bytes of the head of a request, and of what is read ahead.
+/// Largest head of a request and read buffer, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 /// Header fields of a request.
 const MAX_FIELDS: usize = 64;
-/// How long to wait after a failed accept: most often there are too many open files.
+/// Pause after a failed accept, most often for lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where callers come from.
+/// The listener of the runtime.
 pub(crate) enum Listener {
     Unix(UnixListener),
     Tcp(TcpListener),
@@ -87,7 +87,7 @@ async fn connection(
         .max_headers(MAX_FIELDS)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        // How a connection ends is the caller's affair.
+        // Protocol errors concern the client alone.
         _ = served => {}
         () = stop.cancelled() => {}
     }

@@ -1,4 +1,4 @@
-//! `internal runtime`: from the first line of standard input to the end.
+//! `internal runtime`: start, main loop and shutdown.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -26,11 +26,11 @@ use crate::serve::Listener;
 const MAX_START: u64 = 64 << 10;
 /// Threads for work that blocks: reading files, opening logs.
 const MAX_BLOCKING: usize = 8;
-/// How long tasks may take to end when the runtime ends.
+/// Time for the remaining tasks at shutdown.
 const LAST_TASKS: Duration = Duration::from_secs(6);
 
-/// `internal runtime --listen inherited | unix:PATH | tcp:ADDRESS`. Ends with 0 when it was asked to end,
-/// 64 when the arguments are wrong, 70 when it could not start.
+/// `internal runtime --listen inherited | unix:PATH | tcp:ADDRESS`. Exit code 0 after SIGTERM, 64 for wrong
+/// arguments, 70 for a failure.
 pub(crate) fn run(arguments: &[String]) -> i32 {
     let [flag, place] = arguments else { return 64 };
     if flag != "--listen" {
@@ -45,13 +45,13 @@ pub(crate) fn run(arguments: &[String]) -> i32 {
     }
 }
 
-/// Says something on standard error, which whoever started the runtime keeps.
+/// Writes a line to standard error.
 pub(crate) fn say(words: &str) {
     let _ = writeln!(io::stderr(), "foundry runtime: {words}");
 }
 
 fn start(place: &str) -> io::Result<()> {
-    // From here on no process of the same user can read this one's memory or take its descriptors.
+    // Processes of the same user can no longer trace this one, read its memory or open its descriptors.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let listener = Listening::at(place)?;
     let start = read_start()?;
@@ -59,23 +59,20 @@ fn start(place: &str) -> io::Result<()> {
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING)
         .build()?;
-    // Agents are tied to this thread: the tasks that start them run on it.
+    // Agents are tied to the thread that starts them; all tasks run on this one.
     let outcome = runtime.block_on(serve(listener, start));
     runtime.shutdown_background();
     outcome
 }
 
-/// Reads the one line, and no more, and closes standard input to everybody.
+/// Reads the first line of standard input and replaces it by /dev/null.
 fn read_start() -> io::Result<Start> {
     let mut line = String::new();
     io::stdin().lock().take(MAX_START).read_line(&mut line)?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     let start: Start = serde_json::from_str(&line).map_err(|e| {
-        // The words of the parser could hold a part of the line, and so of the key.
-        io::Error::other(format!(
-            "the first line of its input cannot be understood, at column {}",
-            e.column()
-        ))
+        // The parser's message could quote the line, and with it the key.
+        io::Error::other(format!("the first line of standard input is malformed at column {}", e.column()))
     })?;
     if RuntimeKey::parse(start.key.expose()).is_none() {
         return Err(io::Error::other("the key must be 64 hexadecimal digits"));
@@ -83,7 +80,7 @@ fn read_start() -> io::Result<Start> {
     Ok(start)
 }
 
-/// A listener that is not yet part of the tokio runtime.
+/// A listener before the tokio runtime exists.
 enum Listening {
     Unix(std::os::unix::net::UnixListener),
     Tcp(std::net::TcpListener),
@@ -109,12 +106,12 @@ impl Listening {
         Ok(Self::Tcp(listener))
     }
 
-    /// The listener is standard output: so no number of a descriptor has to be believed.
+    /// The listener is standard output: adopting a descriptor by number needs unsafe code.
     fn inherited() -> io::Result<Self> {
         let fd: OwnedFd = io::stdout().as_fd().try_clone_to_owned()?;
         rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
         if !rustix::net::sockopt::socket_acceptconn(&fd)? {
-            return Err(io::Error::other("its standard output is not a listener"));
+            return Err(io::Error::other("standard output is not a listening socket"));
         }
         let address: SocketAddrAny = rustix::net::getsockname(&fd)?;
         match address.address_family() {
@@ -163,7 +160,7 @@ async fn serve(listener: Listening, start: Start) -> io::Result<()> {
             Err(io::Error::other(format!("its task {:?} panicked", failure.name)))
         }
     };
-    // First the connections, and with them commands and terminals, so that nothing is started any more.
+    // Connections first, and with them commands and terminals: then no new process is started.
     tasks.cancellation().cancel();
     agents.end_all().await;
     tasks.shutdown(LAST_TASKS).await;
@@ -177,7 +174,7 @@ fn places(start: &Start, forwarder: Option<&Forwarder>) -> io::Result<Places> {
     Ok(Places { home, workspace: workspace(start)?, model_url })
 }
 
-/// The work tree: the first of the directories that were told, or else where the runtime was started.
+/// The work tree: the first of the given directories, or else the current directory.
 fn workspace(start: &Start) -> io::Result<PathBuf> {
     start.directories.first().cloned().map_or_else(std::env::current_dir, Ok)
 }

@@ -1,4 +1,4 @@
-//! Terminals: a command on a pseudo-terminal whose output can be read again, as far as it is kept.
+//! Terminals: commands on a pseudo-terminal, with the last 1 MiB of output kept for readers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,9 +24,9 @@ const MAX_TERMINALS: usize = 8;
 const MAX_OUTPUT: usize = 1 << 20;
 /// Largest side of a screen.
 const MAX_SIDE: u16 = 1_000;
-/// How long a program may leave its input unread.
+/// How long an input may wait for the program to read it.
 const INPUT_LIMIT: Duration = Duration::from_secs(10);
-/// How long output is read on after the command has ended.
+/// How long output is still read after the command has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// All terminals.
@@ -43,7 +43,7 @@ struct All {
 }
 
 struct Terminal {
-    /// Held for as long as one input takes, so that two do not mix.
+    /// Locked during one write, so that two inputs do not mix.
     input: tokio::sync::Mutex<OwnedWritePty>,
     output: Mutex<Output>,
     grew: watch::Sender<()>,
@@ -55,16 +55,16 @@ struct Output {
     /// Offset of the first byte that is kept.
     from: u64,
     kept: VecDeque<u8>,
-    /// How the command ended, 128 + n by signal n.
+    /// Exit code, 128 + n after signal n; none = running.
     ended: Option<i32>,
 }
 
 /// A stretch of output.
 pub(crate) struct Stretch {
-    /// Offset of its first byte: later than was asked for when that is kept no more.
+    /// Offset of the first byte: later than requested when older output was dropped.
     pub offset: u64,
     pub bytes: Vec<u8>,
-    /// How the command ended; then there is no more than these bytes.
+    /// Exit code; `bytes` are then the last ones.
     pub ended: Option<i32>,
 }
 
@@ -85,7 +85,7 @@ impl Terminals {
         program::check(&argv, &env, &directory)?;
         let mut all = self.all();
         if all.terminals.len() >= MAX_TERMINALS {
-            // Those that ended are kept for their last output only.
+            // Ended ones stay only for readers of their last output.
             all.terminals.retain(|_, t| t.output().ended.is_none());
         }
         if all.terminals.len() >= MAX_TERMINALS {
@@ -125,7 +125,7 @@ impl Terminals {
         found.ok_or_else(|| Failure::new(Kind::NotFound, format!("there is no terminal {name}")))
     }
 
-    /// The output from `offset` on, waiting for some when there is none and it has not ended.
+    /// Output from `offset` on; waits up to `wait` for some while the command runs.
     pub async fn output(&self, name: &str, offset: u64, wait: Duration) -> Result<Stretch, Failure> {
         let terminal = self.get(name)?;
         let mut grew = terminal.grew.subscribe();
@@ -138,23 +138,23 @@ impl Terminals {
                 return Ok(stretch);
             }
             tokio::select! {
-                // The sender lives as long as the terminal.
+                // The sender lives as long as the terminal, so this cannot fail.
                 _ = grew.changed() => {}
                 () = &mut waited => {}
             }
         }
     }
 
-    /// Types something.
+    /// Writes to the command's input.
     pub async fn input(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
         let terminal = self.get(name)?;
         if terminal.output().ended.is_some() {
             return Err(Failure::new(Kind::AgentEnded, format!("the command of terminal {name} has ended")));
         }
-        let typed =
+        let written =
             tokio::time::timeout(INPUT_LIMIT, async { terminal.input.lock().await.write_all(bytes).await });
-        match typed.await {
-            Ok(typed) => typed.map_err(|e| Failure::io("typing", e)),
+        match written.await {
+            Ok(written) => written.map_err(|e| Failure::io("writing to the terminal", e)),
             Err(_) => Err(Failure::new(Kind::Busy, "the command does not read its input")),
         }
     }
@@ -166,13 +166,13 @@ impl Terminals {
         input.resize(size).map_err(|e| Failure::io("changing the size", e))
     }
 
-    /// Ends the command and everything that it started, and forgets the terminal.
+    /// Ends the command's process tree and removes the terminal.
     pub async fn close(&self, name: &str) -> Result<(), Failure> {
         let Ok(terminal) = self.get(name) else { return Ok(()) };
         terminal.close.cancel();
         let mut grew = terminal.grew.subscribe();
         while terminal.output().ended.is_none() {
-            // The sender lives as long as the terminal.
+            // The sender lives as long as the terminal, so this cannot fail.
             let _ = grew.changed().await;
         }
         self.all().terminals.retain(|_, t| !Arc::ptr_eq(t, &terminal));
@@ -188,7 +188,7 @@ impl Terminal {
     async fn run(self: Arc<Self>, mut child: Child, parent: ProcessRef, mut screen: OwnedReadPty) {
         let mut read = std::pin::pin!(async {
             let mut buffer = vec![0; 1 << 14];
-            // A terminal that nobody holds any more is an error to read from.
+            // Reading fails when the last process closes the terminal.
             while let Ok(read @ 1..) = screen.read(&mut buffer).await {
                 self.output().add(&buffer[..read]);
                 self.grew.send_replace(());

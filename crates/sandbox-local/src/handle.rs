@@ -4,11 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use foundry_sandbox::beneath::copy_out;
+use foundry_sandbox::beneath::{beside, copy_out};
 use foundry_sandbox::{AcpId, Connection, LogStretch, ProviderError, RuntimeKey, Sandbox, TapReadError, tap};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::place::{Address, beside};
+use crate::place::Address;
 
 /// A sandbox on this host.
 pub(crate) struct LocalSandbox {

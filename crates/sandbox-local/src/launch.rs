@@ -31,7 +31,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{WaitOptions, wait};
 use serde::{Deserialize, Serialize};
 
-use crate::place::{Address, Listen, Place, beside};
+use crate::place::{Address, Listen, Place};
+use foundry_sandbox::beneath::beside;
 
 /// What the launcher is told, as JSON on its standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -99,6 +100,8 @@ pub(crate) fn launch() -> i32 {
 }
 
 fn relay() -> io::Result<String> {
+    // What the starter of the mesh left open must not reach a sandbox: only the standard streams go on.
+    close_fds::set_fds_cloexec(3, &[]);
     let mut text = String::new();
     io::stdin().read_to_string(&mut text)?;
     let spec: LaunchSpec = serde_json::from_str(&text)?;
@@ -169,10 +172,21 @@ fn run() -> io::Result<()> {
 
     let (listener, address) = listen(&spec.listen)?;
     let (mut child, pid, status) = start(&spec, listener)?;
-    let place = Place { process: ProcessRef::of(pid)?, address };
-    let facts = RuntimeFacts { place: serde_json::to_value(place)?, ..spec.facts.clone() };
-    write_json(&spec.facts_file, &facts)?;
-    answer(&LaunchAnswer::Started(facts));
+    let told = ProcessRef::of(pid).and_then(|process| {
+        let place = serde_json::to_value(Place { process, address })?;
+        let facts = RuntimeFacts { place, ..spec.facts.clone() };
+        write_json(&spec.facts_file, &facts)?;
+        Ok(facts)
+    });
+    match told {
+        Ok(facts) => answer(&LaunchAnswer::Started(facts)),
+        Err(e) => {
+            // A runtime that nobody knows of must not run.
+            let _ = child.kill();
+            end_the_rest();
+            return Err(e);
+        }
+    }
 
     let ended = wait_reaping(&mut child)?;
     drop(status);

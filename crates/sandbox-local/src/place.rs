@@ -1,9 +1,7 @@
 //! Where a runtime of the local provider is: its process and the address it listens at.
 
-use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use foundry_sandbox::{ProcessRef, RuntimeFacts};
 use serde::{Deserialize, Serialize};
@@ -42,13 +40,4 @@ impl Place {
     pub fn of(facts: &RuntimeFacts) -> Option<Self> {
         serde_json::from_value(facts.place.clone()).ok()
     }
-}
-
-/// Calls with a path to a socket that is short enough for the system (107 bytes), whatever directory it is in.
-pub(crate) fn beside<T>(path: &Path, call: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let directory = std::fs::File::open(directory)?;
-    call(&Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name))
 }

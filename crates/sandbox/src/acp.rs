@@ -153,6 +153,16 @@ pub struct ToolCall {
     pub raw_input: Option<Value>,
     /// Its output, as the tool gives it.
     pub raw_output: Option<Value>,
+    /// What stands beside the protocol's own fields; Codex tells a command's output there.
+    #[serde(rename = "_meta")]
+    pub meta: Option<Value>,
+}
+
+impl ToolCall {
+    /// What a command has printed since the last news, for agents that show it in a terminal of their own.
+    pub fn terminal_output(&self) -> Option<&str> {
+        self.meta.as_ref()?.pointer("/terminal_output_delta/data")?.as_str()
+    }
 }
 
 /// A part of what a tool call brought.

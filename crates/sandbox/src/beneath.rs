@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, openat};
@@ -81,6 +81,18 @@ fn copy(home: &Path, relative: &str, destination: &Path, max_bytes: u64) -> Resu
         let _ = fs::remove_file(&part);
     }
     outcome
+}
+
+/// Calls with a path to a socket that is short enough for the system (107 bytes), whatever directory it is in.
+///
+/// # Errors
+/// Those of the call, and when the directory cannot be opened.
+pub fn beside<T>(path: &Path, call: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let directory = File::open(directory)?;
+    call(&Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name))
 }
 
 #[cfg(test)]

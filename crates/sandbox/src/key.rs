@@ -34,6 +34,11 @@ impl RuntimeKey {
         digits.then(|| Self(text.to_owned()))
     }
 
+    /// False in the facts of an older version, which had no key: nothing is proved by it.
+    pub fn is_set(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// What the runtime answers to a client's nonce.
     pub fn runtime_proof(&self, client: &str, runtime: &str) -> String {
         self.code(&["foundry runtime", client, runtime])
@@ -48,6 +53,12 @@ impl RuntimeKey {
     /// sandbox it came.
     pub fn model_proof(&self, sandbox: &str, instance: &str, nonce: &str) -> String {
         self.code(&["foundry model", sandbox, instance, nonce])
+    }
+
+    /// What the agent of a session presents as its model key: worthless but at our model gateway, in this sandbox
+    /// and for as long as this runtime lives.
+    pub fn model_token(&self, session: &str) -> String {
+        format!("{session}.{}", self.code(&["foundry model token", session]))
     }
 
     fn code(&self, parts: &[&str]) -> String {

@@ -40,6 +40,11 @@ impl Bed {
     }
 }
 
+/// What is waited for comes soon, or the test fails instead of waiting for ever.
+async fn soon<T>(wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap()
+}
+
 const SCRIPT: &str = "<script>think Hm.\nsay One two.\nrun ls</script>";
 
 fn chat(prompt: &str) -> Value {
@@ -269,14 +274,14 @@ async fn a_client_that_leaves_is_recorded_in_silence_and_within_a_stream() {
         arrived = silent.request(|_| true) => assert_eq!((arrived.outcome, arrived.status), (Outcome::Open, None)),
     }
     // The select has dropped the request.
-    assert!(silent.request(|request| request.client_left()).await.ended().is_some());
+    assert!(soon(silent.request(|request| request.client_left())).await.ended().is_some());
 
     let body = streaming(messages("<script>say Begun.\nhold forever\nsay Never.</script>"));
     let mut response = bed.send("/v1/messages", "k", &body).await;
     response.chunk().await.unwrap().unwrap();
-    bed.model.held("forever").await;
+    soon(bed.model.held("forever")).await;
     drop(response);
-    bed.model.key("k").request(|request| request.client_left()).await;
+    soon(bed.model.key("k").request(|request| request.client_left())).await;
 }
 
 #[tokio::test]
@@ -284,10 +289,10 @@ async fn a_held_answer_goes_on_when_it_is_released() {
     let bed = Bed::start().await;
     let body = streaming(chat("<script>say Before\nhold here\nsay After</script>"));
     let response = bed.send("/v1/chat/completions", "k", &body).await;
-    bed.model.held("here").await;
+    soon(bed.model.held("here")).await;
     bed.model.release("here");
     assert!(response.text().await.unwrap().contains("After"));
-    let recorded = bed.model.key("k").request(|request| request.ended().is_some()).await;
+    let recorded = soon(bed.model.key("k").request(|request| request.ended().is_some())).await;
     assert!(matches!(recorded.outcome, Outcome::Answered(_)));
 }
 

@@ -151,4 +151,7 @@ macro_rules! from_ids {
     )*};
 }
 
-from_ids! { AccessTokenId AgentSessionId CredentialId FlowId MessageId OrganizationId RepositoryId SandboxId SessionId TaskId UserId }
+from_ids! {
+    AccessTokenId AgentSessionId CredentialId FlowId MessageId ModelProviderId OrganizationId ProfileId RepositoryId
+    SandboxId SessionId TaskId UserId
+}

@@ -211,14 +211,13 @@ fn complete(
     Err(ToolError::new(Cause::Configuration, "TOOL_CORRUPT", message))
 }
 
-/// npm ended well without a package: it passes over an optional one that it cannot fetch.
+/// npm ended well without a package: it passes over an optional one that it cannot fetch, and over one whose checksum
+/// is wrong, the latter without a word.
 fn missing(name: &str, path: &Path, said: &str) -> ToolError {
-    let path = path.display();
-    if said.contains("seems to be corrupted") || said.contains("EINTEGRITY") {
-        let message = format!("{path} of {name} is not what is pinned, and is not used; npm said: {said}");
-        return ToolError::new(Cause::Image, "TOOL_CORRUPT", message);
-    }
-    let message = format!("npm did not bring {path} of {name}, which it could not fetch; it said: {said}");
+    let message = format!(
+        "npm passed over {} of {name}: it could not be fetched, or its checksum is not the pinned one; npm said: {said}",
+        path.display()
+    );
     ToolError::new(Cause::Image, "NPM_INSTALL_FAILED", message).retryable()
 }
 

@@ -64,10 +64,13 @@ pub struct ToolCache {
 impl ToolCache {
     /// A cache in a directory, which is made when something is installed.
     pub fn new(dir: impl Into<PathBuf>, settings: NpmSettings, env: Env) -> Self {
-        Self { dir: dir.into(), settings, env }
+        let dir = dir.into();
+        // npm runs in a directory below it, where a relative path would lead elsewhere.
+        let dir = std::path::absolute(&dir).unwrap_or(dir);
+        Self { dir, settings, env }
     }
 
-    /// The directory, as given.
+    /// The directory, as an absolute path.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

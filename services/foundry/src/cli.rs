@@ -1,5 +1,7 @@
 //! The command line as users see it.
 
+pub mod models;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -55,7 +57,13 @@ pub enum Output {
 #[derive(Subcommand)]
 pub enum Command {
     /// Run the whole mesh in this process.
-    Up,
+    Up {
+        /// Take model keys and base URLs from the environment of this command (`ANTHROPIC_API_KEY`, `OPENAI_API_KEY`,
+        /// `GEMINI_API_KEY`, `ANTHROPIC_BASE_URL`, `OPENAI_BASE_URL`, `GOOGLE_GEMINI_BASE_URL`), for all
+        /// organizations of this mesh. They are kept in memory only.
+        #[arg(long)]
+        keys_from_env: bool,
+    },
     /// Run one service of the mesh in this process.
     Serve {
         /// Which.
@@ -88,6 +96,14 @@ pub enum Command {
     /// Sandboxes.
     #[command(subcommand)]
     Sandbox(Sandbox),
+    /// Model providers: where models are served, and with which key.
+    #[command(subcommand)]
+    Model(models::Model),
+    /// Agent profiles: an agent with its model and set-up, under a name.
+    #[command(subcommand)]
+    Profile(models::Profile),
+    /// List the coding agents, and what is missing for those that cannot be used.
+    Agents,
     /// Print a completion script.
     Completions {
         /// For which shell.
@@ -227,9 +243,12 @@ pub struct CreateTask {
     /// Branch to start from; default: the repository's.
     #[arg(long, default_value = "")]
     pub base: String,
-    /// Coding agent; default: the configured one.
-    #[arg(long, default_value = "")]
+    /// Coding agent, without a profile.
+    #[arg(long, default_value = "", conflicts_with = "profile")]
     pub agent: String,
+    /// Agent profile by name or id; default: the default profile, or the configured agent when there is none.
+    #[arg(long, default_value = "")]
+    pub profile: String,
     /// Let the agent act without asking for permission.
     #[arg(long)]
     pub allow: bool,
@@ -248,9 +267,12 @@ pub enum Session {
         /// Name; default: derived.
         #[arg(long, default_value = "")]
         name: String,
-        /// Coding agent; default: that of the task.
-        #[arg(long, default_value = "")]
+        /// Coding agent, without a profile; default: as the task.
+        #[arg(long, default_value = "", conflicts_with = "profile")]
         agent: String,
+        /// Agent profile by name or id; default: as the task.
+        #[arg(long, default_value = "")]
+        profile: String,
     },
     /// Send a message and follow the turn.
     Send {

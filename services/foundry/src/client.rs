@@ -2,6 +2,7 @@
 
 use foundry_proto::auth::v1::GetUserRequest;
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
+use foundry_proto::provisioner::v1::profile_service_client::ProfileServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::task::v1::task_service_client::TaskServiceClient;
@@ -95,6 +96,11 @@ impl Gateway {
     /// The provisioner service.
     pub fn provisioner(&self) -> ProvisionerServiceClient<Authorized> {
         ProvisionerServiceClient::new(self.channel.clone())
+    }
+
+    /// Model providers and agent profiles, which the provisioner keeps.
+    pub fn profiles(&self) -> ProfileServiceClient<Authorized> {
+        ProfileServiceClient::new(self.channel.clone())
     }
 
     /// Id of the organization chosen, or of the only one.

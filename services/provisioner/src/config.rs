@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use foundry_agents::AgentConfig;
+use foundry_http_client::NetworkSettings;
 use foundry_sandbox_local::IsolationMode;
+use foundry_secrets::KeySource;
 use foundry_server::config::duration;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,14 @@ pub struct Config {
     pub local: LocalSection,
     /// The operator's own agents by name, and other versions of the built-in ones.
     pub agents: BTreeMap<String, AgentConfig>,
+    /// Where the keys are that encrypt stored secrets: `file:PATH`, `env:VARIABLE` or `command:PROGRAM ARGUMENT…`. The
+    /// first encrypts, each decrypts; empty = `secrets.key` in the service's directory, made at the first start.
+    pub secret_keys: Vec<KeySource>,
+    /// How model providers are reached.
+    pub network: NetworkSettings,
+    /// A model call without a byte from the provider is ended after this time.
+    #[serde(with = "duration")]
+    pub model_silence: Duration,
     /// Time between two looks at the living runtimes.
     #[serde(with = "duration")]
     pub probe_interval: Duration,
@@ -70,6 +80,9 @@ impl Default for Config {
             tools_cache: None,
             local: LocalSection::default(),
             agents: BTreeMap::new(),
+            secret_keys: Vec::new(),
+            network: NetworkSettings::default(),
+            model_silence: Duration::from_secs(300),
             probe_interval: Duration::from_secs(3),
             sweep_interval: Duration::from_secs(60),
             sweep_grace: Duration::from_secs(60),

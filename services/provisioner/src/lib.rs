@@ -10,7 +10,10 @@
 mod config;
 mod domain;
 mod flow;
+mod models;
 mod ops;
+mod profile_rpc;
+mod profiles;
 mod providers;
 mod rpc;
 mod runtime;
@@ -22,4 +25,7 @@ mod testing;
 mod view;
 
 pub use config::{Config, LocalSection};
+pub use profiles::{
+    EnvironmentKeys, MODEL_VARIABLES, ModelAccess, ModelCredential, ModelFinding, ModelProbe, Probed,
+};
 pub use service::{Dependencies, FurtherProviders, Survivors, build, no_further_providers};

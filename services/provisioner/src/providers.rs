@@ -8,8 +8,8 @@ use foundry_core::{Env, Error};
 use foundry_sandbox::{Provider, ProviderError};
 use foundry_sandbox_local::{LocalConfig, LocalProvider};
 
-use crate::Config;
 use crate::service::FurtherProviders;
+use crate::{Config, models};
 
 /// The providers that are configured.
 pub struct Providers(BTreeMap<&'static str, Entry>);
@@ -92,6 +92,7 @@ async fn open_local(config: &Config, data_dir: &Path, env: &Env) -> Result<Local
     let root = config.local.root.clone().unwrap_or_else(|| data_dir.join("sandboxes"));
     let mut local = LocalConfig::new(root, program, tools_cache(config, data_dir));
     local.npm = config.npm.clone();
+    local.model_socket = Some(models::socket(data_dir));
     local.isolation = config.local.isolation;
     local.bwrap = config.local.bwrap.clone();
     local.min_free_bytes = config.local.min_free_bytes;

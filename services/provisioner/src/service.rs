@@ -7,6 +7,7 @@ use foundry_agents::Catalogue;
 use foundry_authn::{Authenticator, AuthnLayer};
 use foundry_core::{Env, Error, Tasks};
 use foundry_flow::{Engine, Hooks, Options, OwnedDataDirectory};
+use foundry_proto::provisioner::v1::profile_service_server::{self, ProfileServiceServer};
 use foundry_proto::provisioner::v1::provisioner_service_server::{ProvisionerServiceServer, SERVICE_NAME};
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
@@ -16,6 +17,9 @@ use foundry_store::{Store, StoreOptions};
 use foundry_watch::{Hub, HubConfig, Observer};
 
 use crate::config::Config;
+use crate::models::{self, GatewayProbe};
+use crate::profile_rpc::ProfileRpc;
+use crate::profiles::{EnvironmentKeys, Profiles};
 use crate::providers::Providers;
 use crate::rpc::Rpc;
 use crate::shared::Shared;
@@ -23,6 +27,8 @@ use crate::{flow, runtime, store};
 
 /// Largest request: a prompt and its frame.
 const MAX_REQUEST: usize = 512 << 10;
+/// The key of stored secrets, in the service's directory, unless others are configured.
+const SECRETS_KEY_FILE: &str = "secrets.key";
 /// The drain of watches is spread over at most this.
 const SPREAD: std::time::Duration = std::time::Duration::from_secs(3);
 
@@ -47,6 +53,8 @@ pub struct Dependencies<'a> {
     pub watch_observer: Arc<dyn Observer>,
     /// Told at the end which sandboxes go on living.
     pub survivors: Survivors,
+    /// The model providers of the environment; none unless the operator wants them.
+    pub environment: EnvironmentKeys,
 }
 
 /// Makes further providers from the local one.
@@ -85,7 +93,9 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
     };
     let store = Store::connect(&url, &migrations, &env, StoreOptions::default()).await?;
     let embedded = config.store_url.is_empty();
-    let shared = share(config, &deps, store.clone()).await?;
+    let client = models::client(&config.network)?;
+    let shared = share(config, &deps, store.clone(), client.clone()).await?;
+    models::serve(&shared, client, &env, &tasks, deps.data.path())?;
     let retention = shared.config.flow_retention;
     let options = Options { retention, hooks: Arc::clone(&deps.flow_hooks), ..Options::default() };
     let engine = Engine::new(store.clone(), env.clone(), flow::bindings(&shared), options)?;
@@ -101,15 +111,30 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
     let routes = tonic::service::Routes::new(
         ProvisionerServiceServer::new(Rpc(Arc::clone(&shared))).max_decoding_message_size(MAX_REQUEST),
     )
+    .add_service(
+        ProfileServiceServer::new(ProfileRpc(Arc::clone(&shared))).max_decoding_message_size(MAX_REQUEST),
+    )
     .add_service(WatchAuthorizationServiceServer::new(Rpc(Arc::clone(&shared))));
-    Ok(Service::new("provisioner", [SERVICE_NAME, watch_authorization_service_server::SERVICE_NAME], routes)
+    let names = [
+        SERVICE_NAME,
+        profile_service_server::SERVICE_NAME,
+        watch_authorization_service_server::SERVICE_NAME,
+    ];
+    Ok(Service::new("provisioner", names, routes)
         .authenticated_by(AuthnLayer::new(Arc::clone(&deps.authenticator)))
         .phases(phases(&shared, engine, deps.survivors.clone()))
         .background(tasks))
 }
 
-async fn share(config: Config, deps: &Dependencies<'_>, store: Store) -> Result<Arc<Shared>, Error> {
+async fn share(
+    config: Config,
+    deps: &Dependencies<'_>,
+    store: Store,
+    client: reqwest::Client,
+) -> Result<Arc<Shared>, Error> {
     let providers = Providers::open(&config, deps.data.path(), &deps.env, &deps.further_providers).await;
+    let own = deps.data.path().join(SECRETS_KEY_FILE);
+    let keys = foundry_secrets::Keys::load(&config.secret_keys, &own, &deps.env).await?;
     let parts = Parts {
         env: deps.env.clone(),
         tasks: deps.tasks.clone(),
@@ -117,6 +142,11 @@ async fn share(config: Config, deps: &Dependencies<'_>, store: Store) -> Result<
         repo: deps.repo.clone(),
         watch_observer: Arc::clone(&deps.watch_observer),
         bundles: deps.data.path().join("bundles"),
+        profiles: Profiles::new(
+            keys,
+            deps.environment.clone(),
+            Arc::new(GatewayProbe::new(client, deps.env.clone())),
+        ),
     };
     let shared = assemble(config, parts, store, providers)?;
     // What a killed predecessor left half-way.
@@ -137,6 +167,7 @@ pub(crate) struct Parts {
     pub(crate) repo: Upstream,
     pub(crate) watch_observer: Arc<dyn Observer>,
     pub(crate) bundles: PathBuf,
+    pub(crate) profiles: Profiles,
 }
 
 /// The shared parts over these providers.
@@ -166,6 +197,7 @@ pub(crate) fn assemble(
         repo: RepoServiceClient::new(parts.repo),
         providers,
         catalogue,
+        profiles: parts.profiles,
         bundles: parts.bundles,
         clients: runtime::Clients::default(),
         pumps: runtime::Pumps::default(),

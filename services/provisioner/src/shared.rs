@@ -17,6 +17,7 @@ use tokio::sync::{Notify, OnceCell, Semaphore};
 
 use crate::Config;
 use crate::domain::{Sandbox, Session};
+use crate::profiles::Profiles;
 use crate::providers::Providers;
 use crate::runtime::{Clients, Locks, Pumps};
 
@@ -40,6 +41,8 @@ pub struct Shared {
     pub providers: Providers,
     /// The agents that can be chosen.
     pub catalogue: Catalogue,
+    /// Model providers and agent profiles.
+    pub profiles: Profiles,
     /// Where bundles pass through.
     pub bundles: PathBuf,
     /// Connections to runtimes.

@@ -27,6 +27,7 @@ use crate::store::{sandboxes, sessions};
 use crate::{Config, flow, ops};
 
 pub mod agent;
+pub mod profiles;
 // Shared with the stories, which use more of it.
 #[allow(dead_code)]
 #[path = "../tests/story/repo.rs"]
@@ -205,7 +206,7 @@ pub struct Fixture {
     pub member: Caller,
     /// An owner of another organization.
     pub stranger: Caller,
-    _dir: tempfile::TempDir,
+    pub dir: tempfile::TempDir,
 }
 
 impl Fixture {
@@ -227,6 +228,7 @@ impl Fixture {
             repo: repo.upstream(),
             bundles: dir.path().join("bundles"),
             watch_observer: Arc::new(foundry_watch::NoObserver),
+            profiles: profiles::profiles(&env.env, dir.path()).await,
         };
         let providers = Providers::of(vec![Arc::new(provider.clone())]);
         let shared = assemble(Config::default(), parts, store.clone(), providers).unwrap();
@@ -245,7 +247,7 @@ impl Fixture {
         let member = user(&organization, Role::Viewer);
         let stranger = user(&OrganizationId::generate(&env.env), Role::Owner);
         let task = Caller::service("task");
-        Self { env, shared, engine, provider, organization, task, member, stranger, _dir: dir }
+        Self { env, shared, engine, provider, organization, task, member, stranger, dir }
     }
 
     pub fn wanted(&self) -> p::EnsureSandboxRequest {

@@ -40,8 +40,6 @@ pub struct Context {
     pub interest: Interest,
     /// Whose turn it is to write a task.
     pub writers: Writers,
-    /// Agent of tasks that name none.
-    pub default_agent: String,
     /// Provider of tasks that name none.
     pub default_provider: String,
     /// Agents that may be asked for.

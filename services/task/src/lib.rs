@@ -42,8 +42,6 @@ use context::Context;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Agent of tasks that name none.
-    pub default_agent: String,
     /// Sandbox provider of tasks that name none.
     pub default_provider: String,
     /// Agents that may be asked for.
@@ -55,7 +53,6 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            default_agent: "demo".to_owned(),
             default_provider: "local".to_owned(),
             agents: ["demo", "claude", "codex", "opencode", "gemini", "qwen"].map(str::to_owned).into(),
             providers: ["local"].map(str::to_owned).into(),
@@ -148,7 +145,6 @@ async fn start(
         repo: RepoServiceClient::new(parts.repo),
         interest,
         writers: writers::Writers::default(),
-        default_agent: config.default_agent.clone(),
         default_provider: config.default_provider.clone(),
         agents: config.agents.clone(),
         providers: config.providers.clone(),

@@ -3,6 +3,7 @@
 
 mod measures;
 mod mishaps;
+mod profiles;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

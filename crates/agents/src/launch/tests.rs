@@ -69,6 +69,8 @@ fn gives_opencode_only_our_provider_whatever_its_kind() {
         let options = json!({ "baseURL": format!("{URL}/{url}"), "apiKey": "the-token" });
         assert_eq!(provider["options"], options);
         assert_eq!(provider["models"], json!({ "a-model": {} }));
+        let files: Vec<&str> = launch.files.iter().map(|f| f.path.as_str()).collect();
+        assert_eq!(files, [".config/opencode/node_modules/.keep", ".config/opencode/package-lock.json"]);
     }
 }
 

@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 use foundry_model_gateway::{Access, Ledger, ModelCondition, Refused, SandboxProof, Usage};
+use foundry_sandbox::RuntimeKey;
 use std::sync::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
@@ -8,7 +9,7 @@ use super::{TOKEN, within};
 pub struct TestLedger {
     access: Mutex<Access>,
     /// The key of the sandbox's runtime, where proofs are asked for.
-    pub runtime_key: Mutex<Option<Vec<u8>>>,
+    pub runtime_key: Mutex<Option<RuntimeKey>>,
     used: (mpsc::UnboundedSender<Usage>, AsyncMutex<mpsc::UnboundedReceiver<Usage>>),
     conditions: (mpsc::UnboundedSender<ModelCondition>, AsyncMutex<mpsc::UnboundedReceiver<ModelCondition>>),
 }

@@ -1,4 +1,4 @@
-//! One agent process: started, listened to, and ended with everything it started.
+//! One agent process: start, conversation, end of its whole process tree.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,26 +20,26 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::input::Input;
-use super::kin::Kin;
-use super::words::{self, LastWords};
+use super::stderr::{self, LastLine};
+use super::tree::ProcessTree;
 use crate::error::{Failure, Kind};
 use crate::logs::Logs;
 use crate::program;
 use crate::tap::filter::{Filter, ToAgent};
 use crate::tap::lines::{Line, next_line};
 
-/// How long an agent may take to end by itself once its input is closed.
+/// Time for the agent to exit after its input was closed; then SIGTERM.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
-/// How long after that until it is killed; it was asked to end meanwhile.
+/// Time after SIGTERM; then SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(3);
-/// How long killed processes may take to disappear.
+/// Time for killed processes to disappear.
 const KILL_GRACE: Duration = Duration::from_secs(3);
-/// How long the agent's last messages are waited for when something it started keeps the pipe open.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How often it is looked whether killed processes are gone.
+/// How long the end of the agent's output is awaited when another process holds the pipe open.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
+/// Interval between two rounds of killing.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What an agent is started with.
+/// Parameters of a start.
 pub(crate) struct Spec {
     pub acp: AcpId,
     pub sandbox: SandboxName,
@@ -66,9 +66,9 @@ pub(crate) struct Agent {
     pub attempt: String,
     pub process: ProcessRef,
     pub log_offset: u64,
-    /// The conversation; none = it is over and its log is closed.
+    /// The conversation; none = the agent has ended and the log is closed.
     talk: Mutex<Option<Talk>>,
-    words: LastWords,
+    stderr: LastLine,
     ended: watch::Sender<Option<Ended>>,
 }
 
@@ -78,8 +78,8 @@ struct Talk {
 }
 
 impl Agent {
-    /// Starts it. Must be called on the thread that lives as long as the runtime: the agent is killed when
-    /// that thread ends.
+    /// Starts it. Must be called on the main thread: the kernel kills the agent when the calling thread
+    /// ends.
     pub fn start(
         spec: Spec,
         filter: Filter<File>,
@@ -89,7 +89,7 @@ impl Agent {
         let failed = |e: io::Error| Failure::io("starting the agent", e);
         let (stdin, to_agent) = io::pipe().map_err(failed)?;
         let (from_agent, stdout) = io::pipe().map_err(failed)?;
-        let (said, stderr) = io::pipe().map_err(failed)?;
+        let (stderr_end, stderr) = io::pipe().map_err(failed)?;
         let mut command = Command::new(program::OWN);
         command
             .arg0(program::NAME)
@@ -103,13 +103,13 @@ impl Agent {
             .stderr(stderr)
             .kill_on_drop(true);
         let child = command.spawn().map_err(failed)?;
-        // Closes our copies of its ends, so that its end is seen; forgets its environment.
+        // Closes this process's copies of the pipe ends and frees the environment.
         drop(command);
         let pid = child.id().map_or(0, u32::cast_signed);
         let process = ProcessRef::of(pid).map_err(failed)?;
         let (closed, input_closed) = watch::channel(false);
         let input = Input::to(to_agent, closed).map_err(failed)?;
-        let words = words::listen(&spec.acp, said).map_err(failed)?;
+        let stderr = stderr::copy(&spec.acp, stderr_end).map_err(failed)?;
         let mut talk = Talk { filter, input };
         let log_offset = talk.filter.log.length();
         talk.filter.log.append(Entry::Instance {
@@ -126,29 +126,29 @@ impl Agent {
             process,
             log_offset,
             talk: Mutex::new(Some(talk)),
-            words,
+            stderr,
             ended: watch::channel(None).0,
         });
-        let last_word = Arc::clone(&agent).listen(from_agent, Arc::clone(logs)).map_err(failed)?;
-        let ending = Arc::clone(&agent).wait(child, input_closed, last_word, Arc::clone(logs));
+        let output_end = Arc::clone(&agent).listen(from_agent, Arc::clone(logs)).map_err(failed)?;
+        let ending = Arc::clone(&agent).wait(child, input_closed, output_end, Arc::clone(logs));
         tasks.spawn("agent", ending);
         Ok(agent)
     }
 
-    /// Starts the thread that records what the agent says. The channel tells when it has ended.
+    /// Starts the thread that records the agent's output. The channel closes at the end of the output.
     fn listen(
         self: Arc<Self>,
         from: io::PipeReader,
         logs: Arc<Logs>,
     ) -> io::Result<tokio::sync::oneshot::Receiver<()>> {
-        let (done, last_word) = tokio::sync::oneshot::channel();
+        let (done, output_end) = tokio::sync::oneshot::channel();
         let work = move || {
-            // Whatever ends the reading ends the conversation.
+            // A read error is the end of the output as well.
             let _ = self.record(from, &logs);
             let _ = done.send(());
         };
         std::thread::Builder::new().name("agent output".to_owned()).spawn(work)?;
-        Ok(last_word)
+        Ok(output_end)
     }
 
     fn record(&self, from: io::PipeReader, logs: &Logs) -> io::Result<()> {
@@ -169,31 +169,31 @@ impl Agent {
         Ok(())
     }
 
-    /// Waits for the agent's end and records it.
+    /// Waits for the agent's exit and records it.
     async fn wait(
         self: Arc<Self>,
         mut child: Child,
         mut input_closed: watch::Receiver<bool>,
-        last_word: tokio::sync::oneshot::Receiver<()>,
+        output_end: tokio::sync::oneshot::Receiver<()>,
         logs: Arc<Logs>,
     ) {
-        let deaf = async {
+        let without_input = async {
             if input_closed.wait_for(|closed| *closed).await.is_err() {
                 std::future::pending::<()>().await;
             }
-            // It can be told nothing any more, so it has little time left.
+            // An agent without input is useless: it gets the same time as one that is being ended.
             tokio::time::sleep(CLOSE_GRACE + TERM_GRACE).await;
         };
         let status = tokio::select! {
             status = child.wait() => status,
-            () = deaf => {
+            () = without_input => {
                 let _ = self.process.kill();
                 child.wait().await
             }
         };
-        // What is left of its session would speak on, or work on, for nobody.
+        // A native child of a wrapper would run on without a conversation.
         self.kill_session();
-        let _ = tokio::time::timeout(LAST_WORDS, last_word).await;
+        let _ = tokio::time::timeout(LAST_OUTPUT, output_end).await;
         let ended = status.map_or(Ended { code: None, signal: None }, |s: ExitStatus| Ended {
             code: s.code(),
             signal: s.signal(),
@@ -206,9 +206,9 @@ impl Agent {
     }
 
     fn kill_session(&self) {
-        let kin = Kin::of(self.process.clone(), &self.acp, &self.sandbox);
-        for process in kin.session() {
-            // One that ended meanwhile is just as well.
+        let tree = ProcessTree::of(self.process.clone(), &self.acp, &self.sandbox);
+        for process in tree.session() {
+            // It may have exited in the meantime.
             let _ = process.kill();
         }
     }
@@ -220,11 +220,11 @@ impl Agent {
             return Err(Failure::new(Kind::AgentEnded, self.how_it_ended()));
         };
         if !talk.input.has_room(message.len()) {
-            return Err(Failure::new(Kind::Busy, "the agent does not read what it is sent"));
+            return Err(Failure::new(Kind::Busy, "the agent does not read its input"));
         }
-        let said = talk.filter.we_say(message);
+        let verdict = talk.filter.accept(message);
         logs.grew(&self.acp);
-        match said {
+        match verdict {
             ToAgent::Pass(line) => {
                 talk.input.push(line);
                 Ok(Outcome::PassedOn)
@@ -233,7 +233,7 @@ impl Agent {
             ToAgent::Unrecorded => {
                 Err(Failure::new(Kind::LogUnwritable, "the log of this conversation cannot be written"))
             }
-            ToAgent::Malformed => Err(Failure::invalid("the body is no JSON-RPC message")),
+            ToAgent::Malformed => Err(Failure::invalid("the body is not a JSON-RPC message")),
         }
     }
 
@@ -245,18 +245,18 @@ impl Agent {
             Some(_) => "the agent ended".to_owned(),
             None => "the agent is being ended".to_owned(),
         };
-        match self.words.get() {
-            words if words.is_empty() => how,
-            words => format!("{how}; its last words were: {words}"),
+        match self.stderr.get() {
+            line if line.is_empty() => how,
+            line => format!("{how}; last line of its standard error: {line}"),
         }
     }
 
-    /// Whether it has not ended.
+    /// Whether it runs.
     pub fn is_running(&self) -> bool {
         self.ended.borrow().is_none()
     }
 
-    /// As it is shown.
+    /// Its entry in the list of agents.
     pub fn status(&self) -> AgentStatus {
         let ended = *self.ended.borrow();
         AgentStatus {
@@ -270,29 +270,29 @@ impl Agent {
         }
     }
 
-    /// Ends it and everything it started: closes its input, then asks it to end, then kills.
+    /// Ends its process tree: closes its input, SIGTERM after 2 s, SIGKILL after 5 s.
     ///
     /// # Errors
-    /// `io` when something of it is still there after 8 s.
+    /// `io` when a process is still there after 8 s.
     pub async fn end(&self) -> Result<(), Failure> {
-        let mut kin = Kin::of(self.process.clone(), &self.acp, &self.sandbox);
-        kin.living();
+        let mut tree = ProcessTree::of(self.process.clone(), &self.acp, &self.sandbox);
+        tree.living();
         if let Some(talk) = lock(&self.talk).as_mut() {
             talk.input.close();
         }
         if !self.ends_within(CLOSE_GRACE).await {
-            kin.living();
-            self.ask_to_end();
+            tree.living();
+            self.terminate();
             self.ends_within(TERM_GRACE).await;
         }
         let killed = tokio::time::timeout(KILL_GRACE, async {
             loop {
-                let living = kin.living();
+                let living = tree.living();
                 if living.is_empty() && !self.is_running() {
                     return;
                 }
                 for process in living {
-                    // One that ended meanwhile is just as well.
+                    // It may have exited in the meantime.
                     let _ = process.kill();
                 }
                 tokio::time::sleep(LOOK).await;
@@ -306,16 +306,16 @@ impl Agent {
         tokio::time::timeout(limit, ended.wait_for(Option::is_some)).await.is_ok_and(|e| e.is_ok())
     }
 
-    /// Its process group has its number for as long as it was not waited for.
-    fn ask_to_end(&self) {
+    /// The process group keeps its number until the agent was reaped.
+    fn terminate(&self) {
         if let Some(pid) = Pid::from_raw(self.process.pid).filter(|_| self.is_running()) {
-            // One that ended meanwhile is just as well.
+            // It may have exited in the meantime.
             let _ = kill_process_group(pid, Signal::TERM);
         }
     }
 }
 
-/// A thread that panicked left a log that is still whole.
+/// A panic between two statements leaves the log whole, so a poisoned lock is usable.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

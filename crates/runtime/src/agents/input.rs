@@ -1,4 +1,4 @@
-//! The way of messages to an agent: a queue of bounded size and the thread that empties it.
+//! Messages on their way to an agent: a bounded queue and the thread that writes them to the pipe.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::sync::watch;
 
-/// Lines that may wait for the agent to read them.
+/// Lines in the queue.
 const MAX_LINES: usize = 256;
-/// Bytes that may wait; one message always may.
+/// Bytes in the queue; an empty queue takes a message of any size.
 const MAX_BYTES: usize = 64 << 20;
-/// Further lines that may wait, for the runtime's own answers to the agent's requests.
+/// Extra lines for the runtime's own answers to the agent's requests.
 const MAX_ANSWERS: usize = 1024;
 
 /// The queue.
@@ -27,7 +27,7 @@ struct Waiting {
 }
 
 impl Input {
-    /// Starts the thread. It tells `closed` when the agent reads no more.
+    /// Starts the thread. `closed` becomes true when the agent closes its input.
     pub fn to(pipe: io::PipeWriter, closed: watch::Sender<bool>) -> io::Result<Self> {
         let (lines, queue) = channel();
         let waiting = Arc::new(Waiting::default());
@@ -41,35 +41,35 @@ impl Input {
         Ok(Self { lines: Some(lines), waiting })
     }
 
-    /// Whether it still takes lines.
+    /// Whether lines are accepted.
     pub fn is_open(&self) -> bool {
         self.lines.is_some()
     }
 
-    /// Whether one more line may wait.
+    /// Whether a line of this size fits.
     pub fn has_room(&self, bytes: usize) -> bool {
         let (lines, waiting) =
             (self.waiting.lines.load(Ordering::Acquire), self.waiting.bytes.load(Ordering::Acquire));
         lines == 0 || (lines < MAX_LINES && waiting + bytes <= MAX_BYTES)
     }
 
-    /// Queues a line. A line that the agent cannot get any more is dropped: it is in the log.
+    /// Queues a line. It is dropped when the agent has closed its input; the log still has it.
     pub fn push(&self, line: Vec<u8>) {
         let Some(lines) = &self.lines else { return };
         self.waiting.lines.fetch_add(1, Ordering::AcqRel);
         self.waiting.bytes.fetch_add(line.len(), Ordering::AcqRel);
-        // The thread has ended when the agent reads no more.
+        // Fails only when the thread has ended because the agent closed its input.
         let _ = lines.send(line);
     }
 
-    /// Queues the runtime's own answer, unless the agent asks without ever reading.
+    /// Queues an answer of the runtime; drops it when the agent sends requests without reading answers.
     pub fn push_answer(&self, line: Vec<u8>) {
         if self.waiting.lines.load(Ordering::Acquire) < MAX_LINES + MAX_ANSWERS {
             self.push(line);
         }
     }
 
-    /// Takes no more lines; the agent's input ends after those that wait.
+    /// Accepts no more lines; the agent's input ends after the queued ones.
     pub fn close(&mut self) {
         self.lines = None;
     }

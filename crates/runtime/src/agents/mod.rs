@@ -2,8 +2,8 @@
 
 mod agent;
 mod input;
-mod kin;
-mod words;
+mod stderr;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,7 +33,7 @@ pub(crate) struct AllAgents {
     slots: Mutex<BTreeMap<AcpId, Arc<Slot>>>,
 }
 
-/// The place of one conversation's agent. Starting and ending take turns.
+/// The agent of one conversation. Starts and ends are serialized by `turn`.
 #[derive(Default)]
 struct Slot {
     turn: tokio::sync::Mutex<()>,
@@ -71,16 +71,16 @@ impl AllAgents {
         slots.iter().map(|(acp, slot)| (acp.clone(), Arc::clone(slot))).collect()
     }
 
-    /// All of them, those that ended as well.
+    /// All of them, ended ones included.
     pub fn list(&self) -> Agents {
         let agents = self.slots().into_iter().filter_map(|(_, slot)| Some(slot.agent()?.status()));
         Agents { agents: agents.collect() }
     }
 
-    /// Starts the agent of a conversation, or finds the one that the same attempt started.
+    /// Starts the agent of a conversation, or finds the running one of the same attempt.
     pub async fn start(self: &Arc<Self>, acp: AcpId, start: AgentStart) -> Result<AgentStarted, Failure> {
         let all = Arc::clone(self);
-        // Done to its end even when the caller goes away in the middle.
+        // Runs to its end even when the caller disconnects.
         self.finish("start agent", async move { all.start_in_turn(acp, start).await }).await
     }
 
@@ -96,7 +96,7 @@ impl AllAgents {
         let slot = self.slot(&acp);
         let _turn = slot.turn.lock().await;
         if self.tasks.cancellation().is_cancelled() {
-            return Err(Failure::io("starting the agent", "the runtime ends"));
+            return Err(Failure::io("starting the agent", "the runtime is shutting down"));
         }
         if let Some(old) = slot.agent() {
             if old.is_running() && old.attempt == start.attempt {
@@ -136,7 +136,7 @@ impl AllAgents {
         agent.ok_or_else(none)?.tell(message, &self.logs)
     }
 
-    /// Ends the agent of a conversation, if there is one, and forgets it.
+    /// Ends and removes the agent of a conversation, if there is one.
     pub async fn end(self: &Arc<Self>, acp: AcpId) -> Result<(), Failure> {
         let all = Arc::clone(self);
         self.finish("end agent", async move {
@@ -153,19 +153,19 @@ impl AllAgents {
         .await
     }
 
-    /// Ends all of them at once.
+    /// Ends all of them in parallel.
     pub async fn end_all(self: &Arc<Self>) {
         let (done, mut all_done) = tokio::sync::mpsc::channel::<()>(1);
         for (acp, _) in self.slots() {
             let (all, done) = (Arc::clone(self), done.clone());
             self.tasks.spawn("end agent", async move {
-                // What cannot be killed is left to whoever started the runtime.
+                // A process that cannot be killed is left to the supervisor.
                 let _ = all.end(acp).await;
                 drop(done);
             });
         }
         drop(done);
-        // Nothing is ever sent: the last sender goes away when the last agent has ended.
+        // Nothing is ever sent: `recv` returns when the last sender is dropped.
         let _ = all_done.recv().await;
     }
 
@@ -179,6 +179,6 @@ impl AllAgents {
             // The caller may be gone.
             let _ = done.send(work.await);
         });
-        outcome.await.unwrap_or_else(|_| Err(Failure::io(name, "it ended in the middle")))
+        outcome.await.unwrap_or_else(|_| Err(Failure::io(name, "the task panicked")))
     }
 }

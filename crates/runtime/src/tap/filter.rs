@@ -1,4 +1,5 @@
-//! What becomes of each message between us and an agent. Pure, but for the log that it writes.
+//! Decides about each message between client and agent: record, pass on, refuse, answer. No I/O besides the
+//! log.
 
 use std::collections::HashSet;
 
@@ -8,30 +9,30 @@ use serde_json::{Value, json};
 
 use super::log::{Sink, TapLog};
 
-/// The code by which JSON-RPC says that there is no such method.
+/// JSON-RPC: method not found.
 const METHOD_NOT_FOUND: i64 = -32601;
 
-/// What becomes of a message to the agent.
+/// Verdict on a message to the agent.
 #[derive(Debug, PartialEq)]
 pub(crate) enum ToAgent {
-    /// This line is to be written to the agent.
+    /// Write this line to the agent.
     Pass(Vec<u8>),
-    /// It was passed on before, or answers nothing that is open.
+    /// Passed on before, or an answer without an open request.
     Duplicate,
-    /// It is a request that could not be recorded.
+    /// A request that could not be recorded.
     Unrecorded,
-    /// It is no JSON-RPC message.
+    /// Not a JSON-RPC message.
     Malformed,
 }
 
 /// The state of one agent process's conversation.
 pub(crate) struct Filter<S> {
     pub log: TapLog<S>,
-    /// Requests of the agent that are ours to answer.
+    /// Methods of the agent that the client answers.
     offers: HashSet<String>,
     /// Requests passed on: prompts ever, all others by this process.
     passed_on: HashSet<String>,
-    /// Requests of the agent that wait for an answer.
+    /// Requests of the agent without an answer so far.
     open: HashSet<String>,
 }
 
@@ -40,8 +41,8 @@ impl<S: Sink> Filter<S> {
         Self { log, offers, passed_on: prompts, open: HashSet::new() }
     }
 
-    /// A message from us.
-    pub fn we_say(&mut self, body: &[u8]) -> ToAgent {
+    /// A message from the client.
+    pub fn accept(&mut self, body: &[u8]) -> ToAgent {
         let Ok(message @ Value::Object(_)) = serde_json::from_slice::<Value>(body) else {
             return ToAgent::Malformed;
         };
@@ -52,7 +53,7 @@ impl<S: Sink> Filter<S> {
             (_, Some(id)) => self.request_to_agent(id, method, message),
             ("", None) => ToAgent::Malformed,
             _ => {
-                // A turn can be stopped even when nothing can be recorded.
+                // Not refused when it cannot be recorded: a cancel must get through.
                 self.record(Direction::ToAgent, &message);
                 ToAgent::Pass(line(&message))
             }
@@ -66,7 +67,7 @@ impl<S: Sink> Filter<S> {
             return ToAgent::Duplicate;
         }
         if !self.record(Direction::ToAgent, &message) {
-            // Without a record a repetition could not be told from the first.
+            // Without a record a repetition could not be detected.
             return ToAgent::Unrecorded;
         }
         self.passed_on.insert(id.to_string());
@@ -83,8 +84,8 @@ impl<S: Sink> Filter<S> {
         ToAgent::Pass(line(&message))
     }
 
-    /// A line from the agent. Returns what the agent is answered at once, when it asks for something that
-    /// nobody offers: an agent that waits for an answer that never comes would never end its turn.
+    /// A line from the agent. Returns the error for a request whose method is not offered: without an answer
+    /// the agent would never end its turn.
     pub fn agent_said(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return None;
@@ -100,15 +101,15 @@ impl<S: Sink> Filter<S> {
             self.open.insert(id.to_string());
             return None;
         }
-        let said = format!("{method} is not offered by Foundry");
+        let text = format!("{method} is not offered by Foundry");
         let answer = json!({
-            "jsonrpc": "2.0", "id": id, "error": { "code": METHOD_NOT_FOUND, "message": said },
+            "jsonrpc": "2.0", "id": id, "error": { "code": METHOD_NOT_FOUND, "message": text },
         });
         self.record(Direction::ToAgent, &answer);
         Some(line(&answer))
     }
 
-    /// A line of the agent beyond the bound.
+    /// A line of the agent beyond the size limit.
     pub fn too_long(&mut self, bytes: u64) {
         self.lost("a message beyond the size limit".to_owned(), bytes);
     }
@@ -123,8 +124,35 @@ impl<S: Sink> Filter<S> {
     }
 
     fn record(&mut self, dir: Direction, message: &Value) -> bool {
-        self.log.append(Entry::Message { dir, msg: message.clone() })
+        self.log.append(Entry::Message { dir, msg: without_secrets(message) })
     }
+}
+
+/// A message as it is recorded: the agent gets the secrets of its tools and sign-in, the log does not.
+fn without_secrets(message: &Value) -> Value {
+    let mut copy = message.clone();
+    let method = message.get("method").and_then(Value::as_str).unwrap_or_default();
+    let Some(params) = copy.get_mut("params") else { return copy };
+    match method {
+        "session/new" | "session/load" | "session/resume" => {
+            let servers = params.get_mut("mcpServers").and_then(Value::as_array_mut);
+            for server in servers.into_iter().flatten() {
+                for list in ["env", "headers"] {
+                    let named = server.get_mut(list).and_then(Value::as_array_mut);
+                    for value in named.into_iter().flatten().filter_map(|n| n.get_mut("value")) {
+                        *value = HIDDEN.into();
+                    }
+                }
+            }
+        }
+        "authenticate" => {
+            if let Some(meta) = params.get_mut("_meta") {
+                *meta = HIDDEN.into();
+            }
+        }
+        _ => {}
+    }
+    copy
 }
 
 fn line(message: &Value) -> Vec<u8> {
@@ -132,6 +160,9 @@ fn line(message: &Value) -> Vec<u8> {
     line.push(b'\n');
     line
 }
+
+/// What stands for a secret in the log.
+const HIDDEN: &str = "***";
 
 #[cfg(test)]
 mod tests {
@@ -175,9 +206,9 @@ mod tests {
     fn passes_a_request_id_on_once() {
         let mut f = filter();
         let prompt = br#"{"id":"m1","method":"session/prompt","params":{}}"#;
-        assert!(passes(&f.we_say(prompt)));
-        assert_eq!(f.we_say(prompt), ToAgent::Duplicate);
-        let earlier = f.we_say(br#"{"id":"old","method":"session/prompt"}"#);
+        assert!(passes(&f.accept(prompt)));
+        assert_eq!(f.accept(prompt), ToAgent::Duplicate);
+        let earlier = f.accept(br#"{"id":"old","method":"session/prompt"}"#);
         assert_eq!(earlier, ToAgent::Duplicate, "of an earlier process");
         assert_eq!(f.log_text().matches("\"kind\":\"refused\"").count(), 2);
     }
@@ -185,14 +216,14 @@ mod tests {
     #[test]
     fn passes_on_one_answer_to_each_request_of_the_agent() {
         let mut f = filter();
-        assert_eq!(f.we_say(br#"{"id":7,"result":{}}"#), ToAgent::Duplicate);
+        assert_eq!(f.accept(br#"{"id":7,"result":{}}"#), ToAgent::Duplicate);
         assert_eq!(f.agent_said(br#"{"id":7,"method":"session/request_permission"}"#), None);
-        assert!(passes(&f.we_say(br#"{"id":7,"result":{}}"#)));
-        assert_eq!(f.we_say(br#"{"id":7,"result":{}}"#), ToAgent::Duplicate);
+        assert!(passes(&f.accept(br#"{"id":7,"result":{}}"#)));
+        assert_eq!(f.accept(br#"{"id":7,"result":{}}"#), ToAgent::Duplicate);
     }
 
     #[test]
-    fn answers_a_request_that_is_not_offered_at_once_and_lets_nobody_else_answer_it() {
+    fn answers_a_request_that_is_not_offered_and_accepts_no_second_answer() {
         let mut f = filter();
         let answer = f.agent_said(br#"{"id":9,"method":"fs/write_text_file","params":{}}"#).unwrap();
         assert_eq!(answer.last(), Some(&b'\n'));
@@ -203,29 +234,29 @@ mod tests {
         let directions: Vec<usize> =
             ["from_agent", "to_agent"].iter().map(|d| text.find(*d).unwrap()).collect();
         assert!(directions.is_sorted(), "{text}");
-        assert_eq!(f.we_say(br#"{"id":9,"result":{}}"#), ToAgent::Duplicate);
+        assert_eq!(f.accept(br#"{"id":9,"result":{}}"#), ToAgent::Duplicate);
         assert_eq!(f.agent_said(br#"{"method":"fs/changed"}"#), None, "a notification is not answered");
         assert_eq!(f.agent_said(br#"{"id":1,"result":{}}"#), None, "an answer is not answered");
     }
 
     #[test]
-    fn refuses_a_prompt_it_cannot_record_and_still_records_what_it_can() {
+    fn refuses_a_prompt_that_cannot_be_recorded_but_passes_a_cancel_on() {
         let mut f = filter();
         f.log.sink_mut().full = true;
         let prompt = br#"{"id":"m1","method":"session/prompt"}"#;
-        assert_eq!(f.we_say(prompt), ToAgent::Unrecorded);
-        assert!(passes(&f.we_say(br#"{"method":"session/cancel"}"#)), "a turn can still be stopped");
+        assert_eq!(f.accept(prompt), ToAgent::Unrecorded);
+        assert!(passes(&f.accept(br#"{"method":"session/cancel"}"#)), "a turn can still be stopped");
         f.log.sink_mut().full = false;
-        assert!(passes(&f.we_say(prompt)), "the same request again");
+        assert!(passes(&f.accept(prompt)), "the same request again");
     }
 
     #[test]
-    fn marks_what_the_agent_says_that_is_not_json_and_takes_no_nonsense_from_us() {
+    fn records_output_that_is_not_json_as_lost_and_rejects_malformed_messages() {
         let mut f = filter();
         assert_eq!(f.agent_said(b"Segmentation fault"), None);
         assert_eq!(f.agent_said(b"  "), None);
         for nonsense in [b"{\"id\":1,\"meth".as_slice(), b"[]", b"{}", b"7", b""] {
-            assert_eq!(f.we_say(nonsense), ToAgent::Malformed);
+            assert_eq!(f.accept(nonsense), ToAgent::Malformed);
         }
         let text = f.log_text();
         assert_eq!(text.matches("\"kind\":\"lost\"").count(), 1, "{text}");
@@ -236,5 +267,23 @@ mod tests {
         fn log_text(&mut self) -> String {
             String::from_utf8(self.log.sink_mut().bytes.clone()).unwrap()
         }
+    }
+
+    #[test]
+    fn secrets_of_tools_and_of_a_sign_in_are_not_recorded() {
+        let session = json!({"id": 1, "method": "session/new", "params": {"cwd": "/w", "mcpServers": [
+            {"name": "a", "env": [{"name": "TOKEN", "value": "canary-1"}]},
+            {"name": "b", "headers": [{"name": "authorization", "value": "canary-2"}]},
+        ]}});
+        let sign_in = json!({"id": 2, "method": "authenticate",
+            "params": {"methodId": "gateway", "_meta": {"headers": {"x-api-key": "canary-3"}}}});
+        let prompt = json!({"id": 3, "method": "session/prompt", "params": {"prompt": "canary-4"}});
+        let recorded = [session, sign_in, prompt].map(|m| without_secrets(&m).to_string()).concat();
+        for (secret, there) in
+            [("canary-1", false), ("canary-2", false), ("canary-3", false), ("canary-4", true)]
+        {
+            assert_eq!(recorded.contains(secret), there, "{secret}");
+        }
+        assert!(recorded.contains("TOKEN") && recorded.contains("methodId"), "{recorded}");
     }
 }

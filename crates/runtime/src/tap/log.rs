@@ -61,7 +61,7 @@ pub(crate) fn open(
             return Err(e.into());
         }
         tries += 1;
-        #[allow(clippy::disallowed_methods)] // only ever called where blocking is allowed
+        #[allow(clippy::disallowed_methods)] // called from a blocking thread
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     let prompts = prompts_passed_on(&mut file)?;

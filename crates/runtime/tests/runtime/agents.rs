@@ -47,7 +47,7 @@ async fn finds_the_agent_of_the_same_attempt_and_replaces_that_of_another() {
 }
 
 #[tokio::test]
-async fn tells_how_an_agent_ended_until_another_takes_its_place() {
+async fn reports_how_an_agent_ended_until_it_is_replaced() {
     let world = World::new();
     let caller = world.caller().await;
     let (mut talk, first) = Talk::start(&caller, "agt_1", &scripted("run1/1")).await;
@@ -139,7 +139,7 @@ async fn asks_for_permission_and_passes_on_one_answer() {
 }
 
 #[tokio::test]
-async fn answers_what_nobody_offers_at_once_so_that_the_turn_goes_on() {
+async fn answers_a_request_that_is_not_offered_and_the_turn_goes_on() {
     let world = World::new();
     let (mut talk, _) = Talk::start(&world.caller().await, "agt_1", &scripted("run1/1")).await;
     let entries = talk.turn("m1", "borrow").await;
@@ -150,12 +150,12 @@ async fn answers_what_nobody_offers_at_once_so_that_the_turn_goes_on() {
     });
     assert!(recorded, "{entries:?}");
     let late = json!({"jsonrpc": "2.0", "id": 8, "result": {}});
-    assert_eq!(talk.tell(&late).await, Outcome::Duplicate, "it is answered already");
+    assert_eq!(talk.tell(&late).await, Outcome::Duplicate, "it was answered already");
     assert_eq!(talk.says("m2", "on").await, "on");
 }
 
 #[tokio::test]
-async fn an_agent_that_ignores_its_input_makes_nobody_wait() {
+async fn an_agent_that_ignores_its_input_blocks_no_other_conversation() {
     let world = World::new();
     let caller = world.caller().await;
     let (mut talk, _) = Talk::start(&caller, "agt_1", &scripted("run1/1")).await;
@@ -170,11 +170,11 @@ async fn an_agent_that_ignores_its_input_makes_nobody_wait() {
             break answer;
         }
         passed_on += 1;
-        assert!(passed_on < 1_000, "it waits for ever");
+        assert!(passed_on < 1_000, "the queue has no bound");
     };
     refused.is(503, "busy");
     assert_eq!(other.says("m1", "hello").await, "hello");
-    // What was refused is not recorded as passed on: it may be sent again.
+    // A refused message was not recorded as passed on, so it can be sent again.
     let started = foundry_core::Clock::now(&foundry_core::SystemClock);
     caller.delete("/v1/agents/agt_1").await.raw();
     let took = foundry_core::Clock::now(&foundry_core::SystemClock).since(started);
@@ -185,10 +185,10 @@ async fn an_agent_that_ignores_its_input_makes_nobody_wait() {
 }
 
 #[tokio::test]
-async fn ends_a_wrapper_its_deaf_child_and_what_left_their_session() {
+async fn ends_a_wrapper_its_native_child_and_processes_of_other_sessions() {
     let world = World::new();
     let caller = world.caller().await;
-    // None of the three ends by itself: the last one has left session, parent and environment behind.
+    // None of the three exits by itself; the last one has another session and an empty environment.
     let script = "trap '' TERM; (trap '' TERM; exec sleep 601) & setsid -f sleep 602; \
         setsid env -i sleep 603 & read -r line; wait";
     let (_, started) = Talk::start(&caller, "agt_1", &started_as("run1/1", &["sh", "-c", script])).await;
@@ -198,7 +198,7 @@ async fn ends_a_wrapper_its_deaf_child_and_what_left_their_session() {
     assert!(all.iter().any(|p| p.pid == started.pid), "the wrapper's command line holds it as well");
     caller.delete("/v1/agents/agt_1").await.raw();
     for process in &all {
-        gone("a process of the agent is left", process).await;
+        gone("a process of the agent exits", process).await;
     }
     let agents: Agents = caller.get("/v1/agents").await.ok();
     let left: Vec<i32> = agents.agents.iter().map(|a| a.pid).collect();
@@ -207,7 +207,7 @@ async fn ends_a_wrapper_its_deaf_child_and_what_left_their_session() {
 }
 
 #[tokio::test]
-async fn what_is_left_in_the_session_of_an_agent_that_crashed_ends_as_well() {
+async fn ends_the_session_of_a_crashed_agent() {
     let world = World::new();
     let script = "sleep 611 & exit 4";
     let start = started_as("run1/1", &["sh", "-c", script]);

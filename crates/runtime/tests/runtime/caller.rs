@@ -61,7 +61,7 @@ impl Answer {
         &self.body
     }
 
-    /// Status and type of a failure, and its words.
+    /// Status, type and detail of a failure.
     #[track_caller]
     pub fn problem(&self) -> (u16, String, String) {
         assert!(!self.status.is_success(), "{}", String::from_utf8_lossy(&self.body));
@@ -83,11 +83,14 @@ impl Answer {
 }
 
 impl Caller {
-    /// Greets the runtime and checks that it has the key.
+    /// Says hello and checks the runtime's proof.
     pub async fn greet(place: Place, key: &RuntimeKey) -> Self {
         let number = nonce(&Env::system());
         let hello = Self::hello(&place, &number).await;
-        assert!(same(&hello.proof, &key.runtime_proof(&number, &hello.nonce)), "a stranger");
+        assert!(
+            same(&hello.proof, &key.runtime_proof(&number, &hello.nonce)),
+            "the proof does not fit the key"
+        );
         assert_eq!(hello.version, VERSION);
         let proof = key.client_proof(&number, &hello.nonce);
         Self { place, authorization: format!("{SCHEME} {number}.{proof}") }
@@ -117,7 +120,7 @@ impl Caller {
         tokio::select! {
             answer = &mut answer => answer,
             end = &mut connection => {
-                // The answer may be there already, when the other side closes.
+                // The response may have arrived before the connection closed.
                 end.unwrap();
                 answer.await
             }

@@ -27,7 +27,7 @@ fn text(base64: &str) -> String {
 }
 
 #[tokio::test]
-async fn gives_code_output_and_input_of_a_command() {
+async fn passes_input_to_a_command_and_returns_its_code_and_output() {
     let world = World::new();
     let caller = world.caller().await;
     let mut exec = shell("cat; echo $NAME; echo oops >&2; pwd; exit 3");
@@ -50,7 +50,7 @@ async fn gives_code_output_and_input_of_a_command() {
 }
 
 #[tokio::test]
-async fn keeps_the_first_of_much_output_and_lets_the_command_say_it_all() {
+async fn truncates_output_without_blocking_the_command() {
     let world = World::new();
     let caller = world.caller().await;
     let script = "head -c 3000000 /dev/zero | tr '\\0' x; printf 123 >&2";
@@ -62,19 +62,22 @@ async fn keeps_the_first_of_much_output_and_lets_the_command_say_it_all() {
 }
 
 #[tokio::test]
-async fn ends_all_that_a_command_started_at_its_end_and_at_its_limit() {
+async fn kills_what_a_command_leaves_behind_at_its_end_and_at_its_limit() {
     let world = World::new();
     let caller = world.caller().await;
-    // In the background with the output open, and out of session, parent and environment.
+    // Fractions of a second that no other run uses: the processes are looked for on the whole machine.
+    let sleep = |n: u32| format!("sleep {n}.{}", std::process::id());
+    let orphan = |n: u32| format!("setsid -f env -i {}", sleep(n));
+    // One in the background with the output open, one orphaned in another session without environment.
     let started = SystemClock.now();
-    let done = run(&caller, &shell("sleep 631 & setsid -f env -i sleep 632; echo done")).await;
+    let done = run(&caller, &shell(&format!("{} & {}; echo done", sleep(631), orphan(632)))).await;
     assert_eq!((done.exit_code, text(&done.stdout).as_str()), (Some(0), "done\n"));
-    let mut exec = shell("setsid -f env -i sleep 633; echo begun; sleep 634");
+    let mut exec = shell(&format!("{}; echo begun; {}", orphan(633), sleep(634)));
     exec.limit_ms = 500;
     let done = run(&caller, &exec).await;
     assert_eq!((done.exit_code, done.timed_out, text(&done.stdout).as_str()), (None, true, "begun\n"));
     assert!(SystemClock.now().since(started) < Duration::from_secs(15));
-    let left: Vec<String> = ["631", "632", "633", "634"].map(|n| format!("sleep {n}")).to_vec();
+    let left: Vec<String> = [631, 632, 633, 634].map(sleep).to_vec();
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let lines: Vec<String> =
         all.filter_map(|e| e.file_name().to_str()?.parse().ok()).map(crate::world::command_line).collect();
@@ -82,7 +85,7 @@ async fn ends_all_that_a_command_started_at_its_end_and_at_its_limit() {
 }
 
 #[tokio::test]
-async fn ends_a_command_whose_caller_went_away() {
+async fn ends_a_command_when_its_caller_disconnects() {
     let world = World::new();
     let caller = world.caller().await;
     let exec = shell("setsid -f env -i sleep 641; sleep 642");
@@ -95,12 +98,12 @@ async fn ends_a_command_whose_caller_went_away() {
         all = running => all,
     };
     for process in &all {
-        gone("a process of the command is left", process).await;
+        gone("every process of the command exits", process).await;
     }
 }
 
 #[tokio::test]
-async fn runs_so_many_commands_at_once_and_no_more() {
+async fn refuses_a_seventeenth_command() {
     let world = World::new();
     let caller = world.caller().await;
     let exec = Exec { limit_ms: 60_000, ..shell("sleep 651") };
@@ -118,7 +121,7 @@ async fn runs_so_many_commands_at_once_and_no_more() {
         done = all => panic!("{done:?}"),
         () = refused => {}
     }
-    // Their callers are gone, so there is room again.
+    // The callers have disconnected, so commands run again.
     eventually("there is room", async || {
         caller.post("/v1/exec", &shell("true")).await.status.is_success().then_some(())
     })
@@ -126,7 +129,7 @@ async fn runs_so_many_commands_at_once_and_no_more() {
 }
 
 #[tokio::test]
-async fn lists_its_own_processes_and_nobody_elses() {
+async fn lists_the_processes_of_its_own_sandbox_only() {
     let world = World::new();
     let other = World::new();
     let caller = world.caller().await;

@@ -30,7 +30,7 @@ async fn ends_its_agents_and_commands_when_it_is_asked_to_end() {
     };
     let running = caller.clone();
     let call = async move {
-        // The runtime goes away under it.
+        // The runtime exits while it runs.
         let stream = running.place.connect().await;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
@@ -49,7 +49,7 @@ async fn ends_its_agents_and_commands_when_it_is_asked_to_end() {
             world.running("sleep 62").into_iter().chain(world.running("scripted-agent")).collect();
         kill_process(pid, Signal::TERM).unwrap();
         for process in &all {
-            gone("something is left", process).await;
+            gone("every process exits", process).await;
         }
     };
     let (refused, ()) = tokio::join!(call, end);

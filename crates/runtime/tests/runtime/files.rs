@@ -41,7 +41,7 @@ async fn a_file_beyond_the_limit_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn follows_no_link_and_leaves_no_directory_it_was_given() {
+async fn follows_no_link_and_stays_below_its_directories() {
     let world = World::new();
     let caller = world.caller().await;
     let (home, outside) = (world.home(), world.dir.path().join("secret"));

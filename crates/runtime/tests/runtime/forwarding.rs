@@ -19,12 +19,12 @@ use tokio::sync::mpsc;
 use crate::talk::{Talk, scripted};
 use crate::world::{Options, World, eventually};
 
-/// What the gateway of these tests was asked.
+/// Requests that reached the test's gateway.
 type Asked = Arc<Mutex<Vec<(HeaderMap, String, Bytes)>>>;
-/// Frames that the gateway answers; the answer ends when the sender is dropped.
+/// Body of a response; it ends when the sender is dropped.
 type Frames = mpsc::Receiver<Result<Frame<Bytes>, Infallible>>;
 
-/// Serves calls: each is answered by the next stream of frames. Tells when a connection ended.
+/// Serves each call with the next body and reports the end of each connection.
 async fn gateway(socket: &Path, asked: Asked, mut answers: mpsc::Receiver<Frames>, ended: mpsc::Sender<()>) {
     let listener = UnixListener::bind(socket).unwrap();
     loop {
@@ -48,7 +48,7 @@ async fn gateway(socket: &Path, asked: Asked, mut answers: mpsc::Receiver<Frames
     }
 }
 
-/// Where agents find the forwarder.
+/// Address of the forwarder, as an agent sees it.
 async fn model_url(world: &World) -> String {
     let env = BTreeMap::from([("MODEL_URL".to_owned(), "${FOUNDRY_MODEL_URL}/v1".to_owned())]);
     let start = AgentStart { env, ..scripted("run1/1") };
@@ -86,7 +86,7 @@ async fn passes_a_call_on_with_the_proof_of_its_sandbox_and_streams_the_answer()
         let (frames, body) = mpsc::channel(1);
         answers.send(body).await.unwrap();
         let mut all = Vec::new();
-        // Each part arrives before the next is said.
+        // Each part arrives before the next one is sent.
         for part in ["event: one\n\n", "event: two\n\n"] {
             frames.send(Ok(Frame::data(Bytes::from(part)))).await.unwrap();
             read_until(&mut stream, &mut all, part).await;
@@ -106,9 +106,9 @@ async fn passes_a_call_on_with_the_proof_of_its_sandbox_and_streams_the_answer()
             assert_eq!((*sandbox, *instance), (world.sandbox.as_str(), "run1"));
             assert!(same(proof, &world.key.model_proof(sandbox, instance, number)));
         }
-        // The caller goes away in the middle of the answer: so does the call.
+        // The caller disconnects in the middle of the response: the call to the gateway ends.
         drop(stream);
-        end.recv().await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), end.recv()).await.unwrap().unwrap();
         drop(frames);
     };
     tokio::select! {
@@ -149,7 +149,7 @@ async fn holds_a_call_until_the_gateway_is_back() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_does_not_answer_is_worth_another_try() {
+async fn a_call_that_the_gateway_drops_is_answered_with_503() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("model.sock");
     let listener = UnixListener::bind(&socket).unwrap();

@@ -13,7 +13,7 @@ use crate::caller::{Caller, Place};
 use crate::world::{Options, World, eventually};
 
 #[tokio::test]
-async fn proves_its_key_and_answers_who_proves_it_over_a_unix_socket_and_over_tcp() {
+async fn both_sides_prove_the_key_over_a_unix_socket_and_over_tcp() {
     for tcp in [false, true] {
         let world = World::with(Options { tcp, ..Options::default() });
         let caller = world.caller().await;
@@ -27,7 +27,7 @@ async fn proves_its_key_and_answers_who_proves_it_over_a_unix_socket_and_over_tc
 }
 
 #[tokio::test]
-async fn answers_nobody_who_does_not_prove_the_key() {
+async fn refuses_every_route_without_a_proof_of_the_key() {
     let world = World::new();
     let number = nonce(&Env::system());
     let hello = Caller::hello(&world.place, &number).await;
@@ -49,7 +49,7 @@ async fn answers_nobody_who_does_not_prove_the_key() {
     ];
     for authorization in [
         String::new(),
-        // What a stranger can see: the runtime's own proof.
+        // Visible to anyone: the runtime's proof.
         format!("{SCHEME} {number}.{}", hello.proof),
         format!("{SCHEME} {number}.{}", other.client_proof(&number, &hello.nonce)),
         format!("{SCHEME} {}.{}", hello.nonce, world.key.client_proof(&number, &hello.nonce)),
@@ -75,12 +75,12 @@ async fn a_stranger_in_its_place_cannot_prove_the_key() {
     let number = nonce(&Env::system());
     let hello = Caller::hello(&world.place, &number).await;
     assert!(!same(&hello.proof, &ours.runtime_proof(&number, &hello.nonce)));
-    // It passes our number on to a runtime that has the key: that one answers for its own number only.
+    // A relayed proof covers the nonces in one order only.
     assert!(!same(&hello.proof, &world.key.runtime_proof(&hello.nonce, &number)));
 }
 
 #[tokio::test]
-async fn a_connection_with_an_endless_head_is_closed_and_the_others_go_on() {
+async fn closes_a_connection_with_an_endless_head() {
     let world = World::new();
     let mut stream = world.place.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
@@ -94,7 +94,7 @@ async fn a_connection_with_an_endless_head_is_closed_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn listens_itself_where_it_is_told_and_says_on_which_port() {
+async fn binds_a_tcp_port_or_a_unix_path_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let key = RuntimeKey::generate(&Env::system());
     let socket = dir.path().join("socket");
@@ -124,7 +124,7 @@ async fn listens_itself_where_it_is_told_and_says_on_which_port() {
 }
 
 #[test]
-fn does_not_start_without_a_listener_a_key_or_sense() {
+fn does_not_start_without_a_listener_and_a_valid_key() {
     let start = |listen: &str, line: &str| {
         let mut runtime = std::process::Command::new(env!("CARGO_BIN_EXE_foundry-runtime"))
             .args(["internal", "runtime", "--listen", listen])
@@ -133,7 +133,7 @@ fn does_not_start_without_a_listener_a_key_or_sense() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // It may have ended before it reads.
+        // It may exit before it reads.
         let _ = writeln!(runtime.stdin.take().unwrap(), "{line}");
         let output = runtime.wait_with_output().unwrap();
         assert!(!String::from_utf8_lossy(&output.stderr).contains("5ecre7"));

@@ -7,8 +7,13 @@ use foundry_sandbox::wire::LOG_LENGTH_HEADER;
 use crate::talk::{Talk, scripted};
 use crate::world::World;
 
+/// Long before the reader's own wait is over.
+async fn at_once<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(15), work).await.unwrap()
+}
+
 #[tokio::test]
-async fn a_reader_waits_for_more_and_is_woken_by_it() {
+async fn a_waiting_reader_gets_new_bytes_at_once() {
     let world = World::new();
     let caller = world.caller().await;
     let none = caller.get("/v1/logs/agt_1?offset=0").await;
@@ -16,23 +21,23 @@ async fn a_reader_waits_for_more_and_is_woken_by_it() {
     let waiting = caller.get("/v1/logs/agt_1?offset=0&max=0&wait_ms=30000");
     let agent = scripted("run1/1");
     let start = Talk::start(&caller, "agt_1", &agent);
-    let (woken, (mut talk, _)) = tokio::join!(waiting, start);
+    let (woken, (mut talk, _)) = at_once(futures::future::join(waiting, start)).await;
     assert!(woken.raw().is_empty() && woken.number(LOG_LENGTH_HEADER) > 0, "{woken:?}");
     talk.turn("m1", "hello").await;
     let length = talk.offset;
     let path = format!("/v1/logs/agt_1?offset={length}&wait_ms=30000");
-    let (more, _) = tokio::join!(caller.get(&path), talk.turn("m2", "again"));
+    let (more, _) = at_once(futures::future::join(caller.get(&path), talk.turn("m2", "again"))).await;
     assert!(more.raw().ends_with(b"\n") && more.number(LOG_LENGTH_HEADER) > length);
     let nothing = caller.get(&format!("/v1/logs/agt_1?offset={}&wait_ms=100", talk.offset)).await;
     assert!(nothing.raw().is_empty());
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_while_it_waits_costs_nothing() {
+async fn a_reader_that_disconnects_while_waiting_frees_its_connection() {
     let world = World::new();
     let caller = world.caller().await;
     let wait = Duration::from_millis(50);
-    // More than there may be connections at once.
+    // More readers than connections are allowed.
     for _ in 0..4 {
         let readers = (0..20).map(|_| caller.get("/v1/logs/agt_1?wait_ms=30000"));
         let all = futures::future::join_all(readers);
@@ -42,7 +47,7 @@ async fn a_reader_that_goes_away_while_it_waits_costs_nothing() {
 }
 
 #[tokio::test]
-async fn gives_one_whole_line_however_little_is_asked_for() {
+async fn returns_a_whole_line_even_when_max_is_smaller() {
     let world = World::new();
     let (mut talk, _) = Talk::start(&world.caller().await, "agt_1", &scripted("run1/1")).await;
     talk.turn("m1", "huge 2000000").await;
@@ -58,12 +63,12 @@ async fn gives_one_whole_line_however_little_is_asked_for() {
 }
 
 #[tokio::test]
-async fn tells_when_a_log_was_cut_or_replaced() {
+async fn reports_a_log_that_was_cut_or_replaced() {
     let world = World::new();
     let (mut talk, _) = Talk::start(&world.caller().await, "agt_1", &scripted("run1/1")).await;
     talk.turn("m1", "hello").await;
     let path = format!("/v1/logs/agt_1?offset={}&wait_ms=30000", talk.offset + 1);
-    talk.caller.get(&path).await.is(409, "truncated");
+    at_once(talk.caller.get(&path)).await.is(409, "truncated");
     let log = world.home().join(".foundry/tap/agt_1.log");
     fs::rename(&log, log.with_extension("old")).unwrap();
     symlink("/etc/passwd", &log).unwrap();

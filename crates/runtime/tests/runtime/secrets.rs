@@ -48,11 +48,11 @@ async fn gives_a_secret_to_the_agent_and_writes_it_nowhere() {
 }
 
 #[tokio::test]
-async fn no_process_of_its_own_user_can_look_into_it() {
+async fn processes_of_the_same_user_cannot_inspect_the_runtime() {
     let world = World::with(Options { unprivileged: true, ..Options::default() });
     let caller = world.caller().await;
     let agent = scripted("run1/1");
-    // An agent that everybody may run, wherever cargo puts ours.
+    // The scripted agent may lie in a directory that another user cannot enter.
     let agent = AgentStart { argv: vec!["cat".into()], ..agent };
     let (_, started) = Talk::start(&caller, "agt_1", &agent).await;
     for part in ["environ", "mem", "maps", "fd/0", "auxv"] {
@@ -61,5 +61,5 @@ async fn no_process_of_its_own_user_can_look_into_it() {
         assert!(code != Some(0) && said.contains("denied"), "{part}: {code:?} {said}");
     }
     let seen = shell(&caller, &format!("head -c 1 < /proc/{}/environ > /dev/null", started.pid)).await;
-    assert_eq!(seen, (Some(0), String::new()), "what can be seen of a process that does not hide");
+    assert_eq!(seen, (Some(0), String::new()), "an ordinary process can be inspected");
 }

@@ -75,7 +75,7 @@ async fn an_interactive_shell_has_job_control() {
 }
 
 #[tokio::test]
-async fn a_program_that_takes_the_interrupt_key_itself_lives_on() {
+async fn a_program_that_handles_the_interrupt_key_keeps_running() {
     let world = World::new();
     let caller = world.caller().await;
     let script = "trap 'echo caught' INT; echo ready; while :; do read -r line && echo \"got $line\"; done";
@@ -89,7 +89,7 @@ async fn a_program_that_takes_the_interrupt_key_itself_lives_on() {
 }
 
 #[tokio::test]
-async fn closing_a_terminal_ends_all_that_was_started_on_it() {
+async fn closing_a_terminal_ends_its_process_tree() {
     let world = World::new();
     let caller = world.caller().await;
     let terminal = open(&caller, &shell("trap '' HUP TERM; setsid -f env -i sleep 681; sleep 682")).await;
@@ -97,13 +97,13 @@ async fn closing_a_terminal_ends_all_that_was_started_on_it() {
     let all = world.running("sleep 68");
     caller.delete(&format!("/v1/terminals/{terminal}")).await.raw();
     for process in &all {
-        gone("a process of the terminal is left", process).await;
+        gone("every process of the terminal exits", process).await;
     }
     caller.delete("/v1/terminals/t99").await.raw();
 }
 
 #[tokio::test]
-async fn opens_so_many_terminals_and_forgets_those_that_ended_first() {
+async fn limits_open_terminals_and_drops_ended_ones_first() {
     let world = World::new();
     let caller = world.caller().await;
     let ended = open(&caller, &shell("exit 0")).await;

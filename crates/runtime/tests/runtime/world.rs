@@ -1,4 +1,4 @@
-//! A sandbox without walls: a HOME, a work tree and a runtime.
+//! A HOME, a work tree and a runtime, without isolation.
 
 use std::fs;
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ use foundry_sandbox::{Presence, RuntimeKey, SandboxName};
 
 use crate::caller::{Caller, Place};
 
-/// The user that stands for the sandbox's own where the tests run as root.
+/// Stands for the sandbox's user when the tests run as root.
 pub const NOBODY: u32 = 65_534;
 
 pub struct World {
@@ -56,7 +56,7 @@ impl World {
         Self { dir, sandbox, key, place, runtime, options }
     }
 
-    /// The runtime dies, and another one starts in its place.
+    /// Kills the runtime and starts another one.
     pub fn restart(&mut self, instance: &str) {
         self.kill();
         (self.runtime, self.place) =
@@ -131,7 +131,7 @@ fn start(
     let (home, work) = (dir.join("home"), dir.join("work"));
     let mut command;
     if options.unprivileged && rustix::process::geteuid().is_root() {
-        // Where cargo puts the program, another user may not get at.
+        // Cargo's directory may be closed to another user.
         let copy = dir.join("foundry-runtime");
         fs::copy(&program, &copy).unwrap();
         program = copy;
@@ -144,6 +144,8 @@ fn start(
         command = Command::new(program);
     }
     let mut runtime = command
+        // `kill 0` of a command must not reach the tests.
+        .process_group(0)
         .args(["internal", "runtime", "--listen", "inherited"])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
@@ -170,7 +172,7 @@ fn start(
     (runtime, place)
 }
 
-/// Looks again and again until there is something.
+/// Polls until `look` returns a value; panics after 20 s.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = tokio::time::timeout(Duration::from_secs(20), async {
         loop {

@@ -1,4 +1,4 @@
-//! An agent without a model: it does what the words of a prompt say.
+//! A scripted agent: its prompts are commands.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -11,7 +11,7 @@ fn main() {
 
 fn send(message: &Value) {
     let mut out = std::io::stdout().lock();
-    // A runtime that is gone ends this agent by end of input, not by a panic.
+    // Without a runtime the agent exits at the end of its input, not by a panic.
     let _ = writeln!(out, "{message}");
     let _ = out.flush();
 }
@@ -30,8 +30,8 @@ fn ask(id: u64, method: &str, params: Value) {
     send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
 }
 
-/// Obeys the words of a prompt: `write FILE TEXT`, `env NAME`, `ask`, `borrow` (asks for what is not
-/// offered), `deaf` (reads no more), `crash CODE`, `garbage`, `huge BYTES`, `complain TEXT`.
+/// Runs the command of a prompt: `write FILE TEXT`, `env NAME`, `ask`, `borrow` (sends a request
+/// that is not offered), `deaf` (reads no more), `crash CODE`, `garbage`, `huge BYTES`, `complain TEXT`.
 fn agent() -> i32 {
     let mut waiting: Option<Value> = None;
     for line in std::io::stdin().lines() {

@@ -14,8 +14,13 @@ use crate::output;
 ///
 /// # Errors
 /// What kept it from starting.
-pub async fn up(global: &Global, further: FurtherProviders) -> Result<ExitCode, Failure> {
-    Box::pin(mesh::up(config::load(global)?.value, config::data_dir(global)?, further)).await
+pub async fn up(
+    global: &Global,
+    keys_from_env: bool,
+    further: FurtherProviders,
+) -> Result<ExitCode, Failure> {
+    let keys = mesh::ModelKeys::read(keys_from_env, |name| std::env::var(name).ok())?;
+    Box::pin(mesh::up(config::load(global)?.value, config::data_dir(global)?, keys, further)).await
 }
 
 /// Runs one service in this process.

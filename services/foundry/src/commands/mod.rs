@@ -1,12 +1,16 @@
 //! One command group per file.
 
+mod agents;
 mod files;
 mod follow;
 pub mod internal;
 pub mod login;
 mod mesh;
+mod model;
+mod profile;
 mod repo;
 mod sandbox;
+mod secret;
 mod session;
 mod task;
 mod token;
@@ -27,7 +31,7 @@ use crate::failure::Failure;
 pub async fn run(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Failure> {
     let global = &cli.global;
     match cli.command {
-        Command::Up => mesh::up(global, further).await,
+        Command::Up { keys_from_env } => mesh::up(global, keys_from_env, further).await,
         Command::Serve { service } => mesh::serve(global, service, further).await,
         Command::Config => mesh::print_config(global),
         Command::Completions { shell } => {
@@ -41,6 +45,9 @@ pub async fn run(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Failur
         Command::Task(command) => task::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Session(command) => session::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Sandbox(command) => sandbox::run(&Gateway::signed_in(global)?, global.output, command).await,
+        Command::Model(command) => model::run(&Gateway::signed_in(global)?, global.output, command).await,
+        Command::Profile(command) => profile::run(&Gateway::signed_in(global)?, global.output, command).await,
+        Command::Agents => agents::run(&Gateway::signed_in(global)?, global.output).await,
     }
 }
 

@@ -17,9 +17,15 @@ use crate::output;
 /// Runs one command of the group.
 pub async fn run(gateway: &Gateway, output: Output, command: Session) -> Result<ExitCode, Failure> {
     match command {
-        Session::Create { task_id, name, agent } => {
-            let request =
-                CreateSessionRequest { request_id: request_id(), task_id, name, agent, permission_policy: 0 };
+        Session::Create { task_id, name, agent, profile } => {
+            let request = CreateSessionRequest {
+                request_id: request_id(),
+                task_id,
+                name,
+                agent,
+                profile,
+                permission_policy: 0,
+            };
             let answer = gateway.task().create_session(request).await?.into_inner();
             output::one(output, &answer.session.unwrap_or_default(), |s| output::line(&s.session_id))?;
         }

@@ -49,7 +49,8 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
 async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<ExitCode, Failure> {
     let organization_id = gateway.organization().await?;
     let repository = repo::resolve(gateway, args.repo.as_deref()).await?;
-    let policy = if args.allow { PermissionPolicy::Allow } else { PermissionPolicy::Ask };
+    // Unless told here, the profile says it.
+    let policy = if args.allow { PermissionPolicy::Allow } else { PermissionPolicy::Unspecified };
     let request = CreateTaskRequest {
         request_id: request_id(),
         organization_id,
@@ -61,6 +62,7 @@ async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<E
         agent: args.agent,
         provider: String::new(),
         permission_policy: policy.into(),
+        profile: args.profile,
     };
     let answer = gateway.task().create_task(request).await?.into_inner();
     let (task, session) =
@@ -119,6 +121,9 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
             output::inert(&task.base_branch)
         ));
         output::line(&format!("  agent   {}", task.agent));
+        if !task.profile.is_empty() {
+            output::line(&format!("  profile {}", task.profile));
+        }
         if let Some(c) = &task.changes {
             output::line(&format!("  changes {} files, +{} -{}", c.files_changed, c.additions, c.deletions));
         }

@@ -2,8 +2,10 @@
 
 pub mod config;
 mod hooks;
+mod model_keys;
 mod parts;
 mod run;
 mod wiring;
 
+pub use model_keys::ModelKeys;
 pub use run::{serve, up};

@@ -83,6 +83,7 @@ async fn provisioner(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Fail
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
         survivors: survivors.clone(),
+        environment: wiring.model_keys.clone(),
     };
     let service = foundry_provisioner::build(config.provisioner.clone(), deps).await?;
     Ok(Built { service, failures, data: Some(data), survivors: Some(survivors) })

@@ -9,6 +9,7 @@ use foundry_provisioner::FurtherProviders;
 use foundry_server::{Process, Service, Signals, Telemetry, Upstream, UpstreamBinding};
 
 use super::config::MeshConfig;
+use super::model_keys::ModelKeys;
 use super::parts::{self, Built};
 use super::wiring::{Raw, Wiring, name};
 use crate::cli::ServiceName;
@@ -29,10 +30,11 @@ const DRAIN_ORDER: [&str; 5] = ["gateway", "task", "repo", "provisioner", "auth"
 pub async fn up(
     config: MeshConfig,
     mesh_dir: PathBuf,
+    keys: ModelKeys,
     further: FurtherProviders,
 ) -> Result<ExitCode, Failure> {
     let (raw, bindings) = deferred();
-    run(config, (mesh_dir, further), raw, &START_ORDER, bindings).await
+    run(config, (mesh_dir, further), raw, &START_ORDER, bindings, keys).await
 }
 
 /// Runs one service until a signal; the others are reached over the network.
@@ -52,7 +54,7 @@ pub async fn serve(
         provisioner: remote(ServiceName::Provisioner)?,
         task: remote(ServiceName::Task)?,
     };
-    run(config, (mesh_dir, further), raw, &[service], Vec::new()).await
+    run(config, (mesh_dir, further), raw, &[service], Vec::new(), ModelKeys::default()).await
 }
 
 /// Upstreams of services that are built later in this process.
@@ -76,6 +78,7 @@ async fn run(
     raw: Raw,
     services: &[ServiceName],
     mut bindings: Vec<(ServiceName, UpstreamBinding)>,
+    keys: ModelKeys,
 ) -> Result<ExitCode, Failure> {
     let env = Env::system();
     let begun = env.clock.now();
@@ -84,7 +87,7 @@ async fn run(
         Telemetry::start(&config.telemetry, label).map_err(|e| Failure::new(e.to_string()).exit(2))?;
     let signals = Signals::of_process()?;
     let metrics = telemetry.metrics().clone();
-    let wiring = Wiring { env: env.clone(), metrics, mesh_dir, raw, further };
+    let wiring = Wiring { env: env.clone(), metrics, mesh_dir, raw, further, model_keys: keys.keys };
     make_private(&wiring.mesh_dir)?;
 
     let mut process = Process::new(env.clone(), config.drain.clone(), telemetry.metrics().clone());
@@ -100,6 +103,7 @@ async fn run(
     }
     process.start_admin(&config.admin).await?;
     telemetry.metrics().bootstrapped(env.clock.now().since(begun));
+    keys.told.iter().for_each(|line| output::line(line));
     announce(&config, &wiring.mesh_dir, services);
 
     let exit = process.run(signals).await;

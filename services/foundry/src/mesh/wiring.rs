@@ -38,6 +38,8 @@ pub struct Wiring {
     pub raw: Raw,
     /// Makes sandbox providers besides the product's own.
     pub further: foundry_provisioner::FurtherProviders,
+    /// Model providers of the environment.
+    pub model_keys: foundry_provisioner::EnvironmentKeys,
 }
 
 /// What one service is given.

@@ -1,11 +1,18 @@
 //! What the service knows: entities, their states and transitions. No gRPC, database, clock or task.
 
 pub mod fold;
+pub mod model_provider;
+pub mod named;
+pub mod profile;
+mod profile_name;
 mod sandbox;
 mod session;
 mod text;
 mod turn;
 
+pub use model_provider::ModelProvider;
+pub use named::Secrets;
+pub use profile::Profile;
 pub use sandbox::{Sandbox, SandboxState, class_advice};
 pub use session::{Session, SessionState};
 pub use text::{head, tail};

@@ -122,6 +122,8 @@ pub struct Sandbox {
     pub base_commit: String,
     /// The agent installed by default.
     pub agent: String,
+    /// The profile it was asked for with; empty when there was none.
+    pub profile_id: String,
     /// How it is kept apart, for people.
     pub isolation: String,
     /// Number of its runtime.
@@ -166,6 +168,7 @@ impl Sandbox {
             runtime_instance: self.runtime_instance,
             create_time: Some(self.create_time.to_proto()),
             destroy_time: self.destroy_time.map(Timestamp::to_proto),
+            profile_id: self.profile_id.clone(),
         }
     }
 }

@@ -87,12 +87,20 @@ pub struct Session {
     pub sandbox_id: SandboxId,
     /// The agent's name.
     pub agent: String,
+    /// The profile it was made with; empty when there was none.
+    pub profile_id: String,
     /// How permission requests are answered.
     pub permission_policy: PermissionPolicy,
     /// How far it is.
     pub state: SessionState,
     /// Why.
     pub condition: Condition,
+    /// The model provider that its agent was started with; empty when it has none.
+    pub model_provider_id: String,
+    /// The newest turn in which a model answered; empty before the first.
+    pub model_answered: String,
+    /// What the model provider last refused; none when its last call succeeded.
+    pub model_condition: Option<Condition>,
     /// The running or last turn; empty before the first.
     pub message_id: String,
     /// Turns so far.
@@ -146,6 +154,7 @@ impl Session {
             last_offset: self.last_offset,
             turn_count: self.turn_count,
             create_time: Some(self.create_time.to_proto()),
+            profile_id: self.profile_id.clone(),
         }
     }
 }

@@ -1,12 +1,20 @@
 //! Agents as the flows need them: installed in a sandbox, and described for a start.
 
-use foundry_agents::{Entry, Launch, Places, Profile, launch};
-use foundry_flow::StageContext;
+use foundry_agents::{Entry, KeyDelivery, Launch, ModelAccess as AgentModel, Places, Profile, launch};
+use foundry_core::OrganizationId;
+use foundry_flow::{Outcome, StageContext};
+use foundry_proto::provisioner::v1::McpServer;
+use foundry_proto::provisioner::v1::mcp_server::Transport;
 use foundry_sandbox::AgentInstall;
+use foundry_sandbox::wire::MODEL_URL;
+use foundry_secrets::Secret;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::Halt;
 use crate::domain::Sandbox;
+use crate::models::{self, Chosen};
+use crate::profiles::ModelAccess;
 use crate::shared::{Shared, name_of};
 
 /// Puts an agent into a sandbox, showing what is going on, and says where it is.
@@ -43,11 +51,93 @@ pub async fn install(
     Ok(Places { foundry: installed.foundry, installed: installed.installed, node: installed.node })
 }
 
-/// How an agent is started.
+/// How an agent is started, and with which tools.
+pub struct Start<'a> {
+    /// The agent.
+    pub entry: &'a Entry,
+    /// Arguments, environment, files and settings.
+    pub launch: Launch,
+    /// MCP servers, as the protocol writes them.
+    pub mcp_servers: Vec<Value>,
+    /// The model provider; empty for an agent without a model.
+    pub provider: String,
+}
+
+/// Says how an agent of an organization is started with this profile. `token` is what it presents as its model key.
 ///
 /// # Errors
-/// `AGENT_UNKNOWN`, `AGENT_MODEL_MISSING`, `AGENT_MODEL_UNSUITABLE`.
-pub fn launch_of<'a>(shared: &'a Shared, agent: &str) -> Result<(&'a Entry, Launch), Halt> {
+/// `AGENT_UNKNOWN`, `AGENT_MODEL_MISSING`, `AGENT_MODEL_UNSUITABLE`, `PROFILE_NOT_FOUND`,
+/// `MODEL_PROVIDER_NOT_FOUND`, and when secrets cannot be decrypted.
+pub async fn start<'a>(
+    shared: &'a Shared,
+    organization: &OrganizationId,
+    agent: &str,
+    profile_id: &str,
+    token: &str,
+) -> Result<Start<'a>, Halt> {
     let entry = shared.catalogue.get(agent)?;
-    Ok((entry, launch(entry, None, &Profile::default())?))
+    let Chosen { set_up, provider, model } = models::choose(shared, organization, entry, profile_id).await?;
+    let access = match &provider {
+        Some((_, provider)) => Some(access(entry, provider, token, model)?),
+        None => None,
+    };
+    let mut profile = Profile::default();
+    let mut mcp_servers = Vec::new();
+    if let Some(set_up) = &set_up {
+        let settings = set_up.profile.settings();
+        let named = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());
+        (profile.mode, profile.effort) = (named(&settings.mode), named(&settings.effort));
+        profile.env = plain(&set_up.environment).collect();
+        mcp_servers = set_up.mcp_servers.iter().map(|(server, values)| mcp_server(server, values)).collect();
+    }
+    let launch = launch(entry, access.as_ref(), &profile)?;
+    let provider = provider.map(|(id, _)| id).unwrap_or_default();
+    Ok(Start { entry, launch, mcp_servers, provider })
+}
+
+/// What an agent is told of its model: our gateway and a token, and the provider itself only where the operator's
+/// entry wants the key in its environment.
+fn access(
+    entry: &Entry,
+    provider: &ModelAccess,
+    token: &str,
+    model: Option<String>,
+) -> Result<AgentModel, Halt> {
+    let Some(kind) = models::agent_kind(provider.kind) else {
+        let text = "this kind of model provider cannot be used by agents";
+        return Err(Outcome::fail("AGENT_MODEL_UNSUITABLE", format!("configuration: {text}")).into());
+    };
+    let mut access = AgentModel::new(kind, MODEL_URL, token);
+    if entry.key() == KeyDelivery::Environment {
+        let key = provider.credential.as_ref().and_then(|c| c.secret().expose_str()).unwrap_or_default();
+        access = AgentModel::new(kind, provider.base_url.as_str(), key);
+        access.headers = plain(&provider.headers).collect();
+        tracing::warn!(
+            agent = entry.name(),
+            "the model key is in the environment of this agent, as its entry says"
+        );
+    }
+    access.model = model;
+    Ok(access)
+}
+
+fn plain(values: &[(String, Secret)]) -> impl Iterator<Item = (String, String)> {
+    values.iter().map(|(name, value)| (name.clone(), value.expose_str().unwrap_or_default().to_owned()))
+}
+
+fn mcp_server(server: &McpServer, values: &[(String, Secret)]) -> Value {
+    let values: Vec<Value> =
+        plain(values).map(|(name, value)| json!({ "name": name, "value": value })).collect();
+    match &server.transport {
+        Some(Transport::Stdio(stdio)) => {
+            json!({ "name": server.name, "command": stdio.command, "args": stdio.args, "env": values })
+        }
+        Some(Transport::Http(http)) => {
+            json!({ "type": "http", "name": server.name, "url": http.url, "headers": values })
+        }
+        Some(Transport::Sse(http)) => {
+            json!({ "type": "sse", "name": server.name, "url": http.url, "headers": values })
+        }
+        None => Value::Null,
+    }
 }

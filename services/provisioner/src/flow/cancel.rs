@@ -10,11 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use foundry_core::{Error, MessageId, SessionId};
 use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue};
+use foundry_proto::common::v1::{TurnEnd, TurnOutcome};
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Halt, PATIENT, outcome};
 use crate::domain::{Session, Turn, TurnState};
+use crate::runtime::end_turn;
 use crate::shared::{Shared, acp_of};
 use crate::store::{permissions, sandboxes, sessions, turns};
 
@@ -29,6 +31,9 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Serialize, Deserialize)]
 struct Input {
     message_id: MessageId,
+    /// Stops the turn only while the model provider's refusal with this reason stands.
+    #[serde(default)]
+    refused: Option<String>,
 }
 
 /// Adds the job.
@@ -43,7 +48,29 @@ pub fn enqueue_for(
 ) -> Result<(), Error> {
     let flow = NewFlow::new(&CANCEL, shared.flow_id(), message_id.as_str(), session.session_id.as_str())
         .organization(&session.organization_id)
-        .input(&Input { message_id: message_id.clone() })?;
+        .input(&Input { message_id: message_id.clone(), refused: None })?;
+    enqueue(ws, flow);
+    Ok(())
+}
+
+/// The same after a while, for a turn whose agent was told to end it and may not; nothing happens when the model
+/// provider has answered well since.
+///
+/// # Errors
+/// Never: ids can be written as JSON.
+pub fn enqueue_after(
+    ws: &mut WriteSet,
+    shared: &Shared,
+    session: &Session,
+    message_id: &MessageId,
+    refused: &str,
+    after: Duration,
+) -> Result<(), Error> {
+    let flow_id = shared.flow_id();
+    let flow = NewFlow::new(&CANCEL, flow_id.clone(), flow_id.as_str(), session.session_id.as_str())
+        .organization(&session.organization_id)
+        .input(&Input { message_id: message_id.clone(), refused: Some(refused.to_owned()) })?
+        .not_before(shared.env.clock.now().plus(after));
     enqueue(ws, flow);
     Ok(())
 }
@@ -71,25 +98,50 @@ impl Cancel {
         Ok(session.zip(turn.filter(|t| t.state != TurnState::Ended)))
     }
 
+    async fn give_up(&self, session: &Session, turn: &Turn, why: &str) -> Result<(), Error> {
+        let end = TurnEnd {
+            outcome: TurnOutcome::Interrupted.into(),
+            reason: "RUNTIME_SILENT".to_owned(),
+            message: format!("the agent could not be stopped: {why}"),
+            ..TurnEnd::default()
+        };
+        end_turn(&self.0, &session.session_id, &turn.message_id, &end).await
+    }
+
     async fn cancel(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
-        let until = ctx.env().clock.now().plus(OBEY);
+        // From the first attempt on: one that fails must not begin the time anew.
+        let until = ctx.flow().started_time.plus(OBEY);
         let mut asked = false;
+        let refused = ctx.input::<Input>()?.refused;
         loop {
             let Some((session, turn)) = self.turn(ctx).await? else { return Ok(Outcome::done()) };
+            let stands = |reason: &str| session.model_condition.as_ref().is_some_and(|c| c.reason == reason);
+            if refused.as_deref().is_some_and(|reason| !stands(reason)) {
+                return Ok(Outcome::done());
+            }
             let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
             let Some(sandbox) = sandbox.filter(|s| s.facts.is_some()) else { return Ok(Outcome::done()) };
             let acp = acp_of(&session)?;
             let client = self.0.client(&sandbox)?;
             if !asked && turn.state == TurnState::Sent {
                 for waiting in permissions::pending(&self.0.store, &session.session_id).await? {
-                    client.answer_permission(&acp, &waiting.acp_id, None).await?;
+                    // The stop itself says whether the runtime can be reached.
+                    let _ = client.answer_permission(&acp, &waiting.acp_id, None).await;
                 }
-                client.cancel(&acp, &session.acp_session).await?;
-                asked = true;
+                match client.cancel(&acp, &session.acp_session).await {
+                    Ok(()) => asked = true,
+                    Err(e) if ctx.env().clock.now() < until => return Err(e.into()),
+                    Err(e) => {
+                        tracing::warn!(session = %session.session_id, error = %e, "nobody takes the stop")
+                    }
+                }
             }
             if ctx.env().clock.now() >= until {
                 tracing::warn!(session = %session.session_id, "the agent does not stop: its process is ended");
-                client.close(&acp).await?;
+                if let Err(e) = client.close(&acp).await {
+                    // A runtime that does not answer keeps its agent; the turn ends all the same.
+                    self.give_up(&session, &turn, &e.to_string()).await?;
+                }
                 return Ok(Outcome::done());
             }
             ctx.env().clock.sleep(LOOK).await;

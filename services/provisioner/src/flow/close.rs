@@ -10,7 +10,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use foundry_core::SessionId;
 use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue};
-use foundry_runtime_client::ClientError;
 use foundry_store::WriteSet;
 
 use super::{Halt, PATIENT, outcome};
@@ -53,7 +52,8 @@ impl Close {
         let Some(sandbox) = ready else { return Ok(Outcome::done()) };
         match self.0.client(&sandbox)?.close(&acp_of(&session)?).await {
             // There was no agent process under this name.
-            Ok(()) | Err(ClientError::Refused { .. }) => Ok(Outcome::done()),
+            Ok(()) => Ok(Outcome::done()),
+            Err(e) if e.is_refused("not_found") => Ok(Outcome::done()),
             Err(e) => Err(e.into()),
         }
     }

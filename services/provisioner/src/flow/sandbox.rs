@@ -201,7 +201,8 @@ impl Step {
 
     async fn install(&self, ctx: &StageContext, sandbox: &Sandbox) -> Result<Outcome, Halt> {
         // Said here already, before anything is installed for nothing.
-        agent::launch_of(&self.shared, &sandbox.agent)?;
+        let (organization, profile) = (&sandbox.organization_id, &sandbox.profile_id);
+        agent::start(&self.shared, organization, &sandbox.agent, profile, "").await?;
         agent::install(&self.shared, ctx, sandbox, &sandbox.agent).await?;
         Ok(Outcome::done())
     }

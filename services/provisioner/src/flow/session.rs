@@ -25,7 +25,7 @@ use crate::domain::fold::notice;
 use crate::domain::{SESSION_STAGES, Sandbox, SandboxState, Session, SessionState};
 use crate::runtime::{Pumps, cut};
 use crate::shared::{Shared, acp_of};
-use crate::store::{condition_value, sandboxes, sessions, stages};
+use crate::store::{Set, condition_value, sandboxes, sessions, stages};
 
 /// Opens an agent session.
 pub static SESSION: Flow = Flow::new(
@@ -144,7 +144,10 @@ impl Step {
         let (Some(facts), SandboxState::Ready) = (&sandbox.facts, sandbox.state) else {
             return Ok(Outcome::goto("sandbox_awaited"));
         };
-        let (entry, launch) = agent::launch_of(&self.shared, &session.agent)?;
+        let token = facts.key.model_token(session.session_id.as_str());
+        let (organization, profile) = (&session.organization_id, &session.profile_id);
+        let started = agent::start(&self.shared, organization, &session.agent, profile, &token).await?;
+        let agent::Start { entry, launch, mcp_servers, provider } = started;
         ctx.progress(format!("installing {}", entry.display_name())).await;
         let places = agent::install(&self.shared, ctx, sandbox, &session.agent).await?;
         ctx.progress(format!("starting {}", entry.display_name())).await;
@@ -156,19 +159,43 @@ impl Step {
             agent: entry.name(),
             command: entry.command(&places),
             launch: &launch,
-            mcp_servers: &[],
+            mcp_servers: &mcp_servers,
             home: facts.home.clone(),
             workspace: facts.workspace.clone(),
             attempt: &attempt,
             earlier: Some(session.acp_session.as_str()).filter(|s| !s.is_empty() && session.generation > 1),
         };
-        let opened = conversation.open(ctx.env()).await?;
+        // Known before the agent starts: it may call a model while it opens the session.
+        self.record(ctx, session, vec![("model_provider_id", provider.into())]).await?;
+        let opened = match conversation.open(ctx.env()).await {
+            Ok(opened) => opened,
+            Err(e) => {
+                // The next attempt starts an agent of its own: this one has its answers, and they stay what they are.
+                if e.reason == "AGENT_START_TIMEOUT" && conversation.earlier.is_some() {
+                    // It may be the earlier session that it cannot take up: the next attempt opens a new one.
+                    self.record(ctx, session, vec![("acp_session", "".into())]).await?;
+                }
+                if let Err(e) = conversation.client.close(&acp).await {
+                    tracing::debug!(session = %acp, error = %e, "the agent that could not be opened was not ended");
+                }
+                return Err(e.into());
+            }
+        };
         let mut ws = WriteSet::new();
         let set = vec![("acp_session", opened.session_id.into())];
         let flow = ctx.flow_id().as_str();
         sessions::update_as(&mut ws, &session.organization_id, &session.session_id, flow, set);
         let memory = Memory { remembers: opened.remembers };
         Ok(Outcome::done().recording(ws).with_state(&memory))
+    }
+
+    /// Writes what nobody is shown, as long as this flow is the one that moves the session.
+    async fn record(&self, ctx: &StageContext, session: &Session, set: Set) -> Result<(), Error> {
+        let mut ws = WriteSet::new();
+        let flow = ctx.flow_id().as_str();
+        sessions::update_as(&mut ws, &session.organization_id, &session.session_id, flow, set);
+        self.shared.store.commit(ws).await?;
+        Ok(())
     }
 
     async fn begin(&self, ctx: &StageContext, session: &Session, sandbox: &Sandbox) -> Result<Outcome, Halt> {

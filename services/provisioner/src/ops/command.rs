@@ -31,10 +31,29 @@ macro_rules! answers {
     )*};
 }
 
+/// The same for answers with an entity that has the revision in it too.
+macro_rules! answers_with {
+    ($($name:ident.$entity:ident)*) => {$(
+        impl Answer for foundry_proto::provisioner::v1::$name {
+            fn set_rev(&mut self, rev: i64) {
+                self.rev = rev;
+                if let Some(entity) = &mut self.$entity {
+                    entity.rev = rev;
+                }
+            }
+        }
+    )*};
+}
+
+answers_with! {
+    CreateModelProviderResponse.model_provider UpdateModelProviderResponse.model_provider
+    CreateAgentProfileResponse.profile UpdateAgentProfileResponse.profile
+}
+
 answers! {
     EnsureSandboxResponse RetrySandboxResponse DestroySandboxResponse CreateAgentSessionResponse
     RetryAgentSessionResponse PromptAgentSessionResponse CancelPromptResponse RespondToPermissionResponse
-    CloseAgentSessionResponse
+    CloseAgentSessionResponse DeleteModelProviderResponse DeleteAgentProfileResponse
 }
 
 /// One command of a caller in an organization.
@@ -65,6 +84,25 @@ impl<'a> Command<'a> {
             request_id: request_id.to_owned(),
         };
         Ok(Self { shared, organization, key, hash: BodyHash::of(&body.encode_to_vec()) })
+    }
+
+    /// The first answer of a repeated command in whichever organization of the caller it was given: for one whose
+    /// subject is gone since.
+    pub(crate) async fn answered<R: Answer>(
+        shared: &Shared,
+        caller: &Caller,
+        method: &'static str,
+        request_id: &str,
+        body: &impl Message,
+    ) -> Result<Option<R>, Error> {
+        for membership in caller.memberships() {
+            let organization = membership.organization_id;
+            let command = Command::new(shared, caller, &organization, method, request_id, body)?;
+            if let Some(replay) = shared.store.replay(&command.key, command.hash).await? {
+                return answer(&replay.response, replay.rev).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// Decides and commits, deciding anew when something changed meanwhile; a repeated request gets its

@@ -9,10 +9,11 @@ use foundry_sandbox::TapCursor;
 use foundry_server::RequestContext;
 use foundry_store::WriteSet;
 
-use super::{Command, audit, behalf, known_agent, sandbox_for};
+use super::{Command, audit, behalf, sandbox_for};
 use crate::domain::fold::Fold;
 use crate::domain::{MAX_SESSIONS, Sandbox, Session, SessionState};
 use crate::flow;
+use crate::profiles::{Choice, check_agent, choose};
 use crate::shared::Shared;
 use crate::store::{sandboxes, sessions};
 
@@ -50,8 +51,13 @@ pub async fn create_agent_session(
                     .next_action("ask for a new sandbox"));
             }
             limit(shared, &sandbox).await?;
+            let otherwise = Some((sandbox.profile_id.as_str(), sandbox.agent.as_str()));
+            let (profile, agent) = (&request.profile_id, &request.agent);
+            let choice = choose(shared, &organization, profile, agent, otherwise).await?;
+            check_agent(shared, "agent", &choice.agent)?;
+            let policy = choice.permission_policy(request.permission_policy)?;
             let flow_id = shared.flow_id();
-            let session = fresh(shared, &sandbox, &request, &session_id, flow_id.to_string())?;
+            let session = fresh(shared, &sandbox, &choice, policy, &session_id, flow_id.to_string());
             let session = match &there {
                 Some(there) => rehome(shared, &mut ws, there, session)?,
                 None => {
@@ -111,26 +117,24 @@ async fn limit(shared: &Shared, sandbox: &Sandbox) -> Result<(), Error> {
 fn fresh(
     shared: &Shared,
     sandbox: &Sandbox,
-    request: &CreateAgentSessionRequest,
+    choice: &Choice,
+    permission_policy: PermissionPolicy,
     session_id: &SessionId,
     flow_id: String,
-) -> Result<Session, Error> {
-    let agent = if request.agent.is_empty() { &sandbox.agent } else { &request.agent };
-    let agent = known_agent(shared, agent)?;
-    let permission_policy = match PermissionPolicy::try_from(request.permission_policy) {
-        Ok(PermissionPolicy::Unspecified) => PermissionPolicy::Ask,
-        Ok(policy) => policy,
-        Err(_) => return Err(Error::invalid_field("permission_policy", "is not known")),
-    };
+) -> Session {
     let now = shared.env.clock.now();
-    Ok(Session {
+    Session {
         session_id: session_id.clone(),
         organization_id: sandbox.organization_id.clone(),
         task_id: sandbox.task_id.clone(),
         sandbox_id: sandbox.sandbox_id.clone(),
-        agent,
+        agent: choice.agent.clone(),
+        profile_id: choice.profile_id(),
         permission_policy,
         state: SessionState::Pending,
+        model_provider_id: String::new(),
+        model_answered: String::new(),
+        model_condition: None,
         condition: Condition {
             waiting_on: flow::sandbox::ready_key(&sandbox.sandbox_id),
             since_time: Some(now.to_proto()),
@@ -153,7 +157,7 @@ fn fresh(
             .collect(),
         rev: 0,
         session_rev: 0,
-    })
+    }
 }
 
 #[cfg(test)]

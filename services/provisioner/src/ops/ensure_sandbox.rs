@@ -8,9 +8,10 @@ use foundry_proto::provisioner::v1::{EnsureSandboxRequest, EnsureSandboxResponse
 use foundry_server::RequestContext;
 use foundry_store::WriteSet;
 
-use super::{Command, audit, behalf, known_agent};
+use super::{Command, audit, behalf};
 use crate::domain::{Sandbox, SandboxState};
 use crate::flow;
+use crate::profiles::{Choice, check_agent, choose};
 use crate::shared::Shared;
 use crate::store::sandboxes;
 
@@ -20,7 +21,6 @@ struct Wanted {
     task: TaskId,
     repository: RepositoryId,
     provider: String,
-    agent: String,
     user_id: String,
 }
 
@@ -33,13 +33,11 @@ fn validate(shared: &Shared, caller: &Caller, r: &EnsureSandboxRequest) -> Resul
     if !r.base_branch.is_empty() {
         branch("base_branch", &r.base_branch)?;
     }
-    let agent = or(&r.agent, &shared.config.default_agent);
     let wanted = Wanted {
         organization: r.organization_id.parse()?,
         task: r.task_id.parse()?,
         repository: r.repository_id.parse()?,
         provider: or(&r.provider, &shared.config.default_provider),
-        agent: known_agent(shared, &agent)?,
         user_id: behalf(caller, &r.user_id)?,
     };
     caller.require(&wanted.organization, Role::Member)?;
@@ -70,8 +68,11 @@ pub async fn ensure_sandbox(
                 }
                 return Ok((ws, EnsureSandboxResponse { sandbox: Some(living.to_proto()), rev: 0 }));
             }
+            let (profile, agent) = (&request.profile_id, &request.agent);
+            let choice = choose(shared, &wanted.organization, profile, agent, None).await?;
+            check_agent(shared, "agent", &choice.agent)?;
             let flow_id = shared.flow_id();
-            let mut sandbox = fresh(shared, &wanted, &request, flow_id.to_string());
+            let mut sandbox = fresh(shared, &wanted, &request, &choice, flow_id.to_string());
             // A session may go on here: its blocks and permissions are told apart by the runtime's number.
             sandbox.runtime_instance =
                 1 + sandboxes::last_instance(&shared.store, wanted.task.as_str()).await?;
@@ -92,7 +93,13 @@ pub async fn ensure_sandbox(
         .await
 }
 
-fn fresh(shared: &Shared, wanted: &Wanted, request: &EnsureSandboxRequest, flow_id: String) -> Sandbox {
+fn fresh(
+    shared: &Shared,
+    wanted: &Wanted,
+    request: &EnsureSandboxRequest,
+    choice: &Choice,
+    flow_id: String,
+) -> Sandbox {
     let now = shared.env.clock.now();
     Sandbox {
         sandbox_id: SandboxId::generate(&shared.env),
@@ -110,7 +117,8 @@ fn fresh(shared: &Shared, wanted: &Wanted, request: &EnsureSandboxRequest, flow_
         branch: request.branch.clone(),
         base_branch: request.base_branch.clone(),
         base_commit: String::new(),
-        agent: wanted.agent.clone(),
+        agent: choice.agent.clone(),
+        profile_id: choice.profile_id(),
         isolation: String::new(),
         runtime_instance: 1,
         facts: None,

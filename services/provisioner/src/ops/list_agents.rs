@@ -1,16 +1,22 @@
 //! ListAgents: the agents that can be chosen.
 
+use foundry_agents::Entry;
 use foundry_core::Error;
 use foundry_proto::provisioner::v1::{Agent, ListAgentsResponse};
 
+use crate::models::agent_kind;
 use crate::shared::Shared;
 
-/// Lists the agents, the default first.
+/// Lists the agents, the default first. Model providers of organizations do not count: no organization is named.
 pub fn list_agents(shared: &Shared) -> Result<ListAgentsResponse, Error> {
-    let agent = |entry: &foundry_agents::Entry| Agent {
+    let given = |entry: &Entry| {
+        let mut all = shared.profiles.environment.all();
+        all.any(|p| agent_kind(p.view.kind()).is_some_and(|kind| entry.takes(kind)))
+    };
+    let agent = |entry: &Entry| Agent {
         name: entry.name().to_owned(),
         display_name: entry.display_name().to_owned(),
-        available: !entry.needs_model(),
+        available: !entry.needs_model() || given(entry),
         missing_credentials: entry.model_kinds().map(|kind| kind.name().to_owned()).collect(),
     };
     let mut agents: Vec<Agent> = shared.catalogue.iter().map(agent).collect();

@@ -3,11 +3,20 @@
 pub mod authorize_watch;
 pub mod cancel_prompt;
 pub mod close_agent_session;
+pub mod create_agent_profile;
 pub mod create_agent_session;
+pub mod create_model_provider;
+pub mod delete_agent_profile;
+pub mod delete_model_provider;
 pub mod destroy_sandbox;
 pub mod ensure_sandbox;
+pub mod get_agent_profile;
+pub mod get_model_provider;
 pub mod get_sandbox;
+pub mod list_agent_profiles;
 pub mod list_agents;
+pub mod list_model_providers;
+pub mod list_model_usage;
 pub mod list_processes;
 pub mod list_providers;
 pub mod list_sandboxes;
@@ -15,18 +24,25 @@ pub mod prompt_agent_session;
 pub mod respond_to_permission;
 pub mod retry_agent_session;
 pub mod retry_sandbox;
+pub mod test_model_provider;
+pub mod update_agent_profile;
+pub mod update_model_provider;
 pub mod watch;
 
 mod command;
+mod masked;
+mod profile_checks;
+#[cfg(test)]
+mod profile_tests;
 
 use foundry_authn::Caller;
-use foundry_core::{Error, SandboxId, SessionId};
+use foundry_core::{Error, ModelProviderId, OrganizationId, ProfileId, SandboxId, SessionId};
 use foundry_proto::common::v1::Role;
 use foundry_store::AuditRecord;
 
-use crate::domain::{Sandbox, Session};
+use crate::domain::{ModelProvider, Profile, Sandbox, Session};
 use crate::shared::Shared;
-use crate::store::{sandboxes, sessions};
+use crate::store::{agent_profiles, model_providers, sandboxes, sessions};
 
 pub(crate) use command::Command;
 
@@ -51,6 +67,56 @@ pub(crate) async fn session_for(shared: &Shared, caller: &Caller, id: &str) -> R
     let session = session.ok_or_else(|| Error::not_found("agent session", id))?;
     caller.require_for(&session.organization_id, Role::Member, "agent session", id)?;
     Ok(session)
+}
+
+/// The model provider with this id, for a caller with this role in its organization. One of the environment is
+/// everybody's: the role may be had in any organization.
+pub(crate) async fn model_provider_for(
+    shared: &Shared,
+    caller: &Caller,
+    id: &str,
+    role: Role,
+) -> Result<ModelProvider, Error> {
+    const KIND: &str = "model provider";
+    let parsed: ModelProviderId = id.parse()?;
+    if let Some(found) = shared.profiles.environment.find(&parsed) {
+        let memberships = caller.memberships();
+        let greatest = memberships.iter().max_by_key(|m| m.role);
+        let organization = greatest.ok_or_else(|| Error::not_found(KIND, id))?;
+        caller.require_for(&organization.organization_id, role, KIND, id)?;
+        return Ok(found.clone());
+    }
+    let found = model_providers::find(&shared.store, &parsed).await?;
+    let owned = found.and_then(|p| Some((p.organization_id.clone()?, p)));
+    let (organization, found) = owned.ok_or_else(|| Error::not_found(KIND, id))?;
+    caller.require_for(&organization, role, KIND, id)?;
+    Ok(found)
+}
+
+/// The organization that a model provider belongs to.
+///
+/// # Errors
+/// `MODEL_PROVIDER_READ_ONLY` for one of the environment.
+pub(crate) fn stored(provider: &ModelProvider) -> Result<&OrganizationId, Error> {
+    provider.organization_id.as_ref().ok_or_else(|| {
+        let text = format!("model provider {} is set in the environment of `foundry up`", provider.view.name);
+        Error::precondition("MODEL_PROVIDER_READ_ONLY", provider.model_provider_id.as_str(), text)
+            .next_action("change the variables and start the mesh again, or add a model provider of your own")
+    })
+}
+
+/// The agent profile with this id, for a caller with this role in its organization.
+pub(crate) async fn profile_for(
+    shared: &Shared,
+    caller: &Caller,
+    id: &str,
+    role: Role,
+) -> Result<Profile, Error> {
+    let parsed: ProfileId = id.parse()?;
+    let found = agent_profiles::find(&shared.store, &parsed).await?;
+    let found = found.ok_or_else(|| Error::not_found("agent profile", id))?;
+    caller.require_for(&found.organization_id, role, "agent profile", id)?;
+    Ok(found)
 }
 
 /// Checks the user on whose behalf a service acts; data for the audit, never a permission.
@@ -82,11 +148,3 @@ pub(crate) fn audit(
 
 #[cfg(test)]
 mod tests;
-
-/// The name of an agent of the catalogue.
-fn known_agent(shared: &Shared, name: &str) -> Result<String, Error> {
-    match shared.catalogue.get(name) {
-        Ok(entry) => Ok(entry.name().to_owned()),
-        Err(e) => Err(Error::invalid_field("agent", format!("is not known: {}", e.message))),
-    }
-}

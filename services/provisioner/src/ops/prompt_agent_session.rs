@@ -97,6 +97,8 @@ fn begin(
         ("message_id", message_id.into()),
         ("turn_count", turn_count.into()),
         ("pending_permission", Value::Null),
+        // What was refused before this turn says nothing about it.
+        ("model_condition", Value::Null),
     ];
     sessions::update(ws, &session, set);
     flow::turn::enqueue_for(ws, &session, message_id, flow_id, &RequestContext::current_traceparent())?;

@@ -96,7 +96,16 @@ async fn rebuild(
     let now = shared.env.clock.now();
     let turn = turns::find_named(&shared.store, &session.session_id, &session.message_id).await?;
     let turn = turn.filter(|t| t.state != TurnState::Ended);
-    let end = turn.as_ref().map(|t| interrupted(t, reason, why));
+    let end = turn.as_ref().map(|t| match session.model_condition.as_ref().filter(|c| !c.retryable) {
+        // Its process was ended since it did not obey; why it had to end is what counts.
+        Some(refused) if !t.cancel_requested => TurnEnd {
+            outcome: TurnOutcome::Error.into(),
+            reason: refused.reason.clone(),
+            message: refused.message.clone(),
+            ..TurnEnd::default()
+        },
+        _ => interrupted(t, reason, why),
+    });
     let notices = vec![notice(NoticeKind::AgentExited, why)];
     let mut set = cut(ws, session, turn.as_ref().zip(end.as_ref()), notices, now);
     let state = if turn.is_some() { SessionState::Interrupted } else { SessionState::Pending };

@@ -3,7 +3,8 @@
 
 use foundry_core::{Error, SessionId, Timestamp};
 use foundry_proto::common::v1::{
-    Condition, NoticeKind, PermissionAnswer, PermissionPolicy, TranscriptPart, transcript_part::Body,
+    Condition, NoticeKind, PermissionAnswer, PermissionPolicy, TranscriptPart, TurnOutcome,
+    transcript_part::Body,
 };
 use foundry_sandbox::{TapBatch, TapCursor};
 use foundry_store::WriteSet;
@@ -53,7 +54,9 @@ pub async fn record(
         let running = turn
             .as_ref()
             .map(|t| Running { message_id: t.message_id.as_str(), stop_asked: t.cancel_requested });
-        let folded = fold(&mut after, running, workspace, &batch.events);
+        let mut folded = fold(&mut after, running, workspace, &batch.events);
+        let answered = session.model_answered == session.message_id;
+        blame_model(&mut folded, session.model_condition.as_ref(), answered);
         let ws = Recording { shared, session: &session, turn, now: shared.env.clock.now() }.write(
             after,
             folded,
@@ -159,9 +162,11 @@ impl Recording<'_> {
         if let Some(end) = ended {
             finish_turn(ws, turn, end.outcome, self.now);
             permissions::void(ws, &self.session.session_id);
+            // What the model provider refused outlasts the turn.
+            let condition = self.session.model_condition.clone().unwrap_or_else(|| calm(self.now));
             set.extend([
                 ("state", SessionState::Ready.as_str().into()),
-                ("condition", condition_value(&calm(self.now))),
+                ("condition", condition_value(&condition)),
                 ("pending_permission", foundry_store::Value::Null),
             ]);
             return;
@@ -199,6 +204,31 @@ impl Recording<'_> {
             })),
             ..TranscriptPart::default()
         }
+    }
+}
+
+/// A turn that ended while the model provider refused did so for that reason, whatever the agent calls it: some
+/// say that all is well.
+fn blame_model(folded: &mut Folded, refused: Option<&Condition>, answered: bool) {
+    let (Some(refused), Some(end)) = (refused, &mut folded.ended) else { return };
+    // Once a model has answered in this turn, what was refused may be a call beside the agent's work, for a title say.
+    let failed = match end.outcome() {
+        TurnOutcome::Cancelled => false,
+        TurnOutcome::Completed => !answered,
+        _ => true,
+    };
+    if !failed {
+        return;
+    }
+    end.set_outcome(TurnOutcome::Error);
+    end.reason.clone_from(&refused.reason);
+    end.message.clone_from(&refused.message);
+    let told = folded.parts.iter_mut().rev().find_map(|p| match &mut p.body {
+        Some(Body::TurnEnd(told)) => Some(told),
+        _ => None,
+    });
+    if let Some(told) = told {
+        told.clone_from(end);
     }
 }
 

@@ -1,7 +1,12 @@
 //! The service's tables.
 
+pub mod agent_profiles;
 pub mod events;
+pub mod model_providers;
+pub mod model_usage;
 pub mod permissions;
+#[cfg(test)]
+mod profile_tests;
 pub mod sandboxes;
 pub mod sessions;
 pub mod stages;
@@ -27,6 +32,18 @@ pub const MIGRATIONS: Migrations = Migrations {
             name: "sandboxes_by_task",
             sqlite: include_str!("../../migrations/sqlite/0002_sandboxes_by_task.sql"),
             postgres: include_str!("../../migrations/postgres/0002_sandboxes_by_task.sql"),
+        },
+        Migration {
+            version: 3,
+            name: "profiles",
+            sqlite: include_str!("../../migrations/sqlite/0003_profiles.sql"),
+            postgres: include_str!("../../migrations/postgres/0003_profiles.sql"),
+        },
+        Migration {
+            version: 4,
+            name: "models",
+            sqlite: include_str!("../../migrations/sqlite/0004_models.sql"),
+            postgres: include_str!("../../migrations/postgres/0004_models.sql"),
         },
     ],
 };

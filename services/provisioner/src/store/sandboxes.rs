@@ -33,6 +33,7 @@ pub static SANDBOXES: Table = Table::new(
         "living",
         "work_time",
         "work_head",
+        "profile_id",
         "rev",
     ],
     &["sandbox_id"],
@@ -84,6 +85,7 @@ pub fn read(row: &Row) -> Result<Sandbox, Error> {
         destroy_time: row.opt_time("destroy_time")?,
         work_time: row.time("work_time")?,
         work_head: text("work_head")?,
+        profile_id: text("profile_id")?,
         stages: stages::read(row.opt_text("stages")?, &SANDBOX_STAGES)?,
         rev: row.int("rev")?,
     })
@@ -116,6 +118,7 @@ pub fn insert(ws: &mut WriteSet, s: &Sandbox) -> RevRef {
             1.into(),
             s.work_time.into(),
             s.work_head.as_str().into(),
+            s.profile_id.as_str().into(),
             rev.into(),
         ],
     );

@@ -103,6 +103,7 @@ impl World {
             }),
             flow_hooks: Arc::new(foundry_flow::NoHooks),
             watch_observer: Arc::new(foundry_watch::NoObserver),
+            environment: foundry_provisioner::EnvironmentKeys::default(),
             survivors: survivors.clone(),
         };
         let service = build(self.config.clone(), deps).await.unwrap();

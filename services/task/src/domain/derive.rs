@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use foundry_core::Timestamp;
-use foundry_proto::common::v1::Condition;
+use foundry_proto::common::v1::{Condition, PermissionPolicy};
 use foundry_proto::provisioner::v1::{AgentSession, AgentSessionState, Sandbox, SandboxState};
 use foundry_proto::repo::v1::Work;
 use foundry_proto::task::v1::{Changes, SessionState, TaskState};
@@ -87,6 +87,14 @@ impl Aggregate {
             let agent = self.agents.get(id).map(|t| &t.entity);
             session.view.set_state(state);
             session.view.condition = Some(condition);
+            if let Some(agent) = agent {
+                let view = &mut session.view;
+                learn(&mut view.agent, &agent.agent);
+                learn(&mut view.profile, &agent.profile_id);
+                if view.permission_policy() == PermissionPolicy::Unspecified {
+                    view.permission_policy = agent.permission_policy;
+                }
+            }
             let waiting = self.messages.iter().filter(|m| m.session_id.as_str() == id && m.is_open());
             session.view.queue_length = i32::try_from(waiting.count()).unwrap_or(i32::MAX);
             session.view.pending_permission = agent
@@ -119,8 +127,13 @@ impl Aggregate {
         };
         view.changes = changes;
         view.session_count = i32::try_from(open).unwrap_or(i32::MAX);
-        if let Some(s) = sandbox.filter(|s| !s.base_branch.is_empty()) {
-            view.base_branch.clone_from(&s.base_branch);
+        if let Some(s) = sandbox {
+            learn(&mut view.base_branch, &s.base_branch);
+            learn(&mut view.agent, &s.agent);
+            learn(&mut view.profile, &s.profile_id);
+        }
+        if let Some(agent) = agent.filter(|_| view.permission_policy() == PermissionPolicy::Unspecified) {
+            view.permission_policy = agent.permission_policy;
         }
         if view != self.task.view {
             view.update_time = Some(now.to_proto());
@@ -291,6 +304,13 @@ impl Aggregate {
             };
         }
         theirs
+    }
+}
+
+/// Takes over what the provisioner says, if it says anything.
+fn learn(ours: &mut String, theirs: &str) {
+    if !theirs.is_empty() {
+        theirs.clone_into(ours);
     }
 }
 

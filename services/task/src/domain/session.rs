@@ -53,6 +53,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// The agent to ask the provisioner for: none with a profile, which says it.
+    pub fn asked_agent(&self) -> String {
+        if self.view.profile.is_empty() { self.view.agent.clone() } else { String::new() }
+    }
+
     /// Holds the queue because this turn was interrupted; only once, for who resumed it must not find it held again.
     /// One turn is enough to know: the next is handed over only when the end of this one was taken in.
     pub fn hold_for(&mut self, message_id: &str) {

@@ -116,6 +116,11 @@ pub struct Task {
 }
 
 impl Task {
+    /// The agent to ask the provisioner for: none with a profile, which says it.
+    pub fn asked_agent(&self) -> String {
+        if self.view.profile.is_empty() { self.view.agent.clone() } else { String::new() }
+    }
+
     /// Refuses what needs a task that is worked on.
     ///
     /// # Errors

@@ -61,16 +61,31 @@ pub fn plain_name(field: &str, name: &str, default: &str, known: &[String]) -> R
     Ok(name.to_owned())
 }
 
-/// A policy; ASK when not given.
+/// The agent and the profile that are asked for; one of them at most. Both empty: the provisioner chooses.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when both are named, or one is malformed or not known. Whether a profile exists is seen when
+/// its sandbox is made.
+pub fn agent(agent: &str, profile: &str, known: &[String]) -> Result<(String, String)> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
+    match (agent, profile) {
+        ("", "") => Ok((String::new(), String::new())),
+        ("", profile) if profile.len() <= MAX_PLAIN && profile.chars().all(plain) => {
+            Ok((String::new(), profile.to_owned()))
+        }
+        ("", _) => Err(Error::invalid_field("profile", "is neither an id nor a name of an agent profile")),
+        (agent, "") => Ok((plain_name("agent", agent, "", known)?, String::new())),
+        _ => Err(Error::invalid_field("agent", "must be empty with a profile, which says the agent")),
+    }
+}
+
+/// A policy; unspecified when not given: then it is that of the profile, or ASK.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for an unknown number.
 pub fn policy(policy: i32) -> Result<PermissionPolicy> {
-    match PermissionPolicy::try_from(policy) {
-        Ok(PermissionPolicy::Unspecified) => Ok(PermissionPolicy::Ask),
-        Ok(policy) => Ok(policy),
-        Err(_) => Err(Error::invalid_field("permission_policy", "is not a known policy")),
-    }
+    PermissionPolicy::try_from(policy)
+        .map_err(|_| Error::invalid_field("permission_policy", "is not a known policy"))
 }
 
 /// A request id.

@@ -152,7 +152,8 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
                 request_id: format!("{}/{sandbox_id}", ctx.effect_name()),
                 sandbox_id,
                 session_id: session.to_string(),
-                agent: ours.view.agent.clone(),
+                agent: ours.asked_agent(),
+                profile_id: ours.view.profile.clone(),
                 permission_policy: ours.view.permission_policy,
                 user_id: ctx.flow().user_id.clone(),
             };

@@ -91,7 +91,8 @@ async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             base_branch: of.task.view.base_branch.clone(),
             branch: of.task.view.branch.clone(),
             provider: of.task.view.provider.clone(),
-            agent: of.task.view.agent.clone(),
+            agent: of.task.asked_agent(),
+            profile_id: of.task.view.profile.clone(),
             user_id: of.task.view.created_by.clone(),
         };
         let answer = match call(&cx.env, cx.provisioner.clone().ensure_sandbox(request)).await {

@@ -32,7 +32,12 @@ pub async fn create_session(
         "" => String::new(),
         name => naming::check_name("name", name, MAX_NAME)?,
     };
-    let agent = validate::plain_name("agent", &request.agent, &found.task.view.agent, &cx.agents)?;
+    let of_task = &found.task.view;
+    let (agent, profile) = match (request.agent.as_str(), request.profile.as_str()) {
+        ("", "") => (of_task.agent.clone(), of_task.profile.clone()),
+        (agent, "") if agent == of_task.agent => (of_task.agent.clone(), String::new()),
+        (agent, profile) => validate::agent(agent, profile, &cx.agents)?,
+    };
     let policy = validate::policy(request.permission_policy)?.into();
     let session_id = SessionId::generate(&cx.env);
     let decide = |draft: &mut Draft<'_>| {
@@ -44,7 +49,8 @@ pub async fn create_session(
         }
         let name =
             if name.is_empty() { format!("session {}", draft.of.sessions.len() + 1) } else { name.clone() };
-        let session = new_session(&draft.of.task, session_id.clone(), &name, &agent, policy, draft.env);
+        let asked = (agent.as_str(), profile.as_str());
+        let session = new_session(&draft.of.task, session_id.clone(), &name, asked, policy, draft.env);
         enqueue(&mut draft.ws, flow::session::new(&session, &draft.caller.actor())?);
         draft.of.sessions.push(session);
         Ok(())

@@ -28,6 +28,7 @@ struct Wanted {
     title: String,
     base_branch: String,
     agent: String,
+    profile: String,
     provider: String,
     policy: i32,
 }
@@ -99,12 +100,14 @@ fn check(cx: &Context, organization: OrganizationId, request: &CreateTaskRequest
     if !request.base_branch.is_empty() {
         naming::check_branch("base_branch", &request.base_branch)?;
     }
+    let (agent, profile) = validate::agent(&request.agent, &request.profile, &cx.agents)?;
     Ok(Wanted {
         organization,
         repository: request.repository_id.parse()?,
         title,
         base_branch: request.base_branch.clone(),
-        agent: validate::plain_name("agent", &request.agent, &cx.default_agent, &cx.agents)?,
+        agent,
+        profile,
         provider: validate::plain_name("provider", &request.provider, &cx.default_provider, &cx.providers)?,
         policy: validate::policy(request.permission_policy)?.into(),
     })
@@ -170,6 +173,7 @@ fn new_task(
         prompt_preview: validate::prefix(&request.prompt, PREVIEW).to_owned(),
         prompt_size: i64::try_from(request.prompt.len()).unwrap_or(i64::MAX),
         agent: wanted.agent.clone(),
+        profile: wanted.profile.clone(),
         provider: wanted.provider.clone(),
         permission_policy: wanted.policy,
         created_by: created_by.clone(),
@@ -204,7 +208,8 @@ fn new_task(
         text_size: 0,
     };
     message.describe(&request.prompt);
-    let session = new_session(&task, session_id, "main", &wanted.agent, wanted.policy, &cx.env);
+    let asked = (wanted.agent.as_str(), wanted.profile.as_str());
+    let session = new_session(&task, session_id, "main", asked, wanted.policy, &cx.env);
     let messages = vec![message.clone()];
     let mut of = Aggregate {
         task,
@@ -218,12 +223,12 @@ fn new_task(
     (of, message)
 }
 
-/// A session that has not begun.
+/// A session that has not begun, with this agent or profile.
 pub(super) fn new_session(
     task: &Task,
     session_id: SessionId,
     name: &str,
-    agent: &str,
+    (agent, profile): (&str, &str),
     policy: i32,
     env: &foundry_core::Env,
 ) -> Session {
@@ -234,6 +239,7 @@ pub(super) fn new_session(
         organization_id: task.organization_id.to_string(),
         name: name.to_owned(),
         agent: agent.to_owned(),
+        profile: profile.to_owned(),
         permission_policy: policy,
         create_time: Some(now.to_proto()),
         ..pb::Session::default()

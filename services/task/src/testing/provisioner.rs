@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use foundry_core::Env;
 use foundry_proto::common::v1::transcript_part::Body;
-use foundry_proto::common::v1::{AgentMessage, PermissionRequest, TranscriptPart, TurnEnd, TurnOutcome};
+use foundry_proto::common::v1::{
+    AgentMessage, PermissionPolicy, PermissionRequest, TranscriptPart, TurnEnd, TurnOutcome,
+};
 use foundry_proto::provisioner::v1::provisioner_service_server::ProvisionerService;
 use foundry_proto::provisioner::v1::*;
 use foundry_watch::FrameStream;
@@ -18,6 +20,23 @@ use super::repo::not_needed;
 use super::upstream::Items;
 
 type Answer<T> = Result<Response<T>, Status>;
+
+/// The id of the one profile that there is, `night` by name.
+pub const NIGHT: &str = "prf_00000000000000000000000000000001";
+
+/// The agent and the profile's id for what was asked for.
+fn chosen(agent: &str, profile: &str) -> Result<(String, String), Status> {
+    match (agent, profile) {
+        ("", "") => Ok(("demo".to_owned(), String::new())),
+        ("", "night" | NIGHT) => Ok(("claude".to_owned(), NIGHT.to_owned())),
+        (agent, "") => Ok((agent.to_owned(), String::new())),
+        ("", profile) => {
+            Err(foundry_core::Error::precondition("PROFILE_NOT_FOUND", profile, "there is no such profile")
+                .into())
+        }
+        _ => Err(Status::invalid_argument("both an agent and a profile")),
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -180,6 +199,7 @@ impl ProvisionerService for FakeProvisioner {
     async fn ensure_sandbox(&self, request: Request<EnsureSandboxRequest>) -> Answer<EnsureSandboxResponse> {
         self.answer().await;
         let request = request.into_inner();
+        let (agent, profile_id) = chosen(&request.agent, &request.profile_id)?;
         let living =
             self.state.lock().unwrap().sandboxes.values().find(|s| lives(s, &request.task_id)).cloned();
         let sandbox = living.unwrap_or_else(|| {
@@ -193,6 +213,8 @@ impl ProvisionerService for FakeProvisioner {
                 sandbox_id: format!("sbx_{number:032x}"),
                 organization_id: request.organization_id.clone(),
                 task_id: request.task_id.clone(),
+                agent,
+                profile_id,
                 state: if ready { SandboxState::Ready } else { SandboxState::Queued }.into(),
                 create_time: Some(self.env.clock.now().to_proto()),
                 ..Sandbox::default()
@@ -230,6 +252,10 @@ impl ProvisionerService for FakeProvisioner {
         self.answer().await;
         let request = request.into_inner();
         let sandbox = self.state.lock().unwrap().sandboxes[&request.sandbox_id].clone();
+        let (agent, profile_id) = match (request.agent.as_str(), request.profile_id.as_str()) {
+            ("", "") => (sandbox.agent.clone(), sandbox.profile_id.clone()),
+            (agent, profile) => chosen(agent, profile)?,
+        };
         let known = self.session(&request.session_id);
         let elsewhere = |s: &AgentSession| s.sandbox_id != request.sandbox_id;
         if known.as_ref().is_some_and(|s| elsewhere(s) && s.state() != AgentSessionState::Closed) {
@@ -242,7 +268,9 @@ impl ProvisionerService for FakeProvisioner {
                 organization_id: sandbox.organization_id,
                 task_id: sandbox.task_id,
                 sandbox_id: request.sandbox_id.clone(),
-                agent: request.agent.clone(),
+                agent,
+                profile_id,
+                permission_policy: request.permission_policy.max(PermissionPolicy::Ask.into()),
                 state: AgentSessionState::Ready.into(),
                 ..moved.unwrap_or_default()
             },

@@ -6,8 +6,17 @@ use serde_json::{Value, json};
 use super::*;
 
 /// Values tried for a setting that is text by default, in order; a setting takes the first that its type accepts.
-const TEXTS: &[&str] =
-    &["7s", "127.0.0.1:4711", "json", "off", "x", "http://127.0.0.1:4711", "/x", "{ command = [\"x\"] }"];
+const TEXTS: &[&str] = &[
+    "7s",
+    "127.0.0.1:4711",
+    "json",
+    "off",
+    "x",
+    "http://127.0.0.1:4711",
+    "env:X",
+    "/x",
+    "{ command = [\"x\"] }",
+];
 
 fn leaves(prefix: &str, value: &Value, found: &mut Vec<(String, Value)>) {
     match value {

@@ -1,4 +1,5 @@
 use foundry_core::Timestamp;
+use foundry_proto::common::v1::ToolCallState;
 use foundry_sandbox::Direction;
 use serde_json::json;
 
@@ -164,4 +165,43 @@ fn a_turn_that_the_agent_breaks_off_unasked_is_interrupted_and_one_that_was_stop
     };
     assert_eq!(ended(true), (TurnOutcome::Cancelled, "cancelled".to_owned(), String::new()));
     assert_eq!(ended(false), (TurnOutcome::Interrupted, "cancelled".to_owned(), "AGENT_STOPPED".to_owned()));
+}
+
+#[test]
+fn the_output_of_a_command_comes_in_pieces_beside_the_call_and_the_exit_code_does_not_replace_it() {
+    let mut state = Fold::default();
+    let piece = |offset, status: &str, text: &str| {
+        agent(
+            offset,
+            json!({
+                "sessionUpdate": "tool_call_update", "toolCallId": "t", "status": status,
+                "content": [{"type": "terminal", "terminalId": "t"}],
+                "_meta": {"terminal_output_delta": {"data": text}},
+            }),
+        )
+    };
+    let end = json!({"sessionUpdate": "tool_call_update", "toolCallId": "t", "status": "completed",
+        "rawOutput": {"exit_code": 0}});
+    let events = [piece(1, "in_progress", "one\n"), piece(2, "in_progress", "two\n"), agent(3, end)];
+    let folded = fold(&mut state, turn("msg_1"), "/w", &events);
+    let Some(Body::ToolCall(call)) = &folded.parts.last().unwrap().body else { panic!() };
+    assert_eq!((call.output.as_str(), call.state()), ("one\ntwo\n", ToolCallState::Completed));
+}
+
+#[test]
+fn what_an_agent_tells_again_while_it_takes_up_a_session_is_not_told_twice() {
+    for method in ["session/load", "session/resume"] {
+        let mut state = Fold::default();
+        let asked = json!({"id": "run3/load", "method": method, "params": {}});
+        let asked = at(1, TapBody::Message { direction: Direction::ToAgent, json: asked });
+        let first = fold(&mut state, None, "/w", &[asked, words(2, "said before")]);
+        // A stretch may end within the history.
+        let stored = serde_json::to_string(&state).unwrap();
+        let mut state: Fold = serde_json::from_str(&stored).unwrap();
+        let done = json!({"id": "run3/load", "result": {}});
+        let done = at(4, TapBody::Message { direction: Direction::FromAgent, json: done });
+        let rest = fold(&mut state, None, "/w", &[words(3, "and this"), done, words(5, "new")]);
+        assert!(first.parts.is_empty(), "{method}");
+        assert_eq!(texts(&rest).iter().map(|t| t.2.as_str()).collect::<String>(), "new", "{method}");
+    }
 }

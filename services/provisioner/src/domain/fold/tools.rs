@@ -28,6 +28,8 @@ struct Tool {
     input: String,
     output: String,
     truncated: bool,
+    /// Whether its output comes in pieces, as a terminal shows it.
+    in_terminal: bool,
     parts: i32,
 }
 
@@ -93,8 +95,12 @@ impl Tool {
             self.input = kept.to_owned();
             self.truncated |= cut;
         }
-        let output = news.content.as_deref().map(words_of).filter(|w| !w.is_empty());
-        let raw = || news.raw_output.as_ref().filter(|v| !v.is_null());
+        let printed = news.terminal_output().map(|more| format!("{}{more}", self.output));
+        let output = printed.or_else(|| news.content.as_deref().map(words_of).filter(|w| !w.is_empty()));
+        self.in_terminal |= news.terminal_output().is_some();
+        // What stands there already says more than the exit code that ends it.
+        let said = self.in_terminal;
+        let raw = || news.raw_output.as_ref().filter(|v| !(v.is_null() || said && v.is_object()));
         let output =
             output.or_else(|| raw().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)));
         if let Some(text) = output {

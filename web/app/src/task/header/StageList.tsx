@@ -32,8 +32,9 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
   const [opened, setOpened] = useState(false)
   if (!provisioning && task.stages.length === 0) return null
   const open = provisioning || opened
+  // Open, it may have more than its room, and nothing in it that takes the focus: keys scroll it.
   return (
-    <section className={classes.stages} aria-label="Provisioning" data-open={open}>
+    <section className={classes.stages} aria-label="Provisioning" data-open={open} tabIndex={open ? 0 : undefined}>
       {!provisioning && (
         <button type="button" className={classes.stagesLine} aria-expanded={open} onClick={() => setOpened(!opened)}>
           <IconChevronRight size={14} aria-hidden className={classes.chevron} data-open={open} />

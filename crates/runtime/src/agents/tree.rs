@@ -1,4 +1,4 @@
-//! The processes that an agent started, by every sign that tells them.
+//! The processes of an agent: by descent, by session and by environment.
 
 use std::fs;
 
@@ -8,23 +8,23 @@ use foundry_sandbox::{AcpId, Presence, SandboxName};
 
 use crate::listing::all;
 
-/// How the processes of one agent are told from all others.
+/// Finds the processes of one agent.
 #[derive(Clone, Debug)]
-pub(crate) struct Kin {
-    /// The agent's own process, leader of its session.
+pub(crate) struct ProcessTree {
+    /// The agent process, leader of its session.
     agent: ProcessRef,
     marks: [String; 2],
-    /// Those seen so far: one whose parent ends loses its descent.
+    /// Every process found so far: an orphan is no longer found by descent.
     seen: Vec<ProcessRef>,
 }
 
-impl Kin {
+impl ProcessTree {
     pub fn of(agent: ProcessRef, acp: &AcpId, sandbox: &SandboxName) -> Self {
         let marks = [format!("{AGENT_VARIABLE}={acp}"), format!("{}={sandbox}", Mark::VARIABLE)];
         Self { agent, marks, seen: Vec::new() }
     }
 
-    /// Those that live now, the agent itself included.
+    /// The living ones, the agent process included.
     pub fn living(&mut self) -> Vec<ProcessRef> {
         if self.agent.presence() == Presence::Running {
             self.see(self.agent.clone());
@@ -41,12 +41,12 @@ impl Kin {
         self.seen.clone()
     }
 
-    /// Those of the agent's own session that live now.
+    /// The living processes of the agent's session.
     pub fn session(&self) -> Vec<ProcessRef> {
         self.others().filter(|(_, stat)| self.is_of_session(stat)).map(|(process, _)| process).collect()
     }
 
-    /// Everything but the machine's first process and this one.
+    /// Every process but pid 1 and this one.
     fn others(&self) -> impl Iterator<Item = (ProcessRef, Stat)> + use<> {
         let own = rustix::process::getpid().as_raw_nonzero().get();
         let boot_id = self.agent.boot_id.clone();
@@ -63,8 +63,8 @@ impl Kin {
         }
     }
 
-    /// A later session of the same number has a leader that started later, and so have its members; the
-    /// number is not given to another process while a member of this session lives.
+    /// The kernel does not reuse a pid while a session of that number has members, so only a recycled
+    /// leader or an older process can be a false match.
     fn is_of_session(&self, stat: &Stat) -> bool {
         stat.session == self.agent.pid
             && stat.start_time_ticks >= self.agent.start_time_ticks

@@ -1,0 +1,174 @@
+//! Secrets on the command line: from standard input, from a variable, or typed without being shown.
+
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal as _, Read, Write as _};
+
+use foundry_proto::common::v1::named_value::Content;
+use foundry_proto::common::v1::{NamedValue, SecretText};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::failure::Failure;
+
+/// Most bytes of a secret that are read.
+const MAX_SECRET: u64 = 64 << 10;
+
+/// A secret from standard input, up to its first line end; asked for when that is a terminal.
+///
+/// # Errors
+/// When nothing is given.
+pub fn read(what: &str) -> Result<SecretText, Failure> {
+    let text = if std::io::stdin().is_terminal() {
+        ask(what)?
+    } else {
+        let mut text = String::new();
+        std::io::stdin().take(MAX_SECRET).read_to_string(&mut text)?;
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    let value = text.trim().to_owned();
+    if value.is_empty() {
+        return Err(Failure::new(format!("no {what} was given"))
+            .next("pipe it in, name a variable with --key-env, or pass --no-key")
+            .exit(2));
+    }
+    Ok(SecretText { value })
+}
+
+/// A secret from a variable of the environment.
+///
+/// # Errors
+/// When it is not set, or empty.
+pub fn variable(name: &str) -> Result<SecretText, Failure> {
+    let value = std::env::var(name).unwrap_or_default().trim().to_owned();
+    if value.is_empty() {
+        return Err(Failure::new(format!("the variable {name} is not set, or empty")).exit(2));
+    }
+    Ok(SecretText { value })
+}
+
+/// Entries of a list as given by options: plain ones as NAME=VALUE, secret ones as NAME=VARIABLE.
+///
+/// # Errors
+/// When an entry has no `=`, where it needs one, or its variable is not set.
+pub fn entries(plain: &[String], secret: &[String], same_name: bool) -> Result<Vec<NamedValue>, Failure> {
+    let split = |entry: &str, option: &str| {
+        let (name, value) = entry.split_once('=')?;
+        (!name.is_empty()).then(|| (name.to_owned(), value.to_owned())).filter(|_| !option.is_empty())
+    };
+    let mut all = Vec::new();
+    for entry in plain {
+        // Its value may be a mistaken secret: it is not repeated.
+        let (name, value) = split(entry, "plain")
+            .ok_or_else(|| Failure::new("an entry is not written NAME=VALUE").exit(2))?;
+        all.push(NamedValue { name, content: Some(Content::Value(value)) });
+    }
+    for entry in secret {
+        let (name, from) = match split(entry, "secret") {
+            Some(found) => found,
+            None if same_name && !entry.contains('=') => (entry.clone(), entry.clone()),
+            None => return Err(Failure::new("an entry is not written NAME=VARIABLE").exit(2)),
+        };
+        all.push(NamedValue { name, content: Some(Content::Secret(variable(&from)?)) });
+    }
+    Ok(all)
+}
+
+/// A list with these entries put in, in place of those with their names, and without those to be removed.
+pub fn merged(list: &[NamedValue], new: Vec<NamedValue>, gone: &[String]) -> Vec<NamedValue> {
+    let replaced = |name: &str| gone.iter().any(|g| g == name) || new.iter().any(|n| n.name == name);
+    let kept: Vec<_> = list.iter().filter(|old| !replaced(&old.name)).cloned().collect();
+    kept.into_iter().chain(new).collect()
+}
+
+/// An entry for people: a secret is not shown.
+pub fn shown(entry: &NamedValue) -> String {
+    match &entry.content {
+        Some(Content::Secret(_)) => format!("{} (secret)", entry.name),
+        Some(Content::Value(value)) => format!("{}={value}", entry.name),
+        None => entry.name.clone(),
+    }
+}
+
+/// The terminal without echo; as it was again when dropped.
+struct Hidden<'a> {
+    terminal: &'a File,
+    before: Termios,
+}
+
+impl<'a> Hidden<'a> {
+    fn new(terminal: &'a File) -> std::io::Result<Self> {
+        let before = tcgetattr(terminal)?;
+        let mut hidden = before.clone();
+        // Without signals from keys: a Ctrl-C must not leave the terminal mute.
+        hidden.local_modes &= !(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        tcsetattr(terminal, OptionalActions::Flush, &hidden)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
+    }
+}
+
+fn ask(what: &str) -> Result<String, Failure> {
+    let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+    write!(terminal, "{what} (is not shown): ")?;
+    let typed = {
+        let hidden = Hidden::new(&terminal)?;
+        typed(hidden.terminal)
+    };
+    writeln!(terminal)?;
+    typed?.ok_or_else(|| Failure::new("cancelled").exit(2))
+}
+
+/// A line as it is typed; none after Ctrl-C.
+fn typed(mut keys: impl Read) -> std::io::Result<Option<String>> {
+    let (mut line, mut key) = (Vec::new(), [0]);
+    loop {
+        if keys.read(&mut key)? == 0 {
+            break;
+        }
+        match key[0] {
+            b'\r' | b'\n' | 4 => break,
+            3 => return Ok(None),
+            8 | 127 => {
+                line.pop();
+            }
+            byte => line.push(byte),
+        }
+    }
+    Ok(Some(String::from_utf8_lossy(&line).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typed_line_ends_at_return_is_corrected_and_can_be_cancelled() {
+        let read = |bytes: &[u8]| typed(bytes).unwrap();
+        assert_eq!(read(b"sk-x\x7fy\rrest"), Some("sk-y".to_owned()));
+        assert_eq!(read(b"sk-\x03"), None);
+        assert_eq!(read(b"sk"), Some("sk".to_owned()));
+    }
+
+    #[test]
+    fn an_entry_that_is_malformed_is_not_repeated() {
+        for (plain, secret) in [(&["canary".to_owned()][..], &[][..]), (&[], &["=canary".to_owned()])] {
+            let failure = entries(plain, secret, true).unwrap_err();
+            assert!(!failure.message.contains("canary"), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn new_entries_take_the_place_of_those_with_their_names() {
+        let value = |name: &str, value: &str| NamedValue {
+            name: name.to_owned(),
+            content: Some(Content::Value(value.to_owned())),
+        };
+        let list = [value("A", "1"), value("B", "2"), value("C", "3")];
+        let merged = merged(&list, vec![value("B", "9")], &["C".to_owned()]);
+        assert_eq!(merged, [value("A", "1"), value("B", "9")]);
+    }
+}

@@ -1,0 +1,62 @@
+//! `foundry up --keys-from-env`: model keys from the environment of the command, by name only wherever they are told.
+
+use foundry_core::Env;
+use foundry_provisioner::{EnvironmentKeys, MODEL_VARIABLES};
+
+use crate::failure::Failure;
+
+/// The model providers of the environment, and what is told about them.
+#[derive(Default)]
+pub struct ModelKeys {
+    /// The providers.
+    pub keys: EnvironmentKeys,
+    /// A line for standard output; none when there is nothing to tell.
+    pub told: Option<String>,
+}
+
+impl ModelKeys {
+    /// Reads the variables if they are wanted.
+    ///
+    /// # Errors
+    /// When a value cannot be used; it is not repeated.
+    pub fn read(wanted: bool, variable: impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+        let names = |names: &[&str]| names.join(", ");
+        if !wanted {
+            let is_set = |name: &&str| variable(name).is_some_and(|v| !v.trim().is_empty());
+            let set: Vec<_> = MODEL_VARIABLES.into_iter().filter(is_set).collect();
+            let told = (!set.is_empty()).then(|| {
+                format!("model keys   not used: {}; `foundry up --keys-from-env` takes them", names(&set))
+            });
+            return Ok(Self { keys: EnvironmentKeys::default(), told });
+        }
+        let keys = EnvironmentKeys::read(&variable, &Env::system()).map_err(|e| Failure::from(e).exit(2))?;
+        let taken: Vec<_> = keys.taken().collect();
+        let told = match taken[..] {
+            [] => format!("model keys   none of {} is set", names(&MODEL_VARIABLES)),
+            _ => format!("model keys   taken from the environment, for all organizations: {}", names(&taken)),
+        };
+        Ok(Self { told: Some(told), keys })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_by_name_what_it_took_and_what_it_left() {
+        let set = |name: &str| (name == "ANTHROPIC_API_KEY").then(|| "sk-canary-0123456789".to_owned());
+        let taken = ModelKeys::read(true, set).unwrap();
+        assert_eq!(taken.keys.taken().collect::<Vec<_>>(), ["ANTHROPIC_API_KEY"]);
+        let left = ModelKeys::read(false, set).unwrap();
+        assert_eq!(left.keys.taken().count(), 0);
+        for told in [taken.told.unwrap(), left.told.unwrap()] {
+            assert!(told.contains("ANTHROPIC_API_KEY") && !told.contains("canary"), "{told}");
+        }
+        assert!(ModelKeys::read(false, |_| None).unwrap().told.is_none());
+        let nothing = ModelKeys::read(true, |_| None).unwrap().told.unwrap();
+        assert!(nothing.contains("none of ANTHROPIC_API_KEY"), "{nothing}");
+        let unusable = ModelKeys::read(true, |_| Some("not a url, canary".to_owned())).err().unwrap();
+        assert!(unusable.code == 2 && !unusable.message.contains("canary"), "{}", unusable.message);
+    }
+}

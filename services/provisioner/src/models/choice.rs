@@ -1,0 +1,71 @@
+//! Which model provider an agent uses: that of its profile, and without one the first that suits it, so that a
+//! mesh with one key needs no profile at all.
+
+use foundry_agents::{Entry, ModelKind};
+use foundry_core::{Error, OrganizationId};
+use foundry_proto::provisioner::v1::ModelProviderKind;
+
+use crate::domain::ModelProvider;
+use crate::profiles::{ModelAccess, SetUp, set_up};
+use crate::shared::Shared;
+use crate::store::model_providers;
+
+/// Most model providers that are looked at for a suitable one.
+const MOST: u32 = 100;
+
+/// What an agent uses.
+pub struct Chosen {
+    /// Its profile with all secrets in place.
+    pub set_up: Option<SetUp>,
+    /// Its model provider; none for an agent without a model, or when there is none that suits.
+    pub provider: Option<(String, ModelAccess)>,
+    /// The model, when one is named.
+    pub model: Option<String>,
+}
+
+/// What the agent of an organization uses with this profile.
+///
+/// # Errors
+/// `PROFILE_NOT_FOUND` and `MODEL_PROVIDER_NOT_FOUND` when they are gone; when secrets cannot be decrypted.
+pub async fn choose(
+    shared: &Shared,
+    organization: &OrganizationId,
+    entry: &Entry,
+    profile_id: &str,
+) -> Result<Chosen, Error> {
+    let mut set_up = set_up(shared, organization, profile_id).await?;
+    let of_profile = set_up.as_mut().and_then(|s| s.model.take());
+    let named = set_up.as_ref().map(|s| s.profile.settings().clone()).unwrap_or_default();
+    let provider = match of_profile {
+        Some(access) => Some((named.model_provider_id.clone(), access)),
+        None if entry.needs_model() => suitable(shared, organization, entry).await?,
+        None => None,
+    };
+    let listed = provider.as_ref().and_then(|(_, access)| access.models.first().cloned());
+    let model = Some(named.model).filter(|m| !m.is_empty()).or(listed);
+    Ok(Chosen { set_up, provider, model })
+}
+
+/// The first model provider that the agent can use: of the environment, then of the organization by name.
+async fn suitable(
+    shared: &Shared,
+    organization: &OrganizationId,
+    entry: &Entry,
+) -> Result<Option<(String, ModelAccess)>, Error> {
+    let own = model_providers::list(&shared.store, organization, "", MOST).await?;
+    let all = shared.profiles.environment.all().chain(&own);
+    let takes = |p: &&ModelProvider| agent_kind(p.view.kind()).is_some_and(|kind| entry.takes(kind));
+    let Some(found) = all.into_iter().find(takes) else { return Ok(None) };
+    Ok(Some((found.model_provider_id.to_string(), ModelAccess::of(shared, found)?)))
+}
+
+/// The catalogue's name of a kind.
+pub fn agent_kind(kind: ModelProviderKind) -> Option<ModelKind> {
+    match kind {
+        ModelProviderKind::Anthropic => Some(ModelKind::Anthropic),
+        ModelProviderKind::Openai => Some(ModelKind::Openai),
+        ModelProviderKind::OpenaiCompatible => Some(ModelKind::OpenaiCompatible),
+        ModelProviderKind::Gemini => Some(ModelKind::Gemini),
+        _ => None,
+    }
+}

@@ -1,0 +1,164 @@
+//! Whom a token stands for, and where usage and conditions go.
+
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use foundry_core::{Error, ModelProviderId, SessionId};
+use foundry_model_gateway::{
+    Access, Credential, Kind, Ledger, ModelCondition, ModelPrice, Owner, Refused, SandboxProof, Secret, Usage,
+};
+use foundry_proto::provisioner::v1::{ModelProviderKind, ModelUsage};
+use foundry_sandbox::key::same;
+use foundry_store::WriteSet;
+use http::HeaderName;
+
+use super::condition;
+use crate::domain::{Sandbox, Session, SessionState};
+use crate::profiles::{ModelAccess, ModelCredential, provider_of};
+use crate::shared::Shared;
+use crate::store::{model_usage, sandboxes, sessions};
+
+/// Most tokens, and most millionths of cost, that one call is counted with.
+const MOST_OF_A_CALL: u64 = 1_000_000_000_000;
+
+/// The ledger over the service's tables.
+pub struct SessionLedger(Weak<Shared>);
+
+impl SessionLedger {
+    /// Over these; they are not kept alive by it.
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        Self(Arc::downgrade(shared))
+    }
+
+    fn shared(&self) -> Result<Arc<Shared>, Refused> {
+        self.0.upgrade().ok_or_else(|| Refused::Unavailable("the service stops".to_owned()))
+    }
+}
+
+#[async_trait]
+impl Ledger for SessionLedger {
+    async fn access(&self, token: &str, proof: Option<&SandboxProof>) -> Result<Access, Refused> {
+        let shared = self.shared()?;
+        let unavailable = |e: Error| Refused::Unavailable(e.to_string());
+        let (session, _) =
+            session_of(&shared, token, proof).await.map_err(unavailable)?.ok_or(Refused::Token)?;
+        let Ok(id) = session.model_provider_id.parse::<ModelProviderId>() else { return Err(Refused::Token) };
+        let provider = provider_of(&shared, &session.organization_id, &id).await.map_err(unavailable)?;
+        let model = ModelAccess::of(&shared, &provider.ok_or(Refused::Token)?).map_err(unavailable)?;
+        access(&session, id.to_string(), model).map_err(unavailable)
+    }
+
+    async fn used(&self, access: &Access, usage: Usage) {
+        let Ok(shared) = self.shared() else { return };
+        if let Err(e) = count(&shared, access, &usage).await {
+            tracing::warn!(session = access.owner.session, error = %e, "the use of a model was not counted");
+        }
+    }
+
+    async fn condition(&self, access: &Access, condition: ModelCondition) {
+        let Ok(shared) = self.shared() else { return };
+        if let Err(e) = condition::record(&shared, access, &condition).await {
+            let reason = condition.reason();
+            tracing::warn!(session = access.owner.session, reason, error = %e, "a model's refusal was not recorded");
+        }
+    }
+}
+
+/// The living session of a token, when it comes through the runtime of that session's own sandbox.
+async fn session_of(
+    shared: &Shared,
+    token: &str,
+    proof: Option<&SandboxProof>,
+) -> Result<Option<(Session, Sandbox)>, Error> {
+    let (Some((id, _)), Some(proof)) = (token.split_once('.'), proof) else { return Ok(None) };
+    let Ok(id) = id.parse::<SessionId>() else { return Ok(None) };
+    let Some(session) = sessions::find(&shared.store, &id).await? else { return Ok(None) };
+    let Some(sandbox) = sandboxes::find(&shared.store, &session.sandbox_id).await? else { return Ok(None) };
+    let Some(facts) = sandbox.facts.as_ref().filter(|f| f.key.is_set() && !sandbox.state.is_ending()) else {
+        return Ok(None);
+    };
+    let ours = proof.sandbox == sandbox.sandbox_id.as_str()
+        && proof.instance == facts.runtime_instance
+        && proof.verify(&facts.key);
+    let living = !matches!(session.state, SessionState::Closed | SessionState::Error);
+    let named = same(token, &facts.key.model_token(session.session_id.as_str()));
+    Ok((ours && living && named).then_some((session, sandbox)))
+}
+
+/// What a call of a session needs.
+fn access(session: &Session, provider: String, model: ModelAccess) -> Result<Access, Error> {
+    let text = |secret: &foundry_secrets::Secret| Secret::new(secret.expose_str().unwrap_or_default());
+    let credential = match &model.credential {
+        None => Credential::None,
+        Some(ModelCredential::Key(key)) => Credential::Key(text(key)),
+        Some(ModelCredential::Bearer(key)) => Credential::Bearer(text(key)),
+    };
+    let headers = model.headers.iter().map(|(name, value)| {
+        let name = HeaderName::try_from(name.as_str()).map_err(Error::internal)?;
+        Ok((name, text(value)))
+    });
+    let price = |p: &foundry_proto::provisioner::v1::ModelPrice| {
+        let micros = |n: i64| u64::try_from(n).unwrap_or(0);
+        ModelPrice {
+            model: p.model.clone(),
+            input: micros(p.input_micros),
+            output: micros(p.output_micros),
+            cache_read: micros(p.cached_input_micros),
+            cache_write: micros(p.input_micros),
+        }
+    };
+    Ok(Access {
+        kind: gateway_kind(model.kind),
+        base_url: model.base_url.parse().map_err(Error::internal)?,
+        headers: headers.collect::<Result<_, Error>>()?,
+        credential,
+        models: model.models.clone(),
+        owner: Owner {
+            organization: session.organization_id.to_string(),
+            task: session.task_id.clone(),
+            session: session.session_id.to_string(),
+            profile: session.profile_id.clone(),
+            provider,
+        },
+        limits: Vec::new(),
+        prices: model.prices.iter().map(price).collect(),
+    })
+}
+
+/// The gateway's name of a kind.
+pub fn gateway_kind(kind: ModelProviderKind) -> Kind {
+    match kind {
+        ModelProviderKind::Anthropic => Kind::Anthropic,
+        ModelProviderKind::Openai => Kind::OpenAi,
+        ModelProviderKind::Gemini => Kind::Gemini,
+        _ => Kind::OpenAiCompatible,
+    }
+}
+
+async fn count(shared: &Shared, access: &Access, usage: &Usage) -> Result<(), Error> {
+    let id: SessionId = access.owner.session.parse()?;
+    // No call uses more than this; what claims to must not spoil the sums.
+    let number = |n: u64| i64::try_from(n.min(MOST_OF_A_CALL)).unwrap_or(0);
+    let (model, _) = crate::domain::head(&usage.model, 200);
+    let call = ModelUsage {
+        profile_id: access.owner.profile.clone(),
+        model_provider_id: access.owner.provider.clone(),
+        model: model.to_owned(),
+        calls: 1,
+        input_tokens: number(usage.input),
+        output_tokens: number(usage.output),
+        cache_read_tokens: number(usage.cache_read),
+        cache_write_tokens: number(usage.cache_write),
+        cost_micros: number(usage.cost_micros.unwrap_or(0)),
+        ..ModelUsage::default()
+    };
+    let decide = || async {
+        let mut ws = WriteSet::new();
+        let Some(session) = sessions::find(&shared.store, &id).await? else { return Ok((ws, ())) };
+        let before = model_usage::find(&shared.store, &id, &call.model_provider_id, &call.model).await?;
+        model_usage::add(&mut ws, &session, before.as_ref(), &call);
+        Ok((ws, ()))
+    };
+    shared.store.retry_on_conflict(decide).await?;
+    Ok(())
+}

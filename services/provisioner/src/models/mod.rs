@@ -1,0 +1,77 @@
+//! Models for agents: what the model gateway asks about a call, what it tells of its answers, and the test call.
+//!
+//! No model key enters a sandbox. An agent has the address of the forwarder beside it and a token that stands for its
+//! session; the forwarder adds the proof of its sandbox, and only here the real key is put in.
+
+mod choice;
+mod condition;
+mod ledger;
+mod probe;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use foundry_core::{Env, Error, Tasks};
+use foundry_http_client::{NetworkSettings, http_client};
+use foundry_model_gateway::{Gateway, Listener, Settings};
+
+use crate::shared::Shared;
+
+pub use choice::{Chosen, agent_kind, choose};
+pub use probe::GatewayProbe;
+
+/// The gateway's socket, alone in its directory, which sandboxes see.
+pub fn socket(data_dir: &Path) -> PathBuf {
+    data_dir.join("mesh").join("model.sock")
+}
+
+/// The client by which model providers are called.
+///
+/// # Errors
+/// When the configured proxy or certificate authority cannot be used.
+pub fn client(network: &NetworkSettings) -> Result<reqwest::Client, Error> {
+    http_client(network)
+        .map_err(|e| Error::precondition("NETWORK_UNUSABLE", "provisioner.network", e.to_string()))
+}
+
+/// Serves the model gateway to the sandboxes of this host, until the tasks are told to stop.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn serve(
+    shared: &Arc<Shared>,
+    client: reqwest::Client,
+    env: &Env,
+    tasks: &Tasks,
+    data_dir: &Path,
+) -> Result<(), Error> {
+    let path = socket(data_dir);
+    let listener = listen(&path).map_err(Error::internal)?;
+    let settings = Settings { silence: shared.config.model_silence, ..Settings::default() };
+    let ledger = Arc::new(ledger::SessionLedger::new(shared));
+    Gateway::new(ledger, client, settings, env.clone(), tasks.clone()).serve(Listener::Unix(listener));
+    Ok(())
+}
+
+/// Listens at a path of any length; what a killed predecessor left there is replaced.
+fn listen(path: &Path) -> std::io::Result<tokio::net::UnixListener> {
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    };
+    std::fs::create_dir_all(directory)?;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
+    let opened = std::fs::File::open(directory)?;
+    // The name is bound in the directory itself: the whole path may be longer than a socket's may be.
+    let short = Path::new("/proc/self/fd").join(opened.as_raw_fd().to_string()).join(name);
+    match std::fs::remove_file(&short) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = std::os::unix::net::UnixListener::bind(&short)?;
+    // Sandboxes have users of their own; nobody else gets into the data directory.
+    std::fs::set_permissions(&short, std::fs::Permissions::from_mode(0o666))?;
+    listener.set_nonblocking(true)?;
+    tokio::net::UnixListener::from_std(listener)
+}

@@ -1,0 +1,34 @@
+//! ListAgentProfiles: by name, by pages.
+
+use foundry_authn::Caller;
+use foundry_core::{OrganizationId, PageRequest, PageToken, Result};
+use foundry_proto::common::v1::Role;
+use foundry_proto::provisioner::v1::{ListAgentProfilesRequest, ListAgentProfilesResponse};
+
+use crate::shared::Shared;
+use crate::store::agent_profiles;
+
+/// Lists the agent profiles of an organization.
+///
+/// # Errors
+/// `NOT_FOUND`, `INVALID_ARGUMENT`.
+pub async fn list_agent_profiles(
+    shared: &Shared,
+    caller: &Caller,
+    request: ListAgentProfilesRequest,
+) -> Result<ListAgentProfilesResponse> {
+    let organization: OrganizationId = request.organization_id.parse()?;
+    caller.require(&organization, Role::Viewer)?;
+    let page = PageRequest::parse(request.page_size, &request.page_token)?;
+    let after = page.after.as_ref().map_or("", |token| token.0.as_str());
+    let mut found =
+        agent_profiles::list(&shared.store, &organization, after, page.size.saturating_add(1)).await?;
+    let size = page.size as usize;
+    let more = found.len() > size;
+    found.truncate(size);
+    let next = found.last().filter(|_| more).map(|p| PageToken(p.settings().name.clone()).encode());
+    Ok(ListAgentProfilesResponse {
+        profiles: found.into_iter().map(|p| p.view).collect(),
+        next_page_token: next.unwrap_or_default(),
+    })
+}

@@ -1,0 +1,39 @@
+//! What creating and changing an agent profile share.
+
+use foundry_core::{Error, ModelProviderId, Result};
+use foundry_store::WriteSet;
+
+use crate::domain::Profile;
+use crate::profiles::{check_agent, provider_of};
+use crate::shared::Shared;
+use crate::store::model_providers;
+
+/// Demands the agent and the model provider that a profile names, the latter until it is committed.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming the field.
+pub async fn check_references(shared: &Shared, ws: &mut WriteSet, profile: &Profile) -> Result<()> {
+    const FIELD: &str = "settings.model_provider_id";
+    let settings = profile.settings();
+    check_agent(shared, "settings.agent", &settings.agent)?;
+    let wanted = settings.model_provider_id.as_str();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let absent = || {
+        Error::invalid_field(FIELD, "is no model provider of the organization")
+            .next_action("list them with `foundry model list`, or add one with `foundry model add`")
+    };
+    let id: ModelProviderId = wanted.parse().map_err(|_| absent())?;
+    let organization = &profile.organization_id;
+    let provider = provider_of(shared, organization, &id).await?.ok_or_else(absent)?;
+    if !settings.model.is_empty() && !provider.offers(&settings.model) {
+        let text =
+            format!("is not among the models of {}: {}", provider.view.name, provider.view.models.join(", "));
+        return Err(Error::invalid_field("settings.model", text));
+    }
+    if !provider.is_of_environment() {
+        model_providers::must_exist(ws, organization, wanted);
+    }
+    Ok(())
+}

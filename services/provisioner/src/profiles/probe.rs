@@ -1,0 +1,97 @@
+//! One small call to a model provider, behind a trait.
+
+use async_trait::async_trait;
+use foundry_core::Error;
+use foundry_proto::provisioner::v1::ModelTestResult;
+
+use super::ModelAccess;
+
+/// Makes one small call to a model provider.
+#[async_trait]
+pub trait ModelProbe: Send + Sync {
+    /// Calls it with this model, or with one of its own choice. Its caller bounds the time and drops it then.
+    ///
+    /// # Errors
+    /// When the call cannot be made at all for a reason of ours; whatever is wrong outside is a finding.
+    async fn probe(&self, access: &ModelAccess, model: Option<&str>) -> Result<Probed, Error>;
+}
+
+/// What a call showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// What is wrong.
+    pub finding: ModelFinding,
+    /// The model that was asked; empty when the call did not come so far.
+    pub model: String,
+    /// What the other side said, for people; may be empty. Secrets are taken out of it by the caller.
+    pub detail: String,
+}
+
+/// What is wrong with a model provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelFinding {
+    /// Nothing: the model answered.
+    Answered,
+    /// The host's name cannot be resolved.
+    Name,
+    /// The host cannot be reached, or does not answer in time.
+    Host,
+    /// The TLS handshake failed.
+    Tls,
+    /// The credential is missing or was refused.
+    Key,
+    /// There is no such model for this credential.
+    Model,
+    /// A rate limit or quota is used up.
+    Quota,
+    /// What answers does not speak the API.
+    Api,
+    /// The provider itself fails.
+    Failing,
+}
+
+impl ModelFinding {
+    /// As on the wire.
+    pub const fn to_proto(self) -> ModelTestResult {
+        match self {
+            Self::Answered => ModelTestResult::Ok,
+            Self::Name => ModelTestResult::Name,
+            Self::Host => ModelTestResult::Host,
+            Self::Tls => ModelTestResult::Tls,
+            Self::Key => ModelTestResult::Key,
+            Self::Model => ModelTestResult::Model,
+            Self::Quota => ModelTestResult::Quota,
+            Self::Api => ModelTestResult::Api,
+            Self::Failing => ModelTestResult::Failing,
+        }
+    }
+
+    /// What it means, and what can be done; the second is empty when nothing is needed.
+    pub const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Answered => ("the model answered", ""),
+            Self::Name => {
+                ("the name of the host cannot be resolved", "check the base URL and the name service")
+            }
+            Self::Host => {
+                ("the host does not answer", "check the base URL, firewall and proxy, and whether it runs")
+            }
+            Self::Tls => (
+                "no secure connection to the host can be made",
+                "check the base URL; for a certificate authority of your own, add it to the configuration",
+            ),
+            Self::Key => {
+                ("the credential is missing or was refused", "set a valid key with `foundry model update`")
+            }
+            Self::Model => {
+                ("the model is not there or not allowed", "choose another model, or correct its name")
+            }
+            Self::Quota => ("a rate limit or quota is used up", "wait, or raise the limit at the provider"),
+            Self::Api => (
+                "something answers that does not speak the API of this kind",
+                "check the path of the base URL and the kind",
+            ),
+            Self::Failing => ("the provider itself fails", "try again later"),
+        }
+    }
+}

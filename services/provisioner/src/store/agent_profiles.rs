@@ -1,0 +1,135 @@
+//! Table `agent_profiles`.
+
+use foundry_core::{Error, OrganizationId, ProfileId};
+use foundry_proto::provisioner::v1 as proto;
+use foundry_store::{Guard, RevRef, Row, Scope, Store, Table, Value, WriteSet};
+use prost::Message as _;
+
+use super::{decode, id};
+use crate::domain::Profile;
+
+/// The table.
+pub static AGENT_PROFILES: Table = Table::new(
+    "agent_profiles",
+    &["profile_id", "organization_id", "name", "model_provider_id", "is_default", "view", "secrets", "rev"],
+    &["profile_id"],
+);
+
+const BY_ID: &str = "SELECT * FROM agent_profiles WHERE profile_id = $1";
+const BY_NAME: &str = "SELECT * FROM agent_profiles WHERE organization_id = $1 AND name = $2";
+const DEFAULT: &str = "SELECT * FROM agent_profiles WHERE organization_id = $1 AND is_default = 1";
+const USING: &str = "SELECT name FROM agent_profiles WHERE model_provider_id = $1 ORDER BY name LIMIT 20";
+const LIST: &str =
+    "SELECT * FROM agent_profiles WHERE organization_id = $1 AND name > $2 ORDER BY name LIMIT $3";
+/// Kind of its tombstones.
+const KIND: &str = "agent_profile";
+
+fn read(row: &Row) -> Result<Profile, Error> {
+    let mut view: proto::AgentProfile = decode(row.blob("view")?)?;
+    view.rev = row.int("rev")?;
+    // The column is the truth: the default is taken from a profile without a look at what it shows.
+    view.settings.get_or_insert_default().is_default = row.bool("is_default")?;
+    Ok(Profile {
+        profile_id: id(row.text("profile_id")?)?,
+        organization_id: id(row.text("organization_id")?)?,
+        view,
+        sealed: row.opt_blob("secrets")?,
+    })
+}
+
+fn scope(ws: &mut WriteSet, profile: &Profile) -> RevRef {
+    ws.scope(Scope::organization(&profile.organization_id))
+}
+
+/// Takes the default from the profile that has it, when this one is to have it.
+fn take_default(ws: &mut WriteSet, rev: RevRef, profile: &Profile) {
+    if profile.settings().is_default {
+        let now = [("organization_id", (&profile.organization_id).into()), ("is_default", true.into())];
+        ws.update_where(&AGENT_PROFILES, &now, &[("is_default", false.into()), ("rev", rev.into())]);
+    }
+}
+
+/// Adds a profile.
+pub fn insert(ws: &mut WriteSet, profile: &Profile) {
+    let rev = scope(ws, profile);
+    take_default(ws, rev, profile);
+    let settings = profile.settings();
+    ws.insert(
+        &AGENT_PROFILES,
+        [
+            (&profile.profile_id).into(),
+            (&profile.organization_id).into(),
+            settings.name.as_str().into(),
+            settings.model_provider_id.as_str().into(),
+            settings.is_default.into(),
+            profile.view.encode_to_vec().into(),
+            profile.sealed.clone().into(),
+            rev.into(),
+        ],
+    );
+}
+
+/// Changes a profile that is as it was loaded; anything else is a conflict. `was_default` is what it was then.
+pub fn update(ws: &mut WriteSet, loaded_rev: i64, was_default: bool, profile: &Profile) {
+    let rev = scope(ws, profile);
+    if !was_default {
+        take_default(ws, rev, profile);
+    }
+    let settings = profile.settings();
+    let set = [
+        ("name", settings.name.as_str().into()),
+        ("model_provider_id", settings.model_provider_id.as_str().into()),
+        ("is_default", settings.is_default.into()),
+        ("view", profile.view.encode_to_vec().into()),
+        ("secrets", profile.sealed.clone().into()),
+        ("rev", rev.into()),
+    ];
+    ws.update(&AGENT_PROFILES, &[(&profile.profile_id).into()], &set, &[("rev", loaded_rev.into())]);
+}
+
+/// Deletes a profile that is as it was loaded; anything else is a conflict.
+pub fn delete(ws: &mut WriteSet, profile: &Profile) {
+    let rev = scope(ws, profile);
+    ws.delete(&AGENT_PROFILES, &[(&profile.profile_id).into()], &[("rev", profile.view.rev.into())]);
+    ws.tombstone(rev, KIND, profile.profile_id.as_str());
+}
+
+/// Demands that no profile uses the model provider when the write set is committed.
+pub fn none_uses(ws: &mut WriteSet, model_provider_id: &str) {
+    ws.guard(Guard::absent(&AGENT_PROFILES, &[("model_provider_id", Value::from(model_provider_id))]));
+}
+
+/// One profile.
+pub async fn find(store: &Store, id: &ProfileId) -> Result<Option<Profile>, Error> {
+    store.query(BY_ID, &[id.into()]).await?.first().map(read).transpose()
+}
+
+/// The profile of an organization with a name.
+pub async fn find_by_name(
+    store: &Store,
+    organization: &OrganizationId,
+    name: &str,
+) -> Result<Option<Profile>, Error> {
+    store.query(BY_NAME, &[organization.into(), name.into()]).await?.first().map(read).transpose()
+}
+
+/// The default profile of an organization.
+pub async fn find_default(store: &Store, organization: &OrganizationId) -> Result<Option<Profile>, Error> {
+    store.query(DEFAULT, &[organization.into()]).await?.first().map(read).transpose()
+}
+
+/// Names of the profiles that use a model provider; 20 at most.
+pub async fn names_using(store: &Store, model_provider_id: &str) -> Result<Vec<String>, Error> {
+    let rows = store.query(USING, &[model_provider_id.into()]).await?;
+    rows.iter().map(|row| row.text("name").map(str::to_owned)).collect()
+}
+
+/// Profiles of an organization after a name.
+pub async fn list(
+    store: &Store,
+    organization: &OrganizationId,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Profile>, Error> {
+    store.query(LIST, &[organization.into(), after.into(), limit.into()]).await?.iter().map(read).collect()
+}
