@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test harness: a failure here is a failed test
 
+pub mod agents;
 pub mod caller;
 pub mod dice;
 pub mod faults;

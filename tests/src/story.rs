@@ -86,10 +86,27 @@ pub async fn await_item<T>(
 where
     T: prost::Message + Default + Clone + std::fmt::Debug + 'static,
 {
+    await_item_within(PATIENCE, name, open, key, wanted).await
+}
+
+/// The same as [`await_item`], for what may take longer.
+///
+/// # Panics
+/// As [`await_item`].
+pub async fn await_item_within<T>(
+    patience: Duration,
+    name: &'static str,
+    open: impl Fn(foundry_proto::watch::v1::WatchOptions) -> Opening + Send + Sync + 'static,
+    key: &str,
+    wanted: impl Fn(&T) -> bool,
+) -> T
+where
+    T: prost::Message + Default + Clone + std::fmt::Debug + 'static,
+{
     let (tasks, _failures) = Tasks::new();
     let mut watch: Consumer<T> = Consumer::start(&tasks, Env::system(), ConsumerConfig::new(name), open);
     let mut state: State<T> = State::default();
-    let found = tokio::time::timeout(PATIENCE, async {
+    let found = tokio::time::timeout(patience, async {
         loop {
             let event = watch.next().await.unwrap_or_else(|e| panic!("{name}: {e}"));
             state.apply(&event);

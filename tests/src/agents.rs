@@ -1,0 +1,335 @@
+//! Real agents in a mesh, on a model that does what its prompt says. Their keys are canaries: made up for each run,
+//! known to the mesh and the model alone, and searched for everywhere else.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use foundry_proto::common::v1::{PermissionPolicy, SecretText};
+use foundry_proto::provisioner::v1::{
+    AgentProfileSettings, CreateAgentProfileRequest, CreateModelProviderRequest, Credential,
+    ModelProviderKind, ModelProviderSettings, UpdateAgentProfileRequest, credential::Secret,
+};
+use foundry_proto::repo::v1::Repository;
+use foundry_proto::task::v1::{
+    CreateTaskRequest, RespondToPermissionRequest, Session, Task, TaskItem, TranscriptEntry,
+    WatchTaskRequest, task_item,
+};
+use foundry_scripted_model::{Control, Script, ScriptedModel};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::story::{
+    Opening, PATIENCE, await_item_within, await_session, register, task_request, transcript, turn_ends,
+};
+use crate::{Caller, Mesh, Origin, Shape};
+
+/// Longest wait for an agent's packages where the tool cache has none of them yet.
+const INSTALLATION: Duration = Duration::from_mins(8);
+
+/// An agent of the catalogue, with the kind of model provider that it is tried on.
+#[derive(Clone, Copy, Debug)]
+pub struct Agent {
+    /// Its name in the catalogue.
+    pub name: &'static str,
+    kind: ModelProviderKind,
+    /// What its model provider's base URL has after the address.
+    path: &'static str,
+}
+
+/// Claude Code.
+pub const CLAUDE: Agent = Agent { name: "claude", kind: ModelProviderKind::Anthropic, path: "" };
+/// Codex.
+pub const CODEX: Agent = Agent { name: "codex", kind: ModelProviderKind::Openai, path: "/v1" };
+/// OpenCode.
+pub const OPENCODE: Agent =
+    Agent { name: "opencode", kind: ModelProviderKind::OpenaiCompatible, path: "/v1" };
+/// Gemini CLI.
+pub const GEMINI: Agent = Agent { name: "gemini", kind: ModelProviderKind::Gemini, path: "" };
+/// Qwen Code.
+pub const QWEN: Agent = Agent { name: "qwen", kind: ModelProviderKind::OpenaiCompatible, path: "/v1" };
+
+/// A mesh, a model and an agent with a profile of its own.
+pub struct Workplace {
+    /// The mesh.
+    pub mesh: Mesh,
+    /// The model that all requests come to.
+    pub model: ScriptedModel,
+    /// A person in it.
+    pub caller: Caller,
+    /// Where the work is.
+    pub origin: Origin,
+    /// The key at the model; no other is accepted there.
+    pub key: String,
+    /// The agent's profile.
+    pub profile_id: String,
+    repository: Repository,
+}
+
+/// A piece of work of an agent, with its first session.
+pub struct Work {
+    /// The task as it was created.
+    pub task: Task,
+    /// Its session.
+    pub session_id: String,
+}
+
+impl Workplace {
+    /// Starts a mesh whose tools are kept in a directory that other runs share, and adds the model and the profile
+    /// through the API.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn start(agent: Agent, tools: &Path) -> Self {
+        std::fs::create_dir_all(tools).expect("directory");
+        let cache = format!("provisioner.tools_cache={}", tools.display());
+        let mesh = Mesh::start(Shape::Embedded, &[&cache]);
+        let model = ScriptedModel::start().await.expect("a model");
+        let caller = mesh.sign_in("ada").await;
+        let origin = Origin::create(mesh.dir());
+        let repository = register(&caller, &origin).await;
+        let key = canary(agent.name);
+        model.accept_only([key.as_str()]);
+        let model_provider_id = add_provider(&caller, agent, &model, &key).await;
+        let profile_id = add_profile(&caller, agent, &model_provider_id).await;
+        Self { mesh, model, caller, origin, key, profile_id, repository }
+    }
+
+    /// What is set for, and recorded of, the requests with this workplace's key.
+    pub fn asked(&self) -> Control<'_> {
+        self.model.key(&self.key)
+    }
+
+    /// Gives the agent a script, and waits until its sandbox is there, however long its packages take.
+    ///
+    /// # Panics
+    /// When the task fails before.
+    pub async fn begin(&self, script: &Script) -> Work {
+        let request = CreateTaskRequest {
+            profile: self.profile_id.clone(),
+            permission_policy: PermissionPolicy::Ask.into(),
+            ..task_request(&self.caller, &self.repository, &script.in_prompt())
+        };
+        let created = self.caller.task().create_task(request).await.expect("a task").into_inner();
+        let (task, session) = (created.task.expect("task"), created.session.expect("session"));
+        let (client, task_id) = (self.caller.task(), task.task_id.clone());
+        let open = move |options| -> Opening {
+            let (mut client, task_id) = (client.clone(), task_id.clone());
+            Box::pin(async move {
+                let request = WatchTaskRequest { options: Some(options), task_id };
+                Ok(client.watch_task(request).await?.into_inner())
+            })
+        };
+        await_item_within::<TaskItem>(
+            INSTALLATION,
+            "task",
+            open,
+            &format!("session/{}", session.session_id),
+            |item| match &item.item {
+                Some(task_item::Item::Session(s)) => s.last_offset > 0 || s.pending_permission.is_some(),
+                _ => false,
+            },
+        )
+        .await;
+        Work { task, session_id: session.session_id }
+    }
+
+    /// Waits until the agent asks for a permission that is not among those answered.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn asks(&self, work: &Work) -> Session {
+        await_session(&self.caller, &work.session_id, |s| s.pending_permission.is_some()).await
+    }
+
+    /// Answers all that the agent asks with "allow once" until so many turns have ended; the transcript, and how
+    /// often it asked.
+    ///
+    /// # Panics
+    /// When the turns do not end.
+    pub async fn finish(&self, work: &Work, turns: usize) -> (Vec<TranscriptEntry>, usize) {
+        let (begun, mut answered, mut seen) = (Instant::now(), Vec::<String>::new(), 0);
+        loop {
+            let entries = transcript(&self.caller, &work.session_id).await;
+            seen = entries.last().map_or(seen, |e| e.offset);
+            if turn_ends(&entries).len() >= turns {
+                return (entries, answered.len());
+            }
+            assert!(begun.elapsed() < PATIENCE, "{turns} turns do not end: {entries:#?}");
+            let is_new = |s: &Session| {
+                s.pending_permission.as_ref().is_some_and(|p| !answered.contains(&p.permission_id))
+            };
+            let wanted = |s: &Session| s.last_offset > seen || is_new(s);
+            let session = await_session(&self.caller, &work.session_id, wanted).await;
+            if is_new(&session) {
+                answered.push(self.allow_once(&session).await);
+            }
+        }
+    }
+
+    /// Answers the pending request of a session with "allow once"; its id.
+    ///
+    /// # Panics
+    /// When there is none, or it does not offer that.
+    pub async fn allow_once(&self, session: &Session) -> String {
+        let pending = session.pending_permission.clone().expect("a request");
+        let once = pending.options.iter().find(|o| o.kind == "allow_once").expect("an answer for once");
+        let answer = RespondToPermissionRequest {
+            request_id: String::new(),
+            session_id: session.session_id.clone(),
+            permission_id: pending.permission_id.clone(),
+            option_id: once.option_id.clone(),
+        };
+        self.caller.task().respond_to_permission(answer).await.expect("an answer");
+        pending.permission_id
+    }
+
+    /// Gives the profile another model.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub async fn choose_model(&self, model: &str) {
+        let settings = AgentProfileSettings { model: model.to_owned(), ..AgentProfileSettings::default() };
+        let request = UpdateAgentProfileRequest {
+            profile_id: self.profile_id.clone(),
+            settings: Some(settings),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["model".to_owned()] }),
+            ..UpdateAgentProfileRequest::default()
+        };
+        self.caller.profiles().update_agent_profile(request).await.expect("the profile");
+    }
+}
+
+impl Work {
+    /// The processes that have the session's token in their environment: the agent and what it started.
+    pub fn processes(&self) -> Vec<i32> {
+        let token = format!("{}.", self.session_id);
+        let mut found: Vec<i32> =
+            of_processes("environ").filter(|(_, text)| text.contains(&token)).map(|(pid, _)| pid).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Kills the agent and all that it started.
+    ///
+    /// # Panics
+    /// When it has no process.
+    pub fn kill_agent(&self) {
+        let processes = self.processes();
+        assert!(!processes.is_empty(), "the agent has no process");
+        for pid in processes.into_iter().filter_map(Pid::from_raw) {
+            // One that ended with its parent is as good as killed.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// A key that nobody else has, with characters that URLs write in another way.
+fn canary(agent: &str) -> String {
+    let mut hasher = std::hash::RandomState::new().build_hasher();
+    hasher.write(agent.as_bytes());
+    format!("sk-canary/{agent}+{:016x}/{:016x}", hasher.finish(), std::process::id())
+}
+
+async fn add_provider(caller: &Caller, agent: Agent, model: &ScriptedModel, key: &str) -> String {
+    let settings = ModelProviderSettings {
+        name: "scripted".to_owned(),
+        kind: agent.kind.into(),
+        base_url: format!("{}{}", model.url(), agent.path),
+        credential: Some(Credential { secret: Some(Secret::Key(SecretText { value: key.to_owned() })) }),
+        ..ModelProviderSettings::default()
+    };
+    let request = CreateModelProviderRequest {
+        request_id: String::new(),
+        organization_id: caller.organization_id.clone(),
+        settings: Some(settings),
+    };
+    let answer = caller.profiles().create_model_provider(request).await.expect("a model provider");
+    answer.into_inner().model_provider.expect("a model provider").model_provider_id
+}
+
+async fn add_profile(caller: &Caller, agent: Agent, model_provider_id: &str) -> String {
+    let settings = AgentProfileSettings {
+        name: agent.name.to_owned(),
+        agent: agent.name.to_owned(),
+        model_provider_id: model_provider_id.to_owned(),
+        model: "scripted-1".to_owned(),
+        permission_policy: PermissionPolicy::Ask.into(),
+        ..AgentProfileSettings::default()
+    };
+    let request = CreateAgentProfileRequest {
+        request_id: String::new(),
+        organization_id: caller.organization_id.clone(),
+        settings: Some(settings),
+    };
+    let answer = caller.profiles().create_agent_profile(request).await.expect("a profile");
+    answer.into_inner().profile.expect("a profile").profile_id
+}
+
+/// A secret as it may stand somewhere: plain, URL-encoded, and within base64 at each of its three positions.
+pub fn disguises(secret: &str) -> Vec<String> {
+    let url = |upper: bool| -> String {
+        let one = |byte: u8| match byte {
+            b if b.is_ascii_alphanumeric() || b"-._~".contains(&b) => char::from(b).to_string(),
+            b if upper => format!("%{b:02X}"),
+            b => format!("%{b:02x}"),
+        };
+        secret.bytes().map(one).collect()
+    };
+    let mut all = vec![secret.to_owned(), url(true), url(false)];
+    for before in 0..3 {
+        let mut bytes = vec![0; before];
+        bytes.extend(secret.as_bytes());
+        bytes.truncate(bytes.len() / 3 * 3);
+        // Letters that also depend on what stands before are left out.
+        let text = BASE64_STANDARD.encode(bytes).split_off([0, 2, 3][before]);
+        all.push(text.replace('+', "-").replace('/', "_"));
+        all.push(text);
+    }
+    all
+}
+
+/// Files below a directory that hold one of these texts, and how many files were read.
+///
+/// # Panics
+/// When the directory cannot be read.
+pub fn files_with(directory: &Path, needles: &[String]) -> (Vec<String>, usize) {
+    let (mut found, mut read) = (Vec::new(), 0);
+    let mut left = vec![directory.to_owned()];
+    while let Some(directory) = left.pop() {
+        // What a sandbox takes away meanwhile holds nothing any more.
+        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let Ok(kind) = path.symlink_metadata() else { continue };
+            if kind.is_dir() {
+                left.push(path);
+            } else if kind.is_file()
+                && let Ok(bytes) = std::fs::read(&path)
+            {
+                read += 1;
+                let text = String::from_utf8_lossy(&bytes);
+                if needles.iter().any(|needle| text.contains(needle)) {
+                    found.push(path.display().to_string());
+                }
+            }
+        }
+    }
+    (found, read)
+}
+
+/// Processes of this host, as far as they may be looked at, that hold one of these texts in their environment or
+/// arguments.
+pub fn processes_with(needles: &[String]) -> Vec<i32> {
+    let all = of_processes("environ").chain(of_processes("cmdline"));
+    all.filter(|(_, text)| needles.iter().any(|needle| text.contains(needle))).map(|(pid, _)| pid).collect()
+}
+
+fn of_processes(file: &'static str) -> impl Iterator<Item = (i32, String)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(move |entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let text = std::fs::read(entry.path().join(file)).ok()?;
+        Some((pid, String::from_utf8_lossy(&text).into_owned()))
+    })
+}

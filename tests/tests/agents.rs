@@ -1,0 +1,81 @@
+//! One real agent through the whole mesh, on the scripted model. It is Gemini CLI: with its Node the smallest to fetch
+//! (220 MB on disk), and one process that is there in a second or two. `make test-agents` does all five.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test, helpers included
+
+use std::path::Path;
+
+use foundry_proto::common::v1::TurnOutcome;
+use foundry_proto::provisioner::v1::ListModelUsageRequest;
+use foundry_scripted_model::{Script, Step};
+use foundry_tests::agents::{GEMINI, Work, Workplace, disguises, files_with, processes_with};
+use foundry_tests::story::{assert_contiguous, await_task, patch, turn_ends, words};
+
+/// Nobody but the mesh and the model holds the key: no file, no process, no log.
+fn assert_key_is_nowhere(place: &Workplace, work: &Work) {
+    let secrets = disguises(&place.key);
+    assert!(!work.processes().is_empty(), "the agent's environment is out of sight, so nothing is shown");
+    assert_eq!(
+        processes_with(&secrets),
+        Vec::<i32>::new(),
+        "the key is in the environment or the arguments of a process"
+    );
+    // All that the mesh writes is below its directory: databases, logs, sandboxes, transcripts.
+    let (found, read) = files_with(place.mesh.dir(), &secrets);
+    assert!(found.is_empty() && read > 20, "of {read} files, the key is in {found:?}");
+    let (planted, _) = files_with(&place.mesh.dir().join("origin"), &["pub fn one()".to_owned()]);
+    assert_eq!(planted.len(), 1, "the search does not find what is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_agent_writes_and_runs_with_permission_and_its_key_stays_outside() {
+    let place = Workplace::start(GEMINI, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools")).await;
+    let script = Script::new([
+        Step::Write { file: "written.txt".to_owned(), text: "by the agent\n".to_owned() },
+        Step::Run("cp written.txt copied.txt".to_owned()),
+        Step::Say("All is done.".to_owned()),
+    ]);
+    let work = place.begin(&script).await;
+    place.asks(&work).await;
+    assert_key_is_nowhere(&place, &work);
+
+    let (entries, asked) = place.finish(&work, 1).await;
+    assert_contiguous(&entries);
+    let end = &turn_ends(&entries)[0];
+    assert_eq!(end.outcome(), TurnOutcome::Completed, "{end:?}");
+    assert_eq!(asked, 2, "once for the file and once for the command");
+    assert!(words(&entries).contains("All is done."), "{}", words(&entries));
+
+    let imported =
+        |t: &foundry_proto::task::v1::Task| t.changes.as_ref().is_some_and(|c| c.files_changed == 2);
+    await_task(&place.caller, &work.task.task_id, imported).await;
+    let clone = place.origin.apply(&patch(&place.caller, &work.task.task_id).await);
+    let read = |path: &str| std::fs::read_to_string(clone.path().join(path)).unwrap();
+    assert_eq!((read("written.txt"), read("copied.txt")), (read("copied.txt"), "by the agent\n".to_owned()));
+
+    let requests = place.model.all().requests();
+    let working = requests.iter().filter(|r| r.has_tools).count();
+    assert_eq!(working, 3, "one request for each step");
+    let token = format!("{}.", work.session_id);
+    for request in &requests {
+        assert_eq!(request.key.as_ref(), Some(&place.key), "{}", request.path);
+        assert!(
+            !format!("{:?} {:?}", request.headers, request.query).contains(&token),
+            "{:?}",
+            request.headers
+        );
+        assert!(!String::from_utf8_lossy(&request.bytes).contains(&token), "{}", request.path);
+    }
+
+    let request = ListModelUsageRequest {
+        organization_id: place.caller.organization_id.clone(),
+        task_id: work.task.task_id.clone(),
+    };
+    let usage = place.caller.profiles().list_model_usage(request).await.unwrap().into_inner().usage;
+    let of_session =
+        usage.iter().filter(|u| u.session_id == work.session_id && u.profile_id == place.profile_id);
+    let calls: i64 = of_session.clone().map(|u| u.calls).sum();
+    assert_eq!(calls, requests.iter().filter(|r| r.usage.is_some()).count() as i64, "{usage:?}");
+    assert!(of_session.map(|u| u.input_tokens.min(u.output_tokens)).sum::<i64>() > 0, "{usage:?}");
+    assert_key_is_nowhere(&place, &work);
+}
