@@ -10,14 +10,14 @@ use base64::prelude::BASE64_STANDARD;
 use foundry_proto::common::v1::{PermissionPolicy, SecretText};
 use foundry_proto::provisioner::v1::{
     AgentProfileSettings, CreateAgentProfileRequest, CreateModelProviderRequest, Credential,
-    ModelProviderKind, ModelProviderSettings, UpdateAgentProfileRequest, credential::Secret,
+    ModelProviderKind, ModelProviderSettings, UpdateAgentProfileRequest, UpdateModelProviderRequest, credential::Secret,
 };
 use foundry_proto::repo::v1::Repository;
 use foundry_proto::task::v1::{
     CreateTaskRequest, RespondToPermissionRequest, Session, Task, TaskItem, TranscriptEntry,
     WatchTaskRequest, task_item,
 };
-use foundry_scripted_model::{Control, Script, ScriptedModel};
+use foundry_scripted_model::{Script, ScriptedModel};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::story::{
@@ -60,10 +60,12 @@ pub struct Workplace {
     pub caller: Caller,
     /// Where the work is.
     pub origin: Origin,
-    /// The key at the model; no other is accepted there.
-    pub key: String,
+    /// The keys at the model so far; only the last is accepted there.
+    pub keys: Vec<String>,
     /// The agent's profile.
     pub profile_id: String,
+    agent: Agent,
+    model_provider_id: String,
     repository: Repository,
 }
 
@@ -93,12 +95,31 @@ impl Workplace {
         model.accept_only([key.as_str()]);
         let model_provider_id = add_provider(&caller, agent, &model, &key).await;
         let profile_id = add_profile(&caller, agent, &model_provider_id).await;
-        Self { mesh, model, caller, origin, key, profile_id, repository }
+        let keys = vec![key];
+        Self { mesh, model, caller, origin, keys, profile_id, agent, model_provider_id, repository }
     }
 
-    /// What is set for, and recorded of, the requests with this workplace's key.
-    pub fn asked(&self) -> Control<'_> {
-        self.model.key(&self.key)
+    /// All ways in which a key may stand somewhere.
+    pub fn secrets(&self) -> Vec<String> {
+        self.keys.iter().flat_map(|key| disguises(key)).collect()
+    }
+
+    /// Gives the model provider another key, the only one that the model accepts from now on.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub async fn change_key(&mut self) {
+        let key = canary(self.agent.name);
+        self.model.accept_only([key.as_str()]);
+        let settings = ModelProviderSettings { credential: Some(credential(&key)), ..Default::default() };
+        let request = UpdateModelProviderRequest {
+            model_provider_id: self.model_provider_id.clone(),
+            settings: Some(settings),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["credential".to_owned()] }),
+            ..UpdateModelProviderRequest::default()
+        };
+        self.caller.profiles().update_model_provider(request).await.expect("the model provider");
+        self.keys.push(key);
     }
 
     /// Gives the agent a script, and waits until its sandbox is there, however long its packages take.
@@ -232,12 +253,16 @@ fn canary(agent: &str) -> String {
     format!("sk-canary/{agent}+{:016x}/{:016x}", hasher.finish(), std::process::id())
 }
 
+fn credential(key: &str) -> Credential {
+    Credential { secret: Some(Secret::Key(SecretText { value: key.to_owned() })) }
+}
+
 async fn add_provider(caller: &Caller, agent: Agent, model: &ScriptedModel, key: &str) -> String {
     let settings = ModelProviderSettings {
         name: "scripted".to_owned(),
         kind: agent.kind.into(),
         base_url: format!("{}{}", model.url(), agent.path),
-        credential: Some(Credential { secret: Some(Secret::Key(SecretText { value: key.to_owned() })) }),
+        credential: Some(credential(key)),
         ..ModelProviderSettings::default()
     };
     let request = CreateModelProviderRequest {

@@ -8,12 +8,12 @@ use std::path::Path;
 use foundry_proto::common::v1::TurnOutcome;
 use foundry_proto::provisioner::v1::ListModelUsageRequest;
 use foundry_scripted_model::{Script, Step};
-use foundry_tests::agents::{GEMINI, Work, Workplace, disguises, files_with, processes_with};
+use foundry_tests::agents::{GEMINI, Work, Workplace, files_with, processes_with};
 use foundry_tests::story::{assert_contiguous, await_task, patch, turn_ends, words};
 
 /// Nobody but the mesh and the model holds the key: no file, no process, no log.
 fn assert_key_is_nowhere(place: &Workplace, work: &Work) {
-    let secrets = disguises(&place.key);
+    let secrets = place.secrets();
     assert!(!work.processes().is_empty(), "the agent's environment is out of sight, so nothing is shown");
     assert_eq!(
         processes_with(&secrets),
@@ -58,7 +58,7 @@ async fn a_real_agent_writes_and_runs_with_permission_and_its_key_stays_outside(
     assert_eq!(working, 3, "one request for each step");
     let token = format!("{}.", work.session_id);
     for request in &requests {
-        assert_eq!(request.key.as_ref(), Some(&place.key), "{}", request.path);
+        assert_eq!(request.key.as_ref(), place.keys.last(), "{}", request.path);
         assert!(
             !format!("{:?} {:?}", request.headers, request.query).contains(&token),
             "{:?}",
