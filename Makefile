@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 WEB_ENV = FOUNDRY_BIN=$(abspath $(TARGET)/debug/foundry)
 
-.PHONY: demo test up bench bench-web screenshots build web lint test-web tools-sandbox tools-web tools-checks
+.PHONY: demo test test-agents up bench bench-web screenshots build web lint test-web tools-sandbox tools-web tools-checks
 
 demo: tools-sandbox build
 	scripts/demo.sh
@@ -18,6 +18,12 @@ test: tools-checks web build lint
 	FOUNDRY_BIN=$(abspath $(TARGET)/debug/foundry) PATH="$(CURDIR)/.cache/venv/bin:$(CURDIR)/tools/node_modules/.bin:$$PATH" \
 		cargo test --workspace --locked --no-fail-fast || status=1; \
 	exit $$status
+
+# All five real agents through the whole mesh on a scripted model, one after the other, with the times of each. The
+# first run fetches them (1.4 GB on disk, in the target directory); `make test` has the smallest of them.
+test-agents: build
+	FOUNDRY_BIN=$(abspath $(TARGET)/debug/foundry) \
+		cargo test --locked -p foundry-tests --test all_agents -- --nocapture --test-threads 1
 
 # The client's and the page's tests, then the stories in a real browser; all run even if one fails.
 test-web:
@@ -48,6 +54,7 @@ bench:
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy -p foundry-tests --test all_agents --locked -- -D warnings
 	cd proto && ../tools/node_modules/.bin/buf lint
 
 build:

@@ -10,7 +10,8 @@ use base64::prelude::BASE64_STANDARD;
 use foundry_proto::common::v1::{PermissionPolicy, SecretText};
 use foundry_proto::provisioner::v1::{
     AgentProfileSettings, CreateAgentProfileRequest, CreateModelProviderRequest, Credential,
-    ModelProviderKind, ModelProviderSettings, UpdateAgentProfileRequest, UpdateModelProviderRequest, credential::Secret,
+    ModelProviderKind, ModelProviderSettings, UpdateAgentProfileRequest, UpdateModelProviderRequest,
+    credential::Secret,
 };
 use foundry_proto::repo::v1::Repository;
 use foundry_proto::task::v1::{

@@ -113,17 +113,18 @@ impl Trial {
             format!("{:?} {:?}", r.headers, r.query).contains(&token)
                 || !r.key.as_ref().is_some_and(|key| self.place.keys.contains(key))
         };
-        let wrong: Vec<_> = self.place.model.all().requests().into_iter().filter(held).map(|r| r.path).collect();
+        let wrong: Vec<_> =
+            self.place.model.all().requests().into_iter().filter(held).map(|r| r.path).collect();
         self.check(wrong.is_empty(), format!("with a token or without the key: {wrong:?}"));
     }
 
     async fn is_stopped(&mut self) {
         let hold = format!("stop-{}", self.agent.name);
-        self.say([Step::Say("Wait.".to_owned()), Step::Hold(hold.clone()), Step::Say("No.".to_owned())]).await;
+        self.say([Step::Say("Wait.".to_owned()), Step::Hold(hold.clone()), Step::Say("No.".to_owned())])
+            .await;
         self.held(&hold).await;
         let begun = Instant::now();
-        let request =
-            StopTurnRequest { request_id: String::new(), session_id: self.work.session_id.clone() };
+        let request = StopTurnRequest { request_id: String::new(), session_id: self.work.session_id.clone() };
         self.place.caller.task().stop_turn(request).await.unwrap();
         let end = self.ends().await;
         let took = self.time("stop", begun);
@@ -153,7 +154,10 @@ impl Trial {
         let requests = self.place.model.all().requests().split_off(before);
         let requests: Vec<_> = requests.into_iter().filter(|r| r.has_tools).collect();
         let remembers = requests.iter().all(|r| r.holds("PELICAN-731"));
-        self.check(remembers && !requests.is_empty(), "the request after the kill does not hold the earlier words");
+        self.check(
+            remembers && !requests.is_empty(),
+            "the request after the kill does not hold the earlier words",
+        );
         let models: Vec<_> = requests.iter().filter_map(|r| r.model.clone()).collect();
         let all = models.iter().all(|m| m.ends_with("scripted-2"));
         self.check(all && !models.is_empty(), format!("after the kill, asked of the models {models:?}"));
@@ -169,7 +173,8 @@ impl Trial {
         self.place.model.all().fail(fault, Times::Always);
         let begun = Instant::now();
         self.say([Step::Say("Never said.".to_owned())]).await;
-        let seen = |s: &foundry_proto::task::v1::Session| s.condition.as_ref().is_some_and(|c| c.reason == reason);
+        let seen =
+            |s: &foundry_proto::task::v1::Session| s.condition.as_ref().is_some_and(|c| c.reason == reason);
         let (caller, id) = (self.place.caller.clone(), self.work.session_id.clone());
         let waited = tokio::time::timeout(ENDED, await_session(&caller, &id, seen)).await;
         let took = self.time(&format!("{fault}: {reason}"), begun);
@@ -235,7 +240,13 @@ async fn everything(agent: Agent) {
     trial.streams_across_a_restart_of_the_mesh().await;
     trial.keeps_the_key_outside();
     trial.time("all", all);
-    assert!(trial.wrong.is_empty(), "{}:\n{}\n{}", agent.name, trial.wrong.join("\n"), trial.place.mesh.log_tail());
+    assert!(
+        trial.wrong.is_empty(),
+        "{}:\n{}\n{}",
+        agent.name,
+        trial.wrong.join("\n"),
+        trial.place.mesh.log_tail()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
