@@ -12,6 +12,8 @@
 //!
 //! The request's id is the message id, and the runtime passes each on once: a repetition is harmless.
 
+mod recall;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -173,8 +175,9 @@ impl Deliver {
             return Err(Outcome::fail("SANDBOX_GONE", "the sandbox of this session is gone").into());
         };
         let (acp, id) = (acp_of(&session)?, RequestId(turn.message_id.to_string()));
+        let prompt = recall::prompt(&self.0.store, &session, &turn).await?;
         // Recorded before the answer: whatever comes of the turn is read from the log.
-        self.0.client(&sandbox)?.prompt(&acp, &id, &session.acp_session, &turn.prompt).await?;
+        self.0.client(&sandbox)?.prompt(&acp, &id, &session.acp_session, &prompt).await?;
         Ok(Outcome::done())
     }
 }

@@ -1,9 +1,9 @@
 //! Table `agent_events`: what was said and done, in order, never changed.
 
-use foundry_core::{Error, Timestamp};
+use foundry_core::{Error, SessionId, Timestamp};
 use foundry_proto::common::v1::TranscriptPart;
 use foundry_proto::provisioner::v1::AgentEvent;
-use foundry_store::{RevRef, Row, Table, WriteSet};
+use foundry_store::{RevRef, Row, Store, Table, WriteSet};
 use prost::Message as _;
 
 use super::decode;
@@ -19,6 +19,10 @@ pub static EVENTS: Table = Table::new(
 /// For views: events of a session (`$1`) with an offset above `$2` by revision.
 pub const CHANGED: &str = "SELECT session_id, event_offset, rev, part FROM agent_events \
      WHERE session_id = $1 AND event_offset > $2 AND rev > $3 ORDER BY rev, event_offset LIMIT $4";
+
+/// The newest parts of a session, as many as an agent that forgot is told of.
+const NEWEST: &str =
+    "SELECT part FROM agent_events WHERE session_id = $1 ORDER BY event_offset DESC LIMIT 5000";
 
 /// Appends parts after the session's newest event; returns the new last offset, which the caller
 /// writes to the session's row in the same write set.
@@ -46,4 +50,10 @@ pub fn read(row: &Row) -> Result<AgentEvent, Error> {
         offset: row.int("event_offset")?,
         part: Some(decode(row.blob("part")?)?),
     })
+}
+
+/// The newest parts of a session, at most 5000, in order.
+pub async fn newest(store: &Store, session: &SessionId) -> Result<Vec<TranscriptPart>, Error> {
+    let rows = store.query(NEWEST, &[session.into()]).await?;
+    rows.iter().rev().map(|row| decode(row.blob("part")?)).collect()
 }

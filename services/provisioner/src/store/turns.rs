@@ -25,6 +25,7 @@ pub static TURNS: Table = Table::new(
 );
 
 const BY_ID: &str = "SELECT * FROM turns WHERE session_id = $1 AND message_id = $2";
+const ALL: &str = "SELECT * FROM turns WHERE session_id = $1 ORDER BY create_time, message_id";
 
 fn read(row: &Row) -> Result<Turn, Error> {
     Ok(Turn {
@@ -85,4 +86,9 @@ pub async fn find_named(store: &Store, session: &SessionId, message: &str) -> Re
         return Ok(None);
     }
     find(store, session, &id(message)?).await
+}
+
+/// All turns of a session, the oldest first.
+pub async fn all(store: &Store, session: &SessionId) -> Result<Vec<Turn>, Error> {
+    store.query(ALL, &[session.into()]).await?.iter().map(read).collect()
 }

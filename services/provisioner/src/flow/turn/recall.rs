@@ -1,0 +1,115 @@
+//! What an agent is told of a conversation that it lost when it was started anew.
+
+use foundry_core::{Error, MessageId};
+use foundry_proto::common::v1::transcript_part::Body;
+use foundry_proto::common::v1::{NoticeKind, TranscriptPart};
+use foundry_store::Store;
+
+use crate::domain::{Session, Turn, tail};
+use crate::store::{events, turns};
+
+/// At most so much of a conversation is told again, its end.
+const MOST: usize = 64 * 1024;
+
+/// The prompt of a turn, with the conversation before it where the agent does not remember that.
+pub async fn prompt(store: &Store, session: &Session, turn: &Turn) -> Result<String, Error> {
+    if session.generation <= 1 {
+        return Ok(turn.prompt.clone());
+    }
+    let said = events::newest(store, &session.session_id).await?;
+    if !forgot(&said) {
+        return Ok(turn.prompt.clone());
+    }
+    let turns = turns::all(store, &session.session_id).await?;
+    Ok(told_again(&turns, &said, &turn.message_id, &turn.prompt))
+}
+
+/// Whether the agent lost its memory and has said nothing since: then no earlier prompt told it either.
+fn forgot(said: &[TranscriptPart]) -> bool {
+    for part in said.iter().rev() {
+        match &part.body {
+            Some(Body::Notice(notice)) if notice.kind() == NoticeKind::ContextRebuilt => return true,
+            Some(Body::AgentMessage(_)) => return false,
+            _ => {}
+        }
+    }
+    false
+}
+
+fn told_again(turns: &[Turn], said: &[TranscriptPart], now: &MessageId, prompt: &str) -> String {
+    let mut before = String::new();
+    for turn in turns.iter().filter(|turn| turn.message_id != *now && !turn.prompt.is_empty()) {
+        before += &format!("\nUser: {}\n", turn.prompt);
+        let words = said.iter().filter(|part| part.message_id == turn.message_id.as_str());
+        let words: String = words
+            .filter_map(|part| {
+                if let Some(Body::AgentMessage(m)) = &part.body { Some(m.text.as_str()) } else { None }
+            })
+            .collect();
+        if !words.is_empty() {
+            before += &format!("\nYou: {words}\n");
+        }
+    }
+    if before.is_empty() {
+        return prompt.to_owned();
+    }
+    let (before, _) = tail(&before, MOST);
+    format!(
+        "You were started anew in the middle of a conversation. Before, this was said:\n{before}\n\
+         That was before. The user's message now:\n\n{prompt}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_core::SessionId;
+    use foundry_proto::common::v1::{AgentMessage, Notice};
+
+    use super::*;
+    use crate::domain::TurnState;
+
+    fn part(message: &str, body: Body) -> TranscriptPart {
+        TranscriptPart { message_id: message.to_owned(), body: Some(body), ..TranscriptPart::default() }
+    }
+
+    fn words(message: &str, text: &str) -> TranscriptPart {
+        part(message, Body::AgentMessage(AgentMessage { text: text.to_owned() }))
+    }
+
+    fn lost() -> TranscriptPart {
+        let notice = Notice { kind: NoticeKind::ContextRebuilt.into(), message: String::new() };
+        part("", Body::Notice(notice))
+    }
+
+    fn turn(env: &foundry_core::Env, prompt: &str) -> Turn {
+        Turn {
+            session_id: SessionId::generate(env),
+            message_id: MessageId::generate(env),
+            prompt: prompt.to_owned(),
+            state: TurnState::Ended,
+            cancel_requested: false,
+            flow_id: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_first_words_after_a_loss_are_told_with_what_was_before() {
+        let env = foundry_core::Env::system();
+        let turns = [turn(&env, "count"), turn(&env, "go on")];
+        let first = turns[0].message_id.as_str();
+        let said = [words(first, "one, "), words(first, "two"), lost()];
+        assert!(forgot(&said));
+        let told = told_again(&turns, &said, &turns[1].message_id, "go on");
+        assert!(told.contains("User: count\n\nYou: one, two\n") && told.ends_with("\n\ngo on"), "{told}");
+        assert_eq!(told.matches("go on").count(), 1, "{told}");
+    }
+
+    #[test]
+    fn an_agent_that_lost_nothing_or_was_told_is_not_told_again() {
+        assert!(!forgot(&[words("a", "one")]));
+        assert!(!forgot(&[words("a", "one"), lost(), words("b", "two")]));
+        let env = foundry_core::Env::system();
+        let only = [turn(&env, "count")];
+        assert_eq!(told_again(&only, &[lost()], &only[0].message_id, "count"), "count");
+    }
+}
