@@ -1,6 +1,7 @@
-import type { Client } from '@connectrpc/connect';
+import type { DescService } from '@bufbuild/protobuf';
+import type { Client, Transport } from '@connectrpc/connect';
 import { Code } from '@connectrpc/connect';
-import { sessionClient } from './calls/client';
+import { sessionClient, type CallSession } from './calls/client';
 import { SESSION_KEY_HEADER } from './calls/headers';
 import { callTransport, watchTransport } from './calls/transport';
 import { FoundryError } from './errors';
@@ -61,6 +62,10 @@ export class Foundry {
   private readonly keys: SessionKeyStore;
   private readonly link: Link;
   private readonly store: PageStore;
+  private readonly transport: Transport;
+  private readonly session: CallSession;
+  /** Clients of the services that few parts of a page call, by type name. */
+  private readonly others = new Map<string, unknown>();
   private readonly stopKeys: () => void;
   private key?: string;
   private host?: Host;
@@ -88,11 +93,11 @@ export class Foundry {
     if (this.keys.get() === undefined) store.connection = { ...store.connection, phase: 'signed-out' };
     this.connection = readable(() => store.connection, store.connectionListeners);
     this.log = readable(() => store.log, store.logListeners);
-    const transport = callTransport({ baseUrl, fetch: options.fetch });
-    const session = {
+    const transport = (this.transport = callTransport({ baseUrl, fetch: options.fetch }));
+    const session: CallSession = (this.session = {
       key: () => this.keys.get(),
-      refused: (key: string, error: FoundryError) => this.link.doubt(key, error.facts()),
-    };
+      refused: (key, error) => this.link.doubt(key, error.facts()),
+    });
     this.auth = sessionClient(AuthService, transport, session);
     this.task = sessionClient(TaskService, transport, session);
     this.repo = sessionClient(RepoService, transport, session);
@@ -100,6 +105,13 @@ export class Foundry {
     this.key = this.keys.get();
     this.stopKeys = this.keys.subscribe(() => this.followKey());
     this.link.attach(this.open());
+  }
+
+  /** The calls of another service, whose description is then loaded with the part of the page that makes them. */
+  callsOf<S extends DescService>(service: S): Client<S> {
+    let calls = this.others.get(service.typeName) as Client<S> | undefined;
+    if (!calls) this.others.set(service.typeName, (calls = sessionClient(service, this.transport, this.session)));
+    return calls;
   }
 
   /**

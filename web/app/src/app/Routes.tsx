@@ -13,6 +13,7 @@ const TaskPage = lazyPart('The task could not be shown', <PageSkeleton />, () =>
 const RepositoryPage = lazyPart('The repository could not be shown', <PageSkeleton />, () =>
   import('../repository').then((it) => it.RepositoryPage),
 )
+const ModelsPage = lazyPart('The models could not be shown', <PageSkeleton />, () => import('../models').then((it) => it.ModelsPage))
 
 /** Which page an address shows. */
 export function Routes() {
@@ -56,6 +57,9 @@ function OrganizationRoutes({ organizationId }: { organizationId: string }) {
       </Route>
       <Route path="/o/:organizationId/r/:repositoryId">
         {({ repositoryId }) => <RepositoryPage key={repositoryId} repositoryId={repositoryId} />}
+      </Route>
+      <Route path="/o/:organizationId/models">
+        <ModelsPage />
       </Route>
       <Route>
         <NotFoundPage inFrame />

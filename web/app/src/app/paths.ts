@@ -7,5 +7,6 @@ export const paths = {
     `/o/${encodeURIComponent(organizationId)}/t/${encodeURIComponent(taskId)}`,
   repository: (organizationId: string, repositoryId: string): string =>
     `/o/${encodeURIComponent(organizationId)}/r/${encodeURIComponent(repositoryId)}`,
+  models: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}/models`,
   newTask: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}/new`,
 }

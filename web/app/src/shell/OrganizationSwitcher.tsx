@@ -2,12 +2,13 @@ import { Menu, Skeleton, UnstyledButton } from '@mantine/core'
 import { newRequestId } from '@foundry/client'
 import { useFoundry } from '@foundry/client/react'
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
-import { IconCheck, IconSelector } from '@tabler/icons-react'
-import { useLocation } from 'wouter'
+import { IconCheck, IconCpu, IconSelector } from '@tabler/icons-react'
+import { Link, useLocation } from 'wouter'
 import { Logo } from '../app/Logo'
 import { paths } from '../app/paths'
 import type { Shell } from '../state/shell'
-import { toastError } from '../ui'
+import { Kbd, toastError } from '../ui'
+import { useFrame } from './frame'
 import classes from './OrganizationSwitcher.module.css'
 
 const roles: Partial<Record<Role, string>> = {
@@ -17,10 +18,11 @@ const roles: Partial<Record<Role, string>> = {
   [Role.OWNER]: 'owner',
 }
 
-/** Names the organization and leads to the others; the chosen one opens first from then on, in all clients. */
+/** Names the organization and leads to its models and to the others; the chosen one opens first from then on, in all clients. */
 export function OrganizationSwitcher({ shell, organizationId }: { shell: Shell; organizationId: string }) {
   const client = useFoundry()
   const [, navigate] = useLocation()
+  const { closeDrawer } = useFrame()
   const current = shell.organizations.find((it) => it.organizationId === organizationId)
   const choose = async (to: string) => {
     if (to === organizationId) return
@@ -58,6 +60,10 @@ export function OrganizationSwitcher({ shell, organizationId }: { shell: Shell; 
           </Menu.Item>
         ))}
         {shell.organizations.length === 0 && <Menu.Item disabled>None</Menu.Item>}
+        <Menu.Divider />
+        <Menu.Item component={Link} href={paths.models(organizationId)} onClick={closeDrawer} leftSection={<IconCpu size={15} />} rightSection={<Kbd keys="g m" />}>
+          Models
+        </Menu.Item>
       </Menu.Dropdown>
     </Menu>
   )

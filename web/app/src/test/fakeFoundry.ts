@@ -13,6 +13,7 @@ export interface FakeCalls {
   task?: Calls
   repo?: Calls
   provisioner?: Calls
+  profile?: Calls
 }
 
 class Cell<T> {
@@ -40,6 +41,7 @@ export class FakeFoundry {
   readonly task = this.service('task')
   readonly repo = this.service('repo')
   readonly provisioner = this.service('provisioner')
+  private readonly profile = this.service('profile')
   private readonly topics = new Map<string, Cell<TopicState<unknown> | undefined>>()
 
   constructor(private readonly calls: FakeCalls = {}) {}
@@ -47,6 +49,11 @@ export class FakeFoundry {
   /** As the client that the page takes. */
   get client(): Foundry {
     return this as unknown as Foundry
+  }
+
+  /** Profiles are the only calls beside those of the fields above. */
+  callsOf(): unknown {
+    return this.profile
   }
 
   /** Shows entities under a topic. */

@@ -1,0 +1,108 @@
+import { Button } from '@mantine/core'
+import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import type { AgentProfile, ModelProvider } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import { IconTrash } from '@tabler/icons-react'
+import { useState } from 'react'
+import { useFrame } from '../shell/frame'
+import { useCommand } from '../state/command'
+import { useProfileCalls } from '../state/profiles'
+import type { Read } from '../state/read'
+import { useAlive } from '../task/model/useCommand'
+import { visibleLine } from '../task/text/visible'
+import { ConfirmDialog, toastDone, useFocusBack } from '../ui'
+import { AddAgentProfileDialog } from './AddAgentProfileDialog'
+import classes from './ModelsPage.module.css'
+import { Fact, Section } from './Section'
+
+interface Props {
+  read: Read<AgentProfile[]>
+  providers: readonly ModelProvider[]
+}
+
+/** The agent profiles of the organization. */
+export function AgentProfiles({ read, providers }: Props) {
+  const [adds, setAdds] = useState(false)
+  const [removes, setRemoves] = useState<AgentProfile>()
+  useFocusBack(adds || removes !== undefined)
+  return (
+    <>
+      <Section
+        title="Agent profiles"
+        about="An agent with its model and set-up under a name, to be chosen for tasks. Changes count at the next start of an agent."
+        addLabel="Add agent profile"
+        onAdd={() => setAdds(true)}
+        read={read}
+        none="Without one, an agent uses the first model provider that suits it."
+      >
+        {(profile) => <Row key={profile.profileId} profile={profile} providers={providers} onRemove={() => setRemoves(profile)} />}
+      </Section>
+      {adds && <AddAgentProfileDialog providers={providers} onClose={() => setAdds(false)} onAdded={read.again} />}
+      {removes !== undefined && <RemoveDialog profile={removes} onClose={() => setRemoves(undefined)} onRemoved={read.again} />}
+    </>
+  )
+}
+
+interface RowProps {
+  profile: AgentProfile
+  providers: readonly ModelProvider[]
+  onRemove: () => void
+}
+
+function Row({ profile, providers, onRemove }: RowProps) {
+  const { canAdminister } = useFrame()
+  const { settings } = profile
+  if (settings === undefined) return null
+  const name = visibleLine(settings.name)
+  const provider = providers.find((it) => it.modelProviderId === settings.modelProviderId)
+  return (
+    <li className={classes.entry}>
+      <div className={classes.line}>
+        <div className={classes.name}>
+          <bdi>{name}</bdi>
+          {settings.isDefault && <span className={classes.tag}>default</span>}
+        </div>
+        {canAdminister && (
+          <Button variant="default" leftSection={<IconTrash size={14} />} onClick={onRemove} aria-label={`Remove ${name}`}>
+            Remove
+          </Button>
+        )}
+      </div>
+      <dl className={classes.facts}>
+        <Fact name="Agent">{visibleLine(settings.agent)}</Fact>
+        {settings.modelProviderId !== '' && <Fact name="Model provider">{visibleLine(provider?.name ?? settings.modelProviderId)}</Fact>}
+        <Fact name="Model">{settings.model === '' ? 'default' : visibleLine(settings.model)}</Fact>
+        {settings.mode !== '' && <Fact name="Mode">{visibleLine(settings.mode)}</Fact>}
+        {settings.effort !== '' && <Fact name="Effort">{visibleLine(settings.effort)}</Fact>}
+        <Fact name="Permissions">{settings.permissionPolicy === PermissionPolicy.ALLOW ? 'allow all' : 'ask'}</Fact>
+      </dl>
+    </li>
+  )
+}
+
+function RemoveDialog({ profile, onClose, onRemoved }: { profile: AgentProfile; onClose: () => void; onRemoved: () => void }) {
+  const calls = useProfileCalls()
+  const { profileId } = profile
+  const name = visibleLine(profile.settings?.name ?? '')
+  const remove = useCommand((_: undefined, requestId) => calls.deleteAgentProfile({ profileId, requestId }), 'The agent profile was not removed')
+  const alive = useAlive()
+  const confirm = async () => {
+    if ((await remove.run(undefined)) === undefined) return
+    toastDone('The agent profile was removed', name)
+    onRemoved()
+    if (alive.current) onClose()
+  }
+  return (
+    <ConfirmDialog
+      opened
+      onClose={onClose}
+      onConfirm={() => void confirm()}
+      title={`Remove ${name}?`}
+      confirmLabel="Remove agent profile"
+      dangerous
+      busy={remove.busy}
+      error={remove.error}
+    >
+      Agents that run go on. Tasks that use it cannot start their agent again.
+    </ConfirmDialog>
+  )
+}

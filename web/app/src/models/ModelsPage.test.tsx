@@ -1,0 +1,122 @@
+import { create } from '@bufbuild/protobuf'
+import { Code, FoundryError, topics } from '@foundry/client'
+import { FoundryProvider } from '@foundry/client/react'
+import { ModelProviderKind, ModelProviderSchema } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import { MantineProvider } from '@mantine/core'
+import { fireEvent, render, screen, waitFor, within } from '@testing-library/react'
+import { expect, test } from 'vitest'
+import { FrameContext, type Frame } from '../shell/frame'
+import { OrganizationProvider } from '../state/organization'
+import { FakeFoundry, type FakeCalls } from '../test/fakeFoundry'
+import { organizationOf } from '../test/summaries'
+import { ModelsPage } from './ModelsPage'
+
+const nothing = () => {}
+const frame: Frame = { newTask: nothing, addRepository: nothing, showShortcuts: nothing, showEvents: nothing, closeDrawer: nothing, canWrite: true, canAdminister: true }
+const work = create(ModelProviderSchema, { modelProviderId: 'mpr_1', name: 'work', kind: ModelProviderKind.ANTHROPIC, baseUrl: 'https://api.anthropic.com' })
+
+function open(profile: FakeCalls['profile'] = {}, canAdminister = true) {
+  const fake = new FakeFoundry({
+    provisioner: { listAgents: () => ({ agents: [{ name: 'demo', available: true, missingCredentials: [] }] }) },
+    profile: {
+      listModelProviders: () => ({ modelProviders: [work], nextPageToken: '' }),
+      listAgentProfiles: () => ({ profiles: [], nextPageToken: '' }),
+      ...profile,
+    },
+  })
+  fake.show(topics.organization('org_1'), organizationOf([], []))
+  render(
+    <MantineProvider env="test">
+      <FoundryProvider client={fake.client}>
+        <OrganizationProvider organizationId="org_1">
+          <FrameContext.Provider value={{ ...frame, canAdminister }}>
+            <ModelsPage />
+          </FrameContext.Provider>
+        </OrganizationProvider>
+      </FoundryProvider>
+    </MantineProvider>,
+  )
+  return fake
+}
+
+const made = (fake: FakeFoundry, method: string) => fake.made.filter((it) => it.method === method).map((it) => it.request)
+
+async function fill(name: string, key: string) {
+  fireEvent.click(await screen.findByRole('button', { name: 'Add model provider' }))
+  const dialog = await screen.findByRole('dialog', { name: 'Add model provider' })
+  fireEvent.change(within(dialog).getByLabelText('Name'), { target: { value: name } })
+  fireEvent.change(within(dialog).getByLabelText('Key'), { target: { value: key } })
+  fireEvent.click(within(dialog).getByRole('button', { name: 'Add model provider' }))
+  return dialog
+}
+
+test('a key leaves its field as soon as it is sent, and must be entered again after a refusal', async () => {
+  let refused = true
+  const fake = open({
+    createModelProvider: () => {
+      if (refused) throw new FoundryError({ code: Code.AlreadyExists, reason: 'ALREADY_EXISTS', message: 'it exists' })
+      return { modelProvider: work }
+    },
+  })
+  const dialog = await fill('work', 'sk-one')
+  await within(dialog).findByText('ALREADY_EXISTS')
+  const key = within(dialog).getByLabelText<HTMLInputElement>('Key')
+  expect(key.value).toBe('')
+  refused = false
+  const again = within(dialog).getByRole('button', { name: 'Add model provider' })
+  fireEvent.click(again)
+  await within(dialog).findByText('Enter the key again: it was not kept.')
+  fireEvent.change(key, { target: { value: 'sk-two' } })
+  fireEvent.click(again)
+  await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
+  const sent = made(fake, 'createModelProvider') as { requestId: string; settings: { credential: { secret: { value: { value: string } } } } }[]
+  expect(sent.map((it) => it.settings.credential.secret.value.value)).toEqual(['sk-one', 'sk-two'])
+  // Another key is another request.
+  expect(sent[0]?.requestId).not.toBe(sent[1]?.requestId)
+  expect(made(fake, 'listModelProviders')).toHaveLength(2)
+})
+
+test('a test says what is wrong and what to do', async () => {
+  open({
+    testModelProvider: () => ({ result: 3, message: 'the host does not answer', nextAction: 'check the base URL', model: '', durationMillis: 12n }),
+  })
+  fireEvent.click(await screen.findByRole('button', { name: 'Test work' }))
+  expect(await screen.findByText('Host')).toBeTruthy()
+  expect(screen.getByText(/The host does not answer\./)).toBeTruthy()
+  expect(screen.getByText('Check the base URL.')).toBeTruthy()
+})
+
+test('a model provider that a profile uses stays, and the page says why', async () => {
+  const fake = open({
+    deleteModelProvider: () => {
+      throw new FoundryError({ code: Code.FailedPrecondition, reason: 'MODEL_PROVIDER_IN_USE', message: 'it is used by night' })
+    },
+  })
+  fireEvent.click(await screen.findByRole('button', { name: 'Remove work' }))
+  fireEvent.click(await screen.findByRole('button', { name: 'Remove model provider' }, { timeout: 10_000 }))
+  expect(await screen.findByText('MODEL_PROVIDER_IN_USE')).toBeTruthy()
+  expect(screen.getByText('It is used by night.')).toBeTruthy()
+  expect(made(fake, 'listModelProviders')).toHaveLength(1)
+})
+
+test('members who administer nothing read and are offered no change', async () => {
+  open({}, false)
+  await screen.findByText('work')
+  await screen.findByText('No agent profiles yet')
+  expect(screen.queryAllByRole('button')).toEqual([])
+  expect(screen.getByText('Admins and owners of the organization can change what is here.')).toBeTruthy()
+})
+
+test('a list that cannot be read says so and offers another attempt', async () => {
+  let down = true
+  open({
+    listAgentProfiles: () => {
+      if (down) throw new FoundryError({ code: Code.Unavailable, reason: 'SERVICE_UNREACHABLE', message: 'no answer' })
+      return { profiles: [], nextPageToken: '' }
+    },
+  })
+  await screen.findByText('The agent profiles could not be listed')
+  down = false
+  fireEvent.click(screen.getByRole('button', { name: 'Try again' }))
+  expect(await screen.findByText('No agent profiles yet')).toBeTruthy()
+})

@@ -1,0 +1,24 @@
+import { useTitle } from '../app/useTitle'
+import { useFrame } from '../shell/frame'
+import { useOrganization } from '../state/organization'
+import { useAgentProfiles, useModelProviders } from '../state/profiles'
+import { AgentProfiles } from './AgentProfiles'
+import { ModelProviders } from './ModelProviders'
+import classes from './ModelsPage.module.css'
+
+/** Where the agents of an organization get their models, and how they are set up. Read when opened and after own changes. */
+export function ModelsPage() {
+  const { organizationId } = useOrganization()
+  const { canAdminister } = useFrame()
+  const providers = useModelProviders(organizationId)
+  const profiles = useAgentProfiles(organizationId)
+  useTitle('Models')
+  return (
+    <div className={classes.page}>
+      <h1 className={classes.title}>Models</h1>
+      {!canAdminister && <p className="fd-muted">Admins and owners of the organization can change what is here.</p>}
+      <ModelProviders read={providers} />
+      <AgentProfiles read={profiles} providers={providers.value ?? []} />
+    </div>
+  )
+}

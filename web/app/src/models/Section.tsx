@@ -1,0 +1,64 @@
+import { Button } from '@mantine/core'
+import { IconPlus } from '@tabler/icons-react'
+import { useId, type ReactNode } from 'react'
+import type { Read } from '../state/read'
+import { EmptyState, ErrorState, TextSkeleton } from '../ui'
+import { useFrame } from '../shell/frame'
+import classes from './ModelsPage.module.css'
+
+interface Props<T> {
+  title: string
+  /** What its entries are for, one or two sentences. */
+  about: string
+  /** Name of the button that adds one. */
+  addLabel: string
+  onAdd: () => void
+  read: Read<T[]>
+  /** What is said while there are none. */
+  none: string
+  /** One entry; an item of a list. */
+  children: (entry: T) => ReactNode
+}
+
+/** A heading, a button that adds, and the list with its loading, empty and error states. */
+export function Section<T>({ title, about, addLabel, onAdd, read, none, children }: Props<T>) {
+  const { canAdminister } = useFrame()
+  const id = useId()
+  return (
+    <section aria-labelledby={id} className={classes.section}>
+      <div className={classes.line}>
+        <h2 id={id}>{title}</h2>
+        {canAdminister && (
+          <Button variant="default" leftSection={<IconPlus size={14} />} onClick={onAdd}>
+            {addLabel}
+          </Button>
+        )}
+      </div>
+      <p className={classes.about}>{about}</p>
+      {read.error !== undefined && (
+        <ErrorState error={read.error} title={`The ${title.toLowerCase()} could not be listed`} onRetry={read.again} compact />
+      )}
+      {read.value === undefined && read.error === undefined && <TextSkeleton lines={4} label={`Loading ${title.toLowerCase()}`} />}
+      {read.value?.length === 0 && (
+        <EmptyState level={3} title={`No ${title.toLowerCase()} yet`}>
+          {none}
+        </EmptyState>
+      )}
+      {read.value !== undefined && read.value.length > 0 && (
+        <ul aria-labelledby={id} className={classes.list}>
+          {read.value.map(children)}
+        </ul>
+      )}
+    </section>
+  )
+}
+
+/** Name and value of what is known of an entry. */
+export function Fact({ name, children }: { name: string; children: ReactNode }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  )
+}

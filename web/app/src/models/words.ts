@@ -1,0 +1,91 @@
+import type { CredentialStatus, ModelProvider } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import { ModelProviderKind, ModelProviderSource } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import { ModelTestResult, type TestModelProviderResponse } from '@foundry/client/gen/foundry/provisioner/v1/profile_service_pb'
+import { IconAlertTriangleFilled, IconCircleCheck } from '@tabler/icons-react'
+import { kindName } from '../state/modelKinds'
+import type { Status } from '../ui'
+
+/** A kind of model providers. */
+export interface Kind {
+  readonly kind: ModelProviderKind
+  /** Where it is served unless another address is given; empty when it is served by many. */
+  readonly url: string
+  /** What it speaks, for people. */
+  readonly text: string
+}
+
+/** The kinds to choose from. */
+export const kinds: readonly Kind[] = [
+  { kind: ModelProviderKind.ANTHROPIC, url: 'https://api.anthropic.com', text: 'Anthropic' },
+  { kind: ModelProviderKind.OPENAI, url: 'https://api.openai.com/v1', text: 'OpenAI' },
+  { kind: ModelProviderKind.GEMINI, url: 'https://generativelanguage.googleapis.com', text: 'Gemini' },
+  { kind: ModelProviderKind.OPENAI_COMPATIBLE, url: '', text: 'OpenAI-compatible' },
+]
+
+const unknown: Kind = { kind: ModelProviderKind.UNSPECIFIED, url: '', text: 'Unknown kind' }
+
+/** What is known of a kind. */
+export function kindOf(kind: ModelProviderKind): Kind {
+  return kinds.find((it) => it.kind === kind) ?? unknown
+}
+
+/** Whether an entry was set in the environment of the mesh, where the page cannot change it. */
+export function isOfEnvironment({ source }: ModelProvider): boolean {
+  return source === ModelProviderSource.ENVIRONMENT
+}
+
+/** What is shown of a key: its end, or where it comes from. */
+export function keyText(provider: ModelProvider): string {
+  const { credential } = provider
+  if (credential?.hasKey !== true) return 'none'
+  return isOfEnvironment(provider) ? 'from the environment' : ending(credential)
+}
+
+function ending({ lastFour }: CredentialStatus): string {
+  return lastFour === '' ? 'set' : `…${lastFour}`
+}
+
+/** Why a name cannot be that of a model provider or a profile; the service decides about the rest. */
+export function nameProblem(name: string): string | undefined {
+  if (name.trim() === '') return 'A name is needed.'
+  if (/^[a-z0-9][a-z0-9._-]{0,63}$/.test(name.trim())) return undefined
+  return 'Up to 64 lowercase letters, digits, dashes, dots and underscores, beginning with a letter or digit.'
+}
+
+/** Why an address cannot be that of a model provider. */
+export function addressProblem(url: string): string | undefined {
+  if (url.trim() === '') return 'The address is needed.'
+  return /^https?:\/\/[^\s/]/i.test(url.trim()) ? undefined : 'It begins with https:// or http://.'
+}
+
+/** Why a model provider cannot be added without a key: only other places than the usual one may need none. */
+export function keyProblem(kind: Kind, url: string, hasKey: boolean): string | undefined {
+  return !hasKey && kind.url !== '' && url.trim().replace(/\/+$/, '') === kind.url ? 'The key is needed.' : undefined
+}
+
+/** The names of models in a text, each once. */
+export function modelNames(text: string): string[] {
+  return [...new Set(text.split(/[\s,]+/).filter((name) => name !== ''))]
+}
+
+const wrong: Partial<Record<ModelTestResult, string>> = {
+  [ModelTestResult.NAME]: 'Host name',
+  [ModelTestResult.HOST]: 'Host',
+  [ModelTestResult.TLS]: 'TLS',
+  [ModelTestResult.KEY]: 'Key',
+  [ModelTestResult.MODEL]: 'Model',
+  [ModelTestResult.QUOTA]: 'Quota',
+  [ModelTestResult.API]: 'API',
+  [ModelTestResult.FAILING]: 'Provider',
+}
+
+/** What a test found, in a word: what is wrong, or that it works. */
+export function testStatus({ result }: TestModelProviderResponse): Status {
+  if (result === ModelTestResult.OK) return { word: 'Works', tone: 'ok', icon: IconCircleCheck }
+  return { word: wrong[result] ?? 'Unknown', tone: 'error', icon: IconAlertTriangleFilled }
+}
+
+/** The model providers that an agent can use; it names the kinds that it takes. */
+export function suitable(providers: readonly ModelProvider[], takes: readonly string[]): ModelProvider[] {
+  return providers.filter((it) => takes.includes(kindName(it.kind)))
+}

@@ -1,0 +1,13 @@
+import { ModelProviderKind } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+
+const names: Partial<Record<ModelProviderKind, string>> = {
+  [ModelProviderKind.ANTHROPIC]: 'anthropic',
+  [ModelProviderKind.OPENAI]: 'openai',
+  [ModelProviderKind.OPENAI_COMPATIBLE]: 'openai-compatible',
+  [ModelProviderKind.GEMINI]: 'gemini',
+}
+
+/** The name of a kind of model providers, as agents name the kinds that they take; empty for one that is not known. */
+export function kindName(kind: ModelProviderKind): string {
+  return names[kind] ?? ''
+}
