@@ -20,6 +20,7 @@ const calm: FakeCalls = {
   task: { updateDraft: () => ({}) },
   repo: { listBranches: () => ({ branches: [] }) },
   provisioner: { listAgents: () => ({ agents: [] }), listProviders: () => ({ providers: [] }) },
+  profile: { listAgentProfiles: () => ({ profiles: [], nextPageToken: '' }), listModelProviders: () => ({ modelProviders: [], nextPageToken: '' }) },
 }
 
 function open(calls: FakeCalls = {}, canWrite = true) {
@@ -86,4 +87,21 @@ test('viewers are told that they cannot create a task', () => {
   expect(screen.getByText('Viewers can read; members of the organization create tasks.')).toBeTruthy()
   expect(screen.queryByRole('button', { name: /Create task/ })).toBeNull()
   expect(made(fake, 'createTask')).toEqual([])
+})
+
+test('the default profile is chosen from the first and goes along by its id, with its policy', async () => {
+  const profiles = [
+    { profileId: 'prf_1', settings: { name: 'day', agent: 'demo', model: '', isDefault: false } },
+    { profileId: 'prf_2', settings: { name: 'night', agent: 'claude', model: 'm1', permissionPolicy: 2, isDefault: true } },
+  ]
+  const fake = open({
+    profile: { ...calm.profile, listAgentProfiles: () => ({ profiles, nextPageToken: '' }) },
+    task: { createTask: () => new Promise(nothing) },
+  })
+  const field = await screen.findByRole<HTMLInputElement>('combobox', { name: 'Agent or profile' })
+  expect(field.value).toBe('night (claude, m1)')
+  expect(screen.getByRole<HTMLInputElement>('radio', { name: 'Allow all' }).checked).toBe(true)
+  fireEvent.change(prompt(), { target: { value: 'Fix it' } })
+  fireEvent.keyDown(prompt(), { key: 'Enter', ctrlKey: true })
+  await waitFor(() => expect(made(fake, 'createTask')).toMatchObject([{ agent: '', profile: 'prf_2', permissionPolicy: 2 }]))
 })

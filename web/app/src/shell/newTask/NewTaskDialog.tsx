@@ -1,17 +1,18 @@
 import { Button, Group, Modal, Stack, TextInput } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import type { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { useState, type FormEvent, type KeyboardEvent } from 'react'
 import { useLocation } from 'wouter'
 import { paths } from '../../app/paths'
 import { useCommand } from '../../state/command'
 import { useDraft } from '../../state/draft'
 import { useOrganization } from '../../state/organization'
+import { useAgentProfiles } from '../../state/profiles'
 import { useShell } from '../../state/shell'
 import { useAlive } from '../../task/model/useCommand'
 import { EmptyState, ErrorState, Kbd, toastDone, useNarrow } from '../../ui'
 import { useFrame } from '../frame'
-import { promptProblem } from './choices'
+import { agentOf, policyOf, profileOf, promptProblem } from './choices'
 import classes from './NewTaskDialog.module.css'
 import { AgentField, BaseBranchField, PolicyField, PromptField, ProviderField, RepositoryField } from './fields'
 import { initialRepository, rememberRepository } from './lastRepository'
@@ -20,12 +21,13 @@ import { initialRepository, rememberRepository } from './lastRepository'
 interface Choices {
   title: string
   baseBranch: string | null
+  /** A profile or an agent, as the field names them. */
   agent: string | null
   provider: string | null
-  policy: PermissionPolicy
+  policy: PermissionPolicy | null
 }
 
-const defaults: Choices = { title: '', baseBranch: null, agent: null, provider: null, policy: PermissionPolicy.ASK }
+const defaults: Choices = { title: '', baseBranch: null, agent: null, provider: null, policy: null }
 
 /** Asks for repository and prompt, and creates the task; its page opens at once. */
 export function NewTaskDialog(props: { repositoryId?: string; onClose: () => void }) {
@@ -69,9 +71,17 @@ interface FormProps {
   onClose: () => void
 }
 
+interface Sent {
+  prompt: string
+  choices: Choices
+  /** Id of a profile; empty = an agent alone, or the service's default. */
+  profile: string
+  policy: PermissionPolicy
+}
+
 function useCreate(organizationId: string, repositoryId: string) {
   const client = useFoundry()
-  return useCommand(({ prompt, choices }: { prompt: string; choices: Choices }, requestId) =>
+  return useCommand(({ prompt, choices, profile, policy }: Sent, requestId) =>
     client.task.createTask({
       requestId,
       organizationId,
@@ -79,9 +89,10 @@ function useCreate(organizationId: string, repositoryId: string) {
       prompt,
       title: choices.title.trim(),
       baseBranch: choices.baseBranch ?? '',
-      agent: choices.agent ?? '',
+      agent: agentOf(choices.agent),
+      profile,
       provider: choices.provider ?? '',
-      permissionPolicy: choices.policy,
+      permissionPolicy: policy,
     }),
     'The task was not created',
   )
@@ -95,13 +106,16 @@ function useNewTask({ repositoryId, onClose }: FormProps) {
   const [choices, setChoices] = useState<Choices>(defaults)
   const [tried, setTried] = useState(false)
   const create = useCreate(organizationId, repositoryId)
+  const profiles = useAgentProfiles(organizationId)
+  const profile = profileOf(choices.agent, profiles.value ?? [])
+  const policy = policyOf(choices.policy, profile)
   const problem = promptProblem(draft.text)
   const alive = useAlive()
   const send = async () => {
     setTried(true)
     if (problem !== undefined) return
     const used = draft.take()
-    const answer = await create.run({ prompt: draft.text, choices })
+    const answer = await create.run({ prompt: draft.text, choices, profile: profile?.profileId ?? '', policy })
     if (answer?.task === undefined) return
     used()
     rememberRepository(organizationId, repositoryId)
@@ -110,12 +124,12 @@ function useNewTask({ repositoryId, onClose }: FormProps) {
     navigate(paths.task(organizationId, answer.task.taskId))
   }
   const set = (change: Partial<Choices>) => setChoices((before) => ({ ...before, ...change }))
-  return { draft, choices, set, problem: tried ? problem : undefined, create, send }
+  return { draft, choices, policy, profiles, set, problem: tried ? problem : undefined, create, send }
 }
 
 function NewTaskForm(props: FormProps) {
   const { repositoryId, onRepository, onClose } = props
-  const { draft, choices, set, problem, create, send } = useNewTask(props)
+  const { draft, choices, policy, profiles, set, problem, create, send } = useNewTask(props)
   const submit = (event: FormEvent) => {
     event.preventDefault()
     void send()
@@ -139,10 +153,10 @@ function NewTaskForm(props: FormProps) {
         />
         <div className={classes.pair}>
           <BaseBranchField key={repositoryId} repositoryId={repositoryId} value={choices.baseBranch} onChange={(baseBranch) => set({ baseBranch })} />
-          <AgentField value={choices.agent} onChange={(agent) => set({ agent })} />
+          <AgentField profiles={profiles} value={choices.agent} onChange={(agent) => set({ agent })} />
         </div>
         <div className={classes.pair}>
-          <PolicyField value={choices.policy} onChange={(policy) => set({ policy })} />
+          <PolicyField value={policy} onChange={(it) => set({ policy: it })} />
           <ProviderField value={choices.provider} onChange={(provider) => set({ provider })} />
         </div>
         {create.error !== undefined && (

@@ -1,4 +1,8 @@
+import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import type { AgentProfile, ModelProvider } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import type { Agent, Provider } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
+import { kindName } from '../../state/modelKinds'
+import { visibleLine } from '../../task/text/visible'
 
 /** An entry of a select field. */
 export interface Choice {
@@ -7,17 +11,49 @@ export interface Choice {
   readonly disabled: boolean
 }
 
-/** Agents to choose from; one that cannot be used says what is missing. */
-export function agentChoices(agents: readonly Agent[]): Choice[] {
-  return agents.map((agent) => ({
-    value: agent.name,
-    label: agent.available ? agent.displayName || agent.name : `${agent.displayName || agent.name} (${missing(agent)})`,
-    disabled: !agent.available,
-  }))
+/** Agents to choose from, which may use one of these model providers; one that cannot be used says what is missing. */
+export function agentChoices(agents: readonly Agent[], models: readonly ModelProvider[] = []): Choice[] {
+  const kinds = new Set(models.map((it) => kindName(it.kind)))
+  return agents.map((agent) => {
+    const usable = agent.available || agent.missingCredentials.some((kind) => kinds.has(kind))
+    const name = agent.displayName || agent.name
+    return { value: agent.name, label: usable ? name : `${name} (${missing(agent)})`, disabled: !usable }
+  })
 }
 
 function missing({ missingCredentials }: Agent): string {
   return missingCredentials.length === 0 ? 'not available' : `needs ${missingCredentials.join(', ')}`
+}
+
+const PROFILE = 'profile:'
+const AGENT = 'agent:'
+
+/** The agent that a value of the field for profiles and agents stands for; empty = that of the profile, or the default. */
+export function agentOf(value: string | null): string {
+  return value?.startsWith(AGENT) === true ? value.slice(AGENT.length) : ''
+}
+
+/** Profiles to choose from, each with its agent and model. */
+export function profileChoices(profiles: readonly AgentProfile[]): Choice[] {
+  return profiles.map(({ profileId, settings }) => {
+    const what = [settings?.agent, settings?.model].filter((it) => it !== undefined && it !== '').join(', ')
+    return { value: `${PROFILE}${profileId}`, label: visibleLine(`${settings?.name ?? ''} (${what})`), disabled: false }
+  })
+}
+
+/** The same agents as values of the field that offers profiles too. */
+export function asDoers(agents: readonly Choice[]): Choice[] {
+  return agents.map((it) => ({ ...it, value: `${AGENT}${it.value}` }))
+}
+
+/** The profile that a task gets: the chosen one, or the default when nothing is chosen. */
+export function profileOf(value: string | null, profiles: readonly AgentProfile[]): AgentProfile | undefined {
+  return profiles.find((it) => (value === null ? it.settings?.isDefault === true : value === `${PROFILE}${it.profileId}`))
+}
+
+/** How permission requests are answered: as chosen, else as the profile says, else by asking. */
+export function policyOf(chosen: PermissionPolicy | null, profile: AgentProfile | undefined): PermissionPolicy {
+  return chosen ?? (profile?.settings?.permissionPolicy || PermissionPolicy.ASK)
 }
 
 /** Sandbox providers to choose from; one that cannot be used says why. */

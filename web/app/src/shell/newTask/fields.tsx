@@ -1,13 +1,15 @@
 import { Input, Select, SegmentedControl, Textarea } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import type { AgentProfile } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { useEffect, useId } from 'react'
 import { DRAFT_LIMIT } from '../../state/draft'
 import { useOrganization } from '../../state/organization'
+import { useModelProviders } from '../../state/profiles'
 import { useRead, type Read } from '../../state/read'
 import { errorText, repositoryStatus, StatusIcon } from '../../ui'
 import { visibleLine } from '../../task/text/visible'
-import { agentChoices, firstUsable, providerChoices, type Choice } from './choices'
+import { agentChoices, asDoers, firstUsable, profileChoices, profileOf, providerChoices, type Choice } from './choices'
 import classes from './NewTaskDialog.module.css'
 
 /** How many branches the field offers; more can be typed for. */
@@ -97,11 +99,35 @@ export function BaseBranchField({ repositoryId, value, onChange }: FieldProps & 
   )
 }
 
-/** The coding agent; those that cannot be used say what is missing. */
-export function AgentField({ value, onChange }: FieldProps) {
+interface DoerProps extends FieldProps {
+  profiles: Read<AgentProfile[]>
+}
+
+/** The profile or the agent alone; agents that cannot be used say what is missing. */
+export function AgentField({ profiles, value, onChange }: DoerProps) {
   const client = useFoundry()
+  const { organizationId } = useOrganization()
   const agents = useRead('agents', (signal) => client.provisioner.listAgents({}, { signal }))
-  return <ChoiceField label="Agent" choices={agentChoices(agents.value?.agents ?? [])} read={agents} value={value} onChange={onChange} />
+  const models = useModelProviders(organizationId)
+  // The default is not known before the profiles are.
+  const known = agents.value !== undefined && !profiles.loading && !models.loading
+  const list = known ? asDoers(agentChoices(agents.value?.agents ?? [], models.value)) : []
+  const named = known ? profileChoices(profiles.value ?? []) : []
+  const initial = profileOf(null, profiles.value ?? [])
+  const read = {
+    loading: agents.loading || profiles.loading || models.loading,
+    error: agents.error ?? profiles.error,
+  }
+  return (
+    <ChoiceField
+      label={named.length === 0 ? 'Agent' : 'Agent or profile'}
+      groups={named.length === 0 ? undefined : [{ group: 'Profiles', items: named }, { group: 'Agents', items: list }]}
+      choices={initial === undefined ? list : profileChoices([initial])}
+      read={read}
+      value={value}
+      onChange={onChange}
+    />
+  )
 }
 
 /** Who makes the sandbox. */
@@ -124,12 +150,15 @@ export function ProviderField({ value, onChange }: FieldProps) {
 
 interface ChoiceFieldProps extends FieldProps {
   label: string
+  /** The default first. */
   choices: readonly Choice[]
-  read: Read<unknown>
+  /** All that is offered, when it is more than the choices. */
+  groups?: { group: string; items: Choice[] }[]
+  read: Pick<Read<unknown>, 'loading' | 'error'>
   description?: string
 }
 
-function ChoiceField({ label, choices, read, value, onChange, description }: ChoiceFieldProps) {
+function ChoiceField({ label, choices, groups, read, value, onChange, description }: ChoiceFieldProps) {
   const instead = choices[0]?.disabled === true ? firstUsable(choices) : null
   useEffect(() => {
     // The default cannot be used: what is shown as chosen is chosen.
@@ -138,7 +167,7 @@ function ChoiceField({ label, choices, read, value, onChange, description }: Cho
   return (
     <Select
       label={label}
-      data={[...choices]}
+      data={groups ?? [...choices]}
       value={value ?? firstUsable(choices)}
       onChange={onChange}
       allowDeselect={false}
@@ -151,7 +180,7 @@ function ChoiceField({ label, choices, read, value, onChange, description }: Cho
   )
 }
 
-function readError(read: Read<unknown>): string | undefined {
+function readError(read: Pick<Read<unknown>, 'error'>): string | undefined {
   if (read.error === undefined) return undefined
   const { message, reason } = errorText(read.error)
   return `${message} (${reason})`
