@@ -112,6 +112,15 @@ function around(all: () => Everything): State[] {
     { name: 'the start of an organization', path: home, ready: heading },
     { name: 'the dialog for a new task', path: () => `${home()}/new`, ready: dialog },
     { name: 'a repository', path: () => `${home()}/r/${all().repositoryId}`, ready: async (page) => await page.getByRole('main').getByText('harvest').first().waitFor() },
+    { name: 'the models', path: () => `${home()}/models`, ready: async (page) => await page.getByText('No agent profiles yet').waitFor() },
+    ...['Add model provider', 'Add agent profile'].map((name) => ({
+      name: `the dialog “${name}”`,
+      path: () => `${home()}/models`,
+      ready: async (page: Page) => {
+        await page.getByRole('button', { name }).click();
+        await dialog(page);
+      },
+    })),
     { name: 'no such page', path: () => '/nowhere', ready: async (page) => await page.getByRole('heading').first().waitFor() },
     { name: 'no such page of an organization', path: () => `${home()}/nowhere`, ready: heading },
     { name: 'no such task', path: () => `${home()}/t/task_${'0'.repeat(32)}`, ready: heading },
