@@ -27,7 +27,7 @@ export function ModelProviders({ read }: { read: Read<ModelProvider[]> }) {
     <>
       <Section
         title="Model providers"
-        about="Where models are served, with the key for it. Agents never see the key."
+        about="Where models are served, with the key for it. A gateway adds the key to the calls of agents."
         addLabel="Add model provider"
         onAdd={() => setAdds(true)}
         read={read}

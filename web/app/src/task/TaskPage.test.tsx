@@ -36,6 +36,12 @@ describe('the task page', () => {
     await waitFor(() => expect(made(world, 'retryTask')).toHaveLength(1))
   })
 
+  it.each([SessionState.RUNNING, SessionState.IDLE])('says what is wrong with the model of a session in state %i, and what to do', (state) => {
+    const condition = { reason: 'MODEL_KEY_REFUSED', message: 'the key was refused', waitingOn: 'model provider work', nextAction: 'set a valid key' }
+    openTask({ task: aTask({ state: TaskState.RUNNING }), sessions: [aSession({ state, condition })] })
+    for (const words of ['The key was refused.', 'Set a valid key.', 'MODEL_KEY_REFUSED']) expect(screen.getByText(words)).toBeTruthy()
+  })
+
   it('takes a message for a session that is not ready', async () => {
     const world = openTask({
       task: aTask({ state: TaskState.QUEUED }),

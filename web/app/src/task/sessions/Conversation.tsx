@@ -79,10 +79,15 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
   )
 }
 
+/** Conditions that come of calls to a model provider; they stand while the agent runs or rests. */
+const OF_MODELS = /^MODEL_/
+
 /** Whether a session has something to say that is not told above it already, by the stages of its task. */
 function tellsOfItself(task: Task, session: Session): session is Session & { condition: Condition } {
   const { condition } = session
-  if (session.state === SessionState.RUNNING || session.state === SessionState.IDLE || !saysSomething(condition)) return false
+  if (!saysSomething(condition)) return false
+  const works = session.state === SessionState.RUNNING || session.state === SessionState.IDLE
+  if (works && !OF_MODELS.test(condition.reason)) return false
   return !(isProvisioning(task) && condition.message === task.condition?.message && condition.reason === task.condition.reason)
 }
 
