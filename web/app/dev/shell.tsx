@@ -5,7 +5,7 @@ import { App } from '../src/app/App'
 import { FakeFoundry, shellItems } from '../src/test/fakeFoundry'
 import { shareStyleNonce } from '../src/theme'
 import { toastDone, toastError } from '../src/ui'
-import { agents, branches, organizationItems, providers, repositoryItems, userItems } from './shellData'
+import { agents, branches, modelProviders, organizationItems, profiles, providers, repositoryItems, userItems } from './shellData'
 
 // Scenes to look at without a mesh: /dev/shell.html?scene=tasks&scheme=dark
 const query = new URLSearchParams(location.search)
@@ -37,6 +37,14 @@ const fake = new FakeFoundry({
     requestRepositoryRefresh: () => ({}),
   },
   provisioner: { listAgents: () => ({ agents }), listProviders: () => ({ providers }) },
+  profile: {
+    listModelProviders: () => {
+      if (scene === 'models-error') throw unavailable
+      return { modelProviders: scene === 'models-empty' ? [] : modelProviders, nextPageToken: '' }
+    },
+    listAgentProfiles: () => ({ profiles: scene.startsWith('models-') ? [] : profiles, nextPageToken: '' }),
+    testModelProvider: () => ({ result: 5, message: 'the credential is missing or was refused', nextAction: 'set a valid key', model: '', durationMillis: 210n }),
+  },
   task: {
     updateDraft: () => ({}),
     createTask: () => {
@@ -55,6 +63,9 @@ const paths: Record<string, string> = {
   'not-found': '/nowhere',
   foreign: '/o/org_9',
   'new-task': '/o/org_1/new',
+  models: '/o/org_1/models',
+  'models-empty': '/o/org_1/models',
+  'models-error': '/o/org_1/models',
 }
 
 const organizations = [

@@ -1,5 +1,6 @@
 import { create } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { AgentProfileSchema, ModelProviderKind, ModelProviderSchema, ModelProviderSource } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { AgentSchema, ProviderSchema } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
 import { RepositoryItemSchema, RepositoryState, type RepositoryItem } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import {
@@ -153,3 +154,30 @@ export function branches(count: number, now = Date.now()) {
     commitTime: timestampFromMs(now - index * 5_000_000),
   }))
 }
+
+export const modelProviders = [
+  create(ModelProviderSchema, {
+    modelProviderId: 'mpr_1',
+    name: 'env-anthropic',
+    kind: ModelProviderKind.ANTHROPIC,
+    baseUrl: 'https://api.anthropic.com',
+    credential: { hasKey: true },
+    source: ModelProviderSource.ENVIRONMENT,
+  }),
+  create(ModelProviderSchema, {
+    modelProviderId: 'mpr_2',
+    name: 'a-company-gateway-with-quite-a-long-name',
+    kind: ModelProviderKind.OPENAI_COMPATIBLE,
+    baseUrl: 'https://models.a-host-with-quite-a-long-name.example/a/long/path/v1',
+    credential: { hasKey: true, lastFour: 'wxyz' },
+    models: ['small', 'large', 'a-model-with-quite-a-long-name-2026-11-28'],
+    source: ModelProviderSource.STORED,
+  }),
+]
+
+export const profiles = [
+  create(AgentProfileSchema, {
+    profileId: 'prf_1',
+    settings: { name: 'night', agent: 'claude', modelProviderId: 'mpr_1', model: 'large', effort: 'high', isDefault: true },
+  }),
+]

@@ -3,6 +3,8 @@ import { useFoundry } from '@foundry/client/react'
 import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
+import { agentChoices } from '../../shell/newTask/choices'
+import { useModelProviders } from '../../state/profiles'
 import { ErrorState } from '../../ui'
 import { useCommand } from '../model/useCommand'
 import { useRead } from '../model/useRead'
@@ -16,6 +18,7 @@ export function NewSessionForm({ task, onCreated }: { task: Task; onCreated: (se
   const [agent, setAgent] = useState(task.agent)
   const [policy, setPolicy] = useState(String(task.permissionPolicy || PermissionPolicy.ASK))
   const agents = useRead('agents', (signal) => client.provisioner.listAgents({}, { signal }))
+  const models = useModelProviders(task.organizationId)
   const create = useCommand('The session was not created', (requestId: string, chosen: { name: string; agent: string; policy: number }) =>
     client.task.createSession({ requestId, taskId, name: chosen.name, agent: chosen.agent, permissionPolicy: chosen.policy }),
   )
@@ -24,11 +27,7 @@ export function NewSessionForm({ task, onCreated }: { task: Task; onCreated: (se
     if (created?.session !== undefined) onCreated(created.session.sessionId)
   }
   const known = agents.data?.agents ?? []
-  const choices = known.map((each) => ({
-    value: each.name,
-    label: each.available ? each.displayName || each.name : `${each.displayName || each.name} (missing ${each.missingCredentials.join(', ')})`,
-    disabled: !each.available,
-  }))
+  const choices = agentChoices(known, models.value)
   if (!choices.some((each) => each.value === task.agent)) choices.unshift({ value: task.agent, label: task.agent, disabled: false })
   return (
     <form
