@@ -19,6 +19,8 @@ use crate::usage::Reader;
 /// As much of a refusal is read before it is passed on, and for as long.
 const READ: usize = 256 * 1024;
 const READING: Duration = Duration::from_secs(2);
+/// How long a refusal waits at most until the ledger has it.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// Calls the provider and gives its answer, as it comes.
 pub(crate) async fn of(
@@ -51,7 +53,13 @@ pub(crate) async fn of(
         (reader, filter, None, body)
     } else {
         let (read, body) = read(call, body).await;
-        let front = refused(call, parts.status, &mut parts.headers, read)?;
+        let front = refused(call, parts.status, &mut parts.headers, read);
+        // Written down before the agent hears of it, which may end its turn at once: the turn's end names the cause.
+        tokio::select! {
+            () = call.reports.settled(&call.access) => {}
+            () = call.env.clock.sleep(SETTLING) => {}
+        }
+        let front = front?;
         (Reader::blind(call.api), None, Some(front), body)
     };
     let success = parts.status.is_success();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_core::Tasks;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::access::{Access, Ledger, Usage};
 use crate::condition::ModelCondition;
@@ -16,6 +16,8 @@ const LANES: u64 = 4;
 enum Report {
     Used(Arc<Access>, Usage),
     Condition(Arc<Access>, ModelCondition),
+    /// All before it are passed on.
+    Settled(oneshot::Sender<()>),
 }
 
 /// Where reports go in; a clone of it is cheap. Never waits: a call makes two reports at most.
@@ -62,6 +64,14 @@ impl Reports {
         self.send(access, Report::Condition(access.clone(), condition));
     }
 
+    /// Waits until the ledger has all that was reported of this session, or until nobody passes it on any more.
+    pub(crate) async fn settled(&self, access: &Access) {
+        let (done, settled) = oneshot::channel();
+        self.send(access, Report::Settled(done));
+        // An error is a lane that ended.
+        let _ = settled.await;
+    }
+
     fn send(&self, access: &Access, report: Report) {
         let mut hash = DefaultHasher::new();
         access.owner.session.hash(&mut hash);
@@ -76,5 +86,7 @@ async fn pass_on(ledger: &dyn Ledger, report: Report) {
     match report {
         Report::Used(access, usage) => ledger.used(&access, usage).await,
         Report::Condition(access, condition) => ledger.condition(&access, condition).await,
+        // Nobody waits any more when that took too long.
+        Report::Settled(done) => drop(done.send(())),
     }
 }
