@@ -175,7 +175,12 @@ impl Deliver {
             return Err(Outcome::fail("SANDBOX_GONE", "the sandbox of this session is gone").into());
         };
         let (acp, id) = (acp_of(&session)?, RequestId(turn.message_id.to_string()));
-        let prompt = recall::prompt(&self.0.store, &session, &turn).await?;
+        // An agent without a model does what each prompt says: to tell it the earlier ones would do them again.
+        let thinks = self.0.catalogue.get(&session.agent).is_ok_and(|agent| agent.needs_model());
+        let prompt = match thinks {
+            true => recall::prompt(&self.0.store, &session, &turn).await?,
+            false => turn.prompt.clone(),
+        };
         // Recorded before the answer: whatever comes of the turn is read from the log.
         self.0.client(&sandbox)?.prompt(&acp, &id, &session.acp_session, &prompt).await?;
         Ok(Outcome::done())
