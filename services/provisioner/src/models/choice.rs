@@ -36,10 +36,11 @@ pub async fn choose(
     let mut set_up = set_up(shared, organization, profile_id).await?;
     let of_profile = set_up.as_mut().and_then(|s| s.model.take());
     let named = set_up.as_ref().map(|s| s.profile.settings().clone()).unwrap_or_default();
+    // An agent that takes no model has no use for the one of its profile.
     let provider = match of_profile {
-        Some(access) => Some((named.model_provider_id.clone(), access)),
+        Some(access) if entry.needs_model() => Some((named.model_provider_id.clone(), access)),
         None if entry.needs_model() => suitable(shared, organization, entry).await?,
-        None => None,
+        _ => None,
     };
     let listed = provider.as_ref().and_then(|(_, access)| access.models.first().cloned());
     let model = Some(named.model).filter(|m| !m.is_empty()).or(listed);
