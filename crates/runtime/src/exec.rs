@@ -21,7 +21,7 @@ use crate::program::{self, Places};
 
 /// Commands that run at once.
 const MAX_AT_ONCE: usize = 16;
-/// Longest limit.
+/// A request for more time is refused.
 const MAX_LIMIT: Duration = Duration::from_secs(300);
 /// Bytes of each output stream that are kept, and of standard input.
 const MAX_STREAM: usize = 1 << 20;

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,6 +23,7 @@ use hyper::client::conn::http1 as client;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -142,10 +143,7 @@ impl Gateway {
         let until = Instant::now() + HOLD;
         let mut pause = PAUSE.0;
         loop {
-            if let Ok(stream) = beside(&self.socket, |short| std::os::unix::net::UnixStream::connect(short))
-                && stream.set_nonblocking(true).is_ok()
-                && let Ok(stream) = UnixStream::from_std(stream)
-            {
+            if let Ok(stream) = beside(&self.socket, connect).and_then(UnixStream::from_std) {
                 return Some(stream);
             }
             if Instant::now() >= until {
@@ -173,6 +171,16 @@ impl Gateway {
         let body = Called { body, _sender: sender, _caller: caller };
         Ok(Response::from_parts(head, body.map_err(io::Error::other).boxed_unsync()))
     }
+}
+
+/// Refused at once when the gateway's queue of connections is full: a connect that waits would hold up the whole
+/// runtime, which has one thread.
+fn connect(socket: &Path) -> io::Result<std::os::unix::net::UnixStream> {
+    let address = SocketAddrUnix::new(socket)?;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&stream, &address)?;
+    Ok(stream.into())
 }
 
 fn without_hops(headers: &mut HeaderMap) {
@@ -212,5 +220,22 @@ impl HttpBody for Called {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_at_once_when_the_queue_of_the_gateway_is_full() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gateway");
+        let gateway = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&gateway, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&gateway, 1).unwrap();
+        let connected: Vec<_> = (0..4).map(|_| connect(&path)).collect();
+        assert!(connected[0].is_ok());
+        assert_eq!(connected[3].as_ref().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

@@ -24,7 +24,6 @@ pub(crate) fn processes(sandbox: &SandboxName, isolated: bool) -> ProcessListing
     ProcessListing { processes, truncated }
 }
 
-/// Every pid.
 pub(crate) fn all() -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()

@@ -11,7 +11,7 @@ use crate::error::{Failure, Kind};
 
 /// This program, even when its file was replaced.
 pub(crate) const OWN: &str = "/proc/self/exe";
-/// Its argv[0].
+/// `argv[0]` of this program when it starts itself again.
 pub(crate) const NAME: &str = "foundry";
 
 /// Values of the placeholders.

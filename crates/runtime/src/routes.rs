@@ -1,4 +1,4 @@
-//! The routes.
+//! Which handler answers which method and path.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

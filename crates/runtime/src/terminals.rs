@@ -29,7 +29,6 @@ const INPUT_LIMIT: Duration = Duration::from_secs(10);
 /// How long output is still read after the command has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// All terminals.
 pub(crate) struct Terminals {
     places: Places,
     tasks: Tasks,

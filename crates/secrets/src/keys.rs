@@ -28,7 +28,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 pub struct Column<'a> {
     /// The service that owns the table.
     pub service: &'a str,
-    /// The table.
+    /// Name of the table that holds the encrypted value.
     pub table: &'a str,
     /// The id of the row.
     pub row: &'a str,

@@ -110,8 +110,11 @@ async fn run(command: &[String]) -> std::result::Result<String, String> {
         .map_err(|e| format!("it does not start: {e}"))?;
     let mut output = Zeroizing::new(Vec::new());
     if let Some(stdout) = child.stdout.take() {
-        let read = stdout.take(OUTPUT_LIMIT).read_to_end(&mut output).await;
+        let read = stdout.take(OUTPUT_LIMIT + 1).read_to_end(&mut output).await;
         read.map_err(|e| format!("its output cannot be read: {e}"))?;
+    }
+    if output.len() as u64 > OUTPUT_LIMIT {
+        return Err(format!("its output is longer than {OUTPUT_LIMIT} bytes"));
     }
     let status = child.wait().await.map_err(|e| e.to_string())?;
     if !status.success() {
@@ -123,6 +126,12 @@ async fn run(command: &[String]) -> std::result::Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn refuses_a_program_that_prints_too_much_instead_of_cutting_it() {
+        let refused = run(&["yes".to_owned()]).await.unwrap_err();
+        assert!(refused.contains("longer than 65536 bytes"), "{refused}");
+    }
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -14,7 +14,6 @@ const MAX_BYTES: usize = 64 << 20;
 /// Extra lines for the runtime's own answers to the agent's requests.
 const MAX_ANSWERS: usize = 1024;
 
-/// The queue.
 pub(crate) struct Input {
     lines: Option<Sender<Vec<u8>>>,
     waiting: Arc<Waiting>,

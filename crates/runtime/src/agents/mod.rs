@@ -23,7 +23,6 @@ use crate::tap::log;
 /// Longest attempt and agent name, in bytes.
 const MAX_NAME: usize = 256;
 
-/// All agents.
 pub(crate) struct AllAgents {
     sandbox: SandboxName,
     instance: String,

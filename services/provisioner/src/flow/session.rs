@@ -171,12 +171,12 @@ impl Step {
             Ok(opened) => opened,
             Err(e) => {
                 // The next attempt starts an agent of its own: this one has its answers, and they stay what they are.
+                if let Err(e) = conversation.client.close(&acp).await {
+                    tracing::debug!(session = %acp, error = %e, "the agent that could not be opened was not ended");
+                }
                 if e.reason == "AGENT_START_TIMEOUT" && conversation.earlier.is_some() {
                     // It may be the earlier session that it cannot take up: the next attempt opens a new one.
                     self.record(ctx, session, vec![("acp_session", "".into())]).await?;
-                }
-                if let Err(e) = conversation.client.close(&acp).await {
-                    tracing::debug!(session = %acp, error = %e, "the agent that could not be opened was not ended");
                 }
                 return Err(e.into());
             }
