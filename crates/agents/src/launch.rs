@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::template::Values;
 use crate::{AgentError, Entry, KeyDelivery, ModelAccess, Text, Wiring};
 
-/// Variables of every agent: Node's own `fetch` honours the proxy variables, and nobody is told of the use.
+/// Variables of every agent: Node's own `fetch` honours the proxy variables, and no telemetry is sent.
 const COMMON: [(&str, &str); 2] = [("NODE_USE_ENV_PROXY", "1"), ("DO_NOT_TRACK", "1")];
 
 /// What a profile says of the agent, apart from its model.

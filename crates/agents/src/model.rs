@@ -1,4 +1,4 @@
-//! What an agent is told of its model.
+//! How an agent reaches its model: provider kind, address, key and model id.
 
 use std::fmt;
 

@@ -4,8 +4,9 @@
 //! clients share one process; the pairs are interleaved.
 
 // A program for people who look at its output.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::print_stdout)]
+#![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
+use std::cmp::Ordering;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,14 +32,16 @@ const EVENT: &str = "event: content_block_delta\ndata: {\"type\":\"content_block
 const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
 const STREAM: usize = 200 * 1000 * 1000;
 
-struct Open(String);
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+struct Open(reqwest::Url);
 
 #[async_trait]
 impl Ledger for Open {
     async fn access(&self, _: &str, _: Option<&SandboxProof>) -> Result<Access, Refused> {
         Ok(Access {
             kind: Kind::Anthropic,
-            base_url: self.0.parse().unwrap(),
+            base_url: self.0.clone(),
             headers: Vec::new(),
             credential: Credential::Key(Secret::new("key")),
             models: Vec::new(),
@@ -53,13 +56,15 @@ impl Ledger for Open {
     async fn condition(&self, _: &Access, _: ModelCondition) {}
 }
 
-/// Streams as many events as the request's header says, `pack` of them in a piece, then waits if it is told to.
+/// Streams as many events as the request's header says, `pack` of them in a piece,
+/// with a pause before each piece if `x-slow` is set.
 async fn model(
     request: Request<Incoming>,
-) -> Result<Response<http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>>, Infallible> {
-    let number =
-        |name: &str| request.headers().get(name).map_or(0, |v| v.to_str().unwrap().parse::<usize>().unwrap());
-    let (bytes, pack, slow) = (number("x-bytes"), number("x-pack").max(1), number("x-slow") > 0);
+) -> Result<Response<http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>>, Failure> {
+    let number = |name: &str| -> Result<usize, Failure> {
+        request.headers().get(name).map_or(Ok(0), |value| Ok(value.to_str()?.parse()?))
+    };
+    let (bytes, pack, slow) = (number("x-bytes")?, number("x-pack")?.max(1), number("x-slow")? > 0);
     request.into_body().collect().await.ok();
     let piece = Bytes::from(EVENT.repeat(pack));
     let pieces = bytes.div_ceil(piece.len()).max(1);
@@ -75,17 +80,19 @@ async fn model(
     let body = StreamBody::new(
         events.chain(futures::stream::iter([Ok(Frame::data(Bytes::from_static(STOP.as_bytes())))])),
     );
-    Ok(Response::builder().header("content-type", "text/event-stream").body(body.boxed_unsync()).unwrap())
+    Ok(Response::builder().header("content-type", "text/event-stream").body(body.boxed_unsync())?)
 }
 
-async fn provider(tasks: &Tasks) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+async fn provider(tasks: &Tasks) -> Result<SocketAddr, Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
     let inner = tasks.clone();
     tasks.spawn("provider", async move {
-        loop {
-            let (io, _) = listener.accept().await.unwrap();
-            io.set_nodelay(true).unwrap();
+        // A failed accept ends the provider, and with it the calls of the measurement.
+        while let Ok((io, _)) = listener.accept().await {
+            if io.set_nodelay(true).is_err() {
+                continue;
+            }
             inner.spawn("connection", async move {
                 let served = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(io), service_fn(model));
@@ -93,7 +100,7 @@ async fn provider(tasks: &Tasks) -> SocketAddr {
             });
         }
     });
-    address
+    Ok(address)
 }
 
 struct Caller {
@@ -103,7 +110,7 @@ struct Caller {
 }
 
 impl Caller {
-    async fn call(&self, bytes: usize, pack: usize, slow: bool) -> reqwest::Response {
+    async fn call(&self, bytes: usize, pack: usize, slow: bool) -> reqwest::Result<reqwest::Response> {
         self.client
             .post(&self.url)
             .header("x-api-key", "token")
@@ -113,54 +120,56 @@ impl Caller {
             .body(self.body.clone())
             .send()
             .await
-            .unwrap()
     }
 
     /// In microseconds.
-    async fn first_token(&self) -> u128 {
+    async fn first_token(&self) -> reqwest::Result<u128> {
         let began = Instant::now();
-        let mut answer = self.call(1, 1, false).await;
-        answer.chunk().await.unwrap().unwrap();
+        let mut answer = self.call(1, 1, false).await?;
+        answer.chunk().await?;
         let took = began.elapsed().as_micros();
-        while answer.chunk().await.unwrap().is_some() {}
-        took
+        while answer.chunk().await?.is_some() {}
+        Ok(took)
     }
 
     /// In megabytes a second.
-    async fn speed(&self, pack: usize) -> f64 {
+    async fn speed(&self, pack: usize) -> reqwest::Result<f64> {
         let began = Instant::now();
-        let mut answer = self.call(STREAM, pack, false).await;
+        let mut answer = self.call(STREAM, pack, false).await?;
         let mut seen = 0;
-        while let Some(chunk) = answer.chunk().await.unwrap() {
+        while let Some(chunk) = answer.chunk().await? {
             seen += chunk.len();
         }
         assert!(seen >= STREAM);
         #[allow(clippy::cast_precision_loss)]
         let mega = seen as f64 / 1e6;
-        mega / began.elapsed().as_secs_f64()
+        Ok(mega / began.elapsed().as_secs_f64())
     }
 }
 
-fn memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+/// Of this process, in kB.
+fn memory() -> Result<u64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line =
+        status.lines().find_map(|l| l.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-fn median<T: Copy + PartialOrd>(mut all: Vec<T>) -> T {
-    all.sort_by(|a, b| a.partial_cmp(b).unwrap());
+/// Of at least one value.
+fn median<T: Copy>(mut all: Vec<T>, order: impl FnMut(&T, &T) -> Ordering) -> T {
+    all.sort_by(order);
     all[all.len() / 2]
 }
 
 #[tokio::main]
-async fn main() {
+async fn main() -> Result<(), Failure> {
     let (tasks, _) = Tasks::new();
-    let direct = provider(&tasks).await;
-    let client = || http_client(&NetworkSettings::default()).unwrap();
-    let ledger = Arc::new(Open(format!("http://{direct}")));
-    let gateway = Gateway::new(ledger, client(), Settings::default(), Env::system(), tasks.clone());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let through = listener.local_addr().unwrap();
+    let direct = provider(&tasks).await?;
+    let client = http_client(&NetworkSettings::default())?;
+    let ledger = Arc::new(Open(format!("http://{direct}").parse()?));
+    let gateway = Gateway::new(ledger, client.clone(), Settings::default(), Env::system(), tasks.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let through = listener.local_addr()?;
     gateway.serve(Listener::Tcp(listener));
 
     for kib in [4, 200, 1024] {
@@ -169,17 +178,17 @@ async fn main() {
             "x".repeat(kib * 1024)
         ));
         let caller = |address| Caller {
-            client: client(),
+            client: client.clone(),
             url: format!("http://{address}/v1/messages"),
             body: body.clone(),
         };
         let (a, b) = (caller(direct), caller(through));
         let (mut plain, mut gated) = (Vec::new(), Vec::new());
         for _ in 0..300 {
-            plain.push(a.first_token().await);
-            gated.push(b.first_token().await);
+            plain.push(a.first_token().await?);
+            gated.push(b.first_token().await?);
         }
-        let (plain, gated) = (median(plain), median(gated));
+        let (plain, gated) = (median(plain, u128::cmp), median(gated, u128::cmp));
         println!(
             "first token p50, request of {kib} KiB: direct {plain} µs, gateway {gated} µs, {} µs more",
             gated.saturating_sub(plain)
@@ -188,7 +197,7 @@ async fn main() {
 
     let body = Bytes::from_static(br#"{"model":"m","stream":true}"#);
     let caller = |address| Caller {
-        client: client(),
+        client: client.clone(),
         url: format!("http://{address}/v1/messages"),
         body: body.clone(),
     };
@@ -196,31 +205,33 @@ async fn main() {
     for pack in [1, 100] {
         let (mut plain, mut gated) = (Vec::new(), Vec::new());
         for _ in 0..5 {
-            plain.push(a.speed(pack).await);
-            gated.push(b.speed(pack).await);
+            plain.push(a.speed(pack).await?);
+            gated.push(b.speed(pack).await?);
         }
-        let (plain, gated) = (median(plain), median(gated));
+        let (plain, gated) = (median(plain, f64::total_cmp), median(gated, f64::total_cmp));
         println!(
             "200 MB, {pack} events a write: direct {plain:.0} MB/s, gateway {gated:.0} MB/s, ratio {:.2}",
             gated / plain
         );
     }
 
-    let before = memory();
+    let before = memory()?;
     let mut streams = Vec::new();
     for _ in 0..200 {
-        streams.push(b.call(10_000_000, 10, true).await);
+        streams.push(b.call(10_000_000, 10, true).await?);
     }
     let mut seen = Vec::new();
     for _ in 0..5 {
         let until = Instant::now() + Duration::from_secs(2);
-        let reading = streams
-            .iter_mut()
-            .map(|s| async move { while Instant::now() < until && s.chunk().await.unwrap().is_some() {} });
-        futures::future::join_all(reading).await;
-        seen.push(memory());
+        let reading = streams.iter_mut().map(|s| async move {
+            while Instant::now() < until && s.chunk().await?.is_some() {}
+            Ok::<_, reqwest::Error>(())
+        });
+        futures::future::try_join_all(reading).await?;
+        seen.push(memory()?);
     }
     println!(
         "memory with 200 streams (provider and clients included): {before} kB before, then {seen:?} kB every 2 s"
     );
+    Ok(())
 }

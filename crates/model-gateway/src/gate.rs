@@ -30,7 +30,7 @@ struct Keys(HashMap<KeyName, Held>);
 
 struct Held {
     until: Timestamp,
-    /// The call that went first, while it is under way; its end is told by dropping the sender.
+    /// The call that went first, while it is under way; its sender is dropped when the call ends.
     first: Option<watch::Receiver<()>>,
 }
 

@@ -14,7 +14,7 @@ use crate::route::{Api, Route};
 use crate::upstream;
 use crate::usage::Reader;
 
-/// In all.
+/// For the whole test call, its connection included.
 const LIMIT: Duration = Duration::from_secs(10);
 /// A real answer is far smaller.
 const LARGEST: usize = 256 * 1024;

@@ -11,7 +11,7 @@ pub const HEADER: HeaderName = HeaderName::from_static(SANDBOX_HEADER);
 /// The claim of one request; believed only after [`SandboxProof::verify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxProof {
-    /// The sandbox.
+    /// Name of the sandbox the token was made for.
     pub sandbox: String,
     /// The instance of its runtime.
     pub instance: String,

@@ -206,8 +206,8 @@ impl Silence {
         self.last = self.call.now();
     }
 
-    /// Ready once nothing has come for as long as the limit. The timer is set anew only when it fires, not with every
-    /// piece.
+    /// Ready once nothing has come for as long as the limit. The timer is reset only when it fires, not for
+    /// each piece.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.timer.as_mut().poll(cx));

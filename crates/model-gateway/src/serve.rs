@@ -36,7 +36,7 @@ pub enum Listener {
 }
 
 impl Gateway {
-    /// Accepts connections until the gateway's tasks are told to stop; what is in progress then may go on for
+    /// Accepts connections until the gateway's tasks are cancelled; calls in progress may then go on for
     /// `Settings::drain`. The loop belongs to those tasks. Each listener has its own limit on connections, so one for
     /// each sandbox keeps sandboxes from each other's room.
     pub fn serve(&self, listener: Listener) {

@@ -19,7 +19,7 @@ const WRITERS: [&str; 4] = ["Write", "write", "write_file", "create_file"];
 const EDITORS: [&str; 3] = ["Edit", "edit", "replace"];
 const WHY: &str = "As the script says";
 
-/// One tool.
+/// A tool that the agent offered in its request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Offer {
     pub(crate) name: String,

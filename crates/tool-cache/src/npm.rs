@@ -1,4 +1,4 @@
-//! Running npm.
+//! Runs npm with the user's own settings and no install scripts.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use crate::ops;
 use crate::shared::Shared;
 
-/// The service.
+/// `ProfileService` over gRPC; each rpc calls its op.
 pub struct ProfileRpc(pub Arc<Shared>);
 
 type Answer<T> = Result<Response<T>, Status>;

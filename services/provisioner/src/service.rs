@@ -60,7 +60,7 @@ pub struct Dependencies<'a> {
 /// Makes further providers from the local one.
 pub type FurtherProviders = Arc<dyn Fn(&Arc<dyn Provider>, &Env) -> Vec<Arc<dyn Provider>> + Send + Sync>;
 
-/// Makes none.
+/// For a mesh that has the local provider alone.
 pub fn no_further_providers() -> FurtherProviders {
     Arc::new(|_, _| Vec::new())
 }

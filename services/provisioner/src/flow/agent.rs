@@ -95,7 +95,7 @@ pub async fn start<'a>(
     Ok(Start { entry, launch, mcp_servers, provider })
 }
 
-/// What an agent is told of its model: our gateway and a token, and the provider itself only where the operator's
+/// How an agent reaches its model: our gateway and a token, and the provider itself only where the operator's
 /// entry wants the key in its environment.
 fn access(
     entry: &Entry,

@@ -34,7 +34,7 @@ pub fn client(network: &NetworkSettings) -> Result<reqwest::Client, Error> {
         .map_err(|e| Error::precondition("NETWORK_UNUSABLE", "provisioner.network", e.to_string()))
 }
 
-/// Serves the model gateway to the sandboxes of this host, until the tasks are told to stop.
+/// Serves the model gateway to the sandboxes of this host, until its tasks are cancelled.
 ///
 /// # Errors
 /// When the socket cannot be made.

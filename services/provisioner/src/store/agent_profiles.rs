@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::{decode, id};
 use crate::domain::Profile;
 
-/// The table.
+/// A row for each profile of an organization.
 pub static AGENT_PROFILES: Table = Table::new(
     "agent_profiles",
     &["profile_id", "organization_id", "name", "model_provider_id", "is_default", "view", "secrets", "rev"],
@@ -99,7 +99,7 @@ pub fn none_uses(ws: &mut WriteSet, model_provider_id: &str) {
     ws.guard(Guard::absent(&AGENT_PROFILES, &[("model_provider_id", Value::from(model_provider_id))]));
 }
 
-/// One profile.
+/// The profile with this id, of whichever organization; the caller checks access.
 pub async fn find(store: &Store, id: &ProfileId) -> Result<Option<Profile>, Error> {
     store.query(BY_ID, &[id.into()]).await?.first().map(read).transpose()
 }

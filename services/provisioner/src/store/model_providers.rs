@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::{decode, id};
 use crate::domain::ModelProvider;
 
-/// The table.
+/// A row for each model provider of an organization; its key is encrypted.
 pub static MODEL_PROVIDERS: Table = Table::new(
     "model_providers",
     &["model_provider_id", "organization_id", "name", "view", "secrets", "rev"],

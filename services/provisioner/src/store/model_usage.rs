@@ -6,7 +6,7 @@ use foundry_store::{Row, Store, Table, Value, WriteSet};
 
 use crate::domain::Session;
 
-/// The table.
+/// Tokens used, a row for each session and model.
 pub static MODEL_USAGE: Table = Table::new(
     "model_usage",
     &[

@@ -1,4 +1,4 @@
-//! What an agent is told of a conversation that it lost when it was started anew.
+//! The earlier messages a restarted agent gets in its prompt when it could not load its conversation.
 
 use foundry_core::{Error, MessageId};
 use foundry_proto::common::v1::transcript_part::Body;
