@@ -1,16 +1,17 @@
 //! The cancel job: makes the agent stop its turn, by asking first and by ending its process last.
 //!
-//! | stage  | does                                                                   | limit |
-//! |--------|------------------------------------------------------------------------|-------|
-//! | cancel | answers what is asked with "cancelled", session/cancel, waits for the end | 60 s  |
+//! | stage  | does                                                                              | limit |
+//! |--------|-----------------------------------------------------------------------------------|-------|
+//! | cancel | answers what is asked with "cancelled", session/cancel; 15 s later ends the agent | 60 s  |
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use foundry_core::{Error, MessageId, SessionId};
+use foundry_core::{Error, MessageId, SessionId, Timestamp};
 use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue};
 use foundry_proto::common::v1::{TurnEnd, TurnOutcome};
+use foundry_runtime_client::RuntimeClient;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +25,12 @@ use crate::store::{permissions, sandboxes, sessions, turns};
 pub static CANCEL: Flow =
     Flow::new("cancel", &[StageSpec::new("cancel", Duration::from_secs(60), PATIENT)]).concurrency(64);
 
-/// How long an agent may take to obey before its process is ended.
+/// How long an agent may take to obey, from the moment it was asked, before its process is ended.
 const OBEY: Duration = Duration::from_secs(15);
+/// How often the runtime is asked, in vain, to pass on the stop or to end the process.
+const TRIES: u32 = 4;
+/// How long a prompt that is on its way is waited for; what was not said cannot be stopped.
+const ON_ITS_WAY: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Serialize, Deserialize)]
@@ -34,6 +39,13 @@ struct Input {
     /// Stops the turn only while the model provider's refusal with this reason stands.
     #[serde(default)]
     refused: Option<String>,
+}
+
+/// What the stage knows once the agent was asked.
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    /// When its process is ended.
+    until: Timestamp,
 }
 
 /// Adds the job.
@@ -109,9 +121,7 @@ impl Cancel {
     }
 
     async fn cancel(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
-        // From the first attempt on: one that fails must not begin the time anew.
-        let until = ctx.flow().started_time.plus(OBEY);
-        let mut asked = false;
+        let sent_by = ctx.env().clock.now().plus(ON_ITS_WAY);
         let refused = ctx.input::<Input>()?.refused;
         loop {
             let Some((session, turn)) = self.turn(ctx).await? else { return Ok(Outcome::done()) };
@@ -121,30 +131,62 @@ impl Cancel {
             }
             let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
             let Some(sandbox) = sandbox.filter(|s| s.facts.is_some()) else { return Ok(Outcome::done()) };
-            let acp = acp_of(&session)?;
             let client = self.0.client(&sandbox)?;
-            if !asked && turn.state == TurnState::Sent {
-                for waiting in permissions::pending(&self.0.store, &session.session_id).await? {
-                    // The stop itself says whether the runtime can be reached.
-                    let _ = client.answer_permission(&acp, &waiting.acp_id, None).await;
+            let now = ctx.env().clock.now();
+            if let Ok(Asked { until }) = ctx.state() {
+                if now < until {
+                    return Ok(obeying(&turn, until));
                 }
-                match client.cancel(&acp, &session.acp_session).await {
-                    Ok(()) => asked = true,
-                    Err(e) if ctx.env().clock.now() < until => return Err(e.into()),
-                    Err(e) => {
-                        tracing::warn!(session = %session.session_id, error = %e, "nobody takes the stop")
-                    }
-                }
+                return self.end_agent(ctx, &client, &session, &turn).await;
             }
-            if ctx.env().clock.now() >= until {
-                tracing::warn!(session = %session.session_id, "the agent does not stop: its process is ended");
-                if let Err(e) = client.close(&acp).await {
-                    // A runtime that does not answer keeps its agent; the turn ends all the same.
-                    self.give_up(&session, &turn, &e.to_string()).await?;
-                }
-                return Ok(Outcome::done());
+            if turn.state == TurnState::Sent || now >= sent_by {
+                self.ask(ctx, &client, &session).await?;
+                // From now on, however late the flow itself was.
+                return Ok(obeying(&turn, ctx.env().clock.now().plus(OBEY)));
             }
             ctx.env().clock.sleep(LOOK).await;
         }
     }
+
+    async fn ask(&self, ctx: &StageContext, client: &RuntimeClient, session: &Session) -> Result<(), Halt> {
+        let acp = acp_of(session)?;
+        for waiting in permissions::pending(&self.0.store, &session.session_id).await? {
+            // The stop itself says whether the runtime can be reached.
+            let _ = client.answer_permission(&acp, &waiting.acp_id, None).await;
+        }
+        match client.cancel(&acp, &session.acp_session).await {
+            Err(e) if ctx.attempt() < TRIES => Err(e.into()),
+            Err(e) => {
+                tracing::warn!(session = %session.session_id, error = %e, "nobody takes the stop");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn end_agent(
+        &self,
+        ctx: &StageContext,
+        client: &RuntimeClient,
+        session: &Session,
+        turn: &Turn,
+    ) -> Result<Outcome, Halt> {
+        tracing::warn!(session = %session.session_id, "the agent does not stop: its process is ended");
+        match client.close(&acp_of(session)?).await {
+            Err(e) if ctx.attempt() < TRIES && !e.is_refused("not_found") => Err(e.into()),
+            // A runtime that does not answer keeps its agent until it is found dead; the turn ends all the same.
+            Err(e) => {
+                self.give_up(session, turn, &e.to_string()).await?;
+                Ok(Outcome::done())
+            }
+            Ok(()) => Ok(Outcome::done()),
+        }
+    }
+}
+
+/// Waits for the agent to end its turn. Nobody signals that: the deadline finds it ended.
+fn obeying(turn: &Turn, until: Timestamp) -> Outcome {
+    Outcome::wait(format!("turn/{}", turn.message_id), "waits for the agent to end its turn")
+        .until(until)
+        .with_state(&Asked { until })
 }

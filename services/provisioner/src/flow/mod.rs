@@ -144,4 +144,6 @@ pub fn outcome(result: Result<Outcome, Halt>) -> Outcome {
 #[cfg(test)]
 mod agent_tests;
 #[cfg(test)]
+mod cancel_tests;
+#[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -31,6 +32,11 @@ struct Inner {
     ran: watch::Sender<usize>,
     /// Told when a log grows.
     grown: watch::Sender<()>,
+    /// Whether prompts are left without an answer.
+    stubborn: AtomicBool,
+    /// How many of the next attempts to end the process fail.
+    close_fails: AtomicUsize,
+    closed: AtomicUsize,
 }
 
 impl FakeAgent {
@@ -47,6 +53,9 @@ impl FakeAgent {
             says: Mutex::default(),
             ran: watch::Sender::default(),
             grown: watch::Sender::default(),
+            stubborn: AtomicBool::default(),
+            close_fails: AtomicUsize::default(),
+            closed: AtomicUsize::default(),
         }));
         let (serving, tasks) = (agent.clone(), f.shared.tasks.clone());
         f.shared.tasks.spawn("fake runtime", async move {
@@ -57,7 +66,7 @@ impl FakeAgent {
         agent
     }
 
-    /// The methods of all requests that the agent was given, in order.
+    /// The methods of all messages that the agent was given, in order.
     pub fn asked(&self) -> Vec<String> {
         self.0.passed_on.lock().unwrap().iter().map(|(_, method)| method.clone()).collect()
     }
@@ -75,6 +84,31 @@ impl FakeAgent {
     /// Completes once it was told to run so many.
     pub async fn until_asked(&self, commands: usize) {
         self.0.ran.subscribe().wait_for(|ran| *ran >= commands).await.unwrap();
+    }
+
+    /// Prompts are left without an answer from now on, whether they are stopped or not.
+    pub fn ignore_prompts(&self) {
+        self.0.stubborn.store(true, Ordering::Relaxed);
+    }
+
+    /// So many of the next attempts to end its process fail.
+    pub fn fail_to_close(&self, times: usize) {
+        self.0.close_fails.store(times, Ordering::Relaxed);
+    }
+
+    /// How often its process was ended.
+    pub fn closed(&self) -> usize {
+        self.0.closed.load(Ordering::Relaxed)
+    }
+
+    fn close(&self) -> Reply {
+        let fails =
+            self.0.close_fails.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        if fails.is_ok() {
+            return Reply { status: "500 Internal Server Error", ..Reply::default() };
+        }
+        self.0.closed.fetch_add(1, Ordering::Relaxed);
+        Reply::json(json!({}))
     }
 
     async fn exec(&self) -> Reply {
@@ -103,6 +137,7 @@ impl FakeAgent {
             let reply = match (method, parts.as_slice()) {
                 ("POST", ["hello"]) => hello(&body),
                 ("PUT", ["agents", acp]) => self.start(acp),
+                ("DELETE", ["agents", _]) => self.close(),
                 ("POST", ["agents", acp, "messages"]) => self.post(acp, &body).await,
                 ("GET", ["logs", acp]) => self.grown(acp, target).await,
                 ("POST", ["exec"]) => self.exec().await,
@@ -145,6 +180,9 @@ impl FakeAgent {
 
     async fn post(&self, acp: &str, message: &Value) -> Reply {
         let (Some(id), Some(method)) = (message["id"].as_str(), message["method"].as_str()) else {
+            if let Some(notified) = message["method"].as_str() {
+                self.0.passed_on.lock().unwrap().push((String::new(), notified.to_owned()));
+            }
             return Reply::json(json!({"outcome": "passed_on"}));
         };
         if self.0.passed_on.lock().unwrap().iter().any(|(known, _)| known == id) {
@@ -158,7 +196,9 @@ impl FakeAgent {
             _ => json!({"protocolVersion": 1}),
         };
         let answer = json!({"jsonrpc": "2.0", "id": id, "result": result});
-        self.log(acp, json!({"kind": "message", "dir": "from_agent", "msg": answer}));
+        if method != "session/prompt" || !self.0.stubborn.load(Ordering::Relaxed) {
+            self.log(acp, json!({"kind": "message", "dir": "from_agent", "msg": answer}));
+        }
         if method == "session/prompt" {
             // The log is read before the answer comes, so that nobody waits for time to pass.
             let session: SessionId = acp.parse().unwrap();
