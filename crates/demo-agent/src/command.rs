@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_core::Clock;
-use rustix::process::{Pid, Signal, kill_process_group};
+use foundry_process_group::ProcessGroup;
+use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
@@ -22,24 +23,6 @@ pub(crate) enum CommandEnd {
     Exited(ExitStatus),
     TimedOut,
     Cancelled,
-}
-
-/// Kills every process of the group when dropped.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0 {
-            // An empty group is what is wanted.
-            let _ = kill_process_group(group, signal);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
-    }
 }
 
 /// When a command is stopped, and how.
@@ -62,7 +45,7 @@ type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A started command.
 pub(crate) struct Running {
     child: Child,
-    group: Group,
+    group: ProcessGroup,
     output: pipe::Receiver,
     open: bool,
     /// Its status once the shell has ended, while output may still come.
@@ -82,14 +65,10 @@ pub(crate) fn start(command: &str, directory: &Path, bounds: Bounds) -> io::Resu
         .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(writer.try_clone()?)
-        .stderr(writer)
-        .process_group(0)
-        .kill_on_drop(true);
-    let child = shell.spawn()?;
+        .stderr(writer);
+    let (child, group) = ProcessGroup::spawn(&mut shell)?;
     // The command holds the writing ends: without this drop the pipe would never end.
     drop(shell);
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let group = Group(pid);
     let output = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
     let timer = timer(&bounds, bounds.limit);
     Ok(Running { child, group, output, open: true, exited: None, timer, bounds })
@@ -152,7 +131,7 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::process::{PidfdFlags, pidfd_open};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
     use super::*;
 

@@ -6,9 +6,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+use foundry_process_group::ProcessGroup;
+use rustix::process::{Resource, Rlimit, prlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::{GitError, GitErrorKind, Result};
 
@@ -56,28 +57,6 @@ pub(crate) enum Input {
 /// Takes standard output piece by piece; an error stops the process.
 pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> Result<()> + Send + 'a;
 
-/// Kills the whole group when dropped armed: transports and `index-pack` are grandchildren.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
-    }
-
-    fn disarm(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            // ESRCH: it ended in the same moment, which is what we want.
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-    }
-}
-
 /// Runs the command to its end within the limits.
 pub(crate) async fn run(
     what: &str,
@@ -95,11 +74,11 @@ pub(crate) async fn run(
             command.stdin(Stdio::piped())
         }
     };
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
-    let mut child = command.spawn().map_err(|e| {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Transports and `index-pack` are grandchildren.
+    let (mut child, mut group) = ProcessGroup::spawn(&mut command).map_err(|e| {
         GitError::io("cannot start git", &e).with_kind(GitErrorKind::Failed, "GIT_NOT_INSTALLED")
     })?;
-    let mut group = Group::of(&child);
     confine(&group, limits);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let work = async {
@@ -122,14 +101,14 @@ pub(crate) async fn run(
             format!("git {what} took longer than {} s", limits.wall.as_secs_f32()),
         )
     })??;
-    group.disarm();
+    group.let_go();
     Ok(Output { code: status.code(), stdout: Bytes::new(), stderr })
 }
 
 /// Sets resource limits right after the start. Grandchildren inherit them; the few microseconds
 /// before do not matter, because nothing of the input has been read by then.
-fn confine(group: &Group, limits: RunLimits) {
-    let Some(pid) = group.0 else { return };
+fn confine(group: &ProcessGroup, limits: RunLimits) {
+    let Some(pid) = group.id() else { return };
     let hard = |n: u64| Rlimit { current: Some(n), maximum: Some(n) };
     for (resource, limit) in [(Resource::Fsize, limits.file), (Resource::Data, limits.memory)] {
         if let Some(n) = limit

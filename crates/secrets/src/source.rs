@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use foundry_core::{Error, Result};
+use foundry_process_group::ProcessGroup;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use zeroize::Zeroizing;
@@ -101,13 +102,11 @@ fn unusable(source: &str, why: &str) -> Error {
 /// The output of a program that succeeds; its errors go where those of this process go.
 async fn run(command: &[String]) -> std::result::Result<String, String> {
     let (program, arguments) = command.split_first().ok_or("the command is empty")?;
-    let mut child = tokio::process::Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|e| format!("it does not start: {e}"))?;
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+    // Such a program is often a script, and what it has started must not run on when its time is over.
+    let (mut child, mut group) =
+        ProcessGroup::spawn(&mut command).map_err(|e| format!("it does not start: {e}"))?;
     let mut output = Zeroizing::new(Vec::new());
     if let Some(stdout) = child.stdout.take() {
         let read = stdout.take(OUTPUT_LIMIT + 1).read_to_end(&mut output).await;
@@ -117,6 +116,7 @@ async fn run(command: &[String]) -> std::result::Result<String, String> {
         return Err(format!("its output is longer than {OUTPUT_LIMIT} bytes"));
     }
     let status = child.wait().await.map_err(|e| e.to_string())?;
+    group.let_go();
     if !status.success() {
         return Err(format!("it failed with {status}"));
     }

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use crate::npm::{Run, megabytes, size};
 use crate::packages::{expected, platform};
-use crate::process::Group;
+use crate::process::{Event, Running};
 use crate::{Cause, Installed, Lock, NpmPackageSet, ToolCache, ToolError, lock};
 
 /// How long the installed program may take for its first sign of life.
@@ -167,14 +167,14 @@ impl ToolCache {
         let mut command = Command::new(dir.join(packages.program()));
         command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut said = String::new();
-        let ran = match Group::spawn(&mut command) {
-            Ok(group) => {
-                let hear = |event: crate::process::Event<'_>| {
-                    if let crate::process::Event::Line(line) = event {
+        let ran = match Running::spawn(&mut command) {
+            Ok(running) => {
+                let hear = |event: Event<'_>| {
+                    if let Event::Line(line) = event {
                         line.clone_into(&mut said);
                     }
                 };
-                group.run(&self.env, TRY_RUN, TRY_RUN, hear).await
+                running.run(&self.env, TRY_RUN, TRY_RUN, || 0, hear).await
             }
             Err(e) => Err(e),
         };

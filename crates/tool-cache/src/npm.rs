@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::process::{Event, Group};
+use crate::process::{Event, Running};
 use crate::{Cause, ToolCache, ToolError};
 
 /// Settings of the user that would change what is installed, or where, are overruled; all others hold.
@@ -57,7 +57,7 @@ impl ToolCache {
     ) -> Result<String, ToolError> {
         let program = self.settings.program.display();
         let mut command = self.command(&run);
-        let group = Group::spawn(&mut command).map_err(|e| {
+        let running = Running::spawn(&mut command).map_err(|e| {
             let message = format!(
                 "{} is installed with npm, and {program} cannot be run ({e}): install npm, which comes with \
                  Node.js, or set `provisioner.npm` to it",
@@ -67,11 +67,13 @@ impl ToolCache {
         })?;
         let mut words = Words::default();
         let since = self.env.clock.now();
-        let ended = group.run(&self.env, self.settings.limit, EVERY, |event| match event {
+        let dir = run.dir.to_owned();
+        let measure = move || size(&dir);
+        let ended = running.run(&self.env, self.settings.limit, EVERY, measure, |event| match event {
             Event::Line(line) => words.hear(line),
-            Event::Tick => {
+            Event::Measured(bytes) => {
                 let seconds = self.env.clock.now().since(since).as_secs();
-                let size = megabytes(size(run.dir));
+                let size = megabytes(bytes);
                 let of = if run.packages == 0 { String::new() } else { format!(" of {}", run.packages) };
                 let fetched = words.fetched;
                 progress(&format!(

@@ -4,8 +4,9 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use foundry_core::Env;
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use foundry_process_group::ProcessGroup;
+use rustix::process::Signal;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 
 /// Longer lines are cut.
@@ -13,26 +14,27 @@ const LINE: usize = 2_000;
 /// How long output is read after the child has ended, in case somebody else holds it open.
 const LATE_OUTPUT: Duration = Duration::from_secs(2);
 
-/// A running child. Dropping it kills the whole group: the program may be a script that has started the real one.
-pub(crate) struct Group {
+/// A running child with its group.
+pub(crate) struct Running {
     child: Child,
-    pid: Option<Pid>,
+    group: ProcessGroup,
 }
 
-impl Group {
+impl Running {
     pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Self> {
-        let child = command.process_group(0).kill_on_drop(true).spawn()?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok(Self { child, pid })
+        let (child, group) = ProcessGroup::spawn(command)?;
+        Ok(Self { child, group })
     }
 
-    /// Waits for the end, giving each line of the error output and a tick every `every`. None after `limit`; the
-    /// group is killed then, and what it had said is given all the same.
+    /// Waits for the end, giving each line of the error output and every `every` what `measure` finds, which may walk
+    /// a large tree and runs beside. None after `limit`; the group is killed then, and what it had said is given all
+    /// the same.
     pub(crate) async fn run(
         mut self,
         env: &Env,
         limit: Duration,
         every: Duration,
+        measure: impl Fn() -> u64 + Clone + Send + 'static,
         mut event: impl FnMut(Event<'_>),
     ) -> std::io::Result<Option<ExitStatus>> {
         let mut lines = self.child.stderr.take().map(Lines::new);
@@ -50,65 +52,90 @@ impl Group {
                     end = env.clock.sleep(LATE_OUTPUT);
                 }
                 () = &mut tick, if status.is_none() => {
-                    event(Event::Tick);
+                    event(Event::Measured(tokio::task::spawn_blocking(measure.clone()).await?));
                     tick = env.clock.sleep(every);
                 }
                 () = &mut end => {
                     if status.is_some() {
                         break;
                     }
+                    // Killed already, and still there: it hangs in the kernel, and nobody can end it sooner.
+                    if !in_time {
+                        break;
+                    }
                     in_time = false;
-                    self.kill();
+                    self.group.signal(Signal::KILL);
                     end = env.clock.sleep(LATE_OUTPUT);
-                    status = Some(self.child.wait().await?);
                 }
             }
         }
-        if lines.is_none() {
-            self.pid = None; // the group is empty, and its number may soon be another's
+        if status.is_some() && lines.is_none() {
+            self.group.let_go();
         }
         Ok(status.filter(|_| in_time))
-    }
-
-    fn kill(&self) {
-        if let Some(pid) = self.pid {
-            // It may have ended by itself.
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
     }
 }
 
 /// What happens while a child runs.
 pub(crate) enum Event<'a> {
     Line(&'a str),
-    Tick,
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-    }
+    Measured(u64),
 }
 
 /// Lines of the error output. What was read of one stays here when the reader is interrupted.
-struct Lines {
-    reader: BufReader<ChildStderr>,
+struct Lines<R> {
+    reader: BufReader<R>,
     line: Vec<u8>,
 }
 
-impl Lines {
-    fn new(output: ChildStderr) -> Self {
+impl<R: AsyncRead + Unpin> Lines<R> {
+    fn new(output: R) -> Self {
         Self { reader: BufReader::new(output), line: Vec::new() }
+    }
+
+    /// The next line, without what is beyond the limit: nothing says that a line ever ends.
+    async fn next(&mut self) -> std::io::Result<Option<String>> {
+        loop {
+            let read = self.reader.fill_buf().await?;
+            let end = read.iter().position(|byte| *byte == b'\n');
+            let (part, used) = match end {
+                Some(end) => (&read[..end], end + 1),
+                None => (read, read.len()),
+            };
+            let room = LINE.saturating_sub(self.line.len()).min(part.len());
+            self.line.extend_from_slice(&part[..room]);
+            self.reader.consume(used);
+            if used == 0 && self.line.is_empty() {
+                return Ok(None);
+            }
+            if end.is_some() || used == 0 {
+                let line = std::mem::take(&mut self.line);
+                return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
+            }
+        }
     }
 }
 
-async fn next_line(lines: &mut Option<Lines>) -> std::io::Result<Option<String>> {
-    let Some(lines) = lines else { return Ok(None) };
-    lines.reader.read_until(b'\n', &mut lines.line).await?;
-    if lines.line.is_empty() {
-        return Ok(None);
+async fn next_line(lines: &mut Option<Lines<ChildStderr>>) -> std::io::Result<Option<String>> {
+    match lines {
+        Some(lines) => lines.next().await,
+        None => Ok(None),
     }
-    let mut line = std::mem::take(&mut lines.line);
-    line.truncate(LINE);
-    Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_that_does_not_end_takes_no_more_than_its_limit() {
+        let mut text = vec![b'x'; 10 << 20];
+        text.extend_from_slice(b"\n\nlast");
+        let mut lines = Lines::new(text.as_slice());
+        assert_eq!(lines.next().await.unwrap().map(|l| l.len()), Some(LINE));
+        assert!(lines.line.capacity() <= 2 * LINE, "{}", lines.line.capacity());
+        assert_eq!(lines.next().await.unwrap().as_deref(), Some(""));
+        assert_eq!(lines.next().await.unwrap().as_deref(), Some("last"));
+        assert_eq!(lines.next().await.unwrap(), None);
+    }
 }
