@@ -10,7 +10,7 @@ use foundry_sandbox::{
 };
 use foundry_sandbox_local::{IsolationMode, LimitMode, Limits, LocalProvider};
 
-use crate::common::{Host, eventually, name, processes_of, ready, run, sh, start_spec};
+use crate::common::{Host, eventually, name, process, processes_of, ready, run, sh, start_spec};
 
 const MIB: u64 = 1 << 20;
 
@@ -92,6 +92,13 @@ impl Limited {
         assert!(took < Duration::from_secs(10), "{took:?}");
         assert_eq!(processes_of(&self.name), Vec::<i32>::new());
         assert!(groups.iter().all(|g| !g.exists()), "{groups:?}");
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        // Of a test that failed nothing goes on; the supervisor ends the rest.
+        let _ = process(&self.facts).kill();
     }
 }
 
@@ -331,7 +338,7 @@ async fn says_that_a_runtime_died_for_want_of_memory() {
         return limited.ends().await;
     }
     // The kernel is made to choose the runtime first.
-    let runtime = crate::common::process(&limited.facts).pid;
+    let runtime = process(&limited.facts).pid;
     std::fs::write(format!("/proc/{runtime}/oom_score_adj"), "1000").unwrap();
     let _ = limited.client.exec(&sh(&python(SWARM))).await;
     let cause = eventually("it is found dead", async || match limited.provider.probe(&limited.facts).await {
