@@ -12,6 +12,8 @@ use super::Limits;
 
 /// The period in which processor time is counted, in microseconds.
 const PERIOD: u64 = 100_000;
+/// Where the mesh goes when it has to make room in its own group.
+const MESH: &str = "foundry-mesh";
 /// A sandbox counts half as much as a process outside when processors are short, and as much as any other.
 const WEIGHT_V2: &str = "50";
 const SHARES_V1: &str = "512";
@@ -353,7 +355,9 @@ fn unified_candidates(mountinfo: &str, own: &str) -> Vec<Candidate> {
     let found =
         mounts(mountinfo).filter(|m| m.kind == "cgroup2").find_map(|m| Some((m.place(group)?, m.point)));
     let Some((dir, top)) = found else { return Vec::new() };
-    let within = dir.ancestors().take_while(|d| d.starts_with(&top));
+    // The one that was made for the mesh is not divided again.
+    let start = if dir.ends_with(MESH) { dir.parent().unwrap_or(&dir) } else { &dir };
+    let within = start.ancestors().take_while(|d| d.starts_with(&top));
     within.map(|d| Candidate { dir: d.to_owned(), own: d == dir }).collect()
 }
 
@@ -374,7 +378,7 @@ fn usable_unified(candidate: &Candidate) -> io::Result<bool> {
         if !(candidate.own && alone && e.kind() == io::ErrorKind::ResourceBusy) {
             return Err(e);
         }
-        let mesh = dir.join("foundry-mesh");
+        let mesh = dir.join(MESH);
         match fs::create_dir(&mesh) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             other => other?,
@@ -431,6 +435,11 @@ mod tests {
             ]
         );
         assert_eq!(unified_candidates(HYBRID, "0::/"), [candidate(top, true)]);
+        assert_eq!(
+            unified_candidates(HYBRID, "0::/foundry-mesh"),
+            [candidate(top, false)],
+            "an earlier start made it"
+        );
         assert!(unified_candidates(HYBRID, "4:memory:/x").is_empty());
     }
 

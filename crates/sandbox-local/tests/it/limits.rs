@@ -376,3 +376,46 @@ async fn finds_the_control_groups_of_a_sandbox_of_which_nothing_else_is_left() {
     next.destroy(&limited.name).await.unwrap();
     assert!(groups.iter().all(|g| !g.exists()));
 }
+
+/// How long a command takes in a sandbox that attacks nothing: the middle one and the slowest but one in ten.
+async fn latency(client: &RuntimeClient, calls: usize) -> (Duration, Duration) {
+    let mut took = Vec::new();
+    for _ in 0..calls {
+        let start = Instant::now();
+        assert_eq!(run(client, "true").await.exit_code, Some(0));
+        took.push(start.elapsed());
+    }
+    took.sort_unstable();
+    (took[calls / 2], took[calls * 9 / 10])
+}
+
+#[tokio::test]
+async fn lets_other_sandboxes_work_while_one_takes_all_it_can() {
+    let attacked = Limited::new(WAYS[0]).await;
+    let other = Limited::new(WAYS[0]).await;
+    let mark = format!("bomb-{}", attacked.name);
+    let before = latency(&other.client, 40).await;
+    let hog = "while True:\n  kept = []\n  try:\n    for _ in range(60): kept.append(bytearray(16 << 20))\n  except MemoryError: pass";
+    let scripts = [
+        format!("{}; sleep 20", bomb(&mark)),
+        format!("for n in 1 2 3 4 5 6; do python3 -c '{hog}'; done"),
+        "for n in 1 2 3; do dd if=/dev/zero of=big bs=1M count=1500; sleep 1; done".to_owned(),
+    ];
+    let attack = futures::future::join_all(scripts.iter().map(|script| {
+        let client = attacked.client.clone();
+        async move { client.exec(&sh(script)).await.ok() }
+    }));
+    let measured = async {
+        eventually("the bomb is there", async || (running(&mark).len() > 20).then_some(())).await;
+        latency(&other.client, 40).await
+    };
+    tokio::select! {
+        during = measured => {
+            eprintln!("a command beside it (p50, p90): before {before:?}, during {during:?}");
+            assert!(during.0 < before.0 * 20 + Duration::from_secs(1), "{before:?} {during:?}");
+        }
+        _ = attack => panic!("the attack was over before it was measured"),
+    }
+    other.ends().await;
+    attacked.ends().await;
+}
