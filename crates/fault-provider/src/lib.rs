@@ -15,8 +15,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use foundry_core::Env;
 use foundry_sandbox::{
-    AgentInstall, Allocation, Class, CloneSource, Destroyed, Health, InstalledAgent, OwnedSandbox,
-    PreparedRepo, Progress, Provider, ProviderError, RuntimeFacts, Sandbox, SandboxName, StartSpec,
+    AgentInstall, Allocation, Class, CloneSource, Destroyed, Health, InstalledAgent, LimitReport,
+    OwnedSandbox, PreparedRepo, Progress, Provider, ProviderError, RuntimeFacts, Sandbox, SandboxName,
+    StartSpec,
 };
 
 /// How often a hanging call looks whether it may go on.
@@ -115,6 +116,10 @@ impl Provider for FaultProvider {
     async fn probe(&self, facts: &RuntimeFacts) -> Result<Health, ProviderError> {
         self.suffer("probe").await?;
         self.linger("probe", self.inner.probe(facts).await).await
+    }
+
+    async fn limits(&self, facts: &RuntimeFacts) -> Result<LimitReport, ProviderError> {
+        self.inner.limits(facts).await
     }
 
     async fn destroy(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {

@@ -26,6 +26,8 @@ use crate::serve::Listener;
 const MAX_START: u64 = 64 << 10;
 /// Threads for work that blocks: reading files, opening logs.
 const MAX_BLOCKING: usize = 8;
+/// They stay: where processes are limited, a new one might be refused.
+const KEEP_THREADS: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// Time for the remaining tasks at shutdown.
 const LAST_TASKS: Duration = Duration::from_secs(6);
 
@@ -58,9 +60,14 @@ fn start(place: &str) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING)
+        .thread_keep_alive(KEEP_THREADS)
         .build()?;
     // Agents are tied to the thread that starts them; all tasks run on this one.
-    let outcome = runtime.block_on(serve(listener, start));
+    let outcome = runtime.block_on(async {
+        // While a sandbox has no room for another thread, file work is done by the one that is there.
+        let _ = tokio::task::spawn_blocking(|| ()).await;
+        serve(listener, start).await
+    });
     runtime.shutdown_background();
     outcome
 }

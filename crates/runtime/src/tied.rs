@@ -6,6 +6,9 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+/// As if half of all memory were taken on top.
+const OOM_SCORE: &str = "500";
+
 /// `internal tied PARENT -- COMMAND…`: replaces itself by the command, in a new session. The kernel kills it
 /// when the thread that started it ends.
 pub(crate) fn run(arguments: &[String]) -> i32 {
@@ -17,13 +20,16 @@ pub(crate) fn run(arguments: &[String]) -> i32 {
     126
 }
 
-/// Sets the parent death signal. Returns the command; none when the arguments are wrong or the parent has
+/// Sets the parent death signal, and makes this process one that the kernel kills before the runtime when memory is
+/// short; both hold for the command. Returns the command; none when the arguments are wrong or the parent has
 /// ended.
 pub(crate) fn tie(arguments: &[String]) -> Option<(&String, &[String])> {
     let [parent, dashes, program, rest @ ..] = arguments else { return None };
     if dashes != "--" || rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
         return None;
     }
+    // Refused only to those who may not look at themselves; nothing depends on it.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     // The parent may have exited before the signal was set.
     let now = rustix::process::getppid().map(|p| p.as_raw_nonzero().get().to_string());
     (now.as_deref() == Some(parent)).then_some((program, rest))

@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::launch::supervisor_file;
 use crate::layout::{Layout, read_json, remove_left_overs, remove_tree};
+use crate::limits::Group;
 use crate::place::Place;
 use crate::{LocalProvider, blocking};
 
@@ -19,11 +20,11 @@ const LET_GO: Duration = Duration::from_secs(5);
 impl LocalProvider {
     pub(crate) async fn remove(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {
         let layout = self.layout(name);
-        let (root, name) = (self.config.root.clone(), name.clone());
+        let (root, name, groups) = (self.config.root.clone(), name.clone(), self.groups(name));
         // A start that is under way ends first, or finds the sandbox gone; it is not waited for for ever.
         let _starting = self.start_lock(&layout, LET_GO).await.ok();
         blocking("destroying the sandbox", move || {
-            end_processes(&layout, &name)?;
+            end_processes(&layout, &name, &groups)?;
             let trash = root.join(format!(".trash-{name}"));
             remove_tree(&trash)?;
             remove_left_overs(&root, &format!(".new-{name}-"))?;
@@ -40,8 +41,8 @@ impl LocalProvider {
 }
 
 /// Kills the runtime, whose supervisor then ends the rest; what a killed supervisor left is found by the
-/// mark in its environment and by descent. Returns when none is left.
-pub(crate) fn end_processes(layout: &Layout, name: &SandboxName) -> io::Result<()> {
+/// mark in its environment, by descent and by its control groups. Returns when none is left.
+pub(crate) fn end_processes(layout: &Layout, name: &SandboxName, groups: &[Group]) -> io::Result<()> {
     let mark = Mark::of(name);
     if let Some(place) = read_json::<RuntimeFacts>(&layout.facts()).as_ref().and_then(Place::of) {
         place.process.kill()?;
@@ -51,12 +52,20 @@ pub(crate) fn end_processes(layout: &Layout, name: &SandboxName) -> io::Result<(
     loop {
         let supervisor = read_json::<ProcessRef>(&supervisor_file(&layout.lock()))
             .filter(|s| s.presence() == Presence::Running);
+        let mut grouped = false;
+        for group in groups {
+            grouped |= group.kill();
+        }
         let mut left = marked_tree(&mark);
         if let Some(supervisor) = &supervisor {
             left.extend(descendants(supervisor.pid));
         }
-        if left.is_empty() && supervisor.is_none() && !is_locked(layout) {
-            return Ok(());
+        if left.is_empty() && !grouped && supervisor.is_none() && !is_locked(layout) {
+            // What was killed a moment ago may still be in it.
+            match groups.iter().try_for_each(Group::remove) {
+                Err(e) if e.kind() == io::ErrorKind::ResourceBusy && waited < KILL_GRACE => {}
+                other => return other,
+            }
         }
         for process in left {
             process.kill()?;

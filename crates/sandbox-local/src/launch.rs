@@ -1,13 +1,13 @@
 //! The launcher: starts a runtime so that it outlives the mesh, without leaving zombies.
 //!
 //! ```text
-//! mesh ── internal launch ── internal supervise ── bwrap ── [pid 1] ── internal runtime …
-//!         (ends at once)     (own session; waits)  (or the runtime itself)
+//! mesh ── internal launch ── internal supervise ── internal enter → bwrap ── [pid 1] ── internal runtime …
+//!         (ends at once)     (own session; waits)  (takes the limits)        (or the runtime itself)
 //! ```
 //!
 //! The mesh waits for `launch` only. `supervise` has a session of its own, holds the sandbox's lock, listens
-//! for the runtime, writes the facts, reaps, records how the runtime ended, and ends every process that is
-//! left.
+//! for the runtime, writes the facts, reaps, watches the limits, records how the runtime ended, and ends every
+//! process that is left.
 //!
 //! The runtime inherits the listening socket as its standard output: nothing inside the sandbox knows or
 //! chooses an address, so nobody else can take it. Its key comes on its standard input and stands in no
@@ -22,6 +22,8 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
 
 use foundry_core::{Clock as _, SystemClock, Timestamp};
 use foundry_sandbox::RuntimeFacts;
@@ -31,6 +33,9 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{WaitOptions, wait};
 use serde::{Deserialize, Serialize};
 
+use crate::limits::family::{Family, pause};
+use crate::limits::watch::Watch;
+use crate::limits::{Bounds, Group};
 use crate::place::{Address, Listen, Place};
 use foundry_sandbox::beneath::beside;
 
@@ -59,6 +64,8 @@ pub(crate) struct LaunchSpec {
     pub start: Start,
     /// The facts, but for the place.
     pub facts: RuntimeFacts,
+    /// What it may take.
+    pub bounds: Bounds,
 }
 
 /// How a runtime ended.
@@ -67,6 +74,9 @@ pub(crate) struct ExitRecord {
     pub runtime_instance: String,
     pub code: Option<i32>,
     pub signal: Option<i32>,
+    /// Whether it was killed because the sandbox had no memory left.
+    #[serde(default)]
+    pub out_of_memory: bool,
     pub time: Timestamp,
 }
 
@@ -164,37 +174,51 @@ fn run() -> io::Result<()> {
             return Ok(());
         }
         tries += 1;
-        #[allow(clippy::disallowed_methods)] // the supervisor is a process of its own
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        pause(Duration::from_millis(20));
     }
     let own = ProcessRef::of(rustix::process::getpid().as_raw_nonzero().get())?;
     write_json(&supervisor_file(&spec.lock_file), &own)?;
 
     let (listener, address) = listen(&spec.listen)?;
-    let (mut child, pid, status) = start(&spec, listener)?;
-    let told = ProcessRef::of(pid).and_then(|process| {
+    let (group, words) = spec.bounds.set_up();
+    let (mut child, pid, status) = start(&spec, group.clone(), listener)?;
+    let family = Family {
+        own: own.pid,
+        child: i32::try_from(child.id()).map_err(io::Error::other)?,
+        main: pid,
+        bubblewrap: spec.bubblewrap,
+        group: group.clone(),
+    };
+    let (places, report) = (spec.bounds.places.clone(), spec.bounds.report_file.clone());
+    let watch = Watch::new(&spec.bounds.limits, family, places, report, words).start();
+    let told = watch.and_then(|watch| {
+        let process = ProcessRef::of(pid)?;
         let place = serde_json::to_value(Place { process, address })?;
         let facts = RuntimeFacts { place, ..spec.facts.clone() };
         write_json(&spec.facts_file, &facts)?;
-        Ok(facts)
+        answer(&LaunchAnswer::Started(facts));
+        Ok(watch)
     });
-    match told {
-        Ok(facts) => answer(&LaunchAnswer::Started(facts)),
+    let watch = match told {
+        Ok(watch) => watch,
         Err(e) => {
             // A runtime that nobody knows of must not run.
             let _ = child.kill();
-            end_the_rest();
+            end_the_rest(group.as_ref());
             return Err(e);
         }
-    }
+    };
 
     let ended = wait_reaping(&mut child)?;
     drop(status);
-    end_the_rest();
+    let killed = ended.signal() == Some(9) || ended.code() == Some(128 + 9);
+    let out_of_memory = killed && last_look(&watch);
+    end_the_rest(group.as_ref());
     let record = ExitRecord {
         runtime_instance: spec.facts.runtime_instance,
         code: ended.code(),
         signal: ended.signal(),
+        out_of_memory,
         time: SystemClock.now(),
     };
     write_json(&spec.exit_file, &record)
@@ -221,11 +245,17 @@ fn listen(at: &Listen) -> io::Result<(OwnedFd, Address)> {
 
 /// Starts the command. The pid is the one whose end ends everything: with bwrap the first process of
 /// the pid namespace, without it the command itself.
-fn start(spec: &LaunchSpec, listener: OwnedFd) -> io::Result<(Child, i32, Option<io::PipeReader>)> {
+fn start(
+    spec: &LaunchSpec,
+    group: Option<Group>,
+    listener: OwnedFd,
+) -> io::Result<(Child, i32, Option<io::PipeReader>)> {
     let log = fs::File::options().create(true).append(true).open(&spec.log)?;
     let (program, args) = spec.argv.split_first().ok_or_else(|| io::Error::other("no command"))?;
-    let mut command = Command::new(program);
+    let entry = serde_json::to_string(&spec.bounds.entry(group))?;
+    let mut command = Command::new(std::env::current_exe()?);
     command
+        .args(["internal", "enter", &entry, "--", program])
         .env_clear()
         .envs(&spec.env)
         .current_dir(&spec.cwd)
@@ -279,16 +309,31 @@ fn wait_reaping(child: &mut Child) -> io::Result<ExitStatus> {
     }
 }
 
-/// Kills and reaps every descendant. They cannot escape: orphans come back to the subreaper.
-fn end_the_rest() {
+/// What the watch knows at the end; it may be busy with a measurement, for which nobody waits.
+fn last_look(watch: &Mutex<Watch>) -> bool {
+    for _ in 0..20 {
+        if let Ok(mut watch) = watch.try_lock() {
+            return watch.memory_ended();
+        }
+        pause(Duration::from_millis(20));
+    }
+    false
+}
+
+/// Kills and reaps every descendant, and removes their group. They cannot escape: orphans come back to the
+/// subreaper.
+fn end_the_rest(group: Option<&Group>) {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     loop {
+        let _ = group.map(Group::kill);
         for process in descendants(own) {
             // One that ended meanwhile is just as well.
             let _ = process.kill();
         }
         // Blocks until one of them ended; an error means that none is left.
         if !matches!(wait(WaitOptions::empty()), Ok(Some(_)) | Err(rustix::io::Errno::INTR)) {
+            // What is left when this fails is removed with the sandbox.
+            let _ = group.map(Group::remove);
             return;
         }
     }

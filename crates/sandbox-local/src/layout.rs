@@ -4,6 +4,7 @@
 //! <root>/<sandbox>/            0700, the host's own; only the marked parts are visible inside
 //!   sandbox.json               what was allocated
 //!   runtime.json exit.json     the running runtime; how the last one ended
+//!   cgroup.json limits.json    its control group; its limits and those reached
 //!   runtime.lock               held by the supervisor for as long as the runtime lives
 //!   start.lock                 held by a worker while it looks for a runtime and starts one
 //!   runtime.sock               where the runtime listens, not visible inside
@@ -51,6 +52,14 @@ impl Layout {
 
     pub fn exit(&self) -> PathBuf {
         self.dir.join("exit.json")
+    }
+
+    pub fn group(&self) -> PathBuf {
+        self.dir.join("cgroup.json")
+    }
+
+    pub fn limits(&self) -> PathBuf {
+        self.dir.join("limits.json")
     }
 
     pub fn lock(&self) -> PathBuf {

@@ -10,6 +10,7 @@ mod handle;
 mod install;
 mod launch;
 mod layout;
+mod limits;
 mod place;
 mod start;
 
@@ -24,23 +25,27 @@ use foundry_runtime_client::RuntimeClient;
 use foundry_sandbox::process::Presence;
 use foundry_sandbox::{
     AgentInstall, Allocation, Class, CloneSource, ClonedRepo, DeathCause, Destroyed, Health, InstalledAgent,
-    Isolation, OwnedSandbox, PreparedRepo, Progress, Provider, ProviderError, RuntimeFacts, Sandbox,
-    SandboxName, StartSpec,
+    Isolation, LimitReport, OwnedSandbox, PreparedRepo, Progress, Provider, ProviderError, RuntimeFacts,
+    Sandbox, SandboxName, StartSpec,
 };
 use foundry_tool_cache::{NpmSettings, ToolCache};
 use serde::{Deserialize, Serialize};
 
+pub use limits::{LimitMode, Limits};
+
 use launch::{ExitRecord, write_json};
 use layout::{Layout, give_tree, make_dir, publish, read_json, remove_tree};
+use limits::{Group, Parents};
 use place::Place;
 
 /// Runs `foundry internal NAME ARGUMENTS…` when NAME is one of this crate's: `launch`, `supervise`,
-/// `become`. Returns the exit code, or none when the name is another's. Must be called before any thread or
+/// `enter`, `become`. Returns the exit code, or none when the name is another's. Must be called before any thread or
 /// runtime is started.
 pub fn run_internal(name: &str, arguments: &[String]) -> Option<i32> {
     match name {
         "launch" => Some(launch::launch()),
         "supervise" => Some(launch::supervise()),
+        "enter" => Some(limits::enter::enter(arguments)),
         "become" => Some(launch::become_user(arguments)),
         _ => None,
     }
@@ -86,6 +91,8 @@ pub struct LocalConfig {
     pub min_free_bytes: u64,
     /// Further host directories that sandboxes may read, at the same path.
     pub extra_read_only: Vec<PathBuf>,
+    /// What each sandbox may take.
+    pub limits: Limits,
 }
 
 /// How the runtimes of the local provider are reached.
@@ -121,6 +128,7 @@ impl LocalConfig {
             start_limit: Duration::from_secs(30),
             min_free_bytes: 256 << 20,
             extra_read_only: Vec::new(),
+            limits: Limits::default(),
         }
     }
 }
@@ -141,6 +149,8 @@ pub struct LocalProvider {
     tools: ToolCache,
     env: Env,
     isolation: Isolation,
+    /// Where control groups are made, or why none are.
+    parents: Result<Parents, String>,
 }
 
 impl LocalProvider {
@@ -171,7 +181,42 @@ impl LocalProvider {
         }
         let settings = NpmSettings { program: config.npm.clone(), ..NpmSettings::default() };
         let tools = ToolCache::new(&config.tools, settings, env.clone());
-        Ok(Self { config, tools, env, isolation })
+        let parents = match config.limits.mode {
+            LimitMode::Measure => Err("switched off by configuration".to_owned()),
+            LimitMode::Auto => blocking("looking for control groups", || Ok(Parents::find())).await?,
+        };
+        let how = limits::enforcement(parents.as_ref().map_err(String::as_str));
+        tracing::info!(limits = config.limits.describe(), how, "what each sandbox may take");
+        Ok(Self { config, tools, env, isolation, parents })
+    }
+
+    /// What each new sandbox may take and how that is enforced, for people.
+    pub fn limits_text(&self) -> String {
+        let how = limits::enforcement(self.parents.as_ref().map_err(String::as_str));
+        format!("{}; {how}", self.config.limits.describe())
+    }
+
+    /// What the names of all control groups of this root begin with: other meshes have others.
+    fn group_prefix(&self) -> String {
+        let root = self.config.root.canonicalize().unwrap_or_else(|_| self.config.root.clone());
+        let bytes = root.as_os_str().as_encoded_bytes();
+        let hash = bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+        format!("foundry-{hash:016x}-")
+    }
+
+    fn group_name(&self, name: &SandboxName) -> String {
+        format!("{}{name}", self.group_prefix())
+    }
+
+    /// The control groups that a sandbox has or may have: the one written down, and the one that is made now.
+    fn groups(&self, name: &SandboxName) -> Vec<Group> {
+        let written = read_json(&self.layout(name).group());
+        let made = self.parents.as_ref().ok().map(|p| p.group(&self.group_name(name)));
+        let mut groups: Vec<Group> = written.into_iter().chain(made).collect();
+        groups.dedup();
+        groups
     }
 
     /// How new sandboxes are kept apart here.
@@ -350,6 +395,7 @@ impl Provider for LocalProvider {
                 let ended = read_json::<ExitRecord>(&layout.exit())
                     .filter(|e| e.runtime_instance == facts.runtime_instance);
                 return dead(match ended {
+                    Some(ExitRecord { out_of_memory: true, .. }) => DeathCause::OutOfMemory,
                     Some(ExitRecord { signal: Some(signal), .. }) => DeathCause::Killed { signal },
                     Some(ExitRecord { code: Some(code), .. }) => DeathCause::Exited { code },
                     _ if presence == Presence::Recycled => DeathCause::PidRecycled,
@@ -364,12 +410,18 @@ impl Provider for LocalProvider {
         }
     }
 
+    async fn limits(&self, facts: &RuntimeFacts) -> Result<LimitReport, ProviderError> {
+        Ok(read_json(&self.layout(&facts.sandbox).limits()).unwrap_or_default())
+    }
+
     async fn destroy(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {
         self.remove(name).await
     }
 
     async fn list_owned(&self) -> Result<Vec<OwnedSandbox>, ProviderError> {
         let root = self.config.root.clone();
+        let prefix = self.group_prefix();
+        let parents = self.parents.clone();
         blocking("listing the sandboxes", move || {
             let mut found = Vec::new();
             for entry in fs::read_dir(&root)? {
@@ -384,6 +436,13 @@ impl Provider for LocalProvider {
                     runtime: read_json(&layout.facts()),
                     name,
                 });
+            }
+            // A control group without a sandbox is what is left of one.
+            let groups = parents.map(|p| p.names(&prefix)).unwrap_or_default();
+            for name in groups.iter().filter_map(|g| g.strip_prefix(&prefix)?.parse::<SandboxName>().ok()) {
+                if !found.iter().any(|f: &OwnedSandbox| f.name == name) {
+                    found.push(OwnedSandbox { name, allocated_at: None, runtime: None });
+                }
             }
             found.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(found)

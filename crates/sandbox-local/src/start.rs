@@ -17,6 +17,7 @@ use crate::bwrap::{self, Mounts};
 use crate::destroy::is_locked;
 use crate::launch::{LaunchAnswer, LaunchSpec};
 use crate::layout::{Layout, read_json};
+use crate::limits::Bounds;
 use crate::place::{Listen, Place};
 use crate::{LocalProvider, Record, Transport, blocking, tail};
 
@@ -189,7 +190,19 @@ impl LocalProvider {
             listen,
             start,
             facts,
+            bounds: self.bounds(&spec.name, layout),
         })
+    }
+
+    fn bounds(&self, name: &SandboxName, layout: &Layout) -> Bounds {
+        Bounds {
+            limits: self.config.limits.clone(),
+            parents: self.parents.clone(),
+            name: self.group_name(name),
+            group_file: layout.group(),
+            report_file: layout.limits(),
+            places: vec![layout.workspace(), layout.home(), layout.tmp()],
+        }
     }
 
     /// Our own binary as the sandbox sees it.
@@ -241,9 +254,11 @@ impl LocalProvider {
 
     /// Ends every process of a sandbox; see [`crate::destroy`].
     pub(crate) async fn end_processes(&self, name: &SandboxName) -> Result<(), ProviderError> {
-        let (layout, name) = (self.layout(name), name.clone());
-        blocking("ending the sandbox's processes", move || crate::destroy::end_processes(&layout, &name))
-            .await
+        let (layout, name, groups) = (self.layout(name), name.clone(), self.groups(name));
+        blocking("ending the sandbox's processes", move || {
+            crate::destroy::end_processes(&layout, &name, &groups)
+        })
+        .await
     }
 }
 

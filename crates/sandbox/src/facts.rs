@@ -71,6 +71,8 @@ pub enum DeathCause {
         /// Signal number.
         signal: i32,
     },
+    /// The process was killed because the sandbox had taken all the memory that it may take.
+    OutOfMemory,
     /// The process is gone and nothing recorded how.
     Gone,
     /// Another process has its number now.
@@ -88,6 +90,9 @@ impl fmt::Display for DeathCause {
             }
             Self::Exited { code } => write!(f, "the runtime exited with code {code}"),
             Self::Killed { signal } => write!(f, "the runtime was killed by signal {signal}"),
+            Self::OutOfMemory => {
+                f.write_str("the runtime was killed since the sandbox had reached its limit of memory")
+            }
             Self::Gone => f.write_str("the runtime's process is gone"),
             Self::PidRecycled => {
                 f.write_str("the runtime's process is gone and its number belongs to another")

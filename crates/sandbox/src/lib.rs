@@ -12,6 +12,7 @@ pub mod beneath;
 mod error;
 mod facts;
 pub mod key;
+pub mod limits;
 pub mod listing;
 mod name;
 mod open;
@@ -27,6 +28,7 @@ pub use facts::{
     RuntimeFacts,
 };
 pub use key::RuntimeKey;
+pub use limits::{LimitKind, LimitReport, ReachedLimit};
 pub use listing::{MAX_PROCESSES, Process, ProcessListing, checked_listing};
 pub use name::{AcpId, SandboxName};
 pub use open::{Connection, LogStretch, Sandbox};

@@ -1,5 +1,6 @@
 //! Processes as the kernel shows them: identity beyond the pid, and killing without hitting a stranger.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub struct Stat {
     pub cpu_ticks: u64,
     /// Resident memory in pages.
     pub rss_pages: i64,
+    /// Threads.
+    pub threads: u64,
 }
 
 /// The id of this boot of the machine.
@@ -73,6 +76,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
         start_time_ticks: fields.get(19)?.parse().ok()?,
         cpu_ticks: fields.get(11)?.parse::<u64>().ok()?.saturating_add(fields.get(12)?.parse().ok()?),
         rss_pages: fields.get(21)?.parse().ok()?,
+        threads: fields.get(17)?.parse().ok()?,
     })
 }
 
@@ -157,6 +161,14 @@ pub fn descendants(root: i32) -> Vec<ProcessRef> {
     below(&living(), &[root])
 }
 
+/// The same with what the kernel shows of each.
+pub fn family(root: i32) -> Vec<(ProcessRef, Stat)> {
+    let mut all = living();
+    let below: HashSet<i32> = below(&all, &[root]).into_iter().map(|p| p.pid).collect();
+    all.retain(|(process, _)| below.contains(&process.pid));
+    all
+}
+
 /// The living processes that carry the mark, and their living descendants.
 pub fn marked_tree(mark: &Mark) -> Vec<ProcessRef> {
     let all = living();
@@ -168,20 +180,22 @@ pub fn marked_tree(mark: &Mark) -> Vec<ProcessRef> {
 }
 
 fn below(all: &[(ProcessRef, Stat)], roots: &[i32]) -> Vec<ProcessRef> {
+    let mut children: HashMap<i32, Vec<&ProcessRef>> = HashMap::new();
+    for (process, stat) in all {
+        children.entry(stat.parent).or_default().push(process);
+    }
+    let mut seen: HashSet<i32> = roots.iter().copied().collect();
     let mut parents = roots.to_vec();
     let mut found: Vec<ProcessRef> = Vec::new();
-    loop {
-        let next: Vec<&ProcessRef> = all
-            .iter()
-            .filter(|(p, s)| parents.contains(&s.parent) && !found.contains(p) && !roots.contains(&p.pid))
-            .map(|(p, _)| p)
-            .collect();
-        if next.is_empty() {
-            return found;
+    while let Some(parent) = parents.pop() {
+        for process in children.get(&parent).into_iter().flatten() {
+            if seen.insert(process.pid) {
+                parents.push(process.pid);
+                found.push((*process).clone());
+            }
         }
-        parents = next.iter().map(|p| p.pid).collect();
-        found.extend(next.into_iter().cloned());
     }
+    found
 }
 
 /// How long killed processes get to disappear from the process table.
@@ -196,7 +210,7 @@ pub(crate) mod tests {
         let line = "42 (a) b (c) S 7 42 40 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
         let s = parse_stat(line).unwrap();
         assert_eq!((s.state, s.parent, s.session, s.start_time_ticks), (b'S', 7, 40, 987_654));
-        assert_eq!((s.cpu_ticks, s.rss_pages), (11, 2));
+        assert_eq!((s.cpu_ticks, s.rss_pages, s.threads), (11, 2, 1));
     }
 
     /// Starts a `cat` and waits until it is one: a process has its name only some time after it was made.

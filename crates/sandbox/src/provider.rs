@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::facts::{Allocation, ClonedRepo, Destroyed, Health, OwnedSandbox, PreparedRepo, RuntimeFacts};
-use crate::{AgentInstall, InstalledAgent, ProviderError, Sandbox, SandboxName};
+use crate::{AgentInstall, InstalledAgent, LimitReport, ProviderError, Sandbox, SandboxName};
 
 /// What `start_agent` takes.
 #[derive(Clone, Debug)]
@@ -77,6 +77,9 @@ pub trait Provider: Send + Sync {
 
     /// Looks whether the runtime of these facts lives.
     async fn probe(&self, facts: &RuntimeFacts) -> Result<Health, ProviderError>;
+
+    /// The limits of the sandbox of these facts, and which it has reached. Cheap: it is asked at each look.
+    async fn limits(&self, facts: &RuntimeFacts) -> Result<LimitReport, ProviderError>;
 
     /// Ends every process of the sandbox and removes it. Succeeds when there is none.
     async fn destroy(&self, name: &SandboxName) -> Result<Destroyed, ProviderError>;

@@ -315,6 +315,11 @@ pub enum Sandbox {
         #[arg(long)]
         all: bool,
     },
+    /// Show a sandbox with its limits.
+    Show {
+        /// Its id.
+        sandbox_id: String,
+    },
     /// List what runs in a sandbox now.
     Processes {
         /// Its id.

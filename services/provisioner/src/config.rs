@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use foundry_agents::AgentConfig;
 use foundry_http_client::NetworkSettings;
-use foundry_sandbox_local::IsolationMode;
+use foundry_sandbox_local::{IsolationMode, Limits};
 use foundry_secrets::KeySource;
 use foundry_server::config::duration;
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,8 @@ pub struct LocalSection {
     pub min_free_bytes: u64,
     /// Further host directories that sandboxes may read.
     pub extra_read_only: Vec<PathBuf>,
+    /// What each sandbox may take of the host.
+    pub limits: Limits,
 }
 
 impl Default for Config {
@@ -99,6 +101,7 @@ impl Default for LocalSection {
             bwrap: PathBuf::from("bwrap"),
             min_free_bytes: 256 << 20,
             extra_read_only: Vec::new(),
+            limits: Limits::default(),
         }
     }
 }

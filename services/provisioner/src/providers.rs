@@ -17,6 +17,7 @@ pub struct Providers(BTreeMap<&'static str, Entry>);
 struct Entry {
     provider: Result<Arc<dyn Provider>, ProviderError>,
     isolation: String,
+    limits: String,
     /// Whether it only wraps another provider and has no sandboxes of its own.
     wraps: bool,
 }
@@ -25,24 +26,24 @@ impl Providers {
     /// Opens all that are configured; one that cannot be used says why when it is asked for.
     pub async fn open(config: &Config, data_dir: &Path, env: &Env, further: &FurtherProviders) -> Self {
         let mut all = BTreeMap::new();
-        let (local, isolation) = match open_local(config, data_dir, env).await {
+        let (local, isolation, limits) = match open_local(config, data_dir, env).await {
             Ok(local) => {
-                let isolation = describe(&local);
-                (Ok(Arc::new(local) as Arc<dyn Provider>), isolation)
+                let (isolation, limits) = (isolation_text(local.isolation()), local.limits_text());
+                (Ok(Arc::new(local) as Arc<dyn Provider>), isolation, limits)
             }
             Err(e) => {
                 tracing::error!(reason = e.reason, message = e.message, "the local provider cannot be used");
-                (Err(e), String::new())
+                (Err(e), String::new(), String::new())
             }
         };
         if let Ok(local) = &local {
             for provider in further(local, env) {
-                let entry =
-                    Entry { provider: Ok(Arc::clone(&provider)), isolation: isolation.clone(), wraps: true };
-                all.insert(provider.name(), entry);
+                let (isolation, limits) = (isolation.clone(), limits.clone());
+                let name = provider.name();
+                all.insert(name, Entry { provider: Ok(provider), isolation, limits, wraps: true });
             }
         }
-        all.insert("local", Entry { provider: local, isolation, wraps: false });
+        all.insert("local", Entry { provider: local, isolation, limits, wraps: false });
         Self(all)
     }
 
@@ -50,7 +51,8 @@ impl Providers {
     #[cfg(test)]
     pub fn of(list: Vec<Arc<dyn Provider>>) -> Self {
         let entry = |p: Arc<dyn Provider>| {
-            (p.name(), Entry { provider: Ok(p), isolation: String::new(), wraps: false })
+            let (isolation, limits) = (String::new(), String::new());
+            (p.name(), Entry { provider: Ok(p), isolation, limits, wraps: false })
         };
         Self(list.into_iter().map(entry).collect())
     }
@@ -73,9 +75,11 @@ impl Providers {
         }
     }
 
-    /// Name, how it isolates, and why it cannot be used, of each.
-    pub fn describe(&self) -> impl Iterator<Item = (&'static str, &str, Option<&ProviderError>)> {
-        self.0.iter().map(|(name, e)| (*name, e.isolation.as_str(), e.provider.as_ref().err()))
+    /// Name, how it isolates, how it limits, and why it cannot be used, of each.
+    pub fn describe(&self) -> impl Iterator<Item = (&'static str, &str, &str, Option<&ProviderError>)> {
+        self.0
+            .iter()
+            .map(|(name, e)| (*name, e.isolation.as_str(), e.limits.as_str(), e.provider.as_ref().err()))
     }
 
     /// Those that can be used and are a place of their own.
@@ -97,6 +101,7 @@ async fn open_local(config: &Config, data_dir: &Path, env: &Env) -> Result<Local
     local.bwrap = config.local.bwrap.clone();
     local.min_free_bytes = config.local.min_free_bytes;
     local.extra_read_only = config.local.extra_read_only.clone();
+    local.limits = config.local.limits.clone();
     LocalProvider::new(local, env.clone()).await
 }
 
@@ -108,10 +113,6 @@ fn tools_cache(config: &Config, data_dir: &Path) -> PathBuf {
     absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .map_or_else(|| data_dir.join("tools"), |cache| cache.join("foundry/tools"))
-}
-
-fn describe(local: &LocalProvider) -> String {
-    isolation_text(local.isolation())
 }
 
 /// How a sandbox is kept apart, for people.

@@ -12,9 +12,9 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1 as p;
 use foundry_sandbox::{
     AcpId, AgentInstall, Allocation, Class, CloneSource, ClonedRepo, Connection, DeathCause, Destroyed,
-    Health, InstalledAgent, Isolation, LogStretch, OwnedSandbox, PreparedRepo, Progress, Provider,
-    ProviderError, RuntimeFacts, RuntimeKey, Sandbox as Handle, SandboxName, StartSpec, TapReadError,
-    beneath, tap,
+    Health, InstalledAgent, Isolation, LimitReport, LogStretch, OwnedSandbox, PreparedRepo, Progress,
+    Provider, ProviderError, RuntimeFacts, RuntimeKey, Sandbox as Handle, SandboxName, StartSpec,
+    TapReadError, beneath, tap,
 };
 use foundry_store::{Store, StoreOptions};
 use foundry_testkit::{TestEnv, test_env};
@@ -50,6 +50,8 @@ pub struct Outside {
     pub failing: BTreeSet<&'static str>,
     /// Port and HOME of the runtime that sandboxes have; without one nobody answers.
     pub runtime: Option<(u16, PathBuf)>,
+    /// What is told of the limits of all.
+    pub limits: LimitReport,
 }
 
 impl FakeProvider {
@@ -139,6 +141,10 @@ impl Provider for FakeProvider {
             Some(running) if running == facts => Health::Alive,
             _ => Health::Dead { cause: DeathCause::Killed { signal: 9 } },
         })
+    }
+
+    async fn limits(&self, _: &RuntimeFacts) -> Result<LimitReport, ProviderError> {
+        Ok(self.outside().limits.clone())
     }
 
     async fn destroy(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {

@@ -14,7 +14,7 @@ use foundry_sandbox::{
     AcpId, AgentInstall, CloneFuture, ClonedRepo, ProcessRef, Provider as _, ProviderError, RuntimeFacts,
     Sandbox, SandboxName, StartSpec, TapBody, TapCursor, TapEvent, TapReader,
 };
-use foundry_sandbox_local::{IsolationMode, LocalConfig, LocalProvider, Transport};
+use foundry_sandbox_local::{IsolationMode, Limits, LocalConfig, LocalProvider, Transport};
 
 /// The binary that stands for `foundry`.
 pub fn binary() -> PathBuf {
@@ -35,6 +35,7 @@ pub struct Host {
     pub dir: tempfile::TempDir,
     pub mode: IsolationMode,
     pub transport: Transport,
+    pub limits: Limits,
 }
 
 impl Host {
@@ -43,7 +44,7 @@ impl Host {
     }
 
     pub fn by((mode, transport): (IsolationMode, Transport)) -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), mode, transport }
+        Self { dir: tempfile::tempdir().unwrap(), mode, transport, limits: Limits::default() }
     }
 
     pub fn root(&self) -> PathBuf {
@@ -55,6 +56,7 @@ impl Host {
         config.isolation = self.mode;
         config.transport = self.transport;
         config.min_free_bytes = 0;
+        config.limits = self.limits.clone();
         config
     }
 

@@ -5,4 +5,5 @@
 mod common;
 mod isolation;
 mod lifecycle;
+mod limits;
 mod tap;

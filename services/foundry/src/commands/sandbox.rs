@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use foundry_proto::provisioner::v1::{
-    DestroySandboxRequest, ListProcessesRequest, ListSandboxesRequest, Sandbox as SandboxEntity,
+    DestroySandboxRequest, GetSandboxRequest, ListProcessesRequest, ListSandboxesRequest,
+    Sandbox as SandboxEntity,
 };
 
 use crate::cli::{Output, Sandbox};
 use crate::client::{Gateway, request_id};
+use crate::commands::follow;
 use crate::failure::Failure;
 use crate::output;
 
@@ -15,6 +17,7 @@ use crate::output;
 pub async fn run(gateway: &Gateway, output: Output, command: Sandbox) -> Result<ExitCode, Failure> {
     match command {
         Sandbox::List { all } => list(gateway, output, all).await?,
+        Sandbox::Show { sandbox_id } => show(gateway, output, sandbox_id).await?,
         Sandbox::Processes { sandbox_id } => processes(gateway, output, sandbox_id).await?,
         Sandbox::Destroy { sandbox_id } => {
             let request =
@@ -61,6 +64,25 @@ async fn list(gateway: &Gateway, output: Output, all: bool) -> Result<(), Failur
     });
     output::table(&["id", "state", "reason", "provider", "isolation", "task", "created"], rows.collect());
     Ok(())
+}
+
+async fn show(gateway: &Gateway, output: Output, sandbox_id: String) -> Result<(), Failure> {
+    let answer = gateway.provisioner().get_sandbox(GetSandboxRequest { sandbox_id }).await?.into_inner();
+    output::one(output, &answer, |answer| {
+        let s = answer.sandbox.clone().unwrap_or_default();
+        output::line(&s.sandbox_id);
+        output::line(&format!("  state   {}", output::state(s.state().as_str_name(), "SANDBOX_STATE_")));
+        follow::print_condition(s.condition.as_ref());
+        output::line(&format!("  task    {}", s.task_id));
+        output::line(&format!("  place   {}, isolation: {}", s.provider, output::inert(&s.isolation)));
+        if !s.limits.is_empty() {
+            output::line(&format!("  limits  {}", output::inert(&s.limits)));
+        }
+        for reached in &s.reached_limits {
+            output::line(&format!("  reached since {}", output::time(reached.since_time.as_ref())));
+            follow::print_condition(Some(reached));
+        }
+    })
 }
 
 async fn processes(gateway: &Gateway, output: Output, sandbox_id: String) -> Result<(), Failure> {

@@ -145,9 +145,10 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
                 output::state(s.state().as_str_name(), "SESSION_STATE_"),
                 s.queue_length.to_string(),
                 s.last_offset.to_string(),
+                s.condition.as_ref().map(|c| c.reason.clone()).unwrap_or_default(),
             ]
         });
-        output::table(&["  session", "name", "state", "queued", "entries"], sessions.collect());
+        output::table(&["  session", "name", "state", "queued", "entries", "reason"], sessions.collect());
     })
 }
 

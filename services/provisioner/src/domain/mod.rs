@@ -13,7 +13,7 @@ mod turn;
 pub use model_provider::ModelProvider;
 pub use named::Secrets;
 pub use profile::Profile;
-pub use sandbox::{Sandbox, SandboxState, class_advice};
+pub use sandbox::{Sandbox, SandboxState, class_advice, reached_condition, says_limit};
 pub use session::{Session, SessionState};
 pub use text::{head, tail};
 pub use turn::{PermissionState, Turn, TurnState};

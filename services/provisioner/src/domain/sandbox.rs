@@ -3,7 +3,7 @@
 use foundry_core::{OrganizationId, SandboxId, Timestamp};
 use foundry_proto::common::v1::{Condition, Stage};
 use foundry_proto::provisioner::v1 as proto;
-use foundry_sandbox::RuntimeFacts;
+use foundry_sandbox::{LimitKind, ReachedLimit, RuntimeFacts};
 
 /// How far a sandbox is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +126,10 @@ pub struct Sandbox {
     pub profile_id: String,
     /// How it is kept apart, for people.
     pub isolation: String,
+    /// What it may take and how that is enforced, for people.
+    pub limits: String,
+    /// The limits it has reached.
+    pub reached: Vec<ReachedLimit>,
     /// Number of its runtime.
     pub runtime_instance: i64,
     /// The runtime, once started.
@@ -169,8 +173,57 @@ impl Sandbox {
             create_time: Some(self.create_time.to_proto()),
             destroy_time: self.destroy_time.map(Timestamp::to_proto),
             profile_id: self.profile_id.clone(),
+            limits: self.limits.clone(),
+            reached_limits: self
+                .reached
+                .iter()
+                .filter(|_| !self.state.is_ending())
+                .map(reached_condition)
+                .collect(),
         }
     }
+}
+
+/// A reached limit as a condition.
+pub fn reached_condition(reached: &ReachedLimit) -> Condition {
+    let ReachedLimit { kind, used, limit, since, ended } = reached;
+    let (used, limit) = (kind.amount(*used), kind.amount(*limit));
+    let (what, setting, help) = match kind {
+        LimitKind::Processes => {
+            let ended = if *ended { "; what was running was ended" } else { "; further ones are refused" };
+            (
+                format!("the sandbox has reached its limit of {limit}{ended}"),
+                "processes",
+                "start fewer at once",
+            )
+        }
+        LimitKind::Memory => (
+            format!("the sandbox has reached its limit of {limit}; the process that took most was ended"),
+            "memory_bytes",
+            "use less, fewer jobs at once for instance",
+        ),
+        LimitKind::DiskBytes | LimitKind::DiskFiles => {
+            let ended =
+                if *ended { "; what was running was ended, and all that is written is kept" } else { "" };
+            let setting = if *kind == LimitKind::DiskBytes { "disk_bytes" } else { "disk_files" };
+            let text = format!("the sandbox has {used} and may have {limit}{ended}");
+            (text, setting, "delete what is not needed")
+        }
+    };
+    Condition {
+        reason: kind.reason().to_owned(),
+        message: what,
+        since_time: Some(since.to_proto()),
+        next_action: format!("let the agent {help}, or raise provisioner.local.limits.{setting}"),
+        ..Condition::default()
+    }
+}
+
+/// Whether a condition says that a limit of the sandbox is reached.
+pub fn says_limit(condition: &Condition) -> bool {
+    [LimitKind::Processes, LimitKind::Memory, LimitKind::DiskBytes]
+        .iter()
+        .any(|k| k.reason() == condition.reason)
 }
 
 /// What a person can do about a failure, by the class in front of its message (`capacity: …`).

@@ -120,6 +120,8 @@ fn fresh(
         agent: choice.agent.clone(),
         profile_id: choice.profile_id(),
         isolation: String::new(),
+        limits: String::new(),
+        reached: Vec::new(),
         runtime_instance: 1,
         facts: None,
         flow_id,

@@ -11,7 +11,9 @@ use foundry_store::{Value, WriteSet};
 use super::drain_log;
 use super::record::finish_turn;
 use crate::domain::fold::notice;
-use crate::domain::{SESSION_STAGES, SandboxState, Session, SessionState, Turn, TurnState};
+use crate::domain::{
+    SESSION_STAGES, SandboxState, Session, SessionState, Turn, TurnState, reached_condition,
+};
 use crate::flow;
 use crate::shared::Shared;
 use crate::store::{Set, calm, condition_value, events, permissions, sandboxes, sessions, stages, turns};
@@ -130,6 +132,18 @@ async fn rebuild(
     Ok(())
 }
 
+/// Why an agent's process ended: where a limit of its sandbox made processes end a moment ago, that is why.
+async fn why_exited(shared: &Shared, session: &Session) -> Result<(&'static str, String), Error> {
+    let sandbox = sandboxes::find(&shared.store, &session.sandbox_id).await?;
+    let reached = sandbox.and_then(|s| s.reached.into_iter().find(|r| r.ended));
+    Ok(match reached {
+        Some(r) => {
+            (r.kind.reason(), format!("the agent's process was ended: {}", reached_condition(&r).message))
+        }
+        None => ("AGENT_EXITED", "the agent's process ended".to_owned()),
+    })
+}
+
 /// The agent process of a session ended while its runtime lives on.
 ///
 /// # Errors
@@ -141,7 +155,8 @@ pub async fn agent_exited(shared: &Shared, session_id: &SessionId) -> Result<(),
         let Some(session) = session.filter(|s| s.state.is_living() && s.fold.down) else {
             return Ok((ws, ()));
         };
-        rebuild(shared, &mut ws, &session, "AGENT_EXITED", "the agent's process ended").await?;
+        let (reason, why) = why_exited(shared, &session).await?;
+        rebuild(shared, &mut ws, &session, reason, &why).await?;
         Ok((ws, ()))
     };
     shared.store.retry_on_conflict(decide).await?;

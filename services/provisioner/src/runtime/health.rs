@@ -8,6 +8,7 @@ use foundry_sandbox::Health;
 
 use super::Pumps;
 use super::endings::{agent_exited, vanish};
+use super::limits;
 use crate::domain::{Sandbox, SandboxState};
 use crate::shared::Shared;
 use crate::store::{sandboxes, sessions};
@@ -56,6 +57,11 @@ async fn look_at(shared: &Arc<Shared>, sandbox: &Sandbox) -> Result<(), Error> {
             return Err(Error::unavailable("PROBE_TIMED_OUT", text, PROBE_LIMIT));
         }
     };
+    // First what was reached: it is why something died, perhaps.
+    match provider.limits(facts).await {
+        Ok(report) => limits::take_in(shared, sandbox, &report).await?,
+        Err(e) => tracing::warn!(sandbox = %sandbox.sandbox_id, error = %e, "its limits are not known"),
+    }
     match health {
         Health::Alive => {
             for session in sessions::of_sandbox(&shared.store, &sandbox.sandbox_id).await? {

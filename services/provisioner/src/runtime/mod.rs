@@ -3,6 +3,7 @@
 mod clients;
 mod endings;
 mod health;
+mod limits;
 mod locks;
 mod pump;
 mod record;

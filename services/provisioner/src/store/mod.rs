@@ -45,6 +45,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../../migrations/sqlite/0004_models.sql"),
             postgres: include_str!("../../migrations/postgres/0004_models.sql"),
         },
+        Migration {
+            version: 5,
+            name: "limits",
+            sqlite: include_str!("../../migrations/sqlite/0005_limits.sql"),
+            postgres: include_str!("../../migrations/postgres/0005_limits.sql"),
+        },
     ],
 };
 

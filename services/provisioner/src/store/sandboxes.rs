@@ -1,7 +1,7 @@
 //! Table `sandboxes`: the ledger.
 
 use foundry_core::{Error, OrganizationId, SandboxId};
-use foundry_sandbox::RuntimeFacts;
+use foundry_sandbox::{ReachedLimit, RuntimeFacts};
 use foundry_store::{RevRef, Row, Scope, Store, Table, Value, WriteSet};
 
 use super::stages::select_stages;
@@ -77,6 +77,8 @@ pub fn read(row: &Row) -> Result<Sandbox, Error> {
         base_commit: text("base_commit")?,
         agent: text("agent")?,
         isolation: text("isolation")?,
+        limits: text("limits")?,
+        reached: serde_json::from_str(row.text("reached_limits")?).map_err(Error::internal)?,
         runtime_instance: row.int("runtime_instance")?,
         facts: facts.map(|f| serde_json::from_slice(&f)).transpose().map_err(Error::internal)?,
         flow_id: text("flow_id")?,
@@ -129,6 +131,11 @@ pub fn insert(ws: &mut WriteSet, s: &Sandbox) -> RevRef {
 /// The runtime's facts as they are stored.
 pub fn facts_value(facts: &RuntimeFacts) -> Result<Value, Error> {
     serde_json::to_vec(facts).map(Value::from).map_err(Error::internal)
+}
+
+/// Reached limits as they are stored.
+pub fn reached_value(reached: &[ReachedLimit]) -> Result<Value, Error> {
+    serde_json::to_string(reached).map(Value::from).map_err(Error::internal)
 }
 
 /// Changes a sandbox that is as it was loaded; anything else is a conflict.

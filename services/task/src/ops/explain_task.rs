@@ -33,6 +33,10 @@ fn explain(of: &Aggregate, repository: Option<&Repository>) -> ExplainTaskRespon
         let state = word(sandbox.state().as_str_name(), "SANDBOX_STATE_");
         let condition = sandbox.condition.clone().unwrap_or_default();
         findings.push(finding(&format!("sandbox {}", sandbox.sandbox_id), &state, &condition));
+        for reached in &sandbox.reached_limits {
+            let subject = format!("sandbox {}", sandbox.sandbox_id);
+            findings.push(finding(&subject, "at a limit", reached));
+        }
     } else if view.state() != TaskState::Queued {
         findings.push(finding("sandbox", "none", &of.task.flow.condition));
     }
@@ -164,6 +168,7 @@ fn phrase(state: &str) -> String {
         "pending" => "is being mirrored for the first time",
         "syncing" => "is being synchronized",
         "deleting" => "is being deleted",
+        "at a limit" => "is at a limit",
         "none" => "is not there",
         "unspecified" => "is in a state that is not known",
         plain => return format!("is {plain}"),

@@ -36,7 +36,10 @@ fn candidates(default: &Value) -> Vec<(&'static str, Value)> {
     match default {
         Value::Bool(b) => vec![("", json!(!b))],
         // Near the default, so that no bound of its type is passed.
-        Value::Number(n) => vec![("", json!(n.as_u64().unwrap() + 1))],
+        Value::Number(n) => {
+            let next = n.as_u64().map_or_else(|| json!(n.as_f64().unwrap() + 0.5), |n| json!(n + 1));
+            vec![("", next)]
+        }
         Value::Object(_) => texts().map(|text| (".Some_NAME", text)).collect(),
         Value::Array(_) => texts().map(|text| ("", json!([text]))).collect(),
         _ => texts().chain([json!(7), json!(true)]).map(|value| ("", value)).collect(),

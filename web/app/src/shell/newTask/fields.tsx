@@ -2,6 +2,7 @@ import { Input, Select, SegmentedControl, Textarea } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import type { AgentProfile } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import type { Provider } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
 import { useEffect, useId } from 'react'
 import { DRAFT_LIMIT } from '../../state/draft'
 import { useOrganization } from '../../state/organization'
@@ -130,6 +131,12 @@ export function AgentField({ profiles, value, onChange }: DoerProps) {
   )
 }
 
+/** How a place keeps its sandboxes apart, and what they may take. */
+function describedPlace(place: Provider | undefined): string | undefined {
+  if (place === undefined) return undefined
+  return [place.isolation, place.limits && `limits: ${place.limits}`].filter((it) => it !== '').join('; ')
+}
+
 /** Who makes the sandbox. */
 export function ProviderField({ value, onChange }: FieldProps) {
   const client = useFoundry()
@@ -143,7 +150,7 @@ export function ProviderField({ value, onChange }: FieldProps) {
       read={providers}
       value={value}
       onChange={onChange}
-      description={list.find((it) => it.name === shown)?.isolation}
+      description={describedPlace(list.find((it) => it.name === shown))}
     />
   )
 }

@@ -49,6 +49,9 @@ function OfSandbox({ sandboxId }: { sandboxId: string }) {
     <div className={classes.processes}>
       <Facts sandbox={sandbox} />
       {saysSomething(sandbox.condition) && <ConditionLine condition={sandbox.condition} />}
+      {sandbox.reachedLimits.map((reached) => (
+        <ConditionLine key={reached.message} condition={reached} />
+      ))}
       {lives ? (
         <>
           <div className={classes.processBar}>
@@ -89,6 +92,14 @@ function Facts({ sandbox }: { sandbox: Sandbox }) {
           <dt>Isolation</dt>
           <dd>
             <InertLine text={sandbox.isolation} />
+          </dd>
+        </>
+      )}
+      {sandbox.limits !== '' && (
+        <>
+          <dt>Limits</dt>
+          <dd>
+            <InertLine text={sandbox.limits} />
           </dd>
         </>
       )}

@@ -152,6 +152,17 @@ describe('the processes', () => {
     expect(made(world, 'listProcesses')).toEqual([])
   })
 
+  it('stand below the limits of their sandbox, and those that it has reached', async () => {
+    const reachedLimits = [{ reason: 'SANDBOX_MEMORY_LIMIT', message: 'the sandbox has reached its limit of 512.0 MiB of memory', nextAction: 'let it use less' }]
+    const value = { sandboxId: 'sbx_1', state: SandboxState.READY, limits: '512.0 MiB of memory; measured', reachedLimits }
+    const world = new FakeTask({ provisioner: { listProcesses: () => ({ processes, truncated: false }) } })
+    world.fake.show(topics.sandbox('sbx_1'), [['sandbox/sbx_1', create(SandboxItemSchema, { item: { case: 'sandbox', value } })]])
+    show(world, <Processes sandboxId="sbx_1" />)
+    await screen.findByText('512.0 MiB of memory; measured')
+    expect(screen.getByText('SANDBOX_MEMORY_LIMIT')).toBeTruthy()
+    expect(screen.getByText('Let it use less.')).toBeTruthy()
+  })
+
   it('say why they cannot be read', async () => {
     const gone = new FoundryError({ code: Code.FailedPrecondition, reason: 'SANDBOX_GONE', message: 'the sandbox is gone', nextAction: 'send a message' })
     const world = new FakeTask({

@@ -1,0 +1,59 @@
+//! `internal enter`: what a process does on its way into a sandbox, before it becomes the first program in it.
+
+use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::{Deserialize, Serialize};
+
+use super::Group;
+
+/// What the supervisor asks of it, as JSON in its first argument.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// The group to join.
+    pub group: Option<Group>,
+    /// Descriptors each process may have; 0 = as many as the mesh.
+    pub descriptors: u64,
+    /// On how many processors it may run where no group limits them; 0 = on all.
+    pub cpus: usize,
+    /// Which of them come first: spreads sandboxes.
+    pub first_cpu: usize,
+}
+
+/// `internal enter ENTRY -- COMMAND…`: joins the group, takes the limits and becomes the command.
+pub(crate) fn enter(args: &[String]) -> i32 {
+    let [entry, dashes, program, rest @ ..] = args else { return 64 };
+    let (Ok(entry), "--") = (serde_json::from_str::<Entry>(entry), dashes.as_str()) else { return 64 };
+    if let Err(e) = prepare(&entry) {
+        let _ = writeln!(io::stderr(), "cannot take the limits of the sandbox: {e}");
+        return 126;
+    }
+    let e = Command::new(program).args(rest).exec();
+    let _ = writeln!(io::stderr(), "cannot run {program}: {e}");
+    126
+}
+
+fn prepare(entry: &Entry) -> io::Result<()> {
+    if let Some(group) = &entry.group {
+        group.join()?;
+    }
+    if entry.descriptors > 0 {
+        // Never more than the mesh may give.
+        let most =
+            getrlimit(Resource::Nofile).maximum.map_or(entry.descriptors, |m| m.min(entry.descriptors));
+        setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: Some(most) })?;
+    }
+    if entry.cpus > 0 {
+        let allowed = sched_getaffinity(None)?;
+        let all: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|n| allowed.is_set(*n)).collect();
+        let mut chosen = CpuSet::new();
+        for n in 0..entry.cpus.min(all.len()) {
+            chosen.set(all[(entry.first_cpu + n) % all.len()]);
+        }
+        sched_setaffinity(None, &chosen)?;
+    }
+    Ok(())
+}

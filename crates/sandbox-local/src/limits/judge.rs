@@ -1,0 +1,193 @@
+//! What is to be done about an amount, and what is told of it. No clock and no process here.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use foundry_core::Timestamp;
+use foundry_sandbox::{LimitKind, ReachedLimit};
+
+/// How long a limit stays told after it was seen last: a look that comes every few seconds must see it.
+pub(crate) const HOLD: Duration = Duration::from_secs(12);
+/// How long a sandbox may be full of processes before its commands are ended.
+const FULL: Duration = Duration::from_secs(10);
+
+/// What is to be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sentence {
+    /// Nothing.
+    Spare,
+    /// What agents and commands have started, but not themselves.
+    Commands,
+    /// All but the runtime.
+    AllButRuntime,
+}
+
+/// An amount that stays when processes end, as what is on disk does.
+#[derive(Clone, Debug)]
+pub(crate) struct Stock {
+    limit: u64,
+    /// Up to here nothing more is ended, so that there is room to save and to clear up; none = not over.
+    ceiling: Option<u64>,
+}
+
+impl Stock {
+    /// With this limit; 0 = none.
+    pub fn new(limit: u64) -> Self {
+        Self { limit, ceiling: None }
+    }
+
+    /// Whether this much is over the limit.
+    pub fn is_over(&self, used: u64) -> bool {
+        self.limit > 0 && used > self.limit
+    }
+
+    /// How much may still be taken before something has to be looked at.
+    pub fn left(&self, used: u64) -> u64 {
+        let most = self.ceiling.unwrap_or(self.limit);
+        most.saturating_sub(used).max(self.limit / 16)
+    }
+
+    /// Judges what is used now.
+    pub fn judge(&mut self, used: u64) -> Sentence {
+        if !self.is_over(used) {
+            self.ceiling = None;
+            return Sentence::Spare;
+        }
+        match self.ceiling {
+            None => {
+                let room = used.saturating_add(self.limit / 4);
+                self.ceiling = Some(room.min(self.limit.saturating_mul(3)));
+                Sentence::Commands
+            }
+            Some(ceiling) if used <= ceiling => Sentence::Spare,
+            Some(_) => Sentence::AllButRuntime,
+        }
+    }
+}
+
+/// Processes where the kernel refuses those beyond the limit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Forks {
+    refused: u64,
+    full_since: Option<Instant>,
+    last_refusal: Option<Instant>,
+    ended: bool,
+}
+
+impl Forks {
+    /// Counting from so many refusals.
+    pub fn new(refused: u64) -> Self {
+        Self { refused, ..Self::default() }
+    }
+
+    /// Whether any was refused since the last look, and what is to be ended: a sandbox that stays full and is
+    /// refused again and again would stay useless.
+    pub fn judge(&mut self, processes: u64, refused: u64, limit: u64, now: Instant) -> (bool, Sentence) {
+        let hit = refused > self.refused;
+        self.refused = refused;
+        if hit {
+            self.last_refusal = Some(now);
+        }
+        let recent = self.last_refusal.is_some_and(|at| now.duration_since(at) < FULL);
+        if processes < limit - limit / 10 || !recent {
+            self.full_since = None;
+            self.ended = false;
+            return (hit, Sentence::Spare);
+        }
+        let since = *self.full_since.get_or_insert(now);
+        if now.duration_since(since) < FULL {
+            return (hit, Sentence::Spare);
+        }
+        self.full_since = Some(now);
+        let sentence = if self.ended { Sentence::AllButRuntime } else { Sentence::Commands };
+        self.ended = true;
+        (hit, sentence)
+    }
+}
+
+/// What is told of reached limits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    reached: BTreeMap<LimitKind, (ReachedLimit, Instant)>,
+}
+
+impl Told {
+    /// Goes on from what was told before.
+    pub fn from(reached: Vec<ReachedLimit>, now: Instant) -> Self {
+        Self { reached: reached.into_iter().map(|r| (r.kind, (r, now))).collect() }
+    }
+
+    /// A limit is reached now.
+    pub fn see(&mut self, kind: LimitKind, used: u64, limit: u64, ended: bool, at: (Timestamp, Instant)) {
+        let new = ReachedLimit { kind, used, limit, since: at.0, ended };
+        let (known, last) = self.reached.entry(kind).or_insert((new, at.1));
+        known.ended |= ended;
+        *last = at.1;
+    }
+
+    /// Forgets what was not seen for a while.
+    pub fn settle(&mut self, now: Instant) {
+        self.reached.retain(|_, (_, last)| now.duration_since(*last) < HOLD);
+    }
+
+    /// What is reached.
+    pub fn reached(&self) -> Vec<ReachedLimit> {
+        self.reached.values().map(|(r, _)| r.clone()).collect()
+    }
+
+    /// When this limit was seen last.
+    pub fn last(&self, kind: LimitKind) -> Option<Instant> {
+        self.reached.get(&kind).map(|(_, last)| *last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaves_room_to_save_and_clear_up_after_the_first_end() {
+        let mut disk = Stock::new(1_000);
+        assert_eq!(disk.judge(1_000), Sentence::Spare, "the limit itself may be used");
+        assert_eq!(disk.judge(1_200), Sentence::Commands);
+        assert_eq!(disk.judge(1_450), Sentence::Spare, "a commit, say");
+        assert_eq!(disk.judge(1_451), Sentence::AllButRuntime);
+        assert_eq!(disk.judge(1_452), Sentence::AllButRuntime, "again and again");
+        assert_eq!(disk.judge(900), Sentence::Spare);
+        assert_eq!(disk.judge(1_001), Sentence::Commands, "from the beginning");
+        let mut leap = Stock::new(1_000);
+        leap.judge(3_500);
+        assert_eq!(leap.judge(3_500), Sentence::AllButRuntime, "never beyond three times the limit");
+        assert_eq!(Stock::new(0).judge(u64::MAX), Sentence::Spare, "no limit");
+    }
+
+    #[test]
+    fn ends_commands_only_where_processes_are_refused_for_long() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut forks = Forks::new(5);
+        assert_eq!(forks.judge(200, 5, 200, at(0)), (false, Sentence::Spare), "full, and nobody wants more");
+        assert_eq!(forks.judge(200, 9, 200, at(1)), (true, Sentence::Spare));
+        assert_eq!(forks.judge(100, 9, 200, at(5)), (false, Sentence::Spare), "room again");
+        assert_eq!(forks.judge(200, 12, 200, at(20)), (true, Sentence::Spare));
+        assert_eq!(forks.judge(199, 13, 200, at(29)), (true, Sentence::Spare));
+        assert_eq!(forks.judge(199, 13, 200, at(30)), (false, Sentence::Commands));
+        assert_eq!(forks.judge(199, 14, 200, at(35)), (true, Sentence::Spare));
+        assert_eq!(forks.judge(199, 15, 200, at(40)), (true, Sentence::AllButRuntime));
+    }
+
+    #[test]
+    fn tells_a_limit_once_and_forgets_it_when_it_was_not_seen_for_a_while() {
+        let (start, first) = (Instant::now(), Timestamp::from_micros(1));
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut told = Told::default();
+        told.see(LimitKind::Memory, 10, 8, false, (first, start));
+        told.see(LimitKind::Memory, 12, 8, true, (Timestamp::from_micros(9), at(15)));
+        let expected =
+            ReachedLimit { kind: LimitKind::Memory, used: 10, limit: 8, since: first, ended: true };
+        told.settle(at(26));
+        assert_eq!(told.reached(), [expected]);
+        told.settle(at(27));
+        assert_eq!(told.reached(), []);
+    }
+}

@@ -1,0 +1,323 @@
+//! The supervisor's look at what its sandbox takes: often where a look is cheap, never for more than a
+//! twentieth of a processor. What is reached stands in a file beside the facts, written only when it changes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use foundry_core::{Clock as _, SystemClock};
+use foundry_sandbox::{LimitKind, LimitReport, ProcessRef};
+
+use super::disk::{self, Ground, Usage};
+use super::family::{self, Family, Member, pause};
+use super::judge::{Forks, Sentence, Stock, Told};
+use super::{Group, Limits, meminfo};
+use crate::launch::write_json;
+use crate::layout::read_json;
+
+/// Between two looks at what the kernel counts anyway.
+const TICK: Duration = Duration::from_millis(250);
+/// The same where nothing but a look holds a sandbox back.
+const SHORT_TICK: Duration = Duration::from_millis(50);
+/// A measurement may take one part in so many of the time.
+const SHARE: u32 = 20;
+/// The same where the host has changed by enough that a limit may be passed.
+const ALARMED_SHARE: u32 = 4;
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// When something that costs time is done next.
+#[derive(Clone, Copy, Debug)]
+struct Beat {
+    done: Instant,
+    cost: Duration,
+    least: Duration,
+}
+
+impl Beat {
+    fn new(now: Instant, least: Duration) -> Self {
+        Self { done: now, cost: Duration::ZERO, least }
+    }
+
+    fn is_due(&self, now: Instant, alarmed: bool) -> bool {
+        let (share, least) = if alarmed { (ALARMED_SHARE, Duration::ZERO) } else { (SHARE, self.least) };
+        now.duration_since(self.done) >= (self.cost * share).clamp(least, LONGEST)
+    }
+
+    fn took(&mut self, since: Instant) {
+        self.done = Instant::now();
+        self.cost = self.done.duration_since(since);
+    }
+}
+
+/// One sandbox, watched.
+pub(crate) struct Watch {
+    limits: Limits,
+    memory_limit: u64,
+    family: Family,
+    /// The directories that it may write to.
+    places: Vec<PathBuf>,
+    file: PathBuf,
+    words: String,
+    told: Told,
+    written: Option<LimitReport>,
+    forks: Forks,
+    killed: u64,
+    disk: (Stock, Stock),
+    disk_beat: Beat,
+    ground: Ground,
+    usage: Usage,
+    process_beat: Beat,
+    /// Tasks of the whole host and its free memory at the last look at the processes.
+    host: (u64, u64),
+    taken: (u64, u64),
+}
+
+impl Watch {
+    /// Of a sandbox that is just being started; it goes on from what the file says.
+    pub fn new(limits: &Limits, family: Family, places: Vec<PathBuf>, file: PathBuf, words: String) -> Self {
+        let now = Instant::now();
+        let before = read_json::<LimitReport>(&file).unwrap_or_default();
+        let counted = family.group.as_ref().and_then(|g| g.counted().ok()).unwrap_or_default();
+        let least = Duration::from_millis(500);
+        Self {
+            memory_limit: limits.memory(),
+            family,
+            places,
+            file,
+            words,
+            told: Told::from(before.reached, now),
+            written: None,
+            forks: Forks::new(counted.refused),
+            killed: counted.killed,
+            disk: (Stock::new(limits.disk_bytes), Stock::new(limits.disk_files)),
+            disk_beat: Beat::new(now, least),
+            ground: Ground::default(),
+            usage: Usage::default(),
+            process_beat: Beat::new(now, TICK),
+            host: (0, 0),
+            taken: (0, 0),
+            limits: limits.clone(),
+        }
+    }
+
+    /// Starts a thread that looks again and again, for as long as the process lives.
+    ///
+    /// # Errors
+    /// When there is no room for a thread.
+    pub fn start(self) -> io::Result<Arc<Mutex<Self>>> {
+        let measured = self.family.group.is_none() && (self.limits.processes > 0 || self.memory_limit > 0);
+        let shared = Arc::new(Mutex::new(self));
+        let watch = Arc::clone(&shared);
+        std::thread::Builder::new().name("limits".to_owned()).spawn(move || {
+            loop {
+                watch.lock().unwrap_or_else(PoisonError::into_inner).look();
+                pause(if measured { SHORT_TICK } else { TICK });
+            }
+        })?;
+        Ok(shared)
+    }
+
+    /// One look at everything that is due.
+    fn look(&mut self) {
+        if self.family.group.is_none() {
+            self.measure_processes();
+        }
+        self.measure_disk();
+        self.tell();
+    }
+
+    /// Takes in what the kernel has counted, and writes down what is reached.
+    fn tell(&mut self) {
+        if let Some(Ok(counted)) = self.family.group.as_ref().map(Group::counted) {
+            self.counted(counted.processes, counted.refused, counted.killed);
+        }
+        for (kind, used, limit) in [
+            (LimitKind::DiskBytes, self.usage.bytes, self.limits.disk_bytes),
+            (LimitKind::DiskFiles, self.usage.files, self.limits.disk_files),
+        ] {
+            if limit > 0 && used > limit {
+                self.see(kind, used, limit, false);
+            }
+        }
+        self.told.settle(Instant::now());
+        self.write();
+    }
+
+    /// The last look, when the runtime has ended: whether something was killed for memory a moment ago.
+    pub fn memory_ended(&mut self) -> bool {
+        self.tell();
+        self.told.last(LimitKind::Memory).is_some_and(|at| at.elapsed() < Duration::from_secs(3))
+    }
+
+    fn see(&mut self, kind: LimitKind, used: u64, limit: u64, ended: bool) {
+        self.told.see(kind, used, limit, ended, (SystemClock.now(), Instant::now()));
+    }
+
+    /// What a control group says.
+    fn counted(&mut self, processes: u64, refused: u64, killed: u64) {
+        if killed > self.killed {
+            self.killed = killed;
+            self.see(LimitKind::Memory, self.memory_limit, self.memory_limit, true);
+        }
+        let limit = self.limits.processes;
+        if limit == 0 {
+            return;
+        }
+        let (hit, sentence) = self.forks.judge(processes, refused, limit, Instant::now());
+        if hit || sentence > Sentence::Spare {
+            let ended = self.end(sentence);
+            self.see(LimitKind::Processes, processes, limit, ended);
+        }
+    }
+
+    /// Ends what the sentence says, with nothing new beginning beside it.
+    fn end(&self, sentence: Sentence) -> bool {
+        if sentence == Sentence::Spare {
+            return false;
+        }
+        if let Some(group) = &self.family.group {
+            group.forbid_forks();
+        }
+        let ended = self.family.end(sentence);
+        if let Some(group) = &self.family.group {
+            group.allow_forks(&self.limits);
+        }
+        ended
+    }
+
+    fn measure_processes(&mut self) {
+        let (processes, memory) = (self.limits.processes, self.memory_limit);
+        if processes == 0 && memory == 0 {
+            return;
+        }
+        let host = (host_tasks(), meminfo("MemAvailable:"));
+        let may_exceed = |limit: u64, taken: u64, grown: u64| {
+            limit > 0 && grown > limit.saturating_sub(taken).max(limit / 16) / 2
+        };
+        let alarmed = may_exceed(processes, self.taken.0, host.0.saturating_sub(self.host.0))
+            || may_exceed(memory, self.taken.1, self.host.1.saturating_sub(host.1));
+        let start = Instant::now();
+        if !self.process_beat.is_due(start, alarmed) {
+            return;
+        }
+        self.host = host;
+        let mut members = self.family.members();
+        self.taken = (threads(&members), self.memory_of(&members));
+        for sentence in [Sentence::Commands, Sentence::AllButRuntime] {
+            if processes > 0 && self.taken.0 > processes {
+                let ended = self.family.end(sentence);
+                self.see(LimitKind::Processes, self.taken.0, processes, ended);
+                members = self.family.members();
+                self.taken = (threads(&members), self.memory_of(&members));
+            }
+        }
+        // As the kernel would: the largest, and the next if that was not enough.
+        for _ in 0..100 {
+            if memory == 0 || self.taken.1 <= memory {
+                break;
+            }
+            let ended = self.family.end_largest(&members);
+            self.see(LimitKind::Memory, self.taken.1, memory, ended);
+            if !ended {
+                break;
+            }
+            pause(Duration::from_millis(20));
+            members = self.family.members();
+            self.taken.1 = self.memory_of(&members);
+        }
+        self.process_beat.took(start);
+    }
+
+    /// The memory of the processes and of the file systems in memory that they may write to.
+    fn memory_of(&self, members: &[Member]) -> u64 {
+        if self.memory_limit == 0 {
+            return 0;
+        }
+        let shared = if self.family.bubblewrap {
+            Ground::of(Path::new(&format!("/proc/{}/root/dev/shm", self.family.main))).bytes
+        } else {
+            0
+        };
+        family::memory(members, self.memory_limit).saturating_add(shared)
+    }
+
+    fn measure_disk(&mut self) {
+        if self.limits.disk_bytes == 0 && self.limits.disk_files == 0 {
+            return;
+        }
+        let start = Instant::now();
+        let ground = self.places.first().map(|p| Ground::of(p)).unwrap_or_default();
+        let grown = |now: u64, before: u64, stock: &Stock, used: u64, limit: u64| {
+            limit > 0 && now.saturating_sub(before) > stock.left(used) / 2
+        };
+        let alarmed =
+            grown(ground.bytes, self.ground.bytes, &self.disk.0, self.usage.bytes, self.limits.disk_bytes)
+                || grown(
+                    ground.files,
+                    self.ground.files,
+                    &self.disk.1,
+                    self.usage.files,
+                    self.limits.disk_files,
+                );
+        if !self.disk_beat.is_due(start, alarmed) {
+            return;
+        }
+        self.ground = ground;
+        let processes: Vec<ProcessRef> = self.family.members().into_iter().map(|(p, _)| p).collect();
+        self.usage = disk::measure(&self.places, &processes);
+        if self.usage.too_deep {
+            // What cannot be measured is not allowed.
+            self.usage.files = self.usage.files.max(self.limits.disk_files.saturating_add(1));
+        }
+        self.disk_beat.took(start);
+        let sentence = self.disk.0.judge(self.usage.bytes).max(self.disk.1.judge(self.usage.files));
+        let ended = self.end(sentence);
+        for (kind, used, limit) in [
+            (LimitKind::DiskBytes, self.usage.bytes, self.limits.disk_bytes),
+            (LimitKind::DiskFiles, self.usage.files, self.limits.disk_files),
+        ] {
+            if ended && limit > 0 && used > limit {
+                self.see(kind, used, limit, true);
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let report = LimitReport { limits: self.words.clone(), reached: self.told.reached() };
+        if self.written.as_ref() != Some(&report) && write_json(&self.file, &report).is_ok() {
+            self.written = Some(report);
+        }
+    }
+}
+
+fn threads(members: &[Member]) -> u64 {
+    members.iter().map(|(_, s)| s.threads).sum()
+}
+
+/// Processes and threads of the whole host, from one short file.
+fn host_tasks() -> u64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let tasks = text.split(' ').nth(3).and_then(|t| t.split_once('/')?.1.parse().ok());
+    tasks.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures_rarely_what_is_dear_to_measure_and_sooner_when_alarmed() {
+        let start = Instant::now();
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        let beat = |cost: u64| Beat {
+            done: start,
+            cost: Duration::from_millis(cost),
+            least: Duration::from_millis(500),
+        };
+        assert!(!beat(1).is_due(at(499), false) && beat(1).is_due(at(500), false));
+        assert!(!beat(1_000).is_due(at(19_999), false) && beat(1_000).is_due(at(20_000), false));
+        assert!(beat(1_000).is_due(at(4_000), true) && !beat(1_000).is_due(at(3_999), true));
+        assert!(beat(60_000).is_due(at(120_000), false), "never later than two minutes");
+    }
+}

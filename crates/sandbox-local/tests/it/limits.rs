@@ -1,0 +1,421 @@
+//! What a sandbox may take, attacked from inside by real programs: with control groups where this host gives
+//! them, and measured. Each attack is bounded by itself, should a limit not hold.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use foundry_runtime_client::{ExecOutput, ExecSpec, RuntimeClient};
+use foundry_sandbox::{
+    DeathCause, Health, LimitKind, Provider as _, ReachedLimit, RuntimeFacts, SandboxName,
+};
+use foundry_sandbox_local::{IsolationMode, LimitMode, Limits, LocalProvider};
+
+use crate::common::{Host, eventually, name, process, processes_of, ready, run, sh, start_spec};
+
+const MIB: u64 = 1 << 20;
+
+/// How sandboxes are kept apart, and their limits held.
+const WAYS: [(IsolationMode, LimitMode); 3] = [
+    (IsolationMode::Auto, LimitMode::Auto),
+    (IsolationMode::Auto, LimitMode::Measure),
+    (IsolationMode::Off, LimitMode::Auto),
+];
+
+fn limits(mode: LimitMode) -> Limits {
+    Limits {
+        processes: 200,
+        memory_bytes: Some(512 * MIB),
+        cpus: 1.0,
+        disk_bytes: 1_024 * MIB,
+        disk_files: 20_000,
+        descriptors: 1_024,
+        mode,
+    }
+}
+
+/// A sandbox with limits.
+struct Limited {
+    host: Host,
+    provider: LocalProvider,
+    name: SandboxName,
+    facts: RuntimeFacts,
+    client: RuntimeClient,
+}
+
+impl Limited {
+    async fn new((isolation, mode): (IsolationMode, LimitMode)) -> Self {
+        Self::with(isolation, limits(mode)).await
+    }
+
+    async fn with(isolation: IsolationMode, limits: Limits) -> Self {
+        let mut host = Host::new(isolation);
+        host.limits = limits;
+        let provider = host.provider().await;
+        let name = name();
+        let (facts, client) = ready(&host, &provider, &name).await;
+        Self { host, provider, name, facts, client }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.host.root().join(self.name.as_str())
+    }
+
+    async fn reached(&self) -> Vec<ReachedLimit> {
+        self.provider.limits(&self.facts).await.unwrap().reached
+    }
+
+    /// Waits until a limit is told.
+    async fn told(&self, kind: LimitKind) -> ReachedLimit {
+        let what = format!("{kind:?} is told");
+        eventually(&what, async || self.reached().await.into_iter().find(|r| r.kind == kind)).await
+    }
+
+    /// Whether the sandbox can still be used, and goes away in time with everything in it.
+    async fn works_and_ends(self) {
+        assert_eq!(self.provider.probe(&self.facts).await.unwrap(), Health::Alive);
+        let words = eventually("a command runs", async || {
+            // Where processes are refused until the attack is ended, so is this one.
+            let done = self.client.exec(&sh("echo fine")).await.ok()?;
+            (done.exit_code == Some(0)).then_some(done.stdout)
+        })
+        .await;
+        assert_eq!(words, "fine\n");
+        self.ends().await;
+    }
+
+    async fn ends(self) {
+        let groups = groups(&self.dir());
+        let start = Instant::now();
+        self.provider.destroy(&self.name).await.unwrap();
+        let took = start.elapsed();
+        eprintln!("gone within {took:?}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert_eq!(processes_of(&self.name), Vec::<i32>::new());
+        assert!(groups.iter().all(|g| !g.exists()), "{groups:?}");
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        // Of a test that failed nothing goes on; the supervisor ends the rest.
+        let _ = process(&self.facts).kill();
+    }
+}
+
+/// The control groups of a sandbox; none where it has none.
+fn groups(dir: &std::path::Path) -> Vec<PathBuf> {
+    fn paths(value: &serde_json::Value, found: &mut Vec<PathBuf>) {
+        match value {
+            serde_json::Value::String(path) => found.push(path.into()),
+            serde_json::Value::Object(fields) => fields.values().for_each(|v| paths(v, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    let text = std::fs::read(dir.join("cgroup.json")).unwrap_or_default();
+    paths(&serde_json::from_slice(&text).unwrap_or_default(), &mut found);
+    found
+}
+
+/// The most that is seen while something runs, asked every few milliseconds.
+async fn peak<T>(ask: impl Fn() -> u64, work: impl Future<Output = T>) -> (u64, T) {
+    let mut work = std::pin::pin!(work);
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    let mut most = 0;
+    loop {
+        tokio::select! {
+            done = &mut work => return (most, done),
+            _ = tick.tick() => most = most.max(ask()),
+        }
+    }
+}
+
+/// Numbers of the processes of this host that have these words in their command line.
+fn running(words: &str) -> Vec<i32> {
+    let has = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(words)
+    };
+    let numbers = std::fs::read_dir("/proc").unwrap().flatten();
+    numbers.filter_map(|e| e.file_name().to_str()?.parse().ok()).filter(has).collect()
+}
+
+fn python(script: &str) -> String {
+    format!("exec python3 -c '{script}'")
+}
+
+/// Forks as fast as it can for 40 s; a limit of its user ends it where nothing else does.
+fn bomb(mark: &str) -> String {
+    let script = format!(
+        "mark = \"{mark}\"\nimport os, time, resource\nresource.setrlimit(resource.RLIMIT_NPROC, (3000, 3000))\n\
+         end = time.time() + 40\nwhile time.time() < end:\n  try: os.fork()\n  except OSError: time.sleep(0.05)\n"
+    );
+    format!("python3 -c '{script}' > /dev/null 2>&1 & sleep 1; echo started")
+}
+
+#[tokio::test]
+async fn holds_a_fork_bomb_and_is_rid_of_it() {
+    for way in WAYS {
+        let limited = Limited::new(way).await;
+        let mark = format!("bomb-{}", limited.name);
+        // Of a command nothing is left when it ends; an agent may leave such a thing.
+        let script = bomb(&mark);
+        let attack = async {
+            let client = limited.client.clone();
+            let command = sh(&format!("{script}; sleep 15"));
+            let _ = client.exec(&command).await;
+        };
+        let told = async { limited.told(LimitKind::Processes).await };
+        let (most, ((), told)) =
+            peak(|| running(&mark).len() as u64, async { tokio::join!(attack, told) }).await;
+        eprintln!("{way:?}: at most {most} processes of 200; {told:?}");
+        assert!(most.max(told.used) > 150, "the attack took place: {most} {told:?}");
+        assert!(most <= 800, "{most}");
+        assert_eq!(told.limit, 200);
+        limited.works_and_ends().await;
+    }
+}
+
+#[tokio::test]
+async fn destroys_a_sandbox_in_time_while_a_fork_bomb_runs_in_it() {
+    for way in WAYS {
+        let limited = Limited::new(way).await;
+        let mark = format!("bomb-{}", limited.name);
+        let command = sh(&format!("{}; sleep 15", bomb(&mark)));
+        let client = limited.client.clone();
+        let attack = async { client.exec(&command).await.ok() };
+        let end = async {
+            eventually("the bomb is there", async || (running(&mark).len() > 20).then_some(())).await;
+            limited.ends().await;
+        };
+        tokio::join!(attack, end);
+        assert_eq!(running(&mark), Vec::<i32>::new());
+    }
+}
+
+#[tokio::test]
+async fn ends_what_takes_too_much_memory_and_says_so() {
+    for way in WAYS {
+        let limited = Limited::new(way).await;
+        let mark = format!("hog-{}", limited.name);
+        let script = format!(
+            "mark = \"{mark}\"\nimport time\nkept = []\nfor _ in range(200):\n  kept.append(bytearray(16 << 20))\n  time.sleep(0.005)\nprint(\"all\")"
+        );
+        let resident = || {
+            let pages = |pid: &i32| {
+                let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+                text.split(' ').nth(1)?.parse::<u64>().ok()
+            };
+            running(&mark).iter().filter_map(pages).max().unwrap_or(0) * 4_096
+        };
+        let (most, done) = peak(resident, run(&limited.client, &python(&script))).await;
+        let told = limited.told(LimitKind::Memory).await;
+        eprintln!("{way:?}: at most {} MiB of 512; {told:?}", most / MIB);
+        assert_eq!(done.exit_code, Some(137), "{done:?}");
+        assert!(most > 100 * MIB && most < 4 * 512 * MIB, "{most}");
+        assert!(told.ended && told.limit == 512 * MIB, "{told:?}");
+        let words = limited.provider.limits(&limited.facts).await.unwrap().limits;
+        assert!(words.contains("512.0 MiB of memory"), "{words}");
+        limited.works_and_ends().await;
+    }
+}
+
+/// Bytes and files below the directories that a sandbox writes to.
+fn on_disk(limited: &Limited) -> (u64, u64) {
+    let (mut pending, mut bytes, mut files) = (vec![limited.dir()], 0, 0);
+    while let Some(dir) = pending.pop() {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let Ok(m) = entry.metadata() else { continue };
+            files += 1;
+            bytes += std::os::unix::fs::MetadataExt::blocks(&m) * 512;
+            if m.is_dir() {
+                pending.push(entry.path());
+            }
+        }
+    }
+    (bytes, files)
+}
+
+async fn attack_disk(limited: &Limited, kind: LimitKind, script: &str) -> (ExecOutput, (u64, u64)) {
+    // Where files are made slowly, many take their time.
+    let command = ExecSpec { limit: Duration::from_secs(200), ..sh(script) };
+    let done = limited.client.exec(&command).await.unwrap();
+    let told = limited.told(kind).await;
+    let taken = on_disk(limited);
+    eprintln!("{} MiB and {} files; {told:?}", taken.0 / MIB, taken.1);
+    assert!(done.exit_code != Some(0) && !done.timed_out, "{done:?}");
+    assert!(told.ended, "{told:?}");
+    (done, taken)
+}
+
+#[tokio::test]
+async fn ends_a_writer_of_too_much_and_keeps_what_is_there() {
+    for way in WAYS {
+        let limited = Limited::new(way).await;
+        let script = "echo mine > kept && dd if=/dev/zero of=big bs=1M count=3500";
+        let (_, (bytes, _)) = attack_disk(&limited, LimitKind::DiskBytes, script).await;
+        assert!((900 * MIB..4_096 * MIB).contains(&bytes), "{bytes}");
+        // There is room to save and to clear up, and once that is done nothing is told any more.
+        let saved =
+            run(&limited.client, "cat kept && dd if=/dev/zero of=work bs=1M count=20 && rm big work").await;
+        assert_eq!((saved.exit_code, saved.stdout.as_str()), (Some(0), "mine\n"), "{saved:?}");
+        if way != WAYS[0] {
+            limited.works_and_ends().await;
+            continue;
+        }
+        eventually("it is not told any more", async || limited.reached().await.is_empty().then_some(()))
+            .await;
+        limited.works_and_ends().await;
+    }
+}
+
+#[tokio::test]
+async fn ends_a_writer_of_a_file_that_nobody_sees() {
+    let limited = Limited::new(WAYS[0]).await;
+    let script = "import os\nf = open(\"x\", \"wb\")\nos.unlink(\"x\")\nblock = bytes(1 << 20)\nfor _ in range(3500): f.write(block)\n";
+    let (_, (bytes, _)) = attack_disk(&limited, LimitKind::DiskBytes, &python(script)).await;
+    assert!(bytes < 100 * MIB, "it is gone with its process: {bytes}");
+    limited.works_and_ends().await;
+}
+
+#[tokio::test]
+async fn ends_a_writer_of_too_many_files() {
+    for way in WAYS {
+        let limited = Limited::new(way).await;
+        let script = "import os\nfor n in range(70000):\n  if n % 1000 == 0: os.mkdir(\"d%d\" % n)\n  open(\"d%d/f%d\" % (n - n % 1000, n), \"w\").close()\n";
+        let (_, (_, files)) = attack_disk(&limited, LimitKind::DiskFiles, &python(script)).await;
+        assert!((19_000..80_000).contains(&files), "{files}");
+        limited.works_and_ends().await;
+    }
+}
+
+#[tokio::test]
+async fn gives_each_process_so_many_descriptors() {
+    for way in WAYS {
+        let limited = Limited::new(way).await;
+        let script = "kept = []\ntry:\n  for n in range(5000): kept.append(open(\"/dev/null\"))\nexcept OSError as e: print(len(kept), e.errno)";
+        let done = run(&limited.client, &format!("ulimit -n; {}", python(script))).await;
+        let words: Vec<u64> = done.stdout.split_ascii_whitespace().map(|w| w.parse().unwrap()).collect();
+        assert_eq!((words[0], words[2]), (1_024, 24), "{done:?}");
+        assert!((1_000..1_024).contains(&words[1]), "{done:?}");
+        limited.works_and_ends().await;
+    }
+}
+
+#[tokio::test]
+async fn runs_on_no_more_than_its_share_of_the_processors() {
+    let few = Limits { cpus: 0.2, ..limits(LimitMode::Auto) };
+    let limited = Limited::with(IsolationMode::Auto, few).await;
+    let Some(group) = groups(&limited.dir()).into_iter().find(|g| g.join("cpu.stat").exists()) else {
+        eprintln!("skipped: no control group for processors");
+        return limited.ends().await;
+    };
+    let script = "for i in 1 2; do timeout 2 sh -c \"while :; do :; done\" & done; wait";
+    assert_eq!(run(&limited.client, script).await.exit_code, Some(0));
+    let stat = std::fs::read_to_string(group.join("cpu.stat")).unwrap();
+    let throttled = stat.lines().find_map(|l| l.strip_prefix("nr_throttled ")).unwrap();
+    assert_ne!(throttled, "0", "{stat}");
+    limited.works_and_ends().await;
+}
+
+/// Many processes that together take more than 512 MiB, each less than the runtime does.
+const SWARM: &str = "import os, time\nfor n in range(150):\n  if os.fork() == 0:\n    kept = bytearray(5 << 20)\n    time.sleep(8)\n    os._exit(0)\ntime.sleep(8)";
+
+#[tokio::test]
+async fn leaves_the_runtime_alive_when_many_small_processes_take_all_memory() {
+    let limited = Limited::new(WAYS[0]).await;
+    run(&limited.client, &python(SWARM)).await;
+    let told = limited.told(LimitKind::Memory).await;
+    assert!(told.ended, "{told:?}");
+    limited.works_and_ends().await;
+}
+
+#[tokio::test]
+async fn says_that_a_runtime_died_for_want_of_memory() {
+    let limited = Limited::new(WAYS[2]).await;
+    if groups(&limited.dir()).is_empty() {
+        eprintln!("skipped: no control groups");
+        return limited.ends().await;
+    }
+    // The kernel is made to choose the runtime first.
+    let runtime = process(&limited.facts).pid;
+    std::fs::write(format!("/proc/{runtime}/oom_score_adj"), "1000").unwrap();
+    let _ = limited.client.exec(&sh(&python(SWARM))).await;
+    let cause = eventually("it is found dead", async || match limited.provider.probe(&limited.facts).await {
+        Ok(Health::Dead { cause: DeathCause::Gone }) => None,
+        Ok(Health::Dead { cause }) => Some(cause),
+        _ => None,
+    })
+    .await;
+    assert_eq!(cause, DeathCause::OutOfMemory);
+    let again = limited.provider.start_agent(&start_spec(&limited.name, "run2")).await.unwrap();
+    assert_eq!(limited.provider.probe(&again).await.unwrap(), Health::Alive, "with its limits again");
+    limited.ends().await;
+}
+
+#[tokio::test]
+async fn finds_the_control_groups_of_a_sandbox_of_which_nothing_else_is_left() {
+    let limited = Limited::new(WAYS[0]).await;
+    let groups = groups(&limited.dir());
+    if groups.is_empty() {
+        eprintln!("skipped: no control groups");
+        return limited.ends().await;
+    }
+    // As after a power cut of everything but the machine.
+    let supervisor = std::fs::read(limited.dir().join("runtime.supervisor.json")).unwrap();
+    let supervisor: foundry_sandbox::ProcessRef = serde_json::from_slice(&supervisor).unwrap();
+    assert!(supervisor.kill().unwrap());
+    for pid in processes_of(&limited.name) {
+        let _ = foundry_sandbox::ProcessRef::of(pid).map(|p| p.kill());
+    }
+    std::fs::remove_dir_all(limited.dir()).unwrap();
+    assert!(groups.iter().all(|g| g.exists()));
+    let next = limited.host.provider().await;
+    let owned = next.list_owned().await.unwrap();
+    assert!(owned.iter().any(|o| o.name == limited.name && o.allocated_at.is_none()), "{owned:?}");
+    next.destroy(&limited.name).await.unwrap();
+    assert!(groups.iter().all(|g| !g.exists()));
+}
+
+/// How long a command takes in a sandbox that attacks nothing: the middle one and the slowest but one in ten.
+async fn latency(client: &RuntimeClient, calls: usize) -> (Duration, Duration) {
+    let mut took = Vec::new();
+    for _ in 0..calls {
+        let start = Instant::now();
+        assert_eq!(run(client, "true").await.exit_code, Some(0));
+        took.push(start.elapsed());
+    }
+    took.sort_unstable();
+    (took[calls / 2], took[calls * 9 / 10])
+}
+
+#[tokio::test]
+async fn lets_other_sandboxes_work_while_one_takes_all_it_can() {
+    let attacked = Limited::new(WAYS[0]).await;
+    let other = Limited::new(WAYS[0]).await;
+    let mark = format!("bomb-{}", attacked.name);
+    let before = latency(&other.client, 40).await;
+    let hog = "while True:\n  kept = []\n  try:\n    for _ in range(60): kept.append(bytearray(16 << 20))\n  except MemoryError: pass";
+    let scripts = [
+        format!("{}; sleep 20", bomb(&mark)),
+        format!("for n in 1 2 3 4 5 6; do python3 -c '{hog}'; done"),
+        "for n in 1 2 3; do dd if=/dev/zero of=big bs=1M count=1500; sleep 1; done".to_owned(),
+    ];
+    let attack = futures::future::join_all(scripts.iter().map(|script| {
+        let client = attacked.client.clone();
+        async move { client.exec(&sh(script)).await.ok() }
+    }));
+    let measured = async {
+        eventually("the bomb is there", async || (running(&mark).len() > 20).then_some(())).await;
+        latency(&other.client, 40).await
+    };
+    tokio::select! {
+        during = measured => {
+            eprintln!("a command beside it (p50, p90): before {before:?}, during {during:?}");
+            assert!(during.0 < before.0 * 20 + Duration::from_secs(1), "{before:?} {during:?}");
+        }
+        _ = attack => panic!("the attack was over before it was measured"),
+    }
+    other.ends().await;
+    attacked.ends().await;
+}

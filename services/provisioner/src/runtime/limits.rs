@@ -1,0 +1,185 @@
+//! Limits that a sandbox has reached: told once on the sandbox and in its conversations, and as the condition of
+//! its sessions for as long as it lasts.
+
+use foundry_core::{Error, Timestamp};
+use foundry_proto::common::v1::{Condition, NoticeKind, TranscriptPart};
+use foundry_sandbox::{LimitReport, ReachedLimit};
+use foundry_store::WriteSet;
+
+use crate::domain::fold::notice;
+use crate::domain::{Sandbox, SandboxState, Session, SessionState, reached_condition, says_limit};
+use crate::shared::Shared;
+use crate::store::{Set, calm, condition_value, events, sandboxes, sessions};
+
+/// Takes in what the provider tells of a sandbox. Writes only what is new.
+///
+/// # Errors
+/// When the database fails.
+pub async fn take_in(shared: &Shared, seen: &Sandbox, report: &LimitReport) -> Result<(), Error> {
+    let of_sandbox = sessions::of_sandbox(&shared.store, &seen.sandbox_id).await?;
+    if is_known(seen, report) && of_sandbox.iter().all(|s| change(s, &report.reached).is_none()) {
+        return Ok(());
+    }
+    let decide = || async {
+        let mut ws = WriteSet::new();
+        let sandbox = sandboxes::find(&shared.store, &seen.sandbox_id).await?;
+        let same =
+            |s: &Sandbox| s.state == SandboxState::Ready && s.runtime_instance == seen.runtime_instance;
+        let Some(sandbox) = sandbox.filter(same) else { return Ok((ws, ())) };
+        let now = shared.env.clock.now();
+        if !is_known(&sandbox, report) {
+            let mut set = vec![("reached_limits", sandboxes::reached_value(&report.reached)?)];
+            if !report.limits.is_empty() {
+                set.push(("limits", report.limits.as_str().into()));
+            }
+            sandboxes::update(&mut ws, &sandbox, set);
+        }
+        let new: Vec<&ReachedLimit> = report.reached.iter().filter(|r| !is_told(&sandbox, r)).collect();
+        let all = sessions::of_sandbox(&shared.store, &sandbox.sandbox_id).await?;
+        let any_runs = all.iter().any(|s| s.state == SessionState::Running);
+        for session in all.iter().filter(|s| s.state.is_living()) {
+            let concerned = !any_runs || session.state == SessionState::Running;
+            let notices = if concerned { new.as_slice() } else { &[] };
+            write(&mut ws, session, notices, change(session, &report.reached), now);
+        }
+        Ok((ws, ()))
+    };
+    shared.store.retry_on_conflict(decide).await?;
+    Ok(())
+}
+
+/// Whether this is what is stored. What a sandbox takes right now changes all the time and tells nothing.
+fn is_known(sandbox: &Sandbox, report: &LimitReport) -> bool {
+    let key = |r: &ReachedLimit| (r.kind, r.since, r.ended);
+    let stored = sandbox.reached.iter().map(key);
+    (report.limits.is_empty() || sandbox.limits == report.limits) && stored.eq(report.reached.iter().map(key))
+}
+
+fn is_told(sandbox: &Sandbox, reached: &ReachedLimit) -> bool {
+    sandbox.reached.iter().any(|r| (r.kind, r.since) == (reached.kind, reached.since))
+}
+
+/// The condition that a session gets by this; none = it keeps its own. Whatever else it has to say comes first.
+fn change(session: &Session, reached: &[ReachedLimit]) -> Option<Condition> {
+    let says = says_limit(&session.condition);
+    if !session.state.is_living()
+        || session.pending_permission.is_some()
+        || !(says || session.condition.reason.is_empty())
+    {
+        return None;
+    }
+    match reached.first() {
+        Some(first) if session.condition.reason != first.kind.reason() => {
+            let waiting_on = session.condition.waiting_on.clone();
+            Some(Condition { waiting_on, ..reached_condition(first) })
+        }
+        None if says => {
+            let waiting_on = session.condition.waiting_on.clone();
+            Some(Condition { waiting_on, ..Condition::default() })
+        }
+        _ => None,
+    }
+}
+
+fn write(
+    ws: &mut WriteSet,
+    session: &Session,
+    notices: &[&ReachedLimit],
+    condition: Option<Condition>,
+    now: Timestamp,
+) {
+    let mut set = Set::new();
+    if let Some(condition) = condition {
+        let since_time = condition.since_time.or(calm(now).since_time);
+        set.push(("condition", condition_value(&Condition { since_time, ..condition })));
+    }
+    if !notices.is_empty() {
+        let part = |r: &&ReachedLimit| TranscriptPart {
+            message_id: session.message_id.clone(),
+            body: Some(notice(NoticeKind::LimitReached, reached_condition(r).message)),
+            ..TranscriptPart::default()
+        };
+        let revs = sessions::revs(ws, &session.organization_id, &session.session_id);
+        let last = events::append(ws, session, revs.session, now, notices.iter().map(part).collect());
+        set.push(("last_offset", last.into()));
+    }
+    if !set.is_empty() {
+        sessions::update(ws, session, set);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::common::v1::transcript_part::Body;
+    use foundry_sandbox::LimitKind;
+
+    use super::*;
+    use crate::runtime::look;
+    use crate::testing::Fixture;
+
+    fn reached(kind: LimitKind, since: i64) -> ReachedLimit {
+        ReachedLimit {
+            kind,
+            used: 9 << 20,
+            limit: 8 << 20,
+            since: Timestamp::from_micros(since),
+            ended: true,
+        }
+    }
+
+    async fn notices(f: &Fixture, session: &Session) -> Vec<String> {
+        let parts = events::newest(&f.shared.store, &session.session_id).await.unwrap();
+        let text = |p: TranscriptPart| match p.body {
+            Some(Body::Notice(n)) if n.kind() == NoticeKind::LimitReached => Some(n.message),
+            _ => None,
+        };
+        parts.into_iter().filter_map(text).collect()
+    }
+
+    #[tokio::test]
+    async fn a_reached_limit_is_told_once_and_cleared_when_it_is_over() {
+        let f = Fixture::new().await;
+        let sandbox = f.ensure().await;
+        f.run().await;
+        let session = f.session(&sandbox).await;
+        let session = f.made_ready(&session).await;
+        let id = sandbox.sandbox_id.to_string();
+
+        let tell = |limits: &str, reached: Vec<ReachedLimit>| {
+            f.provider.outside().limits = LimitReport { limits: limits.to_owned(), reached };
+        };
+        tell("8.0 MiB of memory; measured", vec![reached(LimitKind::Memory, 5)]);
+        look(&f.shared).await;
+        let (shown, told) = (f.sandbox(&id).await, f.again(&session).await);
+        let conditions = shown.to_proto().reached_limits;
+        assert_eq!((conditions.len(), conditions[0].reason.as_str()), (1, "SANDBOX_MEMORY_LIMIT"));
+        assert!(conditions[0].next_action.contains("limits.memory_bytes"), "{conditions:?}");
+        assert_eq!(shown.limits, "8.0 MiB of memory; measured");
+        assert_eq!(told.condition.reason, "SANDBOX_MEMORY_LIMIT");
+        assert!(told.condition.message.contains("8.0 MiB of memory"), "{:?}", told.condition);
+        assert_eq!(notices(&f, &session).await.len(), 1);
+
+        // It goes on and takes more: nothing is written again.
+        let more = ReachedLimit { used: 11 << 20, ..reached(LimitKind::Memory, 5) };
+        tell("8.0 MiB of memory; measured", vec![more]);
+        look(&f.shared).await;
+        look(&f.shared).await;
+        assert_eq!((f.sandbox(&id).await.rev, f.again(&session).await.rev), (shown.rev, told.rev));
+
+        tell(
+            "8.0 MiB of memory; measured",
+            vec![reached(LimitKind::Memory, 5), reached(LimitKind::DiskFiles, 7)],
+        );
+        look(&f.shared).await;
+        assert_eq!(notices(&f, &session).await.len(), 2);
+        tell("8.0 MiB of memory; measured", vec![]);
+        look(&f.shared).await;
+        let (shown, told) = (f.sandbox(&id).await, f.again(&session).await);
+        assert!(shown.reached.is_empty());
+        assert_eq!(told.condition.reason, "");
+        assert_eq!(notices(&f, &session).await.len(), 2, "what happened stays written");
+        tell("8.0 MiB of memory; measured", vec![reached(LimitKind::Memory, 9)]);
+        look(&f.shared).await;
+        assert_eq!(notices(&f, &session).await.len(), 3, "another time");
+    }
+}
