@@ -1,6 +1,7 @@
 //! The service's tables.
 
 pub mod agent_profiles;
+pub mod attachments;
 pub mod events;
 pub mod model_providers;
 pub mod model_usage;
@@ -44,6 +45,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             name: "models",
             sqlite: include_str!("../../migrations/sqlite/0004_models.sql"),
             postgres: include_str!("../../migrations/postgres/0004_models.sql"),
+        },
+        Migration {
+            version: 7,
+            name: "attachments",
+            sqlite: include_str!("../../migrations/sqlite/0007_attachments.sql"),
+            postgres: include_str!("../../migrations/postgres/0007_attachments.sql"),
         },
     ],
 };
