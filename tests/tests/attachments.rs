@@ -111,7 +111,17 @@ async fn files_of_the_command_line_reach_the_agent_and_its_pictures_come_back() 
         assert_eq!((file.attachment_id.as_str(), file.reason.as_str()), ("", "ATTACHMENT_TOO_LARGE"));
         assert!(file.media_type == "image/png" && file.size > 3_200 << 10, "{file:?}");
     }
-    // A refusal by the command line itself, and by the service.
+    // The largest file there and back, and one byte more: a refusal by the command line itself.
+    let largest = write("largest.bin", &vec![7; 3 << 20]);
+    mesh.cli_ok(&["session", "send", &session, "--attach", &largest, "--detach"]);
+    let entries = await_turns(&caller, &session, 4).await;
+    let sent = bodies(&entries)
+        .filter_map(|b| if let Body::UserMessage(m) = b { m.attachments.first() } else { None });
+    let id = sent.last().unwrap().attachment_id.clone();
+    mesh.cli_ok(&["attachment", "get", &id, "--file", saved.to_str().unwrap()]);
+    assert_eq!(std::fs::read(&saved).unwrap(), vec![7; 3 << 20]);
+    mesh.cli_ok(&["attachment", "remove", &id]);
+    assert!(!mesh.cli_ok(&["attachment", "list"]).contains(&id));
     std::fs::write(&saved, vec![0; (3 << 20) + 1]).unwrap();
     let refused = mesh.cli(&["session", "send", &session, "x", "--attach", saved.to_str().unwrap()]);
     assert!(

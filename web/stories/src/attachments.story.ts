@@ -134,6 +134,9 @@ test('a file that only says it is a picture is never shown as one, and one that 
     { name: 'page.png', mimeType: 'image/png', buffer: Buffer.from('<script>document.title=3</script>') },
   ]);
   await allSent(page, 2);
+  await page.getByLabel('Files to attach').setInputFiles([{ name: 'largest.bin', mimeType: '', buffer: Buffer.alloc(3 * 1024 * 1024) }]);
+  await allSent(page, 3);
+  await page.getByRole('button', { name: 'Remove largest.bin' }).click();
   await page.getByLabel('Files to attach').setInputFiles([{ name: 'large.bin', mimeType: '', buffer: Buffer.alloc(3 * 1024 * 1024 + 1) }]);
   await page.getByText('The file is over 3 MiB').waitFor();
   expect(await page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);

@@ -49,8 +49,6 @@ struct State {
     given: HashMap<String, Vec<String>>,
     /// Stored files with their organizations.
     files: HashMap<String, (String, Attachment)>,
-    /// Ids of files that were held, as often as they were.
-    held: Vec<String>,
     ensured: usize,
 }
 
@@ -118,11 +116,6 @@ impl FakeProvisioner {
     /// The files that reached the agent with a message.
     pub fn given(&self, message_id: &str) -> Vec<String> {
         self.state.lock().unwrap().given.get(message_id).cloned().unwrap_or_default()
-    }
-
-    /// Which files were held, as often as they were.
-    pub fn held(&self) -> Vec<String> {
-        self.state.lock().unwrap().held.clone()
     }
 
     pub fn sandbox_states(&self) -> Vec<SandboxState> {
@@ -404,7 +397,7 @@ impl AttachmentService for FakeProvisioner {
     ) -> Answer<HoldAttachmentsResponse> {
         self.answer().await;
         let HoldAttachmentsRequest { organization_id, attachment_ids, .. } = request.into_inner();
-        let mut state = self.state.lock().unwrap();
+        let state = self.state.lock().unwrap();
         let found: Result<Vec<Attachment>, Status> = attachment_ids
             .iter()
             .map(|id| match state.files.get(id).filter(|(owner, _)| *owner == organization_id) {
@@ -412,9 +405,7 @@ impl AttachmentService for FakeProvisioner {
                 None => Err(foundry_core::Error::not_found("attachment", id).into()),
             })
             .collect();
-        let attachments = found?;
-        state.held.extend(attachment_ids);
-        Ok(Response::new(HoldAttachmentsResponse { attachments }))
+        Ok(Response::new(HoldAttachmentsResponse { attachments: found? }))
     }
 
     not_needed! {
