@@ -30,6 +30,8 @@ async fn stored(f: &Fixture, name: &str) -> String {
 async fn an_agent_without_pictures_gets_them_as_files_outside_the_work_tree_and_people_are_told() {
     let f = Fixture::new().await;
     let agent = FakeAgent::serve(&f).await;
+    // The hand-over of work at the turn's end finds nothing.
+    agent.says(1, "");
     let sandbox = f.ensure().await;
     f.run().await;
     let session = f.session(&sandbox).await;

@@ -23,6 +23,21 @@ export interface UploadField {
   }
 }
 
+/** A file dropped beside the field would take the page's place, and what was written with it. */
+function keepPage(): () => void {
+  const stay = (event: globalThis.DragEvent) => {
+    if (event.defaultPrevented || event.dataTransfer?.types.includes('Files') !== true) return
+    event.preventDefault()
+    event.dataTransfer.dropEffect = 'none'
+  }
+  addEventListener('dragover', stay)
+  addEventListener('drop', stay)
+  return () => {
+    removeEventListener('dragover', stay)
+    removeEventListener('drop', stay)
+  }
+}
+
 /** Files for a message of this organization. They live as long as the component: a draft keeps words alone. */
 export function useUploads(organizationId: string): UploadField {
   const client = useFoundry()
@@ -36,6 +51,7 @@ export function useUploads(organizationId: string): UploadField {
     return new Uploads(put)
   }, [client, organizationId])
   useEffect(() => () => uploads.dispose(), [uploads])
+  useEffect(() => keepPage(), [])
   const files = useSyncExternalStore(uploads.subscribe, uploads.get)
   const [refusal, setRefusal] = useState('')
   const [dropping, setDropping] = useState(false)
