@@ -22,6 +22,7 @@ const FILES: &[&str] = &[
     "foundry/provisioner/v1/provisioner_service.proto",
     "foundry/provisioner/v1/profile.proto",
     "foundry/provisioner/v1/profile_service.proto",
+    "foundry/provisioner/v1/attachment_service.proto",
     "foundry/task/v1/task.proto",
     "foundry/task/v1/task_service.proto",
 ];

@@ -5,6 +5,7 @@ use std::path::Path;
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
 use foundry_proto::auth::v1::complete_sign_in_request::Proof;
 use foundry_proto::auth::v1::{CompleteSignInRequest, DevelopmentProof};
+use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::profile_service_client::ProfileServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
@@ -111,6 +112,11 @@ impl Caller {
     /// Model providers and agent profiles.
     pub fn profiles(&self) -> ProfileServiceClient<Authorized> {
         ProfileServiceClient::new(self.channel.clone())
+    }
+
+    /// Files of messages and agents.
+    pub fn attachments(&self) -> AttachmentServiceClient<Authorized> {
+        AttachmentServiceClient::new(self.channel.clone())
     }
 
     /// The task service.

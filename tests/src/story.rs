@@ -269,6 +269,7 @@ pub async fn send(caller: &Caller, session_id: &str, text: &str) -> String {
         request_id: format!("{session_id}/{:x}", std::hash::Hasher::finish(&hasher)),
         session_id: session_id.to_owned(),
         text: text.to_owned(),
+        attachment_ids: Vec::new(),
     };
     let begun = std::time::Instant::now();
     loop {

@@ -7,9 +7,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use foundry_proto::common::v1::{TurnEnd, TurnOutcome};
-use foundry_proto::task::v1::{SessionState, StopTurnRequest};
-use foundry_scripted_model::{Fault, Script, Step, Times};
+use foundry_proto::provisioner::v1::PutAttachmentRequest;
+use foundry_proto::task::v1::{SendMessageRequest, SessionState, StopTurnRequest};
+use foundry_scripted_model::{Fault, RecordedRequest, Script, Step, Times};
 use foundry_tests::agents::{
     Agent, CLAUDE, CODEX, GEMINI, OPENCODE, QWEN, Work, Workplace, files_with, processes_with,
 };
@@ -19,6 +22,9 @@ use foundry_tests::story::{PATIENCE, await_session, await_task, patch, send, tur
 /// turn's end within the five seconds after it that an agent gets to obey.
 const SEEN: Duration = Duration::from_secs(5);
 const ENDED: Duration = Duration::from_secs(10);
+
+/// A chessboard of 32 by 32 pixels, in PNG.
+const PICTURE: &str = "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAOUlEQVR42mPQtgrFim7mG2FFpKpnGLVg1IIhYAG1DMKlftSCUQuGggWjRcWoBaMWjNYHoxaMWgBEABb3aD2q9vvuAAAAAElFTkSuQmCC";
 
 /// An agent at work, with what was measured and what did not hold so far; all steps are tried.
 struct Trial {
@@ -109,13 +115,44 @@ impl Trial {
         let (found, _) = files_with(self.place.mesh.dir(), &secrets);
         self.check(found.is_empty(), format!("the key is in {found:?}"));
         let token = format!("{}.", self.work.session_id);
-        let held = |r: &foundry_scripted_model::RecordedRequest| {
+        let held = |r: &RecordedRequest| {
             format!("{:?} {:?}", r.headers, r.query).contains(&token)
                 || !r.key.as_ref().is_some_and(|key| self.place.keys.contains(key))
         };
         let wrong: Vec<_> =
             self.place.model.all().requests().into_iter().filter(held).map(|r| r.path).collect();
         self.check(wrong.is_empty(), format!("with a token or without the key: {wrong:?}"));
+    }
+
+    /// A picture that a person attaches is in the model's request.
+    async fn is_given_an_image(&mut self) {
+        let picture = BASE64_STANDARD.decode(PICTURE).unwrap();
+        let put = PutAttachmentRequest {
+            organization_id: self.place.caller.organization_id.clone(),
+            name: "board.png".to_owned(),
+            content: picture.clone().into(),
+            ..PutAttachmentRequest::default()
+        };
+        let stored = self.place.caller.attachments().put_attachment(put).await.unwrap().into_inner();
+        let before = self.place.model.all().requests().len();
+        let script = Script::new([Step::Say("A chessboard.".to_owned())]);
+        let begun = Instant::now();
+        self.turns += 1;
+        let request = SendMessageRequest {
+            session_id: self.work.session_id.clone(),
+            text: format!("Turn {}. What is this? {}", self.turns, script.in_prompt()),
+            attachment_ids: vec![stored.attachment.unwrap().attachment_id],
+            ..SendMessageRequest::default()
+        };
+        self.place.caller.task().send_message(request).await.unwrap();
+        self.completes("image", begun).await;
+        let requests = self.place.model.all().requests().split_off(before);
+        let images: Vec<_> = requests.iter().flat_map(RecordedRequest::images).collect();
+        let kinds: Vec<_> = images.iter().map(|(kind, bytes)| (kind.as_str(), bytes.len())).collect();
+        // Some agents pack pictures anew.
+        self.check(!images.is_empty(), "no request to the model holds a picture");
+        let same = images.iter().any(|(kind, bytes)| kind == "image/png" && *bytes == picture);
+        println!("{:9} picture in the request, the same: {same}, {kinds:?}", self.agent.name);
     }
 
     async fn is_stopped(&mut self) {
@@ -230,6 +267,7 @@ async fn everything(agent: Agent) {
     let mut trial = Trial::works(agent).await;
     trial.hands_over().await;
     trial.keeps_the_key_outside();
+    trial.is_given_an_image().await;
     trial.is_stopped().await;
     trial.goes_on_with_its_memory_and_another_model_when_killed().await;
     trial.meets(Fault::KeyInvalid, "MODEL_KEY_REFUSED", true).await;

@@ -82,8 +82,11 @@ async fn follow_ups_are_delivered_in_order_and_a_stop_holds_the_queue() {
     let (_, session) = create_task(&caller, &repository, "say one").await;
     let id = session.session_id;
     let send = |text: &str| {
-        let request =
-            SendMessageRequest { request_id: String::new(), session_id: id.clone(), text: text.to_owned() };
+        let request = SendMessageRequest {
+            session_id: id.clone(),
+            text: text.to_owned(),
+            ..SendMessageRequest::default()
+        };
         let mut client = caller.task();
         async move { client.send_message(request).await.unwrap().into_inner() }
     };

@@ -22,6 +22,11 @@ macro_rules! ids {
                 Self(format!("{}_{}", $prefix, uuid.simple()))
             }
 
+            /// The id that always stands for the same 16 bytes, e.g. the hash of what it names.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(format!("{}_{}", $prefix, uuid::Uuid::from_bytes(bytes).simple()))
+            }
+
             /// The textual form, as stored and sent.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -99,6 +104,8 @@ ids! {
     ModelProviderId = "mpr", "model_provider_id";
     /// A set-up of an agent under a name.
     ProfileId = "prf", "profile_id";
+    /// A stored file of a message or of an agent.
+    AttachmentId = "att", "attachment_id";
     /// A durable flow or job.
     FlowId = "flow", "flow_id";
 }

@@ -12,8 +12,8 @@ mod tasks;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{Code, Error, FieldViolation, Result};
 pub use id::{
-    AccessTokenId, AgentSessionId, CredentialId, FlowId, MessageId, ModelProviderId, OrganizationId,
-    ProfileId, RepositoryId, SandboxId, SessionId, TaskId, UserId,
+    AccessTokenId, AgentSessionId, AttachmentId, CredentialId, FlowId, MessageId, ModelProviderId,
+    OrganizationId, ProfileId, RepositoryId, SandboxId, SessionId, TaskId, UserId,
 };
 pub use page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, PageRequest, PageToken};
 pub use random::{Random, SystemRandom};

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
-    AgentCapabilities, CancelNotification, ContentBlock, EmbeddedResourceResource, Error as RpcError,
-    Implementation, InitializeRequest, InitializeResponse, NewSessionRequest, NewSessionResponse,
-    PromptCapabilities, PromptRequest, SessionId,
+    AgentCapabilities, CancelNotification, ContentBlock, Error as RpcError, Implementation,
+    InitializeRequest, InitializeResponse, NewSessionRequest, NewSessionResponse, PromptCapabilities,
+    PromptRequest, SessionId,
 };
 use foundry_core::Tasks;
 use serde::Serialize;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::options::DemoOptions;
 use crate::session::Session;
+use crate::steps::described;
 use crate::turn::{Answer, Done, Turn};
 use crate::wire::{Incoming, Line, MAX_LINE, Outbox, OutputClosed, Requests, parse, read_line};
 use crate::workspace::Workspace;
@@ -253,6 +254,7 @@ impl Agent {
             cancel,
             pause: self.options.chunk_pause,
             done: Done::default(),
+            attachments: described(&request.prompt),
         };
         let (id, prompt) = (id.clone(), prompt_text(&request.prompt));
         let (outbox, crash) = (self.outbox.clone(), self.crash.clone());
@@ -297,7 +299,7 @@ fn initialize() -> InitializeResponse {
         .agent_capabilities(
             AgentCapabilities::new()
                 .load_session(false)
-                .prompt_capabilities(PromptCapabilities::new().embedded_context(true)),
+                .prompt_capabilities(PromptCapabilities::new().embedded_context(true).image(true)),
         )
 }
 
@@ -305,22 +307,13 @@ fn read_params<P: DeserializeOwned>(params: Value) -> Result<P, RpcError> {
     serde_json::from_value(params).map_err(|e| RpcError::invalid_params().data(json!(e.to_string())))
 }
 
-/// The words of a prompt; of what is attached only the names.
+/// The words of a prompt; of links only the names. `show attachments` says what else came.
 fn prompt_text(blocks: &[ContentBlock]) -> String {
     let mut text = Vec::new();
     for block in blocks {
         match block {
             ContentBlock::Text(words) => text.push(words.text.clone()),
             ContentBlock::ResourceLink(link) => text.push(format!("(attached: {})", link.name)),
-            ContentBlock::Resource(resource) => match &resource.resource {
-                EmbeddedResourceResource::TextResourceContents(r) => {
-                    text.push(format!("(attached: {})", r.uri))
-                }
-                EmbeddedResourceResource::BlobResourceContents(r) => {
-                    text.push(format!("(attached: {})", r.uri))
-                }
-                _ => {}
-            },
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ What I understand:\n\
 - `ask permission to ...` or `ask before ...` in front of any of these, `ask for permission`\n\
 - `wait N seconds`, `slowly`, `quickly`\n\
 - `stream N chunks`, `print a N KiB line`, `emit hostile text`, `show environment`\n\
+- `show attachments`, `show a picture`\n\
 - `fail`, `refuse`, `crash`, `hang`\n\n\
 For real work choose an agent with a model.";
 

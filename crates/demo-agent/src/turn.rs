@@ -73,6 +73,8 @@ pub(crate) struct Turn {
     pub(crate) cancel: CancellationToken,
     pub(crate) pause: Duration,
     pub(crate) done: Done,
+    /// What came with the prompt besides words, described.
+    pub(crate) attachments: Vec<String>,
 }
 
 impl Turn {

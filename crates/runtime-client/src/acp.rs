@@ -42,7 +42,7 @@ impl RuntimeClient {
         self.post(acp, &json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })).await
     }
 
-    /// Sends a prompt.
+    /// Sends a prompt of one text.
     ///
     /// # Errors
     /// As [`RuntimeClient::request`].
@@ -53,7 +53,21 @@ impl RuntimeClient {
         session: &str,
         text: &str,
     ) -> Result<Outcome, ClientError> {
-        let params = json!({ "sessionId": session, "prompt": [{ "type": "text", "text": text }] });
+        self.prompt_with(acp, id, session, &[json!({ "type": "text", "text": text })]).await
+    }
+
+    /// Sends a prompt of content blocks, as the protocol writes them.
+    ///
+    /// # Errors
+    /// As [`RuntimeClient::request`]; `too_large` above 8 MiB.
+    pub async fn prompt_with(
+        &self,
+        acp: &AcpId,
+        id: &RequestId,
+        session: &str,
+        blocks: &[Value],
+    ) -> Result<Outcome, ClientError> {
+        let params = json!({ "sessionId": session, "prompt": blocks });
         self.request(acp, id, "session/prompt", params).await
     }
 

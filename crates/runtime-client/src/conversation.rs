@@ -55,6 +55,16 @@ impl Initialized {
         self.0.pointer("/agentCapabilities/sessionCapabilities/resume").is_some_and(|v| !v.is_null())
     }
 
+    /// What it takes in prompts besides text: `image`, `embedded`.
+    pub fn prompt_kinds(&self) -> Vec<&'static str> {
+        let takes = |name: &str| {
+            let path = format!("/agentCapabilities/promptCapabilities/{name}");
+            self.0.pointer(&path).and_then(Value::as_bool).unwrap_or(false)
+        };
+        let kinds = [("image", "image"), ("embeddedContext", "embedded")];
+        kinds.into_iter().filter(|(name, _)| takes(name)).map(|(_, kind)| kind).collect()
+    }
+
     /// The names of the ways to sign in that it offers.
     pub fn sign_ins(&self) -> Vec<&str> {
         let methods = self.0.get("authMethods").and_then(Value::as_array);

@@ -96,6 +96,9 @@ pub enum Command {
     /// Sandboxes.
     #[command(subcommand)]
     Sandbox(Sandbox),
+    /// Files of messages and of agents.
+    #[command(subcommand)]
+    Attachment(Attachment),
     /// Model providers: where models are served, and with which key.
     #[command(subcommand)]
     Model(models::Model),
@@ -249,6 +252,9 @@ pub struct CreateTask {
     /// Agent profile by name or id; default: the default profile, or the configured agent when there is none.
     #[arg(long, default_value = "")]
     pub profile: String,
+    /// A picture or another file of at most 3 MiB to send along; up to 10.
+    #[arg(long, value_name = "FILE")]
+    pub attach: Vec<PathBuf>,
     /// Let the agent act without asking for permission.
     #[arg(long)]
     pub allow: bool,
@@ -278,8 +284,12 @@ pub enum Session {
     Send {
         /// The session.
         session_id: String,
-        /// The message; `-` reads standard input.
+        /// The message; `-` reads standard input. It may be left out with files.
+        #[arg(default_value = "", required_unless_present = "attach", hide_default_value = true)]
         text: String,
+        /// A picture or another file of at most 3 MiB to send along; up to 10.
+        #[arg(long, value_name = "FILE")]
+        attach: Vec<PathBuf>,
         /// Return at once instead of following.
         #[arg(long)]
         detach: bool,
@@ -303,6 +313,26 @@ pub enum Session {
     Stop {
         /// The session.
         session_id: String,
+    },
+}
+
+/// Files of messages and of agents.
+#[derive(Subcommand)]
+pub enum Attachment {
+    /// List the files of the organization, newest first, and what they take.
+    List,
+    /// Write a file to disk, or to standard output.
+    Get {
+        /// Its id, `att_…`.
+        attachment_id: String,
+        /// Where to write it; default: standard output, unless that is a terminal.
+        #[arg(long, short = 'f', value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Remove a file; transcripts still show its name.
+    Remove {
+        /// Its id, `att_…`.
+        attachment_id: String,
     },
 }
 

@@ -2,6 +2,7 @@
 
 use foundry_proto::auth::v1::GetUserRequest;
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
+use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::profile_service_client::ProfileServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
@@ -101,6 +102,11 @@ impl Gateway {
     /// Model providers and agent profiles, which the provisioner keeps.
     pub fn profiles(&self) -> ProfileServiceClient<Authorized> {
         ProfileServiceClient::new(self.channel.clone())
+    }
+
+    /// Files of messages and agents, which the provisioner keeps.
+    pub fn attachments(&self) -> AttachmentServiceClient<Authorized> {
+        AttachmentServiceClient::new(self.channel.clone())
     }
 
     /// Id of the organization chosen, or of the only one.

@@ -34,6 +34,8 @@ pub struct Config {
     /// Where the keys are that encrypt stored secrets: `file:PATH`, `env:VARIABLE` or `command:PROGRAM ARGUMENT…`. The
     /// first encrypts, each decrypts; empty = `secrets.key` in the service's directory, made at the first start.
     pub secret_keys: Vec<KeySource>,
+    /// Files of messages and agents.
+    pub attachments: AttachmentSection,
     /// How model providers are reached.
     pub network: NetworkSettings,
     /// A model call without a byte from the provider is ended after this time.
@@ -51,6 +53,29 @@ pub struct Config {
     /// How long the flows of destroyed or finished things are kept.
     #[serde(with = "duration")]
     pub flow_retention: Duration,
+}
+
+/// Section `provisioner.attachments`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttachmentSection {
+    /// Where the bytes are, `file:///PATH`; empty = `attachments` in the service's directory.
+    pub store_url: String,
+    /// What the files of an organization may take, in bytes.
+    pub organization_bytes: u64,
+    /// A file that no message names is removed after this time.
+    #[serde(with = "duration")]
+    pub unused_retention: Duration,
+}
+
+impl Default for AttachmentSection {
+    fn default() -> Self {
+        Self {
+            store_url: String::new(),
+            organization_bytes: 4 << 30,
+            unused_retention: Duration::from_secs(24 * 3600),
+        }
+    }
 }
 
 /// Section `provisioner.local`.
@@ -83,6 +108,7 @@ impl Default for Config {
             local: LocalSection::default(),
             agents: BTreeMap::new(),
             secret_keys: Vec::new(),
+            attachments: AttachmentSection::default(),
             network: NetworkSettings::default(),
             model_silence: Duration::from_secs(300),
             probe_interval: Duration::from_secs(3),

@@ -7,6 +7,8 @@
 //!
 //! Events hold what agents said and did; the user's own messages are recorded by whoever sends prompts.
 
+mod attachment_rpc;
+mod attachments;
 mod config;
 mod domain;
 mod flow;
@@ -24,7 +26,7 @@ mod store;
 mod testing;
 mod view;
 
-pub use config::{Config, LocalSection};
+pub use config::{AttachmentSection, Config, LocalSection};
 pub use profiles::{
     EnvironmentKeys, MODEL_VARIABLES, ModelAccess, ModelCredential, ModelFinding, ModelProbe, Probed,
 };

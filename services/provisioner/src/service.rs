@@ -7,6 +7,7 @@ use foundry_agents::Catalogue;
 use foundry_authn::{Authenticator, AuthnLayer};
 use foundry_core::{Env, Error, Tasks};
 use foundry_flow::{Engine, Hooks, Options, OwnedDataDirectory};
+use foundry_proto::provisioner::v1::attachment_service_server::{self, AttachmentServiceServer};
 use foundry_proto::provisioner::v1::profile_service_server::{self, ProfileServiceServer};
 use foundry_proto::provisioner::v1::provisioner_service_server::{ProvisionerServiceServer, SERVICE_NAME};
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
@@ -16,6 +17,8 @@ use foundry_server::{DataDirectory, Phases, Service, Upstream};
 use foundry_store::{Store, StoreOptions};
 use foundry_watch::{Hub, HubConfig, Observer};
 
+use crate::attachment_rpc::AttachmentRpc;
+use crate::attachments::{self, Attachments};
 use crate::config::Config;
 use crate::models::{self, GatewayProbe};
 use crate::profile_rpc::ProfileRpc;
@@ -27,6 +30,10 @@ use crate::{flow, runtime, store};
 
 /// Largest request: a prompt and its frame.
 const MAX_REQUEST: usize = 512 << 10;
+/// Largest request with a file in it.
+const MAX_FILE_REQUEST: usize = 4 << 20;
+/// Where files are kept, in the service's directory, unless it is configured otherwise.
+const ATTACHMENTS: &str = "attachments";
 /// The key of stored secrets, in the service's directory, unless others are configured.
 const SECRETS_KEY_FILE: &str = "secrets.key";
 /// The drain of watches is spread over at most this.
@@ -106,6 +113,7 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
     engine.start(&tasks);
     tasks.spawn("sandbox health", runtime::watch_health(Arc::clone(&shared)));
     tasks.spawn("sandbox sweeper", runtime::sweep_strangers(Arc::clone(&shared)));
+    tasks.spawn("attachment sweeper", attachments::sweep_again(Arc::clone(&shared)));
     watch_store(&tasks, store.clone());
 
     let routes = tonic::service::Routes::new(
@@ -114,10 +122,15 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
     .add_service(
         ProfileServiceServer::new(ProfileRpc(Arc::clone(&shared))).max_decoding_message_size(MAX_REQUEST),
     )
+    .add_service(
+        AttachmentServiceServer::new(AttachmentRpc(Arc::clone(&shared)))
+            .max_decoding_message_size(MAX_FILE_REQUEST),
+    )
     .add_service(WatchAuthorizationServiceServer::new(Rpc(Arc::clone(&shared))));
     let names = [
         SERVICE_NAME,
         profile_service_server::SERVICE_NAME,
+        attachment_service_server::SERVICE_NAME,
         watch_authorization_service_server::SERVICE_NAME,
     ];
     Ok(Service::new("provisioner", names, routes)
@@ -141,6 +154,11 @@ async fn share(
         authenticator: Arc::clone(&deps.authenticator),
         repo: deps.repo.clone(),
         watch_observer: Arc::clone(&deps.watch_observer),
+        attachments: Attachments::open(
+            &config.attachments.store_url,
+            &deps.data.path().join(ATTACHMENTS),
+            &deps.env,
+        )?,
         bundles: deps.data.path().join("bundles"),
         profiles: Profiles::new(
             keys,
@@ -166,6 +184,7 @@ pub(crate) struct Parts {
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) repo: Upstream,
     pub(crate) watch_observer: Arc<dyn Observer>,
+    pub(crate) attachments: Attachments,
     pub(crate) bundles: PathBuf,
     pub(crate) profiles: Profiles,
 }
@@ -198,6 +217,7 @@ pub(crate) fn assemble(
         providers,
         catalogue,
         profiles: parts.profiles,
+        attachments: parts.attachments,
         bundles: parts.bundles,
         clients: runtime::Clients::default(),
         pumps: runtime::Pumps::default(),

@@ -16,6 +16,7 @@ use foundry_watch::Hub;
 use tokio::sync::{Notify, OnceCell, Semaphore};
 
 use crate::Config;
+use crate::attachments::Attachments;
 use crate::domain::{Sandbox, Session};
 use crate::profiles::Profiles;
 use crate::providers::Providers;
@@ -43,6 +44,8 @@ pub struct Shared {
     pub catalogue: Catalogue,
     /// Model providers and agent profiles.
     pub profiles: Profiles,
+    /// Files of messages and agents.
+    pub attachments: Attachments,
     /// Where bundles pass through.
     pub bundles: PathBuf,
     /// Connections to runtimes.

@@ -206,6 +206,7 @@ pub struct Fixture {
     pub engine: Engine,
     pub provider: FakeProvider,
     pub organization: OrganizationId,
+    pub user: UserId,
     /// The task service.
     pub task: Caller,
     /// A viewer of the organization.
@@ -232,6 +233,8 @@ impl Fixture {
             tasks,
             authenticator: Arc::new(authenticator),
             repo: repo.upstream(),
+            attachments: crate::attachments::Attachments::open("", &dir.path().join("attachments"), &env.env)
+                .unwrap(),
             bundles: dir.path().join("bundles"),
             watch_observer: Arc::new(foundry_watch::NoObserver),
             profiles: profiles::profiles(&env.env, dir.path()).await,
@@ -253,7 +256,27 @@ impl Fixture {
         let member = user(&organization, Role::Viewer);
         let stranger = user(&OrganizationId::generate(&env.env), Role::Owner);
         let task = Caller::service("task");
-        Self { env, shared, engine, provider, organization, task, member, stranger, dir }
+        let user = UserId::generate(&env.env);
+        Self { env, shared, engine, provider, organization, user, task, member, stranger, dir }
+    }
+
+    /// Somebody who may store files in the organization.
+    pub fn writer(&self) -> Caller {
+        Caller::user(UserCaller {
+            user_id: self.user.clone(),
+            credential_id: "crd".to_owned(),
+            organizations: BTreeMap::from([(self.organization.clone(), Role::Member)]),
+            revocations_rev: 0,
+            expires_at: Timestamp::from_micros(i64::MAX),
+        })
+    }
+
+    /// Changes settings, before anything else has the shared parts.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Config)) {
+        // Flows hold the shared parts: an engine without any does not.
+        let store = self.shared.store.clone();
+        self.engine = Engine::new(store, self.env.env.clone(), Vec::new(), Options::default()).unwrap();
+        change(&mut Arc::get_mut(&mut self.shared).unwrap().config);
     }
 
     pub fn wanted(&self) -> p::EnsureSandboxRequest {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use foundry_authn::{Authenticator, Caller};
 use foundry_core::{Env, Error, MessageId, OrganizationId, Result, SessionId, TaskId};
 use foundry_proto::common::v1::Role;
+use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::watch::v1::WatchOptions;
@@ -34,6 +35,8 @@ pub struct Context {
     pub authenticator: Arc<Authenticator>,
     /// The provisioner, called as this service.
     pub provisioner: ProvisionerServiceClient<Upstream>,
+    /// The files of messages, which the provisioner keeps, called as this service.
+    pub attachments: AttachmentServiceClient<Upstream>,
     /// The repo service, called as this service.
     pub repo: RepoServiceClient<Upstream>,
     /// Which organizations are followed.

@@ -4,6 +4,7 @@
 //! provisioner and the repo service know is taken in over their watches and kept as rows, so that
 //! everything can be read while they are away.
 
+mod attachments;
 mod consume;
 mod context;
 mod domain;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use foundry_authn::{Authenticator, AuthnLayer, IdentityLayer, ServiceIdentity};
 use foundry_core::{Env, Result, Tasks};
 use foundry_flow::{Engine, Hooks, OwnedDataDirectory};
+use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::task::v1::task_service_server::{self, TaskServiceServer};
@@ -141,6 +143,7 @@ async fn start(
         store,
         env: parts.env.clone(),
         authenticator: parts.authenticator,
+        attachments: AttachmentServiceClient::new(parts.provisioner.clone()),
         provisioner: ProvisionerServiceClient::new(parts.provisioner),
         repo: RepoServiceClient::new(parts.repo),
         interest,

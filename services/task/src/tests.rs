@@ -1,6 +1,7 @@
 //! What the service promises, seen from outside: through its ops, on a real store, with fakes of
 //! the services it calls.
 
+mod attachments;
 mod measures;
 mod mishaps;
 mod profiles;
@@ -21,8 +22,11 @@ use crate::store::aggregate;
 use crate::testing::{Running, Tenant, World};
 
 async fn send(running: &Running, tenant: &Tenant, session_id: &str, text: &str) -> QueuedMessage {
-    let request =
-        SendMessageRequest { session_id: session_id.into(), text: text.into(), request_id: String::new() };
+    let request = SendMessageRequest {
+        session_id: session_id.into(),
+        text: text.into(),
+        ..SendMessageRequest::default()
+    };
     ops::send_message::send_message(&running.cx, &tenant.caller, request).await.unwrap().message.unwrap()
 }
 
@@ -211,7 +215,8 @@ async fn kills_in_every_state_and_keeps_what_was_said() {
     assert_eq!(kill(task.clone()).await.task.unwrap().state(), TaskState::Killing);
     running.until(&tenant, &task, killed).await;
     assert_eq!(world.provisioner.sandbox_states(), [SandboxState::Destroyed]);
-    let request = SendMessageRequest { session_id: session, text: "more".into(), request_id: String::new() };
+    let request =
+        SendMessageRequest { session_id: session, text: "more".into(), ..SendMessageRequest::default() };
     let refused = ops::send_message::send_message(&running.cx, &tenant.caller, request).await.unwrap_err();
     assert_eq!(refused.reason(), "TASK_KILLED");
     // While the provisioner hangs: no sandbox is known.
@@ -294,7 +299,7 @@ async fn hides_everything_of_one_organization_from_another() {
     let kill = KillTaskRequest { task_id: task.clone(), request_id: String::new() };
     assert_eq!(ops::kill_task::kill_task(cx, caller, kill).await.unwrap_err().code(), Code::NotFound);
     let message =
-        SendMessageRequest { session_id: session.clone(), text: "x".into(), request_id: String::new() };
+        SendMessageRequest { session_id: session.clone(), text: "x".into(), ..SendMessageRequest::default() };
     assert_eq!(
         ops::send_message::send_message(cx, caller, message).await.unwrap_err().code(),
         Code::NotFound

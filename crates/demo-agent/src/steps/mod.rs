@@ -3,6 +3,9 @@
 mod ask;
 mod edit;
 mod run;
+mod show;
+
+pub(crate) use show::described;
 
 use std::time::Duration;
 
@@ -69,6 +72,8 @@ impl Turn {
                 self.say(&format!("Names in my environment (values are not shown): {}", names.join(" ")))
                     .await
             }
+            Instruction::ShowAttachments => self.show_attachments().await,
+            Instruction::ShowPicture { kib } => self.show_picture(kib).await,
             Instruction::Help | Instruction::Introduce => self.say(INTRODUCTION).await,
             Instruction::Fail { message } => Err(TurnEnd::Failed(message)),
             Instruction::Refuse => {

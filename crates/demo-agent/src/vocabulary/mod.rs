@@ -58,6 +58,12 @@ pub(crate) enum Instruction {
     },
     Hostile,
     ShowEnvironment,
+    /// What came with the prompt besides words.
+    ShowAttachments,
+    /// A picture among the words and one in a tool call, of so many KiB; 0 = a small one.
+    ShowPicture {
+        kib: usize,
+    },
     Help,
     Fail {
         message: String,
@@ -101,6 +107,8 @@ impl Instruction {
             Self::LongLine { kib } => format!("Print a line of {kib} KiB"),
             Self::Hostile => "Emit hostile text".to_owned(),
             Self::ShowEnvironment => "Show the names of the environment".to_owned(),
+            Self::ShowAttachments => "Say what is attached".to_owned(),
+            Self::ShowPicture { .. } => "Show a picture".to_owned(),
             Self::Help => "Say what I understand".to_owned(),
             Self::Fail { .. } => "Fail".to_owned(),
             Self::Refuse => "Refuse".to_owned(),

@@ -291,6 +291,18 @@ fn one_sentence(text: &str) -> Option<Instruction> {
         if is(text, &["show environment", "show the environment", "show your environment"]) {
             return Some(Instruction::ShowEnvironment);
         }
+        if is(text, &["show attachments", "show the attachments", "show what is attached"]) {
+            return Some(Instruction::ShowAttachments);
+        }
+        if let Some(rest) = after(text, "show") {
+            if is(skip(rest, &["a", "me a"]), &["picture"]) {
+                return Some(Instruction::ShowPicture { kib: 0 });
+            }
+            if let Some((kib, rest)) = count(skip(rest, &["a"])) {
+                let kib = kib.min(MAX_KIB);
+                return is(rest, &["KiB picture"]).then_some(Instruction::ShowPicture { kib });
+            }
+        }
         if is(text, &["emit hostile text", "emit some hostile text"]) {
             return Some(Instruction::Hostile);
         }

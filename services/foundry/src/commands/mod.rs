@@ -1,6 +1,7 @@
 //! One command group per file.
 
 mod agents;
+mod attachment;
 mod files;
 mod follow;
 pub mod internal;
@@ -47,6 +48,9 @@ pub async fn run(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Failur
         Command::Sandbox(command) => sandbox::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Model(command) => model::run(&Gateway::signed_in(global)?, global.output, command).await,
         Command::Profile(command) => profile::run(&Gateway::signed_in(global)?, global.output, command).await,
+        Command::Attachment(command) => {
+            attachment::run(&Gateway::signed_in(global)?, global.output, command).await
+        }
         Command::Agents => agents::run(&Gateway::signed_in(global)?, global.output).await,
     }
 }

@@ -1,5 +1,6 @@
 //! `foundry session`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use foundry_proto::common::v1::PermissionOption;
@@ -10,7 +11,7 @@ use foundry_proto::task::v1::{
 
 use crate::cli::{Output, Session};
 use crate::client::{Gateway, request_id};
-use crate::commands::{follow, text_or_stdin};
+use crate::commands::{attachment, follow, text_or_stdin};
 use crate::failure::Failure;
 use crate::output;
 
@@ -29,8 +30,8 @@ pub async fn run(gateway: &Gateway, output: Output, command: Session) -> Result<
             let answer = gateway.task().create_session(request).await?.into_inner();
             output::one(output, &answer.session.unwrap_or_default(), |s| output::line(&s.session_id))?;
         }
-        Session::Send { session_id, text, detach } => {
-            return send(gateway, output, session_id, text, detach).await;
+        Session::Send { session_id, text, attach, detach } => {
+            return send(gateway, output, session_id, text, &attach, detach).await;
         }
         Session::Answer { session_id, option } => answer(gateway, output, session_id, &option).await?,
         Session::Watch { session_id, from } => {
@@ -51,13 +52,23 @@ async fn send(
     output: Output,
     session_id: String,
     text: String,
+    attach: &[PathBuf],
     detach: bool,
 ) -> Result<ExitCode, Failure> {
     let last = transcript_end(gateway, &session_id).await?;
+    let attachment_ids = match attach {
+        [] => Vec::new(),
+        files => {
+            // The files are those of the session's organization, whichever is the caller's default.
+            let organization = follow::session(gateway, &session_id).await?.organization_id;
+            attachment::put_all(gateway, &organization, files).await?
+        }
+    };
     let request = SendMessageRequest {
         request_id: request_id(),
         session_id: session_id.clone(),
         text: text_or_stdin(text)?,
+        attachment_ids,
     };
     let message = gateway.task().send_message(request).await?.into_inner().message.unwrap_or_default();
     if detach {

@@ -11,7 +11,7 @@ use foundry_proto::task::v1::{
 
 use crate::cli::{CreateTask, Output, Task};
 use crate::client::{Gateway, request_id};
-use crate::commands::{files, follow, repo, text_or_stdin};
+use crate::commands::{attachment, files, follow, repo, text_or_stdin};
 use crate::failure::Failure;
 use crate::output;
 
@@ -51,6 +51,7 @@ async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<E
     let repository = repo::resolve(gateway, args.repo.as_deref()).await?;
     // Unless told here, the profile says it.
     let policy = if args.allow { PermissionPolicy::Allow } else { PermissionPolicy::Unspecified };
+    let attachment_ids = attachment::put_all(gateway, &organization_id, &args.attach).await?;
     let request = CreateTaskRequest {
         request_id: request_id(),
         organization_id,
@@ -63,6 +64,7 @@ async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<E
         provider: String::new(),
         permission_policy: policy.into(),
         profile: args.profile,
+        attachment_ids,
     };
     let answer = gateway.task().create_task(request).await?.into_inner();
     let (task, session) =

@@ -1,5 +1,6 @@
 //! What the service knows: entities, their states and transitions. No gRPC, database, clock or task.
 
+pub mod attachment;
 pub mod fold;
 pub mod model_provider;
 pub mod named;

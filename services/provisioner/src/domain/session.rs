@@ -107,6 +107,8 @@ pub struct Session {
     pub turn_count: i64,
     /// The agent's own id of the conversation.
     pub acp_session: String,
+    /// What the agent takes in prompts besides text, separated by commas: `image`, `embedded`.
+    pub prompt_kinds: String,
     /// Counts the agent processes it was given, from 1.
     pub generation: i64,
     /// The newest generation that the transcript was told of.

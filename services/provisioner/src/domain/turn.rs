@@ -1,6 +1,6 @@
 //! A turn: one prompt and what became of it; and the permissions asked in it.
 
-use foundry_core::{MessageId, SessionId};
+use foundry_core::{AttachmentId, MessageId, SessionId};
 
 /// How far a turn is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Turn {
     pub cancel_requested: bool,
     /// The flow that delivers it.
     pub flow_id: String,
+    /// The files sent with it, in order.
+    pub attachments: Vec<AttachmentId>,
 }
 
 /// What became of a permission request.

@@ -182,7 +182,8 @@ impl Step {
             }
         };
         let mut ws = WriteSet::new();
-        let set = vec![("acp_session", opened.session_id.into())];
+        let kinds = opened.initialized.prompt_kinds().join(",");
+        let set = vec![("acp_session", opened.session_id.into()), ("prompt_kinds", kinds.into())];
         let flow = ctx.flow_id().as_str();
         sessions::update_as(&mut ws, &session.organization_id, &session.session_id, flow, set);
         let memory = Memory { remembers: opened.remembers };

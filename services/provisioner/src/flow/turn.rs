@@ -22,14 +22,16 @@ use foundry_core::{Error, FlowId, MessageId, SessionId};
 use foundry_flow::{
     Binding, Flow, FlowStatus, NewFlow, Outcome, Retry, Stage, StageContext, StageSpec, Status, enqueue,
 };
-use foundry_proto::common::v1::{TurnEnd, TurnOutcome};
+use foundry_proto::common::v1::{NoticeKind, TurnEnd, TurnOutcome};
 use foundry_runtime_client::RequestId;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Halt, PATIENT, outcome};
+use crate::attachments::{Given, given};
+use crate::domain::fold::notice;
 use crate::domain::{Session, SessionState, TurnState};
-use crate::runtime::end_turn;
+use crate::runtime::{cut, end_turn};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions, turns};
 
@@ -181,10 +183,29 @@ impl Deliver {
             true => recall::prompt(&self.0.store, &session, &turn).await?,
             false => turn.prompt.clone(),
         };
+        let client = self.0.client(&sandbox)?;
+        let Given { blocks, notices } = given(&self.0, &client, &sandbox, &session, &turn, prompt).await?;
         // Recorded before the answer: whatever comes of the turn is read from the log.
-        self.0.client(&sandbox)?.prompt(&acp, &id, &session.acp_session, &prompt).await?;
+        client.prompt_with(&acp, &id, &session.acp_session, &blocks).await?;
+        if !notices.is_empty() {
+            tell(&self.0, &session_id, &notices).await?;
+        }
         Ok(Outcome::done())
     }
+}
+
+/// Tells the transcript how files reached the agent otherwise than they were sent.
+async fn tell(shared: &Shared, session_id: &SessionId, notices: &[String]) -> Result<(), Error> {
+    let decide = || async {
+        let mut ws = WriteSet::new();
+        let Some(session) = sessions::find(&shared.store, session_id).await? else { return Ok((ws, ())) };
+        let bodies = notices.iter().map(|text| notice(NoticeKind::Attachment, text.as_str())).collect();
+        let set = cut(&mut ws, &session, None, bodies, shared.env.clock.now());
+        sessions::update(&mut ws, &session, set);
+        Ok((ws, ()))
+    };
+    shared.store.retry_on_conflict(decide).await?;
+    Ok(())
 }
 
 fn ids(ctx: &StageContext) -> Result<(SessionId, MessageId), Error> {

@@ -68,6 +68,7 @@ fn awaited(session: &Session, message_id: &MessageId) -> Turn {
         state: TurnState::Awaited,
         cancel_requested: true,
         flow_id: String::new(),
+        attachments: Vec::new(),
     }
 }
 

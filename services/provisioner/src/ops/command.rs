@@ -53,7 +53,7 @@ answers_with! {
 answers! {
     EnsureSandboxResponse RetrySandboxResponse DestroySandboxResponse CreateAgentSessionResponse
     RetryAgentSessionResponse PromptAgentSessionResponse CancelPromptResponse RespondToPermissionResponse
-    CloseAgentSessionResponse DeleteModelProviderResponse DeleteAgentProfileResponse
+    CloseAgentSessionResponse PutAttachmentResponse DeleteAttachmentResponse DeleteModelProviderResponse DeleteAgentProfileResponse
 }
 
 /// One command of a caller in an organization.

@@ -143,6 +143,7 @@ fn fresh(
         message_id: String::new(),
         turn_count: 0,
         acp_session: String::new(),
+        prompt_kinds: String::new(),
         generation: 1,
         told_generation: 1,
         cursor: TapCursor::default(),

@@ -7,20 +7,25 @@ pub mod create_agent_profile;
 pub mod create_agent_session;
 pub mod create_model_provider;
 pub mod delete_agent_profile;
+pub mod delete_attachment;
 pub mod delete_model_provider;
 pub mod destroy_sandbox;
 pub mod ensure_sandbox;
 pub mod get_agent_profile;
+pub mod get_attachment;
 pub mod get_model_provider;
 pub mod get_sandbox;
+pub mod hold_attachments;
 pub mod list_agent_profiles;
 pub mod list_agents;
+pub mod list_attachments;
 pub mod list_model_providers;
 pub mod list_model_usage;
 pub mod list_processes;
 pub mod list_providers;
 pub mod list_sandboxes;
 pub mod prompt_agent_session;
+pub mod put_attachment;
 pub mod respond_to_permission;
 pub mod retry_agent_session;
 pub mod retry_sandbox;
@@ -29,6 +34,8 @@ pub mod update_agent_profile;
 pub mod update_model_provider;
 pub mod watch;
 
+#[cfg(test)]
+mod attachment_tests;
 mod command;
 mod masked;
 mod profile_checks;
@@ -36,13 +43,14 @@ mod profile_checks;
 mod profile_tests;
 
 use foundry_authn::Caller;
-use foundry_core::{Error, ModelProviderId, OrganizationId, ProfileId, SandboxId, SessionId};
+use foundry_core::{AttachmentId, Error, ModelProviderId, OrganizationId, ProfileId, SandboxId, SessionId};
 use foundry_proto::common::v1::Role;
 use foundry_store::AuditRecord;
 
+use crate::domain::attachment::{Attachment, MAX_PER_MESSAGE};
 use crate::domain::{ModelProvider, Profile, Sandbox, Session};
 use crate::shared::Shared;
-use crate::store::{agent_profiles, model_providers, sandboxes, sessions};
+use crate::store::{agent_profiles, attachments, model_providers, sandboxes, sessions};
 
 pub(crate) use command::Command;
 
@@ -117,6 +125,38 @@ pub(crate) async fn profile_for(
     let found = found.ok_or_else(|| Error::not_found("agent profile", id))?;
     caller.require_for(&found.organization_id, role, "agent profile", id)?;
     Ok(found)
+}
+
+/// The stored file with this id, for a caller with this role in its organization. One that is not there yet or is
+/// being removed is not found.
+pub(crate) async fn attachment_for(
+    shared: &Shared,
+    caller: &Caller,
+    id: &str,
+    role: Role,
+) -> Result<Attachment, Error> {
+    let parsed: AttachmentId = id.parse()?;
+    let found = attachments::find(&shared.store, &parsed).await?.filter(Attachment::is_ready);
+    let found = found.ok_or_else(|| Error::not_found("attachment", id))?;
+    caller.require_for(&found.organization_id, role, "attachment", id)?;
+    Ok(found)
+}
+
+/// The files of a message: at most so many, each once.
+pub(crate) fn attachment_ids(ids: &[String]) -> Result<Vec<AttachmentId>, Error> {
+    const FIELD: &str = "attachment_ids";
+    if ids.len() > MAX_PER_MESSAGE {
+        return Err(Error::invalid_field(FIELD, format!("must name at most {MAX_PER_MESSAGE} files")));
+    }
+    let mut parsed: Vec<AttachmentId> = Vec::with_capacity(ids.len());
+    for id in ids {
+        let id = id.parse().map_err(|_| Error::invalid_field(FIELD, "must look like att_<32 hex digits>"))?;
+        if parsed.contains(&id) {
+            return Err(Error::invalid_field(FIELD, "must name each file once"));
+        }
+        parsed.push(id);
+    }
+    Ok(parsed)
 }
 
 /// Checks the user on whose behalf a service acts; data for the audit, never a permission.

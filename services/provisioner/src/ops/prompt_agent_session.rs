@@ -1,7 +1,7 @@
 //! PromptAgentSession: records a turn; a job delivers it.
 
 use foundry_authn::Caller;
-use foundry_core::{Error, MessageId};
+use foundry_core::{AttachmentId, Error, MessageId};
 use foundry_proto::common::v1::Condition;
 use foundry_proto::provisioner::v1::{PromptAgentSessionRequest, PromptAgentSessionResponse};
 use foundry_server::RequestContext;
@@ -11,7 +11,7 @@ use super::{Command, audit, behalf, session_for};
 use crate::domain::{MAX_PROMPT, Session, SessionState, Turn, TurnState};
 use crate::flow;
 use crate::shared::Shared;
-use crate::store::{condition_value, sessions, turns};
+use crate::store::{attachments, condition_value, sessions, turns};
 
 /// Records a prompt and starts a turn.
 pub async fn prompt_agent_session(
@@ -20,7 +20,8 @@ pub async fn prompt_agent_session(
     request: PromptAgentSessionRequest,
 ) -> Result<PromptAgentSessionResponse, Error> {
     let message_id: MessageId = request.message_id.parse()?;
-    if request.text.is_empty() || request.text.len() > MAX_PROMPT {
+    let files = super::attachment_ids(&request.attachment_ids)?;
+    if (request.text.is_empty() && files.is_empty()) || request.text.len() > MAX_PROMPT {
         return Err(Error::invalid_field("text", "must be 1 byte to 256 KiB"));
     }
     let organization = session_for(shared, caller, &request.session_id).await?.organization_id;
@@ -40,7 +41,16 @@ pub async fn prompt_agent_session(
                     PromptAgentSessionResponse { agent_session: Some(session.to_proto()), rev: 0 },
                 ));
             }
-            let session = begin(shared, &mut ws, session, &message_id, awaited, &request.text, &user_id)?;
+            // They stay from now on. One that is gone by now is missed when the prompt is delivered.
+            for id in &files {
+                let file = attachments::find(&shared.store, id).await?;
+                if let Some(file) = file.filter(|f| f.organization_id == organization && f.is_ready()) {
+                    attachments::keep(&mut ws, &file, session.session_id.as_str(), None);
+                }
+            }
+            let prompt =
+                Prompt { message_id: &message_id, text: &request.text, files: &files, user_id: &user_id };
+            let session = begin(shared, &mut ws, session, awaited, &prompt)?;
             let id = session.session_id.as_str();
             ws.audit(audit(&organization, caller, &user_id, "agent_session.prompt", id, &request.request_id));
             Ok((ws, PromptAgentSessionResponse { agent_session: Some(session.to_proto()), rev: 0 }))
@@ -48,14 +58,19 @@ pub async fn prompt_agent_session(
         .await
 }
 
+struct Prompt<'a> {
+    message_id: &'a MessageId,
+    text: &'a str,
+    files: &'a [AttachmentId],
+    user_id: &'a str,
+}
+
 fn begin(
     shared: &Shared,
     ws: &mut WriteSet,
     session: Session,
-    message_id: &MessageId,
     awaited: Option<&Turn>,
-    text: &str,
-    user_id: &str,
+    &Prompt { message_id, text, files, user_id }: &Prompt<'_>,
 ) -> Result<Session, Error> {
     match session.state {
         SessionState::Ready => {}
@@ -79,6 +94,7 @@ fn begin(
         state: TurnState::Intended,
         cancel_requested: awaited.is_some(),
         flow_id: flow_id.to_string(),
+        attachments: files.to_vec(),
     };
     match awaited {
         Some(awaited) => turns::arrive(ws, awaited, &turn, user_id, now),

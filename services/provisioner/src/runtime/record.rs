@@ -13,7 +13,7 @@ use crate::domain::fold::{Asked, Fold, Folded, Running, fold, notice};
 use crate::domain::{Session, SessionState, Turn, TurnState};
 use crate::flow;
 use crate::shared::Shared;
-use crate::store::{Set, calm, condition_value, events, permissions, sessions, turns};
+use crate::store::{Set, attachments, calm, condition_value, events, permissions, sessions, turns};
 
 /// At most one hand-over of work per session in this time while a turn runs.
 const WORK_PACE: std::time::Duration = std::time::Duration::from_secs(3);
@@ -57,11 +57,15 @@ pub async fn record(
         let mut folded = fold(&mut after, running, workspace, &batch.events);
         let answered = session.model_answered == session.message_id;
         blame_model(&mut folded, session.model_condition.as_ref(), answered);
-        let ws = Recording { shared, session: &session, turn, now: shared.env.clock.now() }.write(
+        let kept = crate::attachments::keep(shared, &session, &mut folded).await?;
+        let mut ws = Recording { shared, session: &session, turn, now: shared.env.clock.now() }.write(
             after,
             folded,
             &batch.next,
         )?;
+        for file in &kept {
+            attachments::ready(&mut ws, file, None);
+        }
         Ok((ws, Recorded::Stored))
     };
     Ok(shared.store.retry_on_conflict(decide).await?.1)

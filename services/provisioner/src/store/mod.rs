@@ -1,6 +1,7 @@
 //! The service's tables.
 
 pub mod agent_profiles;
+pub mod attachments;
 pub mod events;
 pub mod model_providers;
 pub mod model_usage;
@@ -50,6 +51,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             name: "limits",
             sqlite: include_str!("../../migrations/sqlite/0005_limits.sql"),
             postgres: include_str!("../../migrations/postgres/0005_limits.sql"),
+        },
+        Migration {
+            version: 7,
+            name: "attachments",
+            sqlite: include_str!("../../migrations/sqlite/0007_attachments.sql"),
+            postgres: include_str!("../../migrations/postgres/0007_attachments.sql"),
         },
     ],
 };

@@ -77,6 +77,7 @@ pub fn read(row: &Row) -> Result<Session, Error> {
         message_id: text("message_id")?,
         turn_count: row.int("turn_count")?,
         acp_session: text("acp_session")?,
+        prompt_kinds: text("prompt_kinds")?,
         generation: row.int("generation")?,
         told_generation: row.int("told_generation")?,
         cursor: serde_json::from_str(row.text("cursor")?).map_err(Error::internal)?,

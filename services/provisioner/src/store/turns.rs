@@ -20,6 +20,7 @@ pub static TURNS: Table = Table::new(
         "flow_id",
         "create_time",
         "end_time",
+        "attachments",
     ],
     &["session_id", "message_id"],
 );
@@ -35,6 +36,10 @@ fn read(row: &Row) -> Result<Turn, Error> {
         state: TurnState::parse(row.text("state")?),
         cancel_requested: row.bool("cancel_requested")?,
         flow_id: row.text("flow_id")?.to_owned(),
+        attachments: match row.text("attachments")? {
+            "" => Vec::new(),
+            list => serde_json::from_str(list).map_err(Error::internal)?,
+        },
     })
 }
 
@@ -53,8 +58,16 @@ pub fn insert(ws: &mut WriteSet, turn: &Turn, user_id: &str, now: Timestamp) {
             turn.flow_id.as_str().into(),
             now.into(),
             Value::Null,
+            attachments(turn),
         ],
     );
+}
+
+fn attachments(turn: &Turn) -> Value {
+    match turn.attachments.is_empty() {
+        true => "".into(),
+        false => serde_json::json!(turn.attachments).to_string().into(),
+    }
 }
 
 /// Makes a turn of one that was cancelled before it came; its cancellation stays.
@@ -65,6 +78,7 @@ pub fn arrive(ws: &mut WriteSet, awaited: &Turn, turn: &Turn, user_id: &str, now
         ("state", turn.state.as_str().into()),
         ("flow_id", turn.flow_id.as_str().into()),
         ("create_time", now.into()),
+        ("attachments", attachments(turn)),
     ];
     update(ws, awaited, set);
 }

@@ -26,6 +26,8 @@ struct Inner {
     shared: Arc<Shared>,
     home: tempfile::TempDir,
     passed_on: Mutex<Vec<(String, String)>>,
+    /// Files that were put into the sandbox, by their paths.
+    files: Mutex<Vec<String>>,
     /// What commands that it runs end with and print; none = they never end.
     says: Mutex<Option<(i32, String)>>,
     /// How many commands it was told to run and lists of processes it was asked for.
@@ -50,6 +52,7 @@ impl FakeAgent {
             shared: Arc::clone(&f.shared),
             home,
             passed_on: Mutex::default(),
+            files: Mutex::default(),
             says: Mutex::default(),
             ran: watch::Sender::default(),
             grown: watch::Sender::default(),
@@ -69,6 +72,23 @@ impl FakeAgent {
     /// The methods of all messages that the agent was given, in order.
     pub fn asked(&self) -> Vec<String> {
         self.0.passed_on.lock().unwrap().iter().map(|(_, method)| method.clone()).collect()
+    }
+
+    /// The paths of files that were put into the sandbox, in order.
+    pub fn files(&self) -> Vec<String> {
+        self.0.files.lock().unwrap().clone()
+    }
+
+    /// The log of a conversation.
+    pub fn told(&self, acp: &str) -> String {
+        std::fs::read_to_string(self.path(acp)).unwrap()
+    }
+
+    fn put(&self, target: &str) -> Reply {
+        let query = target.split_once('?').map(|(_, query)| query.as_bytes()).unwrap_or_default();
+        let path = url::form_urlencoded::parse(query).find(|(name, _)| name == "path");
+        self.0.files.lock().unwrap().extend(path.map(|(_, path)| path.into_owned()));
+        Reply::json(json!({}))
     }
 
     /// Commands that it runs from now on end like this.
@@ -140,6 +160,7 @@ impl FakeAgent {
                 ("DELETE", ["agents", _]) => self.close(),
                 ("POST", ["agents", acp, "messages"]) => self.post(acp, &body).await,
                 ("GET", ["logs", acp]) => self.grown(acp, target).await,
+                ("PUT", ["files"]) => self.put(target),
                 ("POST", ["exec"]) => self.exec().await,
                 ("GET", ["processes"]) => self.processes().await,
                 _ => Reply { status: "404 Not Found", ..Reply::default() },

@@ -12,6 +12,7 @@ use crate::domain::derive::{Aggregate, Told};
 use crate::domain::task::Lifecycle;
 use crate::domain::validate::prefix;
 use crate::flow::command::{self, Command};
+use crate::store::messages::Said;
 use crate::store::transcript;
 
 /// Bytes of a text in one transcript entry.
@@ -84,8 +85,8 @@ pub fn agent_session(
     Ok(())
 }
 
-/// Whole texts and senders of messages, by id.
-pub type Texts = HashMap<String, (String, String)>;
+/// What people said, by the ids of messages.
+pub type Texts = HashMap<String, Said>;
 
 /// Events of an agent in their order, as entries of the transcript. Events that it holds already
 /// are left out; after a hole nothing more is taken. Returns the offset up to which all is taken.
@@ -111,8 +112,8 @@ pub fn events(
         if !part.message_id.is_empty() && part.message_id != session.spoken_for {
             session.spoken_for.clone_from(&part.message_id);
             session.spoken_here = !speaks;
-            if let Some((text, user)) = texts.get(&part.message_id).filter(|_| !speaks) {
-                for entry in spoken(&part.message_id, text, user, part) {
+            if let Some(said) = texts.get(&part.message_id).filter(|_| !speaks) {
+                for entry in spoken(&part.message_id, said, part) {
                     session.view.last_offset += 1;
                     transcript::insert(ws, feed, &session.session_id, session.view.last_offset, &entry);
                 }
@@ -142,19 +143,22 @@ pub fn events(
 }
 
 /// A person's words as entries.
-fn spoken(message_id: &str, text: &str, user: &str, first: &TranscriptPart) -> Vec<TranscriptPart> {
+fn spoken(message_id: &str, said: &Said, first: &TranscriptPart) -> Vec<TranscriptPart> {
     let mut parts = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
+    let mut rest = said.text.as_str();
+    // Files without words are said too; they stand in the first part.
+    while !rest.is_empty() || (parts.is_empty() && !said.attachments.is_empty()) {
         let piece = prefix(rest, PART);
         rest = &rest[piece.len()..];
+        let attachments = if parts.is_empty() { said.attachments.clone() } else { Vec::new() };
+        let user_id = said.user.clone();
         parts.push(TranscriptPart {
             message_id: message_id.to_owned(),
             part_number: i32::try_from(parts.len()).unwrap_or(i32::MAX),
             block_id: message_id.to_owned(),
             runtime_instance: 0,
             create_time: first.create_time,
-            body: Some(Body::UserMessage(UserMessage { text: piece.to_owned(), user_id: user.to_owned() })),
+            body: Some(Body::UserMessage(UserMessage { text: piece.to_owned(), user_id, attachments })),
         });
     }
     parts

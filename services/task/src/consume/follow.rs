@@ -240,7 +240,7 @@ async fn texts(cx: &Context, events: &[AgentEvent]) -> Result<Texts> {
         if part.message_id.is_empty() || speaks || texts.contains_key(&part.message_id) {
             continue;
         }
-        if let Some(text) = messages::text(&cx.store, &part.message_id).await? {
+        if let Some(text) = messages::said(&cx.store, &part.message_id).await? {
             texts.insert(part.message_id.clone(), text);
         }
     }

@@ -1,6 +1,7 @@
 //! A session of a task and the messages that wait in it.
 
 use foundry_core::{Error, MessageId, OrganizationId, Result, SessionId, TaskId, Timestamp};
+use foundry_proto::common::v1::Attachment;
 use foundry_proto::task::v1 as pb;
 
 use super::task::FlowFacts;
@@ -125,6 +126,8 @@ pub struct Message {
     pub preview: String,
     /// Its size in bytes.
     pub text_size: i64,
+    /// The files sent with it.
+    pub attachments: Vec<Attachment>,
 }
 
 impl Message {
@@ -154,6 +157,7 @@ impl Message {
             state: state.into(),
             created_by: self.created_by.clone(),
             create_time: Some(self.create_time.to_proto()),
+            attachments: self.attachments.clone(),
         }
     }
 }

@@ -5,6 +5,8 @@ use foundry_proto::common::v1::PermissionPolicy;
 
 /// Longest prompt or message in bytes.
 pub const MAX_TEXT: usize = 256 * 1024;
+/// Most files of one message.
+pub const MAX_ATTACHMENTS: usize = 10;
 /// Longest draft in bytes.
 pub const MAX_DRAFT: usize = 12 * 1024;
 /// Longest name of an agent or a provider.
@@ -21,6 +23,14 @@ pub fn text(field: &str, text: &str) -> Result<()> {
         return Err(Error::invalid_field(field, "must not be empty"));
     }
     bounded(field, text, "text_bytes", MAX_TEXT)
+}
+
+/// A message: as [`text`], but with files it may be without words.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming the limit.
+pub fn message(field: &str, words: &str, files: bool) -> Result<()> {
+    if files && words.is_empty() { Ok(()) } else { text(field, words) }
 }
 
 /// A draft: at most 12 KiB, and possibly empty.

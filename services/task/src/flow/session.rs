@@ -211,15 +211,16 @@ async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         if !mark(cx, &task, &message, MessageState::Queued, MessageState::Delivering).await? {
             continue;
         }
-        let Some((text, user_id)) = messages::text(&cx.store, &message).await? else {
+        let Some(said) = messages::said(&cx.store, &message).await? else {
             return Ok(Outcome::retry("MESSAGE_GONE", "the message was removed meanwhile"));
         };
         let request = PromptAgentSessionRequest {
             request_id: message.clone(),
             session_id: session.to_string(),
             message_id: message.clone(),
-            text,
-            user_id,
+            text: said.text,
+            user_id: said.user,
+            attachment_ids: said.attachments.into_iter().map(|a| a.attachment_id).collect(),
         };
         match call(&cx.env, cx.provisioner.clone().prompt_agent_session(request)).await {
             Ok(answer) => {

@@ -9,6 +9,7 @@ use foundry_proto::task::v1::{self as pb, CreateTaskRequest, CreateTaskResponse}
 use foundry_store::{CommitError, Scope, WriteSet};
 use prost::Message as _;
 
+use crate::attachments;
 use crate::context::{Context, RequestKey, audit};
 use crate::domain::derive::Aggregate;
 use crate::domain::session::{Message, MessageState, PREVIEW, Session};
@@ -56,11 +57,14 @@ pub async fn create_task(
         wanted.base_branch = default_branch;
     }
     cx.interest.ensure(&wanted.organization);
+    let session_id = SessionId::generate(&cx.env);
+    let files = attachments::hold(cx, &wanted.organization, &session_id, &request.attachment_ids).await?;
     let mut tries = 0;
     loop {
         tries += 1;
         let branch = branch(cx, &wanted, &request, tries).await?;
-        let (of, message) = new_task(cx, caller, &wanted, &request, &branch);
+        let (of, mut message) = new_task(cx, caller, &wanted, &request, &branch, session_id.clone());
+        message.attachments.clone_from(&files);
         let mut ws = WriteSet::new();
         let rev = ws.scope(Scope::organization(&wanted.organization));
         write(&mut ws, &of, &message, &request.prompt)?;
@@ -159,9 +163,10 @@ fn new_task(
     wanted: &Wanted,
     request: &CreateTaskRequest,
     branch: &str,
+    session_id: SessionId,
 ) -> (Aggregate, Message) {
     let now = cx.env.clock.now();
-    let (task_id, session_id) = (TaskId::generate(&cx.env), SessionId::generate(&cx.env));
+    let task_id = TaskId::generate(&cx.env);
     let created_by = caller.on_behalf_of().map(ToString::to_string).unwrap_or_default();
     let view = pb::Task {
         task_id: task_id.to_string(),
@@ -206,6 +211,7 @@ fn new_task(
         create_time: now,
         preview: String::new(),
         text_size: 0,
+        attachments: Vec::new(),
     };
     message.describe(&request.prompt);
     let asked = (wanted.agent.as_str(), wanted.profile.as_str());

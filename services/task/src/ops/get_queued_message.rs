@@ -52,7 +52,8 @@ mod tests {
         let (task, session) = (created.task.unwrap().task_id, created.session.unwrap().session_id);
         running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
         let text = "long ".repeat(10_000);
-        let send = SendMessageRequest { session_id: session, text: text.clone(), request_id: String::new() };
+        let send =
+            SendMessageRequest { session_id: session, text: text.clone(), ..SendMessageRequest::default() };
         let sent = ops::send_message::send_message(&running.cx, &tenant.caller, send).await.unwrap();
         let message_id = sent.message.as_ref().unwrap().message_id.clone();
         let ask = GetQueuedMessageRequest { message_id: message_id.clone() };

@@ -7,10 +7,13 @@ use foundry_proto::task::v1::{SendMessageRequest, SendMessageResponse};
 use foundry_store::Scope;
 
 use super::steer::{COMMAND, Command, Draft};
-use crate::context::Context;
+use crate::attachments;
+use crate::context::{Context, RequestKey};
 use crate::domain::session::{MAX_QUEUE, Message, MessageState};
 use crate::domain::validate;
 use crate::store::messages;
+
+const METHOD: &str = "SendMessage";
 
 /// Keeps the message, whatever state the sandbox is in; a held queue goes on.
 ///
@@ -23,9 +26,16 @@ pub async fn send_message(
     request: SendMessageRequest,
 ) -> Result<SendMessageResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
-    validate::text("text", &request.text)?;
+    validate::message("text", &request.text, !request.attachment_ids.is_empty())?;
     let message_id = MessageId::generate(&cx.env);
     let session_id = request.session_id.parse()?;
+    let organization = found.task.organization_id.clone();
+    let key = RequestKey::new(&organization, caller, METHOD, &request.request_id, &request);
+    // A repeat gets its first answer even when its files are gone since.
+    if let Some((answer, rev)) = key.first_answer::<SendMessageResponse>(&cx.store).await? {
+        return Ok(SendMessageResponse { rev, ..answer });
+    }
+    let files = attachments::hold(cx, &organization, &session_id, &request.attachment_ids).await?;
     let scope = Scope::session(&session_id);
     let decide = |draft: &mut Draft<'_>| {
         let waiting = draft.of.queue(&request.session_id).count() as u64;
@@ -45,6 +55,7 @@ pub async fn send_message(
             create_time: draft.now,
             preview: String::new(),
             text_size: 0,
+            attachments: files.clone(),
         };
         message.describe(&request.text);
         let feed = draft.ws.scope(scope.clone());
@@ -56,7 +67,7 @@ pub async fn send_message(
         caller,
         scope: scope.clone(),
         found,
-        method: "SendMessage",
+        method: METHOD,
         request_id: &request.request_id,
         remembered: COMMAND,
         action: "message.send",

@@ -7,6 +7,7 @@ use foundry_proto::task::v1::{UpdateQueuedMessageRequest, UpdateQueuedMessageRes
 use foundry_store::Scope;
 
 use super::steer::{COMMAND, Command, Draft};
+use crate::attachments;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::domain::session::{Message, MessageState};
@@ -22,7 +23,21 @@ pub async fn update_queued_message(
     request: UpdateQueuedMessageRequest,
 ) -> Result<UpdateQueuedMessageResponse> {
     let found = cx.task_of_message(caller, &request.message_id, Role::Member).await?;
-    validate::text("text", &request.text)?;
+    // Unset leaves the files as they are; whether any are left is seen when it is decided.
+    let files = match &request.attachments {
+        Some(wanted) => {
+            let message = found.messages.iter().find(|m| m.message_id.as_str() == request.message_id);
+            let organization = &found.task.organization_id;
+            match message {
+                Some(m) => {
+                    Some(attachments::hold(cx, organization, &m.session_id, &wanted.attachment_ids).await?)
+                }
+                // It has left the queue: the decision says so, unless this is a repeat.
+                None => Some(Vec::new()),
+            }
+        }
+        None => None,
+    };
     let command = Command {
         caller,
         scope: scope(&found, &request.message_id)?,
@@ -36,6 +51,10 @@ pub async fn update_queued_message(
     let decide = |draft: &mut Draft<'_>| {
         draft.of.task.require_active()?;
         let message = waiting(&mut draft.of, &request.message_id)?;
+        if let Some(files) = &files {
+            message.attachments.clone_from(files);
+        }
+        validate::message("text", &request.text, !message.attachments.is_empty())?;
         message.describe(&request.text);
         let message = message.clone();
         let feed = draft.ws.scope(Scope::session(&message.session_id));

@@ -1,7 +1,9 @@
 //! Table `messages`: the queue of each session, and the whole texts.
 
-use foundry_core::{MessageId, Result, TaskId};
+use foundry_core::{Error, MessageId, Result, TaskId};
+use foundry_proto::common::v1::{Attachment, UserMessage};
 use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
+use prost::Message as _;
 
 use crate::domain::session::{Message, MessageState};
 
@@ -20,16 +22,17 @@ pub const MESSAGES: Table = Table::new(
         "preview",
         "text_size",
         "text",
+        "attachments",
     ],
     &["message_id"],
 );
 
 /// Messages of a session by revision, for views; those that left the queue have left the view.
 pub const BY_REV: &str = "SELECT message_id, session_id, task_id, position, state, rev, created_by, create_time, \
-     preview, text_size FROM messages WHERE session_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
+     preview, text_size, attachments FROM messages WHERE session_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
 
 const OPEN: &str = "SELECT message_id, session_id, task_id, position, state, rev, created_by, create_time, preview, \
-     text_size FROM messages WHERE task_id = $1 AND state IN ('queued', 'delivering') ORDER BY position";
+     text_size, attachments FROM messages WHERE task_id = $1 AND state IN ('queued', 'delivering') ORDER BY position";
 
 /// Reads a row without its text.
 ///
@@ -46,6 +49,7 @@ pub fn read(row: &Row) -> Result<Message> {
         create_time: row.time("create_time")?,
         preview: row.text("preview")?.to_owned(),
         text_size: row.int("text_size")?,
+        attachments: files(row)?,
     })
 }
 
@@ -73,19 +77,44 @@ pub async fn task_of(store: &Store, message: &MessageId) -> Result<Option<TaskId
 /// `INTERNAL` when the database fails.
 pub async fn find(store: &Store, message: &MessageId) -> Result<Option<(Message, String)>> {
     const SQL: &str = "SELECT message_id, session_id, task_id, position, state, rev, created_by, create_time, \
-         preview, text_size, text FROM messages WHERE message_id = $1";
+         preview, text_size, attachments, text FROM messages WHERE message_id = $1";
     let rows = store.query(SQL, &[message.into()]).await?;
     rows.first().map(|r| Ok((read(r)?, r.text("text")?.to_owned()))).transpose()
 }
 
-/// The whole text of a message and who sent it.
+/// What a person said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// The whole text.
+    pub text: String,
+    /// Who sent it.
+    pub user: String,
+    /// The files sent with it.
+    pub attachments: Vec<Attachment>,
+}
+
+/// The whole text of a message, its files and who sent it.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn text(store: &Store, message: &str) -> Result<Option<(String, String)>> {
-    const SQL: &str = "SELECT text, created_by FROM messages WHERE message_id = $1";
+pub async fn said(store: &Store, message: &str) -> Result<Option<Said>> {
+    const SQL: &str = "SELECT text, created_by, attachments FROM messages WHERE message_id = $1";
     let rows = store.query(SQL, &[message.into()]).await?;
-    rows.first().map(|r| Ok((r.text("text")?.to_owned(), r.text("created_by")?.to_owned()))).transpose()
+    let said = |r: &Row| {
+        let (text, user) = (r.text("text")?.to_owned(), r.text("created_by")?.to_owned());
+        Ok(Said { text, user, attachments: files(r)? })
+    };
+    rows.first().map(said).transpose()
+}
+
+/// Files are stored as the message on the wire that has them.
+fn files(row: &Row) -> Result<Vec<Attachment>> {
+    let message = UserMessage::decode(row.blob("attachments")?).map_err(Error::internal)?;
+    Ok(message.attachments)
+}
+
+fn encoded(files: &[Attachment]) -> Value {
+    UserMessage { attachments: files.to_vec(), ..UserMessage::default() }.encode_to_vec().into()
 }
 
 /// Adds a message to its queue.
@@ -102,6 +131,7 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, m: &Message, text: &str) {
         m.preview.as_str().into(),
         m.text_size.into(),
         text.into(),
+        encoded(&m.attachments),
     ];
     ws.insert(&MESSAGES, values);
 }
@@ -112,12 +142,13 @@ pub fn update_state(ws: &mut WriteSet, rev: RevRef, m: &Message) {
     ws.update(&MESSAGES, &[(&m.message_id).into()], &set, &[]);
 }
 
-/// Writes another text.
+/// Writes another text and other files.
 pub fn update_text(ws: &mut WriteSet, rev: RevRef, m: &Message, text: &str) {
     let set = [
         ("preview", m.preview.as_str().into()),
         ("text_size", m.text_size.into()),
         ("text", text.into()),
+        ("attachments", encoded(&m.attachments)),
         ("rev", rev.into()),
     ];
     ws.update(&MESSAGES, &[(&m.message_id).into()], &set, &[]);

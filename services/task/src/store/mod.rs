@@ -35,5 +35,11 @@ pub const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../../migrations/sqlite/0003_user_state.sql"),
             postgres: include_str!("../../migrations/postgres/0003_user_state.sql"),
         },
+        Migration {
+            version: 5,
+            name: "attachments",
+            sqlite: include_str!("../../migrations/sqlite/0005_attachments.sql"),
+            postgres: include_str!("../../migrations/postgres/0005_attachments.sql"),
+        },
     ],
 };

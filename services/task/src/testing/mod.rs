@@ -12,6 +12,7 @@ use foundry_authn::{Authenticator, Caller, KeyRing, Revocations, StaticKeys, Use
 use foundry_core::{Env, OrganizationId, RepositoryId, Tasks, Timestamp, UserId};
 use foundry_flow::{Engine, NoHooks, OwnedDataDirectory};
 use foundry_proto::common::v1::Role;
+use foundry_proto::provisioner::v1::attachment_service_server::AttachmentServiceServer;
 use foundry_proto::provisioner::v1::provisioner_service_server::ProvisionerServiceServer;
 use foundry_proto::repo::v1::repo_service_server::RepoServiceServer;
 use foundry_proto::task::v1::{
@@ -20,6 +21,7 @@ use foundry_proto::task::v1::{
 use foundry_server::Upstream;
 use foundry_store::Scope;
 use foundry_watch::{NoObserver, Observer};
+use tonic::service::Routes;
 
 use crate::context::Context;
 use crate::{Config, Parts, ops};
@@ -83,7 +85,10 @@ impl World {
             env: self.env.clone(),
             tasks: tasks.clone(),
             authenticator: Arc::new(authenticator),
-            provisioner: Upstream::from_service(ProvisionerServiceServer::new(self.provisioner.clone())),
+            provisioner: Upstream::from_service(
+                Routes::new(ProvisionerServiceServer::new(self.provisioner.clone()))
+                    .add_service(AttachmentServiceServer::new(self.provisioner.clone())),
+            ),
             repo: Upstream::from_service(RepoServiceServer::new(self.repo.clone())),
             flow_hooks: Arc::new(NoHooks),
             watch_observer,

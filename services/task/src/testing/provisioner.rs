@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use foundry_core::Env;
+use foundry_core::{AttachmentId, Env};
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{
-    AgentMessage, PermissionPolicy, PermissionRequest, TranscriptPart, TurnEnd, TurnOutcome,
+    AgentMessage, Attachment, PermissionPolicy, PermissionRequest, TranscriptPart, TurnEnd, TurnOutcome,
 };
+use foundry_proto::provisioner::v1::attachment_service_server::AttachmentService;
 use foundry_proto::provisioner::v1::provisioner_service_server::ProvisionerService;
 use foundry_proto::provisioner::v1::*;
 use foundry_watch::FrameStream;
@@ -44,6 +45,10 @@ struct State {
     sessions: HashMap<String, AgentSession>,
     /// Texts of all turns in the order they began.
     prompts: Vec<(String, String)>,
+    /// The files of all turns, by the ids of messages.
+    given: HashMap<String, Vec<String>>,
+    /// Stored files with their organizations.
+    files: HashMap<String, (String, Attachment)>,
     ensured: usize,
 }
 
@@ -87,6 +92,30 @@ impl FakeProvisioner {
     /// The texts that reached an agent, in order.
     pub fn prompts(&self) -> Vec<String> {
         self.state.lock().unwrap().prompts.iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    /// A stored file of an organization.
+    pub fn add_file(&self, organization: &str, name: &str) -> Attachment {
+        let attachment_id = AttachmentId::generate(&self.env).to_string();
+        let file = Attachment {
+            attachment_id: attachment_id.clone(),
+            name: name.to_owned(),
+            media_type: "image/png".to_owned(),
+            size: 3,
+            reason: String::new(),
+        };
+        self.state.lock().unwrap().files.insert(attachment_id, (organization.to_owned(), file.clone()));
+        file
+    }
+
+    /// A file is gone.
+    pub fn remove_file(&self, id: &str) {
+        self.state.lock().unwrap().files.remove(id);
+    }
+
+    /// The files that reached the agent with a message.
+    pub fn given(&self, message_id: &str) -> Vec<String> {
+        self.state.lock().unwrap().given.get(message_id).cloned().unwrap_or_default()
     }
 
     pub fn sandbox_states(&self) -> Vec<SandboxState> {
@@ -293,7 +322,10 @@ impl ProvisionerService for FakeProvisioner {
             if session.state() != AgentSessionState::Ready {
                 return Err(Status::failed_precondition("a turn runs"));
             }
-            self.state.lock().unwrap().prompts.push((request.message_id.clone(), request.text));
+            let mut state = self.state.lock().unwrap();
+            state.given.insert(request.message_id.clone(), request.attachment_ids);
+            state.prompts.push((request.message_id.clone(), request.text));
+            drop(state);
             session.set_state(AgentSessionState::Running);
             session.message_id = request.message_id;
             session.turn_count += 1;
@@ -354,5 +386,32 @@ impl ProvisionerService for FakeProvisioner {
         list_agents: ListAgentsRequest => ListAgentsResponse;
         retry_agent_session: RetryAgentSessionRequest => RetryAgentSessionResponse;
         list_processes: ListProcessesRequest => ListProcessesResponse;
+    }
+}
+
+#[async_trait::async_trait]
+impl AttachmentService for FakeProvisioner {
+    async fn hold_attachments(
+        &self,
+        request: Request<HoldAttachmentsRequest>,
+    ) -> Answer<HoldAttachmentsResponse> {
+        self.answer().await;
+        let HoldAttachmentsRequest { organization_id, attachment_ids, .. } = request.into_inner();
+        let state = self.state.lock().unwrap();
+        let found: Result<Vec<Attachment>, Status> = attachment_ids
+            .iter()
+            .map(|id| match state.files.get(id).filter(|(owner, _)| *owner == organization_id) {
+                Some((_, file)) => Ok(file.clone()),
+                None => Err(foundry_core::Error::not_found("attachment", id).into()),
+            })
+            .collect();
+        Ok(Response::new(HoldAttachmentsResponse { attachments: found? }))
+    }
+
+    not_needed! {
+        put_attachment: PutAttachmentRequest => PutAttachmentResponse;
+        get_attachment: GetAttachmentRequest => GetAttachmentResponse;
+        list_attachments: ListAttachmentsRequest => ListAttachmentsResponse;
+        delete_attachment: DeleteAttachmentRequest => DeleteAttachmentResponse;
     }
 }

@@ -14,6 +14,7 @@ export interface FakeCalls {
   repo?: Calls
   provisioner?: Calls
   profile?: Calls
+  attachment?: Calls
 }
 
 class Cell<T> {
@@ -42,6 +43,7 @@ export class FakeFoundry {
   readonly repo = this.service('repo')
   readonly provisioner = this.service('provisioner')
   private readonly profile = this.service('profile')
+  private readonly attachment = this.service('attachment')
   private readonly topics = new Map<string, Cell<TopicState<unknown> | undefined>>()
 
   constructor(private readonly calls: FakeCalls = {}) {}
@@ -51,9 +53,9 @@ export class FakeFoundry {
     return this as unknown as Foundry
   }
 
-  /** Profiles are the only calls beside those of the fields above. */
-  callsOf(): unknown {
-    return this.profile
+  /** The calls beside those of the fields above. */
+  callsOf(service: { readonly typeName: string }): unknown {
+    return service.typeName.endsWith('.AttachmentService') ? this.attachment : this.profile
   }
 
   /** Shows entities under a topic. */

@@ -1,7 +1,7 @@
 //! A conversation as text for a terminal: streamed words go on where they stopped, everything else has its own line.
 
 use foundry_proto::common::v1::transcript_part::Body;
-use foundry_proto::common::v1::{ToolCall, ToolCallState, TranscriptPart, TurnOutcome};
+use foundry_proto::common::v1::{Attachment, ToolCall, ToolCallState, TranscriptPart, TurnOutcome};
 
 use crate::output;
 
@@ -16,6 +16,16 @@ pub struct Words {
     plan: String,
 }
 
+/// A file as people see it: what it is, and how to get it.
+fn named(file: &Attachment) -> String {
+    let what =
+        format!("{} ({}, {} bytes)", output::inert(&file.name), output::inert(&file.media_type), file.size);
+    match (file.attachment_id.as_str(), file.reason.as_str()) {
+        ("", reason) => format!("{what}, not kept: {reason}"),
+        (id, _) => format!("{what} {id}"),
+    }
+}
+
 impl Words {
     /// Prints one part.
     pub fn part(&mut self, part: &TranscriptPart) {
@@ -26,7 +36,14 @@ impl Words {
                 self.stream(&format!("thought {}", part.block_id), &output::dim(&output::inert(&t.text)))
             }
             Body::UserMessage(m) => {
-                self.stream(&format!("user {}", part.message_id), &format!("> {}", output::inert(&m.text)))
+                self.stream(&format!("user {}", part.message_id), &format!("> {}", output::inert(&m.text)));
+                for file in &m.attachments {
+                    self.line(&output::dim(&format!("  with {}", named(file))));
+                }
+            }
+            Body::AgentFile(shown) => {
+                let file = shown.attachment.clone().unwrap_or_default();
+                self.line(&format!("+ the agent shows {}", named(&file)));
             }
             Body::ToolCall(call) => self.tool_call(call),
             Body::Plan(plan) => {

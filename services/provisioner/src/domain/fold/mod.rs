@@ -1,11 +1,13 @@
 //! From the messages between runtime and agent to transcript parts: a pure fold. A stretch of the log
 //! becomes parts, and what the next stretch must know of this one ([`Fold`]) is stored with them.
 
+mod files;
 mod tools;
 
+use bytes::Bytes;
 use foundry_proto::common::v1::{
-    AgentMessage, AgentThought, Notice, NoticeKind, PermissionOption, PermissionRequest, Plan, PlanEntry,
-    TranscriptPart, TurnEnd, TurnOutcome, transcript_part::Body,
+    AgentFile, AgentMessage, AgentThought, Notice, NoticeKind, PermissionOption, PermissionRequest, Plan,
+    PlanEntry, TranscriptPart, TurnEnd, TurnOutcome, transcript_part::Body,
 };
 use foundry_sandbox::acp::RpcError;
 use foundry_sandbox::acp::{self, AcpEvent, StopReason, Update, stop_reason};
@@ -54,6 +56,17 @@ pub struct Asked {
     pub part: usize,
 }
 
+/// A file that the agent shows, to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShownFile {
+    /// Which part names it.
+    pub part: usize,
+    /// Where in the log it was, the same at each reading.
+    pub place: String,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
 /// What a stretch of the log came to.
 #[derive(Debug, Default)]
 pub struct Folded {
@@ -61,6 +74,8 @@ pub struct Folded {
     pub parts: Vec<TranscriptPart>,
     /// Permission requests among them.
     pub asked: Vec<Asked>,
+    /// Files among them that are to be stored.
+    pub files: Vec<ShownFile>,
     /// Whether the agent has the prompt of the turn.
     pub sent: bool,
     /// How the turn ended, if it did; its part is among the parts.
@@ -168,7 +183,7 @@ impl Folder<'_> {
             Update::MessageChunk(chunk) => self.chunk(instance, id, false, &chunk),
             Update::ThoughtChunk(chunk) => self.chunk(instance, id, true, &chunk),
             Update::UserChunk(_) => {}
-            Update::ToolCall(call) | Update::ToolCallUpdate(call) => self.tool(instance, &call),
+            Update::ToolCall(call) | Update::ToolCallUpdate(call) => self.tool(instance, id, &call),
             Update::Plan(entries) => {
                 let entry = |e: &acp::PlanEntry| PlanEntry {
                     content: head(&e.content, 300).0.to_owned(),
@@ -188,6 +203,10 @@ impl Folder<'_> {
 
     fn chunk(&mut self, instance: i64, id: &str, thought: bool, chunk: &acp::Chunk) {
         let words = chunk.content.text();
+        if let Some(shown) = files::shown(&chunk.content) {
+            self.end_block();
+            self.file(instance, id.to_owned(), "", shown);
+        }
         if words.is_empty() {
             return;
         }
@@ -246,7 +265,27 @@ impl Folder<'_> {
         });
     }
 
-    fn tool(&mut self, instance: i64, call: &acp::ToolCall) {
+    /// A file as a part of its own; its bytes are to be stored.
+    fn file(&mut self, instance: i64, place: String, tool_call_id: &str, shown: files::Shown) {
+        let part = self.out.parts.len();
+        self.out.files.extend(shown.bytes.map(|bytes| ShownFile { part, place, bytes }));
+        let body = AgentFile { attachment: Some(shown.attachment), tool_call_id: tool_call_id.to_owned() };
+        self.part(instance, String::new(), 0, Body::AgentFile(body));
+    }
+
+    fn tool(&mut self, instance: i64, event: &str, call: &acp::ToolCall) {
+        self.tool_part(instance, call);
+        let id = head(&call.tool_call_id, 200).0.to_owned();
+        for (n, content) in call.content.iter().flatten().enumerate() {
+            let acp::ToolContent::Content { content } = content else { continue };
+            // Each news of a call brings all that it has: what was shown before is not shown again.
+            if let Some(shown) = files::shown(content).filter(|s| self.state.tools.is_news(&id, &s.mark)) {
+                self.file(instance, format!("{event}/{n}"), &id, shown);
+            }
+        }
+    }
+
+    fn tool_part(&mut self, instance: i64, call: &acp::ToolCall) {
         self.end_block();
         let id = head(&call.tool_call_id, 200).0.to_owned();
         let (tool, number, done) = self.state.tools.update(&id, call, self.workspace);

@@ -205,3 +205,83 @@ fn what_an_agent_tells_again_while_it_takes_up_a_session_is_not_told_twice() {
         assert_eq!(texts(&rest).iter().map(|t| t.2.as_str()).collect::<String>(), "new", "{method}");
     }
 }
+
+fn files(folded: &Folded) -> Vec<(String, String, i64, String)> {
+    let file = |p: &TranscriptPart| match &p.body {
+        Some(Body::AgentFile(f)) => {
+            let a = f.attachment.as_ref().unwrap();
+            Some((f.tool_call_id.clone(), format!("{} {}", a.name, a.media_type), a.size, a.reason.clone()))
+        }
+        _ => None,
+    };
+    folded.parts.iter().filter_map(file).collect()
+}
+
+fn image(data: &str) -> Value {
+    json!({"type": "image", "mimeType": "image/png", "data": data})
+}
+
+/// The first bytes of a PNG.
+const PNG: &str = "iVBORw0KGgo=";
+
+#[test]
+fn a_picture_among_words_is_a_part_of_its_own_and_the_words_go_on_after_it() {
+    let mut state = Fold::default();
+    let shown = agent(20, json!({"sessionUpdate": "agent_message_chunk", "content": image(PNG)}));
+    let folded = fold(&mut state, turn("msg_1"), "/w", &[words(10, "a"), shown, words(30, "b")]);
+    assert_eq!(texts(&folded), [("2-10".into(), 0, "a".into()), ("2-30".into(), 0, "b".into())]);
+    assert_eq!(files(&folded), [(String::new(), "picture.png image/png".into(), 8, String::new())]);
+    let [file] = folded.files.as_slice() else { panic!("{:?}", folded.files) };
+    assert_eq!((file.part, file.place.as_str(), &file.bytes[..4]), (1, "2-20", &b"\x89PNG"[..]));
+}
+
+#[test]
+fn a_tool_call_shows_each_of_its_pictures_once_however_often_it_tells_of_them() {
+    let mut state = Fold::default();
+    let news = |offset, status: &str| {
+        let content = json!([
+            {"type": "content", "content": {"type": "text", "text": "done"}},
+            {"type": "content", "content": image(PNG)},
+        ]);
+        let update = json!({"sessionUpdate": "tool_call_update", "toolCallId": "t", "status": status,
+            "content": content, "rawOutput": {"data": PNG}});
+        agent(offset, update)
+    };
+    let first = fold(&mut state, turn("msg_1"), "/w", &[news(10, "in_progress"), news(20, "in_progress")]);
+    assert_eq!(files(&first), [("t".into(), "picture.png image/png".into(), 8, String::new())]);
+    assert_eq!(first.files[0].place, "2-10/1");
+    let second = fold(&mut state, turn("msg_1"), "/w", &[news(30, "completed")]);
+    assert_eq!(files(&second), []);
+    let Some(Body::ToolCall(call)) = &second.parts[0].body else { panic!("{:?}", second.parts) };
+    assert_eq!(call.output, "done");
+}
+
+#[test]
+fn files_that_cannot_be_kept_are_named_with_type_size_and_reason() {
+    let mut state = Fold::default();
+    let large = "A".repeat((4 << 20) + 8);
+    let chunk = |offset, content: Value| {
+        agent(offset, json!({"sessionUpdate": "agent_message_chunk", "content": content}))
+    };
+    let events = [
+        chunk(1, image(&large)),
+        chunk(2, image("not base64!")),
+        chunk(3, json!({"type": "resource_link", "name": "../../x\u{1b}", "uri": "file:///x", "size": 7})),
+        chunk(4, json!({"type": "resource", "resource": {"uri": "file:///tmp/<svg>.svg", "text": "<svg/>"}})),
+        chunk(5, json!({"type": "audio", "mimeType": "audio/\u{202e}wav", "data": ""})),
+        chunk(6, json!({"type": "hologram"})),
+    ];
+    let folded = fold(&mut state, turn("msg_1"), "/w", &events);
+    let unnamed = String::new;
+    assert_eq!(
+        files(&folded),
+        [
+            (unnamed(), "picture.png image/png".into(), 3_145_734, "ATTACHMENT_TOO_LARGE".into()),
+            (unnamed(), "picture.png image/png".into(), 0, "ATTACHMENT_MALFORMED".into()),
+            (unnamed(), "x application/octet-stream".into(), 7, "ATTACHMENT_NOT_SENT".into()),
+            (unnamed(), "<svg>.svg image/svg+xml".into(), 6, String::new()),
+            (unnamed(), "file application/octet-stream".into(), 0, "ATTACHMENT_MALFORMED".into()),
+        ]
+    );
+    assert_eq!(folded.files.len(), 1);
+}

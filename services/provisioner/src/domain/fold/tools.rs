@@ -10,6 +10,8 @@ use crate::domain::text::{head, tail};
 
 /// Calls that are kept at most; the oldest by id is forgotten first.
 const MAX_OPEN: usize = 64;
+/// Files that one call shows at most.
+const MAX_SHOWN: usize = 32;
 const MAX_INPUT: usize = 1 << 10;
 const MAX_OUTPUT: usize = 2 << 10;
 
@@ -31,6 +33,8 @@ struct Tool {
     /// Whether its output comes in pieces, as a terminal shows it.
     in_terminal: bool,
     parts: i32,
+    /// Marks of the files that it has shown.
+    shown: Vec<String>,
 }
 
 impl Tools {
@@ -59,6 +63,16 @@ impl Tools {
         if let Some(tool) = self.0.get_mut(id) {
             tool.parts -= 1;
         }
+    }
+
+    /// Whether a call has not shown this file before; from now on it has. More than so many are not shown.
+    pub(super) fn is_news(&mut self, id: &str, mark: &str) -> bool {
+        let Some(tool) = self.0.get_mut(id) else { return false };
+        let news = tool.shown.len() < MAX_SHOWN && !tool.shown.iter().any(|m| m == mark);
+        if news {
+            tool.shown.push(mark.to_owned());
+        }
+        news
     }
 
     /// What a call does, for a permission request about it.
@@ -100,7 +114,13 @@ impl Tool {
         self.in_terminal |= news.terminal_output().is_some();
         // What stands there already says more than the exit code that ends it.
         let said = self.in_terminal;
-        let raw = || news.raw_output.as_ref().filter(|v| !(v.is_null() || said && v.is_object()));
+        // Beside a picture the raw output is the same picture as text.
+        let files = news
+            .content
+            .iter()
+            .flatten()
+            .any(|c| matches!(c, ToolContent::Content { content: acp::Content::Other(_) }));
+        let raw = || news.raw_output.as_ref().filter(|v| !(v.is_null() || files || said && v.is_object()));
         let output =
             output.or_else(|| raw().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)));
         if let Some(text) = output {
@@ -138,7 +158,7 @@ fn words_of(content: &[ToolContent]) -> String {
             ToolContent::Diff { path, new_text, .. } => format!("{path}:\n{new_text}"),
             ToolContent::Other(_) => continue,
         };
-        if !words.is_empty() {
+        if !words.is_empty() && !text.is_empty() {
             words.push('\n');
         }
         words.push_str(&text);

@@ -89,6 +89,7 @@ mod tests {
             state: TurnState::Ended,
             cancel_requested: false,
             flow_id: String::new(),
+            attachments: Vec::new(),
         }
     }
 

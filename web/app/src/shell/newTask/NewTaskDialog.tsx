@@ -4,6 +4,7 @@ import type { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/tra
 import { useState, type FormEvent, type KeyboardEvent } from 'react'
 import { useLocation } from 'wouter'
 import { paths } from '../../app/paths'
+import { AttachButton, UploadList, useUploads } from '../../attachments'
 import { useCommand } from '../../state/command'
 import { useDraft } from '../../state/draft'
 import { useOrganization } from '../../state/organization'
@@ -73,6 +74,7 @@ interface FormProps {
 
 interface Sent {
   prompt: string
+  attachmentIds: readonly string[]
   choices: Choices
   /** Id of a profile; empty = an agent alone, or the service's default. */
   profile: string
@@ -81,7 +83,7 @@ interface Sent {
 
 function useCreate(organizationId: string, repositoryId: string) {
   const client = useFoundry()
-  return useCommand(({ prompt, choices, profile, policy }: Sent, requestId) =>
+  return useCommand(({ prompt, attachmentIds, choices, profile, policy }: Sent, requestId) =>
     client.task.createTask({
       requestId,
       organizationId,
@@ -93,6 +95,7 @@ function useCreate(organizationId: string, repositoryId: string) {
       profile,
       provider: choices.provider ?? '',
       permissionPolicy: policy,
+      attachmentIds: [...attachmentIds],
     }),
     'The task was not created',
   )
@@ -110,12 +113,14 @@ function useNewTask({ repositoryId, onClose }: FormProps) {
   const profile = profileOf(choices.agent, profiles.value ?? [])
   const policy = policyOf(choices.policy, profile)
   const problem = promptProblem(draft.text)
+  const field = useUploads(organizationId)
   const alive = useAlive()
   const send = async () => {
     setTried(true)
-    if (problem !== undefined) return
+    const attachmentIds = field.ids
+    if (problem !== undefined || attachmentIds === undefined) return
     const used = draft.take()
-    const answer = await create.run({ prompt: draft.text, choices, profile: profile?.profileId ?? '', policy })
+    const answer = await create.run({ prompt: draft.text, attachmentIds, choices, profile: profile?.profileId ?? '', policy })
     if (answer?.task === undefined) return
     used()
     rememberRepository(organizationId, repositoryId)
@@ -124,12 +129,12 @@ function useNewTask({ repositoryId, onClose }: FormProps) {
     navigate(paths.task(organizationId, answer.task.taskId))
   }
   const set = (change: Partial<Choices>) => setChoices((before) => ({ ...before, ...change }))
-  return { draft, choices, policy, profiles, set, problem: tried ? problem : undefined, create, send }
+  return { draft, field, choices, policy, profiles, set, problem: tried ? problem : undefined, create, send }
 }
 
 function NewTaskForm(props: FormProps) {
   const { repositoryId, onRepository, onClose } = props
-  const { draft, choices, policy, profiles, set, problem, create, send } = useNewTask(props)
+  const { draft, field, choices, policy, profiles, set, problem, create, send } = useNewTask(props)
   const submit = (event: FormEvent) => {
     event.preventDefault()
     void send()
@@ -143,7 +148,11 @@ function NewTaskForm(props: FormProps) {
     <form onSubmit={submit} onKeyDown={onKeyDown} noValidate>
       <Stack gap="sm">
         <RepositoryField value={repositoryId} onChange={(it) => (onRepository(it), set({ baseBranch: null }))} />
-        <PromptField text={draft.text} onType={draft.type} problem={problem} />
+        <div className={classes.prompt} {...field.target}>
+          <PromptField text={draft.text} onType={draft.type} problem={problem} />
+          <UploadList field={field} />
+          <AttachButton field={field} />
+        </div>
         <TextInput
           label="Title (optional)"
           placeholder="Derived from the prompt"
@@ -169,7 +178,7 @@ function NewTaskForm(props: FormProps) {
         <Button variant="default" size="sm" onClick={onClose}>
           Cancel
         </Button>
-        <Button type="submit" size="sm" loading={create.busy} rightSection={<Kbd keys="mod+Enter" />} classNames={{ section: classes.keys }}>
+        <Button type="submit" size="sm" loading={create.busy} disabled={field.ids === undefined} rightSection={<Kbd keys="mod+Enter" />} classNames={{ section: classes.keys }}>
           {create.error === undefined ? 'Create task' : 'Try again'}
         </Button>
       </Group>

@@ -2,6 +2,7 @@ import { Button, Textarea } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconArrowUp, IconPlayerStopFilled } from '@tabler/icons-react'
 import { memo, useState, type KeyboardEvent } from 'react'
+import { AttachButton, UploadList, useUploads } from '../../attachments'
 import { ErrorState, Kbd } from '../../ui'
 import { useClearedUnless, useCommand } from '../model/useCommand'
 import { sizeText } from '../text/size'
@@ -33,10 +34,11 @@ export const Composer = memo(function Composer(props: Props) {
   const client = useFoundry()
   const { draft, text, status } = useDraft(organizationId, sessionId)
   const [focused, setFocused] = useState(false)
-  const send = useCommand('The message was not sent', async (requestId: string, words: string) => {
-    onSend({ requestId, text: words })
+  const field = useUploads(organizationId)
+  const send = useCommand('The message was not sent', async (requestId: string, words: string, attachmentIds: readonly string[]) => {
+    onSend({ requestId, text: words === '' ? `${attachmentIds.length} attached` : words })
     try {
-      const answer = await client.task.sendMessage({ requestId, sessionId, text: words })
+      const answer = await client.task.sendMessage({ requestId, sessionId, text: words, attachmentIds: [...attachmentIds] })
       onSent(requestId, answer.rev)
       return answer
     } catch (error) {
@@ -45,15 +47,20 @@ export const Composer = memo(function Composer(props: Props) {
     }
   })
   const size = byteLength(text)
-  const sendable = text.trim() !== '' && size <= MESSAGE_AT_MOST && !send.busy
+  const { ids } = field
+  const something = text.trim() !== '' || field.files.length > 0
+  const sendable = something && ids !== undefined && size <= MESSAGE_AT_MOST && !send.busy
 
   // Words that were taken back and are written anew are another message.
-  useClearedUnless(text !== '', send)
+  useClearedUnless(text !== '' || field.files.length > 0, send)
 
   const submit = async () => {
     if (!sendable) return
-    const words = text
-    if ((await send.run(words)) !== undefined) draft.sent(words)
+    // Blank space is no message, beside files it is none either.
+    const words = text.trim() === '' ? '' : text
+    if ((await send.run(words, ids)) === undefined) return
+    draft.sent(text)
+    field.uploads.taken(ids)
   }
   const keys = (event: KeyboardEvent) => {
     if (event.key === 'Enter' && !event.shiftKey && !event.nativeEvent.isComposing) {
@@ -71,7 +78,8 @@ export const Composer = memo(function Composer(props: Props) {
       }}
     >
       {send.error !== undefined && <ErrorState error={send.error} title="The message was not sent" compact onRetry={() => void submit()} />}
-      <div className={classes.box} data-focused={focused}>
+      <div className={classes.box} data-focused={focused} {...field.target}>
+        <UploadList field={field} />
         <Textarea
           aria-label="Message"
           placeholder={placeholder(untouched, running)}
@@ -91,6 +99,7 @@ export const Composer = memo(function Composer(props: Props) {
           error={size > MESSAGE_AT_MOST}
         />
         <div className={classes.bar}>
+          <AttachButton field={field} />
           <span className={classes.hint}>
             <span className={classes.keys}>
               <Kbd keys="Enter" /> sends, <Kbd keys="Shift+Enter" /> new line

@@ -1,12 +1,14 @@
 import { ActionIcon, Button, Loader, Textarea, Tooltip } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { IconPencil, IconPlayerPlay, IconTrash } from '@tabler/icons-react'
+import type { Attachment } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import { IconPaperclip, IconPencil, IconPlayerPlay, IconTrash, IconX } from '@tabler/icons-react'
 import { QueuedMessageState, SessionState, type QueuedMessage, type Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useEffect, useRef, useState } from 'react'
 import { ErrorState, TextSkeleton, toastNotice, useFocusOnReturn } from '../../ui'
 import { useClearedUnless, useCommand } from '../model/useCommand'
 import { useRead } from '../model/useRead'
 import { InertLine } from '../text/Inert'
+import { visibleLine } from '../text/visible'
 import { counted, oneLine, sizeText } from '../text/size'
 import { byteLength } from './draft'
 import { MESSAGE_AT_MOST } from './Composer'
@@ -85,6 +87,7 @@ function Message({ message, steers }: { message: QueuedMessage; steers: boolean 
     <li className={classes.message}>
       <InertLine text={oneLine(message.textPreview)} className={classes.preview} />
       {long && <span className="fd-muted">{sizeText(message.textSize)}</span>}
+      <WithFiles files={message.attachments} />
       {!waits && <span className={classes.delivering}>Handed to the agent…</span>}
       {waits && steers && (
         <span className={classes.messageActions}>
@@ -105,6 +108,18 @@ function Message({ message, steers }: { message: QueuedMessage; steers: boolean 
   )
 }
 
+/** That a message has files, and which. */
+function WithFiles({ files }: { files: readonly Attachment[] }) {
+  if (files.length === 0) return null
+  const names = files.map((each) => visibleLine(each.name)).join(', ')
+  return (
+    <span className={classes.withFiles} title={names}>
+      <IconPaperclip size={13} aria-hidden /> {counted(files.length, 'file')}
+      <span className="fd-visually-hidden">: {names}</span>
+    </span>
+  )
+}
+
 /** Offers words that were meant for a waiting message, when the agent got it meanwhile or its place was left. */
 function keepWords(words: string | undefined): void {
   if (words === undefined) return
@@ -122,14 +137,22 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
   const changed = useRef<string | undefined>(undefined)
   useEffect(() => () => keepWords(changed.current), [])
   const whole = useRead(messageId, (signal) => client.task.getQueuedMessage({ messageId }, { signal }))
-  const save = useCommand('The message was not changed', (requestId: string, words: string) =>
-    client.task.updateQueuedMessage({ requestId, messageId, text: words }),
+  // Undefined leaves the files as they are.
+  const [kept, setKept] = useState<readonly Attachment[] | undefined>(undefined)
+  const save = useCommand('The message was not changed', (requestId: string, words: string, attachmentIds: readonly string[] | undefined) =>
+    client.task.updateQueuedMessage({
+      requestId,
+      messageId,
+      text: words,
+      attachments: attachmentIds === undefined ? undefined : { attachmentIds: [...attachmentIds] },
+    }),
   )
   if (whole.error !== undefined) {
     return <ErrorState error={whole.error} title="The message could not be read" compact onRetry={whole.reload} />
   }
   if (whole.data === undefined) return <TextSkeleton lines={2} label="Reading the message" />
   const words = text ?? whole.data.text
+  const files = kept ?? message.attachments
   // While it is being saved, the command itself tells how that ends.
   changed.current = words === whole.data.text || save.busy ? undefined : words
   const close = () => {
@@ -137,7 +160,8 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
     onDone()
   }
   const submit = async () => {
-    if ((await save.run(words)) !== undefined) close()
+    const ids = kept?.map((each) => each.attachmentId)
+    if ((await save.run(words.trim() === '' ? '' : words, ids)) !== undefined) close()
   }
   return (
     <form
@@ -164,12 +188,24 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
         data-autofocus
         autoFocus
       />
+      {files.length > 0 && (
+        <ul className={classes.keptFiles} aria-label="Files of the message">
+          {files.map((file) => (
+            <li key={file.attachmentId} className={classes.withFiles}>
+              <IconPaperclip size={13} aria-hidden /> <InertLine text={file.name} />
+              <ActionIcon size="xs" variant="subtle" aria-label={`Remove ${visibleLine(file.name)}`} onClick={() => setKept(files.filter((each) => each !== file))}>
+                <IconX size={12} />
+              </ActionIcon>
+            </li>
+          ))}
+        </ul>
+      )}
       {save.error !== undefined && <ErrorState error={save.error} title="The message was not changed" compact />}
       <div className={classes.editActions}>
         <Button variant="default" onClick={close}>
           Cancel
         </Button>
-        <Button type="submit" loading={save.busy} disabled={words.trim() === '' || byteLength(words) > MESSAGE_AT_MOST}>
+        <Button type="submit" loading={save.busy} disabled={(words.trim() === '' && files.length === 0) || byteLength(words) > MESSAGE_AT_MOST}>
           Save
         </Button>
       </div>

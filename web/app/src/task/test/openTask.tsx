@@ -25,12 +25,13 @@ export interface Shown {
   entries?: readonly TranscriptEntry[]
   queue?: Parameters<FakeTask['showSession']>[2]
   calls?: FakeCalls['task']
+  attachments?: FakeCalls['attachment']
   role?: number
 }
 
 /** Opens the page of a task of organization org_1 as a person with the role. */
-export function openTask({ task = aTask(), sessions = [aSession()], entries = [], queue = [], calls = {}, role = 2 }: Shown): FakeTask {
-  const world = new FakeTask({ ...calm, task: { ...calm.task, ...calls } })
+export function openTask({ task = aTask(), sessions = [aSession()], entries = [], queue = [], calls = {}, attachments = {}, role = 2 }: Shown): FakeTask {
+  const world = new FakeTask({ ...calm, task: { ...calm.task, ...calls }, attachment: attachments })
   world.fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role }]))
   world.fake.show(topics.userState('org_1'), [])
   world.showTask(task, sessions)

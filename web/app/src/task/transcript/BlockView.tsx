@@ -1,6 +1,7 @@
 import { memo } from 'react'
 import type { Block } from './blocks'
 import type { BlockContext } from './context'
+import { FileView } from './FileView'
 import { NoticeView } from './NoticeView'
 import { PermissionView } from './PermissionView'
 import { PlanView } from './PlanView'
@@ -24,6 +25,8 @@ export const BlockView = memo(function BlockView({ block, context, streaming }: 
       return <AgentView block={block} agent={context.agent} streaming={streaming} />
     case 'thought':
       return <ThoughtView block={block} streaming={streaming} />
+    case 'file':
+      return <FileView block={block} agent={context.agent} />
     case 'tool':
       return <ToolView block={block} />
     case 'plan':

@@ -1,4 +1,5 @@
 import { IconBulb, IconChevronRight } from '@tabler/icons-react'
+import { StoredFiles } from '../../attachments'
 import { RelativeTime } from '../../ui'
 import { usePersonName } from '../model/members'
 import type { Viewer } from '../model/useViewer'
@@ -27,6 +28,7 @@ export function UserView({ block, viewer }: { block: TextBlock; viewer: Viewer }
       </header>
       <CutStart block={block} />
       {block.text.length > SHOWN_FIRST ? <LongText text={block.text} label="Message" /> : <InertText text={block.text} />}
+      <StoredFiles files={block.attachments} label="Files of this message" />
     </article>
   )
 }

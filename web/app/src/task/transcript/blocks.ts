@@ -1,4 +1,6 @@
 import type {
+  AgentFile,
+  Attachment,
   Notice,
   PermissionAnswer,
   PermissionRequest,
@@ -28,6 +30,14 @@ export interface TextBlock extends Common {
   readonly text: string
   /** Who wrote it; empty for the agent. */
   readonly userId: string
+  /** The files sent with a message. */
+  readonly attachments: readonly Attachment[]
+}
+
+/** A picture or another file that the agent shows. */
+export interface FileBlock extends Common {
+  readonly kind: 'file'
+  readonly file: AgentFile
 }
 
 /** A tool call as it is now. */
@@ -62,4 +72,4 @@ export interface NoticeBlock extends Common {
 }
 
 /** What a transcript shows: one thing said or done, folded from its entries. */
-export type Block = TextBlock | ToolBlock | PlanBlock | PermissionBlock | TurnEndBlock | NoticeBlock
+export type Block = TextBlock | FileBlock | ToolBlock | PlanBlock | PermissionBlock | TurnEndBlock | NoticeBlock

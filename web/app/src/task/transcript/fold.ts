@@ -160,7 +160,9 @@ function updated(before: Block, part: TranscriptPart): Block {
 
 function joined(start: Block, rest: Block): Block {
   const place = { offset: start.offset, turn: start.turn, at: start.at, cutStart: start.cutStart }
-  if ('text' in start && 'text' in rest) return { ...rest, ...place, text: start.text + rest.text }
+  if ('text' in start && 'text' in rest) {
+    return { ...rest, ...place, text: start.text + rest.text, attachments: [...start.attachments, ...rest.attachments] }
+  }
   return { ...rest, ...place }
 }
 
@@ -171,11 +173,13 @@ function created(key: string, offset: number, part: TranscriptPart): Block | und
   const common = { key, offset, turn: part.messageId, at, until: at, cutStart }
   switch (body.case) {
     case 'userMessage':
-      return { ...common, kind: 'user', text: body.value.text, userId: body.value.userId }
+      return { ...common, kind: 'user', text: body.value.text, userId: body.value.userId, attachments: body.value.attachments }
     case 'agentMessage':
-      return { ...common, kind: 'agent', text: body.value.text, userId: '' }
+      return { ...common, kind: 'agent', text: body.value.text, userId: '', attachments: [] }
+    case 'agentFile':
+      return { ...common, kind: 'file', file: body.value, cutStart: false }
     case 'agentThought':
-      return { ...common, kind: 'thought', text: body.value.text, userId: '' }
+      return { ...common, kind: 'thought', text: body.value.text, userId: '', attachments: [] }
     case 'toolCall':
       return { ...common, kind: 'tool', call: body.value }
     case 'plan':

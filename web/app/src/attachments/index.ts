@@ -1,0 +1,3 @@
+export { AttachButton, UploadList } from './UploadList'
+export { StoredFile, StoredFiles } from './StoredFile'
+export { useUploads, type UploadField } from './useUploads'

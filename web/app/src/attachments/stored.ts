@@ -1,0 +1,63 @@
+import type { Foundry } from '@foundry/client'
+import { AttachmentService } from '@foundry/client/gen/foundry/provisioner/v1/attachment_service_pb'
+import { isPicture } from './kinds'
+
+/** Files that are kept at most, so that a long transcript does not fill the memory. */
+const KEPT = 24
+
+interface Stored {
+  readonly url: Promise<string>
+  users: number
+}
+
+/** The bytes of stored files as addresses that the page may show; read once, and forgotten when nobody shows them. */
+class StoredFiles {
+  private readonly files = new Map<string, Stored>()
+
+  constructor(private readonly client: Foundry) {}
+
+  /** The address of a file; hold it until it is let go. */
+  hold(attachmentId: string): Promise<string> {
+    const known = this.files.get(attachmentId)
+    const file = known ?? { url: this.read(attachmentId), users: 0 }
+    file.users += 1
+    // The newest are at the end.
+    this.files.delete(attachmentId)
+    this.files.set(attachmentId, file)
+    if (known === undefined) file.url.catch(() => this.files.get(attachmentId) === file && this.files.delete(attachmentId))
+    this.trim()
+    return file.url
+  }
+
+  /** Nobody shows it here any more. */
+  letGo(attachmentId: string): void {
+    const file = this.files.get(attachmentId)
+    if (file !== undefined) file.users -= 1
+    this.trim()
+  }
+
+  private trim(): void {
+    for (const [id, file] of this.files) {
+      if (this.files.size <= KEPT) return
+      if (file.users > 0) continue
+      this.files.delete(id)
+      file.url.then(URL.revokeObjectURL, () => undefined)
+    }
+  }
+
+  private async read(attachmentId: string): Promise<string> {
+    const { attachment, content } = await this.client.callsOf(AttachmentService).getAttachment({ attachmentId })
+    // Only what was found to be a picture is given as one; nothing else can be opened as a page of this origin.
+    const type = isPicture(attachment?.mediaType ?? '') ? attachment?.mediaType : 'application/octet-stream'
+    return URL.createObjectURL(new Blob([new Uint8Array(content)], { type }))
+  }
+}
+
+const stores = new WeakMap<Foundry, StoredFiles>()
+
+/** The files that this client has read. */
+export function storedFiles(client: Foundry): StoredFiles {
+  let store = stores.get(client)
+  if (store === undefined) stores.set(client, (store = new StoredFiles(client)))
+  return store
+}

@@ -1,0 +1,154 @@
+import { FoundryError, newRequestId } from '@foundry/client'
+import type { Attachment } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import { isPicture } from './kinds'
+
+/** Bytes of a file at most. */
+export const FILE_AT_MOST = 3 * 1024 * 1024
+/** Files of a message at most. */
+export const FILES_AT_MOST = 10
+const NAME_AT_MOST = 200
+
+/** A file on its way to a message. */
+export interface Upload {
+  readonly key: string
+  readonly name: string
+  readonly size: number
+  /** Address of a picture that can be shown; only while the file is listed. */
+  readonly preview: string | undefined
+  readonly state: 'sending' | 'sent' | 'failed'
+  /** Why it failed. */
+  readonly error: unknown
+  /** Whether trying again can help. */
+  readonly retryable: boolean
+  /** What the server keeps, once it does. */
+  readonly attachment: Attachment | undefined
+}
+
+/** How a file gets to the server. */
+export type Put = (requestId: string, name: string, content: Uint8Array<ArrayBuffer>, signal: AbortSignal) => Promise<Attachment>
+
+interface Kept {
+  readonly file: File
+  readonly requestId: string
+  readonly abort: AbortController
+}
+
+/** The files of a message that is being written. Each is sent as soon as it is there; a message takes those that are sent. */
+export class Uploads {
+  private list: readonly Upload[] = []
+  private readonly kept = new Map<string, Kept>()
+  private readonly listeners = new Set<() => void>()
+
+  constructor(private readonly put: Put) {}
+
+  /** For `useSyncExternalStore`. */
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
+  }
+
+  /** The files in order; the same array until something changes. */
+  readonly get = (): readonly Upload[] => this.list
+
+  /** Takes files in; says which were too many to be taken. */
+  add(files: readonly File[]): { readonly refused: number } {
+    const room = Math.max(0, FILES_AT_MOST - this.list.length)
+    for (const file of files.slice(0, room)) {
+      const key = newRequestId()
+      const kept = { file, requestId: newRequestId(), abort: new AbortController() }
+      this.kept.set(key, kept)
+      const preview = isPicture(file.type) && file.size <= FILE_AT_MOST ? URL.createObjectURL(file) : undefined
+      const upload: Upload = {
+        key,
+        name: cleanName(file.name),
+        size: file.size,
+        preview,
+        state: 'sending',
+        error: undefined,
+        retryable: false,
+        attachment: undefined,
+      }
+      this.set([...this.list, upload])
+      void this.send(key)
+    }
+    return { refused: Math.max(0, files.length - room) }
+  }
+
+  /** Sends a file again that failed. The server keeps it once, also when only its answer was lost. */
+  retry(key: string): void {
+    this.change(key, { state: 'sending', error: undefined })
+    void this.send(key)
+  }
+
+  /** Takes a file out; one that is on its way is given up. */
+  remove(key: string): void {
+    this.kept.get(key)?.abort.abort()
+    this.kept.delete(key)
+    const gone = this.list.find((each) => each.key === key)
+    if (gone?.preview !== undefined) URL.revokeObjectURL(gone.preview)
+    this.set(this.list.filter((each) => each.key !== key))
+  }
+
+  /** A message has these files: they are another message's no more. */
+  taken(attachmentIds: readonly string[]): void {
+    for (const { key, attachment } of this.list) if (attachment !== undefined && attachmentIds.includes(attachment.attachmentId)) this.remove(key)
+  }
+
+  /** Gives everything up. */
+  dispose(): void {
+    for (const { key } of this.list) this.remove(key)
+  }
+
+  private async send(key: string): Promise<void> {
+    const kept = this.kept.get(key)
+    if (kept === undefined) return
+    try {
+      const { file, requestId, abort } = kept
+      if (file.size === 0) throw refused('the file is empty')
+      if (file.size > FILE_AT_MOST) throw refused('the file is over 3 MiB', 'choose a smaller one, or commit it to the repository')
+      const content = await bytesOf(file)
+      const attachment = await this.put(requestId, cleanName(file.name), content, abort.signal)
+      this.change(key, { state: 'sent', attachment })
+    } catch (error) {
+      if (!kept.abort.signal.aborted) this.change(key, { state: 'failed', error, retryable: FoundryError.from(error).retryable })
+    }
+  }
+
+  private change(key: string, change: Partial<Upload>): void {
+    this.set(this.list.map((each) => (each.key === key ? { ...each, ...change } : each)))
+  }
+
+  private set(list: readonly Upload[]): void {
+    this.list = list
+    for (const listener of this.listeners) listener()
+  }
+}
+
+function refused(message: string, nextAction = 'choose another one'): FoundryError {
+  return new FoundryError({ code: 3, reason: 'INVALID_FIELD', message, nextAction })
+}
+
+async function bytesOf(file: File): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return new Uint8Array(await file.arrayBuffer())
+  } catch (reason) {
+    throw unreadable(reason)
+  }
+}
+
+function unreadable(reason: unknown): FoundryError {
+  const message = `the browser cannot read the file: ${reason instanceof Error ? reason.message : String(reason)}`
+  return new FoundryError({ code: 3, reason: 'INVALID_FIELD', message, nextAction: 'choose it again; folders cannot be sent' })
+}
+
+// What the server refuses in names: slashes, controls, and invisible marks.
+const unfit = /[/\\\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g
+
+/** A file's name as the server takes it. */
+export function cleanName(name: string): string {
+  let clean = name.replaceAll(unfit, '').trim()
+  // The end says what kind of file it is.
+  if (clean.length > NAME_AT_MOST) clean = [...clean].slice(-NAME_AT_MOST).join('')
+  while (new TextEncoder().encode(clean).length > NAME_AT_MOST) clean = [...clean].slice(1).join('')
+  return clean === '' || clean === '.' || clean === '..' ? 'file' : clean
+}

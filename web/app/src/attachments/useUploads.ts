@@ -1,0 +1,91 @@
+import { AttachmentService } from '@foundry/client/gen/foundry/provisioner/v1/attachment_service_pb'
+import { useFoundry } from '@foundry/client/react'
+import { useEffect, useMemo, useState, useSyncExternalStore, type ClipboardEvent, type DragEvent } from 'react'
+import { announce } from '../ui'
+import { FILES_AT_MOST, Uploads, type Upload } from './uploads'
+
+/** The files of a message that is being written, and the ways they come in. */
+export interface UploadField {
+  readonly uploads: Uploads
+  readonly files: readonly Upload[]
+  /** Ids of all files; undefined while one is on its way or failed. */
+  readonly ids: readonly string[] | undefined
+  readonly add: (files: readonly File[]) => void
+  /** What was not taken the last time; empty when all was. */
+  readonly refusal: string
+  /** For the element that files are pasted into and dropped on. */
+  readonly target: {
+    readonly onPaste: (event: ClipboardEvent) => void
+    readonly onDragOver: (event: DragEvent) => void
+    readonly onDragLeave: (event: DragEvent) => void
+    readonly onDrop: (event: DragEvent) => void
+    readonly 'data-dropping': boolean
+  }
+}
+
+/** A file dropped beside the field would take the page's place, and what was written with it. */
+function keepPage(): () => void {
+  const stay = (event: globalThis.DragEvent) => {
+    if (event.defaultPrevented || event.dataTransfer?.types.includes('Files') !== true) return
+    event.preventDefault()
+    event.dataTransfer.dropEffect = 'none'
+  }
+  addEventListener('dragover', stay)
+  addEventListener('drop', stay)
+  return () => {
+    removeEventListener('dragover', stay)
+    removeEventListener('drop', stay)
+  }
+}
+
+/** Files for a message of this organization. They live as long as the component: a draft keeps words alone. */
+export function useUploads(organizationId: string): UploadField {
+  const client = useFoundry()
+  const uploads = useMemo(() => {
+    const put = async (requestId: string, name: string, content: Uint8Array<ArrayBuffer>, signal: AbortSignal) => {
+      const calls = client.callsOf(AttachmentService)
+      const { attachment } = await calls.putAttachment({ requestId, organizationId, name, content }, { signal })
+      if (attachment === undefined) throw new Error('the answer names no file')
+      return attachment
+    }
+    return new Uploads(put)
+  }, [client, organizationId])
+  useEffect(() => () => uploads.dispose(), [uploads])
+  useEffect(() => keepPage(), [])
+  const files = useSyncExternalStore(uploads.subscribe, uploads.get)
+  const [refusal, setRefusal] = useState('')
+  const [dropping, setDropping] = useState(false)
+  const add = (chosen: readonly File[]) => {
+    if (chosen.length === 0) return
+    const { refused } = uploads.add(chosen)
+    setRefusal(refused === 0 ? '' : `A message has at most ${FILES_AT_MOST} files; ${refused} of these were not taken.`)
+    announce(`${chosen.length - refused === 1 ? '1 file' : `${chosen.length - refused} files`} attached`)
+  }
+  const target = {
+    onPaste: (event: ClipboardEvent) => {
+      const pasted = [...event.clipboardData.files]
+      // Text from an office program comes with a picture of itself: the text is meant.
+      if (pasted.length === 0 || event.clipboardData.types.includes('text/plain')) return
+      event.preventDefault()
+      add(pasted)
+    },
+    onDragOver: (event: DragEvent) => {
+      if (!event.dataTransfer.types.includes('Files')) return
+      event.preventDefault()
+      event.dataTransfer.dropEffect = 'copy'
+      setDropping(true)
+    },
+    onDragLeave: (event: DragEvent) => {
+      if (!(event.relatedTarget instanceof Node && event.currentTarget.contains(event.relatedTarget))) setDropping(false)
+    },
+    onDrop: (event: DragEvent) => {
+      setDropping(false)
+      if (!event.dataTransfer.types.includes('Files')) return
+      event.preventDefault()
+      add([...event.dataTransfer.files])
+    },
+    'data-dropping': dropping,
+  }
+  const ids = files.map((each) => each.attachment?.attachmentId)
+  return { uploads, files, ids: ids.every((id) => id !== undefined) ? ids : undefined, add, refusal, target }
+}
