@@ -40,6 +40,7 @@ async fn requests_answer_at_once_while_the_provider_hangs_and_the_message_is_del
         request_id: String::new(),
         session_id: session_id.to_owned(),
         text: text.to_owned(),
+        ..SendMessageRequest::default()
     };
     caller.task().send_message(send(&session.session_id, "say second")).await.unwrap();
     caller.task().send_message(send(&second.session_id, "say elsewhere")).await.unwrap();
