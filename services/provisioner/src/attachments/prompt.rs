@@ -2,7 +2,7 @@
 //! everything else as a file in the sandbox's HOME that the prompt names. Never in the work tree: it would be in the
 //! patch.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -136,7 +136,7 @@ fn file_name(file: &Attachment) -> String {
     format!("{}-{}", &id[id.len() - 8..], file.name)
 }
 
-async fn put(client: &RuntimeClient, place: &PathBuf, bytes: Bytes) -> Result<(), ClientError> {
+async fn put(client: &RuntimeClient, place: &Path, bytes: Bytes) -> Result<(), ClientError> {
     client.put_file(place, 0o644, bytes).await
 }
 
