@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_prompt_of_files_alone_has_no_empty_text() {
         let picture = json!({ "type": "image" });
-        assert_eq!(joined(String::new(), &[], vec![picture.clone()]), [picture.clone()]);
+        assert_eq!(joined(String::new(), &[], vec![picture.clone()]), std::slice::from_ref(&picture));
         assert_eq!(joined(String::new(), &[], vec![]), [json!({ "type": "text", "text": "" })]);
         let both = joined("look".to_owned(), &["/home/x (y, 1 bytes)".to_owned()], vec![picture.clone()]);
         let text = "look\n\nAttached files:\n- /home/x (y, 1 bytes)\n";
