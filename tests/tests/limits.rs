@@ -50,6 +50,7 @@ async fn a_reached_limit_is_told_with_its_figure_and_the_next_message_works() {
     );
     let sandbox = sandboxes::only(&caller, &task.task_id).await;
     assert!(sandbox.limits.starts_with("200 processes, 512.0 MiB of memory, 1.0 GiB on disk"), "{sandbox:?}");
+    mesh.cli_ok(&["login", "--login", "ada"]);
     let shown = mesh.cli_ok(&["sandbox", "show", &sandbox.sandbox_id]);
     assert!(shown.contains("SANDBOX_MEMORY_LIMIT") && shown.contains("1,024 descriptors"), "{shown}");
     let explained = mesh.cli_ok(&["task", "explain", &task.task_id]);

@@ -199,7 +199,7 @@ fn run() -> io::Result<()> {
         answer(&LaunchAnswer::Started(facts));
         Ok(watch)
     });
-    let watch = match told {
+    let (watch, pulse) = match told {
         Ok(watch) => watch,
         Err(e) => {
             // A runtime that nobody knows of must not run.
@@ -212,7 +212,8 @@ fn run() -> io::Result<()> {
     let ended = wait_reaping(&mut child)?;
     drop(status);
     let killed = ended.signal() == Some(9) || ended.code() == Some(128 + 9);
-    let out_of_memory = killed && last_look(&watch);
+    let out_of_memory = killed && pulse.memory_ended(group.as_ref());
+    last_look(&watch);
     end_the_rest(group.as_ref());
     let record = ExitRecord {
         runtime_instance: spec.facts.runtime_instance,
@@ -309,15 +310,11 @@ fn wait_reaping(child: &mut Child) -> io::Result<ExitStatus> {
     }
 }
 
-/// What the watch knows at the end; it may be busy with a measurement, for which nobody waits.
-fn last_look(watch: &Mutex<Watch>) -> bool {
-    for _ in 0..20 {
-        if let Ok(mut watch) = watch.try_lock() {
-            return watch.memory_ended();
-        }
-        pause(Duration::from_millis(20));
+/// What was reached at the very end is told too; a measurement that still goes on is not waited for.
+fn last_look(watch: &Mutex<Watch>) {
+    if let Ok(mut watch) = watch.try_lock() {
+        watch.tell();
     }
-    false
 }
 
 /// Kills and reaps every descendant, and removes their group. They cannot escape: orphans come back to the
@@ -336,6 +333,8 @@ fn end_the_rest(group: Option<&Group>) {
             let _ = group.map(Group::remove);
             return;
         }
+        // Those that ended with it need no other look at all processes.
+        while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use foundry_core::Timestamp;
 use foundry_sandbox::{LimitKind, ReachedLimit};
 
-/// How long a limit stays told after it was seen last: a look that comes every few seconds must see it.
-pub(crate) const HOLD: Duration = Duration::from_secs(12);
+/// How long a limit stays told after it was seen last: a look that comes every few seconds must see it, and so must
+/// a person.
+pub(crate) const HOLD: Duration = Duration::from_secs(30);
 /// How long a sandbox may be full of processes before its commands are ended.
 const FULL: Duration = Duration::from_secs(10);
 
@@ -134,11 +135,6 @@ impl Told {
     pub fn reached(&self) -> Vec<ReachedLimit> {
         self.reached.values().map(|(r, _)| r.clone()).collect()
     }
-
-    /// When this limit was seen last.
-    pub fn last(&self, kind: LimitKind) -> Option<Instant> {
-        self.reached.get(&kind).map(|(_, last)| *last)
-    }
 }
 
 #[cfg(test)]
@@ -185,9 +181,9 @@ mod tests {
         told.see(LimitKind::Memory, 12, 8, true, (Timestamp::from_micros(9), at(15)));
         let expected =
             ReachedLimit { kind: LimitKind::Memory, used: 10, limit: 8, since: first, ended: true };
-        told.settle(at(26));
+        told.settle(at(44));
         assert_eq!(told.reached(), [expected]);
-        told.settle(at(27));
+        told.settle(at(45));
         assert_eq!(told.reached(), []);
     }
 }

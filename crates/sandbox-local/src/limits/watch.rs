@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,25 @@ impl Beat {
     }
 }
 
+/// What is known without waiting for a measurement.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    /// How many were killed for memory, as the control group has counted.
+    killed: AtomicU64,
+    /// When a process was ended for memory last.
+    last: Mutex<Option<Instant>>,
+}
+
+impl Pulse {
+    /// Whether something was killed for memory just now or a moment ago.
+    pub fn memory_ended(&self, group: Option<&Group>) -> bool {
+        let counted = group.and_then(|g| g.counted().ok()).map_or(0, |c| c.killed);
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        counted > self.killed.load(Ordering::Acquire)
+            || last.is_some_and(|at| at.elapsed() < Duration::from_secs(3))
+    }
+}
+
 /// One sandbox, watched.
 pub(crate) struct Watch {
     limits: Limits,
@@ -62,7 +82,7 @@ pub(crate) struct Watch {
     told: Told,
     written: Option<LimitReport>,
     forks: Forks,
-    killed: u64,
+    pulse: Arc<Pulse>,
     disk: (Stock, Stock),
     disk_beat: Beat,
     ground: Ground,
@@ -89,7 +109,7 @@ impl Watch {
             told: Told::from(before.reached, now),
             written: None,
             forks: Forks::new(counted.refused),
-            killed: counted.killed,
+            pulse: Arc::new(Pulse { killed: counted.killed.into(), ..Pulse::default() }),
             disk: (Stock::new(limits.disk_bytes), Stock::new(limits.disk_files)),
             disk_beat: Beat::new(now, least),
             ground: Ground::default(),
@@ -105,7 +125,8 @@ impl Watch {
     ///
     /// # Errors
     /// When there is no room for a thread.
-    pub fn start(self) -> io::Result<Arc<Mutex<Self>>> {
+    pub fn start(self) -> io::Result<(Arc<Mutex<Self>>, Arc<Pulse>)> {
+        let pulse = Arc::clone(&self.pulse);
         let measured = self.family.group.is_none() && (self.limits.processes > 0 || self.memory_limit > 0);
         let shared = Arc::new(Mutex::new(self));
         let watch = Arc::clone(&shared);
@@ -115,7 +136,7 @@ impl Watch {
                 pause(if measured { SHORT_TICK } else { TICK });
             }
         })?;
-        Ok(shared)
+        Ok((shared, pulse))
     }
 
     /// One look at everything that is due.
@@ -128,7 +149,7 @@ impl Watch {
     }
 
     /// Takes in what the kernel has counted, and writes down what is reached.
-    fn tell(&mut self) {
+    pub fn tell(&mut self) {
         if let Some(Ok(counted)) = self.family.group.as_ref().map(Group::counted) {
             self.counted(counted.processes, counted.refused, counted.killed);
         }
@@ -144,21 +165,19 @@ impl Watch {
         self.write();
     }
 
-    /// The last look, when the runtime has ended: whether something was killed for memory a moment ago.
-    pub fn memory_ended(&mut self) -> bool {
-        self.tell();
-        self.told.last(LimitKind::Memory).is_some_and(|at| at.elapsed() < Duration::from_secs(3))
-    }
-
     fn see(&mut self, kind: LimitKind, used: u64, limit: u64, ended: bool) {
-        self.told.see(kind, used, limit, ended, (SystemClock.now(), Instant::now()));
+        let now = Instant::now();
+        self.told.see(kind, used, limit, ended, (SystemClock.now(), now));
+        if kind == LimitKind::Memory && ended {
+            *self.pulse.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        }
     }
 
     /// What a control group says.
     fn counted(&mut self, processes: u64, refused: u64, killed: u64) {
-        if killed > self.killed {
-            self.killed = killed;
+        if killed > self.pulse.killed.load(Ordering::Acquire) {
             self.see(LimitKind::Memory, self.memory_limit, self.memory_limit, true);
+            self.pulse.killed.store(killed, Ordering::Release);
         }
         let limit = self.limits.processes;
         if limit == 0 {

@@ -2,7 +2,7 @@
 //! everything else as a file in the sandbox's HOME that the prompt names. Never in the work tree: it would be in the
 //! patch.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -136,7 +136,7 @@ fn file_name(file: &Attachment) -> String {
     format!("{}-{}", &id[id.len() - 8..], file.name)
 }
 
-async fn put(client: &RuntimeClient, place: &PathBuf, bytes: Bytes) -> Result<(), ClientError> {
+async fn put(client: &RuntimeClient, place: &Path, bytes: Bytes) -> Result<(), ClientError> {
     client.put_file(place, 0o644, bytes).await
 }
 
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_prompt_of_files_alone_has_no_empty_text() {
         let picture = json!({ "type": "image" });
-        assert_eq!(joined(String::new(), &[], vec![picture.clone()]), [picture.clone()]);
+        assert_eq!(joined(String::new(), &[], vec![picture.clone()]), std::slice::from_ref(&picture));
         assert_eq!(joined(String::new(), &[], vec![]), [json!({ "type": "text", "text": "" })]);
         let both = joined("look".to_owned(), &["/home/x (y, 1 bytes)".to_owned()], vec![picture.clone()]);
         let text = "look\n\nAttached files:\n- /home/x (y, 1 bytes)\n";

@@ -48,7 +48,7 @@ async fn files_of_prompts_and_messages_reach_the_agent_and_stand_in_the_transcri
     let (task, session) = ids(&created);
     running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
     let first = world.provisioner.session(&session).unwrap().message_id;
-    assert_eq!(world.provisioner.given(&first), [a.attachment_id.clone()]);
+    assert_eq!(world.provisioner.given(&first), std::slice::from_ref(&a.attachment_id));
 
     // Files alone are a message, too.
     let message = queued(&running, &tenant, &session, "", &[&c, &b]).await.unwrap();
@@ -149,8 +149,8 @@ async fn an_edit_of_a_queued_message_keeps_its_files_unless_it_names_others() {
         let edited = ops::update_queued_message::update_queued_message(&running.cx, &tenant.caller, request);
         edited.await.map(|answer| answer.message.unwrap().attachments)
     };
-    assert_eq!(edit("two", None).await.unwrap(), [a.clone()]);
-    assert_eq!(edit("", Some(vec![b.attachment_id.clone()])).await.unwrap(), [b.clone()]);
+    assert_eq!(edit("two", None).await.unwrap(), std::slice::from_ref(&a));
+    assert_eq!(edit("", Some(vec![b.attachment_id.clone()])).await.unwrap(), std::slice::from_ref(&b));
     assert_eq!(edit("", Some(vec![])).await.unwrap_err().reason(), "INVALID_FIELD");
     assert_eq!(edit("three", Some(vec!["att_x".into()])).await.unwrap_err().reason(), "INVALID_FIELD");
     assert_eq!(edit("three", Some(vec![])).await.unwrap(), []);
