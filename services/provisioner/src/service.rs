@@ -198,6 +198,7 @@ pub(crate) fn assemble(
         providers,
         catalogue,
         profiles: parts.profiles,
+        model_gateway: std::sync::OnceLock::new(),
         bundles: parts.bundles,
         clients: runtime::Clients::default(),
         pumps: runtime::Pumps::default(),

@@ -4,6 +4,7 @@
 mod measures;
 mod mishaps;
 mod profiles;
+mod quota;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

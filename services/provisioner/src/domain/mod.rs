@@ -1,6 +1,7 @@
 //! What the service knows: entities, their states and transitions. No gRPC, database, clock or task.
 
 pub mod fold;
+pub mod model_limit;
 pub mod model_provider;
 pub mod named;
 pub mod profile;

@@ -52,8 +52,8 @@ answers_with! {
 
 answers! {
     EnsureSandboxResponse RetrySandboxResponse DestroySandboxResponse CreateAgentSessionResponse
-    RetryAgentSessionResponse PromptAgentSessionResponse CancelPromptResponse RespondToPermissionResponse
-    CloseAgentSessionResponse DeleteModelProviderResponse DeleteAgentProfileResponse
+    RetryAgentSessionResponse ResumeAgentSessionResponse PromptAgentSessionResponse CancelPromptResponse RespondToPermissionResponse
+    CloseAgentSessionResponse SetModelLimitResponse DeleteModelProviderResponse DeleteAgentProfileResponse
 }
 
 /// One command of a caller in an organization.

@@ -1,4 +1,4 @@
-import { IconAlertTriangle, IconInfoCircle, IconPlugConnectedX, IconRefreshAlert, type Icon } from '@tabler/icons-react'
+import { IconAlertTriangle, IconClockPause, IconInfoCircle, IconPlugConnectedX, IconRefreshAlert, type Icon } from '@tabler/icons-react'
 import { NoticeKind } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { sentence } from '../../ui'
 import { InertLine } from '../text/Inert'
@@ -9,6 +9,7 @@ const kinds: Readonly<Partial<Record<NoticeKind, { word: string; icon: Icon; ton
   [NoticeKind.EVENTS_LOST]: { word: 'Events lost', icon: IconAlertTriangle, tone: 'wait' },
   [NoticeKind.CONTEXT_REBUILT]: { word: 'Context rebuilt', icon: IconRefreshAlert, tone: 'wait' },
   [NoticeKind.AGENT_EXITED]: { word: 'Agent exited', icon: IconPlugConnectedX, tone: 'wait' },
+  [NoticeKind.MODEL_WAIT]: { word: 'Waits for the model', icon: IconClockPause, tone: 'quiet' },
   [NoticeKind.UNKNOWN_EVENT]: { word: 'Unknown event', icon: IconInfoCircle, tone: 'quiet' },
 }
 const unknown = { word: 'Notice', icon: IconInfoCircle, tone: 'quiet' } as const
