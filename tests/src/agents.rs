@@ -85,9 +85,17 @@ impl Workplace {
     /// # Panics
     /// When that fails.
     pub async fn start(agent: Agent, tools: &Path) -> Self {
+        Self::start_with(agent, tools, &[]).await
+    }
+
+    /// The same with further settings of the mesh.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn start_with(agent: Agent, tools: &Path, settings: &[&str]) -> Self {
         std::fs::create_dir_all(tools).expect("directory");
         let cache = format!("provisioner.tools_cache={}", tools.display());
-        let mesh = Mesh::start(Shape::Embedded, &[&cache]);
+        let mesh = Mesh::start(Shape::Embedded, &[&[cache.as_str()][..], settings].concat());
         let model = ScriptedModel::start().await.expect("a model");
         let caller = mesh.sign_in("ada").await;
         let origin = Origin::create(mesh.dir());
@@ -231,6 +239,21 @@ impl Work {
             of_processes("environ").filter(|(_, text)| text.contains(&token)).map(|(pid, _)| pid).collect();
         found.sort_unstable();
         found
+    }
+
+    /// The token that its agent presents as its model key, and the address of the model gateway inside the sandbox.
+    ///
+    /// # Panics
+    /// When the agent has no process, or its environment is out of sight.
+    pub fn token_and_address(&self) -> (String, String) {
+        let beginning = format!("{}.", self.session_id);
+        let mut environments = of_processes("environ").filter(|(_, text)| text.contains(&beginning));
+        let (_, environment) = environments.next().expect("a process of the agent");
+        let values = || environment.split('\0').filter_map(|v| v.split_once('=')).map(|(_, value)| value);
+        let token = values().find(|v| v.starts_with(&beginning)).expect("a token");
+        let local = |v: &&str| v.starts_with("http://127.0.0.1:") || v.starts_with("http://localhost:");
+        let address = values().find(local).and_then(|v| v.split('/').nth(2)).expect("an address");
+        (token.to_owned(), address.to_owned())
     }
 
     /// Kills the agent and all that it started.

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use foundry_proto::common::v1::TurnOutcome;
 use foundry_proto::provisioner::v1::ListModelUsageRequest;
+use foundry_proto::task::v1::{CloseSessionRequest, CreateSessionRequest, SessionState};
 use foundry_scripted_model::{Script, Step};
 use foundry_tests::agents::{GEMINI, Work, Workplace, files_with, processes_with};
-use foundry_tests::story::{assert_contiguous, await_task, patch, turn_ends, words};
+use foundry_tests::story::{assert_contiguous, await_session, await_task, patch, send, turn_ends, words};
 
 /// Nobody but the mesh and the model holds the key: no file, no process, no log.
 fn assert_key_is_nowhere(place: &Workplace, work: &Work) {
@@ -78,4 +79,83 @@ async fn a_real_agent_writes_and_runs_with_permission_and_its_key_stays_outside(
     assert_eq!(calls, requests.iter().filter(|r| r.usage.is_some()).count() as i64, "{usage:?}");
     assert!(of_session.map(|u| u.input_tokens.min(u.output_tokens)).sum::<i64>() > 0, "{usage:?}");
     assert_key_is_nowhere(&place, &work);
+}
+
+/// A command that asks the model gateway from inside a sandbox, and writes the status down with a mark.
+fn asking(mark: &str, address: &str, path: &str, token: &str) -> String {
+    // Words that no command line holds: it is what was written that is looked for.
+    format!(
+        "curl -s --noproxy '*' -m 10 -o /dev/null -w 'status %{{http_code}} of {mark}\\n' \
+         -H 'x-goog-api-key: {token}' http://{address}{path} >> answers.txt"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_refused_for_another_sandbox_after_its_end_and_for_paths_off_the_list() {
+    let place = Workplace::start(GEMINI, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools")).await;
+    let hello = Script::new([Step::Say("Here.".to_owned())]);
+    let one = place.begin(&hello).await;
+    place.finish(&one, 1).await;
+    let two = place.begin(&hello).await;
+    place.finish(&two, 1).await;
+    let (token, address) = one.token_and_address();
+    let (other_token, other_address) = two.token_and_address();
+    let models = "/v1beta/models";
+    let run = async |work: &Work, turns: usize, commands: Vec<String>| {
+        let script = Script::new(commands.into_iter().map(Step::Run));
+        send(&place.caller, &work.session_id, &format!("Turn {turns}. {}", script.in_prompt())).await;
+        let end = turn_ends(&place.finish(work, turns).await.0).pop().unwrap();
+        assert_eq!(end.outcome(), TurnOutcome::Completed, "{end:?}");
+    };
+    let off = ["/v1beta/files", "/v1/messages/batches", "/v1beta/models/../files", "/v1/embeddings", "/"];
+    let mut asked = vec![asking("own", &address, models, &token)];
+    asked.extend(off.iter().map(|path| asking("off-list", &address, path, &token)));
+    run(&one, 2, asked).await;
+    run(
+        &two,
+        2,
+        vec![
+            asking("foreign", &other_address, models, &token),
+            asking("second-own", &other_address, models, &other_token),
+        ],
+    )
+    .await;
+
+    // A second session in the sandbox of the first, whose token is of no use once it is closed.
+    let request =
+        CreateSessionRequest { task_id: one.task.task_id.clone(), ..CreateSessionRequest::default() };
+    let created = place.caller.task().create_session(request).await.unwrap().into_inner().session.unwrap();
+    let third = Work { task: one.task.clone(), session_id: created.session_id };
+    send(&place.caller, &third.session_id, &hello.in_prompt()).await;
+    place.finish(&third, 1).await;
+    let close = CloseSessionRequest { session_id: one.session_id.clone(), ..CloseSessionRequest::default() };
+    place.caller.task().close_session(close).await.unwrap();
+    await_session(&place.caller, &one.session_id, |s| s.state() == SessionState::Closed).await;
+    let (third_token, _) = third.token_and_address();
+    run(
+        &third,
+        2,
+        vec![asking("ended", &address, models, &token), asking("third-own", &address, models, &third_token)],
+    )
+    .await;
+
+    let answers = answers(place.mesh.dir());
+    let of = |mark: &str| -> Vec<&str> {
+        let lines = answers.lines().filter(|line| line.ends_with(&format!(" of {mark}")));
+        lines.filter_map(|line| line.split(' ').nth(1)).collect()
+    };
+    assert_eq!(
+        (of("own"), of("second-own"), of("third-own")),
+        (vec!["200"], vec!["200"], vec!["200"]),
+        "{answers}"
+    );
+    assert_eq!(of("off-list"), ["404"; 5], "{answers}");
+    assert_eq!((of("foreign"), of("ended")), (vec!["401"], vec!["401"]), "{answers}");
+}
+
+/// What was written to files `answers.txt` of work trees.
+fn answers(directory: &Path) -> String {
+    let (found, _) = files_with(directory, &["status ".to_owned()]);
+    let ours = found.iter().filter(|path| path.ends_with("/answers.txt"));
+    ours.filter_map(|path| std::fs::read_to_string(path).ok()).collect()
 }

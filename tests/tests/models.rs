@@ -99,6 +99,10 @@ async fn keys_go_in_by_pipe_and_variable_serve_profiles_and_are_in_no_file() {
     refused(&mesh, &["model", "remove", "home"], "", "MODEL_PROVIDER_IN_USE");
     let profiles = ok(&mesh, &["profile", "list"], "") + &ok(&mesh, &["profile", "show", "night"], "");
     assert!(profiles.contains("NPM_TOKEN (secret)") && !profiles.contains("canary"), "{profiles}");
+    assert!(
+        profiles.contains("these secrets enter the sandbox, where the agent can read them: NPM_TOKEN"),
+        "{profiles}"
+    );
     let profile = &json(&ok(&mesh, &["profile", "list", "--output", "json"], ""))[0]["profileId"];
     for named in [&["--profile", "night"][..], &[]] {
         let create = [&["task", "create", "write a.txt: a", "--output", "json"][..], named].concat();
@@ -115,6 +119,16 @@ async fn keys_go_in_by_pipe_and_variable_serve_profiles_and_are_in_no_file() {
     let gone = ["task", "create", "write a.txt: a", "--profile", "gone"];
     refused(&mesh, &gone, "", "PROFILE_NOT_FOUND");
     assert!(ok(&mesh, &["agents"], "").contains("demo"));
+
+    // Limits, and what is used: nothing, for the demo agent needs no model.
+    ok(&mesh, &["model", "limit", "set", "tokens", "5000000"], "");
+    ok(&mesh, &["model", "limit", "set", "usd", "12.50", "--each-task"], "");
+    let limits = ok(&mesh, &["model", "limit", "list"], "");
+    assert!(limits.contains("5000000 tokens") && limits.contains("12.5 USD"), "{limits}");
+    ok(&mesh, &["model", "limit", "remove", "tokens"], "");
+    refused(&mesh, &["model", "limit", "set", "usd", "-1"], "", "");
+    let usage = ok(&mesh, &["model", "usage", "--task", tasks[0]["taskId"].as_str().unwrap()], "");
+    assert!(usage.contains("0 tokens, 0 USD") && !usage.contains("5000000"), "{usage}");
 
     // No key is in any file below the mesh's directory: databases, logs, sandboxes, transcripts, the user's files.
     for key in KEYS {

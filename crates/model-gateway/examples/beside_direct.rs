@@ -46,6 +46,7 @@ impl Ledger for Open {
             credential: Credential::Key(Secret::new("key")),
             models: Vec::new(),
             owner: Owner::default(),
+            held_until: None,
             limits: Vec::new(),
             prices: Vec::new(),
         })

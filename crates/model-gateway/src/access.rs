@@ -1,8 +1,10 @@
 //! What the gateway asks of its owner: whom a token stands for, and where usage and conditions go.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use async_trait::async_trait;
+use foundry_core::Timestamp;
 use http::HeaderName;
 use url::Url;
 
@@ -35,6 +37,8 @@ pub enum Refused {
     Token,
     /// It cannot be checked now; the caller may try again. The text goes to the log.
     Unavailable(String),
+    /// It is valid, and its model provider was deleted since. The ledger has told the session; the text is for people.
+    ProviderGone(String),
 }
 
 /// The kind of a model provider: which APIs it has and how it takes its key.
@@ -74,6 +78,8 @@ pub struct Owner {
     pub profile: String,
     /// The model provider.
     pub provider: String,
+    /// The session's turn when the call came: what the call shows says nothing about a later one.
+    pub turn: String,
 }
 
 /// What is counted by a limit.
@@ -85,15 +91,15 @@ pub enum Unit {
     Micros,
 }
 
-/// A limit as it stands now. With nothing left no further call is made.
+/// A limit as it stands now. Once all of it is used no further call is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// Whose it is, for people: `task fix-the-login`, `organization acme`.
     pub scope: String,
     /// What it counts.
     pub unit: Unit,
-    /// What is left of it.
-    pub left: u64,
+    /// What is used of it; calls that were under way may have used more than there is.
+    pub used: u64,
     /// All of it.
     pub maximum: u64,
 }
@@ -128,6 +134,9 @@ pub struct Access {
     pub models: Vec<String>,
     /// Who the call is counted for.
     pub owner: Owner,
+    /// When the provider's quota goes on, where the ledger remembers that it is used up: the gateway itself forgets
+    /// with its process.
+    pub held_until: Option<Timestamp>,
     /// The limits that apply.
     pub limits: Vec<Limit>,
     /// Prices, where known.
@@ -135,9 +144,9 @@ pub struct Access {
 }
 
 impl Access {
-    /// The limit with nothing left, if there is one.
+    /// The limit that is used up, if there is one.
     pub(crate) fn used_up(&self) -> Option<&Limit> {
-        self.limits.iter().find(|limit| limit.left == 0)
+        self.limits.iter().find(|limit| limit.used >= limit.maximum)
     }
 
     pub(crate) fn allows(&self, model: &str) -> bool {
@@ -145,12 +154,13 @@ impl Access {
     }
 
     /// Every secret in it, for scrubbing.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let key = match &self.credential {
             Credential::None => None,
-            Credential::Key(key) | Credential::Bearer(key) => Some(key.expose()),
+            Credential::Key(key) | Credential::Bearer(key) => Some(Cow::Borrowed(key.expose())),
         };
-        key.into_iter().chain(self.headers.iter().map(|(_, value)| value.expose()))
+        let headers = self.headers.iter().map(|(_, value)| Cow::Borrowed(value.expose()));
+        key.into_iter().chain(headers).chain(of_address(&self.base_url))
     }
 
     /// `host:port` of the provider, for texts.
@@ -171,6 +181,17 @@ impl fmt::Debug for Access {
             .field("owner", &self.owner)
             .finish_non_exhaustive()
     }
+}
+
+/// What may be secret in an address, as it is written there and as it is meant: a password, and the values of its query.
+fn of_address(url: &Url) -> impl Iterator<Item = Cow<'_, str>> {
+    let values = url.query().into_iter().flat_map(|query| query.split('&'));
+    let values = values.filter_map(|part| part.split_once('=')).map(|(_, value)| value);
+    url.password().into_iter().chain(values).filter(|written| !written.is_empty()).flat_map(|written| {
+        let meant = percent_encoding::percent_decode_str(written).decode_utf8_lossy();
+        let other = (meant != written).then_some(meant);
+        std::iter::once(Cow::Borrowed(written)).chain(other)
+    })
 }
 
 /// What one call used. The four counts do not overlap.
@@ -254,10 +275,28 @@ mod tests {
             credential: Credential::Key(Secret::new("hunter5")),
             models: Vec::new(),
             owner: Owner::default(),
+            held_until: None,
             limits: Vec::new(),
             prices: Vec::new(),
         };
         let shown = format!("{access:?} {:?} {:?}", access.credential, access.headers);
         assert!(!shown.contains("hunter") && shown.contains("llm.corp"), "{shown}");
+    }
+
+    #[test]
+    fn scrubs_the_credentials_of_an_address_as_written_and_as_meant() {
+        let access = Access {
+            kind: Kind::OpenAiCompatible,
+            base_url: Url::parse("https://user:pass%2Dword@llm.corp/x?api-key=query%21key").unwrap(),
+            headers: Vec::new(),
+            credential: Credential::None,
+            models: Vec::new(),
+            owner: Owner::default(),
+            held_until: None,
+            limits: Vec::new(),
+            prices: Vec::new(),
+        };
+        let said = "no pass-word pass%2Dword query!key query%21key here";
+        assert_eq!(crate::classify::scrubbed(&access, said).unwrap(), "no *** *** *** *** here");
     }
 }

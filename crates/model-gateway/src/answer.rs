@@ -63,7 +63,7 @@ pub(crate) async fn of(
         (Reader::blind(call.api), None, Some(front), body)
     };
     let success = parts.status.is_success();
-    if success && call.api.generates() && call.gate.release(call.key) {
+    if success && call.api.generates() && call.gate.release(call.key, call.now()) {
         // A key that was held is free again, long before a stream ends.
         call.tell(ConditionKind::Working, "");
     }

@@ -40,11 +40,11 @@ impl Call {
         }
         match kind {
             ConditionKind::Quota { resume_at: Some(at), .. } if at.since(self.now()) > SHORT => {
-                self.gate.hold(self.key, at);
+                self.gate.hold(self.key, &self.access.owner.provider, at);
             }
             // It answers: the quota is not what stands in the way.
             ConditionKind::Working | ConditionKind::Quota { .. } => {
-                self.gate.release(self.key);
+                self.gate.release(self.key, self.now());
             }
             _ => {}
         }

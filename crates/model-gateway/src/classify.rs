@@ -130,8 +130,8 @@ pub(crate) fn scrubbed(access: &Access, text: &str) -> Option<String> {
     let mut clean: Option<String> = None;
     for secret in access.secrets().filter(|s| s.len() >= 6) {
         let current = clean.as_deref().unwrap_or(text);
-        if current.contains(secret) {
-            clean = Some(current.replace(secret, "***"));
+        if current.contains(&*secret) {
+            clean = Some(current.replace(&*secret, "***"));
         }
     }
     clean

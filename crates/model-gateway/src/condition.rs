@@ -44,6 +44,8 @@ pub enum ConditionKind {
     LimitReached,
     /// The profile does not allow the model; the provider was not asked.
     NotAllowed,
+    /// The model provider was deleted; nobody was asked.
+    ProviderGone,
 }
 
 /// A condition of the session that made the call.
@@ -70,6 +72,7 @@ impl ModelCondition {
             ConditionKind::Unreachable(_) => "MODEL_UNREACHABLE",
             ConditionKind::LimitReached => "MODEL_LIMIT_REACHED",
             ConditionKind::NotAllowed => "MODEL_NOT_ALLOWED",
+            ConditionKind::ProviderGone => "MODEL_PROVIDER_NOT_FOUND",
         }
     }
 
@@ -79,7 +82,8 @@ impl ModelCondition {
             ConditionKind::KeyRefused
             | ConditionKind::Unknown
             | ConditionKind::LimitReached
-            | ConditionKind::NotAllowed => true,
+            | ConditionKind::NotAllowed
+            | ConditionKind::ProviderGone => true,
             ConditionKind::Quota { ends_turn, .. } => ends_turn,
             ConditionKind::Working
             | ConditionKind::Failing

@@ -17,9 +17,9 @@ impl KeyName {
     pub(crate) fn of(access: &Access) -> Self {
         let mut hash = Sha256::new();
         let place = access.base_url.as_str();
-        for part in [place].into_iter().chain(access.secrets()) {
+        for part in std::iter::once(place.into()).chain(access.secrets()) {
             hash.update(part.len().to_be_bytes());
-            hash.update(part);
+            hash.update(part.as_bytes());
         }
         Self(hash.finalize().into())
     }
@@ -29,6 +29,7 @@ impl KeyName {
 struct Keys(HashMap<KeyName, Held>);
 
 struct Held {
+    provider: String,
     until: Timestamp,
     /// The call that went first, while it is under way; its sender is dropped when the call ends.
     first: Option<watch::Receiver<()>>,
@@ -70,16 +71,29 @@ impl Gate {
         Admission::Go(Some(First { gate: self.clone(), key, _ended: ended }))
     }
 
-    /// No call before this time.
-    pub(crate) fn hold(&self, key: KeyName, until: Timestamp) {
+    /// No call before this time. The provider is the name by which [`Gate::let_go`] finds the key.
+    pub(crate) fn hold(&self, key: KeyName, provider: &str, until: Timestamp) {
         let mut keys = self.lock();
         let first = keys.0.remove(&key).and_then(|held| held.first);
-        keys.0.insert(key, Held { until, first });
+        keys.0.insert(key, Held { provider: provider.to_owned(), until, first });
     }
 
-    /// Calls go out again. Whether the key was held.
-    pub(crate) fn release(&self, key: KeyName) -> bool {
-        self.lock().0.remove(&key).is_some()
+    /// Whether the gate knows of a quota of this key.
+    pub(crate) fn knows(&self, key: KeyName) -> bool {
+        self.lock().0.contains_key(&key)
+    }
+
+    /// A call succeeded: others go out again, if the time has come. One that began before the quota was used up shows
+    /// nothing about it. Whether the key was held.
+    pub(crate) fn release(&self, key: KeyName, now: Timestamp) -> bool {
+        let mut keys = self.lock();
+        let due = keys.0.get(&key).is_some_and(|held| held.until <= now);
+        due && keys.0.remove(&key).is_some()
+    }
+
+    /// Calls with the keys of a provider go out again at once: a person wants it so.
+    pub(crate) fn let_go(&self, provider: &str) {
+        self.lock().0.retain(|_, held| held.provider != provider);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Keys> {
@@ -110,12 +124,12 @@ mod tests {
     fn holds_until_the_time_and_then_lets_one_go_first() {
         let gate = Gate::default();
         assert!(matches!(gate.admit(KEY, at(0)), Admission::Go(None)));
-        gate.hold(KEY, at(100));
+        gate.hold(KEY, "p", at(100));
         assert!(matches!(gate.admit(KEY, at(99)), Admission::Held(until) if until == at(100)));
         assert!(matches!(gate.admit(KeyName([2; 32]), at(99)), Admission::Go(None)));
         let Admission::Go(Some(first)) = gate.admit(KEY, at(100)) else { panic!("nobody goes first") };
         let Admission::Wait(mut end) = gate.admit(KEY, at(100)) else { panic!("two go first") };
-        gate.release(KEY);
+        assert!(gate.release(KEY, at(100)));
         drop(first);
         assert!(futures::executor::block_on(end.changed()).is_err());
         assert!(matches!(gate.admit(KEY, at(100)), Admission::Go(None)));
@@ -124,7 +138,7 @@ mod tests {
     #[test]
     fn lets_the_next_one_go_first_when_the_first_one_learned_nothing() {
         let gate = Gate::default();
-        gate.hold(KEY, at(100));
+        gate.hold(KEY, "p", at(100));
         drop(gate.admit(KEY, at(100)));
         assert!(matches!(gate.admit(KEY, at(101)), Admission::Go(Some(_))));
     }
@@ -132,10 +146,21 @@ mod tests {
     #[test]
     fn holds_again_when_the_first_one_is_refused() {
         let gate = Gate::default();
-        gate.hold(KEY, at(100));
+        gate.hold(KEY, "p", at(100));
         let Admission::Go(Some(first)) = gate.admit(KEY, at(100)) else { panic!("nobody goes first") };
-        gate.hold(KEY, at(500));
+        gate.hold(KEY, "p", at(500));
         drop(first);
         assert!(matches!(gate.admit(KEY, at(101)), Admission::Held(until) if until == at(500)));
+    }
+
+    #[test]
+    fn a_call_from_before_releases_nothing_and_a_person_does() {
+        let gate = Gate::default();
+        gate.hold(KEY, "p", at(100));
+        assert!(!gate.release(KEY, at(99)), "what began before shows nothing");
+        gate.let_go("other");
+        assert!(gate.knows(KEY));
+        gate.let_go("p");
+        assert!(matches!(gate.admit(KEY, at(99)), Admission::Go(None)));
     }
 }

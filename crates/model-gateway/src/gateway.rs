@@ -26,6 +26,8 @@ use crate::{Body, BoxError};
 
 /// How long the ledger may take to say whom a token stands for.
 const ACCESS: Duration = Duration::from_secs(10);
+/// How long a call waits at most until the use of those before it is counted.
+const SETTLING: Duration = Duration::from_secs(1);
 /// How long a call waits for the one that goes first after a quota's time.
 const FIRST: Duration = Duration::from_secs(30);
 
@@ -72,9 +74,14 @@ impl Gateway {
         env: Env,
         tasks: Tasks,
     ) -> Self {
-        let reports = Reports::start(&ledger, &tasks, settings.drain + Duration::from_secs(1));
+        let reports = Reports::start(&ledger, &env, &tasks, settings.drain + Duration::from_secs(1));
         let (gate, bodies) = (Gate::default(), Bodies::new());
         Self(Arc::new(Inner { ledger, client, settings, env, tasks, gate, bodies, reports }))
+    }
+
+    /// Lets calls with a provider's keys go out again before the time of its quota.
+    pub fn let_go(&self, provider: &str) {
+        self.0.gate.let_go(provider);
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -116,7 +123,16 @@ impl Gateway {
         B::Error: Into<BoxError>,
     {
         let (token, query) = upstream::token(&parts.headers, parts.uri.query());
-        let access = Arc::new(self.access(token.as_deref(), &parts.headers).await?);
+        let mut access = self.access(token.as_deref(), &parts.headers).await?;
+        if !access.limits.is_empty() {
+            // What this session's calls before used must count.
+            tokio::select! {
+                () = self.0.reports.settled(&access) => {}
+                () = self.0.env.clock.sleep(SETTLING) => {}
+            }
+            access = self.access(token.as_deref(), &parts.headers).await?;
+        }
+        let access = Arc::new(access);
         let family = route.served_by(access.kind).ok_or_else(|| other_kind(access.kind, parts.uri.path()))?;
         *shape = family;
         let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
@@ -167,6 +183,12 @@ impl Gateway {
         match tokio::time::timeout(ACCESS, self.0.ledger.access(token, proof.as_ref())).await {
             Ok(Ok(access)) => Ok(access),
             Ok(Err(Refused::Token)) => Err(token_refused()),
+            Ok(Err(Refused::ProviderGone(words))) => Err(Problem {
+                status: StatusCode::FORBIDDEN,
+                reason: "MODEL_PROVIDER_NOT_FOUND",
+                words,
+                retry: Retry::Never,
+            }),
             Ok(Err(Refused::Unavailable(why))) => {
                 tracing::warn!(%why, "a token of a sandbox cannot be checked");
                 Err(bodies::busy("its token cannot be checked"))
@@ -185,6 +207,10 @@ impl Gateway {
         }
         let wait = tokio::time::timeout(FIRST, async {
             loop {
+                let remembered = call.access.held_until.filter(|until| *until > call.now());
+                if let Some(until) = remembered.filter(|_| !self.0.gate.knows(call.key)) {
+                    return Err(until);
+                }
                 match self.0.gate.admit(call.key, call.now()) {
                     Admission::Go(first) => return Ok(first),
                     Admission::Held(until) => return Err(until),
@@ -236,13 +262,16 @@ fn permitted(call: &Call) -> Result<(), Problem> {
         });
     }
     if let Some(limit) = call.access.used_up() {
-        let unit = match limit.unit {
-            Unit::Tokens => format!("{} tokens", limit.maximum),
-            Unit::Micros => {
-                format!("{}.{:02}", limit.maximum / 1_000_000, limit.maximum % 1_000_000 / 10_000)
-            }
+        let amount = |n: u64| match limit.unit {
+            Unit::Tokens => format!("{n} tokens"),
+            Unit::Micros => format!("{}.{:02} USD", n / 1_000_000, n % 1_000_000 / 10_000),
         };
-        let words = format!("the limit of {unit} for {} is used up; the provider was not asked", limit.scope);
+        let words = format!(
+            "the limit of {} for {} is used up ({} so far); the provider was not asked",
+            amount(limit.maximum),
+            limit.scope,
+            amount(limit.used)
+        );
         call.tell(ConditionKind::LimitReached, &words);
         return Err(Problem {
             status: StatusCode::PAYMENT_REQUIRED,

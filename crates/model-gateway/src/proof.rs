@@ -29,6 +29,13 @@ impl SandboxProof {
         same(&self.mac, &key.model_proof(&self.sandbox, &self.instance, &self.nonce))
     }
 
+    /// The claim of a forwarder with this key.
+    pub fn of(key: &RuntimeKey, sandbox: &str, instance: &str, nonce: &str) -> Self {
+        let mac = key.model_proof(sandbox, instance, nonce);
+        let (sandbox, instance, nonce) = (sandbox.to_owned(), instance.to_owned(), nonce.to_owned());
+        Self { sandbox, instance, nonce, mac }
+    }
+
     /// The header's value for a request, as the forwarder makes it.
     pub fn header_value(key: &RuntimeKey, sandbox: &str, instance: &str, nonce: &str) -> String {
         format!("{sandbox}.{instance}.{nonce}.{}", key.model_proof(sandbox, instance, nonce))

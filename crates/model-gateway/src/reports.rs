@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_core::Tasks;
+use foundry_core::{Env, Tasks};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::access::{Access, Ledger, Usage};
@@ -12,6 +12,8 @@ use crate::condition::ModelCondition;
 
 /// So many sessions do not wait for each other at the ledger.
 const LANES: u64 = 4;
+/// How long the ledger may take for one report.
+const TAKEN: Duration = Duration::from_secs(10);
 
 enum Report {
     Used(Arc<Access>, Usage),
@@ -27,10 +29,10 @@ pub(crate) struct Reports(Arc<[mpsc::UnboundedSender<Report>]>);
 impl Reports {
     /// The lanes belong to `tasks`. When it is cancelled, they go on for `grace`, so that calls in progress can still
     /// report their end.
-    pub(crate) fn start(ledger: &Arc<dyn Ledger>, tasks: &Tasks, grace: Duration) -> Self {
+    pub(crate) fn start(ledger: &Arc<dyn Ledger>, env: &Env, tasks: &Tasks, grace: Duration) -> Self {
         let lane = |_| {
             let (tx, mut rx) = mpsc::unbounded_channel();
-            let (ledger, cancelled) = (ledger.clone(), tasks.cancellation().clone());
+            let (ledger, env, cancelled) = (ledger.clone(), env.clone(), tasks.cancellation().clone());
             tasks.spawn("model gateway reports", async move {
                 let over = async {
                     cancelled.cancelled().await;
@@ -40,7 +42,7 @@ impl Reports {
                 loop {
                     tokio::select! {
                         report = rx.recv() => match report {
-                            Some(report) => pass_on(&*ledger, report).await,
+                            Some(report) => pass_on(&*ledger, &env, report).await,
                             None => return,
                         },
                         () = &mut over => break,
@@ -48,7 +50,7 @@ impl Reports {
                 }
                 rx.close();
                 while let Some(report) = rx.recv().await {
-                    pass_on(&*ledger, report).await;
+                    pass_on(&*ledger, &env, report).await;
                 }
             });
             tx
@@ -82,11 +84,96 @@ impl Reports {
     }
 }
 
-async fn pass_on(ledger: &dyn Ledger, report: Report) {
-    match report {
-        Report::Used(access, usage) => ledger.used(&access, usage).await,
-        Report::Condition(access, condition) => ledger.condition(&access, condition).await,
-        // Nobody waits any more when that took too long.
-        Report::Settled(done) => drop(done.send(())),
+/// One report that the ledger does not take must not keep those of other sessions waiting.
+async fn pass_on(ledger: &dyn Ledger, env: &Env, report: Report) {
+    let (owner, what) = match &report {
+        Report::Used(access, _) => (access.owner.clone(), "usage"),
+        Report::Condition(access, _) => (access.owner.clone(), "condition"),
+        Report::Settled(_) => Default::default(),
+    };
+    let taking = async {
+        match report {
+            Report::Used(access, usage) => ledger.used(&access, usage).await,
+            Report::Condition(access, condition) => ledger.condition(&access, condition).await,
+            // Nobody waits any more when that took too long.
+            Report::Settled(done) => drop(done.send(())),
+        }
+    };
+    tokio::select! {
+        biased;
+        () = taking => {}
+        () = env.clock.sleep(TAKEN) => {
+            tracing::error!(?owner, what, "the ledger did not take a report of a model call within {TAKEN:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::access::{Credential, Kind, Owner, Refused};
+    use crate::condition::ConditionKind;
+    use crate::proof::SandboxProof;
+
+    /// Never takes a condition, and writes down who used something.
+    #[derive(Default)]
+    struct Hanging {
+        used: Mutex<Vec<String>>,
+        hangs: tokio::sync::Notify,
+    }
+
+    #[async_trait]
+    impl Ledger for Hanging {
+        async fn access(&self, _: &str, _: Option<&SandboxProof>) -> Result<Access, Refused> {
+            Err(Refused::Token)
+        }
+
+        async fn used(&self, access: &Access, _: Usage) {
+            self.used.lock().unwrap().push(access.owner.session.clone());
+        }
+
+        async fn condition(&self, _: &Access, _: ModelCondition) {
+            self.hangs.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_report_that_the_ledger_never_takes_holds_up_no_other_session() {
+        let (tasks, _) = Tasks::new();
+        let ledger = Arc::new(Hanging::default());
+        let clock = Arc::new(foundry_testkit::MockClock::default());
+        let env = Env { clock: clock.clone(), random: Arc::new(foundry_core::SystemRandom) };
+        let reports = Reports::start(&(ledger.clone() as Arc<dyn Ledger>), &env, &tasks, Duration::ZERO);
+        let access = |session: u32| {
+            Arc::new(Access {
+                kind: Kind::OpenAi,
+                base_url: "http://127.0.0.1:1".parse().unwrap(),
+                headers: Vec::new(),
+                credential: Credential::None,
+                models: Vec::new(),
+                owner: Owner { session: session.to_string(), ..Owner::default() },
+                held_until: None,
+                limits: Vec::new(),
+                prices: Vec::new(),
+            })
+        };
+        let condition =
+            ModelCondition { kind: ConditionKind::Working, model: String::new(), words: String::new() };
+        reports.condition(&access(0), condition);
+        // So many that some share its lane.
+        for session in 0..20 {
+            reports.used(&access(session), Usage::default());
+        }
+        ledger.hangs.notified().await;
+        clock.advance(TAKEN);
+        for session in 0..20 {
+            reports.settled(&access(session)).await;
+        }
+        assert_eq!(ledger.used.lock().unwrap().len(), 20);
     }
 }

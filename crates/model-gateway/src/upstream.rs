@@ -151,6 +151,7 @@ mod tests {
             credential,
             models: Vec::new(),
             owner: Owner::default(),
+            held_until: None,
             limits: Vec::new(),
             prices: Vec::new(),
         }

@@ -285,3 +285,41 @@ async fn tells_nothing_of_calls_that_no_model_works_for() {
     text(t.post("/v1/messages", CALL).await).await;
     assert_eq!(t.ledger.next_condition().await.reason(), "MODEL_OK");
 }
+
+#[tokio::test]
+async fn holds_what_the_ledger_remembers_of_a_quota_until_its_time() {
+    let t = Setup::new(Kind::Anthropic).await;
+    let until = t.clock.now().plus(Duration::from_secs(3600));
+    t.ledger.change(|access| access.held_until = Some(until));
+    let answer = t.post("/v1/messages", CALL).await;
+    assert_eq!((answer.status().as_u16(), header(&answer, "retry-after")), (429, "3600"));
+    let told = t.ledger.next_condition().await.kind;
+    assert_eq!(told, ConditionKind::Quota { resume_at: Some(until), notice: false, ends_turn: true });
+    assert!(t.upstream.was_not_asked().await);
+    t.clock.advance(Duration::from_secs(3600));
+    t.upstream.will(Reply::json(200, "{}"));
+    assert_eq!(t.post("/v1/messages", CALL).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_person_lets_calls_go_before_the_time_of_a_quota() {
+    let t = Setup::with(Kind::Anthropic, |access| access.owner.provider = "mpr_1".to_owned()).await;
+    t.upstream.will(Reply::whole(429, &[("retry-after", "3600")], "{}"));
+    t.post("/v1/messages", CALL).await;
+    t.upstream.received().await;
+    assert_eq!(t.post("/v1/messages", CALL).await.status(), 429);
+    assert!(t.upstream.was_not_asked().await);
+    t.gateway.let_go("mpr_1");
+    t.upstream.will(Reply::json(200, "{}"));
+    assert_eq!(t.post("/v1/messages", CALL).await.status(), 200);
+}
+
+#[tokio::test]
+async fn says_that_a_model_provider_was_deleted_in_the_shape_of_its_api() {
+    let t = Setup::new(Kind::Anthropic).await;
+    *t.ledger.gone.lock().unwrap() = true;
+    let answer = t.post("/v1/messages", CALL).await;
+    assert_eq!((answer.status().as_u16(), header(&answer, "x-should-retry")), (403, "false"));
+    let text = text(answer).await;
+    assert!(text.contains("permission_error") && text.contains("MODEL_PROVIDER_NOT_FOUND"), "{text}");
+}

@@ -228,12 +228,16 @@ async fn makes_no_call_for_a_model_that_the_profile_does_not_allow() {
 
 #[tokio::test]
 async fn makes_no_call_when_a_limit_is_used_up() {
-    let limit = Limit { scope: "task fix-it".to_owned(), unit: Unit::Micros, left: 0, maximum: 5_250_000 };
+    let limit =
+        Limit { scope: "task fix-it".to_owned(), unit: Unit::Micros, used: 5_310_000, maximum: 5_250_000 };
     let t = Setup::with(Kind::Anthropic, |access| access.limits = vec![limit]).await;
     let answer = t.post("/v1/messages", r#"{"model":"m"}"#).await;
     assert_eq!((answer.status().as_u16(), header(&answer, "x-should-retry")), (402, "false"));
     let text = text(answer).await;
-    assert!(text.contains("billing_error") && text.contains("the limit of 5.25 for task fix-it"), "{text}");
+    assert!(
+        text.contains("billing_error") && text.contains("5.25 USD for task fix-it is used up (5.31 USD"),
+        "{text}"
+    );
     let condition = t.ledger.next_condition().await;
     assert_eq!((condition.reason(), condition.ends_turn()), ("MODEL_LIMIT_REACHED", true));
     assert!(t.upstream.was_not_asked().await);

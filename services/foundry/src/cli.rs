@@ -314,6 +314,11 @@ pub enum Session {
         /// The session.
         session_id: String,
     },
+    /// Let a held queue go on, or messages that wait for the quota of their model provider: those of all sessions that use it.
+    Resume {
+        /// The session.
+        session_id: String,
+    },
 }
 
 /// Files of messages and of agents.

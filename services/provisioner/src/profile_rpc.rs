@@ -40,4 +40,6 @@ methods! {
     update_agent_profile: UpdateAgentProfileRequest => UpdateAgentProfileResponse;
     delete_agent_profile: DeleteAgentProfileRequest => DeleteAgentProfileResponse;
     list_model_usage: ListModelUsageRequest => ListModelUsageResponse;
+    set_model_limit: SetModelLimitRequest => SetModelLimitResponse;
+    list_model_limits: ListModelLimitsRequest => ListModelLimitsResponse;
 }

@@ -85,6 +85,13 @@ impl ProvisionerService for Rpc {
         call!(self, r, ops::retry_agent_session::retry_agent_session)
     }
 
+    async fn resume_agent_session(
+        &self,
+        r: Request<p::ResumeAgentSessionRequest>,
+    ) -> Answer<p::ResumeAgentSessionResponse> {
+        call!(self, r, ops::resume_agent_session::resume_agent_session)
+    }
+
     async fn prompt_agent_session(
         &self,
         r: Request<p::PromptAgentSessionRequest>,

@@ -218,6 +218,7 @@ pub(crate) fn assemble(
         catalogue,
         profiles: parts.profiles,
         attachments: parts.attachments,
+        model_gateway: std::sync::OnceLock::new(),
         bundles: parts.bundles,
         clients: runtime::Clients::default(),
         pumps: runtime::Pumps::default(),

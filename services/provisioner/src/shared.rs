@@ -1,7 +1,7 @@
 //! What ops, flows and background tasks share.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use foundry_agents::Catalogue;
 use foundry_authn::Authenticator;
@@ -46,6 +46,8 @@ pub struct Shared {
     pub profiles: Profiles,
     /// Files of messages and agents.
     pub attachments: Attachments,
+    /// The model gateway, once it is served.
+    pub model_gateway: OnceLock<foundry_model_gateway::Gateway>,
     /// Where bundles pass through.
     pub bundles: PathBuf,
     /// Connections to runtimes.
@@ -66,6 +68,13 @@ impl Shared {
     /// A fresh flow id.
     pub fn flow_id(&self) -> FlowId {
         FlowId::generate(&self.env)
+    }
+
+    /// Lets the model gateway call a model provider again whose quota is used up; for after the commit that says so.
+    pub fn let_go(&self, provider: &str) {
+        if let Some(gateway) = self.model_gateway.get() {
+            gateway.let_go(provider);
+        }
     }
 
     /// Git.

@@ -5,6 +5,7 @@ mod attachments;
 mod measures;
 mod mishaps;
 mod profiles;
+mod quota;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

@@ -10,6 +10,8 @@ pub struct TestLedger {
     access: Mutex<Access>,
     /// The key of the sandbox's runtime, where proofs are asked for.
     pub runtime_key: Mutex<Option<RuntimeKey>>,
+    /// Set once the model provider was deleted.
+    pub gone: Mutex<bool>,
     used: (mpsc::UnboundedSender<Usage>, AsyncMutex<mpsc::UnboundedReceiver<Usage>>),
     conditions: (mpsc::UnboundedSender<ModelCondition>, AsyncMutex<mpsc::UnboundedReceiver<ModelCondition>>),
 }
@@ -24,7 +26,13 @@ impl TestLedger {
             let (tx, rx) = mpsc::unbounded_channel();
             (tx, AsyncMutex::new(rx))
         });
-        Self { access: Mutex::new(access), runtime_key: Mutex::new(None), used, conditions }
+        Self {
+            access: Mutex::new(access),
+            runtime_key: Mutex::new(None),
+            gone: Mutex::new(false),
+            used,
+            conditions,
+        }
     }
 
     pub fn change(&self, change: impl FnOnce(&mut Access)) {
@@ -48,6 +56,9 @@ impl TestLedger {
 #[async_trait]
 impl Ledger for TestLedger {
     async fn access(&self, token: &str, proof: Option<&SandboxProof>) -> Result<Access, Refused> {
+        if *self.gone.lock().unwrap() {
+            return Err(Refused::ProviderGone("the model provider was deleted".to_owned()));
+        }
         let key = self.runtime_key.lock().unwrap().clone();
         let proven = key.is_none_or(|key| proof.is_some_and(|p| p.sandbox == "sbx_1" && p.verify(&key)));
         if token == TOKEN && proven { Ok(self.access.lock().unwrap().clone()) } else { Err(Refused::Token) }

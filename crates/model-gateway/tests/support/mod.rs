@@ -40,6 +40,7 @@ pub fn access(kind: Kind, base: &str) -> Access {
         credential: Credential::Key(Secret::new(KEY)),
         models: Vec::new(),
         owner: Owner { session: "session_1".to_owned(), task: "task_1".to_owned(), ..Owner::default() },
+        held_until: None,
         limits: Vec::new(),
         prices: Vec::new(),
     }

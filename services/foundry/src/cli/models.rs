@@ -58,6 +58,66 @@ pub enum Model {
         /// Name or id.
         model_provider: String,
     },
+    /// Show what is used of models, and the limits: of the organization, or of a task.
+    Usage {
+        /// A task, by session and model.
+        #[arg(long, default_value = "")]
+        task: String,
+    },
+    /// Limits on what is used of models.
+    #[command(subcommand)]
+    Limit(ModelLimit),
+}
+
+/// Limits on what is used of models. They count from the next call of an agent on.
+#[derive(Subcommand)]
+pub enum ModelLimit {
+    /// List the limits with what is used of them.
+    List {
+        /// Only those that count for this task.
+        #[arg(long, default_value = "")]
+        task: String,
+    },
+    /// Set a limit: of the organization in each calendar month (UTC), or of tasks from their beginning on.
+    Set {
+        /// What it counts.
+        #[arg(value_enum)]
+        unit: LimitUnit,
+        /// How much may be used: a number of tokens, or dollars as in 12.50.
+        amount: String,
+        /// Whose it is.
+        #[command(flatten)]
+        of: LimitOf,
+    },
+    /// Remove a limit.
+    Remove {
+        /// What it counts.
+        #[arg(value_enum)]
+        unit: LimitUnit,
+        /// Whose it is.
+        #[command(flatten)]
+        of: LimitOf,
+    },
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LimitUnit {
+    /// Tokens, in and out, cached ones too.
+    Tokens,
+    /// US dollars, as far as prices are known.
+    Usd,
+}
+
+/// Whose a limit is; by default the organization's.
+#[derive(Args)]
+pub struct LimitOf {
+    /// Of this one task.
+    #[arg(long, default_value = "")]
+    pub task: String,
+    /// Of each task that has no limit of its own.
+    #[arg(long, conflicts_with = "task")]
+    pub each_task: bool,
 }
 
 /// Which API a model provider speaks.

@@ -1,5 +1,7 @@
 //! `foundry model`: model providers.
 
+mod limit;
+
 use std::process::ExitCode;
 
 use foundry_proto::provisioner::v1::credential::Secret as Given;
@@ -36,6 +38,8 @@ pub async fn run(gateway: &Gateway, output: Output, command: Model) -> Result<Ex
             let answer = gateway.profiles().delete_model_provider(request).await?.into_inner();
             output::one(output, &answer, |_| output::line("removed"))?;
         }
+        Model::Usage { task } => limit::usage(gateway, output, task).await?,
+        Model::Limit(command) => limit::run(gateway, output, command).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,8 @@ mod mcp;
 
 use std::process::ExitCode;
 
-use foundry_proto::common::v1::PermissionPolicy;
+use foundry_proto::common::v1::named_value::Content;
+use foundry_proto::common::v1::{NamedValue, PermissionPolicy};
 use foundry_proto::provisioner::v1::mcp_server::Transport;
 use foundry_proto::provisioner::v1::{
     AgentProfile, AgentProfileSettings, CreateAgentProfileRequest, DeleteAgentProfileRequest,
@@ -179,6 +180,31 @@ fn show(profile: &AgentProfile) {
             line("", &format!("  {}", secret::shown(entry)));
         }
     }
+    let inside = secrets_inside(&settings);
+    if !inside.is_empty() {
+        line(
+            "attention",
+            &format!("these secrets enter the sandbox, where the agent can read them: {inside}"),
+        );
+    }
+}
+
+/// The names of the secrets that the agent is given.
+fn secrets_inside(settings: &AgentProfileSettings) -> String {
+    let of = |list: &[NamedValue], before: &str| -> Vec<String> {
+        let secret = list.iter().filter(|entry| matches!(entry.content, Some(Content::Secret(_))));
+        secret.map(|entry| format!("{before}{}", entry.name)).collect()
+    };
+    let mut names = of(&settings.environment, "");
+    for server in &settings.mcp_servers {
+        let list = match &server.transport {
+            Some(Transport::Stdio(stdio)) => stdio.environment.as_slice(),
+            Some(Transport::Http(http) | Transport::Sse(http)) => http.headers.as_slice(),
+            None => &[],
+        };
+        names.extend(of(list, &format!("{}/", server.name)));
+    }
+    names.join(", ")
 }
 
 async fn list(gateway: &Gateway, output: Output) -> Result<(), Failure> {

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use foundry_proto::common::v1::PermissionOption;
 use foundry_proto::task::v1::{
-    CreateSessionRequest, ListTranscriptRequest, RespondToPermissionRequest, SendMessageRequest,
-    StopTurnRequest,
+    CreateSessionRequest, ListTranscriptRequest, RespondToPermissionRequest, ResumeQueueRequest,
+    SendMessageRequest, StopTurnRequest,
 };
 
 use crate::cli::{Output, Session};
@@ -42,6 +42,11 @@ pub async fn run(gateway: &Gateway, output: Output, command: Session) -> Result<
             let request = StopTurnRequest { request_id: request_id(), session_id };
             let answer = gateway.task().stop_turn(request).await?.into_inner();
             output::one(output, &answer, |_| output::line("stop recorded"))?;
+        }
+        Session::Resume { session_id } => {
+            let request = ResumeQueueRequest { request_id: request_id(), session_id };
+            let answer = gateway.task().resume_queue(request).await?.into_inner();
+            output::one(output, &answer, |_| output::line("resumed"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 pub mod attachment;
 pub mod fold;
+pub mod model_limit;
 pub mod model_provider;
 pub mod named;
 pub mod profile;

@@ -99,6 +99,8 @@ pub struct Session {
     pub model_provider_id: String,
     /// The newest turn in which a model answered; empty before the first.
     pub model_answered: String,
+    /// The newest turn that was told of a short wait for a quota; empty before the first.
+    pub model_noticed: String,
     /// What the model provider last refused; none when its last call succeeded.
     pub model_condition: Option<Condition>,
     /// The running or last turn; empty before the first.
@@ -157,6 +159,7 @@ impl Session {
             turn_count: self.turn_count,
             create_time: Some(self.create_time.to_proto()),
             profile_id: self.profile_id.clone(),
+            model_provider_id: self.model_provider_id.clone(),
         }
     }
 }

@@ -126,7 +126,9 @@ impl Cancel {
         loop {
             let Some((session, turn)) = self.turn(ctx).await? else { return Ok(Outcome::done()) };
             let stands = |reason: &str| session.model_condition.as_ref().is_some_and(|c| c.reason == reason);
-            if refused.as_deref().is_some_and(|reason| !stands(reason)) {
+            // A prompt that is kept back was refused nothing: it was a call from before.
+            let kept_back = turn.state == TurnState::Intended;
+            if refused.as_deref().is_some_and(|reason| kept_back || !stands(reason)) {
                 return Ok(Outcome::done());
             }
             let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;

@@ -4,6 +4,8 @@
 //! |--------|------------------------------------------------------------------------|-------|
 //! | prompt | hands the prompt to the runtime, which records it; its result is in the log | 60 s |
 //!
+//! While the quota of the session's model provider is used up until a known time, the prompt waits for it.
+//!
 //! A delivery that fails for good, by whatever cause, begins another job in the same commit:
 //!
 //! | stage  | does                                                                   | limit |
@@ -31,6 +33,7 @@ use super::{Halt, PATIENT, outcome};
 use crate::attachments::{Given, given};
 use crate::domain::fold::notice;
 use crate::domain::{Session, SessionState, TurnState};
+use crate::models::wait;
 use crate::runtime::{cut, end_turn};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions, turns};
@@ -171,6 +174,9 @@ impl Deliver {
             let outcome = TurnOutcome::Cancelled.into();
             let stop_reason = "cancelled".to_owned();
             return self.end(ctx, &TurnEnd { outcome, stop_reason, ..TurnEnd::default() }).await;
+        }
+        if let Some(waits) = wait::keeps_back(&self.0, &session, &turn).await? {
+            return Ok(waits);
         }
         let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
         let Some(sandbox) = sandbox else {

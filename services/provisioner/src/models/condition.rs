@@ -3,58 +3,122 @@
 use std::time::Duration;
 
 use foundry_core::{Error, MessageId, SessionId, Timestamp};
-use foundry_model_gateway::{Access, ConditionKind, ModelCondition};
-use foundry_proto::common::v1::Condition;
+use foundry_model_gateway::{ConditionKind, ModelCondition, Owner};
+use foundry_proto::common::v1::{Condition, NoticeKind};
 use foundry_store::{Value, WriteSet};
 
+use super::wait;
+use crate::domain::fold::notice;
 use crate::domain::{Session, SessionState};
 use crate::flow;
+use crate::runtime::cut;
 use crate::shared::Shared;
-use crate::store::{calm, condition_value, sessions};
+use crate::store::{calm, condition_value, model_waits, sessions};
 
 /// How long an agent that was told not to try again may take to end its turn.
 const OBEY: Duration = Duration::from_secs(5);
+/// Times that are fewer seconds apart are one.
+const NEAR: i64 = 60;
 
-/// Records what a call of a session showed. What is a notice only, for the agent waits by itself, changes nothing.
-pub async fn record(shared: &Shared, access: &Access, seen: &ModelCondition) -> Result<(), Error> {
-    let id: SessionId = access.owner.session.parse()?;
-    let notice = matches!(seen.kind, ConditionKind::Quota { notice: true, .. });
+/// Records what a call of a session showed: for the session, and for all that use the same model provider where its
+/// quota is used up until a known time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record(shared: &Shared, owner: &Owner, seen: &ModelCondition) -> Result<(), Error> {
+    let id: SessionId = owner.session.parse()?;
     let decide = || async {
         let mut ws = WriteSet::new();
-        let Some(session) = sessions::find(&shared.store, &id).await? else { return Ok((ws, ())) };
-        let now = shared.env.clock.now();
-        if seen.kind == ConditionKind::Working {
-            if session.model_condition.is_some() {
-                cleared(&mut ws, &session, now);
-            } else if session.model_answered != session.message_id {
-                answered(&mut ws, &session);
-            }
-            return Ok((ws, ()));
-        }
-        let condition = condition(seen, &access.owner.provider, now);
-        // It is cleared when a turn begins: what stands here is of this turn.
-        let known = session.model_condition.as_ref();
-        let same = |c: &Condition| {
-            c.reason == condition.reason && c.next_attempt_time == condition.next_attempt_time
-        };
-        if notice || known.is_some_and(same) || session.state == SessionState::Closed {
-            return Ok((ws, ()));
-        }
-        let mut set = vec![("model_condition", condition_value(&condition))];
-        if session.pending_permission.is_none() {
-            set.push(("condition", condition_value(&condition)));
-        }
-        sessions::update(&mut ws, &session, set);
-        if seen.ends_turn()
-            && session.state == SessionState::Running
-            && let Ok(turn) = session.message_id.parse::<MessageId>()
+        of_provider(shared, &mut ws, owner, seen).await?;
+        let session = sessions::find(&shared.store, &id).await?;
+        // What a call of an earlier turn shows, says nothing about this one.
+        if let Some(session) =
+            session.filter(|s| s.message_id == owner.turn && s.state != SessionState::Closed)
         {
-            flow::cancel::enqueue_after(&mut ws, shared, &session, &turn, seen.reason(), OBEY)?;
+            of_session(shared, &mut ws, owner, &session, seen)?;
         }
         Ok((ws, ()))
     };
     shared.store.retry_on_conflict(decide).await?;
     Ok(())
+}
+
+async fn of_provider(
+    shared: &Shared,
+    ws: &mut WriteSet,
+    owner: &Owner,
+    seen: &ModelCondition,
+) -> Result<(), Error> {
+    let provider = owner.provider.as_str();
+    match seen.kind {
+        ConditionKind::Quota { resume_at: Some(until), notice: false, .. } => {
+            let found = model_waits::find(&shared.store, provider).await?;
+            wait::begin(ws, found.as_ref(), provider, until, &seen.words);
+        }
+        ConditionKind::Working => {
+            let found = model_waits::find(&shared.store, provider).await?;
+            if found.is_some_and(|found| wait::is_over(&found, shared.env.clock.now())) {
+                wait::end(ws, shared, provider);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn of_session(
+    shared: &Shared,
+    ws: &mut WriteSet,
+    owner: &Owner,
+    session: &Session,
+    seen: &ModelCondition,
+) -> Result<(), Error> {
+    let now = shared.env.clock.now();
+    if seen.kind == ConditionKind::Working {
+        if session.model_condition.is_some() {
+            cleared(ws, session, now);
+        } else if session.model_answered != session.message_id {
+            answered(ws, session);
+        }
+        return Ok(());
+    }
+    let condition = condition(seen, &owner.provider, now);
+    // It is cleared when a turn begins: what stands here is of this turn.
+    let known = session.model_condition.as_ref().filter(|known| known.reason == condition.reason);
+    if known.is_some_and(|known| is_near(known.next_attempt_time, condition.next_attempt_time)) {
+        return Ok(());
+    }
+    let mut set = vec![("model_condition", condition_value(&condition))];
+    if session.pending_permission.is_none() {
+        set.push(("condition", condition_value(&condition)));
+    }
+    if let ConditionKind::Quota { notice: true, .. } = seen.kind
+        && session.state == SessionState::Running
+        && session.model_noticed != session.message_id
+    {
+        // Once a turn: what is limited for short is so again and again.
+        let text = format!("the agent waits for the model provider and goes on by itself: {}", seen.words);
+        set.extend(cut(ws, session, None, vec![notice(NoticeKind::ModelWait, text)], now));
+        set.push(("model_noticed", session.message_id.as_str().into()));
+    }
+    sessions::update(ws, session, set);
+    if seen.ends_turn()
+        && known.is_none()
+        && session.state == SessionState::Running
+        && let Ok(turn) = session.message_id.parse::<MessageId>()
+    {
+        flow::cancel::enqueue_after(ws, shared, session, &turn, seen.reason(), OBEY)?;
+    }
+    Ok(())
+}
+
+/// Whether two times say the same to people. Providers count from each refusal on, so that the time moves a little.
+fn is_near(one: Option<prost_types::Timestamp>, other: Option<prost_types::Timestamp>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => (one.seconds - other.seconds).abs() < NEAR,
+        _ => false,
+    }
 }
 
 /// The first good answer of a turn. Nobody is shown it, so there is no new revision.
@@ -77,17 +141,34 @@ fn cleared(ws: &mut WriteSet, session: &Session, now: Timestamp) {
 
 fn condition(seen: &ModelCondition, provider: &str, now: Timestamp) -> Condition {
     let (next_action, next_attempt) = match &seen.kind {
-        ConditionKind::KeyRefused => (format!("set a valid key with `foundry model update {provider}`, then send a message"), None),
-        ConditionKind::Unknown | ConditionKind::NotAllowed => {
-            ("choose another model in the profile (`foundry profile update`), then send a message".to_owned(), None)
+        ConditionKind::KeyRefused => {
+            (format!("set a valid key with `foundry model update {provider}`, then send a message"), None)
+        }
+        ConditionKind::Unknown | ConditionKind::NotAllowed => (
+            "choose another model in the profile (`foundry profile update`), then send a message".to_owned(),
+            None,
+        ),
+        ConditionKind::Quota { resume_at: Some(at), notice: true, .. } => {
+            ("none needed: the agent goes on by itself".to_owned(), Some(at.to_proto()))
         }
         ConditionKind::Quota { resume_at: Some(at), .. } => {
-            ("resume the queue after the time shown, or choose a profile with another key".to_owned(), Some(at.to_proto()))
+            let text = "none needed: messages that wait go by themselves at the time shown; or set another key, which \
+                        lets them go at once, or resume to try";
+            (text.to_owned(), Some(at.to_proto()))
         }
         ConditionKind::Quota { .. } => {
-            ("wait, raise the quota at the provider, or choose a profile with another key; then send a message".to_owned(), None)
+            let text = "the provider names no time, so the queue waits for you: raise the quota there, or choose a \
+                        profile with another key; then send a message";
+            (text.to_owned(), None)
         }
-        ConditionKind::LimitReached => ("raise the limit, then send a message".to_owned(), None),
+        ConditionKind::LimitReached => {
+            let text = "an admin or owner of the organization raises the limit (`foundry model limit set`, or the page \
+                        Models); then send a message";
+            (text.to_owned(), None)
+        }
+        ConditionKind::ProviderGone => {
+            ("start a session with a profile that has another model provider, or add one".to_owned(), None)
+        }
         ConditionKind::Unreachable(_) => {
             (format!("check the provider with `foundry model test {provider}`"), None)
         }
@@ -96,10 +177,14 @@ fn condition(seen: &ModelCondition, provider: &str, now: Timestamp) -> Condition
         }
         ConditionKind::Working => (String::new(), None),
     };
+    let waiting_on = match seen.kind {
+        ConditionKind::Quota { notice: true, .. } => "agent".to_owned(),
+        _ => format!("model provider {provider}"),
+    };
     Condition {
         reason: seen.reason().to_owned(),
         message: seen.words.clone(),
-        waiting_on: format!("model provider {provider}"),
+        waiting_on,
         since_time: Some(now.to_proto()),
         retryable: !seen.ends_turn(),
         next_attempt_time: next_attempt,

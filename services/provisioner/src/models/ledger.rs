@@ -5,33 +5,41 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use foundry_core::{Error, ModelProviderId, SessionId};
 use foundry_model_gateway::{
-    Access, Credential, Kind, Ledger, ModelCondition, ModelPrice, Owner, Refused, SandboxProof, Secret, Usage,
+    Access, ConditionKind, Credential, Kind, Ledger, ModelCondition, ModelPrice, Owner, Refused,
+    SandboxProof, Secret, Usage,
 };
 use foundry_proto::provisioner::v1::{ModelProviderKind, ModelUsage};
 use foundry_sandbox::key::same;
 use foundry_store::WriteSet;
 use http::HeaderName;
+use tokio::sync::Mutex;
 
-use super::condition;
+use super::{condition, limits};
+use crate::domain::model_limit::month;
 use crate::domain::{Sandbox, Session, SessionState};
 use crate::profiles::{ModelAccess, ModelCredential, provider_of};
 use crate::shared::Shared;
-use crate::store::{model_usage, sandboxes, sessions};
+use crate::store::model_totals::Total;
+use crate::store::{model_totals, model_usage, model_waits, sandboxes, sessions};
 
 /// Most tokens, and most millionths of cost, that one call is counted with.
 const MOST_OF_A_CALL: u64 = 1_000_000_000_000;
 
 /// The ledger over the service's tables.
-pub struct SessionLedger(Weak<Shared>);
+pub struct SessionLedger {
+    shared: Weak<Shared>,
+    /// The sums of an organization change with each of its calls: one after the other is quicker than conflicts.
+    counting: Mutex<()>,
+}
 
 impl SessionLedger {
     /// Over these; they are not kept alive by it.
     pub fn new(shared: &Arc<Shared>) -> Self {
-        Self(Arc::downgrade(shared))
+        Self { shared: Arc::downgrade(shared), counting: Mutex::new(()) }
     }
 
     fn shared(&self) -> Result<Arc<Shared>, Refused> {
-        self.0.upgrade().ok_or_else(|| Refused::Unavailable("the service stops".to_owned()))
+        self.shared.upgrade().ok_or_else(|| Refused::Unavailable("the service stops".to_owned()))
     }
 }
 
@@ -43,13 +51,21 @@ impl Ledger for SessionLedger {
         let (session, _) =
             session_of(&shared, token, proof).await.map_err(unavailable)?.ok_or(Refused::Token)?;
         let Ok(id) = session.model_provider_id.parse::<ModelProviderId>() else { return Err(Refused::Token) };
+        let owner = owner(&session);
         let provider = provider_of(&shared, &session.organization_id, &id).await.map_err(unavailable)?;
-        let model = ModelAccess::of(&shared, &provider.ok_or(Refused::Token)?).map_err(unavailable)?;
-        access(&session, id.to_string(), model).map_err(unavailable)
+        let Some(provider) = provider else { return Err(gone(&shared, &owner).await) };
+        let model = ModelAccess::of(&shared, &provider).map_err(unavailable)?;
+        let wait = model_waits::find(&shared.store, id.as_str()).await.map_err(unavailable)?;
+        // The turn that goes first finds out whether the quota goes on.
+        let held_until = wait.filter(|w| w.first_turn.is_empty()).map(|w| w.until);
+        let limits = limits::of_task(&shared, &session.organization_id, &session.task_id);
+        let limits = limits.await.map_err(unavailable)?;
+        Ok(Access { held_until, limits, ..access(owner, model).map_err(unavailable)? })
     }
 
     async fn used(&self, access: &Access, usage: Usage) {
         let Ok(shared) = self.shared() else { return };
+        let _one = self.counting.lock().await;
         if let Err(e) = count(&shared, access, &usage).await {
             tracing::warn!(session = access.owner.session, error = %e, "the use of a model was not counted");
         }
@@ -57,7 +73,7 @@ impl Ledger for SessionLedger {
 
     async fn condition(&self, access: &Access, condition: ModelCondition) {
         let Ok(shared) = self.shared() else { return };
-        if let Err(e) = condition::record(&shared, access, &condition).await {
+        if let Err(e) = condition::record(&shared, &access.owner, &condition).await {
             let reason = condition.reason();
             tracing::warn!(session = access.owner.session, reason, error = %e, "a model's refusal was not recorded");
         }
@@ -85,8 +101,31 @@ async fn session_of(
     Ok((ours && living && named).then_some((session, sandbox)))
 }
 
+/// Who the calls of a session are counted for.
+fn owner(session: &Session) -> Owner {
+    Owner {
+        organization: session.organization_id.to_string(),
+        task: session.task_id.clone(),
+        session: session.session_id.to_string(),
+        profile: session.profile_id.clone(),
+        provider: session.model_provider_id.clone(),
+        turn: session.message_id.clone(),
+    }
+}
+
+/// The model provider of a living session was deleted. The session says so before the agent hears of it.
+async fn gone(shared: &Shared, owner: &Owner) -> Refused {
+    let words = format!("the model provider {} of this session was deleted", owner.provider);
+    let kind = ConditionKind::ProviderGone;
+    let seen = ModelCondition { kind, model: String::new(), words: words.clone() };
+    if let Err(e) = condition::record(shared, owner, &seen).await {
+        tracing::warn!(session = owner.session, error = %e, "a deleted model provider was not told");
+    }
+    Refused::ProviderGone(words)
+}
+
 /// What a call of a session needs.
-fn access(session: &Session, provider: String, model: ModelAccess) -> Result<Access, Error> {
+fn access(owner: Owner, model: ModelAccess) -> Result<Access, Error> {
     let text = |secret: &foundry_secrets::Secret| Secret::new(secret.expose_str().unwrap_or_default());
     let credential = match &model.credential {
         None => Credential::None,
@@ -113,13 +152,8 @@ fn access(session: &Session, provider: String, model: ModelAccess) -> Result<Acc
         headers: headers.collect::<Result<_, Error>>()?,
         credential,
         models: model.models.clone(),
-        owner: Owner {
-            organization: session.organization_id.to_string(),
-            task: session.task_id.clone(),
-            session: session.session_id.to_string(),
-            profile: session.profile_id.clone(),
-            provider,
-        },
+        owner,
+        held_until: None,
         limits: Vec::new(),
         prices: model.prices.iter().map(price).collect(),
     })
@@ -135,6 +169,7 @@ pub fn gateway_kind(kind: ModelProviderKind) -> Kind {
     }
 }
 
+/// Adds a call to what its session used, and to the sums of its task and organization, in one commit.
 async fn count(shared: &Shared, access: &Access, usage: &Usage) -> Result<(), Error> {
     let id: SessionId = access.owner.session.parse()?;
     // No call uses more than this; what claims to must not spoil the sums.
@@ -152,9 +187,16 @@ async fn count(shared: &Shared, access: &Access, usage: &Usage) -> Result<(), Er
         cost_micros: number(usage.cost_micros.unwrap_or(0)),
         ..ModelUsage::default()
     };
+    let more = Total { tokens: number(usage.tokens()), cost_micros: call.cost_micros };
     let decide = || async {
         let mut ws = WriteSet::new();
         let Some(session) = sessions::find(&shared.store, &id).await? else { return Ok((ws, ())) };
+        let month = month(shared.env.clock.now());
+        for of in [(month.as_str(), ""), ("", session.task_id.as_str())] {
+            let organization = &session.organization_id;
+            let before = model_totals::find(&shared.store, organization, of.0, of.1).await?;
+            model_totals::add(&mut ws, organization, of, before, more);
+        }
         let before = model_usage::find(&shared.store, &id, &call.model_provider_id, &call.model).await?;
         model_usage::add(&mut ws, &session, before.as_ref(), &call);
         Ok((ws, ()))

@@ -6,7 +6,9 @@
 mod choice;
 mod condition;
 mod ledger;
+pub mod limits;
 mod probe;
+pub mod wait;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,7 +51,10 @@ pub fn serve(
     let listener = listen(&path).map_err(Error::internal)?;
     let settings = Settings { silence: shared.config.model_silence, ..Settings::default() };
     let ledger = Arc::new(ledger::SessionLedger::new(shared));
-    Gateway::new(ledger, client, settings, env.clone(), tasks.clone()).serve(Listener::Unix(listener));
+    let gateway = Gateway::new(ledger, client, settings, env.clone(), tasks.clone());
+    gateway.serve(Listener::Unix(listener));
+    // Served once in a process; in tests without a listener there is none.
+    shared.model_gateway.get_or_init(|| gateway);
     Ok(())
 }
 
@@ -75,3 +80,6 @@ fn listen(path: &Path) -> std::io::Result<tokio::net::UnixListener> {
     listener.set_nonblocking(true)?;
     tokio::net::UnixListener::from_std(listener)
 }
+
+#[cfg(test)]
+mod tests;

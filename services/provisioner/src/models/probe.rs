@@ -43,6 +43,7 @@ impl ModelProbe for GatewayProbe {
             },
             models: Vec::new(),
             owner: Owner::default(),
+            held_until: None,
             limits: Vec::new(),
             prices: Vec::new(),
         };

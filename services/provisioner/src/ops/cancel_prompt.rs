@@ -9,6 +9,7 @@ use foundry_store::WriteSet;
 use super::{Command, audit, behalf, session_for};
 use crate::domain::{Session, SessionState, Turn, TurnState};
 use crate::flow;
+use crate::models::wait;
 use crate::shared::Shared;
 use crate::store::{condition_value, sessions, turns};
 
@@ -51,6 +52,10 @@ pub async fn cancel_prompt(
             turns::update(&mut ws, &turn, vec![("cancel_requested", 1.into())]);
             "the turn is being stopped".clone_into(&mut session.condition.message);
             sessions::update(&mut ws, &session, vec![("condition", condition_value(&session.condition))]);
+            // One that waits for its model provider ends at once.
+            if turn.state == TurnState::Intended && !session.model_provider_id.is_empty() {
+                wait::wake(&mut ws, shared, &session.model_provider_id);
+            }
             flow::cancel::enqueue_for(&mut ws, shared, &session, &turn.message_id)?;
             let id = session.session_id.as_str();
             ws.audit(audit(&organization, caller, &user_id, AUDITED, id, &request.request_id));

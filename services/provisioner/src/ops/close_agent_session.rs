@@ -39,6 +39,7 @@ pub async fn close_agent_session(
                 stop_reason: "cancelled".to_owned(),
                 reason: "SESSION_CLOSED".to_owned(),
                 message: "the session was closed".to_owned(),
+                next_attempt_time: None,
             };
             let session = close(shared, &mut ws, &session, &end).await?;
             flow::close::enqueue_for(&mut ws, shared, &session);

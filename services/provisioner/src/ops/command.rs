@@ -52,8 +52,9 @@ answers_with! {
 
 answers! {
     EnsureSandboxResponse RetrySandboxResponse DestroySandboxResponse CreateAgentSessionResponse
-    RetryAgentSessionResponse PromptAgentSessionResponse CancelPromptResponse RespondToPermissionResponse
-    CloseAgentSessionResponse PutAttachmentResponse DeleteAttachmentResponse DeleteModelProviderResponse DeleteAgentProfileResponse
+    RetryAgentSessionResponse ResumeAgentSessionResponse PromptAgentSessionResponse CancelPromptResponse RespondToPermissionResponse
+    CloseAgentSessionResponse SetModelLimitResponse PutAttachmentResponse DeleteAttachmentResponse DeleteModelProviderResponse
+    DeleteAgentProfileResponse
 }
 
 /// One command of a caller in an organization.

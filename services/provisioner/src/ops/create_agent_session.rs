@@ -134,6 +134,7 @@ fn fresh(
         state: SessionState::Pending,
         model_provider_id: String::new(),
         model_answered: String::new(),
+        model_noticed: String::new(),
         model_condition: None,
         condition: Condition {
             waiting_on: flow::sandbox::ready_key(&sandbox.sandbox_id),

@@ -7,6 +7,7 @@ use foundry_proto::provisioner::v1::{DeleteModelProviderRequest, DeleteModelProv
 use foundry_store::WriteSet;
 
 use super::{Command, audit, model_provider_for, stored};
+use crate::models::wait;
 use crate::shared::Shared;
 use crate::store::{agent_profiles, model_providers};
 
@@ -36,6 +37,7 @@ pub async fn delete_model_provider(
                 return Err(in_use(id, &provider.view.name, &users));
             }
             let mut ws = WriteSet::new();
+            wait::end(&mut ws, shared, id);
             agent_profiles::none_uses(&mut ws, id);
             model_providers::delete(&mut ws, &organization, &provider);
             ws.audit(audit(&organization, caller, "", "model_provider.delete", id, &request.request_id));

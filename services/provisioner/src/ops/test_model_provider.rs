@@ -17,7 +17,8 @@ const LIMIT: Duration = Duration::from_secs(9);
 /// Longest text of the provider that is shown, in bytes.
 const MAX_DETAIL: usize = 500;
 
-/// Calls the provider once, with the model asked for or the first one it lists.
+/// Calls the provider once, with the model asked for or the first one it lists. One of the environment may be tested by
+/// the admins of every organization, since they can use it in any case, by a task.
 ///
 /// # Errors
 /// `NOT_FOUND`; `LIMIT_REACHED` when too many are being tested. What is wrong outside is in the answer.

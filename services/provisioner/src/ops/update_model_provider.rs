@@ -9,6 +9,7 @@ use foundry_store::WriteSet;
 use super::masked::{audit_of, check_rev, fields};
 use super::{Command, model_provider_for, stored};
 use crate::domain::model_provider::{self, Field};
+use crate::models::wait;
 use crate::profiles;
 use crate::shared::Shared;
 use crate::store::model_providers::{self, MODEL_PROVIDERS};
@@ -29,7 +30,7 @@ pub async fn update_model_provider(
     let body = UpdateModelProviderRequest { request_id: String::new(), ..request.clone() };
     let command =
         Command::new(shared, caller, &organization, "UpdateModelProvider", &request.request_id, &body)?;
-    command
+    let answer = command
         .run(|| async {
             let fields = fields(request.update_mask.as_ref(), &Field::ALL, Field::as_str, &["kind"])?;
             let mut provider = model_provider_for(shared, caller, id, Role::Admin).await?;
@@ -47,11 +48,15 @@ pub async fn update_model_provider(
             }
             provider.sealed = profiles::seal(shared, &MODEL_PROVIDERS, id, &secrets)?;
             let mut ws = WriteSet::new();
+            // Another key has another quota; whatever else was changed may help as well.
+            wait::end(&mut ws, shared, id);
             model_providers::update(&mut ws, &organization, loaded_rev, &provider);
             let names: Vec<_> = fields.iter().map(|f| f.as_str()).collect();
             let about = ("model_provider.update", id.as_str(), request.request_id.as_str());
             ws.audit(audit_of(&organization, caller, about, &names));
             Ok((ws, UpdateModelProviderResponse { model_provider: Some(provider.view), rev: 0 }))
         })
-        .await
+        .await?;
+    shared.let_go(id);
+    Ok(answer)
 }

@@ -9,7 +9,7 @@ use foundry_proto::common::v1::{
 use foundry_store::{Value, WriteSet};
 
 use super::drain_log;
-use super::record::finish_turn;
+use super::record::{finish_turn, next_attempt};
 use crate::domain::fold::notice;
 use crate::domain::{
     SESSION_STAGES, SandboxState, Session, SessionState, Turn, TurnState, reached_condition,
@@ -84,6 +84,7 @@ fn interrupted(turn: &Turn, reason: &str, why: &str) -> TurnEnd {
         stop_reason: if cancelled { "cancelled".to_owned() } else { String::new() },
         reason: reason.to_owned(),
         message: why.to_owned(),
+        next_attempt_time: None,
     }
 }
 
@@ -104,6 +105,7 @@ async fn rebuild(
             outcome: TurnOutcome::Error.into(),
             reason: refused.reason.clone(),
             message: refused.message.clone(),
+            next_attempt_time: next_attempt(refused),
             ..TurnEnd::default()
         },
         _ => interrupted(t, reason, why),

@@ -227,6 +227,7 @@ fn blame_model(folded: &mut Folded, refused: Option<&Condition>, answered: bool)
     end.set_outcome(TurnOutcome::Error);
     end.reason.clone_from(&refused.reason);
     end.message.clone_from(&refused.message);
+    end.next_attempt_time = next_attempt(refused);
     let told = folded.parts.iter_mut().rev().find_map(|p| match &mut p.body {
         Some(Body::TurnEnd(told)) => Some(told),
         _ => None,
@@ -234,6 +235,12 @@ fn blame_model(folded: &mut Folded, refused: Option<&Condition>, answered: bool)
     if let Some(told) = told {
         told.clone_from(end);
     }
+}
+
+/// When messages that wait go by themselves after a turn that ended so; none where a person must look first: also for an
+/// agent that gave up although the wait was short.
+pub fn next_attempt(refused: &Condition) -> Option<prost_types::Timestamp> {
+    refused.next_attempt_time.filter(|_| !refused.retryable)
 }
 
 /// Ends a turn's row.

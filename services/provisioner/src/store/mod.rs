@@ -3,8 +3,11 @@
 pub mod agent_profiles;
 pub mod attachments;
 pub mod events;
+pub mod model_limits;
 pub mod model_providers;
+pub mod model_totals;
 pub mod model_usage;
+pub mod model_waits;
 pub mod permissions;
 #[cfg(test)]
 mod profile_tests;
@@ -57,6 +60,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             name: "attachments",
             sqlite: include_str!("../../migrations/sqlite/0007_attachments.sql"),
             postgres: include_str!("../../migrations/postgres/0007_attachments.sql"),
+        },
+        Migration {
+            version: 8,
+            name: "model_waits_and_limits",
+            sqlite: include_str!("../../migrations/sqlite/0008_model_waits_and_limits.sql"),
+            postgres: include_str!("../../migrations/postgres/0008_model_waits_and_limits.sql"),
         },
     ],
 };

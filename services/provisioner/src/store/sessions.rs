@@ -73,6 +73,7 @@ pub fn read(row: &Row) -> Result<Session, Error> {
         condition: decode(row.blob("condition")?)?,
         model_provider_id: text("model_provider_id")?,
         model_answered: text("model_answered")?,
+        model_noticed: text("model_noticed")?,
         model_condition: row.opt_blob("model_condition")?.map(decode).transpose()?,
         message_id: text("message_id")?,
         turn_count: row.int("turn_count")?,

@@ -206,10 +206,12 @@ impl FakeAgent {
             }
             return Reply::json(json!({"outcome": "passed_on"}));
         };
-        if self.0.passed_on.lock().unwrap().iter().any(|(known, _)| known == id) {
+        // Each agent has ids of its own.
+        let request = format!("{acp}/{id}");
+        if self.0.passed_on.lock().unwrap().iter().any(|(known, _)| *known == request) {
             return Reply::json(json!({"outcome": "duplicate"}));
         }
-        self.0.passed_on.lock().unwrap().push((id.to_owned(), method.to_owned()));
+        self.0.passed_on.lock().unwrap().push((request, method.to_owned()));
         self.log(acp, json!({"kind": "message", "dir": "to_agent", "msg": message}));
         let result = match method {
             "session/new" => json!({"sessionId": "s1"}),

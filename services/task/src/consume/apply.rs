@@ -125,6 +125,8 @@ pub fn events(
         }
         if let Some(Body::TurnEnd(end)) = &part.body {
             match end.outcome() {
+                // What ended it is over at a known time: until then the provisioner keeps back what is handed over.
+                TurnOutcome::Error if end.next_attempt_time.is_some() => {}
                 TurnOutcome::Error | TurnOutcome::Refused => session.view.queue_held = true,
                 // The session's own state may tell it first, or pass unseen between two looks.
                 TurnOutcome::Interrupted => session.hold_for(&part.message_id),

@@ -11,7 +11,7 @@ use foundry_core::{Env, FlowId, OrganizationId, Result, SessionId, TaskId};
 use foundry_flow::{Binding, Flow, NewFlow, Outcome, StageContext, StageSpec, enqueue};
 use foundry_proto::provisioner::v1::{
     CancelPromptRequest, CloseAgentSessionRequest, DestroySandboxRequest, RespondToPermissionRequest,
-    RetryAgentSessionRequest, RetrySandboxRequest,
+    ResumeAgentSessionRequest, RetryAgentSessionRequest, RetrySandboxRequest,
 };
 use foundry_server::RequestContext;
 use foundry_store::WriteSet;
@@ -61,6 +61,11 @@ pub enum Command {
     RetrySandbox {
         /// The sandbox.
         sandbox_id: String,
+    },
+    /// Do not wait for the time of a model provider's quota.
+    Resume {
+        /// The session.
+        session_id: String,
     },
     /// Take up a failed agent session.
     RetrySession {
@@ -137,6 +142,10 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         Command::RetrySandbox { sandbox_id } => {
             let request = RetrySandboxRequest { request_id, sandbox_id, user_id };
             call(&cx.env, client.retry_sandbox(request)).await.map(drop)
+        }
+        Command::Resume { session_id } => {
+            let request = ResumeAgentSessionRequest { request_id, session_id, user_id };
+            call(&cx.env, client.resume_agent_session(request)).await.map(drop)
         }
         Command::RetrySession { session_id } => {
             let request = RetryAgentSessionRequest { request_id, session_id, user_id };

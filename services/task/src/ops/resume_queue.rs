@@ -1,4 +1,4 @@
-//! Lets a held queue go on.
+//! Lets a held queue go on, and what waits for the time of a model provider's quota.
 
 use foundry_authn::Caller;
 use foundry_core::Result;
@@ -8,8 +8,11 @@ use foundry_store::Scope;
 
 use super::steer::{COMMAND, Command, Draft};
 use crate::context::Context;
+use crate::domain::derive::Aggregate;
+use crate::flow::command::{self, Command as Order};
 
-/// Does nothing for a queue that is not held.
+/// Does nothing for a queue that is not held, in a session that does not wait for its model provider. All sessions of
+/// that provider go on.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` for a session that is closed, `NOT_FOUND`.
@@ -20,7 +23,14 @@ pub async fn resume_queue(
 ) -> Result<ResumeQueueResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
     let decide = |draft: &mut Draft<'_>| {
-        draft.open_session(&request.session_id)?.view.queue_held = false;
+        let user = draft.caller.actor();
+        let session = draft.open_session(&request.session_id)?;
+        session.view.queue_held = false;
+        let organization = session.organization_id.clone();
+        if waits_for_quota(&draft.of, &request.session_id) {
+            let order = Order::Resume { session_id: request.session_id.clone() };
+            command::send(&mut draft.ws, draft.env, &organization, &request.session_id, &user, &order)?;
+        }
         Ok(())
     };
     let command = Command {
@@ -40,4 +50,10 @@ pub async fn resume_queue(
         })
         .await?;
     Ok(ResumeQueueResponse { rev, ..answer })
+}
+
+/// Whether the agent's side is kept back until a known time.
+fn waits_for_quota(of: &Aggregate, session_id: &str) -> bool {
+    let condition = of.agent(session_id).and_then(|agent| agent.condition.as_ref());
+    condition.is_some_and(|c| c.reason == "MODEL_QUOTA" && c.next_attempt_time.is_some())
 }

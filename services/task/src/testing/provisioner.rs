@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use foundry_core::{AttachmentId, Env};
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{
-    AgentMessage, Attachment, PermissionPolicy, PermissionRequest, TranscriptPart, TurnEnd, TurnOutcome,
+    AgentMessage, Attachment, Condition, PermissionPolicy, PermissionRequest, TranscriptPart, TurnEnd,
+    TurnOutcome,
 };
 use foundry_proto::provisioner::v1::attachment_service_server::AttachmentService;
 use foundry_proto::provisioner::v1::provisioner_service_server::ProvisionerService;
@@ -65,6 +66,8 @@ pub struct FakeProvisioner {
     pub refuses_answers: Arc<AtomicBool>,
     /// Whether prompts are taken; one that comes before waits.
     pub takes_prompts: watch::Sender<bool>,
+    /// Sessions that were told not to wait for a quota.
+    pub resumed: watch::Sender<Vec<String>>,
     /// Told of every prompt that comes.
     pub prompted: Arc<Notify>,
 }
@@ -79,6 +82,7 @@ impl FakeProvisioner {
             eager: Arc::new(AtomicBool::new(true)),
             refuses_answers: Arc::default(),
             takes_prompts: watch::Sender::new(true),
+            resumed: watch::Sender::default(),
             prompted: Arc::default(),
         }
     }
@@ -210,6 +214,27 @@ impl FakeProvisioner {
         self.emit(&mut session, Body::TurnEnd(end)).await;
     }
 
+    /// The running turn ends since the model provider's quota is used up until a time.
+    pub async fn refuse_until(&self, session_id: &str, until: prost_types::Timestamp) {
+        let mut session = self.session(session_id).unwrap();
+        session.condition = Some(Condition {
+            reason: "MODEL_QUOTA".to_owned(),
+            next_attempt_time: Some(until),
+            ..Condition::default()
+        });
+        self.put_session(session).await;
+        self.tell_ready(session_id).await;
+        let mut session = self.session(session_id).unwrap();
+        session.last_offset -= 1;
+        let end = TurnEnd {
+            outcome: TurnOutcome::Error.into(),
+            reason: "MODEL_QUOTA".to_owned(),
+            next_attempt_time: Some(until),
+            ..TurnEnd::default()
+        };
+        self.emit(&mut session, Body::TurnEnd(end)).await;
+    }
+
     fn find(&self, id: &str) -> Result<AgentSession, Status> {
         self.session(id).ok_or_else(|| Status::not_found("no such session"))
     }
@@ -332,6 +357,15 @@ impl ProvisionerService for FakeProvisioner {
         }
         let rev = self.put_session(session.clone()).await;
         Ok(Response::new(PromptAgentSessionResponse { agent_session: Some(session), rev }))
+    }
+
+    async fn resume_agent_session(
+        &self,
+        request: Request<ResumeAgentSessionRequest>,
+    ) -> Answer<ResumeAgentSessionResponse> {
+        let session_id = request.into_inner().session_id;
+        self.resumed.send_modify(|all| all.push(session_id.clone()));
+        Ok(Response::new(ResumeAgentSessionResponse { agent_session: self.session(&session_id), rev: 0 }))
     }
 
     async fn cancel_prompt(&self, request: Request<CancelPromptRequest>) -> Answer<CancelPromptResponse> {

@@ -13,6 +13,7 @@ import { ConfirmDialog, toastDone, useFocusBack } from '../ui'
 import { AddAgentProfileDialog } from './AddAgentProfileDialog'
 import classes from './ModelsPage.module.css'
 import { Fact, Section } from './Section'
+import { secretsInside } from './words'
 
 interface Props {
   read: Read<AgentProfile[]>
@@ -54,6 +55,7 @@ function Row({ profile, providers, onRemove }: RowProps) {
   if (settings === undefined) return null
   const name = visibleLine(settings.name)
   const provider = providers.find((it) => it.modelProviderId === settings.modelProviderId)
+  const inside = secretsInside(settings)
   return (
     <li className={classes.entry}>
       <div className={classes.line}>
@@ -73,6 +75,8 @@ function Row({ profile, providers, onRemove }: RowProps) {
         <Fact name="Model">{settings.model === '' ? 'default' : visibleLine(settings.model)}</Fact>
         {settings.mode !== '' && <Fact name="Mode">{visibleLine(settings.mode)}</Fact>}
         {settings.effort !== '' && <Fact name="Effort">{visibleLine(settings.effort)}</Fact>}
+        {settings.mcpServers.length > 0 && <Fact name="MCP servers">{visibleLine(settings.mcpServers.map((it) => it.name).join(', '))}</Fact>}
+        {inside.length > 0 && <Fact name="Secrets that enter the sandbox">{visibleLine(inside.join(', '))}</Fact>}
         <Fact name="Permissions">{settings.permissionPolicy === PermissionPolicy.ALLOW ? 'allow all' : 'ask'}</Fact>
       </dl>
     </li>

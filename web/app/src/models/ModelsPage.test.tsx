@@ -1,7 +1,7 @@
 import { create } from '@bufbuild/protobuf'
 import { Code, FoundryError, topics } from '@foundry/client'
 import { FoundryProvider } from '@foundry/client/react'
-import { ModelProviderKind, ModelProviderSchema } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import { ModelLimitSchema, ModelProviderKind, ModelProviderSchema, ModelUsageSchema } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { MantineProvider } from '@mantine/core'
 import { fireEvent, render, screen, waitFor, within } from '@testing-library/react'
 import { expect, test } from 'vitest'
@@ -21,6 +21,8 @@ function open(profile: FakeCalls['profile'] = {}, canAdminister = true) {
     profile: {
       listModelProviders: () => ({ modelProviders: [work], nextPageToken: '' }),
       listAgentProfiles: () => ({ profiles: [], nextPageToken: '' }),
+      listModelLimits: () => ({ limits: [] }),
+      listModelUsage: () => ({ usage: [] }),
       ...profile,
     },
   })
@@ -119,4 +121,23 @@ test('a list that cannot be read says so and offers another attempt', async () =
   down = false
   fireEvent.click(screen.getByRole('button', { name: 'Try again' }))
   expect(await screen.findByText('No agent profiles yet')).toBeTruthy()
+})
+
+test('limits are shown with what is used of them, and set in tokens or dollars', async () => {
+  const limit = create(ModelLimitSchema, { scope: 1, unit: 2, maximum: 5_000_000n, used: 5_100_000n })
+  const fake = open({
+    listModelLimits: () => ({ limits: [limit] }),
+    listModelUsage: () => ({ usage: [create(ModelUsageSchema, { modelProviderId: 'mpr_1', model: 'opus', calls: 3n, inputTokens: 1200n, outputTokens: 34n, costMicros: 5_100_000n })] }),
+    setModelLimit: () => ({ limit }),
+  })
+  await screen.findByText('$5.10, used up')
+  expect(await screen.findByText('1,234')).toBeTruthy()
+  fireEvent.click(screen.getByRole('button', { name: 'Set a limit' }))
+  const dialog = await screen.findByRole('dialog', { name: 'Set a limit' })
+  fireEvent.click(within(dialog).getByRole('button', { name: 'Set limit' }))
+  expect(within(dialog).getByText(/A number above 0/)).toBeTruthy()
+  fireEvent.change(within(dialog).getByLabelText('At most'), { target: { value: '250000' } })
+  fireEvent.click(within(dialog).getByRole('button', { name: 'Set limit' }))
+  await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
+  expect(made(fake, 'setModelLimit')).toMatchObject([{ scope: 1, unit: 1, maximum: 250_000n, taskId: '' }])
 })

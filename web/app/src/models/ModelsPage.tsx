@@ -1,17 +1,21 @@
 import { useTitle } from '../app/useTitle'
 import { useFrame } from '../shell/frame'
 import { useOrganization } from '../state/organization'
-import { useAgentProfiles, useModelProviders } from '../state/profiles'
+import { useAgentProfiles, useModelLimits, useModelProviders, useModelUsage } from '../state/profiles'
 import { AgentProfiles } from './AgentProfiles'
+import { ModelLimits } from './ModelLimits'
 import { ModelProviders } from './ModelProviders'
+import { ModelUse } from './ModelUse'
 import classes from './ModelsPage.module.css'
 
-/** Where the agents of an organization get their models, and how they are set up. Read when opened and after own changes. */
+/** Where the agents of an organization get their models, how they are set up, and what they use and may use. Read when opened and after own changes. */
 export function ModelsPage() {
   const { organizationId } = useOrganization()
   const { canAdminister } = useFrame()
   const providers = useModelProviders(organizationId)
   const profiles = useAgentProfiles(organizationId)
+  const limits = useModelLimits(organizationId)
+  const usage = useModelUsage(organizationId)
   useTitle('Models')
   return (
     <div className={classes.page}>
@@ -19,6 +23,8 @@ export function ModelsPage() {
       {!canAdminister && <p className="fd-muted">Admins and owners of the organization can change what is here.</p>}
       <ModelProviders read={providers} />
       <AgentProfiles read={profiles} providers={providers.value ?? []} />
+      <ModelLimits read={limits} />
+      <ModelUse read={usage} providers={providers.value ?? []} />
     </div>
   )
 }

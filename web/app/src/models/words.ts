@@ -1,4 +1,5 @@
-import type { CredentialStatus, ModelProvider } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import type { NamedValue } from '@foundry/client/gen/foundry/common/v1/secret_pb'
+import type { AgentProfileSettings, CredentialStatus, ModelProvider } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { ModelProviderKind, ModelProviderSource } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { ModelTestResult, type TestModelProviderResponse } from '@foundry/client/gen/foundry/provisioner/v1/profile_service_pb'
 import { IconAlertTriangleFilled, IconCircleCheck } from '@tabler/icons-react'
@@ -88,4 +89,15 @@ export function testStatus({ result }: TestModelProviderResponse): Status {
 /** The model providers that an agent can use; it names the kinds that it takes. */
 export function suitable(providers: readonly ModelProvider[], takes: readonly string[]): ModelProvider[] {
   return providers.filter((it) => takes.includes(kindName(it.kind)))
+}
+
+/** The names of the secrets that an agent is given, and so can read. */
+export function secretsInside({ environment, mcpServers }: AgentProfileSettings): string[] {
+  const secrets = (list: readonly NamedValue[]) => list.filter((it) => it.content.case === 'secret').map((it) => it.name)
+  const ofServers = mcpServers.flatMap(({ name, transport }) => {
+    if (transport.case === undefined) return []
+    const list = transport.case === 'stdio' ? transport.value.environment : transport.value.headers
+    return secrets(list).map((it) => `${name}/${it}`)
+  })
+  return [...secrets(environment), ...ofServers]
 }

@@ -1,6 +1,6 @@
 import type { Client } from '@connectrpc/connect'
 import { useFoundry } from '@foundry/client/react'
-import type { AgentProfile, ModelProvider } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import type { AgentProfile, ModelLimit, ModelProvider, ModelUsage } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { ProfileService } from '@foundry/client/gen/foundry/provisioner/v1/profile_service_pb'
 import { useRead, type Read } from './read'
 
@@ -43,4 +43,16 @@ export function useAgentProfiles(organizationId: string): Read<AgentProfile[]> {
       return { page: profiles, nextPageToken }
     }),
   )
+}
+
+/** The limits of an organization, with what is used of them. */
+export function useModelLimits(organizationId: string): Read<ModelLimit[]> {
+  const calls = useProfileCalls()
+  return useRead(organizationId, async (signal) => (await calls.listModelLimits({ organizationId }, { signal })).limits)
+}
+
+/** What an organization used, by model provider and model. */
+export function useModelUsage(organizationId: string): Read<ModelUsage[]> {
+  const calls = useProfileCalls()
+  return useRead(organizationId, async (signal) => (await calls.listModelUsage({ organizationId }, { signal })).usage)
 }

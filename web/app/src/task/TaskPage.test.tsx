@@ -1,7 +1,8 @@
 import { create } from '@bufbuild/protobuf'
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { Code, FoundryError, topics } from '@foundry/client'
 import { FoundryProvider } from '@foundry/client/react'
-import { StageState } from '@foundry/client/gen/foundry/common/v1/common_pb'
+import { ConditionSchema, StageState } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { SessionState, TaskState, UserStateItemSchema } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { MantineProvider } from '@mantine/core'
 import { act, fireEvent, render, screen, waitFor, within } from '@testing-library/react'
@@ -177,6 +178,13 @@ describe('the queue', () => {
   it('says that it is held, and lets it go on', async () => {
     const world = openTask({ sessions: [aSession({ queueHeld: true })], queue: [aMessage('msg_2', 'waits')], calls: { resumeQueue: () => ({}) } })
     fireEvent.click(screen.getByRole('button', { name: 'Resume' }))
+    await waitFor(() => expect(made(world, 'resumeQueue')).toMatchObject([{ sessionId: 'ses_1' }]))
+  })
+
+  it('says that messages wait for the quota of the model, and lets them go at once', async () => {
+    const condition = create(ConditionSchema, { reason: 'MODEL_QUOTA', message: 'used up', nextAttemptTime: timestampFromDate(new Date(Date.now() + 3_600_000)) })
+    const world = openTask({ sessions: [aSession({ state: SessionState.RUNNING, condition })], calls: { resumeQueue: () => ({}) } })
+    fireEvent.click(screen.getByRole('button', { name: 'Go on now' }))
     await waitFor(() => expect(made(world, 'resumeQueue')).toMatchObject([{ sessionId: 'ses_1' }]))
   })
 

@@ -359,6 +359,7 @@ fn end(outcome: TurnOutcome, stop: &str, reason: &str, message: &str) -> TurnEnd
         stop_reason: head(stop, 60).0.to_owned(),
         reason: reason.to_owned(),
         message: message.to_owned(),
+        next_attempt_time: None,
     }
 }
 

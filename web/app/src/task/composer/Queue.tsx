@@ -28,8 +28,9 @@ export function Queue({ session, queue, echoes, steers }: Props) {
   const client = useFoundry()
   const { sessionId } = session
   const resume = useCommand('The queue was not resumed', (requestId: string) => client.task.resumeQueue({ requestId, sessionId }))
-  useClearedUnless(session.queueHeld, resume)
-  if (queue.length + echoes.length === 0) return null
+  const quota = waitsForQuota(session)
+  useClearedUnless(session.queueHeld || quota, resume)
+  if (queue.length + echoes.length === 0 && !quota) return null
   const held = session.queueHeld && queue.length > 0
   return (
     <section className={classes.queue} aria-label="Messages that wait">
@@ -37,11 +38,13 @@ export function Queue({ session, queue, echoes, steers }: Props) {
         <span>
           {held
             ? `${counted(queue.length, 'message waits', 'messages wait')}: the queue is held after a stop or an error`
-            : `${counted(queue.length + echoes.length, 'message waits', 'messages wait')} ${waitsFor(session.state)}`}
+            : quota
+              ? 'Messages go by themselves when the quota of the model provider goes on'
+              : `${counted(queue.length + echoes.length, 'message waits', 'messages wait')} ${waitsFor(session.state)}`}
         </span>
-        {held && steers && (
+        {(held || quota) && steers && (
           <Button size="compact-xs" variant="default" leftSection={<IconPlayerPlay size={12} />} loading={resume.busy} onClick={() => void resume.run()}>
-            Resume
+            {held ? 'Resume' : 'Go on now'}
           </Button>
         )}
       </header>
@@ -59,6 +62,12 @@ export function Queue({ session, queue, echoes, steers }: Props) {
       </ol>
     </section>
   )
+}
+
+/** Whether messages are kept back until a time that the model provider named. */
+function waitsForQuota({ condition }: Session): boolean {
+  // What the agent waits for by itself, a minute at most, needs nobody.
+  return condition?.reason === 'MODEL_QUOTA' && condition.nextAttemptTime !== undefined && condition.waitingOn !== 'agent'
 }
 
 function waitsFor(state: SessionState): string {

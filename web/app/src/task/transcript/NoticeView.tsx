@@ -1,4 +1,4 @@
-import { IconAlertTriangle, IconGauge, IconInfoCircle, IconPaperclip, IconPlugConnectedX, IconRefreshAlert, type Icon } from '@tabler/icons-react'
+import { IconAlertTriangle, IconClockPause, IconGauge, IconInfoCircle, IconPaperclip, IconPlugConnectedX, IconRefreshAlert, type Icon } from '@tabler/icons-react'
 import { NoticeKind } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { sentence } from '../../ui'
 import { InertLine } from '../text/Inert'
@@ -11,6 +11,7 @@ const kinds: Readonly<Partial<Record<NoticeKind, { word: string; icon: Icon; ton
   [NoticeKind.AGENT_EXITED]: { word: 'Agent exited', icon: IconPlugConnectedX, tone: 'wait' },
   [NoticeKind.LIMIT_REACHED]: { word: 'Limit reached', icon: IconGauge, tone: 'wait' },
   [NoticeKind.ATTACHMENT]: { word: 'Attachment', icon: IconPaperclip, tone: 'wait' },
+  [NoticeKind.MODEL_WAIT]: { word: 'Waits for the model', icon: IconClockPause, tone: 'quiet' },
   [NoticeKind.UNKNOWN_EVENT]: { word: 'Unknown event', icon: IconInfoCircle, tone: 'quiet' },
 }
 const unknown = { word: 'Notice', icon: IconInfoCircle, tone: 'quiet' } as const

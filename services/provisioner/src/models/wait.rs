@@ -1,0 +1,128 @@
+//! A quota that is used up until a known time: nothing is started for that model provider before, and what waits goes by
+//! itself then. One turn goes first; the others follow when a model has answered it.
+
+use std::time::Duration;
+
+use foundry_core::{Error, Timestamp};
+use foundry_flow::{Outcome, signal};
+use foundry_proto::common::v1::Condition;
+use foundry_store::WriteSet;
+
+use crate::domain::{Session, Turn};
+use crate::shared::Shared;
+use crate::store::model_waits::{self, ModelWait};
+use crate::store::{condition_value, sessions};
+
+/// How long the others wait for the answer to the turn that went first.
+const FIRST: Duration = Duration::from_secs(60);
+/// A wait looks again after this time, should its signal be lost or the clock be set.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// The reason of a session that waits.
+const REASON: &str = "MODEL_QUOTA";
+
+/// What turns wait for that a model provider's quota keeps back.
+fn key(provider: &str) -> String {
+    format!("model/{provider}")
+}
+
+/// Records that the quota goes on at `until`.
+pub fn begin(ws: &mut WriteSet, found: Option<&ModelWait>, provider: &str, until: Timestamp, words: &str) {
+    if found.is_some_and(|wait| wait.until == until && wait.first_turn.is_empty()) {
+        return;
+    }
+    let (words, _) = crate::domain::head(words, 600);
+    let wait = ModelWait {
+        provider: provider.to_owned(),
+        until,
+        words: words.to_owned(),
+        first_turn: String::new(),
+    };
+    model_waits::put(ws, found, &wait);
+}
+
+/// Ends the wait, and what waited goes.
+pub fn end(ws: &mut WriteSet, shared: &Shared, provider: &str) {
+    model_waits::end(ws, provider);
+    wake(ws, shared, provider);
+}
+
+/// Lets turns that wait for a model provider look again.
+pub fn wake(ws: &mut WriteSet, shared: &Shared, provider: &str) {
+    signal(ws, &shared.env, &key(provider));
+}
+
+/// Whether a good answer ends this wait. One that began before says nothing about the quota.
+pub fn is_over(wait: &ModelWait, now: Timestamp) -> bool {
+    !wait.first_turn.is_empty() || wait.until <= now
+}
+
+/// What keeps a turn back now: the wait as an outcome of its delivery, with the session saying so; none when it may go.
+///
+/// # Errors
+/// When the database fails.
+pub async fn keeps_back(shared: &Shared, session: &Session, turn: &Turn) -> Result<Option<Outcome>, Error> {
+    let (id, message) = (&session.session_id, turn.message_id.as_str());
+    let decide = || async {
+        let mut ws = WriteSet::new();
+        let Some(session) = sessions::find(&shared.store, id).await?.filter(|s| s.message_id == message)
+        else {
+            return Ok((ws, None));
+        };
+        let (now, provider) = (shared.env.clock.now(), session.model_provider_id.as_str());
+        let found = match provider {
+            "" => None,
+            provider => model_waits::find(&shared.store, provider).await?,
+        };
+        let kept = found.as_ref().filter(|wait| wait.first_turn != message && wait.until > now);
+        let condition = kept.map_or_else(|| goes(now), |wait| waits(wait, now));
+        let known = &session.condition;
+        if known.reason != condition.reason || known.next_attempt_time != condition.next_attempt_time {
+            sessions::update(&mut ws, &session, vec![("condition", condition_value(&condition))]);
+        }
+        if let (None, Some(wait)) = (kept, &found)
+            && wait.first_turn != message
+        {
+            let first = ModelWait { until: now.plus(FIRST), first_turn: message.to_owned(), ..wait.clone() };
+            model_waits::put(&mut ws, Some(wait), &first);
+        }
+        let outcome = kept.map(|wait| {
+            let message = format!("{REASON}: {}", condition.message);
+            Outcome::wait(key(provider), message).until(wait.until.min(now.plus(LOOK_AGAIN)))
+        });
+        Ok((ws, outcome))
+    };
+    Ok(shared.store.retry_on_conflict(decide).await?.1)
+}
+
+/// The condition of a session whose turn runs.
+fn goes(now: Timestamp) -> Condition {
+    Condition {
+        waiting_on: "agent".to_owned(),
+        message: "a turn runs".to_owned(),
+        since_time: Some(now.to_proto()),
+        ..Condition::default()
+    }
+}
+
+/// The condition of a session whose turn is kept back.
+fn waits(wait: &ModelWait, now: Timestamp) -> Condition {
+    let message = if wait.first_turn.is_empty() {
+        format!(
+            "the quota of the model provider is used up; the message goes by itself at the time shown ({})",
+            wait.words
+        )
+    } else {
+        "the quota of the model provider was used up; one message goes first, to see whether it goes on"
+            .to_owned()
+    };
+    Condition {
+        reason: REASON.to_owned(),
+        message,
+        waiting_on: format!("model provider {}", wait.provider),
+        since_time: Some(now.to_proto()),
+        next_attempt_time: Some(wait.until.to_proto()),
+        retryable: true,
+        next_action: "none needed; resume to try at once, or stop the turn".to_owned(),
+        ..Condition::default()
+    }
+}

@@ -1,0 +1,49 @@
+//! ListModelLimits: how much may be used of models, and how much is.
+
+use foundry_authn::Caller;
+use foundry_core::{OrganizationId, Result, Timestamp};
+use foundry_proto::common::v1::Role;
+use foundry_proto::provisioner::v1::{ListModelLimitsRequest, ListModelLimitsResponse, ModelLimit as View};
+
+use crate::domain::model_limit::{LimitOf, ModelLimit, effective, next_month};
+use crate::models::limits;
+use crate::shared::Shared;
+use crate::store::model_limits;
+
+/// Lists the limits of an organization, or those that count for a task.
+///
+/// # Errors
+/// `NOT_FOUND` for an organization that is not the caller's.
+pub async fn list_model_limits(
+    shared: &Shared,
+    caller: &Caller,
+    request: ListModelLimitsRequest,
+) -> Result<ListModelLimitsResponse> {
+    let organization: OrganizationId = request.organization_id.parse()?;
+    caller.require(&organization, Role::Viewer)?;
+    let task = request.task_id.as_str();
+    let mut all = model_limits::list(&shared.store, &organization, task).await?;
+    if !task.is_empty() {
+        all = effective(all);
+    }
+    let now = shared.env.clock.now();
+    let mut found = Vec::with_capacity(all.len());
+    for limit in all {
+        let used = limits::used(shared, &organization, task, &limit).await?;
+        found.push(view(&limit, used, now));
+    }
+    Ok(ListModelLimitsResponse { limits: found })
+}
+
+/// A limit as people see it.
+pub(super) fn view(limit: &ModelLimit, used: i64, now: Timestamp) -> View {
+    let (scope, task_id) = limit.of.to_proto();
+    View {
+        scope: scope.into(),
+        task_id,
+        unit: limit.unit.to_proto().into(),
+        maximum: limit.maximum,
+        used,
+        reset_time: if limit.of == LimitOf::Organization { next_month(now) } else { None },
+    }
+}

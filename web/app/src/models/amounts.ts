@@ -1,0 +1,38 @@
+import { ModelLimitScope, ModelLimitUnit, type ModelLimit, type ModelUsage } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+
+const MICROS = 1_000_000
+
+/** A number of tokens or a sum of dollars. */
+export function amountText(unit: ModelLimitUnit, amount: bigint): string {
+  if (unit === ModelLimitUnit.MICROS) return dollars(amount)
+  return `${Number(amount).toLocaleString('en-US')} tokens`
+}
+
+/** Millionths of a dollar as dollars; with more digits where two would show nothing. */
+export function dollars(micros: bigint): string {
+  const value = Number(micros) / MICROS
+  return `$${value.toFixed(value !== 0 && value < 0.01 ? 6 : 2)}`
+}
+
+/** What was typed as an amount, 0 or undefined = it is none. */
+export function amountOf(unit: ModelLimitUnit, text: string): bigint | undefined {
+  const typed = text.trim().replace(/[,_ ]/g, '')
+  if (unit === ModelLimitUnit.TOKENS) return /^\d{1,15}$/.test(typed) ? BigInt(typed) : undefined
+  return /^\d{1,9}(\.\d{1,6})?$/.test(typed) ? BigInt(Math.round(Number(typed) * MICROS)) : undefined
+}
+
+/** Whose a limit is. */
+export function whose({ scope, taskId }: ModelLimit): string {
+  if (scope === ModelLimitScope.ORGANIZATION) return 'The organization, each month'
+  return taskId === '' ? 'Each task' : `Task ${taskId}`
+}
+
+/** Whether no one use belongs to the limit: it stands for many tasks. */
+export function isOfEachTask({ scope, taskId }: ModelLimit): boolean {
+  return scope === ModelLimitScope.TASK && taskId === ''
+}
+
+/** All tokens of an entry. */
+export function tokensOf(usage: ModelUsage): bigint {
+  return usage.inputTokens + usage.outputTokens + usage.cacheReadTokens + usage.cacheWriteTokens
+}
