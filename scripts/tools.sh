@@ -42,6 +42,7 @@ need npm "Node.js 20.19 or newer with npm; the page and the real agents come fro
 
 need_apt initdb postgresql
 need_apt python3 python3
+need_apt curl curl
 if [ -z "${CHROMIUM:-}" ]; then need_apt chromium chromium; fi
 
 mkdir -p .cache

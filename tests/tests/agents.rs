@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test, helpers included
 
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use foundry_proto::common::v1::TurnOutcome;
 use foundry_proto::provisioner::v1::ListModelUsageRequest;
@@ -11,6 +14,13 @@ use foundry_proto::task::v1::{CloseSessionRequest, CreateSessionRequest, Session
 use foundry_scripted_model::{Script, Step};
 use foundry_tests::agents::{GEMINI, Work, Workplace, files_with, processes_with};
 use foundry_tests::story::{assert_contiguous, await_session, await_task, patch, send, turn_ends, words};
+
+/// Names another directory for the agents' packages.
+const TOOLS: &str = "AGENT_TOOLS";
+/// The user and group `nobody` of most systems; nothing here needs an account.
+const NOBODY: u32 = 65_534;
+/// The second story copies what the first has fetched, and two agents at once would be slow.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Nobody but the mesh and the model holds the key: no file, no process, no log.
 fn assert_key_is_nowhere(place: &Workplace, work: &Work) {
@@ -28,9 +38,16 @@ fn assert_key_is_nowhere(place: &Workplace, work: &Work) {
     assert_eq!(planted.len(), 1, "the search does not find what is there");
 }
 
+/// Where the agents' packages are kept between runs.
+fn tools() -> PathBuf {
+    std::env::var_os(TOOLS)
+        .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools"), PathBuf::from)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_agent_writes_and_runs_with_permission_and_its_key_stays_outside() {
-    let place = Workplace::start(GEMINI, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools")).await;
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let place = Workplace::start(GEMINI, &tools()).await;
     let script = Script::new([
         Step::Write { file: "written.txt".to_owned(), text: "by the agent\n".to_owned() },
         Step::Run("cp written.txt copied.txt".to_owned()),
@@ -92,7 +109,8 @@ fn asking(mark: &str, address: &str, path: &str, token: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_refused_for_another_sandbox_after_its_end_and_for_paths_off_the_list() {
-    let place = Workplace::start(GEMINI, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools")).await;
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let place = Workplace::start(GEMINI, &tools()).await;
     let hello = Script::new([Step::Say("Here.".to_owned())]);
     let one = place.begin(&hello).await;
     place.finish(&one, 1).await;
@@ -158,4 +176,46 @@ fn answers(directory: &Path) -> String {
     let (found, _) = files_with(directory, &["status ".to_owned()]);
     let ours = found.iter().filter(|path| path.ends_with("/answers.txt"));
     ours.filter_map(|path| std::fs::read_to_string(path).ok()).collect()
+}
+
+/// The story above by somebody who is not root: there, sandboxes have a user namespace and not a user of their own. The
+/// whole test runs as that user, with copies of what it cannot read elsewhere.
+#[test]
+fn an_unprivileged_user_has_the_same_from_a_real_agent() {
+    if !rustix::process::geteuid().is_root() {
+        return; // the story above was just that
+    }
+    let _turn = ONE_AT_A_TIME.blocking_lock();
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::copy(std::env::current_exe().unwrap(), at("story")).unwrap();
+    std::fs::copy(foundry_tests::mesh::binary(), at("foundry")).unwrap();
+    for directory in ["home", "tmp"] {
+        std::fs::create_dir(at(directory)).unwrap();
+        chown(at(directory), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    // What the other story has fetched already needs not be fetched again.
+    std::fs::create_dir_all(tools()).unwrap();
+    let copied = Command::new("cp").arg("-a").arg(tools()).arg(at("tools")).status().unwrap();
+    let given =
+        Command::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}")]).arg(at("tools")).status().unwrap();
+    assert!(copied.success() && given.success());
+    chown(place.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+
+    let story = "a_real_agent_writes_and_runs_with_permission_and_its_key_stays_outside";
+    let out = Command::new(at("story"))
+        .args(["--exact", story, "--nocapture"])
+        .current_dir(place.path())
+        .env("HOME", at("home"))
+        .env("TMPDIR", at("tmp"))
+        .env("FOUNDRY_BIN", at("foundry"))
+        .env(TOOLS, at("tools"))
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{}\n{said}\n{}", out.status, String::from_utf8_lossy(&out.stderr));
+    assert!(said.contains("1 passed"), "{said}");
 }
