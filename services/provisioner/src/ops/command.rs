@@ -53,6 +53,7 @@ answers_with! {
 answers! {
     EnsureSandboxResponse RetrySandboxResponse DestroySandboxResponse CreateAgentSessionResponse
     RetryAgentSessionResponse PromptAgentSessionResponse CancelPromptResponse RespondToPermissionResponse
+    RespondToElicitationResponse SetAgentSessionOptionResponse
     CloseAgentSessionResponse PutAttachmentResponse DeleteAttachmentResponse DeleteModelProviderResponse DeleteAgentProfileResponse
 }
 
