@@ -8,6 +8,8 @@ use std::{env, fs};
 const FILES: &[&str] = &[
     "foundry/common/v1/common.proto",
     "foundry/common/v1/secret.proto",
+    "foundry/common/v1/offer.proto",
+    "foundry/common/v1/elicitation.proto",
     "foundry/common/v1/transcript.proto",
     "foundry/options/v1/options.proto",
     "foundry/watch/v1/watch.proto",

@@ -10,7 +10,8 @@ use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
     AgentCapabilities, CancelNotification, ContentBlock, Error as RpcError, Implementation,
     InitializeRequest, InitializeResponse, NewSessionRequest, NewSessionResponse, PromptCapabilities,
-    PromptRequest, SessionId,
+    PromptRequest, SessionId, SessionNotification, SessionUpdate, SetSessionConfigOptionRequest,
+    SetSessionConfigOptionResponse,
 };
 use foundry_core::Tasks;
 use serde::Serialize;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::options::DemoOptions;
 use crate::session::Session;
+use crate::settings::{self, Settings};
 use crate::steps::described;
 use crate::turn::{Answer, Done, Turn};
 use crate::wire::{Incoming, Line, MAX_LINE, Outbox, OutputClosed, Requests, parse, read_line};
@@ -121,6 +123,7 @@ where
         requests: Arc::new(Requests::default()),
         sessions: HashMap::new(),
         initialized: false,
+        forms: false,
         tasks: tasks.clone(),
         crash: crash.clone(),
     };
@@ -149,6 +152,8 @@ struct Agent {
     requests: Arc<Requests>,
     sessions: HashMap<SessionId, Arc<Session>>,
     initialized: bool,
+    /// Whether the client shows forms.
+    forms: bool,
     tasks: Tasks,
     crash: CancellationToken,
 }
@@ -193,7 +198,12 @@ impl Agent {
 
     async fn request(&mut self, id: Value, method: &str, params: Value) -> Result<(), OutputClosed> {
         if method == "initialize" {
-            let answer = read_params::<InitializeRequest>(params).map(|_| initialize());
+            let request = read_params::<InitializeRequest>(params);
+            if let Ok(request) = &request {
+                let forms = request.client_capabilities.elicitation.as_ref().and_then(|e| e.form.as_ref());
+                self.forms = forms.is_some();
+            }
+            let answer = request.map(|_| initialize());
             self.initialized |= answer.is_ok();
             return self.answer(&id, answer).await;
         }
@@ -204,6 +214,14 @@ impl Agent {
         match method {
             "session/new" => {
                 let answer = read_params(params).and_then(|request| self.open_session(&request));
+                let opened = answer.as_ref().ok().map(|answer| answer.session_id.clone());
+                self.answer(&id, answer).await?;
+                let Some(session) = opened else { return Ok(()) };
+                let update = SessionUpdate::AvailableCommandsUpdate(settings::commands());
+                self.outbox.notify("session/update", &SessionNotification::new(session, update)).await
+            }
+            "session/set_config_option" => {
+                let answer = read_params(params).and_then(|request| self.set_option(&request));
                 self.answer(&id, answer).await
             }
             "session/prompt" => {
@@ -234,7 +252,19 @@ impl Agent {
         })?;
         let id = SessionId::new(format!("session-{}", self.sessions.len() + 1));
         self.sessions.insert(id.clone(), Arc::new(Session::new(id.clone(), workspace)));
-        Ok(NewSessionResponse::new(id))
+        Ok(NewSessionResponse::new(id).config_options(Settings::default().offered()))
+    }
+
+    fn set_option(
+        &self,
+        request: &SetSessionConfigOptionRequest,
+    ) -> Result<SetSessionConfigOptionResponse, RpcError> {
+        let session = self.sessions.get(&request.session_id);
+        let session = session.ok_or_else(|| RpcError::session_not_found(request.session_id.clone()))?;
+        session.change(|settings| {
+            settings.set(request)?;
+            Ok(SetSessionConfigOptionResponse::new(settings.offered()))
+        })
     }
 
     fn begin_turn(&self, id: &Value, request: &PromptRequest) -> Result<(), RpcError> {
@@ -252,6 +282,7 @@ impl Agent {
             outbox: self.outbox.clone(),
             requests: self.requests.clone(),
             cancel,
+            forms: self.forms,
             pause: self.options.chunk_pause,
             done: Done::default(),
             attachments: described(&request.prompt),

@@ -13,6 +13,7 @@ mod command;
 mod options;
 mod phrases;
 mod session;
+mod settings;
 mod steps;
 mod tool;
 mod turn;

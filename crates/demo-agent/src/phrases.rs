@@ -11,6 +11,7 @@ What I understand:\n\
 - `run COMMAND`\n\
 - `ask permission to ...` or `ask before ...` in front of any of these, `ask for permission`\n\
 - `wait N seconds`, `slowly`, `quickly`\n\
+- `ask for a form`, `ask for a web page`, `title: TEXT`, `use N tokens`, `switch to mode NAME`, `show settings`\n\
 - `stream N chunks`, `print a N KiB line`, `emit hostile text`, `show environment`\n\
 - `show attachments`, `show a picture`\n\
 - `fail`, `refuse`, `crash`, `hang`\n\n\

@@ -8,6 +8,7 @@ use agent_client_protocol::v1::schema::SessionId;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::settings::Settings;
 use crate::workspace::Workspace;
 
 /// A session as `session/new` opened it.
@@ -17,6 +18,8 @@ pub(crate) struct Session {
     messages: AtomicU64,
     calls: AtomicU64,
     always: Mutex<BTreeSet<&'static str>>,
+    settings: Mutex<Settings>,
+    used: AtomicU64,
     turn: Mutex<Option<RunningTurn>>,
 }
 
@@ -33,6 +36,8 @@ impl Session {
             messages: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             always: Mutex::default(),
+            settings: Mutex::default(),
+            used: AtomicU64::new(0),
             turn: Mutex::default(),
         }
     }
@@ -55,6 +60,21 @@ impl Session {
     /// Remembers that this kind of action needs no more questions.
     pub(crate) fn always_allow(&self, kind: &'static str) {
         lock(&self.always).insert(kind);
+    }
+
+    /// What holds now.
+    pub(crate) fn settings(&self) -> Settings {
+        lock(&self.settings).clone()
+    }
+
+    /// Changes what holds.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Settings) -> T) -> T {
+        change(&mut lock(&self.settings))
+    }
+
+    /// Adds to the tokens that the session claims to have used; all of them.
+    pub(crate) fn use_tokens(&self, count: u64) -> u64 {
+        self.used.fetch_add(count, Ordering::Relaxed).saturating_add(count)
     }
 
     /// Begins a turn under a prompt request's id; `None` while another one runs.

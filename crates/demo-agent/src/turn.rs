@@ -71,6 +71,8 @@ pub(crate) struct Turn {
     pub(crate) outbox: Outbox,
     pub(crate) requests: Arc<Requests>,
     pub(crate) cancel: CancellationToken,
+    /// Whether the client shows forms.
+    pub(crate) forms: bool,
     pub(crate) pause: Duration,
     pub(crate) done: Done,
     /// What came with the prompt besides words, described.
@@ -102,6 +104,9 @@ impl Turn {
             _ => format!("I found {count} things to do and take them in order."),
         };
         self.think(&thought).await?;
+        if self.session.settings().thinks_twice() {
+            self.think("I look at it once more before I begin.").await?;
+        }
         let labels = plan_labels(&script);
         self.plan(&labels, None).await?;
         let spelled_out = script.plan.is_some();
@@ -157,6 +162,8 @@ impl Turn {
     /// Streams a message in groups of words.
     pub(crate) async fn say(&self, text: &str) -> Result<(), TurnEnd> {
         let message = self.session.next_message();
+        let loud = self.session.settings().is_loud().then(|| text.to_uppercase());
+        let text = loud.as_deref().unwrap_or(text);
         for (at, group) in word_groups(text).into_iter().enumerate() {
             if at > 0 {
                 self.wait(self.pause).await?;

@@ -96,8 +96,15 @@ impl RuntimeClient {
             Some(option) => json!({ "outcome": "selected", "optionId": option }),
             None => json!({ "outcome": "cancelled" }),
         };
-        let answer = json!({ "jsonrpc": "2.0", "id": request, "result": { "outcome": outcome } });
-        self.post(acp, &answer).await?;
+        self.answer(acp, request, &json!({ "outcome": outcome })).await
+    }
+
+    /// Answers any other request of the agent. A second answer to the same request is not passed on.
+    ///
+    /// # Errors
+    /// As [`RuntimeClient::request`].
+    pub async fn answer(&self, acp: &AcpId, request: &Value, result: &Value) -> Result<(), ClientError> {
+        self.post(acp, &json!({ "jsonrpc": "2.0", "id": request, "result": result })).await?;
         Ok(())
     }
 

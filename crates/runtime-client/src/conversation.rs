@@ -12,6 +12,7 @@ use foundry_sandbox::wire::AgentStart;
 use foundry_sandbox::{AcpId, Class, ProviderError, TapBody, TapCursor, TapReader};
 use serde_json::{Value, json};
 
+use super::settings::{Choosable, SetOption};
 use super::{ClientError, LogFollower, RequestId, RuntimeClient};
 
 /// What is needed to open a conversation.
@@ -38,6 +39,8 @@ pub struct Conversation<'a> {
     pub attempt: &'a str,
     /// The session of an earlier agent process that is to be taken up again, if there was one.
     pub earlier: Option<&'a str>,
+    /// What was chosen in the conversation, set over the settings of the launch: options by their ids, with values.
+    pub chosen: &'a [(String, String)],
 }
 
 /// What `initialize` brought.
@@ -83,15 +86,17 @@ pub struct Opened {
     pub initialized: Initialized,
     /// What it said of the session: modes, models, options.
     pub session: Value,
-    /// Values that a person chose and the agent does not offer.
+    /// Values of the launch that a person chose and the agent does not offer or refuses.
     pub passed_over: Vec<String>,
+    /// Options among the chosen ones that the agent does not offer.
+    pub unknown: Vec<String>,
 }
 
 const POLL: Duration = Duration::from_millis(100);
 /// How long an agent may take for each of the steps.
 const LIMIT: Duration = Duration::from_secs(120);
 /// The requests of an agent that Foundry answers; all others are refused at once by the runtime.
-const OFFERS: [&str; 1] = ["session/request_permission"];
+const OFFERS: [&str; 2] = ["session/request_permission", "elicitation/create"];
 /// The code of the protocol for a call that needs a sign-in.
 const AUTHENTICATION_REQUIRED: i64 = -32_000;
 
@@ -121,6 +126,8 @@ impl Conversation<'_> {
                 "fs": { "readTextFile": false, "writeTextFile": false },
                 "terminal": false,
                 "auth": { "_meta": { "gateway": true } },
+                "elicitation": { "form": {} },
+                "session": { "configOptions": { "boolean": {} } },
             },
             "clientInfo": { "name": "foundry", "version": env!("CARGO_PKG_VERSION") },
         });
@@ -133,52 +140,48 @@ impl Conversation<'_> {
             self.done(&from, "authenticate", params, env).await?;
         }
         let (session_id, remembers, session) = self.session(&from, &initialized, env).await?;
+        let mut offer = session.clone();
         let mut passed_over = Vec::new();
         for setting in &self.launch.settings {
-            if !self.set(&from, &session_id, &session, setting, env).await? && setting.chosen {
+            let set = setting_of(&offer, setting);
+            let done = match &set {
+                Some(set) => self.set(&from, &session_id, set, &mut offer, env).await?,
+                None => false,
+            };
+            if !done && setting.chosen {
                 passed_over.push(setting.value.clone());
             }
         }
-        Ok(Opened { session_id, remembers, initialized, session, passed_over })
+        let mut unknown = Vec::new();
+        for (option, value) in self.chosen {
+            match Choosable::find(&offer, option) {
+                // What it refuses is in the log.
+                Some(set) => drop(self.set(&from, &session_id, &set.to(value), &mut offer, env).await?),
+                None => unknown.push(option.clone()),
+            }
+        }
+        Ok(Opened { session_id, remembers, initialized, session, passed_over, unknown })
     }
 
-    /// Makes a setting of the session. False when the agent does not offer it.
+    /// Makes a setting of the session; what the agent offers may change by that. False when it refuses.
     async fn set(
         &self,
         from: &TapCursor,
         id: &str,
-        session: &Value,
-        setting: &SessionSetting,
+        set: &SetOption,
+        offer: &mut Value,
         env: &Env,
     ) -> Result<bool, ProviderError> {
-        let category = match setting.setting {
-            Setting::Mode => "mode",
-            Setting::Effort => "thought_level",
-        };
-        let fits = |option: &&Value| match &setting.option {
-            Some(wanted) => option.get("id").and_then(Value::as_str) == Some(wanted),
-            None => option.get("category").and_then(Value::as_str) == Some(category),
-        };
-        let options = session.get("configOptions").and_then(Value::as_array);
-        let option =
-            options.into_iter().flatten().find(fits).and_then(|o| o.get("id")).and_then(Value::as_str);
-        let modes = session.pointer("/modes/availableModes").and_then(Value::as_array);
-        let offered = |mode: &Value| mode.get("id").and_then(Value::as_str) == Some(&setting.value);
-        let (method, params) = match (option, setting.setting) {
-            (Some(option), _) => (
-                "session/set_config_option",
-                json!({ "sessionId": id, "configId": option, "value": setting.value }),
-            ),
-            (None, Setting::Mode) if modes.into_iter().flatten().any(offered) => {
-                ("session/set_mode", json!({ "sessionId": id, "modeId": setting.value }))
+        let request = format!("{}/{}/{}", set.method(), set.option, set.value);
+        match self.ask_as(&request, from, set.method(), set.params(id), env).await? {
+            Ok(answer) => {
+                if let Some(options) = answer.get("configOptions").filter(|o| o.is_array()) {
+                    offer["configOptions"] = options.clone();
+                }
+                Ok(true)
             }
-            _ => return Ok(false),
-        };
-        let request = format!("{method}/{category}");
-        match self.ask_as(&request, from, method, params, env).await? {
-            Ok(_) => Ok(true),
             Err(e) => {
-                tracing::info!(session = %self.acp, setting = category, error = %e, "the agent refuses a setting");
+                tracing::info!(session = %self.acp, option = set.option, error = %e, "the agent refuses a setting");
                 Ok(false)
             }
         }
@@ -283,6 +286,11 @@ impl Conversation<'_> {
                 match event.body {
                     TapBody::Message { direction, json } => match AcpEvent::parse(direction, json) {
                         AcpEvent::Answered { id, result } if id == wanted => return Ok(result),
+                        AcpEvent::Other { method, id: Some(id), .. } if method == "elicitation/create" => {
+                            // No turn runs yet in which somebody could answer, and the agent waits.
+                            let declined = json!({ "action": "decline" });
+                            self.client.answer(self.acp, &id, &declined).await?;
+                        }
                         _ => {}
                     },
                     TapBody::Exited { code, signal } => {
@@ -299,6 +307,23 @@ impl Conversation<'_> {
             }
         }
     }
+}
+
+/// How a setting of the launch is made: by the config option of its category, and a mode else by the modes.
+fn setting_of(offer: &Value, setting: &SessionSetting) -> Option<SetOption> {
+    let category = match setting.setting {
+        Setting::Mode => "mode",
+        Setting::Effort => "thought_level",
+    };
+    let found = match &setting.option {
+        Some(id) => Choosable::of_config(offer, |o| o.get("id").and_then(Value::as_str) == Some(id)),
+        None => Choosable::of_config(offer, |o| o.get("category").and_then(Value::as_str) == Some(category)),
+    };
+    let found = found.or_else(|| match setting.setting {
+        Setting::Mode => Choosable::of_modes(offer).filter(|modes| modes.offers(&setting.value)),
+        Setting::Effort => None,
+    });
+    found.map(|found| found.to(&setting.value))
 }
 
 fn sign_in_required(agent: &str, e: &RpcError, initialized: &Initialized) -> ProviderError {

@@ -12,6 +12,7 @@ mod exec;
 mod files;
 mod follow;
 mod remote;
+mod settings;
 mod terminals;
 
 use std::fmt;
@@ -31,6 +32,7 @@ pub use exec::{ExecOutput, ExecSpec};
 pub use follow::LogFollower;
 pub use foundry_sandbox::wire::Outcome as Posted;
 pub use remote::RemoteSandbox;
+pub use settings::{MODE, MODEL, SetOption, Way};
 pub use terminals::TerminalOutput;
 
 use connection::{Connections, Request};

@@ -28,6 +28,8 @@ pub enum AcpEvent {
         id: Value,
         /// Its method.
         method: String,
+        /// The parameters.
+        params: Value,
     },
     /// We answered a permission request (or another request of the agent).
     Replied {
@@ -263,7 +265,7 @@ impl AcpEvent {
                 let option = json.pointer("/result/outcome/optionId").and_then(Value::as_str);
                 Self::Replied { id: id.unwrap_or_default(), option: option.map(str::to_owned) }
             }
-            (Direction::ToAgent, _, Some(id)) => Self::Asked { id, method },
+            (Direction::ToAgent, _, Some(id)) => Self::Asked { id, method, params },
             (Direction::ToAgent, _, None) => Self::Told { method },
             (Direction::FromAgent, "", Some(id)) => Self::Answered { id, result: answer(json) },
             (Direction::FromAgent, "session/update", None) => updated(params),

@@ -5,6 +5,7 @@ pub mod models;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use foundry_proto::common::v1::AgentSettings;
 
 /// Control plane for coding-agent tasks.
 #[derive(Parser)]
@@ -252,6 +253,9 @@ pub struct CreateTask {
     /// Agent profile by name or id; default: the default profile, or the configured agent when there is none.
     #[arg(long, default_value = "")]
     pub profile: String,
+    /// What is chosen over the profile.
+    #[command(flatten)]
+    pub settings: Settings,
     /// A picture or another file of at most 3 MiB to send along; up to 10.
     #[arg(long, value_name = "FILE")]
     pub attach: Vec<PathBuf>,
@@ -261,6 +265,29 @@ pub struct CreateTask {
     /// Return at once instead of following.
     #[arg(long)]
     pub detach: bool,
+}
+
+/// What is chosen of an agent over its profile.
+#[derive(Args)]
+pub struct Settings {
+    /// Model, by the name that the provider or the agent knows; default: that of the profile.
+    #[arg(long, default_value = "")]
+    pub model: String,
+    /// Mode, by the agent's own name of it; default: that of the profile.
+    #[arg(long, default_value = "")]
+    pub mode: String,
+    /// Effort, by the agent's own name of it; default: that of the profile.
+    #[arg(long, default_value = "")]
+    pub effort: String,
+}
+
+impl Settings {
+    /// As on the wire; none when nothing is chosen.
+    pub fn to_proto(&self) -> Option<AgentSettings> {
+        let Self { model, mode, effort } = self;
+        let all = AgentSettings { model: model.clone(), mode: mode.clone(), effort: effort.clone() };
+        (all != AgentSettings::default()).then_some(all)
+    }
 }
 
 /// Sessions of a task.
@@ -279,6 +306,34 @@ pub enum Session {
         /// Agent profile by name or id; default: as the task.
         #[arg(long, default_value = "")]
         profile: String,
+        /// What is chosen over the profile.
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Show a session: what can be chosen in it, the agent's commands, its context and cost.
+    Show {
+        /// The session.
+        session_id: String,
+    },
+    /// Choose a value for something that the agent offers, such as its mode or model; it holds at once.
+    Set {
+        /// The session.
+        session_id: String,
+        /// The option, as `session show` names it.
+        option: String,
+        /// One of its values.
+        value: String,
+    },
+    /// Answer the form that the agent wants filled in.
+    Fill {
+        /// The session.
+        session_id: String,
+        /// A field and its value; once more for a further value of a field that takes several.
+        #[arg(value_name = "FIELD=VALUE")]
+        fields: Vec<String>,
+        /// Decline to answer; the agent goes on without.
+        #[arg(long, conflicts_with = "fields")]
+        decline: bool,
     },
     /// Send a message and follow the turn.
     Send {

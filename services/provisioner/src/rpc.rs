@@ -110,6 +110,20 @@ impl ProvisionerService for Rpc {
         call!(self, r, ops::respond_to_permission::respond_to_permission)
     }
 
+    async fn respond_to_elicitation(
+        &self,
+        r: Request<p::RespondToElicitationRequest>,
+    ) -> Answer<p::RespondToElicitationResponse> {
+        call!(self, r, ops::respond_to_elicitation::respond_to_elicitation)
+    }
+
+    async fn set_agent_session_option(
+        &self,
+        r: Request<p::SetAgentSessionOptionRequest>,
+    ) -> Answer<p::SetAgentSessionOptionResponse> {
+        call!(self, r, ops::set_agent_session_option::set_agent_session_option)
+    }
+
     async fn close_agent_session(
         &self,
         r: Request<p::CloseAgentSessionRequest>,

@@ -87,6 +87,8 @@ unary! {
     resume_queue: ResumeQueueRequest -> ResumeQueueResponse;
     stop_turn: StopTurnRequest -> StopTurnResponse;
     respond_to_permission: RespondToPermissionRequest -> RespondToPermissionResponse;
+    respond_to_elicitation: RespondToElicitationRequest -> RespondToElicitationResponse;
+    set_session_option: SetSessionOptionRequest -> SetSessionOptionResponse;
     list_transcript: ListTranscriptRequest -> ListTranscriptResponse;
     list_file_changes: ListFileChangesRequest -> ListFileChangesResponse;
     get_file_diff: GetFileDiffRequest -> GetFileDiffResponse;

@@ -4,6 +4,7 @@
 mod attachments;
 mod measures;
 mod mishaps;
+mod options;
 mod profiles;
 mod quota;
 

@@ -2,6 +2,7 @@
 
 mod ask;
 mod edit;
+mod form;
 mod run;
 mod show;
 
@@ -24,6 +25,9 @@ impl Turn {
     /// Performs one step.
     pub(crate) async fn step(&mut self, step: Step) -> Result<(), TurnEnd> {
         let Step { instruction, ask, .. } = step;
+        let changes =
+            matches!(instruction, Instruction::Edit(_) | Instruction::Note { .. } | Instruction::Run { .. });
+        let ask = ask || (changes && self.session.settings().is_careful());
         match instruction {
             Instruction::Edit(edit) => self.edit(edit, ask).await,
             Instruction::Note { prompt } => self.note(&prompt, ask).await,
@@ -72,6 +76,12 @@ impl Turn {
                 self.say(&format!("Names in my environment (values are not shown): {}", names.join(" ")))
                     .await
             }
+            Instruction::ShowSettings => self.say(&self.session.settings().in_words()).await,
+            Instruction::Form => self.form().await,
+            Instruction::Page => self.page().await,
+            Instruction::Title { title } => self.title(&title).await,
+            Instruction::Use { tokens } => self.use_tokens(tokens).await,
+            Instruction::Switch { mode } => self.switch(&mode).await,
             Instruction::ShowAttachments => self.show_attachments().await,
             Instruction::ShowPicture { kib } => self.show_picture(kib).await,
             Instruction::Help | Instruction::Introduce => self.say(INTRODUCTION).await,

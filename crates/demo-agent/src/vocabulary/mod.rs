@@ -58,6 +58,24 @@ pub(crate) enum Instruction {
     },
     Hostile,
     ShowEnvironment,
+    /// Say which mode, model and effort hold.
+    ShowSettings,
+    /// Ask for a form to be filled in, and say what was.
+    Form,
+    /// Ask for a web page to be opened, which clients may not offer.
+    Page,
+    /// Give the conversation a title.
+    Title {
+        title: String,
+    },
+    /// Claim to have used so many tokens more.
+    Use {
+        tokens: usize,
+    },
+    /// Go to another mode without being told by the client.
+    Switch {
+        mode: String,
+    },
     /// What came with the prompt besides words.
     ShowAttachments,
     /// A picture among the words and one in a tool call, of so many KiB; 0 = a small one.
@@ -107,6 +125,12 @@ impl Instruction {
             Self::LongLine { kib } => format!("Print a line of {kib} KiB"),
             Self::Hostile => "Emit hostile text".to_owned(),
             Self::ShowEnvironment => "Show the names of the environment".to_owned(),
+            Self::ShowSettings => "Show the settings".to_owned(),
+            Self::Form => "Ask for a form".to_owned(),
+            Self::Page => "Ask for a web page".to_owned(),
+            Self::Title { title } => format!("Call this “{}”", shorten(title, 40)),
+            Self::Use { tokens } => format!("Use {tokens} tokens"),
+            Self::Switch { mode } => format!("Switch to mode {}", shorten(mode, 40)),
             Self::ShowAttachments => "Say what is attached".to_owned(),
             Self::ShowPicture { .. } => "Show a picture".to_owned(),
             Self::Help => "Say what I understand".to_owned(),

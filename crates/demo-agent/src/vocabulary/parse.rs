@@ -12,6 +12,7 @@ const MAX_FILES: usize = 10_000;
 const MAX_CHUNKS: usize = 1_000_000;
 const MAX_KIB: usize = 4096;
 const MAX_ASKS: usize = 50;
+const MAX_TOKENS: usize = 10_000_000;
 const MAX_WAIT_MILLIS: f64 = 86_400_000.0;
 
 /// Reads a prompt.
@@ -146,13 +147,26 @@ impl Reader {
 
 /// The instruction at the start of `text`, and what comes after it.
 fn instruction(text: &str) -> Option<(Found, &str)> {
-    asked(text).or_else(|| whole_line(text)).or_else(|| {
+    command(text).or_else(|| asked(text)).or_else(|| whole_line(text)).or_else(|| {
         if let Some((rest, slow)) = pace(text) {
             return Some((Found::Slow(slow), rest));
         }
         let (head, rest) = sentence(text);
         one_sentence(head.trim()).map(|instruction| (Found::Step(instruction), rest))
     })
+}
+
+/// A command of the agent, as it offers them to clients.
+fn command(text: &str) -> Option<(Found, &str)> {
+    let rest = text.strip_prefix('/')?;
+    if let Some(steps) = after(rest, "plan") {
+        let plan = format!("plan:{steps}");
+        let (Found::Plan(steps), _) = whole_line(&plan)? else { return None };
+        return Some((Found::Plan(steps), ""));
+    }
+    let named =
+        [("help", Instruction::Help), ("form", Instruction::Form), ("settings", Instruction::ShowSettings)];
+    named.into_iter().find_map(|(name, found)| after(rest, name).map(|rest| (Found::Step(found), rest)))
 }
 
 fn pace(text: &str) -> Option<(&str, bool)> {
@@ -235,6 +249,9 @@ fn whole_line(text: &str) -> Option<(Found, &str)> {
             .collect();
         return (!steps.is_empty()).then_some((Found::Plan(steps), ""));
     }
+    if let Some(rest) = after(text, "title").and_then(|rest| rest.strip_prefix(':')) {
+        return step(Instruction::Title { title: unquoted(rest).to_owned() });
+    }
     if let Some(rest) = after(text, "run") {
         return run(rest.trim_start().trim_start_matches(':').trim());
     }
@@ -290,6 +307,23 @@ fn one_sentence(text: &str) -> Option<Instruction> {
         }
         if is(text, &["show environment", "show the environment", "show your environment"]) {
             return Some(Instruction::ShowEnvironment);
+        }
+        if is(text, &["show settings", "show the settings", "show your settings"]) {
+            return Some(Instruction::ShowSettings);
+        }
+        if is(text, &["ask for a form", "ask me to fill in a form"]) {
+            return Some(Instruction::Form);
+        }
+        if is(text, &["ask for a web page", "ask me to open a web page"]) {
+            return Some(Instruction::Page);
+        }
+        if let Some((tokens, rest)) = after(text, "use").and_then(count)
+            && is(rest, &["tokens"])
+        {
+            return Some(Instruction::Use { tokens: tokens.min(MAX_TOKENS) });
+        }
+        if let Some(mode) = after(text, "switch to mode").and_then(only_name) {
+            return Some(Instruction::Switch { mode });
         }
         if is(text, &["show attachments", "show the attachments", "show what is attached"]) {
             return Some(Instruction::ShowAttachments);

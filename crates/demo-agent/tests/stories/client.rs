@@ -67,7 +67,12 @@ impl Client {
 
     pub async fn start_with(options: DemoOptions) -> Self {
         let mut client = Self::unopened(options);
-        client.request("initialize", json!({ "protocolVersion": 1, "clientCapabilities": {} })).await;
+        client
+            .request(
+                "initialize",
+                json!({ "protocolVersion": 1, "clientCapabilities": { "elicitation": { "form": {} } } }),
+            )
+            .await;
         assert!(client.receive().await["result"].is_object());
         client.session = client.open().await;
         client
@@ -97,7 +102,10 @@ impl Client {
     pub async fn open(&mut self) -> String {
         let cwd = self.dir.path().to_owned();
         self.request("session/new", json!({ "cwd": cwd, "mcpServers": [] })).await;
-        self.receive().await["result"]["sessionId"].as_str().unwrap().to_owned()
+        let session = self.receive().await["result"]["sessionId"].as_str().unwrap().to_owned();
+        let commands = self.receive().await;
+        assert_eq!(commands["params"]["update"]["sessionUpdate"], "available_commands_update");
+        session
     }
 
     pub async fn line(&mut self, line: &[u8]) {
@@ -255,6 +263,7 @@ fn in_short(update: &Value) -> String {
             }
             short
         }
+        other @ ("session_info_update" | "usage_update" | "config_option_update") => other.to_owned(),
         other => panic!("unknown update {other}"),
     }
 }

@@ -7,4 +7,5 @@ mod commands;
 mod edits;
 mod permissions;
 mod protocol;
+mod settings;
 mod words;

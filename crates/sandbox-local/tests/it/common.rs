@@ -168,6 +168,7 @@ pub async fn open_with(
         workspace: facts.workspace.clone(),
         attempt,
         earlier: None,
+        chosen: &[],
     };
     let opened = conversation.open(&Env::system()).await?;
     let reader = TapReader::new(Arc::clone(client.sandbox()), &acp);

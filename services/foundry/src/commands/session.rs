@@ -1,5 +1,7 @@
 //! `foundry session`.
 
+mod options;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +10,8 @@ use foundry_proto::task::v1::{
     CreateSessionRequest, ListTranscriptRequest, RespondToPermissionRequest, ResumeQueueRequest,
     SendMessageRequest, StopTurnRequest,
 };
+
+pub(super) use options::describe;
 
 use crate::cli::{Output, Session};
 use crate::client::{Gateway, request_id};
@@ -18,7 +22,7 @@ use crate::output;
 /// Runs one command of the group.
 pub async fn run(gateway: &Gateway, output: Output, command: Session) -> Result<ExitCode, Failure> {
     match command {
-        Session::Create { task_id, name, agent, profile } => {
+        Session::Create { task_id, name, agent, profile, settings } => {
             let request = CreateSessionRequest {
                 request_id: request_id(),
                 task_id,
@@ -26,12 +30,20 @@ pub async fn run(gateway: &Gateway, output: Output, command: Session) -> Result<
                 agent,
                 profile,
                 permission_policy: 0,
+                settings: settings.to_proto(),
             };
             let answer = gateway.task().create_session(request).await?.into_inner();
             output::one(output, &answer.session.unwrap_or_default(), |s| output::line(&s.session_id))?;
         }
         Session::Send { session_id, text, attach, detach } => {
             return send(gateway, output, session_id, text, &attach, detach).await;
+        }
+        Session::Show { session_id } => options::show(gateway, output, &session_id).await?,
+        Session::Set { session_id, option, value } => {
+            options::set(gateway, output, session_id, option, value).await?;
+        }
+        Session::Fill { session_id, fields, decline } => {
+            options::fill(gateway, output, session_id, &fields, decline).await?;
         }
         Session::Answer { session_id, option } => answer(gateway, output, session_id, &option).await?,
         Session::Watch { session_id, from } => {

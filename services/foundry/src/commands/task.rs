@@ -64,6 +64,7 @@ async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<E
         provider: String::new(),
         permission_policy: policy.into(),
         profile: args.profile,
+        settings: args.settings.to_proto(),
         attachment_ids,
     };
     let answer = gateway.task().create_task(request).await?.into_inner();

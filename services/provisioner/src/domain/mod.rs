@@ -1,10 +1,12 @@
 //! What the service knows: entities, their states and transitions. No gRPC, database, clock or task.
 
 pub mod attachment;
+pub mod elicitation;
 pub mod fold;
 pub mod model_limit;
 pub mod model_provider;
 pub mod named;
+pub mod offer;
 pub mod profile;
 mod profile_name;
 mod sandbox;
@@ -14,6 +16,7 @@ mod turn;
 
 pub use model_provider::ModelProvider;
 pub use named::Secrets;
+pub use offer::Offer;
 pub use profile::Profile;
 pub use sandbox::{Sandbox, SandboxState, class_advice, reached_condition, says_limit};
 pub use session::{Session, SessionState};

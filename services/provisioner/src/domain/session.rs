@@ -1,10 +1,11 @@
 //! An agent session: the provisioner's side of a session.
 
 use foundry_core::{OrganizationId, SandboxId, SessionId, Timestamp};
-use foundry_proto::common::v1::{Condition, PermissionPolicy, PermissionRequest, Stage};
+use foundry_proto::common::v1::{Condition, ElicitationRequest, PermissionPolicy, PermissionRequest, Stage};
 use foundry_proto::provisioner::v1 as proto;
 use foundry_sandbox::TapCursor;
 
+use super::Offer;
 use super::fold::Fold;
 
 /// How far an agent session is.
@@ -121,6 +122,10 @@ pub struct Session {
     pub fold: Fold,
     /// The oldest permission request without an answer.
     pub pending_permission: Option<PermissionRequest>,
+    /// The oldest form without an answer.
+    pub pending_elicitation: Option<ElicitationRequest>,
+    /// What can be chosen in it, and what was.
+    pub offer: Offer,
     /// Offset of the newest event.
     pub last_offset: i64,
     /// The flow that moves it now.
@@ -139,6 +144,11 @@ impl Session {
     /// The name of the current start of the agent: requests of one attempt are asked once.
     pub fn attempt(&self, runtime_instance: i64) -> String {
         format!("{}-{}", runtime_instance, self.generation)
+    }
+
+    /// Whether its agent waits for an answer of a person.
+    pub fn waits_for_person(&self) -> bool {
+        self.pending_permission.is_some() || self.pending_elicitation.is_some()
     }
 
     /// As on the wire.
@@ -160,6 +170,10 @@ impl Session {
             create_time: Some(self.create_time.to_proto()),
             profile_id: self.profile_id.clone(),
             model_provider_id: self.model_provider_id.clone(),
+            options: self.offer.shown(),
+            title: self.offer.title.clone(),
+            usage: self.offer.shown_usage(),
+            pending_elicitation: self.pending_elicitation.clone(),
         }
     }
 }

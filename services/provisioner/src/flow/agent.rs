@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::Halt;
-use crate::domain::Sandbox;
+use crate::domain::{Sandbox, offer};
 use crate::models::{self, Chosen};
 use crate::profiles::ModelAccess;
 use crate::shared::{Shared, name_of};
@@ -63,7 +63,8 @@ pub struct Start<'a> {
     pub provider: String,
 }
 
-/// Says how an agent of an organization is started with this profile. `token` is what it presents as its model key.
+/// Says how an agent of an organization is started with this profile and what was chosen over it. `token` is what it
+/// presents as its model key.
 ///
 /// # Errors
 /// `AGENT_UNKNOWN`, `AGENT_MODEL_MISSING`, `AGENT_MODEL_UNSUITABLE`, `PROFILE_NOT_FOUND`,
@@ -72,11 +73,13 @@ pub async fn start<'a>(
     shared: &'a Shared,
     organization: &OrganizationId,
     agent: &str,
-    profile_id: &str,
+    (profile_id, over): (&str, &offer::Start),
     token: &str,
 ) -> Result<Start<'a>, Halt> {
     let entry = shared.catalogue.get(agent)?;
     let Chosen { set_up, provider, model } = models::choose(shared, organization, entry, profile_id).await?;
+    let named = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());
+    let model = named(&over.model).or(model);
     let access = match &provider {
         Some((_, provider)) => Some(access(entry, provider, token, model)?),
         None => None,
@@ -85,11 +88,12 @@ pub async fn start<'a>(
     let mut mcp_servers = Vec::new();
     if let Some(set_up) = &set_up {
         let settings = set_up.profile.settings();
-        let named = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());
         (profile.mode, profile.effort) = (named(&settings.mode), named(&settings.effort));
         profile.env = plain(&set_up.environment).collect();
         mcp_servers = set_up.mcp_servers.iter().map(|(server, values)| mcp_server(server, values)).collect();
     }
+    profile.mode = named(&over.mode).or(profile.mode);
+    profile.effort = named(&over.effort).or(profile.effort);
     let launch = launch(entry, access.as_ref(), &profile)?;
     let provider = provider.map(|(id, _)| id).unwrap_or_default();
     Ok(Start { entry, launch, mcp_servers, provider })

@@ -19,7 +19,7 @@ use super::{Halt, PATIENT, outcome};
 use crate::domain::{Session, Turn, TurnState};
 use crate::runtime::end_turn;
 use crate::shared::{Shared, acp_of};
-use crate::store::{permissions, sandboxes, sessions, turns};
+use crate::store::{elicitations, permissions, sandboxes, sessions, turns};
 
 /// Stops a turn.
 pub static CANCEL: Flow =
@@ -155,6 +155,9 @@ impl Cancel {
         for waiting in permissions::pending(&self.0.store, &session.session_id).await? {
             // The stop itself says whether the runtime can be reached.
             let _ = client.answer_permission(&acp, &waiting.acp_id, None).await;
+        }
+        for waiting in elicitations::pending(&self.0.store, &session.session_id).await? {
+            let _ = client.answer(&acp, &waiting.acp_id, &foundry_forms::cancelled()).await;
         }
         match client.cancel(&acp, &session.acp_session).await {
             Err(e) if ctx.attempt() < TRIES => Err(e.into()),

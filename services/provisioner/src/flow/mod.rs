@@ -4,6 +4,7 @@ pub mod agent;
 pub mod cancel;
 pub mod close;
 pub mod destroy;
+pub mod option;
 pub mod permission;
 pub mod sandbox;
 pub mod session;
@@ -35,6 +36,7 @@ pub fn bindings(shared: &Arc<Shared>) -> Vec<Binding> {
         turn::undelivered_binding(shared),
         cancel::binding(shared),
         permission::binding(shared),
+        option::binding(shared),
         work::binding(shared),
         destroy::binding(shared),
         close::binding(shared),

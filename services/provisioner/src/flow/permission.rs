@@ -1,4 +1,5 @@
-//! The permission job: brings an answer to the agent. A second delivery is not passed on by the tap.
+//! The answer job: brings an answer to the agent, to a request for permission or to a form. A second delivery is not
+//! passed on by the tap.
 //!
 //! | stage  | does                                 | limit |
 //! |--------|--------------------------------------|-------|
@@ -29,6 +30,9 @@ struct Input {
     acp_id: Value,
     option: Option<String>,
     generation: i64,
+    /// The whole answer, where it is not one to a request for permission.
+    #[serde(default)]
+    result: Option<Value>,
 }
 
 /// Adds the job.
@@ -42,12 +46,30 @@ pub fn enqueue_for(
     acp_id: &Value,
     option: Option<&str>,
 ) -> Result<(), Error> {
+    let (acp_id, option) = (acp_id.clone(), option.map(str::to_owned));
+    add(ws, shared, session, &Input { acp_id, option, generation: session.generation, result: None })
+}
+
+/// Adds the job of an answer that is written already.
+///
+/// # Errors
+/// Never: the input can be written as JSON.
+pub fn enqueue_result(
+    ws: &mut WriteSet,
+    shared: &Shared,
+    session: &Session,
+    acp_id: &Value,
+    result: Value,
+) -> Result<(), Error> {
+    let (acp_id, result) = (acp_id.clone(), Some(result));
+    add(ws, shared, session, &Input { acp_id, option: None, generation: session.generation, result })
+}
+
+fn add(ws: &mut WriteSet, shared: &Shared, session: &Session, input: &Input) -> Result<(), Error> {
     let flow_id = shared.flow_id();
-    let input =
-        Input { acp_id: acp_id.clone(), option: option.map(str::to_owned), generation: session.generation };
     let flow = NewFlow::new(&ANSWER, flow_id.clone(), flow_id.as_str(), session.session_id.as_str())
         .organization(&session.organization_id)
-        .input(&input)?;
+        .input(input)?;
     enqueue(ws, flow);
     Ok(())
 }
@@ -72,12 +94,19 @@ impl Answer {
         let input: Input = ctx.input()?;
         let session = sessions::find(&self.0.store, &id).await?;
         // An agent that was started anew never asked.
-        let same = |s: &Session| s.state == SessionState::Running && s.generation == input.generation;
+        let same = |s: &Session| {
+            let declines = input.result.is_some() && s.state == SessionState::Ready;
+            (s.state == SessionState::Running || declines) && s.generation == input.generation
+        };
         let Some(session) = session.filter(same) else { return Ok(Outcome::done()) };
         let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
         let Some(sandbox) = sandbox else { return Ok(Outcome::done()) };
         let acp = acp_of(&session)?;
-        self.0.client(&sandbox)?.answer_permission(&acp, &input.acp_id, input.option.as_deref()).await?;
+        let client = self.0.client(&sandbox)?;
+        match &input.result {
+            Some(result) => client.answer(&acp, &input.acp_id, result).await?,
+            None => client.answer_permission(&acp, &input.acp_id, input.option.as_deref()).await?,
+        }
         Ok(Outcome::done())
     }
 }

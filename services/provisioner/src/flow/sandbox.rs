@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Halt, PATIENT, agent, outcome};
 use crate::domain::fold::instance_number;
+use crate::domain::offer::Start;
 use crate::domain::{SANDBOX_STAGES, Sandbox, SandboxState};
 use crate::providers::isolation_text;
 use crate::shared::{Shared, name_of};
@@ -202,7 +203,8 @@ impl Step {
     async fn install(&self, ctx: &StageContext, sandbox: &Sandbox) -> Result<Outcome, Halt> {
         // Said here already, before anything is installed for nothing.
         let (organization, profile) = (&sandbox.organization_id, &sandbox.profile_id);
-        agent::start(&self.shared, organization, &sandbox.agent, profile, "").await?;
+        let chosen = (profile.as_str(), &Start::default());
+        agent::start(&self.shared, organization, &sandbox.agent, chosen, "").await?;
         agent::install(&self.shared, ctx, sandbox, &sandbox.agent).await?;
         Ok(Outcome::done())
     }

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use foundry_core::{Error, FlowId, SessionId};
+use foundry_core::{Env, Error, FlowId, SessionId};
 use foundry_flow::{
     Binding, Flow, FlowStatus, NewFlow, Outcome, Stage, StageContext, StageSpec, Status, enqueue,
 };
 use foundry_proto::common::v1::NoticeKind;
-use foundry_runtime_client::Conversation;
+use foundry_runtime_client::{Conversation, Opened};
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ use super::sandbox::ready_key;
 use super::{Halt, PATIENT, agent, outcome};
 use crate::domain::fold::notice;
 use crate::domain::{SESSION_STAGES, Sandbox, SandboxState, Session, SessionState};
-use crate::runtime::{Pumps, cut};
+use crate::runtime::{Pumps, cut, wake};
 use crate::shared::{Shared, acp_of};
 use crate::store::{Set, condition_value, sandboxes, sessions, stages};
 
@@ -51,14 +51,15 @@ pub fn enqueue_flow(ws: &mut WriteSet, session: &Session, flow_id: FlowId, trace
 /// The flow with its code.
 pub fn binding(shared: &Arc<Shared>) -> Binding {
     let step = |step| Step { shared: Arc::clone(shared), step };
+    let env = shared.env.clone();
     Binding::new(&SESSION)
         .stage("sandbox_awaited", step(Does::Await))
         .stage("session_creating", step(Does::Create))
         .stage("ready", step(Does::Begin))
-        .projection(project)
+        .projection(move |flow: &FlowStatus| project(flow, &env))
 }
 
-fn project(flow: &FlowStatus) -> WriteSet {
+fn project(flow: &FlowStatus, env: &Env) -> WriteSet {
     let mut ws = WriteSet::new();
     let (Some(organization), Ok(id)) = (&flow.organization_id, flow.subject_id.parse::<SessionId>()) else {
         return ws;
@@ -66,7 +67,10 @@ fn project(flow: &FlowStatus) -> WriteSet {
     stages::record(&mut ws, &flow.subject_id, flow, &SESSION_STAGES);
     let mut set = vec![("condition", condition_value(&super::condition(&SESSION, flow)))];
     match flow.status {
-        Status::Done => set.push(("state", SessionState::Ready.as_str().into())),
+        Status::Done => {
+            set.push(("state", SessionState::Ready.as_str().into()));
+            wake(&mut ws, env, &id);
+        }
         Status::Failed => set.push(("state", SessionState::Error.as_str().into())),
         Status::Cancelled => set.clear(),
         // Pending or interrupted until the sandbox is there: whoever enqueued this said which.
@@ -78,10 +82,16 @@ fn project(flow: &FlowStatus) -> WriteSet {
 }
 
 /// What `session_creating` leaves to `ready`.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Memory {
     /// Whether the agent has in mind what was said before.
     remembers: bool,
+    /// Values that a person chose before the start and the agent does not take.
+    #[serde(default)]
+    passed_over: Vec<String>,
+    /// Options among those that were chosen since which it does not offer.
+    #[serde(default)]
+    unknown: Vec<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -145,7 +155,9 @@ impl Step {
             return Ok(Outcome::goto("sandbox_awaited"));
         };
         let token = facts.key.model_token(session.session_id.as_str());
-        let (organization, profile) = (&session.organization_id, &session.profile_id);
+        let (organization, profile) =
+            (&session.organization_id, (session.profile_id.as_str(), &session.offer.start));
+        let chosen = session.offer.to_apply();
         let started = agent::start(&self.shared, organization, &session.agent, profile, &token).await?;
         let agent::Start { entry, launch, mcp_servers, provider } = started;
         ctx.progress(format!("installing {}", entry.display_name())).await;
@@ -164,6 +176,7 @@ impl Step {
             workspace: facts.workspace.clone(),
             attempt: &attempt,
             earlier: Some(session.acp_session.as_str()).filter(|s| !s.is_empty() && session.generation > 1),
+            chosen: &chosen,
         };
         // Known before the agent starts: it may call a model while it opens the session.
         self.record(ctx, session, vec![("model_provider_id", provider.into())]).await?;
@@ -186,7 +199,8 @@ impl Step {
         let set = vec![("acp_session", opened.session_id.into()), ("prompt_kinds", kinds.into())];
         let flow = ctx.flow_id().as_str();
         sessions::update_as(&mut ws, &session.organization_id, &session.session_id, flow, set);
-        let memory = Memory { remembers: opened.remembers };
+        let Opened { remembers, passed_over, unknown, .. } = opened;
+        let memory = Memory { remembers, passed_over, unknown };
         Ok(Outcome::done().recording(ws).with_state(&memory))
     }
 
@@ -203,31 +217,49 @@ impl Step {
         if sandbox.state != SandboxState::Ready {
             return Ok(Outcome::goto("sandbox_awaited"));
         }
-        if session.generation > session.told_generation {
-            let remembers = ctx.state::<Memory>().is_ok_and(|m| m.remembers);
-            self.tell_new_agent(session, remembers).await?;
+        let memory = ctx.state::<Memory>().unwrap_or_default();
+        let refused = !memory.passed_over.is_empty() || !memory.unknown.is_empty();
+        if refused || session.generation > session.told_generation {
+            self.tell_new_agent(session, &memory).await?;
         }
         Pumps::ensure(&self.shared, &session.session_id);
         Ok(Outcome::done())
     }
 
-    /// Tells the transcript once that the agent was started again, unless it has in mind what is above.
-    async fn tell_new_agent(&self, session: &Session, remembers: bool) -> Result<(), Error> {
+    /// Tells the transcript once that the agent was started again, unless it has in mind what is above, and what of
+    /// that was chosen it does not take.
+    async fn tell_new_agent(&self, session: &Session, memory: &Memory) -> Result<(), Error> {
         let id = &session.session_id;
         let decide = || async {
             let mut ws = WriteSet::new();
-            let session = sessions::find(&self.shared.store, id).await?;
-            let Some(session) = session.filter(|s| s.generation > s.told_generation) else {
-                return Ok((ws, ()));
-            };
+            let now = self.shared.env.clock.now();
+            let Some(session) = sessions::find(&self.shared.store, id).await? else { return Ok((ws, ())) };
+            let mut offer = session.offer.clone();
+            for option in &memory.unknown {
+                offer.refuse(
+                    option,
+                    "OPTION_UNKNOWN",
+                    "the agent that was started again does not offer it",
+                    now,
+                );
+            }
             let text = "the agent was started anew and does not remember what is above";
-            let notices = match session.turn_count {
-                _ if remembers => Vec::new(),
-                0 => Vec::new(),
-                _ => vec![notice(NoticeKind::ContextRebuilt, text)],
-            };
-            let mut set = cut(&mut ws, &session, None, notices, self.shared.env.clock.now());
+            let anew = session.generation > session.told_generation;
+            let forgot = anew && session.turn_count > 0 && !memory.remembers;
+            let mut notices: Vec<_> =
+                forgot.then(|| notice(NoticeKind::ContextRebuilt, text)).into_iter().collect();
+            let fresh = memory.passed_over.iter().filter(|value| !session.offer.passed_over.contains(value));
+            notices.extend(fresh.map(|value| {
+                let text = format!("the agent does not take {value:?}, which was chosen; it goes on without");
+                notice(NoticeKind::SettingRefused, text)
+            }));
+            offer.passed_over.clone_from(&memory.passed_over);
+            if !anew && notices.is_empty() && offer == session.offer {
+                return Ok((ws, ()));
+            }
+            let mut set = cut(&mut ws, &session, None, notices, now);
             set.push(("told_generation", session.generation.into()));
+            set.push(("offer", sessions::json(&offer)?));
             sessions::update(&mut ws, &session, set);
             Ok((ws, ()))
         };

@@ -89,7 +89,7 @@ fn of_session(
         return Ok(());
     }
     let mut set = vec![("model_condition", condition_value(&condition))];
-    if session.pending_permission.is_none() {
+    if !session.waits_for_person() {
         set.push(("condition", condition_value(&condition)));
     }
     if let ConditionKind::Quota { notice: true, .. } = seen.kind
@@ -133,7 +133,7 @@ fn cleared(ws: &mut WriteSet, session: &Session, now: Timestamp) {
     let mut set =
         vec![("model_condition", Value::Null), ("model_answered", session.message_id.as_str().into())];
     // A person who is waited for is waited for all the same.
-    if session.condition.reason.starts_with("MODEL_") && session.pending_permission.is_none() {
+    if session.condition.reason.starts_with("MODEL_") && !session.waits_for_person() {
         set.push(("condition", condition_value(&calm(now))));
     }
     sessions::update(ws, session, set);

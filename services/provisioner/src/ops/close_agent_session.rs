@@ -76,5 +76,12 @@ pub(crate) async fn close(
     }
     let last_offset = session.last_offset + i64::from(turn.is_some());
     let state = SessionState::Closed;
-    Ok(Session { state, condition, last_offset, pending_permission: None, ..session.clone() })
+    Ok(Session {
+        state,
+        condition,
+        last_offset,
+        pending_permission: None,
+        pending_elicitation: None,
+        ..session.clone()
+    })
 }

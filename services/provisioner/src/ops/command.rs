@@ -53,8 +53,8 @@ answers_with! {
 answers! {
     EnsureSandboxResponse RetrySandboxResponse DestroySandboxResponse CreateAgentSessionResponse
     RetryAgentSessionResponse ResumeAgentSessionResponse PromptAgentSessionResponse CancelPromptResponse RespondToPermissionResponse
-    CloseAgentSessionResponse SetModelLimitResponse PutAttachmentResponse DeleteAttachmentResponse DeleteModelProviderResponse
-    DeleteAgentProfileResponse
+    RespondToElicitationResponse SetAgentSessionOptionResponse SetModelLimitResponse
+    CloseAgentSessionResponse PutAttachmentResponse DeleteAttachmentResponse DeleteModelProviderResponse DeleteAgentProfileResponse
 }
 
 /// One command of a caller in an organization.

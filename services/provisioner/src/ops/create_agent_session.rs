@@ -3,7 +3,7 @@
 
 use foundry_authn::Caller;
 use foundry_core::{Error, SessionId};
-use foundry_proto::common::v1::{Condition, PermissionPolicy, Role};
+use foundry_proto::common::v1::{AgentSettings, Condition, PermissionPolicy, Role};
 use foundry_proto::provisioner::v1::{CreateAgentSessionRequest, CreateAgentSessionResponse};
 use foundry_sandbox::TapCursor;
 use foundry_server::RequestContext;
@@ -11,7 +11,8 @@ use foundry_store::WriteSet;
 
 use super::{Command, audit, behalf, sandbox_for};
 use crate::domain::fold::Fold;
-use crate::domain::{MAX_SESSIONS, Sandbox, Session, SessionState};
+use crate::domain::offer::{MAX_VALUE, Start};
+use crate::domain::{MAX_SESSIONS, Offer, Sandbox, Session, SessionState};
 use crate::flow;
 use crate::profiles::{Choice, check_agent, choose};
 use crate::shared::Shared;
@@ -57,7 +58,8 @@ pub async fn create_agent_session(
             check_agent(shared, "agent", &choice.agent)?;
             let policy = choice.permission_policy(request.permission_policy)?;
             let flow_id = shared.flow_id();
-            let session = fresh(shared, &sandbox, &choice, policy, &session_id, flow_id.to_string());
+            let start = checked(request.settings.clone().unwrap_or_default())?;
+            let session = fresh(shared, &sandbox, &choice, (policy, start), &session_id, flow_id.to_string());
             let session = match &there {
                 Some(there) => rehome(shared, &mut ws, there, session)?,
                 None => {
@@ -96,11 +98,28 @@ fn rehome(shared: &Shared, ws: &mut WriteSet, there: &Session, fresh: Session) -
         told_generation: there.told_generation,
         last_offset: there.last_offset,
         create_time: there.create_time,
+        // Another agent knows nothing of the choices of this one.
+        offer: if there.agent == fresh.agent {
+            Offer { start: fresh.offer.start.clone(), ..there.offer.carried(fresh.create_time) }
+        } else {
+            fresh.offer.clone()
+        },
         rev: there.rev,
         ..fresh
     };
     sessions::rehome(ws, &session)?;
     Ok(session)
+}
+
+fn checked(settings: AgentSettings) -> Result<Start, Error> {
+    for (field, value) in [("model", &settings.model), ("mode", &settings.mode), ("effort", &settings.effort)]
+    {
+        if value.len() > MAX_VALUE {
+            let text = format!("is longer than {MAX_VALUE} bytes");
+            return Err(Error::invalid_field(&format!("settings.{field}"), text));
+        }
+    }
+    Ok(settings.into())
 }
 
 async fn limit(shared: &Shared, sandbox: &Sandbox) -> Result<(), Error> {
@@ -118,7 +137,7 @@ fn fresh(
     shared: &Shared,
     sandbox: &Sandbox,
     choice: &Choice,
-    permission_policy: PermissionPolicy,
+    (permission_policy, start): (PermissionPolicy, Start),
     session_id: &SessionId,
     flow_id: String,
 ) -> Session {
@@ -150,6 +169,8 @@ fn fresh(
         cursor: TapCursor::default(),
         fold: Fold::default(),
         pending_permission: None,
+        pending_elicitation: None,
+        offer: Offer { start, ..Offer::default() },
         last_offset: 0,
         flow_id,
         create_time: now,

@@ -113,6 +113,7 @@ fn begin(
         ("message_id", message_id.into()),
         ("turn_count", turn_count.into()),
         ("pending_permission", Value::Null),
+        ("pending_elicitation", Value::Null),
         // What was refused before this turn says nothing about it.
         ("model_condition", Value::Null),
     ];

@@ -9,10 +9,10 @@ use foundry_store::WriteSet;
 use super::{Command, audit, behalf, session_for};
 use crate::domain::Session;
 use crate::flow;
-use crate::runtime::waits_for;
+use crate::runtime::waiting;
 use crate::shared::Shared;
 use crate::store::permissions::Permission;
-use crate::store::{calm, condition_value, events, permissions, sessions};
+use crate::store::{condition_value, events, permissions, sessions};
 
 /// Answers a permission request of the agent.
 pub async fn respond_to_permission(
@@ -97,9 +97,9 @@ async fn answer(
     };
     let revs = sessions::revs(ws, &session.organization_id, &session.session_id);
     let last_offset = events::append(ws, &session, revs.session, now, vec![part]);
-    let waiting = permissions::pending(&shared.store, &session.session_id).await?;
-    let next = waiting.into_iter().map(|p| p.request).find(|r| r.permission_id != *id);
-    let condition = next.as_ref().map_or_else(|| calm(now), |n| waits_for(&n.title, now));
+    let others = permissions::pending(&shared.store, &session.session_id).await?;
+    let next = others.into_iter().map(|p| p.request).find(|r| r.permission_id != *id);
+    let condition = waiting(next.as_ref(), session.pending_elicitation.as_ref(), now);
     let set = vec![
         ("last_offset", last_offset.into()),
         ("pending_permission", sessions::permission_value(next.as_ref())),

@@ -16,7 +16,9 @@ use crate::domain::{
 };
 use crate::flow;
 use crate::shared::Shared;
-use crate::store::{Set, calm, condition_value, events, permissions, sandboxes, sessions, stages, turns};
+use crate::store::{
+    Set, calm, condition_value, elicitations, events, permissions, sandboxes, sessions, stages, turns,
+};
 
 fn part(message: &str, body: Body) -> TranscriptPart {
     TranscriptPart { message_id: message.to_owned(), body: Some(body), ..TranscriptPart::default() }
@@ -66,8 +68,10 @@ pub fn cut(
     if let Some((turn, end)) = turn {
         finish_turn(ws, turn, end.outcome, now);
         permissions::void(ws, &session.session_id);
+        elicitations::void(ws, &session.session_id);
         parts.push(part(turn.message_id.as_str(), Body::TurnEnd(end.clone())));
         set.push(("pending_permission", Value::Null));
+        set.push(("pending_elicitation", Value::Null));
     }
     let revs = sessions::revs(ws, &session.organization_id, &session.session_id);
     let last = events::append(ws, session, revs.session, now, parts);

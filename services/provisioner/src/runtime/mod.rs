@@ -5,6 +5,7 @@ mod endings;
 mod health;
 mod limits;
 mod locks;
+mod news;
 mod pump;
 mod record;
 mod sweeper;
@@ -15,8 +16,9 @@ pub use endings::{cut, end_turn};
 pub use health::look;
 pub use health::watch_health;
 pub use locks::Locks;
+pub use news::{options_key, waiting, wake};
 pub use pump::{Pumps, drain_log};
-pub use record::waits_for;
+use record::waits_for;
 #[cfg(test)]
 pub use sweeper::sweep;
 pub use sweeper::sweep_strangers;

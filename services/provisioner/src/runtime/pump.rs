@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use foundry_core::{Error, SessionId};
 use foundry_runtime_client::{LogFollower, RuntimeClient};
-use foundry_sandbox::{TapCursor, TapReadError, TapReader};
+use foundry_sandbox::{TapBatch, TapCursor, TapReadError, TapReader};
 use tokio_util::sync::CancellationToken;
 
+use super::news::USAGE_PACE;
 use super::record::{Recorded, record, record_hole};
 use crate::domain::{Session, SessionState};
 use crate::shared::{Shared, acp_of};
@@ -120,14 +121,22 @@ async fn follow(shared: &Arc<Shared>, id: &SessionId) -> Result<Followed, Error>
         POLL,
         shared.env.clone(),
     );
+    let mut owing = false;
     loop {
-        let batch = match follower.next().await {
+        let next = tokio::select! {
+            next = follower.next() => next,
+            // What was held back is shown although nothing more is said.
+            () = shared.env.clock.sleep(USAGE_PACE), if owing => Ok(TapBatch { next: cursor.clone(), ..TapBatch::default() }),
+        };
+        let batch = match next {
             Ok(batch) => batch,
             Err(e) => return hole(shared, id, cursor, &e).await,
         };
         let more = batch.more;
-        match record(shared, id, &source.workspace, &cursor, &batch).await? {
-            Recorded::Stored => cursor = batch.next,
+        let recorded = record(shared, id, &source.workspace, &cursor, &batch).await?;
+        owing = recorded == Recorded::Owing;
+        match recorded {
+            Recorded::Stored | Recorded::Owing => cursor = batch.next,
             Recorded::Stale => return Ok(Followed::Again),
             Recorded::Gone => return Ok(Followed::End),
         }
@@ -179,7 +188,7 @@ pub async fn drain_log(shared: &Arc<Shared>, id: &SessionId) -> Result<(), Error
             return Ok(());
         }
         match record(shared, id, &source.workspace, &cursor, &batch).await? {
-            Recorded::Stored => cursor = batch.next,
+            Recorded::Stored | Recorded::Owing => cursor = batch.next,
             Recorded::Stale => {
                 let Some(now) = sessions::find(&shared.store, id).await? else { return Ok(()) };
                 cursor = now.cursor;

@@ -9,11 +9,14 @@ use foundry_proto::common::v1::{
 use foundry_sandbox::{TapBatch, TapCursor};
 use foundry_store::WriteSet;
 
-use crate::domain::fold::{Asked, Fold, Folded, Running, fold, notice};
+use super::news::{self, Taken};
+use crate::domain::fold::{Asked, Elicited, Fold, Folded, Running, fold, notice};
 use crate::domain::{Session, SessionState, Turn, TurnState};
 use crate::flow;
 use crate::shared::Shared;
-use crate::store::{Set, attachments, calm, condition_value, events, permissions, sessions, turns};
+use crate::store::{
+    Set, attachments, calm, condition_value, elicitations, events, permissions, sessions, turns,
+};
 
 /// At most one hand-over of work per session in this time while a turn runs.
 const WORK_PACE: std::time::Duration = std::time::Duration::from_secs(3);
@@ -23,6 +26,8 @@ const WORK_PACE: std::time::Duration = std::time::Duration::from_secs(3);
 pub enum Recorded {
     /// It is stored.
     Stored,
+    /// It is stored, and something of it is to be shown a little later, by recording again.
+    Owing,
     /// Somebody else has stored it: go on from the stored position.
     Stale,
     /// The session is closed.
@@ -58,15 +63,15 @@ pub async fn record(
         let answered = session.model_answered == session.message_id;
         blame_model(&mut folded, session.model_condition.as_ref(), answered);
         let kept = crate::attachments::keep(shared, &session, &mut folded).await?;
-        let mut ws = Recording { shared, session: &session, turn, now: shared.env.clock.now() }.write(
-            after,
-            folded,
-            &batch.next,
-        )?;
+        let now = shared.env.clock.now();
+        let taken = news::taken(&session, &mut after, &folded, now);
+        let recorded = if taken.owing { Recorded::Owing } else { Recorded::Stored };
+        let mut ws =
+            Recording { shared, session: &session, turn, taken, now }.write(after, folded, &batch.next)?;
         for file in &kept {
             attachments::ready(&mut ws, file, None);
         }
-        Ok((ws, Recorded::Stored))
+        Ok((ws, recorded))
     };
     Ok(shared.store.retry_on_conflict(decide).await?.1)
 }
@@ -98,7 +103,9 @@ pub async fn record_hole(
         let mut after = session.fold.clone();
         after.blind = true;
         let now = shared.env.clock.now();
-        let ws = Recording { shared, session: &session, turn: None, now }.write(after, folded, next)?;
+        let taken = news::taken(&session, &mut after, &folded, now);
+        let ws =
+            Recording { shared, session: &session, turn: None, taken, now }.write(after, folded, next)?;
         Ok((ws, Recorded::Stored))
     };
     Ok(shared.store.retry_on_conflict(decide).await?.1)
@@ -113,6 +120,7 @@ struct Recording<'a> {
     shared: &'a Shared,
     session: &'a Session,
     turn: Option<Turn>,
+    taken: Taken,
     now: Timestamp,
 }
 
@@ -120,7 +128,7 @@ impl Recording<'_> {
     fn write(&self, mut fold: Fold, folded: Folded, next: &TapCursor) -> Result<WriteSet, Error> {
         let mut ws = WriteSet::new();
         let mut set: Set = vec![("cursor", sessions::json(next)?)];
-        if folded.parts.is_empty() && !folded.sent {
+        if folded.parts.is_empty() && !folded.sent && self.taken.offer.is_none() {
             // Nothing to see: the position moves without a new revision.
             set.push(("fold", sessions::json(&fold)?));
             let guards =
@@ -137,8 +145,28 @@ impl Recording<'_> {
             parts.push(self.answered(asked, option));
             flow::permission::enqueue_for(&mut ws, self.shared, self.session, &asked.acp_id, Some(option))?;
         }
+        for asked in &folded.elicited {
+            let ordinal = self.session.last_offset + 1 + i64::try_from(asked.part).unwrap_or(0);
+            elicitations::insert(&mut ws, &self.session.session_id, ordinal, asked);
+        }
+        for acp_id in &folded.declined {
+            flow::permission::enqueue_result(
+                &mut ws,
+                self.shared,
+                self.session,
+                acp_id,
+                foundry_forms::declined(),
+            )?;
+        }
         if let Some(turn) = &self.turn {
-            self.turn_news(&mut ws, &mut set, turn, &folded.asked, folded.sent, folded.ended.as_ref());
+            let (asked, elicited) = (&folded.asked, &folded.elicited);
+            self.turn_news(&mut ws, &mut set, turn, (asked, elicited), folded.sent, folded.ended.as_ref());
+        }
+        if let Some(offer) = &self.taken.offer {
+            set.push(("offer", sessions::json(offer)?));
+        }
+        if self.taken.settled {
+            news::wake(&mut ws, &self.shared.env, &self.session.session_id);
         }
         if folded.ended.is_some() {
             flow::work::enqueue_for(&mut ws, self.shared, self.session, None)?;
@@ -159,29 +187,40 @@ impl Recording<'_> {
         ws: &mut WriteSet,
         set: &mut Set,
         turn: &Turn,
-        asked: &[Asked],
+        (asked, elicited): (&[Asked], &[Elicited]),
         sent: bool,
         ended: Option<&foundry_proto::common::v1::TurnEnd>,
     ) {
         if let Some(end) = ended {
             finish_turn(ws, turn, end.outcome, self.now);
             permissions::void(ws, &self.session.session_id);
+            elicitations::void(ws, &self.session.session_id);
             // What the model provider refused outlasts the turn.
             let condition = self.session.model_condition.clone().unwrap_or_else(|| calm(self.now));
             set.extend([
                 ("state", SessionState::Ready.as_str().into()),
                 ("condition", condition_value(&condition)),
                 ("pending_permission", foundry_store::Value::Null),
+                ("pending_elicitation", foundry_store::Value::Null),
             ]);
             return;
         }
         if sent && turn.state == TurnState::Intended {
             turns::update(ws, turn, vec![("state", TurnState::Sent.as_str().into())]);
         }
-        let waits = asked.iter().find(|a| self.by_policy(a).is_none());
-        if let (Some(waits), None) = (waits, &self.session.pending_permission) {
-            set.push(("pending_permission", sessions::permission_value(Some(&waits.request))));
-            set.push(("condition", condition_value(&waits_for(&waits.request.title, self.now))));
+        let (permission, form) = (&self.session.pending_permission, &self.session.pending_elicitation);
+        let asks = asked.iter().find(|a| self.by_policy(a).is_none()).filter(|_| permission.is_none());
+        let elicits = elicited.first().filter(|_| form.is_none());
+        if let Some(asks) = asks {
+            set.push(("pending_permission", sessions::permission_value(Some(&asks.request))));
+        }
+        if let Some(elicits) = elicits {
+            set.push(("pending_elicitation", sessions::elicitation_value(Some(&elicits.request))));
+        }
+        if asks.is_some() || elicits.is_some() {
+            let permission = permission.as_ref().or(asks.map(|a| &a.request));
+            let form = form.as_ref().or(elicits.map(|e| &e.request));
+            set.push(("condition", condition_value(&news::waiting(permission, form, self.now))));
         }
     }
 

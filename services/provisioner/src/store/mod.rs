@@ -2,6 +2,7 @@
 
 pub mod agent_profiles;
 pub mod attachments;
+pub mod elicitations;
 pub mod events;
 pub mod model_limits;
 pub mod model_providers;
@@ -54,6 +55,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             name: "limits",
             sqlite: include_str!("../../migrations/sqlite/0005_limits.sql"),
             postgres: include_str!("../../migrations/postgres/0005_limits.sql"),
+        },
+        Migration {
+            version: 6,
+            name: "offers",
+            sqlite: include_str!("../../migrations/sqlite/0006_offers.sql"),
+            postgres: include_str!("../../migrations/postgres/0006_offers.sql"),
         },
         Migration {
             version: 7,

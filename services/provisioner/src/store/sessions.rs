@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::stages::select_stages;
 use super::{Set, condition_value, decode, id, stages};
 use crate::domain::fold::Fold;
-use crate::domain::{SESSION_STAGES, Session, SessionState};
+use crate::domain::{Offer, SESSION_STAGES, Session, SessionState};
 
 /// The table.
 pub static SESSIONS: Table = Table::new(
@@ -35,6 +35,7 @@ pub static SESSIONS: Table = Table::new(
         "user_id",
         "create_time",
         "profile_id",
+        "offer",
         "rev",
         "session_rev",
     ],
@@ -84,6 +85,8 @@ pub fn read(row: &Row) -> Result<Session, Error> {
         cursor: serde_json::from_str(row.text("cursor")?).map_err(Error::internal)?,
         fold: serde_json::from_str::<Fold>(row.text("fold")?).map_err(Error::internal)?,
         pending_permission: row.opt_blob("pending_permission")?.map(decode).transpose()?,
+        pending_elicitation: row.opt_blob("pending_elicitation")?.map(decode).transpose()?,
+        offer: serde_json::from_str::<Offer>(row.text("offer")?).map_err(Error::internal)?,
         last_offset: row.int("last_offset")?,
         flow_id: text("flow_id")?,
         create_time: row.time("create_time")?,
@@ -143,6 +146,7 @@ pub fn insert(ws: &mut WriteSet, s: &Session, user_id: &str) -> Result<Revs, Err
             user_id.into(),
             s.create_time.into(),
             s.profile_id.as_str().into(),
+            json(&s.offer)?,
             revs.organization.into(),
             revs.session.into(),
         ],
@@ -167,6 +171,8 @@ pub fn rehome(ws: &mut WriteSet, s: &Session) -> Result<Revs, Error> {
         ("cursor", json(&s.cursor)?),
         ("fold", json(&s.fold)?),
         ("pending_permission", Value::Null),
+        ("pending_elicitation", Value::Null),
+        ("offer", json(&s.offer)?),
         ("flow_id", s.flow_id.as_str().into()),
     ];
     Ok(update(ws, s, set))
@@ -179,6 +185,11 @@ pub fn json<T: serde::Serialize>(value: &T) -> Result<Value, Error> {
 
 /// A pending permission as it is stored.
 pub fn permission_value(request: Option<&foundry_proto::common::v1::PermissionRequest>) -> Value {
+    request.map_or(Value::Null, |r| r.encode_to_vec().into())
+}
+
+/// A pending form as it is stored.
+pub fn elicitation_value(request: Option<&foundry_proto::common::v1::ElicitationRequest>) -> Value {
     request.map_or(Value::Null, |r| r.encode_to_vec().into())
 }
 

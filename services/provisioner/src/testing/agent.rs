@@ -32,6 +32,10 @@ struct Inner {
     says: Mutex<Option<(i32, String)>>,
     /// How many commands it was told to run and lists of processes it was asked for.
     ran: watch::Sender<usize>,
+    /// What the agent answers to requests by method, as `Ok` or an error's message; others as before.
+    answers: Mutex<std::collections::BTreeMap<&'static str, Result<Value, String>>>,
+    /// The messages that the agent was sent, in order.
+    messages: Mutex<Vec<Value>>,
     /// Told when a log grows.
     grown: watch::Sender<()>,
     /// Whether prompts are left without an answer.
@@ -54,6 +58,8 @@ impl FakeAgent {
             passed_on: Mutex::default(),
             files: Mutex::default(),
             says: Mutex::default(),
+            answers: Mutex::default(),
+            messages: Mutex::default(),
             ran: watch::Sender::default(),
             grown: watch::Sender::default(),
             stubborn: AtomicBool::default(),
@@ -72,6 +78,22 @@ impl FakeAgent {
     /// The methods of all messages that the agent was given, in order.
     pub fn asked(&self) -> Vec<String> {
         self.0.passed_on.lock().unwrap().iter().map(|(_, method)| method.clone()).collect()
+    }
+
+    /// The messages that it was sent, in order.
+    pub fn messages(&self) -> Vec<Value> {
+        self.0.messages.lock().unwrap().clone()
+    }
+
+    /// It answers this method so from now on: with a result, or an error of this message; with null not at all.
+    pub fn answers(&self, method: &'static str, answer: Result<Value, String>) {
+        self.0.answers.lock().unwrap().insert(method, answer);
+    }
+
+    /// It says this, and the log is read.
+    pub async fn speaks(&self, session: &SessionId, message: Value) {
+        self.log(session.as_str(), json!({"kind": "message", "dir": "from_agent", "msg": message}));
+        drain_log(&self.0.shared, session).await.unwrap();
     }
 
     /// The paths of files that were put into the sandbox, in order.
@@ -200,6 +222,7 @@ impl FakeAgent {
     }
 
     async fn post(&self, acp: &str, message: &Value) -> Reply {
+        self.0.messages.lock().unwrap().push(message.clone());
         let (Some(id), Some(method)) = (message["id"].as_str(), message["method"].as_str()) else {
             if let Some(notified) = message["method"].as_str() {
                 self.0.passed_on.lock().unwrap().push((String::new(), notified.to_owned()));
@@ -213,16 +236,22 @@ impl FakeAgent {
         }
         self.0.passed_on.lock().unwrap().push((request, method.to_owned()));
         self.log(acp, json!({"kind": "message", "dir": "to_agent", "msg": message}));
-        let result = match method {
-            "session/new" => json!({"sessionId": "s1"}),
-            "session/prompt" => json!({"stopReason": "end_turn"}),
-            _ => json!({"protocolVersion": 1}),
+        let own = self.0.answers.lock().unwrap().get(method).cloned();
+        let answer = match own {
+            Some(Ok(Value::Null)) => {
+                // It keeps silent.
+                return Reply::json(json!({"outcome": "passed_on"}));
+            }
+            Some(Ok(result)) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
+            Some(Err(message)) => {
+                json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32602, "message": message}})
+            }
+            None => json!({"jsonrpc": "2.0", "id": id, "result": usual(method)}),
         };
-        let answer = json!({"jsonrpc": "2.0", "id": id, "result": result});
         if method != "session/prompt" || !self.0.stubborn.load(Ordering::Relaxed) {
             self.log(acp, json!({"kind": "message", "dir": "from_agent", "msg": answer}));
         }
-        if method == "session/prompt" {
+        if method == "session/prompt" || method.starts_with("session/set_") {
             // The log is read before the answer comes, so that nobody waits for time to pass.
             let session: SessionId = acp.parse().unwrap();
             drain_log(&self.0.shared, &session).await.unwrap();
@@ -240,6 +269,15 @@ impl FakeAgent {
         record["time"] = self.0.shared.env.clock.now().as_micros().into();
         file.write_all(format!("{record}\n").as_bytes()).unwrap();
         self.0.grown.send_replace(());
+    }
+}
+
+/// What the agent answers to a request when it was not told otherwise.
+fn usual(method: &str) -> Value {
+    match method {
+        "session/new" => json!({"sessionId": "s1"}),
+        "session/prompt" => json!({"stopReason": "end_turn"}),
+        _ => json!({"protocolVersion": 1}),
     }
 }
 

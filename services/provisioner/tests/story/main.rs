@@ -4,6 +4,7 @@
 mod death;
 mod faults;
 mod life;
+mod options;
 mod repo;
 mod turns;
 mod world;

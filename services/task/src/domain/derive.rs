@@ -11,6 +11,7 @@ use foundry_proto::task::v1::{Changes, SessionState, TaskState};
 use super::session::{Message, Session};
 use super::stages;
 use super::task::{Lifecycle, Task};
+use super::validate::prefix;
 
 /// An entity of another service, as it was last told.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,14 +95,21 @@ impl Aggregate {
                 if view.permission_policy() == PermissionPolicy::Unspecified {
                     view.permission_policy = agent.permission_policy;
                 }
+                view.options = session.asked.over(agent.options.as_ref());
+                view.agent_title.clone_from(&agent.title);
+                view.usage.clone_from(&agent.usage);
             }
             let waiting = self.messages.iter().filter(|m| m.session_id.as_str() == id && m.is_open());
             session.view.queue_length = i32::try_from(waiting.count()).unwrap_or(i32::MAX);
             session.view.pending_permission = agent
                 .and_then(|a| a.pending_permission.clone())
                 .filter(|p| p.permission_id != session.answered && state == SessionState::Running);
+            session.view.pending_elicitation = agent
+                .and_then(|a| a.pending_elicitation.clone())
+                .filter(|e| e.elicitation_id != session.asked.form && state == SessionState::Running);
             // A turn that waits for a person says nothing: others may need its stream meanwhile.
-            let asks = session.view.pending_permission.is_some();
+            let asks =
+                session.view.pending_permission.is_some() || session.view.pending_elicitation.is_some();
             session.follows = agent.is_some_and(|a| {
                 a.last_offset > session.event_offset || (a.state() == AgentSessionState::Running && !asks)
             });
@@ -218,7 +226,9 @@ impl Aggregate {
     fn derived_serving(&self) -> (TaskState, Condition) {
         let open = || self.sessions.iter().filter(|s| !s.closed);
         if let Some(session) = open().find(|s| s.view.state() == SessionState::Running) {
-            let waits = open().find(|s| s.view.pending_permission.is_some()).unwrap_or(session);
+            let asks =
+                |s: &&Session| s.view.pending_permission.is_some() || s.view.pending_elicitation.is_some();
+            let waits = open().find(asks).unwrap_or(session);
             return (TaskState::Running, waits.view.condition.clone().unwrap_or_default());
         }
         let wanting = open().find(|s| {
@@ -316,6 +326,19 @@ fn learn(ours: &mut String, theirs: &str) {
 
 fn running(session: &Session, agent: &AgentSession) -> Condition {
     let theirs = agent.condition.clone().unwrap_or_default();
+    let form = agent.pending_elicitation.as_ref().filter(|_| agent.pending_permission.is_none());
+    if let Some(form) = form {
+        return match form.elicitation_id == session.asked.form {
+            true => Condition { waiting_on: "delivery of the answer".to_owned(), ..theirs },
+            false => Condition {
+                reason: "ANSWER_WANTED".to_owned(),
+                message: "the agent asks something".to_owned(),
+                waiting_on: format!("answer: {}", prefix(&form.message, 500)),
+                next_action: "answer it".to_owned(),
+                ..theirs
+            },
+        };
+    }
     match &agent.pending_permission {
         Some(p) if p.permission_id == session.answered => {
             Condition { waiting_on: "delivery of the answer".to_owned(), ..theirs }

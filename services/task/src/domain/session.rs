@@ -4,6 +4,7 @@ use foundry_core::{Error, MessageId, OrganizationId, Result, SessionId, TaskId, 
 use foundry_proto::common::v1::Attachment;
 use foundry_proto::task::v1 as pb;
 
+use super::asked::Asked;
 use super::task::FlowFacts;
 use super::validate::prefix;
 
@@ -49,6 +50,8 @@ pub struct Session {
     pub retry_rev: i64,
     /// Whether the agent's events must be followed.
     pub follows: bool,
+    /// What was asked of it and is not yet seen at the agent's side.
+    pub asked: Asked,
     /// What people see: the names in it are facts, the rest is derived.
     pub view: pb::Session,
 }

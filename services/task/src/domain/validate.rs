@@ -1,7 +1,9 @@
 //! Limits of what comes over the wire.
 
 use foundry_core::{Error, Result};
-use foundry_proto::common::v1::PermissionPolicy;
+use foundry_proto::common::v1::{AgentSettings, PermissionPolicy};
+
+use super::asked::Start;
 
 /// Longest prompt or message in bytes.
 pub const MAX_TEXT: usize = 256 * 1024;
@@ -11,6 +13,8 @@ pub const MAX_ATTACHMENTS: usize = 10;
 pub const MAX_DRAFT: usize = 12 * 1024;
 /// Longest name of an agent or a provider.
 const MAX_PLAIN: usize = 64;
+/// Longest value of something that can be chosen of an agent.
+const MAX_CHOICE: usize = 120;
 /// Longest request id.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -96,6 +100,22 @@ pub fn agent(agent: &str, profile: &str, known: &[String]) -> Result<(String, St
 pub fn policy(policy: i32) -> Result<PermissionPolicy> {
     PermissionPolicy::try_from(policy)
         .map_err(|_| Error::invalid_field("permission_policy", "is not a known policy"))
+}
+
+/// What is chosen over a profile.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for a value that is too long or has line breaks.
+pub fn settings(settings: Option<AgentSettings>) -> Result<Start> {
+    let settings = settings.unwrap_or_default();
+    for (field, value) in [("model", &settings.model), ("mode", &settings.mode), ("effort", &settings.effort)]
+    {
+        if value.len() > MAX_CHOICE || value.chars().any(char::is_control) {
+            let text = format!("must be one line of at most {MAX_CHOICE} bytes");
+            return Err(Error::invalid_field(&format!("settings.{field}"), text));
+        }
+    }
+    Ok(settings.into())
 }
 
 /// A request id.

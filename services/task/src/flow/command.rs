@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use foundry_core::{Env, FlowId, OrganizationId, Result, SessionId, TaskId};
 use foundry_flow::{Binding, Flow, NewFlow, Outcome, StageContext, StageSpec, enqueue};
+use foundry_proto::common::v1::ElicitationValue;
 use foundry_proto::provisioner::v1::{
-    CancelPromptRequest, CloseAgentSessionRequest, DestroySandboxRequest, RespondToPermissionRequest,
-    ResumeAgentSessionRequest, RetryAgentSessionRequest, RetrySandboxRequest,
+    CancelPromptRequest, CloseAgentSessionRequest, DestroySandboxRequest, RespondToElicitationRequest,
+    RespondToPermissionRequest, ResumeAgentSessionRequest, RetryAgentSessionRequest, RetrySandboxRequest,
+    SetAgentSessionOptionRequest, SetAgentSessionOptionResponse,
 };
 use foundry_server::RequestContext;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
 use super::{PATIENT, call, change, id, refused, stage};
-use crate::context::Context;
+use crate::consume::apply;
+use crate::context::{Context, UpstreamError};
 use crate::domain::session::MessageState;
 use crate::store::{aggregate, sessions};
 
@@ -47,6 +50,26 @@ pub enum Command {
         /// The chosen option; empty = cancel.
         option_id: String,
     },
+    /// Answer a form.
+    AnswerForm {
+        /// The session.
+        session_id: String,
+        /// The form.
+        elicitation_id: String,
+        /// What is done with it, as on the wire.
+        action: i32,
+        /// What is filled in.
+        values: Vec<Filled>,
+    },
+    /// Choose a value for an option.
+    SetOption {
+        /// The session.
+        session_id: String,
+        /// The option.
+        option_id: String,
+        /// The value.
+        value: String,
+    },
     /// Close the agent's side of a session.
     CloseSession {
         /// The session.
@@ -72,6 +95,15 @@ pub enum Command {
         /// The session.
         session_id: String,
     },
+}
+
+/// A field of a form with what it is filled in with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Filled {
+    /// Its name.
+    pub name: String,
+    /// Its values.
+    pub values: Vec<String>,
 }
 
 /// Adds a command to a write set.
@@ -131,6 +163,42 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             }
             answer
         }
+        Command::AnswerForm { session_id, elicitation_id, action, values } => {
+            let (session, form) = (session_id.clone(), elicitation_id.clone());
+            let values =
+                values.into_iter().map(|v| ElicitationValue { name: v.name, values: v.values }).collect();
+            let request = RespondToElicitationRequest {
+                request_id,
+                session_id,
+                elicitation_id,
+                action,
+                values,
+                user_id,
+            };
+            let answer = call(&cx.env, client.respond_to_elicitation(request)).await.map(drop);
+            if answer.as_ref().is_err_and(|e| !e.is_transient()) {
+                form_not_answered(cx, &session, &form).await?;
+            }
+            answer
+        }
+        Command::SetOption { session_id, option_id, value } => {
+            if !wished(cx, &session_id, &option_id, &value).await? {
+                // Another value was chosen since.
+                return Ok(Outcome::done());
+            }
+            let request = SetAgentSessionOptionRequest {
+                request_id,
+                session_id: session_id.clone(),
+                option_id: option_id.clone(),
+                value: value.clone(),
+                user_id,
+            };
+            let answer = call(&cx.env, client.set_agent_session_option(request)).await;
+            if !answer.as_ref().is_err_and(UpstreamError::is_transient) {
+                option_set(cx, &session_id, (&option_id, &value), answer.as_ref()).await?;
+            }
+            answer.map(drop)
+        }
         Command::CloseSession { session_id } => {
             let request = CloseAgentSessionRequest { request_id, session_id, user_id };
             call(&cx.env, client.close_agent_session(request)).await.map(drop)
@@ -180,6 +248,52 @@ async fn not_answered(cx: &Context, session: &str, permission: &str) -> Result<(
     change(cx, &task, |of, _| {
         if let Some(session) = of.session_mut(session).filter(|s| s.answered == permission) {
             session.answered.clear();
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+/// The agent's side did not take the answer: if the form still waits there, it can be answered again.
+async fn form_not_answered(cx: &Context, session: &str, form: &str) -> Result<()> {
+    let Some(task) = task_of(cx, session).await? else { return Ok(()) };
+    change(cx, &task, |of, _| {
+        if let Some(session) = of.session_mut(session).filter(|s| s.asked.form == form) {
+            session.asked.form.clear();
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+/// Whether this is what was chosen last.
+async fn wished(cx: &Context, session: &str, option: &str, value: &str) -> Result<bool> {
+    let found = sessions::find(&cx.store, &id::<SessionId>(session)?).await?;
+    Ok(found.is_some_and(|s| s.asked.wishes.get(option).is_some_and(|w| w.value == value)))
+}
+
+/// The agent's side has recorded the choice, and from here on shows it itself; or it has refused it.
+async fn option_set(
+    cx: &Context,
+    session: &str,
+    (option, value): (&str, &str),
+    answer: std::result::Result<&SetAgentSessionOptionResponse, &UpstreamError>,
+) -> Result<()> {
+    let Some(task) = task_of(cx, session).await? else { return Ok(()) };
+    change(cx, &task, |of, ws| {
+        if let Ok(SetAgentSessionOptionResponse { agent_session: Some(agent), rev }) = answer {
+            apply::agent_session(ws, &cx.env, of, agent, *rev)?;
+        }
+        let Some(session) = of.session_mut(session) else { return Ok(()) };
+        match (answer, session.asked.wishes.get_mut(option).filter(|w| w.value == value)) {
+            (Err(e), Some(wish)) => {
+                wish.reason.clone_from(&e.reason);
+                wish.message.clone_from(&e.message);
+            }
+            (Ok(_), Some(_)) => drop(session.asked.wishes.remove(option)),
+            (_, None) => {}
         }
         Ok(())
     })

@@ -156,6 +156,7 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
                 profile_id: ours.view.profile.clone(),
                 permission_policy: ours.view.permission_policy,
                 user_id: ctx.flow().user_id.clone(),
+                settings: ours.asked.start.to_proto(),
             };
             match call(&cx.env, cx.provisioner.clone().create_agent_session(request)).await {
                 Ok(answer) => (answer.agent_session, answer.rev),

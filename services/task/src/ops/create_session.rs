@@ -39,6 +39,7 @@ pub async fn create_session(
         (agent, profile) => validate::agent(agent, profile, &cx.agents)?,
     };
     let policy = validate::policy(request.permission_policy)?.into();
+    let start = validate::settings(request.settings.clone())?;
     let session_id = SessionId::generate(&cx.env);
     let decide = |draft: &mut Draft<'_>| {
         draft.of.task.require_active()?;
@@ -50,7 +51,8 @@ pub async fn create_session(
         let name =
             if name.is_empty() { format!("session {}", draft.of.sessions.len() + 1) } else { name.clone() };
         let asked = (agent.as_str(), profile.as_str());
-        let session = new_session(&draft.of.task, session_id.clone(), &name, asked, policy, draft.env);
+        let mut session = new_session(&draft.of.task, session_id.clone(), &name, asked, policy, draft.env);
+        session.asked.start.clone_from(&start);
         enqueue(&mut draft.ws, flow::session::new(&session, &draft.caller.actor())?);
         draft.of.sessions.push(session);
         Ok(())

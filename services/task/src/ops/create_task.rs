@@ -11,6 +11,7 @@ use prost::Message as _;
 
 use crate::attachments;
 use crate::context::{Context, RequestKey, audit};
+use crate::domain::asked::{Asked, Start};
 use crate::domain::derive::Aggregate;
 use crate::domain::session::{Message, MessageState, PREVIEW, Session};
 use crate::domain::task::{FlowFacts, Lifecycle, Task};
@@ -32,6 +33,7 @@ struct Wanted {
     profile: String,
     provider: String,
     policy: i32,
+    start: Start,
 }
 
 /// Validates, then writes task, session, message, flows, summary, audit and answer at once.
@@ -114,6 +116,7 @@ fn check(cx: &Context, organization: OrganizationId, request: &CreateTaskRequest
         profile,
         provider: validate::plain_name("provider", &request.provider, &cx.default_provider, &cx.providers)?,
         policy: validate::policy(request.permission_policy)?.into(),
+        start: validate::settings(request.settings.clone())?,
     })
 }
 
@@ -215,7 +218,8 @@ fn new_task(
     };
     message.describe(&request.prompt);
     let asked = (wanted.agent.as_str(), wanted.profile.as_str());
-    let session = new_session(&task, session_id, "main", asked, wanted.policy, &cx.env);
+    let mut session = new_session(&task, session_id, "main", asked, wanted.policy, &cx.env);
+    session.asked.start.clone_from(&wanted.start);
     let messages = vec![message.clone()];
     let mut of = Aggregate {
         task,
@@ -267,6 +271,7 @@ pub(super) fn new_session(
         answered: String::new(),
         retry_rev: 0,
         follows: false,
+        asked: Asked::default(),
         view,
     }
 }

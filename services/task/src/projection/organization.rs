@@ -32,7 +32,7 @@ pub fn of_task(of: &Aggregate) -> SummaryRow {
         name: s.view.name.clone(),
         state: s.view.state,
         last_offset: s.view.last_offset,
-        waits_for_permission: s.view.pending_permission.is_some(),
+        waits_for_permission: s.view.pending_permission.is_some() || s.view.pending_elicitation.is_some(),
     });
     let summary = TaskSummary {
         task_id: view.task_id.clone(),

@@ -36,6 +36,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             postgres: include_str!("../../migrations/postgres/0003_user_state.sql"),
         },
         Migration {
+            version: 4,
+            name: "asked",
+            sqlite: include_str!("../../migrations/sqlite/0004_asked.sql"),
+            postgres: include_str!("../../migrations/postgres/0004_asked.sql"),
+        },
+        Migration {
             version: 5,
             name: "attachments",
             sqlite: include_str!("../../migrations/sqlite/0005_attachments.sql"),

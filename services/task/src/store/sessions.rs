@@ -31,6 +31,7 @@ pub const SESSIONS: Table = Table::new(
         "held_for",
         "retry_rev",
         "follows",
+        "asked",
         "view",
     ],
     &["session_id"],
@@ -44,11 +45,11 @@ pub const ONE_BY_REV: &str = "SELECT session_id, feed_rev, view FROM sessions WH
 
 const OF_TASK: &str = "SELECT session_id, task_id, organization_id, create_time, rev, feed_rev, flow_id, flow_stage, \
      flow_status, flow_condition, closed, close_sent, event_offset, spoken_for, spoken_here, answered, held_for, \
-     retry_rev, follows, view FROM sessions WHERE task_id = $1 ORDER BY create_time, session_id";
+     retry_rev, follows, asked, view FROM sessions WHERE task_id = $1 ORDER BY create_time, session_id";
 
 const ONE: &str = "SELECT session_id, task_id, organization_id, create_time, rev, feed_rev, flow_id, flow_stage, \
      flow_status, flow_condition, closed, close_sent, event_offset, spoken_for, spoken_here, answered, held_for, \
-     retry_rev, follows, view FROM sessions WHERE session_id = $1";
+     retry_rev, follows, asked, view FROM sessions WHERE session_id = $1";
 
 fn read(row: &Row) -> Result<Session> {
     Ok(Session {
@@ -68,6 +69,7 @@ fn read(row: &Row) -> Result<Session> {
         held_for: row.text("held_for")?.to_owned(),
         retry_rev: row.int("retry_rev")?,
         follows: row.bool("follows")?,
+        asked: serde_json::from_str(row.text("asked")?).map_err(Error::internal)?,
         view: pb::Session::decode(row.blob("view")?).map_err(Error::internal)?,
     })
 }
@@ -108,6 +110,11 @@ pub async fn followed(store: &Store, limit: u32) -> Result<Vec<(SessionId, TaskI
     rows.iter().map(|r| Ok((r.text("session_id")?.parse()?, r.text("task_id")?.parse()?))).collect()
 }
 
+/// Maps with text for keys always can be written as JSON.
+fn asked(s: &Session) -> Value {
+    serde_json::to_string(&s.asked).unwrap_or_else(|_| "{}".to_owned()).into()
+}
+
 /// Adds a new session.
 pub fn insert(ws: &mut WriteSet, rev: RevRef, feed: RevRef, s: &Session) {
     let values: Vec<Value> = vec![
@@ -130,6 +137,7 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, feed: RevRef, s: &Session) {
         s.held_for.as_str().into(),
         s.retry_rev.into(),
         s.follows.into(),
+        asked(s),
         s.view.encode_to_vec().into(),
     ];
     ws.insert(&SESSIONS, values);
@@ -147,6 +155,7 @@ pub fn update(ws: &mut WriteSet, revs: Option<(RevRef, RevRef)>, s: &Session) {
         ("held_for", s.held_for.as_str().into()),
         ("retry_rev", s.retry_rev.into()),
         ("follows", s.follows.into()),
+        ("asked", asked(s)),
     ];
     if let Some((rev, feed)) = revs {
         set.push(("rev", rev.into()));

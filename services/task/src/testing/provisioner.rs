@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use foundry_core::{AttachmentId, Env};
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{
-    AgentMessage, Attachment, Condition, PermissionPolicy, PermissionRequest, TranscriptPart, TurnEnd,
-    TurnOutcome,
+    AgentMessage, AgentOption, AgentOptionChoice, AgentOptions, AgentSettings, Attachment, Condition,
+    ElicitationRequest, PermissionPolicy, PermissionRequest, TranscriptPart, TurnEnd, TurnOutcome,
 };
 use foundry_proto::provisioner::v1::attachment_service_server::AttachmentService;
 use foundry_proto::provisioner::v1::provisioner_service_server::ProvisionerService;
@@ -44,6 +44,8 @@ fn chosen(agent: &str, profile: &str) -> Result<(String, String), Status> {
 struct State {
     sandboxes: HashMap<String, Sandbox>,
     sessions: HashMap<String, AgentSession>,
+    /// What sessions were created with, by session.
+    started: HashMap<String, Option<AgentSettings>>,
     /// Texts of all turns in the order they began.
     prompts: Vec<(String, String)>,
     /// The files of all turns, by the ids of messages.
@@ -158,6 +160,11 @@ impl FakeProvisioner {
         self.items.put(&scope, &[(key, 0, item)]).await
     }
 
+    /// What a session was created with.
+    pub fn settings(&self, id: &str) -> Option<AgentSettings> {
+        self.state.lock().unwrap().started.get(id).cloned().flatten()
+    }
+
     pub fn session(&self, id: &str) -> Option<AgentSession> {
         self.state.lock().unwrap().sessions.get(id).cloned()
     }
@@ -189,6 +196,26 @@ impl FakeProvisioner {
     pub async fn ask(&self, session_id: &str, pending: Option<PermissionRequest>) {
         let mut session = self.session(session_id).unwrap();
         session.pending_permission = pending;
+        self.put_session(session).await;
+    }
+
+    pub async fn elicit(&self, session_id: &str, pending: Option<ElicitationRequest>) {
+        let mut session = self.session(session_id).unwrap();
+        session.pending_elicitation = pending;
+        self.put_session(session).await;
+    }
+
+    /// The agent offers these modes, of which the first holds.
+    pub async fn offer(&self, session_id: &str, modes: &[&str]) {
+        let mut session = self.session(session_id).unwrap();
+        let choice = |m: &&str| AgentOptionChoice { value: (*m).to_owned(), ..AgentOptionChoice::default() };
+        let mode = AgentOption {
+            option_id: "mode".into(),
+            value: modes[0].to_owned(),
+            choices: modes.iter().map(choice).collect(),
+            ..AgentOption::default()
+        };
+        session.options = Some(AgentOptions { options: vec![mode], ..AgentOptions::default() });
         self.put_session(session).await;
     }
 
@@ -310,6 +337,7 @@ impl ProvisionerService for FakeProvisioner {
             ("", "") => (sandbox.agent.clone(), sandbox.profile_id.clone()),
             (agent, profile) => chosen(agent, profile)?,
         };
+        self.state.lock().unwrap().started.insert(request.session_id.clone(), request.settings.clone());
         let known = self.session(&request.session_id);
         let elsewhere = |s: &AgentSession| s.sandbox_id != request.sandbox_id;
         if known.as_ref().is_some_and(|s| elsewhere(s) && s.state() != AgentSessionState::Closed) {
@@ -389,6 +417,38 @@ impl ProvisionerService for FakeProvisioner {
         }
         self.ask(&request.into_inner().session_id, None).await;
         Ok(Response::new(RespondToPermissionResponse::default()))
+    }
+
+    async fn respond_to_elicitation(
+        &self,
+        request: Request<RespondToElicitationRequest>,
+    ) -> Answer<RespondToElicitationResponse> {
+        self.answer().await;
+        if self.refuses_answers.load(Ordering::SeqCst) {
+            return Err(Status::failed_precondition("the agent cannot be answered now"));
+        }
+        self.elicit(&request.into_inner().session_id, None).await;
+        Ok(Response::new(RespondToElicitationResponse::default()))
+    }
+
+    async fn set_agent_session_option(
+        &self,
+        request: Request<SetAgentSessionOptionRequest>,
+    ) -> Answer<SetAgentSessionOptionResponse> {
+        self.answer().await;
+        let request = request.into_inner();
+        if self.refuses_answers.load(Ordering::SeqCst) {
+            let gone =
+                foundry_core::Error::precondition("OPTION_UNKNOWN", "mode", "it is not offered any more");
+            return Err(gone.into());
+        }
+        let mut session = self.find(&request.session_id)?;
+        let options = session.options.iter_mut().flat_map(|o| &mut o.options);
+        for option in options.filter(|o| o.option_id == request.option_id) {
+            option.wanted.clone_from(&request.value);
+        }
+        let rev = self.put_session(session.clone()).await;
+        Ok(Response::new(SetAgentSessionOptionResponse { agent_session: Some(session), rev }))
     }
 
     async fn close_agent_session(

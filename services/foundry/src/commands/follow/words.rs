@@ -3,6 +3,7 @@
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{Attachment, ToolCall, ToolCallState, TranscriptPart, TurnOutcome};
 
+use crate::commands::session::describe;
 use crate::output;
 
 /// Prints transcript parts in order.
@@ -75,6 +76,21 @@ impl Words {
                 let option = if answer.option_id.is_empty() { "cancelled" } else { &answer.option_id };
                 let who = if answer.user_id.is_empty() { "the task's policy" } else { "a person" };
                 self.line(&format!("  answered by {who}: {option}"));
+            }
+            Body::ElicitationRequest(form) => {
+                self.line(&format!("? the agent asks: {}", output::inert(&form.message)));
+                for field in &form.fields {
+                    self.line(&format!("    {}", describe(field)));
+                }
+                self.line("    answer with `foundry session fill SESSION FIELD=VALUE ...` or `--decline`");
+            }
+            Body::ElicitationAnswer(answer) => {
+                let what = output::state(answer.action().as_str_name(), "ELICITATION_ACTION_");
+                self.line(&format!("  answered by a person: {what}"));
+                for value in &answer.values {
+                    let text = format!("    {} = {}", value.name, value.values.join(", "));
+                    self.line(&output::inert(&text));
+                }
             }
             Body::TurnEnd(end) => {
                 let outcome = output::state(end.outcome().as_str_name(), "TURN_OUTCOME_");

@@ -6,17 +6,19 @@ mod tools;
 
 use bytes::Bytes;
 use foundry_proto::common::v1::{
-    AgentFile, AgentMessage, AgentThought, Notice, NoticeKind, PermissionOption, PermissionRequest, Plan,
-    PlanEntry, TranscriptPart, TurnEnd, TurnOutcome, transcript_part::Body,
+    AgentFile, AgentMessage, AgentThought, ElicitationRequest, Notice, NoticeKind, PermissionOption,
+    PermissionRequest, Plan, PlanEntry, TranscriptPart, TurnEnd, TurnOutcome, transcript_part::Body,
 };
+use foundry_runtime_client::SetOption;
 use foundry_sandbox::acp::RpcError;
 use foundry_sandbox::acp::{self, AcpEvent, StopReason, Update, stop_reason};
 use foundry_sandbox::{TapBody, TapEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::offer::{News, Usage};
 use super::text::{head, parts_of};
-use super::{MAX_PART, fold::tools::Tools};
+use super::{MAX_PART, Offer, elicitation, fold::tools::Tools};
 
 /// What is carried from one stretch to the next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,6 +35,24 @@ pub struct Fold {
     /// The request by which an earlier session is being taken up: until it is answered, the agent tells again
     /// what is in the transcript already.
     replay: Option<Value>,
+    /// The request that opens the session: its answer says what the agent offers.
+    opening: Option<Value>,
+    /// Requests that set an option and are not answered yet.
+    setting: Vec<Setting>,
+    /// The newest usage of its context that the agent told.
+    pub usage: Option<Usage>,
+    /// When a usage was shown last, microseconds.
+    pub usage_told: i64,
+    /// Forms that the agent wanted filled in during this turn.
+    questions: u32,
+}
+
+/// A request that sets an option.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Setting {
+    id: Value,
+    option: String,
+    value: String,
 }
 
 /// A streamed block that may go on.
@@ -52,6 +72,17 @@ pub struct Asked {
     pub acp_id: Value,
     /// What it asks.
     pub request: PermissionRequest,
+    /// With which part it was recorded.
+    pub part: usize,
+}
+
+/// A form that the agent wants filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Elicited {
+    /// The agent's id of its request, to answer under.
+    pub acp_id: Value,
+    /// What it asks.
+    pub request: ElicitationRequest,
     /// With which part it was recorded.
     pub part: usize,
 }
@@ -82,6 +113,12 @@ pub struct Folded {
     pub ended: Option<TurnEnd>,
     /// Whether files may have changed.
     pub worked: bool,
+    /// Forms that the agent wants filled in.
+    pub elicited: Vec<Elicited>,
+    /// Requests for forms that nobody is shown, by the agent's ids of them.
+    pub declined: Vec<Value>,
+    /// What it said of what can be chosen, and of itself.
+    pub news: Vec<News>,
 }
 
 /// The turn that runs.
@@ -131,6 +168,9 @@ impl Folder<'_> {
                 self.state.tools = Tools::default();
                 self.state.down = false;
                 self.state.replay = None;
+                self.state.opening = None;
+                self.state.setting.clear();
+                self.out.news.push(News::Started);
             }
             TapBody::Exited { .. } => {
                 self.end_block();
@@ -151,26 +191,81 @@ impl Folder<'_> {
 
     fn message(&mut self, instance: i64, id: &str, message: AcpEvent) {
         match message {
-            AcpEvent::Asked { id, method } if method == "session/prompt" && self.is_turn(&id) => {
+            AcpEvent::Asked { id, method, .. } if method == "session/prompt" && self.is_turn(&id) => {
                 self.out.sent = true;
             }
             AcpEvent::Answered { id, result } if self.is_turn(&id) => self.ended(instance, result),
-            AcpEvent::Asked { id, method } if REPLAYS.contains(&method.as_str()) => {
-                self.state.replay = Some(id)
-            }
-            AcpEvent::Answered { id, .. } if self.state.replay.as_ref() == Some(&id) => {
-                self.state.replay = None
+            AcpEvent::Asked { id, method, params } => self.we_asked(id, &method, &params),
+            AcpEvent::Answered { id, result } => self.answered(&id, result),
+            AcpEvent::Updated { update: Update::Raw { kind, value }, .. } if Offer::concerns(&kind) => {
+                match Offer::usage_of(&kind, &value) {
+                    Some(usage) => self.state.usage = Some(usage),
+                    None => self.out.news.push(News::Update { kind, value }),
+                }
             }
             AcpEvent::Updated { .. } if self.state.replay.is_some() => {}
             AcpEvent::Updated { update, .. } => self.updated(instance, id, update),
             AcpEvent::PermissionAsked { id: acp_id, tool_call, options, .. } => {
                 self.permission(instance, id, acp_id, &tool_call, options);
             }
+            AcpEvent::Other { method, id: Some(acp_id), params } if method == "elicitation/create" => {
+                self.elicitation(instance, id, acp_id, &params);
+            }
             AcpEvent::Other { method, id: Some(_), .. } => {
                 let text = format!("the agent asked for {}, which is not offered", head(&method, 100).0);
                 self.say(instance, notice(NoticeKind::UnknownEvent, text));
             }
             _ => {}
+        }
+    }
+
+    fn we_asked(&mut self, id: Value, method: &str, params: &Value) {
+        let replays = REPLAYS.contains(&method);
+        if replays {
+            self.state.replay = Some(id.clone());
+        }
+        if replays || method == "session/new" {
+            self.state.opening = Some(id);
+        } else if let Some((option, value)) = SetOption::read(method, params) {
+            self.state.setting.push(Setting { id, option, value });
+            let most = self.state.setting.len().saturating_sub(MAX_SETTING);
+            self.state.setting.drain(..most);
+        }
+    }
+
+    fn answered(&mut self, id: &Value, result: Result<Value, RpcError>) {
+        if self.state.replay.as_ref() == Some(id) {
+            self.state.replay = None;
+        }
+        if self.state.opening.as_ref() == Some(id) {
+            self.state.opening = None;
+            self.out.news.extend(result.ok().map(News::Opened));
+        } else if let Some(at) = self.state.setting.iter().position(|s| s.id == *id) {
+            let Setting { option, value, .. } = self.state.setting.remove(at);
+            self.out.news.push(News::Set { option, value, result });
+        }
+    }
+
+    /// A form for the person whose turn runs; what cannot be shown is declined with a word about it.
+    fn elicitation(&mut self, instance: i64, id: &str, acp_id: Value, params: &Value) {
+        let read = match self.turn {
+            None => Err("no turn runs in which it could be answered".to_owned()),
+            Some(_) if self.state.questions >= MAX_QUESTIONS => {
+                Err(format!("it is more than the {MAX_QUESTIONS}th of this turn"))
+            }
+            Some(_) => elicitation::read(params, &format!("form-{id}")),
+        };
+        match read {
+            Ok(request) => {
+                self.state.questions += 1;
+                self.say(instance, Body::ElicitationRequest(request.clone()));
+                self.out.elicited.push(Elicited { acp_id, request, part: self.out.parts.len() - 1 });
+            }
+            Err(why) => {
+                let text = format!("a question of the agent is declined: {why}");
+                self.say(instance, notice(NoticeKind::QuestionDeclined, text));
+                self.out.declined.push(acp_id);
+            }
         }
     }
 
@@ -193,7 +288,6 @@ impl Folder<'_> {
                 let entries = entries.iter().take(30).map(entry).collect();
                 self.say(instance, Body::Plan(Plan { entries }));
             }
-            Update::Raw { kind, .. } if SILENT.contains(&kind.as_str()) => {}
             Update::Raw { kind, .. } => {
                 let text = format!("the agent sent something unknown: {}", head(&kind, 100).0);
                 self.say(instance, notice(NoticeKind::UnknownEvent, text));
@@ -334,6 +428,7 @@ impl Folder<'_> {
         }
         self.say(instance, Body::TurnEnd(ended.clone()));
         self.state.tools = Tools::default();
+        self.state.questions = 0;
         self.out.sent = true;
         self.out.ended = Some(ended);
         self.turn = None;
@@ -343,15 +438,10 @@ impl Folder<'_> {
 /// Requests of ours during which an agent may tell an earlier conversation again.
 const REPLAYS: [&str; 2] = ["session/load", "session/resume"];
 
-/// Updates that are no part of a conversation.
-const SILENT: [&str; 6] = [
-    "available_commands_update",
-    "current_mode_update",
-    "usage_update",
-    "config_option_update",
-    "session_info_update",
-    "current_model_update",
-];
+/// Requests that set an option and may wait for their answers at the same time.
+const MAX_SETTING: usize = 16;
+/// Forms that an agent may want filled in during one turn.
+const MAX_QUESTIONS: u32 = 100;
 
 fn end(outcome: TurnOutcome, stop: &str, reason: &str, message: &str) -> TurnEnd {
     TurnEnd {

@@ -17,6 +17,7 @@ import { agentOf, policyOf, profileOf, promptProblem } from './choices'
 import classes from './NewTaskDialog.module.css'
 import { AgentField, BaseBranchField, PolicyField, PromptField, ProviderField, RepositoryField } from './fields'
 import { initialRepository, rememberRepository } from './lastRepository'
+import { noSettings, SettingsFields, type AgentSettings } from './SettingsFields'
 
 /** What a person chose beside the prompt; null = the service's default. */
 interface Choices {
@@ -26,9 +27,10 @@ interface Choices {
   agent: string | null
   provider: string | null
   policy: PermissionPolicy | null
+  settings: AgentSettings
 }
 
-const defaults: Choices = { title: '', baseBranch: null, agent: null, provider: null, policy: null }
+const defaults: Choices = { title: '', baseBranch: null, agent: null, provider: null, policy: null, settings: noSettings }
 
 /** Asks for repository and prompt, and creates the task; its page opens at once. */
 export function NewTaskDialog(props: { repositoryId?: string; onClose: () => void }) {
@@ -95,6 +97,7 @@ function useCreate(organizationId: string, repositoryId: string) {
       profile,
       provider: choices.provider ?? '',
       permissionPolicy: policy,
+      settings: choices.settings,
       attachmentIds: [...attachmentIds],
     }),
     'The task was not created',
@@ -168,6 +171,7 @@ function NewTaskForm(props: FormProps) {
           <PolicyField value={policy} onChange={(it) => set({ policy: it })} />
           <ProviderField value={choices.provider} onChange={(provider) => set({ provider })} />
         </div>
+        <SettingsFields value={choices.settings} onChange={(settings) => set({ settings })} />
         {create.error !== undefined && (
           <div ref={bringIntoView} className={classes.failure}>
             <ErrorState error={create.error} title="The task was not created" compact />

@@ -1,14 +1,17 @@
 import { Button, Textarea } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
+import type { AgentCommand } from '@foundry/client/gen/foundry/common/v1/offer_pb'
 import { IconArrowUp, IconPlayerStopFilled } from '@tabler/icons-react'
 import { memo, useState, type KeyboardEvent } from 'react'
 import { AttachButton, UploadList, useUploads } from '../../attachments'
 import { ErrorState, Kbd } from '../../ui'
 import { useClearedUnless, useCommand } from '../model/useCommand'
 import { sizeText } from '../text/size'
+import { CommandList } from './CommandList'
 import { byteLength, type DraftStatus } from './draft'
 import classes from './composer.module.css'
 import type { Echo } from './useEchoes'
+import { useCommands } from './useCommands'
 import { useDraft } from './useDraft'
 
 /** Bytes of a message at most. */
@@ -20,6 +23,8 @@ interface Props {
   sessionId: string
   /** Whether nothing was said in the session yet. */
   untouched: boolean
+  /** The agent's own commands, which are completed after a `/`. */
+  commands: readonly AgentCommand[]
   running: boolean
   stopping: boolean
   onStop: () => unknown
@@ -30,7 +35,7 @@ interface Props {
 
 /** Where messages are written. What is typed is kept on the server until it is sent. Not rendered as words arrive. */
 export const Composer = memo(function Composer(props: Props) {
-  const { organizationId, sessionId, untouched, running, stopping, onStop, onSend, onSent } = props
+  const { organizationId, sessionId, untouched, commands, running, stopping, onStop, onSend, onSent } = props
   const client = useFoundry()
   const { draft, text, status } = useDraft(organizationId, sessionId)
   const [focused, setFocused] = useState(false)
@@ -46,6 +51,8 @@ export const Composer = memo(function Composer(props: Props) {
       throw error
     }
   })
+  const completion = useCommands(commands, text, focused, (whole) => draft.edit(whole))
+  const listed = completion.offered.length > 0
   const size = byteLength(text)
   const { ids } = field
   const something = text.trim() !== '' || field.files.length > 0
@@ -63,6 +70,7 @@ export const Composer = memo(function Composer(props: Props) {
     field.uploads.taken(ids)
   }
   const keys = (event: KeyboardEvent) => {
+    if (completion.takes(event)) return
     if (event.key === 'Enter' && !event.shiftKey && !event.nativeEvent.isComposing) {
       event.preventDefault()
       void submit()
@@ -78,10 +86,14 @@ export const Composer = memo(function Composer(props: Props) {
       }}
     >
       {send.error !== undefined && <ErrorState error={send.error} title="The message was not sent" compact onRetry={() => void submit()} />}
+      <CommandList completion={completion} />
       <div className={classes.box} data-focused={focused} {...field.target}>
         <UploadList field={field} />
         <Textarea
           aria-label="Message"
+          aria-autocomplete={commands.length > 0 ? 'list' : undefined}
+          aria-controls={listed ? completion.listId : undefined}
+          aria-activedescendant={listed ? `${completion.listId}-${completion.active}` : undefined}
           placeholder={placeholder(untouched, running)}
           value={text}
           onChange={(event) => draft.edit(event.currentTarget.value)}

@@ -2,12 +2,13 @@ import { Button } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import { IconCheck, IconHandStop, IconX } from '@tabler/icons-react'
 import type { PermissionOption, PermissionRequest } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
-import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent, type RefObject } from 'react'
+import { useEffect, useRef, useState, type KeyboardEvent } from 'react'
 import { announce, ErrorState, Kbd } from '../../ui'
 import { useCommand } from '../model/useCommand'
 import { InertLine } from '../text/Inert'
 import { visibleLine } from '../text/visible'
 import classes from './composer.module.css'
+import { useFocusAfter } from './useFocusAfter'
 
 interface Props {
   sessionId: string
@@ -67,23 +68,6 @@ export function PermissionDock({ sessionId, request, steers }: Props) {
       )}
     </section>
   )
-}
-
-/**
- * Takes the focus to the field of messages when the question that had it is gone, so that it is not lost. A button that
- * is disabled loses the focus without a word, which counts as still having it.
- */
-function useFocusAfter(dock: RefObject<HTMLElement | null>) {
-  const has = useRef(false)
-  useLayoutEffect(() => {
-    const around = dock.current?.parentElement
-    return () => {
-      const now = document.activeElement
-      const free = now === document.body || dock.current?.contains(now) !== false
-      if (has.current && free) around?.querySelector<HTMLElement>('form[aria-label="New message"] textarea')?.focus({ preventScroll: true })
-    }
-  }, [dock])
-  return { onFocus: () => void (has.current = true), onBlur: () => void (has.current = false) }
 }
 
 function Answer(props: { option: PermissionOption; number: number; busy: boolean; onPick: () => void }) {

@@ -30,7 +30,7 @@ interface Props {
 export function TaskHeader(props: Props) {
   const { organizationId, task, sessions, steers } = props
   // The question itself, with its answers, is above the composer.
-  const waits = sessions.some((session) => session.pendingPermission !== undefined)
+  const waits = sessions.some((session) => session.pendingPermission !== undefined || session.pendingElicitation !== undefined)
   const trouble = troubleOf(task, sessions, waits)
   const working = workOf(task, waits)
   return (

@@ -1,11 +1,13 @@
 import { useFoundry } from '@foundry/client/react'
 import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
+import type { AgentCommand } from '@foundry/client/gen/foundry/common/v1/offer_pb'
 import { SessionState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useMemo, useRef, type KeyboardEvent } from 'react'
-import { ErrorState, StaleBanner, useShortcuts } from '../../ui'
+import { ErrorState, lazyPart, StaleBanner, useShortcuts } from '../../ui'
 import { IconLock } from '@tabler/icons-react'
 import { Composer } from '../composer/Composer'
 import { PermissionDock } from '../composer/PermissionDock'
+import { OptionBar } from '../composer/OptionBar'
 import { Queue } from '../composer/Queue'
 import { useEchoes } from '../composer/useEchoes'
 import { isEnded } from '../header/Actions'
@@ -20,6 +22,8 @@ import { useConversation } from '../transcript/useConversation'
 import { useMarkRead } from './useMarkRead'
 import { useStop } from './useStop'
 import classes from './sessions.module.css'
+
+const ElicitationDock = lazyPart('The question of the agent could not be shown', null, () => import('../composer/ElicitationDock').then((it) => it.default))
 
 interface Props {
   task: Task
@@ -39,15 +43,16 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
   const markSeen = useMarkRead(session.sessionId, readMark)
   const { echoes, send, sent } = useEchoes(conversation.rev)
   const pending = session.pendingPermission
+  const form = session.pendingElicitation
   const context = useMemo<BlockContext>(
-    () => ({ viewer, agent: session.agent, pendingPermission: pending?.permissionId ?? '' }),
-    [viewer, session.agent, pending?.permissionId],
+    () => ({ viewer, agent: session.agent, pendingPermission: pending?.permissionId ?? '', pendingElicitation: form?.elicitationId ?? '' }),
+    [viewer, session.agent, pending?.permissionId, form?.elicitationId],
   )
   const here = useRef<HTMLDivElement>(null)
   const go = (to: string) => () => here.current?.querySelector<HTMLElement>(to)?.focus()
   useShortcuts('Conversation', [
     { keys: 'g m', label: 'Write a message', run: go('form[aria-label="New message"] textarea') },
-    { keys: 'g q', label: 'Go to the question of the agent', run: go('section[aria-label="The agent asks for permission"] button') },
+    { keys: 'g q', label: 'Go to the question of the agent', run: go(QUESTION) },
   ])
   const keys = (event: KeyboardEvent) => {
     if (event.key !== 'Escape' || event.defaultPrevented || event.nativeEvent.isComposing || !running || !viewer.steers) return
@@ -66,18 +71,28 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
       <StaleBanner phase={conversation.phase} since={conversation.since} />
       {conversation.phase === 'ended' && <ErrorState error={conversation.error} title="The session is no longer watched" compact onRetry={() => client.reconnectNow()} />}
       <FormattingMissing />
-      <TranscriptView conversation={conversation} context={context} streaming={running && pending === undefined} onNewestSeen={markSeen} />
+      <TranscriptView conversation={conversation} context={context} streaming={running && pending === undefined && form === undefined} onNewestSeen={markSeen} />
       <div className={classes.foot}>
         {tellsOfItself(task, session) && <ConditionLine condition={session.condition} />}
         {pending !== undefined && (
           <PermissionDock key={pending.permissionId} sessionId={session.sessionId} request={pending} steers={viewer.steers} />
         )}
+        {form !== undefined && <ElicitationDock key={form.elicitationId} sessionId={session.sessionId} request={form} steers={viewer.steers} />}
         <Queue session={session} queue={conversation.queue} echoes={echoes} steers={viewer.steers} />
         <Foot task={task} session={session} viewer={viewer} running={running} stop={stop} onSend={send} onSent={sent} />
       </div>
     </div>
   )
 }
+
+/** What an agent without commands offers. */
+const none: readonly AgentCommand[] = []
+
+/** What can be answered of the question of the agent. */
+const QUESTION = [
+  'section[aria-label="The agent asks for permission"] button',
+  'section[aria-label="The agent asks a question"] :is(input, select, textarea, button)',
+].join()
 
 /** Conditions that come of calls to a model provider; they stand while the agent runs or rests. */
 const OF_MODELS = /^MODEL_/
@@ -124,12 +139,14 @@ function Foot({ task, session, viewer, running, stop, onSend, onSent }: FootProp
         organizationId={task.organizationId}
         sessionId={session.sessionId}
         untouched={session.lastOffset === 0n}
+        commands={session.options?.commands ?? none}
         running={running}
         stopping={stop.busy}
         onStop={stop.run}
         onSend={onSend}
         onSent={onSent}
       />
+      <OptionBar sessionId={session.sessionId} options={session.options} usage={session.usage} steers={viewer.steers} />
     </>
   )
 }

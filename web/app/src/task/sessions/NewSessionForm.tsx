@@ -4,6 +4,7 @@ import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcri
 import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { agentChoices } from '../../shell/newTask/choices'
+import { noSettings, SettingsFields, type AgentSettings } from '../../shell/newTask/SettingsFields'
 import { useModelProviders } from '../../state/profiles'
 import { ErrorState } from '../../ui'
 import { useCommand } from '../model/useCommand'
@@ -17,13 +18,14 @@ export function NewSessionForm({ task, onCreated }: { task: Task; onCreated: (se
   const [name, setName] = useState('')
   const [agent, setAgent] = useState(task.agent)
   const [policy, setPolicy] = useState(String(task.permissionPolicy || PermissionPolicy.ASK))
+  const [settings, setSettings] = useState(noSettings)
   const agents = useRead('agents', (signal) => client.provisioner.listAgents({}, { signal }))
   const models = useModelProviders(task.organizationId)
-  const create = useCommand('The session was not created', (requestId: string, chosen: { name: string; agent: string; policy: number }) =>
-    client.task.createSession({ requestId, taskId, name: chosen.name, agent: chosen.agent, permissionPolicy: chosen.policy }),
+  const create = useCommand('The session was not created', (requestId: string, chosen: { name: string; agent: string; policy: number; settings: AgentSettings }) =>
+    client.task.createSession({ requestId, taskId, name: chosen.name, agent: chosen.agent, permissionPolicy: chosen.policy, settings: chosen.settings }),
   )
   const submit = async () => {
-    const created = await create.run({ name: name.trim(), agent, policy: Number(policy) })
+    const created = await create.run({ name: name.trim(), agent, policy: Number(policy), settings })
     if (created?.session !== undefined) onCreated(created.session.sessionId)
   }
   const known = agents.data?.agents ?? []
@@ -58,6 +60,7 @@ export function NewSessionForm({ task, onCreated }: { task: Task; onCreated: (se
         allowDeselect={false}
         comboboxProps={{ withinPortal: false }}
       />
+      <SettingsFields value={settings} onChange={setSettings} />
       {create.error !== undefined && <ErrorState error={create.error} title="The session was not created" compact />}
       <Group justify="flex-end">
         <Button type="submit" loading={create.busy}>

@@ -6,6 +6,7 @@ import { useState } from 'react'
 import { ConfirmDialog, lazyDialog } from '../../ui'
 import { useClearedUnless, useCommand } from '../model/useCommand'
 import { InertLine } from '../text/Inert'
+import { sessionTitle } from './title'
 
 const Rename = lazyDialog('The session could not be renamed', () => import('./RenameSession').then((it) => it.RenameSession))
 
@@ -47,7 +48,7 @@ export function SessionMenu({ session, closed, onSelect, steers }: Props) {
               <Menu.Label>Closed sessions</Menu.Label>
               {closed.map((each) => (
                 <Menu.Item key={each.sessionId} leftSection={<IconHistory size={15} />} onClick={() => onSelect(each.sessionId)}>
-                  <InertLine text={each.name} />
+                  <InertLine text={sessionTitle(each)} />
                 </Menu.Item>
               ))}
             </>

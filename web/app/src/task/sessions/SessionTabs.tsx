@@ -6,6 +6,7 @@ import { IconMessages } from '@tabler/icons-react'
 import { InertLine } from '../text/Inert'
 import { NewSession } from './NewSession'
 import { SessionMenu } from './SessionMenu'
+import { sessionTitle } from './title'
 import { isUnread } from './useReadMarks'
 import classes from './sessions.module.css'
 
@@ -60,11 +61,12 @@ export function SessionTabs({ task, sessions, closed, selected, onSelect, markOf
 }
 
 function Tab({ session, unread }: { session: Session; unread: boolean }) {
-  const status = session.pendingPermission === undefined ? sessionStatus(session.state) : waitsForPermission
+  const asks = session.pendingPermission !== undefined || session.pendingElicitation !== undefined
+  const status = asks ? waitsForPermission : sessionStatus(session.state)
   const quiet = session.state === SessionState.READY || session.state === SessionState.IDLE
   return (
     <Tabs.Tab value={session.sessionId} leftSection={quiet && status !== waitsForPermission ? undefined : <StatusIcon status={status} size={14} />}>
-      <InertLine text={session.name === '' ? 'Session' : session.name} className={classes.tabName} />
+      <InertLine text={sessionTitle(session)} className={classes.tabName} />
       {unread && <span className={classes.unread} role="img" aria-label="unread" title="Unread" />}
     </Tabs.Tab>
   )

@@ -1,6 +1,7 @@
 import { memo } from 'react'
 import type { Block } from './blocks'
 import type { BlockContext } from './context'
+import { ElicitationView } from './ElicitationView'
 import { FileView } from './FileView'
 import { NoticeView } from './NoticeView'
 import { PermissionView } from './PermissionView'
@@ -33,6 +34,8 @@ export const BlockView = memo(function BlockView({ block, context, streaming }: 
       return <PlanView block={block} />
     case 'permission':
       return <PermissionView block={block} context={context} />
+    case 'elicitation':
+      return <ElicitationView block={block} context={context} />
     case 'turnEnd':
       return <TurnEndView block={block} />
     case 'notice':

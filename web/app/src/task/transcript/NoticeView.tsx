@@ -9,6 +9,8 @@ const kinds: Readonly<Partial<Record<NoticeKind, { word: string; icon: Icon; ton
   [NoticeKind.EVENTS_LOST]: { word: 'Events lost', icon: IconAlertTriangle, tone: 'wait' },
   [NoticeKind.CONTEXT_REBUILT]: { word: 'Context rebuilt', icon: IconRefreshAlert, tone: 'wait' },
   [NoticeKind.AGENT_EXITED]: { word: 'Agent exited', icon: IconPlugConnectedX, tone: 'wait' },
+  [NoticeKind.QUESTION_DECLINED]: { word: 'Question declined', icon: IconInfoCircle, tone: 'quiet' },
+  [NoticeKind.SETTING_REFUSED]: { word: 'Setting not taken', icon: IconAlertTriangle, tone: 'wait' },
   [NoticeKind.LIMIT_REACHED]: { word: 'Limit reached', icon: IconGauge, tone: 'wait' },
   [NoticeKind.ATTACHMENT]: { word: 'Attachment', icon: IconPaperclip, tone: 'wait' },
   [NoticeKind.MODEL_WAIT]: { word: 'Waits for the model', icon: IconClockPause, tone: 'quiet' },

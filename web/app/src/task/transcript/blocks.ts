@@ -1,3 +1,4 @@
+import type { ElicitationAnswer, ElicitationRequest } from '@foundry/client/gen/foundry/common/v1/elicitation_pb'
 import type {
   AgentFile,
   Attachment,
@@ -59,6 +60,13 @@ export interface PermissionBlock extends Common {
   readonly answer: PermissionAnswer | undefined
 }
 
+/** A form of the agent, with its answer once there is one. */
+export interface ElicitationBlock extends Common {
+  readonly kind: 'elicitation'
+  readonly request: ElicitationRequest
+  readonly answer: ElicitationAnswer | undefined
+}
+
 /** The end of a turn. */
 export interface TurnEndBlock extends Common {
   readonly kind: 'turnEnd'
@@ -72,4 +80,4 @@ export interface NoticeBlock extends Common {
 }
 
 /** What a transcript shows: one thing said or done, folded from its entries. */
-export type Block = TextBlock | FileBlock | ToolBlock | PlanBlock | PermissionBlock | TurnEndBlock | NoticeBlock
+export type Block = TextBlock | FileBlock | ToolBlock | PlanBlock | PermissionBlock | ElicitationBlock | TurnEndBlock | NoticeBlock

@@ -7,4 +7,6 @@ export interface BlockContext {
   readonly agent: string
   /** The question that waits for an answer; empty when none does. */
   readonly pendingPermission: string
+  /** The form that waits to be filled in; empty when none does. */
+  readonly pendingElicitation: string
 }

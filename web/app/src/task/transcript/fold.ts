@@ -1,3 +1,4 @@
+import type { ElicitationAnswer } from '@foundry/client/gen/foundry/common/v1/elicitation_pb'
 import {
   ToolCallState,
   type PermissionAnswer,
@@ -19,7 +20,7 @@ export class Transcript {
   /** Blocks whose start is in an older page, by identity. */
   private readonly cut = new Map<string, string>()
   /** Answers to questions that are in an older page. */
-  private readonly orphans = new Map<string, PermissionAnswer>()
+  private readonly orphans = new Map<string, Answer>()
 
   /** Lowest offset that is folded in; 0 = none yet. */
   first = 0
@@ -65,8 +66,9 @@ export class Transcript {
     for (const [identity, answer] of this.orphans) {
       const key = older.newest.get(identity)
       const asked = key === undefined ? undefined : older.blocks.get(key)
-      if (key === undefined || asked?.kind !== 'permission') continue
-      older.blocks.set(key, { ...asked, answer })
+      const told = asked === undefined ? undefined : answered(asked, answer)
+      if (key === undefined || told === undefined) continue
+      older.blocks.set(key, told)
       this.orphans.delete(identity)
     }
     for (const [key, block] of older.blocks) this.blocks.set(key, block)
@@ -97,7 +99,8 @@ export class Transcript {
   private take(offset: number, part: TranscriptPart): void {
     const { body } = part
     if (body.case === undefined) return
-    if (body.case === 'permissionAnswer') return this.answer(body.value)
+    if (body.case === 'permissionAnswer') return this.answer(`permission:${body.value.permissionId}`, body.value)
+    if (body.case === 'elicitationAnswer') return this.answer(`elicitation:${body.value.elicitationId}`, body.value)
     const identity = identityOf(offset, part)
     const key = this.newest.get(identity)
     const before = key === undefined ? undefined : this.blocks.get(key)
@@ -113,13 +116,23 @@ export class Transcript {
     this.order.push(fresh.key)
   }
 
-  private answer(answer: PermissionAnswer): void {
-    const identity = `permission:${answer.permissionId}`
+  private answer(identity: string, answer: Answer): void {
     const key = this.newest.get(identity)
     const asked = key === undefined ? undefined : this.blocks.get(key)
-    if (key !== undefined && asked?.kind === 'permission') this.blocks.set(key, { ...asked, answer })
+    const told = asked === undefined ? undefined : answered(asked, answer)
+    if (key !== undefined && told !== undefined) this.blocks.set(key, told)
     else this.orphans.set(identity, answer)
   }
+}
+
+/** The answer to a question of the agent. */
+type Answer = PermissionAnswer | ElicitationAnswer
+
+/** A question with its answer; undefined when it is no question of this kind. */
+function answered(asked: Block, answer: Answer): Block | undefined {
+  if (asked.kind === 'permission' && 'permissionId' in answer) return { ...asked, answer }
+  if (asked.kind === 'elicitation' && 'elicitationId' in answer) return { ...asked, answer }
+  return undefined
 }
 
 /** What several entries have in common when they tell of one thing. */
@@ -133,6 +146,8 @@ function identityOf(offset: number, part: TranscriptPart): string {
       return `plan:${part.messageId === '' ? `@${offset}` : part.messageId}`
     case 'permissionRequest':
       return `permission:${body.value.permissionId}`
+    case 'elicitationRequest':
+      return `elicitation:${body.value.elicitationId}`
     case 'turnEnd':
     case 'notice':
       return `${body.case}:@${offset}`
@@ -186,6 +201,8 @@ function created(key: string, offset: number, part: TranscriptPart): Block | und
       return { ...common, kind: 'plan', plan: body.value, cutStart: false }
     case 'permissionRequest':
       return { ...common, kind: 'permission', request: body.value, answer: undefined }
+    case 'elicitationRequest':
+      return { ...common, kind: 'elicitation', request: body.value, answer: undefined }
     case 'turnEnd':
       return { ...common, kind: 'turnEnd', end: body.value }
     case 'notice':

@@ -1,0 +1,142 @@
+//! What was asked of a session and is not yet seen at the agent's side: it is shown as if it were.
+
+use std::collections::BTreeMap;
+
+use foundry_core::Timestamp;
+use foundry_proto::common::v1::{AgentOptions, AgentSettings, Condition};
+use serde::{Deserialize, Serialize};
+
+/// It.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// What was chosen over the profile when the session was created.
+    pub start: Start,
+    /// Values that were chosen since, by option.
+    pub wishes: BTreeMap<String, Wish>,
+    /// The form that was answered last.
+    pub form: String,
+}
+
+/// What was chosen before there was an agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Start {
+    /// The model.
+    pub model: String,
+    /// The mode.
+    pub mode: String,
+    /// The effort.
+    pub effort: String,
+}
+
+impl From<AgentSettings> for Start {
+    fn from(s: AgentSettings) -> Self {
+        Self { model: s.model, mode: s.mode, effort: s.effort }
+    }
+}
+
+impl Start {
+    /// As on the wire; none when nothing was chosen.
+    pub fn to_proto(&self) -> Option<AgentSettings> {
+        let Self { model, mode, effort } = self.clone();
+        (*self != Self::default()).then_some(AgentSettings { model, mode, effort })
+    }
+}
+
+/// A value that was chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wish {
+    /// The value.
+    pub value: String,
+    /// When.
+    pub time: Timestamp,
+    /// Why the agent's side did not take it, in UPPER_SNAKE_CASE; empty while it is on its way.
+    #[serde(default)]
+    pub reason: String,
+    /// The same for people.
+    #[serde(default)]
+    pub message: String,
+}
+
+impl Asked {
+    /// Lays the wishes over what the agent's side shows, and forgets those that it shows itself.
+    pub fn over(&mut self, shown: Option<&AgentOptions>) -> Option<AgentOptions> {
+        let mut shown = shown?.clone();
+        self.wishes.retain(|id, wish| {
+            let Some(option) = shown.options.iter_mut().find(|o| o.option_id == *id) else {
+                // Left out for want of room, or gone: nobody could see what became of it.
+                return false;
+            };
+            let taken =
+                option.wanted == wish.value || (option.wanted.is_empty() && option.value == wish.value);
+            if taken {
+                return false;
+            }
+            option.wanted.clone_from(&wish.value);
+            option.condition = Some(wish.condition());
+            true
+        });
+        Some(shown)
+    }
+}
+
+impl Wish {
+    fn condition(&self) -> Condition {
+        let since_time = Some(self.time.to_proto());
+        if self.reason.is_empty() {
+            return Condition {
+                waiting_on: "delivery to the agent".to_owned(),
+                since_time,
+                ..Condition::default()
+            };
+        }
+        Condition {
+            reason: self.reason.clone(),
+            message: self.message.clone(),
+            since_time,
+            next_action: "choose a value again".to_owned(),
+            ..Condition::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::common::v1::AgentOption;
+
+    use super::*;
+
+    fn shown(value: &str, wanted: &str) -> AgentOptions {
+        let (option_id, value, wanted) = ("mode".to_owned(), value.to_owned(), wanted.to_owned());
+        AgentOptions {
+            options: vec![AgentOption { option_id, value, wanted, ..AgentOption::default() }],
+            ..AgentOptions::default()
+        }
+    }
+
+    fn asked(value: &str) -> Asked {
+        let wish = Wish {
+            value: value.to_owned(),
+            time: Timestamp::from_micros(1),
+            reason: String::new(),
+            message: String::new(),
+        };
+        Asked { wishes: [("mode".to_owned(), wish)].into(), ..Asked::default() }
+    }
+
+    #[test]
+    fn a_wish_is_shown_until_the_agents_side_shows_it() {
+        let mut asked = asked("plan");
+        let over = asked.over(Some(&shown("ask", ""))).unwrap().options.remove(0);
+        assert_eq!((over.value.as_str(), over.wanted.as_str()), ("ask", "plan"));
+        assert!(over.condition.unwrap().reason.is_empty());
+        let over = asked.over(Some(&shown("ask", "all"))).unwrap().options.remove(0);
+        assert_eq!(over.wanted, "plan", "an older choice is still being made");
+        for told in [shown("ask", "plan"), shown("plan", "")] {
+            let mut asked = asked.clone();
+            assert_eq!(asked.over(Some(&told)).unwrap(), told);
+            assert!(asked.wishes.is_empty());
+        }
+    }
+}

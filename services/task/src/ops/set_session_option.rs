@@ -1,0 +1,84 @@
+//! Chooses a value for something that the agent of a session offers: its mode, its model, its effort.
+
+use foundry_authn::Caller;
+use foundry_core::{Error, Result};
+use foundry_proto::common::v1::{AgentOption, Role};
+use foundry_proto::task::v1::{SetSessionOptionRequest, SetSessionOptionResponse};
+use foundry_store::Scope;
+
+use super::steer::{COMMAND, Command, Draft};
+use crate::context::Context;
+use crate::domain::asked::Wish;
+use crate::flow::command::{self, Command as Order};
+
+/// Records the choice; the agent is told in the background.
+///
+/// # Errors
+/// `FAILED_PRECONDITION` `OPTION_UNKNOWN` for an option that the session does not show, or a closed session;
+/// `INVALID_ARGUMENT` for a value that is none of its choices, `NOT_FOUND`.
+pub async fn set_session_option(
+    cx: &Context,
+    caller: &Caller,
+    request: SetSessionOptionRequest,
+) -> Result<SetSessionOptionResponse> {
+    let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
+    let decide = |draft: &mut Draft<'_>| {
+        let (user, time) = (draft.caller.actor(), draft.now);
+        let session = draft.open_session(&request.session_id)?;
+        let options = session.view.options.as_ref();
+        let option = options.and_then(|o| o.options.iter().find(|o| o.option_id == request.option_id));
+        let truncated = options.is_some_and(|o| o.truncated);
+        check(option, options.is_some(), truncated, &request)?;
+        let wish = Wish { value: request.value.clone(), time, reason: String::new(), message: String::new() };
+        session.asked.wishes.insert(request.option_id.clone(), wish);
+        let organization = session.organization_id.clone();
+        let order = Order::SetOption {
+            session_id: request.session_id.clone(),
+            option_id: request.option_id.clone(),
+            value: request.value.clone(),
+        };
+        command::send(&mut draft.ws, draft.env, &organization, &request.session_id, &user, &order)
+    };
+    let command = Command {
+        caller,
+        scope: Scope::organization(&found.task.organization_id),
+        found,
+        method: "SetSessionOption",
+        request_id: &request.request_id,
+        remembered: COMMAND,
+        action: "session.set",
+        subject: &request.session_id,
+    };
+    let (answer, rev) = command
+        .run(cx, &request, decide, |of| SetSessionOptionResponse {
+            session: of.session(&request.session_id).map(|s| s.view.clone()),
+            rev: 0,
+        })
+        .await?;
+    Ok(SetSessionOptionResponse { rev, ..answer })
+}
+
+/// What is shown may be less than what the agent offers: then the agent's side decides.
+fn check(
+    option: Option<&AgentOption>,
+    known: bool,
+    truncated: bool,
+    request: &SetSessionOptionRequest,
+) -> Result<()> {
+    let Some(option) = option else {
+        let text = match known {
+            true => "the agent of this session offers no such option",
+            false => "the agent has not said yet what can be chosen",
+        };
+        return Err(Error::precondition("OPTION_UNKNOWN", &request.session_id, text)
+            .next_action("choose one of the options that the session shows"));
+    };
+    let fits = !request.value.is_empty() && request.value.len() <= 120;
+    let offered = option.choices.iter().any(|c| c.value == request.value);
+    if !fits || !(offered || option.truncated || truncated) {
+        let known: Vec<&str> = option.choices.iter().take(20).map(|c| c.value.as_str()).collect();
+        return Err(Error::invalid_field("value", format!("is none of the choices of {}", option.option_id))
+            .next_action(format!("choose one of: {}", known.join(", "))));
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+import { TextInput } from '@mantine/core'
+import classes from './NewTaskDialog.module.css'
+
+/** What is chosen of an agent before it has said what it offers. */
+export interface AgentSettings {
+  model: string
+  mode: string
+  effort: string
+}
+
+export const noSettings: AgentSettings = { model: '', mode: '', effort: '' }
+
+/** Which model, mode and effort a session begins with, by the agent's own names. */
+export function SettingsFields({ value, onChange }: { value: AgentSettings; onChange: (value: AgentSettings) => void }) {
+  const field = (key: keyof AgentSettings, label: string) => (
+    <TextInput
+      label={label}
+      placeholder="As the profile says"
+      maxLength={120}
+      value={value[key]}
+      onChange={(event) => onChange({ ...value, [key]: event.currentTarget.value })}
+    />
+  )
+  return (
+    <details>
+      <summary>Model, mode and effort</summary>
+      <div className={classes.pair}>
+        {field('model', 'Model')}
+        {field('mode', 'Mode')}
+        {field('effort', 'Effort')}
+      </div>
+    </details>
+  )
+}

@@ -1,0 +1,53 @@
+import type { AgentCommand } from '@foundry/client/gen/foundry/common/v1/offer_pb'
+import { useEffect, useId, useState, type KeyboardEvent } from 'react'
+import { announce } from '../../ui'
+
+/** Commands that are offered at once. */
+const SHOWN = 8
+
+/** The agent's commands that fit what is typed: only a `/` and the beginning of a name do. */
+export function fitting(commands: readonly AgentCommand[], text: string): readonly AgentCommand[] {
+  if (!text.startsWith('/') || /\s/.test(text)) return []
+  const typed = text.slice(1).toLowerCase()
+  return commands.filter((each) => each.name.toLowerCase().startsWith(typed)).slice(0, SHOWN)
+}
+
+/** What completes commands in the field of messages. */
+export interface Completion {
+  readonly listId: string
+  readonly offered: readonly AgentCommand[]
+  readonly active: number
+  /** Whether it took the key. */
+  readonly takes: (event: KeyboardEvent) => boolean
+  readonly pick: (command: AgentCommand) => void
+  readonly close: () => void
+}
+
+/** Completes the commands of the agent while one is typed; `onPick` hears of the whole text. */
+export function useCommands(commands: readonly AgentCommand[], text: string, focused: boolean, onPick: (text: string) => void): Completion {
+  const listId = useId()
+  const [active, setActive] = useState(0)
+  const [closed, setClosed] = useState<string | undefined>(undefined)
+  const offered = focused && closed !== text ? fitting(commands, text) : []
+  const count = offered.length
+  useEffect(() => setActive(0), [text])
+  useEffect(() => {
+    if (count > 0) announce(count === 1 ? `One command: ${offered[0]?.name ?? ''}. Tab takes it.` : `${count} commands. Arrow keys choose, Tab takes.`)
+    // The list itself is said as it is walked through.
+  }, [count])
+  const pick = (command: AgentCommand) => onPick(`/${command.name} `)
+  const takes = (event: KeyboardEvent): boolean => {
+    if (count === 0 || event.nativeEvent.isComposing || event.ctrlKey || event.metaKey || event.altKey) return false
+    const chosen = offered[Math.min(active, count - 1)]
+    if (event.key === 'ArrowDown' || event.key === 'ArrowUp') setActive((active + (event.key === 'ArrowDown' ? 1 : count - 1)) % count)
+    else if (event.key === 'Escape') setClosed(text)
+    else if ((event.key === 'Tab' && !event.shiftKey) || (event.key === 'Enter' && !event.shiftKey)) {
+      // A name that is typed out is sent by Enter as it is.
+      if (chosen === undefined || (event.key === 'Enter' && text === `/${chosen.name}`)) return false
+      pick(chosen)
+    } else return false
+    event.preventDefault()
+    return true
+  }
+  return { listId, offered, active: Math.min(active, Math.max(0, count - 1)), takes, pick, close: () => setClosed(text) }
+}

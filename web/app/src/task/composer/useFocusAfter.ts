@@ -1,0 +1,18 @@
+import { useLayoutEffect, useRef, type RefObject } from 'react'
+
+/**
+ * Takes the focus to the field of messages when the question that had it is gone, so that it is not lost. A button that
+ * is disabled loses the focus without a word, which counts as still having it.
+ */
+export function useFocusAfter(dock: RefObject<HTMLElement | null>) {
+  const has = useRef(false)
+  useLayoutEffect(() => {
+    const around = dock.current?.parentElement
+    return () => {
+      const now = document.activeElement
+      const free = now === document.body || dock.current?.contains(now) !== false
+      if (has.current && free) around?.querySelector<HTMLElement>('form[aria-label="New message"] textarea')?.focus({ preventScroll: true })
+    }
+  }, [dock])
+  return { onFocus: () => void (has.current = true), onBlur: () => void (has.current = false) }
+}
