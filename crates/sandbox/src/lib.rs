@@ -14,6 +14,7 @@ mod facts;
 pub mod key;
 pub mod listing;
 mod name;
+mod network;
 mod open;
 pub mod process;
 mod provider;
@@ -29,6 +30,7 @@ pub use facts::{
 pub use key::RuntimeKey;
 pub use listing::{MAX_PROCESSES, Process, ProcessListing, checked_listing};
 pub use name::{AcpId, SandboxName};
+pub use network::{Allowed, BadRule, Claim, Network, NetworkSetting, PROXY_PORT, Rule, Rules, is_host_name};
 pub use open::{Connection, LogStretch, Sandbox};
 pub use process::{Presence, ProcessRef};
 pub use provider::{CloneFuture, CloneSource, Progress, Provider, StartSpec};

@@ -9,7 +9,9 @@
 
 mod config;
 mod domain;
+mod egress;
 mod flow;
+mod mesh_socket;
 mod models;
 mod ops;
 mod profile_rpc;

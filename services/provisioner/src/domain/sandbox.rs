@@ -126,6 +126,8 @@ pub struct Sandbox {
     pub profile_id: String,
     /// How it is kept apart, for people.
     pub isolation: String,
+    /// What it may reach, for people.
+    pub network: String,
     /// Number of its runtime.
     pub runtime_instance: i64,
     /// The runtime, once started.
@@ -169,6 +171,7 @@ impl Sandbox {
             create_time: Some(self.create_time.to_proto()),
             destroy_time: self.destroy_time.map(Timestamp::to_proto),
             profile_id: self.profile_id.clone(),
+            network: self.network.clone(),
         }
     }
 }

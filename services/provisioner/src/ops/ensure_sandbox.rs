@@ -120,6 +120,7 @@ fn fresh(
         agent: choice.agent.clone(),
         profile_id: choice.profile_id(),
         isolation: String::new(),
+        network: String::new(),
         runtime_instance: 1,
         facts: None,
         flow_id,

@@ -11,10 +11,11 @@ pub fn list_providers(shared: &Shared) -> Result<ListProvidersResponse, Error> {
     let mut providers: Vec<Provider> = shared
         .providers
         .describe()
-        .map(|(name, isolation, error)| Provider {
+        .map(|(name, isolation, network, error)| Provider {
             name: name.to_owned(),
             available: error.is_none(),
             isolation: isolation.to_owned(),
+            network: network.to_owned(),
             condition: error.map(|e| Condition {
                 reason: e.reason.to_owned(),
                 message: e.message.clone(),

@@ -136,6 +136,7 @@ export function ProviderField({ value, onChange }: FieldProps) {
   const providers = useRead('providers', (signal) => client.provisioner.listProviders({}, { signal }))
   const list = providers.value?.providers ?? []
   const shown = value ?? firstUsable(providerChoices(list))
+  const chosen = list.find((it) => it.name === shown)
   return (
     <ChoiceField
       label="Sandbox"
@@ -143,7 +144,7 @@ export function ProviderField({ value, onChange }: FieldProps) {
       read={providers}
       value={value}
       onChange={onChange}
-      description={list.find((it) => it.name === shown)?.isolation}
+      description={chosen && [chosen.isolation, chosen.network && `network ${chosen.network}`].filter((it) => it !== '').join('; ')}
     />
   )
 }

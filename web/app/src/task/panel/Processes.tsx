@@ -92,6 +92,14 @@ function Facts({ sandbox }: { sandbox: Sandbox }) {
           </dd>
         </>
       )}
+      {sandbox.network !== '' && (
+        <>
+          <dt>Network</dt>
+          <dd>
+            <InertLine text={sandbox.network} />
+          </dd>
+        </>
+      )}
       <dt>Runtime</dt>
       <dd>number {String(sandbox.runtimeInstance)}</dd>
     </dl>
