@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 /// Longest head of the proxy's answer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// How much of a refusal's text is shown, in bytes.
-const MAX_TEXT: u64 = 4 * 1024;
+const MAX_TEXT: usize = 4 * 1024;
 
 /// Exit code 0 when the other side has ended, 1 for a refusal, 64 for wrong arguments.
 pub(crate) fn run(arguments: &[String]) -> i32 {
@@ -53,8 +53,12 @@ async fn connect(host: &str, port: u16) -> io::Result<()> {
     let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
     if line.split(' ').nth(1) != Some("200") {
         let mut text = rest;
-        // The first line says it too.
-        let _ = stream.take(MAX_TEXT).read_to_end(&mut text).await;
+        // The connection stays open after it.
+        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+        let length =
+            head.lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+        let length = length.unwrap_or_default().min(MAX_TEXT);
+        while text.len() < length && stream.read_buf(&mut text).await? > 0 {}
         let text = String::from_utf8_lossy(&text).trim().to_owned();
         return Err(io::Error::other(if text.is_empty() { line } else { text }));
     }

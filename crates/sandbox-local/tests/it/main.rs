@@ -5,4 +5,6 @@
 mod common;
 mod isolation;
 mod lifecycle;
+mod namespace;
+mod network;
 mod tap;
