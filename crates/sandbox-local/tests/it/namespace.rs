@@ -249,6 +249,7 @@ fn serve_world(world: u32, site: &Path, directory: &Path) -> PathBuf {
     answer(listen_there(world, 22), "SSH-2.0-the_world\r\n".to_owned());
     let (http, https) = (listen_there(world, 80), listen_there(world, 443));
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "the operator");
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let key = rcgen::KeyPair::generate().unwrap();
     let ca = directory.join("operator.pem");

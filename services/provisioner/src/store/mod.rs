@@ -45,6 +45,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../../migrations/sqlite/0004_models.sql"),
             postgres: include_str!("../../migrations/postgres/0004_models.sql"),
         },
+        Migration {
+            version: 9,
+            name: "network",
+            sqlite: include_str!("../../migrations/sqlite/0009_network.sql"),
+            postgres: include_str!("../../migrations/postgres/0009_network.sql"),
+        },
     ],
 };
 
