@@ -90,8 +90,14 @@ fn base(uid: Option<u32>, own_network: bool) -> Vec<String> {
         let path = format!("/etc/{name}");
         a.all(["--ro-bind-try", &path, &path]);
     }
+    // A Java of the distribution has its settings there and does not start without.
+    let names = fs::read_dir("/etc").into_iter().flatten().flatten().map(|e| e.file_name());
+    for name in names.filter_map(|n| n.into_string().ok()).filter(|n| n.starts_with("java-")) {
+        let path = format!("/etc/{name}");
+        a.all(["--ro-bind-try", &path, &path]);
+    }
     a.all(["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm"]);
-    for dir in ["/home", "/opt", "/opt/foundry", "/opt/foundry/bin", "/run", "/var"] {
+    for dir in ["/etc/ssh", "/home", "/opt", "/opt/foundry", "/opt/foundry/bin", "/run", "/var"] {
         a.all(["--perms", "0755", "--dir", dir]);
     }
     a.all(["--symlink", "/tmp", "/var/tmp"]);
@@ -120,6 +126,12 @@ pub(crate) fn arguments(
         a.bind("--ro-bind", &from, &to.to_string_lossy());
     }
     for path in mounts.extra {
+        // What bwrap makes by itself on the way is closed to the user inside.
+        let mut way: Vec<_> = path.ancestors().skip(1).filter(|p| p.parent().is_some()).collect();
+        way.reverse();
+        for directory in way {
+            a.all(["--perms", "0755", "--dir", &directory.to_string_lossy()]);
+        }
         a.bind("--ro-bind", path, &path.to_string_lossy());
     }
     a.bind("--bind", &mounts.layout.home(), HOME);
