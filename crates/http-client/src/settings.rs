@@ -25,7 +25,11 @@ pub struct NetworkSettings {
 }
 
 impl NetworkSettings {
-    pub(crate) fn proxy(&self) -> Result<Option<Proxy>, ClientError> {
+    /// The proxy's URL; none without a proxy.
+    ///
+    /// # Errors
+    /// When it is not the URL of an HTTP proxy.
+    pub fn proxy_url(&self) -> Result<Option<Url>, ClientError> {
         let Some(text) = self.proxy.as_deref().filter(|p| !p.trim().is_empty()) else { return Ok(None) };
         let refuse = |why: &str| ClientError::Proxy(why.to_owned());
         let url = Url::parse(text.trim()).map_err(|_| refuse("it is no URL, such as http://proxy:3128"))?;
@@ -35,12 +39,30 @@ impl NetworkSettings {
         if url.host_str().is_none_or(str::is_empty) {
             return Err(refuse("it names no host"));
         }
-        let direct = match self.no_proxy.as_deref().map(str::trim) {
+        Ok(Some(url))
+    }
+
+    /// What is reached without the proxy, in the form of `NO_PROXY`.
+    pub fn direct(&self) -> String {
+        match self.no_proxy.as_deref().map(str::trim) {
             None | Some("") => ALWAYS_DIRECT.to_owned(),
             Some(hosts) => format!("{ALWAYS_DIRECT},{hosts}"),
-        };
-        let proxy = Proxy::all(url).map_err(|_| refuse("the HTTP client does not take it"))?;
-        Ok(Some(proxy.no_proxy(NoProxy::from_string(&direct))))
+        }
+    }
+
+    /// TLS that trusts the system's certificates and the operator's.
+    ///
+    /// # Errors
+    /// When the file with certificates cannot be used.
+    pub fn tls(&self) -> Result<rustls::ClientConfig, ClientError> {
+        crate::tls::configuration(self.ca_file.as_deref())
+    }
+
+    pub(crate) fn proxy(&self) -> Result<Option<Proxy>, ClientError> {
+        let Some(url) = self.proxy_url()? else { return Ok(None) };
+        let proxy =
+            Proxy::all(url).map_err(|_| ClientError::Proxy("the HTTP client does not take it".to_owned()))?;
+        Ok(Some(proxy.no_proxy(NoProxy::from_string(&self.direct()))))
     }
 }
 

@@ -175,7 +175,7 @@ impl Gateway {
 
 /// Refused at once when the gateway's queue of connections is full: a connect that waits would hold up the whole
 /// runtime, which has one thread.
-fn connect(socket: &Path) -> io::Result<std::os::unix::net::UnixStream> {
+pub(crate) fn connect(socket: &Path) -> io::Result<std::os::unix::net::UnixStream> {
     let address = SocketAddrUnix::new(socket)?;
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

@@ -5,6 +5,7 @@
 mod agents;
 mod auth;
 mod command;
+mod connect;
 mod error;
 mod exec;
 mod files;
@@ -19,6 +20,7 @@ mod start;
 mod tap;
 mod terminals;
 mod tied;
+mod way_out;
 
 /// Runs the internal subcommand `name` and returns its exit code; none when there is no such subcommand
 /// here. Must be called before the process starts any thread.
@@ -26,6 +28,7 @@ pub fn run_internal(name: &str, arguments: &[String]) -> Option<i32> {
     match name {
         "runtime" => Some(start::run(arguments)),
         "tied" => Some(tied::run(arguments)),
+        "connect" => Some(connect::run(arguments)),
         "exec" => Some(command::run(arguments)),
         "screen" => Some(command::run_on_terminal(arguments)),
         _ => None,

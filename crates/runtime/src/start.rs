@@ -21,6 +21,7 @@ use crate::forward::Forwarder;
 use crate::program::Places;
 use crate::routes::Runtime;
 use crate::serve::Listener;
+use crate::way_out::WayOut;
 
 /// Longest first line, in bytes.
 const MAX_START: u64 = 64 << 10;
@@ -150,6 +151,7 @@ async fn serve(listener: Listening, start: Start) -> io::Result<()> {
     let env = Env::system();
     let (tasks, mut failures) = Tasks::new();
     let forwarder = Forwarder::bind(&start, &env, &tasks).await?;
+    let way_out = WayOut::bind(&start, &env, &tasks).await?;
     let places = places(&start, forwarder.as_ref())?;
     let runtime = Arc::new(Runtime::new(start, env, places, &tasks));
     let agents = Arc::clone(&runtime.agents);
@@ -159,9 +161,16 @@ async fn serve(listener: Listening, start: Start) -> io::Result<()> {
             None => std::future::pending().await,
         }
     };
+    let outward = async {
+        match way_out {
+            Some(way_out) => way_out.serve().await,
+            None => std::future::pending().await,
+        }
+    };
     let outcome = tokio::select! {
         () = listener.serve(runtime, tasks.clone()) => Ok(()),
         () = calls => Ok(()),
+        () = outward => Ok(()),
         _ = asked_to_end.recv() => Ok(()),
         Some(failure) = failures.recv() => {
             Err(io::Error::other(format!("its task {:?} panicked", failure.name)))

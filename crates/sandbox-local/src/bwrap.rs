@@ -6,9 +6,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use foundry_core::Env;
-use foundry_sandbox::Isolation;
+use foundry_sandbox::{Isolation, Network};
 
 use crate::layout::Layout;
+use crate::network::{self, Shared};
 use crate::tail;
 
 /// HOME inside.
@@ -54,11 +55,17 @@ pub(crate) struct Mounts<'a> {
     /// The directory with the socket of the model gateway.
     pub mesh: Option<&'a Path>,
     pub extra: &'a [PathBuf],
+    /// Files about the network.
+    pub shared: &'a Shared,
 }
 
 /// The options common to every sandbox: namespaces, no capabilities, the base system read-only.
-fn base(uid: Option<u32>) -> Vec<String> {
+fn base(uid: Option<u32>, own_network: bool) -> Vec<String> {
     let mut a = Args(Vec::new());
+    if own_network {
+        // With a loopback, and nothing else; abstract sockets of the host are out of reach too.
+        a.all(["--unshare-net"]);
+    }
     a.all(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
     a.all(["--hostname", "sandbox", "--new-session", "--clearenv", "--cap-drop", "ALL"]);
     match uid {
@@ -83,8 +90,14 @@ fn base(uid: Option<u32>) -> Vec<String> {
         let path = format!("/etc/{name}");
         a.all(["--ro-bind-try", &path, &path]);
     }
+    // A Java of the distribution has its settings there and does not start without.
+    let names = fs::read_dir("/etc").into_iter().flatten().flatten().map(|e| e.file_name());
+    for name in names.filter_map(|n| n.into_string().ok()).filter(|n| n.starts_with("java-")) {
+        let path = format!("/etc/{name}");
+        a.all(["--ro-bind-try", &path, &path]);
+    }
     a.all(["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm"]);
-    for dir in ["/home", "/opt", "/opt/foundry", "/opt/foundry/bin", "/run", "/var"] {
+    for dir in ["/etc/ssh", "/home", "/opt", "/opt/foundry", "/opt/foundry/bin", "/run", "/var"] {
         a.all(["--perms", "0755", "--dir", dir]);
     }
     a.all(["--symlink", "/tmp", "/var/tmp"]);
@@ -92,8 +105,13 @@ fn base(uid: Option<u32>) -> Vec<String> {
 }
 
 /// The arguments of bwrap up to the command.
-pub(crate) fn arguments(mounts: &Mounts<'_>, uid: Option<u32>, env: &[(String, String)]) -> Vec<String> {
-    let mut a = Args(base(uid));
+pub(crate) fn arguments(
+    mounts: &Mounts<'_>,
+    uid: Option<u32>,
+    network: &Network,
+    env: &[(String, String)],
+) -> Vec<String> {
+    let mut a = Args(base(uid, network.is_own()));
     let etc = mounts.layout.etc();
     for name in ["passwd", "group"] {
         a.bind("--ro-bind", &etc.join(name), &format!("/etc/{name}"));
@@ -103,7 +121,17 @@ pub(crate) fn arguments(mounts: &Mounts<'_>, uid: Option<u32>, env: &[(String, S
     if let Some(mesh) = mounts.mesh {
         a.bind("--ro-bind", mesh, MESH);
     }
+    a.bind("--ro-bind", &mounts.shared.directory, network::INSIDE);
+    for (from, to) in mounts.shared.covers(network) {
+        a.bind("--ro-bind", &from, &to.to_string_lossy());
+    }
     for path in mounts.extra {
+        // What bwrap makes by itself on the way is closed to the user inside.
+        let mut way: Vec<_> = path.ancestors().skip(1).filter(|p| p.parent().is_some()).collect();
+        way.reverse();
+        for directory in way {
+            a.all(["--perms", "0755", "--dir", &directory.to_string_lossy()]);
+        }
         a.bind("--ro-bind", path, &path.to_string_lossy());
     }
     a.bind("--bind", &mounts.layout.home(), HOME);
@@ -130,19 +158,25 @@ impl Args {
     }
 }
 
-/// Tries bwrap with the very options that sandboxes get: a host may have it and forbid what it needs.
-pub(crate) async fn detect(bwrap: &Path, uid: Option<u32>, env: &Env) -> Isolation {
+/// Tries bwrap with the very options that sandboxes get: a host may have it and forbid what it needs. Also whether
+/// sandboxes can have networks of their own, and why not.
+pub(crate) async fn detect(bwrap: &Path, uid: Option<u32>, env: &Env) -> (Isolation, Result<(), String>) {
+    let none = |reason: String| (Isolation::None { reason: reason.clone() }, Err(reason));
     let version = match output(bwrap, &["--version".to_owned()], env).await {
         Ok(text) => text.trim().trim_start_matches("bubblewrap ").to_owned(),
-        Err(reason) => return Isolation::None { reason: format!("bubblewrap is not usable: {reason}") },
+        Err(reason) => return none(format!("bubblewrap is not usable: {reason}")),
     };
-    let mut trial = base(uid);
-    trial.extend(["--", "/usr/bin/true"].map(str::to_owned));
-    match output(bwrap, &trial, env).await {
-        Ok(_) => Isolation::Bubblewrap { version, uid },
-        Err(reason) => {
-            Isolation::None { reason: format!("bubblewrap {version} does not work here: {reason}") }
-        }
+    let trial = async |own_network| {
+        let mut trial = base(uid, own_network);
+        trial.extend(["--", "/usr/bin/true"].map(str::to_owned));
+        output(bwrap, &trial, env).await
+    };
+    let Err(without_network) = trial(true).await else {
+        return (Isolation::Bubblewrap { version, uid }, Ok(()));
+    };
+    match trial(false).await {
+        Ok(_) => (Isolation::Bubblewrap { version, uid }, Err(without_network)),
+        Err(reason) => none(format!("bubblewrap {version} does not work here: {reason}")),
     }
 }
 
@@ -175,8 +209,9 @@ mod tests {
         let layout = Layout { dir: "/data/sandboxes/sbx_1".into() };
         let (tools, binary) = (Path::new("/data/cache/tools"), Path::new("/usr/local/bin/foundry"));
         let mesh = Path::new("/data/mesh");
-        let mounts = Mounts { layout: &layout, tools, binary, mesh: Some(mesh), extra: &[] };
-        let args = arguments(&mounts, Some(64_001), &[("A".into(), "b".into())]);
+        let shared = Shared { directory: "/data/sandboxes/.network".into(), has_ca: true };
+        let mounts = Mounts { layout: &layout, tools, binary, mesh: Some(mesh), extra: &[], shared: &shared };
+        let args = arguments(&mounts, Some(64_001), &Network::public(), &[("A".into(), "b".into())]);
         let pairs = |how: &str| -> Vec<(&str, &str)> {
             args.windows(3).filter(|w| w[0] == how).map(|w| (w[1].as_str(), w[2].as_str())).collect()
         };
@@ -194,13 +229,18 @@ mod tests {
                 || from.starts_with("/etc/")
                 || USR_COMPANIONS.contains(&from)
                 || [tools, binary, mesh].contains(&Path::new(from))
+                || from.starts_with("/data/sandboxes/.network")
                 || from.starts_with("/data/sandboxes/sbx_1/etc/");
             assert!(listed, "{from} is mounted and not on the list");
         }
-        for needed in ["--remount-ro", "--unshare-pid", "--unshare-ipc", "--clearenv", "--new-session"] {
+        for needed in
+            ["--remount-ro", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--clearenv", "--new-session"]
+        {
             assert!(args.iter().any(|a| a == needed), "{needed} is missing");
         }
         assert!(args.windows(2).any(|w| w[0] == "--cap-drop" && w[1] == "ALL"));
         assert!(!args.iter().any(|a| a == "--die-with-parent" || a == "--dev-bind" || a == "--share-net"));
+        let of_the_host = arguments(&mounts, None, &Network::Host, &[]);
+        assert!(!of_the_host.iter().any(|a| a == "--unshare-net"));
     }
 }

@@ -11,6 +11,7 @@ mod install;
 mod launch;
 mod layout;
 mod limits;
+mod network;
 mod place;
 mod start;
 
@@ -25,8 +26,8 @@ use foundry_runtime_client::RuntimeClient;
 use foundry_sandbox::process::Presence;
 use foundry_sandbox::{
     AgentInstall, Allocation, Class, CloneSource, ClonedRepo, DeathCause, Destroyed, Health, InstalledAgent,
-    Isolation, LimitReport, OwnedSandbox, PreparedRepo, Progress, Provider, ProviderError, RuntimeFacts,
-    Sandbox, SandboxName, StartSpec,
+    Isolation, LimitReport, Network, OwnedSandbox, PreparedRepo, Progress, Provider, ProviderError,
+    RuntimeFacts, Sandbox, SandboxName, StartSpec,
 };
 use foundry_tool_cache::{NpmSettings, ToolCache};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,7 @@ pub use limits::{LimitMode, Limits};
 use launch::{ExitRecord, write_json};
 use layout::{Layout, give_tree, make_dir, publish, read_json, remove_tree};
 use limits::{Group, Parents};
+use network::{Decided, Shared};
 use place::Place;
 
 /// Runs `foundry internal NAME ARGUMENTS…` when NAME is one of this crate's: `launch`, `supervise`,
@@ -77,6 +79,13 @@ pub struct LocalConfig {
     pub npm: PathBuf,
     /// The unix socket of the model gateway; its directory is visible in every sandbox and holds nothing else.
     pub model_socket: Option<PathBuf>,
+    /// The unix socket of the proxy by which sandboxes with a network of their own reach the outside, in the same
+    /// directory; none = nothing but models.
+    pub network_socket: Option<PathBuf>,
+    /// The network of new sandboxes; none = `public` where they can have networks of their own, else that of the host.
+    pub network: Option<Network>,
+    /// The operator's certificates, which programs inside trust beside the system's.
+    pub ca_file: Option<PathBuf>,
     /// How runtimes are reached.
     pub transport: Transport,
     /// What to do about isolation.
@@ -121,6 +130,9 @@ impl LocalConfig {
             tools: tools.into(),
             npm: PathBuf::from("npm"),
             model_socket: None,
+            network_socket: None,
+            network: None,
+            ca_file: None,
             transport: Transport::Socket,
             isolation: IsolationMode::Auto,
             bwrap: PathBuf::from("bwrap"),
@@ -141,6 +153,9 @@ struct Record {
     /// The user inside; none = the host's own.
     uid: Option<u32>,
     isolation: Isolation,
+    /// That of the host in records of older versions.
+    #[serde(default)]
+    network: Network,
 }
 
 /// Sandboxes as directories and processes of this host.
@@ -151,6 +166,8 @@ pub struct LocalProvider {
     isolation: Isolation,
     /// Where control groups are made, or why none are.
     parents: Result<Parents, String>,
+    network: Decided,
+    shared: Shared,
 }
 
 impl LocalProvider {
@@ -163,8 +180,11 @@ impl LocalProvider {
         make_dir(&config.root, 0o700).map_err(|e| ProviderError::io("closing the sandbox root", e))?;
         fs::create_dir_all(&config.tools).map_err(|e| ProviderError::io("creating the tool cache", e))?;
         let uid = rustix::process::geteuid().is_root().then_some(config.first_uid);
-        let isolation = match config.isolation {
-            IsolationMode::Off => Isolation::None { reason: "switched off by configuration".to_owned() },
+        let (isolation, own_network) = match config.isolation {
+            IsolationMode::Off => {
+                let reason = "switched off by configuration".to_owned();
+                (Isolation::None { reason: reason.clone() }, Err(reason))
+            }
             _ => bwrap::detect(&config.bwrap, uid, &env).await,
         };
         match (&isolation, config.isolation) {
@@ -179,6 +199,13 @@ impl LocalProvider {
                 tracing::info!(%version, "sandboxes are isolated by bubblewrap");
             }
         }
+        let network = network::decide(config.network.as_ref(), config.isolation, &isolation, &own_network)?;
+        match &network.note {
+            Some(reason) => tracing::warn!(%reason, "sandboxes have the network of this host"),
+            None => tracing::info!(network = %network.network, "the network policy of new sandboxes"),
+        }
+        let shared = Shared::make(&config.root, config.ca_file.as_deref())
+            .map_err(|e| ProviderError::io("writing what sandboxes share about the network", e))?;
         let settings = NpmSettings { program: config.npm.clone(), ..NpmSettings::default() };
         let tools = ToolCache::new(&config.tools, settings, env.clone());
         let parents = match config.limits.mode {
@@ -187,7 +214,7 @@ impl LocalProvider {
         };
         let how = limits::enforcement(parents.as_ref().map_err(String::as_str));
         tracing::info!(limits = config.limits.describe(), how, "what each sandbox may take");
-        Ok(Self { config, tools, env, isolation, parents })
+        Ok(Self { config, tools, env, isolation, parents, network, shared })
     }
 
     /// What each new sandbox may take and how that is enforced, for people.
@@ -222,6 +249,16 @@ impl LocalProvider {
     /// How new sandboxes are kept apart here.
     pub fn isolation(&self) -> &Isolation {
         &self.isolation
+    }
+
+    /// The network of new sandboxes.
+    pub fn network(&self) -> &Network {
+        &self.network.network
+    }
+
+    /// Why new sandboxes have the network of this host although nobody asked for that.
+    pub fn network_note(&self) -> Option<&str> {
+        self.network.note.as_deref()
     }
 
     fn layout(&self, name: &SandboxName) -> Layout {
@@ -299,8 +336,12 @@ impl Provider for LocalProvider {
     }
 
     async fn allocate(&self, name: &SandboxName) -> Result<Allocation, ProviderError> {
-        let allocation =
-            |r: Record| Allocation { sandbox: r.name, allocated_at: r.allocated_at, isolation: r.isolation };
+        let allocation = |r: Record| Allocation {
+            sandbox: r.name,
+            allocated_at: r.allocated_at,
+            isolation: r.isolation,
+            network: r.network,
+        };
         if let Ok(record) = self.record(name) {
             return Ok(allocation(record));
         }
@@ -320,6 +361,7 @@ impl Provider for LocalProvider {
             allocated_at: self.env.clock.now(),
             uid: self.uid_of(name),
             isolation: self.isolation.clone(),
+            network: self.network.network.clone(),
         };
         let new = self.config.root.join(format!(".new-{name}-{}", self.unique()));
         let layout = self.layout(name);

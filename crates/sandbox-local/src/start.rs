@@ -6,9 +6,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use foundry_sandbox::process::{Mark, Presence};
-use foundry_sandbox::wire::{Forward, INSTANCE_VARIABLE, Start};
+use foundry_sandbox::wire::{Forward, INSTANCE_VARIABLE, Proxy, Start};
 use foundry_sandbox::{
-    Class, Health, Provider as _, ProviderError, RuntimeFacts, RuntimeKey, SandboxName, StartSpec,
+    Class, Health, PROXY_PORT, Provider as _, ProviderError, RuntimeFacts, RuntimeKey, SandboxName, StartSpec,
 };
 use rustix::fs::{FlockOperation, flock};
 use tokio::io::AsyncWriteExt as _;
@@ -19,7 +19,7 @@ use crate::launch::{LaunchAnswer, LaunchSpec};
 use crate::layout::{Layout, read_json};
 use crate::limits::Bounds;
 use crate::place::{Listen, Place};
-use crate::{LocalProvider, Record, Transport, blocking, tail};
+use crate::{LocalProvider, Record, Transport, blocking, network, tail};
 
 /// How often a start is tried.
 const ATTEMPTS: u32 = 3;
@@ -136,11 +136,15 @@ impl LocalProvider {
             home: inside.home.clone(),
             workspace: inside.workspace.clone(),
             isolation: record.isolation.clone(),
+            network: record.network.clone(),
             place: serde_json::Value::Null,
         };
-        let env = environment(spec, &inside);
         let bubblewrap = record.isolation.is_bubblewrap();
-        let mesh = self.config.model_socket.as_deref().and_then(Path::parent);
+        let proxy = self.config.network_socket.as_deref().filter(|_| record.network.is_own());
+        let proxy = proxy.map(|at| Proxy { socket: network::socket_inside(at), port: PROXY_PORT });
+        let env = environment(spec, &inside, self.shared.environment(bubblewrap, proxy.is_some()));
+        let sockets = [&self.config.model_socket, &self.config.network_socket];
+        let mesh = sockets.into_iter().flatten().find_map(|socket| socket.parent());
         let mut argv = Vec::new();
         if bubblewrap {
             let mounts = Mounts {
@@ -149,10 +153,11 @@ impl LocalProvider {
                 binary: &self.config.foundry_binary,
                 mesh,
                 extra: &self.config.extra_read_only,
+                shared: &self.shared,
             };
             argv.push(text(&self.config.bwrap));
             let pairs: Vec<_> = env.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-            argv.extend(bwrap::arguments(&mounts, record.uid, &pairs));
+            argv.extend(bwrap::arguments(&mounts, record.uid, &record.network, &pairs));
             if let Some(uid) = record.uid {
                 let uid = uid.to_string();
                 argv.extend([bwrap::BINARY, "internal", "become", &uid, &uid, "--"].map(str::to_owned));
@@ -173,6 +178,7 @@ impl LocalProvider {
             isolated: bubblewrap,
             directories: vec![inside.workspace],
             forward,
+            proxy,
         };
         let listen = match self.config.transport {
             Transport::Socket => Listen::Socket(layout.socket()),
@@ -263,7 +269,11 @@ impl LocalProvider {
 }
 
 /// The whole environment inside: nothing of the mesh's own, no secret.
-fn environment(spec: &StartSpec, inside: &Inside) -> BTreeMap<String, String> {
+fn environment(
+    spec: &StartSpec,
+    inside: &Inside,
+    network: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
     let home = text(&inside.home);
     let mut env = BTreeMap::from([
         ("HOME".to_owned(), home.clone()),
@@ -274,6 +284,7 @@ fn environment(spec: &StartSpec, inside: &Inside) -> BTreeMap<String, String> {
         ("TERM".to_owned(), "dumb".to_owned()),
         ("PATH".to_owned(), format!("{home}/.local/bin:/usr/local/bin:/usr/bin:/bin")),
     ]);
+    env.extend(network);
     env.extend(spec.env.clone());
     env.insert(Mark::VARIABLE.to_owned(), spec.name.to_string());
     env.insert(INSTANCE_VARIABLE.to_owned(), spec.runtime_instance.clone());

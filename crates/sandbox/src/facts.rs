@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use foundry_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{RuntimeKey, SandboxName};
+use crate::{Network, RuntimeKey, SandboxName};
 
 /// How a sandbox is kept apart from its host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,9 @@ pub struct RuntimeFacts {
     pub workspace: PathBuf,
     /// How it is kept apart.
     pub isolation: Isolation,
+    /// What it may reach; the host's network in the facts of an older version.
+    #[serde(default)]
+    pub network: Network,
     /// Where the runtime is, in the provider's own words; nobody else reads them.
     #[serde(default)]
     pub place: serde_json::Value,
@@ -128,6 +131,8 @@ pub struct Allocation {
     pub allocated_at: Timestamp,
     /// How it will be kept apart.
     pub isolation: Isolation,
+    /// What it may reach.
+    pub network: Network,
 }
 
 /// What the clone source made.

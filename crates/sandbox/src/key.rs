@@ -55,6 +55,12 @@ impl RuntimeKey {
         self.code(&["foundry model", sandbox, instance, nonce])
     }
 
+    /// What the runtime says at the beginning of a connection to the mesh's proxy, so that the sandbox's own policy
+    /// is applied to it.
+    pub fn network_proof(&self, sandbox: &str, instance: &str, nonce: &str) -> String {
+        self.code(&["foundry network", sandbox, instance, nonce])
+    }
+
     /// What the agent of a session presents as its model key: worthless but at our model gateway, in this sandbox
     /// and for as long as this runtime lives.
     pub fn model_token(&self, session: &str) -> String {

@@ -41,6 +41,18 @@ pub struct Start {
     /// Where model calls are forwarded to; none = there is no model gateway.
     #[serde(default)]
     pub forward: Option<Forward>,
+    /// The way out of a network of its own; none = there is none, or the sandbox has the network of its host.
+    #[serde(default)]
+    pub proxy: Option<Proxy>,
+}
+
+/// The way out of a sandbox that has a network of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxy {
+    /// The unix socket of the mesh's proxy, a path as the sandbox sees it.
+    pub socket: PathBuf,
+    /// The port of the sandbox's loopback on which the runtime takes connections for it.
+    pub port: u16,
 }
 
 /// Where model calls go.

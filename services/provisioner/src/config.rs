@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use foundry_agents::AgentConfig;
 use foundry_http_client::NetworkSettings;
+use foundry_sandbox::NetworkSetting;
 use foundry_sandbox_local::{IsolationMode, Limits};
 use foundry_secrets::KeySource;
 use foundry_server::config::duration;
@@ -36,7 +37,7 @@ pub struct Config {
     pub secret_keys: Vec<KeySource>,
     /// Files of messages and agents.
     pub attachments: AttachmentSection,
-    /// How model providers are reached.
+    /// How model providers are reached, and the hosts that sandboxes may reach.
     pub network: NetworkSettings,
     /// A model call without a byte from the provider is ended after this time.
     #[serde(with = "duration")]
@@ -86,6 +87,10 @@ pub struct LocalSection {
     pub root: Option<PathBuf>,
     /// What to do about isolation: auto, require or off.
     pub isolation: IsolationMode,
+    /// What new sandboxes may reach: `public` (any public host, never this machine or private addresses), `none`, `host`
+    /// (the network of this machine), or a list of hosts as `example.org`, `*.example.org`, `10.1.2.3:443`, with `public`
+    /// among them if wanted. Default: `public` where sandboxes can have networks of their own, else `host`.
+    pub network: Option<NetworkSetting>,
     /// The bubblewrap to use.
     pub bwrap: PathBuf,
     /// Sandboxes are refused below this much free disk, in bytes.
@@ -124,6 +129,7 @@ impl Default for LocalSection {
         Self {
             root: None,
             isolation: IsolationMode::Auto,
+            network: None,
             bwrap: PathBuf::from("bwrap"),
             min_free_bytes: 256 << 20,
             extra_read_only: Vec::new(),

@@ -5,56 +5,77 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foundry_core::{Env, Error};
-use foundry_sandbox::{Provider, ProviderError};
+use foundry_sandbox::{Network, Provider, ProviderError};
 use foundry_sandbox_local::{LocalConfig, LocalProvider};
 
 use crate::service::FurtherProviders;
-use crate::{Config, models};
+use crate::{Config, egress, models};
 
 /// The providers that are configured.
-pub struct Providers(BTreeMap<&'static str, Entry>);
+pub struct Providers {
+    all: BTreeMap<&'static str, Entry>,
+    /// Whether an upstream proxy resolves the names that sandboxes want.
+    upstream: bool,
+}
 
 struct Entry {
     provider: Result<Arc<dyn Provider>, ProviderError>,
-    isolation: String,
-    limits: String,
+    said: Said,
     /// Whether it only wraps another provider and has no sandboxes of its own.
     wraps: bool,
+}
+
+/// What is said of a provider's sandboxes to people.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// How they are kept apart.
+    pub isolation: String,
+    /// What new ones may reach.
+    pub network: String,
+    /// What each may take, and how that is enforced.
+    pub limits: String,
 }
 
 impl Providers {
     /// Opens all that are configured; one that cannot be used says why when it is asked for.
     pub async fn open(config: &Config, data_dir: &Path, env: &Env, further: &FurtherProviders) -> Self {
         let mut all = BTreeMap::new();
-        let (local, isolation, limits) = match open_local(config, data_dir, env).await {
+        let upstream = config.network.proxy_url().is_ok_and(|url| url.is_some());
+        let (local, said) = match open_local(config, data_dir, env).await {
             Ok(local) => {
-                let (isolation, limits) = (isolation_text(local.isolation()), local.limits_text());
-                (Ok(Arc::new(local) as Arc<dyn Provider>), isolation, limits)
+                let said = Said {
+                    isolation: isolation_text(local.isolation()),
+                    network: described(local.network(), local.network_note(), upstream),
+                    limits: local.limits_text(),
+                };
+                (Ok(Arc::new(local) as Arc<dyn Provider>), said)
             }
             Err(e) => {
                 tracing::error!(reason = e.reason, message = e.message, "the local provider cannot be used");
-                (Err(e), String::new(), String::new())
+                (Err(e), Said::default())
             }
         };
         if let Ok(local) = &local {
             for provider in further(local, env) {
-                let (isolation, limits) = (isolation.clone(), limits.clone());
                 let name = provider.name();
-                all.insert(name, Entry { provider: Ok(provider), isolation, limits, wraps: true });
+                all.insert(name, Entry { provider: Ok(provider), said: said.clone(), wraps: true });
             }
         }
-        all.insert("local", Entry { provider: local, isolation, limits, wraps: false });
-        Self(all)
+        all.insert("local", Entry { provider: local, said, wraps: false });
+        Self { all, upstream }
+    }
+
+    /// What a sandbox may reach, for people.
+    pub fn network_text(&self, network: &Network) -> String {
+        described(network, None, self.upstream)
     }
 
     /// Exactly these. For tests.
     #[cfg(test)]
     pub fn of(list: Vec<Arc<dyn Provider>>) -> Self {
-        let entry = |p: Arc<dyn Provider>| {
-            let (isolation, limits) = (String::new(), String::new());
-            (p.name(), Entry { provider: Ok(p), isolation, limits, wraps: false })
-        };
-        Self(list.into_iter().map(entry).collect())
+        let entry =
+            |p: Arc<dyn Provider>| (p.name(), Entry { provider: Ok(p), said: Said::default(), wraps: false });
+        Self { all: list.into_iter().map(entry).collect(), upstream: false }
     }
 
     /// A provider that can be used.
@@ -62,29 +83,27 @@ impl Providers {
     /// # Errors
     /// `PROVIDER_UNKNOWN` naming those there are, or why it cannot be used.
     pub fn get(&self, name: &str) -> Result<&Arc<dyn Provider>, Error> {
-        match self.0.get(name).map(|e| &e.provider) {
+        match self.all.get(name).map(|e| &e.provider) {
             Some(Ok(provider)) => Ok(provider),
             Some(Err(e)) => {
                 Err(Error::precondition("PROVIDER_UNAVAILABLE", name, format!("{}: {}", e.reason, e.message)))
             }
             None => {
-                let known = self.0.keys().copied().collect::<Vec<_>>().join(", ");
+                let known = self.all.keys().copied().collect::<Vec<_>>().join(", ");
                 let text = format!("there is no provider {name:?}; the providers are {known}");
                 Err(Error::precondition("PROVIDER_UNKNOWN", "provider", text))
             }
         }
     }
 
-    /// Name, how it isolates, how it limits, and why it cannot be used, of each.
-    pub fn describe(&self) -> impl Iterator<Item = (&'static str, &str, &str, Option<&ProviderError>)> {
-        self.0
-            .iter()
-            .map(|(name, e)| (*name, e.isolation.as_str(), e.limits.as_str(), e.provider.as_ref().err()))
+    /// Name, what is said of its sandboxes, and why it cannot be used, of each.
+    pub fn describe(&self) -> impl Iterator<Item = (&'static str, &Said, Option<&ProviderError>)> {
+        self.all.iter().map(|(name, e)| (*name, &e.said, e.provider.as_ref().err()))
     }
 
     /// Those that can be used and are a place of their own.
     pub fn usable(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
-        self.0.values().filter(|e| !e.wraps).filter_map(|e| e.provider.as_ref().ok())
+        self.all.values().filter(|e| !e.wraps).filter_map(|e| e.provider.as_ref().ok())
     }
 }
 
@@ -97,6 +116,9 @@ async fn open_local(config: &Config, data_dir: &Path, env: &Env) -> Result<Local
     let mut local = LocalConfig::new(root, program, tools_cache(config, data_dir));
     local.npm = config.npm.clone();
     local.model_socket = Some(models::socket(data_dir));
+    local.network_socket = Some(egress::socket(data_dir));
+    local.network = config.local.network.as_ref().map(|setting| setting.0.clone());
+    local.ca_file = config.network.ca_file.clone();
     local.isolation = config.local.isolation;
     local.bwrap = config.local.bwrap.clone();
     local.min_free_bytes = config.local.min_free_bytes;
@@ -113,6 +135,12 @@ fn tools_cache(config: &Config, data_dir: &Path) -> PathBuf {
     absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .map_or_else(|| data_dir.join("tools"), |cache| cache.join("foundry/tools"))
+}
+
+/// A network for people, with the reason when it is not the one that is usual.
+fn described(network: &Network, note: Option<&str>, upstream: bool) -> String {
+    let text = foundry_egress::describe(network, upstream);
+    note.map_or_else(|| text.clone(), |reason| format!("{text}, since {reason}"))
 }
 
 /// How a sandbox is kept apart, for people.

@@ -26,7 +26,7 @@ use crate::profiles::{EnvironmentKeys, Profiles};
 use crate::providers::Providers;
 use crate::rpc::Rpc;
 use crate::shared::Shared;
-use crate::{flow, runtime, store};
+use crate::{egress, flow, runtime, store};
 
 /// Largest request: a prompt and its frame.
 const MAX_REQUEST: usize = 512 << 10;
@@ -103,6 +103,7 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
     let client = models::client(&config.network)?;
     let shared = share(config, &deps, store.clone(), client.clone()).await?;
     models::serve(&shared, client, &env, &tasks, deps.data.path())?;
+    egress::serve(&shared, &env, &tasks, deps.data.path())?;
     let retention = shared.config.flow_retention;
     let options = Options { retention, hooks: Arc::clone(&deps.flow_hooks), ..Options::default() };
     let engine = Engine::new(store.clone(), env.clone(), flow::bindings(&shared), options)?;

@@ -12,8 +12,8 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1 as p;
 use foundry_sandbox::{
     AcpId, AgentInstall, Allocation, Class, CloneSource, ClonedRepo, Connection, DeathCause, Destroyed,
-    Health, InstalledAgent, Isolation, LimitReport, LogStretch, OwnedSandbox, PreparedRepo, Progress,
-    Provider, ProviderError, RuntimeFacts, RuntimeKey, Sandbox as Handle, SandboxName, StartSpec,
+    Health, InstalledAgent, Isolation, LimitReport, LogStretch, Network, OwnedSandbox, PreparedRepo,
+    Progress, Provider, ProviderError, RuntimeFacts, RuntimeKey, Sandbox as Handle, SandboxName, StartSpec,
     TapReadError, beneath, tap,
 };
 use foundry_store::{Store, StoreOptions};
@@ -95,7 +95,7 @@ impl Provider for FakeProvider {
         self.suffer("allocate").await?;
         let at = *self.outside().sandboxes.entry(name.clone()).or_default();
         let isolation = Isolation::None { reason: "in memory".into() };
-        Ok(Allocation { sandbox: name.clone(), allocated_at: at, isolation })
+        Ok(Allocation { sandbox: name.clone(), allocated_at: at, isolation, network: Network::Host })
     }
 
     async fn prepare_repo(

@@ -165,6 +165,7 @@ fn start(
         isolated: false,
         directories: vec![work],
         forward: options.forward.clone().map(Forward::Socket),
+        proxy: None,
     };
     let mut input = runtime.stdin.take().unwrap();
     serde_json::to_writer(&mut input, &start).unwrap();

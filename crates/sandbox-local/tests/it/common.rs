@@ -51,6 +51,12 @@ impl Host {
         self.dir.path().join("data/sandboxes")
     }
 
+    /// What stands in the root besides the files that all sandboxes share.
+    pub fn left(&self) -> Vec<String> {
+        let names = std::fs::read_dir(self.root()).unwrap().map(|e| e.unwrap().file_name());
+        names.filter_map(|n| n.into_string().ok()).filter(|n| n != ".network").collect()
+    }
+
     pub fn config(&self) -> LocalConfig {
         let mut config = LocalConfig::new(self.root(), binary(), self.dir.path().join("tools"));
         config.isolation = self.mode;

@@ -6,4 +6,6 @@ mod common;
 mod isolation;
 mod lifecycle;
 mod limits;
+mod namespace;
+mod network;
 mod tap;

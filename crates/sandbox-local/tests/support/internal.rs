@@ -11,6 +11,8 @@ fn main() {
     let code = match args.split_first() {
         Some((first, rest)) if first == "internal" && !rest.is_empty() => match rest[0].as_str() {
             "demo-agent" => agent(),
+            "listen" => listen(&rest[1]),
+            "fetch" => fetch(&rest[1], &rest[2]),
             name => foundry_sandbox_local::run_internal(name, &rest[1..])
                 .or_else(|| foundry_runtime::run_internal(name, &rest[1..]))
                 .unwrap_or(64),
@@ -18,6 +20,35 @@ fn main() {
         _ => 64,
     };
     std::process::exit(code);
+}
+
+/// Listens on the loopback, says so, and tells everybody in which sandbox.
+fn listen(port: &str) -> i32 {
+    let Ok(listener) = std::net::TcpListener::bind(("127.0.0.1", port.parse().unwrap_or(0))) else {
+        return 1;
+    };
+    println!("listening");
+    for stream in listener.incoming() {
+        let sandbox = std::env::var("FOUNDRY_SANDBOX").unwrap_or_default();
+        let _ = stream.and_then(|mut stream| stream.write_all(sandbox.as_bytes()));
+    }
+    0
+}
+
+/// Connects without any proxy and prints what it is told.
+fn fetch(host: &str, port: &str) -> i32 {
+    let Ok(address) = host.parse::<std::net::IpAddr>() else { return 64 };
+    let address = (address, port.parse().unwrap_or(0)).into();
+    match std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
+        Ok(mut stream) => {
+            let _ = std::io::copy(&mut stream, &mut std::io::stdout());
+            0
+        }
+        Err(e) => {
+            eprintln!("{e}");
+            1
+        }
+    }
 }
 
 fn send(message: &Value) {

@@ -58,11 +58,16 @@ async fn list(gateway: &Gateway, output: Output, all: bool) -> Result<(), Failur
             reason,
             s.provider.clone(),
             s.isolation.clone(),
+            // The policy; what it means is in `--output json` and on the page.
+            s.network.split(':').next().unwrap_or_default().to_owned(),
             s.task_id.clone(),
             output::time(s.create_time.as_ref()),
         ]
     });
-    output::table(&["id", "state", "reason", "provider", "isolation", "task", "created"], rows.collect());
+    output::table(
+        &["id", "state", "reason", "provider", "isolation", "network", "task", "created"],
+        rows.collect(),
+    );
     Ok(())
 }
 

@@ -130,6 +130,8 @@ pub struct Sandbox {
     pub limits: String,
     /// The limits it has reached.
     pub reached: Vec<ReachedLimit>,
+    /// What it may reach, for people.
+    pub network: String,
     /// Number of its runtime.
     pub runtime_instance: i64,
     /// The runtime, once started.
@@ -180,6 +182,7 @@ impl Sandbox {
                 .filter(|_| !self.state.is_ending())
                 .map(reached_condition)
                 .collect(),
+            network: self.network.clone(),
         }
     }
 }

@@ -176,7 +176,9 @@ impl Step {
     async fn allocate(&self, ctx: &StageContext, sandbox: &Sandbox) -> Result<Outcome, Halt> {
         let provider = self.shared.providers.get(&sandbox.provider)?;
         let allocation = provider.allocate(&name_of(&sandbox.sandbox_id)?).await?;
-        let set = vec![("isolation", isolation_text(&allocation.isolation).into())];
+        let network = self.shared.providers.network_text(&allocation.network);
+        let set =
+            vec![("isolation", isolation_text(&allocation.isolation).into()), ("network", network.into())];
         Ok(Outcome::done().recording(self.record(ctx, sandbox, set)))
     }
 

@@ -17,6 +17,7 @@ use foundry_core::{Env, Error, Tasks};
 use foundry_http_client::{NetworkSettings, http_client};
 use foundry_model_gateway::{Gateway, Listener, Settings};
 
+use crate::mesh_socket::listen;
 use crate::shared::Shared;
 
 pub use choice::{Chosen, agent_kind, choose};
@@ -56,29 +57,6 @@ pub fn serve(
     // Served once in a process; in tests without a listener there is none.
     shared.model_gateway.get_or_init(|| gateway);
     Ok(())
-}
-
-/// Listens at a path of any length; what a killed predecessor left there is replaced.
-fn listen(path: &Path) -> std::io::Result<tokio::net::UnixListener> {
-    use std::os::fd::AsRawFd as _;
-    use std::os::unix::fs::PermissionsExt as _;
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(std::io::ErrorKind::InvalidInput.into());
-    };
-    std::fs::create_dir_all(directory)?;
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
-    let opened = std::fs::File::open(directory)?;
-    // The name is bound in the directory itself: the whole path may be longer than a socket's may be.
-    let short = Path::new("/proc/self/fd").join(opened.as_raw_fd().to_string()).join(name);
-    match std::fs::remove_file(&short) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let listener = std::os::unix::net::UnixListener::bind(&short)?;
-    // Sandboxes have users of their own; nobody else gets into the data directory.
-    std::fs::set_permissions(&short, std::fs::Permissions::from_mode(0o666))?;
-    listener.set_nonblocking(true)?;
-    tokio::net::UnixListener::from_std(listener)
 }
 
 #[cfg(test)]

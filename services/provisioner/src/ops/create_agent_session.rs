@@ -116,7 +116,7 @@ fn checked(settings: AgentSettings) -> Result<Start, Error> {
     {
         if value.len() > MAX_VALUE {
             let text = format!("is longer than {MAX_VALUE} bytes");
-            return Err(Error::invalid_field(&format!("settings.{field}"), text));
+            return Err(Error::invalid_field(format!("settings.{field}"), text));
         }
     }
     Ok(settings.into())

@@ -122,6 +122,7 @@ fn fresh(
         isolation: String::new(),
         limits: String::new(),
         reached: Vec::new(),
+        network: String::new(),
         runtime_instance: 1,
         facts: None,
         flow_id,

@@ -11,11 +11,12 @@ pub fn list_providers(shared: &Shared) -> Result<ListProvidersResponse, Error> {
     let mut providers: Vec<Provider> = shared
         .providers
         .describe()
-        .map(|(name, isolation, limits, error)| Provider {
+        .map(|(name, said, error)| Provider {
             name: name.to_owned(),
             available: error.is_none(),
-            isolation: isolation.to_owned(),
-            limits: limits.to_owned(),
+            isolation: said.isolation.clone(),
+            network: said.network.clone(),
+            limits: said.limits.clone(),
             condition: error.map(|e| Condition {
                 reason: e.reason.to_owned(),
                 message: e.message.clone(),

@@ -74,6 +74,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../../migrations/sqlite/0008_model_waits_and_limits.sql"),
             postgres: include_str!("../../migrations/postgres/0008_model_waits_and_limits.sql"),
         },
+        Migration {
+            version: 9,
+            name: "network",
+            sqlite: include_str!("../../migrations/sqlite/0009_network.sql"),
+            postgres: include_str!("../../migrations/postgres/0009_network.sql"),
+        },
     ],
 };
 

@@ -34,6 +34,7 @@ pub static SANDBOXES: Table = Table::new(
         "work_time",
         "work_head",
         "profile_id",
+        "network",
         "rev",
     ],
     &["sandbox_id"],
@@ -88,6 +89,7 @@ pub fn read(row: &Row) -> Result<Sandbox, Error> {
         work_time: row.time("work_time")?,
         work_head: text("work_head")?,
         profile_id: text("profile_id")?,
+        network: text("network")?,
         stages: stages::read(row.opt_text("stages")?, &SANDBOX_STAGES)?,
         rev: row.int("rev")?,
     })
@@ -121,6 +123,7 @@ pub fn insert(ws: &mut WriteSet, s: &Sandbox) -> RevRef {
             s.work_time.into(),
             s.work_head.as_str().into(),
             s.profile_id.as_str().into(),
+            s.network.as_str().into(),
             rev.into(),
         ],
     );

@@ -112,7 +112,7 @@ pub fn settings(settings: Option<AgentSettings>) -> Result<Start> {
     {
         if value.len() > MAX_CHOICE || value.chars().any(char::is_control) {
             let text = format!("must be one line of at most {MAX_CHOICE} bytes");
-            return Err(Error::invalid_field(&format!("settings.{field}"), text));
+            return Err(Error::invalid_field(format!("settings.{field}"), text));
         }
     }
     Ok(settings.into())

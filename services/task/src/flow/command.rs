@@ -164,7 +164,6 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             answer
         }
         Command::AnswerForm { session_id, elicitation_id, action, values } => {
-            let (session, form) = (session_id.clone(), elicitation_id.clone());
             let values =
                 values.into_iter().map(|v| ElicitationValue { name: v.name, values: v.values }).collect();
             let request = RespondToElicitationRequest {
@@ -175,29 +174,15 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
                 values,
                 user_id,
             };
-            let answer = call(&cx.env, client.respond_to_elicitation(request)).await.map(drop);
-            if answer.as_ref().is_err_and(|e| !e.is_transient()) {
-                form_not_answered(cx, &session, &form).await?;
-            }
-            answer
+            answer_form(cx, request).await?
         }
         Command::SetOption { session_id, option_id, value } => {
             if !wished(cx, &session_id, &option_id, &value).await? {
                 // Another value was chosen since.
                 return Ok(Outcome::done());
             }
-            let request = SetAgentSessionOptionRequest {
-                request_id,
-                session_id: session_id.clone(),
-                option_id: option_id.clone(),
-                value: value.clone(),
-                user_id,
-            };
-            let answer = call(&cx.env, client.set_agent_session_option(request)).await;
-            if !answer.as_ref().is_err_and(UpstreamError::is_transient) {
-                option_set(cx, &session_id, (&option_id, &value), answer.as_ref()).await?;
-            }
-            answer.map(drop)
+            let request = SetAgentSessionOptionRequest { request_id, session_id, option_id, value, user_id };
+            set_option(cx, request).await?
         }
         Command::CloseSession { session_id } => {
             let request = CloseAgentSessionRequest { request_id, session_id, user_id };
@@ -229,6 +214,31 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         }
         Err(e) => refused(e),
     })
+}
+
+async fn answer_form(
+    cx: &Context,
+    request: RespondToElicitationRequest,
+) -> Result<std::result::Result<(), UpstreamError>> {
+    let (session, form) = (request.session_id.clone(), request.elicitation_id.clone());
+    let answer = call(&cx.env, cx.provisioner.clone().respond_to_elicitation(request)).await.map(drop);
+    if answer.as_ref().is_err_and(|e| !e.is_transient()) {
+        form_not_answered(cx, &session, &form).await?;
+    }
+    Ok(answer)
+}
+
+async fn set_option(
+    cx: &Context,
+    request: SetAgentSessionOptionRequest,
+) -> Result<std::result::Result<(), UpstreamError>> {
+    let (session, option) = (request.session_id.clone(), request.option_id.clone());
+    let value = request.value.clone();
+    let answer = call(&cx.env, cx.provisioner.clone().set_agent_session_option(request)).await;
+    if !answer.as_ref().is_err_and(UpstreamError::is_transient) {
+        option_set(cx, &session, (&option, &value), answer.as_ref()).await?;
+    }
+    Ok(answer.map(drop))
 }
 
 async fn task_of(cx: &Context, session: &str) -> Result<Option<TaskId>> {

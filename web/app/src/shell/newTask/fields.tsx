@@ -131,10 +131,10 @@ export function AgentField({ profiles, value, onChange }: DoerProps) {
   )
 }
 
-/** How a place keeps its sandboxes apart, and what they may take. */
+/** How a place keeps its sandboxes apart, and what they may reach and take. */
 function describedPlace(place: Provider | undefined): string | undefined {
   if (place === undefined) return undefined
-  return [place.isolation, place.limits && `limits: ${place.limits}`].filter((it) => it !== '').join('; ')
+  return [place.isolation, place.network && `network ${place.network}`, place.limits && `limits: ${place.limits}`].filter((it) => it !== '').join('; ')
 }
 
 /** Who makes the sandbox. */

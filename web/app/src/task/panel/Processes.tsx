@@ -95,6 +95,14 @@ function Facts({ sandbox }: { sandbox: Sandbox }) {
           </dd>
         </>
       )}
+      {sandbox.network !== '' && (
+        <>
+          <dt>Network</dt>
+          <dd>
+            <InertLine text={sandbox.network} />
+          </dd>
+        </>
+      )}
       {sandbox.limits !== '' && (
         <>
           <dt>Limits</dt>

@@ -1,0 +1,105 @@
+//! Whether a sandbox may reach a target, and at which addresses.
+
+use std::net::{IpAddr, SocketAddr};
+
+use foundry_sandbox::{Allowed, Network};
+
+use crate::address::{Kind, kind};
+use crate::answer::Problem;
+use crate::outside::Outside;
+use crate::target::{Host, Target};
+use crate::upstream::{Upstream, Via};
+
+/// How a target is reached.
+pub(crate) enum Route {
+    /// At one of these addresses and no others.
+    Direct(Vec<SocketAddr>),
+    /// By this proxy, which resolves the name.
+    Via(Via),
+}
+
+/// Judges a target. Resolves its name once, and judges every address.
+///
+/// # Errors
+/// `NETWORK_REFUSED` by the policy, `NETWORK_UNREACHABLE` when the name cannot be resolved.
+pub(crate) async fn route(
+    network: &Network,
+    target: &Target,
+    outside: &dyn Outside,
+    upstream: Option<&Upstream>,
+) -> Result<Route, Problem> {
+    let allowed = by_rules(network, target)?;
+    let judged = |address| by_address(network, target, address, allowed, outside);
+    if let Host::Address(address) = target.host {
+        judged(address)?;
+    }
+    if let Some(via) = upstream.and_then(|upstream| upstream.via(target)) {
+        return Ok(Route::Via(via));
+    }
+    let name = match &target.host {
+        Host::Address(address) => return Ok(Route::Direct(vec![SocketAddr::new(*address, target.port)])),
+        Host::Name(name) => name,
+    };
+    let found =
+        outside.resolve(name, target.port).await.map_err(|e| Problem::unresolved(target, &e.to_string()))?;
+    let mut first = None;
+    let mut good = Vec::new();
+    for address in found {
+        // An interface can only be meant by a link-local address.
+        match judged(address.ip()) {
+            Ok(()) => good.push(SocketAddr::new(address.ip(), target.port)),
+            Err(problem) => first = first.or(Some(problem)),
+        }
+    }
+    match (good.is_empty(), first) {
+        (false, _) => Ok(Route::Direct(good)),
+        (true, Some(problem)) => Err(problem),
+        (true, None) => Err(Problem::unresolved(target, "it has no address")),
+    }
+}
+
+/// By the rules of the policy and the look of the name.
+fn by_rules(network: &Network, target: &Target) -> Result<Allowed, Problem> {
+    let host = target.host.to_string();
+    let Network::Own { rules } = network else {
+        return Err(Problem::refused(
+            network,
+            target,
+            "a sandbox with the network of its host needs no proxy",
+        ));
+    };
+    let allowed = rules
+        .allow(&host, target.port)
+        .ok_or_else(|| Problem::refused(network, target, "it is not on the list of what may be reached"))?;
+    let Host::Name(name) = &target.host else { return Ok(allowed) };
+    let ends = |domain: &str| name == domain || name.strip_suffix(domain).is_some_and(|n| n.ends_with('.'));
+    if ends("localhost") || ends("localhost.localdomain") {
+        return Err(Problem::refused(network, target, "it is a name of this machine"));
+    }
+    let internal =
+        !name.contains('.') || ["local", "internal", "localdomain", "home.arpa"].into_iter().any(ends);
+    if allowed == Allowed::Public && internal {
+        return Err(Problem::refused(network, target, "it is a name of a private network"));
+    }
+    Ok(allowed)
+}
+
+fn by_address(
+    network: &Network,
+    target: &Target,
+    address: IpAddr,
+    allowed: Allowed,
+    outside: &dyn Outside,
+) -> Result<(), Problem> {
+    let what = match kind(address) {
+        Kind::Never(what) => what,
+        Kind::Private(what) if allowed < Allowed::Exact => what,
+        Kind::Private(_) | Kind::Public if outside.is_own(address) => "an address of this machine",
+        Kind::Private(_) | Kind::Public => return Ok(()),
+    };
+    let is = match target.host {
+        Host::Address(_) => format!("it is {what}"),
+        Host::Name(_) => format!("it leads to {address}, {what}"),
+    };
+    Err(Problem::refused(network, target, &is))
+}

@@ -1,0 +1,119 @@
+//! The way out of sandboxes that have a network of their own: an HTTP proxy (CONNECT and absolute-form requests) behind
+//! a unix socket, which applies the policy of the sandbox that a connection comes from. See
+//! `docs/adr/0012-a-network-for-each-sandbox.md`.
+//!
+//! A library: who implements [`Directory`] knows the sandboxes and their policies.
+
+mod address;
+mod answer;
+mod dial;
+mod judge;
+mod outside;
+mod proxy;
+mod relay;
+mod serve;
+mod target;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foundry_core::{Env, Tasks};
+use foundry_sandbox::{Claim, Network};
+
+pub use answer::REASON_HEADER;
+pub use outside::{Outside, SystemOutside};
+pub use upstream::Upstream;
+
+/// Who knows the sandboxes.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// The network of the living sandbox that this claim comes from; none when the claim is not proved.
+    ///
+    /// # Errors
+    /// Why it cannot be found out now, for the log; the sandbox tries again.
+    async fn network(&self, claim: &Claim) -> Result<Option<Network>, String>;
+}
+
+/// How the proxy works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Connections of one sandbox at once; further ones are refused.
+    pub connections_of_sandbox: usize,
+    /// Connections of all sandboxes at once. Of what is left of it a sandbox gets half at most, so that a few greedy
+    /// ones leave room for the others.
+    pub connections: usize,
+    /// How long it may take to resolve a name and to connect to one of its addresses.
+    pub connect: Duration,
+    /// A tunnel without a byte in either direction is ended after this time, at most twice of it.
+    pub idle: Duration,
+    /// The same when one side has ended: what is left of a sandbox that is gone.
+    pub half_idle: Duration,
+    /// How long connections may go on after the service's tasks were cancelled.
+    pub drain: Duration,
+}
+
+impl Default for Settings {
+    /// 256 connections of a sandbox and 4,096 of all, 10 s to connect, 10 minutes of silence, 15 s when one side has
+    /// ended, 3 s to drain.
+    fn default() -> Self {
+        Self {
+            connections_of_sandbox: 256,
+            connections: 4_096,
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(600),
+            half_idle: Duration::from_secs(15),
+            drain: Duration::from_secs(3),
+        }
+    }
+}
+
+/// The proxy; clones share it.
+#[derive(Clone)]
+pub struct Egress(Arc<Inner>);
+
+struct Inner {
+    directory: Arc<dyn Directory>,
+    outside: Arc<dyn Outside>,
+    upstream: Option<Upstream>,
+    settings: Settings,
+    env: Env,
+    tasks: Tasks,
+    held: serve::Held,
+}
+
+impl Egress {
+    /// A proxy that asks `directory` for policies and reaches hosts through `outside`, or through `upstream` where the
+    /// operator wants it. What it does belongs to `tasks`.
+    pub fn new(
+        directory: Arc<dyn Directory>,
+        outside: Arc<dyn Outside>,
+        upstream: Option<Upstream>,
+        settings: Settings,
+        env: Env,
+        tasks: Tasks,
+    ) -> Self {
+        let held = serve::Held::default();
+        Self(Arc::new(Inner { directory, outside, upstream, settings, env, tasks, held }))
+    }
+}
+
+/// What a policy means, for people. `through_upstream`: the operator's own proxy resolves names.
+pub fn describe(network: &Network, through_upstream: bool) -> String {
+    let meaning = match network {
+        Network::Host => {
+            return "host: the network of this machine, its loopback and private addresses too".to_owned();
+        }
+        Network::Own { rules } if rules.0.is_empty() => "no way out but models".to_owned(),
+        Network::Own { rules } if rules.0.contains(&foundry_sandbox::Rule::Public) => {
+            "a network of its own; public hosts through a proxy, never this machine or private addresses"
+                .to_owned()
+        }
+        Network::Own { .. } => "a network of its own; these hosts through a proxy, no others".to_owned(),
+    };
+    let by_name = through_upstream && *network != Network::none();
+    let note =
+        if by_name { "; names are judged by name alone, for an upstream proxy resolves them" } else { "" };
+    format!("{network}: {meaning}{note}")
+}

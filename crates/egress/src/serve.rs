@@ -1,0 +1,226 @@
+//! Connections of sandboxes: who they are, and how many each may have.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use foundry_core::Tasks;
+use foundry_sandbox::{Claim, Network};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
+
+use crate::answer::Problem;
+use crate::proxy::Session;
+use crate::{Egress, Settings};
+
+/// How long a connection may take to say whose it is.
+const CLAIM: Duration = Duration::from_secs(5);
+/// How long the directory may take.
+const DIRECTORY: Duration = Duration::from_secs(10);
+/// Connections that have not proved whose they are. Beyond these the oldest is dropped: a runtime proves itself at once,
+/// and whoever only holds connections open cannot keep it out.
+const UNPROVED: usize = 128;
+/// A head must come within this time, that of the next request on a connection too.
+const HEAD: Duration = Duration::from_secs(60);
+/// Longest head, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+/// How long to wait after an accept failed for want of file descriptors or memory.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// What is answered to a claim that is proved. Whoever is not answered may try again.
+const BELIEVED: &[u8] = b"+";
+
+impl Egress {
+    /// Accepts connections until the proxy's tasks are cancelled; those in progress may then go on for
+    /// [`Settings::drain`]. The loop belongs to those tasks.
+    pub fn serve(&self, listener: UnixListener) {
+        let egress = self.clone();
+        self.0.tasks.spawn("network proxy", async move { egress.accept(listener).await });
+    }
+
+    async fn accept(self, listener: UnixListener) {
+        let stop = self.0.tasks.cancellation().clone();
+        // A panic in a connection is that connection's failure: nobody reads these reports.
+        let (connections, _) = Tasks::new();
+        let mut unproved: VecDeque<oneshot::Sender<()>> = VecDeque::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "the network proxy cannot accept connections; trying again");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                    continue;
+                }
+            };
+            unproved.retain(|u| !u.is_closed());
+            if unproved.len() >= UNPROVED {
+                unproved.pop_front();
+            }
+            let (dropped, given_up) = oneshot::channel();
+            unproved.push_back(dropped);
+            let (egress, tasks) = (self.clone(), connections.clone());
+            connections.spawn("network proxy connection", async move {
+                egress.connection(stream, given_up, tasks).await;
+            });
+        }
+        // Sandboxes hold new connections until the next process listens.
+        drop((listener, unproved));
+        connections.shutdown(self.0.settings.drain + Duration::from_secs(1)).await;
+    }
+
+    async fn connection(self, mut stream: UnixStream, given_up: oneshot::Receiver<()>, tasks: Tasks) {
+        let proved = tokio::select! {
+            proved = self.proved(&mut stream) => proved,
+            _ = given_up => None,
+            () = tasks.cancellation().cancelled() => None,
+        };
+        let Some((claim, network)) = proved else { return };
+        if stream.write_all(BELIEVED).await.is_err() {
+            return;
+        }
+        let Some(slot) = self.0.held.take(&claim.sandbox, &self.0.settings) else {
+            let problem = Problem::busy("this sandbox, or all together, have as many as they may");
+            // Whoever does not take the answer has gone.
+            let _ = tokio::time::timeout(CLAIM, refuse(stream, &problem)).await;
+            return;
+        };
+        let session = Arc::new(Session::new(Arc::clone(&self.0), claim, network, tasks.clone(), slot));
+        let service = service_fn(move |request| {
+            let session = Arc::clone(&session);
+            // On the heap: a request's future is large, and each connection holds one.
+            Box::pin(async move { session.answer(request).await })
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .max_buf_size(MAX_HEAD)
+            .preserve_header_case(true)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = tasks.cancellation().cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(self.0.settings.drain, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            // Programs go away all the time.
+            tracing::debug!(%error, "a connection to the network proxy ended");
+        }
+    }
+
+    /// Whose connection it is; none when that is not proved, or cannot be found out now.
+    async fn proved(&self, stream: &mut UnixStream) -> Option<(Claim, Network)> {
+        let line = tokio::time::timeout(CLAIM, read_line(stream)).await.ok()?.ok()?;
+        let claim = Claim::parse(&line)?;
+        match tokio::time::timeout(DIRECTORY, self.0.directory.network(&claim)).await {
+            Ok(Ok(Some(network))) => Some((claim, network)),
+            Ok(Ok(None)) => {
+                tracing::debug!(sandbox = claim.sandbox, "a connection to the network proxy proves nothing");
+                None
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    sandbox = claim.sandbox,
+                    error,
+                    "the network of a sandbox cannot be looked up"
+                );
+                None
+            }
+            Err(_) => {
+                tracing::warn!(sandbox = claim.sandbox, "the network of a sandbox takes too long to look up");
+                None
+            }
+        }
+    }
+}
+
+/// One line, and nothing after it: the rest comes when the line is believed.
+async fn read_line(stream: &mut UnixStream) -> io::Result<String> {
+    let mut line = Vec::with_capacity(Claim::MAX);
+    while !line.ends_with(b"\n") {
+        if line.len() >= Claim::MAX || line.contains(&b'\n') || stream.read_buf(&mut line).await? == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+    line.pop();
+    String::from_utf8(line).map_err(io::Error::other)
+}
+
+/// Answers and closes, reading what the program said first: a close with unread bytes would take the answer away.
+async fn refuse(mut stream: UnixStream, problem: &Problem) -> io::Result<()> {
+    let mut head = vec![0; 4096];
+    let _ = stream.read(&mut head).await?;
+    stream.write_all(&problem.bytes()).await?;
+    stream.shutdown().await?;
+    while stream.read(&mut head).await? > 0 {}
+    Ok(())
+}
+
+/// How many connections each sandbox has.
+#[derive(Clone, Default)]
+pub(crate) struct Held(Arc<Mutex<HashMap<String, usize>>>);
+
+/// The right to one connection; ends when it is dropped.
+pub(crate) struct Slot {
+    held: Held,
+    sandbox: String,
+}
+
+impl Held {
+    fn take(&self, sandbox: &str, settings: &Settings) -> Option<Arc<Slot>> {
+        let mut all = self.lock();
+        let own = all.get(sandbox).copied().unwrap_or_default();
+        let others = all.values().sum::<usize>() - own;
+        let most = (settings.connections.saturating_sub(others) / 2).min(settings.connections_of_sandbox);
+        if own >= most {
+            return None;
+        }
+        all.insert(sandbox.to_owned(), own + 1);
+        drop(all);
+        Some(Arc::new(Slot { held: self.clone(), sandbox: sandbox.to_owned() }))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, usize>> {
+        // No panic can leave the map half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut all = self.held.lock();
+        match all.get_mut(&self.sandbox) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(all.remove(&self.sandbox)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaves_room_for_other_sandboxes_whatever_one_takes() {
+        let settings = Settings { connections: 16, connections_of_sandbox: 100, ..Settings::default() };
+        let held = Held::default();
+        let all = |name: &str| -> Vec<_> { std::iter::from_fn(|| held.take(name, &settings)).collect() };
+        let (one, two, three) = (all("one"), all("two"), all("three"));
+        assert_eq!((one.len(), two.len(), three.len()), (8, 4, 2));
+        drop(one);
+        assert_eq!(all("four").len(), 5);
+        assert!(!held.lock().contains_key("one"), "nothing is kept of a sandbox without connections");
+    }
+}

@@ -1,0 +1,325 @@
+//! The way out of a sandbox with a network of its own: takes connections on its loopback and passes them on to the
+//! mesh's proxy, which judges what they ask for. What asks for the sandbox's own loopback is connected here: many
+//! programs send that to a proxy too.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_core::{Env, Tasks};
+use foundry_sandbox::Claim;
+use foundry_sandbox::beneath::beside;
+use foundry_sandbox::key::nonce;
+use foundry_sandbox::wire::{Proxy, Start};
+use http::Uri;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::forward::connect;
+use crate::start::say;
+
+/// Concurrent connections; further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 256;
+/// How long a new connection waits for a mesh that is away.
+const HOLD: Duration = Duration::from_secs(30);
+/// First and longest pause between two attempts.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// How long a program may take to say where it wants to go.
+const HEAD: Duration = Duration::from_secs(60);
+/// Longest head, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+/// How long the answer of a refusal is waited for to be read.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// The way out, listening.
+pub(crate) struct WayOut {
+    listener: TcpListener,
+    mesh: Arc<Mesh>,
+}
+
+struct Mesh {
+    proxy: Proxy,
+    start: Start,
+    env: Env,
+    tasks: Tasks,
+    hold: Duration,
+}
+
+/// Where the first request of a connection goes.
+#[derive(Debug, PartialEq, Eq)]
+enum Towards {
+    /// To a port of the sandbox's own loopback; whether by CONNECT.
+    Here(IpAddr, u16, bool),
+    /// Anywhere else: the mesh judges it.
+    Out,
+}
+
+impl WayOut {
+    /// Binds the listener; none for a sandbox that has none.
+    pub async fn bind(start: &Start, env: &Env, tasks: &Tasks) -> io::Result<Option<Self>> {
+        let Some(proxy) = start.proxy.clone() else { return Ok(None) };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, proxy.port)).await?;
+        let mesh = Mesh { proxy, start: start.clone(), env: env.clone(), tasks: tasks.clone(), hold: HOLD };
+        Ok(Some(Self { listener, mesh: Arc::new(mesh) }))
+    }
+
+    /// Accepts for ever.
+    pub async fn serve(self) {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            // Never closed.
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let mesh = Arc::clone(&self.mesh);
+                    self.mesh.tasks.spawn("way out", async move {
+                        tokio::select! {
+                            // Errors concern the program alone.
+                            _ = mesh.connection(stream) => {}
+                            () = mesh.tasks.cancellation().cancelled() => {}
+                        }
+                        drop(permit);
+                    });
+                }
+                Err(e) => {
+                    say(&format!("a connection to the outside cannot be accepted: {e}"));
+                    tokio::time::sleep(PAUSE.0).await;
+                }
+            }
+        }
+    }
+}
+
+impl Mesh {
+    async fn connection(&self, mut near: TcpStream) -> io::Result<()> {
+        // Affects latency only.
+        let _ = near.set_nodelay(true);
+        let (head, length) = match tokio::time::timeout(HEAD, read_head(&mut near)).await {
+            Ok(Ok(Some(head))) => head,
+            _ => {
+                return refuse(near, "400 Bad Request", "the head of the request is too long or incomplete")
+                    .await;
+            }
+        };
+        if let Towards::Here(address, port, by_connect) = towards(&head[..length]) {
+            return self.here(near, (address, port), by_connect, &head, length).await;
+        }
+        let Some(mut far) = self.reach().await else {
+            let words =
+                "NETWORK_UNREACHABLE: the mesh, whose proxy is the only way out of this sandbox, is away";
+            return refuse(near, "503 Service Unavailable\r\nretry-after: 5", words).await;
+        };
+        far.write_all(&head).await?;
+        copy_bidirectional(&mut near, &mut far).await?;
+        Ok(())
+    }
+
+    /// A port of our own loopback.
+    async fn here(
+        &self,
+        mut near: TcpStream,
+        to: (IpAddr, u16),
+        by_connect: bool,
+        head: &[u8],
+        length: usize,
+    ) -> io::Result<()> {
+        if to.1 == self.proxy.port {
+            return refuse(near, "400 Bad Request", "this is the proxy itself").await;
+        }
+        let mut far = match TcpStream::connect(to).await {
+            Ok(far) => far,
+            Err(e) => {
+                let words = format!("port {} of this sandbox cannot be reached: {e}", to.1);
+                return refuse(near, "502 Bad Gateway", &words).await;
+            }
+        };
+        let _ = far.set_nodelay(true);
+        if by_connect {
+            near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+            far.write_all(&head[length..]).await?;
+        } else {
+            far.write_all(head).await?;
+        }
+        copy_bidirectional(&mut near, &mut far).await?;
+        Ok(())
+    }
+
+    /// A connection to the mesh's proxy that is believed; tries again while the mesh is away.
+    async fn reach(&self) -> Option<UnixStream> {
+        let until = Instant::now() + self.hold;
+        let mut pause = PAUSE.0;
+        loop {
+            let believed = tokio::time::timeout_at(until, self.introduced()).await;
+            match believed {
+                Ok(Ok(stream)) => return Some(stream),
+                Ok(Err(_)) if Instant::now() + pause < until => tokio::time::sleep(pause).await,
+                _ => return None,
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    async fn introduced(&self) -> io::Result<UnixStream> {
+        let mut stream = beside(&self.proxy.socket, connect).and_then(UnixStream::from_std)?;
+        let (sandbox, number) = (self.start.sandbox.as_str(), nonce(&self.env));
+        let line = Claim::line(&self.start.key, sandbox, &self.start.instance, &number);
+        stream.write_all(line.as_bytes()).await?;
+        if stream.read_u8().await? != b'+' {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(stream)
+    }
+}
+
+/// What was read, and how much of it is the head; none when the program ends before.
+async fn read_head(stream: &mut TcpStream) -> io::Result<Option<(Vec<u8>, usize)>> {
+    let mut head = Vec::with_capacity(2048);
+    loop {
+        // The end may stand across two pieces.
+        let from = head.len().saturating_sub(3);
+        if stream.read_buf(&mut head).await? == 0 {
+            return Ok(None);
+        }
+        if let Some(at) = head[from..].windows(4).position(|w| w == b"\r\n\r\n") {
+            return Ok(Some((head, from + at + 4)));
+        }
+        if head.len() > MAX_HEAD {
+            return Ok(None);
+        }
+    }
+}
+
+/// Where a request wants to go. What cannot be read is the mesh's to refuse.
+fn towards(head: &[u8]) -> Towards {
+    let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|b| *b == b' ');
+    let (method, target) = (words.next(), words.next().unwrap_or_default());
+    let by_connect = method == Some(b"CONNECT");
+    let Ok(uri) = Uri::try_from(target) else { return Towards::Out };
+    let (Some(host), port) = (uri.host(), uri.port_u16().or((!by_connect).then_some(80))) else {
+        return Towards::Out;
+    };
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    let address = match name.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) if address.is_loopback() => address,
+        Err(_) if name == "localhost" || name.ends_with(".localhost") => Ipv4Addr::LOCALHOST.into(),
+        _ => return Towards::Out,
+    };
+    port.map_or(Towards::Out, |port| Towards::Here(address, port, by_connect))
+}
+
+/// Answers and closes when the program has read it: a close with unread bytes would take the answer away.
+async fn refuse(mut stream: TcpStream, status: &str, words: &str) -> io::Result<()> {
+    let body = format!("{words}\n");
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    let read = async {
+        let mut rest = vec![0; 4096];
+        while stream.read(&mut rest).await.is_ok_and(|n| n > 0) {}
+    };
+    // One that goes on sending is cut.
+    let _ = tokio::time::timeout(LAST_WORDS, read).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_the_own_loopback_from_the_outside() {
+        let here = |port, by_connect| Towards::Here(Ipv4Addr::LOCALHOST.into(), port, by_connect);
+        for (line, wanted) in [
+            ("CONNECT localhost:8123 HTTP/1.1", here(8123, true)),
+            ("CONNECT 127.0.0.1:8123 HTTP/1.1", here(8123, true)),
+            ("GET http://LOCALHOST./x HTTP/1.1", here(80, false)),
+            ("GET http://a.localhost:81/x HTTP/1.1", here(81, false)),
+            ("CONNECT [::1]:8123 HTTP/1.1", Towards::Here("::1".parse().unwrap(), 8123, true)),
+            ("CONNECT example.org:443 HTTP/1.1", Towards::Out),
+            ("CONNECT 10.0.0.1:443 HTTP/1.1", Towards::Out),
+            ("GET /x HTTP/1.1", Towards::Out),
+            ("CONNECT localhost HTTP/1.1", Towards::Out),
+            ("", Towards::Out),
+        ] {
+            assert_eq!(towards(format!("{line}\r\n\r\n").as_bytes()), wanted, "{line}");
+        }
+    }
+
+    fn mesh(directory: &std::path::Path, hold: Duration) -> (Arc<Mesh>, Tasks) {
+        let (tasks, _) = Tasks::new();
+        let env = Env::system();
+        let start = serde_json::from_value(serde_json::json!({
+            "key": foundry_sandbox::RuntimeKey::generate(&env).expose(), "sandbox": "sbx_1", "instance": "run1",
+            "isolated": true,
+        }));
+        let proxy = Proxy { socket: directory.join("network.sock"), port: 1 };
+        let mesh = Mesh { proxy, start: start.unwrap(), env, tasks: tasks.clone(), hold };
+        (Arc::new(mesh), tasks)
+    }
+
+    #[tokio::test]
+    async fn holds_a_connection_while_the_mesh_is_away_and_takes_it_up_when_it_is_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mesh, _tasks) = mesh(directory.path(), Duration::from_secs(30));
+        let socket = mesh.proxy.socket.clone();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut program = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (near, _) = listener.accept().await.unwrap();
+        program.write_all(b"CONNECT example.org:443 HTTP/1.1\r\n\r\nmore").await.unwrap();
+        let back = async {
+            // A mesh that ends before it believes, and one that believes.
+            for believes in [false, true] {
+                let _ = std::fs::remove_file(&socket);
+                let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut line = vec![0; 512];
+                let length = stream.read(&mut line).await.unwrap();
+                let text = std::str::from_utf8(&line[..length]).unwrap().trim_end();
+                assert!(Claim::parse(text).unwrap().verify(&mesh.start.key));
+                if believes {
+                    stream.write_all(b"+").await.unwrap();
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"more") {
+                        stream.read_buf(&mut head).await.unwrap();
+                    }
+                    assert!(head.starts_with(b"CONNECT example.org:443"));
+                    stream.write_all(b"yes").await.unwrap();
+                }
+            }
+        };
+        let mut answer = String::new();
+        let (_, (), read) = tokio::join!(mesh.connection(near), back, async {
+            let read = program.read_to_string(&mut answer).await;
+            drop(program);
+            read
+        });
+        read.unwrap();
+        assert_eq!(answer, "yes");
+    }
+
+    #[tokio::test]
+    async fn says_when_to_come_again_when_the_mesh_stays_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mesh, _tasks) = mesh(directory.path(), Duration::from_millis(50));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut program = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (near, _) = listener.accept().await.unwrap();
+        program.write_all(b"GET http://example.org/ HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        let (done, read) = tokio::join!(mesh.connection(near), async {
+            let read = program.read_to_string(&mut answer).await;
+            drop(program);
+            read
+        });
+        (done.unwrap(), read.unwrap());
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 5\r\n"), "{answer}");
+        assert!(answer.contains("NETWORK_UNREACHABLE"), "{answer}");
+    }
+}
