@@ -43,6 +43,8 @@ need npm "Node.js 20.19 or newer with npm; the page and the real agents come fro
 need_apt initdb postgresql
 need_apt python3 python3
 need_apt curl curl
+need_apt ip iproute2
+need_apt ssh openssh-client
 if [ -z "${CHROMIUM:-}" ]; then need_apt chromium chromium; fi
 
 mkdir -p .cache

@@ -318,7 +318,8 @@ mod tests {
             drop(program);
             read
         });
-        (done.unwrap(), read.unwrap());
+        done.unwrap();
+        read.unwrap();
         assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 5\r\n"), "{answer}");
         assert!(answer.contains("NETWORK_UNREACHABLE"), "{answer}");
     }

@@ -84,7 +84,7 @@ pub(crate) struct ExitRecord {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LaunchAnswer {
-    Started(RuntimeFacts),
+    Started(Box<RuntimeFacts>),
     /// Another supervisor of this sandbox holds the lock.
     Busy,
     Failed(String),
@@ -196,7 +196,7 @@ fn run() -> io::Result<()> {
         let place = serde_json::to_value(Place { process, address })?;
         let facts = RuntimeFacts { place, ..spec.facts.clone() };
         write_json(&spec.facts_file, &facts)?;
-        answer(&LaunchAnswer::Started(facts));
+        answer(&LaunchAnswer::Started(Box::new(facts)));
         Ok(watch)
     });
     let (watch, pulse) = match told {

@@ -62,7 +62,7 @@ impl LocalProvider {
         for _ in 0..ATTEMPTS {
             let planned = self.plan(spec, &record, &layout)?;
             let facts = match self.launch(&planned).await? {
-                LaunchAnswer::Started(facts) => facts,
+                LaunchAnswer::Started(facts) => *facts,
                 LaunchAnswer::Failed(reason) => {
                     last = Some(self.start_failed(&layout, &reason));
                     continue;

@@ -168,7 +168,7 @@ pub enum Repo {
 #[derive(Subcommand)]
 pub enum Task {
     /// Create a task and follow it; Ctrl-C only detaches.
-    Create(CreateTask),
+    Create(Box<CreateTask>),
     /// List tasks.
     List {
         /// Archived and killed ones too.

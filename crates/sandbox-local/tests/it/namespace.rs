@@ -76,6 +76,7 @@ fn reaches_public_hosts_by_its_programs_and_nothing_else_in_a_namespace_of_its_o
         .unwrap();
     let mut up = [0; 3];
     if std::io::Read::read_exact(world.stdout.as_mut().unwrap(), &mut up).is_err() {
+        let _ = (world.kill(), world.wait());
         eprintln!("skipped: this system does not let root make network namespaces");
         return;
     }

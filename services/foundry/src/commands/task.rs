@@ -18,7 +18,7 @@ use crate::output;
 /// Runs one command of the group.
 pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<ExitCode, Failure> {
     match command {
-        Task::Create(args) => return create(gateway, output, args).await,
+        Task::Create(args) => return create(gateway, output, *args).await,
         Task::List { all } => list(gateway, output, all).await?,
         Task::Watch { task_id: Some(id) } => return follow::task(gateway, output, &id).await,
         Task::Watch { task_id: None } => return follow::organization(gateway, output).await,

@@ -55,7 +55,8 @@ pub async fn respond_to_elicitation(
 
 /// A repeat of the given answer is fine; anything else comes too late.
 fn repeated(session: &Session, asked: &Elicitation, told: &Value) -> Result<(), Error> {
-    if asked.answered && *told == asked.answer {
+    let told = told.to_string();
+    if asked.answered && asked.answer == told {
         return Ok(());
     }
     let text = if asked.answered {
