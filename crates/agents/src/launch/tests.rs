@@ -68,7 +68,10 @@ fn gives_opencode_only_our_provider_whatever_its_kind() {
         assert_eq!(provider["npm"], npm);
         let options = json!({ "baseURL": format!("{URL}/{url}"), "apiKey": "the-token" });
         assert_eq!(provider["options"], options);
-        assert_eq!(provider["models"], json!({ "a-model": {} }));
+        // It drops pictures in silence for a model of which it does not know that it reads them.
+        let reads =
+            json!({ "attachment": true, "modalities": { "input": ["text", "image"], "output": ["text"] } });
+        assert_eq!(provider["models"], json!({ "a-model": reads }));
         let files: Vec<&str> = launch.files.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(files, [".config/opencode/node_modules/.keep", ".config/opencode/package-lock.json"]);
     }

@@ -40,8 +40,9 @@ async fn runs_a_prompt_from_nothing_to_a_bundle_and_leaves_nothing_behind() {
     assert_eq!(answer.sandbox.unwrap().state(), p::SandboxState::Destroying);
     let gone = life.sandbox_in(&id, p::SandboxState::Destroyed).await;
     assert!(gone.destroy_time.is_some());
-    let root = world.dir.path().join("data/sandboxes");
-    assert_eq!(std::fs::read_dir(root).unwrap().count(), 0);
+    let root = std::fs::read_dir(world.dir.path().join("data/sandboxes")).unwrap();
+    let left: Vec<_> = root.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name.to_string_lossy().starts_with('.')), "{left:?}");
     let seen = life.session_in(&session.session_id, p::AgentSessionState::Closed).await;
     seen.assert_whole();
     life.client.destroy_sandbox(request).await.unwrap();

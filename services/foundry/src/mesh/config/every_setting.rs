@@ -11,6 +11,7 @@ const TEXTS: &[&str] = &[
     "127.0.0.1:4711",
     "json",
     "off",
+    "measure",
     "x",
     "http://127.0.0.1:4711",
     "env:X",
