@@ -249,7 +249,9 @@ impl Work {
         let beginning = format!("{}.", self.session_id);
         let mut environments = of_processes("environ").filter(|(_, text)| text.contains(&beginning));
         let (_, environment) = environments.next().expect("a process of the agent");
-        let values = || environment.split('\0').filter_map(|v| v.split_once('=')).map(|(_, value)| value);
+        // The way out of the sandbox is another address of its loopback.
+        let pairs = || environment.split('\0').filter_map(|v| v.split_once('='));
+        let values = || pairs().filter(|(name, _)| !name.to_lowercase().contains("proxy")).map(|(_, v)| v);
         let token = values().find(|v| v.starts_with(&beginning)).expect("a token");
         let local = |v: &&str| v.starts_with("http://127.0.0.1:") || v.starts_with("http://localhost:");
         let address = values().find(local).and_then(|v| v.split('/').nth(2)).expect("an address");

@@ -146,8 +146,7 @@ async fn answers_a_request_that_is_not_offered_with_an_error_at_once() {
         let name = name();
         let (facts, _) = ready(&host, &provider, &name).await;
         let mut talk = open(&host, &provider, &facts, "agt_1", "run1").await;
-        for (id, method) in
-            [("m1", "terminal/create"), ("m2", "fs/write_text_file"), ("m3", "elicitation/create")]
+        for (id, method) in [("m1", "terminal/create"), ("m2", "fs/write_text_file"), ("m3", "session/fork")]
         {
             let events = talk.turn(id, &format!("want {method}")).await;
             assert_eq!(words(&events), "answer -32601", "{method}");
