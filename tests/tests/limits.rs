@@ -63,7 +63,8 @@ async fn a_reached_limit_is_told_with_its_figure_and_the_next_message_works() {
     await_session(&caller, &id, |s| s.condition.as_ref().is_none_or(|c| c.reason.is_empty())).await;
     let entries = await_transcript(&caller, &id, 0, |entries| !limit_notices(entries).is_empty()).await;
     assert_eq!(limit_notices(&entries).len(), 1, "{:?}", limit_notices(&entries));
-    assert!(sandboxes::only(&caller, &task.task_id).await.reached_limits.is_empty());
+    // Told for a while after it was seen last.
+    sandboxes::await_sandbox(&caller, &sandbox.sandbox_id, |s| s.reached_limits.is_empty()).await;
 
     let providers = caller.provisioner().list_providers(ListProvidersRequest {}).await.unwrap().into_inner();
     let local = providers.providers.iter().find(|p| p.name == "local").unwrap();

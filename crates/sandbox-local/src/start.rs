@@ -208,6 +208,7 @@ impl LocalProvider {
             group_file: layout.group(),
             report_file: layout.limits(),
             places: vec![layout.workspace(), layout.home(), layout.tmp()],
+            own_user: self.uid_of(name).is_some(),
         }
     }
 

@@ -15,6 +15,9 @@ use super::Group;
 pub(crate) struct Entry {
     /// The group to join.
     pub group: Option<Group>,
+    /// Processes its user may have, as an upper bound where no group limits them; 0 = as many as the mesh.
+    #[serde(default)]
+    pub processes: u64,
     /// Descriptors each process may have; 0 = as many as the mesh.
     pub descriptors: u64,
     /// On how many processors it may run where no group limits them; 0 = on all.
@@ -45,6 +48,10 @@ fn prepare(entry: &Entry) -> io::Result<()> {
         let most =
             getrlimit(Resource::Nofile).maximum.map_or(entry.descriptors, |m| m.min(entry.descriptors));
         setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: Some(most) })?;
+    }
+    if entry.processes > 0 {
+        let most = getrlimit(Resource::Nproc).maximum.map_or(entry.processes, |m| m.min(entry.processes));
+        setrlimit(Resource::Nproc, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
     if entry.cpus > 0 {
         let allowed = sched_getaffinity(None)?;

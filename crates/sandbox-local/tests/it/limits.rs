@@ -147,7 +147,8 @@ fn python(script: &str) -> String {
 /// Forks as fast as it can for 40 s; a limit of its user ends it where nothing else does.
 fn bomb(mark: &str) -> String {
     let script = format!(
-        "mark = \"{mark}\"\nimport os, time, resource\nresource.setrlimit(resource.RLIMIT_NPROC, (3000, 3000))\n\
+        "mark = \"{mark}\"\nimport os, time, resource\nhard = resource.getrlimit(resource.RLIMIT_NPROC)[1]\n\
+         most = 3000 if hard < 0 else min(hard, 3000)\nresource.setrlimit(resource.RLIMIT_NPROC, (most, most))\n\
          end = time.time() + 40\nwhile time.time() < end:\n  try: os.fork()\n  except OSError: time.sleep(0.05)\n"
     );
     format!("python3 -c '{script}' > /dev/null 2>&1 & sleep 1; echo started")
