@@ -222,7 +222,16 @@ impl Trial {
         if !ends {
             self.place.model.all().heal();
             let begun = Instant::now();
-            self.completes(&format!("{fault}: goes on when it is over"), begun).await;
+            let end = self.ends().await;
+            if end.outcome() == TurnOutcome::Completed {
+                self.time(&format!("{fault}: goes on when it is over"), begun);
+                return;
+            }
+            // Some agents do not ask again after an answer that had begun: then the end of the turn says why.
+            self.time(&format!("{fault}: gives up"), begun);
+            self.check(end.reason == reason, format!("{fault}: gives up with {end:?}"));
+            self.say([Step::Say("Better.".to_owned())]).await;
+            self.completes(&format!("{fault}: the next turn"), begun).await;
             return;
         }
         let end = self.ends().await;

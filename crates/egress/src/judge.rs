@@ -10,6 +10,9 @@ use crate::outside::Outside;
 use crate::target::{Host, Target};
 use crate::upstream::{Upstream, Via};
 
+/// So many addresses of a name are tried: each may hold a descriptor of the mesh for a while.
+const MAX_ADDRESSES: usize = 6;
+
 /// How a target is reached.
 pub(crate) enum Route {
     /// At one of these addresses and no others.
@@ -51,6 +54,7 @@ pub(crate) async fn route(
             Err(problem) => first = first.or(Some(problem)),
         }
     }
+    good.truncate(MAX_ADDRESSES);
     match (good.is_empty(), first) {
         (false, _) => Ok(Route::Direct(good)),
         (true, Some(problem)) => Err(problem),

@@ -1,11 +1,12 @@
 //! The world outside: names, connections, and which addresses are this machine's own.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 /// What the proxy needs of the world outside; the tests have another one.
 #[async_trait]
@@ -26,6 +27,9 @@ pub trait Outside: Send + Sync {
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream>;
 }
 
+/// Names that are looked up at the same time.
+static LOOK_UPS: Semaphore = Semaphore::const_new(32);
+
 /// This machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemOutside;
@@ -33,7 +37,15 @@ pub struct SystemOutside;
 #[async_trait]
 impl Outside for SystemOutside {
     async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        Ok(tokio::net::lookup_host((name, port)).await?.collect())
+        // The system's look-up holds a thread until it ends, however long ago somebody stopped waiting for it; the
+        // permit goes along, so that names that nobody answers for leave threads to the rest of the mesh.
+        let permit = LOOK_UPS.acquire().await.map_err(io::Error::other)?;
+        let name = name.to_owned();
+        let found = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            Ok((name.as_str(), port).to_socket_addrs()?.collect())
+        });
+        found.await.map_err(io::Error::other)?
     }
 
     /// Asks the kernel's routes each time, for addresses come and go. A packet to an own address is sent from that

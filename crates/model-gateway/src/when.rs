@@ -6,6 +6,9 @@ use foundry_core::Timestamp;
 use http::HeaderMap;
 use serde_json::Value;
 
+/// No quota lasts longer than a month.
+const LONGEST: Duration = Duration::from_secs(32 * 24 * 3600);
+
 /// The time at which the provider goes on; none where it does not say.
 pub(crate) fn resumes(headers: &HeaderMap, error: &Value, now: Timestamp) -> Option<Timestamp> {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
@@ -23,7 +26,9 @@ pub(crate) fn resumes(headers: &HeaderMap, error: &Value, now: Timestamp) -> Opt
         .or_else(|| error["resets_at"].as_i64().and_then(epoch))
         .or_else(|| error["resets_in_seconds"].as_u64().map(|s| after(Duration::from_secs(s))))
         .or_else(|| text("anthropic-ratelimit-unified-reset").and_then(|v| v.parse().ok()).and_then(epoch));
-    stated.or_else(|| resets(headers, now))
+    let at = stated.or_else(|| resets(headers, now));
+    // A time in another unit, or nonsense: a person decides.
+    at.filter(|at| at.since(now) <= LONGEST)
 }
 
 /// Seconds, or a date of HTTP.

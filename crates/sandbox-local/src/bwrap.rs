@@ -138,7 +138,7 @@ pub(crate) fn arguments(
     a.bind("--bind", &mounts.layout.workspace(), WORKSPACE);
     a.bind("--bind", &mounts.layout.tmp(), "/tmp");
     // Without a user of its own the sandbox owns its root, where it could otherwise fill the memory.
-    a.all(["--remount-ro", "/", "--chdir", WORKSPACE]);
+    a.all(["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE]);
     for (key, value) in env {
         a.all(["--setenv", key, value]);
     }

@@ -176,6 +176,8 @@ impl LocalProvider {
     /// # Errors
     /// `ISOLATION_UNAVAILABLE` when it is required and does not work; `SANDBOX_IO` for an unusable root.
     pub async fn new(config: LocalConfig, env: Env) -> Result<Self, ProviderError> {
+        // Once, by the path of the mesh: what starts it later has the path of the sandbox.
+        let config = LocalConfig { bwrap: absolute(&config.bwrap), ..config };
         fs::create_dir_all(&config.root).map_err(|e| ProviderError::io("creating the sandbox root", e))?;
         make_dir(&config.root, 0o700).map_err(|e| ProviderError::io("closing the sandbox root", e))?;
         fs::create_dir_all(&config.tools).map_err(|e| ProviderError::io("creating the tool cache", e))?;
@@ -286,6 +288,16 @@ impl LocalProvider {
         let hash = name.as_str().bytes().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b)));
         Some(first + hash % UID_SPAN)
     }
+}
+
+/// Where a program is, as a shell would find it; one that is not found stays as it is named.
+fn absolute(program: &Path) -> PathBuf {
+    let path = std::env::var_os("PATH").filter(|_| program.components().count() == 1).unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program));
+    found
+        .into_iter()
+        .find(|place| place.is_absolute() && place.is_file())
+        .unwrap_or_else(|| program.to_owned())
 }
 
 /// Runs file work off the runtime's threads.

@@ -53,6 +53,14 @@ pub struct Stat {
     pub threads: u64,
 }
 
+impl Stat {
+    /// Whether nothing of it runs any more. A process whose first thread has ended shows the state of a zombie while
+    /// its other threads go on, with files, memory and children.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') && self.threads <= 1
+    }
+}
+
 /// The id of this boot of the machine.
 pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
@@ -95,7 +103,7 @@ impl ProcessRef {
         match stat(self.pid) {
             None => Presence::Gone,
             Some(s) if s.start_time_ticks != self.start_time_ticks => Presence::Recycled,
-            Some(s) if matches!(s.state, b'Z' | b'X') => Presence::Gone,
+            Some(s) if s.is_dead() => Presence::Gone,
             Some(_) => Presence::Running,
         }
     }
@@ -148,7 +156,7 @@ fn living() -> Vec<(ProcessRef, Stat)> {
     let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| *pid > 1)
         .filter_map(|pid| {
-            let stat = stat(pid).filter(|s| !matches!(s.state, b'Z' | b'X'))?;
+            let stat = stat(pid).filter(|s| !s.is_dead())?;
             let process =
                 ProcessRef { pid, start_time_ticks: stat.start_time_ticks, boot_id: boot_id.clone() };
             Some((process, stat))
@@ -204,6 +212,14 @@ pub const KILL_GRACE: Duration = Duration::from_secs(10);
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_whose_other_threads_go_on_is_not_dead() {
+        let own = stat(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(!own.is_dead());
+        assert!(!Stat { state: b'Z', threads: 2, ..own }.is_dead());
+        assert!(Stat { state: b'Z', threads: 1, ..own }.is_dead());
+    }
 
     #[test]
     fn reads_a_stat_line_whose_command_holds_spaces_and_parentheses() {

@@ -95,9 +95,20 @@ impl Count {
     }
 
     fn directory(&mut self, opened: Rc<OwnedFd>, depth: u32, device: u64, pending: &mut Vec<Pending>) {
-        let Ok(entries) = Dir::read_from(&*opened) else { return };
+        // What cannot be read for want of means is not nothing.
+        let mut unread = |e| {
+            use rustix::io::Errno;
+            self.usage.too_deep |= matches!(e, Errno::MFILE | Errno::NFILE | Errno::NOMEM);
+        };
+        let entries = match Dir::read_from(&*opened) {
+            Ok(entries) => entries,
+            Err(e) => return unread(e),
+        };
         for entry in entries {
-            let Ok(entry) = entry else { return };
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(e) => return unread(e),
+            };
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;

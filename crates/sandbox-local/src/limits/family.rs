@@ -36,7 +36,7 @@ impl Family {
     pub fn members(&self) -> Vec<Member> {
         match &self.group {
             Some(group) => {
-                let lives = |s: &Stat| !matches!(s.state, b'Z' | b'X');
+                let lives = |s: &Stat| !s.is_dead();
                 group
                     .members()
                     .into_iter()

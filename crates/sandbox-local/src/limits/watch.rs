@@ -287,7 +287,10 @@ impl Watch {
         self.usage = disk::measure(&self.places, &processes);
         if self.usage.too_deep {
             // What cannot be measured is not allowed.
-            self.usage.files = self.usage.files.max(self.limits.disk_files.saturating_add(1));
+            match self.limits.disk_files {
+                0 => self.usage.bytes = self.usage.bytes.max(self.limits.disk_bytes.saturating_add(1)),
+                limit => self.usage.files = self.usage.files.max(limit.saturating_add(1)),
+            }
         }
         self.disk_beat.took(start);
         let sentence = self.disk.0.judge(self.usage.bytes).max(self.disk.1.judge(self.usage.files));

@@ -62,7 +62,9 @@ impl Attachments {
         };
         let opened = std::fs::create_dir_all(&directory)
             .map_err(|e| e.to_string())
-            .and_then(|()| LocalFileSystem::new_with_prefix(&directory).map_err(|e| e.to_string()));
+            .and_then(|()| LocalFileSystem::new_with_prefix(&directory).map_err(|e| e.to_string()))
+            // Its row says that it is there, and outlives a power cut.
+            .map(|store| store.with_fsync(true));
         let store = opened.map_err(|e| unusable(format!("{} cannot be used: {e}", directory.display())))?;
         Ok(Self::over(Arc::new(store), env))
     }

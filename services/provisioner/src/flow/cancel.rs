@@ -31,6 +31,8 @@ const OBEY: Duration = Duration::from_secs(15);
 const TRIES: u32 = 4;
 /// How long a prompt that is on its way is waited for; what was not said cannot be stopped.
 const ON_ITS_WAY: Duration = Duration::from_secs(15);
+/// How long all that is asked is answered with "cancelled" before the stop itself.
+const ANSWERS: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Serialize, Deserialize)]
@@ -152,12 +154,21 @@ impl Cancel {
 
     async fn ask(&self, ctx: &StageContext, client: &RuntimeClient, session: &Session) -> Result<(), Halt> {
         let acp = acp_of(session)?;
-        for waiting in permissions::pending(&self.0.store, &session.session_id).await? {
-            // The stop itself says whether the runtime can be reached.
-            let _ = client.answer_permission(&acp, &waiting.acp_id, None).await;
-        }
-        for waiting in elicitations::pending(&self.0.store, &session.session_id).await? {
-            let _ = client.answer(&acp, &waiting.acp_id, &foundry_forms::cancelled()).await;
+        let permissions = permissions::pending(&self.0.store, &session.session_id).await?;
+        let forms = elicitations::pending(&self.0.store, &session.session_id).await?;
+        let answer = async {
+            for waiting in permissions {
+                // The stop itself says whether the runtime can be reached.
+                let _ = client.answer_permission(&acp, &waiting.acp_id, None).await;
+            }
+            for waiting in forms {
+                let _ = client.answer(&acp, &waiting.acp_id, &foundry_forms::cancelled()).await;
+            }
+        };
+        // Many questions of a runtime that hangs must not take the time of the stop itself.
+        tokio::select! {
+            () = answer => {}
+            () = ctx.env().clock.sleep(ANSWERS) => {}
         }
         match client.cancel(&acp, &session.acp_session).await {
             Err(e) if ctx.attempt() < TRIES => Err(e.into()),

@@ -105,7 +105,7 @@ impl Step {
     }
 
     async fn deliver(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
-        let Some((session, chosen)) = self.wanted(ctx).await? else { return Ok(Outcome::done()) };
+        let Some((session, _)) = self.wanted(ctx).await? else { return Ok(Outcome::done()) };
         let now = ctx.env().clock.now();
         match session.state {
             SessionState::Ready | SessionState::Running => {}
@@ -114,10 +114,6 @@ impl Step {
             _ => return Ok(waits(&session, "waits for the agent", now.plus(LOOK_AGAIN))),
         }
         let option = ctx.input::<Input>()?.option;
-        if session.offer.option(&option).is_some_and(|o| o.value == chosen.value) {
-            self.change(ctx, |offer| hold(offer, &option, now)).await?;
-            return Ok(Outcome::done());
-        }
         let Some(request) = session.offer.request(&option) else {
             self.refuse(ctx, "OPTION_UNKNOWN", "the agent does not offer it any more").await?;
             return Ok(Outcome::done());
@@ -186,12 +182,6 @@ impl Step {
 
 fn is_open(chosen: &Chosen, ctx: &StageContext) -> bool {
     chosen.flow_id == ctx.flow_id().as_str() && chosen.state == ChoiceState::Wanted
-}
-
-fn hold(offer: &mut Offer, option: &str, now: Timestamp) {
-    if let Some(chosen) = offer.chosen.get_mut(option) {
-        (chosen.state, chosen.since) = (ChoiceState::Holds, now);
-    }
 }
 
 fn waits(session: &Session, message: &str, until: Timestamp) -> Outcome {

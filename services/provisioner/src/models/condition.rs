@@ -84,7 +84,10 @@ fn of_session(
     }
     let condition = condition(seen, &owner.provider, now);
     // It is cleared when a turn begins: what stands here is of this turn.
-    let known = session.model_condition.as_ref().filter(|known| known.reason == condition.reason);
+    let known = session.model_condition.as_ref().filter(|known| {
+        // A short wait of the agent's own and one that ends the turn have the same reason.
+        known.reason == condition.reason && known.retryable == condition.retryable
+    });
     if known.is_some_and(|known| is_near(known.next_attempt_time, condition.next_attempt_time)) {
         return Ok(());
     }

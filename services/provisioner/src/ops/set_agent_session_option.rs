@@ -56,8 +56,10 @@ fn choose(
         .next_action("create another session"));
     }
     // What holds in this process may not in the next one, which may be opened just now.
-    let holds =
-        check(&session.offer, session.session_id.as_str(), option, value)? && session.state.is_living();
+    let shown = check(&session.offer, session.session_id.as_str(), option, value)?;
+    // An earlier choice that is on its way would otherwise have the last word.
+    let on_its_way = session.offer.chosen.get(option).is_some_and(|c| c.state == ChoiceState::Wanted);
+    let holds = shown && !on_its_way && session.state.is_living();
     let flow_id = shared.flow_id();
     let chosen = Chosen {
         value: value.to_owned(),

@@ -68,9 +68,10 @@ impl Asked {
                 // Left out for want of room, or gone: nobody could see what became of it.
                 return false;
             };
-            let taken =
+            let shows =
                 option.wanted == wish.value || (option.wanted.is_empty() && option.value == wish.value);
-            if taken {
+            // One that is on its way is ended by its answer: what is shown may be of an earlier choice.
+            if shows && !wish.reason.is_empty() {
                 return false;
             }
             option.wanted.clone_from(&wish.value);
@@ -126,15 +127,27 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_is_shown_until_the_agents_side_shows_it() {
+    fn a_wish_is_shown_until_its_answer_ends_it() {
         let mut asked = asked("plan");
         let over = asked.over(Some(&shown("ask", ""))).unwrap().options.remove(0);
         assert_eq!((over.value.as_str(), over.wanted.as_str()), ("ask", "plan"));
         assert!(over.condition.unwrap().reason.is_empty());
         let over = asked.over(Some(&shown("ask", "all"))).unwrap().options.remove(0);
         assert_eq!(over.wanted, "plan", "an older choice is still being made");
+        // What is shown may be left of an earlier choice: the one on its way goes all the same.
         for told in [shown("ask", "plan"), shown("plan", "")] {
-            let mut asked = asked.clone();
+            asked.over(Some(&told)).unwrap();
+            assert_eq!(asked.wishes["mode"].value, "plan");
+        }
+    }
+
+    #[test]
+    fn a_refused_wish_is_forgotten_once_the_agents_side_shows_it() {
+        for told in [shown("ask", "plan"), shown("plan", "")] {
+            let mut asked = asked("plan");
+            if let Some(wish) = asked.wishes.get_mut("mode") {
+                "SESSION_CLOSED".clone_into(&mut wish.reason);
+            }
             assert_eq!(asked.over(Some(&told)).unwrap(), told);
             assert!(asked.wishes.is_empty());
         }

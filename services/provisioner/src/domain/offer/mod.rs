@@ -339,14 +339,15 @@ impl Offer {
         true
     }
 
-    /// What the agent changes by itself becomes what was chosen, and what it comes to by itself is no longer wanted.
+    /// What the agent changes by itself becomes what was chosen, and what it comes to by itself is no longer refused. A
+    /// choice that is on its way is left to its answer: what is shown may be of an earlier one.
     fn follow(&mut self, now: Timestamp) -> bool {
         let mut settled = false;
         for (id, chosen) in &mut self.chosen {
             let Some(option) = self.options.iter().find(|o| o.id == *id) else { continue };
             if chosen.state == ChoiceState::Holds && chosen.value != option.value {
                 chosen.value.clone_from(&option.value);
-            } else if chosen.state != ChoiceState::Holds && chosen.value == option.value {
+            } else if matches!(chosen.state, ChoiceState::Refused { .. }) && chosen.value == option.value {
                 (chosen.state, chosen.since) = (ChoiceState::Holds, now);
                 settled = true;
             }
