@@ -124,7 +124,7 @@ pub(crate) async fn tunnel(
         let (mut sender, connection) =
             client::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
         tasks.spawn("upstream proxy", async move {
-            // Whoever reads the answer sees its errors.
+            // The reader of the answer sees its errors.
             let _ = connection.with_upgrades().await;
         });
         let authority = target.to_string();

@@ -26,7 +26,7 @@ use crate::serve::Slot;
 use crate::target::Target;
 use crate::upstream::Via;
 
-/// Header fields of one connection, and what only a proxy is told.
+/// Header fields of one connection, and those meant for a proxy alone.
 const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,

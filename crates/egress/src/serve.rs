@@ -23,7 +23,7 @@ const CLAIM: Duration = Duration::from_secs(5);
 /// How long the directory may take.
 const DIRECTORY: Duration = Duration::from_secs(10);
 /// Connections that have not proved whose they are. Beyond these the oldest is dropped: a runtime proves itself at once,
-/// and whoever only holds connections open cannot keep it out.
+/// and a client that only holds connections open cannot keep it out.
 const UNPROVED: usize = 128;
 /// A head must come within this time, that of the next request on a connection too.
 const HEAD: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ const HEAD: Duration = Duration::from_secs(60);
 const MAX_HEAD: usize = 64 * 1024;
 /// How long to wait after an accept failed for want of file descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// What is answered to a claim that is proved. Whoever is not answered may try again.
+/// What is answered to a claim that is proved. A client without an answer may try again.
 const BELIEVED: &[u8] = b"+";
 
 impl Egress {
@@ -89,7 +89,7 @@ impl Egress {
         }
         let Some(slot) = self.0.held.take(&claim.sandbox, &self.0.settings) else {
             let problem = Problem::busy("this sandbox, or all together, have as many as they may");
-            // Whoever does not take the answer has gone.
+            // A client that does not take the answer has gone.
             let _ = tokio::time::timeout(CLAIM, refuse(stream, &problem)).await;
             return;
         };

@@ -1,4 +1,4 @@
-//! A child process with all that it starts: a group of its own, which ends with whoever holds it. Programs that we run
+//! A child process with all that it starts: a group of its own, which ends with its holder. Programs that we run
 //! are often scripts around the real one, and a kill of the child alone would leave that one running.
 
 use std::io;
