@@ -20,7 +20,7 @@ pub fn cancelled() -> Value {
     json!({ "action": "cancel" })
 }
 
-/// What is told to the agent for an answer of a person.
+/// The response of `elicitation/create` for a person's answer.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the field that is not filled in as the form says.

@@ -310,7 +310,7 @@ fn wait_reaping(child: &mut Child) -> io::Result<ExitStatus> {
     }
 }
 
-/// What was reached at the very end is told too; a measurement that still goes on is not waited for.
+/// Reports what was reached at the very end; does not wait for a measurement that is still running.
 fn last_look(watch: &Mutex<Watch>) {
     if let Ok(mut watch) = watch.try_lock() {
         watch.tell();

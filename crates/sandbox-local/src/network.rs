@@ -1,4 +1,4 @@
-//! The network of sandboxes: which one they get here, and what programs inside are told of it.
+//! The network of sandboxes: which policy applies on this host, and the settings that programs inside need for it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -112,7 +112,7 @@ impl Shared {
         covers
     }
 
-    /// What programs are told by variables. `proxied`: there is a way out.
+    /// The environment variables by which programs find the proxy and the certificates. `proxied`: there is a way out.
     pub fn environment(&self, bubblewrap: bool, proxied: bool) -> BTreeMap<String, String> {
         let mut env = BTreeMap::new();
         let mut set = |names: &[&str], value: &str| {

@@ -1,4 +1,4 @@
-//! What is to be done about an amount, and what is told of it. No clock and no process here.
+//! Decides from measured amounts what to end and which limits to report. No clock and no process here.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -106,7 +106,7 @@ impl Forks {
     }
 }
 
-/// What is told of reached limits.
+/// The reached limits that are reported now, each kept for a while after it was seen last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
     reached: BTreeMap<LimitKind, (ReachedLimit, Instant)>,

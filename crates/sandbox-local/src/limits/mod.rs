@@ -101,7 +101,7 @@ impl Limits {
     }
 }
 
-/// What the supervisor is told of the limits of its sandbox.
+/// The limits of one sandbox and where its supervisor enforces and reports them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Bounds {
     pub limits: Limits,
@@ -111,7 +111,7 @@ pub(crate) struct Bounds {
     pub name: String,
     /// Where the group is written down before it is made.
     pub group_file: PathBuf,
-    /// Where reached limits are told.
+    /// The file in which the supervisor reports reached limits.
     pub report_file: PathBuf,
     /// The directories whose disk counts.
     pub places: Vec<PathBuf>,
