@@ -8,10 +8,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::INTENT;
 use crate::domain::Session;
-use crate::domain::attachment::{Attachment, AttachmentState, MAX_OF_AGENT};
+use crate::domain::attachment::{Attachment, AttachmentState, MAX_FILES_OF_AGENT, MAX_OF_AGENT};
 use crate::domain::fold::{Folded, ShownFile};
 use crate::shared::Shared;
 use crate::store::attachments;
+
+/// The reason of a file whose bytes the store did not take.
+const UNAVAILABLE: &str = "ATTACHMENT_STORE_UNAVAILABLE";
 
 /// Stores the files of a stretch of the log and names them in its parts. One that cannot be stored is named with the
 /// reason. Returns those whose rows the write set of the stretch makes ready.
@@ -24,16 +27,26 @@ pub async fn keep(
     folded: &mut Folded,
 ) -> Result<Vec<AttachmentId>, Error> {
     let mut kept = Vec::new();
+    let mut unavailable = false;
     for file in std::mem::take(&mut folded.files) {
         let part = folded.parts.get_mut(file.part).and_then(|p| p.body.as_mut());
         let Some(Body::AgentFile(shown)) = part else { continue };
         let Some(attachment) = &mut shown.attachment else { continue };
-        match store(shared, session, &file, attachment).await {
+        // The transcript waits for one transfer that fails, not for one of each file.
+        let stored = if unavailable {
+            Err(Refusal::Reason(UNAVAILABLE))
+        } else {
+            store(shared, session, &file, attachment).await
+        };
+        match stored {
             Ok(id) => {
                 attachment.attachment_id = id.to_string();
                 kept.push(id);
             }
-            Err(Refusal::Reason(reason)) => reason.clone_into(&mut attachment.reason),
+            Err(Refusal::Reason(reason)) => {
+                unavailable |= reason == UNAVAILABLE;
+                reason.clone_into(&mut attachment.reason);
+            }
             Err(Refusal::Failed(e)) => return Err(e),
         }
     }
@@ -65,9 +78,10 @@ async fn store(
     let now = shared.env.clock.now();
     if attachments::find(&shared.store, &id).await?.is_none() {
         let _admitted = shared.attachments.admission.lock().await;
-        let of_agent = attachments::of_agent(&shared.store, &session.session_id).await?;
+        let (files, bytes) = attachments::of_agent(&shared.store, &session.session_id).await?;
         let total = attachments::total(&shared.store, organization).await?;
-        if of_agent.saturating_add(size) > MAX_OF_AGENT
+        if files >= MAX_FILES_OF_AGENT
+            || bytes.saturating_add(size) > MAX_OF_AGENT
             || total.saturating_add(size) > shared.config.attachments.organization_bytes
         {
             return Err(Refusal::Reason("LIMIT_REACHED"));
@@ -99,7 +113,7 @@ async fn store(
         Err(e) => {
             // The conversation goes on: the row is swept, and the transcript says what is missing.
             tracing::warn!(session = %session.session_id, error = ?e, "a file of an agent was not stored");
-            Err(Refusal::Reason("ATTACHMENT_STORE_UNAVAILABLE"))
+            Err(Refusal::Reason(UNAVAILABLE))
         }
     }
 }

@@ -7,6 +7,7 @@ use foundry_proto::provisioner::v1 as p;
 
 use super::*;
 use crate::domain::Session;
+use crate::domain::attachment::{Attachment as Row, AttachmentState, MAX_FILES_OF_AGENT};
 use crate::domain::fold::{Folded, ShownFile};
 use crate::ops;
 use crate::store::{attachments, events};
@@ -116,6 +117,50 @@ async fn a_file_of_an_agent_without_room_or_store_is_named_with_the_reason() {
     std::fs::write(&directory, "").unwrap();
     let (ids, shown) = kept(&f, &session, "1-30").await;
     assert_eq!((ids, shown.reason.as_str()), (vec![], "ATTACHMENT_STORE_UNAVAILABLE"));
+}
+
+#[tokio::test]
+async fn small_files_of_an_agent_are_bounded_by_their_number() {
+    let f = Fixture::new().await;
+    let session = f.made_ready(&f.session(&f.ensure().await).await).await;
+    let mut ws = foundry_store::WriteSet::new();
+    for n in 0..MAX_FILES_OF_AGENT {
+        let row = Row {
+            attachment_id: AttachmentId::generate(&f.env.env),
+            organization_id: f.organization.clone(),
+            name: format!("{n}.png"),
+            media_type: "image/png".to_owned(),
+            size: 1,
+            sha256: String::new(),
+            state: AttachmentState::Ready,
+            user_id: String::new(),
+            session_id: session.session_id.to_string(),
+            create_time: f.env.env.clock.now(),
+            expire_time: None,
+        };
+        attachments::insert(&mut ws, &row);
+    }
+    f.shared.store.commit(ws).await.unwrap();
+    assert_eq!(kept(&f, &session, "1-10").await.1.reason, "LIMIT_REACHED");
+}
+
+#[tokio::test]
+async fn the_files_of_one_stretch_wait_for_one_failing_transfer() {
+    let f = Fixture::new().await;
+    let session = f.made_ready(&f.session(&f.ensure().await).await).await;
+    let directory = f.dir.path().join("attachments");
+    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::write(&directory, "").unwrap();
+    let (mut folded, second) = (shows("1-10"), shows("1-20"));
+    folded.parts.extend(second.parts);
+    folded.files.extend(second.files.into_iter().map(|file| ShownFile { part: 1, ..file }));
+    assert_eq!(keep(&f.shared, &session, &mut folded).await.unwrap(), []);
+    for part in folded.parts {
+        let Some(Body::AgentFile(file)) = part.body else { panic!("no file") };
+        assert_eq!(file.attachment.unwrap().reason, "ATTACHMENT_STORE_UNAVAILABLE");
+    }
+    // The row of the second one was not even intended.
+    assert_eq!(attachments::total(&f.shared.store, &f.organization).await.unwrap(), PNG.len() as u64);
 }
 
 #[tokio::test]

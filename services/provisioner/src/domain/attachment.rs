@@ -11,6 +11,8 @@ pub const MAX_FILE: usize = 3 << 20;
 pub const MAX_PER_MESSAGE: usize = 10;
 /// What the files of one session's agent may take in bytes.
 pub const MAX_OF_AGENT: u64 = 64 << 20;
+/// Most files of one session's agent: each takes a row and a file of the store, however small it is.
+pub const MAX_FILES_OF_AGENT: u64 = 1_000;
 /// Longest name in bytes.
 const MAX_NAME: usize = 200;
 

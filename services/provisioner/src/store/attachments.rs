@@ -32,8 +32,8 @@ const LIST: &str = "SELECT * FROM attachments WHERE organization_id = $1 AND sta
 const EXPIRED: &str = "SELECT * FROM attachments WHERE expire_time IS NOT NULL AND expire_time <= $1 ORDER BY expire_time LIMIT $2";
 const TOTAL: &str =
     "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS total FROM attachments WHERE organization_id = $1";
-const OF_AGENT: &str = "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS total FROM attachments \
-     WHERE session_id = $1 AND user_id = ''";
+const OF_AGENT: &str = "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS total, COUNT(*) AS files \
+     FROM attachments WHERE session_id = $1 AND user_id = ''";
 
 fn read(row: &Row) -> Result<Attachment, Error> {
     let text = |column| row.text(column).map(str::to_owned);
@@ -123,15 +123,16 @@ pub async fn expired(store: &Store, now: Timestamp, limit: u32) -> Result<Vec<At
 
 /// What the files of an organization take in bytes, intended ones and those that are being removed too.
 pub async fn total(store: &Store, organization: &OrganizationId) -> Result<u64, Error> {
-    sum(store.query(TOTAL, &[organization.into()]).await?.first())
+    number(store.query(TOTAL, &[organization.into()]).await?.first(), "total")
 }
 
-/// What the files of a session's agent take in bytes.
-pub async fn of_agent(store: &Store, session: &SessionId) -> Result<u64, Error> {
-    sum(store.query(OF_AGENT, &[session.into()]).await?.first())
+/// How many files a session's agent has stored, and what they take in bytes.
+pub async fn of_agent(store: &Store, session: &SessionId) -> Result<(u64, u64), Error> {
+    let rows = store.query(OF_AGENT, &[session.into()]).await?;
+    Ok((number(rows.first(), "files")?, number(rows.first(), "total")?))
 }
 
-fn sum(row: Option<&Row>) -> Result<u64, Error> {
-    let total = row.map(|r| r.int("total")).transpose()?.unwrap_or(0);
-    Ok(u64::try_from(total).unwrap_or(0))
+fn number(row: Option<&Row>, column: &str) -> Result<u64, Error> {
+    let number = row.map(|r| r.int(column)).transpose()?.unwrap_or(0);
+    Ok(u64::try_from(number).unwrap_or(0))
 }
