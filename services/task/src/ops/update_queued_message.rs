@@ -8,11 +8,13 @@ use foundry_store::Scope;
 
 use super::steer::{COMMAND, Command, Draft};
 use crate::attachments;
-use crate::context::Context;
+use crate::context::{Context, RequestKey};
 use crate::domain::derive::Aggregate;
 use crate::domain::session::{Message, MessageState};
 use crate::domain::validate;
 use crate::store::messages;
+
+const METHOD: &str = "UpdateQueuedMessage";
 
 /// # Errors
 /// `FAILED_PRECONDITION` `MESSAGE_DELIVERED` once it was handed to the agent, `INVALID_ARGUMENT`,
@@ -23,6 +25,11 @@ pub async fn update_queued_message(
     request: UpdateQueuedMessageRequest,
 ) -> Result<UpdateQueuedMessageResponse> {
     let found = cx.task_of_message(caller, &request.message_id, Role::Member).await?;
+    let key = RequestKey::new(&found.task.organization_id, caller, METHOD, &request.request_id, &request);
+    // A repeat gets its first answer even when its files are gone since.
+    if let Some((answer, rev)) = key.first_answer::<UpdateQueuedMessageResponse>(&cx.store).await? {
+        return Ok(UpdateQueuedMessageResponse { rev, ..answer });
+    }
     // Unset leaves the files as they are; whether any are left is seen when it is decided.
     let files = match &request.attachments {
         Some(wanted) => {
@@ -32,7 +39,7 @@ pub async fn update_queued_message(
                 Some(m) => {
                     Some(attachments::hold(cx, organization, &m.session_id, &wanted.attachment_ids).await?)
                 }
-                // It has left the queue: the decision says so, unless this is a repeat.
+                // It has left the queue: the decision says so.
                 None => Some(Vec::new()),
             }
         }
@@ -42,7 +49,7 @@ pub async fn update_queued_message(
         caller,
         scope: scope(&found, &request.message_id)?,
         found,
-        method: "UpdateQueuedMessage",
+        method: METHOD,
         request_id: &request.request_id,
         remembered: COMMAND,
         action: "message.update",

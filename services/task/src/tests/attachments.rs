@@ -154,5 +154,17 @@ async fn an_edit_of_a_queued_message_keeps_its_files_unless_it_names_others() {
     assert_eq!(edit("", Some(vec![])).await.unwrap_err().reason(), "INVALID_FIELD");
     assert_eq!(edit("three", Some(vec!["att_x".into()])).await.unwrap_err().reason(), "INVALID_FIELD");
     assert_eq!(edit("three", Some(vec![])).await.unwrap(), []);
+    // A repeat gets its first answer, also when the file is gone since.
+    let request = UpdateQueuedMessageRequest {
+        request_id: "r1".into(),
+        message_id: message_id.clone(),
+        text: "four".into(),
+        attachments: Some(AttachmentIds { attachment_ids: vec![a.attachment_id.clone()] }),
+    };
+    let repeated =
+        || ops::update_queued_message::update_queued_message(&running.cx, &tenant.caller, request.clone());
+    let first = repeated().await.unwrap();
+    world.provisioner.remove_file(&a.attachment_id);
+    assert_eq!(repeated().await.unwrap(), first);
     running.stop().await;
 }
