@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 pub use clock::MockClock;
 use foundry_core::Env;
-pub use postgres::{PostgresDatabase, PostgresMissing};
+pub use postgres::{PostgresDatabase, PostgresMissing, database_url, on_postgres};
 pub use random::SeededRandom;
 
 /// An environment with a clock that stands still until it is advanced, and replayable randomness.

@@ -59,6 +59,30 @@ impl PostgresDatabase {
     }
 }
 
+/// Where the suites of the services keep their rows: `postgres` runs them on PostgreSQL.
+const DATABASE: &str = "FOUNDRY_TEST_DATABASE";
+
+/// URL of the database of one test: the file `<name>.db` in `directory`, or a fresh PostgreSQL database when the
+/// environment has `FOUNDRY_TEST_DATABASE=postgres`. So one suite serves both databases.
+///
+/// # Panics
+/// When PostgreSQL is asked for and does not start, or the variable has another value.
+pub async fn database_url(directory: &Path, name: &str) -> String {
+    match std::env::var(DATABASE).unwrap_or_default().as_str() {
+        "" | "sqlite" => format!("sqlite:{}", directory.join(format!("{name}.db")).display()),
+        "postgres" => match PostgresDatabase::create().await {
+            Ok(database) => database.url,
+            Err(e) => panic!("{e}"),
+        },
+        other => panic!("{DATABASE}={other}: must be sqlite or postgres"),
+    }
+}
+
+/// Whether [`database_url`] gives PostgreSQL databases.
+pub fn on_postgres() -> bool {
+    std::env::var(DATABASE).is_ok_and(|value| value == "postgres")
+}
+
 const USER: &str = "foundry";
 
 struct Cluster {

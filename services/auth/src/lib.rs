@@ -26,8 +26,8 @@ use foundry_proto::watch::v1::watch_authorization_service_server::{
     SERVICE_NAME as WATCH_AUTHORIZATION, WatchAuthorizationServiceServer,
 };
 use foundry_server::{Phases, Service};
-use foundry_store::{Store, StoreOptions};
-use foundry_watch::{Hub, HubConfig, Observer};
+use foundry_service::Database;
+use foundry_watch::Observer;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
@@ -96,51 +96,37 @@ pub async fn build(config: Config, deps: Dependencies) -> Result<Service> {
     let layer = AuthnLayer::new(auth.authenticator.clone());
     Ok(Service::new(NAME, [SERVICE_NAME, WATCH_AUTHORIZATION], routes)
         .authenticated_by(layer)
-        .phases(phases(auth, jobs)))
+        .phases(phases(auth, jobs))
+        .background(deps.tasks))
 }
 
 fn phases(auth: Arc<Auth>, jobs: Jobs) -> Phases {
-    let hub = auth.hub.clone();
-    let store = auth.store.clone();
-    Phases::default()
-        .drain_watches(move |spread| async move {
-            let drained = hub.drain(spread).await;
-            if drained { Vec::new() } else { vec![format!("{} watches", hub.watches())] }
-        })
-        .finish_jobs(move |limit| async move {
-            let late = jobs.stop(limit).await;
-            if let Err(e) = jobs::record_last_use::run(auth).await {
-                tracing::warn!(error = %e, "last uses of credentials were not written");
-            }
-            if late == 0 { Vec::new() } else { vec![format!("{late} jobs")] }
-        })
-        .close_store(move |_| async move {
-            store.close().await;
-            Vec::new()
-        })
+    let (hub, store) = (auth.hub.clone(), auth.store.clone());
+    foundry_service::phases(hub, store, move |limit| async move {
+        let late = jobs.stop(limit).await;
+        if let Err(e) = jobs::record_last_use::run(auth).await {
+            tracing::warn!(error = %e, "last uses of credentials were not written");
+        }
+        if late == 0 { Vec::new() } else { vec![format!("{late} jobs")] }
+    })
 }
 
 async fn open(config: Config, deps: &Dependencies) -> Result<Arc<Auth>> {
     let env = deps.env.clone();
-    let url = if config.store_url.is_empty() {
-        format!("sqlite:{}", deps.data_dir.join("auth.db").display())
-    } else {
-        config.store_url.clone()
-    };
-    let store = Store::connect(&url, &[&store::MIGRATIONS], &env, StoreOptions::default()).await?;
+    let database =
+        Database::open(&config.store_url, &deps.data_dir, NAME, &[&store::MIGRATIONS], &env).await?;
+    database.supervise(&deps.tasks);
     let (signing, development) = secrets(&config, deps).await?;
     let published = PublishedKeys::new(signing.clone(), deps.keys_dir.clone(), env.clock.clone());
     let revocations = Revocations::new();
     let ring = KeyRing::new(Arc::new(published.clone()), env.clock.clone());
     let authenticator = Arc::new(Authenticator::new(NAME, ring, revocations.clone(), &env)?);
-    let hub_config =
-        HubConfig { server: NAME.to_owned(), observer: deps.watch_observer.clone(), ..HubConfig::default() };
-    let hub = Hub::new(store.clone(), env.clone(), deps.tasks.clone(), hub_config);
+    let hub = database.hub(NAME, &env, &deps.tasks, deps.watch_observer.clone());
     let uses = RecentUses::default();
     Ok(Arc::new(Auth {
         config,
         env,
-        store,
+        store: database.store,
         hub,
         signing,
         published,

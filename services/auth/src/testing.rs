@@ -48,17 +48,13 @@ impl Fixture {
         Self::with(Config::default()).await
     }
 
-    /// On a fresh PostgreSQL database.
-    pub(crate) async fn on_postgres() -> Self {
-        let store_url = foundry_testkit::PostgresDatabase::create().await.unwrap().url;
-        Self::with(Config { development_sign_in: true, store_url, ..Config::default() }).await
-    }
-
     async fn with(config: Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let TestEnv { env, clock } = test_env();
         let (tasks, _) = Tasks::new();
         let data_dir = dir.path().to_owned();
+        let store_url = foundry_testkit::database_url(dir.path(), "auth").await;
+        let config = Config { store_url, ..config };
         let keys_dir = data_dir.join("keys");
         let deps = Dependencies {
             env: env.clone(),

@@ -14,8 +14,8 @@ use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
 use foundry_sandbox::Provider;
 use foundry_server::{DataDirectory, Phases, Service, Upstream};
-use foundry_store::{Store, StoreOptions};
-use foundry_watch::{Hub, HubConfig, Observer};
+use foundry_service::Database;
+use foundry_watch::Observer;
 
 use crate::attachment_rpc::AttachmentRpc;
 use crate::attachments::{self, Attachments};
@@ -36,8 +36,6 @@ const MAX_FILE_REQUEST: usize = 4 << 20;
 const ATTACHMENTS: &str = "attachments";
 /// The key of stored secrets, in the service's directory, unless others are configured.
 const SECRETS_KEY_FILE: &str = "secrets.key";
-/// The drain of watches is spread over at most this.
-const SPREAD: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// What the service needs from the process it runs in.
 pub struct Dependencies<'a> {
@@ -94,28 +92,20 @@ impl Survivors {
 pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Error> {
     let (env, tasks) = (deps.env.clone(), deps.tasks.clone());
     let migrations = [&foundry_flow::MIGRATIONS, &store::MIGRATIONS];
-    let url = match config.store_url.as_str() {
-        "" => format!("sqlite:{}", deps.data.path().join("provisioner.db").display()),
-        url => url.to_owned(),
-    };
-    let store = Store::connect(&url, &migrations, &env, StoreOptions::default()).await?;
-    let embedded = config.store_url.is_empty();
+    let database =
+        Database::open(&config.store_url, deps.data.path(), "provisioner", &migrations, &env).await?;
+    database.supervise(&tasks);
     let client = models::client(&config.network)?;
-    let shared = share(config, &deps, store.clone(), client.clone()).await?;
+    let shared = share(config, &deps, &database, client.clone()).await?;
     models::serve(&shared, client, &env, &tasks, deps.data.path())?;
     egress::serve(&shared, &env, &tasks, deps.data.path())?;
     let retention = shared.config.flow_retention;
     let options = Options { retention, hooks: Arc::clone(&deps.flow_hooks), ..Options::default() };
-    let engine = Engine::new(store.clone(), env.clone(), flow::bindings(&shared), options)?;
-    // Only a database in our own locked directory is nobody else's.
-    if embedded {
-        engine.recover(&OwnedDataDirectory::held_by(deps.data)).await?;
-    }
-    engine.start(&tasks);
+    let owned = OwnedDataDirectory::held_by(deps.data);
+    let engine = database.start_engine(&env, &tasks, flow::bindings(&shared), options, &owned).await?;
     tasks.spawn("sandbox health", runtime::watch_health(Arc::clone(&shared)));
     tasks.spawn("sandbox sweeper", runtime::sweep_strangers(Arc::clone(&shared)));
     tasks.spawn("attachment sweeper", attachments::sweep_again(Arc::clone(&shared)));
-    watch_store(&tasks, store.clone());
 
     let routes = tonic::service::Routes::new(
         ProvisionerServiceServer::new(Rpc(Arc::clone(&shared))).max_decoding_message_size(MAX_REQUEST),
@@ -143,7 +133,7 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
 async fn share(
     config: Config,
     deps: &Dependencies<'_>,
-    store: Store,
+    database: &Database,
     client: reqwest::Client,
 ) -> Result<Arc<Shared>, Error> {
     let providers = Providers::open(&config, deps.data.path(), &deps.env, &deps.further_providers).await;
@@ -167,7 +157,7 @@ async fn share(
             Arc::new(GatewayProbe::new(client, deps.env.clone())),
         ),
     };
-    let shared = assemble(config, parts, store, providers)?;
+    let shared = assemble(config, parts, database, providers)?;
     // What a killed predecessor left half-way.
     if let Err(e) = std::fs::remove_dir_all(&shared.bundles)
         && e.kind() != std::io::ErrorKind::NotFound
@@ -197,21 +187,16 @@ pub(crate) struct Parts {
 pub(crate) fn assemble(
     config: Config,
     parts: Parts,
-    store: Store,
+    database: &Database,
     providers: Providers,
 ) -> Result<Arc<Shared>, Error> {
     let catalogue = Catalogue::new(config.agents.clone())?;
     catalogue.get(&config.default_agent)?;
-    let hub_config = HubConfig {
-        server: "provisioner".to_owned(),
-        observer: parts.watch_observer,
-        ..HubConfig::default()
-    };
     Ok(Arc::new(Shared {
-        hub: Hub::new(store.clone(), parts.env.clone(), parts.tasks.clone(), hub_config),
+        hub: database.hub("provisioner", &parts.env, &parts.tasks, parts.watch_observer),
         config,
         env: parts.env,
-        store,
+        store: database.store.clone(),
         tasks: parts.tasks,
         authenticator: parts.authenticator,
         repo: RepoServiceClient::new(parts.repo),
@@ -230,34 +215,13 @@ pub(crate) fn assemble(
     }))
 }
 
-/// A store whose writer died makes this process useless: end it.
-fn watch_store(tasks: &Tasks, store: Store) {
-    let stop = tasks.cancellation().clone();
-    tasks.spawn("store watch", async move {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            failure = store.failed() => panic!("the store's task {} died", failure.name),
-        }
-    });
-}
-
 fn phases(shared: &Arc<Shared>, engine: Engine, survivors: Survivors) -> Phases {
-    let hub = shared.hub.clone();
-    let (working, closing) = (Arc::clone(shared), Arc::clone(shared));
-    Phases::default()
-        .drain_watches(move |limit| async move {
-            let ended = hub.drain(SPREAD.min(limit)).await;
-            if ended { Vec::new() } else { vec![format!("{} watches", hub.watches())] }
-        })
-        .finish_jobs(move |limit| async move {
-            let drained = engine.shutdown(limit).await;
-            survivors.tell(still_running(&working).await);
-            drained.abandoned.iter().map(ToString::to_string).collect()
-        })
-        .close_store(move |_| async move {
-            closing.store.close().await;
-            Vec::new()
-        })
+    let (hub, store, shared) = (shared.hub.clone(), shared.store.clone(), Arc::clone(shared));
+    foundry_service::phases(hub, store, move |limit| async move {
+        let cut_off = foundry_service::finish_flows(engine, limit).await;
+        survivors.tell(still_running(&shared).await);
+        cut_off
+    })
 }
 
 /// The sandboxes that outlive this process; the next one adopts them.

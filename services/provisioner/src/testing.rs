@@ -16,7 +16,8 @@ use foundry_sandbox::{
     Progress, Provider, ProviderError, RuntimeFacts, RuntimeKey, Sandbox as Handle, SandboxName, StartSpec,
     TapReadError, beneath, tap,
 };
-use foundry_store::{Store, StoreOptions};
+use foundry_service::Database;
+use foundry_store::StoreOptions;
 use foundry_testkit::{TestEnv, test_env};
 
 use crate::domain::{Sandbox, Session};
@@ -220,9 +221,14 @@ impl Fixture {
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let env = test_env();
-        let url = format!("sqlite:{}", dir.path().join("provisioner.db").display());
+        let url = foundry_testkit::database_url(dir.path(), "provisioner").await;
         let migrations = [&foundry_flow::MIGRATIONS, &crate::store::MIGRATIONS];
-        let store = Store::connect(&url, &migrations, &env.env, StoreOptions::default()).await.unwrap();
+        let options = StoreOptions::default();
+        env.clock.drive_database(options.clock_offset.clone());
+        let database = Database::open_with(options, &url, dir.path(), "provisioner", &migrations, &env.env)
+            .await
+            .unwrap();
+        let store = database.store.clone();
         let (tasks, _) = Tasks::new();
         let keys = KeyRing::new(Arc::new(StaticKeys(Vec::new())), env.env.clock.clone());
         let authenticator = Authenticator::new("provisioner", keys, Revocations::none(), &env.env).unwrap();
@@ -240,7 +246,7 @@ impl Fixture {
             profiles: profiles::profiles(&env.env, dir.path()).await,
         };
         let providers = Providers::of(vec![Arc::new(provider.clone())]);
-        let shared = assemble(Config::default(), parts, store.clone(), providers).unwrap();
+        let shared = assemble(Config::default(), parts, &database, providers).unwrap();
         let engine =
             Engine::new(store, env.env.clone(), flow::bindings(&shared), Options::default()).unwrap();
         let organization = OrganizationId::generate(&env.env);

@@ -19,13 +19,13 @@ use std::time::Duration;
 
 use foundry_authn::{Authenticator, AuthnLayer};
 use foundry_core::{Env, Error, Result, Tasks};
-use foundry_flow::{Engine, Hooks, OwnedDataDirectory};
+use foundry_flow::{Hooks, Options, OwnedDataDirectory};
 use foundry_git::{Git, UrlPolicy};
 use foundry_proto::repo::v1::repo_service_server::{self, RepoServiceServer};
 use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
-use foundry_server::{DataDirectory, Phases, Service};
-use foundry_store::{Store, StoreOptions};
-use foundry_watch::{Hub, HubConfig, Observer};
+use foundry_server::{DataDirectory, Service};
+use foundry_service::{Database, finish_flows, phases};
+use foundry_watch::Observer;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
@@ -38,6 +38,8 @@ pub(crate) const REQUEST_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Database, `sqlite:<path>` or `postgres://…`; empty = `repo.db` in the service's directory.
+    pub store_url: String,
     /// Whether repositories may be absolute local paths and `file:` URLs.
     pub allow_local_paths: bool,
     /// Whether repositories may be at private, loopback and link-local addresses.
@@ -48,7 +50,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { allow_local_paths: true, allow_private_addresses: false, max_bundle_bytes: 256 << 20 }
+        Self {
+            store_url: String::new(),
+            allow_local_paths: true,
+            allow_private_addresses: false,
+            max_bundle_bytes: 256 << 20,
+        }
     }
 }
 
@@ -80,9 +87,9 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     for path in [&mirrors, &incoming] {
         std::fs::create_dir_all(path).map_err(Error::internal)?;
     }
-    let url = format!("sqlite:{}", dir.join("repo.db").display());
     let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
-    let store = Store::connect(&url, &migrations, &deps.env, StoreOptions::default()).await?;
+    let database = Database::open(&config.store_url, dir, "repo", &migrations, &deps.env).await?;
+    database.supervise(&deps.tasks);
     if config.allow_local_paths {
         tracing::info!(
             "repositories may be local paths (repo.allow_local_paths); switch it off where users are strangers"
@@ -93,14 +100,9 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         allow_private_addresses: config.allow_private_addresses,
         ..UrlPolicy::embedded(&deps.mesh_dir)
     };
-    let hub_config = HubConfig {
-        server: "repo".to_owned(),
-        observer: deps.watch_observer.clone(),
-        ..HubConfig::default()
-    };
     let cx = Arc::new(Context {
-        hub: Hub::new(store.clone(), deps.env.clone(), deps.tasks.clone(), hub_config),
-        store: store.clone(),
+        hub: database.hub("repo", &deps.env, &deps.tasks, deps.watch_observer.clone()),
+        store: database.store.clone(),
         env: deps.env.clone(),
         git: Git::detect().await?,
         urls,
@@ -111,7 +113,14 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         authenticator: deps.authenticator.clone(),
     });
     sweep_incoming(&cx).await?;
-    let engine = start_engine(&cx, &deps).await?;
+    let flows = vec![
+        flow::sync::binding(cx.clone()),
+        flow::import::binding(cx.clone()),
+        flow::delete::binding(cx.clone()),
+    ];
+    let options = Options { hooks: deps.flow_hooks.clone(), ..Options::default() };
+    let owned = OwnedDataDirectory::held_by(deps.data);
+    let engine = database.start_engine(&deps.env, &deps.tasks, flows, options, &owned).await?;
     let routes = Routes::new(RepoServiceServer::new(rpc::Rpc(cx.clone())))
         .add_service(WatchAuthorizationServiceServer::new(rpc::Rpc(cx.clone())));
     Ok(Service::new(
@@ -120,37 +129,8 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         routes,
     )
     .authenticated_by(AuthnLayer::new(deps.authenticator))
-    .phases(phases(cx, engine)))
-}
-
-async fn start_engine(cx: &Arc<Context>, deps: &Dependencies<'_>) -> Result<Engine> {
-    let flows = vec![
-        flow::sync::binding(cx.clone()),
-        flow::import::binding(cx.clone()),
-        flow::delete::binding(cx.clone()),
-    ];
-    let options =
-        foundry_flow::Options { hooks: deps.flow_hooks.clone(), ..foundry_flow::Options::default() };
-    let engine = Engine::new(cx.store.clone(), deps.env.clone(), flows, options)?;
-    engine.recover(&OwnedDataDirectory::held_by(deps.data)).await?;
-    engine.start(&deps.tasks);
-    Ok(engine)
-}
-
-fn phases(cx: Arc<Context>, engine: Engine) -> Phases {
-    let (hub, store) = (cx.hub.clone(), cx.store.clone());
-    Phases::default()
-        .drain_watches(move |spread| async move {
-            hub.drain(spread).await;
-            Vec::new()
-        })
-        .finish_jobs(move |limit| async move {
-            engine.shutdown(limit).await.abandoned.iter().map(ToString::to_string).collect()
-        })
-        .close_store(move |_| async move {
-            store.close().await;
-            Vec::new()
-        })
+    .phases(phases(cx.hub.clone(), cx.store.clone(), |limit| finish_flows(engine, limit)))
+    .background(deps.tasks))
 }
 
 /// Removes what streams that broke off and finished imports left behind.

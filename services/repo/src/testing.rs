@@ -12,7 +12,8 @@ use foundry_git::{Git, UrlPolicy};
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::import_work_request::Part;
 use foundry_proto::repo::v1::{CreateRepositoryRequest, ImportWorkHeader, ImportWorkRequest, Repository};
-use foundry_store::{Store, StoreOptions};
+use foundry_service::Database;
+use foundry_store::StoreOptions;
 use foundry_testkit::{TestEnv, test_env};
 use foundry_watch::{Hub, HubConfig};
 
@@ -65,9 +66,13 @@ impl Fixture {
         std::fs::write(origin.join("README.md"), "hello\n").unwrap();
         git(&origin, &["add", "."]);
         git(&origin, &["commit", "-q", "-m", "first"]);
-        let url = format!("sqlite:{}", dir.path().join("repo.db").display());
+        let url = foundry_testkit::database_url(dir.path(), "repo").await;
         let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
-        let store = Store::connect(&url, &migrations, &env.env, StoreOptions::default()).await.unwrap();
+        let options = StoreOptions::default();
+        env.clock.drive_database(options.clock_offset.clone());
+        let database =
+            Database::open_with(options, &url, dir.path(), "repo", &migrations, &env.env).await.unwrap();
+        let store = database.store.clone();
         let (tasks, _) = Tasks::new();
         let keys = KeyRing::new(Arc::new(StaticKeys(Vec::new())), env.env.clock.clone());
         let authenticator = Authenticator::new("repo", keys, Revocations::none(), &env.env).unwrap();

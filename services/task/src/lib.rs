@@ -21,7 +21,6 @@ mod view;
 mod writers;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use foundry_authn::{Authenticator, AuthnLayer, IdentityLayer, ServiceIdentity};
 use foundry_core::{Env, Result, Tasks};
@@ -31,9 +30,9 @@ use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServi
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::task::v1::task_service_server::{self, TaskServiceServer};
 use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
-use foundry_server::{DataDirectory, Phases, Service, Upstream};
-use foundry_store::{Store, StoreOptions};
-use foundry_watch::{Hub, HubConfig, Observer};
+use foundry_server::{DataDirectory, Service, Upstream};
+use foundry_service::{Database, finish_flows, phases};
+use foundry_watch::Observer;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
@@ -44,6 +43,8 @@ use context::Context;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Database, `sqlite:<path>` or `postgres://…`; empty = `task.db` in the service's directory.
+    pub store_url: String,
     /// Sandbox provider of tasks that name none.
     pub default_provider: String,
     /// Agents that may be asked for.
@@ -55,6 +56,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            store_url: String::new(),
             default_provider: "local".to_owned(),
             agents: ["demo", "claude", "codex", "opencode", "gemini", "qwen"].map(str::to_owned).into(),
             providers: ["local"].map(str::to_owned).into(),
@@ -89,12 +91,14 @@ pub struct Dependencies<'a> {
 /// # Errors
 /// When the database cannot be opened.
 pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
-    let url = format!("sqlite:{}", deps.data.path().join("task.db").display());
+    let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
+    let database =
+        Database::open(&config.store_url, deps.data.path(), "task", &migrations, &deps.env).await?;
     let provisioner =
         deps.provisioner.clone().layer(IdentityLayer::new(deps.identity.clone(), "provisioner")?);
     let repo = deps.repo.clone().layer(IdentityLayer::new(deps.identity.clone(), "repo")?);
     let parts = Parts {
-        url,
+        database,
         env: deps.env.clone(),
         tasks: deps.tasks.clone(),
         authenticator: deps.authenticator.clone(),
@@ -112,12 +116,13 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         routes,
     )
     .authenticated_by(AuthnLayer::new(deps.authenticator))
-    .phases(phases(&cx, engine, deps.tasks)))
+    .phases(phases(cx.hub.clone(), cx.store.clone(), |limit| finish_flows(engine, limit)))
+    .background(deps.tasks))
 }
 
 /// What the inside of the service is made of.
 struct Parts {
-    url: String,
+    database: Database,
     env: Env,
     tasks: Tasks,
     authenticator: Arc<Authenticator>,
@@ -133,14 +138,11 @@ async fn start(
     parts: Parts,
     owned: &OwnedDataDirectory<'_>,
 ) -> Result<(Arc<Context>, Engine)> {
-    let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
-    let store = Store::connect(&parts.url, &migrations, &parts.env, StoreOptions::default()).await?;
-    let hub_config =
-        HubConfig { server: "task".to_owned(), observer: parts.watch_observer, ..HubConfig::default() };
+    parts.database.supervise(&parts.tasks);
     let (interest, wishes) = Interest::new();
     let cx = Arc::new(Context {
-        hub: Hub::new(store.clone(), parts.env.clone(), parts.tasks.clone(), hub_config),
-        store,
+        hub: parts.database.hub("task", &parts.env, &parts.tasks, parts.watch_observer),
+        store: parts.database.store.clone(),
         env: parts.env.clone(),
         authenticator: parts.authenticator,
         attachments: AttachmentServiceClient::new(parts.provisioner.clone()),
@@ -153,27 +155,8 @@ async fn start(
         providers: config.providers.clone(),
     });
     let options = foundry_flow::Options { hooks: parts.flow_hooks, ..foundry_flow::Options::default() };
-    let engine = Engine::new(cx.store.clone(), parts.env, flow::bindings(&cx), options)?;
-    engine.recover(owned).await?;
-    engine.start(&parts.tasks);
+    let flows = flow::bindings(&cx);
+    let engine = parts.database.start_engine(&parts.env, &parts.tasks, flows, options, owned).await?;
     consume::start(&cx, &parts.tasks, wishes).await?;
     Ok((cx, engine))
-}
-
-fn phases(cx: &Context, engine: Engine, tasks: Tasks) -> Phases {
-    let (hub, store) = (cx.hub.clone(), cx.store.clone());
-    Phases::default()
-        .drain_watches(move |spread| async move {
-            hub.drain(spread).await;
-            Vec::new()
-        })
-        .finish_jobs(move |limit| async move {
-            let drained = engine.shutdown(limit).await;
-            tasks.shutdown(Duration::from_secs(1)).await;
-            drained.abandoned.iter().map(ToString::to_string).collect()
-        })
-        .close_store(move |_| async move {
-            store.close().await;
-            Vec::new()
-        })
 }

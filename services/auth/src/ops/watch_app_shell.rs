@@ -89,7 +89,9 @@ mod tests {
         f.auth.store.head(&Scope::user(user)).await.unwrap()
     }
 
-    async fn every_change_takes_a_revision_of_its_user_alone(f: Fixture) {
+    #[tokio::test]
+    async fn every_change_takes_a_revision_of_its_user_alone() {
+        let f = Fixture::new().await;
         let (alice, acme) = f.member("alice", "acme").await;
         let (bob, home) = f.member("bob", "").await;
         let (alice_id, bob_id) =
@@ -133,16 +135,6 @@ mod tests {
         let shell = ops::get_app_shell::run(&f.auth, &f.again(&bob).await).await.unwrap();
         assert_eq!(shell.user.unwrap().active_organization_id, home.as_str(), "the next one takes its place");
         assert_eq!(head(&f, &alice_id).await, alice_head);
-    }
-
-    #[tokio::test]
-    async fn every_change_takes_a_revision_of_its_user_alone_on_sqlite() {
-        every_change_takes_a_revision_of_its_user_alone(Fixture::new().await).await;
-    }
-
-    #[tokio::test]
-    async fn every_change_takes_a_revision_of_its_user_alone_on_postgres() {
-        every_change_takes_a_revision_of_its_user_alone(Fixture::on_postgres().await).await;
     }
 
     #[tokio::test]

@@ -89,7 +89,9 @@ mod tests {
     use crate::{jobs, ops};
 
     /// Every statement of the service once, as a day goes by.
-    async fn a_day(f: Fixture) {
+    #[tokio::test]
+    async fn a_day() {
+        let f = Fixture::new().await;
         let (alice, acme) = f.member("alice", "acme").await;
         let bob = f.add(&alice, &acme, "bob", Role::Member).await;
         let made = f.access_token(&bob, &acme, Some(Duration::from_secs(3_600))).await;
@@ -122,15 +124,5 @@ mod tests {
         f.clock.advance(Duration::from_secs(86_400));
         jobs::retire::run(f.auth.clone()).await.unwrap();
         assert_eq!(super::revocations::all(&f.auth.store).await.unwrap().0, []);
-    }
-
-    #[tokio::test]
-    async fn a_day_on_sqlite() {
-        a_day(Fixture::new().await).await;
-    }
-
-    #[tokio::test]
-    async fn a_day_on_postgres() {
-        a_day(Fixture::on_postgres().await).await;
     }
 }

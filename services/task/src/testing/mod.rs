@@ -19,6 +19,7 @@ use foundry_proto::task::v1::{
     CreateTaskRequest, CreateTaskResponse, GetTaskRequest, GetTaskResponse, Session,
 };
 use foundry_server::Upstream;
+use foundry_service::Database;
 use foundry_store::Scope;
 use foundry_watch::{NoObserver, Observer};
 use tonic::service::Routes;
@@ -41,6 +42,7 @@ pub struct World {
     pub provisioner: FakeProvisioner,
     pub repo: FakeRepo,
     pub dir: tempfile::TempDir,
+    url: String,
 }
 
 /// The service as one process runs it.
@@ -55,7 +57,8 @@ impl World {
         let (env, dir) = (Env::system(), tempfile::tempdir().unwrap());
         let provisioner = FakeProvisioner::new(&env, dir.path()).await;
         let repo = FakeRepo::new(&env, dir.path()).await;
-        Self { env, provisioner, repo, dir }
+        let url = foundry_testkit::database_url(dir.path(), "task").await;
+        Self { env, provisioner, repo, dir, url }
     }
 
     pub async fn tenant(&self, role: Role) -> Tenant {
@@ -80,8 +83,10 @@ impl World {
         let (tasks, _) = Tasks::new();
         let keys = KeyRing::new(Arc::new(StaticKeys(Vec::new())), self.env.clock.clone());
         let authenticator = Authenticator::new("task", keys, Revocations::none(), &self.env).unwrap();
+        let migrations = [&crate::store::MIGRATIONS, &foundry_flow::MIGRATIONS];
+        let database = Database::open(&self.url, self.dir.path(), "task", &migrations, &self.env).await;
         let parts = Parts {
-            url: format!("sqlite:{}", self.dir.path().join("task.db").display()),
+            database: Database { exclusive: true, ..database.unwrap() },
             env: self.env.clone(),
             tasks: tasks.clone(),
             authenticator: Arc::new(authenticator),

@@ -1,0 +1,32 @@
+//! How a service stops: its watches go elsewhere, its jobs reach a boundary, its database closes.
+
+use std::time::Duration;
+
+use foundry_flow::Engine;
+use foundry_server::Phases;
+use foundry_store::Store;
+use foundry_watch::Hub;
+
+/// The phases of a stop. `finish` gets the time that jobs may take and returns the ids of those that were cut off.
+pub fn phases<F, Fut>(hub: Hub, store: Store, finish: F) -> Phases
+where
+    F: FnOnce(Duration) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Vec<String>> + Send + 'static,
+{
+    Phases::default()
+        .drain_watches(move |spread| async move {
+            // The server names the streams that are left.
+            hub.drain(spread).await;
+            Vec::new()
+        })
+        .finish_jobs(finish)
+        .close_store(move |_| async move {
+            store.close().await;
+            Vec::new()
+        })
+}
+
+/// Lets flows reach the end of their stage, at most `limit`; the ids of those that were cut off.
+pub async fn finish_flows(engine: Engine, limit: Duration) -> Vec<String> {
+    engine.shutdown(limit).await.abandoned.iter().map(ToString::to_string).collect()
+}
