@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 WEB_ENV = FOUNDRY_BIN=$(abspath $(TARGET)/debug/foundry)
 
-.PHONY: demo test test-agents up bench bench-web screenshots build web lint test-web tools-sandbox tools-web tools-checks
+.PHONY: demo test test-postgres test-agents up bench bench-web screenshots build web lint test-web tools-sandbox tools-web tools-checks
 
 demo: tools-sandbox build
 	scripts/demo.sh
@@ -17,7 +17,12 @@ test: tools-checks web build lint
 	status=0; $(MAKE) --no-print-directory test-web || status=1; \
 	FOUNDRY_BIN=$(abspath $(TARGET)/debug/foundry) PATH="$(CURDIR)/.cache/venv/bin:$(CURDIR)/tools/node_modules/.bin:$$PATH" \
 		cargo test --workspace --locked --no-fail-fast || status=1; \
+	$(MAKE) --no-print-directory test-postgres || status=1; \
 	exit $$status
+
+# The suites of the four services (ops, stores, flows) once more, on PostgreSQL.
+test-postgres: tools-checks
+	scripts/test-postgres.py
 
 # All five real agents through the whole mesh on a scripted model, one after the other, with the times of each. The
 # first run fetches them (1.4 GB on disk, in the target directory); `make test` has the smallest of them.
