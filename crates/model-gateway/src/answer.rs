@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use foundry_http_client::drop_hop_by_hop;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 
@@ -13,7 +14,6 @@ use crate::condition::ConditionKind;
 use crate::include_usage::WithoutUsage;
 use crate::relay::{Relay, Silence, silent};
 use crate::shape::{Problem, REASON, Retry, SHOULD_RETRY};
-use crate::upstream;
 use crate::usage::Reader;
 
 /// As much of a refusal is read before it is passed on, and for as long.
@@ -42,7 +42,7 @@ pub(crate) async fn of(
         Err(error) => return Err(unanswered(call, &error)),
     };
     let (mut parts, body) = answer.into_parts();
-    upstream::drop_hop_by_hop(&mut parts.headers);
+    drop_hop_by_hop(&mut parts.headers);
     drop_secrets(call, &mut parts.headers);
     let (reader, filter, front, body) = if parts.status.is_success() {
         let reader = reader(call, &parts.headers);

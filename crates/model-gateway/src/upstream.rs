@@ -1,5 +1,6 @@
 //! The request to the provider: address, headers, key.
 
+use foundry_http_client::drop_hop_by_hop;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use url::Url;
 
@@ -86,34 +87,6 @@ fn add_beta(headers: &mut HeaderMap) {
         |value: &HeaderValue| value.to_str().is_ok_and(|v| v.split(',').any(|beta| beta.trim() == OAUTH.1));
     if !headers.get_all(ANTHROPIC_BETA).iter().any(has) {
         headers.append(ANTHROPIC_BETA, HeaderValue::from_static(OAUTH.1));
-    }
-}
-
-/// Takes out what concerns one connection only, `Connection` and the headers that it names included.
-pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in [
-        header::CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-        HeaderName::from_static("http2-settings"),
-    ] {
-        headers.remove(name);
     }
 }
 
