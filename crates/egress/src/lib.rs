@@ -13,6 +13,8 @@ mod proxy;
 mod relay;
 mod serve;
 mod target;
+mod told;
+mod unproved;
 mod upstream;
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use foundry_core::{Env, Tasks};
-use foundry_sandbox::{Claim, Network};
+use foundry_sandbox::{Claim, Network, Shares};
 
 pub use answer::REASON_HEADER;
 pub use outside::{Outside, SystemOutside};
@@ -80,7 +82,8 @@ struct Inner {
     settings: Settings,
     env: Env,
     tasks: Tasks,
-    held: serve::Held,
+    held: Shares<String>,
+    told: told::Told,
 }
 
 impl Egress {
@@ -94,8 +97,9 @@ impl Egress {
         env: Env,
         tasks: Tasks,
     ) -> Self {
-        let held = serve::Held::default();
-        Self(Arc::new(Inner { directory, outside, upstream, settings, env, tasks, held }))
+        let held = Shares::default();
+        let told = told::Told::default();
+        Self(Arc::new(Inner { directory, outside, upstream, settings, env, tasks, held, told }))
     }
 }
 

@@ -1,18 +1,16 @@
 //! The requests of one connection: CONNECT makes a tunnel, a whole http:// address is fetched.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use foundry_core::Tasks;
-use foundry_sandbox::{Claim, Network};
-use http::header::{self, HeaderName, HeaderValue};
+use foundry_http_client::drop_hop_by_hop;
+use foundry_sandbox::{Claim, Network, Share};
+use http::header::{self, HeaderValue};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::client::conn::http1 as client;
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
@@ -22,22 +20,9 @@ use crate::answer::{Body, Problem};
 use crate::dial::{self, Stream};
 use crate::judge::{Route, route};
 use crate::relay::{Counted, Seen, relay};
-use crate::serve::Slot;
 use crate::target::Target;
+use crate::told::Line;
 use crate::upstream::Via;
-
-/// Header fields of one connection, and those meant for a proxy alone.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
 
 /// One connection of a sandbox.
 pub(crate) struct Session {
@@ -46,11 +31,17 @@ pub(crate) struct Session {
     network: Network,
     /// The connections of this listener: tunnels are drained with them.
     tasks: Tasks,
-    slot: Arc<Slot>,
+    slot: Arc<Share<String>>,
 }
 
 impl Session {
-    pub fn new(egress: Arc<Inner>, claim: Claim, network: Network, tasks: Tasks, slot: Arc<Slot>) -> Self {
+    pub fn new(
+        egress: Arc<Inner>,
+        claim: Claim,
+        network: Network,
+        tasks: Tasks,
+        slot: Arc<Share<String>>,
+    ) -> Self {
         Self { egress, claim, network, tasks, slot }
     }
 
@@ -60,10 +51,26 @@ impl Session {
         let done =
             if method == Method::CONNECT { self.tunnel(request).await } else { self.fetch(request).await };
         Ok(done.unwrap_or_else(|problem| {
-            let sandbox = &self.claim.sandbox;
-            tracing::info!(sandbox, reason = problem.reason, "{}", problem.short);
+            self.tell(&problem);
             problem.response()
         }))
+    }
+
+    fn tell(&self, problem: &Problem) {
+        let sandbox = &self.claim.sandbox;
+        match self.egress.told.refusal(sandbox, self.egress.env.clock.now()) {
+            Line::Skip => tracing::debug!(sandbox, reason = problem.reason, "{}", problem.short),
+            line => {
+                let last = line == Line::Last;
+                tracing::info!(
+                    sandbox,
+                    reason = problem.reason,
+                    last_of_this_minute = last,
+                    "{}",
+                    problem.short
+                );
+            }
+        }
     }
 
     async fn tunnel(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
@@ -102,7 +109,7 @@ impl Session {
         let target = Target::of(request.uri(), Some(80))
             .ok_or_else(|| Problem::malformed("this request's address names no host"))?;
         let route = self.route(&target).await?;
-        without_hops(request.headers_mut());
+        drop_hop_by_hop(request.headers_mut());
         // What the server goes by is what was judged.
         let host = request.uri().authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
         let host = HeaderValue::from_str(&host).map_err(|_| Problem::malformed("the host is unreadable"))?;
@@ -154,8 +161,13 @@ impl Session {
             }
         });
         let (mut head, body) = sender.send_request(request).await?.into_parts();
-        without_hops(&mut head.headers);
-        let body = Called { body, _sender: sender, _caller: caller, _slot: Arc::clone(&self.slot) };
+        drop_hop_by_hop(&mut head.headers);
+        // Dropping the answer closes the connection to the server and gives back the slot.
+        let kept = (sender, caller, Arc::clone(&self.slot));
+        let body = body.map_err(move |error| {
+            let _ = &kept;
+            error
+        });
         Ok(Response::from_parts(head, body.boxed_unsync()))
     }
 }
@@ -164,19 +176,6 @@ impl Session {
 fn path_of(uri: &Uri) -> Uri {
     let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     Uri::from(path)
-}
-
-fn without_hops(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
-        headers.remove(name);
-    }
 }
 
 /// An error with what is behind it.
@@ -188,32 +187,4 @@ fn words(error: &hyper::Error) -> String {
         cause = e.source();
     }
     text
-}
-
-/// A server's answer. Dropping it closes the connection to the server.
-struct Called {
-    body: Incoming,
-    _sender: client::SendRequest<Incoming>,
-    _caller: oneshot::Sender<Infallible>,
-    _slot: Arc<Slot>,
-}
-
-impl HttpBody for Called {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -1,12 +1,11 @@
 //! Connections of sandboxes: who they are, and how many each may have.
 
-use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_core::Tasks;
-use foundry_sandbox::{Claim, Network};
+use foundry_sandbox::{Claim, Network, Peer, Share};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,15 +15,13 @@ use tokio::sync::oneshot;
 
 use crate::answer::Problem;
 use crate::proxy::Session;
+use crate::unproved::Unproved;
 use crate::{Egress, Settings};
 
 /// How long a connection may take to say whose it is.
 const CLAIM: Duration = Duration::from_secs(5);
 /// How long the directory may take.
 const DIRECTORY: Duration = Duration::from_secs(10);
-/// Connections that have not proved whose they are. Beyond these the oldest is dropped: a runtime proves itself at once,
-/// and a client that only holds connections open cannot keep it out.
-const UNPROVED: usize = 128;
 /// A head must come within this time, that of the next request on a connection too.
 const HEAD: Duration = Duration::from_secs(60);
 /// Longest head, in bytes.
@@ -46,7 +43,7 @@ impl Egress {
         let stop = self.0.tasks.cancellation().clone();
         // A panic in a connection is that connection's failure: nobody reads these reports.
         let (connections, _) = Tasks::new();
-        let mut unproved: VecDeque<oneshot::Sender<()>> = VecDeque::new();
+        let mut unproved = Unproved::default();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -61,12 +58,7 @@ impl Egress {
                     continue;
                 }
             };
-            unproved.retain(|u| !u.is_closed());
-            if unproved.len() >= UNPROVED {
-                unproved.pop_front();
-            }
-            let (dropped, given_up) = oneshot::channel();
-            unproved.push_back(dropped);
+            let given_up = unproved.add(Peer::of(&stream));
             let (egress, tasks) = (self.clone(), connections.clone());
             connections.spawn("network proxy connection", async move {
                 egress.connection(stream, given_up, tasks).await;
@@ -87,7 +79,7 @@ impl Egress {
         if stream.write_all(BELIEVED).await.is_err() {
             return;
         }
-        let Some(slot) = self.0.held.take(&claim.sandbox, &self.0.settings) else {
+        let Some(slot) = self.room(&claim.sandbox) else {
             let problem = Problem::busy("this sandbox, or all together, have as many as they may");
             // A client that does not take the answer has gone.
             let _ = tokio::time::timeout(CLAIM, refuse(stream, &problem)).await;
@@ -118,6 +110,12 @@ impl Egress {
             // Programs go away all the time.
             tracing::debug!(%error, "a connection to the network proxy ended");
         }
+    }
+
+    /// The right to one more connection of a sandbox.
+    fn room(&self, sandbox: &str) -> Option<Arc<Share<String>>> {
+        let Settings { connections, connections_of_sandbox, .. } = self.0.settings;
+        self.0.held.take(&sandbox.to_owned(), connections, connections_of_sandbox).map(Arc::new)
     }
 
     /// Whose connection it is; none when that is not proved, or cannot be found out now.
@@ -166,61 +164,4 @@ async fn refuse(mut stream: UnixStream, problem: &Problem) -> io::Result<()> {
     stream.shutdown().await?;
     while stream.read(&mut head).await? > 0 {}
     Ok(())
-}
-
-/// How many connections each sandbox has.
-#[derive(Clone, Default)]
-pub(crate) struct Held(Arc<Mutex<HashMap<String, usize>>>);
-
-/// The right to one connection; ends when it is dropped.
-pub(crate) struct Slot {
-    held: Held,
-    sandbox: String,
-}
-
-impl Held {
-    fn take(&self, sandbox: &str, settings: &Settings) -> Option<Arc<Slot>> {
-        let mut all = self.lock();
-        let own = all.get(sandbox).copied().unwrap_or_default();
-        let others = all.values().sum::<usize>() - own;
-        let most = (settings.connections.saturating_sub(others) / 2).min(settings.connections_of_sandbox);
-        if own >= most {
-            return None;
-        }
-        all.insert(sandbox.to_owned(), own + 1);
-        drop(all);
-        Some(Arc::new(Slot { held: self.clone(), sandbox: sandbox.to_owned() }))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, usize>> {
-        // No panic can leave the map half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut all = self.held.lock();
-        match all.get_mut(&self.sandbox) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(all.remove(&self.sandbox)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn leaves_room_for_other_sandboxes_whatever_one_takes() {
-        let settings = Settings { connections: 16, connections_of_sandbox: 100, ..Settings::default() };
-        let held = Held::default();
-        let all = |name: &str| -> Vec<_> { std::iter::from_fn(|| held.take(name, &settings)).collect() };
-        let (one, two, three) = (all("one"), all("two"), all("three"));
-        assert_eq!((one.len(), two.len(), three.len()), (8, 4, 2));
-        drop(one);
-        assert_eq!(all("four").len(), 5);
-        assert!(!held.lock().contains_key("one"), "nothing is kept of a sandbox without connections");
-    }
 }

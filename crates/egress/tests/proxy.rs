@@ -403,6 +403,50 @@ async fn lets_neither_silent_strangers_nor_a_greedy_sandbox_keep_another_out() {
 }
 
 #[tokio::test]
+async fn one_that_floods_the_socket_and_proves_nothing_does_not_push_out_another() {
+    use std::io::BufRead as _;
+    const FLOOD: &str = "
+import os, socket, sys
+os.setuid(64123)
+kept = []
+for _ in range(600):
+    kept.append(socket.socket(socket.AF_UNIX))
+    kept[-1].connect(sys.argv[1])
+print('held', flush=True)
+sys.stdin.read()
+";
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: to be another user needs root");
+        return;
+    }
+    use std::os::unix::fs::PermissionsExt as _;
+    let mesh = Mesh::public(World::default());
+    for (path, mode) in [(mesh.directory.path().to_owned(), 0o755), (mesh.socket(), 0o666)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut honest = UnixStream::connect(mesh.socket()).await.unwrap();
+    let socket = mesh.socket();
+    let mut flood = tokio::task::spawn_blocking(move || {
+        let mut python = std::process::Command::new("python3");
+        python.args(["-c", FLOOD]).arg(socket);
+        let piped = std::process::Stdio::piped;
+        let mut flood = python.stdin(piped()).stdout(piped()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(flood.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "held\n");
+        flood
+    })
+    .await
+    .unwrap();
+    let line = Claim::line(&mesh.keys["public"], "public", "run1", &nonce(&Env::system()));
+    honest.write_all(line.as_bytes()).await.unwrap();
+    let believed = honest.read_u8().await;
+    drop(flood.stdin.take());
+    flood.wait().unwrap();
+    assert_eq!(believed.unwrap(), b'+');
+}
+
+#[tokio::test]
 async fn ends_a_silent_tunnel_and_what_a_gone_sandbox_left_open() {
     let quick = Settings {
         idle: Duration::from_millis(200),

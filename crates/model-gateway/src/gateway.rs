@@ -40,12 +40,19 @@ pub struct Settings {
     pub drain: Duration,
     /// How many connections of sandboxes are served at once; further ones wait.
     pub connections: usize,
+    /// How many of them one sandbox may have; further ones are closed. Never more than half of what the others leave.
+    pub connections_of_sandbox: usize,
 }
 
 impl Default for Settings {
-    /// Five minutes of silence, three seconds to drain, 1,024 connections.
+    /// Five minutes of silence, three seconds to drain, 4,096 connections, 512 of a sandbox.
     fn default() -> Self {
-        Self { silence: Duration::from_secs(300), drain: Duration::from_secs(3), connections: 1024 }
+        Self {
+            silence: Duration::from_secs(300),
+            drain: Duration::from_secs(3),
+            connections: 4_096,
+            connections_of_sandbox: 512,
+        }
     }
 }
 

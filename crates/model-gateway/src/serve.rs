@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_core::Tasks;
+use foundry_sandbox::{Peer, Shares};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -13,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Settings};
 
 /// A head must come within this time, also that of the next request on a connection: forwarders keep idle connections
 /// for less.
@@ -26,7 +27,7 @@ const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 
-/// Where connections come from.
+/// Where connections are taken from.
 #[derive(Debug)]
 pub enum Listener {
     /// A unix socket, as bound into a sandbox.
@@ -37,8 +38,8 @@ pub enum Listener {
 
 impl Gateway {
     /// Accepts connections until the gateway's tasks are cancelled; calls in progress may then go on for
-    /// `Settings::drain`. The loop belongs to those tasks. Each listener has its own limit on connections, so one for
-    /// each sandbox keeps sandboxes from each other's room.
+    /// `Settings::drain`. The loop belongs to those tasks. Each listener has its own limit on connections, of which no
+    /// sandbox gets so much that others get none.
     pub fn serve(&self, listener: Listener) {
         let gateway = self.clone();
         self.tasks().spawn("model gateway", async move { gateway.accept(listener).await });
@@ -49,6 +50,7 @@ impl Gateway {
         let stop = self.tasks().cancellation().clone();
         // A panic in a connection is that connection's failure: nobody reads these reports.
         let (connections, _) = Tasks::new();
+        let shares = Shares::default();
         loop {
             // Beyond the limit connections wait in the kernel's backlog.
             let accepted = async {
@@ -61,11 +63,17 @@ impl Gateway {
                 accepted = accepted => accepted,
             };
             match accepted {
-                Ok(io) => {
+                Ok((io, peer)) => {
+                    let Settings { connections: all, connections_of_sandbox: each, .. } = *self.settings();
+                    let share = peer.map(|peer| shares.take(&peer, all, each));
+                    if matches!(share, Some(None)) {
+                        tracing::debug!("a sandbox has as many connections to the model gateway as it may");
+                        continue;
+                    }
                     let gateway = self.clone();
                     connections.spawn("model gateway connection", async move {
                         gateway.connection(io).await;
-                        drop(permit);
+                        drop((permit, share));
                     });
                 }
                 Err(error) => {
@@ -123,14 +131,19 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 type Io = Box<dyn Stream>;
 
 impl Listener {
-    async fn accept(&self) -> io::Result<Io> {
+    /// A connection, and whose it is where sandboxes share a socket.
+    async fn accept(&self) -> io::Result<(Io, Option<Peer>)> {
         Ok(match self {
-            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+            Self::Unix(listener) => {
+                let stream = listener.accept().await?.0;
+                let peer = Some(Peer::of(&stream)).filter(|peer| *peer != Peer::Ours);
+                (Box::new(stream), peer)
+            }
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 // Small pieces must not wait for the peer's acknowledgements; a socket that refuses works all the same.
                 let _ = stream.set_nodelay(true);
-                Box::new(stream)
+                (Box::new(stream), None)
             }
         })
     }

@@ -125,3 +125,54 @@ async fn stops_with_its_tasks_though_a_stream_never_ends() {
     within(agent.read_to_end(&mut rest)).await.unwrap();
     assert!(!String::from_utf8_lossy(&rest).ends_with("0\r\n\r\n"), "a cut stream looks whole");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_sandbox_that_holds_connections_open_leaves_room_for_others() {
+    use std::io::BufRead as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    const FLOOD: &str = "
+import os, resource, socket, sys
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+os.setuid(64123)
+kept = []
+for _ in range(6000):
+    kept.append(socket.socket(socket.AF_UNIX))
+    kept[-1].settimeout(2)
+    try:
+        kept[-1].connect(sys.argv[1])
+    except OSError:
+        break
+print('held', flush=True)
+sys.stdin.read()
+";
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: to be another user needs root");
+        return;
+    }
+    let t = Setup::new(Kind::Anthropic).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.sock");
+    t.gateway.serve(Listener::Unix(UnixListener::bind(&path).unwrap()));
+    for (path, mode) in [(dir.path(), 0o755), (path.as_path(), 0o666)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", FLOOD]).arg(&path);
+    let piped = std::process::Stdio::piped;
+    let mut flood = python.stdin(piped()).stdout(piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(flood.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "held\n");
+    let answer = r#"{"model":"c","usage":{"input_tokens":3,"output_tokens":4}}"#;
+    t.upstream.will(Reply::json(200, answer));
+    let served = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        let mut agent = UnixStream::connect(&path).await.unwrap();
+        agent.write_all(raw(r#"{"model":"c"}"#).as_bytes()).await.unwrap();
+        read_until(&mut agent, answer).await
+    });
+    let served = served.await;
+    drop(flood.stdin.take());
+    flood.wait().unwrap();
+    assert!(served.is_ok(), "the other one waits");
+}

@@ -1,0 +1,75 @@
+//! Refusals in the log: an agent may ask for a thousand hosts a second, and an operator reads one line of it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use foundry_core::Timestamp;
+
+/// In this time each sandbox has …
+const WINDOW: Duration = Duration::from_secs(60);
+/// … so many lines.
+const LINES: u32 = 10;
+/// Sandboxes that are remembered; beyond these the old ones are forgotten.
+const SANDBOXES: usize = 4_096;
+
+/// What has been said of each sandbox.
+#[derive(Default)]
+pub(crate) struct Told(Mutex<HashMap<String, Said>>);
+
+#[derive(Clone, Copy)]
+struct Said {
+    since: Timestamp,
+    lines: u32,
+}
+
+/// Whether a refusal is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    Write,
+    /// The last one for a while.
+    Last,
+    Skip,
+}
+
+impl Told {
+    /// One more refusal of a sandbox.
+    pub fn refusal(&self, sandbox: &str, now: Timestamp) -> Line {
+        // No panic can leave the map half changed.
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= SANDBOXES && !all.contains_key(sandbox) {
+            all.retain(|_, said| now.since(said.since) < WINDOW);
+        }
+        let said = all.entry(sandbox.to_owned()).or_insert(Said { since: now, lines: 0 });
+        if now.since(said.since) >= WINDOW {
+            *said = Said { since: now, lines: 0 };
+        }
+        said.lines = said.lines.saturating_add(1);
+        match said.lines {
+            LINES => Line::Last,
+            n if n < LINES => Line::Write,
+            _ => Line::Skip,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_a_few_lines_of_a_sandbox_in_a_minute_and_all_of_another() {
+        let told = Told::default();
+        let at = |seconds: u64| Timestamp::from_micros(0).plus(Duration::from_secs(seconds));
+        let lines: Vec<_> = (0..1_000).map(|_| told.refusal("one", at(0))).collect();
+        assert_eq!(lines.iter().filter(|l| **l != Line::Skip).count(), 10);
+        assert_eq!((lines[8], lines[9], lines[10]), (Line::Write, Line::Last, Line::Skip));
+        assert_eq!(told.refusal("two", at(1)), Line::Write);
+        assert_eq!(told.refusal("one", at(59)), Line::Skip);
+        assert_eq!(told.refusal("one", at(60)), Line::Write);
+        for n in 0..10_000 {
+            told.refusal(&format!("other {n}"), at(200 + n));
+        }
+        assert!(told.0.lock().unwrap().len() <= SANDBOXES + 1, "those of long ago are forgotten");
+    }
+}

@@ -1,0 +1,71 @@
+//! Connections that have not proved whose they are. All sandboxes share one socket: who holds many open must not push out
+//! the one of another, which proves itself at once.
+
+use std::collections::{HashMap, VecDeque};
+
+use foundry_sandbox::Peer;
+use tokio::sync::oneshot;
+
+/// Beyond so many the oldest is dropped of whoever has most.
+const MOST: usize = 128;
+
+/// All of them, the oldest first.
+#[derive(Default)]
+pub(crate) struct Unproved(VecDeque<(Peer, oneshot::Sender<()>)>);
+
+impl Unproved {
+    /// Takes one in. The answer ends with an error when the connection is to be dropped; whoever proves it, or ends it,
+    /// drops the answer.
+    pub fn add(&mut self, peer: Peer) -> oneshot::Receiver<()> {
+        let (dropped, given_up) = oneshot::channel();
+        self.0.push_back((peer, dropped));
+        if self.0.len() > MOST {
+            self.0.retain(|(_, dropped)| !dropped.is_closed());
+        }
+        if self.0.len() > MOST {
+            self.drop_one();
+        }
+        given_up
+    }
+
+    fn drop_one(&mut self) {
+        let mut counts: HashMap<&Peer, usize> = HashMap::new();
+        for (peer, _) in &self.0 {
+            *counts.entry(peer).or_default() += 1;
+        }
+        let most = counts.values().copied().max().unwrap_or_default();
+        let oldest = self.0.iter().position(|(peer, _)| counts.get(peer) == Some(&most));
+        if let Some(at) = oldest {
+            self.0.remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_holds_many_open_pushes_out_its_own_and_no_other() {
+        let mut unproved = Unproved::default();
+        let mut honest = unproved.add(Peer::User(1));
+        let mut flood: Vec<_> = (0..1_000).map(|_| unproved.add(Peer::User(2))).collect();
+        let mut late = unproved.add(Peer::Network("net:[5]".to_owned()));
+        let open = |r: &mut oneshot::Receiver<()>| r.try_recv() == Err(oneshot::error::TryRecvError::Empty);
+        assert!(open(&mut honest) && open(&mut late));
+        let kept = flood.iter_mut().map(open).filter(|o| *o).count();
+        assert_eq!((kept, unproved.0.len()), (MOST - 2, MOST));
+        assert!(open(&mut flood[999]), "the newest are kept");
+    }
+
+    #[test]
+    fn what_is_proved_or_gone_takes_no_room() {
+        let mut unproved = Unproved::default();
+        let first = unproved.add(Peer::User(1));
+        for _ in 0..1_000 {
+            drop(unproved.add(Peer::User(1)));
+        }
+        let mut first = first;
+        assert_eq!(first.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+    }
+}
