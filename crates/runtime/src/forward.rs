@@ -5,12 +5,9 @@ use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use foundry_core::{Env, Tasks};
 use foundry_sandbox::beneath::beside;
 use foundry_sandbox::key::nonce;
@@ -18,7 +15,7 @@ use foundry_sandbox::wire::{Forward, SANDBOX_HEADER, Start};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::client::conn::http1 as client;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
@@ -26,14 +23,12 @@ use hyper_util::rt::TokioIo;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::accept::accept;
 use crate::reply::{self, Body};
-use crate::start::say;
 
-/// Concurrent connections; further ones wait to be accepted.
-const MAX_CONNECTIONS: usize = 256;
 /// How long a call waits for the gateway.
 const HOLD: Duration = Duration::from_secs(600);
 /// First and longest pause between two attempts to connect.
@@ -75,34 +70,17 @@ impl Forwarder {
 
     /// Accepts for ever.
     pub async fn serve(self) {
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        loop {
-            // Never closed.
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let gateway = Arc::clone(&self.gateway);
-                    self.gateway.tasks.spawn("model connection", async move {
-                        tokio::select! {
-                            () = gateway.connection(stream) => {}
-                            () = gateway.tasks.cancellation().cancelled() => {}
-                        }
-                        drop(permit);
-                    });
-                }
-                Err(e) => {
-                    say(&format!("a model connection cannot be accepted: {e}"));
-                    tokio::time::sleep(PAUSE.0).await;
-                }
-            }
-        }
+        let tasks = self.gateway.tasks.clone();
+        accept(self.listener, tasks, "model connection", |stream| {
+            let gateway = Arc::clone(&self.gateway);
+            async move { gateway.connection(stream).await }
+        })
+        .await;
     }
 }
 
 impl Gateway {
     async fn connection(&self, stream: TcpStream) {
-        // Affects latency only.
-        let _ = stream.set_nodelay(true);
         let service = service_fn(|request| async move { Ok::<_, Infallible>(self.pass_on(request).await) });
         // Protocol errors concern the client alone.
         let _ = server::Builder::new()
@@ -168,8 +146,13 @@ impl Gateway {
         });
         let (mut head, body) = sender.send_request(request).await?.into_parts();
         without_hops(&mut head.headers);
-        let body = Called { body, _sender: sender, _caller: caller };
-        Ok(Response::from_parts(head, body.map_err(io::Error::other).boxed_unsync()))
+        // Dropping the answer closes the connection to the gateway.
+        let kept = (sender, caller);
+        let body = body.map_err(move |error| {
+            let _ = &kept;
+            io::Error::other(error)
+        });
+        Ok(Response::from_parts(head, body.boxed_unsync()))
     }
 }
 
@@ -194,33 +177,6 @@ fn unavailable(status: StatusCode, message: &str) -> Response<Body> {
         reply::json(status, &json!({ "error": { "type": "unavailable", "message": message } }));
     response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     response
-}
-
-/// The gateway's answer. Dropping it closes the connection to the gateway.
-struct Called {
-    body: Incoming,
-    _sender: client::SendRequest<Incoming>,
-    _caller: oneshot::Sender<Infallible>,
-}
-
-impl HttpBody for Called {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 #[cfg(test)]

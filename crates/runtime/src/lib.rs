@@ -2,6 +2,7 @@
 //! on, runs commands, and serves HTTP/1.1 on one listener. The wire types are in `foundry_sandbox::wire`;
 //! see `docs/adr/0011-the-runtime.md`.
 
+mod accept;
 mod agents;
 mod auth;
 mod command;

@@ -3,7 +3,7 @@
 //! programs send that to a proxy too.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +15,11 @@ use foundry_sandbox::wire::{Proxy, Start};
 use http::Uri;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::accept::accept;
 use crate::forward::connect;
-use crate::start::say;
 
-/// Concurrent connections; further ones wait to be accepted.
-const MAX_CONNECTIONS: usize = 256;
 /// How long a new connection waits for a mesh that is away.
 const HOLD: Duration = Duration::from_secs(30);
 /// First and longest pause between two attempts.
@@ -51,11 +48,14 @@ struct Mesh {
 /// Where the first request of a connection goes.
 #[derive(Debug, PartialEq, Eq)]
 enum Towards {
-    /// To a port of the sandbox's own loopback; whether by CONNECT.
-    Here(IpAddr, u16, bool),
+    /// To a port of the sandbox's own loopback, at the first of these addresses that listens.
+    Here(Vec<IpAddr>, u16),
     /// Anywhere else: the mesh judges it.
     Out,
 }
+
+/// The addresses of the name `localhost`.
+const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 impl WayOut {
     /// Binds the listener; none for a sandbox that has none.
@@ -68,35 +68,20 @@ impl WayOut {
 
     /// Accepts for ever.
     pub async fn serve(self) {
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        loop {
-            // Never closed.
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let mesh = Arc::clone(&self.mesh);
-                    self.mesh.tasks.spawn("way out", async move {
-                        tokio::select! {
-                            // Errors concern the program alone.
-                            _ = mesh.connection(stream) => {}
-                            () = mesh.tasks.cancellation().cancelled() => {}
-                        }
-                        drop(permit);
-                    });
-                }
-                Err(e) => {
-                    say(&format!("a connection to the outside cannot be accepted: {e}"));
-                    tokio::time::sleep(PAUSE.0).await;
-                }
+        let tasks = self.mesh.tasks.clone();
+        accept(self.listener, tasks, "connection to the outside", |stream| {
+            let mesh = Arc::clone(&self.mesh);
+            async move {
+                // Errors concern the program alone.
+                let _ = mesh.connection(stream).await;
             }
-        }
+        })
+        .await;
     }
 }
 
 impl Mesh {
     async fn connection(&self, mut near: TcpStream) -> io::Result<()> {
-        // Affects latency only.
-        let _ = near.set_nodelay(true);
         let (head, length) = match tokio::time::timeout(HEAD, read_head(&mut near)).await {
             Ok(Ok(Some(head))) => head,
             _ => {
@@ -104,45 +89,48 @@ impl Mesh {
                     .await;
             }
         };
-        if let Towards::Here(address, port, by_connect) = towards(&head[..length]) {
-            return self.here(near, (address, port), by_connect, &head, length).await;
+        let by_connect = head.starts_with(b"CONNECT ");
+        // A tunnel goes where it was asked to go. Further requests may want to go anywhere, so there are none.
+        let request = if by_connect { head.clone() } else { alone(&head, length) };
+        if let Towards::Here(addresses, port) = towards(&head[..length]) {
+            let first = if by_connect { &head[length..] } else { &request };
+            return self.here(near, (addresses, port), by_connect, first).await;
         }
         let Some(mut far) = self.reach().await else {
             let words =
                 "NETWORK_UNREACHABLE: the mesh, whose proxy is the only way out of this sandbox, is away";
             return refuse(near, "503 Service Unavailable\r\nretry-after: 5", words).await;
         };
-        far.write_all(&head).await?;
+        far.write_all(&request).await?;
         copy_bidirectional(&mut near, &mut far).await?;
         Ok(())
     }
 
-    /// A port of our own loopback.
+    /// A port of our own loopback, which is sent these bytes first.
     async fn here(
         &self,
         mut near: TcpStream,
-        to: (IpAddr, u16),
+        (addresses, port): (Vec<IpAddr>, u16),
         by_connect: bool,
-        head: &[u8],
-        length: usize,
+        first: &[u8],
     ) -> io::Result<()> {
-        if to.1 == self.proxy.port {
+        if port == self.proxy.port {
             return refuse(near, "400 Bad Request", "this is the proxy itself").await;
         }
-        let mut far = match TcpStream::connect(to).await {
+        let to: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+        // One after the other.
+        let mut far = match TcpStream::connect(&to[..]).await {
             Ok(far) => far,
             Err(e) => {
-                let words = format!("port {} of this sandbox cannot be reached: {e}", to.1);
+                let words = format!("port {port} of this sandbox cannot be reached: {e}");
                 return refuse(near, "502 Bad Gateway", &words).await;
             }
         };
         let _ = far.set_nodelay(true);
         if by_connect {
             near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
-            far.write_all(&head[length..]).await?;
-        } else {
-            far.write_all(head).await?;
         }
+        far.write_all(first).await?;
         copy_bidirectional(&mut near, &mut far).await?;
         Ok(())
     }
@@ -203,12 +191,42 @@ fn towards(head: &[u8]) -> Towards {
         return Towards::Out;
     };
     let name = host.trim_end_matches('.').to_ascii_lowercase();
-    let address = match name.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(address) if address.is_loopback() => address,
-        Err(_) if name == "localhost" || name.ends_with(".localhost") => Ipv4Addr::LOCALHOST.into(),
+    let addresses = match name.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) if address.is_loopback() => vec![address],
+        Err(_) if name == "localhost" || name.ends_with(".localhost") => LOCALHOST.to_vec(),
         _ => return Towards::Out,
     };
-    port.map_or(Towards::Out, |port| Towards::Here(address, port, by_connect))
+    port.map_or(Towards::Out, |port| Towards::Here(addresses, port))
+}
+
+/// The same request as the last one of its connection, with what was read behind its head. One that asks for another
+/// protocol is the last one anyway.
+fn alone(read: &[u8], length: usize) -> Vec<u8> {
+    let (head, rest) = read.split_at(length);
+    let begins = |line: &[u8], name: &[u8]| {
+        line.get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name))
+            && line.get(name.len()) == Some(&b':')
+    };
+    let lines = || head.strip_suffix(b"\r\n\r\n").unwrap_or(head).split(|b| *b == b'\n');
+    if lines().any(|line| begins(line, b"upgrade")) {
+        return read.to_vec();
+    }
+    let mut out = Vec::with_capacity(read.len() + 32);
+    let mut left_out = false;
+    for line in lines() {
+        // A folded line belongs to the one before.
+        if !line.starts_with(b" ") && !line.starts_with(b"\t") {
+            left_out =
+                ["connection", "proxy-connection", "keep-alive"].iter().any(|n| begins(line, n.as_bytes()));
+        }
+        if !left_out {
+            out.extend(line.strip_suffix(b"\r").unwrap_or(line));
+            out.extend(b"\r\n");
+        }
+    }
+    out.extend(b"connection: close\r\n\r\n");
+    out.extend(rest);
+    out
 }
 
 /// Answers and closes when the program has read it: a close with unread bytes would take the answer away.
@@ -235,13 +253,15 @@ mod tests {
 
     #[test]
     fn tells_the_own_loopback_from_the_outside() {
-        let here = |port, by_connect| Towards::Here(Ipv4Addr::LOCALHOST.into(), port, by_connect);
+        let here = |addresses: &[&str], port| {
+            Towards::Here(addresses.iter().map(|a| a.parse().unwrap()).collect(), port)
+        };
         for (line, wanted) in [
-            ("CONNECT localhost:8123 HTTP/1.1", here(8123, true)),
-            ("CONNECT 127.0.0.1:8123 HTTP/1.1", here(8123, true)),
-            ("GET http://LOCALHOST./x HTTP/1.1", here(80, false)),
-            ("GET http://a.localhost:81/x HTTP/1.1", here(81, false)),
-            ("CONNECT [::1]:8123 HTTP/1.1", Towards::Here("::1".parse().unwrap(), 8123, true)),
+            ("CONNECT localhost:8123 HTTP/1.1", here(&["127.0.0.1", "::1"], 8123)),
+            ("CONNECT 127.0.0.1:8123 HTTP/1.1", here(&["127.0.0.1"], 8123)),
+            ("GET http://LOCALHOST./x HTTP/1.1", here(&["127.0.0.1", "::1"], 80)),
+            ("GET http://a.localhost:81/x HTTP/1.1", here(&["127.0.0.1", "::1"], 81)),
+            ("CONNECT [::1]:8123 HTTP/1.1", here(&["::1"], 8123)),
             ("CONNECT example.org:443 HTTP/1.1", Towards::Out),
             ("CONNECT 10.0.0.1:443 HTTP/1.1", Towards::Out),
             ("GET /x HTTP/1.1", Towards::Out),
@@ -249,6 +269,68 @@ mod tests {
             ("", Towards::Out),
         ] {
             assert_eq!(towards(format!("{line}\r\n\r\n").as_bytes()), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_connection_carries_one_request_unless_it_becomes_something_else() {
+        let sent = |text: &str| {
+            let length = text.find("\r\n\r\n").unwrap() + 4;
+            String::from_utf8(alone(text.as_bytes(), length)).unwrap()
+        };
+        assert_eq!(
+            sent(
+                "POST http://a/ HTTP/1.1\r\nHost: a\r\nProxy-Connection: keep-alive\r\nCONNECTION: keep-alive,\r\n \
+                 x-mine\r\nContent-Length: 4\r\n\r\nbody"
+            ),
+            "POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nconnection: close\r\n\r\nbody"
+        );
+        let upgrade = "GET http://localhost/ HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        assert_eq!(sent(upgrade), upgrade);
+    }
+
+    /// What a program reads that sends this through the way out.
+    async fn answer_to(mesh: &Mesh, request: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut program = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (near, _) = listener.accept().await.unwrap();
+        program.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let (_, read) = tokio::join!(mesh.connection(near), async {
+            let read = program.read_to_string(&mut answer).await;
+            drop(program);
+            read
+        });
+        read.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn reaches_the_own_loopback_in_both_versions_for_one_request_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mesh, tasks) = mesh(directory.path(), Duration::from_millis(50));
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(server) = TcpListener::bind(address).await else {
+                eprintln!("skipped: there is no {address} here");
+                continue;
+            };
+            let port = server.local_addr().unwrap().port();
+            tasks.spawn("server", async move {
+                let mut kept = Vec::new();
+                loop {
+                    let (mut stream, _) = server.accept().await.unwrap();
+                    let (head, length) = read_head(&mut stream).await.unwrap().unwrap();
+                    // As a server does that keeps a connection unless it is asked not to.
+                    stream.write_all(&head[..length]).await.unwrap();
+                    if String::from_utf8_lossy(&head).contains("connection: close") {
+                        stream.shutdown().await.unwrap();
+                    }
+                    kept.push(stream);
+                }
+            });
+            let asked = format!("GET http://localhost:{port}/ HTTP/1.1\r\nhost: x\r\n\r\n");
+            let said = tokio::time::timeout(Duration::from_secs(20), answer_to(&mesh, &asked)).await;
+            assert!(said.unwrap().starts_with("GET http://localhost"), "{address}");
         }
     }
 
