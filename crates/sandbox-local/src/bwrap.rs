@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use foundry_core::Env;
-use foundry_sandbox::{Isolation, Network};
+use foundry_sandbox::{Class, Isolation, Network, ProviderError};
 
 use crate::layout::Layout;
 use crate::network::{self, Shared};
@@ -158,44 +158,89 @@ impl Args {
     }
 }
 
+/// How long a trial may take, first and at most.
+const TRIAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
+
+/// What a trial found out.
+enum Trial {
+    Works(String),
+    Fails(String),
+}
+
+/// Whether sandboxes are isolated here, and whether they can have networks of their own, or why not.
+pub(crate) type Detected = (Isolation, Result<(), String>);
+
 /// Tries bwrap with the very options that sandboxes get: a host may have it and forbid what it needs. Also whether
 /// sandboxes can have networks of their own, and why not.
-pub(crate) async fn detect(bwrap: &Path, uid: Option<u32>, env: &Env) -> (Isolation, Result<(), String>) {
-    let none = |reason: String| (Isolation::None { reason: reason.clone() }, Err(reason));
-    let version = match output(bwrap, &["--version".to_owned()], env).await {
-        Ok(text) => text.trim().trim_start_matches("bubblewrap ").to_owned(),
-        Err(reason) => return none(format!("bubblewrap is not usable: {reason}")),
+///
+/// # Errors
+/// When a trial does not end: that says nothing about what the host allows, and must not be read as if it did.
+pub(crate) async fn detect(bwrap: &Path, uid: Option<u32>, env: &Env) -> Result<Detected, ProviderError> {
+    detect_within(bwrap, uid, env, TRIAL).await
+}
+
+async fn detect_within(
+    bwrap: &Path,
+    uid: Option<u32>,
+    env: &Env,
+    limit: (Duration, Duration),
+) -> Result<Detected, ProviderError> {
+    let none = |reason: String| Ok((Isolation::None { reason: reason.clone() }, Err(reason)));
+    let version = match output(bwrap, &["--version".to_owned()], env, limit).await? {
+        Trial::Works(text) => text.trim().trim_start_matches("bubblewrap ").to_owned(),
+        Trial::Fails(reason) => return none(format!("bubblewrap is not usable: {reason}")),
     };
     let trial = async |own_network| {
         let mut trial = base(uid, own_network);
         trial.extend(["--", "/usr/bin/true"].map(str::to_owned));
-        output(bwrap, &trial, env).await
+        output(bwrap, &trial, env, limit).await
     };
-    let Err(without_network) = trial(true).await else {
-        return (Isolation::Bubblewrap { version, uid }, Ok(()));
+    let Trial::Fails(without_network) = trial(true).await? else {
+        return Ok((Isolation::Bubblewrap { version, uid }, Ok(())));
     };
-    match trial(false).await {
-        Ok(_) => (Isolation::Bubblewrap { version, uid }, Err(without_network)),
-        Err(reason) => none(format!("bubblewrap {version} does not work here: {reason}")),
+    match trial(false).await? {
+        Trial::Works(_) => Ok((Isolation::Bubblewrap { version, uid }, Err(without_network))),
+        Trial::Fails(reason) => none(format!("bubblewrap {version} does not work here: {reason}")),
     }
 }
 
-async fn output(program: &Path, args: &[String], env: &Env) -> Result<String, String> {
-    let child = tokio::process::Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|e| format!("{}: {e}", program.display()))?;
-    tokio::select! {
-        output = child.wait_with_output() => match output {
-            Ok(o) if o.status.success() => Ok(String::from_utf8_lossy(&o.stdout).into_owned()),
-            Ok(o) => Err(tail(&String::from_utf8_lossy(&o.stderr), 300)),
-            Err(e) => Err(e.to_string()),
-        },
-        () = env.clock.sleep(Duration::from_secs(10)) => Err("it did not end within 10 s".to_owned()),
+/// Runs it, again with twice the time when it does not end: a busy host is slow, and not another host for that.
+async fn output(
+    program: &Path,
+    args: &[String],
+    env: &Env,
+    (mut limit, longest): (Duration, Duration),
+) -> Result<Trial, ProviderError> {
+    loop {
+        let child = tokio::process::Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn();
+        let child = match child {
+            Ok(child) => child,
+            Err(e) => return Ok(Trial::Fails(format!("{}: {e}", program.display()))),
+        };
+        tokio::select! {
+            output = child.wait_with_output() => return Ok(match output {
+                Ok(o) if o.status.success() => Trial::Works(String::from_utf8_lossy(&o.stdout).into_owned()),
+                Ok(o) => Trial::Fails(tail(&String::from_utf8_lossy(&o.stderr), 300)),
+                Err(e) => Trial::Fails(e.to_string()),
+            }),
+            () = env.clock.sleep(limit) => {}
+        }
+        if limit >= longest {
+            let message = format!(
+                "{} did not end within {} s, so it is not known what sandboxes are kept apart by here",
+                program.display(),
+                limit.as_secs()
+            );
+            return Err(ProviderError::new(Class::Timeout, "ISOLATION_UNDECIDED", message));
+        }
+        limit = (limit * 2).min(longest);
+        tracing::warn!(program = %program.display(), "a trial of bubblewrap does not end; trying again");
     }
 }
 
@@ -242,5 +287,37 @@ mod tests {
         assert!(!args.iter().any(|a| a == "--die-with-parent" || a == "--dev-bind" || a == "--share-net"));
         let of_the_host = arguments(&mounts, None, &Network::Host, &[]);
         assert!(!of_the_host.iter().any(|a| a == "--unshare-net"));
+    }
+
+    /// A bwrap that hangs where it is to make a network: so often, and then it says this.
+    fn stuck(dir: &Path, times: usize, then: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let program = dir.join("bwrap");
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in --version) echo 'bubblewrap 9.9'; exit 0;; esac\n\
+             case \"$*\" in *--unshare-net*) ;; *) exit 0;; esac\n\
+             echo x >> {0}/tried\n[ $(wc -l < {0}/tried) -le {times} ] && exec sleep 60\n{then}\n",
+            dir.display()
+        );
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
+
+    #[tokio::test]
+    async fn a_trial_that_does_not_end_is_tried_again_and_never_taken_for_a_refusal() {
+        let env = Env::system();
+        let limit = (Duration::from_millis(700), Duration::from_millis(1_400));
+        let dir = tempfile::tempdir().unwrap();
+        let (_, own_network) =
+            detect_within(&stuck(dir.path(), 1, "exit 0"), None, &env, limit).await.unwrap();
+        assert_eq!(own_network, Ok(()), "slow, and it works");
+        let dir = tempfile::tempdir().unwrap();
+        let undecided = detect_within(&stuck(dir.path(), 9, ""), None, &env, limit).await.unwrap_err();
+        assert_eq!((undecided.reason, undecided.class), ("ISOLATION_UNDECIDED", Class::Timeout));
+        let dir = tempfile::tempdir().unwrap();
+        let refused = stuck(dir.path(), 0, "echo 'loopback: not permitted' >&2; exit 1");
+        let (_, own_network) = detect_within(&refused, None, &env, limit).await.unwrap();
+        assert_eq!(own_network, Err("loopback: not permitted".to_owned()));
     }
 }

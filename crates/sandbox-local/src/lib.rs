@@ -174,7 +174,8 @@ impl LocalProvider {
     /// Opens the root and finds out what isolation works here.
     ///
     /// # Errors
-    /// `ISOLATION_UNAVAILABLE` when it is required and does not work; `SANDBOX_IO` for an unusable root.
+    /// `ISOLATION_UNAVAILABLE` when it is required and does not work; `ISOLATION_UNDECIDED` when that cannot be found out;
+    /// `SANDBOX_IO` for an unusable root.
     pub async fn new(config: LocalConfig, env: Env) -> Result<Self, ProviderError> {
         // Once, by the path of the mesh: what starts it later has the path of the sandbox.
         let config = LocalConfig { bwrap: absolute(&config.bwrap), ..config };
@@ -187,7 +188,7 @@ impl LocalProvider {
                 let reason = "switched off by configuration".to_owned();
                 (Isolation::None { reason: reason.clone() }, Err(reason))
             }
-            _ => bwrap::detect(&config.bwrap, uid, &env).await,
+            _ => bwrap::detect(&config.bwrap, uid, &env).await?,
         };
         match (&isolation, config.isolation) {
             (Isolation::None { reason }, IsolationMode::Require) => {
