@@ -8,6 +8,7 @@ mod bwrap;
 mod destroy;
 mod handle;
 mod install;
+mod java;
 mod launch;
 mod layout;
 mod limits;

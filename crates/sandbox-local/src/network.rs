@@ -6,8 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use foundry_sandbox::{Class, Isolation, Network, PROXY_PORT, ProviderError};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
-use crate::{IsolationMode, bwrap, layout::make_dir};
+use crate::{IsolationMode, bwrap, java, layout::make_dir};
 
 /// The files of [`Shared`] inside.
 pub(crate) const INSIDE: &str = "/opt/foundry/network";
@@ -25,6 +27,8 @@ const CERTIFICATES: [&str; 3] = ["/etc/ssl", "/etc/pki", "/etc/ca-certificates"]
 
 const CA: &str = "ca.pem";
 const BUNDLE: &str = "ca-bundle.pem";
+/// The same for Java.
+const TRUST_STORE: &str = "ca-bundle.jks";
 const SSH: &str = "ssh_config";
 /// Read by every OpenSSH inside; what goes to the sandbox itself needs no proxy.
 const SSH_CONFIG: &str = "# The only way out of this sandbox is a proxy.\n\
@@ -91,6 +95,9 @@ impl Shared {
             all.extend(&own);
             write(&directory.join(CA), &own)?;
             write(&directory.join(BUNDLE), &all)?;
+            // One that cannot be read helps nobody.
+            let certificates: Vec<_> = CertificateDer::pem_slice_iter(&all).flatten().collect();
+            write(&directory.join(TRUST_STORE), &java::trust_store(&certificates))?;
         }
         Ok(Self { directory, has_ca: ca.is_some() })
     }
@@ -118,6 +125,7 @@ impl Shared {
         let mut set = |names: &[&str], value: &str| {
             env.extend(names.iter().map(|name| ((*name).to_owned(), value.to_owned())));
         };
+        let mut java = Vec::new();
         if proxied {
             let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
             // Some programs know one spelling only.
@@ -127,10 +135,10 @@ impl Shared {
             );
             set(&["NO_PROXY", "no_proxy"], "localhost,127.0.0.1,::1");
             set(&["NODE_USE_ENV_PROXY"], "1");
-            let java = ["http", "https"]
-                .map(|scheme| format!("-D{scheme}.proxyHost=127.0.0.1 -D{scheme}.proxyPort={PROXY_PORT}"));
-            let java = format!("{} -Dhttp.nonProxyHosts=localhost|127.*|[::1]", java.join(" "));
-            set(&["JAVA_TOOL_OPTIONS"], &java);
+            for scheme in ["http", "https"] {
+                java.push(format!("-D{scheme}.proxyHost=127.0.0.1 -D{scheme}.proxyPort={PROXY_PORT}"));
+            }
+            java.push("-Dhttp.nonProxyHosts=localhost|127.*|[::1]".to_owned());
         }
         if self.has_ca {
             let directory = if bubblewrap { PathBuf::from(INSIDE) } else { self.directory.clone() };
@@ -145,6 +153,14 @@ impl Shared {
                 "CARGO_HTTP_CAINFO",
             ];
             set(&replacing, &path(BUNDLE));
+            let store = path(TRUST_STORE);
+            // Options are parted at blanks, with no way to write one.
+            if !store.contains(char::is_whitespace) {
+                java.push(format!("-Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStoreType=JKS"));
+            }
+        }
+        if !java.is_empty() {
+            set(&["JAVA_TOOL_OPTIONS"], &java.join(" "));
         }
         env
     }
@@ -214,6 +230,10 @@ mod tests {
         let with_ca = Shared::make(root.path(), Some(&ca)).unwrap();
         let env = with_ca.environment(true, false);
         assert_eq!(env["GIT_SSL_CAINFO"], "/opt/foundry/network/ca-bundle.pem");
+        assert_eq!(
+            env["JAVA_TOOL_OPTIONS"],
+            "-Djavax.net.ssl.trustStore=/opt/foundry/network/ca-bundle.jks -Djavax.net.ssl.trustStoreType=JKS"
+        );
         assert!(!env.contains_key("HTTPS_PROXY"));
         let bundle = fs::read_to_string(with_ca.directory.join(BUNDLE)).unwrap();
         assert!(bundle.ends_with("CORP\n"));
