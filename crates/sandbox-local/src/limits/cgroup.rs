@@ -449,6 +449,53 @@ mod tests {
     }
 
     #[test]
+    fn speaks_the_files_of_version_2() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let read = |name: &str| fs::read_to_string(at(name)).unwrap();
+        for name in [
+            "pids.max",
+            "memory.max",
+            "memory.swap.max",
+            "cpu.max",
+            "cpu.weight",
+            "cgroup.procs",
+            "cgroup.kill",
+        ] {
+            fs::write(at(name), "").unwrap();
+        }
+        let group = Group::Unified { dir: dir.path().to_owned(), cpu: true };
+        let limits = Limits { processes: 200, memory_bytes: Some(512 << 20), cpus: 1.5, ..Limits::default() };
+        group.create(&limits).unwrap();
+        let written = ["pids.max", "memory.max", "memory.swap.max", "cpu.max", "cpu.weight"].map(read);
+        assert_eq!(written, ["200", "536870912", "0", "150000 100000", "50"]);
+        group.join().unwrap();
+        assert_eq!(read("cgroup.procs"), "0", "the one that writes");
+
+        // As a kernel of version 6.1 shows them.
+        fs::write(at("pids.current"), "7\n").unwrap();
+        fs::write(at("pids.events"), "max 12\n").unwrap();
+        fs::write(at("memory.current"), "4096\n").unwrap();
+        let events = "low 0\nhigh 0\nmax 30\noom 4\noom_kill 3\noom_group_kill 9\n";
+        fs::write(at("memory.events"), events).unwrap();
+        let counted = Counted { processes: 7, refused: 12, memory: 4_096, killed: 3 };
+        assert_eq!(group.counted().unwrap(), counted);
+        // Older ones do not count all of it.
+        fs::write(at("memory.events"), "low 0\nhigh 0\nmax 30\noom 4\n").unwrap();
+        fs::remove_file(at("pids.events")).unwrap();
+        assert_eq!(group.counted().unwrap(), Counted { refused: 0, killed: 0, ..counted });
+
+        fs::write(at("pids.max"), "").unwrap();
+        group.forbid_forks();
+        assert_eq!(read("pids.max"), "0");
+        fs::write(at("cgroup.procs"), format!("{}\n", std::process::id())).unwrap();
+        assert_eq!(group.members(), [ProcessRef::of(std::process::id().cast_signed()).unwrap()]);
+        fs::write(at("cgroup.procs"), "").unwrap();
+        assert!(!group.kill(), "it is empty");
+        assert_eq!(read("cgroup.kill"), "1");
+    }
+
+    #[test]
     fn never_makes_a_file_that_is_not_a_control() {
         let dir = tempfile::tempdir().unwrap();
         let group = Group::Unified { dir: dir.path().join("g"), cpu: true };

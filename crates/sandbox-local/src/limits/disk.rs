@@ -129,10 +129,13 @@ impl Count {
         }
     }
 
-    /// Counts what a process keeps alive by a descriptor or in its memory.
+    /// Counts what a process keeps alive by a descriptor or in its memory. Each thread is asked: it may have descriptors
+    /// of its own, and nothing tells whether it has.
     fn deleted(&mut self, pid: i32) {
-        for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
-            self.kept(&entry.path());
+        for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            for entry in fs::read_dir(thread.path().join("fd")).into_iter().flatten().flatten() {
+                self.kept(&entry.path());
+            }
         }
         let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return };
         for line in String::from_utf8_lossy(&maps).lines().filter(|l| l.ends_with(" (deleted)")) {
@@ -191,6 +194,37 @@ mod tests {
         assert!(kept.bytes >= 1 << 20, "{kept:?}");
         drop(file);
         assert!(measure(&places, &[own()]).bytes < 1 << 20);
+    }
+
+    #[test]
+    fn counts_a_deleted_file_that_one_thread_alone_has_open() {
+        use std::io::BufRead as _;
+        const SCRIPT: &str = "
+import ctypes, os, sys, threading
+def hide():
+    assert ctypes.CDLL(None, use_errno=True).unshare(0x400) == 0  # CLONE_FILES
+    file = open('gone', 'wb')
+    file.write(b'1' * (1 << 20))
+    os.fsync(file.fileno())
+    os.remove('gone')
+    print('hidden', flush=True)
+    threading.Event().wait()
+threading.Thread(target=hide, daemon=True).start()
+sys.stdin.read()
+";
+        let dir = tempfile::tempdir().unwrap();
+        let mut python = std::process::Command::new("python3");
+        python.args(["-c", SCRIPT]).current_dir(dir.path());
+        let piped = std::process::Stdio::piped;
+        let mut child = python.stdin(piped()).stdout(piped()).spawn().unwrap();
+        let mut line = String::new();
+        io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "hidden\n");
+        let process = ProcessRef::of(child.id().cast_signed()).unwrap();
+        let found = measure(&[dir.path().to_owned()], &[process]);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(found.bytes >= 1 << 20 && found.files == 1, "{found:?}");
     }
 
     #[test]

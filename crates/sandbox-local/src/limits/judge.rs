@@ -81,6 +81,11 @@ impl Forks {
         Self { refused, ..Self::default() }
     }
 
+    /// Refusals up to this number are none of the sandbox's doing.
+    pub fn forgive(&mut self, refused: u64) {
+        self.refused = self.refused.max(refused);
+    }
+
     /// Whether any was refused since the last look, and what is to be ended: a sandbox that stays full and is
     /// refused again and again would stay useless.
     pub fn judge(&mut self, processes: u64, refused: u64, limit: u64, now: Instant) -> (bool, Sentence) {
@@ -170,6 +175,17 @@ mod tests {
         assert_eq!(forks.judge(199, 13, 200, at(30)), (false, Sentence::Commands));
         assert_eq!(forks.judge(199, 14, 200, at(35)), (true, Sentence::Spare));
         assert_eq!(forks.judge(199, 15, 200, at(40)), (true, Sentence::AllButRuntime));
+    }
+
+    #[test]
+    fn refusals_while_commands_were_ended_are_no_limit_that_was_reached() {
+        let now = Instant::now();
+        let mut forks = Forks::new(5);
+        forks.forgive(40);
+        assert_eq!(forks.judge(200, 40, 200, now), (false, Sentence::Spare));
+        forks.forgive(30);
+        assert_eq!(forks.judge(200, 40, 200, now), (false, Sentence::Spare), "never backwards");
+        assert_eq!(forks.judge(200, 41, 200, now), (true, Sentence::Spare));
     }
 
     #[test]

@@ -121,13 +121,15 @@ impl Watch {
         }
     }
 
-    /// Starts a thread that looks again and again, for as long as the process lives.
+    /// Starts two threads that look again and again, for as long as the process lives: a long look at the disk must
+    /// not keep the other from seeing what multiplies faster.
     ///
     /// # Errors
     /// When there is no room for a thread.
     pub fn start(self) -> io::Result<(Arc<Mutex<Self>>, Arc<Pulse>)> {
         let pulse = Arc::clone(&self.pulse);
         let measured = self.family.group.is_none() && (self.limits.processes > 0 || self.memory_limit > 0);
+        let disk = self.limits.disk_bytes > 0 || self.limits.disk_files > 0;
         let shared = Arc::new(Mutex::new(self));
         let watch = Arc::clone(&shared);
         std::thread::Builder::new().name("limits".to_owned()).spawn(move || {
@@ -136,15 +138,23 @@ impl Watch {
                 pause(if measured { SHORT_TICK } else { TICK });
             }
         })?;
+        if disk {
+            let watch = Arc::clone(&shared);
+            std::thread::Builder::new().name("limits of disk".to_owned()).spawn(move || {
+                loop {
+                    look_at_disk(&watch, disk::measure);
+                    pause(TICK);
+                }
+            })?;
+        }
         Ok((shared, pulse))
     }
 
-    /// One look at everything that is due.
+    /// One look at what changes fast, as far as it is due.
     fn look(&mut self) {
         if self.family.group.is_none() {
             self.measure_processes();
         }
-        self.measure_disk();
         self.tell();
     }
 
@@ -191,7 +201,7 @@ impl Watch {
     }
 
     /// Ends what the sentence says, with nothing new beginning beside it.
-    fn end(&self, sentence: Sentence) -> bool {
+    fn end(&mut self, sentence: Sentence) -> bool {
         if sentence == Sentence::Spare {
             return false;
         }
@@ -201,6 +211,10 @@ impl Watch {
         let ended = self.family.end(sentence);
         if let Some(group) = &self.family.group {
             group.allow_forks(&self.limits);
+            // What was refused while none were allowed says nothing about the limit.
+            if let Ok(counted) = group.counted() {
+                self.forks.forgive(counted.refused);
+            }
         }
         ended
     }
@@ -261,11 +275,8 @@ impl Watch {
         family::memory(members, self.memory_limit).saturating_add(shared)
     }
 
-    fn measure_disk(&mut self) {
-        if self.limits.disk_bytes == 0 && self.limits.disk_files == 0 {
-            return;
-        }
-        let start = Instant::now();
+    /// Where and whose disk is to be measured, when it is due.
+    fn disk_is_due(&mut self) -> Option<(Vec<PathBuf>, Vec<ProcessRef>)> {
         let ground = self.places.first().map(|p| Ground::of(p)).unwrap_or_default();
         let grown = |now: u64, before: u64, stock: &Stock, used: u64, limit: u64| {
             limit > 0 && now.saturating_sub(before) > stock.left(used) / 2
@@ -279,12 +290,17 @@ impl Watch {
                     self.usage.files,
                     self.limits.disk_files,
                 );
-        if !self.disk_beat.is_due(start, alarmed) {
-            return;
+        if !self.disk_beat.is_due(Instant::now(), alarmed) {
+            return None;
         }
         self.ground = ground;
-        let processes: Vec<ProcessRef> = self.family.members().into_iter().map(|(p, _)| p).collect();
-        self.usage = disk::measure(&self.places, &processes);
+        let processes = self.family.members().into_iter().map(|(p, _)| p).collect();
+        Some((self.places.clone(), processes))
+    }
+
+    /// Takes in what was measured since then, and ends what has to be.
+    fn measured_disk(&mut self, usage: Usage, since: Instant) {
+        self.usage = usage;
         if self.usage.too_deep {
             // What cannot be measured is not allowed.
             match self.limits.disk_files {
@@ -292,7 +308,7 @@ impl Watch {
                 limit => self.usage.files = self.usage.files.max(limit.saturating_add(1)),
             }
         }
-        self.disk_beat.took(start);
+        self.disk_beat.took(since);
         let sentence = self.disk.0.judge(self.usage.bytes).max(self.disk.1.judge(self.usage.files));
         let ended = self.end(sentence);
         for (kind, used, limit) in [
@@ -311,6 +327,17 @@ impl Watch {
             self.written = Some(report);
         }
     }
+}
+
+/// One look at the disk, if it is due: nobody waits for the measurement.
+fn look_at_disk(watch: &Mutex<Watch>, measure: impl Fn(&[PathBuf], &[ProcessRef]) -> Usage) {
+    let lock = || watch.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((places, processes)) = lock().disk_is_due() else { return };
+    let start = Instant::now();
+    let usage = measure(&places, &processes);
+    let mut watch = lock();
+    watch.measured_disk(usage, start);
+    watch.tell();
 }
 
 fn threads(members: &[Member]) -> u64 {
@@ -341,5 +368,54 @@ mod tests {
         assert!(!beat(1_000).is_due(at(19_999), false) && beat(1_000).is_due(at(20_000), false));
         assert!(beat(1_000).is_due(at(4_000), true) && !beat(1_000).is_due(at(3_999), true));
         assert!(beat(60_000).is_due(at(120_000), false), "never later than two minutes");
+    }
+
+    #[test]
+    fn looks_at_processes_while_a_measurement_of_the_disk_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = std::process::id().cast_signed();
+        let family = Family { own, child: own, main: own, bubblewrap: false, group: None };
+        let limits = Limits { disk_bytes: 10, ..Limits::default() };
+        let file = dir.path().join("limits.json");
+        let watch = Watch::new(&limits, family, vec![dir.path().to_owned()], file, String::new());
+        let watch = Mutex::new(watch);
+        watch.lock().unwrap().disk_beat = Beat::new(Instant::now(), Duration::ZERO);
+        let seen = std::cell::Cell::new(false);
+        look_at_disk(&watch, |_, _| {
+            seen.set(true);
+            // As the other thread does, which must not wait for this.
+            watch.try_lock().expect("free while the disk is measured").look();
+            Usage { bytes: 11, ..Usage::default() }
+        });
+        assert!(seen.get());
+        let reached = watch.lock().unwrap().told.reached();
+        assert_eq!((reached.len(), reached[0].kind), (1, LimitKind::DiskBytes));
+    }
+
+    #[test]
+    fn tells_what_a_group_of_version_2_has_counted_since_the_start_and_nothing_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        let counted = |refused: u64, killed: u64| {
+            set("pids.events", &format!("max {refused}\n"));
+            set("memory.events", &format!("oom {killed}\noom_kill {killed}\noom_group_kill 0\n"));
+        };
+        set("pids.current", "9\n");
+        set("memory.current", "4096\n");
+        counted(5, 2);
+        let group = Some(Group::Unified { dir: dir.path().to_owned(), cpu: false });
+        let own = std::process::id().cast_signed();
+        let family = Family { own, child: own, main: own, bubblewrap: false, group: group.clone() };
+        let limits = Limits { processes: 200, memory_bytes: Some(1 << 20), ..Limits::none() };
+        let file = dir.path().join("limits.json");
+        let mut watch = Watch::new(&limits, family, Vec::new(), file, String::new());
+        watch.tell();
+        assert!(watch.told.reached().is_empty() && !watch.pulse.memory_ended(group.as_ref()));
+        counted(6, 3);
+        assert!(watch.pulse.memory_ended(group.as_ref()), "at once, without a look");
+        watch.tell();
+        let told: Vec<_> = watch.told.reached().into_iter().map(|r| (r.kind, r.used, r.ended)).collect();
+        assert!(told.contains(&(LimitKind::Processes, 9, false)), "{told:?}");
+        assert!(told.contains(&(LimitKind::Memory, 1 << 20, true)), "{told:?}");
     }
 }

@@ -265,6 +265,18 @@ async fn ends_a_writer_of_too_much_and_keeps_what_is_there() {
 }
 
 #[tokio::test]
+async fn tells_of_the_disk_alone_when_what_is_ended_for_it_forks_all_the_time() {
+    let limited = Limited::new(WAYS[0]).await;
+    // Refused while it is ended: no limit of processes.
+    let script =
+        "for n in $(seq 40); do (while :; do (:); done) & done; dd if=/dev/zero of=big bs=1M count=3500";
+    attack_disk(&limited, LimitKind::DiskBytes, script).await;
+    let reached = limited.reached().await;
+    assert!(reached.iter().all(|r| r.kind == LimitKind::DiskBytes), "{reached:?}");
+    limited.works_and_ends().await;
+}
+
+#[tokio::test]
 async fn ends_a_writer_of_a_file_that_nobody_sees() {
     let limited = Limited::new(WAYS[0]).await;
     let script = "import os\nf = open(\"x\", \"wb\")\nos.unlink(\"x\")\nblock = bytes(1 << 20)\nfor _ in range(3500): f.write(block)\n";
