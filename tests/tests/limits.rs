@@ -9,6 +9,7 @@ use foundry_tests::story::{
     await_session, await_transcript, await_turns, create_task, register, send, turn_ends, words,
 };
 use foundry_tests::{Mesh, Origin, Shape, sandboxes};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const LIMITS: [&str; 5] = [
     "provisioner.local.limits.processes=200",
@@ -30,7 +31,14 @@ fn limit_notices(entries: &[TranscriptEntry]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reached_limit_is_told_with_its_figure_and_the_next_message_works() {
+    // As most shells have it; the mesh needs more.
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(1_024), maximum: most }).unwrap();
     let mesh = Mesh::start(Shape::Embedded, &LIMITS);
+    let own = std::fs::read_to_string(format!("/proc/{}/limits", mesh.pids()[0])).unwrap();
+    let own: Vec<_> =
+        own.lines().find_map(|l| l.strip_prefix("Max open files")).unwrap().split_whitespace().collect();
+    assert!(own[0] == own[1] && own[0] != "1024", "{own:?}");
     let caller = mesh.sign_in("ada").await;
     let repository = register(&caller, &Origin::create(mesh.dir())).await;
     let (task, session) = create_task(&caller, &repository, HOG).await;

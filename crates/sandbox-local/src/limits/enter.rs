@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Group;
 
+/// The soft limit of descriptors with which programs are usually started.
+const USUAL: u64 = 1_024;
+
 /// What the supervisor asks of it, as JSON in its first argument.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Entry {
@@ -18,7 +21,7 @@ pub(crate) struct Entry {
     /// Processes its user may have, as an upper bound where no group limits them; 0 = as many as the mesh.
     #[serde(default)]
     pub processes: u64,
-    /// Descriptors each process may have; 0 = as many as the mesh.
+    /// Descriptors each process may have; 0 = as many as the mesh, of which it first has the usual number.
     pub descriptors: u64,
     /// On how many processors it may run where no group limits them; 0 = on all.
     pub cpus: usize,
@@ -43,12 +46,16 @@ fn prepare(entry: &Entry) -> io::Result<()> {
     if let Some(group) = &entry.group {
         group.join()?;
     }
-    if entry.descriptors > 0 {
+    let allowed = getrlimit(Resource::Nofile).maximum;
+    let descriptors = if entry.descriptors > 0 {
         // Never more than the mesh may give.
-        let most =
-            getrlimit(Resource::Nofile).maximum.map_or(entry.descriptors, |m| m.min(entry.descriptors));
-        setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: Some(most) })?;
-    }
+        let most = allowed.map_or(entry.descriptors, |m| m.min(entry.descriptors));
+        Rlimit { current: Some(most), maximum: Some(most) }
+    } else {
+        // The mesh has raised its own; programs that use `select` break on that.
+        Rlimit { current: Some(allowed.map_or(USUAL, |m| m.min(USUAL))), maximum: allowed }
+    };
+    setrlimit(Resource::Nofile, descriptors)?;
     if entry.processes > 0 {
         let most = getrlimit(Resource::Nproc).maximum.map_or(entry.processes, |m| m.min(entry.processes));
         setrlimit(Resource::Nproc, Rlimit { current: Some(most), maximum: Some(most) })?;

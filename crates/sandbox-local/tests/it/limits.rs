@@ -310,6 +310,20 @@ async fn gives_each_process_so_many_descriptors() {
 }
 
 #[tokio::test]
+async fn begins_with_the_usual_number_of_descriptors_where_none_is_set_although_the_mesh_has_more() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).unwrap();
+    for (isolation, mode) in WAYS {
+        let limited = Limited::with(isolation, Limits { mode, ..Limits::none() }).await;
+        let done = run(&limited.client, "ulimit -Sn; ulimit -Hn").await;
+        let own = most.map_or("unlimited".to_owned(), |m| m.to_string());
+        assert_eq!(done.stdout, format!("1024\n{own}\n"));
+        limited.works_and_ends().await;
+    }
+}
+
+#[tokio::test]
 async fn runs_on_no_more_than_its_share_of_the_processors() {
     let few = Limits { cpus: 0.2, ..limits(LimitMode::Auto) };
     let limited = Limited::with(IsolationMode::Auto, few).await;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use foundry_core::Env;
 use foundry_provisioner::FurtherProviders;
 use foundry_server::{Process, Service, Signals, Telemetry, Upstream, UpstreamBinding};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::config::MeshConfig;
 use super::model_keys::ModelKeys;
@@ -20,6 +21,8 @@ use crate::output;
 /// The order in which services start; each finds those it calls first.
 const START_ORDER: [ServiceName; 5] =
     [ServiceName::Auth, ServiceName::Repo, ServiceName::Provisioner, ServiceName::Task, ServiceName::Gateway];
+/// Below so many a busy mesh runs out of descriptors.
+const FEW_DESCRIPTORS: u64 = 8_192;
 /// The order in which services of one process drain.
 const DRAIN_ORDER: [&str; 5] = ["gateway", "task", "repo", "provisioner", "auth"];
 
@@ -82,6 +85,7 @@ async fn run(
 ) -> Result<ExitCode, Failure> {
     let env = Env::system();
     let begun = env.clock.now();
+    let descriptors = raise_descriptors();
     let label = if services.len() == 1 { name(services[0]) } else { "foundry" };
     let telemetry =
         Telemetry::start(&config.telemetry, label).map_err(|e| Failure::new(e.to_string()).exit(2))?;
@@ -89,6 +93,13 @@ async fn run(
     let metrics = telemetry.metrics().clone();
     let wiring = Wiring { env: env.clone(), metrics, mesh_dir, raw, further, model_keys: keys.keys };
     make_private(&wiring.mesh_dir)?;
+    match descriptors {
+        Ok(Some(most)) if most < FEW_DESCRIPTORS => {
+            tracing::warn!(most, "few descriptors: connections may be refused")
+        }
+        Ok(most) => tracing::debug!(most, "descriptors of this process"),
+        Err(error) => tracing::warn!(%error, "the limit of descriptors stays as it was"),
+    }
 
     let mut process = Process::new(env.clone(), config.drain.clone(), telemetry.metrics().clone());
     process.drain_order(&DRAIN_ORDER);
@@ -130,6 +141,14 @@ async fn start(
     }
     process.start(mounted).await?;
     Ok(())
+}
+
+/// Takes as many descriptors as this process may have: every connection of a browser, an agent or a sandbox needs one, and
+/// the usual soft limit of 1,024 is for programs that use `select`. Sandboxes get their own. Returns how many.
+fn raise_descriptors() -> rustix::io::Result<Option<u64>> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(limit.maximum)
 }
 
 /// Keys and databases live below it.
