@@ -56,15 +56,17 @@ impl Sandbox for RemoteSandbox {
     }
 
     async fn read_log(&self, acp: &AcpId, offset: u64) -> Result<LogStretch, TapReadError> {
-        self.client().read_log(acp, offset, CHUNK, Duration::ZERO).await.map_err(|e| match e {
-            ClientError::Refused { ref kind, .. } if kind == "truncated" => {
-                TapReadError::Truncated { expected: offset, found: 0 }
-            }
-            ClientError::Refused { ref kind, .. } if kind == "refused" || kind == "not_found" => {
-                TapReadError::Refused(io::Error::other(e))
-            }
-            e => TapReadError::Io(io::Error::other(e)),
-        })
+        let client = self.client();
+        let error = match client.read_log(acp, offset, CHUNK, Duration::ZERO).await {
+            Ok(stretch) => return Ok(stretch),
+            Err(e) => e,
+        };
+        if !matches!(&error, ClientError::Refused { kind, .. } if kind == "truncated") {
+            return Err(failed(error));
+        }
+        // The refusal does not say how long the log is; the log does.
+        let found = client.read_log(acp, 0, 1, Duration::ZERO).await.map_err(failed)?.length;
+        Err(TapReadError::Truncated { expected: offset, found })
     }
 
     async fn take_file(&self, path: &str, destination: &Path, max_bytes: u64) -> Result<u64, ProviderError> {
@@ -92,5 +94,14 @@ impl Sandbox for RemoteSandbox {
         file.sync_all().await.map_err(io)?;
         tokio::fs::rename(&part, destination).await.map_err(io)?;
         Ok(content.len() as u64)
+    }
+}
+
+fn failed(error: ClientError) -> TapReadError {
+    match &error {
+        ClientError::Refused { kind, .. } if kind == "refused" || kind == "not_found" => {
+            TapReadError::Refused(io::Error::other(error))
+        }
+        _ => TapReadError::Io(io::Error::other(error)),
     }
 }

@@ -239,3 +239,20 @@ async fn refuses_a_log_that_the_agent_replaced_by_a_link_to_a_host_file() {
     assert!(matches!(read, Err(TapReadError::Refused(_))), "{read:?}");
     provider.destroy(&name).await.unwrap();
 }
+
+#[tokio::test]
+async fn says_how_long_a_log_is_that_is_shorter_than_what_was_read() {
+    for way in WAYS {
+        let host = Host::by(way);
+        let provider = host.provider().await;
+        let name = name();
+        let (facts, client) = ready(&host, &provider, &name).await;
+        let talk = open(&host, &provider, &facts, "agt_1", "run1").await;
+        let length = client.sandbox().read_log(&talk.acp, 0).await.unwrap().length;
+        assert!(length > 0);
+        let beyond = client.sandbox().read_log(&talk.acp, length + 5).await;
+        let cut = |e: &TapReadError| matches!(e, TapReadError::Truncated { expected, found } if (*expected, *found) == (length + 5, length));
+        assert!(beyond.as_ref().is_err_and(cut), "{beyond:?}");
+        provider.destroy(&name).await.unwrap();
+    }
+}
