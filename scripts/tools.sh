@@ -45,6 +45,8 @@ need_apt python3 python3
 need_apt curl curl
 need_apt ip iproute2
 need_apt ssh openssh-client
+# An ssh server for tests; its package starts no service, unlike others.
+need_apt dropbear dropbear-bin
 if [ -z "${CHROMIUM:-}" ]; then need_apt chromium chromium; fi
 
 mkdir -p .cache

@@ -21,6 +21,8 @@ pub enum Shape {
 }
 
 const SERVICES: [&str; 5] = ["auth", "repo", "provisioner", "task", "gateway"];
+/// Where the services listen if nobody says otherwise, in that order, and the admin listener.
+const USUAL_PORTS: [u16; 6] = [7101, 7102, 7103, 7104, 7100, 7109];
 /// Longest wait for a process to say that it is ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Mesh {
     dir: tempfile::TempDir,
     shape: Shape,
+    /// Where it listens.
+    host: &'static str,
     ports: Vec<u16>,
     admin: u16,
     settings: Vec<String>,
@@ -80,6 +84,15 @@ impl Mesh {
         Self::start_all(shape, settings, &[], &[], None)
     }
 
+    /// Starts a mesh that listens on every address of this machine, on its usual ports: only in a network namespace of
+    /// the test's own.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start_everywhere(settings: &[&str]) -> Self {
+        Self::start_at(("[::]", USUAL_PORTS.to_vec()), Shape::Embedded, settings, &[], &[], None)
+    }
+
     /// Starts a mesh with the provider `fault` as its default, steered by a directory, and waits until it is ready.
     ///
     /// # Panics
@@ -109,11 +122,22 @@ impl Mesh {
         variables: &[(&str, &str)],
         faults: Option<PathBuf>,
     ) -> Self {
-        let mut ports = free_ports(6);
+        Self::start_at(("127.0.0.1", free_ports(6)), shape, settings, arguments, variables, faults)
+    }
+
+    fn start_at(
+        (host, mut ports): (&'static str, Vec<u16>),
+        shape: Shape,
+        settings: &[&str],
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        faults: Option<PathBuf>,
+    ) -> Self {
         let admin = ports.pop().expect("six ports");
         let mut mesh = Self {
             dir: tempfile::Builder::new().prefix("foundry-story").tempdir().expect("directory"),
             shape,
+            host,
             ports,
             admin,
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
@@ -225,9 +249,9 @@ impl Mesh {
         let mut command = self.command(args);
         command.args(&self.arguments).envs(self.variables.iter().cloned());
         for (service, port) in SERVICES.iter().zip(&self.ports) {
-            command.args(["--set", &format!("servers.{service}.listen=127.0.0.1:{port}")]);
+            command.args(["--set", &format!("servers.{service}.listen={}:{port}", self.host)]);
         }
-        command.args(["--set", &format!("admin.listen=127.0.0.1:{}", self.admin)]);
+        command.args(["--set", &format!("admin.listen={}:{}", self.host, self.admin)]);
         if self.shape == Shape::Separate && name != "gateway" {
             command.args(["--set", "admin.enabled=false"]);
         }

@@ -6,6 +6,5 @@ mod common;
 mod isolation;
 mod lifecycle;
 mod limits;
-mod namespace;
 mod network;
 mod tap;
