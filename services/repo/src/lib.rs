@@ -15,7 +15,6 @@ mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use foundry_authn::{Authenticator, AuthnLayer};
 use foundry_core::{Env, Error, Result, Tasks};
@@ -30,9 +29,6 @@ use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
 use context::Context;
-
-/// How long the answers of commands that create nothing are remembered.
-pub(crate) const REQUEST_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Settings of the service.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller};
-use foundry_core::{Env, Error, MessageId, OrganizationId, Result, SessionId, TaskId};
+use foundry_core::{Env, Error, MessageId, Result, SessionId, TaskId};
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::watch::v1::WatchOptions;
 use foundry_server::Upstream;
-use foundry_store::{AuditRecord, BodyHash, IdempotencyKey, Store};
+use foundry_store::Store;
 use foundry_watch::{FrameStream, Granted, Hub};
-use prost::Message;
 
 use crate::consume::Interest;
 use crate::domain::derive::Aggregate;
@@ -192,65 +191,5 @@ impl UpstreamError {
         } else {
             Error::new(self.code, "REPO_REFUSED", self.message).with("upstream_reason", self.reason)
         }
-    }
-}
-
-/// The request id of a command: its key and the hash of what was asked.
-#[derive(Clone)]
-pub struct RequestKey {
-    /// The key.
-    pub key: IdempotencyKey,
-    /// Hash of the request.
-    pub hash: BodyHash,
-}
-
-impl RequestKey {
-    /// The key of a caller's command.
-    pub fn new(
-        organization: &OrganizationId,
-        caller: &Caller,
-        method: &'static str,
-        request_id: &str,
-        body: &impl Message,
-    ) -> Self {
-        Self {
-            key: IdempotencyKey {
-                organization: organization.to_string(),
-                caller: caller.actor(),
-                method,
-                request_id: request_id.to_owned(),
-            },
-            hash: BodyHash::of(&body.encode_to_vec()),
-        }
-    }
-
-    /// The first answer of this request and its revision, if there is one.
-    ///
-    /// # Errors
-    /// `INVALID_ARGUMENT` when the same id came with another request.
-    pub async fn first_answer<T: Message + Default>(&self, store: &Store) -> Result<Option<(T, i64)>> {
-        let Some(replay) = store.replay(&self.key, self.hash).await? else { return Ok(None) };
-        let answer = T::decode(replay.response).map_err(Error::internal)?;
-        Ok(Some((answer, replay.rev)))
-    }
-}
-
-/// The audit record of a caller's change.
-pub fn audit(
-    organization: &OrganizationId,
-    caller: &Caller,
-    action: &str,
-    subject: &str,
-    request_id: &str,
-) -> AuditRecord {
-    let behalf = caller.service_name().and(caller.on_behalf_of());
-    AuditRecord {
-        organization_id: organization.to_string(),
-        actor: caller.actor(),
-        action: action.to_owned(),
-        subject: subject.to_owned(),
-        detail_json: behalf.map_or_else(|| "{}".to_owned(), |u| format!("{{\"on_behalf_of\":\"{u}\"}}")),
-        request_id: request_id.to_owned(),
-        trace: foundry_server::RequestContext::current_traceparent(),
     }
 }

@@ -4,9 +4,9 @@ use foundry_authn::{Client, ClientPeer, SessionCookie, role_key};
 use foundry_core::{Code, CredentialId, Error, OrganizationId, Result, Timestamp, UserId};
 use foundry_proto::auth::v1::{CompleteSignInRequest, CompleteSignInResponse, SessionDelivery};
 use foundry_proto::common::v1::Role;
+use foundry_service::audit_as;
 use foundry_store::WriteSet;
 
-use super::audit;
 use crate::auth::Auth;
 use crate::domain::proof::{Proof, Subject};
 use crate::domain::secret::{self, SecretKind};
@@ -90,7 +90,7 @@ async fn decide(
     };
     insert_session(&mut set, &new);
     let subject = credential_id.as_str();
-    set.audit(audit(&user.user_id, &organization.organization_id, "session.open", subject));
+    set.audit(audit_as(user.user_id.as_str(), &organization.organization_id, "session.open", subject, ""));
     let response = CompleteSignInResponse {
         session_token: String::new(),
         user: Some(user.message()),
@@ -156,7 +156,7 @@ async fn organization(
     memberships::insert(set, id, &user.user_id, Role::Owner, now);
     // Tokens of the user's other sessions do not know this organization yet.
     revocations::add(set, &role_key(&user.user_id, id), now);
-    set.audit(audit(&user.user_id, id, "organization.create", id.as_str()));
+    set.audit(audit_as(user.user_id.as_str(), id, "organization.create", id.as_str(), ""));
     Ok(organization)
 }
 

@@ -6,16 +6,16 @@ use foundry_authn::Caller;
 use foundry_core::{AccessTokenId, Error, OrganizationId, Result};
 use foundry_proto::auth::v1::{CreateAccessTokenRequest, CreateAccessTokenResponse};
 use foundry_proto::common::v1::Role;
+use foundry_service::{RequestKey, audit};
 use foundry_store::WriteSet;
 
-use super::repeat::Repeat;
-use super::{acting_member, audit, is_session, session_required};
+use super::{acting_member, is_session, session_required};
 use crate::auth::Auth;
 use crate::domain::name::parse_token_name;
 use crate::domain::secret::{self, SecretKind};
 use crate::store::credentials::Token;
 
-const METHOD: &str = "foundry.auth.v1.AuthService/CreateAccessToken";
+const METHOD: &str = "CreateAccessToken";
 const MAX_LIFETIME: Duration = Duration::from_secs(366 * 86_400);
 
 pub(crate) async fn run(
@@ -33,8 +33,8 @@ pub(crate) async fn run(
     let name = parse_token_name(&request.name)?;
     let lifetime = request.lifetime.as_ref().map(parse_lifetime).transpose()?;
     let body = CreateAccessTokenRequest { request_id: String::new(), ..request.clone() };
-    let repeat = Repeat::new(caller, organization.as_str(), METHOD, &request.request_id, &body)?;
-    if let Some(first) = repeat.answered(&auth.store).await? {
+    let key = RequestKey::new(organization.as_str(), caller, METHOD, &request.request_id, &body)?;
+    if let Some((first, _)) = key.first_answer(&auth.store).await? {
         return Ok(first);
     }
     let secret = secret::generate(SecretKind::AccessToken, &auth.env);
@@ -53,15 +53,17 @@ pub(crate) async fn run(
             last_used_at: None,
         };
         token.insert(&mut set, secret::hash(&secret));
-        set.audit(audit(&user.user_id, &organization, "access_token.create", token.token_id.as_str()));
+        let subject = token.token_id.as_str();
+        set.audit(audit(&organization, caller, "", "access_token.create", subject, &request.request_id));
         let access_token = Some(token.message());
         // What is remembered for repeats is stored: it must not hold the secret.
         let remembered =
             CreateAccessTokenResponse { access_token: access_token.clone(), secret: String::new() };
-        repeat.remember_create(&mut set, &remembered);
+        key.remember_create(&mut set, &remembered);
         Ok((set, CreateAccessTokenResponse { access_token, secret: secret.clone() }))
     };
-    repeat.answer(&auth.store, auth.store.retry_on_conflict(decide).await).await
+    let committed = auth.store.retry_on_conflict(decide).await;
+    Ok(key.settle(&auth.store, None, committed).await?.0)
 }
 
 fn parse_lifetime(lifetime: &prost_types::Duration) -> Result<Duration> {

@@ -4,16 +4,16 @@ use foundry_authn::{Caller, role_key};
 use foundry_core::{Error, OrganizationId, Result};
 use foundry_proto::auth::v1::{CreateOrganizationRequest, CreateOrganizationResponse};
 use foundry_proto::common::v1::Role;
+use foundry_service::{RequestKey, audit};
 use foundry_store::WriteSet;
 
-use super::repeat::Repeat;
-use super::{audit, is_session, session_required};
+use super::{is_session, session_required};
 use crate::auth::Auth;
 use crate::domain::name::parse_name;
 use crate::store::organizations::{self, Organization};
 use crate::store::{memberships, revocations, shell, users};
 
-const METHOD: &str = "foundry.auth.v1.AuthService/CreateOrganization";
+const METHOD: &str = "CreateOrganization";
 
 pub(crate) async fn run(
     auth: &Auth,
@@ -26,8 +26,8 @@ pub(crate) async fn run(
     }
     let name = parse_name("name", &request.name)?;
     let body = CreateOrganizationRequest { request_id: String::new(), ..request.clone() };
-    let repeat = Repeat::new(caller, "", METHOD, &request.request_id, &body)?;
-    if let Some(first) = repeat.answered(&auth.store).await? {
+    let key = RequestKey::new("", caller, METHOD, &request.request_id, &body)?;
+    if let Some((first, _)) = key.first_answer(&auth.store).await? {
         return Ok(first);
     }
     let decide = || async {
@@ -49,12 +49,13 @@ pub(crate) async fn run(
         shell::joined(&mut set, &creator, id);
         // The caller's tokens do not know this organization yet.
         revocations::add(&mut set, &role_key(&user.user_id, id), now);
-        set.audit(audit(&user.user_id, id, "organization.create", id.as_str()));
+        set.audit(audit(id, caller, "", "organization.create", id.as_str(), &request.request_id));
         let response = CreateOrganizationResponse { organization: Some(organization.message()) };
-        repeat.remember_create(&mut set, &response);
+        key.remember_create(&mut set, &response);
         Ok((set, response))
     };
-    repeat.answer(&auth.store, auth.store.retry_on_conflict(decide).await).await
+    let committed = auth.store.retry_on_conflict(decide).await;
+    Ok(key.settle(&auth.store, None, committed).await?.0)
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ pub(crate) mod list_access_tokens;
 pub(crate) mod list_members;
 pub(crate) mod list_organizations;
 pub(crate) mod remove_member;
-pub(crate) mod repeat;
 pub(crate) mod revoke_access_token;
 pub(crate) mod select_organization;
 pub(crate) mod set_member;
@@ -21,27 +20,12 @@ pub(crate) mod watch_app_shell;
 pub(crate) mod watch_revocations;
 
 use foundry_authn::{Caller, UserCaller};
-use foundry_core::{Code, Error, OrganizationId, PageToken, Result, UserId};
-use foundry_server::RequestContext;
-use foundry_store::{AuditRecord, WriteSet};
+use foundry_core::{Code, Error, OrganizationId, PageToken, Result};
+use foundry_store::WriteSet;
 
 use crate::auth::Auth;
 use crate::store::Reach;
 use crate::store::memberships::{self, Membership};
-
-/// The audit record of a change.
-fn audit(actor: &UserId, organization: &OrganizationId, action: &str, subject: &str) -> AuditRecord {
-    let context = RequestContext::current();
-    AuditRecord {
-        organization_id: organization.to_string(),
-        actor: actor.to_string(),
-        action: action.to_owned(),
-        subject: subject.to_owned(),
-        detail_json: "{}".to_owned(),
-        request_id: context.as_ref().map(|c| c.request_id.to_string()).unwrap_or_default(),
-        trace: context.map(|c| c.trace.to_string()).unwrap_or_default(),
-    }
-}
 
 /// What of the user's own the caller's token opens: all with a session, its one organization with a
 /// personal access token, nothing once that membership is gone.

@@ -4,15 +4,15 @@ use foundry_authn::{Caller, membership_key};
 use foundry_core::{Error, OrganizationId, Result, UserId};
 use foundry_proto::auth::v1::{RemoveMemberRequest, RemoveMemberResponse};
 use foundry_proto::common::v1::Role;
+use foundry_service::{RequestKey, audit};
 use foundry_store::WriteSet;
 
-use super::repeat::Repeat;
-use super::{acting_member, audit};
+use super::acting_member;
 use crate::auth::Auth;
 use crate::domain::membership::decide;
 use crate::store::{Reach, credentials, memberships, revocations, shell, users};
 
-const METHOD: &str = "foundry.auth.v1.AuthService/RemoveMember";
+const METHOD: &str = "RemoveMember";
 
 pub(crate) async fn run(
     auth: &Auth,
@@ -23,17 +23,18 @@ pub(crate) async fn run(
     caller.require(&organization, Role::Admin)?;
     let target: UserId = request.user_id.parse()?;
     let body = RemoveMemberRequest { request_id: String::new(), ..request.clone() };
-    let repeat = Repeat::new(caller, organization.as_str(), METHOD, &request.request_id, &body)?;
-    if let Some(first) = repeat.answered(&auth.store).await? {
+    let key = RequestKey::new(organization.as_str(), caller, METHOD, &request.request_id, &body)?;
+    if let Some((first, _)) = key.first_answer(&auth.store).await? {
         return Ok(first);
     }
     let decide = || async {
-        let mut set = remove(auth, caller, &organization, &target).await?;
+        let mut set = remove(auth, caller, &organization, &target, &request.request_id).await?;
         let response = RemoveMemberResponse {};
-        repeat.remember_command(&mut set, &response, &auth.env);
+        key.remember(&mut set, &response, &auth.env);
         Ok((set, response))
     };
-    repeat.answer(&auth.store, auth.store.retry_on_conflict(decide).await).await
+    let committed = auth.store.retry_on_conflict(decide).await;
+    Ok(key.settle(&auth.store, None, committed).await?.0)
 }
 
 async fn remove(
@@ -41,6 +42,7 @@ async fn remove(
     caller: &Caller,
     organization: &OrganizationId,
     target: &UserId,
+    request_id: &str,
 ) -> Result<WriteSet> {
     let mut set = WriteSet::new();
     let actor = acting_member(auth, caller, organization, &mut set).await?;
@@ -60,7 +62,7 @@ async fn remove(
     // Without this a token would come back to life with a later membership.
     credentials::revoke_tokens_in(&mut set, target, organization, now);
     revocations::add(&mut set, &membership_key(target, organization), now);
-    set.audit(audit(&actor.user_id, organization, "member.remove", target.as_str()));
+    set.audit(audit(organization, caller, "", "member.remove", target.as_str(), request_id));
     Ok(set)
 }
 

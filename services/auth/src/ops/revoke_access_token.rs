@@ -3,14 +3,14 @@
 use foundry_authn::{Caller, credential_key};
 use foundry_core::{AccessTokenId, Error, Result};
 use foundry_proto::auth::v1::{RevokeAccessTokenRequest, RevokeAccessTokenResponse};
+use foundry_service::{RequestKey, audit};
 use foundry_store::WriteSet;
 
-use super::repeat::Repeat;
-use super::{audit, reach};
+use super::reach;
 use crate::auth::Auth;
 use crate::store::{credentials, revocations};
 
-const METHOD: &str = "foundry.auth.v1.AuthService/RevokeAccessToken";
+const METHOD: &str = "RevokeAccessToken";
 
 pub(crate) async fn run(
     auth: &Auth,
@@ -20,8 +20,8 @@ pub(crate) async fn run(
     let user = caller.require_user()?;
     let id: AccessTokenId = request.access_token_id.parse()?;
     let body = RevokeAccessTokenRequest { request_id: String::new(), ..request.clone() };
-    let repeat = Repeat::new(caller, "", METHOD, &request.request_id, &body)?;
-    if let Some(first) = repeat.answered(&auth.store).await? {
+    let key = RequestKey::new("", caller, METHOD, &request.request_id, &body)?;
+    if let Some((first, _)) = key.first_answer(&auth.store).await? {
         return Ok(first);
     }
     let decide = || async {
@@ -36,13 +36,15 @@ pub(crate) async fn run(
             token.revoked_at = Some(now);
             credentials::revoke(&mut set, id.as_str(), now);
             revocations::add(&mut set, &credential_key(id.as_str()), now);
-            set.audit(audit(&user.user_id, &token.organization_id, "access_token.revoke", id.as_str()));
+            let (place, action) = (&token.organization_id, "access_token.revoke");
+            set.audit(audit(place, caller, "", action, id.as_str(), &request.request_id));
         }
         let response = RevokeAccessTokenResponse { access_token: Some(token.message()) };
-        repeat.remember_command(&mut set, &response, &auth.env);
+        key.remember(&mut set, &response, &auth.env);
         Ok((set, response))
     };
-    repeat.answer(&auth.store, auth.store.retry_on_conflict(decide).await).await
+    let committed = auth.store.retry_on_conflict(decide).await;
+    Ok(key.settle(&auth.store, None, committed).await?.0)
 }
 
 #[cfg(test)]

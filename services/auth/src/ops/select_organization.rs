@@ -4,14 +4,14 @@ use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, Result};
 use foundry_proto::auth::v1::{SelectOrganizationRequest, SelectOrganizationResponse, ShellUser};
 use foundry_proto::common::v1::Role;
-use foundry_store::{CommitError, Scope, WriteSet};
+use foundry_service::{RequestKey, audit};
+use foundry_store::{Scope, WriteSet};
 
-use super::repeat::Repeat;
-use super::{acting_member, audit, is_session, session_required};
+use super::{acting_member, is_session, session_required};
 use crate::auth::Auth;
 use crate::store::users;
 
-const METHOD: &str = "foundry.auth.v1.AuthService/SelectOrganization";
+const METHOD: &str = "SelectOrganization";
 
 pub(crate) async fn run(
     auth: &Auth,
@@ -27,8 +27,8 @@ pub(crate) async fn run(
     }
     let scope = Scope::user(&user.user_id);
     let body = SelectOrganizationRequest { request_id: String::new(), ..request.clone() };
-    let repeat = Repeat::new(caller, organization.as_str(), METHOD, &request.request_id, &body)?;
-    if let Some((answer, rev)) = repeat.answered_at::<SelectOrganizationResponse>(&auth.store).await? {
+    let key = RequestKey::new(organization.as_str(), caller, METHOD, &request.request_id, &body)?;
+    if let Some((answer, rev)) = key.first_answer::<SelectOrganizationResponse>(&auth.store).await? {
         return Ok(SelectOrganizationResponse { rev, ..answer });
     }
     let decide = || async {
@@ -43,7 +43,8 @@ pub(crate) async fn run(
         } else {
             found.activate(&mut set, Some(&organization));
             let subject = user.user_id.as_str();
-            set.audit(audit(&user.user_id, &organization, "organization.select", subject));
+            let action = "organization.select";
+            set.audit(audit(&organization, caller, "", action, subject, &request.request_id));
         }
         let shown = ShellUser {
             user_id: found.user_id.to_string(),
@@ -52,20 +53,12 @@ pub(crate) async fn run(
             active_organization_id: organization.to_string(),
         };
         let response = SelectOrganizationResponse { user: Some(shown), rev: 0 };
-        repeat.remember_command(&mut set, &response, &auth.env);
+        key.remember(&mut set, &response, &auth.env);
         Ok((set, response))
     };
-    match auth.store.retry_on_conflict(decide).await {
-        Ok((committed, answer)) => {
-            Ok(SelectOrganizationResponse { rev: committed.scope_rev(&scope).unwrap_or_default(), ..answer })
-        }
-        Err(CommitError::Replayed { response, rev }) => {
-            let answer: SelectOrganizationResponse =
-                prost::Message::decode(response).map_err(Error::internal)?;
-            Ok(SelectOrganizationResponse { rev, ..answer })
-        }
-        Err(e) => Err(e.into()),
-    }
+    let committed = auth.store.retry_on_conflict(decide).await;
+    let (answer, rev) = key.settle(&auth.store, Some(&scope), committed).await?;
+    Ok(SelectOrganizationResponse { rev, ..answer })
 }
 
 #[cfg(test)]

@@ -4,17 +4,17 @@ use foundry_authn::{Caller, role_key, role_name};
 use foundry_core::{Code, Error, OrganizationId, Result};
 use foundry_proto::auth::v1::{SetMemberRequest, SetMemberResponse};
 use foundry_proto::common::v1::Role;
+use foundry_service::{RequestKey, audit, with_detail};
 use foundry_store::WriteSet;
 
-use super::repeat::Repeat;
-use super::{acting_member, audit};
+use super::acting_member;
 use crate::auth::Auth;
 use crate::domain::membership::{decide, parse_role};
 use crate::domain::name::parse_name;
 use crate::store::memberships::{self, Membership};
 use crate::store::{revocations, shell, users};
 
-const METHOD: &str = "foundry.auth.v1.AuthService/SetMember";
+const METHOD: &str = "SetMember";
 
 pub(crate) async fn run(
     auth: &Auth,
@@ -25,16 +25,18 @@ pub(crate) async fn run(
     caller.require(&organization, Role::Admin)?;
     let (login, role) = (parse_name("login", &request.login)?, parse_role(request.role)?);
     let body = SetMemberRequest { request_id: String::new(), ..request.clone() };
-    let repeat = Repeat::new(caller, organization.as_str(), METHOD, &request.request_id, &body)?;
-    if let Some(first) = repeat.answered(&auth.store).await? {
+    let key = RequestKey::new(organization.as_str(), caller, METHOD, &request.request_id, &body)?;
+    if let Some((first, _)) = key.first_answer(&auth.store).await? {
         return Ok(first);
     }
     let decide = || async {
-        let (mut set, response) = set_role(auth, caller, &organization, &login, role).await?;
-        repeat.remember_command(&mut set, &response, &auth.env);
+        let (mut set, response) =
+            set_role(auth, caller, &organization, &login, role, &request.request_id).await?;
+        key.remember(&mut set, &response, &auth.env);
         Ok((set, response))
     };
-    repeat.answer(&auth.store, auth.store.retry_on_conflict(decide).await).await
+    let committed = auth.store.retry_on_conflict(decide).await;
+    Ok(key.settle(&auth.store, None, committed).await?.0)
 }
 
 async fn set_role(
@@ -43,6 +45,7 @@ async fn set_role(
     organization: &OrganizationId,
     login: &str,
     to: Role,
+    request_id: &str,
 ) -> Result<(WriteSet, SetMemberResponse)> {
     let mut set = WriteSet::new();
     let actor = acting_member(auth, caller, organization, &mut set).await?;
@@ -75,10 +78,9 @@ async fn set_role(
     }
     // Tokens issued before say something else.
     revocations::add(&mut set, &role_key(&target.user_id, organization), now);
-    let mut record = audit(&actor.user_id, organization, "member.set", target.user_id.as_str());
+    let record = audit(organization, caller, "", "member.set", target.user_id.as_str(), request_id);
     let was = from.map_or("none", role_name);
-    record.detail_json = serde_json::json!({"from": was, "to": role_name(to)}).to_string();
-    set.audit(record);
+    set.audit(with_detail(record, serde_json::json!({"from": was, "to": role_name(to)})));
     Ok((set, response))
 }
 

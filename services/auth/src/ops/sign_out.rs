@@ -3,9 +3,10 @@
 use foundry_authn::{Caller, credential_key};
 use foundry_core::{Result, UserId};
 use foundry_proto::auth::v1::SignOutResponse;
+use foundry_service::audit;
 use foundry_store::WriteSet;
 
-use super::{audit, is_session};
+use super::is_session;
 use crate::auth::Auth;
 use crate::store::{credentials, revocations, users};
 
@@ -27,7 +28,7 @@ pub(crate) async fn run(auth: &Auth, caller: &Caller) -> Result<SignOutResponse>
             };
             if let Some(organization) = place {
                 let action = if is_session(user) { "session.close" } else { "access_token.revoke" };
-                set.audit(audit(&user.user_id, &organization, action, credential_id));
+                set.audit(audit(&organization, caller, "", action, credential_id, ""));
             }
         }
         Ok((set, ()))

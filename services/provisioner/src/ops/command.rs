@@ -1,19 +1,14 @@
 //! What all commands share: idempotency by request id, optimistic concurrency, the revision in the answer.
 
 use std::future::Future;
-use std::time::Duration;
 
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId};
-use foundry_store::{BodyHash, CommitError, IdempotencyKey, Scope, WriteSet};
+use foundry_service::RequestKey;
+use foundry_store::{Scope, WriteSet};
 use prost::Message;
 
 use crate::shared::Shared;
-
-/// How long the answers of commands are remembered.
-const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Longest request id.
-const MAX_REQUEST_ID: usize = 200;
 
 /// An answer that tells the revision of its change.
 pub(crate) trait Answer: Message + Default + Clone {
@@ -61,8 +56,7 @@ answers! {
 pub(crate) struct Command<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) organization: &'a OrganizationId,
-    pub(crate) key: IdempotencyKey,
-    pub(crate) hash: BodyHash,
+    pub(crate) key: RequestKey,
 }
 
 impl<'a> Command<'a> {
@@ -75,16 +69,8 @@ impl<'a> Command<'a> {
         request_id: &str,
         body: &impl Message,
     ) -> Result<Self, Error> {
-        if request_id.len() > MAX_REQUEST_ID {
-            return Err(Error::invalid_field("request_id", "must be at most 200 bytes"));
-        }
-        let key = IdempotencyKey {
-            organization: organization.to_string(),
-            caller: caller.actor(),
-            method,
-            request_id: request_id.to_owned(),
-        };
-        Ok(Self { shared, organization, key, hash: BodyHash::of(&body.encode_to_vec()) })
+        let key = RequestKey::new(organization.as_str(), caller, method, request_id, body)?;
+        Ok(Self { shared, organization, key })
     }
 
     /// The first answer of a repeated command in whichever organization of the caller it was given: for one whose
@@ -99,8 +85,8 @@ impl<'a> Command<'a> {
         for membership in caller.memberships() {
             let organization = membership.organization_id;
             let command = Command::new(shared, caller, &organization, method, request_id, body)?;
-            if let Some(replay) = shared.store.replay(&command.key, command.hash).await? {
-                return answer(&replay.response, replay.rev).map(Some);
+            if let Some((first, rev)) = command.key.first_answer(&shared.store).await? {
+                return Ok(Some(at(first, rev)));
             }
         }
         Ok(None)
@@ -115,8 +101,8 @@ impl<'a> Command<'a> {
         Fut: Future<Output = Result<(WriteSet, R), Error>>,
     {
         let store = &self.shared.store;
-        if let Some(replay) = store.replay(&self.key, self.hash).await? {
-            return answer(&replay.response, replay.rev);
+        if let Some((first, rev)) = self.key.first_answer(store).await? {
+            return Ok(at(first, rev));
         }
         let scope = Scope::organization(self.organization);
         let committed = store
@@ -134,31 +120,21 @@ impl<'a> Command<'a> {
                     ws.scope(scope.clone());
                 }
                 ws.merge(decided);
-                let expires = self.shared.env.clock.now().plus(REMEMBERED);
-                ws.idempotency(self.key.clone(), self.hash, response.encode_to_vec(), Some(expires));
+                self.key.remember(&mut ws, &response, &self.shared.env);
                 Ok((ws, response))
             })
             .await;
-        match committed {
-            Ok((committed, mut response)) => {
-                if let Some(rev) = committed.scope_rev(&scope) {
-                    response.set_rev(rev);
-                }
-                Ok(response)
-            }
-            Err(CommitError::Replayed { response, rev }) => answer(&response, rev),
-            Err(e) => Err(e.into()),
-        }
+        let (response, rev) = self.key.settle(store, Some(&scope), committed).await?;
+        Ok(at(response, rev))
     }
 }
 
-fn answer<R: Answer>(stored: &[u8], rev: i64) -> Result<R, Error> {
-    let mut response = R::decode(stored).map_err(Error::internal)?;
-    // Without a change of its own the answer holds the revision it was decided at.
+/// The answer at the revision of its change; without one it holds the revision it was decided at.
+fn at<R: Answer>(mut answer: R, rev: i64) -> R {
     if rev > 0 {
-        response.set_rev(rev);
+        answer.set_rev(rev);
     }
-    Ok(response)
+    answer
 }
 
 #[cfg(test)]

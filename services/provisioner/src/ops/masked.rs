@@ -6,6 +6,7 @@ use foundry_store::AuditRecord;
 use prost_types::FieldMask;
 
 use super::audit;
+use foundry_service::with_detail;
 
 /// The fields that a mask names; `fixed` ones exist and cannot be changed.
 ///
@@ -60,8 +61,6 @@ pub fn audit_of(
     fields: &[&str],
 ) -> AuditRecord {
     let (action, subject, request_id) = about;
-    AuditRecord {
-        detail_json: serde_json::json!({ "caller": caller.actor(), "fields": fields }).to_string(),
-        ..audit(organization, caller, "", action, subject, request_id)
-    }
+    let record = audit(organization, caller, "", action, subject, request_id);
+    with_detail(record, serde_json::json!({ "fields": fields }))
 }

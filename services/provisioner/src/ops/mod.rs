@@ -50,7 +50,7 @@ mod profile_tests;
 use foundry_authn::Caller;
 use foundry_core::{AttachmentId, Error, ModelProviderId, OrganizationId, ProfileId, SandboxId, SessionId};
 use foundry_proto::common::v1::Role;
-use foundry_store::AuditRecord;
+pub(crate) use foundry_service::audit;
 
 use crate::domain::attachment::{Attachment, MAX_PER_MESSAGE};
 use crate::domain::{ModelProvider, Profile, Sandbox, Session};
@@ -170,25 +170,6 @@ pub(crate) fn behalf(caller: &Caller, user_id: &str) -> Result<String, Error> {
         return Ok(caller.on_behalf_of().map(ToString::to_string).unwrap_or_default());
     }
     Ok(user_id.parse::<foundry_core::UserId>()?.to_string())
-}
-
-pub(crate) fn audit(
-    organization: &foundry_core::OrganizationId,
-    caller: &Caller,
-    user_id: &str,
-    action: &str,
-    subject: &str,
-    request_id: &str,
-) -> AuditRecord {
-    AuditRecord {
-        organization_id: organization.to_string(),
-        actor: if user_id.is_empty() { caller.actor() } else { user_id.to_owned() },
-        action: action.to_owned(),
-        subject: subject.to_owned(),
-        detail_json: serde_json::json!({ "caller": caller.actor() }).to_string(),
-        request_id: request_id.to_owned(),
-        trace: foundry_server::RequestContext::current_traceparent(),
-    }
 }
 
 #[cfg(test)]

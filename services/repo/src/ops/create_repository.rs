@@ -7,10 +7,10 @@ use foundry_git::RemoteUrl;
 use foundry_proto::common::v1::{Condition, Role};
 use foundry_proto::repo::v1::{CreateRepositoryRequest, CreateRepositoryResponse};
 use foundry_server::RequestContext;
+use foundry_service::{RequestKey, audit};
 use foundry_store::{CommitError, Scope, WriteSet};
-use prost::Message as _;
 
-use crate::context::{Context, RequestKey, audit};
+use crate::context::Context;
 use crate::domain::name::RepositoryName;
 use crate::domain::repository::{Repository, State};
 use crate::flow::sync;
@@ -27,7 +27,8 @@ pub async fn create_repository(
 ) -> Result<CreateRepositoryResponse> {
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Member)?;
-    let key = RequestKey::new(&organization, caller, "CreateRepository", &request.request_id, &request);
+    let key =
+        RequestKey::new(organization.as_str(), caller, "CreateRepository", &request.request_id, &request)?;
     if let Some((answer, rev)) = key.first_answer::<CreateRepositoryResponse>(&cx.store).await? {
         return Ok(CreateRepositoryResponse { rev, ..answer });
     }
@@ -55,26 +56,26 @@ pub async fn create_repository(
     };
     let id = repository.repository_id.as_str();
     let mut ws = WriteSet::new();
-    let rev = ws.scope(Scope::organization(&organization));
+    let scope = Scope::organization(&organization);
+    let rev = ws.scope(scope.clone());
     repositories::insert(&mut ws, rev, &repository, &name);
     let flow = NewFlow::new(&sync::SYNC, FlowId::generate(&cx.env), id, id)
         .organization(&organization)
         .on_behalf_of(caller.actor())
         .traced(RequestContext::current_traceparent());
     foundry_flow::enqueue(&mut ws, flow);
-    ws.audit(audit(&organization, caller, "repository.create", id, &request.request_id));
+    ws.audit(audit(&organization, caller, "", "repository.create", id, &request.request_id));
     let answer = CreateRepositoryResponse { repository: Some(repository.to_proto()), rev: 0 };
-    ws.idempotency(key.key, key.hash, answer.encode_to_vec(), None);
-    match cx.store.commit(ws).await {
-        Ok(committed) => Ok(CreateRepositoryResponse { rev: committed.rev(rev), ..answer }),
-        Err(CommitError::Conflict { .. }) => Err(Error::already_exists("repository", name.as_str())
-            .next_action("choose another name, or use the repository that is there")),
-        Err(CommitError::Replayed { response, rev }) => {
-            let first = CreateRepositoryResponse::decode(response).map_err(Error::internal)?;
-            Ok(CreateRepositoryResponse { rev, ..first })
-        }
-        Err(e) => Err(e.into()),
-    }
+    key.remember_create(&mut ws, &answer);
+    let committed = match cx.store.commit(ws).await {
+        Err(CommitError::Conflict { .. }) => Err(CommitError::Refused(
+            Error::already_exists("repository", name.as_str())
+                .next_action("choose another name, or use the repository that is there"),
+        )),
+        other => other.map(|committed| (committed, answer)),
+    };
+    let (answer, rev) = key.settle(&cx.store, Some(&scope), committed).await?;
+    Ok(CreateRepositoryResponse { rev, ..answer })
 }
 
 #[cfg(test)]

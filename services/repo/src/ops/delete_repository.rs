@@ -1,15 +1,15 @@
 //! Schedules the deletion of a repository and its mirror.
 
 use foundry_authn::Caller;
-use foundry_core::{Error, FlowId, Result};
+use foundry_core::{FlowId, Result};
 use foundry_flow::{NewFlow, Status};
 use foundry_proto::common::v1::{Condition, Role};
 use foundry_proto::repo::v1::{DeleteRepositoryRequest, DeleteRepositoryResponse};
 use foundry_server::RequestContext;
-use foundry_store::{CommitError, Scope, WriteSet};
-use prost::Message as _;
+use foundry_service::{RequestKey, audit};
+use foundry_store::{Scope, WriteSet};
 
-use crate::context::{Context, RequestKey, audit};
+use crate::context::Context;
 use crate::domain::repository::State;
 use crate::flow::{delete, sync};
 use crate::store::repositories;
@@ -24,8 +24,13 @@ pub async fn delete_repository(
     request: DeleteRepositoryRequest,
 ) -> Result<DeleteRepositoryResponse> {
     let first = cx.repository(caller, &request.repository_id, Role::Admin).await?;
-    let key =
-        RequestKey::new(&first.organization_id, caller, "DeleteRepository", &request.request_id, &request);
+    let key = RequestKey::new(
+        first.organization_id.as_str(),
+        caller,
+        "DeleteRepository",
+        &request.request_id,
+        &request,
+    )?;
     if let Some((answer, _)) = key.first_answer::<DeleteRepositoryResponse>(&cx.store).await? {
         return Ok(answer);
     }
@@ -60,23 +65,17 @@ pub async fn delete_repository(
             ws.audit(audit(
                 &repository.organization_id,
                 caller,
+                "",
                 "repository.delete",
                 &id,
                 &request.request_id,
             ));
             let answer = DeleteRepositoryResponse { repository: Some(repository.to_proto()) };
-            let expires = cx.env.clock.now().plus(crate::REQUEST_MEMORY);
-            ws.idempotency(key.key.clone(), key.hash, answer.encode_to_vec(), Some(expires));
+            key.remember(&mut ws, &answer, &cx.env);
             Ok((ws, answer))
         })
         .await;
-    match decided {
-        Ok((_, answer)) => Ok(answer),
-        Err(CommitError::Replayed { response, .. }) => {
-            DeleteRepositoryResponse::decode(response).map_err(Error::internal)
-        }
-        Err(e) => Err(e.into()),
-    }
+    Ok(key.settle(&cx.store, None, decided).await?.0)
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use foundry_flow::{NewFlow, Status};
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{RequestRepositoryRefreshRequest, RequestRepositoryRefreshResponse};
 use foundry_server::RequestContext;
-use foundry_store::{CommitError, Scope, WriteSet};
-use prost::Message as _;
+use foundry_service::{RequestKey, audit};
+use foundry_store::{Scope, WriteSet};
 
-use crate::context::{Context, RequestKey, audit};
+use crate::context::Context;
 use crate::domain::repository::{Repository, State};
 use crate::flow::sync;
 use crate::store::repositories;
@@ -25,8 +25,13 @@ pub async fn request_repository_refresh(
 ) -> Result<RequestRepositoryRefreshResponse> {
     let first = cx.repository(caller, &request.repository_id, Role::Member).await?;
     let organization = first.organization_id.clone();
-    let key =
-        RequestKey::new(&organization, caller, "RequestRepositoryRefresh", &request.request_id, &request);
+    let key = RequestKey::new(
+        organization.as_str(),
+        caller,
+        "RequestRepositoryRefresh",
+        &request.request_id,
+        &request,
+    )?;
     if let Some((answer, rev)) = key.first_answer::<RequestRepositoryRefreshResponse>(&cx.store).await? {
         return Ok(RequestRepositoryRefreshResponse { rev, ..answer });
     }
@@ -36,22 +41,12 @@ pub async fn request_repository_refresh(
         .retry_on_conflict(|| async {
             let repository = cx.repository(caller, &request.repository_id, Role::Member).await?;
             let (mut ws, answer) = decide(cx, caller, repository, &request.request_id).await?;
-            let expires = cx.env.clock.now().plus(crate::REQUEST_MEMORY);
-            ws.idempotency(key.key.clone(), key.hash, answer.encode_to_vec(), Some(expires));
+            key.remember(&mut ws, &answer, &cx.env);
             Ok((ws, answer))
         })
         .await;
-    match decided {
-        Ok((committed, answer)) => Ok(RequestRepositoryRefreshResponse {
-            rev: committed.scope_rev(&scope).unwrap_or_default(),
-            ..answer
-        }),
-        Err(CommitError::Replayed { response, rev }) => {
-            let first = RequestRepositoryRefreshResponse::decode(response).map_err(Error::internal)?;
-            Ok(RequestRepositoryRefreshResponse { rev, ..first })
-        }
-        Err(e) => Err(e.into()),
-    }
+    let (answer, rev) = key.settle(&cx.store, Some(&scope), decided).await?;
+    Ok(RequestRepositoryRefreshResponse { rev, ..answer })
 }
 
 async fn decide(
@@ -77,7 +72,7 @@ async fn decide(
             .traced(RequestContext::current_traceparent());
         foundry_flow::enqueue(&mut ws, flow);
     }
-    ws.audit(audit(&repository.organization_id, caller, "repository.refresh", &id, request_id));
+    ws.audit(audit(&repository.organization_id, caller, "", "repository.refresh", &id, request_id));
     repository.refresh_wanted = running;
     Ok((ws, RequestRepositoryRefreshResponse { repository: Some(repository.to_proto()), rev: 0 }))
 }

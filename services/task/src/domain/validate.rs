@@ -15,8 +15,6 @@ pub const MAX_DRAFT: usize = 12 * 1024;
 const MAX_PLAIN: usize = 64;
 /// Longest value of something that can be chosen of an agent.
 const MAX_CHOICE: usize = 120;
-/// Longest request id.
-const MAX_REQUEST_ID: usize = 128;
 
 /// A prompt or a message: 1 byte to 256 KiB, not blank.
 ///
@@ -116,17 +114,6 @@ pub fn settings(settings: Option<AgentSettings>) -> Result<Start> {
         }
     }
     Ok(settings.into())
-}
-
-/// A request id.
-///
-/// # Errors
-/// `INVALID_ARGUMENT` when it is too long.
-pub fn request_id(id: &str) -> Result<()> {
-    if id.len() > MAX_REQUEST_ID {
-        return Err(Error::invalid_field("request_id", format!("must have at most {MAX_REQUEST_ID} bytes")));
-    }
-    Ok(())
 }
 
 /// The longest prefix of a text with at most so many bytes that splits no character.

@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{ArchiveTaskRequest, ArchiveTaskResponse, SessionState, TaskState};
 use foundry_store::Scope;
 
-use super::steer::{COMMAND, Command};
+use super::steer::Command;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::domain::session::MessageState;
@@ -28,7 +28,7 @@ pub async fn archive_task(
         found,
         method: "ArchiveTask",
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "task.archive",
         subject: &request.task_id,
     };

@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{CloseSessionRequest, CloseSessionResponse};
 use foundry_store::Scope;
 
-use super::steer::{COMMAND, Command, Draft};
+use super::steer::{Command, Draft};
 use crate::context::Context;
 use crate::flow::command::{self, Command as Order};
 use foundry_flow::request_cancel;
@@ -44,7 +44,7 @@ pub async fn close_session(
         found,
         method: "CloseSession",
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "session.close",
         subject: &request.session_id,
     };

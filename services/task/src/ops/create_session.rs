@@ -63,7 +63,7 @@ pub async fn create_session(
         found,
         method: "CreateSession",
         request_id: &request.request_id,
-        remembered: None,
+        creates: true,
         action: "session.create",
         subject: session_id.as_str(),
     };

@@ -6,11 +6,11 @@ use foundry_flow::enqueue;
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{GetRepositoryRequest, RepositoryState};
 use foundry_proto::task::v1::{self as pb, CreateTaskRequest, CreateTaskResponse};
+use foundry_service::{RequestKey, audit};
 use foundry_store::{CommitError, Scope, WriteSet};
-use prost::Message as _;
 
 use crate::attachments;
-use crate::context::{Context, RequestKey, audit};
+use crate::context::Context;
 use crate::domain::asked::{Asked, Start};
 use crate::domain::derive::Aggregate;
 use crate::domain::session::{Message, MessageState, PREVIEW, Session};
@@ -48,8 +48,7 @@ pub async fn create_task(
 ) -> Result<CreateTaskResponse> {
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Member)?;
-    validate::request_id(&request.request_id)?;
-    let key = RequestKey::new(&organization, caller, "CreateTask", &request.request_id, &request);
+    let key = RequestKey::new(organization.as_str(), caller, "CreateTask", &request.request_id, &request)?;
     if let Some((answer, rev)) = key.first_answer::<CreateTaskResponse>(&cx.store).await? {
         return Ok(CreateTaskResponse { rev, ..answer });
     }
@@ -68,23 +67,21 @@ pub async fn create_task(
         let (of, mut message) = new_task(cx, caller, &wanted, &request, &branch, session_id.clone());
         message.attachments.clone_from(&files);
         let mut ws = WriteSet::new();
-        let rev = ws.scope(Scope::organization(&wanted.organization));
+        let scope = Scope::organization(&wanted.organization);
+        ws.scope(scope.clone());
         write(&mut ws, &of, &message, &request.prompt)?;
         let subject = of.task.task_id.as_str();
-        ws.audit(audit(&wanted.organization, caller, "task.create", subject, &request.request_id));
+        ws.audit(audit(&wanted.organization, caller, "", "task.create", subject, &request.request_id));
         let session = of.sessions.first().map(|s| s.view.clone());
         let answer = CreateTaskResponse { task: Some(of.task.view.clone()), session, rev: 0 };
-        ws.idempotency(key.key.clone(), key.hash, answer.encode_to_vec(), None);
-        match cx.store.commit(ws).await {
-            Ok(committed) => return Ok(CreateTaskResponse { rev: committed.rev(rev), ..answer }),
-            Err(CommitError::Replayed { response, rev }) => {
-                let first = CreateTaskResponse::decode(response).map_err(Error::internal)?;
-                return Ok(CreateTaskResponse { rev, ..first });
-            }
-            Err(CommitError::Conflict { .. }) if request.branch.is_empty() && tries < MAX_NAMES => {}
-            Err(CommitError::Conflict { .. }) => return Err(taken(&branch)),
-            Err(e) => return Err(e.into()),
-        }
+        key.remember_create(&mut ws, &answer);
+        let committed = match cx.store.commit(ws).await {
+            Err(CommitError::Conflict { .. }) if request.branch.is_empty() && tries < MAX_NAMES => continue,
+            Err(CommitError::Conflict { .. }) => Err(CommitError::Refused(taken(&branch))),
+            other => other.map(|committed| (committed, answer)),
+        };
+        let (answer, rev) = key.settle(&cx.store, Some(&scope), committed).await?;
+        return Ok(CreateTaskResponse { rev, ..answer });
     }
 }
 

@@ -7,7 +7,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{KillTaskRequest, KillTaskResponse};
 use foundry_store::Scope;
 
-use super::steer::{COMMAND, Command, Draft};
+use super::steer::{Command, Draft};
 use crate::context::Context;
 use crate::domain::task::Lifecycle;
 use crate::flow::command::{self, Command as Order};
@@ -25,7 +25,7 @@ pub async fn kill_task(cx: &Context, caller: &Caller, request: KillTaskRequest) 
         found,
         method: "KillTask",
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "task.kill",
         subject: &request.task_id,
     };

@@ -5,7 +5,7 @@ use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{RemoveQueuedMessageRequest, RemoveQueuedMessageResponse};
 
-use super::steer::{COMMAND, Command, Draft};
+use super::steer::{Command, Draft};
 use super::update_queued_message::{scope, waiting};
 use crate::context::Context;
 use crate::domain::session::MessageState;
@@ -24,7 +24,7 @@ pub async fn remove_queued_message(
         found,
         method: "RemoveQueuedMessage",
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "message.remove",
         subject: &request.message_id,
     };

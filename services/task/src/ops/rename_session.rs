@@ -7,7 +7,7 @@ use foundry_proto::task::v1::{RenameSessionRequest, RenameSessionResponse};
 use foundry_store::Scope;
 
 use super::create_session::MAX_NAME;
-use super::steer::{COMMAND, Command, Draft};
+use super::steer::{Command, Draft};
 use crate::context::Context;
 use crate::domain::naming;
 
@@ -32,7 +32,7 @@ pub async fn rename_session(
         found,
         method: "RenameSession",
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "session.rename",
         subject: &request.session_id,
     };

@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{RespondToElicitationRequest, RespondToElicitationResponse};
 use foundry_store::Scope;
 
-use super::steer::{COMMAND, Command, Draft};
+use super::steer::{Command, Draft};
 use crate::context::Context;
 use crate::flow::command::{self, Command as Order, Filled};
 
@@ -51,7 +51,7 @@ pub async fn respond_to_elicitation(
         found,
         method: "RespondToElicitation",
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "elicitation.answer",
         subject: &request.session_id,
     };

@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{RespondToPermissionRequest, RespondToPermissionResponse};
 use foundry_store::Scope;
 
-use super::steer::{COMMAND, Command, Draft};
+use super::steer::{Command, Draft};
 use crate::context::Context;
 use crate::flow::command::{self, Command as Order};
 use foundry_core::Error;
@@ -52,7 +52,7 @@ pub async fn respond_to_permission(
         found,
         method: "RespondToPermission",
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "permission.answer",
         subject: &request.session_id,
     };

@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{ResumeQueueRequest, ResumeQueueResponse};
 use foundry_store::Scope;
 
-use super::steer::{COMMAND, Command, Draft};
+use super::steer::{Command, Draft};
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::flow::command::{self, Command as Order};
@@ -39,7 +39,7 @@ pub async fn resume_queue(
         found,
         method: "ResumeQueue",
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "queue.resume",
         subject: &request.session_id,
     };

@@ -8,7 +8,7 @@ use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
 use foundry_proto::task::v1::{RetryTaskRequest, RetryTaskResponse};
 use foundry_store::Scope;
 
-use super::steer::{COMMAND, Command, Draft};
+use super::steer::{Command, Draft};
 use crate::context::Context;
 use crate::domain::task::FlowFacts;
 use crate::flow::command::{self, Command as Order};
@@ -30,7 +30,7 @@ pub async fn retry_task(
         found,
         method: "RetryTask",
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "task.retry",
         subject: &request.task_id,
     };

@@ -4,11 +4,12 @@ use foundry_authn::Caller;
 use foundry_core::{Error, MessageId, Result};
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{SendMessageRequest, SendMessageResponse};
+use foundry_service::RequestKey;
 use foundry_store::Scope;
 
-use super::steer::{COMMAND, Command, Draft};
+use super::steer::{Command, Draft};
 use crate::attachments;
-use crate::context::{Context, RequestKey};
+use crate::context::Context;
 use crate::domain::session::{MAX_QUEUE, Message, MessageState};
 use crate::domain::validate;
 use crate::store::messages;
@@ -30,7 +31,7 @@ pub async fn send_message(
     let message_id = MessageId::generate(&cx.env);
     let session_id = request.session_id.parse()?;
     let organization = found.task.organization_id.clone();
-    let key = RequestKey::new(&organization, caller, METHOD, &request.request_id, &request);
+    let key = RequestKey::new(organization.as_str(), caller, METHOD, &request.request_id, &request)?;
     // A repeat gets its first answer even when its files are gone since.
     if let Some((answer, rev)) = key.first_answer::<SendMessageResponse>(&cx.store).await? {
         return Ok(SendMessageResponse { rev, ..answer });
@@ -69,7 +70,7 @@ pub async fn send_message(
         found,
         method: METHOD,
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "message.send",
         subject: message_id.as_str(),
     };

@@ -6,7 +6,7 @@ use foundry_proto::common::v1::{AgentOption, Role};
 use foundry_proto::task::v1::{SetSessionOptionRequest, SetSessionOptionResponse};
 use foundry_store::Scope;
 
-use super::steer::{COMMAND, Command, Draft};
+use super::steer::{Command, Draft};
 use crate::context::Context;
 use crate::domain::asked::Wish;
 use crate::flow::command::{self, Command as Order};
@@ -45,7 +45,7 @@ pub async fn set_session_option(
         found,
         method: "SetSessionOption",
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "session.set",
         subject: &request.session_id,
     };

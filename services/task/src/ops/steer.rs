@@ -1,21 +1,16 @@
 //! What all commands to an existing task share: the first answer of a repeated request, load,
 //! decide, one write set with audit and idempotency, and deciding anew when something came between.
 
-use std::time::Duration;
-
 use foundry_authn::Caller;
 use foundry_core::{Env, Error, Result, TaskId, Timestamp};
-use foundry_store::{CommitError, Scope, WriteSet};
+use foundry_service::{RequestKey, audit};
+use foundry_store::{Scope, WriteSet};
 use prost::Message;
 
-use crate::context::{Context, RequestKey, audit};
+use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::domain::session::Session;
-use crate::domain::validate;
 use crate::store::aggregate;
-
-/// How long answers of commands are remembered.
-pub const COMMAND: Option<Duration> = Some(Duration::from_secs(7 * 24 * 3600));
 
 /// A command, before it is decided.
 pub struct Command<'a> {
@@ -27,8 +22,8 @@ pub struct Command<'a> {
     pub method: &'static str,
     /// The request's id.
     pub request_id: &'a str,
-    /// How long the first answer is given again; `None` = always, as for what creates an entity.
-    pub remembered: Option<Duration>,
+    /// Whether it creates an entity: its first answer is then given again for good.
+    pub creates: bool,
     /// What the audit calls it, such as `task.rename`.
     pub action: &'static str,
     /// The id of the entity concerned.
@@ -65,10 +60,9 @@ impl Command<'_> {
         D: Fn(&mut Draft<'_>) -> Result<()>,
         T: Fn(&Aggregate) -> A,
     {
-        validate::request_id(self.request_id)?;
         let organization = self.found.task.organization_id.clone();
         let id: TaskId = self.found.task.task_id.clone();
-        let key = RequestKey::new(&organization, self.caller, self.method, self.request_id, request);
+        let key = RequestKey::new(organization.as_str(), self.caller, self.method, self.request_id, request)?;
         if let Some(first) = key.first_answer(&cx.store).await? {
             return Ok(first);
         }
@@ -90,21 +84,21 @@ impl Command<'_> {
             let Draft { of, mut ws, .. } = draft;
             let after = aggregate::write(&mut ws, &cx.env, &before, of);
             let answer = answer(&after);
-            ws.audit(audit(&organization, self.caller, self.action, self.subject, self.request_id));
-            let until = self.remembered.map(|time| now.plus(time));
-            ws.idempotency(key.key.clone(), key.hash, answer.encode_to_vec(), until);
+            ws.audit(audit(&organization, self.caller, "", self.action, self.subject, self.request_id));
+            if self.creates {
+                key.remember_create(&mut ws, &answer);
+            } else {
+                key.remember(&mut ws, &answer, &cx.env);
+            }
             match cx.store.commit(ws).await {
                 Ok(committed) => return Ok((answer, committed.rev(rev))),
-                Err(CommitError::Replayed { response, rev }) => {
-                    return Ok((A::decode(response).map_err(Error::internal)?, rev));
-                }
                 Err(e) if e.is_concurrent_change() && tries < MAX_DECISIONS => {
                     // The task is busy: wait for a turn before deciding anew.
                     if turn.is_none() {
                         turn = Some(cx.writers.turn(&id).await);
                     }
                 }
-                Err(e) => return Err(e.into()),
+                Err(e) => return key.settle(&cx.store, Some(&self.scope), Err(e)).await,
             }
         }
     }

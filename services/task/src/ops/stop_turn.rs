@@ -7,7 +7,7 @@ use foundry_proto::provisioner::v1::AgentSessionState;
 use foundry_proto::task::v1::{StopTurnRequest, StopTurnResponse};
 use foundry_store::Scope;
 
-use super::steer::{COMMAND, Command, Draft};
+use super::steer::{Command, Draft};
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::domain::session::MessageState;
@@ -37,7 +37,7 @@ pub async fn stop_turn(cx: &Context, caller: &Caller, request: StopTurnRequest) 
         found,
         method: "StopTurn",
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "turn.stop",
         subject: &request.session_id,
     };

@@ -4,11 +4,12 @@ use foundry_authn::Caller;
 use foundry_core::{Error, Result};
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{UpdateQueuedMessageRequest, UpdateQueuedMessageResponse};
+use foundry_service::RequestKey;
 use foundry_store::Scope;
 
-use super::steer::{COMMAND, Command, Draft};
+use super::steer::{Command, Draft};
 use crate::attachments;
-use crate::context::{Context, RequestKey};
+use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::domain::session::{Message, MessageState};
 use crate::domain::validate;
@@ -25,7 +26,8 @@ pub async fn update_queued_message(
     request: UpdateQueuedMessageRequest,
 ) -> Result<UpdateQueuedMessageResponse> {
     let found = cx.task_of_message(caller, &request.message_id, Role::Member).await?;
-    let key = RequestKey::new(&found.task.organization_id, caller, METHOD, &request.request_id, &request);
+    let key =
+        RequestKey::new(found.task.organization_id.as_str(), caller, METHOD, &request.request_id, &request)?;
     // A repeat gets its first answer even when its files are gone since.
     if let Some((answer, rev)) = key.first_answer::<UpdateQueuedMessageResponse>(&cx.store).await? {
         return Ok(UpdateQueuedMessageResponse { rev, ..answer });
@@ -51,7 +53,7 @@ pub async fn update_queued_message(
         found,
         method: METHOD,
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "message.update",
         subject: &request.message_id,
     };

@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{UpdateTaskRequest, UpdateTaskResponse};
 use foundry_store::Scope;
 
-use super::steer::{COMMAND, Command};
+use super::steer::Command;
 use crate::context::Context;
 use crate::domain::naming;
 
@@ -27,7 +27,7 @@ pub async fn update_task(
         found,
         method: "UpdateTask",
         request_id: &request.request_id,
-        remembered: COMMAND,
+        creates: false,
         action: "task.rename",
         subject: &request.task_id,
     };
