@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use foundry_proto::common::v1::{PermissionPolicy, SecretText};
+use foundry_proto::common::v1::named_value::Content;
+use foundry_proto::common::v1::{NamedValue, PermissionPolicy, SecretText};
+use foundry_proto::provisioner::v1::mcp_server::Transport;
 use foundry_proto::provisioner::v1::{
-    AgentProfileSettings, CreateAgentProfileRequest, CreateModelProviderRequest, Credential,
-    ModelProviderKind, ModelProviderSettings, UpdateAgentProfileRequest, UpdateModelProviderRequest,
-    credential::Secret,
+    AgentProfileSettings, CreateAgentProfileRequest, CreateModelProviderRequest, Credential, McpHttp,
+    McpServer, ModelProviderKind, ModelProviderSettings, UpdateAgentProfileRequest,
+    UpdateModelProviderRequest, credential::Secret,
 };
 use foundry_proto::repo::v1::Repository;
 use foundry_proto::task::v1::{
@@ -63,6 +65,8 @@ pub struct Workplace {
     pub origin: Origin,
     /// The keys at the model so far; only the last is accepted there.
     pub keys: Vec<String>,
+    /// Other secrets that nobody but the mesh may hold.
+    others: Vec<String>,
     /// The agent's profile.
     pub profile_id: String,
     agent: Agent,
@@ -105,12 +109,13 @@ impl Workplace {
         let model_provider_id = add_provider(&caller, agent, &model, &key).await;
         let profile_id = add_profile(&caller, agent, &model_provider_id).await;
         let keys = vec![key];
-        Self { mesh, model, caller, origin, keys, profile_id, agent, model_provider_id, repository }
+        let others = Vec::new();
+        Self { mesh, model, caller, origin, keys, others, profile_id, agent, model_provider_id, repository }
     }
 
     /// All ways in which a key may stand somewhere.
     pub fn secrets(&self) -> Vec<String> {
-        self.keys.iter().flat_map(|key| disguises(key)).collect()
+        self.keys.iter().chain(&self.others).flat_map(|key| disguises(key)).collect()
     }
 
     /// Gives the model provider another key, the only one that the model accepts from now on.
@@ -129,6 +134,27 @@ impl Workplace {
         };
         self.caller.profiles().update_model_provider(request).await.expect("the model provider");
         self.keys.push(key);
+    }
+
+    /// Gives the profile an MCP server over HTTP, with this secret as its `authorization`.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub async fn add_mcp_server(&mut self, name: &str, url: &str, secret: &str) {
+        let value = Content::Secret(SecretText { value: secret.to_owned() });
+        let header = NamedValue { name: "Authorization".to_owned(), content: Some(value) };
+        let http = McpHttp { url: url.to_owned(), headers: vec![header] };
+        let server = McpServer { name: name.to_owned(), transport: Some(Transport::Http(http)) };
+        let settings = AgentProfileSettings { mcp_servers: vec![server], ..AgentProfileSettings::default() };
+        let request = UpdateAgentProfileRequest {
+            profile_id: self.profile_id.clone(),
+            settings: Some(settings),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["mcp_servers".to_owned()] }),
+            ..UpdateAgentProfileRequest::default()
+        };
+        self.caller.profiles().update_agent_profile(request).await.expect("the profile");
+        // The word before the space is no secret, and everywhere.
+        self.others.extend(secret.split(' ').next_back().map(str::to_owned));
     }
 
     /// Gives the agent a script, and waits until its sandbox is there, however long its packages take.
@@ -277,6 +303,11 @@ fn canary(agent: &str) -> String {
     let mut hasher = std::hash::RandomState::new().build_hasher();
     hasher.write(agent.as_bytes());
     format!("sk-canary/{agent}+{:016x}/{:016x}", hasher.finish(), std::process::id())
+}
+
+/// A secret header of an MCP server that nobody else has.
+pub fn mcp_canary() -> String {
+    format!("Bearer {}", canary("mcp"))
 }
 
 fn credential(key: &str) -> Credential {

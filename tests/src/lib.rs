@@ -8,6 +8,7 @@ pub mod agents;
 pub mod caller;
 pub mod dice;
 pub mod faults;
+pub mod mcp_server;
 pub mod mesh;
 pub mod origin;
 pub mod sandboxes;
@@ -18,5 +19,6 @@ pub mod watching;
 pub mod written;
 
 pub use caller::Caller;
+pub use mcp_server::McpServer;
 pub use mesh::{Mesh, Shape};
 pub use origin::Origin;

@@ -12,7 +12,8 @@ use foundry_proto::common::v1::TurnOutcome;
 use foundry_proto::provisioner::v1::ListModelUsageRequest;
 use foundry_proto::task::v1::{CloseSessionRequest, CreateSessionRequest, SessionState};
 use foundry_scripted_model::{Script, Step};
-use foundry_tests::agents::{GEMINI, Work, Workplace, files_with, processes_with};
+use foundry_tests::McpServer;
+use foundry_tests::agents::{GEMINI, Work, Workplace, files_with, mcp_canary, processes_with};
 use foundry_tests::story::{assert_contiguous, await_session, await_task, patch, send, turn_ends, words};
 
 /// Names another directory for the agents' packages.
@@ -47,10 +48,16 @@ fn tools() -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_agent_writes_and_runs_with_permission_and_its_key_stays_outside() {
     let _turn = ONE_AT_A_TIME.lock().await;
-    let place = Workplace::start(GEMINI, &tools()).await;
+    let secret = mcp_canary();
+    let server = McpServer::start(&secret).await;
+    // It is on this machine, where no sandbox may go by itself.
+    let hosts = format!("provisioner.mcp_hosts=[\"{}\"]", server.place());
+    let mut place = Workplace::start_with(GEMINI, &tools(), &[&hosts]).await;
+    place.add_mcp_server("stamps", &format!("http://{}/mcp", server.place()), &secret).await;
     let script = Script::new([
         Step::Write { file: "written.txt".to_owned(), text: "by the agent\n".to_owned() },
         Step::Run("cp written.txt copied.txt".to_owned()),
+        Step::Tool { name: "stamp".to_owned(), args: serde_json::json!({ "words": "a letter" }) },
         Step::Say("All is done.".to_owned()),
     ]);
     let work = place.begin(&script).await;
@@ -61,7 +68,7 @@ async fn a_real_agent_writes_and_runs_with_permission_and_its_key_stays_outside(
     assert_contiguous(&entries);
     let end = &turn_ends(&entries)[0];
     assert_eq!(end.outcome(), TurnOutcome::Completed, "{end:?}");
-    assert_eq!(asked, 2, "once for the file and once for the command");
+    assert_eq!(asked, 3, "once each for the file, the command and the tool");
     assert!(words(&entries).contains("All is done."), "{}", words(&entries));
 
     let imported =
@@ -73,7 +80,16 @@ async fn a_real_agent_writes_and_runs_with_permission_and_its_key_stays_outside(
 
     let requests = place.model.all().requests();
     let working = requests.iter().filter(|r| r.has_tools).count();
-    assert_eq!(working, 3, "one request for each step");
+    assert_eq!(working, 4, "one request for each step");
+    let last = String::from_utf8_lossy(&requests[requests.len() - 1].bytes).into_owned();
+    assert!(last.contains("stamped: a letter"), "the tool's answer is not in the last request: {last}");
+    let asked = server.seen();
+    for wanted in
+        ["POST /mcp initialize", "POST /mcp the-session tools/list", "POST /mcp the-session tools/call"]
+    {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(asked.iter().any(|line| words(line) == wanted), "{wanted} is not among {asked:#?}");
+    }
     let token = format!("{}.", work.session_id);
     for request in &requests {
         assert_eq!(request.key.as_ref(), place.keys.last(), "{}", request.path);
@@ -82,6 +98,7 @@ async fn a_real_agent_writes_and_runs_with_permission_and_its_key_stays_outside(
             "{:?}",
             request.headers
         );
+        assert!(!server.headers().contains(&token), "{}", server.headers());
         assert!(!String::from_utf8_lossy(&request.bytes).contains(&token), "{}", request.path);
     }
 

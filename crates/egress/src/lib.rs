@@ -10,6 +10,7 @@ mod dial;
 mod judge;
 mod outside;
 mod proxy;
+mod reach;
 mod relay;
 mod serve;
 mod target;
@@ -26,6 +27,7 @@ use foundry_sandbox::{Claim, Network, Shares};
 
 pub use answer::REASON_HEADER;
 pub use outside::{Outside, SystemOutside};
+pub use reach::{Reach, reach};
 pub use upstream::Upstream;
 
 /// Who knows the sandboxes.

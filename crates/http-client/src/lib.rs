@@ -3,6 +3,7 @@
 //! A `reqwest::Client` made in any other way panics, for the workspace builds reqwest without a TLS provider.
 
 mod hops;
+mod pinned;
 mod settings;
 mod tls;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 
 pub use hops::drop_hop_by_hop;
+pub use pinned::Pinned;
 pub use settings::NetworkSettings;
 
 /// How long a connection may take to be made, TLS included.

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use foundry_core::{Env, Tasks};
 use foundry_http_client::{NetworkSettings, http_client};
 use foundry_model_gateway::{
-    Access, Credential, Gateway, Kind, Ledger, Listener, ModelCondition, Owner, Refused, SandboxProof,
-    Secret, Settings, Usage,
+    Access, Credential, Gateway, Kind, Ledger, Listener, McpAccess, McpRefused, ModelCondition, Owner,
+    Refused, SandboxProof, Secret, Settings, Usage,
 };
 use futures::StreamExt as _;
 use http::{Request, Response};
@@ -50,6 +50,10 @@ impl Ledger for Open {
             limits: Vec::new(),
             prices: Vec::new(),
         })
+    }
+
+    async fn mcp(&self, _: &str, _: Option<&SandboxProof>, _: &str) -> Result<McpAccess, McpRefused> {
+        Err(McpRefused::Unknown)
     }
 
     async fn used(&self, _: &Access, _: Usage) {}

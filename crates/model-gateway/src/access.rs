@@ -5,12 +5,13 @@ use std::fmt;
 
 use async_trait::async_trait;
 use foundry_core::Timestamp;
+use foundry_secrets::Secret;
 use http::HeaderName;
 use url::Url;
 
 use crate::condition::ModelCondition;
 use crate::proof::SandboxProof;
-use crate::secret::Secret;
+use crate::secret::text;
 
 /// The gateway's owner, who holds the tokens, keys and counts. Must be quick: `access` is waited for by every call.
 /// `used` and `condition` are called beside the streams, in order for each session.
@@ -22,6 +23,18 @@ pub trait Ledger: Send + Sync + 'static {
     /// # Errors
     /// When the token is not to be served: unknown, of another sandbox, of one that has ended.
     async fn access(&self, token: &str, proof: Option<&SandboxProof>) -> Result<Access, Refused>;
+
+    /// The MCP server of this name that the token's session may use, asked for by every call of it and again every minute
+    /// while an answer flows. Token and proof are as in [`Ledger::access`].
+    ///
+    /// # Errors
+    /// When the token is not to be served, there is no such server for it, or it may not be reached.
+    async fn mcp(
+        &self,
+        token: &str,
+        proof: Option<&SandboxProof>,
+        name: &str,
+    ) -> Result<McpAccess, McpRefused>;
 
     /// A call was made, or broken off after the provider had counted something.
     async fn used(&self, access: &Access, usage: Usage);
@@ -39,6 +52,48 @@ pub enum Refused {
     Unavailable(String),
     /// It is valid, and its model provider was deleted since. The ledger has told the session; the text is for people.
     ProviderGone(String),
+}
+
+/// An MCP server that a session's agent may use.
+#[derive(Clone)]
+pub struct McpAccess {
+    /// The session.
+    pub session: String,
+    /// Its address, complete: nothing that the agent says changes it.
+    pub url: Url,
+    /// Headers of every call; their values may be secrets.
+    pub headers: Vec<(HeaderName, Secret)>,
+    /// Whether it speaks the older transport, in which a stream of events says where messages are sent to.
+    pub events: bool,
+    /// What calls it. It must follow no redirects, and connect only to where this server may be reached.
+    pub client: reqwest::Client,
+}
+
+impl McpAccess {
+    /// Every secret in it, for scrubbing.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let headers = self.headers.iter().flat_map(|(_, value)| of_header(value));
+        headers.chain(of_address(&self.url))
+    }
+}
+
+impl fmt::Debug for McpAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("McpAccess").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// Why an MCP server is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum McpRefused {
+    /// The token is not valid here; the caller does not learn why.
+    Token,
+    /// The token's profile has no such server.
+    Unknown,
+    /// It may not be reached, or its name cannot be resolved. The text is for people.
+    Unreachable(String),
+    /// It cannot be found out now; the caller may try again. The text goes to the log.
+    Unavailable(String),
 }
 
 /// The kind of a model provider: which APIs it has and how it takes its key.
@@ -157,19 +212,15 @@ impl Access {
     pub(crate) fn secrets(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let key = match &self.credential {
             Credential::None => None,
-            Credential::Key(key) | Credential::Bearer(key) => Some(Cow::Borrowed(key.expose())),
+            Credential::Key(key) | Credential::Bearer(key) => Some(Cow::Borrowed(text(key))),
         };
-        let headers = self.headers.iter().map(|(_, value)| Cow::Borrowed(value.expose()));
+        let headers = self.headers.iter().flat_map(|(_, value)| of_header(value));
         key.into_iter().chain(headers).chain(of_address(&self.base_url))
     }
 
     /// `host:port` of the provider, for texts.
     pub(crate) fn place(&self) -> String {
-        let host = self.base_url.host_str().unwrap_or_default();
-        match self.base_url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        }
+        place(&self.base_url)
     }
 }
 
@@ -181,6 +232,21 @@ impl fmt::Debug for Access {
             .field("owner", &self.owner)
             .finish_non_exhaustive()
     }
+}
+
+/// `host:port` of an address, for texts; without the port where it is the usual one.
+pub(crate) fn place(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// What may be secret in the value of a header: all of it, and what stands behind a scheme such as `Bearer`.
+fn of_header(value: &Secret) -> impl Iterator<Item = Cow<'_, str>> {
+    let behind = text(value).split_once(' ').map(|(_, rest)| rest.trim());
+    std::iter::once(text(value)).chain(behind).map(Cow::Borrowed)
 }
 
 /// What may be secret in an address, as it is written there and as it is meant: a password, and the values of its query.

@@ -130,7 +130,7 @@ fn refused(call: &Call, status: StatusCode, headers: &mut HeaderMap, read: Bytes
 }
 
 fn unanswered(call: &Call, error: &reqwest::Error) -> Problem {
-    let (kind, words) = classify::no_answer(error, &call.access);
+    let (kind, words) = classify::no_answer(error, &call.access.place());
     let failing = kind == ConditionKind::Failing;
     call.tell(kind, &words);
     if failing {

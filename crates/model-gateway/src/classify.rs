@@ -1,5 +1,6 @@
 //! What a provider's refusal means.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use foundry_core::Timestamp;
@@ -127,8 +128,13 @@ fn said(error: &Value, body: &[u8]) -> String {
 
 /// Takes every secret out of a text of the provider's. Short ones stay: they would be found everywhere.
 pub(crate) fn scrubbed(access: &Access, text: &str) -> Option<String> {
+    without(access.secrets(), text)
+}
+
+/// The text without these secrets; none when it holds none of them.
+pub(crate) fn without<'a>(secrets: impl Iterator<Item = Cow<'a, str>>, text: &str) -> Option<String> {
     let mut clean: Option<String> = None;
-    for secret in access.secrets().filter(|s| s.len() >= 6) {
+    for secret in secrets.filter(|s| s.len() >= 6) {
         let current = clean.as_deref().unwrap_or(text);
         if current.contains(&*secret) {
             clean = Some(current.replace(&*secret, "***"));
@@ -138,8 +144,7 @@ pub(crate) fn scrubbed(access: &Access, text: &str) -> Option<String> {
 }
 
 /// Why no answer came at all.
-pub(crate) fn no_answer(error: &reqwest::Error, access: &Access) -> (ConditionKind, String) {
-    let place = access.place();
+pub(crate) fn no_answer(error: &reqwest::Error, place: &str) -> (ConditionKind, String) {
     if !error.is_connect() {
         return (ConditionKind::Failing, format!("{place} closed the connection before it answered"));
     }

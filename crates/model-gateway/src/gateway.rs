@@ -17,6 +17,7 @@ use crate::call::Call;
 use crate::condition::{ConditionKind, ModelCondition};
 use crate::gate::{Admission, First, Gate, KeyName};
 use crate::include_usage::Asked;
+use crate::mcp::Endpoints;
 use crate::proof::SandboxProof;
 use crate::reports::Reports;
 use crate::route::{Api, Route};
@@ -25,7 +26,7 @@ use crate::upstream;
 use crate::{Body, BoxError};
 
 /// How long the ledger may take to say whom a token stands for.
-const ACCESS: Duration = Duration::from_secs(10);
+pub(crate) const ACCESS: Duration = Duration::from_secs(10);
 /// How long a call waits at most until the use of those before it is counted.
 const SETTLING: Duration = Duration::from_secs(1);
 /// How long a call waits for the one that goes first after a quota's time.
@@ -58,17 +59,19 @@ impl Default for Settings {
 
 /// The model gateway; clones share it.
 #[derive(Clone)]
-pub struct Gateway(Arc<Inner>);
+pub struct Gateway(pub(crate) Arc<Inner>);
 
-struct Inner {
-    ledger: Arc<dyn Ledger>,
+pub(crate) struct Inner {
+    pub(crate) ledger: Arc<dyn Ledger>,
     client: reqwest::Client,
     settings: Settings,
-    env: Env,
+    pub(crate) env: Env,
     tasks: Tasks,
     gate: Gate,
-    bodies: Bodies,
+    pub(crate) bodies: Bodies,
     reports: Reports,
+    /// Where MCP servers of the older transport take messages.
+    pub(crate) endpoints: Endpoints,
 }
 
 impl Gateway {
@@ -83,7 +86,8 @@ impl Gateway {
     ) -> Self {
         let reports = Reports::start(&ledger, &env, &tasks, settings.drain + Duration::from_secs(1));
         let (gate, bodies) = (Gate::default(), Bodies::new());
-        Self(Arc::new(Inner { ledger, client, settings, env, tasks, gate, bodies, reports }))
+        let endpoints = Endpoints::default();
+        Self(Arc::new(Inner { ledger, client, settings, env, tasks, gate, bodies, reports, endpoints }))
     }
 
     /// Lets calls with a provider's keys go out again before the time of its quota.
@@ -106,6 +110,9 @@ impl Gateway {
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
+        if parts.uri.path().starts_with("/mcp/") {
+            return self.mcp(parts, body).await;
+        }
         let mut body = Some(body);
         let Some(route) = route(&parts) else {
             let family = family_of_unknown(parts.uri.path());

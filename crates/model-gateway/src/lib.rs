@@ -3,7 +3,8 @@
 //! An agent has a base URL and a token that is worthless elsewhere. The gateway asks its [`Ledger`] whom the token
 //! stands for, puts the provider's key in its place and passes the call on, byte for byte and unbuffered. On the side it
 //! counts usage and tells what the answer means ([`ModelCondition`]). It holds no database and decides nothing that the
-//! ledger could decide.
+//! ledger could decide. MCP servers over HTTP are reached in the same way (`/mcp/NAME`), so that their secrets stay
+//! outside too.
 
 mod access;
 mod answer;
@@ -15,6 +16,7 @@ mod gate;
 mod gateway;
 mod include_usage;
 mod lines;
+mod mcp;
 mod probe;
 mod proof;
 mod relay;
@@ -27,12 +29,14 @@ mod upstream;
 mod usage;
 mod when;
 
-pub use access::{Access, Credential, Kind, Ledger, Limit, ModelPrice, Owner, Refused, Unit, Usage};
+pub use access::{
+    Access, Credential, Kind, Ledger, Limit, McpAccess, McpRefused, ModelPrice, Owner, Refused, Unit, Usage,
+};
 pub use condition::{ConditionKind, ModelCondition, Unreached};
+pub use foundry_secrets::Secret;
 pub use gateway::{Gateway, Settings};
 pub use probe::{ProbeFailure, ProbeOk, ProbeStep, probe};
 pub use proof::{HEADER as SANDBOX_HEADER, SandboxProof};
-pub use secret::Secret;
 pub use serve::Listener;
 
 /// What can go wrong in a body.

@@ -109,7 +109,7 @@ async fn call(
     let answer: Response<reqwest::Body> = match sent {
         Ok(answer) => answer.into(),
         Err(error) => {
-            let (kind, words) = classify::no_answer(&error, access);
+            let (kind, words) = classify::no_answer(&error, &access.place());
             return Err(failed(step(&kind), words));
         }
     };

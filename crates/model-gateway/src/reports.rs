@@ -115,7 +115,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::access::{Credential, Kind, Owner, Refused};
+    use crate::access::{Credential, Kind, McpAccess, McpRefused, Owner, Refused};
     use crate::condition::ConditionKind;
     use crate::proof::SandboxProof;
 
@@ -130,6 +130,10 @@ mod tests {
     impl Ledger for Hanging {
         async fn access(&self, _: &str, _: Option<&SandboxProof>) -> Result<Access, Refused> {
             Err(Refused::Token)
+        }
+
+        async fn mcp(&self, _: &str, _: Option<&SandboxProof>, _: &str) -> Result<McpAccess, McpRefused> {
+            Err(McpRefused::Unknown)
         }
 
         async fn used(&self, access: &Access, _: Usage) {

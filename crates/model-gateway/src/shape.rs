@@ -65,6 +65,13 @@ impl Problem {
         Bytes::from(value.to_string())
     }
 
+    /// As MCP's clients expect it.
+    pub(crate) fn rpc(&self) -> Bytes {
+        let message = format!("{} ({})", self.words, self.reason);
+        let error = json!({ "code": -32_000, "message": message });
+        Bytes::from(json!({ "jsonrpc": "2.0", "id": null, "error": error }).to_string())
+    }
+
     /// As an event within a stream that has begun, after whatever was cut.
     pub(crate) fn event(&self, family: Family) -> Bytes {
         let body = self.body(family);

@@ -6,6 +6,7 @@ use url::Url;
 
 use crate::access::{Access, Credential, Kind};
 use crate::route::Route;
+use crate::secret;
 use crate::shape::Family;
 
 /// Where an agent's SDK puts its key, besides `authorization`.
@@ -62,20 +63,22 @@ pub(crate) fn headers(access: &Access, family: Family, mut headers: HeaderMap) -
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let (name, value) = match (&access.credential, access.kind) {
         (Credential::None, _) => (header::AUTHORIZATION, None),
-        (Credential::Key(key), Kind::Anthropic) => (X_API_KEY, key.header("")),
-        (Credential::Key(key), Kind::Gemini) => (X_GOOG_API_KEY, key.header("")),
-        (Credential::Key(key) | Credential::Bearer(key), _) => (header::AUTHORIZATION, key.header("Bearer ")),
+        (Credential::Key(key), Kind::Anthropic) => (X_API_KEY, secret::header(key, "")),
+        (Credential::Key(key), Kind::Gemini) => (X_GOOG_API_KEY, secret::header(key, "")),
+        (Credential::Key(key) | Credential::Bearer(key), _) => {
+            (header::AUTHORIZATION, secret::header(key, "Bearer "))
+        }
     };
     if let Some(value) = value {
         headers.insert(name, value);
     }
     if let (Credential::Bearer(token), Family::Anthropic) = (&access.credential, family)
-        && token.expose().starts_with(OAUTH.0)
+        && secret::text(token).starts_with(OAUTH.0)
     {
         add_beta(&mut headers);
     }
     for (name, value) in &access.headers {
-        if let Some(value) = value.header("") {
+        if let Some(value) = secret::header(value, "") {
             headers.insert(name.clone(), value);
         }
     }
@@ -113,7 +116,7 @@ pub(crate) fn token(headers: &HeaderMap, query: Option<&str>) -> (Option<String>
 mod tests {
     use super::*;
     use crate::access::Owner;
-    use crate::secret::Secret;
+    use foundry_secrets::Secret;
     use http::Method;
 
     fn access(kind: Kind, base: &str, credential: Credential) -> Access {

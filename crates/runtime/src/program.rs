@@ -14,6 +14,9 @@ pub(crate) const OWN: &str = "/proc/self/exe";
 /// `argv[0]` of this program when it starts itself again.
 pub(crate) const NAME: &str = "foundry";
 
+/// What is said where there is no value for [`MODEL_URL`].
+pub(crate) const NO_GATEWAY: &str = "the agent needs a model gateway, and this sandbox has none";
+
 /// Values of the placeholders.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
@@ -36,8 +39,7 @@ impl Places {
             .replace("${WORKSPACE}", &self.workspace.to_string_lossy());
         if out.contains(MODEL_URL) {
             let Some(url) = &self.model_url else {
-                let detail = "the agent needs a model gateway, and this sandbox has none";
-                return Err(Failure::new(Kind::StartFailed, detail));
+                return Err(Failure::new(Kind::StartFailed, NO_GATEWAY));
             };
             out = out.replace(MODEL_URL, url);
         }

@@ -72,11 +72,16 @@ fn find<'a>(names: &[&str], offers: &'a [Offer]) -> Option<&'a Offer> {
 
 fn named(name: &str, args: &Value, offers: &[Offer]) -> Call {
     let offer = offers.iter().find(|offer| offer.name == name);
+    // Tools of MCP servers have the server's name in front, in each agent's own way.
+    let of_server =
+        |offer: &&Offer| offer.name.strip_suffix(name).is_some_and(|before| before.ends_with('_'));
+    let offer = offer.or_else(|| offers.iter().find(of_server));
     let input = match args {
         Value::String(text) => Input::Plain(text.clone()),
         other => Input::Arguments(other.clone()),
     };
-    Call { name: name.to_owned(), namespace: offer.and_then(|offer| offer.namespace.clone()), input }
+    let name = offer.map_or(name, |offer| &offer.name).to_owned();
+    Call { name, namespace: offer.and_then(|offer| offer.namespace.clone()), input }
 }
 
 fn run(command: &str, ask: bool, offers: &[Offer]) -> Option<Call> {

@@ -41,7 +41,8 @@ pub enum Step {
         /// What shall stand there.
         new: String,
     },
-    /// Call the tool of this name with these arguments, whether offered or not.
+    /// Call the tool of this name with these arguments, whether offered or not; one of an MCP server also without what
+    /// the agent puts before its name.
     Tool {
         /// The tool's name.
         name: String,

@@ -39,6 +39,9 @@ pub struct Config {
     pub attachments: AttachmentSection,
     /// How model providers are reached, and the hosts that sandboxes may reach.
     pub network: NetworkSettings,
+    /// Hosts with their ports, as `127.0.0.1:3845` or `mcp.corp:443`, where MCP servers of profiles are reached besides what
+    /// the network policy of a sandbox allows: this machine and private addresses too.
+    pub mcp_hosts: Vec<String>,
     /// A model call without a byte from the provider is ended after this time.
     #[serde(with = "duration")]
     pub model_silence: Duration,
@@ -115,6 +118,7 @@ impl Default for Config {
             secret_keys: Vec::new(),
             attachments: AttachmentSection::default(),
             network: NetworkSettings::default(),
+            mcp_hosts: Vec::new(),
             model_silence: Duration::from_secs(300),
             probe_interval: Duration::from_secs(3),
             sweep_interval: Duration::from_secs(60),

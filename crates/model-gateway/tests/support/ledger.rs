@@ -1,5 +1,7 @@
 use async_trait::async_trait;
-use foundry_model_gateway::{Access, Ledger, ModelCondition, Refused, SandboxProof, Usage};
+use foundry_model_gateway::{
+    Access, Ledger, McpAccess, McpRefused, ModelCondition, Refused, SandboxProof, Usage,
+};
 use foundry_sandbox::RuntimeKey;
 use std::sync::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
@@ -10,6 +12,8 @@ pub struct TestLedger {
     access: Mutex<Access>,
     /// The key of the sandbox's runtime, where proofs are asked for.
     pub runtime_key: Mutex<Option<RuntimeKey>>,
+    /// The MCP servers of the session.
+    pub servers: Mutex<Vec<(String, McpAccess)>>,
     /// Set once the model provider was deleted.
     pub gone: Mutex<bool>,
     used: (mpsc::UnboundedSender<Usage>, AsyncMutex<mpsc::UnboundedReceiver<Usage>>),
@@ -29,10 +33,17 @@ impl TestLedger {
         Self {
             access: Mutex::new(access),
             runtime_key: Mutex::new(None),
+            servers: Mutex::default(),
             gone: Mutex::new(false),
             used,
             conditions,
         }
+    }
+
+    fn knows(&self, token: &str, proof: Option<&SandboxProof>) -> bool {
+        let key = self.runtime_key.lock().unwrap().clone();
+        let proven = key.is_none_or(|key| proof.is_some_and(|p| p.sandbox == "sbx_1" && p.verify(&key)));
+        token == TOKEN && proven
     }
 
     pub fn change(&self, change: impl FnOnce(&mut Access)) {
@@ -59,9 +70,21 @@ impl Ledger for TestLedger {
         if *self.gone.lock().unwrap() {
             return Err(Refused::ProviderGone("the model provider was deleted".to_owned()));
         }
-        let key = self.runtime_key.lock().unwrap().clone();
-        let proven = key.is_none_or(|key| proof.is_some_and(|p| p.sandbox == "sbx_1" && p.verify(&key)));
-        if token == TOKEN && proven { Ok(self.access.lock().unwrap().clone()) } else { Err(Refused::Token) }
+        let known = self.knows(token, proof);
+        if known { Ok(self.access.lock().unwrap().clone()) } else { Err(Refused::Token) }
+    }
+
+    async fn mcp(
+        &self,
+        token: &str,
+        proof: Option<&SandboxProof>,
+        name: &str,
+    ) -> Result<McpAccess, McpRefused> {
+        if !self.knows(token, proof) {
+            return Err(McpRefused::Token);
+        }
+        let servers = self.servers.lock().unwrap();
+        servers.iter().find(|(n, _)| n == name).map(|(_, a)| a.clone()).ok_or(McpRefused::Unknown)
     }
 
     async fn used(&self, _: &Access, usage: Usage) {

@@ -234,6 +234,7 @@ impl Agent {
                 Err(Failure::new(Kind::LogUnwritable, "the log of this conversation cannot be written"))
             }
             ToAgent::Malformed => Err(Failure::invalid("the body is not a JSON-RPC message")),
+            ToAgent::NoGateway => Err(Failure::new(Kind::StartFailed, program::NO_GATEWAY)),
         }
     }
 

@@ -109,7 +109,8 @@ impl AllAgents {
         let (log, prompts) = opened
             .map_err(|e| Failure::io("opening the log", e))?
             .map_err(|e| Failure::new(Kind::LogUnwritable, format!("the log cannot be opened: {e}")))?;
-        let filter = Filter::new(log, prompts, start.offers.into_iter().collect());
+        let offers = start.offers.into_iter().collect();
+        let filter = Filter::new(log, prompts, offers, self.places.model_url.clone());
         let spec = Spec {
             acp,
             sandbox: self.sandbox.clone(),

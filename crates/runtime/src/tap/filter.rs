@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use foundry_sandbox::Direction;
 use foundry_sandbox::tap::record::Entry;
+use foundry_sandbox::wire::MODEL_URL;
 use serde_json::{Value, json};
 
 use super::log::{Sink, TapLog};
@@ -23,6 +24,8 @@ pub(crate) enum ToAgent {
     Unrecorded,
     /// Not a JSON-RPC message.
     Malformed,
+    /// It names the address of the model gateway, and there is none.
+    NoGateway,
 }
 
 /// The state of one agent process's conversation.
@@ -30,6 +33,8 @@ pub(crate) struct Filter<S> {
     pub log: TapLog<S>,
     /// Methods of the agent that the client answers.
     offers: HashSet<String>,
+    /// Base URL of the forwarder; none = no model gateway.
+    model_url: Option<String>,
     /// Requests passed on: prompts ever, all others by this process.
     passed_on: HashSet<String>,
     /// Requests of the agent without an answer so far.
@@ -37,15 +42,23 @@ pub(crate) struct Filter<S> {
 }
 
 impl<S: Sink> Filter<S> {
-    pub fn new(log: TapLog<S>, prompts: HashSet<String>, offers: HashSet<String>) -> Self {
-        Self { log, offers, passed_on: prompts, open: HashSet::new() }
+    pub fn new(
+        log: TapLog<S>,
+        prompts: HashSet<String>,
+        offers: HashSet<String>,
+        model_url: Option<String>,
+    ) -> Self {
+        Self { log, offers, model_url, passed_on: prompts, open: HashSet::new() }
     }
 
     /// A message from the client.
     pub fn accept(&mut self, body: &[u8]) -> ToAgent {
-        let Ok(message @ Value::Object(_)) = serde_json::from_slice::<Value>(body) else {
+        let Ok(mut message @ Value::Object(_)) = serde_json::from_slice::<Value>(body) else {
             return ToAgent::Malformed;
         };
+        if !self.place_tools(&mut message) {
+            return ToAgent::NoGateway;
+        }
         let method = message.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
         let id = message.get("id").cloned();
         match (method.as_str(), id) {
@@ -58,6 +71,16 @@ impl<S: Sink> Filter<S> {
                 ToAgent::Pass(line(&message))
             }
         }
+    }
+
+    /// Fills in the address of the forwarder where tools are reached through the model gateway. False without one.
+    fn place_tools(&self, message: &mut Value) -> bool {
+        for url in servers(message).filter_map(|server| server.get_mut("url")) {
+            let Some(rest) = url.as_str().and_then(|text| text.strip_prefix(MODEL_URL)) else { continue };
+            let Some(base) = &self.model_url else { return false };
+            *url = format!("{base}{rest}").into();
+        }
+        true
     }
 
     fn request_to_agent(&mut self, id: Value, method: String, message: Value) -> ToAgent {
@@ -131,28 +154,31 @@ impl<S: Sink> Filter<S> {
 /// A message as it is recorded: the agent gets the secrets of its tools and sign-in, the log does not.
 fn without_secrets(message: &Value) -> Value {
     let mut copy = message.clone();
-    let method = message.get("method").and_then(Value::as_str).unwrap_or_default();
-    let Some(params) = copy.get_mut("params") else { return copy };
-    match method {
-        "session/new" | "session/load" | "session/resume" => {
-            let servers = params.get_mut("mcpServers").and_then(Value::as_array_mut);
-            for server in servers.into_iter().flatten() {
-                for list in ["env", "headers"] {
-                    let named = server.get_mut(list).and_then(Value::as_array_mut);
-                    for value in named.into_iter().flatten().filter_map(|n| n.get_mut("value")) {
-                        *value = HIDDEN.into();
-                    }
-                }
+    for server in servers(&mut copy) {
+        for list in ["env", "headers"] {
+            let named = server.get_mut(list).and_then(Value::as_array_mut);
+            for value in named.into_iter().flatten().filter_map(|n| n.get_mut("value")) {
+                *value = HIDDEN.into();
             }
         }
-        "authenticate" => {
-            if let Some(meta) = params.get_mut("_meta") {
-                *meta = HIDDEN.into();
-            }
-        }
-        _ => {}
+    }
+    if method_of(message) == "authenticate"
+        && let Some(meta) = copy.pointer_mut("/params/_meta")
+    {
+        *meta = HIDDEN.into();
     }
     copy
+}
+
+fn method_of(message: &Value) -> &str {
+    message.get("method").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The MCP servers of a request that opens a session.
+fn servers(message: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let opens = matches!(method_of(message), "session/new" | "session/load" | "session/resume");
+    let servers = opens.then(|| message.pointer_mut("/params/mcpServers")).flatten();
+    servers.and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 fn line(message: &Value) -> Vec<u8> {
@@ -195,7 +221,31 @@ mod tests {
     fn filter() -> Filter<Memory> {
         let log = TapLog::new(Memory::default(), 0, Box::new(SystemClock));
         let offers = HashSet::from(["session/request_permission".to_owned()]);
-        Filter::new(log, HashSet::from(["\"old\"".to_owned()]), offers)
+        Filter::new(log, HashSet::from(["\"old\"".to_owned()]), offers, Some("http://127.0.0.1:7".to_owned()))
+    }
+
+    #[test]
+    fn tells_the_agent_where_tools_behind_the_gateway_are_and_changes_nothing_else() {
+        let mut f = filter();
+        let servers = |gateway: &str| {
+            json!([
+                {"type": "http", "name": "a", "url": format!("{gateway}/mcp/a"), "headers": []},
+                {"type": "http", "name": "b", "url": format!("http://x/{MODEL_URL}"), "headers": []},
+                {"name": "c", "command": MODEL_URL, "args": [], "env": []},
+            ])
+        };
+        for (id, method) in ["session/new", "session/load", "session/resume"].into_iter().enumerate() {
+            let ask = |servers| json!({"id": id, "method": method, "params": {"mcpServers": servers}});
+            let given = ask(servers(MODEL_URL)).to_string();
+            let wanted = ToAgent::Pass(line(&ask(servers("http://127.0.0.1:7"))));
+            assert_eq!(f.accept(given.as_bytes()), wanted);
+        }
+        let prompt =
+            json!({"id": 9, "method": "session/prompt", "params": {"mcpServers": servers(MODEL_URL)}});
+        assert_eq!(f.accept(prompt.to_string().as_bytes()), ToAgent::Pass(line(&prompt)));
+        f.model_url = None;
+        let lost = json!({"id": 10, "method": "session/new", "params": {"mcpServers": servers(MODEL_URL)}});
+        assert_eq!(f.accept(lost.to_string().as_bytes()), ToAgent::NoGateway);
     }
 
     fn passes(said: &ToAgent) -> bool {

@@ -258,7 +258,8 @@ pub struct ProfileSettings {
     #[arg(long = "unset-env", value_name = "NAME")]
     pub unset_environment: Vec<String>,
     /// MCP servers from a JSON file with `mcpServers`; replaces them. Values of `env` and `headers` are kept secret,
-    /// and `${VARIABLE}` in them is read from the environment.
+    /// and `${VARIABLE}` in them is read from the environment. Secrets of programs (`env`) enter the sandbox; those of
+    /// servers over HTTP (`headers`) are added by the model gateway and do not.
     #[arg(long, value_name = "FILE")]
     pub mcp: Option<PathBuf>,
     /// How permission requests are answered.

@@ -189,7 +189,7 @@ fn show(profile: &AgentProfile) {
     }
 }
 
-/// The names of the secrets that the agent is given.
+/// The names of the secrets that the agent is given; those of its MCP servers as far as they are programs.
 fn secrets_inside(settings: &AgentProfileSettings) -> String {
     let of = |list: &[NamedValue], before: &str| -> Vec<String> {
         let secret = list.iter().filter(|entry| matches!(entry.content, Some(Content::Secret(_))));
@@ -197,12 +197,10 @@ fn secrets_inside(settings: &AgentProfileSettings) -> String {
     };
     let mut names = of(&settings.environment, "");
     for server in &settings.mcp_servers {
-        let list = match &server.transport {
-            Some(Transport::Stdio(stdio)) => stdio.environment.as_slice(),
-            Some(Transport::Http(http) | Transport::Sse(http)) => http.headers.as_slice(),
-            None => &[],
-        };
-        names.extend(of(list, &format!("{}/", server.name)));
+        // The headers of servers over HTTP are added by the model gateway, outside.
+        if let Some(Transport::Stdio(stdio)) = &server.transport {
+            names.extend(of(&stdio.environment, &format!("{}/", server.name)));
+        }
     }
     names.join(", ")
 }
@@ -255,4 +253,35 @@ async fn resolve(gateway: &Gateway, wanted: &str) -> Result<AgentProfile, Failur
             .next("list them with `foundry profile list`, or add one with `foundry profile add`")
             .exit(4)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_proto::common::v1::SecretText;
+    use foundry_proto::provisioner::v1::{McpHttp, McpServer, McpStdio};
+
+    use super::*;
+
+    #[test]
+    fn names_the_secrets_of_variables_and_programs_and_not_those_that_the_gateway_adds() {
+        let secret = |name: &str| NamedValue {
+            name: name.to_owned(),
+            content: Some(Content::Secret(SecretText::default())),
+        };
+        let open = NamedValue { name: "PLAIN".to_owned(), content: Some(Content::Value("x".to_owned())) };
+        let http = McpHttp { headers: vec![secret("Authorization")], ..McpHttp::default() };
+        let stdio = McpStdio { environment: vec![secret("DB"), open.clone()], ..McpStdio::default() };
+        let servers = [
+            ("files", Transport::Stdio(stdio)),
+            ("web", Transport::Http(http.clone())),
+            ("old", Transport::Sse(http)),
+        ];
+        let mcp_servers = servers.map(|(name, t)| McpServer { name: name.to_owned(), transport: Some(t) });
+        let settings = AgentProfileSettings {
+            environment: vec![secret("TOKEN"), open],
+            mcp_servers: mcp_servers.into(),
+            ..AgentProfileSettings::default()
+        };
+        assert_eq!(secrets_inside(&settings), "TOKEN, files/DB");
+    }
 }

@@ -177,14 +177,14 @@ pub fn base_url(kind: ModelProviderKind, text: &str) -> Result<String, Error> {
     if text.is_empty() {
         return Err(Error::invalid_field("settings.base_url", "is needed for openai-compatible"));
     }
-    http_url("settings.base_url", text)
+    Ok(server_url("settings.base_url", text)?.trim_end_matches('/').to_owned())
 }
 
-/// An `http` or `https` URL without credentials, query and fragment; without a slash at its end.
+/// An `http` or `https` URL without credentials, query and fragment.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming `field`.
-pub fn http_url(field: &str, text: &str) -> Result<String, Error> {
+pub fn server_url(field: &str, text: &str) -> Result<String, Error> {
     let says = |text: &str| Err(Error::invalid_field(field, text));
     let Ok(url) = Url::parse(text) else { return says("is no URL: it looks like https://host/path") };
     if text.len() > MAX_URL {
@@ -199,7 +199,7 @@ pub fn http_url(field: &str, text: &str) -> Result<String, Error> {
     if url.query().is_some() || url.fragment().is_some() {
         return says("must not have a query or a fragment");
     }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    Ok(url.into())
 }
 
 /// Keeps a credential and says what is shown of it.

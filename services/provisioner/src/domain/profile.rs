@@ -6,7 +6,7 @@ use foundry_proto::provisioner::v1 as proto;
 use foundry_proto::provisioner::v1::mcp_server::Transport;
 use foundry_proto::provisioner::v1::{AgentProfileSettings, McpServer};
 
-use super::model_provider::http_url;
+use super::model_provider::server_url;
 use super::named::{self, Kind, Secrets};
 use super::profile_name::{check_choice, check_name};
 
@@ -177,8 +177,10 @@ fn servers(list: Vec<McpServer>, old: &Secrets, secrets: &mut Secrets) -> Result
     let mut shown: Vec<McpServer> = Vec::with_capacity(list.len());
     for McpServer { name, transport } in list {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-        if !(1..=64).contains(&name.len()) || !name.chars().all(plain) {
-            let text = "holds a name that is not 1 to 64 letters, digits, dashes, dots or underscores";
+        let dots = name.chars().all(|c| c == '.');
+        if !(1..=64).contains(&name.len()) || !name.chars().all(plain) || dots {
+            let text =
+                "holds a name that is not 1 to 64 letters, digits, dashes, dots or underscores, or only dots";
             return Err(Error::invalid_field(FIELD, text));
         }
         if shown.iter().any(|other| other.name == name) {
@@ -192,12 +194,12 @@ fn servers(list: Vec<McpServer>, old: &Secrets, secrets: &mut Secrets) -> Result
                 return Err(Error::invalid_field(FIELD, text));
             }
             Some(Transport::Http(mut http)) => {
-                http.url = http_url(FIELD, &http.url)?;
+                http.url = server_url(FIELD, &http.url)?;
                 http.headers = headers(http.headers)?;
                 Transport::Http(http)
             }
             Some(Transport::Sse(mut sse)) => {
-                sse.url = http_url(FIELD, &sse.url)?;
+                sse.url = server_url(FIELD, &sse.url)?;
                 sse.headers = headers(sse.headers)?;
                 Transport::Sse(sse)
             }
@@ -308,6 +310,7 @@ mod tests {
         refuse(|s| s.mcp_servers[0].transport = None);
         refuse(|s| s.mcp_servers[1].name = "db".into());
         refuse(|s| s.mcp_servers[1].name = "a/b".into());
+        refuse(|s| s.mcp_servers[1].name = "..".into());
         refuse(|s| {
             let http = McpHttp { url: "ftp://x".into(), headers: Vec::new() };
             s.mcp_servers[1].transport = Some(Transport::Sse(http));

@@ -90,7 +90,8 @@ pub async fn start<'a>(
         let settings = set_up.profile.settings();
         (profile.mode, profile.effort) = (named(&settings.mode), named(&settings.effort));
         profile.env = plain(&set_up.environment).collect();
-        mcp_servers = set_up.mcp_servers.iter().map(|(server, values)| mcp_server(server, values)).collect();
+        mcp_servers =
+            set_up.mcp_servers.iter().map(|(server, values)| mcp_server(server, values, token)).collect();
     }
     profile.mode = named(&over.mode).or(profile.mode);
     profile.effort = named(&over.effort).or(profile.effort);
@@ -129,19 +130,22 @@ fn plain(values: &[(String, Secret)]) -> impl Iterator<Item = (String, String)> 
     values.iter().map(|(name, value)| (name.clone(), value.expose_str().unwrap_or_default().to_owned()))
 }
 
-fn mcp_server(server: &McpServer, values: &[(String, Secret)]) -> Value {
-    let values: Vec<Value> =
-        plain(values).map(|(name, value)| json!({ "name": name, "value": value })).collect();
+/// A server as the protocol writes it. One over HTTP is reached through our gateway, which adds its secrets; a program
+/// gets those that are its own.
+fn mcp_server(server: &McpServer, values: &[(String, Secret)], token: &str) -> Value {
+    let name = &server.name;
+    let through = |kind: &str| {
+        let headers = [json!({ "name": "Authorization", "value": format!("Bearer {token}") })];
+        json!({ "type": kind, "name": name, "url": format!("{MODEL_URL}/mcp/{name}"), "headers": headers })
+    };
     match &server.transport {
         Some(Transport::Stdio(stdio)) => {
-            json!({ "name": server.name, "command": stdio.command, "args": stdio.args, "env": values })
+            let values: Vec<Value> =
+                plain(values).map(|(name, value)| json!({ "name": name, "value": value })).collect();
+            json!({ "name": name, "command": stdio.command, "args": stdio.args, "env": values })
         }
-        Some(Transport::Http(http)) => {
-            json!({ "type": "http", "name": server.name, "url": http.url, "headers": values })
-        }
-        Some(Transport::Sse(http)) => {
-            json!({ "type": "sse", "name": server.name, "url": http.url, "headers": values })
-        }
+        Some(Transport::Http(_)) => through("http"),
+        Some(Transport::Sse(_)) => through("sse"),
         None => Value::Null,
     }
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use foundry_core::{Error, ModelProviderId, SessionId};
 use foundry_model_gateway::{
-    Access, ConditionKind, Credential, Kind, Ledger, ModelCondition, ModelPrice, Owner, Refused,
-    SandboxProof, Secret, Usage,
+    Access, ConditionKind, Credential, Kind, Ledger, McpAccess, McpRefused, ModelCondition, ModelPrice,
+    Owner, Refused, SandboxProof, Usage,
 };
 use foundry_proto::provisioner::v1::{ModelProviderKind, ModelUsage};
 use foundry_sandbox::key::same;
@@ -14,6 +14,7 @@ use foundry_store::WriteSet;
 use http::HeaderName;
 use tokio::sync::Mutex;
 
+use super::mcp::McpClients;
 use super::{condition, limits};
 use crate::domain::model_limit::month;
 use crate::domain::{Sandbox, Session, SessionState};
@@ -28,14 +29,15 @@ const MOST_OF_A_CALL: u64 = 1_000_000_000_000;
 /// The ledger over the service's tables.
 pub struct SessionLedger {
     shared: Weak<Shared>,
+    servers: McpClients,
     /// The sums of an organization change with each of its calls: one after the other is quicker than conflicts.
     counting: Mutex<()>,
 }
 
 impl SessionLedger {
     /// Over these; they are not kept alive by it.
-    pub fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::downgrade(shared), counting: Mutex::new(()) }
+    pub fn new(shared: &Arc<Shared>, servers: McpClients) -> Self {
+        Self { shared: Arc::downgrade(shared), servers, counting: Mutex::new(()) }
     }
 
     fn shared(&self) -> Result<Arc<Shared>, Refused> {
@@ -63,6 +65,17 @@ impl Ledger for SessionLedger {
         Ok(Access { held_until, limits, ..access(owner, model).map_err(unavailable)? })
     }
 
+    async fn mcp(
+        &self,
+        token: &str,
+        proof: Option<&SandboxProof>,
+        name: &str,
+    ) -> Result<McpAccess, McpRefused> {
+        let stops = |_| McpRefused::Unavailable("the service stops".to_owned());
+        let shared = self.shared().map_err(stops)?;
+        self.servers.access(&shared, token, proof, name).await
+    }
+
     async fn used(&self, access: &Access, usage: Usage) {
         let Ok(shared) = self.shared() else { return };
         let _one = self.counting.lock().await;
@@ -81,7 +94,7 @@ impl Ledger for SessionLedger {
 }
 
 /// The living session of a token, when it comes through the runtime of that session's own sandbox.
-async fn session_of(
+pub(super) async fn session_of(
     shared: &Shared,
     token: &str,
     proof: Option<&SandboxProof>,
@@ -126,16 +139,15 @@ async fn gone(shared: &Shared, owner: &Owner) -> Refused {
 
 /// What a call of a session needs.
 fn access(owner: Owner, model: ModelAccess) -> Result<Access, Error> {
-    let text = |secret: &foundry_secrets::Secret| Secret::new(secret.expose_str().unwrap_or_default());
-    let credential = match &model.credential {
+    let credential = match model.credential {
         None => Credential::None,
-        Some(ModelCredential::Key(key)) => Credential::Key(text(key)),
-        Some(ModelCredential::Bearer(key)) => Credential::Bearer(text(key)),
+        Some(ModelCredential::Key(key)) => Credential::Key(key),
+        Some(ModelCredential::Bearer(key)) => Credential::Bearer(key),
     };
-    let headers = model.headers.iter().map(|(name, value)| {
-        let name = HeaderName::try_from(name.as_str()).map_err(Error::internal)?;
-        Ok((name, text(value)))
-    });
+    let headers = model
+        .headers
+        .into_iter()
+        .map(|(name, value)| Ok((HeaderName::try_from(name.as_str()).map_err(Error::internal)?, value)));
     let price = |p: &foundry_proto::provisioner::v1::ModelPrice| {
         let micros = |n: i64| u64::try_from(n).unwrap_or(0);
         ModelPrice {

@@ -7,6 +7,7 @@ mod choice;
 mod condition;
 mod ledger;
 pub mod limits;
+mod mcp;
 mod probe;
 pub mod wait;
 
@@ -51,7 +52,8 @@ pub fn serve(
     let path = socket(data_dir);
     let listener = listen(&path).map_err(Error::internal)?;
     let settings = Settings { silence: shared.config.model_silence, ..Settings::default() };
-    let ledger = Arc::new(ledger::SessionLedger::new(shared));
+    let servers = mcp::McpClients::new(client.clone(), &shared.config.network)?;
+    let ledger = Arc::new(ledger::SessionLedger::new(shared, servers));
     let gateway = Gateway::new(ledger, client, settings, env.clone(), tasks.clone());
     gateway.serve(Listener::Unix(listener));
     // Served once in a process; in tests without a listener there is none.
@@ -59,5 +61,7 @@ pub fn serve(
     Ok(())
 }
 
+#[cfg(test)]
+mod mcp_tests;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use foundry_proto::provisioner::v1 as p;
 use foundry_sandbox::{RuntimeFacts, RuntimeKey};
 
 use super::condition::record;
-use super::ledger::SessionLedger;
+use super::mcp_tests::ledger;
 use crate::domain::{Session, SessionState};
 use crate::store::{sandboxes, sessions};
 use crate::testing::Fixture;
@@ -333,7 +333,7 @@ async fn limits_of_task_and_organization_count_what_was_used_also_after_a_restar
         limits.iter().map(|l| (l.used, l.maximum)).collect()
     };
     let call = async |session: &Session, tokens: u64| {
-        let ledger = SessionLedger::new(&w.f.shared);
+        let ledger = ledger(&w.f);
         let usage = Usage { model: "m".to_owned(), input: tokens, complete: true, ..Usage::default() };
         let access = w.access(session);
         ledger.used(&access, usage).await;
@@ -386,7 +386,7 @@ async fn a_deleted_model_provider_is_named_to_the_session_that_still_uses_it() {
     let mut ws = foundry_store::WriteSet::new();
     sandboxes::update(&mut ws, &sandbox, vec![("facts", sandboxes::facts_value(&facts).unwrap())]);
     w.f.shared.store.commit(ws).await.unwrap();
-    let ledger = SessionLedger::new(&w.f.shared);
+    let ledger = ledger(&w.f);
     let token = facts.key.model_token(session.session_id.as_str());
     let proof =
         SandboxProof::of(&facts.key, session.sandbox_id.as_str(), &facts.runtime_instance, &"9".repeat(64));

@@ -13,7 +13,7 @@ pub use catalogue::check_agent;
 pub use choice::{Choice, choose};
 pub use environment::{EnvironmentKeys, MODEL_VARIABLES};
 pub use probe::{ModelFinding, ModelProbe, Probed};
-pub use set_up::{SetUp, set_up};
+pub use set_up::{SetUp, mcp_server, set_up};
 pub use vault::{open, seal};
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use foundry_secrets::Secret;
 use super::choice::provider_missing;
 use super::{ModelAccess, provider_of, vault};
 use crate::domain::profile::{ENVIRONMENT, MCP};
-use crate::domain::{Profile, named};
+use crate::domain::{Profile, Secrets, named};
 use crate::shared::Shared;
 use crate::store::agent_profiles::{self, AGENT_PROFILES};
 
@@ -38,10 +38,8 @@ pub async fn set_up(
         return Ok(None);
     }
     let id: ProfileId = profile_id.parse()?;
-    let found = agent_profiles::find(&shared.store, &id).await?;
-    let found = found.filter(|profile| profile.organization_id == *organization);
-    let profile = found.ok_or_else(|| super::choice::missing(id.as_str()))?;
-    let secrets = vault::open(shared, &AGENT_PROFILES, id.as_str(), profile.sealed.as_ref())?;
+    let found = profile_of(shared, organization, &id).await?;
+    let (profile, secrets) = found.ok_or_else(|| super::choice::missing(id.as_str()))?;
     let settings = profile.settings();
     let model = match settings.model_provider_id.as_str() {
         "" => None,
@@ -52,19 +50,50 @@ pub async fn set_up(
             Some(ModelAccess::of(shared, &found)?)
         }
     };
-    let mcp_servers = settings.mcp_servers.iter().map(|server| {
-        let list = match &server.transport {
-            Some(Transport::Stdio(stdio)) => stdio.environment.as_slice(),
-            Some(Transport::Http(http) | Transport::Sse(http)) => http.headers.as_slice(),
-            None => &[],
-        };
-        let exposed = named::exposed(&format!("{MCP}{}/", server.name), list, &secrets);
-        (server.clone(), exposed)
-    });
+    let mcp_servers = settings.mcp_servers.iter().map(|server| (server.clone(), exposed(server, &secrets)));
     Ok(Some(SetUp {
         model,
         environment: named::exposed(ENVIRONMENT, &settings.environment, &secrets),
         mcp_servers: mcp_servers.collect(),
         profile,
     }))
+}
+
+/// The MCP server of this name in a profile, with its headers or variables; none when the profile or the server is gone.
+///
+/// # Errors
+/// When secrets cannot be decrypted.
+pub async fn mcp_server(
+    shared: &Shared,
+    organization: &OrganizationId,
+    profile_id: &str,
+    name: &str,
+) -> Result<Option<(McpServer, Vec<(String, Secret)>)>, Error> {
+    let Ok(id) = profile_id.parse::<ProfileId>() else { return Ok(None) };
+    let Some((profile, secrets)) = profile_of(shared, organization, &id).await? else { return Ok(None) };
+    let found = profile.settings().mcp_servers.iter().find(|server| server.name == name);
+    Ok(found.map(|server| (server.clone(), exposed(server, &secrets))))
+}
+
+async fn profile_of(
+    shared: &Shared,
+    organization: &OrganizationId,
+    id: &ProfileId,
+) -> Result<Option<(Profile, Secrets)>, Error> {
+    let found = agent_profiles::find(&shared.store, id).await?;
+    let Some(profile) = found.filter(|profile| profile.organization_id == *organization) else {
+        return Ok(None);
+    };
+    let secrets = vault::open(shared, &AGENT_PROFILES, id.as_str(), profile.sealed.as_ref())?;
+    Ok(Some((profile, secrets)))
+}
+
+/// The headers or variables of a server.
+fn exposed(server: &McpServer, secrets: &Secrets) -> Vec<(String, Secret)> {
+    let list = match &server.transport {
+        Some(Transport::Stdio(stdio)) => stdio.environment.as_slice(),
+        Some(Transport::Http(http) | Transport::Sse(http)) => http.headers.as_slice(),
+        None => &[],
+    };
+    named::exposed(&format!("{MCP}{}/", server.name), list, secrets)
 }

@@ -1,10 +1,10 @@
 import { create } from '@bufbuild/protobuf'
 import { Code, FoundryError } from '@foundry/client'
-import { ModelProviderKind, ModelProviderSchema, ModelProviderSource } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import { AgentProfileSettingsSchema, ModelProviderKind, ModelProviderSchema, ModelProviderSource } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { ModelTestResult, TestModelProviderResponseSchema } from '@foundry/client/gen/foundry/provisioner/v1/profile_service_pb'
 import { expect, test } from 'vitest'
 import { refusals } from './refusals'
-import { addressProblem, keyProblem, keyText, kindOf, kinds, modelNames, nameProblem, suitable, testStatus } from './words'
+import { addressProblem, keyProblem, keyText, kindOf, kinds, modelNames, nameProblem, secretsInside, suitable, testStatus } from './words'
 
 test('of a key its end is shown, or that it comes from the environment', () => {
   const key = (more: object, lastFour = 'wxyz') => keyText(create(ModelProviderSchema, { credential: { hasKey: true, lastFour }, ...more }))
@@ -57,4 +57,17 @@ test('what a refusal says of a field stands at the field, and all else below', (
   expect(refused('settings.name', 'settings.names').rest).toBeDefined()
   expect(refused().rest).toBeDefined()
   expect(refusals(undefined, ['name'])).toEqual({ at: {}, rest: undefined })
+})
+
+test('the secrets of variables and programs enter the sandbox, those of servers over HTTP do not', () => {
+  const secret = (name: string) => ({ name, content: { case: 'secret' as const, value: {} } })
+  const settings = create(AgentProfileSettingsSchema, {
+    environment: [secret('TOKEN'), { name: 'PLAIN', content: { case: 'value', value: 'x' } }],
+    mcpServers: [
+      { name: 'files', transport: { case: 'stdio', value: { command: 'x', environment: [secret('DB')] } } },
+      { name: 'web', transport: { case: 'http', value: { url: 'https://x', headers: [secret('Authorization')] } } },
+      { name: 'old', transport: { case: 'sse', value: { url: 'https://x', headers: [secret('Authorization')] } } },
+    ],
+  })
+  expect(secretsInside(settings)).toEqual(['TOKEN', 'files/DB'])
 })

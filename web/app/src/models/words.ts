@@ -91,13 +91,11 @@ export function suitable(providers: readonly ModelProvider[], takes: readonly st
   return providers.filter((it) => takes.includes(kindName(it.kind)))
 }
 
-/** The names of the secrets that an agent is given, and so can read. */
+/** The names of the secrets that an agent is given, and so can read; the gateway adds those of MCP servers over HTTP. */
 export function secretsInside({ environment, mcpServers }: AgentProfileSettings): string[] {
   const secrets = (list: readonly NamedValue[]) => list.filter((it) => it.content.case === 'secret').map((it) => it.name)
-  const ofServers = mcpServers.flatMap(({ name, transport }) => {
-    if (transport.case === undefined) return []
-    const list = transport.case === 'stdio' ? transport.value.environment : transport.value.headers
-    return secrets(list).map((it) => `${name}/${it}`)
-  })
+  const ofServers = mcpServers.flatMap(({ name, transport }) =>
+    transport.case === 'stdio' ? secrets(transport.value.environment).map((it) => `${name}/${it}`) : [],
+  )
   return [...secrets(environment), ...ofServers]
 }

@@ -1,0 +1,171 @@
+//! The older transport of MCP: the first event of a stream says where messages are sent to. The agent is told a place of
+//! the gateway instead, which leads there for as long as the stream is open.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use foundry_core::Env;
+use foundry_sandbox::key::nonce;
+use memchr::memmem;
+use url::Url;
+
+use crate::BoxError;
+use crate::access::McpAccess;
+
+/// As much may come before the place is told.
+const BEFORE: usize = 64 * 1024;
+
+/// Where messages go, by the places that were given out.
+#[derive(Clone, Default)]
+pub(crate) struct Endpoints(Arc<Mutex<HashMap<String, Endpoint>>>);
+
+struct Endpoint {
+    session: String,
+    name: String,
+    url: Url,
+}
+
+impl Endpoints {
+    pub(super) fn find(&self, session: &str, name: &str, id: &str) -> Option<Url> {
+        let all = self.lock();
+        let found = all.get(id).filter(|e| e.session == session && e.name == name);
+        found.map(|endpoint| endpoint.url.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Endpoint>> {
+        // No panic can leave the map half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts the gateway's place into the event that tells the server's. Dropped, the place leads nowhere.
+pub(super) struct Rewriting {
+    endpoints: Endpoints,
+    /// The place's name, given out once.
+    id: String,
+    session: String,
+    name: String,
+    base: Url,
+    held: BytesMut,
+    told: bool,
+}
+
+impl Rewriting {
+    pub(super) fn new(endpoints: &Endpoints, env: &Env, access: &McpAccess, name: &str) -> Self {
+        Self {
+            endpoints: endpoints.clone(),
+            id: nonce(env),
+            session: access.session.clone(),
+            name: name.to_owned(),
+            base: access.url.clone(),
+            held: BytesMut::new(),
+            told: false,
+        }
+    }
+
+    /// What of the stream goes out now.
+    ///
+    /// # Errors
+    /// When messages would go to another server, which must not get the secret.
+    pub(super) fn pass(&mut self, data: Bytes) -> Result<Bytes, BoxError> {
+        if self.told {
+            return Ok(data);
+        }
+        self.held.extend_from_slice(&data);
+        let mut out = BytesMut::new();
+        while let Some(end) = end_of_event(&self.held) {
+            let event = self.held.split_to(end);
+            let Some(place) = told(&event) else {
+                out.extend_from_slice(&event);
+                continue;
+            };
+            let url = self.base.join(&place)?;
+            if url.origin() != self.base.origin() {
+                return Err("the MCP server wants messages to be sent to another server".into());
+            }
+            let endpoint = Endpoint { session: self.session.clone(), name: self.name.clone(), url };
+            self.endpoints.lock().insert(self.id.clone(), endpoint);
+            self.told = true;
+            let line = format!("event: endpoint\ndata: /mcp/{}/{}\n\n", self.name, self.id);
+            out.extend_from_slice(line.as_bytes());
+            out.extend_from_slice(&self.held.split());
+            break;
+        }
+        if self.held.len() > BEFORE {
+            return Err("the MCP server does not say where messages are sent to".into());
+        }
+        Ok(out.freeze())
+    }
+}
+
+impl Drop for Rewriting {
+    fn drop(&mut self) {
+        self.endpoints.lock().remove(&self.id);
+    }
+}
+
+fn end_of_event(data: &[u8]) -> Option<usize> {
+    let ends = ["\n\n", "\r\n\r\n"].map(|end| memmem::find(data, end.as_bytes()).map(|at| at + end.len()));
+    ends.into_iter().flatten().min()
+}
+
+/// The place in an event that tells one.
+fn told(event: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(event).ok()?;
+    let field = |name: &str| {
+        let of = |line: &'_ str| line.strip_prefix(name)?.strip_prefix(':').map(str::trim).map(str::to_owned);
+        text.lines().find_map(of)
+    };
+    (field("event")? == "endpoint").then(|| field("data")).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewriting(endpoints: &Endpoints) -> Rewriting {
+        let access = McpAccess {
+            session: "s1".to_owned(),
+            url: "https://mcp.corp/base/sse?tenant=7".parse().unwrap(),
+            headers: Vec::new(),
+            events: true,
+            client: foundry_http_client::local_client().build().unwrap(),
+        };
+        Rewriting::new(endpoints, &Env::system(), &access, "files")
+    }
+
+    #[test]
+    fn tells_a_place_of_the_gateway_however_the_stream_is_cut() {
+        let stream = b": hello\r\n\r\nevent: endpoint\r\ndata: /messages?id=1\r\n\r\ndata: more\r\n\r\n";
+        for at in 0..stream.len() {
+            let (endpoints, mut out) = (Endpoints::default(), Vec::new());
+            let mut rewriting = rewriting(&endpoints);
+            for piece in [&stream[..at], &stream[at..]] {
+                out.extend(rewriting.pass(Bytes::copy_from_slice(piece)).unwrap());
+            }
+            let id = rewriting.id.clone();
+            let wanted =
+                format!(": hello\r\n\r\nevent: endpoint\ndata: /mcp/files/{id}\n\ndata: more\r\n\r\n");
+            assert_eq!(String::from_utf8(out).unwrap(), wanted, "cut at {at}");
+            let found = |session, name| endpoints.find(session, name, &id).map(|url| url.to_string());
+            assert_eq!(found("s1", "files").as_deref(), Some("https://mcp.corp/messages?id=1"));
+            assert_eq!((found("s2", "files"), found("s1", "other")), (None, None));
+            drop(rewriting);
+            assert_eq!(endpoints.find("s1", "files", &id), None, "the stream has ended");
+        }
+    }
+
+    #[test]
+    fn sends_no_message_to_another_server() {
+        let endpoints = Endpoints::default();
+        for place in
+            ["https://evil.example/m", "//evil.example/m", "http://mcp.corp/m", "https://mcp.corp:444/"]
+        {
+            let event = format!("event: endpoint\ndata: {place}\n\n");
+            assert!(rewriting(&endpoints).pass(event.into()).is_err(), "{place}");
+        }
+        assert!(rewriting(&endpoints).pass(vec![b'x'; BEFORE + 1].into()).is_err());
+        assert!(endpoints.lock().is_empty());
+    }
+}

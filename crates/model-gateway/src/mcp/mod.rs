@@ -1,0 +1,315 @@
+//! MCP servers over HTTP: `/mcp/NAME` is the server of that name in the profile of the token's session. Its secrets are
+//! added here, so that they are never in a sandbox; what the agent says changes nothing of where a call goes.
+
+mod endpoint;
+mod headers;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use foundry_core::Env;
+use http::request::Parts;
+use http::{Method, Response, StatusCode, header};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt as _, Full};
+use url::Url;
+
+use crate::access::{Ledger, McpAccess, McpRefused, place};
+use crate::bodies;
+use crate::classify;
+use crate::gateway::{ACCESS, Gateway};
+use crate::proof::SandboxProof;
+use crate::shape::{Problem, Retry};
+use crate::upstream;
+use crate::{Body, BoxError};
+
+pub(crate) use endpoint::Endpoints;
+use endpoint::Rewriting;
+use stream::Stream;
+
+/// The longest wait for the head of an answer: tools may work for long before they say anything.
+const ANSWER: Duration = Duration::from_secs(3600);
+/// As much of a refusal is read, and for as long.
+const READ: usize = 64 * 1024;
+const READING: Duration = Duration::from_secs(2);
+/// Pause between two looks whether a session may still use what flows to it.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Path<'a> {
+    name: &'a str,
+    /// Where messages go in the older transport, as [`Endpoints`] gave it out.
+    messages: Option<&'a str>,
+}
+
+impl<'a> Path<'a> {
+    /// None for what is not on the list. Nothing is decoded or normalized.
+    pub(crate) fn of(path: &'a str) -> Option<Self> {
+        let rest = path.strip_prefix("/mcp/")?;
+        let (name, messages) = match rest.split_once('/') {
+            Some((name, id)) => (name, Some(id)),
+            None => (rest, None),
+        };
+        let plain = |text: &str| {
+            (1..=64).contains(&text.len())
+                && !text.bytes().all(|b| b == b'.')
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        };
+        (plain(name) && messages.is_none_or(plain)).then_some(Self { name, messages })
+    }
+}
+
+/// Who asks, for which server.
+struct Caller {
+    ledger: Arc<dyn Ledger>,
+    env: Env,
+    token: String,
+    proof: Option<SandboxProof>,
+    name: String,
+}
+
+impl Caller {
+    async fn access(&self) -> Result<McpAccess, McpRefused> {
+        let asked = self.ledger.mcp(&self.token, self.proof.as_ref(), &self.name);
+        match tokio::time::timeout(ACCESS, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(McpRefused::Unavailable("the token was not checked within ten seconds".to_owned())),
+        }
+    }
+
+    /// Completes once the session may not use the server any more.
+    async fn over(self) {
+        loop {
+            self.env.clock.sleep(LOOK).await;
+            if let Err(McpRefused::Token | McpRefused::Unknown) = self.access().await {
+                return;
+            }
+        }
+    }
+}
+
+impl Gateway {
+    /// Answers a call of an agent to an MCP server.
+    pub(crate) async fn mcp<B>(&self, parts: Parts, body: B) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let mut body = Some(body);
+        match self.mcp_answer(parts, &mut body).await {
+            Ok(answer) => answer,
+            Err(problem) => {
+                if let Some(body) = body {
+                    bodies::drain(body).await;
+                }
+                whole(problem.status, problem.headers(), problem.rpc())
+            }
+        }
+    }
+
+    async fn mcp_answer<B>(&self, parts: Parts, body: &mut Option<B>) -> Result<Response<Body>, Problem>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let path = Path::of(parts.uri.path()).ok_or_else(unknown)?;
+        let caller = Caller {
+            ledger: self.0.ledger.clone(),
+            env: self.0.env.clone(),
+            token: upstream::token(&parts.headers, None).0.ok_or_else(token_refused)?,
+            proof: SandboxProof::from_headers(&parts.headers).map_err(|_| token_refused())?,
+            name: path.name.to_owned(),
+        };
+        let access = caller.access().await.map_err(|refused| problem(refused, path.name))?;
+        let target = self.target(&access, path, &parts.method)?;
+        let sent = headers::to_server(&access, &parts.headers);
+        let mut request = access.client.request(parts.method.clone(), target).headers(sent);
+        let mut taken = None;
+        if let Some(body) = body.take()
+            && parts.method == Method::POST
+        {
+            let announced =
+                parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+            let whole = self.0.bodies.take(&access.session, announced, body).await?;
+            request = request.body(whole.bytes.clone());
+            taken = Some(whole);
+        }
+        let answer = tokio::select! {
+            answer = request.send() => answer,
+            () = self.0.env.clock.sleep(ANSWER) => return Err(silent(path.name)),
+        };
+        drop(taken);
+        let answer: Response<reqwest::Body> = match answer {
+            Ok(answer) => answer.into(),
+            Err(error) => {
+                return Err(unreachable(classify::no_answer(&error, &place(&access.url)).1));
+            }
+        };
+        let (mut head, upstream) = answer.into_parts();
+        headers::from_server(&access, &mut head.headers);
+        if !head.status.is_success() {
+            return self.refused(&access, path.name, head, upstream).await;
+        }
+        let rewriting = (access.events && parts.method == Method::GET).then(|| {
+            head.headers.remove(header::CONTENT_LENGTH);
+            Rewriting::new(&self.0.endpoints, &self.0.env, &access, path.name)
+        });
+        let stream = Stream::new(upstream, rewriting, Box::pin(caller.over()));
+        Ok(Response::from_parts(head, stream.boxed_unsync()))
+    }
+
+    /// Where a call goes.
+    fn target(&self, access: &McpAccess, path: Path<'_>, method: &Method) -> Result<Url, Problem> {
+        match (path.messages, access.events) {
+            (None, false) if [Method::GET, Method::POST, Method::DELETE].contains(method) => {
+                Ok(access.url.clone())
+            }
+            (None, true) if method == Method::GET => Ok(access.url.clone()),
+            (Some(id), true) if method == Method::POST => {
+                self.0.endpoints.find(&access.session, path.name, id).ok_or_else(unknown)
+            }
+            (Some(_), false) => Err(unknown()),
+            _ => Err(Problem {
+                status: StatusCode::METHOD_NOT_ALLOWED,
+                reason: "METHOD_NOT_ALLOWED",
+                words: format!("the MCP server {} takes no {method} here", path.name),
+                retry: Retry::Never,
+            }),
+        }
+    }
+
+    /// A refusal of the server passes without what it repeats of a secret. A status that asks for a sign-in does not:
+    /// the agent cannot sign in where it is not known.
+    async fn refused(
+        &self,
+        access: &McpAccess,
+        name: &str,
+        head: http::response::Parts,
+        upstream: reqwest::Body,
+    ) -> Result<Response<Body>, Problem> {
+        if head.status.is_redirection() {
+            let place = place(&access.url);
+            return Err(unreachable(format!(
+                "{place} leads to another address: the URL of the MCP server {name} must be the final one"
+            )));
+        }
+        if matches!(head.status.as_u16(), 401 | 407) {
+            return Err(Problem {
+                status: StatusCode::FORBIDDEN,
+                reason: "MCP_SECRET_REFUSED",
+                words: format!("the MCP server {name} refuses the headers that the profile has for it"),
+                retry: Retry::Never,
+            });
+        }
+        let read = self.beginning(upstream).await;
+        let clean =
+            std::str::from_utf8(&read).ok().and_then(|text| classify::without(access.secrets(), text));
+        let mut headers = head.headers;
+        headers.remove(header::CONTENT_LENGTH);
+        Ok(whole(head.status, headers, clean.map_or(read, Bytes::from)))
+    }
+
+    async fn beginning(&self, mut body: reqwest::Body) -> Bytes {
+        let mut all = BytesMut::new();
+        let reading = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                all.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                if all.len() >= READ {
+                    all.truncate(READ);
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = reading => {}
+            () = self.0.env.clock.sleep(READING) => {}
+        }
+        all.freeze()
+    }
+}
+
+fn whole(status: StatusCode, headers: http::HeaderMap, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn problem(refused: McpRefused, name: &str) -> Problem {
+    match refused {
+        McpRefused::Token => token_refused(),
+        McpRefused::Unknown => unknown(),
+        McpRefused::Unreachable(words) => unreachable(format!("the MCP server {name}: {words}")),
+        McpRefused::Unavailable(why) => {
+            tracing::warn!(why, "an MCP server of a session cannot be looked up");
+            bodies::busy("its token cannot be checked")
+        }
+    }
+}
+
+/// Not 401: the agent's MCP client would look for a way to sign in, and there is none here.
+fn token_refused() -> Problem {
+    Problem {
+        status: StatusCode::FORBIDDEN,
+        reason: "MODEL_TOKEN_REFUSED",
+        words: "the token is not one of this sandbox's, or the sandbox has ended".to_owned(),
+        retry: Retry::Never,
+    }
+}
+
+fn unknown() -> Problem {
+    Problem {
+        status: StatusCode::NOT_FOUND,
+        reason: "MCP_SERVER_UNKNOWN",
+        words: "the profile of this session has no such MCP server".to_owned(),
+        retry: Retry::Never,
+    }
+}
+
+fn unreachable(words: String) -> Problem {
+    Problem { status: StatusCode::BAD_GATEWAY, reason: "MCP_SERVER_UNREACHABLE", words, retry: Retry::Free }
+}
+
+fn silent(name: &str) -> Problem {
+    let words = format!("the MCP server {name} has not answered for {} s", ANSWER.as_secs());
+    Problem { status: StatusCode::GATEWAY_TIMEOUT, ..unreachable(words) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_a_server_and_nothing_else() {
+        for (path, name, messages) in [
+            ("/mcp/files", "files", None),
+            ("/mcp/my.files-2_x", "my.files-2_x", None),
+            ("/mcp/files/0f", "files", Some("0f")),
+        ] {
+            assert_eq!(Path::of(path), Some(Path { name, messages }), "{path}");
+        }
+        for path in [
+            "/mcp/",
+            "/mcp",
+            "/mcp//",
+            "/mcp/..",
+            "/mcp/./x",
+            "/mcp/files/",
+            "/mcp/files/..",
+            "/mcp/files/../admin",
+            "/mcp/files/a/b",
+            "/mcp/%66iles",
+            "/mcp/files%2f..",
+            "/mcp/a\\b",
+            "/MCP/files",
+            "//mcp/files",
+            "/v1/mcp/files",
+            "/.well-known/oauth-protected-resource/mcp/files",
+        ] {
+            assert_eq!(Path::of(path), None, "{path}");
+        }
+    }
+}

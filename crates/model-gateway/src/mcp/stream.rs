@@ -1,0 +1,84 @@
+//! An MCP server's answer on its way to the agent, piece by piece as it comes.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::endpoint::Rewriting;
+use crate::BoxError;
+
+/// The body of an answer. Dropping it ends the call to the server.
+pub(super) struct Stream {
+    upstream: reqwest::Body,
+    rewriting: Option<Rewriting>,
+    /// Completes once the session may not use the server any more.
+    over: BoxFuture<'static, ()>,
+    ended: bool,
+}
+
+impl Stream {
+    pub(super) fn new(
+        upstream: reqwest::Body,
+        rewriting: Option<Rewriting>,
+        over: BoxFuture<'static, ()>,
+    ) -> Self {
+        Self { upstream, rewriting, over, ended: false }
+    }
+
+    fn cut(&mut self, why: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.ended = true;
+        Poll::Ready(Some(Err(why)))
+    }
+}
+
+impl HttpBody for Stream {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        if this.over.as_mut().poll(cx).is_ready() {
+            return this.cut("the session may not use this MCP server any more".into());
+        }
+        loop {
+            let data = match ready!(Pin::new(&mut this.upstream).poll_frame(cx)) {
+                // Trailers concern the connection that ends here.
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(_) => continue,
+                },
+                Some(Err(error)) => return this.cut(error.without_url().into()),
+                None => {
+                    this.ended = true;
+                    return Poll::Ready(None);
+                }
+            };
+            let data = match &mut this.rewriting {
+                Some(rewriting) => rewriting.pass(data),
+                None => Ok(data),
+            };
+            match data {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Err(why) => return this.cut(why),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
