@@ -14,7 +14,7 @@ use crate::condition::ConditionKind;
 use crate::include_usage::WithoutUsage;
 use crate::relay::{Relay, Silence, silent};
 use crate::shape::{Problem, REASON, Retry, SHOULD_RETRY};
-use crate::usage::Reader;
+use crate::usage::{Reader, Seen};
 
 /// As much of a refusal is read before it is passed on, and for as long.
 const READ: usize = 256 * 1024;
@@ -30,9 +30,14 @@ pub(crate) async fn of(
     limit: Duration,
 ) -> Result<Response<Body>, Problem> {
     let mut silence = Silence::new(call, limit);
+    let waiting = Unanswered(Some(call));
     let answer = tokio::select! {
-        answer = request.send() => answer,
+        answer = request.send() => {
+            waiting.over();
+            answer
+        }
         () = silence.over() => {
+            waiting.over();
             call.tell(ConditionKind::Silent, &silence.words());
             return Err(silent(&silence));
         }
@@ -69,6 +74,24 @@ pub(crate) async fn of(
     }
     let relay = Relay::new(call.clone(), body, front, reader, filter, limit, success);
     Ok(Response::from_parts(parts, relay.boxed_unsync()))
+}
+
+/// Counts the request of an agent that leaves before there is an answer: the provider has read it.
+struct Unanswered<'a>(Option<&'a Call>);
+
+impl Unanswered<'_> {
+    /// It is not the agent that ended it.
+    fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.filter(|call| call.api.generates()) {
+            call.count_broken(&Seen::default());
+        }
+    }
 }
 
 fn reader(call: &Call, headers: &HeaderMap) -> Reader {
@@ -112,7 +135,11 @@ fn refused(call: &Call, status: StatusCode, headers: &mut HeaderMap, read: Bytes
             call.tell(kind, &words);
             return Err(unreachable(words));
         }
-        if let Some(condition) = call.tell(kind, &words) {
+        if call.is_of_before() {
+            // What is true of the key of now, the next try shows.
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
+            headers.remove(header::RETRY_AFTER);
+        } else if let Some(condition) = call.tell(kind, &words) {
             headers.insert(REASON, HeaderValue::from_static(condition.reason()));
             if condition.ends_turn() {
                 headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));

@@ -9,6 +9,7 @@ use crate::classify::{SHORT, scrubbed};
 use crate::condition::{ConditionKind, ModelCondition};
 use crate::gate::{Gate, KeyName};
 use crate::reports::Reports;
+use crate::reserve::Reservation;
 use crate::route::Api;
 use crate::shape::Family;
 use crate::usage::Seen;
@@ -25,6 +26,14 @@ pub(crate) struct Call {
     pub(crate) gate: Gate,
     pub(crate) reports: Reports,
     pub(crate) env: Env,
+    /// What [`Gate::count`] was when the call came.
+    pub(crate) came: u64,
+    /// Roughly how many tokens the request is.
+    pub(crate) read: u64,
+    /// The most tokens that the request wants to be written.
+    pub(crate) most: Option<u64>,
+    /// Its share of the limits, until what it used is counted.
+    pub(crate) reservation: Option<Arc<Reservation>>,
 }
 
 impl Call {
@@ -36,6 +45,10 @@ impl Call {
     /// what was told. Calls that no model works for tell nothing: keys and gateways often lack them.
     pub(crate) fn tell(&self, kind: ConditionKind, words: &str) -> Option<ModelCondition> {
         if !self.api.generates() {
+            return None;
+        }
+        if self.is_of_before() && matches!(kind, ConditionKind::Quota { .. } | ConditionKind::KeyRefused) {
+            // It says nothing about the key of now.
             return None;
         }
         match kind {
@@ -55,11 +68,33 @@ impl Call {
         Some(condition)
     }
 
+    /// Whether the provider got another key, or somebody wanted its quota to be tried again, since the call came.
+    pub(crate) fn is_of_before(&self) -> bool {
+        self.gate.was_let_go(&self.access.owner.provider, self.came)
+    }
+
     /// Counts what was seen, if anything.
     pub(crate) fn count(&self, seen: &Seen, complete: bool) {
-        let Some(usage) = &seen.usage else { return };
-        let model = seen.model.clone().unwrap_or_else(|| self.model.clone());
-        let usage = Usage { model, complete, ..usage.clone() };
-        self.reports.used(&self.access, usage.priced(&self.access.prices, &self.model));
+        if let Some(usage) = &seen.usage {
+            self.used(seen, Usage { complete, ..usage.clone() });
+        }
+    }
+
+    /// Counts a call that broke off before the provider told all: what was seen, and of the rest a guess. Who leaves early
+    /// is not counted with nothing.
+    pub(crate) fn count_broken(&self, seen: &Seen) {
+        let told = seen.usage.clone();
+        let read = if told.is_some() { 0 } else { self.read };
+        let mut usage = told.unwrap_or(Usage { input: read, ..Usage::default() });
+        let written = seen.words.tokens();
+        let estimated = read > 0 || written > usage.output;
+        usage.output = usage.output.max(written);
+        self.used(seen, Usage { complete: false, estimated, ..usage });
+    }
+
+    fn used(&self, seen: &Seen, usage: Usage) {
+        let usage = Usage { model: seen.model.clone().unwrap_or_else(|| self.model.clone()), ..usage };
+        let usage = usage.priced(&self.access.prices, &self.model);
+        self.reports.used(&self.access, usage, self.reservation.clone());
     }
 }

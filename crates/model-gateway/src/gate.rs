@@ -26,7 +26,12 @@ impl KeyName {
 }
 
 #[derive(Default)]
-struct Keys(HashMap<KeyName, Held>);
+struct Keys {
+    held: HashMap<KeyName, Held>,
+    /// How often providers were let go, and when each was for the last time by this count.
+    count: u64,
+    let_go: HashMap<String, u64>,
+}
 
 struct Held {
     provider: String,
@@ -59,7 +64,7 @@ pub(crate) struct First {
 impl Gate {
     pub(crate) fn admit(&self, key: KeyName, now: Timestamp) -> Admission {
         let mut keys = self.lock();
-        let Some(held) = keys.0.get_mut(&key) else { return Admission::Go(None) };
+        let Some(held) = keys.held.get_mut(&key) else { return Admission::Go(None) };
         if held.until > now {
             return Admission::Held(held.until);
         }
@@ -74,26 +79,40 @@ impl Gate {
     /// No call before this time. The provider is the name by which [`Gate::let_go`] finds the key.
     pub(crate) fn hold(&self, key: KeyName, provider: &str, until: Timestamp) {
         let mut keys = self.lock();
-        let first = keys.0.remove(&key).and_then(|held| held.first);
-        keys.0.insert(key, Held { provider: provider.to_owned(), until, first });
+        let first = keys.held.remove(&key).and_then(|held| held.first);
+        keys.held.insert(key, Held { provider: provider.to_owned(), until, first });
     }
 
     /// Whether the gate knows of a quota of this key.
     pub(crate) fn knows(&self, key: KeyName) -> bool {
-        self.lock().0.contains_key(&key)
+        self.lock().held.contains_key(&key)
     }
 
     /// A call succeeded: others go out again, if the time has come. One that began before the quota was used up shows
     /// nothing about it. Whether the key was held.
     pub(crate) fn release(&self, key: KeyName, now: Timestamp) -> bool {
         let mut keys = self.lock();
-        let due = keys.0.get(&key).is_some_and(|held| held.until <= now);
-        due && keys.0.remove(&key).is_some()
+        let due = keys.held.get(&key).is_some_and(|held| held.until <= now);
+        due && keys.held.remove(&key).is_some()
     }
 
     /// Calls with the keys of a provider go out again at once: a person wants it so.
     pub(crate) fn let_go(&self, provider: &str) {
-        self.lock().0.retain(|_, held| held.provider != provider);
+        let mut keys = self.lock();
+        keys.held.retain(|_, held| held.provider != provider);
+        keys.count += 1;
+        let count = keys.count;
+        keys.let_go.insert(provider.to_owned(), count);
+    }
+
+    /// How often providers were let go so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.lock().count
+    }
+
+    /// Whether a provider was let go since [`Gate::count`] was this.
+    pub(crate) fn was_let_go(&self, provider: &str, since: u64) -> bool {
+        self.lock().let_go.get(provider).is_some_and(|at| *at > since)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Keys> {
@@ -104,7 +123,7 @@ impl Gate {
 
 impl Drop for First {
     fn drop(&mut self) {
-        if let Some(held) = self.gate.lock().0.get_mut(&self.key) {
+        if let Some(held) = self.gate.lock().held.get_mut(&self.key) {
             held.first = None;
         }
     }

@@ -20,7 +20,9 @@ use crate::include_usage::Asked;
 use crate::mcp::Endpoints;
 use crate::proof::SandboxProof;
 use crate::reports::Reports;
+use crate::reserve::{Reserved, tokens_of};
 use crate::route::{Api, Route};
+use crate::seats;
 use crate::shape::{Family, Problem, Retry};
 use crate::upstream;
 use crate::{Body, BoxError};
@@ -32,6 +34,9 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// How long a call waits for the one that goes first after a quota's time.
 const FIRST: Duration = Duration::from_secs(30);
 
+/// How long a call waits at most for its share of a limit.
+const SHARE: Duration = Duration::from_secs(120);
+
 /// How the gateway works.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -39,21 +44,18 @@ pub struct Settings {
     pub silence: Duration,
     /// How long calls in progress may go on after the service's tasks were told to stop.
     pub drain: Duration,
-    /// How many connections of sandboxes are served at once; further ones wait.
-    pub connections: usize,
-    /// How many of them one sandbox may have; further ones are closed. Never more than half of what the others leave.
+    /// Connections of one sandbox at once; further ones are refused.
     pub connections_of_sandbox: usize,
+    /// Connections of all sandboxes at once. Of what is left of it a sandbox gets half at most, so that a few greedy
+    /// ones leave room for the others.
+    pub connections: usize,
 }
 
 impl Default for Settings {
-    /// Five minutes of silence, three seconds to drain, 4,096 connections, 512 of a sandbox.
+    /// Five minutes of silence, three seconds to drain, 256 connections of a sandbox and 2,048 of all.
     fn default() -> Self {
-        Self {
-            silence: Duration::from_secs(300),
-            drain: Duration::from_secs(3),
-            connections: 4_096,
-            connections_of_sandbox: 512,
-        }
+        let (silence, drain) = (Duration::from_secs(300), Duration::from_secs(3));
+        Self { silence, drain, connections_of_sandbox: 256, connections: 2048 }
     }
 }
 
@@ -70,6 +72,7 @@ pub(crate) struct Inner {
     gate: Gate,
     pub(crate) bodies: Bodies,
     reports: Reports,
+    reserved: Reserved,
     /// Where MCP servers of the older transport take messages.
     pub(crate) endpoints: Endpoints,
 }
@@ -87,7 +90,19 @@ impl Gateway {
         let reports = Reports::start(&ledger, &env, &tasks, settings.drain + Duration::from_secs(1));
         let (gate, bodies) = (Gate::default(), Bodies::new());
         let endpoints = Endpoints::default();
-        Self(Arc::new(Inner { ledger, client, settings, env, tasks, gate, bodies, reports, endpoints }))
+        let reserved = Reserved::default();
+        Self(Arc::new(Inner {
+            ledger,
+            client,
+            settings,
+            env,
+            tasks,
+            gate,
+            bodies,
+            reports,
+            reserved,
+            endpoints,
+        }))
     }
 
     /// Lets calls with a provider's keys go out again before the time of its quota.
@@ -136,6 +151,7 @@ impl Gateway {
         B: HttpBody<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        let came = self.0.gate.count();
         let (token, query) = upstream::token(&parts.headers, parts.uri.query());
         let mut access = self.access(token.as_deref(), &parts.headers).await?;
         if !access.limits.is_empty() {
@@ -146,6 +162,7 @@ impl Gateway {
             }
             access = self.access(token.as_deref(), &parts.headers).await?;
         }
+        seats::take(&parts, &access.owner.session)?;
         let access = Arc::new(access);
         let family = route.served_by(access.kind).ok_or_else(|| other_kind(access.kind, parts.uri.path()))?;
         *shape = family;
@@ -168,8 +185,13 @@ impl Gateway {
             gate: self.0.gate.clone(),
             reports: self.0.reports.clone(),
             env: self.0.env.clone(),
+            came,
+            read: tokens_of(&taken.bytes),
+            most: asked.as_ref().and_then(Asked::most),
+            reservation: None,
         };
         permitted(&call)?;
+        let call = self.reserved(call, token.as_deref(), &parts.headers).await?;
         let first = self.admitted(&call).await?;
         let asking = match &asked {
             Some(asked) if route.api == Api::Chat => asked.including_usage(&taken.bytes),
@@ -189,6 +211,36 @@ impl Gateway {
         let answer = answer::of(&call, request, hides_usage, self.0.settings.silence).await;
         drop((first, taken));
         answer
+    }
+
+    /// Gives a call its share of the limits. While those under way may use up a limit it waits until one has ended.
+    async fn reserved(
+        &self,
+        mut call: Call,
+        token: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Call, Problem> {
+        let waiting = async {
+            while call.api.generates() && !call.access.limits.is_empty() {
+                let mut freed = std::pin::pin!(self.0.reserved.freed());
+                freed.as_mut().enable();
+                if let Some(own) = self.0.reserved.take(&call.access, &call.model, call.read, call.most) {
+                    call.reservation = Some(Arc::new(own));
+                    break;
+                }
+                freed.await;
+                call.access = Arc::new(self.access(token, headers).await?);
+                permitted(&call)?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            waited = waiting => waited?,
+            () = self.0.env.clock.sleep(SHARE) => {
+                return Err(bodies::busy("calls under way may use up the limit, and none of them has ended"));
+            }
+        }
+        Ok(call)
     }
 
     async fn access(&self, token: Option<&str>, headers: &HeaderMap) -> Result<Access, Problem> {
@@ -235,6 +287,9 @@ impl Gateway {
         });
         match wait.await {
             Ok(Ok(first)) => Ok(first),
+            Ok(Err(_)) if call.is_of_before() => {
+                Err(bodies::busy("its model provider has just been changed, or is to be tried again"))
+            }
             Ok(Err(until)) => {
                 let words =
                     format!("the quota of the key is used up until {until}; the provider was not asked");

@@ -3,11 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memchr;
+use memchr::{memchr, memmem};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-use crate::lines::holds;
 
 /// What the gateway reads of a request.
 #[derive(Debug, Default, Deserialize)]
@@ -18,6 +16,12 @@ pub(crate) struct Asked<'a> {
     stream: Option<bool>,
     #[serde(borrow, default, deserialize_with = "present")]
     stream_options: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    max_output_tokens: Option<&'a RawValue>,
 }
 
 /// A `null` is there too.
@@ -34,6 +38,12 @@ impl<'a> Asked<'a> {
             return Err(serde::de::Error::custom("it is no JSON object"));
         }
         serde_json::from_slice(body)
+    }
+
+    /// The most tokens that may be written, where the request says so.
+    pub(crate) fn most(&self) -> Option<u64> {
+        let named = [self.max_tokens, self.max_completion_tokens, self.max_output_tokens];
+        named.into_iter().flatten().find_map(|value| value.get().parse().ok())
     }
 
     /// The body that asks for usage; none when it does already, or is not for a stream. All other bytes stay.
@@ -167,7 +177,7 @@ fn is_usage(event: &[u8]) -> bool {
         choices: Vec<serde::de::IgnoredAny>,
         usage: Option<serde::de::IgnoredAny>,
     }
-    if event.len() > LONGEST || !holds(event, r#""usage""#) {
+    if event.len() > LONGEST || memmem::find(event, br#""usage""#).is_none() {
         return false;
     }
     let mut lines = event.split(|b| *b == b'\n').filter_map(|line| line.strip_prefix(b"data:"));

@@ -47,14 +47,15 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Calls `take` for each line that this piece completes; the flag tells that its beginning is missing.
-    pub(crate) fn feed(&mut self, mut data: &[u8], mut take: impl FnMut(&[u8], bool)) {
+    /// Calls `take` for each line that this piece completes; the flags tell whether all of it is in this piece, and whether
+    /// its beginning is missing.
+    pub(crate) fn feed(&mut self, mut data: &[u8], mut take: impl FnMut(&[u8], bool, bool)) {
         while let Some(end) = memchr(b'\n', data) {
             if self.partial.bytes.is_empty() {
-                take(&data[..end], false);
+                take(&data[..end], true, false);
             } else {
                 self.partial.push(&data[..end]);
-                take(self.partial.bytes(), self.partial.is_cut());
+                take(self.partial.bytes(), false, self.partial.is_cut());
                 self.partial.clear();
             }
             data = &data[end + 1..];
@@ -73,10 +74,6 @@ impl Lines {
     }
 }
 
-pub(crate) fn holds(data: &[u8], part: &str) -> bool {
-    memmem::find(data, part.as_bytes()).is_some()
-}
-
 /// The value of the last occurrence of a quoted key, for texts whose beginning is missing.
 pub(crate) fn last_value(data: &[u8], key: &str) -> Option<serde_json::Value> {
     let at = memmem::rfind(data, key.as_bytes())?;
@@ -90,11 +87,11 @@ mod tests {
 
     fn lines(pieces: &[&[u8]]) -> Vec<String> {
         let (mut lines, mut found) = (Lines::default(), Vec::new());
-        let mut take = |line: &[u8], _| found.push(String::from_utf8_lossy(line).into_owned());
+        let mut take = |line: &[u8]| found.push(String::from_utf8_lossy(line).into_owned());
         for piece in pieces {
-            lines.feed(piece, &mut take);
+            lines.feed(piece, |line, _, _| take(line));
         }
-        lines.finish(&mut take);
+        lines.finish(|line, _| take(line));
         found
     }
 

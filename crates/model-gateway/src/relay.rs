@@ -83,8 +83,10 @@ impl Relay {
         let seen = &self.reader.seen;
         let finished = seen.finished;
         // Agents leave when they have seen the last event, before the provider closes.
-        let complete = matches!(end, End::Whole) || (finished && matches!(end, End::Left));
-        self.call.count(seen, complete);
+        match end {
+            End::Left if !finished || seen.usage.is_none() => self.call.count_broken(seen),
+            _ => self.call.count(seen, matches!(end, End::Whole | End::Left)),
+        }
         let (kind, words) = match end {
             _ if seen.failure.is_some() => {
                 classify::failure(&seen.failure.clone().unwrap_or_default(), self.call.now())
@@ -192,23 +194,29 @@ impl Drop for Relay {
 pub(crate) struct Silence {
     call: Call,
     limit: Duration,
+    /// Since when nothing comes.
     last: Timestamp,
+    waits: bool,
     timer: BoxFuture<'static, ()>,
 }
 
 impl Silence {
     pub(crate) fn new(call: &Call, limit: Duration) -> Self {
-        Self { call: call.clone(), limit, last: call.now(), timer: sleep(call, limit) }
+        Self { call: call.clone(), limit, last: call.now(), waits: false, timer: sleep(call, limit) }
     }
 
     /// Something came.
     fn broken(&mut self) {
-        self.last = self.call.now();
+        self.waits = false;
     }
 
     /// Ready once nothing has come for as long as the limit. The timer is reset only when it fires, not for
     /// each piece.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.waits {
+            // The clock is not looked at for each piece, only when there is none.
+            (self.waits, self.last) = (true, self.call.now());
+        }
         loop {
             ready!(self.timer.as_mut().poll(cx));
             let idle = self.call.now().since(self.last);

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::access::{Access, Ledger, Usage};
 use crate::condition::ModelCondition;
+use crate::reserve::Reservation;
 
 /// So many sessions do not wait for each other at the ledger.
 const LANES: u64 = 4;
@@ -16,7 +17,8 @@ const LANES: u64 = 4;
 const TAKEN: Duration = Duration::from_secs(10);
 
 enum Report {
-    Used(Arc<Access>, Usage),
+    /// With the share that ends once it is counted.
+    Used(Arc<Access>, Usage, Option<Arc<Reservation>>),
     Condition(Arc<Access>, ModelCondition),
     /// All before it are passed on.
     Settled(oneshot::Sender<()>),
@@ -58,8 +60,8 @@ impl Reports {
         Self((0..LANES).map(lane).collect())
     }
 
-    pub(crate) fn used(&self, access: &Arc<Access>, usage: Usage) {
-        self.send(access, Report::Used(access.clone(), usage));
+    pub(crate) fn used(&self, access: &Arc<Access>, usage: Usage, share: Option<Arc<Reservation>>) {
+        self.send(access, Report::Used(access.clone(), usage, share));
     }
 
     pub(crate) fn condition(&self, access: &Arc<Access>, condition: ModelCondition) {
@@ -87,13 +89,13 @@ impl Reports {
 /// One report that the ledger does not take must not keep those of other sessions waiting.
 async fn pass_on(ledger: &dyn Ledger, env: &Env, report: Report) {
     let (owner, what) = match &report {
-        Report::Used(access, _) => (access.owner.clone(), "usage"),
+        Report::Used(access, ..) => (access.owner.clone(), "usage"),
         Report::Condition(access, _) => (access.owner.clone(), "condition"),
         Report::Settled(_) => Default::default(),
     };
     let taking = async {
         match report {
-            Report::Used(access, usage) => ledger.used(&access, usage).await,
+            Report::Used(access, usage, _share) => ledger.used(&access, usage).await,
             Report::Condition(access, condition) => ledger.condition(&access, condition).await,
             // Nobody waits any more when that took too long.
             Report::Settled(done) => drop(done.send(())),
@@ -171,7 +173,7 @@ mod tests {
         reports.condition(&access(0), condition);
         // So many that some share its lane.
         for session in 0..20 {
-            reports.used(&access(session), Usage::default());
+            reports.used(&access(session), Usage::default(), None);
         }
         ledger.hangs.notified().await;
         clock.advance(TAKEN);

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use foundry_core::Tasks;
 use foundry_sandbox::{Peer, Shares};
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 
 use crate::gateway::{Gateway, Settings};
+use crate::seats::{Seat, Seats};
 
 /// A head must come within this time, also that of the next request on a connection: forwarders keep idle connections
 /// for less.
@@ -38,29 +40,24 @@ pub enum Listener {
 
 impl Gateway {
     /// Accepts connections until the gateway's tasks are cancelled; calls in progress may then go on for
-    /// `Settings::drain`. The loop belongs to those tasks. Each listener has its own limit on connections, of which no
-    /// sandbox gets so much that others get none.
+    /// `Settings::drain`. The loop belongs to those tasks. Each listener has its own limits on connections, of which no
+    /// sandbox gets so many that others get none.
     pub fn serve(&self, listener: Listener) {
         let gateway = self.clone();
         self.tasks().spawn("model gateway", async move { gateway.accept(listener).await });
     }
 
     async fn accept(self, listener: Listener) {
-        let permits = Arc::new(Semaphore::new(self.settings().connections.min(Semaphore::MAX_PERMITS)));
+        let mut seats = Seats::default();
         let stop = self.tasks().cancellation().clone();
         // A panic in a connection is that connection's failure: nobody reads these reports.
         let (connections, _) = Tasks::new();
         let shares = Shares::default();
         loop {
-            // Beyond the limit connections wait in the kernel's backlog.
-            let accepted = async {
-                let permit = permits.clone().acquire_owned().await;
-                (permit, listener.accept().await)
-            };
-            let (permit, accepted) = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                accepted = accepted => accepted,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((io, peer)) => {
@@ -71,9 +68,13 @@ impl Gateway {
                         continue;
                     }
                     let gateway = self.clone();
+                    let (seat, given_up) = seats.seat(self.settings());
                     connections.spawn("model gateway connection", async move {
-                        gateway.connection(io).await;
-                        drop((permit, share));
+                        tokio::select! {
+                            () = gateway.connection(io, seat) => {}
+                            Ok(()) = given_up => {}
+                        }
+                        drop(share);
                     });
                 }
                 Err(error) => {
@@ -87,10 +88,11 @@ impl Gateway {
         connections.shutdown(self.settings().drain + Duration::from_secs(1)).await;
     }
 
-    async fn connection(self, io: Io) {
+    async fn connection(self, io: Io, seat: Arc<Seat>) {
         let (stop, drain) = (self.tasks().cancellation().clone(), self.settings().drain);
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let gateway = self.clone();
+            request.extensions_mut().insert(Arc::clone(&seat));
             // On the heap: a call's future is large, and each connection holds one.
             Box::pin(async move { Ok::<_, Infallible>(gateway.handle(request).await) })
         });

@@ -1,10 +1,13 @@
 //! Reads usage, failures and the end of an answer from what passes by, for each API.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::access::Usage;
-use crate::lines::{Lines, Tail, holds, last_value};
+use crate::lines::{Lines, Tail, last_value};
 use crate::route::Api;
 
 /// What an answer has shown so far.
@@ -18,6 +21,31 @@ pub(crate) struct Seen {
     pub(crate) failure: Option<Value>,
     /// Whether the stream said that it is complete.
     pub(crate) finished: bool,
+    /// The events that tell nothing of this: words of the model.
+    pub(crate) words: Words,
+}
+
+/// Measures the words of a stream, for one that breaks off before its usage is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Words {
+    events: u64,
+    bytes: u64,
+    /// The shortest event: little more than what every event has.
+    shortest: u64,
+}
+
+impl Words {
+    fn take(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.shortest = if self.events == 0 { bytes } else { self.shortest.min(bytes) };
+        self.events += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// About how many tokens they are: one for each event, and one more for each four bytes beyond the shortest.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.events + self.bytes.saturating_sub(self.events.saturating_mul(self.shortest)) / 4
+    }
 }
 
 /// Reads an answer on the side.
@@ -54,9 +82,16 @@ impl Reader {
     pub(crate) fn feed(&mut self, data: &[u8]) {
         let (api, seen) = (self.api, &mut self.seen);
         match &mut self.form {
-            Form::Events(lines) => lines.feed(data, |line, cut| seen.line(api, line, cut)),
-            Form::Whole(tail) => tail.push(data),
-            Form::Unread => {}
+            Form::Events(lines) => {
+                // Most pieces are words of the model only: the whole is searched once and not each line.
+                let tells = tells(api, data);
+                lines.feed(data, |line, whole, cut| seen.line(api, line, tells || !whole, cut));
+            }
+            Form::Whole(tail) => {
+                seen.words.bytes += data.len() as u64;
+                tail.push(data);
+            }
+            Form::Unread => seen.words.bytes += data.len() as u64,
         }
     }
 
@@ -64,15 +99,39 @@ impl Reader {
     pub(crate) fn finish(&mut self) {
         let (api, seen) = (self.api, &mut self.seen);
         match &mut self.form {
-            Form::Events(lines) => lines.finish(|line, cut| seen.line(api, line, cut)),
+            Form::Events(lines) => lines.finish(|line, cut| seen.line(api, line, true, cut)),
             Form::Whole(tail) => seen.whole(api, tail),
             Form::Unread => {}
         }
     }
 }
 
+/// Whether there may be something to count or to tell. Most events are words of the model, which are not parsed; within
+/// them the quotes are escaped.
+fn tells(api: Api, data: &[u8]) -> bool {
+    static FINDERS: LazyLock<[Vec<Finder<'static>>; 4]> = LazyLock::new(|| {
+        let of = |parts: &[&'static str]| parts.iter().map(|part| Finder::new(*part)).collect();
+        [
+            of(&[r#""usage""#, r#""error""#, r#""message_stop""#]),
+            of(&[r#""usage""#, r#""error""#, r#""finish_reason":""#, r#""finish_reason": ""#, "[DONE]"]),
+            of(&[r#""usage""#, r#""error""#]),
+            of(&[r#""usageMetadata""#, r#""finishReason""#, r#""error""#]),
+        ]
+    });
+    let [messages, chat, responses, generate] = &*FINDERS;
+    let telling = match api {
+        Api::Messages => messages,
+        Api::Chat => chat,
+        Api::Responses => responses,
+        Api::Generate => generate,
+        Api::Count | Api::Models => return false,
+    };
+    telling.iter().any(|part| part.find(data).is_some())
+}
+
 impl Seen {
-    fn line(&mut self, api: Api, line: &[u8], cut: bool) {
+    /// One line; `tells` is false for those that need not be looked into.
+    fn line(&mut self, api: Api, line: &[u8], tells: bool, cut: bool) {
         if cut {
             return self.end_of_a_long_line(api, line);
         }
@@ -82,16 +141,8 @@ impl Seen {
             self.finished = true;
             return;
         }
-        // Most events are words of the model: they are not parsed. Within its words the quotes are escaped.
-        let telling: &[&str] = match api {
-            Api::Messages => &[r#""usage""#, r#""error""#, r#""message_stop""#],
-            Api::Chat => &[r#""usage""#, r#""error""#, r#""finish_reason":""#, r#""finish_reason": ""#],
-            Api::Responses => &[r#""usage""#, r#""error""#],
-            Api::Generate => &[r#""usageMetadata""#, r#""finishReason""#, r#""error""#],
-            Api::Count | Api::Models => return,
-        };
-        if !telling.iter().any(|part| holds(data, part)) {
-            return;
+        if !(tells && self::tells(api, data)) {
+            return self.words.take(data.len());
         }
         if let Ok(event) = serde_json::from_slice::<Value>(data) {
             self.event(api, &event);

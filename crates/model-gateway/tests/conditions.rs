@@ -323,3 +323,31 @@ async fn says_that_a_model_provider_was_deleted_in_the_shape_of_its_api() {
     let text = text(answer).await;
     assert!(text.contains("permission_error") && text.contains("MODEL_PROVIDER_NOT_FOUND"), "{text}");
 }
+
+#[tokio::test]
+async fn a_late_refusal_of_the_key_of_before_says_nothing_about_the_key_of_now() {
+    let t = Setup::with(Kind::Anthropic, |access| access.owner.provider = "mpr_1".to_owned()).await;
+    for status in [429, 401] {
+        let (late, reply) = Reply::silent();
+        t.upstream.will(reply);
+        let mut waiting = Box::pin(t.gateway.handle(support::post("/v1/messages", "{}")));
+        tokio::select! {
+            _ = waiting.as_mut() => panic!("there is no answer"),
+            _ = t.upstream.received() => {}
+        }
+        // Another key was set, or a person wants it to be tried again.
+        t.gateway.let_go("mpr_1");
+        let answer = format!(
+            "HTTP/1.1 {status} X\r\nretry-after: 3600\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
+        );
+        late.send(support::upstream::Piece::Raw(answer.into_bytes())).unwrap();
+        let answer = within(waiting).await;
+        assert_eq!((answer.status().as_u16(), header(&answer, "x-should-retry")), (status, "true"));
+        assert_eq!(header(&answer, "retry-after"), "");
+        assert!(t.ledger.has_no_more().await, "a wait begins again");
+        t.upstream.will(Reply::json(200, "{}"));
+        assert_eq!(text(t.post("/v1/messages", "{}").await).await, "{}", "the key is held");
+        t.upstream.received().await;
+        assert_eq!(t.ledger.next_condition().await.reason(), "MODEL_OK");
+    }
+}

@@ -6,7 +6,9 @@
 mod support;
 
 use bytes::Bytes;
-use foundry_model_gateway::{Kind, Listener};
+use foundry_core::Env;
+use foundry_model_gateway::{Gateway, Kind, Listener, SandboxProof, Settings};
+use foundry_sandbox::RuntimeKey;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -175,4 +177,51 @@ sys.stdin.read()
     drop(flood.stdin.take());
     flood.wait().unwrap();
     assert!(served.is_ok(), "the other one waits");
+}
+
+#[tokio::test]
+async fn neither_silent_connections_nor_those_of_another_sandbox_keep_a_call_out() {
+    let t = Setup::new(Kind::Anthropic).await;
+    let settings = Settings { connections: 8, ..Settings::default() };
+    let client = foundry_http_client::local_client().build().unwrap();
+    let gateway = Gateway::new(t.ledger.clone(), client, settings, Env::system(), t.tasks.clone());
+    let key = RuntimeKey::generate(&Env::system());
+    *t.ledger.runtime_key.lock().unwrap() = Some(key.clone());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.sock");
+    gateway.serve(Listener::Unix(UnixListener::bind(&path).unwrap()));
+    let call = |sandbox: &str| {
+        let proof = SandboxProof::header_value(&key, sandbox, "run1", &"9".repeat(64));
+        raw(CALL).replace("host: x", &format!("host: x\r\nx-foundry-sandbox: {proof}"))
+    };
+    let status = async |io: &mut UnixStream, sandbox: &str| -> String {
+        io.write_all(call(sandbox).as_bytes()).await.unwrap();
+        read_until(io, "\r\n").await.split(' ').nth(1).unwrap().to_owned()
+    };
+    // More than there is room for, none of which proves anything.
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(UnixStream::connect(&path).await.unwrap());
+    }
+    let mut streams = Vec::new();
+    let open = async |sandbox: &str| {
+        let (stream, reply) = Reply::stream();
+        t.upstream.will(reply);
+        let mut io = UnixStream::connect(&path).await.unwrap();
+        let status = status(&mut io, sandbox).await;
+        (status, stream, io)
+    };
+    // Half of the room for one sandbox, and half of the rest for the next.
+    for (sandbox, most) in [("sbx_1", 4), ("sbx_3", 2)] {
+        for _ in 0..most {
+            let (status, stream, io) = open(sandbox).await;
+            assert_eq!(status, "200", "{sandbox}");
+            streams.push((stream, io));
+        }
+        let (status, ..) = open(sandbox).await;
+        assert_eq!(status, "503", "{sandbox} has as many as it may");
+    }
+    drop(streams);
+    let (status, ..) = open("sbx_1").await;
+    assert_eq!(status, "200");
 }

@@ -5,7 +5,7 @@
 
 mod support;
 
-use foundry_model_gateway::{Kind, ModelPrice, Usage};
+use foundry_model_gateway::{Kind, Limit, ModelPrice, Unit, Usage};
 use support::{Reply, Setup, body, text, within};
 
 const CLAUDE: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-x-1\",\"usage\":{\"input_tokens\":10,\"cache_creation_input_tokens\":20,\"cache_read_input_tokens\":30,\"output_tokens\":1}}}\n\n\
@@ -26,7 +26,16 @@ data: {\"candidates\":[{\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptT
 
 fn usage(model: &str, input: u64, output: u64, cache_read: u64, cache_write: u64) -> Usage {
     let model = model.to_owned();
-    Usage { model, input, output, cache_read, cache_write, cost_micros: None, complete: true }
+    Usage {
+        model,
+        input,
+        output,
+        cache_read,
+        cache_write,
+        cost_micros: None,
+        complete: true,
+        estimated: false,
+    }
 }
 
 #[tokio::test]
@@ -164,4 +173,75 @@ async fn passes_a_compressed_answer_as_it_is_and_counts_nothing() {
     assert_eq!(body(answer).await.as_ref(), b"\x1f\x8bnot really");
     assert_eq!(t.ledger.next_condition().await.reason(), "MODEL_OK");
     assert!(t.ledger.has_no_more().await);
+}
+
+#[tokio::test]
+async fn an_agent_that_leaves_early_is_counted_with_a_guess_of_what_passed() {
+    let words = "some words of a person ".repeat(200);
+    let request = format!(r#"{{"model":"m","stream":true,"messages":["{words}"]}}"#);
+    let t = Setup::new(Kind::OpenAiCompatible).await;
+    let told = async || {
+        let used = t.ledger.next_usage().await;
+        assert!(used.estimated && !used.complete && used.model.starts_with('m'), "{used:?}");
+        let expected = request.len() as u64 / 4;
+        assert!(used.input.abs_diff(expected) < 10, "{used:?} for {expected}");
+        used.output
+    };
+    // Before there is an answer.
+    let (_nothing, silent) = Reply::silent();
+    t.upstream.will(silent);
+    let mut waiting = Box::pin(t.gateway.handle(support::post("/v1/chat/completions", request.clone())));
+    tokio::select! {
+        _ = waiting.as_mut() => panic!("there is no answer"),
+        _ = t.upstream.received() => {}
+    }
+    drop(waiting);
+    assert_eq!(told().await, 0);
+    // Within the words, and when the model is done and only its usage is still to come.
+    let word = "data: {\"model\":\"m-1\",\"choices\":[{\"delta\":{\"content\":\"word\"},\"finish_reason\":null}]}\n\n";
+    let done = "data: {\"model\":\"m-1\",\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    for end in ["", done] {
+        let (stream, reply) = Reply::stream();
+        t.upstream.will(reply);
+        let answer = t.post("/v1/chat/completions", request.clone()).await;
+        t.upstream.received().await;
+        let mut body = answer.into_body();
+        let sent = format!("{}{end}", word.repeat(50));
+        stream.send(&sent);
+        let mut passed = 0;
+        while passed < sent.len() {
+            passed += support::piece(&mut body).await.len();
+        }
+        drop(body);
+        assert_eq!(told().await, 50, "one for each event");
+    }
+}
+
+#[tokio::test]
+async fn a_call_waits_while_those_under_way_may_use_up_the_limit() {
+    let limit = |used| Limit { scope: "task a".to_owned(), unit: Unit::Tokens, used, maximum: 10_000 };
+    let t = Setup::with(Kind::Anthropic, |access| access.limits = vec![limit(0)]).await;
+    let request = r#"{"model":"m","stream":true,"max_tokens":9999}"#;
+    let (stream, reply) = Reply::stream();
+    t.upstream.will(reply);
+    let first = t.post("/v1/messages", request).await;
+    t.upstream.received().await;
+    let mut second = Box::pin(t.gateway.handle(support::post("/v1/messages", request)));
+    // Until it waits for nothing but the first.
+    for _ in 0..50 {
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert!(t.upstream.was_not_asked().await, "both passed on the same sum");
+    t.ledger.change(|access| access.limits = vec![limit(100)]);
+    stream.send(CLAUDE);
+    stream.end();
+    text(first).await;
+    t.ledger.next_usage().await;
+    // The first used less than it might have.
+    t.upstream.will(Reply::events(CLAUDE));
+    assert_eq!(within(second).await.status(), 200);
+    t.upstream.received().await;
+    t.ledger.change(|access| access.limits = vec![limit(10_000)]);
+    assert_eq!(t.post("/v1/messages", request).await.status(), 402);
 }

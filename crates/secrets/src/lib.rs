@@ -19,8 +19,8 @@
 //!   another row is refused there.
 //! - **Keys** are 32 bytes, written as 64 hex digits, one per line ([`KeySource`]). The first of all sources encrypts,
 //!   each decrypts. The id of a key is derived from the key.
-//! - **A new key**: put it first and keep the old one, restart, store [`Keys::reencrypt`] for each row where
-//!   [`Keys::needs_reencryption`], then remove the old one.
+//! - **A new key**: put it first, keep the old one, restart: the service stores [`Keys::reencrypt`] for each row where
+//!   [`Keys::needs_reencryption`]. Then remove the old one.
 //! - **Loss**: without its key a secret is lost. A backup of the database is worth nothing without the key file, and
 //!   keeps its secrets as long as the file is not beside it.
 //!

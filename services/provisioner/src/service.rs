@@ -22,7 +22,7 @@ use crate::attachments::{self, Attachments};
 use crate::config::Config;
 use crate::models::{self, GatewayProbe};
 use crate::profile_rpc::ProfileRpc;
-use crate::profiles::{EnvironmentKeys, Profiles};
+use crate::profiles::{EnvironmentKeys, Profiles, reencrypt_at_start};
 use crate::providers::Providers;
 use crate::rpc::Rpc;
 use crate::shared::Shared;
@@ -105,6 +105,7 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
     let engine = database.start_engine(&env, &tasks, flow::bindings(&shared), options, &owned).await?;
     tasks.spawn("sandbox health", runtime::watch_health(Arc::clone(&shared)));
     tasks.spawn("sandbox sweeper", runtime::sweep_strangers(Arc::clone(&shared)));
+    tasks.spawn("secrets under older keys", reencrypt_at_start(Arc::clone(&shared)));
     tasks.spawn("attachment sweeper", attachments::sweep_again(Arc::clone(&shared)));
 
     let routes = tonic::service::Routes::new(

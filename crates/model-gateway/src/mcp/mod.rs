@@ -21,6 +21,7 @@ use crate::bodies;
 use crate::classify;
 use crate::gateway::{ACCESS, Gateway};
 use crate::proof::SandboxProof;
+use crate::seats;
 use crate::shape::{Problem, Retry};
 use crate::upstream;
 use crate::{Body, BoxError};
@@ -124,6 +125,7 @@ impl Gateway {
             name: path.name.to_owned(),
         };
         let access = caller.access().await.map_err(|refused| problem(refused, path.name))?;
+        seats::take(&parts, &access.session)?;
         let target = self.target(&access, path, &parts.method)?;
         let sent = headers::to_server(&access, &parts.headers);
         let mut request = access.client.request(parts.method.clone(), target).headers(sent);

@@ -192,6 +192,7 @@ async fn count(shared: &Shared, access: &Access, usage: &Usage) -> Result<(), Er
         model_provider_id: access.owner.provider.clone(),
         model: model.to_owned(),
         calls: 1,
+        estimated_calls: i64::from(usage.estimated),
         input_tokens: number(usage.input),
         output_tokens: number(usage.output),
         cache_read_tokens: number(usage.cache_read),

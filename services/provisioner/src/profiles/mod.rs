@@ -5,6 +5,7 @@ mod catalogue;
 mod choice;
 mod environment;
 mod probe;
+mod reencrypt;
 mod set_up;
 mod vault;
 
@@ -13,6 +14,7 @@ pub use catalogue::check_agent;
 pub use choice::{Choice, choose};
 pub use environment::{EnvironmentKeys, MODEL_VARIABLES};
 pub use probe::{ModelFinding, ModelProbe, Probed};
+pub use reencrypt::reencrypt_at_start;
 pub use set_up::{SetUp, mcp_server, set_up};
 pub use vault::{open, seal};
 

@@ -9,7 +9,7 @@ use crate::domain::Secrets;
 use crate::shared::Shared;
 
 /// The column that holds them, in each table that has some.
-const fn column<'a>(table: &'a Table, row: &'a str) -> Column<'a> {
+pub(super) const fn column<'a>(table: &'a Table, row: &'a str) -> Column<'a> {
     Column { service: "provisioner", table: table.name(), row, column: "secrets" }
 }
 

@@ -80,6 +80,12 @@ pub const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../../migrations/sqlite/0009_network.sql"),
             postgres: include_str!("../../migrations/postgres/0009_network.sql"),
         },
+        Migration {
+            version: 10,
+            name: "estimated_usage",
+            sqlite: include_str!("../../migrations/sqlite/0010_estimated_usage.sql"),
+            postgres: include_str!("../../migrations/postgres/0010_estimated_usage.sql"),
+        },
     ],
 };
 

@@ -22,6 +22,7 @@ pub static MODEL_USAGE: Table = Table::new(
         "cache_read",
         "cache_write",
         "cost_micros",
+        "estimated",
     ],
     &["session_id", "model_provider_id", "model"],
 );
@@ -32,7 +33,8 @@ const OF_TASK: &str = "SELECT * FROM model_usage WHERE organization_id = $1 AND 
 const OF_ORGANIZATION: &str = "SELECT '' AS session_id, model, '' AS task_id, '' AS profile_id, \
      model_provider_id, CAST(SUM(calls) AS BIGINT) AS calls, CAST(SUM(input) AS BIGINT) AS input, \
      CAST(SUM(output) AS BIGINT) AS output, CAST(SUM(cache_read) AS BIGINT) AS cache_read, \
-     CAST(SUM(cache_write) AS BIGINT) AS cache_write, CAST(SUM(cost_micros) AS BIGINT) AS cost_micros \
+     CAST(SUM(cache_write) AS BIGINT) AS cache_write, CAST(SUM(cost_micros) AS BIGINT) AS cost_micros, \
+     CAST(SUM(estimated) AS BIGINT) AS estimated \
      FROM model_usage WHERE organization_id = $1 GROUP BY model_provider_id, model \
      ORDER BY model_provider_id, model LIMIT 500";
 
@@ -50,6 +52,7 @@ fn read(row: &Row) -> Result<ModelUsage, Error> {
         cache_read_tokens: row.int("cache_read")?,
         cache_write_tokens: row.int("cache_write")?,
         cost_micros: row.int("cost_micros")?,
+        estimated_calls: row.int("estimated")?,
     })
 }
 
@@ -78,6 +81,7 @@ pub fn add(ws: &mut WriteSet, session: &Session, before: Option<&ModelUsage>, ca
         ("cache_read", sum(|u| u.cache_read_tokens)),
         ("cache_write", sum(|u| u.cache_write_tokens)),
         ("cost_micros", sum(|u| u.cost_micros)),
+        ("estimated", sum(|u| u.estimated_calls)),
     ];
     let Some(before) = before else {
         let names: [Value; 6] = [

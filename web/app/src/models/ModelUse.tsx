@@ -39,7 +39,10 @@ export function ModelUse({ read, providers }: { read: Read<ModelUsage[]>; provid
                   <td>
                     <bdi>{visibleLine(nameOf(it.modelProviderId))}</bdi>
                   </td>
-                  <td>{Number(it.calls).toLocaleString('en-US')}</td>
+                  <td>
+                    {Number(it.calls).toLocaleString('en-US')}
+                    {it.estimatedCalls > 0n && ` (${Number(it.estimatedCalls).toLocaleString('en-US')} estimated)`}
+                  </td>
                   <td>{Number(tokensOf(it)).toLocaleString('en-US')}</td>
                   <td>{it.costMicros === 0n ? '–' : dollars(it.costMicros)}</td>
                 </tr>

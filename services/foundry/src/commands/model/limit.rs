@@ -108,7 +108,10 @@ pub async fn usage(gateway: &Gateway, output: Output, task_id: String) -> Result
             of.to_owned(),
             name(&used.model_provider_id),
             output::inert(&used.model),
-            used.calls.to_string(),
+            match used.estimated_calls {
+                0 => used.calls.to_string(),
+                some => format!("{} ({some} estimated)", used.calls),
+            },
             used.input_tokens.to_string(),
             used.output_tokens.to_string(),
             cached.to_string(),
