@@ -77,6 +77,23 @@ test('a test of a host that does not answer says so, and what to do', async () =
   await shown.getByText(/^Check the base URL/).waitFor();
 });
 
+test('a change keeps the key unless another one is entered', async () => {
+  const shown = entry('Model providers', 'nobody');
+  const change = async (fill: (dialog: Locator) => Promise<void>) => {
+    const dialog = await openDialog('Change nobody');
+    expect(await dialog.getByLabel('New key').inputValue()).toBe('');
+    await fill(dialog);
+    await dialog.getByRole('button', { name: 'Change model provider' }).click();
+    await dialog.waitFor({ state: 'hidden' });
+  };
+  await change(async (dialog) => await dialog.getByLabel(/^Models/).fill('model-two, model-three'));
+  await shown.getByText('model-two, model-three').waitFor();
+  await shown.getByText('…wxyz').waitFor();
+  await change(async (dialog) => await dialog.getByLabel('New key').fill('sk-another-0123456789-end1'));
+  await shown.getByText('…end1').waitFor();
+  expect(await page.content()).not.toContain('sk-another');
+});
+
 test('a profile is made of an agent, the provider and one of its models', async () => {
   const dialog = await openDialog('Add agent profile');
   await dialog.getByLabel('Name').fill('night');

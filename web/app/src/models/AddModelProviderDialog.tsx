@@ -1,12 +1,13 @@
 import { Button, Group, Modal, PasswordInput, Select, Stack, TextInput } from '@mantine/core'
 import type { ModelProviderKind } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
-import { useRef, useState, type FormEvent } from 'react'
+import { useState, type FormEvent } from 'react'
 import { useCommand } from '../state/command'
 import { useOrganization } from '../state/organization'
 import { useProfileCalls } from '../state/profiles'
 import { useAlive } from '../task/model/useCommand'
 import { ErrorState, toastDone } from '../ui'
 import { refusals } from './refusals'
+import { useKey } from './useKey'
 import { addressProblem, keyProblem, kindOf, kinds, modelNames, nameProblem } from './words'
 
 interface Props {
@@ -21,29 +22,6 @@ interface Input {
   models: string[]
   /** Counts the keys that were sent, so that another key is another request. */
   attempt: number
-}
-
-/**
- * The key on its way: the field is the only place that it is typed into, and it is empty as soon as the key is sent.
- * It is no part of the command's input, which is kept for a repeat.
- */
-function useKey() {
-  const field = useRef<HTMLInputElement>(null)
-  const key = useRef('')
-  const attempt = useRef(0)
-  const [wasSent, setWasSent] = useState(false)
-  const take = () => {
-    key.current = field.current?.value.trim() ?? ''
-    if (field.current !== null) field.current.value = ''
-    if (key.current !== '') {
-      attempt.current += 1
-      setWasSent(true)
-    }
-    return attempt.current
-  }
-  const forget = () => (key.current = '')
-  const isGiven = () => (field.current?.value.trim() ?? '') !== ''
-  return { field, key, take, forget, isGiven, wasSent }
 }
 
 /** What the dialog holds and how it is sent. */

@@ -1,7 +1,7 @@
 import { Button, Group } from '@mantine/core'
 import type { ModelProvider } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { ModelTestResult, type TestModelProviderResponse } from '@foundry/client/gen/foundry/provisioner/v1/profile_service_pb'
-import { IconPlugConnected, IconTrash } from '@tabler/icons-react'
+import { IconPencil, IconPlugConnected, IconTrash } from '@tabler/icons-react'
 import { useState } from 'react'
 import { useFrame } from '../shell/frame'
 import { useCommand } from '../state/command'
@@ -11,6 +11,7 @@ import { visibleLine } from '../task/text/visible'
 import { useAlive } from '../task/model/useCommand'
 import { ConfirmDialog, ErrorState, sentence, StatusBadge, toastDone, useFocusBack } from '../ui'
 import { AddModelProviderDialog } from './AddModelProviderDialog'
+import { ChangeModelProviderDialog } from './ChangeModelProviderDialog'
 import classes from './ModelsPage.module.css'
 import { Fact, Section } from './Section'
 import { isOfEnvironment, keyText, kindOf, testStatus } from './words'
@@ -21,8 +22,9 @@ const TEST_MS = 30_000
 /** The model providers of the organization, and those that the mesh has from its environment. */
 export function ModelProviders({ read }: { read: Read<ModelProvider[]> }) {
   const [adds, setAdds] = useState(false)
+  const [changes, setChanges] = useState<ModelProvider>()
   const [removes, setRemoves] = useState<ModelProvider>()
-  useFocusBack(adds || removes !== undefined)
+  useFocusBack(adds || changes !== undefined || removes !== undefined)
   return (
     <>
       <Section
@@ -33,15 +35,18 @@ export function ModelProviders({ read }: { read: Read<ModelProvider[]> }) {
         read={read}
         none="The demo agent works without; other agents need one."
       >
-        {(provider) => <Row key={provider.modelProviderId} provider={provider} onRemove={() => setRemoves(provider)} />}
+        {(provider) => (
+          <Row key={provider.modelProviderId} provider={provider} onChange={() => setChanges(provider)} onRemove={() => setRemoves(provider)} />
+        )}
       </Section>
       {adds && <AddModelProviderDialog onClose={() => setAdds(false)} onAdded={read.again} />}
+      {changes !== undefined && <ChangeModelProviderDialog provider={changes} onClose={() => setChanges(undefined)} onChanged={read.again} />}
       {removes !== undefined && <RemoveDialog provider={removes} onClose={() => setRemoves(undefined)} onRemoved={read.again} />}
     </>
   )
 }
 
-function Row({ provider, onRemove }: { provider: ModelProvider; onRemove: () => void }) {
+function Row({ provider, onChange, onRemove }: { provider: ModelProvider; onChange: () => void; onRemove: () => void }) {
   const { canAdminister } = useFrame()
   const calls = useProfileCalls()
   const { modelProviderId } = provider
@@ -66,6 +71,11 @@ function Row({ provider, onRemove }: { provider: ModelProvider; onRemove: () => 
             <Button variant="default" leftSection={<IconPlugConnected size={14} />} onClick={() => void run()} loading={test.busy} aria-label={`Test ${name}`}>
               Test
             </Button>
+            {!isOfEnvironment(provider) && (
+              <Button variant="default" leftSection={<IconPencil size={14} />} onClick={onChange} aria-label={`Change ${name}`}>
+                Change
+              </Button>
+            )}
             {!isOfEnvironment(provider) && (
               <Button variant="default" leftSection={<IconTrash size={14} />} onClick={onRemove} aria-label={`Remove ${name}`}>
                 Remove

@@ -78,6 +78,31 @@ test('a key leaves its field as soon as it is sent, and must be entered again af
   expect(made(fake, 'listModelProviders')).toHaveLength(2)
 })
 
+test('a change sends what was changed, and keeps the key where none is entered', async () => {
+  const fake = open({ updateModelProvider: () => ({ modelProvider: work }) })
+  const change = async (field: string, value: string) => {
+    fireEvent.click(await screen.findByRole('button', { name: 'Change work' }))
+    const dialog = await screen.findByRole('dialog', { name: 'Change work' })
+    fireEvent.change(within(dialog).getByLabelText(field), { target: { value } })
+    fireEvent.click(within(dialog).getByRole('button', { name: 'Change model provider' }))
+    await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull(), { timeout: 10_000 })
+  }
+  await change('Address', 'https://models.example/v1')
+  await change('New key', 'sk-new')
+  await change('Models (optional)', '')
+  interface Sent {
+    expectedRev: bigint
+    updateMask: { paths: string[] }
+    settings: { baseUrl: string; credential?: { secret: { value: { value: string } } } }
+  }
+  const sent = made(fake, 'updateModelProvider') as Sent[]
+  expect(sent.map((it) => it.updateMask.paths)).toEqual([['base_url'], ['credential']])
+  expect(sent[0]?.settings.baseUrl).toBe('https://models.example/v1')
+  expect(sent[0]?.settings.credential).toBeUndefined()
+  expect(sent[1]?.settings.credential?.secret.value.value).toBe('sk-new')
+  expect(sent[0]?.expectedRev).toBe(work.rev)
+})
+
 test('a test says what is wrong and what to do', async () => {
   open({
     testModelProvider: () => ({ result: 3, message: 'the host does not answer', nextAction: 'check the base URL', model: '', durationMillis: 12n }),
