@@ -85,6 +85,7 @@ pub(crate) fn texts(at: &str, config: &AgentConfig) -> Result<(), AgentError> {
         files: config.files.clone(),
         authenticate: config.authenticate.clone(),
         needs_model: false,
+        model_option: None,
     };
     wiring(at, &base)?;
     for (kind, of_kind) in &config.model {
@@ -125,6 +126,9 @@ fn wiring(at: &str, wiring: &Wiring) -> Result<(), AgentError> {
         }
         check(field, unknown(text))
     })?;
+    if let Some(option) = &wiring.model_option {
+        check(format!("{at}.model_option"), unknown_name(option))?;
+    }
     let Some(authenticate) = &wiring.authenticate else { return Ok(()) };
     if authenticate.method.is_empty() {
         return Err(AgentError::invalid(format!("{at}.authenticate.method"), "is empty"));

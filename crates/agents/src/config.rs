@@ -15,6 +15,10 @@ use crate::ModelKind;
 /// `{{effort}}` of the profile. What mentions one that has no value is left out: the argument, the variable, the line
 /// of a file, the member of a table. `{{headers}}` is an object where it is a whole value of a table, and elsewhere
 /// a line `Name: value` for each.
+///
+/// In tables, `{{each_model}}` stands for every model that the agent may be told of and `{{listed_model}}` for those
+/// that the model provider lists: in the name of a member, that member is there once for each; in an element of a
+/// list, that element is. A list that is empty by it is left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AgentConfig {
@@ -72,12 +76,15 @@ pub struct Wiring {
     pub args: Vec<String>,
     /// Variables besides those of the entry.
     pub env: BTreeMap<String, Text>,
-    /// Files besides those of the entry.
+    /// Files besides those of the entry; a table is put over the entry's table of the same path.
     pub files: BTreeMap<String, Text>,
     /// In place of the entry's.
     pub authenticate: Option<Authenticate>,
     /// Whether the agent cannot start without being told a model.
     pub needs_model: bool,
+    /// What the agent calls the model in its own choice of models, such as `provider/{{model}}`. It is for one that takes
+    /// up a session with the model that the session had, whatever it was started with; that is chosen then.
+    pub model_option: Option<String>,
 }
 
 /// What an agent presents to its model provider.

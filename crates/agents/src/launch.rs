@@ -1,5 +1,6 @@
 //! What a runtime needs to start an agent.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -62,6 +63,8 @@ pub struct SignIn {
 /// What of a session is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
+    /// The model: the config option of category `model`. It is set where the session has another one.
+    Model,
     /// The mode: the config option of category `mode`, else `session/set_mode`.
     Mode,
     /// The effort: the config option of category `thought_level`.
@@ -90,7 +93,7 @@ pub fn launch(entry: &Entry, access: Option<&ModelAccess>, profile: &Profile) ->
     let config = &entry.config;
     let mut chosen = profile.clone();
     chosen.mode = profile.mode.clone().or_else(|| config.mode.default.clone());
-    let values = Values { access, profile: &chosen };
+    let values = Values::new(access, &chosen);
     let nothing = Wiring::default();
     let wiring = wiring(entry, access)?.unwrap_or(&nothing);
 
@@ -104,7 +107,8 @@ pub fn launch(entry: &Entry, access: Option<&ModelAccess>, profile: &Profile) ->
     env.extend(variables(&wiring.env));
     let mut files: BTreeMap<&String, String> = BTreeMap::new();
     for (path, text) in config.files.iter().chain(&wiring.files) {
-        files.extend(values.file(text).map(|text| (path, text)));
+        let whole = over(config.files.get(path), text);
+        files.extend(values.file(&whole).map(|text| (path, text)));
     }
     let authenticate = wiring.authenticate.as_ref().or(config.authenticate.as_ref());
     Ok(Launch {
@@ -115,10 +119,38 @@ pub fn launch(entry: &Entry, access: Option<&ModelAccess>, profile: &Profile) ->
             method_id: a.method.clone(),
             meta: values.fill_value(&a.meta).unwrap_or_default(),
         }),
-        settings: settings(entry, profile),
+        settings: wiring
+            .model_option
+            .iter()
+            .filter_map(|option| model(&values, option))
+            .chain(settings(entry, profile))
+            .collect(),
         model: access.and_then(|a| a.model.clone()),
         key_in_environment: access.is_some() && config.key == KeyDelivery::Environment,
     })
+}
+
+/// A file of the wiring over the entry's at the same path: tables are put together, anything else takes its place.
+fn over<'t>(base: Option<&Text>, text: &'t Text) -> Cow<'t, Text> {
+    match (base, text) {
+        (Some(Text::Json(base)), Text::Json(text)) => {
+            let mut whole = base.clone();
+            merge(&mut whole, text);
+            Cow::Owned(Text::Json(whole))
+        }
+        _ => Cow::Borrowed(text),
+    }
+}
+
+fn merge(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (name, value) in over {
+                merge(base.entry(name.as_str()).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => base.clone_from(over),
+    }
 }
 
 fn wiring<'e>(entry: &'e Entry, access: Option<&ModelAccess>) -> Result<Option<&'e Wiring>, AgentError> {
@@ -145,6 +177,11 @@ fn wiring<'e>(entry: &'e Entry, access: Option<&ModelAccess>) -> Result<Option<&
         return Err(AgentError::new("AGENT_MODEL_MISSING", message));
     }
     Ok(Some(wiring))
+}
+
+fn model(values: &Values<'_>, option: &str) -> Option<SessionSetting> {
+    let value = values.fill(option)?;
+    Some(SessionSetting { setting: Setting::Model, option: None, value, chosen: true })
 }
 
 fn settings(entry: &Entry, profile: &Profile) -> Vec<SessionSetting> {

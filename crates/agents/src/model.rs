@@ -54,6 +54,8 @@ pub struct ModelAccess {
     pub model: Option<String>,
     /// A small model of the same provider for titles and summaries; none leaves the choice to the agent.
     pub small_model: Option<String>,
+    /// The models that the provider is known to have, and no others may be used; empty when that is not known.
+    pub models: Vec<String>,
     /// Headers that the agent adds to each request. Empty with the model gateway, which adds them itself.
     pub headers: Vec<(String, String)>,
 }
@@ -67,8 +69,25 @@ impl ModelAccess {
             token: token.into(),
             model: None,
             small_model: None,
+            models: Vec::new(),
             headers: Vec::new(),
         }
+    }
+
+    /// Every model that the agent may be told of, once: the chosen one first.
+    pub(crate) fn each_model(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = Vec::new();
+        for model in self.model.iter().chain(&self.small_model).chain(&self.models) {
+            if !all.contains(&model.as_str()) {
+                all.push(model);
+            }
+        }
+        all
+    }
+
+    /// The models of the provider's list.
+    pub(crate) fn listed_models(&self) -> Vec<&str> {
+        self.models.iter().map(String::as_str).collect()
     }
 
     /// With this model.

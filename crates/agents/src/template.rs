@@ -5,14 +5,23 @@ use serde_json::{Map, Value};
 use crate::{ModelAccess, Profile, Text};
 
 const NAMES: [&str; 7] = ["base_url", "token", "model", "small_model", "headers", "mode", "effort"];
+/// Placeholders that repeat the member or element of a table that they stand in.
+const EACH_MODEL: &str = "each_model";
+const LISTED_MODEL: &str = "listed_model";
 
 /// What placeholders stand for, in one start.
 pub(crate) struct Values<'a> {
     pub access: Option<&'a ModelAccess>,
     pub profile: &'a Profile,
+    /// The model that a repeated member or element is for.
+    each: Option<&'a str>,
 }
 
-impl Values<'_> {
+impl<'a> Values<'a> {
+    pub(crate) fn new(access: Option<&'a ModelAccess>, profile: &'a Profile) -> Self {
+        Self { access, profile, each: None }
+    }
+
     fn of(&self, name: &str) -> Option<String> {
         let access = self.access;
         match name {
@@ -27,6 +36,7 @@ impl Values<'_> {
             }
             "mode" => self.profile.mode.clone(),
             "effort" => self.profile.effort.clone(),
+            EACH_MODEL | LISTED_MODEL => self.each.map(str::to_owned),
             _ => None,
         }
     }
@@ -51,13 +61,35 @@ impl Values<'_> {
                 headers.iter().map(|(n, v)| (n.clone(), Value::from(v.as_str()))).collect()
             }
             Value::String(text) => Value::String(self.fill(text)?),
-            Value::Array(all) => all.iter().filter_map(|v| self.fill_value(v)).collect(),
+            Value::Array(all) => {
+                let each = |v: &Value| -> Vec<Value> {
+                    self.repeated(mentions(v)).into_iter().filter_map(|of| of.fill_value(v)).collect()
+                };
+                let filled: Vec<Value> = all.iter().flat_map(each).collect();
+                // To some agents an empty list of models is another word than none.
+                if filled.is_empty() && all.iter().any(|v| mentions(v).is_some()) {
+                    return None;
+                }
+                Value::Array(filled)
+            }
             Value::Object(members) => {
-                let kept = members.iter().filter_map(|(k, v)| Some((self.fill(k)?, self.fill_value(v)?)));
-                Value::Object(kept.collect::<Map<_, _>>())
+                let each = |(k, v): (&String, &Value)| -> Vec<(String, Value)> {
+                    let filled = self.repeated(named(k)).into_iter();
+                    filled.filter_map(|of| Some((of.fill(k)?, of.fill_value(v)?))).collect()
+                };
+                Value::Object(members.iter().flat_map(each).collect::<Map<_, _>>())
             }
             other => other.clone(),
         })
+    }
+
+    /// These values once for each model that a placeholder stands for; without one, as they are.
+    fn repeated(&self, placeholder: Option<&str>) -> Vec<Values<'a>> {
+        let of = |each: Option<&'a str>| Values { each, ..*self };
+        let (None, Some(placeholder)) = (self.each, placeholder) else { return vec![of(self.each)] };
+        let Some(access) = self.access else { return Vec::new() };
+        let models = if placeholder == EACH_MODEL { access.each_model() } else { access.listed_models() };
+        models.into_iter().map(|model| of(Some(model))).collect()
     }
 
     /// A variable's value.
@@ -68,13 +100,16 @@ impl Values<'_> {
         }
     }
 
-    /// A file's content.
+    /// A file's content; none for a table of which nothing is left.
     pub(crate) fn file(&self, text: &Text) -> Option<String> {
         match text {
             Text::Plain(text) => {
                 Some(text.split_inclusive('\n').filter_map(|line| self.fill(line)).collect())
             }
-            Text::Json(value) => self.fill_value(value).map(|v| format!("{v:#}\n")),
+            Text::Json(value) => {
+                let filled = self.fill_value(value).filter(|v| *v != Value::Object(Map::new()))?;
+                Some(format!("{filled:#}\n"))
+            }
         }
     }
 }
@@ -96,20 +131,55 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
     found
 }
 
-/// The first name in a text that no placeholder has.
-pub(crate) fn unknown_name(text: &str) -> Option<&str> {
+/// The placeholder of a text that repeats what it stands in.
+fn named(text: &str) -> Option<&str> {
     pieces(text).into_iter().find_map(|piece| match piece {
-        Piece::Name(name) if !NAMES.contains(&name) => Some(name),
+        Piece::Name(name) if repeats(name) => Some(name),
         _ => None,
     })
 }
 
-/// The same for all texts of a JSON value.
-pub(crate) fn unknown_in(value: &Value) -> Option<&str> {
+/// The same for an element of a list: it is repeated by what stands anywhere in it.
+fn mentions(value: &Value) -> Option<&str> {
     match value {
-        Value::String(text) => unknown_name(text),
-        Value::Array(all) => all.iter().find_map(unknown_in),
-        Value::Object(members) => members.iter().find_map(|(k, v)| unknown_name(k).or_else(|| unknown_in(v))),
+        Value::String(text) => named(text),
+        Value::Array(all) => all.iter().find_map(mentions),
+        Value::Object(members) => members.iter().find_map(|(k, v)| named(k).or_else(|| mentions(v))),
+        _ => None,
+    }
+}
+
+fn repeats(name: &str) -> bool {
+    name == EACH_MODEL || name == LISTED_MODEL
+}
+
+/// The first name in a text that no placeholder has. Those that repeat have no meaning outside a table.
+pub(crate) fn unknown_name(text: &str) -> Option<&str> {
+    unknown_to(text, &|name| NAMES.contains(&name))
+}
+
+fn unknown_to<'t>(text: &'t str, known: &dyn Fn(&str) -> bool) -> Option<&'t str> {
+    pieces(text).into_iter().find_map(|piece| match piece {
+        Piece::Name(name) if !known(name) => Some(name),
+        _ => None,
+    })
+}
+
+/// The same for all texts of a JSON value, in which a member or an element may be repeated.
+pub(crate) fn unknown_in(value: &Value) -> Option<&str> {
+    unknown_within(value, false)
+}
+
+fn unknown_within(value: &Value, repeated: bool) -> Option<&str> {
+    let known = |name: &str| NAMES.contains(&name) || (repeated && repeats(name));
+    match value {
+        Value::String(text) => unknown_to(text, &known),
+        Value::Array(all) => all.iter().find_map(|v| unknown_within(v, true)),
+        Value::Object(members) => members.iter().find_map(|(k, v)| {
+            let repeated = repeated || named(k).is_some();
+            unknown_to(k, &|name| NAMES.contains(&name) || repeats(name))
+                .or_else(|| unknown_within(v, repeated))
+        }),
         _ => None,
     }
 }
@@ -128,7 +198,7 @@ mod tests {
     #[test]
     fn fills_in_what_has_a_value_and_leaves_out_what_has_none() {
         let (access, profile) = (access(), Profile::default());
-        let values = Values { access: Some(&access), profile: &profile };
+        let values = Values::new(Some(&access), &profile);
         assert_eq!(
             values.fill("u={{base_url}}/v1 {{ token }}").unwrap(),
             "u=${FOUNDRY_MODEL_URL}/openai/v1 to\"ken"
@@ -142,7 +212,7 @@ mod tests {
     #[test]
     fn quotes_values_in_json_and_drops_members_without_one() {
         let (access, profile) = (access(), Profile::default());
-        let values = Values { access: Some(&access), profile: &profile };
+        let values = Values::new(Some(&access), &profile);
         let value = json!({"key": "{{token}}", "effort": "{{effort}}", "headers": "{{headers}}",
             "models": {"{{model}}": {}, "{{small_model}}": {}}, "list": ["{{mode}}", 1, true]});
         let filled = values.fill_value(&value).unwrap();
@@ -154,9 +224,37 @@ mod tests {
         let mut access = access();
         access.headers = vec![("X-Team".to_owned(), "a".to_owned()), ("X-Cost".to_owned(), "b".to_owned())];
         let profile = Profile::default();
-        let values = Values { access: Some(&access), profile: &profile };
+        let values = Values::new(Some(&access), &profile);
         assert_eq!(values.fill_value(&json!("{{headers}}")).unwrap(), json!({"X-Team": "a", "X-Cost": "b"}));
         assert_eq!(values.fill("{{headers}}").unwrap(), "X-Team: a\nX-Cost: b");
+    }
+
+    #[test]
+    fn repeats_a_member_or_an_element_for_each_model() {
+        let (mut access, profile) = (access().with_model("one"), Profile::default());
+        access.models = vec!["two".to_owned(), "one".to_owned()];
+        let value = json!({"models": {"{{each_model}}": {"id": "{{each_model}} of {{model}}"}},
+            "list": [{"id": "{{each_model}}"}], "allowed": ["{{listed_model}}", "own"], "only": ["{{listed_model}}"]});
+        let filled = Values::new(Some(&access), &profile).fill_value(&value).unwrap();
+        let expected = json!({"models": {"one": {"id": "one of one"}, "two": {"id": "two of one"}},
+            "list": [{"id": "one"}, {"id": "two"}], "allowed": ["two", "one", "own"], "only": ["two", "one"]});
+        assert_eq!(filled, expected);
+
+        access.models.clear();
+        let filled = Values::new(Some(&access), &profile).fill_value(&value).unwrap();
+        let expected =
+            json!({"models": {"one": {"id": "one of one"}}, "list": [{"id": "one"}], "allowed": ["own"]});
+        assert_eq!(filled, expected, "a list of nothing is left out");
+    }
+
+    #[test]
+    fn knows_where_a_placeholder_can_repeat_something() {
+        assert_eq!(unknown_name("--model={{each_model}}"), Some("each_model"));
+        assert_eq!(unknown_in(&json!({"a": "{{listed_model}}"})), Some("listed_model"));
+        assert_eq!(
+            unknown_in(&json!({"{{each_model}}": {"b": "{{each_model}}"}, "c": ["{{listed_model}}"]})),
+            None
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use foundry_sandbox::wire::AgentStart;
 use foundry_sandbox::{AcpId, Class, ProviderError, TapBody, TapCursor, TapReader};
 use serde_json::{Value, json};
 
-use super::settings::{Choosable, SetOption};
+use super::settings::{Choosable, MODE, MODEL, SetOption};
 use super::{ClientError, LogFollower, RequestId, RuntimeClient};
 
 /// What is needed to open a conversation.
@@ -143,6 +143,9 @@ impl Conversation<'_> {
         let mut offer = session.clone();
         let mut passed_over = Vec::new();
         for setting in &self.launch.settings {
+            if setting.setting == Setting::Model && Choosable::has(&offer, MODEL, &setting.value) {
+                continue;
+            }
             let set = setting_of(&offer, setting);
             let done = match &set {
                 Some(set) => self.set(&from, &session_id, set, &mut offer, env).await?,
@@ -312,7 +315,8 @@ impl Conversation<'_> {
 /// How a setting of the launch is made: by the config option of its category, and a mode else by the modes.
 fn setting_of(offer: &Value, setting: &SessionSetting) -> Option<SetOption> {
     let category = match setting.setting {
-        Setting::Mode => "mode",
+        Setting::Model => MODEL,
+        Setting::Mode => MODE,
         Setting::Effort => "thought_level",
     };
     let found = match &setting.option {
@@ -321,7 +325,7 @@ fn setting_of(offer: &Value, setting: &SessionSetting) -> Option<SetOption> {
     };
     let found = found.or_else(|| match setting.setting {
         Setting::Mode => Choosable::of_modes(offer).filter(|modes| modes.offers(&setting.value)),
-        Setting::Effort => None,
+        Setting::Model | Setting::Effort => None,
     });
     found.map(|found| found.to(&setting.value))
 }

@@ -64,6 +64,8 @@ fn gives_opencode_only_our_provider_whatever_its_kind() {
         assert_eq!(config["enabled_providers"], json!(["foundry"]));
         assert_eq!(config["model"], "foundry/a-model");
         assert_eq!(config["small_model"], Value::Null);
+        // What we want to be asked for would otherwise hold in the mode that only plans, too.
+        assert_eq!(config["agent"]["plan"]["permission"]["edit"], "deny");
         let provider = &config["provider"]["foundry"];
         assert_eq!(provider["npm"], npm);
         let options = json!({ "baseURL": format!("{URL}/{url}"), "apiKey": "the-token" });
@@ -78,6 +80,31 @@ fn gives_opencode_only_our_provider_whatever_its_kind() {
 }
 
 #[test]
+fn offers_all_models_that_the_provider_lists_where_the_list_is_ours() {
+    let mut access = access(ModelKind::Anthropic);
+    access.models = ["small", "a-model"].map(str::to_owned).into();
+    let start =
+        |agent: &str| launch(catalogue().get(agent).unwrap(), Some(&access), &Profile::default()).unwrap();
+    let file = |launch: &Launch, path: &str| {
+        let file = launch.files.iter().find(|f| f.path == path).unwrap();
+        json_of(std::str::from_utf8(&file.bytes).unwrap())
+    };
+    let opencode = json_of(&start("opencode").env["OPENCODE_CONFIG_CONTENT"]);
+    let models = opencode["provider"]["foundry"]["models"].as_object().unwrap();
+    assert_eq!(models.keys().collect::<Vec<_>>(), ["a-model", "small"]);
+    assert!(models.values().all(|m| m["attachment"] == true), "{models:?}");
+    let claude = file(&start("claude"), ".claude/settings.json");
+    assert_eq!(claude["availableModels"], json!(["small", "a-model"]));
+    let qwen = file(&start("qwen"), ".qwen/settings.json");
+    let model = |id: &str| {
+        json!({ "id": id, "name": id, "envKey": "ANTHROPIC_API_KEY", "baseUrl": "$ANTHROPIC_BASE_URL",
+            "generationConfig": { "modalities": { "image": true } } })
+    };
+    assert_eq!(qwen["modelProviders"], json!({ "anthropic": [model("a-model"), model("small")] }));
+    assert_eq!(qwen["telemetry"]["enabled"], false, "the entry's own settings stay");
+}
+
+#[test]
 fn gives_gemini_and_qwen_their_model_by_environment_and_settings_by_file() {
     let gemini = start("gemini", ModelKind::Gemini);
     assert_eq!(gemini.env["GOOGLE_GEMINI_BASE_URL"], URL);
@@ -88,6 +115,7 @@ fn gives_gemini_and_qwen_their_model_by_environment_and_settings_by_file() {
     assert_eq!(gemini.files[0].path, ".gemini/settings.json");
     let settings = json_of(std::str::from_utf8(&gemini.files[0].bytes).unwrap());
     assert_eq!(settings["privacy"]["usageStatisticsEnabled"], false);
+    assert_eq!(settings["security"]["folderTrust"]["enabled"], false);
 
     for (kind, auth, variable, url) in [
         (ModelKind::Openai, "openai", "OPENAI_BASE_URL", format!("{URL}/v1")),
@@ -109,14 +137,30 @@ fn starts_the_real_agents_in_a_mode_that_asks_unless_the_profile_names_another()
         let catalogue = catalogue();
         let entry = catalogue.get(agent).unwrap();
         let access = access(entry.model_kinds().next().unwrap());
-        let usual = launch(entry, Some(&access), &Profile::default()).unwrap().settings;
+        let settings = |profile: &Profile| -> Vec<SessionSetting> {
+            let launch = launch(entry, Some(&access), profile).unwrap();
+            launch.settings.into_iter().filter(|s| s.setting != Setting::Model).collect()
+        };
+        let usual = settings(&Profile::default());
         let expected =
             SessionSetting { setting: Setting::Mode, option: None, value: mode.to_owned(), chosen: false };
         assert_eq!(usual, std::slice::from_ref(&expected), "{agent}");
         let profile = Profile { mode: Some("plan".to_owned()), ..Profile::default() };
-        let chosen = launch(entry, Some(&access), &profile).unwrap().settings;
+        let chosen = settings(&profile);
         assert_eq!(chosen, [SessionSetting { value: "plan".to_owned(), chosen: true, ..expected }]);
     }
+}
+
+#[test]
+fn says_the_model_again_to_agents_whose_sessions_keep_theirs() {
+    let model = |agent: &str, kind: ModelKind| {
+        let settings = start(agent, kind).settings.into_iter();
+        settings.filter(|s| s.setting == Setting::Model).map(|s| s.value).collect::<Vec<_>>()
+    };
+    assert_eq!(model("opencode", ModelKind::OpenaiCompatible), ["foundry/a-model"]);
+    assert_eq!(model("qwen", ModelKind::OpenaiCompatible), ["a-model(openai)"]);
+    assert_eq!(model("qwen", ModelKind::Anthropic), ["a-model(anthropic)"]);
+    assert!(model("claude", ModelKind::Anthropic).is_empty());
 }
 
 #[test]

@@ -123,6 +123,7 @@ fn access(
         );
     }
     access.model = model;
+    access.models.clone_from(&provider.models);
     Ok(access)
 }
 
