@@ -35,6 +35,8 @@ pub struct Fold {
     /// The request by which an earlier session is being taken up: until it is answered, the agent tells again
     /// what is in the transcript already.
     replay: Option<Value>,
+    /// Whether it may still do so: some agents answer first and tell then. The next prompt ends it.
+    retelling: bool,
     /// The request that opens the session: its answer says what the agent offers.
     opening: Option<Value>,
     /// Requests that set an option and are not answered yet.
@@ -168,6 +170,7 @@ impl Folder<'_> {
                 self.state.tools = Tools::default();
                 self.state.down = false;
                 self.state.replay = None;
+                self.state.retelling = false;
                 self.state.opening = None;
                 self.state.setting.clear();
                 self.out.news.push(News::Started);
@@ -190,6 +193,9 @@ impl Folder<'_> {
     }
 
     fn message(&mut self, instance: i64, id: &str, message: AcpEvent) {
+        if matches!(&message, AcpEvent::Asked { method, .. } if method == "session/prompt") {
+            self.state.retelling = false;
+        }
         match message {
             AcpEvent::Asked { id, method, .. } if method == "session/prompt" && self.is_turn(&id) => {
                 self.out.sent = true;
@@ -203,7 +209,7 @@ impl Folder<'_> {
                     None => self.out.news.push(News::Update { kind, value }),
                 }
             }
-            AcpEvent::Updated { .. } if self.state.replay.is_some() => {}
+            AcpEvent::Updated { .. } if self.state.replay.is_some() || self.state.retelling => {}
             AcpEvent::Updated { update, .. } => self.updated(instance, id, update),
             AcpEvent::PermissionAsked { id: acp_id, tool_call, options, .. } => {
                 self.permission(instance, id, acp_id, &tool_call, options);
@@ -236,6 +242,7 @@ impl Folder<'_> {
     fn answered(&mut self, id: &Value, result: Result<Value, RpcError>) {
         if self.state.replay.as_ref() == Some(id) {
             self.state.replay = None;
+            self.state.retelling = result.is_ok();
         }
         if self.state.opening.as_ref() == Some(id) {
             self.state.opening = None;

@@ -200,10 +200,26 @@ fn what_an_agent_tells_again_while_it_takes_up_a_session_is_not_told_twice() {
         let mut state: Fold = serde_json::from_str(&stored).unwrap();
         let done = json!({"id": "run3/load", "result": {}});
         let done = at(4, TapBody::Message { direction: Direction::FromAgent, json: done });
-        let rest = fold(&mut state, None, "/w", &[words(3, "and this"), done, words(5, "new")]);
-        assert!(first.parts.is_empty(), "{method}");
+        // Some agents answer first and tell then.
+        let late = [words(3, "and this"), done, words(5, "and that")];
+        let late = fold(&mut state, None, "/w", &late);
+        assert!(first.parts.is_empty() && late.parts.is_empty(), "{method}: {:?}", late.parts);
+        let prompt = json!({"id": "m1", "method": "session/prompt", "params": {}});
+        let prompt = at(6, TapBody::Message { direction: Direction::ToAgent, json: prompt });
+        let rest = fold(&mut state, None, "/w", &[prompt, words(7, "new")]);
         assert_eq!(texts(&rest).iter().map(|t| t.2.as_str()).collect::<String>(), "new", "{method}");
     }
+}
+
+#[test]
+fn what_an_agent_says_after_it_could_not_take_up_a_session_is_told() {
+    let mut state = Fold::default();
+    let asked = json!({"id": "run3/load", "method": "session/load", "params": {}});
+    let asked = at(1, TapBody::Message { direction: Direction::ToAgent, json: asked });
+    let refused = json!({"id": "run3/load", "error": {"code": -32603, "message": "no such session"}});
+    let refused = at(2, TapBody::Message { direction: Direction::FromAgent, json: refused });
+    let told = fold(&mut state, None, "/w", &[asked, refused, words(3, "hello")]);
+    assert_eq!(texts(&told).iter().map(|t| t.2.as_str()).collect::<String>(), "hello");
 }
 
 fn files(folded: &Folded) -> Vec<(String, String, i64, String)> {

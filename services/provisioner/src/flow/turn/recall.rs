@@ -24,12 +24,13 @@ pub async fn prompt(store: &Store, session: &Session, turn: &Turn) -> Result<Str
     Ok(told_again(&turns, &said, &turn.message_id, &turn.prompt))
 }
 
-/// Whether the agent lost its memory and has said nothing since: then no earlier prompt told it either.
+/// Whether the agent lost its memory and has said nothing in a turn since: then no earlier prompt told it either.
 fn forgot(said: &[TranscriptPart]) -> bool {
     for part in said.iter().rev() {
         match &part.body {
             Some(Body::Notice(notice)) if notice.kind() == NoticeKind::ContextRebuilt => return true,
-            Some(Body::AgentMessage(_)) => return false,
+            // Some agents have a word about their settings before anything was asked of them.
+            Some(Body::AgentMessage(_)) if !part.message_id.is_empty() => return false,
             _ => {}
         }
     }
@@ -103,6 +104,11 @@ mod tests {
         let told = told_again(&turns, &said, &turns[1].message_id, "go on");
         assert!(told.contains("User: count\n\nYou: one, two\n") && told.ends_with("\n\ngo on"), "{told}");
         assert_eq!(told.matches("go on").count(), 1, "{told}");
+    }
+
+    #[test]
+    fn words_outside_a_turn_do_not_say_that_the_agent_was_told() {
+        assert!(forgot(&[words("a", "one"), lost(), words("", "the mode is another")]));
     }
 
     #[test]
