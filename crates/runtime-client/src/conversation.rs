@@ -289,8 +289,11 @@ impl Conversation<'_> {
                 match event.body {
                     TapBody::Message { direction, json } => match AcpEvent::parse(direction, json) {
                         AcpEvent::Answered { id, result } if id == wanted => return Ok(result),
+                        // No turn runs yet in which somebody could answer, and the agent waits.
+                        AcpEvent::PermissionAsked { id, .. } => {
+                            self.client.answer_permission(self.acp, &id, None).await?;
+                        }
                         AcpEvent::Other { method, id: Some(id), .. } if method == "elicitation/create" => {
-                            // No turn runs yet in which somebody could answer, and the agent waits.
                             let declined = json!({ "action": "decline" });
                             self.client.answer(self.acp, &id, &declined).await?;
                         }

@@ -1,9 +1,9 @@
-//! The answer job: brings an answer to the agent, to a request for permission or to a form. A second delivery is not
+//! The answer job: brings answers to the agent, to requests for permission or to forms. A second delivery is not
 //! passed on by the tap.
 //!
-//! | stage  | does                                 | limit |
-//! |--------|--------------------------------------|-------|
-//! | answer | POSTs the answer to the agent's request | 30 s  |
+//! | stage  | does                                      | limit |
+//! |--------|-------------------------------------------|-------|
+//! | answer | POSTs the answers to the agent's requests | 30 s  |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +27,37 @@ pub static ANSWER: Flow =
 
 #[derive(Serialize, Deserialize)]
 struct Input {
+    generation: i64,
+    #[serde(default)]
+    answers: Vec<Answer>,
+    /// The only answer, as it was written before there could be more.
+    #[serde(flatten)]
+    only: Option<Answer>,
+}
+
+/// An answer to one request of the agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answer {
     acp_id: Value,
     option: Option<String>,
-    generation: i64,
-    /// The whole answer, where it is not one to a request for permission.
+    /// The whole answer, where it is not one of a person to a request for permission.
     #[serde(default)]
     result: Option<Value>,
 }
 
-/// Adds the job.
+impl Answer {
+    /// The answer to a request for permission; none of its options breaks it off.
+    pub fn permission(acp_id: &Value, option: Option<&str>) -> Self {
+        Self { acp_id: acp_id.clone(), option: option.map(str::to_owned), result: None }
+    }
+
+    /// An answer that is written already.
+    pub fn written(acp_id: &Value, result: Value) -> Self {
+        Self { acp_id: acp_id.clone(), option: None, result: Some(result) }
+    }
+}
+
+/// Adds the job of these answers, in this order. However many an agent makes necessary at once, it is one job.
 ///
 /// # Errors
 /// Never: the input can be written as JSON.
@@ -43,70 +65,84 @@ pub fn enqueue_for(
     ws: &mut WriteSet,
     shared: &Shared,
     session: &Session,
-    acp_id: &Value,
-    option: Option<&str>,
+    answers: Vec<Answer>,
 ) -> Result<(), Error> {
-    let (acp_id, option) = (acp_id.clone(), option.map(str::to_owned));
-    add(ws, shared, session, &Input { acp_id, option, generation: session.generation, result: None })
-}
-
-/// Adds the job of an answer that is written already.
-///
-/// # Errors
-/// Never: the input can be written as JSON.
-pub fn enqueue_result(
-    ws: &mut WriteSet,
-    shared: &Shared,
-    session: &Session,
-    acp_id: &Value,
-    result: Value,
-) -> Result<(), Error> {
-    let (acp_id, result) = (acp_id.clone(), Some(result));
-    add(ws, shared, session, &Input { acp_id, option: None, generation: session.generation, result })
-}
-
-fn add(ws: &mut WriteSet, shared: &Shared, session: &Session, input: &Input) -> Result<(), Error> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    let input = Input { generation: session.generation, answers, only: None };
     let flow_id = shared.flow_id();
     let flow = NewFlow::new(&ANSWER, flow_id.clone(), flow_id.as_str(), session.session_id.as_str())
         .organization(&session.organization_id)
-        .input(input)?;
+        .input(&input)?;
     enqueue(ws, flow);
     Ok(())
 }
 
 /// The job with its code.
 pub fn binding(shared: &Arc<Shared>) -> Binding {
-    Binding::job(&ANSWER, Answer(Arc::clone(shared)))
+    Binding::job(&ANSWER, Deliver(Arc::clone(shared)))
 }
 
-struct Answer(Arc<Shared>);
+struct Deliver(Arc<Shared>);
 
 #[async_trait]
-impl Stage for Answer {
+impl Stage for Deliver {
     async fn run(&self, ctx: &StageContext) -> Outcome {
-        outcome(self.answer(ctx).await)
+        outcome(self.deliver(ctx).await)
     }
 }
 
-impl Answer {
-    async fn answer(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
+impl Deliver {
+    async fn deliver(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
         let id: SessionId = ctx.subject_id().parse()?;
         let input: Input = ctx.input()?;
         let session = sessions::find(&self.0.store, &id).await?;
-        // An agent that was started anew never asked.
-        let same = |s: &Session| {
-            let declines = input.result.is_some() && s.state == SessionState::Ready;
-            (s.state == SessionState::Running || declines) && s.generation == input.generation
+        // An agent that was started again never asked.
+        let Some(session) = session.filter(|s| s.generation == input.generation) else {
+            return Ok(Outcome::done());
         };
-        let Some(session) = session.filter(same) else { return Ok(Outcome::done()) };
+        // What is asked in no turn is answered too: an agent may wait for it before it can be given one.
+        let speaks = match session.state {
+            SessionState::Running => true,
+            SessionState::Ready | SessionState::Creating => false,
+            _ => return Ok(Outcome::done()),
+        };
         let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
         let Some(sandbox) = sandbox else { return Ok(Outcome::done()) };
         let acp = acp_of(&session)?;
         let client = self.0.client(&sandbox)?;
-        match &input.result {
-            Some(result) => client.answer(&acp, &input.acp_id, result).await?,
-            None => client.answer_permission(&acp, &input.acp_id, input.option.as_deref()).await?,
+        let mut failed = None;
+        for Answer { acp_id, option, result } in input.answers.iter().chain(&input.only) {
+            let told = match result {
+                Some(result) => client.answer(&acp, acp_id, result).await,
+                None if speaks => client.answer_permission(&acp, acp_id, option.as_deref()).await,
+                None => Ok(()),
+            };
+            // One that is not taken keeps the others from nothing.
+            failed = failed.or(told.err());
         }
-        Ok(Outcome::done())
+        match failed {
+            Some(e) => Err(e.into()),
+            None => Ok(Outcome::done()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_job_of_one_answer_as_it_was_written_before_is_still_read() {
+        let old = json!({"acp_id": 7, "option": "yes", "generation": 1, "result": null});
+        let read: Input = serde_json::from_value(old).unwrap();
+        let only = read.only.unwrap();
+        assert_eq!((only.acp_id, only.option.as_deref(), read.answers.len()), (json!(7), Some("yes"), 0));
+        let new = Input { generation: 1, answers: vec![Answer::permission(&json!(8), None)], only: None };
+        let read: Input = serde_json::from_value(serde_json::to_value(&new).unwrap()).unwrap();
+        assert_eq!((read.answers[0].acp_id.clone(), read.only.is_none()), (json!(8), true));
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Command, audit, behalf, session_for};
 use crate::domain::Session;
-use crate::flow;
+use crate::flow::{self, permission::Answer};
 use crate::runtime::waiting;
 use crate::shared::Shared;
 use crate::store::elicitations::Elicitation;
@@ -100,7 +100,8 @@ async fn answer(
         ("condition", condition_value(&condition)),
     ];
     sessions::update(ws, &session, set);
-    flow::permission::enqueue_result(ws, shared, &session, &asked.acp_id, told.clone())?;
+    let answer = Answer::written(&asked.acp_id, told.clone());
+    flow::permission::enqueue_for(ws, shared, &session, vec![answer])?;
     Ok(Session { last_offset, pending_elicitation: next, condition, ..session })
 }
 

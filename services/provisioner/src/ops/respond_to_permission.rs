@@ -8,7 +8,7 @@ use foundry_store::WriteSet;
 
 use super::{Command, audit, behalf, session_for};
 use crate::domain::Session;
-use crate::flow;
+use crate::flow::{self, permission::Answer};
 use crate::runtime::waiting;
 use crate::shared::Shared;
 use crate::store::permissions::Permission;
@@ -107,6 +107,7 @@ async fn answer(
     ];
     sessions::update(ws, &session, set);
     let option = Some(option_id).filter(|o| !o.is_empty());
-    flow::permission::enqueue_for(ws, shared, &session, &asked.acp_id, option)?;
+    let answer = Answer::permission(&asked.acp_id, option);
+    flow::permission::enqueue_for(ws, shared, &session, vec![answer])?;
     Ok(Session { last_offset, pending_permission: next, condition, ..session })
 }

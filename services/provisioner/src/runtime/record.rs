@@ -12,7 +12,7 @@ use foundry_store::WriteSet;
 use super::news::{self, Taken};
 use crate::domain::fold::{Asked, Elicited, Fold, Folded, Running, fold, notice};
 use crate::domain::{Session, SessionState, Turn, TurnState};
-use crate::flow;
+use crate::flow::{self, permission::Answer};
 use crate::shared::Shared;
 use crate::store::{
     Set, attachments, calm, condition_value, elicitations, events, permissions, sessions, turns,
@@ -137,27 +137,22 @@ impl Recording<'_> {
             return Ok(ws);
         }
         let mut parts = folded.parts;
+        let mut answers = Vec::new();
         for asked in &folded.asked {
             let answer = self.by_policy(asked);
             let ordinal = self.session.last_offset + 1 + i64::try_from(asked.part).unwrap_or(0);
             permissions::insert(&mut ws, &self.session.session_id, ordinal, asked, answer);
             let Some(option) = answer else { continue };
             parts.push(self.answered(asked, option));
-            flow::permission::enqueue_for(&mut ws, self.shared, self.session, &asked.acp_id, Some(option))?;
+            answers.push(Answer::permission(&asked.acp_id, Some(option)));
         }
         for asked in &folded.elicited {
             let ordinal = self.session.last_offset + 1 + i64::try_from(asked.part).unwrap_or(0);
             elicitations::insert(&mut ws, &self.session.session_id, ordinal, asked);
         }
-        for acp_id in &folded.declined {
-            flow::permission::enqueue_result(
-                &mut ws,
-                self.shared,
-                self.session,
-                acp_id,
-                foundry_forms::declined(),
-            )?;
-        }
+        let declined = folded.declined.into_iter();
+        answers.extend(declined.map(|(acp_id, result)| Answer::written(&acp_id, result)));
+        flow::permission::enqueue_for(&mut ws, self.shared, self.session, answers)?;
         if let Some(turn) = &self.turn {
             let (asked, elicited) = (&folded.asked, &folded.elicited);
             self.turn_news(&mut ws, &mut set, turn, (asked, elicited), folded.sent, folded.ended.as_ref());

@@ -92,7 +92,14 @@ impl FakeAgent {
 
     /// It says this, and the log is read.
     pub async fn speaks(&self, session: &SessionId, message: Value) {
-        self.log(session.as_str(), json!({"kind": "message", "dir": "from_agent", "msg": message}));
+        self.says_all(session, [message]).await;
+    }
+
+    /// It says all of this at once, and the log is read.
+    pub async fn says_all(&self, session: &SessionId, messages: impl IntoIterator<Item = Value>) {
+        for message in messages {
+            self.log(session.as_str(), json!({"kind": "message", "dir": "from_agent", "msg": message}));
+        }
         drain_log(&self.0.shared, session).await.unwrap();
     }
 

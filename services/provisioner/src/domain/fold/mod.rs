@@ -14,7 +14,7 @@ use foundry_sandbox::acp::RpcError;
 use foundry_sandbox::acp::{self, AcpEvent, StopReason, Update, stop_reason};
 use foundry_sandbox::{TapBody, TapEvent};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::offer::{News, Usage};
 use super::text::{head, parts_of};
@@ -47,6 +47,8 @@ pub struct Fold {
     pub usage_told: i64,
     /// Forms that the agent wanted filled in during this turn.
     questions: u32,
+    /// What it asked and nobody was shown, during this turn or since its end.
+    refused: u32,
 }
 
 /// A request that sets an option.
@@ -117,8 +119,8 @@ pub struct Folded {
     pub worked: bool,
     /// Forms that the agent wants filled in.
     pub elicited: Vec<Elicited>,
-    /// Requests for forms that nobody is shown, by the agent's ids of them.
-    pub declined: Vec<Value>,
+    /// Questions that nobody is shown, by the agent's ids of them, and the answers.
+    pub declined: Vec<(Value, Value)>,
     /// What it said of what can be chosen, and of itself.
     pub news: Vec<News>,
 }
@@ -171,6 +173,7 @@ impl Folder<'_> {
                 self.state.down = false;
                 self.state.replay = None;
                 self.state.retelling = false;
+                self.state.refused = 0;
                 self.state.opening = None;
                 self.state.setting.clear();
                 self.out.news.push(News::Started);
@@ -256,7 +259,7 @@ impl Folder<'_> {
     /// A form for the person whose turn runs; what cannot be shown is declined with a word about it.
     fn elicitation(&mut self, instance: i64, id: &str, acp_id: Value, params: &Value) {
         let read = match self.turn {
-            None => Err("no turn runs in which it could be answered".to_owned()),
+            None => Err(OUTSIDE.to_owned()),
             Some(_) if self.state.questions >= MAX_QUESTIONS => {
                 Err(format!("it is more than the {MAX_QUESTIONS}th of this turn"))
             }
@@ -268,12 +271,20 @@ impl Folder<'_> {
                 self.say(instance, Body::ElicitationRequest(request.clone()));
                 self.out.elicited.push(Elicited { acp_id, request, part: self.out.parts.len() - 1 });
             }
-            Err(why) => {
-                let text = format!("a question of the agent is declined: {why}");
-                self.say(instance, notice(NoticeKind::QuestionDeclined, text));
-                self.out.declined.push(acp_id);
-            }
+            Err(why) => self.decline(instance, (acp_id, foundry_forms::declined()), &why),
         }
+    }
+
+    /// Answers in nobody's place, and says so until that was said often enough.
+    fn decline(&mut self, instance: i64, answer: (Value, Value), why: &str) {
+        self.state.refused += 1;
+        if self.state.refused <= MAX_REFUSALS {
+            let more =
+                if self.state.refused == MAX_REFUSALS { "; further ones are no longer told" } else { "" };
+            let text = format!("a question of the agent is declined: {why}{more}");
+            self.say(instance, notice(NoticeKind::QuestionDeclined, text));
+        }
+        self.out.declined.push(answer);
     }
 
     fn is_turn(&self, id: &Value) -> bool {
@@ -411,6 +422,11 @@ impl Folder<'_> {
         call: &acp::ToolCall,
         options: Vec<acp::PermissionOption>,
     ) {
+        if self.turn.is_none() {
+            let cancelled = json!({ "outcome": { "outcome": "cancelled" } });
+            self.decline(instance, (acp_id, cancelled), OUTSIDE);
+            return;
+        }
         let option = |o: &acp::PermissionOption| PermissionOption {
             option_id: o.option_id.clone(),
             name: head(&o.name, 200).0.to_owned(),
@@ -436,6 +452,7 @@ impl Folder<'_> {
         self.say(instance, Body::TurnEnd(ended.clone()));
         self.state.tools = Tools::default();
         self.state.questions = 0;
+        self.state.refused = 0;
         self.out.sent = true;
         self.out.ended = Some(ended);
         self.turn = None;
@@ -449,6 +466,10 @@ const REPLAYS: [&str; 2] = ["session/load", "session/resume"];
 const MAX_SETTING: usize = 16;
 /// Forms that an agent may want filled in during one turn.
 const MAX_QUESTIONS: u32 = 100;
+/// Declined questions of which the transcript is told, in one turn.
+const MAX_REFUSALS: u32 = 20;
+/// Why a question is declined that comes when nobody's turn runs.
+const OUTSIDE: &str = "no turn runs in which it could be answered";
 
 fn end(outcome: TurnOutcome, stop: &str, reason: &str, message: &str) -> TurnEnd {
     TurnEnd {

@@ -109,6 +109,49 @@ async fn a_form_outside_a_turn_is_declined() {
     assert_eq!(answers(&agent, 9), [json!({"action": "decline"})]);
 }
 
+async fn answer_jobs(f: &Fixture) -> usize {
+    let kind = crate::flow::permission::ANSWER.kind;
+    f.shared.store.query("SELECT flow_id FROM flows WHERE kind = ?", &[kind.into()]).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn a_flood_of_questions_that_are_declined_is_one_job_and_few_words() {
+    let f = Fixture::new().await;
+    let (agent, session) = in_a_turn(&f).await;
+    let before = events::newest(&f.shared.store, &session.session_id).await.unwrap().len();
+    let strange = json!({"mode": "telepathy", "sessionId": "s1", "message": "m"});
+    agent.says_all(&session.session_id, (100..600).map(|id| asks(id, strange.clone()))).await;
+    assert_eq!(answer_jobs(&f).await, 1);
+    f.run().await;
+    assert!((100..600).all(|id| answers(&agent, id) == [json!({"action": "decline"})]));
+    let parts = events::newest(&f.shared.store, &session.session_id).await.unwrap().split_off(before);
+    assert_eq!(parts.len(), 20, "{parts:?}");
+    let Some(Body::Notice(last)) = &parts.last().unwrap().body else { panic!("{parts:?}") };
+    assert!(last.message.contains("no longer told"), "{}", last.message);
+}
+
+#[tokio::test]
+async fn what_is_asked_outside_a_turn_is_answered_also_before_the_session_is_ready() {
+    let f = Fixture::new().await;
+    let agent = FakeAgent::serve(&f).await;
+    let made = f.ensure().await;
+    f.run().await;
+    let session = f.session(&made).await;
+    f.run().await;
+    // As when the agent asks just after it has opened its session.
+    let creating = vec![("state", SessionState::Creating.as_str().into())];
+    let mut ws = foundry_store::WriteSet::new();
+    crate::store::sessions::update(&mut ws, &f.again(&session).await, creating);
+    f.shared.store.commit(ws).await.unwrap();
+    let options = json!([{"optionId": "yes", "name": "Yes", "kind": "allow_once"}]);
+    let permission = json!({"jsonrpc": "2.0", "id": 8, "method": "session/request_permission",
+        "params": {"sessionId": "s1", "toolCall": {"toolCallId": "t"}, "options": options}});
+    agent.says_all(&session.session_id, [asks(7, form()), permission]).await;
+    f.run().await;
+    assert_eq!(answers(&agent, 7), [json!({"action": "decline"})]);
+    assert_eq!(answers(&agent, 8), [json!({"outcome": {"outcome": "cancelled"}})]);
+}
+
 #[tokio::test]
 async fn the_end_of_the_turn_gives_the_form_up() {
     let f = Fixture::new().await;
