@@ -27,8 +27,7 @@ pub async fn set_session_option(
         let session = draft.open_session(&request.session_id)?;
         let options = session.view.options.as_ref();
         let option = options.and_then(|o| o.options.iter().find(|o| o.option_id == request.option_id));
-        let truncated = options.is_some_and(|o| o.truncated);
-        check(option, options.is_some(), truncated, &request)?;
+        check(option, options.is_some(), &request)?;
         let wish = Wish { value: request.value.clone(), time, reason: String::new(), message: String::new() };
         session.asked.wishes.insert(request.option_id.clone(), wish);
         let organization = session.organization_id.clone();
@@ -58,13 +57,8 @@ pub async fn set_session_option(
     Ok(SetSessionOptionResponse { rev, ..answer })
 }
 
-/// What is shown may be less than what the agent offers: then the agent's side decides.
-fn check(
-    option: Option<&AgentOption>,
-    known: bool,
-    truncated: bool,
-    request: &SetSessionOptionRequest,
-) -> Result<()> {
+/// The choices of an option may be more than are shown: then the agent's side decides.
+fn check(option: Option<&AgentOption>, known: bool, request: &SetSessionOptionRequest) -> Result<()> {
     let Some(option) = option else {
         let text = match known {
             true => "the agent of this session offers no such option",
@@ -75,7 +69,7 @@ fn check(
     };
     let fits = !request.value.is_empty() && request.value.len() <= 120;
     let offered = option.choices.iter().any(|c| c.value == request.value);
-    if !fits || !(offered || option.truncated || truncated) {
+    if !fits || !(offered || option.truncated) {
         let known: Vec<&str> = option.choices.iter().take(20).map(|c| c.value.as_str()).collect();
         return Err(Error::invalid_field("value", format!("is none of the choices of {}", option.option_id))
             .next_action(format!("choose one of: {}", known.join(", "))));

@@ -215,7 +215,9 @@ impl FakeProvisioner {
             choices: modes.iter().map(choice).collect(),
             ..AgentOption::default()
         };
-        session.options = Some(AgentOptions { options: vec![mode], ..AgentOptions::default() });
+        // As where an agent has more commands than are shown.
+        let options = AgentOptions { options: vec![mode], truncated: true, ..AgentOptions::default() };
+        session.options = Some(options);
         self.put_session(session).await;
     }
 
