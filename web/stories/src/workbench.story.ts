@@ -80,7 +80,7 @@ test('a permission is allowed by a button and rejected by a key, and the transcr
   const dock = page.getByRole('region', { name: 'The agent asks for permission' });
   await send(page, 'ask before running `cat src/greeting.txt`. Then say it was read');
   await dock.waitFor();
-  await row(page, 'Good day').getByText('Needs permission').waitFor();
+  await row(page, 'Good day').getByText('Needs an answer').waitFor();
   await dock.getByRole('button', { name: /^Allow once/ }).click();
   await shows(page, 'it was read');
   await dock.waitFor({ state: 'hidden' });

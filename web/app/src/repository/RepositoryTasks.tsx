@@ -5,8 +5,8 @@ import { IconSubtask } from '@tabler/icons-react'
 import { Link } from 'wouter'
 import { paths } from '../app/paths'
 import { useFrame } from '../shell/frame'
-import { needsPermission } from '../state/unread'
-import { DiffStat, EmptyState, RelativeTime, StatusBadge, taskStatus, waitsForPermission } from '../ui'
+import { needsAnswer } from '../state/unread'
+import { DiffStat, EmptyState, RelativeTime, StatusBadge, taskStatus, waitsForAnswer } from '../ui'
 import { visibleLine } from '../task/text/visible'
 import classes from './RepositoryPage.module.css'
 
@@ -66,7 +66,7 @@ function TaskLine({ task, organizationId }: { task: TaskSummary; organizationId:
         <bdi>{visibleLine(task.branch)}</bdi>
       </td>
       <td>
-        <StatusBadge status={needsPermission(task) ? waitsForPermission : taskStatus(task.state)} />
+        <StatusBadge status={needsAnswer(task) ? waitsForAnswer : taskStatus(task.state)} />
       </td>
       <td className={classes.wide}>
         <DiffStat additions={task.additions} deletions={task.deletions} />

@@ -3,7 +3,7 @@ import { Link } from 'wouter'
 import { paths } from '../app/paths'
 import { useOrganization } from '../state/organization'
 import type { ListRow } from '../state/taskList'
-import { DiffStat, RelativeTime, StatusBadge, StatusIcon, taskStatus, waitsForPermission } from '../ui'
+import { DiffStat, RelativeTime, StatusBadge, StatusIcon, taskStatus, waitsForAnswer } from '../ui'
 import { useFrame } from './frame'
 import { visibleLine } from '../task/text/visible'
 import classes from './TaskList.module.css'
@@ -41,7 +41,7 @@ export const TaskRow = memo(function TaskRow({ row, selected, tabIndex }: Props)
           {unread > 0 && <span className={classes.dot} role="img" aria-label="unread" title="Unread" />}
         </span>
         <span className={classes.meta}>
-          {waits ? <StatusBadge status={waitsForPermission} size="xs" /> : <Second row={row} word={status.word} />}
+          {waits ? <StatusBadge status={waitsForAnswer} size="xs" /> : <Second row={row} word={status.word} />}
           <span className={classes.right}>
             <DiffStat additions={task.additions} deletions={task.deletions} />
             <RelativeTime time={task.updateTime} />

@@ -69,7 +69,7 @@ function Overview() {
       </div>
       {waiting.length === 0 ? (
         <EmptyState icon={IconCircleCheck} title="Nothing waits for you">
-          Permission requests, failures and answers that you have not read appear here by themselves.
+          Questions of agents, failures and answers that you have not read appear here by themselves.
         </EmptyState>
       ) : (
         <ul className={classes.list}>

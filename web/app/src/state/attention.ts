@@ -1,6 +1,6 @@
 import { TaskState, type TaskSummary } from '@foundry/client/gen/foundry/task/v1/task_pb'
-import { somethingNew, taskStatus, waitsForPermission, type Status } from '../ui/status'
-import { needsPermission, unreadSessions, type UserEntities } from './unread'
+import { somethingNew, taskStatus, waitsForAnswer, type Status } from '../ui/status'
+import { needsAnswer, unreadSessions, type UserEntities } from './unread'
 
 /** A task that waits for a person, and for what. */
 export interface Attention {
@@ -11,13 +11,13 @@ export interface Attention {
 /** How many are listed. */
 const AT_MOST = 50
 
-/** Tasks that wait for the viewer: for a permission first, then failed ones, then those with something unread. */
+/** Tasks that wait for the viewer: for an answer first, then failed ones, then those with something unread. */
 export function attention(tasks: readonly TaskSummary[], user: UserEntities, userKnown: boolean): Attention[] {
   const waiting: Attention[] = []
   const failed: Attention[] = []
   const unread: Attention[] = []
   for (const task of tasks) {
-    if (needsPermission(task)) waiting.push({ task, why: waitsForPermission })
+    if (needsAnswer(task)) waiting.push({ task, why: waitsForAnswer })
     else if (task.state === TaskState.ERROR) failed.push({ task, why: taskStatus(task.state) })
     else if (userKnown && unreadSessions(task, user) > 0) unread.push({ task, why: somethingNew })
   }

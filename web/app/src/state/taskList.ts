@@ -1,7 +1,7 @@
 import type { RepositorySummary, TaskSummary } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { TaskState } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { taskStatus } from '../ui/status'
-import { needsPermission, unreadSessions, type UserEntities } from './unread'
+import { needsAnswer, unreadSessions, type UserEntities } from './unread'
 
 /** How the list of tasks is ordered: by repository, or all by their last change. */
 export type ListOrder = 'repository' | 'recent'
@@ -53,7 +53,7 @@ export function passes(row: TaskRow, filter: string): boolean {
     row.task.branch,
     row.repositoryName,
     taskStatus(row.task.state).word,
-    row.waits ? 'needs permission' : '',
+    row.waits ? 'needs an answer' : '',
   ]
     .join('\n')
     .toLowerCase()
@@ -69,7 +69,7 @@ export function listRows(input: ListInput): ListRow[] {
 
 function rowOf(task: TaskSummary, repositoryName: string, input: ListInput): TaskRow {
   const unread = input.userKnown ? unreadSessions(task, input.user) : 0
-  return { kind: 'task', task, unread, waits: needsPermission(task), repositoryName }
+  return { kind: 'task', task, unread, waits: needsAnswer(task), repositoryName }
 }
 
 function grouped(rows: readonly TaskRow[], input: ListInput): ListRow[] {

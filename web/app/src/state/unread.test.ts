@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { marks, task } from '../test/summaries'
 import { attention } from './attention'
-import { needsPermission, unreadSessions } from './unread'
+import { needsAnswer, unreadSessions } from './unread'
 import { TaskState } from '@foundry/client/gen/foundry/task/v1/task_pb'
 
 const two = task('task_1', 1, {
@@ -21,12 +21,12 @@ test('a session without a mark is unread as soon as it has an entry', () => {
   expect(unreadSessions(task('task_2', 1, { sessions: [{ sessionId: 'ses_c', lastOffset: 0n }] }), marks({}))).toBe(0)
 })
 
-test('a task needs permission when any of its sessions waits for one', () => {
-  expect(needsPermission(two)).toBe(false)
-  expect(needsPermission(task('task_3', 1, { sessions: [{}, { waitsForPermission: true }] }))).toBe(true)
+test('a task needs an answer when any of its sessions waits for one', () => {
+  expect(needsAnswer(two)).toBe(false)
+  expect(needsAnswer(task('task_3', 1, { sessions: [{}, { waitsForPermission: true }] }))).toBe(true)
 })
 
-test('what waits for a permission comes before failures, and these before what is unread', () => {
+test('what waits for an answer comes before failures, and these before what is unread', () => {
   const tasks = [
     two,
     task('task_4', 2, { state: TaskState.ERROR }),

@@ -19,7 +19,7 @@ export function unreadSessions(task: TaskSummary, entities: UserEntities): numbe
   return task.sessions.filter((session) => isUnread(session, entities)).length
 }
 
-/** Whether an agent of the task waits for a permission. */
-export function needsPermission(task: TaskSummary): boolean {
+/** Whether an agent of the task waits for a permission or for a form to be filled in. */
+export function needsAnswer(task: TaskSummary): boolean {
   return task.sessions.some((session) => session.waitsForPermission)
 }

@@ -54,7 +54,7 @@ export function taskStatus(state: TaskState): Status {
 }
 
 /** A task that cannot go on before a person answers the agent. */
-export const waitsForPermission: Status = { word: 'Needs permission', tone: 'wait', icon: IconHandStop }
+export const waitsForAnswer: Status = { word: 'Needs an answer', tone: 'wait', icon: IconHandStop }
 
 /** A task with entries that the viewer has not seen. */
 export const somethingNew: Status = { word: 'New', tone: 'busy', icon: IconMessageCircle }

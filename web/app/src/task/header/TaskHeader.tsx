@@ -5,7 +5,7 @@ import { IconClock, IconFolder, IconGitBranch, IconHourglass, IconRobot } from '
 import { SessionState, TaskState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useMemo } from 'react'
 import { Link } from 'wouter'
-import { CopyButton, DiffStat, Elapsed, RelativeTime, StatusBadge, taskStatus, waitsForPermission } from '../../ui'
+import { CopyButton, DiffStat, Elapsed, RelativeTime, StatusBadge, taskStatus, waitsForAnswer } from '../../ui'
 import type { Command } from '../model/useCommand'
 import { InertLine } from '../text/Inert'
 import { Actions } from './Actions'
@@ -38,7 +38,7 @@ export function TaskHeader(props: Props) {
       <div className={classes.top}>
         <Title task={task} steers={steers} />
         <div className={classes.actions}>
-          <StatusBadge status={waits ? waitsForPermission : taskStatus(task.state)} />
+          <StatusBadge status={waits ? waitsForAnswer : taskStatus(task.state)} />
           <Actions {...props} />
         </div>
       </div>

@@ -1,7 +1,7 @@
 import { Tabs } from '@mantine/core'
 import { SessionState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import type { ReactNode } from 'react'
-import { sessionStatus, StatusIcon, waitsForPermission, EmptyState } from '../../ui'
+import { sessionStatus, StatusIcon, waitsForAnswer, EmptyState } from '../../ui'
 import { IconMessages } from '@tabler/icons-react'
 import { InertLine } from '../text/Inert'
 import { NewSession } from './NewSession'
@@ -62,10 +62,10 @@ export function SessionTabs({ task, sessions, closed, selected, onSelect, markOf
 
 function Tab({ session, unread }: { session: Session; unread: boolean }) {
   const asks = session.pendingPermission !== undefined || session.pendingElicitation !== undefined
-  const status = asks ? waitsForPermission : sessionStatus(session.state)
+  const status = asks ? waitsForAnswer : sessionStatus(session.state)
   const quiet = session.state === SessionState.READY || session.state === SessionState.IDLE
   return (
-    <Tabs.Tab value={session.sessionId} leftSection={quiet && status !== waitsForPermission ? undefined : <StatusIcon status={status} size={14} />}>
+    <Tabs.Tab value={session.sessionId} leftSection={quiet && status !== waitsForAnswer ? undefined : <StatusIcon status={status} size={14} />}>
       <InertLine text={sessionTitle(session)} className={classes.tabName} />
       {unread && <span className={classes.unread} role="img" aria-label="unread" title="Unread" />}
     </Tabs.Tab>
