@@ -31,7 +31,7 @@ use crate::{Caller, Mesh, Origin, Shape};
 /// Longest wait for an agent's packages where the tool cache has none of them yet.
 const INSTALLATION: Duration = Duration::from_mins(8);
 
-/// An agent of the catalogue, with the kind of model provider that it is tried on.
+/// An agent of the catalogue, with the kind of model provider that it is tried on, and what of it is chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Agent {
     /// Its name in the catalogue.
@@ -39,19 +39,68 @@ pub struct Agent {
     kind: ModelProviderKind,
     /// What its model provider's base URL has after the address.
     path: &'static str,
+    /// The models that its provider lists; none for an agent that offers models of its own, whatever we tell it.
+    listed: &'static [&'static str],
+    /// Another model by the agent's own value of it, and what the model provider is then asked for.
+    pub other_model: (&'static str, &'static str),
+    /// Another mode.
+    pub other_mode: &'static str,
+    /// What that mode keeps it from, if it is not one in which it asks less.
+    pub read_only: bool,
 }
 
+const LISTED: &[&str] = &["scripted-1", "scripted-2", "scripted-3"];
+
 /// Claude Code.
-pub const CLAUDE: Agent = Agent { name: "claude", kind: ModelProviderKind::Anthropic, path: "" };
+pub const CLAUDE: Agent = Agent {
+    name: "claude",
+    kind: ModelProviderKind::Anthropic,
+    path: "",
+    listed: LISTED,
+    other_model: ("scripted-3", "scripted-3"),
+    other_mode: "acceptEdits",
+    read_only: false,
+};
 /// Codex.
-pub const CODEX: Agent = Agent { name: "codex", kind: ModelProviderKind::Openai, path: "/v1" };
+pub const CODEX: Agent = Agent {
+    name: "codex",
+    kind: ModelProviderKind::Openai,
+    path: "/v1",
+    listed: &[],
+    other_model: ("gpt-6-sol", "gpt-6-sol"),
+    other_mode: "agent-full-access",
+    read_only: false,
+};
 /// OpenCode.
-pub const OPENCODE: Agent =
-    Agent { name: "opencode", kind: ModelProviderKind::OpenaiCompatible, path: "/v1" };
+pub const OPENCODE: Agent = Agent {
+    name: "opencode",
+    kind: ModelProviderKind::OpenaiCompatible,
+    path: "/v1",
+    listed: LISTED,
+    other_model: ("foundry/scripted-3", "scripted-3"),
+    other_mode: "plan",
+    read_only: true,
+};
 /// Gemini CLI.
-pub const GEMINI: Agent = Agent { name: "gemini", kind: ModelProviderKind::Gemini, path: "" };
+pub const GEMINI: Agent = Agent {
+    name: "gemini",
+    kind: ModelProviderKind::Gemini,
+    path: "",
+    listed: &[],
+    other_model: ("gemini-2.5-pro", "gemini-2.5-pro"),
+    other_mode: "yolo",
+    read_only: false,
+};
 /// Qwen Code.
-pub const QWEN: Agent = Agent { name: "qwen", kind: ModelProviderKind::OpenaiCompatible, path: "/v1" };
+pub const QWEN: Agent = Agent {
+    name: "qwen",
+    kind: ModelProviderKind::OpenaiCompatible,
+    path: "/v1",
+    listed: LISTED,
+    other_model: ("scripted-3(openai)", "scripted-3"),
+    other_mode: "yolo",
+    read_only: false,
+};
 
 /// A mesh, a model and an agent with a profile of its own.
 pub struct Workplace {
@@ -97,9 +146,21 @@ impl Workplace {
     /// # Panics
     /// When that fails.
     pub async fn start_with(agent: Agent, tools: &Path, settings: &[&str]) -> Self {
-        std::fs::create_dir_all(tools).expect("directory");
-        let cache = format!("provisioner.tools_cache={}", tools.display());
-        let mesh = Mesh::start(Shape::Embedded, &[&[cache.as_str()][..], settings].concat());
+        let cache = cache(tools);
+        let settings = [&[cache.as_str()][..], settings].concat();
+        Self::in_mesh(agent, Mesh::start(Shape::Embedded, &settings)).await
+    }
+
+    /// The same with the provider `fault`, steered by a directory.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn start_faulty(agent: Agent, tools: &Path, faults: &Path) -> Self {
+        let mesh = Mesh::start_faulty(Shape::Embedded, faults, &[&cache(tools)]);
+        Self::in_mesh(agent, mesh).await
+    }
+
+    async fn in_mesh(agent: Agent, mesh: Mesh) -> Self {
         let model = ScriptedModel::start().await.expect("a model");
         let caller = mesh.sign_in("ada").await;
         let origin = Origin::create(mesh.dir());
@@ -111,6 +172,21 @@ impl Workplace {
         let keys = vec![key];
         let others = Vec::new();
         Self { mesh, model, caller, origin, keys, others, profile_id, agent, model_provider_id, repository }
+    }
+
+    /// Creates a task with this script.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn create(&self, script: &Script) -> Work {
+        let request = CreateTaskRequest {
+            profile: self.profile_id.clone(),
+            permission_policy: PermissionPolicy::Ask.into(),
+            ..task_request(&self.caller, &self.repository, &script.in_prompt())
+        };
+        let created = self.caller.task().create_task(request).await.expect("a task").into_inner();
+        let (task, session) = (created.task.expect("task"), created.session.expect("session"));
+        Work { task, session_id: session.session_id }
     }
 
     /// All ways in which a key may stand somewhere.
@@ -162,14 +238,8 @@ impl Workplace {
     /// # Panics
     /// When the task fails before.
     pub async fn begin(&self, script: &Script) -> Work {
-        let request = CreateTaskRequest {
-            profile: self.profile_id.clone(),
-            permission_policy: PermissionPolicy::Ask.into(),
-            ..task_request(&self.caller, &self.repository, &script.in_prompt())
-        };
-        let created = self.caller.task().create_task(request).await.expect("a task").into_inner();
-        let (task, session) = (created.task.expect("task"), created.session.expect("session"));
-        let (client, task_id) = (self.caller.task(), task.task_id.clone());
+        let work = self.create(script).await;
+        let (client, task_id) = (self.caller.task(), work.task.task_id.clone());
         let open = move |options| -> Opening {
             let (mut client, task_id) = (client.clone(), task_id.clone());
             Box::pin(async move {
@@ -181,14 +251,14 @@ impl Workplace {
             INSTALLATION,
             "task",
             open,
-            &format!("session/{}", session.session_id),
+            &format!("session/{}", work.session_id),
             |item| match &item.item {
                 Some(task_item::Item::Session(s)) => s.last_offset > 0 || s.pending_permission.is_some(),
                 _ => false,
             },
         )
         .await;
-        Work { task, session_id: session.session_id }
+        work
     }
 
     /// Waits until the agent asks for a permission that is not among those answered.
@@ -298,6 +368,11 @@ impl Work {
     }
 }
 
+fn cache(tools: &Path) -> String {
+    std::fs::create_dir_all(tools).expect("directory");
+    format!("provisioner.tools_cache={}", tools.display())
+}
+
 /// A key that nobody else has, with characters that URLs write in another way.
 fn canary(agent: &str) -> String {
     let mut hasher = std::hash::RandomState::new().build_hasher();
@@ -320,6 +395,7 @@ async fn add_provider(caller: &Caller, agent: Agent, model: &ScriptedModel, key:
         kind: agent.kind.into(),
         base_url: format!("{}{}", model.url(), agent.path),
         credential: Some(credential(key)),
+        models: agent.listed.iter().map(|model| (*model).to_owned()).collect(),
         ..ModelProviderSettings::default()
     };
     let request = CreateModelProviderRequest {

@@ -14,6 +14,8 @@ use foundry_proto::task::v1::{CloseSessionRequest, CreateSessionRequest, Session
 use foundry_scripted_model::{Script, Step};
 use foundry_tests::McpServer;
 use foundry_tests::agents::{GEMINI, Work, Workplace, files_with, mcp_canary, processes_with};
+use foundry_tests::killing::{Moment, Victim, created_under_crashes, kill_in_a_turn};
+use foundry_tests::stages::STAGES;
 use foundry_tests::story::{assert_contiguous, await_session, await_task, patch, send, turn_ends, words};
 
 /// Names another directory for the agents' packages.
@@ -113,6 +115,24 @@ async fn a_real_agent_writes_and_runs_with_permission_and_its_key_stays_outside(
     assert_eq!(calls, requests.iter().filter(|r| r.usage.is_some()).count() as i64, "{usage:?}");
     assert!(of_session.map(|u| u.input_tokens.min(u.output_tokens)).sum::<i64>() > 0, "{usage:?}");
     assert_key_is_nowhere(&place, &work);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_of_mesh_runtime_or_agent_loses_and_doubles_nothing_of_a_real_agent() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    // The stages in which a runtime runs already; the demo agent goes through all of them.
+    let (place, work) = created_under_crashes(GEMINI, &tools(), &STAGES[3..], &[Moment::Within]).await;
+    for (turns, victim) in [(1, Victim::Agent), (3, Victim::Runtime)] {
+        let cut = kill_in_a_turn(&place, &work, turns, victim, "Done with first.").await;
+        let reasons: &[&str] = match victim {
+            Victim::Agent => &["AGENT_EXITED"],
+            _ => &["SANDBOX_VANISHED", "AGENT_STOPPED"],
+        };
+        assert!(reasons.contains(&cut.end.reason.as_str()), "{victim}: {:?}", cut.end);
+        assert_eq!(cut.next.outcome(), TurnOutcome::Completed, "{victim}: {:?}", cut.next);
+        assert!(cut.remembers, "{victim}: what was said before is not in the next request");
+        assert_eq!(cut.told, 1, "{victim}: the earlier words are lost or doubled");
+    }
 }
 
 /// A command that asks the model gateway from inside a sandbox, and writes the status down with a mark.

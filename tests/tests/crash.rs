@@ -5,12 +5,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test, helpers included
 
-use foundry_proto::common::v1::{NoticeKind, Stage, StageState, TurnOutcome};
+use foundry_proto::common::v1::{NoticeKind, StageState, TurnOutcome};
 use foundry_proto::provisioner::v1::{Sandbox, SandboxState};
 use foundry_proto::repo::v1::Repository;
 use foundry_proto::task::v1::{CreateSessionRequest, SessionState, Task, TaskState, TranscriptEntry};
 use foundry_tests::faults::Faults;
 use foundry_tests::sandboxes::{self, Runtime};
+use foundry_tests::stages::{STAGES, assert_not_repeated, completed, stage};
 use foundry_tests::story::{
     await_session, await_task, await_transcript, await_turns, create_task, get_task, patch, register, send,
     turn_ends, words,
@@ -22,15 +23,6 @@ use rustix::process::Signal;
 const PROMPT: &str = "append log.txt: once\nwrite docs/hello.md: Hello there.\nreplace 1 with 2 in src/lib.rs\nsay All is done.";
 /// Files that the prompt changes.
 const FILES: i32 = 3;
-/// Calls of the provider and the stages they happen in.
-const STAGES: [(&str, &str); 5] = [
-    ("allocate", "sandbox_allocated"),
-    ("prepare_repo", "repo_prepared"),
-    ("install_agent", "agent_installing"),
-    ("start_agent", "agent_starting"),
-    ("probe", "agent_ready"),
-];
-
 fn rounds() -> usize {
     std::env::var("FOUNDRY_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
@@ -117,22 +109,6 @@ impl World {
 fn assert_spoken_once(entries: &[TranscriptEntry]) {
     let times = Told::times_spoken(entries);
     assert!(times.values().all(|n| *n == 1), "a prompt stands more than once in the transcript: {times:?}");
-}
-
-fn stage<'a>(task: &'a Task, name: &str) -> &'a Stage {
-    task.stages.iter().find(|s| s.name == name).unwrap()
-}
-
-/// The stages that are done, with when and how often they ran.
-fn completed(task: &Task) -> Vec<Stage> {
-    task.stages.iter().filter(|s| s.state() == StageState::Done).cloned().collect()
-}
-
-/// What was done before is as it was: it ran no second time.
-fn assert_not_repeated(before: &[Stage], now: &Task) {
-    for done in before {
-        assert_eq!(stage(now, &done.name), done, "a completed stage ran again");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,22 +4,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test, helpers included
 #![allow(clippy::print_stdout)] // the times are what a reader comes for
 
+mod choices;
+mod crashes;
+mod refusals;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use foundry_proto::common::v1::transcript_part::Body;
-use foundry_proto::common::v1::{NoticeKind, TurnEnd, TurnOutcome};
+use foundry_proto::common::v1::{TurnEnd, TurnOutcome};
 use foundry_proto::provisioner::v1::PutAttachmentRequest;
-use foundry_proto::task::v1::{
-    ResumeQueueRequest, SendMessageRequest, Session, SessionState, StopTurnRequest,
-};
+use foundry_proto::task::v1::{SendMessageRequest, Session, SessionState, StopTurnRequest};
 use foundry_scripted_model::{Fault, RecordedRequest, Script, Step, Times};
 use foundry_tests::agents::{
     Agent, CLAUDE, CODEX, GEMINI, OPENCODE, QWEN, Work, Workplace, files_with, processes_with,
 };
-use foundry_tests::story::{PATIENCE, await_session, await_task, patch, send, transcript, turn_ends, words};
+use foundry_tests::story::{PATIENCE, await_session, await_task, patch, send, turn_ends, words};
+use refusals::refusals;
 
 /// What must be seen of a fault: the condition within five seconds, and where the agent was told to give up, the
 /// turn's end within the five seconds after it that an agent gets to obey.
@@ -203,6 +205,24 @@ impl Trial {
         self.check(all && !models.is_empty(), format!("after the kill, asked of the models {models:?}"));
     }
 
+    async fn session(&self) -> Session {
+        await_session(&self.place.caller, &self.work.session_id, |_| true).await
+    }
+
+    /// Whether a file of this name is in the work tree of the sandbox.
+    fn is_in_the_work_tree(&self, name: &str) -> bool {
+        let mut left = vec![self.place.mesh.data().join("provisioner/sandboxes")];
+        while let Some(directory) = left.pop() {
+            for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+                if entry.file_name() == name {
+                    return true;
+                }
+                left.extend(entry.file_type().is_ok_and(|t| t.is_dir()).then(|| entry.path()));
+            }
+        }
+        false
+    }
+
     async fn held(&self, name: &str) {
         let held = tokio::time::timeout(PATIENCE, self.place.model.held(name)).await;
         assert!(held.is_ok(), "{name} is not reached\n{}", self.wrong.join("\n"));
@@ -252,159 +272,6 @@ impl Trial {
         self.say([Step::Say("Better.".to_owned())]).await;
         self.completes(&format!("{fault}: the next turn"), begun).await;
     }
-
-    /// The mesh is killed while the model streams, and started again.
-    async fn streams_across_a_restart_of_the_mesh(&mut self) {
-        let hold = format!("restart-{}", self.agent.name);
-        self.say([
-            Step::Say("It begins. ".to_owned()),
-            Step::Hold(hold.clone()),
-            Step::Say("It ends.".to_owned()),
-        ])
-        .await;
-        self.held(&hold).await;
-        let begun = Instant::now();
-        self.place.mesh.crash();
-        self.place.model.release(&hold);
-        self.place.mesh.start_again();
-        self.time("restart of the mesh", begun);
-        self.completes("turn cut by kill -9, after it", begun).await;
-        let (entries, _) = self.place.finish(&self.work, self.turns).await;
-        self.check(words(&entries).contains("It ends."), "the words after the cut are missing");
-    }
-}
-
-/// What a provider can answer, cell by cell: condition, end of the turn, and what becomes of a message that waits. In a
-/// mesh of its own, which is soon tired of silence.
-impl Trial {
-    async fn for_refusals(agent: Agent) -> Self {
-        let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
-        let place = Workplace::start_with(agent, &tools, &["provisioner.model_silence=3s"]).await;
-        let work = place.begin(&Script::new([Step::Say("Here.".to_owned())])).await;
-        let mut trial = Self { agent, place, work, turns: 1, wrong: Vec::new() };
-        let end = trial.ends().await;
-        trial.check(end.outcome() == TurnOutcome::Completed, format!("first turn: {end:?}"));
-        trial
-    }
-
-    async fn shows(&mut self, cell: &str, wanted: impl Fn(&Session) -> bool) -> bool {
-        let begun = Instant::now();
-        let (caller, id) = (self.place.caller.clone(), self.work.session_id.clone());
-        let seen = tokio::time::timeout(ENDED, await_session(&caller, &id, wanted)).await.is_ok();
-        let took = self.time(cell, begun);
-        self.check(seen && took < SEEN, format!("{cell}: not seen within {took:?}"));
-        seen
-    }
-
-    async fn session(&self) -> Session {
-        await_session(&self.place.caller, &self.work.session_id, |_| true).await
-    }
-
-    /// 429 with 2 s: a notice, and the agent goes on by itself.
-    async fn waits_two_seconds(&mut self) {
-        let cell = "429 2s: goes on by itself";
-        let before = self.notices().await;
-        self.place
-            .model
-            .all()
-            .fail(Fault::Limited { retry_after: Some(Duration::from_secs(2)) }, Times::Next(1));
-        let begun = Instant::now();
-        self.say([Step::Say("After two seconds.".to_owned())]).await;
-        self.completes(cell, begun).await;
-        self.place.model.all().heal();
-        let after = self.notices().await;
-        self.check(after == before + 1, format!("{cell}: {before} notices before, {after} after"));
-    }
-
-    async fn notices(&self) -> usize {
-        let entries = transcript(&self.place.caller, &self.work.session_id).await;
-        let bodies = entries.iter().filter_map(|e| e.part.as_ref()?.body.as_ref());
-        bodies.filter(|b| matches!(b, Body::Notice(n) if n.kind() == NoticeKind::ModelWait)).count()
-    }
-
-    /// 429 with an hour: the turn ends, a queued message waits with the time, and goes by itself with another key.
-    async fn waits_an_hour(&mut self) {
-        let hour = Fault::Limited { retry_after: Some(Duration::from_secs(3600)) };
-        self.place.model.all().fail(hour, Times::Always);
-        self.say([Step::Say("Never said.".to_owned())]).await;
-        self.say([Step::Say("Once there is a quota.".to_owned())]).await;
-        let quota = |s: &Session| s.condition.as_ref().is_some_and(|c| c.reason == "MODEL_QUOTA");
-        self.shows("429 1h: MODEL_QUOTA", quota).await;
-        let (entries, _) = self.place.finish(&self.work, self.turns - 1).await;
-        let end = turn_ends(&entries).pop().unwrap();
-        self.check(
-            end.outcome() == TurnOutcome::Error && end.reason == "MODEL_QUOTA",
-            format!("429 1h: {end:?}"),
-        );
-        let waits = |s: &Session| {
-            s.state() == SessionState::Running
-                && s.queue_length == 0
-                && s.condition
-                    .as_ref()
-                    .is_some_and(|c| c.reason == "MODEL_QUOTA" && c.next_attempt_time.is_some())
-        };
-        self.shows("429 1h: the next message waits", waits).await;
-        let asked = self.place.model.all().requests().len();
-        self.place.model.all().heal();
-        let begun = Instant::now();
-        let quiet =
-            tokio::time::timeout(Duration::from_secs(3), self.place.finish(&self.work, self.turns)).await;
-        let now = self.place.model.all().requests().len();
-        self.check(
-            quiet.is_err() && now == asked,
-            format!("429 1h: {asked} requests became {now} before the time"),
-        );
-        self.place.change_key().await;
-        self.completes("429 1h: goes by itself with another key", begun).await;
-    }
-
-    /// 429 without a time: the condition, and the queue waits for a person when the agent gives up.
-    async fn waits_for_a_person(&mut self) {
-        self.place.model.all().fail(Fault::Limited { retry_after: None }, Times::Always);
-        let begun = Instant::now();
-        self.say([Step::Say("Never said.".to_owned())]).await;
-        self.say([Step::Say("When a person says so.".to_owned())]).await;
-        let quota = |s: &Session| s.condition.as_ref().is_some_and(|c| c.reason == "MODEL_QUOTA");
-        self.shows("429: MODEL_QUOTA", quota).await;
-        let ended = self.place.finish(&self.work, self.turns - 1);
-        let Ok((entries, _)) = tokio::time::timeout(Duration::from_secs(30), ended).await else {
-            // It goes on trying: its turn is not over before the quota is there.
-            self.time("429: goes on trying", begun);
-            self.place.model.all().heal();
-            self.completes("429: both messages, once it is over", begun).await;
-            return;
-        };
-        self.time("429: gives up", begun);
-        let end = turn_ends(&entries).pop().unwrap();
-        self.check(end.reason == "MODEL_QUOTA" && end.next_attempt_time.is_none(), format!("429: {end:?}"));
-        let session = self.session().await;
-        self.check(
-            session.queue_held && session.queue_length == 1,
-            format!("429: the queue is not held: {session:?}"),
-        );
-        self.place.model.all().heal();
-        let request =
-            ResumeQueueRequest { request_id: String::new(), session_id: self.work.session_id.clone() };
-        self.place.caller.task().resume_queue(request).await.unwrap();
-        self.completes("429: the queue, resumed", begun).await;
-    }
-}
-
-async fn refusals(agent: Agent) {
-    let all = Instant::now();
-    let mut trial = Trial::for_refusals(agent).await;
-    trial.meets(Fault::KeyRefused, "MODEL_KEY_REFUSED", true).await;
-    trial.waits_two_seconds().await;
-    trial.waits_an_hour().await;
-    trial.waits_for_a_person().await;
-    trial.meets(Fault::Failing { status: 500 }, "MODEL_FAILING", false).await;
-    trial.meets(Fault::Failing { status: 529 }, "MODEL_FAILING", false).await;
-    trial.meets(Fault::Silent, "MODEL_SILENT", false).await;
-    trial.meets(Fault::Cut, "MODEL_FAILING", false).await;
-    trial.meets(Fault::UnknownModel, "MODEL_UNKNOWN", true).await;
-    trial.time("all refusals", all);
-    let (wrong, log) = (trial.wrong.join("\n"), trial.place.mesh.log_tail());
-    assert!(trial.wrong.is_empty(), "{}:\n{wrong}\n{log}", agent.name);
 }
 
 async fn everything(agent: Agent) {
@@ -420,7 +287,9 @@ async fn everything(agent: Agent) {
     trial.meets(Fault::Limited { retry_after: hour }, "MODEL_QUOTA", true).await;
     trial.meets(Fault::UnknownModel, "MODEL_UNKNOWN", true).await;
     trial.meets(Fault::Failing { status: 500 }, "MODEL_FAILING", false).await;
-    trial.streams_across_a_restart_of_the_mesh().await;
+    trial.takes_another_model_and_another_mode().await;
+    trial.streams_across_ten_seconds_without_the_mesh().await;
+    trial.goes_on_when_its_sandbox_is_killed().await;
     trial.keeps_the_key_outside();
     trial.time("all", all);
     assert!(
@@ -480,4 +349,29 @@ async fn gemini_shows_what_its_provider_refuses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn qwen_shows_what_its_provider_refuses() {
     refusals(QWEN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claude_is_made_ready_while_the_mesh_is_killed_at_every_stage() {
+    crashes::at_every_stage(CLAUDE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codex_is_made_ready_while_the_mesh_is_killed_at_every_stage() {
+    crashes::at_every_stage(CODEX).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opencode_is_made_ready_while_the_mesh_is_killed_at_every_stage() {
+    crashes::at_every_stage(OPENCODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gemini_is_made_ready_while_the_mesh_is_killed_at_every_stage() {
+    crashes::at_every_stage(GEMINI).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn qwen_is_made_ready_while_the_mesh_is_killed_at_every_stage() {
+    crashes::at_every_stage(QWEN).await;
 }
