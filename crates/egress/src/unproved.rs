@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use foundry_sandbox::Peer;
 use tokio::sync::oneshot;
 
-/// Beyond so many the oldest is dropped of whoever has most.
+/// Beyond so many, the oldest one of the sandbox that has most is dropped.
 const MOST: usize = 128;
 
 /// All of them, the oldest first.

@@ -1,7 +1,8 @@
 //! Figures of the gateway beside a direct call, in one run: `cargo run --release --example beside_direct`.
 //!
 //! Time to the first token, the speed of a long stream, and memory while 200 streams are open. Provider, gateway and
-//! clients share one process; the pairs are interleaved.
+//! clients share one process, and so its processors; the calls are interleaved. Models write one event at a time: packed
+//! ones show where the gateway's own cost begins, beside a relay that only passes bytes on.
 
 // A program for people who look at its output.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
@@ -26,7 +27,8 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 
 const EVENT: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"some words of a model\"}}\n\n";
 const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
@@ -102,6 +104,25 @@ async fn provider(tasks: &Tasks) -> Result<SocketAddr, Failure> {
                 let served = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(io), service_fn(model));
                 let _ = served.await;
+            });
+        }
+    });
+    Ok(address)
+}
+
+/// Passes bytes on between its callers and `to`, and looks at none: as fast as anything in between can be on this machine.
+async fn relay(tasks: &Tasks, to: SocketAddr) -> Result<SocketAddr, Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let inner = tasks.clone();
+    tasks.spawn("relay", async move {
+        while let Ok((mut io, _)) = listener.accept().await {
+            inner.spawn("relayed connection", async move {
+                let Ok(mut upstream) = TcpStream::connect(to).await else { return };
+                if io.set_nodelay(true).and(upstream.set_nodelay(true)).is_ok() {
+                    // Ends when one side leaves, as the measurement's clients do.
+                    let _ = copy_bidirectional(&mut io, &mut upstream).await;
+                }
             });
         }
     });
@@ -207,16 +228,20 @@ async fn main() -> Result<(), Failure> {
         body: body.clone(),
     };
     let (a, b) = (caller(direct), caller(through));
-    for pack in [1, 100] {
-        let (mut plain, mut gated) = (Vec::new(), Vec::new());
+    let c = caller(relay(&tasks, direct).await?);
+    for pack in [1, 10, 100] {
+        let (mut plain, mut gated, mut relayed) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..5 {
             plain.push(a.speed(pack).await?);
             gated.push(b.speed(pack).await?);
+            relayed.push(c.speed(pack).await?);
         }
-        let (plain, gated) = (median(plain, f64::total_cmp), median(gated, f64::total_cmp));
+        let [plain, gated, relayed] = [plain, gated, relayed].map(|all| median(all, f64::total_cmp));
         println!(
-            "200 MB, {pack} events a write: direct {plain:.0} MB/s, gateway {gated:.0} MB/s, ratio {:.2}",
-            gated / plain
+            "200 MB, {pack} events a write: direct {plain:.0} MB/s, gateway {gated:.0} MB/s, ratio {:.2}; \
+             a plain relay of bytes {relayed:.0} MB/s, ratio {:.2}",
+            gated / plain,
+            relayed / plain
         );
     }
 
