@@ -169,7 +169,13 @@ sys.stdin.read()
     let answer = r#"{"model":"c","usage":{"input_tokens":3,"output_tokens":4}}"#;
     t.upstream.will(Reply::json(200, answer));
     let served = tokio::time::timeout(std::time::Duration::from_secs(20), async {
-        let mut agent = UnixStream::connect(&path).await.unwrap();
+        // Refused for the moment while the flood fills the queue of the socket; forwarders try again too.
+        let mut agent = loop {
+            match UnixStream::connect(&path).await {
+                Ok(agent) => break agent,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
         agent.write_all(raw(r#"{"model":"c"}"#).as_bytes()).await.unwrap();
         read_until(&mut agent, answer).await
     });
@@ -222,6 +228,6 @@ async fn neither_silent_connections_nor_those_of_another_sandbox_keep_a_call_out
         assert_eq!(status, "503", "{sandbox} has as many as it may");
     }
     drop(streams);
-    let (status, ..) = open("sbx_1").await;
-    assert_eq!(status, "200");
+    // The gateway sees the ends of connections one after the other.
+    within(async { while open("sbx_1").await.0 != "200" {} }).await;
 }
