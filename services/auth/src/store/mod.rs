@@ -29,6 +29,12 @@ pub(crate) const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../../migrations/sqlite/0002_app_shell.sql"),
             postgres: include_str!("../../migrations/postgres/0002_app_shell.sql"),
         },
+        Migration {
+            version: 3,
+            name: "method_names",
+            sqlite: include_str!("../../migrations/sqlite/0003_method_names.sql"),
+            postgres: include_str!("../../migrations/postgres/0003_method_names.sql"),
+        },
     ],
 };
 
@@ -79,14 +85,51 @@ impl Reach {
 mod tests {
     use std::time::Duration;
 
+    use foundry_authn::Caller;
+    use foundry_core::OrganizationId;
     use foundry_proto::auth::v1::{
-        ListAccessTokensRequest, ListMembersRequest, ListOrganizationsRequest, RemoveMemberRequest,
-        RevokeAccessTokenRequest,
+        CreateOrganizationRequest, CreateOrganizationResponse, ListAccessTokensRequest, ListMembersRequest,
+        ListOrganizationsRequest, RemoveMemberRequest, RevokeAccessTokenRequest,
     };
     use foundry_proto::common::v1::Role;
+    use foundry_service::RequestKey;
+    use foundry_store::{IdempotencyKey, Migrations, Store, StoreOptions, WriteSet};
 
     use crate::testing::Fixture;
     use crate::{jobs, ops};
+
+    #[tokio::test]
+    async fn a_request_of_before_the_upgrade_gets_its_first_answer_after_it() {
+        let (dir, env) = (tempfile::tempdir().unwrap(), foundry_testkit::test_env().env);
+        let url = foundry_testkit::database_url(dir.path(), "auth").await;
+        let before =
+            Migrations { owner: super::MIGRATIONS.owner, steps: super::MIGRATIONS.steps.split_at(2).0 };
+        let (caller, request) = (Caller::service("task"), CreateOrganizationRequest::default());
+        let answer = CreateOrganizationResponse {
+            organization: Some(foundry_proto::auth::v1::Organization {
+                organization_id: OrganizationId::generate(&env).to_string(),
+                ..Default::default()
+            }),
+        };
+        let old = Store::connect(&url, &[&before], &env, StoreOptions::default()).await.unwrap();
+        let mut ws = WriteSet::new();
+        ws.scope(foundry_store::Scope::other("test", "one"));
+        let key = IdempotencyKey {
+            organization: String::new(),
+            caller: caller.actor(),
+            method: "foundry.auth.v1.AuthService/CreateOrganization",
+            request_id: "r1".into(),
+        };
+        let hash = foundry_store::BodyHash::of(&prost::Message::encode_to_vec(&request));
+        ws.idempotency(key, hash, prost::Message::encode_to_vec(&answer), None);
+        old.commit(ws).await.unwrap();
+        old.close().await;
+        let store = Store::connect(&url, &[&super::MIGRATIONS], &env, StoreOptions::default()).await.unwrap();
+        let key = RequestKey::new("", &caller, "CreateOrganization", "r1", &request).unwrap();
+        let first = key.first_answer::<CreateOrganizationResponse>(&store).await.unwrap();
+        assert_eq!(first.map(|(first, _)| first), Some(answer));
+        store.close().await;
+    }
 
     /// Every statement of the service once, as a day goes by.
     #[tokio::test]

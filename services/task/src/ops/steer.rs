@@ -4,7 +4,7 @@
 use foundry_authn::Caller;
 use foundry_core::{Env, Error, Result, TaskId, Timestamp};
 use foundry_service::{RequestKey, audit};
-use foundry_store::{Scope, WriteSet};
+use foundry_store::{CommitError, Scope, WriteSet};
 use prost::Message;
 
 use crate::context::Context;
@@ -80,7 +80,9 @@ impl Command<'_> {
             let rev = ws.scope(self.scope.clone());
             let now = cx.env.clock.now();
             let mut draft = Draft { env: &cx.env, caller: self.caller, now, of: before.clone(), ws };
-            decide(&mut draft)?;
+            if let Err(e) = decide(&mut draft) {
+                return key.settle(&cx.store, None, Err(CommitError::Refused(e))).await;
+            }
             let Draft { of, mut ws, .. } = draft;
             let after = aggregate::write(&mut ws, &cx.env, &before, of);
             let answer = answer(&after);
