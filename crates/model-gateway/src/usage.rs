@@ -23,6 +23,8 @@ pub(crate) struct Seen {
     pub(crate) finished: bool,
     /// The events that tell nothing of this: words of the model.
     pub(crate) words: Words,
+    /// Whether the event that is looked at tells usage, a failure or the end.
+    told: bool,
 }
 
 /// Measures the words of a stream, for one that breaks off before its usage is told.
@@ -144,8 +146,14 @@ impl Seen {
         if !(tells && self::tells(api, data)) {
             return self.words.take(data.len());
         }
+        let finished = self.finished;
+        self.told = false;
         if let Ok(event) = serde_json::from_slice::<Value>(data) {
             self.event(api, &event);
+        }
+        // A usage of null stands in each chunk of words too.
+        if !self.told && self.finished == finished {
+            self.words.take(data.len());
         }
     }
 
@@ -155,7 +163,7 @@ impl Seen {
             Api::Messages => {
                 match kind {
                     "message_stop" => self.finished = true,
-                    "error" => self.failure = Some(event["error"].clone()),
+                    "error" => self.fail(event["error"].clone()),
                     _ => {}
                 }
                 self.model(&event["message"]["model"]);
@@ -173,7 +181,7 @@ impl Seen {
                 match kind {
                     "response.completed" | "response.incomplete" => self.finished = true,
                     "response.failed" => self.failed(&response["error"]),
-                    "error" => self.failure = Some(event.clone()),
+                    "error" => self.fail(event.clone()),
                     _ => {}
                 }
                 self.model(&response["model"]);
@@ -246,8 +254,12 @@ impl Seen {
 
     fn failed(&mut self, error: &Value) {
         if error.is_object() {
-            self.failure = Some(error.clone());
+            self.fail(error.clone());
         }
+    }
+
+    fn fail(&mut self, error: Value) {
+        (self.failure, self.told) = (Some(error), true);
     }
 
     fn model(&mut self, name: &Value) {
@@ -261,6 +273,7 @@ impl Seen {
         if !usage.is_object() {
             return;
         }
+        self.told = true;
         let told = self.usage.get_or_insert_default();
         for (name, count) in [
             ("input_tokens", &mut told.input),
@@ -292,6 +305,7 @@ impl Seen {
         let cost = usage["cost"].as_f64().filter(|cost| cost.is_finite() && (0.0..1e9).contains(cost));
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounded above
         let cost_micros = cost.map(|cost| (cost * 1e6).ceil() as u64);
+        self.told = true;
         self.usage = Some(Usage {
             input: read.saturating_sub(cached),
             output: usage[written].as_u64().unwrap_or(0),
@@ -308,6 +322,7 @@ impl Seen {
         }
         let count = |name: &str| usage[name].as_u64().unwrap_or(0);
         let (read, cached) = (count("promptTokenCount"), count("cachedContentTokenCount"));
+        self.told = true;
         self.usage = Some(Usage {
             input: read.saturating_sub(cached) + count("toolUsePromptTokenCount"),
             output: count("candidatesTokenCount") + count("thoughtsTokenCount"),
