@@ -30,8 +30,8 @@ pub(crate) struct Call {
     pub(crate) came: u64,
     /// Roughly how many tokens the request is.
     pub(crate) read: u64,
-    /// The most tokens that the request wants to be written.
-    pub(crate) most: Option<u64>,
+    /// The most tokens that are expected to be written.
+    pub(crate) most: u64,
     /// Its share of the limits, until what it used is counted.
     pub(crate) reservation: Option<Arc<Reservation>>,
 }

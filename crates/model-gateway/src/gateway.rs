@@ -16,7 +16,7 @@ use crate::bodies::{self, Bodies};
 use crate::call::Call;
 use crate::condition::{ConditionKind, ModelCondition};
 use crate::gate::{Admission, First, Gate, KeyName};
-use crate::include_usage::Asked;
+use crate::include_usage::{Asked, most_of_gemini};
 use crate::mcp::Endpoints;
 use crate::proof::SandboxProof;
 use crate::reports::Reports;
@@ -187,7 +187,10 @@ impl Gateway {
             env: self.0.env.clone(),
             came,
             read: tokens_of(&taken.bytes),
-            most: asked.as_ref().and_then(Asked::most),
+            most: match &asked {
+                Some(asked) => asked.most(),
+                None => most_of_gemini(&taken.bytes),
+            },
             reservation: None,
         };
         permitted(&call)?;
@@ -222,13 +225,13 @@ impl Gateway {
     ) -> Result<Call, Problem> {
         let waiting = async {
             while call.api.generates() && !call.access.limits.is_empty() {
-                let mut freed = std::pin::pin!(self.0.reserved.freed());
-                freed.as_mut().enable();
-                if let Some(own) = self.0.reserved.take(&call.access, &call.model, call.read, call.most) {
-                    call.reservation = Some(Arc::new(own));
-                    break;
+                match self.0.reserved.take(&call.access, &call.model, call.read, call.most) {
+                    Ok(own) => {
+                        call.reservation = Some(Arc::new(own));
+                        break;
+                    }
+                    Err(freed) => freed.await,
                 }
-                freed.await;
                 call.access = Arc::new(self.access(token, headers).await?);
                 permitted(&call)?;
             }

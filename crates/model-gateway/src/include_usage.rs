@@ -7,6 +7,8 @@ use memchr::{memchr, memmem};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::reserve::WRITTEN;
+
 /// What the gateway reads of a request.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Asked<'a> {
@@ -22,6 +24,9 @@ pub(crate) struct Asked<'a> {
     max_completion_tokens: Option<&'a RawValue>,
     #[serde(borrow, default)]
     max_output_tokens: Option<&'a RawValue>,
+    /// How many answers are wanted.
+    #[serde(borrow, default)]
+    n: Option<&'a RawValue>,
 }
 
 /// A `null` is there too.
@@ -40,10 +45,9 @@ impl<'a> Asked<'a> {
         serde_json::from_slice(body)
     }
 
-    /// The most tokens that may be written, where the request says so.
-    pub(crate) fn most(&self) -> Option<u64> {
-        let named = [self.max_tokens, self.max_completion_tokens, self.max_output_tokens];
-        named.into_iter().flatten().find_map(|value| value.get().parse().ok())
+    /// The most tokens that may be written. Of several bounds any may be the one that the provider goes by.
+    pub(crate) fn most(&self) -> u64 {
+        written([self.max_tokens, self.max_completion_tokens, self.max_output_tokens], self.n)
     }
 
     /// The body that asks for usage; none when it does already, or is not for a stream. All other bytes stay.
@@ -73,6 +77,42 @@ impl<'a> Asked<'a> {
             _ => None,
         }
     }
+}
+
+/// The most tokens that a request of Gemini's API wants to be written.
+pub(crate) fn most_of_gemini(body: &[u8]) -> u64 {
+    #[derive(Default, Deserialize)]
+    struct Generating<'a> {
+        #[serde(borrow, default, rename = "generationConfig", alias = "generation_config")]
+        config: Config<'a>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Config<'a> {
+        #[serde(borrow, rename = "maxOutputTokens", alias = "max_output_tokens")]
+        most: Option<&'a RawValue>,
+        #[serde(borrow, rename = "candidateCount", alias = "candidate_count")]
+        answers: Option<&'a RawValue>,
+    }
+    // What cannot be read here the provider refuses.
+    let asked = serde_json::from_slice::<Generating<'_>>(body).unwrap_or_default();
+    written([asked.config.most], asked.config.answers)
+}
+
+/// What is expected of the bounds that a request names: at least a little, and no more than a model writes.
+fn written<const N: usize>(bounds: [Option<&RawValue>; N], answers: Option<&RawValue>) -> u64 {
+    /// Whatever a request says, an answer costs something.
+    const LEAST: u64 = 256;
+    /// More than models write in one answer: who names more must not hold up all others.
+    const MOST: u64 = 200_000;
+    let number = |value: &RawValue| {
+        let number = value.get().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0)?;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounded on both sides
+        Some(number.min(1e9) as u64)
+    };
+    let each = bounds.into_iter().flatten().filter_map(number).max().unwrap_or(WRITTEN);
+    let answers = answers.and_then(number).unwrap_or(1).max(1);
+    each.saturating_mul(answers).clamp(LEAST, MOST)
 }
 
 /// The body with `parts` in place of the bytes from `start` to `end`.
@@ -224,6 +264,33 @@ mod tests {
             (r#"{"model":"m"}"#, None),
         ] {
             assert_eq!(asking(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn expects_the_largest_of_the_bounds_for_each_answer_within_reason() {
+        for (body, expected) in [
+            ("{}", 8_192),
+            (r#"{"max_tokens":4000}"#, 4_000),
+            (r#"{"max_tokens":0,"max_completion_tokens":64000}"#, 64_000),
+            (r#"{"max_tokens":500,"n":20}"#, 10_000),
+            (r#"{"n":3}"#, 24_576),
+            (r#"{"max_output_tokens":1e5}"#, 100_000),
+            (r#"{"max_output_tokens":1000000000000000}"#, 200_000),
+            (r#"{"max_output_tokens":1e400,"n":1e300}"#, 200_000),
+            (r#"{"max_tokens":0,"n":0}"#, 256),
+            (r#"{"max_tokens":-5,"n":null}"#, 8_192),
+            (r#"{"max_tokens":"many"}"#, 8_192),
+        ] {
+            assert_eq!(Asked::of(body.as_bytes()).unwrap().most(), expected, "{body}");
+        }
+        for (body, expected) in [
+            (r#"{"contents":[]}"#, 8_192),
+            (r#"{"contents":[],"generationConfig":{"maxOutputTokens":65536}}"#, 65_536),
+            (r#"{"generation_config":{"max_output_tokens":3e3,"candidate_count":2}}"#, 6_000),
+            ("no JSON", 8_192),
+        ] {
+            assert_eq!(most_of_gemini(body.as_bytes()), expected, "{body}");
         }
     }
 
