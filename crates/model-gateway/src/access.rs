@@ -277,7 +277,8 @@ pub struct Usage {
     pub cost_micros: Option<u64>,
     /// Whether the call came to its end; if not, these are the counts so far.
     pub complete: bool,
-    /// Whether the counts are guessed from what passed, since the agent left before the provider told them.
+    /// Whether the counts are guessed from what passed, since the provider did not tell them, or not before the call
+    /// broke off.
     pub estimated: bool,
 }
 

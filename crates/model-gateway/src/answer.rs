@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use foundry_core::Tasks;
 use foundry_http_client::drop_hop_by_hop;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -28,6 +29,7 @@ pub(crate) async fn of(
     request: reqwest::RequestBuilder,
     hides_usage: bool,
     limit: Duration,
+    tasks: &Tasks,
 ) -> Result<Response<Body>, Problem> {
     let mut silence = Silence::new(call, limit);
     let waiting = Unanswered(Some(call));
@@ -37,7 +39,8 @@ pub(crate) async fn of(
             answer
         }
         () = silence.over() => {
-            waiting.over();
+            // The provider may have worked all the time.
+            drop(waiting);
             call.tell(ConditionKind::Silent, &silence.words());
             return Err(silent(&silence));
         }
@@ -72,15 +75,15 @@ pub(crate) async fn of(
         // A key that was held is free again, long before a stream ends.
         call.tell(ConditionKind::Working, "");
     }
-    let relay = Relay::new(call.clone(), body, front, reader, filter, limit, success);
+    let relay = Relay::new(call.clone(), body, front, reader, filter, limit, success, tasks);
     Ok(Response::from_parts(parts, relay.boxed_unsync()))
 }
 
-/// Counts the request of an agent that leaves before there is an answer: the provider has read it.
+/// Counts the request where there is no answer in time, or before the agent leaves: the provider has read it.
 struct Unanswered<'a>(Option<&'a Call>);
 
 impl Unanswered<'_> {
-    /// It is not the agent that ended it.
+    /// There is an answer, or the provider broke off.
     fn over(mut self) {
         self.0 = None;
     }
@@ -89,7 +92,7 @@ impl Unanswered<'_> {
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(call) = self.0.filter(|call| call.api.generates()) {
-            call.count_broken(&Seen::default());
+            call.count_guess(&Seen::default(), false);
         }
     }
 }

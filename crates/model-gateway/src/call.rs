@@ -73,23 +73,21 @@ impl Call {
         self.gate.was_let_go(&self.access.owner.provider, self.came)
     }
 
-    /// Counts what was seen, if anything.
-    pub(crate) fn count(&self, seen: &Seen, complete: bool) {
-        if let Some(usage) = &seen.usage {
-            self.used(seen, Usage { complete, ..usage.clone() });
-        }
+    /// Counts what the provider told of a whole answer.
+    pub(crate) fn count(&self, seen: &Seen, told: Usage) {
+        self.used(seen, Usage { complete: true, ..told });
     }
 
-    /// Counts a call that broke off before the provider told all: what was seen, and of the rest a guess. Who leaves early
-    /// is not counted with nothing.
-    pub(crate) fn count_broken(&self, seen: &Seen) {
+    /// Counts a call of which the provider did not tell all: what was seen, and of the rest a guess. Neither who leaves
+    /// early nor who asks where nothing is told is counted with nothing.
+    pub(crate) fn count_guess(&self, seen: &Seen, complete: bool) {
         let told = seen.usage.clone();
         let read = if told.is_some() { 0 } else { self.read };
         let mut usage = told.unwrap_or(Usage { input: read, ..Usage::default() });
         let written = seen.words.tokens();
         let estimated = read > 0 || written > usage.output;
         usage.output = usage.output.max(written);
-        self.used(seen, Usage { complete: false, estimated, ..usage });
+        self.used(seen, Usage { complete, estimated, ..usage });
     }
 
     fn used(&self, seen: &Seen, usage: Usage) {

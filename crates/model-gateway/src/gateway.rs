@@ -175,6 +175,11 @@ impl Gateway {
         let asked = if is_json { Some(Asked::of(&taken.bytes)) } else { None };
         let asked =
             asked.transpose().map_err(|e| bodies::malformed(&format!("its body is not as expected: {e}")))?;
+        if route.api == Api::Responses && asked.as_ref().is_some_and(Asked::is_in_background) {
+            return Err(bodies::malformed(
+                "a response in the background (\"background\": true) is not counted anywhere; ask for it without",
+            ));
+        }
         let named = asked.as_ref().and_then(|a| a.model.as_deref()).or(route.model.as_deref());
         let call = Call {
             model: named.unwrap_or_default().to_owned(),
@@ -211,7 +216,7 @@ impl Gateway {
             bytes if bytes.is_empty() => request,
             bytes => request.body(bytes),
         };
-        let answer = answer::of(&call, request, hides_usage, self.0.settings.silence).await;
+        let answer = answer::of(&call, request, hides_usage, self.0.settings.silence, &self.0.tasks).await;
         drop((first, taken));
         answer
     }

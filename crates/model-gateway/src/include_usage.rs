@@ -27,6 +27,8 @@ pub(crate) struct Asked<'a> {
     /// How many answers are wanted.
     #[serde(borrow, default)]
     n: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    background: Option<&'a RawValue>,
 }
 
 /// A `null` is there too.
@@ -48,6 +50,11 @@ impl<'a> Asked<'a> {
     /// The most tokens that may be written. Of several bounds any may be the one that the provider goes by.
     pub(crate) fn most(&self) -> u64 {
         written([self.max_tokens, self.max_completion_tokens, self.max_output_tokens], self.n)
+    }
+
+    /// Whether the answer is to be fetched later, which no call of the gateway's does.
+    pub(crate) fn is_in_background(&self) -> bool {
+        self.background.is_some_and(|value| !matches!(value.get(), "false" | "null"))
     }
 
     /// The body that asks for usage; none when it does already, or is not for a stream. All other bytes stay.

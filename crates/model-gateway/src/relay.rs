@@ -1,14 +1,16 @@
 //! The provider's answer on its way to the agent: each piece passes as it comes, and is looked at on the side.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use foundry_core::Timestamp;
+use foundry_core::{Tasks, Timestamp};
 use futures::future::BoxFuture;
 use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::oneshot;
 
 use crate::BoxError;
 use crate::call::Call;
@@ -20,6 +22,12 @@ use crate::usage::Reader;
 
 /// The body of an answer. Dropping it ends the call to the provider.
 pub(crate) struct Relay {
+    flow: Arc<Mutex<Flow>>,
+    /// Ends the watch over it.
+    _watched: oneshot::Sender<()>,
+}
+
+struct Flow {
     call: Call,
     upstream: reqwest::Body,
     /// Read already, to see what it means.
@@ -30,6 +38,11 @@ pub(crate) struct Relay {
     stage: Stage,
     /// Whether the answer is a success: only then its end means anything.
     success: bool,
+    /// How often more was asked for, and whether there was none yet when it was.
+    asked: u64,
+    waits: bool,
+    /// Ended because nobody asked for more.
+    unread: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,17 +63,88 @@ enum End {
 }
 
 impl Relay {
+    /// What watches over agents that do not read belongs to `tasks`.
+    #[allow(clippy::too_many_arguments)] // all of them are of one answer
     pub(crate) fn new(
-        call: Call,
+        mut call: Call,
         upstream: reqwest::Body,
         front: Option<Bytes>,
         reader: Reader,
         filter: Option<WithoutUsage>,
         silence: Duration,
         success: bool,
+        tasks: &Tasks,
     ) -> Self {
-        let silence = Silence::new(&call, silence);
-        Self { call, upstream, front, reader, filter, silence, stage: Stage::Flowing, success }
+        if !success {
+            call.reservation = None;
+        }
+        let (clock, every) = (call.env.clock.clone(), silence);
+        let flow = Flow {
+            silence: Silence::new(&call, silence),
+            call,
+            upstream,
+            front,
+            reader,
+            filter,
+            stage: Stage::Flowing,
+            success,
+            asked: 0,
+            waits: false,
+            unread: false,
+        };
+        let flow = Arc::new(Mutex::new(flow));
+        let watched = Arc::downgrade(&flow);
+        let (_watched, dropped) = oneshot::channel::<()>();
+        let stop = tasks.cancellation().clone();
+        tasks.spawn("answer of a model", async move {
+            let (mut asked, mut idle) = (0, 0);
+            let watch = async {
+                loop {
+                    clock.sleep(every).await;
+                    if Flow::is_over(&watched, &mut asked, &mut idle) {
+                        break;
+                    }
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _ = dropped => {}
+                () = watch => {}
+            }
+        });
+        Self { flow, _watched }
+    }
+}
+
+fn lock(flow: &Mutex<Flow>) -> MutexGuard<'_, Flow> {
+    // After a panic the connection ends, and with it this.
+    flow.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Flow {
+    /// Ends a call whose agent has read nothing since the last look: nothing else would, and its share of a limit would
+    /// be held for ever.
+    fn is_over(watched: &Weak<Mutex<Self>>, asked: &mut u64, idle: &mut u32) -> bool {
+        let Some(flow) = watched.upgrade() else { return true };
+        let mut flow = lock(&flow);
+        if flow.stage == Stage::Ended {
+            return true;
+        }
+        if flow.asked != *asked {
+            (*asked, *idle) = (flow.asked, 0);
+            return false;
+        }
+        *idle += 1;
+        // Where the agent wants more it is the provider's silence that counts, whose timer comes first.
+        if *idle <= u32::from(flow.waits) {
+            return false;
+        }
+        tracing::debug!(owner = ?flow.call.access.owner, "an agent does not read an answer; the call is ended");
+        flow.end(End::Left);
+        flow.unread = true;
+        flow.upstream = reqwest::Body::from("");
+        (flow.front, flow.filter) = (None, None);
+        true
     }
 
     fn take(&mut self, data: Bytes) -> Bytes {
@@ -76,16 +160,29 @@ impl Relay {
             return;
         }
         self.stage = Stage::Ended;
-        if !self.success || !self.call.api.generates() {
-            return;
+        if self.success && self.call.api.generates() {
+            self.tell(end);
         }
+        // What is still to be read holds no share.
+        self.call.reservation = None;
+    }
+
+    fn tell(&mut self, end: End) {
         self.reader.finish();
         let seen = &self.reader.seen;
         let finished = seen.finished;
-        // Agents leave when they have seen the last event, before the provider closes.
-        match end {
-            End::Left if !finished || seen.usage.is_none() => self.call.count_broken(seen),
-            _ => self.call.count(seen, matches!(end, End::Whole | End::Left)),
+        let whole = match end {
+            End::Whole => finished || !self.reader.expects_end(),
+            // Agents leave when they have seen the last event, before the provider closes.
+            End::Left => finished,
+            End::Cut | End::Silent => false,
+        };
+        // A provider that fails before the first word has not worked.
+        let worked = seen.usage.is_some() || seen.failure.is_none() || seen.words.tokens() > 0;
+        match &seen.usage {
+            Some(usage) if whole => self.call.count(seen, usage.clone()),
+            _ if worked => self.call.count_guess(seen, matches!(end, End::Whole) && whole),
+            _ => {}
         }
         let (kind, words) = match end {
             _ if seen.failure.is_some() => {
@@ -127,10 +224,33 @@ impl HttpBody for Relay {
     type Error = BoxError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
+        let mut flow = lock(&self.flow);
+        flow.asked += 1;
+        let next = flow.next(cx);
+        flow.waits = next.is_pending();
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let flow = lock(&self.flow);
+        flow.stage == Stage::Ended && !flow.unread
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+impl Flow {
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self;
+        if std::mem::take(&mut this.unread) {
+            // Not as if it were whole.
+            return Poll::Ready(Some(Err("the answer was not read for too long".into())));
+        }
         if let Some(front) = this.front.take().filter(|front| !front.is_empty()) {
             let front = this.take(front);
             if !front.is_empty() {
@@ -174,19 +294,11 @@ impl HttpBody for Relay {
         }
         Poll::Ready(None)
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.stage == Stage::Ended
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
-    }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.end(End::Left);
+        lock(&self.flow).end(End::Left);
     }
 }
 
@@ -202,6 +314,8 @@ pub(crate) struct Silence {
 
 impl Silence {
     pub(crate) fn new(call: &Call, limit: Duration) -> Self {
+        // It must not hold the share of a call that has ended.
+        let call = &Call { reservation: None, ..call.clone() };
         Self { call: call.clone(), limit, last: call.now(), waits: false, timer: sleep(call, limit) }
     }
 

@@ -69,6 +69,7 @@ async fn leaves_failures_and_short_waits_to_the_agent() {
         t.upstream.will(Reply::json(200, "{}"));
         assert_eq!(text(t.post("/v1/messages", CALL).await).await, "{}");
         assert_eq!(t.ledger.next_condition().await.reason(), "MODEL_OK");
+        t.ledger.next_usage().await;
     }
 }
 
@@ -349,5 +350,6 @@ async fn a_late_refusal_of_the_key_of_before_says_nothing_about_the_key_of_now()
         assert_eq!(text(t.post("/v1/messages", "{}").await).await, "{}", "the key is held");
         t.upstream.received().await;
         assert_eq!(t.ledger.next_condition().await.reason(), "MODEL_OK");
+        t.ledger.next_usage().await;
     }
 }

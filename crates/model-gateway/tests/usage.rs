@@ -165,14 +165,127 @@ async fn counts_the_usage_at_the_end_of_an_answer_of_many_mebibytes() {
 }
 
 #[tokio::test]
-async fn passes_a_compressed_answer_as_it_is_and_counts_nothing() {
+async fn an_answer_that_tells_no_usage_is_counted_with_a_guess() {
+    let words = "some words of a person ".repeat(20);
+    let request = format!(r#"{{"model":"m","stream":true,"messages":["{words}"]}}"#);
+    let spoken = format!(r#"{{"model":"m","choices":[{{"message":{{"content":"{words}"}}}}]}}"#);
+    let gzip: &[u8] = b"\x1f\x8bnot really compressed, as it is";
+    let events = format!("{CHAT_WORDS}{DONE}");
+    for (what, reply, passes, complete, output) in [
+        ("whole", Reply::json(200, &spoken), spoken.as_bytes(), true, spoken.len() as u64 / 4),
+        ("events", Reply::events(&events), events.as_bytes(), true, 1),
+        ("unfinished", Reply::events(&CHAT_WORDS[..CHAT_WORDS.find("\n\n").unwrap() + 2]), b"", false, 1),
+        (
+            "compressed",
+            Reply::whole(200, &[("content-encoding", "gzip")], gzip),
+            gzip,
+            true,
+            gzip.len() as u64 / 4,
+        ),
+    ] {
+        let t = Setup::new(Kind::OpenAiCompatible).await;
+        t.upstream.will(reply);
+        let answer = t.post("/v1/chat/completions", request.clone()).await;
+        let got = body(answer).await;
+        assert!(passes.is_empty() || got == passes, "{what}");
+        let used = within(t.ledger.next_usage()).await;
+        assert!(used.input.abs_diff(request.len() as u64 / 4) < 10, "{what}: {used:?}");
+        assert_eq!((used.estimated, used.complete, used.output), (true, complete, output), "{what}");
+        t.ledger.next_condition().await;
+    }
+    // The provider tells a part and breaks off.
+    for silent in [false, true] {
+        let t = Setup::new(Kind::Anthropic).await;
+        let (stream, reply) = Reply::stream();
+        t.upstream.will(reply);
+        let mut body = t.post("/v1/messages", request.clone()).await.into_body();
+        let sent = &CLAUDE[..CLAUDE.find("event: message_delta").unwrap()];
+        stream.send(sent);
+        let (mut passed, word) = (0, "event: x\ndata: {\"type\":\"content_block_delta\"}\n\n");
+        stream.send(&word.repeat(9));
+        while passed < sent.len() + 9 * word.len() {
+            passed += support::piece(&mut body).await.len();
+        }
+        let next = http_body_util::BodyExt::frame(&mut body);
+        if silent {
+            let time = async {
+                t.clock.wait_for_sleepers(1).await;
+                t.clock.advance(support::SILENCE);
+            };
+            within(async { tokio::join!(next, time) }).await.0.unwrap().unwrap();
+        } else {
+            stream.cut();
+            assert!(within(next).await.unwrap().is_err());
+        }
+        let used = within(t.ledger.next_usage()).await;
+        assert_eq!((used.input, used.complete, used.estimated), (10, false, true), "{used:?}");
+        assert!(used.output >= 10, "{used:?}");
+    }
+    // Nothing was done for who asks.
     let t = Setup::new(Kind::Anthropic).await;
-    t.upstream.will(Reply::whole(200, &[("content-encoding", "gzip")], b"\x1f\x8bnot really"));
-    let answer = t.post("/v1/messages", "{}").await;
-    assert_eq!(support::header(&answer, "content-encoding"), "gzip");
-    assert_eq!(body(answer).await.as_ref(), b"\x1f\x8bnot really");
-    assert_eq!(t.ledger.next_condition().await.reason(), "MODEL_OK");
+    t.upstream.will(Reply::events("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n"));
+    text(t.post("/v1/messages", request).await).await;
+    t.ledger.next_condition().await;
     assert!(t.ledger.has_no_more().await);
+}
+
+#[tokio::test]
+async fn refuses_a_response_in_the_background_which_nobody_would_count() {
+    let t = Setup::new(Kind::OpenAi).await;
+    let answer = t.post("/v1/responses", r#"{"model":"m","background":true}"#).await;
+    assert_eq!(
+        (answer.status().as_u16(), support::header(&answer, "x-foundry-reason")),
+        (400, "MODEL_REQUEST_MALFORMED")
+    );
+    let said = text(answer).await;
+    assert!(said.contains("invalid_request_error") && said.contains("background"), "{said}");
+    assert!(t.upstream.was_not_asked().await);
+    t.upstream.will(Reply::events(RESPONSES));
+    let answer = t.post("/v1/responses", r#"{"model":"m","background":false,"stream":true}"#).await;
+    assert_eq!(text(answer).await, RESPONSES);
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_read_holds_no_share_of_a_limit() {
+    let limit = Limit { scope: "task a".to_owned(), unit: Unit::Tokens, used: 0, maximum: 1_000 };
+    let t = Setup::with(Kind::Anthropic, |access| access.limits = vec![limit]).await;
+    let request = r#"{"model":"m","stream":true}"#;
+    for (read, whole) in [(false, false), (true, false), (true, true)] {
+        let (stream, reply) = Reply::stream();
+        t.upstream.will(reply);
+        let mut unread = t.post("/v1/messages", request).await.into_body();
+        let received = t.upstream.received().await;
+        stream.send(CLAUDE);
+        if read {
+            support::piece(&mut unread).await;
+        }
+        if whole {
+            stream.end();
+        }
+        let time = async {
+            loop {
+                t.clock.advance(support::SILENCE);
+                tokio::task::yield_now().await;
+            }
+        };
+        let ended = async {
+            if !whole {
+                received.closed.await.unwrap();
+            }
+            t.ledger.next_usage().await
+        };
+        let used = tokio::select! {
+            used = within(ended) => used,
+            () = time => unreachable!(),
+        };
+        assert!(used.estimated != read, "{used:?}");
+        t.upstream.will(Reply::events(CLAUDE));
+        text(t.post("/v1/messages", request).await).await;
+        t.upstream.received().await;
+        t.ledger.next_usage().await;
+        let rest = within(http_body_util::BodyExt::frame(&mut unread)).await;
+        assert!(rest.unwrap().is_err(), "it looks whole");
+    }
 }
 
 #[tokio::test]
