@@ -212,3 +212,42 @@ async fn ends_a_stream_within_a_minute_when_the_session_may_not_use_the_server_a
     drop(body);
     within(received.closed).await.unwrap();
 }
+
+#[tokio::test]
+async fn sends_no_secret_to_where_a_server_was_before_it_was_moved() {
+    const NEW: &str = "mcp-new-secret-0123456789";
+    for (moved, other_secret) in [(true, true), (false, true), (true, false)] {
+        let t = setup(true).await;
+        let (stream, reply) = Reply::stream();
+        t.upstream.will(reply);
+        let answer = t.send(call("GET", "/mcp/files", "")).await;
+        let open = t.upstream.received().await;
+        let mut body = answer.into_body();
+        stream.send("event: endpoint\ndata: messages?id=1\n\n");
+        let event = piece(&mut body).await;
+        let place = event.strip_prefix("event: endpoint\ndata: ").unwrap().trim().to_owned();
+        // An admin changes the server while the stream is open.
+        {
+            let mut servers = t.ledger.servers.lock().unwrap();
+            let access = &mut servers[0].1;
+            if moved {
+                access.url = "http://127.0.0.1:1/elsewhere".parse().unwrap();
+            }
+            if other_secret {
+                access.headers[0].1 = Secret::new(format!("Bearer {NEW}"));
+            }
+        }
+        if moved {
+            assert_eq!(t.send(call("POST", &place, LIST)).await.status(), 404);
+            assert!(t.upstream.was_not_asked().await, "the old address was asked");
+        }
+        let time = async {
+            t.clock.wait_for_sleepers(1).await;
+            t.clock.advance(Duration::from_secs(61));
+        };
+        let (end, ()) = within(async { tokio::join!(body.frame(), time) }).await;
+        assert!(end.unwrap().is_err(), "the stream of the server of before stays open");
+        drop(body);
+        within(open.closed).await.unwrap();
+    }
+}

@@ -23,13 +23,17 @@ pub(crate) struct Endpoints(Arc<Mutex<HashMap<String, Endpoint>>>);
 struct Endpoint {
     session: String,
     name: String,
+    /// The address of the server that told the place.
+    base: Url,
     url: Url,
 }
 
 impl Endpoints {
-    pub(super) fn find(&self, session: &str, name: &str, id: &str) -> Option<Url> {
+    /// The place of this name, where the server is still the one that told it: it must not get another one's secret.
+    pub(super) fn find(&self, access: &McpAccess, name: &str, id: &str) -> Option<Url> {
         let all = self.lock();
-        let found = all.get(id).filter(|e| e.session == session && e.name == name);
+        let found =
+            all.get(id).filter(|e| e.session == access.session && e.name == name && e.base == access.url);
         found.map(|endpoint| endpoint.url.clone())
     }
 
@@ -84,7 +88,8 @@ impl Rewriting {
             if url.origin() != self.base.origin() {
                 return Err("the MCP server wants messages to be sent to another server".into());
             }
-            let endpoint = Endpoint { session: self.session.clone(), name: self.name.clone(), url };
+            let (session, name, base) = (self.session.clone(), self.name.clone(), self.base.clone());
+            let endpoint = Endpoint { session, name, base, url };
             self.endpoints.lock().insert(self.id.clone(), endpoint);
             self.told = true;
             let line = format!("event: endpoint\ndata: /mcp/{}/{}\n\n", self.name, self.id);
@@ -124,15 +129,20 @@ fn told(event: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn rewriting(endpoints: &Endpoints) -> Rewriting {
-        let access = McpAccess {
-            session: "s1".to_owned(),
-            url: "https://mcp.corp/base/sse?tenant=7".parse().unwrap(),
+    fn access(session: &str, url: &str) -> McpAccess {
+        McpAccess {
+            session: session.to_owned(),
+            url: url.parse().unwrap(),
             headers: Vec::new(),
             events: true,
             client: foundry_http_client::local_client().build().unwrap(),
-        };
-        Rewriting::new(endpoints, &Env::system(), &access, "files")
+        }
+    }
+
+    const URL: &str = "https://mcp.corp/base/sse?tenant=7";
+
+    fn rewriting(endpoints: &Endpoints) -> Rewriting {
+        Rewriting::new(endpoints, &Env::system(), &access("s1", URL), "files")
     }
 
     #[test]
@@ -148,11 +158,14 @@ mod tests {
             let wanted =
                 format!(": hello\r\n\r\nevent: endpoint\ndata: /mcp/files/{id}\n\ndata: more\r\n\r\n");
             assert_eq!(String::from_utf8(out).unwrap(), wanted, "cut at {at}");
-            let found = |session, name| endpoints.find(session, name, &id).map(|url| url.to_string());
-            assert_eq!(found("s1", "files").as_deref(), Some("https://mcp.corp/messages?id=1"));
-            assert_eq!((found("s2", "files"), found("s1", "other")), (None, None));
+            let found = |session, url, name| {
+                endpoints.find(&access(session, url), name, &id).map(|url| url.to_string())
+            };
+            assert_eq!(found("s1", URL, "files").as_deref(), Some("https://mcp.corp/messages?id=1"));
+            assert_eq!((found("s2", URL, "files"), found("s1", URL, "other")), (None, None));
+            assert_eq!(found("s1", "https://mcp.corp/base/sse?tenant=8", "files"), None, "it was moved");
             drop(rewriting);
-            assert_eq!(endpoints.find("s1", "files", &id), None, "the stream has ended");
+            assert_eq!(found("s1", URL, "files"), None, "the stream has ended");
         }
     }
 

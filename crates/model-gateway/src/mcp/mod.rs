@@ -81,12 +81,16 @@ impl Caller {
         }
     }
 
-    /// Completes once the session may not use the server any more.
-    async fn over(self) {
+    /// Completes once the session may not use the server any more as it was then: it was taken away, moved, or gets other
+    /// headers.
+    async fn over(self, then: McpAccess) {
         loop {
             self.env.clock.sleep(LOOK).await;
-            if let Err(McpRefused::Token | McpRefused::Unknown) = self.access().await {
-                return;
+            match self.access().await {
+                Ok(now) if now.url == then.url && now.headers == then.headers => {}
+                Ok(_) | Err(McpRefused::Token | McpRefused::Unknown) => return,
+                // Nothing is known of it now.
+                Err(McpRefused::Unreachable(_) | McpRefused::Unavailable(_)) => {}
             }
         }
     }
@@ -159,7 +163,7 @@ impl Gateway {
             head.headers.remove(header::CONTENT_LENGTH);
             Rewriting::new(&self.0.endpoints, &self.0.env, &access, path.name)
         });
-        let stream = Stream::new(upstream, rewriting, Box::pin(caller.over()));
+        let stream = Stream::new(upstream, rewriting, Box::pin(caller.over(access)));
         Ok(Response::from_parts(head, stream.boxed_unsync()))
     }
 
@@ -171,7 +175,7 @@ impl Gateway {
             }
             (None, true) if method == Method::GET => Ok(access.url.clone()),
             (Some(id), true) if method == Method::POST => {
-                self.0.endpoints.find(&access.session, path.name, id).ok_or_else(unknown)
+                self.0.endpoints.find(access, path.name, id).ok_or_else(unknown)
             }
             (Some(_), false) => Err(unknown()),
             _ => Err(Problem {

@@ -14,7 +14,7 @@ use crate::BoxError;
 pub(super) struct Stream {
     upstream: reqwest::Body,
     rewriting: Option<Rewriting>,
-    /// Completes once the session may not use the server any more.
+    /// Completes once the session may not use the server any more, or the server was changed.
     over: BoxFuture<'static, ()>,
     ended: bool,
 }
@@ -47,7 +47,7 @@ impl HttpBody for Stream {
             return Poll::Ready(None);
         }
         if this.over.as_mut().poll(cx).is_ready() {
-            return this.cut("the session may not use this MCP server any more".into());
+            return this.cut("the session may not use this MCP server any more, or it was changed".into());
         }
         loop {
             let data = match ready!(Pin::new(&mut this.upstream).poll_frame(cx)) {
