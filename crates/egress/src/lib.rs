@@ -15,7 +15,6 @@ mod relay;
 mod serve;
 mod target;
 mod told;
-mod unproved;
 mod upstream;
 
 use std::sync::Arc;

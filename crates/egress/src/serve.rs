@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_core::Tasks;
-use foundry_sandbox::{Claim, Network, Peer, Share};
+use foundry_sandbox::{Claim, Network, Peer, Share, Unproved};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,7 +15,6 @@ use tokio::sync::oneshot;
 
 use crate::answer::Problem;
 use crate::proxy::Session;
-use crate::unproved::Unproved;
 use crate::{Egress, Settings};
 
 /// How long a connection may take to say whose it is.

@@ -13,20 +13,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::BoxError;
 use crate::shape::{Problem, Retry};
 
-/// The largest body that is taken.
-pub(crate) const LIMIT: usize = 32 * 1024 * 1024;
-/// What one session may have in memory, in KiB.
-const EACH: usize = 64 * 1024;
-/// What all may have, in KiB.
-const ALL: usize = 256 * 1024;
+const MIB: usize = 1024 * 1024;
 /// How long a body waits for its room, and how long it may take to come.
 const WAIT: Duration = Duration::from_secs(60);
 /// What a refused caller may still send before it is answered: one that is cut off does not read the answer.
-const DRAINED: usize = 2 * LIMIT;
+const DRAINED: usize = 64 * MIB;
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// The room for bodies.
+/// The room for bodies of one use.
 pub(crate) struct Bodies {
+    /// The largest that is taken, in bytes.
+    limit: usize,
+    /// What one session may have in memory, in KiB.
+    of_each: usize,
+    /// What all may have, in KiB.
     all: Arc<Semaphore>,
     each: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
@@ -39,8 +39,19 @@ pub(crate) struct Taken {
 }
 
 impl Bodies {
-    pub(crate) fn new() -> Self {
-        Self { all: Arc::new(Semaphore::new(ALL)), each: Mutex::default() }
+    /// For calls of models, whose conversations have pictures and files.
+    pub(crate) fn of_models() -> Self {
+        Self::new(32 * MIB, 64 * MIB, 256 * MIB)
+    }
+
+    /// For messages to MCP servers, which are held until a tool answers.
+    pub(crate) fn of_mcp() -> Self {
+        Self::new(4 * MIB, 8 * MIB, 64 * MIB)
+    }
+
+    fn new(limit: usize, of_each: usize, of_all: usize) -> Self {
+        let (all, of_each) = (Arc::new(Semaphore::new(of_all / 1024)), of_each / 1024);
+        Self { limit, of_each, all, each: Mutex::default() }
     }
 
     /// Reads a body whole. `announced` is its length, if the caller tells it.
@@ -54,11 +65,11 @@ impl Bodies {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        if announced.is_some_and(|length| length > LIMIT) {
+        if announced.is_some_and(|length| length > self.limit) {
             drain(body).await;
-            return Err(too_large());
+            return Err(too_large(self.limit));
         }
-        let size = kib(announced.unwrap_or(LIMIT));
+        let size = kib(announced.unwrap_or(self.limit));
         let room = async {
             let own = self.of(session).acquire_many_owned(size).await;
             (own, self.all.clone().acquire_many_owned(size).await)
@@ -67,7 +78,7 @@ impl Bodies {
         let Ok((Ok(mut own), Ok(mut all))) = tokio::time::timeout(WAIT, room).await else {
             return Err(busy("too many large requests are under way"));
         };
-        let bytes = tokio::time::timeout(WAIT, collect(body, announced)).await;
+        let bytes = tokio::time::timeout(WAIT, collect(body, announced, self.limit)).await;
         let bytes = bytes.map_err(|_| malformed("its body did not come within a minute"))??;
         // What was reserved for a body of unknown length and not used goes back at once.
         let unused = usize::try_from(size - kib(bytes.len()).min(size)).unwrap_or(0);
@@ -83,7 +94,7 @@ impl Bodies {
         if each.len() >= 1024 {
             each.retain(|_, own| own.strong_count() > 0);
         }
-        let own = Arc::new(Semaphore::new(EACH));
+        let own = Arc::new(Semaphore::new(self.of_each));
         each.insert(session.to_owned(), Arc::downgrade(&own));
         own
     }
@@ -93,19 +104,19 @@ fn kib(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX)
 }
 
-async fn collect<B>(body: B, announced: Option<usize>) -> Result<Bytes, Problem>
+async fn collect<B>(body: B, announced: Option<usize>, limit: usize) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     let mut body = std::pin::pin!(body);
-    let mut all = BytesMut::with_capacity(announced.unwrap_or(0).min(LIMIT));
+    let mut all = BytesMut::with_capacity(announced.unwrap_or(0).min(limit));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| malformed("its body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
-        if all.len() + data.len() > LIMIT {
+        if all.len() + data.len() > limit {
             drain(body).await;
-            return Err(too_large());
+            return Err(too_large(limit));
         }
         if all.is_empty() && body.is_end_stream() {
             return Ok(data);
@@ -130,11 +141,11 @@ pub(crate) async fn drain<B: Body<Data = Bytes>>(body: B) {
     let _ = tokio::time::timeout(DRAIN, reading).await;
 }
 
-fn too_large() -> Problem {
+fn too_large(limit: usize) -> Problem {
     Problem {
         status: StatusCode::PAYLOAD_TOO_LARGE,
         reason: "MODEL_REQUEST_TOO_LARGE",
-        words: format!("the request is larger than {} MiB", LIMIT / 1024 / 1024),
+        words: format!("the request is larger than {} MiB", limit / MIB),
         retry: Retry::Never,
     }
 }

@@ -70,7 +70,9 @@ pub(crate) struct Inner {
     pub(crate) env: Env,
     tasks: Tasks,
     gate: Gate,
-    pub(crate) bodies: Bodies,
+    bodies: Bodies,
+    /// Messages to MCP servers, which may be under way for long.
+    pub(crate) messages: Bodies,
     reports: Reports,
     reserved: Reserved,
     /// Where MCP servers of the older transport take messages.
@@ -88,7 +90,7 @@ impl Gateway {
         tasks: Tasks,
     ) -> Self {
         let reports = Reports::start(&ledger, &env, &tasks, settings.drain + Duration::from_secs(1));
-        let (gate, bodies) = (Gate::default(), Bodies::new());
+        let (gate, bodies, messages) = (Gate::default(), Bodies::of_models(), Bodies::of_mcp());
         let endpoints = Endpoints::default();
         let reserved = Reserved::default();
         Self(Arc::new(Inner {
@@ -99,6 +101,7 @@ impl Gateway {
             tasks,
             gate,
             bodies,
+            messages,
             reports,
             reserved,
             endpoints,
@@ -154,6 +157,8 @@ impl Gateway {
         let came = self.0.gate.count();
         let (token, query) = upstream::token(&parts.headers, parts.uri.query());
         let mut access = self.access(token.as_deref(), &parts.headers).await?;
+        // Before anything is waited for: a connection that has proved nothing may be dropped.
+        seats::take(&parts, &access.owner.session)?;
         if !access.limits.is_empty() {
             // What this session's calls before used must count.
             tokio::select! {
@@ -162,7 +167,6 @@ impl Gateway {
             }
             access = self.access(token.as_deref(), &parts.headers).await?;
         }
-        seats::take(&parts, &access.owner.session)?;
         let access = Arc::new(access);
         let family = route.served_by(access.kind).ok_or_else(|| other_kind(access.kind, parts.uri.path()))?;
         *shape = family;

@@ -62,17 +62,17 @@ impl Gateway {
             match accepted {
                 Ok((io, peer)) => {
                     let Settings { connections: all, connections_of_sandbox: each, .. } = *self.settings();
-                    let share = peer.map(|peer| shares.take(&peer, all, each));
+                    let share = peer.as_ref().map(|peer| shares.take(peer, all, each));
                     if matches!(share, Some(None)) {
                         tracing::debug!("a sandbox has as many connections to the model gateway as it may");
                         continue;
                     }
                     let gateway = self.clone();
-                    let (seat, given_up) = seats.seat(self.settings());
+                    let (seat, dropped) = seats.seat(self.settings(), peer.unwrap_or(Peer::Ours));
                     connections.spawn("model gateway connection", async move {
                         tokio::select! {
                             () = gateway.connection(io, seat) => {}
-                            Ok(()) = given_up => {}
+                            () = dropped => {}
                         }
                         drop(share);
                     });

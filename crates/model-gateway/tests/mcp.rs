@@ -251,3 +251,48 @@ async fn sends_no_secret_to_where_a_server_was_before_it_was_moved() {
         within(open.closed).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn messages_that_tools_are_slow_to_answer_take_no_room_from_calls_of_models() {
+    let t = setup(false).await;
+    let message = |mib: usize| {
+        let mut request = call("POST", "/mcp/files", "");
+        *request.body_mut() = Full::new(Bytes::from(vec![b' '; mib * 1024 * 1024]));
+        request
+    };
+    let answer = t.send(message(5)).await;
+    assert_eq!(answer.status(), 413);
+    assert!(text(answer).await.contains("larger than 4 MiB"));
+    // All that a session may have of messages is under way.
+    let (mut silent, mut waiting) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let (nothing, reply) = Reply::silent();
+        silent.push(nothing);
+        t.upstream.will(reply);
+        let mut one = Box::pin(t.gateway.handle(message(4)));
+        tokio::select! {
+            _ = one.as_mut() => panic!("there is no answer"),
+            _ = t.upstream.received() => {}
+        }
+        waiting.push(one);
+    }
+    let mut third = Box::pin(t.gateway.handle(message(4)));
+    for _ in 0..50 {
+        assert!(futures::poll!(third.as_mut()).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert!(t.upstream.was_not_asked().await, "a third one has room");
+    // Two calls of a model take all that the session may have of those.
+    for _ in 0..2 {
+        let (nothing, reply) = Reply::silent();
+        silent.push(nothing);
+        t.upstream.will(reply);
+        let body = format!("{{\"model\":\"m\"{}}}", " ".repeat(31 * 1024 * 1024));
+        let mut one = Box::pin(t.gateway.handle(support::post("/v1/messages", body)));
+        tokio::select! {
+            _ = one.as_mut() => panic!("there is no answer"),
+            _ = t.upstream.received() => {}
+        }
+        waiting.push(one);
+    }
+}

@@ -159,6 +159,8 @@ sys.stdin.read()
     for (path, mode) in [(dir.path(), 0o755), (path.as_path(), 0o666)] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
+    // Has not proved yet whose it is.
+    let mut early = UnixStream::connect(&path).await.unwrap();
     let mut python = std::process::Command::new("python3");
     python.args(["-c", FLOOD]).arg(&path);
     let piped = std::process::Stdio::piped;
@@ -179,7 +181,15 @@ sys.stdin.read()
         agent.write_all(raw(r#"{"model":"c"}"#).as_bytes()).await.unwrap();
         read_until(&mut agent, answer).await
     });
-    let served = served.await;
+    let mut served = served.await.map(drop);
+    if served.is_ok() {
+        t.upstream.will(Reply::json(200, answer));
+        served = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+            early.write_all(raw(r#"{"model":"c"}"#).as_bytes()).await.unwrap();
+            read_until(&mut early, answer).await;
+        })
+        .await;
+    }
     drop(flood.stdin.take());
     flood.wait().unwrap();
     assert!(served.is_ok(), "the other one waits");

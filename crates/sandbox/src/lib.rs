@@ -21,6 +21,7 @@ mod peer;
 pub mod process;
 mod provider;
 pub mod tap;
+mod unproved;
 pub mod wire;
 
 pub use agents::{AgentInstall, InstalledAgent};
@@ -39,3 +40,4 @@ pub use peer::{Peer, Share, Shares};
 pub use process::{Presence, ProcessRef};
 pub use provider::{CloneFuture, CloneSource, Progress, Provider, StartSpec};
 pub use tap::{Direction, TapBatch, TapBody, TapCursor, TapEvent, TapReadError, TapReader};
+pub use unproved::Unproved;

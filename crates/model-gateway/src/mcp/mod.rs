@@ -139,7 +139,7 @@ impl Gateway {
         {
             let announced =
                 parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-            let whole = self.0.bodies.take(&access.session, announced, body).await?;
+            let whole = self.0.messages.take(&access.session, announced, body).await?;
             request = request.body(whole.bytes.clone());
             taken = Some(whole);
         }

@@ -3,15 +3,16 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use foundry_sandbox::Peer;
 use tokio::sync::oneshot;
+
+use crate::peer::Peer;
 
 /// Beyond so many, the oldest one of the sandbox that has most is dropped.
 const MOST: usize = 128;
 
-/// All of them, the oldest first.
-#[derive(Default)]
-pub(crate) struct Unproved(VecDeque<(Peer, oneshot::Sender<()>)>);
+/// All connections of a socket that have not proved whose they are, the oldest first.
+#[derive(Debug, Default)]
+pub struct Unproved(VecDeque<(Peer, oneshot::Sender<()>)>);
 
 impl Unproved {
     /// Takes one in. The answer ends with an error when the connection is to be dropped; whoever proves it, or ends it,
