@@ -98,7 +98,7 @@ pub fn apply(
     fields: &[Field],
     now: Timestamp,
 ) -> Result<(), Error> {
-    let (mut new, old) = (view.clone(), secrets.clone());
+    let (mut new, mut old) = (view.clone(), secrets.clone());
     let mut kept = secrets.clone();
     let has = |field| fields.contains(&field);
     if has(Field::Name) {
@@ -111,6 +111,22 @@ pub fn apply(
     }
     if has(Field::BaseUrl) {
         new.base_url = base_url(new.kind(), &settings.base_url)?;
+        if is_elsewhere(&view.base_url, &new.base_url) {
+            // Who may change the address need not know the secrets, and must not learn them from where it leads.
+            let again = |field: &str, what: &str| {
+                let text = format!(
+                    "must be given again: the address leads to another server, which does not get the {what} of before"
+                );
+                Err(Error::invalid_field(field, text))
+            };
+            if !has(Field::Credential) && old.get(CREDENTIAL).is_some() {
+                return again("settings.credential", "credential");
+            }
+            if !has(Field::Headers) && old.has(HEADERS) {
+                return again("settings.headers", "secret headers");
+            }
+            old = Secrets::default();
+        }
     }
     if has(Field::Headers) {
         kept.forget(HEADERS);
@@ -133,6 +149,12 @@ pub fn apply(
     new.update_time = Some(now.to_proto());
     (*view, *secrets) = (new, kept);
     Ok(())
+}
+
+/// Whether an address that was there is of another server than the new one: another scheme, host or port.
+pub(super) fn is_elsewhere(old: &str, new: &str) -> bool {
+    let origin = |text: &str| Url::parse(text).map(|url| url.origin()).ok();
+    !old.is_empty() && origin(old) != origin(new)
 }
 
 /// A kind that can be used.
@@ -257,6 +279,8 @@ fn prices(prices: Vec<ModelPrice>) -> Result<Vec<ModelPrice>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use foundry_proto::common::v1::NamedValue;
+    use foundry_proto::common::v1::named_value::Content;
     use foundry_proto::provisioner::v1::Credential;
 
     use super::*;
@@ -329,5 +353,45 @@ mod tests {
         assert!(view.models.is_empty() && view.name == "work" && secrets == kept);
         apply(&mut view, &mut secrets, none, &[Field::Credential], Timestamp::default()).unwrap();
         assert!(!view.credential.unwrap().has_key && secrets.is_empty());
+    }
+
+    #[test]
+    fn an_address_of_another_server_gets_no_secret_of_before() {
+        let named = |name: &str, content| NamedValue { name: name.to_owned(), content: Some(content) };
+        let secret = |value: &str| Content::Secret(SecretText { value: value.to_owned() });
+        let settings = ModelProviderSettings {
+            name: "work".to_owned(),
+            base_url: "https://llm.corp/v1".to_owned(),
+            headers: vec![
+                named("x-team", Content::Value("blue".to_owned())),
+                named("x-key", secret("canary")),
+            ],
+            credential: Some(Credential { secret: Some(key("canary")) }),
+            ..ModelProviderSettings::default()
+        };
+        let (mut view, mut secrets) = (proto::ModelProvider::default(), Secrets::default());
+        view.set_kind(ModelProviderKind::Openai);
+        apply(&mut view, &mut secrets, settings.clone(), &Field::ALL, Timestamp::default()).unwrap();
+        let change = |url: &str, fields: &[Field], header: &str| {
+            let (mut view, mut secrets) = (view.clone(), secrets.clone());
+            let mut new = settings.clone();
+            new.base_url = url.to_owned();
+            new.headers = vec![named("x-key", secret(header))];
+            apply(&mut view, &mut secrets, new, fields, Timestamp::default()).map(|()| view.base_url)
+        };
+        let (credential, headers) = (Field::Credential, Field::Headers);
+        assert!(change("https://llm.corp/v2", &[Field::BaseUrl], "").is_ok(), "it is the same server");
+        for url in ["https://evil.example/v1", "http://llm.corp/v1", "https://llm.corp:444/v1", ""] {
+            for (fields, header, wanted) in [
+                (vec![Field::BaseUrl], "", "settings.credential"),
+                (vec![Field::BaseUrl, headers], "new", "settings.credential"),
+                (vec![Field::BaseUrl, credential], "", "settings.headers"),
+                (vec![Field::BaseUrl, credential, headers], "", "settings.headers"),
+            ] {
+                let error = change(url, &fields, header).unwrap_err();
+                assert!(format!("{error:?}").contains(wanted), "{url} {fields:?}: {error:?}");
+            }
+            assert!(change(url, &[Field::BaseUrl, credential, headers], "new").is_ok(), "{url}");
+        }
     }
 }

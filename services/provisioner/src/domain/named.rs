@@ -34,6 +34,11 @@ impl Secrets {
         self.0.retain(|place, _| !place.starts_with(prefix));
     }
 
+    /// Whether there is one whose place begins with `prefix`.
+    pub fn has(&self, prefix: &str) -> bool {
+        self.0.keys().any(|place| place.starts_with(prefix))
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -6,7 +6,7 @@ use foundry_proto::provisioner::v1 as proto;
 use foundry_proto::provisioner::v1::mcp_server::Transport;
 use foundry_proto::provisioner::v1::{AgentProfileSettings, McpServer};
 
-use super::model_provider::server_url;
+use super::model_provider::{is_elsewhere, server_url};
 use super::named::{self, Kind, Secrets};
 use super::profile_name::{check_choice, check_name};
 
@@ -143,7 +143,7 @@ pub fn apply(
     }
     if has(Field::McpServers) {
         kept.forget(MCP);
-        new.mcp_servers = servers(given.mcp_servers, &old, &mut kept)?;
+        new.mcp_servers = servers(given.mcp_servers, &new.mcp_servers, &old, &mut kept)?;
     }
     if has(Field::PermissionPolicy) {
         new.permission_policy = policy(given.permission_policy)?.into();
@@ -169,13 +169,39 @@ fn policy(number: i32) -> Result<PermissionPolicy, Error> {
     }
 }
 
-fn servers(list: Vec<McpServer>, old: &Secrets, secrets: &mut Secrets) -> Result<Vec<McpServer>, Error> {
+/// The address of a server that has one.
+fn address(server: &McpServer) -> Option<&str> {
+    match server.transport.as_ref()? {
+        Transport::Http(http) => Some(&http.url),
+        Transport::Sse(sse) => Some(&sse.url),
+        Transport::Stdio(_) => None,
+    }
+}
+
+/// Whether a server of the same name was there, and the new one is not another that must not get its secrets.
+fn was_there(before: &[McpServer], new: &McpServer) -> bool {
+    let old = before.iter().find(|old| old.name == new.name);
+    old.is_some_and(|old| match (address(old), address(new)) {
+        (Some(old), Some(new)) => !is_elsewhere(old, new),
+        (old, new) => old.is_none() && new.is_none(),
+    })
+}
+
+fn servers(
+    list: Vec<McpServer>,
+    before: &[McpServer],
+    old: &Secrets,
+    secrets: &mut Secrets,
+) -> Result<Vec<McpServer>, Error> {
     const FIELD: &str = "settings.mcp_servers";
     if list.len() > MAX_SERVERS {
         return Err(Error::invalid_field(FIELD, "has over 16 entries"));
     }
     let mut shown: Vec<McpServer> = Vec::with_capacity(list.len());
-    for McpServer { name, transport } in list {
+    let none = Secrets::default();
+    for server in list {
+        let old = if was_there(before, &server) { old } else { &none };
+        let McpServer { name, transport } = server;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         let dots = name.chars().all(|c| c == '.');
         if !(1..=64).contains(&name.len()) || !name.chars().all(plain) || dots {
@@ -316,5 +342,28 @@ mod tests {
             s.mcp_servers[1].transport = Some(Transport::Sse(http));
         });
         refuse(|s| s.mcp_servers[0].transport = Some(Transport::Stdio(McpStdio::default())));
+    }
+
+    #[test]
+    fn an_mcp_server_elsewhere_gets_no_secret_of_the_one_before() {
+        let (mut view, mut secrets) = (proto::AgentProfile::default(), Secrets::default());
+        apply(&mut view, &mut secrets, settings(), &Field::ALL, Timestamp::default()).unwrap();
+        let moved = |url: &str| {
+            let (mut view, mut secrets) = (view.clone(), secrets.clone());
+            let mut given = settings();
+            given.mcp_servers = view.settings.clone().unwrap().mcp_servers;
+            for server in &mut given.mcp_servers {
+                match server.transport.as_mut().unwrap() {
+                    Transport::Http(http) => http.url = url.to_owned(),
+                    Transport::Sse(sse) => sse.url = url.to_owned(),
+                    Transport::Stdio(_) => {}
+                }
+            }
+            apply(&mut view, &mut secrets, given, &[Field::McpServers], Timestamp::default())
+        };
+        moved("https://mcp.example/other").unwrap();
+        for url in ["https://evil.example/", "http://mcp.example/", "https://mcp.example:444/"] {
+            assert!(moved(url).unwrap_err().message().contains("has no secret for"), "{url}");
+        }
     }
 }

@@ -84,7 +84,7 @@ export function ChangeModelProviderDialog(props: Props) {
           <PasswordInput
             ref={key.field}
             label="New key"
-            description={`Empty keeps the one that is there (${keyText(props.provider)}). Kept encrypted and never shown.`}
+            description={`Empty keeps the one that is there (${keyText(props.provider)}); an address of another server needs it again. Kept encrypted and never shown.`}
             autoComplete="off"
             spellCheck={false}
             error={problems.key ?? at.credential}
