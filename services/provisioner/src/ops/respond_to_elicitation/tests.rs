@@ -131,6 +131,19 @@ async fn a_flood_of_questions_that_are_declined_is_one_job_and_few_words() {
 }
 
 #[tokio::test]
+async fn each_declined_question_is_answered_also_when_it_is_no_longer_told() {
+    let f = Fixture::new().await;
+    let (agent, session) = in_a_turn(&f).await;
+    let strange = json!({"mode": "telepathy", "sessionId": "s1", "message": "m"});
+    for id in 100..125 {
+        agent.speaks(&session.session_id, asks(id, strange.clone())).await;
+    }
+    f.run().await;
+    let unanswered: Vec<i64> = (100..125).filter(|id| answers(&agent, *id).len() != 1).collect();
+    assert_eq!(unanswered, [0; 0]);
+}
+
+#[tokio::test]
 async fn what_is_asked_outside_a_turn_is_answered_also_before_the_session_is_ready() {
     let f = Fixture::new().await;
     let agent = FakeAgent::serve(&f).await;
