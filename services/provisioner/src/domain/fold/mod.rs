@@ -35,6 +35,8 @@ pub struct Fold {
     /// The request by which an earlier session is being taken up: until it is answered, the agent tells again
     /// what is in the transcript already.
     replay: Option<Value>,
+    /// Whether that request is to resume the session: then there is nothing to tell after its answer.
+    resuming: bool,
     /// Whether it may still do so: some agents answer first and tell then. The next prompt ends it.
     retelling: bool,
     /// The request that opens the session: its answer says what the agent offers.
@@ -232,6 +234,7 @@ impl Folder<'_> {
         let replays = REPLAYS.contains(&method);
         if replays {
             self.state.replay = Some(id.clone());
+            self.state.resuming = method == RESUME;
         }
         if replays || method == "session/new" {
             self.state.opening = Some(id);
@@ -245,7 +248,7 @@ impl Folder<'_> {
     fn answered(&mut self, id: &Value, result: Result<Value, RpcError>) {
         if self.state.replay.as_ref() == Some(id) {
             self.state.replay = None;
-            self.state.retelling = result.is_ok();
+            self.state.retelling = result.is_ok() && !self.state.resuming;
         }
         if self.state.opening.as_ref() == Some(id) {
             self.state.opening = None;
@@ -460,7 +463,9 @@ impl Folder<'_> {
 }
 
 /// Requests of ours during which an agent may tell an earlier conversation again.
-const REPLAYS: [&str; 2] = ["session/load", "session/resume"];
+const REPLAYS: [&str; 2] = ["session/load", RESUME];
+/// The one of them by which an agent takes up a session without telling its history.
+const RESUME: &str = "session/resume";
 
 /// Requests that set an option and may wait for their answers at the same time.
 const MAX_SETTING: usize = 16;

@@ -190,7 +190,7 @@ fn the_output_of_a_command_comes_in_pieces_beside_the_call_and_the_exit_code_doe
 
 #[test]
 fn what_an_agent_tells_again_while_it_takes_up_a_session_is_not_told_twice() {
-    for method in ["session/load", "session/resume"] {
+    for (method, tells_late) in [("session/load", true), ("session/resume", false)] {
         let mut state = Fold::default();
         let asked = json!({"id": "run3/load", "method": method, "params": {}});
         let asked = at(1, TapBody::Message { direction: Direction::ToAgent, json: asked });
@@ -200,15 +200,19 @@ fn what_an_agent_tells_again_while_it_takes_up_a_session_is_not_told_twice() {
         let mut state: Fold = serde_json::from_str(&stored).unwrap();
         let done = json!({"id": "run3/load", "result": {}});
         let done = at(4, TapBody::Message { direction: Direction::FromAgent, json: done });
-        // Some agents answer first and tell then.
-        let late = [words(3, "and this"), done, words(5, "and that")];
-        let late = fold(&mut state, None, "/w", &late);
-        assert!(first.parts.is_empty() && late.parts.is_empty(), "{method}: {:?}", late.parts);
-        let prompt = json!({"id": "m1", "method": "session/prompt", "params": {}});
-        let prompt = at(6, TapBody::Message { direction: Direction::ToAgent, json: prompt });
-        let rest = fold(&mut state, None, "/w", &[prompt, words(7, "new")]);
+        let until_answered = fold(&mut state, None, "/w", &[words(3, "and this"), done]);
+        assert!(first.parts.is_empty() && until_answered.parts.is_empty(), "{method}");
+        // Some agents answer a load first and tell then. A resumed session has no history to tell.
+        let late = fold(&mut state, None, "/w", &[words(5, "late")]);
+        assert_eq!(late.parts.is_empty(), tells_late, "{method}: {:?}", late.parts);
+        let rest = fold(&mut state, None, "/w", &[prompt(6), words(7, "new")]);
         assert_eq!(texts(&rest).iter().map(|t| t.2.as_str()).collect::<String>(), "new", "{method}");
     }
+}
+
+fn prompt(offset: u64) -> TapEvent {
+    let json = json!({"id": "m1", "method": "session/prompt", "params": {}});
+    at(offset, TapBody::Message { direction: Direction::ToAgent, json })
 }
 
 #[test]
