@@ -47,9 +47,9 @@ pub struct Fold {
     pub usage: Option<Usage>,
     /// When a usage was shown last, microseconds.
     pub usage_told: i64,
-    /// Forms that the agent wanted filled in during this turn.
+    /// Forms that the agent wanted filled in since the newest prompt, or since it was started.
     questions: u32,
-    /// What it asked and nobody was shown, during this turn or since its end.
+    /// What it asked and nobody was shown, since then or since the end of the turn.
     refused: u32,
 }
 
@@ -175,6 +175,7 @@ impl Folder<'_> {
                 self.state.down = false;
                 self.state.replay = None;
                 self.state.retelling = false;
+                self.state.questions = 0;
                 self.state.refused = 0;
                 self.state.opening = None;
                 self.state.setting.clear();
@@ -200,6 +201,9 @@ impl Folder<'_> {
     fn message(&mut self, instance: i64, id: &str, message: AcpEvent) {
         if matches!(&message, AcpEvent::Asked { method, .. } if method == "session/prompt") {
             self.state.retelling = false;
+            // What was asked before it, or in a turn whose end was never told, counts for nothing in this one.
+            self.state.questions = 0;
+            self.state.refused = 0;
         }
         match message {
             AcpEvent::Asked { id, method, .. } if method == "session/prompt" && self.is_turn(&id) => {

@@ -215,6 +215,34 @@ fn prompt(offset: u64) -> TapEvent {
     at(offset, TapBody::Message { direction: Direction::ToAgent, json })
 }
 
+/// A form that can be shown.
+fn question(offset: u64) -> TapEvent {
+    let schema = json!({"type": "object", "properties": {"sure": {"type": "boolean"}}});
+    let params = json!({"mode": "form", "sessionId": "s", "message": "Go?", "requestedSchema": schema});
+    let json = json!({"id": offset, "method": "elicitation/create", "params": params});
+    at(offset, TapBody::Message { direction: Direction::FromAgent, json })
+}
+
+#[test]
+fn each_turn_has_its_own_count_of_questions_and_refusals() {
+    let started = || at(0, TapBody::Started { agent: "demo".into() });
+    let ask = |state: &mut Fold, turn, count| {
+        let questions: Vec<TapEvent> = (0..count).map(question).collect();
+        fold(state, turn, "/w", &questions)
+    };
+    for border in [prompt(0), started()] {
+        let mut state = Fold::default();
+        // Too many, first while no turn runs and then in one whose end is never told.
+        ask(&mut state, None, u64::from(MAX_REFUSALS) + 5);
+        ask(&mut state, turn("msg_1"), u64::from(MAX_QUESTIONS) + 5);
+        assert_eq!((state.questions, state.refused > MAX_REFUSALS), (MAX_QUESTIONS, true));
+        fold(&mut state, turn("msg_2"), "/w", std::slice::from_ref(&border));
+        let asked = ask(&mut state, turn("msg_2"), u64::from(MAX_QUESTIONS) + 1);
+        assert_eq!((asked.elicited.len(), asked.declined.len()), (MAX_QUESTIONS as usize, 1), "{border:?}");
+        assert_eq!(asked.parts.len(), MAX_QUESTIONS as usize + 1, "the declined one is told: {border:?}");
+    }
+}
+
 #[test]
 fn what_an_agent_says_after_it_could_not_take_up_a_session_is_told() {
     let mut state = Fold::default();
