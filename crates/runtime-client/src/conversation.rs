@@ -95,6 +95,14 @@ pub struct Opened {
 const POLL: Duration = Duration::from_millis(100);
 /// How long an agent may take for each of the steps.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Nothing more is told of an earlier session when nothing was said for so long.
+const QUIET: Duration = Duration::from_millis(300);
+/// How long that is waited for.
+const MOST_RETELLING: Duration = Duration::from_secs(10);
+/// The method that opens a new session.
+const NEW: &str = "session/new";
+/// The method that takes up an earlier session and has its history told again.
+const LOAD: &str = "session/load";
 /// The requests of an agent that Foundry answers; all others are refused at once by the runtime.
 const OFFERS: [&str; 2] = ["session/request_permission", "elicitation/create"];
 /// The code of the protocol for a call that needs a sign-in.
@@ -139,7 +147,7 @@ impl Conversation<'_> {
             }
             self.done(&from, "authenticate", params, env).await?;
         }
-        let (session_id, remembers, session) = self.session(&from, &initialized, env).await?;
+        let (session_id, way, session) = self.session(&from, &initialized, env).await?;
         let mut offer = session.clone();
         let mut passed_over = Vec::new();
         for setting in &self.launch.settings {
@@ -163,6 +171,10 @@ impl Conversation<'_> {
                 None => unknown.push(option.clone()),
             }
         }
+        if way == LOAD {
+            self.until_quiet(&from, env).await?;
+        }
+        let remembers = way != NEW;
         Ok(Opened { session_id, remembers, initialized, session, passed_over, unknown })
     }
 
@@ -190,30 +202,59 @@ impl Conversation<'_> {
         }
     }
 
-    /// Takes up the earlier session where the agent can and it works, and otherwise opens a new one.
+    /// Waits until the log is quiet: some agents answer a load first and tell the history then, and what comes after
+    /// the next prompt belongs to its turn.
+    async fn until_quiet(&self, from: &TapCursor, env: &Env) -> Result<(), ProviderError> {
+        let mut log = self.follow(from, env);
+        let quiet = async {
+            loop {
+                tokio::select! {
+                    batch = log.next() => drop(batch?),
+                    () = env.clock.sleep(QUIET) => return Ok(()),
+                }
+            }
+        };
+        tokio::select! {
+            quiet = quiet => quiet,
+            () = env.clock.sleep(MOST_RETELLING) => {
+                tracing::info!(session = %self.acp, "the agent still tells its history");
+                Ok(())
+            }
+        }
+    }
+
+    /// The log of the conversation, from there on.
+    fn follow(&self, from: &TapCursor, env: &Env) -> LogFollower {
+        let reader = TapReader::new(self.client.sandbox().clone(), self.acp);
+        let client = Some(self.client.clone());
+        LogFollower::new(reader, self.acp.clone(), from.clone(), client, POLL, env.clone())
+    }
+
+    /// Takes up the earlier session where the agent can and it works, and otherwise opens a new one; with the method
+    /// that did.
     async fn session(
         &self,
         from: &TapCursor,
         initialized: &Initialized,
         env: &Env,
-    ) -> Result<(String, bool, Value), ProviderError> {
+    ) -> Result<(String, &'static str, Value), ProviderError> {
         let servers = self.mcp_servers;
         let way = match (initialized.can_resume(), initialized.can_load()) {
             (true, _) => Some("session/resume"),
-            (false, true) => Some("session/load"),
+            (false, true) => Some(LOAD),
             _ => None,
         };
         if let (Some(earlier), Some(method)) = (self.earlier.filter(|e| !e.is_empty()), way) {
             let params = json!({ "sessionId": earlier, "cwd": self.workspace, "mcpServers": servers });
             match self.ask(from, method, params, env).await? {
-                Ok(session) => return Ok((earlier.to_owned(), true, session)),
+                Ok(session) => return Ok((earlier.to_owned(), method, session)),
                 Err(e) => {
                     tracing::info!(session = %self.acp, error = %e, "the agent does not take up its session")
                 }
             }
         }
         let params = json!({ "cwd": self.workspace, "mcpServers": servers });
-        let session = match self.ask(from, "session/new", params, env).await? {
+        let session = match self.ask(from, NEW, params, env).await? {
             Ok(session) => session,
             Err(e) if e.code == AUTHENTICATION_REQUIRED => {
                 return Err(sign_in_required(self.agent, &e, initialized));
@@ -221,7 +262,7 @@ impl Conversation<'_> {
             Err(e) => return Err(ClientError::Agent(e).into()),
         };
         match session.get("sessionId").and_then(Value::as_str) {
-            Some(id) => Ok((id.to_owned(), false, session)),
+            Some(id) => Ok((id.to_owned(), NEW, session)),
             None => Err(ClientError::Malformed("session/new named no session".to_owned()).into()),
         }
     }
@@ -274,15 +315,7 @@ impl Conversation<'_> {
         id: &RequestId,
         env: &Env,
     ) -> Result<Result<Value, RpcError>, ProviderError> {
-        let reader = TapReader::new(self.client.sandbox().clone(), self.acp);
-        let mut log = LogFollower::new(
-            reader,
-            self.acp.clone(),
-            from.clone(),
-            Some(self.client.clone()),
-            POLL,
-            env.clone(),
-        );
+        let mut log = self.follow(from, env);
         let wanted = Value::String(id.0.clone());
         loop {
             for event in log.next().await?.events {

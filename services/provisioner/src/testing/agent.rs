@@ -26,6 +26,8 @@ struct Inner {
     shared: Arc<Shared>,
     home: tempfile::TempDir,
     passed_on: Mutex<Vec<(String, String)>>,
+    /// Where the logs began when their agents were started, by conversation and attempt.
+    starts: Mutex<std::collections::BTreeMap<String, u64>>,
     /// Files that were put into the sandbox, by their paths.
     files: Mutex<Vec<String>>,
     /// What commands that it runs end with and print; none = they never end.
@@ -56,6 +58,7 @@ impl FakeAgent {
             shared: Arc::clone(&f.shared),
             home,
             passed_on: Mutex::default(),
+            starts: Mutex::default(),
             files: Mutex::default(),
             says: Mutex::default(),
             answers: Mutex::default(),
@@ -100,6 +103,12 @@ impl FakeAgent {
         for message in messages {
             self.log(session.as_str(), json!({"kind": "message", "dir": "from_agent", "msg": message}));
         }
+        drain_log(&self.0.shared, session).await.unwrap();
+    }
+
+    /// Its process ends, and the log is read.
+    pub async fn exits(&self, session: &SessionId) {
+        self.log(session.as_str(), json!({"kind": "exit", "code": 1}));
         drain_log(&self.0.shared, session).await.unwrap();
     }
 
@@ -185,7 +194,7 @@ impl FakeAgent {
             let parts: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
             let reply = match (method, parts.as_slice()) {
                 ("POST", ["hello"]) => hello(&body),
-                ("PUT", ["agents", acp]) => self.start(acp),
+                ("PUT", ["agents", acp]) => self.start(acp, &body),
                 ("DELETE", ["agents", _]) => self.close(),
                 ("POST", ["agents", acp, "messages"]) => self.post(acp, &body).await,
                 ("GET", ["logs", acp]) => self.grown(acp, target).await,
@@ -208,12 +217,16 @@ impl FakeAgent {
         }
     }
 
-    fn start(&self, acp: &str) -> Reply {
-        let first = !self.path(acp).exists();
-        if first {
+    fn start(&self, acp: &str, wanted: &Value) -> Reply {
+        let attempt = format!("{acp}/{}", wanted["attempt"]);
+        let mut starts = self.0.starts.lock().unwrap();
+        let known = starts.get(&attempt).copied();
+        let offset = known.unwrap_or_else(|| std::fs::metadata(self.path(acp)).map_or(0, |m| m.len()));
+        if known.is_none() {
+            starts.insert(attempt, offset);
             self.log(acp, json!({"kind": "instance", "runtime_instance": "run1", "agent": "demo", "pid": 1}));
         }
-        Reply::json(json!({"pid": 1, "log_offset": 0, "started": first}))
+        Reply::json(json!({"pid": 1, "log_offset": offset, "started": known.is_none()}))
     }
 
     /// Answers when the log is longer than the asker knows.
