@@ -100,14 +100,15 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// A file's content; none for a table of which nothing is left.
+    /// A file's content. A table of which nothing is left is an empty one: it takes the place of what an earlier start
+    /// wrote.
     pub(crate) fn file(&self, text: &Text) -> Option<String> {
         match text {
             Text::Plain(text) => {
                 Some(text.split_inclusive('\n').filter_map(|line| self.fill(line)).collect())
             }
             Text::Json(value) => {
-                let filled = self.fill_value(value).filter(|v| *v != Value::Object(Map::new()))?;
+                let filled = self.fill_value(value)?;
                 Some(format!("{filled:#}\n"))
             }
         }

@@ -31,7 +31,7 @@ fn gives_claude_its_model_by_environment() {
     assert_eq!(env("ANTHROPIC_CUSTOM_HEADERS"), None);
     assert_eq!(env("ANTHROPIC_DEFAULT_HAIKU_MODEL"), None);
     assert_eq!((env("DISABLE_AUTOUPDATER"), env("NODE_USE_ENV_PROXY")), (Some("1"), Some("1")));
-    assert_eq!((launch.args.len(), launch.files.len(), launch.authenticate.is_none()), (0, 0, true));
+    assert_eq!((launch.args.len(), launch.files.len(), launch.authenticate.is_none()), (0, 1, true));
     assert!(!launch.key_in_environment);
 }
 
@@ -102,6 +102,13 @@ fn offers_all_models_that_the_provider_lists_where_the_list_is_ours() {
     };
     assert_eq!(qwen["modelProviders"], json!({ "anthropic": [model("a-model"), model("small")] }));
     assert_eq!(qwen["telemetry"]["enabled"], false, "the entry's own settings stay");
+}
+
+#[test]
+fn a_file_of_which_nothing_is_left_takes_the_place_of_what_an_earlier_start_wrote() {
+    let launch = start("claude", ModelKind::Anthropic);
+    let settings = launch.files.iter().find(|f| f.path == ".claude/settings.json").unwrap();
+    assert_eq!(settings.bytes, b"{}\n", "the provider lists no models");
 }
 
 #[test]
