@@ -54,6 +54,10 @@ enum Towards {
     Out,
 }
 
+/// Headers that speak of the connection and its protocol alone.
+const OF_THE_CONNECTION: [&str; 5] =
+    ["connection", "proxy-connection", "keep-alive", "upgrade", "http2-settings"];
+
 /// The addresses of the name `localhost`.
 const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
@@ -199,8 +203,9 @@ fn towards(head: &[u8]) -> Towards {
     port.map_or(Towards::Out, |port| Towards::Here(addresses, port))
 }
 
-/// The same request as the last one of its connection, with what was read behind its head. One that asks for another
-/// protocol is the last one anyway.
+/// The same request as the last one of its connection, with what was read behind its head. One that asks for a
+/// WebSocket is the last one anyway. Other protocols are not asked for: a server may pass over such a wish, as most do
+/// with `h2c`, and then the connection would go on.
 fn alone(read: &[u8], length: usize) -> Vec<u8> {
     let (head, rest) = read.split_at(length);
     let begins = |line: &[u8], name: &[u8]| {
@@ -208,7 +213,9 @@ fn alone(read: &[u8], length: usize) -> Vec<u8> {
             && line.get(name.len()) == Some(&b':')
     };
     let lines = || head.strip_suffix(b"\r\n\r\n").unwrap_or(head).split(|b| *b == b'\n');
-    if lines().any(|line| begins(line, b"upgrade")) {
+    let protocol = |line: &[u8]| line["upgrade:".len()..].trim_ascii().to_ascii_lowercase();
+    let mut upgrades = lines().filter(|line| begins(line, b"upgrade")).peekable();
+    if upgrades.peek().is_some() && upgrades.all(|line| protocol(line) == b"websocket") {
         return read.to_vec();
     }
     let mut out = Vec::with_capacity(read.len() + 32);
@@ -216,8 +223,7 @@ fn alone(read: &[u8], length: usize) -> Vec<u8> {
     for line in lines() {
         // A folded line belongs to the one before.
         if !line.starts_with(b" ") && !line.starts_with(b"\t") {
-            left_out =
-                ["connection", "proxy-connection", "keep-alive"].iter().any(|n| begins(line, n.as_bytes()));
+            left_out = OF_THE_CONNECTION.iter().any(|name| begins(line, name.as_bytes()));
         }
         if !left_out {
             out.extend(line.strip_suffix(b"\r").unwrap_or(line));
@@ -287,6 +293,17 @@ mod tests {
         );
         let upgrade = "GET http://localhost/ HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
         assert_eq!(sent(upgrade), upgrade);
+        for header in
+            ["Upgrade: h2c\r\nHTTP2-Settings: AAMA", "upgrade: websocket\r\nupgrade:h2c", "Upgrade: TLS/1.0"]
+        {
+            let asked =
+                format!("GET http://a/ HTTP/1.1\r\nConnection: Upgrade\r\n{header}\r\nHost: a\r\n\r\n");
+            assert_eq!(
+                sent(&asked),
+                "GET http://a/ HTTP/1.1\r\nHost: a\r\nconnection: close\r\n\r\n",
+                "{header}"
+            );
+        }
     }
 
     /// What a program reads that sends this through the way out.
