@@ -63,7 +63,8 @@ pub struct SignIn {
 /// What of a session is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// The model: the config option of category `model`. It is set where the session has another one.
+    /// The model: the config option of category `model`, else `session/set_model`. It is set where the session has
+    /// another one.
     Model,
     /// The mode: the config option of category `mode`, else `session/set_mode`.
     Mode,

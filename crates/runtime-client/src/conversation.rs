@@ -348,7 +348,7 @@ impl Conversation<'_> {
     }
 }
 
-/// How a setting of the launch is made: by the config option of its category, and a mode else by the modes.
+/// How a setting of the launch is made: by the config option of its category, else by the modes or the models.
 fn setting_of(offer: &Value, setting: &SessionSetting) -> Option<SetOption> {
     let category = match setting.setting {
         Setting::Model => MODEL,
@@ -361,7 +361,8 @@ fn setting_of(offer: &Value, setting: &SessionSetting) -> Option<SetOption> {
     };
     let found = found.or_else(|| match setting.setting {
         Setting::Mode => Choosable::of_modes(offer).filter(|modes| modes.offers(&setting.value)),
-        Setting::Model | Setting::Effort => None,
+        Setting::Model => Choosable::of_models(offer).filter(|models| models.offers(&setting.value)),
+        Setting::Effort => None,
     });
     found.map(|found| found.to(&setting.value))
 }
@@ -377,4 +378,31 @@ fn sign_in_required(agent: &str, e: &RpcError, initialized: &Initialized) -> Pro
         e.message
     );
     ProviderError::new(Class::Credentials, "AGENT_SIGN_IN_REQUIRED", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::Way;
+    use super::*;
+
+    #[test]
+    fn a_model_is_set_also_where_models_are_offered_in_the_older_way() {
+        let model = |value: &str| SessionSetting {
+            setting: Setting::Model,
+            option: None,
+            value: value.to_owned(),
+            chosen: true,
+        };
+        let models =
+            json!({"currentModelId": "a/x", "availableModels": [{"modelId": "a/x"}, {"modelId": "a/y"}]});
+        let offer = json!({ "models": models });
+        assert!(Choosable::has(&offer, MODEL, "a/x") && !Choosable::has(&offer, MODEL, "a/y"));
+        let set = setting_of(&offer, &model("a/y")).unwrap();
+        assert_eq!((set.way, set.value.as_str()), (Way::Model, "a/y"));
+        assert_eq!(setting_of(&offer, &model("a/z")), None, "it does not offer that one");
+        let option = json!({"id": "m", "category": "model", "currentValue": "a/y", "options": []});
+        let both = json!({"models": models, "configOptions": [option]});
+        assert!(Choosable::has(&both, MODEL, "a/y") && !Choosable::has(&both, MODEL, "a/x"));
+        assert_eq!(setting_of(&both, &model("a/x")).unwrap().way, Way::Config);
+    }
 }

@@ -102,13 +102,18 @@ impl<'a> Choosable<'a> {
         Some(Self { way, option: found.get("id").and_then(Value::as_str)?, values: Vec::new() })
     }
 
-    /// Whether the config option of this category has this value already.
+    /// Whether the config option of this category has this value already, or, where there is none, the models have.
     pub(crate) fn has(offer: &Value, category: &str, value: &str) -> bool {
         let options = offer.get("configOptions").and_then(Value::as_array);
         let text = |option: &'_ Value, key: &str| option.get(key).and_then(Value::as_str).map(str::to_owned);
         let mut fitting =
             options.into_iter().flatten().filter(|o| text(o, "category").as_deref() == Some(category));
-        fitting.next().is_some_and(|o| text(o, "currentValue").as_deref() == Some(value))
+        let current = match fitting.next() {
+            Some(option) => option.get("currentValue"),
+            None if category == MODEL => offer.pointer("/models/currentModelId"),
+            None => None,
+        };
+        current.and_then(Value::as_str) == Some(value)
     }
 
     /// The modes.
