@@ -6,11 +6,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use foundry_core::Env;
-use foundry_sandbox::{Class, Isolation, Network, ProviderError};
+use foundry_sandbox::{Isolation, Network, ProviderError};
 
 use crate::layout::Layout;
 use crate::network::{self, Shared};
-use crate::tail;
+use crate::{tail, undecided};
 
 /// HOME inside.
 pub(crate) const HOME: &str = "/home/agent";
@@ -159,7 +159,7 @@ impl Args {
 }
 
 /// How long a trial may take, first and at most.
-const TRIAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
+pub(crate) const TRIAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
 
 /// What a trial found out.
 enum Trial {
@@ -175,11 +175,7 @@ pub(crate) type Detected = (Isolation, Result<(), String>);
 ///
 /// # Errors
 /// When a trial does not end: that says nothing about what the host allows, and must not be read as if it did.
-pub(crate) async fn detect(bwrap: &Path, uid: Option<u32>, env: &Env) -> Result<Detected, ProviderError> {
-    detect_within(bwrap, uid, env, TRIAL).await
-}
-
-async fn detect_within(
+pub(crate) async fn detect(
     bwrap: &Path,
     uid: Option<u32>,
     env: &Env,
@@ -237,7 +233,7 @@ async fn output(
                 program.display(),
                 limit.as_secs()
             );
-            return Err(ProviderError::new(Class::Timeout, "ISOLATION_UNDECIDED", message));
+            return Err(undecided(message));
         }
         limit = (limit * 2).min(longest);
         tracing::warn!(program = %program.display(), "a trial of bubblewrap does not end; trying again");
@@ -245,7 +241,9 @@ async fn output(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use foundry_sandbox::Class;
+
     use super::*;
 
     /// The law of the sandbox: only what is listed is mounted, and only three places are writable.
@@ -290,7 +288,7 @@ mod tests {
     }
 
     /// A bwrap that hangs where it is to make a network: so often, and then it says this.
-    fn stuck(dir: &Path, times: usize, then: &str) -> PathBuf {
+    pub(crate) fn stuck(dir: &Path, times: usize, then: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt as _;
         let program = dir.join("bwrap");
         let script = format!(
@@ -309,15 +307,14 @@ mod tests {
         let env = Env::system();
         let limit = (Duration::from_millis(700), Duration::from_millis(1_400));
         let dir = tempfile::tempdir().unwrap();
-        let (_, own_network) =
-            detect_within(&stuck(dir.path(), 1, "exit 0"), None, &env, limit).await.unwrap();
+        let (_, own_network) = detect(&stuck(dir.path(), 1, "exit 0"), None, &env, limit).await.unwrap();
         assert_eq!(own_network, Ok(()), "slow, and it works");
         let dir = tempfile::tempdir().unwrap();
-        let undecided = detect_within(&stuck(dir.path(), 9, ""), None, &env, limit).await.unwrap_err();
+        let undecided = detect(&stuck(dir.path(), 9, ""), None, &env, limit).await.unwrap_err();
         assert_eq!((undecided.reason, undecided.class), ("ISOLATION_UNDECIDED", Class::Timeout));
         let dir = tempfile::tempdir().unwrap();
         let refused = stuck(dir.path(), 0, "echo 'loopback: not permitted' >&2; exit 1");
-        let (_, own_network) = detect_within(&refused, None, &env, limit).await.unwrap();
+        let (_, own_network) = detect(&refused, None, &env, limit).await.unwrap();
         assert_eq!(own_network, Err("loopback: not permitted".to_owned()));
     }
 }

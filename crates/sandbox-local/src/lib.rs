@@ -18,7 +18,7 @@ mod start;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -101,6 +101,8 @@ pub struct LocalConfig {
     pub min_free_bytes: u64,
     /// Further host directories that sandboxes may read, at the same path.
     pub extra_read_only: Vec<PathBuf>,
+    /// How long the first trial of bubblewrap may take, and the longest of those that follow it at once.
+    pub trial_limit: (Duration, Duration),
     /// What each sandbox may take.
     pub limits: Limits,
 }
@@ -142,6 +144,7 @@ impl LocalConfig {
             min_free_bytes: 256 << 20,
             extra_read_only: Vec::new(),
             limits: Limits::default(),
+            trial_limit: bwrap::TRIAL,
         }
     }
 }
@@ -164,32 +167,66 @@ pub struct LocalProvider {
     config: LocalConfig,
     tools: ToolCache,
     env: Env,
-    isolation: Isolation,
+    /// How new sandboxes are kept apart; nothing while that is not known.
+    settled: OnceLock<Settled>,
     /// Where control groups are made, or why none are.
     parents: Result<Parents, String>,
-    network: Decided,
     shared: Shared,
 }
 
+/// How new sandboxes are kept apart.
+struct Settled {
+    isolation: Isolation,
+    network: Decided,
+}
+
 impl LocalProvider {
-    /// Opens the root and finds out what isolation works here.
+    /// Opens the root and finds out what isolation works here. Where that cannot be found out now, no sandbox is made
+    /// until [`LocalProvider::settle`] could.
     ///
     /// # Errors
-    /// `ISOLATION_UNAVAILABLE` when it is required and does not work; `ISOLATION_UNDECIDED` when that cannot be found out;
-    /// `SANDBOX_IO` for an unusable root.
+    /// `ISOLATION_UNAVAILABLE` when it is required and does not work; `SANDBOX_IO` for an unusable root.
     pub async fn new(config: LocalConfig, env: Env) -> Result<Self, ProviderError> {
         // Once, by the path of the mesh: what starts it later has the path of the sandbox.
         let config = LocalConfig { bwrap: absolute(&config.bwrap), ..config };
         fs::create_dir_all(&config.root).map_err(|e| ProviderError::io("creating the sandbox root", e))?;
         make_dir(&config.root, 0o700).map_err(|e| ProviderError::io("closing the sandbox root", e))?;
         fs::create_dir_all(&config.tools).map_err(|e| ProviderError::io("creating the tool cache", e))?;
+        let shared = Shared::make(&config.root, config.ca_file.as_deref())
+            .map_err(|e| ProviderError::io("writing what sandboxes share about the network", e))?;
+        let settings = NpmSettings { program: config.npm.clone(), ..NpmSettings::default() };
+        let tools = ToolCache::new(&config.tools, settings, env.clone());
+        let parents = match config.limits.mode {
+            LimitMode::Measure => Err("switched off by configuration".to_owned()),
+            LimitMode::Auto => blocking("looking for control groups", || Ok(Parents::find())).await?,
+        };
+        let how = limits::enforcement(parents.as_ref().map_err(String::as_str));
+        tracing::info!(limits = config.limits.describe(), how, "what each sandbox may take");
+        let provider = Self { config, tools, env, settled: OnceLock::new(), parents, shared };
+        match provider.settle().await {
+            Err(e) if e.reason == UNDECIDED => tracing::error!(reason = e.reason, "{}", e.message),
+            settled => settled?,
+        }
+        Ok(provider)
+    }
+
+    /// Finds out how new sandboxes are kept apart, unless that is known.
+    ///
+    /// # Errors
+    /// `ISOLATION_UNDECIDED` when it cannot be found out now; `ISOLATION_UNAVAILABLE` when isolation is required and does
+    /// not work.
+    pub async fn settle(&self) -> Result<(), ProviderError> {
+        if self.settled.get().is_some() {
+            return Ok(());
+        }
+        let config = &self.config;
         let uid = rustix::process::geteuid().is_root().then_some(config.first_uid);
         let (isolation, own_network) = match config.isolation {
             IsolationMode::Off => {
                 let reason = "switched off by configuration".to_owned();
                 (Isolation::None { reason: reason.clone() }, Err(reason))
             }
-            _ => bwrap::detect(&config.bwrap, uid, &env).await?,
+            _ => bwrap::detect(&config.bwrap, uid, &self.env, config.trial_limit).await?,
         };
         match (&isolation, config.isolation) {
             (Isolation::None { reason }, IsolationMode::Require) => {
@@ -208,17 +245,26 @@ impl LocalProvider {
             Some(reason) => tracing::warn!(%reason, "sandboxes have the network of this host"),
             None => tracing::info!(network = %network.network, "the network policy of new sandboxes"),
         }
-        let shared = Shared::make(&config.root, config.ca_file.as_deref())
-            .map_err(|e| ProviderError::io("writing what sandboxes share about the network", e))?;
-        let settings = NpmSettings { program: config.npm.clone(), ..NpmSettings::default() };
-        let tools = ToolCache::new(&config.tools, settings, env.clone());
-        let parents = match config.limits.mode {
-            LimitMode::Measure => Err("switched off by configuration".to_owned()),
-            LimitMode::Auto => blocking("looking for control groups", || Ok(Parents::find())).await?,
-        };
-        let how = limits::enforcement(parents.as_ref().map_err(String::as_str));
-        tracing::info!(limits = config.limits.describe(), how, "what each sandbox may take");
-        Ok(Self { config, tools, env, isolation, parents, network, shared })
+        // Two that find it out at once find out the same.
+        let _ = self.settled.set(Settled { isolation, network });
+        Ok(())
+    }
+
+    /// Whether it is known how new sandboxes are kept apart.
+    ///
+    /// # Errors
+    /// `ISOLATION_UNDECIDED` while it is not.
+    pub fn decided(&self) -> Result<(), ProviderError> {
+        self.settled().map(drop)
+    }
+
+    fn settled(&self) -> Result<&Settled, ProviderError> {
+        self.settled.get().ok_or_else(|| {
+            let program = self.config.bwrap.display();
+            undecided(format!(
+                "a trial of {program} did not end, so it is not known what keeps sandboxes apart here"
+            ))
+        })
     }
 
     /// What each new sandbox may take and how that is enforced, for people.
@@ -250,19 +296,19 @@ impl LocalProvider {
         groups
     }
 
-    /// How new sandboxes are kept apart here.
-    pub fn isolation(&self) -> &Isolation {
-        &self.isolation
+    /// How new sandboxes are kept apart here; none while that is not known.
+    pub fn isolation(&self) -> Option<&Isolation> {
+        self.settled.get().map(|s| &s.isolation)
     }
 
-    /// The network of new sandboxes.
-    pub fn network(&self) -> &Network {
-        &self.network.network
+    /// The network of new sandboxes; none while that is not known.
+    pub fn network(&self) -> Option<&Network> {
+        self.settled.get().map(|s| &s.network.network)
     }
 
     /// Why new sandboxes have the network of this host although nobody asked for that.
     pub fn network_note(&self) -> Option<&str> {
-        self.network.note.as_deref()
+        self.settled.get()?.network.note.as_deref()
     }
 
     fn layout(&self, name: &SandboxName) -> Layout {
@@ -285,11 +331,18 @@ impl LocalProvider {
     }
 
     /// The user a sandbox gets: spread by name, so that two sandboxes rarely share one.
-    fn uid_of(&self, name: &SandboxName) -> Option<u32> {
-        let Isolation::Bubblewrap { uid: Some(first), .. } = self.isolation else { return None };
+    fn uid_of(isolation: &Isolation, name: &SandboxName) -> Option<u32> {
+        let Isolation::Bubblewrap { uid: Some(first), .. } = isolation else { return None };
         let hash = name.as_str().bytes().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b)));
         Some(first + hash % UID_SPAN)
     }
+}
+
+/// The reason of what cannot be found out now.
+const UNDECIDED: &str = "ISOLATION_UNDECIDED";
+
+fn undecided(message: String) -> ProviderError {
+    ProviderError::new(Class::Timeout, UNDECIDED, message).retryable()
 }
 
 /// Where a program is, as a shell would find it; one that is not found stays as it is named.
@@ -359,6 +412,7 @@ impl Provider for LocalProvider {
         if let Ok(record) = self.record(name) {
             return Ok(allocation(record));
         }
+        let Settled { isolation, network } = self.settled()?;
         let disk = rustix::fs::statvfs(&self.config.root)
             .map_err(|e| ProviderError::io("asking for the free disk", e.into()))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -373,9 +427,9 @@ impl Provider for LocalProvider {
         let record = Record {
             name: name.clone(),
             allocated_at: self.env.clock.now(),
-            uid: self.uid_of(name),
-            isolation: self.isolation.clone(),
-            network: self.network.network.clone(),
+            uid: Self::uid_of(isolation, name),
+            isolation: isolation.clone(),
+            network: network.network.clone(),
         };
         let new = self.config.root.join(format!(".new-{name}-{}", self.unique()));
         let layout = self.layout(name);
@@ -532,5 +586,25 @@ mod tests {
     #[test]
     fn cuts_a_tail_at_a_character() {
         assert_eq!(tail("aä\nb", 3), " | b");
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_found_out_at_the_start_is_found_out_later_and_what_runs_is_reached() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = LocalConfig::new(dir.path().join("root"), "/foundry", dir.path().join("tools"));
+        // It hangs for both trials of the start.
+        config.bwrap = bwrap::tests::stuck(dir.path(), 2, "exit 0");
+        config.trial_limit = (Duration::from_millis(700), Duration::from_millis(1_400));
+        let provider = LocalProvider::new(config, Env::system()).await.unwrap();
+        let name: SandboxName = "sbx_1".parse().unwrap();
+        let refused = provider.allocate(&name).await.unwrap_err();
+        assert_eq!((refused.reason, refused.retryable, provider.isolation()), (UNDECIDED, true, None));
+        let facts = serde_json::from_value(serde_json::json!({
+            "sandbox": name, "runtime_instance": "run1", "home": "/home/agent", "workspace": "/workspace",
+            "isolation": {"kind": "none", "reason": "made before"},
+        }));
+        assert!(provider.open(&facts.unwrap()).is_ok());
+        provider.settle().await.unwrap();
+        assert!(provider.allocate(&name).await.unwrap().isolation.is_bubblewrap());
     }
 }

@@ -196,19 +196,19 @@ impl LocalProvider {
             listen,
             start,
             facts,
-            bounds: self.bounds(&spec.name, layout),
+            bounds: self.bounds(record, layout),
         })
     }
 
-    fn bounds(&self, name: &SandboxName, layout: &Layout) -> Bounds {
+    fn bounds(&self, record: &Record, layout: &Layout) -> Bounds {
         Bounds {
             limits: self.config.limits.clone(),
             parents: self.parents.clone(),
-            name: self.group_name(name),
+            name: self.group_name(&record.name),
             group_file: layout.group(),
             report_file: layout.limits(),
             places: vec![layout.workspace(), layout.home(), layout.tmp()],
-            own_user: self.uid_of(name).is_some(),
+            own_user: record.uid.is_some(),
         }
     }
 

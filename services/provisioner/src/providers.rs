@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use foundry_core::{Env, Error};
 use foundry_sandbox::{Network, Provider, ProviderError};
@@ -14,13 +15,14 @@ use crate::{Config, egress, models};
 /// The providers that are configured.
 pub struct Providers {
     all: BTreeMap<&'static str, Entry>,
+    /// The one whose sandboxes all are.
+    local: Option<Arc<LocalProvider>>,
     /// Whether an upstream proxy resolves the names that sandboxes want.
     upstream: bool,
 }
 
 struct Entry {
     provider: Result<Arc<dyn Provider>, ProviderError>,
-    said: Said,
     /// Whether it only wraps another provider and has no sandboxes of its own.
     wraps: bool,
 }
@@ -36,33 +38,51 @@ pub struct Said {
     pub limits: String,
 }
 
+/// Why a provider makes no sandboxes.
+#[derive(Clone, Debug)]
+pub struct Unusable {
+    /// Stable name.
+    pub reason: &'static str,
+    /// In words.
+    pub message: String,
+    /// Whether that may pass without anybody changing anything: it is tried again.
+    pub retryable: bool,
+}
+
+/// First and longest pause before something is tried again that could not be found out.
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+
 impl Providers {
     /// Opens all that are configured; one that cannot be used says why when it is asked for.
     pub async fn open(config: &Config, data_dir: &Path, env: &Env, further: &FurtherProviders) -> Self {
         let mut all = BTreeMap::new();
         let upstream = config.network.proxy_url().is_ok_and(|url| url.is_some());
-        let (local, said) = match open_local(config, data_dir, env).await {
-            Ok(local) => {
-                let said = Said {
-                    isolation: isolation_text(local.isolation()),
-                    network: described(local.network(), local.network_note(), upstream),
-                    limits: local.limits_text(),
-                };
-                (Ok(Arc::new(local) as Arc<dyn Provider>), said)
-            }
-            Err(e) => {
-                tracing::error!(reason = e.reason, message = e.message, "the local provider cannot be used");
-                (Err(e), Said::default())
-            }
-        };
+        let opened = open_local(config, data_dir, env).await.map(Arc::new).inspect_err(|e| {
+            tracing::error!(reason = e.reason, message = e.message, "the local provider cannot be used");
+        });
+        let of_its_own = opened.as_ref().ok().cloned();
+        let local = opened.map(|local| local as Arc<dyn Provider>);
         if let Ok(local) = &local {
             for provider in further(local, env) {
                 let name = provider.name();
-                all.insert(name, Entry { provider: Ok(provider), said: said.clone(), wraps: true });
+                all.insert(name, Entry { provider: Ok(provider), wraps: true });
             }
         }
-        all.insert("local", Entry { provider: local, said, wraps: false });
-        Self { all, upstream }
+        all.insert("local", Entry { provider: local, wraps: false });
+        Self { all, local: of_its_own, upstream }
+    }
+
+    /// Finds out what could not be found out when the service started; ends when it is known.
+    pub async fn settle(&self, env: &Env) {
+        let Some(local) = &self.local else { return };
+        let mut pause = TRY_AGAIN.0;
+        while local.decided().is_err() {
+            env.clock.sleep(pause).await;
+            pause = (pause * 2).min(TRY_AGAIN.1);
+            if let Err(e) = local.settle().await {
+                tracing::warn!(reason = e.reason, message = e.message, "new sandboxes still cannot be made");
+            }
+        }
     }
 
     /// What a sandbox may reach, for people.
@@ -73,9 +93,8 @@ impl Providers {
     /// Exactly these. For tests.
     #[cfg(test)]
     pub fn of(list: Vec<Arc<dyn Provider>>) -> Self {
-        let entry =
-            |p: Arc<dyn Provider>| (p.name(), Entry { provider: Ok(p), said: Said::default(), wraps: false });
-        Self { all: list.into_iter().map(entry).collect(), upstream: false }
+        let entry = |p: Arc<dyn Provider>| (p.name(), Entry { provider: Ok(p), wraps: false });
+        Self { all: list.into_iter().map(entry).collect(), local: None, upstream: false }
     }
 
     /// A provider that can be used.
@@ -97,8 +116,28 @@ impl Providers {
     }
 
     /// Name, what is said of its sandboxes, and why it cannot be used, of each.
-    pub fn describe(&self) -> impl Iterator<Item = (&'static str, &Said, Option<&ProviderError>)> {
-        self.all.iter().map(|(name, e)| (*name, &e.said, e.provider.as_ref().err()))
+    pub fn describe(&self) -> impl Iterator<Item = (&'static str, Said, Option<Unusable>)> {
+        let unusable = |e: &ProviderError| Unusable {
+            reason: e.reason,
+            message: e.message.clone(),
+            retryable: e.retryable,
+        };
+        let undecided = self.local.as_ref().and_then(|local| local.decided().err());
+        self.all.iter().map(move |(name, e)| {
+            let error = e.provider.as_ref().err().or(undecided.as_ref());
+            (*name, self.said(), error.map(unusable))
+        })
+    }
+
+    /// All have the sandboxes of the local one.
+    fn said(&self) -> Said {
+        let Some(local) = &self.local else { return Said::default() };
+        let network = local.network().map(|n| described(n, local.network_note(), self.upstream));
+        Said {
+            isolation: local.isolation().map(isolation_text).unwrap_or_default(),
+            network: network.unwrap_or_default(),
+            limits: local.limits_text(),
+        }
     }
 
     /// Those that can be used and are a place of their own.

@@ -104,6 +104,7 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
     let owned = OwnedDataDirectory::held_by(deps.data);
     let engine = database.start_engine(&env, &tasks, flow::bindings(&shared), options, &owned).await?;
     tasks.spawn("sandbox health", runtime::watch_health(Arc::clone(&shared)));
+    tasks.spawn("isolation of sandboxes", settle(Arc::clone(&shared)));
     tasks.spawn("sandbox sweeper", runtime::sweep_strangers(Arc::clone(&shared)));
     tasks.spawn("secrets under older keys", reencrypt_at_start(Arc::clone(&shared)));
     tasks.spawn("attachment sweeper", attachments::sweep_again(Arc::clone(&shared)));
@@ -214,6 +215,14 @@ pub(crate) fn assemble(
         listings: tokio::sync::Semaphore::new(crate::ops::list_processes::CONCURRENT_LISTINGS),
         git: tokio::sync::OnceCell::new(),
     }))
+}
+
+/// Finds out how sandboxes are kept apart, should the start have been too slow for that.
+async fn settle(shared: Arc<Shared>) {
+    tokio::select! {
+        () = shared.tasks.cancellation().cancelled() => {}
+        () = shared.providers.settle(&shared.env) => {}
+    }
 }
 
 fn phases(shared: &Arc<Shared>, engine: Engine, survivors: Survivors) -> Phases {

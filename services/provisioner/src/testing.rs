@@ -51,6 +51,8 @@ pub struct Outside {
     pub failing: BTreeSet<&'static str>,
     /// Port and HOME of the runtime that sandboxes have; without one nobody answers.
     pub runtime: Option<(u16, PathBuf)>,
+    /// Whether it is not known yet how sandboxes are kept apart.
+    pub undecided: bool,
     /// What is told of the limits of all.
     pub limits: LimitReport,
 }
@@ -94,6 +96,9 @@ impl Provider for FakeProvider {
 
     async fn allocate(&self, name: &SandboxName) -> Result<Allocation, ProviderError> {
         self.suffer("allocate").await?;
+        if self.outside().undecided {
+            return Err(ProviderError::new(Class::Timeout, "ISOLATION_UNDECIDED", "not known").retryable());
+        }
         let at = *self.outside().sandboxes.entry(name.clone()).or_default();
         let isolation = Isolation::None { reason: "in memory".into() };
         Ok(Allocation { sandbox: name.clone(), allocated_at: at, isolation, network: Network::Host })

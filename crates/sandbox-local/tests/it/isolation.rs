@@ -33,8 +33,8 @@ async fn hides_the_data_directory_the_host_and_every_other_sandbox() {
     std::fs::write(data.join("foundry.db"), "the truth").unwrap();
     let provider = host.provider().await;
     let inside = Inside { host: &host, provider: &provider };
-    if !provider.isolation().is_bubblewrap() {
-        eprintln!("skipped: {:?}", provider.isolation());
+    if !provider.isolation().unwrap().is_bubblewrap() {
+        eprintln!("skipped: {:?}", provider.isolation().unwrap());
         return;
     }
     let (one, two) = (name(), name());
@@ -76,8 +76,8 @@ async fn writes_to_workspace_home_and_tmp_only_and_has_no_power() {
     let host = Host::new(IsolationMode::Auto);
     let provider = host.provider().await;
     let inside = Inside { host: &host, provider: &provider };
-    if !provider.isolation().is_bubblewrap() {
-        eprintln!("skipped: {:?}", provider.isolation());
+    if !provider.isolation().unwrap().is_bubblewrap() {
+        eprintln!("skipped: {:?}", provider.isolation().unwrap());
         return;
     }
     let name = name();
@@ -110,13 +110,13 @@ async fn writes_to_workspace_home_and_tmp_only_and_has_no_power() {
 async fn says_that_there_is_no_isolation_and_why() {
     let host = Host::new(IsolationMode::Off);
     let provider = host.provider().await;
-    let Isolation::None { reason } = provider.isolation() else { panic!() };
+    let Isolation::None { reason } = provider.isolation().unwrap() else { panic!() };
     assert!(reason.contains("configuration"), "{reason}");
     let mut config = host.config();
     config.isolation = IsolationMode::Auto;
     config.bwrap = "/nowhere/bwrap".into();
     let auto = LocalProvider::new(config.clone(), Env::system()).await.unwrap();
-    let Isolation::None { reason } = auto.isolation() else { panic!() };
+    let Isolation::None { reason } = auto.isolation().unwrap() else { panic!() };
     assert!(reason.contains("/nowhere/bwrap"), "{reason}");
     config.isolation = IsolationMode::Require;
     let refused = LocalProvider::new(config, Env::system()).await;

@@ -59,6 +59,11 @@ struct Instance {
     instance: i64,
 }
 
+/// What waits until it is known how sandboxes are kept apart waits for this; nothing signals it.
+const UNDECIDED_KEY: &str = "isolation";
+/// So often it is looked whether that is known.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 /// What waits for a sandbox to become ready waits for this.
 pub fn ready_key(id: &SandboxId) -> String {
     format!("sandbox/{id}")
@@ -175,7 +180,14 @@ impl Step {
 
     async fn allocate(&self, ctx: &StageContext, sandbox: &Sandbox) -> Result<Outcome, Halt> {
         let provider = self.shared.providers.get(&sandbox.provider)?;
-        let allocation = provider.allocate(&name_of(&sandbox.sandbox_id)?).await?;
+        let allocation = match provider.allocate(&name_of(&sandbox.sandbox_id)?).await {
+            // It is found out in the background, and that may take longer than a stage may fail.
+            Err(e) if e.reason == "ISOLATION_UNDECIDED" => {
+                let wait = Outcome::wait(UNDECIDED_KEY, format!("{}: {}", e.reason, e.message));
+                return Ok(wait.until(ctx.env().clock.now().plus(LOOK_AGAIN)));
+            }
+            allocated => allocated?,
+        };
         let network = self.shared.providers.network_text(&allocation.network);
         let set =
             vec![("isolation", isolation_text(&allocation.isolation).into()), ("network", network.into())];

@@ -197,3 +197,24 @@ async fn a_stranger_of_our_scheme_is_destroyed_after_a_grace_and_nobody_else() {
     let state = sandboxes::find(&f.shared.store, &known.parse().unwrap()).await.unwrap().unwrap().state;
     assert_eq!(state, SandboxState::Ready);
 }
+
+#[tokio::test]
+async fn a_sandbox_waits_until_it_is_known_how_it_is_kept_apart() {
+    let f = Fixture::new().await;
+    f.provider.outside().undecided = true;
+    let made = f.ensure().await;
+    // Longer than a failing stage is tried again.
+    for _ in 0..40 {
+        f.run().await;
+        f.env.clock.advance(Duration::from_secs(30));
+    }
+    let waits = f.sandbox(made.sandbox_id.as_str()).await;
+    assert_eq!(
+        (waits.state, waits.condition.reason.as_str()),
+        (SandboxState::Allocating, "ISOLATION_UNDECIDED")
+    );
+    f.provider.outside().undecided = false;
+    f.env.clock.advance(Duration::from_secs(30));
+    f.run().await;
+    assert_eq!(f.sandbox(made.sandbox_id.as_str()).await.state, SandboxState::Ready);
+}

@@ -1,4 +1,4 @@
-//! ListProviders: what was found out when the service started.
+//! ListProviders: what was found out of each.
 
 use foundry_core::Error;
 use foundry_proto::common::v1::Condition;
@@ -14,13 +14,19 @@ pub fn list_providers(shared: &Shared) -> Result<ListProvidersResponse, Error> {
         .map(|(name, said, error)| Provider {
             name: name.to_owned(),
             available: error.is_none(),
-            isolation: said.isolation.clone(),
-            network: said.network.clone(),
-            limits: said.limits.clone(),
+            isolation: said.isolation,
+            network: said.network,
+            limits: said.limits,
             condition: error.map(|e| Condition {
                 reason: e.reason.to_owned(),
-                message: e.message.clone(),
-                next_action: "mend it and start the service again".to_owned(),
+                message: e.message,
+                retryable: e.retryable,
+                next_action: if e.retryable {
+                    "none needed: it is tried again"
+                } else {
+                    "mend it and start the service again"
+                }
+                .to_owned(),
                 ..Condition::default()
             }),
         })
