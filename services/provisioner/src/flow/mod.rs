@@ -36,6 +36,7 @@ pub fn bindings(shared: &Arc<Shared>) -> Vec<Binding> {
         turn::undelivered_binding(shared),
         cancel::binding(shared),
         permission::binding(shared),
+        permission::decline_binding(shared),
         option::binding(shared),
         work::binding(shared),
         destroy::binding(shared),

@@ -25,6 +25,12 @@ pub static ANSWER: Flow =
     Flow::new("permission_answer", &[StageSpec::new("answer", Duration::from_secs(30), PATIENT)])
         .concurrency(64);
 
+/// Delivers what is declined in nobody's place. Apart from the answers of people, which a flood of an agent's questions
+/// would keep waiting otherwise.
+pub static DECLINE: Flow =
+    Flow::new("question_decline", &[StageSpec::new("answer", Duration::from_secs(30), PATIENT)])
+        .concurrency(8);
+
 #[derive(Serialize, Deserialize)]
 struct Input {
     generation: i64,
@@ -57,11 +63,36 @@ impl Answer {
     }
 }
 
-/// Adds the job of these answers, in this order. However many an agent makes necessary at once, it is one job.
+/// Adds the job of these answers of people and policies, in this order.
 ///
 /// # Errors
 /// Never: the input can be written as JSON.
 pub fn enqueue_for(
+    ws: &mut WriteSet,
+    shared: &Shared,
+    session: &Session,
+    answers: Vec<Answer>,
+) -> Result<(), Error> {
+    enqueue_as(&ANSWER, ws, shared, session, answers)
+}
+
+/// Adds the job of what is declined, by the agent's ids of its requests. However many an agent makes necessary at once,
+/// it is one job.
+///
+/// # Errors
+/// Never: the input can be written as JSON.
+pub fn decline_for(
+    ws: &mut WriteSet,
+    shared: &Shared,
+    session: &Session,
+    declined: Vec<(Value, Value)>,
+) -> Result<(), Error> {
+    let answers = declined.into_iter().map(|(acp_id, result)| Answer::written(&acp_id, result));
+    enqueue_as(&DECLINE, ws, shared, session, answers.collect())
+}
+
+fn enqueue_as(
+    flow: &'static Flow,
     ws: &mut WriteSet,
     shared: &Shared,
     session: &Session,
@@ -72,7 +103,7 @@ pub fn enqueue_for(
     }
     let input = Input { generation: session.generation, answers, only: None };
     let flow_id = shared.flow_id();
-    let flow = NewFlow::new(&ANSWER, flow_id.clone(), flow_id.as_str(), session.session_id.as_str())
+    let flow = NewFlow::new(flow, flow_id.clone(), flow_id.as_str(), session.session_id.as_str())
         .organization(&session.organization_id)
         .input(&input)?;
     enqueue(ws, flow);
@@ -82,6 +113,11 @@ pub fn enqueue_for(
 /// The job with its code.
 pub fn binding(shared: &Arc<Shared>) -> Binding {
     Binding::job(&ANSWER, Deliver(Arc::clone(shared)))
+}
+
+/// The same for what is declined.
+pub fn decline_binding(shared: &Arc<Shared>) -> Binding {
+    Binding::job(&DECLINE, Deliver(Arc::clone(shared)))
 }
 
 struct Deliver(Arc<Shared>);

@@ -8,7 +8,6 @@ use foundry_proto::common::v1::{
 };
 use foundry_sandbox::{TapBatch, TapCursor};
 use foundry_store::WriteSet;
-use serde_json::Value;
 
 use super::news::{self, Taken};
 use crate::domain::fold::{Asked, Elicited, Fold, Folded, Running, fold, notice};
@@ -133,7 +132,7 @@ impl Recording<'_> {
         if folded.parts.is_empty() && !folded.sent && self.taken.offer.is_none() {
             // Nothing to see: the position moves without a new revision. What is declined without a word is answered
             // all the same: its agent waits.
-            flow::permission::enqueue_for(&mut ws, self.shared, self.session, declined(folded.declined))?;
+            flow::permission::decline_for(&mut ws, self.shared, self.session, folded.declined)?;
             set.push(("fold", sessions::json(&fold)?));
             let guards =
                 [("rev", self.session.rev.into()), ("cursor", sessions::json(&self.session.cursor)?)];
@@ -154,8 +153,8 @@ impl Recording<'_> {
             let ordinal = self.session.last_offset + 1 + i64::try_from(asked.part).unwrap_or(0);
             elicitations::insert(&mut ws, &self.session.session_id, ordinal, asked);
         }
-        answers.extend(declined(folded.declined));
         flow::permission::enqueue_for(&mut ws, self.shared, self.session, answers)?;
+        flow::permission::decline_for(&mut ws, self.shared, self.session, folded.declined)?;
         if let Some(turn) = &self.turn {
             let (asked, elicited) = (&folded.asked, &folded.elicited);
             self.turn_news(&mut ws, &mut set, turn, (asked, elicited), folded.sent, folded.ended.as_ref());
@@ -246,11 +245,6 @@ impl Recording<'_> {
             ..TranscriptPart::default()
         }
     }
-}
-
-/// The answers to what nobody is shown.
-fn declined(declined: Vec<(Value, Value)>) -> Vec<Answer> {
-    declined.into_iter().map(|(acp_id, result)| Answer::written(&acp_id, result)).collect()
 }
 
 /// A turn that ended while the model provider refused did so for that reason, whatever the agent calls it: some
