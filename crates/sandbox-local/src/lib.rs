@@ -204,7 +204,9 @@ impl LocalProvider {
         tracing::info!(limits = config.limits.describe(), how, "what each sandbox may take");
         let provider = Self { config, tools, env, settled: OnceLock::new(), parents, shared };
         match provider.settle().await {
-            Err(e) if e.reason == UNDECIDED => tracing::error!(reason = e.reason, "{}", e.message),
+            Err(e) if e.reason == "ISOLATION_UNDECIDED" => {
+                tracing::error!(reason = e.reason, "{}", e.message)
+            }
             settled => settled?,
         }
         Ok(provider)
@@ -338,11 +340,8 @@ impl LocalProvider {
     }
 }
 
-/// The reason of what cannot be found out now.
-const UNDECIDED: &str = "ISOLATION_UNDECIDED";
-
 fn undecided(message: String) -> ProviderError {
-    ProviderError::new(Class::Timeout, UNDECIDED, message).retryable()
+    ProviderError::new(Class::Timeout, "ISOLATION_UNDECIDED", message).retryable()
 }
 
 /// Where a program is, as a shell would find it; one that is not found stays as it is named.
@@ -598,7 +597,10 @@ mod tests {
         let provider = LocalProvider::new(config, Env::system()).await.unwrap();
         let name: SandboxName = "sbx_1".parse().unwrap();
         let refused = provider.allocate(&name).await.unwrap_err();
-        assert_eq!((refused.reason, refused.retryable, provider.isolation()), (UNDECIDED, true, None));
+        assert_eq!(
+            (refused.reason, refused.retryable, provider.isolation()),
+            ("ISOLATION_UNDECIDED", true, None)
+        );
         let facts = serde_json::from_value(serde_json::json!({
             "sandbox": name, "runtime_instance": "run1", "home": "/home/agent", "workspace": "/workspace",
             "isolation": {"kind": "none", "reason": "made before"},
