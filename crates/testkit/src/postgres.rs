@@ -126,7 +126,7 @@ impl Cluster {
         let socket = self.directory.display();
         // A killed test process loses nothing by this: only the machine's own crash would.
         let options = format!(
-            "-k {socket} -p {} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=300 \
+            "-k {socket} -p {} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=1000 \
              -c deadlock_timeout=100ms",
             self.port
         );

@@ -110,7 +110,7 @@ async fn a_form_outside_a_turn_is_declined() {
 }
 
 async fn jobs(f: &Fixture, kind: &'static str) -> usize {
-    f.shared.store.query("SELECT flow_id FROM flows WHERE kind = ?", &[kind.into()]).await.unwrap().len()
+    f.shared.store.query("SELECT flow_id FROM flows WHERE kind = $1", &[kind.into()]).await.unwrap().len()
 }
 
 #[tokio::test]
