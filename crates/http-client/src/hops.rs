@@ -1,4 +1,4 @@
-//! Header fields that end with a connection, for whoever passes requests and answers on.
+//! Header fields that end with a connection: a proxy must not pass them on.
 
 use http::header::{self, HeaderMap, HeaderName};
 

@@ -12,7 +12,7 @@ use crate::{CONNECT, ClientError, NetworkSettings, base};
 /// So many clients are kept, for the connections that they hold.
 const KEPT: usize = 64;
 
-/// Makes clients that connect to given addresses of a host and to no others, whatever its name leads to meanwhile. Those
+/// Makes clients that connect to given addresses of a host and to no others, whatever its name resolves to later. Those
 /// made last are kept, so that connections are used again.
 pub struct Pinned {
     tls: rustls::ClientConfig,

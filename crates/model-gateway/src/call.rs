@@ -78,8 +78,8 @@ impl Call {
         self.used(seen, Usage { complete: true, ..told });
     }
 
-    /// Counts a call of which the provider did not tell all: what was seen, and of the rest a guess. Neither who leaves
-    /// early nor who asks where nothing is told is counted with nothing.
+    /// Counts a call of which the provider did not tell all: what was seen, and an estimate of the rest. So an agent
+    /// that hangs up early, or uses a server that reports no usage, is still counted.
     pub(crate) fn count_guess(&self, seen: &Seen, complete: bool) {
         let told = seen.usage.clone();
         let read = if told.is_some() { 0 } else { self.read };

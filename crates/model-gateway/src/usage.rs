@@ -27,7 +27,7 @@ pub(crate) struct Seen {
     told: bool,
 }
 
-/// Measures the words of a stream, for one that breaks off before its usage is told.
+/// Measures the words of a stream, for one that breaks off before it reports its usage.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Words {
     events: u64,

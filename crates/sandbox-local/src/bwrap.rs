@@ -10,7 +10,7 @@ use foundry_sandbox::{Isolation, Network, ProviderError};
 
 use crate::layout::Layout;
 use crate::network::{self, Shared};
-use crate::{tail, undecided};
+use crate::{settle::undecided, tail};
 
 /// HOME inside.
 pub(crate) const HOME: &str = "/home/agent";

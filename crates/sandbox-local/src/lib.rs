@@ -14,6 +14,7 @@ mod layout;
 mod limits;
 mod network;
 mod place;
+mod settle;
 mod start;
 
 use std::fs;
@@ -212,63 +213,6 @@ impl LocalProvider {
         Ok(provider)
     }
 
-    /// Finds out how new sandboxes are kept apart, unless that is known.
-    ///
-    /// # Errors
-    /// `ISOLATION_UNDECIDED` when it cannot be found out now; `ISOLATION_UNAVAILABLE` when isolation is required and does
-    /// not work.
-    pub async fn settle(&self) -> Result<(), ProviderError> {
-        if self.settled.get().is_some() {
-            return Ok(());
-        }
-        let config = &self.config;
-        let uid = rustix::process::geteuid().is_root().then_some(config.first_uid);
-        let (isolation, own_network) = match config.isolation {
-            IsolationMode::Off => {
-                let reason = "switched off by configuration".to_owned();
-                (Isolation::None { reason: reason.clone() }, Err(reason))
-            }
-            _ => bwrap::detect(&config.bwrap, uid, &self.env, config.trial_limit).await?,
-        };
-        match (&isolation, config.isolation) {
-            (Isolation::None { reason }, IsolationMode::Require) => {
-                let message = format!("isolation is required and {reason}");
-                return Err(ProviderError::new(Class::Configuration, "ISOLATION_UNAVAILABLE", message));
-            }
-            (Isolation::None { reason }, _) => {
-                tracing::warn!(%reason, "sandboxes run without isolation: agents see what this user sees");
-            }
-            (Isolation::Bubblewrap { version, .. }, _) => {
-                tracing::info!(%version, "sandboxes are isolated by bubblewrap");
-            }
-        }
-        let network = network::decide(config.network.as_ref(), config.isolation, &isolation, &own_network)?;
-        match &network.note {
-            Some(reason) => tracing::warn!(%reason, "sandboxes have the network of this host"),
-            None => tracing::info!(network = %network.network, "the network policy of new sandboxes"),
-        }
-        // Two that find it out at once find out the same.
-        let _ = self.settled.set(Settled { isolation, network });
-        Ok(())
-    }
-
-    /// Whether it is known how new sandboxes are kept apart.
-    ///
-    /// # Errors
-    /// `ISOLATION_UNDECIDED` while it is not.
-    pub fn decided(&self) -> Result<(), ProviderError> {
-        self.settled().map(drop)
-    }
-
-    fn settled(&self) -> Result<&Settled, ProviderError> {
-        self.settled.get().ok_or_else(|| {
-            let program = self.config.bwrap.display();
-            undecided(format!(
-                "a trial of {program} did not end, so it is not known what keeps sandboxes apart here"
-            ))
-        })
-    }
-
     /// What each new sandbox may take and how that is enforced, for people.
     pub fn limits_text(&self) -> String {
         let how = limits::enforcement(self.parents.as_ref().map_err(String::as_str));
@@ -338,10 +282,6 @@ impl LocalProvider {
         let hash = name.as_str().bytes().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b)));
         Some(first + hash % UID_SPAN)
     }
-}
-
-fn undecided(message: String) -> ProviderError {
-    ProviderError::new(Class::Timeout, "ISOLATION_UNDECIDED", message).retryable()
 }
 
 /// Where a program is, as a shell would find it; one that is not found stays as it is named.

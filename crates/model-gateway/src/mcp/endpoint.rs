@@ -1,4 +1,4 @@
-//! The older transport of MCP: the first event of a stream says where messages are sent to. The agent is told a place of
+//! The older transport of MCP: the first event of a stream says where messages are sent to. The agent gets a place of
 //! the gateway instead, which leads there for as long as the stream is open.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use url::Url;
 use crate::BoxError;
 use crate::access::McpAccess;
 
-/// As much may come before the place is told.
+/// Most bytes that may come before the event that names the place.
 const BEFORE: usize = 64 * 1024;
 
 /// Where messages go, by the places that were given out.

@@ -1,0 +1,68 @@
+//! How new sandboxes are kept apart here: found out at the start, or later where the host was too slow for that.
+
+use foundry_sandbox::{Class, Isolation, ProviderError};
+
+use crate::{IsolationMode, LocalProvider, Settled, bwrap, network};
+
+impl LocalProvider {
+    /// Finds out how new sandboxes are kept apart, unless that is known.
+    ///
+    /// # Errors
+    /// `ISOLATION_UNDECIDED` when it cannot be found out now; `ISOLATION_UNAVAILABLE` when isolation is required and does
+    /// not work.
+    pub async fn settle(&self) -> Result<(), ProviderError> {
+        if self.settled.get().is_some() {
+            return Ok(());
+        }
+        let config = &self.config;
+        let uid = rustix::process::geteuid().is_root().then_some(config.first_uid);
+        let (isolation, own_network) = match config.isolation {
+            IsolationMode::Off => {
+                let reason = "switched off by configuration".to_owned();
+                (Isolation::None { reason: reason.clone() }, Err(reason))
+            }
+            _ => bwrap::detect(&config.bwrap, uid, &self.env, config.trial_limit).await?,
+        };
+        match (&isolation, config.isolation) {
+            (Isolation::None { reason }, IsolationMode::Require) => {
+                let message = format!("isolation is required and {reason}");
+                return Err(ProviderError::new(Class::Configuration, "ISOLATION_UNAVAILABLE", message));
+            }
+            (Isolation::None { reason }, _) => {
+                tracing::warn!(%reason, "sandboxes run without isolation: agents see what this user sees");
+            }
+            (Isolation::Bubblewrap { version, .. }, _) => {
+                tracing::info!(%version, "sandboxes are isolated by bubblewrap");
+            }
+        }
+        let network = network::decide(config.network.as_ref(), config.isolation, &isolation, &own_network)?;
+        match &network.note {
+            Some(reason) => tracing::warn!(%reason, "sandboxes have the network of this host"),
+            None => tracing::info!(network = %network.network, "the network policy of new sandboxes"),
+        }
+        // Two that find it out at once find out the same.
+        let _ = self.settled.set(Settled { isolation, network });
+        Ok(())
+    }
+
+    /// Whether it is known how new sandboxes are kept apart.
+    ///
+    /// # Errors
+    /// `ISOLATION_UNDECIDED` while it is not.
+    pub fn decided(&self) -> Result<(), ProviderError> {
+        self.settled().map(drop)
+    }
+
+    pub(crate) fn settled(&self) -> Result<&Settled, ProviderError> {
+        self.settled.get().ok_or_else(|| {
+            let program = self.config.bwrap.display();
+            undecided(format!(
+                "a trial of {program} did not end, so it is not known what keeps sandboxes apart here"
+            ))
+        })
+    }
+}
+
+pub(crate) fn undecided(message: String) -> ProviderError {
+    ProviderError::new(Class::Timeout, "ISOLATION_UNDECIDED", message).retryable()
+}
