@@ -32,7 +32,23 @@ if [ "${1:-}" = web ]; then
   exit 0
 fi
 
+need_cargo() { # need_cargo CRATE VERSION: builds a tool of cargo in this version, once for all clones of this user
+  local bin="$TOOLS/bin/$1"
+  if [ -x "$bin" ] && [ "$(cat "$TOOLS/$1.version" 2>/dev/null)" = "$2" ]; then return; fi
+  echo "installing $1 $2 (a few minutes, once)" >&2
+  # A directory of its own, which clones that do this at once do not share.
+  local built status=0; built=$(mktemp -d)
+  CARGO_TARGET_DIR="$built" cargo install --quiet --locked --debug --force --root "$TOOLS" --version "$2" "$1" >&2 || status=$?
+  rm -rf "$built"
+  [ $status = 0 ] || exit $status
+  echo "$2" >"$TOOLS/$1.version"
+}
+TOOLS="${XDG_CACHE_HOME:-$HOME/.cache}/foundry/tools"
+
 need cargo "the Rust toolchain, 1.95 or newer"
+# Every debug build lints what it compiles.
+clippy-driver --version >/dev/null 2>&1 || rustup component add clippy >&2 ||
+  { echo "missing: clippy-driver (rustup component add clippy, or the Debian package rust-clippy)" >&2; exit 1; }
 need_apt git git
 need_apt cc gcc
 need_apt bwrap bubblewrap
@@ -54,7 +70,10 @@ if [ ! -x tools/node_modules/.bin/buf ]; then
   # The version is exact, and so are those of its platform packages; a lock file would name one platform only.
   (cd tools && npm install --no-package-lock --no-audit --no-fund --loglevel=error >&2)
 fi
-if [ ! -x .cache/venv/bin/python ] || ! .cache/venv/bin/python -c 'import grpc, grpc_reflection' 2>/dev/null; then
+if [ ! -x .cache/venv/bin/python ] || [ ! -x .cache/venv/bin/typos ] || ! .cache/venv/bin/python -c 'import grpc, grpc_reflection' 2>/dev/null; then
   python3 -m venv .cache/venv 2>/dev/null || { need_apt python3-venv-none python3-venv; python3 -m venv .cache/venv; }
   .cache/venv/bin/pip install --quiet --disable-pip-version-check -r tools/requirements.txt
 fi
+need_cargo cargo-nextest 0.9.151
+need_cargo cargo-deny 0.20.2
+need_cargo cargo-machete 0.9.2

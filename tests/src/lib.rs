@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod caller;
+pub mod counters;
 pub mod dice;
 pub mod faults;
 pub mod killing;

@@ -2,7 +2,7 @@
 //! answer comes as a stream of events.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -58,12 +58,12 @@ impl McpServer {
 
     /// What came with the secret, in order: `POST /mcp the-session tools/list`.
     pub fn seen(&self) -> Vec<String> {
-        self.inner.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        foundry_core::lock(&self.inner.seen).clone()
     }
 
     /// All headers that came.
     pub fn headers(&self) -> String {
-        self.inner.headers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        foundry_core::lock(&self.inner.headers).clone()
     }
 }
 
@@ -81,14 +81,14 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    inner.headers.lock().unwrap_or_else(PoisonError::into_inner).push_str(&format!("{headers:?}\n"));
+    foundry_core::lock(&inner.headers).push_str(&format!("{headers:?}\n"));
     if text("authorization") != inner.secret {
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")]).into_response();
     }
     let message: Value = serde_json::from_slice(&body).unwrap_or_default();
     let asked = message["method"].as_str().unwrap_or_default();
     let line = format!("{method} {} {} {asked}", uri.path(), text("mcp-session-id"));
-    inner.seen.lock().unwrap_or_else(PoisonError::into_inner).push(line.trim_end().to_owned());
+    foundry_core::lock(&inner.seen).push(line.trim_end().to_owned());
     if method != Method::POST || uri.path() != "/mcp" {
         // No stream of the server's own accord, which the transport allows.
         return StatusCode::METHOD_NOT_ALLOWED.into_response();

@@ -1,6 +1,7 @@
 //! The mesh as real processes: one for everything, or one for each service.
 
 use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -68,11 +69,26 @@ pub fn faulty_binary() -> PathBuf {
     path
 }
 
+/// Where the ports of meshes are: below those that systems give to connections, so that none is taken while a mesh is
+/// started again; a part of them for each of the tests that nextest runs at once.
+const PORTS: std::ops::Range<u16> = 10_000..18_000;
+const PARTS: u16 = 8;
+
 /// Ports that nobody listens on now.
 fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a free port")).collect();
-    held.iter().map(|l| l.local_addr().expect("address").port()).collect()
+    let slot = std::env::var("NEXTEST_TEST_GLOBAL_SLOT").ok().and_then(|slot| slot.parse::<u16>().ok());
+    let part = PORTS.len() as u16 / PARTS;
+    let first = PORTS.start + slot.unwrap_or(PARTS - 1) % PARTS * part;
+    let mut held: Vec<TcpListener> = Vec::new();
+    for _ in 0..1_000 {
+        let random = RandomState::new().build_hasher().finish();
+        let port = first + (random % u64::from(part)) as u16;
+        held.extend(TcpListener::bind(("127.0.0.1", port)));
+        if held.len() == count {
+            return held.iter().map(|l| l.local_addr().expect("address").port()).collect();
+        }
+    }
+    panic!("no {count} free ports in {PORTS:?}");
 }
 
 impl Mesh {

@@ -21,7 +21,12 @@ export default defineConfig({
   worker: { format: 'es' },
   test: {
     environment: 'happy-dom',
-    include: ['src/**/*.test.{ts,tsx}'],
+    pool: 'threads',
+    projects: [
+      // Without parts of the page: loading modules for each file again would take longer than the tests.
+      { extends: true, test: { name: 'code', include: ['src/**/*.test.ts'], isolate: false } },
+      { extends: true, test: { name: 'parts', include: ['src/**/*.test.tsx'] } },
+    ],
     setupFiles: ['./src/test/setup.ts'],
     css: false,
     restoreMocks: true,

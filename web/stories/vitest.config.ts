@@ -1,24 +1,33 @@
 import { defineConfig } from 'vitest/config';
 
+const stories = (...names: string[]) => names.map((name) => `src/${name}.story.ts`);
+
 /** Stories that show where things are: also with the fonts of machines that the page does not reach with its own. */
-const ABOUT_PLACES = ['still', 'hostile', 'workbench', 'phone'].map((name) => `src/${name}.story.ts`);
+const ABOUT_PLACES = stories('still', 'hostile', 'workbench', 'phone');
+/** Beside others something moves once in it, in a wide font; it is by itself until that is found. */
+const UNSTEADY = stories('still');
+/** Stories that measure how long the page takes: by themselves, after all others; `make test` runs them at its end. */
+const ABOUT_TIME = stories('checks', 'entries', 'quick');
 
 const shared = { testTimeout: 180_000, hookTimeout: 120_000 };
 
+const alone = { fileParallelism: false, sequence: { groupOrder: 1 } };
+
 function withSystemFont(font: 'wide' | 'narrow') {
-  const env = { FOUNDRY_STORY_FONT: font, FOUNDRY_STORY_PAGE_FONTS: 'refused' };
-  return { test: { ...shared, name: `${font} system font`, include: ABOUT_PLACES, env } };
+  return { FOUNDRY_STORY_FONT: font, FOUNDRY_STORY_PAGE_FONTS: 'refused' };
 }
 
 export default defineConfig({
   test: {
-    // Each file has a mesh and a browser of its own; one at a time keeps times comparable.
-    fileParallelism: false,
+    // Each file has a mesh and a browser of its own, which wait for each other half of the time.
+    maxWorkers: 2,
     reporters: ['verbose'],
     projects: [
-      { test: { ...shared, name: 'page', include: ['src/**/*.story.ts'] } },
-      withSystemFont('wide'),
-      withSystemFont('narrow'),
+      { test: { ...shared, name: 'page', include: ['src/**/*.story.ts'], exclude: ABOUT_TIME } },
+      { test: { ...shared, name: 'narrow system font', include: ABOUT_PLACES, env: withSystemFont('narrow') } },
+      { test: { ...shared, name: 'wide system font', include: ABOUT_PLACES, exclude: UNSTEADY, env: withSystemFont('wide') } },
+      { test: { ...shared, ...alone, name: 'alone', include: ABOUT_TIME } },
+      { test: { ...shared, ...alone, name: 'alone, wide system font', include: UNSTEADY, env: withSystemFont('wide') } },
     ],
   },
 });

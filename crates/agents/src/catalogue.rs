@@ -35,7 +35,7 @@ impl Catalogue {
     pub fn get(&self, name: &str) -> Result<&Entry, AgentError> {
         self.entries.iter().find(|e| e.name == name).ok_or_else(|| {
             let known: Vec<&str> = self.iter().map(Entry::name).collect();
-            let message = format!("there is no agent {name:?}; the agents are {}", known.join(", "));
+            let message = format!("unknown agent {name:?}; available agents: {}", known.join(", "));
             AgentError::new("AGENT_UNKNOWN", message)
         })
     }

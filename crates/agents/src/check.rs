@@ -14,15 +14,22 @@ pub(crate) fn own(name: &str, config: AgentConfig) -> Result<Entry, AgentError> 
     let fail = |field: &str, what: &str| Err(AgentError::invalid(at(field), what));
     let named = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 32 || !name.chars().all(named) || name.starts_with('-') {
-        return fail("", "a name has up to 32 lower-case letters, digits and hyphens, and no hyphen first");
+        return fail(
+            "",
+            "the name must be up to 32 lowercase letters, digits or hyphens, and must not start \
+             with a hyphen",
+        );
     }
     if name == crate::builtin::DEMO {
-        return fail("", "the demo agent is a part of Foundry and cannot be replaced; take another name");
+        return fail("", "the demo agent is built in and cannot be replaced; choose another name");
     }
     let source = match (config.command.is_empty(), config.packages.is_empty()) {
         (false, false) => return fail(".command", "give either `command` or `packages`, not both"),
         (true, true) => {
-            return fail("", "give `command`, or `packages` with `program`; this table is the whole entry");
+            return fail(
+                "",
+                "set `command`, or `packages` with `program`; built-in values are not merged in",
+            );
         }
         (false, true) => {
             for (field, given) in [
@@ -31,7 +38,7 @@ pub(crate) fn own(name: &str, config: AgentConfig) -> Result<Entry, AgentError> 
                 (".node", config.node.is_some()),
             ] {
                 if given {
-                    return fail(field, "belongs to `packages`, not to `command`");
+                    return fail(field, "only applies with `packages`, not with `command`");
                 }
             }
             if config.command[0].is_empty() {
@@ -59,7 +66,8 @@ fn packages(name: &str, config: &AgentConfig) -> Result<Source, AgentError> {
         }
     }
     if !is_beneath(&config.program) {
-        let what = "name the program of the packages, such as node_modules/example-agent/dist/index.js";
+        let what =
+            "set the program inside the packages, for example node_modules/example-agent/dist/index.js";
         return Err(AgentError::invalid(at(".program"), what));
     }
     if config.lock_file.as_ref().is_some_and(|path| !path.is_absolute()) {
@@ -112,7 +120,7 @@ fn wiring(at: &str, wiring: &Wiring) -> Result<(), AgentError> {
         let field = format!("{at}.env.{name}");
         let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || !name.chars().all(part) || name.starts_with(|c: char| c.is_ascii_digit()) {
-            return Err(AgentError::invalid(field, "is not the name of a variable"));
+            return Err(AgentError::invalid(field, "is not a valid variable name"));
         }
         check(field, unknown(text))
     })?;
@@ -121,7 +129,7 @@ fn wiring(at: &str, wiring: &Wiring) -> Result<(), AgentError> {
         if !is_beneath(path) || path.ends_with('/') || path.split('/').next() == Some(".foundry") {
             return Err(AgentError::invalid(
                 field,
-                "is not the path of a file below HOME, or is Foundry's own",
+                "is not a file path below HOME, or is reserved for Foundry",
             ));
         }
         check(field, unknown(text))

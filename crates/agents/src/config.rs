@@ -14,7 +14,8 @@ use crate::ModelKind;
 /// `{{base_url}}`, `{{token}}`, `{{model}}`, `{{small_model}}`, `{{headers}}` of the model provider, `{{mode}}`,
 /// `{{effort}}` of the profile. What mentions one that has no value is left out: the argument, the variable, the line
 /// of a file, the member of a table. `{{headers}}` is an object where it is a whole value of a table, and elsewhere
-/// a line `Name: value` for each.
+/// a line `Name: value` for each. The address in `{{base_url}}` is known in the sandbox alone, which puts it in wherever
+/// the placeholder stands.
 ///
 /// In tables, `{{each_model}}` stands for every model that the agent may be told of and `{{listed_model}}` for those
 /// that the model provider lists: in the name of a member, that member is there once for each; in an element of a

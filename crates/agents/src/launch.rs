@@ -28,7 +28,8 @@ pub struct Profile {
 pub struct Launch {
     /// Arguments behind [`Entry::command`].
     pub args: Vec<String>,
-    /// Variables besides those of the sandbox. `${FOUNDRY_MODEL_URL}` in values is left to the runtime.
+    /// Variables besides those of the sandbox. `${FOUNDRY_MODEL_URL}` in values, in arguments, files and the sign-in is
+    /// left to the runtime.
     pub env: BTreeMap<String, String>,
     /// Files to write before the start, readable by the sandbox's user alone.
     pub files: Vec<HomeFile>,
@@ -162,19 +163,20 @@ fn wiring<'e>(entry: &'e Entry, access: Option<&ModelAccess>) -> Result<Option<&
             return Ok(None);
         }
         let message = format!(
-            "{name} needs a model provider of kind {}: add one with `foundry model add`, or choose another agent",
+            "{name} requires a model provider of kind {}; add one with `foundry model add`, or choose \
+             another agent",
             takes.join(" or ")
         );
         return Err(AgentError::new("AGENT_MODEL_MISSING", message));
     };
     let Some(wiring) = kinds.get(&access.kind) else {
         let can = if takes.is_empty() { "no model provider".to_owned() } else { takes.join(" or ") };
-        let message = format!("{name} cannot use a model provider of kind {}; it takes {can}", access.kind);
+        let message =
+            format!("{name} cannot use a model provider of kind {}; it supports {can}", access.kind);
         return Err(AgentError::new("AGENT_MODEL_UNSUITABLE", message));
     };
     if wiring.needs_model && access.model.is_none() {
-        let message =
-            format!("{name} does not choose a model itself: name one in the profile or the request");
+        let message = format!("{name} has no default model; set one in the profile or the request");
         return Err(AgentError::new("AGENT_MODEL_MISSING", message));
     }
     Ok(Some(wiring))

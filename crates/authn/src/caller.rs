@@ -169,13 +169,13 @@ impl Caller {
 
 pub(crate) fn too_small(has: Role, needs: Role) -> Error {
     denied(format!(
-        "this needs the role {} in the organization; yours is {}",
+        "this requires the role {} in the organization; your role is {}",
         role_name(needs),
         role_name(has)
     ))
     .with("required_role", role_name(needs))
     .with("role", role_name(has))
-    .next_action("ask an owner or admin of the organization for the role")
+    .next_action("ask an owner or admin of the organization to give you the role")
 }
 
 pub(crate) fn denied(text: impl Into<String>) -> Error {

@@ -8,7 +8,7 @@ use foundry_core::{Code, Error};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// No `authorization` header.
-    #[error("this method needs a bearer token in the `authorization` header")]
+    #[error("this method requires a bearer token in the `authorization` header")]
     Missing,
     /// Not a token of ours: shape, algorithm, type, claims or signature.
     #[error("the bearer token is not valid: {0}")]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
@@ -45,7 +45,7 @@ impl ServiceIdentity {
     /// `FAILED_PRECONDITION` naming the file when it cannot be read, is not a key, or is open to others.
     pub fn load_or_create(dir: &Path, service: &str, env: &Env) -> Result<Self> {
         if !SERVICES.contains(&service) {
-            return Err(Error::internal(format!("{service} is no service")));
+            return Err(Error::internal(format!("{service} is not a service")));
         }
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|e| file_unusable(dir, &e.to_string()))?;
@@ -95,7 +95,7 @@ impl ServiceIdentity {
     /// `INTERNAL` when signing fails.
     pub fn token(&self, audience: &str) -> Result<String> {
         let now = self.0.env.clock.now();
-        let mut tokens = self.0.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = foundry_core::lock(&self.0.tokens);
         if let Some((token, expires)) = tokens.get(audience)
             && *expires > now.plus(RENEW_BEFORE)
         {

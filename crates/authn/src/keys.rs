@@ -161,7 +161,7 @@ impl KeyRing {
         let keys = tokio::select! {
             keys = self.0.source.keys() => keys,
             () = self.0.clock.sleep(REFRESH_LIMIT) => {
-                Err(Error::unavailable("KEYS_UNREAD", "the signing keys took too long", REFRESH_PAUSE))
+                Err(Error::unavailable("KEYS_UNREAD", "reading the signing keys timed out", REFRESH_PAUSE))
             }
         };
         match keys {

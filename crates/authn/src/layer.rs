@@ -97,7 +97,9 @@ impl Authenticator {
         let Some(method) = self.policies.get(path) else {
             return Err(Error::new(Code::Unimplemented, "METHOD_UNKNOWN", "no such method"));
         };
-        let Some(policy) = &method.policy else { return Err(denied("this method says not who may call it")) };
+        let Some(policy) = &method.policy else {
+            return Err(denied("this method has no authorization policy"));
+        };
         if policy.access == Access::Open as i32 {
             // Whoever says who it is may be known; a bad token does not close an open door.
             return Ok(self.identify(headers).await.ok());
@@ -139,11 +141,11 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
         return Err(TokenError::Malformed("there are two `authorization` headers"));
     }
     let text = value.to_str().map_err(|_| TokenError::Malformed("it is not text"))?;
-    let (scheme, token) = text.split_once(' ').ok_or(TokenError::Malformed("it is no bearer token"))?;
+    let (scheme, token) = text.split_once(' ').ok_or(TokenError::Malformed("it is not a bearer token"))?;
     if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
         Ok(token.trim())
     } else {
-        Err(TokenError::Malformed("it is no bearer token"))
+        Err(TokenError::Malformed("it is not a bearer token"))
     }
 }
 
@@ -152,7 +154,7 @@ fn admit(policy: &MethodPolicy, caller: &Caller) -> Result<()> {
         return if policy.services.iter().any(|s| s == name) {
             Ok(())
         } else {
-            Err(denied("this method is not for this service").with("service", name))
+            Err(denied("this service may not call this method").with("service", name))
         };
     }
     match Access::try_from(policy.access) {
@@ -167,8 +169,8 @@ fn admit(policy: &MethodPolicy, caller: &Caller) -> Result<()> {
                 _ => Ok(()),
             }
         }
-        Ok(Access::Service) => Err(denied("this method is for services of the mesh only")),
-        Ok(Access::Unspecified) | Err(_) => Err(denied("this method says not who may call it")),
+        Ok(Access::Service) => Err(denied("only services of the mesh may call this method")),
+        Ok(Access::Unspecified) | Err(_) => Err(denied("this method has no authorization policy")),
     }
 }
 

@@ -2,7 +2,7 @@
 //! injected clock's, so the library's own checks of it are off.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use foundry_core::{Clock, Timestamp};
 use jsonwebtoken::{Algorithm, Validation};
@@ -69,11 +69,11 @@ impl Verifier {
             return Err(TokenError::Malformed("its algorithm is not EdDSA"));
         }
         if header.crit.is_some() {
-            return Err(TokenError::Malformed("it demands unknown extensions"));
+            return Err(TokenError::Malformed("it requires unknown extensions"));
         }
         let kind = header.typ.as_deref().and_then(TokenKind::of_typ);
         let kind = kind.ok_or(TokenError::Malformed("its type is not one of ours"))?;
-        let key_id = header.kid.ok_or(TokenError::Malformed("it names no key"))?;
+        let key_id = header.kid.ok_or(TokenError::Malformed("it has no key id"))?;
         let key = self.keys.find(&key_id).await?;
         let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &signature_only())
             .map_err(|_| TokenError::Malformed("its signature or claims are wrong"))?
@@ -92,7 +92,7 @@ impl Verifier {
     fn service(&self, claims: &Claims, expires_at: Timestamp) -> Result<Caller, TokenError> {
         let name = claims.sub.strip_prefix("service:").filter(|n| SERVICES.contains(n));
         let name = name.filter(|_| claims.iss == claims.sub);
-        let name = name.ok_or(TokenError::Malformed("it is no service's own token"))?;
+        let name = name.ok_or(TokenError::Malformed("it is not a service token"))?;
         if claims.aud != *self.service {
             return Err(TokenError::Audience);
         }
@@ -101,10 +101,10 @@ impl Verifier {
 
     fn check_times(&self, claims: &Claims) -> Result<Timestamp, TokenError> {
         let (Some(issued), Some(expires)) = (seconds(claims.iat), seconds(claims.exp)) else {
-            return Err(TokenError::Malformed("its times are out of range"));
+            return Err(TokenError::Malformed("its timestamps are out of range"));
         };
         if expires <= issued || expires.since(issued) > TOKEN_LIFETIME {
-            return Err(TokenError::Malformed("its life is longer than five minutes"));
+            return Err(TokenError::Malformed("its lifetime is longer than five minutes"));
         }
         if issued > self.clock.now().plus(LEEWAY) {
             return Err(TokenError::Malformed("it was issued in the future"));
@@ -118,7 +118,7 @@ impl Verifier {
     }
 
     fn recall(&self, digest: &[u8; 32], version: u64) -> Option<Caller> {
-        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut verified = foundry_core::lock(&self.verified);
         if verified.keys_version != version {
             *verified = Verified { keys_version: version, ..Verified::default() };
         }
@@ -126,7 +126,7 @@ impl Verifier {
     }
 
     fn remember(&self, digest: [u8; 32], version: u64, caller: Caller) {
-        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut verified = foundry_core::lock(&self.verified);
         if verified.keys_version != version {
             return;
         }
@@ -139,18 +139,18 @@ impl Verifier {
 
 fn user(claims: Claims, expires_at: Timestamp) -> Result<Caller, TokenError> {
     if claims.iss != AUTH_ISSUER {
-        return Err(TokenError::Malformed("only auth speaks for users"));
+        return Err(TokenError::Malformed("only auth may issue user tokens"));
     }
     if claims.aud != USER_AUDIENCE {
         return Err(TokenError::Audience);
     }
     if claims.sid.is_empty() {
-        return Err(TokenError::Malformed("it names no credential"));
+        return Err(TokenError::Malformed("it has no credential id"));
     }
-    let user_id = claims.sub.parse().map_err(|_| TokenError::Malformed("it names no user"))?;
+    let user_id = claims.sub.parse().map_err(|_| TokenError::Malformed("it has no user id"))?;
     let mut organizations = BTreeMap::new();
     for (id, role) in &claims.orgs {
-        let id = id.parse().map_err(|_| TokenError::Malformed("it names no organization"))?;
+        let id = id.parse().map_err(|_| TokenError::Malformed("it has no organization id"))?;
         // An unknown role of a newer auth service opens nothing.
         if let Some(role) = role_from_name(role) {
             organizations.insert(id, role);

@@ -1,6 +1,8 @@
 //! Time as a parameter: the wall clock and its timers behind one trait.
 
 use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A point in time: microseconds since the Unix epoch, UTC. Stored as BIGINT.
@@ -83,6 +85,23 @@ impl Clock for SystemClock {
     async fn sleep(&self, d: Duration) {
         tokio::time::sleep(d).await;
     }
+}
+
+/// A span of time as the protobuf type.
+pub fn proto_duration(d: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(d.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(d.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+/// A timer that owns what it needs: completes at `at`, or at once when that has passed.
+pub fn sleep_until(clock: &Arc<dyn Clock>, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let clock = Arc::clone(clock);
+    Box::pin(async move {
+        let left = at.since(clock.now());
+        clock.sleep(left).await;
+    })
 }
 
 #[cfg(test)]

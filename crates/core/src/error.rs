@@ -76,7 +76,7 @@ impl Error {
         let mut e = Self::new(
             Code::NotFound,
             "NOT_FOUND",
-            format!("no {resource_type} {id} in an organization of yours"),
+            format!("{resource_type} {id} not found in your organizations"),
         );
         e.0.resource = Some((resource_type.to_owned(), id.to_owned()));
         e
@@ -87,7 +87,7 @@ impl Error {
         let mut e = Self::new(
             Code::AlreadyExists,
             "ALREADY_EXISTS",
-            format!("a {resource_type} {name} exists already"),
+            format!("{resource_type} {name} already exists"),
         );
         e.0.resource = Some((resource_type.to_owned(), name.to_owned()));
         e
@@ -103,7 +103,7 @@ impl Error {
 
     /// `RESOURCE_EXHAUSTED`: a limit, with its name, current and maximum in the metadata.
     pub fn quota(limit: &str, scope: &str, current: u64, maximum: u64) -> Self {
-        let text = format!("limit {limit} of {scope} reached: {current} of {maximum}");
+        let text = format!("limit {limit} reached for {scope}: {current} of {maximum}");
         let mut e = Self::new(Code::ResourceExhausted, "LIMIT_REACHED", text.clone())
             .with("limit", limit)
             .with("scope", scope)
@@ -122,12 +122,8 @@ impl Error {
 
     /// `INTERNAL`: a defect or a broken dependency; callers see only the reason, the log the cause.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::new(
-            Code::Internal,
-            "INTERNAL",
-            "the service failed; the cause is in its log under this request's id",
-        )
-        .caused_by(cause)
+        Self::new(Code::Internal, "INTERNAL", "internal error; see the service's log for this request id")
+            .caused_by(cause)
     }
 
     /// Adds what the caller can do next.

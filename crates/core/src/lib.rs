@@ -5,16 +5,18 @@
 mod clock;
 mod error;
 mod id;
+mod lock;
 mod page;
 mod random;
 mod tasks;
 
-pub use clock::{Clock, SystemClock, Timestamp};
+pub use clock::{Clock, SystemClock, Timestamp, proto_duration, sleep_until};
 pub use error::{Code, Error, FieldViolation, Result};
 pub use id::{
     AccessTokenId, AgentSessionId, AttachmentId, CredentialId, FlowId, MessageId, ModelProviderId,
     OrganizationId, ProfileId, RepositoryId, SandboxId, SessionId, TaskId, UserId,
 };
+pub use lock::lock;
 pub use page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, PageRequest, PageToken};
 pub use random::{Random, SystemRandom};
 pub use tasks::{TaskFailure, Tasks};

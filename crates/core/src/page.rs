@@ -42,11 +42,10 @@ impl PageRequest {
         if page_token.is_empty() {
             return Ok(Self { size, after: None });
         }
-        let text = URL_SAFE_NO_PAD
-            .decode(page_token)
-            .ok()
-            .and_then(|b| String::from_utf8(b).ok())
-            .ok_or_else(|| Error::invalid_field("page_token", "is not a token of an earlier answer"))?;
+        let text =
+            URL_SAFE_NO_PAD.decode(page_token).ok().and_then(|b| String::from_utf8(b).ok()).ok_or_else(
+                || Error::invalid_field("page_token", "is not a page token returned by this method"),
+            )?;
         Ok(Self { size, after: Some(PageToken(text)) })
     }
 }

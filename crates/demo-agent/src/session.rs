@@ -1,10 +1,11 @@
 //! One session: its working directory, its counters, what the user always allows, and its turn.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agent_client_protocol::v1::schema::SessionId;
+use foundry_core::lock;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -110,8 +111,4 @@ impl Session {
             turn.cancel.cancel();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,7 +13,7 @@ const MODES: &[(&str, &str, &str)] = &[
 ];
 const MODELS: &[(&str, &str, &str)] = &[
     ("demo", "Demo", "no model at all"),
-    ("demo-loud", "Demo, loud", "says everything in capitals"),
+    ("demo-loud", "Demo, loud", "answers in capitals"),
     (LOCKED, "Demo, locked", "cannot be chosen: the agent refuses it"),
 ];
 const EFFORTS: &[(&str, &str, &str)] =
@@ -111,9 +111,9 @@ impl Settings {
 pub(crate) fn commands() -> AvailableCommandsUpdate {
     let hint = |text: &str| AvailableCommandInput::Unstructured(UnstructuredCommandInput::new(text));
     AvailableCommandsUpdate::new(vec![
-        AvailableCommand::new("help", "Says what I understand"),
+        AvailableCommand::new("help", "Lists the instructions I understand"),
         AvailableCommand::new("plan", "Shows a plan and goes through it").input(hint("STEP; STEP")),
         AvailableCommand::new("form", "Asks you to fill in a form"),
-        AvailableCommand::new("settings", "Says which mode, model and effort hold"),
+        AvailableCommand::new("settings", "Shows the current mode, model and effort"),
     ])
 }

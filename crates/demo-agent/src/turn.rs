@@ -101,11 +101,11 @@ impl Turn {
         let count = script.steps.len();
         let thought = match count {
             1 => "I found one thing to do.".to_owned(),
-            _ => format!("I found {count} things to do and take them in order."),
+            _ => format!("I found {count} things to do. I will do them in order."),
         };
         self.think(&thought).await?;
         if self.session.settings().thinks_twice() {
-            self.think("I look at it once more before I begin.").await?;
+            self.think("Let me check this once more before I start.").await?;
         }
         let labels = plan_labels(&script);
         self.plan(&labels, None).await?;

@@ -1,8 +1,8 @@
 //! JSON-RPC 2.0, one message a line: what may come in, and the one bounded way out.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use agent_client_protocol::v1::schema::Error as RpcError;
 use serde::Serialize;
@@ -242,7 +242,7 @@ impl Requests {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Result<Value, Value>>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.waiting)
     }
 }
 

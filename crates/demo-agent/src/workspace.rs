@@ -23,7 +23,7 @@ pub(crate) enum EditError {
     NotText(String),
     #[error("{0} is larger than 4 MiB")]
     TooLarge(String),
-    #[error("{0} exists already")]
+    #[error("{0} already exists")]
     Exists(String),
     #[error("{file} does not contain “{wanted}”")]
     NotFound { file: String, wanted: String },

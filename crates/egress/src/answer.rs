@@ -32,9 +32,7 @@ impl Problem {
         Self {
             status: StatusCode::FORBIDDEN,
             reason: "NETWORK_REFUSED",
-            short: format!(
-                "the network policy of this sandbox is \"{network}\": {target} may not be reached, {why}"
-            ),
+            short: format!("the network policy \"{network}\" of this sandbox does not allow {target}: {why}"),
             advice: "Do without it, or ask the operator to name the host in provisioner.local.network. Other ways out lead \
                      nowhere either: this proxy is the only one.",
             retry_after: None,
@@ -43,19 +41,19 @@ impl Problem {
 
     pub fn unresolved(target: &Target, why: &str) -> Self {
         let short = format!("{} cannot be resolved: {why}", target.host);
-        Self::unreachable(short, "Check the name. Names are resolved by the machine of the mesh.")
+        Self::unreachable(short, "Check the name. Names are resolved by the machine that runs the mesh.")
     }
 
     pub fn unconnected(target: &Target, why: &str) -> Self {
         Self::unreachable(
             format!("{target} cannot be reached: {why}"),
-            "Check host and port, and try again later.",
+            "Check the host and port, and try again later.",
         )
     }
 
     pub fn upstream(target: &Target, why: &str) -> Self {
         let short = format!("{target} cannot be reached through the upstream proxy: {why}");
-        Self::unreachable(short, "Ask the operator, who chose that proxy in provisioner.network.proxy.")
+        Self::unreachable(short, "Ask the operator; the proxy is set in provisioner.network.proxy.")
     }
 
     fn unreachable(short: String, advice: &'static str) -> Self {
@@ -72,7 +70,7 @@ impl Problem {
         Self {
             status: StatusCode::BAD_REQUEST,
             reason: "NETWORK_REQUEST_MALFORMED",
-            short: format!("this is the way out of a sandbox, an HTTP proxy: {what}"),
+            short: format!("this is the sandbox's HTTP proxy: {what}"),
             advice: "It takes CONNECT host:port, and requests with a whole http:// address. Write addresses as 192.0.2.1 or \
                      [2001:db8::1].",
             retry_after: None,

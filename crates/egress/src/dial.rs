@@ -41,9 +41,7 @@ pub(crate) async fn direct(
     match tried {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(e)) => Err(Problem::unconnected(target, &e.to_string())),
-        Err(_) => {
-            Err(Problem::unconnected(target, &format!("it does not answer within {} s", limit.as_secs())))
-        }
+        Err(_) => Err(Problem::unconnected(target, &format!("no response within {} s", limit.as_secs()))),
     }
 }
 
@@ -106,7 +104,7 @@ pub(crate) async fn proxy(
     };
     match tokio::time::timeout(limit, connect).await {
         Ok(connected) => connected.map_err(|e: io::Error| Problem::upstream(target, &e.to_string())),
-        Err(_) => Err(Problem::upstream(target, "the proxy does not answer")),
+        Err(_) => Err(Problem::upstream(target, "the proxy does not respond")),
     }
 }
 
@@ -138,13 +136,13 @@ pub(crate) async fn tunnel(
         let request = request.body(Empty::<Bytes>::new()).map_err(|e| failed(&e))?;
         let answer = sender.send_request(request).await.map_err(|e| failed(&e))?;
         if !answer.status().is_success() {
-            return Err(failed(&format!("it answers {}", answer.status())));
+            return Err(failed(&format!("it responded {}", answer.status())));
         }
         hyper::upgrade::on(answer).await.map_err(|e| failed(&e))
     };
     match tokio::time::timeout(UPSTREAM_ANSWER, asked).await {
         Ok(upgraded) => Ok(Box::new(TokioIo::new(upgraded?))),
-        Err(_) => Err(failed(&"the proxy does not answer")),
+        Err(_) => Err(failed(&"the proxy does not respond")),
     }
 }
 

@@ -74,7 +74,7 @@ fn by_rules(network: &Network, target: &Target) -> Result<Allowed, Problem> {
     };
     let allowed = rules
         .allow(&host, target.port)
-        .ok_or_else(|| Problem::refused(network, target, "it is not on the list of what may be reached"))?;
+        .ok_or_else(|| Problem::refused(network, target, "it is not on the allowlist"))?;
     let Host::Name(name) = &target.host else { return Ok(allowed) };
     let ends = |domain: &str| name == domain || name.strip_suffix(domain).is_some_and(|n| n.ends_with('.'));
     if ends("localhost") || ends("localhost.localdomain") {
@@ -103,7 +103,7 @@ fn by_address(
     };
     let is = match target.host {
         Host::Address(_) => format!("it is {what}"),
-        Host::Name(_) => format!("it leads to {address}, {what}"),
+        Host::Name(_) => format!("it resolves to {address}, {what}"),
     };
     Err(Problem::refused(network, target, &is))
 }

@@ -110,15 +110,18 @@ pub fn describe(network: &Network, through_upstream: bool) -> String {
         Network::Host => {
             return "host: the network of this machine, its loopback and private addresses too".to_owned();
         }
-        Network::Own { rules } if rules.0.is_empty() => "no way out but models".to_owned(),
+        Network::Own { rules } if rules.0.is_empty() => "no outbound access except models".to_owned(),
         Network::Own { rules } if rules.0.contains(&foundry_sandbox::Rule::Public) => {
-            "a network of its own; public hosts through a proxy, never this machine or private addresses"
+            "isolated network; public hosts through a proxy, never this machine or private addresses"
                 .to_owned()
         }
-        Network::Own { .. } => "a network of its own; these hosts through a proxy, no others".to_owned(),
+        Network::Own { .. } => "isolated network; only these hosts, through a proxy".to_owned(),
     };
     let by_name = through_upstream && *network != Network::none();
-    let note =
-        if by_name { "; names are judged by name alone, for an upstream proxy resolves them" } else { "" };
+    let note = if by_name {
+        "; hosts are checked by name only, because an upstream proxy resolves them"
+    } else {
+        ""
+    };
     format!("{network}: {meaning}{note}")
 }

@@ -75,7 +75,7 @@ impl Session {
 
     async fn tunnel(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         let target = Target::of(request.uri(), None)
-            .ok_or_else(|| Problem::malformed("CONNECT takes one host and port"))?;
+            .ok_or_else(|| Problem::malformed("CONNECT needs exactly one host and port"))?;
         let far = match self.route(&target).await? {
             Route::Direct(addresses) => self.direct(&target, addresses).await?,
             Route::Via(via) => {
@@ -104,10 +104,10 @@ impl Session {
 
     async fn fetch(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         if request.uri().scheme() != Some(&Scheme::HTTP) {
-            return Err(Problem::malformed("this request names no http:// address"));
+            return Err(Problem::malformed("this request has no http:// URL"));
         }
         let target = Target::of(request.uri(), Some(80))
-            .ok_or_else(|| Problem::malformed("this request's address names no host"))?;
+            .ok_or_else(|| Problem::malformed("this request's URL has no host"))?;
         let route = self.route(&target).await?;
         drop_hop_by_hop(request.headers_mut());
         // What the server goes by is what was judged.

@@ -35,7 +35,7 @@ pub async fn reach(
         return Ok(Reach::Freely);
     }
     let usual = if address.scheme_str() == Some("https") { 443 } else { 80 };
-    let target = Target::of(address, Some(usual)).ok_or("its address names no usable host")?;
+    let target = Target::of(address, Some(usual)).ok_or("its URL has no usable host")?;
     match route(network, &target, outside, upstream).await {
         Ok(Route::Direct(addresses)) => Ok(Reach::At(addresses)),
         Ok(Route::Via(_)) => Ok(Reach::Upstream),
@@ -59,7 +59,7 @@ mod tests {
         assert_eq!(ask(&public, "http://192.0.2.9:8080/mcp").await, at("192.0.2.9:8080"));
         for address in ["http://127.0.0.1:7219/metrics", "http://169.254.169.254/", "http://10.0.0.5/mcp"] {
             let refused = ask(&public, address).await.unwrap_err();
-            assert!(refused.contains("may not be reached"), "{refused}");
+            assert!(refused.contains("does not allow"), "{refused}");
             assert_eq!(ask(&Network::Host, address).await, Ok(Reach::Freely));
         }
         assert!(ask(&Network::none(), "https://192.0.2.9/mcp").await.unwrap_err().contains("none"));

@@ -79,7 +79,7 @@ impl Egress {
             return;
         }
         let Some(slot) = self.room(&claim.sandbox) else {
-            let problem = Problem::busy("this sandbox, or all together, have as many as they may");
+            let problem = Problem::busy("the limit for this sandbox or for all sandboxes is reached");
             // A client that does not take the answer has gone.
             let _ = tokio::time::timeout(CLAIM, refuse(stream, &problem)).await;
             return;

@@ -1,7 +1,7 @@
 //! Refusals in the log: an agent may ask for a thousand hosts a second, and an operator reads one line of it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use foundry_core::Timestamp;
@@ -36,7 +36,7 @@ impl Told {
     /// One more refusal of a sandbox.
     pub fn refusal(&self, sandbox: &str, now: Timestamp) -> Line {
         // No panic can leave the map half changed.
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = foundry_core::lock(&self.0);
         if all.len() >= SANDBOXES && !all.contains_key(sandbox) {
             all.retain(|_, said| now.since(said.since) < WINDOW);
         }

@@ -257,7 +257,7 @@ async fn refuses_what_is_not_public_with_the_policy_in_the_first_line() {
             let line = answer.lines().next().unwrap();
             assert!(
                 line.starts_with(
-                    "HTTP/1.1 403 NETWORK_REFUSED the network policy of this sandbox is \"public\""
+                    "HTTP/1.1 403 NETWORK_REFUSED the network policy \"public\" of this sandbox"
                 ),
                 "{request}{answer}"
             );

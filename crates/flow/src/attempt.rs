@@ -36,17 +36,18 @@ pub(crate) enum Ended {
 pub(crate) async fn run(inner: &Arc<Inner>, bound: &Arc<Bound>, row: &mut Row, held: &Held) -> Ended {
     let Some((_, spec, stage)) = bound.stage(&row.status.stage) else {
         // Claims take known stages only, and transitions stay within the table.
-        return Ended::Ran(Outcome::fail("STAGE_UNKNOWN", "this worker does not know the stage"));
+        return Ended::Ran(Outcome::fail("STAGE_UNKNOWN", "this worker has no code for the stage"));
     };
     let undoing = row.status.unwinding.is_some();
     let stop = held.begin(undoing);
     let progress = Arc::new(Progress::new(Arc::clone(inner), Arc::clone(bound)));
     let ctx = StageContext {
-        flow: row.status.clone(),
+        flow: inner.in_own_time(&row.status),
+        stored: row.status.clone(),
         woken: row.woken,
         env: inner.env.clone(),
         stop: Arc::clone(&stop),
-        progress: Arc::clone(&progress),
+        progress: Arc::clone(&progress) as _,
     };
     let span = inner.options.hooks.span(&row.status);
     let ended = match undoing {

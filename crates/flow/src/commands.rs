@@ -1,7 +1,9 @@
 //! What a service adds to its own write sets: start, signal, cancel and retry flows. All of it
 //! commits with the change that caused it, and wakes the engine after the commit.
 
-use foundry_core::{Env, Error, FlowId, OrganizationId, Timestamp};
+use std::time::Duration;
+
+use foundry_core::{Env, Error, FlowId, OrganizationId};
 use foundry_store::{Value, WriteSet};
 use serde::Serialize;
 
@@ -28,7 +30,7 @@ pub struct NewFlow {
     user_id: String,
     traceparent: String,
     input: serde_json::Value,
-    start_time: Option<Timestamp>,
+    delay: Option<Duration>,
 }
 
 impl NewFlow {
@@ -49,7 +51,7 @@ impl NewFlow {
             user_id: String::new(),
             traceparent: String::new(),
             input: serde_json::Value::Null,
-            start_time: None,
+            delay: None,
         }
     }
 
@@ -74,10 +76,10 @@ impl NewFlow {
         self
     }
 
-    /// Not before this time.
+    /// Not before this much time has passed since the commit, by the store's clock.
     #[must_use]
-    pub fn not_before(mut self, at: Timestamp) -> Self {
-        self.start_time = Some(at);
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
         self
     }
 
@@ -100,7 +102,8 @@ impl NewFlow {
 /// fails the write set.
 pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
     let first = new.flow.first_stage();
-    let start = new.start_time.map_or(Value::Now, Value::from);
+    let micros = |delay: Duration| i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
+    let start = new.delay.map_or(Value::Now, |delay| Value::After(micros(delay)));
     let values: Vec<Value> = vec![
         new.flow_id.into(),
         new.flow.kind.into(),

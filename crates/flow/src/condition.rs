@@ -24,7 +24,8 @@ pub fn condition(flow: &Flow, status: &FlowStatus) -> Condition {
         },
         since_time: Some(status.status_time.to_proto()),
         attempt: if active { i32::try_from(status.attempt).unwrap_or(i32::MAX) } else { 0 },
-        max_attempts: spec.map_or(0, |s| i32::try_from(s.retry.budget).unwrap_or(i32::MAX)),
+        // Without a limit it is 0.
+        max_attempts: spec.map_or(0, |s| i32::try_from(s.retry.budget).unwrap_or(0)),
         attempt_time: running.then(|| status.status_time.to_proto()),
         last_progress_time: Some(status.last_progress_time.to_proto()),
         deadline_time: status.deadline.filter(|_| active).map(foundry_core::Timestamp::to_proto),

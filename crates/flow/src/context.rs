@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
+use async_trait::async_trait;
 use foundry_core::{Env, Error, FlowId, OrganizationId};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::progress::Progress;
 use crate::status::{FlowStatus, Woken};
 
 /// Why a running attempt was told to stop.
@@ -45,13 +45,22 @@ impl StopOrder {
     }
 }
 
+/// Takes what a stage says about itself.
+#[async_trait]
+pub(crate) trait Says: Send + Sync {
+    async fn say(&self, flow: &FlowStatus, text: String);
+}
+
 /// The view a running attempt has of its flow and of the engine.
 pub struct StageContext {
+    /// With the times of the worker's clock, with which a stage compares them.
     pub(crate) flow: FlowStatus,
+    /// As it is stored, for what is recorded beside it.
+    pub(crate) stored: FlowStatus,
     pub(crate) woken: Woken,
     pub(crate) env: Env,
     pub(crate) stop: Arc<StopOrder>,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) progress: Arc<dyn Says>,
 }
 
 impl StageContext {
@@ -60,7 +69,8 @@ impl StageContext {
         &self.flow.flow_id
     }
 
-    /// All stored facts of the flow as they were when the attempt began.
+    /// The flow as it was stored when the attempt started. Its times are converted to the clock of
+    /// [`StageContext::env`], which may differ from the store's.
     pub fn flow(&self) -> &FlowStatus {
         &self.flow
     }
@@ -71,7 +81,7 @@ impl StageContext {
     /// When the flow acts for no tenant.
     pub fn organization_id(&self) -> Result<&OrganizationId, Error> {
         self.flow.organization_id.as_ref().ok_or_else(|| {
-            Error::precondition("NO_ORGANIZATION", &self.flow.kind, "this flow acts for no organization")
+            Error::precondition("NO_ORGANIZATION", &self.flow.kind, "this flow has no organization")
         })
     }
 
@@ -144,7 +154,7 @@ impl StageContext {
     /// Says how far the attempt is. Persisted and projected at most once a second; the newest text is
     /// recorded with the attempt's end in any case.
     pub async fn progress(&self, text: impl Into<String>) {
-        self.progress.say(&self.flow, text.into()).await;
+        self.progress.say(&self.stored, text.into()).await;
     }
 }
 

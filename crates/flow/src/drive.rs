@@ -87,7 +87,7 @@ impl Driver<'_> {
 
     /// Runs one attempt between its test points; none when the engine died at one of them.
     async fn attempt(&self, row: &mut Row) -> Option<Ended> {
-        let planted = || Ended::Ran(Outcome::fail("PLANTED_FAILURE", "a test wanted this"));
+        let planted = || Ended::Ran(Outcome::fail("PLANTED_FAILURE", "injected by a test"));
         let forward = row.status.unwinding.is_none();
         let before = self.inner.reach(Point::BeforeEffect, &row.status).await?;
         if before == Verdict::Fail && forward {
@@ -195,7 +195,12 @@ impl Driver<'_> {
         let mut row = row.clone();
         row.status.completed_stage = None;
         let plan = match ended {
-            Ended::Ran(outcome) => plan::after_run(&self.bound, row, outcome, at),
+            Ended::Ran(mut outcome) => {
+                if let Outcome::Wait { deadline, .. } = &mut outcome {
+                    *deadline = deadline.map(|until| self.inner.in_store_time(until));
+                }
+                plan::after_run(&self.bound, row, outcome, at)
+            }
             Ended::Undid(undo) => plan::after_undo(&self.bound, row, undo, at),
             Ended::Cancelled => {
                 row.status.cancel_requested = true;

@@ -11,6 +11,7 @@ use crate::context::Stop;
 use crate::drive::drive;
 use crate::inner::{Inner, Options};
 use crate::loops;
+use crate::spec::Flow;
 use crate::stage::{Binding, Bound};
 use crate::statements;
 use crate::status::FlowStatus;
@@ -178,6 +179,17 @@ impl Engine {
 pub async fn find(store: &Store, flow_id: &FlowId) -> Result<Option<FlowStatus>, Error> {
     let rows = store.query(statements::BY_ID, &[flow_id.into()]).await?;
     rows.first().map(|r| crate::row::Row::read(r).map(|row| row.status)).transpose()
+}
+
+/// The flows of a kind that work on one entity and have not ended, those that were started first in front, at the same
+/// time by key; at most 100.
+/// Those that this binary does not know how to go on with are left out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unfinished(store: &Store, flow: &Flow, subject_id: &str) -> Result<Vec<FlowId>, Error> {
+    let rows = store.query(statements::UNFINISHED, &[subject_id.into(), flow.kind.into()]).await?;
+    rows.iter().map(|row| row.text("flow_id")?.parse::<FlowId>().map_err(Error::internal)).collect()
 }
 
 /// The flows of one entity, the newest first.

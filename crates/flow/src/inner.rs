@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foundry_core::{Env, Error, FlowId, Timestamp};
@@ -101,7 +101,30 @@ impl Inner {
 
     /// The store's time as far as this worker knows it, for all that is written beside leases.
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.env.clock.now().as_micros() + self.offset.load(Ordering::Relaxed))
+        self.in_store_time(self.env.clock.now())
+    }
+
+    /// What the store's clock shows at a time of this worker's clock. Stages reckon with their worker's clock: if a
+    /// store whose clock is ahead took their deadlines as they are, a stage would be woken before its time, and be
+    /// put back to be woken at once, without a pause until its own clock has caught up.
+    pub(crate) fn in_store_time(&self, at: Timestamp) -> Timestamp {
+        Timestamp::from_micros(at.as_micros().saturating_add(self.offset.load(Ordering::Relaxed)))
+    }
+
+    /// A flow with the times of this worker's clock.
+    pub(crate) fn in_own_time(&self, stored: &FlowStatus) -> FlowStatus {
+        let ahead = self.offset.load(Ordering::Relaxed);
+        let own = |at: Timestamp| Timestamp::from_micros(at.as_micros().saturating_sub(ahead));
+        FlowStatus {
+            due_time: stored.due_time.map(own),
+            deadline: stored.deadline.map(own),
+            started_time: own(stored.started_time),
+            stage_started_time: own(stored.stage_started_time),
+            status_time: own(stored.status_time),
+            last_progress_time: own(stored.last_progress_time),
+            finished_time: stored.finished_time.map(own),
+            ..stored.clone()
+        }
     }
 
     /// Asks the store for its time.
@@ -159,7 +182,7 @@ impl Inner {
 
     /// Remembers that a flow which was put down is due again at this time.
     pub(crate) fn due_at(&self, at: Timestamp) {
-        let mut soonest = self.soonest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut soonest = foundry_core::lock(&self.soonest);
         *soonest = Some(soonest.map_or(at, |s| s.min(at)));
     }
 

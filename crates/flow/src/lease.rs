@@ -4,10 +4,10 @@
 //! before the lease does in the database, however long the answer took.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use foundry_core::{FlowId, Timestamp};
+use foundry_core::{FlowId, Timestamp, lock};
 
 use crate::context::{Stop, StopOrder};
 
@@ -151,9 +151,4 @@ impl Leases {
         }
         next
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every change under these locks is one assignment: a panic leaves the data whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

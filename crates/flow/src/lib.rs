@@ -19,7 +19,6 @@ mod loops;
 mod outcome;
 mod plan;
 mod progress;
-#[cfg(feature = "testkit")]
 pub mod proofs;
 mod row;
 mod spec;
@@ -31,7 +30,7 @@ mod sweep;
 pub use commands::{NOT_RETRYABLE, NewFlow, enqueue, request_cancel, retry, signal};
 pub use condition::{condition, current_stage, pending_stages};
 pub use context::{StageContext, Stop};
-pub use engine::{Drained, Engine, OwnedDataDirectory, find, list_by_subject};
+pub use engine::{Drained, Engine, OwnedDataDirectory, find, list_by_subject, unfinished};
 pub use hooks::{FailPoints, Hooks, NoHooks, Point, Verdict};
 pub use inner::Options;
 pub use outcome::{Outcome, Undo};

@@ -1,8 +1,8 @@
 //! The engine's two loops: one claims due flows when it is woken, one keeps the leases.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use foundry_core::{Error, FlowId, Tasks, Timestamp};
@@ -99,7 +99,7 @@ pub(crate) async fn run(inner: Arc<Inner>, tasks: Tasks) {
 
 async fn wait(inner: &Inner, tasks: &Tasks, wakes: &mut Wakes, next_sweep: Timestamp) -> Trigger {
     let now = inner.env.clock.now();
-    let soonest = *inner.soonest.lock().unwrap_or_else(PoisonError::into_inner);
+    let soonest = *foundry_core::lock(&inner.soonest);
     let due_in = soonest.map(|at| at.since(inner.now()));
     if tasks.cancellation().is_cancelled() {
         return Trigger::Stop;
@@ -127,7 +127,7 @@ async fn sweep_at(inner: &Inner, looks: u32) -> Result<(), Error> {
 
 /// Looks which kinds have due flows, starts them, and remembers when the next one is due.
 async fn look(inner: &Arc<Inner>, tasks: &Tasks, crowded: &mut BTreeSet<&'static str>) -> Result<(), Error> {
-    *inner.soonest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    *foundry_core::lock(&inner.soonest) = None;
     stop_cancelled(inner).await?;
     if inner.bounds.is_empty() {
         return Ok(());

@@ -47,7 +47,8 @@ pub enum Outcome {
     Wait {
         /// What is awaited; see [`crate::signal`].
         key: String,
-        /// When to run again without a signal; `None` waits for ever.
+        /// When to run again without a signal, by the clock of [`StageContext::env`](crate::StageContext::env);
+        /// `None` waits for ever.
         deadline: Option<Timestamp>,
         /// What the status says about it.
         message: String,

@@ -49,8 +49,10 @@ pub(crate) fn after_run(bound: &Bound, mut row: Row, outcome: Outcome, at: Momen
             if bound.flow.position(stage).is_some() {
                 advance(bound, &mut row, Some(stage), at);
             } else {
-                let message =
-                    format!("stage {} went on to {stage}, which is not in its table", row.status.stage);
+                let message = format!(
+                    "stage {} named the next stage {stage}, which is not in its table",
+                    row.status.stage
+                );
                 fail(bound, &mut row, "NO_SUCH_STAGE", message, at);
             }
             Plan { row, write }
@@ -84,7 +86,7 @@ pub(crate) fn after_undo(bound: &Bound, mut row: Row, undo: Undo, at: Moment) ->
         }
         Undo::Retry { reason, message } => {
             if spent(bound, &row) {
-                let note = format!("; undo of {} gave up: {reason}: {message}", row.status.stage);
+                let note = format!("; undoing {} failed: {reason}: {message}", row.status.stage);
                 row.cause_message.push_str(&note);
                 undo_next(bound, &mut row, at);
             } else {

@@ -1,11 +1,13 @@
 //! What a running attempt says about itself, persisted at a bounded rate.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use foundry_core::Timestamp;
 use foundry_store::WriteSet;
 
+use crate::context::Says;
 use crate::inner::Inner;
 use crate::row::FLOWS;
 use crate::stage::Bound;
@@ -39,7 +41,14 @@ impl Progress {
         self.lock().newest.clone()
     }
 
-    pub(crate) async fn say(&self, flow: &FlowStatus, text: String) {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Said> {
+        foundry_core::lock(&self.said)
+    }
+}
+
+#[async_trait]
+impl Says for Progress {
+    async fn say(&self, flow: &FlowStatus, text: String) {
         let now = self.inner.now();
         {
             let mut said = self.lock();
@@ -65,9 +74,5 @@ impl Progress {
             // The end of the attempt records the text, or finds out that the lease is lost.
             tracing::debug!(flow = %flow.flow_id, error = %e, "progress was not recorded");
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

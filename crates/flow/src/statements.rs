@@ -107,6 +107,11 @@ pub(crate) const CANCELLED_HERE: &str =
 pub(crate) const BY_SUBJECT: &str =
     "SELECT * FROM flows WHERE subject_id = $1 ORDER BY started_time DESC, flow_id DESC LIMIT 100";
 
+/// The flows of the kind $2 on the entity $1 that have not ended and are not parked, the oldest first; of the same age, by key.
+pub(crate) const UNFINISHED: &str = "SELECT flow_id FROM flows \
+     WHERE subject_id = $1 AND kind = $2 AND active = 1 AND status <> 'parked' \
+     ORDER BY started_time, key LIMIT 100";
+
 /// A flow by its id $1.
 pub(crate) const BY_ID: &str = "SELECT * FROM flows WHERE flow_id = $1";
 

@@ -216,15 +216,15 @@ impl FlowStatus {
     /// What happens next, or what a person can do.
     pub fn next_action(&self) -> String {
         match self.status {
-            Status::Ready if self.failures > 0 => "another attempt follows at the due time".to_owned(),
+            Status::Ready if self.failures > 0 => "it is retried at the time shown".to_owned(),
             Status::Ready => "starts as soon as a worker is free".to_owned(),
             Status::Running => "none needed".to_owned(),
             Status::Waiting => {
-                format!("goes on when {} is signalled", self.wait_key.as_deref().unwrap_or(""))
+                format!("continues when {} is signalled", self.wait_key.as_deref().unwrap_or(""))
             }
-            Status::Parked => format!("start a worker that knows the stage {}", self.stage),
+            Status::Parked => format!("start a worker that implements the stage {}", self.stage),
             Status::Failed if self.retryable() => format!("retry from {}, or cancel", self.stage),
-            Status::Failed => "create it anew".to_owned(),
+            Status::Failed => "create it again".to_owned(),
             Status::Done | Status::Cancelled => String::new(),
         }
     }

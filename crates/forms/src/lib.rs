@@ -38,13 +38,13 @@ pub fn answer(
     let size: usize =
         values.iter().map(|v| v.name.len() + v.values.iter().map(String::len).sum::<usize>()).sum();
     if size > MAX_ANSWER {
-        return Err(Error::invalid_field("values", format!("are {size} bytes; {MAX_ANSWER} at most")));
+        return Err(Error::invalid_field("values", format!("are {size} bytes; the limit is {MAX_ANSWER}")));
     }
     let known = |v: &&ElicitationValue| !request.fields.iter().any(|f| f.name == v.name);
     if let Some(unknown) = values.iter().find(known) {
         return Err(Error::invalid_field(
             "values",
-            format!("{:?} is no field of the form", unknown.name.chars().take(100).collect::<String>()),
+            format!("{:?} is not a field of this form", unknown.name.chars().take(100).collect::<String>()),
         ));
     }
     let mut content = Map::new();
@@ -73,10 +73,10 @@ fn filled_in(field: &ElicitationField, filled: &[String]) -> Result<Option<Value
     let value = match filled {
         [] => "",
         [one] => one.as_str(),
-        _ => return Err("takes one value".to_owned()),
+        _ => return Err("accepts only one value".to_owned()),
     };
     if value.is_empty() {
-        return if field.required { Err("must be filled in".to_owned()) } else { Ok(None) };
+        return if field.required { Err("is required".to_owned()) } else { Ok(None) };
     }
     let value = match field.kind() {
         Kind::Number => {
@@ -92,7 +92,7 @@ fn filled_in(field: &ElicitationField, filled: &[String]) -> Result<Option<Value
         Kind::Boolean => match value {
             "true" => json!(true),
             "false" => json!(false),
-            _ => return Err("is neither true nor false".to_owned()),
+            _ => return Err("must be true or false".to_owned()),
         },
         Kind::Choice => {
             chosen(field, value)?;
@@ -116,7 +116,7 @@ fn several(field: &ElicitationField, filled: &[String]) -> Result<Option<Value>,
     }
     let count = u32::try_from(filled.len()).unwrap_or(u32::MAX);
     if count == 0 {
-        return Err("must be filled in".to_owned());
+        return Err("is required".to_owned());
     }
     within(field, f64::from(count), " choices")?;
     Ok(Some(json!(filled)))
@@ -190,15 +190,15 @@ mod tests {
         for (wrong, says) in [
             (given("name", &["A"]), "at least 2 characters"),
             (given("name", &["Annika"]), "at most 5 characters"),
-            (given("name", &[""]), "must be filled in"),
+            (given("name", &[""]), "is required"),
             (given("colour", &["green"]), "no choice"),
             (given("colour", &["red", "blue"]), "one value"),
             (given("share", &["1.5"]), "at most 1"),
             (given("share", &["NaN"]), "not a number"),
             (given("count", &["1.5"]), "whole number"),
-            (given("sure", &["yes"]), "neither true nor false"),
+            (given("sure", &["yes"]), "true or false"),
             (given("tags", &["x", "y", "z"]), "at most 2 choices"),
-            (given("other", &["1"]), "no field"),
+            (given("other", &["1"]), "not a field"),
             (given("name", &["x".repeat(MAX_ANSWER).as_str()]), "bytes"),
         ] {
             let mut values: Vec<_> = good.iter().filter(|v| v.name != wrong.name).cloned().collect();

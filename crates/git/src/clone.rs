@@ -32,7 +32,7 @@ impl Mirror {
     pub async fn clone_into(&self, spec: &CloneSpec) -> Result<()> {
         let dest = &spec.destination;
         if !dest.is_absolute() {
-            return Err(GitError::failed("the destination of a clone is absolute"));
+            return Err(GitError::failed("the clone destination must be absolute"));
         }
         if let Some(parent) = dest.parent() {
             tokio::fs::create_dir_all(parent)
@@ -55,9 +55,9 @@ impl Mirror {
             std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::NotADirectory => GitError::new(
                 GitErrorKind::Failed,
                 "CLONE_DESTINATION_TAKEN",
-                "the destination of the clone holds something else",
+                "the clone destination is not empty",
             ),
-            _ => GitError::io("cannot put the clone in its place", &e),
+            _ => GitError::io("cannot move the clone into place", &e),
         })?;
         sync_parent(dest).await
     }

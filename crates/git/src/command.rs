@@ -272,11 +272,13 @@ impl GitCommand {
     async fn start(mut self, sink: &mut Sink<'_>) -> Result<Output> {
         let (what, limits) = (self.subcommand, self.limits);
         let input = std::mem::replace(&mut self.input, Input::Nothing);
-        let out = process::run(what, self.build(), input, limits, sink).await?;
-        if out.code.is_none() {
-            return Err(GitError::from_exit(what, "killed by a signal", out.stderr));
+        let home = self.git.0.home.path();
+        if !home.is_dir() {
+            // A cleaner of temporary files may have taken it.
+            std::fs::create_dir_all(home)
+                .map_err(|e| GitError::io("cannot make an empty home directory", &e))?;
         }
-        Ok(out)
+        process::run(what, self.build(), input, limits, sink).await
     }
 
     fn build(self) -> Command {
@@ -321,9 +323,8 @@ impl GitCommand {
 
 fn succeeded(what: &str, out: Output) -> Result<Output> {
     match out.code {
-        Some(0) => Ok(out),
-        Some(code) => Err(GitError::from_exit(what, &format!("exit {code}"), out.stderr)),
-        None => Err(GitError::from_exit(what, "killed by a signal", out.stderr)),
+        0 => Ok(out),
+        code => Err(GitError::from_exit(what, &format!("exit {code}"), out.stderr)),
     }
 }
 

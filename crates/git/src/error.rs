@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use foundry_core::{Code, Error};
+use rustix::process::Signal;
 
 /// The kind of a failure: decides the gRPC code and whether a retry makes sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,9 @@ pub enum GitErrorKind {
     Busy,
     /// The caller's input is not acceptable.
     Invalid,
-    /// Anything else: git or the machine failed.
+    /// This host failed git: no space left, a file that cannot be read, a process that cannot be started or was killed.
+    Host,
+    /// Anything else: git failed.
     Failed,
 }
 
@@ -62,7 +65,9 @@ impl GitError {
     }
 
     pub(crate) fn io(what: &str, e: &std::io::Error) -> Self {
-        Self::failed(format!("{what}: {}", e.kind())).with_stderr(e.to_string())
+        Self::failed(format!("{what}: {}", e.kind()))
+            .with_kind(GitErrorKind::Host, "GIT_FAILED")
+            .with_stderr(e.to_string())
     }
 
     pub(crate) fn with_stderr(mut self, stderr: impl Into<String>) -> Self {
@@ -98,7 +103,24 @@ impl GitError {
 
     /// Whether the same operation may succeed later without anybody changing anything.
     pub fn retryable(&self) -> bool {
-        matches!(self.kind, GitErrorKind::Timeout | GitErrorKind::Unreachable | GitErrorKind::Busy)
+        matches!(
+            self.kind,
+            GitErrorKind::Timeout | GitErrorKind::Unreachable | GitErrorKind::Busy | GitErrorKind::Host
+        )
+    }
+
+    /// A git process that a signal ended: by a limit that was set for it, or by this host.
+    pub(crate) fn from_signal(what: &str, signal: i32, stderr: String) -> Self {
+        if signal == Signal::XFSZ.as_raw() {
+            return Self::from_exit(what, "File too large", stderr)
+                .with_kind(GitErrorKind::TooLarge, "GIT_TOO_LARGE");
+        }
+        // Others are git's own, for what it was given perhaps.
+        let sent =
+            [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP].iter().any(|s| s.as_raw() == signal);
+        let kind = if sent { GitErrorKind::Host } else { GitErrorKind::Failed };
+        let message = format!("git {what} was killed by signal {signal}");
+        Self::new(kind, "GIT_FAILED", message).with_stderr(stderr)
     }
 
     /// Classifies a git process that ended with an error, by its (untranslated) messages.
@@ -117,6 +139,7 @@ fn summary(kind: GitErrorKind) -> &'static str {
         GitErrorKind::Corrupt => ": damaged or refused objects",
         GitErrorKind::TooLarge => ": over the size limit",
         GitErrorKind::Unreachable => ": the remote could not be reached",
+        GitErrorKind::Host => ": this host failed it",
         GitErrorKind::Busy | GitErrorKind::Invalid | GitErrorKind::Failed => "",
     }
 }
@@ -165,7 +188,27 @@ const PATTERNS: &[(&str, GitErrorKind, &str)] = &[
     ("inflate", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
 ];
 
+/// How lines end that tell of an error of this host's system.
+const HOST_ERRORS: &[&str] = &[
+    ": No space left on device",
+    ": Disk quota exceeded",
+    ": Resource temporarily unavailable",
+    ": Input/output error",
+    ": Too many open files",
+];
+
+/// Whether this host failed git, by its own words: not by those of a remote or of an object, which may be anybody's.
+fn is_host_error(stderr: &str) -> bool {
+    let foreign =
+        |line: &str| ["remote:", "error: object", "warning: object"].iter().any(|f| line.starts_with(f));
+    !stderr.contains("fsck error")
+        && stderr.lines().any(|line| !foreign(line) && HOST_ERRORS.iter().any(|end| line.ends_with(end)))
+}
+
 fn classify(stderr: &str) -> (GitErrorKind, &'static str) {
+    if is_host_error(stderr) {
+        return (GitErrorKind::Host, "GIT_FAILED");
+    }
     PATTERNS
         .iter()
         .find(|(text, _, _)| stderr.contains(text))
@@ -182,10 +225,11 @@ impl From<GitError> for Error {
             GitErrorKind::Corrupt => Code::FailedPrecondition,
             GitErrorKind::TooLarge => Code::ResourceExhausted,
             GitErrorKind::Unreachable | GitErrorKind::Busy => Code::Unavailable,
-            GitErrorKind::Failed => Code::Internal,
+            GitErrorKind::Host | GitErrorKind::Failed => Code::Internal,
         };
         let next = match e.kind {
             GitErrorKind::Timeout | GitErrorKind::Unreachable | GitErrorKind::Busy => "try again later",
+            GitErrorKind::Host => "check the disk space and the log of this host",
             GitErrorKind::Protocol => "use a URL that the configuration allows",
             GitErrorKind::NotFound => "check the URL and the name",
             GitErrorKind::Auth => "give Foundry access to the repository",
@@ -215,6 +259,18 @@ mod tests {
                 GitErrorKind::Corrupt,
             ),
             ("fatal: pack exceeds maximum allowed size", GitErrorKind::TooLarge),
+            (
+                "error: unable to write file x: No space left on device\nfatal: index-pack failed",
+                GitErrorKind::Host,
+            ),
+            (
+                "error: object abc: gitmodulesName: disallowed submodule name: ../: No space left on device",
+                GitErrorKind::Failed,
+            ),
+            (
+                "remote: fatal: cannot write: No space left on device\nfatal: early EOF",
+                GitErrorKind::Unreachable,
+            ),
             ("fatal: something else", GitErrorKind::Failed),
         ] {
             assert_eq!(GitError::from_exit("fetch", "exit 128", text.to_owned()).kind(), kind, "{text}");

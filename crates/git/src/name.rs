@@ -36,22 +36,22 @@ impl BranchName {
     pub fn parse(name: &str) -> Result<Self, BranchNameError> {
         let refuse = |why| Err(BranchNameError(why));
         if name.is_empty() || name.len() > MAX_BRANCH_BYTES {
-            return refuse("has 1 to 244 bytes");
+            return refuse("must be 1 to 244 bytes");
         }
         if name.starts_with('-') {
-            return refuse("does not start with '-'");
+            return refuse("must not start with '-'");
         }
         if name == "HEAD" || name == "@" || name.starts_with("refs/") {
-            return refuse("is not HEAD, @ or a full ref name");
+            return refuse("must not be HEAD, @ or a full ref name");
         }
         if name.bytes().any(|b| b <= b' ' || b == 0x7f || b"~^:?*[\\".contains(&b)) {
-            return refuse("holds no space, control character or any of ~^:?*[\\");
+            return refuse("must not contain spaces, control characters or any of ~^:?*[\\");
         }
         if name.contains("..") || name.contains("@{") || name.ends_with('.') {
-            return refuse("holds no '..' or '@{' and does not end with '.'");
+            return refuse("must not contain '..' or '@{', and must not end with '.'");
         }
         if name.split('/').any(|part| part.is_empty() || part.starts_with('.') || part.ends_with(".lock")) {
-            return refuse("has no component that is empty, starts with '.' or ends with '.lock'");
+            return refuse("must not have a component that is empty, starts with '.' or ends with '.lock'");
         }
         Ok(Self(name.to_owned()))
     }
@@ -81,7 +81,7 @@ impl WorkName {
             return Err(GitError::new(
                 GitErrorKind::Invalid,
                 "WORK_NAME_INVALID",
-                "a work name has 1 to 64 letters, digits or underscores",
+                "a work name must be 1 to 64 letters, digits or underscores",
             ));
         }
         Ok(Self(name.to_owned()))
@@ -159,7 +159,7 @@ macro_rules! object_ids {
                     Err(GitError::new(
                         GitErrorKind::Invalid,
                         "OBJECT_ID_INVALID",
-                        "an object id has 40 or 64 lower-case hex digits",
+                        "an object id must be 40 or 64 lowercase hex digits",
                     ))
                 }
             }

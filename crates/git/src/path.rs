@@ -45,13 +45,13 @@ impl RepoPath {
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, PathError> {
         let bytes = bytes.into();
         if bytes.is_empty() || bytes.len() > MAX_BYTES {
-            return Err(PathError("has 1 to 4096 bytes"));
+            return Err(PathError("must be 1 to 4096 bytes"));
         }
         if bytes.contains(&0) {
-            return Err(PathError("holds no NUL"));
+            return Err(PathError("must not contain NUL"));
         }
         if bytes.split(|b| *b == b'/').any(|part| matches!(part, b"" | b"." | b"..")) {
-            return Err(PathError("is relative, without empty, '.' or '..' components"));
+            return Err(PathError("must be relative, without empty, '.' or '..' components"));
         }
         Ok(Self(bytes))
     }
@@ -67,7 +67,7 @@ impl RepoPath {
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, PathError> {
-    const BAD: PathError = PathError("writes a backslash as \\\\ and a raw byte as \\xHH");
+    const BAD: PathError = PathError("must escape a backslash as \\\\ and a raw byte as \\xHH");
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {

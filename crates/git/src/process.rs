@@ -2,6 +2,7 @@
 //! and nothing left running when the future is dropped.
 
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -38,8 +39,8 @@ impl Default for RunLimits {
 /// What a finished process left.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// Exit code; `None` when a signal ended it.
-    pub code: Option<i32>,
+    /// Exit code.
+    pub code: i32,
     /// Standard output.
     pub stdout: Bytes,
     /// The end of standard error.
@@ -77,7 +78,9 @@ pub(crate) async fn run(
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     // Transports and `index-pack` are grandchildren.
     let (mut child, mut group) = ProcessGroup::spawn(&mut command).map_err(|e| {
-        GitError::io("cannot start git", &e).with_kind(GitErrorKind::Failed, "GIT_NOT_INSTALLED")
+        let failed = GitError::io("cannot start git", &e);
+        let absent = e.kind() == std::io::ErrorKind::NotFound;
+        if absent { failed.with_kind(GitErrorKind::Host, "GIT_NOT_INSTALLED") } else { failed }
     })?;
     confine(&group, limits);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -102,7 +105,10 @@ pub(crate) async fn run(
         )
     })??;
     group.let_go();
-    Ok(Output { code: status.code(), stdout: Bytes::new(), stderr })
+    match status.code() {
+        Some(code) => Ok(Output { code, stdout: Bytes::new(), stderr }),
+        None => Err(GitError::from_signal(what, status.signal().unwrap_or(0), stderr)),
+    }
 }
 
 /// Sets resource limits right after the start. Grandchildren inherit them; the few microseconds

@@ -44,7 +44,7 @@ pub enum UrlError {
     #[error("repository URLs with the scheme {0} are not allowed here; use https")]
     SchemeNotAllowed(String),
     /// User or password inside the URL.
-    #[error("the repository URL holds credentials; register it without them")]
+    #[error("the repository URL contains credentials; register it without them")]
     HasCredentials,
     /// A private, loopback, link-local or otherwise special address.
     #[error("the repository host {0} has an address that is not allowed here")]
@@ -103,13 +103,13 @@ impl RemoteUrl {
     /// Checks a URL, or a local path where the policy allows it.
     pub fn parse(text: &str, policy: &UrlPolicy) -> Result<Self, UrlError> {
         if text.is_empty() || text.len() > MAX_URL_BYTES {
-            return Err(UrlError::Malformed("has 1 to 2048 bytes"));
+            return Err(UrlError::Malformed("must be 1 to 2048 bytes"));
         }
         if text.starts_with('-') {
-            return Err(UrlError::Malformed("does not start with '-'"));
+            return Err(UrlError::Malformed("must not start with '-'"));
         }
         if text.chars().any(|c| c.is_control()) || text.trim() != text {
-            return Err(UrlError::Malformed("holds no control characters or outer spaces"));
+            return Err(UrlError::Malformed("must not contain control characters or surrounding spaces"));
         }
         let source = if text.starts_with('/') {
             Source::Local(local_path(text, Path::new(text), policy)?)
@@ -194,13 +194,13 @@ fn parse_url(text: &str, policy: &UrlPolicy) -> Result<Source, UrlError> {
         return Err(UrlError::SchemeNotAllowed("ssh".into()));
     }
     if text.split(['/', '\\']).any(|part| part == ".." || part.eq_ignore_ascii_case("%2e%2e")) {
-        return Err(UrlError::Malformed("holds no '..' components"));
+        return Err(UrlError::Malformed("must not contain '..' components"));
     }
     let url = Url::parse(text).map_err(|_| UrlError::Malformed("is not well-formed"))?;
     match url.scheme() {
         "file" if policy.allow_local => {
             if url.host().is_some() {
-                return Err(UrlError::Malformed("of scheme file has no host"));
+                return Err(UrlError::Malformed("of scheme file must not have a host"));
             }
             let path = url.to_file_path().map_err(|()| UrlError::Malformed("is not a local path"))?;
             let text = path.to_str().ok_or(UrlError::Malformed("is not UTF-8"))?;
@@ -214,10 +214,10 @@ fn parse_url(text: &str, policy: &UrlPolicy) -> Result<Source, UrlError> {
         return Err(UrlError::HasCredentials);
     }
     if url.query().is_some() || url.fragment().is_some() || url.path().len() < 2 {
-        return Err(UrlError::Malformed("has a path and no query or fragment"));
+        return Err(UrlError::Malformed("must have a path and no query or fragment"));
     }
     let (name, allowed) = match url.host() {
-        None => return Err(UrlError::Malformed("has a host")),
+        None => return Err(UrlError::Malformed("must have a host")),
         Some(Host::Ipv4(a)) => (a.to_string(), is_public(a.into())),
         Some(Host::Ipv6(a)) => (a.to_string(), is_public(a.into())),
         Some(Host::Domain(d)) => (d.to_owned(), d != "localhost" && !d.ends_with(".localhost")),
@@ -233,10 +233,10 @@ fn local_path(text: &str, path: &Path, policy: &UrlPolicy) -> Result<PathBuf, Ur
         return Err(UrlError::SchemeNotAllowed("file".into()));
     }
     if text.chars().any(|c| c.is_control()) {
-        return Err(UrlError::Malformed("holds no control characters"));
+        return Err(UrlError::Malformed("must not contain control characters"));
     }
     if !path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_))) {
-        return Err(UrlError::Malformed("is an absolute path without '..'"));
+        return Err(UrlError::Malformed("must be an absolute path without '..'"));
     }
     check_roots(path, policy)?;
     Ok(path.components().collect())

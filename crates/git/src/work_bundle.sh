@@ -38,7 +38,9 @@ git cat-file -e "$FOUNDRY_BASE^{commit}" 2>/dev/null || fail 67 'the base commit
 # On an unborn branch the work hangs on the base.
 parent=$(git rev-parse --verify --quiet 'HEAD^{commit}') || parent=$FOUNDRY_BASE
 
-own=$(mktemp -d) || fail 70 'cannot make a temporary directory'
+# Beside the bundle, so that it is renamed into place; what a killed run left behind goes, its locks too.
+rm -rf -- "$FOUNDRY_BUNDLE".?*
+own=$(mktemp -d "$FOUNDRY_BUNDLE.XXXXXX") || fail 70 'cannot make a temporary directory'
 trap 'rm -rf "$own"' EXIT
 trap 'exit 70' HUP INT TERM
 git init --quiet --bare --template= --object-format="$format" "$own/repo" >/dev/null || fail 70 'git init failed'
@@ -118,8 +120,8 @@ if [ "$head" = "$FOUNDRY_BASE" ]; then
 else
     g update-ref "$FOUNDRY_REF" "$head" || fail 70 'git update-ref failed'
     # Renamed into place, so that nobody reads a half-written bundle.
-    g -c pack.threads=1 bundle create --quiet "$FOUNDRY_BUNDLE.part" "$FOUNDRY_REF" "^$FOUNDRY_BASE" >&2 ||
+    g -c pack.threads=1 bundle create --quiet "$own/bundle" "$FOUNDRY_REF" "^$FOUNDRY_BASE" >&2 ||
         fail 70 'git bundle failed'
-    mv -f "$FOUNDRY_BUNDLE.part" "$FOUNDRY_BUNDLE" || fail 70 'cannot put the bundle in its place'
+    mv -f "$own/bundle" "$FOUNDRY_BUNDLE" || fail 70 'cannot put the bundle in its place'
 fi
 printf '%s\n' "$head"

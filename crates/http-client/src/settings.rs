@@ -32,12 +32,13 @@ impl NetworkSettings {
     pub fn proxy_url(&self) -> Result<Option<Url>, ClientError> {
         let Some(text) = self.proxy.as_deref().filter(|p| !p.trim().is_empty()) else { return Ok(None) };
         let refuse = |why: &str| ClientError::Proxy(why.to_owned());
-        let url = Url::parse(text.trim()).map_err(|_| refuse("it is no URL, such as http://proxy:3128"))?;
+        let url =
+            Url::parse(text.trim()).map_err(|_| refuse("it is not a URL, for example http://proxy:3128"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(refuse("only http:// and https:// proxies are supported"));
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err(refuse("it names no host"));
+            return Err(refuse("it has no host"));
         }
         Ok(Some(url))
     }
@@ -61,7 +62,7 @@ impl NetworkSettings {
     pub(crate) fn proxy(&self) -> Result<Option<Proxy>, ClientError> {
         let Some(url) = self.proxy_url()? else { return Ok(None) };
         let proxy =
-            Proxy::all(url).map_err(|_| ClientError::Proxy("the HTTP client does not take it".to_owned()))?;
+            Proxy::all(url).map_err(|_| ClientError::Proxy("the HTTP client rejected it".to_owned()))?;
         Ok(Some(proxy.no_proxy(NoProxy::from_string(&self.direct()))))
     }
 }

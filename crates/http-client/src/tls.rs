@@ -38,7 +38,7 @@ fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), ClientError> {
         roots.add(certificate).map_err(|e| refuse(e.to_string()))?;
         found += 1;
     }
-    if found == 0 { Err(refuse("it holds no PEM certificate".to_owned())) } else { Ok(()) }
+    if found == 0 { Err(refuse("it contains no PEM certificate".to_owned())) } else { Ok(()) }
 }
 
 fn trusting(roots: RootCertStore) -> ClientConfig {
@@ -63,7 +63,7 @@ mod tests {
         assert!(missing.contains("corp.pem"), "{missing}");
         std::fs::write(&path, "no certificate at all\n").unwrap();
         let empty = configuration(Some(&path)).unwrap_err().to_string();
-        assert!(empty.contains("holds no PEM certificate"), "{empty}");
+        assert!(empty.contains("contains no PEM certificate"), "{empty}");
     }
 
     #[test]

@@ -58,6 +58,10 @@ impl Ledger for Open {
         Err(McpRefused::Unknown)
     }
 
+    async fn mcp_client(&self, _: &McpAccess) -> Result<reqwest::Client, McpRefused> {
+        Err(McpRefused::Unknown)
+    }
+
     async fn used(&self, _: &Access, _: Usage) {}
 
     async fn condition(&self, _: &Access, _: ModelCondition) {}

@@ -5,6 +5,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use foundry_core::Timestamp;
+use foundry_sandbox::Network;
 use foundry_secrets::Secret;
 use http::HeaderName;
 use url::Url;
@@ -25,16 +26,23 @@ pub trait Ledger: Send + Sync + 'static {
     async fn access(&self, token: &str, proof: Option<&SandboxProof>) -> Result<Access, Refused>;
 
     /// The MCP server of this name that the token's session may use, asked for by every call of it and again every minute
-    /// while an answer flows. Token and proof are as in [`Ledger::access`].
+    /// while an answer flows. Token and proof are as in [`Ledger::access`]. Resolves no names.
     ///
     /// # Errors
-    /// When the token is not to be served, there is no such server for it, or it may not be reached.
+    /// When the token is not to be served, or there is no such server for it.
     async fn mcp(
         &self,
         token: &str,
         proof: Option<&SandboxProof>,
         name: &str,
     ) -> Result<McpAccess, McpRefused>;
+
+    /// What calls an MCP server. It must follow no redirects, and connect only to where this server may be reached. Asked
+    /// for by every call of it; names may be resolved here, for as long as the call of a server may wait.
+    ///
+    /// # Errors
+    /// When the server may not be reached, or its name cannot be resolved.
+    async fn mcp_client(&self, access: &McpAccess) -> Result<reqwest::Client, McpRefused>;
 
     /// A call was made, or broken off after the provider had counted something.
     async fn used(&self, access: &Access, usage: Usage);
@@ -65,8 +73,8 @@ pub struct McpAccess {
     pub headers: Vec<(HeaderName, Secret)>,
     /// Whether it speaks the older transport, in which a stream of events says where messages are sent to.
     pub events: bool,
-    /// What calls it. It must follow no redirects, and connect only to where this server may be reached.
-    pub client: reqwest::Client,
+    /// What the session's sandbox may reach, and so the gateway for it.
+    pub network: Network,
 }
 
 impl McpAccess {

@@ -13,8 +13,9 @@ use crate::call::Call;
 use crate::classify;
 use crate::condition::ConditionKind;
 use crate::include_usage::WithoutUsage;
-use crate::relay::{Relay, Silence, silent};
+use crate::relay::{Relay, silent};
 use crate::shape::{Problem, REASON, Retry, SHOULD_RETRY};
+use crate::silence::Silence;
 use crate::usage::{Reader, Seen};
 
 /// As much of a refusal is read before it is passed on, and for as long.
@@ -31,7 +32,7 @@ pub(crate) async fn of(
     limit: Duration,
     tasks: &Tasks,
 ) -> Result<Response<Body>, Problem> {
-    let mut silence = Silence::new(call, limit);
+    let mut silence = Silence::new(&call.env, call.access.place(), limit);
     let waiting = Unanswered(Some(call));
     let answer = tokio::select! {
         answer = request.send() => {
@@ -133,8 +134,10 @@ fn refused(call: &Call, status: StatusCode, headers: &mut HeaderMap, read: Bytes
         if status.is_redirection() {
             let place =
                 headers.get(header::LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("another address");
-            let words =
-                format!("{} leads to {place}: the base URL must be the final one", call.access.place());
+            let words = format!(
+                "{} redirects to {place}; set the base URL to the final address",
+                call.access.place()
+            );
             call.tell(kind, &words);
             return Err(unreachable(words));
         }

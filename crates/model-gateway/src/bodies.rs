@@ -1,7 +1,7 @@
 //! Request bodies in memory: bounded each, for each session, and in all.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -76,10 +76,10 @@ impl Bodies {
         };
         // The semaphores are never closed.
         let Ok((Ok(mut own), Ok(mut all))) = tokio::time::timeout(WAIT, room).await else {
-            return Err(busy("too many large requests are under way"));
+            return Err(busy("too many large requests are in progress"));
         };
         let bytes = tokio::time::timeout(WAIT, collect(body, announced, self.limit)).await;
-        let bytes = bytes.map_err(|_| malformed("its body did not come within a minute"))??;
+        let bytes = bytes.map_err(|_| malformed("its body was not received within a minute"))??;
         // What was reserved for a body of unknown length and not used goes back at once.
         let unused = usize::try_from(size - kib(bytes.len()).min(size)).unwrap_or(0);
         drop((own.split(unused), all.split(unused)));
@@ -87,7 +87,7 @@ impl Bodies {
     }
 
     fn of(&self, session: &str) -> Arc<Semaphore> {
-        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut each = foundry_core::lock(&self.each);
         if let Some(own) = each.get(session).and_then(Weak::upgrade) {
             return own;
         }
@@ -112,7 +112,7 @@ where
     let mut body = std::pin::pin!(body);
     let mut all = BytesMut::with_capacity(announced.unwrap_or(0).min(limit));
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| malformed("its body broke off"))?;
+        let frame = frame.map_err(|_| malformed("its body was incomplete"))?;
         let Ok(data) = frame.into_data() else { continue };
         if all.len() + data.len() > limit {
             drain(body).await;

@@ -24,7 +24,7 @@ pub(crate) fn refusal(
     now: Timestamp,
 ) -> Option<(ConditionKind, String)> {
     let error = error_of(body);
-    let words = format!("the provider answered {}{}", status.as_u16(), said(&error, body));
+    let words = format!("the provider responded {}{}", status.as_u16(), said(&error, body));
     let kind = match status.as_u16() {
         300..=399 => ConditionKind::Unreachable(Unreached::Path),
         402 => UNPAID,
@@ -47,7 +47,7 @@ pub(crate) fn failure(error: &Value, now: Timestamp) -> (ConditionKind, String) 
         .filter_map(|name| error[*name].as_str())
         .collect::<Vec<_>>()
         .join(" ");
-    let words = format!("the provider broke its answer off{}", said(error, b""));
+    let words = format!("the provider aborted its response{}", said(error, b""));
     let of_quota =
         ["rate_limit", "quota", "RESOURCE_EXHAUSTED", "usage_limit"].iter().any(|part| code.contains(part));
     let kind = if credit_is_used_up(error) {
@@ -146,7 +146,7 @@ pub(crate) fn without<'a>(secrets: impl Iterator<Item = Cow<'a, str>>, text: &st
 /// Why no answer came at all.
 pub(crate) fn no_answer(error: &reqwest::Error, place: &str) -> (ConditionKind, String) {
     if !error.is_connect() {
-        return (ConditionKind::Failing, format!("{place} closed the connection before it answered"));
+        return (ConditionKind::Failing, format!("{place} closed the connection before responding"));
     }
     let mut causes: Vec<String> = Vec::new();
     let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
@@ -158,7 +158,10 @@ pub(crate) fn no_answer(error: &reqwest::Error, place: &str) -> (ConditionKind, 
     }
     let last = causes.last().cloned().unwrap_or_default();
     if tls {
-        (ConditionKind::Unreachable(Unreached::Tls), format!("{place} has no trusted TLS connection: {last}"))
+        (
+            ConditionKind::Unreachable(Unreached::Tls),
+            format!("the TLS connection to {place} is not trusted: {last}"),
+        )
     } else if causes.iter().any(|c| c.contains("dns error")) {
         (ConditionKind::Unreachable(Unreached::Name), format!("the name {place} cannot be resolved: {last}"))
     } else {
@@ -272,7 +275,7 @@ mod tests {
         let body = json!({"error": {"message": format!("a\n\u{7}b {}", "x".repeat(1000))}}).to_string();
         let (_, words) = refusal(StatusCode::UNAUTHORIZED, &HeaderMap::new(), body.as_bytes(), NOW).unwrap();
         assert!(
-            words.starts_with("the provider answered 401: a b x") && words.chars().count() < 450,
+            words.starts_with("the provider responded 401: a b x") && words.chars().count() < 450,
             "{words}"
         );
     }

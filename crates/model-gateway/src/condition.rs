@@ -42,6 +42,10 @@ pub enum ConditionKind {
     Unreachable(Unreached),
     /// A limit of Foundry's is used up; the provider was not asked.
     LimitReached,
+    /// The call waits, since those under way may use up a limit of Foundry's.
+    LimitWait,
+    /// No call of the session waits for that any more.
+    LimitWaitOver,
     /// The profile does not allow the model; the provider was not asked.
     NotAllowed,
     /// The model provider was deleted; nobody was asked.
@@ -63,7 +67,7 @@ impl ModelCondition {
     /// The stable reason, `MODEL_OK` for one that clears.
     pub fn reason(&self) -> &'static str {
         match self.kind {
-            ConditionKind::Working => CLEARED,
+            ConditionKind::Working | ConditionKind::LimitWaitOver => CLEARED,
             ConditionKind::KeyRefused => "MODEL_KEY_REFUSED",
             ConditionKind::Unknown => "MODEL_UNKNOWN",
             ConditionKind::Quota { .. } => "MODEL_QUOTA",
@@ -71,6 +75,7 @@ impl ModelCondition {
             ConditionKind::Silent => "MODEL_SILENT",
             ConditionKind::Unreachable(_) => "MODEL_UNREACHABLE",
             ConditionKind::LimitReached => "MODEL_LIMIT_REACHED",
+            ConditionKind::LimitWait => "MODEL_LIMIT_WAIT",
             ConditionKind::NotAllowed => "MODEL_NOT_ALLOWED",
             ConditionKind::ProviderGone => "MODEL_PROVIDER_NOT_FOUND",
         }
@@ -88,6 +93,8 @@ impl ModelCondition {
             ConditionKind::Working
             | ConditionKind::Failing
             | ConditionKind::Silent
+            | ConditionKind::LimitWait
+            | ConditionKind::LimitWaitOver
             | ConditionKind::Unreachable(_) => false,
         }
     }

@@ -1,7 +1,7 @@
 //! Keys whose quota is used up: while the time is known and far, no call goes out; then one goes first.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use foundry_core::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -117,7 +117,7 @@ impl Gate {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Keys> {
         // No panic can leave the map half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.0)
     }
 }
 

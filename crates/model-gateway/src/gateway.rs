@@ -20,11 +20,12 @@ use crate::include_usage::{Asked, most_of_gemini};
 use crate::mcp::Endpoints;
 use crate::proof::SandboxProof;
 use crate::reports::Reports;
-use crate::reserve::{Reserved, tokens_of};
+use crate::reserve::{Crowded, Reserved, tokens_of};
 use crate::route::{Api, Route};
 use crate::seats;
 use crate::shape::{Family, Problem, Retry};
 use crate::upstream;
+use crate::waits::Waits;
 use crate::{Body, BoxError};
 
 /// How long the ledger may take to say whom a token stands for.
@@ -34,8 +35,9 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// How long a call waits for the one that goes first after a quota's time.
 const FIRST: Duration = Duration::from_secs(30);
 
-/// How long a call waits at most for its share of a limit.
+/// How long a call waits at most for its share of a limit, and after how long its session shows that.
 const SHARE: Duration = Duration::from_secs(120);
+const SHOWN: Duration = Duration::from_secs(5);
 
 /// How the gateway works.
 #[derive(Clone, Debug)]
@@ -75,6 +77,7 @@ pub(crate) struct Inner {
     pub(crate) messages: Bodies,
     reports: Reports,
     reserved: Reserved,
+    waits: Waits,
     /// Where MCP servers of the older transport take messages.
     pub(crate) endpoints: Endpoints,
 }
@@ -92,7 +95,7 @@ impl Gateway {
         let reports = Reports::start(&ledger, &env, &tasks, settings.drain + Duration::from_secs(1));
         let (gate, bodies, messages) = (Gate::default(), Bodies::of_models(), Bodies::of_mcp());
         let endpoints = Endpoints::default();
-        let reserved = Reserved::default();
+        let (reserved, waits) = (Reserved::default(), Waits::default());
         Self(Arc::new(Inner {
             ledger,
             client,
@@ -104,6 +107,7 @@ impl Gateway {
             messages,
             reports,
             reserved,
+            waits,
             endpoints,
         }))
     }
@@ -181,7 +185,7 @@ impl Gateway {
             asked.transpose().map_err(|e| bodies::malformed(&format!("its body is not as expected: {e}")))?;
         if route.api == Api::Responses && asked.as_ref().is_some_and(Asked::is_in_background) {
             return Err(bodies::malformed(
-                "a response in the background (\"background\": true) is not counted anywhere; ask for it without",
+                "background responses (\"background\": true) cannot be counted; send the request without it",
             ));
         }
         let named = asked.as_ref().and_then(|a| a.model.as_deref()).or(route.model.as_deref());
@@ -232,27 +236,36 @@ impl Gateway {
         token: Option<&str>,
         headers: &HeaderMap,
     ) -> Result<Call, Problem> {
-        let waiting = async {
-            while call.api.generates() && !call.access.limits.is_empty() {
-                match self.0.reserved.take(&call.access, &call.model, call.read, call.most) {
-                    Ok(own) => {
-                        call.reservation = Some(Arc::new(own));
-                        break;
-                    }
-                    Err(freed) => freed.await,
-                }
-                call.access = Arc::new(self.access(token, headers).await?);
-                permitted(&call)?;
-            }
-            Ok(())
-        };
-        tokio::select! {
-            waited = waiting => waited?,
-            () = self.0.env.clock.sleep(SHARE) => {
-                return Err(bodies::busy("calls under way may use up the limit, and none of them has ended"));
-            }
+        if !call.api.generates() || call.access.limits.is_empty() {
+            return Ok(call);
         }
-        Ok(call)
+        let clock = &self.0.env.clock;
+        let (mut over, mut long) = (clock.sleep(SHARE), clock.sleep(SHOWN));
+        let mut shown = None;
+        loop {
+            let taken = self.0.reserved.take(&call.access, &call.model, call.read, call.most);
+            let Crowded { scope, freed } = match taken {
+                Ok(own) => {
+                    call.reservation = Some(Arc::new(own));
+                    return Ok(call);
+                }
+                Err(full) => full,
+            };
+            let mut freed = Box::pin(freed);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut freed => break,
+                    () = &mut over => {
+                        let words = "calls in progress may reach the limit, and none of them has finished";
+                        return Err(bodies::busy(words));
+                    }
+                    () = &mut long, if shown.is_none() => shown = Some(self.0.waits.show(&call, &scope)),
+                }
+            }
+            call.access = Arc::new(self.access(token, headers).await?);
+            permitted(&call)?;
+        }
     }
 
     async fn access(&self, token: Option<&str>, headers: &HeaderMap) -> Result<Access, Problem> {
@@ -300,11 +313,11 @@ impl Gateway {
         match wait.await {
             Ok(Ok(first)) => Ok(first),
             Ok(Err(_)) if call.is_of_before() => {
-                Err(bodies::busy("its model provider has just been changed, or is to be tried again"))
+                Err(bodies::busy("its model provider has just been changed or is being retried"))
             }
             Ok(Err(until)) => {
                 let words =
-                    format!("the quota of the key is used up until {until}; the provider was not asked");
+                    format!("the key's quota is exhausted until {until}; the provider was not called");
                 let kind = ConditionKind::Quota { resume_at: Some(until), notice: false, ends_turn: true };
                 // Not told through the call: it would hold the key again.
                 let condition = ModelCondition { kind, model: call.model.clone(), words: words.clone() };
@@ -313,7 +326,7 @@ impl Gateway {
                 Err(Problem { status: StatusCode::TOO_MANY_REQUESTS, reason: "MODEL_QUOTA", words, retry })
             }
             Err(_) => {
-                Err(bodies::busy("another call finds out first whether the key's quota is there again"))
+                Err(bodies::busy("another call is checking whether the key's quota is available again"))
             }
         }
     }
@@ -333,7 +346,7 @@ fn permitted(call: &Call) -> Result<(), Problem> {
         return Ok(());
     }
     if !call.access.allows(&call.model) {
-        let words = format!("the model {:?} is not one that this agent may use", call.model);
+        let words = format!("this agent may not use the model {:?}", call.model);
         call.tell(ConditionKind::NotAllowed, &words);
         return Err(Problem {
             status: StatusCode::FORBIDDEN,
@@ -348,7 +361,7 @@ fn permitted(call: &Call) -> Result<(), Problem> {
             Unit::Micros => format!("{}.{:02} USD", n / 1_000_000, n % 1_000_000 / 10_000),
         };
         let words = format!(
-            "the limit of {} for {} is used up ({} so far); the provider was not asked",
+            "the limit of {} for {} is reached ({} used); the provider was not called",
             amount(limit.maximum),
             limit.scope,
             amount(limit.used)
@@ -368,7 +381,7 @@ fn token_refused() -> Problem {
     Problem {
         status: StatusCode::UNAUTHORIZED,
         reason: "MODEL_TOKEN_REFUSED",
-        words: "the token is not one of this sandbox's, or the sandbox has ended".to_owned(),
+        words: "the token does not belong to this sandbox, or the sandbox has ended".to_owned(),
         retry: Retry::Never,
     }
 }
@@ -384,7 +397,7 @@ fn path_unknown(path: &str) -> Problem {
 }
 
 fn other_kind(kind: Kind, path: &str) -> Problem {
-    let words = format!("the model provider is of the kind {kind:?}, which does not have {path:?}");
+    let words = format!("a model provider of kind {kind:?} does not support {path:?}");
     Problem { words, ..path_unknown(path) }
 }
 

@@ -27,8 +27,10 @@ mod seats;
 mod secret;
 mod serve;
 mod shape;
+mod silence;
 mod upstream;
 mod usage;
+mod waits;
 mod when;
 
 pub use access::{

@@ -92,7 +92,7 @@ async fn call(
 ) -> Result<Usage, ProbeFailure> {
     let (path, body) = request(access.kind, model);
     let failed = |what, words: String| ProbeFailure { what, words };
-    let no_such = || failed(ProbeStep::Model, format!("{model:?} cannot be the name of a model"));
+    let no_such = || failed(ProbeStep::Model, format!("{model:?} is not a valid model name"));
     let route = Route::of(&Method::POST, &path).ok_or_else(no_such)?;
     let family = route.served_by(access.kind).ok_or_else(no_such)?;
     let mut headers = HeaderMap::new();
@@ -115,13 +115,13 @@ async fn call(
     };
     let (parts, body) = answer.into_parts();
     let read = Limited::new(body, LARGEST).collect().await;
-    let cut = |_| failed(ProbeStep::Answer, format!("{} broke its answer off", access.place()));
+    let cut = |_| failed(ProbeStep::Answer, format!("{} aborted its response", access.place()));
     let body = read.map_err(cut)?.to_bytes();
     if !parts.status.is_success() {
         let refusal = classify::refusal(parts.status, &parts.headers, &body, env.clock.now());
         let (kind, words) = refusal.unwrap_or_else(|| {
             let said = String::from_utf8_lossy(&body[..body.len().min(400)]).into_owned();
-            (ConditionKind::Failing, format!("the provider answered {}: {said}", parts.status.as_u16()))
+            (ConditionKind::Failing, format!("the provider responded {}: {said}", parts.status.as_u16()))
         });
         return Err(failed(step(&kind), words));
     }
@@ -136,7 +136,7 @@ async fn call(
     };
     let is_answer = serde_json::from_slice::<Value>(&body).is_ok_and(|v| v.get(expected).is_some());
     if !is_answer {
-        let words = format!("what answers at {} does not speak the API of its kind", access.place());
+        let words = format!("the server at {} does not provide this kind of API", access.place());
         return Err(failed(ProbeStep::Answer, words));
     }
     let usage = reader.seen.usage.unwrap_or_default();

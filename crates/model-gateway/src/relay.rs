@@ -1,13 +1,12 @@
 //! The provider's answer on its way to the agent: each piece passes as it comes, and is looked at on the side.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use foundry_core::{Tasks, Timestamp};
-use futures::future::BoxFuture;
+use foundry_core::{Tasks, lock};
 use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::oneshot;
@@ -18,6 +17,7 @@ use crate::classify;
 use crate::condition::ConditionKind;
 use crate::include_usage::WithoutUsage;
 use crate::shape::{Problem, Retry};
+use crate::silence::Silence;
 use crate::usage::Reader;
 
 /// The body of an answer. Dropping it ends the call to the provider.
@@ -80,7 +80,7 @@ impl Relay {
         }
         let (clock, every) = (call.env.clock.clone(), silence);
         let flow = Flow {
-            silence: Silence::new(&call, silence),
+            silence: Silence::new(&call.env, call.access.place(), silence),
             call,
             upstream,
             front,
@@ -114,11 +114,6 @@ impl Relay {
         });
         Self { flow, _watched }
     }
-}
-
-fn lock(flow: &Mutex<Flow>) -> MutexGuard<'_, Flow> {
-    // After a panic the connection ends, and with it this.
-    flow.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Flow {
@@ -191,7 +186,7 @@ impl Flow {
             End::Whole if self.reader.expects_end() && !finished => {
                 (ConditionKind::Failing, "the provider's stream ended before its last event".to_owned())
             }
-            End::Cut => (ConditionKind::Failing, "the provider's answer was cut off".to_owned()),
+            End::Cut => (ConditionKind::Failing, "the provider's response was cut off".to_owned()),
             End::Silent => (ConditionKind::Silent, self.silence.words()),
             End::Left if !finished => return,
             End::Whole | End::Left => (ConditionKind::Working, String::new()),
@@ -249,7 +244,7 @@ impl Flow {
         let this = self;
         if std::mem::take(&mut this.unread) {
             // Not as if it were whole.
-            return Poll::Ready(Some(Err("the answer was not read for too long".into())));
+            return Poll::Ready(Some(Err("the response was not read in time".into())));
         }
         if let Some(front) = this.front.take().filter(|front| !front.is_empty()) {
             let front = this.take(front);
@@ -300,59 +295,4 @@ impl Drop for Relay {
     fn drop(&mut self) {
         lock(&self.flow).end(End::Left);
     }
-}
-
-/// Measures how long nothing has come.
-pub(crate) struct Silence {
-    call: Call,
-    limit: Duration,
-    /// Since when nothing comes.
-    last: Timestamp,
-    waits: bool,
-    timer: BoxFuture<'static, ()>,
-}
-
-impl Silence {
-    pub(crate) fn new(call: &Call, limit: Duration) -> Self {
-        // It must not hold the share of a call that has ended.
-        let call = &Call { reservation: None, ..call.clone() };
-        Self { call: call.clone(), limit, last: call.now(), waits: false, timer: sleep(call, limit) }
-    }
-
-    /// Something came.
-    fn broken(&mut self) {
-        self.waits = false;
-    }
-
-    /// Ready once nothing has come for as long as the limit. The timer is reset only when it fires, not for
-    /// each piece.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.waits {
-            // The clock is not looked at for each piece, only when there is none.
-            (self.waits, self.last) = (true, self.call.now());
-        }
-        loop {
-            ready!(self.timer.as_mut().poll(cx));
-            let idle = self.call.now().since(self.last);
-            if idle >= self.limit {
-                self.timer = Box::pin(futures::future::ready(()));
-                return Poll::Ready(());
-            }
-            self.timer = sleep(&self.call, self.limit.saturating_sub(idle));
-        }
-    }
-
-    /// Completes once nothing has come for as long as the limit.
-    pub(crate) async fn over(&mut self) {
-        std::future::poll_fn(|cx| self.poll(cx)).await;
-    }
-
-    pub(crate) fn words(&self) -> String {
-        format!("{} has sent nothing for {} s", self.call.access.place(), self.limit.as_secs())
-    }
-}
-
-fn sleep(call: &Call, d: Duration) -> BoxFuture<'static, ()> {
-    let clock = call.env.clock.clone();
-    Box::pin(async move { clock.sleep(d).await })
 }

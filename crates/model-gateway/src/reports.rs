@@ -24,7 +24,7 @@ enum Report {
     Settled(oneshot::Sender<()>),
 }
 
-/// Where reports go in; a clone of it is cheap. Never waits: a call makes two reports at most.
+/// Where reports go in; a clone of it is cheap. Never waits: a call makes four reports at most.
 #[derive(Clone)]
 pub(crate) struct Reports(Arc<[mpsc::UnboundedSender<Report>]>);
 
@@ -135,6 +135,10 @@ mod tests {
         }
 
         async fn mcp(&self, _: &str, _: Option<&SandboxProof>, _: &str) -> Result<McpAccess, McpRefused> {
+            Err(McpRefused::Unknown)
+        }
+
+        async fn mcp_client(&self, _: &McpAccess) -> Result<reqwest::Client, McpRefused> {
             Err(McpRefused::Unknown)
         }
 

@@ -1,7 +1,7 @@
 //! What calls under way may still use of a limit: parallel calls must not all pass on the same sum.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -43,6 +43,14 @@ struct Shares {
 
 type Key = (String, String, bool);
 
+/// Why a call has no share yet.
+pub(crate) struct Crowded {
+    /// Whose limit it is that may be used up.
+    pub(crate) scope: String,
+    /// Completes when a call with a share of it has ended.
+    pub(crate) freed: OwnedNotified,
+}
+
 /// A call's share; ends when it is dropped.
 pub(crate) struct Reservation {
     all: Reserved,
@@ -58,24 +66,25 @@ impl Reserved {
     /// only afterwards.
     ///
     /// # Errors
-    /// While what is under way may use up a limit: completes when a call with a share of that limit has ended.
+    /// While what is under way may use up a limit.
     pub(crate) fn take(
         &self,
         access: &Access,
         model: &str,
         read: u64,
         written: u64,
-    ) -> Result<Reservation, OwnedNotified> {
+    ) -> Result<Reservation, Crowded> {
         let expected = Usage { input: read, output: written, ..Usage::default() };
         let expected = expected.priced(&access.prices, model);
         let mut amounts = self.lock();
         let full = access.limits.iter().find_map(|limit| {
             let others = amounts.get(&key(access, limit))?;
-            (limit.used.saturating_add(others.sum) >= limit.maximum).then(|| Arc::clone(&others.freed))
+            let full = limit.used.saturating_add(others.sum) >= limit.maximum;
+            full.then(|| (limit.scope.clone(), Arc::clone(&others.freed)))
         });
-        if let Some(freed) = full {
+        if let Some((scope, freed)) = full {
             // Made under the lock: no end is missed.
-            return Err(freed.notified_owned());
+            return Err(Crowded { scope, freed: freed.notified_owned() });
         }
         let mut own = Vec::with_capacity(access.limits.len());
         for limit in &access.limits {
@@ -94,7 +103,7 @@ impl Reserved {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Shares>> {
         // No panic can leave the map half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.0)
     }
 }
 
@@ -162,7 +171,7 @@ mod tests {
         let other = reserved.take(&theirs, "m", 50, 50).ok().unwrap();
         let waiting = reserved.take(&ours, "m", 1, 1).err().unwrap();
         drop(other);
-        let mut waiting = Box::pin(waiting);
+        let mut waiting = Box::pin(waiting.freed);
         assert!(waiting.as_mut().now_or_never().is_none(), "another organization's call woke it");
         drop(own);
         assert!(waiting.as_mut().now_or_never().is_some());

@@ -66,7 +66,7 @@ pub(crate) fn take(parts: &Parts, session: &str) -> Result<(), Problem> {
     let Settings { connections: all, connections_of_sandbox: each, .. } = seat.settings;
     let slot = seat.held.take(&whose, all, each);
     let slot =
-        slot.ok_or_else(|| busy("this sandbox, or all together, have as many connections as they may"))?;
+        slot.ok_or_else(|| busy("the connection limit for this sandbox or for all sandboxes is reached"))?;
     // Of two requests of one connection at once the second one's slot ends here.
     let _ = seat.slot.set(slot);
     seat.proved.notify_one();

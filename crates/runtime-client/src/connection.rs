@@ -3,7 +3,7 @@
 //! used well is kept for the next call.
 
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,7 +77,7 @@ struct Open {
 
 impl Connections {
     fn take(&self) -> Option<Open> {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = foundry_core::lock(&self.0);
         while let Some(open) = idle.pop() {
             if !open.sender.is_closed() {
                 return Some(open);
@@ -87,7 +87,7 @@ impl Connections {
     }
 
     fn keep(&self, open: Open) {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = foundry_core::lock(&self.0);
         if idle.len() < MAX_IDLE && !open.sender.is_closed() {
             idle.push(open);
         }
@@ -188,11 +188,11 @@ impl RuntimeClient {
         let (status, answer) = open.exchange(request, 4 << 10).await?;
         let hello: Hello = match serde_json::from_slice(&answer.body) {
             Ok(hello) if status.is_success() => hello,
-            _ => return Err(ClientError::Stranger("it does not say hello")),
+            _ => return Err(ClientError::Stranger("it did not send a hello")),
         };
         let key = self.sandbox.key();
         if !same(&hello.proof, &key.runtime_proof(&ours, &hello.nonce)) {
-            return Err(ClientError::Stranger("its proof is wrong"));
+            return Err(ClientError::Stranger("its proof is invalid"));
         }
         open.authorization = format!("{SCHEME} {ours}.{}", key.client_proof(&ours, &hello.nonce));
         let Open { sender, driver, .. } = &mut open;
@@ -200,7 +200,7 @@ impl RuntimeClient {
             ready = sender.ready() => ready.map_err(unreachable)?,
             ended = driver => {
                 ended.map_err(unreachable)?;
-                return Err(ClientError::Unreachable("it hung up after the hello".to_owned()));
+                return Err(ClientError::Unreachable("it closed the connection after the hello".to_owned()));
             }
         }
         Ok(open)

@@ -116,7 +116,8 @@ impl Conversation<'_> {
     /// `AGENT_ERROR` with its words, `AGENT_START_TIMEOUT`, and those of the runtime and its log.
     pub async fn open(&self, env: &Env) -> Result<Opened, ProviderError> {
         for file in &self.launch.files {
-            self.client.put_file(&self.home.join(&file.path), 0o600, file.bytes.clone().into()).await?;
+            let place = self.home.join(&file.path);
+            self.client.put_filled_file(&place, 0o600, file.bytes.clone().into()).await?;
         }
         let start = AgentStart {
             agent: self.agent.to_owned(),
@@ -263,7 +264,7 @@ impl Conversation<'_> {
         };
         match session.get("sessionId").and_then(Value::as_str) {
             Some(id) => Ok((id.to_owned(), NEW, session)),
-            None => Err(ClientError::Malformed("session/new named no session".to_owned()).into()),
+            None => Err(ClientError::Malformed("session/new returned no session".to_owned()).into()),
         }
     }
 
@@ -337,7 +338,7 @@ impl Conversation<'_> {
                             (Some(code), _) => format!("exit code {code}"),
                             (None, signal) => format!("signal {}", signal.unwrap_or(0)),
                         };
-                        let message = format!("agent {} has ended: {how}", self.agent);
+                        let message = format!("agent {} exited: {how}", self.agent);
                         let error = ProviderError::new(Class::Provider, "AGENT_EXITED", message);
                         return Err(error.retryable());
                     }
@@ -369,7 +370,7 @@ fn setting_of(offer: &Value, setting: &SessionSetting) -> Option<SetOption> {
 
 fn sign_in_required(agent: &str, e: &RpcError, initialized: &Initialized) -> ProviderError {
     let ways = match initialized.sign_ins() {
-        none if none.is_empty() => "it names no way to sign in".to_owned(),
+        none if none.is_empty() => "it lists no sign-in methods".to_owned(),
         ways => format!("it offers: {}", ways.join(", ")),
     };
     let message = format!(

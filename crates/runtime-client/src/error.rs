@@ -12,7 +12,7 @@ pub enum ClientError {
     #[error("the runtime cannot be reached: {0}")]
     Unreachable(String),
     /// Somebody answers who does not have the key of this runtime; nothing was told to them.
-    #[error("what answers is not the runtime of this sandbox: {0}")]
+    #[error("the peer is not this sandbox's runtime: {0}")]
     Stranger(&'static str),
     /// No answer in time; the call may still take effect.
     #[error("the runtime did not answer within {0:?}")]
@@ -31,7 +31,7 @@ pub enum ClientError {
     #[error(transparent)]
     Agent(#[from] RpcError),
     /// The answer made no sense.
-    #[error("the runtime's answer is not understood: {0}")]
+    #[error("invalid response from the runtime: {0}")]
     Malformed(String),
 }
 

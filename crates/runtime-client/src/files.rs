@@ -35,7 +35,19 @@ impl RuntimeClient {
     /// # Errors
     /// `refused` (a place outside), `too_large`.
     pub async fn put_file(&self, path: &Path, mode: u32, content: Bytes) -> Result<(), ClientError> {
-        let path = format!("/v1/files?path={}&mode={mode:o}", encoded(path));
+        self.put(path, mode, "", content).await
+    }
+
+    /// The same with the address of the model gateway in place of [`foundry_sandbox::wire::MODEL_URL`]; at most 4 MiB.
+    ///
+    /// # Errors
+    /// As [`RuntimeClient::put_file`]; `start_failed` when that is needed and there is no model gateway.
+    pub async fn put_filled_file(&self, path: &Path, mode: u32, content: Bytes) -> Result<(), ClientError> {
+        self.put(path, mode, "&model_url", content).await
+    }
+
+    async fn put(&self, path: &Path, mode: u32, more: &str, content: Bytes) -> Result<(), ClientError> {
+        let path = format!("/v1/files?path={}&mode={mode:o}{more}", encoded(path));
         let request = Request::new(Method::PUT, path).body(content).limit(TRANSFER);
         self.send(request).await.map(drop)
     }

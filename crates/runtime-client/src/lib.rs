@@ -75,7 +75,7 @@ impl RuntimeClient {
         let answer: Value = self.get("/v1/health").await?;
         match answer.get("status").and_then(Value::as_str) {
             Some("ok") => Ok(()),
-            _ => Err(ClientError::Malformed(format!("health says {answer}"))),
+            _ => Err(ClientError::Malformed(format!("unexpected health response {answer}"))),
         }
     }
 

@@ -8,7 +8,7 @@ use foundry_core::Tasks;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::start::say;
+use crate::say::say;
 
 /// Concurrent connections of a listener; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 256;

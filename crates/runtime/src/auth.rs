@@ -1,7 +1,7 @@
 //! Authentication: a caller proves possession of the key by a code over its nonce and the runtime's.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use foundry_core::Env;
 use foundry_sandbox::RuntimeKey;
@@ -50,7 +50,7 @@ impl Callers {
             version: VERSION,
         };
         let proof = self.key.client_proof(client, &hello.nonce);
-        let mut hellos = self.hellos.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hellos = foundry_core::lock(&self.hellos);
         remember(&mut hellos.unproven, Pending { client: client.to_owned(), proof });
         Ok(hello)
     }
@@ -62,11 +62,11 @@ impl Callers {
         let proven = parts.is_some_and(|(client, proof)| self.is_proven(client, proof));
         proven
             .then_some(())
-            .ok_or_else(|| Failure::new(Kind::Unauthenticated, "a proof of the runtime's key is needed"))
+            .ok_or_else(|| Failure::new(Kind::Unauthenticated, "proof of the runtime's key is required"))
     }
 
     fn is_proven(&self, client: &str, proof: &str) -> bool {
-        let mut hellos = self.hellos.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hellos = foundry_core::lock(&self.hellos);
         // No early exit: the time taken must not depend on which nonce matches.
         let fits = |g: &Pending| same(&g.client, client) & same(&g.proof, proof);
         let known = hellos.proven.iter().fold(false, |found, g| found | fits(g));

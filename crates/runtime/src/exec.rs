@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -61,7 +61,7 @@ impl Commands {
         }
         let room = Arc::clone(&self.room)
             .try_acquire_owned()
-            .map_err(|_| Failure::new(Kind::Busy, format!("{MAX_AT_ONCE} commands run already")))?;
+            .map_err(|_| Failure::new(Kind::Busy, format!("{MAX_AT_ONCE} commands are already running")))?;
         let mut running = self.start(&exec, room)?;
         let (out, err) = (Kept::new(exec.max_output), Kept::new(exec.max_output));
         let (stdin, stdout, stderr) = running.streams();
@@ -199,7 +199,7 @@ impl Kept {
     }
 
     fn lock(&self) -> MutexGuard<'_, (Vec<u8>, bool)> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.bytes)
     }
 
     /// Reads to the end, beyond the limit too, so that the command never blocks.

@@ -96,6 +96,13 @@ impl Files {
         }
         part.place(&name, mode).map_err(|e| failure(path, &e))
     }
+
+    /// The same with content that is here already.
+    pub fn put(&self, path: &Path, mode: u32, content: &[u8]) -> Result<(), Failure> {
+        let (mut part, name) = self.prepare(path)?;
+        part.file.write_all(content).map_err(|e| failure(path, &e))?;
+        part.place(&name, mode).map_err(|e| failure(path, &e))
+    }
 }
 
 fn failure(path: &Path, e: &io::Error) -> Failure {

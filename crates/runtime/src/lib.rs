@@ -16,6 +16,7 @@ mod logs;
 mod program;
 mod reply;
 mod routes;
+mod say;
 mod serve;
 mod start;
 mod tap;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use foundry_sandbox::beneath::open_file;
@@ -38,14 +38,14 @@ impl Logs {
 
     /// Wakes the readers that wait for this log.
     pub fn grew(&self, acp: &AcpId) {
-        let wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let wakers = foundry_core::lock(&self.wakers);
         if let Some(waker) = wakers.get(acp) {
             waker.send_replace(());
         }
     }
 
     fn waiter(&self, acp: &AcpId) -> watch::Receiver<()> {
-        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wakers = foundry_core::lock(&self.wakers);
         if wakers.len() >= MAX_IDLE {
             wakers.retain(|_, waker| waker.receiver_count() > 0);
         }

@@ -1,5 +1,6 @@
 //! Commands from requests: placeholders, and checks before the start.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
@@ -38,12 +39,26 @@ impl Places {
             .replace("${HOME}", &self.home.to_string_lossy())
             .replace("${WORKSPACE}", &self.workspace.to_string_lossy());
         if out.contains(MODEL_URL) {
-            let Some(url) = &self.model_url else {
-                return Err(Failure::new(Kind::StartFailed, NO_GATEWAY));
-            };
-            out = out.replace(MODEL_URL, url);
+            out = out.replace(MODEL_URL, self.model_url()?);
         }
         Ok(out)
+    }
+
+    /// Replaces `${FOUNDRY_MODEL_URL}` alone in the content of a file, which may hold other variables of its own.
+    ///
+    /// # Errors
+    /// `start_failed` when the text needs a model gateway and there is none.
+    pub fn with_model_url<'t>(&self, content: &'t [u8]) -> Result<Cow<'t, [u8]>, Failure> {
+        match std::str::from_utf8(content) {
+            Ok(text) if text.contains(MODEL_URL) => {
+                Ok(text.replace(MODEL_URL, self.model_url()?).into_bytes().into())
+            }
+            _ => Ok(content.into()),
+        }
+    }
+
+    fn model_url(&self) -> Result<&str, Failure> {
+        self.model_url.as_deref().ok_or_else(|| Failure::new(Kind::StartFailed, NO_GATEWAY))
     }
 
     /// Arguments and environment with everything replaced.

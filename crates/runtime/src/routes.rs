@@ -49,6 +49,7 @@ pub(crate) struct Runtime {
     pub commands: Commands,
     pub files: Files,
     pub terminals: Terminals,
+    pub places: Places,
 }
 
 /// Body of `POST /v1/terminals/{id}/size`.
@@ -71,6 +72,7 @@ impl Runtime {
             files: Files::new(roots.collect(), env.clone()),
             commands: Commands::new(places.clone(), tasks.clone()),
             terminals: Terminals::new(places.clone(), tasks.clone()),
+            places: places.clone(),
             agents: Arc::new(AllAgents::new(sandbox, instance, places, Arc::clone(&logs), tasks.clone())),
             logs,
             start,
@@ -120,7 +122,13 @@ impl Runtime {
                 Ok(raw(self.files.read(&query.path()?, query.number("max")?.unwrap_or(u64::MAX)).await?))
             }
             ("PUT", ["v1", "files"]) => {
-                self.files.write(&query.path()?, query.mode()?, body).await?;
+                let (path, mode) = (query.path()?, query.mode()?);
+                if query.has("model_url") {
+                    let text = reply::read(body, MAX_JSON).await?;
+                    self.files.put(&path, mode, &self.places.with_model_url(&text)?)?;
+                } else {
+                    self.files.write(&path, mode, body).await?;
+                }
                 ok(&json!({}))
             }
             (_, ["v1", "terminals", rest @ ..]) => self.terminal(&head, rest, &query, body).await,
@@ -187,7 +195,8 @@ fn no_route(head: &Parts) -> Failure {
 }
 
 fn acp_id(text: &str) -> Result<AcpId, Failure> {
-    text.parse().map_err(|_| Failure::invalid("the conversation's name must be 1 to 64 of a-z 0-9 _ -"))
+    text.parse()
+        .map_err(|_| Failure::invalid("the conversation's name must be 1 to 64 characters: a-z, 0-9, _ or -"))
 }
 
 /// The query of a request.
@@ -201,6 +210,10 @@ impl Query {
     fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Failure> {
         let Some(text) = self.0.get(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| Failure::invalid(format!("{name} must be a number")))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     fn path(&self) -> Result<PathBuf, Failure> {

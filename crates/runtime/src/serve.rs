@@ -41,7 +41,7 @@ impl Listener {
             // Never closed.
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
             if let Err(e) = self.accept(&runtime, &tasks, permit).await {
-                crate::start::say(&format!("a connection cannot be accepted: {e}"));
+                crate::say::say(&format!("a connection cannot be accepted: {e}"));
                 tokio::time::sleep(PAUSE).await;
             }
         }

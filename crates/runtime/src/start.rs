@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::forward::Forwarder;
 use crate::program::Places;
 use crate::routes::Runtime;
+use crate::say::say;
 use crate::serve::Listener;
 use crate::way_out::WayOut;
 
@@ -46,11 +47,6 @@ pub(crate) fn run(arguments: &[String]) -> i32 {
             70
         }
     }
-}
-
-/// Writes a line to standard error.
-pub(crate) fn say(words: &str) {
-    let _ = writeln!(io::stderr(), "foundry runtime: {words}");
 }
 
 fn start(place: &str) -> io::Result<()> {

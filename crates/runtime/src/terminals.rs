@@ -1,7 +1,7 @@
 //! Terminals: commands on a pseudo-terminal, with the last 1 MiB of output kept for readers.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use foundry_core::Tasks;
@@ -73,7 +73,7 @@ impl Terminals {
     }
 
     fn all(&self) -> MutexGuard<'_, All> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.all)
     }
 
     /// Starts a command on a terminal of its own.
@@ -88,7 +88,7 @@ impl Terminals {
             all.terminals.retain(|_, t| t.output().ended.is_none());
         }
         if all.terminals.len() >= MAX_TERMINALS {
-            return Err(Failure::new(Kind::Busy, format!("{MAX_TERMINALS} terminals are open already")));
+            return Err(Failure::new(Kind::Busy, format!("{MAX_TERMINALS} terminals are already open")));
         }
         let failed = |e: pty_process::Error| Failure::io("opening a terminal", e);
         let (pty, screen) = pty_process::open().map_err(failed)?;
@@ -181,7 +181,7 @@ impl Terminals {
 
 impl Terminal {
     fn output(&self) -> MutexGuard<'_, Output> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.output)
     }
 
     async fn run(self: Arc<Self>, mut child: Child, parent: ProcessRef, mut screen: OwnedReadPty) {

@@ -101,8 +101,8 @@ impl Mesh {
             return self.here(near, (addresses, port), by_connect, first).await;
         }
         let Some(mut far) = self.reach().await else {
-            let words =
-                "NETWORK_UNREACHABLE: the mesh, whose proxy is the only way out of this sandbox, is away";
+            let words = "NETWORK_UNREACHABLE: the mesh is unavailable, and its proxy is this sandbox's only \
+                         outbound path";
             return refuse(near, "503 Service Unavailable\r\nretry-after: 5", words).await;
         };
         far.write_all(&request).await?;

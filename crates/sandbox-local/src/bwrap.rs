@@ -229,7 +229,7 @@ async fn output(
         }
         if limit >= longest {
             let message = format!(
-                "{} did not end within {} s, so it is not known what sandboxes are kept apart by here",
+                "{} did not finish within {} s, so it is unknown which isolation works on this host",
                 program.display(),
                 limit.as_secs()
             );

@@ -131,7 +131,7 @@ fn relay() -> io::Result<String> {
         io::BufReader::new(stdout).read_line(&mut line)?;
     }
     if line.is_empty() {
-        return Err(io::Error::other("the supervisor ended without a word"));
+        return Err(io::Error::other("the supervisor exited without output"));
     }
     Ok(line)
 }
@@ -280,7 +280,9 @@ fn start(
     let pid = serde_json::from_str::<serde_json::Value>(&line)
         .ok()
         .and_then(|v| i32::try_from(v.get("child-pid")?.as_i64()?).ok())
-        .ok_or_else(|| io::Error::other("bwrap started nothing; its words are in the sandbox's log"))?;
+        .ok_or_else(|| {
+            io::Error::other("bwrap did not start anything; its output is in the sandbox's log")
+        })?;
     tell(&mut child, &spec.start)?;
     // Kept open: bwrap writes the exit code there at the end.
     Ok((child, pid, Some(lines.into_inner())))

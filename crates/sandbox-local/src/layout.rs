@@ -19,9 +19,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use foundry_sandbox::SandboxName;
 use serde::de::DeserializeOwned;
+
+/// Longer than anybody clones: the stage that does it has 15 minutes.
+const CLONE_AT_MOST: Duration = Duration::from_secs(3600);
 
 /// Where one sandbox's things are on the host.
 #[derive(Clone, Debug)]
@@ -120,6 +124,19 @@ pub(crate) fn remove_left_overs(directory: &Path, prefix: &str) -> io::Result<()
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(prefix) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the clones in a sandbox's directory that were cut short: nobody can still be writing to one that is older.
+pub(crate) fn remove_cut_clones(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let is_clone = entry.file_name().to_string_lossy().starts_with("repo.new-");
+        // A time to come counts as new.
+        if is_clone && entry.metadata()?.modified()?.elapsed().unwrap_or_default() > CLONE_AT_MOST {
             remove_tree(&entry.path())?;
         }
     }

@@ -16,6 +16,7 @@ mod network;
 mod place;
 mod settle;
 mod start;
+mod users;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,9 +28,9 @@ use foundry_core::{Env, Timestamp};
 use foundry_runtime_client::RuntimeClient;
 use foundry_sandbox::process::Presence;
 use foundry_sandbox::{
-    AgentInstall, Allocation, Class, CloneSource, ClonedRepo, DeathCause, Destroyed, Health, InstalledAgent,
-    Isolation, LimitReport, Network, OwnedSandbox, PreparedRepo, Progress, Provider, ProviderError,
-    RuntimeFacts, Sandbox, SandboxName, StartSpec,
+    AgentInstall, Allocation, Class, CloneSource, DeathCause, Destroyed, Health, InstalledAgent, Isolation,
+    LimitReport, Network, OwnedSandbox, PreparedRepo, Progress, Provider, ProviderError, RuntimeFacts,
+    Sandbox, SandboxName, StartSpec,
 };
 use foundry_tool_cache::{NpmSettings, ToolCache};
 use serde::{Deserialize, Serialize};
@@ -37,10 +38,11 @@ use serde::{Deserialize, Serialize};
 pub use limits::{LimitMode, Limits};
 
 use launch::{ExitRecord, write_json};
-use layout::{Layout, give_tree, make_dir, publish, read_json, remove_tree};
+use layout::{Layout, give_tree, make_dir, publish, read_json, remove_cut_clones, remove_tree};
 use limits::{Group, Parents};
 use network::{Decided, Shared};
 use place::Place;
+use users::Users;
 
 /// Runs `foundry internal NAME ARGUMENTS…` when NAME is one of this crate's: `launch`, `supervise`,
 /// `enter`, `become`. Returns the exit code, or none when the name is another's. Must be called before any thread or
@@ -94,8 +96,10 @@ pub struct LocalConfig {
     pub isolation: IsolationMode,
     /// The bubblewrap to use.
     pub bwrap: PathBuf,
-    /// First of the [`UID_SPAN`] unprivileged users that sandboxes get when the mesh runs as root.
+    /// First of the unprivileged users that sandboxes get when the mesh runs as root, each one of its own.
     pub first_uid: u32,
+    /// How many there are, and so how many sandboxes there can be then.
+    pub uids: u32,
     /// How long the runtime may take until it answers.
     pub start_limit: Duration,
     /// `allocate` refuses below this much free disk.
@@ -118,9 +122,6 @@ pub enum Transport {
     Loopback,
 }
 
-/// How many users sandboxes are spread over, by their name.
-pub const UID_SPAN: u32 = 500;
-
 impl LocalConfig {
     /// The defaults, with sandboxes below `root`, launched by `foundry_binary`, and tools in `tools`.
     pub fn new(
@@ -141,6 +142,7 @@ impl LocalConfig {
             isolation: IsolationMode::Auto,
             bwrap: PathBuf::from("bwrap"),
             first_uid: 64_000,
+            uids: 1_500,
             start_limit: Duration::from_secs(30),
             min_free_bytes: 256 << 20,
             extra_read_only: Vec::new(),
@@ -182,8 +184,7 @@ struct Settled {
 }
 
 impl LocalProvider {
-    /// Opens the root and finds out what isolation works here. Where that cannot be found out now, no sandbox is made
-    /// until [`LocalProvider::settle`] could.
+    /// Opens the root and finds out what isolation works here; if it cannot, [`LocalProvider::settle`] has to first.
     ///
     /// # Errors
     /// `ISOLATION_UNAVAILABLE` when it is required and does not work; `SANDBOX_IO` for an unusable root.
@@ -264,7 +265,7 @@ impl LocalProvider {
     /// The record of an allocated sandbox.
     fn record(&self, name: &SandboxName) -> Result<Record, ProviderError> {
         read_json(&self.layout(name).record()).ok_or_else(|| {
-            let message = format!("sandbox {name} has no directory on this host any more");
+            let message = format!("the directory of sandbox {name} no longer exists on this host");
             ProviderError::new(Class::Provider, "SANDBOX_MISSING", message)
         })
     }
@@ -276,11 +277,10 @@ impl LocalProvider {
         hex::encode(random)
     }
 
-    /// The user a sandbox gets: spread by name, so that two sandboxes rarely share one.
-    fn uid_of(isolation: &Isolation, name: &SandboxName) -> Option<u32> {
+    /// The users of which each sandbox gets one, where it does not run as the host's own.
+    fn users(&self, isolation: &Isolation) -> Option<Users> {
         let Isolation::Bubblewrap { uid: Some(first), .. } = isolation else { return None };
-        let hash = name.as_str().bytes().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b)));
-        Some(first + hash % UID_SPAN)
+        Some(Users { first: *first, count: self.config.uids })
     }
 }
 
@@ -357,22 +357,34 @@ impl Provider for LocalProvider {
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         if free < self.config.min_free_bytes {
             let message = format!(
-                "the disk of the sandboxes has {} MiB free, a new one needs {} MiB",
+                "the sandbox disk has {} MiB free; a new sandbox needs {} MiB",
                 free >> 20,
                 self.config.min_free_bytes >> 20
             );
             return Err(ProviderError::new(Class::Capacity, "DISK_LOW", message).retryable());
         }
-        let record = Record {
+        let users = self.users(isolation);
+        let mut record = Record {
             name: name.clone(),
             allocated_at: self.env.clock.now(),
-            uid: Self::uid_of(isolation, name),
+            uid: None,
             isolation: isolation.clone(),
             network: network.network.clone(),
         };
         let new = self.config.root.join(format!(".new-{name}-{}", self.unique()));
-        let layout = self.layout(name);
-        blocking("allocating the sandbox", move || make_sandbox(&new, &layout, &record)).await?;
+        let (root, layout) = (self.config.root.clone(), self.layout(name));
+        let make = move || {
+            let Some(users) = users else { return make_sandbox(&new, &layout, &record).map(Ok) };
+            let _choosing = Users::lock(&root)?;
+            match users.free(&root, &record.name)? {
+                // Another worker may have been faster.
+                Err(_) if layout.record().exists() => return Ok(Ok(())),
+                Err(none) => return Ok(Err(none)),
+                Ok(user) => record.uid = Some(user),
+            }
+            make_sandbox(&new, &layout, &record).map(Ok)
+        };
+        blocking("allocating the sandbox", make).await??;
         // Of two workers that allocate at once, one record remains, and is the answer of both.
         self.record(name).map(allocation)
     }
@@ -386,7 +398,7 @@ impl Provider for LocalProvider {
         let layout = self.layout(name);
         let workspace = start::inside(&record, &layout).workspace;
         let prepared = |layout: &Layout| {
-            let cloned = read_json::<ClonedRepo>(&layout.repo_record())?;
+            let cloned = read_json(&layout.repo_record())?;
             Some(PreparedRepo { cloned, workspace: workspace.clone() })
         };
         if let Some(prepared) = prepared(&layout) {
@@ -397,21 +409,22 @@ impl Provider for LocalProvider {
         let made = new.clone();
         blocking("making room for the clone", move || make_dir(&made, 0o700)).await?;
         let cloned = source.clone_into(&new.join("workspace")).await;
-        let (place, half) = (layout.repo(), new.clone());
+        let (place, directory) = (layout.repo(), layout.dir.clone());
         blocking("handing over the work tree", move || {
             let Ok(cloned) = &cloned else {
-                remove_tree(&half)?;
-                return Ok(cloned.map(drop));
+                return remove_tree(&new).map(|()| cloned.map(drop));
             };
             write_json(&new.join("repo.json"), cloned)?;
             if let Some(uid) = record.uid {
                 give_tree(&new.join("workspace"), uid)?;
             }
-            publish(&new, &place).map(|_| Ok(()))
+            publish(&new, &place)?;
+            remove_cut_clones(&directory).map(Ok)
         })
         .await??;
-        let missing = || ProviderError::new(Class::Provider, "SANDBOX_MISSING", "the clone is gone again");
-        prepared(&layout).ok_or_else(missing)
+        prepared(&layout).ok_or_else(|| {
+            ProviderError::new(Class::Provider, "SANDBOX_MISSING", "the clone has disappeared")
+        })
     }
 
     async fn install_agent(
@@ -520,11 +533,47 @@ pub(crate) fn tail(text: &str, max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     #[test]
     fn cuts_a_tail_at_a_character() {
         assert_eq!(tail("aä\nb", 3), " | b");
+    }
+
+    #[tokio::test]
+    async fn each_sandbox_has_a_user_of_its_own_until_it_is_destroyed() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: sandboxes have users of their own where the mesh runs as root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        let mut config = LocalConfig::new(&root, "/foundry", dir.path().join("tools"));
+        config.bwrap = bwrap::tests::stuck(dir.path(), 0, "exit 0");
+        (config.first_uid, config.uids) = (64_000, 8);
+        let provider = LocalProvider::new(config, Env::system()).await.unwrap();
+        let names: Vec<SandboxName> = (1..=9).map(|n| format!("sbx_{n}").parse().unwrap()).collect();
+        // The names of all want one of few users, and all are made at once.
+        let made = futures::future::join_all(names[..8].iter().map(|name| provider.allocate(name))).await;
+        made.into_iter().for_each(|one| drop(one.unwrap()));
+        let user = |name: &SandboxName| fs::metadata(root.join(name.as_str()).join("home")).unwrap().uid();
+        let users: std::collections::BTreeSet<u32> = names[..8].iter().map(user).collect();
+        assert_eq!(users, (64_000..64_008).collect(), "two share a user");
+
+        let refused = provider.allocate(&names[8]).await.unwrap_err();
+        assert_eq!(
+            (refused.reason, refused.class, refused.retryable),
+            ("SANDBOX_USERS_TAKEN", Class::Capacity, true)
+        );
+        assert!(!root.join("sbx_9").exists(), "half a sandbox is left");
+        let before = user(&names[4]);
+        provider.allocate(&names[4]).await.unwrap();
+        assert_eq!(user(&names[4]), before, "it was made before");
+        provider.destroy(&names[4]).await.unwrap();
+        provider.allocate(&names[8]).await.unwrap();
+        assert_eq!(user(&names[8]), before);
     }
 
     #[tokio::test]
@@ -537,10 +586,8 @@ mod tests {
         let provider = LocalProvider::new(config, Env::system()).await.unwrap();
         let name: SandboxName = "sbx_1".parse().unwrap();
         let refused = provider.allocate(&name).await.unwrap_err();
-        assert_eq!(
-            (refused.reason, refused.retryable, provider.isolation()),
-            ("ISOLATION_UNDECIDED", true, None)
-        );
+        assert_eq!((refused.reason, refused.retryable), ("ISOLATION_UNDECIDED", true));
+        assert_eq!(provider.isolation(), None);
         let facts = serde_json::from_value(serde_json::json!({
             "sandbox": name, "runtime_instance": "run1", "home": "/home/agent", "workspace": "/workspace",
             "isolation": {"kind": "none", "reason": "made before"},

@@ -66,8 +66,8 @@ pub(crate) fn decide(
         _ => {
             let wanted = setting.map_or_else(|| "public".to_owned(), Network::to_string);
             let message = format!(
-                "the network policy \"{wanted}\" needs sandboxes with a network of their own, and {obstacle}: mend that, or \
-                 set provisioner.local.network to \"host\""
+                "the network policy \"{wanted}\" requires an isolated network for each sandbox, but {obstacle}; \
+                 fix that, or set provisioner.local.network to \"host\""
             );
             Err(ProviderError::new(Class::Configuration, "ISOLATION_UNAVAILABLE", message))
         }

@@ -86,7 +86,7 @@ impl LocalProvider {
                 }
             }
         }
-        Err(last.unwrap_or_else(|| self.start_failed(&layout, "another start never came to an end")))
+        Err(last.unwrap_or_else(|| self.start_failed(&layout, "another start did not finish")))
     }
 
     /// The runtime that runs already, if one does. One that lives and never answers is ended.
@@ -255,7 +255,7 @@ impl LocalProvider {
     fn start_failed(&self, layout: &Layout, reason: &str) -> ProviderError {
         let log = std::fs::read(layout.log()).unwrap_or_default();
         let words = tail(&String::from_utf8_lossy(&log[log.len().saturating_sub(2_000)..]), 600);
-        let message = format!("the runtime did not start: {reason}. Its last words: {words}");
+        let message = format!("the runtime did not start: {reason}. Last output: {words}");
         ProviderError::new(Class::Provider, "RUNTIME_START_FAILED", message).retryable()
     }
 

@@ -57,8 +57,8 @@ fn copy(home: &Path, relative: &str, destination: &Path, max_bytes: u64) -> Resu
     let parts: Vec<&str> = relative.split('/').collect();
     let file = open_file(home, &parts).map_err(|e| {
         let (reason, what) = match e.kind() {
-            io::ErrorKind::NotFound => ("HANDOVER_MISSING", "is not there".to_owned()),
-            _ => ("HANDOVER_REFUSED", format!("cannot be taken over: {e}")),
+            io::ErrorKind::NotFound => ("HANDOVER_MISSING", "does not exist".to_owned()),
+            _ => ("HANDOVER_REFUSED", format!("cannot be read: {e}")),
         };
         ProviderError::new(Class::Provider, reason, format!("the sandbox's file {relative:?} {what}"))
     })?;

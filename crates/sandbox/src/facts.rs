@@ -94,11 +94,11 @@ impl fmt::Display for DeathCause {
             Self::Exited { code } => write!(f, "the runtime exited with code {code}"),
             Self::Killed { signal } => write!(f, "the runtime was killed by signal {signal}"),
             Self::OutOfMemory => {
-                f.write_str("the runtime was killed since the sandbox had reached its limit of memory")
+                f.write_str("the runtime was killed because the sandbox reached its memory limit")
             }
             Self::Gone => f.write_str("the runtime's process is gone"),
             Self::PidRecycled => {
-                f.write_str("the runtime's process is gone and its number belongs to another")
+                f.write_str("the runtime's process is gone and its pid belongs to another process")
             }
             Self::DirectoryMissing => f.write_str("the sandbox's directory is gone"),
         }

@@ -35,7 +35,8 @@ macro_rules! names {
                 if is_plain(s, 64) {
                     Ok(Self(s.to_owned()))
                 } else {
-                    let message = format!(concat!($what, " {:?} must be 1 to 64 of a-z 0-9 _ -"), s);
+                    let message =
+                        format!(concat!($what, " {:?} must be 1 to 64 characters: a-z, 0-9, _ or -"), s);
                     Err(ProviderError::new(Class::Configuration, "BAD_NAME", message))
                 }
             }

@@ -156,7 +156,7 @@ impl Rule {
 /// What is written is no rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is nothing that a sandbox may reach: write `public`, `none` or `host` alone, or hosts as `example.org`, `*.example.org`, `example.org:443`, `10.1.2.3`, `[fd00::1]:443`; never this machine"
+    "{0:?} is not a valid network rule: use `public`, `none` or `host` alone, or hosts such as `example.org`, `*.example.org`, `example.org:443`, `10.1.2.3`, `[fd00::1]:443`; never this machine"
 )]
 pub struct BadRule(String);
 

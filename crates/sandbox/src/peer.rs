@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::net::UnixStream;
 
@@ -78,7 +78,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
 impl<K> Shares<K> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
         // No panic can leave the map half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.0)
     }
 }
 

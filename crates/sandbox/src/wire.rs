@@ -17,7 +17,8 @@ pub const SCHEME: &str = "Foundry";
 pub const SANDBOX_HEADER: &str = "x-foundry-sandbox";
 /// Header with the length of a whole log, in bytes.
 pub const LOG_LENGTH_HEADER: &str = "x-log-length";
-/// What the runtime replaces in an agent's arguments and environment by the address of its forwarder.
+/// What the runtime replaces by the address of its forwarder: in arguments and environments, in files that are put with
+/// `model_url` in the query, in the metadata of a sign-in and the addresses of MCP servers.
 pub const MODEL_URL: &str = "${FOUNDRY_MODEL_URL}";
 /// The variable of an agent's processes that names their conversation.
 pub const AGENT_VARIABLE: &str = "FOUNDRY_AGENT";

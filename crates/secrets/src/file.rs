@@ -25,7 +25,7 @@ pub fn read_secret_file(path: &Path) -> Result<Option<String>> {
     if mode & 0o077 != 0 {
         let why = format!("its mode is {:o}, so that other users can read it", mode & 0o777);
         return Err(
-            file_unusable(path, &why).next_action("delete it to have a new one made, or set its mode to 600")
+            file_unusable(path, &why).next_action("delete it to create a new one, or set its mode to 600")
         );
     }
     let mut content = String::new();
@@ -49,7 +49,7 @@ pub fn read_or_create_secret_file(path: &Path, content: &str) -> Result<String> 
         _ => {
             // After a lost race too: what is read here must stay.
             sync_directory(path)?;
-            read_secret_file(path)?.ok_or_else(|| file_unusable(path, "it vanished"))
+            read_secret_file(path)?.ok_or_else(|| file_unusable(path, "it disappeared"))
         }
     }
 }

@@ -137,14 +137,14 @@ impl Keys {
     /// column, and when its bytes were changed.
     pub fn open(&self, column: Column<'_>, sealed: &Sealed) -> Result<Secret> {
         let Some((id, nonce, ciphertext)) = sealed.parts() else {
-            return Err(unreadable(column, "its stored bytes have no known form"));
+            return Err(unreadable(column, "its stored bytes have an unknown format"));
         };
         let Some(key) = self.keys.iter().find(|key| key.id == id) else {
             let id = hex::encode(id);
             let why = format!("no configured key has the id {id}");
             return Err(unreadable(column, &why).with("key_id", id));
         };
-        let nonce = XNonce::try_from(nonce).map_err(|_| unreadable(column, "its nonce is cut"))?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| unreadable(column, "its nonce is truncated"))?;
         let aad = associated(&sealed.0[..KEY_ID.end], column);
         let opened = key.cipher.decrypt(&nonce, Payload { msg: ciphertext, aad: &aad });
         opened.map(Secret::new).map_err(|_| {
@@ -191,7 +191,7 @@ fn add(keys: &mut Vec<Key>, text: &str) -> std::result::Result<(), String> {
             keys.push(Key { id, cipher: XChaCha20Poly1305::new((&*bytes).into()) });
         }
     }
-    if found { Ok(()) } else { Err("it holds no key".to_owned()) }
+    if found { Ok(()) } else { Err("it contains no key".to_owned()) }
 }
 
 /// The header and the column, each part with its length, so that no two columns give the same bytes.
@@ -208,7 +208,7 @@ fn associated(header: &[u8], column: Column<'_>) -> Vec<u8> {
 fn unreadable(column: Column<'_>, why: &str) -> Error {
     let text = format!("the secret {column} cannot be read: {why}");
     Error::precondition("SECRET_UNREADABLE", &column.to_string(), text)
-        .next_action("configure the key that encrypted it too, or store the secret again")
+        .next_action("also configure the key that encrypted it, or store the secret again")
 }
 
 #[cfg(test)]

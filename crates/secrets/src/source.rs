@@ -71,7 +71,7 @@ impl KeySource {
             Self::File(path) => read_secret_file(path)?.ok_or_else(|| self.unusable("there is no such file")),
             Self::Variable(name) => std::env::var(name).map_err(|e| match e {
                 std::env::VarError::NotPresent => self.unusable("the variable is not set"),
-                std::env::VarError::NotUnicode(_) => self.unusable("the variable is no text"),
+                std::env::VarError::NotUnicode(_) => self.unusable("the variable is not valid text"),
             }),
             Self::Command(command) => {
                 let output = tokio::time::timeout(limit, run(command)).await;
@@ -96,7 +96,7 @@ pub(crate) fn key_file_unusable(path: &Path, why: &str) -> Error {
 fn unusable(source: &str, why: &str) -> Error {
     let text = format!("the keys for secrets from {source} cannot be used: {why}");
     Error::precondition("SECRET_KEY_UNUSABLE", source, text)
-        .next_action("give it one key per line, 64 hex digits each, and start the service again")
+        .next_action("provide one key per line, 64 hex digits each, and restart the service")
 }
 
 /// The output of a program that succeeds; its errors go where those of this process go.
@@ -120,7 +120,7 @@ async fn run(command: &[String]) -> std::result::Result<String, String> {
     if !status.success() {
         return Err(format!("it failed with {status}"));
     }
-    String::from_utf8(std::mem::take(&mut *output)).map_err(|_| "its output is no text".to_owned())
+    String::from_utf8(std::mem::take(&mut *output)).map_err(|_| "its output is not valid text".to_owned())
 }
 
 #[cfg(test)]

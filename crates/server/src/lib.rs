@@ -23,7 +23,7 @@ pub use data_directory::{DataDirectory, DataDirectoryError};
 pub use lifecycle::{Exit, Phases, Process, Readiness, Signals, StopHandle};
 pub use listen::{Listener, PeerAddress};
 pub use open_routes::Health;
-pub use service::{Mounted, Service};
+pub use service::{Mounted, ReadCounts, Service};
 pub use stack::{Active, Kind, Routed};
 pub use telemetry::{Metrics, RequestContext, Telemetry};
 pub use upstream::{Upstream, UpstreamBinding};

@@ -18,6 +18,8 @@ use crate::stack::{Active, Routed, Stack};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
+/// Reads the counters of a service's database: the kind of what is counted, and how often it was done.
+pub type ReadCounts = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
 type Wrap = Arc<dyn Fn(Routed) -> Routed + Send + Sync>;
 
 /// A service as its crate builds it: routes, who may call them, and how it stops.
@@ -32,6 +34,7 @@ pub struct Service {
     pub(crate) grpc_web: bool,
     pub(crate) phases: Phases,
     pub(crate) background: Option<Tasks>,
+    pub(crate) counts: Option<ReadCounts>,
 }
 
 impl Service {
@@ -64,6 +67,7 @@ impl Service {
             grpc_web: false,
             phases: Phases::default(),
             background: None,
+            counts: None,
         }
     }
 
@@ -92,6 +96,13 @@ impl Service {
     #[must_use]
     pub fn phases(mut self, phases: Phases) -> Self {
         self.phases = phases;
+        self
+    }
+
+    /// Counters of the service's database, shown with the metrics as `foundry_store_work_total`.
+    #[must_use]
+    pub fn counts(mut self, read: ReadCounts) -> Self {
+        self.counts = Some(read);
         self
     }
 
@@ -139,6 +150,9 @@ impl Service {
     pub async fn mount(self, config: &ServerConfig, env: &Env, metrics: &Metrics) -> Result<Mounted, Error> {
         let health = self.health;
         health.set(false).await;
+        if let Some(read) = self.counts {
+            metrics.observe_store(self.name, read);
+        }
         let open = BoxCloneSyncService::new(open_routes(&self.grpc_services, &health)?.prepare());
         let protected = match &self.authentication {
             Some(wrap) => wrap(self.routes),

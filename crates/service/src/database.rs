@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use foundry_core::{Env, Result, TaskFailure, Tasks};
 use foundry_flow::{Binding, Engine, Options, OwnedDataDirectory};
+use foundry_server::ReadCounts;
 use foundry_store::{Migrations, Store, StoreOptions};
-use foundry_watch::{Hub, HubConfig, Observer};
+use foundry_watch::Observer;
+use foundry_watch_hub::{Hub, HubConfig};
 
 /// A service's open database.
 pub struct Database {
@@ -83,6 +85,21 @@ impl Database {
         engine.start(tasks);
         Ok(engine)
     }
+}
+
+/// The counters of a store, for a service's metrics.
+pub fn counts(store: &Store) -> ReadCounts {
+    let store = store.clone();
+    Arc::new(move || {
+        let stats = store.stats();
+        vec![
+            ("commits", stats.batches),
+            ("write_sets", stats.requests),
+            ("rolled_back", stats.one_by_one),
+            ("statements", stats.statements),
+            ("loads", stats.loads),
+        ]
+    })
 }
 
 fn supervise(tasks: &Tasks, failed: impl Future<Output = TaskFailure> + Send + 'static) {

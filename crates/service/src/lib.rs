@@ -1,10 +1,14 @@
 //! The chassis of a service: what every service does around its subject, written once. It opens the database, watches
-//! over its writer, starts the flow engine and the hub, and stops them in order.
+//! over its writer, starts the flow engine and the hub, serves its rpcs and watches from one table, and stops in order.
 
 mod command;
 mod database;
 mod phases;
+mod rpc;
+mod upstream;
 
 pub use command::{MAX_REQUEST_ID, RequestKey, audit, audit_as, with_detail};
-pub use database::Database;
+pub use database::{Database, counts};
 pub use phases::{finish_flows, phases};
+pub use rpc::{answer, method_of, open_watch};
+pub use upstream::reason_of;

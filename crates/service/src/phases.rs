@@ -5,7 +5,7 @@ use std::time::Duration;
 use foundry_flow::Engine;
 use foundry_server::Phases;
 use foundry_store::Store;
-use foundry_watch::Hub;
+use foundry_watch_hub::Hub;
 
 /// The phases of a stop. `finish` gets the time that jobs may take and returns the ids of those that were cut off.
 pub fn phases<F, Fut>(hub: Hub, store: Store, finish: F) -> Phases

@@ -85,7 +85,7 @@ fn position(token: &PageToken) -> Result<(i64, i64), Error> {
         .0
         .split_once('.')
         .and_then(|(rev, ordinal)| Some((rev.parse().ok()?, ordinal.parse().ok()?)))
-        .ok_or_else(|| Error::invalid_field("page_token", "is not a token of an earlier answer"))
+        .ok_or_else(|| Error::invalid_field("page_token", "is not a page token returned by this method"))
 }
 
 fn entry(organization_id: &str, row: &Row) -> Result<AuditEntry, Error> {

@@ -89,7 +89,7 @@ impl From<CommitError> for Error {
     fn from(e: CommitError) -> Self {
         match e {
             CommitError::GuardFailed { .. } => {
-                Self::new(Code::Aborted, "CONCURRENT_CHANGE", "what this request builds on changed meanwhile")
+                Self::new(Code::Aborted, "CONCURRENT_CHANGE", "the data this request depends on has changed")
                     .next_action("read the current state and try again")
                     .retry_after(Duration::from_millis(50))
                     .caused_by(e)
@@ -98,14 +98,12 @@ impl From<CommitError> for Error {
                 let limit = u64::try_from(limit).unwrap_or(0);
                 Self::quota(name, "its parent", limit, limit)
             }
-            CommitError::Conflict { .. } => Self::new(
-                Code::AlreadyExists,
-                "ALREADY_EXISTS",
-                "an entry with this unique name exists already",
-            )
-            .caused_by(e),
+            CommitError::Conflict { .. } => {
+                Self::new(Code::AlreadyExists, "ALREADY_EXISTS", "an entry with this name already exists")
+                    .caused_by(e)
+            }
             CommitError::Replayed { .. } => {
-                Self::new(Code::Aborted, "REPLAYED", "the request was committed by a concurrent attempt")
+                Self::new(Code::Aborted, "REPLAYED", "a concurrent attempt of this request was committed")
                     .next_action("send the same request again to receive its stored answer")
                     .retry_after(Duration::ZERO)
             }
@@ -120,8 +118,12 @@ impl From<CommitError> for Error {
 
 /// The answer to a request id that comes again with another body.
 pub(crate) fn request_id_reused() -> Error {
-    Error::new(Code::InvalidArgument, "REQUEST_ID_REUSED", "this request_id was used with another body")
-        .next_action("use a new request_id for a new request")
+    Error::new(
+        Code::InvalidArgument,
+        "REQUEST_ID_REUSED",
+        "this request_id was already used with a different body",
+    )
+    .next_action("use a new request_id for a new request")
 }
 
 /// The answer while the process stops.

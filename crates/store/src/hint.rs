@@ -2,8 +2,9 @@
 //! nothing here is durable and nothing waits.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use foundry_core::lock;
 use tokio::sync::watch;
 
 use crate::Scope;
@@ -119,11 +120,6 @@ impl Hub {
     pub(crate) fn watched(&self) -> usize {
         lock(&self.scopes).len() + lock(&self.topics).len()
     }
-}
-
-fn lock(senders: &Mutex<Senders>) -> std::sync::MutexGuard<'_, Senders> {
-    // A panic while the map was held leaves it whole: every change to it is one call.
-    senders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Clone, Copy)]

@@ -3,11 +3,15 @@
 //! The read transaction lives in a task that the store owns. A caller's future may be dropped at
 //! any await; the task then ends the transaction before its connection goes back to the pool.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use foundry_core::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::stopped;
+use crate::stats::Counters;
 use crate::{Row, Scope, Value};
 
 pub(crate) type Answer = oneshot::Sender<Result<Vec<Row>, Error>>;
@@ -30,6 +34,7 @@ pub(crate) async fn next_read(reads: &mut mpsc::Receiver<Read>, cancel: &Cancell
 /// One consistent moment of the database. Keep it short: it holds a connection.
 pub struct Snapshot {
     pub(crate) reads: mpsc::Sender<Read>,
+    pub(crate) stats: Arc<Counters>,
 }
 
 /// An entity that left a scope.
@@ -49,6 +54,7 @@ impl Snapshot {
     /// # Errors
     /// `UNAVAILABLE` while the store closes, `INTERNAL` when the database fails.
     pub async fn query(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, Error> {
+        self.stats.statements.fetch_add(1, Ordering::Relaxed);
         let (answer, rows) = oneshot::channel();
         let read = Read { sql, params: params.to_vec(), answer };
         self.reads.send(read).await.map_err(|_| stopped())?;

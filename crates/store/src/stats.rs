@@ -1,8 +1,8 @@
-//! Figures of the writer, for metrics and tests.
+//! What a store has done, for metrics and tests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How the writer has fared since the store was opened.
+/// What a store has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Requests taken from the queue.
@@ -11,6 +11,10 @@ pub struct Stats {
     pub batches: u64,
     /// Batches that had to run again one by one because a request of theirs failed.
     pub one_by_one: u64,
+    /// Reading statements, and writing statements outside of write sets.
+    pub statements: u64,
+    /// Aggregates that were read whole; see [`crate::Store::count_load`].
+    pub loads: u64,
 }
 
 #[derive(Default)]
@@ -18,6 +22,8 @@ pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,
     pub(crate) batches: AtomicU64,
     pub(crate) one_by_one: AtomicU64,
+    pub(crate) statements: AtomicU64,
+    pub(crate) loads: AtomicU64,
 }
 
 impl Counters {
@@ -26,6 +32,8 @@ impl Counters {
             requests: self.requests.load(Ordering::Relaxed),
             batches: self.batches.load(Ordering::Relaxed),
             one_by_one: self.one_by_one.load(Ordering::Relaxed),
+            statements: self.statements.load(Ordering::Relaxed),
+            loads: self.loads.load(Ordering::Relaxed),
         }
     }
 }

@@ -204,6 +204,7 @@ impl Store {
     /// `UNAVAILABLE` while the store closes or when no connection became free, `INTERNAL` when the
     /// database fails.
     pub async fn query(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, Error> {
+        self.inner.stats.statements.fetch_add(1, Ordering::Relaxed);
         match &self.inner.readers {
             Readers::Sqlite(pool) => {
                 let mut connection = pool.acquire().await.map_err(read_failed)?;
@@ -238,7 +239,7 @@ impl Store {
             }
         }
         ready.await.map_err(|_| stopped())??;
-        Ok(Snapshot { reads })
+        Ok(Snapshot { reads, stats: Arc::clone(&self.inner.stats) })
     }
 
     /// Runs one writing statement, with its RETURNING rows, in a transaction that the store owns:
@@ -250,6 +251,7 @@ impl Store {
         if self.inner.closed.load(Ordering::Acquire) {
             return Err(stopped());
         }
+        self.inner.stats.statements.fetch_add(1, Ordering::Relaxed);
         let (reply, outcome) = oneshot::channel();
         match &self.inner.readers {
             Readers::Sqlite(_) => {
@@ -325,7 +327,12 @@ impl Store {
         }
     }
 
-    /// How the writer has fared since the store was opened.
+    /// Counts an aggregate that was read whole, with all statements that this takes.
+    pub fn count_load(&self) {
+        self.inner.stats.loads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What it has done since it was opened.
     pub fn stats(&self) -> Stats {
         self.inner.stats.read()
     }

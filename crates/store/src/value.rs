@@ -23,11 +23,18 @@ pub enum Value {
     Rev(RevRef),
     /// The store's time at commit in microseconds; becomes an `Int` at commit.
     Now,
+    /// The store's time at commit and so many microseconds more; becomes an `Int` at commit.
+    After(i64),
 }
 
 impl Value {
     pub(crate) fn is_null(&self) -> bool {
         matches!(self, Self::Null)
+    }
+
+    /// Whether the store's time at commit decides it.
+    pub(crate) fn is_timed(&self) -> bool {
+        matches!(self, Self::Now | Self::After(_))
     }
 }
 
@@ -54,6 +61,7 @@ impl<'a> Bound<'a> {
             Value::Blob(b) => Self::Blob(b),
             Value::Rev(r) => revs.get(r.0 as usize).map_or(Self::Null, |rev| Self::Int(*rev)),
             Value::Now => Self::Int(now),
+            Value::After(micros) => Self::Int(now.saturating_add(*micros)),
         }
     }
 }

@@ -168,7 +168,7 @@ impl WriteSet {
 
     /// Adds a condition. All guards are checked before anything is written.
     pub fn guard(&mut self, guard: Guard) -> &mut Self {
-        self.timed |= guard.values.contains(&Value::Now);
+        self.timed |= guard.values.iter().any(Value::is_timed);
         self.guards.push(Operation { shape: guard.shape, values: guard.values, tag: guard.tag });
         self.last = Last::Guard;
         self
@@ -302,7 +302,7 @@ impl WriteSet {
     }
 
     fn push(&mut self, shape: Shape, values: Vec<Value>) -> &mut Self {
-        self.timed |= values.contains(&Value::Now);
+        self.timed |= values.iter().any(Value::is_timed);
         self.operations.push(Operation { shape, values, tag: None });
         self.last = Last::Operation;
         self

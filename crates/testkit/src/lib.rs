@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 pub use clock::MockClock;
 use foundry_core::Env;
-pub use postgres::{PostgresDatabase, PostgresMissing, database_url, on_postgres};
+pub use postgres::{
+    PostgresCluster, PostgresDatabase, PostgresMissing, database_url, migrated_database_url, on_postgres,
+};
 pub use random::SeededRandom;
 
 /// An environment with a clock that stands still until it is advanced, and replayable randomness.
@@ -18,6 +20,13 @@ pub struct TestEnv {
     pub env: Env,
     /// The clock in it.
     pub clock: Arc<MockClock>,
+}
+
+/// A request as a service gets it once its caller is authenticated.
+pub fn called_by<C: Clone + Send + Sync + 'static, T>(caller: &C, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.extensions_mut().insert(caller.clone());
+    request
 }
 
 /// A fresh environment: the clock at 2026-01-01T00:00:00Z, the randomness from seed 1.

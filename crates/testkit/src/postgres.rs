@@ -1,8 +1,9 @@
-//! A throw-away PostgreSQL: one cluster per test process, a fresh database per test.
+//! A throw-away PostgreSQL: one cluster per run of tests, a fresh database per test.
 //!
-//! The cluster is stopped by a small shell that waits for the end of a pipe held by this process:
-//! however the tests end (also in a panic or a kill), the pipe closes, the shell stops the cluster
-//! and deletes its directory.
+//! A run that tells its tests of a cluster ([`PostgresCluster`]) shares it between all their processes; a test that
+//! is run by itself starts its own. The cluster is stopped by a small shell that waits for the end of a pipe held by
+//! the process that started it: however that ends (also in a panic or a kill), the pipe closes, the shell stops the
+//! cluster and deletes its directory.
 
 use std::fmt;
 use std::fs;
@@ -26,7 +27,7 @@ impl fmt::Display for PostgresMissing {
 
 impl std::error::Error for PostgresMissing {}
 
-/// A fresh, empty database in the cluster of this process. It goes with the cluster.
+/// A database of one test: empty, or a copy of one that was prepared. It goes with the cluster, or soon after this process in a shared one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresDatabase {
     /// Its URL over the unix socket.
@@ -41,36 +42,95 @@ impl PostgresDatabase {
     /// # Errors
     /// When PostgreSQL is not installed or does not start.
     pub async fn create() -> Result<Self, PostgresMissing> {
-        let created = tokio::task::spawn_blocking(Self::create_blocking).await;
-        created.unwrap_or_else(|e| Err(PostgresMissing(format!("starting PostgreSQL panicked: {e}"))))
+        blocking(|| Self::copied("template1")).await
     }
 
-    fn create_blocking() -> Result<Self, PostgresMissing> {
-        static CLUSTER: OnceLock<Result<Cluster, PostgresMissing>> = OnceLock::new();
+    fn copied(template: &str) -> Result<Self, PostgresMissing> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let cluster = CLUSTER.get_or_init(Cluster::start).as_ref().map_err(Clone::clone)?;
-        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        cluster.create_database(&name)?;
-        let (port, socket) = (cluster.port, cluster.directory.display());
-        Ok(Self {
-            url: format!("postgres://{USER}@localhost:{port}/{name}?host={socket}"),
-            tcp_url: format!("postgres://{USER}@127.0.0.1:{port}/{name}"),
-        })
+        let cluster = Cluster::of_this_process()?;
+        let name = format!("{OF_TEST}{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        cluster.create_database(&name, template)?;
+        Ok(cluster.database(&name))
     }
+
+    /// Creates a database that begins as `prepare` leaves one: that runs once for all tests of a run which give the
+    /// same name, on a database that the others copy. It must have let go of its connections when it returns, or lose
+    /// them.
+    async fn create_from(name: &str, prepare: impl AsyncFnOnce(String)) -> Result<Self, PostgresMissing> {
+        let template = format!("template_{name}");
+        let wanted = template.clone();
+        let lock = blocking(move || Cluster::of_this_process()?.lock(&wanted)).await?;
+        if blocking(|| Cluster::of_this_process()?.ask("SELECT datname FROM pg_database"))
+            .await?
+            .lines()
+            .all(|d| d != template)
+        {
+            let making = format!("making_{name}");
+            let fresh = making.clone();
+            let database = blocking(move || {
+                let cluster = Cluster::of_this_process()?;
+                // One that a test left half made is of no use.
+                cluster.ask(&format!("DROP DATABASE IF EXISTS {fresh} WITH (FORCE)"))?;
+                cluster.create_database(&fresh, "template1")?;
+                Ok(cluster.database(&fresh))
+            });
+            prepare(database.await?.url).await;
+            let wanted = template.clone();
+            blocking(move || {
+                let cluster = Cluster::of_this_process()?;
+                cluster.ask(&format!("ALTER DATABASE {making} ALLOW_CONNECTIONS false"))?;
+                cluster.ask(&format!(
+                    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{making}'"
+                ))?;
+                cluster.ask(&format!("ALTER DATABASE {making} RENAME TO {wanted}"))
+            })
+            .await?;
+        }
+        drop(lock);
+        blocking(move || Self::copied(&template)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, PostgresMissing> + Send + 'static,
+) -> Result<T, PostgresMissing> {
+    let ran = tokio::task::spawn_blocking(run).await;
+    ran.unwrap_or_else(|e| Err(PostgresMissing(format!("PostgreSQL's programs panicked: {e}"))))
 }
 
 /// Where the suites of the services keep their rows: `postgres` runs them on PostgreSQL.
 const DATABASE: &str = "FOUNDRY_TEST_DATABASE";
 
-/// URL of the database of one test: the file `<name>.db` in `directory`, or a fresh PostgreSQL database when the
+/// URL of the empty database of one test: the file `<name>.db` in `directory`, or a fresh PostgreSQL database when the
 /// environment has `FOUNDRY_TEST_DATABASE=postgres`. So one suite serves both databases.
 ///
 /// # Panics
 /// When PostgreSQL is asked for and does not start, or the variable has another value.
 pub async fn database_url(directory: &Path, name: &str) -> String {
+    url(directory, name, PostgresDatabase::create()).await
+}
+
+/// As [`database_url`], but a PostgreSQL database is a copy of one that `migrate` made out of an empty one, once for all
+/// tests of a run that give the same name. A file begins empty.
+///
+/// # Panics
+/// As [`database_url`].
+pub async fn migrated_database_url(
+    directory: &Path,
+    name: &str,
+    migrate: impl AsyncFnOnce(String),
+) -> String {
+    url(directory, name, PostgresDatabase::create_from(name, migrate)).await
+}
+
+async fn url(
+    directory: &Path,
+    name: &str,
+    on_postgres: impl Future<Output = Result<PostgresDatabase, PostgresMissing>>,
+) -> String {
     match std::env::var(DATABASE).unwrap_or_default().as_str() {
         "" | "sqlite" => format!("sqlite:{}", directory.join(format!("{name}.db")).display()),
-        "postgres" => match PostgresDatabase::create().await {
+        "postgres" => match on_postgres.await {
             Ok(database) => database.url,
             Err(e) => panic!("{e}"),
         },
@@ -84,6 +144,43 @@ pub fn on_postgres() -> bool {
 }
 
 const USER: &str = "foundry";
+/// Begins the name of a test's database; the id of its process follows.
+const OF_TEST: &str = "test_";
+/// Tells the tests of a run which cluster is theirs: its port and its directory.
+const SHARED: &str = "POSTGRES_OF_TESTS";
+
+/// A cluster for all tests of a run, in however many processes. It ends when this is dropped.
+pub struct PostgresCluster(Cluster);
+
+impl PostgresCluster {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or does not start.
+    pub fn start() -> Result<Self, PostgresMissing> {
+        Cluster::start().map(Self)
+    }
+
+    /// The variable that tells tests of it: its name and its value.
+    pub fn variable(&self) -> (&'static str, String) {
+        (SHARED, format!("{}:{}", self.0.port, self.0.directory.display()))
+    }
+
+    /// Drops the databases of tests whose process has ended: each takes 8 MB of disk.
+    ///
+    /// # Errors
+    /// When a program of PostgreSQL fails.
+    pub fn drop_what_ended(&self) -> Result<(), PostgresMissing> {
+        let names = "SELECT datname FROM pg_database";
+        for name in self.0.ask(names)?.lines().map(str::trim) {
+            let process = name.strip_prefix(OF_TEST).and_then(|rest| rest.split_once('_'));
+            if process.is_some_and(|(pid, _)| !Path::new("/proc").join(pid).exists()) {
+                self.0.ask(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))?;
+            }
+        }
+        Ok(())
+    }
+}
 
 struct Cluster {
     binaries: PathBuf,
@@ -95,6 +192,43 @@ struct Cluster {
 }
 
 impl Cluster {
+    /// The one of the run, or else one that this process starts with its first test.
+    fn of_this_process() -> Result<&'static Self, PostgresMissing> {
+        static CLUSTER: OnceLock<Result<Cluster, PostgresMissing>> = OnceLock::new();
+        let started = || Self::shared().unwrap_or_else(Self::start);
+        CLUSTER.get_or_init(started).as_ref().map_err(Clone::clone)
+    }
+
+    /// Holds off the tests in all processes that want this lock too, until it is dropped.
+    fn lock(&self, name: &str) -> Result<fs::File, PostgresMissing> {
+        let path = self.directory.join(format!("{name}.lock"));
+        let lock = fs::File::create(path).map_err(failed("a lock"))?;
+        lock.lock().map_err(failed("a lock"))?;
+        Ok(lock)
+    }
+
+    fn database(&self, name: &str) -> PostgresDatabase {
+        let (port, socket) = (self.port, self.directory.display());
+        PostgresDatabase {
+            url: format!("postgres://{USER}@localhost:{port}/{name}?host={socket}"),
+            tcp_url: format!("postgres://{USER}@127.0.0.1:{port}/{name}"),
+        }
+    }
+
+    /// The one of the run that this process belongs to.
+    fn shared() -> Option<Result<Self, PostgresMissing>> {
+        let told = std::env::var(SHARED).ok()?;
+        let parts =
+            told.split_once(':').and_then(|(port, dir)| Some((port.parse().ok()?, PathBuf::from(dir))));
+        let Some((port, directory)) = parts else {
+            return Some(Err(PostgresMissing(format!(
+                "{SHARED}={told}: must be a port, a colon and a directory"
+            ))));
+        };
+        let owner = unprivileged();
+        Some(find_binaries().map(|binaries| Self { binaries, directory, port, owner, _alive: None }))
+    }
+
     fn start() -> Result<Self, PostgresMissing> {
         let binaries = find_binaries()?;
         let owner = unprivileged();
@@ -159,10 +293,15 @@ impl Cluster {
         child.stdin.take().ok_or_else(|| PostgresMissing("no pipe to /bin/sh".to_owned()))
     }
 
-    fn create_database(&self, name: &str) -> Result<(), PostgresMissing> {
-        let mut create = self.command("createdb");
-        create.arg("-h").arg(&self.directory).args(["-p", &self.port.to_string(), "-U", USER, name]);
-        run(create)
+    fn create_database(&self, name: &str, template: &str) -> Result<(), PostgresMissing> {
+        self.ask(&format!("CREATE DATABASE {name} TEMPLATE {template}")).map(drop)
+    }
+
+    /// What a statement answers, a row per line.
+    fn ask(&self, statement: &str) -> Result<String, PostgresMissing> {
+        let mut psql = self.command("psql");
+        psql.arg("-h").arg(&self.directory).args(["-p", &self.port.to_string(), "-U", USER, "-At"]);
+        output(psql.args(["-c", statement, "postgres"]))
     }
 
     fn command(&self, program: &str) -> Command {
@@ -208,23 +347,26 @@ fn unprivileged() -> Option<(u32, u32)> {
 }
 
 fn run(mut command: Command) -> Result<(), PostgresMissing> {
+    output(&mut command).map(drop)
+}
+
+/// What a program prints, if it succeeds.
+fn output(command: &mut Command) -> Result<String, PostgresMissing> {
     // pg_ctl's server inherits no pipe of ours: its output goes to files, or we would wait for it.
-    let output = tempfile::tempfile().map_err(failed("a file"))?;
+    let mut output = tempfile::tempfile().map_err(failed("a file"))?;
     let both = |file: &fs::File| file.try_clone().map(Stdio::from).map_err(failed("a file"));
     command.stdout(both(&output)?).stderr(both(&output)?);
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command.status().map_err(failed(&program))?;
-    if status.success() {
-        return Ok(());
-    }
     let mut text = String::new();
-    let mut output = output;
-    let read = std::io::Seek::rewind(&mut output)
-        .and_then(|()| std::io::Read::read_to_string(&mut output, &mut text).map(drop));
-    Err(PostgresMissing(format!(
-        "{program} failed with {status}: {text} {}",
-        read.err().map_or(String::new(), |e| e.to_string())
-    )))
+    std::io::Seek::rewind(&mut output)
+        .and_then(|()| std::io::Read::read_to_string(&mut output, &mut text))
+        .map_err(failed("a file"))?;
+    if status.success() {
+        Ok(text)
+    } else {
+        Err(PostgresMissing(format!("{program} failed with {status}: {text}")))
+    }
 }
 
 fn failed(what: &str) -> impl FnOnce(std::io::Error) -> PostgresMissing + use<'_> {

@@ -1,6 +1,6 @@
 //! Randomness that a seed replays.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use foundry_core::Random;
 use rand::rngs::StdRng;
@@ -18,7 +18,7 @@ impl SeededRandom {
 
 impl Random for SeededRandom {
     fn fill(&self, buf: &mut [u8]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(buf);
+        foundry_core::lock(&self.0).fill_bytes(buf);
     }
 }
 

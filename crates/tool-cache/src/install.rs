@@ -51,7 +51,8 @@ impl ToolCache {
         let name = packages.name();
         let platform = platform().ok_or_else(|| {
             let here = format!("{} on {}", std::env::consts::ARCH, std::env::consts::OS);
-            let message = format!("{name} is pinned for Linux on x86-64 and ARM64, and this is {here}");
+            let message =
+                format!("{name} is only available for Linux on x86-64 and ARM64; this machine is {here}");
             ToolError::new(Cause::Configuration, "PLATFORM_UNSUPPORTED", message)
         })?;
         self.make_base().map_err(|e| ToolError::io("making the tool cache", e))?;
@@ -117,8 +118,13 @@ impl ToolCache {
         let removed = blocking("clearing the tool cache", move || {
             for entry in fs::read_dir(base)? {
                 let entry = entry?;
-                if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                    fs::remove_dir_all(entry.path())?;
+                if !entry.file_name().to_string_lossy().starts_with(&prefix) {
+                    continue;
+                }
+                match fs::remove_dir_all(entry.path()) {
+                    // What a failed installation left goes by itself, perhaps at this moment.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
                 }
             }
             Ok(())
@@ -186,7 +192,7 @@ impl ToolCache {
         };
         let name = packages.name();
         let message =
-            format!("{name} from npm does not run on this machine, it is built for glibc 2.28: {what}");
+            format!("{name} from npm does not run on this machine (it requires glibc 2.28): {what}");
         Err(ToolError::new(Cause::Configuration, "PLATFORM_UNSUPPORTED", message))
     }
 }
@@ -207,7 +213,7 @@ fn complete(
     }
     let (name, program) = (packages.name(), packages.program().display());
     let message =
-        format!("the packages of {name} hold no {program}: set `program` to a file that they bring");
+        format!("the packages of {name} do not contain {program}; set `program` to a file they contain");
     Err(ToolError::new(Cause::Configuration, "TOOL_CORRUPT", message))
 }
 

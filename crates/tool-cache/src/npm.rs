@@ -122,7 +122,9 @@ fn failed(name: &str, status: ExitStatus, words: &Words) -> ToolError {
         return ToolError::disk_full(&format!("installing {name}"));
     }
     if words.mentions("EINTEGRITY") {
-        let message = format!("what npm brought for {name} is not what is pinned, and is not used: {said}");
+        let message = format!(
+            "npm installed something other than the pinned packages of {name}; it is not used: {said}"
+        );
         return ToolError::new(Cause::Image, "TOOL_CORRUPT", message);
     }
     let message = format!("npm could not install {name} ({status}): {said}");

@@ -1,12 +1,12 @@
 //! What all operations share.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use foundry_authn::{Authenticator, Revocations};
 use foundry_core::{Env, Timestamp};
 use foundry_store::Store;
-use foundry_watch::Hub;
+use foundry_watch_hub::Hub;
 
 use crate::Config;
 use crate::development::DevelopmentSignIn;
@@ -43,7 +43,7 @@ impl RecentUses {
         if known.is_some_and(|k| k >= minute) {
             return;
         }
-        let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut uses = foundry_core::lock(&self.0);
         if uses.len() < MAX_USES || uses.contains_key(credential_id) {
             uses.insert(credential_id.to_owned(), minute);
         }
@@ -51,6 +51,6 @@ impl RecentUses {
 
     /// Takes all notes.
     pub(crate) fn take(&self) -> HashMap<String, Timestamp> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *foundry_core::lock(&self.0))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -49,9 +49,9 @@ impl DevelopmentSignIn {
             return Err(Error::new(
                 Code::PermissionDenied,
                 "SIGN_IN_NOT_LOCAL",
-                "the development sign-in works on the machine of the mesh only",
+                "development sign-in only works on the machine that runs the mesh",
             )
-            .next_action("sign in there, create a personal access token, and use that from here"));
+            .next_action("sign in on that machine, create a personal access token, and use it here"));
         }
         if bool::from(presented.as_bytes().ct_eq(self.secret.as_bytes())) {
             return Ok(());
@@ -60,13 +60,13 @@ impl DevelopmentSignIn {
         Err(Error::new(
             Code::Unauthenticated,
             "SIGN_IN_SECRET_WRONG",
-            "the secret is not that of this data directory",
+            "the secret does not match this data directory",
         )
         .next_action("use `foundry login`, which reads the secret from the data directory"))
     }
 
     fn note_failure(&self, now: Timestamp) -> Result<()> {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = foundry_core::lock(&self.failures);
         while failures.front().is_some_and(|t| now.since(*t) >= WINDOW) {
             failures.pop_front();
         }

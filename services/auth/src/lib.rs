@@ -96,6 +96,7 @@ pub async fn build(config: Config, deps: Dependencies) -> Result<Service> {
     let layer = AuthnLayer::new(auth.authenticator.clone());
     Ok(Service::new(NAME, [SERVICE_NAME, WATCH_AUTHORIZATION], routes)
         .authenticated_by(layer)
+        .counts(foundry_service::counts(&auth.store))
         .phases(phases(auth, jobs))
         .background(deps.tasks))
 }

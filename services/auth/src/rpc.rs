@@ -1,25 +1,12 @@
-//! The gRPC service: one line per method.
+//! The rpcs: one line each.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use foundry_authn::{Caller, Client, SessionCookie};
 use foundry_core::Error;
-use foundry_proto::auth::v1::auth_service_server::AuthService;
-use foundry_proto::auth::v1::{
-    CompleteSignInRequest, CompleteSignInResponse, CreateAccessTokenRequest, CreateAccessTokenResponse,
-    CreateOrganizationRequest, CreateOrganizationResponse, ExchangeTokenRequest, ExchangeTokenResponse,
-    GetAppShellRequest, GetAppShellResponse, GetSigningKeysRequest, GetSigningKeysResponse, GetUserRequest,
-    GetUserResponse, ListAccessTokensRequest, ListAccessTokensResponse, ListMembersRequest,
-    ListMembersResponse, ListOrganizationsRequest, ListOrganizationsResponse, RemoveMemberRequest,
-    RemoveMemberResponse, RevokeAccessTokenRequest, RevokeAccessTokenResponse, SelectOrganizationRequest,
-    SelectOrganizationResponse, SetMemberRequest, SetMemberResponse, SignOutRequest, SignOutResponse,
-    WatchAppShellRequest, WatchRevocationsRequest,
-};
-use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService;
-use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse};
+use foundry_proto::auth::v1::*;
 use foundry_server::PeerAddress;
-use foundry_watch::FrameStream;
 use tonic::{Request, Response, Status};
 
 use crate::auth::Auth;
@@ -31,120 +18,134 @@ pub(crate) struct Rpc(pub(crate) Arc<Auth>);
 
 type Answer<T> = Result<Response<T>, Status>;
 
-fn answer<T>(result: Result<T, Error>) -> Answer<T> {
-    result.map(Response::new).map_err(Error::into_status)
-}
-
 /// Where the client is: by the socket, or by the gateway's word.
 fn client<T>(request: &Request<T>) -> Client {
     let socket: Option<SocketAddr> = request.extensions().get::<PeerAddress>().map(|p| p.0);
     Client::of(request, socket)
 }
 
-#[tonic::async_trait]
-impl AuthService for Rpc {
-    async fn complete_sign_in(&self, r: Request<CompleteSignInRequest>) -> Answer<CompleteSignInResponse> {
-        let signed_in = ops::complete_sign_in::run(&self.0, client(&r), r.into_inner()).await;
-        let (response, cookie) = signed_in.map_err(Error::into_status)?;
-        let mut answer = Response::new(response);
-        if let Some(cookie) = cookie {
-            cookie.set(answer.metadata_mut())?;
+foundry_service::rpcs! {
+    impl auth_service_server::AuthService for Rpc;
+    calls {
+        get_user: GetUserRequest => GetUserResponse;
+        create_organization: CreateOrganizationRequest => CreateOrganizationResponse;
+        list_organizations: ListOrganizationsRequest => ListOrganizationsResponse;
+        list_members: ListMembersRequest => ListMembersResponse;
+        set_member: SetMemberRequest => SetMemberResponse;
+        remove_member: RemoveMemberRequest => RemoveMemberResponse;
+        create_access_token: CreateAccessTokenRequest => CreateAccessTokenResponse;
+        list_access_tokens: ListAccessTokensRequest => ListAccessTokensResponse;
+        revoke_access_token: RevokeAccessTokenRequest => RevokeAccessTokenResponse;
+        get_app_shell: GetAppShellRequest => GetAppShellResponse;
+        select_organization: SelectOrganizationRequest => SelectOrganizationResponse;
+    }
+    watches {
+        watch_app_shell: WatchAppShellRequest => WatchAppShellStream, "WatchAppShell";
+        watch_revocations: WatchRevocationsRequest => WatchRevocationsStream;
+    }
+    also {
+        // Open to everybody: there is no caller yet.
+        async fn complete_sign_in(&self, r: Request<CompleteSignInRequest>) -> Answer<CompleteSignInResponse> {
+            let signed_in = ops::complete_sign_in::complete_sign_in(&self.0, client(&r), r.into_inner()).await;
+            let (response, cookie) = signed_in.map_err(Error::into_status)?;
+            let mut answer = Response::new(response);
+            if let Some(cookie) = cookie {
+                cookie.set(answer.metadata_mut())?;
+            }
+            Ok(answer)
         }
-        Ok(answer)
-    }
 
-    async fn exchange_token(&self, r: Request<ExchangeTokenRequest>) -> Answer<ExchangeTokenResponse> {
-        answer(ops::exchange_token::run(&self.0, r.into_inner()).await)
-    }
+        async fn exchange_token(&self, r: Request<ExchangeTokenRequest>) -> Answer<ExchangeTokenResponse> {
+            foundry_service::answer(ops::exchange_token::exchange_token(&self.0, r.into_inner()).await)
+        }
 
-    async fn get_signing_keys(&self, _: Request<GetSigningKeysRequest>) -> Answer<GetSigningKeysResponse> {
-        answer(ops::get_signing_keys::run(&self.0).await)
-    }
+        async fn get_signing_keys(&self, _: Request<GetSigningKeysRequest>) -> Answer<GetSigningKeysResponse> {
+            foundry_service::answer(ops::get_signing_keys::get_signing_keys(&self.0).await)
+        }
 
-    type WatchRevocationsStream = FrameStream;
-
-    async fn watch_revocations(&self, r: Request<WatchRevocationsRequest>) -> Answer<FrameStream> {
-        answer(ops::watch_revocations::run(&self.0, Caller::of(&r)?, r.into_inner()))
-    }
-
-    async fn get_user(&self, r: Request<GetUserRequest>) -> Answer<GetUserResponse> {
-        answer(ops::get_user::run(&self.0, &Caller::of(&r)?).await)
-    }
-
-    async fn create_organization(
-        &self,
-        r: Request<CreateOrganizationRequest>,
-    ) -> Answer<CreateOrganizationResponse> {
-        answer(ops::create_organization::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
-    }
-
-    async fn list_organizations(
-        &self,
-        r: Request<ListOrganizationsRequest>,
-    ) -> Answer<ListOrganizationsResponse> {
-        answer(ops::list_organizations::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
-    }
-
-    async fn list_members(&self, r: Request<ListMembersRequest>) -> Answer<ListMembersResponse> {
-        answer(ops::list_members::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
-    }
-
-    async fn set_member(&self, r: Request<SetMemberRequest>) -> Answer<SetMemberResponse> {
-        answer(ops::set_member::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
-    }
-
-    async fn remove_member(&self, r: Request<RemoveMemberRequest>) -> Answer<RemoveMemberResponse> {
-        answer(ops::remove_member::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
-    }
-
-    async fn create_access_token(
-        &self,
-        r: Request<CreateAccessTokenRequest>,
-    ) -> Answer<CreateAccessTokenResponse> {
-        answer(ops::create_access_token::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
-    }
-
-    async fn list_access_tokens(
-        &self,
-        r: Request<ListAccessTokensRequest>,
-    ) -> Answer<ListAccessTokensResponse> {
-        answer(ops::list_access_tokens::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
-    }
-
-    async fn revoke_access_token(
-        &self,
-        r: Request<RevokeAccessTokenRequest>,
-    ) -> Answer<RevokeAccessTokenResponse> {
-        answer(ops::revoke_access_token::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
-    }
-
-    async fn sign_out(&self, r: Request<SignOutRequest>) -> Answer<SignOutResponse> {
-        let mut answer = answer(ops::sign_out::run(&self.0, &Caller::of(&r)?).await)?;
-        SessionCookie::clear(answer.metadata_mut());
-        Ok(answer)
-    }
-
-    async fn get_app_shell(&self, r: Request<GetAppShellRequest>) -> Answer<GetAppShellResponse> {
-        answer(ops::get_app_shell::run(&self.0, &Caller::of(&r)?).await)
-    }
-
-    type WatchAppShellStream = FrameStream;
-
-    async fn watch_app_shell(&self, r: Request<WatchAppShellRequest>) -> Answer<FrameStream> {
-        answer(ops::watch_app_shell::run(&self.0, Caller::of(&r)?, r.into_inner()).await)
-    }
-
-    async fn select_organization(
-        &self,
-        r: Request<SelectOrganizationRequest>,
-    ) -> Answer<SelectOrganizationResponse> {
-        answer(ops::select_organization::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
+        async fn sign_out(&self, r: Request<SignOutRequest>) -> Answer<SignOutResponse> {
+            let mut answer = foundry_service::answer(ops::sign_out::sign_out(&self.0, &Caller::of(&r)?).await)?;
+            SessionCookie::clear(answer.metadata_mut());
+            Ok(answer)
+        }
     }
 }
 
-#[tonic::async_trait]
-impl WatchAuthorizationService for Rpc {
-    async fn authorize_watch(&self, r: Request<AuthorizeWatchRequest>) -> Answer<AuthorizeWatchResponse> {
-        answer(ops::authorize_watch::run(&self.0, &Caller::of(&r)?, r.into_inner()).await)
+#[cfg(test)]
+mod tests {
+    use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService as _;
+    use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse, WatchOptions};
+    use foundry_testkit::called_by;
+    use prost::Message as _;
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+    use crate::testing::Fixture;
+
+    const WATCH_APP_SHELL: &str = "/foundry.auth.v1.AuthService/WatchAppShell";
+    const WATCH_REVOCATIONS: &str = "/foundry.auth.v1.AuthService/WatchRevocations";
+
+    fn asking(method: &str, request: &WatchAppShellRequest) -> AuthorizeWatchRequest {
+        AuthorizeWatchRequest { method: method.to_owned(), request: request.encode_to_vec().into() }
+    }
+
+    async fn authorize(
+        rpc: &Rpc,
+        caller: &Caller,
+        asked: AuthorizeWatchRequest,
+    ) -> Result<AuthorizeWatchResponse, Status> {
+        rpc.authorize_watch(called_by(caller, asked)).await.map(Response::into_inner)
+    }
+
+    /// The field that a refusal is about.
+    fn field(refusal: &Status) -> String {
+        refusal.get_details_bad_request().unwrap().field_violations[0].field.clone()
+    }
+
+    #[tokio::test]
+    async fn all_sessions_of_a_user_share_a_view_and_a_token_has_one_of_its_own() {
+        let f = Fixture::new().await;
+        let rpc = Rpc(Arc::clone(&f.auth));
+        let (alice, acme) = f.member("alice", "acme").await;
+        let options = Some(WatchOptions { after_rev: 7, ..WatchOptions::default() });
+        let plain = asking(WATCH_APP_SHELL, &WatchAppShellRequest::default());
+        let first = authorize(&rpc, &alice, plain.clone()).await.unwrap();
+        let positioned = WatchAppShellRequest { options, ..Default::default() };
+        let (again, _) = f.member("alice", "acme").await;
+        let second = authorize(&rpc, &again, asking(WATCH_APP_SHELL, &positioned)).await.unwrap();
+        assert_eq!(first, second, "neither session nor position is part of a view");
+        let subscribe = WatchAppShellRequest::decode(first.request).unwrap();
+        assert_eq!((subscribe.user_id, subscribe.options), (alice.actor(), None));
+        assert_eq!(first.organization_id, "", "it is the user's own");
+
+        let token = f.access_token(&alice, &acme, None).await;
+        let program = authorize(&rpc, &f.caller(&token.secret).await.unwrap(), plain.clone()).await.unwrap();
+        assert_ne!(program.view, first.view);
+        assert_eq!(program.organization_id, acme.as_str());
+        let subscribe = WatchAppShellRequest::decode(program.request).unwrap();
+        assert_eq!(subscribe.organization_id, acme.as_str(), "the edge must not watch more than it may show");
+        let (bob, _) = f.member("bob", "").await;
+        assert_ne!(authorize(&rpc, &bob, plain).await.unwrap().view, first.view);
+    }
+
+    #[tokio::test]
+    async fn refuses_as_the_watch_itself_would_and_what_is_no_watch_here() {
+        let f = Fixture::new().await;
+        let rpc = Rpc(Arc::clone(&f.auth));
+        let (alice, _) = f.member("alice", "").await;
+        let (bob, _) = f.member("bob", "").await;
+        let foreign = WatchAppShellRequest { user_id: bob.actor(), ..Default::default() };
+        let refused = authorize(&rpc, &alice, asking(WATCH_APP_SHELL, &foreign)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound);
+        let own = WatchAppShellRequest::default();
+        let others = ["", "/foundry.auth.v1.AuthService/GetUser", "/foundry.task.v1.TaskService/WatchTask"];
+        for method in others.into_iter().chain([WATCH_REVOCATIONS]) {
+            let refused = authorize(&rpc, &alice, asking(method, &own)).await.unwrap_err();
+            assert_eq!(field(&refused), "method", "{method}");
+        }
+        let garbage =
+            AuthorizeWatchRequest { method: WATCH_APP_SHELL.into(), request: b"\xff\xff"[..].into() };
+        assert_eq!(field(&authorize(&rpc, &alice, garbage).await.unwrap_err()), "request");
     }
 }

@@ -114,7 +114,7 @@ fn decode(text: &str) -> Result<Vec<Key>> {
     };
     let stored: Stored = serde_json::from_str(text).map_err(|e| broken(e.to_string()))?;
     if stored.keys.is_empty() {
-        return Err(broken("it holds no key".to_owned()));
+        return Err(broken("it contains no key".to_owned()));
     }
     let mut keys = Vec::with_capacity(stored.keys.len());
     for stored in stored.keys {

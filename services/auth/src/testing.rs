@@ -12,7 +12,7 @@ use foundry_proto::auth::v1::{
     DevelopmentProof, ExchangeTokenRequest, SetMemberRequest,
 };
 use foundry_proto::common::v1::Role;
-use foundry_store::AuditRecord;
+use foundry_store::{AuditRecord, Store, StoreOptions};
 use foundry_testkit::{MockClock, TestEnv, test_env};
 
 use crate::auth::Auth;
@@ -53,7 +53,13 @@ impl Fixture {
         let TestEnv { env, clock } = test_env();
         let (tasks, _) = Tasks::new();
         let data_dir = dir.path().to_owned();
-        let store_url = foundry_testkit::database_url(dir.path(), "auth").await;
+        let migrations = [&crate::store::MIGRATIONS];
+        let store_url = foundry_testkit::migrated_database_url(dir.path(), "auth", async |url| {
+            Store::connect(&url, &migrations, &foundry_core::Env::system(), StoreOptions::default())
+                .await
+                .unwrap();
+        })
+        .await;
         let config = Config { store_url, ..config };
         let keys_dir = data_dir.join("keys");
         let deps = Dependencies {
@@ -73,7 +79,7 @@ impl Fixture {
 
     pub(crate) async fn sign_in(&self, login: &str, organization: &str) -> Result<CompleteSignInResponse> {
         let request = development(&self.secret, login, organization);
-        let (response, _) = ops::complete_sign_in::run(&self.auth, HERE, request).await?;
+        let (response, _) = ops::complete_sign_in::complete_sign_in(&self.auth, HERE, request).await?;
         let user = response.user.clone().unwrap().user_id;
         self.sessions.lock().unwrap().insert(user, response.session_token.clone());
         Ok(response)
@@ -82,7 +88,7 @@ impl Fixture {
     /// The caller that an opaque token makes, through exchange and verification.
     pub(crate) async fn caller(&self, token: &str) -> Result<Caller> {
         let request = ExchangeTokenRequest { token: token.to_owned() };
-        let answer = ops::exchange_token::run(&self.auth, request).await?;
+        let answer = ops::exchange_token::exchange_token(&self.auth, request).await?;
         Ok(self.verifier.verify(&answer.access_token).await?)
     }
 
@@ -109,7 +115,7 @@ impl Fixture {
             login: login.into(),
             role: role.into(),
         };
-        ops::set_member::run(&self.auth, by, request).await.unwrap();
+        ops::set_member::set_member(&self.auth, by, request).await.unwrap();
         self.caller(&response.session_token).await.unwrap()
     }
 
@@ -125,7 +131,7 @@ impl Fixture {
             name: "ci".into(),
             lifetime: lifetime.map(|d| d.try_into().unwrap()),
         };
-        ops::create_access_token::run(&self.auth, by, request).await.unwrap()
+        ops::create_access_token::create_access_token(&self.auth, by, request).await.unwrap()
     }
 
     /// Lets the service's own view of the revocations catch up.

@@ -25,22 +25,22 @@ pub struct Global {
     /// Address of the gateway.
     #[arg(long, global = true, env = "FOUNDRY_ADDRESS", default_value = "http://127.0.0.1:7100")]
     pub address: String,
-    /// Bearer token; default: what `foundry login` stored.
+    /// Bearer token; default: the one stored by `foundry login`.
     #[arg(long, global = true, env = "FOUNDRY_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// Organization by id or name; default: the one opened by `foundry login`.
+    /// Organization id or name; default: the one chosen at `foundry login`.
     #[arg(long, global = true, env = "FOUNDRY_ORGANIZATION")]
     pub organization: Option<String>,
     /// How results are printed.
     #[arg(long, short, global = true, env = "FOUNDRY_OUTPUT", value_enum, default_value = "table")]
     pub output: Output,
-    /// Where the mesh of this machine keeps its data; default: `foundry` in the user's data directory.
+    /// Data directory of the mesh on this machine; default: `foundry` in the user's data directory.
     #[arg(long, global = true, env = "FOUNDRY_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
     /// Configuration file in TOML.
     #[arg(long, global = true, env = "FOUNDRY_CONFIG")]
     pub config: Option<PathBuf>,
-    /// A setting as `section.key=value`; wins over file and environment. Tables and lists are written as in TOML.
+    /// Set `section.key=value`; overrides the file and the environment. Write tables and lists as TOML.
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -48,7 +48,7 @@ pub struct Global {
 /// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// For people.
+    /// A table for people to read.
     Table,
     /// One JSON document, or one per line for streams.
     Json,
@@ -59,7 +59,7 @@ pub enum Output {
 pub enum Command {
     /// Run the whole mesh in this process.
     Up {
-        /// Take model keys and base URLs from the environment of this command (`ANTHROPIC_API_KEY`, `OPENAI_API_KEY`,
+        /// Read model keys and base URLs from the environment (`ANTHROPIC_API_KEY`, `OPENAI_API_KEY`,
         /// `GEMINI_API_KEY`, `ANTHROPIC_BASE_URL`, `OPENAI_BASE_URL`, `GOOGLE_GEMINI_BASE_URL`), for all
         /// organizations of this mesh. They are kept in memory only.
         #[arg(long)]
@@ -67,50 +67,51 @@ pub enum Command {
     },
     /// Run one service of the mesh in this process.
     Serve {
-        /// Which.
+        /// Service to run.
         #[arg(value_enum)]
         service: ServiceName,
     },
-    /// Print the effective configuration, secrets masked.
+    /// Print the effective configuration with secrets masked.
     Config,
-    /// Sign in (development sign-in of a mesh on this machine) and remember the token.
+    /// Sign in to a mesh on this machine (development sign-in) and store the token.
     Login {
         /// Sign-in name; default: the name of the current user.
         #[arg(long)]
         login: Option<String>,
-        /// Print the link that signs a browser in to the workbench instead; it holds the secret of this machine.
+        /// Instead, print a link that signs a browser in to the workbench. The link contains this machine's
+        /// secret.
         #[arg(long)]
         web: bool,
     },
-    /// Personal access tokens.
+    /// Manage personal access tokens.
     #[command(subcommand)]
     Token(Token),
-    /// Repositories.
+    /// Manage repositories.
     #[command(subcommand)]
     Repo(Repo),
-    /// Tasks.
+    /// Manage tasks.
     #[command(subcommand)]
     Task(Task),
-    /// Sessions of a task.
+    /// Manage sessions of a task.
     #[command(subcommand)]
     Session(Session),
-    /// Sandboxes.
+    /// Manage sandboxes.
     #[command(subcommand)]
     Sandbox(Sandbox),
-    /// Files of messages and of agents.
+    /// Manage files attached to messages or produced by agents.
     #[command(subcommand)]
     Attachment(Attachment),
-    /// Model providers: where models are served, and with which key.
+    /// Manage model providers: model API endpoints and their keys.
     #[command(subcommand)]
     Model(models::Model),
-    /// Agent profiles: an agent with its model and set-up, under a name.
+    /// Manage agent profiles: named agent configurations (agent, model, settings).
     #[command(subcommand)]
     Profile(models::Profile),
-    /// List the coding agents, and what is missing for those that cannot be used.
+    /// List the coding agents, and what is missing for the ones you cannot use yet.
     Agents,
-    /// Print a completion script.
+    /// Print a shell completion script.
     Completions {
-        /// For which shell.
+        /// Shell to generate it for.
         shell: clap_complete::Shell,
     },
 }
@@ -126,14 +127,14 @@ pub enum ServiceName {
     Task,
 }
 
-/// Personal access tokens.
+/// Manage personal access tokens.
 #[derive(Subcommand)]
 pub enum Token {
-    /// Create a token; its secret is printed once.
+    /// Create a token. Its secret is printed only once.
     Create {
-        /// Name to recognize it by.
+        /// Name of the token.
         name: String,
-        /// Days until it ends by itself; default: never.
+        /// Days until it expires; default: never.
         #[arg(long)]
         days: Option<u32>,
     },
@@ -141,22 +142,22 @@ pub enum Token {
     List,
     /// Revoke a token.
     Revoke {
-        /// Its id, `pat_…`.
+        /// Token id, `pat_…`.
         token_id: String,
     },
 }
 
-/// Repositories.
+/// Manage repositories.
 #[derive(Subcommand)]
 pub enum Repo {
     /// Register a repository and wait until it is mirrored.
     Add {
-        /// https URL, or a local path where the mesh allows it.
+        /// https URL, or a local path if the mesh allows it.
         url: String,
         /// Name; default: last part of the URL.
         #[arg(long)]
         name: Option<String>,
-        /// Return at once instead of waiting.
+        /// Return immediately instead of waiting.
         #[arg(long)]
         no_wait: bool,
     },
@@ -164,105 +165,105 @@ pub enum Repo {
     List,
 }
 
-/// Tasks.
+/// Manage tasks.
 #[derive(Subcommand)]
 pub enum Task {
-    /// Create a task and follow it; Ctrl-C only detaches.
+    /// Create a task and follow it. Ctrl-C detaches; the task keeps running.
     Create(Box<CreateTask>),
     /// List tasks.
     List {
-        /// Archived and killed ones too.
+        /// Include archived and killed tasks.
         #[arg(long)]
         all: bool,
     },
     /// Watch the tasks of the organization, or one task.
     Watch {
-        /// Its id; default: all tasks of the organization.
+        /// Task id; default: all tasks of the organization.
         task_id: Option<String>,
     },
     /// Show a task with its stages and sessions.
     Show {
-        /// Its id.
+        /// Id of the task, as `foundry task list` prints it.
         task_id: String,
     },
-    /// List what a task changed.
+    /// List the files a task changed.
     Diff {
-        /// Its id.
+        /// Id of the task, as `foundry task list` prints it.
         task_id: String,
-        /// Print the patch that `git apply` takes.
+        /// Print a patch for `git apply`.
         #[arg(long)]
         patch: bool,
     },
-    /// List a directory of the tree that holds the work of a task.
+    /// List a directory in a task's work tree.
     Files {
-        /// Its id.
+        /// Id of the task, as `foundry task list` prints it.
         task_id: String,
         /// Directory; default: the root.
         #[arg(default_value = "")]
         path: String,
     },
-    /// Print a file of that tree.
+    /// Print a file from a task's work tree.
     Cat {
-        /// Its id.
+        /// Id of the task, as `foundry task list` prints it.
         task_id: String,
-        /// Path as listed.
+        /// Path as printed by `task files`.
         path: String,
     },
-    /// Explain what a task waits on and what can be done.
+    /// Explain what a task is waiting for and what you can do.
     Explain {
-        /// Its id.
+        /// Id of the task, as `foundry task list` prints it.
         task_id: String,
     },
-    /// Archive a task and free its sandbox.
+    /// Archive a task and release its sandbox.
     Archive {
-        /// Its id.
+        /// Id of the task, as `foundry task list` prints it.
         task_id: String,
     },
     /// Destroy the sandbox of a task.
     Kill {
-        /// Its id.
+        /// Id of the task, as `foundry task list` prints it.
         task_id: String,
     },
-    /// Take up a failed task where it failed.
+    /// Retry a failed task from the stage that failed.
     Retry {
-        /// Its id.
+        /// Id of the task, as `foundry task list` prints it.
         task_id: String,
     },
 }
 
-/// The task to create.
+/// Options of the new task.
 #[derive(Args)]
 pub struct CreateTask {
-    /// What to do; `-` reads standard input.
+    /// Prompt for the agent; `-` reads standard input.
     pub prompt: String,
-    /// Repository by id or name; default: the only one.
+    /// Repository id or name; default: the only one.
     #[arg(long)]
     pub repo: Option<String>,
     /// Title; default: derived from the prompt.
     #[arg(long, default_value = "")]
     pub title: String,
-    /// Branch for the work; default: derived.
+    /// Branch for the work; default: a generated name.
     #[arg(long, default_value = "")]
     pub branch: String,
     /// Branch to start from; default: the repository's.
     #[arg(long, default_value = "")]
     pub base: String,
-    /// Coding agent, without a profile.
+    /// Coding agent to use without a profile.
     #[arg(long, default_value = "", conflicts_with = "profile")]
     pub agent: String,
-    /// Agent profile by name or id; default: the default profile, or the configured agent when there is none.
+    /// Agent profile name or id; default: the default profile, or the configured agent if there is none.
     #[arg(long, default_value = "")]
     pub profile: String,
     /// What is chosen over the profile.
     #[command(flatten)]
     pub settings: Settings,
-    /// A picture or another file of at most 3 MiB to send along; up to 10.
+    /// Picture or other file to attach (at most 3 MiB); repeat for up to 10 files.
     #[arg(long, value_name = "FILE")]
     pub attach: Vec<PathBuf>,
-    /// Let the agent act without asking for permission.
+    /// Allow all of the agent's actions without asking.
     #[arg(long)]
     pub allow: bool,
-    /// Return at once instead of following.
+    /// Return immediately instead of following.
     #[arg(long)]
     pub detach: bool,
 }
@@ -270,13 +271,13 @@ pub struct CreateTask {
 /// What is chosen of an agent over its profile.
 #[derive(Args)]
 pub struct Settings {
-    /// Model, by the name that the provider or the agent knows; default: that of the profile.
+    /// Model, as named by the provider or the agent; default: from the profile.
     #[arg(long, default_value = "")]
     pub model: String,
-    /// Mode, by the agent's own name of it; default: that of the profile.
+    /// Mode, as named by the agent; default: from the profile.
     #[arg(long, default_value = "")]
     pub mode: String,
-    /// Effort, by the agent's own name of it; default: that of the profile.
+    /// Effort, as named by the agent; default: from the profile.
     #[arg(long, default_value = "")]
     pub effort: String,
 }
@@ -290,134 +291,135 @@ impl Settings {
     }
 }
 
-/// Sessions of a task.
+/// Manage sessions of a task.
 #[derive(Subcommand)]
 pub enum Session {
     /// Add a session to a task.
     Create {
-        /// The task.
+        /// Id of the task, as `foundry task list` prints it.
         task_id: String,
         /// Name; default: derived.
         #[arg(long, default_value = "")]
         name: String,
-        /// Coding agent, without a profile; default: as the task.
+        /// Coding agent to use without a profile; default: the task's.
         #[arg(long, default_value = "", conflicts_with = "profile")]
         agent: String,
-        /// Agent profile by name or id; default: as the task.
+        /// Agent profile name or id; default: the task's.
         #[arg(long, default_value = "")]
         profile: String,
         /// What is chosen over the profile.
         #[command(flatten)]
         settings: Settings,
     },
-    /// Show a session: what can be chosen in it, the agent's commands, its context and cost.
+    /// Show a session: its options, the agent's commands, context use and cost.
     Show {
-        /// The session.
+        /// Id of the session, as `foundry task show` prints it.
         session_id: String,
     },
-    /// Choose a value for something that the agent offers, such as its mode or model; it holds at once.
+    /// Set an agent option, such as mode or model. Takes effect immediately.
     Set {
-        /// The session.
+        /// Id of the session, as `foundry task show` prints it.
         session_id: String,
-        /// The option, as `session show` names it.
+        /// Option name, as printed by `session show`.
         option: String,
         /// One of its values.
         value: String,
     },
-    /// Answer the form that the agent wants filled in.
+    /// Answer the agent's form.
     Fill {
-        /// The session.
+        /// Id of the session, as `foundry task show` prints it.
         session_id: String,
-        /// A field and its value; once more for a further value of a field that takes several.
+        /// Field and value. Repeat the field to give it several values.
         #[arg(value_name = "FIELD=VALUE")]
         fields: Vec<String>,
-        /// Decline to answer; the agent goes on without.
+        /// Decline to answer; the agent continues without it.
         #[arg(long, conflicts_with = "fields")]
         decline: bool,
     },
     /// Send a message and follow the turn.
     Send {
-        /// The session.
+        /// Id of the session, as `foundry task show` prints it.
         session_id: String,
-        /// The message; `-` reads standard input. It may be left out with files.
+        /// Message text; `-` reads standard input. Optional with --attach.
         #[arg(default_value = "", required_unless_present = "attach", hide_default_value = true)]
         text: String,
-        /// A picture or another file of at most 3 MiB to send along; up to 10.
+        /// Picture or other file to attach (at most 3 MiB); repeat for up to 10 files.
         #[arg(long, value_name = "FILE")]
         attach: Vec<PathBuf>,
-        /// Return at once instead of following.
+        /// Return immediately instead of following.
         #[arg(long)]
         detach: bool,
     },
-    /// Answer the permission request of the agent.
+    /// Answer the agent's permission request.
     Answer {
-        /// The session.
+        /// Id of the session, as `foundry task show` prints it.
         session_id: String,
-        /// The option by id or by its first letters, or `cancel`.
+        /// Option id or its first letters, or `cancel`.
         option: String,
     },
     /// Watch the conversation.
     Watch {
-        /// The session.
+        /// Id of the session, as `foundry task show` prints it.
         session_id: String,
-        /// First entry to show; negative: that many from the end.
+        /// First entry to show; a negative number counts from the end.
         #[arg(long, default_value_t = -50, allow_hyphen_values = true)]
         from: i64,
     },
     /// Stop the running turn.
     Stop {
-        /// The session.
+        /// Id of the session, as `foundry task show` prints it.
         session_id: String,
     },
-    /// Let a held queue go on, or messages that wait for the quota of their model provider: those of all sessions that use it.
+    /// Resume a paused queue. If messages are waiting for a model provider's quota, resumes all sessions that
+    /// use that provider.
     Resume {
-        /// The session.
+        /// Id of the session, as `foundry task show` prints it.
         session_id: String,
     },
 }
 
-/// Files of messages and of agents.
+/// Manage files attached to messages or produced by agents.
 #[derive(Subcommand)]
 pub enum Attachment {
-    /// List the files of the organization, newest first, and what they take.
+    /// List the organization's files, newest first, and the storage they use.
     List,
     /// Write a file to disk, or to standard output.
     Get {
-        /// Its id, `att_…`.
+        /// Attachment id, `att_…`.
         attachment_id: String,
-        /// Where to write it; default: standard output, unless that is a terminal.
+        /// Output file; default: standard output, unless it is a terminal.
         #[arg(long, short = 'f', value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Remove a file; transcripts still show its name.
+    /// Delete a file. Its name stays in transcripts.
     Remove {
-        /// Its id, `att_…`.
+        /// Attachment id, `att_…`.
         attachment_id: String,
     },
 }
 
-/// Sandboxes.
+/// Manage sandboxes.
 #[derive(Subcommand)]
 pub enum Sandbox {
     /// List sandboxes.
     List {
-        /// Destroyed ones too.
+        /// Include destroyed sandboxes.
         #[arg(long)]
         all: bool,
     },
     /// Show a sandbox with its limits.
     Show {
-        /// Its id.
+        /// Id of the sandbox, as `foundry sandbox list` prints it.
         sandbox_id: String,
     },
-    /// List what runs in a sandbox now.
+    /// List the processes in a sandbox.
     Processes {
-        /// Its id.
+        /// Id of the sandbox, as `foundry sandbox list` prints it.
         sandbox_id: String,
     },
     /// Destroy a sandbox.
     Destroy {
-        /// Its id.
+        /// Id of the sandbox, as `foundry sandbox list` prints it.
         sandbox_id: String,
     },
 }

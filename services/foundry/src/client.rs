@@ -70,7 +70,7 @@ impl Gateway {
             )?;
         let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
             .parse()
-            .map_err(|_| Failure::new("the token holds characters that no token has").exit(2))?;
+            .map_err(|_| Failure::new("the token contains invalid characters").exit(2))?;
         value.set_sensitive(true);
         let organization = global.organization.clone().or_else(|| remembered.map(|c| c.organization_id));
         Ok(Self {
@@ -123,8 +123,8 @@ impl Gateway {
             .filter(|m| self.organization.as_ref().is_none_or(|name| *name == m.organization_name));
         match (matching.next(), matching.next()) {
             (Some(one), None) => Ok(one.organization_id),
-            (None, _) => Err(Failure::new("no such organization of yours").exit(4)),
-            (Some(_), Some(_)) => Err(Failure::new("you have several organizations")
+            (None, _) => Err(Failure::new("you are not a member of such an organization").exit(4)),
+            (Some(_), Some(_)) => Err(Failure::new("you are a member of several organizations")
                 .next("choose one with --organization")
                 .exit(2)),
         }
@@ -133,7 +133,7 @@ impl Gateway {
 
 fn channel(address: &str) -> Result<Channel, Failure> {
     let endpoint = Endpoint::from_shared(address.to_owned())
-        .map_err(|e| Failure::new(format!("{address} is no address: {e}")).exit(2))?
+        .map_err(|e| Failure::new(format!("{address} is not a valid address: {e}")).exit(2))?
         .connect_timeout(std::time::Duration::from_secs(5))
         .http2_keep_alive_interval(std::time::Duration::from_secs(20))
         .keep_alive_timeout(std::time::Duration::from_secs(10));

@@ -46,7 +46,7 @@ impl Credentials {
     fn read(&self) -> Result<BTreeMap<String, Credential>, Failure> {
         match std::fs::read(&self.path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
-                Failure::new(format!("{} is damaged: {e}", self.path.display()))
+                Failure::new(format!("{} is corrupted: {e}", self.path.display()))
                     .next("remove it and sign in again")
             }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),

@@ -21,7 +21,7 @@ pub fn json<M: prost::Message + prost::Name>(message: &M) -> Result<String, Fail
     let descriptor = POOL
         .as_ref()
         .and_then(|pool| pool.get_message_by_name(&M::full_name()))
-        .ok_or_else(|| Failure::new(format!("no descriptor of {}", M::full_name())))?;
+        .ok_or_else(|| Failure::new(format!("unknown message type {}", M::full_name())))?;
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
         .map_err(|e| Failure::new(e.to_string()))?;
     let mut text = serde_json::Serializer::new(Vec::new());

@@ -77,7 +77,7 @@ impl Admission {
         }
         let (account, authorization, _) = self.admit_caller(headers, peer, callers).await?;
         if matches!(route.access, Access::Service | Access::Unspecified) {
-            let text = "this method is for services of the mesh only";
+            let text = "only services of the mesh may call this method";
             return Err(Error::new(Code::PermissionDenied, "PERMISSION_DENIED", text).into_status());
         }
         Ok(Admitted { account, headers: vec![(AUTHORIZATION, authorization)] })

@@ -101,10 +101,8 @@ impl HttpBody for AnswerBody {
 }
 
 fn broken(service: &'static str) -> Error {
-    let text = format!("the {service} service went away before its answer was complete");
+    let text = format!("the {service} service disconnected before its response was complete");
     Error::unavailable("UPSTREAM_BROKE_OFF", text, Duration::from_millis(250))
         .with("service", service)
-        .next_action(
-            "retry a command with the same request_id; open a watch again with its last resume token",
-        )
+        .next_action("retry commands with the same request_id; reopen watches with the last resume token")
 }

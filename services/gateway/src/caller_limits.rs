@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use foundry_core::{Clock, Env, Error, Result, Timestamp};
@@ -137,7 +137,7 @@ impl Inner {
 
     fn usage(&self) -> MutexGuard<'_, HashMap<Account, Usage>> {
         // Every change leaves it whole.
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.usage)
     }
 
     fn charged<'a>(&self, all: &'a mut HashMap<Account, Usage>, account: &Account) -> Result<&'a mut Usage> {

@@ -46,5 +46,5 @@ impl Cut {
 /// What a cut stream ends with.
 pub(crate) fn draining() -> Error {
     Error::unavailable("DRAINING", "the gateway is stopping; connect again", Duration::from_millis(250))
-        .next_action("open the watch again with its last resume token")
+        .next_action("reopen the watch with its last resume token")
 }

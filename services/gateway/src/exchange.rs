@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller};
@@ -211,7 +211,7 @@ impl Exchange {
 impl Inner {
     fn tokens(&self) -> MutexGuard<'_, HashMap<TokenHash, Entry>> {
         // Every change leaves it whole.
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.tokens)
     }
 
     /// Good for a while, and nothing was revoked or granted since.

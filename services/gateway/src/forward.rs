@@ -107,7 +107,7 @@ fn failed(route: &Route, error: &BoxError, failure: &RequestFailure) -> Status {
 
 fn late(service: &'static str) -> Error {
     Error::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", format!("{service} did not answer in time"))
-        .next_action("retry with the same request_id: a repeat returns the first answer")
+        .next_action("retry with the same request_id; a duplicate returns the first response")
 }
 
 /// The service is away.
@@ -115,7 +115,7 @@ pub(crate) fn unreachable(service: &'static str) -> Error {
     let text = format!("the {service} service cannot be reached");
     Error::unavailable("UPSTREAM_UNAVAILABLE", text, Duration::from_secs(1))
         .with("service", service)
-        .next_action("retry with the same request_id: a repeat returns the first answer")
+        .next_action("retry with the same request_id; a duplicate returns the first response")
 }
 
 /// An error with its causes, on one line.

@@ -63,9 +63,9 @@ impl RouteTable {
         let error = if self.0.services.contains_key(service) {
             Error::new(Code::Unimplemented, "METHOD_UNKNOWN", format!("{service} has no such method"))
         } else {
-            Error::new(Code::Unimplemented, "SERVICE_UNKNOWN", "no such service here")
+            Error::new(Code::Unimplemented, "SERVICE_UNKNOWN", "unknown service")
         };
-        Err(error.next_action("list what is served: `grpcurl -plaintext <address> list`"))
+        Err(error.next_action("list the available services: `grpcurl -plaintext <address> list`"))
     }
 
     /// The full names of the gRPC services.

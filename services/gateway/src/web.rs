@@ -76,7 +76,7 @@ fn parse_origin(text: &str) -> Result<HeaderValue> {
     let is_origin = rest.is_some_and(|r| !r.is_empty() && !r.contains(['/', '*', '?', '#', '@', ' ']));
     let value = HeaderValue::from_str(text).ok().filter(|_| is_origin && !text.contains(char::is_uppercase));
     value.ok_or_else(|| {
-        let text = format!("`{text}` is no origin such as https://foundry.example, nor the word {LOOPBACK}");
+        let text = format!("`{text}` is neither an origin, such as https://foundry.example, nor {LOOPBACK}");
         Error::invalid_field("gateway.allowed_origins", text)
     })
 }
@@ -151,16 +151,12 @@ fn normalize(request: &mut Request<Body>) -> Result<(), Box<Response<Body>>> {
             return Err(plain(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "CONTENT_TYPE_UNSUPPORTED",
-                "use application/grpc or application/grpc-web, each with +proto or without",
+                "use application/grpc or application/grpc-web, with or without +proto",
             ));
         }
     };
     if request.method() != Method::POST {
-        return Err(plain(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "METHOD_NOT_ALLOWED",
-            "gRPC calls are sent by POST",
-        ));
+        return Err(plain(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "gRPC calls must use POST"));
     }
     if !web && request.version() < Version::HTTP_2 {
         return Err(plain(
@@ -207,7 +203,10 @@ pub(crate) fn plain_routes(health: Health, page: Page) -> Router {
         .route("/healthz", get(healthz))
         .fallback(move |request| std::future::ready(at(&elsewhere, &request)))
         .method_not_allowed_fallback(|| async {
-            (StatusCode::METHOD_NOT_ALLOWED, Json(problem("METHOD_NOT_ALLOWED", "this page is read by GET")))
+            (
+                StatusCode::METHOD_NOT_ALLOWED,
+                Json(problem("METHOD_NOT_ALLOWED", "this page only supports GET")),
+            )
         })
         .with_state(Arc::new(health))
 }
@@ -233,8 +232,7 @@ fn at(page: &Page, request: &axum::extract::Request) -> axum::response::Response
         let problem = Json(problem("CONTENT_TYPE_UNSUPPORTED", text));
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, problem).into_response();
     }
-    let nothing =
-        || (StatusCode::NOT_FOUND, Json(problem("NOT_FOUND", "there is nothing here"))).into_response();
+    let nothing = || (StatusCode::NOT_FOUND, Json(problem("NOT_FOUND", "not found"))).into_response();
     of_page(page, request).unwrap_or_else(nothing)
 }
 

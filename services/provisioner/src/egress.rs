@@ -38,7 +38,7 @@ struct Ledger(Weak<Shared>);
 #[async_trait]
 impl Directory for Ledger {
     async fn network(&self, claim: &Claim) -> Result<Option<Network>, String> {
-        let shared = self.0.upgrade().ok_or("the service stops")?;
+        let shared = self.0.upgrade().ok_or("the service is stopping")?;
         let Ok(id) = claim.sandbox.parse::<SandboxId>() else { return Ok(None) };
         let found = sandboxes::find(&shared.store, &id).await.map_err(|e| e.to_string())?;
         let living = found.filter(|sandbox| !sandbox.state.is_ending()).and_then(|sandbox| sandbox.facts);

@@ -7,7 +7,6 @@
 //!
 //! Events hold what agents said and did; the user's own messages are recorded by whoever sends prompts.
 
-mod attachment_rpc;
 mod attachments;
 mod config;
 mod domain;
@@ -16,7 +15,6 @@ mod flow;
 mod mesh_socket;
 mod models;
 mod ops;
-mod profile_rpc;
 mod profiles;
 mod providers;
 mod rpc;
@@ -32,4 +30,5 @@ pub use config::{AttachmentSection, Config, LocalSection};
 pub use profiles::{
     EnvironmentKeys, MODEL_VARIABLES, ModelAccess, ModelCredential, ModelFinding, ModelProbe, Probed,
 };
-pub use service::{Dependencies, FurtherProviders, Survivors, build, no_further_providers};
+pub use providers::{FurtherProviders, no_further_providers};
+pub use service::{Dependencies, Survivors, build};

@@ -9,8 +9,15 @@ use foundry_core::{Env, Error};
 use foundry_sandbox::{Network, Provider, ProviderError};
 use foundry_sandbox_local::{LocalConfig, LocalProvider};
 
-use crate::service::FurtherProviders;
 use crate::{Config, egress, models};
+
+/// Makes further providers from the local one.
+pub type FurtherProviders = Arc<dyn Fn(&Arc<dyn Provider>, &Env) -> Vec<Arc<dyn Provider>> + Send + Sync>;
+
+/// For a mesh that has the local provider alone.
+pub fn no_further_providers() -> FurtherProviders {
+    Arc::new(|_, _| Vec::new())
+}
 
 /// The providers that are configured.
 pub struct Providers {
@@ -187,5 +194,98 @@ pub fn isolation_text(isolation: &foundry_sandbox::Isolation) -> String {
     match isolation {
         foundry_sandbox::Isolation::Bubblewrap { version, .. } => format!("bubblewrap ({version})"),
         foundry_sandbox::Isolation::None { reason } => format!("none: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use foundry_core::SystemRandom;
+    use foundry_testkit::MockClock;
+
+    use super::*;
+
+    /// How long a trial may take here.
+    const TRIAL: Duration = Duration::from_secs(1);
+
+    /// A bubblewrap that hangs for as long as there is a file `slow`, and writes down when it is tried.
+    struct Slow {
+        dir: tempfile::TempDir,
+        clock: Arc<MockClock>,
+    }
+
+    impl Slow {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let script = format!(
+                "#!/bin/sh\ncase \"$*\" in --version) echo 'bubblewrap 9.9'; exit 0;; esac\n\
+                 echo x >> {0}/tried\n[ -e {0}/slow ] && exec sleep 600\nexit 0\n",
+                dir.path().display()
+            );
+            fs::write(dir.path().join("slow"), "").unwrap();
+            fs::write(dir.path().join("bwrap"), script).unwrap();
+            fs::set_permissions(dir.path().join("bwrap"), fs::Permissions::from_mode(0o755)).unwrap();
+            Self { dir, clock: Arc::new(MockClock::default()) }
+        }
+
+        fn tried(&self) -> usize {
+            fs::read_to_string(self.dir.path().join("tried")).unwrap_or_default().lines().count()
+        }
+
+        /// Waits until it hangs for the n-th time, and lets the time of that trial pass.
+        async fn hangs(&self, n: usize) {
+            let hangs = async {
+                while self.tried() < n {
+                    tokio::task::yield_now().await;
+                }
+                self.clock.wait_for_sleepers(1).await;
+            };
+            tokio::time::timeout(Duration::from_secs(20), hangs).await.expect("not tried");
+            assert_eq!(self.tried(), n);
+            self.clock.advance(TRIAL);
+            // Until what follows the trial sleeps.
+            yields().await;
+        }
+    }
+
+    async fn yields() {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn how_sandboxes_are_kept_apart_is_tried_to_find_out_ever_more_rarely_until_it_is_known() {
+        let slow = Slow::new();
+        let env = Env { clock: slow.clock.clone(), random: Arc::new(SystemRandom) };
+        let path = slow.dir.path();
+        let mut config = LocalConfig::new(path.join("root"), "/foundry", path.join("tools"));
+        config.bwrap = path.join("bwrap");
+        config.trial_limit = (TRIAL, TRIAL);
+        let (local, ()) = tokio::join!(LocalProvider::new(config, env.clone()), slow.hangs(1));
+        let local = Arc::new(local.unwrap());
+        assert_eq!(local.decided().unwrap_err().reason, "ISOLATION_UNDECIDED");
+        let providers = Providers { all: BTreeMap::new(), local: Some(Arc::clone(&local)), upstream: false };
+        let steps = async {
+            for (n, pause) in [10, 20, 40, 80, 160, 300, 300].into_iter().enumerate() {
+                slow.clock.wait_for_sleepers(1).await;
+                slow.clock.advance(Duration::from_secs(pause - 1));
+                yields().await;
+                assert_eq!((slow.tried(), slow.clock.sleepers()), (n + 1, 1), "tried before {pause} s");
+                slow.clock.advance(Duration::from_secs(1));
+                slow.hangs(n + 2).await;
+            }
+            assert!(local.decided().is_err());
+            fs::remove_file(path.join("slow")).unwrap();
+            slow.clock.wait_for_sleepers(1).await;
+            slow.clock.advance(TRY_AGAIN.1);
+        };
+        let (settled, ()) =
+            tokio::join!(tokio::time::timeout(Duration::from_secs(60), providers.settle(&env)), steps);
+        settled.expect("it is known, and still looked for");
+        assert!(local.isolation().unwrap().is_bubblewrap());
+        assert_eq!(slow.tried(), 9);
     }
 }

@@ -1,155 +1,159 @@
-//! The gRPC face: one line per method.
+//! The rpcs: one line each.
 
 use std::sync::Arc;
 
-use foundry_authn::Caller;
-use foundry_proto::provisioner::v1 as p;
-use foundry_proto::provisioner::v1::provisioner_service_server::ProvisionerService;
-use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService;
-use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse};
-use foundry_watch::FrameStream;
-use tonic::{Request, Response, Status};
+use foundry_proto::provisioner::v1::*;
 
 use crate::ops;
 use crate::shared::Shared;
 
-/// The service.
+/// Sandboxes and agent sessions.
 pub struct Rpc(pub Arc<Shared>);
 
-type Answer<T> = Result<Response<T>, Status>;
-
-macro_rules! call {
-    ($self:ident, $request:ident, $op:path) => {{
-        let caller = Caller::of(&$request)?;
-        Ok(Response::new($op(&$self.0, &caller, $request.into_inner()).await?))
-    }};
-}
-
-#[tonic::async_trait]
-impl ProvisionerService for Rpc {
-    async fn ensure_sandbox(&self, r: Request<p::EnsureSandboxRequest>) -> Answer<p::EnsureSandboxResponse> {
-        call!(self, r, ops::ensure_sandbox::ensure_sandbox)
+foundry_service::rpcs! {
+    impl provisioner_service_server::ProvisionerService for Rpc;
+    calls {
+        ensure_sandbox: EnsureSandboxRequest => EnsureSandboxResponse;
+        get_sandbox: GetSandboxRequest => GetSandboxResponse;
+        list_sandboxes: ListSandboxesRequest => ListSandboxesResponse;
+        retry_sandbox: RetrySandboxRequest => RetrySandboxResponse;
+        destroy_sandbox: DestroySandboxRequest => DestroySandboxResponse;
+        list_providers: ListProvidersRequest => ListProvidersResponse;
+        list_agents: ListAgentsRequest => ListAgentsResponse;
+        create_agent_session: CreateAgentSessionRequest => CreateAgentSessionResponse;
+        retry_agent_session: RetryAgentSessionRequest => RetryAgentSessionResponse;
+        resume_agent_session: ResumeAgentSessionRequest => ResumeAgentSessionResponse;
+        prompt_agent_session: PromptAgentSessionRequest => PromptAgentSessionResponse;
+        cancel_prompt: CancelPromptRequest => CancelPromptResponse;
+        respond_to_permission: RespondToPermissionRequest => RespondToPermissionResponse;
+        respond_to_elicitation: RespondToElicitationRequest => RespondToElicitationResponse;
+        set_agent_session_option: SetAgentSessionOptionRequest => SetAgentSessionOptionResponse;
+        close_agent_session: CloseAgentSessionRequest => CloseAgentSessionResponse;
+        list_processes: ListProcessesRequest => ListProcessesResponse;
     }
-
-    async fn get_sandbox(&self, r: Request<p::GetSandboxRequest>) -> Answer<p::GetSandboxResponse> {
-        call!(self, r, ops::get_sandbox::get_sandbox)
-    }
-
-    async fn list_sandboxes(&self, r: Request<p::ListSandboxesRequest>) -> Answer<p::ListSandboxesResponse> {
-        call!(self, r, ops::list_sandboxes::list_sandboxes)
-    }
-
-    async fn retry_sandbox(&self, r: Request<p::RetrySandboxRequest>) -> Answer<p::RetrySandboxResponse> {
-        call!(self, r, ops::retry_sandbox::retry_sandbox)
-    }
-
-    async fn destroy_sandbox(
-        &self,
-        r: Request<p::DestroySandboxRequest>,
-    ) -> Answer<p::DestroySandboxResponse> {
-        call!(self, r, ops::destroy_sandbox::destroy_sandbox)
-    }
-
-    type WatchSandboxesStream = FrameStream;
-
-    async fn watch_sandboxes(&self, r: Request<p::WatchSandboxesRequest>) -> Answer<FrameStream> {
-        let caller = Caller::of(&r)?;
-        Ok(Response::new(ops::watch::watch_sandboxes(&self.0, &caller, r.into_inner())?))
-    }
-
-    type WatchSandboxStream = FrameStream;
-
-    async fn watch_sandbox(&self, r: Request<p::WatchSandboxRequest>) -> Answer<FrameStream> {
-        call!(self, r, ops::watch::watch_sandbox)
-    }
-
-    async fn list_providers(&self, _: Request<p::ListProvidersRequest>) -> Answer<p::ListProvidersResponse> {
-        Ok(Response::new(ops::list_providers::list_providers(&self.0)?))
-    }
-
-    async fn list_agents(&self, _: Request<p::ListAgentsRequest>) -> Answer<p::ListAgentsResponse> {
-        Ok(Response::new(ops::list_agents::list_agents(&self.0)?))
-    }
-
-    async fn create_agent_session(
-        &self,
-        r: Request<p::CreateAgentSessionRequest>,
-    ) -> Answer<p::CreateAgentSessionResponse> {
-        call!(self, r, ops::create_agent_session::create_agent_session)
-    }
-
-    async fn retry_agent_session(
-        &self,
-        r: Request<p::RetryAgentSessionRequest>,
-    ) -> Answer<p::RetryAgentSessionResponse> {
-        call!(self, r, ops::retry_agent_session::retry_agent_session)
-    }
-
-    async fn resume_agent_session(
-        &self,
-        r: Request<p::ResumeAgentSessionRequest>,
-    ) -> Answer<p::ResumeAgentSessionResponse> {
-        call!(self, r, ops::resume_agent_session::resume_agent_session)
-    }
-
-    async fn prompt_agent_session(
-        &self,
-        r: Request<p::PromptAgentSessionRequest>,
-    ) -> Answer<p::PromptAgentSessionResponse> {
-        call!(self, r, ops::prompt_agent_session::prompt_agent_session)
-    }
-
-    async fn cancel_prompt(&self, r: Request<p::CancelPromptRequest>) -> Answer<p::CancelPromptResponse> {
-        call!(self, r, ops::cancel_prompt::cancel_prompt)
-    }
-
-    async fn respond_to_permission(
-        &self,
-        r: Request<p::RespondToPermissionRequest>,
-    ) -> Answer<p::RespondToPermissionResponse> {
-        call!(self, r, ops::respond_to_permission::respond_to_permission)
-    }
-
-    async fn respond_to_elicitation(
-        &self,
-        r: Request<p::RespondToElicitationRequest>,
-    ) -> Answer<p::RespondToElicitationResponse> {
-        call!(self, r, ops::respond_to_elicitation::respond_to_elicitation)
-    }
-
-    async fn set_agent_session_option(
-        &self,
-        r: Request<p::SetAgentSessionOptionRequest>,
-    ) -> Answer<p::SetAgentSessionOptionResponse> {
-        call!(self, r, ops::set_agent_session_option::set_agent_session_option)
-    }
-
-    async fn close_agent_session(
-        &self,
-        r: Request<p::CloseAgentSessionRequest>,
-    ) -> Answer<p::CloseAgentSessionResponse> {
-        call!(self, r, ops::close_agent_session::close_agent_session)
-    }
-
-    type WatchAgentSessionStream = FrameStream;
-
-    async fn watch_agent_session(&self, r: Request<p::WatchAgentSessionRequest>) -> Answer<FrameStream> {
-        call!(self, r, ops::watch::watch_agent_session)
-    }
-
-    async fn list_processes(&self, r: Request<p::ListProcessesRequest>) -> Answer<p::ListProcessesResponse> {
-        call!(self, r, ops::list_processes::list_processes)
+    watches {
+        watch_sandboxes: WatchSandboxesRequest => WatchSandboxesStream, "WatchSandboxes";
+        watch_sandbox: WatchSandboxRequest => WatchSandboxStream, "WatchSandbox";
+        watch_agent_session: WatchAgentSessionRequest => WatchAgentSessionStream;
     }
 }
 
-#[tonic::async_trait]
-impl WatchAuthorizationService for Rpc {
-    async fn authorize_watch(
-        &self,
-        request: Request<AuthorizeWatchRequest>,
-    ) -> Result<Response<AuthorizeWatchResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        let answer = ops::authorize_watch::authorize_watch(&self.0, &caller, request.into_inner()).await?;
-        Ok(Response::new(answer))
+/// Stored files.
+pub struct AttachmentRpc(pub Arc<Shared>);
+
+foundry_service::rpcs! {
+    impl attachment_service_server::AttachmentService for AttachmentRpc;
+    calls {
+        put_attachment: PutAttachmentRequest => PutAttachmentResponse;
+        get_attachment: GetAttachmentRequest => GetAttachmentResponse;
+        list_attachments: ListAttachmentsRequest => ListAttachmentsResponse;
+        delete_attachment: DeleteAttachmentRequest => DeleteAttachmentResponse;
+        hold_attachments: HoldAttachmentsRequest => HoldAttachmentsResponse;
+    }
+}
+
+/// Model providers, agent profiles, usage and limits.
+pub struct ProfileRpc(pub Arc<Shared>);
+
+foundry_service::rpcs! {
+    impl profile_service_server::ProfileService for ProfileRpc;
+    calls {
+        create_model_provider: CreateModelProviderRequest => CreateModelProviderResponse;
+        get_model_provider: GetModelProviderRequest => GetModelProviderResponse;
+        list_model_providers: ListModelProvidersRequest => ListModelProvidersResponse;
+        update_model_provider: UpdateModelProviderRequest => UpdateModelProviderResponse;
+        delete_model_provider: DeleteModelProviderRequest => DeleteModelProviderResponse;
+        test_model_provider: TestModelProviderRequest => TestModelProviderResponse;
+        create_agent_profile: CreateAgentProfileRequest => CreateAgentProfileResponse;
+        get_agent_profile: GetAgentProfileRequest => GetAgentProfileResponse;
+        list_agent_profiles: ListAgentProfilesRequest => ListAgentProfilesResponse;
+        update_agent_profile: UpdateAgentProfileRequest => UpdateAgentProfileResponse;
+        delete_agent_profile: DeleteAgentProfileRequest => DeleteAgentProfileResponse;
+        list_model_usage: ListModelUsageRequest => ListModelUsageResponse;
+        set_model_limit: SetModelLimitRequest => SetModelLimitResponse;
+        list_model_limits: ListModelLimitsRequest => ListModelLimitsResponse;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_authn::{Caller, MethodPolicies};
+    use foundry_proto::options::v1::Access;
+    use foundry_proto::provisioner::v1::provisioner_service_server::ProvisionerService as _;
+    use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService as _;
+    use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse};
+    use foundry_testkit::called_by;
+    use futures::StreamExt as _;
+    use prost::Message;
+    use tonic::{Code, Response, Status};
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+    use crate::testing::Fixture;
+
+    fn of(method: &str, request: &impl Message) -> AuthorizeWatchRequest {
+        let method = format!("/foundry.provisioner.v1.ProvisionerService/{method}");
+        AuthorizeWatchRequest { method, request: request.encode_to_vec().into() }
+    }
+
+    async fn authorize(
+        rpc: &Rpc,
+        caller: &Caller,
+        asked: AuthorizeWatchRequest,
+    ) -> Result<AuthorizeWatchResponse, Status> {
+        rpc.authorize_watch(called_by(caller, asked)).await.map(Response::into_inner)
+    }
+
+    /// Whether a refusal is about the method rather than about its request.
+    fn is_unknown(refusal: &Status) -> bool {
+        let bad = refusal.get_details_bad_request();
+        bad.is_some_and(|b| b.field_violations.iter().any(|v| v.field == "method"))
+    }
+
+    #[tokio::test]
+    async fn answers_for_each_watch_that_users_may_open_and_for_no_other_method() {
+        let f = Fixture::new().await;
+        let rpc = Rpc(Arc::clone(&f.shared));
+        for method in MethodPolicies::shared().unwrap().methods() {
+            let policy = method.policy.clone().unwrap();
+            let ours = method.path.starts_with("/foundry.provisioner.v1.");
+            let expected = ours && method.server_streaming && policy.access != Access::Service as i32;
+            let request = AuthorizeWatchRequest { method: method.path.clone(), ..Default::default() };
+            let refusal = authorize(&rpc, &f.stranger, request).await.unwrap_err();
+            assert_eq!(
+                (refusal.code(), !is_unknown(&refusal)),
+                (Code::InvalidArgument, expected),
+                "{}",
+                method.path
+            );
+            if expected {
+                assert!(policy.services.contains(&"gateway".to_owned()), "{}", method.path);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_opens_the_watch_by_the_request_that_a_member_was_told_and_a_stranger_is_not() {
+        let f = Fixture::new().await;
+        let (rpc, edge) = (Rpc(Arc::clone(&f.shared)), Caller::service("gateway"));
+        let sandbox_id = f.ensure().await.sandbox_id.to_string();
+        let one = of("WatchSandbox", &WatchSandboxRequest { sandbox_id, options: Some(Default::default()) });
+        let stranger = authorize(&rpc, &f.stranger, one.clone()).await.unwrap_err();
+        assert_eq!(stranger.code(), Code::NotFound);
+        let answer = authorize(&rpc, &f.member, one).await.unwrap();
+        assert_eq!(answer.organization_id, f.organization.as_str());
+        let told = WatchSandboxRequest::decode(answer.request).unwrap();
+        assert_eq!(told.options, None);
+        let stream = rpc.watch_sandbox(called_by(&edge, told)).await;
+        stream.unwrap().into_inner().next().await.unwrap().unwrap();
+
+        let all = WatchSandboxesRequest { organization_id: f.organization.to_string(), options: None };
+        let asked = of("WatchSandboxes", &all);
+        let stranger = authorize(&rpc, &f.stranger, asked.clone()).await.unwrap_err();
+        assert_eq!(stranger.code(), Code::NotFound);
+        let whole = authorize(&rpc, &f.member, asked).await.unwrap();
+        assert_ne!(whole.view, answer.view);
+        let stream = rpc.watch_sandboxes(called_by(&edge, all)).await;
+        stream.unwrap().into_inner().next().await.unwrap().unwrap();
     }
 }

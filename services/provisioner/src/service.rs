@@ -1,7 +1,7 @@
 //! Putting the service together, in dependency order.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use foundry_agents::Catalogue;
 use foundry_authn::{Authenticator, AuthnLayer};
@@ -12,19 +12,16 @@ use foundry_proto::provisioner::v1::profile_service_server::{self, ProfileServic
 use foundry_proto::provisioner::v1::provisioner_service_server::{ProvisionerServiceServer, SERVICE_NAME};
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
 use foundry_proto::watch::v1::watch_authorization_service_server::{self, WatchAuthorizationServiceServer};
-use foundry_sandbox::Provider;
 use foundry_server::{DataDirectory, Phases, Service, Upstream};
 use foundry_service::Database;
 use foundry_watch::Observer;
 
-use crate::attachment_rpc::AttachmentRpc;
 use crate::attachments::{self, Attachments};
 use crate::config::Config;
 use crate::models::{self, GatewayProbe};
-use crate::profile_rpc::ProfileRpc;
 use crate::profiles::{EnvironmentKeys, Profiles, reencrypt_at_start};
-use crate::providers::Providers;
-use crate::rpc::Rpc;
+use crate::providers::{FurtherProviders, Providers};
+use crate::rpc::{AttachmentRpc, ProfileRpc, Rpc};
 use crate::shared::Shared;
 use crate::{egress, flow, runtime, store};
 
@@ -62,14 +59,6 @@ pub struct Dependencies<'a> {
     pub environment: EnvironmentKeys,
 }
 
-/// Makes further providers from the local one.
-pub type FurtherProviders = Arc<dyn Fn(&Arc<dyn Provider>, &Env) -> Vec<Arc<dyn Provider>> + Send + Sync>;
-
-/// For a mesh that has the local provider alone.
-pub fn no_further_providers() -> FurtherProviders {
-    Arc::new(|_, _| Vec::new())
-}
-
 /// Which sandboxes went on living when the service stopped; cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub struct Survivors(Arc<Mutex<Vec<String>>>);
@@ -77,11 +66,11 @@ pub struct Survivors(Arc<Mutex<Vec<String>>>);
 impl Survivors {
     /// Their ids, once the service has stopped its jobs.
     pub fn sandboxes(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        foundry_core::lock(&self.0).clone()
     }
 
     fn tell(&self, sandboxes: Vec<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sandboxes;
+        *foundry_core::lock(&self.0) = sandboxes;
     }
 }
 
@@ -128,6 +117,7 @@ pub async fn build(config: Config, deps: Dependencies<'_>) -> Result<Service, Er
     ];
     Ok(Service::new("provisioner", names, routes)
         .authenticated_by(AuthnLayer::new(Arc::clone(&deps.authenticator)))
+        .counts(foundry_service::counts(&shared.store))
         .phases(phases(&shared, engine, deps.survivors.clone()))
         .background(tasks))
 }

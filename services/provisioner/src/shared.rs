@@ -12,7 +12,7 @@ use foundry_runtime_client::RuntimeClient;
 use foundry_sandbox::{RuntimeFacts, SandboxName};
 use foundry_server::Upstream;
 use foundry_store::Store;
-use foundry_watch::Hub;
+use foundry_watch_hub::Hub;
 use tokio::sync::{Notify, OnceCell, Semaphore};
 
 use crate::Config;

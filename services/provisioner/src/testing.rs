@@ -17,7 +17,7 @@ use foundry_sandbox::{
     TapReadError, beneath, tap,
 };
 use foundry_service::Database;
-use foundry_store::StoreOptions;
+use foundry_store::{Store, StoreOptions};
 use foundry_testkit::{TestEnv, test_env};
 
 use crate::domain::{Sandbox, Session};
@@ -31,7 +31,7 @@ pub mod agent;
 pub mod profiles;
 // Shared with the stories, which use more of it.
 #[allow(dead_code)]
-#[path = "../tests/story/repo.rs"]
+#[path = "../tests/it/repo.rs"]
 pub mod repo;
 
 /// Sandboxes that exist in memory only.
@@ -71,7 +71,7 @@ impl FakeProvider {
         self.outside().runtimes.remove(&id.parse().unwrap());
     }
 
-    /// Completes once a call hangs.
+    /// Completes while a call hangs.
     pub async fn until_hung(&self) {
         self.1.subscribe().wait_for(|hung| *hung).await.unwrap();
     }
@@ -79,12 +79,22 @@ impl FakeProvider {
     async fn suffer(&self, call: &'static str) -> Result<(), ProviderError> {
         if self.outside().hanging.contains(call) {
             self.1.send_replace(true);
+            let _until_given_up = Hung(&self.1);
             std::future::pending::<()>().await;
         }
         if self.outside().failing.contains(call) {
             return Err(ProviderError::new(Class::Capacity, "DISK_FULL", "the disk is full"));
         }
         Ok(())
+    }
+}
+
+/// A call that hangs, until its caller gives it up.
+struct Hung<'a>(&'a tokio::sync::watch::Sender<bool>);
+
+impl Drop for Hung<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
     }
 }
 
@@ -226,8 +236,13 @@ impl Fixture {
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let env = test_env();
-        let url = foundry_testkit::database_url(dir.path(), "provisioner").await;
         let migrations = [&foundry_flow::MIGRATIONS, &crate::store::MIGRATIONS];
+        let url = foundry_testkit::migrated_database_url(dir.path(), "provisioner", async |url| {
+            Store::connect(&url, &migrations, &foundry_core::Env::system(), StoreOptions::default())
+                .await
+                .unwrap();
+        })
+        .await;
         let options = StoreOptions::default();
         env.clock.drive_database(options.clock_offset.clone());
         let database = Database::open_with(options, &url, dir.path(), "provisioner", &migrations, &env.env)

@@ -3,7 +3,8 @@
 use foundry_core::{Error, OrganizationId};
 use foundry_proto::provisioner::v1::{AgentSessionItem, SandboxItem, agent_session_item, sandbox_item};
 use foundry_store::{Row, Scope};
-use foundry_watch::{Change, Fingerprint, Source, TableView};
+use foundry_watch::Change;
+use foundry_watch_hub::{Fingerprint, Source, TableView};
 
 use crate::domain::{Sandbox, Session};
 use crate::store::{events, sandboxes, sessions};

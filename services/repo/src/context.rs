@@ -7,8 +7,8 @@ use foundry_authn::{Authenticator, Caller};
 use foundry_core::{Env, Error, RepositoryId, Result, TaskId};
 use foundry_git::{Git, UrlPolicy};
 use foundry_proto::common::v1::Role;
-use foundry_store::Store;
-use foundry_watch::{FrameStream, Granted, Hub};
+use foundry_store::{Snapshot, Store};
+use foundry_watch_hub::Hub;
 use tokio::sync::Semaphore;
 
 use crate::domain::repository::Repository;
@@ -66,23 +66,28 @@ impl Context {
     /// As [`Context::repository`].
     pub async fn work(&self, caller: &Caller, task_id: &str, role: Role) -> Result<Work> {
         let id: TaskId = task_id.parse()?;
-        let found = works::find(&self.store, &id).await?;
-        let found = found.ok_or_else(|| Error::not_found("work of task", id.as_str()))?;
-        caller.require_for(&found.organization_id, role, "work of task", id.as_str())?;
-        Ok(found)
+        found_work(caller, works::find(&self.store, &id).await?, role, &id)
     }
 
-    /// Starts a watch for a caller.
+    /// The work of a task, likewise, with the moment it was read in, for what belongs to its version.
     ///
     /// # Errors
-    /// As [`Hub::watch`].
-    pub fn watch(
+    /// As [`Context::repository`].
+    pub async fn work_and_moment(
         &self,
-        granted: Granted,
-        options: Option<foundry_proto::watch::v1::WatchOptions>,
         caller: &Caller,
-    ) -> Result<FrameStream> {
-        let pass = self.authenticator.stream_pass(caller.clone(), granted.organization);
-        self.hub.watch(granted.view, options, pass)
+        task_id: &str,
+        role: Role,
+    ) -> Result<(Work, Snapshot)> {
+        let id: TaskId = task_id.parse()?;
+        let moment = self.store.snapshot().await?;
+        let work = found_work(caller, works::find(&moment, &id).await?, role, &id)?;
+        Ok((work, moment))
     }
+}
+
+fn found_work(caller: &Caller, found: Option<Work>, role: Role, id: &TaskId) -> Result<Work> {
+    let found = found.ok_or_else(|| Error::not_found("work of task", id.as_str()))?;
+    caller.require_for(&found.organization_id, role, "work of task", id.as_str())?;
+    Ok(found)
 }

@@ -109,6 +109,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         authenticator: deps.authenticator.clone(),
     });
     sweep_incoming(&cx).await?;
+    flow::import::enqueue_waiting(&cx).await?;
     let flows = vec![
         flow::sync::binding(cx.clone()),
         flow::import::binding(cx.clone()),
@@ -125,22 +126,16 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         routes,
     )
     .authenticated_by(AuthnLayer::new(deps.authenticator))
+    .counts(foundry_service::counts(&cx.store))
     .phases(phases(cx.hub.clone(), cx.store.clone(), |limit| finish_flows(engine, limit)))
     .background(deps.tasks))
 }
 
 /// Removes what streams that broke off and finished imports left behind.
 async fn sweep_incoming(cx: &Context) -> Result<()> {
-    let waiting =
-        cx.store.query("SELECT task_id, received FROM works WHERE received <> version", &[]).await?;
-    let mut wanted: Vec<PathBuf> = Vec::new();
-    for row in &waiting {
-        wanted.push(flow::import::bundle_path(
-            &cx.incoming,
-            &row.text("task_id")?.parse()?,
-            row.int("received")?,
-        ));
-    }
+    let waiting = store::works::waiting(&cx.store).await?;
+    let wanted: Vec<PathBuf> =
+        waiting.iter().map(|w| flow::import::bundle_path(&cx.incoming, &w.task_id, w.received)).collect();
     let mut entries = tokio::fs::read_dir(&cx.incoming).await.map_err(Error::internal)?;
     while let Some(entry) = entries.next_entry().await.map_err(Error::internal)? {
         let path = entry.path();

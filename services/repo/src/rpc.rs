@@ -2,13 +2,8 @@
 
 use std::sync::Arc;
 
-use foundry_authn::Caller;
-use foundry_proto::repo::v1::repo_service_server::RepoService;
 use foundry_proto::repo::v1::*;
-use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService;
-use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse};
-use foundry_watch::FrameStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Streaming;
 
 use crate::context::Context;
 use crate::ops;
@@ -16,138 +11,116 @@ use crate::ops;
 /// The rpcs over a context.
 pub struct Rpc(pub Arc<Context>);
 
-macro_rules! unary {
-    ($self:ident, $request:ident, $op:ident) => {{
-        let caller = Caller::of(&$request)?;
-        Ok(Response::new(ops::$op::$op(&$self.0, &caller, $request.into_inner()).await?))
-    }};
-}
-
-#[tonic::async_trait]
-impl RepoService for Rpc {
-    type WatchRepositoriesStream = FrameStream;
-    type WatchRepositoryStream = FrameStream;
-
-    async fn create_repository(
-        &self,
-        request: Request<CreateRepositoryRequest>,
-    ) -> Result<Response<CreateRepositoryResponse>, Status> {
-        unary!(self, request, create_repository)
+foundry_service::rpcs! {
+    impl repo_service_server::RepoService for Rpc;
+    calls {
+        create_repository: CreateRepositoryRequest => CreateRepositoryResponse;
+        get_repository: GetRepositoryRequest => GetRepositoryResponse;
+        list_repositories: ListRepositoriesRequest => ListRepositoriesResponse;
+        delete_repository: DeleteRepositoryRequest => DeleteRepositoryResponse;
+        list_branches: ListBranchesRequest => ListBranchesResponse;
+        request_repository_refresh: RequestRepositoryRefreshRequest => RequestRepositoryRefreshResponse;
+        get_clone_source: GetCloneSourceRequest => GetCloneSourceResponse;
+        get_work: GetWorkRequest => GetWorkResponse;
+        list_work_changes: ListWorkChangesRequest => ListWorkChangesResponse;
+        get_work_patch: GetWorkPatchRequest => GetWorkPatchResponse;
+        list_work_tree: ListWorkTreeRequest => ListWorkTreeResponse;
+        get_work_file: GetWorkFileRequest => GetWorkFileResponse;
+        import_work: Streaming<ImportWorkRequest> => ImportWorkResponse;
     }
-
-    async fn get_repository(
-        &self,
-        request: Request<GetRepositoryRequest>,
-    ) -> Result<Response<GetRepositoryResponse>, Status> {
-        unary!(self, request, get_repository)
-    }
-
-    async fn list_repositories(
-        &self,
-        request: Request<ListRepositoriesRequest>,
-    ) -> Result<Response<ListRepositoriesResponse>, Status> {
-        unary!(self, request, list_repositories)
-    }
-
-    async fn delete_repository(
-        &self,
-        request: Request<DeleteRepositoryRequest>,
-    ) -> Result<Response<DeleteRepositoryResponse>, Status> {
-        unary!(self, request, delete_repository)
-    }
-
-    async fn list_branches(
-        &self,
-        request: Request<ListBranchesRequest>,
-    ) -> Result<Response<ListBranchesResponse>, Status> {
-        unary!(self, request, list_branches)
-    }
-
-    async fn request_repository_refresh(
-        &self,
-        request: Request<RequestRepositoryRefreshRequest>,
-    ) -> Result<Response<RequestRepositoryRefreshResponse>, Status> {
-        unary!(self, request, request_repository_refresh)
-    }
-
-    async fn get_clone_source(
-        &self,
-        request: Request<GetCloneSourceRequest>,
-    ) -> Result<Response<GetCloneSourceResponse>, Status> {
-        unary!(self, request, get_clone_source)
-    }
-
-    async fn get_work(&self, request: Request<GetWorkRequest>) -> Result<Response<GetWorkResponse>, Status> {
-        unary!(self, request, get_work)
-    }
-
-    async fn list_work_changes(
-        &self,
-        request: Request<ListWorkChangesRequest>,
-    ) -> Result<Response<ListWorkChangesResponse>, Status> {
-        unary!(self, request, list_work_changes)
-    }
-
-    async fn get_work_patch(
-        &self,
-        request: Request<GetWorkPatchRequest>,
-    ) -> Result<Response<GetWorkPatchResponse>, Status> {
-        unary!(self, request, get_work_patch)
-    }
-
-    async fn list_work_tree(
-        &self,
-        request: Request<ListWorkTreeRequest>,
-    ) -> Result<Response<ListWorkTreeResponse>, Status> {
-        unary!(self, request, list_work_tree)
-    }
-
-    async fn get_work_file(
-        &self,
-        request: Request<GetWorkFileRequest>,
-    ) -> Result<Response<GetWorkFileResponse>, Status> {
-        unary!(self, request, get_work_file)
-    }
-
-    async fn import_work(
-        &self,
-        request: Request<Streaming<ImportWorkRequest>>,
-    ) -> Result<Response<ImportWorkResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        Ok(Response::new(ops::import_work::import_work(&self.0, &caller, request.into_inner()).await?))
-    }
-
-    async fn watch_repositories(
-        &self,
-        request: Request<WatchRepositoriesRequest>,
-    ) -> Result<Response<FrameStream>, Status> {
-        let caller = Caller::of(&request)?;
-        Ok(Response::new(ops::watch_repositories::watch_repositories(
-            &self.0,
-            &caller,
-            request.into_inner(),
-        )?))
-    }
-
-    async fn watch_repository(
-        &self,
-        request: Request<WatchRepositoryRequest>,
-    ) -> Result<Response<FrameStream>, Status> {
-        let caller = Caller::of(&request)?;
-        Ok(Response::new(
-            ops::watch_repository::watch_repository(&self.0, &caller, request.into_inner()).await?,
-        ))
+    watches {
+        watch_repositories: WatchRepositoriesRequest => WatchRepositoriesStream, "WatchRepositories";
+        watch_repository: WatchRepositoryRequest => WatchRepositoryStream, "WatchRepository";
     }
 }
 
-#[tonic::async_trait]
-impl WatchAuthorizationService for Rpc {
-    async fn authorize_watch(
-        &self,
-        request: Request<AuthorizeWatchRequest>,
-    ) -> Result<Response<AuthorizeWatchResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        let answer = ops::authorize_watch::authorize_watch(&self.0, &caller, request.into_inner()).await?;
-        Ok(Response::new(answer))
+#[cfg(test)]
+mod tests {
+    use foundry_authn::{Caller, MethodPolicies};
+    use foundry_proto::options::v1::Access;
+    use foundry_proto::repo::v1::repo_service_server::RepoService as _;
+    use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService as _;
+    use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse, WatchOptions};
+    use foundry_testkit::called_by;
+    use futures::StreamExt as _;
+    use prost::Message;
+    use tonic::{Code, Response, Status};
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+    use crate::testing::Fixture;
+
+    fn of(method: &str, request: &impl Message) -> AuthorizeWatchRequest {
+        let method = format!("/foundry.repo.v1.RepoService/{method}");
+        AuthorizeWatchRequest { method, request: request.encode_to_vec().into() }
+    }
+
+    async fn authorize(
+        rpc: &Rpc,
+        caller: &Caller,
+        asked: AuthorizeWatchRequest,
+    ) -> Result<AuthorizeWatchResponse, Status> {
+        rpc.authorize_watch(called_by(caller, asked)).await.map(Response::into_inner)
+    }
+
+    /// Whether a refusal is about the method rather than about its request.
+    fn is_unknown(refusal: &Status) -> bool {
+        let bad = refusal.get_details_bad_request();
+        bad.is_some_and(|b| b.field_violations.iter().any(|v| v.field == "method"))
+    }
+
+    #[tokio::test]
+    async fn answers_for_each_watch_that_users_may_open_and_for_no_other_method() {
+        let f = Fixture::new().await;
+        let rpc = Rpc(Arc::clone(&f.cx));
+        for method in MethodPolicies::shared().unwrap().methods() {
+            let policy = method.policy.clone().unwrap();
+            let ours = method.path.starts_with("/foundry.repo.v1.");
+            let expected = ours && method.server_streaming && policy.access != Access::Service as i32;
+            let request = AuthorizeWatchRequest { method: method.path.clone(), ..Default::default() };
+            let refusal = authorize(&rpc, &f.member, request).await.unwrap_err();
+            assert_eq!(
+                (refusal.code(), !is_unknown(&refusal)),
+                (Code::InvalidArgument, expected),
+                "{}",
+                method.path
+            );
+            if expected {
+                assert!(policy.services.contains(&"gateway".to_owned()), "{}", method.path);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_opens_the_watch_by_the_request_that_a_member_was_told_and_a_stranger_is_not() {
+        let f = Fixture::new().await;
+        let rpc = Rpc(Arc::clone(&f.cx));
+        let id = f.mirrored().await.repository_id;
+        let options = Some(WatchOptions { resume_token: "t".into(), ..WatchOptions::default() });
+        let one =
+            of("WatchRepository", &WatchRepositoryRequest { repository_id: id, options: options.clone() });
+        let all = WatchRepositoriesRequest { organization_id: f.organization.to_string(), options };
+        let all = of("WatchRepositories", &all);
+        let edge = Caller::service("gateway");
+        let mut views = Vec::new();
+        for asked in [&one, &all] {
+            let stranger = authorize(&rpc, &f.stranger, asked.clone()).await.unwrap_err();
+            assert_eq!(stranger.code(), Code::NotFound);
+            let answer = authorize(&rpc, &f.member, asked.clone()).await.unwrap();
+            assert_eq!(answer.organization_id, f.organization.as_str());
+            views.push(answer.view);
+            let stream = if asked.method.ends_with("Repositories") {
+                let wanted = WatchRepositoriesRequest::decode(answer.request).unwrap();
+                assert_eq!(wanted.options, None);
+                rpc.watch_repositories(called_by(&edge, wanted)).await
+            } else {
+                let wanted = WatchRepositoryRequest::decode(answer.request).unwrap();
+                assert_eq!(wanted.options, None);
+                rpc.watch_repository(called_by(&edge, wanted)).await
+            };
+            stream.unwrap().into_inner().next().await.unwrap().unwrap();
+        }
+        assert_ne!(views[0], views[1]);
+        assert!(views.iter().all(|v| !v.is_empty()));
     }
 }

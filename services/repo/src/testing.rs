@@ -13,9 +13,9 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::import_work_request::Part;
 use foundry_proto::repo::v1::{CreateRepositoryRequest, ImportWorkHeader, ImportWorkRequest, Repository};
 use foundry_service::Database;
-use foundry_store::StoreOptions;
+use foundry_store::{Store, StoreOptions};
 use foundry_testkit::{TestEnv, test_env};
-use foundry_watch::{Hub, HubConfig};
+use foundry_watch_hub::{Hub, HubConfig};
 
 use crate::context::Context;
 use crate::{flow, ops, store};
@@ -66,8 +66,13 @@ impl Fixture {
         std::fs::write(origin.join("README.md"), "hello\n").unwrap();
         git(&origin, &["add", "."]);
         git(&origin, &["commit", "-q", "-m", "first"]);
-        let url = foundry_testkit::database_url(dir.path(), "repo").await;
         let migrations = [&store::MIGRATIONS, &foundry_flow::MIGRATIONS];
+        let url = foundry_testkit::migrated_database_url(dir.path(), "repo", async |url| {
+            Store::connect(&url, &migrations, &foundry_core::Env::system(), StoreOptions::default())
+                .await
+                .unwrap();
+        })
+        .await;
         let options = StoreOptions::default();
         env.clock.drive_database(options.clock_offset.clone());
         let database =

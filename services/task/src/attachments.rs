@@ -28,13 +28,13 @@ pub async fn hold(
         return Ok(Vec::new());
     }
     if ids.len() > MAX_ATTACHMENTS {
-        return Err(Error::invalid_field(FIELD, format!("must name at most {MAX_ATTACHMENTS} files")));
+        return Err(Error::invalid_field(FIELD, format!("must contain at most {MAX_ATTACHMENTS} files")));
     }
     for (n, id) in ids.iter().enumerate() {
         id.parse::<AttachmentId>()
             .map_err(|_| Error::invalid_field(FIELD, "must look like att_<32 hex digits>"))?;
         if ids[..n].contains(id) {
-            return Err(Error::invalid_field(FIELD, "must name each file once"));
+            return Err(Error::invalid_field(FIELD, "must not contain duplicates"));
         }
     }
     let request = HoldAttachmentsRequest {
@@ -53,13 +53,13 @@ pub async fn hold(
     match answer {
         Ok(answer) => Ok(answer.into_inner().attachments),
         Err(e) if e.is_transient() => {
-            let text = "the provisioner, which keeps the files of messages, does not answer";
+            let text = "the provisioner, which stores attachments, does not respond";
             Err(Error::unavailable("PROVISIONER_UNAVAILABLE", text, Duration::from_secs(1))
-                .next_action("try again; messages without files are taken meanwhile")
+                .next_action("try again; messages without files can still be sent")
                 .with("upstream_reason", e.reason))
         }
         Err(e) if e.code == tonic::Code::NotFound => {
-            Err(Error::new(e.code, "NOT_FOUND", e.message).next_action("send the file again"))
+            Err(Error::new(e.code, "NOT_FOUND", e.message).next_action("attach the file again"))
         }
         Err(e) => Err(Error::invalid_field(FIELD, e.message)),
     }

@@ -9,10 +9,9 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::attachment_service_client::AttachmentServiceClient;
 use foundry_proto::provisioner::v1::provisioner_service_client::ProvisionerServiceClient;
 use foundry_proto::repo::v1::repo_service_client::RepoServiceClient;
-use foundry_proto::watch::v1::WatchOptions;
 use foundry_server::Upstream;
 use foundry_store::Store;
-use foundry_watch::{FrameStream, Granted, Hub};
+use foundry_watch_hub::Hub;
 
 use crate::consume::Interest;
 use crate::domain::derive::Aggregate;
@@ -86,7 +85,11 @@ impl Context {
         self.found(caller, found, role, "message", id)
     }
 
-    fn found(
+    /// What was found, if the caller may see it: absent and foreign are one answer.
+    ///
+    /// # Errors
+    /// As [`Context::task`].
+    pub fn found(
         &self,
         caller: &Caller,
         found: Option<Box<Aggregate>>,
@@ -97,20 +100,6 @@ impl Context {
         let found = found.ok_or_else(|| Error::not_found(kind, id))?;
         caller.require_for(&found.task.organization_id, role, kind, id)?;
         Ok(found)
-    }
-
-    /// Starts a watch for a caller.
-    ///
-    /// # Errors
-    /// As [`Hub::watch`].
-    pub fn watch(
-        &self,
-        granted: Granted,
-        options: Option<WatchOptions>,
-        caller: &Caller,
-    ) -> Result<FrameStream> {
-        let pass = self.authenticator.stream_pass(caller.clone(), granted.organization);
-        self.hub.watch(granted.view, options, pass)
     }
 
     /// A bounded stored read of the repo service.
@@ -144,26 +133,11 @@ pub struct UpstreamError {
 
 impl From<tonic::Status> for UpstreamError {
     fn from(status: tonic::Status) -> Self {
-        use tonic_types::StatusExt as _;
-        let reason = status.get_error_details().error_info().map(|i| i.reason.clone());
         Self {
             code: status.code(),
-            reason: reason
-                .filter(|r| !r.is_empty())
-                .unwrap_or_else(|| plain_reason(status.code()).to_owned()),
+            reason: foundry_service::reason_of(&status),
             message: status.message().to_owned(),
         }
-    }
-}
-
-fn plain_reason(code: tonic::Code) -> &'static str {
-    match code {
-        tonic::Code::Unavailable => "UPSTREAM_UNAVAILABLE",
-        tonic::Code::DeadlineExceeded => "UPSTREAM_TIMED_OUT",
-        tonic::Code::NotFound => "NOT_FOUND",
-        tonic::Code::FailedPrecondition => "FAILED_PRECONDITION",
-        tonic::Code::InvalidArgument => "INVALID_ARGUMENT",
-        _ => "UPSTREAM_FAILED",
     }
 }
 
@@ -185,9 +159,13 @@ impl UpstreamError {
     /// As told to the caller of a stored read of the repo service.
     pub fn of_repo(self) -> Error {
         if self.is_transient() {
-            Error::unavailable("REPO_UNAVAILABLE", "the repo service does not answer", Duration::from_secs(1))
-                .next_action("try again; everything else of the task can be read meanwhile")
-                .with("upstream_reason", self.reason)
+            Error::unavailable(
+                "REPO_UNAVAILABLE",
+                "the repo service does not respond",
+                Duration::from_secs(1),
+            )
+            .next_action("try again; the rest of the task can still be read")
+            .with("upstream_reason", self.reason)
         } else {
             Error::new(self.code, "REPO_REFUSED", self.message).with("upstream_reason", self.reason)
         }

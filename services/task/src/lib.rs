@@ -116,6 +116,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
         routes,
     )
     .authenticated_by(AuthnLayer::new(deps.authenticator))
+    .counts(foundry_service::counts(&cx.store))
     .phases(phases(cx.hub.clone(), cx.store.clone(), |limit| finish_flows(engine, limit)))
     .background(deps.tasks))
 }

@@ -1,14 +1,8 @@
-//! The tonic trait: one line per method.
+//! The rpcs: one line each.
 
 use std::sync::Arc;
 
-use foundry_authn::Caller;
-use foundry_proto::task::v1::task_service_server::TaskService;
 use foundry_proto::task::v1::*;
-use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService;
-use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse};
-use foundry_watch::FrameStream;
-use tonic::{Request, Response, Status};
 
 use crate::context::Context;
 use crate::ops;
@@ -16,98 +10,150 @@ use crate::ops;
 /// The service's rpcs.
 pub struct Rpc(pub Arc<Context>);
 
-macro_rules! unary {
-    ($($name:ident: $request:ident -> $response:ident;)*) => {
-        #[async_trait::async_trait]
-        impl TaskService for Rpc {
-            type WatchTaskStream = FrameStream;
-            type WatchOrganizationStream = FrameStream;
-            type WatchSessionStream = FrameStream;
-            type WatchUserStateStream = FrameStream;
+foundry_service::rpcs! {
+    impl task_service_server::TaskService for Rpc;
+    calls {
+        create_task: CreateTaskRequest => CreateTaskResponse;
+        get_task: GetTaskRequest => GetTaskResponse;
+        list_tasks: ListTasksRequest => ListTasksResponse;
+        update_task: UpdateTaskRequest => UpdateTaskResponse;
+        archive_task: ArchiveTaskRequest => ArchiveTaskResponse;
+        kill_task: KillTaskRequest => KillTaskResponse;
+        retry_task: RetryTaskRequest => RetryTaskResponse;
+        explain_task: ExplainTaskRequest => ExplainTaskResponse;
+        get_task_prompt: GetTaskPromptRequest => GetTaskPromptResponse;
+        get_organization_summary: GetOrganizationSummaryRequest => GetOrganizationSummaryResponse;
+        create_session: CreateSessionRequest => CreateSessionResponse;
+        rename_session: RenameSessionRequest => RenameSessionResponse;
+        close_session: CloseSessionRequest => CloseSessionResponse;
+        send_message: SendMessageRequest => SendMessageResponse;
+        update_queued_message: UpdateQueuedMessageRequest => UpdateQueuedMessageResponse;
+        remove_queued_message: RemoveQueuedMessageRequest => RemoveQueuedMessageResponse;
+        resume_queue: ResumeQueueRequest => ResumeQueueResponse;
+        stop_turn: StopTurnRequest => StopTurnResponse;
+        respond_to_permission: RespondToPermissionRequest => RespondToPermissionResponse;
+        respond_to_elicitation: RespondToElicitationRequest => RespondToElicitationResponse;
+        set_session_option: SetSessionOptionRequest => SetSessionOptionResponse;
+        list_transcript: ListTranscriptRequest => ListTranscriptResponse;
+        list_file_changes: ListFileChangesRequest => ListFileChangesResponse;
+        get_file_diff: GetFileDiffRequest => GetFileDiffResponse;
+        list_file_tree: ListFileTreeRequest => ListFileTreeResponse;
+        get_file: GetFileRequest => GetFileResponse;
+        get_queued_message: GetQueuedMessageRequest => GetQueuedMessageResponse;
+        update_draft: UpdateDraftRequest => UpdateDraftResponse;
+        mark_read: MarkReadRequest => MarkReadResponse;
+        list_audit_events: ListAuditEventsRequest => ListAuditEventsResponse;
+    }
+    watches {
+        watch_task: WatchTaskRequest => WatchTaskStream, "WatchTask";
+        watch_organization: WatchOrganizationRequest => WatchOrganizationStream, "WatchOrganization";
+        watch_session: WatchSessionRequest => WatchSessionStream, "WatchSession";
+        watch_user_state: WatchUserStateRequest => WatchUserStateStream, "WatchUserState";
+    }
+}
 
-            $(async fn $name(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
-                let caller = Caller::of(&request).map_err(foundry_core::Error::into_status)?;
-                let answer = Box::pin(ops::$name::$name(&self.0, &caller, request.into_inner())).await;
-                answer.map(Response::new).map_err(foundry_core::Error::into_status)
-            })*
+#[cfg(test)]
+mod tests {
+    use foundry_authn::{Caller, MethodPolicies};
+    use foundry_proto::common::v1::Role;
+    use foundry_proto::options::v1::Access;
+    use foundry_proto::task::v1::task_service_server::TaskService as _;
+    use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService as _;
+    use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse};
+    use foundry_testkit::called_by;
+    use futures::StreamExt as _;
+    use prost::Message;
+    use tonic::{Code, Response, Status};
+    use tonic_types::StatusExt as _;
 
-            async fn watch_task(&self, request: Request<WatchTaskRequest>) -> Result<Response<FrameStream>, Status> {
-                let caller = Caller::of(&request).map_err(foundry_core::Error::into_status)?;
-                let stream = ops::watch_task::watch_task(&self.0, &caller, request.into_inner()).await;
-                stream.map(Response::new).map_err(foundry_core::Error::into_status)
-            }
+    use super::*;
+    use crate::testing::World;
 
-            async fn watch_organization(
-                &self,
-                request: Request<WatchOrganizationRequest>,
-            ) -> Result<Response<FrameStream>, Status> {
-                let caller = Caller::of(&request).map_err(foundry_core::Error::into_status)?;
-                let stream = ops::watch_organization::watch_organization(&self.0, &caller, request.into_inner());
-                stream.map(Response::new).map_err(foundry_core::Error::into_status)
-            }
+    fn of(method: &str, request: &impl Message) -> AuthorizeWatchRequest {
+        let method = format!("/foundry.task.v1.TaskService/{method}");
+        AuthorizeWatchRequest { method, request: request.encode_to_vec().into() }
+    }
 
-            async fn watch_session(
-                &self,
-                request: Request<WatchSessionRequest>,
-            ) -> Result<Response<FrameStream>, Status> {
-                let caller = Caller::of(&request).map_err(foundry_core::Error::into_status)?;
-                let stream = ops::watch_session::watch_session(&self.0, &caller, request.into_inner()).await;
-                stream.map(Response::new).map_err(foundry_core::Error::into_status)
-            }
+    async fn authorize(
+        rpc: &Rpc,
+        caller: &Caller,
+        asked: AuthorizeWatchRequest,
+    ) -> Result<AuthorizeWatchResponse, Status> {
+        rpc.authorize_watch(called_by(caller, asked)).await.map(Response::into_inner)
+    }
 
-            async fn watch_user_state(
-                &self,
-                request: Request<WatchUserStateRequest>,
-            ) -> Result<Response<FrameStream>, Status> {
-                let caller = Caller::of(&request).map_err(foundry_core::Error::into_status)?;
-                let stream = ops::watch_user_state::watch_user_state(&self.0, &caller, request.into_inner());
-                stream.map(Response::new).map_err(foundry_core::Error::into_status)
+    /// Whether a refusal is about the method rather than about its request.
+    fn is_unknown(refusal: &Status) -> bool {
+        let bad = refusal.get_details_bad_request();
+        bad.is_some_and(|b| b.field_violations.iter().any(|v| v.field == "method"))
+    }
+
+    #[tokio::test]
+    async fn answers_for_each_watch_that_users_may_open_and_for_no_other_method() {
+        let world = World::new().await;
+        let (tenant, running) = (world.tenant(Role::Viewer).await, world.start().await);
+        let rpc = Rpc(Arc::clone(&running.cx));
+        for method in MethodPolicies::shared().unwrap().methods() {
+            let policy = method.policy.clone().unwrap();
+            let ours = method.path.starts_with("/foundry.task.v1.");
+            let expected = ours && method.server_streaming && policy.access != Access::Service as i32;
+            let request = AuthorizeWatchRequest { method: method.path.clone(), ..Default::default() };
+            let refusal = authorize(&rpc, &tenant.caller, request).await.unwrap_err();
+            assert_eq!(
+                (refusal.code(), !is_unknown(&refusal)),
+                (Code::InvalidArgument, expected),
+                "{}",
+                method.path
+            );
+            if expected {
+                assert!(policy.services.contains(&"gateway".to_owned()), "{}", method.path);
             }
         }
-    };
-}
+        running.stop().await;
+    }
 
-unary! {
-    create_task: CreateTaskRequest -> CreateTaskResponse;
-    get_task: GetTaskRequest -> GetTaskResponse;
-    list_tasks: ListTasksRequest -> ListTasksResponse;
-    update_task: UpdateTaskRequest -> UpdateTaskResponse;
-    archive_task: ArchiveTaskRequest -> ArchiveTaskResponse;
-    kill_task: KillTaskRequest -> KillTaskResponse;
-    retry_task: RetryTaskRequest -> RetryTaskResponse;
-    explain_task: ExplainTaskRequest -> ExplainTaskResponse;
-    get_task_prompt: GetTaskPromptRequest -> GetTaskPromptResponse;
-    get_organization_summary: GetOrganizationSummaryRequest -> GetOrganizationSummaryResponse;
-    create_session: CreateSessionRequest -> CreateSessionResponse;
-    rename_session: RenameSessionRequest -> RenameSessionResponse;
-    close_session: CloseSessionRequest -> CloseSessionResponse;
-    send_message: SendMessageRequest -> SendMessageResponse;
-    update_queued_message: UpdateQueuedMessageRequest -> UpdateQueuedMessageResponse;
-    remove_queued_message: RemoveQueuedMessageRequest -> RemoveQueuedMessageResponse;
-    resume_queue: ResumeQueueRequest -> ResumeQueueResponse;
-    stop_turn: StopTurnRequest -> StopTurnResponse;
-    respond_to_permission: RespondToPermissionRequest -> RespondToPermissionResponse;
-    respond_to_elicitation: RespondToElicitationRequest -> RespondToElicitationResponse;
-    set_session_option: SetSessionOptionRequest -> SetSessionOptionResponse;
-    list_transcript: ListTranscriptRequest -> ListTranscriptResponse;
-    list_file_changes: ListFileChangesRequest -> ListFileChangesResponse;
-    get_file_diff: GetFileDiffRequest -> GetFileDiffResponse;
-    list_file_tree: ListFileTreeRequest -> ListFileTreeResponse;
-    get_file: GetFileRequest -> GetFileResponse;
-    get_queued_message: GetQueuedMessageRequest -> GetQueuedMessageResponse;
-    update_draft: UpdateDraftRequest -> UpdateDraftResponse;
-    mark_read: MarkReadRequest -> MarkReadResponse;
-    list_audit_events: ListAuditEventsRequest -> ListAuditEventsResponse;
-}
-
-#[tonic::async_trait]
-impl WatchAuthorizationService for Rpc {
-    async fn authorize_watch(
-        &self,
-        request: Request<AuthorizeWatchRequest>,
-    ) -> Result<Response<AuthorizeWatchResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        let answer = ops::authorize_watch::authorize_watch(&self.0, &caller, request.into_inner()).await?;
-        Ok(Response::new(answer))
+    #[tokio::test]
+    async fn a_service_opens_the_watch_by_the_request_that_a_viewer_was_told_and_a_stranger_is_not() {
+        let world = World::new().await;
+        let (tenant, stranger) = (world.tenant(Role::Member).await, world.tenant(Role::Owner).await);
+        let running = world.start().await;
+        let rpc = Rpc(Arc::clone(&running.cx));
+        let created = running.create(&tenant, "x").await;
+        let task_id = created.task.unwrap().task_id;
+        let session_id = created.session.unwrap().session_id;
+        let organization_id = tenant.organization.to_string();
+        let asked = [
+            of("WatchTask", &WatchTaskRequest { task_id, options: Some(Default::default()) }),
+            of("WatchOrganization", &WatchOrganizationRequest { organization_id, options: None }),
+            of("WatchSession", &WatchSessionRequest { session_id: session_id.clone(), ..Default::default() }),
+            of("WatchSession", &WatchSessionRequest { session_id, after_offset: 7, options: None }),
+        ];
+        let mut views = std::collections::BTreeSet::new();
+        let edge = Caller::service("gateway");
+        for asked in asked {
+            let refused = authorize(&rpc, &stranger.caller, asked.clone()).await.unwrap_err();
+            assert_eq!(refused.code(), Code::NotFound);
+            let answer = authorize(&rpc, &tenant.caller, asked.clone()).await.unwrap();
+            assert_eq!(answer.organization_id, tenant.organization.as_str());
+            views.insert(answer.view);
+            let stream = match asked.method.rsplit('/').next() {
+                Some("WatchTask") => {
+                    let wanted = WatchTaskRequest::decode(answer.request).unwrap();
+                    assert_eq!(wanted.options, None);
+                    rpc.watch_task(called_by(&edge, wanted)).await
+                }
+                Some("WatchOrganization") => {
+                    let wanted = WatchOrganizationRequest::decode(answer.request).unwrap();
+                    rpc.watch_organization(called_by(&edge, wanted)).await
+                }
+                _ => {
+                    let wanted = WatchSessionRequest::decode(answer.request).unwrap();
+                    rpc.watch_session(called_by(&edge, wanted)).await
+                }
+            };
+            stream.unwrap().into_inner().next().await.unwrap().unwrap();
+        }
+        assert_eq!(views.len(), 4, "each shows something else");
+        running.stop().await;
     }
 }

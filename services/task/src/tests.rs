@@ -306,10 +306,8 @@ async fn hides_everything_of_one_organization_from_another() {
         ops::send_message::send_message(cx, caller, message).await.unwrap_err().code(),
         Code::NotFound
     );
-    let watch = WatchSessionRequest { session_id: session, ..WatchSessionRequest::default() };
-    assert!(
-        ops::watch_session::watch_session(cx, caller, watch).await.is_err_and(|e| e.code() == Code::NotFound)
-    );
+    let mut watch = WatchSessionRequest { session_id: session, ..WatchSessionRequest::default() };
+    assert_eq!(ops::watch_session::grant(cx, caller, &mut watch).await.unwrap_err().code(), Code::NotFound);
     let create = CreateTaskRequest {
         organization_id: theirs.organization.to_string(),
         repository_id: ours.repository.to_string(),

@@ -2,7 +2,7 @@
 //! decide on it start over again and again. Only courtesy: what counts is the fence in the row.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use foundry_core::TaskId;
 use tokio::sync::OwnedMutexGuard;
@@ -17,7 +17,7 @@ impl Writers {
     /// Waits for the turn to load, decide and write a task; it ends when the guard is dropped.
     pub async fn turn(&self, task: &TaskId) -> OwnedMutexGuard<()> {
         let turn = {
-            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut turns = foundry_core::lock(&self.0);
             if let Some(turn) = turns.get(task).and_then(Weak::upgrade) {
                 turn
             } else {

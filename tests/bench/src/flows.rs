@@ -1,7 +1,7 @@
 //! A flow of seven stages that do nothing, beside the eight commits it cannot do without.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,7 +47,7 @@ struct Ends(Mutex<HashMap<String, oneshot::Sender<Transition>>>);
 impl Ends {
     fn wait_for(&self, subject: &str) -> oneshot::Receiver<Transition> {
         let (end, ended) = oneshot::channel();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(subject.to_owned(), end);
+        foundry_core::lock(&self.0).insert(subject.to_owned(), end);
         ended
     }
 }
@@ -55,7 +55,7 @@ impl Ends {
 impl Hooks for Ends {
     fn attempt_ended(&self, flow: &FlowStatus, _stage: &str, ended: Transition, _took: Duration) {
         if matches!(ended, Transition::Done | Transition::Failed) {
-            let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&flow.subject_id);
+            let waiting = foundry_core::lock(&self.0).remove(&flow.subject_id);
             // Nobody waits when the slice is over.
             let _ = waiting.map(|end| end.send(ended));
         }

@@ -6,6 +6,7 @@
 
 mod choices;
 mod crashes;
+mod mcp;
 mod refusals;
 
 use std::path::Path;
@@ -46,6 +47,12 @@ impl Trial {
             println!("{:9} WRONG: {what}", self.agent.name);
             self.wrong.push(what.to_string());
         }
+    }
+
+    /// All that was checked holds.
+    fn is_right(&self) {
+        let (wrong, log) = (self.wrong.join("\n"), self.place.mesh.log_tail());
+        assert!(self.wrong.is_empty(), "{}:\n{wrong}\n{log}", self.agent.name);
     }
 
     fn time(&self, step: &str, begun: Instant) -> Duration {
@@ -292,13 +299,7 @@ async fn everything(agent: Agent) {
     trial.goes_on_when_its_sandbox_is_killed().await;
     trial.keeps_the_key_outside();
     trial.time("all", all);
-    assert!(
-        trial.wrong.is_empty(),
-        "{}:\n{}\n{}",
-        agent.name,
-        trial.wrong.join("\n"),
-        trial.place.mesh.log_tail()
-    );
+    trial.is_right();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -349,6 +350,31 @@ async fn gemini_shows_what_its_provider_refuses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn qwen_shows_what_its_provider_refuses() {
     refusals(QWEN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claude_calls_a_tool_of_an_mcp_server() {
+    mcp::calls_a_tool(CLAUDE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codex_calls_a_tool_of_an_mcp_server() {
+    mcp::calls_a_tool(CODEX).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opencode_calls_a_tool_of_an_mcp_server() {
+    mcp::calls_a_tool(OPENCODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gemini_calls_a_tool_of_an_mcp_server() {
+    mcp::calls_a_tool(GEMINI).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn qwen_calls_a_tool_of_an_mcp_server() {
+    mcp::calls_a_tool(QWEN).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,6 +136,5 @@ pub(super) async fn refusals(agent: Agent) {
     trial.meets(Fault::Cut, "MODEL_FAILING", false).await;
     trial.meets(Fault::UnknownModel, "MODEL_UNKNOWN", true).await;
     trial.time("all refusals", all);
-    let (wrong, log) = (trial.wrong.join("\n"), trial.place.mesh.log_tail());
-    assert!(trial.wrong.is_empty(), "{}:\n{wrong}\n{log}", agent.name);
+    trial.is_right();
 }

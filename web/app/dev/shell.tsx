@@ -43,7 +43,13 @@ const fake = new FakeFoundry({
       return { modelProviders: scene === 'models-empty' ? [] : modelProviders, nextPageToken: '' }
     },
     listAgentProfiles: () => ({ profiles: scene.startsWith('models-') ? [] : profiles, nextPageToken: '' }),
-    testModelProvider: () => ({ result: 5, message: 'the credential is missing or was refused', nextAction: 'set a valid key', model: '', durationMillis: 210n }),
+    testModelProvider: () => ({
+      result: 5,
+      message: 'the credential is missing or was refused',
+      nextAction: 'set a valid key',
+      model: '',
+      durationMillis: 210n,
+    }),
   },
   task: {
     updateDraft: () => ({}),
@@ -103,7 +109,12 @@ if (scene === 'sign-in-error') {
 }
 const events: LogEvent[] = [
   { at: minuteAgo, what: 'opened', detail: 'The stream is open.' },
-  { at: minuteAgo + 900, topic: '/foundry.task.v1.TaskService/WatchOrganization a', what: 'snapshot', detail: 'Loaded 17 entities: nothing was known.' },
+  {
+    at: minuteAgo + 900,
+    topic: '/foundry.task.v1.TaskService/WatchOrganization a',
+    what: 'snapshot',
+    detail: 'Loaded 17 entities: nothing was known.',
+  },
   { at: minuteAgo + 30_000, what: 'reconnect', detail: 'The stream broke: UNAVAILABLE. Next attempt in 0.4 s.' },
   { at: minuteAgo + 30_400, topic: '/foundry.auth.v1.AuthService/WatchAppShell b', what: 'resumed', detail: 'Went on after revision 41.' },
 ]

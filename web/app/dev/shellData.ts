@@ -1,6 +1,11 @@
 import { create } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
-import { AgentProfileSchema, ModelProviderKind, ModelProviderSchema, ModelProviderSource } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import {
+  AgentProfileSchema,
+  ModelProviderKind,
+  ModelProviderSchema,
+  ModelProviderSource,
+} from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { AgentSchema, ProviderSchema } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
 import { RepositoryItemSchema, RepositoryState, type RepositoryItem } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import {
@@ -143,7 +148,9 @@ export const agents = [
   create(AgentSchema, { name: 'demo', displayName: 'Demo agent', available: true }),
   create(AgentSchema, { name: 'claude', displayName: 'Claude Code', available: false, missingCredentials: ['ANTHROPIC_API_KEY'] }),
 ]
-export const providers = [create(ProviderSchema, { name: 'local', available: true, isolation: 'A directory of its own, in a bubblewrap sandbox' })]
+export const providers = [
+  create(ProviderSchema, { name: 'local', available: true, isolation: 'A directory of its own, in a bubblewrap sandbox' }),
+]
 
 /** Branches of the mirror. */
 export function branches(count: number, now = Date.now()) {

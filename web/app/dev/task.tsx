@@ -18,9 +18,15 @@ const query = new URLSearchParams(location.search)
 const scene = query.get('scene') ?? 'talk'
 const scheme = query.get('scheme')
 if (scheme !== null) localStorage.setItem('foundry-color-scheme', scheme)
-if (query.get('diff') !== null) localStorage.setItem('foundry-diff', JSON.stringify({ view: query.get('diff'), wrap: query.get('wrap') !== 'no' }))
+if (query.get('diff') !== null)
+  localStorage.setItem('foundry-diff', JSON.stringify({ view: query.get('diff'), wrap: query.get('wrap') !== 'no' }))
 
-const gone = new FoundryError({ code: Code.FailedPrecondition, reason: 'SANDBOX_GONE', message: 'the sandbox was destroyed', nextAction: 'send a message to have a new one made' })
+const gone = new FoundryError({
+  code: Code.FailedPrecondition,
+  reason: 'SANDBOX_GONE',
+  message: 'the sandbox was destroyed',
+  nextAction: 'send a message to have a new one made',
+})
 const whole = scene === 'hostile' ? hostile() : scene === 'long' || scene === 'stream' ? long(10_000) : conversation()
 
 const world = new FakeTask({
@@ -46,7 +52,9 @@ const world = new FakeTask({
     getFile: () => ({ content }),
     explainTask: () => ({ summary: 'The task waits for its agent to be installed; the next attempt is in 12 s', findings }),
     listAuditEvents: () => ({ events, nextPageToken: '' }),
-    getTaskPrompt: () => ({ prompt: 'Greet people by name instead of saying just “Hello”.\n\nKeep the old behaviour when no name is given.\n'.repeat(20) }),
+    getTaskPrompt: () => ({
+      prompt: 'Greet people by name instead of saying just “Hello”.\n\nKeep the old behaviour when no name is given.\n'.repeat(20),
+    }),
     respondToPermission: () => {
       throw gone
     },
@@ -56,7 +64,12 @@ const world = new FakeTask({
       if (scene === 'gone') throw gone
       return { processes, readTime: timestampFromMs(Date.now()), truncated: true }
     },
-    listAgents: () => ({ agents: [{ name: 'demo', displayName: 'Demo agent', available: true }, { name: 'claude', displayName: 'Claude Code', available: false, missingCredentials: ['ANTHROPIC_API_KEY'] }] }),
+    listAgents: () => ({
+      agents: [
+        { name: 'demo', displayName: 'Demo agent', available: true },
+        { name: 'claude', displayName: 'Claude Code', available: false, missingCredentials: ['ANTHROPIC_API_KEY'] },
+      ],
+    }),
   } as never,
 })
 
@@ -74,9 +87,14 @@ const task = aTask({
   promptSize: 2400n,
   ...(scene in scenes ? scenes[scene] : usual),
   ...(scene === 'running' || scene === 'permission' || scene === 'stream' ? { state: 6 } : {}),
-  ...(scene === 'hostile' ? { title: '\u202Eevil </script><img src=x onerror=alert(1)> ' + 'long '.repeat(18), branch: 'foundry/$(id)-\u202Egnp' } : {}),
+  ...(scene === 'hostile'
+    ? { title: '\u202Eevil </script><img src=x onerror=alert(1)> ' + 'long '.repeat(18), branch: 'foundry/$(id)-\u202Egnp' }
+    : {}),
 })
-const pendingPermission = scene === 'permission' || scene === 'hostile' ? { permissionId: 'perm-9', title: 'rm -rf target && cargo build --release', options } : undefined
+const pendingPermission =
+  scene === 'permission' || scene === 'hostile'
+    ? { permissionId: 'perm-9', title: 'rm -rf target && cargo build --release', options }
+    : undefined
 const fresh = scene in scenes && scene !== 'killed'
 const session = aSession({
   state: fresh ? (scene === 'failed' ? 7 : 1) : scene === 'running' || scene === 'stream' || pendingPermission !== undefined ? 4 : 5,
@@ -90,16 +108,54 @@ const closed = aSession({ sessionId: 'ses_4', name: 'First try', state: 8, creat
 
 if (scene !== 'loading') {
   world.showTask(task, fresh ? [session] : [session, second, third, closed], scene === 'stale' ? 'stale' : 'live')
-  const queue = scene === 'long' || scene === 'stream' || scene === 'hostile' ? [] : [aMessage('msg_8', 'Then also write the change log.'), aMessage('msg_9', 'x'.repeat(5000))]
+  const queue =
+    scene === 'long' || scene === 'stream' || scene === 'hostile'
+      ? []
+      : [aMessage('msg_8', 'Then also write the change log.'), aMessage('msg_9', 'x'.repeat(5000))]
   world.showSession(session, fresh ? [] : whole, scene === 'killed' ? [] : queue)
 }
 if (scene === 'error') {
-  world.fake.show(topics.task('task_1'), [], 'ended', new FoundryError({ code: Code.NotFound, reason: 'NOT_FOUND', message: 'there is no such task', nextAction: 'look for it in the list of tasks' }))
+  world.fake.show(
+    topics.task('task_1'),
+    [],
+    'ended',
+    new FoundryError({
+      code: Code.NotFound,
+      reason: 'NOT_FOUND',
+      message: 'there is no such task',
+      nextAction: 'look for it in the list of tasks',
+    }),
+  )
 }
 world.fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role: Number(query.get('role') ?? 4) }]))
-world.fake.show(topics.organization('org_1'), [['repository/repo_1', create(OrganizationItemSchema, { item: { case: 'repository', value: { repositoryId: 'repo_1', name: 'greeter' } } })]])
-world.fake.show(topics.userState('org_1'), scene === 'draft' ? [['draft/ses_1', create(UserStateItemSchema, { item: { case: 'draft', value: { subject: 'ses_1', text: 'A draft from\nanother tab' } } })]] : [])
-world.fake.show(topics.sandbox('sbx_1'), [['sandbox/sbx_1', create(SandboxItemSchema, { item: { case: 'sandbox', value: { sandboxId: 'sbx_1', provider: 'local', isolation: 'bubblewrap, own user, no network', runtimeInstance: 1n, state: 6 } } })]])
+world.fake.show(topics.organization('org_1'), [
+  [
+    'repository/repo_1',
+    create(OrganizationItemSchema, { item: { case: 'repository', value: { repositoryId: 'repo_1', name: 'greeter' } } }),
+  ],
+])
+world.fake.show(
+  topics.userState('org_1'),
+  scene === 'draft'
+    ? [
+        [
+          'draft/ses_1',
+          create(UserStateItemSchema, { item: { case: 'draft', value: { subject: 'ses_1', text: 'A draft from\nanother tab' } } }),
+        ],
+      ]
+    : [],
+)
+world.fake.show(topics.sandbox('sbx_1'), [
+  [
+    'sandbox/sbx_1',
+    create(SandboxItemSchema, {
+      item: {
+        case: 'sandbox',
+        value: { sandboxId: 'sbx_1', provider: 'local', isolation: 'bubblewrap, own user, no network', runtimeInstance: 1n, state: 6 },
+      },
+    }),
+  ],
+])
 
 if (scene === 'stream') stream()
 
@@ -121,7 +177,13 @@ function stream(): void {
     requestAnimationFrame(frame)
     const timer = setInterval(() => {
       offset++
-      world.showSession(session, [entry(offset, { case: 'agentMessage', value: { text: `word ${part} and **bold ${part}** ${part % 12 === 11 ? '\n\n' : ''}` } }, { blockId: 'live', partNumber: part++, messageId: 'msg_live' })])
+      world.showSession(session, [
+        entry(
+          offset,
+          { case: 'agentMessage', value: { text: `word ${part} and **bold ${part}** ${part % 12 === 11 ? '\n\n' : ''}` } },
+          { blockId: 'live', partNumber: part++, messageId: 'msg_live' },
+        ),
+      ])
       if (part > 400) clearInterval(timer)
     }, 25)
   }, 1500)

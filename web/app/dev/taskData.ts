@@ -95,9 +95,22 @@ index 1111111..2222222 100644
 }
 
 const trees: Record<string, [string, string, bigint?][]> = {
-  '': [['docs', 'directory'], ['src', 'directory'], ['tests', 'directory'], ['.gitignore', 'file', 8n], ['Cargo.toml', 'file', 120n], ['README.md', 'file', 900n], ['link', 'symlink'], ['vendor', 'submodule']],
+  '': [
+    ['docs', 'directory'],
+    ['src', 'directory'],
+    ['tests', 'directory'],
+    ['.gitignore', 'file', 8n],
+    ['Cargo.toml', 'file', 120n],
+    ['README.md', 'file', 900n],
+    ['link', 'symlink'],
+    ['vendor', 'submodule'],
+  ],
   docs: [['docs/hello.md', 'file', 200n]],
-  src: [['src/bin', 'directory'], ['src/greet.rs', 'file', 320n], ['src/main.rs', 'file', 90n]],
+  src: [
+    ['src/bin', 'directory'],
+    ['src/greet.rs', 'file', 320n],
+    ['src/main.rs', 'file', 90n],
+  ],
   'src/bin': [],
   tests: [['tests/\u202Egreet.rs', 'file', 500n]],
 }
@@ -109,7 +122,9 @@ export function tree(path: string) {
 
 /** Content of a file. */
 export const content = new TextEncoder().encode(
-  Array.from({ length: 900 }, (_, at) => (at % 7 === 0 ? '' : `    let value_${at} = compute(${at}, "some text"); // line ${at + 1}`)).join('\n'),
+  Array.from({ length: 900 }, (_, at) => (at % 7 === 0 ? '' : `    let value_${at} = compute(${at}, "some text"); // line ${at + 1}`)).join(
+    '\n',
+  ),
 )
 
 /** Processes of a sandbox. */
@@ -134,8 +149,21 @@ export const events = [
 
 /** What explains a task. */
 export const findings = [
-  create(FindingSchema, { subject: 'task task_1', state: 'creating sandbox', explanation: 'The agent is being installed.', condition: waiting }),
-  create(FindingSchema, { subject: 'sandbox sbx_1', state: 'installing agent', explanation: 'The second of at most five attempts failed.' }),
-  create(FindingSchema, { subject: 'session ses_1', state: 'pending_provision', explanation: 'It waits for the sandbox. One message waits.' }),
+  create(FindingSchema, {
+    subject: 'task task_1',
+    state: 'creating sandbox',
+    explanation: 'The agent is being installed.',
+    condition: waiting,
+  }),
+  create(FindingSchema, {
+    subject: 'sandbox sbx_1',
+    state: 'installing agent',
+    explanation: 'The second of at most five attempts failed.',
+  }),
+  create(FindingSchema, {
+    subject: 'session ses_1',
+    state: 'pending_provision',
+    explanation: 'It waits for the sandbox. One message waits.',
+  }),
   create(FindingSchema, { subject: 'repository repo_1', state: 'ready', explanation: 'The mirror is up to date.' }),
 ]

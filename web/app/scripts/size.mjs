@@ -30,7 +30,11 @@ function needed(keys, files = new Set(['index.html'])) {
 
 function workers(file) {
   if (!file.endsWith('.js')) return []
-  const urls = [...read(file).toString().matchAll(/Worker\(new URL\([`"']([^`"']+)[`"']/g)].map(([, url]) => url)
+  const urls = [
+    ...read(file)
+      .toString()
+      .matchAll(/Worker\(new URL\([`"']([^`"']+)[`"']/g),
+  ].map(([, url]) => url)
   // Relative to the root of the page or to the chunk, as the bundler chose.
   return urls.map((url) => (url.startsWith('/') ? url.slice(1) : posix.join(posix.dirname(file), url)))
 }

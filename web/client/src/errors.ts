@@ -39,12 +39,7 @@ export interface FoundryErrorFacts {
   metadata: Record<string, string>;
 }
 
-const RETRYABLE: ReadonlySet<Code> = new Set([
-  Code.Unavailable,
-  Code.Aborted,
-  Code.DeadlineExceeded,
-  Code.ResourceExhausted,
-]);
+const RETRYABLE: ReadonlySet<Code> = new Set([Code.Unavailable, Code.Aborted, Code.DeadlineExceeded, Code.ResourceExhausted]);
 
 /** Why a call or a watch failed, with reason and what to do about it. */
 export class FoundryError extends Error implements FoundryErrorFacts {
@@ -85,7 +80,11 @@ export class FoundryError extends Error implements FoundryErrorFacts {
     if (status.length === 0) return new FoundryError({ code, message });
     try {
       const { details } = fromBinary(StatusSchema, status);
-      return withDetails(code, message, details.map((d) => ({ type: d.typeUrl.replace(/^.*\//, ''), value: d.value })));
+      return withDetails(
+        code,
+        message,
+        details.map((d) => ({ type: d.typeUrl.replace(/^.*\//, ''), value: d.value })),
+      );
     } catch {
       return new FoundryError({ code, message });
     }

@@ -75,7 +75,8 @@ export class Foundry {
   private beginning?: LogEvent;
 
   constructor(private readonly options: FoundryOptions = {}) {
-    const baseUrl = (this.baseUrl = options.baseUrl ?? location.origin);
+    const baseUrl = options.baseUrl ?? location.origin;
+    this.baseUrl = baseUrl;
     this.keys = options.sessionKey ?? new LocalSessionKeyStore();
     this.link = new Link({
       baseUrl,
@@ -93,11 +94,13 @@ export class Foundry {
     if (this.keys.get() === undefined) store.connection = { ...store.connection, phase: 'signed-out' };
     this.connection = readable(() => store.connection, store.connectionListeners);
     this.log = readable(() => store.log, store.logListeners);
-    const transport = (this.transport = callTransport({ baseUrl, fetch: options.fetch }));
-    const session: CallSession = (this.session = {
+    const transport = callTransport({ baseUrl, fetch: options.fetch });
+    const session: CallSession = {
       key: () => this.keys.get(),
       refused: (key, error) => this.link.doubt(key, error.facts()),
-    });
+    };
+    this.transport = transport;
+    this.session = session;
     this.auth = sessionClient(AuthService, transport, session);
     this.task = sessionClient(TaskService, transport, session);
     this.repo = sessionClient(RepoService, transport, session);
@@ -110,7 +113,10 @@ export class Foundry {
   /** The calls of another service, whose description is then loaded with the part of the page that makes them. */
   callsOf<S extends DescService>(service: S): Client<S> {
     let calls = this.others.get(service.typeName) as Client<S> | undefined;
-    if (!calls) this.others.set(service.typeName, (calls = sessionClient(service, this.transport, this.session)));
+    if (!calls) {
+      calls = sessionClient(service, this.transport, this.session);
+      this.others.set(service.typeName, calls);
+    }
     return calls;
   }
 

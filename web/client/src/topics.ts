@@ -34,21 +34,14 @@ export const topics = {
 
   /** Repositories and tasks of an organization as lists show them; keys `task/<id>` and `repository/<id>`. */
   organization: (organizationId: string): Topic<OrganizationItem> =>
-    topic(
-      'organization',
-      `${TASK_SERVICE}/WatchOrganization`,
-      WatchOrganizationRequestSchema,
-      { organizationId },
-      OrganizationItemSchema,
-    ),
+    topic('organization', `${TASK_SERVICE}/WatchOrganization`, WatchOrganizationRequestSchema, { organizationId }, OrganizationItemSchema),
 
   /** Drafts and read marks of the caller in an organization; keys `draft/<subject>` and `read/<session id>`. */
   userState: (organizationId: string): Topic<UserStateItem> =>
     topic('userState', `${TASK_SERVICE}/WatchUserState`, WatchUserStateRequestSchema, { organizationId }, UserStateItemSchema),
 
   /** A task and its sessions; keys `task/<id>` and `session/<id>`. */
-  task: (taskId: string): Topic<TaskItem> =>
-    topic('task', `${TASK_SERVICE}/WatchTask`, WatchTaskRequestSchema, { taskId }, TaskItemSchema),
+  task: (taskId: string): Topic<TaskItem> => topic('task', `${TASK_SERVICE}/WatchTask`, WatchTaskRequestSchema, { taskId }, TaskItemSchema),
 
   /** A session, its queue and its transcript entries with an offset above `afterOffset`; read it by `sessionLog`. */
   session: (sessionId: string, afterOffset: bigint): Topic<SessionItem> =>

@@ -31,7 +31,9 @@ export class Api {
   /** Signs in as `login` with the secret of the mesh. */
   static async signIn(mesh: Mesh, login: string, organizationName = ''): Promise<Api> {
     const development = { secret: mesh.secret, login, organizationName };
-    const answer = await createClient(AuthService, transportTo(mesh)).completeSignIn({ proof: { case: 'development', value: development } });
+    const answer = await createClient(AuthService, transportTo(mesh)).completeSignIn({
+      proof: { case: 'development', value: development },
+    });
     return new Api(mesh, answer.sessionToken, answer.organization?.organizationId ?? '');
   }
 

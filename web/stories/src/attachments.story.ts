@@ -37,7 +37,12 @@ function png(shade: number): Buffer {
   };
   const head = Buffer.from([0, 0, 0, 8, 0, 0, 0, 8, 8, 2, 0, 0, 0]);
   const rows = Buffer.concat(Array.from({ length: 8 }, () => Buffer.from([0, ...Array<number>(24).fill(shade)])));
-  return Buffer.concat([Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), chunk('IHDR', head), chunk('IDAT', deflateSync(rows)), chunk('IEND', Buffer.alloc(0))]);
+  return Buffer.concat([
+    Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'),
+    chunk('IHDR', head),
+    chunk('IDAT', deflateSync(rows)),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
 }
 
 const hash = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
@@ -55,7 +60,11 @@ async function give(page: Page, event: 'paste' | 'drop', name: string, bytes: Bu
       const data = new DataTransfer();
       data.items.add(new File([content], name, { type: 'image/png' }));
       const init = { bubbles: true, cancelable: true };
-      field.dispatchEvent(event === 'paste' ? new ClipboardEvent('paste', { ...init, clipboardData: data }) : new DragEvent('drop', { ...init, dataTransfer: data }));
+      field.dispatchEvent(
+        event === 'paste'
+          ? new ClipboardEvent('paste', { ...init, clipboardData: data })
+          : new DragEvent('drop', { ...init, dataTransfer: data }),
+      );
     },
     { event, name, base64: bytes.toString('base64') },
   );
@@ -69,7 +78,9 @@ async function allSent(page: Page, count: number): Promise<void> {
 /** Pictures that the browser has decoded, by their names. */
 async function pictures(page: Page, within: Locator): Promise<string[]> {
   await page.waitForFunction(() => [...document.querySelectorAll('img')].every((each) => each.complete));
-  return await within.locator('img').evaluateAll((all) => all.filter((each) => (each as HTMLImageElement).naturalWidth > 0).map((each) => (each as HTMLImageElement).alt));
+  return await within
+    .locator('img')
+    .evaluateAll((all) => all.filter((each) => (each as HTMLImageElement).naturalWidth > 0).map((each) => (each as HTMLImageElement).alt));
 }
 
 test('files are attached, pasted and dropped, taken out again, and reach the agent byte for byte', async () => {
@@ -84,7 +95,7 @@ test('files are attached, pasted and dropped, taken out again, and reach the age
   await give(page, 'paste', 'image.png', pasted);
   await give(page, 'drop', 'dropped.png', dropped);
   await allSent(page, 4);
-  await page.getByText('Files are no part of the draft').waitFor();
+  await page.getByText('Files are not saved with the draft').waitFor();
   await page.getByRole('button', { name: 'Remove wrong.png' }).click();
   await composer(page).fill('show attachments');
   await composer(page).press('Enter');
@@ -103,8 +114,8 @@ test('pictures of the agent are shown after a reload too, and open larger by the
   const { page } = me;
   await composer(page).fill('show a picture');
   await composer(page).press('Enter');
-  const own = transcript(page).getByRole('article', { name: 'File of the agent demo' });
-  const tool = transcript(page).getByRole('article', { name: 'File of a tool of the agent demo' });
+  const own = transcript(page).getByRole('article', { name: 'File from the agent demo' });
+  const tool = transcript(page).getByRole('article', { name: 'File from a tool of the agent demo' });
   await own.getByRole('img').waitFor();
   await tool.getByRole('img').waitFor();
   await isState(page, 'Idle');
@@ -112,7 +123,7 @@ test('pictures of the agent are shown after a reload too, and open larger by the
   await own.getByRole('img').waitFor();
   expect(await own.getByRole('img').getAttribute('src')).toMatch(/^blob:/);
   await expect.poll(async () => await pictures(page, own), { timeout: 30_000 }).toEqual(['picture.png']);
-  await own.getByRole('button', { name: 'Picture picture.png, open larger' }).focus();
+  await own.getByRole('button', { name: 'Enlarge picture picture.png' }).focus();
   await page.keyboard.press('Enter');
   const dialog = page.getByRole('dialog', { name: 'picture.png' });
   await dialog.getByRole('img', { name: 'picture.png' }).waitFor();

@@ -92,10 +92,12 @@ function around(all: () => Everything): State[] {
       await open(page);
     },
   });
-  const keys = (...pressed: string[]) => async (page: Page): Promise<void> => {
-    for (const key of pressed) await page.keyboard.press(key);
-    await dialog(page);
-  };
+  const keys =
+    (...pressed: string[]) =>
+    async (page: Page): Promise<void> => {
+      for (const key of pressed) await page.keyboard.press(key);
+      await dialog(page);
+    };
   const signIn = { path: () => '/sign-in', nobody: true };
   return [
     { ...signIn, name: 'sign-in', ready: async (page) => await page.getByRole('button', { name: 'Sign in' }).waitFor() },
@@ -104,14 +106,22 @@ function around(all: () => Everything): State[] {
       name: 'sign-in with what is missing',
       ready: async (page) => {
         await page.getByRole('button', { name: 'Sign in' }).click();
-        await page.getByText('The secret is needed.').waitFor();
+        await page.getByText('The secret is required.').waitFor();
       },
     },
-    { name: 'an empty organization', path: () => `/o/${all().empty}`, ready: async (page) => await page.getByRole('button', { name: 'Add repository' }).last().waitFor() },
+    {
+      name: 'an empty organization',
+      path: () => `/o/${all().empty}`,
+      ready: async (page) => await page.getByRole('button', { name: 'Add repository' }).last().waitFor(),
+    },
     { name: 'a new task without repositories', path: () => `/o/${all().empty}/new`, ready: dialog },
     { name: 'the start of an organization', path: home, ready: heading },
     { name: 'the dialog for a new task', path: () => `${home()}/new`, ready: dialog },
-    { name: 'a repository', path: () => `${home()}/r/${all().repositoryId}`, ready: async (page) => await page.getByRole('main').getByText('harvest').first().waitFor() },
+    {
+      name: 'a repository',
+      path: () => `${home()}/r/${all().repositoryId}`,
+      ready: async (page) => await page.getByRole('main').getByText('harvest').first().waitFor(),
+    },
     { name: 'the models', path: () => `${home()}/models`, ready: async (page) => await page.getByText('No agent profiles yet').waitFor() },
     ...['Add model provider', 'Add agent profile'].map((name) => ({
       name: `the dialog “${name}”`,
@@ -119,6 +129,21 @@ function around(all: () => Everything): State[] {
       ready: async (page: Page) => {
         await page.getByRole('button', { name }).click();
         await dialog(page);
+      },
+    })),
+    ...[
+      { name: 'Add model provider', adds: ['Add header', 'Add price'] },
+      { name: 'Add agent profile', adds: ['Add variable'] },
+    ].map(({ name, adds }) => ({
+      name: `the dialog “${name}” with what is folded away, and what is missing`,
+      path: () => `${home()}/models`,
+      ready: async (page: Page) => {
+        await page.getByRole('button', { name }).click();
+        await dialog(page);
+        await page.getByText(/^More/).click();
+        for (const add of adds) await page.getByRole('button', { name: add, exact: true }).click();
+        await page.getByRole('dialog').getByRole('button', { name, exact: true }).click();
+        await page.getByText('The value is required.').waitFor();
       },
     })),
     { name: 'no such page', path: () => '/nowhere', ready: async (page) => await page.getByRole('heading').first().waitFor() },
@@ -130,20 +155,36 @@ function around(all: () => Everything): State[] {
       const menu = page.getByRole('button', { name: 'Open the list of tasks' });
       if (await menu.isVisible()) await menu.click();
       await page.getByRole('searchbox', { name: 'Filter tasks' }).fill('nothing of the kind');
-      await page.getByText('No task passes the filter').waitFor();
+      await page.getByText('No tasks match the filter').waitFor();
     }),
   ];
 }
 
 /** A task in its states, and its panels. */
 function ofTasks(all: () => Everything): State[] {
-  const at = (task: keyof Everything['tasks'], panel: string) => () => `/o/${all().organizationId}/t/${all().tasks[task].taskId}?panel=${panel}`;
-  const says = (text: string | RegExp) => async (page: Page): Promise<void> => await transcript(page).getByText(text).last().waitFor();
+  const at = (task: keyof Everything['tasks'], panel: string) => () =>
+    `/o/${all().organizationId}/t/${all().tasks[task].taskId}?panel=${panel}`;
+  const says =
+    (text: string | RegExp) =>
+    async (page: Page): Promise<void> =>
+      await transcript(page).getByText(text).last().waitFor();
   return [
-    { name: 'a task that is provisioned', path: at('provisioning', 'none'), ready: async (page) => await page.getByText('Install agent').first().waitFor() },
-    { name: 'a task that failed', path: at('failed', 'none'), ready: async (page) => await page.getByRole('button', { name: 'Retry' }).first().waitFor() },
+    {
+      name: 'a task that is provisioned',
+      path: at('provisioning', 'none'),
+      ready: async (page) => await page.getByText('Install agent').first().waitFor(),
+    },
+    {
+      name: 'a task that failed',
+      path: at('failed', 'none'),
+      ready: async (page) => await page.getByRole('button', { name: 'Retry' }).first().waitFor(),
+    },
     { name: 'a task that runs', path: at('running', 'none'), ready: says('I am at it') },
-    { name: 'a task that asks', path: at('asking', 'none'), ready: async (page) => await page.getByRole('region', { name: 'The agent asks for permission' }).waitFor() },
+    {
+      name: 'a task that asks',
+      path: at('asking', 'none'),
+      ready: async (page) => await page.getByRole('region', { name: 'The agent asks for permission' }).waitFor(),
+    },
     { name: 'a task that rests', path: at('idle', 'none'), ready: says(/etc\/passwd/) },
     { name: 'a turn that failed', path: at('failing', 'none'), ready: says(/overloaded/) },
     {
@@ -165,10 +206,38 @@ function ofTasks(all: () => Everything): State[] {
         await page.getByRole('region', { name: 'Content' }).waitFor();
       },
     },
-    { name: 'the processes', path: at('running', 'processes'), ready: async (page) => await page.getByText(/demo-agent/).first().waitFor() },
-    { name: 'the activity', path: at('idle', 'activity'), ready: async (page) => await page.getByText(/create/i).last().waitFor() },
-    { name: 'the explanation', path: at('asking', 'explain'), ready: async (page) => await page.getByText(/permission/i).last().waitFor() },
-    { name: 'the explanation of a failure', path: at('failed', 'explain'), ready: async (page) => await page.getByText('AGENT_MODEL_MISSING').last().waitFor() },
+    {
+      name: 'the processes',
+      path: at('running', 'processes'),
+      ready: async (page) =>
+        await page
+          .getByText(/demo-agent/)
+          .first()
+          .waitFor(),
+    },
+    {
+      name: 'the activity',
+      path: at('idle', 'activity'),
+      ready: async (page) =>
+        await page
+          .getByText(/create/i)
+          .last()
+          .waitFor(),
+    },
+    {
+      name: 'the explanation',
+      path: at('asking', 'explain'),
+      ready: async (page) =>
+        await page
+          .getByText(/permission/i)
+          .last()
+          .waitFor(),
+    },
+    {
+      name: 'the explanation of a failure',
+      path: at('failed', 'explain'),
+      ready: async (page) => await page.getByText('AGENT_MODEL_MISSING').last().waitFor(),
+    },
     {
       name: 'the actions of a task',
       path: at('idle', 'none'),

@@ -29,8 +29,14 @@ export async function launch(): Promise<Browser> {
     executablePath: executable(),
     headless: true,
     args: [
-      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--disable-dev-shm-usage',
       `--host-resolver-rules=MAP ${ANOTHER_MACHINE} 127.0.0.1`,
       ...(pageFontsRefused() ? ['--disable-remote-fonts'] : []),
     ],
@@ -43,7 +49,10 @@ export async function launch(): Promise<Browser> {
 export class Complaints {
   readonly all: string[] = [];
 
-  constructor(page: Page, private readonly expected: RegExp[] = []) {
+  constructor(
+    page: Page,
+    private readonly expected: RegExp[] = [],
+  ) {
     page.on('pageerror', (error) => this.note(`error: ${error.message}`));
     page.on('console', (message) => {
       if (message.type() === 'error') this.note(`console: ${message.text()}`);

@@ -6,7 +6,8 @@ import { Complaints, launch } from './browser';
 import { beginSpeed, readSpeed, recordSpeed, responsive, typeSlowly } from './speed';
 
 /** A page without a fault. */
-const SOUND = '<!doctype html><html lang="en"><head><title>Sound</title></head><body style="color:#222;background:#fff"><main><h1>Sound</h1><label>Words <input id="words"></label><p id="text">Text</p></main></body></html>';
+const SOUND =
+  '<!doctype html><html lang="en"><head><title>Sound</title></head><body style="color:#222;background:#fff"><main><h1>Sound</h1><label>Words <input id="words"></label><p id="text">Text</p></main></body></html>';
 
 let browser: Browser;
 let page: Page;
@@ -30,13 +31,16 @@ async function sound(): Promise<void> {
 
 /** Keeps the main thread when a key is pressed. */
 async function stall(ms: number, times: number): Promise<void> {
-  await page.evaluate(([each, most]) => {
-    let left = most;
-    document.addEventListener('keydown', () => {
-      if (left-- <= 0) return;
-      for (const until = performance.now() + each; performance.now() < until; );
-    });
-  }, [ms, times] as const);
+  await page.evaluate(
+    ([each, most]) => {
+      let left = most;
+      document.addEventListener('keydown', () => {
+        if (left-- <= 0) return;
+        for (const until = performance.now() + each; performance.now() < until; );
+      });
+    },
+    [ms, times] as const,
+  );
 }
 
 test('axe finds nothing in a sound page, and a button without a name, a pale text and an unlabelled field in others', async () => {
@@ -85,7 +89,12 @@ test('an error of a script, a rejected promise and a refusal of the policy are c
   const complaints = new Complaints(page);
   await sound();
   expect(complaints.all).toEqual([]);
-  await page.evaluate(() => void setTimeout(() => { throw new Error('planted'); }));
+  await page.evaluate(
+    () =>
+      void setTimeout(() => {
+        throw new Error('planted');
+      }),
+  );
   await expect.poll(() => complaints.all.join()).toMatch(/planted/);
   await page.evaluate(() => void Promise.reject(new Error('left alone')));
   await expect.poll(() => complaints.all.join()).toMatch(/left alone/);

@@ -78,9 +78,23 @@ test('the cookie is sent to other ports of its host, and is worthless there', as
   const cookie = cookies[0];
   expect(cookie).toMatchObject({ name: `foundry_session_${mesh.port}`, httpOnly: true, sameSite: 'Strict', path: '/' });
   // What an agent's own server on this machine could do with a cookie that it was sent.
-  const stolen = { cookie: `${cookie?.name}=${cookie?.value}`, origin: mesh.url, 'content-type': 'application/grpc-web+proto', 'x-grpc-web': '1' };
-  for (const more of [{}, { 'x-foundry-session-key': '' }, { 'x-foundry-session-key': 'A'.repeat(43) }, { 'sec-fetch-site': 'same-origin' }]) {
-    const answer = await fetch(`${mesh.url}${CREATE.method}`, { method: 'POST', headers: { ...stolen, ...more } as unknown as Record<string, string>, body: new Uint8Array(CREATE.body) });
+  const stolen = {
+    cookie: `${cookie?.name}=${cookie?.value}`,
+    origin: mesh.url,
+    'content-type': 'application/grpc-web+proto',
+    'x-grpc-web': '1',
+  };
+  for (const more of [
+    {},
+    { 'x-foundry-session-key': '' },
+    { 'x-foundry-session-key': 'A'.repeat(43) },
+    { 'sec-fetch-site': 'same-origin' },
+  ]) {
+    const answer = await fetch(`${mesh.url}${CREATE.method}`, {
+      method: 'POST',
+      headers: { ...stolen, ...more } as unknown as Record<string, string>,
+      body: new Uint8Array(CREATE.body),
+    });
     const text = `${answer.status} ${answer.headers.get('grpc-status')} ${await answer.text()}`;
     expect(text).not.toMatch(/^200 0 |grpc-status: ?0/);
   }
@@ -93,7 +107,15 @@ async function attack({ target, calls }: { target: string; calls: { method: stri
   for (const { method, body } of calls) {
     const bytes = new Uint8Array(body);
     for (const mode of ['cors', 'no-cors'] as const) {
-      for (const type of ['application/grpc-web+proto', 'application/grpc-web', 'application/grpc-web-text', 'application/grpc', 'text/plain', 'application/x-www-form-urlencoded', '']) {
+      for (const type of [
+        'application/grpc-web+proto',
+        'application/grpc-web',
+        'application/grpc-web-text',
+        'application/grpc',
+        'text/plain',
+        'application/x-www-form-urlencoded',
+        '',
+      ]) {
         try {
           const headers: Record<string, string> = type ? { 'content-type': type } : {};
           const answer = await fetch(target + method, { method: 'POST', mode, credentials: 'include', headers, body: new Blob([bytes]) });

@@ -23,7 +23,9 @@ let complaints: Complaints;
 
 /** A message that makes about one entry for each of its lines. */
 function instructions(from: number, count: number): string {
-  return Array.from({ length: count }, (_, i) => ((from + i) % 2 === 0 ? `say x${from + i}` : `write f${(from + i) % 97}.txt: y${from + i}`)).join('\n');
+  return Array.from({ length: count }, (_, i) =>
+    (from + i) % 2 === 0 ? `say x${from + i}` : `write f${(from + i) % 97}.txt: y${from + i}`,
+  ).join('\n');
 }
 
 /** Entries of the session, and whether it still works on what it was sent. */
@@ -65,73 +67,86 @@ async function place(): Promise<{ top: number; end: number }> {
   return await transcript(page).evaluate((it) => ({ top: it.scrollTop, end: it.scrollHeight - it.clientHeight }));
 }
 
-test(`while ${ENTRIES} entries arrive the composer takes every key at once`, async () => {
-  const begun = Date.now();
-  for (let from = 0; from < ENTRIES; from += PER_MESSAGE) {
-    await api.task.sendMessage({ sessionId, text: instructions(from, Math.min(PER_MESSAGE, ENTRIES - from)) });
-  }
-  await shows(page, /^x\d+/);
-  await beginSpeed(page);
-  let typed = '';
-  for (let words = 0; words < 6 || (await progress()).entries < ENTRIES; words += 1) {
-    const word = `word${words} `;
-    await typeSlowly(composer(page), word);
-    typed += word;
-    await expect.poll(async () => await composer(page).inputValue()).toBe(typed);
-    await quiet(2);
-  }
-  const speed = await readSpeed(page);
-  const { top, end } = await place();
-  console.log(`streaming: ${speedText(speed)}`);
-  expect(end - top).toBeLessThan(200);
-  await expect.poll(async () => (await progress()).idle, { timeout: 300_000, interval: 500 }).toBe(true);
-  const { entries } = await progress();
-  console.log(`${entries} entries in ${Math.round((Date.now() - begun) / 1000)} s`);
-  expect(entries).toBeGreaterThanOrEqual(ENTRIES);
-  await composer(page).fill('');
-  responsive(speed);
-}, 120_000 + ENTRIES * 30);
+test(
+  `while ${ENTRIES} entries arrive the composer takes every key at once`,
+  async () => {
+    const begun = Date.now();
+    for (let from = 0; from < ENTRIES; from += PER_MESSAGE) {
+      await api.task.sendMessage({ sessionId, text: instructions(from, Math.min(PER_MESSAGE, ENTRIES - from)) });
+    }
+    await shows(page, /^x\d+/);
+    await beginSpeed(page);
+    let typed = '';
+    for (let words = 0; words < 6 || (await progress()).entries < ENTRIES; words += 1) {
+      const word = `word${words} `;
+      await typeSlowly(composer(page), word);
+      typed += word;
+      await expect.poll(async () => await composer(page).inputValue()).toBe(typed);
+      await quiet(2);
+    }
+    const speed = await readSpeed(page);
+    const { top, end } = await place();
+    console.log(`streaming: ${speedText(speed)}`);
+    expect(end - top).toBeLessThan(200);
+    await expect.poll(async () => (await progress()).idle, { timeout: 300_000, interval: 500 }).toBe(true);
+    const { entries } = await progress();
+    console.log(`${entries} entries in ${Math.round((Date.now() - begun) / 1000)} s`);
+    expect(entries).toBeGreaterThanOrEqual(ENTRIES);
+    await composer(page).fill('');
+    responsive(speed);
+  },
+  120_000 + ENTRIES * 30,
+);
 
-test('the transcript is read back to its very start, and stays quick with all of it loaded', async () => {
-  await page.reload();
-  await transcript(page).getByText('x', { exact: false }).last().waitFor();
-  await beginSpeed(page);
-  const begun = Date.now();
-  const first = transcript(page).getByText('the first words').last();
-  let pages = 0;
-  for (; !(await first.isVisible()); pages += 1) {
-    await transcript(page).evaluate((it) => it.scrollTo({ top: 0 }));
-    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(resolve)));
-  }
-  const reading = await readSpeed(page);
-  console.log(`read back in ${Math.round((Date.now() - begun) / 1000)} s and ${pages} scrolls: ${speedText(reading)}`);
+test(
+  'the transcript is read back to its very start, and stays quick with all of it loaded',
+  async () => {
+    await page.reload();
+    await transcript(page).getByText('x', { exact: false }).last().waitFor();
+    await beginSpeed(page);
+    const begun = Date.now();
+    const first = transcript(page).getByText('the first words').last();
+    let pages = 0;
+    for (; !(await first.isVisible()); pages += 1) {
+      await transcript(page).evaluate((it) => it.scrollTo({ top: 0 }));
+      await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(resolve)));
+    }
+    const reading = await readSpeed(page);
+    console.log(`read back in ${Math.round((Date.now() - begun) / 1000)} s and ${pages} scrolls: ${speedText(reading)}`);
 
-  await beginSpeed(page);
-  await typeSlowly(composer(page), 'words at the start of everything');
-  for (const part of [0.2, 0.8, 0.5, 0.1, 0.9, 0]) {
-    await transcript(page).evaluate((it, to) => it.scrollTo({ top: to * (it.scrollHeight - it.clientHeight) }), part);
-    await transcript(page).getByRole('article').first().waitFor();
-  }
-  for (let i = 0; i < 20; i += 1) {
-    await page.mouse.move(400, 400);
-    await page.mouse.wheel(0, 700);
-  }
-  const moving = await readSpeed(page);
-  console.log(`all loaded: ${speedText(moving)}`);
+    await beginSpeed(page);
+    await typeSlowly(composer(page), 'words at the start of everything');
+    for (const part of [0.2, 0.8, 0.5, 0.1, 0.9, 0]) {
+      await transcript(page).evaluate((it, to) => it.scrollTo({ top: to * (it.scrollHeight - it.clientHeight) }), part);
+      await transcript(page).getByRole('article').first().waitFor();
+    }
+    for (let i = 0; i < 20; i += 1) {
+      await page.mouse.move(400, 400);
+      await page.mouse.wheel(0, 700);
+    }
+    const moving = await readSpeed(page);
+    console.log(`all loaded: ${speedText(moving)}`);
 
-  await beginSpeed(page);
-  const left = Date.now();
-  await page.getByRole('button', { name: /jump to latest/i }).click();
-  await expect.poll(async () => { const { top, end } = await place(); return end - top; }).toBeLessThan(100);
-  const took = Date.now() - left;
-  await composer(page).fill('');
-  await send(page, 'say the last words');
-  await shows(page, 'the last words');
-  await typeSlowly(composer(page), 'words at the end of everything');
-  const after = await readSpeed(page);
-  console.log(`jumped to the end in ${took} ms: ${speedText(after)}`);
-  responsive(reading, false);
-  responsive(moving);
-  responsive(after);
-  expect(complaints.all).toEqual([]);
-}, 120_000 + ENTRIES * 30);
+    await beginSpeed(page);
+    const left = Date.now();
+    await page.getByRole('button', { name: /jump to latest/i }).click();
+    await expect
+      .poll(async () => {
+        const { top, end } = await place();
+        return end - top;
+      })
+      .toBeLessThan(100);
+    const took = Date.now() - left;
+    await composer(page).fill('');
+    await send(page, 'say the last words');
+    await shows(page, 'the last words');
+    await typeSlowly(composer(page), 'words at the end of everything');
+    const after = await readSpeed(page);
+    console.log(`jumped to the end in ${took} ms: ${speedText(after)}`);
+    responsive(reading, false);
+    responsive(moving);
+    responsive(after);
+    expect(complaints.all).toEqual([]);
+  },
+  120_000 + ENTRIES * 30,
+);

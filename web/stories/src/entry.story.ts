@@ -33,7 +33,7 @@ test('a wrong secret is refused with its reason and what helps, and the right on
   await page.goto(mesh.url);
   await page.waitForURL(/\/sign-in$/);
   await signInByForm(page, 'not-the-secret', 'alice');
-  const alert = page.getByRole('alert').filter({ hasText: 'You are not signed in' });
+  const alert = page.getByRole('alert').filter({ hasText: 'Sign-in failed' });
   await alert.getByText('SIGN_IN_SECRET_WRONG', { exact: true }).waitFor();
   expect(await page.getByLabel('Login').inputValue()).toBe('alice');
   await signInByForm(page, mesh.secret, 'alice');
@@ -50,7 +50,7 @@ test('a form without a login says what is missing and asks nothing of the mesh',
   const asked: string[] = [];
   page.on('request', (request) => asked.push(request.url()));
   await signInByForm(page, mesh.secret, '');
-  await page.getByText('Login is needed.').waitFor();
+  await page.getByText('Login is required.').waitFor();
   expect(asked.filter((url) => url.includes('CompleteSignIn'))).toEqual([]);
   expect(me.complaints.all).toEqual([]);
 });
@@ -63,7 +63,7 @@ test('the sign-in link signs in by itself, and the secret is neither in the addr
   await signIn(page, mesh, 'alice');
   expect(page.url()).not.toContain(mesh.secret);
   await page.goBack();
-  await page.getByText('You are signed in already').or(list(page)).first().waitFor();
+  await page.getByText('You are already signed in').or(list(page)).first().waitFor();
   expect(page.url()).not.toContain(mesh.secret);
   expect(me.complaints.all).toEqual([]);
 });
@@ -79,7 +79,9 @@ test('a deep link asks to sign in and then shows what it points at; back and for
   await page.waitForURL(deep);
   await shows(page, 'a word of welcome');
   await page.getByRole('tab', { name: 'Explain', selected: true }).waitFor();
-  await list(page).getByRole('link', { name: /^orchard/ }).click();
+  await list(page)
+    .getByRole('link', { name: /^orchard/ })
+    .click();
   await page.getByRole('heading', { level: 1, name: 'orchard' }).waitFor();
   await page.goBack();
   await shows(page, 'a word of welcome');
@@ -95,9 +97,9 @@ test('addresses that lead nowhere say so', async () => {
   await signIn(page, mesh, 'alice');
   const home = `${mesh.url}/o/${organizationOf(page)}`;
   await page.goto(`${home}/t/task_${'0'.repeat(32)}`);
-  await page.getByText('There is no such task').waitFor();
+  await page.getByText('Task not found').waitFor();
   await page.goto(`${mesh.url}/o/org_${'0'.repeat(32)}`);
-  await page.getByText('This organization is not open to you').waitFor();
+  await page.getByText('You do not have access to this organization').waitFor();
   await page.goto(`${home}/nowhere`);
   await title(page).waitFor();
   expect(me.complaints.all).toEqual([]);
@@ -115,7 +117,7 @@ test('a new organization appears in the switcher without a reload, and is the fi
   await page.getByRole('button', { name: /^Organization alice/ }).click();
   await page.getByRole('menuitem', { name: /greenhouse/ }).click();
   await page.waitForURL(`${mesh.url}/o/${second}`);
-  await page.getByRole('heading', { name: 'Add a repository to begin' }).waitFor();
+  await page.getByRole('heading', { name: 'Add a repository to get started' }).waitFor();
   expect(await row(page, 'a word of welcome').count()).toBe(0);
   await expect.poll(async () => (await auth.getAppShell({})).user?.activeOrganizationId).toBe(second);
   await page.goto(mesh.url);
@@ -136,7 +138,7 @@ test('signing out in one tab signs out the other, and both may come back to wher
   const other = await context.newPage();
   const others = new Complaints(other);
   await other.goto(page.url());
-  await other.getByRole('heading', { name: 'Add a repository to begin' }).waitFor();
+  await other.getByRole('heading', { name: 'Add a repository to get started' }).waitFor();
   await page.getByRole('button', { name: 'Account of carol' }).click();
   await page.getByRole('menuitem', { name: 'Sign out' }).click();
   await page.waitForURL(/\/sign-in$/);
@@ -144,6 +146,6 @@ test('signing out in one tab signs out the other, and both may come back to wher
   expect(await page.getByText('Your session has ended').count()).toBe(0);
   await context.cookies(mesh.url).then((cookies) => expect(cookies).toEqual([]));
   await signInByForm(other, mesh.secret, 'carol');
-  await other.getByRole('heading', { name: 'Add a repository to begin' }).waitFor();
+  await other.getByRole('heading', { name: 'Add a repository to get started' }).waitFor();
   expect([...me.complaints.all, ...others.all]).toEqual([]);
 });

@@ -63,7 +63,9 @@ test('each stage of a slow provider is seen at work with its time, one after the
   for (const call of ['allocate', 'prepare_repo', 'install_agent', 'start_agent']) plant(call, 'slow', '1500');
   const seen = await noteStages(page);
   await createByKeyboard(page, 'say slow but sure');
-  await stage(page, 'Allocate sandbox').getByText(/^\d+ s$/).waitFor();
+  await stage(page, 'Allocate sandbox')
+    .getByText(/^\d+ s$/)
+    .waitFor();
   await row(page, 'slow but sure').waitFor();
   await said(page).getByText('slow but sure').waitFor();
   expect(await seen()).toEqual(['Allocate sandbox', 'Prepare repository', 'Install agent', 'Start agent']);
@@ -78,10 +80,14 @@ test('a stage that hangs says for how long and until when, its messages and sess
   const hanging = stage(page, 'Allocate sandbox');
   await hanging.getByRole('img', { name: 'Running' }).waitFor();
   await hanging.getByText(/^[3-9] s$/).waitFor();
-  await provisioning(page).getByText(/waiting on/).waitFor();
-  await provisioning(page).getByText(/given up in/).waitFor();
+  await provisioning(page)
+    .getByText(/waiting on/)
+    .waitFor();
+  await provisioning(page)
+    .getByText(/times out in/)
+    .waitFor();
   await send(page, 'say second words');
-  const waiting = page.getByRole('region', { name: 'Messages that wait' });
+  const waiting = page.getByRole('region', { name: 'Queued messages' });
   await waiting.getByText('say second words').waitFor();
   await waiting.getByText(/for the session to be ready/).waitFor();
   const tab = page.getByRole('tab', { selected: true }).and(page.locator('[role="tablist"][aria-label="Sessions"] *'));
@@ -126,14 +132,20 @@ test('a stage that fails shows attempt and reason while it is tried again, fails
   plant('install_agent', 'fail', '1000');
   await createByKeyboard(page, 'say it works after all');
   await provisioning(page).getByText('PLANTED_FAILURE').first().waitFor();
-  await provisioning(page).getByText(/attempt \d/).first().waitFor();
-  await provisioning(page).getByRole('button', { name: 'Retry at this stage' }).waitFor({ timeout: 120_000 });
+  await provisioning(page)
+    .getByText(/attempt \d/)
+    .first()
+    .waitFor();
+  await provisioning(page).getByRole('button', { name: 'Retry from this stage' }).waitFor({ timeout: 120_000 });
   await isState(page, 'Failed');
-  await provisioning(page).getByText(/planted failure of install_agent/i).first().waitFor();
+  await provisioning(page)
+    .getByText(/planted failure of install_agent/i)
+    .first()
+    .waitFor();
   await stage(page, 'Prepare repository').getByRole('img', { name: 'Done' }).waitFor();
   await stage(page, 'Install agent').getByRole('img', { name: 'Failed' }).waitFor();
   mend('install_agent', 'fail');
-  await provisioning(page).getByRole('button', { name: 'Retry at this stage' }).click();
+  await provisioning(page).getByRole('button', { name: 'Retry from this stage' }).click();
   await said(page).getByText('it works after all').waitFor();
   await isState(page, 'Idle');
   expect(await transcript(page).getByText('PLANTED_FAILURE').count()).toBe(0);

@@ -19,13 +19,16 @@ afterAll(async () => {
 
 /** The families of fonts that a text in the page is drawn with. */
 async function families(page: Page, style: string): Promise<string[]> {
-  await page.evaluate((css) => {
-    const probe = document.createElement('p');
-    probe.id = 'probe';
-    probe.textContent = 'Good day ├──';
-    for (const [name, value] of Object.entries(css)) probe.style.setProperty(name, value);
-    document.body.append(probe);
-  }, { 'font-family': style });
+  await page.evaluate(
+    (css) => {
+      const probe = document.createElement('p');
+      probe.id = 'probe';
+      probe.textContent = 'Good day ├──';
+      for (const [name, value] of Object.entries(css)) probe.style.setProperty(name, value);
+      document.body.append(probe);
+    },
+    { 'font-family': style },
+  );
   const session = await page.context().newCDPSession(page);
   await session.send('DOM.enable');
   await session.send('CSS.enable');
@@ -39,7 +42,9 @@ async function families(page: Page, style: string): Promise<string[]> {
 
 /** The size of everything in the page. */
 async function sizes(page: Page): Promise<string[]> {
-  return await page.locator('body *').evaluateAll((all) => all.map((it) => `${it.tagName} ${it.getBoundingClientRect().width}x${it.getBoundingClientRect().height}`));
+  return await page
+    .locator('body *')
+    .evaluateAll((all) => all.map((it) => `${it.tagName} ${it.getBoundingClientRect().width}x${it.getBoundingClientRect().height}`));
 }
 
 test('text and code are drawn with the fonts of the page, lines of tables too', async () => {
@@ -59,7 +64,7 @@ test('the page is there without its fonts, and when they come late no text chang
   await context.route('**/*.woff2', (route) => void held.push(route));
   // The event of loading waits for fonts; the page does not.
   await page.reload({ waitUntil: 'commit' });
-  await page.getByRole('heading', { name: 'Add a repository to begin' }).waitFor();
+  await page.getByRole('heading', { name: 'Add a repository to get started' }).waitFor();
   const before = await sizes(page);
   const machine = await families(page, 'var(--mantine-font-family)');
   expect(held.length).toBeGreaterThan(0);

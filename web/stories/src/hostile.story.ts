@@ -54,11 +54,13 @@ beforeAll(async () => {
   browser = await launch();
   // All that does not go to this machine comes here.
   outside = createServer((socket) => {
-    socket.on('error', () => {}).once('data', (head) => {
-      const line = head.toString('latin1').split('\r\n')[0] ?? '';
-      if (!CHROMIUM_ITSELF.test(line)) happened.push(`a connection outside: ${line}`);
-      socket.destroy();
-    });
+    socket
+      .on('error', () => {})
+      .once('data', (head) => {
+        const line = head.toString('latin1').split('\r\n')[0] ?? '';
+        if (!CHROMIUM_ITSELF.test(line)) happened.push(`a connection outside: ${line}`);
+        socket.destroy();
+      });
   });
   await new Promise<void>((resolve) => outside.listen(0, '127.0.0.1', resolve));
   const server = `http://127.0.0.1:${(outside.address() as AddressInfo).port}`;
@@ -70,7 +72,8 @@ beforeAll(async () => {
   });
   context.on('request', (request) => {
     const { origin, protocol } = new URL(request.url());
-    if (origin !== mesh.url && protocol !== 'blob:' && !request.url().startsWith('data:image/svg+xml')) happened.push(`request ${request.url().slice(0, 200)}`);
+    if (origin !== mesh.url && protocol !== 'blob:' && !request.url().startsWith('data:image/svg+xml'))
+      happened.push(`request ${request.url().slice(0, 200)}`);
   });
   context.on('dialog', (dialog) => {
     happened.push(`dialog ${dialog.message()}`);
@@ -95,14 +98,17 @@ afterAll(async () => {
 async function isInert(what: string): Promise<void> {
   const found = await page.evaluate((origin) => {
     const bad: string[] = [];
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are looked for
     const acts = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
     if (window.ran !== undefined) bad.push(`a script ran: ${String(window.ran)}`);
     for (const violation of window.violations ?? []) bad.push(`refused by the policy: ${violation}`);
-    for (const it of document.querySelectorAll('iframe,object,embed,base,form[action],body img,body link,body meta,body script:not([src])')) bad.push(it.outerHTML.slice(0, 200));
+    for (const it of document.querySelectorAll('iframe,object,embed,base,form[action],body img,body link,body meta,body script:not([src])'))
+      bad.push(it.outerHTML.slice(0, 200));
     for (const link of document.querySelectorAll('a[href]')) {
       const { protocol, origin: target } = new URL((link as HTMLAnchorElement).href);
       if (!['http:', 'https:', 'mailto:'].includes(protocol)) bad.push(link.outerHTML.slice(0, 200));
-      if (target !== origin && !/noopener noreferrer nofollow/.test((link as HTMLAnchorElement).rel)) bad.push(link.outerHTML.slice(0, 200));
+      if (target !== origin && !/noopener noreferrer nofollow/.test((link as HTMLAnchorElement).rel))
+        bad.push(link.outerHTML.slice(0, 200));
     }
     for (const it of document.body.querySelectorAll('*')) {
       for (const { name, value } of it.attributes) {
@@ -110,7 +116,8 @@ async function isInert(what: string): Promise<void> {
         if (acts.test(value)) bad.push(`${name} of ${it.tagName} acts: ${JSON.stringify(value.slice(0, 100))}`);
       }
       for (const text of it.childNodes) {
-        if (text instanceof Text && it.tagName !== 'TEXTAREA' && acts.test(text.data)) bad.push(`text of ${it.tagName}.${it.className} acts: ${JSON.stringify(text.data.slice(0, 100))}`);
+        if (text instanceof Text && it.tagName !== 'TEXTAREA' && acts.test(text.data))
+          bad.push(`text of ${it.tagName}.${it.className} acts: ${JSON.stringify(text.data.slice(0, 100))}`);
       }
     }
     const root = document.documentElement;
@@ -159,7 +166,17 @@ test('a hostile transcript is shown and does nothing', async () => {
     if (await fold.isVisible()) await fold.click();
   }
   const words = await lookThrough('opened transcript');
-  for (const shown of [IMAGE, '<svg onload=window.ran=2>', '[picture: pixel]', 'remote.invalid/pixel.png', '<style>body{display:none}</style>', '⟦RLO⟧txt.exe', '␛]0;title', "<script>alert('demo')</script>", 'Show all']) {
+  for (const shown of [
+    IMAGE,
+    '<svg onload=window.ran=2>',
+    '[picture: pixel]',
+    'remote.invalid/pixel.png',
+    '<style>body{display:none}</style>',
+    '⟦RLO⟧txt.exe',
+    '␛]0;title',
+    "<script>alert('demo')</script>",
+    'Show all',
+  ]) {
     expect(words).toContain(shown);
   }
   expect(await list(page).innerText()).toContain('⟦RLO⟧txt.exe');
@@ -167,7 +184,9 @@ test('a hostile transcript is shown and does nothing', async () => {
 
 test('the long line is shown in part, and whole on demand, and the page stays quick', async () => {
   await transcript(page).evaluate((it) => it.scrollTo({ top: it.scrollHeight }));
-  const all = transcript(page).getByRole('button', { name: /^Show all/ }).first();
+  const all = transcript(page)
+    .getByRole('button', { name: /^Show all/ })
+    .first();
   for (let i = 0; i < 50 && !(await all.isVisible()); i += 1) {
     await transcript(page).evaluate((it) => it.scrollBy({ top: -300 }));
     await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(resolve)));
@@ -210,19 +229,22 @@ test('hostile names and contents in every panel do nothing', async () => {
 
 test('on a narrow screen nothing hangs out either', async () => {
   await page.setViewportSize({ width: 390, height: 844 });
-  for (const view of ['Talk', 'Changes', 'Files', 'Activity', 'Explain']) {
+  for (const view of ['Chat', 'Changes', 'Files', 'Activity', 'Explain']) {
     await choose(view);
     await page.getByRole('tabpanel').first().waitFor();
     await isInert(`${view}, narrow`);
   }
-  await choose('Talk');
+  await choose('Chat');
   await lookThrough('transcript, narrow');
   await page.setViewportSize({ width: 1280, height: 800 });
 });
 
 test('while thousands of lines stream every key is painted soon', async () => {
   await send(page, 'stream 8000 chunks\nprint a 1024 KiB line\nemit hostile text\nstream 2000 chunks\nsay the stream has ended');
-  await transcript(page).getByText(/chunk \d+ of 8000/).first().waitFor();
+  await transcript(page)
+    .getByText(/chunk \d+ of 8000/)
+    .first()
+    .waitFor();
   await beginSpeed(page);
   await typeSlowly(composer(page), 'these words are written while very much arrives');
   await shows(page, 'the stream has ended', 120_000);

@@ -3,14 +3,14 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Complaints, elsewhere, launch, LOST_NETWORK, signIn } from './browser';
 import { Mesh } from './mesh';
-import { Proxy } from './proxy';
+import { MeshProxy } from './proxy';
 import { addRepository, createTask, openTask, send, shows } from './workbench';
 
 /** Seconds of quiet; `FOUNDRY_IDLE_SECONDS` prolongs it. */
 const QUIET = Number(process.env['FOUNDRY_IDLE_SECONDS'] ?? '60');
 
 let mesh: Mesh;
-let proxy: Proxy;
+let proxy: MeshProxy;
 let browser: Browser;
 let page: Page;
 let complaints: Complaints;
@@ -19,7 +19,7 @@ let task: string;
 
 beforeAll(async () => {
   mesh = await Mesh.start();
-  proxy = await Proxy.before(mesh.port);
+  proxy = await MeshProxy.before(mesh.port);
   addRepository(mesh, 'alice');
   browser = await launch();
   page = await (await browser.newContext()).newPage();
@@ -43,17 +43,21 @@ async function quiet(seconds: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
 
-test(`in ${QUIET} s of rest the page sends no request, on one stream that carries heartbeats`, async () => {
-  await quiet(5); // the read mark and the panels of the first look
-  const [since, down, streams] = [Date.now(), proxy.bytesDown, proxy.count(/EdgeService\/Watch$/, opened)];
-  await quiet(QUIET);
-  expect(proxy.requests.filter((r) => r.at >= since)).toEqual([]);
-  expect(streams).toBe(1);
-  const bytes = proxy.bytesDown - down;
-  console.log(`idle for ${QUIET} s: 0 requests, 1 stream, ${bytes} bytes of heartbeats, ${proxy.connections} connections`);
-  expect(bytes).toBeGreaterThan(0);
-  expect(bytes).toBeLessThan(QUIET * 100);
-}, QUIET * 1000 + 60_000);
+test(
+  `in ${QUIET} s of rest the page sends no request, on one stream that carries heartbeats`,
+  async () => {
+    await quiet(5); // the read mark and the panels of the first look
+    const [since, down, streams] = [Date.now(), proxy.bytesDown, proxy.count(/EdgeService\/Watch$/, opened)];
+    await quiet(QUIET);
+    expect(proxy.requests.filter((r) => r.at >= since)).toEqual([]);
+    expect(streams).toBe(1);
+    const bytes = proxy.bytesDown - down;
+    console.log(`idle for ${QUIET} s: 0 requests, 1 stream, ${bytes} bytes of heartbeats, ${proxy.connections} connections`);
+    expect(bytes).toBeGreaterThan(0);
+    expect(bytes).toBeLessThan(QUIET * 100);
+  },
+  QUIET * 1000 + 60_000,
+);
 
 test('after the network was severed there is one reconnect for the one stream, and data flows again', async () => {
   const since = Date.now();
@@ -68,12 +72,18 @@ test('after the network was severed there is one reconnect for the one stream, a
 
 test('while the network is away the page says so and keeps what it shows, and comes back when it may', async () => {
   proxy.refuse();
-  await page.getByText(/reconnecting/i).first().waitFor();
+  await page
+    .getByText(/reconnecting/i)
+    .first()
+    .waitFor();
   await shows(page, 'back again');
   await quiet(4);
   const since = Date.now();
   proxy.restore();
-  await page.getByText(/reconnecting/i).first().waitFor({ state: 'hidden' });
+  await page
+    .getByText(/reconnecting/i)
+    .first()
+    .waitFor({ state: 'hidden' });
   await send(page, 'say after the storm');
   await shows(page, 'after the storm');
   expect(proxy.count(/EdgeService\/Watch$/, since)).toBe(1);

@@ -48,7 +48,8 @@ async function mark(of: Page): Promise<number> {
       const radio = it instanceof HTMLInputElement && it.type === 'radio' && !it.checked;
       const off = it.matches(':disabled') || it.closest('[inert],[aria-hidden=true]') !== null;
       if (it.tabIndex < 0 || radio || off || !it.checkVisibility({ visibilityProperty: true })) continue;
-      it.dataset['expected'] = String((count += 1));
+      count += 1;
+      it.dataset['expected'] = String(count);
     }
     return count;
   });
@@ -66,7 +67,12 @@ async function stop(of: Page): Promise<Stop | undefined> {
       for (let each: Element | null = it; each && near.length < 7; each = each.parentElement) near.push(each);
       for (const each of near) {
         const style = getComputedStyle(each);
-        parts.push(style.outlineStyle === 'none' ? '' : `${style.outlineStyle} ${style.outlineWidth} ${style.outlineColor}`, style.boxShadow, style.borderColor, style.backgroundColor);
+        parts.push(
+          style.outlineStyle === 'none' ? '' : `${style.outlineStyle} ${style.outlineWidth} ${style.outlineColor}`,
+          style.boxShadow,
+          style.borderColor,
+          style.backgroundColor,
+        );
       }
       return parts.join('|');
     };
@@ -75,7 +81,9 @@ async function stop(of: Page): Promise<Stop | undefined> {
       for (const animation of document.getAnimations()) if (animation.effect?.getTiming().iterations !== Infinity) animation.finish();
     };
     await painted();
-    const name = it.getAttribute('aria-label') ?? ((it as HTMLInputElement).labels?.[0]?.textContent || it.textContent || it.getAttribute('title') || it.outerHTML).trim().slice(0, 60);
+    const name =
+      it.getAttribute('aria-label') ??
+      ((it as HTMLInputElement).labels?.[0]?.textContent || it.textContent || it.getAttribute('title') || it.outerHTML).trim().slice(0, 60);
     const focused = look();
     const box = it.getBoundingClientRect();
     const shown = box.bottom > 0 && box.right > 0 && box.top < innerHeight && box.left < innerWidth;
@@ -106,7 +114,12 @@ async function walk(of: Page): Promise<Stop[]> {
     if (!at) return stops;
     stops.push(at);
   }
-  throw new Error(`the walk has no end: ${stops.slice(-8).map((s) => s.name).join(', ')}`);
+  throw new Error(
+    `the walk has no end: ${stops
+      .slice(-8)
+      .map((s) => s.name)
+      .join(', ')}`,
+  );
 }
 
 for (const panel of ['Changes', 'Files', 'Activity', 'Explain']) {

@@ -29,7 +29,9 @@ export const FAULT_BY_DEFAULT = ['provisioner.default_provider=fault', 'task.def
 
 /** Processes whose command line names a directory, which is a fresh temporary one. */
 function processesNaming(directory: string): number[] {
-  const pids = readdirSync('/proc').map(Number).filter((pid) => pid > 1 && pid !== process.pid);
+  const pids = readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => pid > 1 && pid !== process.pid);
   return pids.filter((pid) => {
     try {
       return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(directory);
@@ -39,16 +41,20 @@ function processesNaming(directory: string): number[] {
   });
 }
 
+/** Where the ports of meshes are: below those that systems give to connections, which a browser opens many of. */
+const PORTS = { from: 20_000, to: 32_000 };
+
 async function freePort(): Promise<number> {
-  return await new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      if (address === null || typeof address === 'string') return reject(new Error('no port'));
-      server.close(() => resolve(address.port));
+  for (let attempt = 1; ; attempt += 1) {
+    const port = PORTS.from + Math.floor(Math.random() * (PORTS.to - PORTS.from));
+    const free = await new Promise<boolean>((resolve) => {
+      const server = createServer();
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
     });
-  });
+    if (free) return port;
+    if (attempt === 100) throw new Error('no free port');
+  }
 }
 
 /** A running mesh. */
@@ -75,7 +81,7 @@ export class Mesh {
         await mesh.startAgain();
         return mesh;
       } catch (error) {
-        // A port that was free a moment ago may be that of a connection by now: browsers open many.
+        // A port that was free a moment ago may be that of another mesh by now.
         if (attempt === ATTEMPTS || !mesh.logTail().includes('ADDRESS_UNAVAILABLE')) throw error;
         await mesh.removeDirectory();
       }

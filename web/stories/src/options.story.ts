@@ -30,7 +30,7 @@ afterAll(async () => {
 /** A setting of the agent. */
 const setting = (name: string) => page.getByRole('combobox', { name, exact: true });
 /** Why a setting was not made. */
-const problem = () => page.getByRole('group', { name: 'Settings of the agent' }).getByText(/this model is locked/);
+const problem = () => page.getByRole('group', { name: 'Agent settings' }).getByText(/this model is locked/);
 
 test('what was chosen at the start holds, and the session tells its title, its context and its cost', async () => {
   await expect.poll(async () => await setting('Effort').inputValue(), { timeout: 30_000 }).toBe('high');
@@ -59,14 +59,16 @@ test('a command is completed with the keyboard, and its form is filled in and to
   const card = page.getByRole('region', { name: 'The agent asks a question' });
   await card.waitFor();
   await card.getByRole('button', { name: 'Send answer' }).click();
-  await card.getByText('Must be filled in').waitFor();
+  await card.getByText('This field is required').waitFor();
   await page.reload();
   await card.getByRole('textbox', { name: /Name of the release/ }).fill('Bergamot');
   await card.getByRole('combobox', { name: /Kind/ }).selectOption('patch');
   await card.getByRole('checkbox', { name: 'docs' }).check();
   await card.getByRole('button', { name: 'Send answer' }).click();
-  await said(page).getByText(/name = "Bergamot".*kind = "patch".*areas = \["docs"\]/).waitFor();
-  await transcript(page).getByRole('group', { name: 'Question of the agent' }).getByText('Kind: Patch: something is mended').waitFor();
+  await said(page)
+    .getByText(/name = "Bergamot".*kind = "patch".*areas = \["docs"\]/)
+    .waitFor();
+  await transcript(page).getByRole('group', { name: 'Question from the agent' }).getByText('Kind: Patch: something is fixed').waitFor();
   await card.waitFor({ state: 'hidden' });
   expect(me.complaints.all).toEqual([]);
 });
@@ -82,6 +84,8 @@ test('what the command line chooses and fills in is seen in the page', async () 
   await send(page, 'ask for a form');
   await page.getByRole('region', { name: 'The agent asks a question' }).waitFor();
   mesh.cli('session', 'fill', session, 'name=Mandarin', 'kind=major');
-  await said(page).getByText(/name = "Mandarin"/).waitFor();
+  await said(page)
+    .getByText(/name = "Mandarin"/)
+    .waitFor();
   expect(me.complaints.all).toEqual([]);
 });

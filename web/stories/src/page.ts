@@ -59,7 +59,10 @@ export function row(page: Page, named: string): Locator {
 
 /** Chooses a panel and returns it. */
 export async function panel(page: Page, name: string): Promise<Locator> {
-  await page.getByRole('tablist', { name: 'Panels' }).getByRole('tab', { name: new RegExp(`^${name}`) }).click();
+  await page
+    .getByRole('tablist', { name: 'Panels' })
+    .getByRole('tab', { name: new RegExp(`^${name}`) })
+    .click();
   return page.getByRole('tabpanel', { name: new RegExp(`^${name}`) });
 }
 

@@ -43,26 +43,34 @@ test('a task is read, talked with and ended while files of panels, dialogs and f
   await title(page).waitFor();
   await said(page).getByText('the **very first** words').waitFor();
   await page.getByRole('alert').filter({ hasText: 'Messages are shown without their formatting' }).waitFor();
-  await page.getByRole('alert').filter({ hasText: 'The changes could not be shown' }).getByText('PAGE_PART_MISSING', { exact: true }).waitFor();
+  await page
+    .getByRole('alert')
+    .filter({ hasText: 'The changes could not be loaded' })
+    .getByText('PAGE_PART_MISSING', { exact: true })
+    .waitFor();
   await send(page, 'say on it goes');
   await said(page).getByText('on it goes').waitFor();
   await isState(page, 'Idle');
 
   const tab = page.getByRole('tab', { name: /^Files/ });
   await tab.click();
-  const missing = page.getByRole('alert').filter({ hasText: 'The files could not be shown' });
-  await missing.getByRole('button', { name: 'Load the page anew' }).waitFor();
+  const missing = page.getByRole('alert').filter({ hasText: 'The files could not be loaded' });
+  await missing.getByRole('button', { name: 'Reload the page' }).waitFor();
   expect(await tab.evaluate((it) => it === document.activeElement)).toBe(true);
   await act(page, 'Archive…');
   const message = page.getByRole('region', { name: 'Messages', exact: true });
-  await message.getByText('The question could not be asked').waitFor();
+  await message.getByText('The confirmation dialog could not be opened').waitFor();
   await expect.poll(() => page.getByRole('button', { name: 'More actions' }).evaluate((it) => it === document.activeElement)).toBe(true);
   await message.getByRole('button', { name: 'Close message' }).click();
 
   await mend();
   await missing.getByRole('button', { name: 'Try again' }).click();
   await (await panel(page, 'Files')).getByText('README.md').first().waitFor();
-  expect(await page.evaluate(() => [...document.querySelectorAll<HTMLLinkElement>('link[href*="/Files-"][rel=stylesheet]')].some((it) => it.sheet !== null))).toBe(true);
+  expect(
+    await page.evaluate(() =>
+      [...document.querySelectorAll<HTMLLinkElement>('link[href*="/Files-"][rel=stylesheet]')].some((it) => it.sheet !== null),
+    ),
+  ).toBe(true);
   await composer(page).focus();
   await page.getByRole('alert').filter({ hasText: 'without their formatting' }).getByRole('button', { name: 'Try again' }).click();
   await said(page).locator('strong', { hasText: 'very first' }).waitFor();

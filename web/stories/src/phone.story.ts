@@ -15,7 +15,10 @@ let me: Newcomer;
 beforeAll(async () => {
   mesh = await Mesh.start();
   addRepository(mesh, 'alice');
-  createTask(mesh, `append src/greeting.txt: ${'apples and pears and '.repeat(20)}\nrun echo ${'word'.repeat(200)}\nsay a ${'long'.repeat(60)} word`);
+  createTask(
+    mesh,
+    `append src/greeting.txt: ${'apples and pears and '.repeat(20)}\nrun echo ${'word'.repeat(200)}\nsay a ${'long'.repeat(60)} word`,
+  );
   browser = await launch();
   me = await newcomer(browser, { viewport: { width: WIDTH, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 });
 });
@@ -51,10 +54,15 @@ test('from sign-in over the list to a task, its panels and its dialogs, nothing 
   await fits(page, 'task');
   for (const name of ['Changes', 'Files', 'Processes', 'Activity', 'Explain']) {
     await page.getByRole('tab', { name: new RegExp(`^${name}`) }).tap();
-    await page.getByRole('tabpanel', { name: new RegExp(`^${name}`) }).getByRole('button').or(page.getByRole('tree')).first().waitFor();
+    await page
+      .getByRole('tabpanel', { name: new RegExp(`^${name}`) })
+      .getByRole('button')
+      .or(page.getByRole('tree'))
+      .first()
+      .waitFor();
     await fits(page, name);
   }
-  await page.getByRole('tab', { name: 'Talk' }).tap();
+  await page.getByRole('tab', { name: 'Chat' }).tap();
   await send(page, 'say from the phone');
   await shows(page, 'from the phone');
   await fits(page, 'talk');

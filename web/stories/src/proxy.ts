@@ -13,7 +13,7 @@ export interface Passed {
 }
 
 /** Stands between a browser and a mesh. */
-export class Proxy {
+export class MeshProxy {
   /** All requests that passed, oldest first. */
   readonly requests: Passed[] = [];
   /** Bytes that went to the browser. */
@@ -28,9 +28,9 @@ export class Proxy {
   ) {}
 
   /** Listens on a free port and forwards to `target` on this machine. */
-  static async before(target: number): Promise<Proxy> {
+  static async before(target: number): Promise<MeshProxy> {
     const server = createServer();
-    const proxy = new Proxy(server, target);
+    const proxy = new MeshProxy(server, target);
     server.on('connection', (socket) => proxy.join(socket));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     return proxy;

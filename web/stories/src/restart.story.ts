@@ -35,18 +35,30 @@ for (const signal of ['kill', 'stop'] as const) {
     page.on('framenavigated', (frame) => loads.push(frame.url()));
     const task = createTask(mesh, `slowly\nsay ${WORDS.join(' ')}`);
     await openTask(page, mesh, task);
-    await said(page).getByText(/word9\b/).waitFor();
+    await said(page)
+      .getByText(/word9\b/)
+      .waitFor();
     loads.length = 0;
     await mesh[signal]();
-    await page.getByText(/reconnecting/i).first().waitFor();
+    await page
+      .getByText(/reconnecting/i)
+      .first()
+      .waitFor();
     await mesh.startAgain();
-    await said(page).getByText(/word160\b/).waitFor({ timeout: 60_000 });
-    await page.getByText(/reconnecting/i).first().waitFor({ state: 'hidden' });
+    await said(page)
+      .getByText(/word160\b/)
+      .waitFor({ timeout: 60_000 });
+    await page
+      .getByText(/reconnecting/i)
+      .first()
+      .waitFor({ state: 'hidden' });
     expect(await spoken(page)).toEqual(WORDS);
     expect(loads).toEqual([]);
     const recovered = await words(page);
     await page.reload();
-    await said(page).getByText(/word160\b/).waitFor({ timeout: 60_000 });
+    await said(page)
+      .getByText(/word160\b/)
+      .waitFor({ timeout: 60_000 });
     expect(await words(page)).toBe(recovered);
     expect(complaints.all).toEqual([]);
   });

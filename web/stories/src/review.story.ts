@@ -48,7 +48,12 @@ test('the changed files are listed with their kind, and a diff is read in one co
   const changes = await panel(page, 'Changes');
   const files = changes.getByRole('list', { name: 'Changed files' }).getByRole('listitem');
   await expect.poll(async () => await files.count(), { timeout: 30_000 }).toBe(4);
-  for (const [file, kind] of [['greeting.txt', 'modified'], ['guide.md', 'added'], ['READ ME.md', 'renamed'], ['logo.bin', 'deleted']] as const) {
+  for (const [file, kind] of [
+    ['greeting.txt', 'modified'],
+    ['guide.md', 'added'],
+    ['READ ME.md', 'renamed'],
+    ['logo.bin', 'deleted'],
+  ] as const) {
     await files.filter({ hasText: file }).getByRole('img', { name: kind, exact: true }).waitFor();
   }
   const greeting = files.filter({ hasText: 'greeting.txt' });
@@ -56,10 +61,11 @@ test('the changed files are listed with their kind, and a diff is read in one co
   await open();
   const diff = greeting.getByRole('region', { name: /^Diff of / });
   await diff.getByText('Good day, orchard.').waitFor();
-  await changes.getByRole('radiogroup', { name: 'How diffs are shown' }).getByText('Unified').click();
-  const columns = async (): Promise<number> => await diff.locator('tbody tr').filter({ hasText: 'Hello, orchard.' }).filter({ hasText: 'Good day, orchard.' }).count();
+  await changes.getByRole('radiogroup', { name: 'Diff view' }).getByText('Unified').click();
+  const columns = async (): Promise<number> =>
+    await diff.locator('tbody tr').filter({ hasText: 'Hello, orchard.' }).filter({ hasText: 'Good day, orchard.' }).count();
   await expect.poll(columns).toBe(0);
-  await changes.getByRole('radiogroup', { name: 'How diffs are shown' }).getByText('Split').click();
+  await changes.getByRole('radiogroup', { name: 'Diff view' }).getByText('Split').click();
   await expect.poll(columns).toBe(1);
   await page.reload();
   await open();
@@ -97,7 +103,13 @@ test('the patch that is downloaded applies to a fresh clone of the origin and ma
   expect(readFileSync(join(clone, 'src/greeting.txt'), 'utf8')).toBe('Good day, orchard.\n');
   expect(readFileSync(join(clone, 'docs/guide.md'), 'utf8').trim()).toBe('Pick the ripe ones.');
   expect(existsSync(join(clone, 'logo.bin'))).toBe(false);
-  expect(git('-C', clone, 'status', '--porcelain').trim().split('\n').map((line) => line.slice(0, 1)).sort()).toEqual(['A', 'D', 'M', 'R']);
+  expect(
+    git('-C', clone, 'status', '--porcelain')
+      .trim()
+      .split('\n')
+      .map((line) => line.slice(0, 1))
+      .sort(),
+  ).toEqual(['A', 'D', 'M', 'R']);
   const again = await applied(page, async () => await act(page, 'Download patch'), 'clone-of-menu');
   expect(git('-C', again, 'write-tree')).toBe(git('-C', clone, 'write-tree'));
   expect(me.complaints.all).toEqual([]);

@@ -14,6 +14,8 @@ declare global {
   interface Window {
     /** What could be pressed, and where it was. */
     places?: [Element, DOMRect][];
+    /** Milliseconds that have passed for the page. */
+    older?: number;
   }
 }
 
@@ -60,6 +62,15 @@ async function painted(): Promise<void> {
   await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 }
 
+/** Waits until nothing moves any more by itself: what fits into another width is measured some frames later. */
+async function settled(): Promise<void> {
+  for (let still = 0; still < 5; ) {
+    await remember();
+    await painted();
+    still = (await moved()).length === 0 ? still + 1 : 0;
+  }
+}
+
 /** Presses in the middle of something, lets `meanwhile` happen, and says what moved before the release elsewhere. */
 async function press(what: Locator, meanwhile: () => Promise<unknown> = painted): Promise<string[]> {
   await remember();
@@ -88,7 +99,7 @@ async function pressAtWidths(what: Locator, prepare: () => Promise<unknown>, mea
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 800 });
     await prepare();
-    await painted();
+    await settled();
     all.push(...(await press(what, meanwhile)).map((line) => `${width}: ${line}`));
   }
   await page.setViewportSize({ width: 1280, height: 800 });
@@ -121,10 +132,11 @@ test('a press that takes the focus from the composer moves nothing while its dra
   await openTask(page, mesh, createTask(mesh, 'say it hangs\nhang'));
   await shows(page, 'it hangs');
   const queue = page.getByRole('button', { name: 'Queue', exact: true });
-  const kept = page.getByText('Draft kept', { exact: true });
+  const kept = page.getByText('Draft saved', { exact: true });
   let draft = 'a draft';
   const type = async (): Promise<void> => {
-    await composer(page).fill((draft += '.'));
+    draft += '.';
+    await composer(page).fill(draft);
     await page.getByText('Draft not saved yet').waitFor();
   };
   expect(await pressAtWidths(queue, type, () => kept.waitFor())).toEqual([]);
@@ -170,14 +182,14 @@ test('nothing on a task page moves when it is pointed at and pressed', async () 
   await shows(page, 'ready to be pressed');
   await page.getByRole('list', { name: 'Changed files' }).waitFor();
   await composer(page).fill('words');
-  await page.getByText('Draft kept', { exact: true }).waitFor();
+  await page.getByText('Draft saved', { exact: true }).waitFor();
   await rest('Pressed', 1);
   const all: string[] = [];
   let pressed = 0;
   for (const width of [1280, 1000, 390]) {
     await page.setViewportSize({ width, height: 800 });
     await transcript(page).waitFor();
-    await painted();
+    await settled();
     for (const each of await page.locator(CAN_BE_PRESSED).all()) {
       const box = (await each.isVisible()) ? await each.boundingBox() : null;
       if (!box || box.y + box.height / 2 > 800 || box.y + box.height / 2 < 0) continue;
@@ -187,6 +199,40 @@ test('nothing on a task page moves when it is pointed at and pressed', async () 
     }
   }
   console.log(`pressed ${pressed} things`);
+  expect(all).toEqual([]);
+  await page.setViewportSize({ width: 1280, height: 800 });
+});
+
+test('nothing on a task page moves as what it shows grows older', async () => {
+  await openTask(page, mesh, createTask(mesh, 'say this grows older', ['--allow', '--title', 'Older']));
+  await shows(page, 'this grows older');
+  await rest('Older', 1);
+  await page.evaluate(() => {
+    const begun = Date.now();
+    Date.now = () => begun + (window.older ?? 0);
+  });
+  const older = async (minutes: number, text: RegExp) => {
+    await page.evaluate((ms) => {
+      window.older = ms;
+    }, minutes * 60_000);
+    await page.locator('header').getByText(text).first().waitFor();
+    await painted();
+  };
+  const all: string[] = [];
+  for (const width of WIDTHS) {
+    await page.setViewportSize({ width, height: 800 });
+    await older(0, /^just now$/);
+    await settled();
+    await remember();
+    for (const [minutes, text] of [
+      [1, /^1 min ago$/],
+      [50, /^5\d min ago$/],
+      [600, /^10 h ago$/],
+    ] as const) {
+      await older(minutes, text);
+      all.push(...(await moved()).map((line) => `${width}, ${text}: ${line}`));
+    }
+  }
   expect(all).toEqual([]);
   await page.setViewportSize({ width: 1280, height: 800 });
 });

@@ -25,7 +25,7 @@ afterAll(async () => {
 
 /** The messages that wait. */
 function queue(page: Page): Locator {
-  return page.getByRole('region', { name: 'Messages that wait' }).getByRole('listitem');
+  return page.getByRole('region', { name: 'Queued messages' }).getByRole('listitem');
 }
 
 /** The texts of the messages that wait, once there are `count`. */
@@ -42,7 +42,7 @@ test('messages sent in a turn wait, are changed and removed, outlive a stop, and
   for (const text of ['say the first', 'say the second', 'say the third']) await send(page, text);
   expect(await queued(page, 3)).toEqual(['say the first', 'say the second', 'say the third']);
   await queue(page).first().getByRole('button', { name: 'Edit this message' }).click();
-  const text = page.getByLabel('Text of the message');
+  const text = page.getByLabel('Message text');
   expect(await text.inputValue()).toBe('say the first');
   await text.fill('say the changed one');
   await page.getByRole('button', { name: 'Save' }).click();
@@ -53,7 +53,7 @@ test('messages sent in a turn wait, are changed and removed, outlive a stop, and
   expect(await queued(page, 2)).toEqual(['say the changed one', 'say the third']);
   await page.getByTitle('Stop the turn (Esc)').click();
   await transcript(page).getByText('Turn stopped').waitFor();
-  await page.getByText('the queue is held after a stop or an error').waitFor();
+  await page.getByText('paused after a stop or an error').waitFor();
   expect(await said(page).getByText('the changed one').count()).toBe(0);
   await page.getByRole('button', { name: 'Resume' }).click();
   await said(page).getByText('the third').waitFor();
@@ -62,7 +62,7 @@ test('messages sent in a turn wait, are changed and removed, outlive a stop, and
   expect(words.indexOf('the changed one')).toBeGreaterThan(0);
   expect(words.indexOf('the third')).toBeGreaterThan(words.indexOf('the changed one'));
   expect(words).not.toContain('the second');
-  expect(await page.getByRole('region', { name: 'Messages that wait' }).count()).toBe(0);
+  expect(await page.getByRole('region', { name: 'Queued messages' }).count()).toBe(0);
   expect(me.complaints.all).toEqual([]);
 });
 
@@ -83,13 +83,19 @@ test('a page loaded anew in the middle of a turn keeps the draft and goes on wit
   const { page } = me;
   const spoken = Array.from({ length: 80 }, (_, i) => `word${i + 1}`);
   await createByKeyboard(page, `slowly\nsay ${spoken.join(' ')}`);
-  await said(page).getByText(/word9\b/).waitFor();
+  await said(page)
+    .getByText(/word9\b/)
+    .waitFor();
   await composer(page).pressSequentially('what I was about to say');
-  await page.getByText('Draft kept').waitFor();
+  await page.getByText('Draft saved').waitFor();
   await page.reload();
-  await said(page).getByText(/word9\b/).waitFor();
+  await said(page)
+    .getByText(/word9\b/)
+    .waitFor();
   await expect.poll(async () => await composer(page).inputValue(), { timeout: 30_000 }).toBe('what I was about to say');
-  await said(page).getByText(/word80\b/).waitFor();
+  await said(page)
+    .getByText(/word80\b/)
+    .waitFor();
   expect((await said(page).allInnerTexts()).join(' ').match(/word\d+/g)).toEqual(spoken);
   await isState(page, 'Idle');
   expect(await composer(page).inputValue()).toBe('what I was about to say');

@@ -29,35 +29,37 @@ test('someone new signs in and is asked for a repository, which is mirrored whil
   const { page } = me;
   await page.goto(mesh.url);
   await signInByForm(page, mesh.secret, 'alice');
-  await page.getByRole('heading', { name: 'Add a repository to begin' }).waitFor();
+  await page.getByRole('heading', { name: 'Add a repository to get started' }).waitFor();
   await page.getByRole('main').getByRole('button', { name: 'Add repository' }).click();
   const dialog = page.getByRole('dialog', { name: 'Add repository' });
   await dialog.getByRole('button', { name: 'Add repository' }).click();
-  await dialog.getByText(/address is needed/i).waitFor();
-  await dialog.getByLabel('Address').fill(makeOrigin(mesh.dir));
-  await dialog.getByLabel('Address').press('Enter');
+  await dialog.getByText(/URL is required/i).waitFor();
+  await dialog.getByLabel('URL').fill(makeOrigin(mesh.dir));
+  await dialog.getByLabel('URL').press('Enter');
   await page.getByRole('heading', { level: 1, name: 'orchard' }).waitFor();
   await page.getByRole('main').getByText('Ready', { exact: true }).waitFor();
   await page.getByRole('tabpanel').getByText('harvest').waitFor();
-  await list(page).getByRole('link', { name: /^orchard/ }).waitFor();
+  await list(page)
+    .getByRole('link', { name: /^orchard/ })
+    .waitFor();
   expect(me.complaints.all).toEqual([]);
 });
 
-test('the key `c` opens the dialog, Ctrl+Enter creates, and the stages are there from the first second', async () => {
+test('the key `c` opens the dialog, Ctrl+Enter creates, and the stages are there', async () => {
   const { page } = me;
   await page.keyboard.press('c');
   const dialog = page.getByRole('dialog', { name: 'New task' });
   await dialog.getByLabel('Prompt').press('Control+Enter');
-  await dialog.getByText('Say what should be done.').waitFor();
+  await dialog.getByText('Describe what should be done.').waitFor();
   await dialog.getByLabel('Prompt').fill('replace Hello with Good day in src/greeting.txt\nsay the orchard is polite now');
-  const begun = Date.now();
   await dialog.getByLabel('Prompt').press('Control+Enter');
   await provisioning(page).waitFor();
-  const first = Date.now() - begun;
-  await provisioning(page).getByText(/^Provisioned in/).waitFor();
-  console.log(`stages on the screen ${first} ms after Ctrl+Enter, all of them done after ${Date.now() - begun} ms`);
-  expect(first).toBeLessThan(5_000);
-  await provisioning(page).getByRole('button', { name: /^Provisioned in/ }).click();
+  await provisioning(page)
+    .getByText(/^Provisioned in/)
+    .waitFor();
+  await provisioning(page)
+    .getByRole('button', { name: /^Provisioned in/ })
+    .click();
   expect(await provisioning(page).getByRole('listitem').count()).toBe(STAGES.length);
   for (const name of STAGES) await stage(page, name).first().getByRole('img', { name: 'Done' }).waitFor();
   await shows(page, 'the orchard is polite now');
@@ -86,7 +88,10 @@ test('a permission is allowed by a button and rejected by a key, and the transcr
   await dock.waitFor({ state: 'hidden' });
   await transcript(page).getByText('Good day, orchard.').last().waitFor();
   const questions = transcript(page).getByRole('group', { name: 'Permission request' });
-  await questions.first().getByText(/Allow once · you/i).waitFor();
+  await questions
+    .first()
+    .getByText(/Allow once · you/i)
+    .waitFor();
   await send(page, 'ask before running `cat README.md`. Then say it was left alone');
   await dock.waitFor();
   await dock.getByRole('button').first().focus();
@@ -94,7 +99,10 @@ test('a permission is allowed by a button and rejected by a key, and the transcr
   const key = /(\d)\s*$/.exec(await reject.innerText())?.[1] ?? '';
   await page.keyboard.press(key);
   await shows(page, 'it was left alone');
-  await questions.last().getByText(/Reject.* · you/i).waitFor();
+  await questions
+    .last()
+    .getByText(/Reject.* · you/i)
+    .waitFor();
   expect(await transcript(page).getByText('Counts apples').count()).toBe(0);
   expect(me.complaints.all).toEqual([]);
 });
@@ -102,8 +110,8 @@ test('a permission is allowed by a button and rejected by a key, and the transcr
 test('a task gets another title here, in the list and in the window', async () => {
   const { page } = me;
   await page.getByRole('button', { name: 'Rename the task' }).click();
-  await page.getByLabel('Title of the task').fill('Politeness of the orchard');
-  await page.getByLabel('Title of the task').press('Enter');
+  await page.getByLabel('Task title').fill('Politeness of the orchard');
+  await page.getByLabel('Task title').press('Enter');
   await title(page).getByText('Politeness of the orchard').waitFor();
   await row(page, 'Politeness of the orchard').waitFor();
   await expect.poll(async () => await page.title()).toContain('Politeness of the orchard');

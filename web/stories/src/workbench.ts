@@ -16,7 +16,7 @@ export function transcript(page: Page): Locator {
 
 /** What the agent said, message by message. */
 export function said(page: Page): Locator {
-  return transcript(page).getByRole('article', { name: /^Message of the agent/ });
+  return transcript(page).getByRole('article', { name: /^Message from the agent/ });
 }
 
 /** Where messages are written. */
@@ -39,7 +39,10 @@ export async function shows(page: Page, text: string | RegExp, timeout = 60_000)
 /** The words of the transcript, in order, without what depends on the time. */
 export async function words(page: Page): Promise<string> {
   const text = await transcript(page).innerText();
-  return text.replaceAll(/\b\d+(\.\d+)?\s?(ms|s|min|h)\b|just now|\d+ (seconds?|minutes?) ago/g, '').replaceAll(/\s+/g, ' ').trim();
+  return text
+    .replaceAll(/\b\d+(\.\d+)?\s?(ms|s|min|h)\b|just now|\d+ (seconds?|minutes?) ago/g, '')
+    .replaceAll(/\s+/g, ' ')
+    .trim();
 }
 
 /** Registers a new repository by the CLI, as the person `login`, and waits until it is mirrored. */

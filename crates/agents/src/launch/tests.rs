@@ -179,7 +179,7 @@ fn says_what_to_do_without_a_model_provider_and_with_one_that_does_not_fit() {
     assert!(e.message.contains("foundry model add") && e.message.contains("anthropic"), "{e}");
     let e = launch(claude, Some(&access(ModelKind::Gemini)), &Profile::default()).unwrap_err();
     assert_eq!(e.reason, "AGENT_MODEL_UNSUITABLE");
-    assert!(e.message.contains("it takes anthropic"), "{e}");
+    assert!(e.message.contains("it supports anthropic"), "{e}");
     let unnamed = ModelAccess::new(ModelKind::Openai, URL, "t");
     let e = launch(catalogue.get("opencode").unwrap(), Some(&unnamed), &Profile::default()).unwrap_err();
     assert_eq!(e.reason, "AGENT_MODEL_MISSING");

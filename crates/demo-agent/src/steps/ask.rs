@@ -51,7 +51,7 @@ impl Turn {
         if !denied {
             return Ok(());
         }
-        self.say("I was not permitted to go on, so I stop here.").await?;
+        self.say("I was not allowed to continue, so I will stop here.").await?;
         Err(TurnEnd::Stopped)
     }
 }

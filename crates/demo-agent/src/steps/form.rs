@@ -16,14 +16,14 @@ impl Turn {
     /// Asks for a form with a field of every kind, and says what was filled in.
     pub(super) async fn form(&self) -> Result<(), TurnEnd> {
         if !self.forms {
-            return self.say("Nobody here can fill in a form.").await;
+            return self.say("This client cannot show forms.").await;
         }
         let properties = json!({
             "name": { "type": "string", "title": "Name of the release", "minLength": 2, "maxLength": 40 },
             "kind": { "type": "string", "title": "Kind", "oneOf": [
                 { "const": "major", "title": "Major: something breaks" },
                 { "const": "minor", "title": "Minor: something is new" },
-                { "const": "patch", "title": "Patch: something is mended" }], "default": "minor" },
+                { "const": "patch", "title": "Patch: something is fixed" }], "default": "minor" },
             "reviewers": { "type": "integer", "title": "Reviewers", "minimum": 1, "maximum": 9, "default": 1 },
             "share": { "type": "number", "title": "Share of users", "description": "Between 0 and 1",
                 "minimum": 0, "maximum": 1 },
@@ -31,7 +31,7 @@ impl Turn {
             "areas": { "type": "array", "title": "Areas", "items": { "type": "string", "enum": ["cli", "docs", "web"] } },
         });
         let schema = json!({ "type": "object", "properties": properties, "required": ["name", "kind"] });
-        let message = "How shall I cut the release?";
+        let message = "How should I cut the release?";
         let params = json!({ "mode": "form", "sessionId": self.session.id, "message": message, "requestedSchema": schema });
         self.elicit(&params).await
     }
@@ -53,9 +53,9 @@ impl Turn {
                     content.iter().map(|(name, value)| format!("{name} = {value}")).collect();
                 format!("You filled in: {}.", filled.join(", "))
             }
-            Some("decline") => "You did not want to answer, so I go on without.".to_owned(),
+            Some("decline") => "You declined to answer, so I will continue without it.".to_owned(),
             Some("cancel") => return Err(TurnEnd::Cancelled),
-            _ => "I got no answer that I understand, so I go on without.".to_owned(),
+            _ => "I did not understand the answer, so I will continue without it.".to_owned(),
         };
         self.say(&said).await
     }

@@ -73,8 +73,11 @@ impl Turn {
                 let mut names: Vec<_> =
                     std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
                 names.sort();
-                self.say(&format!("Names in my environment (values are not shown): {}", names.join(" ")))
-                    .await
+                self.say(&format!(
+                    "Variable names in my environment (values are not shown): {}",
+                    names.join(" ")
+                ))
+                .await
             }
             Instruction::ShowSettings => self.say(&self.session.settings().in_words()).await,
             Instruction::Form => self.form().await,

@@ -1,7 +1,7 @@
 //! What a proof plants at which point, and what it saw there.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use foundry_store::Store;
@@ -120,7 +120,7 @@ impl Script {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.0.seen)
     }
 
     /// Notes the point; whether the action is due here.

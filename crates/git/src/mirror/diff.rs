@@ -166,7 +166,7 @@ impl Mirror {
 const PATCH_ARGS: [&str; 5] = ["--patch", "--binary", "--unified=3", "--src-prefix=a/", "--dst-prefix=b/"];
 
 fn unreadable() -> GitError {
-    GitError::failed("the output of git diff-tree is not of the expected form")
+    GitError::failed("unexpected output of git diff-tree")
 }
 
 fn section(section: Section, change: &mut FileChange) -> Patch {

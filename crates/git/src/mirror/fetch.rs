@@ -44,7 +44,7 @@ impl Mirror {
         let dir = dir.into();
         let mirror = Self { git: git.clone(), dir: dir.clone(), limits, quarantine: None };
         if !dir.is_absolute() {
-            return Err(GitError::failed("the path of a mirror is absolute"));
+            return Err(GitError::failed("the mirror path must be absolute"));
         }
         if let Some(parent) = dir.parent() {
             tokio::fs::create_dir_all(parent)
@@ -65,16 +65,17 @@ impl Mirror {
         }
         tokio::fs::rename(&temporary, &dir)
             .await
-            .map_err(|e| GitError::io("cannot put the mirror in its place", &e))?;
+            .map_err(|e| GitError::io("cannot move the mirror into place", &e))?;
         sync_parent(&dir).await?;
         Ok(mirror)
     }
 
     /// Brings the branches up to date; branches gone from the remote go, `refs/foundry` stays.
     pub async fn fetch(&self, remote: &RemoteUrl) -> Result<FetchReport> {
-        let _lock = self.lock().await?;
+        // A slow remote is asked before the lock is taken, for which imports wait.
         let endpoint = remote.pin().await?;
         let listing = self.list(&endpoint).await?;
+        let _lock = self.lock().await?;
         self.fetch_into(&self.dir, &endpoint, listing).await
     }
 

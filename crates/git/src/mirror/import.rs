@@ -145,8 +145,8 @@ impl Mirror {
             .run_any()
             .await?;
         match out.code {
-            Some(0) => Ok(true),
-            Some(1) => Ok(false),
+            0 => Ok(true),
+            1 => Ok(false),
             _ => Err(GitError::from_exit("merge-base", "failed", out.stderr)),
         }
     }
@@ -162,7 +162,7 @@ impl Mirror {
         for commit in &header.prerequisites {
             self.resolve(&Revision::Commit(commit.clone()))
                 .await
-                .map_err(|_| refused("needs commits that the repository does not have"))?;
+                .map_err(|e| refused_unless_host(e, "needs commits that the repository does not have"))?;
         }
         file.seek(SeekFrom::Start(header.pack_offset))
             .map_err(|e| GitError::io("cannot read the bundle", &e))?;
@@ -184,7 +184,7 @@ impl Mirror {
             .map_err(refused_if_failed)?;
         self.resolve(&Revision::Commit(header.head.clone()))
             .await
-            .map_err(|_| refused("has a ref that is no commit"))?;
+            .map_err(|e| refused_unless_host(e, "has a ref that is not a commit"))?;
         // Walks all that is new: proves that nothing is missing, and lists it for measuring.
         let new = self
             .command("rev-list")
@@ -229,6 +229,11 @@ fn refused(why: &str) -> GitError {
     GitError::corrupt("BUNDLE_REFUSED", format!("the bundle {why}"))
 }
 
+/// What of the bundle is to blame for a commit that is not found; not for what the host or its load did.
+fn refused_unless_host(e: GitError, why: &str) -> GitError {
+    if e.retryable() { e } else { refused(why).with_stderr(e.stderr()) }
+}
+
 fn refused_if_failed(e: GitError) -> GitError {
     match e.kind() {
         // `early EOF` means a lost connection elsewhere and a truncated file here.
@@ -254,7 +259,7 @@ fn read_header(file: File, expected_ref: &str) -> Result<(Header, File)> {
     let v3 = match line.as_slice() {
         b"# v2 git bundle" => false,
         b"# v3 git bundle" => true,
-        _ => return Err(refused("is no bundle of version 2 or 3")),
+        _ => return Err(refused("is not a version 2 or 3 bundle")),
     };
     let mut prerequisites = Vec::new();
     let mut head = None;
@@ -265,7 +270,7 @@ fn read_header(file: File, expected_ref: &str) -> Result<(Header, File)> {
             break;
         } else if let Some(capability) = text.strip_prefix('@') {
             if !v3 || !matches!(capability, "object-format=sha1" | "object-format=sha256") {
-                return Err(refused("asks for a capability that is not supported"));
+                return Err(refused("requires an unsupported capability"));
             }
         } else if let Some(rest) = line.strip_prefix(b"-") {
             // A subject may follow the id, in any encoding.
@@ -276,10 +281,10 @@ fn read_header(file: File, expected_ref: &str) -> Result<(Header, File)> {
             let (id, name) = text.split_once(' ').ok_or_else(|| refused("has a malformed ref line"))?;
             let id = CommitId::parse(id).map_err(|_| refused("has a malformed ref line"))?;
             if name != expected_ref || head.replace(id).is_some() {
-                return Err(refused("holds other refs than the one expected"));
+                return Err(refused("contains refs other than the expected one"));
             }
         }
     }
-    let head = head.ok_or_else(|| refused("holds no ref"))?;
+    let head = head.ok_or_else(|| refused("contains no ref"))?;
     Ok((Header { head, prerequisites, pack_offset: offset }, reader.into_inner().into_inner()))
 }

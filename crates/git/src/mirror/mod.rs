@@ -78,10 +78,10 @@ impl Mirror {
     pub async fn open(git: &Git, dir: impl Into<PathBuf>, limits: MirrorLimits) -> Result<Self> {
         let mirror = Self { git: git.clone(), dir: dir.into(), limits, quarantine: None };
         if !mirror.dir.is_absolute() {
-            return Err(GitError::failed("the path of a mirror is absolute"));
+            return Err(GitError::failed("the mirror path must be absolute"));
         }
         if !tokio::fs::metadata(mirror.dir.join("HEAD")).await.is_ok_and(|m| m.is_file()) {
-            return Err(GitError::new(GitErrorKind::NotFound, "MIRROR_NOT_FOUND", "no mirror is here yet"));
+            return Err(GitError::new(GitErrorKind::NotFound, "MIRROR_NOT_FOUND", "there is no mirror yet"));
         }
         Ok(mirror)
     }
@@ -96,19 +96,20 @@ impl Mirror {
         &self.git
     }
 
-    /// Removes the mirror and what it left beside it; a mirror that is not there is removed already.
-    pub async fn remove(self) -> Result<()> {
-        let _lock = Lock::acquire(&self.dir, self.limits.lock_wait).await?;
+    /// Removes the mirror in `dir` and what it left beside it; a mirror that is not there is removed already. Waits at most
+    /// `lock_wait` for another operation to end.
+    pub async fn remove(dir: &Path, lock_wait: Duration) -> Result<()> {
+        let _lock = Lock::acquire(dir, lock_wait).await?;
         // Renamed first: a crash half-way must not leave something that opens as a mirror.
-        let doomed = with_suffix(&self.dir, ".removed");
+        let doomed = with_suffix(dir, ".removed");
         remove_tree(&doomed).await?;
-        match tokio::fs::rename(&self.dir, &doomed).await {
+        match tokio::fs::rename(dir, &doomed).await {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(GitError::io("cannot remove the mirror", &e)),
         }
         remove_tree(&doomed).await?;
-        remove_tree(&with_suffix(&self.dir, ".creating")).await
+        remove_tree(&with_suffix(dir, ".creating")).await
     }
 
     /// Packs objects and drops unreachable ones older than two weeks. All refs, the ones of
@@ -155,7 +156,7 @@ impl Mirror {
 }
 
 pub(crate) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(f).await.map_err(|_| GitError::failed("a file operation was cut off"))
+    tokio::task::spawn_blocking(f).await.map_err(|_| GitError::failed("a file operation was interrupted"))
 }
 
 pub(crate) fn with_suffix(dir: &Path, suffix: &str) -> PathBuf {
@@ -193,9 +194,17 @@ fn tree_size(dir: &Path) -> Result<u64> {
 }
 
 fn clear_stale(dir: &Path) -> Result<()> {
-    let failed = |e| GitError::io("cannot clear what a killed git left", &e);
-    for name in ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock", "shallow.lock", "gc.pid"]
-    {
+    let failed = |e| GitError::io("cannot clean up after a killed git process", &e);
+    for name in [
+        "HEAD.lock",
+        "packed-refs.lock",
+        "packed-refs.new",
+        "config.lock",
+        "shallow.lock",
+        "gc.pid",
+        "objects/info/commit-graph.lock",
+        "objects/info/commit-graphs/commit-graph-chain.lock",
+    ] {
         remove_if_there(&dir.join(name)).map_err(failed)?;
     }
     let quarantine = dir.join(quarantine::DIR_NAME);
@@ -209,7 +218,8 @@ fn clear_stale(dir: &Path) -> Result<()> {
     .map_err(failed)?;
     walk(&dir.join("objects/pack"), &mut |path, _| {
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        if name.starts_with(b"tmp_") { remove_if_there(path) } else { Ok(()) }
+        let stale = name.starts_with(b"tmp_") || name.starts_with(b".tmp-") || name.ends_with(b".lock");
+        if stale { remove_if_there(path) } else { Ok(()) }
     })
     .map_err(failed)
 }

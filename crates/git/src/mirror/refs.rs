@@ -93,11 +93,14 @@ impl Mirror {
             .operands([format!("{name}^{{commit}}")])
             .run_any()
             .await?;
-        if out.code != Some(0) {
+        if out.code > 1 {
+            return Err(GitError::from_exit("rev-parse", &format!("exit {}", out.code), out.stderr));
+        }
+        if out.code != 0 {
             let (reason, what) = match revision {
                 Revision::Branch(b) => ("BRANCH_NOT_FOUND", format!("no branch {b} in the repository")),
                 Revision::Commit(c) => ("COMMIT_NOT_FOUND", format!("no commit {c} in the repository")),
-                Revision::Work(w) | Revision::Base(w) => ("WORK_NOT_FOUND", format!("no work of {w} yet")),
+                Revision::Work(w) | Revision::Base(w) => ("WORK_NOT_FOUND", format!("no work for {w} yet")),
             };
             return Err(GitError::new(GitErrorKind::NotFound, reason, what).with_stderr(out.stderr));
         }

@@ -196,7 +196,7 @@ impl Mirror {
             .split(|b| *b == 0)
             .filter(|record| !record.is_empty())
             .map(|record| {
-                parse(record, parent).ok_or_else(|| GitError::failed("git ls-tree printed something else"))
+                parse(record, parent).ok_or_else(|| GitError::failed("unexpected output of git ls-tree"))
             })
             .collect()
     }

@@ -1,8 +1,10 @@
 //! Bundles as hostile sandboxes hand them over: a typed error, no ref moved, no object kept.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use foundry_git::{GitError, GitErrorKind, ImportLimits, Mirror, MirrorLimits, RepoPath, Revision, WorkName};
+use foundry_git::{
+    Git, GitError, GitErrorKind, ImportLimits, Mirror, MirrorLimits, RepoPath, Revision, WorkName,
+};
 
 use crate::lab::{Lab, Sandbox, work};
 use crate::mirrors::plant_dotdot;
@@ -197,4 +199,29 @@ async fn moves_no_ref_when_there_are_too_many_changes_to_show() {
     let tight = MirrorLimits { max_changed_files: 2, ..MirrorLimits::default() };
     s.mirror = Mirror::open(&lab.git, s.mirror.dir(), tight).await.unwrap();
     refuses(&s, GitErrorKind::TooLarge).await;
+}
+
+#[tokio::test]
+async fn what_this_host_does_to_git_is_not_taken_for_a_hostile_bundle() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo a > a");
+    s.hand_over();
+    for (subcommand, fault) in [
+        ("index-pack", "kill -9 $$"),
+        ("index-pack", "echo 'fatal: write error: No space left on device' >&2; exit 128"),
+        ("rev-list", "kill -9 $$"),
+    ] {
+        let program = lab.path("git-that-fails");
+        let script =
+            format!("#!/bin/sh\ncase \" $* \" in *' {subcommand} '*) {fault};; esac\nexec git \"$@\"\n");
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let git = Git::at(&program).await.unwrap();
+        let mirror = Mirror::open(&git, s.mirror.dir(), MirrorLimits::default()).await.unwrap();
+        let err =
+            mirror.import_bundle(&work(), &s.bundle(), &s.base, &ImportLimits::default()).await.unwrap_err();
+        assert_eq!((err.kind(), err.reason()), (GitErrorKind::Host, "GIT_FAILED"), "{fault}: {err:?}");
+    }
+    s.try_import().await.unwrap();
 }

@@ -127,6 +127,11 @@ impl Sandbox<'_> {
     }
 
     pub fn run_script(&self) -> Output {
+        self.run_script_with(&[])
+    }
+
+    /// With more in its environment.
+    pub fn run_script_with(&self, more: &[(&str, String)]) -> Output {
         let spec = WorkBundle {
             tree: self.tree.clone(),
             base: self.base.clone(),
@@ -134,7 +139,7 @@ impl Sandbox<'_> {
             bundle: self.bundle(),
             time: Timestamp::from_micros(1_700_000_000_000_000),
         };
-        self.lab.try_sh(self.lab.dir.path(), WORK_BUNDLE_SCRIPT, &spec.env())
+        self.lab.try_sh(self.lab.dir.path(), WORK_BUNDLE_SCRIPT, &[&spec.env(), more].concat())
     }
 
     /// Commits the tree as the sandbox does and gives the head.

@@ -130,18 +130,21 @@ async fn creates_once_and_clears_what_a_crash_left() {
     assert_eq!(a.dir(), b.dir());
     assert!(!half.exists());
     // A killed git leaves its lock files; the next operation goes on regardless.
-    for name in ["packed-refs.lock", "HEAD.lock", "refs/heads/main.lock", "objects/pack/tmp_pack_x"] {
+    std::fs::create_dir_all(a.dir().join("objects/info")).unwrap();
+    let locks = ["packed-refs.lock", "HEAD.lock", "refs/heads/main.lock", "objects/info/commit-graph.lock"];
+    for name in locks.into_iter().chain(["objects/pack/tmp_pack_x"]) {
         std::fs::write(a.dir().join(name), "").unwrap();
     }
     lab.sh(&lab.real(), "git commit -q --allow-empty -m next; git branch -m other");
     assert_eq!(a.fetch(&lab.remote()).await.unwrap().default_branch, Some(branch("other")));
     assert!(!a.dir().join("objects/pack/tmp_pack_x").exists());
     let dir = a.dir().to_owned();
-    Mirror::open(&lab.git, &dir, MirrorLimits::default()).await.unwrap().remove().await.unwrap();
+    let wait = MirrorLimits::default().lock_wait;
+    Mirror::remove(&dir, wait).await.unwrap();
     assert!(!dir.exists());
     let gone = Mirror::open(&lab.git, &dir, MirrorLimits::default()).await.unwrap_err();
     assert_eq!(gone.reason(), "MIRROR_NOT_FOUND");
-    a.remove().await.unwrap();
+    Mirror::remove(&dir, wait).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! The script that runs in a sandbox, run here on trees as agents leave them.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+
 use foundry_git::{ChangeKind, CommitId, FileChange, WorkBundleExit};
 
 use crate::lab::{Lab, Sandbox};
@@ -97,6 +100,36 @@ async fn takes_the_files_of_repositories_inside_the_tree_but_keeps_submodules() 
     );
     let modes: Vec<u32> = imported.changes.iter().map(|c| c.new_mode).collect();
     assert_eq!(modes, [0o100644, 0o100644, 0o100644, 0o100644, 0o160000]);
+}
+
+/// A `git` that dies as it writes the bundle, with the script, and leaves its lock file.
+const DYING_GIT: &str = r#"#!/bin/sh
+case " $* " in
+    *' bundle create '*)
+        while [ "$1" != --quiet ]; do shift; done
+        : >"$2.lock"
+        kill -9 $PPID
+        ;;
+    *) PATH=$REAL_PATH exec git "$@" ;;
+esac
+"#;
+
+#[tokio::test]
+async fn a_run_that_was_killed_as_it_wrote_the_bundle_does_not_stop_the_next_one() {
+    let lab = Lab::new().await;
+    let s = lab.sandbox().await;
+    s.sh("echo a > a");
+    let bin = lab.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(bin.join("git"), DYING_GIT).unwrap();
+    std::fs::set_permissions(bin.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let real = std::env::var("PATH").unwrap();
+    let dying = [("REAL_PATH", real.clone()), ("PATH", format!("{}:{real}", bin.display()))];
+    assert_eq!(s.run_script_with(&dying).status.signal(), Some(9));
+    assert!(!s.bundle().exists());
+    assert_eq!(paths(&s.import().await.changes), ["a"]);
+    let left = lab.sh(&lab.path(""), "ls -d work.bundle*");
+    assert_eq!(left, "work.bundle", "something of the killed run, or of this one, is left");
 }
 
 #[tokio::test]

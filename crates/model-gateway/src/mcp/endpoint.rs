@@ -2,7 +2,7 @@
 //! the gateway instead, which leads there for as long as the stream is open.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use foundry_core::Env;
@@ -39,7 +39,7 @@ impl Endpoints {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Endpoint>> {
         // No panic can leave the map half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.0)
     }
 }
 
@@ -86,7 +86,7 @@ impl Rewriting {
             };
             let url = self.base.join(&place)?;
             if url.origin() != self.base.origin() {
-                return Err("the MCP server wants messages to be sent to another server".into());
+                return Err("the MCP server redirects messages to another server".into());
             }
             let (session, name, base) = (self.session.clone(), self.name.clone(), self.base.clone());
             let endpoint = Endpoint { session, name, base, url };
@@ -98,7 +98,7 @@ impl Rewriting {
             break;
         }
         if self.held.len() > BEFORE {
-            return Err("the MCP server does not say where messages are sent to".into());
+            return Err("the MCP server did not announce its message endpoint".into());
         }
         Ok(out.freeze())
     }
@@ -135,7 +135,7 @@ mod tests {
             url: url.parse().unwrap(),
             headers: Vec::new(),
             events: true,
-            client: foundry_http_client::local_client().build().unwrap(),
+            network: foundry_sandbox::Network::Host,
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use foundry_core::Env;
 use http::request::Parts;
-use http::{Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt as _, Full};
 use url::Url;
@@ -23,6 +23,7 @@ use crate::gateway::{ACCESS, Gateway};
 use crate::proof::SandboxProof;
 use crate::seats;
 use crate::shape::{Problem, Retry};
+use crate::silence::Silence;
 use crate::upstream;
 use crate::{Body, BoxError};
 
@@ -30,7 +31,7 @@ pub(crate) use endpoint::Endpoints;
 use endpoint::Rewriting;
 use stream::Stream;
 
-/// The longest wait for the head of an answer: tools may work for long before they say anything.
+/// The longest wait for the head of an answer, or for the next event of one: tools may work for long before they say anything.
 const ANSWER: Duration = Duration::from_secs(3600);
 /// As much of a refusal is read, and for as long.
 const READ: usize = 64 * 1024;
@@ -78,6 +79,13 @@ impl Caller {
         match tokio::time::timeout(ACCESS, asked).await {
             Ok(answer) => answer,
             Err(_) => Err(McpRefused::Unavailable("the token was not checked within ten seconds".to_owned())),
+        }
+    }
+
+    async fn client(&self, access: &McpAccess) -> Result<reqwest::Client, McpRefused> {
+        match tokio::time::timeout(ACCESS, self.ledger.mcp_client(access)).await {
+            Ok(client) => client,
+            Err(_) => Err(McpRefused::Unreachable("its name was not resolved within ten seconds".to_owned())),
         }
     }
 
@@ -129,10 +137,12 @@ impl Gateway {
             name: path.name.to_owned(),
         };
         let access = caller.access().await.map_err(|refused| problem(refused, path.name))?;
+        // Before a name is resolved: a connection that has proved nothing may be dropped.
         seats::take(&parts, &access.session)?;
         let target = self.target(&access, path, &parts.method)?;
+        let client = caller.client(&access).await.map_err(|refused| problem(refused, path.name))?;
         let sent = headers::to_server(&access, &parts.headers);
-        let mut request = access.client.request(parts.method.clone(), target).headers(sent);
+        let mut request = client.request(parts.method.clone(), target).headers(sent);
         let mut taken = None;
         if let Some(body) = body.take()
             && parts.method == Method::POST
@@ -163,8 +173,22 @@ impl Gateway {
             head.headers.remove(header::CONTENT_LENGTH);
             Rewriting::new(&self.0.endpoints, &self.0.env, &access, path.name)
         });
-        let stream = Stream::new(upstream, rewriting, Box::pin(caller.over(access)));
+        let silence = self.silence(&parts.method, &head.headers);
+        let silence =
+            silence.map(|limit| Silence::new(&self.0.env, format!("the MCP server {}", path.name), limit));
+        let stream = Stream::new(upstream, rewriting, silence, Box::pin(caller.over(access)));
         Ok(Response::from_parts(head, stream.boxed_unsync()))
+    }
+
+    /// How long nothing may come of an answer whose head is there. A stream that a server says things on when it has
+    /// some may be silent for ever; one with the answer of a tool for as long as the tool may work.
+    fn silence(&self, method: &Method, head: &HeaderMap) -> Option<Duration> {
+        let kind = head.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        match (method, kind.starts_with("text/event-stream")) {
+            (&Method::GET, true) => None,
+            (_, true) => Some(ANSWER),
+            (_, false) => Some(self.settings().silence),
+        }
     }
 
     /// Where a call goes.
@@ -181,7 +205,7 @@ impl Gateway {
             _ => Err(Problem {
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 reason: "METHOD_NOT_ALLOWED",
-                words: format!("the MCP server {} takes no {method} here", path.name),
+                words: format!("the MCP server {} does not support {method} here", path.name),
                 retry: Retry::Never,
             }),
         }
@@ -199,14 +223,14 @@ impl Gateway {
         if head.status.is_redirection() {
             let place = place(&access.url);
             return Err(unreachable(format!(
-                "{place} leads to another address: the URL of the MCP server {name} must be the final one"
+                "{place} redirects; set the URL of the MCP server {name} to the final address"
             )));
         }
         if matches!(head.status.as_u16(), 401 | 407) {
             return Err(Problem {
                 status: StatusCode::FORBIDDEN,
                 reason: "MCP_SECRET_REFUSED",
-                words: format!("the MCP server {name} refuses the headers that the profile has for it"),
+                words: format!("the MCP server {name} rejected the headers from the profile"),
                 retry: Retry::Never,
             });
         }
@@ -237,7 +261,7 @@ impl Gateway {
     }
 }
 
-fn whole(status: StatusCode, headers: http::HeaderMap, body: Bytes) -> Response<Body> {
+fn whole(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -261,7 +285,7 @@ fn token_refused() -> Problem {
     Problem {
         status: StatusCode::FORBIDDEN,
         reason: "MODEL_TOKEN_REFUSED",
-        words: "the token is not one of this sandbox's, or the sandbox has ended".to_owned(),
+        words: "the token does not belong to this sandbox, or the sandbox has ended".to_owned(),
         retry: Retry::Never,
     }
 }

@@ -9,11 +9,14 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::endpoint::Rewriting;
 use crate::BoxError;
+use crate::silence::Silence;
 
 /// The body of an answer. Dropping it ends the call to the server.
 pub(super) struct Stream {
     upstream: reqwest::Body,
     rewriting: Option<Rewriting>,
+    /// Ends an answer of which nothing comes; none where a server may be silent for as long as it likes.
+    silence: Option<Silence>,
     /// Completes once the session may not use the server any more, or the server was changed.
     over: BoxFuture<'static, ()>,
     ended: bool,
@@ -23,9 +26,10 @@ impl Stream {
     pub(super) fn new(
         upstream: reqwest::Body,
         rewriting: Option<Rewriting>,
+        silence: Option<Silence>,
         over: BoxFuture<'static, ()>,
     ) -> Self {
-        Self { upstream, rewriting, over, ended: false }
+        Self { upstream, rewriting, silence, over, ended: false }
     }
 
     fn cut(&mut self, why: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -47,10 +51,19 @@ impl HttpBody for Stream {
             return Poll::Ready(None);
         }
         if this.over.as_mut().poll(cx).is_ready() {
-            return this.cut("the session may not use this MCP server any more, or it was changed".into());
+            return this.cut("the session may no longer use this MCP server, or it was changed".into());
         }
         loop {
-            let data = match ready!(Pin::new(&mut this.upstream).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(&mut this.upstream).poll_frame(cx) else {
+                let Some(silence) = &mut this.silence else { return Poll::Pending };
+                ready!(silence.poll(cx));
+                let words = silence.words();
+                return this.cut(words.into());
+            };
+            if let Some(silence) = &mut this.silence {
+                silence.broken();
+            }
+            let data = match frame {
                 // Trailers concern the connection that ends here.
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,

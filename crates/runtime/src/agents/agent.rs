@@ -6,10 +6,10 @@ use std::io::{self, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use foundry_core::Tasks;
+use foundry_core::{Tasks, lock};
 use foundry_sandbox::process::ProcessRef;
 use foundry_sandbox::tap::MAX_MESSAGE;
 use foundry_sandbox::tap::record::Entry;
@@ -242,9 +242,11 @@ impl Agent {
         let ended = *self.ended.borrow();
         let how = match ended {
             Some(Ended { code: Some(code), .. }) => format!("the agent exited with code {code}"),
-            Some(Ended { signal: Some(signal), .. }) => format!("the agent was ended by signal {signal}"),
-            Some(_) => "the agent ended".to_owned(),
-            None => "the agent is being ended".to_owned(),
+            Some(Ended { signal: Some(signal), .. }) => {
+                format!("the agent was terminated by signal {signal}")
+            }
+            Some(_) => "the agent exited".to_owned(),
+            None => "the agent is being terminated".to_owned(),
         };
         match self.stderr.get() {
             line if line.is_empty() => how,
@@ -314,9 +316,4 @@ impl Agent {
             let _ = kill_process_group(pid, Signal::TERM);
         }
     }
-}
-
-/// A panic between two statements leaves the log whole, so a poisoned lock is usable.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,7 +6,7 @@ mod stderr;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use foundry_core::{SystemClock, Tasks};
 use foundry_sandbox::wire::{AgentStart, AgentStarted, Agents, Outcome};
@@ -41,11 +41,11 @@ struct Slot {
 
 impl Slot {
     fn agent(&self) -> Option<Arc<Agent>> {
-        self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        foundry_core::lock(&self.agent).clone()
     }
 
     fn set(&self, agent: Option<Arc<Agent>>) {
-        *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = agent;
+        *foundry_core::lock(&self.agent) = agent;
     }
 }
 
@@ -61,12 +61,12 @@ impl AllAgents {
     }
 
     fn slot(&self, acp: &AcpId) -> Arc<Slot> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = foundry_core::lock(&self.slots);
         Arc::clone(slots.entry(acp.clone()).or_default())
     }
 
     fn slots(&self) -> Vec<(AcpId, Arc<Slot>)> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = foundry_core::lock(&self.slots);
         slots.iter().map(|(acp, slot)| (acp.clone(), Arc::clone(slot))).collect()
     }
 
@@ -129,7 +129,7 @@ impl AllAgents {
 
     /// Records a message and queues it for the agent.
     pub fn tell(&self, acp: &AcpId, message: &[u8]) -> Result<Outcome, Failure> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = foundry_core::lock(&self.slots);
         let agent = slots.get(acp).and_then(|slot| slot.agent());
         drop(slots);
         let none = || Failure::new(Kind::NotFound, format!("there is no agent for {acp}"));

@@ -1,7 +1,7 @@
 //! Standard error of an agent: copied to the runtime's standard error, up to a limit.
 
 use std::io::{self, BufReader, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use foundry_sandbox::AcpId;
 
@@ -21,14 +21,14 @@ pub(crate) struct LastLine(Arc<Mutex<String>>);
 impl LastLine {
     /// The line; empty = none.
     pub fn get(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        foundry_core::lock(&self.0).clone()
     }
 
     fn set(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line: String = line.trim().chars().filter(|c| !c.is_control()).take(MAX_LAST).collect();
         if !line.is_empty() {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = line;
+            *foundry_core::lock(&self.0) = line;
         }
     }
 }

@@ -56,7 +56,7 @@ impl<S: Sink> Filter<S> {
         let Ok(mut message @ Value::Object(_)) = serde_json::from_slice::<Value>(body) else {
             return ToAgent::Malformed;
         };
-        if !self.place_tools(&mut message) {
+        if !self.place_gateway(&mut message) {
             return ToAgent::NoGateway;
         }
         let method = message.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -73,8 +73,12 @@ impl<S: Sink> Filter<S> {
         }
     }
 
-    /// Fills in the address of the forwarder where tools are reached through the model gateway. False without one.
-    fn place_tools(&self, message: &mut Value) -> bool {
+    /// Fills in the address of the forwarder: where tools are reached through the model gateway, and where the agent is
+    /// told of it by its sign-in. False without one.
+    fn place_gateway(&self, message: &mut Value) -> bool {
+        if message.get("method").is_some_and(|method| method == "authenticate") {
+            return message.pointer_mut("/params/_meta").is_none_or(|meta| self.fill(meta));
+        }
         for url in servers(message).filter_map(|server| server.get_mut("url")) {
             let Some(rest) = url.as_str().and_then(|text| text.strip_prefix(MODEL_URL)) else { continue };
             let Some(base) = &self.model_url else { return false };
@@ -83,9 +87,22 @@ impl<S: Sink> Filter<S> {
         true
     }
 
+    fn fill(&self, value: &mut Value) -> bool {
+        match value {
+            Value::String(text) if text.contains(MODEL_URL) => {
+                let Some(base) = &self.model_url else { return false };
+                *text = text.replace(MODEL_URL, base);
+                true
+            }
+            Value::Array(all) => all.iter_mut().all(|one| self.fill(one)),
+            Value::Object(members) => members.values_mut().all(|one| self.fill(one)),
+            _ => true,
+        }
+    }
+
     fn request_to_agent(&mut self, id: Value, method: String, message: Value) -> ToAgent {
         if self.passed_on.contains(&id.to_string()) {
-            let reason = "this request id was passed on before".to_owned();
+            let reason = "this request id was already used".to_owned();
             self.log.append(Entry::Refused { id, method, reason });
             return ToAgent::Duplicate;
         }
@@ -124,7 +141,7 @@ impl<S: Sink> Filter<S> {
             self.open.insert(id.to_string());
             return None;
         }
-        let text = format!("{method} is not offered by Foundry");
+        let text = format!("{method} is not supported by Foundry");
         let answer = json!({
             "jsonrpc": "2.0", "id": id, "error": { "code": METHOD_NOT_FOUND, "message": text },
         });
@@ -134,7 +151,7 @@ impl<S: Sink> Filter<S> {
 
     /// A line of the agent beyond the size limit.
     pub fn too_long(&mut self, bytes: u64) {
-        self.lost("a message beyond the size limit".to_owned(), bytes);
+        self.lost("a message over the size limit".to_owned(), bytes);
     }
 
     fn not_json(&mut self, bytes: &[u8]) {
@@ -248,6 +265,22 @@ mod tests {
         assert_eq!(f.accept(lost.to_string().as_bytes()), ToAgent::NoGateway);
     }
 
+    #[test]
+    fn tells_the_agent_where_the_gateway_is_by_its_sign_in() {
+        let mut f = filter();
+        let sign_in = |id: i64, gateway: &str| {
+            let meta =
+                json!({"gateway": {"baseUrl": format!("{gateway}/v1"), "headers": {"x-api-key": "token"}}});
+            json!({"id": id, "method": "authenticate", "params": {"methodId": "gateway", "_meta": meta}})
+        };
+        let wanted = ToAgent::Pass(line(&sign_in(1, "http://127.0.0.1:7")));
+        assert_eq!(f.accept(sign_in(1, MODEL_URL).to_string().as_bytes()), wanted);
+        let bare = json!({"id": 2, "method": "authenticate", "params": {"methodId": "key"}});
+        assert_eq!(f.accept(bare.to_string().as_bytes()), ToAgent::Pass(line(&bare)));
+        f.model_url = None;
+        assert_eq!(f.accept(sign_in(3, MODEL_URL).to_string().as_bytes()), ToAgent::NoGateway);
+    }
+
     fn passes(said: &ToAgent) -> bool {
         matches!(said, ToAgent::Pass(_))
     }
@@ -279,7 +312,7 @@ mod tests {
         assert_eq!(answer.last(), Some(&b'\n'));
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(9), &json!(METHOD_NOT_FOUND)));
-        assert_eq!(answer["error"]["message"], "fs/write_text_file is not offered by Foundry");
+        assert_eq!(answer["error"]["message"], "fs/write_text_file is not supported by Foundry");
         let text = f.log_text();
         let directions: Vec<usize> =
             ["from_agent", "to_agent"].iter().map(|d| text.find(*d).unwrap()).collect();

@@ -73,7 +73,7 @@ impl Parents {
         }
         // The first is the nearest: what an administrator would have to delegate.
         let reason = reasons.into_iter().next().unwrap_or_default();
-        Err(format!("there is no control group that may be divided ({reason})"))
+        Err(format!("no delegated control group ({reason})"))
     }
 
     /// The version of the interface.

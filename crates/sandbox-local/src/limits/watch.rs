@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use foundry_core::{Clock as _, SystemClock};
@@ -64,7 +64,7 @@ impl Pulse {
     /// Whether something was killed for memory just now or a moment ago.
     pub fn memory_ended(&self, group: Option<&Group>) -> bool {
         let counted = group.and_then(|g| g.counted().ok()).map_or(0, |c| c.killed);
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *foundry_core::lock(&self.last);
         counted > self.killed.load(Ordering::Acquire)
             || last.is_some_and(|at| at.elapsed() < Duration::from_secs(3))
     }
@@ -134,7 +134,7 @@ impl Watch {
         let watch = Arc::clone(&shared);
         std::thread::Builder::new().name("limits".to_owned()).spawn(move || {
             loop {
-                watch.lock().unwrap_or_else(PoisonError::into_inner).look();
+                foundry_core::lock(&watch).look();
                 pause(if measured { SHORT_TICK } else { TICK });
             }
         })?;
@@ -179,7 +179,7 @@ impl Watch {
         let now = Instant::now();
         self.told.see(kind, used, limit, ended, (SystemClock.now(), now));
         if kind == LimitKind::Memory && ended {
-            *self.pulse.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+            *foundry_core::lock(&self.pulse.last) = Some(now);
         }
     }
 
@@ -331,7 +331,7 @@ impl Watch {
 
 /// One look at the disk, if it is due: nobody waits for the measurement.
 fn look_at_disk(watch: &Mutex<Watch>, measure: impl Fn(&[PathBuf], &[ProcessRef]) -> Usage) {
-    let lock = || watch.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || foundry_core::lock(watch);
     let Some((places, processes)) = lock().disk_is_due() else { return };
     let start = Instant::now();
     let usage = measure(&places, &processes);

@@ -20,7 +20,7 @@ use foundry_sandbox_local::{IsolationMode, Limits, LocalConfig, LocalProvider, T
 pub fn binary() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let program = exe.parent().unwrap().parent().unwrap().join("examples/foundry-sandbox-internal");
-    assert!(program.is_file(), "build the examples too: cargo test -p foundry-sandbox-local");
+    assert!(program.is_file(), "build the examples too: cargo build --workspace --examples");
     program
 }
 

@@ -190,7 +190,12 @@ async fn keeps_nothing_of_a_clone_that_failed_and_makes_it_at_the_next_try() {
     };
     assert_eq!(provider.prepare_repo(&name, &failing).await.unwrap_err().reason, "CLONE_FAILED");
     assert!(!host.root().join(name.as_str()).join("repo").exists());
+    // A clone that was killed leaves what it had until a later one is complete.
+    let cut = host.root().join(name.as_str()).join("repo.new-cut");
+    std::fs::create_dir_all(cut.join("workspace")).unwrap();
+    std::fs::File::open(&cut).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     assert_eq!(provider.prepare_repo(&name, &source()).await.unwrap().cloned.branch, "main");
+    assert!(!cut.exists());
     // Prepared is prepared: the source is not asked again.
     assert_eq!(provider.prepare_repo(&name, &failing).await.unwrap().cloned.branch, "main");
     provider.destroy(&name).await.unwrap();

@@ -154,8 +154,8 @@ async fn reaches_nothing_of_the_host_from_inside() {
     let refused = said(&client, &format!("{BINARY} internal connect 169.254.169.254 80 < /dev/null")).await;
     assert!(
         refused.starts_with(
-            "foundry connect: NETWORK_REFUSED: the network policy of this sandbox is \"public\": 169.254.169.254:80 may \
-             not be reached, it is a link-local address"
+            "foundry connect: NETWORK_REFUSED: the network policy \"public\" of this sandbox does not allow \
+             169.254.169.254:80: it is a link-local address"
         ),
         "{refused}"
     );

@@ -236,7 +236,7 @@ fn joined(last: Option<&TapEvent>, event: &TapEvent) -> bool {
 fn read_line(line: &[u8], offset: u64, instance: &mut String) -> (Timestamp, TapBody) {
     let record = match serde_json::from_slice::<Record>(line) {
         Ok(record) if record.offset == offset => record,
-        Ok(_) => return (Timestamp::default(), lost("a line that is not where it says it is".to_owned())),
+        Ok(_) => return (Timestamp::default(), lost("a line with a wrong position".to_owned())),
         Err(_) => return (Timestamp::default(), lost("a line that cannot be understood".to_owned())),
     };
     let body = match record.entry {

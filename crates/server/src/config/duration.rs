@@ -40,7 +40,7 @@ pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S:
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text).ok_or_else(|| {
-        serde::de::Error::custom(format!("`{text}` is no duration; write for example 250ms, 8s, 5m or 2h"))
+        serde::de::Error::custom(format!("`{text}` is not a duration; use for example 250ms, 8s, 5m or 2h"))
     })
 }
 

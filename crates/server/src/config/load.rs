@@ -23,10 +23,10 @@ pub enum ConfigError {
         known: Vec<String>,
     },
     /// The key of a flag cannot be read.
-    #[error("`{0}` is no dotted key; write for example `server.listen`")]
+    #[error("`{0}` is not a dotted key, for example `server.listen`")]
     NotAKey(String),
     /// The text for a section or map is no table. The text is not shown: it may hold secrets.
-    #[error("`{key}` (from {origin}) is no table; write for example {{ NAME = \"value\" }}")]
+    #[error("`{key}` (from {origin}) is not a table, for example {{ NAME = \"value\" }}")]
     NotATable {
         /// The dotted key.
         key: String,

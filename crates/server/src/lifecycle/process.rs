@@ -1,5 +1,6 @@
 //! A process: which services run in it, when it must stop, and with which exit code.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -7,6 +8,7 @@ use std::process::ExitCode;
 use foundry_core::{Env, Error, TaskFailure, Tasks};
 use futures::StreamExt as _;
 use futures::stream::SelectAll;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
@@ -14,7 +16,7 @@ use super::drain::{Drain, Running};
 use super::signals::Signals;
 use crate::admin;
 use crate::config::{AdminConfig, DrainConfig, Limits};
-use crate::listen::{Listener, dispatch, routed};
+use crate::listen::{self, Listener, dispatch, routed};
 use crate::service::Mounted;
 use crate::telemetry::Metrics;
 
@@ -69,8 +71,13 @@ pub struct Process {
     services: Vec<Running>,
     order: Vec<&'static str>,
     admin: Option<Listener>,
+    /// Sockets that were bound before their listeners start, by name.
+    bound: HashMap<&'static str, TcpListener>,
     ready: watch::Sender<bool>,
 }
+
+/// The name of the admin listener.
+const ADMIN: &str = "admin";
 
 impl Process {
     /// A process without services.
@@ -85,6 +92,7 @@ impl Process {
             services: Vec::new(),
             order: Vec::new(),
             admin: None,
+            bound: HashMap::new(),
             ready: watch::Sender::new(false),
         };
         process.supervise(failures);
@@ -101,15 +109,39 @@ impl Process {
         self.order = names.to_vec();
     }
 
+    /// Takes the addresses of the services with these names, and that of the admin listener, before anything is built
+    /// that has effects: an address that is not to be had is found out while nothing was begun.
+    ///
+    /// # Errors
+    /// `ADDRESS_UNAVAILABLE`.
+    pub async fn bind(
+        &mut self,
+        services: &[(&'static str, SocketAddr)],
+        admin: &AdminConfig,
+    ) -> Result<(), Error> {
+        let admin = admin.enabled.then_some((ADMIN, admin.listen));
+        for (name, address) in services.iter().copied().chain(admin) {
+            self.bound.insert(name, listen::bind(name, address).await?);
+        }
+        Ok(())
+    }
+
+    async fn socket(&mut self, name: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+        match self.bound.remove(name) {
+            Some(socket) => Ok(socket),
+            None => listen::bind(name, address).await,
+        }
+    }
+
     /// Starts the listener of a service and reports it healthy. Returns its address.
     ///
     /// # Errors
     /// When the address cannot be had.
     pub async fn start(&mut self, mut mounted: Mounted) -> Result<SocketAddr, Error> {
         let (name, config) = (mounted.name, &mounted.config);
+        let socket = self.socket(name, config.listen).await?;
         let service = dispatch(&mounted);
-        let listener =
-            Listener::start(name, config.listen, service, &config.limits, &self.metrics, &self.tasks).await?;
+        let listener = Listener::start(name, socket, service, &config.limits, &self.metrics, &self.tasks)?;
         mounted.health.set(true).await;
         let address = listener.address();
         tracing::info!(service = name, %address, "serving");
@@ -134,8 +166,8 @@ impl Process {
         }
         let service = routed(admin::router(self.readiness(), self.metrics.clone()));
         let limits = Limits { connections: 64, ..Limits::default() };
-        let listener =
-            Listener::start("admin", config.listen, service, &limits, &self.metrics, &self.tasks).await?;
+        let socket = self.socket(ADMIN, config.listen).await?;
+        let listener = Listener::start(ADMIN, socket, service, &limits, &self.metrics, &self.tasks)?;
         let address = listener.address();
         tracing::info!(%address, "admin: /healthz, /readyz, /metrics");
         self.admin = Some(listener);

@@ -50,7 +50,7 @@ fn is_grpc(request: &Request<Body>) -> bool {
 }
 
 fn not_grpc() -> Response<Body> {
-    let text = "this port speaks gRPC; try: grpcurl -plaintext <address> list\n";
+    let text = "this is a gRPC port; try: grpcurl -plaintext <address> list\n";
     let mut response =
         Response::new(Body::new(http_body_util::Full::new(bytes::Bytes::from_static(text.as_bytes()))));
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;

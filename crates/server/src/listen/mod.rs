@@ -49,28 +49,33 @@ struct Accepting {
     metrics: Metrics,
 }
 
+/// Takes the address of a listener; who connects from here on waits until it is started.
+///
+/// # Errors
+/// `ADDRESS_UNAVAILABLE`.
+pub(crate) async fn bind(name: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|e| unavailable(name, address, e))
+}
+
+fn unavailable(name: &'static str, address: SocketAddr, source: std::io::Error) -> Error {
+    // For the operator who starts the process: the cause belongs into the text.
+    let message = format!("{name} cannot listen on {address}: {source}");
+    Error::new(Code::FailedPrecondition, "ADDRESS_UNAVAILABLE", message)
+        .caused_by(source)
+        .next_action("stop the process that is using the address, or configure another one")
+}
+
 impl Listener {
-    /// Binds and starts to accept; the loop belongs to `tasks`.
-    pub(crate) async fn start(
+    /// Starts to accept; the loop belongs to `tasks`.
+    pub(crate) fn start(
         name: &'static str,
-        address: SocketAddr,
+        socket: TcpListener,
         service: Routed,
         limits: &Limits,
         metrics: &Metrics,
         tasks: &Tasks,
     ) -> Result<Self, Error> {
-        let bind = |source: std::io::Error| {
-            // For the operator who starts the process: the cause belongs into the text.
-            Error::new(
-                Code::FailedPrecondition,
-                "ADDRESS_UNAVAILABLE",
-                format!("{name} cannot listen on {address}: {source}"),
-            )
-            .caused_by(source)
-            .next_action("stop the process that listens there, or set another address")
-        };
-        let socket = TcpListener::bind(address).await.map_err(bind)?;
-        let address = socket.local_addr().map_err(bind)?;
+        let address = socket.local_addr().map_err(Error::internal)?;
         // A panic in a connection is that connection's failure: nobody reads these reports.
         let (connections, _) = Tasks::new();
         let listener = Self {

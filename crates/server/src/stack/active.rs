@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use foundry_core::Error;
@@ -67,7 +67,7 @@ impl Active {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing inside can panic half-way.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.0.state)
     }
 
     /// Counts a request until the entry is dropped; refuses it while draining.

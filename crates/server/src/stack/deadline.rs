@@ -29,7 +29,7 @@ pub(crate) fn exceeded(limit: Duration) -> Error {
         format!("the call took longer than {} ms", limit.as_millis()),
     )
     .with("limit_ms", limit.as_millis().to_string())
-    .next_action("retry with the same request_id: a repeat returns the first answer")
+    .next_action("retry with the same request_id; a duplicate returns the first response")
 }
 
 /// `TimeoutValue TimeoutUnit` of the gRPC protocol: at most eight digits and one of `HMSmun`.

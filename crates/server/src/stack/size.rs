@@ -49,7 +49,7 @@ impl MeasuredBody {
             if self.head_len == HEAD {
                 let [compressed, length @ ..] = self.head;
                 if compressed > 1 {
-                    return Err(malformed("it does not start as a gRPC message does"));
+                    return Err(malformed("it is not a gRPC message"));
                 }
                 let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
                 if length > self.limit {
@@ -71,7 +71,7 @@ fn too_large(size: usize, limit: usize) -> Error {
     Error::new(
         Code::ResourceExhausted,
         "MESSAGE_TOO_LARGE",
-        format!("the request message has {size} bytes; the limit is {limit}"),
+        format!("the request message is {size} bytes; the limit is {limit}"),
     )
     .with("limit", "message_bytes")
     .with("scope", "request")
@@ -93,7 +93,7 @@ impl HttpBody for MeasuredBody {
             None if !self.is_between_messages() => {
                 // Said once: whoever polls again gets the plain end.
                 (self.head_len, self.message_left) = (0, 0);
-                return Poll::Ready(Some(Err(malformed("it ends within a message").into_status())));
+                return Poll::Ready(Some(Err(malformed("it ends in the middle of a message").into_status())));
             }
             end => return Poll::Ready(end),
         };

@@ -11,6 +11,7 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 use tonic::Code;
 
 use super::TelemetryError;
+use crate::service::ReadCounts;
 use crate::stack::code_name;
 
 /// Bounds in seconds: from a local call to a slow provisioning stage.
@@ -96,9 +97,7 @@ impl Metrics {
             watches: gauge("foundry_watches", "Open watches by view."),
             watch_starts: meter
                 .u64_counter("foundry_watch_starts")
-                .with_description(
-                    "Watches that were opened here, by view and beginning (anew, resumed, reset).",
-                )
+                .with_description("Watches opened here, by view and start (new, resumed, reset).")
                 .build(),
             reconnects: meter
                 .u64_counter("foundry_watch_reconnects")
@@ -106,7 +105,7 @@ impl Metrics {
                 .build(),
             projection: seconds(
                 "foundry_projection_update_duration",
-                "Time to bring a projection up to date, by the view whose news it takes in or which shows it.",
+                "Time to update a projection, by the view it consumes or serves.",
             ),
             queue: seconds("foundry_flow_queue_latency", "Time a due stage waited until a worker took it."),
             bootstrap: seconds(
@@ -188,6 +187,25 @@ impl Metrics {
         self.0.drain.record(took.as_secs_f64(), &labels);
     }
 
+    /// The work of a service's database, read whenever somebody asks for metrics.
+    pub(crate) fn observe_store(&self, service: &'static str, read: ReadCounts) {
+        // The meter keeps what it observes for as long as it lives.
+        let _ = self
+            .0
+            .meter
+            .u64_observable_counter("foundry_store_work")
+            .with_description(
+                "What services' databases did, by kind: commits (transactions), write_sets and statements, rolled_back \
+                 (batches that ran again one by one), loads (aggregates read whole).",
+            )
+            .with_callback(move |observer| {
+                for (kind, count) in read() {
+                    observer.observe(count, &[KeyValue::new("service", service), KeyValue::new("kind", kind)]);
+                }
+            })
+            .build();
+    }
+
     /// The meter, for an instrument that only one service has.
     pub fn meter(&self) -> &Meter {
         &self.0.meter
@@ -230,6 +248,10 @@ mod tests {
         metrics.watch_opened("organization", "anew");
         metrics.watch_opened("task", "anew");
         metrics.watch_closed("task");
+        for service in ["auth", "task"] {
+            let commits = service.len() as u64;
+            metrics.observe_store(service, Arc::new(move || vec![("commits", commits), ("loads", 7)]));
+        }
         let text = metrics.prometheus_text();
         for line in [
             "foundry_requests_total{code=\"OK\",method=\"/foundry.task.v1.TaskService/GetTask\",service=\"task\"} 1",
@@ -237,6 +259,8 @@ mod tests {
             "foundry_flow_queue_latency_seconds_bucket{flow=\"sandbox\",stage=\"repo_prepared\",le=\"0.05\"} 1",
             "foundry_watches{view=\"organization\"} 1",
             "foundry_watches{view=\"task\"} 0",
+            "foundry_store_work_total{kind=\"commits\",service=\"auth\"} 4",
+            "foundry_store_work_total{kind=\"loads\",service=\"task\"} 7",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

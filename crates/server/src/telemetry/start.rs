@@ -30,7 +30,7 @@ pub enum TelemetryError {
     #[error("telemetry was started twice: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
     /// `telemetry.otlp_authorization` cannot stand in a header.
-    #[error("telemetry.otlp_authorization cannot stand in a header")]
+    #[error("telemetry.otlp_authorization is not a valid header value")]
     Authorization,
     /// An exporter could not be built.
     #[error("an exporter could not start: {0}")]

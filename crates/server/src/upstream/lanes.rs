@@ -1,7 +1,7 @@
 //! Connections for streams, as many as their number needs: a server carries so many streams on one
 //! connection, and another one would wait there until some other ends.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tonic::transport::{Channel, Endpoint};
 
@@ -35,7 +35,7 @@ impl Lanes {
     /// The first connection with room, or another one.
     pub(super) fn enter(&self) -> (Channel, Place) {
         // Every change leaves it whole.
-        let mut lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = foundry_core::lock(&self.0.lanes);
         let has_room = |lane: &&Lane| Arc::strong_count(&lane.open) <= STREAMS_PER_CONNECTION;
         if let Some(lane) = lanes.iter().find(has_room) {
             return (lane.channel.clone(), Place(Arc::clone(&lane.open)));

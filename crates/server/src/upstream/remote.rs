@@ -34,7 +34,7 @@ pub(super) struct Remote {
 impl Remote {
     pub(super) fn connect_lazily(url: &str) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|e| Error::invalid_field("upstream", format!("`{url}` is no URL: {e}")))?
+            .map_err(|e| Error::invalid_field("upstream", format!("`{url}` is not a URL: {e}")))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW)

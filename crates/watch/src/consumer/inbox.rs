@@ -4,11 +4,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 
+use foundry_core::lock;
 use tokio::sync::Notify;
 use tonic::Status;
 
 use super::Event;
-use crate::{Change, lock};
+use crate::Change;
 
 /// Events that wait unfolded.
 const UNFOLDED: usize = 64;

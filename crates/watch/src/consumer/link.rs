@@ -14,7 +14,7 @@ use crate::{Change, Op, Position, row_digest};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// A frame was lost, repeated or out of order.
-    #[error("frame {got} came where {expected} was due")]
+    #[error("received frame {got}, expected {expected}")]
     Sequence {
         /// The number that was due.
         expected: u64,

@@ -19,7 +19,7 @@ use prost::Message;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
-use crate::{Change, NoObserver, Observer, Position};
+use crate::{Change, DEFAULT_HEARTBEAT, NoObserver, Observer, Position};
 pub use backoff::Backoff;
 use inbox::Inbox;
 pub use link::Violation;
@@ -49,7 +49,7 @@ impl ConsumerConfig {
         Self {
             name,
             position: None,
-            heartbeat: Duration::from_secs(15),
+            heartbeat: DEFAULT_HEARTBEAT,
             refresh: None,
             observer: Arc::new(NoObserver),
         }

@@ -169,7 +169,7 @@ where
                 Some(_) = self.retired.next() => {}
                 () = &mut alarm => {
                     if self.env.clock.now().since(heard) >= self.silence {
-                        return End::Lost(Status::unavailable("nothing was heard for two and a half heartbeats"));
+                        return End::Lost(Status::unavailable("no data for two and a half heartbeats"));
                     }
                     alarm = self.alarm(heard);
                 }
@@ -185,7 +185,7 @@ where
         let options = WatchOptions {
             after_rev: if position.resume_token.is_empty() { 0 } else { position.rev },
             resume_token: position.resume_token,
-            heartbeat: Some(crate::body::duration(self.config.heartbeat)),
+            heartbeat: prost_types::Duration::try_from(self.config.heartbeat).ok(),
         };
         let opened = (self.open)(options);
         async move {
@@ -286,6 +286,6 @@ where
     }
 
     fn alarm(&self, heard: Timestamp) -> BoxFuture<'static, ()> {
-        crate::watcher::sleep_until(&self.env.clock, heard.plus(self.silence))
+        foundry_core::sleep_until(&self.env.clock, heard.plus(self.silence))
     }
 }

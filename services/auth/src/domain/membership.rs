@@ -43,19 +43,20 @@ pub(crate) fn decide(
         None => Err(Error::precondition(
             "LAST_OWNER",
             target.as_str(),
-            "an organization keeps at least one owner",
+            "an organization must have at least one owner",
         )
-        .next_action("make another member owner first")),
+        .next_action("make another member an owner first")),
     }
 }
 
 fn above(actor: Role, asked: Option<Role>) -> Error {
     let asked = role_name(asked.unwrap_or(Role::Unspecified));
-    let text = format!("your role {} reaches not to the role {asked}", role_name(actor));
+    let text =
+        format!("your role {} does not allow you to grant or change the role {asked}", role_name(actor));
     Error::new(Code::PermissionDenied, "ROLE_ABOVE_OWN", text)
         .with("role", role_name(actor))
         .with("required_role", asked)
-        .next_action("ask an owner of the organization")
+        .next_action("ask an owner of the organization to do it")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ const MAX_TOKEN_NAME: usize = 64;
 pub(crate) fn parse_name(field: &str, name: &str) -> Result<String> {
     let legal = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
     if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(legal) {
-        return Err(Error::invalid_field(field, "must be 1 to 39 of a-z, 0-9 and `-`"));
+        return Err(Error::invalid_field(field, "must be 1 to 39 characters: a-z, 0-9 or `-`"));
     }
     // A leading `-` reads as an option wherever a name ends up in a command.
     if name.starts_with('-') || name.ends_with('-') {

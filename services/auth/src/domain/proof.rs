@@ -44,7 +44,7 @@ impl Proof {
                 let subject = Subject { provider: "development", subject: login.clone(), login };
                 Ok(Self::Development { secret: p.secret, subject, organization_name })
             }
-            None => Err(Error::invalid_field("proof", "must say how you sign in")),
+            None => Err(Error::invalid_field("proof", "must be set")),
         }
     }
 }

@@ -44,11 +44,12 @@ pub(crate) fn generate(kind: SecretKind, env: &Env) -> String {
 pub(crate) fn parse(token: &str) -> Result<(SecretKind, [u8; 32]), TokenError> {
     let kinds = [SecretKind::AccessToken, SecretKind::Session, SecretKind::PageSession];
     let kind = kinds.into_iter().find(|k| token.starts_with(k.prefix()));
-    let kind = kind.ok_or(TokenError::Malformed("it is no opaque token"))?;
+    let kind = kind.ok_or(TokenError::Malformed("it is not an opaque token"))?;
     let text = &token[kind.prefix().len()..];
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Malformed("it is misspelt"))?;
+    let bytes =
+        URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Malformed("it contains a typing error"))?;
     if bytes.len() != RANDOM + CHECKSUM || checksum(kind, &bytes[..RANDOM])[..] != bytes[RANDOM..] {
-        return Err(TokenError::Malformed("it is misspelt"));
+        return Err(TokenError::Malformed("it contains a typing error"));
     }
     Ok((kind, hash(token)))
 }

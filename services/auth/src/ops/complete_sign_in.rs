@@ -16,7 +16,7 @@ use crate::store::users::{self, User};
 use crate::store::{identities, memberships, revocations};
 
 /// The answer, and the session's secret where it is delivered as a cookie.
-pub(crate) async fn run(
+pub(crate) async fn complete_sign_in(
     auth: &Auth,
     client: Client,
     request: CompleteSignInRequest,
@@ -46,10 +46,10 @@ fn parse_delivery(delivery: i32, client: Client) -> Result<bool> {
         Ok(SessionDelivery::Cookie) => Err(Error::new(
             Code::PermissionDenied,
             "PAGE_REFUSED",
-            "a session is delivered as a cookie only to the page that the gateway serves, at the gateway",
+            "a session cookie is only issued to the gateway's own page",
         )
-        .next_action("open the gateway's own address in the browser, or take the session as a bearer token")),
-        Err(_) => Err(Error::invalid_field("session_delivery", "must be unset or the cookie")),
+        .next_action("open the gateway's address in the browser, or request a bearer token instead")),
+        Err(_) => Err(Error::invalid_field("session_delivery", "must be unset or COOKIE")),
     }
 }
 
@@ -161,7 +161,7 @@ async fn organization(
 }
 
 fn disabled() -> Error {
-    Error::precondition("SIGN_IN_DISABLED", "development", "the development sign-in is not enabled here")
+    Error::precondition("SIGN_IN_DISABLED", "development", "development sign-in is not enabled")
         .next_action("enable `auth.development_sign_in`, or sign in another way")
 }
 
@@ -169,9 +169,9 @@ fn no_member(login: &str, organization: &str) -> Error {
     Error::new(
         Code::PermissionDenied,
         "NOT_A_MEMBER",
-        format!("the organization {organization} exists, and {login} is no member of it"),
+        format!("{login} is not a member of the organization {organization}"),
     )
-    .next_action("sign in to another organization, and ask an owner of this one to add you")
+    .next_action("sign in to another organization, or ask an owner of this one to add you")
 }
 
 #[cfg(test)]
@@ -209,10 +209,11 @@ mod tests {
     async fn needs_the_secret_this_machine_and_the_switch() {
         let f = Fixture::new().await;
         let wrong = development("wrong", "alice", "");
-        let refused = run(&f.auth, HERE, wrong).await.unwrap_err();
+        let refused = complete_sign_in(&f.auth, HERE, wrong).await.unwrap_err();
         assert_eq!(refused.reason(), "SIGN_IN_SECRET_WRONG");
         let elsewhere = Client { peer: ClientPeer::Remote, ..HERE };
-        let remote = run(&f.auth, elsewhere, development(&f.secret, "alice", "")).await.unwrap_err();
+        let remote =
+            complete_sign_in(&f.auth, elsewhere, development(&f.secret, "alice", "")).await.unwrap_err();
         assert_eq!(remote.reason(), "SIGN_IN_NOT_LOCAL");
         let off = Fixture::without_development().await;
         let refused = off.sign_in("alice", "").await.unwrap_err();
@@ -228,16 +229,16 @@ mod tests {
             ..development(&f.secret, "alice", "")
         };
         let page = Client { is_own_page: true, ..HERE };
-        let (answer, cookie_set) = run(&f.auth, page, cookie(1)).await.unwrap();
+        let (answer, cookie_set) = complete_sign_in(&f.auth, page, cookie(1)).await.unwrap();
         let set = cookie_set.unwrap();
         assert_eq!(answer.session_token, "");
         assert_eq!(answer.expire_time, Some(set.expires_at.to_proto()));
         assert!(set.token.starts_with("fdc_"), "which is no bearer token");
         assert!(f.caller(&set.token).await.is_ok());
-        assert_eq!(run(&f.auth, HERE, cookie(1)).await.unwrap_err().reason(), "PAGE_REFUSED");
-        let unknown = run(&f.auth, page, cookie(9)).await.unwrap_err();
+        assert_eq!(complete_sign_in(&f.auth, HERE, cookie(1)).await.unwrap_err().reason(), "PAGE_REFUSED");
+        let unknown = complete_sign_in(&f.auth, page, cookie(9)).await.unwrap_err();
         assert_eq!(unknown.violations()[0].field, "session_delivery");
-        let (answer, none) = run(&f.auth, page, cookie(0)).await.unwrap();
+        let (answer, none) = complete_sign_in(&f.auth, page, cookie(0)).await.unwrap();
         assert!(answer.session_token.starts_with("fds_") && none.is_none());
     }
 
@@ -261,7 +262,7 @@ mod tests {
             assert_eq!(refused.violations()[0].field, "development.login", "{bad:?}");
         }
         assert!(f.sign_in("alice", "Bad Name").await.is_err());
-        let none = run(&f.auth, HERE, CompleteSignInRequest::default()).await.unwrap_err();
+        let none = complete_sign_in(&f.auth, HERE, CompleteSignInRequest::default()).await.unwrap_err();
         assert_eq!(none.violations()[0].field, "proof");
     }
 }

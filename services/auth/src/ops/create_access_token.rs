@@ -18,7 +18,7 @@ use crate::store::credentials::Token;
 const METHOD: &str = "CreateAccessToken";
 const MAX_LIFETIME: Duration = Duration::from_secs(366 * 86_400);
 
-pub(crate) async fn run(
+pub(crate) async fn create_access_token(
     auth: &Auth,
     caller: &Caller,
     request: CreateAccessTokenRequest,
@@ -68,7 +68,7 @@ pub(crate) async fn run(
 
 fn parse_lifetime(lifetime: &prost_types::Duration) -> Result<Duration> {
     let longest = Duration::try_from(*lifetime).ok().filter(|d| !d.is_zero() && *d <= MAX_LIFETIME);
-    longest.ok_or_else(|| Error::invalid_field("lifetime", "must be more than nothing and at most 366 days"))
+    longest.ok_or_else(|| Error::invalid_field("lifetime", "must be positive and at most 366 days"))
 }
 
 #[cfg(test)]
@@ -90,9 +90,9 @@ mod tests {
     async fn a_repeat_shows_the_token_without_its_secret_and_makes_no_second() {
         let f = Fixture::new().await;
         let (alice, acme) = f.member("alice", "acme").await;
-        let first = run(&f.auth, &alice, request(&acme, "ci", "r1")).await.unwrap();
+        let first = create_access_token(&f.auth, &alice, request(&acme, "ci", "r1")).await.unwrap();
         assert!(first.secret.starts_with("fpat_"));
-        let again = run(&f.auth, &alice, request(&acme, "ci", "r1")).await.unwrap();
+        let again = create_access_token(&f.auth, &alice, request(&acme, "ci", "r1")).await.unwrap();
         assert_eq!((again.access_token, again.secret.as_str()), (first.access_token, ""));
         assert!(f.caller(&first.secret).await.is_ok());
     }
@@ -101,7 +101,7 @@ mod tests {
     async fn no_secret_is_stored() {
         let f = Fixture::new().await;
         let (alice, acme) = f.member("alice", "acme").await;
-        let made = run(&f.auth, &alice, request(&acme, "ci", "r1")).await.unwrap();
+        let made = create_access_token(&f.auth, &alice, request(&acme, "ci", "r1")).await.unwrap();
         f.auth.store.close().await;
         for entry in std::fs::read_dir(f.dir.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -118,19 +118,19 @@ mod tests {
         let f = Fixture::new().await;
         let (alice, acme) = f.member("alice", "acme").await;
         for bad in ["", " ", "a\nb", "\u{202e}x", &"x".repeat(65)] {
-            let refused = run(&f.auth, &alice, request(&acme, bad, "")).await.unwrap_err();
+            let refused = create_access_token(&f.auth, &alice, request(&acme, bad, "")).await.unwrap_err();
             assert_eq!(refused.violations()[0].field, "name", "{bad:?}");
         }
         for (seconds, nanos) in [(0, 0), (-1, 0), (366 * 86_400, 1), (i64::MAX, 0)] {
             let lifetime = Some(prost_types::Duration { seconds, nanos });
             let bad = CreateAccessTokenRequest { lifetime, ..request(&acme, "ci", "") };
-            let refused = run(&f.auth, &alice, bad).await.unwrap_err();
+            let refused = create_access_token(&f.auth, &alice, bad).await.unwrap_err();
             assert_eq!(refused.violations()[0].field, "lifetime", "{seconds}");
         }
         for n in 0..MAX_TOKENS {
-            run(&f.auth, &alice, request(&acme, &format!("t{n}"), "")).await.unwrap();
+            create_access_token(&f.auth, &alice, request(&acme, &format!("t{n}"), "")).await.unwrap();
         }
-        let refused = run(&f.auth, &alice, request(&acme, "one more", "")).await.unwrap_err();
+        let refused = create_access_token(&f.auth, &alice, request(&acme, "one more", "")).await.unwrap_err();
         assert_eq!(refused.reason(), "LIMIT_REACHED");
     }
 
@@ -140,10 +140,13 @@ mod tests {
         let (alice, acme) = f.member("alice", "acme").await;
         let token = f.access_token(&alice, &acme, None).await;
         let by_token = f.caller(&token.secret).await.unwrap();
-        let refused = run(&f.auth, &by_token, request(&acme, "more", "")).await.unwrap_err();
+        let refused = create_access_token(&f.auth, &by_token, request(&acme, "more", "")).await.unwrap_err();
         assert_eq!(refused.reason(), "SESSION_REQUIRED");
         let (bob, _) = f.member("bob", "").await;
-        assert_eq!(run(&f.auth, &bob, request(&acme, "x", "")).await.unwrap_err().reason(), "NOT_FOUND");
+        assert_eq!(
+            create_access_token(&f.auth, &bob, request(&acme, "x", "")).await.unwrap_err().reason(),
+            "NOT_FOUND"
+        );
     }
 
     #[tokio::test]

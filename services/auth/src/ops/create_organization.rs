@@ -15,7 +15,7 @@ use crate::store::{memberships, revocations, shell, users};
 
 const METHOD: &str = "CreateOrganization";
 
-pub(crate) async fn run(
+pub(crate) async fn create_organization(
     auth: &Auth,
     caller: &Caller,
     request: CreateOrganizationRequest,
@@ -72,7 +72,8 @@ mod tests {
         let f = Fixture::new().await;
         let session = f.sign_in("alice", "").await.unwrap().session_token;
         let before = f.caller(&session).await.unwrap();
-        let made = run(&f.auth, &before, request("acme", "")).await.unwrap().organization.unwrap();
+        let made =
+            create_organization(&f.auth, &before, request("acme", "")).await.unwrap().organization.unwrap();
         let id = made.organization_id.parse().unwrap();
         assert_eq!(before.role_in(&id), None);
         assert_eq!(f.caller(&session).await.unwrap().role_in(&id), Some(Role::Owner));
@@ -82,14 +83,17 @@ mod tests {
     async fn a_repeat_gets_the_first_answer_and_another_body_is_refused() {
         let f = Fixture::new().await;
         let (alice, _) = f.member("alice", "").await;
-        let first = run(&f.auth, &alice, request("acme", "r1")).await.unwrap();
-        assert_eq!(run(&f.auth, &alice, request("acme", "r1")).await.unwrap(), first);
-        let other = run(&f.auth, &alice, request("other", "r1")).await.unwrap_err();
+        let first = create_organization(&f.auth, &alice, request("acme", "r1")).await.unwrap();
+        assert_eq!(create_organization(&f.auth, &alice, request("acme", "r1")).await.unwrap(), first);
+        let other = create_organization(&f.auth, &alice, request("other", "r1")).await.unwrap_err();
         assert_eq!(other.reason(), "REQUEST_ID_REUSED");
-        let again = run(&f.auth, &alice, request("acme", "r2")).await.unwrap_err();
+        let again = create_organization(&f.auth, &alice, request("acme", "r2")).await.unwrap_err();
         assert_eq!(again.reason(), "ALREADY_EXISTS");
         let (bob, _) = f.member("bob", "").await;
-        assert!(run(&f.auth, &bob, request("other", "r1")).await.is_ok(), "ids are each caller's own");
+        assert!(
+            create_organization(&f.auth, &bob, request("other", "r1")).await.is_ok(),
+            "ids are each caller's own"
+        );
     }
 
     #[tokio::test]
@@ -97,8 +101,8 @@ mod tests {
         let f = Fixture::new().await;
         let (alice, _) = f.member("alice", "").await;
         let both = tokio::join!(
-            run(&f.auth, &alice, request("acme", "r1")),
-            run(&f.auth, &alice, request("acme", "r1"))
+            create_organization(&f.auth, &alice, request("acme", "r1")),
+            create_organization(&f.auth, &alice, request("acme", "r1"))
         );
         assert_eq!(both.0.unwrap(), both.1.unwrap());
     }
@@ -108,14 +112,16 @@ mod tests {
         let f = Fixture::new().await;
         let (alice, home) = f.member("alice", "").await;
         for bad in ["", "../acme", "-acme", "ACME", "a\nb", &"x".repeat(40)] {
-            let refused = run(&f.auth, &alice, request(bad, "")).await.unwrap_err();
+            let refused = create_organization(&f.auth, &alice, request(bad, "")).await.unwrap_err();
             assert_eq!(refused.violations()[0].field, "name", "{bad:?}");
         }
-        let long = run(&f.auth, &alice, request("acme", &"x".repeat(129))).await.unwrap_err();
+        let long = create_organization(&f.auth, &alice, request("acme", &"x".repeat(129))).await.unwrap_err();
         assert_eq!(long.violations()[0].field, "request_id");
         let token = f.access_token(&alice, &home, None).await;
         let refused =
-            run(&f.auth, &f.caller(&token.secret).await.unwrap(), request("acme", "")).await.unwrap_err();
+            create_organization(&f.auth, &f.caller(&token.secret).await.unwrap(), request("acme", ""))
+                .await
+                .unwrap_err();
         assert_eq!(refused.reason(), "SESSION_REQUIRED");
     }
 
@@ -124,9 +130,9 @@ mod tests {
         let f = Fixture::new().await;
         let (alice, _) = f.member("alice", "").await;
         for n in 1..memberships::MAX_PER_USER {
-            run(&f.auth, &alice, request(&format!("org-{n}"), "")).await.unwrap();
+            create_organization(&f.auth, &alice, request(&format!("org-{n}"), "")).await.unwrap();
         }
-        let refused = run(&f.auth, &alice, request("one-more", "")).await.unwrap_err();
+        let refused = create_organization(&f.auth, &alice, request("one-more", "")).await.unwrap_err();
         assert_eq!(refused.reason(), "LIMIT_REACHED");
     }
 }

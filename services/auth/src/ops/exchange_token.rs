@@ -10,7 +10,10 @@ use crate::auth::Auth;
 use crate::domain::secret;
 use crate::store::credentials::{self, Exchange};
 
-pub(crate) async fn run(auth: &Auth, request: ExchangeTokenRequest) -> Result<ExchangeTokenResponse> {
+pub(crate) async fn exchange_token(
+    auth: &Auth,
+    request: ExchangeTokenRequest,
+) -> Result<ExchangeTokenResponse> {
     let (_, hash) = secret::parse(&request.token)?;
     let found = credentials::by_secret(&auth.store, hash).await?.ok_or_else(unknown)?;
     let now = auth.env.clock.now();
@@ -51,8 +54,7 @@ fn life(found: &Exchange, now: Timestamp) -> Result<(i64, i64), TokenError> {
 }
 
 fn unknown() -> Error {
-    Error::new(Code::Unauthenticated, "TOKEN_UNKNOWN", "this token is not known here")
-        .next_action("sign in again")
+    Error::new(Code::Unauthenticated, "TOKEN_UNKNOWN", "unknown token").next_action("sign in again")
 }
 
 #[cfg(test)]
@@ -65,7 +67,7 @@ mod tests {
     use crate::testing::Fixture;
 
     async fn exchange(f: &Fixture, token: &str) -> Result<ExchangeTokenResponse> {
-        run(&f.auth, ExchangeTokenRequest { token: token.to_owned() }).await
+        exchange_token(&f.auth, ExchangeTokenRequest { token: token.to_owned() }).await
     }
 
     #[tokio::test]

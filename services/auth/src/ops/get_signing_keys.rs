@@ -6,7 +6,7 @@ use foundry_proto::auth::v1::GetSigningKeysResponse;
 
 use crate::auth::Auth;
 
-pub(crate) async fn run(auth: &Auth) -> Result<GetSigningKeysResponse> {
+pub(crate) async fn get_signing_keys(auth: &Auth) -> Result<GetSigningKeysResponse> {
     Ok(GetSigningKeysResponse { keys: auth.published.keys().await? })
 }
 
@@ -22,14 +22,15 @@ mod tests {
     #[tokio::test]
     async fn shows_its_own_keys_and_those_of_services_that_come_later() {
         let f = Fixture::new().await;
-        let issuers =
-            async || -> Vec<_> { run(&f.auth).await.unwrap().keys.into_iter().map(|k| k.issuer).collect() };
+        let issuers = async || -> Vec<_> {
+            get_signing_keys(&f.auth).await.unwrap().keys.into_iter().map(|k| k.issuer).collect()
+        };
         assert_eq!(issuers().await, ["auth"]);
         let keys = f.dir.path().join("keys");
         let task = ServiceIdentity::load_or_create(&keys, "task", &f.auth.env).unwrap();
         f.clock.advance(Duration::from_secs(1));
         assert_eq!(issuers().await, ["auth", "service:task"]);
-        let listed = run(&f.auth).await.unwrap().keys;
+        let listed = get_signing_keys(&f.auth).await.unwrap().keys;
         assert_eq!(
             (&listed[1].key_id, &listed[1].public_key),
             (&task.published().key_id, &task.published().public_key)

@@ -2,13 +2,13 @@
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
-use foundry_proto::auth::v1::GetUserResponse;
+use foundry_proto::auth::v1::{GetUserRequest, GetUserResponse};
 
 use super::reach;
 use crate::auth::Auth;
 use crate::store::{memberships, users};
 
-pub(crate) async fn run(auth: &Auth, caller: &Caller) -> Result<GetUserResponse> {
+pub(crate) async fn get_user(auth: &Auth, caller: &Caller, _: GetUserRequest) -> Result<GetUserResponse> {
     let of = caller.require_user()?;
     let user = users::by_id(&auth.store, &of.user_id).await?;
     let user = user.ok_or_else(|| Error::not_found("user", of.user_id.as_str()))?;
@@ -29,12 +29,13 @@ mod tests {
         let f = Fixture::new().await;
         f.member("alice", "zeta").await;
         let (alice, acme) = f.member("alice", "acme").await;
-        let seen = run(&f.auth, &alice).await.unwrap();
+        let seen = get_user(&f.auth, &alice, GetUserRequest {}).await.unwrap();
         assert_eq!(seen.user.unwrap().login, "alice");
         let names: Vec<_> = seen.memberships.iter().map(|m| m.organization_name.as_str()).collect();
         assert_eq!(names, ["acme", "zeta"]);
         let token = f.access_token(&alice, &acme, None).await;
-        let seen = run(&f.auth, &f.caller(&token.secret).await.unwrap()).await.unwrap();
+        let seen =
+            get_user(&f.auth, &f.caller(&token.secret).await.unwrap(), GetUserRequest {}).await.unwrap();
         assert_eq!(seen.memberships.len(), 1);
     }
 
@@ -45,12 +46,18 @@ mod tests {
         let mut orphan = alice.as_user().unwrap().clone();
         orphan.credential_id = "pat_1".into();
         orphan.organizations.clear();
-        assert_eq!(run(&f.auth, &Caller::user(orphan)).await.unwrap().memberships, []);
+        assert_eq!(
+            get_user(&f.auth, &Caller::user(orphan), GetUserRequest {}).await.unwrap().memberships,
+            []
+        );
     }
 
     #[tokio::test]
     async fn is_for_users_only() {
         let f = Fixture::new().await;
-        assert_eq!(run(&f.auth, &Caller::service("task")).await.unwrap_err().reason(), "PERMISSION_DENIED");
+        assert_eq!(
+            get_user(&f.auth, &Caller::service("task"), GetUserRequest {}).await.unwrap_err().reason(),
+            "PERMISSION_DENIED"
+        );
     }
 }

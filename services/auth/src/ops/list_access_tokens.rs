@@ -8,7 +8,7 @@ use super::{page, reach};
 use crate::auth::Auth;
 use crate::store::credentials::{self, Token};
 
-pub(crate) async fn run(
+pub(crate) async fn list_access_tokens(
     auth: &Auth,
     caller: &Caller,
     request: ListAccessTokensRequest,
@@ -47,8 +47,8 @@ mod tests {
             made.insert(0, f.access_token(&alice, &acme, None).await.access_token.unwrap());
         }
         let request = |page_token| ListAccessTokensRequest { page_size: 2, page_token };
-        let first = run(&f.auth, &alice, request(String::new())).await.unwrap();
-        let rest = run(&f.auth, &alice, request(first.next_page_token)).await.unwrap();
+        let first = list_access_tokens(&f.auth, &alice, request(String::new())).await.unwrap();
+        let rest = list_access_tokens(&f.auth, &alice, request(first.next_page_token)).await.unwrap();
         let seen: Vec<_> = first.access_tokens.into_iter().chain(rest.access_tokens).collect();
         assert_eq!(seen, made);
         assert_eq!(rest.next_page_token, "");

@@ -9,7 +9,7 @@ use super::page;
 use crate::auth::Auth;
 use crate::store::memberships::{self, Membership};
 
-pub(crate) async fn run(
+pub(crate) async fn list_members(
     auth: &Auth,
     caller: &Caller,
     request: ListMembersRequest,
@@ -39,8 +39,8 @@ mod tests {
         }
         let request =
             |page_token| ListMembersRequest { organization_id: acme.to_string(), page_size: 3, page_token };
-        let first = run(&f.auth, &alice, request(String::new())).await.unwrap();
-        let rest = run(&f.auth, &alice, request(first.next_page_token)).await.unwrap();
+        let first = list_members(&f.auth, &alice, request(String::new())).await.unwrap();
+        let rest = list_members(&f.auth, &alice, request(first.next_page_token)).await.unwrap();
         let logins: Vec<_> = first.members.iter().chain(&rest.members).map(|m| m.login.as_str()).collect();
         assert_eq!(logins, ["alice", "bob", "carol", "dora"]);
         assert_eq!(rest.next_page_token, "");
@@ -53,7 +53,7 @@ mod tests {
         let (bob, _) = f.member("bob", "").await;
         let ask = async |id: String| {
             let request = ListMembersRequest { organization_id: id, ..Default::default() };
-            run(&f.auth, &bob, request).await.unwrap_err()
+            list_members(&f.auth, &bob, request).await.unwrap_err()
         };
         let absent = OrganizationId::generate(&f.auth.env);
         let (foreign, none) = (ask(acme.to_string()).await, ask(absent.to_string()).await);

@@ -8,7 +8,7 @@ use super::{page, reach};
 use crate::auth::Auth;
 use crate::store::organizations::{self, Organization};
 
-pub(crate) async fn run(
+pub(crate) async fn list_organizations(
     auth: &Auth,
     caller: &Caller,
     request: ListOrganizationsRequest,
@@ -40,7 +40,7 @@ mod tests {
         let mut page_token = String::new();
         loop {
             let request = ListOrganizationsRequest { page_size: 2, page_token };
-            let answer = run(&f.auth, &alice, request).await.unwrap();
+            let answer = list_organizations(&f.auth, &alice, request).await.unwrap();
             assert!(answer.organizations.len() <= 2);
             seen.extend(answer.organizations.into_iter().map(|o| o.name));
             page_token = answer.next_page_token;
@@ -58,7 +58,7 @@ mod tests {
         let (alice, b) = f.member("alice", "b").await;
         let token = f.access_token(&alice, &b, None).await;
         let caller = f.caller(&token.secret).await.unwrap();
-        let answer = run(&f.auth, &caller, ListOrganizationsRequest::default()).await.unwrap();
+        let answer = list_organizations(&f.auth, &caller, ListOrganizationsRequest::default()).await.unwrap();
         assert_eq!(answer.organizations.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["b"]);
     }
 }

@@ -1,6 +1,5 @@
 //! One use case per file: validate, load, decide, one transaction, return.
 
-pub(crate) mod authorize_watch;
 pub(crate) mod complete_sign_in;
 pub(crate) mod create_access_token;
 pub(crate) mod create_organization;
@@ -39,7 +38,7 @@ fn reach(user: &UserCaller) -> Reach {
 /// A personal access token reaches no further than its organization, and makes no new credential.
 fn session_required() -> Error {
     Error::new(Code::PermissionDenied, "SESSION_REQUIRED", "a personal access token cannot do this")
-        .next_action("sign in (`foundry login`) and do it with that session")
+        .next_action("sign in with `foundry login` and use that session")
 }
 
 /// Whether the caller signed in itself, rather than by a personal access token.

@@ -14,7 +14,7 @@ use crate::store::{Reach, credentials, memberships, revocations, shell, users};
 
 const METHOD: &str = "RemoveMember";
 
-pub(crate) async fn run(
+pub(crate) async fn remove_member(
     auth: &Auth,
     caller: &Caller,
     request: RemoveMemberRequest,
@@ -77,7 +77,7 @@ mod tests {
             organization_id: organization.to_string(),
             user_id: user.as_user().unwrap().user_id.to_string(),
         };
-        run(&f.auth, by, request).await.map_or_else(|e| e.reason(), |_| "OK")
+        remove_member(&f.auth, by, request).await.map_or_else(|e| e.reason(), |_| "OK")
     }
 
     #[tokio::test]
@@ -131,7 +131,7 @@ mod tests {
             organization_id: acme.to_string(),
             user_id: bob.as_user().unwrap().user_id.to_string(),
         };
-        let again = || run(&f.auth, &alice, request.clone());
+        let again = || remove_member(&f.auth, &alice, request.clone());
         let (first, second, third) = tokio::join!(again(), again(), again());
         assert!(first.is_ok() && second.is_ok() && third.is_ok());
         assert!(again().await.is_ok());

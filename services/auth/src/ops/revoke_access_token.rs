@@ -12,7 +12,7 @@ use crate::store::{credentials, revocations};
 
 const METHOD: &str = "RevokeAccessToken";
 
-pub(crate) async fn run(
+pub(crate) async fn revoke_access_token(
     auth: &Auth,
     caller: &Caller,
     request: RevokeAccessTokenRequest,
@@ -54,7 +54,7 @@ mod tests {
 
     async fn revoke(f: &Fixture, by: &Caller, id: &str) -> Result<RevokeAccessTokenResponse> {
         let request = RevokeAccessTokenRequest { request_id: String::new(), access_token_id: id.into() };
-        run(&f.auth, by, request).await
+        revoke_access_token(&f.auth, by, request).await
     }
 
     #[tokio::test]

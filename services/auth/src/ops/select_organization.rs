@@ -13,7 +13,7 @@ use crate::store::users;
 
 const METHOD: &str = "SelectOrganization";
 
-pub(crate) async fn run(
+pub(crate) async fn select_organization(
     auth: &Auth,
     caller: &Caller,
     request: SelectOrganizationRequest,
@@ -63,6 +63,8 @@ pub(crate) async fn run(
 
 #[cfg(test)]
 mod tests {
+    use foundry_proto::auth::v1::GetAppShellRequest;
+
     use super::*;
     use crate::ops;
     use crate::testing::Fixture;
@@ -75,7 +77,7 @@ mod tests {
     ) -> Result<SelectOrganizationResponse> {
         let request =
             SelectOrganizationRequest { request_id: request_id.into(), organization_id: id.to_owned() };
-        run(&f.auth, by, request).await
+        select_organization(&f.auth, by, request).await
     }
 
     #[tokio::test]
@@ -84,7 +86,7 @@ mod tests {
         let (_, home) = f.member("alice", "").await;
         let (alice, acme) = f.member("alice", "acme").await;
         let selected = select(&f, &alice, home.as_str(), "r1").await.unwrap();
-        let seen = ops::get_app_shell::run(&f.auth, &alice).await.unwrap();
+        let seen = ops::get_app_shell::get_app_shell(&f.auth, &alice, GetAppShellRequest {}).await.unwrap();
         assert_eq!((seen.user, seen.rev), (selected.user.clone(), selected.rev));
         assert_eq!(selected.user.as_ref().unwrap().active_organization_id, home.as_str());
         select(&f, &alice, acme.as_str(), "").await.unwrap();

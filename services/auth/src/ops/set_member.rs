@@ -16,7 +16,7 @@ use crate::store::{revocations, shell, users};
 
 const METHOD: &str = "SetMember";
 
-pub(crate) async fn run(
+pub(crate) async fn set_member(
     auth: &Auth,
     caller: &Caller,
     request: SetMemberRequest,
@@ -85,7 +85,7 @@ async fn set_role(
 }
 
 fn unknown_user(login: &str) -> Error {
-    Error::new(Code::NotFound, "NOT_FOUND", format!("nobody with the login {login} has signed in yet"))
+    Error::new(Code::NotFound, "NOT_FOUND", format!("no user with the login {login} has signed in yet"))
         .next_action("ask them to sign in once, then add them")
 }
 
@@ -107,7 +107,7 @@ mod tests {
             login: login.into(),
             role: role.into(),
         };
-        Ok(run(&f.auth, by, request).await?.membership.unwrap().role())
+        Ok(set_member(&f.auth, by, request).await?.membership.unwrap().role())
     }
 
     #[tokio::test]
@@ -184,9 +184,9 @@ mod tests {
             login: "bob".into(),
             role: role.into(),
         };
-        let first = run(&f.auth, &alice, request(Role::Member, "r1")).await.unwrap();
-        run(&f.auth, &alice, request(Role::Viewer, "r2")).await.unwrap();
-        assert_eq!(run(&f.auth, &alice, request(Role::Member, "r1")).await.unwrap(), first);
+        let first = set_member(&f.auth, &alice, request(Role::Member, "r1")).await.unwrap();
+        set_member(&f.auth, &alice, request(Role::Viewer, "r2")).await.unwrap();
+        assert_eq!(set_member(&f.auth, &alice, request(Role::Member, "r1")).await.unwrap(), first);
         let now = memberships::of_organization(&f.auth.store, &acme, "alice", 5).await.unwrap();
         assert_eq!(now[0].role, Role::Viewer);
     }

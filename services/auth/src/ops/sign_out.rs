@@ -10,7 +10,7 @@ use super::is_session;
 use crate::auth::Auth;
 use crate::store::{credentials, revocations, users};
 
-pub(crate) async fn run(auth: &Auth, caller: &Caller) -> Result<SignOutResponse> {
+pub(crate) async fn sign_out(auth: &Auth, caller: &Caller) -> Result<SignOutResponse> {
     let user = caller.require_user()?;
     let credential_id = user.credential_id.as_str();
     let decide = || async {
@@ -52,12 +52,12 @@ mod tests {
         let (other, _) = f.member("alice", "acme").await;
         let session = f.sign_in("alice", "acme").await.unwrap().session_token;
         let alice = f.caller(&session).await.unwrap();
-        run(&f.auth, &alice).await.unwrap();
+        sign_out(&f.auth, &alice).await.unwrap();
         assert_eq!(f.caller(&session).await.unwrap_err().reason(), "TOKEN_REVOKED");
         f.follow().await;
         assert_eq!(f.auth.revocations.apply(alice.clone()).unwrap_err().reason(), "TOKEN_REVOKED");
         assert!(f.auth.revocations.apply(other.clone()).is_ok());
-        run(&f.auth, &alice).await.unwrap();
+        sign_out(&f.auth, &alice).await.unwrap();
         let acme = other.memberships()[0].organization_id.clone();
         assert_eq!(f.audit(&acme).await.iter().filter(|r| r.action == "session.close").count(), 1);
     }
@@ -67,10 +67,10 @@ mod tests {
         let f = Fixture::new().await;
         let (alice, acme) = f.member("alice", "acme").await;
         let made = f.access_token(&alice, &acme, None).await;
-        run(&f.auth, &f.caller(&made.secret).await.unwrap()).await.unwrap();
+        sign_out(&f.auth, &f.caller(&made.secret).await.unwrap()).await.unwrap();
         assert_eq!(f.caller(&made.secret).await.unwrap_err().reason(), "TOKEN_REVOKED");
         assert!(f.audit(&acme).await.iter().any(|r| r.action == "access_token.revoke"));
-        let refused = run(&f.auth, &Caller::service("gateway")).await.unwrap_err();
+        let refused = sign_out(&f.auth, &Caller::service("gateway")).await.unwrap_err();
         assert_eq!(refused.reason(), "PERMISSION_DENIED");
     }
 }

@@ -1,34 +1,45 @@
-//! WatchAppShell: the app shell, live.
+//! Watches the app shell of a user.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, Result, UserId};
 use foundry_proto::auth::v1::WatchAppShellRequest;
-use foundry_watch::FrameStream;
+use foundry_watch_hub::Granted;
 
 use super::reach;
 use crate::auth::Auth;
 use crate::store::{Reach, shell, users};
 
-pub(crate) async fn run(auth: &Auth, caller: Caller, request: WatchAppShellRequest) -> Result<FrameStream> {
-    let shown = shown(auth, &caller, &request).await?;
-    let pass = auth.authenticator.stream_pass(caller, shown.reach.one().cloned());
-    auth.hub.watch(shell::view(&shown.user_id, &shown.reach), request.options, pass)
+/// What the caller may see; names the user, and the one organization of a token, in the request.
+///
+/// # Errors
+/// `NOT_FOUND` for another user or a foreign organization, `INVALID_ARGUMENT` for a service that names no user.
+pub(crate) async fn grant(
+    auth: &Auth,
+    caller: &Caller,
+    request: &mut WatchAppShellRequest,
+) -> Result<Granted> {
+    let shown = shown(auth, caller, request).await?;
+    let organization = shown.reach.one().cloned();
+    request.user_id = shown.user_id.to_string();
+    request.organization_id = organization.as_ref().map(ToString::to_string).unwrap_or_default();
+    Ok(Granted { view: shell::view(&shown.user_id, &shown.reach), organization })
 }
 
 /// Whose shell, and how much of it.
 #[derive(Debug)]
-pub(super) struct Shown {
-    pub(super) user_id: UserId,
-    pub(super) reach: Reach,
+struct Shown {
+    user_id: UserId,
+    reach: Reach,
 }
 
 /// What a request may show to its caller.
-pub(super) async fn shown(auth: &Auth, caller: &Caller, request: &WatchAppShellRequest) -> Result<Shown> {
+async fn shown(auth: &Auth, caller: &Caller, request: &WatchAppShellRequest) -> Result<Shown> {
     let named: Option<UserId> = parsed(&request.user_id)?;
     let only: Option<OrganizationId> = parsed(&request.organization_id)?;
     let Some(user) = caller.as_user() else {
         // A service watches for users whom it has asked about before.
-        let user_id = named.ok_or_else(|| Error::invalid_field("user_id", "a service says whose shell"))?;
+        let user_id =
+            named.ok_or_else(|| Error::invalid_field("user_id", "is required for calls by a service"))?;
         users::by_id(&auth.store, &user_id).await?.ok_or_else(|| no_user(&user_id))?;
         return Ok(Shown { user_id, reach: only.map_or(Reach::All, Reach::One) });
     };
@@ -57,10 +68,13 @@ fn no_user(user: &UserId) -> Error {
 mod tests {
     use std::slice::from_ref;
 
-    use foundry_proto::auth::v1::{RemoveMemberRequest, SelectOrganizationRequest, SetMemberRequest};
+    use foundry_proto::auth::v1::{
+        GetAppShellRequest, RemoveMemberRequest, SelectOrganizationRequest, SetMemberRequest,
+    };
     use foundry_proto::common::v1::Role;
     use foundry_store::Scope;
-    use foundry_watch::{Op, View as _};
+    use foundry_watch::Op;
+    use foundry_watch_hub::View as _;
 
     use super::*;
     use crate::ops;
@@ -110,15 +124,15 @@ mod tests {
             login: "bob".into(),
             role: role.into(),
         };
-        ops::set_member::run(&f.auth, &alice, set(Role::Viewer)).await.unwrap();
+        ops::set_member::set_member(&f.auth, &alice, set(Role::Viewer)).await.unwrap();
         assert_eq!(changes(&f, &bob_id, &Reach::All, start).await, from_ref(&shared));
         let joined = head(&f, &bob_id).await;
-        ops::set_member::run(&f.auth, &alice, set(Role::Member)).await.unwrap();
+        ops::set_member::set_member(&f.auth, &alice, set(Role::Member)).await.unwrap();
         assert_eq!(changes(&f, &bob_id, &Reach::All, joined).await, from_ref(&shared));
         let raised = head(&f, &bob_id).await;
         let select =
             SelectOrganizationRequest { request_id: String::new(), organization_id: acme.to_string() };
-        ops::select_organization::run(&f.auth, &f.again(&bob).await, select).await.unwrap();
+        ops::select_organization::select_organization(&f.auth, &f.again(&bob).await, select).await.unwrap();
         assert_eq!(changes(&f, &bob_id, &Reach::All, raised).await, from_ref(&user));
         let selected = head(&f, &bob_id).await;
 
@@ -127,12 +141,14 @@ mod tests {
             organization_id: acme.to_string(),
             user_id: bob_id.to_string(),
         };
-        ops::remove_member::run(&f.auth, &alice, remove).await.unwrap();
+        ops::remove_member::remove_member(&f.auth, &alice, remove).await.unwrap();
         let gone = format!("-{shared}");
         assert_eq!(changes(&f, &bob_id, &Reach::All, selected).await, [gone.clone(), user.clone()]);
         assert_eq!(changes(&f, &bob_id, &Reach::One(acme.clone()), selected).await, [gone, user.clone()]);
         assert_eq!(changes(&f, &bob_id, &Reach::One(home.clone()), selected).await, [user], "not of another");
-        let shell = ops::get_app_shell::run(&f.auth, &f.again(&bob).await).await.unwrap();
+        let shell = ops::get_app_shell::get_app_shell(&f.auth, &f.again(&bob).await, GetAppShellRequest {})
+            .await
+            .unwrap();
         assert_eq!(shell.user.unwrap().active_organization_id, home.as_str(), "the next one takes its place");
         assert_eq!(head(&f, &alice_id).await, alice_head);
     }

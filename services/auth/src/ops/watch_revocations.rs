@@ -1,14 +1,17 @@
-//! WatchRevocations: the feed that every service keeps.
+//! Watches the revocations, as every service does.
 
 use foundry_authn::Caller;
 use foundry_core::Result;
 use foundry_proto::auth::v1::WatchRevocationsRequest;
-use foundry_watch::FrameStream;
+use foundry_watch_hub::Granted;
 
 use crate::auth::Auth;
 use crate::store::revocations;
 
-pub(crate) fn run(auth: &Auth, caller: Caller, request: WatchRevocationsRequest) -> Result<FrameStream> {
-    let pass = auth.authenticator.stream_pass(caller, None);
-    auth.hub.watch(revocations::view(), request.options, pass)
+/// What the caller may see: the policy of the rpc admits services only.
+///
+/// # Errors
+/// None.
+pub(crate) async fn grant(_: &Auth, _: &Caller, _: &mut WatchRevocationsRequest) -> Result<Granted> {
+    Ok(Granted::own(revocations::view()))
 }

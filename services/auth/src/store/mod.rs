@@ -88,8 +88,8 @@ mod tests {
     use foundry_authn::Caller;
     use foundry_core::OrganizationId;
     use foundry_proto::auth::v1::{
-        CreateOrganizationRequest, CreateOrganizationResponse, ListAccessTokensRequest, ListMembersRequest,
-        ListOrganizationsRequest, RemoveMemberRequest, RevokeAccessTokenRequest,
+        CreateOrganizationRequest, CreateOrganizationResponse, GetUserRequest, ListAccessTokensRequest,
+        ListMembersRequest, ListOrganizationsRequest, RemoveMemberRequest, RevokeAccessTokenRequest,
     };
     use foundry_proto::common::v1::Role;
     use foundry_service::RequestKey;
@@ -143,21 +143,32 @@ mod tests {
         jobs::record_last_use::run(f.auth.clone()).await.unwrap();
 
         let organization_id = acme.to_string();
-        let tokens = ops::list_access_tokens::run(&f.auth, &bob, ListAccessTokensRequest::default()).await;
+        let tokens =
+            ops::list_access_tokens::list_access_tokens(&f.auth, &bob, ListAccessTokensRequest::default())
+                .await;
         assert_eq!(tokens.unwrap().access_tokens.iter().filter(|t| t.last_use_time.is_some()).count(), 1);
-        let mine = ops::list_organizations::run(&f.auth, &alice, ListOrganizationsRequest::default()).await;
+        let mine =
+            ops::list_organizations::list_organizations(&f.auth, &alice, ListOrganizationsRequest::default())
+                .await;
         assert_eq!(mine.unwrap().organizations.len(), 1);
         let request = ListMembersRequest { organization_id: organization_id.clone(), ..Default::default() };
-        assert_eq!(ops::list_members::run(&f.auth, &alice, request).await.unwrap().members.len(), 2);
-        assert_eq!(ops::get_user::run(&f.auth, &bob).await.unwrap().memberships.len(), 2);
+        assert_eq!(ops::list_members::list_members(&f.auth, &alice, request).await.unwrap().members.len(), 2);
+        assert_eq!(
+            ops::get_user::get_user(&f.auth, &bob, GetUserRequest {}).await.unwrap().memberships.len(),
+            2
+        );
 
         let revoke =
             RevokeAccessTokenRequest { request_id: "r".into(), access_token_id: second.access_token_id };
-        let first = ops::revoke_access_token::run(&f.auth, &bob, revoke.clone()).await.unwrap();
-        assert_eq!(ops::revoke_access_token::run(&f.auth, &bob, revoke).await.unwrap(), first);
+        let first =
+            ops::revoke_access_token::revoke_access_token(&f.auth, &bob, revoke.clone()).await.unwrap();
+        assert_eq!(
+            ops::revoke_access_token::revoke_access_token(&f.auth, &bob, revoke).await.unwrap(),
+            first
+        );
         let user_id = bob.actor();
         let remove = RemoveMemberRequest { request_id: String::new(), organization_id, user_id };
-        ops::remove_member::run(&f.auth, &alice, remove).await.unwrap();
+        ops::remove_member::remove_member(&f.auth, &alice, remove).await.unwrap();
         f.follow().await;
         assert_eq!(f.auth.revocations.apply(bob).unwrap().role_in(&acme), None);
         assert!(f.caller(&made.secret).await.is_err());

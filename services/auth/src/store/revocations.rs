@@ -6,7 +6,8 @@ use std::time::Duration;
 use foundry_core::{Result, Timestamp};
 use foundry_proto::auth::v1::Revocation;
 use foundry_store::{Row, Scope, Store, Table, WriteSet};
-use foundry_watch::{Change, Fingerprint, Source, TableView};
+use foundry_watch::Change;
+use foundry_watch_hub::{Fingerprint, Source, TableView};
 
 pub(crate) const TABLE: Table =
     Table::new("revocations", &["key", "revoked_at", "keep_until", "rev"], &["key"]);

@@ -7,7 +7,8 @@ use foundry_proto::auth::v1::{
     AppShellItem, OrganizationSync, OrganizationSyncState, ShellOrganization, ShellUser,
 };
 use foundry_store::{Row, Scope, Store, WriteSet};
-use foundry_watch::{Change, Fingerprint, Source, TableView};
+use foundry_watch::Change;
+use foundry_watch_hub::{Fingerprint, Source, TableView};
 
 use super::memberships::{self, LOST, Membership, lost_in};
 use super::users::{self, User};
@@ -97,11 +98,6 @@ pub(crate) fn view(user: &UserId, reach: &Reach) -> TableView {
         .source(of_organizations.tombstones(lost, ORGANIZATION))
 }
 
-/// The same for equal views, and for no others.
-pub(crate) fn view_key(user: &UserId, reach: &Reach) -> String {
-    format!("{NAME}/{SCHEMA}/{user}/{}", reach.one().map_or("", OrganizationId::as_str))
-}
-
 fn shell_user(row: &Row, reach: &Reach) -> Result<ShellUser> {
     let active = users::active(row)?.filter(|o| reach.includes(o));
     Ok(ShellUser {
@@ -126,7 +122,7 @@ fn shell_organization(row: &Row) -> Result<ShellOrganization> {
 mod tests {
     use foundry_store::{Migrations, StoreOptions};
     use foundry_testkit::{PostgresDatabase, test_env};
-    use foundry_watch::View as _;
+    use foundry_watch_hub::View as _;
 
     use super::*;
     use crate::store::MIGRATIONS;

@@ -4,97 +4,98 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-/// Model providers.
+/// Manage model providers: model API endpoints and their keys.
 #[derive(Subcommand)]
 pub enum Model {
-    /// Add a model provider. Its key is read from standard input, or asked for on a terminal.
+    /// Add a model provider. Its key is read from standard input; on a terminal, you are
+    /// prompted for it.
     Add {
         /// Name, for example `work`.
         name: String,
-        /// Which API it speaks.
+        /// API of the provider.
         #[arg(long, value_enum)]
         kind: ModelKind,
-        /// What it is to be.
+        /// Settings.
         #[command(flatten)]
         settings: Box<ModelSettings>,
-        /// How its key is given.
+        /// How its key is passed.
         #[command(flatten)]
         key: KeyArgs,
     },
-    /// List model providers, those of the environment of the mesh first.
+    /// List model providers. Those from the mesh's environment come first.
     List,
     /// Show a model provider, without its secrets.
     Show {
         /// Name or id.
         model_provider: String,
     },
-    /// Make one small call to a model provider and say what is wrong, if anything is.
+    /// Test a model provider with one small call and report any problem.
     Test {
         /// Name or id.
         model_provider: String,
-        /// The model to ask; default: the first one that the provider lists, else a small one.
+        /// Model to call; default: the provider's first configured model, otherwise a small one.
         #[arg(long, default_value = "")]
         model: String,
     },
-    /// Change what is named here of a model provider, and nothing else.
+    /// Update a model provider. Only the options you give are changed.
     Update {
         /// Name or id.
         model_provider: String,
         /// New name.
         #[arg(long)]
         rename: Option<String>,
-        /// What is to change.
+        /// Settings to change.
         #[command(flatten)]
         settings: Box<ModelSettings>,
-        /// Set the key: read from standard input, or asked for on a terminal.
+        /// Set a new key, read from standard input or prompted for on a terminal.
         #[arg(long, conflicts_with_all = ["key_env", "no_key"])]
         key: bool,
-        /// How its key is given.
+        /// How its key is passed.
         #[command(flatten)]
         how: KeyArgs,
     },
-    /// Remove a model provider and its key; refused while an agent profile uses it.
+    /// Delete a model provider and its key. Fails while an agent profile uses it.
     Remove {
         /// Name or id.
         model_provider: String,
     },
-    /// Show what is used of models, and the limits: of the organization, or of a task.
+    /// Show model usage and limits, for the organization or for one task.
     Usage {
-        /// A task, by session and model.
+        /// Show usage of this task, by session and model.
         #[arg(long, default_value = "")]
         task: String,
     },
-    /// Limits on what is used of models.
+    /// Manage limits on model usage.
     #[command(subcommand)]
     Limit(ModelLimit),
 }
 
-/// Limits on what is used of models. They count from the next call of an agent on.
+/// Manage limits on model usage. They apply from the agent's next call.
 #[derive(Subcommand)]
 pub enum ModelLimit {
-    /// List the limits with what is used of them.
+    /// List the limits and the usage so far.
     List {
-        /// Only those that count for this task.
+        /// Only limits that apply to this task.
         #[arg(long, default_value = "")]
         task: String,
     },
-    /// Set a limit: of the organization in each calendar month (UTC), or of tasks from their beginning on.
+    /// Set a limit: for the organization per calendar month (UTC), or for tasks over their lifetime.
     Set {
-        /// What it counts.
+        /// What the limit counts.
         #[arg(value_enum)]
         unit: LimitUnit,
-        /// How much may be used: a number of tokens, or dollars as in 12.50.
+        /// Limit: a number of tokens, or dollars, for example 12.50.
         amount: String,
-        /// Whose it is.
+        /// What the limit applies to.
         #[command(flatten)]
         of: LimitOf,
     },
     /// Remove a limit.
     Remove {
-        /// What it counts.
+        /// What the limit counts.
         #[arg(value_enum)]
         unit: LimitUnit,
-        /// Whose it is.
+        /// What the limit applies to.
         #[command(flatten)]
         of: LimitOf,
     },
@@ -103,19 +104,19 @@ pub enum ModelLimit {
 /// What a limit counts.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LimitUnit {
-    /// Tokens, in and out, cached ones too.
+    /// Input, output and cached tokens.
     Tokens,
-    /// US dollars, as far as prices are known.
+    /// US dollars; only models with a known price count.
     Usd,
 }
 
-/// Whose a limit is; by default the organization's.
+/// What the limit applies to; default: the organization.
 #[derive(Args)]
 pub struct LimitOf {
-    /// Of this one task.
+    /// Limit this task.
     #[arg(long, default_value = "")]
     pub task: String,
-    /// Of each task that has no limit of its own.
+    /// Limit every task that does not have its own limit.
     #[arg(long, conflicts_with = "task")]
     pub each_task: bool,
 }
@@ -127,7 +128,7 @@ pub enum ModelKind {
     Anthropic,
     /// OpenAI.
     Openai,
-    /// Chat Completions as others serve them: Ollama, vLLM, a company gateway.
+    /// Other servers with the Chat Completions API: Ollama, vLLM, a company gateway.
     OpenaiCompatible,
     /// The Gemini API.
     Gemini,
@@ -139,39 +140,39 @@ pub enum ModelKind {
     Vertex,
 }
 
-/// What is chosen of a model provider.
+/// Settings of the model provider.
 #[derive(Args)]
 pub struct ModelSettings {
-    /// Where it is; default: where the kind is served.
+    /// Base URL; default: the public endpoint of this kind.
     #[arg(long)]
     pub url: Option<String>,
-    /// A header that is added to each call, as NAME=VALUE; everybody in the organization can read it.
+    /// Header to add to every call. Everyone in the organization can read it.
     #[arg(long = "header", value_name = "NAME=VALUE")]
     pub headers: Vec<String>,
-    /// A secret header; its value is read from the variable VARIABLE.
+    /// Secret header. Its value is read from the environment variable VARIABLE.
     #[arg(long = "secret-header", value_name = "NAME=VARIABLE")]
     pub secret_headers: Vec<String>,
     /// Remove a header.
     #[arg(long = "unset-header", value_name = "NAME")]
     pub unset_headers: Vec<String>,
-    /// A model that may be used; replaces the list. None = any.
+    /// Allowed model; repeatable. Replaces the current list; without a list, all models are allowed.
     #[arg(long = "model", value_name = "MODEL")]
     pub models: Vec<String>,
-    /// Let any model be used.
+    /// Allow any model.
     #[arg(long, conflicts_with = "models")]
     pub any_model: bool,
-    /// Price of a model in USD for a million input, output and cached input tokens: MODEL=3,15,0.3.
+    /// Price of a model in USD per million input, output and cached input tokens, for example MODEL=3,15,0.3.
     #[arg(long = "price", value_name = "MODEL=IN,OUT[,CACHED]")]
     pub prices: Vec<String>,
 }
 
-/// How a key is given. It is never an argument: others on the machine could read it.
+/// How the key is passed. Keys are never arguments, because other users of the machine could read them.
 #[derive(Args)]
 pub struct KeyArgs {
-    /// Read the key from this variable of the environment.
+    /// Read the key from this environment variable.
     #[arg(long, value_name = "VARIABLE", conflicts_with = "no_key")]
     pub key_env: Option<String>,
-    /// No key: for a local model, or headers that suffice.
+    /// Use no key, for a local model or if headers are enough.
     #[arg(long)]
     pub no_key: bool,
     /// The key is an OAuth bearer token.
@@ -179,17 +180,17 @@ pub struct KeyArgs {
     pub bearer: bool,
 }
 
-/// Agent profiles.
+/// Manage agent profiles: named agent configurations (agent, model, settings).
 #[derive(Subcommand)]
 pub enum Profile {
     /// Add an agent profile.
     Add {
         /// Name, for example `night`.
         name: String,
-        /// Coding agent, one of `foundry agents`.
+        /// Coding agent; `foundry agents` lists them.
         #[arg(long)]
         agent: String,
-        /// What it is to be.
+        /// Settings.
         #[command(flatten)]
         settings: Box<ProfileSettings>,
         /// Make it the default of the organization.
@@ -203,7 +204,7 @@ pub enum Profile {
         /// Name or id.
         profile: String,
     },
-    /// Change what is named here of an agent profile, and nothing else.
+    /// Update an agent profile. Only the options you give are changed.
     Update {
         /// Name or id.
         profile: String,
@@ -213,7 +214,7 @@ pub enum Profile {
         /// Another coding agent.
         #[arg(long)]
         agent: Option<String>,
-        /// What is to change.
+        /// Settings to change.
         #[command(flatten)]
         settings: Box<ProfileSettings>,
     },
@@ -227,13 +228,13 @@ pub enum Profile {
         /// Name or id.
         #[arg(required_unless_present = "none")]
         profile: Option<String>,
-        /// Have no default any more.
+        /// Clear the default.
         #[arg(long, conflicts_with = "profile")]
         none: bool,
     },
 }
 
-/// What is chosen of an agent profile. An empty text takes a choice back.
+/// Settings of the agent profile. An empty value resets the setting.
 #[derive(Args)]
 pub struct ProfileSettings {
     /// Model provider by name or id.
@@ -242,24 +243,25 @@ pub struct ProfileSettings {
     /// Model; default: the agent's.
     #[arg(long)]
     pub model: Option<String>,
-    /// Mode that the agent starts in; default: the agent's.
+    /// Initial mode; default: the agent's.
     #[arg(long)]
     pub mode: Option<String>,
-    /// How hard the model thinks; default: the agent's.
+    /// Reasoning effort; default: the agent's.
     #[arg(long)]
     pub effort: Option<String>,
-    /// A variable of the agent's environment, as NAME=VALUE; everybody in the organization can read it.
+    /// Environment variable for the agent. Everyone in the organization can read it.
     #[arg(long = "env", value_name = "NAME=VALUE")]
     pub environment: Vec<String>,
-    /// A secret variable; its value is read from the variable of this name here, or from VARIABLE. It enters the sandbox.
+    /// Secret environment variable. Its value is read from the local variable NAME, or from VARIABLE. It is
+    /// passed into the sandbox.
     #[arg(long = "secret-env", value_name = "NAME[=VARIABLE]")]
     pub secret_environment: Vec<String>,
     /// Remove a variable.
     #[arg(long = "unset-env", value_name = "NAME")]
     pub unset_environment: Vec<String>,
-    /// MCP servers from a JSON file with `mcpServers`; replaces them. Values of `env` and `headers` are kept secret,
-    /// and `${VARIABLE}` in them is read from the environment. Secrets of programs (`env`) enter the sandbox; those of
-    /// servers over HTTP (`headers`) are added by the model gateway and do not.
+    /// MCP servers, from a JSON file with `mcpServers`. Replaces the current list. Values of `env` and
+    /// `headers` are stored as secrets, and `${VARIABLE}` in them is read from the environment. Secrets in `env`
+    /// are passed into the sandbox; secrets in `headers` are added by the model gateway and are not.
     #[arg(long, value_name = "FILE")]
     pub mcp: Option<PathBuf>,
     /// How permission requests are answered.
@@ -270,8 +272,8 @@ pub struct ProfileSettings {
 /// How permission requests are answered.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Permissions {
-    /// A person answers.
+    /// Ask a person.
     Ask,
-    /// They are allowed at once.
+    /// Allow everything without asking.
     Allow,
 }

@@ -46,7 +46,7 @@ pub async fn put_all(
     files: &[PathBuf],
 ) -> Result<Vec<String>, Failure> {
     if files.len() > MAX_FILES {
-        return Err(Failure::new(format!("a message has at most {MAX_FILES} files")).exit(2));
+        return Err(Failure::new(format!("a message can have at most {MAX_FILES} files")).exit(2));
     }
     let read = files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let mut ids = Vec::new();
@@ -68,7 +68,7 @@ fn read(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     let failed = |e: std::io::Error| Failure::new(format!("{} cannot be read: {e}", path.display())).exit(2);
     let size = std::fs::metadata(path).map_err(failed)?.len();
     if size > MAX_FILE {
-        let text = format!("{} has {size} bytes; at most {MAX_FILE} are taken", path.display());
+        let text = format!("{} is {size} bytes; the limit is {MAX_FILE}", path.display());
         return Err(Failure::new(text).next("send a smaller file, or commit it to the repository").exit(2));
     }
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -129,7 +129,9 @@ async fn get(
     }
     let mut out = std::io::stdout();
     if out.is_terminal() {
-        return Err(Failure::new("a file is not written to a terminal").next("name one with --file").exit(2));
+        return Err(Failure::new("refusing to write a file to a terminal")
+            .next("choose an output file with --file")
+            .exit(2));
     }
     out.write_all(&answer.content)?;
     out.flush()?;

@@ -49,12 +49,16 @@ pub async fn print(gateway: &Gateway, output: Output, task_id: String, path: Str
         return output::json(&answer).map(|text| output::line(&text));
     }
     if answer.too_large {
-        return Err(Failure::new(format!("{} is over 1 MiB and not returned", output::inert(&path))));
+        return Err(Failure::new(format!(
+            "{} is larger than 1 MiB and cannot be shown",
+            output::inert(&path)
+        )));
     }
     let mut out = std::io::stdout();
     if out.is_terminal() {
         if answer.binary {
-            let text = format!("{} is no text; write it into a file or pipe", output::inert(&path));
+            let text =
+                format!("{} is not a text file; redirect the output to a file or pipe", output::inert(&path));
             return Err(Failure::new(text));
         }
         output::part(&output::inert(&String::from_utf8_lossy(&answer.content)));

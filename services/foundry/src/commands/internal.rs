@@ -20,7 +20,7 @@ pub fn run_if_named() -> Option<ExitCode> {
     Some(match code {
         Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         None => {
-            eprintln!("error: no internal command {name:?}");
+            eprintln!("error: unknown internal command {name:?}");
             ExitCode::from(2)
         }
     })

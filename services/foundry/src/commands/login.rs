@@ -22,7 +22,7 @@ pub fn print_link(global: &Global, login: Option<String>) -> Result<ExitCode, Fa
         Output::Table => output::line(&link),
         Output::Json => output::line(&serde_json::json!({ "link": link, "secret_file": path }).to_string()),
     }
-    eprintln!("The link holds the secret of {}: give it to nobody.", path.display());
+    eprintln!("The link contains the secret from {}. Do not share it.", path.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -32,7 +32,7 @@ fn link(
     login: Option<&str>,
     organization: Option<&str>,
 ) -> Result<String, Failure> {
-    let malformed = || Failure::new(format!("{address} is no address of a gateway")).exit(2);
+    let malformed = || Failure::new(format!("{address} is not a valid gateway address")).exit(2);
     let mut link = Url::parse(address).map_err(|_| malformed())?;
     if !matches!(link.scheme(), "http" | "https") {
         return Err(malformed());

@@ -99,9 +99,7 @@ async fn update(
         paths.push("credential".to_owned());
     }
     if paths.is_empty() {
-        return Err(Failure::new("nothing to change was named")
-            .next("see `foundry model update --help`")
-            .exit(2));
+        return Err(Failure::new("no changes given").next("see `foundry model update --help`").exit(2));
     }
     let request = UpdateModelProviderRequest {
         request_id: request_id(),
@@ -238,7 +236,7 @@ fn show(provider: &ModelProvider) {
     }
     if provider.source() == ModelProviderSource::Environment {
         let variables = provider.variables.join(", ");
-        line("source", &format!("set in the environment of foundry up: {variables}; read-only"));
+        line("source", &format!("environment of `foundry up` ({variables}); read-only"));
     }
 }
 

@@ -76,9 +76,7 @@ async fn update(
     paths: Vec<String>,
 ) -> Result<AgentProfile, Failure> {
     if paths.is_empty() {
-        return Err(Failure::new("nothing to change was named")
-            .next("see `foundry profile update --help`")
-            .exit(2));
+        return Err(Failure::new("no changes given").next("see `foundry profile update --help`").exit(2));
     }
     let request = UpdateAgentProfileRequest {
         request_id: request_id(),
@@ -183,8 +181,8 @@ fn show(profile: &AgentProfile) {
     let inside = secrets_inside(&settings);
     if !inside.is_empty() {
         line(
-            "attention",
-            &format!("these secrets enter the sandbox, where the agent can read them: {inside}"),
+            "warning",
+            &format!("these secrets are passed into the sandbox, where the agent can read them: {inside}"),
         );
     }
 }

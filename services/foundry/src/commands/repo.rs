@@ -119,7 +119,7 @@ pub async fn resolve(gateway: &Gateway, wanted: Option<&str>) -> Result<Reposito
             Err(Failure::new("no such repository").next("register one with `foundry repo add URL`").exit(4))
         }
         (Some(_), Some(_)) => {
-            Err(Failure::new("several repositories could be meant").next("choose one with --repo").exit(2))
+            Err(Failure::new("several repositories match").next("choose one with --repo").exit(2))
         }
     }
 }

@@ -79,7 +79,7 @@ async fn show(gateway: &Gateway, output: Output, sandbox_id: String) -> Result<(
         output::line(&format!("  state   {}", output::state(s.state().as_str_name(), "SANDBOX_STATE_")));
         follow::print_condition(s.condition.as_ref());
         output::line(&format!("  task    {}", s.task_id));
-        output::line(&format!("  place   {}, isolation: {}", s.provider, output::inert(&s.isolation)));
+        output::line(&format!("  provider {}, isolation: {}", s.provider, output::inert(&s.isolation)));
         if !s.limits.is_empty() {
             output::line(&format!("  limits  {}", output::inert(&s.limits)));
         }
@@ -107,7 +107,7 @@ async fn processes(gateway: &Gateway, output: Output, sandbox_id: String) -> Res
         });
         output::table(&["pid", "parent", "state", "cpu", "memory", "started", "command"], rows.collect());
         if answer.truncated {
-            output::line("there are more than are listed");
+            output::line("the list is truncated");
         }
     })
 }

@@ -26,7 +26,7 @@ pub fn read(what: &str) -> Result<SecretText, Failure> {
     };
     let value = text.trim().to_owned();
     if value.is_empty() {
-        return Err(Failure::new(format!("no {what} was given"))
+        return Err(Failure::new(format!("no {what} given"))
             .next("pipe it in, name a variable with --key-env, or pass --no-key")
             .exit(2));
     }
@@ -57,15 +57,15 @@ pub fn entries(plain: &[String], secret: &[String], same_name: bool) -> Result<V
     let mut all = Vec::new();
     for entry in plain {
         // Its value may be a mistaken secret: it is not repeated.
-        let (name, value) = split(entry, "plain")
-            .ok_or_else(|| Failure::new("an entry is not written NAME=VALUE").exit(2))?;
+        let (name, value) =
+            split(entry, "plain").ok_or_else(|| Failure::new("expected NAME=VALUE").exit(2))?;
         all.push(NamedValue { name, content: Some(Content::Value(value)) });
     }
     for entry in secret {
         let (name, from) = match split(entry, "secret") {
             Some(found) => found,
             None if same_name && !entry.contains('=') => (entry.clone(), entry.clone()),
-            None => return Err(Failure::new("an entry is not written NAME=VARIABLE").exit(2)),
+            None => return Err(Failure::new("expected NAME=VARIABLE").exit(2)),
         };
         all.push(NamedValue { name, content: Some(Content::Secret(variable(&from)?)) });
     }
@@ -113,7 +113,7 @@ impl Drop for Hidden<'_> {
 
 fn ask(what: &str) -> Result<String, Failure> {
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
-    write!(terminal, "{what} (is not shown): ")?;
+    write!(terminal, "{what} (input hidden): ")?;
     let typed = {
         let hidden = Hidden::new(&terminal)?;
         typed(hidden.terminal)

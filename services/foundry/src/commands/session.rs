@@ -53,7 +53,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Session) -> Result<
         Session::Stop { session_id } => {
             let request = StopTurnRequest { request_id: request_id(), session_id };
             let answer = gateway.task().stop_turn(request).await?.into_inner();
-            output::one(output, &answer, |_| output::line("stop recorded"))?;
+            output::one(output, &answer, |_| output::line("stopping"))?;
         }
         Session::Resume { session_id } => {
             let request = ResumeQueueRequest { request_id: request_id(), session_id };
@@ -98,14 +98,15 @@ async fn send(
 async fn answer(gateway: &Gateway, output: Output, session_id: String, wanted: &str) -> Result<(), Failure> {
     let session = follow::session(gateway, &session_id).await?;
     let pending = session.pending_permission.ok_or_else(|| {
-        Failure::new("the session waits for no permission").next("watch it with `foundry session watch`")
+        Failure::new("the session has no pending permission request")
+            .next("watch it with `foundry session watch`")
     })?;
     let option_id = if wanted == "cancel" {
         String::new()
     } else {
         chosen(&pending.options, wanted).map(|o| o.option_id.clone()).ok_or_else(|| {
             let known: Vec<_> = pending.options.iter().map(|o| o.option_id.as_str()).collect();
-            Failure::new(format!("no option {wanted}"))
+            Failure::new(format!("unknown option {wanted}"))
                 .next(format!("one of: {}, cancel", known.join(", ")))
                 .exit(2)
         })?

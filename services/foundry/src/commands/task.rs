@@ -155,20 +155,23 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
     })
 }
 
-async fn diff(gateway: &Gateway, output: Output, task_id: String, patch: bool) -> Result<(), Failure> {
+/// All changed files of the newest version of a task's work, and its number.
+async fn changed_files(gateway: &Gateway, task_id: &str) -> Result<(i64, Vec<FileChange>), Failure> {
     let mut files: Vec<FileChange> = Vec::new();
     let mut page_token = String::new();
-    let mut version = 0;
     loop {
-        let request = ListFileChangesRequest { task_id: task_id.clone(), page_size: 0, page_token };
+        let request = ListFileChangesRequest { task_id: task_id.to_owned(), page_size: 500, page_token };
         let page = gateway.task().list_file_changes(request).await?.into_inner();
-        version = page.changes.map_or(version, |c| c.version);
         files.extend(page.files);
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            break;
+            return Ok((page.changes.map_or(0, |c| c.version), files));
         }
     }
+}
+
+async fn diff(gateway: &Gateway, output: Output, task_id: String, patch: bool) -> Result<(), Failure> {
+    let (version, files) = changed_files(gateway, &task_id).await?;
     if patch {
         return print_patch(gateway, &task_id, version, &files).await;
     }
@@ -194,7 +197,10 @@ async fn print_patch(
 ) -> Result<(), Failure> {
     use std::io::Write as _;
     if let Some(large) = files.iter().find(|f| f.too_large) {
-        return Err(Failure::new(format!("the patch of {} is over 1 MiB and not stored", large.path)));
+        return Err(Failure::new(format!(
+            "the patch of {} is larger than 1 MiB and was not stored",
+            large.path
+        )));
     }
     let mut out = std::io::stdout();
     for file in files {

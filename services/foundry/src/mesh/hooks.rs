@@ -54,9 +54,8 @@ mod tests {
     use foundry_core::{Env, Tasks};
     use foundry_proto::task::v1::TaskItem;
     use foundry_store::{Scope, Store, StoreOptions};
-    use foundry_watch::{
-        Consumer, ConsumerConfig, Event, Fingerprint, FrameStream, Hub, HubConfig, TableView, Unrestricted,
-    };
+    use foundry_watch::{Consumer, ConsumerConfig, Event, Unrestricted};
+    use foundry_watch_hub::{Fingerprint, FrameStream, Hub, HubConfig, TableView};
     use tonic::Status;
 
     use super::*;

@@ -25,15 +25,15 @@ impl ModelKeys {
             let is_set = |name: &&str| variable(name).is_some_and(|v| !v.trim().is_empty());
             let set: Vec<_> = MODEL_VARIABLES.into_iter().filter(is_set).collect();
             let told = (!set.is_empty()).then(|| {
-                format!("model keys   not used: {}; `foundry up --keys-from-env` takes them", names(&set))
+                format!("model keys   ignored: {}; use `foundry up --keys-from-env` to use them", names(&set))
             });
             return Ok(Self { keys: EnvironmentKeys::default(), told });
         }
         let keys = EnvironmentKeys::read(&variable, &Env::system()).map_err(|e| Failure::from(e).exit(2))?;
         let taken: Vec<_> = keys.taken().collect();
         let told = match taken[..] {
-            [] => format!("model keys   none of {} is set", names(&MODEL_VARIABLES)),
-            _ => format!("model keys   taken from the environment, for all organizations: {}", names(&taken)),
+            [] => format!("model keys   none set (looked for {})", names(&MODEL_VARIABLES)),
+            _ => format!("model keys   from the environment, for all organizations: {}", names(&taken)),
         };
         Ok(Self { told: Some(told), keys })
     }
@@ -55,7 +55,7 @@ mod tests {
         }
         assert!(ModelKeys::read(false, |_| None).unwrap().told.is_none());
         let nothing = ModelKeys::read(true, |_| None).unwrap().told.unwrap();
-        assert!(nothing.contains("none of ANTHROPIC_API_KEY"), "{nothing}");
+        assert!(nothing.contains("looked for ANTHROPIC_API_KEY"), "{nothing}");
         let unusable = ModelKeys::read(true, |_| Some("not a url, canary".to_owned())).err().unwrap();
         assert!(unusable.code == 2 && !unusable.message.contains("canary"), "{}", unusable.message);
     }

@@ -1,7 +1,7 @@
 //! Each service, built from its configuration and what it is given.
 
 use foundry_core::Tasks;
-use foundry_server::Service;
+use foundry_server::{DataDirectory, Service};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::config::MeshConfig;
@@ -15,28 +15,31 @@ pub struct Built {
     pub service: Service,
     /// Where the panics of its background tasks are reported.
     pub failures: UnboundedReceiver<foundry_core::TaskFailure>,
-    /// Its locked data directory.
-    pub data: Option<foundry_server::DataDirectory>,
     /// Tells which sandboxes go on living; of the provisioner only.
     pub survivors: Option<foundry_provisioner::Survivors>,
 }
 
-/// Builds one service and starts its background work.
+/// Builds one service and starts its background work. All but the gateway have a data directory.
 ///
 /// # Errors
-/// When its data directory is held by another process, or its database cannot be opened.
-pub async fn build(service: ServiceName, config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
-    match service {
-        ServiceName::Auth => auth(config, wiring).await,
-        ServiceName::Repo => repo(config, wiring).await,
-        ServiceName::Provisioner => provisioner(config, wiring).await,
-        ServiceName::Task => task(config, wiring).await,
-        ServiceName::Gateway => gateway(config, wiring).await,
+/// When its database cannot be opened.
+pub async fn build(
+    service: ServiceName,
+    data: Option<&DataDirectory>,
+    config: &MeshConfig,
+    wiring: &Wiring,
+) -> Result<Built, Failure> {
+    match (service, data) {
+        (ServiceName::Auth, Some(data)) => auth(data, config, wiring).await,
+        (ServiceName::Repo, Some(data)) => repo(data, config, wiring).await,
+        (ServiceName::Provisioner, Some(data)) => provisioner(data, config, wiring).await,
+        (ServiceName::Task, Some(data)) => task(data, config, wiring).await,
+        (ServiceName::Gateway, _) => gateway(config, wiring).await,
+        (_, None) => Err(Failure::new(format!("{service:?} has no data directory"))),
     }
 }
 
-async fn auth(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
-    let data = wiring.data(ServiceName::Auth)?;
+async fn auth(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
     let (tasks, failures) = Tasks::new();
     // Its own identity is published like the others', so that all keys are in one place.
     foundry_authn::ServiceIdentity::load_or_create(&wiring.keys_dir(), "auth", &wiring.env)?;
@@ -48,35 +51,33 @@ async fn auth(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
         watch_observer: wiring.watch_observer(),
     };
     let service = foundry_auth::build(config.auth.clone(), deps).await?;
-    Ok(Built { service, failures, data: Some(data), survivors: None })
+    Ok(Built { service, failures, survivors: None })
 }
 
-async fn repo(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
-    let data = wiring.data(ServiceName::Repo)?;
+async fn repo(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
     let (tasks, failures) = Tasks::new();
     let given = wiring.give(ServiceName::Repo, tasks)?;
     let deps = foundry_repo::Dependencies {
         env: wiring.env.clone(),
         tasks: given.tasks,
-        data: &data,
+        data,
         mesh_dir: wiring.mesh_dir.clone(),
         authenticator: given.authenticator,
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
     };
     let service = foundry_repo::build(&config.repo, deps).await?;
-    Ok(Built { service, failures, data: Some(data), survivors: None })
+    Ok(Built { service, failures, survivors: None })
 }
 
-async fn provisioner(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
-    let data = wiring.data(ServiceName::Provisioner)?;
+async fn provisioner(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
     let (tasks, failures) = Tasks::new();
     let given = wiring.give(ServiceName::Provisioner, tasks)?;
     let survivors = foundry_provisioner::Survivors::default();
     let deps = foundry_provisioner::Dependencies {
         env: wiring.env.clone(),
         tasks: given.tasks,
-        data: &data,
+        data,
         authenticator: given.authenticator,
         repo: wiring.upstream(&given.identity, ServiceName::Repo)?,
         further_providers: wiring.further.clone(),
@@ -86,17 +87,16 @@ async fn provisioner(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Fail
         environment: wiring.model_keys.clone(),
     };
     let service = foundry_provisioner::build(config.provisioner.clone(), deps).await?;
-    Ok(Built { service, failures, data: Some(data), survivors: Some(survivors) })
+    Ok(Built { service, failures, survivors: Some(survivors) })
 }
 
-async fn task(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
-    let data = wiring.data(ServiceName::Task)?;
+async fn task(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
     let (tasks, failures) = Tasks::new();
     let given = wiring.give(ServiceName::Task, tasks)?;
     let deps = foundry_task::Dependencies {
         env: wiring.env.clone(),
         tasks: given.tasks,
-        data: &data,
+        data,
         authenticator: given.authenticator,
         identity: given.identity,
         provisioner: wiring.raw.provisioner.clone(),
@@ -108,7 +108,7 @@ async fn task(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
     let mut task = config.task.clone();
     task.agents.extend(config.provisioner.agents.keys().cloned());
     let service = foundry_task::build(&task, deps).await?;
-    Ok(Built { service, failures, data: Some(data), survivors: None })
+    Ok(Built { service, failures, survivors: None })
 }
 
 async fn gateway(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
@@ -132,5 +132,5 @@ async fn gateway(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure>
         watch_observer: wiring.watch_observer(),
     };
     let service = foundry_gateway::build(&config.gateway, deps).await?;
-    Ok(Built { service, failures, data: None, survivors: None })
+    Ok(Built { service, failures, survivors: None })
 }

@@ -103,12 +103,15 @@ async fn run(
 
     let mut process = Process::new(env.clone(), config.drain.clone(), telemetry.metrics().clone());
     process.drain_order(&DRAIN_ORDER);
-    let (mut held, mut survivors) = (Vec::new(), None);
-    for service in services {
-        let Built { service: built, failures, data, survivors: living } =
-            Box::pin(parts::build(*service, &config, &wiring)).await?;
+    // Whose data and whose addresses these are is settled before anything is recovered or started.
+    let data = services.iter().map(|s| wiring.data(*s)).collect::<Result<Vec<_>, _>>()?;
+    let addresses: Vec<_> = services.iter().map(|s| (name(*s), config.servers.of(*s).listen)).collect();
+    process.bind(&addresses, &config.admin).await?;
+    let mut survivors = None;
+    for (service, data) in services.iter().zip(&data) {
+        let Built { service: built, failures, survivors: living } =
+            Box::pin(parts::build(*service, data.as_ref(), &config, &wiring)).await?;
         process.supervise(failures);
-        held.extend(data);
         survivors = survivors.or(living);
         start(&mut process, built, *service, &config, &wiring, &mut bindings).await?;
     }
@@ -121,7 +124,7 @@ async fn run(
     if let Some(survivors) = survivors {
         tell_survivors(&survivors);
     }
-    drop(held);
+    drop(data);
     // Blocks: the exporters wait for their last batch.
     tokio::task::block_in_place(|| telemetry.flush());
     Ok(exit.into())
@@ -168,7 +171,7 @@ fn announce(config: &MeshConfig, mesh_dir: &Path, services: &[ServiceName]) {
         announce_page(config, mesh_dir);
         let gateway = config.servers.gateway.listen;
         output::line(&format!(
-            "ready: sign in with `foundry login`, then look around with `grpcurl -plaintext {gateway} list`"
+            "ready: sign in with `foundry login`; explore the API with `grpcurl -plaintext {gateway} list`"
         ));
     } else {
         output::line("ready");
@@ -182,7 +185,7 @@ fn announce_page(config: &MeshConfig, mesh_dir: &Path) {
     let mut text = format!("workbench    {page}");
     if config.auth.development_sign_in {
         let secret = login::secret_file(mesh_dir);
-        text.push_str("  `foundry login --web` prints the link that signs you in, with the secret of ");
+        text.push_str("  `foundry login --web` prints a sign-in link, using the secret in ");
         text.push_str(&secret.display().to_string());
     }
     output::line(&text);
@@ -206,7 +209,10 @@ fn page_address(listen: SocketAddr) -> String {
 fn tell_survivors(survivors: &foundry_provisioner::Survivors) {
     let living = survivors.sandboxes();
     if !living.is_empty() {
-        output::line(&format!("{} sandboxes go on running and are adopted at the next start:", living.len()));
+        output::line(&format!(
+            "{} sandboxes keep running and will be adopted at the next start:",
+            living.len()
+        ));
         living.iter().for_each(|id| output::line(&format!("  {id}")));
     }
 }

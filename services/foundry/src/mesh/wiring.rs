@@ -79,12 +79,13 @@ impl Wiring {
         Arc::new(WatchMetrics(self.metrics.clone()))
     }
 
-    /// Opens and locks the data directory of one service.
+    /// Opens and locks the data directory of a service; the gateway has none.
     ///
     /// # Errors
     /// When another process holds it.
-    pub fn data(&self, service: ServiceName) -> std::result::Result<DataDirectory, Failure> {
-        open(&self.mesh_dir.join(name(service)))
+    pub fn data(&self, service: ServiceName) -> std::result::Result<Option<DataDirectory>, Failure> {
+        let has = service != ServiceName::Gateway;
+        has.then(|| open(&self.mesh_dir.join(name(service)))).transpose()
     }
 
     /// Identity, authentication and tasks of a service other than auth, whose revocations are followed from here on.

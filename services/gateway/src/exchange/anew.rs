@@ -2,8 +2,8 @@
 //! not say yet what its user just became.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 
 use foundry_core::Timestamp;
 use futures::FutureExt as _;
@@ -39,7 +39,7 @@ impl Exchange {
             let now = self.0.clock.now();
             let (pending, wait) = {
                 // Every change leaves it whole.
-                let mut anew = self.0.anew.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut anew = foundry_core::lock(&self.0.anew);
                 let last = anew.get(&key);
                 let until = last.map_or(now, |last| last.at.plus(REPEAT_AFTER));
                 match last {

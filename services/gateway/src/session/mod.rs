@@ -112,7 +112,7 @@ impl Sessions {
             // Read as admission reads it, which refuses what cannot be read.
             return match bearer(headers) {
                 Ok(token) if token.starts_with(SECRET) => {
-                    Err(TokenError::Malformed("the session of a page is no bearer token").into())
+                    Err(TokenError::Malformed("a page session cannot be used as a bearer token").into())
                 }
                 _ => Ok(Standing::default()),
             };
@@ -161,7 +161,8 @@ impl Sessions {
 }
 
 fn wrong_key() -> Error {
-    let text =
-        format!("the session's cookie is there, but its key in `{SESSION_KEY}` is missing or another's");
+    let text = format!(
+        "the request has a session cookie, but its key in `{SESSION_KEY}` is missing or does not match"
+    );
     Error::new(Code::Unauthenticated, "SESSION_KEY_WRONG", text).next_action("sign in again on this page")
 }

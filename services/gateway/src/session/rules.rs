@@ -65,20 +65,16 @@ impl Broken {
     pub(super) fn into_error(self) -> Error {
         let (rule, text) = match self {
             Self::Origin => ("origin", "the request is not from the gateway's own page"),
-            Self::Host => ("host", "the gateway's page is not served under this name"),
-            Self::ContentType => ("content_type", "a page calls by application/grpc-web+proto alone"),
-            Self::FetchSite => ("sec_fetch_site", "the browser says that another site sent the request"),
+            Self::Host => ("host", "the gateway does not serve its page under this host name"),
+            Self::ContentType => ("content_type", "a page must use application/grpc-web+proto"),
+            Self::FetchSite => ("sec_fetch_site", "the browser reports that another site sent the request"),
         };
-        Error::new(
-            Code::PermissionDenied,
-            "PAGE_REFUSED",
-            format!("the session's cookie does not count: {text}"),
-        )
-        .with("rule", rule)
-        .next_action(
-            "call from the page at the gateway's address, list its origin in `gateway.allowed_origins`, \
+        Error::new(Code::PermissionDenied, "PAGE_REFUSED", format!("the session cookie was rejected: {text}"))
+            .with("rule", rule)
+            .next_action(
+                "call from the page at the gateway's address, list its origin in `gateway.allowed_origins`, \
                  or send a bearer token",
-        )
+            )
     }
 }
 
@@ -264,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxys_word_on_the_scheme_counts_only_where_it_is_configured() {
+    fn the_word_of_a_proxy_on_the_scheme_counts_only_where_it_is_configured() {
         let secure = [("host", "10.0.0.1"), ("origin", "https://10.0.0.1"), ("x-forwarded-proto", "https")];
         let believed = Config { trust_forwarded_proto: true, ..Config::default() };
         let kind = "application/grpc-web";

@@ -2,7 +2,7 @@
 //! each user and for the process.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::Notify;
 
@@ -26,7 +26,7 @@ impl Pool {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut usize) -> T) -> T {
-        f(&mut self.used.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut foundry_core::lock(&self.used))
     }
 
     fn has_room(&self, used: usize) -> bool {
@@ -80,7 +80,7 @@ impl Default for Budgets {
 impl Budgets {
     /// The bounds of one more stream of this user.
     pub(crate) fn of_stream(&self, user: &Arc<str>) -> Budget {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = foundry_core::lock(&self.users);
         let of_user = users.get(user).and_then(Weak::upgrade).unwrap_or_else(|| {
             users.retain(|_, pool| pool.strong_count() > 0);
             let pool = Pool::new(MOST_OF_USER);

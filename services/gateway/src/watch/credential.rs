@@ -1,7 +1,7 @@
 //! Whose stream it is: the credential that opened it, and the newest token behind it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller, StreamPass, TokenError};
@@ -65,7 +65,7 @@ impl Credential {
 
     /// A newer token of the same credential.
     pub(crate) fn replace(&self, token: Token) {
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+        *foundry_core::lock(&self.token) = token;
     }
 
     /// The number of revocations that concerned the caller.
@@ -182,7 +182,7 @@ impl Credential {
     }
 
     fn token(&self) -> Token {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        foundry_core::lock(&self.token).clone()
     }
 
     /// Whether the caller is known to be no member.

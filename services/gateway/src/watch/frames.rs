@@ -61,7 +61,7 @@ impl Kind {
             16 => Self::Reset,
             17 => Self::AuthExpiring,
             18 => Self::Drain(wire::Drain::decode(rest)?),
-            _ => return Err(Broken("a frame of an unknown kind")),
+            _ => return Err(Broken("unknown frame type")),
         })
     }
 }

@@ -18,7 +18,7 @@ impl Link {
     pub(crate) fn open(frame: &Frame) -> Result<(Self, wire::Hello), Broken> {
         match Kind::of(&frame.body)? {
             Kind::Hello(hello) if frame.seq == 1 => Ok((Self { seq: 1, at: frame.from_rev }, hello)),
-            _ => Err(Broken("a stream that does not begin with a hello")),
+            _ => Err(Broken("the stream does not start with a hello")),
         }
     }
 
@@ -46,7 +46,7 @@ impl Link {
             _ => self.at,
         };
         if at < self.at && kind != Kind::Reset {
-            return Err(Broken("a frame goes back"));
+            return Err(Broken("a frame moves the position backwards"));
         }
         self.at = at;
         Ok(kind)

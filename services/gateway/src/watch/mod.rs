@@ -10,7 +10,6 @@
 
 mod budget;
 mod credential;
-mod ending;
 mod frames;
 mod guard;
 mod link;
@@ -21,6 +20,7 @@ mod ring;
 mod roster;
 mod rpc;
 mod session;
+mod shared;
 mod slot;
 mod starts;
 mod streams;
@@ -41,7 +41,7 @@ use foundry_authn::{Authenticator, IdentityLayer, ServiceIdentity};
 use foundry_core::{Env, Result, Tasks};
 use foundry_proto::edge::v1::edge_service_server::{EdgeServiceServer, SERVICE_NAME};
 use foundry_server::{Upstream, methods};
-use foundry_watch::Observer;
+use foundry_watch::{Drain, Observer};
 use http::{Request, Response};
 use tonic::body::Body;
 use tower::ServiceExt as _;
@@ -52,13 +52,17 @@ use crate::exchange::Exchange;
 use crate::routes::RouteTable;
 use budget::Budgets;
 use credential::Tokens;
-use ending::Orders;
 use owners::{Owner, Owners};
 use rpc::Call;
+use shared::Shared;
 use starts::Starts;
 use streams::Streams;
 use topics::Topics;
 use watchers::Watchers;
+
+/// How long a drained stream goes on after its client was to open the next one: a connection elsewhere, with one more
+/// attempt if the first leads back here. A client that has moved earlier ends it.
+const OVERLAP: Duration = Duration::from_secs(1);
 
 /// What the edge's streams are made with.
 pub(crate) struct Parts<'a> {
@@ -71,22 +75,6 @@ pub(crate) struct Parts<'a> {
     pub(crate) routes: &'a RouteTable,
     pub(crate) observer: &'a Arc<dyn Observer>,
     pub(crate) watches_per_user: usize,
-}
-
-/// What all streams share.
-pub(crate) struct Shared {
-    env: Env,
-    tasks: Tasks,
-    owners: Arc<Owners>,
-    topics: Topics,
-    starts: Starts,
-    budgets: Budgets,
-    watchers: Watchers,
-    tokens: Arc<Tokens>,
-    streams: Streams,
-    orders: Orders,
-    routes: RouteTable,
-    observer: Arc<dyn Observer>,
 }
 
 /// Serves the edge's own rpcs; cloning shares it.
@@ -115,7 +103,7 @@ impl WatchEdge {
             clock: Arc::clone(&env.clock),
         });
         Ok(Self(Arc::new(Shared {
-            orders: Orders::new(env.clone()),
+            drain: Drain::new(env.clone(), OVERLAP),
             env,
             tasks,
             owners,
@@ -157,7 +145,12 @@ impl WatchEdge {
 
     /// Ends all streams, their reconnects spread over this time at most; refuses new ones.
     pub(crate) async fn drain(&self, spread: Duration) {
-        self.0.orders.drain(spread).await;
+        if !self.0.drain.drain(spread).await {
+            tracing::info!(
+                open = self.0.drain.open_streams(),
+                "streams that nobody reads end with their connections"
+            );
+        }
         self.0.topics.close();
     }
 }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
-use foundry_core::{Clock, OrganizationId};
+use foundry_core::{Clock, OrganizationId, proto_duration};
 use foundry_frame::Frame;
 use foundry_proto::watch::v1 as wire;
 use foundry_proto::watch::v1::watch_authorization_service_client::WatchAuthorizationServiceClient;
 use foundry_server::Upstream;
+use foundry_watch::MIN_HEARTBEAT;
 use http::header::{AUTHORIZATION, HeaderValue};
 use http::uri::PathAndQuery;
 use prost::DecodeError;
@@ -21,10 +22,8 @@ use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
 
-use super::ending::proto_duration;
 use super::frames::Broken;
 use super::link::Link;
-use super::rpc::MIN_HEARTBEAT;
 use super::wanted::{Wanted, Watchable, with_options};
 
 /// Deadline of the question whether a watch may be seen.

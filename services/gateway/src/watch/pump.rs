@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use foundry_core::{Env, Timestamp};
 use foundry_frame::Frame;
-use foundry_watch::{Backoff, Observer, Reconnect};
+use foundry_watch::{Backoff, DEFAULT_HEARTBEAT, Observer, Reconnect};
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::SelectAll;
@@ -16,9 +16,6 @@ use super::link::Link;
 use super::owners::{Opened, Owners, broken, is_final};
 use super::ring::{Group, Page};
 use super::topic::{Mark, Topic};
-
-/// Time between bookmarks where the owner does not say.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Why a topic's upstream is over.
 enum End {
@@ -46,7 +43,8 @@ struct Live {
 impl Live {
     fn new(opened: Opened) -> Self {
         let Opened { stream, link, hello, .. } = opened;
-        let heartbeat = hello.heartbeat.and_then(|d| Duration::try_from(d).ok()).unwrap_or(HEARTBEAT);
+        // The owner may not say how often it sends bookmarks.
+        let heartbeat = hello.heartbeat.and_then(|d| Duration::try_from(d).ok()).unwrap_or(DEFAULT_HEARTBEAT);
         Self { stream, link, chain: None, silence: heartbeat.mul_f64(2.5) }
     }
 }
@@ -135,7 +133,7 @@ impl Pump {
                 Some(_) = self.retired.next() => {}
                 () = &mut alarm => {
                     if self.env.clock.now().since(heard) >= live.silence {
-                        return End::Lost(Status::unavailable("nothing was heard for two and a half heartbeats"));
+                        return End::Lost(Status::unavailable("no data for two and a half heartbeats"));
                     }
                     alarm = self.alarm(heard, live.silence);
                 }

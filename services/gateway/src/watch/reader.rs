@@ -2,10 +2,10 @@
 //! it is caught up, then seated at the topic.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use foundry_core::Env;
+use foundry_core::{Env, proto_duration};
 use foundry_proto::watch::v1::Hello;
 use foundry_watch::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,7 +13,6 @@ use tonic::Status;
 
 use super::budget::{Budget, Held};
 use super::credential::{Asked, Credential, Judgement};
-use super::ending::proto_duration;
 use super::frames::{self, Kind};
 use super::link::Track;
 use super::owners::{Opened, Owners, broken, is_ahead, is_final};
@@ -36,7 +35,7 @@ pub(crate) struct Seats(Arc<Mutex<HashMap<&'static str, Arc<Semaphore>>>>);
 impl Seats {
     async fn turn(&self, owner: &'static str) -> Option<OwnedSemaphorePermit> {
         let seats = {
-            let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seats = foundry_core::lock(&self.0);
             Arc::clone(seats.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(SEATS))))
         };
         // It is never closed; and if it were, nobody needs a turn.
@@ -202,7 +201,7 @@ impl Reader {
             }
             let frame = tokio::select! {
                 frame = opened.stream.message() => frame,
-                () = self.env.clock.sleep(silence) => Err(Status::unavailable("nothing was heard for too long")),
+                () = self.env.clock.sleep(silence) => Err(Status::unavailable("no data for too long")),
             };
             let frame = match frame {
                 Ok(Some(frame)) => frame,

@@ -2,7 +2,7 @@
 //! that change it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use foundry_core::{Error, Result};
 use foundry_proto::edge::v1::Subscription;
@@ -78,7 +78,7 @@ impl Roster {
         }
         check(&add, &state.used, "add")?;
         if remove.len() > MOST_WATCHES {
-            return Err(Error::invalid_field("remove", format!("has more than {MOST_WATCHES} numbers")));
+            return Err(Error::invalid_field("remove", format!("has more than {MOST_WATCHES} entries")));
         }
         let leaving: HashSet<u32> = remove.iter().copied().filter(|id| state.open.contains(id)).collect();
         bound(state.open.len() - leaving.len(), add.len())?;
@@ -112,7 +112,7 @@ impl Roster {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change leaves it whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.state)
     }
 }
 
@@ -125,7 +125,7 @@ impl State {
         if self.used.stretches() + subscriptions.len() > MOST_STRETCHES {
             let have = self.used.stretches() as u64;
             let limit = Error::quota("sub_id_stretches", "stream", have, MOST_STRETCHES as u64);
-            return Err(limit.next_action("open a new stream, and count its numbers up from 1"));
+            return Err(limit.next_action("open a new stream and number its watches from 1"));
         }
         for subscription in &subscriptions {
             self.used.insert(subscription.sub_id);
@@ -151,7 +151,7 @@ fn bound(open: usize, more: usize) -> Result<()> {
         return Ok(());
     }
     let limit = Error::quota("watches_per_stream", "stream", (open + more) as u64, MOST_WATCHES as u64);
-    Err(limit.next_action("remove watches that are not looked at"))
+    Err(limit.next_action("remove watches you no longer need"))
 }
 
 fn check(subscriptions: &[Subscription], used: &Numbers, field: &str) -> Result<()> {
@@ -161,7 +161,7 @@ fn check(subscriptions: &[Subscription], used: &Numbers, field: &str) -> Result<
             return Err(Error::invalid_field(format!("{field}.sub_id"), "must be above 0"));
         }
         if used.contains(*sub_id) || !seen.insert(*sub_id) {
-            let text = format!("{sub_id} was used on this stream before");
+            let text = format!("{sub_id} was already used on this stream");
             return Err(Error::invalid_field(format!("{field}.sub_id"), text));
         }
         if request.len() > MOST_REQUEST_BYTES {
@@ -173,10 +173,10 @@ fn check(subscriptions: &[Subscription], used: &Numbers, field: &str) -> Result<
 }
 
 fn gap(taken: u64) -> Error {
-    let text = format!("the newest change that was taken is {taken}");
+    let text = format!("the last accepted change is {taken}");
     Error::precondition("WATCH_SET_GAP", "stream", text)
         .with("version", taken.to_string())
-        .next_action("send the changes after that one, in order, or open a new stream with the whole set")
+        .next_action("send the following changes in order, or open a new stream with the full set")
 }
 
 /// Numbers as stretches without a hole: start and end.

@@ -1,28 +1,24 @@
 //! The edge's own rpcs, for one request whose caller is known.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use foundry_authn::Caller;
-use foundry_core::{Error, Result};
+use foundry_core::Result;
 use foundry_proto::edge::v1 as wire;
 use foundry_proto::edge::v1::edge_service_server::EdgeService;
+use foundry_watch::parse_heartbeat;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
-use super::Shared;
 use super::credential::Credential;
 use super::roster::{MOST_WATCHES, Roster};
 use super::session::Session;
+use super::shared::Shared;
 use super::subs::Starter;
 use crate::admission::Token;
 use crate::caller_limits::{Account, CallerBook, Permit};
 use crate::cut;
-
-const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
-pub(crate) const MIN_HEARTBEAT: Duration = Duration::from_secs(5);
-const MAX_HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// One request at the edge itself.
 pub(crate) struct Call {
@@ -59,7 +55,7 @@ impl EdgeService for Call {
         self.charge(watches)?;
         let user = self.caller.require_user()?;
         let shared = &self.shared;
-        if shared.orders.is_draining() {
+        if shared.drain.has_begun() {
             return Err(cut::draining().into_status());
         }
 
@@ -67,9 +63,9 @@ impl EdgeService for Call {
         let credential = Credential::new(Arc::clone(&shared.tokens), self.token.clone());
         let registered = shared.streams.register(&*shared.env.random, user, roster, credential);
         let starter = Starter::new(Arc::clone(shared), user.user_id.as_str());
-        let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let permit = foundry_core::lock(&self.permit).take();
         let session =
-            Session::new(registered, starter, &self.caller, shared.orders.ending(), heartbeat, permit);
+            Session::new(registered, starter, &self.caller, shared.drain.stream(), heartbeat, permit);
         let frames = futures::stream::unfold(Box::new(session), |mut session| async move {
             let frame = session.next().await?;
             Some((frame, session))
@@ -89,14 +85,4 @@ impl EdgeService for Call {
         entry.credential.replace(self.token.clone());
         Ok(Response::new(wire::ModifyWatchesResponse { version }))
     }
-}
-
-/// How often its caller wants to hear of a stream or of a watch.
-pub(crate) fn parse_heartbeat(asked: Option<prost_types::Duration>, field: &str) -> Result<Duration> {
-    let refused = || Error::invalid_field(field, "must be 5 to 30 seconds");
-    let heartbeat = match asked {
-        None => DEFAULT_HEARTBEAT,
-        Some(d) => Duration::try_from(d).map_err(|_| refused())?,
-    };
-    if (MIN_HEARTBEAT..=MAX_HEARTBEAT).contains(&heartbeat) { Ok(heartbeat) } else { Err(refused()) }
 }

@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::Caller;
-use foundry_core::Timestamp;
+use foundry_core::{Timestamp, proto_duration};
 use foundry_proto::edge::v1 as wire;
 use foundry_proto::edge::v1::watch_response::Body;
-use foundry_watch::Beginning;
+use foundry_watch::{Beginning, DrainNotice, StreamEnd};
 use futures::future::BoxFuture;
 use tonic::Status;
 
 use super::credential::membership_lost;
-use super::ending::{Ending, proto_duration};
 use super::guard::{Guard, Notice};
 use super::streams::Registered;
 use super::sub::{Sub, Took};
@@ -37,7 +36,7 @@ pub(crate) struct Session {
     registered: Registered,
     starter: Starter,
     guard: Guard,
-    ending: Ending,
+    end: StreamEnd,
     turns: Arc<Turns>,
     subs: HashMap<u32, Sub>,
     /// Said before any further frame of a watch.
@@ -57,7 +56,7 @@ impl Session {
         registered: Registered,
         starter: Starter,
         caller: &Caller,
-        ending: Ending,
+        end: StreamEnd,
         heartbeat: Duration,
         permit: Option<Permit>,
     ) -> Self {
@@ -72,7 +71,7 @@ impl Session {
         let now = shared.env.clock.now();
         Self {
             guard,
-            ending,
+            end,
             turns: Arc::clone(starter.turns()),
             subs: HashMap::new(),
             outbox: VecDeque::new(),
@@ -135,7 +134,7 @@ impl Session {
                     Notice::Renewed => self.subs.keys().for_each(|sub_id| self.turns.call(*sub_id)),
                 },
                 () = stop.cancelled() => return Some(Err(cut::draining().into_status())),
-                farewell = self.ending.next() => return farewell.map(|drain| Ok(Body::Drain(drain))),
+                notice = self.end.next() => return notice.map(|notice| Ok(drain(notice))),
                 () = std::future::ready(()), if self.has_mail() => return self.mail().map(Ok),
                 () = self.registered.roster().wait() => self.change(),
                 () = self.turns.wait(), if !self.guard.is_renewing() => {
@@ -257,4 +256,11 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.starter.shared().observer.closed(STREAM);
     }
+}
+
+fn drain(notice: DrainNotice) -> Body {
+    Body::Drain(wire::Drain {
+        reconnect_after: Some(proto_duration(notice.reconnect_after)),
+        deadline_time: Some(notice.deadline.to_proto()),
+    })
 }

@@ -1,7 +1,7 @@
 //! Where the reader of one watch leaves what its stream takes.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -143,6 +143,6 @@ impl Slot {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change leaves it whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.state)
     }
 }

@@ -2,7 +2,7 @@
 //! watches does not keep another waiting.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
@@ -73,7 +73,7 @@ impl Starts {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, Queue>> {
         // Every change leaves it whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.0)
     }
 }
 

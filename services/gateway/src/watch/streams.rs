@@ -1,7 +1,7 @@
 //! The open streams by name, so that a call can change the set of one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use foundry_authn::UserCaller;
 use foundry_core::{Code, Error, Random, Result};
@@ -57,7 +57,7 @@ impl Streams {
 
     fn lock<T>(&self, f: impl FnOnce(&mut HashMap<String, Arc<Entry>>) -> T) -> T {
         // Every change leaves it whole.
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut foundry_core::lock(&self.0))
     }
 }
 
@@ -89,6 +89,6 @@ impl Drop for Registered {
 }
 
 fn unknown() -> Error {
-    Error::new(Code::NotFound, "WATCH_STREAM_UNKNOWN", "no such stream of yours is open here")
-        .next_action("open `Watch` again with the whole set")
+    Error::new(Code::NotFound, "WATCH_STREAM_UNKNOWN", "you have no such open stream here")
+        .next_action("call `Watch` again with the full set")
 }

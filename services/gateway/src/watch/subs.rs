@@ -9,11 +9,11 @@ use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
 use super::budget::Budget;
 use super::credential::Credential;
 use super::link::Track;
 use super::reader::{Asking, Reader, Seats, ask};
+use super::shared::Shared;
 use super::slot::{Item, Seat, Slot};
 use super::sub::Sub;
 use super::turns::Turns;

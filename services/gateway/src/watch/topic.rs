@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -199,7 +199,7 @@ impl Topic {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change leaves it whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.state)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -113,6 +113,6 @@ impl Topics {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Topic>>> {
         // Every change leaves it whole.
-        self.0.topics.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.0.topics)
     }
 }

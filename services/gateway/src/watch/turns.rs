@@ -1,7 +1,7 @@
 //! Which watches of one stream have something to say, each once, in turn.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
@@ -46,7 +46,7 @@ impl Turns {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Every change leaves it whole.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.waiting)
     }
 }
 

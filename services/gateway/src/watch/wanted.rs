@@ -8,9 +8,9 @@ use foundry_proto::edge::v1::Subscription;
 use foundry_proto::options::v1::Access;
 use foundry_proto::watch::v1::WatchOptions;
 use foundry_server::methods;
+use foundry_watch::parse_heartbeat;
 use prost::Message as _;
 
-use super::rpc::parse_heartbeat;
 use crate::routes::RouteTable;
 
 /// Most bytes of one watch's request.
@@ -38,7 +38,7 @@ impl Watchable {
     pub(crate) fn find(path: &str, routes: &RouteTable) -> Result<Self> {
         let route = routes.find(path)?;
         let no_watch = || {
-            let text = "is no server-streaming `Watch*` rpc that a user may call";
+            let text = "is not a server-streaming `Watch*` rpc that users may call";
             Error::invalid_field("subscriptions.method", text)
         };
         let (path, kind) = methods::method(path).ok_or_else(no_watch)?;
@@ -81,7 +81,7 @@ impl Wanted {
         let Subscription { sub_id, method, request } = subscription;
         let method = Watchable::find(&method, routes)?;
         let any = AnyWatchRequest::decode(request.clone()).map_err(|e| {
-            Error::new(Code::InvalidArgument, "MALFORMED_MESSAGE", format!("the watch's request: {e}"))
+            Error::new(Code::InvalidArgument, "MALFORMED_MESSAGE", format!("invalid watch request: {e}"))
         })?;
         let options = any.options.unwrap_or_default();
         let heartbeat = parse_heartbeat(options.heartbeat, "options.heartbeat")?;

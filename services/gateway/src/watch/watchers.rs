@@ -1,7 +1,7 @@
 //! How many watches each user has, over all streams and credentials.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use foundry_core::{Error, Result};
@@ -34,7 +34,7 @@ impl Watchers {
         if current >= self.0.most {
             return Err(Error::quota("watches_per_user", "user", current as u64, self.0.most as u64)
                 .retry_after(PAUSE)
-                .next_action("close pages that are not looked at"));
+                .next_action("close pages you no longer need"));
         }
         users.insert(Arc::clone(user), current + 1);
         Ok(Counted { watchers: self.clone(), user: Arc::clone(user) })
@@ -42,7 +42,7 @@ impl Watchers {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
         // Every change leaves it whole.
-        self.0.users.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.0.users)
     }
 }
 

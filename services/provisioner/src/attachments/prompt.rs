@@ -69,10 +69,10 @@ pub async fn given(
         if is_picture(&file.media_type) {
             let (agent, name) = (&session.agent, &file.name);
             let why = match takes(&session.prompt_kinds, "image") {
-                true => "the pictures of one message are too large for it together".to_owned(),
-                false => format!("{agent} takes no pictures in prompts"),
+                true => "the pictures of this message exceed its total limit".to_owned(),
+                false => format!("{agent} does not accept pictures in prompts"),
             };
-            notices.push(format!("{name} was given to the agent as the file {}: {why}", place.display()));
+            notices.push(format!("{name} was passed to the agent as the file {}: {why}", place.display()));
         }
         match put(client, &place, bytes).await {
             Ok(()) => named.push(format!("{} ({}, {} bytes)", place.display(), file.media_type, file.size)),

@@ -63,8 +63,9 @@ async fn an_agent_without_pictures_gets_them_as_files_outside_the_work_tree_and_
             _ => None,
         })
         .collect();
-    let given =
-        format!("shot 1.png was given to the agent as the file {place}: demo takes no pictures in prompts");
+    let given = format!(
+        "shot 1.png was passed to the agent as the file {place}: demo does not accept pictures in prompts"
+    );
     let missed = "a file of this message did not reach the agent: removed before it was delivered";
     assert_eq!(notices, [given.as_str(), missed]);
 }

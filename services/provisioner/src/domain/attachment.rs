@@ -98,10 +98,10 @@ impl Attachment {
 /// direction of text.
 pub fn check_name(name: &str) -> Result<(), Error> {
     if name.is_empty() || name.len() > MAX_NAME {
-        return Err(Error::invalid_field("name", format!("must have 1 to {MAX_NAME} bytes")));
+        return Err(Error::invalid_field("name", format!("must be 1 to {MAX_NAME} bytes")));
     }
     if name.trim().is_empty() || name == "." || name == ".." || name.contains(is_refused) {
-        let text = "must be a file's name without slashes, control characters or marks of writing direction";
+        let text = "must be a file name without slashes, control characters or bidirectional marks";
         return Err(Error::invalid_field("name", text));
     }
     Ok(())

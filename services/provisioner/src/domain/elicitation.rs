@@ -26,14 +26,14 @@ const MAX_NAME: usize = 100;
 /// # Errors
 /// Why it cannot be shown, for people.
 pub fn read(params: &Value, elicitation_id: &str) -> Result<ElicitationRequest, String> {
-    let unreadable = |e| format!("it is not written as the protocol says ({})", head(&format!("{e}"), 200).0);
+    let unreadable = |e| format!("it does not follow the protocol ({})", head(&format!("{e}"), 200).0);
     let request: CreateElicitationRequest = serde_json::from_value(params.clone()).map_err(unreadable)?;
     let form = match request.mode {
         ElicitationMode::Form(form) => form,
         ElicitationMode::Url(_) => {
-            return Err("it wants a web page to be opened, which is not offered".to_owned());
+            return Err("it asks to open a web page, which is not supported".to_owned());
         }
-        _ => return Err("it is of a kind that is not offered".to_owned()),
+        _ => return Err("its kind is not supported".to_owned()),
     };
     let tool_call_id = match &form.scope {
         ElicitationScope::Session(scope) => {
@@ -43,14 +43,11 @@ pub fn read(params: &Value, elicitation_id: &str) -> Result<ElicitationRequest, 
     };
     let schema = form.requested_schema;
     if schema.properties.len() > MAX_FIELDS {
-        return Err(format!("it has {} fields, and at most {MAX_FIELDS} are shown", schema.properties.len()));
+        return Err(format!("it has {} fields; the limit is {MAX_FIELDS}", schema.properties.len()));
     }
     let required = schema.required.unwrap_or_default();
     if let Some(missing) = required.iter().find(|name| !schema.properties.contains_key(*name)) {
-        return Err(format!(
-            "it requires the field {:?}, which it does not describe",
-            head(missing, MAX_NAME).0
-        ));
+        return Err(format!("it requires the field {:?}, which is not defined", head(missing, MAX_NAME).0));
     }
     let mut fields = Vec::new();
     for name in in_order(params, &schema.properties) {
@@ -111,7 +108,7 @@ fn field(name: &str, property: &Property, required: bool) -> Result<ElicitationF
             field.choices = match &several.items {
                 MultiSelectItems::String(items) => plain(&items.values),
                 MultiSelectItems::Titled(items) => titled(&items.options),
-                _ => return Err(format!("its field {shown:?} is a list of something else than choices")),
+                _ => return Err(format!("its field {shown:?} is a list of something other than choices")),
             };
             let bound = |n: Option<u64>| n.and_then(|n| u32::try_from(n).ok()).map(f64::from);
             (field.minimum, field.maximum) = (bound(several.min_items), bound(several.max_items));
@@ -119,7 +116,7 @@ fn field(name: &str, property: &Property, required: bool) -> Result<ElicitationF
             field.default_values = several.default.iter().flatten().filter(offered).cloned().collect();
             (&several.title, &several.description)
         }
-        _ => return Err(format!("its field {shown:?} is of a kind that is not shown")),
+        _ => return Err(format!("the type of its field {shown:?} is not supported")),
     };
     field.title = head(title.as_deref().unwrap_or_default(), 120).0.to_owned();
     field.description = head(description.as_deref().unwrap_or_default(), 300).0.to_owned();
@@ -176,7 +173,7 @@ fn checked_choices(field: &ElicitationField) -> Result<(), String> {
     }
     if choices.is_empty() || choices.len() > MAX_CHOICES {
         return Err(format!(
-            "its field {name:?} has {} choices; 1 to {MAX_CHOICES} are shown",
+            "its field {name:?} has {} choices; it must have 1 to {MAX_CHOICES}",
             choices.len()
         ));
     }
@@ -260,12 +257,12 @@ mod tests {
             (url, "web page"),
             (json!({"mode": "telepathy", "message": "m"}), "protocol"),
             (json!({"mode": "form"}), "protocol"),
-            (form(json!({"o": {"type": "object", "properties": {}}}), json!([])), "kind that is not shown"),
+            (form(json!({"o": {"type": "object", "properties": {}}}), json!([])), "not supported"),
             (form(json!({"o": {"type": "array", "items": {"type": "object"}}}), json!([])), "list"),
             (form(json!({"o": {"type": "string", "enum": []}}), json!([])), "choices"),
             (form(json!({"o": {"type": "string", "enum": choices}}), json!([])), "choices"),
             (form(json!({"o": {"type": "string", "enum": [long]}}), json!([])), "longer"),
-            (form(json!({"a": {"type": "boolean"}}), json!(["b"])), "does not describe"),
+            (form(json!({"a": {"type": "boolean"}}), json!(["b"])), "not defined"),
             (form(Value::Object(many), json!([])), "21 fields"),
             (form(Value::Object(big), json!([])), "larger"),
             (Value::Null, "protocol"),

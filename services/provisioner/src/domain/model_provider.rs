@@ -104,7 +104,10 @@ pub fn apply(
     if has(Field::Name) {
         check_name("settings.name", &settings.name)?;
         if settings.name.starts_with(ENVIRONMENT_PREFIX) {
-            let text = format!("must not begin with {ENVIRONMENT_PREFIX}, which those of the environment do");
+            let text = format!(
+                "must not start with {ENVIRONMENT_PREFIX}, which is reserved for providers from the \
+                 environment"
+            );
             return Err(Error::invalid_field("settings.name", text));
         }
         new.name = settings.name;
@@ -115,7 +118,8 @@ pub fn apply(
             // Who may change the address need not know the secrets, and must not learn them from where it leads.
             let again = |field: &str, what: &str| {
                 let text = format!(
-                    "must be given again: the address leads to another server, which does not get the {what} of before"
+                    "must be given again: the URL points to another server, which must not receive the \
+                     stored {what}"
                 );
                 Err(Error::invalid_field(field, text))
             };
@@ -173,10 +177,10 @@ pub fn kind(number: i32) -> Result<ModelProviderKind, Error> {
              that speaks the Anthropic or OpenAI API",
         ),
         Ok(ModelProviderKind::Unspecified) => {
-            refused("must be one of anthropic, openai, openai-compatible and gemini")
+            refused("must be anthropic, openai, openai-compatible or gemini")
         }
         Ok(kind) => Ok(kind),
-        Err(_) => refused("is not known; there are anthropic, openai, openai-compatible and gemini"),
+        Err(_) => refused("is unknown; use anthropic, openai, openai-compatible or gemini"),
     }
 }
 
@@ -197,7 +201,7 @@ pub const fn default_url(kind: ModelProviderKind) -> &'static str {
 pub fn base_url(kind: ModelProviderKind, text: &str) -> Result<String, Error> {
     let text = if text.is_empty() { default_url(kind) } else { text };
     if text.is_empty() {
-        return Err(Error::invalid_field("settings.base_url", "is needed for openai-compatible"));
+        return Err(Error::invalid_field("settings.base_url", "is required for openai-compatible"));
     }
     Ok(server_url("settings.base_url", text)?.trim_end_matches('/').to_owned())
 }
@@ -208,15 +212,15 @@ pub fn base_url(kind: ModelProviderKind, text: &str) -> Result<String, Error> {
 /// `INVALID_ARGUMENT` naming `field`.
 pub fn server_url(field: &str, text: &str) -> Result<String, Error> {
     let says = |text: &str| Err(Error::invalid_field(field, text));
-    let Ok(url) = Url::parse(text) else { return says("is no URL: it looks like https://host/path") };
+    let Ok(url) = Url::parse(text) else { return says("is not a valid URL, for example https://host/path") };
     if text.len() > MAX_URL {
         return says("is longer than 2048 bytes");
     }
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-        return says("must begin with http:// or https:// and name a host");
+        return says("must start with http:// or https:// and include a host");
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return says("must not hold a user name or password: set the credential or a secret header");
+        return says("must not contain a user name or password; use the credential or a secret header");
     }
     if url.query().is_some() || url.fragment().is_some() {
         return says("must not have a query or a fragment");
@@ -250,12 +254,12 @@ pub fn credential(given: Given, now: Timestamp, secrets: &mut Secrets) -> Result
 
 fn models(models: Vec<String>) -> Result<Vec<String>, Error> {
     if models.len() > MAX_MODELS {
-        return Err(Error::invalid_field("settings.models", "has over 100 entries"));
+        return Err(Error::invalid_field("settings.models", "has more than 100 entries"));
     }
     for (i, model) in models.iter().enumerate() {
         check_model("settings.models", model)?;
         if models[..i].contains(model) {
-            return Err(Error::invalid_field("settings.models", format!("names {model} twice")));
+            return Err(Error::invalid_field("settings.models", format!("contains {model} twice")));
         }
     }
     Ok(models)
@@ -263,12 +267,12 @@ fn models(models: Vec<String>) -> Result<Vec<String>, Error> {
 
 fn prices(prices: Vec<ModelPrice>) -> Result<Vec<ModelPrice>, Error> {
     if prices.len() > MAX_MODELS {
-        return Err(Error::invalid_field("settings.prices", "has over 100 entries"));
+        return Err(Error::invalid_field("settings.prices", "has more than 100 entries"));
     }
     for (i, price) in prices.iter().enumerate() {
         check_model("settings.prices", &price.model)?;
         if prices[..i].iter().any(|other| other.model == price.model) {
-            return Err(Error::invalid_field("settings.prices", format!("names {} twice", price.model)));
+            return Err(Error::invalid_field("settings.prices", format!("contains {} twice", price.model)));
         }
         if [price.input_micros, price.output_micros, price.cached_input_micros].iter().any(|p| *p < 0) {
             return Err(Error::invalid_field("settings.prices", "must not be negative"));
@@ -326,7 +330,7 @@ mod tests {
 
     #[test]
     fn bedrock_and_vertex_are_refused_in_words() {
-        for (number, word) in [(5, "Bedrock"), (6, "Vertex"), (0, "one of"), (77, "not known")] {
+        for (number, word) in [(5, "Bedrock"), (6, "Vertex"), (0, "must be"), (77, "unknown")] {
             assert!(kind(number).unwrap_err().message().contains(word));
         }
         assert_eq!(kind(4).unwrap(), ModelProviderKind::Gemini);

@@ -51,7 +51,7 @@ impl Secrets {
     pub fn to_secret(&self) -> Result<Secret, Error> {
         let texts = self.0.iter().map(|(place, secret)| Some((place.as_str(), secret.expose_str()?)));
         let texts: Option<BTreeMap<&str, &str>> = texts.collect();
-        let texts = texts.ok_or_else(|| Error::internal("a secret of a row is no text"))?;
+        let texts = texts.ok_or_else(|| Error::internal("a secret of a row is not text"))?;
         serde_json::to_vec(&texts).map(Secret::new).map_err(Error::internal)
     }
 
@@ -106,16 +106,13 @@ pub fn take(
 ) -> Result<Vec<NamedValue>, Error> {
     let most = if kind == Kind::Header { MAX_HEADERS } else { MAX_VARIABLES };
     if list.len() > most {
-        return Err(Error::invalid_field(
-            field,
-            format!("has {} entries; at most {most} are taken", list.len()),
-        ));
+        return Err(Error::invalid_field(field, format!("has {} entries; the limit is {most}", list.len())));
     }
     let mut shown: Vec<NamedValue> = Vec::with_capacity(list.len());
     for NamedValue { name, content } in list {
         check_name(field, kind, &name)?;
         if shown.iter().any(|other| same(kind, &other.name, &name)) {
-            return Err(Error::invalid_field(field, format!("names {name} twice")));
+            return Err(Error::invalid_field(field, format!("contains {name} twice")));
         }
         let content = match content {
             None => Content::Value(String::new()),
@@ -130,7 +127,7 @@ pub fn take(
                 let secret = secret.ok_or_else(|| {
                     Error::invalid_field(
                         field,
-                        format!("has no secret for {name}: give one, or remove the entry"),
+                        format!("has no secret for {name}: provide one, or remove the entry"),
                     )
                 })?;
                 check_value(field, &name, kind, secret.expose_str().unwrap_or_default())?;
@@ -156,18 +153,18 @@ fn check_name(field: &str, kind: Kind, name: &str) -> Result<(), Error> {
         Kind::Header => {
             let token: fn(char) -> bool = |c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
             if !fits(token, token) {
-                return says("holds a name that is no header name".to_owned());
+                return says("contains an invalid header name".to_owned());
             }
             if OWN_HEADERS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
-                return says(format!("must not set {name}, which belongs to the connection"));
+                return says(format!("must not set {name}, which is a connection header"));
             }
         }
         Kind::Variable => {
             if !fits(|c| c.is_ascii_alphabetic() || c == '_', |c| c.is_ascii_alphanumeric() || c == '_') {
-                return says("holds a name that is no name of a variable".to_owned());
+                return says("contains an invalid variable name".to_owned());
             }
             if name.starts_with(OWN_VARIABLES) {
-                return says(format!("must not set {name}: names in {OWN_VARIABLES} belong to Foundry"));
+                return says(format!("must not set {name}: {OWN_VARIABLES} is reserved for Foundry"));
             }
         }
     }
@@ -176,7 +173,7 @@ fn check_name(field: &str, kind: Kind, name: &str) -> Result<(), Error> {
 
 fn check_value(field: &str, name: &str, kind: Kind, value: &str) -> Result<(), Error> {
     if value.len() > MAX_VALUE {
-        return Err(Error::invalid_field(field, format!("has over 8 KiB for {name}")));
+        return Err(Error::invalid_field(field, format!("has a value for {name} that is larger than 8 KiB")));
     }
     let bad = |c: char| match kind {
         Kind::Header => !(c == '\t' || (' '..='~').contains(&c)),
@@ -185,7 +182,7 @@ fn check_value(field: &str, name: &str, kind: Kind, value: &str) -> Result<(), E
     if value.contains(bad) {
         return Err(Error::invalid_field(
             field,
-            format!("has characters in {name} that are not allowed there"),
+            format!("has a value for {name} with characters that are not allowed"),
         ));
     }
     Ok(())

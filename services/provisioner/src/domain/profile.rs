@@ -152,7 +152,7 @@ pub fn apply(
         new.is_default = given.is_default;
     }
     if !new.model.is_empty() && new.model_provider_id.is_empty() {
-        let text = "needs a model provider: choose one, or leave the model to the agent";
+        let text = "requires a model provider: choose one, or leave the model empty";
         return Err(Error::invalid_field("settings.model", text));
     }
     view.settings = Some(new);
@@ -195,7 +195,7 @@ fn servers(
 ) -> Result<Vec<McpServer>, Error> {
     const FIELD: &str = "settings.mcp_servers";
     if list.len() > MAX_SERVERS {
-        return Err(Error::invalid_field(FIELD, "has over 16 entries"));
+        return Err(Error::invalid_field(FIELD, "has more than 16 entries"));
     }
     let mut shown: Vec<McpServer> = Vec::with_capacity(list.len());
     let none = Secrets::default();
@@ -205,18 +205,18 @@ fn servers(
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         let dots = name.chars().all(|c| c == '.');
         if !(1..=64).contains(&name.len()) || !name.chars().all(plain) || dots {
-            let text =
-                "holds a name that is not 1 to 64 letters, digits, dashes, dots or underscores, or only dots";
+            let text = "contains a name that is not 1 to 64 letters, digits, dashes, dots or underscores, or \
+                        consists only of dots";
             return Err(Error::invalid_field(FIELD, text));
         }
         if shown.iter().any(|other| other.name == name) {
-            return Err(Error::invalid_field(FIELD, format!("names {name} twice")));
+            return Err(Error::invalid_field(FIELD, format!("contains {name} twice")));
         }
         let place = format!("{MCP}{name}/");
         let mut headers = |list| named::take(FIELD, &place, Kind::Header, list, old, secrets);
         let transport = match transport {
             None => {
-                let text = format!("does not say how {name} is reached: stdio, http or sse");
+                let text = format!("has no transport for {name}: stdio, http or sse");
                 return Err(Error::invalid_field(FIELD, text));
             }
             Some(Transport::Http(mut http)) => {
@@ -247,7 +247,7 @@ fn check_command(field: &str, name: &str, command: &str, args: &[String]) -> Res
         return Err(Error::invalid_field(field, format!("has no usable command for {name}")));
     }
     if args.len() > MAX_ARGUMENTS || args.iter().any(|a| bad(a)) {
-        let text = format!("has over 64 arguments for {name}, or one over 4 KiB");
+        let text = format!("has more than 64 arguments for {name}, or one larger than 4 KiB");
         return Err(Error::invalid_field(field, text));
     }
     Ok(())

@@ -34,7 +34,7 @@ pub fn check_name(field: &str, name: &str) -> Result<(), Error> {
 /// `INVALID_ARGUMENT` naming the field.
 pub fn check_model(field: &str, name: &str) -> Result<(), Error> {
     if name.is_empty() {
-        return Err(Error::invalid_field(field, "holds an empty name of a model"));
+        return Err(Error::invalid_field(field, "contains an empty model name"));
     }
     check_choice(field, name)
 }

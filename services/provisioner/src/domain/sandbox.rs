@@ -193,31 +193,32 @@ pub fn reached_condition(reached: &ReachedLimit) -> Condition {
     let (used, limit) = (kind.amount(*used), kind.amount(*limit));
     let (what, setting, help) = match kind {
         LimitKind::Processes => {
-            let ended = if *ended { "; what was running was ended" } else { "; further ones are refused" };
+            let ended =
+                if *ended { "; its running processes were terminated" } else { "; new ones are refused" };
             (
                 format!("the sandbox has reached its limit of {limit}{ended}"),
                 "processes",
-                "start fewer at once",
+                "run fewer processes in parallel",
             )
         }
         LimitKind::Memory => (
-            format!("the sandbox has reached its limit of {limit}; the process that took most was ended"),
+            format!("the sandbox has reached its limit of {limit}; the largest process was killed"),
             "memory_bytes",
-            "use less, fewer jobs at once for instance",
+            "use less, for example by running fewer jobs in parallel",
         ),
         LimitKind::DiskBytes | LimitKind::DiskFiles => {
             let ended =
-                if *ended { "; what was running was ended, and all that is written is kept" } else { "" };
+                if *ended { "; its running processes were terminated, and all files are kept" } else { "" };
             let setting = if *kind == LimitKind::DiskBytes { "disk_bytes" } else { "disk_files" };
-            let text = format!("the sandbox has {used} and may have {limit}{ended}");
-            (text, setting, "delete what is not needed")
+            let text = format!("the sandbox uses {used}; its limit is {limit}{ended}");
+            (text, setting, "delete files it does not need")
         }
     };
     Condition {
         reason: kind.reason().to_owned(),
         message: what,
         since_time: Some(since.to_proto()),
-        next_action: format!("let the agent {help}, or raise provisioner.local.limits.{setting}"),
+        next_action: format!("ask the agent to {help}, or raise provisioner.local.limits.{setting}"),
         ..Condition::default()
     }
 }
@@ -232,11 +233,13 @@ pub fn says_limit(condition: &Condition) -> bool {
 /// What a person can do about a failure, by the class in front of its message (`capacity: …`).
 pub fn class_advice(message: &str) -> Option<&'static str> {
     match message.split_once(": ")?.0 {
-        "capacity" => Some("free room on the host, or destroy sandboxes that are not needed; then retry"),
+        "capacity" => Some("free up space on the host, or destroy sandboxes you no longer need; then retry"),
         "image" => Some("check the installed tools (npm, git); then retry"),
-        "configuration" => Some("change the configuration it names; then retry"),
-        "credentials" => Some("configure the credentials it names, or choose another agent; then retry"),
-        "provider" => Some("look at the provider's log; then retry"),
+        "configuration" => Some("fix the configuration named in the message; then retry"),
+        "credentials" => {
+            Some("configure the credentials named in the message, or choose another agent; then retry")
+        }
+        "provider" => Some("check the provider's log; then retry"),
         "timeout" => Some("check whether the provider is slow or hangs; then retry"),
         _ => None,
     }

@@ -109,7 +109,7 @@ fn access(
     model: Option<String>,
 ) -> Result<AgentModel, Halt> {
     let Some(kind) = models::agent_kind(provider.kind) else {
-        let text = "this kind of model provider cannot be used by agents";
+        let text = "agents cannot use this kind of model provider";
         return Err(Outcome::fail("AGENT_MODEL_UNSUITABLE", format!("configuration: {text}")).into());
     };
     let mut access = AgentModel::new(kind, MODEL_URL, token);
@@ -119,7 +119,7 @@ fn access(
         access.headers = plain(&provider.headers).collect();
         tracing::warn!(
             agent = entry.name(),
-            "the model key is in the environment of this agent, as its entry says"
+            "this agent's configuration passes the model key in its environment"
         );
     }
     access.model = model;

@@ -84,7 +84,7 @@ pub fn enqueue_after(
     let flow = NewFlow::new(&CANCEL, flow_id.clone(), flow_id.as_str(), session.session_id.as_str())
         .organization(&session.organization_id)
         .input(&Input { message_id: message_id.clone(), refused: Some(refused.to_owned()) })?
-        .not_before(shared.env.clock.now().plus(after));
+        .after(after);
     enqueue(ws, flow);
     Ok(())
 }
@@ -202,7 +202,7 @@ impl Cancel {
 
 /// Waits for the agent to end its turn. Nobody signals that: the deadline finds it ended.
 fn obeying(turn: &Turn, until: Timestamp) -> Outcome {
-    Outcome::wait(format!("turn/{}", turn.message_id), "waits for the agent to end its turn")
+    Outcome::wait(format!("turn/{}", turn.message_id), "waiting for the agent to end its turn")
         .until(until)
         .with_state(&Asked { until })
 }

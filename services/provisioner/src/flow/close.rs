@@ -12,14 +12,14 @@ use foundry_core::SessionId;
 use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue};
 use foundry_store::WriteSet;
 
-use super::{Halt, PATIENT, outcome};
+use super::{Halt, UNTIL_DONE, outcome};
 use crate::domain::{SandboxState, Session};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
 
 /// Ends an agent process.
 pub static CLOSE: Flow =
-    Flow::new("close", &[StageSpec::new("close", Duration::from_secs(30), PATIENT)]).concurrency(64);
+    Flow::new("close", &[StageSpec::new("close", Duration::from_secs(30), UNTIL_DONE)]).concurrency(64);
 
 /// Adds the job.
 pub fn enqueue_for(ws: &mut WriteSet, shared: &Shared, session: &Session) {

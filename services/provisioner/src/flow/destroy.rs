@@ -112,7 +112,7 @@ fn condition(flow: &FlowStatus) -> Condition {
         && let Ok(Unsaved { unsaved }) = serde_json::from_value(flow.state.clone())
     {
         "WORK_NOT_SAVED".clone_into(&mut condition.reason);
-        condition.message = format!("what changed since the last hand-over of work is lost: {unsaved}");
+        condition.message = format!("changes since the last saved work are lost: {unsaved}");
     }
     condition
 }
@@ -120,7 +120,7 @@ fn condition(flow: &FlowStatus) -> Condition {
 async fn load(shared: &Shared, ctx: &StageContext) -> Result<Sandbox, Halt> {
     let id: SandboxId = ctx.subject_id().parse()?;
     let sandbox = sandboxes::find(&shared.store, &id).await?;
-    sandbox.ok_or_else(|| Outcome::fail("SUPERSEDED", "the ledger does not know this sandbox").into())
+    sandbox.ok_or_else(|| Outcome::fail("SUPERSEDED", "this sandbox is not recorded").into())
 }
 
 struct Save(Arc<Shared>);
@@ -132,7 +132,7 @@ impl Stage for Save {
             return Outcome::done();
         }
         if ctx.attempt() > MOST_ATTEMPTS {
-            return give_up(ctx, "the service ended at every attempt to save it".to_owned());
+            return give_up(ctx, "the service stopped during every attempt to save it".to_owned());
         }
         let saved = tokio::select! {
             saved = self.save(ctx) => outcome(saved),
@@ -166,7 +166,8 @@ impl Save {
         };
         if alive {
             ctx.progress("saving the work").await;
-            hand_over(&self.0, &sandbox).await?;
+            let turn = self.0.work_locks.of(&sandbox.sandbox_id).await;
+            hand_over(&self.0, &sandbox, turn, None).await?;
             return Ok(Outcome::done());
         }
         // Nothing was done in a sandbox that no prompt has reached.

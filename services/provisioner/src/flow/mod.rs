@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod cancel;
 pub mod close;
+pub mod decline;
 pub mod destroy;
 pub mod option;
 pub mod permission;
@@ -26,6 +27,9 @@ use crate::shared::Shared;
 pub const PATIENT: Retry =
     Retry { initial: Duration::from_millis(500), factor: 2, max_delay: Duration::from_secs(30), budget: 10 };
 
+/// The same without a limit: for what nobody else would do, and what ends by itself once it is of no use.
+pub const UNTIL_DONE: Retry = Retry { budget: u32::MAX, ..PATIENT };
+
 /// All flows of the service with their code.
 pub fn bindings(shared: &Arc<Shared>) -> Vec<Binding> {
     vec![
@@ -36,7 +40,7 @@ pub fn bindings(shared: &Arc<Shared>) -> Vec<Binding> {
         turn::undelivered_binding(shared),
         cancel::binding(shared),
         permission::binding(shared),
-        permission::decline_binding(shared),
+        decline::binding(shared),
         option::binding(shared),
         work::binding(shared),
         destroy::binding(shared),

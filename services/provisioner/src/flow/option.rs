@@ -111,16 +111,16 @@ impl Step {
             SessionState::Ready | SessionState::Running => {}
             SessionState::Closed => return Ok(Outcome::done()),
             // Its next start is told what was chosen.
-            _ => return Ok(waits(&session, "waits for the agent", now.plus(LOOK_AGAIN))),
+            _ => return Ok(waits(&session, "waiting for the agent", now.plus(LOOK_AGAIN))),
         }
         let option = ctx.input::<Input>()?.option;
         let Some(request) = session.offer.request(&option) else {
-            self.refuse(ctx, "OPTION_UNKNOWN", "the agent does not offer it any more").await?;
+            self.refuse(ctx, "OPTION_UNKNOWN", "the agent no longer offers it").await?;
             return Ok(Outcome::done());
         };
         let sandbox = sandboxes::find(&self.shared.store, &session.sandbox_id).await?;
         let Some(sandbox) = sandbox.filter(|s| s.facts.is_some()) else {
-            return Ok(waits(&session, "waits for the sandbox", now.plus(LOOK_AGAIN)));
+            return Ok(waits(&session, "waiting for the sandbox", now.plus(LOOK_AGAIN)));
         };
         let generation = session.generation;
         let memory = ctx.state::<Memory>().ok().filter(|m| m.generation == generation);
@@ -135,12 +135,13 @@ impl Step {
             }
             Err(e) if now >= memory.until => {
                 let reason = "OPTION_UNANSWERED";
-                self.refuse(ctx, reason, &format!("the agent could not be told: {e}")).await?;
+                self.refuse(ctx, reason, &format!("the value could not be sent to the agent: {e}")).await?;
                 Ok(Outcome::done())
             }
             Err(e) => {
                 tracing::info!(session = %session.session_id, option, error = %e, "the agent is told of a choice again");
-                Ok(waits(&session, "the agent could not be told yet", now.plus(AGAIN)).with_state(&memory))
+                Ok(waits(&session, "the value has not been sent to the agent yet", now.plus(AGAIN))
+                    .with_state(&memory))
             }
         }
     }
@@ -152,9 +153,9 @@ impl Step {
             return Ok(Outcome::goto("deliver"));
         }
         if ctx.env().clock.now() < memory.until {
-            return Ok(waits(&session, "waits for the agent's answer", memory.until));
+            return Ok(waits(&session, "waiting for the agent's answer", memory.until));
         }
-        let text = format!("the agent did not answer within {} s", ANSWERS.as_secs());
+        let text = format!("the agent did not respond within {} s", ANSWERS.as_secs());
         let reason = "OPTION_UNANSWERED";
         self.refuse(ctx, reason, &text).await?;
         Ok(Outcome::done())

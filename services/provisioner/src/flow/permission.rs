@@ -10,26 +10,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use foundry_core::{Error, SessionId};
-use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue};
+use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue, unfinished};
+use foundry_runtime_client::{ClientError, RuntimeClient};
+use foundry_sandbox::AcpId;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Halt, PATIENT, outcome};
+use super::{Halt, UNTIL_DONE, outcome};
 use crate::domain::{Session, SessionState};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
 
 /// Delivers an answer.
 pub static ANSWER: Flow =
-    Flow::new("permission_answer", &[StageSpec::new("answer", Duration::from_secs(30), PATIENT)])
+    Flow::new("permission_answer", &[StageSpec::new("answer", Duration::from_secs(30), UNTIL_DONE)])
         .concurrency(64);
 
-/// Delivers what is declined in nobody's place. Apart from the answers of people, which a flood of an agent's questions
-/// would keep waiting otherwise.
-pub static DECLINE: Flow =
-    Flow::new("question_decline", &[StageSpec::new("answer", Duration::from_secs(30), PATIENT)])
-        .concurrency(8);
+/// Jobs of a session that may wait before a policy answers no more.
+const MAX_WAITING: usize = 64;
 
 #[derive(Serialize, Deserialize)]
 struct Input {
@@ -61,6 +60,45 @@ impl Answer {
     pub fn written(acp_id: &Value, result: Value) -> Self {
         Self { acp_id: acp_id.clone(), option: None, result: Some(result) }
     }
+
+    /// Gives it to the agent. One of a person only to an agent that `speaks`, in a turn.
+    ///
+    /// # Errors
+    /// Those of the runtime.
+    pub async fn deliver(
+        &self,
+        client: &RuntimeClient,
+        acp: &AcpId,
+        speaks: bool,
+    ) -> Result<(), ClientError> {
+        match &self.result {
+            Some(result) => client.answer(acp, &self.acp_id, result).await,
+            None if speaks => client.answer_permission(acp, &self.acp_id, self.option.as_deref()).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Adds the job of these answers of a policy, unless the agent has read none of the earlier ones for long.
+///
+/// # Errors
+/// When the database fails.
+pub async fn enqueue_by_policy(
+    ws: &mut WriteSet,
+    shared: &Shared,
+    session: &Session,
+    answers: Vec<Answer>,
+) -> Result<(), Error> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    let waiting = unfinished(&shared.store, &ANSWER, session.session_id.as_str()).await?.len();
+    if waiting >= MAX_WAITING {
+        let (session, answers) = (&session.session_id, answers.len());
+        tracing::warn!(%session, answers, "an agent that does not read its answers gets no further ones");
+        return Ok(());
+    }
+    enqueue_for(ws, shared, session, answers)
 }
 
 /// Adds the job of these answers of people and policies, in this order.
@@ -73,37 +111,12 @@ pub fn enqueue_for(
     session: &Session,
     answers: Vec<Answer>,
 ) -> Result<(), Error> {
-    enqueue_as(&ANSWER, ws, shared, session, answers)
-}
-
-/// Adds the job of what is declined, by the agent's ids of its requests. However many an agent makes necessary at once,
-/// it is one job.
-///
-/// # Errors
-/// Never: the input can be written as JSON.
-pub fn decline_for(
-    ws: &mut WriteSet,
-    shared: &Shared,
-    session: &Session,
-    declined: Vec<(Value, Value)>,
-) -> Result<(), Error> {
-    let answers = declined.into_iter().map(|(acp_id, result)| Answer::written(&acp_id, result));
-    enqueue_as(&DECLINE, ws, shared, session, answers.collect())
-}
-
-fn enqueue_as(
-    flow: &'static Flow,
-    ws: &mut WriteSet,
-    shared: &Shared,
-    session: &Session,
-    answers: Vec<Answer>,
-) -> Result<(), Error> {
     if answers.is_empty() {
         return Ok(());
     }
     let input = Input { generation: session.generation, answers, only: None };
     let flow_id = shared.flow_id();
-    let flow = NewFlow::new(flow, flow_id.clone(), flow_id.as_str(), session.session_id.as_str())
+    let flow = NewFlow::new(&ANSWER, flow_id.clone(), flow_id.as_str(), session.session_id.as_str())
         .organization(&session.organization_id)
         .input(&input)?;
     enqueue(ws, flow);
@@ -113,11 +126,6 @@ fn enqueue_as(
 /// The job with its code.
 pub fn binding(shared: &Arc<Shared>) -> Binding {
     Binding::job(&ANSWER, Deliver(Arc::clone(shared)))
-}
-
-/// The same for what is declined.
-pub fn decline_binding(shared: &Arc<Shared>) -> Binding {
-    Binding::job(&DECLINE, Deliver(Arc::clone(shared)))
 }
 
 struct Deliver(Arc<Shared>);
@@ -149,14 +157,9 @@ impl Deliver {
         let acp = acp_of(&session)?;
         let client = self.0.client(&sandbox)?;
         let mut failed = None;
-        for Answer { acp_id, option, result } in input.answers.iter().chain(&input.only) {
-            let told = match result {
-                Some(result) => client.answer(&acp, acp_id, result).await,
-                None if speaks => client.answer_permission(&acp, acp_id, option.as_deref()).await,
-                None => Ok(()),
-            };
+        for answer in input.answers.iter().chain(&input.only) {
             // One that is not taken keeps the others from nothing.
-            failed = failed.or(told.err());
+            failed = failed.or(answer.deliver(&client, &acp, speaks).await.err());
         }
         match failed {
             Some(e) => Err(e.into()),

@@ -31,7 +31,6 @@ use crate::shared::{Shared, name_of};
 use crate::store::{Set, condition_value, sandboxes, stages};
 
 mod clone;
-pub use clone::reason_of;
 
 const STARTING: StageSpec = StageSpec::new("agent_starting", Duration::from_secs(90), PATIENT);
 const READY: StageSpec = StageSpec::new("agent_ready", Duration::from_secs(30), PATIENT);
@@ -166,7 +165,7 @@ async fn load(shared: &Shared, ctx: &StageContext) -> Result<Sandbox, Halt> {
     let sandbox = sandboxes::find(&shared.store, &id).await?;
     match sandbox {
         Some(sandbox) if sandbox.flow_id == ctx.flow_id().as_str() => Ok(sandbox),
-        _ => Err(Outcome::fail("SUPERSEDED", "another flow moves this sandbox now").into()),
+        _ => Err(Outcome::fail("SUPERSEDED", "another flow has taken over this sandbox").into()),
     }
 }
 

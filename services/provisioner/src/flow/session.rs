@@ -127,7 +127,7 @@ impl Step {
         let session = sessions::find(&self.shared.store, &id).await?;
         let session = session.filter(|s| s.flow_id == ctx.flow_id().as_str());
         let Some(session) = session else {
-            return Err(Outcome::fail("SUPERSEDED", "another flow moves this session now").into());
+            return Err(Outcome::fail("SUPERSEDED", "another flow has taken over this session").into());
         };
         let sandbox = sandboxes::find(&self.shared.store, &session.sandbox_id).await?;
         match sandbox {
@@ -141,7 +141,7 @@ impl Step {
             return Outcome::done();
         }
         let message =
-            format!("SANDBOX_NOT_READY: waits for the sandbox, which is {}", sandbox.state.as_str());
+            format!("SANDBOX_NOT_READY: waiting for the sandbox, which is {}", sandbox.state.as_str());
         Outcome::wait(ready_key(&sandbox.sandbox_id), message).until(ctx.env().clock.now().plus(LOOK_AGAIN))
     }
 
@@ -236,21 +236,16 @@ impl Step {
             let Some(session) = sessions::find(&self.shared.store, id).await? else { return Ok((ws, ())) };
             let mut offer = session.offer.clone();
             for option in &memory.unknown {
-                offer.refuse(
-                    option,
-                    "OPTION_UNKNOWN",
-                    "the agent that was started again does not offer it",
-                    now,
-                );
+                offer.refuse(option, "OPTION_UNKNOWN", "the restarted agent does not offer it", now);
             }
-            let text = "the agent was started anew and does not remember what is above";
+            let text = "the agent was restarted and does not remember the conversation above";
             let anew = session.generation > session.told_generation;
             let forgot = anew && session.turn_count > 0 && !memory.remembers;
             let mut notices: Vec<_> =
                 forgot.then(|| notice(NoticeKind::ContextRebuilt, text)).into_iter().collect();
             let fresh = memory.passed_over.iter().filter(|value| !session.offer.passed_over.contains(value));
             notices.extend(fresh.map(|value| {
-                let text = format!("the agent does not take {value:?}, which was chosen; it goes on without");
+                let text = format!("the agent does not accept {value:?} and continues without it");
                 notice(NoticeKind::SettingRefused, text)
             }));
             offer.passed_over.clone_from(&memory.passed_over);

@@ -102,6 +102,7 @@ async fn a_stage_that_hangs_times_out_visibly_and_is_repeated() {
     let mut running = std::pin::pin!(f.engine.run_until_idle());
     loop {
         let time_passes = async {
+            // Not once the stage has timed out: the next attempt must not become due.
             f.provider.until_hung().await;
             f.env.clock.wait_for_sleepers(1).await;
             f.env.clock.advance(Duration::from_secs(31));
@@ -137,7 +138,7 @@ async fn a_failure_says_its_class_and_what_to_do() {
     let failed = f.sandbox(&id).await;
     assert_eq!((failed.state, failed.condition.reason.as_str()), (SandboxState::Error, "DISK_FULL"));
     assert!(failed.condition.message.starts_with("capacity: "), "{:?}", failed.condition);
-    assert!(failed.condition.next_action.contains("room") && failed.condition.retryable);
+    assert!(failed.condition.next_action.contains("free up space") && failed.condition.retryable);
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ use foundry_runtime_client::RequestId;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
-use super::{Halt, PATIENT, outcome};
+use super::{Halt, UNTIL_DONE, outcome};
 use crate::attachments::{Given, given};
 use crate::domain::fold::notice;
 use crate::domain::{Session, SessionState, TurnState};
@@ -46,10 +46,8 @@ pub static TURN: Flow =
     Flow::new("turn", &[StageSpec::new("prompt", Duration::from_secs(60), RETRY)]).concurrency(512);
 
 /// Ends a turn whose prompt could not be delivered. Nobody else would: it is as patient as can be.
-pub static UNDELIVERED: Flow = Flow::new(
-    "turn_undelivered",
-    &[StageSpec::new("end", Duration::from_secs(30), Retry { budget: u32::MAX, ..PATIENT })],
-);
+pub static UNDELIVERED: Flow =
+    Flow::new("turn_undelivered", &[StageSpec::new("end", Duration::from_secs(30), UNTIL_DONE)]);
 
 /// Which prompt.
 #[derive(Clone, Debug, Serialize, Deserialize)]

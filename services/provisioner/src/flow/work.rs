@@ -12,26 +12,31 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use foundry_core::{Error, SandboxId, Timestamp};
-use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue};
+use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue, unfinished};
 use foundry_git::{CommitId, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleExit, WorkName};
 use foundry_proto::repo::v1::{ImportWorkHeader, ImportWorkRequest, import_work_request::Part};
 use foundry_runtime_client::ExecSpec;
 use foundry_sandbox::{Class, ProviderError};
 use foundry_store::WriteSet;
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::OwnedMutexGuard;
 
-use super::sandbox::reason_of;
-use super::{Halt, PATIENT, outcome};
+use super::sandbox::ready_key;
+use super::{Halt, UNTIL_DONE, outcome};
 use crate::domain::{Sandbox, SandboxState, Session};
 use crate::shared::{Shared, facts_of};
 use crate::store::{sandboxes, sandboxes::SANDBOXES};
 
 /// Hands over work.
 pub static WORK: Flow =
-    Flow::new("work", &[StageSpec::new("hand_over", Duration::from_secs(300), PATIENT)]).concurrency(8);
+    Flow::new("work", &[StageSpec::new("hand_over", Duration::from_secs(300), UNTIL_DONE)]).concurrency(8);
 
 /// How long the end of a tool call is waited after, for more of them.
 pub const DEBOUNCE: Duration = Duration::from_secs(2);
+/// A sandbox that waits for a person is looked at again after this time, should its signal be lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
+/// Pause after a script that did not end in time.
+const AFTER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Largest bundle.
 const MAX_BUNDLE: u64 = 256 << 20;
 const CHUNK: usize = 256 << 10;
@@ -54,7 +59,7 @@ pub fn enqueue_for(
     let mut flow = NewFlow::new(&WORK, flow_id.clone(), flow_id.as_str(), session.sandbox_id.as_str())
         .organization(&session.organization_id);
     if let Some(after) = after {
-        flow = flow.not_before(shared.env.clock.now().plus(after));
+        flow = flow.after(after);
     }
     enqueue(ws, flow);
     Ok(())
@@ -75,25 +80,63 @@ impl Stage for HandOver {
             let Some(sandbox) = sandboxes::find(&self.0.store, &id).await? else {
                 return Ok(Outcome::done());
             };
-            // Destroying saves the work itself, and a hand-over that began later had all of this one.
-            let late = sandbox.work_time > ctx.flow().started_time;
-            if sandbox.state != SandboxState::Ready || late {
-                return Ok(Outcome::done());
+            match sandbox.state {
+                SandboxState::Ready => {}
+                // Destroying saves the work itself.
+                SandboxState::Destroying | SandboxState::Destroyed => return Ok(Outcome::done()),
+                state => {
+                    let message = format!("waiting for the sandbox, which is {}", state.as_str());
+                    let again = ctx.env().clock.now().plus(LOOK_AGAIN);
+                    return Ok(Outcome::wait(ready_key(&id), message).until(again));
+                }
             }
-            hand_over(&self.0, &sandbox).await?;
+            // One that failed, or would have to wait, leaves its work to a newer one, so that they neither pile up nor
+            // take the places of other sandboxes.
+            let turn = self.0.work_locks.free(&id);
+            if turn.is_none() || ctx.flow().failures > 0 {
+                let waiting = unfinished(&self.0.store, &WORK, id.as_str()).await?;
+                if waiting.iter().any(|flow| flow > ctx.flow_id()) {
+                    return Ok(Outcome::done());
+                }
+            }
+            let Some(turn) = turn else {
+                let message = "waiting for an earlier hand-over of this sandbox";
+                let again = ctx.env().clock.now().plus(DEBOUNCE);
+                return Ok(Outcome::wait(ready_key(&id), message).until(again));
+            };
+            hand_over(&self.0, &sandbox, turn, Some(ctx.flow().started_time)).await?;
             Ok(Outcome::done())
         };
-        outcome(result.await)
+        match result.await {
+            // The next tool call or the turn's end asks for another one before.
+            Err(Halt::Provider(e)) if e.reason == "WORK_BUNDLE_TIMEOUT" => {
+                Outcome::retry(e.reason, e.message).no_sooner_than(AFTER_TIMEOUT)
+            }
+            result => outcome(result),
+        }
     }
 }
 
-/// Hands over what is in a sandbox now. Two of these for one sandbox wait for each other.
+/// Hands over what is in a sandbox now, in its turn. With `wanted`, the time at which this was asked for, one that began later
+/// is enough.
 ///
 /// # Errors
 /// Those of the runtime, the script and the repo service.
-pub async fn hand_over(shared: &Shared, sandbox: &Sandbox) -> Result<(), Halt> {
-    let _turn = shared.work_locks.of(&sandbox.sandbox_id).await;
+pub async fn hand_over(
+    shared: &Shared,
+    sandbox: &Sandbox,
+    _turn: OwnedMutexGuard<()>,
+    wanted: Option<Timestamp>,
+) -> Result<(), Halt> {
     let began = shared.env.clock.now();
+    if let Some(wanted) = wanted
+        && let Some(now) = sandboxes::find(&shared.store, &sandbox.sandbox_id).await?
+        && now.work_time > wanted
+        // A time to come is one of a clock that was set back since.
+        && now.work_time <= began
+    {
+        return Ok(());
+    }
     let head = bundle(shared, sandbox).await?;
     let sandbox =
         sandboxes::find(&shared.store, &sandbox.sandbox_id).await?.unwrap_or_else(|| sandbox.clone());
@@ -147,7 +190,7 @@ async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<String, Halt> {
     };
     let output = client.exec(&spec).await?;
     if output.timed_out {
-        let text = format!("the work was not bundled within {} s", SCRIPT.as_secs());
+        let text = format!("bundling the work took longer than {} s", SCRIPT.as_secs());
         return Err(ProviderError::new(Class::Timeout, "WORK_BUNDLE_TIMEOUT", text).retryable().into());
     }
     let said = crate::domain::tail(output.stderr.trim(), 500).0;
@@ -182,20 +225,34 @@ async fn import(shared: &Shared, sandbox: &Sandbox, head: &str, file: &Path, siz
         0 => None,
         _ => Some(tokio::fs::File::open(file).await.map_err(|e| ProviderError::io("reading a bundle", e))?),
     };
-    let chunks = futures::stream::unfold(bundle, |file| async move {
-        let mut file = file?;
-        let mut chunk = Vec::with_capacity(CHUNK);
-        match (&mut file).take(CHUNK as u64).read_to_end(&mut chunk).await {
-            Ok(1..) => Some((ImportWorkRequest { part: Some(Part::Chunk(Bytes::from(chunk))) }, Some(file))),
-            // A file that cannot be read ends early; the receiver misses bytes and refuses.
-            Ok(0) | Err(_) => None,
+    let broken = Arc::new(std::sync::Mutex::new(None));
+    let told = Arc::clone(&broken);
+    let chunks = futures::stream::unfold(bundle, move |file| {
+        let told = Arc::clone(&told);
+        async move {
+            let mut file = file?;
+            let mut chunk = Vec::with_capacity(CHUNK);
+            match (&mut file).take(CHUNK as u64).read_to_end(&mut chunk).await {
+                Ok(1..) => {
+                    Some((ImportWorkRequest { part: Some(Part::Chunk(Bytes::from(chunk))) }, Some(file)))
+                }
+                Ok(0) => None,
+                // The receiver misses bytes and refuses.
+                Err(e) => {
+                    *foundry_core::lock(&told) = Some(e);
+                    None
+                }
+            }
         }
     });
     let parts = futures::StreamExt::chain(futures::stream::iter([first]), chunks);
     match shared.repo.clone().import_work(parts).await {
         Ok(_) => Ok(()),
         Err(status) => {
-            let reason = reason_of(&status);
+            if let Some(e) = foundry_core::lock(&broken).take() {
+                return Err(ProviderError::io("reading a bundle", e).retryable().into());
+            }
+            let reason = foundry_service::reason_of(&status);
             let message = format!("provider: the repo service: {}", status.message());
             Err(match status.code() {
                 tonic::Code::InvalidArgument | tonic::Code::NotFound | tonic::Code::FailedPrecondition => {
@@ -204,5 +261,102 @@ async fn import(shared: &Shared, sandbox: &Sandbox, head: &str, file: &Path, siz
                 _ => Outcome::retry(reason, message).into(),
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_flow::signal;
+
+    use super::*;
+    use crate::testing::Fixture;
+    use crate::testing::agent::FakeAgent;
+
+    const HEAD: &str = "00000000000000000000000000000000000000aa";
+
+    /// A ready sandbox whose work was handed over as far as `HEAD`, with an agent that has done nothing since.
+    async fn handed_over(f: &Fixture) -> (FakeAgent, Session) {
+        let agent = FakeAgent::serve(f).await;
+        agent.says(0, HEAD);
+        let made = f.ensure().await;
+        f.run().await;
+        let session = f.made_ready(&f.session(&made).await).await;
+        f.run().await;
+        set(f, &session, vec![("work_head", HEAD.into())]).await;
+        (agent, session)
+    }
+
+    async fn set(f: &Fixture, session: &Session, values: crate::store::Set) {
+        let sandbox = f.sandbox(session.sandbox_id.as_str()).await;
+        let mut ws = WriteSet::new();
+        sandboxes::update(&mut ws, &sandbox, values);
+        signal(&mut ws, &f.env.env, &ready_key(&session.sandbox_id));
+        f.shared.store.commit(ws).await.unwrap();
+    }
+
+    async fn ask(f: &Fixture, session: &Session) {
+        let mut ws = WriteSet::new();
+        enqueue_for(&mut ws, &f.shared, session, None).unwrap();
+        f.shared.store.commit(ws).await.unwrap();
+    }
+
+    async fn work_time(f: &Fixture, session: &Session) -> Timestamp {
+        f.sandbox(session.sandbox_id.as_str()).await.work_time
+    }
+
+    async fn waiting(f: &Fixture, session: &Session) -> usize {
+        unfinished(&f.shared.store, &WORK, session.sandbox_id.as_str()).await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn work_of_a_sandbox_that_died_is_handed_over_once_it_is_ready_again() {
+        let f = Fixture::new().await;
+        let (agent, session) = handed_over(&f).await;
+        set(&f, &session, vec![("state", SandboxState::Vanished.as_str().into())]).await;
+        ask(&f, &session).await;
+        f.run().await;
+        assert_eq!((agent.commands(), waiting(&f, &session).await), (0, 1));
+        set(&f, &session, vec![("state", SandboxState::Ready.as_str().into())]).await;
+        f.run().await;
+        assert_eq!((agent.commands(), waiting(&f, &session).await), (1, 0));
+        assert_eq!(work_time(&f, &session).await, f.env.env.clock.now());
+    }
+
+    #[tokio::test]
+    async fn one_hand_over_is_enough_for_all_that_asked_before_it_began() {
+        let f = Fixture::new().await;
+        let (agent, session) = handed_over(&f).await;
+        ask(&f, &session).await;
+        ask(&f, &session).await;
+        f.env.clock.advance(Duration::from_secs(1));
+        f.run().await;
+        assert_eq!((agent.commands(), waiting(&f, &session).await), (1, 0));
+        // A clock that was set back must not let all later ones count as done.
+        let ahead = f.env.env.clock.now().plus(Duration::from_secs(3600));
+        set(&f, &session, vec![("work_time", ahead.into())]).await;
+        ask(&f, &session).await;
+        f.run().await;
+        assert_eq!(agent.commands(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_hand_over_that_fails_is_tried_again_without_end_and_leaves_its_work_to_a_newer_one() {
+        let f = Fixture::new().await;
+        let (agent, session) = handed_over(&f).await;
+        agent.says(70, "");
+        ask(&f, &session).await;
+        for _ in 0..20 {
+            f.run().await;
+            f.env.clock.advance(Duration::from_secs(60));
+        }
+        assert_eq!(waiting(&f, &session).await, 1, "given up");
+        ask(&f, &session).await;
+        f.run().await;
+        assert_eq!(waiting(&f, &session).await, 1, "they pile up");
+        agent.says(0, HEAD);
+        f.env.clock.advance(Duration::from_secs(60));
+        f.run().await;
+        assert_eq!(waiting(&f, &session).await, 0);
+        assert_ne!(work_time(&f, &session).await, Timestamp::default());
     }
 }

@@ -19,6 +19,8 @@ use crate::store::{calm, condition_value, model_waits, sessions};
 const OBEY: Duration = Duration::from_secs(5);
 /// Times that are fewer seconds apart are one.
 const NEAR: i64 = 60;
+/// The reason of a session of which a call waits for its share of a limit: nothing was refused.
+pub(crate) const LIMIT_WAIT: &str = "MODEL_LIMIT_WAIT";
 
 /// Records what a call of a session showed: for the session, and for all that use the same model provider where its
 /// quota is used up until a known time.
@@ -74,6 +76,18 @@ fn of_session(
     seen: &ModelCondition,
 ) -> Result<(), Error> {
     let now = shared.env.clock.now();
+    if seen.kind == ConditionKind::LimitWaitOver {
+        if session.model_condition.as_ref().is_some_and(|known| known.reason == LIMIT_WAIT) {
+            let mut set = vec![("model_condition", Value::Null)];
+            set.extend(calmed(session, now));
+            sessions::update(ws, session, set);
+        }
+        return Ok(());
+    }
+    if seen.kind == ConditionKind::LimitWait && session.model_condition.is_some() {
+        // What a provider refused says more.
+        return Ok(());
+    }
     if seen.kind == ConditionKind::Working {
         if session.model_condition.is_some() {
             cleared(ws, session, now);
@@ -100,7 +114,10 @@ fn of_session(
         && session.model_noticed != session.message_id
     {
         // Once a turn: what is limited for short is so again and again.
-        let text = format!("the agent waits for the model provider and goes on by itself: {}", seen.words);
+        let text = format!(
+            "the agent is waiting for the model provider and continues automatically: {}",
+            seen.words
+        );
         set.extend(cut(ws, session, None, vec![notice(NoticeKind::ModelWait, text)], now));
         set.push(("model_noticed", session.message_id.as_str().into()));
     }
@@ -135,11 +152,14 @@ fn answered(ws: &mut WriteSet, session: &Session) {
 fn cleared(ws: &mut WriteSet, session: &Session, now: Timestamp) {
     let mut set =
         vec![("model_condition", Value::Null), ("model_answered", session.message_id.as_str().into())];
-    // A person who is waited for is waited for all the same.
-    if session.condition.reason.starts_with("MODEL_") && !session.waits_for_person() {
-        set.push(("condition", condition_value(&calm(now))));
-    }
+    set.extend(calmed(session, now));
     sessions::update(ws, session, set);
+}
+
+/// What the session shows once nothing of its model is to be shown. A person who is waited for is waited for all the same.
+fn calmed(session: &Session, now: Timestamp) -> Option<(&'static str, Value)> {
+    let shows = session.condition.reason.starts_with("MODEL_") && !session.waits_for_person();
+    shows.then(|| ("condition", condition_value(&calm(now))))
 }
 
 fn condition(seen: &ModelCondition, provider: &str, now: Timestamp) -> Condition {
@@ -152,7 +172,7 @@ fn condition(seen: &ModelCondition, provider: &str, now: Timestamp) -> Condition
             None,
         ),
         ConditionKind::Quota { resume_at: Some(at), notice: true, .. } => {
-            ("none needed: the agent goes on by itself".to_owned(), Some(at.to_proto()))
+            ("none needed: the agent continues automatically".to_owned(), Some(at.to_proto()))
         }
         ConditionKind::Quota { resume_at: Some(at), .. } => {
             let text = "none needed: messages that wait go by themselves at the time shown; or set another key, which \
@@ -170,18 +190,24 @@ fn condition(seen: &ModelCondition, provider: &str, now: Timestamp) -> Condition
             (text.to_owned(), None)
         }
         ConditionKind::ProviderGone => {
-            ("start a session with a profile that has another model provider, or add one".to_owned(), None)
+            ("start a session with a profile that uses another model provider, or add one".to_owned(), None)
         }
         ConditionKind::Unreachable(_) => {
             (format!("check the provider with `foundry model test {provider}`"), None)
         }
         ConditionKind::Failing | ConditionKind::Silent => {
-            ("wait: the agent tries again by itself; or stop the turn".to_owned(), None)
+            ("wait, the agent retries automatically; or stop the turn".to_owned(), None)
         }
-        ConditionKind::Working => (String::new(), None),
+        ConditionKind::LimitWait => {
+            let text = "none needed: the call goes out when another has ended; or an admin or owner raises the limit \
+                        (`foundry model limit set`, or the page Models)";
+            (text.to_owned(), None)
+        }
+        ConditionKind::Working | ConditionKind::LimitWaitOver => (String::new(), None),
     };
     let waiting_on = match seen.kind {
         ConditionKind::Quota { notice: true, .. } => "agent".to_owned(),
+        ConditionKind::LimitWait => "model calls in progress".to_owned(),
         _ => format!("model provider {provider}"),
     };
     Condition {

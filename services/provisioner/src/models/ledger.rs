@@ -41,7 +41,7 @@ impl SessionLedger {
     }
 
     fn shared(&self) -> Result<Arc<Shared>, Refused> {
-        self.shared.upgrade().ok_or_else(|| Refused::Unavailable("the service stops".to_owned()))
+        self.shared.upgrade().ok_or_else(|| Refused::Unavailable("the service is stopping".to_owned()))
     }
 }
 
@@ -71,9 +71,15 @@ impl Ledger for SessionLedger {
         proof: Option<&SandboxProof>,
         name: &str,
     ) -> Result<McpAccess, McpRefused> {
-        let stops = |_| McpRefused::Unavailable("the service stops".to_owned());
+        let stops = |_| McpRefused::Unavailable("the service is stopping".to_owned());
         let shared = self.shared().map_err(stops)?;
         self.servers.access(&shared, token, proof, name).await
+    }
+
+    async fn mcp_client(&self, access: &McpAccess) -> Result<reqwest::Client, McpRefused> {
+        let stops = |_| McpRefused::Unavailable("the service is stopping".to_owned());
+        let shared = self.shared().map_err(stops)?;
+        self.servers.client(&shared, access).await
     }
 
     async fn used(&self, access: &Access, usage: Usage) {

@@ -22,7 +22,7 @@ pub async fn of_task(
     let mut limits = Vec::with_capacity(all.len());
     for limit in all {
         let scope = match limit.of {
-            LimitOf::Organization => "the organization in this month (UTC)".to_owned(),
+            LimitOf::Organization => "the organization this month (UTC)".to_owned(),
             LimitOf::EachTask | LimitOf::Task(_) => format!("task {task}"),
         };
         let used = number(used(shared, organization, task, &limit).await?);

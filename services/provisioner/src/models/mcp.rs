@@ -36,7 +36,7 @@ impl McpClients {
     /// The server of this name in the profile of the token's session.
     ///
     /// # Errors
-    /// When there is none, the token is not to be served, or the server may not be reached.
+    /// When there is none, or the token is not to be served.
     pub async fn access(
         &self,
         shared: &Shared,
@@ -56,24 +56,32 @@ impl McpClients {
         };
         let url: Url = http.url.parse().map_err(|e| unavailable(Error::internal(e)))?;
         let network = sandbox.facts.map(|facts| facts.network).unwrap_or_default();
-        let client = if named(&shared.config.mcp_hosts, &url) {
-            self.freely.clone()
-        } else {
-            let address: Uri = http.url.parse().map_err(|e| unavailable(Error::internal(e)))?;
-            let found = reach(&network, &address, &SystemOutside, self.upstream.as_ref()).await;
-            match found.map_err(|why| McpRefused::Unreachable(format!("{why}{ADVICE}")))? {
-                Reach::Freely | Reach::Upstream => self.freely.clone(),
-                Reach::At(addresses) => {
-                    let host = url.host_str().unwrap_or_default();
-                    self.pinned.at(host, addresses).map_err(|e| unavailable(Error::internal(e)))?
-                }
-            }
-        };
         let headers = values
             .into_iter()
             .map(|(name, value)| Ok((HeaderName::try_from(name.as_str()).map_err(Error::internal)?, value)));
         let headers = headers.collect::<Result<_, Error>>().map_err(unavailable)?;
-        Ok(McpAccess { session: session.session_id.to_string(), url, headers, events, client })
+        Ok(McpAccess { session: session.session_id.to_string(), url, headers, events, network })
+    }
+
+    /// What calls a server: it reaches no more than the sandbox may, and what the operator names.
+    ///
+    /// # Errors
+    /// When the server may not be reached, or its name cannot be resolved.
+    pub async fn client(&self, shared: &Shared, access: &McpAccess) -> Result<reqwest::Client, McpRefused> {
+        let url = &access.url;
+        if named(&shared.config.mcp_hosts, url) {
+            return Ok(self.freely.clone());
+        }
+        let unavailable = |e: Error| McpRefused::Unavailable(e.to_string());
+        let address: Uri = url.as_str().parse().map_err(|e| unavailable(Error::internal(e)))?;
+        let found = reach(&access.network, &address, &SystemOutside, self.upstream.as_ref()).await;
+        match found.map_err(|why| McpRefused::Unreachable(format!("{why}{ADVICE}")))? {
+            Reach::Freely | Reach::Upstream => Ok(self.freely.clone()),
+            Reach::At(addresses) => {
+                let host = url.host_str().unwrap_or_default();
+                self.pinned.at(host, addresses).map_err(|e| unavailable(Error::internal(e)))
+            }
+        }
     }
 }
 

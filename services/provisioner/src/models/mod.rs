@@ -4,7 +4,7 @@
 //! session; the forwarder adds the proof of its sandbox, and only here the real key is put in.
 
 mod choice;
-mod condition;
+pub(crate) mod condition;
 mod ledger;
 pub mod limits;
 mod mcp;

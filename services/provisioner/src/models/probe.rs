@@ -25,7 +25,7 @@ impl GatewayProbe {
 impl ModelProbe for GatewayProbe {
     async fn probe(&self, access: &ModelAccess, model: Option<&str>) -> Result<Probed, Error> {
         let Some(model) = model.or_else(|| default_model(access)) else {
-            let detail = "name a model: this kind of provider has no usual one".to_owned();
+            let detail = "choose a model: this kind of provider has no default".to_owned();
             return Ok(Probed { finding: ModelFinding::Model, model: String::new(), detail });
         };
         let text = |secret: &foundry_secrets::Secret| Secret::new(secret.expose_str().unwrap_or_default());

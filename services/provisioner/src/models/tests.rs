@@ -44,10 +44,14 @@ impl World {
             f.run().await;
             let session = f.session(&sandbox).await;
             f.run().await;
-            let mut ws = foundry_store::WriteSet::new();
-            let set = vec![("model_provider_id", provider.as_str().into())];
-            sessions::update(&mut ws, &f.again(&session).await, set);
-            f.shared.store.commit(ws).await.unwrap();
+            // What its agent says is recorded beside this.
+            let choose = || async {
+                let mut ws = foundry_store::WriteSet::new();
+                let set = vec![("model_provider_id", provider.as_str().into())];
+                sessions::update(&mut ws, &f.again(&session).await, set);
+                Ok::<_, foundry_core::Error>((ws, ()))
+            };
+            f.shared.store.retry_on_conflict(choose).await.unwrap();
             all.push(f.again(&session).await);
         }
         Self { f, agent, provider, sessions: all }
@@ -79,7 +83,7 @@ impl World {
             ..Owner::default()
         };
         let seen =
-            ModelCondition { kind, model: "m".to_owned(), words: "the provider answered 429".to_owned() };
+            ModelCondition { kind, model: "m".to_owned(), words: "the provider responded 429".to_owned() };
         record(&self.f.shared, &owner, &seen).await.unwrap();
     }
 
@@ -299,6 +303,29 @@ async fn a_refusal_that_is_told_again_with_a_time_a_little_later_changes_nothing
     w.tell(&session, w.quota(3 * HOUR)).await;
     assert!(w.revision(&session.session_id).await > first);
     assert_eq!(flows().await, 1);
+}
+
+#[tokio::test]
+async fn a_wait_for_a_limit_is_shown_and_taken_back_and_hides_no_refusal() {
+    let w = World::new(1).await;
+    let session = running(&w).await;
+    w.tell(&session, ConditionKind::LimitWait).await;
+    let shown = w.f.again(&session).await.condition;
+    assert_eq!((shown.reason.as_str(), shown.retryable), ("MODEL_LIMIT_WAIT", true));
+    w.tell(&session, ConditionKind::LimitWaitOver).await;
+    let after = w.f.again(&session).await;
+    assert_eq!((after.condition.reason.as_str(), after.model_condition), ("", None));
+
+    w.tell(&session, ConditionKind::Failing).await;
+    for kind in [ConditionKind::LimitWait, ConditionKind::LimitWaitOver] {
+        w.tell(&session, kind).await;
+        assert_eq!(w.f.again(&session).await.condition.reason, "MODEL_FAILING");
+    }
+    // Neither lays a refusal on the turn, nor keeps it from one.
+    w.tell(&session, ConditionKind::Working).await;
+    w.tell(&session, ConditionKind::LimitWait).await;
+    w.tell(&session, ConditionKind::KeyRefused).await;
+    assert_eq!(w.f.again(&session).await.condition.reason, "MODEL_KEY_REFUSED");
 }
 
 #[tokio::test]

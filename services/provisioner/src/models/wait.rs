@@ -98,7 +98,7 @@ pub async fn keeps_back(shared: &Shared, session: &Session, turn: &Turn) -> Resu
 fn goes(now: Timestamp) -> Condition {
     Condition {
         waiting_on: "agent".to_owned(),
-        message: "a turn runs".to_owned(),
+        message: "a turn is running".to_owned(),
         since_time: Some(now.to_proto()),
         ..Condition::default()
     }
@@ -108,11 +108,13 @@ fn goes(now: Timestamp) -> Condition {
 fn waits(wait: &ModelWait, now: Timestamp) -> Condition {
     let message = if wait.first_turn.is_empty() {
         format!(
-            "the quota of the model provider is used up; the message goes by itself at the time shown ({})",
+            "the model provider's quota is exhausted; the message is sent automatically at the time \
+             shown ({})",
             wait.words
         )
     } else {
-        "the quota of the model provider was used up; one message goes first, to see whether it goes on"
+        "the model provider's quota was exhausted; one message is sent first to check whether it is \
+         available again"
             .to_owned()
     };
     Condition {
@@ -122,7 +124,7 @@ fn waits(wait: &ModelWait, now: Timestamp) -> Condition {
         since_time: Some(now.to_proto()),
         next_attempt_time: Some(wait.until.to_proto()),
         retryable: true,
-        next_action: "none needed; resume to try at once, or stop the turn".to_owned(),
+        next_action: "none needed; resume to try immediately, or stop the turn".to_owned(),
         ..Condition::default()
     }
 }

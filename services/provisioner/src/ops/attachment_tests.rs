@@ -105,7 +105,7 @@ async fn a_foreign_file_answers_as_an_absent_one() {
             (got.code(), deleted.code(), held.code()),
             (Code::NotFound, Code::NotFound, Code::NotFound)
         );
-        let words = format!("no attachment {id} in an organization of yours");
+        let words = format!("attachment {id} not found in your organizations");
         assert_eq!((got.message(), held.message()), (words.as_str(), words.as_str()));
     }
     assert!(get(&f, &f.member, &id).await.is_ok());

@@ -51,7 +51,7 @@ pub async fn create_agent_profile(
             let name = profile.settings().name.as_str();
             if agent_profiles::find_by_name(&shared.store, &organization, name).await?.is_some() {
                 return Err(Error::already_exists("agent profile", name)
-                    .next_action("choose another name, or change the one that is there"));
+                    .next_action("choose another name, or change the existing one"));
             }
             let mut ws = WriteSet::new();
             check_references(shared, &mut ws, &profile).await?;

@@ -49,7 +49,7 @@ pub async fn create_agent_session(
             if sandbox.state.is_ending() {
                 let text = format!("the sandbox is {}", sandbox.state.as_str());
                 return Err(Error::precondition("SANDBOX_GONE", sandbox.sandbox_id.as_str(), text)
-                    .next_action("ask for a new sandbox"));
+                    .next_action("request a new sandbox"));
             }
             limit(shared, &sandbox).await?;
             let otherwise = Some((sandbox.profile_id.as_str(), sandbox.agent.as_str()));

@@ -40,7 +40,7 @@ pub async fn create_model_provider(
             let name = provider.view.name.as_str();
             if model_providers::find_by_name(&shared.store, &organization, name).await?.is_some() {
                 return Err(Error::already_exists("model provider", name)
-                    .next_action("choose another name, or change the one that is there"));
+                    .next_action("choose another name, or change the existing one"));
             }
             let mut ws = WriteSet::new();
             let ours = [("organization_id", (&organization).into())];

@@ -51,5 +51,5 @@ fn in_use(id: &str, name: &str, users: &[String]) -> Error {
     let text = format!("model provider {name} is used by these agent profiles: {users}");
     Error::precondition("MODEL_PROVIDER_IN_USE", id, text)
         .with("profiles", users)
-        .next_action("give those profiles another model provider, or delete them first")
+        .next_action("change the model provider of those profiles, or delete them first")
 }

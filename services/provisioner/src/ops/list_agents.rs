@@ -1,14 +1,19 @@
 //! ListAgents: the agents that can be chosen.
 
 use foundry_agents::Entry;
+use foundry_authn::Caller;
 use foundry_core::Error;
-use foundry_proto::provisioner::v1::{Agent, ListAgentsResponse};
+use foundry_proto::provisioner::v1::{Agent, ListAgentsRequest, ListAgentsResponse};
 
 use crate::models::agent_kind;
 use crate::shared::Shared;
 
 /// Lists the agents, the default first. Model providers of organizations do not count: no organization is named.
-pub fn list_agents(shared: &Shared) -> Result<ListAgentsResponse, Error> {
+pub async fn list_agents(
+    shared: &Shared,
+    _: &Caller,
+    _: ListAgentsRequest,
+) -> Result<ListAgentsResponse, Error> {
     let given = |entry: &Entry| {
         let mut all = shared.profiles.environment.all();
         all.any(|p| agent_kind(p.view.kind()).is_some_and(|kind| entry.takes(kind)))

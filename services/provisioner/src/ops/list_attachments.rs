@@ -48,7 +48,7 @@ fn position(token: &str) -> Result<(i64, String)> {
         let (time, id) = token.split_once('/')?;
         Some((time.parse().ok()?, id.parse::<AttachmentId>().ok()?.to_string()))
     };
-    parse().ok_or_else(|| Error::invalid_field("page_token", "is not a token of an earlier answer"))
+    parse().ok_or_else(|| Error::invalid_field("page_token", "is not a page token returned by this method"))
 }
 
 fn stored(file: &Attachment) -> StoredAttachment {

@@ -59,7 +59,7 @@ fn busy() -> Error {
     let most = CONCURRENT_LISTINGS as u64;
     Error::quota("process_listings", "this server", most, most)
         .retry_after(Duration::from_secs(1))
-        .next_action("ask again; other sandboxes are slow to answer")
+        .next_action("try again; other sandboxes are slow to respond")
 }
 
 fn silent() -> Error {
@@ -69,7 +69,7 @@ fn silent() -> Error {
         format!("the sandbox did not list its processes within {LIMIT:?}"),
     )
     .retry_after(Duration::from_secs(1))
-    .next_action("ask again; the sandbox may be overloaded")
+    .next_action("try again; the sandbox may be overloaded")
 }
 
 #[cfg(test)]

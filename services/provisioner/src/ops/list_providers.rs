@@ -1,13 +1,18 @@
 //! ListProviders: what was found out of each.
 
+use foundry_authn::Caller;
 use foundry_core::Error;
 use foundry_proto::common::v1::Condition;
-use foundry_proto::provisioner::v1::{ListProvidersResponse, Provider};
+use foundry_proto::provisioner::v1::{ListProvidersRequest, ListProvidersResponse, Provider};
 
 use crate::shared::Shared;
 
 /// Lists the ways to make sandboxes, the default first.
-pub fn list_providers(shared: &Shared) -> Result<ListProvidersResponse, Error> {
+pub async fn list_providers(
+    shared: &Shared,
+    _: &Caller,
+    _: ListProvidersRequest,
+) -> Result<ListProvidersResponse, Error> {
     let mut providers: Vec<Provider> = shared
         .providers
         .describe()
@@ -22,9 +27,9 @@ pub fn list_providers(shared: &Shared) -> Result<ListProvidersResponse, Error> {
                 message: e.message,
                 retryable: e.retryable,
                 next_action: if e.retryable {
-                    "none needed: it is tried again"
+                    "none needed: it is retried"
                 } else {
-                    "mend it and start the service again"
+                    "fix it and restart the service"
                 }
                 .to_owned(),
                 ..Condition::default()

@@ -26,7 +26,7 @@ pub async fn list_sandboxes(
         Some(token) => token
             .0
             .parse::<SandboxId>()
-            .map_err(|_| Error::invalid_field("page_token", "is not a token of an earlier answer"))?
+            .map_err(|_| Error::invalid_field("page_token", "is not a page token returned by this method"))?
             .to_string(),
     };
     let limit = page.size + 1;

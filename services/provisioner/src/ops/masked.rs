@@ -22,15 +22,15 @@ pub fn fields<F: Copy + PartialEq>(
     let paths = mask.map_or(&[][..], |m| m.paths.as_slice());
     let known = || all.iter().map(|f| name(*f)).collect::<Vec<_>>().join(", ");
     if paths.is_empty() {
-        return refused(format!("must name at least one of {}", known()));
+        return refused(format!("must contain at least one of {}", known()));
     }
     let mut fields = Vec::new();
     for path in paths {
         if fixed.contains(&path.as_str()) {
-            return refused(format!("names {path}, which cannot be changed: add another one instead"));
+            return refused(format!("contains {path}, which cannot be changed: create a new one instead"));
         }
         let Some(field) = all.iter().find(|f| name(**f) == path) else {
-            return refused(format!("names a field that there is not; there are {}", known()));
+            return refused(format!("contains an unknown field; known fields: {}", known()));
         };
         if !fields.contains(field) {
             fields.push(*field);
@@ -47,10 +47,10 @@ pub fn check_rev(subject: &str, expected: i64, actual: i64) -> Result<()> {
     if expected == 0 || expected == actual {
         return Ok(());
     }
-    let text = format!("it was changed meanwhile: its revision is {actual}, not {expected}");
+    let text = format!("it has been changed: its revision is {actual}, not {expected}");
     Err(Error::precondition("REVISION_CHANGED", subject, text)
         .with("rev", actual.to_string())
-        .next_action("look at it again, then repeat the change"))
+        .next_action("read it again, then repeat the change"))
 }
 
 /// The audit record of a change, which names the fields and no value. `about` is action, subject and request id.

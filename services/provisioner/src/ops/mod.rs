@@ -1,6 +1,5 @@
 //! One use case per file: validate, load, decide, one write set, return.
 
-pub mod authorize_watch;
 pub mod cancel_prompt;
 pub mod close_agent_session;
 pub mod create_agent_profile;
@@ -37,7 +36,9 @@ pub mod set_model_limit;
 pub mod test_model_provider;
 pub mod update_agent_profile;
 pub mod update_model_provider;
-pub mod watch;
+pub mod watch_agent_session;
+pub mod watch_sandbox;
+pub mod watch_sandboxes;
 
 #[cfg(test)]
 mod attachment_tests;
@@ -151,13 +152,13 @@ pub(crate) async fn attachment_for(
 pub(crate) fn attachment_ids(ids: &[String]) -> Result<Vec<AttachmentId>, Error> {
     const FIELD: &str = "attachment_ids";
     if ids.len() > MAX_PER_MESSAGE {
-        return Err(Error::invalid_field(FIELD, format!("must name at most {MAX_PER_MESSAGE} files")));
+        return Err(Error::invalid_field(FIELD, format!("must contain at most {MAX_PER_MESSAGE} files")));
     }
     let mut parsed: Vec<AttachmentId> = Vec::with_capacity(ids.len());
     for id in ids {
         let id = id.parse().map_err(|_| Error::invalid_field(FIELD, "must look like att_<32 hex digits>"))?;
         if parsed.contains(&id) {
-            return Err(Error::invalid_field(FIELD, "must name each file once"));
+            return Err(Error::invalid_field(FIELD, "must not contain duplicates"));
         }
         parsed.push(id);
     }

@@ -21,7 +21,7 @@ pub async fn check_references(shared: &Shared, ws: &mut WriteSet, profile: &Prof
         return Ok(());
     }
     let absent = || {
-        Error::invalid_field(FIELD, "is no model provider of the organization")
+        Error::invalid_field(FIELD, "is not a model provider of this organization")
             .next_action("list them with `foundry model list`, or add one with `foundry model add`")
     };
     let id: ModelProviderId = wanted.parse().map_err(|_| absent())?;

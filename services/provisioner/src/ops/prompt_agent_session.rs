@@ -75,9 +75,9 @@ fn begin(
     match session.state {
         SessionState::Ready => {}
         SessionState::Running => {
-            let text = "a turn runs in this session";
+            let text = "a turn is running in this session";
             return Err(Error::precondition("TURN_RUNNING", session.session_id.as_str(), text)
-                .next_action("wait for its end, or cancel it"));
+                .next_action("wait for it to finish, or cancel it"));
         }
         other => {
             let text = format!("the session is not ready: it is {}", other.as_str());

@@ -62,7 +62,7 @@ fn check_size(size: usize) -> Result<()> {
         0 => Err(Error::invalid_field("content", "must have at least 1 byte")),
         1..=MAX_FILE => Ok(()),
         _ => {
-            let text = format!("the file has {size} bytes; at most {MAX_FILE} are taken");
+            let text = format!("the file is {size} bytes; the limit is {MAX_FILE}");
             Err(Error::new(Code::InvalidArgument, "ATTACHMENT_TOO_LARGE", text)
                 .with("limit", "attachment_bytes")
                 .with("current", size.to_string())
@@ -87,7 +87,10 @@ async fn intend(
             let maximum = shared.config.attachments.organization_bytes;
             if used.saturating_add(file.size.unsigned_abs()) > maximum {
                 return Err(Error::quota("attachment_total_bytes", organization.as_str(), used, maximum)
-                    .next_action("remove files that are not needed: `foundry attachment list`, `foundry attachment remove`"));
+                    .next_action(
+                        "remove files you no longer need: `foundry attachment list`, \
+                         `foundry attachment remove`",
+                    ));
             }
             let mut ws = WriteSet::new();
             attachments::insert(&mut ws, file);

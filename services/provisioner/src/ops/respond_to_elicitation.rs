@@ -60,7 +60,7 @@ fn repeated(session: &Session, asked: &Elicitation, told: &Value) -> Result<(), 
         return Ok(());
     }
     let text = if asked.answered {
-        "the form was answered before, in another way"
+        "the form was already answered differently"
     } else {
         "the turn ended before the form was answered"
     };

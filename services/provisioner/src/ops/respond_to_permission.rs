@@ -53,7 +53,7 @@ async fn find(
     let asked = asked.ok_or_else(|| Error::not_found("permission request", id))?;
     let known = asked.request.options.iter().any(|o| o.option_id == request.option_id);
     if !request.option_id.is_empty() && !known {
-        return Err(Error::invalid_field("option_id", "is none of the request's options"));
+        return Err(Error::invalid_field("option_id", "is not one of the request's options"));
     }
     Ok(asked)
 }
@@ -68,7 +68,7 @@ fn repeated(
         return Ok(());
     }
     let text = if asked.answered {
-        "the request was answered before, with another answer"
+        "the request was already answered differently"
     } else {
         "the turn ended before the request was answered"
     };

@@ -82,18 +82,18 @@ fn check(offer: &Offer, session: &str, option: &str, value: &str) -> Result<bool
     let Some(found) = offer.option(option) else {
         let (shown, _) = crate::domain::head(option, 100);
         let text = match offer.known {
-            true => format!("the agent offers no option {shown:?}"),
-            false => "the agent has not said yet what can be chosen".to_owned(),
+            true => format!("the agent has no option {shown:?}"),
+            false => "the agent has not reported its options yet".to_owned(),
         };
         return Err(Error::precondition("OPTION_UNKNOWN", session, text)
-            .next_action("choose one of the options that the session shows"));
+            .next_action("choose one of the session's options"));
     };
     if value.is_empty() || value.len() > MAX_VALUE {
         return Err(Error::invalid_field("value", format!("is empty or longer than {MAX_VALUE} bytes")));
     }
     if !found.more && !found.choices.iter().any(|c| c.value == value) {
         let known: Vec<&str> = found.choices.iter().take(20).map(|c| c.value.as_str()).collect();
-        let text = format!("is none of the choices of {option}");
+        let text = format!("is not a valid value for {option}");
         return Err(
             Error::invalid_field("value", text).next_action(format!("choose one of: {}", known.join(", ")))
         );

@@ -40,7 +40,7 @@ pub async fn test_model_provider(
                 () = shared.env.clock.sleep(LIMIT) => Probed {
                     finding: ModelFinding::Host,
                     model: String::new(),
-                    detail: format!("no answer within {LIMIT:?}"),
+                    detail: format!("no response within {LIMIT:?}"),
                 },
             }
         }
@@ -77,5 +77,5 @@ fn busy() -> Error {
     let most = CONCURRENT_TESTS as u64;
     Error::quota("model_tests", "this server", most, most)
         .retry_after(Duration::from_secs(1))
-        .next_action("ask again; other model providers are being tested")
+        .next_action("try again; other model providers are being tested")
 }

@@ -72,8 +72,8 @@ async fn a_foreign_sandbox_answers_as_an_absent_one() {
     let retry = p::RetrySandboxRequest { sandbox_id: id.clone(), ..Default::default() };
     let retry = retry_sandbox::retry_sandbox(&f.shared, s, retry).await;
     let gone = destroy_sandbox::destroy_sandbox(&f.shared, s, destroy(&id)).await;
-    let watch = p::WatchSandboxRequest { sandbox_id: id, options: None };
-    let watch = watch::watch_sandbox(&f.shared, s, watch).await;
+    let mut watch = p::WatchSandboxRequest { sandbox_id: id, options: None };
+    let watch = watch_sandbox::grant(&f.shared, s, &mut watch).await;
     let list = p::ListSandboxesRequest { organization_id: f.organization.to_string(), ..Default::default() };
     let list = list_sandboxes::list_sandboxes(&f.shared, s, list).await;
     let codes = [
@@ -197,7 +197,8 @@ async fn destroys_in_every_state_and_cuts_the_turn() {
 #[tokio::test]
 async fn lists_agents_with_what_they_miss() {
     let f = Fixture::new().await;
-    let agents = list_agents::list_agents(&f.shared).unwrap().agents;
+    let agents =
+        list_agents::list_agents(&f.shared, &f.member, p::ListAgentsRequest {}).await.unwrap().agents;
     assert_eq!((agents[0].name.as_str(), agents[0].available), ("demo", true));
     // The environment of the fixture has a key for Anthropic's models, and none for Gemini's.
     for (name, available, kinds) in [("claude", true, ["anthropic"]), ("gemini", false, ["gemini"])] {
@@ -207,6 +208,7 @@ async fn lists_agents_with_what_they_miss() {
             (available, &kinds.map(str::to_owned)[..])
         );
     }
-    let providers = list_providers::list_providers(&f.shared).unwrap().providers;
+    let request = p::ListProvidersRequest {};
+    let providers = list_providers::list_providers(&f.shared, &f.member, request).await.unwrap().providers;
     assert_eq!((providers[0].name.as_str(), providers[0].available), ("local", true));
 }

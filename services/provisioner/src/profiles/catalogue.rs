@@ -10,7 +10,7 @@ use crate::shared::Shared;
 /// `INVALID_ARGUMENT` naming `field`, with the agents that there are.
 pub fn check_agent(shared: &Shared, field: &str, name: &str) -> Result<(), Error> {
     shared.catalogue.get(name).map(drop).map_err(|e| {
-        Error::invalid_field(field, format!("is not known: {}", e.message))
+        Error::invalid_field(field, format!("is unknown: {}", e.message))
             .next_action("list the agents with ListAgents, or `foundry agents`")
     })
 }

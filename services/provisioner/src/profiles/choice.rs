@@ -66,7 +66,7 @@ pub async fn choose(
     let settings = found.settings();
     if !agent.is_empty() && agent != settings.agent {
         let text = format!("is not the agent of profile {}, which is {}", settings.name, settings.agent);
-        return Err(Error::invalid_field("agent", text).next_action("name the profile alone"));
+        return Err(Error::invalid_field("agent", text).next_action("give only the profile"));
     }
     let provider = &settings.model_provider_id;
     if !provider.is_empty() {
@@ -94,12 +94,12 @@ pub(super) fn missing(wanted: &str) -> Error {
         shown,
         format!("the organization has no agent profile {shown:?}"),
     )
-    .next_action("choose one of `foundry profile list`, or add it again; then retry")
+    .next_action("choose one from `foundry profile list`, or add it again; then retry")
 }
 
 /// The model provider of a profile is gone, which only one of the environment can be.
 pub fn provider_missing(profile: &Profile, provider: &str) -> Error {
-    let text = format!("the model provider of profile {} is not there", profile.settings().name);
+    let text = format!("the model provider of profile {} does not exist", profile.settings().name);
     Error::precondition("MODEL_PROVIDER_NOT_FOUND", provider, text).next_action(
         "start the mesh with `foundry up --keys-from-env` and the variables of before, or give the profile another \
          model provider; then retry",

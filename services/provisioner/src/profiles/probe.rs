@@ -70,28 +70,27 @@ impl ModelFinding {
     pub const fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Answered => ("the model answered", ""),
-            Self::Name => {
-                ("the name of the host cannot be resolved", "check the base URL and the name service")
-            }
-            Self::Host => {
-                ("the host does not answer", "check the base URL, firewall and proxy, and whether it runs")
-            }
+            Self::Name => ("the host name cannot be resolved", "check the base URL and DNS"),
+            Self::Host => (
+                "the host does not respond",
+                "check the base URL, firewall and proxy, and that the server is running",
+            ),
             Self::Tls => (
-                "no secure connection to the host can be made",
+                "a TLS connection to the host cannot be established",
                 "check the base URL; for a certificate authority of your own, add it to the configuration",
             ),
             Self::Key => {
                 ("the credential is missing or was refused", "set a valid key with `foundry model update`")
             }
             Self::Model => {
-                ("the model is not there or not allowed", "choose another model, or correct its name")
+                ("the model does not exist or is not allowed", "choose another model, or correct its name")
             }
-            Self::Quota => ("a rate limit or quota is used up", "wait, or raise the limit at the provider"),
+            Self::Quota => ("a rate limit or quota is exhausted", "wait, or raise the limit at the provider"),
             Self::Api => (
-                "something answers that does not speak the API of this kind",
-                "check the path of the base URL and the kind",
+                "the server that responds does not provide this kind of API",
+                "check the base URL's path and the provider kind",
             ),
-            Self::Failing => ("the provider itself fails", "try again later"),
+            Self::Failing => ("the provider returned an error", "try again later"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Connections to runtimes, one per runtime.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use foundry_core::{Error, SandboxId};
 use foundry_runtime_client::RuntimeClient;
@@ -24,7 +24,7 @@ impl Clients {
         facts: &RuntimeFacts,
         open: impl FnOnce() -> Result<RuntimeClient, Error>,
     ) -> Result<RuntimeClient, Error> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = foundry_core::lock(&self.0);
         if let Some((of, client)) = known.get(&sandbox.sandbox_id)
             && of == facts
         {
@@ -37,6 +37,6 @@ impl Clients {
 
     /// Forgets a sandbox.
     pub fn forget(&self, id: &SandboxId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        foundry_core::lock(&self.0).remove(id);
     }
 }

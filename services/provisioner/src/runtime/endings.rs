@@ -120,7 +120,7 @@ async fn rebuild(
     let flow_id = shared.flow_id();
     let condition = Condition {
         reason: reason.to_owned(),
-        message: format!("{why}; the agent is started anew"),
+        message: format!("{why}; the agent is being restarted"),
         waiting_on: format!("sandbox/{}", session.sandbox_id),
         since_time: Some(now.to_proto()),
         next_action: "none needed".to_owned(),
@@ -135,6 +135,9 @@ async fn rebuild(
     stages::reset(ws, session.session_id.as_str(), &SESSION_STAGES);
     sessions::update(ws, session, set);
     flow::session::enqueue_flow(ws, session, flow_id, "");
+    if turn.is_some() {
+        flow::work::enqueue_for(ws, shared, session, None)?;
+    }
     Ok(())
 }
 
@@ -143,10 +146,11 @@ async fn why_exited(shared: &Shared, session: &Session) -> Result<(&'static str,
     let sandbox = sandboxes::find(&shared.store, &session.sandbox_id).await?;
     let reached = sandbox.and_then(|s| s.reached.into_iter().find(|r| r.ended));
     Ok(match reached {
-        Some(r) => {
-            (r.kind.reason(), format!("the agent's process was ended: {}", reached_condition(&r).message))
-        }
-        None => ("AGENT_EXITED", "the agent's process ended".to_owned()),
+        Some(r) => (
+            r.kind.reason(),
+            format!("the agent's process was terminated: {}", reached_condition(&r).message),
+        ),
+        None => ("AGENT_EXITED", "the agent's process exited".to_owned()),
     })
 }
 
@@ -195,7 +199,7 @@ pub async fn vanish(shared: &Arc<Shared>, id: &SandboxId, instance: i64, cause: 
             message: why.clone(),
             waiting_on: "agent_starting".to_owned(),
             since_time: Some(now.to_proto()),
-            next_action: "none needed: a new runtime is started".to_owned(),
+            next_action: "none needed: a new runtime is being started".to_owned(),
             ..Condition::default()
         };
         let set = vec![

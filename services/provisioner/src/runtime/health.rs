@@ -53,7 +53,7 @@ async fn look_at(shared: &Arc<Shared>, sandbox: &Sandbox) -> Result<(), Error> {
     let health = tokio::select! {
         health = provider.probe(facts) => health?,
         () = shared.env.clock.sleep(PROBE_LIMIT) => {
-            let text = format!("the provider did not answer within {PROBE_LIMIT:?}");
+            let text = format!("the provider did not respond within {PROBE_LIMIT:?}");
             return Err(Error::unavailable("PROBE_TIMED_OUT", text, PROBE_LIMIT));
         }
     };

@@ -1,7 +1,7 @@
 //! A lock per sandbox, within this process.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use foundry_core::SandboxId;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -13,11 +13,17 @@ pub struct Locks(std::sync::Mutex<HashMap<SandboxId, Arc<Mutex<()>>>>);
 impl Locks {
     /// The lock of a sandbox, taken.
     pub async fn of(&self, id: &SandboxId) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-            Arc::clone(locks.entry(id.clone()).or_default())
-        };
-        lock.lock_owned().await
+        self.lock(id).lock_owned().await
+    }
+
+    /// The same, unless somebody has it.
+    pub fn free(&self, id: &SandboxId) -> Option<OwnedMutexGuard<()>> {
+        self.lock(id).try_lock_owned().ok()
+    }
+
+    fn lock(&self, id: &SandboxId) -> Arc<Mutex<()>> {
+        let mut locks = foundry_core::lock(&self.0);
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(locks.entry(id.clone()).or_default())
     }
 }

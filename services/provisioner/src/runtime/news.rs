@@ -64,7 +64,7 @@ pub fn waiting(
             let (title, _) = crate::domain::head(&form.message, 500);
             Condition {
                 reason: "ANSWER_PENDING".to_owned(),
-                message: format!("the agent asks: {title}"),
+                message: format!("the agent is asking: {title}"),
                 waiting_on: format!("answer: {title}"),
                 since_time: Some(now.to_proto()),
                 next_action: "answer it".to_owned(),

@@ -1,7 +1,7 @@
 //! Pumps: one owned task per living agent session reads its tap log on from the stored position.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foundry_core::{Error, SessionId};
@@ -54,7 +54,7 @@ impl Pumps {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, CancellationToken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.0)
     }
 }
 

@@ -13,6 +13,7 @@ use super::news::{self, Taken};
 use crate::domain::fold::{Asked, Elicited, Fold, Folded, Running, fold, notice};
 use crate::domain::{Session, SessionState, Turn, TurnState};
 use crate::flow::{self, permission::Answer};
+use crate::models::condition::LIMIT_WAIT;
 use crate::shared::Shared;
 use crate::store::{
     Set, attachments, calm, condition_value, elicitations, events, permissions, sessions, turns,
@@ -61,16 +62,21 @@ pub async fn record(
             .map(|t| Running { message_id: t.message_id.as_str(), stop_asked: t.cancel_requested });
         let mut folded = fold(&mut after, running, workspace, &batch.events);
         let answered = session.model_answered == session.message_id;
-        blame_model(&mut folded, session.model_condition.as_ref(), answered);
+        let refused = session.model_condition.as_ref().filter(|c| c.reason != LIMIT_WAIT);
+        blame_model(&mut folded, refused, answered);
         let kept = crate::attachments::keep(shared, &session, &mut folded).await?;
         let now = shared.env.clock.now();
         let taken = news::taken(&session, &mut after, &folded, now);
         let recorded = if taken.owing { Recorded::Owing } else { Recorded::Stored };
-        let mut ws =
-            Recording { shared, session: &session, turn, taken, now }.write(after, folded, &batch.next)?;
+        let declined = std::mem::take(&mut folded.declined);
+        let mut ws = Recording { shared, session: &session, turn, taken, now }
+            .write(after, folded, &batch.next)
+            .await?;
         for file in &kept {
             attachments::ready(&mut ws, file, None);
         }
+        // Also what is declined without a word: its agent waits.
+        flow::decline::enqueue_for(&mut ws, shared, &session, declined).await?;
         Ok((ws, recorded))
     };
     Ok(shared.store.retry_on_conflict(decide).await?.1)
@@ -92,8 +98,7 @@ pub async fn record_hole(
         };
         let mut folded = Folded::default();
         if !session.fold.blind {
-            let body =
-                notice(NoticeKind::EventsLost, format!("events of the agent are missing here: {reason}"));
+            let body = notice(NoticeKind::EventsLost, format!("agent events are missing here: {reason}"));
             folded.parts.push(TranscriptPart {
                 message_id: session.message_id.clone(),
                 body: Some(body),
@@ -104,8 +109,9 @@ pub async fn record_hole(
         after.blind = true;
         let now = shared.env.clock.now();
         let taken = news::taken(&session, &mut after, &folded, now);
-        let ws =
-            Recording { shared, session: &session, turn: None, taken, now }.write(after, folded, next)?;
+        let ws = Recording { shared, session: &session, turn: None, taken, now }
+            .write(after, folded, next)
+            .await?;
         Ok((ws, Recorded::Stored))
     };
     Ok(shared.store.retry_on_conflict(decide).await?.1)
@@ -125,14 +131,12 @@ struct Recording<'a> {
 }
 
 impl Recording<'_> {
-    fn write(&self, mut fold: Fold, folded: Folded, next: &TapCursor) -> Result<WriteSet, Error> {
+    async fn write(&self, mut fold: Fold, folded: Folded, next: &TapCursor) -> Result<WriteSet, Error> {
         let mut ws = WriteSet::new();
         let mut set: Set = vec![("cursor", sessions::json(next)?)];
         // What is asked and shown has a part.
         if folded.parts.is_empty() && !folded.sent && self.taken.offer.is_none() {
-            // Nothing to see: the position moves without a new revision. What is declined without a word is answered
-            // all the same: its agent waits.
-            flow::permission::decline_for(&mut ws, self.shared, self.session, folded.declined)?;
+            // Nothing to see: the position moves without a new revision.
             set.push(("fold", sessions::json(&fold)?));
             let guards =
                 [("rev", self.session.rev.into()), ("cursor", sessions::json(&self.session.cursor)?)];
@@ -153,8 +157,7 @@ impl Recording<'_> {
             let ordinal = self.session.last_offset + 1 + i64::try_from(asked.part).unwrap_or(0);
             elicitations::insert(&mut ws, &self.session.session_id, ordinal, asked);
         }
-        flow::permission::enqueue_for(&mut ws, self.shared, self.session, answers)?;
-        flow::permission::decline_for(&mut ws, self.shared, self.session, folded.declined)?;
+        flow::permission::enqueue_by_policy(&mut ws, self.shared, self.session, answers).await?;
         if let Some(turn) = &self.turn {
             let (asked, elicited) = (&folded.asked, &folded.elicited);
             self.turn_news(&mut ws, &mut set, turn, (asked, elicited), folded.sent, folded.ended.as_ref());
@@ -192,8 +195,12 @@ impl Recording<'_> {
             finish_turn(ws, turn, end.outcome, self.now);
             permissions::void(ws, &self.session.session_id);
             elicitations::void(ws, &self.session.session_id);
-            // What the model provider refused outlasts the turn.
-            let condition = self.session.model_condition.clone().unwrap_or_else(|| calm(self.now));
+            // What the model provider refused outlasts the turn; a call that waited has gone with it.
+            let refused = self.session.model_condition.clone().filter(|c| c.reason != LIMIT_WAIT);
+            if refused.is_none() && self.session.model_condition.is_some() {
+                set.push(("model_condition", foundry_store::Value::Null));
+            }
+            let condition = refused.unwrap_or_else(|| calm(self.now));
             set.extend([
                 ("state", SessionState::Ready.as_str().into()),
                 ("condition", condition_value(&condition)),
@@ -296,7 +303,7 @@ pub fn finish_turn(ws: &mut WriteSet, turn: &Turn, outcome: i32, now: Timestamp)
 pub fn waits_for(title: &str, now: Timestamp) -> Condition {
     Condition {
         reason: "PERMISSION_PENDING".to_owned(),
-        message: format!("the agent asks for permission: {title}"),
+        message: format!("the agent is asking for permission: {title}"),
         waiting_on: format!("permission: {title}"),
         since_time: Some(now.to_proto()),
         next_action: "answer it".to_owned(),

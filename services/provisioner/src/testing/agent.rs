@@ -38,6 +38,10 @@ struct Inner {
     answers: Mutex<std::collections::BTreeMap<&'static str, Result<Value, String>>>,
     /// The messages that the agent was sent, in order.
     messages: Mutex<Vec<Value>>,
+    /// How many more answers the agent takes; none = all.
+    room: Mutex<Option<usize>>,
+    /// How many messages were refused since it took no more.
+    refused: AtomicUsize,
     /// Told when a log grows.
     grown: watch::Sender<()>,
     /// Whether prompts are left without an answer.
@@ -63,6 +67,8 @@ impl FakeAgent {
             says: Mutex::default(),
             answers: Mutex::default(),
             messages: Mutex::default(),
+            room: Mutex::default(),
+            refused: AtomicUsize::default(),
             ran: watch::Sender::default(),
             grown: watch::Sender::default(),
             stubborn: AtomicBool::default(),
@@ -86,6 +92,16 @@ impl FakeAgent {
     /// The messages that it was sent, in order.
     pub fn messages(&self) -> Vec<Value> {
         self.0.messages.lock().unwrap().clone()
+    }
+
+    /// It takes so many more answers and then none, or all of them.
+    pub fn takes(&self, answers: Option<usize>) {
+        *self.0.room.lock().unwrap() = answers;
+    }
+
+    /// How many answers it did not take.
+    pub fn refused(&self) -> usize {
+        self.0.refused.load(Ordering::Relaxed)
     }
 
     /// It answers this method so from now on: with a result, or an error of this message; with null not at all.
@@ -137,6 +153,11 @@ impl FakeAgent {
     /// Commands that it runs from now on never end.
     pub fn hang(&self) {
         *self.0.says.lock().unwrap() = None;
+    }
+
+    /// How many commands it was told to run.
+    pub fn commands(&self) -> usize {
+        *self.0.ran.borrow()
     }
 
     /// Completes once it was told to run so many.
@@ -242,6 +263,16 @@ impl FakeAgent {
     }
 
     async fn post(&self, acp: &str, message: &Value) -> Reply {
+        if message.get("method").is_none()
+            && let Some(room) = self.0.room.lock().unwrap().as_mut()
+        {
+            let Some(left) = room.checked_sub(1) else {
+                self.0.refused.fetch_add(1, Ordering::Relaxed);
+                let busy = json!({"type": "busy", "detail": "the agent does not read its input"});
+                return Reply { status: "503 Service Unavailable", ..Reply::json(busy) };
+            };
+            *room = left;
+        }
         self.0.messages.lock().unwrap().push(message.clone());
         let (Some(id), Some(method)) = (message["id"].as_str(), message["method"].as_str()) else {
             if let Some(notified) = message["method"].as_str() {

@@ -25,7 +25,7 @@ impl RepositoryName {
         {
             return Err(Error::invalid_field(
                 "name",
-                "must be 1 to 100 letters, digits, `-`, `_` or `.`, and begin with a letter, a digit or `_`",
+                "must be 1 to 100 letters, digits, `-`, `_` or `.`, and start with a letter, a digit or `_`",
             ));
         }
         Ok(Self(name.to_owned()))

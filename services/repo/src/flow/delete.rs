@@ -51,10 +51,8 @@ async fn delete(cx: &Context, id: &str) -> Result<WriteSet> {
     let id: RepositoryId = id.parse()?;
     let mut ws = WriteSet::new();
     let Some(repository) = repositories::find(&cx.store, &id).await? else { return Ok(ws) };
-    let path = cx.mirror_path(&id);
-    if path.exists() {
-        Mirror::open(&cx.git, path, MirrorLimits::default()).await?.remove().await?;
-    }
+    // Also what a removal that broke off left beside it.
+    Mirror::remove(&cx.mirror_path(&id), MirrorLimits::default().lock_wait).await?;
     let works =
         cx.store.query("SELECT task_id FROM works WHERE repository_id = $1", &[id.as_str().into()]).await?;
     let rev = ws.scope(Scope::organization(&repository.organization_id));

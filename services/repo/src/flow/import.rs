@@ -2,7 +2,7 @@
 //!
 //! | stage     | does                                                            | time-out | retry            |
 //! |-----------|-----------------------------------------------------------------|----------|------------------|
-//! | importing | imports the newest bundle, stores changes and patches, shows them | 10 min  | 500 ms to 30 s, 6 × |
+//! | importing | imports the newest bundle, stores changes and patches, shows them | 10 min  | 500 ms to 30 s, until done |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use foundry_core::{Error, Result, TaskId};
+use foundry_core::{Error, FlowId, Result, TaskId};
 use foundry_flow::{
-    Binding, Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, StageSpec, Transition,
+    Binding, Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, StageSpec,
+    Transition,
 };
 use foundry_git::{
     ChangeKind, CommitId, FileChange, GitError, GitErrorKind, ImportLimits, Mirror, MirrorLimits, Patch,
@@ -20,7 +21,7 @@ use foundry_git::{
 };
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1::{self, FileChangeKind};
-use foundry_store::{Scope, WriteSet};
+use foundry_store::{CommitError, Scope, WriteSet};
 
 use crate::context::Context;
 use crate::domain::work::{State, Work};
@@ -36,7 +37,8 @@ pub static IMPORT: Flow = Flow::new(
             initial: Duration::from_millis(500),
             factor: 2,
             max_delay: Duration::from_secs(30),
-            budget: 6,
+            // Nobody else would: the provisioner has handed the work over.
+            budget: u32::MAX,
         },
     )],
 )
@@ -45,12 +47,35 @@ pub static IMPORT: Flow = Flow::new(
 const IMPORTING: &str = "importing";
 /// Files whose changes are stored in one commit.
 const FILES_PER_COMMIT: usize = 200;
+/// Failures after which a bundle is refused that may be at fault itself, at most 30 s apart.
+const MAX_DOUBTS: u32 = 20;
 /// Bytes of patches that are stored in one commit.
 const BYTES_PER_COMMIT: usize = 4 << 20;
 
 /// Where the bundle of a version waits.
 pub fn bundle_path(incoming: &Path, task: &TaskId, version: i64) -> PathBuf {
     incoming.join(format!("{task}-{version}.bundle"))
+}
+
+/// Adds the imports of bundles that wait without one: of a flow that an older version of this program gave up.
+///
+/// # Errors
+/// When the database fails.
+pub async fn enqueue_waiting(cx: &Context) -> Result<()> {
+    for work in works::waiting(&cx.store).await? {
+        let task = work.task_id.as_str();
+        if foundry_flow::unfinished(&cx.store, &IMPORT, task).await?.is_empty() {
+            let mut ws = WriteSet::new();
+            let flow = NewFlow::new(&IMPORT, FlowId::generate(&cx.env), task, task);
+            foundry_flow::enqueue(&mut ws, flow.organization(&work.organization_id));
+            match cx.store.commit(ws).await {
+                // Another process was faster.
+                Ok(_) | Err(CommitError::Conflict { .. }) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The flow with its code.
@@ -64,7 +89,7 @@ struct Importing(Arc<Context>);
 impl Stage for Importing {
     async fn run(&self, flow: &StageContext) -> Outcome {
         let Ok(task) = flow.subject_id().parse::<TaskId>() else {
-            return Outcome::fail("INTERNAL", "the subject of an import is no task");
+            return Outcome::fail("INTERNAL", "the subject of an import is not a task");
         };
         match import(&self.0, flow, &task).await {
             Ok(outcome) => outcome,
@@ -76,7 +101,7 @@ impl Stage for Importing {
 async fn import(cx: &Context, flow: &StageContext, task: &TaskId) -> Result<Outcome> {
     let Some(work) = works::find(&cx.store, task).await? else { return Ok(Outcome::done()) };
     if work.received == work.version {
-        return Ok(Outcome::done());
+        return Ok(Outcome::done().recording(nothing_left(cx, work)));
     }
     let version = work.received;
     let bundle = bundle_path(&cx.incoming, task, version);
@@ -84,7 +109,7 @@ async fn import(cx: &Context, flow: &StageContext, task: &TaskId) -> Result<Outc
     let imported = match examine(cx, &work, &bundle).await {
         Ok(imported) => imported,
         // Only what the bundle itself is guilty of refuses it; a full disk or a killed git is tried again.
-        Err(e) if is_the_bundle_s_fault(&e) => {
+        Err(e) if is_the_bundle_s_fault(&e, flow.flow().failures) => {
             tracing::warn!(%task, reason = e.reason(), stderr = e.stderr(), "bundle refused");
             return refuse(cx, task, version, &e).await;
         }
@@ -98,8 +123,13 @@ async fn import(cx: &Context, flow: &StageContext, task: &TaskId) -> Result<Outc
     show(cx, task, version, imported).await
 }
 
-fn is_the_bundle_s_fault(e: &GitError) -> bool {
-    matches!(e.kind(), GitErrorKind::Corrupt | GitErrorKind::Invalid | GitErrorKind::TooLarge)
+/// What may be the bundle's fault or another's counts as its own after many attempts: each keeps git and the mirror busy.
+fn is_the_bundle_s_fault(e: &GitError, failures: u32) -> bool {
+    match e.kind() {
+        GitErrorKind::Corrupt | GitErrorKind::Invalid | GitErrorKind::TooLarge => true,
+        GitErrorKind::Host | GitErrorKind::Busy => false,
+        _ => failures >= MAX_DOUBTS,
+    }
 }
 
 struct Imported {
@@ -176,6 +206,10 @@ async fn show(cx: &Context, task: &TaskId, version: i64, imported: Imported) -> 
     if work.version > version {
         // The task changed nothing any more, which needs no import: what was imported here is already the past.
         changes::forget(&mut ws, task, version);
+        if work.received > work.version {
+            return Ok(Outcome::goto(IMPORTING).recording(ws));
+        }
+        ws.merge(nothing_left(cx, work));
         return Ok(Outcome::done().recording(ws));
     }
     let rev = ws.scope(Scope::organization(&work.organization_id));
@@ -196,6 +230,21 @@ async fn show(cx: &Context, task: &TaskId, version: i64, imported: Imported) -> 
     Ok(outcome.recording(ws))
 }
 
+/// Everything that was received is imported. Changes the revision, so that a bundle that comes at this moment, and counts
+/// on this flow, is recorded anew with a flow of its own.
+fn nothing_left(cx: &Context, mut work: Work) -> WriteSet {
+    let mut ws = WriteSet::new();
+    let rev = ws.scope(Scope::organization(&work.organization_id));
+    if work.state == State::Importing {
+        // Of an attempt that failed before there was nothing left.
+        work.state = State::Ready;
+        work.condition =
+            Condition { since_time: Some(cx.env.clock.now().to_proto()), ..Condition::default() };
+    }
+    works::save(&mut ws, rev, &work);
+    ws
+}
+
 async fn refuse(cx: &Context, task: &TaskId, version: i64, e: &GitError) -> Result<Outcome> {
     let Some(mut work) = works::find(&cx.store, task).await? else { return Ok(Outcome::done()) };
     if work.received != version {
@@ -209,7 +258,7 @@ async fn refuse(cx: &Context, task: &TaskId, version: i64, e: &GitError) -> Resu
         reason: e.reason().to_owned(),
         message: e.message().to_owned(),
         since_time: Some(cx.env.clock.now().to_proto()),
-        next_action: "the older work stays readable; the next turn hands over a new bundle".to_owned(),
+        next_action: "the previous work stays readable; the next turn delivers a new bundle".to_owned(),
         ..Condition::default()
     };
     works::save(&mut ws, rev, &work);
@@ -253,5 +302,105 @@ impl Projection for Shown {
             &[("rev", rev.into()), ("condition", condition), ("state", state.as_str().into())],
         );
         ws
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_authn::Caller;
+    use foundry_proto::repo::v1::WorkState;
+
+    use super::*;
+    use crate::ops::import_work::import_work;
+    use crate::testing::{Fixture, git, stream};
+
+    #[tokio::test]
+    async fn an_import_that_was_overtaken_goes_on_with_the_bundle_that_came_after() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let service = Caller::service("provisioner");
+        let first = f.work(&repository, &task, &[("a.txt", "a\n")]);
+        import_work(&f.cx, &service, stream(first)).await.unwrap();
+        let work = works::find(&f.cx.store, &task).await.unwrap().unwrap();
+        let imported = examine(&f.cx, &work, &bundle_path(&f.cx.incoming, &task, 1)).await.unwrap();
+        // While it is imported, the agent takes its change back, and then makes another one.
+        let base = git(&f.origin, &["rev-parse", "HEAD"]);
+        let nothing = f.handed_over(&repository, &task, &base, &base, Vec::new());
+        import_work(&f.cx, &service, stream(nothing)).await.unwrap();
+        let second = f.work(&repository, &task, &[("b.txt", "b\n")]);
+        import_work(&f.cx, &service, stream(second)).await.unwrap();
+        let outcome = show(&f.cx, &task, 1, imported).await.unwrap();
+        assert!(format!("{outcome:?}").contains(IMPORTING), "{outcome:?}");
+        f.engine.run_until_idle().await.unwrap();
+        let work = works::find(&f.cx.store, &task).await.unwrap().unwrap().to_proto();
+        assert_eq!((work.state(), work.version, work.files_changed), (WorkState::Ready, 3, 1));
+    }
+
+    #[tokio::test]
+    async fn an_import_does_not_end_while_a_bundle_comes_that_counts_on_it() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let service = Caller::service("provisioner");
+        import_work(&f.cx, &service, stream(f.work(&repository, &task, &[("a.txt", "a\n")]))).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let seen = works::find(&f.cx.store, &task).await.unwrap().unwrap();
+        // One of the two who saw this row comes second.
+        f.cx.store.commit(nothing_left(&f.cx, seen.clone())).await.unwrap();
+        f.cx.store.commit(nothing_left(&f.cx, seen)).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn what_failed_before_there_was_nothing_left_to_import_is_not_shown_any_more() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let service = Caller::service("provisioner");
+        import_work(&f.cx, &service, stream(f.work(&repository, &task, &[("a.txt", "a\n")]))).await.unwrap();
+        let bundle = bundle_path(&f.cx.incoming, &task, 1);
+        std::fs::remove_file(&bundle).unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        let base = git(&f.origin, &["rev-parse", "HEAD"]);
+        let nothing = f.handed_over(&repository, &task, &base, &base, Vec::new());
+        import_work(&f.cx, &service, stream(nothing)).await.unwrap();
+        // The attempt that ran at that time fails after it, and shows that.
+        let mut work = works::find(&f.cx.store, &task).await.unwrap().unwrap();
+        work.state = State::Importing;
+        let mut ws = WriteSet::new();
+        let rev = ws.scope(Scope::organization(&work.organization_id));
+        works::save(&mut ws, rev, &work);
+        f.cx.store.commit(ws).await.unwrap();
+        f.env.clock.advance(Duration::from_secs(60));
+        f.engine.run_until_idle().await.unwrap();
+        let work = works::find(&f.cx.store, &task).await.unwrap().unwrap();
+        assert_eq!((work.state, work.version), (State::Ready, 2));
+    }
+
+    #[test]
+    fn a_bundle_is_refused_in_the_end_for_what_may_be_its_fault_and_never_for_what_the_host_did() {
+        let kinds = |failures: u32| {
+            [GitErrorKind::Corrupt, GitErrorKind::Timeout, GitErrorKind::NotFound, GitErrorKind::Host]
+                .map(|kind| is_the_bundle_s_fault(&GitError::new(kind, "GIT_FAILED", "x"), failures))
+        };
+        assert_eq!(kinds(0), [true, false, false, false]);
+        assert_eq!(kinds(MAX_DOUBTS), [true, true, true, false]);
+    }
+
+    #[tokio::test]
+    async fn a_bundle_whose_import_was_given_up_is_imported_after_the_next_start() {
+        let f = Fixture::new().await;
+        let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));
+        let service = Caller::service("provisioner");
+        import_work(&f.cx, &service, stream(f.work(&repository, &task, &[("a.txt", "a\n")]))).await.unwrap();
+        for flow in foundry_flow::unfinished(&f.cx.store, &IMPORT, task.as_str()).await.unwrap() {
+            let mut ws = WriteSet::new();
+            foundry_flow::request_cancel(&mut ws, &flow);
+            f.cx.store.commit(ws).await.unwrap();
+        }
+        f.engine.run_until_idle().await.unwrap();
+        assert_eq!(works::find(&f.cx.store, &task).await.unwrap().unwrap().version, 0);
+        enqueue_waiting(&f.cx).await.unwrap();
+        f.engine.run_until_idle().await.unwrap();
+        assert_eq!(works::find(&f.cx.store, &task).await.unwrap().unwrap().version, 1);
+        enqueue_waiting(&f.cx).await.unwrap();
+        assert!(foundry_flow::unfinished(&f.cx.store, &IMPORT, task.as_str()).await.unwrap().is_empty());
     }
 }

@@ -53,7 +53,7 @@ impl Stage for Mirroring {
         };
         let mirrored = tokio::select! {
             mirrored = mirror(cx, &repository, flow) => mirrored,
-            () = flow.cancellation().cancelled() => return Outcome::retry("STOPPED", "the synchronization was stopped"),
+            () = flow.cancellation().cancelled() => return Outcome::retry("STOPPED", "the sync was stopped"),
         };
         match mirrored {
             Ok(found) => match record(cx, flow, found).await {
@@ -163,7 +163,7 @@ impl Projection for Shown {
             }
             Some(Transition::Failed | Transition::Parked) => {
                 let next = match flow.reason.as_str() {
-                    "GIT_AUTH_REQUIRED" => "give access to the repository, then refresh it",
+                    "GIT_AUTH_REQUIRED" => "give Foundry access to the repository, then refresh it",
                     "GIT_REMOTE_NOT_FOUND" => "check the URL, or create the repository there and refresh",
                     _ => "refresh the repository",
                 };

@@ -70,7 +70,7 @@ pub async fn create_repository(
     let committed = match cx.store.commit(ws).await {
         Err(CommitError::Conflict { .. }) => Err(CommitError::Refused(
             Error::already_exists("repository", name.as_str())
-                .next_action("choose another name, or use the repository that is there"),
+                .next_action("choose another name, or use the existing repository"),
         )),
         other => other.map(|committed| (committed, answer)),
     };

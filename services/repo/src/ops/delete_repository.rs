@@ -2,7 +2,7 @@
 
 use foundry_authn::Caller;
 use foundry_core::{FlowId, Result};
-use foundry_flow::{NewFlow, Status};
+use foundry_flow::NewFlow;
 use foundry_proto::common::v1::{Condition, Role};
 use foundry_proto::repo::v1::{DeleteRepositoryRequest, DeleteRepositoryResponse};
 use foundry_server::RequestContext;
@@ -41,7 +41,6 @@ pub async fn delete_repository(
             let id = repository.repository_id.to_string();
             let mut ws = WriteSet::new();
             let rev = ws.scope(Scope::organization(&repository.organization_id));
-            let already = repository.state == State::Deleting;
             repository.state = State::Deleting;
             repository.condition = Condition { waiting_on: "deletion".to_owned(), ..Condition::default() };
             let set = vec![
@@ -49,13 +48,11 @@ pub async fn delete_repository(
                 ("condition", repositories::condition(&repository.condition)),
             ];
             repositories::update(&mut ws, rev, &repository, set);
-            if !already {
-                for flow in foundry_flow::list_by_subject(&cx.store, &id).await? {
-                    let ended = matches!(flow.status, Status::Done | Status::Failed | Status::Cancelled);
-                    if flow.kind == sync::SYNC.kind && !ended {
-                        foundry_flow::request_cancel(&mut ws, &flow.flow_id);
-                    }
-                }
+            for flow in foundry_flow::unfinished(&cx.store, &sync::SYNC, &id).await? {
+                foundry_flow::request_cancel(&mut ws, &flow);
+            }
+            // One that failed is tried again by asking again.
+            if foundry_flow::unfinished(&cx.store, &delete::DELETE, &id).await?.is_empty() {
                 let flow = NewFlow::new(&delete::DELETE, FlowId::generate(&cx.env), &id, &id)
                     .organization(&repository.organization_id)
                     .on_behalf_of(caller.actor())

@@ -53,7 +53,7 @@ pub async fn get_work_file(
     }
     let object = mirror.object(&found.object).await?;
     if object.kind != ObjectKind::Blob {
-        return Err(Error::internal(format!("{path} of {commit} is no blob")));
+        return Err(Error::internal(format!("{path} in {commit} is not a blob")));
     }
     let binary = object.bytes.iter().take(SNIFFED).any(|b| *b == 0);
     Ok(GetWorkFileResponse { content: object.bytes, binary, too_large: false, ..answer })

@@ -17,16 +17,11 @@ pub async fn get_work_patch(
     caller: &Caller,
     request: GetWorkPatchRequest,
 ) -> Result<GetWorkPatchResponse> {
-    let work = cx.work(caller, &request.task_id, Role::Viewer).await?;
+    let (work, moment) = cx.work_and_moment(caller, &request.task_id, Role::Viewer).await?;
     if request.version != 0 && request.version != work.version {
-        return Err(Error::precondition(
-            "WORK_CHANGED",
-            work.task_id.as_str(),
-            format!("version {} was replaced by version {}", request.version, work.version),
-        )
-        .next_action("list the changes again"));
+        return Err(changes::replaced(&work.task_id, request.version, work.version));
     }
-    let found = changes::find(&cx.store, &work.task_id, work.version, &request.path).await?;
+    let found = changes::find(&moment, &work.task_id, work.version, &request.path).await?;
     let (change, patch) = found.ok_or_else(|| Error::not_found("changed file", &request.path))?;
     Ok(GetWorkPatchResponse { change: Some(change), patch, version: work.version })
 }

@@ -11,14 +11,14 @@ use foundry_proto::repo::v1::{
     ImportWorkHeader, ImportWorkRequest, ImportWorkResponse, import_work_request::Part,
 };
 use foundry_server::RequestContext;
-use foundry_store::{Scope, WriteSet};
+use foundry_store::{Guard, Scope, WriteSet};
 use futures::{Stream, StreamExt as _};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::context::Context;
 use crate::domain::work::{State, Work};
 use crate::flow::import;
-use crate::store::works;
+use crate::store::{repositories, works};
 
 /// Largest chunk in bytes.
 const MAX_CHUNK: usize = 256 << 10;
@@ -55,7 +55,7 @@ where
         None => Ok(None),
         Some(Ok(request)) => Ok(request.part),
         Some(Err(status)) => {
-            Err(Error::new(foundry_core::Code::Aborted, "STREAM_BROKEN", "the bundle did not arrive whole")
+            Err(Error::new(foundry_core::Code::Aborted, "STREAM_BROKEN", "the bundle arrived incomplete")
                 .caused_by(status))
         }
     }
@@ -125,13 +125,13 @@ where
         if chunk.len() > MAX_CHUNK || received > size {
             return Err(Error::invalid_field(
                 "chunk",
-                "is larger than 256 KiB, or the bundle than announced",
+                "is larger than 256 KiB, or the bundle is larger than announced",
             ));
         }
         file.write_all(&chunk).await.map_err(Error::internal)?;
     }
     if received != size {
-        return Err(Error::invalid_field("chunk", format!("{received} bytes came instead of {size}")));
+        return Err(Error::invalid_field("chunk", format!("received {received} bytes, expected {size}")));
     }
     file.sync_all().await.map_err(Error::internal)
 }
@@ -146,6 +146,8 @@ async fn record(
     let (committed, work) = cx
         .store
         .retry_on_conflict(|| async {
+            // It may have been deleted while the bundle came.
+            cx.repository(caller, arrived.repository.as_str(), Role::Viewer).await?;
             let found = works::find(&cx.store, &arrived.task).await?;
             let mut work = found.unwrap_or_else(|| new_work(arrived));
             if work.organization_id != arrived.organization || work.repository_id != arrived.repository {
@@ -154,6 +156,8 @@ async fn record(
             work.base_commit.clone_from(&arrived.base);
             work.received += 1;
             let mut ws = WriteSet::new();
+            let there = [("repository_id", arrived.repository.as_str().into())];
+            ws.guard(Guard::exists(&repositories::REPOSITORIES, &there));
             let rev = ws.scope(scope.clone());
             let now = cx.env.clock.now();
             if let Some(file) = &bundle {
@@ -305,12 +309,12 @@ mod tests {
         let bundle = import::bundle_path(&f.cx.incoming, &task, 1);
         let away = f.path().join("away");
         std::fs::rename(&bundle, &away).unwrap();
-        f.engine.run_until_idle().await.unwrap();
-        assert_eq!(
-            works::find(&f.cx.store, &task).await.unwrap().unwrap().received,
-            1,
-            "the bundle was given up"
-        );
+        for _ in 0..20 {
+            f.engine.run_until_idle().await.unwrap();
+            f.env.clock.advance(std::time::Duration::from_secs(60));
+        }
+        let work = works::find(&f.cx.store, &task).await.unwrap().unwrap();
+        assert_eq!((work.received, work.state), (1, State::Importing), "the bundle was given up");
         std::fs::rename(&away, &bundle).unwrap();
         f.env.clock.advance(std::time::Duration::from_secs(60));
         f.engine.run_until_idle().await.unwrap();

@@ -56,10 +56,10 @@ pub async fn list_work_tree(
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
     let offset = match &page.after {
         None => 0,
-        Some(t) => {
-            t.0.parse()
-                .map_err(|_| Error::invalid_field("page_token", "is not a token of an earlier answer"))?
-        }
+        Some(t) => t
+            .0
+            .parse()
+            .map_err(|_| Error::invalid_field("page_token", "is not a page token returned by this method"))?,
     };
     let path = match request.path.as_str() {
         "" => None,

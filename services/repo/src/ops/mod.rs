@@ -1,6 +1,5 @@
 //! The use cases, one file each.
 
-pub mod authorize_watch;
 pub mod create_repository;
 pub mod delete_repository;
 pub mod get_clone_source;

@@ -4,29 +4,16 @@ use foundry_authn::Caller;
 use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::WatchRepositoryRequest;
-use foundry_watch::{FrameStream, Granted};
+use foundry_watch_hub::Granted;
 
 use crate::context::Context;
 use crate::view::repositories;
-
-/// Starts the watch.
-///
-/// # Errors
-/// `NOT_FOUND`; those of the hub.
-pub async fn watch_repository(
-    cx: &Context,
-    caller: &Caller,
-    request: WatchRepositoryRequest,
-) -> Result<FrameStream> {
-    let granted = grant(cx, caller, &request).await?;
-    cx.watch(granted, request.options, caller)
-}
 
 /// What the caller may see.
 ///
 /// # Errors
 /// `NOT_FOUND`.
-pub async fn grant(cx: &Context, caller: &Caller, request: &WatchRepositoryRequest) -> Result<Granted> {
+pub async fn grant(cx: &Context, caller: &Caller, request: &mut WatchRepositoryRequest) -> Result<Granted> {
     let found = cx.repository(caller, &request.repository_id, Role::Viewer).await?;
     let view = repositories::of_repository(&found.organization_id, &found.repository_id);
     Ok(Granted::of_member(view, &found.organization_id))

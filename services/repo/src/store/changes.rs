@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use foundry_core::{Error, PageRequest, PageToken, Result, TaskId};
 use foundry_proto::repo::v1::FileChange;
-use foundry_store::{Row, Store, Table, WriteSet};
+use foundry_store::{Row, Snapshot, Table, WriteSet};
 use prost::Message as _;
 
 /// The table.
@@ -17,48 +17,63 @@ fn change(row: &Row) -> Result<FileChange> {
     FileChange::decode(row.blob("change")?).map_err(Error::internal)
 }
 
-/// Changed files of a version, in the order in which their patches apply.
+/// Why a version cannot be read: a newer one took its place.
+pub fn replaced(task: &TaskId, asked: i64, version: i64) -> Error {
+    let message = format!("version {asked} was replaced by version {version}");
+    Error::precondition("WORK_CHANGED", task.as_str(), message).next_action("reload the list of changes")
+}
+
+/// The version and the position of the last file of a page; none at the start.
+fn position(page: &PageRequest) -> Result<Option<(i64, i64)>> {
+    let Some(token) = &page.after else { return Ok(None) };
+    let parts = token.0.split_once(':').and_then(|(v, p)| Some((v.parse().ok()?, p.parse().ok()?)));
+    parts
+        .map(Some)
+        .ok_or_else(|| Error::invalid_field("page_token", "is not a page token returned by this method"))
+}
+
+/// Changed files of a version, in the order in which their patches apply. `moment` is the one in which the version was
+/// read: the commit of the next one deletes its files.
 ///
 /// # Errors
-/// `INTERNAL` when the database fails, `INVALID_ARGUMENT` for a foreign page token.
+/// `INTERNAL` when the database fails, `INVALID_ARGUMENT` for a foreign page token, `WORK_CHANGED` for one of another
+/// version.
 pub async fn list(
-    store: &Store,
+    moment: &Snapshot,
     task: &TaskId,
     version: i64,
     page: &PageRequest,
 ) -> Result<(Vec<FileChange>, Option<PageToken>)> {
-    let after = match &page.after {
+    let after = match position(page)? {
         None => -1,
-        Some(token) => token
-            .0
-            .parse::<i64>()
-            .map_err(|_| Error::invalid_field("page_token", "is not a token of an earlier answer"))?,
+        Some((of, after)) if of == version => after,
+        Some((of, _)) => return Err(replaced(task, of, version)),
     };
     let sql = "SELECT position, change FROM work_changes \
                WHERE task_id = $1 AND version = $2 AND position > $3 ORDER BY position LIMIT $4";
     let params = [task.as_str().into(), version.into(), after.into(), i64::from(page.size + 1).into()];
-    let rows = store.query(sql, &params).await?;
+    let rows = moment.query(sql, &params).await?;
     let size = page.size as usize;
     let found = rows.iter().take(size).map(change).collect::<Result<Vec<_>>>()?;
     let next = match rows.get(size.wrapping_sub(1)) {
-        Some(last) if rows.len() > size => Some(PageToken(last.int("position")?.to_string())),
+        Some(last) if rows.len() > size => Some(PageToken(format!("{version}:{}", last.int("position")?))),
         _ => None,
     };
     Ok((found, next))
 }
 
-/// One changed file with its patch.
+/// One changed file with its patch; `moment` as for [`list`].
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn find(
-    store: &Store,
+    moment: &Snapshot,
     task: &TaskId,
     version: i64,
     path: &str,
 ) -> Result<Option<(FileChange, Bytes)>> {
     let sql = "SELECT change, patch FROM work_changes WHERE task_id = $1 AND version = $2 AND path = $3";
-    let rows = store.query(sql, &[task.as_str().into(), version.into(), path.into()]).await?;
+    let rows = moment.query(sql, &[task.as_str().into(), version.into(), path.into()]).await?;
     rows.first().map(|row| Ok((change(row)?, row.blob("patch")?))).transpose()
 }
 

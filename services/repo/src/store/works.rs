@@ -2,7 +2,7 @@
 
 use foundry_core::{Error, Result, TaskId};
 use foundry_proto::common::v1::Condition;
-use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
+use foundry_store::{Reader, RevRef, Row, Table, Value, WriteSet};
 use prost::Message as _;
 
 use crate::domain::work::{State, Work};
@@ -69,8 +69,16 @@ pub fn read(row: &Row) -> Result<Work> {
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn find(store: &Store, task: &TaskId) -> Result<Option<Work>> {
-    store.query(select!("WHERE task_id = $1"), &[task.as_str().into()]).await?.first().map(read).transpose()
+pub async fn find(from: &impl Reader, task: &TaskId) -> Result<Option<Work>> {
+    from.query(select!("WHERE task_id = $1"), &[task.as_str().into()]).await?.first().map(read).transpose()
+}
+
+/// Works with a bundle that is not imported yet.
+///
+/// # Errors
+/// `INTERNAL` when a row is damaged.
+pub async fn waiting(from: &impl Reader) -> Result<Vec<Work>> {
+    from.query(select!("WHERE received <> version"), &[]).await?.iter().map(read).collect()
 }
 
 /// Writes a row whole: new when `w.rev` is 0, else only if it is still at that revision.

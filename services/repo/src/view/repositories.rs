@@ -3,7 +3,8 @@
 use foundry_core::{OrganizationId, RepositoryId};
 use foundry_proto::repo::v1::{RepositoryItem, repository_item::Item};
 use foundry_store::Scope;
-use foundry_watch::{Change, Fingerprint, Source, TableView};
+use foundry_watch::Change;
+use foundry_watch_hub::{Fingerprint, Source, TableView};
 
 use crate::store::{repositories, works};
 

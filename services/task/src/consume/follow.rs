@@ -41,7 +41,7 @@ struct Streams {
 
 impl Streams {
     fn open(&self) -> MutexGuard<'_, HashSet<SessionId>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        foundry_core::lock(&self.open)
     }
 }
 
@@ -185,7 +185,7 @@ async fn follow(
             let (last, holed_) = (part.last().map_or(0, |e| e.offset), &holed);
             let take = || async move {
                 let reached = take(cx, session, task, part).await?;
-                *holed_.lock().unwrap_or_else(PoisonError::into_inner) = reached < last;
+                *foundry_core::lock(holed_) = reached < last;
                 Ok(())
             };
             if !insist(tasks, cx, VIEW, part.len(), take).await {

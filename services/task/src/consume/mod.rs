@@ -9,16 +9,21 @@ mod stale;
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foundry_core::{Env, OrganizationId, Result, Tasks};
+use foundry_frame::Frame;
+use foundry_proto::watch::v1::WatchOptions;
 use foundry_watch::{Consumer, ConsumerConfig, Event, Position};
 use tokio::sync::mpsc;
-use tonic::Status;
+use tonic::{Status, Streaming};
 
 use crate::context::Context;
-use crate::store::tasks;
+use crate::store::{positions, tasks};
+use repositories::Repositories;
+use sandboxes::Sandboxes;
 
 /// How long to wait after a failure of our own before the same is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -45,7 +50,7 @@ impl Interest {
 
     /// Follows an organization from now on.
     pub fn ensure(&self, organization: &OrganizationId) {
-        let mut followed = self.0.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut followed = foundry_core::lock(&self.0.followed);
         if followed.insert(organization.clone()) {
             // Without a receiver the process is ending.
             let _ = self.0.wanted.send(organization.clone());
@@ -81,8 +86,72 @@ async fn supervise(cx: Arc<Context>, tasks: Tasks, mut wishes: mpsc::UnboundedRe
             },
         };
         let of = organization.clone();
-        tasks.spawn("sandboxes", sandboxes::run(Arc::clone(&cx), tasks.clone(), of));
-        tasks.spawn("repositories", repositories::run(Arc::clone(&cx), tasks.clone(), organization));
+        tasks.spawn("sandboxes", take_in::<Sandboxes>(Arc::clone(&cx), tasks.clone(), of));
+        tasks.spawn("repositories", take_in::<Repositories>(Arc::clone(&cx), tasks.clone(), organization));
+    }
+}
+
+/// What another service tells of an organization.
+trait Source {
+    /// What it tells of.
+    type Item: prost::Message + Default + Send + Sync + 'static;
+    /// The `Watch*` rpc.
+    const VIEW: &'static str;
+    /// What positions are stored under, before the organization.
+    const STREAM: &'static str;
+
+    /// Opens the stream.
+    fn open(
+        cx: &Context,
+        organization_id: String,
+        options: WatchOptions,
+    ) -> impl Future<Output = Result<Streaming<Frame>, Status>> + Send;
+
+    /// Writes what came, with the position after it. `last`: a task that cannot be written is left out from now on.
+    fn take(
+        cx: &Context,
+        organization: &OrganizationId,
+        stream: &str,
+        batch: &Batch<Self::Item>,
+        last: bool,
+    ) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Takes in what a source tells of an organization, until the process stops.
+async fn take_in<S: Source>(cx: Arc<Context>, tasks: Tasks, organization: OrganizationId) {
+    let stream = format!("{}/{organization}", S::STREAM);
+    loop {
+        let position = positions::find(&cx.store, &stream).await.unwrap_or_else(|e| {
+            tracing::warn!(error = ?e, "a position could not be read; the stream starts with a snapshot");
+            None
+        });
+        let (of, source) = (organization.to_string(), Arc::clone(&cx));
+        let config = config(&cx, S::VIEW, position);
+        let mut consumer = Consumer::<S::Item>::start(&tasks, cx.env.clone(), config, move |options| {
+            let (cx, organization_id) = (Arc::clone(&source), of.clone());
+            async move { S::open(&cx, organization_id, options).await }
+        });
+        let refused = loop {
+            match next(&tasks, &mut consumer).await {
+                None => return,
+                Some(Err(status)) => break status,
+                Some(Ok(event)) => {
+                    let Some(batch) = Batch::of(event) else { continue };
+                    let tries = AtomicU32::new(0);
+                    let take = || {
+                        let last = tries.fetch_add(1, Ordering::Relaxed) + 1 >= TRIES;
+                        S::take(&cx, &organization, &stream, &batch, last)
+                    };
+                    if !insist(&tasks, &cx, S::VIEW, batch.rows.len(), take).await {
+                        return;
+                    }
+                }
+            }
+        };
+        tracing::warn!(%organization, view = S::VIEW, status = %refused, "the watch was refused; it is tried again");
+        if !pause(&tasks, &cx.env, REFUSED).await {
+            return;
+        }
     }
 }
 

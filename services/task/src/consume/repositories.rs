@@ -1,16 +1,16 @@
 //! The repositories and works of an organization, as the repo service tells them.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use foundry_core::{OrganizationId, RepositoryId, Result, TaskId, Tasks};
+use foundry_core::{OrganizationId, RepositoryId, Result, TaskId};
+use foundry_frame::Frame;
 use foundry_proto::repo::v1::repository_item::Item;
 use foundry_proto::repo::v1::{Repository, RepositoryItem, WatchRepositoriesRequest, Work};
+use foundry_proto::watch::v1::WatchOptions;
 use foundry_store::{Scope, WriteSet};
-use foundry_watch::Consumer;
+use tonic::{Status, Streaming};
 
-use super::{Batch, REFUSED, config, insist, next, pause};
+use super::{Batch, Source};
 use crate::context::Context;
 use crate::domain::derive::Told;
 use crate::flow::change;
@@ -18,50 +18,30 @@ use crate::projection::organization;
 use crate::store::user_state::{self, Owner};
 use crate::store::{positions, summary, upstream};
 
-/// What is watched.
-const VIEW: &str = "WatchRepositories";
+pub(super) struct Repositories;
 
-pub(super) async fn run(cx: Arc<Context>, tasks: Tasks, organization: OrganizationId) {
-    let stream = format!("repositories/{organization}");
-    loop {
-        let position = positions::find(&cx.store, &stream).await.unwrap_or_else(|e| {
-            tracing::warn!(error = ?e, "a position could not be read; the stream starts with a snapshot");
-            None
-        });
-        let (client, of) = (cx.repo.clone(), organization.to_string());
-        let mut consumer = Consumer::<RepositoryItem>::start(
-            &tasks,
-            cx.env.clone(),
-            config(&cx, VIEW, position),
-            move |options| {
-                let (mut client, organization_id) = (client.clone(), of.clone());
-                async move {
-                    let request = WatchRepositoriesRequest { options: Some(options), organization_id };
-                    Ok(client.watch_repositories(request).await?.into_inner())
-                }
-            },
-        );
-        let refused = loop {
-            match next(&tasks, &mut consumer).await {
-                None => return,
-                Some(Err(status)) => break status,
-                Some(Ok(event)) => {
-                    let Some(batch) = Batch::of(event) else { continue };
-                    let tries = AtomicU32::new(0);
-                    let take = || {
-                        let last = tries.fetch_add(1, Ordering::Relaxed) + 1 >= super::TRIES;
-                        take(&cx, &organization, &stream, &batch, last)
-                    };
-                    if !insist(&tasks, &cx, VIEW, batch.rows.len(), take).await {
-                        return;
-                    }
-                }
-            }
-        };
-        tracing::warn!(%organization, status = %refused, "repositories cannot be watched; it is tried again");
-        if !pause(&tasks, &cx.env, REFUSED).await {
-            return;
-        }
+impl Source for Repositories {
+    type Item = RepositoryItem;
+    const VIEW: &'static str = "WatchRepositories";
+    const STREAM: &'static str = "repositories";
+
+    async fn open(
+        cx: &Context,
+        organization_id: String,
+        options: WatchOptions,
+    ) -> Result<Streaming<Frame>, Status> {
+        let request = WatchRepositoriesRequest { options: Some(options), organization_id };
+        Ok(cx.repo.clone().watch_repositories(request).await?.into_inner())
+    }
+
+    async fn take(
+        cx: &Context,
+        organization: &OrganizationId,
+        stream: &str,
+        batch: &Batch<RepositoryItem>,
+        last: bool,
+    ) -> Result<()> {
+        take(cx, organization, stream, batch, last).await
     }
 }
 

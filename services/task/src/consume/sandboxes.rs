@@ -1,22 +1,19 @@
 //! The sandboxes and agent sessions of an organization, as the provisioner tells them.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use foundry_core::{OrganizationId, Result, TaskId, Tasks};
+use foundry_core::{OrganizationId, Result, TaskId};
+use foundry_frame::Frame;
 use foundry_proto::provisioner::v1::sandbox_item::Item;
 use foundry_proto::provisioner::v1::{SandboxItem, WatchSandboxesRequest};
+use foundry_proto::watch::v1::WatchOptions;
 use foundry_store::WriteSet;
-use foundry_watch::Consumer;
+use tonic::{Status, Streaming};
 
-use super::{Batch, REFUSED, apply, config, insist, next, pause};
+use super::{Batch, Source, apply};
 use crate::context::Context;
 use crate::flow::change;
 use crate::store::{positions, upstream};
-
-/// What is watched.
-const VIEW: &str = "WatchSandboxes";
 
 /// What concerns one task.
 #[derive(Default)]
@@ -25,47 +22,30 @@ struct News {
     gone: Vec<String>,
 }
 
-pub(super) async fn run(cx: Arc<Context>, tasks: Tasks, organization: OrganizationId) {
-    let stream = format!("sandboxes/{organization}");
-    loop {
-        let position = positions::find(&cx.store, &stream).await.unwrap_or_else(|e| {
-            tracing::warn!(error = ?e, "a position could not be read; the stream starts with a snapshot");
-            None
-        });
-        let (client, of) = (cx.provisioner.clone(), organization.to_string());
-        let mut consumer = Consumer::<SandboxItem>::start(
-            &tasks,
-            cx.env.clone(),
-            config(&cx, VIEW, position),
-            move |options| {
-                let (mut client, organization_id) = (client.clone(), of.clone());
-                async move {
-                    let request = WatchSandboxesRequest { options: Some(options), organization_id };
-                    Ok(client.watch_sandboxes(request).await?.into_inner())
-                }
-            },
-        );
-        let refused = loop {
-            match next(&tasks, &mut consumer).await {
-                None => return,
-                Some(Err(status)) => break status,
-                Some(Ok(event)) => {
-                    let Some(batch) = Batch::of(event) else { continue };
-                    let tries = AtomicU32::new(0);
-                    let take = || {
-                        let last = tries.fetch_add(1, Ordering::Relaxed) + 1 >= super::TRIES;
-                        take(&cx, &organization, &stream, &batch, last)
-                    };
-                    if !insist(&tasks, &cx, VIEW, batch.rows.len(), take).await {
-                        return;
-                    }
-                }
-            }
-        };
-        tracing::warn!(%organization, status = %refused, "sandboxes cannot be watched; it is tried again");
-        if !pause(&tasks, &cx.env, REFUSED).await {
-            return;
-        }
+pub(super) struct Sandboxes;
+
+impl Source for Sandboxes {
+    type Item = SandboxItem;
+    const VIEW: &'static str = "WatchSandboxes";
+    const STREAM: &'static str = "sandboxes";
+
+    async fn open(
+        cx: &Context,
+        organization_id: String,
+        options: WatchOptions,
+    ) -> Result<Streaming<Frame>, Status> {
+        let request = WatchSandboxesRequest { options: Some(options), organization_id };
+        Ok(cx.provisioner.clone().watch_sandboxes(request).await?.into_inner())
+    }
+
+    async fn take(
+        cx: &Context,
+        organization: &OrganizationId,
+        stream: &str,
+        batch: &Batch<SandboxItem>,
+        last: bool,
+    ) -> Result<()> {
+        take(cx, organization, stream, batch, last).await
     }
 }
 

@@ -96,7 +96,7 @@ impl Wish {
             reason: self.reason.clone(),
             message: self.message.clone(),
             since_time,
-            next_action: "choose a value again".to_owned(),
+            next_action: "choose the value again".to_owned(),
             ..Condition::default()
         }
     }

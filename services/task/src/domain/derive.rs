@@ -159,7 +159,9 @@ impl Aggregate {
         };
         match self.task.lifecycle {
             Lifecycle::Active => self.derived_active(),
-            Lifecycle::Archiving => (TaskState::Archiving, ending("sandbox", "its sandbox is being freed")),
+            Lifecycle::Archiving => {
+                (TaskState::Archiving, ending("sandbox", "its sandbox is being released"))
+            }
             Lifecycle::Killing => (TaskState::Killing, ending("sandbox", "its sandbox is being destroyed")),
             Lifecycle::Archived | Lifecycle::Killed => {
                 let killed = self.task.lifecycle == Lifecycle::Killed;
@@ -186,7 +188,7 @@ impl Aggregate {
             Some(SandboxState::Destroying | SandboxState::Destroyed) => {
                 let gone = Condition {
                     reason: "SANDBOX_DESTROYED".to_owned(),
-                    message: "the sandbox was destroyed; transcript and work are kept".to_owned(),
+                    message: "the sandbox was destroyed; the transcript and the work are kept".to_owned(),
                     ..condition_of(told)
                 };
                 (TaskState::Error, retryable(gone))
@@ -307,7 +309,7 @@ impl Aggregate {
         if session.view.queue_held && waits > 0 {
             return Condition {
                 reason: "QUEUE_HELD".to_owned(),
-                message: format!("{waits} messages wait until the queue is resumed"),
+                message: format!("{waits} messages are queued until the queue is resumed"),
                 waiting_on: "a person".to_owned(),
                 next_action: "resume the queue or send a message".to_owned(),
                 ..theirs
@@ -332,7 +334,7 @@ fn running(session: &Session, agent: &AgentSession) -> Condition {
             true => Condition { waiting_on: "delivery of the answer".to_owned(), ..theirs },
             false => Condition {
                 reason: "ANSWER_WANTED".to_owned(),
-                message: "the agent asks something".to_owned(),
+                message: "the agent is asking a question".to_owned(),
                 waiting_on: format!("answer: {}", prefix(&form.message, 500)),
                 next_action: "answer it".to_owned(),
                 ..theirs
@@ -345,7 +347,7 @@ fn running(session: &Session, agent: &AgentSession) -> Condition {
         }
         Some(p) => Condition {
             reason: "PERMISSION_WANTED".to_owned(),
-            message: "the agent asks for permission".to_owned(),
+            message: "the agent is asking for permission".to_owned(),
             waiting_on: format!("permission: {}", p.title),
             next_action: "answer it".to_owned(),
             ..theirs

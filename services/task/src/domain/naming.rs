@@ -91,10 +91,10 @@ pub fn check_name(field: &str, name: &str, most: usize) -> Result<String> {
         return Err(Error::invalid_field(field, "must not be empty"));
     }
     if name.chars().count() > most {
-        return Err(Error::invalid_field(field, format!("must have at most {most} characters")));
+        return Err(Error::invalid_field(field, format!("must be at most {most} characters")));
     }
     if name.chars().any(char::is_control) {
-        return Err(Error::invalid_field(field, "must not hold control characters"));
+        return Err(Error::invalid_field(field, "must not contain control characters"));
     }
     Ok(name.to_owned())
 }
@@ -112,20 +112,20 @@ fn broken_rule(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("must not be empty")
     } else if name.len() > MAX_BRANCH {
-        Some("must have at most 200 bytes")
+        Some("must be at most 200 bytes")
     } else if name.starts_with('-') {
         Some("must not begin with a dash")
     } else if name == "@" || name == "HEAD" || name.starts_with("refs/") {
         Some("must not be a reserved name")
     } else if name.contains(forbidden) {
-        Some("must not hold spaces, control characters or any of ~ ^ : ? * [ \\")
+        Some("must not contain spaces, control characters or any of ~ ^ : ? * [ \\")
     } else if name.contains("..") || name.contains("@{") {
-        Some("must not hold `..` or `@{`")
+        Some("must not contain `..` or `@{`")
     } else if name.ends_with('.') {
         Some("must not end with a dot")
     } else if name.split('/').any(|part| part.is_empty() || part.starts_with('.') || part.ends_with(".lock"))
     {
-        Some("must not have a part that is empty, begins with a dot or ends with .lock")
+        Some("must not have a component that is empty, starts with a dot or ends with .lock")
     } else {
         None
     }

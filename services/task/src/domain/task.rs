@@ -132,6 +132,6 @@ impl Task {
             Lifecycle::Killing | Lifecycle::Killed => ("TASK_KILLED", "the task is killed"),
         };
         Err(Error::precondition(reason, self.task_id.as_str(), text)
-            .next_action("create a new task; transcript and work of this one can still be read"))
+            .next_action("create a new task; the transcript and work of this one stay readable"))
     }
 }

@@ -45,13 +45,13 @@ pub fn draft(field: &str, text: &str) -> Result<()> {
 
 fn bounded(field: &str, text: &str, limit: &str, maximum: usize) -> Result<()> {
     if text.len() > maximum {
-        let says = format!("has {} bytes; at most {maximum} are taken", text.len());
+        let says = format!("is {} bytes; the limit is {maximum}", text.len());
         return Err(Error::invalid_field(field, says)
             .with("limit", limit)
             .with("maximum", maximum.to_string()));
     }
     if text.contains('\0') {
-        return Err(Error::invalid_field(field, "must not hold NUL characters"));
+        return Err(Error::invalid_field(field, "must not contain NUL characters"));
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ pub fn plain_name(field: &str, name: &str, default: &str, known: &[String]) -> R
         return Err(Error::invalid_field(field, "must be lowercase letters, digits, dashes or underscores"));
     }
     if name != default && !known.iter().any(|k| k == name) {
-        return Err(Error::invalid_field(field, format!("is not known; there are {}", known.join(", "))));
+        return Err(Error::invalid_field(field, format!("is unknown; known values: {}", known.join(", "))));
     }
     Ok(name.to_owned())
 }
@@ -85,9 +85,12 @@ pub fn agent(agent: &str, profile: &str, known: &[String]) -> Result<(String, St
         ("", profile) if profile.len() <= MAX_PLAIN && profile.chars().all(plain) => {
             Ok((String::new(), profile.to_owned()))
         }
-        ("", _) => Err(Error::invalid_field("profile", "is neither an id nor a name of an agent profile")),
+        ("", _) => Err(Error::invalid_field("profile", "is not the id or name of an agent profile")),
         (agent, "") => Ok((plain_name("agent", agent, "", known)?, String::new())),
-        _ => Err(Error::invalid_field("agent", "must be empty with a profile, which says the agent")),
+        _ => Err(Error::invalid_field(
+            "agent",
+            "must be empty if a profile is given; the profile defines the agent",
+        )),
     }
 }
 

@@ -144,7 +144,7 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         Command::StopTurn { session_id, message_id } => {
             match handed_over(cx, &session_id, &message_id).await? {
                 Some(MessageState::Delivering) => {
-                    return Ok(Outcome::retry("TURN_NOT_STARTED", "the turn is being handed to the agent"));
+                    return Ok(Outcome::retry("TURN_NOT_STARTED", "the turn is being sent to the agent"));
                 }
                 // The agent did not take it, and the queue is held: nothing runs.
                 Some(MessageState::Queued) => return Ok(Outcome::done()),

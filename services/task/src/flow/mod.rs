@@ -95,7 +95,7 @@ const MAX_CHANGES: u32 = 20;
 
 /// A task's row is gone: nothing is left to do.
 fn gone() -> Outcome {
-    Outcome::fail("TASK_GONE", "the task is no longer there")
+    Outcome::fail("TASK_GONE", "the task no longer exists")
 }
 
 /// What an answer of another service means for a stage.

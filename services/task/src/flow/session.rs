@@ -169,7 +169,7 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
         }
     };
     let Some(agent) = agent else {
-        return Ok(Outcome::retry("ANSWER_INCOMPLETE", "the provisioner answered without a session"));
+        return Ok(Outcome::retry("ANSWER_INCOMPLETE", "the provisioner's response contains no session"));
     };
     let applied = change(cx, &task, |of, ws| apply::agent_session(ws, &cx.env, of, &agent, rev)).await?;
     let Some((of, ())) = applied else { return Ok(gone()) };
@@ -205,7 +205,7 @@ async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             return Ok(Outcome::goto("pending_provision"));
         }
         let Some(message) = next(&of, &session) else {
-            return Ok(wait(cx, key, "waits for a message", Duration::from_secs(3600)));
+            return Ok(wait(cx, key, "waiting for a message", Duration::from_secs(3600)));
         };
         let message = message.message_id.to_string();
         // Intent first: from here on the message can no longer be changed, so its text is read after.
@@ -213,7 +213,7 @@ async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             continue;
         }
         let Some(said) = messages::said(&cx.store, &message).await? else {
-            return Ok(Outcome::retry("MESSAGE_GONE", "the message was removed meanwhile"));
+            return Ok(Outcome::retry("MESSAGE_GONE", "the message has been removed"));
         };
         let request = PromptAgentSessionRequest {
             request_id: message.clone(),

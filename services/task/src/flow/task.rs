@@ -78,7 +78,7 @@ async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
     let Some(of) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
     if of.task.lifecycle != Lifecycle::Active {
-        return Ok(Outcome::fail("TASK_ENDED", "the task was ended meanwhile"));
+        return Ok(Outcome::fail("TASK_ENDED", "the task has been ended"));
     }
     let of = if of.has_living_sandbox() {
         of
@@ -100,14 +100,14 @@ async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             Err(e) => return Ok(refused(e)),
         };
         let Some(sandbox) = answer.sandbox else {
-            return Ok(Outcome::retry("ANSWER_INCOMPLETE", "the provisioner answered without a sandbox"));
+            return Ok(Outcome::retry("ANSWER_INCOMPLETE", "the provisioner's response contains no sandbox"));
         };
         let applied = change(cx, &task, |of, ws| apply::sandbox(ws, &cx.env, of, &sandbox, answer.rev));
         let Some((of, ())) = applied.await? else { return Ok(gone()) };
         of
     };
     let prepared = [SandboxState::InstallingAgent, SandboxState::StartingAgent, SandboxState::Ready];
-    sandbox_reached(cx, ctx, &of, &prepared, "the sandbox is being made").await
+    sandbox_reached(cx, ctx, &of, &prepared, "the sandbox is being created").await
 }
 
 async fn ensuring_agent(cx: &Context, ctx: &StageContext) -> Result<Outcome> {

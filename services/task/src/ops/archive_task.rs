@@ -47,7 +47,7 @@ pub async fn archive_task(
                     return Err(Error::precondition(
                         "TURN_RUNNING",
                         &request.task_id,
-                        "a turn runs in the task",
+                        "a turn is running in this task",
                     )
                     .next_action("stop the turn first, or kill the task"));
                 }
@@ -55,9 +55,9 @@ pub async fn archive_task(
                     return Err(Error::precondition(
                         "TURN_RUNNING",
                         &request.task_id,
-                        "a message of the task is being delivered or waits for it",
+                        "a message of this task is queued or being delivered",
                     )
-                    .next_action("remove the message or stop the turn first, or kill the task"));
+                    .next_action("remove the message, stop the turn, or kill the task"));
                 }
                 super::kill_task::end(draft, Lifecycle::Archiving)
             },

@@ -46,7 +46,7 @@ pub async fn create_session(
         let open = draft.of.sessions.iter().filter(|s| !s.closed).count() as u64;
         if open >= MAX_SESSIONS {
             return Err(Error::quota("sessions", &request.task_id, open, MAX_SESSIONS)
-                .next_action("close a session that is not needed"));
+                .next_action("close a session you no longer need"));
         }
         let name =
             if name.is_empty() { format!("session {}", draft.of.sessions.len() + 1) } else { name.clone() };

@@ -87,7 +87,7 @@ pub async fn create_task(
 
 fn taken(branch: &str) -> Error {
     Error::already_exists("task on branch", branch)
-        .next_action("choose another branch, or leave it to be derived")
+        .next_action("choose another branch, or leave it empty to derive one")
 }
 
 fn check(cx: &Context, organization: OrganizationId, request: &CreateTaskRequest) -> Result<Wanted> {

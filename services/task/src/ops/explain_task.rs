@@ -8,7 +8,7 @@ use foundry_proto::task::v1::{ExplainTaskRequest, ExplainTaskResponse, Finding, 
 
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
-use crate::store::upstream;
+use crate::store::{aggregate, upstream};
 
 /// # Errors
 /// `NOT_FOUND`.
@@ -17,8 +17,11 @@ pub async fn explain_task(
     caller: &Caller,
     request: ExplainTaskRequest,
 ) -> Result<ExplainTaskResponse> {
-    let of = cx.task(caller, &request.task_id, Role::Viewer).await?;
-    let repository = upstream::repository(&cx.store, &of.task.repository_id).await?.map(|t| t.entity);
+    let id = request.task_id.parse()?;
+    let moment = cx.store.snapshot().await?;
+    let of = aggregate::read(&moment, &id).await?;
+    let of = cx.found(caller, of, Role::Viewer, "task", &request.task_id)?;
+    let repository = upstream::repository(&moment, &of.task.repository_id).await?.map(|t| t.entity);
     Ok(explain(&of, repository.as_ref()))
 }
 
@@ -46,7 +49,7 @@ fn explain(of: &Aggregate, repository: Option<&Repository>) -> ExplainTaskRespon
     if let Some(changes) = &view.changes {
         let mut found = finding("work", "imported", &changes.condition.clone().unwrap_or_default());
         found.explanation = format!(
-            "Version {} changes {} files: {} lines added, {} removed.",
+            "Version {}: {} files changed, {} lines added, {} removed.",
             changes.version, changes.files_changed, changes.additions, changes.deletions
         );
         findings.push(found);
@@ -82,16 +85,19 @@ fn session_finding(of: &Aggregate, session: &crate::domain::session::Session) ->
     let waiting = session.view.queue_length;
     if waiting > 0 {
         let why = match session.view.state() {
-            _ if session.view.queue_held => "the queue is held until it is resumed",
-            SessionState::Running => "they follow when the running turn has ended",
-            _ => "they follow when the session is ready",
+            _ if session.view.queue_held => "the queue is paused until it is resumed",
+            SessionState::Running => "they are delivered after the running turn",
+            _ => "they are delivered when the session is ready",
         };
-        let count =
-            if waiting == 1 { "1 message waits".to_owned() } else { format!("{waiting} messages wait") };
+        let count = if waiting == 1 {
+            "1 message is queued".to_owned()
+        } else {
+            format!("{waiting} messages are queued")
+        };
         found.explanation.push_str(&format!(" {count}: {why}."));
     }
     if !of.caught_up(session) {
-        found.explanation.push_str(" Events of the agent are still being taken in.");
+        found.explanation.push_str(" The agent's events are still being processed.");
     }
     found
 }
@@ -104,7 +110,7 @@ fn repository_finding(repository: Option<&Repository>, id: &str) -> Finding {
                 finding(&format!("repository {}", r.name), &state, &r.condition.clone().unwrap_or_default());
             found.explanation.push_str(&match &r.sync_time {
                 Some(at) => format!(" Last synchronized at {}.", to_the_second(at)),
-                None => " Never synchronized yet.".to_owned(),
+                None => " Not synchronized yet.".to_owned(),
             });
             found
         }
@@ -112,7 +118,7 @@ fn repository_finding(repository: Option<&Repository>, id: &str) -> Finding {
             subject: format!("repository {id}"),
             state: "unknown".to_owned(),
             condition: None,
-            explanation: "The repo service has not told of it yet.".to_owned(),
+            explanation: "The repo service has not reported it yet.".to_owned(),
         },
     }
 }
@@ -129,7 +135,7 @@ fn finding(subject: &str, state: &str, condition: &Condition) -> Finding {
 fn sentence(head: &str, condition: &Condition) -> String {
     let mut text = head.to_owned();
     if !condition.waiting_on.is_empty() {
-        text.push_str(&format!(" and waits on {}", thing(&condition.waiting_on)));
+        text.push_str(&format!(" and is waiting for {}", thing(&condition.waiting_on)));
     }
     if !condition.message.is_empty() {
         text.push_str(&format!(": {}", condition.message.trim_end_matches('.')));
@@ -140,7 +146,7 @@ fn sentence(head: &str, condition: &Condition) -> String {
     text.push('.');
     // That nothing is needed goes without saying.
     if !condition.next_action.is_empty() && !condition.next_action.starts_with("none needed") {
-        text.push_str(&format!(" What can be done: {}.", condition.next_action));
+        text.push_str(&format!(" Next step: {}.", condition.next_action));
     }
     text
 }
@@ -150,18 +156,18 @@ fn phrase(state: &str) -> String {
     match state {
         "error" | "failed" => "has failed",
         "naming" => "is being named",
-        "creating sandbox" | "pending provision" => "waits for its sandbox to be made",
-        "ensuring agent" => "waits for its agent to be started",
-        "creating session" => "waits for its session to be made",
+        "creating sandbox" | "pending provision" => "is waiting for its sandbox",
+        "ensuring agent" => "is waiting for its agent to start",
+        "creating session" => "is waiting for its session",
         "pending session create" => "is being started",
         "interrupted" => "was interrupted",
         "cancelled" => "was cancelled",
         "archiving" => "is being archived",
         "killing" => "is being killed",
         "allocating" => "is being allocated",
-        "preparing repo" => "gets its copy of the repository",
-        "installing agent" => "gets its agent installed",
-        "starting agent" => "gets its agent started",
+        "preparing repo" => "is cloning the repository",
+        "installing agent" => "is installing its agent",
+        "starting agent" => "is starting its agent",
         "vanished" => "has vanished",
         "destroying" => "is being destroyed",
         "destroyed" => "was destroyed",
@@ -169,8 +175,8 @@ fn phrase(state: &str) -> String {
         "syncing" => "is being synchronized",
         "deleting" => "is being deleted",
         "at a limit" => "is at a limit",
-        "none" => "is not there",
-        "unspecified" => "is in a state that is not known",
+        "none" => "does not exist",
+        "unspecified" => "is in an unknown state",
         plain => return format!("is {plain}"),
     }
     .to_owned()
@@ -231,7 +237,7 @@ mod tests {
             next_action: "none needed".to_owned(),
             ..Condition::default()
         };
-        assert_eq!(sentence("It is running", &stage), "It is running and waits on agent installing.");
+        assert_eq!(sentence("It is running", &stage), "It is running and is waiting for agent installing.");
         let command = Condition {
             waiting_on: "permission: Run `rm -rf build_index`".to_owned(),
             reason: "PERMISSION_WANTED".to_owned(),
@@ -240,7 +246,8 @@ mod tests {
         };
         assert_eq!(
             sentence("It is running", &command),
-            "It is running and waits on permission: Run `rm -rf build_index` (PERMISSION_WANTED). What can be done: answer it."
+            "It is running and is waiting for permission: Run `rm -rf build_index` (PERMISSION_WANTED). \
+             Next step: answer it."
         );
     }
 

@@ -27,9 +27,9 @@ pub async fn get_queued_message(
         Some((message, _)) if message.state == MessageState::Delivered => Err(Error::precondition(
             "MESSAGE_DELIVERED",
             message.message_id.as_str(),
-            "the message was handed to the agent",
+            "the message has already been sent to the agent",
         )
-        .next_action("read it in the transcript of its session")),
+        .next_action("read it in the session's transcript")),
         Some((message, text)) => Ok(GetQueuedMessageResponse { message: Some(message.to_proto()), text }),
     }
 }

@@ -55,9 +55,9 @@ pub(super) fn refused(e: UpstreamError, kind: &str, path: &str) -> Error {
     match (e.code, e.reason.as_str()) {
         (tonic::Code::NotFound, _) => Error::not_found(kind, path),
         (_, "PATH_WRONG_KIND") => {
-            Error::new(e.code, "PATH_WRONG_KIND", e.message).next_action("look at the kind of the entry")
+            Error::new(e.code, "PATH_WRONG_KIND", e.message).next_action("check the kind of the entry")
         }
-        (_, "INVALID_FIELD") => Error::invalid_field("path", "is no path as listed"),
+        (_, "INVALID_FIELD") => Error::invalid_field("path", "is not a path from a listing"),
         _ => e.of_repo(),
     }
 }

@@ -1,7 +1,6 @@
 //! The use cases, one file each.
 
 pub mod archive_task;
-pub mod authorize_watch;
 pub mod close_session;
 pub mod create_session;
 pub mod create_task;

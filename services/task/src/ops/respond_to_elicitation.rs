@@ -26,9 +26,11 @@ pub async fn respond_to_elicitation(
         let session = draft.open_session(&request.session_id)?;
         let asked = session.view.pending_elicitation.as_ref();
         let Some(asked) = asked.filter(|e| e.elicitation_id == request.elicitation_id) else {
-            let text = "no such form waits for an answer";
+            let text = "there is no such pending form";
             return Err(Error::precondition("ELICITATION_NOT_PENDING", &request.session_id, text)
-                .next_action("look at the session again; it was perhaps answered, or its turn ended"));
+                .next_action(
+                    "reload the session; the form may have been answered, or its turn may have ended",
+                ));
         };
         foundry_forms::answer(asked, request.action(), &request.values)?;
         session.asked.form.clone_from(&request.elicitation_id);

@@ -29,13 +29,15 @@ pub async fn respond_to_permission(
             return Err(Error::precondition(
                 "PERMISSION_NOT_PENDING",
                 &request.session_id,
-                "no such permission request waits for an answer",
+                "there is no such pending permission request",
             )
-            .next_action("look at the session again; it was perhaps answered, or its turn ended"));
+            .next_action(
+                "reload the session; the request may have been answered, or its turn may have ended",
+            ));
         };
         let option = request.option_id.as_str();
         if !option.is_empty() && !asked.options.iter().any(|o| o.option_id == option) {
-            return Err(Error::invalid_field("option_id", "is none of the options"));
+            return Err(Error::invalid_field("option_id", "is not one of the options"));
         }
         session.answered.clone_from(&request.permission_id);
         let organization = session.organization_id.clone();

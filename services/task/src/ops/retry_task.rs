@@ -50,7 +50,7 @@ fn decide(draft: &mut Draft<'_>) -> Result<()> {
     Err(Error::precondition(
         "NOTHING_TO_RETRY",
         draft.of.task.task_id.as_str(),
-        "nothing of the task has failed",
+        "nothing in this task has failed",
     ))
 }
 

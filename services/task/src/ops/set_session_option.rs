@@ -62,16 +62,16 @@ fn check(option: Option<&AgentOption>, known: bool, request: &SetSessionOptionRe
     let Some(option) = option else {
         let text = match known {
             true => "the agent of this session offers no such option",
-            false => "the agent has not said yet what can be chosen",
+            false => "the agent has not reported its options yet",
         };
         return Err(Error::precondition("OPTION_UNKNOWN", &request.session_id, text)
-            .next_action("choose one of the options that the session shows"));
+            .next_action("choose one of the session's options"));
     };
     let fits = !request.value.is_empty() && request.value.len() <= 120;
     let offered = option.choices.iter().any(|c| c.value == request.value);
     if !fits || !(offered || option.truncated) {
         let known: Vec<&str> = option.choices.iter().take(20).map(|c| c.value.as_str()).collect();
-        return Err(Error::invalid_field("value", format!("is none of the choices of {}", option.option_id))
+        return Err(Error::invalid_field("value", format!("is not a valid value for {}", option.option_id))
             .next_action(format!("choose one of: {}", known.join(", "))));
     }
     Ok(())

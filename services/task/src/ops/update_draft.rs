@@ -97,7 +97,7 @@ impl Subject {
 fn quota(of: &Owner) -> Error {
     let maximum = u64::try_from(MAX_DRAFTS).unwrap_or_default();
     Error::quota("drafts", of.user.as_str(), maximum, maximum)
-        .next_action("send or clear drafts of this organization")
+        .next_action("send or clear some of your drafts in this organization")
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub(super) fn scope(of: &Aggregate, id: &str) -> Result<Scope> {
 pub(super) fn waiting<'a>(of: &'a mut Aggregate, id: &str) -> Result<&'a mut Message> {
     let found = of.messages.iter_mut().find(|m| m.message_id.as_str() == id);
     found.filter(|m| m.state == MessageState::Queued).ok_or_else(|| {
-        Error::precondition("MESSAGE_DELIVERED", id, "the message was handed to the agent")
+        Error::precondition("MESSAGE_DELIVERED", id, "the message has already been sent to the agent")
             .next_action("stop the turn, or send another message")
     })
 }

@@ -4,27 +4,16 @@ use foundry_authn::Caller;
 use foundry_core::{OrganizationId, Result};
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::WatchOrganizationRequest;
-use foundry_watch::{FrameStream, Granted};
+use foundry_watch_hub::Granted;
 
 use crate::context::Context;
 use crate::view;
-
-/// # Errors
-/// `NOT_FOUND` for a foreign organization; see [`foundry_watch::Hub::watch`].
-pub fn watch_organization(
-    cx: &Context,
-    caller: &Caller,
-    request: WatchOrganizationRequest,
-) -> Result<FrameStream> {
-    let granted = grant(cx, caller, &request)?;
-    cx.watch(granted, request.options, caller)
-}
 
 /// What the caller may see.
 ///
 /// # Errors
 /// `NOT_FOUND` for a foreign organization.
-pub fn grant(cx: &Context, caller: &Caller, request: &WatchOrganizationRequest) -> Result<Granted> {
+pub async fn grant(cx: &Context, caller: &Caller, request: &mut WatchOrganizationRequest) -> Result<Granted> {
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Viewer)?;
     cx.interest.ensure(&organization);

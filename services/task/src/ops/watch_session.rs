@@ -4,27 +4,16 @@ use foundry_authn::Caller;
 use foundry_core::{Error, Result, SessionId};
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::WatchSessionRequest;
-use foundry_watch::{FrameStream, Granted};
+use foundry_watch_hub::Granted;
 
 use crate::context::Context;
 use crate::view;
-
-/// # Errors
-/// `NOT_FOUND`, `INVALID_ARGUMENT` for a negative offset; see [`foundry_watch::Hub::watch`].
-pub async fn watch_session(
-    cx: &Context,
-    caller: &Caller,
-    request: WatchSessionRequest,
-) -> Result<FrameStream> {
-    let granted = grant(cx, caller, &request).await?;
-    cx.watch(granted, request.options, caller)
-}
 
 /// What the caller may see.
 ///
 /// # Errors
 /// `NOT_FOUND`, `INVALID_ARGUMENT` for a negative offset.
-pub async fn grant(cx: &Context, caller: &Caller, request: &WatchSessionRequest) -> Result<Granted> {
+pub async fn grant(cx: &Context, caller: &Caller, request: &mut WatchSessionRequest) -> Result<Granted> {
     let of = cx.task_of_session(caller, &request.session_id, Role::Viewer).await?;
     if request.after_offset < 0 {
         return Err(Error::invalid_field("after_offset", "must not be negative"));

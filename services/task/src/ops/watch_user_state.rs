@@ -4,30 +4,18 @@ use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, Result, UserId};
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::WatchUserStateRequest;
-use foundry_watch::{FrameStream, Granted};
+use foundry_watch_hub::Granted;
 
 use crate::context::Context;
 use crate::store::user_state::Owner;
 use crate::view;
-
-/// # Errors
-/// `NOT_FOUND` for a foreign organization or another user, `INVALID_ARGUMENT` for a service that names
-/// no user; see [`foundry_watch::Hub::watch`].
-pub fn watch_user_state(
-    cx: &Context,
-    caller: &Caller,
-    mut request: WatchUserStateRequest,
-) -> Result<FrameStream> {
-    let granted = grant(caller, &mut request)?;
-    cx.watch(granted, request.options, caller)
-}
 
 /// What the caller may see; names the user in the request.
 ///
 /// # Errors
 /// `NOT_FOUND` for a foreign organization or another user, `INVALID_ARGUMENT` for a service that names
 /// no user.
-pub fn grant(caller: &Caller, request: &mut WatchUserStateRequest) -> Result<Granted> {
+pub async fn grant(_: &Context, caller: &Caller, request: &mut WatchUserStateRequest) -> Result<Granted> {
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Viewer)?;
     let user = owner(caller, &request.user_id)?;
@@ -39,7 +27,7 @@ pub fn grant(caller: &Caller, request: &mut WatchUserStateRequest) -> Result<Gra
 fn owner(caller: &Caller, named: &str) -> Result<UserId> {
     let Some(own) = caller.as_user() else {
         return match named {
-            "" => Err(Error::invalid_field("user_id", "must be named by a service")),
+            "" => Err(Error::invalid_field("user_id", "is required for calls by a service")),
             id => id.parse(),
         };
     };
@@ -53,14 +41,20 @@ fn owner(caller: &Caller, named: &str) -> Result<UserId> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use foundry_core::Code;
     use foundry_core::Tasks;
+    use foundry_proto::task::v1::task_service_server::TaskService as _;
     use foundry_proto::task::v1::user_state_item::Item;
     use foundry_proto::task::v1::{MarkReadRequest, SessionState, UpdateDraftRequest, UserStateItem};
-    use foundry_watch::{Consumer, ConsumerConfig, State, View as _};
+    use foundry_testkit::called_by;
+    use foundry_watch::{Consumer, ConsumerConfig, State};
+    use foundry_watch_hub::View as _;
 
     use super::*;
     use crate::ops;
+    use crate::rpc::Rpc;
     use crate::testing::World;
 
     #[tokio::test]
@@ -86,11 +80,12 @@ mod tests {
             (&edge, own.as_str(), None),
             (&task, "", Some(Code::InvalidArgument)),
         ] {
-            let answer = watch_user_state(cx, caller, of(user));
+            let answer = grant(cx, caller, &mut of(user)).await;
             assert_eq!(answer.err().map(|e| e.code()), code, "{user}");
         }
         let (mut a, mut b) = (of(""), of(&own));
-        let (a, b) = (grant(&tenant.caller, &mut a).unwrap(), grant(&edge, &mut b).unwrap());
+        let (a, b) = (grant(cx, &tenant.caller, &mut a).await, grant(cx, &edge, &mut b).await);
+        let (a, b) = (a.unwrap(), b.unwrap());
         assert_eq!(a.view.key(), b.view.key());
         running.stop().await;
     }
@@ -121,8 +116,8 @@ mod tests {
                 let user_id = String::new();
                 let organization_id = organization_id.clone();
                 let request = WatchUserStateRequest { options: Some(options), organization_id, user_id };
-                let stream = watch_user_state(&cx, &caller, request);
-                async move { stream.map_err(Error::into_status) }
+                let (rpc, request) = (Rpc(Arc::clone(&cx)), called_by(&caller, request));
+                async move { Ok(rpc.watch_user_state(request).await?.into_inner()) }
             });
         let mut state = State::default();
         let mut until = async |holds: &dyn Fn(Option<&Item>, Option<&Item>) -> bool| {

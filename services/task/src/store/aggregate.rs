@@ -7,11 +7,12 @@
 use foundry_core::{Env, Result, TaskId};
 use foundry_flow::signal;
 use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
-use foundry_store::{RevRef, Scope, Store, WriteSet};
+use foundry_store::{Reader, RevRef, Scope, Store, WriteSet};
 
 use super::{messages, sessions, summary, tasks, upstream};
 use crate::domain::derive::Aggregate;
 use crate::domain::session::Session;
+use crate::domain::task::Task;
 use crate::projection::organization;
 
 /// Woken when a session's events must be followed.
@@ -34,20 +35,39 @@ pub fn session_key(session: &str) -> String {
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn load(store: &Store, id: &TaskId) -> Result<Option<Box<Aggregate>>> {
+    store.count_load();
+    read(store, id).await
+}
+
+/// The same from a store or a snapshot. Reads that answer a caller need a snapshot: only writes are fenced.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn read(from: &impl Reader, id: &TaskId) -> Result<Option<Box<Aggregate>>> {
     // The fence first: whatever changes after it fails the write.
-    let Some(task) = tasks::find(store, id).await? else { return Ok(None) };
+    let Some(task) = tasks::find(from, id).await? else { return Ok(None) };
     let parts = async {
         futures::try_join!(
-            sessions::of_task(store, id),
-            upstream::sandbox(store, id),
-            upstream::agent_sessions(store, id),
-            upstream::work(store, id),
-            messages::open(store, id),
+            sessions::of_task(from, id),
+            upstream::sandbox(from, id),
+            upstream::agent_sessions(from, id),
+            upstream::work(from, id),
+            messages::open(from, id),
         )
     };
     let (sessions, sandbox, agents, work, messages) = Box::pin(parts).await?;
     let agents = agents.into_iter().map(|a| (a.entity.session_id.clone(), a)).collect();
     Ok(Some(Box::new(Aggregate { task, sessions, sandbox, agents, work, messages })))
+}
+
+/// A task and its sessions, read from one snapshot. Reads that answer a caller need one: only writes are fenced.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn of_one_moment(store: &Store, id: &TaskId) -> Result<Option<(Task, Vec<Session>)>> {
+    let moment = store.snapshot().await?;
+    let Some(task) = tasks::find(&moment, id).await? else { return Ok(None) };
+    Ok(Some((task, sessions::of_task(&moment, id).await?)))
 }
 
 /// A random number that no two writes share.

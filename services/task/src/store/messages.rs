@@ -2,7 +2,7 @@
 
 use foundry_core::{Error, MessageId, Result, TaskId};
 use foundry_proto::common::v1::{Attachment, UserMessage};
-use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
+use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
 use crate::domain::session::{Message, MessageState};
@@ -57,8 +57,8 @@ pub fn read(row: &Row) -> Result<Message> {
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn open(store: &Store, task: &TaskId) -> Result<Vec<Message>> {
-    store.query(OPEN, &[task.into()]).await?.iter().map(read).collect()
+pub async fn open(from: &impl Reader, task: &TaskId) -> Result<Vec<Message>> {
+    from.query(OPEN, &[task.into()]).await?.iter().map(read).collect()
 }
 
 /// Where a message belongs: its task.

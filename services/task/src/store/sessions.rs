@@ -2,7 +2,7 @@
 
 use foundry_core::{Error, Result, SessionId, TaskId};
 use foundry_proto::task::v1 as pb;
-use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
+use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
 use super::tasks::read_flow;
@@ -86,8 +86,8 @@ pub async fn find(store: &Store, session: &SessionId) -> Result<Option<Session>>
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn of_task(store: &Store, task: &TaskId) -> Result<Vec<Session>> {
-    store.query(OF_TASK, &[task.into()]).await?.iter().map(read).collect()
+pub async fn of_task(from: &impl Reader, task: &TaskId) -> Result<Vec<Session>> {
+    from.query(OF_TASK, &[task.into()]).await?.iter().map(read).collect()
 }
 
 /// Where a session belongs: its task.

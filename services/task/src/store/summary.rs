@@ -93,5 +93,5 @@ fn position(token: &PageToken) -> Result<(i64, String)> {
         .0
         .split_once('.')
         .and_then(|(time, key)| Some((time.parse().ok()?, key.to_owned())))
-        .ok_or_else(|| Error::invalid_field("page_token", "is not a token of an earlier answer"))
+        .ok_or_else(|| Error::invalid_field("page_token", "is not a page token returned by this method"))
 }

@@ -3,7 +3,7 @@
 use foundry_core::{Error, OrganizationId, RepositoryId, Result, TaskId};
 use foundry_flow::FlowStatus;
 use foundry_proto::task::v1 as pb;
-use foundry_store::{RevRef, Row, Store, Table, Value, WriteSet};
+use foundry_store::{Reader, RevRef, Row, Store, Table, Value, WriteSet};
 use prost::Message as _;
 
 use crate::domain::task::{FlowFacts, Lifecycle, Task};
@@ -90,8 +90,8 @@ pub fn flow_columns(
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn find(store: &Store, id: &TaskId) -> Result<Option<Task>> {
-    store.query(FIND, &[id.into()]).await?.first().map(read).transpose()
+pub async fn find(from: &impl Reader, id: &TaskId) -> Result<Option<Task>> {
+    from.query(FIND, &[id.into()]).await?.first().map(read).transpose()
 }
 
 /// Branches of a repository's tasks that begin with a text.

@@ -4,7 +4,7 @@
 use foundry_core::{Error, OrganizationId, RepositoryId, Result, TaskId, Timestamp};
 use foundry_proto::provisioner::v1::{AgentSession, Sandbox};
 use foundry_proto::repo::v1::{Repository, Work};
-use foundry_store::{Store, Table, WriteSet};
+use foundry_store::{Reader, Store, Table, WriteSet};
 use prost::Message;
 
 use crate::domain::derive::Told;
@@ -39,37 +39,37 @@ fn told<T: Message + Default>(row: &foundry_store::Row) -> Result<Told<T>> {
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn repository(store: &Store, id: &RepositoryId) -> Result<Option<Told<Repository>>> {
+pub async fn repository(from: &impl Reader, id: &RepositoryId) -> Result<Option<Told<Repository>>> {
     const SQL: &str = "SELECT upstream_rev, data FROM repositories WHERE repository_id = $1";
-    store.query(SQL, &[id.into()]).await?.first().map(told).transpose()
+    from.query(SQL, &[id.into()]).await?.first().map(told).transpose()
 }
 
 /// The newest sandbox of a task.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn sandbox(store: &Store, task: &TaskId) -> Result<Option<Told<Sandbox>>> {
+pub async fn sandbox(from: &impl Reader, task: &TaskId) -> Result<Option<Told<Sandbox>>> {
     const SQL: &str = "SELECT upstream_rev, data FROM sandboxes WHERE task_id = $1 \
          ORDER BY create_time DESC, sandbox_id DESC LIMIT 1";
-    store.query(SQL, &[task.into()]).await?.first().map(told).transpose()
+    from.query(SQL, &[task.into()]).await?.first().map(told).transpose()
 }
 
 /// The agent's side of all sessions of a task.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn agent_sessions(store: &Store, task: &TaskId) -> Result<Vec<Told<AgentSession>>> {
+pub async fn agent_sessions(from: &impl Reader, task: &TaskId) -> Result<Vec<Told<AgentSession>>> {
     const SQL: &str = "SELECT upstream_rev, data FROM agent_sessions WHERE task_id = $1";
-    store.query(SQL, &[task.into()]).await?.iter().map(told).collect()
+    from.query(SQL, &[task.into()]).await?.iter().map(told).collect()
 }
 
 /// The work of a task.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn work(store: &Store, task: &TaskId) -> Result<Option<Told<Work>>> {
+pub async fn work(from: &impl Reader, task: &TaskId) -> Result<Option<Told<Work>>> {
     const SQL: &str = "SELECT upstream_rev, data FROM works WHERE task_id = $1";
-    store.query(SQL, &[task.into()]).await?.first().map(told).transpose()
+    from.query(SQL, &[task.into()]).await?.first().map(told).transpose()
 }
 
 /// Ids and tasks of an organization's sandboxes, for the comparison with a snapshot.

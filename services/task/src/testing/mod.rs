@@ -20,7 +20,7 @@ use foundry_proto::task::v1::{
 };
 use foundry_server::Upstream;
 use foundry_service::Database;
-use foundry_store::Scope;
+use foundry_store::{Scope, Store, StoreOptions};
 use foundry_watch::{NoObserver, Observer};
 use tonic::service::Routes;
 
@@ -57,7 +57,11 @@ impl World {
         let (env, dir) = (Env::system(), tempfile::tempdir().unwrap());
         let provisioner = FakeProvisioner::new(&env, dir.path()).await;
         let repo = FakeRepo::new(&env, dir.path()).await;
-        let url = foundry_testkit::database_url(dir.path(), "task").await;
+        let migrations = [&crate::store::MIGRATIONS, &foundry_flow::MIGRATIONS];
+        let url = foundry_testkit::migrated_database_url(dir.path(), "task", async |url| {
+            Store::connect(&url, &migrations, &Env::system(), StoreOptions::default()).await.unwrap();
+        })
+        .await;
         Self { env, provisioner, repo, dir, url }
     }
 

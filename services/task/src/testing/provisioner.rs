@@ -14,7 +14,7 @@ use foundry_proto::common::v1::{
 use foundry_proto::provisioner::v1::attachment_service_server::AttachmentService;
 use foundry_proto::provisioner::v1::provisioner_service_server::ProvisionerService;
 use foundry_proto::provisioner::v1::*;
-use foundry_watch::FrameStream;
+use foundry_watch_hub::FrameStream;
 use tokio::sync::{Notify, watch};
 use tonic::{Request, Response, Status};
 

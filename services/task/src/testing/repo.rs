@@ -6,7 +6,7 @@ use foundry_core::{Code, Env, Error, OrganizationId, RepositoryId};
 use foundry_proto::repo::v1::repo_service_server::RepoService;
 use foundry_proto::repo::v1::repository_item::Item;
 use foundry_proto::repo::v1::*;
-use foundry_watch::FrameStream;
+use foundry_watch_hub::FrameStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tonic::{Request, Response, Status, Streaming};

@@ -5,7 +5,8 @@ use std::path::Path;
 use foundry_core::{Env, Tasks};
 use foundry_proto::watch::v1::WatchOptions;
 use foundry_store::{Migration, Migrations, Scope, Store, StoreOptions, Table, WriteSet};
-use foundry_watch::{Change, Fingerprint, FrameStream, Hub, HubConfig, Op, Source, TableView, Unrestricted};
+use foundry_watch::{Change, Op, Unrestricted};
+use foundry_watch_hub::{Fingerprint, FrameStream, Hub, HubConfig, Source, TableView};
 use prost::Message;
 
 const DDL: &str = "CREATE TABLE items (scope TEXT NOT NULL, key TEXT NOT NULL, ordinal BIGINT NOT NULL, \

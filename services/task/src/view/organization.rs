@@ -2,7 +2,8 @@
 
 use foundry_core::OrganizationId;
 use foundry_store::Scope;
-use foundry_watch::{Change, Fingerprint, Op, Source, TableView};
+use foundry_watch::{Change, Op};
+use foundry_watch_hub::{Fingerprint, Source, TableView};
 
 use crate::store::summary;
 

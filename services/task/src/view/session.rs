@@ -4,7 +4,8 @@ use foundry_core::SessionId;
 use foundry_proto::task::v1::SessionItem;
 use foundry_proto::task::v1::session_item::Item;
 use foundry_store::Scope;
-use foundry_watch::{Change, Fingerprint, Source, TableView};
+use foundry_watch::Change;
+use foundry_watch_hub::{Fingerprint, Source, TableView};
 
 use super::wrapped;
 use crate::domain::session::MessageState;

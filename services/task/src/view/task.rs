@@ -2,7 +2,7 @@
 
 use foundry_core::{OrganizationId, TaskId};
 use foundry_store::Scope;
-use foundry_watch::{Fingerprint, Source, TableView};
+use foundry_watch_hub::{Fingerprint, Source, TableView};
 
 use super::wrapped;
 use crate::store::{sessions, tasks};

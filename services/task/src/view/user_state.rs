@@ -2,7 +2,8 @@
 
 use foundry_proto::task::v1::UserStateItem;
 use foundry_proto::task::v1::user_state_item::Item;
-use foundry_watch::{Change, Fingerprint, Source, TableView};
+use foundry_watch::Change;
+use foundry_watch_hub::{Fingerprint, Source, TableView};
 
 use crate::store::user_state::{self, Owner};
 

@@ -77,7 +77,7 @@ test('a filter narrows the list and says how many are left', async () => {
 
 test('who is signed out elsewhere is led to sign-in and back to the same place', async () => {
   const fake = openAt('/o/org_1/nowhere?x=1')
-  await screen.findByText('There is nothing at this address')
+  await screen.findByText('Page not found')
   act(() => fake.connection.set({ phase: 'signed-out', since: 0, attempt: 0 }))
   await screen.findByText(/Your session has ended/)
   expect(location.pathname).toBe('/sign-in')
@@ -113,7 +113,7 @@ test('a sign-in that lacks a login is not sent', async () => {
   fake.connection.set({ phase: 'signed-out', since: 0, attempt: 0 })
   render(<App client={fake.client} />)
   fireEvent.click(await screen.findByRole('button', { name: 'Sign in' }))
-  expect(screen.getByText('Login is needed.')).toBeTruthy()
+  expect(screen.getByText('Login is required.')).toBeTruthy()
   expect(fake.signIns).toEqual([])
 })
 
@@ -126,7 +126,7 @@ test('viewers are offered nothing that they may not do', async () => {
 
 test('an organization that is not open to the person is said to be so', async () => {
   openAt('/o/org_9')
-  expect(await screen.findByText('This organization is not open to you')).toBeTruthy()
+  expect(await screen.findByText('You do not have access to this organization')).toBeTruthy()
 })
 
 test('a task is created once, however often the answer is lost', async () => {

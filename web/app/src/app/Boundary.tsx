@@ -29,7 +29,7 @@ export class Boundary extends Component<Props, { error: unknown }> {
         onRetry={() => this.setState({ error: undefined })}
         actions={
           <Button variant="default" onClick={() => location.reload()}>
-            Load the page anew
+            Reload the page
           </Button>
         }
       />

@@ -12,14 +12,14 @@ export function NotFoundPage({ inFrame = false }: { inFrame?: boolean }) {
     <EmptyState
       level={1}
       icon={IconError404}
-      title="There is nothing at this address"
+      title="Page not found"
       actions={
         <Button component={Link} href={paths.home} variant="default">
           Go to your tasks
         </Button>
       }
     >
-      The link may be old, or mistyped.
+      The link may be old or mistyped.
     </EmptyState>
   )
   return inFrame ? content : <main>{content}</main>

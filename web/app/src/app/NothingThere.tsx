@@ -10,14 +10,14 @@ export function NothingThere({ what, organizationId }: { what: 'task' | 'reposit
     <EmptyState
       level={1}
       icon={IconError404}
-      title={`There is no such ${what}`}
+      title={what === 'task' ? 'Task not found' : 'Repository not found'}
       actions={
         <Button component={Link} href={paths.organization(organizationId)} variant="default">
           Go to your tasks
         </Button>
       }
     >
-      It was deleted, or it belongs to an organization that you are no member of.
+      It was deleted, or it belongs to an organization you are not a member of.
     </EmptyState>
   )
 }

@@ -8,12 +8,12 @@ import { NotFoundPage } from './NotFoundPage'
 import { paths } from './paths'
 import { SignedIn } from './SignedIn'
 
-const SignInPage = lazyPart('The sign-in page could not be shown', null, () => import('../signin').then((it) => it.SignInPage))
-const TaskPage = lazyPart('The task could not be shown', <PageSkeleton />, () => import('../task').then((it) => it.TaskPage))
-const RepositoryPage = lazyPart('The repository could not be shown', <PageSkeleton />, () =>
+const SignInPage = lazyPart('The sign-in page could not be loaded', null, () => import('../signin').then((it) => it.SignInPage))
+const TaskPage = lazyPart('The task could not be loaded', <PageSkeleton />, () => import('../task').then((it) => it.TaskPage))
+const RepositoryPage = lazyPart('The repository could not be loaded', <PageSkeleton />, () =>
   import('../repository').then((it) => it.RepositoryPage),
 )
-const ModelsPage = lazyPart('The models could not be shown', <PageSkeleton />, () => import('../models').then((it) => it.ModelsPage))
+const ModelsPage = lazyPart('The models could not be loaded', <PageSkeleton />, () => import('../models').then((it) => it.ModelsPage))
 
 /** Which page an address shows. */
 export function Routes() {
@@ -73,7 +73,7 @@ function Home() {
   const shell = useShell()
   const organizationId = homeOrganization(shell)
   if (organizationId !== undefined) return <Redirect to={paths.organization(organizationId)} replace />
-  if (shell.phase === 'ended') return <ErrorState error={shell.error} title="Your organizations could not be read" page />
+  if (shell.phase === 'ended') return <ErrorState error={shell.error} title="Your organizations could not be loaded" page />
   if (shell.phase === 'loading') {
     return (
       <>

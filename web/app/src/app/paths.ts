@@ -3,8 +3,7 @@ export const paths = {
   home: '/',
   signIn: '/sign-in',
   organization: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}`,
-  task: (organizationId: string, taskId: string): string =>
-    `/o/${encodeURIComponent(organizationId)}/t/${encodeURIComponent(taskId)}`,
+  task: (organizationId: string, taskId: string): string => `/o/${encodeURIComponent(organizationId)}/t/${encodeURIComponent(taskId)}`,
   repository: (organizationId: string, repositoryId: string): string =>
     `/o/${encodeURIComponent(organizationId)}/r/${encodeURIComponent(repositoryId)}`,
   models: (organizationId: string): string => `/o/${encodeURIComponent(organizationId)}/models`,

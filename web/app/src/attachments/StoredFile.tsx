@@ -3,9 +3,9 @@ import type { Attachment } from '@foundry/client/gen/foundry/common/v1/transcrip
 import { useFoundry } from '@foundry/client/react'
 import { IconDownload, IconFile, IconPhotoOff } from '@tabler/icons-react'
 import { useEffect, useState } from 'react'
-import { InertLine } from '../task/text/Inert'
-import { sizeText } from '../task/text/size'
-import { visibleLine } from '../task/text/visible'
+import { InertLine } from '../ui/text/Inert'
+import { sizeText } from '../ui/text/size'
+import { visibleLine } from '../ui/text/visible'
 import { errorText, toastError } from '../ui'
 import classes from './attachments.module.css'
 import { isPicture, reasonText } from './kinds'
@@ -31,7 +31,7 @@ export function StoredFile({ file }: { file: Attachment }) {
     return (
       <span className={classes.file}>
         <IconPhotoOff size={18} aria-hidden className={classes.glyph} />
-        <Named file={file} /> <span className={classes.facts}>Not kept: {reasonText(file.reason)}</span>
+        <Named file={file} /> <span className={classes.facts}>Not stored: {reasonText(file.reason)}</span>
       </span>
     )
   }
@@ -80,7 +80,7 @@ function Picture({ file }: { file: Attachment }) {
     return (
       <span className={classes.file}>
         <IconPhotoOff size={18} aria-hidden className={classes.glyph} />
-        <Named file={file} /> <span className={classes.facts}>{text.reason === 'NOT_FOUND' ? 'It was removed.' : text.message}</span>
+        <Named file={file} /> <span className={classes.facts}>{text.reason === 'NOT_FOUND' ? 'The file was deleted.' : text.message}</span>
         {text.retryable && (
           <Button size="compact-xs" variant="default" onClick={() => setAttempt(attempt + 1)}>
             Try again
@@ -93,7 +93,13 @@ function Picture({ file }: { file: Attachment }) {
   if (broken) return <Saved file={file} />
   return (
     <>
-      <button type="button" className={classes.picture} aria-label={`Picture ${name}, open larger`} disabled={url === undefined} onClick={() => setOpen(true)}>
+      <button
+        type="button"
+        className={classes.picture}
+        aria-label={`Enlarge picture ${name}`}
+        disabled={url === undefined}
+        onClick={() => setOpen(true)}
+      >
         {url === undefined ? (
           <span className={classes.waiting} aria-hidden />
         ) : (
@@ -140,7 +146,14 @@ function SaveButton({ file }: { file: Attachment }) {
     }
   }
   return (
-    <Button size="compact-xs" variant="default" leftSection={<IconDownload size={13} />} aria-label={`Save ${visibleLine(file.name)}`} loading={busy} onClick={() => void save()}>
+    <Button
+      size="compact-xs"
+      variant="default"
+      leftSection={<IconDownload size={13} />}
+      aria-label={`Save ${visibleLine(file.name)}`}
+      loading={busy}
+      onClick={() => void save()}
+    >
       Save
     </Button>
   )

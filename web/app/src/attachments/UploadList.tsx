@@ -1,9 +1,9 @@
 import { ActionIcon, Button, Loader, Tooltip } from '@mantine/core'
 import { IconFile, IconPaperclip, IconX } from '@tabler/icons-react'
 import { useRef } from 'react'
-import { InertLine } from '../task/text/Inert'
-import { sizeText } from '../task/text/size'
-import { visibleLine } from '../task/text/visible'
+import { InertLine } from '../ui/text/Inert'
+import { sizeText } from '../ui/text/size'
+import { visibleLine } from '../ui/text/visible'
 import { errorText } from '../ui'
 import classes from './attachments.module.css'
 import type { Upload } from './uploads'
@@ -26,7 +26,7 @@ export function AttachButton({ field }: { field: UploadField }) {
           event.currentTarget.value = ''
         }}
       />
-      <Tooltip label="Attach pictures or files (also pasted or dropped)">
+      <Tooltip label="Attach pictures or files, or paste or drop them">
         <ActionIcon variant="subtle" aria-label="Attach files" onClick={() => input.current?.click()}>
           <IconPaperclip size={16} />
         </ActionIcon>
@@ -50,7 +50,7 @@ export function UploadList({ field }: { field: UploadField }) {
       )}
       <div className={classes.note} role="status">
         {refusal !== '' && <span className={classes.refusal}>{refusal} </span>}
-        {files.length > 0 && 'Files are no part of the draft: they stay in this tab until the message is sent.'}
+        {files.length > 0 && 'Files are not saved with the draft. They stay in this tab until the message is sent.'}
       </div>
     </div>
   )

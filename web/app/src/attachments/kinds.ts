@@ -6,11 +6,11 @@ export function isPicture(mediaType: string): boolean {
 }
 
 const reasons: Readonly<Record<string, string>> = {
-  ATTACHMENT_TOO_LARGE: 'too large to be kept',
-  ATTACHMENT_MALFORMED: 'it could not be read',
-  ATTACHMENT_NOT_SENT: 'the agent named it without sending it',
-  ATTACHMENT_STORE_UNAVAILABLE: 'it could not be stored',
-  LIMIT_REACHED: 'there was no room left for it',
+  ATTACHMENT_TOO_LARGE: 'too large',
+  ATTACHMENT_MALFORMED: 'could not be read',
+  ATTACHMENT_NOT_SENT: 'the agent did not send its content',
+  ATTACHMENT_STORE_UNAVAILABLE: 'the file store is unavailable',
+  LIMIT_REACHED: 'no storage left',
 }
 
 /** Why a file was not kept, in words. */

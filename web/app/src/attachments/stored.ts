@@ -58,6 +58,9 @@ const stores = new WeakMap<Foundry, StoredFiles>()
 /** The files that this client has read. */
 export function storedFiles(client: Foundry): StoredFiles {
   let store = stores.get(client)
-  if (store === undefined) stores.set(client, (store = new StoredFiles(client)))
+  if (store === undefined) {
+    store = new StoredFiles(client)
+    stores.set(client, store)
+  }
   return store
 }

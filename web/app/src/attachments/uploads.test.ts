@@ -28,9 +28,15 @@ describe('files of a message', () => {
   })
 
   it('that fail can be sent again under the same request id', async () => {
-    const answers = [() => Promise.reject(new FoundryError({ code: Code.Unavailable, message: 'lost', retryable: true })), () => Promise.resolve(stored('att_1', 'a'))]
+    const answers = [
+      () => Promise.reject(new FoundryError({ code: Code.Unavailable, message: 'lost', retryable: true })),
+      () => Promise.resolve(stored('att_1', 'a')),
+    ]
     const ids: string[] = []
-    const uploads = new Uploads((requestId) => (ids.push(requestId), answers.shift()!()))
+    const uploads = new Uploads((requestId) => {
+      ids.push(requestId)
+      return answers.shift()!()
+    })
     uploads.add([file('a')])
     await vi.waitFor(() => expect(uploads.get()[0]).toMatchObject({ state: 'failed', retryable: true }))
     uploads.retry(uploads.get()[0]!.key)
@@ -50,10 +56,13 @@ describe('files of a message', () => {
 
   it('that are taken out on their way are given up and tell nothing afterwards', async () => {
     let given: AbortSignal | undefined
-    const uploads = new Uploads((_, __, ___, signal) => new Promise((_resolve, reject) => {
-      given = signal
-      signal.addEventListener('abort', () => reject(new Error('aborted')))
-    }))
+    const uploads = new Uploads(
+      (_, __, ___, signal) =>
+        new Promise((_resolve, reject) => {
+          given = signal
+          signal.addEventListener('abort', () => reject(new Error('aborted')))
+        }),
+    )
     uploads.add([file('a')])
     await vi.waitFor(() => expect(given).toBeDefined())
     uploads.remove(uploads.get()[0]!.key)

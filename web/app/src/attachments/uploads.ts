@@ -91,7 +91,8 @@ export class Uploads {
 
   /** A message has these files: they are another message's no more. */
   taken(attachmentIds: readonly string[]): void {
-    for (const { key, attachment } of this.list) if (attachment !== undefined && attachmentIds.includes(attachment.attachmentId)) this.remove(key)
+    for (const { key, attachment } of this.list)
+      if (attachment !== undefined && attachmentIds.includes(attachment.attachmentId)) this.remove(key)
   }
 
   /** Gives everything up. */
@@ -105,7 +106,7 @@ export class Uploads {
     try {
       const { file, requestId, abort } = kept
       if (file.size === 0) throw refused('the file is empty')
-      if (file.size > FILE_AT_MOST) throw refused('the file is over 3 MiB', 'choose a smaller one, or commit it to the repository')
+      if (file.size > FILE_AT_MOST) throw refused('the file is over 3 MiB', 'choose a smaller file, or commit it to the repository')
       const content = await bytesOf(file)
       const attachment = await this.put(requestId, cleanName(file.name), content, abort.signal)
       this.change(key, { state: 'sent', attachment })
@@ -124,7 +125,7 @@ export class Uploads {
   }
 }
 
-function refused(message: string, nextAction = 'choose another one'): FoundryError {
+function refused(message: string, nextAction = 'choose another file'): FoundryError {
   return new FoundryError({ code: 3, reason: 'INVALID_FIELD', message, nextAction })
 }
 
@@ -138,10 +139,11 @@ async function bytesOf(file: File): Promise<Uint8Array<ArrayBuffer>> {
 
 function unreadable(reason: unknown): FoundryError {
   const message = `the browser cannot read the file: ${reason instanceof Error ? reason.message : String(reason)}`
-  return new FoundryError({ code: 3, reason: 'INVALID_FIELD', message, nextAction: 'choose it again; folders cannot be sent' })
+  return new FoundryError({ code: 3, reason: 'INVALID_FIELD', message, nextAction: 'choose the file again; folders cannot be attached' })
 }
 
 // What the server refuses in names: slashes, controls, and invisible marks.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are looked for
 const unfit = /[/\\\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g
 
 /** A file's name as the server takes it. */

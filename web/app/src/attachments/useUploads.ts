@@ -45,7 +45,7 @@ export function useUploads(organizationId: string): UploadField {
     const put = async (requestId: string, name: string, content: Uint8Array<ArrayBuffer>, signal: AbortSignal) => {
       const calls = client.callsOf(AttachmentService)
       const { attachment } = await calls.putAttachment({ requestId, organizationId, name, content }, { signal })
-      if (attachment === undefined) throw new Error('the answer names no file')
+      if (attachment === undefined) throw new Error('the response contains no file')
       return attachment
     }
     return new Uploads(put)
@@ -58,7 +58,7 @@ export function useUploads(organizationId: string): UploadField {
   const add = (chosen: readonly File[]) => {
     if (chosen.length === 0) return
     const { refused } = uploads.add(chosen)
-    setRefusal(refused === 0 ? '' : `A message has at most ${FILES_AT_MOST} files; ${refused} of these were not taken.`)
+    setRefusal(refused === 0 ? '' : `The limit is ${FILES_AT_MOST} files per message; ${refused} of these were not attached.`)
     announce(`${chosen.length - refused === 1 ? '1 file' : `${chosen.length - refused} files`} attached`)
   }
   const target = {

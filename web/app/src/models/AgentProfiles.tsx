@@ -1,16 +1,17 @@
-import { Button } from '@mantine/core'
+import { Button, Group } from '@mantine/core'
 import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import type { AgentProfile, ModelProvider } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
-import { IconTrash } from '@tabler/icons-react'
+import { IconPencil, IconTrash } from '@tabler/icons-react'
 import { useState } from 'react'
 import { useFrame } from '../shell/frame'
 import { useCommand } from '../state/command'
 import { useProfileCalls } from '../state/profiles'
 import type { Read } from '../state/read'
-import { useAlive } from '../task/model/useCommand'
-import { visibleLine } from '../task/text/visible'
+import { useAlive } from '../ui/useAlive'
+import { visibleLine } from '../ui/text/visible'
 import { ConfirmDialog, toastDone, useFocusBack } from '../ui'
-import { AddAgentProfileDialog } from './AddAgentProfileDialog'
+import { AgentProfileDialog } from './AgentProfileDialog'
+import { entriesOf, entriesText } from './entries'
 import classes from './ModelsPage.module.css'
 import { Fact, Section } from './Section'
 import { secretsInside } from './words'
@@ -23,22 +24,34 @@ interface Props {
 /** The agent profiles of the organization. */
 export function AgentProfiles({ read, providers }: Props) {
   const [adds, setAdds] = useState(false)
+  const [changes, setChanges] = useState<AgentProfile>()
   const [removes, setRemoves] = useState<AgentProfile>()
-  useFocusBack(adds || removes !== undefined)
+  useFocusBack(adds || changes !== undefined || removes !== undefined)
   return (
     <>
       <Section
         title="Agent profiles"
-        about="An agent with its model and set-up under a name, to be chosen for tasks. Changes count at the next start of an agent."
+        about="Named agent configurations (agent, model, settings) to choose for tasks. Changes apply when an agent next starts."
         addLabel="Add agent profile"
         onAdd={() => setAdds(true)}
         read={read}
-        none="Without one, an agent uses the first model provider that suits it."
+        none="Without a profile, an agent uses the first suitable model provider."
       >
-        {(profile) => <Row key={profile.profileId} profile={profile} providers={providers} onRemove={() => setRemoves(profile)} />}
+        {(profile) => (
+          <Row
+            key={profile.profileId}
+            profile={profile}
+            providers={providers}
+            onChange={() => setChanges(profile)}
+            onRemove={() => setRemoves(profile)}
+          />
+        )}
       </Section>
-      {adds && <AddAgentProfileDialog providers={providers} onClose={() => setAdds(false)} onAdded={read.again} />}
-      {removes !== undefined && <RemoveDialog profile={removes} onClose={() => setRemoves(undefined)} onRemoved={read.again} />}
+      {adds && <AgentProfileDialog providers={providers} onClose={() => setAdds(false)} onChanged={read.reload} />}
+      {changes !== undefined && (
+        <AgentProfileDialog profile={changes} providers={providers} onClose={() => setChanges(undefined)} onChanged={read.reload} />
+      )}
+      {removes !== undefined && <RemoveDialog profile={removes} onClose={() => setRemoves(undefined)} onRemoved={read.reload} />}
     </>
   )
 }
@@ -46,10 +59,11 @@ export function AgentProfiles({ read, providers }: Props) {
 interface RowProps {
   profile: AgentProfile
   providers: readonly ModelProvider[]
+  onChange: () => void
   onRemove: () => void
 }
 
-function Row({ profile, providers, onRemove }: RowProps) {
+function Row({ profile, providers, onChange, onRemove }: RowProps) {
   const { canAdminister } = useFrame()
   const { settings } = profile
   if (settings === undefined) return null
@@ -64,9 +78,14 @@ function Row({ profile, providers, onRemove }: RowProps) {
           {settings.isDefault && <span className={classes.tag}>default</span>}
         </div>
         {canAdminister && (
-          <Button variant="default" leftSection={<IconTrash size={14} />} onClick={onRemove} aria-label={`Remove ${name}`}>
-            Remove
-          </Button>
+          <Group gap="xs">
+            <Button variant="default" leftSection={<IconPencil size={14} />} onClick={onChange} aria-label={`Change ${name}`}>
+              Change
+            </Button>
+            <Button variant="default" leftSection={<IconTrash size={14} />} onClick={onRemove} aria-label={`Remove ${name}`}>
+              Remove
+            </Button>
+          </Group>
         )}
       </div>
       <dl className={classes.facts}>
@@ -75,8 +94,13 @@ function Row({ profile, providers, onRemove }: RowProps) {
         <Fact name="Model">{settings.model === '' ? 'default' : visibleLine(settings.model)}</Fact>
         {settings.mode !== '' && <Fact name="Mode">{visibleLine(settings.mode)}</Fact>}
         {settings.effort !== '' && <Fact name="Effort">{visibleLine(settings.effort)}</Fact>}
-        {settings.mcpServers.length > 0 && <Fact name="MCP servers">{visibleLine(settings.mcpServers.map((it) => it.name).join(', '))}</Fact>}
-        {inside.length > 0 && <Fact name="Secrets that enter the sandbox">{visibleLine(inside.join(', '))}</Fact>}
+        {settings.environment.length > 0 && (
+          <Fact name="Environment">{visibleLine(entriesText(entriesOf('environment', settings.environment)))}</Fact>
+        )}
+        {settings.mcpServers.length > 0 && (
+          <Fact name="MCP servers">{visibleLine(settings.mcpServers.map((it) => it.name).join(', '))}</Fact>
+        )}
+        {inside.length > 0 && <Fact name="Secrets passed into the sandbox">{visibleLine(inside.join(', '))}</Fact>}
         <Fact name="Permissions">{settings.permissionPolicy === PermissionPolicy.ALLOW ? 'allow all' : 'ask'}</Fact>
       </dl>
     </li>
@@ -87,10 +111,10 @@ function RemoveDialog({ profile, onClose, onRemoved }: { profile: AgentProfile; 
   const calls = useProfileCalls()
   const { profileId } = profile
   const name = visibleLine(profile.settings?.name ?? '')
-  const remove = useCommand((_: undefined, requestId) => calls.deleteAgentProfile({ profileId, requestId }), 'The agent profile was not removed')
+  const remove = useCommand('The agent profile was not removed', (requestId: string) => calls.deleteAgentProfile({ profileId, requestId }))
   const alive = useAlive()
   const confirm = async () => {
-    if ((await remove.run(undefined)) === undefined) return
+    if ((await remove.run()) === undefined) return
     toastDone('The agent profile was removed', name)
     onRemoved()
     if (alive.current) onClose()
@@ -106,7 +130,7 @@ function RemoveDialog({ profile, onClose, onRemoved }: { profile: AgentProfile; 
       busy={remove.busy}
       error={remove.error}
     >
-      Agents that run go on. Tasks that use it cannot start their agent again.
+      Running agents are not affected. Tasks that use it cannot start their agent again.
     </ConfirmDialog>
   )
 }

@@ -1,18 +1,19 @@
-import { Button, Group, Modal, Select, Stack, TextInput } from '@mantine/core'
+import { Button, Select, TextInput } from '@mantine/core'
 import { ModelLimitScope, ModelLimitUnit, type ModelLimit } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { IconTrash } from '@tabler/icons-react'
-import { useState, type FormEvent } from 'react'
+import { useState } from 'react'
 import { useFrame } from '../shell/frame'
 import { useCommand } from '../state/command'
 import { useOrganization } from '../state/organization'
 import { useProfileCalls } from '../state/profiles'
 import type { Read } from '../state/read'
-import { visibleLine } from '../task/text/visible'
-import { useAlive } from '../task/model/useCommand'
+import { visibleLine } from '../ui/text/visible'
+import { useAlive } from '../ui/useAlive'
 import { ErrorState, toastDone, useFocusBack } from '../ui'
 import { amountOf, amountText, isOfEachTask, whose } from './amounts'
 import classes from './ModelsPage.module.css'
 import { Fact, Section } from './Section'
+import { SettingsDialog } from './SettingsDialog'
 
 /** How much of models may be used, with what is used of it. */
 export function ModelLimits({ read }: { read: Read<ModelLimit[]> }) {
@@ -22,15 +23,15 @@ export function ModelLimits({ read }: { read: Read<ModelLimit[]> }) {
     <>
       <Section
         title="Limits"
-        about="A call of an agent is refused before the provider is asked once a limit is used up. The organization's are counted in each calendar month (UTC), those of tasks from their beginning on."
+        about="Once a limit is reached, calls are rejected before they are sent to the provider. Limits of the organization count per calendar month (UTC), limits of tasks over the lifetime of the task."
         addLabel="Set a limit"
         onAdd={() => setSets(true)}
         read={read}
-        none="Tokens and cost are counted, and nothing limits them."
+        none="Tokens and cost are counted but not limited."
       >
-        {(limit) => <Row key={`${limit.scope}/${limit.taskId}/${limit.unit}`} limit={limit} onRemoved={read.again} />}
+        {(limit) => <Row key={`${limit.scope}/${limit.taskId}/${limit.unit}`} limit={limit} onRemoved={read.reload} />}
       </Section>
-      {sets && <SetDialog onClose={() => setSets(false)} onSet={read.again} />}
+      {sets && <SetDialog onClose={() => setSets(false)} onSet={read.reload} />}
     </>
   )
 }
@@ -41,9 +42,11 @@ function Row({ limit, onRemoved }: { limit: ModelLimit; onRemoved: () => void })
   const calls = useProfileCalls()
   const { scope, taskId, unit } = limit
   const of = visibleLine(whose(limit))
-  const remove = useCommand((_: undefined, requestId) => calls.setModelLimit({ requestId, organizationId, scope, taskId, unit, maximum: 0n }), 'The limit was not removed')
+  const remove = useCommand('The limit was not removed', (requestId: string) =>
+    calls.setModelLimit({ requestId, organizationId, scope, taskId, unit, maximum: 0n }),
+  )
   const run = async () => {
-    if ((await remove.run(undefined)) !== undefined) onRemoved()
+    if ((await remove.run()) !== undefined) onRemoved()
   }
   return (
     <li className={classes.entry}>
@@ -52,14 +55,22 @@ function Row({ limit, onRemoved }: { limit: ModelLimit; onRemoved: () => void })
           <bdi>{of}</bdi>
         </div>
         {canAdminister && (
-          <Button variant="default" leftSection={<IconTrash size={14} />} onClick={() => void run()} loading={remove.busy} aria-label={`Remove the limit: ${of}, ${amountText(unit, limit.maximum)}`}>
+          <Button
+            variant="default"
+            leftSection={<IconTrash size={14} />}
+            onClick={() => void run()}
+            loading={remove.busy}
+            aria-label={`Remove the limit: ${of}, ${amountText(unit, limit.maximum)}`}
+          >
             Remove
           </Button>
         )}
       </div>
       <dl className={classes.facts}>
         <Fact name="Limit">{amountText(unit, limit.maximum)}</Fact>
-        {!isOfEachTask(limit) && <Fact name="Used">{`${amountText(unit, limit.used)}${limit.used >= limit.maximum ? ', used up' : ''}`}</Fact>}
+        {!isOfEachTask(limit) && (
+          <Fact name="Used">{`${amountText(unit, limit.used)}${limit.used >= limit.maximum ? ', limit reached' : ''}`}</Fact>
+        )}
       </dl>
       {remove.error !== undefined && <ErrorState error={remove.error} title="The limit was not removed" compact />}
     </li>
@@ -72,7 +83,7 @@ const scopes = [
 ]
 const units = [
   { value: String(ModelLimitUnit.TOKENS), label: 'Tokens' },
-  { value: String(ModelLimitUnit.MICROS), label: 'US dollars, as far as prices are known' },
+  { value: String(ModelLimitUnit.MICROS), label: 'US dollars (models with a known price)' },
 ]
 
 function SetDialog({ onClose, onSet }: { onClose: () => void; onSet: () => void }) {
@@ -84,38 +95,39 @@ function SetDialog({ onClose, onSet }: { onClose: () => void; onSet: () => void 
   const [problem, setProblem] = useState<string>()
   const alive = useAlive()
   const set = useCommand(
-    (limit: { scope: ModelLimitScope; unit: ModelLimitUnit; maximum: bigint }, requestId) => calls.setModelLimit({ requestId, organizationId, taskId: '', ...limit }),
     'The limit was not set',
+    (requestId: string, limit: { scope: ModelLimitScope; unit: ModelLimitUnit; maximum: bigint }) =>
+      calls.setModelLimit({ requestId, organizationId, taskId: '', ...limit }),
   )
-  const send = async (event: FormEvent) => {
-    event.preventDefault()
-    if (set.busy) return
+  const send = async () => {
     const maximum = amountOf(unit, text)
     const isNone = maximum === undefined || maximum === 0n
-    setProblem(isNone ? 'A number above 0, for example 5000000 tokens or 12.50 dollars.' : undefined)
+    setProblem(isNone ? 'Enter a number above 0, for example 5000000 tokens or 12.50 dollars.' : undefined)
     if (isNone || (await set.run({ scope, unit, maximum })) === undefined) return
     toastDone('The limit was set', amountText(unit, maximum))
     onSet()
     if (alive.current) onClose()
   }
   return (
-    <Modal opened onClose={onClose} title="Set a limit">
-      <form onSubmit={(event) => void send(event)}>
-        <Stack gap="sm">
-          <Select label="Of" data={scopes} value={String(scope)} onChange={(value) => setScope(Number(value))} allowDeselect={false} />
-          <Select label="Counts" data={units} value={String(unit)} onChange={(value) => setUnit(Number(value))} allowDeselect={false} />
-          <TextInput label="At most" value={text} onChange={(event) => setText(event.currentTarget.value)} error={problem} inputMode="decimal" data-autofocus />
-          {set.error !== undefined && <ErrorState error={set.error} title="The limit was not set" compact />}
-          <Group justify="flex-end" gap="xs">
-            <Button variant="default" onClick={onClose}>
-              Cancel
-            </Button>
-            <Button type="submit" loading={set.busy}>
-              Set limit
-            </Button>
-          </Group>
-        </Stack>
-      </form>
-    </Modal>
+    <SettingsDialog
+      title="Set a limit"
+      deed="Set limit"
+      busy={set.busy}
+      onSend={() => void send()}
+      onClose={onClose}
+      error={set.error}
+      failed="The limit was not set"
+    >
+      <Select label="Applies to" data={scopes} value={String(scope)} onChange={(value) => setScope(Number(value))} allowDeselect={false} />
+      <Select label="Unit" data={units} value={String(unit)} onChange={(value) => setUnit(Number(value))} allowDeselect={false} />
+      <TextInput
+        label="Limit"
+        value={text}
+        onChange={(event) => setText(event.currentTarget.value)}
+        error={problem}
+        inputMode="decimal"
+        data-autofocus
+      />
+    </SettingsDialog>
   )
 }

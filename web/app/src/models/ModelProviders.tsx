@@ -7,12 +7,13 @@ import { useFrame } from '../shell/frame'
 import { useCommand } from '../state/command'
 import { useProfileCalls } from '../state/profiles'
 import type { Read } from '../state/read'
-import { visibleLine } from '../task/text/visible'
-import { useAlive } from '../task/model/useCommand'
+import { visibleLine } from '../ui/text/visible'
+import { useAlive } from '../ui/useAlive'
 import { ConfirmDialog, ErrorState, sentence, StatusBadge, toastDone, useFocusBack } from '../ui'
-import { AddModelProviderDialog } from './AddModelProviderDialog'
-import { ChangeModelProviderDialog } from './ChangeModelProviderDialog'
+import { entriesOf, entriesText } from './entries'
+import { ModelProviderDialog } from './ModelProviderDialog'
 import classes from './ModelsPage.module.css'
+import { priceRows, pricesText } from './prices'
 import { Fact, Section } from './Section'
 import { isOfEnvironment, keyText, kindOf, testStatus } from './words'
 
@@ -29,19 +30,24 @@ export function ModelProviders({ read }: { read: Read<ModelProvider[]> }) {
     <>
       <Section
         title="Model providers"
-        about="Where models are served, with the key for it. A gateway adds the key to the calls of agents."
+        about="Model API endpoints and their keys. The model gateway adds the key to the agents' calls."
         addLabel="Add model provider"
         onAdd={() => setAdds(true)}
         read={read}
-        none="The demo agent works without; other agents need one."
+        none="The demo agent works without one; other agents need one."
       >
         {(provider) => (
-          <Row key={provider.modelProviderId} provider={provider} onChange={() => setChanges(provider)} onRemove={() => setRemoves(provider)} />
+          <Row
+            key={provider.modelProviderId}
+            provider={provider}
+            onChange={() => setChanges(provider)}
+            onRemove={() => setRemoves(provider)}
+          />
         )}
       </Section>
-      {adds && <AddModelProviderDialog onClose={() => setAdds(false)} onAdded={read.again} />}
-      {changes !== undefined && <ChangeModelProviderDialog provider={changes} onClose={() => setChanges(undefined)} onChanged={read.again} />}
-      {removes !== undefined && <RemoveDialog provider={removes} onClose={() => setRemoves(undefined)} onRemoved={read.again} />}
+      {adds && <ModelProviderDialog onClose={() => setAdds(false)} onChanged={read.reload} />}
+      {changes !== undefined && <ModelProviderDialog provider={changes} onClose={() => setChanges(undefined)} onChanged={read.reload} />}
+      {removes !== undefined && <RemoveDialog provider={removes} onClose={() => setRemoves(undefined)} onRemoved={read.reload} />}
     </>
   )
 }
@@ -52,11 +58,13 @@ function Row({ provider, onChange, onRemove }: { provider: ModelProvider; onChan
   const { modelProviderId } = provider
   const name = visibleLine(provider.name)
   const [found, setFound] = useState<TestModelProviderResponse>()
-  const test = useCommand(() => calls.testModelProvider({ modelProviderId }, { timeoutMs: TEST_MS }), 'The model provider was not tested')
+  const test = useCommand('The model provider was not tested', (_: string) =>
+    calls.testModelProvider({ modelProviderId }, { timeoutMs: TEST_MS }),
+  )
   const alive = useAlive()
   const run = async () => {
     setFound(undefined)
-    const answer = await test.run(undefined)
+    const answer = await test.run()
     if (answer !== undefined && alive.current) setFound(answer)
   }
   return (
@@ -68,7 +76,13 @@ function Row({ provider, onChange, onRemove }: { provider: ModelProvider; onChan
         </div>
         {canAdminister && (
           <Group gap="xs">
-            <Button variant="default" leftSection={<IconPlugConnected size={14} />} onClick={() => void run()} loading={test.busy} aria-label={`Test ${name}`}>
+            <Button
+              variant="default"
+              leftSection={<IconPlugConnected size={14} />}
+              onClick={() => void run()}
+              loading={test.busy}
+              aria-label={`Test ${name}`}
+            >
               Test
             </Button>
             {!isOfEnvironment(provider) && (
@@ -85,11 +99,15 @@ function Row({ provider, onChange, onRemove }: { provider: ModelProvider; onChan
         )}
       </div>
       <dl className={classes.facts}>
-        <Fact name="Address">
+        <Fact name="Base URL">
           <bdi className="fd-mono">{visibleLine(provider.baseUrl)}</bdi>
         </Fact>
         <Fact name="Key">{keyText(provider)}</Fact>
         <Fact name="Models">{provider.models.length === 0 ? 'any' : visibleLine(provider.models.join(', '))}</Fact>
+        {provider.headers.length > 0 && <Fact name="Headers">{visibleLine(entriesText(entriesOf('headers', provider.headers)))}</Fact>}
+        {provider.prices.length > 0 && (
+          <Fact name="Prices">{visibleLine(`${pricesText(priceRows(provider.prices))} (per million tokens)`)}</Fact>
+        )}
       </dl>
       <div role="status">{found !== undefined && <Found found={found} />}</div>
       {test.error !== undefined && <ErrorState error={test.error} title="The model provider was not tested" compact />}
@@ -105,7 +123,11 @@ function Found({ found }: { found: TestModelProviderResponse }) {
       <StatusBadge status={testStatus(found)} size="xs" />
       <div>
         <p>
-          {visibleLine(sentence(found.message))} <span className="fd-muted">({model}{String(found.durationMillis)} ms)</span>
+          {visibleLine(sentence(found.message))}{' '}
+          <span className="fd-muted">
+            ({model}
+            {String(found.durationMillis)} ms)
+          </span>
         </p>
         {found.nextAction !== '' && <p>{visibleLine(sentence(found.nextAction))}</p>}
       </div>
@@ -117,10 +139,12 @@ function RemoveDialog({ provider, onClose, onRemoved }: { provider: ModelProvide
   const calls = useProfileCalls()
   const { modelProviderId } = provider
   const name = visibleLine(provider.name)
-  const remove = useCommand((_: undefined, requestId) => calls.deleteModelProvider({ modelProviderId, requestId }), 'The model provider was not removed')
+  const remove = useCommand('The model provider was not removed', (requestId: string) =>
+    calls.deleteModelProvider({ modelProviderId, requestId }),
+  )
   const alive = useAlive()
   const confirm = async () => {
-    if ((await remove.run(undefined)) === undefined) return
+    if ((await remove.run()) === undefined) return
     toastDone('The model provider was removed', name)
     onRemoved()
     if (alive.current) onClose()
@@ -136,7 +160,7 @@ function RemoveDialog({ provider, onClose, onRemoved }: { provider: ModelProvide
       busy={remove.busy}
       error={remove.error}
     >
-      Its key is forgotten. Agents that use it lose their model at the next call.
+      Its key is deleted. The next calls of agents that use it fail.
     </ConfirmDialog>
   )
 }

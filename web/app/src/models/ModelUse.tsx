@@ -1,7 +1,7 @@
 import type { ModelProvider, ModelUsage } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { useId } from 'react'
 import type { Read } from '../state/read'
-import { visibleLine } from '../task/text/visible'
+import { visibleLine } from '../ui/text/visible'
 import { ErrorState, TextSkeleton } from '../ui'
 import { dollars, tokensOf } from './amounts'
 import classes from './ModelsPage.module.css'
@@ -9,15 +9,18 @@ import classes from './ModelsPage.module.css'
 /** What the organization used of each model, as the gateway counted it. */
 export function ModelUse({ read, providers }: { read: Read<ModelUsage[]>; providers: readonly ModelProvider[] }) {
   const id = useId()
-  const usage = read.value
+  const usage = read.data
   const nameOf = (id: string) => providers.find((it) => it.modelProviderId === id)?.name ?? id
   return (
     <section aria-labelledby={id} className={classes.section}>
       <h2 id={id}>Usage</h2>
-      <p className={classes.about}>Since the beginning, of all tasks. Cost is known where a model provider has prices. A task by session: foundry model usage --task ID.</p>
-      {read.error !== undefined && <ErrorState error={read.error} title="The usage could not be read" onRetry={read.again} compact />}
+      <p className={classes.about}>
+        All tasks since the beginning. Cost is known where a model provider has prices. For one task by session: foundry model usage --task
+        ID.
+      </p>
+      {read.error !== undefined && <ErrorState error={read.error} title="The usage could not be loaded" onRetry={read.reload} compact />}
       {usage === undefined && read.error === undefined && <TextSkeleton lines={2} label="Loading usage" />}
-      {usage?.length === 0 && <p className="fd-muted">No call of an agent was counted yet.</p>}
+      {usage?.length === 0 && <p className="fd-muted">No calls yet.</p>}
       {usage !== undefined && usage.length > 0 && (
         <div className={classes.scroll}>
           <table aria-labelledby={id} className={classes.table}>

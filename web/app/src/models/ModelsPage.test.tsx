@@ -1,7 +1,13 @@
 import { create } from '@bufbuild/protobuf'
 import { Code, FoundryError, topics } from '@foundry/client'
 import { FoundryProvider } from '@foundry/client/react'
-import { ModelLimitSchema, ModelProviderKind, ModelProviderSchema, ModelUsageSchema } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import {
+  AgentProfileSchema,
+  ModelLimitSchema,
+  ModelProviderKind,
+  ModelProviderSchema,
+  ModelUsageSchema,
+} from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { MantineProvider } from '@mantine/core'
 import { fireEvent, render, screen, waitFor, within } from '@testing-library/react'
 import { expect, test } from 'vitest'
@@ -12,8 +18,21 @@ import { organizationOf } from '../test/summaries'
 import { ModelsPage } from './ModelsPage'
 
 const nothing = () => {}
-const frame: Frame = { newTask: nothing, addRepository: nothing, showShortcuts: nothing, showEvents: nothing, closeDrawer: nothing, canWrite: true, canAdminister: true }
-const work = create(ModelProviderSchema, { modelProviderId: 'mpr_1', name: 'work', kind: ModelProviderKind.ANTHROPIC, baseUrl: 'https://api.anthropic.com' })
+const frame: Frame = {
+  newTask: nothing,
+  addRepository: nothing,
+  showShortcuts: nothing,
+  showEvents: nothing,
+  closeDrawer: nothing,
+  canWrite: true,
+  canAdminister: true,
+}
+const work = create(ModelProviderSchema, {
+  modelProviderId: 'mpr_1',
+  name: 'work',
+  kind: ModelProviderKind.ANTHROPIC,
+  baseUrl: 'https://api.anthropic.com',
+})
 
 function open(profile: FakeCalls['profile'] = {}, canAdminister = true) {
   const fake = new FakeFoundry({
@@ -71,7 +90,10 @@ test('a key leaves its field as soon as it is sent, and must be entered again af
   fireEvent.change(key, { target: { value: 'sk-two' } })
   fireEvent.click(again)
   await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
-  const sent = made(fake, 'createModelProvider') as { requestId: string; settings: { credential: { secret: { value: { value: string } } } } }[]
+  const sent = made(fake, 'createModelProvider') as {
+    requestId: string
+    settings: { credential: { secret: { value: { value: string } } } }
+  }[]
   expect(sent.map((it) => it.settings.credential.secret.value.value)).toEqual(['sk-one', 'sk-two'])
   // Another key is another request.
   expect(sent[0]?.requestId).not.toBe(sent[1]?.requestId)
@@ -87,7 +109,7 @@ test('a change sends what was changed, and keeps the key where none is entered',
     fireEvent.click(within(dialog).getByRole('button', { name: 'Change model provider' }))
     await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull(), { timeout: 10_000 })
   }
-  await change('Address', 'https://models.example/v1')
+  await change('Base URL', 'https://models.example/v1')
   await change('New key', 'sk-new')
   await change('Models (optional)', '')
   interface Sent {
@@ -103,9 +125,157 @@ test('a change sends what was changed, and keeps the key where none is entered',
   expect(sent[0]?.expectedRev).toBe(work.rev)
 })
 
+test('headers and prices are folded away, and are sent with what was typed', async () => {
+  const fake = open({ createModelProvider: () => ({ modelProvider: work }) })
+  fireEvent.click(await screen.findByRole('button', { name: 'Add model provider' }))
+  const dialog = await screen.findByRole('dialog', { name: 'Add model provider' })
+  const more = within(dialog).getByText('More: headers (0), prices (0)').closest('details')
+  expect(more?.open).toBe(false)
+  const type = (group: string, field: string, value: string) =>
+    fireEvent.change(within(within(dialog).getByRole('group', { name: group })).getByLabelText(field), { target: { value } })
+  fireEvent.change(within(dialog).getAllByLabelText('Name')[0]!, { target: { value: 'work' } })
+  fireEvent.change(within(dialog).getByLabelText('Key'), { target: { value: 'sk-one' } })
+  const [secret, plain] = ['Header 1', 'Header 2']
+  for (let at = 0; at < 2; at += 1) fireEvent.click(within(dialog).getByText('Add header'))
+  fireEvent.click(within(dialog).getByText('Add price'))
+  fireEvent.click(within(dialog).getAllByRole('button', { name: 'Add model provider' }).at(-1)!)
+  // What is wrong is in there: it opens.
+  await waitFor(() => expect(more?.open).toBe(true))
+  type(secret!, 'Name', 'x-key')
+  type(secret!, 'Value', 'canary')
+  type(plain!, 'Name', 'x-team')
+  fireEvent.click(within(within(dialog).getByRole('group', { name: plain! })).getByLabelText('Secret'))
+  type(plain!, 'Value', 'blue')
+  for (const [field, value] of [
+    ['Model', 'opus'],
+    ['Input', '3'],
+    ['Output', '15'],
+    ['Cached', '0.3'],
+  ])
+    type('Price 1', field!, value!)
+  fireEvent.click(within(dialog).getAllByRole('button', { name: 'Add model provider' }).at(-1)!)
+  await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull(), { timeout: 10_000 })
+  expect(made(fake, 'createModelProvider')).toMatchObject([
+    {
+      settings: {
+        headers: [
+          { name: 'x-key', content: { case: 'secret', value: { value: 'canary' } } },
+          { name: 'x-team', content: { case: 'value', value: 'blue' } },
+        ],
+        prices: [{ model: 'opus', inputMicros: 3_000_000n, outputMicros: 15_000_000n, cachedInputMicros: 300_000n }],
+      },
+    },
+  ])
+})
+
+const header = (name: string) => ({ name, content: { case: 'secret' as const, value: {} } })
+const changed = () =>
+  new FoundryError({ code: Code.FailedPrecondition, reason: 'REVISION_CHANGED', message: 'the model provider has changed' })
+
+/** Opens the dialog that changes `work`, fills it in and sends it twice; before the first time, someone else saves `now`. */
+async function overtaken(now: object, fill: (dialog: HTMLElement) => void, between: (dialog: HTMLElement) => void = nothing) {
+  const theirs = create(ModelProviderSchema, { ...work, rev: 2n, ...now })
+  const fake = open({
+    getModelProvider: () => ({ modelProvider: theirs }),
+    updateModelProvider: ({ expectedRev }: { expectedRev: bigint }) => {
+      if (expectedRev !== 2n) throw changed()
+      return { modelProvider: theirs }
+    },
+  })
+  fireEvent.click(await screen.findByRole('button', { name: 'Change work' }))
+  const dialog = await screen.findByRole('dialog', { name: 'Change work' })
+  fill(dialog)
+  fireEvent.click(within(dialog).getByRole('button', { name: 'Change model provider' }))
+  await within(dialog).findByText('Someone else saved changes while you were editing.')
+  between(dialog)
+  fireEvent.click(within(dialog).getByRole('button', { name: 'Change model provider' }))
+  await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull(), { timeout: 10_000 })
+  return made(fake, 'updateModelProvider') as {
+    requestId: string
+    updateMask: { paths: string[] }
+    settings: { models: string[]; credential?: { secret: { value: { value: string } } } }
+  }[]
+}
+
+const type = (dialog: HTMLElement, field: string, value: string) =>
+  fireEvent.change(within(dialog).getByLabelText(field), { target: { value } })
+
+test('a conflict with another person is shown, and the change is saved on top without typing its key again', async () => {
+  const sent = await overtaken(
+    { name: 'work-2', models: ['theirs'] },
+    (dialog) => {
+      type(dialog, 'Models (optional)', 'mine')
+      type(dialog, 'New key', 'sk-new')
+    },
+    (dialog) => {
+      expect(within(dialog).getByText('theirs')).toBeTruthy()
+      expect(within(dialog).getAllByLabelText<HTMLInputElement>('Name')[0]?.value).toBe('work-2')
+    },
+  )
+  expect(sent.map((it) => it.updateMask.paths)).toEqual([
+    ['credential', 'models'],
+    ['credential', 'models'],
+  ])
+  expect(sent[1]?.settings).toMatchObject({ models: ['mine'], credential: { secret: { value: { value: 'sk-new' } } } })
+  expect(sent[0]?.requestId).not.toBe(sent[1]?.requestId)
+})
+
+test('a key entered for one address is not sent to another that someone else has set', async () => {
+  const sent = await overtaken(
+    { baseUrl: 'https://elsewhere.example' },
+    (dialog) => type(dialog, 'New key', 'sk-new'),
+    (dialog) => {
+      expect(within(dialog).getByLabelText<HTMLInputElement>('New key').value).toBe('')
+      expect(within(dialog).getByLabelText<HTMLInputElement>('Base URL').value).toBe('https://elsewhere.example')
+      expect(within(dialog).getByText(/Enter the key again/)).toBeTruthy()
+      type(dialog, 'New key', 'sk-for-elsewhere')
+    },
+  )
+  expect(sent.map((it) => it.settings.credential?.secret.value.value)).toEqual(['sk-new', 'sk-for-elsewhere'])
+})
+
+test('a profile is changed field by field, and its secrets stay where none is entered', async () => {
+  const settings = { name: 'night', agent: 'demo', environment: [header('TOKEN')], permissionPolicy: 1 }
+  const night = create(AgentProfileSchema, { profileId: 'prf_1', rev: 5n, settings })
+  const fake = open({ listAgentProfiles: () => ({ profiles: [night], nextPageToken: '' }), updateAgentProfile: () => ({ profile: night }) })
+  await screen.findByText('TOKEN (secret)')
+  fireEvent.click(screen.getByRole('button', { name: 'Change night' }))
+  const dialog = await screen.findByRole('dialog', { name: 'Change night' })
+  type(dialog, 'Effort (optional)', 'high')
+  fireEvent.click(within(dialog).getByText('Allow all'))
+  fireEvent.click(within(dialog).getByText('Add variable'))
+  const added = within(within(dialog).getByRole('group', { name: 'Variable 2' }))
+  fireEvent.change(added.getByLabelText('Name'), { target: { value: 'CI' } })
+  fireEvent.click(added.getByLabelText('Secret'))
+  fireEvent.change(added.getByLabelText('Value'), { target: { value: 'yes' } })
+  fireEvent.click(within(dialog).getByRole('button', { name: 'Change agent profile' }))
+  await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull(), { timeout: 10_000 })
+  expect(made(fake, 'updateAgentProfile')).toMatchObject([
+    {
+      profileId: 'prf_1',
+      expectedRev: 5n,
+      updateMask: { paths: ['effort', 'environment', 'permission_policy'] },
+      settings: {
+        effort: 'high',
+        permissionPolicy: 2,
+        environment: [
+          { name: 'TOKEN', content: { case: 'secret', value: { value: '' } } },
+          { name: 'CI', content: { case: 'value', value: 'yes' } },
+        ],
+      },
+    },
+  ])
+})
+
 test('a test says what is wrong and what to do', async () => {
   open({
-    testModelProvider: () => ({ result: 3, message: 'the host does not answer', nextAction: 'check the base URL', model: '', durationMillis: 12n }),
+    testModelProvider: () => ({
+      result: 3,
+      message: 'the host does not answer',
+      nextAction: 'check the base URL',
+      model: '',
+      durationMillis: 12n,
+    }),
   })
   fireEvent.click(await screen.findByRole('button', { name: 'Test work' }))
   expect(await screen.findByText('Host')).toBeTruthy()
@@ -131,7 +301,7 @@ test('members who administer nothing read and are offered no change', async () =
   await screen.findByText('work')
   await screen.findByText('No agent profiles yet')
   expect(screen.queryAllByRole('button')).toEqual([])
-  expect(screen.getByText('Admins and owners of the organization can change what is here.')).toBeTruthy()
+  expect(screen.getByText('Only admins and owners of the organization can make changes here.')).toBeTruthy()
 })
 
 test('a list that cannot be read says so and offers another attempt', async () => {
@@ -142,7 +312,7 @@ test('a list that cannot be read says so and offers another attempt', async () =
       return { profiles: [], nextPageToken: '' }
     },
   })
-  await screen.findByText('The agent profiles could not be listed')
+  await screen.findByText('The agent profiles could not be loaded')
   down = false
   fireEvent.click(screen.getByRole('button', { name: 'Try again' }))
   expect(await screen.findByText('No agent profiles yet')).toBeTruthy()
@@ -152,16 +322,27 @@ test('limits are shown with what is used of them, and set in tokens or dollars',
   const limit = create(ModelLimitSchema, { scope: 1, unit: 2, maximum: 5_000_000n, used: 5_100_000n })
   const fake = open({
     listModelLimits: () => ({ limits: [limit] }),
-    listModelUsage: () => ({ usage: [create(ModelUsageSchema, { modelProviderId: 'mpr_1', model: 'opus', calls: 3n, inputTokens: 1200n, outputTokens: 34n, costMicros: 5_100_000n })] }),
+    listModelUsage: () => ({
+      usage: [
+        create(ModelUsageSchema, {
+          modelProviderId: 'mpr_1',
+          model: 'opus',
+          calls: 3n,
+          inputTokens: 1200n,
+          outputTokens: 34n,
+          costMicros: 5_100_000n,
+        }),
+      ],
+    }),
     setModelLimit: () => ({ limit }),
   })
-  await screen.findByText('$5.10, used up')
+  await screen.findByText('$5.10, limit reached')
   expect(await screen.findByText('1,234')).toBeTruthy()
   fireEvent.click(screen.getByRole('button', { name: 'Set a limit' }))
   const dialog = await screen.findByRole('dialog', { name: 'Set a limit' })
   fireEvent.click(within(dialog).getByRole('button', { name: 'Set limit' }))
-  expect(within(dialog).getByText(/A number above 0/)).toBeTruthy()
-  fireEvent.change(within(dialog).getByLabelText('At most'), { target: { value: '250000' } })
+  expect(within(dialog).getByText(/a number above 0/)).toBeTruthy()
+  fireEvent.change(within(dialog).getByLabelText('Limit'), { target: { value: '250000' } })
   fireEvent.click(within(dialog).getByRole('button', { name: 'Set limit' }))
   await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
   expect(made(fake, 'setModelLimit')).toMatchObject([{ scope: 1, unit: 1, maximum: 250_000n, taskId: '' }])

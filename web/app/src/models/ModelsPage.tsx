@@ -8,7 +8,7 @@ import { ModelProviders } from './ModelProviders'
 import { ModelUse } from './ModelUse'
 import classes from './ModelsPage.module.css'
 
-/** Where the agents of an organization get their models, how they are set up, and what they use and may use. Read when opened and after own changes. */
+/** Where the agents of an organization get their models, how they are set up, and what they use and may use. Read when the page is opened and after each change made here. */
 export function ModelsPage() {
   const { organizationId } = useOrganization()
   const { canAdminister } = useFrame()
@@ -20,11 +20,11 @@ export function ModelsPage() {
   return (
     <div className={classes.page}>
       <h1 className={classes.title}>Models</h1>
-      {!canAdminister && <p className="fd-muted">Admins and owners of the organization can change what is here.</p>}
+      {!canAdminister && <p className="fd-muted">Only admins and owners of the organization can make changes here.</p>}
       <ModelProviders read={providers} />
-      <AgentProfiles read={profiles} providers={providers.value ?? []} />
+      <AgentProfiles read={profiles} providers={providers.data ?? []} />
       <ModelLimits read={limits} />
-      <ModelUse read={usage} providers={providers.value ?? []} />
+      <ModelUse read={usage} providers={providers.data ?? []} />
     </div>
   )
 }

@@ -14,7 +14,7 @@ interface Props<T> {
   addLabel: string
   onAdd: () => void
   read: Read<T[]>
-  /** What is said while there are none. */
+  /** Shown while there are none. */
   none: string
   /** One entry; an item of a list. */
   children: (entry: T) => ReactNode
@@ -36,17 +36,17 @@ export function Section<T>({ title, about, addLabel, onAdd, read, none, children
       </div>
       <p className={classes.about}>{about}</p>
       {read.error !== undefined && (
-        <ErrorState error={read.error} title={`The ${title.toLowerCase()} could not be listed`} onRetry={read.again} compact />
+        <ErrorState error={read.error} title={`The ${title.toLowerCase()} could not be loaded`} onRetry={read.reload} compact />
       )}
-      {read.value === undefined && read.error === undefined && <TextSkeleton lines={4} label={`Loading ${title.toLowerCase()}`} />}
-      {read.value?.length === 0 && (
+      {read.data === undefined && read.error === undefined && <TextSkeleton lines={4} label={`Loading ${title.toLowerCase()}`} />}
+      {read.data?.length === 0 && (
         <EmptyState level={3} title={`No ${title.toLowerCase()} yet`}>
           {none}
         </EmptyState>
       )}
-      {read.value !== undefined && read.value.length > 0 && (
+      {read.data !== undefined && read.data.length > 0 && (
         <ul aria-labelledby={id} className={classes.list}>
-          {read.value.map(children)}
+          {read.data.map(children)}
         </ul>
       )}
     </section>

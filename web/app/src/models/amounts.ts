@@ -18,7 +18,19 @@ export function dollars(micros: bigint): string {
 export function amountOf(unit: ModelLimitUnit, text: string): bigint | undefined {
   const typed = text.trim().replace(/[,_ ]/g, '')
   if (unit === ModelLimitUnit.TOKENS) return /^\d{1,15}$/.test(typed) ? BigInt(typed) : undefined
-  return /^\d{1,9}(\.\d{1,6})?$/.test(typed) ? BigInt(Math.round(Number(typed) * MICROS)) : undefined
+  return microsOf(typed)
+}
+
+/** A decimal number in millionths; undefined = it is none, or finer than that. */
+export function microsOf(text: string): bigint | undefined {
+  return /^\d{1,9}(\.\d{1,6})?$/.test(text.trim()) ? BigInt(Math.round(Number(text) * MICROS)) : undefined
+}
+
+/** Millionths as a decimal number, as short as it can be; empty for undefined. */
+export function decimal(micros: bigint | undefined): string {
+  if (micros === undefined) return ''
+  const digits = micros.toString().padStart(7, '0')
+  return `${digits.slice(0, -6)}.${digits.slice(-6)}`.replace(/\.?0+$/, '')
 }
 
 /** Whose a limit is. */

@@ -1,6 +1,11 @@
 import { create } from '@bufbuild/protobuf'
 import { Code, FoundryError } from '@foundry/client'
-import { AgentProfileSettingsSchema, ModelProviderKind, ModelProviderSchema, ModelProviderSource } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import {
+  AgentProfileSettingsSchema,
+  ModelProviderKind,
+  ModelProviderSchema,
+  ModelProviderSource,
+} from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { ModelTestResult, TestModelProviderResponseSchema } from '@foundry/client/gen/foundry/provisioner/v1/profile_service_pb'
 import { expect, test } from 'vitest'
 import { refusals } from './refusals'
@@ -26,7 +31,7 @@ test('an address begins with http or https', () => {
 
 test('only the usual place of a kind needs a key', () => {
   const anthropic = kindOf(ModelProviderKind.ANTHROPIC)
-  expect(keyProblem(anthropic, `${anthropic.url}/`, false)).toBe('The key is needed.')
+  expect(keyProblem(anthropic, `${anthropic.url}/`, false)).toBe('The key is required.')
   expect(keyProblem(anthropic, anthropic.url, true)).toBeUndefined()
   expect(keyProblem(anthropic, 'http://127.0.0.1:9', false)).toBeUndefined()
   expect(keyProblem(kindOf(ModelProviderKind.OPENAI_COMPATIBLE), '', false)).toBeUndefined()
@@ -37,7 +42,9 @@ test('names of models are told apart by commas and spaces', () => {
 })
 
 test('each result of a test has a word of its own, and only one of them is good', () => {
-  const results = Object.values(ModelTestResult).filter((it): it is ModelTestResult => typeof it === 'number' && it !== ModelTestResult.UNSPECIFIED)
+  const results = Object.values(ModelTestResult).filter(
+    (it): it is ModelTestResult => typeof it === 'number' && it !== ModelTestResult.UNSPECIFIED,
+  )
   const statuses = results.map((result) => testStatus(create(TestModelProviderResponseSchema, { result })))
   expect(new Set(statuses.map((it) => it.word)).size).toBe(results.length)
   expect(statuses.filter((it) => it.word === 'Unknown')).toEqual([])
@@ -46,14 +53,27 @@ test('each result of a test has a word of its own, and only one of them is good'
 
 test('an agent is offered the model providers of the kinds that it takes', () => {
   const all = kinds.map(({ kind }) => create(ModelProviderSchema, { kind, modelProviderId: `mpr_${kind}` }))
-  expect(suitable(all, ['openai', 'openai-compatible']).map((it) => it.kind)).toEqual([ModelProviderKind.OPENAI, ModelProviderKind.OPENAI_COMPATIBLE])
+  expect(suitable(all, ['openai', 'openai-compatible']).map((it) => it.kind)).toEqual([
+    ModelProviderKind.OPENAI,
+    ModelProviderKind.OPENAI_COMPATIBLE,
+  ])
   expect(suitable(all, [])).toEqual([])
 })
 
 test('what a refusal says of a field stands at the field, and all else below', () => {
   const refused = (...fields: string[]) =>
-    refusals(new FoundryError({ code: Code.InvalidArgument, message: 'no', fields: fields.map((field) => ({ field, description: 'must be good' })) }), ['name', 'models'])
-  expect(refused('settings.name', 'settings.models[2]')).toEqual({ at: { name: 'Must be good.', models: 'Must be good.' }, rest: undefined })
+    refusals(
+      new FoundryError({
+        code: Code.InvalidArgument,
+        message: 'no',
+        fields: fields.map((field) => ({ field, description: 'must be good' })),
+      }),
+      ['name', 'models'],
+    )
+  expect(refused('settings.name', 'settings.models[2]')).toEqual({
+    at: { name: 'Must be good.', models: 'Must be good.' },
+    rest: undefined,
+  })
   expect(refused('settings.name', 'settings.names').rest).toBeDefined()
   expect(refused().rest).toBeDefined()
   expect(refusals(undefined, ['name'])).toEqual({ at: {}, rest: undefined })

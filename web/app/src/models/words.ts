@@ -48,20 +48,20 @@ function ending({ lastFour }: CredentialStatus): string {
 
 /** Why a name cannot be that of a model provider or a profile; the service decides about the rest. */
 export function nameProblem(name: string): string | undefined {
-  if (name.trim() === '') return 'A name is needed.'
+  if (name.trim() === '') return 'A name is required.'
   if (/^[a-z0-9][a-z0-9._-]{0,63}$/.test(name.trim())) return undefined
-  return 'Up to 64 lowercase letters, digits, dashes, dots and underscores, beginning with a letter or digit.'
+  return 'Use up to 64 lowercase letters, digits, dashes, dots and underscores, starting with a letter or digit.'
 }
 
 /** Why an address cannot be that of a model provider. */
 export function addressProblem(url: string): string | undefined {
-  if (url.trim() === '') return 'The address is needed.'
-  return /^https?:\/\/[^\s/]/i.test(url.trim()) ? undefined : 'It begins with https:// or http://.'
+  if (url.trim() === '') return 'The URL is required.'
+  return /^https?:\/\/[^\s/]/i.test(url.trim()) ? undefined : 'The URL must start with https:// or http://.'
 }
 
 /** Why a model provider cannot be added without a key: only other places than the usual one may need none. */
 export function keyProblem(kind: Kind, url: string, hasKey: boolean): string | undefined {
-  return !hasKey && kind.url !== '' && url.trim().replace(/\/+$/, '') === kind.url ? 'The key is needed.' : undefined
+  return !hasKey && kind.url !== '' && url.trim().replace(/\/+$/, '') === kind.url ? 'The key is required.' : undefined
 }
 
 /** The names of models in a text, each once. */

@@ -1,11 +1,11 @@
 import { Button, Group, Modal, Stack, TextInput } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
-import { useState, type FormEvent } from 'react'
+import { useState, type SubmitEvent } from 'react'
 import { useLocation } from 'wouter'
 import { paths } from '../app/paths'
 import { useCommand } from '../state/command'
 import { useOrganization } from '../state/organization'
-import { useAlive } from '../task/model/useCommand'
+import { useAlive } from '../ui/useAlive'
 import { ErrorState, sentence, toastDone } from '../ui'
 import { nameFromUrl, urlProblem } from './url'
 
@@ -17,14 +17,13 @@ function useAddRepository(onClose: () => void) {
   const [url, setUrl] = useState('')
   const [name, setName] = useState('')
   const [tried, setTried] = useState(false)
-  const add = useCommand((it: { url: string; name: string }, requestId) =>
+  const add = useCommand('The repository was not added', (requestId: string, it: { url: string; name: string }) =>
     client.repo.createRepository({ ...it, organizationId, requestId }),
-    'The repository was not added',
   )
   const alive = useAlive()
   const problem = urlProblem(url)
   const refused = (field: string) => told(add.error?.fields.find((it) => it.field === field)?.description)
-  const send = async (event: FormEvent) => {
+  const send = async (event: SubmitEvent) => {
     event.preventDefault()
     setTried(true)
     if (problem !== undefined) return
@@ -52,8 +51,8 @@ export function AddRepositoryDialog({ onClose }: { onClose: () => void }) {
       <form onSubmit={(event) => void send(event)} noValidate>
         <Stack gap="sm">
           <TextInput
-            label="Address"
-            description="An https URL, or the absolute path of a repository on the machine of the mesh where that is allowed"
+            label="URL"
+            description="https URL, or an absolute local path if the mesh allows it"
             placeholder="https://…/project.git"
             autoCapitalize="none"
             autoComplete="off"
@@ -65,7 +64,7 @@ export function AddRepositoryDialog({ onClose }: { onClose: () => void }) {
           />
           <TextInput
             label="Name (optional)"
-            placeholder={nameFromUrl(url) || 'Last part of the address'}
+            placeholder={nameFromUrl(url) || 'Last part of the URL'}
             maxLength={100}
             spellCheck={false}
             value={name}

@@ -8,7 +8,7 @@ import { Link } from 'wouter'
 import { paths } from '../app/paths'
 import { useRead } from '../state/read'
 import { EmptyState, ErrorState, RelativeTime, TextSkeleton } from '../ui'
-import { visibleLine } from '../task/text/visible'
+import { visibleLine } from '../ui/text/visible'
 import classes from './RepositoryPage.module.css'
 
 const PAGE = 100
@@ -25,7 +25,7 @@ export function BranchList({ repository, rev, tasks }: Props) {
   const client = useFoundry()
   const [pages, setPages] = useState(1)
   const { repositoryId } = repository
-  const read = useRead(`${rev}/${pages}`, async (signal) => {
+  const read = useRead(`branches@${rev}/${pages}`, async (signal) => {
     const branches: Branch[] = []
     let pageToken = ''
     for (let page = 0; page < pages; page += 1) {
@@ -36,29 +36,31 @@ export function BranchList({ repository, rev, tasks }: Props) {
     }
     return { branches, more: pageToken !== '' }
   })
-  if (read.value === undefined) {
-    if (read.error !== undefined) return <ErrorState error={read.error} title="The branches could not be listed" onRetry={read.again} />
+  if (read.data === undefined) {
+    if (read.error !== undefined) return <ErrorState error={read.error} title="The branches could not be loaded" onRetry={read.reload} />
     return (
       <div style={{ padding: 16 }}>
         <TextSkeleton lines={6} label="Loading branches" />
       </div>
     )
   }
-  const { branches, more } = read.value
+  const { branches, more } = read.data
   if (branches.length === 0) {
     return (
       <EmptyState icon={IconGitBranch} title="No branches">
-        {repository.syncTime === undefined ? 'The mirror is not made yet; they appear here by themselves.' : 'The repository has none yet.'}
+        {repository.syncTime === undefined ? 'The mirror is not ready. Branches appear here automatically.' : 'It has no branches.'}
       </EmptyState>
     )
   }
   return (
     <>
-      {read.error !== undefined && <ErrorState error={read.error} title="These branches may be old" onRetry={read.again} compact />}
+      {read.error !== undefined && <ErrorState error={read.error} title="The branches may be out of date" onRetry={read.reload} compact />}
       <BranchTable repository={repository} branches={branches} tasks={tasks} />
       <div className={classes.more}>
         <span role="status">
-          {branches.length === repository.branchCount ? `${branches.length} branches` : `${branches.length} of ${repository.branchCount} branches`}
+          {branches.length === repository.branchCount
+            ? `${branches.length} branches`
+            : `${branches.length} of ${repository.branchCount} branches`}
         </span>
         {more && (
           <Button variant="default" onClick={() => setPages(pages + 1)} loading={read.loading}>
@@ -70,7 +72,15 @@ export function BranchList({ repository, rev, tasks }: Props) {
   )
 }
 
-function BranchTable({ repository, branches, tasks }: { repository: Repository; branches: readonly Branch[]; tasks: readonly TaskSummary[] }) {
+function BranchTable({
+  repository,
+  branches,
+  tasks,
+}: {
+  repository: Repository
+  branches: readonly Branch[]
+  tasks: readonly TaskSummary[]
+}) {
   const owners = new Map(tasks.map((task) => [task.branch, task]))
   return (
     <div className={classes.tableWrap}>

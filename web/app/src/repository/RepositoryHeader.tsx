@@ -8,7 +8,7 @@ import { paths } from '../app/paths'
 import { useFrame } from '../shell/frame'
 import { useCommand } from '../state/command'
 import { useOrganization } from '../state/organization'
-import { useAlive } from '../task/model/useCommand'
+import { useAlive } from '../ui/useAlive'
 import {
   asksForSomething,
   ConfirmDialog,
@@ -21,7 +21,7 @@ import {
   StatusBadge,
   toastDone,
 } from '../ui'
-import { visibleLine } from '../task/text/visible'
+import { visibleLine } from '../ui/text/visible'
 import classes from './RepositoryPage.module.css'
 
 interface Props {
@@ -36,7 +36,9 @@ export function RepositoryHeader({ repository, taskCount }: Props) {
   const frame = useFrame()
   const [asks, setAsks] = useState(false)
   const { repositoryId, state } = repository
-  const refresh = useCommand((_: undefined, requestId) => client.repo.requestRepositoryRefresh({ repositoryId, requestId }), 'The refresh was not scheduled')
+  const refresh = useCommand('The refresh was not scheduled', (requestId: string) =>
+    client.repo.requestRepositoryRefresh({ repositoryId, requestId }),
+  )
   const deleting = state === RepositoryState.DELETING
   const syncing = state === RepositoryState.SYNCING || state === RepositoryState.PENDING
   return (
@@ -57,7 +59,7 @@ export function RepositoryHeader({ repository, taskCount }: Props) {
               <Button
                 variant="default"
                 leftSection={<IconRefresh size={14} />}
-                onClick={() => void refresh.run(undefined)}
+                onClick={() => void refresh.run()}
                 loading={refresh.busy}
                 disabled={deleting || syncing}
               >
@@ -74,7 +76,7 @@ export function RepositoryHeader({ repository, taskCount }: Props) {
       </div>
       <div className={classes.url}>
         <bdi className="fd-mono fd-truncate">{visibleLine(repository.url)}</bdi>
-        <CopyButton value={repository.url} label="Copy address" />
+        <CopyButton value={repository.url} label="Copy URL" />
       </div>
       <Freshness repository={repository} />
       {refresh.error !== undefined && <ErrorState error={refresh.error} title="The refresh was not scheduled" compact />}
@@ -90,7 +92,7 @@ function Freshness({ repository }: { repository: Repository }) {
     <>
       <dl className={classes.facts}>
         <div>
-          <dt>Last synchronized</dt>
+          <dt>Last synced</dt>
           <dd>{repository.syncTime === undefined ? 'never' : <RelativeTime time={repository.syncTime} ago />}</dd>
         </div>
         {repository.defaultBranch !== '' && (
@@ -122,7 +124,8 @@ function Freshness({ repository }: { repository: Repository }) {
       {condition !== undefined && condition.message !== '' && (
         <div className={classes.condition} data-error={error} role="status">
           <p>
-            {visibleLine(sentence(condition.message))} {condition.reason !== '' && <span className={classes.reason}>{condition.reason}</span>}
+            {visibleLine(sentence(condition.message))}{' '}
+            {condition.reason !== '' && <span className={classes.reason}>{condition.reason}</span>}
           </p>
           {asksForSomething(condition) && <p>{visibleLine(sentence(condition.nextAction))}</p>}
         </div>
@@ -137,9 +140,11 @@ function DeleteDialog({ repository, taskCount, onClose }: Props & { onClose: () 
   const [, navigate] = useLocation()
   const { repositoryId, name } = repository
   const alive = useAlive()
-  const remove = useCommand((_: undefined, requestId) => client.repo.deleteRepository({ repositoryId, requestId }), 'The repository was not deleted')
+  const remove = useCommand('The repository was not deleted', (requestId: string) =>
+    client.repo.deleteRepository({ repositoryId, requestId }),
+  )
   const confirm = async () => {
-    if ((await remove.run(undefined)) === undefined) return
+    if ((await remove.run()) === undefined) return
     toastDone('The repository is being deleted', visibleLine(name))
     if (!alive.current) return
     onClose()
@@ -156,9 +161,9 @@ function DeleteDialog({ repository, taskCount, onClose }: Props & { onClose: () 
       busy={remove.busy}
       error={remove.error}
     >
-      Its mirror and the work of its tasks that is not pushed are removed from Foundry.{' '}
+      Its mirror and all task work that was not pushed are removed from Foundry.{' '}
       {taskCount > 0 && <strong>{taskCount === 1 ? 'One task uses it.' : `${taskCount} tasks use it.`} </strong>}
-      The repository at its address is left as it is.
+      The original repository is not changed.
     </ConfirmDialog>
   )
 }

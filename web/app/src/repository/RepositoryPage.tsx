@@ -8,7 +8,7 @@ import { NothingThere } from '../app/NothingThere'
 import { useTitle } from '../app/useTitle'
 import { useOrganization } from '../state/organization'
 import { ErrorState, PageSkeleton, StaleBanner } from '../ui'
-import { visibleLine } from '../task/text/visible'
+import { visibleLine } from '../ui/text/visible'
 import { BranchList } from './BranchList'
 import { RepositoryHeader } from './RepositoryHeader'
 import classes from './RepositoryPage.module.css'
@@ -29,15 +29,17 @@ export function RepositoryPage({ repositoryId }: { repositoryId: string }) {
   if (repository === undefined) {
     const error = state.error
     if (error?.code === Code.NotFound) return <NothingThere what="repository" organizationId={organizationId} />
-    return error === undefined ? <Gone /> : (
-      <ErrorState error={error} title="The repository could not be read" onRetry={() => client.reconnectNow()} page />
+    return error === undefined ? (
+      <Gone />
+    ) : (
+      <ErrorState error={error} title="The repository could not be loaded" onRetry={() => client.reconnectNow()} page />
     )
   }
   return (
     <div className={classes.page}>
       <StaleBanner phase={state.phase} since={state.since} />
       {state.phase === 'ended' && (
-        <ErrorState error={state.error} title="The repository is no longer watched" compact onRetry={() => client.reconnectNow()} />
+        <ErrorState error={state.error} title="Live updates stopped" compact onRetry={() => client.reconnectNow()} />
       )}
       <RepositoryHeader repository={repository} taskCount={own.length} />
       <Tabs defaultValue="branches" keepMounted={false} className={classes.tabs}>

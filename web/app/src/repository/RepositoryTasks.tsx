@@ -7,7 +7,7 @@ import { paths } from '../app/paths'
 import { useFrame } from '../shell/frame'
 import { needsAnswer } from '../state/unread'
 import { DiffStat, EmptyState, RelativeTime, StatusBadge, taskStatus, waitsForAnswer } from '../ui'
-import { visibleLine } from '../task/text/visible'
+import { visibleLine } from '../ui/text/visible'
 import classes from './RepositoryPage.module.css'
 
 /** The tasks of a repository that are not archived, newest change first. */
@@ -20,7 +20,7 @@ export function RepositoryTasks({ repository, tasks }: { repository: Repository;
         title="No tasks in this repository"
         actions={frame.canWrite && <Button onClick={() => frame.newTask(repository.repositoryId)}>New task</Button>}
       >
-        Archived ones are not listed.
+        Archived tasks are not listed.
       </EmptyState>
     )
   }

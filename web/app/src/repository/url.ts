@@ -1,9 +1,9 @@
 /** Why an address cannot be that of a repository; the service decides about the rest. Undefined when it may. */
 export function urlProblem(url: string): string | undefined {
   const text = url.trim()
-  if (text === '') return 'The address is needed.'
+  if (text === '') return 'The URL is required.'
   if (text.startsWith('/') || /^https:\/\/[^/\s]+\/\S+$/i.test(text)) return undefined
-  return 'An https URL or an absolute path is needed.'
+  return 'Enter an https URL or an absolute path.'
 }
 
 /** The name that a repository gets when none is given: the last part of its address. */

@@ -18,7 +18,9 @@ import { setFilter } from './useListRows'
 const failed = (what: string) => `The ${what} could not be opened`
 const SidebarDrawer = lazyDialog(failed('list of tasks'), () => import('./SidebarDrawer').then((it) => it.SidebarDrawer))
 const NewTaskDialog = lazyDialog(failed('dialog for a new task'), () => import('./newTask').then((it) => it.NewTaskDialog))
-const AddRepositoryDialog = lazyDialog(failed('dialog for a new repository'), () => import('../repository').then((it) => it.AddRepositoryDialog))
+const AddRepositoryDialog = lazyDialog(failed('dialog for a new repository'), () =>
+  import('../repository').then((it) => it.AddRepositoryDialog),
+)
 const ShortcutsDialog = lazyDialog(failed('list of shortcuts'), () => import('./ShortcutsDialog').then((it) => it.ShortcutsDialog))
 const EventLogDialog = lazyDialog(failed('event log'), () => import('./EventLogDialog').then((it) => it.EventLogDialog))
 
@@ -69,8 +71,8 @@ function isForeign(shell: Shell, organizationId: string): boolean {
 
 function Foreign() {
   return (
-    <EmptyState level={1} title="This organization is not open to you">
-      It does not exist, or you are no member of it. The menu at the top of the list leads to yours.
+    <EmptyState level={1} title="You do not have access to this organization">
+      It does not exist, or you are not a member of it. Choose one of yours in the menu at the top of the list.
     </EmptyState>
   )
 }

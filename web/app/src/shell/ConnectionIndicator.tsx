@@ -1,14 +1,7 @@
 import { Tooltip, UnstyledButton } from '@mantine/core'
 import { useConnection } from '@foundry/client/react'
 import type { ConnectionPhase } from '@foundry/client'
-import {
-  IconCircleCheck,
-  IconCloudOff,
-  IconLoader2,
-  IconLogout,
-  IconPlugConnectedX,
-  IconPlugX,
-} from '@tabler/icons-react'
+import { IconCircleCheck, IconCloudOff, IconLoader2, IconLogout, IconPlugConnectedX, IconPlugX } from '@tabler/icons-react'
 import { StatusIcon, type Status } from '../ui'
 import classes from './ConnectionIndicator.module.css'
 import { useFrame } from './frame'
@@ -28,7 +21,7 @@ export function ConnectionIndicator() {
   const { showEvents } = useFrame()
   const status = words[phase]
   return (
-    <Tooltip label="Why did this refresh?">
+    <Tooltip label="Event log">
       <UnstyledButton className={classes.button} onClick={showEvents} data-connection={phase}>
         <StatusIcon status={status} size={14} decorative />
         <span>{status.word}</span>

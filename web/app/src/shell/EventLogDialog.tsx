@@ -21,7 +21,7 @@ export function EventLogDialog({ onClose }: { onClose: () => void }) {
   const connection = useConnection()
   const events = useEventLog().toReversed()
   return (
-    <Modal opened onClose={onClose} title="Why did this refresh?" size="xl" fullScreen={useNarrow()}>
+    <Modal opened onClose={onClose} title="Event log" size="xl" fullScreen={useNarrow()}>
       <Group justify="space-between" mb="sm">
         <span className="fd-muted">
           Connection: {connection.phase} for <Elapsed since={connection.since} />
@@ -34,16 +34,16 @@ export function EventLogDialog({ onClose }: { onClose: () => void }) {
         </Group>
       </Group>
       {events.length === 0 ? (
-        <EmptyState level={3} title="Nothing was refreshed yet" />
+        <EmptyState level={3} title="No events yet" />
       ) : (
         <div className={classes.scroller} tabIndex={0} role="region" aria-label="Events">
           <table className={classes.table}>
             <thead>
               <tr>
                 <th scope="col">Time</th>
-                <th scope="col">What</th>
-                <th scope="col">Of</th>
-                <th scope="col">Why</th>
+                <th scope="col">Event</th>
+                <th scope="col">Data</th>
+                <th scope="col">Reason</th>
               </tr>
             </thead>
             <tbody>

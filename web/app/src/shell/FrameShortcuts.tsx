@@ -30,12 +30,12 @@ export function FrameShortcuts() {
     { keys: '/', label: 'Filter tasks', run: focusFilter },
     { keys: 'j', label: 'Next task', run: step(1) },
     { keys: 'k', label: 'Previous task', run: step(-1) },
-    { keys: 'g h', label: 'Go to the start', run: () => navigate(paths.organization(organizationId)) },
+    { keys: 'g h', label: 'Go to the overview', run: () => navigate(paths.organization(organizationId)) },
     { keys: 'g r', label: 'Go to the repository', run: toRepository },
     { keys: 'g m', label: 'Go to the models', run: () => navigate(paths.models(organizationId)) },
-    { keys: 'g e', label: 'Why did this refresh?', run: frame.showEvents },
-    { keys: 'g d', label: 'Switch light and dark', run: toggleColorScheme },
-    { keys: '?', label: 'List shortcuts', run: frame.showShortcuts },
+    { keys: 'g e', label: 'Event log', run: frame.showEvents },
+    { keys: 'g d', label: 'Switch between light and dark', run: toggleColorScheme },
+    { keys: '?', label: 'Show shortcuts', run: frame.showShortcuts },
   ])
   return null
 }

@@ -14,14 +14,14 @@ export function NoOrganization() {
       <EmptyState
         level={1}
         icon={IconBuilding}
-        title="You are in no organization"
+        title="You are not in an organization"
         actions={
           <Button variant="default" onClick={() => void signOut(client)}>
             Sign out
           </Button>
         }
       >
-        Someone who administers one can add you; this page shows it at once.
+        An admin of an organization can add you. This page then updates automatically.
       </EmptyState>
     </main>
   )

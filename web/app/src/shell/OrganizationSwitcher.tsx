@@ -30,7 +30,7 @@ export function OrganizationSwitcher({ shell, organizationId }: { shell: Shell; 
     try {
       await client.auth.selectOrganization({ organizationId: to, requestId: newRequestId() })
     } catch (error) {
-      toastError('The organization is open, but will not be the first next time', error)
+      toastError('The organization was not saved as your default', error)
     }
   }
   return (
@@ -61,7 +61,13 @@ export function OrganizationSwitcher({ shell, organizationId }: { shell: Shell; 
         ))}
         {shell.organizations.length === 0 && <Menu.Item disabled>None</Menu.Item>}
         <Menu.Divider />
-        <Menu.Item component={Link} href={paths.models(organizationId)} onClick={closeDrawer} leftSection={<IconCpu size={15} />} rightSection={<Kbd keys="g m" />}>
+        <Menu.Item
+          component={Link}
+          href={paths.models(organizationId)}
+          onClick={closeDrawer}
+          leftSection={<IconCpu size={15} />}
+          rightSection={<Kbd keys="g m" />}
+        >
           Models
         </Menu.Item>
       </Menu.Dropdown>

@@ -7,7 +7,7 @@ import { useOrganization } from '../state/organization'
 import type { ListRow } from '../state/taskList'
 import { repositoryStatus, StatusIcon } from '../ui'
 import { useFrame } from './frame'
-import { visibleLine } from '../task/text/visible'
+import { visibleLine } from '../ui/text/visible'
 import classes from './TaskList.module.css'
 
 interface Props {
@@ -36,8 +36,9 @@ export const RepositoryRow = memo(function RepositoryRow({ row, selected, tabInd
         <bdi className={classes.name} title={visibleLine(repository.url)}>
           {visibleLine(repository.name)}
         </bdi>
-        <span className={classes.count} aria-label={`${count} tasks`}>
+        <span className={classes.count}>
           {count}
+          <span className="fd-visually-hidden"> {count === 1 ? 'task' : 'tasks'}</span>
         </span>
       </Link>
       {frame.canWrite && (

@@ -13,9 +13,9 @@ const list = [
 
 const talk = [
   { keys: 'Enter', label: 'Send the message' },
-  { keys: 'Shift+Enter', label: 'Begin a new line' },
+  { keys: 'Shift+Enter', label: 'Insert a line break' },
   { keys: 'Esc', label: 'Stop the turn' },
-  { keys: '1–9', label: 'Answer the agent, at its question' },
+  { keys: '1–9', label: 'Choose an answer (at a question)' },
 ]
 
 /** All shortcuts that work on this page. */
@@ -31,7 +31,7 @@ export function ShortcutsDialog({ onClose }: { onClose: () => void }) {
         {groups.some((group) => group.title === 'Conversation') && <Group title="Messages and questions" rows={talk} />}
       </div>
       <p className={classes.note}>
-        The filter knows titles, branches, repositories and states, and <span className="fd-mono">{filterWords.join(' ')}</span>
+        The filter matches titles, branches, repositories and states, and <span className="fd-mono">{filterWords.join(' ')}</span>
       </p>
     </Modal>
   )

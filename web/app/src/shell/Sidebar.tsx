@@ -81,7 +81,7 @@ function ListHead() {
           {phase === 'loading' || phase === 'ended' ? 'Tasks' : `${count} ${tasks.length === 1 ? 'task' : 'tasks'}`}
         </span>
         <SegmentedControl
-          aria-label="Order of the list"
+          aria-label="Sort by"
           value={order}
           onChange={setOrder}
           data={[
@@ -114,7 +114,7 @@ function ListBody() {
   if (view.phase === 'ended' && view.tasks.length === 0) {
     return (
       <div className={classes.failure}>
-        <ErrorState error={view.error} title="The tasks could not be read" onRetry={() => client.reconnectNow()} compact />
+        <ErrorState error={view.error} title="The tasks could not be loaded" onRetry={() => client.reconnectNow()} compact />
       </div>
     )
   }
@@ -124,7 +124,7 @@ function ListBody() {
       {rows.length > 0 && <TaskList rows={rows} />}
       {rows.length === 0 && filter.trim() !== '' && (
         <EmptyState
-          title="No task passes the filter"
+          title="No tasks match the filter"
           actions={
             <Button variant="default" onClick={() => setFilter('')}>
               Clear filter
@@ -137,7 +137,7 @@ function ListBody() {
           title="Nothing here yet"
           actions={narrow && frame.canWrite && <Button onClick={frame.addRepository}>Add repository</Button>}
         >
-          A repository comes first; then tasks for it.
+          Add a repository first, then create tasks in it.
         </EmptyState>
       )}
     </>

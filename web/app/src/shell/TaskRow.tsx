@@ -5,7 +5,7 @@ import { useOrganization } from '../state/organization'
 import type { ListRow } from '../state/taskList'
 import { DiffStat, RelativeTime, StatusBadge, StatusIcon, taskStatus, waitsForAnswer } from '../ui'
 import { useFrame } from './frame'
-import { visibleLine } from '../task/text/visible'
+import { visibleLine } from '../ui/text/visible'
 import classes from './TaskList.module.css'
 
 interface Props {
@@ -55,7 +55,12 @@ export const TaskRow = memo(function TaskRow({ row, selected, tabIndex }: Props)
 /** What the second line begins with: the state while it matters, else the branch. */
 function Second({ row, word }: { row: Props['row']; word: string }) {
   const { tone } = taskStatus(row.task.state)
-  if (tone === 'error' || row.task.branch === '') return <span className={classes.word} data-tone={tone}>{word}</span>
+  if (tone === 'error' || row.task.branch === '')
+    return (
+      <span className={classes.word} data-tone={tone}>
+        {word}
+      </span>
+    )
   return (
     <bdi className={classes.branch} title={visibleLine(row.task.branch)}>
       {visibleLine(row.task.branch)}

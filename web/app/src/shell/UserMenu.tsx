@@ -33,7 +33,7 @@ export function UserMenu({ shell }: { shell: Shell }) {
           Shortcuts
         </Menu.Item>
         <Menu.Item leftSection={<IconHistory size={16} />} rightSection={<Kbd keys="g e" />} onClick={frame.showEvents}>
-          Why did this refresh?
+          Event log
         </Menu.Item>
         <Menu.Divider />
         <Menu.Item leftSection={<IconLogout size={16} />} onClick={() => void signOut(client)}>
@@ -48,7 +48,7 @@ function ColorScheme() {
   const { colorScheme, setColorScheme } = useMantineColorScheme()
   return (
     <Menu.RadioGroup value={colorScheme} onChange={(it) => setColorScheme(it as MantineColorScheme)}>
-      <Menu.RadioItem value="auto">Colours of the system</Menu.RadioItem>
+      <Menu.RadioItem value="auto">System theme</Menu.RadioItem>
       <Menu.RadioItem value="light">Light</Menu.RadioItem>
       <Menu.RadioItem value="dark">Dark</Menu.RadioItem>
     </Menu.RadioGroup>

@@ -9,7 +9,7 @@ import { attention, type Attention } from '../state/attention'
 import { useOrganization } from '../state/organization'
 import { EmptyState, ErrorState, PageSkeleton, RelativeTime, StatusBadge } from '../ui'
 import { useFrame } from './frame'
-import { visibleLine } from '../task/text/visible'
+import { visibleLine } from '../ui/text/visible'
 import classes from './Welcome.module.css'
 
 /** The start of an organization: what waits for the person, and what can be begun. */
@@ -18,30 +18,30 @@ export function Welcome({ opensNewTask = false }: { opensNewTask?: boolean }) {
   const client = useFoundry()
   const frame = useFrame()
   useTitle(opensNewTask ? 'New task' : 'Tasks')
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once per visit of the address
   useEffect(() => {
     if (opensNewTask) frame.newTask()
-    // Once per visit of the address.
   }, [opensNewTask])
   if (phase === 'loading') return <PageSkeleton label="Loading the organization" />
   if (phase === 'ended') {
-    return <ErrorState error={error} title="The organization could not be read" onRetry={() => client.reconnectNow()} page />
+    return <ErrorState error={error} title="The organization could not be loaded" onRetry={() => client.reconnectNow()} page />
   }
   if (repositories.length === 0) {
     return (
       <EmptyState
         level={1}
         icon={IconFolderPlus}
-        title="Add a repository to begin"
+        title="Add a repository to get started"
         actions={frame.canWrite && <Button onClick={frame.addRepository}>Add repository</Button>}
       >
-        Foundry mirrors it. A task then gets a branch, an isolated sandbox and an agent of its own.
+        Foundry mirrors it. Each task gets its own branch, isolated sandbox and agent.
       </EmptyState>
     )
   }
   if (tasks.length === 0) {
     return (
       <EmptyState level={1} icon={IconSubtask} title="No tasks yet" actions={<NewTaskButton />}>
-        Say what should be done in a repository; an agent begins at once.
+        Describe what should be done in a repository. An agent starts immediately.
       </EmptyState>
     )
   }
@@ -68,8 +68,8 @@ function Overview() {
         <NewTaskButton />
       </div>
       {waiting.length === 0 ? (
-        <EmptyState icon={IconCircleCheck} title="Nothing waits for you">
-          Questions of agents, failures and answers that you have not read appear here by themselves.
+        <EmptyState icon={IconCircleCheck} title="Nothing needs your attention">
+          Agents' questions, failed tasks and unread answers appear here.
         </EmptyState>
       ) : (
         <ul className={classes.list}>

@@ -12,7 +12,10 @@ beforeEach(() => setFilter(''))
 function openAt(path: string): FakeFoundry {
   history.replaceState(null, '', path)
   const fake = new FakeFoundry({ auth: { selectOrganization: () => ({}) } })
-  const organizations = [{ id: 'org_1', name: 'acme', role: 4 }, { id: 'org_2', name: 'grace', role: 4 }]
+  const organizations = [
+    { id: 'org_1', name: 'acme', role: 4 },
+    { id: 'org_2', name: 'grace', role: 4 },
+  ]
   fake.show(topics.appShell(), shellItems(organizations))
   for (const { id } of organizations) {
     fake.show(topics.organization(id), organizationOf([repository('repo_1', 'foundry')], [task('task_1', 30, { title: 'Fix the login' })]))

@@ -1,7 +1,7 @@
 import { Alert, Button, PasswordInput, Stack, TextInput } from '@mantine/core'
 import { useConnection, useFoundry } from '@foundry/client/react'
 import { IconInfoCircle } from '@tabler/icons-react'
-import { useEffect, useRef, useState, type FormEvent, type ReactNode } from 'react'
+import { useEffect, useRef, useState, type ReactNode, type SubmitEvent } from 'react'
 import { Link, useLocation } from 'wouter'
 import { useHistoryState } from 'wouter/use-browser-location'
 import { hasLeft } from '../app/leave'
@@ -35,7 +35,7 @@ export function SignInPage() {
   const [done, setDone] = useState(false)
   // Nothing is watched here, so that a connection with a session is at rest.
   const signedIn = connection.phase === 'open' || (connection.phase === 'closed' && connection.error === undefined)
-  const signIn = useCommand(async (it: Fields) => {
+  const signIn = useCommand('You are not signed in', async (_: string, it: Fields) => {
     await client.signIn(it.secret, it.login, it.organization === '' ? undefined : it.organization)
     return true
   })
@@ -59,16 +59,16 @@ export function SignInPage() {
           <Logo size={32} />
           <h1 className={classes.title}>Sign in to Foundry</h1>
         </div>
-        {ended && signIn.error === undefined && <Notice>Your session has ended. Sign in to go on where you were.</Notice>}
+        {ended && signIn.error === undefined && <Notice>Your session has ended. Sign in to continue.</Notice>}
         {signedIn && !signIn.busy && !done && (
           <Notice>
-            You are signed in already. <Link href={returnTo}>Go on to your tasks</Link>
+            You are already signed in. <Link href={returnTo}>Go to your tasks</Link>
           </Notice>
         )}
         <SignInForm fields={fields} setFields={setFields} shown={shown} busy={signIn.busy || done} onSend={() => void send(fields)} />
         {signIn.error !== undefined && (
           <div className={classes.failure}>
-            <ErrorState error={signIn.error} title="You are not signed in" compact />
+            <ErrorState error={signIn.error} title="Sign-in failed" compact />
           </div>
         )}
         <Hint />
@@ -89,7 +89,7 @@ function Notice({ children }: { children: ReactNode }) {
 function Hint() {
   return (
     <div className={classes.hint}>
-      <p>No secret at hand? Where the mesh runs, this prints a link that signs you in:</p>
+      <p>No secret? Run this on the machine of the mesh to get a sign-in link:</p>
       <div className={classes.command}>
         <code>{COMMAND}</code>
         <CopyButton value={COMMAND} label="Copy command" />
@@ -115,7 +115,7 @@ function useLink(take: (link: Fields) => void): void {
 
 function problems(it: Fields): Partial<Fields> | undefined {
   const found: Partial<Fields> = {}
-  if (it.secret.trim() === '') found.secret = 'The secret is needed.'
+  if (it.secret.trim() === '') found.secret = 'The secret is required.'
   const login = nameProblem(it.login, 'Login')
   if (login !== undefined) found.login = login
   const organization = it.organization === '' ? undefined : nameProblem(it.organization, 'Organization')
@@ -136,7 +136,7 @@ function SignInForm({ fields, setFields, shown, busy, onSend }: FormProps) {
   const wrong = shown ? (problems(fields) ?? {}) : {}
   const set = (name: keyof Fields) => (event: { currentTarget: { value: string } }) =>
     setFields({ ...fields, [name]: event.currentTarget.value })
-  const submit = (event: FormEvent) => {
+  const submit = (event: SubmitEvent) => {
     event.preventDefault()
     onSend()
   }
@@ -169,7 +169,7 @@ function SignInForm({ fields, setFields, shown, busy, onSend }: FormProps) {
         />
         <TextInput
           label="Organization (optional)"
-          description="Default: one with the name of your login"
+          description="Default: the one named after your login"
           autoComplete="organization"
           autoCapitalize="none"
           spellCheck={false}

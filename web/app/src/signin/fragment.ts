@@ -42,6 +42,6 @@ export const NAME_PATTERN = /^[a-z0-9-]{1,39}$/
 
 /** Why a name cannot be used; undefined when it can. */
 export function nameProblem(name: string, what: string): string | undefined {
-  if (name === '') return `${what} is needed.`
+  if (name === '') return `${what} is required.`
   return NAME_PATTERN.test(name) ? undefined : `${what}: 1 to 39 characters of a–z, 0–9 and “-”.`
 }

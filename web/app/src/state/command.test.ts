@@ -5,7 +5,10 @@ import { RequestIds, useCommand } from './command'
 
 function ids() {
   let last = 0
-  return new RequestIds(() => `req_${(last += 1)}`)
+  return new RequestIds(() => {
+    last += 1
+    return `req_${last}`
+  })
 }
 
 test('the same input keeps its request id until it is done', () => {
@@ -23,7 +26,7 @@ test('another input has an id of its own', () => {
 test('a retry after a failure sends the same request id', async () => {
   const sent: string[] = []
   const command = renderHook(() =>
-    useCommand(async (text: string, requestId) => {
+    useCommand('It failed', async (requestId: string, text: string) => {
       sent.push(requestId)
       if (sent.length === 1) throw new FoundryError({ code: 14, message: 'gone' })
       return text
@@ -38,11 +41,11 @@ test('a retry after a failure sends the same request id', async () => {
 
 test('a second press while one is in flight does nothing', async () => {
   let finish = (): void => {}
-  const send = vi.fn(() => new Promise<void>((resolve) => (finish = resolve)))
-  const command = renderHook(() => useCommand(send))
+  const send = vi.fn((_: string) => new Promise<void>((resolve) => (finish = resolve)))
+  const command = renderHook(() => useCommand('It failed', send))
   await act(async () => {
-    void command.result.current.run(undefined)
-    void command.result.current.run(undefined)
+    void command.result.current.run()
+    void command.result.current.run()
   })
   expect(send).toHaveBeenCalledTimes(1)
   expect(command.result.current.busy).toBe(true)

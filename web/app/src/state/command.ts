@@ -1,15 +1,15 @@
 import { FoundryError, newRequestId } from '@foundry/client'
-import { useCallback, useRef, useState } from 'react'
-import { useAlive } from '../task/model/useCommand'
-import { toastError } from '../ui'
+import { useCallback, useEffect, useRef, useState } from 'react'
+import { toastError, useAlive } from '../ui'
 
-/** A command that a person gives: at most one in flight, and a repeat of the same counts once at the server. */
-export interface Command<I, O> {
-  /** Runs it; undefined when it failed (see `error`) or one is in flight. */
-  readonly run: (input: I) => Promise<O | undefined>
+/** A change that a person asks for. */
+export interface Command<A extends readonly unknown[], R> {
+  /** Runs it unless it runs already; undefined when it failed, ran already, or what it was for passed meanwhile. */
+  readonly run: (...args: A) => Promise<R | undefined>
   readonly busy: boolean
+  /** Why it failed the last time; gone at the next run. */
   readonly error: FoundryError | undefined
-  /** Forgets the error. */
+  /** What it was for has passed: forgets the failure, and asking again is another request. */
   readonly clear: () => void
 }
 
@@ -36,36 +36,60 @@ export class RequestIds {
 }
 
 /**
- * A command as a component uses it; `send` gets the request id to send along. `failed` says what did not happen, for
- * example "The task was not created": a message says it when the component that would show the error is gone by then.
+ * A command with its request id: asking again for the same thing after a failure repeats the request with the same
+ * id, so that it takes effect once. A failure is kept for the place that asked, which shows it; when that place is gone
+ * by then, or what it was for has passed, or shows no errors (`aloud`), a message says it. `failed` says what did not happen, for example "The task was not archived".
  */
-export function useCommand<I, O>(send: (input: I, requestId: string) => Promise<O>, failed = 'It could not be done'): Command<I, O> {
+export function useCommand<A extends readonly unknown[], R>(
+  failed: string,
+  call: (requestId: string, ...args: A) => Promise<R>,
+  aloud = false,
+): Command<A, R> {
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState<FoundryError>()
+  const running = useRef(false)
   const ids = useRef<RequestIds>(null)
-  const inFlight = useRef(false)
-  const latest = useRef(send)
+  const newest = useRef(call)
+  /** Counts what the command was for, one after the other. */
+  const occasion = useRef(0)
   const alive = useAlive()
-  latest.current = send
-  const run = useCallback(async (input: I): Promise<O | undefined> => {
-    if (inFlight.current) return undefined
-    ids.current ??= new RequestIds()
-    inFlight.current = true
-    setBusy(true)
+  newest.current = call
+  const run = useCallback(
+    async (...args: A) => {
+      if (running.current) return undefined
+      running.current = true
+      setBusy(true)
+      setError(undefined)
+      ids.current ??= new RequestIds()
+      const asked = occasion.current
+      const isDue = () => alive.current && occasion.current === asked
+      try {
+        const answer = await newest.current(ids.current.for(args), ...args)
+        if (occasion.current !== asked) return undefined
+        ids.current.done()
+        return answer
+      } catch (reason) {
+        if (isDue()) setError(FoundryError.from(reason))
+        if (aloud || !isDue()) toastError(failed, reason)
+        return undefined
+      } finally {
+        running.current = false
+        if (alive.current) setBusy(false)
+      }
+    },
+    [failed, alive, aloud],
+  )
+  const clear = useCallback(() => {
+    occasion.current += 1
+    ids.current?.done()
     setError(undefined)
-    try {
-      const output = await latest.current(input, ids.current.for(input))
-      ids.current.done()
-      return output
-    } catch (thrown) {
-      setError(FoundryError.from(thrown))
-      if (!alive.current) toastError(failed, thrown)
-      return undefined
-    } finally {
-      inFlight.current = false
-      setBusy(false)
-    }
-  }, [alive, failed])
-  const clear = useCallback(() => setError(undefined), [])
+  }, [])
   return { run, busy, error, clear }
+}
+
+/** Clears a command whenever there is nothing for it to do: an answer that was lost may have come from what has passed. */
+export function useClearedUnless(due: boolean, { clear }: Pick<Command<[], unknown>, 'clear'>): void {
+  useEffect(() => {
+    if (!due) clear()
+  }, [due, clear])
 }

@@ -141,6 +141,7 @@ export function useDraft(organizationId: string, subject: string | undefined, en
   const early = useRef('')
   const [text, setText] = useState('')
   const server = subject === undefined ? '' : serverDraft(entities, subject)
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the next effect follows the server's text
   useEffect(() => {
     if (subject === undefined || userId === undefined) return
     const name = `${userId}/${organizationId}/${subject}`
@@ -166,7 +167,6 @@ export function useDraft(organizationId: string, subject: string | undefined, en
     setText(fresh.text)
     if (fresh.dirty) fresh.type(fresh.text)
     return () => fresh.close()
-    // The server's text is followed by the next effect.
   }, [client, userId, organizationId, subject])
   useEffect(() => {
     if (keeper.current?.receive(server) === true) setText(server)

@@ -1,38 +1,51 @@
 import { FoundryError } from '@foundry/client'
-import { useCallback, useEffect, useRef, useState } from 'react'
+import { useCallback, useEffect, useState } from 'react'
 
-/** A stored read: what was read last, and how the newest attempt stands. */
+/** A stored read that a view shows. */
 export interface Read<T> {
-  readonly value: T | undefined
-  readonly loading: boolean
+  /** The newest answer; stays while it is read again. */
+  readonly data: T | undefined
   readonly error: FoundryError | undefined
+  readonly loading: boolean
   /** Reads again. */
-  readonly again: () => void
+  readonly reload: () => void
 }
 
 /**
- * Reads when `key` appears or changes; undefined = not wanted. Older answers never overtake newer ones, and what was
- * read before stays until the next answer. Nothing is read again by time.
+ * Reads something when it is first shown and whenever `key` changes. The former answer stays until the next one is
+ * there if only the part of the key after `@` (a version) differs. An undefined key reads nothing.
  */
 export function useRead<T>(key: string | undefined, read: (signal: AbortSignal) => Promise<T>): Read<T> {
-  const [state, setState] = useState<Omit<Read<T>, 'again'>>({ value: undefined, loading: key !== undefined, error: undefined })
   const [round, setRound] = useState(0)
-  const latest = useRef(read)
-  latest.current = read
+  const [state, setState] = useState<{ key?: string; data?: T; error?: FoundryError; loading: boolean }>({ loading: false })
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the key says what is read; `read` is new at every rendering
   useEffect(() => {
     if (key === undefined) return
-    const stop = new AbortController()
-    setState((before) => ({ ...before, loading: true, error: undefined }))
-    latest.current(stop.signal).then(
-      (value) => {
-        if (!stop.signal.aborted) setState({ value, loading: false, error: undefined })
-      },
-      (thrown: unknown) => {
-        if (!stop.signal.aborted) setState((before) => ({ ...before, loading: false, error: FoundryError.from(thrown) }))
+    const abort = new AbortController()
+    setState((before) => ({ key, data: sameThing(before.key, key) ? before.data : undefined, loading: true }))
+    read(abort.signal).then(
+      (data) => abort.signal.aborted || setState({ key, data, loading: false }),
+      (error: unknown) => {
+        if (!abort.signal.aborted) setState((before) => ({ key, data: before.data, error: FoundryError.from(error), loading: false }))
       },
     )
-    return () => stop.abort()
+    return () => abort.abort()
   }, [key, round])
-  const again = useCallback(() => setRound((before) => before + 1), [])
-  return { ...state, again }
+  const reload = useCallback(() => setRound((before) => before + 1), [])
+  const current = key !== undefined && sameThing(state.key, key)
+  return {
+    data: current ? state.data : undefined,
+    error: current ? state.error : undefined,
+    loading: key !== undefined && (state.loading || state.key !== key),
+    reload,
+  }
+}
+
+function sameThing(a: string | undefined, b: string): boolean {
+  return a !== undefined && a.slice(0, cut(a)) === b.slice(0, cut(b))
+}
+
+function cut(key: string): number {
+  const at = key.lastIndexOf('@')
+  return at === -1 ? key.length : at
 }

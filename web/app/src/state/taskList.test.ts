@@ -4,8 +4,7 @@ import { marks, organizationOf, repository, task } from '../test/summaries'
 import { listsFrom } from './organization'
 import { listRows, neighbour, rowKey, type ListInput } from './taskList'
 
-const state = (items: ReturnType<typeof organizationOf>) =>
-  ({ phase: 'live', entities: new Map(items), rev: 1n, since: 0 }) as const
+const state = (items: ReturnType<typeof organizationOf>) => ({ phase: 'live', entities: new Map(items), rev: 1n, since: 0 }) as const
 
 const repositories = [repository('repo_2', 'zeta'), repository('repo_1', 'Alpha')]
 const tasks = [

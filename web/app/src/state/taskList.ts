@@ -48,13 +48,7 @@ export const filterWords = Object.keys(marks)
 export function passes(row: TaskRow, filter: string): boolean {
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean)
   if (words.length === 0) return true
-  const text = [
-    row.task.title,
-    row.task.branch,
-    row.repositoryName,
-    taskStatus(row.task.state).word,
-    row.waits ? 'needs an answer' : '',
-  ]
+  const text = [row.task.title, row.task.branch, row.repositoryName, taskStatus(row.task.state).word, row.waits ? 'needs an answer' : '']
     .join('\n')
     .toLowerCase()
   return words.every((word) => marks[word]?.(row) ?? text.includes(word))
@@ -63,7 +57,9 @@ export function passes(row: TaskRow, filter: string): boolean {
 /** The rows in order. With a filter, repositories without a passing task are left out. */
 export function listRows(input: ListInput): ListRow[] {
   const names = new Map(input.repositories.map((it) => [it.repositoryId, it.name]))
-  const rows = input.tasks.map((task): TaskRow => rowOf(task, names.get(task.repositoryId) ?? '', input)).filter((row) => passes(row, input.filter))
+  const rows = input.tasks
+    .map((task): TaskRow => rowOf(task, names.get(task.repositoryId) ?? '', input))
+    .filter((row) => passes(row, input.filter))
   return input.order === 'recent' ? rows : grouped(rows, input)
 }
 

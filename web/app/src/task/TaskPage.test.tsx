@@ -21,7 +21,10 @@ describe('the task page', () => {
       { name: 'sandbox_allocated', state: StageState.DONE },
       { name: 'repo_prepared', state: StageState.RUNNING, message: 'cloning, 40 %', attempts: 2 },
     ]
-    openTask({ task: aTask({ state: TaskState.CREATING_SANDBOX, stages }), sessions: [aSession({ state: SessionState.PENDING_PROVISION })] })
+    openTask({
+      task: aTask({ state: TaskState.CREATING_SANDBOX, stages }),
+      sessions: [aSession({ state: SessionState.PENDING_PROVISION })],
+    })
     const list = screen.getByRole('region', { name: 'Provisioning' })
     expect(within(list).getByText('Prepare repository')).toBeTruthy()
     expect(within(list).getByText('cloning, 40 %')).toBeTruthy()
@@ -30,18 +33,31 @@ describe('the task page', () => {
 
   it('offers to retry a task that failed, and says why it failed', async () => {
     const stages = [{ name: 'repo_prepared', state: StageState.FAILED, reason: 'GIT_AUTH_REQUIRED', message: 'no credentials' }]
-    const condition = { reason: 'GIT_AUTH_REQUIRED', message: 'the repository asks for credentials', retryable: true, nextAction: 'give it some' }
+    const condition = {
+      reason: 'GIT_AUTH_REQUIRED',
+      message: 'the repository asks for credentials',
+      retryable: true,
+      nextAction: 'give it some',
+    }
     const world = openTask({ task: aTask({ state: TaskState.ERROR, stages, condition }), calls: { retryTask: () => ({}) } })
     expect(screen.getByText('The repository asks for credentials.')).toBeTruthy()
-    fireEvent.click(screen.getByRole('button', { name: 'Retry at this stage' }))
+    fireEvent.click(screen.getByRole('button', { name: 'Retry from this stage' }))
     await waitFor(() => expect(made(world, 'retryTask')).toHaveLength(1))
   })
 
-  it.each([SessionState.RUNNING, SessionState.IDLE])('says what is wrong with the model of a session in state %i, and what to do', (state) => {
-    const condition = { reason: 'MODEL_KEY_REFUSED', message: 'the key was refused', waitingOn: 'model provider work', nextAction: 'set a valid key' }
-    openTask({ task: aTask({ state: TaskState.RUNNING }), sessions: [aSession({ state, condition })] })
-    for (const words of ['The key was refused.', 'Set a valid key.', 'MODEL_KEY_REFUSED']) expect(screen.getByText(words)).toBeTruthy()
-  })
+  it.each([SessionState.RUNNING, SessionState.IDLE])(
+    'says what is wrong with the model of a session in state %i, and what to do',
+    (state) => {
+      const condition = {
+        reason: 'MODEL_KEY_REFUSED',
+        message: 'the key was refused',
+        waitingOn: 'model provider work',
+        nextAction: 'set a valid key',
+      }
+      openTask({ task: aTask({ state: TaskState.RUNNING }), sessions: [aSession({ state, condition })] })
+      for (const words of ['The key was refused.', 'Set a valid key.', 'MODEL_KEY_REFUSED']) expect(screen.getByText(words)).toBeTruthy()
+    },
+  )
 
   it('takes a message for a session that is not ready', async () => {
     const world = openTask({
@@ -67,7 +83,8 @@ describe('the task page', () => {
     const world = openTask({
       calls: {
         sendMessage: () => {
-          if (fails) throw new FoundryError({ code: Code.Unavailable, reason: 'DRAINING', message: 'the service is stopping', retryable: true })
+          if (fails)
+            throw new FoundryError({ code: Code.Unavailable, reason: 'DRAINING', message: 'the service is stopping', retryable: true })
           return { message: aMessage('msg_2', 'Hello') }
         },
       },
@@ -100,7 +117,11 @@ describe('the task page', () => {
   })
 
   it('stops the turn with Escape, once', async () => {
-    const world = openTask({ task: aTask({ state: TaskState.RUNNING }), sessions: [aSession({ state: SessionState.RUNNING })], calls: { stopTurn: () => new Promise(() => {}) } })
+    const world = openTask({
+      task: aTask({ state: TaskState.RUNNING }),
+      sessions: [aSession({ state: SessionState.RUNNING })],
+      calls: { stopTurn: () => new Promise(() => {}) },
+    })
     fireEvent.keyDown(message(), { key: 'Escape' })
     fireEvent.keyDown(message(), { key: 'Escape' })
     await waitFor(() => expect(made(world, 'stopTurn')).toMatchObject([{ sessionId: 'ses_1' }]))
@@ -115,7 +136,10 @@ describe('the task page', () => {
         { optionId: 'no', name: 'Reject', kind: 'reject_once' },
       ],
     }
-    const world = openTask({ sessions: [aSession({ state: SessionState.RUNNING, pendingPermission: request })], calls: { respondToPermission: () => ({}) } })
+    const world = openTask({
+      sessions: [aSession({ state: SessionState.RUNNING, pendingPermission: request })],
+      calls: { respondToPermission: () => ({}) },
+    })
     const dock = screen.getByRole('region', { name: 'The agent asks for permission' })
     fireEvent.click(within(dock).getByRole('button', { name: /Reject/ }))
     await waitFor(() => expect(made(world, 'respondToPermission')).toMatchObject([{ permissionId: 'perm-1', optionId: 'no' }]))
@@ -129,14 +153,22 @@ describe('the task page', () => {
   })
 
   it('keeps everything readable when the task has ended', () => {
-    openTask({ task: aTask({ state: TaskState.KILLED }), entries: [entry(1, { case: 'agentMessage', value: { text: 'still here' } }, { blockId: 'a' })] })
+    openTask({
+      task: aTask({ state: TaskState.KILLED }),
+      entries: [entry(1, { case: 'agentMessage', value: { text: 'still here' } }, { blockId: 'a' })],
+    })
     expect(screen.getByText('still here')).toBeTruthy()
     expect(screen.queryByRole('textbox', { name: 'Message' })).toBeNull()
   })
 
   it('says why a task cannot be shown', () => {
     const world = new FakeTask(calm)
-    const broken = new FoundryError({ code: Code.Internal, reason: 'INTERNAL', message: 'the store is full', nextAction: 'free some space' })
+    const broken = new FoundryError({
+      code: Code.Internal,
+      reason: 'INTERNAL',
+      message: 'the store is full',
+      nextAction: 'free some space',
+    })
     world.fake.show(topics.task('task_1'), [], 'ended', broken)
     render(
       <MantineProvider env="test">
@@ -148,14 +180,18 @@ describe('the task page', () => {
     expect(screen.getByRole('alert').textContent).toContain('The store is full.')
     const gone = new FoundryError({ code: Code.NotFound, reason: 'NOT_FOUND', message: 'no task task_1', nextAction: '' })
     act(() => world.fake.show(topics.task('task_1'), [], 'ended', gone))
-    expect(screen.getByRole('heading', { name: 'There is no such task' })).toBeTruthy()
+    expect(screen.getByRole('heading', { name: 'Task not found' })).toBeTruthy()
     expect(screen.getByRole('link', { name: 'Go to your tasks' }).getAttribute('href')).toBe('/o/org_1')
   })
 })
 
 describe('the queue', () => {
   it('shows what waits and removes it on demand', async () => {
-    const world = openTask({ sessions: [aSession({ state: SessionState.RUNNING })], queue: [aMessage('msg_2', 'Then the README')], calls: { removeQueuedMessage: () => ({}) } })
+    const world = openTask({
+      sessions: [aSession({ state: SessionState.RUNNING })],
+      queue: [aMessage('msg_2', 'Then the README')],
+      calls: { removeQueuedMessage: () => ({}) },
+    })
     fireEvent.click(screen.getByRole('button', { name: 'Remove this message' }))
     await waitFor(() => expect(made(world, 'removeQueuedMessage')).toMatchObject([{ messageId: 'msg_2' }]))
     act(() => world.showSession(aSession({ state: SessionState.RUNNING }), [], ['msg_2']))
@@ -168,7 +204,7 @@ describe('the queue', () => {
       calls: { getQueuedMessage: () => ({ text: 'Then the README' }), updateQueuedMessage: () => ({}) },
     })
     fireEvent.click(screen.getByRole('button', { name: 'Edit this message' }))
-    const field = await screen.findByRole('textbox', { name: 'Text of the message' })
+    const field = await screen.findByRole('textbox', { name: 'Message text' })
     expect((field as HTMLTextAreaElement).value).toBe('Then the README')
     fireEvent.change(field, { target: { value: 'Then the tests' } })
     fireEvent.click(screen.getByRole('button', { name: 'Save' }))
@@ -176,21 +212,29 @@ describe('the queue', () => {
   })
 
   it('says that it is held, and lets it go on', async () => {
-    const world = openTask({ sessions: [aSession({ queueHeld: true })], queue: [aMessage('msg_2', 'waits')], calls: { resumeQueue: () => ({}) } })
+    const world = openTask({
+      sessions: [aSession({ queueHeld: true })],
+      queue: [aMessage('msg_2', 'waits')],
+      calls: { resumeQueue: () => ({}) },
+    })
     fireEvent.click(screen.getByRole('button', { name: 'Resume' }))
     await waitFor(() => expect(made(world, 'resumeQueue')).toMatchObject([{ sessionId: 'ses_1' }]))
   })
 
   it('says that messages wait for the quota of the model, and lets them go at once', async () => {
-    const condition = create(ConditionSchema, { reason: 'MODEL_QUOTA', message: 'used up', nextAttemptTime: timestampFromDate(new Date(Date.now() + 3_600_000)) })
+    const condition = create(ConditionSchema, {
+      reason: 'MODEL_QUOTA',
+      message: 'used up',
+      nextAttemptTime: timestampFromDate(new Date(Date.now() + 3_600_000)),
+    })
     const world = openTask({ sessions: [aSession({ state: SessionState.RUNNING, condition })], calls: { resumeQueue: () => ({}) } })
-    fireEvent.click(screen.getByRole('button', { name: 'Go on now' }))
+    fireEvent.click(screen.getByRole('button', { name: 'Resume now' }))
     await waitFor(() => expect(made(world, 'resumeQueue')).toMatchObject([{ sessionId: 'ses_1' }]))
   })
 
   it('offers no change of a message that the agent is getting', () => {
     openTask({ queue: [aMessage('msg_2', 'waits', { state: 2 })] })
-    expect(screen.getByText('Handed to the agent…')).toBeTruthy()
+    expect(screen.getByText('Delivering…')).toBeTruthy()
     expect(screen.queryByRole('button', { name: 'Edit this message' })).toBeNull()
   })
 })
@@ -200,7 +244,7 @@ describe('a message on its way', () => {
     const world = openTask({ sessions: [aSession({ state: SessionState.RUNNING })], calls: { sendMessage: () => ({ rev: 2n }) } })
     write('Then the README')
     fireEvent.keyDown(message(), { key: 'Enter' })
-    const waiting = await screen.findByRole('region', { name: 'Messages that wait' })
+    const waiting = await screen.findByRole('region', { name: 'Queued messages' })
     expect(within(waiting).getByText('Then the README')).toBeTruthy()
     const running = aSession({ state: SessionState.RUNNING })
     act(() => world.showSession(running, [], [aMessage('msg_2', 'Then the README')]))
@@ -244,12 +288,16 @@ describe('the address', () => {
 
 describe('the transcript', () => {
   it('starts with the last 200 entries and reads older ones when they are wanted', async () => {
-    const all = Array.from({ length: 500 }, (_, at) => entry(at + 1, { case: 'agentMessage', value: { text: `entry ${at + 1}` } }, { blockId: `b${at}` }))
+    const all = Array.from({ length: 500 }, (_, at) =>
+      entry(at + 1, { case: 'agentMessage', value: { text: `entry ${at + 1}` } }, { blockId: `b${at}` }),
+    )
     const world = openTask({
       sessions: [aSession({ lastOffset: 500n })],
       entries: all,
       calls: {
-        listTranscript: (request: { fromOffset: bigint; pageSize: number }) => ({ entries: all.slice(Number(request.fromOffset) - 1, Number(request.fromOffset) - 1 + request.pageSize) }),
+        listTranscript: (request: { fromOffset: bigint; pageSize: number }) => ({
+          entries: all.slice(Number(request.fromOffset) - 1, Number(request.fromOffset) - 1 + request.pageSize),
+        }),
       },
     })
     fireEvent.scroll(screen.getByRole('log'), { target: { scrollTop: 0 } })

@@ -8,7 +8,7 @@ import { useTitle } from '../app/useTitle'
 import { announce, ErrorState, PageSkeleton, StaleBanner, taskStatus } from '../ui'
 import { StageList } from './header/StageList'
 import { TaskHeader } from './header/TaskHeader'
-import { useClearedUnless, useCommand } from './model/useCommand'
+import { useClearedUnless, useCommand } from '../state/command'
 import { usePlace } from './model/usePlace'
 import { useTask, type TaskView } from './model/useTask'
 import { useViewer } from './model/useViewer'
@@ -16,7 +16,7 @@ import { panelTab, Workspace, type PanelTab } from './panel/Workspace'
 import { Conversation } from './sessions/Conversation'
 import { SessionTabs } from './sessions/SessionTabs'
 import { useReadMarks } from './sessions/useReadMarks'
-import { visibleLine } from './text/visible'
+import { visibleLine } from '../ui/text/visible'
 import classes from './page.module.css'
 
 /** Width below which panels are whole screens. */
@@ -31,7 +31,7 @@ export function TaskPage({ organizationId, taskId }: { organizationId: string; t
   if (view.phase === 'ended') {
     return (
       <div className={classes.alone}>
-        <ErrorState error={view.error} title="The task could not be read" onRetry={() => client.reconnectNow()} />
+        <ErrorState error={view.error} title="The task could not be loaded" onRetry={() => client.reconnectNow()} />
       </div>
     )
   }
@@ -82,8 +82,18 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
         onExplain={() => setTab('explain')}
       />
       <StaleBanner phase={view.phase} since={view.since} />
-      {view.phase === 'ended' && <ErrorState error={view.error} title="The task is no longer watched" compact onRetry={() => client.reconnectNow()} />}
-      <Workspace task={task} sessions={[...view.sessions, ...view.closed]} viewer={viewer} talk={talk} tab={tab} onTab={setTab} narrow={narrow} />
+      {view.phase === 'ended' && (
+        <ErrorState error={view.error} title="Live updates of the task stopped" compact onRetry={() => client.reconnectNow()} />
+      )}
+      <Workspace
+        task={task}
+        sessions={[...view.sessions, ...view.closed]}
+        viewer={viewer}
+        talk={talk}
+        tab={tab}
+        onTab={setTab}
+        narrow={narrow}
+      />
     </div>
   )
 }

@@ -16,7 +16,8 @@ beforeEach(() => {
 
 const png = (name: string) => new File(['x'], name, { type: 'image/png' })
 const attached = () => screen.queryAllByRole('listitem').filter((each) => each.closest('[aria-label="Attached files"]') !== null)
-const stored = (id: string, rest = {}) => create(AttachmentSchema, { attachmentId: id, name: `${id}.png`, mediaType: 'image/png', size: 7n, ...rest })
+const stored = (id: string, rest = {}) =>
+  create(AttachmentSchema, { attachmentId: id, name: `${id}.png`, mediaType: 'image/png', size: 7n, ...rest })
 
 function attach(files: File[]): void {
   const input = document.querySelector<HTMLInputElement>('input[type="file"]')
@@ -28,7 +29,10 @@ describe('files in the composer', () => {
   it('keep a message from being sent until they are there, and go with it', async () => {
     let arrive: (() => void) | undefined
     const putAttachment = () => new Promise((resolve) => (arrive = () => resolve({ attachment: stored('att_1') })))
-    const world = openTask({ calls: { sendMessage: () => ({ message: aMessage('msg_1', 'look'), rev: 1n }) }, attachments: { putAttachment } })
+    const world = openTask({
+      calls: { sendMessage: () => ({ message: aMessage('msg_1', 'look'), rev: 1n }) },
+      attachments: { putAttachment },
+    })
     write('look')
     attach([png('a.png')])
     await waitFor(() => expect(arrive).toBeDefined())
@@ -82,13 +86,19 @@ describe('files in the composer', () => {
     fireEvent.click(screen.getByRole('button', { name: 'Edit this message' }))
     fireEvent.click(await screen.findByRole('button', { name: 'Remove att_1.png' }))
     fireEvent.click(screen.getByRole('button', { name: 'Save' }))
-    await waitFor(() => expect(made(world, 'updateQueuedMessage')).toMatchObject([{ text: 'look', attachments: { attachmentIds: ['att_2'] } }]))
+    await waitFor(() =>
+      expect(made(world, 'updateQueuedMessage')).toMatchObject([{ text: 'look', attachments: { attachmentIds: ['att_2'] } }]),
+    )
   })
 })
 
 describe('files in the transcript', () => {
   const entry = (offset: bigint, body: object) =>
-    create(TranscriptEntrySchema, { offset, sessionId: 'ses_1', part: create(TranscriptPartSchema, { messageId: 'msg_1', blockId: `b${offset}`, body: body as never }) })
+    create(TranscriptEntrySchema, {
+      offset,
+      sessionId: 'ses_1',
+      part: create(TranscriptPartSchema, { messageId: 'msg_1', blockId: `b${offset}`, body: body as never }),
+    })
   const shown = (attachment: object, toolCallId = '') => ({ case: 'agentFile', value: { attachment, toolCallId } })
 
   it('are pictures of an address of the page, and everything else is named', async () => {
@@ -110,12 +120,14 @@ describe('files in the transcript', () => {
     const mine = within(await within(log).findByRole('list', { name: 'Files of this message' }))
     const picture = await mine.findByRole('img', { name: 'att_mine.png' })
     expect(picture.getAttribute('src')).toBe('blob:made')
-    expect(await within(log).findByText('It was removed.')).toBeDefined()
-    expect(within(log).getByText('Not kept: too large to be kept')).toBeDefined()
+    expect(await within(log).findByText('The file was deleted.')).toBeDefined()
+    expect(within(log).getByText('Not stored: too large')).toBeDefined()
     expect(within(log).getByRole('button', { name: 'Save evil.svg' })).toBeDefined()
-    const read = world.fake.made.filter((call) => call.method === 'getAttachment').map((call) => (call.request as { attachmentId: string }).attachmentId)
+    const read = world.fake.made
+      .filter((call) => call.method === 'getAttachment')
+      .map((call) => (call.request as { attachmentId: string }).attachmentId)
     expect(read).not.toContain('att_svg')
-    fireEvent.click(mine.getByRole('button', { name: 'Picture att_mine.png, open larger' }))
+    fireEvent.click(mine.getByRole('button', { name: 'Enlarge picture att_mine.png' }))
     expect(await screen.findByRole('dialog', { name: 'att_mine.png' })).toBeDefined()
   })
 })

@@ -31,7 +31,10 @@ describe('a repeated command', () => {
 
   it('that fails after its question was closed says so at once, and not at the next question', async () => {
     let fail = () => {}
-    const archiveTask = () => new Promise((_, reject) => { fail = () => reject(new FoundryError({ code: Code.Unavailable, reason: 'DRAINING', message: 'late' })) })
+    const archiveTask = () =>
+      new Promise((_, reject) => {
+        fail = () => reject(new FoundryError({ code: Code.Unavailable, reason: 'DRAINING', message: 'late' }))
+      })
     openTask({ task: aTask({ state: TaskState.IDLE }), calls: { archiveTask } })
     const ask = async (what: string, title: string) => {
       fireEvent.click(screen.getByRole('button', { name: 'More actions' }))
@@ -44,12 +47,16 @@ describe('a repeated command', () => {
     await act(async () => fail())
     expect(toastStore.get().map((it) => it.title)).toContain('The task was not archived')
     const again = await ask('Archive…', 'Archive this task?')
-    expect(again.queryByText('It could not be done')).toBeNull()
+    expect(again.queryByText('The action failed')).toBeNull()
   })
 
   it('that stops a turn is another one for another session', async () => {
     const second = aSession({ sessionId: 'ses_2', name: 'Second', state: SessionState.RUNNING, createTime: { seconds: 9n } })
-    const world = openTask({ task: aTask({ state: TaskState.RUNNING }), sessions: [running, second], calls: { stopTurn: () => new Promise(() => {}) } })
+    const world = openTask({
+      task: aTask({ state: TaskState.RUNNING }),
+      sessions: [running, second],
+      calls: { stopTurn: () => new Promise(() => {}) },
+    })
     fireEvent.click(screen.getByRole('button', { name: 'Stop turn' }))
     fireEvent.click(screen.getByRole('tab', { name: /Second/ }))
     fireEvent.click(screen.getByRole('button', { name: 'Stop turn' }))
@@ -67,11 +74,11 @@ describe('a repeated command', () => {
     }
     const dialog = await close()
     fireEvent.click(dialog.getByRole('button', { name: 'Close session' }))
-    await dialog.findByText('It could not be done')
+    await dialog.findByText('The action failed')
     fireEvent.click(dialog.getByRole('button', { name: 'Cancel' }))
     fireEvent.click(screen.getByRole('tab', { name: /Second/ }))
     const other = await close()
-    expect(other.queryByText('It could not be done')).toBeNull()
+    expect(other.queryByText('The action failed')).toBeNull()
     fireEvent.click(other.getByRole('button', { name: 'Close session' }))
     await waitFor(() => expect(made(world, 'closeSession')).toMatchObject([{ sessionId: 'ses_1' }, { sessionId: 'ses_2' }]))
     expect(new Set(idsOf(made(world, 'closeSession'))).size).toBe(2)
@@ -133,7 +140,7 @@ describe('a question of the agent', () => {
   it('is answered once, also while the answer is on its way back', async () => {
     const world = openTask({ sessions: [asks], calls: { respondToPermission: () => ({}) } })
     fireEvent.click(within(dock()).getByRole('button', { name: /Reject/ }))
-    await screen.findByText('Answered; the agent goes on.')
+    await screen.findByText('Answered. The agent is continuing.')
     fireEvent.keyDown(dock(), { key: '1' })
     fireEvent.click(within(dock()).getByRole('button', { name: /Allow/ }))
     expect(made(world, 'respondToPermission')).toMatchObject([{ permissionId: 'perm-1', optionId: 'no' }])
@@ -142,7 +149,7 @@ describe('a question of the agent', () => {
   it('can be answered again when the answer was not taken', async () => {
     const world = openTask({ sessions: [asks], calls: { respondToPermission: lost } })
     fireEvent.click(within(dock()).getByRole('button', { name: /Reject/ }))
-    await screen.findByText('The answer was not given')
+    await screen.findByText('The answer was not sent')
     fireEvent.keyDown(dock(), { key: '1' })
     await waitFor(() => expect(made(world, 'respondToPermission')).toMatchObject([{ optionId: 'no' }, { optionId: 'yes' }]))
   })
@@ -152,7 +159,7 @@ describe('a question of the agent', () => {
     const button = within(dock()).getByRole('button', { name: /Reject/ })
     button.focus()
     fireEvent.click(button)
-    await screen.findByText('Answered; the agent goes on.')
+    await screen.findByText('Answered. The agent is continuing.')
     act(() => world.showSession(running))
     await waitFor(() => expect(document.activeElement).toBe(message()))
   })

@@ -11,7 +11,9 @@ beforeEach(prepare)
 
 const options = [{ optionId: 'yes', name: 'Allow', kind: 'allow_once' }]
 const asks = aSession({ state: SessionState.RUNNING, pendingPermission: { permissionId: 'perm-1', title: 'cargo test', options } })
-const press = (...keys: string[]) => keys.forEach((key) => fireEvent.keyDown(document.body, { key }))
+const press = (...keys: string[]) => {
+  for (const key of keys) fireEvent.keyDown(document.body, { key })
+}
 
 it('keys lead to the field of messages and to the question of the agent', () => {
   openTask({ sessions: [asks] })
@@ -19,14 +21,26 @@ it('keys lead to the field of messages and to the question of the agent', () => 
   expect(document.activeElement).toBe(message())
   message().blur()
   press('g', 'q')
-  expect(document.activeElement).toBe(within(screen.getByRole('region', { name: 'The agent asks for permission' })).getByRole('button', { name: /Allow/ }))
+  expect(document.activeElement).toBe(
+    within(screen.getByRole('region', { name: 'The agent asks for permission' })).getByRole('button', { name: /Allow/ }),
+  )
 })
 
 it('the keys of a conversation are listed while one is shown', () => {
   openTask({ sessions: [asks] })
-  render(<MantineProvider env="test"><ShortcutsDialog onClose={() => {}} /></MantineProvider>)
+  render(
+    <MantineProvider env="test">
+      <ShortcutsDialog onClose={() => {}} />
+    </MantineProvider>,
+  )
   const list = within(screen.getByRole('dialog', { name: 'Shortcuts' }))
-  for (const label of ['Write a message', 'Go to the question of the agent', 'Stop the turn', 'Answer the agent, at its question', 'Send the message']) {
+  for (const label of [
+    'Write a message',
+    "Go to the agent's question",
+    'Stop the turn',
+    'Choose an answer (at a question)',
+    'Send the message',
+  ]) {
     expect(list.getByText(label)).toBeTruthy()
   }
 })

@@ -12,7 +12,11 @@ beforeEach(prepare)
 it('a state that a task comes to is said to those who do not see it, and the one it is in is not', () => {
   const world = openTask({ task: aTask({ state: TaskState.RUNNING }) })
   render(<Announcer />)
-  const said = () => screen.getAllByRole('status').map((it) => it.textContent).join()
+  const said = () =>
+    screen
+      .getAllByRole('status')
+      .map((it) => it.textContent)
+      .join()
   expect(said()).not.toContain('Task running')
   act(() => world.showTask(aTask({ state: TaskState.ERROR }), [aSession()]))
   expect(said()).toContain('Task failed')

@@ -92,7 +92,10 @@ export class FakeFoundry {
 
   private cell(topic: Topic<unknown>): Cell<TopicState<unknown> | undefined> {
     let cell = this.topics.get(topic.key)
-    if (cell === undefined) this.topics.set(topic.key, (cell = new Cell<TopicState<unknown> | undefined>(undefined)))
+    if (cell === undefined) {
+      cell = new Cell<TopicState<unknown> | undefined>(undefined)
+      this.topics.set(topic.key, cell)
+    }
     return cell
   }
 

@@ -1,5 +1,5 @@
 import { cleanup, configure } from '@testing-library/react'
-import { afterEach } from 'vitest'
+import { afterEach, vi } from 'vitest'
 
 // Nothing is laid out here; lists that render what is on the screen need a screen.
 Object.defineProperty(HTMLElement.prototype, 'clientHeight', { configurable: true, get: () => 600 })
@@ -8,6 +8,7 @@ Object.defineProperty(HTMLElement.prototype, 'clientWidth', { configurable: true
 afterEach(() => {
   cleanup()
   localStorage.clear()
+  vi.useRealTimers()
 })
 
 // A field that grows with its text listens for fonts that arrive late.

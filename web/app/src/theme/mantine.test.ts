@@ -18,9 +18,7 @@ function usedParts(): Set<string> {
 
 test('every part of Mantine that is used has its styles', () => {
   const listed = readFileSync(join(src, 'theme/mantine.ts'), 'utf8')
-  const missing = [...usedParts()].filter(
-    (part) => existsSync(join(styles, `${part}.css`)) && !listed.includes(`styles/${part}.css`),
-  )
+  const missing = [...usedParts()].filter((part) => existsSync(join(styles, `${part}.css`)) && !listed.includes(`styles/${part}.css`))
   expect(missing).toEqual([])
 })
 

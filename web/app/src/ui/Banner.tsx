@@ -51,7 +51,8 @@ function Refused({ error }: { error: FoundryError }) {
   useEffect(() => announce(`Connection refused. ${text.message}`, true), [text.message])
   return (
     <Banner label="Connection" tone="error" icon={IconPlugConnectedX} action={<ReconnectButton />}>
-      The server refused the connection; what you see may be old. {text.message} {text.nextAction !== '' && sentence(text.nextAction)} <code>{text.reason}</code>
+      The server refused the connection. Data may be out of date. {text.message} {text.nextAction !== '' && sentence(text.nextAction)}{' '}
+      <code>{text.reason}</code>
     </Banner>
   )
 }
@@ -71,19 +72,16 @@ function Broken({ since }: { since: number }) {
   if (connection.phase === 'offline') {
     return (
       <Banner label="Connection" tone="wait" icon={IconCloudOff}>
-        You are offline (for <Elapsed since={since} />). What you see may be old; it goes on by itself when the network is back.
+        You are offline (for <Elapsed since={since} />
+        ). Data may be out of date. Updates resume when the network is back.
       </Banner>
     )
   }
   if (now - since < QUIET_BREAK && connection.attempt <= 1) return null
   return (
-    <Banner
-      label="Connection"
-      tone="wait"
-      icon={IconPlugConnectedX}
-      action={<ReconnectButton />}
-    >
-      Connection lost; what you see may be old. {connection.retryAt === undefined ? 'Reconnecting…' : <NextAttempt at={connection.retryAt} />}
+    <Banner label="Connection" tone="wait" icon={IconPlugConnectedX} action={<ReconnectButton />}>
+      Connection lost. Data may be out of date.{' '}
+      {connection.retryAt === undefined ? 'Reconnecting…' : <NextAttempt at={connection.retryAt} />}
     </Banner>
   )
 }
@@ -105,7 +103,7 @@ export function StaleBanner({ phase, since }: { phase: TopicPhase; since: number
   if (phase !== 'stale' || now - since < QUIET_BREAK) return null
   return (
     <Banner tone="wait" icon={IconHistory}>
-      This may be out of date; last heard of <RelativeTime time={since} ago />.
+      Data may be out of date. Last update: <RelativeTime time={since} ago />.
     </Banner>
   )
 }

@@ -1,4 +1,5 @@
 import { agoPhrase, agoText, fullTime, millis, spanText, useNow, type Moment } from './time'
+import classes from './Clocks.module.css'
 
 /** Distances are in minutes and more; they need no beat of a second. */
 const STEP = 15_000
@@ -15,7 +16,8 @@ export function RelativeTime({ time, ago = false, prefix }: { time: Moment | und
   const text = ago ? agoPhrase(at, now + STEP) : agoText(at, now + STEP)
   return (
     <time dateTime={new Date(at).toISOString()} title={fullTime(at)}>
-      {prefix === undefined ? text : `${prefix} ${text}`}
+      {prefix !== undefined && `${prefix} `}
+      <span className={ago ? classes.ago : classes.short}>{text}</span>
     </time>
   )
 }

@@ -27,7 +27,7 @@ export function ConfirmDialog(props: Props) {
       </Text>
       {error !== undefined && error !== null && (
         <div style={{ marginTop: 12 }}>
-          <ErrorState error={error} title="It could not be done" compact />
+          <ErrorState error={error} title="The action failed" compact />
         </div>
       )}
       <Group justify="flex-end" gap="xs" mt="lg">

@@ -24,6 +24,6 @@ test('what was copied is said to be', async () => {
 test('what could not be copied is not said to be copied', async () => {
   vi.spyOn(navigator.clipboard, 'writeText').mockRejectedValue(new Error('not allowed'))
   open()
-  await waitFor(() => expect(screen.getByRole('alert').textContent).toBe('It could not be copied'))
+  await waitFor(() => expect(screen.getByRole('alert').textContent).toBe('Copying failed'))
   expect(screen.getByRole('status').textContent).toBe('')
 })

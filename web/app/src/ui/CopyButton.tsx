@@ -10,10 +10,10 @@ export function CopyButton({ value, label }: { value: string; label: string }) {
   const { copied, error } = clipboard
   useEffect(() => {
     if (copied) announce('Copied')
-    else if (error !== null) announce('It could not be copied', true)
+    else if (error !== null) announce('Copying failed', true)
   }, [copied, error])
   return (
-    <Tooltip label={copied ? 'Copied' : error === null ? label : 'It could not be copied'}>
+    <Tooltip label={copied ? 'Copied' : error === null ? label : 'Copying failed'}>
       <ActionIcon size="sm" onClick={() => clipboard.copy(value)} aria-label={label}>
         {copied ? <IconCheck size={14} /> : <IconCopy size={14} />}
       </ActionIcon>

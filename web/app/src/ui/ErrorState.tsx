@@ -8,7 +8,7 @@ import classes from './ErrorState.module.css'
 interface Props {
   /** What was thrown, or what a topic ended with. */
   error: unknown
-  /** What could not be done, for example "The branches could not be listed". */
+  /** What could not be done, for example "The branches could not be loaded". */
   title: string
   /** Offers a retry. */
   onRetry?: () => void
@@ -35,7 +35,11 @@ export function ErrorState({ error, title, onRetry, retrying = false, actions, c
       <div className={classes.body}>
         <Title className={classes.title}>{title}</Title>
         <p className={classes.message}>{text.message}</p>
-        {text.nextAction !== '' && <p className={classes.next}><WithCode text={sentence(text.nextAction)} /></p>}
+        {text.nextAction !== '' && (
+          <p className={classes.next}>
+            <WithCode text={sentence(text.nextAction)} />
+          </p>
+        )}
         <details className={classes.details}>
           <summary>
             <span className={classes.reason}>{text.reason}</span>

@@ -1,4 +1,6 @@
 import { lazyDialog } from './lazyPart'
 
 /** Asks before something that cannot be taken back. */
-export const ConfirmDialog = lazyDialog('The question could not be asked', () => import('./ConfirmDialog').then((it) => it.ConfirmDialog))
+export const ConfirmDialog = lazyDialog('The confirmation dialog could not be opened', () =>
+  import('./ConfirmDialog').then((it) => it.ConfirmDialog),
+)

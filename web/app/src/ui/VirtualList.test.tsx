@@ -8,7 +8,14 @@ beforeEach(() => {
 })
 
 const list = (items: readonly string[], activeIndex: number) => (
-  <VirtualList items={items} rowHeight={() => 50} keyOf={(it) => it} activeIndex={activeIndex} render={(it) => it} containerProps={{ role: 'list' }} />
+  <VirtualList
+    items={items}
+    rowHeight={() => 50}
+    keyOf={(it) => it}
+    activeIndex={activeIndex}
+    render={(it) => it}
+    containerProps={{ role: 'list' }}
+  />
 )
 const names = Array.from({ length: 200 }, (_, at) => `row ${at}`)
 

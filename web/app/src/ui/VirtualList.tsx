@@ -33,9 +33,9 @@ export function VirtualList<T>(props: Props<T>) {
   })
   const active = activeIndex === undefined ? undefined : items[activeIndex]
   const activeKey = active === undefined || activeIndex === undefined ? undefined : keyOf(active, activeIndex)
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only a new active row moves the list, not a change of its items or of their order
   useEffect(() => {
     if (activeIndex !== undefined && activeIndex >= 0) rows.scrollToIndex(activeIndex, { align: 'auto' })
-    // Only a new active row moves the list, not a change of its items or of their order.
   }, [activeKey])
   return (
     <div ref={scroller} className={className} style={{ overflowY: 'auto', contain: 'strict' }} {...containerProps}>

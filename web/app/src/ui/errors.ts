@@ -1,7 +1,7 @@
 import { ConnectError } from '@connectrpc/connect'
 import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { Code, FoundryError } from '@foundry/client'
-import { visible } from '../task/text/visible'
+import { visible } from './text/visible'
 
 /** An error as people read it. */
 export interface ErrorText {
@@ -31,7 +31,7 @@ export function errorText(error: unknown): ErrorText {
 /** A fault of the page itself, for which no server has a reason. */
 function fault(error: unknown): FoundryError {
   const message = error instanceof Error ? error.message : String(error)
-  return new FoundryError({ code: Code.Internal, reason: 'PAGE_FAULT', message, nextAction: 'load the page anew' })
+  return new FoundryError({ code: Code.Internal, reason: 'PAGE_FAULT', message, nextAction: 'reload the page' })
 }
 
 /** A sentence starts with a capital letter and ends with a full stop. */

@@ -31,7 +31,7 @@ describe('a part of the page', () => {
 
   it('has its place held until it is here, and is there at once the next time', async () => {
     const { read, answer } = file<ComponentType<{ name: string }>>()
-    const Lazy = lazyPart('The panel could not be shown', <p>waiting</p>, read)
+    const Lazy = lazyPart('The panel could not be loaded', <p>waiting</p>, read)
     const { unmount } = show(<Lazy name="Panel" />)
     screen.getByText('waiting')
     await answer((it) => it.resolve(Panel))
@@ -44,10 +44,10 @@ describe('a part of the page', () => {
 
   it('leaves the focus where it is when it comes', async () => {
     const { read, answer } = file<ComponentType<{ name: string }>>()
-    const Lazy = lazyPart('The panel could not be shown', <p>waiting</p>, read)
+    const Lazy = lazyPart('The panel could not be loaded', <p>waiting</p>, read)
     show(
       <>
-        <button>Tab</button>
+        <button type="button">Tab</button>
         <Lazy name="Panel" />
       </>,
     )
@@ -58,15 +58,15 @@ describe('a part of the page', () => {
 
   it('says that its file is missing, offers the page anew, and comes when another attempt succeeds', async () => {
     const { read, answer } = file<ComponentType<{ name: string }>>()
-    const Lazy = lazyPart('The panel could not be shown', <p>waiting</p>, read)
+    const Lazy = lazyPart('The panel could not be loaded', <p>waiting</p>, read)
     show(<Lazy name="Panel" />)
     await answer((it) => it.reject(gone))
     const alert = screen.getByRole('alert')
-    expect(alert.textContent).toContain('The panel could not be shown')
+    expect(alert.textContent).toContain('The panel could not be loaded')
     expect(alert.textContent).toContain('PAGE_PART_MISSING')
     expect(alert.textContent).toContain(gone.message)
     const reload = vi.spyOn(location, 'reload').mockReturnValue()
-    fireEvent.click(screen.getByRole('button', { name: 'Load the page anew' }))
+    fireEvent.click(screen.getByRole('button', { name: 'Reload the page' }))
     expect(reload).toHaveBeenCalledTimes(1)
     await act(async () => fireEvent.click(screen.getByRole('button', { name: 'Try again' })))
     await answer((it) => it.resolve(Panel))
@@ -88,7 +88,9 @@ describe('a dialog', () => {
     const [opened, setOpened] = useState(false)
     return (
       <>
-        <button onClick={() => setOpened(true)}>Ask</button>
+        <button type="button" onClick={() => setOpened(true)}>
+          Ask
+        </button>
         <Dialog opened={opened} onClose={() => setOpened(false)} />
       </>
     )
@@ -96,7 +98,7 @@ describe('a dialog', () => {
 
   it('is loaded when it is asked for, and in the page before it opens so that it knows what had the focus', async () => {
     const { read, answer } = file<ComponentType<Props>>()
-    show(<Page dialog={lazyDialog('The question could not be asked', read)} />)
+    show(<Page dialog={lazyDialog('The confirmation dialog could not be opened', read)} />)
     expect(read).not.toHaveBeenCalled()
     fireEvent.click(screen.getByText('Ask'))
     await answer((it) => it.resolve(Question))
@@ -106,11 +108,11 @@ describe('a dialog', () => {
 
   it('counts as closed when its file is missing, with a message, and can be asked for again', async () => {
     const { read, answer } = file<ComponentType<Props>>()
-    show(<Page dialog={lazyDialog('The question could not be asked', read)} />)
+    show(<Page dialog={lazyDialog('The confirmation dialog could not be opened', read)} />)
     fireEvent.click(screen.getByText('Ask'))
     await answer((it) => it.reject(gone))
     expect(toastStore.get().map(({ title, reason, action }) => [title, reason, action?.label])).toEqual([
-      ['The question could not be asked', 'PAGE_PART_MISSING', 'Load the page anew'],
+      ['The confirmation dialog could not be opened', 'PAGE_PART_MISSING', 'Reload the page'],
     ])
     fireEvent.click(screen.getByText('Ask'))
     expect(read).toHaveBeenCalledTimes(2)

@@ -5,16 +5,17 @@ import { ErrorState } from './ErrorState'
 import { Part, usePart } from './part'
 import { toastError } from './toast'
 
-const anew = { label: 'Load the page anew', run: () => location.reload() }
+const anew = { label: 'Reload the page', run: () => location.reload() }
 
 /**
  * A part of the page whose code is loaded when it is first shown. Until then `waiting` holds its place; a failure says
  * what happened and offers another attempt and to load the page anew.
  *
- * @param title What failed, for example "The changes could not be shown".
+ * @param title What failed, for example "The changes could not be loaded".
  */
 export function lazyPart<P extends object>(title: string, waiting: ReactNode, read: () => Promise<ComponentType<P>>): ComponentType<P> {
   const part = new Part(read)
+  // biome-ignore lint/correctness/noComponentHookFactories: made once for each part, as a module is loaded
   return function LazyPart(props: P) {
     const { value: Shown, error, loading } = usePart(part)
     if (Shown !== undefined) return <Shown {...props} />
@@ -59,6 +60,7 @@ interface Closable {
  */
 export function lazyDialog<P extends Closable>(title: string, read: () => Promise<ComponentType<P>>): ComponentType<P> {
   const part = new Part(read)
+  // biome-ignore lint/correctness/noComponentHookFactories: made once for each dialog, as a module is loaded
   return function LazyDialog(props: P) {
     const { opened = true, onClose } = props
     const Shown = useDialogPart(part, title, opened, onClose)

@@ -91,7 +91,7 @@ function missing(cause: unknown): FoundryError {
     code: Code.Unavailable,
     reason: 'PAGE_PART_MISSING',
     message: 'A file of the page could not be loaded',
-    nextAction: 'try again once the server can be reached; after an upgrade of the server, load the page anew',
+    nextAction: 'try again once the server can be reached; after an upgrade of the server, reload the page',
     metadata: { cause: cause instanceof Error ? cause.message : String(cause) },
   })
 }

@@ -69,7 +69,10 @@ function onKey(event: KeyboardEvent): void {
   const typing = target?.closest('input,textarea,select,[contenteditable="true"]') != null
   const stroke = { key: event.key, mod: event.ctrlKey || event.metaKey, alt: event.altKey, at: event.timeStamp, typing }
   // The newest group wins, so that the page on top can take a key for itself.
-  const hit = sequences.take(stroke, groups.toReversed().flatMap((group) => group.shortcuts))
+  const hit = sequences.take(
+    stroke,
+    groups.toReversed().flatMap((group) => group.shortcuts),
+  )
   if (hit === undefined) return
   event.preventDefault()
   if (hit !== 'pending') hit.run()

@@ -98,7 +98,7 @@ export function repositoryStatus(state: RepositoryState | string): Status {
 }
 
 const stages: Partial<Record<StageState, Status>> = {
-  [StageState.PENDING]: { word: 'Not begun', tone: 'quiet', icon: IconCircleDashed },
+  [StageState.PENDING]: { word: 'Not started', tone: 'quiet', icon: IconCircleDashed },
   [StageState.RUNNING]: busy('Running'),
   [StageState.WAITING]: { word: 'Waiting', tone: 'wait', icon: IconClock },
   [StageState.DONE]: { word: 'Done', tone: 'ok', icon: IconCircleCheck },

@@ -11,9 +11,16 @@ function Page({ takes = false }: { takes?: boolean }) {
   useFocusBack(opened)
   return (
     <>
-      <button onClick={() => setOpened(true)}>Open</button>
+      <button type="button" onClick={() => setOpened(true)}>
+        Open
+      </button>
+      {/* biome-ignore lint/a11y/noAutofocus: that the focus moves is the test */}
       {opened && <input aria-label="Field" autoFocus />}
-      {opened && <button onClick={() => setOpened(false)}>Close</button>}
+      {opened && (
+        <button type="button" onClick={() => setOpened(false)}>
+          Close
+        </button>
+      )}
       {takes && !opened && <input aria-label="Other" />}
     </>
   )

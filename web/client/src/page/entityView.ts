@@ -31,6 +31,6 @@ export class EntityView<T> implements ReadonlyMap<string, T> {
   }
 
   forEach(visit: (value: T, key: string, map: ReadonlyMap<string, T>) => void): void {
-    this.map.forEach((value, key) => visit(value, key, this));
+    for (const [key, value] of this.map) visit(value, key, this);
   }
 }

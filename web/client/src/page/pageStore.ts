@@ -18,8 +18,7 @@ export class PageStore {
   log: readonly LogEvent[] = [];
   readonly connectionListeners = new Set<() => void>();
   readonly logListeners = new Set<() => void>();
-  // Of any entity: the topic given with a key fixes its type.
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  // biome-ignore lint/suspicious/noExplicitAny: of any entity; the topic given with a key fixes its type
   private readonly topics = new Map<string, PageTopic<any>>();
   private readonly dirty = new Set<string>();
   private newEvents: LogEvent[] = [];

@@ -23,12 +23,9 @@ export function useFoundry(): Foundry {
 export function useTopic<T>(topic: Topic<T> | undefined): TopicState<T> | undefined {
   const client = useFoundry();
   const key = topic?.key;
-  // eslint-disable-next-line react-hooks/exhaustive-deps -- equal keys are equal topics
+  // biome-ignore lint/correctness/useExhaustiveDependencies: equal keys are equal topics
   const watched = useMemo(() => topic, [key]);
-  const subscribe = useCallback(
-    (listener: () => void) => (watched ? client.subscribe(watched, listener) : () => {}),
-    [client, watched],
-  );
+  const subscribe = useCallback((listener: () => void) => (watched ? client.subscribe(watched, listener) : () => {}), [client, watched]);
   return useSyncExternalStore(subscribe, () => (watched ? client.topicState(watched) : undefined));
 }
 

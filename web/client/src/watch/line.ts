@@ -248,7 +248,10 @@ export class Line implements StreamListener {
   private promote(old: EdgeStream, next: EdgeStream, error: FoundryError): void {
     this.current = next;
     this.next = undefined;
-    this.owner.cutOff([...old.watches()].filter(({ record, course }) => record.isOwnedBy(course)), error);
+    this.owner.cutOff(
+      [...old.watches()].filter(({ record, course }) => record.isOwnedBy(course)),
+      error,
+    );
     this.owner.log('drain', 'The old stream has ended; the next one goes on.');
     if (!next.open) this.setState({ phase: 'reconnecting', attempt: 0, error });
     this.settle();

@@ -44,7 +44,11 @@ async function speaking(): Promise<string> {
   });
   const prompt = 'stream 100 chunks\nwait 4 s\nstream 40 chunks\nsay All is done.';
   const { session } = await client.task.createTask({
-    requestId: newRequestId(), organizationId, repositoryId, prompt, permissionPolicy: PermissionPolicy.ALLOW,
+    requestId: newRequestId(),
+    organizationId,
+    repositoryId,
+    prompt,
+    permissionPolicy: PermissionPolicy.ALLOW,
   });
   return session?.sessionId ?? '';
 }

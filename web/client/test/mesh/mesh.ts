@@ -13,7 +13,9 @@ const REMOVAL_MS = 30_000;
 function binary(): string {
   const path = process.env.FOUNDRY_BIN;
   if (!path || !existsSync(path)) {
-    throw new Error(`FOUNDRY_BIN must name the built binary (cargo build -p foundry); it is ${path ? `${path}, which is missing` : 'not set'}`);
+    throw new Error(
+      `FOUNDRY_BIN must name the built binary (cargo build -p foundry); it is ${path ? `${path}, which is missing` : 'not set'}`,
+    );
   }
   return path;
 }
@@ -55,7 +57,11 @@ export class Mesh {
     mkdirSync(path);
     writeFileSync(join(path, 'README.md'), '# Origin\n');
     const names = ['-c', 'user.name=test', '-c', 'user.email=test@example.invalid', '-c', 'init.defaultBranch=main'];
-    for (const args of [['init', '-q'], ['add', '.'], ['commit', '-q', '-m', 'first']]) {
+    for (const args of [
+      ['init', '-q'],
+      ['add', '.'],
+      ['commit', '-q', '-m', 'first'],
+    ]) {
       const { status, stderr } = spawnSync('git', [...names, ...args], { cwd: path, encoding: 'utf8' });
       if (status !== 0) throw new Error(`git ${args.join(' ')}: ${stderr}`);
     }
@@ -170,7 +176,9 @@ function endAll(pids: readonly number[]): void {
 
 /** Processes whose command line names a directory, which is a fresh temporary one. */
 function processesNaming(directory: string): number[] {
-  const pids = readdirSync('/proc').map(Number).filter((pid) => pid > 1 && pid !== process.pid);
+  const pids = readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => pid > 1 && pid !== process.pid);
   return pids.filter((pid) => {
     try {
       return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(directory);

@@ -34,7 +34,10 @@ export function until<T>(client: Foundry, topic: Topic<T>, wanted: (state: Topic
   return new Promise((resolve, reject) => {
     const patience = setTimeout(() => {
       stop();
-      const log = client.log.get().slice(-20).map(({ what, detail }) => `${what}: ${detail}`);
+      const log = client.log
+        .get()
+        .slice(-20)
+        .map(({ what, detail }) => `${what}: ${detail}`);
       reject(new Error(`${topic.kind} is ${show(client.topicState(topic))}\n${log.join('\n')}`));
     }, PATIENCE_MS);
     const look = (state: TopicState<T>) => {

@@ -32,7 +32,8 @@ export class FakeWorkers {
 
   /** What `new SharedWorker` gives a page. */
   join(): SharedWorker {
-    const { host } = (this.running ??= this.start());
+    this.running ??= this.start();
+    const { host } = this.running;
     const [page, port] = localPorts();
     const post = port.postMessage.bind(port);
     port.postMessage = (message: ToPage) => {
@@ -77,7 +78,8 @@ export class FakeWorkers {
               return new Promise<void>((resolve) => (free = resolve));
             }),
     };
-    const begin = () => new SubscriptionManager(this.edge, { ...systemEnv, after: (ms, run) => systemEnv.after(ms, () => isDead || run()) });
+    const begin = () =>
+      new SubscriptionManager(this.edge, { ...systemEnv, after: (ms, run) => systemEnv.after(ms, () => isDead || run()) });
     const host = new Host(begin, locks as unknown as LockManager);
     const connect = host.connect.bind(host);
     host.connect = (port) => {

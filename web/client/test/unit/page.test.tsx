@@ -125,7 +125,11 @@ describe('useTopic', () => {
 
   it('gives the connection and the log', async () => {
     function Line() {
-      return <p>{`${useConnection().phase} ${useEventLog().map(({ what }) => what).join(' ')}`}</p>;
+      return (
+        <p>{`${useConnection().phase} ${useEventLog()
+          .map(({ what }) => what)
+          .join(' ')}`}</p>
+      );
     }
     const { container } = render(
       <FoundryProvider client={foundry()}>
@@ -288,7 +292,12 @@ describe('a page', () => {
 
   it.each([
     ['does not answer', () => ({ port: { postMessage() {}, close() {}, onmessage: null } }) as unknown as SharedWorker],
-    ['is forbidden', () => { throw new Error('forbidden by settings'); }],
+    [
+      'is forbidden',
+      () => {
+        throw new Error('forbidden by settings');
+      },
+    ],
   ])('uses subscriptions of its own when the shared worker %s', async (_, createWorker) => {
     const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
     const client = foundry({ worker: 'shared', createWorker });

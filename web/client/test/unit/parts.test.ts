@@ -3,12 +3,7 @@ import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { Code, ConnectError } from '@connectrpc/connect';
 import { describe, expect, it } from 'vitest';
 import { FoundryError } from '../../src/errors';
-import {
-  BadRequestSchema,
-  ErrorInfoSchema,
-  ResourceInfoSchema,
-  RetryInfoSchema,
-} from '../../src/gen/google/rpc/error_details_pb';
+import { BadRequestSchema, ErrorInfoSchema, ResourceInfoSchema, RetryInfoSchema } from '../../src/gen/google/rpc/error_details_pb';
 import { StatusSchema } from '../../src/gen/google/rpc/status_pb';
 import { SessionItemSchema, type SessionItem } from '../../src/gen/foundry/task/v1/task_pb';
 import { SessionLog } from '../../src/sessionLog';
@@ -95,7 +90,11 @@ describe('a course', () => {
   const chunk = (...changes: Change[]): Body => ({
     case: 'snapshotChunk',
     value: {
-      changes: changes.map(([key, version, isGone]) => ({ key, version, op: { case: isGone ? 'tombstone' : 'upsert', value: new Uint8Array([1]) } })),
+      changes: changes.map(([key, version, isGone]) => ({
+        key,
+        version,
+        op: { case: isGone ? 'tombstone' : 'upsert', value: new Uint8Array([1]) },
+      })),
     },
   });
   const begin: Body = { case: 'snapshotBegin', value: encode(SnapshotBeginSchema, { rev: 9n }) };
@@ -144,7 +143,13 @@ describe('a course', () => {
   it('refuses a bookmark within a chain of deltas, and one that goes back', () => {
     const within = at7();
     const value = { toRev: 9n, changes: [], more: true };
-    within.accept(encode(RawFrameSchema, { seq: 2n, fromRev: 7n, body: { case: 'delta', value: { ...value, changes: [{ key: 'k', version: 8n, op: { case: 'upsert', value: new Uint8Array() } }] } } }));
+    within.accept(
+      encode(RawFrameSchema, {
+        seq: 2n,
+        fromRev: 7n,
+        body: { case: 'delta', value: { ...value, changes: [{ key: 'k', version: 8n, op: { case: 'upsert', value: new Uint8Array() } }] } },
+      }),
+    );
     expect(() => within.accept(encode(RawFrameSchema, { seq: 3n, fromRev: 9n, body: bookmark(9n, 't') }))).toThrow(Violation);
     expect(() => at7().accept(encode(RawFrameSchema, { seq: 2n, fromRev: 7n, body: bookmark(6n, 't') }))).toThrow(Violation);
   });
@@ -203,12 +208,12 @@ describe('an error', () => {
     expect(new FoundryError(structuredClone(FoundryError.from(thrown).facts()))).toMatchObject(expected);
   });
 
-  it.each([['a killed server', 'missing trailer'], ['a severed network', new TypeError('Failed to fetch')]])(
-    'of %s is UNAVAILABLE and can be retried',
-    (_, thrown) => {
-      expect(FoundryError.from(thrown)).toMatchObject({ code: Code.Unavailable, reason: 'UNAVAILABLE', retryable: true });
-    },
-  );
+  it.each([
+    ['a killed server', 'missing trailer'],
+    ['a severed network', new TypeError('Failed to fetch')],
+  ])('of %s is UNAVAILABLE and can be retried', (_, thrown) => {
+    expect(FoundryError.from(thrown)).toMatchObject({ code: Code.Unavailable, reason: 'UNAVAILABLE', retryable: true });
+  });
 });
 
 describe('topics', () => {

@@ -37,13 +37,19 @@ const EVENTS: ((world: World) => void)[] = [
     edge.isSlow = true;
     pick(edge.live())?.drain(0);
   },
-  ({ edge }) => edge.live().forEach((stream) => stream.answer()),
-  ({ edge }) => edge.live().forEach((stream) => stream.answer()),
+  ({ edge }) => {
+    for (const stream of edge.live()) stream.answer();
+  },
+  ({ edge }) => {
+    for (const stream of edge.live()) stream.answer();
+  },
   ({ edge, pick }) => {
     const stream = pick(edge.live());
     if (stream) stream.isFrozen = true;
   },
-  ({ edge }) => edge.streams.forEach((stream) => stream.thaw()),
+  ({ edge }) => {
+    for (const stream of edge.streams) stream.thaw();
+  },
   ({ edge, pick }) => pick(edge.live())?.thaw(),
   ({ edge, pick }) => pick(edge.live())?.skip(),
   ({ edge, pick }) => pick(edge.live().flatMap((stream) => stream.watching(pick(VIEWS) ?? 'a')))?.skip(),
@@ -81,7 +87,7 @@ const EVENTS: ((world: World) => void)[] = [
 async function live(seed: number): Promise<void> {
   const random = chance(seed);
   const base = browser('key', random);
-  const pick = <T,>(from: readonly T[]): T | undefined => from[Math.floor(random() * from.length)];
+  const pick = <T>(from: readonly T[]): T | undefined => from[Math.floor(random() * from.length)];
   const world: World = { ...base, tabs: [base.tab, base.newTab(), base.newTab()], random, pick };
   const complaints: string[] = [];
   for (const tab of world.tabs) watchOver(tab, world.edge, complaints);
@@ -133,7 +139,10 @@ async function settle({ edge, manager, tabs }: World): Promise<void> {
 }
 
 describe('whatever befalls a browser', () => {
-  it.each(Array.from({ length: Number(process.env.SEEDS ?? 150) }, (_, seed) => seed))('ends with the state of the server (seed %i)', async (seed) => {
-    await live(seed);
-  });
+  it.each(Array.from({ length: Number(process.env.SEEDS ?? 150) }, (_, seed) => seed))(
+    'ends with the state of the server (seed %i)',
+    async (seed) => {
+      await live(seed);
+    },
+  );
 });

@@ -129,7 +129,12 @@ describe('a shared worker that dies with the tab it ran in', () => {
       expect(phase(client)).toBe('live');
       expect(shown(client)).toEqual(['task/1', 'task/2']);
       expect(client.connection.get().phase).toBe('open');
-      expect(client.log.get().map(({ detail }) => detail).join()).toContain('worker');
+      expect(
+        client.log
+          .get()
+          .map(({ detail }) => detail)
+          .join(),
+      ).toContain('worker');
     }
   });
 

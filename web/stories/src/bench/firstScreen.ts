@@ -2,7 +2,7 @@
 import { request } from 'node:http';
 import type { Browser } from 'playwright-core';
 import type { Mesh } from '../mesh';
-import { Proxy } from '../proxy';
+import { MeshProxy } from '../proxy';
 import { person } from '../browser';
 
 declare global {
@@ -62,7 +62,7 @@ export interface Part {
 
 /** The files that a first screen loads, each compressed as for a browser that knows gzip alone. */
 export async function partsOf(browser: Browser, mesh: Mesh, session: Session, path: string): Promise<Part[]> {
-  const proxy = await Proxy.before(mesh.port);
+  const proxy = await MeshProxy.before(mesh.port);
   const { port } = new URL(proxy.url);
   // What is kept for the origin of the mesh is given to that of the proxy.
   const cookies = session.cookies.map((it) => ({ ...it, name: it.name.replace(String(mesh.port), port) }));
@@ -77,7 +77,10 @@ async function gzipped(url: string): Promise<number> {
   return await new Promise((resolve, reject) => {
     const asked = request(url, { headers: { 'accept-encoding': 'gzip' } }, (answer) => {
       let bytes = 0;
-      answer.on('data', (chunk: Buffer) => (bytes += chunk.length)).on('end', () => resolve(bytes)).on('error', reject);
+      answer
+        .on('data', (chunk: Buffer) => (bytes += chunk.length))
+        .on('end', () => resolve(bytes))
+        .on('error', reject);
     });
     asked.on('error', reject).end();
   });

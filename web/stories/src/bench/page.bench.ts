@@ -56,7 +56,10 @@ function told(what: string, times: readonly number[], goal: string): void {
 
 async function loads(tasks: string): Promise<void> {
   const session = await signedIn(browser, mesh);
-  for (const [what, at] of [['start', start], ['task page', path]] as const) {
+  for (const [what, at] of [
+    ['start', start],
+    ['task page', path],
+  ] as const) {
     const times: number[] = [];
     for (let i = 0; i < LOADS; i += 1) times.push(await coldLoad(browser, session, mesh.url + at));
     told(`cold load of the ${what} until usable, ${tasks}, ${LOADS} times`, times, 'goal ≤ 1500 ms');
@@ -69,7 +72,9 @@ async function sizes(what: string, at: string): Promise<void> {
   const fonts = parts.filter((it) => it.path.endsWith('.woff2'));
   const bytes = (of: typeof parts): number => of.reduce((sum, it) => sum + it.bytes, 0);
   const all = `${((bytes(parts) - bytes(fonts)) / 1000).toFixed(1)} kB in ${parts.length - fonts.length} files`;
-  console.log(`${`first screen of the ${what}, gzip`.padEnd(60)} ${all}   goal ≤ 300 kB; beside it ${(bytes(fonts) / 1000).toFixed(1)} kB of fonts`);
+  console.log(
+    `${`first screen of the ${what}, gzip`.padEnd(60)} ${all}   goal ≤ 300 kB; beside it ${(bytes(fonts) / 1000).toFixed(1)} kB of fonts`,
+  );
   for (const { path: name, bytes } of parts.toSorted((x, y) => y.bytes - x.bytes).slice(0, 8)) {
     console.log(`    ${(bytes / 1000).toFixed(1).padStart(6)} kB  ${name.slice(0, 60)}`);
   }

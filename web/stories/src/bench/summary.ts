@@ -36,17 +36,31 @@ export async function timeSummary(mesh: Mesh, organizationId: string, rounds: nu
 }
 
 async function post(mesh: Mesh, token: string, body: Buffer, agent: Agent): Promise<number> {
-  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/grpc-web+proto', 'x-grpc-web': '1', 'content-length': body.length };
+  const headers = {
+    authorization: `Bearer ${token}`,
+    'content-type': 'application/grpc-web+proto',
+    'x-grpc-web': '1',
+    'content-length': body.length,
+  };
   return await new Promise((resolve, reject) => {
-    const asked = request(`${mesh.url}/foundry.task.v1.TaskService/GetOrganizationSummary`, { method: 'POST', headers, agent }, (answer) => {
-      const chunks: Buffer[] = [];
-      answer.on('data', (chunk: Buffer) => chunks.push(chunk)).on('error', reject).on('end', () => {
-        const all = Buffer.concat(chunks);
-        const fine = answer.statusCode === 200 && (answer.headers['grpc-status'] ?? /grpc-status: ?(\d+)/.exec(all.toString('latin1'))?.[1]) === '0';
-        if (fine) resolve(all.length);
-        else reject(new Error(`the summary was refused: ${answer.statusCode} ${all.toString('latin1').slice(-200)}`));
-      });
-    });
+    const asked = request(
+      `${mesh.url}/foundry.task.v1.TaskService/GetOrganizationSummary`,
+      { method: 'POST', headers, agent },
+      (answer) => {
+        const chunks: Buffer[] = [];
+        answer
+          .on('data', (chunk: Buffer) => chunks.push(chunk))
+          .on('error', reject)
+          .on('end', () => {
+            const all = Buffer.concat(chunks);
+            const fine =
+              answer.statusCode === 200 &&
+              (answer.headers['grpc-status'] ?? /grpc-status: ?(\d+)/.exec(all.toString('latin1'))?.[1]) === '0';
+            if (fine) resolve(all.length);
+            else reject(new Error(`the summary was refused: ${answer.statusCode} ${all.toString('latin1').slice(-200)}`));
+          });
+      },
+    );
     asked.on('error', reject).end(body);
   });
 }

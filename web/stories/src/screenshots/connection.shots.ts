@@ -6,13 +6,13 @@ import { Api } from '../api';
 import { elsewhere, launch, signIn } from '../browser';
 import { Mesh } from '../mesh';
 import { makeOrigin } from '../origin';
-import { Proxy } from '../proxy';
+import { MeshProxy } from '../proxy';
 import { type Made, Maker } from './made';
 import { type Scene, Studio, takeAll } from './studio';
 import { talks } from './taskPage';
 
 let mesh: Mesh;
-let proxy: Proxy;
+let proxy: MeshProxy;
 let browser: Browser;
 let studio: Studio;
 let home = '';
@@ -21,12 +21,13 @@ let repository = '';
 
 beforeAll(async () => {
   mesh = await Mesh.start();
-  proxy = await Proxy.before(mesh.port);
+  proxy = await MeshProxy.before(mesh.port);
   const api = await Api.signIn(mesh, 'alice');
   const maker = new Maker(api);
   home = `/o/${api.organizationId}`;
   repository = await maker.repository(makeOrigin(mesh.dir, 'orchard'), 'orchard');
-  for (const title of ['Count the pears', 'Prune the hedge', 'Water the seedlings']) await maker.task(repository, 'say It is done.', { title });
+  for (const title of ['Count the pears', 'Prune the hedge', 'Water the seedlings'])
+    await maker.task(repository, 'say It is done.', { title });
   task = await maker.task(repository, 'append README.md: Pears, too.\nsay Done: the README speaks of pears.', { title: 'Speak of pears' });
   await maker.when(task, 'saved', (it, session) => session.state === SessionState.IDLE && (it.changes?.filesChanged ?? 0) > 0);
   browser = await launch();
@@ -41,7 +42,10 @@ afterAll(async () => {
   await mesh?.dispose();
 });
 
-const taskPage = (panel = '') => () => `${home}/t/${task.taskId}${panel}`;
+const taskPage =
+  (panel = '') =>
+  () =>
+    `${home}/t/${task.taskId}${panel}`;
 
 /** What is there already, then a skeleton where the answer is missing. */
 async function skeleton(page: Page, known?: string): Promise<void> {
@@ -86,7 +90,7 @@ const scenes: Scene[] = [
     ready: async (page) => {
       await talks(page, /speaks of pears/);
       await lose(page);
-      await page.getByText('what you see may be old').first().waitFor();
+      await page.getByText('data may be out of date').first().waitFor();
     },
     after: back,
   },
@@ -96,7 +100,7 @@ const scenes: Scene[] = [
     ready: async (page) => {
       await page.getByText('Count the pears').first().waitFor();
       await lose(page);
-      await page.getByText('what you see may be old').first().waitFor();
+      await page.getByText('data may be out of date').first().waitFor();
     },
     after: back,
   },

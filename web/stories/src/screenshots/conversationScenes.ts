@@ -14,17 +14,38 @@ export function conversationScenes(world: () => World): Scene[] {
   return [
     { name: 'task-streaming', path: path('streaming'), ready: async (page) => await talks(page, 'that was cut') },
     { name: 'task-tool-running', path: path('running'), ready: async (page) => await talks(page, /sleep 900/) },
-    { name: 'task-permission', path: path('asking'), ready: async (page) => { await page.getByRole('region', { name: 'The agent asks for permission' }).waitFor(); await still(page); } },
-    { name: 'task-queue', path: path('queued'), ready: async (page) => { await page.getByRole('region', { name: 'Messages that wait' }).waitFor(); await still(page); } },
+    {
+      name: 'task-permission',
+      path: path('asking'),
+      ready: async (page) => {
+        await page.getByRole('region', { name: 'The agent asks for permission' }).waitFor();
+        await still(page);
+      },
+    },
+    {
+      name: 'task-queue',
+      path: path('queued'),
+      ready: async (page) => {
+        await page.getByRole('region', { name: 'Queued messages' }).waitFor();
+        await still(page);
+      },
+    },
     {
       name: 'task-queue-editing',
       path: path('queued'),
       ready: async (page) => {
         await page.getByRole('button', { name: 'Edit this message' }).nth(1).click();
-        await page.getByRole('textbox', { name: 'Text of the message' }).waitFor();
+        await page.getByRole('textbox', { name: 'Message text' }).waitFor();
       },
     },
-    { name: 'task-queue-held', path: path('held'), ready: async (page) => { await page.getByText('the queue is held').waitFor(); await still(page); } },
+    {
+      name: 'task-queue-held',
+      path: path('held'),
+      ready: async (page) => {
+        await page.getByText('paused after a stop').waitFor();
+        await still(page);
+      },
+    },
     { name: 'task-long', path: path('long'), ready: async (page) => await talks(page, /the season is there/) },
     {
       name: 'task-long-above',
@@ -42,7 +63,10 @@ export function conversationScenes(world: () => World): Scene[] {
         await talks(page, /the season is there/);
         await scroller(page).evaluate((it) => it.scrollTo(0, 0));
         await scroller(page).getByText('What I found').first().waitFor();
-        await page.getByRole('button', { name: /^Thought/ }).first().click();
+        await page
+          .getByRole('button', { name: /^Thought/ })
+          .first()
+          .click();
       },
     },
     {
@@ -50,7 +74,10 @@ export function conversationScenes(world: () => World): Scene[] {
       path: path('long'),
       ready: async (page) => {
         await talks(page, /the season is there/);
-        await scroller(page).getByRole('button', { name: /Write src/ }).last().click();
+        await scroller(page)
+          .getByRole('button', { name: /Write src/ })
+          .last()
+          .click();
       },
     },
     { name: 'task-troubled', path: path('troubled'), ready: async (page) => await talks(page, /interrupted|exited|Turn failed/i) },
@@ -69,7 +96,10 @@ export function conversationScenes(world: () => World): Scene[] {
       path: path('sessions'),
       ready: async (page) => {
         await talks(page, /Bob looked at it/);
-        await page.getByRole('button', { name: /session/i }).first().click();
+        await page
+          .getByRole('button', { name: /session/i })
+          .first()
+          .click();
         await page.getByRole('menuitem').first().waitFor();
       },
     },
@@ -78,7 +108,10 @@ export function conversationScenes(world: () => World): Scene[] {
       path: path('sessions'),
       ready: async (page) => {
         await talks(page, /Bob looked at it/);
-        await page.getByRole('button', { name: /session/i }).first().click();
+        await page
+          .getByRole('button', { name: /session/i })
+          .first()
+          .click();
         await page.getByRole('menuitem', { name: /By columns/ }).click();
         await talks(page, /by columns/);
       },
@@ -97,7 +130,7 @@ export function conversationScenes(world: () => World): Scene[] {
       path: path('long'),
       ready: async (page) => {
         await talks(page, /the season is there/);
-        await page.getByRole('button', { name: 'Show whole prompt' }).click();
+        await page.getByRole('button', { name: 'Show full prompt' }).click();
       },
     },
     {
@@ -124,8 +157,10 @@ export function conversationScenes(world: () => World): Scene[] {
       path: path('unchanged'),
       ready: async (page) => {
         await talks(page, /nothing to change/);
-        await page.getByRole('textbox', { name: 'Message', exact: true }).fill('And what about the second greeting?\nIt is in the other file, I believe.');
-        await page.getByText('Draft kept').waitFor();
+        await page
+          .getByRole('textbox', { name: 'Message', exact: true })
+          .fill('And what about the second greeting?\nIt is in the other file, I believe.');
+        await page.getByText('Draft saved').waitFor();
       },
       after: async (page) => {
         await page.getByRole('textbox', { name: 'Message', exact: true }).fill('');

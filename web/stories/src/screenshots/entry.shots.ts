@@ -34,8 +34,14 @@ afterAll(async () => {
   await mesh?.dispose();
 });
 
-const at = (path = '') => () => `/o/${empty}${path}`;
-const within = (path = '') => () => `/o/${furnished}${path}`;
+const at =
+  (path = '') =>
+  () =>
+    `/o/${empty}${path}`;
+const within =
+  (path = '') =>
+  () =>
+    `/o/${furnished}${path}`;
 
 async function dialog(page: Page, name: string): Promise<void> {
   await page.getByRole('dialog', { name }).waitFor();
@@ -59,14 +65,14 @@ const signInScenes: Scene[] = [
     ready: async (page) => {
       await page.getByRole('textbox', { name: 'Login' }).fill('not a login!');
       await page.getByRole('button', { name: 'Sign in' }).click();
-      await page.getByText('The secret is needed.').waitFor();
+      await page.getByText('The secret is required.').waitFor();
     },
   },
   {
     name: 'sign-in-refused',
     as: 'nobody',
     path: () => '/sign-in#secret=wrong&login=alice',
-    ready: async (page) => await page.getByText('You are not signed in').waitFor(),
+    ready: async (page) => await page.getByText('Sign-in failed').waitFor(),
   },
   {
     name: 'sign-in-session-ended',
@@ -115,30 +121,30 @@ const emptyScenes: Scene[] = [
   {
     name: 'organization-foreign',
     path: () => '/o/org_00000000000000000000000000000000',
-    ready: async (page) => await page.getByText('not open to you').waitFor(),
+    ready: async (page) => await page.getByText('You do not have access').waitFor(),
   },
   {
     name: 'not-found-outside',
     path: () => '/nowhere/at/all',
-    ready: async (page) => await page.getByText('There is nothing at this address').waitFor(),
+    ready: async (page) => await page.getByText('Page not found').waitFor(),
   },
   {
     name: 'not-found-inside',
     path: within('/x/y'),
     ready: async (page) => {
-      await page.getByText('There is nothing at this address').waitFor();
+      await page.getByText('Page not found').waitFor();
       await still(page);
     },
   },
   {
     name: 'task-not-found',
     path: within('/t/task_00000000000000000000000000000000'),
-    ready: async (page) => await page.getByText('There is no such task').waitFor(),
+    ready: async (page) => await page.getByText('Task not found').waitFor(),
   },
   {
     name: 'repository-not-found',
     path: within('/r/repo_00000000000000000000000000000000'),
-    ready: async (page) => await page.getByText('There is no such repository').waitFor(),
+    ready: async (page) => await page.getByText('Repository not found').waitFor(),
   },
 ];
 
@@ -161,7 +167,7 @@ const overlays: Scene[] = [
     path: within(),
     ready: async (page) => {
       await page.getByRole('button', { name: 'Add repository' }).first().click();
-      await page.getByRole('textbox', { name: 'Address' }).fill('https://127.0.0.1/secret.git');
+      await page.getByRole('textbox', { name: 'URL' }).fill('https://127.0.0.1/secret.git');
       await page.getByRole('dialog').getByRole('button', { name: 'Add repository' }).click();
       await page.getByText('an address that is not allowed here').waitFor();
     },
@@ -171,9 +177,9 @@ const overlays: Scene[] = [
     path: within(),
     ready: async (page) => {
       await page.getByRole('button', { name: 'Add repository' }).first().click();
-      await page.getByRole('textbox', { name: 'Address' }).fill('orchard');
+      await page.getByRole('textbox', { name: 'URL' }).fill('orchard');
       await page.getByRole('dialog').getByRole('button', { name: 'Add repository' }).click();
-      await page.getByRole('textbox', { name: 'Address' }).and(page.locator('[aria-invalid=true]')).waitFor();
+      await page.getByRole('textbox', { name: 'URL' }).and(page.locator('[aria-invalid=true]')).waitFor();
     },
   },
   {

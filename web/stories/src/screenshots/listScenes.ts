@@ -12,10 +12,12 @@ async function listed(page: Page): Promise<void> {
 export function listScenes(world: () => World): Scene[] {
   const home = (): string => `/o/${world().organizationId}`;
   const repository = (name: keyof World['repositories']) => (): string => `${home()}/r/${world().repositories[name]}`;
-  const filtered = (words: string): Scene['ready'] => async (page) => {
-    await listed(page);
-    await page.getByRole('searchbox', { name: 'Filter tasks' }).fill(words);
-  };
+  const filtered =
+    (words: string): Scene['ready'] =>
+    async (page) => {
+      await listed(page);
+      await page.getByRole('searchbox', { name: 'Filter tasks' }).fill(words);
+    };
   return [
     {
       name: 'repository-pending',
@@ -41,7 +43,7 @@ export function listScenes(world: () => World): Scene[] {
       path: home,
       ready: async (page, phone) => {
         await filtered('there is no such task')(page, phone);
-        await page.getByText('No task passes the filter').waitFor();
+        await page.getByText('No tasks match the filter').waitFor();
       },
     },
     {
@@ -75,14 +77,24 @@ export function listScenes(world: () => World): Scene[] {
       path: () => `${home()}/new`,
       ready: async (page) => {
         const dialog = page.getByRole('dialog', { name: 'New task' });
-        await dialog.getByRole('textbox', { name: 'Prompt' }).fill('Count the pears too.\n\nKeep the order of the rows as it is, and write a test.');
-        await dialog.getByRole('textbox', { name: /Agent/ }).or(dialog.getByRole('combobox', { name: /Agent/ })).first().click();
+        await dialog
+          .getByRole('textbox', { name: 'Prompt' })
+          .fill('Count the pears too.\n\nKeep the order of the rows as it is, and write a test.');
+        await dialog
+          .getByRole('textbox', { name: /Agent/ })
+          .or(dialog.getByRole('combobox', { name: /Agent/ }))
+          .first()
+          .click();
         await page.getByRole('option').first().waitFor();
       },
       after: async (page) => {
         await page.keyboard.press('Escape');
         await page.getByRole('textbox', { name: 'Prompt' }).fill('');
-        await page.getByText(/saved|kept/i).first().waitFor({ timeout: 3000 }).catch(() => undefined);
+        await page
+          .getByText(/saved|kept/i)
+          .first()
+          .waitFor({ timeout: 3000 })
+          .catch(() => undefined);
       },
     },
     {
@@ -97,7 +109,21 @@ export function listScenes(world: () => World): Scene[] {
       },
       after: async (page) => await page.getByRole('textbox', { name: 'Prompt' }).fill(''),
     },
-    { name: 'repository-with-tasks', path: repository('ready'), ready: async (page) => { await page.getByRole('main').getByText('harvest').first().waitFor(); await still(page); } },
-    { name: 'repository-error', path: repository('failing'), ready: async (page) => { await page.getByRole('main').getByText('meadow').first().waitFor(); await still(page); } },
+    {
+      name: 'repository-with-tasks',
+      path: repository('ready'),
+      ready: async (page) => {
+        await page.getByRole('main').getByText('harvest').first().waitFor();
+        await still(page);
+      },
+    },
+    {
+      name: 'repository-error',
+      path: repository('failing'),
+      ready: async (page) => {
+        await page.getByRole('main').getByText('meadow').first().waitFor();
+        await still(page);
+      },
+    },
   ];
 }

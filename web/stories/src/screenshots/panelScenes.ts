@@ -49,7 +49,11 @@ export function panelScenes(world: () => World): Scene[] {
         for (const file of ['logo.bin', 'harvest.csv', 'picture.bin']) await open(page, file);
       },
     },
-    { name: 'changes-none', path: path('unchanged', 'changes'), ready: async (page) => await page.getByText(/No changes yet|No file is changed/).waitFor() },
+    {
+      name: 'changes-none',
+      path: path('unchanged', 'changes'),
+      ready: async (page) => await page.getByText(/No changes yet|No files changed/).waitFor(),
+    },
     {
       name: 'files-tree',
       path: path('changed', 'files'),
@@ -74,7 +78,10 @@ export function panelScenes(world: () => World): Scene[] {
       path: path('changed', 'files'),
       ready: async (page) => {
         await folder(page, 'picture.bin');
-        await page.getByText(/binary/i).first().waitFor();
+        await page
+          .getByText(/binary/i)
+          .first()
+          .waitFor();
       },
     },
     {
@@ -82,20 +89,48 @@ export function panelScenes(world: () => World): Scene[] {
       path: path('changed', 'files'),
       ready: async (page) => {
         await folder(page, 'harvest.csv');
-        await page.getByText(/too large|1 MiB/i).first().waitFor();
+        await page
+          .getByText(/too large|1 MiB/i)
+          .first()
+          .waitFor();
       },
     },
-    { name: 'processes-list', path: path('running', 'processes'), ready: async (page) => await page.getByRole('tabpanel').last().getByText(/sleep 900/).first().waitFor() },
+    {
+      name: 'processes-list',
+      path: path('running', 'processes'),
+      ready: async (page) =>
+        await page
+          .getByRole('tabpanel')
+          .last()
+          .getByText(/sleep 900/)
+          .first()
+          .waitFor(),
+    },
     {
       name: 'processes-sandbox-gone',
       path: path('gone', 'processes'),
       ready: async (page) => {
-        await page.getByRole('tabpanel').last().getByText(/gone|destroyed|no sandbox|lost/i).first().waitFor();
+        await page
+          .getByRole('tabpanel')
+          .last()
+          .getByText(/gone|destroyed|no sandbox|lost/i)
+          .first()
+          .waitFor();
       },
     },
     { name: 'activity', path: path('held', 'activity'), ready: recorded },
     { name: 'activity-people', path: path('sessions', 'activity'), ready: recorded },
-    { name: 'explain-asking', path: path('asking', 'explain'), ready: async (page) => { await page.getByText(/permission/i).last().waitFor(); await still(page); } },
+    {
+      name: 'explain-asking',
+      path: path('asking', 'explain'),
+      ready: async (page) => {
+        await page
+          .getByText(/permission/i)
+          .last()
+          .waitFor();
+        await still(page);
+      },
+    },
     { name: 'explain-provisioning', path: path('provisioning', 'explain'), ready: still },
     { name: 'panels-hidden', only: 'desktop', path: path('long', 'none'), ready: async (page) => await talks(page, /the season is there/) },
   ];

@@ -16,8 +16,25 @@ export function provisioningScenes(world: () => World): Scene[] {
         await still(page);
       },
     },
-    { name: 'task-retrying', path: path('retrying'), ready: async (page) => { await page.getByText(/attempt \d|Attempt \d/).first().waitFor(); await still(page); } },
-    { name: 'task-failed', path: path('failed'), ready: async (page) => { await page.getByRole('button', { name: 'Retry' }).first().waitFor(); await still(page); } },
+    {
+      name: 'task-retrying',
+      path: path('retrying'),
+      ready: async (page) => {
+        await page
+          .getByText(/attempt \d|Attempt \d/)
+          .first()
+          .waitFor();
+        await still(page);
+      },
+    },
+    {
+      name: 'task-failed',
+      path: path('failed'),
+      ready: async (page) => {
+        await page.getByRole('button', { name: 'Retry' }).first().waitFor();
+        await still(page);
+      },
+    },
     {
       name: 'task-failed-explained',
       path: path('failed', 'explain'),

@@ -88,7 +88,11 @@ async function settled(page: Page): Promise<void> {
   await page.evaluate(async () => {
     await document.fonts.ready;
     await new Promise<void>((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())));
-    await Promise.all(document.getAnimations().map((it) => (it.effect?.getTiming().iterations === Infinity ? undefined : it.finished.catch(() => undefined))));
+    await Promise.all(
+      document
+        .getAnimations()
+        .map((it) => (it.effect?.getTiming().iterations === Infinity ? undefined : it.finished.catch(() => undefined))),
+    );
   });
 }
 

@@ -16,10 +16,26 @@ export interface World {
 
 /** The tasks by what they show. */
 export type TaskName =
-  | 'provisioning' | 'retrying' | 'failed' | 'streaming' | 'running' | 'asking' | 'queued' | 'held' | 'long' | 'troubled'
-  | 'hostile' | 'changed' | 'unchanged' | 'gone' | 'killed' | 'archived' | 'sessions';
+  | 'provisioning'
+  | 'retrying'
+  | 'failed'
+  | 'streaming'
+  | 'running'
+  | 'asking'
+  | 'queued'
+  | 'held'
+  | 'long'
+  | 'troubled'
+  | 'hostile'
+  | 'changed'
+  | 'unchanged'
+  | 'gone'
+  | 'killed'
+  | 'archived'
+  | 'sessions';
 
-const repeated = (text: string, times: number): string => Array.from({ length: times }, (_, i) => text.replaceAll('#', String(i + 1))).join('\n');
+const repeated = (text: string, times: number): string =>
+  Array.from({ length: times }, (_, i) => text.replaceAll('#', String(i + 1))).join('\n');
 
 const LONG = `think The counting loop looks at every leaf; the index would do. I will measure first and then change one thing.
 plan: Read the code; Change the greeting; Run it; Sum up
@@ -78,16 +94,30 @@ export async function furnish(maker: Maker, mesh: Mesh, faults: Faults, silentUr
   const ready = await maker.repository(makeOrigin(mesh.dir, 'orchard'), 'orchard');
   const orchid = await maker.repository(makeOrigin(mesh.dir, 'orchid-house'), 'orchid-house');
   const failing = await brokenRepository(maker, mesh);
-  const pending = (await api.repo.createRepository({ organizationId: api.organizationId, url: silentUrl, name: 'greenhouse' })).repository?.repositoryId ?? '';
+  const pending =
+    (await api.repo.createRepository({ organizationId: api.organizationId, url: silentUrl, name: 'greenhouse' })).repository
+      ?.repositoryId ?? '';
   const make = async (name: TaskName, prompt: string, repository = ready, more = {}): Promise<Made> =>
     await maker.task(repository, prompt, { title: TITLES[name] ?? '', ...more });
 
   const tasks: Partial<Record<TaskName, Made>> = {};
-  for (const name of ['long', 'troubled', 'hostile', 'changed', 'unchanged', 'sessions', 'streaming', 'running', 'queued', 'held'] as const) {
+  for (const name of [
+    'long',
+    'troubled',
+    'hostile',
+    'changed',
+    'unchanged',
+    'sessions',
+    'streaming',
+    'running',
+    'queued',
+    'held',
+  ] as const) {
     tasks[name] = await make(name, PROMPTS[name]);
   }
   tasks.asking = await make('asking', PROMPTS.asking, ready, { asks: true });
-  for (const name of ['gone', 'killed', 'archived'] as const) tasks[name] = await make(name, 'write fence.txt: green\nsay It is done.', orchid);
+  for (const name of ['gone', 'killed', 'archived'] as const)
+    tasks[name] = await make(name, 'write fence.txt: green\nsay It is done.', orchid);
   const all = tasks as Record<TaskName, Made>;
 
   await converse(maker, all);
@@ -101,7 +131,9 @@ export async function furnish(maker: Maker, mesh: Mesh, faults: Faults, silentUr
   faults.fail('prepare_repo', 0);
   faults.hang('install_agent');
   all.provisioning = await make('provisioning', PROMPTS.provisioning, ready, { provider: 'fault' });
-  await maker.when(all.provisioning, 'installing the agent', (task) => task.stages.some((it) => it.name === 'agent_installing' && it.attempts > 0));
+  await maker.when(all.provisioning, 'installing the agent', (task) =>
+    task.stages.some((it) => it.name === 'agent_installing' && it.attempts > 0),
+  );
   await maker.say(all.provisioning, 'And add the sum of all rows at the end.');
   all.failed = await make('failed', PROMPTS.failed, orchid, { agent: 'claude' });
   await maker.when(all.failed, 'failed', (task) => task.state === TaskState.ERROR);
@@ -125,7 +157,8 @@ async function brokenRepository(maker: Maker, mesh: Mesh): Promise<string> {
 async function converse(maker: Maker, tasks: Record<TaskName, Made>): Promise<void> {
   const idle = async (name: TaskName): Promise<Made> =>
     await maker.when(tasks[name], `${name} idle`, (_, session) => session.state === SessionState.IDLE && session.queueLength === 0);
-  const running = async (name: TaskName): Promise<Made> => await maker.when(tasks[name], `${name} running`, (_, session) => session.state === SessionState.RUNNING);
+  const running = async (name: TaskName): Promise<Made> =>
+    await maker.when(tasks[name], `${name} running`, (_, session) => session.state === SessionState.RUNNING);
   await idle('long');
   await maker.say(tasks.long, repeated('say Row # has been counted.\nread src/greeting.txt', 30));
   await idle('long');
@@ -137,12 +170,19 @@ async function converse(maker: Maker, tasks: Record<TaskName, Made>): Promise<vo
   await maker.say(tasks.troubled, 'say Trying once more.\nrefuse');
   await idle('troubled');
   await maker.say(tasks.troubled, 'say And once more, with the old compiler.\ncrash');
-  await maker.when(tasks.troubled, 'the agent gone', (_, session) => session.state === SessionState.INTERRUPTED || session.state === SessionState.IDLE);
+  await maker.when(
+    tasks.troubled,
+    'the agent gone',
+    (_, session) => session.state === SessionState.INTERRUPTED || session.state === SessionState.IDLE,
+  );
   await running('queued');
   await running('held');
   for (const name of ['queued', 'held'] as const) {
     await maker.say(tasks[name], 'say Now the pears.');
-    await maker.say(tasks[name], 'Then compare both with what was counted in the year before, and write the differences that are larger than a tenth into the table of the README, newest first.');
+    await maker.say(
+      tasks[name],
+      'Then compare both with what was counted in the year before, and write the differences that are larger than a tenth into the table of the README, newest first.',
+    );
     await maker.say(tasks[name], 'say Thank you.');
   }
   await maker.api.task.stopTurn({ sessionId: tasks.held.sessionId });

@@ -35,7 +35,7 @@ pub async fn conversation(
     after: i64,
     until: Until,
 ) -> Result<ExitCode, Failure> {
-    let goes_on = format!("the session goes on; come back with `foundry session watch {session_id}`");
+    let goes_on = format!("the session continues; reattach with `foundry session watch {session_id}`");
     let follow = async { follow(gateway, output, session_id, after, until).await.map(|(code, _)| code) };
     super::until_interrupted(&goes_on, follow).await
 }
@@ -106,8 +106,8 @@ impl Shown {
         let Some(session) = session else { return Ok(None) };
         if self.until != Until::Closed && session.queue_held && session.queue_length > 0 {
             self.words.close();
-            return Err(Failure::new("the queue is held after a stop, an error or an interruption")
-                .next("send another message, which lets it go on")
+            return Err(Failure::new("the queue is paused after a stop, an error or an interruption")
+                .next("send another message to resume it")
                 .exit(6));
         }
         match session.state() {

@@ -40,7 +40,7 @@ pub async fn creation(
         output::line(&format!("{}  {}", task.task_id, output::inert(&task.title)));
         output::line(&format!("branch {}", output::inert(&task.branch)));
     }
-    let goes_on = format!("the task goes on; look at it with `foundry task show {}`", task.task_id);
+    let goes_on = format!("the task continues; see `foundry task show {}`", task.task_id);
     super::until_interrupted(&goes_on, first_turn(gateway, output, &task.task_id, &session.session_id)).await
 }
 
@@ -50,7 +50,7 @@ pub async fn creation(
 /// When the watch cannot go on.
 pub async fn task(gateway: &Gateway, output: Output, task_id: &str) -> Result<ExitCode, Failure> {
     let follow = async { follow_task(gateway, output, task_id, |_| false).await.map(|_| ExitCode::SUCCESS) };
-    super::until_interrupted("the task goes on", follow).await
+    super::until_interrupted("the task continues", follow).await
 }
 
 /// Why following a task ended.
@@ -112,7 +112,7 @@ async fn work(gateway: &Gateway, output: Output, task_id: &str, end: &Transcript
                 ));
             }
         }
-        Err(_) => eprintln!("the work is still being imported; look with `foundry task diff {task_id}`"),
+        Err(_) => eprintln!("the work is still being imported; see `foundry task diff {task_id}`"),
     }
     Ok(())
 }

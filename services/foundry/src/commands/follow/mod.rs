@@ -28,12 +28,12 @@ pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};
 pub fn print_condition(condition: Option<&Condition>) {
     let Some(c) = condition else { return };
     if !c.reason.is_empty() || !c.message.is_empty() {
-        output::line(&format!("  why     {} {}", c.reason, output::inert(&c.message)));
+        output::line(&format!("  reason  {} {}", c.reason, output::inert(&c.message)));
     }
     if !c.waiting_on.is_empty() {
         let attempt = if c.attempt > 0 { format!(", attempt {}", c.attempt) } else { String::new() };
         output::line(&format!(
-            "  waits   on {}{attempt}, since {}",
+            "  waiting for {}{attempt}, since {}",
             c.waiting_on,
             output::time(c.since_time.as_ref())
         ));
@@ -92,7 +92,7 @@ pub async fn session(gateway: &Gateway, session_id: &str) -> Result<Session, Fai
 /// Says on standard error what becomes of the connection.
 fn tell_connection<T>(event: &Event<T>) {
     if let Event::Disconnected { status, retry_in } = event {
-        eprintln!("connection lost ({}), next try in {:.1} s", status.message(), retry_in.as_secs_f32());
+        eprintln!("connection lost ({}); retrying in {:.1} s", status.message(), retry_in.as_secs_f32());
     }
 }
 

@@ -45,6 +45,6 @@ pub async fn repository(
         }
     };
     let late =
-        || Failure::new("the repository is still being mirrored").next("look at it with `foundry repo list`");
+        || Failure::new("the repository is still being mirrored").next("check it with `foundry repo list`");
     tokio::time::timeout(limit, settled).await.unwrap_or_else(|_| Err(late()))
 }

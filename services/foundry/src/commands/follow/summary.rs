@@ -35,7 +35,7 @@ pub fn row(t: &TaskSummary) -> Vec<String> {
 /// When the watch cannot go on.
 pub async fn organization(gateway: &Gateway, output: Output) -> Result<ExitCode, Failure> {
     let organization_id = gateway.organization().await?;
-    super::until_interrupted("everything goes on", follow(gateway, output, organization_id)).await
+    super::until_interrupted("all tasks continue", follow(gateway, output, organization_id)).await
 }
 
 async fn follow(gateway: &Gateway, output: Output, organization_id: String) -> Result<ExitCode, Failure> {

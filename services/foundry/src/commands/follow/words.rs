@@ -22,7 +22,7 @@ fn named(file: &Attachment) -> String {
     let what =
         format!("{} ({}, {} bytes)", output::inert(&file.name), output::inert(&file.media_type), file.size);
     match (file.attachment_id.as_str(), file.reason.as_str()) {
-        ("", reason) => format!("{what}, not kept: {reason}"),
+        ("", reason) => format!("{what}, not stored: {reason}"),
         (id, _) => format!("{what} {id}"),
     }
 }
@@ -44,7 +44,7 @@ impl Words {
             }
             Body::AgentFile(shown) => {
                 let file = shown.attachment.clone().unwrap_or_default();
-                self.line(&format!("+ the agent shows {}", named(&file)));
+                self.line(&format!("+ file from the agent: {}", named(&file)));
             }
             Body::ToolCall(call) => self.tool_call(call),
             Body::Plan(plan) => {
@@ -74,7 +74,7 @@ impl Words {
             }
             Body::PermissionAnswer(answer) => {
                 let option = if answer.option_id.is_empty() { "cancelled" } else { &answer.option_id };
-                let who = if answer.user_id.is_empty() { "the task's policy" } else { "a person" };
+                let who = if answer.user_id.is_empty() { "the permission policy" } else { "a person" };
                 self.line(&format!("  answered by {who}: {option}"));
             }
             Body::ElicitationRequest(form) => {
@@ -115,10 +115,10 @@ impl Words {
         let mark = match state {
             ToolCallState::Completed => "done",
             ToolCallState::Failed => "failed",
-            ToolCallState::InProgress => "runs",
-            _ => "plans",
+            ToolCallState::InProgress => "running",
+            _ => "pending",
         };
-        self.line(&format!("* {mark:6} {}", output::inert(&call.title)));
+        self.line(&format!("* {mark:7} {}", output::inert(&call.title)));
         if matches!(state, ToolCallState::Completed | ToolCallState::Failed) {
             for line in call.output.lines().take(12) {
                 self.line(&output::dim(&format!("  | {}", output::inert(line))));

@@ -30,8 +30,10 @@ fn maximum(unit: LimitUnit, amount: &str) -> Result<i64, Failure> {
         LimitUnit::Usd => micros(amount),
     };
     found.filter(|n| *n > 0).ok_or_else(|| {
-        Failure::new(format!("{amount} is no amount: a whole number of tokens, or dollars as in 12.50"))
-            .exit(2)
+        Failure::new(format!(
+            "invalid amount {amount}: expected a whole number of tokens, or dollars such as 12.50"
+        ))
+        .exit(2)
     })
 }
 
@@ -72,7 +74,7 @@ async fn list(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
         let used = if is_of_each_task(l) { "-".to_owned() } else { amount(l, l.used) };
         vec![whose(l), amount(l, l.maximum), used, output::time(l.reset_time.as_ref())]
     });
-    output::table(&["of", "limit", "used", "counted anew"], rows.collect());
+    output::table(&["of", "limit", "used", "resets"], rows.collect());
     Ok(())
 }
 
@@ -132,7 +134,7 @@ fn is_of_each_task(limit: &Limit) -> bool {
 
 fn whose(limit: &Limit) -> String {
     match limit.scope() {
-        ModelLimitScope::Organization => "organization, a month".to_owned(),
+        ModelLimitScope::Organization => "organization, per month".to_owned(),
         _ if limit.task_id.is_empty() => "each task".to_owned(),
         _ => format!("task {}", limit.task_id),
     }

@@ -49,7 +49,7 @@ fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Vec<Mc
     // The parser's own words could hold a value of the file: only the place is told.
     let file: File = serde_json::from_str(text).map_err(|e| {
         format!(
-            "line {}, column {} is not as in {{\"mcpServers\": {{\"NAME\": {{\"command\": …, \"args\": […], \"env\": {{…}}}}}}}} \
+            "line {}, column {} does not match {{\"mcpServers\": {{\"NAME\": {{\"command\": …, \"args\": […], \"env\": {{…}}}}}}}} \
              or {{\"type\": \"http\", \"url\": …, \"headers\": {{…}}}}",
             e.line(),
             e.column()

@@ -33,7 +33,7 @@ fn print(session: &Session) {
         output::line(&format!("  context {}", in_words(usage)));
     }
     let Some(options) = &session.options else {
-        output::line("  the agent has not said yet what can be chosen");
+        output::line("  the agent has not reported its options yet");
         return;
     };
     let rows = options
@@ -49,7 +49,7 @@ fn print(session: &Session) {
         output::table(&["  command", "what it does"], rows.collect());
     }
     if options.truncated {
-        output::line("  the agent offers more than is shown");
+        output::line("  the list is truncated; the agent offers more");
     }
 }
 
@@ -57,7 +57,7 @@ fn print(session: &Session) {
 fn becomes(option: &AgentOption) -> String {
     match &option.condition {
         Some(c) if !c.reason.is_empty() => format!("{}: {} {}", option.wanted, c.reason, c.message),
-        Some(c) => format!("{} (waits for {})", option.wanted, c.waiting_on),
+        Some(c) => format!("{} (waiting for {})", option.wanted, c.waiting_on),
         None => option.wanted.clone(),
     }
 }
@@ -95,7 +95,7 @@ pub(super) async fn set(
 ) -> Result<(), Failure> {
     let request = SetSessionOptionRequest { request_id: request_id(), session_id, option_id, value };
     let answer = gateway.task().set_session_option(request).await?.into_inner();
-    output::one(output, &answer, |_| output::line("recorded; the agent is told in the background"))
+    output::one(output, &answer, |_| output::line("saved; it is applied in the background"))
 }
 
 /// Answers the form that waits.
@@ -108,7 +108,7 @@ pub(super) async fn fill(
 ) -> Result<(), Failure> {
     let session = follow::session(gateway, &session_id).await?;
     let form = session.pending_elicitation.ok_or_else(|| {
-        Failure::new("the session waits for no form").next("watch it with `foundry session watch`")
+        Failure::new("the session has no pending form").next("watch it with `foundry session watch`")
     })?;
     let (action, values) = match decline {
         true => (ElicitationAction::Decline, Vec::new()),
@@ -131,7 +131,7 @@ fn filled(form: &ElicitationRequest, given: &[String]) -> Result<Vec<Elicitation
     for text in given {
         let unknown = || {
             let known: Vec<_> = form.fields.iter().map(describe).collect();
-            Failure::new(format!("{text:?} is no FIELD=VALUE of the form"))
+            Failure::new(format!("{text:?} is not FIELD=VALUE with a field of this form"))
                 .next(format!("fill in: {}", known.join(", ")))
                 .exit(2)
         };

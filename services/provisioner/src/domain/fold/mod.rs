@@ -187,7 +187,7 @@ impl Folder<'_> {
             }
             TapBody::Lost { reason, messages } => {
                 let count = if *messages > 0 { format!(" ({messages} messages)") } else { String::new() };
-                let text = format!("events of the agent are missing here{count}: {}", head(reason, 500).0);
+                let text = format!("agent events are missing here{count}: {}", head(reason, 500).0);
                 self.say(instance, notice(NoticeKind::EventsLost, text));
             }
             TapBody::Refused { .. } => {}
@@ -227,7 +227,7 @@ impl Folder<'_> {
                 self.elicitation(instance, id, acp_id, &params);
             }
             AcpEvent::Other { method, id: Some(_), .. } => {
-                let text = format!("the agent asked for {}, which is not offered", head(&method, 100).0);
+                let text = format!("the agent called {}, which is not supported", head(&method, 100).0);
                 self.say(instance, notice(NoticeKind::UnknownEvent, text));
             }
             _ => {}
@@ -268,7 +268,7 @@ impl Folder<'_> {
         let read = match self.turn {
             None => Err(OUTSIDE.to_owned()),
             Some(_) if self.state.questions >= MAX_QUESTIONS => {
-                Err(format!("it is more than the {MAX_QUESTIONS}th of this turn"))
+                Err(format!("the limit of {MAX_QUESTIONS} questions per turn is reached"))
             }
             Some(_) => elicitation::read(params, &format!("form-{id}")),
         };
@@ -286,9 +286,8 @@ impl Folder<'_> {
     fn decline(&mut self, instance: i64, answer: (Value, Value), why: &str) {
         self.state.refused += 1;
         if self.state.refused <= MAX_REFUSALS {
-            let more =
-                if self.state.refused == MAX_REFUSALS { "; further ones are no longer told" } else { "" };
-            let text = format!("a question of the agent is declined: {why}{more}");
+            let more = if self.state.refused == MAX_REFUSALS { "; further ones are not shown" } else { "" };
+            let text = format!("a question from the agent was declined: {why}{more}");
             self.say(instance, notice(NoticeKind::QuestionDeclined, text));
         }
         self.out.declined.push(answer);
@@ -453,7 +452,7 @@ impl Folder<'_> {
         let mut ended = end_of(result);
         if ended.outcome() == TurnOutcome::Cancelled && !self.turn.is_some_and(|turn| turn.stop_asked) {
             // What an agent says whose runtime is torn away beneath it: nobody wanted this end.
-            let text = "the agent broke the turn off, and nobody had asked it to";
+            let text = "the agent ended the turn without being asked to";
             ended = end(TurnOutcome::Interrupted, "cancelled", "AGENT_STOPPED", text);
         }
         self.say(instance, Body::TurnEnd(ended.clone()));
@@ -478,7 +477,7 @@ const MAX_QUESTIONS: u32 = 100;
 /// Declined questions of which the transcript is told, in one turn.
 const MAX_REFUSALS: u32 = 20;
 /// Why a question is declined that comes when nobody's turn runs.
-const OUTSIDE: &str = "no turn runs in which it could be answered";
+const OUTSIDE: &str = "no turn is running";
 
 fn end(outcome: TurnOutcome, stop: &str, reason: &str, message: &str) -> TurnEnd {
     TurnEnd {
@@ -506,7 +505,7 @@ pub fn end_of(result: Result<Value, RpcError>) -> TurnEnd {
             end(TurnOutcome::Error, "max_tokens", "AGENT_MAX_TOKENS", "the agent ran out of tokens")
         }
         StopReason::MaxTurnRequests => {
-            let text = "the agent made as many requests as one turn may";
+            let text = "the agent reached its limit of requests per turn";
             end(TurnOutcome::Error, "max_turn_requests", "AGENT_MAX_REQUESTS", text)
         }
         StopReason::Other(other) => end(TurnOutcome::Completed, &other, "", ""),

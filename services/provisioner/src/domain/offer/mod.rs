@@ -237,7 +237,7 @@ impl Offer {
                     return false;
                 }
                 let reason = "OPTION_REFUSED";
-                self.refuse(option, reason, &format!("the agent refuses it: {}", e.message), now);
+                self.refuse(option, reason, &format!("the agent rejected it: {}", e.message), now);
                 true
             }
         }
@@ -331,7 +331,7 @@ impl Offer {
         if shown == value {
             (chosen.state, chosen.since) = (ChoiceState::Holds, now);
         } else {
-            let text = format!("the agent took it and kept {shown}");
+            let text = format!("the agent accepted it but kept {shown}");
             let reason = "OPTION_REFUSED";
             self.refuse(id, reason, &text, now);
         }

@@ -7,7 +7,6 @@ use foundry_flow::{Outcome, StageContext};
 use foundry_git::{BranchName, CloneSpec, CommitId, GitError, GitErrorKind, Mirror, MirrorLimits};
 use foundry_proto::repo::v1::{GetCloneSourceRequest, GetCloneSourceResponse};
 use foundry_sandbox::{Class, ProviderError};
-use tonic_types::StatusExt as _;
 
 use super::super::Halt;
 use crate::domain::Sandbox;
@@ -31,7 +30,7 @@ pub async fn source(
         Ok(response) => return Ok(response.into_inner()),
         Err(status) => status,
     };
-    let reason = reason_of(&status);
+    let reason = foundry_service::reason_of(&status);
     let message = format!("{}: {}", reason, status.message());
     if reason == "REPOSITORY_NOT_READY" {
         let until = ctx.env().clock.now().plus(ASK_AGAIN);
@@ -44,23 +43,6 @@ pub async fn source(
         }
         _ => Outcome::retry(reason, format!("provider: the repo service: {}", status.message())).into(),
     })
-}
-
-/// The stable reason in a status of another service, or one of our own where it says none.
-pub fn reason_of(status: &tonic::Status) -> String {
-    let told = status.get_details_error_info().map(|info| info.reason);
-    told.filter(|reason| !reason.is_empty()).unwrap_or_else(|| plain_reason(status.code()).to_owned())
-}
-
-fn plain_reason(code: tonic::Code) -> &'static str {
-    match code {
-        tonic::Code::Unavailable => "UPSTREAM_UNAVAILABLE",
-        tonic::Code::DeadlineExceeded => "UPSTREAM_TIMED_OUT",
-        tonic::Code::NotFound => "NOT_FOUND",
-        tonic::Code::FailedPrecondition => "FAILED_PRECONDITION",
-        tonic::Code::InvalidArgument => "INVALID_ARGUMENT",
-        _ => "UPSTREAM_FAILED",
-    }
 }
 
 /// Clones the mirror with the task's branch checked out.
@@ -92,9 +74,11 @@ fn refused(e: GitError) -> ProviderError {
         GitErrorKind::TooLarge => Class::Capacity,
         GitErrorKind::Auth => Class::Credentials,
         GitErrorKind::Protocol | GitErrorKind::NotFound | GitErrorKind::Invalid => Class::Configuration,
-        GitErrorKind::Corrupt | GitErrorKind::Unreachable | GitErrorKind::Busy | GitErrorKind::Failed => {
-            Class::Provider
-        }
+        GitErrorKind::Corrupt
+        | GitErrorKind::Unreachable
+        | GitErrorKind::Busy
+        | GitErrorKind::Host
+        | GitErrorKind::Failed => Class::Provider,
     };
     let error = ProviderError::new(class, e.reason(), e.message().to_owned());
     let retryable = e.retryable() || e.kind() == GitErrorKind::Failed;

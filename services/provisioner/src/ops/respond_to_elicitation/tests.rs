@@ -127,7 +127,7 @@ async fn a_flood_of_questions_that_are_declined_is_one_job_and_few_words() {
     let parts = events::newest(&f.shared.store, &session.session_id).await.unwrap().split_off(before);
     assert_eq!(parts.len(), 20, "{parts:?}");
     let Some(Body::Notice(last)) = &parts.last().unwrap().body else { panic!("{parts:?}") };
-    assert!(last.message.contains("no longer told"), "{}", last.message);
+    assert!(last.message.contains("further ones are not shown"), "{}", last.message);
 }
 
 #[tokio::test]

@@ -15,12 +15,23 @@ beforeEach(() => {
 })
 
 const nothing = () => {}
-const frame: Frame = { newTask: nothing, addRepository: nothing, showShortcuts: nothing, showEvents: nothing, closeDrawer: nothing, canWrite: true, canAdminister: true }
+const frame: Frame = {
+  newTask: nothing,
+  addRepository: nothing,
+  showShortcuts: nothing,
+  showEvents: nothing,
+  closeDrawer: nothing,
+  canWrite: true,
+  canAdminister: true,
+}
 const calm: FakeCalls = {
   task: { updateDraft: () => ({}) },
   repo: { listBranches: () => ({ branches: [] }) },
   provisioner: { listAgents: () => ({ agents: [] }), listProviders: () => ({ providers: [] }) },
-  profile: { listAgentProfiles: () => ({ profiles: [], nextPageToken: '' }), listModelProviders: () => ({ modelProviders: [], nextPageToken: '' }) },
+  profile: {
+    listAgentProfiles: () => ({ profiles: [], nextPageToken: '' }),
+    listModelProviders: () => ({ modelProviders: [], nextPageToken: '' }),
+  },
 }
 
 function open(calls: FakeCalls = {}, canWrite = true) {
@@ -32,7 +43,9 @@ function open(calls: FakeCalls = {}, canWrite = true) {
     <MantineProvider env="test">
       <FoundryProvider client={fake.client}>
         <OrganizationProvider organizationId="org_1">
-          <FrameContext.Provider value={{ ...frame, canWrite }}>{dialog && <NewTaskDialog onClose={() => rerender(page(false))} />}</FrameContext.Provider>
+          <FrameContext.Provider value={{ ...frame, canWrite }}>
+            {dialog && <NewTaskDialog onClose={() => rerender(page(false))} />}
+          </FrameContext.Provider>
         </OrganizationProvider>
       </FoundryProvider>
     </MantineProvider>
@@ -54,7 +67,9 @@ test('what was typed goes along when another repository is chosen', async () => 
   await choose('orchard')
   await waitFor(() => expect(screen.getByRole<HTMLInputElement>('combobox', { name: 'Repository' }).value).toBe('orchard'))
   expect(prompt().value).toBe('Fix it')
-  await waitFor(() => expect(made(fake, 'updateDraft')).toContainEqual({ organizationId: 'org_1', subject: 'new_task/repo_2', text: 'Fix it' }))
+  await waitFor(() =>
+    expect(made(fake, 'updateDraft')).toContainEqual({ organizationId: 'org_1', subject: 'new_task/repo_2', text: 'Fix it' }),
+  )
   await waitFor(() => expect(made(fake, 'updateDraft').at(-1)).not.toMatchObject({ subject: 'new_task/repo_1', text: 'Fix it' }))
 })
 
@@ -72,7 +87,10 @@ test('who closes the dialog while the task is created stays where they are, and 
 
 test('the branches of another repository are not offered while those of the chosen one are read', async () => {
   const fake = open({
-    repo: { listBranches: ({ repositoryId }: { repositoryId: string }) => (repositoryId === 'repo_1' ? { branches: [{ name: 'only-here' }] } : new Promise(nothing)) },
+    repo: {
+      listBranches: ({ repositoryId }: { repositoryId: string }) =>
+        repositoryId === 'repo_1' ? { branches: [{ name: 'only-here' }] } : new Promise(nothing),
+    },
   })
   fireEvent.click(screen.getByRole('combobox', { name: 'Base branch' }))
   await screen.findByRole('option', { name: 'only-here' })
@@ -84,7 +102,7 @@ test('the branches of another repository are not offered while those of the chos
 
 test('viewers are told that they cannot create a task', () => {
   const fake = open({}, false)
-  expect(screen.getByText('Viewers can read; members of the organization create tasks.')).toBeTruthy()
+  expect(screen.getByText('Viewers cannot create tasks; members of the organization can.')).toBeTruthy()
   expect(screen.queryByRole('button', { name: /Create task/ })).toBeNull()
   expect(made(fake, 'createTask')).toEqual([])
 })

@@ -1,7 +1,7 @@
 import { Button, Group, Modal, Stack, TextInput } from '@mantine/core'
 import { useFoundry } from '@foundry/client/react'
 import type { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
-import { useState, type FormEvent, type KeyboardEvent } from 'react'
+import { useState, type KeyboardEvent, type SubmitEvent } from 'react'
 import { useLocation } from 'wouter'
 import { paths } from '../../app/paths'
 import { AttachButton, UploadList, useUploads } from '../../attachments'
@@ -10,7 +10,7 @@ import { useDraft } from '../../state/draft'
 import { useOrganization } from '../../state/organization'
 import { useAgentProfiles } from '../../state/profiles'
 import { useShell } from '../../state/shell'
-import { useAlive } from '../../task/model/useCommand'
+import { useAlive } from '../../ui/useAlive'
 import { EmptyState, ErrorState, Kbd, toastDone, useNarrow } from '../../ui'
 import { useFrame } from '../frame'
 import { agentOf, policyOf, profileOf, promptProblem } from './choices'
@@ -41,7 +41,7 @@ export function NewTaskDialog(props: { repositoryId?: string; onClose: () => voi
   if (canWrite) return <Known {...props} />
   return (
     <Modal opened onClose={props.onClose} title="New task">
-      Viewers can read; members of the organization create tasks.
+      Viewers cannot create tasks; members of the organization can.
     </Modal>
   )
 }
@@ -54,7 +54,7 @@ function Known({ repositoryId, onClose }: { repositoryId?: string; onClose: () =
   if (repositories.length === 0) {
     return (
       <Modal opened onClose={onClose} title="New task">
-        <EmptyState level={3} title="A repository comes first" actions={<Button onClick={frame.addRepository}>Add repository</Button>}>
+        <EmptyState level={3} title="Add a repository first" actions={<Button onClick={frame.addRepository}>Add repository</Button>}>
           A task works on a branch of a repository.
         </EmptyState>
       </Modal>
@@ -85,7 +85,7 @@ interface Sent {
 
 function useCreate(organizationId: string, repositoryId: string) {
   const client = useFoundry()
-  return useCommand(({ prompt, attachmentIds, choices, profile, policy }: Sent, requestId) =>
+  return useCommand('The task was not created', (requestId: string, { prompt, attachmentIds, choices, profile, policy }: Sent) =>
     client.task.createTask({
       requestId,
       organizationId,
@@ -100,7 +100,6 @@ function useCreate(organizationId: string, repositoryId: string) {
       settings: choices.settings,
       attachmentIds: [...attachmentIds],
     }),
-    'The task was not created',
   )
 }
 
@@ -113,7 +112,7 @@ function useNewTask({ repositoryId, onClose }: FormProps) {
   const [tried, setTried] = useState(false)
   const create = useCreate(organizationId, repositoryId)
   const profiles = useAgentProfiles(organizationId)
-  const profile = profileOf(choices.agent, profiles.value ?? [])
+  const profile = profileOf(choices.agent, profiles.data ?? [])
   const policy = policyOf(choices.policy, profile)
   const problem = promptProblem(draft.text)
   const field = useUploads(organizationId)
@@ -138,7 +137,7 @@ function useNewTask({ repositoryId, onClose }: FormProps) {
 function NewTaskForm(props: FormProps) {
   const { repositoryId, onRepository, onClose } = props
   const { draft, field, choices, policy, profiles, set, problem, create, send } = useNewTask(props)
-  const submit = (event: FormEvent) => {
+  const submit = (event: SubmitEvent) => {
     event.preventDefault()
     void send()
   }
@@ -147,10 +146,14 @@ function NewTaskForm(props: FormProps) {
     event.preventDefault()
     void send()
   }
+  const chooseRepository = (it: string) => {
+    onRepository(it)
+    set({ baseBranch: null })
+  }
   return (
     <form onSubmit={submit} onKeyDown={onKeyDown} noValidate>
       <Stack gap="sm">
-        <RepositoryField value={repositoryId} onChange={(it) => (onRepository(it), set({ baseBranch: null }))} />
+        <RepositoryField value={repositoryId} onChange={chooseRepository} />
         <div className={classes.prompt} {...field.target}>
           <PromptField text={draft.text} onType={draft.type} problem={problem} />
           <UploadList field={field} />
@@ -164,7 +167,12 @@ function NewTaskForm(props: FormProps) {
           onChange={(event) => set({ title: event.currentTarget.value })}
         />
         <div className={classes.pair}>
-          <BaseBranchField key={repositoryId} repositoryId={repositoryId} value={choices.baseBranch} onChange={(baseBranch) => set({ baseBranch })} />
+          <BaseBranchField
+            key={repositoryId}
+            repositoryId={repositoryId}
+            value={choices.baseBranch}
+            onChange={(baseBranch) => set({ baseBranch })}
+          />
           <AgentField profiles={profiles} value={choices.agent} onChange={(agent) => set({ agent })} />
         </div>
         <div className={classes.pair}>
@@ -182,7 +190,14 @@ function NewTaskForm(props: FormProps) {
         <Button variant="default" size="sm" onClick={onClose}>
           Cancel
         </Button>
-        <Button type="submit" size="sm" loading={create.busy} disabled={field.ids === undefined} rightSection={<Kbd keys="mod+Enter" />} classNames={{ section: classes.keys }}>
+        <Button
+          type="submit"
+          size="sm"
+          loading={create.busy}
+          disabled={field.ids === undefined}
+          rightSection={<Kbd keys="mod+Enter" />}
+          classNames={{ section: classes.keys }}
+        >
           {create.error === undefined ? 'Create task' : 'Try again'}
         </Button>
       </Group>

@@ -15,7 +15,7 @@ export function SettingsFields({ value, onChange }: { value: AgentSettings; onCh
   const field = (key: keyof AgentSettings, label: string) => (
     <TextInput
       label={label}
-      placeholder="As the profile says"
+      placeholder="From the profile"
       maxLength={120}
       value={value[key]}
       onChange={(event) => onChange({ ...value, [key]: event.currentTarget.value })}

@@ -4,7 +4,18 @@ import { AgentProfileSchema, ModelProviderKind, ModelProviderSchema } from '@fou
 import { AgentSchema, ProviderSchema } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
 import { expect, test } from 'vitest'
 import { nameFromUrl, urlProblem } from '../../repository/url'
-import { agentChoices, agentOf, asDoers, firstUsable, policyOf, profileChoices, profileOf, promptProblem, PROMPT_LIMIT, providerChoices } from './choices'
+import {
+  agentChoices,
+  agentOf,
+  asDoers,
+  firstUsable,
+  policyOf,
+  profileChoices,
+  profileOf,
+  promptProblem,
+  PROMPT_LIMIT,
+  providerChoices,
+} from './choices'
 
 test('an agent that cannot be used says what is missing', () => {
   const choices = agentChoices([
@@ -26,7 +37,10 @@ test('an agent that needs a model can be chosen as soon as a model provider of i
 })
 
 test('a task gets the chosen profile with its policy, or the default one when nothing is chosen', () => {
-  const night = create(AgentProfileSchema, { profileId: 'prf_1', settings: { name: 'night', agent: 'claude', model: 'm1', permissionPolicy: PermissionPolicy.ALLOW } })
+  const night = create(AgentProfileSchema, {
+    profileId: 'prf_1',
+    settings: { name: 'night', agent: 'claude', model: 'm1', permissionPolicy: PermissionPolicy.ALLOW },
+  })
   const day = create(AgentProfileSchema, { profileId: 'prf_2', settings: { name: 'day', agent: 'demo', isDefault: true } })
   const [first] = profileChoices([night])
   expect(first?.label).toBe('night (claude, m1)')
@@ -44,7 +58,7 @@ test('a provider that cannot be used says why', () => {
 })
 
 test('a prompt has at least a word and at most 256 KiB', () => {
-  expect(promptProblem(' \n')).toBe('Say what should be done.')
+  expect(promptProblem(' \n')).toBe('Describe what should be done.')
   expect(promptProblem('x'.repeat(PROMPT_LIMIT))).toBeUndefined()
   expect(promptProblem('ä'.repeat(PROMPT_LIMIT / 2 + 1))).toContain('257 KiB')
 })

@@ -2,7 +2,7 @@ import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcri
 import type { AgentProfile, ModelProvider } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import type { Agent, Provider } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
 import { kindName } from '../../state/modelKinds'
-import { visibleLine } from '../../task/text/visible'
+import { visibleLine } from '../../ui/text/visible'
 
 /** An entry of a select field. */
 export interface Choice {
@@ -75,7 +75,7 @@ export const PROMPT_LIMIT = 256 * 1024
 
 /** Why a prompt cannot be sent; undefined when it can. */
 export function promptProblem(prompt: string): string | undefined {
-  if (prompt.trim() === '') return 'Say what should be done.'
+  if (prompt.trim() === '') return 'Describe what should be done.'
   const size = new TextEncoder().encode(prompt).length
-  return size > PROMPT_LIMIT ? `The prompt has ${Math.ceil(size / 1024)} KiB; at most ${PROMPT_LIMIT / 1024} KiB are taken.` : undefined
+  return size > PROMPT_LIMIT ? `The prompt is ${Math.ceil(size / 1024)} KiB; the limit is ${PROMPT_LIMIT / 1024} KiB.` : undefined
 }

@@ -9,7 +9,7 @@ import { useOrganization } from '../../state/organization'
 import { useModelProviders } from '../../state/profiles'
 import { useRead, type Read } from '../../state/read'
 import { errorText, repositoryStatus, StatusIcon } from '../../ui'
-import { visibleLine } from '../../task/text/visible'
+import { visibleLine } from '../../ui/text/visible'
 import { agentChoices, asDoers, firstUsable, profileChoices, profileOf, providerChoices, type Choice } from './choices'
 import classes from './NewTaskDialog.module.css'
 
@@ -32,7 +32,7 @@ interface PromptProps {
 /** What should be done; kept as a draft at the server up to its limit. */
 export function PromptField({ text, onType, problem }: PromptProps) {
   const isDraft = new TextEncoder().encode(text).length <= DRAFT_LIMIT
-  const where = isDraft ? 'Kept as a draft while you type.' : 'Too long for a draft at the server: kept in this browser.'
+  const where = isDraft ? 'Saved as a draft while you type.' : 'Too long for a draft on the server. Saved in this browser only.'
   return (
     <Textarea
       label="Prompt"
@@ -58,9 +58,9 @@ export function RepositoryField({ value, onChange }: { value: string; onChange: 
   const chosen = repositories.find((it) => it.repositoryId === value)
   const status = repositoryStatus(chosen?.state ?? '')
   const words: Record<string, string> = {
-    pending: 'Its mirror is being made; the task starts as soon as it is there.',
-    error: `Its last synchronization failed (${visibleLine(chosen?.reason ?? '')}); the task starts from older data, if any.`,
-    deleting: 'It is being deleted; no task can start there.',
+    pending: 'Its mirror is being created. The task starts when it is ready.',
+    error: `Its last sync failed (${visibleLine(chosen?.reason ?? '')}). The task starts from older data, if any.`,
+    deleting: 'It is being deleted. No task can start in it.',
   }
   return (
     <Select
@@ -83,7 +83,7 @@ export function BaseBranchField({ repositoryId, value, onChange }: FieldProps & 
   const { repositories } = useOrganization()
   const fallback = repositories.find((it) => it.repositoryId === repositoryId)?.defaultBranch ?? ''
   const branches = useRead(repositoryId, (signal) => client.repo.listBranches({ repositoryId, pageSize: BRANCHES }, { signal }))
-  const names = branches.value?.branches.map((it) => it.name) ?? []
+  const names = branches.data?.branches.map((it) => it.name) ?? []
   return (
     <Select
       label="Base branch"
@@ -111,10 +111,10 @@ export function AgentField({ profiles, value, onChange }: DoerProps) {
   const agents = useRead('agents', (signal) => client.provisioner.listAgents({}, { signal }))
   const models = useModelProviders(organizationId)
   // The default is not known before the profiles are.
-  const known = agents.value !== undefined && !profiles.loading && !models.loading
-  const list = known ? asDoers(agentChoices(agents.value?.agents ?? [], models.value)) : []
-  const named = known ? profileChoices(profiles.value ?? []) : []
-  const initial = profileOf(null, profiles.value ?? [])
+  const known = agents.data !== undefined && !profiles.loading && !models.loading
+  const list = known ? asDoers(agentChoices(agents.data?.agents ?? [], models.data)) : []
+  const named = known ? profileChoices(profiles.data ?? []) : []
+  const initial = profileOf(null, profiles.data ?? [])
   const read = {
     loading: agents.loading || profiles.loading || models.loading,
     error: agents.error ?? profiles.error,
@@ -122,7 +122,14 @@ export function AgentField({ profiles, value, onChange }: DoerProps) {
   return (
     <ChoiceField
       label={named.length === 0 ? 'Agent' : 'Agent or profile'}
-      groups={named.length === 0 ? undefined : [{ group: 'Profiles', items: named }, { group: 'Agents', items: list }]}
+      groups={
+        named.length === 0
+          ? undefined
+          : [
+              { group: 'Profiles', items: named },
+              { group: 'Agents', items: list },
+            ]
+      }
       choices={initial === undefined ? list : profileChoices([initial])}
       read={read}
       value={value}
@@ -134,14 +141,16 @@ export function AgentField({ profiles, value, onChange }: DoerProps) {
 /** How a place keeps its sandboxes apart, and what they may reach and take. */
 function describedPlace(place: Provider | undefined): string | undefined {
   if (place === undefined) return undefined
-  return [place.isolation, place.network && `network ${place.network}`, place.limits && `limits: ${place.limits}`].filter((it) => it !== '').join('; ')
+  return [place.isolation, place.network && `network ${place.network}`, place.limits && `limits: ${place.limits}`]
+    .filter((it) => it !== '')
+    .join('; ')
 }
 
 /** Who makes the sandbox. */
 export function ProviderField({ value, onChange }: FieldProps) {
   const client = useFoundry()
   const providers = useRead('providers', (signal) => client.provisioner.listProviders({}, { signal }))
-  const list = providers.value?.providers ?? []
+  const list = providers.data?.providers ?? []
   const shown = value ?? firstUsable(providerChoices(list))
   return (
     <ChoiceField
@@ -194,8 +203,11 @@ function readError(read: Pick<Read<unknown>, 'error'>): string | undefined {
 }
 
 const policies = {
-  ask: { value: PermissionPolicy.ASK, text: 'The agent stops and waits for you whenever it wants to do something that needs a permission.' },
-  allow: { value: PermissionPolicy.ALLOW, text: 'Everything is allowed at once, inside the sandbox. Nobody is asked.' },
+  ask: {
+    value: PermissionPolicy.ASK,
+    text: 'The agent asks whenever it needs permission; any member can answer.',
+  },
+  allow: { value: PermissionPolicy.ALLOW, text: 'Everything is allowed inside the sandbox without asking.' },
 }
 
 /** How permission requests of the agent are answered. */
@@ -213,7 +225,7 @@ export function PolicyField({ value, onChange }: { value: PermissionPolicy; onCh
         value={word}
         onChange={(it) => onChange(policies[it].value)}
         data={[
-          { value: 'ask', label: 'Ask me' },
+          { value: 'ask', label: 'Ask a person' },
           { value: 'allow', label: 'Allow all' },
         ]}
       />

@@ -1,4 +1,4 @@
-import { InertLine } from '../text/Inert'
+import { InertLine } from '../../ui/text/Inert'
 import classes from './options.module.css'
 import type { Completion } from './useCommands'
 
@@ -7,11 +7,14 @@ export function CommandList({ completion }: { completion: Completion }) {
   const { listId, offered, active, pick } = completion
   if (offered.length === 0) return null
   return (
-    <ul id={listId} role="listbox" aria-label="Commands of the agent" className={classes.commands}>
+    // biome-ignore lint/a11y/noNoninteractiveElementToInteractiveRole: HTML lets a list be a listbox
+    <ul id={listId} role="listbox" aria-label="Agent commands" className={classes.commands}>
       {offered.map((command, at) => (
+        // biome-ignore lint/a11y: the focus stays in the field, which takes the keys and names the active option
         <li
           key={command.name}
           id={`${listId}-${at}`}
+          // biome-ignore lint/a11y/noNoninteractiveElementToInteractiveRole: HTML lets an item of a list be an option
           role="option"
           aria-selected={at === active}
           className={classes.command}

@@ -5,8 +5,8 @@ import { IconArrowUp, IconPlayerStopFilled } from '@tabler/icons-react'
 import { memo, useState, type KeyboardEvent } from 'react'
 import { AttachButton, UploadList, useUploads } from '../../attachments'
 import { ErrorState, Kbd } from '../../ui'
-import { useClearedUnless, useCommand } from '../model/useCommand'
-import { sizeText } from '../text/size'
+import { useClearedUnless, useCommand } from '../../state/command'
+import { sizeText } from '../../ui/text/size'
 import { CommandList } from './CommandList'
 import { byteLength, type DraftStatus } from './draft'
 import classes from './composer.module.css'
@@ -124,7 +124,13 @@ export const Composer = memo(function Composer(props: Props) {
             </span>
           )}
           {running && (
-            <Button variant="default" leftSection={<IconPlayerStopFilled size={13} />} loading={stopping} onClick={() => void onStop()} title="Stop the turn (Esc)">
+            <Button
+              variant="default"
+              leftSection={<IconPlayerStopFilled size={13} />}
+              loading={stopping}
+              onClick={() => void onStop()}
+              title="Stop the turn (Esc)"
+            >
               Stop
             </Button>
           )}
@@ -138,16 +144,16 @@ export const Composer = memo(function Composer(props: Props) {
 })
 
 function placeholder(untouched: boolean, running: boolean): string {
-  if (running) return 'Say what comes next; it waits until this turn has ended'
-  if (untouched) return 'Write a message; it is delivered when the session is ready'
+  if (running) return 'Write a message; it is queued until this turn ends'
+  if (untouched) return 'Write a message; it is sent when the session is ready'
   return 'Write a message'
 }
 
 const words: Readonly<Record<DraftStatus, string>> = {
-  kept: 'Draft kept',
+  kept: 'Draft saved',
   saving: 'Saving draft…',
   unsaved: 'Draft not saved yet',
-  'too-long': 'Over 12 KiB: the draft is kept in this tab alone',
+  'too-long': 'Over 12 KiB: saved in this tab only',
 }
 
 function DraftWord({ status, empty }: { status: DraftStatus; empty: boolean }) {

@@ -9,8 +9,8 @@ import {
 import { IconForms } from '@tabler/icons-react'
 import { useEffect, useRef, useState } from 'react'
 import { announce, ErrorState } from '../../ui'
-import { useCommand } from '../model/useCommand'
-import { visible, visibleLine } from '../text/visible'
+import { useCommand } from '../../state/command'
+import { visible, visibleLine } from '../../ui/text/visible'
 import classes from './composer.module.css'
 import own from './options.module.css'
 import { useFocusAfter } from './useFocusAfter'
@@ -31,7 +31,7 @@ export default function ElicitationDock({ sessionId, request, steers }: Props) {
   const dock = useRef<HTMLElement>(null)
   const { elicitationId, fields } = request
   const [filled, setFilled] = useState<Filled>(() => Object.fromEntries(fields.map((field) => [field.name, initially(field)])))
-  const answer = useCommand('The answer was not given', (requestId: string, action: ElicitationAction, values: Filled) =>
+  const answer = useCommand('The answer was not sent', (requestId: string, action: ElicitationAction, values: Filled) =>
     client.task.respondToElicitation({
       requestId,
       sessionId,
@@ -45,6 +45,7 @@ export default function ElicitationDock({ sessionId, request, steers }: Props) {
   const [missing, setMissing] = useState<string | undefined>(undefined)
   const done = answered || answer.busy
   const focus = useFocusAfter(dock)
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it comes
   useEffect(() => announce(`The agent asks: ${visibleLine(request.message)}`), [elicitationId])
   const give = async (action: ElicitationAction, values: Filled) => {
     if (!answered && (await answer.run(action, values)) !== undefined) setAnswered(true)
@@ -52,7 +53,7 @@ export default function ElicitationDock({ sessionId, request, steers }: Props) {
   const send = () => {
     const empty = fields.find((field) => field.required && (filled[field.name] ?? []).every((it) => it === ''))
     setMissing(empty?.name)
-    if (empty !== undefined) return announce(`${labelOf(empty)} must be filled in`)
+    if (empty !== undefined) return announce(`${labelOf(empty)} is required`)
     // What was left empty is not part of the answer.
     void give(ElicitationAction.ACCEPT, Object.fromEntries(Object.entries(filled).filter(([, each]) => each.some((it) => it !== ''))))
   }
@@ -67,7 +68,7 @@ export default function ElicitationDock({ sessionId, request, steers }: Props) {
           </div>
         </div>
       </div>
-      {answer.error !== undefined && <ErrorState error={answer.error} title="The answer was not given" compact />}
+      {answer.error !== undefined && <ErrorState error={answer.error} title="The answer was not sent" compact />}
       {steers ? (
         <form
           aria-label="Answer to the agent"
@@ -83,7 +84,7 @@ export default function ElicitationDock({ sessionId, request, steers }: Props) {
                 key={field.name}
                 field={field}
                 values={filled[field.name] ?? []}
-                problem={missing === field.name ? 'Must be filled in' : undefined}
+                problem={missing === field.name ? 'This field is required' : undefined}
                 disabled={done}
                 onChange={(values) => setFilled((before) => ({ ...before, [field.name]: values }))}
               />
@@ -98,13 +99,13 @@ export default function ElicitationDock({ sessionId, request, steers }: Props) {
             </Button>
             {answered && (
               <span role="status" className={classes.viewerNote}>
-                Answered; the agent goes on.
+                Answered. The agent is continuing.
               </span>
             )}
           </div>
         </form>
       ) : (
-        <p className={classes.viewerNote}>Members of the organization can answer; viewers can only read.</p>
+        <p className={classes.viewerNote}>Viewers cannot answer; members of the organization can.</p>
       )}
     </section>
   )

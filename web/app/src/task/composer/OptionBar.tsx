@@ -2,8 +2,8 @@ import { useFoundry } from '@foundry/client/react'
 import type { AgentOption, AgentOptions, AgentUsage } from '@foundry/client/gen/foundry/common/v1/offer_pb'
 import { memo, useEffect, useId, useRef, useState } from 'react'
 import { announce, errorText } from '../../ui'
-import { useCommand } from '../model/useCommand'
-import { visibleLine } from '../text/visible'
+import { useCommand } from '../../state/command'
+import { visibleLine } from '../../ui/text/visible'
 import classes from './options.module.css'
 
 interface Props {
@@ -18,7 +18,7 @@ export const OptionBar = memo(function OptionBar({ sessionId, options, usage, st
   const all = options?.options ?? []
   if (all.length === 0 && usage === undefined) return null
   return (
-    <div role="group" aria-label="Settings of the agent" className={classes.options}>
+    <div role="group" aria-label="Agent settings" className={classes.options}>
       {all.map((option) => (
         <Choice key={option.optionId} sessionId={sessionId} option={option} steers={steers} />
       ))}
@@ -41,7 +41,12 @@ function Choice({ sessionId, option, steers }: { sessionId: string; option: Agen
   const refused = option.condition !== undefined && option.condition.reason !== ''
   const shown = picked ?? (option.wanted !== '' && !refused ? option.wanted : option.value)
   const pending = shown !== option.value
-  const problem = set.error !== undefined ? errorText(set.error).message : refused && picked === undefined ? `${nameOf(option, option.wanted)}: ${option.condition?.message ?? ''}` : undefined
+  const problem =
+    set.error !== undefined
+      ? errorText(set.error).message
+      : refused && picked === undefined
+        ? `${nameOf(option, option.wanted)}: ${option.condition?.message ?? ''}`
+        : undefined
   useSpoken(name, nameOf(option, option.value), pending, problem)
   const pick = async (value: string) => {
     setPicked(value)
@@ -77,7 +82,7 @@ function Choice({ sessionId, option, steers }: { sessionId: string; option: Agen
       ) : (
         pending && (
           <span id={`${id}-more`} className={classes.pending}>
-            being set…
+            applying…
           </span>
         )
       )}
@@ -107,7 +112,7 @@ function Usage({ usage }: { usage: AgentUsage }) {
   const part = size > 0 ? `${Math.min(100, Math.round((used / size) * 100))} %` : tokens
   const cost = costText(Number(usage.costMicros), usage.currency)
   return (
-    <span className={classes.usage} title={`By the agent's own count: ${tokens} of its context${cost === '' ? '' : `, ${cost} so far`}`}>
+    <span className={classes.usage} title={`Context as reported by the agent: ${tokens}${cost === '' ? '' : `, ${cost} so far`}`}>
       Context {part}
       {cost !== '' && <> · {cost}</>}
     </span>
@@ -119,5 +124,7 @@ export function costText(micros: number, currency: string): string {
   if (!/^[A-Z]{3}$/.test(currency)) return ''
   const amount = micros / 1e6
   const digits = amount < 1 ? 4 : 2
-  return new Intl.NumberFormat('en', { style: 'currency', currency, minimumFractionDigits: 2, maximumFractionDigits: digits }).format(amount)
+  return new Intl.NumberFormat('en', { style: 'currency', currency, minimumFractionDigits: 2, maximumFractionDigits: digits }).format(
+    amount,
+  )
 }

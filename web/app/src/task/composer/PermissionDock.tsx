@@ -4,9 +4,9 @@ import { IconCheck, IconHandStop, IconX } from '@tabler/icons-react'
 import type { PermissionOption, PermissionRequest } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { useEffect, useRef, useState, type KeyboardEvent } from 'react'
 import { announce, ErrorState, Kbd } from '../../ui'
-import { useCommand } from '../model/useCommand'
-import { InertLine } from '../text/Inert'
-import { visibleLine } from '../text/visible'
+import { useCommand } from '../../state/command'
+import { InertLine } from '../../ui/text/Inert'
+import { visibleLine } from '../../ui/text/visible'
 import classes from './composer.module.css'
 import { useFocusAfter } from './useFocusAfter'
 
@@ -22,7 +22,7 @@ export function PermissionDock({ sessionId, request, steers }: Props) {
   const client = useFoundry()
   const dock = useRef<HTMLElement>(null)
   const { permissionId } = request
-  const answer = useCommand('The answer was not given', (requestId: string, optionId: string) =>
+  const answer = useCommand('The answer was not sent', (requestId: string, optionId: string) =>
     client.task.respondToPermission({ requestId, sessionId, permissionId, optionId }),
   )
   // Until the watch shows that it was answered, it is not asked again.
@@ -32,6 +32,7 @@ export function PermissionDock({ sessionId, request, steers }: Props) {
   }
   const done = answered || answer.busy
   const focus = useFocusAfter(dock)
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it comes
   useEffect(() => announce(`The agent asks for permission: ${visibleLine(request.title)}`), [permissionId])
   const keys = (event: KeyboardEvent) => {
     const option = request.options[Number(event.key) - 1]
@@ -48,7 +49,7 @@ export function PermissionDock({ sessionId, request, steers }: Props) {
           <InertLine text={request.title} className={classes.dockWhat} />
         </div>
       </div>
-      {answer.error !== undefined && <ErrorState error={answer.error} title="The answer was not given" compact />}
+      {answer.error !== undefined && <ErrorState error={answer.error} title="The answer was not sent" compact />}
       {steers ? (
         <div className={classes.answers}>
           {request.options.map((option, at) => (
@@ -59,12 +60,12 @@ export function PermissionDock({ sessionId, request, steers }: Props) {
           </Button>
           {answered && (
             <span role="status" className={classes.viewerNote}>
-              Answered; the agent goes on.
+              Answered. The agent is continuing.
             </span>
           )}
         </div>
       ) : (
-        <p className={classes.viewerNote}>Members of the organization can answer; viewers can only read.</p>
+        <p className={classes.viewerNote}>Viewers cannot answer; members of the organization can.</p>
       )}
     </section>
   )
@@ -77,7 +78,13 @@ function Answer(props: { option: PermissionOption; number: number; busy: boolean
   const once = option.kind === 'allow_once'
   const icon = allows ? <IconCheck size={14} /> : rejects ? <IconX size={14} /> : undefined
   return (
-    <Button variant={once ? 'filled' : 'default'} disabled={busy} leftSection={icon} onClick={onPick} rightSection={number <= 9 ? <Kbd keys={String(number)} /> : undefined}>
+    <Button
+      variant={once ? 'filled' : 'default'}
+      disabled={busy}
+      leftSection={icon}
+      onClick={onPick}
+      rightSection={number <= 9 ? <Kbd keys={String(number)} /> : undefined}
+    >
       <InertLine text={option.name === '' ? option.optionId : option.name} />
     </Button>
   )

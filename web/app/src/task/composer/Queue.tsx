@@ -5,11 +5,11 @@ import { IconPaperclip, IconPencil, IconPlayerPlay, IconTrash, IconX } from '@ta
 import { QueuedMessageState, SessionState, type QueuedMessage, type Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useEffect, useRef, useState } from 'react'
 import { ErrorState, TextSkeleton, toastNotice, useFocusOnReturn } from '../../ui'
-import { useClearedUnless, useCommand } from '../model/useCommand'
-import { useRead } from '../model/useRead'
-import { InertLine } from '../text/Inert'
-import { visibleLine } from '../text/visible'
-import { counted, oneLine, sizeText } from '../text/size'
+import { useClearedUnless, useCommand } from '../../state/command'
+import { useRead } from '../../state/read'
+import { InertLine } from '../../ui/text/Inert'
+import { visibleLine } from '../../ui/text/visible'
+import { counted, oneLine, sizeText } from '../../ui/text/size'
 import { byteLength } from './draft'
 import { MESSAGE_AT_MOST } from './Composer'
 import classes from './composer.module.css'
@@ -33,18 +33,24 @@ export function Queue({ session, queue, echoes, steers }: Props) {
   if (queue.length + echoes.length === 0 && !quota) return null
   const held = session.queueHeld && queue.length > 0
   return (
-    <section className={classes.queue} aria-label="Messages that wait">
+    <section className={classes.queue} aria-label="Queued messages">
       <header className={classes.queueHead} data-held={held}>
         <span>
           {held
-            ? `${counted(queue.length, 'message waits', 'messages wait')}: the queue is held after a stop or an error`
+            ? `${counted(queue.length, 'queued message')}: paused after a stop or an error`
             : quota
-              ? 'Messages go by themselves when the quota of the model provider goes on'
-              : `${counted(queue.length + echoes.length, 'message waits', 'messages wait')} ${waitsFor(session.state)}`}
+              ? 'Messages are sent automatically when the quota of the model provider resets'
+              : `${counted(queue.length + echoes.length, 'queued message')}, waiting ${waitsFor(session.state)}`}
         </span>
         {(held || quota) && steers && (
-          <Button size="compact-xs" variant="default" leftSection={<IconPlayerPlay size={12} />} loading={resume.busy} onClick={() => void resume.run()}>
-            {held ? 'Resume' : 'Go on now'}
+          <Button
+            size="compact-xs"
+            variant="default"
+            leftSection={<IconPlayerPlay size={12} />}
+            loading={resume.busy}
+            onClick={() => void resume.run()}
+          >
+            {held ? 'Resume' : 'Resume now'}
           </Button>
         )}
       </header>
@@ -55,7 +61,7 @@ export function Queue({ session, queue, echoes, steers }: Props) {
         ))}
         {echoes.map((echo) => (
           <li key={echo.requestId} className={classes.message} aria-busy>
-            <Loader size={12} aria-label="Being sent" />
+            <Loader size={12} aria-label="Sending" />
             <InertLine text={oneLine(echo.text)} className={classes.preview} />
           </li>
         ))}
@@ -79,9 +85,7 @@ function Message({ message, steers }: { message: QueuedMessage; steers: boolean 
   const client = useFoundry()
   const { messageId } = message
   const [editing, setEditing] = useState(false)
-  const remove = useCommand('The message was not removed', (requestId: string) =>
-    client.task.removeQueuedMessage({ requestId, messageId }),
-  )
+  const remove = useCommand('The message was not removed', (requestId: string) => client.task.removeQueuedMessage({ requestId, messageId }))
   const waits = message.state === QueuedMessageState.QUEUED
   const pencil = useFocusOnReturn(editing)
   if (editing && waits) {
@@ -97,7 +101,7 @@ function Message({ message, steers }: { message: QueuedMessage; steers: boolean 
       <InertLine text={oneLine(message.textPreview)} className={classes.preview} />
       {long && <span className="fd-muted">{sizeText(message.textSize)}</span>}
       <WithFiles files={message.attachments} />
-      {!waits && <span className={classes.delivering}>Handed to the agent…</span>}
+      {!waits && <span className={classes.delivering}>Delivering…</span>}
       {waits && steers && (
         <span className={classes.messageActions}>
           <Tooltip label="Edit">
@@ -132,7 +136,7 @@ function WithFiles({ files }: { files: readonly Attachment[] }) {
 /** Offers words that were meant for a waiting message, when the agent got it meanwhile or its place was left. */
 function keepWords(words: string | undefined): void {
   if (words === undefined) return
-  toastNotice('The change of a waiting message was not saved', 'The agent got the message first, or you went elsewhere.', {
+  toastNotice('The change to a queued message was not saved', 'The message was delivered first, or you left the page.', {
     label: 'Copy your text',
     run: () => void navigator.clipboard?.writeText(words),
   })
@@ -157,9 +161,9 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
     }),
   )
   if (whole.error !== undefined) {
-    return <ErrorState error={whole.error} title="The message could not be read" compact onRetry={whole.reload} />
+    return <ErrorState error={whole.error} title="The message could not be loaded" compact onRetry={whole.reload} />
   }
-  if (whole.data === undefined) return <TextSkeleton lines={2} label="Reading the message" />
+  if (whole.data === undefined) return <TextSkeleton lines={2} label="Loading the message" />
   const words = text ?? whole.data.text
   const files = kept ?? message.attachments
   // While it is being saved, the command itself tells how that ends.
@@ -181,7 +185,7 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
       }}
     >
       <Textarea
-        aria-label="Text of the message"
+        aria-label="Message text"
         value={words}
         onChange={(event) => setText(event.currentTarget.value)}
         onKeyDown={(event) => {
@@ -202,7 +206,12 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
           {files.map((file) => (
             <li key={file.attachmentId} className={classes.withFiles}>
               <IconPaperclip size={13} aria-hidden /> <InertLine text={file.name} />
-              <ActionIcon size="xs" variant="subtle" aria-label={`Remove ${visibleLine(file.name)}`} onClick={() => setKept(files.filter((each) => each !== file))}>
+              <ActionIcon
+                size="xs"
+                variant="subtle"
+                aria-label={`Remove ${visibleLine(file.name)}`}
+                onClick={() => setKept(files.filter((each) => each !== file))}
+              >
                 <IconX size={12} />
               </ActionIcon>
             </li>
@@ -214,7 +223,11 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
         <Button variant="default" onClick={close}>
           Cancel
         </Button>
-        <Button type="submit" loading={save.busy} disabled={(words.trim() === '' && files.length === 0) || byteLength(words) > MESSAGE_AT_MOST}>
+        <Button
+          type="submit"
+          loading={save.busy}
+          disabled={(words.trim() === '' && files.length === 0) || byteLength(words) > MESSAGE_AT_MOST}
+        >
           Save
         </Button>
       </div>

@@ -20,7 +20,8 @@ const options = (more: { value?: string; wanted?: string; reason?: string } = {}
         category: 'mode',
         value: more.value ?? 'ask',
         wanted: more.wanted ?? '',
-        condition: more.wanted === undefined ? undefined : { reason: more.reason ?? '', message: 'the agent refuses it', waitingOn: 'the agent' },
+        condition:
+          more.wanted === undefined ? undefined : { reason: more.reason ?? '', message: 'the agent refuses it', waitingOn: 'the agent' },
         choices: [
           { value: 'ask', name: 'Ask' },
           { value: 'plan', name: 'Plan' },
@@ -113,10 +114,14 @@ describe('a form of the agent', () => {
   const running = aSession({ state: SessionState.RUNNING, pendingElicitation: form })
 
   it('is filled in, wants what is required, and is sent once', async () => {
-    const world = openTask({ task: aTask({ state: TaskState.RUNNING }), sessions: [running], calls: { respondToElicitation: () => ({ rev: 1n }) } })
+    const world = openTask({
+      task: aTask({ state: TaskState.RUNNING }),
+      sessions: [running],
+      calls: { respondToElicitation: () => ({ rev: 1n }) },
+    })
     const dock = within(await screen.findByRole('region', { name: 'The agent asks a question' }))
     fireEvent.click(dock.getByRole('button', { name: 'Send answer' }))
-    await dock.findByText('Must be filled in')
+    await dock.findByText('This field is required')
     expect(made(world, 'respondToElicitation')).toHaveLength(0)
     fireEvent.change(dock.getByRole('textbox', { name: /Name/ }), { target: { value: 'one' } })
     fireEvent.click(dock.getByRole('checkbox', { name: 'y' }))
@@ -135,13 +140,21 @@ describe('a form of the agent', () => {
         ],
       },
     ])
-    await dock.findByText('Answered; the agent goes on.')
+    await dock.findByText('Answered. The agent is continuing.')
   })
 
   it('can be declined, and the transcript tells what was filled in', async () => {
     const asked = entry(1, { case: 'elicitationRequest', value: form })
-    const told = entry(2, { case: 'elicitationAnswer', value: { elicitationId: 'form-1', action: ElicitationAction.ACCEPT, values: [{ name: 'kind', values: ['a'] }] } })
-    const world = openTask({ task: aTask({ state: TaskState.RUNNING }), sessions: [running], entries: [asked], calls: { respondToElicitation: () => ({ rev: 1n }) } })
+    const told = entry(2, {
+      case: 'elicitationAnswer',
+      value: { elicitationId: 'form-1', action: ElicitationAction.ACCEPT, values: [{ name: 'kind', values: ['a'] }] },
+    })
+    const world = openTask({
+      task: aTask({ state: TaskState.RUNNING }),
+      sessions: [running],
+      entries: [asked],
+      calls: { respondToElicitation: () => ({ rev: 1n }) },
+    })
     fireEvent.click(await screen.findByRole('button', { name: 'Decline' }))
     await waitFor(() => expect(made(world, 'respondToElicitation')).toMatchObject([{ action: ElicitationAction.DECLINE, values: [] }]))
     act(() => world.showSession(aSession({ lastOffset: 2n }), [told]))
@@ -151,7 +164,12 @@ describe('a form of the agent', () => {
 
 describe('the title of an agent', () => {
   it('is the name of a session that nobody named', () => {
-    openTask({ sessions: [aSession({ name: 'main', agentTitle: 'Mend the parser' }), aSession({ sessionId: 'ses_2', name: 'Mine', agentTitle: 'Other', createTime: { seconds: 9n } })] })
+    openTask({
+      sessions: [
+        aSession({ name: 'main', agentTitle: 'Mend the parser' }),
+        aSession({ sessionId: 'ses_2', name: 'Mine', agentTitle: 'Other', createTime: { seconds: 9n } }),
+      ],
+    })
     expect(screen.getAllByRole('tab').map((it) => it.textContent)).toEqual(expect.arrayContaining(['Mend the parser', 'Mine']))
   })
 })

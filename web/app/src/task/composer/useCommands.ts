@@ -31,9 +31,10 @@ export function useCommands(commands: readonly AgentCommand[], text: string, foc
   const offered = focused && closed !== text ? fitting(commands, text) : []
   const count = offered.length
   useEffect(() => setActive(0), [text])
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the list itself is said as it is walked through
   useEffect(() => {
-    if (count > 0) announce(count === 1 ? `One command: ${offered[0]?.name ?? ''}. Tab takes it.` : `${count} commands. Arrow keys choose, Tab takes.`)
-    // The list itself is said as it is walked through.
+    if (count > 0)
+      announce(count === 1 ? `One command: ${offered[0]?.name ?? ''}. Tab inserts.` : `${count} commands. Arrow keys choose, Tab inserts.`)
   }, [count])
   const pick = (command: AgentCommand) => onPick(`/${command.name} `)
   const takes = (event: KeyboardEvent): boolean => {

@@ -14,9 +14,7 @@ export function useEchoes(rev: bigint) {
   const send = useCallback((echo: Echo) => setEchoes((before) => [...without(before, echo.requestId), echo]), [])
   const sent = useCallback((requestId: string, at: bigint | undefined) => {
     setEchoes((before) =>
-      at === undefined
-        ? without(before, requestId)
-        : before.map((echo) => (echo.requestId === requestId ? { ...echo, rev: at } : echo)),
+      at === undefined ? without(before, requestId) : before.map((echo) => (echo.requestId === requestId ? { ...echo, rev: at } : echo)),
     )
   }, [])
   return { echoes: onTheWay(echoes, rev), send, sent }

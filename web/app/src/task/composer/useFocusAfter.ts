@@ -14,5 +14,8 @@ export function useFocusAfter(dock: RefObject<HTMLElement | null>) {
       if (has.current && free) around?.querySelector<HTMLElement>('form[aria-label="New message"] textarea')?.focus({ preventScroll: true })
     }
   }, [dock])
-  return { onFocus: () => void (has.current = true), onBlur: () => void (has.current = false) }
+  const takes = (focus: boolean) => () => {
+    has.current = focus
+  }
+  return { onFocus: takes(true), onBlur: takes(false) }
 }

@@ -4,7 +4,7 @@ import { IconArchive, IconDots, IconDownload, IconHelpCircle, IconPlayerStopFill
 import { TaskState, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { ConfirmDialog } from '../../ui'
-import { useClearedUnless, useCommand, type Command } from '../model/useCommand'
+import { useClearedUnless, useCommand, type Command } from '../../state/command'
 import { usePatchDownload } from '../panel/usePatchDownload'
 import { useStop } from '../sessions/useStop'
 import { isProvisioning } from './StageList'
@@ -56,7 +56,11 @@ export function Actions({ task, steers, retry, running, onExplain }: Props) {
           {steers && !isEnded(task) && (
             <>
               <Menu.Divider />
-              <Menu.Item leftSection={<IconArchive size={15} />} onClick={() => setAsking('archive')} disabled={task.state === TaskState.RUNNING}>
+              <Menu.Item
+                leftSection={<IconArchive size={15} />}
+                onClick={() => setAsking('archive')}
+                disabled={task.state === TaskState.RUNNING}
+              >
                 Archive…
               </Menu.Item>
               <Menu.Item color="var(--fd-error)" leftSection={<IconTrash size={15} />} onClick={() => setAsking('kill')}>
@@ -74,7 +78,13 @@ export function Actions({ task, steers, retry, running, onExplain }: Props) {
 function StopTurn({ sessionId }: { sessionId: string }) {
   const stop = useStop(sessionId, true, true)
   return (
-    <Button className={classes.stop} variant="default" leftSection={<IconPlayerStopFilled size={13} />} loading={stop.busy} onClick={() => void stop.run()}>
+    <Button
+      className={classes.stop}
+      variant="default"
+      leftSection={<IconPlayerStopFilled size={13} />}
+      loading={stop.busy}
+      onClick={() => void stop.run()}
+    >
       Stop turn
     </Button>
   )
@@ -101,7 +111,7 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
         busy={archive.busy}
         error={archive.error}
       >
-        Its sandbox is freed and it leaves the list. Conversation, changes and files can still be read.
+        Its sandbox is released and it disappears from the list. Its conversation, changes and files stay readable.
       </ConfirmDialog>
       <ConfirmDialog
         opened={asking === 'kill'}
@@ -113,8 +123,8 @@ function End({ task, asking, onClose }: { task: Task; asking: 'archive' | 'kill'
         busy={kill.busy}
         error={kill.error}
       >
-        Its sandbox is destroyed at once, a running turn included. What was saved of the work, the conversation and the
-        changes stay readable; the task cannot go on.
+        Its sandbox is destroyed immediately, and a running turn is stopped. The saved work, the conversation and the changes stay readable.
+        The task cannot be continued.
       </ConfirmDialog>
     </>
   )

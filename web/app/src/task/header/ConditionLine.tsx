@@ -2,7 +2,7 @@ import { IconInfoCircle } from '@tabler/icons-react'
 import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import type { ReactNode } from 'react'
 import { asksForSomething, Countdown, Elapsed, sentence } from '../../ui'
-import { InertLine } from '../text/Inert'
+import { InertLine } from '../../ui/text/Inert'
 import classes from './header.module.css'
 
 /** Whether there is anything to say about a condition. */
@@ -41,15 +41,38 @@ function toneOf(condition: Condition): 'error' | 'wait' | 'quiet' {
 function factsOf(condition: Condition): [string, ReactNode][] {
   const facts: [string, ReactNode][] = []
   if (condition.waitingOn !== '') {
-    facts.push(['on', <>waiting on <InertLine text={words(condition.waitingOn)} /></>])
-    if (condition.sinceTime !== undefined) facts.push(['since', <>for <Elapsed since={condition.sinceTime} /></>])
+    facts.push([
+      'on',
+      <>
+        waiting on <InertLine text={words(condition.waitingOn)} />
+      </>,
+    ])
+    if (condition.sinceTime !== undefined)
+      facts.push([
+        'since',
+        <>
+          for <Elapsed since={condition.sinceTime} />
+        </>,
+      ])
   }
   if (condition.attempt > 1 || (condition.attempt === 1 && condition.maxAttempts > 1)) {
     const most = condition.maxAttempts > 0 ? ` of ${condition.maxAttempts}` : ''
     facts.push(['attempt', `attempt ${condition.attempt}${most}`])
   }
-  if (condition.nextAttemptTime !== undefined) facts.push(['next', <>next attempt in <Countdown to={condition.nextAttemptTime} /></>])
-  if (condition.deadlineTime !== undefined) facts.push(['deadline', <>given up in <Countdown to={condition.deadlineTime} /></>])
+  if (condition.nextAttemptTime !== undefined)
+    facts.push([
+      'next',
+      <>
+        next attempt in <Countdown to={condition.nextAttemptTime} />
+      </>,
+    ])
+  if (condition.deadlineTime !== undefined)
+    facts.push([
+      'deadline',
+      <>
+        times out in <Countdown to={condition.deadlineTime} />
+      </>,
+    ])
   return facts
 }
 

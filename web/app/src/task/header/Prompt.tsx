@@ -3,11 +3,11 @@ import { useFoundry } from '@foundry/client/react'
 import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { ErrorState, TextSkeleton } from '../../ui'
-import { useRead } from '../model/useRead'
-import { InertLine, InertText } from '../text/Inert'
-import { SHOWN_FIRST } from '../text/limits'
-import { LongText } from '../text/LongText'
-import { oneLine, sizeText } from '../text/size'
+import { useRead } from '../../state/read'
+import { InertLine, InertText } from '../../ui/text/Inert'
+import { SHOWN_FIRST } from '../../ui/text/limits'
+import { LongText } from '../../ui/text/LongText'
+import { oneLine, sizeText } from '../../ui/text/size'
 import classes from './header.module.css'
 
 /** What was asked for: its first line, and the whole of it on demand. */
@@ -17,8 +17,15 @@ export function Prompt({ task }: { task: Task }) {
   return (
     <div className={classes.prompt}>
       {!open && <InertLine text={oneLine(task.promptPreview)} className={classes.promptLine} />}
-      <Button size="compact-xs" variant="subtle" color="gray" aria-expanded={open} onClick={() => setOpen(!open)} className={classes.promptButton}>
-        {open ? 'Hide prompt' : 'Show whole prompt'}
+      <Button
+        size="compact-xs"
+        variant="subtle"
+        color="gray"
+        aria-expanded={open}
+        onClick={() => setOpen(!open)}
+        className={classes.promptButton}
+      >
+        {open ? 'Hide prompt' : 'Show full prompt'}
       </Button>
       {open && <Whole task={task} />}
     </div>
@@ -30,8 +37,9 @@ function Whole({ task }: { task: Task }) {
   const { taskId } = task
   const cut = Number(task.promptSize) > new TextEncoder().encode(task.promptPreview).length
   const whole = useRead(cut ? taskId : undefined, (signal) => client.task.getTaskPrompt({ taskId }, { signal }))
-  if (whole.error !== undefined) return <ErrorState error={whole.error} title="The prompt could not be read" compact onRetry={whole.reload} />
-  if (cut && whole.data === undefined) return <TextSkeleton lines={4} label="Reading the prompt" />
+  if (whole.error !== undefined)
+    return <ErrorState error={whole.error} title="The prompt could not be loaded" compact onRetry={whole.reload} />
+  if (cut && whole.data === undefined) return <TextSkeleton lines={4} label="Loading the prompt" />
   const text = whole.data?.prompt ?? task.promptPreview
   return (
     <div className={classes.promptText}>

@@ -4,8 +4,8 @@ import { StageState, type Condition, type Stage } from '@foundry/client/gen/foun
 import { TaskState, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { Elapsed, ErrorState, millis, spanText, StatusIcon, stageStatus } from '../../ui'
-import type { Command } from '../model/useCommand'
-import { InertLine } from '../text/Inert'
+import type { Command } from '../../state/command'
+import { InertLine } from '../../ui/text/Inert'
 import { ConditionLine, saysSomething } from './ConditionLine'
 import classes from './header.module.css'
 
@@ -53,7 +53,7 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
       {provisioning && task.state === TaskState.ERROR && steers && (
         <div className={classes.retry}>
           <Button loading={retry.busy} onClick={() => void retry.run()}>
-            Retry at this stage
+            Retry from this stage
           </Button>
         </div>
       )}
@@ -112,5 +112,5 @@ function summary(task: Task): string {
   const start = Math.min(...done.map((stage) => millis(stage.startTime) ?? Infinity), millis(task.createTime) ?? Infinity)
   const end = Math.max(...done.map((stage) => millis(stage.endTime) ?? 0), 0)
   const took = Number.isFinite(start) && end > start ? ` in ${spanText(end - start)}` : ''
-  return done.length >= before.length ? `Provisioned${took}` : `Provisioning: ${done.length} of ${before.length} stages were done`
+  return done.length >= before.length ? `Provisioned${took}` : `Provisioning: ${done.length} of ${before.length} stages done`
 }

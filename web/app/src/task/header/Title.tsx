@@ -4,8 +4,8 @@ import { IconPencil } from '@tabler/icons-react'
 import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { ErrorState, useFocusOnReturn } from '../../ui'
-import { useCommand } from '../model/useCommand'
-import { InertLine } from '../text/Inert'
+import { useCommand } from '../../state/command'
+import { InertLine } from '../../ui/text/Inert'
 import classes from './header.module.css'
 
 const LONGEST = 120
@@ -18,7 +18,7 @@ export function Title({ task, steers }: { task: Task; steers: boolean }) {
   return (
     <div className={classes.titleLine}>
       <h1 className={classes.title}>
-        <InertLine text={task.title === '' ? 'Task without a title yet' : task.title} />
+        <InertLine text={task.title === '' ? 'Untitled task' : task.title} />
       </h1>
       {steers && (
         <Tooltip label="Rename">
@@ -51,7 +51,7 @@ function Rename({ task, onDone }: { task: Task; onDone: () => void }) {
       }}
     >
       <TextInput
-        aria-label="Title of the task"
+        aria-label="Task title"
         value={title}
         maxLength={LONGEST}
         onChange={(event) => setTitle(event.currentTarget.value)}

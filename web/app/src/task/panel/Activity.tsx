@@ -5,11 +5,11 @@ import { IconActivity, IconLock, IconRefresh } from '@tabler/icons-react'
 import type { AuditEvent, Session, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { EmptyState, ErrorState, ListSkeleton, RelativeTime } from '../../ui'
-import { useRead } from '../model/useRead'
+import { useRead } from '../../state/read'
 import { usePersonName } from '../model/members'
 import type { Viewer } from '../model/useViewer'
-import { InertLine, InertText } from '../text/Inert'
-import { visibleLine } from '../text/visible'
+import { InertLine, InertText } from '../../ui/text/Inert'
+import { visibleLine } from '../../ui/text/visible'
 import classes from './panel.module.css'
 
 const PAGE = 50
@@ -26,8 +26,8 @@ interface Props {
 export default function Activity({ task, sessions, viewer }: Props) {
   if (!viewer.audits) {
     return (
-      <EmptyState icon={IconLock} title="For administrators" level={3}>
-        The record of who did what can be read with the role admin or owner.
+      <EmptyState icon={IconLock} title="For admins and owners" level={3}>
+        You need the role admin or owner to see who did what.
       </EmptyState>
     )
   }
@@ -47,19 +47,26 @@ function Events({ task, sessions, viewer }: Props) {
     merged(await Promise.all(subjects.map((subject) => record(client, { organizationId, subject }, shown, signal)))),
   )
   const named = sessions.map((session) => ({ value: session.sessionId, label: `Session ${visibleLine(session.name)}` }))
-  const choices = [{ value: ALL, label: 'Task and sessions' }, { value: taskId, label: 'The task alone' }, ...named]
+  const choices = [{ value: ALL, label: 'Task and sessions' }, { value: taskId, label: 'Task only' }, ...named]
   const labelOf = (subject: string) => (chosen === ALL ? named.find((it) => it.value === subject)?.label : undefined)
   return (
     <div className={classes.activity}>
       <div className={classes.processBar}>
-        <Select aria-label="Whose record" data={choices} value={chosen} onChange={(value) => value !== null && setChosen(value)} allowDeselect={false} size="xs" />
+        <Select
+          aria-label="Show activity of"
+          data={choices}
+          value={chosen}
+          onChange={(value) => value !== null && setChosen(value)}
+          allowDeselect={false}
+          size="xs"
+        />
         <Button variant="default" leftSection={<IconRefresh size={14} />} loading={list.loading} onClick={list.reload}>
           Refresh
         </Button>
       </div>
-      {list.error !== undefined && <ErrorState error={list.error} title="The activity could not be read" onRetry={list.reload} compact />}
-      {list.data === undefined && list.error === undefined && <ListSkeleton rows={6} label="Reading the activity" />}
-      {list.data?.events.length === 0 && <EmptyState icon={IconActivity} title="Nothing is recorded" level={3} />}
+      {list.error !== undefined && <ErrorState error={list.error} title="The activity could not be loaded" onRetry={list.reload} compact />}
+      {list.data === undefined && list.error === undefined && <ListSkeleton rows={6} label="Loading the activity" />}
+      {list.data?.events.length === 0 && <EmptyState icon={IconActivity} title="No activity yet" level={3} />}
       <ol className={classes.events}>
         {list.data?.events.map((event) => (
           <Event key={String(event.sequence)} event={event} about={labelOf(event.subject)} viewer={viewer} />
@@ -81,7 +88,12 @@ interface Record {
 }
 
 /** The newest events about one entity. */
-async function record(client: Foundry, about: { organizationId: string; subject: string }, shown: number, signal: AbortSignal): Promise<Record> {
+async function record(
+  client: Foundry,
+  about: { organizationId: string; subject: string },
+  shown: number,
+  signal: AbortSignal,
+): Promise<Record> {
   const events: AuditEvent[] = []
   let pageToken = ''
   let pages = 0
@@ -97,6 +109,7 @@ async function record(client: Foundry, about: { organizationId: string; subject:
 /** Several records as one, newest first, down to where all of them are known. */
 export function merged(records: readonly Record[]): Record {
   const ends = records.filter((it) => it.more).map((it) => it.events.at(-1)?.sequence ?? 0n)
+  // biome-ignore lint/complexity/useMathMinMax: Math.max takes no bigint
   const end = ends.reduce((a, b) => (a > b ? a : b), 0n)
   const events = records.flatMap((it) => it.events).filter((it) => it.sequence >= end)
   return { events: events.sort((a, b) => (a.sequence < b.sequence ? 1 : -1)), more: ends.length > 0 }
@@ -125,7 +138,7 @@ function Event({ event, about, viewer }: { event: AuditEvent; about: string | un
       </div>
       {detailed && (
         <Button size="compact-xs" variant="subtle" color="gray" aria-expanded={open} onClick={() => setOpen(!open)}>
-          {open ? 'Hide facts' : 'Facts'}
+          {open ? 'Hide details' : 'Details'}
         </Button>
       )}
       {open && <InertText text={readable(event.detail)} mono />}

@@ -6,16 +6,18 @@ import type { Finding, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { memo } from 'react'
 import { ErrorState, ListSkeleton, sentence } from '../../ui'
 import { ConditionLine, saysSomething } from '../header/ConditionLine'
-import { useRead } from '../model/useRead'
-import { InertLine } from '../text/Inert'
-import { visibleLine } from '../text/visible'
+import { useRead } from '../../state/read'
+import { InertLine } from '../../ui/text/Inert'
+import { visibleLine } from '../../ui/text/visible'
 import classes from './panel.module.css'
 
 /** What the task waits on, since when, and what can be done; asked anew when its state changes. */
 function Explain({ task }: { task: Task }) {
   const client = useFoundry()
   const { taskId } = task
-  const why = useRead(`${taskId}@${task.state}:${task.condition?.reason ?? ''}`, (signal) => client.task.explainTask({ taskId }, { signal }))
+  const why = useRead(`${taskId}@${task.state}:${task.condition?.reason ?? ''}`, (signal) =>
+    client.task.explainTask({ taskId }, { signal }),
+  )
   if (why.data === undefined) {
     if (why.error !== undefined) return <ErrorState error={why.error} title="The task could not be explained" onRetry={why.reload} />
     return <ListSkeleton rows={5} label="Looking for what the task waits on" />
@@ -23,7 +25,7 @@ function Explain({ task }: { task: Task }) {
   return (
     <div className={classes.explain}>
       <div className={classes.explainHead}>
-        <span className="fd-muted">What the task waits on, and what can be done</span>
+        <span className="fd-muted">What the task is waiting for and what you can do</span>
         <Button variant="default" leftSection={<IconRefresh size={14} />} loading={why.loading} onClick={why.reload}>
           Explain again
         </Button>
@@ -88,7 +90,10 @@ export function beyond(explanation: string, { nextAction, reason, message, waiti
 /** What a finding is about, without the id: "Task", "Session main", "Stage agent installing". */
 export function subjectName(subject: string): string {
   const [kind = '', ...rest] = subject.split(' ')
-  const name = rest.filter((word) => !/^[a-z]+_[0-9a-f]{16,}$/.test(word)).join(' ').replace(/^\((.*)\)$/, '$1')
+  const name = rest
+    .filter((word) => !/^[a-z]+_[0-9a-f]{16,}$/.test(word))
+    .join(' ')
+    .replace(/^\((.*)\)$/, '$1')
   const first = kind.charAt(0).toUpperCase() + kind.slice(1)
   return `${first} ${kind === 'stage' ? name.replaceAll('_', ' ') : name}`.trim()
 }

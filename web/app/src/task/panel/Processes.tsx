@@ -6,17 +6,17 @@ import { SandboxState, type Process, type Sandbox } from '@foundry/client/gen/fo
 import { memo, useMemo } from 'react'
 import { EmptyState, ErrorState, ListSkeleton, RelativeTime, spanText, TextSkeleton } from '../../ui'
 import { ConditionLine, saysSomething } from '../header/ConditionLine'
-import { useRead } from '../model/useRead'
-import { InertLine } from '../text/Inert'
-import { counted, sizeText } from '../text/size'
+import { useRead } from '../../state/read'
+import { InertLine } from '../../ui/text/Inert'
+import { counted, sizeText } from '../../ui/text/size'
 import classes from './panel.module.css'
 
 /** The sandbox of a task and what runs in it. Processes are read on opening and by the button, never by themselves. */
 function Processes({ sandboxId }: { sandboxId: string }) {
   if (sandboxId === '') {
     return (
-      <EmptyState icon={IconCpu} title="There is no sandbox" level={3}>
-        It is not made yet, or it was freed. What the task did stays readable.
+      <EmptyState icon={IconCpu} title="No sandbox" level={3}>
+        It has not been created yet, or it was released. What the task did stays readable.
       </EmptyState>
     )
   }
@@ -26,11 +26,11 @@ function Processes({ sandboxId }: { sandboxId: string }) {
 const words: Readonly<Partial<Record<SandboxState, string>>> = {
   [SandboxState.QUEUED]: 'queued',
   [SandboxState.ALLOCATING]: 'being allocated',
-  [SandboxState.PREPARING_REPO]: 'its repository is prepared',
-  [SandboxState.INSTALLING_AGENT]: 'its agent is installed',
-  [SandboxState.STARTING_AGENT]: 'its agent is started',
+  [SandboxState.PREPARING_REPO]: 'preparing its repository',
+  [SandboxState.INSTALLING_AGENT]: 'installing its agent',
+  [SandboxState.STARTING_AGENT]: 'starting its agent',
   [SandboxState.READY]: 'ready',
-  [SandboxState.VANISHED]: 'vanished; it is started again',
+  [SandboxState.VANISHED]: 'restarting after it vanished',
   [SandboxState.ERROR]: 'failed',
   [SandboxState.DESTROYING]: 'being destroyed',
   [SandboxState.DESTROYED]: 'destroyed',
@@ -42,9 +42,11 @@ function OfSandbox({ sandboxId }: { sandboxId: string }) {
   const item = state?.entities.get(`sandbox/${sandboxId}`)?.item
   const sandbox = item?.case === 'sandbox' ? item.value : undefined
   const lives = sandbox === undefined || sandbox.state === SandboxState.READY
-  const list = useRead(sandbox !== undefined && lives ? sandboxId : undefined, (signal) => client.provisioner.listProcesses({ sandboxId }, { signal }))
-  if (state?.phase === 'ended' && sandbox === undefined) return <ErrorState error={state.error} title="The sandbox could not be read" />
-  if (sandbox === undefined) return <ListSkeleton rows={4} label="Reading the sandbox" />
+  const list = useRead(sandbox !== undefined && lives ? sandboxId : undefined, (signal) =>
+    client.provisioner.listProcesses({ sandboxId }, { signal }),
+  )
+  if (state?.phase === 'ended' && sandbox === undefined) return <ErrorState error={state.error} title="The sandbox could not be loaded" />
+  if (sandbox === undefined) return <ListSkeleton rows={4} label="Loading the sandbox" />
   return (
     <div className={classes.processes}>
       <Facts sandbox={sandbox} />
@@ -58,19 +60,19 @@ function OfSandbox({ sandboxId }: { sandboxId: string }) {
             <span>
               {list.data !== undefined && counted(list.data.processes.length, 'process', 'processes')}{' '}
               <span className="fd-muted">
-                <RelativeTime time={list.data?.readTime} prefix="read" ago />
+                <RelativeTime time={list.data?.readTime} prefix="as of" ago />
               </span>
             </span>
             <Button variant="default" leftSection={<IconRefresh size={14} />} loading={list.loading} onClick={list.reload}>
               Refresh
             </Button>
           </div>
-          {list.error !== undefined && <ErrorState error={list.error} title="The processes could not be read" compact />}
-          {list.data === undefined && list.error === undefined && <TextSkeleton lines={4} label="Reading the processes" />}
+          {list.error !== undefined && <ErrorState error={list.error} title="The processes could not be loaded" compact />}
+          {list.data === undefined && list.error === undefined && <TextSkeleton lines={4} label="Loading the processes" />}
           {list.data !== undefined && <List processes={list.data.processes} truncated={list.data.truncated} />}
         </>
       ) : (
-        <EmptyState icon={IconCpu} title="Nothing runs" level={3}>
+        <EmptyState icon={IconCpu} title="No processes" level={3}>
           The sandbox is {words[sandbox.state] ?? 'not ready'}.
         </EmptyState>
       )}
@@ -111,8 +113,8 @@ function Facts({ sandbox }: { sandbox: Sandbox }) {
           </dd>
         </>
       )}
-      <dt>Runtime</dt>
-      <dd>number {String(sandbox.runtimeInstance)}</dd>
+      <dt>Runtime instance</dt>
+      <dd>{String(sandbox.runtimeInstance)}</dd>
     </dl>
   )
 }
@@ -123,10 +125,10 @@ function List({ processes, truncated }: { processes: readonly Process[]; truncat
       <Table verticalSpacing={4} fz={12.5}>
         <Table.Thead>
           <Table.Tr>
-            <Table.Th>Pid</Table.Th>
+            <Table.Th>PID</Table.Th>
             <Table.Th>Command</Table.Th>
             <Table.Th>State</Table.Th>
-            <Table.Th ta="end">Processor</Table.Th>
+            <Table.Th ta="end">CPU time</Table.Th>
             <Table.Th ta="end">Memory</Table.Th>
           </Table.Tr>
         </Table.Thead>
@@ -144,7 +146,7 @@ function List({ processes, truncated }: { processes: readonly Process[]; truncat
           ))}
         </Table.Tbody>
       </Table>
-      {truncated && <p className={classes.note}>There are more processes than are listed.</p>}
+      {truncated && <p className={classes.note}>Not all processes are listed.</p>}
     </div>
   )
 }
@@ -152,8 +154,8 @@ function List({ processes, truncated }: { processes: readonly Process[]; truncat
 const states: Readonly<Record<string, string>> = {
   R: 'running',
   S: 'sleeping',
-  D: 'waiting for a device',
-  Z: 'ended, not collected',
+  D: 'waiting for I/O',
+  Z: 'zombie',
   T: 'stopped',
   I: 'idle',
 }

@@ -29,7 +29,7 @@ export function Split({ left, right }: { left: ReactNode; right: ReactNode }) {
         className={classes.edge}
         role="separator"
         aria-orientation="vertical"
-        aria-label="Width of the panel"
+        aria-label="Panel width"
         aria-valuemin={LEAST}
         aria-valuemax={MOST}
         aria-valuenow={Math.round(share)}

@@ -16,11 +16,11 @@ import classes from './panel.module.css'
 import { Split } from './Split'
 
 const waiting = <ListSkeleton rows={5} />
-const Changes = lazyPart('The changes could not be shown', waiting, () => import('./changes/Changes').then((it) => it.default))
-const Files = lazyPart('The files could not be shown', waiting, () => import('./files/Files').then((it) => it.default))
-const Processes = lazyPart('The processes could not be shown', waiting, () => import('./Processes').then((it) => it.default))
-const Activity = lazyPart('The activity could not be shown', waiting, () => import('./Activity').then((it) => it.default))
-const Explain = lazyPart('The explanation could not be shown', waiting, () => import('./Explain').then((it) => it.default))
+const Changes = lazyPart('The changes could not be loaded', waiting, () => import('./changes/Changes').then((it) => it.default))
+const Files = lazyPart('The files could not be loaded', waiting, () => import('./files/Files').then((it) => it.default))
+const Processes = lazyPart('The processes could not be loaded', waiting, () => import('./Processes').then((it) => it.default))
+const Activity = lazyPart('The activity could not be loaded', waiting, () => import('./Activity').then((it) => it.default))
+const Explain = lazyPart('The explanation could not be loaded', waiting, () => import('./Explain').then((it) => it.default))
 
 /** What is shown beside the conversation. */
 export type PanelTab = 'changes' | 'files' | 'processes' | 'activity' | 'explain'
@@ -78,7 +78,12 @@ export function Workspace({ task, sessions, viewer, talk, tab, onTab, narrow }: 
 function Panel({ tab, onTab, ...rest }: ContentProps & { onTab: Props['onTab'] }) {
   const { task } = rest
   return (
-    <Tabs value={tab} onChange={(value) => onTab((value ?? undefined) as PanelTab | undefined)} keepMounted={false} className={classes.panel}>
+    <Tabs
+      value={tab}
+      onChange={(value) => onTab((value ?? undefined) as PanelTab | undefined)}
+      keepMounted={false}
+      className={classes.panel}
+    >
       <div className={classes.bar}>
         <Tabs.List className={classes.list} aria-label="Panels">
           {tabs.map(({ value, label }) => (
@@ -110,9 +115,9 @@ function OneAtATime({ talk, tab, onTab, ...rest }: Omit<Props, 'narrow'>) {
       keepMounted={false}
       className={classes.panel}
     >
-      <Tabs.List className={classes.list} aria-label="Views of the task">
+      <Tabs.List className={classes.list} aria-label="Task views">
         <Tabs.Tab value="talk" className={classes.tab}>
-          Talk
+          Chat
         </Tabs.Tab>
         {tabs.map(({ value, label }) => (
           <Tabs.Tab key={value} value={value} className={classes.tab}>

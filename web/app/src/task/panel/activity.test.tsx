@@ -12,12 +12,18 @@ const event = (sequence: number, rest: object = {}) => create(AuditEventSchema, 
 const numbers = (record: ReturnType<typeof merged>) => record.events.map((it) => Number(it.sequence))
 
 it('records are one list, newest first', () => {
-  const whole = merged([{ events: [event(5), event(1)], more: false }, { events: [event(4), event(3)], more: false }])
+  const whole = merged([
+    { events: [event(5), event(1)], more: false },
+    { events: [event(4), event(3)], more: false },
+  ])
   expect([numbers(whole), whole.more]).toEqual([[5, 4, 3, 1], false])
 })
 
 it('a record that goes on hides what is older than its end in the others, so that no gap shows', () => {
-  const cut = merged([{ events: [event(9), event(6)], more: true }, { events: [event(7), event(2)], more: false }])
+  const cut = merged([
+    { events: [event(9), event(6)], more: true },
+    { events: [event(7), event(2)], more: false },
+  ])
   expect([numbers(cut), cut.more]).toEqual([[9, 7, 6], true])
 })
 
@@ -35,7 +41,15 @@ it('what was done to the sessions is there too, and others go by their logins, w
         nextPageToken: '',
       }),
     },
-    auth: { listMembers: () => ({ members: [{ userId: 'usr_bob', login: 'bob' }, { userId: 'usr_carol', login: 'carol' }], nextPageToken: '' }) },
+    auth: {
+      listMembers: () => ({
+        members: [
+          { userId: 'usr_bob', login: 'bob' },
+          { userId: 'usr_carol', login: 'carol' },
+        ],
+        nextPageToken: '',
+      }),
+    },
   })
   const viewer = { organizationId: 'org_1', userId: 'usr_1', role: Role.OWNER, steers: true, audits: true }
   render(

@@ -33,7 +33,9 @@ function show(world: FakeTask, node: ReactNode) {
 const withWork = (version: bigint) => aTask({ changes: { version, filesChanged: 1 } })
 const made = (world: FakeTask, method: string) => world.fake.made.filter((call) => call.method === method)
 const file = (path: string, rest: object = {}) => create(FileChangeSchema, { path, kind: 'modified', patchSize: 99_999n, ...rest })
-const patch = (lines: string) => ({ patch: new TextEncoder().encode(`diff --git a/a.rs b/a.rs\n--- a/a.rs\n+++ b/a.rs\n@@ -1,1 +1,1 @@\n${lines}\n`) })
+const patch = (lines: string) => ({
+  patch: new TextEncoder().encode(`diff --git a/a.rs b/a.rs\n--- a/a.rs\n+++ b/a.rs\n@@ -1,1 +1,1 @@\n${lines}\n`),
+})
 
 describe('the changes', () => {
   it('are read again when the work changes, and only then', async () => {
@@ -48,7 +50,9 @@ describe('the changes', () => {
 
   it('read the diff of a file when it is opened, and show it inert', async () => {
     const lines = '-old </script><img src=x onerror=alert(1)>\n+new \u202Egnp'
-    const world = new FakeTask({ task: { listFileChanges: () => ({ files: [file('a.rs')], nextPageToken: '' }), getFileDiff: () => patch(lines) } })
+    const world = new FakeTask({
+      task: { listFileChanges: () => ({ files: [file('a.rs')], nextPageToken: '' }), getFileDiff: () => patch(lines) },
+    })
     show(world, <Changes task={withWork(1n)} />)
     const row = await screen.findByRole('button', { name: /a\.rs/, expanded: false })
     expect(made(world, 'getFileDiff')).toEqual([])
@@ -60,7 +64,8 @@ describe('the changes', () => {
   })
 
   it('keep what is open when more files are read', async () => {
-    const page = (from: number) => Array.from({ length: 200 }, (_, at) => file(`f${String(from + at).padStart(3, '0')}.rs`, { patchSize: 10n }))
+    const page = (from: number) =>
+      Array.from({ length: 200 }, (_, at) => file(`f${String(from + at).padStart(3, '0')}.rs`, { patchSize: 10n }))
     const listFileChanges = ({ pageToken }: { pageToken: string }) =>
       pageToken === '' ? { files: page(0), nextPageToken: 'next' } : { files: page(200), nextPageToken: '' }
     const world = new FakeTask({ task: { listFileChanges, getFileDiff: () => patch('-old\n+new') } })
@@ -78,17 +83,19 @@ describe('the changes', () => {
     show(world, <Changes task={withWork(1n)} />)
     fireEvent.click(await screen.findByRole('button', { name: /big\.json/ }))
     fireEvent.click(screen.getByRole('button', { name: /logo\.png/ }))
-    expect(screen.getByText(/too large to be kept \(2.9 MiB/)).toBeTruthy()
-    expect(screen.getByText(/A binary file/)).toBeTruthy()
+    expect(screen.getByText(/too large to store \(2.9 MiB/)).toBeTruthy()
+    expect(screen.getByText(/Binary file/)).toBeTruthy()
     expect(made(world, 'getFileDiff')).toEqual([])
   })
 
   it('draw a long diff step by step', async () => {
     const lines = Array.from({ length: 2000 }, (_, at) => `+line ${at}`).join('\n')
-    const world = new FakeTask({ task: { listFileChanges: () => ({ files: [file('a.rs')], nextPageToken: '' }), getFileDiff: () => patch(lines) } })
+    const world = new FakeTask({
+      task: { listFileChanges: () => ({ files: [file('a.rs')], nextPageToken: '' }), getFileDiff: () => patch(lines) },
+    })
     show(world, <Changes task={withWork(1n)} />)
     fireEvent.click(await screen.findByRole('button', { name: /a\.rs/, expanded: false }))
-    await screen.findByRole('button', { name: 'Show more (1200 lines are left)' })
+    await screen.findByRole('button', { name: 'Show more (1200 lines left)' })
     expect(screen.queryByText('line 900')).toBeNull()
   })
 })
@@ -130,7 +137,9 @@ describe('the files', () => {
 
 describe('the processes', () => {
   const sandbox = (state: SandboxState) =>
-    [['sandbox/sbx_1', create(SandboxItemSchema, { item: { case: 'sandbox', value: { sandboxId: 'sbx_1', provider: 'local', state } } })]] as const
+    [
+      ['sandbox/sbx_1', create(SandboxItemSchema, { item: { case: 'sandbox', value: { sandboxId: 'sbx_1', provider: 'local', state } } })],
+    ] as const
   const processes = [{ pid: 7, command: 'cargo test \u0007', state: 'R', cpuMillis: 1n, rssBytes: 2n }]
 
   it('are read once on opening, and again by the button alone', async () => {
@@ -153,7 +162,13 @@ describe('the processes', () => {
   })
 
   it('stand below the limits of their sandbox, and those that it has reached', async () => {
-    const reachedLimits = [{ reason: 'SANDBOX_MEMORY_LIMIT', message: 'the sandbox has reached its limit of 512.0 MiB of memory', nextAction: 'let it use less' }]
+    const reachedLimits = [
+      {
+        reason: 'SANDBOX_MEMORY_LIMIT',
+        message: 'the sandbox has reached its limit of 512.0 MiB of memory',
+        nextAction: 'let it use less',
+      },
+    ]
     const value = { sandboxId: 'sbx_1', state: SandboxState.READY, limits: '512.0 MiB of memory; measured', reachedLimits }
     const world = new FakeTask({ provisioner: { listProcesses: () => ({ processes, truncated: false }) } })
     world.fake.show(topics.sandbox('sbx_1'), [['sandbox/sbx_1', create(SandboxItemSchema, { item: { case: 'sandbox', value } })]])
@@ -164,7 +179,12 @@ describe('the processes', () => {
   })
 
   it('say why they cannot be read', async () => {
-    const gone = new FoundryError({ code: Code.FailedPrecondition, reason: 'SANDBOX_GONE', message: 'the sandbox is gone', nextAction: 'send a message' })
+    const gone = new FoundryError({
+      code: Code.FailedPrecondition,
+      reason: 'SANDBOX_GONE',
+      message: 'the sandbox is gone',
+      nextAction: 'send a message',
+    })
     const world = new FakeTask({
       provisioner: {
         listProcesses: () => {
@@ -179,14 +199,27 @@ describe('the processes', () => {
 })
 
 it('what a finding is about is said without ids', () => {
-  const said = ['task task_01a2121455c374458b867605afa11c30', 'session ses_01a2121455c374458b867605afa11c30 (main)', 'stage agent_installing', 'repository orchard']
+  const said = [
+    'task task_01a2121455c374458b867605afa11c30',
+    'session ses_01a2121455c374458b867605afa11c30 (main)',
+    'stage agent_installing',
+    'repository orchard',
+  ]
   expect(said.map(subjectName)).toEqual(['Task', 'Session main', 'Stage agent installing', 'Repository orchard'])
 })
 
 it('what a finding says beyond its condition stays', () => {
-  const condition = create(ConditionSchema, { waitingOn: 'a person', message: '3 messages wait', reason: 'QUEUE_HELD', nextAction: 'resume the queue' })
+  const condition = create(ConditionSchema, {
+    waitingOn: 'a person',
+    message: '3 messages wait',
+    reason: 'QUEUE_HELD',
+    nextAction: 'resume the queue',
+  })
   const told = 'It is idle and waits on a person: 3 messages wait (QUEUE_HELD). What can be done: resume the queue.'
-  expect([beyond(told, condition), beyond(`${told} Events of the agent are still being taken in.`, condition)]).toEqual(['', 'Events of the agent are still being taken in.'])
+  expect([beyond(told, condition), beyond(`${told} Events of the agent are still being taken in.`, condition)]).toEqual([
+    '',
+    'Events of the agent are still being taken in.',
+  ])
   const stage = create(ConditionSchema, { waitingOn: 'agent_installing', nextAction: 'none needed' })
   expect(beyond('It is waiting for the sandbox and waits on agent installing. 2 messages wait.', stage)).toBe('2 messages wait.')
 })

@@ -12,7 +12,11 @@ describe('the patch of a task', () => {
     const pages: Record<string, string[]> = { '': ['a', 'b'], next: ['c'] }
     const asked: [string, bigint][] = []
     const reads: PatchReads = {
-      list: async (token) => ({ files: (pages[token] ?? []).map((path) => file(path)), nextPageToken: token === '' ? 'next' : '', version: 7n }),
+      list: async (token) => ({
+        files: (pages[token] ?? []).map((path) => file(path)),
+        nextPageToken: token === '' ? 'next' : '',
+        version: 7n,
+      }),
       diff: async (path, version) => {
         asked.push([path, version])
         return bytes(`diff --git a/${path} b/${path}\n`)
@@ -21,7 +25,11 @@ describe('the patch of a task', () => {
     const progress: [number, number][] = []
     const patch = await wholePatch(reads, (done, all) => progress.push([done, all]))
     expect(text(patch.bytes)).toBe('diff --git a/a b/a\ndiff --git a/b b/b\ndiff --git a/c b/c\n')
-    expect(asked).toEqual([['a', 7n], ['b', 7n], ['c', 7n]])
+    expect(asked).toEqual([
+      ['a', 7n],
+      ['b', 7n],
+      ['c', 7n],
+    ])
     expect(progress.at(-1)).toEqual([3, 3])
   })
 
@@ -37,7 +45,11 @@ describe('the patch of a task', () => {
     const versions = [1n, 2n, 2n, 2n]
     const patch = await wholePatch(
       {
-        list: async (token) => ({ files: [file(token === '' ? 'a' : 'b')], nextPageToken: token === '' ? 'next' : '', version: versions.shift() ?? 0n }),
+        list: async (token) => ({
+          files: [file(token === '' ? 'a' : 'b')],
+          nextPageToken: token === '' ? 'next' : '',
+          version: versions.shift() ?? 0n,
+        }),
         diff: async (path, version) => bytes(`${path}${version}\n`),
       },
       () => {},
@@ -55,6 +67,8 @@ describe('the patch of a task', () => {
   })
 
   it('keeps bytes that are no text, and ends each file with a line end', () => {
-    expect([...joined([new Uint8Array([255, 10]), new Uint8Array([254]), new Uint8Array([]), new Uint8Array([1, 10])])]).toEqual([255, 10, 254, 10, 1, 10])
+    expect([...joined([new Uint8Array([255, 10]), new Uint8Array([254]), new Uint8Array([]), new Uint8Array([1, 10])])]).toEqual([
+      255, 10, 254, 10, 1, 10,
+    ])
   })
 })

@@ -41,7 +41,7 @@ async function listAll(reads: PatchReads, attempts: number): Promise<{ files: Fi
     const page = await reads.list(token)
     if (page.version !== first.version) {
       if (attempts > 1) return listAll(reads, attempts - 1)
-      throw new Error('the work keeps changing; download the patch when the turn has ended')
+      throw new Error('the work keeps changing; download the patch after the turn has ended')
     }
     files.push(...page.files)
     token = page.nextPageToken

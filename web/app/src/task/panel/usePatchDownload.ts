@@ -2,8 +2,8 @@ import { useFoundry } from '@foundry/client/react'
 import type { Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { toastDone, toastError } from '../../ui'
-import { counted } from '../text/size'
-import { visibleLine } from '../text/visible'
+import { counted } from '../../ui/text/size'
+import { visibleLine } from '../../ui/text/visible'
 import { saveAs, wholePatch } from './patch'
 
 /** Downloading the work of a task as a patch. */
@@ -34,8 +34,14 @@ export function usePatchDownload(task: Task): PatchDownload {
         (done, all) => setProgress({ done, all }),
       )
       saveAs(fileName(task), patch.bytes)
-      if (patch.missing.length === 0) toastDone('Patch downloaded', `${counted(patch.files, 'file')}; apply it with git apply.`)
-      else toastError('The patch is not complete', new Error(`too large to be in it: ${patch.missing.slice(0, 5).map(visibleLine).join(', ')}${patch.missing.length > 5 ? ' and more' : ''}`))
+      if (patch.missing.length === 0) toastDone('Patch downloaded', `${counted(patch.files, 'file')}. Apply it with git apply.`)
+      else
+        toastError(
+          'The patch is not complete',
+          new Error(
+            `files too large: ${patch.missing.slice(0, 5).map(visibleLine).join(', ')}${patch.missing.length > 5 ? ' and more' : ''}`,
+          ),
+        )
     } catch (error) {
       toastError('The patch was not downloaded', error)
     } finally {

@@ -13,17 +13,19 @@ import { useEchoes } from '../composer/useEchoes'
 import { isEnded } from '../header/Actions'
 import { ConditionLine, saysSomething } from '../header/ConditionLine'
 import { isProvisioning } from '../header/StageList'
-import type { Command } from '../model/useCommand'
+import type { Command } from '../../state/command'
 import type { Viewer } from '../model/useViewer'
 import type { BlockContext } from '../transcript/context'
-import { FormattingMissing } from '../text/Formatted'
+import { FormattingMissing } from '../../ui/text/Formatted'
 import { TranscriptView } from '../transcript/TranscriptView'
 import { useConversation } from '../transcript/useConversation'
 import { useMarkRead } from './useMarkRead'
 import { useStop } from './useStop'
 import classes from './sessions.module.css'
 
-const ElicitationDock = lazyPart('The question of the agent could not be shown', null, () => import('../composer/ElicitationDock').then((it) => it.default))
+const ElicitationDock = lazyPart("The agent's question could not be loaded", null, () =>
+  import('../composer/ElicitationDock').then((it) => it.default),
+)
 
 interface Props {
   task: Task
@@ -52,7 +54,7 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
   const go = (to: string) => () => here.current?.querySelector<HTMLElement>(to)?.focus()
   useShortcuts('Conversation', [
     { keys: 'g m', label: 'Write a message', run: go('form[aria-label="New message"] textarea') },
-    { keys: 'g q', label: 'Go to the question of the agent', run: go(QUESTION) },
+    { keys: 'g q', label: "Go to the agent's question", run: go(QUESTION) },
   ])
   const keys = (event: KeyboardEvent) => {
     if (event.key !== 'Escape' || event.defaultPrevented || event.nativeEvent.isComposing || !running || !viewer.steers) return
@@ -62,22 +64,32 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
   if (conversation.phase === 'ended' && conversation.transcript.length === 0) {
     return (
       <div className={classes.ended}>
-        <ErrorState error={conversation.error} title="The session could not be read" onRetry={() => client.reconnectNow()} />
+        <ErrorState error={conversation.error} title="The session could not be loaded" onRetry={() => client.reconnectNow()} />
       </div>
     )
   }
   return (
+    // biome-ignore lint/a11y/noStaticElementInteractions: hears of the keys that its fields get
     <div ref={here} className={classes.conversation} onKeyDown={keys}>
       <StaleBanner phase={conversation.phase} since={conversation.since} />
-      {conversation.phase === 'ended' && <ErrorState error={conversation.error} title="The session is no longer watched" compact onRetry={() => client.reconnectNow()} />}
+      {conversation.phase === 'ended' && (
+        <ErrorState error={conversation.error} title="Live updates of the session stopped" compact onRetry={() => client.reconnectNow()} />
+      )}
       <FormattingMissing />
-      <TranscriptView conversation={conversation} context={context} streaming={running && pending === undefined && form === undefined} onNewestSeen={markSeen} />
+      <TranscriptView
+        conversation={conversation}
+        context={context}
+        streaming={running && pending === undefined && form === undefined}
+        onNewestSeen={markSeen}
+      />
       <div className={classes.foot}>
         {tellsOfItself(task, session) && <ConditionLine condition={session.condition} />}
         {pending !== undefined && (
           <PermissionDock key={pending.permissionId} sessionId={session.sessionId} request={pending} steers={viewer.steers} />
         )}
-        {form !== undefined && <ElicitationDock key={form.elicitationId} sessionId={session.sessionId} request={form} steers={viewer.steers} />}
+        {form !== undefined && (
+          <ElicitationDock key={form.elicitationId} sessionId={session.sessionId} request={form} steers={viewer.steers} />
+        )}
         <Queue session={session} queue={conversation.queue} echoes={echoes} steers={viewer.steers} />
         <Foot task={task} session={session} viewer={viewer} running={running} stop={stop} onSend={send} onSent={sent} />
       </div>
@@ -119,7 +131,7 @@ interface FootProps {
 /** The composer, or why there is none. */
 function Foot({ task, session, viewer, running, stop, onSend, onSent }: FootProps) {
   const reason = !viewer.steers
-    ? 'Viewers can read this conversation; members can write.'
+    ? 'Viewers can read this conversation; only members can write.'
     : isEnded(task)
       ? 'This task has ended. Its conversations and changes stay readable.'
       : session.state === SessionState.CLOSED

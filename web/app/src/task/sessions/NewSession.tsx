@@ -24,7 +24,7 @@ export function NewSession({ task, open, onCreated }: Props) {
   // Not before the form is there: opening gives it the focus.
   const opened = asked && Form !== undefined
   const full = open >= MOST
-  const label = full ? `A task has at most ${MOST} sessions` : 'New session'
+  const label = full ? `The limit is ${MOST} sessions per task` : 'New session'
   if (isEnded(task)) return null
   return (
     <Popover opened={opened} onChange={setAsked} position="bottom-start" shadow="md" trapFocus width={280} withRoles>

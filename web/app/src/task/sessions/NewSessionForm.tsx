@@ -7,8 +7,8 @@ import { agentChoices } from '../../shell/newTask/choices'
 import { noSettings, SettingsFields, type AgentSettings } from '../../shell/newTask/SettingsFields'
 import { useModelProviders } from '../../state/profiles'
 import { ErrorState } from '../../ui'
-import { useCommand } from '../model/useCommand'
-import { useRead } from '../model/useRead'
+import { useCommand } from '../../state/command'
+import { useRead } from '../../state/read'
 import classes from './sessions.module.css'
 
 /** Name, agent and policy of a session that is to begin. */
@@ -21,15 +21,24 @@ export function NewSessionForm({ task, onCreated }: { task: Task; onCreated: (se
   const [settings, setSettings] = useState(noSettings)
   const agents = useRead('agents', (signal) => client.provisioner.listAgents({}, { signal }))
   const models = useModelProviders(task.organizationId)
-  const create = useCommand('The session was not created', (requestId: string, chosen: { name: string; agent: string; policy: number; settings: AgentSettings }) =>
-    client.task.createSession({ requestId, taskId, name: chosen.name, agent: chosen.agent, permissionPolicy: chosen.policy, settings: chosen.settings }),
+  const create = useCommand(
+    'The session was not created',
+    (requestId: string, chosen: { name: string; agent: string; policy: number; settings: AgentSettings }) =>
+      client.task.createSession({
+        requestId,
+        taskId,
+        name: chosen.name,
+        agent: chosen.agent,
+        permissionPolicy: chosen.policy,
+        settings: chosen.settings,
+      }),
   )
   const submit = async () => {
     const created = await create.run({ name: name.trim(), agent, policy: Number(policy), settings })
     if (created?.session !== undefined) onCreated(created.session.sessionId)
   }
   const known = agents.data?.agents ?? []
-  const choices = agentChoices(known, models.value)
+  const choices = agentChoices(known, models.data)
   if (!choices.some((each) => each.value === task.agent)) choices.unshift({ value: task.agent, label: task.agent, disabled: false })
   return (
     <form
@@ -39,7 +48,15 @@ export function NewSessionForm({ task, onCreated }: { task: Task; onCreated: (se
         void submit()
       }}
     >
-      <TextInput label="Name" placeholder="Named by itself" value={name} maxLength={80} dir="auto" data-autofocus onChange={(event) => setName(event.currentTarget.value)} />
+      <TextInput
+        label="Name"
+        placeholder="Generated"
+        value={name}
+        maxLength={80}
+        dir="auto"
+        data-autofocus
+        onChange={(event) => setName(event.currentTarget.value)}
+      />
       <Select
         label="Agent"
         data={choices}
@@ -47,13 +64,13 @@ export function NewSessionForm({ task, onCreated }: { task: Task; onCreated: (se
         onChange={(value) => value !== null && setAgent(value)}
         allowDeselect={false}
         comboboxProps={{ withinPortal: false }}
-        error={agents.error !== undefined ? 'Other agents could not be listed' : undefined}
+        error={agents.error !== undefined ? 'Other agents could not be loaded' : undefined}
       />
       <Select
-        label="When the agent asks"
+        label="Permissions"
         data={[
           { value: String(PermissionPolicy.ASK), label: 'Ask a person' },
-          { value: String(PermissionPolicy.ALLOW), label: 'Allow everything' },
+          { value: String(PermissionPolicy.ALLOW), label: 'Allow all' },
         ]}
         value={policy}
         onChange={(value) => value !== null && setPolicy(value)}

@@ -3,7 +3,7 @@ import { useFoundry } from '@foundry/client/react'
 import type { Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { ErrorState } from '../../ui'
-import { useCommand } from '../model/useCommand'
+import { useCommand } from '../../state/command'
 
 const LONGEST = 80
 
@@ -32,7 +32,14 @@ export function RenameSession({ session, opened, onClose }: Props) {
           void submit()
         }}
       >
-        <TextInput label="Name" value={name} maxLength={LONGEST} dir="auto" data-autofocus onChange={(event) => setName(event.currentTarget.value)} />
+        <TextInput
+          label="Name"
+          value={name}
+          maxLength={LONGEST}
+          dir="auto"
+          data-autofocus
+          onChange={(event) => setName(event.currentTarget.value)}
+        />
         {rename.error !== undefined && <ErrorState error={rename.error} title="The session was not renamed" compact />}
         <Group justify="flex-end" gap="xs" mt="md">
           <Button variant="default" onClick={onClose}>

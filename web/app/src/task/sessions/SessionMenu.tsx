@@ -4,8 +4,8 @@ import { IconDots, IconHistory, IconPencil, IconX } from '@tabler/icons-react'
 import { SessionState, type Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useState } from 'react'
 import { ConfirmDialog, lazyDialog } from '../../ui'
-import { useClearedUnless, useCommand } from '../model/useCommand'
-import { InertLine } from '../text/Inert'
+import { useClearedUnless, useCommand } from '../../state/command'
+import { InertLine } from '../../ui/text/Inert'
 import { sessionTitle } from './title'
 
 const Rename = lazyDialog('The session could not be renamed', () => import('./RenameSession').then((it) => it.RenameSession))
@@ -57,7 +57,12 @@ export function SessionMenu({ session, closed, onSelect, steers }: Props) {
       </Menu>
       {session !== undefined && (
         <>
-          <Rename key={`${session.sessionId}-${asking}`} session={session} opened={asking === 'rename'} onClose={() => setAsking(undefined)} />
+          <Rename
+            key={`${session.sessionId}-${asking}`}
+            session={session}
+            opened={asking === 'rename'}
+            onClose={() => setAsking(undefined)}
+          />
           <Close key={session.sessionId} session={session} opened={asking === 'close'} onClose={() => setAsking(undefined)} />
         </>
       )}

@@ -3,7 +3,7 @@ import { SessionState, type Session, type Task } from '@foundry/client/gen/found
 import type { ReactNode } from 'react'
 import { sessionStatus, StatusIcon, waitsForAnswer, EmptyState } from '../../ui'
 import { IconMessages } from '@tabler/icons-react'
-import { InertLine } from '../text/Inert'
+import { InertLine } from '../../ui/text/Inert'
 import { NewSession } from './NewSession'
 import { SessionMenu } from './SessionMenu'
 import { sessionTitle } from './title'
@@ -36,16 +36,18 @@ export function SessionTabs({ task, sessions, closed, selected, onSelect, markOf
       <div className={classes.tabBar}>
         <Tabs.List className={classes.tabList} aria-label="Sessions">
           {sessions.map((session) => (
-            <Tab
-              key={session.sessionId}
-              session={session}
-              unread={session !== selected && isUnread(session, markOf(session.sessionId))}
-            />
+            <Tab key={session.sessionId} session={session} unread={session !== selected && isUnread(session, markOf(session.sessionId))} />
           ))}
         </Tabs.List>
         <div className={classes.tabTools}>
           <SessionMenu session={selected} closed={closed} onSelect={onSelect} steers={steers} />
-          {steers && <NewSession task={task} open={sessions.filter((session) => session.state !== SessionState.CLOSED).length} onCreated={onSelect} />}
+          {steers && (
+            <NewSession
+              task={task}
+              open={sessions.filter((session) => session.state !== SessionState.CLOSED).length}
+              onCreated={onSelect}
+            />
+          )}
         </div>
       </div>
       <h2 className="fd-visually-hidden">Conversation</h2>
@@ -65,7 +67,10 @@ function Tab({ session, unread }: { session: Session; unread: boolean }) {
   const status = asks ? waitsForAnswer : sessionStatus(session.state)
   const quiet = session.state === SessionState.READY || session.state === SessionState.IDLE
   return (
-    <Tabs.Tab value={session.sessionId} leftSection={quiet && status !== waitsForAnswer ? undefined : <StatusIcon status={status} size={14} />}>
+    <Tabs.Tab
+      value={session.sessionId}
+      leftSection={quiet && status !== waitsForAnswer ? undefined : <StatusIcon status={status} size={14} />}
+    >
       <InertLine text={sessionTitle(session)} className={classes.tabName} />
       {unread && <span className={classes.unread} role="img" aria-label="unread" title="Unread" />}
     </Tabs.Tab>

@@ -1,5 +1,5 @@
 import { useFoundry } from '@foundry/client/react'
-import { useClearedUnless, useCommand, type Command } from '../model/useCommand'
+import { useClearedUnless, useCommand, type Command } from '../../state/command'
 
 /** Stopping the turn of a session; `aloud` where a failure has no place of its own. Use it with a `key` of the session. */
 export function useStop(sessionId: string, running: boolean, aloud = false): Command<[], unknown> {

@@ -16,7 +16,9 @@ export function prepare(): void {
 }
 
 /** Answers to the calls that a page makes by itself. */
-export const calm: FakeCalls = { task: { updateDraft: () => ({}), markRead: () => ({}), listFileChanges: () => ({ files: [], nextPageToken: '' }) } }
+export const calm: FakeCalls = {
+  task: { updateDraft: () => ({}), markRead: () => ({}), listFileChanges: () => ({ files: [], nextPageToken: '' }) },
+}
 
 /** What the page of a task is shown with. */
 export interface Shown {
@@ -30,7 +32,15 @@ export interface Shown {
 }
 
 /** Opens the page of a task of organization org_1 as a person with the role. */
-export function openTask({ task = aTask(), sessions = [aSession()], entries = [], queue = [], calls = {}, attachments = {}, role = 2 }: Shown): FakeTask {
+export function openTask({
+  task = aTask(),
+  sessions = [aSession()],
+  entries = [],
+  queue = [],
+  calls = {},
+  attachments = {},
+  role = 2,
+}: Shown): FakeTask {
   const world = new FakeTask({ ...calm, task: { ...calm.task, ...calls }, attachment: attachments })
   world.fake.show(topics.appShell(), shellItems([{ id: 'org_1', name: 'acme', role }]))
   world.fake.show(topics.userState('org_1'), [])
@@ -48,7 +58,8 @@ export function openTask({ task = aTask(), sessions = [aSession()], entries = []
 }
 
 /** The requests that were made to a method. */
-export const made = (world: FakeTask, method: string) => world.fake.made.filter((call) => call.method === method).map((call) => call.request as Record<string, unknown>)
+export const made = (world: FakeTask, method: string) =>
+  world.fake.made.filter((call) => call.method === method).map((call) => call.request as Record<string, unknown>)
 /** The field that messages are written in. */
 export const message = () => screen.getByRole('textbox', { name: 'Message' })
 /** Types into the field of messages. */

@@ -1,7 +1,7 @@
 import { ElicitationAction, ElicitationFieldKind, type ElicitationField } from '@foundry/client/gen/foundry/common/v1/elicitation_pb'
 import { IconCheck, IconForms, IconX } from '@tabler/icons-react'
 import { usePersonName } from '../model/members'
-import { InertLine } from '../text/Inert'
+import { InertLine } from '../../ui/text/Inert'
 import type { ElicitationBlock } from './blocks'
 import type { BlockContext } from './context'
 import classes from './transcript.module.css'
@@ -15,7 +15,7 @@ export function ElicitationView({ block, context }: { block: ElicitationBlock; c
   const tone = pending ? 'wait' : accepted ? 'ok' : 'quiet'
   const Glyph = answer === undefined ? IconForms : accepted ? IconCheck : IconX
   return (
-    <div role="group" className={classes.permission} data-tone={tone} aria-label="Question of the agent">
+    <div role="group" className={classes.permission} data-tone={tone} aria-label="Question from the agent">
       <Glyph size={15} aria-hidden className={classes.permissionIcon} />
       <div>
         <div className={classes.permissionTitle}>
@@ -31,7 +31,17 @@ export function ElicitationView({ block, context }: { block: ElicitationBlock; c
             )
           })}
         <div className={classes.permissionAnswer}>
-          {answer === undefined ? pending ? 'Waits for an answer below' : 'Was not answered' : <>{accepted ? 'Answered' : 'Declined'} · {person}</>}
+          {answer === undefined ? (
+            pending ? (
+              'Waiting for an answer below'
+            ) : (
+              'Not answered'
+            )
+          ) : (
+            <>
+              {accepted ? 'Answered' : 'Declined'} · {person}
+            </>
+          )}
         </div>
       </div>
     </div>

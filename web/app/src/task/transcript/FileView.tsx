@@ -7,7 +7,10 @@ export function FileView({ block, agent }: { block: FileBlock; agent: string }) 
   const { attachment, toolCallId } = block.file
   if (attachment === undefined) return null
   return (
-    <article className={classes.agent} aria-label={toolCallId === '' ? `File of the agent ${agent}` : `File of a tool of the agent ${agent}`}>
+    <article
+      className={classes.agent}
+      aria-label={toolCallId === '' ? `File from the agent ${agent}` : `File from a tool of the agent ${agent}`}
+    >
       <StoredFile file={attachment} />
     </article>
   )

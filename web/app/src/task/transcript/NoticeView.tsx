@@ -1,7 +1,16 @@
-import { IconAlertTriangle, IconClockPause, IconGauge, IconInfoCircle, IconPaperclip, IconPlugConnectedX, IconRefreshAlert, type Icon } from '@tabler/icons-react'
+import {
+  IconAlertTriangle,
+  IconClockPause,
+  IconGauge,
+  IconInfoCircle,
+  IconPaperclip,
+  IconPlugConnectedX,
+  IconRefreshAlert,
+  type Icon,
+} from '@tabler/icons-react'
 import { NoticeKind } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { sentence } from '../../ui'
-import { InertLine } from '../text/Inert'
+import { InertLine } from '../../ui/text/Inert'
 import type { NoticeBlock } from './blocks'
 import classes from './transcript.module.css'
 
@@ -10,10 +19,10 @@ const kinds: Readonly<Partial<Record<NoticeKind, { word: string; icon: Icon; ton
   [NoticeKind.CONTEXT_REBUILT]: { word: 'Context rebuilt', icon: IconRefreshAlert, tone: 'wait' },
   [NoticeKind.AGENT_EXITED]: { word: 'Agent exited', icon: IconPlugConnectedX, tone: 'wait' },
   [NoticeKind.QUESTION_DECLINED]: { word: 'Question declined', icon: IconInfoCircle, tone: 'quiet' },
-  [NoticeKind.SETTING_REFUSED]: { word: 'Setting not taken', icon: IconAlertTriangle, tone: 'wait' },
+  [NoticeKind.SETTING_REFUSED]: { word: 'Setting rejected', icon: IconAlertTriangle, tone: 'wait' },
   [NoticeKind.LIMIT_REACHED]: { word: 'Limit reached', icon: IconGauge, tone: 'wait' },
   [NoticeKind.ATTACHMENT]: { word: 'Attachment', icon: IconPaperclip, tone: 'wait' },
-  [NoticeKind.MODEL_WAIT]: { word: 'Waits for the model', icon: IconClockPause, tone: 'quiet' },
+  [NoticeKind.MODEL_WAIT]: { word: 'Waiting for the model', icon: IconClockPause, tone: 'quiet' },
   [NoticeKind.UNKNOWN_EVENT]: { word: 'Unknown event', icon: IconInfoCircle, tone: 'quiet' },
 }
 const unknown = { word: 'Notice', icon: IconInfoCircle, tone: 'quiet' } as const

@@ -1,6 +1,6 @@
 import { IconCheck, IconHandStop, IconX } from '@tabler/icons-react'
 import { usePersonName } from '../model/members'
-import { InertLine } from '../text/Inert'
+import { InertLine } from '../../ui/text/Inert'
 import type { PermissionBlock } from './blocks'
 import type { BlockContext } from './context'
 import classes from './transcript.module.css'
@@ -23,7 +23,11 @@ export function PermissionView({ block, context }: { block: PermissionBlock; con
         </div>
         <div className={classes.permissionAnswer}>
           {answer === undefined ? (
-            pending ? 'Waits for an answer below' : 'Was not answered'
+            pending ? (
+              'Waiting for an answer below'
+            ) : (
+              'Not answered'
+            )
           ) : (
             <>
               {answer.optionId === '' ? 'Cancelled' : <InertLine text={option?.name ?? answer.optionId} />}

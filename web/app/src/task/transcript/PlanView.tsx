@@ -1,5 +1,5 @@
 import { IconChecklist, IconCircle, IconCircleCheck, IconProgress, type Icon } from '@tabler/icons-react'
-import { InertLine } from '../text/Inert'
+import { InertLine } from '../../ui/text/Inert'
 import type { PlanBlock } from './blocks'
 import classes from './transcript.module.css'
 

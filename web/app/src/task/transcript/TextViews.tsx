@@ -3,25 +3,25 @@ import { StoredFiles } from '../../attachments'
 import { RelativeTime } from '../../ui'
 import { usePersonName } from '../model/members'
 import type { Viewer } from '../model/useViewer'
-import { Formatted } from '../text/Formatted'
-import { InertLine, InertText } from '../text/Inert'
-import { SHOWN_FIRST } from '../text/limits'
-import { LongText } from '../text/LongText'
-import { StreamingMarkdown, usePaced } from '../text/StreamingMarkdown'
+import { Formatted } from '../../ui/text/Formatted'
+import { InertLine, InertText } from '../../ui/text/Inert'
+import { SHOWN_FIRST } from '../../ui/text/limits'
+import { LongText } from '../../ui/text/LongText'
+import { StreamingMarkdown, usePaced } from '../../ui/text/StreamingMarkdown'
 import type { TextBlock } from './blocks'
 import { useOpened } from './opened'
 import classes from './transcript.module.css'
 
 /** Says that a block begins on an older page. */
 export function CutStart({ block }: { block: { cutStart: boolean } }) {
-  return block.cutStart ? <div className={classes.cutStart}>… begins further up</div> : null
+  return block.cutStart ? <div className={classes.cutStart}>… starts further up</div> : null
 }
 
 /** A message of a person, as it was written. */
 export function UserView({ block, viewer }: { block: TextBlock; viewer: Viewer }) {
   const name = usePersonName(block.userId, viewer) || 'Message'
   return (
-    <article className={classes.user} aria-label={`Message of ${name}`}>
+    <article className={classes.user} aria-label={`Message from ${name}`}>
       <header className={classes.byline}>
         <span className={classes.author}>{name}</span>
         <RelativeTime time={block.at || undefined} ago />
@@ -36,12 +36,12 @@ export function UserView({ block, viewer }: { block: TextBlock; viewer: Viewer }
 /** Words of the agent. */
 export function AgentView({ block, agent, streaming }: { block: TextBlock; agent: string; streaming: boolean }) {
   return (
-    <article className={classes.agent} aria-label={`Message of the agent ${agent}`} aria-busy={streaming}>
+    <article className={classes.agent} aria-label={`Message from the agent ${agent}`} aria-busy={streaming}>
       <CutStart block={block} />
       {streaming ? (
-        <StreamingMarkdown text={block.text} label="Message of the agent" />
+        <StreamingMarkdown text={block.text} label="Message from the agent" />
       ) : (
-        <Formatted text={block.text} label="Message of the agent" />
+        <Formatted text={block.text} label="Message from the agent" />
       )}
     </article>
   )
@@ -71,5 +71,10 @@ export function ThoughtView({ block, streaming }: { block: TextBlock; streaming:
 }
 
 function firstLine(text: string): string {
-  return text.slice(0, 160).split('\n').find((each) => each.trim() !== '') ?? ''
+  return (
+    text
+      .slice(0, 160)
+      .split('\n')
+      .find((each) => each.trim() !== '') ?? ''
+  )
 }

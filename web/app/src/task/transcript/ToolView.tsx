@@ -18,9 +18,9 @@ import {
 import { ToolCallState, type ToolCall } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { memo } from 'react'
 import { Elapsed } from '../../ui'
-import { InertLine } from '../text/Inert'
-import { counted } from '../text/size'
-import { Terminal } from '../text/Terminal'
+import { InertLine } from '../../ui/text/Inert'
+import { counted } from '../../ui/text/size'
+import { Terminal } from '../../ui/text/Terminal'
 import type { ToolBlock } from './blocks'
 import { useOpened } from './opened'
 import classes from './transcript.module.css'
@@ -38,7 +38,7 @@ const kinds: Readonly<Record<string, { icon: Icon; word: string }>> = {
 const other = { icon: IconTool, word: 'Tool' }
 
 const states: Readonly<Partial<Record<ToolCallState, { word: string; icon: Icon; tone: string; spins?: boolean }>>> = {
-  [ToolCallState.PENDING]: { word: 'Announced', icon: IconClock, tone: 'quiet' },
+  [ToolCallState.PENDING]: { word: 'Pending', icon: IconClock, tone: 'quiet' },
   [ToolCallState.IN_PROGRESS]: { word: 'Running', icon: IconLoader2, tone: 'busy', spins: true },
   [ToolCallState.COMPLETED]: { word: 'Done', icon: IconCheck, tone: 'ok' },
   [ToolCallState.FAILED]: { word: 'Failed', icon: IconX, tone: 'error' },
@@ -131,13 +131,13 @@ function ToolBody({ call }: { call: ToolCall }) {
       )}
       {call.output !== '' && (
         <div>
-          <div className={classes.toolLabel}>Output{call.truncated && ' (cut; its end is kept)'}</div>
+          <div className={classes.toolLabel}>Output{call.truncated && ' (truncated; the end is shown)'}</div>
           <div className={classes.output} tabIndex={0} role="group" aria-label="Output">
             <Terminal text={call.output} />
           </div>
         </div>
       )}
-      {call.truncated && call.output === '' && <div className={classes.toolLabel}>The input was cut.</div>}
+      {call.truncated && call.output === '' && <div className={classes.toolLabel}>The input was truncated.</div>}
     </div>
   )
 }

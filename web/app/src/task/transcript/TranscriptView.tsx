@@ -3,7 +3,7 @@ import { IconArrowDown } from '@tabler/icons-react'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { useCallback, useEffect, useRef, useState, type RefObject } from 'react'
 import { ErrorState, TextSkeleton } from '../../ui'
-import { counted } from '../text/size'
+import { counted } from '../../ui/text/size'
 import { BlockView } from './BlockView'
 import type { BlockContext } from './context'
 import { OpenedContext } from './opened'
@@ -102,12 +102,16 @@ function Older({ older }: { older: Conversation['older'] }) {
   if (older.error !== undefined) {
     return (
       <div className={classes.older}>
-        <ErrorState error={older.error} title="Older entries could not be read" onRetry={older.load} compact />
+        <ErrorState error={older.error} title="Older entries could not be loaded" onRetry={older.load} compact />
       </div>
     )
   }
   if (!older.exists || !older.loading) return null
-  return <div className={classes.loadingOlder} role="status">Reading older entries…</div>
+  return (
+    <div className={classes.loadingOlder} role="status">
+      Loading older entries…
+    </div>
+  )
 }
 
 function Nothing({ conversation }: { conversation: Conversation }) {
@@ -120,7 +124,7 @@ function Nothing({ conversation }: { conversation: Conversation }) {
   }
   return (
     <div className={classes.nothing}>
-      <p className={classes.quiet}>Nothing was said yet. What you send and what the agent does will be here, as it happens.</p>
+      <p className={classes.quiet}>No messages yet. The conversation will appear here.</p>
     </div>
   )
 }

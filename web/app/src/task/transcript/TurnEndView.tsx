@@ -1,7 +1,7 @@
 import { IconAlertTriangleFilled, IconHandStop, IconPlayerStop, IconPlugConnectedX, type Icon } from '@tabler/icons-react'
 import { TurnOutcome } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { RelativeTime, sentence } from '../../ui'
-import { InertLine } from '../text/Inert'
+import { InertLine } from '../../ui/text/Inert'
 import type { TurnEndBlock } from './blocks'
 import classes from './transcript.module.css'
 

@@ -152,7 +152,10 @@ describe('a transcript', () => {
 })
 
 function asked(offset: number) {
-  return entry(offset, { case: 'permissionRequest', value: { permissionId: 'p', title: 'May I?', options: [{ optionId: 'allow', name: 'Yes', kind: 'allow_once' }] } })
+  return entry(offset, {
+    case: 'permissionRequest',
+    value: { permissionId: 'p', title: 'May I?', options: [{ optionId: 'allow', name: 'Yes', kind: 'allow_once' }] },
+  })
 }
 
 function answered(offset: number) {
@@ -175,6 +178,10 @@ function story(length: number) {
       { case: 'permissionAnswer', value: { permissionId: `p${Math.floor(at / 6)}`, optionId: 'x' } },
     ]
     const first = at % 12 === 0 || (at % 6 === 2 && at % 40 < 6)
-    return entry(at + 1, body[at % 6] as Said, { messageId: `m${Math.floor(at / 24)}`, blockId: at % 6 < 2 ? `b${Math.floor(at / 12)}` : '', partNumber: first ? 0 : at })
+    return entry(at + 1, body[at % 6] as Said, {
+      messageId: `m${Math.floor(at / 24)}`,
+      blockId: at % 6 < 2 ? `b${Math.floor(at / 12)}` : '',
+      partNumber: first ? 0 : at,
+    })
   })
 }

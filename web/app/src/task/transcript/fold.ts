@@ -1,9 +1,5 @@
 import type { ElicitationAnswer } from '@foundry/client/gen/foundry/common/v1/elicitation_pb'
-import {
-  ToolCallState,
-  type PermissionAnswer,
-  type TranscriptPart,
-} from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import { ToolCallState, type PermissionAnswer, type TranscriptPart } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import type { TranscriptEntry } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import type { Block } from './blocks'
 

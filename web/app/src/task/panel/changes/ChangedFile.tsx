@@ -3,10 +3,10 @@ import { IconChevronRight } from '@tabler/icons-react'
 import type { FileChange } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { memo, useState } from 'react'
 import { CopyButton, DiffStat, ErrorState, TextSkeleton } from '../../../ui'
-import { useRead } from '../../model/useRead'
-import { InertLine } from '../../text/Inert'
-import { sizeText } from '../../text/size'
-import { visibleLine } from '../../text/visible'
+import { useRead } from '../../../state/read'
+import { InertLine } from '../../../ui/text/Inert'
+import { sizeText } from '../../../ui/text/size'
+import { visibleLine } from '../../../ui/text/visible'
 import classes from './changes.module.css'
 import { Patch } from './Patch'
 import type { DiffChoice } from './useDiffChoice'
@@ -65,9 +65,13 @@ function Path({ file }: { file: FileChange }) {
 }
 
 function Opened({ taskId, file, version, choice }: Omit<Props, 'startsOpen'>) {
-  if (file.binary) return <p className={classes.note}>A binary file; its content is not shown.</p>
+  if (file.binary) return <p className={classes.note}>Binary file; its content is not shown.</p>
   if (file.tooLarge) {
-    return <p className={classes.note}>The diff is too large to be kept ({sizeText(file.patchSize)}; at most 1 MiB). Its content is in the sandbox and in what is pushed.</p>
+    return (
+      <p className={classes.note}>
+        The diff is too large to store ({sizeText(file.patchSize)}; the limit is 1 MiB). The change is in the sandbox.
+      </p>
+    )
   }
   return <Loaded taskId={taskId} file={file} version={version} choice={choice} />
 }
@@ -77,10 +81,11 @@ function Loaded({ taskId, file, version, choice }: Omit<Props, 'startsOpen'>) {
   const { path } = file
   const diff = useRead(`${taskId}:${path}@${version}`, (signal) => client.task.getFileDiff({ taskId, path, version }, { signal }))
   if (diff.data === undefined) {
-    if (diff.error !== undefined) return <ErrorState error={diff.error} title="The diff could not be read" onRetry={diff.reload} compact />
+    if (diff.error !== undefined)
+      return <ErrorState error={diff.error} title="The diff could not be loaded" onRetry={diff.reload} compact />
     return (
       <div className={classes.note}>
-        <TextSkeleton lines={4} label="Reading the diff" />
+        <TextSkeleton lines={4} label="Loading the diff" />
       </div>
     )
   }

@@ -2,11 +2,12 @@ import { ActionIcon, Button, Checkbox, SegmentedControl, Tooltip } from '@mantin
 import { useFoundry } from '@foundry/client/react'
 import { IconDownload, IconFileDiff, IconRefresh } from '@tabler/icons-react'
 import type { FileChange, Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
+import type { ListFileChangesResponse } from '@foundry/client/gen/foundry/task/v1/task_service_pb'
 import { memo, useState } from 'react'
 import { DiffStat, EmptyState, ErrorState, ListSkeleton, RelativeTime } from '../../../ui'
 import { ConditionLine, saysSomething } from '../../header/ConditionLine'
-import { useRead } from '../../model/useRead'
-import { counted } from '../../text/size'
+import { useRead } from '../../../state/read'
+import { counted } from '../../../ui/text/size'
 import { usePatchDownload } from '../usePatchDownload'
 import { ChangedFile } from './ChangedFile'
 import classes from './changes.module.css'
@@ -24,7 +25,7 @@ function Changes({ task }: { task: Task }) {
   const list = useRead(`${taskId}@${version}/${shown}`, async (signal) => {
     const files: FileChange[] = []
     let pageToken = ''
-    let changes
+    let changes: ListFileChangesResponse['changes']
     do {
       const page = await client.task.listFileChanges({ taskId, pageSize: PAGE, pageToken }, { signal })
       files.push(...page.files)
@@ -35,15 +36,23 @@ function Changes({ task }: { task: Task }) {
   })
   if (version === 0n) return <NothingYet task={task} />
   if (list.data === undefined) {
-    if (list.error !== undefined) return <ErrorState error={list.error} title="The changes could not be read" onRetry={list.reload} retrying={list.loading} />
-    return <ListSkeleton rows={5} label="Reading the changes" />
+    if (list.error !== undefined)
+      return <ErrorState error={list.error} title="The changes could not be loaded" onRetry={list.reload} retrying={list.loading} />
+    return <ListSkeleton rows={5} label="Loading the changes" />
   }
   const { files, changes, more } = list.data
-  if (files.length === 0) return <EmptyState icon={IconFileDiff} title="No file is changed" level={3}>The work is the same as where it started.</EmptyState>
+  if (files.length === 0)
+    return (
+      <EmptyState icon={IconFileDiff} title="No files changed" level={3}>
+        The work does not differ from its starting point.
+      </EmptyState>
+    )
   return (
     <div className={classes.changes}>
       <Toolbar task={task} choice={choice} choose={choose} loading={list.loading} onReload={list.reload} />
-      {list.error !== undefined && <ErrorState error={list.error} title="The newest changes could not be read" onRetry={list.reload} compact />}
+      {list.error !== undefined && (
+        <ErrorState error={list.error} title="The newest changes could not be loaded" onRetry={list.reload} compact />
+      )}
       {saysSomething(task.changes?.condition) && <ConditionLine condition={task.changes.condition} />}
       <ul className={classes.files} aria-label="Changed files">
         {files.map((file, at) => (
@@ -72,7 +81,7 @@ function NothingYet({ task }: { task: Task }) {
     <div>
       {saysSomething(condition) && <ConditionLine condition={condition} />}
       <EmptyState icon={IconFileDiff} title="No changes yet" level={3}>
-        What the agent changes is saved here at the end of each turn, and now and then during one.
+        The agent's changes are saved here at the end of each turn, and from time to time during one.
       </EmptyState>
     </div>
   )
@@ -98,9 +107,14 @@ function Toolbar({ task, choice, choose, loading, onReload }: ToolbarProps) {
           <RelativeTime time={changes?.importTime} prefix="saved" ago />
         </span>
       </span>
-      <Checkbox size="xs" label="Wrap" checked={choice.wrap} onChange={(event) => choose({ ...choice, wrap: event.currentTarget.checked })} />
+      <Checkbox
+        size="xs"
+        label="Wrap"
+        checked={choice.wrap}
+        onChange={(event) => choose({ ...choice, wrap: event.currentTarget.checked })}
+      />
       <SegmentedControl
-        aria-label="How diffs are shown"
+        aria-label="Diff view"
         data={[
           { value: 'unified', label: 'Unified' },
           { value: 'split', label: 'Split' },
@@ -108,8 +122,8 @@ function Toolbar({ task, choice, choose, loading, onReload }: ToolbarProps) {
         value={choice.view}
         onChange={(view) => choose({ ...choice, view: view === 'split' ? 'split' : 'unified' })}
       />
-      <Tooltip label="Read again">
-        <ActionIcon aria-label="Read the changes again" loading={loading} onClick={onReload}>
+      <Tooltip label="Refresh">
+        <ActionIcon aria-label="Refresh the changes" loading={loading} onClick={onReload}>
           <IconRefresh size={16} />
         </ActionIcon>
       </Tooltip>

@@ -2,10 +2,10 @@ import { Button } from '@mantine/core'
 import { memo, useMemo, useState } from 'react'
 import { Decoration, Diff, Hunk, markEdits, tokenize, type HunkData, type HunkTokens } from 'react-diff-view'
 import 'react-diff-view/style/index.css'
-import { SHOWN_FIRST } from '../../text/limits'
-import { LongText } from '../../text/LongText'
-import { InertText } from '../../text/Inert'
-import { visibleLine } from '../../text/visible'
+import { SHOWN_FIRST } from '../../../ui/text/limits'
+import { LongText } from '../../../ui/text/LongText'
+import { InertText } from '../../../ui/text/Inert'
+import { visibleLine } from '../../../ui/text/visible'
 import classes from './changes.module.css'
 import './diff.css'
 import { firstLines, lineCount, parsePatch } from './parse'
@@ -24,7 +24,14 @@ export const Patch = memo(function Patch({ bytes, path, choice }: { bytes: Uint8
   if (file === undefined) return <Unparsed text={text} />
   const all = lineCount(file.hunks)
   return (
-    <div className={classes.diff} data-wrap={choice.wrap} data-view={choice.view} tabIndex={0} role="region" aria-label={`Diff of ${visibleLine(path)}`}>
+    <div
+      className={classes.diff}
+      data-wrap={choice.wrap}
+      data-view={choice.view}
+      tabIndex={0}
+      role="region"
+      aria-label={`Diff of ${visibleLine(path)}`}
+    >
       <Diff viewType={choice.view} diffType={file.type} hunks={hunks} tokens={tokens}>
         {(drawn) =>
           drawn.flatMap((hunk, at) => [
@@ -37,7 +44,7 @@ export const Patch = memo(function Patch({ bytes, path, choice }: { bytes: Uint8
       </Diff>
       {all > lines && (
         <Button variant="default" m="xs" onClick={() => setLines(lines + 2 * AT_ONCE)}>
-          Show more ({all - lines} lines are left)
+          Show more ({all - lines} lines left)
         </Button>
       )}
     </div>
@@ -53,6 +60,10 @@ function edits(hunks: HunkData[]): HunkTokens | undefined {
 
 /** A change without lines: an empty file, another mode, a rename alone. */
 function Unparsed({ text }: { text: string }) {
-  if (text.trim() === '') return <p className={classes.note}>No line is changed.</p>
-  return <div className={classes.note}>{text.length > SHOWN_FIRST ? <LongText text={text} label="Patch" mono /> : <InertText text={text} mono />}</div>
+  if (text.trim() === '') return <p className={classes.note}>No lines changed.</p>
+  return (
+    <div className={classes.note}>
+      {text.length > SHOWN_FIRST ? <LongText text={text} label="Patch" mono /> : <InertText text={text} mono />}
+    </div>
+  )
 }

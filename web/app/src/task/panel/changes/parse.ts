@@ -1,5 +1,5 @@
 import { parseDiff, type ChangeData, type FileData, type HunkData } from 'react-diff-view'
-import { visible } from '../../text/visible'
+import { visible } from '../../../ui/text/visible'
 
 /** Characters of a line that are shown. */
 const LONGEST_LINE = 2000

@@ -4,10 +4,10 @@ import { IconArrowLeft } from '@tabler/icons-react'
 import type { FileTreeEntry } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { memo, useMemo } from 'react'
 import { CopyButton, ErrorState, TextSkeleton } from '../../../ui'
-import { useRead } from '../../model/useRead'
-import { InertLine } from '../../text/Inert'
-import { sizeText } from '../../text/size'
-import { visible, visibleLine } from '../../text/visible'
+import { useRead } from '../../../state/read'
+import { InertLine } from '../../../ui/text/Inert'
+import { sizeText } from '../../../ui/text/size'
+import { visible, visibleLine } from '../../../ui/text/visible'
 import classes from './files.module.css'
 
 /** Lines that are laid out as one. */
@@ -43,21 +43,27 @@ export function FileView({ taskId, entry, version, onBack }: Props) {
         </span>
         <CopyButton value={path} label="Copy path" />
       </header>
-      {!readable && <p className={classes.note}>{entry.kind === 'symlink' ? 'A symbolic link; it is not followed.' : 'A submodule; its files are in another repository.'}</p>}
-      {file.error !== undefined && <ErrorState error={file.error} title="The file could not be read" onRetry={file.reload} compact />}
+      {!readable && (
+        <p className={classes.note}>
+          {entry.kind === 'symlink' ? 'Symbolic link; it is not followed.' : 'Submodule; its files are in another repository.'}
+        </p>
+      )}
+      {file.error !== undefined && <ErrorState error={file.error} title="The file could not be loaded" onRetry={file.reload} compact />}
       {readable && file.data === undefined && file.error === undefined && (
         <div className={classes.note}>
-          <TextSkeleton lines={8} label="Reading the file" />
+          <TextSkeleton lines={8} label="Loading the file" />
         </div>
       )}
-      {file.data !== undefined && <Content content={file.data.content} binary={file.data.binary} tooLarge={file.data.tooLarge} size={entry.size} />}
+      {file.data !== undefined && (
+        <Content content={file.data.content} binary={file.data.binary} tooLarge={file.data.tooLarge} size={entry.size} />
+      )}
     </section>
   )
 }
 
 function Content({ content, binary, tooLarge, size }: { content: Uint8Array; binary: boolean; tooLarge: boolean; size: bigint }) {
-  if (tooLarge) return <p className={classes.note}>The file is {sizeText(size)}; files above 1 MiB are not shown.</p>
-  if (binary) return <p className={classes.note}>A binary file of {sizeText(size)}; its content is not shown.</p>
+  if (tooLarge) return <p className={classes.note}>The file is {sizeText(size)}; files over 1 MiB are not shown.</p>
+  if (binary) return <p className={classes.note}>Binary file ({sizeText(size)}); its content is not shown.</p>
   if (content.length === 0) return <p className={classes.note}>The file is empty.</p>
   return <Lines content={content} />
 }
@@ -68,7 +74,11 @@ const Lines = memo(function Lines({ content }: { content: Uint8Array }) {
   return (
     <div className={classes.lines} tabIndex={0} role="region" aria-label="Content">
       {chunks.map((chunk) => (
-        <div key={chunk.first} className={classes.chunk} style={{ containIntrinsicBlockSize: `auto ${(chunk.last - chunk.first + 1) * 19}px` }}>
+        <div
+          key={chunk.first}
+          className={classes.chunk}
+          style={{ containIntrinsicBlockSize: `auto ${(chunk.last - chunk.first + 1) * 19}px` }}
+        >
           <pre aria-hidden className={classes.numbers} style={{ width: `${digits + 2}ch` }}>
             {numbers(chunk.first, chunk.last)}
           </pre>

@@ -13,7 +13,7 @@ function Files({ task }: { task: Task }) {
   if (version === 0n) {
     return (
       <EmptyState icon={IconFiles} title="No files yet" level={3}>
-        The tree is here once the work was saved for the first time, at the end of the first turn.
+        Files appear here when the work is first saved, at the end of the first turn.
       </EmptyState>
     )
   }

@@ -3,7 +3,7 @@ import { IconChevronRight, IconFile, IconFolder, IconFolderOpen, IconGitBranch, 
 import type { FileTreeEntry } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useId, useState, type KeyboardEvent } from 'react'
 import { ErrorState, VirtualList } from '../../../ui'
-import { InertLine } from '../../text/Inert'
+import { InertLine } from '../../../ui/text/Inert'
 import classes from './files.module.css'
 import { isDirectory, nameOf, parentOf, type Row } from './tree'
 import type { Tree } from './useTree'
@@ -126,21 +126,31 @@ function RowView({ id, row, open, active, selected, onPress }: RowProps) {
   const indent = { paddingInlineStart: 8 + (row.level - 1) * 16 }
   if (row.kind !== 'entry') {
     return (
-      <div id={id} role="treeitem" aria-level={row.level} aria-selected={false} className={classes.other} data-active={active} style={indent}>
-        {row.kind === 'loading' && <Loader size={12} aria-label="Reading" />}
+      // biome-ignore lint/a11y/useFocusableInteractive: the tree has the focus and names the active row
+      <div
+        id={id}
+        role="treeitem"
+        aria-level={row.level}
+        aria-selected={false}
+        className={classes.other}
+        data-active={active}
+        style={indent}
+      >
+        {row.kind === 'loading' && <Loader size={12} aria-label="Loading" />}
         {row.kind === 'empty' && <span className="fd-muted">empty</span>}
         {row.kind === 'more' && (
           <Button size="compact-xs" variant="subtle" tabIndex={-1} onClick={onPress}>
             Show more
           </Button>
         )}
-        {row.kind === 'error' && <ErrorState error={row.error} title="The directory could not be read" onRetry={onPress} compact />}
+        {row.kind === 'error' && <ErrorState error={row.error} title="The directory could not be loaded" onRetry={onPress} compact />}
       </div>
     )
   }
   const { entry } = row
   const directory = isDirectory(entry)
   return (
+    // biome-ignore lint/a11y: the tree has the focus, takes the keys and names the active row
     <div
       id={id}
       role="treeitem"

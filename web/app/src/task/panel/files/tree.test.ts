@@ -19,7 +19,8 @@ describe('the tree of files', () => {
   })
 
   it('says what is still to come', () => {
-    const kind = (directory: Directory | undefined) => rowsOf(directory === undefined ? new Map() : new Map([['', directory]]), new Set()).at(-1)?.kind
+    const kind = (directory: Directory | undefined) =>
+      rowsOf(directory === undefined ? new Map() : new Map([['', directory]]), new Set()).at(-1)?.kind
     expect(kind(undefined)).toBe('loading')
     expect(kind(read())).toBe('empty')
     expect(kind({ ...read(entry('a')), next: 'page' })).toBe('more')
@@ -34,7 +35,11 @@ describe('the tree of files', () => {
 describe('a file', () => {
   it('has its lines numbered over all pieces', () => {
     const chunks = chunksOf('x\n'.repeat(450))
-    expect(chunks.map(({ first, last }) => [first, last])).toEqual([[1, 200], [201, 400], [401, 450]])
+    expect(chunks.map(({ first, last }) => [first, last])).toEqual([
+      [1, 200],
+      [201, 400],
+      [401, 450],
+    ])
   })
 
   it('has no last line after the last line end, and cuts lines without end', () => {

@@ -11,7 +11,14 @@ export interface Directory {
 
 /** A row of the tree as it is drawn. */
 export type Row =
-  | { readonly kind: 'entry'; readonly key: string; readonly entry: FileTreeEntry; readonly level: number; readonly position: number; readonly of: number }
+  | {
+      readonly kind: 'entry'
+      readonly key: string
+      readonly entry: FileTreeEntry
+      readonly level: number
+      readonly position: number
+      readonly of: number
+    }
   | { readonly kind: 'loading' | 'empty'; readonly key: string; readonly level: number; readonly directory: string }
   | { readonly kind: 'more'; readonly key: string; readonly level: number; readonly directory: string }
   | { readonly kind: 'error'; readonly key: string; readonly level: number; readonly directory: string; readonly error: unknown }
@@ -27,7 +34,8 @@ export function rowsOf(directories: ReadonlyMap<string, Directory>, open: Readon
       if (isDirectory(entry) && open.has(entry.path) && level < 64) add(entry.path, level + 1)
     })
     if (directory === undefined || directory.loading) rows.push({ kind: 'loading', key: `loading ${path}`, level, directory: path })
-    else if (directory.error !== undefined) rows.push({ kind: 'error', key: `error ${path}`, level, directory: path, error: directory.error })
+    else if (directory.error !== undefined)
+      rows.push({ kind: 'error', key: `error ${path}`, level, directory: path, error: directory.error })
     else if (directory.next !== '') rows.push({ kind: 'more', key: `more ${path}`, level, directory: path })
     else if (entries.length === 0) rows.push({ kind: 'empty', key: `empty ${path}`, level, directory: path })
   }

@@ -1,6 +1,6 @@
 import { useFoundry } from '@foundry/client/react'
 import { useCallback, useEffect, useMemo, useRef, useState } from 'react'
-import { useAlive } from '../../model/useCommand'
+import { useAlive } from '../../../ui/useAlive'
 import { rowsOf, type Directory, type Row } from './tree'
 
 const PAGE = 200

@@ -1,0 +1,256 @@
+//! A flow of seven stages whose effects live in a ledger outside, and the entity it works on.
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foundry_core::{Env, FlowId};
+use foundry_flow::{
+    Binding, Engine, Flow, FlowStatus, MIGRATIONS, NewFlow, Options, Outcome, Retry, Stage, StageContext,
+    StageSpec, Undo, enqueue, find,
+};
+use foundry_store::{Migration, Migrations, Store, StoreOptions, Table, WriteSet};
+use foundry_testkit::{PostgresDatabase, TestEnv, test_env};
+use futures::future::BoxFuture;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub static SEVEN: Flow = Flow::new(
+    "seven",
+    &[
+        StageSpec::new("one", LIMIT, Retry::DEFAULT),
+        StageSpec::new("two", LIMIT, Retry::DEFAULT),
+        StageSpec::new("three", LIMIT, Retry::DEFAULT),
+        StageSpec::new("four", LIMIT, Retry::DEFAULT),
+        StageSpec::new("five", LIMIT, Retry::DEFAULT),
+        StageSpec::new("six", LIMIT, Retry::DEFAULT),
+        StageSpec::new("seven", LIMIT, Retry::DEFAULT),
+    ],
+);
+
+const ENTITY_SQL: &str = "CREATE TABLE entities (entity_id TEXT NOT NULL PRIMARY KEY, stage TEXT NOT NULL, \
+     status TEXT NOT NULL, attempt BIGINT NOT NULL, reason TEXT NOT NULL, progress TEXT NOT NULL)";
+
+pub static SERVICE: Migrations = Migrations {
+    owner: "service",
+    steps: &[Migration { version: 1, name: "entities", sqlite: ENTITY_SQL, postgres: ENTITY_SQL }],
+};
+
+pub static ENTITIES: Table = Table::new(
+    "entities",
+    &["entity_id", "stage", "status", "attempt", "reason", "progress"],
+    &["entity_id"],
+);
+
+/// The world outside: effects by name, and how often each was asked for.
+#[derive(Clone, Default)]
+pub struct Ledger(Arc<Mutex<BTreeMap<String, (u32, bool)>>>);
+
+impl Ledger {
+    pub fn create(&self, name: &str) {
+        let mut all = self.0.lock().unwrap();
+        let entry = all.entry(name.to_owned()).or_default();
+        *entry = (entry.0 + 1, true);
+    }
+
+    pub fn destroy(&self, name: &str) {
+        if let Some(entry) = self.0.lock().unwrap().get_mut(name) {
+            entry.1 = false;
+        }
+    }
+
+    pub fn existing(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|(_, e)| e.1).map(|(n, _)| n.clone()).collect()
+    }
+}
+
+/// Creates its effect by name; undo destroys it.
+pub struct Effect(pub Ledger);
+
+#[async_trait]
+impl Stage for Effect {
+    async fn run(&self, ctx: &StageContext) -> Outcome {
+        self.0.create(&ctx.effect_name());
+        Outcome::done().with_state(&ctx.flow().stage)
+    }
+
+    fn undoes(&self) -> bool {
+        true
+    }
+
+    async fn undo(&self, ctx: &StageContext) -> Undo {
+        self.0.destroy(&ctx.effect_name());
+        Undo::done()
+    }
+}
+
+/// A stage that is a closure.
+pub struct Do<F>(pub F);
+
+#[async_trait]
+impl<F> Stage for Do<F>
+where
+    F: for<'a> Fn(&'a StageContext) -> BoxFuture<'a, Outcome> + Send + Sync + 'static,
+{
+    async fn run(&self, ctx: &StageContext) -> Outcome {
+        (self.0)(ctx).await
+    }
+}
+
+/// The stage that this closure is.
+pub fn code<F>(code: F) -> Do<F>
+where
+    F: for<'a> Fn(&'a StageContext) -> BoxFuture<'a, Outcome> + Send + Sync + 'static,
+{
+    Do(code)
+}
+
+/// A job with a short budget.
+pub static JOB: Flow = Flow::new(
+    "job",
+    &[StageSpec::new(
+        "work",
+        LIMIT,
+        Retry { initial: Duration::from_secs(1), factor: 2, max_delay: Duration::from_secs(10), budget: 3 },
+    )],
+)
+.concurrency(2);
+
+/// The job with this code.
+pub fn job<F>(code: F) -> Binding
+where
+    F: for<'a> Fn(&'a StageContext) -> BoxFuture<'a, Outcome> + Send + Sync + 'static,
+{
+    Binding::job(&JOB, Do(code)).projection(project)
+}
+
+/// The entity's row follows its flow.
+pub fn project(flow: &FlowStatus) -> WriteSet {
+    let mut ws = WriteSet::new();
+    ws.update(
+        &ENTITIES,
+        &[flow.subject_id.as_str().into()],
+        &[
+            ("stage", flow.stage.as_str().into()),
+            ("status", flow.status.as_str().into()),
+            ("attempt", flow.attempt.into()),
+            ("reason", flow.reason.as_str().into()),
+            ("progress", flow.last_progress.as_str().into()),
+        ],
+        &[],
+    );
+    ws
+}
+
+pub fn seven(flow: &'static Flow, ledger: &Ledger) -> Binding {
+    let stages = flow.stages.iter();
+    stages.fold(Binding::new(flow), |b, s| b.stage(s.name, Effect(ledger.clone()))).projection(project)
+}
+
+/// A fresh database, and a clock that stands still (PostgreSQL's own goes on beside it).
+pub struct Bench {
+    pub store: Store,
+    pub time: TestEnv,
+    pub ledger: Ledger,
+    database_clock: Arc<AtomicI64>,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Bench {
+    pub async fn sqlite() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("flow.db").display());
+        Self::connect(&url, Some(dir)).await
+    }
+
+    pub async fn postgres() -> Self {
+        Self::connect(&PostgresDatabase::create().await.unwrap().url, None).await
+    }
+
+    async fn connect(url: &str, dir: Option<tempfile::TempDir>) -> Self {
+        let time = test_env();
+        let options = StoreOptions::default();
+        let database_clock = Arc::clone(&options.clock_offset);
+        let store = Store::connect(url, &[&MIGRATIONS, &SERVICE], &time.env, options).await.unwrap();
+        Self { store, time, ledger: Ledger::default(), database_clock, _dir: dir }
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.time.env
+    }
+
+    pub fn advance(&self, d: Duration) {
+        self.database_clock.fetch_add(i64::try_from(d.as_micros()).unwrap(), Ordering::SeqCst);
+        self.time.clock.advance(d);
+    }
+
+    pub fn engine(&self, flows: Vec<Binding>) -> Engine {
+        Engine::new(self.store.clone(), self.env().clone(), flows, Options::default()).unwrap()
+    }
+
+    pub async fn flow(&self, id: &FlowId) -> FlowStatus {
+        find(&self.store, id).await.unwrap().unwrap()
+    }
+
+    /// Polls the flow until it looks as wanted; the clock stands still meanwhile.
+    pub async fn until(&self, id: &FlowId, wanted: impl Fn(&FlowStatus) -> bool) -> FlowStatus {
+        let polled = async {
+            loop {
+                let now = self.flow(id).await;
+                if wanted(&now) {
+                    return now;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), polled).await.unwrap()
+    }
+
+    pub async fn commit(&self, fill: impl FnOnce(&mut WriteSet)) {
+        let mut ws = WriteSet::new();
+        fill(&mut ws);
+        self.store.commit(ws).await.unwrap();
+    }
+
+    /// Creates the entity and its flow in one commit, as a handler would.
+    pub async fn start(&self, flow: &'static Flow, entity: &str) -> FlowId {
+        start(&self.store, self.env(), flow, entity).await
+    }
+
+    pub async fn entity(&self, id: &str) -> (String, String) {
+        entity(&self.store, id).await
+    }
+}
+
+pub async fn start(store: &Store, env: &Env, flow: &'static Flow, entity: &str) -> FlowId {
+    let id = FlowId::generate(env);
+    let mut ws = WriteSet::new();
+    ws.insert(&ENTITIES, [entity.into(), "".into(), "queued".into(), 0.into(), "".into(), "".into()]);
+    enqueue(&mut ws, NewFlow::new(flow, id.clone(), entity, entity));
+    store.commit(ws).await.unwrap();
+    id
+}
+
+pub async fn entity(store: &Store, id: &str) -> (String, String) {
+    let rows = store.query("SELECT * FROM entities WHERE entity_id = $1", &[id.into()]).await.unwrap();
+    (rows[0].text("stage").unwrap().to_owned(), rows[0].text("status").unwrap().to_owned())
+}
+
+/// Runs each named test on each database.
+macro_rules! on_both_databases {
+    ($($test:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                Box::pin(super::$test($crate::common::Bench::sqlite().await)).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                Box::pin(super::$test($crate::common::Bench::postgres().await)).await;
+            })*
+        }
+    };
+}

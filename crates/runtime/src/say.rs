@@ -1,0 +1,8 @@
+//! What the runtime tells of itself.
+
+use std::io::{self, Write as _};
+
+/// Writes a line to standard error.
+pub(crate) fn say(words: &str) {
+    let _ = writeln!(io::stderr(), "foundry runtime: {words}");
+}

@@ -1,0 +1,11 @@
+//! The server's chassis with real connections.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // tests and their helpers fail by panicking
+
+mod connections;
+mod descriptors;
+mod drain;
+mod export;
+mod reflection;
+mod requests;
+mod support;

@@ -1,0 +1,155 @@
+//! One stream: a cursor over its feed. Frames are built when the stream is polled, so that a slow
+//! reader costs one frame and nobody else's time.
+
+use std::time::Duration;
+
+use foundry_core::{Result, Timestamp, proto_duration};
+use foundry_frame::Frame;
+use foundry_proto::watch::v1::{Hello, ResetReason, WatchOptions};
+use foundry_watch::{AuthorizationEvent, Beginning, StreamEnd, parse_heartbeat};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use tonic::Status;
+
+use crate::body;
+use crate::course::{Course, Out};
+use crate::inner::{Subscription, stopping};
+use crate::metrics::count;
+
+/// Where and how a watch starts, validated.
+pub(crate) struct Start {
+    pub(crate) resume_token: String,
+    pub(crate) after_rev: i64,
+    pub(crate) heartbeat: Duration,
+}
+
+impl Start {
+    pub(crate) fn parse(options: WatchOptions) -> Result<Self> {
+        let heartbeat = parse_heartbeat(options.heartbeat, "options.heartbeat")?;
+        Ok(Self { resume_token: options.resume_token, after_rev: options.after_rev, heartbeat })
+    }
+
+    /// The position that the caller goes on from, if any.
+    pub(crate) fn position(&self, feed: &crate::feed::Feed) -> Result<Option<i64>, ResetReason> {
+        if self.resume_token.is_empty() {
+            return Ok(None);
+        }
+        let rev = feed.stamp.rev_of(&self.resume_token)?;
+        match self.after_rev {
+            0 => Ok(Some(rev)),
+            after if after >= rev => Ok(Some(after)),
+            _ => Err(ResetReason::TokenInvalid),
+        }
+    }
+}
+
+pub(crate) struct Watcher {
+    course: Course,
+    authorization: BoxStream<'static, AuthorizationEvent>,
+    authorization_is_final: bool,
+    expiring: Option<Timestamp>,
+    end: StreamEnd,
+    seq: u64,
+    sent: i64,
+    ended: bool,
+}
+
+impl Watcher {
+    pub(crate) fn new(
+        feed: Subscription,
+        end: StreamEnd,
+        start: Start,
+        authorization: BoxStream<'static, AuthorizationEvent>,
+    ) -> Self {
+        let (position, reset) = match start.position(&feed.feed) {
+            Ok(position) => (position, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let hello = body::hello(&Hello {
+            server: feed.hub().config.server.clone(),
+            incarnation: feed.hub().store.incarnation().to_owned(),
+            heartbeat: Some(proto_duration(start.heartbeat)),
+            resumed: position.is_some(),
+        });
+        let beginning = match (position, reset) {
+            (Some(_), _) => Beginning::Resumed,
+            (None, Some(_)) => Beginning::Reset,
+            (None, None) => Beginning::Anew,
+        };
+        if beginning == Beginning::Resumed {
+            count(&feed.hub().counters.resumed);
+        }
+        feed.hub().config.observer.opened(feed.feed.view.name(), beginning);
+        Self {
+            course: Course::new(feed, start.heartbeat, hello, position, reset),
+            authorization,
+            authorization_is_final: false,
+            expiring: None,
+            end,
+            seq: 0,
+            sent: position.unwrap_or(0),
+            ended: false,
+        }
+    }
+
+    /// The next frame, the status that ends the stream, or its good end after a drain.
+    pub(crate) async fn next(&mut self) -> Option<Result<Frame, Status>> {
+        if self.ended {
+            return None;
+        }
+        let out = self.next_out().await;
+        match out {
+            Some(Ok(out)) => {
+                let (body, position) = match out {
+                    Out::Here(body) => (body, self.sent),
+                    Out::At(body, position) => (body, position),
+                    Out::KeepAlive => (body::bookmark(self.sent, false, String::new()), self.sent),
+                };
+                self.seq += 1;
+                let frame = Frame { seq: self.seq, from_rev: self.sent, body };
+                self.sent = position;
+                Some(Ok(frame))
+            }
+            Some(Err(status)) => {
+                self.ended = true;
+                Some(Err(status))
+            }
+            None => {
+                self.ended = true;
+                None
+            }
+        }
+    }
+
+    async fn next_out(&mut self) -> Option<Result<Out, Status>> {
+        let cancelled = self.course.hub().tasks.cancellation().clone();
+        loop {
+            // Nothing goes before the hello.
+            if self.seq > 0
+                && let Some(at) = self.expiring.take()
+            {
+                return Some(Ok(Out::Here(body::auth_expiring(at))));
+            }
+            tokio::select! {
+                // In this order: whoever lost the permission gets nothing more, ready or not.
+                biased;
+                event = self.authorization.next(), if !self.authorization_is_final => match event {
+                    None => self.authorization_is_final = true,
+                    Some(AuthorizationEvent::Expiring(at)) => self.expiring = Some(at),
+                    Some(AuthorizationEvent::Ended(status)) => {
+                        count(&self.course.hub().counters.revoked);
+                        return Some(Err(status));
+                    }
+                },
+                () = cancelled.cancelled() => return Some(Err(stopping().into())),
+                notice = self.end.next(), if self.seq > 0 => {
+                    if notice.is_some() {
+                        count(&self.course.hub().counters.drained);
+                    }
+                    return notice.map(|notice| Ok(Out::Here(body::drain(notice))));
+                }
+                out = self.course.next() => return Some(out),
+            }
+        }
+    }
+}

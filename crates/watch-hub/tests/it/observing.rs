@@ -1,0 +1,99 @@
+//! What an observer is told of hubs and consumers.
+use std::sync::{Arc, Mutex};
+
+use crate::support::script::*;
+use crate::support::*;
+use foundry_core::{Code, Tasks};
+use foundry_testkit::test_env;
+use foundry_watch::{Beginning, ConsumerConfig, Observer, Reconnect};
+use foundry_watch_hub::HubConfig;
+use tonic::Status;
+
+/// Writes down what it is told.
+#[derive(Debug, Default)]
+struct Record(Mutex<Vec<String>>);
+
+impl Record {
+    fn say(&self, told: String) {
+        self.0.lock().unwrap().push(told);
+    }
+
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Observer for Record {
+    fn opened(&self, view: &'static str, beginning: Beginning) {
+        self.say(format!("{view} opened {beginning:?}"));
+    }
+
+    fn closed(&self, view: &'static str) {
+        self.say(format!("{view} closed"));
+    }
+
+    fn reconnected(&self, view: &'static str, why: Reconnect) {
+        self.say(format!("{view} {why:?}"));
+    }
+}
+
+#[tokio::test]
+async fn is_told_of_each_watch_that_opens_and_ends_and_where_it_began() {
+    let (world, record) = (World::new().await, Arc::new(Record::default()));
+    let hub = world.hub_with(HubConfig { observer: record.clone(), ..HubConfig::default() });
+    let mut first = world.watch(&hub, None);
+    assert_eq!(record.told(), ["WatchThings opened Anew"]);
+    let last = until_caught_up(&mut first).await.pop().unwrap();
+    drop(first);
+    assert_eq!(record.told(), ["WatchThings closed"]);
+    let token = bookmark(last).resume_token;
+    let resumed = world.watch(&hub, Some((&token, 0)));
+    let reset = world.watch(&hub, Some(("of another view", 0)));
+    assert_eq!(record.told(), ["WatchThings opened Resumed", "WatchThings opened Reset"]);
+    drop((resumed, reset));
+    assert_eq!(record.told(), ["WatchThings closed", "WatchThings closed"]);
+}
+
+#[tokio::test]
+async fn is_told_of_a_watch_that_ends_because_its_process_stops() {
+    let (world, record) = (World::new().await, Arc::new(Record::default()));
+    let hub = world.hub_with(HubConfig { observer: record.clone(), ..HubConfig::default() });
+    let mut stream = caught_up(&world, &hub).await;
+    record.told();
+    world.tasks.cancellation().cancel();
+    assert_eq!(end(&mut stream).await.unwrap_err().code(), Code::Unavailable);
+    drop(stream);
+    assert_eq!(record.told(), ["WatchThings closed"]);
+}
+
+#[tokio::test]
+async fn is_told_why_a_consumer_opens_its_stream_again() {
+    let (script, record) = (Arc::new(Script::default()), Arc::new(Record::default()));
+    let (tasks, test) = (Tasks::new().0, test_env());
+    let _running = run_clock(&test.clock, &tasks);
+    let mut first = script.stream();
+    first.hello(None);
+    first.snapshot(5, &[]);
+    first.bookmark(5);
+    let config = ConsumerConfig::new("WatchThings").observed_by(record.clone());
+    let mut consumer = script.consume(&tasks, &test.env, config);
+    until(&mut consumer, "caught up 5").await;
+    assert_eq!(record.told(), [""; 0], "the first stream is no reconnect");
+
+    let mut second = script.stream();
+    second.hello(Some(5));
+    first.drain();
+    until(&mut consumer, "connected true").await;
+    assert_eq!(record.told(), ["WatchThings Drained"]);
+
+    script.refuse(Status::resource_exhausted("too many"));
+    let mut third = script.stream();
+    third.hello(Some(5));
+    second.fail(Status::unavailable("severed"));
+    until(&mut consumer, "connected true").await;
+    assert_eq!(record.told(), ["WatchThings Lost(Unavailable)", "WatchThings Lost(ResourceExhausted)"]);
+}
+
+async fn until(consumer: &mut foundry_watch::Consumer<Thing>, wanted: &str) {
+    while told(&event(consumer).await) != wanted {}
+}

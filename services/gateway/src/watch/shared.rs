@@ -1,0 +1,31 @@
+//! What the streams of the edge share.
+
+use std::sync::Arc;
+
+use foundry_core::{Env, Tasks};
+use foundry_watch::{Drain, Observer};
+
+use super::budget::Budgets;
+use super::credential::Tokens;
+use super::owners::Owners;
+use super::starts::Starts;
+use super::streams::Streams;
+use super::topics::Topics;
+use super::watchers::Watchers;
+use crate::routes::RouteTable;
+
+/// What all streams share.
+pub(crate) struct Shared {
+    pub(crate) env: Env,
+    pub(crate) tasks: Tasks,
+    pub(crate) owners: Arc<Owners>,
+    pub(crate) topics: Topics,
+    pub(crate) starts: Starts,
+    pub(crate) budgets: Budgets,
+    pub(crate) watchers: Watchers,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) streams: Streams,
+    pub(crate) drain: Drain,
+    pub(crate) routes: RouteTable,
+    pub(crate) observer: Arc<dyn Observer>,
+}

@@ -1,0 +1,126 @@
+import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
+import type { AgentProfile, McpServer, ModelProvider } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import type { Agent } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
+import type { Fields } from './draft'
+import { entriesOf, entriesText, entryProblems, namedValues, type Entry } from './entries'
+import type { Problems } from './useSettings'
+import { nameProblem, suitable } from './words'
+
+/** An MCP server in a form. */
+export interface ServerRow {
+  /** Its name, which is unique. */
+  readonly id: string
+  readonly server: McpServer
+}
+
+/** An agent profile as a form holds it. */
+export interface ProfileDraft {
+  readonly name: string
+  /** Null = the first to choose from. */
+  readonly agent: string | null
+  /** Null = the first to choose from; empty = none. */
+  readonly modelProviderId: string | null
+  readonly model: string
+  readonly mode: string
+  readonly effort: string
+  readonly environment: readonly Entry[]
+  readonly mcpServers: readonly ServerRow[]
+  readonly permissionPolicy: PermissionPolicy
+  readonly isDefault: boolean
+}
+
+const blank: ProfileDraft = {
+  name: '',
+  agent: null,
+  modelProviderId: null,
+  model: '',
+  mode: '',
+  effort: '',
+  environment: [],
+  mcpServers: [],
+  permissionPolicy: PermissionPolicy.ASK,
+  isDefault: false,
+}
+
+/** What a form begins with: what is stored, or a blank one. */
+export function profileDraft(profile: AgentProfile | undefined): ProfileDraft {
+  if (profile?.settings === undefined) return blank
+  const { name, agent, modelProviderId, model, mode, effort, environment, mcpServers, permissionPolicy, isDefault } = profile.settings
+  const rest = { name, agent, modelProviderId, model, mode, effort, permissionPolicy, isDefault }
+  return {
+    ...rest,
+    environment: entriesOf('environment', environment),
+    mcpServers: mcpServers.map((server) => ({ id: server.name, server })),
+  }
+}
+
+/** How an agent reaches an MCP server. */
+export function serverText({ name, transport }: McpServer): string {
+  if (transport.case === 'stdio') return `${name}: ${[transport.value.command, ...transport.value.args].join(' ')}`
+  return transport.case === undefined ? name : `${name}: ${transport.value.url}`
+}
+
+/** The fields of an agent profile; `providers` name the model providers for people. */
+export function profileFields(providers: readonly ModelProvider[]): Fields<ProfileDraft> {
+  const text = (path: string, label: string) => ({ path, label, told: (it: string) => it.trim() })
+  return {
+    name: text('name', 'Name'),
+    agent: { path: 'agent', label: 'Agent', told: (it) => it ?? '' },
+    modelProviderId: {
+      path: 'model_provider_id',
+      label: 'Model provider',
+      told: (it) => providers.find((each) => each.modelProviderId === it)?.name ?? it ?? '',
+    },
+    model: text('model', 'Model'),
+    mode: text('mode', 'Mode'),
+    effort: text('effort', 'Effort'),
+    environment: { path: 'environment', label: 'Environment', told: entriesText },
+    mcpServers: { path: 'mcp_servers', label: 'MCP servers', told: (it) => it.map(({ server }) => serverText(server)).join(', ') },
+    permissionPolicy: {
+      path: 'permission_policy',
+      label: 'Permissions',
+      told: (it) => (it === PermissionPolicy.ALLOW ? 'allow all' : 'ask'),
+    },
+    isDefault: { path: 'is_default', label: 'Default of the organization', told: (it) => (it ? 'yes' : 'no') },
+  }
+}
+
+/** What there is to choose from for a draft, and what is chosen. */
+export interface Choice {
+  readonly agent: string
+  readonly providers: readonly ModelProvider[]
+  readonly provider: ModelProvider | undefined
+}
+
+/** What a draft chooses of these agents and model providers. What is stored is chosen even when it is not offered any more. */
+export function choiceOf(draft: ProfileDraft, agents: readonly Agent[], providers: readonly ModelProvider[]): Choice {
+  const agent = draft.agent ?? agents[0]?.name ?? ''
+  const takes = agents.find((it) => it.name === agent)?.missingCredentials ?? []
+  const fitting = suitable(providers, takes)
+  const stored = providers.find((it) => it.modelProviderId === draft.modelProviderId)
+  const provider = draft.modelProviderId === null ? fitting[0] : stored
+  return { agent, provider, providers: provider === undefined || fitting.includes(provider) ? fitting : [...fitting, provider] }
+}
+
+/** A draft in which nothing is left to be the first to choose from. */
+export function chosen(draft: ProfileDraft, { agent, provider }: Choice): ProfileDraft {
+  const modelProviderId = draft.modelProviderId ?? provider?.modelProviderId ?? ''
+  return { ...draft, agent, modelProviderId, model: modelProviderId === '' ? '' : draft.model }
+}
+
+/** What is wrong with an agent profile. */
+export function profileProblems({ name, agent, environment }: ProfileDraft, isGiven: (id: string) => boolean): Problems {
+  return {
+    name: nameProblem(name),
+    agent: agent === '' ? 'An agent is required.' : undefined,
+    ...entryProblems(environment, isGiven, (one, other) => one === other),
+  }
+}
+
+/** An agent profile as it is sent. */
+export function profileSettings(draft: ProfileDraft, secretOf: (id: string) => string) {
+  const { agent, modelProviderId, environment, mcpServers, permissionPolicy, isDefault } = draft
+  const texts = { name: draft.name.trim(), model: draft.model.trim(), mode: draft.mode.trim(), effort: draft.effort.trim() }
+  const chosen = { agent: agent ?? '', modelProviderId: modelProviderId ?? '', permissionPolicy, isDefault }
+  return { ...texts, ...chosen, environment: namedValues(environment, secretOf), mcpServers: mcpServers.map((it) => it.server) }
+}
