@@ -2,10 +2,10 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use foundry_core::{Env, Error, TaskFailure, Tasks, Timestamp};
+use foundry_core::{Clock, Env, Error, TaskFailure, Tasks, Timestamp};
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -39,18 +39,13 @@ pub struct StoreOptions {
     pub acquire_timeout: Duration,
     /// Carries hints to other processes; none unless told.
     pub hints: Option<Arc<dyn HintTransport>>,
-    /// Microseconds added to the database's clock on PostgreSQL. For tests.
-    pub clock_offset: Arc<AtomicI64>,
+    /// Taken on PostgreSQL instead of the database's own clock. For tests, whose clock stands still.
+    pub clock: Option<Arc<dyn Clock>>,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self {
-            readers: 4,
-            acquire_timeout: Duration::from_secs(5),
-            hints: None,
-            clock_offset: Arc::default(),
-        }
+        Self { readers: 4, acquire_timeout: Duration::from_secs(5), hints: None, clock: None }
     }
 }
 
@@ -82,7 +77,7 @@ struct Inner {
     hub: Arc<Hub>,
     env: Env,
     incarnation: String,
-    clock_offset: Arc<AtomicI64>,
+    clock: Option<Arc<dyn Clock>>,
 }
 
 type Failures = mpsc::UnboundedReceiver<TaskFailure>;
@@ -126,7 +121,7 @@ impl Store {
             Readers::Sqlite(pool)
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let (connect, pool) = postgres::open(url, &lists, &options).await?;
-            let backend = PostgresBackend::new(connect, Arc::clone(&options.clock_offset));
+            let backend = PostgresBackend::new(connect, options.clock.clone());
             let writer = Writer::new(backend, jobs, closing, Arc::clone(&hub), Arc::clone(&stats));
             writing.spawn("store writer", writer.run());
             Readers::Postgres(pool)
@@ -144,7 +139,7 @@ impl Store {
             hub,
             env: env.clone(),
             incarnation: String::new(),
-            clock_offset: options.clock_offset,
+            clock: options.clock,
         };
         inner.incarnate().await
     }
@@ -296,12 +291,12 @@ impl Store {
     /// # Errors
     /// See [`Store::query`].
     pub async fn now(&self) -> Result<Timestamp, Error> {
-        match &self.inner.readers {
-            Readers::Sqlite(_) => Ok(self.inner.env.clock.now()),
-            Readers::Postgres(pool) => {
+        match (&self.inner.readers, &self.inner.clock) {
+            (Readers::Sqlite(_), _) => Ok(self.inner.env.clock.now()),
+            (Readers::Postgres(_), Some(clock)) => Ok(clock.now()),
+            (Readers::Postgres(pool), None) => {
                 let mut connection = pool.acquire().await.map_err(read_failed)?;
-                let now = postgres::now(&mut connection).await.map_err(read_failed)?.as_micros();
-                Ok(Timestamp::from_micros(now + self.inner.clock_offset.load(Ordering::Relaxed)))
+                postgres::now(&mut connection).await.map_err(read_failed)
             }
         }
     }

@@ -1,18 +1,14 @@
 //! A clock that moves only when told.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use foundry_core::{Clock, Env, Timestamp};
+use foundry_core::{Clock, Timestamp};
 use tokio::sync::watch;
 
 /// A clock for tests: [`MockClock::advance`] moves it and wakes the sleepers whose time has come.
 pub struct MockClock {
     now: watch::Sender<i64>,
     sleepers: watch::Sender<usize>,
-    /// Microseconds that are added to the clock of a database.
-    database: OnceLock<Arc<AtomicI64>>,
 }
 
 impl Default for MockClock {
@@ -24,26 +20,11 @@ impl Default for MockClock {
 impl MockClock {
     /// A clock that stands at the given time.
     pub fn at(now: Timestamp) -> Self {
-        Self {
-            now: watch::Sender::new(now.as_micros()),
-            sleepers: watch::Sender::new(0),
-            database: OnceLock::new(),
-        }
-    }
-
-    /// Has the clock of a database begin at this clock's time and jump with it; between jumps it goes on by itself.
-    /// `offset` is in microseconds and added to the database's clock. Only the first one counts.
-    pub fn drive_database(&self, offset: Arc<AtomicI64>) {
-        let ahead = self.now().as_micros() - Env::system().clock.now().as_micros();
-        offset.store(ahead, Ordering::SeqCst);
-        let _ = self.database.set(offset);
+        Self { now: watch::Sender::new(now.as_micros()), sleepers: watch::Sender::new(0) }
     }
 
     /// Moves the clock forward.
     pub fn advance(&self, d: Duration) {
-        if let Some(offset) = self.database.get() {
-            offset.fetch_add(i64::try_from(d.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
-        }
         self.now.send_modify(|now| *now = Timestamp::from_micros(*now).plus(d).as_micros());
     }
 

@@ -243,8 +243,7 @@ impl Fixture {
                 .unwrap();
         })
         .await;
-        let options = StoreOptions::default();
-        env.clock.drive_database(options.clock_offset.clone());
+        let options = StoreOptions { clock: Some(env.env.clock.clone()), ..StoreOptions::default() };
         let database = Database::open_with(options, &url, dir.path(), "provisioner", &migrations, &env.env)
             .await
             .unwrap();

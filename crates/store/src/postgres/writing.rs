@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
+use foundry_core::Clock;
 use sha2::{Digest as _, Sha256};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
@@ -20,14 +20,19 @@ use crate::value::Bound;
 pub(crate) struct PostgresBackend {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
-    clock_offset: Arc<AtomicI64>,
+    clock: Option<Arc<dyn Clock>>,
     types: Types,
     texts: HashMap<Shape, Text>,
 }
 
 impl PostgresBackend {
-    pub(crate) fn new(options: PgConnectOptions, clock_offset: Arc<AtomicI64>) -> Self {
-        Self { options, connection: None, clock_offset, types: Types::new(), texts: HashMap::new() }
+    pub(crate) fn new(options: PgConnectOptions, clock: Option<Arc<dyn Clock>>) -> Self {
+        Self { options, connection: None, clock, types: Types::new(), texts: HashMap::new() }
+    }
+
+    /// The time of the injected clock, where there is one; else what the database said.
+    fn time(&self, of_database: i64) -> i64 {
+        self.clock.as_ref().map_or(of_database, |c| c.now().as_micros())
     }
 
     fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
@@ -42,7 +47,7 @@ impl PostgresBackend {
         let mut begun = Begun::default();
         for row in found {
             begun.newest.push((row.try_get(0)?, row.try_get(1)?));
-            begun.now = row.try_get::<i64, _>(2)? + self.clock_offset.load(Ordering::Relaxed);
+            begun.now = self.time(row.try_get(2)?);
         }
         Ok(begun)
     }
@@ -224,7 +229,7 @@ impl Backend for PostgresBackend {
 
     async fn now(&mut self) -> Result<i64, sqlx::Error> {
         let now: i64 = sqlx::query(NOW_SQL).fetch_one(self.connection()?).await?.try_get(0)?;
-        Ok(now + self.clock_offset.load(Ordering::Relaxed))
+        Ok(self.time(now))
     }
 
     async fn reserve(&mut self, scopes: &[(&str, i64)]) -> Result<Vec<(String, i64)>, sqlx::Error> {

@@ -1,6 +1,5 @@
 //! A flow of seven stages whose effects live in a ledger outside, and the entity it works on.
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,10 +10,12 @@ use foundry_flow::{
     StageSpec, Undo, enqueue, find,
 };
 use foundry_store::{Migration, Migrations, Store, StoreOptions, Table, WriteSet};
-use foundry_testkit::{PostgresDatabase, TestEnv, test_env};
+use foundry_testkit::{MockClock, PostgresDatabase, TestEnv, test_env};
 use futures::future::BoxFuture;
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// The clocks of a worker and of its database never agree.
+const DATABASE_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub static SEVEN: Flow = Flow::new(
     "seven",
@@ -148,12 +149,12 @@ pub fn seven(flow: &'static Flow, ledger: &Ledger) -> Binding {
     stages.fold(Binding::new(flow), |b, s| b.stage(s.name, Effect(ledger.clone()))).projection(project)
 }
 
-/// A fresh database, and a clock that stands still (PostgreSQL's own goes on beside it).
+/// A fresh database, and two clocks that stand still: the worker's, and PostgreSQL's a day ahead of it.
 pub struct Bench {
     pub store: Store,
     pub time: TestEnv,
     pub ledger: Ledger,
-    database_clock: Arc<AtomicI64>,
+    database_clock: Arc<MockClock>,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -170,8 +171,8 @@ impl Bench {
 
     async fn connect(url: &str, dir: Option<tempfile::TempDir>) -> Self {
         let time = test_env();
-        let options = StoreOptions::default();
-        let database_clock = Arc::clone(&options.clock_offset);
+        let database_clock = Arc::new(MockClock::at(time.env.clock.now().plus(DATABASE_AHEAD)));
+        let options = StoreOptions { clock: Some(database_clock.clone()), ..StoreOptions::default() };
         let store = Store::connect(url, &[&MIGRATIONS, &SERVICE], &time.env, options).await.unwrap();
         Self { store, time, ledger: Ledger::default(), database_clock, _dir: dir }
     }
@@ -181,7 +182,7 @@ impl Bench {
     }
 
     pub fn advance(&self, d: Duration) {
-        self.database_clock.fetch_add(i64::try_from(d.as_micros()).unwrap(), Ordering::SeqCst);
+        self.database_clock.advance(d);
         self.time.clock.advance(d);
     }
 
