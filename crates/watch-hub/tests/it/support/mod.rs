@@ -137,8 +137,7 @@ pub fn options(resume: Option<(&str, i64)>) -> WatchOptions {
 /// The next frame; fails when none comes within 30 s.
 pub async fn frame(stream: &mut FrameStream) -> (Frame, RawBody) {
     let next = tokio::time::timeout(Duration::from_secs(30), stream.next()).await;
-    let frame =
-        next.expect("no frame within 30 s").expect("the stream ended").expect("the stream failed");
+    let frame = next.expect("no frame within 30 s").expect("the stream ended").expect("the stream failed");
     let body = frame.raw().unwrap().body.unwrap();
     (frame, body)
 }
