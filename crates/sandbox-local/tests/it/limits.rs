@@ -10,7 +10,7 @@ use foundry_sandbox::{
 };
 use foundry_sandbox_local::{IsolationMode, LimitMode, Limits, LocalProvider};
 
-use crate::common::{Host, eventually, name, process, processes_of, ready, run, sh, start_spec};
+use crate::common::{Host, alive, eventually, name, process, processes_of, ready, run, sh, start_spec};
 
 const MIB: u64 = 1 << 20;
 
@@ -72,7 +72,7 @@ impl Limited {
 
     /// Whether the sandbox can still be used, and goes away in time with everything in it.
     async fn works_and_ends(self) {
-        assert_eq!(self.provider.probe(&self.facts).await.unwrap(), Health::Alive);
+        alive(&self.provider, &self.facts).await;
         let words = eventually("a command runs", async || {
             // Where processes are refused until the attack is ended, so is this one.
             let done = self.client.exec(&sh("echo fine")).await.ok()?;
@@ -370,7 +370,8 @@ async fn says_that_a_runtime_died_for_want_of_memory() {
     .await;
     assert_eq!(cause, DeathCause::OutOfMemory);
     let again = limited.provider.start_agent(&start_spec(&limited.name, "run2")).await.unwrap();
-    assert_eq!(limited.provider.probe(&again).await.unwrap(), Health::Alive, "with its limits again");
+    // With its limits again.
+    alive(&limited.provider, &again).await;
     limited.ends().await;
 }
 
