@@ -199,8 +199,9 @@ async fn ends_what_takes_too_much_memory_and_says_so() {
     for way in WAYS {
         let limited = Limited::new(way).await;
         let mark = format!("hog-{}", limited.name);
+        // It stays, at far more than its limit: on a busy host it may be seen late.
         let script = format!(
-            "mark = \"{mark}\"\nimport time\nkept = []\nfor _ in range(200):\n  kept.append(bytearray(16 << 20))\n  time.sleep(0.005)\nprint(\"all\")"
+            "mark = \"{mark}\"\nimport time\nkept = []\nfor _ in range(110):\n  kept.append(bytearray(16 << 20))\n  time.sleep(0.005)\ntime.sleep(60)\nprint(\"all\")"
         );
         let resident = || {
             let pages = |pid: &i32| {
@@ -209,11 +210,14 @@ async fn ends_what_takes_too_much_memory_and_says_so() {
             };
             running(&mark).iter().filter_map(pages).max().unwrap_or(0) * 4_096
         };
-        let (most, done) = peak(resident, run(&limited.client, &python(&script))).await;
-        let told = limited.told(LimitKind::Memory).await;
+        let command = ExecSpec { limit: Duration::from_secs(90), ..sh(&python(&script)) };
+        let (most, done) = peak(resident, limited.client.exec(&command)).await;
+        let (done, told) = (done.unwrap(), limited.told(LimitKind::Memory).await);
         eprintln!("{way:?}: at most {} MiB of 512; {told:?}", most / MIB);
         assert_eq!(done.exit_code, Some(137), "{done:?}");
-        assert!(most > 100 * MIB && most < 4 * 512 * MIB, "{most}");
+        assert!(most.max(told.used) > 100 * MIB, "the attack took place: {most} {told:?}");
+        // What the kernel holds is never above its limit; the rest is what is shared with others.
+        assert!(groups(&limited.dir()).is_empty() || most < 600 * MIB, "{most}");
         assert!(told.ended && told.limit == 512 * MIB, "{told:?}");
         let words = limited.provider.limits(&limited.facts).await.unwrap().limits;
         assert!(words.contains("512.0 MiB of memory"), "{words}");
@@ -339,13 +343,18 @@ async fn runs_on_no_more_than_its_share_of_the_processors() {
     limited.works_and_ends().await;
 }
 
-/// Many processes that together take more than 512 MiB, each less than the runtime does.
-const SWARM: &str = "import os, time\nfor n in range(150):\n  if os.fork() == 0:\n    kept = bytearray(5 << 20)\n    time.sleep(8)\n    os._exit(0)\ntime.sleep(8)";
+/// Many processes that together take more than 512 MiB, each less than the runtime does. They stay until one of them
+/// was ended, and for a moment after that.
+const SWARM: &str = "import os, time\nfor n in range(150):\n  if os.fork() == 0:\n    kept = bytearray(5 << 20)\n    time.sleep(60)\n    os._exit(0)\nos.wait()\ntime.sleep(3)";
+
+fn swarm() -> ExecSpec {
+    ExecSpec { limit: Duration::from_secs(90), ..sh(&python(SWARM)) }
+}
 
 #[tokio::test]
 async fn leaves_the_runtime_alive_when_many_small_processes_take_all_memory() {
     let limited = Limited::new(WAYS[0]).await;
-    run(&limited.client, &python(SWARM)).await;
+    limited.client.exec(&swarm()).await.unwrap();
     let told = limited.told(LimitKind::Memory).await;
     assert!(told.ended, "{told:?}");
     limited.works_and_ends().await;
@@ -361,7 +370,7 @@ async fn says_that_a_runtime_died_for_want_of_memory() {
     // The kernel is made to choose the runtime first.
     let runtime = process(&limited.facts).pid;
     std::fs::write(format!("/proc/{runtime}/oom_score_adj"), "1000").unwrap();
-    let _ = limited.client.exec(&sh(&python(SWARM))).await;
+    let _ = limited.client.exec(&swarm()).await;
     let cause = eventually("it is found dead", async || match limited.provider.probe(&limited.facts).await {
         Ok(Health::Dead { cause: DeathCause::Gone }) => None,
         Ok(Health::Dead { cause }) => Some(cause),
