@@ -88,9 +88,8 @@ impl Limited {
         let start = Instant::now();
         self.provider.destroy(&self.name).await.unwrap();
         let took = start.elapsed();
-        // Ten seconds are promised where nothing runs beside it; far less than what an attack takes anywhere.
         eprintln!("gone within {took:?}");
-        assert!(took < Duration::from_secs(30), "{took:?}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
         assert_eq!(processes_of(&self.name), Vec::<i32>::new());
         assert!(groups.iter().all(|g| !g.exists()), "{groups:?}");
     }
@@ -214,9 +213,9 @@ async fn ends_what_takes_too_much_memory_and_says_so() {
     for way in WAYS {
         let limited = Limited::new(way).await;
         let mark = format!("hog-{}", limited.name);
-        // It stays, at far more than its limit: on a busy host it may be seen late.
+        // It stays, should it be seen late; from its limit to four times as much it takes three seconds.
         let script = format!(
-            "mark = \"{mark}\"\nimport time\nkept = []\nfor _ in range(110):\n  kept.append(bytearray(16 << 20))\n  time.sleep(0.005)\ntime.sleep(60)\nprint(\"all\")"
+            "mark = \"{mark}\"\nimport time\nkept = []\nfor _ in range(200):\n  kept.append(bytearray(16 << 20))\n  time.sleep(0.03)\ntime.sleep(60)\nprint(\"all\")"
         );
         let resident = || {
             let pages = |pid: &i32| {
@@ -232,7 +231,8 @@ async fn ends_what_takes_too_much_memory_and_says_so() {
         assert_eq!(done.exit_code, Some(137), "{done:?}");
         assert!(most.max(told.used) > 100 * MIB, "the attack took place: {most} {told:?}");
         // What the kernel holds is never above its limit; the rest is what is shared with others.
-        assert!(groups(&limited.dir()).is_empty() || most < 600 * MIB, "{most}");
+        let bound = if groups(&limited.dir()).is_empty() { 4 * 512 } else { 600 };
+        assert!(most < bound * MIB, "{most}");
         assert!(told.ended && told.limit == 512 * MIB, "{told:?}");
         let words = limited.provider.limits(&limited.facts).await.unwrap().limits;
         assert!(words.contains("512.0 MiB of memory"), "{words}");
