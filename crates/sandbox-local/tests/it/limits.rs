@@ -171,10 +171,10 @@ async fn holds_a_fork_bomb_and_is_rid_of_it() {
             peak(|| running(&mark).len() as u64, async { tokio::join!(attack, told) }).await;
         eprintln!("{way:?}: at most {most} processes of 200; {told:?}");
         assert!(most.max(told.used) > 150, "the attack took place: {most} {told:?}");
-        // The kernel refuses what is beyond its limit. A look comes late on a busy host, and ends what it finds.
+        // A control group refuses what is beyond its limit; what is only measured is held to four times as many.
         let refused = !groups(&limited.dir()).is_empty();
-        let bound = if refused { 250 } else { 3_000 };
-        assert!(most < bound, "{most}");
+        let bound = if refused { 250 } else { 800 };
+        assert!(most <= bound, "{most}");
         assert!(refused || told.ended, "{told:?}");
         assert_eq!(told.limit, 200);
         limited.works_and_ends().await;
