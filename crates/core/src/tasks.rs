@@ -83,6 +83,6 @@ mod tests {
         tasks.spawn("loop", async move { token.cancelled().await });
         tasks.spawn("bad", async { panic!("planted") });
         assert_eq!(failures.recv().await, Some(TaskFailure { name: "bad" }));
-        assert!(tasks.shutdown(Duration::from_secs(5)).await);
+        assert!(tasks.shutdown(Duration::from_secs(60)).await);
     }
 }

@@ -42,6 +42,8 @@ pub trait Directory: Send + Sync {
 /// How the proxy works.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// How long a connection may take to say whose it is.
+    pub claim: Duration,
     /// Connections of one sandbox at once; further ones are refused.
     pub connections_of_sandbox: usize,
     /// Connections of all sandboxes at once. Of what is left of it a sandbox gets half at most, so that a few greedy
@@ -58,10 +60,11 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// 256 connections of a sandbox and 4,096 of all, 10 s to connect, 10 minutes of silence, 15 s when one side has
-    /// ended, 3 s to drain.
+    /// 5 s to say whose it is, 256 connections of a sandbox and 4,096 of all, 10 s to connect, 10 minutes of silence,
+    /// 15 s when one side has ended, 3 s to drain.
     fn default() -> Self {
         Self {
+            claim: Duration::from_secs(5),
             connections_of_sandbox: 256,
             connections: 4_096,
             connect: Duration::from_secs(10),

@@ -17,8 +17,8 @@ use crate::answer::Problem;
 use crate::proxy::Session;
 use crate::{Egress, Settings};
 
-/// How long a connection may take to say whose it is.
-const CLAIM: Duration = Duration::from_secs(5);
+/// How long a client may take to accept a refusal.
+const REFUSAL: Duration = Duration::from_secs(5);
 /// How long the directory may take.
 const DIRECTORY: Duration = Duration::from_secs(10);
 /// A head must come within this time, that of the next request on a connection too.
@@ -81,7 +81,7 @@ impl Egress {
         let Some(slot) = self.room(&claim.sandbox) else {
             let problem = Problem::busy("the limit for this sandbox or for all sandboxes is reached");
             // A client that does not take the answer has gone.
-            let _ = tokio::time::timeout(CLAIM, refuse(stream, &problem)).await;
+            let _ = tokio::time::timeout(REFUSAL, refuse(stream, &problem)).await;
             return;
         };
         let session = Arc::new(Session::new(Arc::clone(&self.0), claim, network, tasks.clone(), slot));
@@ -119,7 +119,7 @@ impl Egress {
 
     /// Whose connection it is; none when that is not proved, or cannot be found out now.
     async fn proved(&self, stream: &mut UnixStream) -> Option<(Claim, Network)> {
-        let line = tokio::time::timeout(CLAIM, read_line(stream)).await.ok()?.ok()?;
+        let line = tokio::time::timeout(self.0.settings.claim, read_line(stream)).await.ok()?.ok()?;
         let claim = Claim::parse(&line)?;
         match tokio::time::timeout(DIRECTORY, self.0.directory.network(&claim)).await {
             Ok(Ok(Some(network))) => Some((claim, network)),

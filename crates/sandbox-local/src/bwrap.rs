@@ -242,6 +242,9 @@ async fn output(
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use foundry_core::{Clock, SystemClock, Timestamp};
     use foundry_sandbox::Class;
 
     use super::*;
@@ -287,6 +290,31 @@ pub(crate) mod tests {
         assert!(!of_the_host.iter().any(|a| a == "--unshare-net"));
     }
 
+    /// The file by which a stuck bwrap says that it hangs.
+    const HANGS: &str = "hangs";
+
+    /// A clock on which the limit of a trial is over once [`stuck`] hangs in this directory, however long a busy host
+    /// takes to start it; the others have all the time they need.
+    pub(crate) fn env(dir: &Path) -> Env {
+        Env { clock: Arc::new(LimitClock(dir.join(HANGS))), ..Env::system() }
+    }
+
+    struct LimitClock(PathBuf);
+
+    #[async_trait::async_trait]
+    impl Clock for LimitClock {
+        fn now(&self) -> Timestamp {
+            SystemClock.now()
+        }
+
+        async fn sleep(&self, _: Duration) {
+            // Each that hangs is the end of one trial.
+            while fs::remove_file(&self.0).is_err() {
+                SystemClock.sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
     /// A bwrap that hangs where it is to make a network: so often, and then it says this.
     pub(crate) fn stuck(dir: &Path, times: usize, then: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt as _;
@@ -294,7 +322,8 @@ pub(crate) mod tests {
         let script = format!(
             "#!/bin/sh\ncase \"$*\" in --version) echo 'bubblewrap 9.9'; exit 0;; esac\n\
              case \"$*\" in *--unshare-net*) ;; *) exit 0;; esac\n\
-             echo x >> {0}/tried\n[ $(wc -l < {0}/tried) -le {times} ] && exec sleep 60\n{then}\n",
+             echo x >> {0}/tried\n[ $(wc -l < {0}/tried) -le {times} ] && : > {0}/{HANGS} && exec sleep 60\n\
+             {then}\n",
             dir.display()
         );
         fs::write(&program, script).unwrap();
@@ -304,17 +333,16 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_trial_that_does_not_end_is_tried_again_and_never_taken_for_a_refusal() {
-        let env = Env::system();
-        let limit = (Duration::from_millis(700), Duration::from_millis(1_400));
-        let dir = tempfile::tempdir().unwrap();
-        let (_, own_network) = detect(&stuck(dir.path(), 1, "exit 0"), None, &env, limit).await.unwrap();
+        let tried = async |times, then: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let limit = (Duration::from_millis(700), Duration::from_millis(1_400));
+            detect(&stuck(dir.path(), times, then), None, &env(dir.path()), limit).await
+        };
+        let (_, own_network) = tried(1, "exit 0").await.unwrap();
         assert_eq!(own_network, Ok(()), "slow, and it works");
-        let dir = tempfile::tempdir().unwrap();
-        let undecided = detect(&stuck(dir.path(), 9, ""), None, &env, limit).await.unwrap_err();
+        let undecided = tried(9, "").await.unwrap_err();
         assert_eq!((undecided.reason, undecided.class), ("ISOLATION_UNDECIDED", Class::Timeout));
-        let dir = tempfile::tempdir().unwrap();
-        let refused = stuck(dir.path(), 0, "echo 'loopback: not permitted' >&2; exit 1");
-        let (_, own_network) = detect(&refused, None, &env, limit).await.unwrap();
+        let (_, own_network) = tried(0, "echo 'loopback: not permitted' >&2; exit 1").await.unwrap();
         assert_eq!(own_network, Err("loopback: not permitted".to_owned()));
     }
 }

@@ -583,7 +583,7 @@ mod tests {
         // It hangs for both trials of the start.
         config.bwrap = bwrap::tests::stuck(dir.path(), 2, "exit 0");
         config.trial_limit = (Duration::from_millis(700), Duration::from_millis(1_400));
-        let provider = LocalProvider::new(config, Env::system()).await.unwrap();
+        let provider = LocalProvider::new(config, bwrap::tests::env(dir.path())).await.unwrap();
         let name: SandboxName = "sbx_1".parse().unwrap();
         let refused = provider.allocate(&name).await.unwrap_err();
         assert_eq!((refused.reason, refused.retryable), ("ISOLATION_UNDECIDED", true));

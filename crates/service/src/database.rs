@@ -140,7 +140,7 @@ mod tests {
     async fn supervision_ends_with_the_service() {
         let (tasks, mut failures) = Tasks::new();
         supervise(&tasks, std::future::pending());
-        assert!(tasks.shutdown(std::time::Duration::from_secs(5)).await);
+        assert!(tasks.shutdown(std::time::Duration::from_secs(60)).await);
         drop(tasks);
         assert_eq!(failures.recv().await, None);
     }

@@ -225,7 +225,10 @@ async fn ends_a_stream_after_five_minutes_without_a_byte_however_long_it_has_run
 #[tokio::test]
 async fn says_in_its_own_words_why_a_provider_cannot_be_reached() {
     let t = Setup::new(Kind::Anthropic).await;
-    let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Bound and not listening: it refuses connections, and nobody else gets the port.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let unused = socket.local_addr().unwrap();
     let plain = t.upstream.address;
     for (base, what, words) in [
         (

@@ -100,7 +100,10 @@ async fn says_which_step_fails() {
         assert_eq!(failure.what, expected, "{}", failure.words);
         assert!(failure.words.contains(words) && !failure.words.contains(KEY), "{}", failure.words);
     }
-    let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Bound and not listening: it refuses connections, and nobody else gets the port.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let unused = socket.local_addr().unwrap();
     for (base, expected) in [
         ("http://no-such-host.invalid".to_owned(), ProbeStep::Name),
         (format!("http://{unused}"), ProbeStep::Host),

@@ -178,7 +178,7 @@ async fn an_agent_that_ignores_its_input_blocks_no_other_conversation() {
     let started = foundry_core::Clock::now(&foundry_core::SystemClock);
     caller.delete("/v1/agents/agt_1").await.raw();
     let took = foundry_core::Clock::now(&foundry_core::SystemClock).since(started);
-    assert!(took.as_secs() < 8, "{took:?}");
+    assert!(took.as_secs() < 60, "it is deaf for ten minutes: {took:?}");
     let (talk, _) = Talk::start(&caller, "agt_1", &scripted("run1/2")).await;
     let again = prompt(&format!("b{passed_on}"), "again");
     assert_eq!(talk.tell(&again).await, Outcome::PassedOn);
@@ -214,7 +214,7 @@ async fn ends_the_session_of_a_crashed_agent() {
     let (mut talk, _) = Talk::start(&world.caller().await, "agt_1", &start).await;
     let last = talk.until(|e| matches!(e, Entry::Exit { .. })).await;
     assert_eq!(last.last(), Some(&Entry::Exit { code: Some(4), signal: None }));
-    assert!(world.running("sleep 611").is_empty());
+    eventually("its session ends", async || world.running("sleep 611").is_empty().then_some(())).await;
 }
 
 #[tokio::test]

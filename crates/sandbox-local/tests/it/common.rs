@@ -11,8 +11,8 @@ use foundry_runtime_client::{
 };
 use foundry_sandbox::acp::{AcpEvent, Update};
 use foundry_sandbox::{
-    AcpId, AgentInstall, CloneFuture, ClonedRepo, ProcessRef, Provider as _, ProviderError, RuntimeFacts,
-    Sandbox, SandboxName, StartSpec, TapBody, TapCursor, TapEvent, TapReader,
+    AcpId, AgentInstall, CloneFuture, ClonedRepo, Health, ProcessRef, Provider as _, ProviderError,
+    RuntimeFacts, Sandbox, SandboxName, StartSpec, TapBody, TapCursor, TapEvent, TapReader,
 };
 use foundry_sandbox_local::{IsolationMode, Limits, LocalConfig, LocalProvider, Transport};
 
@@ -257,6 +257,19 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
         }
     }
     panic!("never happened: {what}");
+}
+
+/// Waits until the runtime answers, which takes a busy host longer than a look waits; one that is dead is not waited
+/// for.
+pub async fn alive(provider: &LocalProvider, facts: &RuntimeFacts) {
+    let answers = eventually("the runtime answers", async || match provider.probe(facts).await.unwrap() {
+        Health::Alive => Some(()),
+        Health::Unknown { .. } => None,
+        dead @ Health::Dead { .. } => panic!("{dead:?}"),
+    });
+    // Each look at one that hangs takes seconds.
+    let in_time = tokio::time::timeout(Duration::from_secs(60), answers).await;
+    assert!(in_time.is_ok(), "the runtime lives and does not answer");
 }
 
 /// The processes of the host that carry the sandbox's mark, zombies left out.

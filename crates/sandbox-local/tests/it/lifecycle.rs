@@ -10,7 +10,7 @@ use foundry_sandbox::{
 use foundry_sandbox_local::IsolationMode;
 
 use crate::common::{
-    Host, WAYS, eventually, installed, name, process, processes_of, ready, source, start_spec,
+    Host, WAYS, alive, eventually, installed, name, process, processes_of, ready, source, start_spec,
 };
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn goes_through_all_stages_twice_and_ends_without_a_trace() {
         let provider = host.provider().await;
         let name = name();
         let (facts, client) = ready(&host, &provider, &name).await;
-        assert_eq!(provider.probe(&facts).await.unwrap(), Health::Alive);
+        alive(&provider, &facts).await;
         assert!(client.agents().await.unwrap().is_empty());
 
         // Each stage again, as after a crash before its end was recorded.
@@ -51,7 +51,7 @@ async fn adopts_a_living_runtime_by_its_facts_after_a_restart_of_the_mesh() {
 
         let next = host.provider().await;
         let facts = serde_json::from_str(&stored).unwrap();
-        assert_eq!(next.probe(&facts).await.unwrap(), Health::Alive);
+        alive(&next, &facts).await;
         let owned = next.list_owned().await.unwrap();
         assert_eq!((owned.len(), owned[0].runtime.as_ref()), (1, Some(&facts)));
         assert_eq!(next.start_agent(&start_spec(&name, "run2")).await.unwrap(), facts);
@@ -83,7 +83,7 @@ async fn tells_how_a_killed_runtime_ended_and_starts_it_anew() {
         let again = provider.start_agent(&start_spec(&name, "run2")).await.unwrap();
         assert_eq!(again.runtime_instance, "run2");
         assert_ne!((process(&again), &again.key), (process(&facts), &facts.key));
-        assert_eq!(provider.probe(&again).await.unwrap(), Health::Alive);
+        alive(&provider, &again).await;
         provider.destroy(&name).await.unwrap();
     }
 }
@@ -132,7 +132,7 @@ async fn starts_one_runtime_however_many_workers_start_it_at_once() {
         let all = futures::future::join_all(starts).await;
         let facts = all[0].as_ref().unwrap();
         assert!(all.iter().all(|f| f.as_ref().unwrap() == facts), "{all:?}");
-        assert_eq!(first.probe(facts).await.unwrap(), Health::Alive);
+        alive(&first, facts).await;
         assert_ne!(last.as_ref().map(process), Some(process(facts)));
         // And again, when the facts of a dead one are there.
         process(facts).kill().unwrap();
@@ -212,7 +212,8 @@ async fn ends_processes_that_outlived_a_killed_supervisor() {
     assert!(supervisor.kill().unwrap());
     eventually("the supervisor is gone", async || (supervisor.presence() == Presence::Gone).then_some(()))
         .await;
-    assert_eq!(provider.probe(&facts).await.unwrap(), Health::Alive, "the runtime outlives it");
+    // The runtime outlives it.
+    alive(&provider, &facts).await;
     assert_eq!(provider.destroy(&name).await.unwrap(), Destroyed::Removed);
     assert_eq!(processes_of(&name), Vec::<i32>::new());
     assert_eq!(process(&facts).presence(), Presence::Gone);

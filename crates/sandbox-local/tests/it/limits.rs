@@ -10,7 +10,7 @@ use foundry_sandbox::{
 };
 use foundry_sandbox_local::{IsolationMode, LimitMode, Limits, LocalProvider};
 
-use crate::common::{Host, eventually, name, process, processes_of, ready, run, sh, start_spec};
+use crate::common::{Host, alive, eventually, name, process, processes_of, ready, run, sh, start_spec};
 
 const MIB: u64 = 1 << 20;
 
@@ -72,7 +72,7 @@ impl Limited {
 
     /// Whether the sandbox can still be used, and goes away in time with everything in it.
     async fn works_and_ends(self) {
-        assert_eq!(self.provider.probe(&self.facts).await.unwrap(), Health::Alive);
+        alive(&self.provider, &self.facts).await;
         let words = eventually("a command runs", async || {
             // Where processes are refused until the attack is ended, so is this one.
             let done = self.client.exec(&sh("echo fine")).await.ok()?;
@@ -144,12 +144,12 @@ fn python(script: &str) -> String {
     format!("exec python3 -c '{script}'")
 }
 
-/// Forks as fast as it can for 40 s; a limit of its user ends it where nothing else does.
+/// Forks as fast as it can for two minutes; a limit of its user ends it where nothing else does.
 fn bomb(mark: &str) -> String {
     let script = format!(
         "mark = \"{mark}\"\nimport os, time, resource\nhard = resource.getrlimit(resource.RLIMIT_NPROC)[1]\n\
          most = 3000 if hard < 0 else min(hard, 3000)\nresource.setrlimit(resource.RLIMIT_NPROC, (most, most))\n\
-         end = time.time() + 40\nwhile time.time() < end:\n  try: os.fork()\n  except OSError: time.sleep(0.05)\n"
+         end = time.time() + 120\nwhile time.time() < end:\n  try: os.fork()\n  except OSError: time.sleep(0.05)\n"
     );
     format!("python3 -c '{script}' > /dev/null 2>&1 & sleep 1; echo started")
 }
@@ -171,7 +171,11 @@ async fn holds_a_fork_bomb_and_is_rid_of_it() {
             peak(|| running(&mark).len() as u64, async { tokio::join!(attack, told) }).await;
         eprintln!("{way:?}: at most {most} processes of 200; {told:?}");
         assert!(most.max(told.used) > 150, "the attack took place: {most} {told:?}");
-        assert!(most <= 800, "{most}");
+        // A control group refuses what is beyond its limit; what is only measured is held to four times as many.
+        let refused = !groups(&limited.dir()).is_empty();
+        let bound = if refused { 250 } else { 800 };
+        assert!(most <= bound, "{most}");
+        assert!(refused || told.ended, "{told:?}");
         assert_eq!(told.limit, 200);
         limited.works_and_ends().await;
     }
@@ -182,14 +186,24 @@ async fn destroys_a_sandbox_in_time_while_a_fork_bomb_runs_in_it() {
     for way in WAYS {
         let limited = Limited::new(way).await;
         let mark = format!("bomb-{}", limited.name);
-        let command = sh(&format!("{}; sleep 15", bomb(&mark)));
+        let script = format!("{}; sleep 120", bomb(&mark));
+        let command = ExecSpec { limit: Duration::from_secs(120), ..sh(&script) };
         let client = limited.client.clone();
-        let attack = async { client.exec(&command).await.ok() };
+        let attack = async {
+            // One that is ended at its limit may be gone before it is seen: then comes another.
+            for _ in 0..1_000 {
+                let _ = client.exec(&command).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
         let end = async {
             eventually("the bomb is there", async || (running(&mark).len() > 20).then_some(())).await;
             limited.ends().await;
         };
-        tokio::join!(attack, end);
+        tokio::select! {
+            () = end => {}
+            () = attack => panic!("the sandbox is still there"),
+        }
         assert_eq!(running(&mark), Vec::<i32>::new());
     }
 }
@@ -199,8 +213,9 @@ async fn ends_what_takes_too_much_memory_and_says_so() {
     for way in WAYS {
         let limited = Limited::new(way).await;
         let mark = format!("hog-{}", limited.name);
+        // It stays, should it be seen late; from its limit to four times as much it takes three seconds.
         let script = format!(
-            "mark = \"{mark}\"\nimport time\nkept = []\nfor _ in range(200):\n  kept.append(bytearray(16 << 20))\n  time.sleep(0.005)\nprint(\"all\")"
+            "mark = \"{mark}\"\nimport time\nkept = []\nfor _ in range(200):\n  kept.append(bytearray(16 << 20))\n  time.sleep(0.03)\ntime.sleep(60)\nprint(\"all\")"
         );
         let resident = || {
             let pages = |pid: &i32| {
@@ -209,11 +224,15 @@ async fn ends_what_takes_too_much_memory_and_says_so() {
             };
             running(&mark).iter().filter_map(pages).max().unwrap_or(0) * 4_096
         };
-        let (most, done) = peak(resident, run(&limited.client, &python(&script))).await;
-        let told = limited.told(LimitKind::Memory).await;
+        let command = ExecSpec { limit: Duration::from_secs(90), ..sh(&python(&script)) };
+        let (most, done) = peak(resident, limited.client.exec(&command)).await;
+        let (done, told) = (done.unwrap(), limited.told(LimitKind::Memory).await);
         eprintln!("{way:?}: at most {} MiB of 512; {told:?}", most / MIB);
         assert_eq!(done.exit_code, Some(137), "{done:?}");
-        assert!(most > 100 * MIB && most < 4 * 512 * MIB, "{most}");
+        assert!(most.max(told.used) > 100 * MIB, "the attack took place: {most} {told:?}");
+        // What the kernel holds is never above its limit; the rest is what is shared with others.
+        let bound = if groups(&limited.dir()).is_empty() { 4 * 512 } else { 600 };
+        assert!(most < bound * MIB, "{most}");
         assert!(told.ended && told.limit == 512 * MIB, "{told:?}");
         let words = limited.provider.limits(&limited.facts).await.unwrap().limits;
         assert!(words.contains("512.0 MiB of memory"), "{words}");
@@ -339,13 +358,18 @@ async fn runs_on_no_more_than_its_share_of_the_processors() {
     limited.works_and_ends().await;
 }
 
-/// Many processes that together take more than 512 MiB, each less than the runtime does.
-const SWARM: &str = "import os, time\nfor n in range(150):\n  if os.fork() == 0:\n    kept = bytearray(5 << 20)\n    time.sleep(8)\n    os._exit(0)\ntime.sleep(8)";
+/// Many processes that together take more than 512 MiB, each less than the runtime does. They stay until one of them
+/// was ended, and for a moment after that.
+const SWARM: &str = "import os, time\nfor n in range(150):\n  if os.fork() == 0:\n    kept = bytearray(5 << 20)\n    time.sleep(60)\n    os._exit(0)\nos.wait()\ntime.sleep(3)";
+
+fn swarm() -> ExecSpec {
+    ExecSpec { limit: Duration::from_secs(90), ..sh(&python(SWARM)) }
+}
 
 #[tokio::test]
 async fn leaves_the_runtime_alive_when_many_small_processes_take_all_memory() {
     let limited = Limited::new(WAYS[0]).await;
-    run(&limited.client, &python(SWARM)).await;
+    limited.client.exec(&swarm()).await.unwrap();
     let told = limited.told(LimitKind::Memory).await;
     assert!(told.ended, "{told:?}");
     limited.works_and_ends().await;
@@ -361,7 +385,7 @@ async fn says_that_a_runtime_died_for_want_of_memory() {
     // The kernel is made to choose the runtime first.
     let runtime = process(&limited.facts).pid;
     std::fs::write(format!("/proc/{runtime}/oom_score_adj"), "1000").unwrap();
-    let _ = limited.client.exec(&sh(&python(SWARM))).await;
+    let _ = limited.client.exec(&swarm()).await;
     let cause = eventually("it is found dead", async || match limited.provider.probe(&limited.facts).await {
         Ok(Health::Dead { cause: DeathCause::Gone }) => None,
         Ok(Health::Dead { cause }) => Some(cause),
@@ -370,7 +394,8 @@ async fn says_that_a_runtime_died_for_want_of_memory() {
     .await;
     assert_eq!(cause, DeathCause::OutOfMemory);
     let again = limited.provider.start_agent(&start_spec(&limited.name, "run2")).await.unwrap();
-    assert_eq!(limited.provider.probe(&again).await.unwrap(), Health::Alive, "with its limits again");
+    // With its limits again.
+    alive(&limited.provider, &again).await;
     limited.ends().await;
 }
 

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::routing::get as route;
 use bytes::Bytes;
 use foundry_server::Exit;
+use foundry_server::config::DrainConfig;
 use foundry_server::testing::TestServer;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -103,17 +104,18 @@ async fn a_connection_that_says_nothing_or_half_a_preface_is_closed() {
 
 #[tokio::test]
 async fn silent_connections_do_not_hold_up_a_stop() {
-    let server =
-        TestServer::start_with(Probe::default().service(), limits(|_| {}), prompt_drain()).await.unwrap();
+    // Beyond the patience of a test: what holds the stop up holds it up for good.
+    let long = Duration::from_secs(3_600);
+    let drain = DrainConfig { watches: long, unary: long, total: long, ..prompt_drain() };
+    let config = limits(|l| l.header_timeout = long);
+    let server = TestServer::start_with(Probe::default().service(), config, drain).await.unwrap();
     let mut silent = TcpStream::connect(server.address).await.unwrap();
     let mut half = TcpStream::connect(server.address).await.unwrap();
     half.write_all(b"PRI * HTTP/2.0").await.unwrap();
     // Served after both, so both were accepted.
     bounded(client(server.remote().unwrap()).get_task(get("echo"))).await.unwrap();
 
-    let started = std::time::Instant::now();
     assert_eq!(bounded(server.stop()).await, Exit::Clean);
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     for stream in [&mut silent, &mut half] {
         let mut rest = Vec::new();
         // Closed or reset: gone either way.

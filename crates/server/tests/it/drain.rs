@@ -274,14 +274,16 @@ async fn connections_that_rest_or_have_said_nothing_are_closed_before_watches_ar
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_cut_and_holds_nobody_up() {
-    let drain = DrainConfig { watches: Duration::from_millis(200), ..prompt_drain() };
+    // Beyond the patience of a test, but for the cut.
+    let long = Duration::from_secs(3_600);
+    let drain =
+        DrainConfig { watches: Duration::from_millis(200), unary: long, total: long, ..prompt_drain() };
     let probe = Probe::default();
-    let server = TestServer::start_with(probe.service(), limits(|_| {}), drain).await.unwrap();
+    let config = limits(|it| it.header_timeout = long);
+    let server = TestServer::start_with(probe.service(), config, drain).await.unwrap();
     let mut client = client(server.remote().unwrap());
     let mut unread = bounded(client.watch_task(watch("endless"))).await.unwrap().into_inner();
-    let started = std::time::Instant::now();
     assert_eq!(bounded(server.stop()).await, Exit::Clean);
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     // Cut: after what was on its way there is an error, not more of it.
     let cut = async {
         loop {
@@ -338,7 +340,8 @@ async fn the_hard_bound_ends_a_stop_that_takes_too_long() {
     let drain = DrainConfig { total: Duration::from_millis(300), ..prompt_drain() };
     let server = TestServer::start_with(service, limits(|_| {}), drain).await.unwrap();
     server.signal().stop();
-    bounded(asked).await.unwrap();
+    // On a busy machine the bound is reached before the store is asked.
+    let _ = bounded(asked).await;
     let exit = bounded(server.ended()).await;
     assert_eq!((exit.code(), exit), (1, Exit::Overdue));
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use foundry_store::{Migration, Migrations, Scope, Store, StoreOptions, Table, Value, WriteSet};
 use foundry_testkit::{PostgresDatabase, TestEnv, test_env};
@@ -54,7 +55,9 @@ impl Fixture {
 }
 
 pub async fn open(url: &str, time: &TestEnv) -> Store {
-    Store::connect(url, &[&MIGRATIONS], &time.env, StoreOptions::default()).await.unwrap()
+    // No test is about a read that waits in vain for a connection.
+    let options = StoreOptions { acquire_timeout: Duration::from_secs(60), ..StoreOptions::default() };
+    Store::connect(url, &[&MIGRATIONS], &time.env, options).await.unwrap()
 }
 
 /// The one number of a query that names it `n`.

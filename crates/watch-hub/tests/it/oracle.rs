@@ -43,7 +43,7 @@ async fn watched(view: impl Fn(&World) -> Box<dyn View>) -> (History, Vec<Client
 /// Reads until a revision is shown; false when a faulty server never gets there.
 async fn read_until(stream: &mut FrameStream, log: &mut StreamLog, rev: i64) -> bool {
     loop {
-        let next = tokio::time::timeout(std::time::Duration::from_secs(5), stream.next()).await;
+        let next = tokio::time::timeout(std::time::Duration::from_secs(30), stream.next()).await;
         let Ok(Some(Ok(frame))) = next else { return false };
         let reached = match frame.raw().unwrap().body.unwrap() {
             RawBody::Delta(delta) if !delta.more => delta.to_rev >= rev.max(1),

@@ -134,11 +134,10 @@ pub fn options(resume: Option<(&str, i64)>) -> WatchOptions {
     WatchOptions { resume_token: token.to_owned(), after_rev, heartbeat: None }
 }
 
-/// The next frame; fails when none comes within ten seconds.
+/// The next frame; fails when none comes within 30 s.
 pub async fn frame(stream: &mut FrameStream) -> (Frame, RawBody) {
-    let next = tokio::time::timeout(Duration::from_secs(10), stream.next()).await;
-    let frame =
-        next.expect("no frame within ten seconds").expect("the stream ended").expect("the stream failed");
+    let next = tokio::time::timeout(Duration::from_secs(30), stream.next()).await;
+    let frame = next.expect("no frame within 30 s").expect("the stream ended").expect("the stream failed");
     let body = frame.raw().unwrap().body.unwrap();
     (frame, body)
 }
@@ -184,7 +183,7 @@ pub async fn end(stream: &mut FrameStream) -> Result<(), tonic::Status> {
         }
         Ok(())
     };
-    tokio::time::timeout(Duration::from_secs(10), rest).await.expect("no end within ten seconds")
+    tokio::time::timeout(Duration::from_secs(30), rest).await.expect("no end within 30 s")
 }
 
 /// A stream that has said that it is caught up.

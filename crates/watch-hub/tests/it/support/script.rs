@@ -142,10 +142,10 @@ impl Script {
     }
 }
 
-/// The next event; fails when none comes within ten seconds.
+/// The next event; fails when none comes within 30 s.
 pub async fn event(consumer: &mut Consumer<Thing>) -> Event<Thing> {
-    let next = tokio::time::timeout(std::time::Duration::from_secs(10), consumer.next()).await;
-    next.expect("no event within ten seconds").expect("the consumer ended")
+    let next = tokio::time::timeout(std::time::Duration::from_secs(30), consumer.next()).await;
+    next.expect("no event within 30 s").expect("the consumer ended")
 }
 
 /// A short name of an event, with keys and revision where it has some.
