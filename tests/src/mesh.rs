@@ -26,6 +26,8 @@ const SERVICES: [&str; 5] = ["auth", "repo", "provisioner", "task", "gateway"];
 const USUAL_PORTS: [u16; 6] = [7101, 7102, 7103, 7104, 7100, 7109];
 /// Longest wait for a process to say that it is ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A setting with which a stop is not cut off only because the machine is busy; less than the wait for its end.
+pub const LONG_STOP: &str = "drain.total=50s";
 
 /// A running mesh with its own data directory and ports. Sandboxes that are left are destroyed at the end.
 pub struct Mesh {

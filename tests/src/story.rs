@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use foundry_core::{Env, Tasks};
+use foundry_core::{Env, MessageId, Tasks};
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{PermissionPolicy, TurnEnd};
 use foundry_proto::repo::v1::{
@@ -63,13 +63,40 @@ pub fn task_request(caller: &Caller, repository: &Repository, prompt: &str) -> C
     }
 }
 
+/// Makes a call again while a service has no answer of another in time, as its refusal asks. A command needs a request
+/// id, so that it is done once.
+///
+/// # Panics
+/// When it is refused for another reason, or for too long.
+pub async fn until_answered<T, F>(what: &str, call: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+{
+    let begun = std::time::Instant::now();
+    loop {
+        match call().await {
+            Ok(answer) => return answer.into_inner(),
+            Err(status) if status.code() == tonic::Code::Unavailable && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(status) => panic!("{what}: {status}"),
+        }
+    }
+}
+
 /// Creates a task.
 ///
 /// # Panics
 /// When that fails.
 pub async fn create_task(caller: &Caller, repository: &Repository, prompt: &str) -> (Task, Session) {
-    let answer = caller.task().create_task(task_request(caller, repository, prompt)).await;
-    let CreateTaskResponse { task, session, .. } = answer.expect("task").into_inner();
+    // Any id that was not there before.
+    let request_id = MessageId::generate(&Env::system()).to_string();
+    let request = CreateTaskRequest { request_id, ..task_request(caller, repository, prompt) };
+    let answer = until_answered("task", || {
+        let (mut client, request) = (caller.task(), request.clone());
+        async move { client.create_task(request).await }
+    });
+    let CreateTaskResponse { task, session, .. } = answer.await;
     (task.expect("task"), session.expect("session"))
 }
 
@@ -238,12 +265,20 @@ pub fn words(entries: &[TranscriptEntry]) -> String {
 pub async fn patch(caller: &Caller, task_id: &str) -> Vec<u8> {
     let request =
         ListFileChangesRequest { task_id: task_id.to_owned(), page_size: 500, page_token: String::new() };
-    let listed = caller.task().list_file_changes(request).await.expect("changes").into_inner();
+    let listed = until_answered("changes", || {
+        let (mut client, request) = (caller.task(), request.clone());
+        async move { client.list_file_changes(request).await }
+    });
+    let listed = listed.await;
     let version = listed.changes.expect("changes").version;
     let mut patch = Vec::new();
     for file in listed.files {
         let request = GetFileDiffRequest { task_id: task_id.to_owned(), path: file.path, version };
-        patch.extend(caller.task().get_file_diff(request).await.expect("diff").into_inner().patch);
+        let diff = until_answered("diff", || {
+            let (mut client, request) = (caller.task(), request.clone());
+            async move { client.get_file_diff(request).await }
+        });
+        patch.extend(diff.await.patch);
     }
     patch
 }

@@ -88,7 +88,8 @@ async fn answers_at_once_while_the_provisioner_hangs_and_delivers_later() {
     let second = second.session.unwrap();
     assert_eq!(second.state(), SessionState::PendingProvision);
     send(&running, &tenant, &second.session_id, "two").await;
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    // A busy machine takes its time; who waits for the provisioner waits for 20 s at least.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     let found = running
         .until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::CreatingSandbox)
         .await;

@@ -8,7 +8,7 @@ use foundry_proto::provisioner::v1::{
 use foundry_proto::task::v1::{SendMessageRequest, SessionState, StopTurnRequest, TranscriptEntry};
 use foundry_tests::story::{
     assert_contiguous, await_session, await_turns, create_task, get_task, register, task_request, turn_ends,
-    words,
+    until_answered, words,
 };
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 
@@ -141,9 +141,14 @@ async fn a_file_that_is_removed_while_its_message_waits_is_missed_and_the_messag
         session_id: id.clone(),
         text: "show attachments".into(),
         attachment_ids: vec![removed.clone(), kept],
-        ..Default::default()
+        request_id: "with files".into(),
     };
-    caller.task().send_message(send).await.unwrap();
+    // The provisioner, which is asked for the files, has only seconds.
+    let sent = until_answered("the message", || {
+        let (mut client, send) = (caller.task(), send.clone());
+        async move { client.send_message(send).await }
+    });
+    sent.await;
     let delete = DeleteAttachmentRequest { attachment_id: removed, ..Default::default() };
     caller.attachments().delete_attachment(delete).await.unwrap();
     caller.task().stop_turn(StopTurnRequest { session_id: id.clone(), ..Default::default() }).await.unwrap();
@@ -175,10 +180,16 @@ async fn a_file_outlives_a_crash_between_its_upload_and_the_message() {
     mesh.ended("provisioner");
     let mut request = task_request(&caller, &repository, "show attachments");
     request.attachment_ids = vec![id.clone()];
+    request.request_id = "with a file".to_owned();
     let refused = caller.task().create_task(request.clone()).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
     mesh.start_again();
-    let created = caller.task().create_task(request).await.unwrap().into_inner();
+    // The others find it again a little later.
+    let created = until_answered("task", || {
+        let (mut client, request) = (caller.task(), request.clone());
+        async move { client.create_task(request).await }
+    });
+    let created = created.await;
     let entries = await_turns(&caller, &created.session.unwrap().session_id, 1).await;
     assert!(words(&entries).contains(PNG_HASH), "{}", words(&entries));
     let stranger = mesh.sign_in("eve").await;

@@ -3,10 +3,11 @@
 #[path = "../../clients/buf.rs"]
 mod buf;
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use buf::{Buf, Wire, decoded};
-use foundry_proto::task::v1::GetFileDiffResponse;
+use foundry_proto::task::v1::{GetFileDiffResponse, TaskState};
 use foundry_tests::faults::Faults;
 use foundry_tests::story::{await_task, await_turns, create_task, register};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
@@ -33,7 +34,10 @@ async fn finished_task(mesh: &Mesh) -> (Caller, String, String) {
     let repository = register(&ada, &Origin::create(mesh.dir())).await;
     let (task, session) = create_task(&ada, &repository, "write a.txt: a").await;
     await_turns(&ada, &session.session_id, 1).await;
-    await_task(&ada, &task.task_id, |t| t.changes.as_ref().is_some_and(|c| c.files_changed == 1)).await;
+    await_task(&ada, &task.task_id, |t| {
+        t.state() == TaskState::Idle && t.changes.as_ref().is_some_and(|c| c.files_changed == 1)
+    })
+    .await;
     (ada, task.task_id, repository.repository_id)
 }
 
@@ -66,13 +70,13 @@ async fn grpcurl_lists_creates_watches_and_reads() {
     let changes =
         call("foundry.task.v1.TaskService/ListFileChanges", &format!(r#"{{"taskId":"{task_id}"}}"#), &[]);
     assert!(changes.contains("a.txt"), "{changes}");
-    // A watch goes on for ever: its first seconds are read, then grpcurl gives up by its own deadline.
+    // A watch goes on for ever: it is read until all was seen. One that lacks something ends by grpcurl's own deadline.
     let body = format!(r#"{{"taskId":"{task_id}"}}"#);
-    let watch = Command::new("grpcurl")
+    let mut watch = Command::new("grpcurl")
         .args([
             "-plaintext",
             "-max-time",
-            "3",
+            "60",
             "-H",
             &token,
             "-d",
@@ -80,12 +84,23 @@ async fn grpcurl_lists_creates_watches_and_reads() {
             address,
             "foundry.task.v1.TaskService/WatchTask",
         ])
-        .output()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
         .unwrap();
-    let frames = String::from_utf8_lossy(&watch.stdout);
-    for word in ["hello", "snapshotEnd", "resumeToken", "TASK_STATE_IDLE"] {
-        assert!(frames.contains(word), "{word} is missing: {frames}");
+    let mut missing = vec!["hello", "snapshotEnd", "resumeToken", "TASK_STATE_IDLE"];
+    let mut frames = String::new();
+    for line in BufReader::new(watch.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        missing.retain(|word| !line.contains(*word));
+        frames.extend([line.as_str(), "\n"]);
+        if missing.is_empty() {
+            break;
+        }
     }
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert!(missing.is_empty(), "{missing:?} is missing: {frames}");
 }
 
 /// The task in a frame of a watch.

@@ -188,7 +188,10 @@ async fn a_crash_right_after_any_change_of_a_new_task_ends_as_if_nothing_had_hap
         ("starting", |t| stage(t, "agent_starting").state() != StageState::Pending),
         ("session", |t| stage(t, "session_creating").state() != StageState::Pending),
         ("session made", |t| stage(t, "ready").state() != StageState::Pending),
-        ("running", |t| t.state() == TaskState::Running),
+        // A short turn may be over when it is seen; its work stays.
+        ("running", |t| {
+            t.state() == TaskState::Running || t.changes.as_ref().is_some_and(|c| c.files_changed > 0)
+        }),
     ];
     for _ in 0..rounds() {
         for (name, reached) in moments {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use foundry_core::{Env, Tasks};
 use foundry_proto::task::v1::{GetTaskRequest, OrganizationItem, WatchOrganizationRequest};
 use foundry_tests::faults::Faults;
+use foundry_tests::mesh::LONG_STOP;
 use foundry_tests::story::{register, task_request};
 use foundry_tests::{Mesh, Origin, Shape};
 use foundry_watch::{Consumer, ConsumerConfig, State};
@@ -16,7 +17,7 @@ async fn a_stop_under_load_keeps_what_was_acknowledged_and_watches_resume() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::none(dir.path());
     faults.hang("allocate");
-    let mut mesh = Mesh::start_faulty(Shape::Embedded, dir.path(), &[]);
+    let mut mesh = Mesh::start_faulty(Shape::Embedded, dir.path(), &[LONG_STOP, "drain.unary=20s"]);
     let ada = mesh.sign_in("ada").await;
     let repository = register(&ada, &Origin::create(mesh.dir())).await;
 
@@ -64,7 +65,8 @@ async fn a_stop_under_load_keeps_what_was_acknowledged_and_watches_resume() {
     stop.store(true, Ordering::Relaxed);
     let acknowledged = load.join_all().await.concat();
     assert!(status.success(), "{status}\n{}", mesh.log_tail());
-    assert!(took < Duration::from_secs(25), "the stop took {took:?}");
+    // Less than its hard bound: it came to its end by itself.
+    assert!(took < Duration::from_secs(45), "the stop took {took:?}");
     assert!(!mesh.log().contains("database closed"));
 
     mesh.start_again();

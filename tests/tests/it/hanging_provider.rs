@@ -3,19 +3,31 @@
 use std::time::{Duration, Instant};
 
 use foundry_proto::common::v1::StageState;
+use foundry_proto::repo::v1::Repository;
 use foundry_proto::task::v1::{
-    CreateSessionRequest, KillTaskRequest, SendMessageRequest, SessionState, Task, TaskState,
+    CreateSessionRequest, KillTaskRequest, SendMessageRequest, Session, SessionState, Task, TaskState,
 };
 use foundry_tests::faults::Faults;
 use foundry_tests::story::{
-    await_session, await_task, await_turns, create_task, get_task, register, send, turn_ends, words,
+    await_session, await_task, await_turns, create_task, get_task, register, send, task_request, turn_ends,
+    words,
 };
-use foundry_tests::{Mesh, Origin, Shape};
+use foundry_tests::{Caller, Mesh, Origin, Shape};
 
-/// A request that waited for a provider would take for ever; this only tells the two apart.
-const AT_ONCE: Duration = Duration::from_secs(2);
+/// A request that waited for a provider would take for ever; this only tells the two apart. A busy machine may hold up
+/// any single one for seconds, but less than the 20 s after which a call of the provisioner is given up.
+const AT_ONCE: Duration = Duration::from_secs(15);
+/// What half of all requests take at most, whatever else the machine does.
+const USUALLY: Duration = Duration::from_secs(2);
 /// How many requests of a kind are measured.
 const CALLS: usize = 30;
+
+/// Creates a task by a single call, so that a refusal shows.
+async fn create_once(caller: &Caller, repository: &Repository, prompt: &str) -> (Task, Session) {
+    let answer = caller.task().create_task(task_request(caller, repository, prompt)).await.unwrap();
+    let answer = answer.into_inner();
+    (answer.task.unwrap(), answer.session.unwrap())
+}
 
 fn start(dir: &std::path::Path) -> Mesh {
     Mesh::start_faulty(Shape::Embedded, dir, &[])
@@ -31,7 +43,7 @@ async fn requests_answer_at_once_while_the_provider_hangs_and_the_message_is_del
     let repository = register(&caller, &Origin::create(mesh.dir())).await;
 
     let begun = Instant::now();
-    let (task, session) = create_task(&caller, &repository, "say first").await;
+    let (task, session) = create_once(&caller, &repository, "say first").await;
     let create = CreateSessionRequest { task_id: task.task_id.clone(), ..CreateSessionRequest::default() };
     let second = caller.task().create_session(create).await.unwrap().into_inner().session.unwrap();
     let send = |session_id: &str, text: &str| SendMessageRequest {
@@ -76,8 +88,10 @@ fn is_at(task: &Task, state: StageState) -> bool {
 fn report(name: &str, mut took: Vec<Duration>) {
     took.sort_unstable();
     let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-    let (median, most) = (ms(took[(took.len() - 1) / 2]), ms(took[took.len() - 1]));
-    println!("{name} while allocate hangs: {} calls, p50 {median:.1} ms, max {most:.1} ms", took.len());
+    let (median, most) = (took[(took.len() - 1) / 2], took[took.len() - 1]);
+    let (p50, max) = (ms(median), ms(most));
+    println!("{name} while allocate hangs: {} calls, p50 {p50:.1} ms, max {max:.1} ms", took.len());
+    assert!(median < USUALLY, "{name} usually takes {median:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +109,7 @@ async fn every_single_request_answers_at_once_while_the_provider_hangs() {
     let mut created = Vec::new();
     for n in 0..CALLS {
         let prompt = format!("say {n}");
-        let create = create_task(&caller, &repository, &prompt);
+        let create = create_once(&caller, &repository, &prompt);
         let (task, _) = timed("CreateTask", &mut tasks, create).await;
         let request =
             CreateSessionRequest { task_id: task.task_id.clone(), ..CreateSessionRequest::default() };
@@ -114,7 +128,9 @@ async fn every_single_request_answers_at_once_while_the_provider_hangs() {
         let pending = await_session(&caller, session, |s| s.queue_length == 1).await;
         assert_eq!(pending.state(), SessionState::PendingProvision);
     }
-    assert!(waiting > 0 && is_at(&get_task(&caller, &first.task_id).await, StageState::Running));
+    assert!(waiting > 0);
+    // A call of the provider that has hung for long is made again: the stage may wait for that right now.
+    await_task(&caller, &first.task_id, |t| is_at(t, StageState::Running)).await;
     println!("{waiting} of {CALLS} tasks are at the hanging provider, the others wait for their turn");
     report("CreateTask", tasks);
     report("CreateSession", sessions);

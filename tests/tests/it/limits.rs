@@ -39,6 +39,7 @@ async fn a_reached_limit_is_told_with_its_figure_and_the_next_message_works() {
     assert!(own[0] == own[1] && own[0] != "1024", "{own:?}");
     let caller = mesh.sign_in("ada").await;
     let repository = register(&caller, &Origin::create(mesh.dir())).await;
+    mesh.cli_ok(&["login", "--login", "ada"]);
     let (task, session) = create_task(&caller, &repository, HOG).await;
     let id = session.session_id;
 
@@ -48,19 +49,19 @@ async fn a_reached_limit_is_told_with_its_figure_and_the_next_message_works() {
         s.condition.as_ref().is_some_and(|c| c.reason == "SANDBOX_MEMORY_LIMIT")
     })
     .await;
+    // Told for half a minute only: first what asks for it.
+    let sandbox = sandboxes::only(&caller, &task.task_id).await;
+    let shown = mesh.cli_ok(&["sandbox", "show", &sandbox.sandbox_id]);
+    assert!(shown.contains("SANDBOX_MEMORY_LIMIT") && shown.contains("1,024 descriptors"), "{shown}");
+    let explained = mesh.cli_ok(&["task", "explain", &task.task_id]);
+    assert!(explained.contains("SANDBOX_MEMORY_LIMIT"), "{explained}");
     let condition = limited.condition.unwrap();
     assert!(condition.message.contains("512.0 MiB of memory"), "{condition:?}");
     assert!(
         condition.since_time.is_some() && condition.next_action.contains("memory_bytes"),
         "{condition:?}"
     );
-    let sandbox = sandboxes::only(&caller, &task.task_id).await;
     assert!(sandbox.limits.starts_with("200 processes, 512.0 MiB of memory, 1.0 GiB on disk"), "{sandbox:?}");
-    mesh.cli_ok(&["login", "--login", "ada"]);
-    let shown = mesh.cli_ok(&["sandbox", "show", &sandbox.sandbox_id]);
-    assert!(shown.contains("SANDBOX_MEMORY_LIMIT") && shown.contains("1,024 descriptors"), "{shown}");
-    let explained = mesh.cli_ok(&["task", "explain", &task.task_id]);
-    assert!(explained.contains("SANDBOX_MEMORY_LIMIT"), "{explained}");
 
     send(&caller, &id, "say still here").await;
     let entries = await_turns(&caller, &id, 2).await;

@@ -2,6 +2,7 @@
 
 use foundry_proto::common::v1::{StageState, TurnOutcome};
 use foundry_proto::task::v1::{KillTaskRequest, SessionState, TaskState};
+use foundry_tests::mesh::LONG_STOP;
 use foundry_tests::story::{
     assert_contiguous, await_session, await_task, await_turns, create_task, patch, register, turn_ends, words,
 };
@@ -52,7 +53,7 @@ async fn from_prompt_to_patch(mesh: &mut Mesh, caller: &Caller, meanwhile: impl 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_becomes_a_patch_that_applies_in_one_process() {
-    let mut mesh = Mesh::start(Shape::Embedded, &[]);
+    let mut mesh = Mesh::start(Shape::Embedded, &[LONG_STOP]);
     let caller = mesh.sign_in("ada").await;
     from_prompt_to_patch(&mut mesh, &caller, |_| {}).await;
     assert!(mesh.stop().iter().all(std::process::ExitStatus::success), "{}", mesh.log_tail());
@@ -60,7 +61,7 @@ async fn a_prompt_becomes_a_patch_that_applies_in_one_process() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_becomes_a_patch_that_applies_in_five_processes_one_of_them_restarted() {
-    let mut mesh = Mesh::start(Shape::Separate, &[]);
+    let mut mesh = Mesh::start(Shape::Separate, &[LONG_STOP]);
     let caller = mesh.sign_in("ada").await;
     from_prompt_to_patch(&mut mesh, &caller, |mesh| {
         mesh.signal("task", rustix::process::Signal::KILL);

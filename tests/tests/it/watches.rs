@@ -11,6 +11,7 @@ use foundry_proto::task::v1::{
     TaskItem, TaskState, organization_item, task_item,
 };
 use foundry_tests::faults::Faults;
+use foundry_tests::mesh::LONG_STOP;
 use foundry_tests::severing::Severing;
 use foundry_tests::story::{await_task, create_task, register};
 use foundry_tests::watching::{Progress, Rows, View, Watcher};
@@ -33,6 +34,8 @@ const BETWEEN: i64 = 150;
 const BYTES: u64 = 200_000;
 /// Longest time for anything; only a story that hangs needs it.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Longest time for all that is disturbed: it goes on as slowly as a busy machine lets it.
+const DISTURBED: Duration = Duration::from_secs(600);
 
 /// What is restarted, and how.
 const RESTARTS: [(&[&str], Signal); 7] = [
@@ -58,7 +61,7 @@ impl World {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Faults::none(dir.path()).hang("allocate");
-        let mesh = Mesh::start_faulty(Shape::Separate, dir.path(), &[]);
+        let mesh = Mesh::start_faulty(Shape::Separate, dir.path(), &[LONG_STOP]);
         let ada = mesh.sign_in("ada").await;
         let severing = Severing::start(&mesh.url("gateway"), 1, BYTES).await;
         Self { mesh, ada, severing, progress: Arc::default(), _faults: dir }
@@ -97,15 +100,21 @@ async fn tasks(ada: &Caller, mesh: &Mesh) -> Vec<(String, Vec<String>)> {
     tasks
 }
 
+/// Waits until as many changes more are acknowledged as there are between two restarts.
+async fn await_more(mesh: &Mesh, progress: &Progress) {
+    let mut head = progress.head.subscribe();
+    let next = *head.borrow_and_update() + BETWEEN;
+    let more = tokio::time::timeout(PATIENCE, head.wait_for(|head| *head >= next)).await;
+    assert!(more.is_ok_and(|more| more.is_ok()), "the story hangs\n{}", mesh.log_tail());
+}
+
 /// Restarts processes one after the other while writers and watchers go on, until enough has happened.
 ///
 /// A task that nobody works on is killed after each restart, so that rows leave the summary too.
 async fn disturb(world: &mut World, doomed: &[String]) {
     let World { mesh, ada, progress, severing, .. } = world;
     for ((names, signal), doomed) in RESTARTS.into_iter().zip(doomed) {
-        let mut head = progress.head.subscribe();
-        let next = *head.borrow_and_update() + BETWEEN;
-        head.wait_for(|head| *head >= next).await.unwrap();
+        await_more(mesh, progress).await;
         progress.up.send_replace(false);
         tokio::task::block_in_place(|| {
             for name in names {
@@ -118,12 +127,11 @@ async fn disturb(world: &mut World, doomed: &[String]) {
             mesh.start_again();
         });
         progress.up.send_replace(true);
-        written::kill(ada, doomed, progress).await;
+        let killed = tokio::time::timeout(PATIENCE, written::kill(ada, doomed, progress)).await;
+        assert!(killed.is_ok(), "{doomed} is not killed\n{}", mesh.log_tail());
     }
-    let mut head = progress.head.subscribe();
     loop {
-        let next = *head.borrow_and_update() + BETWEEN;
-        head.wait_for(|head| *head >= next).await.unwrap();
+        await_more(mesh, progress).await;
         let (delivered, resumed) = (*progress.delivered.borrow(), *progress.resumed.borrow());
         if delivered >= CHANGES + CHANGES / 10 && resumed >= RESUMES && severing.cuts() >= CUTS {
             return;
@@ -240,7 +248,7 @@ async fn fifty_watchers_keep_the_contract_through_restarts_and_severed_connectio
         let (ada, progress) = (world.ada.clone(), Arc::clone(&world.progress));
         writing.spawn(async move { written::write(ada, task, sessions, seed, &progress).await });
     }
-    let disturbed = tokio::time::timeout(PATIENCE, disturb(&mut world, &doomed)).await;
+    let disturbed = tokio::time::timeout(DISTURBED, disturb(&mut world, &doomed)).await;
     disturbed.unwrap_or_else(|_| panic!("the story hangs\n{}", world.mesh.log_tail()));
     let World { ada, severing, progress, .. } = &world;
     progress.over.send_replace(true);

@@ -23,6 +23,18 @@ async fn set(life: &mut Life, session: &str, option: &str, value: &str) {
     life.client.set_agent_session_option(request).await.unwrap();
 }
 
+/// Permits what the agent asks for.
+async fn allow(life: &mut Life, session: &str, seen: &Seen) {
+    let asked = seen.session.pending_permission.as_ref().unwrap();
+    let request = p::RespondToPermissionRequest {
+        session_id: session.to_owned(),
+        permission_id: asked.permission_id.clone(),
+        option_id: asked.options[0].option_id.clone(),
+        ..Default::default()
+    };
+    life.client.respond_to_permission(request).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn chooses_in_a_turn_keeps_it_over_a_crash_and_fills_in_forms_over_a_restart() {
     let world = World::new();
@@ -53,9 +65,12 @@ async fn chooses_in_a_turn_keeps_it_over_a_crash_and_fills_in_forms_over_a_resta
         .await;
     assert_eq!(option(&seen, "model").choices.len(), 3);
 
-    // Another model in the running turn; it is heard in what is said next.
-    life.prompt(&session, "title: Shouting\nuse 5000 tokens\nwait 3 seconds\nsay can you hear me").await;
+    // Another model in the running turn, while it waits for an answer; it is heard in what is said next.
+    life.prompt(&session, "title: Shouting\nuse 5000 tokens\nask for permission\nsay can you hear me").await;
+    let asking = life.watch_until(&session, "a question", |s| s.session.pending_permission.is_some()).await;
     set(&mut life, &session, "model", "demo-loud").await;
+    life.watch_until(&session, "the other model", |s| option(s, "model").value == "demo-loud").await;
+    allow(&mut life, &session, &asking).await;
     let seen = life.watch_until(&session, "the end", |s| s.ends().len() == 1).await;
     assert!(seen.words().contains("CAN YOU HEAR ME"), "{}", seen.words());
     let seen = life.watch_until(&session, "its usage", |s| s.session.usage.is_some()).await;

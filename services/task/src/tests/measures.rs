@@ -30,7 +30,7 @@ async fn measures_what_it_takes_in_from_each_service_and_the_summary_derived_fro
     let expected =
         BTreeSet::from(["WatchAgentSession", "WatchOrganization", "WatchRepositories", "WatchSandboxes"]);
     let mut seen = updated.0.subscribe();
-    let all = tokio::time::timeout(Duration::from_secs(15), seen.wait_for(|seen| *seen == expected)).await;
+    let all = tokio::time::timeout(Duration::from_secs(60), seen.wait_for(|seen| *seen == expected)).await;
     // Whoever holds what was seen keeps the observer waiting.
     let all = all.is_ok_and(|seen| seen.is_ok());
     assert!(all, "{:?}", updated.0.borrow());

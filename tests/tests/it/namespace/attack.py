@@ -27,8 +27,7 @@ def answer(stream):
 
 
 def proxied(*requests):
-    with socket.create_connection(PROXY, 15) as stream:
-        stream.settimeout(15)
+    with socket.create_connection(PROXY, 60) as stream:
         for request in requests:
             stream.sendall(request)
             said = answer(stream)
@@ -62,7 +61,7 @@ def second(to):
 
 
 def ran(*command):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=60)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=120)
     return done.stdout + done.stderr
 
 
@@ -71,7 +70,7 @@ def ways(host, port):
     yield "directly", lambda: directly(host, port)
     yield "by CONNECT", lambda: connect(to)
     yield "after a public host", lambda: second(to)
-    yield "curl", lambda: ran("curl", "-sS", "-m", "20", "--noproxy", "", f"http://{to}/")
+    yield "curl", lambda: ran("curl", "-sS", "-m", "60", "--noproxy", "", f"http://{to}/")
     yield "foundry connect", lambda: ran(BINARY, "internal", "connect", host, str(port))
     try:
         packed = socket.inet_aton(host) if host.count(".") == 3 else None

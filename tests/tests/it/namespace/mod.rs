@@ -41,6 +41,7 @@ const NAMES: [&str; 4] =
     ["inside.example.org:7100", "own.example.org:7100", "localhost.example.org:7109", "localhost:7100"];
 
 /// The mesh's namespace: its addresses, a wire to the world, names by a resolver of the test, and a user for ssh.
+/// A name is asked for once and waited for: the resolver counts, and may be held up.
 const SET_UP: &str = r#"
 set -e
 ip link set lo up
@@ -51,7 +52,7 @@ ip addr add 192.0.2.254/24 dev wire
 ip link set wire up
 nsenter --net=/proc/"$WORLD"/ns/net sh -c 'ip link set lo up; ip addr add 192.0.2.1/24 dev far; ip link set far up'
 mount --make-rprivate /
-printf 'nameserver 127.0.0.1\noptions timeout:2\n' > "$PLACE/resolv.conf"
+printf 'nameserver 127.0.0.1\noptions timeout:30 attempts:1\n' > "$PLACE/resolv.conf"
 mount --bind "$PLACE/resolv.conf" /etc/resolv.conf
 { cat /etc/passwd; echo "git:x:63999:63999::$PLACE/git:/bin/sh"; } > "$PLACE/passwd"
 mount --bind "$PLACE/passwd" /etc/passwd
