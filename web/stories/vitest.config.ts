@@ -9,7 +9,8 @@ const UNSTEADY = stories('still');
 /** Stories that measure how long the page takes: by themselves, after all others; `make test` runs them at its end. */
 const ABOUT_TIME = stories('checks', 'entries', 'quick');
 
-const shared = { testTimeout: 180_000, hookTimeout: 120_000 };
+/** What is polled for has as long as what a browser waits for; the second that is usual passes on a busy machine. */
+const shared = { testTimeout: 180_000, hookTimeout: 120_000, expect: { poll: { timeout: 30_000 } } };
 
 const alone = { fileParallelism: false, sequence: { groupOrder: 1 } };
 
