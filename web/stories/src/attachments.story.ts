@@ -7,7 +7,7 @@ import { launch, signIn } from './browser';
 import { Mesh } from './mesh';
 import { createByKeyboard, isState, type Newcomer, newcomer } from './page';
 import { addRepository, composer, said, shows, transcript } from './workbench';
-import { wrongs } from './axe';
+import { rests, wrongs } from './axe';
 
 let mesh: Mesh;
 let browser: Browser;
@@ -138,6 +138,7 @@ test('pictures of the agent are shown after a reload too, and open larger by the
   await page.keyboard.press('Enter');
   const dialog = page.getByRole('dialog', { name: 'picture.png' });
   await dialog.getByRole('img', { name: 'picture.png' }).waitFor();
+  await rests(page, 'light'); // the dialog fades in
   expect(await wrongs(page, false)).toEqual([]);
   const saving = page.waitForEvent('download');
   await dialog.getByRole('button', { name: 'Save picture.png' }).click();
