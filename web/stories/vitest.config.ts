@@ -7,9 +7,10 @@ const ABOUT_PLACES = stories('still', 'hostile', 'workbench', 'phone');
 /** Beside others something moves once in it, in a wide font; it is by itself until that is found. */
 const UNSTEADY = stories('still');
 /** Stories that measure how long the page takes: by themselves, after all others; `make test` runs them at its end. */
-const ABOUT_TIME = stories('checks', 'entries', 'quick');
+const ABOUT_TIME = stories('checks', 'entries', 'flood', 'quick');
 
-const shared = { testTimeout: 180_000, hookTimeout: 120_000 };
+/** What is polled for has as long as what a browser waits for; the second that is usual passes on a busy machine. */
+const shared = { testTimeout: 180_000, hookTimeout: 120_000, expect: { poll: { timeout: 30_000 } } };
 
 const alone = { fileParallelism: false, sequence: { groupOrder: 1 } };
 

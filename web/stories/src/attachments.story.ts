@@ -1,13 +1,13 @@
 /** Files: attached, pasted, dropped, taken out and sent; pictures of the agent, and hostile files of both. */
 import { deflateSync, crc32 } from 'node:zlib';
 import { createHash } from 'node:crypto';
-import type { Browser, Locator, Page } from 'playwright-core';
+import type { Browser, Download, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch, signIn } from './browser';
 import { Mesh } from './mesh';
 import { createByKeyboard, isState, type Newcomer, newcomer } from './page';
 import { addRepository, composer, said, shows, transcript } from './workbench';
-import { wrongs } from './axe';
+import { rests, wrongs } from './axe';
 
 let mesh: Mesh;
 let browser: Browser;
@@ -75,6 +75,17 @@ async function allSent(page: Page, count: number): Promise<void> {
   await expect.poll(async () => await attached(page).and(page.locator('[data-state="sent"]')).count(), { timeout: 30_000 }).toBe(count);
 }
 
+/** Saves a file by the keyboard: the answer of the agent may move the button away between press and release of a click. */
+async function saved(page: Page, button: Locator): Promise<Download> {
+  const told = page.getByRole('region', { name: 'Messages' }).filter({ hasText: 'The file was not saved' });
+  const begun = page.waitForEvent('download');
+  const failed = told.waitFor().then(async () => {
+    throw new Error(await told.innerText());
+  });
+  const [download] = await Promise.all([Promise.race([begun, failed]), button.press('Enter')]);
+  return download;
+}
+
 /** Pictures that the browser has decoded, by their names. */
 async function pictures(page: Page, within: Locator): Promise<string[]> {
   await page.waitForFunction(() => [...document.querySelectorAll('img')].every((each) => each.complete));
@@ -127,6 +138,7 @@ test('pictures of the agent are shown after a reload too, and open larger by the
   await page.keyboard.press('Enter');
   const dialog = page.getByRole('dialog', { name: 'picture.png' });
   await dialog.getByRole('img', { name: 'picture.png' }).waitFor();
+  await rests(page, 'light'); // the dialog fades in
   expect(await wrongs(page, false)).toEqual([]);
   const saving = page.waitForEvent('download');
   await dialog.getByRole('button', { name: 'Save picture.png' }).click();
@@ -158,9 +170,8 @@ test('a file that only says it is a picture is never shown as one, and one that 
   await last.getByRole('button', { name: 'Save evil.svg' }).waitFor();
   await last.getByRole('button', { name: 'Save page.png' }).waitFor();
   expect(await last.locator('img').count()).toBe(0);
-  const saving = page.waitForEvent('download');
-  await last.getByRole('button', { name: 'Save evil.svg' }).click();
-  expect((await saving).url()).toMatch(/^blob:/);
+  const download = await saved(page, last.getByRole('button', { name: 'Save evil.svg' }));
+  expect(download.url()).toMatch(/^blob:/);
   expect(await page.title()).not.toMatch(/^[123]$/);
   expect(me.complaints.all).toEqual([]);
 });

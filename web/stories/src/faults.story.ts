@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { launch, signIn } from './browser';
 import { FAULT_BY_DEFAULT, Mesh } from './mesh';
 import { act, confirm, createByKeyboard, isState, type Newcomer, newcomer, provisioning, row, stage } from './page';
@@ -14,13 +14,21 @@ let mesh: Mesh;
 let browser: Browser;
 let me: Newcomer;
 
-/** Writes a file that steers the provider; `hang`, `slow` (milliseconds) or `fail` (how many calls). */
-function plant(call: string, fault: 'hang' | 'slow' | 'fail', text = ''): void {
+/** Calls of the provider that are a stage each, in order, with the names that the page gives them. */
+const STAGES = [
+  ['allocate', 'Allocate sandbox'],
+  ['prepare_repo', 'Prepare repository'],
+  ['install_agent', 'Install agent'],
+  ['start_agent', 'Start agent'],
+] as const;
+
+/** Writes a file that steers the provider; `hang` or `fail` (how many calls). */
+function plant(call: string, fault: 'hang' | 'fail', text = ''): void {
   writeFileSync(join(directory, `${call}.${fault}`), text);
 }
 
 /** Lets the calls go on. */
-function mend(call: string, fault: 'hang' | 'slow' | 'fail'): void {
+function mend(call: string, fault: 'hang' | 'fail'): void {
   rmSync(join(directory, `${call}.${fault}`), { force: true });
 }
 
@@ -32,10 +40,13 @@ beforeAll(async () => {
   await signIn(me.page, mesh, 'alice');
 });
 
-afterAll(async () => {
-  for (const call of ['allocate', 'prepare_repo', 'install_agent', 'start_agent', 'destroy']) {
-    for (const fault of ['hang', 'slow', 'fail'] as const) mend(call, fault);
+afterEach(() => {
+  for (const [call] of STAGES) {
+    for (const fault of ['hang', 'fail'] as const) mend(call, fault);
   }
+});
+
+afterAll(async () => {
   await browser?.close();
   await mesh?.dispose();
   rmSync(directory, { recursive: true, force: true });
@@ -60,16 +71,21 @@ async function noteStages(page: Page): Promise<() => Promise<string[]>> {
 
 test('each stage of a slow provider is seen at work with its time, one after the other', async () => {
   const { page } = me;
-  for (const call of ['allocate', 'prepare_repo', 'install_agent', 'start_agent']) plant(call, 'slow', '1500');
+  for (const [call] of STAGES) plant(call, 'hang');
   const seen = await noteStages(page);
   await createByKeyboard(page, 'say slow but sure');
-  await stage(page, 'Allocate sandbox')
-    .getByText(/^\d+ s$/)
-    .waitFor();
+  const begun: string[] = [];
+  for (const [call, name] of STAGES) {
+    const working = stage(page, name);
+    await working.getByRole('img', { name: /^(Running|Waiting)$/ }).waitFor();
+    await working.getByText(/^\d+ s$/).waitFor();
+    begun.push(name);
+    expect(await seen()).toEqual(begun);
+    // However long the page takes to show a stage, it ends only after that.
+    mend(call, 'hang');
+  }
   await row(page, 'slow but sure').waitFor();
   await said(page).getByText('slow but sure').waitFor();
-  expect(await seen()).toEqual(['Allocate sandbox', 'Prepare repository', 'Install agent', 'Start agent']);
-  for (const call of ['allocate', 'prepare_repo', 'install_agent', 'start_agent']) mend(call, 'slow');
   expect(me.complaints.all).toEqual([]);
 });
 
@@ -79,7 +95,7 @@ test('a stage that hangs says for how long and until when, its messages and sess
   await createByKeyboard(page, 'say first words');
   const hanging = stage(page, 'Allocate sandbox');
   await hanging.getByRole('img', { name: 'Running' }).waitFor();
-  await hanging.getByText(/^[3-9] s$/).waitFor();
+  await hanging.getByText(/^(([3-9]|[1-9]\d) s|\d+ min.*)$/).waitFor();
   await provisioning(page)
     .getByText(/waiting on/)
     .waitFor();
@@ -97,6 +113,7 @@ test('a stage that hangs says for how long and until when, its messages and sess
   await page.getByRole('dialog').getByRole('button', { name: 'Start session' }).click();
   const beside = page.getByRole('tab', { name: /beside/ });
   await beside.getByRole('img', { name: 'Waiting for sandbox' }).waitFor();
+  await page.getByRole('tab', { name: /beside/, selected: true }).waitFor();
   await send(page, 'say words aside');
   await page.reload();
   await waiting.getByText('say words aside').waitFor();
@@ -136,7 +153,7 @@ test('a stage that fails shows attempt and reason while it is tried again, fails
     .getByText(/attempt \d/)
     .first()
     .waitFor();
-  await provisioning(page).getByRole('button', { name: 'Retry from this stage' }).waitFor({ timeout: 120_000 });
+  await provisioning(page).getByRole('button', { name: 'Retry from this stage' }).waitFor({ timeout: 240_000 });
   await isState(page, 'Failed');
   await provisioning(page)
     .getByText(/planted failure of install_agent/i)

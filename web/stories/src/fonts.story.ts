@@ -50,8 +50,13 @@ async function sizes(page: Page): Promise<string[]> {
 test('text and code are drawn with the fonts of the page, lines of tables too', async () => {
   const { context, page } = await person(browser, mesh, 'alice');
   const complaints = new Complaints(page);
-  await page.reload();
-  await page.locator('html[data-fonts=own]').waitFor();
+  // A page that was held up keeps the fonts of the machine until it is loaded again.
+  const chosen = async (): Promise<string | null> => {
+    await page.reload();
+    await page.getByRole('heading', { name: 'Add a repository to get started' }).waitFor();
+    return await page.locator('html').getAttribute('data-fonts');
+  };
+  await expect.poll(chosen, { timeout: 60_000 }).toBe('own');
   expect(await families(page, 'var(--mantine-font-family)')).toContain('Inter');
   expect(await families(page, 'var(--mantine-font-family-monospace)')).toEqual(['Fira Code Light']);
   expect(complaints.all).toEqual([]);

@@ -1,11 +1,10 @@
-/** What an agent says, names and writes is shown and does nothing, and the page answers every key meanwhile. */
+/** What an agent says, names and writes is shown and does nothing. */
 import { createServer, type Server } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Complaints, launch, signIn } from './browser';
 import { Mesh } from './mesh';
-import { beginSpeed, readSpeed, recordSpeed, responsive, speedText, typeSlowly } from './speed';
 import { addRepository, composer, createTask, list, openTask, send, shows, transcript } from './workbench';
 
 declare global {
@@ -65,7 +64,6 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => outside.listen(0, '127.0.0.1', resolve));
   const server = `http://127.0.0.1:${(outside.address() as AddressInfo).port}`;
   context = await browser.newContext({ viewport: { width: 1280, height: 800 }, proxy: { server, bypass: '127.0.0.1' } });
-  await recordSpeed(context);
   await context.addInitScript(() => {
     window.violations = [];
     addEventListener('securitypolicyviolation', (event) => window.violations?.push(`${event.effectiveDirective} ${event.blockedURI}`));
@@ -182,7 +180,7 @@ test('a hostile transcript is shown and does nothing', async () => {
   expect(await list(page).innerText()).toContain('⟦RLO⟧txt.exe');
 });
 
-test('the long line is shown in part, and whole on demand, and the page stays quick', async () => {
+test('the long line is shown in part, and whole on demand', async () => {
   await transcript(page).evaluate((it) => it.scrollTo({ top: it.scrollHeight }));
   const all = transcript(page)
     .getByRole('button', { name: /^Show all/ })
@@ -191,15 +189,9 @@ test('the long line is shown in part, and whole on demand, and the page stays qu
     await transcript(page).evaluate((it) => it.scrollBy({ top: -300 }));
     await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(resolve)));
   }
-  await beginSpeed(page);
   await all.click();
   await page.getByRole('button', { name: 'Show less' }).first().waitFor();
-  await typeSlowly(composer(page), 'beside a long line');
-  const speed = await readSpeed(page);
-  console.log(`a line of 1 MiB: ${speedText(speed)}`);
-  responsive(speed);
   await isInert('the long line');
-  await composer(page).fill('');
 });
 
 test('hostile names and contents in every panel do nothing', async () => {
@@ -239,19 +231,15 @@ test('on a narrow screen nothing hangs out either', async () => {
   await page.setViewportSize({ width: 1280, height: 800 });
 });
 
-test('while thousands of lines stream every key is painted soon', async () => {
+test('what is written while thousands of lines stream stays, and they do nothing', async () => {
   await send(page, 'stream 8000 chunks\nprint a 1024 KiB line\nemit hostile text\nstream 2000 chunks\nsay the stream has ended');
   await transcript(page)
     .getByText(/chunk \d+ of 8000/)
     .first()
     .waitFor();
-  await beginSpeed(page);
-  await typeSlowly(composer(page), 'these words are written while very much arrives');
+  await composer(page).pressSequentially('these words are written while very much arrives', { delay: 60 });
   await shows(page, 'the stream has ended', 120_000);
-  const speed = await readSpeed(page);
-  console.log(`streaming: ${speedText(speed)}`);
   expect(await composer(page).inputValue()).toBe('these words are written while very much arrives');
-  responsive(speed);
   await isInert('after the stream');
   expect(complaints.all).toEqual([]);
 });

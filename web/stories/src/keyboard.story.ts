@@ -157,10 +157,11 @@ test('a dialog takes the focus, keeps it, and gives it back', async () => {
   await opener.focus();
   await page.keyboard.press('Enter');
   const dialog = page.getByRole('dialog', { name: 'New task' });
-  await dialog.waitFor();
+  const focused = async (): Promise<boolean> => await dialog.evaluate((it) => it.contains(document.activeElement));
+  await expect.poll(focused).toBe(true);
   for (let i = 0; i < 25; i += 1) {
     await page.keyboard.press('Tab');
-    expect(await dialog.evaluate((it) => it.contains(document.activeElement))).toBe(true);
+    expect(await focused()).toBe(true);
     expect(await stop(page)).toMatchObject({ seen: true });
   }
   await page.keyboard.press('Escape');

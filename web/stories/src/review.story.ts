@@ -98,8 +98,12 @@ async function applied(page: Page, begin: () => Promise<void>, name: string): Pr
 test('the patch that is downloaded applies to a fresh clone of the origin and makes the same tree', async () => {
   const { page } = me;
   const changes = await panel(page, 'Changes');
-  const clone = await applied(page, async () => await changes.getByRole('button', { name: 'Download patch' }).click(), 'clone-of-panel');
-  await page.getByRole('region', { name: 'Messages' }).getByText('Patch downloaded').waitFor();
+  const download = async (): Promise<void> => {
+    await changes.getByRole('button', { name: 'Download patch' }).click();
+    // Shown for a few seconds, in which the clone may not be done.
+    await page.getByRole('region', { name: 'Messages' }).getByText('Patch downloaded').waitFor();
+  };
+  const clone = await applied(page, download, 'clone-of-panel');
   expect(readFileSync(join(clone, 'src/greeting.txt'), 'utf8')).toBe('Good day, orchard.\n');
   expect(readFileSync(join(clone, 'docs/guide.md'), 'utf8').trim()).toBe('Pick the ripe ones.');
   expect(existsSync(join(clone, 'logo.bin'))).toBe(false);

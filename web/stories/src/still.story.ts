@@ -133,13 +133,32 @@ test('a press that takes the focus from the composer moves nothing while its dra
   await shows(page, 'it hangs');
   const queue = page.getByRole('button', { name: 'Queue', exact: true });
   const kept = page.getByText('Draft saved', { exact: true });
+  // Held until the press: however long that takes to come, the draft is kept during it and not before.
+  let release = (): void => {};
+  let released = Promise.resolve();
+  await page.route(/TaskService\/UpdateDraft$/, async (route) => {
+    await released;
+    await route.continue();
+  });
   let draft = 'a draft';
   const type = async (): Promise<void> => {
+    released = new Promise((resolve) => {
+      release = resolve;
+    });
     draft += '.';
     await composer(page).fill(draft);
-    await page.getByText('Draft not saved yet').waitFor();
+    await page.getByText(/^(Draft not saved yet|Saving draft…)$/).waitFor();
   };
-  expect(await pressAtWidths(queue, type, () => kept.waitFor())).toEqual([]);
+  const keep = async (): Promise<void> => {
+    release();
+    await kept.waitFor();
+  };
+  try {
+    expect(await pressAtWidths(queue, type, keep)).toEqual([]);
+  } finally {
+    release();
+    await page.unrouteAll({ behavior: 'wait' });
+  }
 });
 
 test('a row of the list that the edge cuts stays where it is pressed, whatever comes above it, and is opened', async () => {
@@ -207,10 +226,14 @@ test('nothing on a task page moves as what it shows grows older', async () => {
   await openTask(page, mesh, createTask(mesh, 'say this grows older', ['--allow', '--title', 'Older']));
   await shows(page, 'this grows older');
   await rest('Older', 1);
-  await page.evaluate(() => {
-    const begun = Date.now();
-    Date.now = () => begun + (window.older ?? 0);
-  });
+  // By the task itself: until it rests it may be older than "just now".
+  const created = await page.getByRole('main').locator('header time').first().getAttribute('datetime');
+  await page.evaluate(
+    (begun) => {
+      Date.now = () => begun + (window.older ?? 0);
+    },
+    Date.parse(created ?? ''),
+  );
   const older = async (minutes: number, text: RegExp) => {
     await page.evaluate((ms) => {
       window.older = ms;

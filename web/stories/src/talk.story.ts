@@ -1,6 +1,7 @@
 /** Talking with an agent: messages that wait, a turn that is stopped, a page that is loaded anew, what is unread. */
 import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Api } from './api';
 import { Complaints, launch, signIn } from './browser';
 import { Mesh } from './mesh';
 import { createByKeyboard, isState, type Newcomer, newcomer, row } from './page';
@@ -115,8 +116,12 @@ test('what is said while nobody looks is marked as unread, until another tab rea
   await openTask(other, mesh, aside);
   await shows(other, 'the aside begins');
   await mark.waitFor({ state: 'hidden' });
-  await send(other, 'wait 5 seconds\nsay something new');
   await row(other, 'elsewhere').click();
+  await shows(other, 'elsewhere');
+  // Asked for from outside, so that it cannot be said while the other tab still looks.
+  const { task } = await Api.signIn(mesh, 'alice');
+  const [session] = (await task.getTask({ taskId: aside })).sessions;
+  await task.sendMessage({ sessionId: session?.sessionId ?? '', text: 'say something new' });
   await mark.waitFor();
   await row(other, 'the aside begins').getByRole('img', { name: 'unread' }).waitFor();
   await row(other, 'the aside begins').click();

@@ -40,7 +40,7 @@ export async function shows(page: Page, text: string | RegExp, timeout = 60_000)
 export async function words(page: Page): Promise<string> {
   const text = await transcript(page).innerText();
   return text
-    .replaceAll(/\b\d+(\.\d+)?\s?(ms|s|min|h)\b|just now|\d+ (seconds?|minutes?) ago/g, '')
+    .replaceAll(/\b\d+ (min|h|d) ago\b|just now|\b\d+(\.\d+)?\s?(ms|s|min|h)\b/g, '')
     .replaceAll(/\s+/g, ' ')
     .trim();
 }

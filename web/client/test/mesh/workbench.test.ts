@@ -198,7 +198,8 @@ describe('a page at a real gateway', () => {
     expect(client.topicState(topics.appShell())?.phase).toBe('live');
   });
 
-  it('is cut off within a second when its session ends elsewhere, and shows nothing any more', async () => {
+  /** Signs a page out from elsewhere; returns the milliseconds after which it was cut off. */
+  async function cutOff(): Promise<number> {
     const [fetch, keys] = [pageFetch(network.url), new MemorySessionKeyStore()];
     const elsewhere = new Foundry({ baseUrl: network.url, fetch, sessionKey: keys, worker: 'page' });
     await elsewhere.signIn(mesh.secret, 'ada');
@@ -215,10 +216,17 @@ describe('a page at a real gateway', () => {
     elsewhere.dispose();
     const since = Date.now();
     await signedOut;
-    expect(Date.now() - since).toBeLessThan(1_000);
+    const took = Date.now() - since;
     stop();
     expect(client.topicState(topics.appShell())?.entities.size).toBe(0);
     await expect(client.auth.getAppShell({})).rejects.toMatchObject({ code: Code.Unauthenticated });
+    return took;
+  }
+
+  it('is cut off within a second when its session ends elsewhere, and shows nothing any more', async () => {
+    const took = [await cutOff(), await cutOff(), await cutOff()];
+    // The middle one: others may need the machine once, and what only looks from time to time may be lucky once.
+    expect(took.sort((a, b) => a - b)[1]).toBeLessThan(1_000);
   });
 
   it('gives errors of calls with reason and fields', async () => {

@@ -36,7 +36,12 @@ function Choice({ sessionId, option, steers }: { sessionId: string; option: Agen
   )
   // Until the watch shows what was picked, it is shown from here.
   const [picked, setPicked] = useState<string | undefined>(undefined)
-  useEffect(() => setPicked(undefined), [option.value, option.wanted, option.condition?.reason])
+  // What was picked last, while what was picked before is still being sent.
+  const waiting = useRef<string | undefined>(undefined)
+  const sending = useRef(false)
+  useEffect(() => {
+    if (waiting.current === undefined) setPicked(undefined)
+  }, [option.value, option.wanted, option.condition?.reason])
   const name = visibleLine(option.name === '' ? optionId : option.name)
   const refused = option.condition !== undefined && option.condition.reason !== ''
   const shown = picked ?? (option.wanted !== '' && !refused ? option.wanted : option.value)
@@ -50,7 +55,15 @@ function Choice({ sessionId, option, steers }: { sessionId: string; option: Agen
   useSpoken(name, nameOf(option, option.value), pending, problem)
   const pick = async (value: string) => {
     setPicked(value)
-    if ((await set.run(value)) === undefined) setPicked(undefined)
+    waiting.current = value
+    if (sending.current) return
+    sending.current = true
+    while (waiting.current !== undefined) {
+      const next = waiting.current
+      waiting.current = undefined
+      if ((await set.run(next)) === undefined && waiting.current === undefined) setPicked(undefined)
+    }
+    sending.current = false
   }
   return (
     <div className={classes.option} data-pending={pending}>

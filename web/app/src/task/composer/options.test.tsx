@@ -50,6 +50,22 @@ describe('the settings of an agent', () => {
     expect([mode().value, mode().getAttribute('aria-busy'), mode().getAttribute('aria-invalid')]).toEqual(['plan', 'false', 'false'])
   })
 
+  it('take the choice that was made last while another one was being sent', async () => {
+    const answers: (() => void)[] = []
+    const setSessionOption = () => new Promise((resolve) => answers.push(() => resolve({ rev: 1n })))
+    const world = openTask({ sessions: [aSession({ options: options() })], calls: { setSessionOption } })
+    const sent = () => made(world, 'setSessionOption')
+    fireEvent.change(mode(), { target: { value: 'plan' } })
+    await waitFor(() => expect(sent()).toHaveLength(1))
+    fireEvent.change(mode(), { target: { value: 'ask' } })
+    act(() => world.showSession(aSession({ options: options({ wanted: 'plan' }) })))
+    expect([mode().value, sent().length]).toEqual(['ask', 1])
+    act(() => answers[0]!())
+    await waitFor(() => expect(sent()).toMatchObject([{ value: 'plan' }, { value: 'ask' }]))
+    act(() => world.showSession(aSession({ options: options({ value: 'ask' }) })))
+    expect([mode().value, mode().getAttribute('aria-busy')]).toEqual(['ask', 'false'])
+  })
+
   it('are shown and cannot be changed by those who only read', () => {
     openTask({ sessions: [aSession({ options: options() })], role: 1 })
     expect(screen.queryByRole('combobox', { name: 'Mode' })).toBeNull()
