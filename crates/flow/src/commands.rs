@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::row::{FLOWS, SIGNALS};
 use crate::spec::Flow;
-use crate::status::{Status, Unwinding, Woken};
+use crate::status::{Status, Woken};
 
 /// Woken when flows of a kind became due.
 pub(crate) fn topic(kind: &str) -> String {
@@ -22,7 +22,8 @@ pub(crate) const ANY_TOPIC: &str = "flow";
 /// A flow to start.
 #[derive(Clone, Debug)]
 pub struct NewFlow {
-    flow: &'static Flow,
+    kind: &'static str,
+    first_stage: &'static str,
     flow_id: FlowId,
     key: String,
     organization_id: Option<OrganizationId>,
@@ -36,14 +37,15 @@ pub struct NewFlow {
 impl NewFlow {
     /// A flow with its id, its key (unique among the unfinished flows of the kind) and the entity it
     /// works on.
-    pub fn new(
-        flow: &'static Flow,
+    pub fn new<C>(
+        flow: &'static Flow<C>,
         flow_id: FlowId,
         key: impl Into<String>,
         subject_id: impl Into<String>,
     ) -> Self {
         Self {
-            flow,
+            kind: flow.kind,
+            first_stage: flow.first_stage(),
             flow_id,
             key: key.into(),
             organization_id: None,
@@ -101,12 +103,11 @@ impl NewFlow {
 /// Adds the start of a flow. A second unfinished flow with the same kind and key is a conflict and
 /// fails the write set.
 pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
-    let first = new.flow.first_stage();
     let micros = |delay: Duration| i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
     let start = new.delay.map_or(Value::Now, |delay| Value::After(micros(delay)));
     let values: Vec<Value> = vec![
         new.flow_id.into(),
-        new.flow.kind.into(),
+        new.kind.into(),
         new.key.into(),
         new.organization_id.into(),
         new.subject_id.into(),
@@ -115,9 +116,7 @@ pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
         new.input.to_string().into_bytes().into(),
         Value::from(&b"null"[..]), // state
         Status::Ready.as_str().into(),
-        first.into(), // stage
-        first.into(), // reached
-        Unwinding::as_str(None).into(),
+        new.first_stage.into(),
         1.into(),      // active
         0.into(),      // attempt
         0.into(),      // failures
@@ -130,11 +129,9 @@ pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
         Value::Null, // wait_key
         "".into(),   // signal_seen
         Value::Null, // deadline
+        "".into(),   // class
         "".into(),   // reason
         "".into(),   // message
-        "".into(),   // cause_stage
-        "".into(),   // cause_reason
-        "".into(),   // cause_message
         0.into(),    // cancel_requested
         Value::Now,  // started_time
         Value::Now,  // stage_started_time
@@ -144,7 +141,7 @@ pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
         Value::Null, // finished_time
     ];
     ws.insert(&FLOWS, values);
-    ws.wake(topic(new.flow.kind));
+    ws.wake(topic(new.kind));
 }
 
 /// Makes every flow that waits for `key` due, in the transaction that applies the awaited change.
@@ -166,21 +163,18 @@ pub fn signal(ws: &mut WriteSet, env: &Env, key: &str) {
 }
 
 /// Asks for the end of a flow; legal in every state. A flow that has ended as done or cancelled
-/// stays so; any other stops its attempt, undoes its stages and ends as cancelled.
+/// stays so; any other stops its attempt and ends as cancelled.
 pub fn request_cancel(ws: &mut WriteSet, flow_id: &FlowId) {
     let id = || ("flow_id", Value::from(flow_id));
     ws.update_where(&FLOWS, &[id()], &[("cancel_requested", 1.into())]);
     for status in [Status::Ready, Status::Waiting, Status::Failed] {
-        // A flow that was undone already has nothing left to cancel.
-        let conditions =
-            [id(), ("status", status.as_str().into()), ("unwinding", Unwinding::as_str(None).into())];
-        ws.update_where(&FLOWS, &conditions, &[("due_time", Value::Now)]);
+        ws.update_where(&FLOWS, &[id(), ("status", status.as_str().into())], &[("due_time", Value::Now)]);
     }
     ws.wake(ANY_TOPIC);
 }
 
 /// Re-arms a failed flow at its failed stage with a fresh budget. Fails the write set (tag
-/// [`NOT_RETRYABLE`]) when the flow has not failed or was undone.
+/// [`NOT_RETRYABLE`]) when the flow has not failed, or its cancel was requested.
 pub fn retry(ws: &mut WriteSet, flow_id: &FlowId) {
     ws.update(
         &FLOWS,
@@ -193,16 +187,13 @@ pub fn retry(ws: &mut WriteSet, flow_id: &FlowId) {
             ("attempt", 0.into()),
             ("failures", 0.into()),
             ("woken", Woken::Start.as_str().into()),
+            ("class", "".into()),
             ("reason", "".into()),
             ("message", "".into()),
             ("finished_time", Value::Null),
             ("stage_started_time", Value::Now),
         ],
-        &[
-            ("status", Status::Failed.as_str().into()),
-            ("unwinding", Unwinding::as_str(None).into()),
-            ("cancel_requested", 0.into()),
-        ],
+        &[("status", Status::Failed.as_str().into()), ("cancel_requested", 0.into())],
     )
     .tag(NOT_RETRYABLE);
     ws.wake(ANY_TOPIC);

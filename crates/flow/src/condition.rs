@@ -5,18 +5,14 @@ use foundry_proto::common::v1::{Condition, Stage, StageState};
 use crate::{Flow, FlowStatus, Status};
 
 /// Why the flow is where it is, and what happens next.
-pub fn condition(flow: &Flow, status: &FlowStatus) -> Condition {
-    let spec = flow.position(&status.stage).map(|i| &flow.stages[i]);
+pub fn condition<C>(flow: &Flow<C>, status: &FlowStatus) -> Condition {
+    let stage = flow.stages.iter().find(|s| s.name == status.stage);
     let active = !matches!(status.status, Status::Done | Status::Failed | Status::Cancelled);
     let running = status.status == Status::Running;
     let retrying = status.status == Status::Ready && status.failures > 0;
     Condition {
         reason: status.reason.clone(),
-        message: if status.message.is_empty() {
-            status.last_progress.clone()
-        } else {
-            status.message.clone()
-        },
+        message: status.text(),
         waiting_on: if active {
             status.wait_key.clone().unwrap_or_else(|| status.stage.clone())
         } else {
@@ -25,7 +21,7 @@ pub fn condition(flow: &Flow, status: &FlowStatus) -> Condition {
         since_time: Some(status.status_time.to_proto()),
         attempt: if active { i32::try_from(status.attempt).unwrap_or(i32::MAX) } else { 0 },
         // Without a limit it is 0.
-        max_attempts: spec.map_or(0, |s| i32::try_from(s.retry.budget).unwrap_or(0)),
+        max_attempts: stage.map_or(0, |s| i32::try_from(s.retry.budget).unwrap_or(0)),
         attempt_time: running.then(|| status.status_time.to_proto()),
         last_progress_time: Some(status.last_progress_time.to_proto()),
         deadline_time: status.deadline.filter(|_| active).map(foundry_core::Timestamp::to_proto),
@@ -36,7 +32,7 @@ pub fn condition(flow: &Flow, status: &FlowStatus) -> Condition {
 }
 
 /// All stages that have no record yet, pending, in the order of the table.
-pub fn pending_stages(flow: &Flow) -> Vec<Stage> {
+pub fn pending_stages<C>(flow: &Flow<C>) -> Vec<Stage> {
     flow.stages
         .iter()
         .map(|s| Stage { name: s.name.to_owned(), state: StageState::Pending.into(), ..Stage::default() })
@@ -61,10 +57,6 @@ pub fn current_stage(status: &FlowStatus) -> Stage {
         end_time: ended.then(|| status.status_time.to_proto()),
         attempts: i32::try_from(status.attempt).unwrap_or(i32::MAX),
         reason: status.reason.clone(),
-        message: if status.message.is_empty() {
-            status.last_progress.clone()
-        } else {
-            status.message.clone()
-        },
+        message: status.text(),
     }
 }

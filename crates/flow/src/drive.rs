@@ -6,13 +6,13 @@ use std::time::Duration;
 use foundry_store::{CommitError, Guard, WriteSet};
 
 use crate::attempt::{self, Ended};
+use crate::binding::Binding;
 use crate::hooks::{Point, Verdict};
 use crate::inner::Inner;
 use crate::lease::Held;
 use crate::outcome::Outcome;
 use crate::plan::{self, Moment, Plan};
 use crate::row::{FLOWS, Row};
-use crate::stage::Bound;
 use crate::statements;
 use crate::status::{Status, Transition};
 
@@ -53,7 +53,7 @@ impl Drop for Holding<'_> {
 
 struct Driver<'a> {
     inner: &'a Arc<Inner>,
-    bound: Arc<Bound>,
+    bound: Arc<Binding>,
     held: &'a Held,
 }
 
@@ -88,14 +88,12 @@ impl Driver<'_> {
     /// Runs one attempt between its test points; none when the engine died at one of them.
     async fn attempt(&self, row: &mut Row) -> Option<Ended> {
         let planted = || Ended::Ran(Outcome::fail("PLANTED_FAILURE", "injected by a test"));
-        let forward = row.status.unwinding.is_none();
-        let before = self.inner.reach(Point::BeforeEffect, &row.status).await?;
-        if before == Verdict::Fail && forward {
+        if self.inner.reach(Point::BeforeEffect, &row.status).await? == Verdict::Fail {
             return Some(planted());
         }
         let ended = attempt::run(self.inner, &self.bound, row, self.held).await;
         let after = self.inner.reach(Point::AfterEffect, &row.status).await?;
-        Some(if after == Verdict::Fail && forward { planted() } else { ended })
+        Some(if after == Verdict::Fail { planted() } else { ended })
     }
 
     /// Records what a claim alone decides, and shows that an attempt begins. None when nothing is
@@ -106,7 +104,7 @@ impl Driver<'_> {
             // Its claim was under way when the drain began.
             return self.begin_with(row, Ended::Released).await;
         }
-        if row.status.cancel_requested && row.status.unwinding.is_none() {
+        if row.status.cancel_requested {
             return self.begin_with(row, Ended::Cancelled).await;
         }
         if row.status.attempt > row.status.failures + MAX_INTERRUPTIONS {
@@ -201,10 +199,9 @@ impl Driver<'_> {
                 }
                 plan::after_run(&self.bound, row, outcome, at)
             }
-            Ended::Undid(undo) => plan::after_undo(&self.bound, row, undo, at),
             Ended::Cancelled => {
                 row.status.cancel_requested = true;
-                plan::cancelled(&self.bound, row, at)
+                plan::cancelled(row, at)
             }
             Ended::Released => plan::released(row, at),
             Ended::Lost => return None,
@@ -217,7 +214,7 @@ impl Driver<'_> {
     fn write_set(&self, before: &Row, plan: &Plan, projected: bool) -> WriteSet {
         let mut ws = plan.write.clone();
         let mut fence = vec![("epoch", before.status.epoch.into()), ("step", before.step.into())];
-        if !before.status.cancel_requested && before.status.unwinding.is_none() {
+        if !before.status.cancel_requested {
             // A cancel that was requested meanwhile decides what comes next.
             fence.push(("cancel_requested", 0.into()));
         }
@@ -291,10 +288,7 @@ enum Reread {
 
 /// What to record in place of a transition whose writes conflict.
 fn instead(row: &Row, text: String) -> Ended {
-    if row.status.unwinding.is_some() {
-        let (reason, message) = ("WRITE_CONFLICT".to_owned(), text);
-        Ended::Undid(crate::outcome::Undo::Retry { reason, message })
-    } else if row.status.cancel_requested {
+    if row.status.cancel_requested {
         Ended::Cancelled
     } else {
         Ended::Ran(Outcome::retry("WRITE_CONFLICT", text))

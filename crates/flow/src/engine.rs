@@ -7,12 +7,12 @@ use std::time::Duration;
 use foundry_core::{Env, Error, FlowId, Tasks};
 use foundry_store::{Store, Value};
 
+use crate::binding::Binding;
 use crate::context::Stop;
 use crate::drive::drive;
 use crate::inner::{Inner, Options};
 use crate::loops;
 use crate::spec::Flow;
-use crate::stage::{Binding, Bound};
 use crate::statements;
 use crate::status::FlowStatus;
 use crate::sweep;
@@ -52,9 +52,9 @@ impl Engine {
     /// # Errors
     /// When a flow's table and its code do not match: a defect, found at start.
     pub fn new(store: Store, env: Env, flows: Vec<Binding>, options: Options) -> Result<Self, Error> {
-        let bounds = flows.into_iter().map(Binding::checked).collect::<Result<Vec<Bound>, Error>>()?;
-        bounds.iter().try_for_each(statements::check_names)?;
-        Ok(Self { inner: Arc::new(Inner::new(store, env, options, bounds)) })
+        flows.iter().try_for_each(Binding::check)?;
+        flows.iter().try_for_each(statements::check_names)?;
+        Ok(Self { inner: Arc::new(Inner::new(store, env, options, flows)) })
     }
 
     /// Ends every left-over lease, so that interrupted flows go on at once. Call before [`Engine::start`].
@@ -187,7 +187,7 @@ pub async fn find(store: &Store, flow_id: &FlowId) -> Result<Option<FlowStatus>,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn unfinished(store: &Store, flow: &Flow, subject_id: &str) -> Result<Vec<FlowId>, Error> {
+pub async fn unfinished<C>(store: &Store, flow: &Flow<C>, subject_id: &str) -> Result<Vec<FlowId>, Error> {
     let rows = store.query(statements::UNFINISHED, &[subject_id.into(), flow.kind.into()]).await?;
     rows.iter().map(|row| row.text("flow_id")?.parse::<FlowId>().map_err(Error::internal)).collect()
 }

@@ -55,13 +55,13 @@ pub enum Verdict {
     Continue,
     /// The engine is dead from here on, as if its process had been killed.
     Crash,
-    /// The attempt fails for good, whatever its code does or did. Ignored after the record and by undos.
+    /// The attempt fails for good, whatever its code does or did. Ignored after the record.
     Fail,
 }
 
 /// Decides at each point; may also hold the engine there for a while (a frozen owner).
 #[async_trait]
 pub trait FailPoints: Send + Sync + 'static {
-    /// Called at every point of every attempt, undo attempts included.
+    /// Called at every point of every attempt.
     async fn reach(&self, point: Point, flow: &FlowStatus) -> Verdict;
 }

@@ -10,10 +10,10 @@ use foundry_store::{CommitError, Committed, Store, WriteSet};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::binding::Binding;
 use crate::hooks::{FailPoints, Hooks, Point, Verdict};
 use crate::lease::{Held, LEASE, Leases};
 use crate::row::Row;
-use crate::stage::Bound;
 use crate::statements::{self, Statements};
 use crate::status::FlowStatus;
 
@@ -51,7 +51,7 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) env: Env,
     pub(crate) options: Options,
-    pub(crate) bounds: BTreeMap<&'static str, Arc<Bound>>,
+    pub(crate) bounds: BTreeMap<&'static str, Arc<Binding>>,
     pub(crate) statements: Statements,
     /// Names this engine in its leases; random, so that no two engines ever share it.
     pub(crate) owner: String,
@@ -76,12 +76,12 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    pub(crate) fn new(store: Store, env: Env, options: Options, bounds: Vec<Bound>) -> Self {
+    pub(crate) fn new(store: Store, env: Env, options: Options, bounds: Vec<Binding>) -> Self {
         let mut id = [0u8; 8];
         env.random.fill(&mut id);
         Self {
             statements: Statements::of(&bounds),
-            bounds: bounds.into_iter().map(|b| (b.flow.kind, Arc::new(b))).collect(),
+            bounds: bounds.into_iter().map(|b| (b.kind, Arc::new(b))).collect(),
             owner: id.iter().map(|b| format!("{b:02x}")).collect(),
             leases: Leases::default(),
             put_down: Notify::new(),

@@ -30,20 +30,15 @@ struct State {
     trusted_until: Timestamp,
     ordered: Option<Stop>,
     attempt: Option<Arc<StopOrder>>,
-    /// Undoing is not stopped by a cancel: it is what a cancel does.
-    undoing: bool,
 }
 
 impl Held {
     /// Begins an attempt; orders that came before it began reach it at once.
-    pub(crate) fn begin(&self, undoing: bool) -> Arc<StopOrder> {
+    pub(crate) fn begin(&self) -> Arc<StopOrder> {
         let order = Arc::new(StopOrder::default());
         let mut state = lock(&self.state);
-        state.undoing = undoing;
-        match state.ordered {
-            Some(Stop::Cancel) if undoing => {}
-            Some(cause) => order.give(cause),
-            None => {}
+        if let Some(cause) = state.ordered {
+            order.give(cause);
         }
         state.attempt = Some(Arc::clone(&order));
         order
@@ -54,9 +49,6 @@ impl Held {
         let mut state = lock(&self.state);
         if state.ordered.is_none() || cause == Stop::LeaseLost {
             state.ordered = Some(cause);
-        }
-        if cause == Stop::Cancel && state.undoing {
-            return;
         }
         if let Some(attempt) = &state.attempt {
             attempt.give(cause);
@@ -89,7 +81,7 @@ impl Leases {
         epoch: i64,
         sent: Timestamp,
     ) -> Arc<Held> {
-        let state = State { trusted_until: sent.plus(LEASE), ordered: None, attempt: None, undoing: false };
+        let state = State { trusted_until: sent.plus(LEASE), ordered: None, attempt: None };
         let held = Arc::new(Held { flow_id: flow_id.clone(), kind, epoch, state: Mutex::new(state) });
         if let Some(older) = lock(&self.held).insert(flow_id.clone(), Arc::clone(&held)) {
             // Our own lease ran out and we claimed the flow anew: its older owner is out, too.

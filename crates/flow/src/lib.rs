@@ -1,12 +1,13 @@
 //! Durable staged flows and jobs in the service's own database.
 //!
-//! A flow is a table of stages ([`Flow`]), the code of each ([`Stage`]), and how it shows in the
+//! A flow is a table of stages ([`Flow`]), each a row with its function ([`Stage`]), and how it shows in the
 //! service's rows ([`Projection`]), joined by a [`Binding`]. A handler adds [`enqueue`] to its write
 //! set; the [`Engine`] claims due flows under a lease with an epoch, runs stage after stage, and
 //! commits each stage's result together with the flow's next step. A process that dies leaves rows
 //! that say where to go on.
 
 mod attempt;
+mod binding;
 mod commands;
 mod condition;
 mod context;
@@ -22,19 +23,19 @@ mod progress;
 pub mod proofs;
 mod row;
 mod spec;
-mod stage;
+
 mod statements;
 mod status;
 mod sweep;
 
+pub use binding::{Binding, NoProjection, Projection};
 pub use commands::{NOT_RETRYABLE, NewFlow, enqueue, request_cancel, retry, signal};
 pub use condition::{condition, current_stage, pending_stages};
 pub use context::{StageContext, Stop};
 pub use engine::{Drained, Engine, OwnedDataDirectory, find, list_by_subject, unfinished};
 pub use hooks::{FailPoints, Hooks, NoHooks, Point, Verdict};
 pub use inner::Options;
-pub use outcome::{Outcome, Undo};
+pub use outcome::Outcome;
 pub use row::MIGRATIONS;
-pub use spec::{Flow, OnFailure, Retry, StageSpec};
-pub use stage::{Binding, NoProjection, Projection, Stage};
-pub use status::{FlowStatus, Status, Transition, Unwinding, Woken};
+pub use spec::{Flow, Retry, Run, Stage, stage};
+pub use status::{FlowStatus, Status, Transition, Woken};

@@ -165,7 +165,7 @@ async fn start(
     kind: &'static str,
     crowded: &mut BTreeSet<&'static str>,
 ) -> Result<(), Error> {
-    let limit = inner.bounds.get(kind).map_or(0, |b| b.flow.concurrency);
+    let limit = inner.bounds.get(kind).map_or(0, |b| b.concurrency);
     let room = limit.saturating_sub(inner.leases.count(kind));
     if room == 0 {
         crowded.insert(kind);

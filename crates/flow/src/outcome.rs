@@ -1,4 +1,4 @@
-//! What a stage answers, and what its undo answers.
+//! What a stage answers.
 
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub enum Outcome {
     },
     /// The attempt failed and is worth repeating within the stage's budget.
     Retry {
+        /// What kind of failure it is, in the service's own words; empty when it says none.
+        class: &'static str,
         /// Stable reason, `UPPER_SNAKE_CASE`.
         reason: String,
         /// What went wrong, for people.
@@ -36,6 +38,8 @@ pub enum Outcome {
     },
     /// The flow cannot go on.
     Fail {
+        /// What kind of failure it is, in the service's own words; empty when it says none.
+        class: &'static str,
         /// Stable reason, `UPPER_SNAKE_CASE`.
         reason: String,
         /// What went wrong and what can be done, for people.
@@ -50,7 +54,9 @@ pub enum Outcome {
         /// When to run again without a signal, by the clock of [`StageContext::env`](crate::StageContext::env);
         /// `None` waits for ever.
         deadline: Option<Timestamp>,
-        /// What the status says about it.
+        /// Stable reason, `UPPER_SNAKE_CASE`.
+        reason: String,
+        /// What is awaited and why, for people.
         message: String,
         /// What the stage records.
         write: WriteSet,
@@ -72,19 +78,20 @@ impl Outcome {
 
     /// Failed, worth repeating.
     pub fn retry(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Retry { reason: reason.into(), message: message.into(), after: None }
+        Self::Retry { class: "", reason: reason.into(), message: message.into(), after: None }
     }
 
     /// Failed for good.
     pub fn fail(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Fail { reason: reason.into(), message: message.into(), write: WriteSet::default() }
+        Self::Fail { class: "", reason: reason.into(), message: message.into(), write: WriteSet::default() }
     }
 
-    /// Waits for a signal without a deadline.
+    /// Waits for a signal without a deadline, for the reason `WAITING`.
     pub fn wait(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Wait {
             key: key.into(),
             deadline: None,
+            reason: "WAITING".to_owned(),
             message: message.into(),
             write: WriteSet::default(),
             state: None,
@@ -129,6 +136,24 @@ impl Outcome {
         self
     }
 
+    /// Says what kind of failure it is; for retries and failures.
+    #[must_use]
+    pub fn of_class(mut self, kind: &'static str) -> Self {
+        if let Self::Retry { class, .. } | Self::Fail { class, .. } = &mut self {
+            *class = kind;
+        }
+        self
+    }
+
+    /// Waits for this reason.
+    #[must_use]
+    pub fn because(mut self, why: impl Into<String>) -> Self {
+        if let Self::Wait { reason, .. } = &mut self {
+            *reason = why.into();
+        }
+        self
+    }
+
     /// Bounds a wait.
     #[must_use]
     pub fn until(mut self, at: Timestamp) -> Self {
@@ -161,36 +186,5 @@ impl From<Error> for Outcome {
         } else {
             Self::fail(e.reason(), e.message())
         }
-    }
-}
-
-/// How an undo ended.
-#[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // one per attempt; a box would only burden those who write stages
-pub enum Undo {
-    /// Undone, or there was nothing to undo.
-    Done {
-        /// What the undo records.
-        write: WriteSet,
-    },
-    /// Not yet; repeated within the stage's budget, after which the unwind goes on without it.
-    Retry {
-        /// Stable reason, `UPPER_SNAKE_CASE`.
-        reason: String,
-        /// What went wrong, for people.
-        message: String,
-    },
-}
-
-impl Undo {
-    /// Undone, with nothing to record.
-    pub fn done() -> Self {
-        Self::Done { write: WriteSet::default() }
-    }
-}
-
-impl From<Error> for Undo {
-    fn from(e: Error) -> Self {
-        Self::Retry { reason: e.reason().to_owned(), message: e.message().to_owned() }
     }
 }

@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use foundry_core::Timestamp;
 use foundry_store::WriteSet;
 
+use crate::binding::Binding;
 use crate::context::Says;
 use crate::inner::Inner;
 use crate::row::FLOWS;
-use crate::stage::Bound;
 use crate::status::{FlowStatus, Transition};
 
 /// At most one persisted progress per flow and second.
@@ -19,7 +19,7 @@ const PACE: Duration = Duration::from_secs(1);
 /// The progress of one attempt.
 pub(crate) struct Progress {
     inner: Arc<Inner>,
-    bound: Arc<Bound>,
+    bound: Arc<Binding>,
     said: Mutex<Said>,
 }
 
@@ -32,7 +32,7 @@ struct Said {
 }
 
 impl Progress {
-    pub(crate) fn new(inner: Arc<Inner>, bound: Arc<Bound>) -> Self {
+    pub(crate) fn new(inner: Arc<Inner>, bound: Arc<Binding>) -> Self {
         Self { inner, bound, said: Mutex::default() }
     }
 

@@ -3,18 +3,23 @@
 use foundry_core::{Error, FlowId, OrganizationId, Timestamp};
 use foundry_store::{Migration, Migrations, Row as StoredRow, Table, Value};
 
-use crate::status::{FlowStatus, Status, Unwinding, Woken};
+use crate::status::{FlowStatus, Status, Woken};
 
 /// The schema of the flow engine; a service lists it beside its own.
 pub const MIGRATIONS: Migrations = Migrations {
     owner: "flow",
-    steps: &[Migration {
-        version: 1,
-        name: "flows",
-        sqlite: include_str!("../migrations/sqlite/0001_flows.sql"),
-        postgres: include_str!("../migrations/postgres/0001_flows.sql"),
-    }],
+    steps: &[
+        Migration {
+            version: 1,
+            name: "flows",
+            sqlite: include_str!("../migrations/sqlite/0001_flows.sql"),
+            postgres: include_str!("../migrations/postgres/0001_flows.sql"),
+        },
+        Migration { version: 2, name: "class", sqlite: CLASS, postgres: CLASS },
+    ],
 };
+
+const CLASS: &str = include_str!("../migrations/0002_class.sql");
 
 /// The last signal of each key.
 pub(crate) const SIGNALS: Table =
@@ -35,8 +40,6 @@ pub(crate) const FLOWS: Table = Table::new(
         "state",
         "status",
         "stage",
-        "reached",
-        "unwinding",
         "active",
         "attempt",
         "failures",
@@ -49,11 +52,9 @@ pub(crate) const FLOWS: Table = Table::new(
         "wait_key",
         "signal_seen",
         "deadline",
+        "class",
         "reason",
         "message",
-        "cause_stage",
-        "cause_reason",
-        "cause_message",
         "cancel_requested",
         "started_time",
         "stage_started_time",
@@ -69,16 +70,11 @@ pub(crate) const FLOWS: Table = Table::new(
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) status: FlowStatus,
-    /// The furthest stage the flow ever entered: where an unwind begins.
-    pub(crate) reached: String,
     /// Counts the owner's commits, so that a commit of unknown fate is never applied twice.
     pub(crate) step: i64,
     /// When the row became due for the claim that holds it.
     pub(crate) ready_time: Timestamp,
     pub(crate) woken: Woken,
-    pub(crate) cause_stage: String,
-    pub(crate) cause_reason: String,
-    pub(crate) cause_message: String,
 }
 
 impl Row {
@@ -101,7 +97,6 @@ impl Row {
             transition: None,
             stage: r.text("stage")?.to_owned(),
             completed_stage: None,
-            unwinding: Unwinding::parse(r.text("unwinding")?),
             attempt: count(r, "attempt")?,
             failures: count(r, "failures")?,
             epoch: r.int("epoch")?,
@@ -113,6 +108,7 @@ impl Row {
             deadline: r.opt_time("deadline")?,
             due_time: r.opt_time("due_time")?,
             wait_key: r.opt_text("wait_key")?.map(str::to_owned),
+            class: r.text("class")?.to_owned(),
             reason: r.text("reason")?.to_owned(),
             message: r.text("message")?.to_owned(),
             cancel_requested: r.bool("cancel_requested")?,
@@ -120,13 +116,9 @@ impl Row {
         };
         Ok(Self {
             status,
-            reached: r.text("reached")?.to_owned(),
             step: r.int("step")?,
             ready_time: r.time("ready_time")?,
             woken: Woken::parse(r.text("woken")?),
-            cause_stage: r.text("cause_stage")?.to_owned(),
-            cause_reason: r.text("cause_reason")?.to_owned(),
-            cause_message: r.text("cause_message")?.to_owned(),
         })
     }
 
@@ -150,19 +142,15 @@ impl Row {
             ("state", s.state.to_string().into_bytes().into()),
             ("status", s.status.as_str().into()),
             ("stage", (&s.stage).into()),
-            ("reached", (&self.reached).into()),
-            ("unwinding", Unwinding::as_str(s.unwinding).into()),
             ("attempt", s.attempt.into()),
             ("failures", s.failures.into()),
             ("step", self.step.into()),
             ("woken", self.woken.as_str().into()),
             ("wait_key", s.wait_key.as_deref().into()),
             ("deadline", s.deadline.into()),
+            ("class", (&s.class).into()),
             ("reason", (&s.reason).into()),
             ("message", (&s.message).into()),
-            ("cause_stage", (&self.cause_stage).into()),
-            ("cause_reason", (&self.cause_reason).into()),
-            ("cause_message", (&self.cause_message).into()),
             ("stage_started_time", s.stage_started_time.into()),
             ("status_time", s.status_time.into()),
             ("last_progress_time", s.last_progress_time.into()),

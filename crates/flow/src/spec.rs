@@ -1,38 +1,43 @@
-//! The table that opens every flow: its stages, their limits, and what happens when one fails.
+//! The table that opens every flow: its stages, each with its function and its limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A kind of durable flow: an ordered table of stages. Declare it as a `static` at the top of its file.
+use futures::future::BoxFuture;
+
+use crate::binding::Binding;
+use crate::context::StageContext;
+use crate::outcome::Outcome;
+
+/// A kind of durable flow: an ordered table of stages, whose functions work on a `C`. Declare it as a `static` at the
+/// top of its file.
 #[derive(Debug)]
-pub struct Flow {
+pub struct Flow<C: 'static> {
     /// Stable name of the kind, stored in every row.
     pub kind: &'static str,
-    /// The stages in the order they run; undone in the reverse order.
-    pub stages: &'static [StageSpec],
-    /// What a terminal failure does with the stages that have run.
-    pub on_failure: OnFailure,
+    /// The stages in the order they run. A failure leaves what those that have run made, so that the flow can be
+    /// retried from the failed stage; what removes it again is a flow of its own.
+    pub stages: &'static [Stage<C>],
     /// How many flows of this kind one worker runs at a time.
     pub concurrency: usize,
 }
 
-/// What a terminal failure does with the stages that have run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// Leave them, so that the flow can be retried from the failed stage (a cancel still undoes them).
-    Keep,
-    /// Undo them in reverse order, then end as failed.
-    Unwind,
-}
+/// What a stage does. It may run more than once: effects are create-or-get by [`StageContext::effect_name`], intended
+/// in a row first when they can outlive a crash unseen. It ends soon after [`StageContext::cancellation`] is
+/// cancelled, or is dropped.
+pub type Run<C> = for<'a> fn(&'a Arc<C>, &'a StageContext) -> BoxFuture<'a, Outcome>;
 
-/// One stage: its name and its limits.
-#[derive(Clone, Copy, Debug)]
-pub struct StageSpec {
+/// One stage: its name, its limits and its function.
+#[derive(Debug)]
+pub struct Stage<C: 'static> {
     /// Stable name, unique in its flow; stored in the row.
     pub name: &'static str,
     /// How long one attempt may take before it counts as failed.
     pub timeout: Duration,
     /// What happens after a failed attempt.
     pub retry: Retry,
+    /// What it does.
+    pub run: Run<C>,
 }
 
 /// How often and how soon a failed attempt is repeated.
@@ -48,20 +53,13 @@ pub struct Retry {
     pub budget: u32,
 }
 
-impl Flow {
+impl<C> Flow<C> {
     /// Concurrency of a kind that does not say otherwise.
     pub const DEFAULT_CONCURRENCY: usize = 16;
 
-    /// A flow that keeps its completed stages when one fails.
-    pub const fn new(kind: &'static str, stages: &'static [StageSpec]) -> Self {
-        Self { kind, stages, on_failure: OnFailure::Keep, concurrency: Self::DEFAULT_CONCURRENCY }
-    }
-
-    /// The same flow, undoing its completed stages when one fails.
-    #[must_use]
-    pub const fn unwinding(mut self) -> Self {
-        self.on_failure = OnFailure::Unwind;
-        self
+    /// A flow of these stages.
+    pub const fn new(kind: &'static str, stages: &'static [Stage<C>]) -> Self {
+        Self { kind, stages, concurrency: Self::DEFAULT_CONCURRENCY }
     }
 
     /// The same flow with another limit of concurrent flows per worker.
@@ -71,22 +69,32 @@ impl Flow {
         self
     }
 
-    /// Position of a stage in the table; none when this binary does not know the stage.
-    pub fn position(&self, stage: &str) -> Option<usize> {
-        self.stages.iter().position(|s| s.name == stage)
-    }
-
     /// The name of the stage a new flow starts with.
     pub fn first_stage(&self) -> &'static str {
         self.stages.first().map_or("", |s| s.name)
     }
 }
 
-impl StageSpec {
-    /// A stage with its limits.
-    pub const fn new(name: &'static str, timeout: Duration, retry: Retry) -> Self {
-        Self { name, timeout, retry }
+impl<C: Send + Sync> Flow<C> {
+    /// The flow with what its functions work on, ready for an engine.
+    pub fn bind(&'static self, on: &Arc<C>) -> Binding {
+        Binding::new(self, on)
     }
+}
+
+impl<C> Stage<C> {
+    /// A stage with its limits and its function, which [`stage`] makes of an async one.
+    pub const fn new(name: &'static str, timeout: Duration, retry: Retry, run: Run<C>) -> Self {
+        Self { name, timeout, retry, run }
+    }
+}
+
+/// The function of a stage from an async one: `|cx, ctx| stage(prepare(cx, ctx))`. Its error ends the attempt as
+/// [`Outcome`] says of it.
+pub fn stage<'a, E: Into<Outcome>>(
+    code: impl Future<Output = Result<Outcome, E>> + Send + 'a,
+) -> BoxFuture<'a, Outcome> {
+    Box::pin(async move { code.await.unwrap_or_else(Into::into) })
 }
 
 impl Retry {

@@ -4,8 +4,8 @@
 use foundry_core::Error;
 use foundry_store::DialectSql;
 
+use crate::binding::Binding;
 use crate::row::FLOWS;
-use crate::stage::Bound;
 
 /// All statements of one engine. Their texts live as long as the process: they are made once per
 /// engine, of nothing but the static tables of its flows.
@@ -18,9 +18,9 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    pub(crate) fn of(bounds: &[Bound]) -> Self {
+    pub(crate) fn of(bounds: &[Binding]) -> Self {
         Self {
-            claims: bounds.iter().map(|b| (b.flow.kind, claim(b))).collect(),
+            claims: bounds.iter().map(|b| (b.kind, claim(b))).collect(),
             next_due: text(next_due(bounds)),
             needs_repair: text(needs_repair(bounds)),
             park: park(bounds),
@@ -41,10 +41,9 @@ const fn same(sql: &'static str) -> DialectSql {
 ///
 /// Each row that is taken gets a new epoch, whatever state it was in: an owner that still believes in
 /// its lease can write nothing from here on.
-fn claim(bound: &Bound) -> DialectSql {
-    let (kind, stages) = (bound.flow.kind, stage_list(bound));
+fn claim(bound: &Binding) -> DialectSql {
+    let (kind, stages) = (bound.kind, stage_list(bound));
     let timeouts: String = bound
-        .flow
         .stages
         .iter()
         .map(|s| {
@@ -75,14 +74,14 @@ fn claim(bound: &Bound) -> DialectSql {
 }
 
 /// When the next flow of each kind is due, as (kind, due_time); reads only.
-fn next_due(bounds: &[Bound]) -> String {
+fn next_due(bounds: &[Binding]) -> String {
     let each: Vec<String> = bounds
         .iter()
         .map(|b| {
             format!(
                 "SELECT kind, due_time FROM (SELECT kind, due_time FROM flows WHERE kind = '{}' \
                  AND due_time IS NOT NULL AND stage IN ({}) ORDER BY due_time LIMIT 1) AS f",
-                b.flow.kind,
+                b.kind,
                 stage_list(b)
             )
         })
@@ -136,11 +135,11 @@ pub(crate) const END_ALL_LEASES: DialectSql = same(
 );
 
 /// Parks flows that are overdue since $2 (now is $1) and whose kind or stage nobody here knows.
-fn park(bounds: &[Bound]) -> DialectSql {
+fn park(bounds: &[Binding]) -> DialectSql {
     let unknown = known(bounds);
     same(text(format!(
         "UPDATE flows SET epoch = epoch + 1, lease_owner = '', status = 'parked', due_time = NULL, \
-         status_time = $1, reason = 'STAGE_UNKNOWN', \
+         status_time = $1, class = '', reason = 'STAGE_UNKNOWN', \
          message = 'no running worker knows this kind or stage' \
          WHERE due_time <= $2 AND NOT ({unknown}) RETURNING {}",
         FLOWS.columns().join(", ")
@@ -148,9 +147,9 @@ fn park(bounds: &[Bound]) -> DialectSql {
 }
 
 /// Makes parked flows due at $1 whose kind and stage are known here.
-fn unpark(bounds: &[Bound]) -> DialectSql {
+fn unpark(bounds: &[Binding]) -> DialectSql {
     same(text(format!(
-        "UPDATE flows SET status = 'ready', status_time = $1, due_time = $1, reason = '', message = '' \
+        "UPDATE flows SET status = 'ready', status_time = $1, due_time = $1, class = '', reason = '', message = '' \
          WHERE status = 'parked' AND ({}) RETURNING flow_id",
         known(bounds)
     )))
@@ -158,7 +157,7 @@ fn unpark(bounds: &[Bound]) -> DialectSql {
 
 /// Whether anything is parked, waiting with an unseen signal, or overdue since $1 and unknown here:
 /// read before the writes of a sweep, so that an idle service writes nothing.
-fn needs_repair(bounds: &[Bound]) -> String {
+fn needs_repair(bounds: &[Binding]) -> String {
     let known = known(bounds);
     format!(
         "SELECT 1 AS one WHERE EXISTS (SELECT 1 FROM flows WHERE status = 'parked' AND ({known})) \
@@ -181,12 +180,12 @@ pub(crate) const DELETE_SIGNALS: DialectSql = same(
 );
 
 /// Refuses names that would have to be quoted in the statements above.
-pub(crate) fn check_names(bound: &Bound) -> Result<(), Error> {
+pub(crate) fn check_names(bound: &Binding) -> Result<(), Error> {
     let plain = |s: &str| {
         !s.is_empty()
             && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.".contains(&b))
     };
-    let names = std::iter::once(bound.flow.kind).chain(bound.flow.stages.iter().map(|s| s.name));
+    let names = std::iter::once(bound.kind).chain(bound.stages.iter().map(|s| s.name));
     for name in names {
         if !plain(name) {
             return Err(Error::internal(format!("flow name {name:?} must be of a-z, 0-9, _, - and .")));
@@ -195,15 +194,13 @@ pub(crate) fn check_names(bound: &Bound) -> Result<(), Error> {
     Ok(())
 }
 
-fn known(bounds: &[Bound]) -> String {
-    let each: Vec<String> = bounds
-        .iter()
-        .map(|b| format!("(kind = '{}' AND stage IN ({}))", b.flow.kind, stage_list(b)))
-        .collect();
+fn known(bounds: &[Binding]) -> String {
+    let each: Vec<String> =
+        bounds.iter().map(|b| format!("(kind = '{}' AND stage IN ({}))", b.kind, stage_list(b))).collect();
     if each.is_empty() { "1 = 0".to_owned() } else { each.join(" OR ") }
 }
 
-fn stage_list(bound: &Bound) -> String {
-    let names: Vec<String> = bound.flow.stages.iter().map(|s| format!("'{}'", s.name)).collect();
+fn stage_list(bound: &Binding) -> String {
+    let names: Vec<String> = bound.stages.iter().map(|s| format!("'{}'", s.name)).collect();
     names.join(", ")
 }

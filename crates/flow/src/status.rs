@@ -15,9 +15,9 @@ pub enum Status {
     Parked,
     /// All stages complete.
     Done,
-    /// Ended by a failure; can be retried unless it was undone.
+    /// Ended by a failure; can be retried.
     Failed,
-    /// Ended by a cancel, completed stages undone.
+    /// Ended by a cancel.
     Cancelled,
 }
 
@@ -46,40 +46,6 @@ impl Status {
     /// Whether the flow has ended.
     pub const fn is_finished(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Cancelled)
-    }
-}
-
-/// The ending an unwinding flow is on its way to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unwinding {
-    /// Undoing after a terminal failure.
-    ToFailed,
-    /// Undoing after a cancel.
-    ToCancelled,
-}
-
-impl Unwinding {
-    pub(crate) const fn as_str(this: Option<Self>) -> &'static str {
-        match this {
-            None => "",
-            Some(Self::ToFailed) => "failed",
-            Some(Self::ToCancelled) => "cancelled",
-        }
-    }
-
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        match text {
-            "failed" => Some(Self::ToFailed),
-            "cancelled" => Some(Self::ToCancelled),
-            _ => None,
-        }
-    }
-
-    pub(crate) const fn ending(self) -> Status {
-        match self {
-            Self::ToFailed => Status::Failed,
-            Self::ToCancelled => Status::Cancelled,
-        }
     }
 }
 
@@ -130,8 +96,6 @@ pub enum Transition {
     Waiting,
     /// The attempt failed and will be repeated at the due time.
     Retrying,
-    /// Terminal failure or cancel: undoing has begun, or goes on with an earlier stage.
-    Unwinding,
     /// The attempt was given back by a stopping worker and does not count.
     Released,
     /// No running worker knows the stage.
@@ -173,8 +137,6 @@ pub struct FlowStatus {
     pub stage: String,
     /// The stage that this transition completed.
     pub completed_stage: Option<String>,
-    /// The ending it is on its way to, while completed stages are undone.
-    pub unwinding: Option<Unwinding>,
     /// Which attempt of the stage this is, from 1; counts interrupted ones, not released ones.
     pub attempt: u32,
     /// How many attempts of the stage failed; bounded by the stage's budget.
@@ -197,6 +159,8 @@ pub struct FlowStatus {
     pub due_time: Option<Timestamp>,
     /// What a waiting flow waits for.
     pub wait_key: Option<String>,
+    /// What kind of failure the last one was, as the stage said; empty when it said none, and of a wait.
+    pub class: String,
     /// Stable reason of the last failure or wait; the terminal one at the end.
     pub reason: String,
     /// The same for people.
@@ -208,9 +172,15 @@ pub struct FlowStatus {
 }
 
 impl FlowStatus {
-    /// Whether [`crate::retry`] may re-arm it: it failed and its completed stages are still there.
+    /// Whether [`crate::retry`] may re-arm it.
     pub fn retryable(&self) -> bool {
-        self.status == Status::Failed && self.unwinding.is_none()
+        self.status == Status::Failed
+    }
+
+    /// What a person is told: the message behind its class, or what a running attempt said last.
+    pub fn text(&self) -> String {
+        let message = if self.message.is_empty() { &self.last_progress } else { &self.message };
+        if self.class.is_empty() { message.clone() } else { format!("{}: {message}", self.class) }
     }
 
     /// What happens next, or what a person can do.
@@ -223,8 +193,7 @@ impl FlowStatus {
                 format!("continues when {} is signalled", self.wait_key.as_deref().unwrap_or(""))
             }
             Status::Parked => format!("start a worker that implements the stage {}", self.stage),
-            Status::Failed if self.retryable() => format!("retry from {}, or cancel", self.stage),
-            Status::Failed => "create it again".to_owned(),
+            Status::Failed => format!("retry from {}, or cancel", self.stage),
             Status::Done | Status::Cancelled => String::new(),
         }
     }

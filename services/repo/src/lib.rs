@@ -110,14 +110,9 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     });
     sweep_incoming(&cx).await?;
     flow::import::enqueue_waiting(&cx).await?;
-    let flows = vec![
-        flow::sync::binding(cx.clone()),
-        flow::import::binding(cx.clone()),
-        flow::delete::binding(cx.clone()),
-    ];
     let options = Options { hooks: deps.flow_hooks.clone(), ..Options::default() };
     let owned = OwnedDataDirectory::held_by(deps.data);
-    let engine = database.start_engine(&deps.env, &deps.tasks, flows, options, &owned).await?;
+    let engine = database.start_engine(&deps.env, &deps.tasks, flow::bindings(&cx), options, &owned).await?;
     let routes = Routes::new(RepoServiceServer::new(rpc::Rpc(cx.clone())))
         .add_service(WatchAuthorizationServiceServer::new(rpc::Rpc(cx.clone())));
     Ok(Service::new(

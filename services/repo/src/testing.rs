@@ -95,11 +95,7 @@ impl Fixture {
             reads: tokio::sync::Semaphore::new(crate::context::CONCURRENT_READS),
             authenticator: Arc::new(authenticator),
         });
-        let flows = vec![
-            flow::sync::binding(cx.clone()),
-            flow::import::binding(cx.clone()),
-            flow::delete::binding(cx.clone()),
-        ];
+        let flows = flow::bindings(&cx);
         let engine = Engine::new(store, env.env.clone(), flows, foundry_flow::Options::default()).unwrap();
         let (organization, other) = (OrganizationId::generate(&env.env), OrganizationId::generate(&env.env));
         let (member, stranger) = (member_of(&env, &organization), member_of(&env, &other));

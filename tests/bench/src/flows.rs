@@ -4,11 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use foundry_core::{Env, FlowId, Tasks};
 use foundry_flow::{
-    Binding, Engine, Flow, FlowStatus, Hooks, MIGRATIONS, NewFlow, Options, Outcome, Retry, Stage,
-    StageContext, StageSpec, Transition, enqueue,
+    Engine, Flow, FlowStatus, Hooks, MIGRATIONS, NewFlow, Options, Outcome, Retry, Stage, Transition, enqueue,
 };
 use foundry_store::{Store, WriteSet};
 use tokio::sync::oneshot;
@@ -21,24 +19,15 @@ use crate::{PAIRS, Plan};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-const fn stage(name: &'static str) -> StageSpec {
-    StageSpec::new(name, LIMIT, Retry::DEFAULT)
+const fn stage(name: &'static str) -> Stage<()> {
+    Stage::new(name, LIMIT, Retry::DEFAULT, |_, _| Box::pin(async { Outcome::done() }))
 }
 
-static SEVEN: Flow = Flow::new(
+static SEVEN: Flow<()> = Flow::new(
     "seven",
     &[stage("one"), stage("two"), stage("three"), stage("four"), stage("five"), stage("six"), stage("seven")],
 )
 .concurrency(64);
-
-struct Nothing;
-
-#[async_trait]
-impl Stage for Nothing {
-    async fn run(&self, _ctx: &StageContext) -> Outcome {
-        Outcome::done()
-    }
-}
 
 /// Tells whoever started a flow that its end is committed.
 #[derive(Default)]
@@ -85,7 +74,7 @@ pub async fn flows(plan: &Plan, report: &mut Report) {
     let dir = tempfile::tempdir().expect("directory");
     let store = open_store(dir.path(), &[&MIGRATIONS, &BENCH]).await;
     let ends = Arc::new(Ends::default());
-    let binding = SEVEN.stages.iter().fold(Binding::new(&SEVEN), |b, s| b.stage(s.name, Nothing));
+    let binding = SEVEN.bind(&Arc::new(()));
     let options = Options { hooks: Arc::clone(&ends) as _, ..Options::default() };
     let engine = Engine::new(store.clone(), Env::system(), vec![binding], options).expect("an engine");
     let (tasks, _failures) = Tasks::new();

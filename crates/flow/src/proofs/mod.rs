@@ -25,7 +25,7 @@ const POINTS: [Point; 3] = [Point::BeforeEffect, Point::AfterEffect, Point::Afte
 ///
 /// # Panics
 /// When a proof fails, with the point and stage in its message.
-pub async fn prove<W, F, Fut>(flow: &'static Flow, fresh: F)
+pub async fn prove<C, W, F, Fut>(flow: &'static Flow<C>, fresh: F)
 where
     W: World,
     F: Fn() -> Fut,
@@ -35,7 +35,6 @@ where
     Box::pin(survives_every_stage_run_twice(flow, &fresh)).await;
     Box::pin(ends_after_a_failure_at_every_stage(flow, &fresh)).await;
     Box::pin(ends_after_a_cancel_at_every_point(flow, &fresh)).await;
-    Box::pin(unwinds_through_crashes(flow, &fresh)).await;
     Box::pin(a_frozen_owner_writes_nothing(flow, &fresh)).await;
     Box::pin(a_late_owner_does_not_disturb_the_next(flow, &fresh)).await;
     Box::pin(finishes_when_all_wake_ups_are_lost(&fresh)).await;
@@ -54,7 +53,7 @@ async fn undisturbed<W: World, F: Fn() -> Fut, Fut: Future<Output = W>>(fresh: &
 ///
 /// # Panics
 /// When the proof fails.
-pub async fn resumes_after_a_crash_at_every_point<W, F, Fut>(flow: &'static Flow, fresh: &F)
+pub async fn resumes_after_a_crash_at_every_point<C, W, F, Fut>(flow: &'static Flow<C>, fresh: &F)
 where
     W: World,
     F: Fn() -> Fut,
@@ -85,7 +84,7 @@ where
 ///
 /// # Panics
 /// When the proof fails.
-pub async fn survives_every_stage_run_twice<W, F, Fut>(flow: &'static Flow, fresh: &F)
+pub async fn survives_every_stage_run_twice<C, W, F, Fut>(flow: &'static Flow<C>, fresh: &F)
 where
     W: World,
     F: Fn() -> Fut,
@@ -94,18 +93,18 @@ where
     let expected = undisturbed(fresh).await;
     let world = fresh().await;
     let id = started(&world).await;
-    let script = Script::at_each_stage(Point::AfterEffect, false, Action::Crash);
+    let script = Script::at_each_stage(Point::AfterEffect, Action::Crash);
     run_through_crashes(&world, &id, &script).await;
     assert_eq!(script.times_fired(), flow.stages.len(), "a stage was never run");
     assert_eq!(End::of(&world, &id).await, expected, "every stage run twice");
 }
 
 /// A terminal failure before and after each stage's effect: the flow ends as failed with its reason,
-/// and can be retried to the undisturbed end, or everything is undone.
+/// and can be retried to the undisturbed end.
 ///
 /// # Panics
 /// When the proof fails.
-pub async fn ends_after_a_failure_at_every_stage<W, F, Fut>(flow: &'static Flow, fresh: &F)
+pub async fn ends_after_a_failure_at_every_stage<C, W, F, Fut>(flow: &'static Flow<C>, fresh: &F)
 where
     W: World,
     F: Fn() -> Fut,
@@ -121,25 +120,21 @@ where
             let end = finish(&world, &id, script.options()).await;
             assert_eq!(end.status, Status::Failed, "{what}");
             assert_eq!((end.stage.as_str(), end.reason.as_str()), (stage.name, "PLANTED_FAILURE"), "{what}");
-            if end.retryable() {
-                let mut ws = WriteSet::new();
-                crate::retry(&mut ws, &id);
-                assert!(world.store().commit(ws).await.is_ok(), "{what}: the retry was refused");
-                finish(&world, &id, Options::default()).await;
-                assert_eq!(End::of(&world, &id).await, expected, "{what}, then retried");
-            } else if world.undoes_everything() {
-                assert_eq!(world.effects().await, Vec::<String>::new(), "{what}: left behind");
-            }
+            let mut ws = WriteSet::new();
+            crate::retry(&mut ws, &id);
+            assert!(world.store().commit(ws).await.is_ok(), "{what}: the retry was refused");
+            finish(&world, &id, Options::default()).await;
+            assert_eq!(End::of(&world, &id).await, expected, "{what}, then retried");
         }
     }
 }
 
-/// A cancel at every point of every stage, and before the first: the flow ends, as cancelled and with
-/// nothing left behind unless it was complete already.
+/// A cancel at every point of every stage, and before the first: the flow ends, as cancelled unless it was complete
+/// already.
 ///
 /// # Panics
 /// When the proof fails.
-pub async fn ends_after_a_cancel_at_every_point<W, F, Fut>(flow: &'static Flow, fresh: &F)
+pub async fn ends_after_a_cancel_at_every_point<C, W, F, Fut>(flow: &'static Flow<C>, fresh: &F)
 where
     W: World,
     F: Fn() -> Fut,
@@ -156,9 +151,6 @@ where
             let was_complete = script.status_when_fired() == Some(Status::Done);
             let ending = if was_complete { Status::Done } else { Status::Cancelled };
             assert_eq!(end.status, ending, "{what}: {} {}", end.reason, end.message);
-            if !was_complete && world.undoes_everything() {
-                assert_eq!(world.effects().await, Vec::<String>::new(), "{what}: left behind");
-            }
         }
     }
     let world = fresh().await;
@@ -171,40 +163,12 @@ where
     );
 }
 
-/// A cancel in the last stage, then a crash at every point of every undo: the unwind goes on where it
-/// was and leaves nothing behind.
-///
-/// # Panics
-/// When the proof fails.
-pub async fn unwinds_through_crashes<W, F, Fut>(flow: &'static Flow, fresh: &F)
-where
-    W: World,
-    F: Fn() -> Fut,
-    Fut: Future<Output = W>,
-{
-    let last = flow.stages[flow.stages.len() - 1].name;
-    for point in POINTS {
-        let world = fresh().await;
-        let id = started(&world).await;
-        // The process dies with the cancel requested in its last stage.
-        let reach_last = Script::once(Point::AfterEffect, last, Action::Crash);
-        run(&world, &id, &engine(&world, reach_last.options())).await;
-        cancel(world.store(), &id).await;
-        run_through_crashes(&world, &id, &Script::at_each_stage(point, true, Action::Crash)).await;
-        let what = format!("crashes at {point:?} of every undo");
-        assert_eq!(status(&world, &id).await.status, Status::Cancelled, "{what}");
-        if world.undoes_everything() {
-            assert_eq!(world.effects().await, Vec::<String>::new(), "{what}: left behind");
-        }
-    }
-}
-
 /// An owner that stops in the middle of a stage and wakes up after another has finished the flow:
 /// nothing it still does reaches the database.
 ///
 /// # Panics
 /// When the proof fails.
-pub async fn a_frozen_owner_writes_nothing<W, F, Fut>(flow: &'static Flow, fresh: &F)
+pub async fn a_frozen_owner_writes_nothing<C, W, F, Fut>(flow: &'static Flow<C>, fresh: &F)
 where
     W: World,
     F: Fn() -> Fut,
@@ -239,7 +203,7 @@ where
 ///
 /// # Panics
 /// When the proof fails.
-pub async fn a_late_owner_does_not_disturb_the_next<W, F, Fut>(flow: &'static Flow, fresh: &F)
+pub async fn a_late_owner_does_not_disturb_the_next<C, W, F, Fut>(flow: &'static Flow<C>, fresh: &F)
 where
     W: World,
     F: Fn() -> Fut,

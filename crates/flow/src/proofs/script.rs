@@ -56,8 +56,6 @@ struct Inner {
     point: Point,
     /// The stage to act at; none = once at each.
     stage: Option<&'static str>,
-    /// Whether to act at undo attempts instead of forward ones.
-    undo: bool,
     action: Action,
     seen: Mutex<Seen>,
 }
@@ -68,28 +66,28 @@ struct Seen {
     fired_at: HashSet<String>,
     /// The flow's status and stage when the action last happened.
     fired_on: Option<(Status, String)>,
-    /// Stage of the newest attempt, and whether it undoes: after the record the flow stands elsewhere.
-    begun: (String, bool),
+    /// Stage of the newest attempt: after the record the flow stands elsewhere.
+    begun: String,
 }
 
 impl Script {
-    fn new(point: Point, stage: Option<&'static str>, undo: bool, action: Action) -> Self {
-        Self(Arc::new(Inner { point, stage, undo, action, seen: Mutex::default() }))
+    fn new(point: Point, stage: Option<&'static str>, action: Action) -> Self {
+        Self(Arc::new(Inner { point, stage, action, seen: Mutex::default() }))
     }
 
     /// Acts at the first attempt of a stage.
     pub(super) fn once(point: Point, stage: &'static str, action: Action) -> Self {
-        Self::new(point, Some(stage), false, action)
+        Self::new(point, Some(stage), action)
     }
 
-    /// Acts at the first attempt of each stage, forward or undo.
-    pub(super) fn at_each_stage(point: Point, undo: bool, action: Action) -> Self {
-        Self::new(point, None, undo, action)
+    /// Acts at the first attempt of each stage.
+    pub(super) fn at_each_stage(point: Point, action: Action) -> Self {
+        Self::new(point, None, action)
     }
 
     /// Only remembers.
     pub(super) fn recording() -> Self {
-        Self::new(Point::BeforeEffect, None, false, Action::Nothing)
+        Self::new(Point::BeforeEffect, None, Action::Nothing)
     }
 
     pub(super) fn options(&self) -> Options {
@@ -128,10 +126,10 @@ impl Script {
         let mut seen = self.seen();
         if point == Point::BeforeEffect {
             seen.attempts.push(flow.stage.clone());
-            seen.begun = (flow.stage.clone(), flow.unwinding.is_some());
+            seen.begun.clone_from(&flow.stage);
         }
-        let (stage, undo) = seen.begun.clone();
-        let wanted = point == self.0.point && undo == self.0.undo && self.0.stage.is_none_or(|s| s == stage);
+        let stage = seen.begun.clone();
+        let wanted = point == self.0.point && self.0.stage.is_none_or(|s| s == stage);
         if !wanted || !seen.fired_at.insert(stage) {
             return false;
         }

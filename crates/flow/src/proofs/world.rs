@@ -25,10 +25,6 @@ pub trait World: Send + Sync {
     async fn effects(&self) -> Vec<String>;
     /// What the service shows of the entity, without attempts, times and other traces of the way.
     async fn shown(&self) -> String;
-    /// Whether a cancelled flow leaves no effect behind.
-    fn undoes_everything(&self) -> bool {
-        true
-    }
     /// Called whenever the flow rests unfinished: plays the outside's part, such as a signal that the
     /// flow waits for.
     async fn outside_acts(&self) {}

@@ -3,10 +3,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::common::{Bench, ENTITIES, JOB, SEVEN, code, job, project, seven};
+use crate::common::{Bench, ENTITIES, JOB, SEVEN, TWO, code, job, project, seven, two_stages};
 use foundry_flow::{
-    Binding, Flow, NOT_RETRYABLE, NewFlow, Outcome, Retry, StageSpec, Status, Woken, enqueue, find,
-    request_cancel, retry, signal,
+    Flow, NOT_RETRYABLE, NewFlow, Outcome, Retry, Stage, Status, Woken, enqueue, find, request_cancel, retry,
+    signal,
 };
 use foundry_store::{CommitError, WriteSet};
 
@@ -24,7 +24,7 @@ on_both_databases! {
     a_stage_sees_when_its_flow_began_by_its_own_clock,
     a_flow_that_is_to_begin_later_does_so_by_the_clock_of_the_database,
     goes_on_at_another_stage_when_a_stage_says_so,
-    cancels_a_failed_flow_undoing_what_it_had_done,
+    cancels_a_failed_flow,
     retries_a_failed_flow_only_and_keeps_one_unfinished_flow_per_key,
     parks_a_stage_it_does_not_know_and_a_newer_worker_goes_on,
     persists_progress_at_most_once_a_second_and_the_last_word_always,
@@ -40,7 +40,7 @@ fn counted() -> (Arc<AtomicU32>, impl Fn() -> u32 + Clone) {
 
 async fn carries_a_flow_through_all_its_stages_and_shows_each_in_the_entity(bench: Bench) {
     let id = bench.start(&SEVEN, "e1").await;
-    assert_eq!(bench.engine(vec![seven(&SEVEN, &bench.ledger)]).run_until_idle().await.unwrap(), 1);
+    assert_eq!(bench.engine(vec![seven(&bench.ledger)]).run_until_idle().await.unwrap(), 1);
     let end = bench.flow(&id).await;
     assert_eq!((end.status, end.stage.as_str()), (Status::Done, "seven"));
     assert_eq!(end.state, serde_json::json!("seven"));
@@ -183,7 +183,7 @@ async fn ends_a_wait_at_its_deadline(bench: Bench) {
     assert_eq!(bench.flow(&id).await.reason, "NO_ANSWER");
 }
 
-/// PostgreSQL's clock is months ahead of the one of these tests.
+/// PostgreSQL's clock is a day ahead of the one of these tests.
 async fn a_stage_waits_by_its_own_clock_also_when_the_one_of_the_database_is_ahead(bench: Bench) {
     let until = bench.env().clock.now().plus(Duration::from_secs(30));
     let (calls, count) = counted();
@@ -230,36 +230,22 @@ async fn a_flow_that_is_to_begin_later_does_so_by_the_clock_of_the_database(benc
 }
 
 async fn goes_on_at_another_stage_when_a_stage_says_so(bench: Bench) {
-    static PROBE: Flow = Flow::new(
-        "probe",
-        &[
-            StageSpec::new("starting", Duration::from_secs(60), Retry::DEFAULT),
-            StageSpec::new("watching", Duration::from_secs(60), Retry::DEFAULT),
-        ],
-    );
     let (starts, count) = counted();
     let (_, looks) = counted();
-    let probe = Binding::new(&PROBE)
-        .stage(
-            "starting",
-            code(move |_| {
-                count();
-                Box::pin(async { Outcome::done() })
-            }),
-        )
-        .stage(
-            "watching",
-            code(move |_| {
-                let vanished = looks() == 1;
-                Box::pin(async move { if vanished { Outcome::goto("starting") } else { Outcome::done() } })
-            }),
-        );
-    let id = bench.start(&PROBE, "e1").await;
-    bench.engine(vec![probe]).run_until_idle().await.unwrap();
+    let one = code(move |_| {
+        count();
+        Box::pin(async { Outcome::done() })
+    });
+    let two = code(move |_| {
+        let vanished = looks() == 1;
+        Box::pin(async move { if vanished { Outcome::goto("one") } else { Outcome::done() } })
+    });
+    let id = bench.start(&TWO, "e1").await;
+    bench.engine(vec![two_stages(one, two)]).run_until_idle().await.unwrap();
     assert_eq!((bench.flow(&id).await.status, starts.load(Ordering::SeqCst)), (Status::Done, 2));
 }
 
-async fn cancels_a_failed_flow_undoing_what_it_had_done(bench: Bench) {
+async fn cancels_a_failed_flow(bench: Bench) {
     let broken = || job(|_| Box::pin(async { Outcome::fail("BROKEN", "for good") }));
     let id = bench.start(&JOB, "e1").await;
     let engine = bench.engine(vec![broken()]);
@@ -298,8 +284,12 @@ async fn retries_a_failed_flow_only_and_keeps_one_unfinished_flow_per_key(bench:
 }
 
 async fn parks_a_stage_it_does_not_know_and_a_newer_worker_goes_on(bench: Bench) {
-    static NEWER: Flow =
-        Flow::new("job", &[StageSpec::new("polish", Duration::from_secs(60), Retry::DEFAULT)]);
+    static NEWER: Flow<()> = Flow::new(
+        "job",
+        &[Stage::new("polish", Duration::from_secs(60), Retry::DEFAULT, |_, _| {
+            Box::pin(async { Outcome::done() })
+        })],
+    );
     let older = bench.engine(vec![job(|_| Box::pin(async { Outcome::done() }))]);
     let id = bench.start(&NEWER, "e1").await;
     assert_eq!(older.run_until_idle().await.unwrap(), 0);
@@ -309,8 +299,7 @@ async fn parks_a_stage_it_does_not_know_and_a_newer_worker_goes_on(bench: Bench)
     let parked = bench.flow(&id).await;
     assert_eq!((parked.status, parked.reason.as_str()), (Status::Parked, "STAGE_UNKNOWN"));
     assert_eq!(bench.entity("e1").await.1, "parked");
-    let newer = Binding::job(&NEWER, code(|_| Box::pin(async { Outcome::done() }))).projection(project);
-    bench.engine(vec![newer]).run_until_idle().await.unwrap();
+    bench.engine(vec![NEWER.bind(&Arc::new(())).projection(project)]).run_until_idle().await.unwrap();
     assert_eq!(bench.flow(&id).await.status, Status::Done);
 }
 

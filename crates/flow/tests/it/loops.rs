@@ -2,7 +2,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Bench, JOB, SEVEN, code, job, seven};
+use crate::common::{Bench, JOB, SEVEN, TWO, code, job, seven, two_stages};
 use foundry_core::Tasks;
 use foundry_flow::{Outcome, OwnedDataDirectory, Status, Stop, request_cancel};
 use tokio::sync::{Semaphore, mpsc};
@@ -22,7 +22,7 @@ on_both_databases! {
 const SHORT: Duration = Duration::from_secs(5);
 
 async fn starts_an_enqueued_flow_without_waiting_for_the_sweeper(bench: Bench) {
-    let engine = bench.engine(vec![seven(&SEVEN, &bench.ledger)]);
+    let engine = bench.engine(vec![seven(&bench.ledger)]);
     let (tasks, _failures) = Tasks::new();
     engine.start(&tasks);
     // Both loops sleep on the clock: the sweeper's first look is over, and time stands still.
@@ -205,11 +205,11 @@ async fn a_drain_lets_a_stage_reach_its_boundary_and_leaves_the_next_to_another(
             Outcome::done()
         })
     });
-    let binding = seven(&SEVEN, &bench.ledger).stage("one", first);
-    let engine = bench.engine(vec![binding]);
+    let done = || code(|_| Box::pin(async { Outcome::done() }));
+    let engine = bench.engine(vec![two_stages(first, done())]);
     let (tasks, _failures) = Tasks::new();
     engine.start(&tasks);
-    let id = bench.start(&SEVEN, "e1").await;
+    let id = bench.start(&TWO, "e1").await;
     running.recv().await.unwrap();
     let let_go = async {
         tokio::task::yield_now().await;
@@ -220,7 +220,7 @@ async fn a_drain_lets_a_stage_reach_its_boundary_and_leaves_the_next_to_another(
     let left = bench.flow(&id).await;
     assert_eq!((left.status, left.stage.as_str(), left.attempt), (Status::Ready, "two", 0));
     assert!(tasks.shutdown(SHORT).await);
-    let next = bench.engine(vec![seven(&SEVEN, &bench.ledger)]);
+    let next = bench.engine(vec![two_stages(done(), done())]);
     next.run_until_idle().await.unwrap();
     assert_eq!(bench.flow(&id).await.status, Status::Done);
 }

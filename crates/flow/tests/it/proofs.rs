@@ -2,46 +2,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Bench, Effect, Ledger, SEVEN, project, seven, start};
+use crate::common::{Bench, Ledger, SEVEN, effect, project, start};
 use async_trait::async_trait;
 use foundry_core::{Env, Error, FlowId, TaskId};
 use foundry_flow::proofs::{World, prove};
-use foundry_flow::{Binding, Flow, Outcome, Retry, Stage, StageContext, StageSpec, Undo, signal};
+use foundry_flow::{Binding, Flow, Outcome, Retry, Stage, StageContext, signal};
 use foundry_store::{Store, WriteSet};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-static UNWINDING: Flow = Flow::new("unwinding", SEVEN.stages).unwinding();
-
-static WAITING: Flow = Flow::new(
+static WAITING: Flow<Ledger> = Flow::new(
     "waiting",
     &[
-        StageSpec::new("ask", LIMIT, Retry::DEFAULT),
-        StageSpec::new("answered", LIMIT, Retry::DEFAULT),
-        StageSpec::new("use", LIMIT, Retry::DEFAULT),
+        Stage::new("ask", LIMIT, Retry::DEFAULT, effect),
+        Stage::new("answered", LIMIT, Retry::DEFAULT, |ledger, ctx| Box::pin(answered(ledger, ctx))),
+        Stage::new("use", LIMIT, Retry::DEFAULT, effect),
     ],
 );
 
 /// Waits until the answer exists outside.
-struct Answered(Effect);
-
-#[async_trait]
-impl Stage for Answered {
-    async fn run(&self, ctx: &StageContext) -> Outcome {
-        if self.0.0.existing().iter().any(|e| e == "answer") {
-            self.0.run(ctx).await
-        } else {
-            Outcome::wait(ctx.subject_id(), "waits for the answer")
-        }
-    }
-
-    fn undoes(&self) -> bool {
-        true
-    }
-
-    async fn undo(&self, ctx: &StageContext) -> Undo {
-        self.0.0.destroy("answer");
-        self.0.undo(ctx).await
+async fn answered(ledger: &Arc<Ledger>, ctx: &StageContext) -> Outcome {
+    if ledger.existing().iter().any(|e| e == "answer") {
+        effect(ledger, ctx).await
+    } else {
+        Outcome::wait(ctx.subject_id(), "waits for the answer")
     }
 }
 
@@ -49,12 +33,12 @@ impl Stage for Answered {
 struct Seven {
     bench: Arc<Bench>,
     ledger: Ledger,
-    flow: &'static Flow,
+    flow: &'static Flow<Ledger>,
     entity: String,
 }
 
 impl Seven {
-    fn new(bench: &Arc<Bench>, flow: &'static Flow) -> Self {
+    fn new(bench: &Arc<Bench>, flow: &'static Flow<Ledger>) -> Self {
         let entity = TaskId::generate(bench.env()).to_string();
         Self { bench: Arc::clone(bench), ledger: Ledger::default(), flow, entity }
     }
@@ -75,16 +59,7 @@ impl World for Seven {
     }
 
     fn flows(&self) -> Vec<Binding> {
-        if self.flow.kind != WAITING.kind {
-            return vec![seven(self.flow, &self.ledger)];
-        }
-        let effect = || Effect(self.ledger.clone());
-        let waiting = Binding::new(&WAITING)
-            .stage("ask", effect())
-            .stage("answered", Answered(effect()))
-            .stage("use", effect())
-            .projection(project);
-        vec![waiting]
+        vec![self.flow.bind(&Arc::new(self.ledger.clone())).projection(project)]
     }
 
     async fn start(&self) -> Result<FlowId, Error> {
@@ -114,11 +89,6 @@ async fn seven_stages_pass_all_proofs(bench: Bench) {
     prove(&SEVEN, async || Seven::new(&bench, &SEVEN)).await;
 }
 
-async fn seven_unwinding_stages_pass_all_proofs(bench: Bench) {
-    let bench = Arc::new(bench);
-    prove(&UNWINDING, async || Seven::new(&bench, &UNWINDING)).await;
-}
-
 async fn a_waiting_flow_passes_all_proofs(bench: Bench) {
     let bench = Arc::new(bench);
     prove(&WAITING, async || Seven::new(&bench, &WAITING)).await;
@@ -126,6 +96,5 @@ async fn a_waiting_flow_passes_all_proofs(bench: Bench) {
 
 on_both_databases! {
     seven_stages_pass_all_proofs,
-    seven_unwinding_stages_pass_all_proofs,
     a_waiting_flow_passes_all_proofs,
 }

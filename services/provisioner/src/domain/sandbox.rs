@@ -230,9 +230,9 @@ pub fn says_limit(condition: &Condition) -> bool {
         .any(|k| k.reason() == condition.reason)
 }
 
-/// What a person can do about a failure, by the class in front of its message (`capacity: …`).
-pub fn class_advice(message: &str) -> Option<&'static str> {
-    match message.split_once(": ")?.0 {
+/// What a person can do about a failure of this class.
+pub fn class_advice(class: &str) -> Option<&'static str> {
+    match class {
         "capacity" => Some("free up space on the host, or destroy sandboxes you no longer need; then retry"),
         "image" => Some("check the installed tools (npm, git); then retry"),
         "configuration" => Some("fix the configuration named in the message; then retry"),

@@ -110,7 +110,7 @@ fn access(
 ) -> Result<AgentModel, Halt> {
     let Some(kind) = models::agent_kind(provider.kind) else {
         let text = "agents cannot use this kind of model provider";
-        return Err(Outcome::fail("AGENT_MODEL_UNSUITABLE", format!("configuration: {text}")).into());
+        return Err(Outcome::fail("AGENT_MODEL_UNSUITABLE", text).of_class("configuration").into());
     };
     let mut access = AgentModel::new(kind, MODEL_URL, token);
     if entry.key() == KeyDelivery::Environment {

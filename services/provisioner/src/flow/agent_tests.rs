@@ -11,6 +11,7 @@ use foundry_store::Store;
 
 use super::{bindings, session, turn};
 use crate::ops;
+use crate::shared::Shared;
 use crate::store::sessions;
 use crate::testing::Fixture;
 use crate::testing::agent::FakeAgent;
@@ -19,11 +20,11 @@ use crate::testing::agent::FakeAgent;
 struct Agents {
     f: Fixture,
     agent: FakeAgent,
-    flow: &'static Flow,
+    flow: &'static Flow<Shared>,
 }
 
 impl Agents {
-    async fn new(flow: &'static Flow) -> Self {
+    async fn new(flow: &'static Flow<Shared>) -> Self {
         let f = Fixture::new().await;
         let agent = FakeAgent::serve(&f).await;
         Self { f, agent, flow }
@@ -46,7 +47,7 @@ impl World for Agents {
 
     fn flows(&self) -> Vec<Binding> {
         // The proofs follow one flow; what else was begun stays where it is.
-        bindings(&self.f.shared).into_iter().filter(|b| b.flow().kind == self.flow.kind).collect()
+        bindings(&self.f.shared).into_iter().filter(|b| b.kind() == self.flow.kind).collect()
     }
 
     async fn start(&self) -> Result<FlowId, Error> {
@@ -86,16 +87,12 @@ impl World for Agents {
         }
         shown
     }
-
-    fn undoes_everything(&self) -> bool {
-        false // whoever cancels a session closes it, and a prompt that was said stays said
-    }
 }
 
 /// An agent that never answers would be waited for as long as the clock stands.
 const LIMIT: Duration = Duration::from_secs(300);
 
-async fn proven(flow: &'static Flow) {
+async fn proven(flow: &'static Flow<Shared>) {
     let proofs = prove(flow, async || Agents::new(flow).await);
     assert!(tokio::time::timeout(LIMIT, proofs).await.is_ok(), "the proofs of {} did not end", flow.kind);
 }

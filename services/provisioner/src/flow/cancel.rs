@@ -1,29 +1,27 @@
 //! The cancel job: makes the agent stop its turn, by asking first and by ending its process last.
-//!
-//! | stage  | does                                                                              | limit |
-//! |--------|-----------------------------------------------------------------------------------|-------|
-//! | cancel | answers what is asked with "cancelled", session/cancel; 15 s later ends the agent | 60 s  |
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use foundry_core::{Error, MessageId, SessionId, Timestamp};
-use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue};
+use foundry_flow::{Flow, NewFlow, Outcome, Stage, StageContext, enqueue, stage};
 use foundry_proto::common::v1::{TurnEnd, TurnOutcome};
 use foundry_runtime_client::RuntimeClient;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
-use super::{Halt, PATIENT, outcome};
+use super::{Halt, PATIENT};
 use crate::domain::{Session, Turn, TurnState};
 use crate::runtime::end_turn;
 use crate::shared::{Shared, acp_of};
 use crate::store::{elicitations, permissions, sandboxes, sessions, turns};
 
 /// Stops a turn.
-pub static CANCEL: Flow =
-    Flow::new("cancel", &[StageSpec::new("cancel", Duration::from_secs(60), PATIENT)]).concurrency(64);
+pub static CANCEL: Flow<Shared> = Flow::new(
+    "cancel",
+    &[Stage::new("cancel", Duration::from_secs(60), PATIENT, |s, ctx| stage(cancel(s, ctx)))],
+)
+.concurrency(64);
 
 /// How long an agent may take to obey, from the moment it was asked, before its process is ended.
 const OBEY: Duration = Duration::from_secs(15);
@@ -89,114 +87,104 @@ pub fn enqueue_after(
     Ok(())
 }
 
-/// The job with its code.
-pub fn binding(shared: &Arc<Shared>) -> Binding {
-    Binding::job(&CANCEL, Cancel(Arc::clone(shared)))
+async fn turn(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Option<(Session, Turn)>, Error> {
+    let session_id: SessionId = ctx.subject_id().parse()?;
+    let message_id = ctx.input::<Input>()?.message_id;
+    let session = sessions::find(&shared.store, &session_id).await?;
+    let turn = turns::find(&shared.store, &session_id, &message_id).await?;
+    Ok(session.zip(turn.filter(|t| t.state != TurnState::Ended)))
 }
 
-struct Cancel(Arc<Shared>);
+async fn give_up(shared: &Arc<Shared>, session: &Session, turn: &Turn, why: &str) -> Result<(), Error> {
+    let end = TurnEnd {
+        outcome: TurnOutcome::Interrupted.into(),
+        reason: "RUNTIME_SILENT".to_owned(),
+        message: format!("the agent could not be stopped: {why}"),
+        ..TurnEnd::default()
+    };
+    end_turn(shared, &session.session_id, &turn.message_id, &end).await
+}
 
-#[async_trait]
-impl Stage for Cancel {
-    async fn run(&self, ctx: &StageContext) -> Outcome {
-        outcome(self.cancel(ctx).await)
+/// Answers what is asked with "cancelled" and passes on the stop; an agent that does not obey in time is ended.
+async fn cancel(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+    let sent_by = ctx.env().clock.now().plus(ON_ITS_WAY);
+    let refused = ctx.input::<Input>()?.refused;
+    loop {
+        let Some((session, turn)) = turn(shared, ctx).await? else { return Ok(Outcome::done()) };
+        let stands = |reason: &str| session.model_condition.as_ref().is_some_and(|c| c.reason == reason);
+        // A prompt that is kept back was refused nothing: it was a call from before.
+        let kept_back = turn.state == TurnState::Intended;
+        if refused.as_deref().is_some_and(|reason| kept_back || !stands(reason)) {
+            return Ok(Outcome::done());
+        }
+        let sandbox = sandboxes::find(&shared.store, &session.sandbox_id).await?;
+        let Some(sandbox) = sandbox.filter(|s| s.facts.is_some()) else { return Ok(Outcome::done()) };
+        let client = shared.client(&sandbox)?;
+        let now = ctx.env().clock.now();
+        if let Ok(Asked { until }) = ctx.state() {
+            if now < until {
+                return Ok(obeying(&turn, until));
+            }
+            return end_agent(shared, ctx, &client, &session, &turn).await;
+        }
+        if turn.state == TurnState::Sent || now >= sent_by {
+            ask(shared, ctx, &client, &session).await?;
+            // From now on, however late the flow itself was.
+            return Ok(obeying(&turn, ctx.env().clock.now().plus(OBEY)));
+        }
+        ctx.env().clock.sleep(LOOK).await;
     }
 }
 
-impl Cancel {
-    async fn turn(&self, ctx: &StageContext) -> Result<Option<(Session, Turn)>, Error> {
-        let session_id: SessionId = ctx.subject_id().parse()?;
-        let message_id = ctx.input::<Input>()?.message_id;
-        let session = sessions::find(&self.0.store, &session_id).await?;
-        let turn = turns::find(&self.0.store, &session_id, &message_id).await?;
-        Ok(session.zip(turn.filter(|t| t.state != TurnState::Ended)))
-    }
-
-    async fn give_up(&self, session: &Session, turn: &Turn, why: &str) -> Result<(), Error> {
-        let end = TurnEnd {
-            outcome: TurnOutcome::Interrupted.into(),
-            reason: "RUNTIME_SILENT".to_owned(),
-            message: format!("the agent could not be stopped: {why}"),
-            ..TurnEnd::default()
-        };
-        end_turn(&self.0, &session.session_id, &turn.message_id, &end).await
-    }
-
-    async fn cancel(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
-        let sent_by = ctx.env().clock.now().plus(ON_ITS_WAY);
-        let refused = ctx.input::<Input>()?.refused;
-        loop {
-            let Some((session, turn)) = self.turn(ctx).await? else { return Ok(Outcome::done()) };
-            let stands = |reason: &str| session.model_condition.as_ref().is_some_and(|c| c.reason == reason);
-            // A prompt that is kept back was refused nothing: it was a call from before.
-            let kept_back = turn.state == TurnState::Intended;
-            if refused.as_deref().is_some_and(|reason| kept_back || !stands(reason)) {
-                return Ok(Outcome::done());
-            }
-            let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
-            let Some(sandbox) = sandbox.filter(|s| s.facts.is_some()) else { return Ok(Outcome::done()) };
-            let client = self.0.client(&sandbox)?;
-            let now = ctx.env().clock.now();
-            if let Ok(Asked { until }) = ctx.state() {
-                if now < until {
-                    return Ok(obeying(&turn, until));
-                }
-                return self.end_agent(ctx, &client, &session, &turn).await;
-            }
-            if turn.state == TurnState::Sent || now >= sent_by {
-                self.ask(ctx, &client, &session).await?;
-                // From now on, however late the flow itself was.
-                return Ok(obeying(&turn, ctx.env().clock.now().plus(OBEY)));
-            }
-            ctx.env().clock.sleep(LOOK).await;
+async fn ask(
+    shared: &Arc<Shared>,
+    ctx: &StageContext,
+    client: &RuntimeClient,
+    session: &Session,
+) -> Result<(), Halt> {
+    let acp = acp_of(session)?;
+    let permissions = permissions::pending(&shared.store, &session.session_id).await?;
+    let forms = elicitations::pending(&shared.store, &session.session_id).await?;
+    let answer = async {
+        for waiting in permissions {
+            // The stop itself says whether the runtime can be reached.
+            let _ = client.answer_permission(&acp, &waiting.acp_id, None).await;
         }
+        for waiting in forms {
+            let _ = client.answer(&acp, &waiting.acp_id, &foundry_forms::cancelled()).await;
+        }
+    };
+    // Many questions of a runtime that hangs must not take the time of the stop itself.
+    tokio::select! {
+        () = answer => {}
+        () = ctx.env().clock.sleep(ANSWERS) => {}
     }
-
-    async fn ask(&self, ctx: &StageContext, client: &RuntimeClient, session: &Session) -> Result<(), Halt> {
-        let acp = acp_of(session)?;
-        let permissions = permissions::pending(&self.0.store, &session.session_id).await?;
-        let forms = elicitations::pending(&self.0.store, &session.session_id).await?;
-        let answer = async {
-            for waiting in permissions {
-                // The stop itself says whether the runtime can be reached.
-                let _ = client.answer_permission(&acp, &waiting.acp_id, None).await;
-            }
-            for waiting in forms {
-                let _ = client.answer(&acp, &waiting.acp_id, &foundry_forms::cancelled()).await;
-            }
-        };
-        // Many questions of a runtime that hangs must not take the time of the stop itself.
-        tokio::select! {
-            () = answer => {}
-            () = ctx.env().clock.sleep(ANSWERS) => {}
+    match client.cancel(&acp, &session.acp_session).await {
+        Err(e) if ctx.attempt() < TRIES => Err(e.into()),
+        Err(e) => {
+            tracing::warn!(session = %session.session_id, error = %e, "nobody takes the stop");
+            Ok(())
         }
-        match client.cancel(&acp, &session.acp_session).await {
-            Err(e) if ctx.attempt() < TRIES => Err(e.into()),
-            Err(e) => {
-                tracing::warn!(session = %session.session_id, error = %e, "nobody takes the stop");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+        Ok(()) => Ok(()),
     }
+}
 
-    async fn end_agent(
-        &self,
-        ctx: &StageContext,
-        client: &RuntimeClient,
-        session: &Session,
-        turn: &Turn,
-    ) -> Result<Outcome, Halt> {
-        tracing::warn!(session = %session.session_id, "the agent does not stop: its process is ended");
-        match client.close(&acp_of(session)?).await {
-            Err(e) if ctx.attempt() < TRIES && !e.is_refused("not_found") => Err(e.into()),
-            // A runtime that does not answer keeps its agent until it is found dead; the turn ends all the same.
-            Err(e) => {
-                self.give_up(session, turn, &e.to_string()).await?;
-                Ok(Outcome::done())
-            }
-            Ok(()) => Ok(Outcome::done()),
+async fn end_agent(
+    shared: &Arc<Shared>,
+    ctx: &StageContext,
+    client: &RuntimeClient,
+    session: &Session,
+    turn: &Turn,
+) -> Result<Outcome, Halt> {
+    tracing::warn!(session = %session.session_id, "the agent does not stop: its process is ended");
+    match client.close(&acp_of(session)?).await {
+        Err(e) if ctx.attempt() < TRIES && !e.is_refused("not_found") => Err(e.into()),
+        // A runtime that does not answer keeps its agent until it is found dead; the turn ends all the same.
+        Err(e) => {
+            give_up(shared, session, turn, &e.to_string()).await?;
+            Ok(Outcome::done())
         }
+        Ok(()) => Ok(Outcome::done()),
     }
 }
 

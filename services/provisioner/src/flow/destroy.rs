@@ -1,20 +1,13 @@
 //! The destroy flow: legal in every state, ends in bounded time, keeps the ledger's row.
 //!
-//! | stage             | does                                                        | limit |
-//! |-------------------|-------------------------------------------------------------|-------|
-//! | work_saved        | hands over the work, again for a minute while that may help  | 40 s  |
-//! | sandbox_destroyed | waits for cancelled flows to let go, destroys at the provider | 60 s  |
-//!
 //! Work that could not be saved does not keep a sandbox alive; its condition says so for good.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use foundry_core::{FlowId, SandboxId};
 use foundry_flow::{
-    Binding, Flow, FlowStatus, NewFlow, Outcome, Stage, StageContext, StageSpec, Status, enqueue,
-    list_by_subject,
+    Flow, FlowStatus, NewFlow, Outcome, Stage, StageContext, Status, enqueue, list_by_subject, stage,
 };
 use foundry_proto::common::v1::Condition;
 use foundry_sandbox::Health;
@@ -22,17 +15,19 @@ use foundry_store::{Value, WriteSet};
 use serde::{Deserialize, Serialize};
 
 use super::work::hand_over;
-use super::{Halt, PATIENT, outcome};
+use super::{Halt, PATIENT};
 use crate::domain::{Sandbox, SandboxState};
 use crate::shared::{Shared, name_of};
 use crate::store::{condition_value, sandboxes, sessions};
 
 /// Destroys a sandbox.
-pub static DESTROY: Flow = Flow::new(
+pub static DESTROY: Flow<Shared> = Flow::new(
     "sandbox_destroy",
     &[
-        StageSpec::new("work_saved", Duration::from_secs(40), PATIENT),
-        StageSpec::new("sandbox_destroyed", Duration::from_secs(60), PATIENT),
+        Stage::new("work_saved", Duration::from_secs(40), PATIENT, |shared, ctx| Box::pin(save(shared, ctx))),
+        Stage::new("sandbox_destroyed", Duration::from_secs(60), PATIENT, |shared, ctx| {
+            stage(destroy(shared, ctx))
+        }),
     ],
 )
 .concurrency(64);
@@ -79,15 +74,8 @@ pub fn enqueue_for(
     Ok(())
 }
 
-/// The flow with its code.
-pub fn binding(shared: &Arc<Shared>) -> Binding {
-    Binding::new(&DESTROY)
-        .stage("work_saved", Save(Arc::clone(shared)))
-        .stage("sandbox_destroyed", Destroy(Arc::clone(shared)))
-        .projection(project)
-}
-
-fn project(flow: &FlowStatus) -> WriteSet {
+/// How the flow shows in its sandbox.
+pub fn project(flow: &FlowStatus) -> WriteSet {
     let mut ws = WriteSet::new();
     let Some(organization) = &flow.organization_id else { return ws };
     let mut set = vec![("condition", condition_value(&condition(flow)))];
@@ -123,97 +111,81 @@ async fn load(shared: &Shared, ctx: &StageContext) -> Result<Sandbox, Halt> {
     sandbox.ok_or_else(|| Outcome::fail("SUPERSEDED", "this sandbox is not recorded").into())
 }
 
-struct Save(Arc<Shared>);
-
-#[async_trait]
-impl Stage for Save {
-    async fn run(&self, ctx: &StageContext) -> Outcome {
-        if !ctx.input::<Input>().is_ok_and(|i| i.save) {
-            return Outcome::done();
-        }
-        if ctx.attempt() > MOST_ATTEMPTS {
-            return give_up(ctx, "the service stopped during every attempt to save it".to_owned());
-        }
-        let saved = tokio::select! {
-            saved = self.save(ctx) => outcome(saved),
-            () = ctx.env().clock.sleep(SAVE) => {
-                Outcome::retry("WORK_SAVE_TIMEOUT", format!("timeout: not saved within {} s", SAVE.as_secs()))
-            }
-        };
-        // An attempt that a crash cut is no failure: however long the service was away, one more follows.
-        let late = ctx.env().clock.now() >= ctx.flow().stage_started_time.plus(PATIENCE);
-        let last = late || ctx.flow().failures + 1 >= PATIENT.budget;
-        match saved {
-            Outcome::Retry { reason, message, .. } if last => give_up(ctx, format!("{reason}: {message}")),
-            Outcome::Fail { reason, message, .. } => give_up(ctx, format!("{reason}: {message}")),
-            saved => saved,
-        }
-    }
-}
-
 /// A sandbox that cannot save its work is destroyed all the same.
 fn give_up(ctx: &StageContext, unsaved: String) -> Outcome {
     tracing::warn!(sandbox = ctx.subject_id(), why = unsaved, "work not saved");
     Outcome::done().with_state(&Unsaved { unsaved })
 }
 
-impl Save {
-    async fn save(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
-        let sandbox = load(&self.0, ctx).await?;
-        let alive = match &sandbox.facts {
-            Some(facts) => self.0.providers.get(&sandbox.provider)?.probe(facts).await? == Health::Alive,
-            None => false,
-        };
-        if alive {
-            ctx.progress("saving the work").await;
-            let turn = self.0.work_locks.of(&sandbox.sandbox_id).await;
-            hand_over(&self.0, &sandbox, turn, None).await?;
-            return Ok(Outcome::done());
+/// Hands over the work, again for a minute while that may help.
+async fn save(shared: &Arc<Shared>, ctx: &StageContext) -> Outcome {
+    if !ctx.input::<Input>().is_ok_and(|i| i.save) {
+        return Outcome::done();
+    }
+    if ctx.attempt() > MOST_ATTEMPTS {
+        return give_up(ctx, "the service stopped during every attempt to save it".to_owned());
+    }
+    let saved = tokio::select! {
+        saved = try_save(shared, ctx) => saved.unwrap_or_else(Outcome::from),
+        () = ctx.env().clock.sleep(SAVE) => {
+            Outcome::retry("WORK_SAVE_TIMEOUT", format!("not saved within {} s", SAVE.as_secs()))
         }
-        // Nothing was done in a sandbox that no prompt has reached.
-        let sessions = sessions::of_sandbox(&self.0.store, &sandbox.sandbox_id).await?;
-        Ok(match sessions.iter().any(|s| s.turn_count > 0) {
-            true => Outcome::fail("RUNTIME_ABSENT", "the sandbox had no running runtime"),
-            false => Outcome::done(),
-        })
+    };
+    // An attempt that a crash cut is no failure: however long the service was away, one more follows.
+    let late = ctx.env().clock.now() >= ctx.flow().stage_started_time.plus(PATIENCE);
+    let last = late || ctx.flow().failures + 1 >= PATIENT.budget;
+    match saved {
+        Outcome::Retry { reason, message, .. } if last => give_up(ctx, format!("{reason}: {message}")),
+        Outcome::Fail { reason, message, .. } => give_up(ctx, format!("{reason}: {message}")),
+        saved => saved,
     }
 }
 
-struct Destroy(Arc<Shared>);
-
-#[async_trait]
-impl Stage for Destroy {
-    async fn run(&self, ctx: &StageContext) -> Outcome {
-        outcome(self.destroy(ctx).await)
+async fn try_save(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+    let sandbox = load(shared, ctx).await?;
+    let alive = match &sandbox.facts {
+        Some(facts) => shared.providers.get(&sandbox.provider)?.probe(facts).await? == Health::Alive,
+        None => false,
+    };
+    if alive {
+        ctx.progress("saving the work").await;
+        let turn = shared.work_locks.of(&sandbox.sandbox_id).await;
+        hand_over(shared, &sandbox, turn, None).await?;
+        return Ok(Outcome::done());
     }
+    // Nothing was done in a sandbox that no prompt has reached.
+    let sessions = sessions::of_sandbox(&shared.store, &sandbox.sandbox_id).await?;
+    Ok(match sessions.iter().any(|s| s.turn_count > 0) {
+        true => Outcome::fail("RUNTIME_ABSENT", "the sandbox had no running runtime"),
+        false => Outcome::done(),
+    })
 }
 
-impl Destroy {
-    async fn destroy(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
-        let sandbox = load(&self.0, ctx).await?;
-        for session in sessions::of_sandbox(&self.0.store, &sandbox.sandbox_id).await? {
-            self.0.pumps.stop(&session.session_id);
-        }
-        self.wait_for_others(ctx).await?;
-        let provider = self.0.providers.get(&sandbox.provider)?;
-        provider.destroy(&name_of(&sandbox.sandbox_id)?).await?;
-        self.0.clients.forget(&sandbox.sandbox_id);
-        Ok(Outcome::done())
+/// Waits for cancelled flows to let go, then destroys the sandbox at its provider.
+async fn destroy(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+    let sandbox = load(shared, ctx).await?;
+    for session in sessions::of_sandbox(&shared.store, &sandbox.sandbox_id).await? {
+        shared.pumps.stop(&session.session_id);
     }
+    wait_for_others(shared, ctx).await?;
+    let provider = shared.providers.get(&sandbox.provider)?;
+    provider.destroy(&name_of(&sandbox.sandbox_id)?).await?;
+    shared.clients.forget(&sandbox.sandbox_id);
+    Ok(Outcome::done())
+}
 
-    /// The cancelled flows of this sandbox may still be at work in it for a moment.
-    async fn wait_for_others(&self, ctx: &StageContext) -> Result<(), Halt> {
-        let until = ctx.env().clock.now().plus(LET_GO);
-        while ctx.env().clock.now() < until {
-            let flows = list_by_subject(&self.0.store, ctx.subject_id()).await?;
-            let busy = flows.iter().any(|f| f.flow_id != *ctx.flow_id() && f.status == Status::Running);
-            if !busy {
-                return Ok(());
-            }
-            ctx.env().clock.sleep(LOOK).await;
+/// The cancelled flows of this sandbox may still be at work in it for a moment.
+async fn wait_for_others(shared: &Arc<Shared>, ctx: &StageContext) -> Result<(), Halt> {
+    let until = ctx.env().clock.now().plus(LET_GO);
+    while ctx.env().clock.now() < until {
+        let flows = list_by_subject(&shared.store, ctx.subject_id()).await?;
+        let busy = flows.iter().any(|f| f.flow_id != *ctx.flow_id() && f.status == Status::Running);
+        if !busy {
+            return Ok(());
         }
-        Ok(())
+        ctx.env().clock.sleep(LOOK).await;
     }
+    Ok(())
 }
 
 #[cfg(test)]

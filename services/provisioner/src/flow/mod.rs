@@ -33,18 +33,22 @@ pub const UNTIL_DONE: Retry = Retry { budget: u32::MAX, ..PATIENT };
 /// All flows of the service with their code.
 pub fn bindings(shared: &Arc<Shared>) -> Vec<Binding> {
     vec![
-        sandbox::binding(shared),
-        sandbox::restart_binding(shared),
-        session::binding(shared),
-        turn::binding(shared),
-        turn::undelivered_binding(shared),
-        cancel::binding(shared),
-        permission::binding(shared),
-        decline::binding(shared),
-        option::binding(shared),
-        work::binding(shared),
-        destroy::binding(shared),
-        close::binding(shared),
+        sandbox::SANDBOX
+            .bind(shared)
+            .projection(|flow: &FlowStatus| sandbox::project(&sandbox::SANDBOX, flow)),
+        sandbox::RESTART
+            .bind(shared)
+            .projection(|flow: &FlowStatus| sandbox::project(&sandbox::RESTART, flow)),
+        session::SESSION.bind(shared).projection(session::projection(&shared.env)),
+        turn::TURN.bind(shared).projection(turn::projection(&shared.env)),
+        turn::UNDELIVERED.bind(shared),
+        cancel::CANCEL.bind(shared),
+        permission::ANSWER.bind(shared),
+        decline::DECLINE.bind(shared),
+        option::OPTION.bind(shared),
+        work::WORK.bind(shared),
+        destroy::DESTROY.bind(shared).projection(destroy::project),
+        close::CLOSE.bind(shared),
     ]
 }
 
@@ -60,35 +64,22 @@ fn class_name(class: Class) -> &'static str {
     }
 }
 
-/// A provider's failure as the outcome of a stage, its class in front of the message.
+/// A provider's failure as the outcome of a stage.
 pub fn failed(e: &ProviderError) -> Outcome {
     tracing::warn!(reason = e.reason, cause = std::error::Error::source(e), "{}", e.message);
-    let message = format!("{}: {}", class_name(e.class), e.message);
-    if e.retryable { Outcome::retry(e.reason, message) } else { Outcome::fail(e.reason, message) }
-}
-
-/// Reason and message of a flow's status. A wait carries its own reason in front of its message.
-pub fn why(flow: &FlowStatus) -> (String, String) {
-    let message = if flow.message.is_empty() { &flow.last_progress } else { &flow.message };
-    if flow.status == Status::Waiting
-        && let Some((reason, rest)) = message.split_once(": ")
-        && reason.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
-    {
-        return (reason.to_owned(), rest.to_owned());
-    }
-    if flow.reason == "STAGE_TIMED_OUT" {
-        return (flow.reason.clone(), format!("timeout: {message}"));
-    }
-    (flow.reason.clone(), message.clone())
+    let outcome = if e.retryable {
+        Outcome::retry(e.reason, e.message.as_str())
+    } else {
+        Outcome::fail(e.reason, e.message.as_str())
+    };
+    outcome.of_class(class_name(e.class))
 }
 
 /// The condition of what a flow moves.
-pub fn condition(spec: &foundry_flow::Flow, flow: &FlowStatus) -> Condition {
+pub fn condition(spec: &foundry_flow::Flow<Shared>, flow: &FlowStatus) -> Condition {
     let mut condition = foundry_flow::condition(spec, flow);
-    (condition.reason, condition.message) = why(flow);
-    if let (Status::Failed, Some(advice)) = (flow.status, class_advice(&condition.message)) {
+    if let (Status::Failed, Some(advice)) = (flow.status, class_advice(&flow.class)) {
         condition.next_action = advice.to_owned();
-        condition.retryable = true;
     }
     if flow.status == Status::Done {
         condition = Condition { since_time: condition.since_time, ..Condition::default() };
@@ -138,13 +129,13 @@ impl From<Outcome> for Halt {
     }
 }
 
-/// The outcome of a stage's code.
-pub fn outcome(result: Result<Outcome, Halt>) -> Outcome {
-    match result {
-        Ok(outcome) => outcome,
-        Err(Halt::Error(e)) => e.into(),
-        Err(Halt::Provider(e)) => failed(&e),
-        Err(Halt::Outcome(outcome)) => *outcome,
+impl From<Halt> for Outcome {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Error(e) => e.into(),
+            Halt::Provider(e) => failed(&e),
+            Halt::Outcome(outcome) => *outcome,
+        }
     }
 }
 

@@ -1,24 +1,18 @@
 //! The option flow: makes a choice hold in the agent, once the agent is there and also while a turn runs.
 //!
-//! | stage    | does                                                                        | limit |
-//! |----------|-----------------------------------------------------------------------------|-------|
-//! | deliver  | waits for the agent, then hands it the request that sets the option         | 30 s  |
-//! | answered | waits for the agent's answer in the log; after half a minute it is given up | 10 s  |
-//!
 //! An agent that is started again is told what was chosen when its session is opened: a choice that comes to hold that
 //! way, or that another one took the place of, ends the flow.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use foundry_core::{Error, FlowId, SessionId, Timestamp};
-use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue};
+use foundry_flow::{Flow, NewFlow, Outcome, Stage, StageContext, enqueue, stage};
 use foundry_runtime_client::RequestId;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
-use super::{Halt, PATIENT, outcome};
+use super::{Halt, PATIENT};
 use crate::domain::offer::{ChoiceState, Chosen};
 use crate::domain::{Offer, Session, SessionState};
 use crate::runtime::options_key;
@@ -26,11 +20,11 @@ use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
 
 /// Carries out a choice.
-pub static OPTION: Flow = Flow::new(
+pub static OPTION: Flow<Shared> = Flow::new(
     "agent_option",
     &[
-        StageSpec::new("deliver", Duration::from_secs(30), PATIENT),
-        StageSpec::new("answered", Duration::from_secs(10), PATIENT),
+        Stage::new("deliver", Duration::from_secs(30), PATIENT, |shared, ctx| stage(deliver(shared, ctx))),
+        Stage::new("answered", Duration::from_secs(10), PATIENT, |shared, ctx| stage(answered(shared, ctx))),
     ],
 )
 .concurrency(64);
@@ -76,109 +70,91 @@ pub fn enqueue_for(
     Ok(())
 }
 
-/// The flow with its code.
-pub fn binding(shared: &Arc<Shared>) -> Binding {
-    let step = |answered| Step { shared: Arc::clone(shared), answered };
-    Binding::new(&OPTION).stage("deliver", step(false)).stage("answered", step(true))
+/// The session and the choice, as long as it is this flow's and wanted.
+async fn wanted(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Option<(Session, Chosen)>, Error> {
+    let id: SessionId = ctx.subject_id().parse()?;
+    let option = ctx.input::<Input>()?.option;
+    let Some(session) = sessions::find(&shared.store, &id).await? else { return Ok(None) };
+    let chosen = session.offer.chosen.get(&option).cloned();
+    Ok(chosen.filter(|c| is_open(c, ctx)).map(|chosen| (session, chosen)))
 }
 
-struct Step {
-    shared: Arc<Shared>,
-    answered: bool,
+/// Waits for the agent, then hands it the request that sets the option.
+async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+    let Some((session, _)) = wanted(shared, ctx).await? else { return Ok(Outcome::done()) };
+    let now = ctx.env().clock.now();
+    match session.state {
+        SessionState::Ready | SessionState::Running => {}
+        SessionState::Closed => return Ok(Outcome::done()),
+        // Its next start is told what was chosen.
+        _ => return Ok(waits(&session, "waiting for the agent", now.plus(LOOK_AGAIN))),
+    }
+    let option = ctx.input::<Input>()?.option;
+    let Some(request) = session.offer.request(&option) else {
+        refuse(shared, ctx, "OPTION_UNKNOWN", "the agent no longer offers it").await?;
+        return Ok(Outcome::done());
+    };
+    let sandbox = sandboxes::find(&shared.store, &session.sandbox_id).await?;
+    let Some(sandbox) = sandbox.filter(|s| s.facts.is_some()) else {
+        return Ok(waits(&session, "waiting for the sandbox", now.plus(LOOK_AGAIN)));
+    };
+    let generation = session.generation;
+    let memory = ctx.state::<Memory>().ok().filter(|m| m.generation == generation);
+    let memory = memory.unwrap_or(Memory { generation, until: now.plus(ANSWERS) });
+    let id = RequestId(format!("{}/{generation}", ctx.flow_id()));
+    let params = request.params(&session.acp_session);
+    let client = shared.client(&sandbox)?;
+    match client.request(&acp_of(&session)?, &id, request.method(), params).await {
+        Ok(_) => {
+            let memory = Memory { generation, until: now.plus(ANSWERS) };
+            Ok(Outcome::goto("answered").with_state(&memory))
+        }
+        Err(e) if now >= memory.until => {
+            let reason = "OPTION_UNANSWERED";
+            refuse(shared, ctx, reason, &format!("the value could not be sent to the agent: {e}")).await?;
+            Ok(Outcome::done())
+        }
+        Err(e) => {
+            tracing::info!(session = %session.session_id, option, error = %e, "the agent is told of a choice again");
+            Ok(waits(&session, "the value has not been sent to the agent yet", now.plus(AGAIN))
+                .with_state(&memory))
+        }
+    }
 }
 
-#[async_trait]
-impl Stage for Step {
-    async fn run(&self, ctx: &StageContext) -> Outcome {
-        outcome(if self.answered { self.answered(ctx).await } else { self.deliver(ctx).await })
+/// Waits for the agent's answer in the log; after [`ANSWERS`] it is given up.
+async fn answered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+    let Some((session, _)) = wanted(shared, ctx).await? else { return Ok(Outcome::done()) };
+    let memory: Memory = ctx.state()?;
+    if session.generation != memory.generation {
+        return Ok(Outcome::goto("deliver"));
     }
+    if ctx.env().clock.now() < memory.until {
+        return Ok(waits(&session, "waiting for the agent's answer", memory.until));
+    }
+    let text = format!("the agent did not respond within {} s", ANSWERS.as_secs());
+    let reason = "OPTION_UNANSWERED";
+    refuse(shared, ctx, reason, &text).await?;
+    Ok(Outcome::done())
 }
 
-impl Step {
-    /// The session and the choice, as long as it is this flow's and wanted.
-    async fn wanted(&self, ctx: &StageContext) -> Result<Option<(Session, Chosen)>, Error> {
-        let id: SessionId = ctx.subject_id().parse()?;
-        let option = ctx.input::<Input>()?.option;
-        let Some(session) = sessions::find(&self.shared.store, &id).await? else { return Ok(None) };
-        let chosen = session.offer.chosen.get(&option).cloned();
-        Ok(chosen.filter(|c| is_open(c, ctx)).map(|chosen| (session, chosen)))
-    }
+async fn refuse(shared: &Arc<Shared>, ctx: &StageContext, reason: &str, message: &str) -> Result<(), Error> {
+    let (option, now) = (ctx.input::<Input>()?.option, ctx.env().clock.now());
+    change(shared, ctx, |offer| offer.refuse(&option, reason, message, now)).await
+}
 
-    async fn deliver(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
-        let Some((session, _)) = self.wanted(ctx).await? else { return Ok(Outcome::done()) };
-        let now = ctx.env().clock.now();
-        match session.state {
-            SessionState::Ready | SessionState::Running => {}
-            SessionState::Closed => return Ok(Outcome::done()),
-            // Its next start is told what was chosen.
-            _ => return Ok(waits(&session, "waiting for the agent", now.plus(LOOK_AGAIN))),
-        }
-        let option = ctx.input::<Input>()?.option;
-        let Some(request) = session.offer.request(&option) else {
-            self.refuse(ctx, "OPTION_UNKNOWN", "the agent no longer offers it").await?;
-            return Ok(Outcome::done());
-        };
-        let sandbox = sandboxes::find(&self.shared.store, &session.sandbox_id).await?;
-        let Some(sandbox) = sandbox.filter(|s| s.facts.is_some()) else {
-            return Ok(waits(&session, "waiting for the sandbox", now.plus(LOOK_AGAIN)));
-        };
-        let generation = session.generation;
-        let memory = ctx.state::<Memory>().ok().filter(|m| m.generation == generation);
-        let memory = memory.unwrap_or(Memory { generation, until: now.plus(ANSWERS) });
-        let id = RequestId(format!("{}/{generation}", ctx.flow_id()));
-        let params = request.params(&session.acp_session);
-        let client = self.shared.client(&sandbox)?;
-        match client.request(&acp_of(&session)?, &id, request.method(), params).await {
-            Ok(_) => {
-                let memory = Memory { generation, until: now.plus(ANSWERS) };
-                Ok(Outcome::goto("answered").with_state(&memory))
-            }
-            Err(e) if now >= memory.until => {
-                let reason = "OPTION_UNANSWERED";
-                self.refuse(ctx, reason, &format!("the value could not be sent to the agent: {e}")).await?;
-                Ok(Outcome::done())
-            }
-            Err(e) => {
-                tracing::info!(session = %session.session_id, option, error = %e, "the agent is told of a choice again");
-                Ok(waits(&session, "the value has not been sent to the agent yet", now.plus(AGAIN))
-                    .with_state(&memory))
-            }
-        }
-    }
-
-    async fn answered(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
-        let Some((session, _)) = self.wanted(ctx).await? else { return Ok(Outcome::done()) };
-        let memory: Memory = ctx.state()?;
-        if session.generation != memory.generation {
-            return Ok(Outcome::goto("deliver"));
-        }
-        if ctx.env().clock.now() < memory.until {
-            return Ok(waits(&session, "waiting for the agent's answer", memory.until));
-        }
-        let text = format!("the agent did not respond within {} s", ANSWERS.as_secs());
-        let reason = "OPTION_UNANSWERED";
-        self.refuse(ctx, reason, &text).await?;
-        Ok(Outcome::done())
-    }
-
-    async fn refuse(&self, ctx: &StageContext, reason: &str, message: &str) -> Result<(), Error> {
-        let (option, now) = (ctx.input::<Input>()?.option, ctx.env().clock.now());
-        self.change(ctx, |offer| offer.refuse(&option, reason, message, now)).await
-    }
-
-    /// Changes the offer while the choice is this flow's and open.
-    async fn change(&self, ctx: &StageContext, change: impl Fn(&mut Offer)) -> Result<(), Error> {
-        let decide = || async {
-            let mut ws = WriteSet::new();
-            let Some((session, _)) = self.wanted(ctx).await? else { return Ok((ws, ())) };
-            let mut offer = session.offer.clone();
-            change(&mut offer);
-            sessions::update(&mut ws, &session, vec![("offer", sessions::json(&offer)?)]);
-            Ok((ws, ()))
-        };
-        self.shared.store.retry_on_conflict(decide).await?;
-        Ok(())
-    }
+/// Changes the offer while the choice is this flow's and open.
+async fn change(shared: &Arc<Shared>, ctx: &StageContext, change: impl Fn(&mut Offer)) -> Result<(), Error> {
+    let decide = || async {
+        let mut ws = WriteSet::new();
+        let Some((session, _)) = wanted(shared, ctx).await? else { return Ok((ws, ())) };
+        let mut offer = session.offer.clone();
+        change(&mut offer);
+        sessions::update(&mut ws, &session, vec![("offer", sessions::json(&offer)?)]);
+        Ok((ws, ()))
+    };
+    shared.store.retry_on_conflict(decide).await?;
+    Ok(())
 }
 
 fn is_open(chosen: &Chosen, ctx: &StageContext) -> bool {

@@ -1,31 +1,28 @@
 //! The answer job: brings answers to the agent, to requests for permission or to forms. A second delivery is not
 //! passed on by the tap.
-//!
-//! | stage  | does                                      | limit |
-//! |--------|-------------------------------------------|-------|
-//! | answer | POSTs the answers to the agent's requests | 30 s  |
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use foundry_core::{Error, SessionId};
-use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue, unfinished};
+use foundry_flow::{Flow, NewFlow, Outcome, Stage, StageContext, enqueue, stage, unfinished};
 use foundry_runtime_client::{ClientError, RuntimeClient};
 use foundry_sandbox::AcpId;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Halt, UNTIL_DONE, outcome};
+use super::{Halt, UNTIL_DONE};
 use crate::domain::{Session, SessionState};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
 
 /// Delivers an answer.
-pub static ANSWER: Flow =
-    Flow::new("permission_answer", &[StageSpec::new("answer", Duration::from_secs(30), UNTIL_DONE)])
-        .concurrency(64);
+pub static ANSWER: Flow<Shared> = Flow::new(
+    "permission_answer",
+    &[Stage::new("answer", Duration::from_secs(30), UNTIL_DONE, |shared, ctx| stage(deliver(shared, ctx)))],
+)
+.concurrency(64);
 
 /// Jobs of a session that may wait before a policy answers no more.
 const MAX_WAITING: usize = 64;
@@ -123,48 +120,33 @@ pub fn enqueue_for(
     Ok(())
 }
 
-/// The job with its code.
-pub fn binding(shared: &Arc<Shared>) -> Binding {
-    Binding::job(&ANSWER, Deliver(Arc::clone(shared)))
-}
-
-struct Deliver(Arc<Shared>);
-
-#[async_trait]
-impl Stage for Deliver {
-    async fn run(&self, ctx: &StageContext) -> Outcome {
-        outcome(self.deliver(ctx).await)
+/// Delivers the answers to the agent's requests.
+async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+    let id: SessionId = ctx.subject_id().parse()?;
+    let input: Input = ctx.input()?;
+    let session = sessions::find(&shared.store, &id).await?;
+    // An agent that was started again never asked.
+    let Some(session) = session.filter(|s| s.generation == input.generation) else {
+        return Ok(Outcome::done());
+    };
+    // What is asked in no turn is answered too: an agent may wait for it before it can be given one.
+    let speaks = match session.state {
+        SessionState::Running => true,
+        SessionState::Ready | SessionState::Creating => false,
+        _ => return Ok(Outcome::done()),
+    };
+    let sandbox = sandboxes::find(&shared.store, &session.sandbox_id).await?;
+    let Some(sandbox) = sandbox else { return Ok(Outcome::done()) };
+    let acp = acp_of(&session)?;
+    let client = shared.client(&sandbox)?;
+    let mut failed = None;
+    for answer in input.answers.iter().chain(&input.only) {
+        // One that is not taken keeps the others from nothing.
+        failed = failed.or(answer.deliver(&client, &acp, speaks).await.err());
     }
-}
-
-impl Deliver {
-    async fn deliver(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
-        let id: SessionId = ctx.subject_id().parse()?;
-        let input: Input = ctx.input()?;
-        let session = sessions::find(&self.0.store, &id).await?;
-        // An agent that was started again never asked.
-        let Some(session) = session.filter(|s| s.generation == input.generation) else {
-            return Ok(Outcome::done());
-        };
-        // What is asked in no turn is answered too: an agent may wait for it before it can be given one.
-        let speaks = match session.state {
-            SessionState::Running => true,
-            SessionState::Ready | SessionState::Creating => false,
-            _ => return Ok(Outcome::done()),
-        };
-        let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
-        let Some(sandbox) = sandbox else { return Ok(Outcome::done()) };
-        let acp = acp_of(&session)?;
-        let client = self.0.client(&sandbox)?;
-        let mut failed = None;
-        for answer in input.answers.iter().chain(&input.only) {
-            // One that is not taken keeps the others from nothing.
-            failed = failed.or(answer.deliver(&client, &acp, speaks).await.err());
-        }
-        match failed {
-            Some(e) => Err(e.into()),
-            None => Ok(Outcome::done()),
-        }
+    match failed {
+        Some(e) => Err(e.into()),
+        None => Ok(Outcome::done()),
     }
 }
 

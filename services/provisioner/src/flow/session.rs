@@ -1,18 +1,11 @@
 //! The session flow: from a placeholder to a conversation that can be prompted.
-//!
-//! | stage            | does                                                              | limit |
-//! |------------------|-------------------------------------------------------------------|-------|
-//! | sandbox_awaited  | waits for the sandbox (not shown as a stage)                      | 10 s  |
-//! | session_creating | installs the agent, initialize, session/resume, load or new       | 6 min |
-//! | ready            | begins to read the log, tells the transcript of a new agent       | 30 s  |
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use foundry_core::{Env, Error, FlowId, SessionId};
 use foundry_flow::{
-    Binding, Flow, FlowStatus, NewFlow, Outcome, Stage, StageContext, StageSpec, Status, enqueue,
+    Flow, FlowStatus, NewFlow, Outcome, Projection, Stage, StageContext, Status, enqueue, stage,
 };
 use foundry_proto::common::v1::NoticeKind;
 use foundry_runtime_client::{Conversation, Opened};
@@ -20,7 +13,7 @@ use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
 use super::sandbox::ready_key;
-use super::{Halt, PATIENT, agent, outcome};
+use super::{Halt, PATIENT, agent};
 use crate::domain::fold::notice;
 use crate::domain::{SESSION_STAGES, Sandbox, SandboxState, Session, SessionState};
 use crate::runtime::{Pumps, cut, wake};
@@ -28,12 +21,17 @@ use crate::shared::{Shared, acp_of};
 use crate::store::{Set, condition_value, sandboxes, sessions, stages};
 
 /// Opens an agent session.
-pub static SESSION: Flow = Flow::new(
+pub static SESSION: Flow<Shared> = Flow::new(
     "agent_session",
     &[
-        StageSpec::new("sandbox_awaited", Duration::from_secs(10), PATIENT),
-        StageSpec::new("session_creating", Duration::from_secs(360), PATIENT),
-        StageSpec::new("ready", Duration::from_secs(30), PATIENT),
+        // Not shown as a stage.
+        Stage::new("sandbox_awaited", Duration::from_secs(10), PATIENT, |shared, ctx| {
+            stage(wait(shared, ctx))
+        }),
+        Stage::new("session_creating", Duration::from_secs(360), PATIENT, |shared, ctx| {
+            stage(create(shared, ctx))
+        }),
+        Stage::new("ready", Duration::from_secs(30), PATIENT, |shared, ctx| stage(begin(shared, ctx))),
     ],
 )
 .concurrency(64);
@@ -48,15 +46,10 @@ pub fn enqueue_flow(ws: &mut WriteSet, session: &Session, flow_id: FlowId, trace
     enqueue(ws, flow.traced(traceparent));
 }
 
-/// The flow with its code.
-pub fn binding(shared: &Arc<Shared>) -> Binding {
-    let step = |step| Step { shared: Arc::clone(shared), step };
-    let env = shared.env.clone();
-    Binding::new(&SESSION)
-        .stage("sandbox_awaited", step(Does::Await))
-        .stage("session_creating", step(Does::Create))
-        .stage("ready", step(Does::Begin))
-        .projection(move |flow: &FlowStatus| project(flow, &env))
+/// How the flow shows in its session.
+pub fn projection(env: &Env) -> impl Projection + use<> {
+    let env = env.clone();
+    move |flow: &FlowStatus| project(flow, &env)
 }
 
 fn project(flow: &FlowStatus, env: &Env) -> WriteSet {
@@ -94,173 +87,146 @@ struct Memory {
     unknown: Vec<String>,
 }
 
-#[derive(Clone, Copy)]
-enum Does {
-    Await,
-    Create,
-    Begin,
+async fn load(shared: &Arc<Shared>, ctx: &StageContext) -> Result<(Session, Sandbox), Halt> {
+    let id: SessionId = ctx.subject_id().parse()?;
+    let session = sessions::find(&shared.store, &id).await?;
+    let session = session.filter(|s| s.flow_id == ctx.flow_id().as_str());
+    let Some(session) = session else {
+        return Err(Outcome::fail("SUPERSEDED", "another flow has taken over this session").into());
+    };
+    let sandbox = sandboxes::find(&shared.store, &session.sandbox_id).await?;
+    match sandbox {
+        Some(sandbox) if !sandbox.state.is_ending() => Ok((session, sandbox)),
+        _ => Err(Outcome::fail("SANDBOX_GONE", "the sandbox of this session is destroyed").into()),
+    }
 }
 
-struct Step {
-    shared: Arc<Shared>,
-    step: Does,
+/// Waits for the sandbox.
+async fn wait(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+    let (_, sandbox) = load(shared, ctx).await?;
+    if sandbox.state == SandboxState::Ready {
+        return Ok(Outcome::done());
+    }
+    let message = format!("waiting for the sandbox, which is {}", sandbox.state.as_str());
+    Ok(Outcome::wait(ready_key(&sandbox.sandbox_id), message)
+        .because("SANDBOX_NOT_READY")
+        .until(ctx.env().clock.now().plus(LOOK_AGAIN)))
 }
 
-#[async_trait]
-impl Stage for Step {
-    async fn run(&self, ctx: &StageContext) -> Outcome {
-        let result = async {
-            let (session, sandbox) = self.load(ctx).await?;
-            match self.step {
-                Does::Await => Ok(self.wait(ctx, &sandbox)),
-                Does::Create => self.create(ctx, &session, &sandbox).await,
-                Does::Begin => self.begin(ctx, &session, &sandbox).await,
+/// Installs and starts the agent; it resumes or loads its earlier session, or opens a new one.
+async fn create(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+    let (session, sandbox) = &load(shared, ctx).await?;
+    let (Some(facts), SandboxState::Ready) = (&sandbox.facts, sandbox.state) else {
+        return Ok(Outcome::goto("sandbox_awaited"));
+    };
+    let token = facts.key.model_token(session.session_id.as_str());
+    let (organization, profile) =
+        (&session.organization_id, (session.profile_id.as_str(), &session.offer.start));
+    let chosen = session.offer.to_apply();
+    let started = agent::start(shared, organization, &session.agent, profile, &token).await?;
+    let agent::Start { entry, launch, mcp_servers, provider } = started;
+    ctx.progress(format!("installing {}", entry.display_name())).await;
+    let places = agent::install(shared, ctx, sandbox, &session.agent).await?;
+    ctx.progress(format!("starting {}", entry.display_name())).await;
+    let acp = acp_of(session)?;
+    let attempt = session.attempt(sandbox.runtime_instance);
+    let conversation = Conversation {
+        client: &shared.client(sandbox)?,
+        acp: &acp,
+        agent: entry.name(),
+        command: entry.command(&places),
+        launch: &launch,
+        mcp_servers: &mcp_servers,
+        home: facts.home.clone(),
+        workspace: facts.workspace.clone(),
+        attempt: &attempt,
+        earlier: Some(session.acp_session.as_str()).filter(|s| !s.is_empty() && session.generation > 1),
+        chosen: &chosen,
+    };
+    // Known before the agent starts: it may call a model while it opens the session.
+    record(shared, ctx, session, vec![("model_provider_id", provider.into())]).await?;
+    let opened = match conversation.open(ctx.env()).await {
+        Ok(opened) => opened,
+        Err(e) => {
+            // The next attempt starts an agent of its own: this one has its answers, and they stay what they are.
+            if let Err(e) = conversation.client.close(&acp).await {
+                tracing::debug!(session = %acp, error = %e, "the agent that could not be opened was not ended");
             }
-        };
-        outcome(result.await)
-    }
+            if e.reason == "AGENT_START_TIMEOUT" && conversation.earlier.is_some() {
+                // It may be the earlier session that it cannot take up: the next attempt opens a new one.
+                record(shared, ctx, session, vec![("acp_session", "".into())]).await?;
+            }
+            return Err(e.into());
+        }
+    };
+    let mut ws = WriteSet::new();
+    let kinds = opened.initialized.prompt_kinds().join(",");
+    let set = vec![("acp_session", opened.session_id.into()), ("prompt_kinds", kinds.into())];
+    let flow = ctx.flow_id().as_str();
+    sessions::update_as(&mut ws, &session.organization_id, &session.session_id, flow, set);
+    let Opened { remembers, passed_over, unknown, .. } = opened;
+    let memory = Memory { remembers, passed_over, unknown };
+    Ok(Outcome::done().recording(ws).with_state(&memory))
 }
 
-impl Step {
-    async fn load(&self, ctx: &StageContext) -> Result<(Session, Sandbox), Halt> {
-        let id: SessionId = ctx.subject_id().parse()?;
-        let session = sessions::find(&self.shared.store, &id).await?;
-        let session = session.filter(|s| s.flow_id == ctx.flow_id().as_str());
-        let Some(session) = session else {
-            return Err(Outcome::fail("SUPERSEDED", "another flow has taken over this session").into());
-        };
-        let sandbox = sandboxes::find(&self.shared.store, &session.sandbox_id).await?;
-        match sandbox {
-            Some(sandbox) if !sandbox.state.is_ending() => Ok((session, sandbox)),
-            _ => Err(Outcome::fail("SANDBOX_GONE", "the sandbox of this session is destroyed").into()),
-        }
-    }
+/// Writes what nobody is shown, as long as this flow is the one that moves the session.
+async fn record(shared: &Arc<Shared>, ctx: &StageContext, session: &Session, set: Set) -> Result<(), Error> {
+    let mut ws = WriteSet::new();
+    let flow = ctx.flow_id().as_str();
+    sessions::update_as(&mut ws, &session.organization_id, &session.session_id, flow, set);
+    shared.store.commit(ws).await?;
+    Ok(())
+}
 
-    fn wait(&self, ctx: &StageContext, sandbox: &Sandbox) -> Outcome {
-        if sandbox.state == SandboxState::Ready {
-            return Outcome::done();
-        }
-        let message =
-            format!("SANDBOX_NOT_READY: waiting for the sandbox, which is {}", sandbox.state.as_str());
-        Outcome::wait(ready_key(&sandbox.sandbox_id), message).until(ctx.env().clock.now().plus(LOOK_AGAIN))
+/// Begins to read the log, and tells the transcript of a new agent.
+async fn begin(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+    let (session, sandbox) = &load(shared, ctx).await?;
+    if sandbox.state != SandboxState::Ready {
+        return Ok(Outcome::goto("sandbox_awaited"));
     }
+    let memory = ctx.state::<Memory>().unwrap_or_default();
+    let refused = !memory.passed_over.is_empty() || !memory.unknown.is_empty();
+    if refused || session.generation > session.told_generation {
+        tell_new_agent(shared, session, &memory).await?;
+    }
+    Pumps::ensure(shared, &session.session_id);
+    Ok(Outcome::done())
+}
 
-    async fn create(
-        &self,
-        ctx: &StageContext,
-        session: &Session,
-        sandbox: &Sandbox,
-    ) -> Result<Outcome, Halt> {
-        let (Some(facts), SandboxState::Ready) = (&sandbox.facts, sandbox.state) else {
-            return Ok(Outcome::goto("sandbox_awaited"));
-        };
-        let token = facts.key.model_token(session.session_id.as_str());
-        let (organization, profile) =
-            (&session.organization_id, (session.profile_id.as_str(), &session.offer.start));
-        let chosen = session.offer.to_apply();
-        let started = agent::start(&self.shared, organization, &session.agent, profile, &token).await?;
-        let agent::Start { entry, launch, mcp_servers, provider } = started;
-        ctx.progress(format!("installing {}", entry.display_name())).await;
-        let places = agent::install(&self.shared, ctx, sandbox, &session.agent).await?;
-        ctx.progress(format!("starting {}", entry.display_name())).await;
-        let acp = acp_of(session)?;
-        let attempt = session.attempt(sandbox.runtime_instance);
-        let conversation = Conversation {
-            client: &self.shared.client(sandbox)?,
-            acp: &acp,
-            agent: entry.name(),
-            command: entry.command(&places),
-            launch: &launch,
-            mcp_servers: &mcp_servers,
-            home: facts.home.clone(),
-            workspace: facts.workspace.clone(),
-            attempt: &attempt,
-            earlier: Some(session.acp_session.as_str()).filter(|s| !s.is_empty() && session.generation > 1),
-            chosen: &chosen,
-        };
-        // Known before the agent starts: it may call a model while it opens the session.
-        self.record(ctx, session, vec![("model_provider_id", provider.into())]).await?;
-        let opened = match conversation.open(ctx.env()).await {
-            Ok(opened) => opened,
-            Err(e) => {
-                // The next attempt starts an agent of its own: this one has its answers, and they stay what they are.
-                if let Err(e) = conversation.client.close(&acp).await {
-                    tracing::debug!(session = %acp, error = %e, "the agent that could not be opened was not ended");
-                }
-                if e.reason == "AGENT_START_TIMEOUT" && conversation.earlier.is_some() {
-                    // It may be the earlier session that it cannot take up: the next attempt opens a new one.
-                    self.record(ctx, session, vec![("acp_session", "".into())]).await?;
-                }
-                return Err(e.into());
-            }
-        };
+/// Tells the transcript once that the agent was started again, unless it has in mind what is above, and what of
+/// that was chosen it does not take.
+async fn tell_new_agent(shared: &Arc<Shared>, session: &Session, memory: &Memory) -> Result<(), Error> {
+    let id = &session.session_id;
+    let decide = || async {
         let mut ws = WriteSet::new();
-        let kinds = opened.initialized.prompt_kinds().join(",");
-        let set = vec![("acp_session", opened.session_id.into()), ("prompt_kinds", kinds.into())];
-        let flow = ctx.flow_id().as_str();
-        sessions::update_as(&mut ws, &session.organization_id, &session.session_id, flow, set);
-        let Opened { remembers, passed_over, unknown, .. } = opened;
-        let memory = Memory { remembers, passed_over, unknown };
-        Ok(Outcome::done().recording(ws).with_state(&memory))
-    }
-
-    /// Writes what nobody is shown, as long as this flow is the one that moves the session.
-    async fn record(&self, ctx: &StageContext, session: &Session, set: Set) -> Result<(), Error> {
-        let mut ws = WriteSet::new();
-        let flow = ctx.flow_id().as_str();
-        sessions::update_as(&mut ws, &session.organization_id, &session.session_id, flow, set);
-        self.shared.store.commit(ws).await?;
-        Ok(())
-    }
-
-    async fn begin(&self, ctx: &StageContext, session: &Session, sandbox: &Sandbox) -> Result<Outcome, Halt> {
-        if sandbox.state != SandboxState::Ready {
-            return Ok(Outcome::goto("sandbox_awaited"));
+        let now = shared.env.clock.now();
+        let Some(session) = sessions::find(&shared.store, id).await? else { return Ok((ws, ())) };
+        let mut offer = session.offer.clone();
+        for option in &memory.unknown {
+            offer.refuse(option, "OPTION_UNKNOWN", "the restarted agent does not offer it", now);
         }
-        let memory = ctx.state::<Memory>().unwrap_or_default();
-        let refused = !memory.passed_over.is_empty() || !memory.unknown.is_empty();
-        if refused || session.generation > session.told_generation {
-            self.tell_new_agent(session, &memory).await?;
+        let text = "the agent was restarted and does not remember the conversation above";
+        let anew = session.generation > session.told_generation;
+        let forgot = anew && session.turn_count > 0 && !memory.remembers;
+        let mut notices: Vec<_> =
+            forgot.then(|| notice(NoticeKind::ContextRebuilt, text)).into_iter().collect();
+        let fresh = memory.passed_over.iter().filter(|value| !session.offer.passed_over.contains(value));
+        notices.extend(fresh.map(|value| {
+            let text = format!("the agent does not accept {value:?} and continues without it");
+            notice(NoticeKind::SettingRefused, text)
+        }));
+        offer.passed_over.clone_from(&memory.passed_over);
+        if !anew && notices.is_empty() && offer == session.offer {
+            return Ok((ws, ()));
         }
-        Pumps::ensure(&self.shared, &session.session_id);
-        Ok(Outcome::done())
-    }
-
-    /// Tells the transcript once that the agent was started again, unless it has in mind what is above, and what of
-    /// that was chosen it does not take.
-    async fn tell_new_agent(&self, session: &Session, memory: &Memory) -> Result<(), Error> {
-        let id = &session.session_id;
-        let decide = || async {
-            let mut ws = WriteSet::new();
-            let now = self.shared.env.clock.now();
-            let Some(session) = sessions::find(&self.shared.store, id).await? else { return Ok((ws, ())) };
-            let mut offer = session.offer.clone();
-            for option in &memory.unknown {
-                offer.refuse(option, "OPTION_UNKNOWN", "the restarted agent does not offer it", now);
-            }
-            let text = "the agent was restarted and does not remember the conversation above";
-            let anew = session.generation > session.told_generation;
-            let forgot = anew && session.turn_count > 0 && !memory.remembers;
-            let mut notices: Vec<_> =
-                forgot.then(|| notice(NoticeKind::ContextRebuilt, text)).into_iter().collect();
-            let fresh = memory.passed_over.iter().filter(|value| !session.offer.passed_over.contains(value));
-            notices.extend(fresh.map(|value| {
-                let text = format!("the agent does not accept {value:?} and continues without it");
-                notice(NoticeKind::SettingRefused, text)
-            }));
-            offer.passed_over.clone_from(&memory.passed_over);
-            if !anew && notices.is_empty() && offer == session.offer {
-                return Ok((ws, ()));
-            }
-            let mut set = cut(&mut ws, &session, None, notices, now);
-            set.push(("told_generation", session.generation.into()));
-            set.push(("offer", sessions::json(&offer)?));
-            sessions::update(&mut ws, &session, set);
-            Ok((ws, ()))
-        };
-        self.shared.store.retry_on_conflict(decide).await?;
-        Ok(())
-    }
+        let mut set = cut(&mut ws, &session, None, notices, now);
+        set.push(("told_generation", session.generation.into()));
+        set.push(("offer", sessions::json(&offer)?));
+        sessions::update(&mut ws, &session, set);
+        Ok((ws, ()))
+    };
+    shared.store.retry_on_conflict(decide).await?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -13,13 +13,14 @@ use super::{bindings, destroy, sandbox};
 use crate::domain::SandboxState;
 use crate::ops;
 use crate::runtime::{look, sweep};
+use crate::shared::Shared;
 use crate::store::sandboxes;
 use crate::testing::Fixture;
 
 /// A sandbox that is made, or one that is destroyed.
 struct Sandboxes {
     f: Fixture,
-    flow: &'static Flow,
+    flow: &'static Flow<Shared>,
 }
 
 #[async_trait]
@@ -38,7 +39,7 @@ impl World for Sandboxes {
 
     fn flows(&self) -> Vec<Binding> {
         // The proofs follow one flow; what else was begun stays where it is.
-        bindings(&self.f.shared).into_iter().filter(|b| b.flow().kind == self.flow.kind).collect()
+        bindings(&self.f.shared).into_iter().filter(|b| b.kind() == self.flow.kind).collect()
     }
 
     async fn start(&self) -> Result<FlowId, Error> {
@@ -74,10 +75,6 @@ impl World for Sandboxes {
             shown += &format!("{:?} {} {} {stages:?}\n", s.state, s.runtime_instance, s.base_commit);
         }
         shown
-    }
-
-    fn undoes_everything(&self) -> bool {
-        false // whoever cancels the flow destroys the sandbox
     }
 }
 
@@ -165,7 +162,7 @@ async fn a_dead_runtime_is_replaced_and_its_turn_is_cut_once() {
     let cut = f.again(&session).await;
     assert_eq!((cut.state.as_str(), cut.generation, cut.last_offset), ("interrupted", 2, 2));
     // The agent cannot be started in this world; the sandbox can.
-    let restart = vec![sandbox::restart_binding(&f.shared)];
+    let restart = bindings(&f.shared).into_iter().filter(|b| b.kind() == sandbox::RESTART.kind).collect();
     let engine = foundry_flow::Engine::new(
         f.shared.store.clone(),
         f.env.env.clone(),

@@ -1,16 +1,8 @@
 //! The turn job: hands a recorded prompt to the agent, once.
 //!
-//! | stage  | does                                                                   | limit |
-//! |--------|------------------------------------------------------------------------|-------|
-//! | prompt | hands the prompt to the runtime, which records it; its result is in the log | 60 s |
-//!
 //! While the quota of the session's model provider is used up until a known time, the prompt waits for it.
 //!
 //! A delivery that fails for good, by whatever cause, begins another job in the same commit:
-//!
-//! | stage  | does                                                                   | limit |
-//! |--------|------------------------------------------------------------------------|-------|
-//! | end    | ends the turn with an error                                             | 30 s  |
 //!
 //! The request's id is the message id, and the runtime passes each on once: a repetition is harmless.
 
@@ -19,17 +11,16 @@ mod recall;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use foundry_core::{Error, FlowId, MessageId, SessionId};
+use foundry_core::{Env, Error, FlowId, MessageId, SessionId};
 use foundry_flow::{
-    Binding, Flow, FlowStatus, NewFlow, Outcome, Retry, Stage, StageContext, StageSpec, Status, enqueue,
+    Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Status, enqueue, stage,
 };
 use foundry_proto::common::v1::{NoticeKind, TurnEnd, TurnOutcome};
 use foundry_runtime_client::RequestId;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
-use super::{Halt, UNTIL_DONE, outcome};
+use super::{Halt, UNTIL_DONE};
 use crate::attachments::{Given, given};
 use crate::domain::fold::notice;
 use crate::domain::{Session, SessionState, TurnState};
@@ -42,12 +33,19 @@ const RETRY: Retry =
     Retry { initial: Duration::from_millis(250), factor: 2, max_delay: Duration::from_secs(5), budget: 8 };
 
 /// Delivers a prompt.
-pub static TURN: Flow =
-    Flow::new("turn", &[StageSpec::new("prompt", Duration::from_secs(60), RETRY)]).concurrency(512);
+pub static TURN: Flow<Shared> = Flow::new(
+    "turn",
+    &[Stage::new("prompt", Duration::from_secs(60), RETRY, |s, ctx| stage(deliver(s, ctx)))],
+)
+.concurrency(512);
 
 /// Ends a turn whose prompt could not be delivered. Nobody else would: it is as patient as can be.
-pub static UNDELIVERED: Flow =
-    Flow::new("turn_undelivered", &[StageSpec::new("end", Duration::from_secs(30), UNTIL_DONE)]);
+pub static UNDELIVERED: Flow<Shared> = Flow::new(
+    "turn_undelivered",
+    &[Stage::new("end", Duration::from_secs(30), UNTIL_DONE, |shared, ctx| {
+        stage(end_undelivered(shared, ctx))
+    })],
+);
 
 /// Which prompt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,16 +72,10 @@ pub fn enqueue_for(
     Ok(())
 }
 
-/// The job with its code.
-pub fn binding(shared: &Arc<Shared>) -> Binding {
-    let env = shared.env.clone();
-    let projection = move |flow: &FlowStatus| undelivered(flow, FlowId::generate(&env));
-    Binding::job(&TURN, Deliver(Arc::clone(shared))).projection(projection)
-}
-
-/// The other job with its code.
-pub fn undelivered_binding(shared: &Arc<Shared>) -> Binding {
-    Binding::job(&UNDELIVERED, End(Arc::clone(shared)))
+/// Begins [`UNDELIVERED`] in the commit in which a delivery fails for good.
+pub fn projection(env: &Env) -> impl Projection + use<> {
+    let env = env.clone();
+    move |flow: &FlowStatus| undelivered(flow, FlowId::generate(&env))
 }
 
 /// What follows a delivery that failed for good.
@@ -94,8 +86,7 @@ fn undelivered(flow: &FlowStatus, flow_id: FlowId) -> WriteSet {
     else {
         return ws;
     };
-    let (reason, message) = super::why(flow);
-    let failure = Failure { message_id, reason, message };
+    let failure = Failure { message_id, reason: flow.reason.clone(), message: flow.text() };
     let end = NewFlow::new(&UNDELIVERED, flow_id, failure.message_id.as_str(), flow.subject_id.as_str());
     let end = match &flow.organization_id {
         Some(organization) => end.organization(organization),
@@ -116,86 +107,62 @@ struct Failure {
     message: String,
 }
 
-struct End(Arc<Shared>);
-
-#[async_trait]
-impl Stage for End {
-    async fn run(&self, ctx: &StageContext) -> Outcome {
-        outcome(self.end(ctx).await)
-    }
-}
-
-impl End {
-    async fn end(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
-        let session_id: SessionId = ctx.subject_id().parse()?;
-        let Failure { message_id, reason, message } = ctx.input()?;
-        let turn = turns::find(&self.0.store, &session_id, &message_id).await?;
-        // A prompt that the agent has after all is answered in the log.
-        if turn.is_some_and(|t| t.state == TurnState::Intended) {
-            let end = TurnEnd {
-                outcome: TurnOutcome::Error.into(),
-                reason,
-                message: format!("the prompt did not reach the agent: {message}"),
-                ..TurnEnd::default()
-            };
-            end_turn(&self.0, &session_id, &message_id, &end).await?;
-        }
-        Ok(Outcome::done())
-    }
-}
-
-struct Deliver(Arc<Shared>);
-
-#[async_trait]
-impl Stage for Deliver {
-    async fn run(&self, ctx: &StageContext) -> Outcome {
-        outcome(self.deliver(ctx).await)
-    }
-}
-
-impl Deliver {
-    async fn end(&self, ctx: &StageContext, end: &TurnEnd) -> Result<Outcome, Halt> {
-        let (session, message) = ids(ctx)?;
-        end_turn(&self.0, &session, &message, end).await?;
-        Ok(Outcome::done())
-    }
-
-    async fn deliver(&self, ctx: &StageContext) -> Result<Outcome, Halt> {
-        let (session_id, message_id) = ids(ctx)?;
-        let session = sessions::find(&self.0.store, &session_id).await?;
-        let turn = turns::find(&self.0.store, &session_id, &message_id).await?;
-        let (Some(session), Some(turn)) = (session, turn) else { return Ok(Outcome::done()) };
-        if turn.state != TurnState::Intended || session.state != SessionState::Running {
-            return Ok(Outcome::done());
-        }
-        if turn.cancel_requested {
-            let outcome = TurnOutcome::Cancelled.into();
-            let stop_reason = "cancelled".to_owned();
-            return self.end(ctx, &TurnEnd { outcome, stop_reason, ..TurnEnd::default() }).await;
-        }
-        if let Some(waits) = wait::keeps_back(&self.0, &session, &turn).await? {
-            return Ok(waits);
-        }
-        let sandbox = sandboxes::find(&self.0.store, &session.sandbox_id).await?;
-        let Some(sandbox) = sandbox else {
-            return Err(Outcome::fail("SANDBOX_GONE", "the sandbox of this session is gone").into());
+/// Ends a turn whose delivery failed, with an error.
+async fn end_undelivered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+    let session_id: SessionId = ctx.subject_id().parse()?;
+    let Failure { message_id, reason, message } = ctx.input()?;
+    let turn = turns::find(&shared.store, &session_id, &message_id).await?;
+    // A prompt that the agent has after all is answered in the log.
+    if turn.is_some_and(|t| t.state == TurnState::Intended) {
+        let end = TurnEnd {
+            outcome: TurnOutcome::Error.into(),
+            reason,
+            message: format!("the prompt did not reach the agent: {message}"),
+            ..TurnEnd::default()
         };
-        let (acp, id) = (acp_of(&session)?, RequestId(turn.message_id.to_string()));
-        // An agent without a model does what each prompt says: to tell it the earlier ones would do them again.
-        let thinks = self.0.catalogue.get(&session.agent).is_ok_and(|agent| agent.needs_model());
-        let prompt = match thinks {
-            true => recall::prompt(&self.0.store, &session, &turn).await?,
-            false => turn.prompt.clone(),
-        };
-        let client = self.0.client(&sandbox)?;
-        let Given { blocks, notices } = given(&self.0, &client, &sandbox, &session, &turn, prompt).await?;
-        // Recorded before the answer: whatever comes of the turn is read from the log.
-        client.prompt_with(&acp, &id, &session.acp_session, &blocks).await?;
-        if !notices.is_empty() {
-            tell(&self.0, &session_id, &notices).await?;
-        }
-        Ok(Outcome::done())
+        end_turn(shared, &session_id, &message_id, &end).await?;
     }
+    Ok(Outcome::done())
+}
+
+/// Hands the prompt to the runtime, which records it; what the agent makes of it is in the log.
+async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+    let (session_id, message_id) = ids(ctx)?;
+    let session = sessions::find(&shared.store, &session_id).await?;
+    let turn = turns::find(&shared.store, &session_id, &message_id).await?;
+    let (Some(session), Some(turn)) = (session, turn) else { return Ok(Outcome::done()) };
+    if turn.state != TurnState::Intended || session.state != SessionState::Running {
+        return Ok(Outcome::done());
+    }
+    if turn.cancel_requested {
+        let outcome = TurnOutcome::Cancelled.into();
+        let stop_reason = "cancelled".to_owned();
+        let end = TurnEnd { outcome, stop_reason, ..TurnEnd::default() };
+        end_turn(shared, &session_id, &message_id, &end).await?;
+        return Ok(Outcome::done());
+    }
+    if let Some(waits) = wait::keeps_back(shared, &session, &turn).await? {
+        return Ok(waits);
+    }
+    let sandbox = sandboxes::find(&shared.store, &session.sandbox_id).await?;
+    let Some(sandbox) = sandbox else {
+        return Err(Outcome::fail("SANDBOX_GONE", "the sandbox of this session is gone").into());
+    };
+    let (acp, id) = (acp_of(&session)?, RequestId(turn.message_id.to_string()));
+    // An agent without a model does what each prompt says: to tell it the earlier ones would do them again.
+    let thinks = shared.catalogue.get(&session.agent).is_ok_and(|agent| agent.needs_model());
+    let prompt = match thinks {
+        true => recall::prompt(&shared.store, &session, &turn).await?,
+        false => turn.prompt.clone(),
+    };
+    let client = shared.client(&sandbox)?;
+    let Given { blocks, notices } = given(shared, &client, &sandbox, &session, &turn, prompt).await?;
+    // Recorded before the answer: whatever comes of the turn is read from the log.
+    client.prompt_with(&acp, &id, &session.acp_session, &blocks).await?;
+    if !notices.is_empty() {
+        tell(shared, &session_id, &notices).await?;
+    }
+    Ok(Outcome::done())
 }
 
 /// Tells the transcript how files reached the agent otherwise than they were sent.

@@ -1,18 +1,13 @@
 //! The work job: what the agent changed goes to the repo service. The sandbox itself commits its tree
 //! and makes the bundle; the host never runs git in a tree an agent can write.
-//!
-//! | stage     | does                                                                | limit |
-//! |-----------|---------------------------------------------------------------------|-------|
-//! | hand_over | bundle script in the sandbox, copy out, ImportWork at the repo service | 5 min |
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use foundry_core::{Error, SandboxId, Timestamp};
-use foundry_flow::{Binding, Flow, NewFlow, Outcome, Stage, StageContext, StageSpec, enqueue, unfinished};
+use foundry_flow::{Flow, NewFlow, Outcome, Stage, StageContext, enqueue, stage, unfinished};
 use foundry_git::{CommitId, WORK_BUNDLE_SCRIPT, WorkBundle, WorkBundleExit, WorkName};
 use foundry_proto::repo::v1::{ImportWorkHeader, ImportWorkRequest, import_work_request::Part};
 use foundry_runtime_client::ExecSpec;
@@ -22,14 +17,19 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::OwnedMutexGuard;
 
 use super::sandbox::ready_key;
-use super::{Halt, UNTIL_DONE, outcome};
+use super::{Halt, UNTIL_DONE};
 use crate::domain::{Sandbox, SandboxState, Session};
 use crate::shared::{Shared, facts_of};
 use crate::store::{sandboxes, sandboxes::SANDBOXES};
 
 /// Hands over work.
-pub static WORK: Flow =
-    Flow::new("work", &[StageSpec::new("hand_over", Duration::from_secs(300), UNTIL_DONE)]).concurrency(8);
+pub static WORK: Flow<Shared> = Flow::new(
+    "work",
+    &[Stage::new("hand_over", Duration::from_secs(300), UNTIL_DONE, |shared, ctx| {
+        stage(hand_over_newest(shared, ctx))
+    })],
+)
+.concurrency(8);
 
 /// How long the end of a tool call is waited after, for more of them.
 pub const DEBOUNCE: Duration = Duration::from_secs(2);
@@ -65,55 +65,42 @@ pub fn enqueue_for(
     Ok(())
 }
 
-/// The job with its code.
-pub fn binding(shared: &Arc<Shared>) -> Binding {
-    Binding::job(&WORK, HandOver(Arc::clone(shared)))
-}
-
-struct HandOver(Arc<Shared>);
-
-#[async_trait]
-impl Stage for HandOver {
-    async fn run(&self, ctx: &StageContext) -> Outcome {
-        let result = async {
-            let id: SandboxId = ctx.subject_id().parse()?;
-            let Some(sandbox) = sandboxes::find(&self.0.store, &id).await? else {
-                return Ok(Outcome::done());
-            };
-            match sandbox.state {
-                SandboxState::Ready => {}
-                // Destroying saves the work itself.
-                SandboxState::Destroying | SandboxState::Destroyed => return Ok(Outcome::done()),
-                state => {
-                    let message = format!("waiting for the sandbox, which is {}", state.as_str());
-                    let again = ctx.env().clock.now().plus(LOOK_AGAIN);
-                    return Ok(Outcome::wait(ready_key(&id), message).until(again));
-                }
-            }
-            // One that failed, or would have to wait, leaves its work to a newer one, so that they neither pile up nor
-            // take the places of other sandboxes.
-            let turn = self.0.work_locks.free(&id);
-            if turn.is_none() || ctx.flow().failures > 0 {
-                let waiting = unfinished(&self.0.store, &WORK, id.as_str()).await?;
-                if waiting.iter().any(|flow| flow > ctx.flow_id()) {
-                    return Ok(Outcome::done());
-                }
-            }
-            let Some(turn) = turn else {
-                let message = "waiting for an earlier hand-over of this sandbox";
-                let again = ctx.env().clock.now().plus(DEBOUNCE);
-                return Ok(Outcome::wait(ready_key(&id), message).until(again));
-            };
-            hand_over(&self.0, &sandbox, turn, Some(ctx.flow().started_time)).await?;
-            Ok(Outcome::done())
-        };
-        match result.await {
-            // The next tool call or the turn's end asks for another one before.
-            Err(Halt::Provider(e)) if e.reason == "WORK_BUNDLE_TIMEOUT" => {
-                Outcome::retry(e.reason, e.message).no_sooner_than(AFTER_TIMEOUT)
-            }
-            result => outcome(result),
+/// Hands over what is in the sandbox, unless a newer job will.
+async fn hand_over_newest(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+    let id: SandboxId = ctx.subject_id().parse()?;
+    let Some(sandbox) = sandboxes::find(&shared.store, &id).await? else {
+        return Ok(Outcome::done());
+    };
+    match sandbox.state {
+        SandboxState::Ready => {}
+        // Destroying saves the work itself.
+        SandboxState::Destroying | SandboxState::Destroyed => return Ok(Outcome::done()),
+        state => {
+            let message = format!("waiting for the sandbox, which is {}", state.as_str());
+            let again = ctx.env().clock.now().plus(LOOK_AGAIN);
+            return Ok(Outcome::wait(ready_key(&id), message).until(again));
         }
+    }
+    // One that failed, or would have to wait, leaves its work to a newer one, so that they neither pile up nor
+    // take the places of other sandboxes.
+    let turn = shared.work_locks.free(&id);
+    if turn.is_none() || ctx.flow().failures > 0 {
+        let waiting = unfinished(&shared.store, &WORK, id.as_str()).await?;
+        if waiting.iter().any(|flow| flow > ctx.flow_id()) {
+            return Ok(Outcome::done());
+        }
+    }
+    let Some(turn) = turn else {
+        let message = "waiting for an earlier hand-over of this sandbox";
+        let again = ctx.env().clock.now().plus(DEBOUNCE);
+        return Ok(Outcome::wait(ready_key(&id), message).until(again));
+    };
+    match hand_over(shared, &sandbox, turn, Some(ctx.flow().started_time)).await {
+        // The next tool call or the turn's end asks for another one before.
+        Err(Halt::Provider(e)) if e.reason == "WORK_BUNDLE_TIMEOUT" => {
+            Ok(Outcome::retry(e.reason, e.message).no_sooner_than(AFTER_TIMEOUT))
+        }
+        handed => handed.map(|()| Outcome::done()),
     }
 }
 
@@ -253,12 +240,12 @@ async fn import(shared: &Shared, sandbox: &Sandbox, head: &str, file: &Path, siz
                 return Err(ProviderError::io("reading a bundle", e).retryable().into());
             }
             let reason = foundry_service::reason_of(&status);
-            let message = format!("provider: the repo service: {}", status.message());
+            let message = format!("the repo service: {}", status.message());
             Err(match status.code() {
                 tonic::Code::InvalidArgument | tonic::Code::NotFound | tonic::Code::FailedPrecondition => {
-                    Outcome::fail(reason, message).into()
+                    Outcome::fail(reason, message).of_class("provider").into()
                 }
-                _ => Outcome::retry(reason, message).into(),
+                _ => Outcome::retry(reason, message).of_class("provider").into(),
             })
         }
     }

@@ -119,7 +119,7 @@ impl World {
     /// Another process, with the flows of these kinds.
     fn engine(&self, has: impl Fn(&str) -> bool) -> Engine {
         let (store, env) = (self.f.shared.store.clone(), self.f.env.env.clone());
-        let flows = flow::bindings(&self.f.shared).into_iter().filter(|b| has(b.flow().kind)).collect();
+        let flows = flow::bindings(&self.f.shared).into_iter().filter(|b| has(b.kind())).collect();
         Engine::new(store, env, flows, Options::default()).unwrap()
     }
 

@@ -86,8 +86,8 @@ pub async fn keeps_back(shared: &Shared, session: &Session, turn: &Turn) -> Resu
             model_waits::put(&mut ws, Some(wait), &first);
         }
         let outcome = kept.map(|wait| {
-            let message = format!("{REASON}: {}", condition.message);
-            Outcome::wait(key(provider), message).until(wait.until.min(now.plus(LOOK_AGAIN)))
+            let until = wait.until.min(now.plus(LOOK_AGAIN));
+            Outcome::wait(key(provider), condition.message.as_str()).because(REASON).until(until)
         });
         Ok((ws, outcome))
     };

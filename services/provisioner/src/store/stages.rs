@@ -100,8 +100,6 @@ pub fn record(ws: &mut WriteSet, entity: &str, flow: &FlowStatus, shown: &[&str]
         );
     }
     if shown.contains(&flow.stage.as_str()) {
-        let mut stage = current_stage(flow);
-        (stage.reason, stage.message) = super::super::flow::why(flow);
-        put(ws, entity, &stage);
+        put(ws, entity, &current_stage(flow));
     }
 }

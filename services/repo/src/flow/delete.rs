@@ -1,15 +1,9 @@
 //! Deletes a repository that is marked.
-//!
-//! | stage    | does                                                    | time-out | retry            |
-//! |----------|---------------------------------------------------------|----------|------------------|
-//! | deleting | removes the mirror, then the rows, leaving tombstones   | 5 min    | 1 s to 60 s, 10 × |
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use foundry_core::{RepositoryId, Result};
-use foundry_flow::{Binding, Flow, Outcome, Retry, Stage, StageContext, StageSpec};
+use foundry_flow::{Flow, Outcome, Retry, Stage, stage};
 use foundry_git::{Mirror, MirrorLimits};
 use foundry_store::{Scope, WriteSet};
 
@@ -21,40 +15,25 @@ use crate::store::works::WORKS;
 use crate::view::repositories::{REPOSITORY, WORK};
 
 /// The flow; its key and subject are the repository.
-pub static DELETE: Flow = Flow::new(
+pub static DELETE: Flow<Context> = Flow::new(
     "repository_delete",
-    &[StageSpec::new(
+    &[Stage::new(
         "deleting",
         Duration::from_secs(5 * 60),
         Retry { initial: Duration::from_secs(1), factor: 2, max_delay: Duration::from_secs(60), budget: 10 },
+        |cx, flow| stage(delete(cx, flow.subject_id())),
     )],
 );
 
-/// The flow with its code.
-pub fn binding(cx: Arc<Context>) -> Binding {
-    Binding::job(&DELETE, Deleting(cx))
-}
-
-struct Deleting(Arc<Context>);
-
-#[async_trait]
-impl Stage for Deleting {
-    async fn run(&self, flow: &StageContext) -> Outcome {
-        match delete(&self.0, flow.subject_id()).await {
-            Ok(ws) => Outcome::done().recording(ws),
-            Err(e) => e.into(),
-        }
-    }
-}
-
-async fn delete(cx: &Context, id: &str) -> Result<WriteSet> {
+/// Removes the mirror, then the rows, leaving tombstones.
+async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
     let id: RepositoryId = id.parse()?;
-    let mut ws = WriteSet::new();
-    let Some(repository) = repositories::find(&cx.store, &id).await? else { return Ok(ws) };
+    let Some(repository) = repositories::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
     // Also what a removal that broke off left beside it.
     Mirror::remove(&cx.mirror_path(&id), MirrorLimits::default().lock_wait).await?;
     let works =
         cx.store.query("SELECT task_id FROM works WHERE repository_id = $1", &[id.as_str().into()]).await?;
+    let mut ws = WriteSet::new();
     let rev = ws.scope(Scope::organization(&repository.organization_id));
     for row in &works {
         let task = row.text("task_id")?;
@@ -66,5 +45,5 @@ async fn delete(cx: &Context, id: &str) -> Result<WriteSet> {
     ws.remove(&REPOSITORIES, &[id.as_str().into()]);
     ws.tombstone(rev, REPOSITORY, id.as_str());
     ws.tombstone(rev, &format!("{REPOSITORY}/{id}"), &format!("{REPOSITORY}/{id}"));
-    Ok(ws)
+    Ok(Outcome::done().recording(ws))
 }

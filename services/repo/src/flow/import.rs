@@ -1,19 +1,12 @@
 //! Imports a received bundle into the mirror and stores what it changed.
-//!
-//! | stage     | does                                                            | time-out | retry            |
-//! |-----------|-----------------------------------------------------------------|----------|------------------|
-//! | importing | imports the newest bundle, stores changes and patches, shows them | 10 min  | 500 ms to 30 s, until done |
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use foundry_core::{Error, FlowId, Result, TaskId};
 use foundry_flow::{
-    Binding, Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, StageSpec,
-    Transition,
+    Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, Transition, stage,
 };
 use foundry_git::{
     ChangeKind, CommitId, FileChange, GitError, GitErrorKind, ImportLimits, Mirror, MirrorLimits, Patch,
@@ -28,9 +21,9 @@ use crate::domain::work::{State, Work};
 use crate::store::{changes, repositories, works};
 
 /// The flow; its key and subject are the task.
-pub static IMPORT: Flow = Flow::new(
+pub static IMPORT: Flow<Context> = Flow::new(
     "work_import",
-    &[StageSpec::new(
+    &[Stage::new(
         IMPORTING,
         Duration::from_secs(10 * 60),
         Retry {
@@ -40,6 +33,7 @@ pub static IMPORT: Flow = Flow::new(
             // Nobody else would: the provisioner has handed the work over.
             budget: u32::MAX,
         },
+        |cx, flow| stage(import(cx, flow)),
     )],
 )
 .concurrency(4);
@@ -78,27 +72,11 @@ pub async fn enqueue_waiting(cx: &Context) -> Result<()> {
     Ok(())
 }
 
-/// The flow with its code.
-pub fn binding(cx: Arc<Context>) -> Binding {
-    Binding::job(&IMPORT, Importing(cx)).projection(Shown)
-}
-
-struct Importing(Arc<Context>);
-
-#[async_trait]
-impl Stage for Importing {
-    async fn run(&self, flow: &StageContext) -> Outcome {
-        let Ok(task) = flow.subject_id().parse::<TaskId>() else {
-            return Outcome::fail("INTERNAL", "the subject of an import is not a task");
-        };
-        match import(&self.0, flow, &task).await {
-            Ok(outcome) => outcome,
-            Err(e) => e.into(),
-        }
-    }
-}
-
-async fn import(cx: &Context, flow: &StageContext, task: &TaskId) -> Result<Outcome> {
+/// Imports the newest bundle, stores its changes and patches, and shows them.
+async fn import(cx: &Context, flow: &StageContext) -> Result<Outcome> {
+    let Ok(task) = &flow.subject_id().parse::<TaskId>() else {
+        return Ok(Outcome::fail("INTERNAL", "the subject of an import is not a task"));
+    };
     let Some(work) = works::find(&cx.store, task).await? else { return Ok(Outcome::done()) };
     if work.received == work.version {
         return Ok(Outcome::done().recording(nothing_left(cx, work)));
@@ -283,7 +261,7 @@ async fn forget_older_bundles(cx: &Context, task: &TaskId, version: i64) {
 }
 
 /// How an import that does not succeed shows in the work's row.
-struct Shown;
+pub struct Shown;
 
 impl Projection for Shown {
     fn project(&self, flow: &FlowStatus) -> WriteSet {

@@ -3,3 +3,18 @@
 pub mod delete;
 pub mod import;
 pub mod sync;
+
+use std::sync::Arc;
+
+use foundry_flow::Binding;
+
+use crate::context::Context;
+
+/// All flows of the service.
+pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
+    vec![
+        sync::SYNC.bind(cx).projection(sync::Shown),
+        import::IMPORT.bind(cx).projection(import::Shown),
+        delete::DELETE.bind(cx),
+    ]
+}

@@ -1,17 +1,9 @@
 //! Brings a mirror up to date.
-//!
-//! | stage     | does                                              | time-out | retry            |
-//! |-----------|---------------------------------------------------|----------|------------------|
-//! | mirroring | makes or fetches the mirror, stores the branches  | 15 min   | 1 s to 60 s, 5 × |
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use foundry_core::{RepositoryId, Result};
-use foundry_flow::{
-    Binding, Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, StageSpec, Transition,
-};
+use foundry_flow::{Flow, FlowStatus, Outcome, Projection, Retry, Stage, StageContext, Transition, stage};
 use foundry_git::{GitError, Mirror, MirrorLimits, RemoteUrl};
 use foundry_proto::common::v1::Condition;
 use foundry_store::{Scope, Value, WriteSet};
@@ -22,57 +14,36 @@ use crate::store::branches::{self, BranchRow};
 use crate::store::repositories::{self, REPOSITORIES};
 
 /// The flow; its key and subject are the repository.
-pub static SYNC: Flow = Flow::new(
+pub static SYNC: Flow<Context> = Flow::new(
     "repository_sync",
-    &[StageSpec::new(
+    &[Stage::new(
         MIRRORING,
         Duration::from_secs(15 * 60),
         Retry { initial: Duration::from_secs(1), factor: 2, max_delay: Duration::from_secs(60), budget: 5 },
+        |cx, flow| stage(synchronize(cx, flow)),
     )],
 )
 .concurrency(4);
 
 const MIRRORING: &str = "mirroring";
 
-/// The flow with its code.
-pub fn binding(cx: Arc<Context>) -> Binding {
-    Binding::job(&SYNC, Mirroring(cx)).projection(Shown)
-}
-
-struct Mirroring(Arc<Context>);
-
-#[async_trait]
-impl Stage for Mirroring {
-    async fn run(&self, flow: &StageContext) -> Outcome {
-        let cx = &self.0;
-        let loaded = load(cx, flow.subject_id()).await;
-        let repository = match loaded {
-            Ok(Some(repository)) if repository.state != State::Deleting => repository,
-            Ok(_) => return Outcome::done(),
-            Err(e) => return e.into(),
-        };
-        let mirrored = tokio::select! {
-            mirrored = mirror(cx, &repository, flow) => mirrored,
-            () = flow.cancellation().cancelled() => return Outcome::retry("STOPPED", "the sync was stopped"),
-        };
-        match mirrored {
-            Ok(found) => match record(cx, flow, found).await {
-                Ok(outcome) => outcome,
-                Err(e) => e.into(),
-            },
-            Err(e) => {
-                tracing::warn!(
-                    repository = flow.subject_id(),
-                    reason = e.reason(),
-                    stderr = e.stderr(),
-                    "mirroring failed"
-                );
-                if e.retryable() {
-                    Outcome::retry(e.reason(), e.message())
-                } else {
-                    Outcome::fail(e.reason(), e.message())
-                }
-            }
+/// Makes or fetches the mirror, and stores its branches.
+async fn synchronize(cx: &Context, flow: &StageContext) -> Result<Outcome> {
+    let repository = load(cx, flow.subject_id()).await?.filter(|r| r.state != State::Deleting);
+    let Some(repository) = repository else { return Ok(Outcome::done()) };
+    let mirrored = tokio::select! {
+        mirrored = mirror(cx, &repository, flow) => mirrored,
+        () = flow.cancellation().cancelled() => return Ok(Outcome::retry("STOPPED", "the sync was stopped")),
+    };
+    match mirrored {
+        Ok(found) => record(cx, flow, found).await,
+        Err(e) => {
+            let (repository, reason) = (flow.subject_id(), e.reason());
+            tracing::warn!(repository, reason, stderr = e.stderr(), "mirroring failed");
+            Ok(match e.retryable() {
+                true => Outcome::retry(reason, e.message()),
+                false => Outcome::fail(reason, e.message()),
+            })
         }
     }
 }
@@ -149,7 +120,7 @@ async fn record(cx: &Context, flow: &StageContext, found: Found) -> Result<Outco
 }
 
 /// How a synchronization shows in the repository's row.
-struct Shown;
+pub struct Shown;
 
 impl Projection for Shown {
     fn project(&self, flow: &FlowStatus) -> WriteSet {

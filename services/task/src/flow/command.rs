@@ -1,14 +1,9 @@
 //! Single commands to the provisioner, recorded by a handler and carried out here.
-//!
-//! | stage | does | undo | timeout | retry |
-//! |---|---|---|---|---|
-//! | call | the one call; its request id is the flow's | nothing | 25 s | for as long as it takes |
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_core::{Env, FlowId, OrganizationId, Result, SessionId, TaskId};
-use foundry_flow::{Binding, Flow, NewFlow, Outcome, StageContext, StageSpec, enqueue};
+use foundry_flow::{Flow, NewFlow, Outcome, Stage, StageContext, enqueue, stage};
 use foundry_proto::common::v1::ElicitationValue;
 use foundry_proto::provisioner::v1::{
     CancelPromptRequest, CloseAgentSessionRequest, DestroySandboxRequest, RespondToElicitationRequest,
@@ -19,15 +14,18 @@ use foundry_server::RequestContext;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
-use super::{PATIENT, call, change, id, refused, stage};
+use super::{PATIENT, call, change, id, refused};
 use crate::consume::apply;
 use crate::context::{Context, UpstreamError};
 use crate::domain::session::MessageState;
 use crate::store::{aggregate, sessions};
 
 /// The flow.
-pub static COMMAND: Flow =
-    Flow::new("task_command", &[StageSpec::new("call", Duration::from_secs(25), PATIENT)]).concurrency(32);
+pub static COMMAND: Flow<Context> = Flow::new(
+    "task_command",
+    &[Stage::new("call", Duration::from_secs(25), PATIENT, |cx, ctx| stage(run(cx, ctx)))],
+)
+.concurrency(32);
 
 /// What the provisioner is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,13 +126,6 @@ pub fn send(
     enqueue(ws, flow);
     Ok(())
 }
-
-/// The flow with its code.
-pub fn binding(cx: &Arc<Context>) -> Binding {
-    Binding::job(&COMMAND, Call(Arc::clone(cx)))
-}
-
-stage!(Call, run);
 
 async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let mut client = cx.provisioner.clone();

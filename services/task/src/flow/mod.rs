@@ -33,11 +33,16 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(20);
 
 /// All flows with their code.
 pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
-    vec![task::binding(cx), session::binding(cx), teardown::binding(cx), command::binding(cx)]
+    vec![
+        task::PROVISION.bind(cx).projection(task::projection(&cx.env)),
+        session::SESSION.bind(cx).projection(session::projection(&cx.env)),
+        teardown::TEARDOWN.bind(cx),
+        command::COMMAND.bind(cx),
+    ]
 }
 
 /// The flow's state in the row of its task; the view follows at once.
-fn project_task(env: &Env, flow: &Flow, told: &FlowStatus) -> WriteSet {
+fn project_task(env: &Env, flow: &Flow<Context>, told: &FlowStatus) -> WriteSet {
     let mut ws = WriteSet::new();
     let mut set = flow_columns(told, &condition(flow, told));
     set.push(("stale", true.into()));
@@ -49,7 +54,7 @@ fn project_task(env: &Env, flow: &Flow, told: &FlowStatus) -> WriteSet {
 }
 
 /// The flow's state in the row of its session; the view follows at once.
-fn project_session(env: &Env, flow: &Flow, told: &FlowStatus, task: &str) -> WriteSet {
+fn project_session(env: &Env, flow: &Flow<Context>, told: &FlowStatus, task: &str) -> WriteSet {
     let mut ws = WriteSet::new();
     let ours = [("session_id", Value::from(told.subject_id.as_str())), ("flow_id", (&told.flow_id).into())];
     ws.update_where(&SESSIONS, &ours, &flow_columns(told, &condition(flow, told)));
@@ -116,24 +121,6 @@ async fn call<T>(
         }
     }
 }
-
-/// A stage made of an async function over the context.
-macro_rules! stage {
-    ($name:ident, $run:path) => {
-        struct $name(std::sync::Arc<$crate::context::Context>);
-
-        #[async_trait::async_trait]
-        impl foundry_flow::Stage for $name {
-            async fn run(&self, ctx: &foundry_flow::StageContext) -> foundry_flow::Outcome {
-                match $run(&self.0, ctx).await {
-                    Ok(outcome) => outcome,
-                    Err(e) => foundry_flow::Outcome::from(e),
-                }
-            }
-        }
-    };
-}
-pub(crate) use stage;
 
 /// The subject of a flow as the id it is.
 fn id<T: std::str::FromStr<Err = Error>>(text: &str) -> Result<T> {

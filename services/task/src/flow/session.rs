@@ -1,19 +1,12 @@
 //! A session: its creation in the sandbox, then the delivery of its messages, one turn at a time.
 //!
-//! | stage | does | undo | timeout | retry |
-//! |---|---|---|---|---|
-//! | pending_provision | waits until the sandbox is ready | – | 30 s | for as long as it takes |
-//! | pending_session_create | CreateAgentSession, then waits until it is ready | – | 30 s | for as long as it takes |
-//! | ready | hands the next message over whenever the agent is ready and the queue not held; ends when the session is closed | – | 30 s | for as long as it takes |
-//!
 //! A message is DELIVERING before it is handed over, and leaves the queue once the provisioner has
 //! recorded its turn. Its id is the turn's, so that handing it over again starts no second turn.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_core::{Result, SessionId, TaskId};
-use foundry_flow::{Binding, Flow, FlowStatus, NewFlow, Outcome, StageContext, StageSpec};
+use foundry_core::{Env, Result, SessionId, TaskId};
+use foundry_flow::{Flow, FlowStatus, NewFlow, Outcome, Projection, Stage, StageContext, stage};
 use foundry_proto::provisioner::v1::{
     AgentSessionState, CreateAgentSessionRequest, PromptAgentSessionRequest, RetryAgentSessionRequest,
     SandboxState,
@@ -21,7 +14,7 @@ use foundry_proto::provisioner::v1::{
 use foundry_server::RequestContext;
 use serde::{Deserialize, Serialize};
 
-use super::{PATIENT, call, change, gone, id, project_session, refused, stage};
+use super::{PATIENT, call, change, gone, id, project_session, refused};
 use crate::consume::apply;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
@@ -36,12 +29,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const REFUSED_FOR_NOW: Duration = Duration::from_secs(2);
 
 /// The flow.
-pub static SESSION: Flow = Flow::new(
+pub static SESSION: Flow<Context> = Flow::new(
     "task_session",
     &[
-        StageSpec::new("pending_provision", LIMIT, PATIENT),
-        StageSpec::new("pending_session_create", LIMIT, PATIENT),
-        StageSpec::new("ready", LIMIT, PATIENT),
+        Stage::new("pending_provision", LIMIT, PATIENT, |cx, ctx| stage(pending_provision(cx, ctx))),
+        Stage::new("pending_session_create", LIMIT, PATIENT, |cx, ctx| {
+            stage(pending_session_create(cx, ctx))
+        }),
+        Stage::new("ready", LIMIT, PATIENT, |cx, ctx| stage(ready(cx, ctx))),
     ],
 )
 .concurrency(64);
@@ -68,22 +63,14 @@ pub fn new(session: &Session, user_id: &str) -> Result<NewFlow> {
     .input(&Input { task_id: session.task_id.to_string() })
 }
 
-/// The flow with its code.
-pub fn binding(cx: &Arc<Context>) -> Binding {
-    let env = cx.env.clone();
-    Binding::new(&SESSION)
-        .stage("pending_provision", PendingProvision(Arc::clone(cx)))
-        .stage("pending_session_create", PendingSessionCreate(Arc::clone(cx)))
-        .stage("ready", Ready(Arc::clone(cx)))
-        .projection(move |told: &FlowStatus| {
-            let task = told.input.get("task_id").and_then(serde_json::Value::as_str).unwrap_or_default();
-            project_session(&env, &SESSION, told, task)
-        })
+/// How the flow shows in its session and task.
+pub fn projection(env: &Env) -> impl Projection + use<> {
+    let env = env.clone();
+    move |flow: &FlowStatus| {
+        let task = flow.input.get("task_id").and_then(serde_json::Value::as_str).unwrap_or_default();
+        project_session(&env, &SESSION, flow, task)
+    }
 }
-
-stage!(PendingProvision, pending_provision);
-stage!(PendingSessionCreate, pending_session_create);
-stage!(Ready, ready);
 
 struct Found {
     task: TaskId,
@@ -105,13 +92,7 @@ fn over(of: &Aggregate, session: &SessionId) -> bool {
 }
 
 fn wait(cx: &Context, key: String, message: &str, at_most: Duration) -> Outcome {
-    Outcome::Wait {
-        key,
-        deadline: Some(cx.env.clock.now().plus(at_most)),
-        message: message.to_owned(),
-        write: foundry_store::WriteSet::new(),
-        state: None,
-    }
+    Outcome::wait(key, message).until(cx.env.clock.now().plus(at_most))
 }
 
 async fn pending_provision(cx: &Context, ctx: &StageContext) -> Result<Outcome> {

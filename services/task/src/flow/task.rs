@@ -1,25 +1,17 @@
 //! The provisioning of a task.
 //!
-//! | stage | does | undo | timeout | retry |
-//! |---|---|---|---|---|
-//! | naming | nothing: branch and title are derived by the handler, so that its answer holds them | – | 10 s | 8 |
-//! | creating_sandbox | EnsureSandbox, then waits until its repository is prepared | – | 30 s | for as long as it takes |
-//! | ensuring_agent | waits until the sandbox is ready | – | 30 s | for as long as it takes |
-//! | creating_session | waits until the first session is ready | – | 30 s | for as long as it takes |
-//!
 //! A sandbox or session that failed for good fails the flow; a retry goes on at that stage.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_core::{Result, TaskId};
-use foundry_flow::{Binding, Flow, FlowStatus, NewFlow, Outcome, Retry, StageContext, StageSpec};
+use foundry_core::{Env, Result, TaskId};
+use foundry_flow::{Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, stage};
 use foundry_proto::common::v1::Condition;
 use foundry_proto::provisioner::v1::{EnsureSandboxRequest, RetrySandboxRequest, SandboxState};
 use foundry_proto::task::v1::SessionState;
 use foundry_server::RequestContext;
 
-use super::{PATIENT, call, change, gone, id, project_task, refused, stage};
+use super::{PATIENT, call, change, gone, id, project_task, refused};
 use crate::consume::apply;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
@@ -31,13 +23,16 @@ const LIMIT: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The flow.
-pub static PROVISION: Flow = Flow::new(
+pub static PROVISION: Flow<Context> = Flow::new(
     "task_provision",
     &[
-        StageSpec::new("naming", Duration::from_secs(10), Retry::DEFAULT),
-        StageSpec::new("creating_sandbox", LIMIT, PATIENT),
-        StageSpec::new("ensuring_agent", LIMIT, PATIENT),
-        StageSpec::new("creating_session", LIMIT, PATIENT),
+        // Branch and title are derived by the handler, so that its answer holds them.
+        Stage::new("naming", Duration::from_secs(10), Retry::DEFAULT, |_, _| {
+            Box::pin(async { Outcome::done() })
+        }),
+        Stage::new("creating_sandbox", LIMIT, PATIENT, |cx, ctx| stage(creating_sandbox(cx, ctx))),
+        Stage::new("ensuring_agent", LIMIT, PATIENT, |cx, ctx| stage(ensuring_agent(cx, ctx))),
+        Stage::new("creating_session", LIMIT, PATIENT, |cx, ctx| stage(creating_session(cx, ctx))),
     ],
 )
 .concurrency(64);
@@ -50,29 +45,11 @@ pub fn new(task: &Task, user_id: &str) -> NewFlow {
         .traced(RequestContext::current_traceparent())
 }
 
-/// The flow with its code.
-pub fn binding(cx: &Arc<Context>) -> Binding {
-    let env = cx.env.clone();
-    Binding::new(&PROVISION)
-        .stage("naming", Naming)
-        .stage("creating_sandbox", CreatingSandbox(Arc::clone(cx)))
-        .stage("ensuring_agent", EnsuringAgent(Arc::clone(cx)))
-        .stage("creating_session", CreatingSession(Arc::clone(cx)))
-        .projection(move |told: &FlowStatus| project_task(&env, &PROVISION, told))
+/// How the flow shows in its task.
+pub fn projection(env: &Env) -> impl Projection + use<> {
+    let env = env.clone();
+    move |flow: &FlowStatus| project_task(&env, &PROVISION, flow)
 }
-
-struct Naming;
-
-#[async_trait::async_trait]
-impl foundry_flow::Stage for Naming {
-    async fn run(&self, _ctx: &StageContext) -> Outcome {
-        Outcome::done()
-    }
-}
-
-stage!(CreatingSandbox, creating_sandbox);
-stage!(EnsuringAgent, ensuring_agent);
-stage!(CreatingSession, creating_session);
 
 async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
@@ -179,12 +156,7 @@ async fn creating_session(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
 }
 
 fn waiting(cx: &Context, key: String, message: &str) -> Outcome {
-    let deadline = Some(cx.env.clock.now().plus(LOOK_AGAIN));
-    let mut outcome = Outcome::wait(key, message);
-    if let Outcome::Wait { deadline: at, .. } = &mut outcome {
-        *at = deadline;
-    }
-    outcome
+    Outcome::wait(key, message).until(cx.env.clock.now().plus(LOOK_AGAIN))
 }
 
 fn failed(condition: Option<&Condition>, reason: &str) -> Outcome {

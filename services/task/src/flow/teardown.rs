@@ -1,19 +1,13 @@
 //! The end of a task, killed or archived.
-//!
-//! | stage | does | undo | timeout | retry |
-//! |---|---|---|---|---|
-//! | destroying | waits until the sandbox is destroyed, at most a minute: the destruction is a command of its own, which goes on | – | 30 s | 8 |
-//! | ended | the task is killed or archived | – | 30 s | 8 |
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_core::{FlowId, Result, TaskId};
-use foundry_flow::{Binding, Flow, NewFlow, Outcome, Retry, StageContext, StageSpec};
+use foundry_flow::{Flow, NewFlow, Outcome, Retry, Stage, StageContext, stage};
 use foundry_proto::provisioner::v1::SandboxState;
 use foundry_server::RequestContext;
 
-use super::{change, gone, id, stage};
+use super::{change, gone, id};
 use crate::context::Context;
 use crate::domain::task::Task;
 use crate::store::aggregate::{self, sandbox_key};
@@ -23,9 +17,12 @@ const LIMIT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The flow.
-pub static TEARDOWN: Flow = Flow::new(
+pub static TEARDOWN: Flow<Context> = Flow::new(
     "task_teardown",
-    &[StageSpec::new("destroying", LIMIT, Retry::DEFAULT), StageSpec::new("ended", LIMIT, Retry::DEFAULT)],
+    &[
+        Stage::new("destroying", LIMIT, Retry::DEFAULT, |cx, ctx| stage(destroying(cx, ctx))),
+        Stage::new("ended", LIMIT, Retry::DEFAULT, |cx, ctx| stage(ended(cx, ctx))),
+    ],
 )
 .concurrency(32);
 
@@ -37,16 +34,6 @@ pub fn new(flow_id: FlowId, task: &Task, user_id: &str) -> NewFlow {
         .traced(RequestContext::current_traceparent())
 }
 
-/// The flow with its code.
-pub fn binding(cx: &Arc<Context>) -> Binding {
-    Binding::new(&TEARDOWN)
-        .stage("destroying", Destroying(Arc::clone(cx)))
-        .stage("ended", Ended(Arc::clone(cx)))
-}
-
-stage!(Destroying, destroying);
-stage!(Ended, ended);
-
 async fn destroying(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
     let Some(of) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
@@ -55,13 +42,7 @@ async fn destroying(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     if destroyed || cx.env.clock.now() >= until {
         return Ok(Outcome::done());
     }
-    Ok(Outcome::Wait {
-        key: sandbox_key(&task),
-        deadline: Some(until),
-        message: "the sandbox is being destroyed".to_owned(),
-        write: foundry_store::WriteSet::new(),
-        state: None,
-    })
+    Ok(Outcome::wait(sandbox_key(&task), "the sandbox is being destroyed").until(until))
 }
 
 async fn ended(cx: &Context, ctx: &StageContext) -> Result<Outcome> {

@@ -3,11 +3,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use foundry_core::{Env, FlowId};
 use foundry_flow::{
     Binding, Engine, Flow, FlowStatus, MIGRATIONS, NewFlow, Options, Outcome, Retry, Stage, StageContext,
-    StageSpec, Undo, enqueue, find,
+    enqueue, find,
 };
 use foundry_store::{Migration, Migrations, Store, StoreOptions, Table, WriteSet};
 use foundry_testkit::{MockClock, PostgresDatabase, TestEnv, test_env};
@@ -17,16 +16,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The clocks of a worker and of its database never agree.
 const DATABASE_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub static SEVEN: Flow = Flow::new(
+pub static SEVEN: Flow<Ledger> = Flow::new(
     "seven",
     &[
-        StageSpec::new("one", LIMIT, Retry::DEFAULT),
-        StageSpec::new("two", LIMIT, Retry::DEFAULT),
-        StageSpec::new("three", LIMIT, Retry::DEFAULT),
-        StageSpec::new("four", LIMIT, Retry::DEFAULT),
-        StageSpec::new("five", LIMIT, Retry::DEFAULT),
-        StageSpec::new("six", LIMIT, Retry::DEFAULT),
-        StageSpec::new("seven", LIMIT, Retry::DEFAULT),
+        Stage::new("one", LIMIT, Retry::DEFAULT, effect),
+        Stage::new("two", LIMIT, Retry::DEFAULT, effect),
+        Stage::new("three", LIMIT, Retry::DEFAULT, effect),
+        Stage::new("four", LIMIT, Retry::DEFAULT, effect),
+        Stage::new("five", LIMIT, Retry::DEFAULT, effect),
+        Stage::new("six", LIMIT, Retry::DEFAULT, effect),
+        Stage::new("seven", LIMIT, Retry::DEFAULT, effect),
     ],
 );
 
@@ -55,75 +54,60 @@ impl Ledger {
         *entry = (entry.0 + 1, true);
     }
 
-    pub fn destroy(&self, name: &str) {
-        if let Some(entry) = self.0.lock().unwrap().get_mut(name) {
-            entry.1 = false;
-        }
-    }
-
     pub fn existing(&self) -> Vec<String> {
         self.0.lock().unwrap().iter().filter(|(_, e)| e.1).map(|(n, _)| n.clone()).collect()
     }
 }
 
-/// Creates its effect by name; undo destroys it.
-pub struct Effect(pub Ledger);
-
-#[async_trait]
-impl Stage for Effect {
-    async fn run(&self, ctx: &StageContext) -> Outcome {
-        self.0.create(&ctx.effect_name());
-        Outcome::done().with_state(&ctx.flow().stage)
-    }
-
-    fn undoes(&self) -> bool {
-        true
-    }
-
-    async fn undo(&self, ctx: &StageContext) -> Undo {
-        self.0.destroy(&ctx.effect_name());
-        Undo::done()
-    }
+/// Creates its effect by name.
+pub fn effect<'a>(ledger: &'a Arc<Ledger>, ctx: &'a StageContext) -> BoxFuture<'a, Outcome> {
+    ledger.create(&ctx.effect_name());
+    Box::pin(async { Outcome::done().with_state(&ctx.flow().stage) })
 }
 
-/// A stage that is a closure.
-pub struct Do<F>(pub F);
-
-#[async_trait]
-impl<F> Stage for Do<F>
-where
-    F: for<'a> Fn(&'a StageContext) -> BoxFuture<'a, Outcome> + Send + Sync + 'static,
-{
-    async fn run(&self, ctx: &StageContext) -> Outcome {
-        (self.0)(ctx).await
-    }
-}
+/// The function of a stage, as a closure.
+pub type Code = Box<dyn for<'a> Fn(&'a StageContext) -> BoxFuture<'a, Outcome> + Send + Sync>;
 
 /// The stage that this closure is.
-pub fn code<F>(code: F) -> Do<F>
+pub fn code<F>(code: F) -> Code
 where
     F: for<'a> Fn(&'a StageContext) -> BoxFuture<'a, Outcome> + Send + Sync + 'static,
 {
-    Do(code)
+    Box::new(code)
 }
 
 /// A job with a short budget.
-pub static JOB: Flow = Flow::new(
+pub static JOB: Flow<Code> = Flow::new(
     "job",
-    &[StageSpec::new(
+    &[Stage::new(
         "work",
         LIMIT,
         Retry { initial: Duration::from_secs(1), factor: 2, max_delay: Duration::from_secs(10), budget: 3 },
+        |code: &Arc<Code>, ctx| code(ctx),
     )],
 )
 .concurrency(2);
 
+/// A flow of two stages.
+pub static TWO: Flow<[Code; 2]> = Flow::new(
+    "two",
+    &[
+        Stage::new("one", LIMIT, Retry::DEFAULT, |codes, ctx| codes[0](ctx)),
+        Stage::new("two", LIMIT, Retry::DEFAULT, |codes, ctx| codes[1](ctx)),
+    ],
+);
+
+/// The flow of two stages with their code.
+pub fn two_stages(one: Code, two: Code) -> Binding {
+    TWO.bind(&Arc::new([one, two])).projection(project)
+}
+
 /// The job with this code.
-pub fn job<F>(code: F) -> Binding
+pub fn job<F>(of: F) -> Binding
 where
     F: for<'a> Fn(&'a StageContext) -> BoxFuture<'a, Outcome> + Send + Sync + 'static,
 {
-    Binding::job(&JOB, Do(code)).projection(project)
+    JOB.bind(&Arc::new(code(of))).projection(project)
 }
 
 /// The entity's row follows its flow.
@@ -144,9 +128,8 @@ pub fn project(flow: &FlowStatus) -> WriteSet {
     ws
 }
 
-pub fn seven(flow: &'static Flow, ledger: &Ledger) -> Binding {
-    let stages = flow.stages.iter();
-    stages.fold(Binding::new(flow), |b, s| b.stage(s.name, Effect(ledger.clone()))).projection(project)
+pub fn seven(ledger: &Ledger) -> Binding {
+    SEVEN.bind(&Arc::new(ledger.clone())).projection(project)
 }
 
 /// A fresh database, and two clocks that stand still: the worker's, and PostgreSQL's a day ahead of it.
@@ -215,7 +198,7 @@ impl Bench {
     }
 
     /// Creates the entity and its flow in one commit, as a handler would.
-    pub async fn start(&self, flow: &'static Flow, entity: &str) -> FlowId {
+    pub async fn start<C>(&self, flow: &'static Flow<C>, entity: &str) -> FlowId {
         start(&self.store, self.env(), flow, entity).await
     }
 
@@ -224,7 +207,7 @@ impl Bench {
     }
 }
 
-pub async fn start(store: &Store, env: &Env, flow: &'static Flow, entity: &str) -> FlowId {
+pub async fn start<C>(store: &Store, env: &Env, flow: &'static Flow<C>, entity: &str) -> FlowId {
     let id = FlowId::generate(env);
     let mut ws = WriteSet::new();
     ws.insert(&ENTITIES, [entity.into(), "".into(), "queued".into(), 0.into(), "".into(), "".into()]);

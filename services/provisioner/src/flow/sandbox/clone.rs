@@ -31,17 +31,19 @@ pub async fn source(
         Err(status) => status,
     };
     let reason = foundry_service::reason_of(&status);
-    let message = format!("{}: {}", reason, status.message());
     if reason == "REPOSITORY_NOT_READY" {
         let until = ctx.env().clock.now().plus(ASK_AGAIN);
         let key = format!("repository/{}", sandbox.repository_id);
-        return Err(Outcome::wait(key, message).until(until).into());
+        return Err(Outcome::wait(key, status.message()).because(reason).until(until).into());
     }
     Err(match status.code() {
         tonic::Code::NotFound | tonic::Code::FailedPrecondition | tonic::Code::InvalidArgument => {
-            Outcome::fail(reason, format!("configuration: {}", status.message())).into()
+            Outcome::fail(reason, status.message()).of_class("configuration").into()
         }
-        _ => Outcome::retry(reason, format!("provider: the repo service: {}", status.message())).into(),
+        _ => {
+            let message = format!("the repo service: {}", status.message());
+            Outcome::retry(reason, message).of_class("provider").into()
+        }
     })
 }
 

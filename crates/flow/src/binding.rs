@@ -1,0 +1,137 @@
+//! How a flow shows in its service's rows, and a flow's table bound to what its functions work on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use foundry_core::Error;
+use foundry_store::WriteSet;
+use futures::future::BoxFuture;
+
+use crate::context::StageContext;
+use crate::outcome::Outcome;
+use crate::spec::{Flow, Retry, Stage};
+use crate::status::FlowStatus;
+
+/// How a flow shows in the rows of the service that owns it.
+pub trait Projection: Send + Sync + 'static {
+    /// What to write, in the same transaction, for a transition that is being persisted.
+    ///
+    /// Must not depend on anything but the status: it may be asked again after a conflict.
+    fn project(&self, flow: &FlowStatus) -> WriteSet;
+}
+
+/// Shows nothing: for flows that only their own row describes.
+#[derive(Clone, Copy, Debug)]
+pub struct NoProjection;
+
+impl Projection for NoProjection {
+    fn project(&self, _flow: &FlowStatus) -> WriteSet {
+        WriteSet::default()
+    }
+}
+
+impl<F: Fn(&FlowStatus) -> WriteSet + Send + Sync + 'static> Projection for F {
+    fn project(&self, flow: &FlowStatus) -> WriteSet {
+        self(flow)
+    }
+}
+
+/// A flow's table with what its functions work on, ready for an engine.
+#[derive(Clone)]
+pub struct Binding {
+    pub(crate) kind: &'static str,
+    pub(crate) concurrency: usize,
+    pub(crate) stages: Vec<BoundStage>,
+    projection: Arc<dyn Projection>,
+}
+
+type Attempt = dyn for<'a> Fn(&'a StageContext) -> BoxFuture<'a, Outcome> + Send + Sync;
+
+fn attempt<F>(run: F) -> Arc<Attempt>
+where
+    F: for<'a> Fn(&'a StageContext) -> BoxFuture<'a, Outcome> + Send + Sync + 'static,
+{
+    Arc::new(run)
+}
+
+/// A stage that can be run.
+#[derive(Clone)]
+pub(crate) struct BoundStage {
+    pub(crate) name: &'static str,
+    pub(crate) timeout: Duration,
+    pub(crate) retry: Retry,
+    run: Arc<Attempt>,
+}
+
+impl BoundStage {
+    /// Runs one attempt.
+    pub(crate) fn run<'a>(&self, ctx: &'a StageContext) -> BoxFuture<'a, Outcome> {
+        (self.run)(ctx)
+    }
+}
+
+impl Binding {
+    pub(crate) fn new<C: Send + Sync>(flow: &'static Flow<C>, on: &Arc<C>) -> Self {
+        let bound = |stage: &'static Stage<C>| {
+            let (on, run) = (Arc::clone(on), stage.run);
+            // The stage's future borrows what it works on, which must live as long as the attempt.
+            let run = attempt(move |ctx| {
+                let on = Arc::clone(&on);
+                Box::pin(async move { run(&on, ctx).await })
+            });
+            BoundStage { name: stage.name, timeout: stage.timeout, retry: stage.retry, run }
+        };
+        Self {
+            kind: flow.kind,
+            concurrency: flow.concurrency,
+            stages: flow.stages.iter().map(bound).collect(),
+            projection: Arc::new(NoProjection),
+        }
+    }
+
+    /// The kind of the flow.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Sets how the flow shows in the service's own rows.
+    #[must_use]
+    pub fn projection(mut self, projection: impl Projection) -> Self {
+        self.projection = Arc::new(projection);
+        self
+    }
+
+    /// Refuses a table that no flow could run by.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.stages.is_empty() {
+            return Err(Error::internal(format!("flow {} has no stages", self.kind)));
+        }
+        let twice = (1..self.stages.len()).find(|&i| self.position(self.stages[i].name) != Some(i));
+        match twice {
+            Some(i) => {
+                let name = self.stages[i].name;
+                Err(Error::internal(format!("flow {} has two stages called {name}", self.kind)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Position of a stage in the table; none when this binary does not know the stage.
+    pub(crate) fn position(&self, stage: &str) -> Option<usize> {
+        self.stages.iter().position(|s| s.name == stage)
+    }
+
+    /// A stage by its name.
+    pub(crate) fn stage(&self, name: &str) -> Option<&BoundStage> {
+        self.stages.iter().find(|s| s.name == name)
+    }
+
+    /// How the flow shows in its service. A projection that panics shows nothing: the flow goes on.
+    pub(crate) fn project(&self, flow: &FlowStatus) -> WriteSet {
+        catch_unwind(AssertUnwindSafe(|| self.projection.project(flow))).unwrap_or_else(|_| {
+            tracing::error!(flow = %flow.flow_id, kind = flow.kind, "the projection of a flow panicked");
+            WriteSet::new()
+        })
+    }
+}
