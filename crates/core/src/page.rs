@@ -19,6 +19,11 @@ impl PageToken {
     pub fn encode(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0.as_bytes())
     }
+
+    /// The same of a next page that there may be; empty when there is none.
+    pub fn encode_next(next: Option<Self>) -> String {
+        next.map(|token| token.encode()).unwrap_or_default()
+    }
 }
 
 /// A validated page request.
@@ -42,12 +47,35 @@ impl PageRequest {
         if page_token.is_empty() {
             return Ok(Self { size, after: None });
         }
-        let text =
-            URL_SAFE_NO_PAD.decode(page_token).ok().and_then(|b| String::from_utf8(b).ok()).ok_or_else(
-                || Error::invalid_field("page_token", "is not a page token returned by this method"),
-            )?;
-        Ok(Self { size, after: Some(PageToken(text)) })
+        let text = URL_SAFE_NO_PAD.decode(page_token).ok().and_then(|b| String::from_utf8(b).ok());
+        Ok(Self { size, after: Some(PageToken(text.ok_or_else(foreign)?)) })
     }
+
+    /// How many entries to read: one more than the page holds, which shows whether another page follows.
+    pub fn limit(&self) -> u32 {
+        self.size + 1
+    }
+
+    /// The position behind which the page begins, as `read` from its token; `start` for the first page.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a token that `read` does not take: one of another method.
+    pub fn begins_after<T>(&self, start: T, read: impl FnOnce(&str) -> Option<T>) -> Result<T> {
+        self.after.as_ref().map_or(Ok(start), |token| read(&token.0).ok_or_else(foreign))
+    }
+
+    /// The page of what was read, and the position behind which the next one begins; none after the last.
+    pub fn cut<T>(&self, mut read: Vec<T>, position: impl Fn(&T) -> String) -> (Vec<T>, Option<PageToken>) {
+        let size = self.size as usize;
+        let more = read.len() > size;
+        read.truncate(size);
+        let next = read.last().filter(|_| more).map(|last| PageToken(position(last)));
+        (read, next)
+    }
+}
+
+fn foreign() -> Error {
+    Error::invalid_field("page_token", "is not a page token returned by this method")
 }
 
 #[cfg(test)]
@@ -63,8 +91,23 @@ mod tests {
     }
 
     #[test]
+    fn cuts_what_was_read_and_names_a_next_page_only_where_there_is_one() {
+        let page = PageRequest::parse(2, "").unwrap();
+        assert_eq!(page.limit(), 3);
+        let (first, next) = page.cut(vec![1, 2, 3], i32::to_string);
+        assert_eq!((first, next.as_ref().map(|t| t.0.as_str())), (vec![1, 2], Some("2")));
+        let after = PageRequest { after: next, ..page.clone() };
+        assert_eq!(after.begins_after(0, |text| text.parse().ok()).unwrap(), 2);
+        assert_eq!(page.begins_after(0, |_| None).unwrap(), 0);
+        assert_eq!(page.cut(vec![3, 4], i32::to_string), (vec![3, 4], None));
+        assert_eq!(page.cut(Vec::new(), i32::to_string), (Vec::new(), None));
+    }
+
+    #[test]
     fn refuses_negative_sizes_and_foreign_tokens() {
         assert!(PageRequest::parse(-1, "").is_err());
         assert!(PageRequest::parse(1, "%%%").is_err());
+        let page = PageRequest { size: 1, after: Some(PageToken("x".into())) };
+        assert!(page.begins_after(0, |text| text.parse().ok()).is_err());
     }
 }

@@ -117,6 +117,8 @@ pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
         Value::from(&b"null"[..]), // state
         Status::Ready.as_str().into(),
         new.first_stage.into(),
+        "".into(),     // reached
+        "".into(),     // unwinding
         1.into(),      // active
         0.into(),      // attempt
         0.into(),      // failures
@@ -132,6 +134,9 @@ pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
         "".into(),   // class
         "".into(),   // reason
         "".into(),   // message
+        "".into(),   // cause_stage
+        "".into(),   // cause_reason
+        "".into(),   // cause_message
         0.into(),    // cancel_requested
         Value::Now,  // started_time
         Value::Now,  // stage_started_time

@@ -25,7 +25,8 @@ const CLASS: &str = include_str!("../migrations/0002_class.sql");
 pub(crate) const SIGNALS: Table =
     Table::new("flow_signals", &["wait_key", "nonce", "signal_time"], &["wait_key"]);
 
-/// The flows themselves.
+/// The flows themselves. `reached`, `unwinding` and `cause_*` are of older versions, which undid stages: they are
+/// written empty, and not read.
 pub(crate) const FLOWS: Table = Table::new(
     "flows",
     &[
@@ -40,6 +41,8 @@ pub(crate) const FLOWS: Table = Table::new(
         "state",
         "status",
         "stage",
+        "reached",
+        "unwinding",
         "active",
         "attempt",
         "failures",
@@ -55,6 +58,9 @@ pub(crate) const FLOWS: Table = Table::new(
         "class",
         "reason",
         "message",
+        "cause_stage",
+        "cause_reason",
+        "cause_message",
         "cancel_requested",
         "started_time",
         "stage_started_time",

@@ -67,25 +67,17 @@ impl Store {
         organization_id: &str,
         page: &PageRequest,
     ) -> Result<(Vec<AuditEntry>, Option<PageToken>), Error> {
-        let (rev, ordinal) = page.after.as_ref().map_or(Ok((i64::MAX, i64::MAX)), position)?;
-        let limit = Value::from(page.size.saturating_add(1));
+        let (rev, ordinal) = page.begins_after((i64::MAX, i64::MAX), position)?;
+        let limit = Value::from(page.limit());
         let rows = self.query(LIST, &[organization_id.into(), rev.into(), ordinal.into(), limit]).await?;
-        let size = page.size as usize;
-        let mut entries =
-            rows.iter().take(size).map(|r| entry(organization_id, r)).collect::<Result<Vec<_>, _>>()?;
-        entries.shrink_to_fit();
-        let more = if rows.len() > size { entries.last() } else { None };
-        let next = more.map(|e| PageToken(format!("{}.{}", e.rev, e.ordinal)));
-        Ok((entries, next))
+        let entries = rows.iter().map(|r| entry(organization_id, r)).collect::<Result<Vec<_>, _>>()?;
+        Ok(page.cut(entries, |e| format!("{}.{}", e.rev, e.ordinal)))
     }
 }
 
-fn position(token: &PageToken) -> Result<(i64, i64), Error> {
-    token
-        .0
-        .split_once('.')
-        .and_then(|(rev, ordinal)| Some((rev.parse().ok()?, ordinal.parse().ok()?)))
-        .ok_or_else(|| Error::invalid_field("page_token", "is not a page token returned by this method"))
+fn position(text: &str) -> Option<(i64, i64)> {
+    let (rev, ordinal) = text.split_once('.')?;
+    Some((rev.parse().ok()?, ordinal.parse().ok()?))
 }
 
 fn entry(organization_id: &str, row: &Row) -> Result<AuditEntry, Error> {

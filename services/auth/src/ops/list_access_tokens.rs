@@ -1,10 +1,10 @@
 //! ListAccessTokens: the caller's own, newest first, revoked ones too.
 
 use foundry_authn::Caller;
-use foundry_core::{AccessTokenId, PageRequest, Result};
+use foundry_core::{AccessTokenId, PageRequest, PageToken, Result};
 use foundry_proto::auth::v1::{ListAccessTokensRequest, ListAccessTokensResponse};
 
-use super::{page, reach};
+use super::reach;
 use crate::auth::Auth;
 use crate::store::credentials::{self, Token};
 
@@ -14,17 +14,15 @@ pub(crate) async fn list_access_tokens(
     request: ListAccessTokensRequest,
 ) -> Result<ListAccessTokensResponse> {
     let user = caller.require_user()?;
-    let wanted = PageRequest::parse(request.page_size, &request.page_token)?;
-    let before = match &wanted.after {
-        Some(token) => token.0.parse::<AccessTokenId>()?.to_string(),
-        None => String::new(),
-    };
+    let page = PageRequest::parse(request.page_size, &request.page_token)?;
+    let token = |text: &str| text.parse::<AccessTokenId>().ok().map(|id| id.to_string());
+    let before = page.begins_after(String::new(), token)?;
     let only = reach(user);
-    let found = credentials::tokens_of(&auth.store, &user.user_id, &only, &before, wanted.size + 1).await?;
-    let (found, next_page_token) = page(found, wanted.size, |t| t.token_id.to_string());
+    let found = credentials::tokens_of(&auth.store, &user.user_id, &only, &before, page.limit()).await?;
+    let (found, next) = page.cut(found, |t| t.token_id.to_string());
     Ok(ListAccessTokensResponse {
         access_tokens: found.iter().map(Token::message).collect(),
-        next_page_token,
+        next_page_token: PageToken::encode_next(next),
     })
 }
 

@@ -1,11 +1,10 @@
 //! ListMembers: who is in an organization, by login.
 
 use foundry_authn::Caller;
-use foundry_core::{OrganizationId, PageRequest, Result};
+use foundry_core::{OrganizationId, PageRequest, PageToken, Result};
 use foundry_proto::auth::v1::{ListMembersRequest, ListMembersResponse};
 use foundry_proto::common::v1::Role;
 
-use super::page;
 use crate::auth::Auth;
 use crate::store::memberships::{self, Membership};
 
@@ -16,11 +15,14 @@ pub(crate) async fn list_members(
 ) -> Result<ListMembersResponse> {
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Viewer)?;
-    let wanted = PageRequest::parse(request.page_size, &request.page_token)?;
-    let after = wanted.after.map(|t| t.0).unwrap_or_default();
-    let found = memberships::of_organization(&auth.store, &organization, &after, wanted.size + 1).await?;
-    let (found, next_page_token) = page(found, wanted.size, |m| m.login.clone());
-    Ok(ListMembersResponse { members: found.iter().map(Membership::message).collect(), next_page_token })
+    let page = PageRequest::parse(request.page_size, &request.page_token)?;
+    let after = page.begins_after(String::new(), |login| Some(login.to_owned()))?;
+    let found = memberships::of_organization(&auth.store, &organization, &after, page.limit()).await?;
+    let (found, next) = page.cut(found, |m| m.login.clone());
+    Ok(ListMembersResponse {
+        members: found.iter().map(Membership::message).collect(),
+        next_page_token: PageToken::encode_next(next),
+    })
 }
 
 #[cfg(test)]

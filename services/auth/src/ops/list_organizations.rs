@@ -1,10 +1,10 @@
 //! ListOrganizations: the caller's, as far as its token opens them, by name.
 
 use foundry_authn::Caller;
-use foundry_core::{PageRequest, Result};
+use foundry_core::{PageRequest, PageToken, Result};
 use foundry_proto::auth::v1::{ListOrganizationsRequest, ListOrganizationsResponse};
 
-use super::{page, reach};
+use super::reach;
 use crate::auth::Auth;
 use crate::store::organizations::{self, Organization};
 
@@ -14,13 +14,13 @@ pub(crate) async fn list_organizations(
     request: ListOrganizationsRequest,
 ) -> Result<ListOrganizationsResponse> {
     let user = caller.require_user()?;
-    let wanted = PageRequest::parse(request.page_size, &request.page_token)?;
-    let after = wanted.after.map(|t| t.0).unwrap_or_default();
+    let page = PageRequest::parse(request.page_size, &request.page_token)?;
+    let after = page.begins_after(String::new(), |name| Some(name.to_owned()))?;
     let only = reach(user);
-    let found = organizations::of_user(&auth.store, &user.user_id, &only, &after, wanted.size + 1).await?;
-    let (found, next_page_token) = page(found, wanted.size, |o| o.name.clone());
+    let found = organizations::of_user(&auth.store, &user.user_id, &only, &after, page.limit()).await?;
+    let (found, next) = page.cut(found, |o| o.name.clone());
     let organizations = found.iter().map(Organization::message).collect();
-    Ok(ListOrganizationsResponse { organizations, next_page_token })
+    Ok(ListOrganizationsResponse { organizations, next_page_token: PageToken::encode_next(next) })
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(crate) mod watch_app_shell;
 pub(crate) mod watch_revocations;
 
 use foundry_authn::{Caller, UserCaller};
-use foundry_core::{Code, Error, OrganizationId, PageToken, Result};
+use foundry_core::{Code, Error, OrganizationId, Result};
 use foundry_store::WriteSet;
 
 use crate::auth::Auth;
@@ -44,15 +44,6 @@ fn session_required() -> Error {
 /// Whether the caller signed in itself, rather than by a personal access token.
 fn is_session(user: &UserCaller) -> bool {
     user.credential_id.starts_with("crd_")
-}
-
-/// Cuts a list that was read with one entry too many, and says where the next page begins.
-fn page<T>(mut entries: Vec<T>, size: u32, key: impl Fn(&T) -> String) -> (Vec<T>, String) {
-    let size = size as usize;
-    let more = entries.len() > size;
-    entries.truncate(size);
-    let next = entries.last().filter(|_| more).map(|last| PageToken(key(last)).encode());
-    (entries, next.unwrap_or_default())
 }
 
 /// The caller as a member, by the database and no more than its token says, and still so at commit.

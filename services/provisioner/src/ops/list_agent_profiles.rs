@@ -20,15 +20,11 @@ pub async fn list_agent_profiles(
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Viewer)?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
-    let after = page.after.as_ref().map_or("", |token| token.0.as_str());
-    let mut found =
-        agent_profiles::list(&shared.store, &organization, after, page.size.saturating_add(1)).await?;
-    let size = page.size as usize;
-    let more = found.len() > size;
-    found.truncate(size);
-    let next = found.last().filter(|_| more).map(|p| PageToken(p.settings().name.clone()).encode());
+    let after = page.begins_after(String::new(), |name| Some(name.to_owned()))?;
+    let found = agent_profiles::list(&shared.store, &organization, &after, page.limit()).await?;
+    let (found, next) = page.cut(found, |p| p.settings().name.clone());
     Ok(ListAgentProfilesResponse {
         profiles: found.into_iter().map(|p| p.view).collect(),
-        next_page_token: next.unwrap_or_default(),
+        next_page_token: PageToken::encode_next(next),
     })
 }

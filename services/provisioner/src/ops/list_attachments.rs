@@ -1,7 +1,7 @@
 //! ListAttachments: newest first, by pages, with what they take.
 
 use foundry_authn::Caller;
-use foundry_core::{AttachmentId, Error, OrganizationId, PageRequest, PageToken, Result, Timestamp};
+use foundry_core::{AttachmentId, OrganizationId, PageRequest, PageToken, Result, Timestamp};
 use foundry_proto::common::v1::Role;
 use foundry_proto::provisioner::v1::{ListAttachmentsRequest, ListAttachmentsResponse, StoredAttachment};
 
@@ -21,34 +21,22 @@ pub async fn list_attachments(
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Viewer)?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
-    let before = match &page.after {
-        None => (i64::MAX, String::new()),
-        Some(token) => position(&token.0)?,
-    };
-    let limit = page.size + 1;
-    let before = (before.0, before.1.as_str());
-    let mut found = attachments::list(&shared.store, &organization, before, limit).await?;
-    let size = page.size as usize;
-    let more = found.len() > size;
-    found.truncate(size);
-    let at = |f: &Attachment| format!("{}/{}", f.create_time.as_micros(), f.attachment_id);
-    let next = found.last().filter(|_| more).map(|f| PageToken(at(f)).encode());
+    let (time, id) = page.begins_after((i64::MAX, String::new()), position)?;
+    let found = attachments::list(&shared.store, &organization, (time, &id), page.limit()).await?;
+    let (found, next) = page.cut(found, |f| format!("{}/{}", f.create_time.as_micros(), f.attachment_id));
     let total = attachments::total(&shared.store, &organization).await?;
     let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     Ok(ListAttachmentsResponse {
         attachments: found.iter().map(stored).collect(),
-        next_page_token: next.unwrap_or_default(),
+        next_page_token: PageToken::encode_next(next),
         total_bytes: bytes(total),
         maximum_bytes: bytes(shared.config.attachments.organization_bytes),
     })
 }
 
-fn position(token: &str) -> Result<(i64, String)> {
-    let parse = || {
-        let (time, id) = token.split_once('/')?;
-        Some((time.parse().ok()?, id.parse::<AttachmentId>().ok()?.to_string()))
-    };
-    parse().ok_or_else(|| Error::invalid_field("page_token", "is not a page token returned by this method"))
+fn position(text: &str) -> Option<(i64, String)> {
+    let (time, id) = text.split_once('/')?;
+    Some((time.parse().ok()?, id.parse::<AttachmentId>().ok()?.to_string()))
 }
 
 fn stored(file: &Attachment) -> StoredAttachment {

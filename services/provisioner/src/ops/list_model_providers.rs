@@ -20,16 +20,12 @@ pub async fn list_model_providers(
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Viewer)?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
-    let after = page.after.as_ref().map_or("", |token| token.0.as_str());
-    let mut found =
-        model_providers::list(&shared.store, &organization, after, page.size.saturating_add(1)).await?;
-    let size = page.size as usize;
-    let more = found.len() > size;
-    found.truncate(size);
-    let next = found.last().filter(|_| more).map(|p| PageToken(p.view.name.clone()).encode());
+    let after = page.begins_after(String::new(), |name| Some(name.to_owned()))?;
+    let found = model_providers::list(&shared.store, &organization, &after, page.limit()).await?;
+    let (found, next) = page.cut(found, |p| p.view.name.clone());
     let environment = shared.profiles.environment.all().filter(|_| after.is_empty()).cloned();
     Ok(ListModelProvidersResponse {
         model_providers: environment.chain(found).map(|p| p.view).collect(),
-        next_page_token: next.unwrap_or_default(),
+        next_page_token: PageToken::encode_next(next),
     })
 }

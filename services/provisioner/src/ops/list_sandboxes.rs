@@ -21,23 +21,13 @@ pub async fn list_sandboxes(
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Viewer)?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
-    let before = match &page.after {
-        None => NEWEST.to_owned(),
-        Some(token) => token
-            .0
-            .parse::<SandboxId>()
-            .map_err(|_| Error::invalid_field("page_token", "is not a page token returned by this method"))?
-            .to_string(),
-    };
-    let limit = page.size + 1;
-    let mut found =
-        sandboxes::list(&shared.store, &organization, request.show_destroyed, &before, limit).await?;
-    let size = page.size as usize;
-    let more = found.len() > size;
-    found.truncate(size);
-    let next = found.last().filter(|_| more).map(|s| PageToken(s.sandbox_id.to_string()).encode());
+    let sandbox = |text: &str| text.parse::<SandboxId>().ok().map(|id| id.to_string());
+    let before = page.begins_after(NEWEST.to_owned(), sandbox)?;
+    let found =
+        sandboxes::list(&shared.store, &organization, request.show_destroyed, &before, page.limit()).await?;
+    let (found, next) = page.cut(found, |s| s.sandbox_id.to_string());
     Ok(ListSandboxesResponse {
         sandboxes: found.iter().map(Sandbox::to_proto).collect(),
-        next_page_token: next.unwrap_or_default(),
+        next_page_token: PageToken::encode_next(next),
     })
 }

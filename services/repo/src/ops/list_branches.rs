@@ -22,7 +22,7 @@ pub async fn list_branches(
     let (found, next) = branches::list(&cx.store, &repository.repository_id, &page).await?;
     Ok(ListBranchesResponse {
         branches: found.iter().map(BranchRow::to_proto).collect(),
-        next_page_token: next.as_ref().map(PageToken::encode).unwrap_or_default(),
+        next_page_token: PageToken::encode_next(next),
         as_of: repository.sync_time.map(Timestamp::to_proto),
     })
 }

@@ -24,6 +24,6 @@ pub async fn list_repositories(
     let (found, next) = repositories::list(&cx.store, &organization, &page).await?;
     Ok(ListRepositoriesResponse {
         repositories: found.iter().map(Repository::to_proto).collect(),
-        next_page_token: next.as_ref().map(PageToken::encode).unwrap_or_default(),
+        next_page_token: PageToken::encode_next(next),
     })
 }

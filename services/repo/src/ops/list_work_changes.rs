@@ -23,7 +23,7 @@ pub async fn list_work_changes(
     Ok(ListWorkChangesResponse {
         work: Some(work.to_proto()),
         changes: found,
-        next_page_token: next.as_ref().map(PageToken::encode).unwrap_or_default(),
+        next_page_token: PageToken::encode_next(next),
     })
 }
 

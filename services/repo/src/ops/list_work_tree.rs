@@ -54,13 +54,7 @@ pub async fn list_work_tree(
 ) -> Result<ListWorkTreeResponse> {
     let work = cx.work(caller, &request.task_id, Role::Viewer).await?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
-    let offset = match &page.after {
-        None => 0,
-        Some(t) => t
-            .0
-            .parse()
-            .map_err(|_| Error::invalid_field("page_token", "is not a page token returned by this method"))?,
-    };
+    let offset = page.begins_after(0, |text| text.parse().ok())?;
     let path = match request.path.as_str() {
         "" => None,
         text => Some(RepoPath::parse(text).map_err(|e| Error::invalid_field("path", e.to_string()))?),
@@ -71,7 +65,7 @@ pub async fn list_work_tree(
     let found = mirror.list_tree(&commit, path.as_ref(), offset, page.size as usize).await?;
     Ok(ListWorkTreeResponse {
         entries: found.entries.iter().map(entry).collect(),
-        next_page_token: found.next_offset.map(|o| PageToken(o.to_string()).encode()).unwrap_or_default(),
+        next_page_token: PageToken::encode_next(found.next_offset.map(|o| PageToken(o.to_string()))),
         commit: commit.to_string(),
         version: work.version,
     })

@@ -66,14 +66,10 @@ pub async fn list(
 ) -> Result<(Vec<BranchRow>, Option<PageToken>)> {
     let sql = "SELECT name, commit_id, commit_time, subject FROM branches \
                WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3";
-    let after = page.after.as_ref().map_or("", |t| t.0.as_str());
-    let rows = store
-        .query(sql, &[repository.as_str().into(), after.into(), i64::from(page.size + 1).into()])
-        .await?;
-    let size = page.size as usize;
-    let found = rows.iter().take(size).map(read).collect::<Result<Vec<_>>>()?;
-    let next = (rows.len() > size).then(|| found.last().map(|b| PageToken(b.name.clone()))).flatten();
-    Ok((found, next))
+    let after = page.begins_after(String::new(), |name| Some(name.to_owned()))?;
+    let rows = store.query(sql, &[repository.as_str().into(), after.into(), page.limit().into()]).await?;
+    let found = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+    Ok(page.cut(found, |b| b.name.clone()))
 }
 
 /// All branches.

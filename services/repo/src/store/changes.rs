@@ -23,13 +23,10 @@ pub fn replaced(task: &TaskId, asked: i64, version: i64) -> Error {
     Error::precondition("WORK_CHANGED", task.as_str(), message).next_action("reload the list of changes")
 }
 
-/// The version and the position of the last file of a page; none at the start.
-fn position(page: &PageRequest) -> Result<Option<(i64, i64)>> {
-    let Some(token) = &page.after else { return Ok(None) };
-    let parts = token.0.split_once(':').and_then(|(v, p)| Some((v.parse().ok()?, p.parse().ok()?)));
-    parts
-        .map(Some)
-        .ok_or_else(|| Error::invalid_field("page_token", "is not a page token returned by this method"))
+/// The version and the position of the last file of a page.
+fn position(text: &str) -> Option<(i64, i64)> {
+    let (version, position) = text.split_once(':')?;
+    Some((version.parse().ok()?, position.parse().ok()?))
 }
 
 /// Changed files of a version, in the order in which their patches apply. `moment` is the one in which the version was
@@ -44,22 +41,18 @@ pub async fn list(
     version: i64,
     page: &PageRequest,
 ) -> Result<(Vec<FileChange>, Option<PageToken>)> {
-    let after = match position(page)? {
-        None => -1,
-        Some((of, after)) if of == version => after,
-        Some((of, _)) => return Err(replaced(task, of, version)),
-    };
+    let (of, after) = page.begins_after((version, -1), position)?;
+    if of != version {
+        return Err(replaced(task, of, version));
+    }
     let sql = "SELECT position, change FROM work_changes \
                WHERE task_id = $1 AND version = $2 AND position > $3 ORDER BY position LIMIT $4";
-    let params = [task.as_str().into(), version.into(), after.into(), i64::from(page.size + 1).into()];
+    let params = [task.as_str().into(), version.into(), after.into(), page.limit().into()];
     let rows = moment.query(sql, &params).await?;
-    let size = page.size as usize;
-    let found = rows.iter().take(size).map(change).collect::<Result<Vec<_>>>()?;
-    let next = match rows.get(size.wrapping_sub(1)) {
-        Some(last) if rows.len() > size => Some(PageToken(format!("{version}:{}", last.int("position")?))),
-        _ => None,
-    };
-    Ok((found, next))
+    let found =
+        rows.iter().map(|row| Ok((row.int("position")?, change(row)?))).collect::<Result<Vec<_>>>()?;
+    let (found, next) = page.cut(found, |(position, _)| format!("{version}:{position}"));
+    Ok((found.into_iter().map(|(_, change)| change).collect(), next))
 }
 
 /// One changed file with its patch; `moment` as for [`list`].

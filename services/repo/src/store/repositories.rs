@@ -88,15 +88,13 @@ pub async fn list(
     organization: &OrganizationId,
     page: &PageRequest,
 ) -> Result<(Vec<Repository>, Option<PageToken>)> {
-    let after = page.after.as_ref().map_or("", |t| t.0.as_str());
-    let params = [organization.as_str().into(), after.into(), i64::from(page.size + 1).into()];
+    let after = page.begins_after(String::new(), |name| Some(name.to_owned()))?;
+    let params = [organization.as_str().into(), after.into(), page.limit().into()];
     let rows = store
         .query(select!("WHERE organization_id = $1 AND name_key > $2 ORDER BY name_key LIMIT $3"), &params)
         .await?;
-    let size = page.size as usize;
-    let found = rows.iter().take(size).map(read).collect::<Result<Vec<_>>>()?;
-    let next = (rows.len() > size).then(|| found.last().map(|r| PageToken(r.name.to_lowercase()))).flatten();
-    Ok((found, next))
+    let found = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+    Ok(page.cut(found, |r| r.name.to_lowercase()))
 }
 
 /// Adds a new row.

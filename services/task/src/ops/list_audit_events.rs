@@ -48,7 +48,7 @@ pub async fn list_audit_events(
         }
         page.after = next;
     };
-    Ok(ListAuditEventsResponse { events, next_page_token: next.map(|t| t.encode()).unwrap_or_default() })
+    Ok(ListAuditEventsResponse { events, next_page_token: PageToken::encode_next(next) })
 }
 
 fn event(entry: AuditEntry) -> AuditEvent {

@@ -1,7 +1,7 @@
 //! The tasks of an organization, from its summary.
 
 use foundry_authn::Caller;
-use foundry_core::{OrganizationId, PageRequest, RepositoryId, Result};
+use foundry_core::{OrganizationId, PageRequest, PageToken, RepositoryId, Result};
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{ListTasksRequest, ListTasksResponse};
 
@@ -24,5 +24,5 @@ pub async fn list_tasks(
     let (tasks, next) =
         summary::tasks(&cx.store, &organization, &request.repository_id, request.show_archived, &page)
             .await?;
-    Ok(ListTasksResponse { tasks, next_page_token: next.map(|t| t.encode()).unwrap_or_default() })
+    Ok(ListTasksResponse { tasks, next_page_token: PageToken::encode_next(next) })
 }

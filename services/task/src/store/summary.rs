@@ -66,32 +66,24 @@ pub async fn tasks(
     ended_too: bool,
     page: &PageRequest,
 ) -> Result<(Vec<TaskSummary>, Option<PageToken>)> {
-    let (time, key) = page.after.as_ref().map_or(Ok((i64::MAX, String::new())), position)?;
+    let (time, key) = page.begins_after((i64::MAX, String::new()), position)?;
     let params = [
         organization.into(),
         time.into(),
         key.into(),
         repository.into(),
         ended_too.into(),
-        page.size.saturating_add(1).into(),
+        page.limit().into(),
     ];
     let rows = store.query(TASKS, &params).await?;
-    let size = page.size as usize;
-    let mut tasks = Vec::new();
-    for row in rows.iter().take(size) {
-        if let Some(Item::Task(task)) = item(row)? {
-            tasks.push(task);
-        }
-    }
-    let last = rows.get(size.wrapping_sub(1)).filter(|_| rows.len() > size);
-    let token = |r: &Row| Ok::<_, Error>(PageToken(format!("{}.{}", r.int("create_time")?, r.text("key")?)));
-    Ok((tasks, last.map(token).transpose()?))
+    let placed = |row: &Row| Ok((format!("{}.{}", row.int("create_time")?, row.text("key")?), item(row)?));
+    let found = rows.iter().map(placed).collect::<Result<Vec<_>>>()?;
+    let (found, next) = page.cut(found, |(position, _)| position.clone());
+    let task = |item| if let Some(Item::Task(task)) = item { Some(task) } else { None };
+    Ok((found.into_iter().filter_map(|(_, item)| task(item)).collect(), next))
 }
 
-fn position(token: &PageToken) -> Result<(i64, String)> {
-    token
-        .0
-        .split_once('.')
-        .and_then(|(time, key)| Some((time.parse().ok()?, key.to_owned())))
-        .ok_or_else(|| Error::invalid_field("page_token", "is not a page token returned by this method"))
+fn position(text: &str) -> Option<(i64, String)> {
+    let (time, key) = text.split_once('.')?;
+    Some((time.parse().ok()?, key.to_owned()))
 }
