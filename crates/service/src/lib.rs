@@ -4,6 +4,7 @@
 mod command;
 mod database;
 mod phases;
+pub mod proofs;
 mod rpc;
 mod upstream;
 

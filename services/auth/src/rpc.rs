@@ -73,34 +73,18 @@ foundry_service::rpcs! {
 
 #[cfg(test)]
 mod tests {
-    use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService as _;
-    use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse, WatchOptions};
-    use foundry_testkit::called_by;
+    use foundry_proto::watch::v1::{AuthorizeWatchRequest, WatchOptions};
+    use foundry_service::proofs::{
+        answers_for_each_watch_that_users_may_open, asking, authorize, refused_field,
+    };
     use prost::Message as _;
     use tonic::Code;
-    use tonic_types::StatusExt as _;
 
     use super::*;
     use crate::testing::Fixture;
 
-    const WATCH_APP_SHELL: &str = "/foundry.auth.v1.AuthService/WatchAppShell";
-    const WATCH_REVOCATIONS: &str = "/foundry.auth.v1.AuthService/WatchRevocations";
-
-    fn asking(method: &str, request: &WatchAppShellRequest) -> AuthorizeWatchRequest {
-        AuthorizeWatchRequest { method: method.to_owned(), request: request.encode_to_vec().into() }
-    }
-
-    async fn authorize(
-        rpc: &Rpc,
-        caller: &Caller,
-        asked: AuthorizeWatchRequest,
-    ) -> Result<AuthorizeWatchResponse, Status> {
-        rpc.authorize_watch(called_by(caller, asked)).await.map(Response::into_inner)
-    }
-
-    /// The field that a refusal is about.
-    fn field(refusal: &Status) -> String {
-        refusal.get_details_bad_request().unwrap().field_violations[0].field.clone()
+    fn watching(request: &WatchAppShellRequest) -> AuthorizeWatchRequest {
+        asking(auth_service_server::SERVICE_NAME, "WatchAppShell", request)
     }
 
     #[tokio::test]
@@ -109,11 +93,11 @@ mod tests {
         let rpc = Rpc(Arc::clone(&f.auth));
         let (alice, acme) = f.member("alice", "acme").await;
         let options = Some(WatchOptions { after_rev: 7, ..WatchOptions::default() });
-        let plain = asking(WATCH_APP_SHELL, &WatchAppShellRequest::default());
+        let plain = watching(&WatchAppShellRequest::default());
         let first = authorize(&rpc, &alice, plain.clone()).await.unwrap();
         let positioned = WatchAppShellRequest { options, ..Default::default() };
         let (again, _) = f.member("alice", "acme").await;
-        let second = authorize(&rpc, &again, asking(WATCH_APP_SHELL, &positioned)).await.unwrap();
+        let second = authorize(&rpc, &again, watching(&positioned)).await.unwrap();
         assert_eq!(first, second, "neither session nor position is part of a view");
         let subscribe = WatchAppShellRequest::decode(first.request).unwrap();
         assert_eq!((subscribe.user_id, subscribe.options), (alice.actor(), None));
@@ -136,16 +120,11 @@ mod tests {
         let (alice, _) = f.member("alice", "").await;
         let (bob, _) = f.member("bob", "").await;
         let foreign = WatchAppShellRequest { user_id: bob.actor(), ..Default::default() };
-        let refused = authorize(&rpc, &alice, asking(WATCH_APP_SHELL, &foreign)).await.unwrap_err();
+        let refused = authorize(&rpc, &alice, watching(&foreign)).await.unwrap_err();
         assert_eq!(refused.code(), Code::NotFound);
-        let own = WatchAppShellRequest::default();
-        let others = ["", "/foundry.auth.v1.AuthService/GetUser", "/foundry.task.v1.TaskService/WatchTask"];
-        for method in others.into_iter().chain([WATCH_REVOCATIONS]) {
-            let refused = authorize(&rpc, &alice, asking(method, &own)).await.unwrap_err();
-            assert_eq!(field(&refused), "method", "{method}");
-        }
-        let garbage =
-            AuthorizeWatchRequest { method: WATCH_APP_SHELL.into(), request: b"\xff\xff"[..].into() };
-        assert_eq!(field(&authorize(&rpc, &alice, garbage).await.unwrap_err()), "request");
+        let service = auth_service_server::SERVICE_NAME;
+        answers_for_each_watch_that_users_may_open(&rpc, service, &alice).await;
+        let garbage = AuthorizeWatchRequest { request: b"\xff\xff"[..].into(), ..watching(&foreign) };
+        assert_eq!(refused_field(&authorize(&rpc, &alice, garbage).await.unwrap_err()), "request");
     }
 }

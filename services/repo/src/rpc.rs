@@ -36,59 +36,28 @@ foundry_service::rpcs! {
 
 #[cfg(test)]
 mod tests {
-    use foundry_authn::{Caller, MethodPolicies};
-    use foundry_proto::options::v1::Access;
+    use foundry_authn::Caller;
     use foundry_proto::repo::v1::repo_service_server::RepoService as _;
-    use foundry_proto::watch::v1::watch_authorization_service_server::WatchAuthorizationService as _;
-    use foundry_proto::watch::v1::{AuthorizeWatchRequest, AuthorizeWatchResponse, WatchOptions};
+    use foundry_proto::watch::v1::{AuthorizeWatchRequest, WatchOptions};
+    use foundry_service::proofs::{answers_for_each_watch_that_users_may_open, asking, authorize};
     use foundry_testkit::called_by;
     use futures::StreamExt as _;
     use prost::Message;
-    use tonic::{Code, Response, Status};
-    use tonic_types::StatusExt as _;
+    use tonic::Code;
 
     use super::*;
     use crate::testing::Fixture;
 
     fn of(method: &str, request: &impl Message) -> AuthorizeWatchRequest {
-        let method = format!("/foundry.repo.v1.RepoService/{method}");
-        AuthorizeWatchRequest { method, request: request.encode_to_vec().into() }
-    }
-
-    async fn authorize(
-        rpc: &Rpc,
-        caller: &Caller,
-        asked: AuthorizeWatchRequest,
-    ) -> Result<AuthorizeWatchResponse, Status> {
-        rpc.authorize_watch(called_by(caller, asked)).await.map(Response::into_inner)
-    }
-
-    /// Whether a refusal is about the method rather than about its request.
-    fn is_unknown(refusal: &Status) -> bool {
-        let bad = refusal.get_details_bad_request();
-        bad.is_some_and(|b| b.field_violations.iter().any(|v| v.field == "method"))
+        asking(repo_service_server::SERVICE_NAME, method, request)
     }
 
     #[tokio::test]
     async fn answers_for_each_watch_that_users_may_open_and_for_no_other_method() {
         let f = Fixture::new().await;
         let rpc = Rpc(Arc::clone(&f.cx));
-        for method in MethodPolicies::shared().unwrap().methods() {
-            let policy = method.policy.clone().unwrap();
-            let ours = method.path.starts_with("/foundry.repo.v1.");
-            let expected = ours && method.server_streaming && policy.access != Access::Service as i32;
-            let request = AuthorizeWatchRequest { method: method.path.clone(), ..Default::default() };
-            let refusal = authorize(&rpc, &f.member, request).await.unwrap_err();
-            assert_eq!(
-                (refusal.code(), !is_unknown(&refusal)),
-                (Code::InvalidArgument, expected),
-                "{}",
-                method.path
-            );
-            if expected {
-                assert!(policy.services.contains(&"gateway".to_owned()), "{}", method.path);
-            }
-        }
+        let service = repo_service_server::SERVICE_NAME;
+        answers_for_each_watch_that_users_may_open(&rpc, service, &f.member).await;
     }
 
     #[tokio::test]

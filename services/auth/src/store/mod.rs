@@ -179,4 +179,17 @@ mod tests {
         jobs::retire::run(f.auth.clone()).await.unwrap();
         assert_eq!(super::revocations::all(&f.auth.store).await.unwrap().0, []);
     }
+
+    #[tokio::test]
+    async fn has_the_same_tables_on_sqlite_and_on_postgresql() {
+        let dir = tempfile::tempdir().unwrap();
+        let sqlite = format!("sqlite:{}", dir.path().join("x.db").display());
+        let postgres = foundry_testkit::PostgresDatabase::create().await.unwrap().url;
+        foundry_service::proofs::has_the_same_tables_on_both_databases(
+            &[&super::MIGRATIONS],
+            &sqlite,
+            &postgres,
+        )
+        .await;
+    }
 }

@@ -116,3 +116,21 @@ fn decode<M: prost::Message + Default>(bytes: bytes::Bytes) -> Result<M, Error> 
 fn id<T: std::str::FromStr<Err = Error>>(text: &str) -> Result<T, Error> {
     text.parse().map_err(|e: Error| Error::internal(e.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn has_the_same_tables_on_sqlite_and_on_postgresql() {
+        let dir = tempfile::tempdir().unwrap();
+        let sqlite = format!("sqlite:{}", dir.path().join("x.db").display());
+        let postgres = foundry_testkit::PostgresDatabase::create().await.unwrap().url;
+        foundry_service::proofs::has_the_same_tables_on_both_databases(
+            &[&MIGRATIONS, &foundry_flow::MIGRATIONS],
+            &sqlite,
+            &postgres,
+        )
+        .await;
+    }
+}

@@ -49,3 +49,21 @@ pub const MIGRATIONS: Migrations = Migrations {
         },
     ],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn has_the_same_tables_on_sqlite_and_on_postgresql() {
+        let dir = tempfile::tempdir().unwrap();
+        let sqlite = format!("sqlite:{}", dir.path().join("x.db").display());
+        let postgres = foundry_testkit::PostgresDatabase::create().await.unwrap().url;
+        foundry_service::proofs::has_the_same_tables_on_both_databases(
+            &[&MIGRATIONS, &foundry_flow::MIGRATIONS],
+            &sqlite,
+            &postgres,
+        )
+        .await;
+    }
+}
