@@ -6,7 +6,7 @@ import { SessionState, TaskState } from '@foundry/client/gen/foundry/task/v1/tas
 import type { Page } from 'playwright-core';
 import { Api } from './api';
 import type { Mesh } from './mesh';
-import { makeOrigin } from './origin';
+import { makeOrigin } from '@foundry/testing';
 import { Faults, type Made, Maker } from './screenshots/made';
 import { transcript } from './workbench';
 

@@ -3,7 +3,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Complaints, elsewhere, launch, LOST_NETWORK, signIn } from './browser';
 import { Mesh } from './mesh';
-import { MeshProxy } from './proxy';
+import { MeshProxy } from '@foundry/testing';
 import { addRepository, createTask, openTask, send, shows } from './workbench';
 
 /** Seconds of quiet; `FOUNDRY_IDLE_SECONDS` prolongs it. */

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Api } from './api';
 import { Complaints, launch, person, signIn } from './browser';
 import { Mesh } from './mesh';
-import { MeshProxy } from './proxy';
+import { MeshProxy } from '@foundry/testing';
 import { addRepository, createTask, openTask, send, shows } from './workbench';
 
 let mesh: Mesh;

@@ -3,7 +3,7 @@ import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch } from './browser';
 import { Mesh } from './mesh';
-import { makeOrigin } from './origin';
+import { makeOrigin } from '@foundry/testing';
 import { act, confirm, createByKeyboard, isState, type Newcomer, newcomer, provisioning, row, signInByForm, stage, title } from './page';
 import { composer, list, said, send, shows, transcript } from './workbench';
 

@@ -2,7 +2,7 @@
 import { expect } from 'vitest';
 import type { Locator, Page } from 'playwright-core';
 import type { Mesh } from './mesh';
-import { makeOrigin } from './origin';
+import { makeOrigin } from '@foundry/testing';
 
 /** The list of tasks. */
 export function list(page: Page): Locator {

@@ -1,188 +1,173 @@
-import { useFoundry } from '@foundry/client/react'
-import { useCallback, useEffect, useRef, useState } from 'react'
-import { useShell } from './shell'
-import type { UserEntities } from './unread'
+import { byteLength } from '../ui/text/size'
 
-/** Quiet time before a draft is sent to the server, in milliseconds. */
-export const DRAFT_PAUSE = 700
-/** Largest draft that the server keeps, in bytes of UTF-8; longer ones stay in this browser. */
+/** How long typing rests before a draft is saved, in milliseconds. */
+export const DRAFT_DELAY = 600
+/** Largest draft that the server keeps, in bytes of UTF-8. */
 export const DRAFT_LIMIT = 12 * 1024
 
-/** What a draft needs from around it. */
-export interface DraftPorts {
-  /** Sends a text; empty removes the draft. */
-  readonly send: (text: string) => Promise<unknown>
-  /** Keeps a text that is not at the server yet; undefined forgets it. */
-  readonly keep: (text: string | undefined) => void
+/** Whether a draft is kept on the server. */
+export type DraftStatus = 'kept' | 'saving' | 'unsaved' | 'too-long'
+
+/** Where a draft is kept. */
+export interface DraftStorage {
+  /** Keeps a text on the server; empty = the draft is gone. */
+  readonly save: (text: string) => Promise<unknown>
+  /** Keeps in this browser what the server does not have yet. Without it, that goes with the page. */
+  readonly copy?: DraftCopy
+}
+
+/** A text in this browser; undefined = there is none. */
+export interface DraftCopy {
+  readonly read: () => string | undefined
+  readonly write: (text: string | undefined) => void
 }
 
 /**
- * What a person typed and did not send. The local copy is written with every key; the server gets it after a pause.
- * A text from the server is taken only while nothing typed here waits to go there.
+ * What a person typed and did not send. What is typed here wins: a text from elsewhere (another tab, another device)
+ * is taken only while nothing here is unsaved, and echoes of one's own saves are never taken for news.
  */
-export class DraftKeeper {
-  private timer: ReturnType<typeof setTimeout> | undefined
-  private sent: string
-  /** Texts sent from here whose echo has not come back yet, oldest first. */
+export class Draft {
+  /** What the field shows. */
+  text: string
+  /** What the server has; undefined = not known, while a copy of an earlier page waits to go there. */
+  private kept: string | undefined
+  /** What is on its way to the server. */
+  private saving: string | undefined
+  /** Whether to save once more when what is on its way was answered. */
+  private again = false
+  /** Texts saved from here that were not heard of from the server yet, oldest first. */
   private echoes: string[] = []
-  private sending = false
-  /** Whether something is to be sent once the answer of what is on its way is there. */
-  private waiting = false
+  private timer: ReturnType<typeof setTimeout> | undefined
+  private readonly listeners = new Set<() => void>()
 
-  constructor(
-    private readonly ports: DraftPorts,
-    public text: string,
-    sent: string,
-  ) {
-    this.sent = sent
+  constructor(private readonly storage: DraftStorage) {
+    const copy = storage.copy?.read()
+    this.text = copy ?? ''
+    this.kept = copy === undefined ? '' : undefined
   }
 
-  /** Whether something typed here is not at the server yet. */
-  get dirty(): boolean {
-    return this.text !== this.sent
+  /** For `useSyncExternalStore`. */
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
   }
 
-  /** Notes what was typed. */
-  type(text: string): void {
+  get status(): DraftStatus {
+    if (tooLong(this.text)) return 'too-long'
+    if (this.saving !== undefined) return this.text === this.saving ? 'saving' : 'unsaved'
+    return this.text === this.kept ? 'kept' : 'unsaved'
+  }
+
+  /** The person typed. */
+  edit(text: string): void {
     this.text = text
-    this.ports.keep(this.dirty ? text : undefined)
+    const unsaved = this.status !== 'kept'
+    this.storage.copy?.write(unsaved ? text : undefined)
     clearTimeout(this.timer)
-    if (this.dirty) this.timer = setTimeout(() => void this.flush(), DRAFT_PAUSE)
+    if (unsaved) this.timer = setTimeout(() => void this.flush(), DRAFT_DELAY)
+    this.notify()
   }
 
-  /** Takes a text that the server has; returns whether the local one changed. */
-  receive(text: string): boolean {
-    const echo = this.echoes.indexOf(text)
-    if (echo >= 0) {
-      this.echoes = this.echoes.slice(echo + 1)
-      return false
+  /** Sees to it that a copy of an earlier page goes to the server. */
+  resume(): void {
+    if (this.status !== 'kept') this.edit(this.text)
+  }
+
+  /** The server's draft changed; undefined or empty = there is none. */
+  remote(text: string | undefined): void {
+    const news = text ?? ''
+    const echo = this.echoes.indexOf(news)
+    if (echo !== -1) {
+      this.echoes.splice(0, echo + 1)
+      return
     }
-    if (this.dirty) {
-      // What is typed here wins, but whether it is there already is told by what is there.
-      if (!this.sending) this.sent = text
-      if (!this.dirty) this.ports.keep(undefined)
-      return false
+    if (this.saving !== undefined) return
+    if (this.text === this.kept) {
+      this.text = news
+      this.echoes = []
     }
-    this.sent = text
-    const changed = this.text !== text
-    this.text = text
-    return changed
+    // What is typed here stays, but whether it is there already is told by what is there.
+    this.kept = news
+    this.settle()
   }
 
   /**
-   * Sends what waits, at once, or as soon as what is on its way was answered: an older text never overtakes a newer
-   * one. A failure leaves the local copy, and the next key tries again.
+   * Saves at once what is unsaved, or as soon as what is on its way was answered: an older text never overtakes a newer
+   * one. After a failure the next key tries again.
    */
   async flush(): Promise<void> {
     clearTimeout(this.timer)
-    this.waiting = this.sending
+    this.again = this.saving !== undefined
     const text = this.text
-    if (this.sending || text === this.sent || new TextEncoder().encode(text).length > DRAFT_LIMIT) return
+    if (this.again || text === this.kept || tooLong(text)) return
+    this.saving = text
     this.echoes.push(text)
-    this.sending = true
+    this.notify()
     try {
-      await this.ports.send(text)
-      this.sent = text
-      if (this.text === text) this.ports.keep(undefined)
+      await this.storage.save(text)
+      this.kept = text
     } catch {
       this.echoes = this.echoes.filter((it) => it !== text)
     }
-    this.sending = false
-    if (this.waiting) await this.flush()
+    this.saving = undefined
+    this.settle()
+    if (this.again) await this.flush()
   }
 
-  /** The text was used: forgets it here and at the server, also after the field was closed. */
+  /** These words were sent: what was typed behind them since stays; a text that was changed otherwise stays whole. */
+  sent(words: string): void {
+    if (!this.text.startsWith(words)) return
+    this.edit(this.text.slice(words.length))
+    void this.flush()
+  }
+
+  /** The text was used: forgets it here and on the server, also after the field was closed. */
   clear(): void {
-    this.text = ''
-    this.ports.keep(undefined)
-    void this.flush()
+    this.sent(this.text)
+    this.storage.copy?.write(undefined)
   }
 
-  /** The field goes away: sends what waits. */
-  close(): void {
-    void this.flush()
+  /** Takes along the words of another draft, unless there are others here. */
+  inherit(from: Draft): void {
+    if (this.text !== '' || from.text === '') return
+    this.edit(from.text)
+    from.clear()
   }
+
+  /** What the server has changed: a copy of it is of no more use, and could only come back later. */
+  private settle(): void {
+    if (this.text === this.kept) this.storage.copy?.write(undefined)
+    this.notify()
+  }
+
+  private notify(): void {
+    for (const listener of this.listeners) listener()
+  }
+}
+
+function tooLong(text: string): boolean {
+  return text.length > DRAFT_LIMIT / 3 && byteLength(text) > DRAFT_LIMIT
 }
 
 const PREFIX = 'foundry-draft/'
 
-function kept(name: string): string | undefined {
-  return localStorage.getItem(PREFIX + name) ?? undefined
-}
-
-function keep(name: string, text: string | undefined): void {
-  try {
-    if (text === undefined) localStorage.removeItem(PREFIX + name)
-    else localStorage.setItem(PREFIX + name, text)
-  } catch {
-    // The storage of this origin is full or switched off; the server's copy remains.
+/** A copy in the storage of this origin. */
+export function copyInBrowser(name: string): DraftCopy {
+  const key = PREFIX + name
+  return {
+    read: () => localStorage.getItem(key) ?? undefined,
+    write: (text) => {
+      try {
+        if (text === undefined) localStorage.removeItem(key)
+        else localStorage.setItem(key, text)
+      } catch {
+        // The storage of this origin is full or switched off; the server's copy remains.
+      }
+    },
   }
 }
 
 /** Forgets the texts kept in this browser; part of signing out. */
 export function forgetDrafts(): void {
   for (const key of Object.keys(localStorage)) if (key.startsWith(PREFIX)) localStorage.removeItem(key)
-}
-
-/** The text of a draft as the server has it; empty when there is none. */
-export function serverDraft(entities: UserEntities, subject: string): string {
-  const item = entities.get(`draft/${subject}`)?.item
-  return item?.case === 'draft' ? item.value.text : ''
-}
-
-/** A draft as a component uses it; undefined subject = nothing is kept. */
-export function useDraft(organizationId: string, subject: string | undefined, entities: UserEntities) {
-  const client = useFoundry()
-  // What is kept in this browser is its user's alone: another one may sign in here.
-  const userId = useShell().user?.userId
-  const keeper = useRef<DraftKeeper>(null)
-  const owner = useRef('')
-  /** What was typed before it was known where to keep it. */
-  const early = useRef('')
-  const [text, setText] = useState('')
-  const server = subject === undefined ? '' : serverDraft(entities, subject)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the next effect follows the server's text
-  useEffect(() => {
-    if (subject === undefined || userId === undefined) return
-    const name = `${userId}/${organizationId}/${subject}`
-    const local = kept(name)
-    const fresh = new DraftKeeper(
-      {
-        send: (typed) => client.task.updateDraft({ organizationId, subject, text: typed }),
-        keep: (typed) => keep(name, typed),
-      },
-      local ?? server,
-      server,
-    )
-    const before = owner.current === `${userId}/${organizationId}` ? keeper.current : undefined
-    owner.current = `${userId}/${organizationId}`
-    keeper.current = fresh
-    // Words go along to another subject, unless others are kept there.
-    const along = early.current !== '' ? early.current : (before?.text ?? '')
-    early.current = ''
-    if (fresh.text === '' && along !== '') {
-      fresh.type(along)
-      before?.clear()
-    }
-    setText(fresh.text)
-    if (fresh.dirty) fresh.type(fresh.text)
-    return () => fresh.close()
-  }, [client, userId, organizationId, subject])
-  useEffect(() => {
-    if (keeper.current?.receive(server) === true) setText(server)
-  }, [server])
-  const type = useCallback((typed: string) => {
-    setText(typed)
-    if (keeper.current === null) early.current = typed
-    keeper.current?.type(typed)
-  }, [])
-  /** Takes the text to be used; returns what forgets it once it was, whatever subject is shown by then. */
-  const take = useCallback(() => {
-    const taken = keeper.current
-    return () => {
-      if (keeper.current === taken) setText('')
-      taken?.clear()
-    }
-  }, [])
-  return { text, type, take }
 }

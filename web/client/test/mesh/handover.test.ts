@@ -1,4 +1,5 @@
 /** Two gateways before one mesh: a page moves from one that stops to the other without a break. */
+import { MeshProxy } from '@foundry/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { PermissionPolicy } from '../../src/gen/foundry/common/v1/transcript_pb';
 import { RepositoryState } from '../../src/gen/foundry/repo/v1/repo_pb';
@@ -8,19 +9,18 @@ import { sessionLog } from '../../src/sessionLog';
 import { topics } from '../../src/topics';
 import { type Gateway, Mesh } from './mesh';
 import { isLive, logged, page, turnsEnded, until } from './page';
-import { SeveringProxy } from './severing';
 
 let mesh: Mesh;
 let old: Gateway;
 let fresh: Gateway;
-let balancer: SeveringProxy;
+let balancer: MeshProxy;
 let client: Foundry;
 
 beforeAll(async () => {
   mesh = await Mesh.start();
   old = await mesh.gateway();
   fresh = await mesh.gateway();
-  balancer = await SeveringProxy.to(old.port);
+  balancer = await MeshProxy.before(old.port);
   client = page(balancer.url);
 }, 120_000);
 
@@ -29,7 +29,7 @@ afterAll(async () => {
   balancer?.close();
   await old?.stop();
   await fresh?.stop();
-  await mesh?.remove();
+  await mesh?.dispose();
 });
 
 /** Begins a task whose agent speaks for a while. */

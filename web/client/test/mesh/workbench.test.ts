@@ -1,4 +1,5 @@
 import { Code } from '@connectrpc/connect';
+import { MeshProxy } from '@foundry/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { PermissionPolicy } from '../../src/gen/foundry/common/v1/transcript_pb';
 import { RepositoryState } from '../../src/gen/foundry/repo/v1/repo_pb';
@@ -11,17 +12,16 @@ import { topics } from '../../src/topics';
 import type { Topic } from '../../src/types';
 import { Mesh } from './mesh';
 import { isLive, logged, page, pageFetch, turnsEnded, until } from './page';
-import { SeveringProxy } from './severing';
 
 let mesh: Mesh;
-let network: SeveringProxy;
+let network: MeshProxy;
 let client: Foundry;
 let organizationId: string;
 let repositoryId: string;
 
 beforeAll(async () => {
   mesh = await Mesh.start();
-  network = await SeveringProxy.to(mesh.port);
+  network = await MeshProxy.before(mesh.port);
   const first = await signedIn();
   repositoryId = await register(first);
   first.dispose();
@@ -29,7 +29,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   network?.close();
-  await mesh?.remove();
+  await mesh?.dispose();
 });
 
 beforeEach(async () => {
@@ -166,10 +166,10 @@ describe('a page at a real gateway', () => {
     const topic = topics.session(sessionId, 0n);
     const told = record(topic);
     await until(client, topic, (state) => (sessionLog(state)?.entries.length ?? 0) > 3);
-    await mesh.down('SIGKILL');
+    await mesh.kill();
     await until(client, topic, ({ phase }) => phase === 'stale');
     expect(['reconnecting', 'open']).toContain(client.connection.get().phase);
-    await mesh.up();
+    await mesh.startAgain();
     await until(client, topic, (state) => isLive(state) && turnsEnded(state) === 1);
     const stored = await storedOffsets(sessionId);
     await until(client, topic, (state) => (sessionLog(state)?.entries.length ?? 0) >= stored.length);
@@ -182,9 +182,9 @@ describe('a page at a real gateway', () => {
   it('goes on after the mesh was stopped in good order and started again', async () => {
     await until(client, topics.organization(organizationId), isLive);
     const keep = client.subscribe(topics.organization(organizationId), () => {});
-    await mesh.down('SIGTERM');
+    await mesh.stop();
     expect(logged(client, 'drain')).toBeGreaterThan(0);
-    await mesh.up();
+    await mesh.startAgain();
     await until(client, topics.organization(organizationId), isLive);
     keep();
     expect(logged(client, 'snapshot', topics.organization(organizationId))).toBe(1);

@@ -2,7 +2,7 @@
 import { request } from 'node:http';
 import type { Browser } from 'playwright-core';
 import type { Mesh } from '../mesh';
-import { MeshProxy } from '../proxy';
+import { MeshProxy } from '@foundry/testing';
 import { person } from '../browser';
 
 declare global {

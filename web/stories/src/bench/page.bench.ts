@@ -7,7 +7,7 @@ import { afterAll, beforeAll, test } from 'vitest';
 import { Api } from '../api';
 import { launch } from '../browser';
 import { FAULT_BY_DEFAULT, Mesh } from '../mesh';
-import { makeOrigin } from '../origin';
+import { makeOrigin } from '@foundry/testing';
 import { Faults, Maker } from '../screenshots/made';
 import { coldLoad, partsOf, signedIn } from './firstScreen';
 import { timeSummary } from './summary';

@@ -5,7 +5,7 @@ import { Api } from '../api';
 import { launch, signIn } from '../browser';
 import { Mesh } from '../mesh';
 import { Maker } from './made';
-import { makeOrigin } from '../origin';
+import { makeOrigin } from '@foundry/testing';
 import { still } from './taskPage';
 import { type Scene, Studio, takeAll } from './studio';
 

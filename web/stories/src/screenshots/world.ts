@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { SessionState, TaskState } from '@foundry/client/gen/foundry/task/v1/task_pb';
 import { Api } from '../api';
 import type { Mesh } from '../mesh';
-import { makeOrigin } from '../origin';
+import { makeOrigin } from '@foundry/testing';
 import { type Faults, type Made, type Maker, until } from './made';
 
 /** What is there to look at. */

@@ -6,10 +6,10 @@ import { useLocation } from 'wouter'
 import { paths } from '../../app/paths'
 import { AttachButton, UploadList, useUploads } from '../../attachments'
 import { useCommand } from '../../state/command'
-import { useDraft } from '../../state/draft'
 import { useOrganization } from '../../state/organization'
 import { useAgentProfiles } from '../../state/profiles'
 import { useShell } from '../../state/shell'
+import { useDraft } from '../../state/useDraft'
 import { useAlive } from '../../ui/useAlive'
 import { EmptyState, ErrorState, Kbd, toastDone, useNarrow } from '../../ui'
 import { useFrame } from '../frame'
@@ -105,38 +105,37 @@ function useCreate(organizationId: string, repositoryId: string) {
 
 /** What the form holds and how it is sent. */
 function useNewTask({ repositoryId, onClose }: FormProps) {
-  const { organizationId, user } = useOrganization()
+  const { organizationId } = useOrganization()
   const [, navigate] = useLocation()
-  const draft = useDraft(organizationId, `new_task/${repositoryId}`, user)
+  const { draft, text } = useDraft(organizationId, `new_task/${repositoryId}`, useShell().user?.userId)
   const [choices, setChoices] = useState<Choices>(defaults)
   const [tried, setTried] = useState(false)
   const create = useCreate(organizationId, repositoryId)
   const profiles = useAgentProfiles(organizationId)
   const profile = profileOf(choices.agent, profiles.data ?? [])
   const policy = policyOf(choices.policy, profile)
-  const problem = promptProblem(draft.text)
+  const problem = promptProblem(text)
   const field = useUploads(organizationId)
   const alive = useAlive()
   const send = async () => {
     setTried(true)
     const attachmentIds = field.ids
     if (problem !== undefined || attachmentIds === undefined) return
-    const used = draft.take()
-    const answer = await create.run({ prompt: draft.text, attachmentIds, choices, profile: profile?.profileId ?? '', policy })
+    const answer = await create.run({ prompt: text, attachmentIds, choices, profile: profile?.profileId ?? '', policy })
     if (answer?.task === undefined) return
-    used()
+    draft.clear()
     rememberRepository(organizationId, repositoryId)
     if (!alive.current) return toastDone('The task was created')
     onClose()
     navigate(paths.task(organizationId, answer.task.taskId))
   }
   const set = (change: Partial<Choices>) => setChoices((before) => ({ ...before, ...change }))
-  return { draft, field, choices, policy, profiles, set, problem: tried ? problem : undefined, create, send }
+  return { draft, text, field, choices, policy, profiles, set, problem: tried ? problem : undefined, create, send }
 }
 
 function NewTaskForm(props: FormProps) {
   const { repositoryId, onRepository, onClose } = props
-  const { draft, field, choices, policy, profiles, set, problem, create, send } = useNewTask(props)
+  const { draft, text, field, choices, policy, profiles, set, problem, create, send } = useNewTask(props)
   const submit = (event: SubmitEvent) => {
     event.preventDefault()
     void send()
@@ -155,7 +154,7 @@ function NewTaskForm(props: FormProps) {
       <Stack gap="sm">
         <RepositoryField value={repositoryId} onChange={chooseRepository} />
         <div className={classes.prompt} {...field.target}>
-          <PromptField text={draft.text} onType={draft.type} problem={problem} />
+          <PromptField text={text} onType={(typed) => draft.edit(typed)} problem={problem} />
           <UploadList field={field} />
           <AttachButton field={field} />
         </div>

@@ -9,6 +9,7 @@ import { useOrganization } from '../../state/organization'
 import { useModelProviders } from '../../state/profiles'
 import { useRead, type Read } from '../../state/read'
 import { errorText, repositoryStatus, StatusIcon } from '../../ui'
+import { byteLength } from '../../ui/text/size'
 import { visibleLine } from '../../ui/text/visible'
 import { agentChoices, asDoers, firstUsable, profileChoices, profileOf, providerChoices, type Choice } from './choices'
 import classes from './NewTaskDialog.module.css'
@@ -31,7 +32,7 @@ interface PromptProps {
 
 /** What should be done; kept as a draft at the server up to its limit. */
 export function PromptField({ text, onType, problem }: PromptProps) {
-  const isDraft = new TextEncoder().encode(text).length <= DRAFT_LIMIT
+  const isDraft = byteLength(text) <= DRAFT_LIMIT
   const where = isDraft ? 'Saved as a draft while you type.' : 'Too long for a draft on the server. Saved in this browser only.'
   return (
     <Textarea

@@ -6,13 +6,13 @@ import { memo, useState, type KeyboardEvent } from 'react'
 import { AttachButton, UploadList, useUploads } from '../../attachments'
 import { ErrorState, Kbd } from '../../ui'
 import { useClearedUnless, useCommand } from '../../state/command'
-import { sizeText } from '../../ui/text/size'
+import type { DraftStatus } from '../../state/draft'
+import { useDraft } from '../../state/useDraft'
+import { byteLength, sizeText } from '../../ui/text/size'
 import { CommandList } from './CommandList'
-import { byteLength, type DraftStatus } from './draft'
 import classes from './composer.module.css'
 import type { Echo } from './useEchoes'
 import { useCommands } from './useCommands'
-import { useDraft } from './useDraft'
 
 /** Bytes of a message at most. */
 export const MESSAGE_AT_MOST = 256 * 1024

@@ -1,3 +1,10 @@
+const encoder = new TextEncoder()
+
+/** Length of a text in bytes of UTF-8. */
+export function byteLength(text: string): number {
+  return encoder.encode(text).length
+}
+
 /** A size in bytes for people: `812 B`, `4.1 KiB`, `2.0 MiB`. */
 export function sizeText(bytes: number | bigint): string {
   const size = Number(bytes)

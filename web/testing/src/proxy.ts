@@ -1,4 +1,4 @@
-/** A TCP proxy before the gateway: it counts what the browser asks and can cut every connection. */
+/** A TCP proxy before the gateway: it counts what a page asks and can cut every connection. */
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
 
@@ -24,7 +24,7 @@ export class MeshProxy {
 
   private constructor(
     private readonly server: Server,
-    private readonly target: number,
+    private target: number,
   ) {}
 
   /** Listens on a free port and forwards to `target` on this machine. */
@@ -78,12 +78,17 @@ export class MeshProxy {
     });
   }
 
+  /** Leads new connections to another port; those that are open stay where they are. */
+  lead(target: number): void {
+    this.target = target;
+  }
+
   /** Requests of a path get no answer from now on; undefined lets all pass. */
   withhold(path: RegExp | undefined): void {
     this.withheld = path;
   }
 
-  /** Cuts every connection. */
+  /** Cuts every connection; new ones work at once. */
   sever(): void {
     for (const [down, up] of this.pairs) {
       down.resetAndDestroy();

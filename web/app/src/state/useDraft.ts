@@ -1,0 +1,48 @@
+import { topics } from '@foundry/client'
+import { useFoundry, useTopic } from '@foundry/client/react'
+import { useEffect, useMemo, useRef, useSyncExternalStore } from 'react'
+import { copyInBrowser, Draft, type DraftStatus } from './draft'
+
+/** A draft as a field shows it. */
+export interface DraftField {
+  readonly draft: Draft
+  readonly text: string
+  readonly status: DraftStatus
+}
+
+/**
+ * The draft of the person for a subject, kept on the server. With the id of their user this browser keeps a copy for
+ * them alone until the server has it, since another one may sign in here; and words go along to another subject.
+ */
+export function useDraft(organizationId: string, subject: string, userId?: string): DraftField {
+  const client = useFoundry()
+  const owner = userId === undefined ? undefined : `${userId}/${organizationId}`
+  const draft = useMemo(() => {
+    const save = (text: string) => client.task.updateDraft({ organizationId, subject, text })
+    return new Draft({ save, copy: owner === undefined ? undefined : copyInBrowser(`${owner}/${subject}`) })
+  }, [client, organizationId, subject, owner])
+  const text = useSyncExternalStore(draft.subscribe, () => draft.text)
+  const status = useSyncExternalStore(draft.subscribe, () => draft.status)
+  const state = useTopic(useMemo(() => topics.userState(organizationId), [organizationId]))
+  const item = state?.entities.get(`draft/${subject}`)?.item
+  const remote = item?.case === 'draft' ? item.value.text : undefined
+  const known = state !== undefined && state.phase !== 'loading'
+  useEffect(() => {
+    if (known) draft.remote(remote)
+  }, [draft, known, remote])
+  useEffect(() => {
+    draft.resume()
+    const hidden = () => document.visibilityState === 'hidden' && void draft.flush()
+    document.addEventListener('visibilitychange', hidden)
+    return () => {
+      document.removeEventListener('visibilitychange', hidden)
+      void draft.flush()
+    }
+  }, [draft])
+  const before = useRef<{ draft: Draft; owner: string | undefined }>(null)
+  useEffect(() => {
+    if (owner !== undefined && before.current?.owner === owner) draft.inherit(before.current.draft)
+    before.current = { draft, owner }
+  }, [draft, owner])
+  return { draft, text, status }
+}
