@@ -116,9 +116,11 @@ async fn tables(migrations: &[&Migrations], url: &str, sql: &'static str) -> BTr
     let read = async {
         let store = Store::connect(url, migrations, &Env::system(), StoreOptions::default()).await?;
         let rows = store.query(sql, &[]).await?;
-        let lines = rows.iter().map(|row| row.text("line").map(str::to_owned)).collect();
+        let lines = rows.iter().map(|row| row.text("line").map(str::to_owned));
+        // The lists of migrations are of another's making: their times have another type on each.
+        let ours = lines.filter(|line| !line.as_ref().is_ok_and(|l| l.starts_with("migrations_"))).collect();
         store.close().await;
-        lines
+        ours
     };
     match read.await {
         Ok(lines) => lines,
