@@ -138,7 +138,7 @@ function around(all: () => Everything): State[] {
     })),
     ...[
       { name: 'Add model provider', adds: ['Add header', 'Add price'] },
-      { name: 'Add agent profile', adds: ['Add variable'] },
+      { name: 'Add agent profile', adds: ['Add variable', 'Add MCP server', 'Add header'] },
     ].map(({ name, adds }) => ({
       name: `the dialog “${name}” with what is folded away, and what is missing`,
       path: () => `${home()}/models`,
@@ -148,7 +148,7 @@ function around(all: () => Everything): State[] {
         await page.getByText(/^More/).click();
         for (const add of adds) await page.getByRole('button', { name: add, exact: true }).click();
         await page.getByRole('dialog').getByRole('button', { name, exact: true }).click();
-        await page.getByText('The value is required.').waitFor();
+        await page.getByText('The value is required.').first().waitFor();
       },
     })),
     { name: 'no such page', path: () => '/nowhere', ready: async (page) => await page.getByRole('heading').first().waitFor() },

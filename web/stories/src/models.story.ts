@@ -1,4 +1,4 @@
-/** Models in the browser: providers are added, changed and tested, a profile made, changed and offered for a task, and all removed. */
+/** Models in the browser: providers are added, changed and tested, a profile with MCP servers made, changed and offered for a task, and all removed. */
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb';
 import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -278,6 +278,69 @@ test('a conflict over a profile is shown', async () => {
   await send(dialog, 'Change agent profile');
   for (const fact of ['mine', 'low', 'TOKEN (secret), CI: yes'])
     await entry('Agent profiles', 'night').getByText(fact, { exact: true }).waitFor();
+});
+
+test('MCP servers over HTTP and as a command are added, seen again, changed and removed, and their secrets never shown', async () => {
+  const shown = entry('Agent profiles', 'night');
+  const seen = async (text: string) => await shown.getByText(text, { exact: true }).waitFor();
+  const add = await openDialog('Change night');
+  await add.getByText('More: environment (2), MCP servers (0)').click();
+  await add.getByText('No MCP servers yet.').waitFor();
+  await add.getByRole('button', { name: 'Add MCP server' }).click();
+  // The new row has the focus.
+  await page.keyboard.type('web');
+  const web = row(add, 'MCP server 1');
+  expect(await web.getByLabel('Name', { exact: true }).inputValue()).toBe('web');
+  await web.getByLabel('URL', { exact: true }).fill('https://mcp.example/tools');
+  await web.getByRole('button', { name: 'Add header' }).click();
+  await row(web, 'Header 1').getByLabel('Name').fill('authorization');
+  await row(web, 'Header 1').getByLabel('Value', { exact: true }).fill(SECRET);
+  await web.getByText(/stay outside the sandbox/).waitFor();
+  await add.getByRole('button', { name: 'Add MCP server' }).click();
+  const files = row(add, 'MCP server 2');
+  await files.getByLabel('Name', { exact: true }).fill('files');
+  await choose(files, 'Kind', 'Local command');
+  await files.getByLabel('Command', { exact: true }).fill('npx');
+  await files.getByLabel('Arguments (optional)').fill('-y\nfiles-mcp');
+  await files.getByRole('button', { name: 'Add server variable' }).click();
+  await row(files, 'Server variable 1').getByLabel('Name').fill('FILES_TOKEN');
+  await row(files, 'Server variable 1').getByLabel('Value', { exact: true }).fill(SECRET);
+  await files.getByText(/passed into the sandbox, where the agent can read them/).waitFor();
+  for (const colorScheme of ['dark', 'light'] as const) {
+    await page.emulateMedia({ colorScheme });
+    await rests(page, colorScheme);
+    expect(await wrongs(page, false)).toEqual([]);
+  }
+  await send(add, 'Change agent profile');
+  await seen('web: https://mcp.example/tools, with authorization (secret); files: npx -y files-mcp, with FILES_TOKEN (secret)');
+  await page.reload();
+  await seen('TOKEN, files/FILES_TOKEN');
+  const change = await openDialog('Change night');
+  await change.getByText('More: environment (2), MCP servers (2)').click();
+  const url = row(change, 'MCP server 1').getByLabel('URL', { exact: true });
+  const header = row(row(change, 'MCP server 1'), 'Header 1');
+  expect(await url.inputValue()).toBe('https://mcp.example/tools');
+  expect(await header.getByLabel('Value', { exact: true }).inputValue()).toBe('');
+  expect(await row(change, 'MCP server 2').getByLabel('Arguments (optional)').inputValue()).toBe('-y\nfiles-mcp');
+  await url.fill('https://elsewhere.example/tools');
+  await change.getByRole('button', { name: 'Change agent profile' }).click();
+  await header.getByText('The value is required.').waitFor();
+  await url.fill('https://mcp.example/other');
+  await row(change, 'MCP server 1').getByRole('button', { name: 'Add header' }).click();
+  await row(change, 'Header 2').getByLabel('Name').fill('host');
+  await row(change, 'Header 2').getByLabel('Secret').uncheck();
+  await change.getByRole('button', { name: 'Change agent profile' }).click();
+  await row(change, 'MCP servers')
+    .getByText(/^Must not set host/)
+    .waitFor();
+  expect(await url.inputValue()).toBe('https://mcp.example/other');
+  await row(change, 'Header 2').getByLabel('Name').fill('x-team');
+  await row(change, 'Header 2').getByLabel('Value', { exact: true }).fill('blue');
+  await change.getByRole('button', { name: 'Remove MCP server 2' }).click();
+  await send(change, 'Change agent profile');
+  await seen('web: https://mcp.example/other, with authorization (secret), x-team: blue');
+  await seen('TOKEN');
+  expect(await page.content()).not.toContain(SECRET);
 });
 
 test.each(['light', 'dark'] as const)('axe finds nothing in the page when it is %s', async (colorScheme) => {

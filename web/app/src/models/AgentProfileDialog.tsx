@@ -8,20 +8,10 @@ import { useRead } from '../state/read'
 import { visibleLine } from '../ui/text/visible'
 import { errorText } from '../ui'
 import { More } from './More'
-import classes from './ModelsPage.module.css'
 import { NamedValues } from './NamedValues'
-import {
-  choiceOf,
-  chosen,
-  profileDraft,
-  profileFields,
-  profileProblems,
-  profileSettings,
-  serverText,
-  type ProfileDraft,
-} from './profileSettings'
+import { choiceOf, chosen, profileDraft, profileFields, profileProblems, profileSettings, type ProfileDraft } from './profileSettings'
 import { refusals, type Refusals } from './refusals'
-import { Rows } from './Rows'
+import { Servers } from './Servers'
 import { plain, SettingsDialog } from './SettingsDialog'
 import { useSettings, type Sent, type Settings } from './useSettings'
 
@@ -223,7 +213,7 @@ function NamedByAgent({
 /** What few people need, with what the service says against it. */
 function MoreFields({ form, at }: { form: Settings<ProfileDraft>; at: At }) {
   const { draft, set, problems, secrets } = form
-  const wrong = Object.entries(problems).some(([id, it]) => it !== undefined && id.startsWith('environment/'))
+  const wrong = Object.entries(problems).some(([id, it]) => it !== undefined && /^(environment|mcp_servers)\//.test(id))
   const title = `More: environment (${draft.environment.length}), MCP servers (${draft.mcpServers.length})`
   return (
     <More title={title} problems={form.problems} wrong={wrong || at.environment !== undefined || at.mcp_servers !== undefined}>
@@ -239,20 +229,13 @@ function MoreFields({ form, at }: { form: Settings<ProfileDraft>; at: At }) {
         secrets={secrets}
         error={at.environment}
       />
-      <Rows
-        title="MCP servers"
-        one="MCP server"
-        about={
-          <>
-            For the agent. Add them from a file: <code className={classes.command}>foundry profile update NAME --mcp FILE</code>
-          </>
-        }
-        rows={draft.mcpServers}
-        onRows={(mcpServers) => set({ mcpServers })}
+      <Servers
+        servers={draft.mcpServers}
+        onServers={(mcpServers) => set({ mcpServers })}
+        problems={problems}
+        secrets={secrets}
         error={at.mcp_servers}
-      >
-        {({ server }) => <div className={classes.server}>{visibleLine(serverText(server))}</div>}
-      </Rows>
+      />
     </More>
   )
 }

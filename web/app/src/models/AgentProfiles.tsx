@@ -14,6 +14,7 @@ import { AgentProfileDialog } from './AgentProfileDialog'
 import { entriesOf, entriesText } from './entries'
 import classes from './ModelsPage.module.css'
 import { Fact, Section } from './Section'
+import { serverRows, serversText } from './servers'
 import { secretsInside } from './words'
 
 interface Props {
@@ -97,9 +98,7 @@ function Row({ profile, providers, onChange, onRemove }: RowProps) {
         {settings.environment.length > 0 && (
           <Fact name="Environment">{visibleLine(entriesText(entriesOf('environment', settings.environment)))}</Fact>
         )}
-        {settings.mcpServers.length > 0 && (
-          <Fact name="MCP servers">{visibleLine(settings.mcpServers.map((it) => it.name).join(', '))}</Fact>
-        )}
+        {settings.mcpServers.length > 0 && <Fact name="MCP servers">{visibleLine(serversText(serverRows(settings.mcpServers)))}</Fact>}
         {inside.length > 0 && <Fact name="Secrets passed into the sandbox">{visibleLine(inside.join(', '))}</Fact>}
         <Fact name="Permissions">{settings.permissionPolicy === PermissionPolicy.ALLOW ? 'allow all' : 'ask'}</Fact>
       </dl>

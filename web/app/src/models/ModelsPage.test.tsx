@@ -267,6 +267,164 @@ test('a profile is changed field by field, and its secrets stay where none is en
   ])
 })
 
+const servers = {
+  name: 'night',
+  agent: 'demo',
+  permissionPolicy: 1,
+  mcpServers: [
+    { name: 'web', transport: { case: 'http' as const, value: { url: 'https://mcp.example/', headers: [header('authorization')] } } },
+    { name: 'later' },
+  ],
+}
+
+/** Opens the dialog that changes a profile with MCP servers, with all that is folded away. */
+async function changeServers(calls: FakeCalls['profile'] = {}) {
+  const night = create(AgentProfileSchema, { profileId: 'prf_1', rev: 5n, settings: servers })
+  const fake = open({
+    listAgentProfiles: () => ({ profiles: [night], nextPageToken: '' }),
+    updateAgentProfile: () => ({ profile: night }),
+    ...calls,
+  })
+  fireEvent.click(await screen.findByRole('button', { name: 'Change night' }))
+  const dialog = await screen.findByRole('dialog', { name: 'Change night' })
+  fireEvent.click(within(dialog).getByText('More: environment (0), MCP servers (2)'))
+  const group = (name: string, of = dialog) => within(of).getByRole('group', { name })
+  const send = () => fireEvent.click(within(dialog).getByRole('button', { name: 'Change agent profile' }))
+  const gone = () => waitFor(() => expect(screen.queryByRole('dialog')).toBeNull(), { timeout: 10_000 })
+  return { fake, dialog, group, send, gone }
+}
+
+test('MCP servers of a profile are shown, changed, added and removed', async () => {
+  const { fake, dialog, group, send, gone } = await changeServers()
+  expect(screen.getByText('web: https://mcp.example/, with authorization (secret); later: unknown kind')).toBeTruthy()
+  const web = group('MCP server 1')
+  expect(within(web).getAllByLabelText<HTMLInputElement>('Name')[0]?.value).toBe('web')
+  expect(within(web).getByLabelText<HTMLInputElement>('URL').value).toBe('https://mcp.example/')
+  expect(within(web).getByText(/stay outside the sandbox/)).toBeTruthy()
+  const value = within(group('Header 1', web)).getByLabelText<HTMLInputElement>('Value')
+  expect([value.value, value.placeholder]).toEqual(['', 'Leave empty to keep it'])
+  expect(within(group('MCP server 2')).getByText(/of a kind that this page does not know/)).toBeTruthy()
+  type(web, 'URL', 'https://mcp.example/tools')
+  fireEvent.click(within(dialog).getByText('Add MCP server'))
+  const files = group('MCP server 3')
+  expect(document.activeElement).toBe(within(files).getByLabelText('Name'))
+  type(files, 'Name', 'files')
+  fireEvent.click(within(files).getByLabelText('Kind', { selector: 'input' }))
+  fireEvent.click(await screen.findByRole('option', { name: 'Local command' }))
+  expect(within(files).getByText(/passed into the sandbox, where the agent can read them/)).toBeTruthy()
+  type(files, 'Command', 'npx')
+  type(files, 'Arguments (optional)', '-y\nfiles-mcp')
+  fireEvent.click(within(files).getByText('Add server variable'))
+  const variable = group('Server variable 1', files)
+  type(variable, 'Name', 'TOKEN')
+  type(variable, 'Value', 'canary')
+  fireEvent.click(within(dialog).getByRole('button', { name: 'Remove MCP server 2' }))
+  expect(document.activeElement).toBe(group('MCP servers'))
+  send()
+  await gone()
+  const [request] = made(fake, 'updateAgentProfile') as { updateMask: object; settings: { mcpServers: object[] } }[]
+  expect(request?.updateMask).toMatchObject({ paths: ['mcp_servers'] })
+  expect(request?.settings.mcpServers).toMatchObject([
+    {
+      name: 'web',
+      transport: {
+        case: 'http',
+        value: {
+          url: 'https://mcp.example/tools',
+          headers: [{ name: 'authorization', content: { case: 'secret', value: { value: '' } } }],
+        },
+      },
+    },
+    {
+      name: 'files',
+      transport: {
+        case: 'stdio',
+        value: {
+          command: 'npx',
+          args: ['-y', 'files-mcp'],
+          environment: [{ name: 'TOKEN', content: { case: 'secret', value: { value: 'canary' } } }],
+        },
+      },
+    },
+  ])
+})
+
+test('an MCP server at another address needs its secrets again, and what is refused of it keeps what was typed', async () => {
+  let refused = true
+  const { fake, dialog, group, send, gone } = await changeServers({
+    updateAgentProfile: () => {
+      if (!refused) return {}
+      const fields = [{ field: 'settings.mcp_servers', description: 'has a value for authorization that is larger than 8 KiB' }]
+      throw new FoundryError({ code: Code.InvalidArgument, reason: 'INVALID_ARGUMENT', message: 'no', fields })
+    },
+  })
+  const web = group('MCP server 1')
+  const value = within(group('Header 1', web)).getByLabelText<HTMLInputElement>('Value')
+  type(web, 'URL', 'https://elsewhere.example/')
+  expect(value.placeholder).toBe('')
+  send()
+  await within(group('Header 1', web)).findByText('The value is required.')
+  fireEvent.change(value, { target: { value: 'Bearer one' } })
+  send()
+  const told = await within(group('MCP servers')).findByRole('alert')
+  expect(told.textContent).toBe('Has a value for authorization that is larger than 8 KiB.')
+  expect(within(dialog).queryByText('INVALID_ARGUMENT')).toBeNull()
+  expect(within(web).getByLabelText<HTMLInputElement>('URL').value).toBe('https://elsewhere.example/')
+  expect(value.value).toBe('')
+  refused = false
+  send()
+  await within(web).findByText('Enter the value again: it was not kept.')
+  fireEvent.change(value, { target: { value: 'Bearer two' } })
+  send()
+  await gone()
+  const sent = made(fake, 'updateAgentProfile') as { settings: { mcpServers: object[] } }[]
+  expect(sent[1]?.settings.mcpServers).toMatchObject([
+    { name: 'web', transport: { value: { headers: [{ content: { value: { value: 'Bearer two' } } }] } } },
+    { name: 'later' },
+  ])
+})
+
+test('a secret typed while someone else moves its MCP server is not sent to the new address', async () => {
+  const moved = { name: 'web', transport: { case: 'http' as const, value: { url: 'https://elsewhere.example/' } } }
+  const theirs = create(AgentProfileSchema, { profileId: 'prf_1', rev: 6n, settings: { ...servers, mcpServers: [moved] } })
+  const { fake, dialog, group, send, gone } = await changeServers({
+    getAgentProfile: () => ({ profile: theirs }),
+    updateAgentProfile: ({ expectedRev }: { expectedRev: bigint }) => {
+      if (expectedRev === 6n) return {}
+      fireEvent.change(within(group('Header 1')).getByLabelText('Value'), { target: { value: 'Bearer mine' } })
+      throw changed()
+    },
+  })
+  type(dialog, 'Effort (optional)', 'high')
+  send()
+  await within(dialog).findByText('Someone else saved changes while you were editing.')
+  expect(within(dialog).getByText('web: https://elsewhere.example/')).toBeTruthy()
+  expect(within(group('MCP server 1')).getByLabelText<HTMLInputElement>('URL').value).toBe('https://mcp.example/')
+  send()
+  await gone()
+  const sent = made(fake, 'updateAgentProfile') as { updateMask: object; settings: { mcpServers: object[] } }[]
+  expect(sent[1]?.updateMask).toMatchObject({ paths: ['effort', 'mcp_servers'] })
+  expect(sent[1]?.settings.mcpServers[0]).toMatchObject({
+    transport: { value: { url: 'https://mcp.example/', headers: [{ content: { value: { value: 'Bearer mine' } } }] } },
+  })
+})
+
+test('a profile without MCP servers says so, and what is missing of a new one stands at its fields', async () => {
+  open()
+  fireEvent.click(await screen.findByRole('button', { name: 'Add agent profile' }))
+  const dialog = await screen.findByRole('dialog', { name: 'Add agent profile' })
+  type(dialog, 'Name', 'night')
+  expect(within(dialog).getByText('No MCP servers yet.')).toBeTruthy()
+  fireEvent.click(within(dialog).getByText('Add MCP server'))
+  expect(within(dialog).queryByText('No MCP servers yet.')).toBeNull()
+  const more = within(dialog).getByText('More: environment (0), MCP servers (1)').closest('details')
+  fireEvent.click(within(dialog).getByRole('button', { name: 'Add agent profile' }))
+  const added = within(within(dialog).getByRole('group', { name: 'MCP server 1' }))
+  await added.findByText('The URL is required.')
+  expect(added.getByText('A name is required.')).toBeTruthy()
+  await waitFor(() => expect(more?.open).toBe(true))
+})
+
 test('a test says what is wrong and what to do', async () => {
   open({
     testModelProvider: () => ({

@@ -15,13 +15,15 @@ interface Props {
   placeholder: string
   entries: readonly Entry[]
   onEntries: (entries: Entry[]) => void
+  /** Whether secrets that are stored are kept where no other one is entered. */
+  keeps?: boolean
   problems: Problems
   secrets: Secrets
   error: string | undefined
 }
 
 /** Named values, each of which may be secret: it is then entered and never shown. */
-export function NamedValues({ list, title, one, about, placeholder, entries, onEntries, problems, secrets, error }: Props) {
+export function NamedValues({ list, title, one, about, placeholder, entries, onEntries, keeps = true, problems, secrets, error }: Props) {
   return (
     <Rows title={title} one={one} about={about} rows={entries} onRows={onEntries} fresh={() => newEntry(list)} error={error}>
       {(entry, change, isFresh) => (
@@ -41,7 +43,7 @@ export function NamedValues({ list, title, one, about, placeholder, entries, onE
               ref={secrets.field(entry.id)}
               className={classes.cell}
               label="Value"
-              placeholder={isStored(entry) ? 'Leave empty to keep it' : ''}
+              placeholder={keeps && isStored(entry) ? 'Leave empty to keep it' : ''}
               autoComplete="off"
               spellCheck={false}
               error={problems[entry.id]}

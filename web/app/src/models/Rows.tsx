@@ -7,23 +7,30 @@ interface Props<T> {
   /** Of all of them, for example "Headers", and of one. */
   title: string
   one: string
-  about: ReactNode
+  about: string
+  /** Shown while there are none. */
+  none?: string
   rows: readonly T[]
   onRows: (rows: T[]) => void
-  /** Makes an empty one; undefined where none can be added. */
-  fresh?: () => T
+  /** Makes an empty one. */
+  fresh: () => T
   error: string | undefined
   /** The fields of one; `isFresh` = it was just added. */
   children: (row: T, change: (change: Partial<T>) => void, isFresh: boolean) => ReactNode
 }
 
+/** A name within a sentence: “Header” is lowercase there, “MCP server” stays. */
+function inSentence(name: string): string {
+  return /^[A-Z][a-z]/.test(name) ? `${name.charAt(0).toLowerCase()}${name.slice(1)}` : name
+}
+
 /** A list in a form, to which rows are added and from which they are removed. */
-export function Rows<T extends { readonly id: string }>({ title, one, about, rows, onRows, fresh, error, children }: Props<T>) {
+export function Rows<T extends { readonly id: string }>({ title, one, about, none, rows, onRows, fresh, error, children }: Props<T>) {
   const id = useId()
   const latest = useRef('')
   const group = useRef<HTMLDivElement>(null)
-  const add = (make: () => T) => {
-    const row = make()
+  const add = () => {
+    const row = fresh()
     latest.current = row.id
     onRows([...rows, row])
   }
@@ -38,20 +45,19 @@ export function Rows<T extends { readonly id: string }>({ title, one, about, row
         {title}
       </Input.Label>
       <Input.Description id={`${id}-about`}>{about}</Input.Description>
+      {none !== undefined && rows.length === 0 && <div className={classes.none}>{none}</div>}
       {rows.map((row, at) => (
         <div key={row.id} role="group" aria-label={`${one} ${at + 1}`} className={classes.row}>
           {children(row, (change) => onRows(rows.map((it) => (it.id === row.id ? { ...it, ...change } : it))), row.id === latest.current)}
-          <ActionIcon onClick={() => remove(row)} aria-label={`Remove ${one.toLowerCase()} ${at + 1}`}>
+          <ActionIcon onClick={() => remove(row)} aria-label={`Remove ${inSentence(one)} ${at + 1}`}>
             <IconX size={15} />
           </ActionIcon>
         </div>
       ))}
       {error !== undefined && <Input.Error role="alert">{error}</Input.Error>}
-      {fresh !== undefined && (
-        <Button variant="default" size="xs" leftSection={<IconPlus size={13} />} onClick={() => add(fresh)} className={classes.add}>
-          Add {one.toLowerCase()}
-        </Button>
-      )}
+      <Button variant="default" size="xs" leftSection={<IconPlus size={13} />} onClick={add} className={classes.add}>
+        Add {inSentence(one)}
+      </Button>
     </div>
   )
 }

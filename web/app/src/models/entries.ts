@@ -39,6 +39,15 @@ export function isStored({ name, isSecret, storedAs }: Entry): boolean {
   return isSecret && storedAs === name.trim()
 }
 
+/** An entry whose stored secret is not its own any more, so that it has to be entered. */
+export function unstored({ storedAs: _, ...entry }: Entry): Entry {
+  return entry
+}
+
+/** Whether two names are those of the same HTTP header, or of the same variable. */
+export const sameHeader = (one: string, other: string) => one.toLowerCase() === other.toLowerCase()
+export const sameVariable = (one: string, other: string) => one === other
+
 /** The list as it is sent; `secretOf` has what was entered, and an empty secret keeps the one that is stored. */
 export function namedValues(entries: readonly Entry[], secretOf: (id: string) => string) {
   return entries.map(({ id, name, value, isSecret }) => ({

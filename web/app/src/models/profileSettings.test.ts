@@ -1,9 +1,14 @@
 import { create } from '@bufbuild/protobuf'
-import { AgentProfileSchema, ModelProviderKind, ModelProviderSchema } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import {
+  AgentProfileSchema,
+  AgentProfileSettingsSchema,
+  ModelProviderKind,
+  ModelProviderSchema,
+} from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { AgentSchema } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
 import { expect, test } from 'vitest'
 import { changedPaths } from './draft'
-import { choiceOf, chosen, profileDraft, profileFields, profileSettings } from './profileSettings'
+import { choiceOf, chosen, profileDraft, profileFields, profileProblems, profileSettings } from './profileSettings'
 
 const provider = (modelProviderId: string, kind: ModelProviderKind) =>
   create(ModelProviderSchema, { modelProviderId, name: modelProviderId, kind })
@@ -58,5 +63,19 @@ test('a model provider that does not suit any more is still shown', () => {
 test('secrets are sent empty, which keeps them', () => {
   const sent = profileSettings(profileDraft(night), () => '')
   expect(sent.environment).toEqual([{ name: 'TOKEN', content: { case: 'secret', value: { value: '' } } }])
-  expect(sent.mcpServers).toEqual(night.settings?.mcpServers)
+  expect(create(AgentProfileSettingsSchema, { mcpServers: sent.mcpServers }).mcpServers).toEqual(night.settings?.mcpServers)
+})
+
+test('MCP servers are sent when one of them or one of their secrets is another', () => {
+  const draft = profileDraft(night)
+  const paths = (mine: typeof draft, secretly: string[] = []) => changedPaths(profileFields(providers), draft, mine, secretly)
+  expect(paths({ ...draft, mcpServers: draft.mcpServers.map((it) => ({ ...it, command: 'other-mcp' })) })).toEqual(['mcp_servers'])
+  expect(paths({ ...draft, mcpServers: [] })).toEqual(['mcp_servers'])
+  expect(paths(draft, ['mcp_servers'])).toEqual(['mcp_servers'])
+})
+
+test('what is wrong with MCP servers is wrong with the profile', () => {
+  const draft = profileDraft(night)
+  const problems = profileProblems({ ...draft, mcpServers: draft.mcpServers.map((it) => ({ ...it, command: '' })) }, () => false)
+  expect(problems['mcp_servers/db/command']).toBe('The command is required.')
 })

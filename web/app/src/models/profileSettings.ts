@@ -1,17 +1,11 @@
 import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
-import type { AgentProfile, McpServer, ModelProvider } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
+import type { AgentProfile, ModelProvider } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import type { Agent } from '@foundry/client/gen/foundry/provisioner/v1/provisioner_pb'
 import type { Fields } from './draft'
-import { entriesOf, entriesText, entryProblems, namedValues, type Entry } from './entries'
+import { entriesOf, entriesText, entryProblems, namedValues, sameVariable, type Entry } from './entries'
+import { serverMessages, serverProblems, serverRows, serversText, type ServerRow } from './servers'
 import type { Problems } from './useSettings'
 import { nameProblem, suitable } from './words'
-
-/** An MCP server in a form. */
-export interface ServerRow {
-  /** Its name, which is unique. */
-  readonly id: string
-  readonly server: McpServer
-}
 
 /** An agent profile as a form holds it. */
 export interface ProfileDraft {
@@ -50,14 +44,8 @@ export function profileDraft(profile: AgentProfile | undefined): ProfileDraft {
   return {
     ...rest,
     environment: entriesOf('environment', environment),
-    mcpServers: mcpServers.map((server) => ({ id: server.name, server })),
+    mcpServers: serverRows(mcpServers),
   }
-}
-
-/** How an agent reaches an MCP server. */
-export function serverText({ name, transport }: McpServer): string {
-  if (transport.case === 'stdio') return `${name}: ${[transport.value.command, ...transport.value.args].join(' ')}`
-  return transport.case === undefined ? name : `${name}: ${transport.value.url}`
 }
 
 /** The fields of an agent profile; `providers` name the model providers for people. */
@@ -75,7 +63,7 @@ export function profileFields(providers: readonly ModelProvider[]): Fields<Profi
     mode: text('mode', 'Mode'),
     effort: text('effort', 'Effort'),
     environment: { path: 'environment', label: 'Environment', told: entriesText },
-    mcpServers: { path: 'mcp_servers', label: 'MCP servers', told: (it) => it.map(({ server }) => serverText(server)).join(', ') },
+    mcpServers: { path: 'mcp_servers', label: 'MCP servers', told: serversText },
     permissionPolicy: {
       path: 'permission_policy',
       label: 'Permissions',
@@ -109,11 +97,12 @@ export function chosen(draft: ProfileDraft, { agent, provider }: Choice): Profil
 }
 
 /** What is wrong with an agent profile. */
-export function profileProblems({ name, agent, environment }: ProfileDraft, isGiven: (id: string) => boolean): Problems {
+export function profileProblems({ name, agent, environment, mcpServers }: ProfileDraft, isGiven: (id: string) => boolean): Problems {
   return {
     name: nameProblem(name),
     agent: agent === '' ? 'An agent is required.' : undefined,
-    ...entryProblems(environment, isGiven, (one, other) => one === other),
+    ...entryProblems(environment, isGiven, sameVariable),
+    ...serverProblems(mcpServers, isGiven),
   }
 }
 
@@ -122,5 +111,5 @@ export function profileSettings(draft: ProfileDraft, secretOf: (id: string) => s
   const { agent, modelProviderId, environment, mcpServers, permissionPolicy, isDefault } = draft
   const texts = { name: draft.name.trim(), model: draft.model.trim(), mode: draft.mode.trim(), effort: draft.effort.trim() }
   const chosen = { agent: agent ?? '', modelProviderId: modelProviderId ?? '', permissionPolicy, isDefault }
-  return { ...texts, ...chosen, environment: namedValues(environment, secretOf), mcpServers: mcpServers.map((it) => it.server) }
+  return { ...texts, ...chosen, environment: namedValues(environment, secretOf), mcpServers: serverMessages(mcpServers, secretOf) }
 }

@@ -1,7 +1,7 @@
 import type { ModelProvider, ModelProviderKind } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { CredentialKind } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import type { Fields } from './draft'
-import { entriesOf, entriesText, entryProblems, namedValues, type Entry } from './entries'
+import { entriesOf, entriesText, entryProblems, namedValues, sameHeader, type Entry } from './entries'
 import { priceMessages, priceProblems, priceRows, pricesText, type Price } from './prices'
 import type { Problems } from './useSettings'
 import { addressProblem, keyProblem, keyText, kindOf, kinds, modelNames, nameProblem } from './words'
@@ -56,8 +56,6 @@ export const providerFields: Fields<ProviderDraft> = {
   headers: { path: 'headers', label: 'Headers', told: entriesText },
   prices: { path: 'prices', label: 'Prices', told: pricesText },
 }
-
-const sameHeader = (one: string, other: string) => one.toLowerCase() === other.toLowerCase()
 
 /** What is wrong with a model provider that is added, or changed. */
 export function providerProblems(draft: ProviderDraft, isNew: boolean, isGiven: (id: string) => boolean): Problems {

@@ -56,6 +56,11 @@ export interface Settings<V> {
   readonly submit: () => Promise<void>
 }
 
+/** The fields that secrets of these ids belong to: an id begins with the name of its field. */
+function secretly(ids: readonly string[]): string[] {
+  return ids.map((id) => id.split('/')[0] ?? '')
+}
+
 /** Runs a change; returns the stored settings when it was refused because someone else saved first. */
 async function unlessChanged<E>(change: () => Promise<unknown>, read: () => Promise<E | undefined>): Promise<{ now?: E }> {
   try {
@@ -96,7 +101,7 @@ export function useSettings<V extends object, E extends { readonly rev: bigint }
   const rebase = (now: E, sent: readonly string[]) => {
     const theirs = plan.draftOf(now)
     // What was edited while it was sent counts too.
-    const paths = [...new Set([...sent, ...changedPaths(plan.fields, base, latest.current, [])])]
+    const paths = [...new Set([...sent, ...changedPaths(plan.fields, base, latest.current, secretly(secrets.given()))])]
     const { values, clashes } = merged(plan.fields, base, latest.current, theirs, paths)
     if (plan.mayKeepSecrets(latest.current, values)) secrets.putBack()
     else secrets.forget()
@@ -114,11 +119,9 @@ export function useSettings<V extends object, E extends { readonly rev: bigint }
     const found = { ...plan.problemsOf(settled, (id) => given.includes(id)), ...missing() }
     setProblems(found)
     if (Object.values(found).some((it) => it !== undefined)) return
-    // The id of a secret begins with the name of its field.
-    const secretly = given.map((id) => id.split('/')[0] ?? '')
     const paths = isNew
       ? Object.values<{ path: string }>(plan.fields).map((it) => it.path)
-      : changedPaths(plan.fields, base, settled, secretly)
+      : changedPaths(plan.fields, base, settled, secretly(given))
     if (paths.length === 0) return plan.onClose()
     setClashes(undefined)
     const outcome = await command.run({ draft: settled, paths, rev, attempt: secrets.take() })
