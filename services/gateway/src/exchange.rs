@@ -35,7 +35,7 @@ const REPEAT_AFTER: Duration = Duration::from_secs(1);
 /// organization goes there at once; not nothing, for auth may not have heard of it yet.
 const OUTDATED_FOR: Duration = Duration::from_millis(100);
 /// Tokens remembered before those without use are dropped.
-const MOST_TOKENS: usize = 16_384;
+const MAX_TOKENS: usize = 16_384;
 
 /// What an opaque token was exchanged for.
 pub(crate) struct Exchanged {
@@ -224,7 +224,7 @@ impl Inner {
 }
 
 fn make_room(tokens: &mut HashMap<TokenHash, Entry>, now: Timestamp) {
-    if tokens.len() < MOST_TOKENS {
+    if tokens.len() < MAX_TOKENS {
         return;
     }
     tokens.retain(|_, entry| match entry {
@@ -232,7 +232,7 @@ fn make_room(tokens: &mut HashMap<TokenHash, Entry>, now: Timestamp) {
         Entry::Pending(pending) => pending.peek().is_none(),
         Entry::Refused(..) => false,
     });
-    if tokens.len() >= MOST_TOKENS {
+    if tokens.len() >= MAX_TOKENS {
         // All in use: each is one exchange away.
         tokens.clear();
     }

@@ -264,11 +264,11 @@ where
 {
     let expected = undisturbed(fresh).await;
     let world = fresh().await;
-    let engine = engine(&world, Options { deaf: true, ..Options::default() });
+    let engine = engine(&world, Options { ignore_wake_ups: true, ..Options::default() });
     let (tasks, _failures) = Tasks::new();
     engine.start(&tasks);
     // The sweeper looks at once when it starts: only its later looks may find the flow.
-    while engine.looks() == 0 {
+    while engine.sweeps() == 0 {
         tokio::task::yield_now().await;
     }
     let id = started(&world).await;

@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use tonic::{Code, Status};
 
-use super::{Exchange, MOST_TOKENS, Outcome, REPEAT_AFTER, TokenHash, hash};
+use super::{Exchange, MAX_TOKENS, Outcome, REPEAT_AFTER, TokenHash, hash};
 
 type Pending = Shared<BoxFuture<'static, Outcome>>;
 
@@ -47,7 +47,7 @@ impl Exchange {
                     Some(Begun { outcome, .. }) if knows(outcome, begun) => return Ok(()),
                     Some(_) if now < until => (None, Some(until.since(now))),
                     _ => {
-                        if anew.len() >= MOST_TOKENS {
+                        if anew.len() >= MAX_TOKENS {
                             anew.retain(|_, old| now < old.at.plus(REPEAT_AFTER));
                         }
                         let outcome = self.clone().ask_anew(key, token.to_owned()).boxed().shared();

@@ -8,12 +8,12 @@ use foundry_core::{Error, Result};
 use foundry_proto::edge::v1::Subscription;
 use tokio::sync::Notify;
 
-use super::wanted::MOST_REQUEST_BYTES;
+use super::wanted::MAX_REQUEST_BYTES;
 
 /// Most watches of one stream at a time.
-pub(crate) const MOST_WATCHES: usize = 256;
+pub(crate) const MAX_WATCHES: usize = 256;
 /// Most stretches of used numbers that are remembered of one stream.
-const MOST_STRETCHES: usize = 4_096;
+const MAX_STRETCHES: usize = 4_096;
 
 /// The set of one stream.
 #[derive(Debug, Default)]
@@ -77,8 +77,8 @@ impl Roster {
             return Err(gap(state.taken));
         }
         check(&add, &state.used, "add")?;
-        if remove.len() > MOST_WATCHES {
-            return Err(Error::invalid_field("remove", format!("has more than {MOST_WATCHES} entries")));
+        if remove.len() > MAX_WATCHES {
+            return Err(Error::invalid_field("remove", format!("has more than {MAX_WATCHES} entries")));
         }
         let leaving: HashSet<u32> = remove.iter().copied().filter(|id| state.open.contains(id)).collect();
         bound(state.open.len() - leaving.len(), add.len())?;
@@ -122,9 +122,9 @@ impl State {
     }
 
     fn enter(&mut self, subscriptions: Vec<Subscription>) -> Result<()> {
-        if self.used.stretches() + subscriptions.len() > MOST_STRETCHES {
+        if self.used.stretches() + subscriptions.len() > MAX_STRETCHES {
             let have = self.used.stretches() as u64;
-            let limit = Error::quota("sub_id_stretches", "stream", have, MOST_STRETCHES as u64);
+            let limit = Error::quota("sub_id_stretches", "stream", have, MAX_STRETCHES as u64);
             return Err(limit.next_action("open a new stream and number its watches from 1"));
         }
         for subscription in &subscriptions {
@@ -147,10 +147,10 @@ impl State {
 }
 
 fn bound(open: usize, more: usize) -> Result<()> {
-    if open + more <= MOST_WATCHES {
+    if open + more <= MAX_WATCHES {
         return Ok(());
     }
-    let limit = Error::quota("watches_per_stream", "stream", (open + more) as u64, MOST_WATCHES as u64);
+    let limit = Error::quota("watches_per_stream", "stream", (open + more) as u64, MAX_WATCHES as u64);
     Err(limit.next_action("remove watches you no longer need"))
 }
 
@@ -164,8 +164,8 @@ fn check(subscriptions: &[Subscription], used: &Numbers, field: &str) -> Result<
             let text = format!("{sub_id} was already used on this stream");
             return Err(Error::invalid_field(format!("{field}.sub_id"), text));
         }
-        if request.len() > MOST_REQUEST_BYTES {
-            let text = format!("is over {MOST_REQUEST_BYTES} bytes");
+        if request.len() > MAX_REQUEST_BYTES {
+            let text = format!("is over {MAX_REQUEST_BYTES} bytes");
             return Err(Error::invalid_field(format!("{field}.request"), text));
         }
     }

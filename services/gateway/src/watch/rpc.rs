@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::credential::Credential;
-use super::roster::{MOST_WATCHES, Roster};
+use super::roster::{MAX_WATCHES, Roster};
 use super::session::Session;
 use super::shared::Shared;
 use super::subs::Starter;
@@ -79,7 +79,7 @@ impl EdgeService for Call {
     ) -> Result<Response<wire::ModifyWatchesResponse>, Status> {
         let wire::ModifyWatchesRequest { stream_id, version, add, remove } = request.into_inner();
         let entry = self.shared.streams.find(&stream_id, self.caller.require_user()?)?;
-        self.charge(add.len().min(MOST_WATCHES))?;
+        self.charge(add.len().min(MAX_WATCHES))?;
         let version = entry.roster.modify(version, add, &remove)?;
         // What its owners are asked from now on, they are asked under the newest token.
         entry.credential.replace(self.token.clone());

@@ -25,9 +25,9 @@ use crate::caller_limits::Permit;
 use crate::cut;
 
 /// Most frames of watches in one frame of the stream.
-const MOST_FRAMES: usize = 64;
+const MAX_FRAMES: usize = 64;
 /// Bytes after which no further frame is packed.
-const ENOUGH_BYTES: usize = 32 * 1024;
+const FULL_BATCH_BYTES: usize = 32 * 1024;
 /// Name of the streams in the metrics of watches.
 const STREAM: &str = "EdgeWatch";
 
@@ -186,7 +186,7 @@ impl Session {
         let now = self.starter.shared().env.clock.now();
         let epoch = self.registered.credential().epoch();
         let (mut frames, mut bytes) = (Vec::new(), 0);
-        while frames.len() < MOST_FRAMES && bytes < ENOUGH_BYTES {
+        while frames.len() < MAX_FRAMES && bytes < FULL_BATCH_BYTES {
             let Some(sub_id) = self.turns.take() else { break };
             let Some(sub) = self.subs.get_mut(&sub_id) else { continue };
             match sub.take(now, epoch) {

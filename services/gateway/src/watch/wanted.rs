@@ -14,7 +14,7 @@ use prost::Message as _;
 use crate::routes::RouteTable;
 
 /// Most bytes of one watch's request.
-pub(crate) const MOST_REQUEST_BYTES: usize = 4 * 1024;
+pub(crate) const MAX_REQUEST_BYTES: usize = 4 * 1024;
 
 /// A rpc that the edge may watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

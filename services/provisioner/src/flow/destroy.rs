@@ -38,7 +38,7 @@ const SAVE: Duration = Duration::from_secs(30);
 /// is back by then.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Attempts that neither saved the work nor failed: this many deaths of the service are bad luck.
-const MOST_ATTEMPTS: u32 = 20;
+const MAX_ATTEMPTS: u32 = 20;
 /// How long cancelled flows are waited for.
 const LET_GO: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
@@ -122,7 +122,7 @@ async fn save(shared: &Arc<Shared>, ctx: &StageContext) -> Outcome {
     if !ctx.input::<Input>().is_ok_and(|i| i.save) {
         return Outcome::done();
     }
-    if ctx.attempt() > MOST_ATTEMPTS {
+    if ctx.attempt() > MAX_ATTEMPTS {
         return give_up(ctx, "the service stopped during every attempt to save it".to_owned());
     }
     let saved = tokio::select! {

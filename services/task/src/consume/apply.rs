@@ -8,7 +8,7 @@ use foundry_proto::common::v1::{TranscriptPart, TurnOutcome, UserMessage};
 use foundry_proto::provisioner::v1::{AgentEvent, AgentSession, AgentSessionState, Sandbox, SandboxState};
 use foundry_store::{Scope, WriteSet};
 
-use crate::domain::derive::{Aggregate, Told};
+use crate::domain::derive::{Aggregate, Replica};
 use crate::domain::task::Lifecycle;
 use crate::domain::validate::prefix;
 use crate::flow::command::{self, Command};
@@ -34,7 +34,7 @@ pub fn sandbox(ws: &mut WriteSet, env: &Env, of: &mut Aggregate, sandbox: &Sandb
         }
     });
     if newer {
-        of.sandbox = Some(Told { rev, entity: sandbox.clone() });
+        of.sandbox = Some(Replica { rev, entity: sandbox.clone() });
     }
     let leaving = matches!(sandbox.state(), SandboxState::Destroying | SandboxState::Destroyed);
     if of.task.lifecycle != Lifecycle::Active && !leaving && of.task.destroy_sent != sandbox.sandbox_id {
@@ -80,7 +80,7 @@ pub fn agent_session(
         command::send(ws, env, &organization, &agent.session_id, "", &order)?;
     }
     if !known {
-        of.agents.insert(agent.session_id.clone(), Told { rev, entity: agent.clone() });
+        of.agents.insert(agent.session_id.clone(), Replica { rev, entity: agent.clone() });
     }
     Ok(())
 }
