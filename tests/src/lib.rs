@@ -7,19 +7,19 @@
 pub mod agents;
 pub mod caller;
 pub mod counters;
-pub mod dice;
+pub mod seeded_rng;
 pub mod faults;
 pub mod killing;
 pub mod mcp_server;
 pub mod mesh;
 pub mod origin;
 pub mod sandboxes;
-pub mod severing;
+pub mod fault_proxy;
 pub mod stages;
 pub mod story;
-pub mod told;
+pub mod transcript_summary;
 pub mod watching;
-pub mod written;
+pub mod acknowledged_writes;
 
 pub use caller::Caller;
 pub use mcp_server::McpServer;

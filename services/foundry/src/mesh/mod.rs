@@ -3,7 +3,7 @@
 pub mod config;
 mod hooks;
 mod model_keys;
-mod parts;
+mod services;
 mod run;
 mod wiring;
 

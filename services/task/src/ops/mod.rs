@@ -26,7 +26,7 @@ pub mod resume_queue;
 pub mod retry_task;
 pub mod send_message;
 pub mod set_session_option;
-pub mod steer;
+pub mod command;
 pub mod stop_turn;
 pub mod update_draft;
 pub mod update_queued_message;
