@@ -50,7 +50,7 @@ impl Engine {
     /// An engine for these flows on the service's store.
     ///
     /// # Errors
-    /// When a flow's table and its code do not match: a defect, found at start.
+    /// When a flow has no stages, or two of one name, or a name of other than plain characters: defects, found at start.
     pub fn new(store: Store, env: Env, flows: Vec<Binding>, options: Options) -> Result<Self, Error> {
         flows.iter().try_for_each(Binding::check)?;
         flows.iter().try_for_each(statements::check_names)?;
@@ -177,7 +177,7 @@ impl Engine {
 /// # Errors
 /// When the database fails.
 pub async fn find(store: &Store, flow_id: &FlowId) -> Result<Option<FlowStatus>, Error> {
-    let rows = store.query(statements::BY_ID, &[flow_id.into()]).await?;
+    let rows = store.query(statements::by_id(), &[flow_id.into()]).await?;
     rows.first().map(|r| crate::row::Row::read(r).map(|row| row.status)).transpose()
 }
 
@@ -197,6 +197,6 @@ pub async fn unfinished<C>(store: &Store, flow: &Flow<C>, subject_id: &str) -> R
 /// # Errors
 /// When the database fails.
 pub async fn list_by_subject(store: &Store, subject_id: &str) -> Result<Vec<FlowStatus>, Error> {
-    let rows = store.query(statements::BY_SUBJECT, &[Value::from(subject_id)]).await?;
+    let rows = store.query(statements::by_subject(), &[Value::from(subject_id)]).await?;
     rows.iter().map(|r| crate::row::Row::read(r).map(|row| row.status)).collect()
 }

@@ -176,7 +176,7 @@ impl Inner {
     }
 
     pub(crate) async fn load(&self, flow_id: &FlowId) -> Result<Option<Row>, Error> {
-        let rows = self.store.query(statements::BY_ID, &[flow_id.into()]).await?;
+        let rows = self.store.query(statements::by_id(), &[flow_id.into()]).await?;
         rows.first().map(Row::read).transpose()
     }
 

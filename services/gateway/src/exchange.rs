@@ -17,9 +17,9 @@ use sha2::{Digest as _, Sha256};
 use tonic::Status;
 
 use crate::session;
-use anew::Anew;
+use forced::ForcedExchanges;
 
-mod anew;
+mod forced;
 
 /// Longest opaque token that is looked at.
 const MAX_TOKEN_LEN: usize = 256;
@@ -75,7 +75,7 @@ struct Inner {
     tokens: Mutex<HashMap<TokenHash, Entry>>,
     /// How many exchanges have begun.
     begun: AtomicU64,
-    anew: Anew,
+    forced: ForcedExchanges,
 }
 
 impl Exchange {
@@ -86,8 +86,8 @@ impl Exchange {
         tasks: Tasks,
     ) -> Self {
         let clock = env.clock.clone();
-        let (tokens, begun, anew) = (Mutex::default(), AtomicU64::new(0), Anew::default());
-        Self(Arc::new(Inner { auth, authenticator, clock, tasks, tokens, begun, anew }))
+        let (tokens, begun, forced) = (Mutex::default(), AtomicU64::new(0), ForcedExchanges::default());
+        Self(Arc::new(Inner { auth, authenticator, clock, tasks, tokens, begun, forced }))
     }
 
     /// Whether a bearer token is one that only the gateway takes. The secret of a page's session comes this far only

@@ -327,7 +327,11 @@ async fn a_sandbox_that_dies_within_a_turn_comes_back_and_the_queue_waits_for_th
         let reasons: &[&str] =
             if server { &["SANDBOX_VANISHED", "AGENT_STOPPED"] } else { &["SANDBOX_VANISHED"] };
         assert!(reasons.contains(&end.reason.as_str()), "{end:?}");
-        assert_eq!(TranscriptSummary::of_turn(&entries, &cut).words.matches("chunk").count(), 40, "words were lost");
+        assert_eq!(
+            TranscriptSummary::of_turn(&entries, &cut).words.matches("chunk").count(),
+            40,
+            "words were lost"
+        );
 
         let new = send(&world.ada, &session, &format!("say new {turns}")).await;
         let entries = await_turns(&world.ada, &session, turns + 3).await;

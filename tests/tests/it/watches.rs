@@ -10,12 +10,12 @@ use foundry_proto::task::v1::{
     CreateSessionRequest, GetOrganizationSummaryRequest, GetTaskRequest, ListTasksRequest, OrganizationItem,
     TaskItem, TaskState, organization_item, task_item,
 };
+use foundry_tests::acknowledged_writes::{self, Write};
+use foundry_tests::fault_proxy::FaultProxy;
 use foundry_tests::faults::Faults;
 use foundry_tests::mesh::LONG_STOP;
-use foundry_tests::fault_proxy::FaultProxy;
 use foundry_tests::story::{await_task, create_task, register};
 use foundry_tests::watching::{Progress, Rows, View, Watcher};
-use foundry_tests::acknowledged_writes::{self, Write};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 use foundry_watch::oracle::{ClientLog, Summary, check};
 use rustix::process::Signal;

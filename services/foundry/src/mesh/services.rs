@@ -70,7 +70,11 @@ async fn repo(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Res
     Ok(RunningService { service, failures, survivors: None })
 }
 
-async fn provisioner(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<RunningService, Failure> {
+async fn provisioner(
+    data: &DataDirectory,
+    config: &MeshConfig,
+    wiring: &Wiring,
+) -> Result<RunningService, Failure> {
     let (tasks, failures) = Tasks::new();
     let context = wiring.context_for(ServiceName::Provisioner, tasks)?;
     let survivors = foundry_provisioner::Survivors::default();

@@ -95,7 +95,8 @@ impl Wiring {
     pub fn context_for(&self, service: ServiceName, tasks: Tasks) -> Result<ServiceContext> {
         let name = name(service);
         let identity = ServiceIdentity::load_or_create(&self.keys_dir(), name, &self.env)?;
-        let keys = KeyRing::new(Arc::new(UpstreamKeys::new(self.upstreams.auth.clone())), self.env.clock.clone());
+        let keys =
+            KeyRing::new(Arc::new(UpstreamKeys::new(self.upstreams.auth.clone())), self.env.clock.clone());
         let revocations = Revocations::new();
         keep_revocations(
             self.upstream(&identity, ServiceName::Auth)?,

@@ -128,7 +128,7 @@ async fn save(shared: &Arc<Shared>, ctx: &StageContext) -> Outcome {
     let saved = tokio::select! {
         saved = try_save(shared, ctx) => saved.unwrap_or_else(Outcome::from),
         () = ctx.env().clock.sleep(SAVE) => {
-            Outcome::retry("WORK_SAVE_TIMEOUT", format!("not saved within {} s", SAVE.as_secs()))
+            Outcome::retry("WORK_SAVE_TIMEOUT", format!("not saved within {} s", SAVE.as_secs())).of_class("timeout")
         }
     };
     // An attempt that a crash cut is no failure: however long the service was away, one more follows.

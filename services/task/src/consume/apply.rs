@@ -22,7 +22,13 @@ const PART: usize = 4 * 1024;
 ///
 /// # Errors
 /// When a command cannot be written.
-pub fn sandbox(ws: &mut WriteSet, env: &Env, aggregate: &mut Aggregate, sandbox: &Sandbox, rev: i64) -> Result<()> {
+pub fn sandbox(
+    ws: &mut WriteSet,
+    env: &Env,
+    aggregate: &mut Aggregate,
+    sandbox: &Sandbox,
+    rev: i64,
+) -> Result<()> {
     if sandbox.task_id != aggregate.task.task_id.as_str() {
         return Ok(());
     }
@@ -37,10 +43,14 @@ pub fn sandbox(ws: &mut WriteSet, env: &Env, aggregate: &mut Aggregate, sandbox:
         aggregate.sandbox = Some(Replica { rev, entity: sandbox.clone() });
     }
     let leaving = matches!(sandbox.state(), SandboxState::Destroying | SandboxState::Destroyed);
-    if aggregate.task.lifecycle != Lifecycle::Active && !leaving && aggregate.task.destroy_sent != sandbox.sandbox_id {
+    if aggregate.task.lifecycle != Lifecycle::Active
+        && !leaving
+        && aggregate.task.destroy_sent != sandbox.sandbox_id
+    {
         aggregate.task.destroy_sent.clone_from(&sandbox.sandbox_id);
         let call = ProvisionerCall::DestroySandbox { sandbox_id: sandbox.sandbox_id.clone() };
-        let (organization, subject) = (aggregate.task.organization_id.clone(), aggregate.task.task_id.to_string());
+        let (organization, subject) =
+            (aggregate.task.organization_id.clone(), aggregate.task.task_id.to_string());
         provisioner_call::send(ws, env, &organization, &subject, "", &call)?;
     }
     Ok(())

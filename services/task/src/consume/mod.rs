@@ -194,7 +194,13 @@ async fn next<T: prost::Message + Default + 'static>(
 }
 
 /// Takes in some news of a view until that succeeds; false when the process stops.
-async fn retry_until_applied<F, Fut>(tasks: &Tasks, cx: &Context, view: &'static str, news: usize, mut attempt: F) -> bool
+async fn retry_until_applied<F, Fut>(
+    tasks: &Tasks,
+    cx: &Context,
+    view: &'static str,
+    news: usize,
+    mut attempt: F,
+) -> bool
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<()>>,

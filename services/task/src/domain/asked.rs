@@ -13,7 +13,7 @@ pub struct Asked {
     /// What was chosen over the profile when the session was created.
     pub start: Start,
     /// Values that were chosen since, by option.
-    pub requests: BTreeMap<String, Wish>,
+    pub wishes: BTreeMap<String, Wish>,
     /// The form that was answered last.
     pub form: String,
 }
@@ -63,19 +63,19 @@ impl Asked {
     /// Lays the wishes over what the agent's side shows, and forgets those that it shows itself.
     pub fn over(&mut self, shown: Option<&AgentOptions>) -> Option<AgentOptions> {
         let mut shown = shown?.clone();
-        self.requests.retain(|id, request| {
+        self.wishes.retain(|id, wish| {
             let Some(option) = shown.options.iter_mut().find(|o| o.option_id == *id) else {
                 // Left out for want of room, or gone: nobody could see what became of it.
                 return false;
             };
             let shows =
-                option.wanted == request.value || (option.wanted.is_empty() && option.value == request.value);
+                option.wanted == wish.value || (option.wanted.is_empty() && option.value == wish.value);
             // One that is on its way is ended by its answer: what is shown may be of an earlier choice.
-            if shows && !request.reason.is_empty() {
+            if shows && !wish.reason.is_empty() {
                 return false;
             }
-            option.wanted.clone_from(&request.value);
-            option.condition = Some(request.condition());
+            option.wanted.clone_from(&wish.value);
+            option.condition = Some(wish.condition());
             true
         });
         Some(shown)
@@ -117,13 +117,13 @@ mod tests {
     }
 
     fn asked(value: &str) -> Asked {
-        let request = Wish {
+        let wish = Wish {
             value: value.to_owned(),
             time: Timestamp::from_micros(1),
             reason: String::new(),
             message: String::new(),
         };
-        Asked { requests: [("mode".to_owned(), request)].into(), ..Asked::default() }
+        Asked { wishes: [("mode".to_owned(), wish)].into(), ..Asked::default() }
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
         // What is shown may be left of an earlier choice: the one on its way goes all the same.
         for told in [shown("ask", "plan"), shown("plan", "")] {
             asked.over(Some(&told)).unwrap();
-            assert_eq!(asked.requests["mode"].value, "plan");
+            assert_eq!(asked.wishes["mode"].value, "plan");
         }
     }
 
@@ -145,11 +145,11 @@ mod tests {
     fn a_refused_wish_is_forgotten_once_the_agents_side_shows_it() {
         for told in [shown("ask", "plan"), shown("plan", "")] {
             let mut asked = asked("plan");
-            if let Some(request) = asked.requests.get_mut("mode") {
-                "SESSION_CLOSED".clone_into(&mut request.reason);
+            if let Some(wish) = asked.wishes.get_mut("mode") {
+                "SESSION_CLOSED".clone_into(&mut wish.reason);
             }
             assert_eq!(asked.over(Some(&told)).unwrap(), told);
-            assert!(asked.requests.is_empty());
+            assert!(asked.wishes.is_empty());
         }
     }
 }

@@ -240,7 +240,9 @@ async fn task_of(cx: &Context, session: &str) -> Result<Option<TaskId>> {
 async fn handed_over(cx: &Context, session: &str, message: &str) -> Result<Option<MessageState>> {
     let Some(task) = task_of(cx, session).await? else { return Ok(None) };
     let aggregate = aggregate::load(&cx.store, &task).await?;
-    Ok(aggregate.and_then(|aggregate| aggregate.messages.iter().find(|m| m.message_id.as_str() == message).map(|m| m.state)))
+    Ok(aggregate.and_then(|aggregate| {
+        aggregate.messages.iter().find(|m| m.message_id.as_str() == message).map(|m| m.state)
+    }))
 }
 
 /// The agent did not take the answer: if the request still waits there, it can be answered again.
@@ -272,7 +274,7 @@ async fn form_not_answered(cx: &Context, session: &str, form: &str) -> Result<()
 /// Whether this is what was chosen last.
 async fn wished(cx: &Context, session: &str, option: &str, value: &str) -> Result<bool> {
     let found = sessions::find(&cx.store, &id::<SessionId>(session)?).await?;
-    Ok(found.is_some_and(|s| s.asked.requests.get(option).is_some_and(|w| w.value == value)))
+    Ok(found.is_some_and(|s| s.asked.wishes.get(option).is_some_and(|w| w.value == value)))
 }
 
 /// The agent's side has recorded the choice, and from here on shows it itself; or it has refused it.
@@ -288,12 +290,12 @@ async fn option_set(
             apply::agent_session(ws, &cx.env, aggregate, agent, *rev)?;
         }
         let Some(session) = aggregate.session_mut(session) else { return Ok(()) };
-        match (answer, session.asked.requests.get_mut(option).filter(|w| w.value == value)) {
+        match (answer, session.asked.wishes.get_mut(option).filter(|w| w.value == value)) {
             (Err(e), Some(request)) => {
                 request.reason.clone_from(&e.reason);
                 request.message.clone_from(&e.message);
             }
-            (Ok(_), Some(_)) => drop(session.asked.requests.remove(option)),
+            (Ok(_), Some(_)) => drop(session.asked.wishes.remove(option)),
             (_, None) => {}
         }
         Ok(())

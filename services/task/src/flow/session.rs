@@ -82,7 +82,11 @@ async fn load(cx: &Context, ctx: &StageContext) -> Result<Option<Found>> {
     let session: SessionId = id(&ctx.flow().subject_id)?;
     let task: TaskId = id(&ctx.input::<Input>()?.task_id)?;
     let aggregate = aggregate::load(&cx.store, &task).await?;
-    Ok(aggregate.filter(|aggregate| aggregate.session(session.as_str()).is_some()).map(|aggregate| Found { task, session, aggregate }))
+    Ok(aggregate.filter(|aggregate| aggregate.session(session.as_str()).is_some()).map(|aggregate| Found {
+        task,
+        session,
+        aggregate,
+    }))
 }
 
 /// Whether nothing more is to be done for a session.
@@ -152,14 +156,17 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
     let Some(agent) = agent else {
         return Ok(Outcome::retry("ANSWER_INCOMPLETE", "the provisioner's response contains no session"));
     };
-    let applied = change(cx, &task, |aggregate, ws| apply::agent_session(ws, &cx.env, aggregate, &agent, rev)).await?;
+    let applied =
+        change(cx, &task, |aggregate, ws| apply::agent_session(ws, &cx.env, aggregate, &agent, rev)).await?;
     let Some((aggregate, ())) = applied else { return Ok(gone()) };
     let Some(told) = aggregate.agents.get(session.as_str()) else { return Ok(gone()) };
     Ok(match told.entity.state() {
         AgentSessionState::Ready | AgentSessionState::Running | AgentSessionState::Interrupted => {
             Outcome::done()
         }
-        AgentSessionState::Error if aggregate.session(session.as_str()).is_some_and(|s| s.retry_rev != told.rev) => {
+        AgentSessionState::Error
+            if aggregate.session(session.as_str()).is_some_and(|s| s.retry_rev != told.rev) =>
+        {
             let condition = told.entity.condition.clone().unwrap_or_default();
             let reason =
                 if condition.reason.is_empty() { "SESSION_FAILED".to_owned() } else { condition.reason };
@@ -180,7 +187,9 @@ async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             return Ok(Outcome::done());
         }
         let key = session_key(session.as_str());
-        let Some(agent) = aggregate.agent(session.as_str()) else { return Ok(Outcome::goto("pending_provision")) };
+        let Some(agent) = aggregate.agent(session.as_str()) else {
+            return Ok(Outcome::goto("pending_provision"));
+        };
         let elsewhere = aggregate.sandbox.as_ref().is_some_and(|s| s.entity.sandbox_id != agent.sandbox_id);
         if elsewhere && aggregate.has_living_sandbox() {
             return Ok(Outcome::goto("pending_provision"));
@@ -243,7 +252,8 @@ fn next<'a>(aggregate: &'a Aggregate, session: &SessionId) -> Option<&'a crate::
         return Some(message);
     }
     let agent = aggregate.agent(session.as_str())?;
-    let ready = agent.state() == AgentSessionState::Ready && aggregate.caught_up(ours) && !ours.view.queue_held;
+    let ready =
+        agent.state() == AgentSessionState::Ready && aggregate.caught_up(ours) && !ours.view.queue_held;
     ready.then_some(message)
 }
 

@@ -79,7 +79,8 @@ async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         let Some(sandbox) = answer.sandbox else {
             return Ok(Outcome::retry("ANSWER_INCOMPLETE", "the provisioner's response contains no sandbox"));
         };
-        let applied = change(cx, &task, |aggregate, ws| apply::sandbox(ws, &cx.env, aggregate, &sandbox, answer.rev));
+        let applied =
+            change(cx, &task, |aggregate, ws| apply::sandbox(ws, &cx.env, aggregate, &sandbox, answer.rev));
         let Some((aggregate, ())) = applied.await? else { return Ok(gone()) };
         aggregate
     };
@@ -93,7 +94,8 @@ async fn ensuring_agent(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     if !aggregate.has_living_sandbox() {
         return Ok(Outcome::goto("creating_sandbox"));
     }
-    sandbox_reached(cx, ctx, &aggregate, &[SandboxState::Ready], "the agent is being installed and started").await
+    sandbox_reached(cx, ctx, &aggregate, &[SandboxState::Ready], "the agent is being installed and started")
+        .await
 }
 
 /// Done in one of the states; a failed sandbox is retried once if a person asked for it.

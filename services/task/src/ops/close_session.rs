@@ -34,7 +34,14 @@ pub async fn close_session(
         request_cancel(&mut decision.ws, &flow_id);
         if known {
             let call = ProvisionerCall::CloseSession { session_id: request.session_id.clone() };
-            provisioner_call::send(&mut decision.ws, decision.env, &organization, &request.session_id, &user, &call)?;
+            provisioner_call::send(
+                &mut decision.ws,
+                decision.env,
+                &organization,
+                &request.session_id,
+                &user,
+                &call,
+            )?;
         }
         Ok(())
     };

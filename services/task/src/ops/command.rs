@@ -79,7 +79,8 @@ impl Command<'_> {
             let mut ws = WriteSet::new();
             let rev = ws.scope(self.scope.clone());
             let now = cx.env.clock.now();
-            let mut decision = Decision { env: &cx.env, caller: self.caller, now, aggregate: before.clone(), ws };
+            let mut decision =
+                Decision { env: &cx.env, caller: self.caller, now, aggregate: before.clone(), ws };
             if let Err(e) = decide(&mut decision) {
                 return key.settle(&cx.store, None, Err(CommitError::Refused(e))).await;
             }

@@ -7,8 +7,8 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{CreateSessionRequest, CreateSessionResponse};
 use foundry_store::Scope;
 
-use super::create_task::new_session;
 use super::command::{Command, Decision};
+use super::create_task::new_session;
 use crate::context::Context;
 use crate::domain::session::MAX_SESSIONS;
 use crate::domain::{naming, validate};
@@ -48,10 +48,14 @@ pub async fn create_session(
             return Err(Error::quota("sessions", &request.task_id, open, MAX_SESSIONS)
                 .next_action("close a session you no longer need"));
         }
-        let name =
-            if name.is_empty() { format!("session {}", decision.aggregate.sessions.len() + 1) } else { name.clone() };
+        let name = if name.is_empty() {
+            format!("session {}", decision.aggregate.sessions.len() + 1)
+        } else {
+            name.clone()
+        };
         let asked = (agent.as_str(), profile.as_str());
-        let mut session = new_session(&decision.aggregate.task, session_id.clone(), &name, asked, policy, decision.env);
+        let mut session =
+            new_session(&decision.aggregate.task, session_id.clone(), &name, asked, policy, decision.env);
         session.asked.start.clone_from(&start);
         enqueue(&mut decision.ws, flow::session::new(&session, &decision.caller.actor())?);
         decision.aggregate.sessions.push(session);

@@ -55,7 +55,10 @@ pub(super) fn end(decision: &mut Decision<'_>, ending: Lifecycle) -> Result<()> 
                 request_cancel(&mut decision.ws, &session.flow.flow_id);
             }
             let actor = decision.caller.actor();
-            enqueue(&mut decision.ws, teardown::new(FlowId::generate(decision.env), &decision.aggregate.task, &actor));
+            enqueue(
+                &mut decision.ws,
+                teardown::new(FlowId::generate(decision.env), &decision.aggregate.task, &actor),
+            );
         }
     }
     decision.aggregate.task.lifecycle_time = decision.now;
@@ -66,7 +69,9 @@ fn destroy(decision: &mut Decision<'_>) -> Result<()> {
     if !decision.aggregate.has_living_sandbox() {
         return Ok(());
     }
-    let Some(sandbox) = decision.aggregate.sandbox.as_ref().map(|s| s.entity.sandbox_id.clone()) else { return Ok(()) };
+    let Some(sandbox) = decision.aggregate.sandbox.as_ref().map(|s| s.entity.sandbox_id.clone()) else {
+        return Ok(());
+    };
     if decision.aggregate.task.destroy_sent == sandbox {
         return Ok(());
     }
@@ -74,5 +79,12 @@ fn destroy(decision: &mut Decision<'_>) -> Result<()> {
     let task = &decision.aggregate.task;
     let call = ProvisionerCall::DestroySandbox { sandbox_id: sandbox };
     let user = decision.caller.actor();
-    provisioner_call::send(&mut decision.ws, decision.env, &task.organization_id, task.task_id.as_str(), &user, &call)
+    provisioner_call::send(
+        &mut decision.ws,
+        decision.env,
+        &task.organization_id,
+        task.task_id.as_str(),
+        &user,
+        &call,
+    )
 }

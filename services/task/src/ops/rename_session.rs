@@ -6,8 +6,8 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{RenameSessionRequest, RenameSessionResponse};
 use foundry_store::Scope;
 
-use super::create_session::MAX_NAME;
 use super::command::{Command, Decision};
+use super::create_session::MAX_NAME;
 use crate::context::Context;
 use crate::domain::naming;
 

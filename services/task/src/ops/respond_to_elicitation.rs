@@ -45,7 +45,14 @@ pub async fn respond_to_elicitation(
             action: request.action,
             values: request.values.iter().map(filled).collect(),
         };
-        provisioner_call::send(&mut decision.ws, decision.env, &organization, &request.session_id, &user, &call)
+        provisioner_call::send(
+            &mut decision.ws,
+            decision.env,
+            &organization,
+            &request.session_id,
+            &user,
+            &call,
+        )
     };
     let command = Command {
         caller,

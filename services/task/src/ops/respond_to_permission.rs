@@ -46,7 +46,14 @@ pub async fn respond_to_permission(
             permission_id: request.permission_id.clone(),
             option_id: request.option_id.clone(),
         };
-        provisioner_call::send(&mut decision.ws, decision.env, &organization, &request.session_id, &user, &call)
+        provisioner_call::send(
+            &mut decision.ws,
+            decision.env,
+            &organization,
+            &request.session_id,
+            &user,
+            &call,
+        )
     };
     let command = Command {
         caller,

@@ -29,7 +29,14 @@ pub async fn resume_queue(
         let organization = session.organization_id.clone();
         if waits_for_quota(&decision.aggregate, &request.session_id) {
             let call = ProvisionerCall::Resume { session_id: request.session_id.clone() };
-            provisioner_call::send(&mut decision.ws, decision.env, &organization, &request.session_id, &user, &call)?;
+            provisioner_call::send(
+                &mut decision.ws,
+                decision.env,
+                &organization,
+                &request.session_id,
+                &user,
+                &call,
+            )?;
         }
         Ok(())
     };

@@ -35,7 +35,10 @@ pub async fn retry_task(
         subject: &request.task_id,
     };
     let (answer, rev) = command
-        .run(cx, &request, decide, |aggregate| RetryTaskResponse { task: Some(aggregate.task.view.clone()), rev: 0 })
+        .run(cx, &request, decide, |aggregate| RetryTaskResponse {
+            task: Some(aggregate.task.view.clone()),
+            rev: 0,
+        })
         .await?;
     Ok(RetryTaskResponse { rev, ..answer })
 }
@@ -75,7 +78,14 @@ fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
         let task = &decision.aggregate.task;
         let user = decision.caller.actor();
         let call = ProvisionerCall::RetrySandbox { sandbox_id };
-        provisioner_call::send(&mut decision.ws, decision.env, &task.organization_id, task.task_id.as_str(), &user, &call)?;
+        provisioner_call::send(
+            &mut decision.ws,
+            decision.env,
+            &task.organization_id,
+            task.task_id.as_str(),
+            &user,
+            &call,
+        )?;
         return Ok(true);
     }
     if gone {

@@ -28,15 +28,22 @@ pub async fn set_session_option(
         let options = session.view.options.as_ref();
         let option = options.and_then(|o| o.options.iter().find(|o| o.option_id == request.option_id));
         check(option, options.is_some(), &request)?;
-        let request = Wish { value: request.value.clone(), time, reason: String::new(), message: String::new() };
-        session.asked.requests.insert(request.option_id.clone(), request);
+        let wish = Wish { value: request.value.clone(), time, reason: String::new(), message: String::new() };
+        session.asked.wishes.insert(request.option_id.clone(), wish);
         let organization = session.organization_id.clone();
         let call = ProvisionerCall::SetOption {
             session_id: request.session_id.clone(),
             option_id: request.option_id.clone(),
             value: request.value.clone(),
         };
-        provisioner_call::send(&mut decision.ws, decision.env, &organization, &request.session_id, &user, &call)
+        provisioner_call::send(
+            &mut decision.ws,
+            decision.env,
+            &organization,
+            &request.session_id,
+            &user,
+            &call,
+        )
     };
     let command = Command {
         caller,

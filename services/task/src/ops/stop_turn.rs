@@ -27,7 +27,14 @@ pub async fn stop_turn(cx: &Context, caller: &Caller, request: StopTurnRequest) 
         let organization = session.organization_id.clone();
         if let Some(message_id) = turn(&decision.aggregate, &request.session_id) {
             let call = ProvisionerCall::StopTurn { session_id: request.session_id.clone(), message_id };
-            provisioner_call::send(&mut decision.ws, decision.env, &organization, &request.session_id, &user, &call)?;
+            provisioner_call::send(
+                &mut decision.ws,
+                decision.env,
+                &organization,
+                &request.session_id,
+                &user,
+                &call,
+            )?;
         }
         Ok(())
     };

@@ -32,7 +32,10 @@ pub const WORKS: Table =
     Table::new("works", &["task_id", "organization_id", "upstream_rev", "data"], &["task_id"]);
 
 fn replica<T: Message + Default>(row: &foundry_store::Row) -> Result<Replica<T>> {
-    Ok(Replica { rev: row.int("upstream_rev")?, entity: T::decode(row.blob("data")?).map_err(Error::internal)? })
+    Ok(Replica {
+        rev: row.int("upstream_rev")?,
+        entity: T::decode(row.blob("data")?).map_err(Error::internal)?,
+    })
 }
 
 /// A repository.

@@ -51,7 +51,7 @@ impl Watchable {
 
 /// One watch of a stream.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct WatchRequest {
     /// Its number on the stream.
     pub(crate) sub_id: u32,
     /// The rpc.
@@ -71,7 +71,7 @@ struct AnyWatchRequest {
     options: Option<WatchOptions>,
 }
 
-impl Wanted {
+impl WatchRequest {
     /// Reads a watch of a request.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use foundry_core::{Error, Result};
 use foundry_proto::edge::v1::Subscription;
 use tokio::sync::Notify;
 
-use super::wanted::MAX_REQUEST_BYTES;
+use super::watch_request::MAX_REQUEST_BYTES;
 
 /// Most watches of one stream at a time.
 pub(crate) const MAX_WATCHES: usize = 256;
@@ -17,7 +17,7 @@ const MAX_STRETCHES: usize = 4_096;
 
 /// The set of one stream.
 #[derive(Debug, Default)]
-pub(crate) struct Roster {
+pub(crate) struct SubscriptionSet {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -43,20 +43,20 @@ pub(crate) struct Changes {
     pub(crate) versions: std::ops::RangeInclusive<u64>,
 }
 
-impl Roster {
+impl SubscriptionSet {
     /// The set to begin with.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, or `RESOURCE_EXHAUSTED` when it is too large, for the request as a whole.
     pub(crate) fn new(subscriptions: Vec<Subscription>) -> Result<Self> {
-        let roster = Self::default();
+        let set = Self::default();
         {
-            let mut state = roster.lock();
+            let mut state = set.lock();
             check(&subscriptions, &state.used, "subscriptions")?;
             bound(0, subscriptions.len())?;
             state.enter(subscriptions)?;
         }
-        Ok(roster)
+        Ok(set)
     }
 
     /// Takes a change; returns the newest that is taken.
@@ -220,40 +220,40 @@ mod tests {
 
     #[test]
     fn changes_are_taken_once_and_in_order() {
-        let roster = Roster::new(of(&[1, 2])).unwrap();
-        assert_eq!(ids(&roster.take().add), [1, 2]);
-        assert_eq!(roster.modify(1, of(&[3]), &[1]).unwrap(), 1);
-        assert_eq!(roster.modify(1, of(&[4]), &[2]).unwrap(), 1, "a repeat changes nothing");
-        let gap = roster.modify(3, of(&[4]), &[]).unwrap_err();
+        let subscriptions = SubscriptionSet::new(of(&[1, 2])).unwrap();
+        assert_eq!(ids(&subscriptions.take().add), [1, 2]);
+        assert_eq!(subscriptions.modify(1, of(&[3]), &[1]).unwrap(), 1);
+        assert_eq!(subscriptions.modify(1, of(&[4]), &[2]).unwrap(), 1, "a repeat changes nothing");
+        let gap = subscriptions.modify(3, of(&[4]), &[]).unwrap_err();
         assert_eq!((gap.code(), gap.reason()), (Code::FailedPrecondition, "WATCH_SET_GAP"));
-        assert_eq!(roster.modify(2, of(&[4]), &[3, 99]).unwrap(), 2);
-        let changes = roster.take();
+        assert_eq!(subscriptions.modify(2, of(&[4]), &[3, 99]).unwrap(), 2);
+        let changes = subscriptions.take();
         assert_eq!((ids(&changes.add), changes.versions), (vec![4], 1..=2), "3 was removed before it began");
         assert_eq!(changes.remove, [1]);
-        assert!(roster.take().versions.is_empty());
+        assert!(subscriptions.take().versions.is_empty());
     }
 
     #[test]
     fn a_number_is_used_once_also_after_its_watch_has_ended() {
         for bad in [&[0][..], &[5, 5]] {
-            assert_eq!(Roster::new(of(bad)).unwrap_err().code(), Code::InvalidArgument);
+            assert_eq!(SubscriptionSet::new(of(bad)).unwrap_err().code(), Code::InvalidArgument);
         }
-        let roster = Roster::new(of(&[7])).unwrap();
-        roster.ended(7);
-        assert_eq!(roster.modify(1, of(&[7]), &[]).unwrap_err().code(), Code::InvalidArgument);
-        assert_eq!(roster.modify(1, of(&[8]), &[]).unwrap(), 1, "what was refused took no number");
+        let subscriptions = SubscriptionSet::new(of(&[7])).unwrap();
+        subscriptions.ended(7);
+        assert_eq!(subscriptions.modify(1, of(&[7]), &[]).unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(subscriptions.modify(1, of(&[8]), &[]).unwrap(), 1, "what was refused took no number");
     }
 
     #[test]
     fn the_set_is_bounded_by_what_is_open() {
         let all: Vec<u32> = (1..=256).collect();
-        let too_many = Roster::new(of(&(1..=257).collect::<Vec<_>>())).unwrap_err();
+        let too_many = SubscriptionSet::new(of(&(1..=257).collect::<Vec<_>>())).unwrap_err();
         assert_eq!(too_many.code(), Code::ResourceExhausted);
-        let roster = Roster::new(of(&all)).unwrap();
-        assert_eq!(roster.modify(1, of(&[300]), &[]).unwrap_err().code(), Code::ResourceExhausted);
-        roster.modify(1, of(&[300]), &[1]).unwrap();
-        roster.ended(2);
-        roster.modify(2, of(&[301]), &[]).unwrap();
+        let subscriptions = SubscriptionSet::new(of(&all)).unwrap();
+        assert_eq!(subscriptions.modify(1, of(&[300]), &[]).unwrap_err().code(), Code::ResourceExhausted);
+        subscriptions.modify(1, of(&[300]), &[1]).unwrap();
+        subscriptions.ended(2);
+        subscriptions.modify(2, of(&[301]), &[]).unwrap();
     }
 
     #[test]
@@ -265,13 +265,13 @@ mod tests {
         }
         assert_eq!(numbers.0, BTreeMap::from([(1, 7), (u32::MAX, u32::MAX)]));
         let scattered: Vec<u32> = (1..=100).map(|n| n * 2).collect();
-        let roster = Roster::default();
+        let subscriptions = SubscriptionSet::default();
         let mut refused = false;
         for version in 1..200 {
             let at = u32::try_from(version).unwrap() * 1_000;
             let add: Vec<_> = scattered.iter().map(|n| at + n).collect();
             let before: Vec<_> = scattered.iter().map(|n| at - 1_000 + n).collect();
-            refused |= roster.modify(version, of(&add), &before).is_err();
+            refused |= subscriptions.modify(version, of(&add), &before).is_err();
         }
         assert!(refused, "it would grow for ever");
     }
