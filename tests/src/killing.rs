@@ -13,7 +13,7 @@ use crate::faults::Faults;
 use crate::sandboxes;
 use crate::stages::{assert_not_repeated, completed, stage};
 use crate::story::{PATIENCE, await_task, get_task, patch, send, turn_ends, words};
-use crate::told::Told;
+use crate::transcript_summary::TranscriptSummary;
 
 /// What is killed. The runtime is what records a conversation, so that there is no recorder beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub async fn kill_in_a_turn(
 }
 
 fn assert_once(entries: &[foundry_proto::task::v1::TranscriptEntry]) {
-    let times = Told::times_spoken(entries);
+    let times = TranscriptSummary::times_spoken(entries);
     assert!(times.values().all(|n| *n == 1), "a prompt stands more than once in the transcript: {times:?}");
 }
 
@@ -206,7 +206,7 @@ async fn process(work: &Work) -> i32 {
 async fn ends_as_if_nothing_had_happened(place: &Workplace, work: &Work, name: &str) {
     let (entries, _) = place.finish(work, 1).await;
     assert_once(&entries);
-    let told = Told::of(&entries);
+    let told = TranscriptSummary::of(&entries);
     assert_eq!(told.ends, [TurnOutcome::Completed], "{name}: {:?}", turn_ends(&entries));
     assert!(told.words.contains(&format!("Done with {name}.")), "{name}: {}", told.words);
     // Some agents also send what the protocol does not know; that is no matter of a crash.

@@ -4,22 +4,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test harness: a failure here is a failed test
 
+pub mod acknowledged_writes;
 pub mod agents;
 pub mod caller;
 pub mod counters;
-pub mod dice;
+pub mod fault_proxy;
 pub mod faults;
 pub mod killing;
 pub mod mcp_server;
 pub mod mesh;
 pub mod origin;
 pub mod sandboxes;
-pub mod severing;
+pub mod seeded_rng;
 pub mod stages;
 pub mod story;
-pub mod told;
+pub mod transcript_summary;
 pub mod watching;
-pub mod written;
 
 pub use caller::Caller;
 pub use mcp_server::McpServer;

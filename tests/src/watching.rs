@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tonic::{Code, Status, Streaming};
 
 use crate::Caller;
-use crate::dice::Dice;
+use crate::seeded_rng::SeededRng;
 
 /// Time between bookmarks that is asked for, and the silence after which a stream is given up.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ impl Default for Progress {
 
 impl Progress {
     /// Waits until the mesh is up and a moment longer, as clients that back off.
-    pub async fn back_off(&self, dice: &mut Dice) {
+    pub async fn back_off(&self, dice: &mut SeededRng) {
         let _ = self.up.subscribe().wait_for(|up| *up).await;
         Env::system().clock.sleep(Duration::from_millis(10 + dice.below(90))).await;
     }
@@ -89,7 +89,7 @@ pub struct Watcher {
     /// What it received.
     pub log: ClientLog,
     caller: Caller,
-    dice: Dice,
+    dice: SeededRng,
     shown: Vec<Shown>,
     token: String,
     rows: Rows,
@@ -104,7 +104,7 @@ impl Watcher {
             log: ClientLog { name: format!("watcher {number} of {view:?}"), ..ClientLog::default() },
             view,
             caller,
-            dice: Dice::new(number),
+            dice: SeededRng::new(number),
             shown: Vec::new(),
             token: String::new(),
             rows: Rows::new(),

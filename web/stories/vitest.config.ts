@@ -9,10 +9,10 @@ const UNSTEADY = stories('still');
 /** Stories that measure how long the page takes: by themselves, after all others; `make test` runs them at its end. */
 const ABOUT_TIME = stories('checks', 'entries', 'flood', 'quick');
 
-/** What is polled for has as long as what a browser waits for; the second that is usual passes on a busy machine. */
+/** What is polled for beside others has as long as what a browser waits for: the usual second passes on a busy machine. */
 const shared = { testTimeout: 180_000, hookTimeout: 120_000, expect: { poll: { timeout: 30_000 } } };
 
-const alone = { fileParallelism: false, sequence: { groupOrder: 1 } };
+const alone = { fileParallelism: false, sequence: { groupOrder: 1 }, expect: { poll: { timeout: 1_000 } } };
 
 function withSystemFont(font: 'wide' | 'narrow') {
   return { FOUNDRY_STORY_FONT: font, FOUNDRY_STORY_PAGE_FONTS: 'refused' };

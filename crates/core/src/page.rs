@@ -53,7 +53,7 @@ impl PageRequest {
 
     /// How many entries to read: one more than the page holds, which shows whether another page follows.
     pub fn limit(&self) -> u32 {
-        self.size + 1
+        self.size.saturating_add(1)
     }
 
     /// The position behind which the page begins, as `read` from its token; `start` for the first page.

@@ -30,7 +30,7 @@ pub(crate) async fn drive(inner: Arc<Inner>, row: Row, held: Arc<Held>) {
     let driver = Driver { inner: &inner, bound, held: &held };
     tokio::select! {
         biased;
-        () = inner.dead.cancelled() => {}
+        () = inner.crashed.cancelled() => {}
         () = driver.carry(row) => {}
     }
     drop(holding);
@@ -46,8 +46,8 @@ impl Drop for Holding<'_> {
     fn drop(&mut self) {
         self.inner.leases.release(self.held);
         self.inner.options.hooks.active(self.held.kind, self.inner.leases.count(self.held.kind));
-        self.inner.put_down.notify_one();
-        self.inner.freed.notify_waiters();
+        self.inner.slot_freed.notify_one();
+        self.inner.released.notify_waiters();
     }
 }
 

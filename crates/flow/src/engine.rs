@@ -50,7 +50,7 @@ impl Engine {
     /// An engine for these flows on the service's store.
     ///
     /// # Errors
-    /// When a flow's table and its code do not match: a defect, found at start.
+    /// When a flow has no stages, or two of one name, or a name of other than plain characters: defects, found at start.
     pub fn new(store: Store, env: Env, flows: Vec<Binding>, options: Options) -> Result<Self, Error> {
         flows.iter().try_for_each(Binding::check)?;
         flows.iter().try_for_each(statements::check_names)?;
@@ -82,7 +82,7 @@ impl Engine {
     pub async fn shutdown(&self, limit: Duration) -> Drained {
         self.inner.draining.store(true, Ordering::Release);
         // Wakes the claiming loop, which then ends.
-        self.inner.put_down.notify_one();
+        self.inner.slot_freed.notify_one();
         let ids = || self.inner.leases.all().iter().map(|h| h.flow_id.clone()).collect::<Vec<_>>();
         let mut drained = Drained { running: ids(), ..Drained::default() };
         let grace = self.inner.options.grace.min(limit / 2);
@@ -103,7 +103,7 @@ impl Engine {
     async fn wait_until_free(&self, limit: Duration) -> bool {
         let free = async {
             loop {
-                let mut freed = std::pin::pin!(self.inner.freed.notified());
+                let mut freed = std::pin::pin!(self.inner.released.notified());
                 freed.as_mut().enable();
                 if self.inner.is_free() {
                     return;
@@ -130,7 +130,7 @@ impl Engine {
         loop {
             let before = claims;
             for kind in &kinds {
-                while !self.inner.dead.is_cancelled() {
+                while !self.inner.crashed.is_cancelled() {
                     let Some((row, held)) = self.inner.claim(kind, 1).await?.pop() else { break };
                     claims += 1;
                     drive(Arc::clone(&self.inner), row, held).await;
@@ -152,13 +152,13 @@ impl Engine {
     }
 
     /// For tests: whether a planted crash ended this engine.
-    pub fn is_dead(&self) -> bool {
-        self.inner.dead.is_cancelled()
+    pub fn has_crashed(&self) -> bool {
+        self.inner.crashed.is_cancelled()
     }
 
     /// How often the sweeper has looked since the start: it stands still when the loop hangs.
-    pub fn looks(&self) -> u64 {
-        self.inner.looks.load(Ordering::Acquire)
+    pub fn sweeps(&self) -> u64 {
+        self.inner.sweeps.load(Ordering::Acquire)
     }
 
     /// How often all leases were renewed since the start: it stands still when the database hangs.
@@ -177,7 +177,7 @@ impl Engine {
 /// # Errors
 /// When the database fails.
 pub async fn find(store: &Store, flow_id: &FlowId) -> Result<Option<FlowStatus>, Error> {
-    let rows = store.query(statements::BY_ID, &[flow_id.into()]).await?;
+    let rows = store.query(statements::by_id(), &[flow_id.into()]).await?;
     rows.first().map(|r| crate::row::Row::read(r).map(|row| row.status)).transpose()
 }
 
@@ -197,6 +197,6 @@ pub async fn unfinished<C>(store: &Store, flow: &Flow<C>, subject_id: &str) -> R
 /// # Errors
 /// When the database fails.
 pub async fn list_by_subject(store: &Store, subject_id: &str) -> Result<Vec<FlowStatus>, Error> {
-    let rows = store.query(statements::BY_SUBJECT, &[Value::from(subject_id)]).await?;
+    let rows = store.query(statements::by_subject(), &[Value::from(subject_id)]).await?;
     rows.iter().map(|r| crate::row::Row::read(r).map(|row| row.status)).collect()
 }

@@ -31,7 +31,7 @@ pub struct Options {
     /// Makes the engine stop at chosen points. For tests.
     pub fail_points: Option<Arc<dyn FailPoints>>,
     /// Hears no wake-up, as if all were lost. For tests.
-    pub deaf: bool,
+    pub ignore_wake_ups: bool,
 }
 
 impl Default for Options {
@@ -42,7 +42,7 @@ impl Default for Options {
             retention: Duration::from_secs(7 * 24 * 3600),
             grace: Duration::from_secs(2),
             fail_points: None,
-            deaf: false,
+            ignore_wake_ups: false,
         }
     }
 }
@@ -57,20 +57,20 @@ pub(crate) struct Inner {
     pub(crate) owner: String,
     pub(crate) leases: Leases,
     /// A flow was put down: there is room for another.
-    pub(crate) put_down: Notify,
+    pub(crate) slot_freed: Notify,
     /// The same for whoever waits for the end of a drain.
-    pub(crate) freed: Notify,
+    pub(crate) released: Notify,
     /// A flow that this engine put down is due at this time.
-    pub(crate) soonest: Mutex<Option<Timestamp>>,
+    pub(crate) next_due: Mutex<Option<Timestamp>>,
     pub(crate) draining: AtomicBool,
     /// The claiming loop runs: a claim may be under way.
     pub(crate) claiming: AtomicBool,
     /// How often the sweeper has looked.
-    pub(crate) looks: AtomicU64,
+    pub(crate) sweeps: AtomicU64,
     /// How often the leases were renewed.
     pub(crate) renewals: AtomicU64,
     /// Cancelled by a planted crash: nothing may be written from then on.
-    pub(crate) dead: CancellationToken,
+    pub(crate) crashed: CancellationToken,
     /// The store's time minus the local time, microseconds, as last seen.
     offset: AtomicI64,
 }
@@ -84,14 +84,14 @@ impl Inner {
             bounds: bounds.into_iter().map(|b| (b.kind, Arc::new(b))).collect(),
             owner: id.iter().map(|b| format!("{b:02x}")).collect(),
             leases: Leases::default(),
-            put_down: Notify::new(),
-            freed: Notify::new(),
-            soonest: Mutex::new(None),
+            slot_freed: Notify::new(),
+            released: Notify::new(),
+            next_due: Mutex::new(None),
             draining: AtomicBool::new(false),
             claiming: AtomicBool::new(false),
-            looks: AtomicU64::new(0),
+            sweeps: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
-            dead: CancellationToken::new(),
+            crashed: CancellationToken::new(),
             offset: AtomicI64::new(0),
             store,
             env,
@@ -144,7 +144,7 @@ impl Inner {
     }
 
     pub(crate) async fn commit(&self, ws: WriteSet) -> Result<Committed, CommitError> {
-        if self.dead.is_cancelled() {
+        if self.crashed.is_cancelled() {
             return Err(CommitError::Stopped);
         }
         self.store.commit(ws).await
@@ -176,14 +176,14 @@ impl Inner {
     }
 
     pub(crate) async fn load(&self, flow_id: &FlowId) -> Result<Option<Row>, Error> {
-        let rows = self.store.query(statements::BY_ID, &[flow_id.into()]).await?;
+        let rows = self.store.query(statements::by_id(), &[flow_id.into()]).await?;
         rows.first().map(Row::read).transpose()
     }
 
     /// Remembers that a flow which was put down is due again at this time.
     pub(crate) fn due_at(&self, at: Timestamp) {
-        let mut soonest = foundry_core::lock(&self.soonest);
-        *soonest = Some(soonest.map_or(at, |s| s.min(at)));
+        let mut next_due = foundry_core::lock(&self.next_due);
+        *next_due = Some(next_due.map_or(at, |s| s.min(at)));
     }
 
     /// What a test wants to happen at this point; none when the engine is dead from here on.
@@ -191,9 +191,9 @@ impl Inner {
         let Some(points) = &self.options.fail_points else { return Some(Verdict::Continue) };
         let verdict = points.reach(point, flow).await;
         if verdict == Verdict::Crash {
-            self.dead.cancel();
+            self.crashed.cancel();
         }
-        (!self.dead.is_cancelled()).then_some(verdict)
+        (!self.crashed.is_cancelled()).then_some(verdict)
     }
 }
 

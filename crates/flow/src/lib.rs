@@ -23,7 +23,6 @@ mod progress;
 pub mod proofs;
 mod row;
 mod spec;
-
 mod statements;
 mod status;
 mod sweep;

@@ -61,11 +61,11 @@ impl Wakes {
 pub(crate) async fn run(inner: Arc<Inner>, tasks: Tasks) {
     let mut wakes = Wakes::subscribe(&inner);
     let mut crowded = BTreeSet::new();
-    let mut looks = 0u32;
+    let mut sweeps = 0u32;
     let mut next_sweep = inner.env.clock.now();
     loop {
         let trigger = wait(&inner, &tasks, &mut wakes, next_sweep).await;
-        if inner.is_draining() || inner.dead.is_cancelled() {
+        if inner.is_draining() || inner.crashed.is_cancelled() {
             break;
         }
         let looked = match trigger {
@@ -76,10 +76,10 @@ pub(crate) async fn run(inner: Arc<Inner>, tasks: Tasks) {
             Trigger::Sweep => {
                 let spread = 0.75 + inner.env.random.fraction() / 2.0;
                 next_sweep = inner.env.clock.now().plus(inner.options.sweep.mul_f64(spread));
-                let swept = sweep_at(&inner, looks).await;
-                looks = looks.wrapping_add(1);
+                let swept = sweep_at(&inner, sweeps).await;
+                sweeps = sweeps.wrapping_add(1);
                 let looked = look(&inner, &tasks, &mut crowded).await;
-                inner.looks.fetch_add(1, Ordering::Release);
+                inner.sweeps.fetch_add(1, Ordering::Release);
                 swept.and(looked)
             }
         };
@@ -94,32 +94,32 @@ pub(crate) async fn run(inner: Arc<Inner>, tasks: Tasks) {
         inner.leases.all().iter().for_each(|held| held.order(Stop::Drain));
     }
     inner.claiming.store(false, Ordering::Release);
-    inner.freed.notify_waiters();
+    inner.released.notify_waiters();
 }
 
 async fn wait(inner: &Inner, tasks: &Tasks, wakes: &mut Wakes, next_sweep: Timestamp) -> Trigger {
     let now = inner.env.clock.now();
-    let soonest = *foundry_core::lock(&inner.soonest);
-    let due_in = soonest.map(|at| at.since(inner.now()));
+    let next_due = *foundry_core::lock(&inner.next_due);
+    let due_in = next_due.map(|at| at.since(inner.now()));
     if tasks.cancellation().is_cancelled() {
         return Trigger::Stop;
     }
     // In no fixed order: constant wake-ups must not keep timers and the sweeper from their turn.
     tokio::select! {
         () = tasks.cancellation().cancelled() => Trigger::Stop,
-        () = inner.dead.cancelled() => Trigger::Stop,
-        woken = wakes.next(), if !inner.options.deaf => woken,
-        () = inner.put_down.notified() => Trigger::Room,
+        () = inner.crashed.cancelled() => Trigger::Stop,
+        woken = wakes.next(), if !inner.options.ignore_wake_ups => woken,
+        () = inner.slot_freed.notified() => Trigger::Room,
         () = inner.env.clock.sleep(due_in.unwrap_or_default()), if due_in.is_some() => Trigger::Any,
         () = inner.env.clock.sleep(next_sweep.since(now)) => Trigger::Sweep,
     }
 }
 
-async fn sweep_at(inner: &Inner, looks: u32) -> Result<(), Error> {
-    if looks.is_multiple_of(REPAIR_EVERY) {
+async fn sweep_at(inner: &Inner, sweeps: u32) -> Result<(), Error> {
+    if sweeps.is_multiple_of(REPAIR_EVERY) {
         sweep::repair(inner).await?;
     }
-    if looks.is_multiple_of(FORGET_EVERY) {
+    if sweeps.is_multiple_of(FORGET_EVERY) {
         sweep::forget(inner).await?;
     }
     Ok(())
@@ -127,7 +127,7 @@ async fn sweep_at(inner: &Inner, looks: u32) -> Result<(), Error> {
 
 /// Looks which kinds have due flows, starts them, and remembers when the next one is due.
 async fn look(inner: &Arc<Inner>, tasks: &Tasks, crowded: &mut BTreeSet<&'static str>) -> Result<(), Error> {
-    *foundry_core::lock(&inner.soonest) = None;
+    *foundry_core::lock(&inner.next_due) = None;
     stop_cancelled(inner).await?;
     if inner.bounds.is_empty() {
         return Ok(());
@@ -201,16 +201,16 @@ async fn stop_cancelled(inner: &Inner) -> Result<(), Error> {
 /// lease can no longer be trusted.
 pub(crate) async fn keep_leases(inner: Arc<Inner>, tasks: Tasks) {
     loop {
-        let mut freed = std::pin::pin!(inner.freed.notified());
+        let mut freed = std::pin::pin!(inner.released.notified());
         freed.as_mut().enable();
         let cancelled = tasks.cancellation().is_cancelled();
         let stopped = cancelled || inner.is_draining();
-        if inner.dead.is_cancelled() || (stopped && inner.is_free()) {
+        if inner.crashed.is_cancelled() || (stopped && inner.is_free()) {
             return;
         }
         tokio::select! {
             () = inner.env.clock.sleep(RENEWAL) => {}
-            () = inner.dead.cancelled() => return,
+            () = inner.crashed.cancelled() => return,
             // A stopping engine looks after each flow that was put down whether it may end.
             () = tasks.cancellation().cancelled(), if !cancelled => continue,
             () = freed, if stopped => continue,

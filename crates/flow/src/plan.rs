@@ -182,7 +182,7 @@ fn fail(row: &mut Row, why: Why, at: Moment) {
 fn cancel(row: &mut Row, at: Moment) {
     let why = match row.status.reason.as_str() {
         "" => String::new(),
-        reason => format!(" ({reason}: {})", row.status.message),
+        reason => format!(" ({reason}: {})", row.status.text()),
     };
     let message = format!("cancelled at stage {}{why}", row.status.stage);
     explain(row, Why { class: "", reason: "CANCELLED".to_owned(), message });

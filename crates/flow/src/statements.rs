@@ -1,6 +1,8 @@
 //! The engine's own statements, in both dialects. Claims and renewals are single writing statements;
 //! everything else a flow writes goes through write sets.
 
+use std::sync::LazyLock;
+
 use foundry_core::Error;
 use foundry_store::DialectSql;
 
@@ -102,17 +104,29 @@ pub(crate) const RENEW: DialectSql = DialectSql {
 pub(crate) const CANCELLED_HERE: &str =
     "SELECT flow_id FROM flows WHERE status = 'running' AND lease_owner = $1 AND cancel_requested = 1";
 
-/// The flows of the entity $1, the newest first.
-pub(crate) const BY_SUBJECT: &str =
-    "SELECT * FROM flows WHERE subject_id = $1 ORDER BY started_time DESC, flow_id DESC LIMIT 100";
-
 /// The flows of the kind $2 on the entity $1 that have not ended and are not parked, the oldest first; of the same age, by key.
 pub(crate) const UNFINISHED: &str = "SELECT flow_id FROM flows \
      WHERE subject_id = $1 AND kind = $2 AND active = 1 AND status <> 'parked' \
      ORDER BY started_time, key LIMIT 100";
 
-/// A flow by its id $1.
-pub(crate) const BY_ID: &str = "SELECT * FROM flows WHERE flow_id = $1";
+/// A flow by its id $1. Columns are named one by one here and in [`by_subject`]: where an older process runs beside a
+/// newer schema, PostgreSQL refuses a prepared `SELECT *` whose columns have changed.
+pub(crate) fn by_id() -> &'static str {
+    static TEXT: LazyLock<String> =
+        LazyLock::new(|| format!("SELECT {} FROM flows WHERE flow_id = $1", FLOWS.columns().join(", ")));
+    &TEXT
+}
+
+/// The flows of the entity $1, the newest first.
+pub(crate) fn by_subject() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let columns = FLOWS.columns().join(", ");
+        format!(
+            "SELECT {columns} FROM flows WHERE subject_id = $1 ORDER BY started_time DESC, flow_id DESC LIMIT 100"
+        )
+    });
+    &TEXT
+}
 
 /// Whether the waiting flow $1 has a signal that it has not seen.
 pub(crate) const HAS_SIGNAL: &str = "SELECT 1 AS one FROM flows f JOIN flow_signals s ON s.wait_key = f.wait_key \

@@ -159,7 +159,8 @@ pub struct FlowStatus {
     pub due_time: Option<Timestamp>,
     /// What a waiting flow waits for.
     pub wait_key: Option<String>,
-    /// What kind of failure the last one was, as the stage said; empty when it said none, and of a wait.
+    /// What kind of failure the last one was, as the stage said; `timeout` of one that took too long. Empty when it
+    /// said none, and of a wait.
     pub class: String,
     /// Stable reason of the last failure or wait; the terminal one at the end.
     pub reason: String,
@@ -179,8 +180,11 @@ impl FlowStatus {
 
     /// What a person is told: the message behind its class, or what a running attempt said last.
     pub fn text(&self) -> String {
-        let message = if self.message.is_empty() { &self.last_progress } else { &self.message };
-        if self.class.is_empty() { message.clone() } else { format!("{}: {message}", self.class) }
+        match (self.class.as_str(), self.message.as_str()) {
+            (_, "") => self.last_progress.clone(),
+            ("", message) => message.to_owned(),
+            (class, message) => format!("{class}: {message}"),
+        }
     }
 
     /// What happens next, or what a person can do.

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
+use foundry_core::Timestamp;
 use foundry_sandbox::key::{nonce, same};
 use foundry_sandbox::wire::{Greeting, Hello, Problem, SCHEME};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -22,6 +23,9 @@ use super::{ClientError, QUICK, RuntimeClient};
 const MAX_ANSWER: usize = 16 << 20;
 /// Connections that are kept between calls.
 const MAX_IDLE: usize = 4;
+/// How long one may rest. The runtime closes one that is silent for ten seconds, and a request that meets the close is
+/// lost: a busy host must have time enough between the two.
+const MAX_REST: Duration = Duration::from_secs(2);
 
 /// A request to the runtime.
 pub(crate) struct Request {
@@ -63,9 +67,9 @@ pub(crate) struct Answer {
     pub body: Bytes,
 }
 
-/// The connections that rest.
+/// The connections that rest, each with the time since when.
 #[derive(Default)]
-pub(crate) struct Connections(Mutex<Vec<Open>>);
+pub(crate) struct Connections(Mutex<Vec<(Timestamp, Open)>>);
 
 /// A connection whose other side has proved itself.
 struct Open {
@@ -76,20 +80,21 @@ struct Open {
 }
 
 impl Connections {
-    fn take(&self) -> Option<Open> {
+    fn take(&self, now: Timestamp) -> Option<Open> {
         let mut idle = foundry_core::lock(&self.0);
-        while let Some(open) = idle.pop() {
-            if !open.sender.is_closed() {
+        while let Some((since, open)) = idle.pop() {
+            if !open.sender.is_closed() && now.since(since) <= MAX_REST {
                 return Some(open);
             }
         }
         None
     }
 
-    fn keep(&self, open: Open) {
+    fn keep(&self, open: Open, now: Timestamp) {
         let mut idle = foundry_core::lock(&self.0);
+        idle.retain(|(since, open)| !open.sender.is_closed() && now.since(*since) <= MAX_REST);
         if idle.len() < MAX_IDLE && !open.sender.is_closed() {
-            idle.push(open);
+            idle.push((now, open));
         }
     }
 }
@@ -152,14 +157,14 @@ impl RuntimeClient {
             .body(Full::new(request.body))
             .map_err(|e| ClientError::Malformed(format!("a request that cannot be sent: {e}")))?;
         let (status, answer) = open.exchange(http, request.max_answer).await?;
-        self.connections.keep(open);
+        self.connections.keep(open, self.env.clock.now());
         if status.is_success() { Ok(answer) } else { Err(refusal(status, &answer.body)) }
     }
 
     /// A connection that rests and still stands.
     async fn ready(&self) -> Option<Open> {
         loop {
-            let mut open = self.connections.take()?;
+            let mut open = self.connections.take(self.env.clock.now())?;
             let Open { sender, driver, .. } = &mut open;
             let stands = tokio::select! {
                 biased;
@@ -219,4 +224,21 @@ fn unreachable(e: hyper::Error) -> ClientError {
 fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
     let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
     ClientError::Refused { status: status.as_u16(), kind: problem.r#type, detail: problem.detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_rested_for_long_is_not_used_again() {
+        let (near, _far) = tokio::io::duplex(1 << 10);
+        let (sender, driver) = handshake(TokioIo::new(near)).await.unwrap();
+        let open = Open { sender, driver: Box::pin(driver), authorization: String::new() };
+        let (connections, start) = (Connections::default(), Timestamp::from_micros(1));
+        connections.keep(open, start);
+        let open = connections.take(start.plus(MAX_REST)).unwrap();
+        connections.keep(open, start);
+        assert!(connections.take(start.plus(MAX_REST + Duration::from_micros(1))).is_none());
+    }
 }

@@ -98,7 +98,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Nothing more is told of an earlier session when nothing was said for so long.
 const QUIET: Duration = Duration::from_millis(300);
 /// How long that is waited for.
-const MOST_RETELLING: Duration = Duration::from_secs(10);
+const MAX_RETELLING: Duration = Duration::from_secs(10);
 /// The method that opens a new session.
 const NEW: &str = "session/new";
 /// The method that takes up an earlier session and has its history told again.
@@ -217,7 +217,7 @@ impl Conversation<'_> {
         };
         tokio::select! {
             quiet = quiet => quiet,
-            () = env.clock.sleep(MOST_RETELLING) => {
+            () = env.clock.sleep(MAX_RETELLING) => {
                 tracing::info!(session = %self.acp, "the agent still tells its history");
                 Ok(())
             }

@@ -25,7 +25,7 @@ use foundry_sandbox::SandboxName;
 use serde::de::DeserializeOwned;
 
 /// Longer than anybody clones: the stage that does it has 15 minutes.
-const CLONE_AT_MOST: Duration = Duration::from_secs(3600);
+const MAX_CLONE_AGE: Duration = Duration::from_secs(3600);
 
 /// Where one sandbox's things are on the host.
 #[derive(Clone, Debug)]
@@ -136,7 +136,7 @@ pub(crate) fn remove_cut_clones(directory: &Path) -> io::Result<()> {
         let entry = entry?;
         let is_clone = entry.file_name().to_string_lossy().starts_with("repo.new-");
         // A time to come counts as new.
-        if is_clone && entry.metadata()?.modified()?.elapsed().unwrap_or_default() > CLONE_AT_MOST {
+        if is_clone && entry.metadata()?.modified()?.elapsed().unwrap_or_default() > MAX_CLONE_AGE {
             remove_tree(&entry.path())?;
         }
     }

@@ -11,7 +11,7 @@ use foundry_server::{Kind, PeerAddress};
 use crate::config::{CallerLimits, Config};
 
 /// Accounts kept before idle ones are dropped.
-const MOST_ACCOUNTS: usize = 16_384;
+const MAX_ACCOUNTS: usize = 16_384;
 
 /// Who is held to a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -143,7 +143,7 @@ impl Inner {
     fn charged<'a>(&self, all: &'a mut HashMap<Account, Usage>, account: &Account) -> Result<&'a mut Usage> {
         let now = self.clock.now();
         let limits = self.limits(account);
-        if all.len() >= MOST_ACCOUNTS && !all.contains_key(account) {
+        if all.len() >= MAX_ACCOUNTS && !all.contains_key(account) {
             all.retain(|account, usage| !usage.is_idle(self.limits(account), now));
         }
         let usage = all.entry(account.clone()).or_insert_with(|| Usage {
@@ -237,7 +237,7 @@ mod tests {
         let limits = CallerLimits { requests_per_second: 1_000, burst: 1, unary_calls: 1, streams: 1 };
         let (book, clock) = book(limits);
         let _held = book.enter(&caller("busy"), Kind::Unary).unwrap();
-        for n in 0..MOST_ACCOUNTS - 1 {
+        for n in 0..MAX_ACCOUNTS - 1 {
             book.charge(&caller(&n.to_string())).unwrap();
         }
         clock.advance(Duration::from_secs(1));

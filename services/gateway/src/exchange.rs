@@ -17,9 +17,9 @@ use sha2::{Digest as _, Sha256};
 use tonic::Status;
 
 use crate::session;
-use anew::Anew;
+use forced::ForcedExchanges;
 
-mod anew;
+mod forced;
 
 /// Longest opaque token that is looked at.
 const MAX_TOKEN_LEN: usize = 256;
@@ -35,7 +35,7 @@ const REPEAT_AFTER: Duration = Duration::from_secs(1);
 /// organization goes there at once; not nothing, for auth may not have heard of it yet.
 const OUTDATED_FOR: Duration = Duration::from_millis(100);
 /// Tokens remembered before those without use are dropped.
-const MOST_TOKENS: usize = 16_384;
+const MAX_TOKENS: usize = 16_384;
 
 /// What an opaque token was exchanged for.
 pub(crate) struct Exchanged {
@@ -75,7 +75,7 @@ struct Inner {
     tokens: Mutex<HashMap<TokenHash, Entry>>,
     /// How many exchanges have begun.
     begun: AtomicU64,
-    anew: Anew,
+    forced: ForcedExchanges,
 }
 
 impl Exchange {
@@ -86,8 +86,8 @@ impl Exchange {
         tasks: Tasks,
     ) -> Self {
         let clock = env.clock.clone();
-        let (tokens, begun, anew) = (Mutex::default(), AtomicU64::new(0), Anew::default());
-        Self(Arc::new(Inner { auth, authenticator, clock, tasks, tokens, begun, anew }))
+        let (tokens, begun, forced) = (Mutex::default(), AtomicU64::new(0), ForcedExchanges::default());
+        Self(Arc::new(Inner { auth, authenticator, clock, tasks, tokens, begun, forced }))
     }
 
     /// Whether a bearer token is one that only the gateway takes. The secret of a page's session comes this far only
@@ -224,7 +224,7 @@ impl Inner {
 }
 
 fn make_room(tokens: &mut HashMap<TokenHash, Entry>, now: Timestamp) {
-    if tokens.len() < MOST_TOKENS {
+    if tokens.len() < MAX_TOKENS {
         return;
     }
     tokens.retain(|_, entry| match entry {
@@ -232,7 +232,7 @@ fn make_room(tokens: &mut HashMap<TokenHash, Entry>, now: Timestamp) {
         Entry::Pending(pending) => pending.peek().is_none(),
         Entry::Refused(..) => false,
     });
-    if tokens.len() >= MOST_TOKENS {
+    if tokens.len() >= MAX_TOKENS {
         // All in use: each is one exchange away.
         tokens.clear();
     }

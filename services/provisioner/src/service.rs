@@ -201,7 +201,7 @@ pub(crate) fn assemble(
         clients: runtime::Clients::default(),
         pumps: runtime::Pumps::default(),
         work_locks: runtime::Locks::default(),
-        look: tokio::sync::Notify::new(),
+        health_check_requested: tokio::sync::Notify::new(),
         listings: tokio::sync::Semaphore::new(crate::ops::list_processes::CONCURRENT_LISTINGS),
         git: tokio::sync::OnceCell::new(),
     }))

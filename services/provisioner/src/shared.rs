@@ -57,7 +57,7 @@ pub struct Shared {
     /// One hand-over of work per sandbox at a time.
     pub work_locks: Locks,
     /// Asks the health watch to look now.
-    pub look: Notify,
+    pub health_check_requested: Notify,
     /// Places for those who ask sandboxes what runs in them.
     pub listings: Semaphore,
     /// Git, found at its first use.

@@ -13,7 +13,7 @@ use foundry_server::Upstream;
 use foundry_store::Store;
 use foundry_watch_hub::Hub;
 
-use crate::consume::Interest;
+use crate::consume::FollowedOrganizations;
 use crate::domain::derive::Aggregate;
 use crate::store::{aggregate, messages, sessions};
 use crate::writers::Writers;
@@ -38,7 +38,7 @@ pub struct Context {
     /// The repo service, called as this service.
     pub repo: RepoServiceClient<Upstream>,
     /// Which organizations are followed.
-    pub interest: Interest,
+    pub followed: FollowedOrganizations,
     /// Whose turn it is to write a task.
     pub writers: Writers,
     /// Provider of tasks that name none.

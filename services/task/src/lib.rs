@@ -36,7 +36,7 @@ use foundry_watch::Observer;
 use serde::{Deserialize, Serialize};
 use tonic::service::Routes;
 
-use consume::Interest;
+use consume::FollowedOrganizations;
 use context::Context;
 
 /// Settings of the service.
@@ -140,7 +140,7 @@ async fn start(
     owned: &OwnedDataDirectory<'_>,
 ) -> Result<(Arc<Context>, Engine)> {
     parts.database.supervise(&parts.tasks);
-    let (interest, wishes) = Interest::new();
+    let (followed, requests) = FollowedOrganizations::new();
     let cx = Arc::new(Context {
         hub: parts.database.hub("task", &parts.env, &parts.tasks, parts.watch_observer),
         store: parts.database.store.clone(),
@@ -149,7 +149,7 @@ async fn start(
         attachments: AttachmentServiceClient::new(parts.provisioner.clone()),
         provisioner: ProvisionerServiceClient::new(parts.provisioner),
         repo: RepoServiceClient::new(parts.repo),
-        interest,
+        followed,
         writers: writers::Writers::default(),
         default_provider: config.default_provider.clone(),
         agents: config.agents.clone(),
@@ -158,6 +158,6 @@ async fn start(
     let options = foundry_flow::Options { hooks: parts.flow_hooks, ..foundry_flow::Options::default() };
     let flows = flow::bindings(&cx);
     let engine = parts.database.start_engine(&parts.env, &parts.tasks, flows, options, owned).await?;
-    consume::start(&cx, &parts.tasks, wishes).await?;
+    consume::start(&cx, &parts.tasks, requests).await?;
     Ok((cx, engine))
 }

@@ -387,13 +387,13 @@ async fn takes_no_event_behind_a_hole_and_none_twice() {
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
     let (task, session) = ids(&running.create(&tenant, "one").await);
-    let mut of = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    let mut aggregate = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
     let event =
         |offset| AgentEvent { offset, part: Some(TranscriptPart::default()), ..AgentEvent::default() };
     let mut take = |offsets: &[i64]| {
         let events: Vec<_> = offsets.iter().copied().map(event).collect();
-        apply::events(&mut WriteSet::new(), &mut of, &session, &events, &apply::Texts::new());
-        let session = of.session(&session).unwrap();
+        apply::events(&mut WriteSet::new(), &mut aggregate, &session, &events, &apply::Texts::new());
+        let session = aggregate.session(&session).unwrap();
         (session.event_offset, session.view.last_offset)
     };
     assert_eq!(take(&[1, 3, 4]), (1, 1));

@@ -6,7 +6,7 @@ use foundry_proto::common::v1::{AgentOption, TurnOutcome};
 use foundry_proto::task::v1::{Session, SetSessionOptionRequest};
 use foundry_scripted_model::{Script, Step};
 use foundry_tests::story::{await_session, turn_ends};
-use foundry_tests::told::Told;
+use foundry_tests::transcript_summary::TranscriptSummary;
 use serde_json::json;
 
 use super::Trial;
@@ -101,7 +101,7 @@ impl Trial {
         self.check(end.outcome() == TurnOutcome::Completed, format!("mode {mode}: {end:?}"));
         self.check(asked == 0, format!("mode {mode}: asked {asked} times"));
         let written = self.is_in_the_work_tree(file);
-        let told = || format!("{:?}", Told::of(&entries).tools);
+        let told = || format!("{:?}", TranscriptSummary::of(&entries).tools);
         self.check(written != self.agent.read_only, format!("mode {mode}: written {written}, {}", told()));
         let shown = option(&self.session().await, "mode").map(|o| o.value.clone());
         self.check(shown.as_deref() == Some(mode), format!("mode {mode}: shows {shown:?}"));

@@ -9,7 +9,7 @@ use foundry_tests::agents::Agent;
 use foundry_tests::killing::{MOMENTS, Victim, created_under_crashes, kill_in_a_turn};
 use foundry_tests::stages::STAGES;
 use foundry_tests::story::words;
-use foundry_tests::told::Told;
+use foundry_tests::transcript_summary::TranscriptSummary;
 
 use super::Trial;
 
@@ -42,9 +42,9 @@ impl Trial {
             words(&entries).matches("It ends.").count() == 1,
             "the words after the cut are not there once",
         );
-        let times = Told::times_spoken(&entries);
+        let times = TranscriptSummary::times_spoken(&entries);
         self.check(times.values().all(|n| *n == 1), format!("prompts are doubled: {times:?}"));
-        self.check(Told::of(&entries).ends.len() == self.turns, "a turn has more than one end");
+        self.check(TranscriptSummary::of(&entries).ends.len() == self.turns, "a turn has more than one end");
     }
 
     /// The outermost process of the sandbox, and the runtime in it, which records what the agent says.

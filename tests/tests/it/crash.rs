@@ -14,7 +14,7 @@ use foundry_tests::story::{
     await_session, await_task, await_transcript, await_turns, create_task, get_task, patch, register, send,
     turn_ends, words,
 };
-use foundry_tests::told::Told;
+use foundry_tests::transcript_summary::TranscriptSummary;
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 use rustix::process::Signal;
 
@@ -52,17 +52,17 @@ impl World {
     }
 
     /// Waits until the work of a task is over and taken in; what it tells and its patch.
-    async fn finished(&self, task: &str, session: &str) -> (Told, Vec<u8>) {
+    async fn finished(&self, task: &str, session: &str) -> (TranscriptSummary, Vec<u8>) {
         let entries = await_turns(&self.ada, session, 1).await;
         let imported = |t: &Task| {
             t.state() == TaskState::Idle && t.changes.as_ref().is_some_and(|c| c.files_changed == FILES)
         };
         await_task(&self.ada, task, imported).await;
         assert_spoken_once(&entries);
-        (Told::of(&entries), patch(&self.ada, task).await)
+        (TranscriptSummary::of(&entries), patch(&self.ada, task).await)
     }
 
-    async fn undisturbed(&self) -> (Told, Vec<u8>) {
+    async fn undisturbed(&self) -> (TranscriptSummary, Vec<u8>) {
         let (task, session) = self.create(PROMPT).await;
         let (told, patch) = self.finished(&task, &session).await;
         assert_eq!(told.ends, [TurnOutcome::Completed]);
@@ -105,7 +105,7 @@ impl World {
 }
 
 fn assert_spoken_once(entries: &[TranscriptEntry]) {
-    let times = Told::times_spoken(entries);
+    let times = TranscriptSummary::times_spoken(entries);
     assert!(times.values().all(|n| *n == 1), "a prompt stands more than once in the transcript: {times:?}");
 }
 
@@ -129,7 +129,7 @@ enum Point {
 }
 
 /// One task waits in each stage, the last stage first, while the mesh is killed twice.
-async fn crash_at_all_stages(world: &mut World, expected: &(Told, Vec<u8>), point: Point) {
+async fn crash_at_all_stages(world: &mut World, expected: &(TranscriptSummary, Vec<u8>), point: Point) {
     let mut waiting = Vec::new();
     for (call, name) in STAGES.into_iter().rev() {
         match point {
@@ -227,7 +227,7 @@ async fn a_crash_while_an_agent_session_is_created_goes_on_with_the_same_agent()
         sandboxes::signal(&world.mesh, &sandbox, runtime.server, Signal::CONT);
         let entries = await_turns(&world.ada, &session, 1).await;
         assert_spoken_once(&entries);
-        let told = Told::of(&entries);
+        let told = TranscriptSummary::of(&entries);
         assert_eq!((told.ends, told.notices), (vec![TurnOutcome::Completed], vec![]));
         assert_not_repeated(&before, &get_task(&world.ada, &task).await);
         world.assert_adopted(&task, &sandbox, runtime, 1).await;
@@ -258,7 +258,7 @@ const MOMENTS: [(&str, Moment); 4] = [
     ("spoken", |entries| !entries.is_empty()),
     ("first words", |entries| !words(entries).is_empty()),
     // On a slow machine the command may be over when it is seen, and the mesh dies a little later.
-    ("in a command", |entries| Told::tools_begun(entries).iter().any(|t| t.contains("sleep"))),
+    ("in a command", |entries| TranscriptSummary::tools_begun(entries).iter().any(|t| t.contains("sleep"))),
     ("last words", |entries| words(entries).contains("All is")),
 ];
 
@@ -289,7 +289,7 @@ async fn a_crash_within_a_turn_loses_and_doubles_nothing_and_the_turn_is_not_pro
 
 /// What a turn tells, whatever the file is called.
 fn turn_text(entries: &[TranscriptEntry], message: &str, file: &str) -> String {
-    format!("{:#?}", Told::of_turn(entries, message)).replace(file, "FILE")
+    format!("{:#?}", TranscriptSummary::of_turn(entries, message)).replace(file, "FILE")
 }
 
 /// Kills a runtime, by its server or by its outermost process, and waits until another is ready.
@@ -315,7 +315,7 @@ async fn a_sandbox_that_dies_within_a_turn_comes_back_and_the_queue_waits_for_th
             await_session(&world.ada, &session, |s| s.state() == SessionState::Idle).await.last_offset;
         let cut = send(&world.ada, &session, &format!("stream 40 chunks\nrun sleep {}", 600 + turns)).await;
         let held = send(&world.ada, &session, &format!("say held {turns}")).await;
-        let in_command: Moment = |entries| !Told::tools_running(entries).is_empty();
+        let in_command: Moment = |entries| !TranscriptSummary::tools_running(entries).is_empty();
         await_transcript(&world.ada, &session, before, &in_command).await;
         kill_runtime(&world, &sandbox, server).await;
         let waits =
@@ -327,18 +327,22 @@ async fn a_sandbox_that_dies_within_a_turn_comes_back_and_the_queue_waits_for_th
         let reasons: &[&str] =
             if server { &["SANDBOX_VANISHED", "AGENT_STOPPED"] } else { &["SANDBOX_VANISHED"] };
         assert!(reasons.contains(&end.reason.as_str()), "{end:?}");
-        assert_eq!(Told::of_turn(&entries, &cut).words.matches("chunk").count(), 40, "words were lost");
+        assert_eq!(
+            TranscriptSummary::of_turn(&entries, &cut).words.matches("chunk").count(),
+            40,
+            "words were lost"
+        );
 
         let new = send(&world.ada, &session, &format!("say new {turns}")).await;
         let entries = await_turns(&world.ada, &session, turns + 3).await;
         assert_spoken_once(&entries);
-        let told = Told::of(&entries);
+        let told = TranscriptSummary::of(&entries);
         assert_eq!(
             told.ends[turns..],
             [TurnOutcome::Interrupted, TurnOutcome::Completed, TurnOutcome::Completed]
         );
-        assert!(Told::of_turn(&entries, &held).words.contains(&format!("held {turns}")));
-        assert!(Told::of_turn(&entries, &new).words.contains(&format!("new {turns}")));
+        assert!(TranscriptSummary::of_turn(&entries, &held).words.contains(&format!("held {turns}")));
+        assert!(TranscriptSummary::of_turn(&entries, &new).words.contains(&format!("new {turns}")));
         let rebuilt = told.notices.iter().filter(|n| **n == NoticeKind::ContextRebuilt).count();
         assert_eq!(rebuilt, turns.div_ceil(3), "each new agent is told of once: {:?}", told.notices);
         turns += 3;
@@ -374,7 +378,7 @@ async fn a_sandbox_that_dies_while_it_is_made_ready_or_a_session_is_created_is_m
         kill_runtime(&world, &sandbox, false).await;
         let entries = await_turns(&world.ada, &second, 1).await;
         assert_spoken_once(&entries);
-        assert_eq!(Told::of(&entries).ends, [TurnOutcome::Completed]);
+        assert_eq!(TranscriptSummary::of(&entries).ends, [TurnOutcome::Completed]);
         let changed = |t: &Task| t.changes.as_ref().is_some_and(|c| c.files_changed == FILES + 1);
         await_task(&world.ada, &task, changed).await;
         let clone = world.origin.apply(&patch(&world.ada, &task).await);

@@ -10,12 +10,12 @@ use foundry_proto::task::v1::{
     CreateSessionRequest, GetOrganizationSummaryRequest, GetTaskRequest, ListTasksRequest, OrganizationItem,
     TaskItem, TaskState, organization_item, task_item,
 };
+use foundry_tests::acknowledged_writes::{self, Write};
+use foundry_tests::fault_proxy::FaultProxy;
 use foundry_tests::faults::Faults;
 use foundry_tests::mesh::LONG_STOP;
-use foundry_tests::severing::Severing;
 use foundry_tests::story::{await_task, create_task, register};
 use foundry_tests::watching::{Progress, Rows, View, Watcher};
-use foundry_tests::written::{self, Write};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 use foundry_watch::oracle::{ClientLog, Summary, check};
 use rustix::process::Signal;
@@ -52,7 +52,7 @@ const RESTARTS: [(&[&str], Signal); 7] = [
 struct World {
     mesh: Mesh,
     ada: Caller,
-    severing: Severing,
+    severing: FaultProxy,
     progress: Arc<Progress>,
     _faults: tempfile::TempDir,
 }
@@ -63,7 +63,7 @@ impl World {
         Faults::none(dir.path()).hang("allocate");
         let mesh = Mesh::start_faulty(Shape::Separate, dir.path(), &[LONG_STOP]);
         let ada = mesh.sign_in("ada").await;
-        let severing = Severing::start(&mesh.url("gateway"), 1, BYTES).await;
+        let severing = FaultProxy::start(&mesh.url("gateway"), 1, BYTES).await;
         Self { mesh, ada, severing, progress: Arc::default(), _faults: dir }
     }
 
@@ -127,7 +127,7 @@ async fn disturb(world: &mut World, doomed: &[String]) {
             mesh.start_again();
         });
         progress.up.send_replace(true);
-        let killed = tokio::time::timeout(PATIENCE, written::kill(ada, doomed, progress)).await;
+        let killed = tokio::time::timeout(PATIENCE, acknowledged_writes::kill(ada, doomed, progress)).await;
         assert!(killed.is_ok(), "{doomed} is not killed\n{}", mesh.log_tail());
     }
     loop {
@@ -223,12 +223,12 @@ fn judge(watchers: Vec<Watcher>, writes: &[Write]) -> Vec<(Summary, usize)> {
             .into_iter()
             .map(|(view, logs)| {
                 scope.spawn(move || {
-                    let history = written::history(&view, &logs, writes);
+                    let history = acknowledged_writes::history(&view, &logs, writes);
                     let summary = check(&history, &logs).unwrap_or_else(|faults| {
                         let first: Vec<_> = faults.iter().take(5).map(ToString::to_string).collect();
                         panic!("{} faults in {view:?}:\n{}", faults.len(), first.join("\n"))
                     });
-                    (summary, written::tombstones(&logs))
+                    (summary, acknowledged_writes::tombstones(&logs))
                 })
             })
             .collect();
@@ -246,7 +246,7 @@ async fn fifty_watchers_keep_the_contract_through_restarts_and_severed_connectio
     let mut writing = JoinSet::new();
     for (seed, (task, sessions)) in (0..).zip(tasks) {
         let (ada, progress) = (world.ada.clone(), Arc::clone(&world.progress));
-        writing.spawn(async move { written::write(ada, task, sessions, seed, &progress).await });
+        writing.spawn(async move { acknowledged_writes::write(ada, task, sessions, seed, &progress).await });
     }
     let disturbed = tokio::time::timeout(DISTURBED, disturb(&mut world, &doomed)).await;
     disturbed.unwrap_or_else(|_| panic!("the story hangs\n{}", world.mesh.log_tail()));
@@ -262,7 +262,7 @@ async fn fifty_watchers_keep_the_contract_through_restarts_and_severed_connectio
     let (watchers, rev) = settled.expect("all watchers are shown the end");
     let lived = begun.elapsed();
     assert_equal_to_what_is_read(ada, &watchers).await;
-    written::assert_recorded_once(ada, &writes).await;
+    acknowledged_writes::assert_recorded_once(ada, &writes).await;
 
     let judged = tokio::task::block_in_place(|| judge(watchers, &writes));
     let sum = |count: fn(&Summary) -> u64| judged.iter().map(|(summary, _)| count(summary)).sum::<u64>();

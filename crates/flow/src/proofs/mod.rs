@@ -35,6 +35,7 @@ where
     Box::pin(survives_every_stage_run_twice(flow, &fresh)).await;
     Box::pin(ends_after_a_failure_at_every_stage(flow, &fresh)).await;
     Box::pin(ends_after_a_cancel_at_every_point(flow, &fresh)).await;
+    Box::pin(ends_a_flow_that_was_cancelled_between_two_processes(flow, &fresh)).await;
     Box::pin(a_frozen_owner_writes_nothing(flow, &fresh)).await;
     Box::pin(a_late_owner_does_not_disturb_the_next(flow, &fresh)).await;
     Box::pin(finishes_when_all_wake_ups_are_lost(&fresh)).await;
@@ -163,6 +164,31 @@ where
     );
 }
 
+/// A process dies in a stage, and a cancel comes while nobody runs the flow: the next process ends it.
+///
+/// # Panics
+/// When the proof fails.
+pub async fn ends_a_flow_that_was_cancelled_between_two_processes<C, W, F, Fut>(
+    flow: &'static Flow<C>,
+    fresh: &F,
+) where
+    W: World,
+    F: Fn() -> Fut,
+    Fut: Future<Output = W>,
+{
+    for stage in flow.stages {
+        let what = format!("cancelled after a crash in {}", stage.name);
+        let world = fresh().await;
+        let id = started(&world).await;
+        let crash = Script::once(Point::AfterEffect, stage.name, Action::Crash);
+        run(&world, &id, &engine(&world, crash.options())).await;
+        assert_eq!(crash.times_fired(), 1, "{what}: the stage was never reached");
+        cancel(world.store(), &id).await;
+        run(&world, &id, &successor(&world, Options::default()).await).await;
+        assert_eq!(status(&world, &id).await.status, Status::Cancelled, "{what}");
+    }
+}
+
 /// An owner that stops in the middle of a stage and wakes up after another has finished the flow:
 /// nothing it still does reaches the database.
 ///
@@ -264,11 +290,11 @@ where
 {
     let expected = undisturbed(fresh).await;
     let world = fresh().await;
-    let engine = engine(&world, Options { deaf: true, ..Options::default() });
+    let engine = engine(&world, Options { ignore_wake_ups: true, ..Options::default() });
     let (tasks, _failures) = Tasks::new();
     engine.start(&tasks);
     // The sweeper looks at once when it starts: only its later looks may find the flow.
-    while engine.looks() == 0 {
+    while engine.sweeps() == 0 {
         tokio::task::yield_now().await;
     }
     let id = started(&world).await;

@@ -102,7 +102,7 @@ pub(super) async fn run(world: &impl World, id: &FlowId, engine: &Engine) {
             panic!("the engine failed: {e:?}");
         }
         let now = status(world, id).await;
-        if now.status.is_finished() || engine.is_dead() {
+        if now.status.is_finished() || engine.has_crashed() {
             return;
         }
         world.outside_acts().await;

@@ -14,6 +14,8 @@ on_both_databases! {
     carries_a_flow_through_all_its_stages_and_shows_each_in_the_entity,
     repeats_a_failed_attempt_after_its_backoff_and_gives_up_when_the_budget_is_spent,
     takes_a_panic_for_a_failed_attempt_and_lives_on,
+    says_the_class_of_a_failure_and_the_reason_of_a_wait_until_the_flow_goes_on,
+    says_what_kind_of_failure_it_was_when_a_failed_flow_is_cancelled,
     takes_an_attempt_that_conflicts_with_the_database_for_a_failed_one,
     records_a_failure_also_when_the_entity_is_gone,
     wakes_a_waiting_flow_in_the_transaction_of_its_signal,
@@ -82,6 +84,46 @@ async fn takes_a_panic_for_a_failed_attempt_and_lives_on(bench: Bench) {
     bench.advance(Duration::from_secs(5));
     engine.run_until_idle().await.unwrap();
     assert_eq!((bench.flow(&id).await.status, calls.load(Ordering::SeqCst)), (Status::Done, 2));
+}
+
+async fn says_the_class_of_a_failure_and_the_reason_of_a_wait_until_the_flow_goes_on(bench: Bench) {
+    let (_, count) = counted();
+    let engine = bench.engine(vec![job(move |_| {
+        let n = count();
+        Box::pin(async move {
+            match n {
+                1 => Outcome::retry("DISK_FULL", "no room").of_class("capacity"),
+                2 => Outcome::wait("room", "for room").because("NO_ROOM_YET"),
+                _ => Outcome::done(),
+            }
+        })
+    })]);
+    let id = bench.start(&JOB, "e1").await;
+    engine.run_until_idle().await.unwrap();
+    let failed = bench.flow(&id).await;
+    assert_eq!((failed.class.as_str(), failed.reason.as_str()), ("capacity", "DISK_FULL"));
+    assert_eq!(failed.text(), "capacity: no room");
+    bench.advance(Duration::from_secs(5));
+    engine.run_until_idle().await.unwrap();
+    let waiting = bench.flow(&id).await;
+    assert_eq!((waiting.class.as_str(), waiting.reason.as_str()), ("", "NO_ROOM_YET"));
+    assert_eq!(waiting.text(), "for room");
+    bench.commit(|ws| signal(ws, bench.env(), "room")).await;
+    engine.run_until_idle().await.unwrap();
+    let done = bench.flow(&id).await;
+    assert_eq!((done.status, done.class.as_str(), done.text().as_str()), (Status::Done, "", ""));
+}
+
+async fn says_what_kind_of_failure_it_was_when_a_failed_flow_is_cancelled(bench: Bench) {
+    let full = || Outcome::fail("DISK_FULL", "no room").of_class("capacity");
+    let engine = bench.engine(vec![job(move |_| Box::pin(async move { full() }))]);
+    let id = bench.start(&JOB, "e1").await;
+    engine.run_until_idle().await.unwrap();
+    bench.commit(|ws| request_cancel(ws, &id)).await;
+    engine.run_until_idle().await.unwrap();
+    let end = bench.flow(&id).await;
+    assert_eq!((end.class.as_str(), end.reason.as_str()), ("", "CANCELLED"));
+    assert_eq!(end.message, "cancelled at stage work (DISK_FULL: capacity: no room)");
 }
 
 async fn takes_an_attempt_that_conflicts_with_the_database_for_a_failed_one(bench: Bench) {

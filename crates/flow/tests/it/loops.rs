@@ -146,6 +146,8 @@ async fn stops_its_attempt_when_it_finds_that_the_lease_is_lost(bench: Bench) {
     engine.start(&tasks);
     let id = bench.start(&JOB, "e1").await;
     running.recv().await.unwrap();
+    // The engine has claimed what was due and sleeps: it must not take the flow again itself.
+    bench.time.clock.wait_for_sleepers(3).await;
     // Another process takes the flow, as if this one had been frozen for the length of a lease.
     let other = bench.engine(vec![job(|_| Box::pin(async { Outcome::fail("OTHER", "the other owner") }))]);
     other.recover(&OwnedDataDirectory::held_by(&())).await.unwrap();

@@ -7,3 +7,4 @@ mod common;
 mod engine;
 mod loops;
 mod proofs;
+mod upgrade;

@@ -88,8 +88,11 @@ impl Limited {
         let start = Instant::now();
         self.provider.destroy(&self.name).await.unwrap();
         let took = start.elapsed();
-        eprintln!("gone within {took:?}");
-        assert!(took < Duration::from_secs(10), "{took:?}");
+        let load = load();
+        eprintln!("gone within {took:?}, with a load of {load}");
+        // What is promised holds for a host that has processors to spare.
+        let limit = if load < 3.0 { 10 } else { 30 };
+        assert!(took < Duration::from_secs(limit), "{took:?} with a load of {load}");
         assert_eq!(processes_of(&self.name), Vec::<i32>::new());
         assert!(groups.iter().all(|g| !g.exists()), "{groups:?}");
     }
@@ -100,6 +103,12 @@ impl Drop for Limited {
         // Of a test that failed nothing goes on; the supervisor ends the rest.
         let _ = process(&self.facts).kill();
     }
+}
+
+/// How many processes waited for a processor in the last minute.
+fn load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
 }
 
 /// The control groups of a sandbox; none where it has none.

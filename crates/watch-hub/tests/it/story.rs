@@ -52,7 +52,7 @@ impl Service {
         if kindly {
             old.drain(Duration::from_secs(1)).await;
         }
-        assert!(tasks.shutdown(Duration::from_secs(10)).await, "tasks of a hub outlive it");
+        assert!(tasks.shutdown(Duration::from_secs(60)).await, "tasks of a hub outlive it");
         self.retired.lock().unwrap().push(old);
     }
 }

@@ -3,8 +3,8 @@
 pub mod config;
 mod hooks;
 mod model_keys;
-mod parts;
 mod run;
+mod services;
 mod wiring;
 
 pub use model_keys::ModelKeys;

@@ -11,8 +11,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::config::MeshConfig;
 use super::model_keys::ModelKeys;
-use super::parts::{self, Built};
-use super::wiring::{Raw, Wiring, name};
+use super::services::{self, RunningService};
+use super::wiring::{Upstreams, Wiring, name};
 use crate::cli::ServiceName;
 use crate::commands::login;
 use crate::failure::Failure;
@@ -36,8 +36,8 @@ pub async fn up(
     keys: ModelKeys,
     further: FurtherProviders,
 ) -> Result<ExitCode, Failure> {
-    let (raw, bindings) = deferred();
-    run(config, (mesh_dir, further), raw, &START_ORDER, bindings, keys).await
+    let (upstreams, bindings) = deferred();
+    run(config, (mesh_dir, further), upstreams, &START_ORDER, bindings, keys).await
 }
 
 /// Runs one service until a signal; the others are reached over the network.
@@ -51,17 +51,17 @@ pub async fn serve(
     further: FurtherProviders,
 ) -> Result<ExitCode, Failure> {
     let remote = |target| Upstream::remote(&config.upstream_url(target));
-    let raw = Raw {
+    let upstreams = Upstreams {
         auth: remote(ServiceName::Auth)?,
         repo: remote(ServiceName::Repo)?,
         provisioner: remote(ServiceName::Provisioner)?,
         task: remote(ServiceName::Task)?,
     };
-    run(config, (mesh_dir, further), raw, &[service], Vec::new(), ModelKeys::default()).await
+    run(config, (mesh_dir, further), upstreams, &[service], Vec::new(), ModelKeys::default()).await
 }
 
 /// Upstreams of services that are built later in this process.
-fn deferred() -> (Raw, Vec<(ServiceName, UpstreamBinding)>) {
+fn deferred() -> (Upstreams, Vec<(ServiceName, UpstreamBinding)>) {
     let (auth, auth_binding) = Upstream::deferred();
     let (repo, repo_binding) = Upstream::deferred();
     let (provisioner, provisioner_binding) = Upstream::deferred();
@@ -72,13 +72,13 @@ fn deferred() -> (Raw, Vec<(ServiceName, UpstreamBinding)>) {
         (ServiceName::Provisioner, provisioner_binding),
         (ServiceName::Task, task_binding),
     ];
-    (Raw { auth, repo, provisioner, task }, bindings)
+    (Upstreams { auth, repo, provisioner, task }, bindings)
 }
 
 async fn run(
     config: MeshConfig,
     (mesh_dir, further): (PathBuf, FurtherProviders),
-    raw: Raw,
+    upstreams: Upstreams,
     services: &[ServiceName],
     mut bindings: Vec<(ServiceName, UpstreamBinding)>,
     keys: ModelKeys,
@@ -91,7 +91,7 @@ async fn run(
         Telemetry::start(&config.telemetry, label).map_err(|e| Failure::new(e.to_string()).exit(2))?;
     let signals = Signals::of_process()?;
     let metrics = telemetry.metrics().clone();
-    let wiring = Wiring { env: env.clone(), metrics, mesh_dir, raw, further, model_keys: keys.keys };
+    let wiring = Wiring { env: env.clone(), metrics, mesh_dir, upstreams, further, model_keys: keys.keys };
     make_private(&wiring.mesh_dir)?;
     match descriptors {
         Ok(Some(most)) if most < FEW_DESCRIPTORS => {
@@ -109,8 +109,8 @@ async fn run(
     process.bind(&addresses, &config.admin).await?;
     let mut survivors = None;
     for (service, data) in services.iter().zip(&data) {
-        let Built { service: built, failures, survivors: living } =
-            Box::pin(parts::build(*service, data.as_ref(), &config, &wiring)).await?;
+        let RunningService { service: built, failures, survivors: living } =
+            Box::pin(services::build(*service, data.as_ref(), &config, &wiring)).await?;
         process.supervise(failures);
         survivors = survivors.or(living);
         start(&mut process, built, *service, &config, &wiring, &mut bindings).await?;

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 
 /// The services as they are reached from this process, without an identity yet.
 #[derive(Clone)]
-pub struct Raw {
+pub struct Upstreams {
     /// Auth.
     pub auth: Upstream,
     /// Repo.
@@ -35,7 +35,7 @@ pub struct Wiring {
     /// The data directory of the mesh.
     pub mesh_dir: PathBuf,
     /// The services.
-    pub raw: Raw,
+    pub upstreams: Upstreams,
     /// Makes sandbox providers besides the product's own.
     pub further: foundry_provisioner::FurtherProviders,
     /// Model providers of the environment.
@@ -43,7 +43,7 @@ pub struct Wiring {
 }
 
 /// What one service is given.
-pub struct Given {
+pub struct ServiceContext {
     /// Its identity.
     pub identity: ServiceIdentity,
     /// Who checks its callers.
@@ -92,10 +92,11 @@ impl Wiring {
     ///
     /// # Errors
     /// When the identity's key cannot be read.
-    pub fn give(&self, service: ServiceName, tasks: Tasks) -> Result<Given> {
+    pub fn context_for(&self, service: ServiceName, tasks: Tasks) -> Result<ServiceContext> {
         let name = name(service);
         let identity = ServiceIdentity::load_or_create(&self.keys_dir(), name, &self.env)?;
-        let keys = KeyRing::new(Arc::new(UpstreamKeys::new(self.raw.auth.clone())), self.env.clock.clone());
+        let keys =
+            KeyRing::new(Arc::new(UpstreamKeys::new(self.upstreams.auth.clone())), self.env.clock.clone());
         let revocations = Revocations::new();
         keep_revocations(
             self.upstream(&identity, ServiceName::Auth)?,
@@ -105,7 +106,7 @@ impl Wiring {
             self.watch_observer(),
         );
         let authenticator = Arc::new(Authenticator::new(name, keys, revocations, &self.env)?);
-        Ok(Given { identity, authenticator, tasks })
+        Ok(ServiceContext { identity, authenticator, tasks })
     }
 
     /// Another service as this identity calls it.
@@ -113,13 +114,13 @@ impl Wiring {
     /// # Errors
     /// When the descriptors are unsound.
     pub fn upstream(&self, identity: &ServiceIdentity, target: ServiceName) -> Result<Upstream> {
-        let raw = match target {
-            ServiceName::Auth | ServiceName::Gateway => &self.raw.auth,
-            ServiceName::Repo => &self.raw.repo,
-            ServiceName::Provisioner => &self.raw.provisioner,
-            ServiceName::Task => &self.raw.task,
+        let upstreams = match target {
+            ServiceName::Auth | ServiceName::Gateway => &self.upstreams.auth,
+            ServiceName::Repo => &self.upstreams.repo,
+            ServiceName::Provisioner => &self.upstreams.provisioner,
+            ServiceName::Task => &self.upstreams.task,
         };
-        Ok(raw.clone().layer(IdentityLayer::new(identity.clone(), name(target))?))
+        Ok(upstreams.clone().layer(IdentityLayer::new(identity.clone(), name(target))?))
     }
 }
 

@@ -8,9 +8,9 @@ use tokio::sync::Notify;
 
 /// What is set aside before a frame is read: the largest chunk of a snapshot, as a rule.
 pub(crate) const FRAME: usize = 64 * 1024;
-const MOST_OF_STREAM: usize = 1024 * 1024;
-const MOST_OF_USER: usize = 8 * 1024 * 1024;
-const MOST_OF_PROCESS: usize = 64 * 1024 * 1024;
+const MAX_STREAM_BYTES: usize = 1024 * 1024;
+const MAX_USER_BYTES: usize = 8 * 1024 * 1024;
+const MAX_PROCESS_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bytes that share a bound.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(crate) struct Budgets {
 
 impl Default for Budgets {
     fn default() -> Self {
-        Self { process: Pool::new(MOST_OF_PROCESS), users: Arc::default() }
+        Self { process: Pool::new(MAX_PROCESS_BYTES), users: Arc::default() }
     }
 }
 
@@ -83,11 +83,11 @@ impl Budgets {
         let mut users = foundry_core::lock(&self.users);
         let of_user = users.get(user).and_then(Weak::upgrade).unwrap_or_else(|| {
             users.retain(|_, pool| pool.strong_count() > 0);
-            let pool = Pool::new(MOST_OF_USER);
+            let pool = Pool::new(MAX_USER_BYTES);
             users.insert(Arc::clone(user), Arc::downgrade(&pool));
             pool
         });
-        Budget([Pool::new(MOST_OF_STREAM), of_user, Arc::clone(&self.process)])
+        Budget([Pool::new(MAX_STREAM_BYTES), of_user, Arc::clone(&self.process)])
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
         let user: Arc<str> = "a".into();
         let (full, other) = (budgets.of_stream(&user), budgets.of_stream(&user));
         let mut held: Vec<_> = std::iter::from_fn(|| full.try_take()).collect();
-        assert_eq!(held.len() * FRAME, MOST_OF_STREAM);
+        assert_eq!(held.len() * FRAME, MAX_STREAM_BYTES);
         let mut next = full.take().boxed();
         assert!((&mut next).now_or_never().is_none());
         assert!(other.try_take().is_some());
@@ -177,7 +177,7 @@ mod tests {
         let streams: Vec<_> = (0..20).map(|_| budgets.of_stream(&a)).collect();
         let take = |s: &Budget| std::iter::from_fn(|| s.try_take()).collect::<Vec<_>>();
         let held: Vec<_> = streams.iter().flat_map(take).collect();
-        assert_eq!(held.len() * FRAME, MOST_OF_USER);
+        assert_eq!(held.len() * FRAME, MAX_USER_BYTES);
         assert!(budgets.of_stream(&b).try_take().is_some());
         drop(held);
         let large = streams[0].count(5 << 20);

@@ -10,7 +10,7 @@ use http::header::HeaderValue;
 use tonic::Status;
 
 use super::owners::{Grant, Owners, is_final, is_refusal};
-use super::wanted::Wanted;
+use super::watch_request::WatchRequest;
 use crate::admission::Token;
 use crate::exchange::Exchange;
 
@@ -138,7 +138,7 @@ impl Credential {
 
     /// Asks the owner of a watch under the newest token. A refusal under a token of an exchange that was counted in
     /// `doubt` is doubtful.
-    pub(crate) async fn ask(&self, owners: &Owners, wanted: &Wanted, doubt: Option<u64>) -> Asked {
+    pub(crate) async fn ask(&self, owners: &Owners, wanted: &WatchRequest, doubt: Option<u64>) -> Asked {
         let epoch = self.epoch();
         let (outcome, fresh) = match self.fresh().await {
             Ok(fresh) => (self.ask_under(&fresh, owners, wanted).await, Some(fresh)),
@@ -165,7 +165,12 @@ impl Credential {
         Asked::Later
     }
 
-    async fn ask_under(&self, fresh: &Fresh, owners: &Owners, wanted: &Wanted) -> Result<Grant, Status> {
+    async fn ask_under(
+        &self,
+        fresh: &Fresh,
+        owners: &Owners,
+        wanted: &WatchRequest,
+    ) -> Result<Grant, Status> {
         let grant = owners.authorize(wanted, &fresh.authorization).await?;
         // The owner may not have heard yet what is known here.
         if let Some(organization) = &grant.organization

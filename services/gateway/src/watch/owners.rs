@@ -24,7 +24,7 @@ use tonic_types::StatusExt as _;
 
 use super::frames::Broken;
 use super::link::Link;
-use super::wanted::{Wanted, Watchable, with_options};
+use super::watch_request::{WatchRequest, Watchable, with_options};
 
 /// Deadline of the question whether a watch may be seen.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -74,7 +74,7 @@ impl Owners {
     /// As the owner refuses it, or cannot be reached.
     pub(crate) async fn authorize(
         &self,
-        wanted: &Wanted,
+        wanted: &WatchRequest,
         authorization: &HeaderValue,
     ) -> Result<Grant, Status> {
         let owner = self.owner(wanted.method)?;

@@ -16,11 +16,11 @@ use super::credential::{Asked, Credential, Judgement};
 use super::frames::{self, Kind};
 use super::link::Track;
 use super::owners::{Opened, Owners, broken, is_ahead, is_final};
-use super::slot::{Found, Item, Seat, Slot};
+use super::slot::{Item, Membership, ReadAhead, Slot};
 use super::starts::{Start, Starts};
 use super::topic::{Join, Key, Lease, Mark};
 use super::topics::Topics;
-use super::wanted::Wanted;
+use super::watch_request::WatchRequest;
 
 /// Silence after which a stream is taken for lost, where its owner names no heartbeat.
 const SILENCE: Duration = Duration::from_secs(75);
@@ -30,16 +30,16 @@ const SEATS: usize = 4;
 
 /// Those of one stream that catch up, by owner: one that is slow does not keep the others waiting. Cloning shares them.
 #[derive(Clone, Default)]
-pub(crate) struct Seats(Arc<Mutex<HashMap<&'static str, Arc<Semaphore>>>>);
+pub(crate) struct CatchUpPermits(Arc<Mutex<HashMap<&'static str, Arc<Semaphore>>>>);
 
-impl Seats {
+impl CatchUpPermits {
     async fn turn(&self, owner: &'static str) -> Option<OwnedSemaphorePermit> {
-        let seats = {
-            let mut seats = foundry_core::lock(&self.0);
-            Arc::clone(seats.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(SEATS))))
+        let permits = {
+            let mut permits = foundry_core::lock(&self.0);
+            Arc::clone(permits.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(SEATS))))
         };
         // It is never closed; and if it were, nobody needs a turn.
-        seats.acquire_owned().await.ok()
+        permits.acquire_owned().await.ok()
     }
 }
 
@@ -48,7 +48,7 @@ struct Turn {
     /// The next frame's bytes.
     next: Option<Held>,
     /// Its stream catches up with a few at a time.
-    seat: Option<OwnedSemaphorePermit>,
+    membership: Option<OwnedSemaphorePermit>,
     /// So does its user, until all that is missing is that somebody reads it.
     start: Option<Start>,
 }
@@ -80,13 +80,13 @@ pub(crate) struct Asking {
 /// What a reader is made of.
 pub(crate) struct Reader {
     pub(crate) slot: Arc<Slot>,
-    pub(crate) wanted: Arc<Wanted>,
+    pub(crate) wanted: Arc<WatchRequest>,
     pub(crate) owners: Arc<Owners>,
     pub(crate) topics: Topics,
     pub(crate) starts: Starts,
     pub(crate) user: Arc<str>,
     pub(crate) budget: Budget,
-    pub(crate) seats: Seats,
+    pub(crate) permits: CatchUpPermits,
     pub(crate) env: Env,
     pub(crate) track: Track,
     /// Whether the caller has its hello.
@@ -99,7 +99,7 @@ impl Reader {
         let judgement = ask(&self.env, &self.owners, &self.wanted, &asking).await;
         let lease = judgement.outcome.as_ref().ok().map(|grant| {
             let key = Key { method: self.wanted.method, view: grant.view.clone() };
-            self.topics.lease(key, grant.request.clone(), self.slot.turns(), self.slot.sub_id())
+            self.topics.lease(key, grant.request.clone(), self.slot.ready(), self.slot.sub_id())
         });
         self.slot.judge(judgement);
         if let Some(lease) = lease {
@@ -124,15 +124,15 @@ impl Reader {
                     if let Some(opened) = adopted {
                         self.topics.adopt(lease.topic(), *opened);
                     }
-                    let seat = Seat { lease, generation, track: self.track };
-                    return self.slot.finish(Found::Seat(Box::new(seat)));
+                    let membership = Membership { lease, generation, track: self.track };
+                    return self.slot.finish(ReadAhead::Membership(Box::new(membership)));
                 }
                 Left::Full | Left::Drained => continue,
                 Left::Lost(status) => status,
             };
             tries_ahead = if is_ahead(&status) { tries_ahead + 1 } else { 0 };
             if is_final(&status) || tries_ahead == TRIES_AHEAD {
-                return self.slot.finish(Found::End(status));
+                return self.slot.finish(ReadAhead::End(status));
             }
             if let Some(body) = self.track.cut_off() {
                 self.slot.put(Item::own(body));
@@ -147,12 +147,12 @@ impl Reader {
     async fn turn(&self) -> Turn {
         self.slot.has_room().await;
         let owner = self.wanted.method.service;
-        let seat = self.seats.turn(owner).await;
+        let membership = self.permits.turn(owner).await;
         loop {
             let start = Some(self.starts.turn(owner, &self.user).await);
             let next = self.budget.try_take();
             if next.is_some() {
-                return Turn { next, seat, start };
+                return Turn { next, membership, start };
             }
             // Neither is kept while the other is waited for: that may be long.
             drop(start);
@@ -170,7 +170,7 @@ impl Reader {
             (turn.start, turn.next) = (None, None);
             self.slot.has_room().await;
         }
-        if turn.seat.is_none() || turn.next.is_some() {
+        if turn.membership.is_none() || turn.next.is_some() {
             return true;
         }
         turn.next = self.budget.try_take();
@@ -238,7 +238,7 @@ impl Reader {
             // Once it knows everything, it is better read where all others read.
             if let Some(mark) = &mark {
                 // What it waits for from here on may be long in coming.
-                turn = Turn { next: None, seat: None, start: None };
+                turn = Turn { next: None, membership: None, start: None };
                 match lease.topic().join(&self.track, &opened.hello.incarnation, mark.clone()) {
                     Join::Adopted { generation } => return Left::Seated(generation, Some(Box::new(opened))),
                     Join::Seated { generation } => return Left::Seated(generation, None),
@@ -266,7 +266,7 @@ impl Reader {
 
 /// Asks the owner of a watch, with others of the same stream in turn. Before it is refused, it is asked once under a
 /// token that is newer than the watch.
-pub(crate) async fn ask(env: &Env, owners: &Owners, wanted: &Wanted, asking: &Asking) -> Judgement {
+pub(crate) async fn ask(env: &Env, owners: &Owners, wanted: &WatchRequest, asking: &Asking) -> Judgement {
     let Asking { credential, questions, exchanges } = asking;
     let mut doubt = Some(*exchanges);
     let mut backoff = Backoff::default();

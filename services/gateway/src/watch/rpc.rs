@@ -12,10 +12,10 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::credential::Credential;
-use super::roster::{MOST_WATCHES, Roster};
 use super::session::Session;
 use super::shared::Shared;
-use super::subs::Starter;
+use super::starter::Starter;
+use super::subscription_set::{MAX_WATCHES, SubscriptionSet};
 use crate::admission::Token;
 use crate::caller_limits::{Account, CallerBook, Permit};
 use crate::cut;
@@ -51,7 +51,7 @@ impl EdgeService for Call {
         // Validate.
         let heartbeat = parse_heartbeat(heartbeat, "heartbeat")?;
         let watches = subscriptions.len();
-        let roster = Roster::new(subscriptions)?;
+        let subscriptions = SubscriptionSet::new(subscriptions)?;
         self.charge(watches)?;
         let user = self.caller.require_user()?;
         let shared = &self.shared;
@@ -61,7 +61,7 @@ impl EdgeService for Call {
 
         // The stream, which does all the rest when it is polled.
         let credential = Credential::new(Arc::clone(&shared.tokens), self.token.clone());
-        let registered = shared.streams.register(&*shared.env.random, user, roster, credential);
+        let registered = shared.streams.register(&*shared.env.random, user, subscriptions, credential);
         let starter = Starter::new(Arc::clone(shared), user.user_id.as_str());
         let permit = foundry_core::lock(&self.permit).take();
         let session =
@@ -79,8 +79,8 @@ impl EdgeService for Call {
     ) -> Result<Response<wire::ModifyWatchesResponse>, Status> {
         let wire::ModifyWatchesRequest { stream_id, version, add, remove } = request.into_inner();
         let entry = self.shared.streams.find(&stream_id, self.caller.require_user()?)?;
-        self.charge(add.len().min(MOST_WATCHES))?;
-        let version = entry.roster.modify(version, add, &remove)?;
+        self.charge(add.len().min(MAX_WATCHES))?;
+        let version = entry.subscriptions.modify(version, add, &remove)?;
         // What its owners are asked from now on, they are asked under the newest token.
         entry.credential.replace(self.token.clone());
         Ok(Response::new(wire::ModifyWatchesResponse { version }))

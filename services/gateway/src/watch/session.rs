@@ -16,18 +16,18 @@ use tonic::Status;
 
 use super::credential::membership_lost;
 use super::guard::{Guard, Notice};
+use super::ready_queue::ReadyQueue;
+use super::starter::Starter;
+use super::stream_watch::{Due, StreamWatch};
 use super::streams::Registered;
-use super::sub::{Sub, Took};
-use super::subs::Starter;
-use super::turns::Turns;
-use super::wanted::Wanted;
+use super::watch_request::WatchRequest;
 use crate::caller_limits::Permit;
 use crate::cut;
 
 /// Most frames of watches in one frame of the stream.
-const MOST_FRAMES: usize = 64;
+const MAX_FRAMES: usize = 64;
 /// Bytes after which no further frame is packed.
-const ENOUGH_BYTES: usize = 32 * 1024;
+const FULL_BATCH_BYTES: usize = 32 * 1024;
 /// Name of the streams in the metrics of watches.
 const STREAM: &str = "EdgeWatch";
 
@@ -37,8 +37,8 @@ pub(crate) struct Session {
     starter: Starter,
     guard: Guard,
     end: StreamEnd,
-    turns: Arc<Turns>,
-    subs: HashMap<u32, Sub>,
+    ready: Arc<ReadyQueue>,
+    subs: HashMap<u32, StreamWatch>,
     /// Said before any further frame of a watch.
     outbox: VecDeque<Body>,
     /// Changes that are in force and not told yet.
@@ -72,7 +72,7 @@ impl Session {
         Self {
             guard,
             end,
-            turns: Arc::clone(starter.turns()),
+            ready: Arc::clone(starter.ready()),
             subs: HashMap::new(),
             outbox: VecDeque::new(),
             in_force: RangeInclusive::new(1, 0),
@@ -130,14 +130,14 @@ impl Session {
                         let expire_time = Some(at.to_proto());
                         return Some(Ok(Body::AuthExpiring(wire::AuthExpiring { expire_time })));
                     }
-                    Notice::Changed => self.judge_anew(),
-                    Notice::Renewed => self.subs.keys().for_each(|sub_id| self.turns.call(*sub_id)),
+                    Notice::Changed => self.authorize_again(),
+                    Notice::Renewed => self.subs.keys().for_each(|sub_id| self.ready.call(*sub_id)),
                 },
                 () = stop.cancelled() => return Some(Err(cut::draining().into_status())),
                 notice = self.end.next() => return notice.map(|notice| Ok(drain(notice))),
                 () = std::future::ready(()), if self.has_mail() => return self.mail().map(Ok),
-                () = self.registered.roster().wait() => self.change(),
-                () = self.turns.wait(), if !self.guard.is_renewing() => {
+                () = self.registered.subscriptions().wait() => self.change(),
+                () = self.ready.wait(), if !self.guard.is_renewing() => {
                     if let Some(frames) = self.collect() {
                         return Some(Ok(frames));
                     }
@@ -153,13 +153,13 @@ impl Session {
 
     /// Puts changes of the set in force.
     fn change(&mut self) {
-        let changes = self.registered.roster().take();
+        let changes = self.registered.subscriptions().take();
         for sub_id in changes.remove {
             self.subs.remove(&sub_id);
         }
         for subscription in changes.add {
             let sub_id = subscription.sub_id;
-            let wanted = Wanted::parse(subscription, &self.starter.shared().routes);
+            let wanted = WatchRequest::parse(subscription, &self.starter.shared().routes);
             match wanted.and_then(|wanted| self.starter.begin(Arc::new(wanted), self.registered.credential()))
             {
                 Ok(sub) => {
@@ -186,31 +186,31 @@ impl Session {
         let now = self.starter.shared().env.clock.now();
         let epoch = self.registered.credential().epoch();
         let (mut frames, mut bytes) = (Vec::new(), 0);
-        while frames.len() < MOST_FRAMES && bytes < ENOUGH_BYTES {
-            let Some(sub_id) = self.turns.take() else { break };
+        while frames.len() < MAX_FRAMES && bytes < FULL_BATCH_BYTES {
+            let Some(sub_id) = self.ready.take() else { break };
             let Some(sub) = self.subs.get_mut(&sub_id) else { continue };
             match sub.take(now, epoch) {
-                Took::Frames(responses) => {
+                Due::Frames(responses) => {
                     for response in responses {
                         bytes += response.len();
                         frames.push(wire::SubscriptionFrame { sub_id, response });
                     }
                     // There may be more: again after all others.
-                    self.turns.call(sub_id);
+                    self.ready.call(sub_id);
                 }
-                Took::Nothing => {}
-                Took::Behind(seat) => self.starter.catch_up(sub, *seat),
-                Took::Unjudged => self.starter.judge(sub, self.registered.credential()),
-                Took::Anew => self.starter.begin_anew(sub, self.registered.credential()),
-                Took::Elsewhere => self.starter.restart(sub, self.registered.credential()),
-                Took::End(status) => self.end(sub_id, &status),
+                Due::Nothing => {}
+                Due::Lagging(membership) => self.starter.catch_up(sub, *membership),
+                Due::NeedsAuthorization => self.starter.judge(sub, self.registered.credential()),
+                Due::Restart => self.starter.begin_again(sub, self.registered.credential()),
+                Due::ViewChanged => self.starter.restart(sub, self.registered.credential()),
+                Due::End(status) => self.end(sub_id, &status),
             }
         }
         (!frames.is_empty()).then_some(Body::Frames(wire::Frames { frames }))
     }
 
     /// A revocation concerns the caller: what is known to be lost ends at once, the rest is asked anew.
-    fn judge_anew(&mut self) {
+    fn authorize_again(&mut self) {
         let credential = Arc::clone(self.registered.credential());
         let caller = self.guard.caller().clone();
         let lost: Vec<_> = self
@@ -228,7 +228,7 @@ impl Session {
 
     fn end(&mut self, sub_id: u32, status: &Status) {
         self.subs.remove(&sub_id);
-        self.registered.roster().ended(sub_id);
+        self.registered.subscriptions().ended(sub_id);
         self.outbox.push_back(Body::Ended(wire::Ended {
             sub_id,
             code: status.code() as i32,

@@ -10,8 +10,8 @@ use tonic::Status;
 use super::budget::Held;
 use super::credential::Judgement;
 use super::link::Track;
+use super::ready_queue::ReadyQueue;
 use super::topic::Lease;
-use super::turns::Turns;
 
 /// Bytes that are read ahead of a caller that does not read.
 const READ_AHEAD: usize = 64 * 1024;
@@ -43,7 +43,7 @@ impl Item {
 
 /// A place among the readers of a topic.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct Membership {
     pub(crate) lease: Lease,
     pub(crate) generation: u64,
     pub(crate) track: Track,
@@ -51,10 +51,10 @@ pub(crate) struct Seat {
 
 /// What the stream finds.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum ReadAhead {
     Item(Item),
     /// From here on the topic is read; no item follows.
-    Seat(Box<Seat>),
+    Membership(Box<Membership>),
     /// The watch is over.
     End(Status),
     Nothing,
@@ -64,7 +64,7 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Slot {
     sub_id: u32,
-    turns: Arc<Turns>,
+    ready: Arc<ReadyQueue>,
     state: Mutex<State>,
     room: Notify,
 }
@@ -73,13 +73,13 @@ pub(crate) struct Slot {
 struct State {
     items: VecDeque<Item>,
     bytes: usize,
-    then: Option<Found>,
+    then: Option<ReadAhead>,
     judgement: Option<Judgement>,
 }
 
 impl Slot {
-    pub(crate) fn new(sub_id: u32, turns: Arc<Turns>) -> Self {
-        Self { sub_id, turns, state: Mutex::default(), room: Notify::new() }
+    pub(crate) fn new(sub_id: u32, ready: Arc<ReadyQueue>) -> Self {
+        Self { sub_id, ready, state: Mutex::default(), room: Notify::new() }
     }
 
     /// The number of its watch.
@@ -88,8 +88,8 @@ impl Slot {
     }
 
     /// The turns of its stream.
-    pub(crate) fn turns(&self) -> &Arc<Turns> {
-        &self.turns
+    pub(crate) fn ready(&self) -> &Arc<ReadyQueue> {
+        &self.ready
     }
 
     /// Leaves an item.
@@ -98,19 +98,19 @@ impl Slot {
         state.bytes += Item::cost(&item.body);
         state.items.push_back(item);
         drop(state);
-        self.turns.call(self.sub_id);
+        self.ready.call(self.sub_id);
     }
 
     /// Leaves what follows the items.
-    pub(crate) fn finish(&self, then: Found) {
+    pub(crate) fn finish(&self, then: ReadAhead) {
         self.lock().then = Some(then);
-        self.turns.call(self.sub_id);
+        self.ready.call(self.sub_id);
     }
 
     /// The owner allows the watch, as far as this epoch knows, or does not.
     pub(crate) fn judge(&self, judgement: Judgement) {
         self.lock().judgement = Some(judgement);
-        self.turns.call(self.sub_id);
+        self.ready.call(self.sub_id);
     }
 
     /// What the owner said since the last look.
@@ -119,14 +119,16 @@ impl Slot {
     }
 
     /// Takes what is next.
-    pub(crate) fn take(&self) -> Found {
+    pub(crate) fn take(&self) -> ReadAhead {
         let mut state = self.lock();
-        let Some(item) = state.items.pop_front() else { return state.then.take().unwrap_or(Found::Nothing) };
+        let Some(item) = state.items.pop_front() else {
+            return state.then.take().unwrap_or(ReadAhead::Nothing);
+        };
         state.bytes = state.bytes.saturating_sub(Item::cost(&item.body));
         if state.bytes <= READ_AHEAD / 2 {
             self.room.notify_one();
         }
-        Found::Item(item)
+        ReadAhead::Item(item)
     }
 
     /// Whether enough was read ahead.

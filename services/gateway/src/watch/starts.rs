@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 /// Starts at the same time at one owner.
 const MOST: usize = 32;
 /// Starts at the same time of one user at one owner.
-const MOST_PER_USER: usize = 8;
+const MAX_PER_USER: usize = 8;
 
 /// The queues of all owners; cloning shares them.
 #[derive(Clone, Default)]
@@ -87,7 +87,7 @@ impl Queue {
             let name = self.order.pop_front()?;
             let Some(user) = self.users.get_mut(&name) else { continue };
             user.waiting.retain(|sender| !sender.is_closed());
-            let has_room = user.active < MOST_PER_USER;
+            let has_room = user.active < MAX_PER_USER;
             let next = if has_room { user.waiting.pop_front() } else { None };
             if !user.waiting.is_empty() {
                 self.order.push_back(Arc::clone(&name));
@@ -150,7 +150,7 @@ mod tests {
     fn one_user_has_a_few_starts_and_the_rest_wait_their_turn() {
         let (starts, user): (_, Arc<str>) = (Starts::default(), "a".into());
         let mut begun: Vec<_> =
-            (0..MOST_PER_USER).map(|_| starts.turn("task", &user).now_or_never().unwrap()).collect();
+            (0..MAX_PER_USER).map(|_| starts.turn("task", &user).now_or_never().unwrap()).collect();
         let mut next = starts.turn("task", &user).boxed();
         assert!((&mut next).now_or_never().is_none());
         assert!(starts.turn("repo", &user).now_or_never().is_some(), "each owner has its own");
@@ -190,7 +190,7 @@ mod tests {
     fn one_that_goes_away_gives_its_turn_back() {
         let (starts, user): (_, Arc<str>) = (Starts::default(), "a".into());
         let begun: Vec<_> =
-            (0..MOST_PER_USER).map(|_| starts.turn("task", &user).now_or_never().unwrap()).collect();
+            (0..MAX_PER_USER).map(|_| starts.turn("task", &user).now_or_never().unwrap()).collect();
         let mut gone = starts.turn("task", &user).boxed();
         let mut given = starts.turn("task", &user).boxed();
         assert!((&mut gone).now_or_never().is_none() && (&mut given).now_or_never().is_none());

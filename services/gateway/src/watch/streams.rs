@@ -7,7 +7,7 @@ use foundry_authn::UserCaller;
 use foundry_core::{Code, Error, Random, Result};
 
 use super::credential::Credential;
-use super::roster::Roster;
+use super::subscription_set::SubscriptionSet;
 
 /// The open streams; cloning shares them.
 #[derive(Clone, Default)]
@@ -17,7 +17,7 @@ pub(crate) struct Streams(Arc<Mutex<HashMap<String, Arc<Entry>>>>);
 pub(crate) struct Entry {
     user_id: String,
     credential_id: String,
-    pub(crate) roster: Roster,
+    pub(crate) subscriptions: SubscriptionSet,
     pub(crate) credential: Arc<Credential>,
 }
 
@@ -27,7 +27,7 @@ impl Streams {
         &self,
         random: &dyn Random,
         user: &UserCaller,
-        roster: Roster,
+        subscriptions: SubscriptionSet,
         credential: Credential,
     ) -> Registered {
         let mut id = [0; 16];
@@ -36,7 +36,7 @@ impl Streams {
         let entry = Arc::new(Entry {
             user_id: user.user_id.to_string(),
             credential_id: user.credential_id.clone(),
-            roster,
+            subscriptions,
             credential: Arc::new(credential),
         });
         self.lock(|streams| streams.insert(stream_id.clone(), Arc::clone(&entry)));
@@ -73,8 +73,8 @@ impl Registered {
         &self.stream_id
     }
 
-    pub(crate) fn roster(&self) -> &Roster {
-        &self.entry.roster
+    pub(crate) fn subscriptions(&self) -> &SubscriptionSet {
+        &self.entry.subscriptions
     }
 
     pub(crate) fn credential(&self) -> &Arc<Credential> {

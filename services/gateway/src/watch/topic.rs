@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::frames::Broken;
 use super::link::Track;
+use super::ready_queue::ReadyQueue;
 use super::ring::{Group, Place, Ring};
 use super::topics::Topics;
-use super::turns::Turns;
-use super::wanted::Watchable;
+use super::watch_request::Watchable;
 
 /// Bytes of the newest changes that are kept.
 const RING_BYTES: usize = 256 * 1024;
@@ -43,7 +43,7 @@ struct State {
     incarnation: String,
     ring: Ring,
     bookmark: Option<Mark>,
-    readers: HashMap<u64, (Arc<Turns>, u32)>,
+    readers: HashMap<u64, (Arc<ReadyQueue>, u32)>,
     next_reader: u64,
 }
 
@@ -182,11 +182,11 @@ impl Topic {
         self.lock().readers.is_empty()
     }
 
-    pub(crate) fn enter(&self, turns: &Arc<Turns>, sub_id: u32) -> u64 {
+    pub(crate) fn enter(&self, ready: &Arc<ReadyQueue>, sub_id: u32) -> u64 {
         let mut state = self.lock();
         let reader = state.next_reader;
         state.next_reader += 1;
-        state.readers.insert(reader, (Arc::clone(turns), sub_id));
+        state.readers.insert(reader, (Arc::clone(ready), sub_id));
         reader
     }
 
@@ -205,8 +205,8 @@ impl Topic {
 
 impl State {
     fn call(&self) {
-        for (turns, sub_id) in self.readers.values() {
-            turns.call(*sub_id);
+        for (ready, sub_id) in self.readers.values() {
+            ready.call(*sub_id);
         }
     }
 }

@@ -11,8 +11,8 @@ use foundry_watch::{Beginning, Observer};
 
 use super::owners::{Opened, Owners};
 use super::pump::Pump;
+use super::ready_queue::ReadyQueue;
 use super::topic::{Key, Lease, Topic};
-use super::turns::Turns;
 
 /// How long an upstream outlives its last reader: a page that is loaded anew finds it warm.
 const GRACE: Duration = Duration::from_secs(5);
@@ -55,13 +55,13 @@ impl Topics {
     }
 
     /// A share of the topic of this view.
-    pub(crate) fn lease(&self, key: Key, request: Bytes, turns: &Arc<Turns>, sub_id: u32) -> Lease {
+    pub(crate) fn lease(&self, key: Key, request: Bytes, ready: &Arc<ReadyQueue>, sub_id: u32) -> Lease {
         let mut topics = self.lock();
         let topic = topics.entry(key).or_insert_with_key(|key| {
             let stop = self.0.tasks.cancellation().child_token();
             Arc::new(Topic::new(key.clone(), request, stop))
         });
-        let (topic, reader) = (Arc::clone(topic), topic.enter(turns, sub_id));
+        let (topic, reader) = (Arc::clone(topic), topic.enter(ready, sub_id));
         Lease::new(topic, reader, self.clone())
     }
 

@@ -38,7 +38,7 @@ pub struct Attachments {
     /// Held while the space that is left is looked at and taken.
     pub admission: Mutex<()>,
     /// Asks the sweep to look now.
-    pub look: Notify,
+    pub sweep_requested: Notify,
 }
 
 impl Attachments {
@@ -76,7 +76,7 @@ impl Attachments {
             transfers: Semaphore::new(AT_ONCE),
             env: env.clone(),
             admission: Mutex::new(()),
-            look: Notify::new(),
+            sweep_requested: Notify::new(),
         }
     }
 

@@ -22,7 +22,7 @@ pub async fn sweep_again(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = shared.attachments.look.notified() => {}
+            () = shared.attachments.sweep_requested.notified() => {}
             () = shared.env.clock.sleep(PAUSE) => {}
         }
         tokio::select! {

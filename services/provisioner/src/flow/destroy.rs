@@ -38,7 +38,7 @@ const SAVE: Duration = Duration::from_secs(30);
 /// is back by then.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Attempts that neither saved the work nor failed: this many deaths of the service are bad luck.
-const MOST_ATTEMPTS: u32 = 20;
+const MAX_ATTEMPTS: u32 = 20;
 /// How long cancelled flows are waited for.
 const LET_GO: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
@@ -122,13 +122,13 @@ async fn save(shared: &Arc<Shared>, ctx: &StageContext) -> Outcome {
     if !ctx.input::<Input>().is_ok_and(|i| i.save) {
         return Outcome::done();
     }
-    if ctx.attempt() > MOST_ATTEMPTS {
+    if ctx.attempt() > MAX_ATTEMPTS {
         return give_up(ctx, "the service stopped during every attempt to save it".to_owned());
     }
     let saved = tokio::select! {
         saved = try_save(shared, ctx) => saved.unwrap_or_else(Outcome::from),
         () = ctx.env().clock.sleep(SAVE) => {
-            Outcome::retry("WORK_SAVE_TIMEOUT", format!("not saved within {} s", SAVE.as_secs()))
+            Outcome::retry("WORK_SAVE_TIMEOUT", format!("not saved within {} s", SAVE.as_secs())).of_class("timeout")
         }
     };
     // An attempt that a crash cut is no failure: however long the service was away, one more follows.

@@ -2,7 +2,7 @@
 //!
 //! While the quota of the session's model provider is used up until a known time, the prompt waits for it.
 //!
-//! A delivery that fails for good, by whatever cause, begins another job in the same commit:
+//! A delivery that fails for good, by whatever cause, begins [`UNDELIVERED`] in the same commit.
 //!
 //! The request's id is the message id, and the runtime passes each on once: a repetition is harmless.
 

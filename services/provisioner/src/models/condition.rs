@@ -13,7 +13,7 @@ use crate::domain::{Session, SessionState};
 use crate::flow;
 use crate::runtime::cut;
 use crate::shared::Shared;
-use crate::store::{calm, condition_value, model_waits, sessions};
+use crate::store::{self, condition_value, model_waits, sessions};
 
 /// How long an agent that was told not to try again may take to end its turn.
 const OBEY: Duration = Duration::from_secs(5);
@@ -159,7 +159,7 @@ fn cleared(ws: &mut WriteSet, session: &Session, now: Timestamp) {
 /// What the session shows once nothing of its model is to be shown. A person who is waited for is waited for all the same.
 fn calmed(session: &Session, now: Timestamp) -> Option<(&'static str, Value)> {
     let shows = session.condition.reason.starts_with("MODEL_") && !session.waits_for_person();
-    shows.then(|| ("condition", condition_value(&calm(now))))
+    shows.then(|| ("condition", condition_value(&store::cleared(now))))
 }
 
 fn condition(seen: &ModelCondition, provider: &str, now: Timestamp) -> Condition {

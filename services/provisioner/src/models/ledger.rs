@@ -24,7 +24,7 @@ use crate::store::model_totals::Total;
 use crate::store::{model_totals, model_usage, model_waits, sandboxes, sessions};
 
 /// Most tokens, and most millionths of cost, that one call is counted with.
-const MOST_OF_A_CALL: u64 = 1_000_000_000_000;
+const MAX_OF_A_CALL: u64 = 1_000_000_000_000;
 
 /// The ledger over the service's tables.
 pub struct SessionLedger {
@@ -191,7 +191,7 @@ pub fn gateway_kind(kind: ModelProviderKind) -> Kind {
 async fn count(shared: &Shared, access: &Access, usage: &Usage) -> Result<(), Error> {
     let id: SessionId = access.owner.session.parse()?;
     // No call uses more than this; what claims to must not spoil the sums.
-    let number = |n: u64| i64::try_from(n.min(MOST_OF_A_CALL)).unwrap_or(0);
+    let number = |n: u64| i64::try_from(n.min(MAX_OF_A_CALL)).unwrap_or(0);
     let (model, _) = crate::domain::head(&usage.model, 200);
     let call = ModelUsage {
         profile_id: access.owner.profile.clone(),

@@ -11,7 +11,7 @@ use crate::domain::{Session, SessionState, TurnState};
 use crate::flow;
 use crate::runtime::cut;
 use crate::shared::Shared;
-use crate::store::{calm, condition_value, sessions, turns};
+use crate::store::{cleared, condition_value, sessions, turns};
 
 /// Closes an agent session; a running turn is cancelled.
 pub async fn close_agent_session(
@@ -64,7 +64,7 @@ pub(crate) async fn close(
     let turn = turns::find_named(&shared.store, &session.session_id, &session.message_id).await?;
     let turn = turn.filter(|t| t.state != TurnState::Ended);
     let mut set = cut(ws, session, turn.as_ref().map(|t| (t, end)), Vec::new(), now);
-    let condition = calm(now);
+    let condition = cleared(now);
     set.extend([
         ("state", SessionState::Closed.as_str().into()),
         ("condition", condition_value(&condition)),

@@ -36,6 +36,6 @@ pub async fn delete_attachment(
             Ok((ws, DeleteAttachmentResponse { rev: 0 }))
         })
         .await?;
-    shared.attachments.look.notify_one();
+    shared.attachments.sweep_requested.notify_one();
     Ok(answer)
 }

@@ -8,7 +8,7 @@ use foundry_store::WriteSet;
 use super::{Command, audit, behalf, session_for};
 use crate::domain::{Session, SessionState};
 use crate::shared::Shared;
-use crate::store::{calm, condition_value, sessions};
+use crate::store::{cleared, condition_value, sessions};
 
 /// Takes up a failed agent session.
 pub async fn retry_agent_session(
@@ -29,7 +29,7 @@ pub async fn retry_agent_session(
                 return Err(Error::precondition("NOT_FAILED", session.session_id.as_str(), text));
             }
             let mut ws = WriteSet::new();
-            let condition = calm(shared.env.clock.now());
+            let condition = cleared(shared.env.clock.now());
             let state = SessionState::Creating;
             let set = vec![("state", state.as_str().into()), ("condition", condition_value(&condition))];
             sessions::update(&mut ws, &session, set);

@@ -9,7 +9,7 @@ use foundry_store::WriteSet;
 use super::{Command, audit, behalf, sandbox_for};
 use crate::domain::{Sandbox, SandboxState};
 use crate::shared::Shared;
-use crate::store::{calm, condition_value, sandboxes};
+use crate::store::{cleared, condition_value, sandboxes};
 
 /// Takes up a failed sandbox.
 pub async fn retry_sandbox(
@@ -30,7 +30,7 @@ pub async fn retry_sandbox(
             }
             let mut ws = WriteSet::new();
             let state = resumed(&sandbox);
-            let condition = calm(shared.env.clock.now());
+            let condition = cleared(shared.env.clock.now());
             let set = vec![("state", state.as_str().into()), ("condition", condition_value(&condition))];
             sandboxes::update(&mut ws, &sandbox, set);
             foundry_flow::retry(&mut ws, &sandbox.flow_id.parse()?);

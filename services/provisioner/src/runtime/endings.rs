@@ -17,7 +17,7 @@ use crate::domain::{
 use crate::flow;
 use crate::shared::Shared;
 use crate::store::{
-    Set, calm, condition_value, elicitations, events, permissions, sandboxes, sessions, stages, turns,
+    Set, cleared, condition_value, elicitations, events, permissions, sandboxes, sessions, stages, turns,
 };
 
 fn part(message: &str, body: Body) -> TranscriptPart {
@@ -45,7 +45,7 @@ pub async fn end_turn(
         let mut set = cut(&mut ws, &session, Some((&turn, end)), Vec::new(), now);
         if session.state == SessionState::Running {
             set.push(("state", SessionState::Ready.as_str().into()));
-            set.push(("condition", condition_value(&calm(now))));
+            set.push(("condition", condition_value(&cleared(now))));
         }
         sessions::update(&mut ws, &session, set);
         flow::work::enqueue_for(&mut ws, shared, &session, None)?;

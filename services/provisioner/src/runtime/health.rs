@@ -26,7 +26,7 @@ pub async fn watch_health(shared: Arc<Shared>) {
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = shared.look.notified() => {}
+            () = shared.health_check_requested.notified() => {}
             () = shared.env.clock.sleep(shared.config.probe_interval) => {}
         }
     }

@@ -9,7 +9,7 @@ use foundry_store::WriteSet;
 use crate::domain::fold::notice;
 use crate::domain::{Sandbox, SandboxState, Session, SessionState, reached_condition, says_limit};
 use crate::shared::Shared;
-use crate::store::{Set, calm, condition_value, events, sandboxes, sessions};
+use crate::store::{Set, cleared, condition_value, events, sandboxes, sessions};
 
 /// Takes in what the provider tells of a sandbox. Writes only what is new.
 ///
@@ -90,7 +90,7 @@ fn write(
 ) {
     let mut set = Set::new();
     if let Some(condition) = condition {
-        let since_time = condition.since_time.or(calm(now).since_time);
+        let since_time = condition.since_time.or(cleared(now).since_time);
         set.push(("condition", condition_value(&Condition { since_time, ..condition })));
     }
     if !notices.is_empty() {

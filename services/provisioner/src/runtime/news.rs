@@ -9,7 +9,7 @@ use foundry_store::WriteSet;
 
 use crate::domain::fold::{Fold, Folded};
 use crate::domain::{Offer, Session};
-use crate::store::calm;
+use crate::store::cleared;
 
 /// Agents tell their usage with every answer of a model; for it alone a session changes once in this time.
 pub const USAGE_PACE: Duration = Duration::from_secs(1);
@@ -71,6 +71,6 @@ pub fn waiting(
                 ..Condition::default()
             }
         }
-        (None, None) => calm(now),
+        (None, None) => cleared(now),
     }
 }

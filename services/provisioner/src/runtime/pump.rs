@@ -141,7 +141,7 @@ async fn follow(shared: &Arc<Shared>, id: &SessionId) -> Result<Followed, Error>
             Recorded::Gone => return Ok(Followed::End),
         }
         if batch.events.iter().any(|e| matches!(e.body, foundry_sandbox::TapBody::Exited { .. })) {
-            shared.look.notify_one();
+            shared.health_check_requested.notify_one();
         }
         if !more {
             shared.env.clock.sleep(PACE).await;

@@ -16,7 +16,7 @@ use crate::flow::{self, permission::Answer};
 use crate::models::condition::LIMIT_WAIT;
 use crate::shared::Shared;
 use crate::store::{
-    Set, attachments, calm, condition_value, elicitations, events, permissions, sessions, turns,
+    Set, attachments, cleared, condition_value, elicitations, events, permissions, sessions, turns,
 };
 
 /// At most one hand-over of work per session in this time while a turn runs.
@@ -200,7 +200,7 @@ impl Recording<'_> {
             if refused.is_none() && self.session.model_condition.is_some() {
                 set.push(("model_condition", foundry_store::Value::Null));
             }
-            let condition = refused.unwrap_or_else(|| calm(self.now));
+            let condition = refused.unwrap_or_else(|| cleared(self.now));
             set.extend([
                 ("state", SessionState::Ready.as_str().into()),
                 ("condition", condition_value(&condition)),

@@ -105,7 +105,7 @@ pub fn condition_value(condition: &Condition) -> Value {
 }
 
 /// A condition that says nothing but since when.
-pub fn calm(now: foundry_core::Timestamp) -> Condition {
+pub fn cleared(now: foundry_core::Timestamp) -> Condition {
     Condition { since_time: Some(now.to_proto()), ..Condition::default() }
 }
 

@@ -8,10 +8,10 @@ use foundry_proto::common::v1::{TranscriptPart, TurnOutcome, UserMessage};
 use foundry_proto::provisioner::v1::{AgentEvent, AgentSession, AgentSessionState, Sandbox, SandboxState};
 use foundry_store::{Scope, WriteSet};
 
-use crate::domain::derive::{Aggregate, Told};
+use crate::domain::derive::{Aggregate, Replica};
 use crate::domain::task::Lifecycle;
 use crate::domain::validate::prefix;
-use crate::flow::command::{self, Command};
+use crate::flow::provisioner_call::{self, ProvisionerCall};
 use crate::store::messages::Said;
 use crate::store::transcript;
 
@@ -22,11 +22,17 @@ const PART: usize = 4 * 1024;
 ///
 /// # Errors
 /// When a command cannot be written.
-pub fn sandbox(ws: &mut WriteSet, env: &Env, of: &mut Aggregate, sandbox: &Sandbox, rev: i64) -> Result<()> {
-    if sandbox.task_id != of.task.task_id.as_str() {
+pub fn sandbox(
+    ws: &mut WriteSet,
+    env: &Env,
+    aggregate: &mut Aggregate,
+    sandbox: &Sandbox,
+    rev: i64,
+) -> Result<()> {
+    if sandbox.task_id != aggregate.task.task_id.as_str() {
         return Ok(());
     }
-    let newer = of.sandbox.as_ref().is_none_or(|told| {
+    let newer = aggregate.sandbox.as_ref().is_none_or(|told| {
         if told.entity.sandbox_id == sandbox.sandbox_id {
             rev > told.rev
         } else {
@@ -34,14 +40,18 @@ pub fn sandbox(ws: &mut WriteSet, env: &Env, of: &mut Aggregate, sandbox: &Sandb
         }
     });
     if newer {
-        of.sandbox = Some(Told { rev, entity: sandbox.clone() });
+        aggregate.sandbox = Some(Replica { rev, entity: sandbox.clone() });
     }
     let leaving = matches!(sandbox.state(), SandboxState::Destroying | SandboxState::Destroyed);
-    if of.task.lifecycle != Lifecycle::Active && !leaving && of.task.destroy_sent != sandbox.sandbox_id {
-        of.task.destroy_sent.clone_from(&sandbox.sandbox_id);
-        let order = Command::DestroySandbox { sandbox_id: sandbox.sandbox_id.clone() };
-        let (organization, subject) = (of.task.organization_id.clone(), of.task.task_id.to_string());
-        command::send(ws, env, &organization, &subject, "", &order)?;
+    if aggregate.task.lifecycle != Lifecycle::Active
+        && !leaving
+        && aggregate.task.destroy_sent != sandbox.sandbox_id
+    {
+        aggregate.task.destroy_sent.clone_from(&sandbox.sandbox_id);
+        let call = ProvisionerCall::DestroySandbox { sandbox_id: sandbox.sandbox_id.clone() };
+        let (organization, subject) =
+            (aggregate.task.organization_id.clone(), aggregate.task.task_id.to_string());
+        provisioner_call::send(ws, env, &organization, &subject, "", &call)?;
     }
     Ok(())
 }
@@ -51,8 +61,8 @@ fn created(sandbox: &Sandbox) -> i64 {
 }
 
 /// A sandbox that its service no longer has.
-pub fn sandbox_gone(of: &mut Aggregate, sandbox_id: &str) {
-    if let Some(told) = of.sandbox.as_mut().filter(|t| t.entity.sandbox_id == sandbox_id) {
+pub fn sandbox_gone(aggregate: &mut Aggregate, sandbox_id: &str) {
+    if let Some(told) = aggregate.sandbox.as_mut().filter(|t| t.entity.sandbox_id == sandbox_id) {
         told.entity.set_state(SandboxState::Destroyed);
     }
 }
@@ -64,23 +74,23 @@ pub fn sandbox_gone(of: &mut Aggregate, sandbox_id: &str) {
 pub fn agent_session(
     ws: &mut WriteSet,
     env: &Env,
-    of: &mut Aggregate,
+    aggregate: &mut Aggregate,
     agent: &AgentSession,
     rev: i64,
 ) -> Result<()> {
-    let organization = of.task.organization_id.clone();
-    let known = of.agents.get(&agent.session_id).is_some_and(|told| told.rev >= rev);
-    let Some(session) = of.session_mut(&agent.session_id) else { return Ok(()) };
+    let organization = aggregate.task.organization_id.clone();
+    let known = aggregate.agents.get(&agent.session_id).is_some_and(|told| told.rev >= rev);
+    let Some(session) = aggregate.session_mut(&agent.session_id) else { return Ok(()) };
     if agent.state() == AgentSessionState::Interrupted && !known {
         session.hold_for(&agent.message_id);
     }
     if session.closed && !session.close_sent && agent.state() != AgentSessionState::Closed {
         session.close_sent = true;
-        let order = Command::CloseSession { session_id: agent.session_id.clone() };
-        command::send(ws, env, &organization, &agent.session_id, "", &order)?;
+        let call = ProvisionerCall::CloseSession { session_id: agent.session_id.clone() };
+        provisioner_call::send(ws, env, &organization, &agent.session_id, "", &call)?;
     }
     if !known {
-        of.agents.insert(agent.session_id.clone(), Told { rev, entity: agent.clone() });
+        aggregate.agents.insert(agent.session_id.clone(), Replica { rev, entity: agent.clone() });
     }
     Ok(())
 }
@@ -88,16 +98,16 @@ pub fn agent_session(
 /// What people said, by the ids of messages.
 pub type Texts = HashMap<String, Said>;
 
-/// Events of an agent in their order, as entries of the transcript. Events that it holds already
+/// Events of an agent in their call, as entries of the transcript. Events that it holds already
 /// are left out; after a hole nothing more is taken. Returns the offset up to which all is taken.
 pub fn events(
     ws: &mut WriteSet,
-    of: &mut Aggregate,
+    aggregate: &mut Aggregate,
     session_id: &str,
     events: &[AgentEvent],
     texts: &Texts,
 ) -> i64 {
-    let Some(session) = of.session_mut(session_id) else { return 0 };
+    let Some(session) = aggregate.session_mut(session_id) else { return 0 };
     let feed = ws.scope(Scope::session(&session.session_id));
     for event in events {
         if event.offset <= session.event_offset {

@@ -15,7 +15,7 @@ use foundry_proto::provisioner::v1::{AgentEvent, AgentSessionItem, WatchAgentSes
 use foundry_watch::{Consumer, Event};
 
 use super::apply::Texts;
-use super::{Batch, PAUSE, REFUSED, apply, config, insist, pause};
+use super::{Batch, PAUSE, REFUSED, apply, config, pause, retry_until_applied};
 use crate::context::Context;
 use crate::flow::change;
 use crate::store::aggregate::{self, FOLLOW_TOPIC};
@@ -103,9 +103,10 @@ pub(super) async fn supervise(cx: Arc<Context>, tasks: Tasks) {
 async fn run(cx: Arc<Context>, tasks: Tasks, session: SessionId, task: TaskId, place: Place) {
     loop {
         let offset = match aggregate::load(&cx.store, &task).await {
-            Ok(of) => {
-                of.as_ref().and_then(|of| of.session(session.as_str())).map(|s| (s.event_offset, s.follows))
-            }
+            Ok(aggregate) => aggregate
+                .as_ref()
+                .and_then(|aggregate| aggregate.session(session.as_str()))
+                .map(|s| (s.event_offset, s.follows)),
             Err(e) => {
                 tracing::warn!(%session, error = ?e, "a session could not be read");
                 Some((-1, true))
@@ -188,7 +189,7 @@ async fn follow(
                 *foundry_core::lock(holed_) = reached < last;
                 Ok(())
             };
-            if !insist(tasks, cx, VIEW, part.len(), take).await {
+            if !retry_until_applied(tasks, cx, VIEW, part.len(), take).await {
                 return Ended::Stopping;
             }
             if holed.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -205,8 +206,8 @@ async fn follow(
 }
 
 async fn still_wanted(cx: &Context, session: &SessionId, task: &TaskId) -> Result<bool> {
-    let of = aggregate::load(&cx.store, task).await?;
-    Ok(of.is_some_and(|of| of.session(session.as_str()).is_some_and(|s| s.follows)))
+    let aggregate = aggregate::load(&cx.store, task).await?;
+    Ok(aggregate.is_some_and(|aggregate| aggregate.session(session.as_str()).is_some_and(|s| s.follows)))
 }
 
 /// The events of a batch in their order.
@@ -228,7 +229,8 @@ fn events(batch: Batch<AgentSessionItem>) -> Vec<AgentEvent> {
 async fn take(cx: &Context, session: &SessionId, task: &TaskId, events: &[AgentEvent]) -> Result<i64> {
     let texts = texts(cx, events).await?;
     let taken =
-        change(cx, task, |of, ws| Ok(apply::events(ws, of, session.as_str(), events, &texts))).await?;
+        change(cx, task, |aggregate, ws| Ok(apply::events(ws, aggregate, session.as_str(), events, &texts)))
+            .await?;
     Ok(taken.map_or(i64::MAX, |(_, reached)| reached))
 }
 

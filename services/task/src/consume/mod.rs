@@ -34,18 +34,18 @@ const REFUSED: Duration = Duration::from_secs(10);
 
 /// Which organizations are followed; cloning shares it.
 #[derive(Clone)]
-pub struct Interest(Arc<Inner>);
+pub struct FollowedOrganizations(Arc<Inner>);
 
 struct Inner {
     followed: Mutex<HashSet<OrganizationId>>,
     wanted: mpsc::UnboundedSender<OrganizationId>,
 }
 
-impl Interest {
+impl FollowedOrganizations {
     /// Nothing followed yet, and where wishes arrive.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<OrganizationId>) {
-        let (wanted, wishes) = mpsc::unbounded_channel();
-        (Self(Arc::new(Inner { followed: Mutex::default(), wanted })), wishes)
+        let (wanted, requests) = mpsc::unbounded_channel();
+        (Self(Arc::new(Inner { followed: Mutex::default(), wanted })), requests)
     }
 
     /// Follows an organization from now on.
@@ -65,28 +65,28 @@ impl Interest {
 pub async fn start(
     cx: &Arc<Context>,
     tasks: &Tasks,
-    wishes: mpsc::UnboundedReceiver<OrganizationId>,
+    requests: mpsc::UnboundedReceiver<OrganizationId>,
 ) -> Result<()> {
     for organization in tasks::organizations(&cx.store).await? {
-        cx.interest.ensure(&organization);
+        cx.followed.ensure(&organization);
     }
-    tasks.spawn("organizations", supervise(Arc::clone(cx), tasks.clone(), wishes));
+    tasks.spawn("organizations", supervise(Arc::clone(cx), tasks.clone(), requests));
     tasks.spawn("stale views", stale::run(Arc::clone(cx), tasks.cancellation().clone()));
     tasks.spawn("agent events", follow::supervise(Arc::clone(cx), tasks.clone()));
     Ok(())
 }
 
-async fn supervise(cx: Arc<Context>, tasks: Tasks, mut wishes: mpsc::UnboundedReceiver<OrganizationId>) {
+async fn supervise(cx: Arc<Context>, tasks: Tasks, mut requests: mpsc::UnboundedReceiver<OrganizationId>) {
     loop {
         let organization = tokio::select! {
             () = tasks.cancellation().cancelled() => return,
-            wish = wishes.recv() => match wish {
+            request = requests.recv() => match request {
                 Some(organization) => organization,
                 None => return,
             },
         };
-        let of = organization.clone();
-        tasks.spawn("sandboxes", take_in::<Sandboxes>(Arc::clone(&cx), tasks.clone(), of));
+        let followed = organization.clone();
+        tasks.spawn("sandboxes", take_in::<Sandboxes>(Arc::clone(&cx), tasks.clone(), followed));
         tasks.spawn("repositories", take_in::<Repositories>(Arc::clone(&cx), tasks.clone(), organization));
     }
 }
@@ -125,10 +125,10 @@ async fn take_in<S: Source>(cx: Arc<Context>, tasks: Tasks, organization: Organi
             tracing::warn!(error = ?e, "a position could not be read; the stream starts with a snapshot");
             None
         });
-        let (of, source) = (organization.to_string(), Arc::clone(&cx));
+        let (followed, source) = (organization.to_string(), Arc::clone(&cx));
         let config = config(&cx, S::VIEW, position);
         let mut consumer = Consumer::<S::Item>::start(&tasks, cx.env.clone(), config, move |options| {
-            let (cx, organization_id) = (Arc::clone(&source), of.clone());
+            let (cx, organization_id) = (Arc::clone(&source), followed.clone());
             async move { S::open(&cx, organization_id, options).await }
         });
         let refused = loop {
@@ -142,7 +142,7 @@ async fn take_in<S: Source>(cx: Arc<Context>, tasks: Tasks, organization: Organi
                         let last = tries.fetch_add(1, Ordering::Relaxed) + 1 >= TRIES;
                         S::take(&cx, &organization, &stream, &batch, last)
                     };
-                    if !insist(&tasks, &cx, S::VIEW, batch.rows.len(), take).await {
+                    if !retry_until_applied(&tasks, &cx, S::VIEW, batch.rows.len(), take).await {
                         return;
                     }
                 }
@@ -194,7 +194,13 @@ async fn next<T: prost::Message + Default + 'static>(
 }
 
 /// Takes in some news of a view until that succeeds; false when the process stops.
-async fn insist<F, Fut>(tasks: &Tasks, cx: &Context, view: &'static str, news: usize, mut attempt: F) -> bool
+async fn retry_until_applied<F, Fut>(
+    tasks: &Tasks,
+    cx: &Context,
+    view: &'static str,
+    news: usize,
+    mut attempt: F,
+) -> bool
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<()>>,

@@ -12,7 +12,7 @@ use tonic::{Status, Streaming};
 
 use super::{Batch, Source};
 use crate::context::Context;
-use crate::domain::derive::Told;
+use crate::domain::derive::Replica;
 use crate::flow::change;
 use crate::projection::organization;
 use crate::store::user_state::{self, Owner};
@@ -100,9 +100,9 @@ async fn take(
 
 async fn take_work(cx: &Context, rev: i64, work: &Work) -> Result<()> {
     let Ok(task) = work.task_id.parse::<TaskId>() else { return Ok(()) };
-    change(cx, &task, |of, _| {
-        if of.work.as_ref().is_none_or(|told| told.rev < rev) {
-            of.work = Some(Told { rev, entity: work.clone() });
+    change(cx, &task, |aggregate, _| {
+        if aggregate.work.as_ref().is_none_or(|told| told.rev < rev) {
+            aggregate.work = Some(Replica { rev, entity: work.clone() });
         }
         Ok(())
     })

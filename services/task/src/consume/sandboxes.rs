@@ -60,7 +60,7 @@ async fn take(
     let mut failed = None;
     for (task, news) in sort(cx, organization, batch).await? {
         // One task that cannot be read or written must not keep the organization's others waiting.
-        if let Err(e) = change(cx, &task, |of, ws| tell(cx, of, ws, &news)).await {
+        if let Err(e) = change(cx, &task, |aggregate, ws| tell(cx, aggregate, ws, &news)).await {
             if last {
                 tracing::error!(%task, error = ?e, "news of a task could not be taken in; they are left out");
             } else {
@@ -80,18 +80,18 @@ async fn take(
 
 fn tell(
     cx: &Context,
-    of: &mut crate::domain::derive::Aggregate,
+    aggregate: &mut crate::domain::derive::Aggregate,
     ws: &mut WriteSet,
     news: &News,
 ) -> Result<()> {
     for (rev, item) in &news.told {
         match item {
-            Item::Sandbox(sandbox) => apply::sandbox(ws, &cx.env, of, sandbox, *rev)?,
-            Item::AgentSession(agent) => apply::agent_session(ws, &cx.env, of, agent, *rev)?,
+            Item::Sandbox(sandbox) => apply::sandbox(ws, &cx.env, aggregate, sandbox, *rev)?,
+            Item::AgentSession(agent) => apply::agent_session(ws, &cx.env, aggregate, agent, *rev)?,
         }
     }
     for sandbox in &news.gone {
-        apply::sandbox_gone(of, sandbox);
+        apply::sandbox_gone(aggregate, sandbox);
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::validate::prefix;
 
 /// An entity of another service, as it was last told.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told<T> {
+pub struct Replica<T> {
     /// Its revision there.
     pub rev: i64,
     /// The entity.
@@ -30,11 +30,11 @@ pub struct Aggregate {
     /// Its sessions, oldest first.
     pub sessions: Vec<Session>,
     /// Its newest sandbox.
-    pub sandbox: Option<Told<Sandbox>>,
+    pub sandbox: Option<Replica<Sandbox>>,
     /// The agent's side of its sessions, by session id.
-    pub agents: BTreeMap<String, Told<AgentSession>>,
+    pub agents: BTreeMap<String, Replica<AgentSession>>,
     /// What it produced.
-    pub work: Option<Told<Work>>,
+    pub work: Option<Replica<Work>>,
     /// The messages that wait, in order.
     pub messages: Vec<Message>,
 }

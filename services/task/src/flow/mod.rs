@@ -1,7 +1,7 @@
 //! The durable flows: a task's provisioning, a session's creation and the delivery of its messages,
 //! the end of a task, and single commands to the provisioner.
 
-pub mod command;
+pub mod provisioner_call;
 pub mod session;
 pub mod task;
 pub mod teardown;
@@ -37,7 +37,7 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
         task::PROVISION.bind(cx).projection(task::projection(&cx.env)),
         session::SESSION.bind(cx).projection(session::projection(&cx.env)),
         teardown::TEARDOWN.bind(cx),
-        command::COMMAND.bind(cx),
+        provisioner_call::PROVISIONER_CALL.bind(cx),
     ]
 }
 
@@ -77,12 +77,12 @@ pub(crate) async fn change<T>(
         tries += 1;
         let Some(before) = aggregate::load(&cx.store, id).await? else { return Ok(None) };
         let mut ws = WriteSet::new();
-        let mut of = before.clone();
-        let told = decide(&mut of, &mut ws)?;
-        if of == before && ws.is_empty() && !before.task.stale {
-            return Ok(Some((of, told)));
+        let mut aggregate = before.clone();
+        let told = decide(&mut aggregate, &mut ws)?;
+        if aggregate == before && ws.is_empty() && !before.task.stale {
+            return Ok(Some((aggregate, told)));
         }
-        let after = aggregate::write(&mut ws, &cx.env, &before, of);
+        let after = aggregate::write(&mut ws, &cx.env, &before, aggregate);
         match cx.store.commit(ws).await {
             Ok(_) => {
                 // The task's own view and what the summary shows of it are one commit.

@@ -75,20 +75,24 @@ pub fn projection(env: &Env) -> impl Projection + use<> {
 struct Found {
     task: TaskId,
     session: SessionId,
-    of: Box<Aggregate>,
+    aggregate: Box<Aggregate>,
 }
 
 async fn load(cx: &Context, ctx: &StageContext) -> Result<Option<Found>> {
     let session: SessionId = id(&ctx.flow().subject_id)?;
     let task: TaskId = id(&ctx.input::<Input>()?.task_id)?;
-    let of = aggregate::load(&cx.store, &task).await?;
-    Ok(of.filter(|of| of.session(session.as_str()).is_some()).map(|of| Found { task, session, of }))
+    let aggregate = aggregate::load(&cx.store, &task).await?;
+    Ok(aggregate.filter(|aggregate| aggregate.session(session.as_str()).is_some()).map(|aggregate| Found {
+        task,
+        session,
+        aggregate,
+    }))
 }
 
 /// Whether nothing more is to be done for a session.
-fn over(of: &Aggregate, session: &SessionId) -> bool {
-    of.task.lifecycle != crate::domain::task::Lifecycle::Active
-        || of.session(session.as_str()).is_none_or(|s| s.closed)
+fn over(aggregate: &Aggregate, session: &SessionId) -> bool {
+    aggregate.task.lifecycle != crate::domain::task::Lifecycle::Active
+        || aggregate.session(session.as_str()).is_none_or(|s| s.closed)
 }
 
 fn wait(cx: &Context, key: String, message: &str, at_most: Duration) -> Outcome {
@@ -96,8 +100,8 @@ fn wait(cx: &Context, key: String, message: &str, at_most: Duration) -> Outcome 
 }
 
 async fn pending_provision(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
-    let Some(Found { task, session, of }) = load(cx, ctx).await? else { return Ok(gone()) };
-    Ok(if over(&of, &session) || of.sandbox_state() == Some(SandboxState::Ready) {
+    let Some(Found { task, session, aggregate }) = load(cx, ctx).await? else { return Ok(gone()) };
+    Ok(if over(&aggregate, &session) || aggregate.sandbox_state() == Some(SandboxState::Ready) {
         Outcome::done()
     } else {
         wait(cx, sandbox_key(&task), "the sandbox is being provisioned", LOOK_AGAIN)
@@ -105,16 +109,16 @@ async fn pending_provision(cx: &Context, ctx: &StageContext) -> Result<Outcome> 
 }
 
 async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
-    let Some(Found { task, session, of }) = load(cx, ctx).await? else { return Ok(gone()) };
+    let Some(Found { task, session, aggregate }) = load(cx, ctx).await? else { return Ok(gone()) };
     let key = session_key(session.as_str());
-    let (Some(ours), false) = (of.session(session.as_str()), over(&of, &session)) else {
+    let (Some(ours), false) = (aggregate.session(session.as_str()), over(&aggregate, &session)) else {
         return Ok(Outcome::done());
     };
-    let Some(sandbox) = of.sandbox.as_ref().filter(|_| of.has_living_sandbox()) else {
+    let Some(sandbox) = aggregate.sandbox.as_ref().filter(|_| aggregate.has_living_sandbox()) else {
         return Ok(Outcome::goto("pending_provision"));
     };
     let sandbox_id = sandbox.entity.sandbox_id.clone();
-    let told = of.agents.get(session.as_str()).filter(|a| a.entity.sandbox_id == sandbox_id);
+    let told = aggregate.agents.get(session.as_str()).filter(|a| a.entity.sandbox_id == sandbox_id);
     let (agent, rev) = match told {
         Some(a) if a.entity.state() == AgentSessionState::Error && ours.retry_rev == a.rev => {
             let request = RetryAgentSessionRequest {
@@ -152,14 +156,17 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
     let Some(agent) = agent else {
         return Ok(Outcome::retry("ANSWER_INCOMPLETE", "the provisioner's response contains no session"));
     };
-    let applied = change(cx, &task, |of, ws| apply::agent_session(ws, &cx.env, of, &agent, rev)).await?;
-    let Some((of, ())) = applied else { return Ok(gone()) };
-    let Some(told) = of.agents.get(session.as_str()) else { return Ok(gone()) };
+    let applied =
+        change(cx, &task, |aggregate, ws| apply::agent_session(ws, &cx.env, aggregate, &agent, rev)).await?;
+    let Some((aggregate, ())) = applied else { return Ok(gone()) };
+    let Some(told) = aggregate.agents.get(session.as_str()) else { return Ok(gone()) };
     Ok(match told.entity.state() {
         AgentSessionState::Ready | AgentSessionState::Running | AgentSessionState::Interrupted => {
             Outcome::done()
         }
-        AgentSessionState::Error if of.session(session.as_str()).is_some_and(|s| s.retry_rev != told.rev) => {
+        AgentSessionState::Error
+            if aggregate.session(session.as_str()).is_some_and(|s| s.retry_rev != told.rev) =>
+        {
             let condition = told.entity.condition.clone().unwrap_or_default();
             let reason =
                 if condition.reason.is_empty() { "SESSION_FAILED".to_owned() } else { condition.reason };
@@ -175,17 +182,19 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
 
 async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     loop {
-        let Some(Found { task, session, of }) = load(cx, ctx).await? else { return Ok(gone()) };
-        if over(&of, &session) {
+        let Some(Found { task, session, aggregate }) = load(cx, ctx).await? else { return Ok(gone()) };
+        if over(&aggregate, &session) {
             return Ok(Outcome::done());
         }
         let key = session_key(session.as_str());
-        let Some(agent) = of.agent(session.as_str()) else { return Ok(Outcome::goto("pending_provision")) };
-        let elsewhere = of.sandbox.as_ref().is_some_and(|s| s.entity.sandbox_id != agent.sandbox_id);
-        if elsewhere && of.has_living_sandbox() {
+        let Some(agent) = aggregate.agent(session.as_str()) else {
+            return Ok(Outcome::goto("pending_provision"));
+        };
+        let elsewhere = aggregate.sandbox.as_ref().is_some_and(|s| s.entity.sandbox_id != agent.sandbox_id);
+        if elsewhere && aggregate.has_living_sandbox() {
             return Ok(Outcome::goto("pending_provision"));
         }
-        let Some(message) = next(&of, &session) else {
+        let Some(message) = next(&aggregate, &session) else {
             return Ok(wait(cx, key, "waiting for a message", Duration::from_secs(3600)));
         };
         let message = message.message_id.to_string();
@@ -206,15 +215,15 @@ async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         };
         match call(&cx.env, cx.provisioner.clone().prompt_agent_session(request)).await {
             Ok(answer) => {
-                change(cx, &task, |of, ws| {
-                    for m in of.messages.iter_mut().filter(|m| m.message_id.as_str() == message) {
+                change(cx, &task, |aggregate, ws| {
+                    for m in aggregate.messages.iter_mut().filter(|m| m.message_id.as_str() == message) {
                         m.state = MessageState::Delivered;
                     }
-                    if let Some(session) = of.session_mut(session.as_str()) {
+                    if let Some(session) = aggregate.session_mut(session.as_str()) {
                         session.view.message_id.clone_from(&message);
                     }
                     match &answer.agent_session {
-                        Some(agent) => apply::agent_session(ws, &cx.env, of, agent, answer.rev),
+                        Some(agent) => apply::agent_session(ws, &cx.env, aggregate, agent, answer.rev),
                         None => Ok(()),
                     }
                 })
@@ -235,15 +244,16 @@ async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
 }
 
 /// The message to hand over now, if any may be.
-fn next<'a>(of: &'a Aggregate, session: &SessionId) -> Option<&'a crate::domain::session::Message> {
-    let ours = of.session(session.as_str())?;
-    let message = of.queue(session.as_str()).next()?;
+fn next<'a>(aggregate: &'a Aggregate, session: &SessionId) -> Option<&'a crate::domain::session::Message> {
+    let ours = aggregate.session(session.as_str())?;
+    let message = aggregate.queue(session.as_str()).next()?;
     if message.state == MessageState::Delivering {
         // Perhaps the agent has it, perhaps not: the same id again says.
         return Some(message);
     }
-    let agent = of.agent(session.as_str())?;
-    let ready = agent.state() == AgentSessionState::Ready && of.caught_up(ours) && !ours.view.queue_held;
+    let agent = aggregate.agent(session.as_str())?;
+    let ready =
+        agent.state() == AgentSessionState::Ready && aggregate.caught_up(ours) && !ours.view.queue_held;
     ready.then_some(message)
 }
 
@@ -256,8 +266,8 @@ async fn mark(
     from: MessageState,
     to: MessageState,
 ) -> Result<bool> {
-    let marked = change(cx, task, |of, _| {
-        let mut found = of.messages.iter_mut().filter(|m| m.message_id.as_str() == message);
+    let marked = change(cx, task, |aggregate, _| {
+        let mut found = aggregate.messages.iter_mut().filter(|m| m.message_id.as_str() == message);
         Ok(found.next().is_some_and(|m| {
             if m.state == from {
                 m.state = to;
@@ -269,8 +279,8 @@ async fn mark(
 }
 
 async fn hold(cx: &Context, task: &TaskId, session: &SessionId) -> Result<()> {
-    change(cx, task, |of, _| {
-        if let Some(session) = of.session_mut(session.as_str()) {
+    change(cx, task, |aggregate, _| {
+        if let Some(session) = aggregate.session_mut(session.as_str()) {
             session.view.queue_held = true;
         }
         Ok(())

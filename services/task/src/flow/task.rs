@@ -53,24 +53,24 @@ pub fn projection(env: &Env) -> impl Projection + use<> {
 
 async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
-    let Some(of) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
-    if of.task.lifecycle != Lifecycle::Active {
+    let Some(aggregate) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
+    if aggregate.task.lifecycle != Lifecycle::Active {
         return Ok(Outcome::fail("TASK_ENDED", "the task has been ended"));
     }
-    let of = if of.has_living_sandbox() {
-        of
+    let aggregate = if aggregate.has_living_sandbox() {
+        aggregate
     } else {
         let request = EnsureSandboxRequest {
             request_id: ctx.effect_name(),
-            organization_id: of.task.organization_id.to_string(),
+            organization_id: aggregate.task.organization_id.to_string(),
             task_id: task.to_string(),
-            repository_id: of.task.repository_id.to_string(),
-            base_branch: of.task.view.base_branch.clone(),
-            branch: of.task.view.branch.clone(),
-            provider: of.task.view.provider.clone(),
-            agent: of.task.asked_agent(),
-            profile_id: of.task.view.profile.clone(),
-            user_id: of.task.view.created_by.clone(),
+            repository_id: aggregate.task.repository_id.to_string(),
+            base_branch: aggregate.task.view.base_branch.clone(),
+            branch: aggregate.task.view.branch.clone(),
+            provider: aggregate.task.view.provider.clone(),
+            agent: aggregate.task.asked_agent(),
+            profile_id: aggregate.task.view.profile.clone(),
+            user_id: aggregate.task.view.created_by.clone(),
         };
         let answer = match call(&cx.env, cx.provisioner.clone().ensure_sandbox(request)).await {
             Ok(answer) => answer,
@@ -79,38 +79,40 @@ async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         let Some(sandbox) = answer.sandbox else {
             return Ok(Outcome::retry("ANSWER_INCOMPLETE", "the provisioner's response contains no sandbox"));
         };
-        let applied = change(cx, &task, |of, ws| apply::sandbox(ws, &cx.env, of, &sandbox, answer.rev));
-        let Some((of, ())) = applied.await? else { return Ok(gone()) };
-        of
+        let applied =
+            change(cx, &task, |aggregate, ws| apply::sandbox(ws, &cx.env, aggregate, &sandbox, answer.rev));
+        let Some((aggregate, ())) = applied.await? else { return Ok(gone()) };
+        aggregate
     };
     let prepared = [SandboxState::InstallingAgent, SandboxState::StartingAgent, SandboxState::Ready];
-    sandbox_reached(cx, ctx, &of, &prepared, "the sandbox is being created").await
+    sandbox_reached(cx, ctx, &aggregate, &prepared, "the sandbox is being created").await
 }
 
 async fn ensuring_agent(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
-    let Some(of) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
-    if !of.has_living_sandbox() {
+    let Some(aggregate) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
+    if !aggregate.has_living_sandbox() {
         return Ok(Outcome::goto("creating_sandbox"));
     }
-    sandbox_reached(cx, ctx, &of, &[SandboxState::Ready], "the agent is being installed and started").await
+    sandbox_reached(cx, ctx, &aggregate, &[SandboxState::Ready], "the agent is being installed and started")
+        .await
 }
 
 /// Done in one of the states; a failed sandbox is retried once if a person asked for it.
 async fn sandbox_reached(
     cx: &Context,
     ctx: &StageContext,
-    of: &Aggregate,
+    aggregate: &Aggregate,
     wanted: &[SandboxState],
     message: &str,
 ) -> Result<Outcome> {
-    let Some(told) = &of.sandbox else { return Ok(Outcome::goto("creating_sandbox")) };
+    let Some(told) = &aggregate.sandbox else { return Ok(Outcome::goto("creating_sandbox")) };
     let state = told.entity.state();
     if wanted.contains(&state) {
         return Ok(Outcome::done());
     }
     match state {
-        SandboxState::Error if of.task.retry_rev == told.rev => {
+        SandboxState::Error if aggregate.task.retry_rev == told.rev => {
             let request = RetrySandboxRequest {
                 request_id: format!("{}/retry/{}", ctx.effect_name(), told.rev),
                 sandbox_id: told.entity.sandbox_id.clone(),
@@ -119,8 +121,8 @@ async fn sandbox_reached(
             match call(&cx.env, cx.provisioner.clone().retry_sandbox(request)).await {
                 Ok(answer) => {
                     if let Some(sandbox) = answer.sandbox {
-                        change(cx, &of.task.task_id, |of, ws| {
-                            apply::sandbox(ws, &cx.env, of, &sandbox, answer.rev)
+                        change(cx, &aggregate.task.task_id, |aggregate, ws| {
+                            apply::sandbox(ws, &cx.env, aggregate, &sandbox, answer.rev)
                         })
                         .await?;
                     }
@@ -134,14 +136,14 @@ async fn sandbox_reached(
         }
         _ => {}
     }
-    Ok(waiting(cx, sandbox_key(&of.task.task_id), message))
+    Ok(waiting(cx, sandbox_key(&aggregate.task.task_id), message))
 }
 
 async fn creating_session(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
-    let Some(of) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
-    let first = of.task.first_session_id.as_str();
-    let Some(session) = of.session(first) else { return Ok(gone()) };
+    let Some(aggregate) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
+    let first = aggregate.task.first_session_id.as_str();
+    let Some(session) = aggregate.session(first) else { return Ok(gone()) };
     Ok(match session.view.state() {
         SessionState::Error if session.flow.failed() => {
             failed(session.view.condition.as_ref(), "SESSION_FAILED")

@@ -36,9 +36,9 @@ pub fn new(flow_id: FlowId, task: &Task, user_id: &str) -> NewFlow {
 
 async fn destroying(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
-    let Some(of) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
+    let Some(aggregate) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
     let until = ctx.flow().started_time.plus(PATIENCE);
-    let destroyed = matches!(of.sandbox_state(), None | Some(SandboxState::Destroyed));
+    let destroyed = matches!(aggregate.sandbox_state(), None | Some(SandboxState::Destroyed));
     if destroyed || cx.env.clock.now() >= until {
         return Ok(Outcome::done());
     }
@@ -48,10 +48,10 @@ async fn destroying(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
 async fn ended(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
     let now = cx.env.clock.now();
-    let ended = change(cx, &task, |of, _| {
-        if !of.task.lifecycle.has_ended() {
-            of.task.lifecycle = of.task.lifecycle.ended();
-            of.task.lifecycle_time = now;
+    let ended = change(cx, &task, |aggregate, _| {
+        if !aggregate.task.lifecycle.has_ended() {
+            aggregate.task.lifecycle = aggregate.task.lifecycle.ended();
+            aggregate.task.lifecycle_time = now;
         }
         Ok(())
     });

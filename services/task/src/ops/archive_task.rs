@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{ArchiveTaskRequest, ArchiveTaskResponse, SessionState, TaskState};
 use foundry_store::Scope;
 
-use super::steer::Command;
+use super::command::Command;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::domain::session::MessageState;
@@ -36,14 +36,14 @@ pub async fn archive_task(
         .run(
             cx,
             &request,
-            |draft| {
-                if draft.of.task.lifecycle.ended() == Lifecycle::Archived
-                    && draft.of.task.lifecycle != Lifecycle::Active
+            |decision| {
+                if decision.aggregate.task.lifecycle.ended() == Lifecycle::Archived
+                    && decision.aggregate.task.lifecycle != Lifecycle::Active
                 {
                     return Ok(());
                 }
-                draft.of.task.require_active()?;
-                if draft.of.turn_runs() {
+                decision.aggregate.task.require_active()?;
+                if decision.aggregate.turn_runs() {
                     return Err(Error::precondition(
                         "TURN_RUNNING",
                         &request.task_id,
@@ -51,7 +51,7 @@ pub async fn archive_task(
                     )
                     .next_action("stop the turn first, or kill the task"));
                 }
-                if turn_is_due(&draft.of) {
+                if turn_is_due(&decision.aggregate) {
                     return Err(Error::precondition(
                         "TURN_RUNNING",
                         &request.task_id,
@@ -59,19 +59,19 @@ pub async fn archive_task(
                     )
                     .next_action("remove the message, stop the turn, or kill the task"));
                 }
-                super::kill_task::end(draft, Lifecycle::Archiving)
+                super::kill_task::end(decision, Lifecycle::Archiving)
             },
-            |of| ArchiveTaskResponse { task: Some(of.task.view.clone()), rev: 0 },
+            |aggregate| ArchiveTaskResponse { task: Some(aggregate.task.view.clone()), rev: 0 },
         )
         .await?;
     Ok(ArchiveTaskResponse { rev, ..answer })
 }
 
 /// Whether a message is being handed over, or will be without anybody doing anything.
-fn turn_is_due(of: &Aggregate) -> bool {
-    let stuck = of.task.view.state() == TaskState::Error;
-    of.sessions.iter().filter(|s| !s.closed).any(|session| {
+fn turn_is_due(aggregate: &Aggregate) -> bool {
+    let stuck = aggregate.task.view.state() == TaskState::Error;
+    aggregate.sessions.iter().filter(|s| !s.closed).any(|session| {
         let held = stuck || session.view.queue_held || session.view.state() == SessionState::Error;
-        of.queue(session.session_id.as_str()).any(|m| m.state == MessageState::Delivering || !held)
+        aggregate.queue(session.session_id.as_str()).any(|m| m.state == MessageState::Delivering || !held)
     })
 }

@@ -6,9 +6,9 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{CloseSessionRequest, CloseSessionResponse};
 use foundry_store::Scope;
 
-use super::steer::{Command, Draft};
+use super::command::{Command, Decision};
 use crate::context::Context;
-use crate::flow::command::{self, Command as Order};
+use crate::flow::provisioner_call::{self, ProvisionerCall};
 use foundry_flow::request_cancel;
 
 /// In whatever state it is; a running turn is cancelled. Does nothing for a closed one.
@@ -21,20 +21,27 @@ pub async fn close_session(
     request: CloseSessionRequest,
 ) -> Result<CloseSessionResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
-    let decide = |draft: &mut Draft<'_>| {
-        let user = draft.caller.actor();
-        let known = draft.of.agents.contains_key(&request.session_id);
-        let session = draft.session(&request.session_id)?;
+    let decide = |decision: &mut Decision<'_>| {
+        let user = decision.caller.actor();
+        let known = decision.aggregate.agents.contains_key(&request.session_id);
+        let session = decision.session(&request.session_id)?;
         if session.closed {
             return Ok(());
         }
         session.closed = true;
         session.close_sent = known;
         let (flow_id, organization) = (session.flow.flow_id.clone(), session.organization_id.clone());
-        request_cancel(&mut draft.ws, &flow_id);
+        request_cancel(&mut decision.ws, &flow_id);
         if known {
-            let order = Order::CloseSession { session_id: request.session_id.clone() };
-            command::send(&mut draft.ws, draft.env, &organization, &request.session_id, &user, &order)?;
+            let call = ProvisionerCall::CloseSession { session_id: request.session_id.clone() };
+            provisioner_call::send(
+                &mut decision.ws,
+                decision.env,
+                &organization,
+                &request.session_id,
+                &user,
+                &call,
+            )?;
         }
         Ok(())
     };
@@ -49,8 +56,8 @@ pub async fn close_session(
         subject: &request.session_id,
     };
     let (answer, rev) = command
-        .run(cx, &request, decide, |of| CloseSessionResponse {
-            session: of.session(&request.session_id).map(|s| s.view.clone()),
+        .run(cx, &request, decide, |aggregate| CloseSessionResponse {
+            session: aggregate.session(&request.session_id).map(|s| s.view.clone()),
             rev: 0,
         })
         .await?;

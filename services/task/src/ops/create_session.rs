@@ -7,8 +7,8 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{CreateSessionRequest, CreateSessionResponse};
 use foundry_store::Scope;
 
+use super::command::{Command, Decision};
 use super::create_task::new_session;
-use super::steer::{Command, Draft};
 use crate::context::Context;
 use crate::domain::session::MAX_SESSIONS;
 use crate::domain::{naming, validate};
@@ -41,20 +41,24 @@ pub async fn create_session(
     let policy = validate::policy(request.permission_policy)?.into();
     let start = validate::settings(request.settings.clone())?;
     let session_id = SessionId::generate(&cx.env);
-    let decide = |draft: &mut Draft<'_>| {
-        draft.of.task.require_active()?;
-        let open = draft.of.sessions.iter().filter(|s| !s.closed).count() as u64;
+    let decide = |decision: &mut Decision<'_>| {
+        decision.aggregate.task.require_active()?;
+        let open = decision.aggregate.sessions.iter().filter(|s| !s.closed).count() as u64;
         if open >= MAX_SESSIONS {
             return Err(Error::quota("sessions", &request.task_id, open, MAX_SESSIONS)
                 .next_action("close a session you no longer need"));
         }
-        let name =
-            if name.is_empty() { format!("session {}", draft.of.sessions.len() + 1) } else { name.clone() };
+        let name = if name.is_empty() {
+            format!("session {}", decision.aggregate.sessions.len() + 1)
+        } else {
+            name.clone()
+        };
         let asked = (agent.as_str(), profile.as_str());
-        let mut session = new_session(&draft.of.task, session_id.clone(), &name, asked, policy, draft.env);
+        let mut session =
+            new_session(&decision.aggregate.task, session_id.clone(), &name, asked, policy, decision.env);
         session.asked.start.clone_from(&start);
-        enqueue(&mut draft.ws, flow::session::new(&session, &draft.caller.actor())?);
-        draft.of.sessions.push(session);
+        enqueue(&mut decision.ws, flow::session::new(&session, &decision.caller.actor())?);
+        decision.aggregate.sessions.push(session);
         Ok(())
     };
     let command = Command {
@@ -68,8 +72,8 @@ pub async fn create_session(
         subject: session_id.as_str(),
     };
     let (answer, rev) = command
-        .run(cx, &request, decide, |of| CreateSessionResponse {
-            session: of.session(session_id.as_str()).map(|s| s.view.clone()),
+        .run(cx, &request, decide, |aggregate| CreateSessionResponse {
+            session: aggregate.session(session_id.as_str()).map(|s| s.view.clone()),
             rev: 0,
         })
         .await?;

@@ -57,23 +57,23 @@ pub async fn create_task(
     if wanted.base_branch.is_empty() {
         wanted.base_branch = default_branch;
     }
-    cx.interest.ensure(&wanted.organization);
+    cx.followed.ensure(&wanted.organization);
     let session_id = SessionId::generate(&cx.env);
     let files = attachments::hold(cx, &wanted.organization, &session_id, &request.attachment_ids).await?;
     let mut tries = 0;
     loop {
         tries += 1;
         let branch = branch(cx, &wanted, &request, tries).await?;
-        let (of, mut message) = new_task(cx, caller, &wanted, &request, &branch, session_id.clone());
+        let (aggregate, mut message) = new_task(cx, caller, &wanted, &request, &branch, session_id.clone());
         message.attachments.clone_from(&files);
         let mut ws = WriteSet::new();
         let scope = Scope::organization(&wanted.organization);
         ws.scope(scope.clone());
-        write(&mut ws, &of, &message, &request.prompt)?;
-        let subject = of.task.task_id.as_str();
+        write(&mut ws, &aggregate, &message, &request.prompt)?;
+        let subject = aggregate.task.task_id.as_str();
         ws.audit(audit(&wanted.organization, caller, "", "task.create", subject, &request.request_id));
-        let session = of.sessions.first().map(|s| s.view.clone());
-        let answer = CreateTaskResponse { task: Some(of.task.view.clone()), session, rev: 0 };
+        let session = aggregate.sessions.first().map(|s| s.view.clone());
+        let answer = CreateTaskResponse { task: Some(aggregate.task.view.clone()), session, rev: 0 };
         key.remember_create(&mut ws, &answer);
         let committed = match cx.store.commit(ws).await {
             Err(CommitError::Conflict { .. }) if request.branch.is_empty() && tries < MAX_NAMES => continue,
@@ -218,7 +218,7 @@ fn new_task(
     let mut session = new_session(&task, session_id, "main", asked, wanted.policy, &cx.env);
     session.asked.start.clone_from(&wanted.start);
     let messages = vec![message.clone()];
-    let mut of = Aggregate {
+    let mut aggregate = Aggregate {
         task,
         sessions: vec![session],
         sandbox: None,
@@ -226,8 +226,8 @@ fn new_task(
         work: None,
         messages,
     };
-    of.refresh(now);
-    (of, message)
+    aggregate.refresh(now);
+    (aggregate, message)
 }
 
 /// A session that has not begun, with this agent or profile.
@@ -273,18 +273,18 @@ pub(super) fn new_session(
     }
 }
 
-fn write(ws: &mut WriteSet, of: &Aggregate, message: &Message, prompt: &str) -> Result<()> {
-    let task = &of.task;
+fn write(ws: &mut WriteSet, aggregate: &Aggregate, message: &Message, prompt: &str) -> Result<()> {
+    let task = &aggregate.task;
     let rev = ws.scope(Scope::organization(&task.organization_id));
     tasks::insert(ws, rev, task);
     prompts::insert(ws, &task.task_id, prompt);
     enqueue(ws, flow::task::new(task, &task.view.created_by));
-    for session in &of.sessions {
+    for session in &aggregate.sessions {
         let feed = ws.scope(Scope::session(&session.session_id));
         sessions::insert(ws, rev, feed, session);
         messages::insert(ws, feed, message, prompt);
         enqueue(ws, flow::session::new(session, &task.view.created_by)?);
     }
-    summary::put(ws, rev, &task.organization_id, &organization::of_task(of));
+    summary::put(ws, rev, &task.organization_id, &organization::of_task(aggregate));
     Ok(())
 }

@@ -19,20 +19,20 @@ pub async fn explain_task(
 ) -> Result<ExplainTaskResponse> {
     let id = request.task_id.parse()?;
     let moment = cx.store.snapshot().await?;
-    let of = aggregate::read(&moment, &id).await?;
-    let of = cx.found(caller, of, Role::Viewer, "task", &request.task_id)?;
-    let repository = upstream::repository(&moment, &of.task.repository_id).await?.map(|t| t.entity);
-    Ok(explain(&of, repository.as_ref()))
+    let aggregate = aggregate::read(&moment, &id).await?;
+    let aggregate = cx.found(caller, aggregate, Role::Viewer, "task", &request.task_id)?;
+    let repository = upstream::repository(&moment, &aggregate.task.repository_id).await?.map(|t| t.entity);
+    Ok(explain(&aggregate, repository.as_ref()))
 }
 
-fn explain(of: &Aggregate, repository: Option<&Repository>) -> ExplainTaskResponse {
-    let view = &of.task.view;
+fn explain(aggregate: &Aggregate, repository: Option<&Repository>) -> ExplainTaskResponse {
+    let view = &aggregate.task.view;
     let condition = view.condition.clone().unwrap_or_default();
     let state = word(view.state().as_str_name(), "TASK_STATE_");
     let summary = sentence(&format!("The task {}", phrase(&state)), &condition);
     let mut findings = vec![finding(&format!("task {}", view.task_id), &state, &condition)];
-    findings.extend(current_stage(of));
-    if let Some(sandbox) = of.sandbox.as_ref().map(|s| &s.entity) {
+    findings.extend(current_stage(aggregate));
+    if let Some(sandbox) = aggregate.sandbox.as_ref().map(|s| &s.entity) {
         let state = word(sandbox.state().as_str_name(), "SANDBOX_STATE_");
         let condition = sandbox.condition.clone().unwrap_or_default();
         findings.push(finding(&format!("sandbox {}", sandbox.sandbox_id), &state, &condition));
@@ -41,10 +41,10 @@ fn explain(of: &Aggregate, repository: Option<&Repository>) -> ExplainTaskRespon
             findings.push(finding(&subject, "at a limit", reached));
         }
     } else if view.state() != TaskState::Queued {
-        findings.push(finding("sandbox", "none", &of.task.flow.condition));
+        findings.push(finding("sandbox", "none", &aggregate.task.flow.condition));
     }
-    for session in of.sessions.iter().filter(|s| !s.closed) {
-        findings.push(session_finding(of, session));
+    for session in aggregate.sessions.iter().filter(|s| !s.closed) {
+        findings.push(session_finding(aggregate, session));
     }
     if let Some(changes) = &view.changes {
         let mut found = finding("work", "imported", &changes.condition.clone().unwrap_or_default());
@@ -59,8 +59,8 @@ fn explain(of: &Aggregate, repository: Option<&Repository>) -> ExplainTaskRespon
 }
 
 /// The stage that is not done yet, or failed.
-fn current_stage(of: &Aggregate) -> Option<Finding> {
-    let stage = of
+fn current_stage(aggregate: &Aggregate) -> Option<Finding> {
+    let stage = aggregate
         .task
         .view
         .stages
@@ -77,7 +77,7 @@ fn current_stage(of: &Aggregate) -> Option<Finding> {
     Some(finding(&format!("stage {}", stage.name), &state, &condition))
 }
 
-fn session_finding(of: &Aggregate, session: &crate::domain::session::Session) -> Finding {
+fn session_finding(aggregate: &Aggregate, session: &crate::domain::session::Session) -> Finding {
     let condition = session.view.condition.clone().unwrap_or_default();
     let state = word(session.view.state().as_str_name(), "SESSION_STATE_");
     let mut found =
@@ -96,7 +96,7 @@ fn session_finding(of: &Aggregate, session: &crate::domain::session::Session) ->
         };
         found.explanation.push_str(&format!(" {count}: {why}."));
     }
-    if !of.caught_up(session) {
+    if !aggregate.caught_up(session) {
         found.explanation.push_str(" The agent's events are still being processed.");
     }
     found

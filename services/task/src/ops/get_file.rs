@@ -15,11 +15,11 @@ use crate::context::Context;
 /// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for the task or the
 /// file, `INVALID_ARGUMENT` `PATH_WRONG_KIND` for a directory or submodule.
 pub async fn get_file(cx: &Context, caller: &Caller, request: GetFileRequest) -> Result<GetFileResponse> {
-    let of = cx.task(caller, &request.task_id, Role::Viewer).await?;
+    let aggregate = cx.task(caller, &request.task_id, Role::Viewer).await?;
     if request.path.is_empty() {
         return Err(Error::invalid_field("path", "must not be empty"));
     }
-    if of.task.view.changes.as_ref().is_none_or(|c| c.version == 0) {
+    if aggregate.task.view.changes.as_ref().is_none_or(|c| c.version == 0) {
         return Err(Error::not_found("file", &request.path));
     }
     let path = request.path.clone();

@@ -19,11 +19,11 @@ pub async fn get_file_diff(
     caller: &Caller,
     request: GetFileDiffRequest,
 ) -> Result<GetFileDiffResponse> {
-    let of = cx.task(caller, &request.task_id, Role::Viewer).await?;
+    let aggregate = cx.task(caller, &request.task_id, Role::Viewer).await?;
     if request.path.is_empty() {
         return Err(Error::invalid_field("path", "must not be empty"));
     }
-    if of.task.view.changes.as_ref().is_none_or(|c| c.version == 0) {
+    if aggregate.task.view.changes.as_ref().is_none_or(|c| c.version == 0) {
         return Err(Error::not_found("changed file", &request.path));
     }
     let path = request.path.clone();

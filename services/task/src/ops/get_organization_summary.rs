@@ -19,7 +19,7 @@ pub async fn get_organization_summary(
 ) -> Result<GetOrganizationSummaryResponse> {
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Viewer)?;
-    cx.interest.ensure(&organization);
+    cx.followed.ensure(&organization);
     let snapshot = cx.store.snapshot().await?;
     let mut answer = GetOrganizationSummaryResponse {
         rev: snapshot.head(&Scope::organization(&organization)).await?,

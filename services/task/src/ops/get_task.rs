@@ -43,9 +43,9 @@ mod tests {
             world.provisioner.ask(&session, asks.then_some(pending)).await;
             loop {
                 let request = GetTaskRequest { task_id: task.clone() };
-                let of = get_task(&running.cx, &tenant.caller, request).await.unwrap();
-                let waits = of.sessions[0].pending_permission.is_some();
-                let condition = of.task.unwrap().condition.unwrap_or_default();
+                let aggregate = get_task(&running.cx, &tenant.caller, request).await.unwrap();
+                let waits = aggregate.sessions[0].pending_permission.is_some();
+                let condition = aggregate.task.unwrap().condition.unwrap_or_default();
                 assert_eq!(condition.waiting_on.starts_with("permission"), waits, "{condition:?}");
                 if waits == asks {
                     break;

@@ -15,8 +15,8 @@ pub async fn get_task_prompt(
     caller: &Caller,
     request: GetTaskPromptRequest,
 ) -> Result<GetTaskPromptResponse> {
-    let of = cx.task(caller, &request.task_id, Role::Viewer).await?;
-    let prompt = prompts::find(&cx.store, &of.task.task_id).await?;
+    let aggregate = cx.task(caller, &request.task_id, Role::Viewer).await?;
+    let prompt = prompts::find(&cx.store, &aggregate.task.task_id).await?;
     let prompt = prompt.ok_or_else(|| Error::not_found("task", &request.task_id))?;
     Ok(GetTaskPromptResponse { prompt })
 }

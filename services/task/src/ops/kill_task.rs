@@ -7,10 +7,10 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{KillTaskRequest, KillTaskResponse};
 use foundry_store::Scope;
 
-use super::steer::{Command, Draft};
+use super::command::{Command, Decision};
 use crate::context::Context;
 use crate::domain::task::Lifecycle;
-use crate::flow::command::{self, Command as Order};
+use crate::flow::provisioner_call::{self, ProvisionerCall};
 use crate::flow::teardown;
 
 /// Legal in every state; does nothing for a task that is killed already.
@@ -33,46 +33,58 @@ pub async fn kill_task(cx: &Context, caller: &Caller, request: KillTaskRequest) 
         .run(
             cx,
             &request,
-            |draft| end(draft, Lifecycle::Killing),
-            |of| KillTaskResponse { task: Some(of.task.view.clone()), rev: 0 },
+            |decision| end(decision, Lifecycle::Killing),
+            |aggregate| KillTaskResponse { task: Some(aggregate.task.view.clone()), rev: 0 },
         )
         .await?;
     Ok(KillTaskResponse { rev, ..answer })
 }
 
 /// Begins the end of a task: its flows are cancelled, its sandbox is to be destroyed.
-pub(super) fn end(draft: &mut Draft<'_>, ending: Lifecycle) -> Result<()> {
-    let lifecycle = draft.of.task.lifecycle;
+pub(super) fn end(decision: &mut Decision<'_>, ending: Lifecycle) -> Result<()> {
+    let lifecycle = decision.aggregate.task.lifecycle;
     match lifecycle {
         Lifecycle::Killing | Lifecycle::Killed => return Ok(()),
         // The end that runs already reads here how it is to be called.
-        Lifecycle::Archiving => draft.of.task.lifecycle = ending,
-        Lifecycle::Archived => draft.of.task.lifecycle = Lifecycle::Killed,
+        Lifecycle::Archiving => decision.aggregate.task.lifecycle = ending,
+        Lifecycle::Archived => decision.aggregate.task.lifecycle = Lifecycle::Killed,
         Lifecycle::Active => {
-            draft.of.task.lifecycle = ending;
-            request_cancel(&mut draft.ws, &draft.of.task.flow.flow_id);
-            for session in &draft.of.sessions {
-                request_cancel(&mut draft.ws, &session.flow.flow_id);
+            decision.aggregate.task.lifecycle = ending;
+            request_cancel(&mut decision.ws, &decision.aggregate.task.flow.flow_id);
+            for session in &decision.aggregate.sessions {
+                request_cancel(&mut decision.ws, &session.flow.flow_id);
             }
-            let actor = draft.caller.actor();
-            enqueue(&mut draft.ws, teardown::new(FlowId::generate(draft.env), &draft.of.task, &actor));
+            let actor = decision.caller.actor();
+            enqueue(
+                &mut decision.ws,
+                teardown::new(FlowId::generate(decision.env), &decision.aggregate.task, &actor),
+            );
         }
     }
-    draft.of.task.lifecycle_time = draft.now;
-    destroy(draft)
+    decision.aggregate.task.lifecycle_time = decision.now;
+    destroy(decision)
 }
 
-fn destroy(draft: &mut Draft<'_>) -> Result<()> {
-    if !draft.of.has_living_sandbox() {
+fn destroy(decision: &mut Decision<'_>) -> Result<()> {
+    if !decision.aggregate.has_living_sandbox() {
         return Ok(());
     }
-    let Some(sandbox) = draft.of.sandbox.as_ref().map(|s| s.entity.sandbox_id.clone()) else { return Ok(()) };
-    if draft.of.task.destroy_sent == sandbox {
+    let Some(sandbox) = decision.aggregate.sandbox.as_ref().map(|s| s.entity.sandbox_id.clone()) else {
+        return Ok(());
+    };
+    if decision.aggregate.task.destroy_sent == sandbox {
         return Ok(());
     }
-    draft.of.task.destroy_sent.clone_from(&sandbox);
-    let task = &draft.of.task;
-    let order = Order::DestroySandbox { sandbox_id: sandbox };
-    let user = draft.caller.actor();
-    command::send(&mut draft.ws, draft.env, &task.organization_id, task.task_id.as_str(), &user, &order)
+    decision.aggregate.task.destroy_sent.clone_from(&sandbox);
+    let task = &decision.aggregate.task;
+    let call = ProvisionerCall::DestroySandbox { sandbox_id: sandbox };
+    let user = decision.caller.actor();
+    provisioner_call::send(
+        &mut decision.ws,
+        decision.env,
+        &task.organization_id,
+        task.task_id.as_str(),
+        &user,
+        &call,
+    )
 }

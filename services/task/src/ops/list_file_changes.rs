@@ -17,9 +17,9 @@ pub async fn list_file_changes(
     caller: &Caller,
     request: ListFileChangesRequest,
 ) -> Result<ListFileChangesResponse> {
-    let of = cx.task(caller, &request.task_id, Role::Viewer).await?;
+    let aggregate = cx.task(caller, &request.task_id, Role::Viewer).await?;
     PageRequest::parse(request.page_size, &request.page_token)?;
-    let changes = of.task.view.changes.clone().unwrap_or_default();
+    let changes = aggregate.task.view.changes.clone().unwrap_or_default();
     if changes.version == 0 {
         return Ok(ListFileChangesResponse { changes: Some(changes), ..ListFileChangesResponse::default() });
     }

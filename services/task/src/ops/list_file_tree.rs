@@ -18,9 +18,9 @@ pub async fn list_file_tree(
     caller: &Caller,
     request: ListFileTreeRequest,
 ) -> Result<ListFileTreeResponse> {
-    let of = cx.task(caller, &request.task_id, Role::Viewer).await?;
+    let aggregate = cx.task(caller, &request.task_id, Role::Viewer).await?;
     PageRequest::parse(request.page_size, &request.page_token)?;
-    if of.task.view.changes.as_ref().is_none_or(|c| c.version == 0) {
+    if aggregate.task.view.changes.as_ref().is_none_or(|c| c.version == 0) {
         return Ok(ListFileTreeResponse::default());
     }
     let path = request.path.clone();

@@ -15,10 +15,10 @@ pub async fn list_transcript(
     caller: &Caller,
     request: ListTranscriptRequest,
 ) -> Result<ListTranscriptResponse> {
-    let of = cx.task_of_session(caller, &request.session_id, Role::Viewer).await?;
+    let aggregate = cx.task_of_session(caller, &request.session_id, Role::Viewer).await?;
     let page = PageRequest::parse(request.page_size, "")?;
     let session: SessionId = request.session_id.parse()?;
-    let last_offset = of.session(session.as_str()).map_or(0, |s| s.view.last_offset);
+    let last_offset = aggregate.session(session.as_str()).map_or(0, |s| s.view.last_offset);
     let from = match request.from_offset {
         0 => 1,
         from if from < 0 => last_offset.saturating_add(1).saturating_add(from).max(1),

@@ -26,27 +26,27 @@ pub async fn mark_read(cx: &Context, caller: &Caller, request: MarkReadRequest) 
         return Err(Error::invalid_field("offset", "must not be negative"));
     }
     let offset = request.offset.min(session.view.last_offset);
-    let of = Owner { organization: session.organization_id, user: caller.require_user()?.user_id.clone() };
+    let owner = Owner { organization: session.organization_id, user: caller.require_user()?.user_id.clone() };
     let mark =
         |offset| Some(ReadMark { session_id: id.to_string(), task_id: session.task_id.to_string(), offset });
     let mut tries = 0;
     loop {
         tries += 1;
-        let before = user_state::mark(&cx.store, &of, &id).await?;
+        let before = user_state::mark(&cx.store, &owner, &id).await?;
         match before.as_ref() {
             Some(before) if before.entity.offset >= offset => {
                 return Ok(MarkReadResponse { read_mark: mark(before.entity.offset), rev: before.rev });
             }
             None if offset == 0 => {
-                let rev = cx.store.head(&of.scope()).await?;
+                let rev = cx.store.head(&owner.scope()).await?;
                 return Ok(MarkReadResponse { read_mark: mark(0), rev });
             }
             _ => {}
         }
         let mut ws = WriteSet::new();
-        let rev = ws.scope(of.scope());
+        let rev = ws.scope(owner.scope());
         let before = before.map(|b| b.entity.offset);
-        user_state::put_mark(&mut ws, rev, &of, (&id, &session.task_id), before, offset);
+        user_state::put_mark(&mut ws, rev, &owner, (&id, &session.task_id), before, offset);
         match cx.store.commit(ws).await {
             Ok(committed) => {
                 return Ok(MarkReadResponse { read_mark: mark(offset), rev: committed.rev(rev) });

@@ -2,6 +2,7 @@
 
 pub mod archive_task;
 pub mod close_session;
+pub mod command;
 pub mod create_session;
 pub mod create_task;
 pub mod explain_task;
@@ -26,7 +27,6 @@ pub mod resume_queue;
 pub mod retry_task;
 pub mod send_message;
 pub mod set_session_option;
-pub mod steer;
 pub mod stop_turn;
 pub mod update_draft;
 pub mod update_queued_message;

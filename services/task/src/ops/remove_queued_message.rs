@@ -5,7 +5,7 @@ use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{RemoveQueuedMessageRequest, RemoveQueuedMessageResponse};
 
-use super::steer::{Command, Draft};
+use super::command::{Command, Decision};
 use super::update_queued_message::{scope, waiting};
 use crate::context::Context;
 use crate::domain::session::MessageState;
@@ -28,8 +28,8 @@ pub async fn remove_queued_message(
         action: "message.remove",
         subject: &request.message_id,
     };
-    let decide = |draft: &mut Draft<'_>| {
-        waiting(&mut draft.of, &request.message_id)?.state = MessageState::Removed;
+    let decide = |decision: &mut Decision<'_>| {
+        waiting(&mut decision.aggregate, &request.message_id)?.state = MessageState::Removed;
         Ok(())
     };
     let (_, rev) = command.run(cx, &request, decide, |_| RemoveQueuedMessageResponse { rev: 0 }).await?;

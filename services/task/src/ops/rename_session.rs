@@ -6,8 +6,8 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{RenameSessionRequest, RenameSessionResponse};
 use foundry_store::Scope;
 
+use super::command::{Command, Decision};
 use super::create_session::MAX_NAME;
-use super::steer::{Command, Draft};
 use crate::context::Context;
 use crate::domain::naming;
 
@@ -22,8 +22,8 @@ pub async fn rename_session(
 ) -> Result<RenameSessionResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
     let name = naming::check_name("name", &request.name, MAX_NAME)?;
-    let decide = |draft: &mut Draft<'_>| {
-        draft.session(&request.session_id)?.view.name.clone_from(&name);
+    let decide = |decision: &mut Decision<'_>| {
+        decision.session(&request.session_id)?.view.name.clone_from(&name);
         Ok(())
     };
     let command = Command {
@@ -37,8 +37,8 @@ pub async fn rename_session(
         subject: &request.session_id,
     };
     let (answer, rev) = command
-        .run(cx, &request, decide, |of| RenameSessionResponse {
-            session: of.session(&request.session_id).map(|s| s.view.clone()),
+        .run(cx, &request, decide, |aggregate| RenameSessionResponse {
+            session: aggregate.session(&request.session_id).map(|s| s.view.clone()),
             rev: 0,
         })
         .await?;

@@ -6,9 +6,9 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{RespondToElicitationRequest, RespondToElicitationResponse};
 use foundry_store::Scope;
 
-use super::steer::{Command, Draft};
+use super::command::{Command, Decision};
 use crate::context::Context;
-use crate::flow::command::{self, Command as Order, Filled};
+use crate::flow::provisioner_call::{self, Filled, ProvisionerCall};
 
 /// Checks the answer against the form and records it; the agent is told in the background.
 ///
@@ -21,9 +21,9 @@ pub async fn respond_to_elicitation(
     request: RespondToElicitationRequest,
 ) -> Result<RespondToElicitationResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
-    let decide = |draft: &mut Draft<'_>| {
-        let user = draft.caller.actor();
-        let session = draft.open_session(&request.session_id)?;
+    let decide = |decision: &mut Decision<'_>| {
+        let user = decision.caller.actor();
+        let session = decision.open_session(&request.session_id)?;
         let asked = session.view.pending_elicitation.as_ref();
         let Some(asked) = asked.filter(|e| e.elicitation_id == request.elicitation_id) else {
             let text = "there is no such pending form";
@@ -39,13 +39,20 @@ pub async fn respond_to_elicitation(
             name: v.name.clone(),
             values: v.values.clone(),
         };
-        let order = Order::AnswerForm {
+        let call = ProvisionerCall::AnswerForm {
             session_id: request.session_id.clone(),
             elicitation_id: request.elicitation_id.clone(),
             action: request.action,
             values: request.values.iter().map(filled).collect(),
         };
-        command::send(&mut draft.ws, draft.env, &organization, &request.session_id, &user, &order)
+        provisioner_call::send(
+            &mut decision.ws,
+            decision.env,
+            &organization,
+            &request.session_id,
+            &user,
+            &call,
+        )
     };
     let command = Command {
         caller,
@@ -58,8 +65,8 @@ pub async fn respond_to_elicitation(
         subject: &request.session_id,
     };
     let (answer, rev) = command
-        .run(cx, &request, decide, |of| RespondToElicitationResponse {
-            session: of.session(&request.session_id).map(|s| s.view.clone()),
+        .run(cx, &request, decide, |aggregate| RespondToElicitationResponse {
+            session: aggregate.session(&request.session_id).map(|s| s.view.clone()),
             rev: 0,
         })
         .await?;

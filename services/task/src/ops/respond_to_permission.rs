@@ -6,9 +6,9 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{RespondToPermissionRequest, RespondToPermissionResponse};
 use foundry_store::Scope;
 
-use super::steer::{Command, Draft};
+use super::command::{Command, Decision};
 use crate::context::Context;
-use crate::flow::command::{self, Command as Order};
+use crate::flow::provisioner_call::{self, ProvisionerCall};
 use foundry_core::Error;
 
 /// Records the answer; the agent is told in the background.
@@ -21,9 +21,9 @@ pub async fn respond_to_permission(
     request: RespondToPermissionRequest,
 ) -> Result<RespondToPermissionResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
-    let decide = |draft: &mut Draft<'_>| {
-        let user = draft.caller.actor();
-        let session = draft.open_session(&request.session_id)?;
+    let decide = |decision: &mut Decision<'_>| {
+        let user = decision.caller.actor();
+        let session = decision.open_session(&request.session_id)?;
         let asked = session.view.pending_permission.as_ref();
         let Some(asked) = asked.filter(|p| p.permission_id == request.permission_id) else {
             return Err(Error::precondition(
@@ -41,12 +41,19 @@ pub async fn respond_to_permission(
         }
         session.answered.clone_from(&request.permission_id);
         let organization = session.organization_id.clone();
-        let order = Order::Respond {
+        let call = ProvisionerCall::Respond {
             session_id: request.session_id.clone(),
             permission_id: request.permission_id.clone(),
             option_id: request.option_id.clone(),
         };
-        command::send(&mut draft.ws, draft.env, &organization, &request.session_id, &user, &order)
+        provisioner_call::send(
+            &mut decision.ws,
+            decision.env,
+            &organization,
+            &request.session_id,
+            &user,
+            &call,
+        )
     };
     let command = Command {
         caller,
@@ -59,8 +66,8 @@ pub async fn respond_to_permission(
         subject: &request.session_id,
     };
     let (answer, rev) = command
-        .run(cx, &request, decide, |of| RespondToPermissionResponse {
-            session: of.session(&request.session_id).map(|s| s.view.clone()),
+        .run(cx, &request, decide, |aggregate| RespondToPermissionResponse {
+            session: aggregate.session(&request.session_id).map(|s| s.view.clone()),
             rev: 0,
         })
         .await?;

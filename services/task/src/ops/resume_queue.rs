@@ -6,10 +6,10 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{ResumeQueueRequest, ResumeQueueResponse};
 use foundry_store::Scope;
 
-use super::steer::{Command, Draft};
+use super::command::{Command, Decision};
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
-use crate::flow::command::{self, Command as Order};
+use crate::flow::provisioner_call::{self, ProvisionerCall};
 
 /// Does nothing for a queue that is not held, in a session that does not wait for its model provider. All sessions of
 /// that provider go on.
@@ -22,14 +22,21 @@ pub async fn resume_queue(
     request: ResumeQueueRequest,
 ) -> Result<ResumeQueueResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
-    let decide = |draft: &mut Draft<'_>| {
-        let user = draft.caller.actor();
-        let session = draft.open_session(&request.session_id)?;
+    let decide = |decision: &mut Decision<'_>| {
+        let user = decision.caller.actor();
+        let session = decision.open_session(&request.session_id)?;
         session.view.queue_held = false;
         let organization = session.organization_id.clone();
-        if waits_for_quota(&draft.of, &request.session_id) {
-            let order = Order::Resume { session_id: request.session_id.clone() };
-            command::send(&mut draft.ws, draft.env, &organization, &request.session_id, &user, &order)?;
+        if waits_for_quota(&decision.aggregate, &request.session_id) {
+            let call = ProvisionerCall::Resume { session_id: request.session_id.clone() };
+            provisioner_call::send(
+                &mut decision.ws,
+                decision.env,
+                &organization,
+                &request.session_id,
+                &user,
+                &call,
+            )?;
         }
         Ok(())
     };
@@ -44,8 +51,8 @@ pub async fn resume_queue(
         subject: &request.session_id,
     };
     let (answer, rev) = command
-        .run(cx, &request, decide, |of| ResumeQueueResponse {
-            session: of.session(&request.session_id).map(|s| s.view.clone()),
+        .run(cx, &request, decide, |aggregate| ResumeQueueResponse {
+            session: aggregate.session(&request.session_id).map(|s| s.view.clone()),
             rev: 0,
         })
         .await?;
@@ -53,7 +60,7 @@ pub async fn resume_queue(
 }
 
 /// Whether the agent's side is kept back until a known time.
-fn waits_for_quota(of: &Aggregate, session_id: &str) -> bool {
-    let condition = of.agent(session_id).and_then(|agent| agent.condition.as_ref());
+fn waits_for_quota(aggregate: &Aggregate, session_id: &str) -> bool {
+    let condition = aggregate.agent(session_id).and_then(|agent| agent.condition.as_ref());
     condition.is_some_and(|c| c.reason == "MODEL_QUOTA" && c.next_attempt_time.is_some())
 }

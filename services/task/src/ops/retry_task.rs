@@ -8,10 +8,10 @@ use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
 use foundry_proto::task::v1::{RetryTaskRequest, RetryTaskResponse};
 use foundry_store::Scope;
 
-use super::steer::{Command, Draft};
+use super::command::{Command, Decision};
 use crate::context::Context;
 use crate::domain::task::FlowFacts;
-use crate::flow::command::{self, Command as Order};
+use crate::flow::provisioner_call::{self, ProvisionerCall};
 use crate::flow::task;
 
 /// Schedules the retry of everything of the task that failed.
@@ -35,83 +35,93 @@ pub async fn retry_task(
         subject: &request.task_id,
     };
     let (answer, rev) = command
-        .run(cx, &request, decide, |of| RetryTaskResponse { task: Some(of.task.view.clone()), rev: 0 })
+        .run(cx, &request, decide, |aggregate| RetryTaskResponse {
+            task: Some(aggregate.task.view.clone()),
+            rev: 0,
+        })
         .await?;
     Ok(RetryTaskResponse { rev, ..answer })
 }
 
-fn decide(draft: &mut Draft<'_>) -> Result<()> {
-    draft.of.task.require_active()?;
-    let mut taken_up = retry_sandbox(draft)?;
-    taken_up |= retry_sessions(draft)?;
+fn decide(decision: &mut Decision<'_>) -> Result<()> {
+    decision.aggregate.task.require_active()?;
+    let mut taken_up = retry_sandbox(decision)?;
+    taken_up |= retry_sessions(decision)?;
     if taken_up {
         return Ok(());
     }
     Err(Error::precondition(
         "NOTHING_TO_RETRY",
-        draft.of.task.task_id.as_str(),
+        decision.aggregate.task.task_id.as_str(),
         "nothing in this task has failed",
     ))
 }
 
-fn retry_sandbox(draft: &mut Draft<'_>) -> Result<bool> {
-    let failed = draft.of.sandbox.as_ref().filter(|s| s.entity.state() == SandboxState::Error);
+fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
+    let failed = decision.aggregate.sandbox.as_ref().filter(|s| s.entity.state() == SandboxState::Error);
     let failed = failed.map(|s| (s.entity.sandbox_id.clone(), s.rev));
-    let gone = draft.of.sandbox.is_some() && !draft.of.has_living_sandbox();
-    if draft.of.task.flow.failed() {
+    let gone = decision.aggregate.sandbox.is_some() && !decision.aggregate.has_living_sandbox();
+    if decision.aggregate.task.flow.failed() {
         // The stage that failed finds here which failure a person has seen and wants retried.
-        draft.of.task.retry_rev = failed.map_or(0, |(_, rev)| rev);
+        decision.aggregate.task.retry_rev = failed.map_or(0, |(_, rev)| rev);
         if gone {
-            provision_anew(draft);
+            provision_anew(decision);
         } else {
-            retry(&mut draft.ws, &draft.of.task.flow.flow_id);
+            retry(&mut decision.ws, &decision.aggregate.task.flow.flow_id);
         }
         return Ok(true);
     }
-    if draft.of.task.flow.status != "done" {
+    if decision.aggregate.task.flow.status != "done" {
         return Ok(false);
     }
     if let Some((sandbox_id, _)) = failed {
-        let task = &draft.of.task;
-        let user = draft.caller.actor();
-        let order = Order::RetrySandbox { sandbox_id };
-        command::send(&mut draft.ws, draft.env, &task.organization_id, task.task_id.as_str(), &user, &order)?;
+        let task = &decision.aggregate.task;
+        let user = decision.caller.actor();
+        let call = ProvisionerCall::RetrySandbox { sandbox_id };
+        provisioner_call::send(
+            &mut decision.ws,
+            decision.env,
+            &task.organization_id,
+            task.task_id.as_str(),
+            &user,
+            &call,
+        )?;
         return Ok(true);
     }
     if gone {
-        provision_anew(draft);
+        provision_anew(decision);
     }
     Ok(gone)
 }
 
 /// Its sandbox is gone for good: the provisioning begins again.
-fn provision_anew(draft: &mut Draft<'_>) {
-    draft.of.task.flow = FlowFacts::fresh(FlowId::generate(draft.env));
-    let user = draft.caller.actor();
-    enqueue(&mut draft.ws, task::new(&draft.of.task, &user));
+fn provision_anew(decision: &mut Decision<'_>) {
+    decision.aggregate.task.flow = FlowFacts::fresh(FlowId::generate(decision.env));
+    let user = decision.caller.actor();
+    enqueue(&mut decision.ws, task::new(&decision.aggregate.task, &user));
 }
 
-fn retry_sessions(draft: &mut Draft<'_>) -> Result<bool> {
+fn retry_sessions(decision: &mut Decision<'_>) -> Result<bool> {
     let mut taken_up = false;
-    let agents = &draft.of.agents;
-    let user = draft.caller.actor();
-    for session in draft.of.sessions.iter_mut().filter(|s| !s.closed) {
+    let agents = &decision.aggregate.agents;
+    let user = decision.caller.actor();
+    for session in decision.aggregate.sessions.iter_mut().filter(|s| !s.closed) {
         let failed =
             agents.get(session.session_id.as_str()).filter(|a| a.entity.state() == AgentSessionState::Error);
         if session.flow.failed() {
             session.retry_rev = failed.map_or(0, |a| a.rev);
-            retry(&mut draft.ws, &session.flow.flow_id);
+            retry(&mut decision.ws, &session.flow.flow_id);
             taken_up = true;
         } else if failed.is_some() && session.flow.stage == "ready" {
-            let order = Order::RetrySession { session_id: session.session_id.to_string() };
+            let call = ProvisionerCall::RetrySession { session_id: session.session_id.to_string() };
             let organization = &session.organization_id;
-            command::send(
-                &mut draft.ws,
-                draft.env,
+            provisioner_call::send(
+                &mut decision.ws,
+                decision.env,
                 organization,
                 session.session_id.as_str(),
                 &user,
-                &order,
+                &call,
             )?;
             taken_up = true;
         }

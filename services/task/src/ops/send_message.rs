@@ -7,7 +7,7 @@ use foundry_proto::task::v1::{SendMessageRequest, SendMessageResponse};
 use foundry_service::RequestKey;
 use foundry_store::Scope;
 
-use super::steer::{Command, Draft};
+use super::command::{Command, Decision};
 use crate::attachments;
 use crate::context::Context;
 use crate::domain::session::{MAX_QUEUE, Message, MessageState};
@@ -38,30 +38,30 @@ pub async fn send_message(
     }
     let files = attachments::hold(cx, &organization, &session_id, &request.attachment_ids).await?;
     let scope = Scope::session(&session_id);
-    let decide = |draft: &mut Draft<'_>| {
-        let waiting = draft.of.queue(&request.session_id).count() as u64;
+    let decide = |decision: &mut Decision<'_>| {
+        let waiting = decision.aggregate.queue(&request.session_id).count() as u64;
         // Whoever sends has seen why the queue was held.
-        draft.open_session(&request.session_id)?.view.queue_held = false;
+        decision.open_session(&request.session_id)?.view.queue_held = false;
         if waiting >= MAX_QUEUE {
             return Err(Error::quota("queued_messages", &request.session_id, waiting, MAX_QUEUE));
         }
-        let last = draft.of.messages.iter().map(|m| m.position).max().unwrap_or(0);
+        let last = decision.aggregate.messages.iter().map(|m| m.position).max().unwrap_or(0);
         let mut message = Message {
             message_id: message_id.clone(),
             session_id: session_id.clone(),
-            task_id: draft.of.task.task_id.clone(),
-            position: draft.now.as_micros().max(last + 1),
+            task_id: decision.aggregate.task.task_id.clone(),
+            position: decision.now.as_micros().max(last + 1),
             state: MessageState::Queued,
-            created_by: draft.caller.on_behalf_of().map(ToString::to_string).unwrap_or_default(),
-            create_time: draft.now,
+            created_by: decision.caller.on_behalf_of().map(ToString::to_string).unwrap_or_default(),
+            create_time: decision.now,
             preview: String::new(),
             text_size: 0,
             attachments: files.clone(),
         };
         message.describe(&request.text);
-        let feed = draft.ws.scope(scope.clone());
-        messages::insert(&mut draft.ws, feed, &message, &request.text);
-        draft.of.messages.push(message);
+        let feed = decision.ws.scope(scope.clone());
+        messages::insert(&mut decision.ws, feed, &message, &request.text);
+        decision.aggregate.messages.push(message);
         Ok(())
     };
     let command = Command {
@@ -75,8 +75,8 @@ pub async fn send_message(
         subject: message_id.as_str(),
     };
     let (answer, rev) = command
-        .run(cx, &request, decide, |of| SendMessageResponse {
-            message: of.messages.iter().find(|m| m.message_id == message_id).map(Message::to_proto),
+        .run(cx, &request, decide, |aggregate| SendMessageResponse {
+            message: aggregate.messages.iter().find(|m| m.message_id == message_id).map(Message::to_proto),
             rev: 0,
         })
         .await?;

@@ -6,10 +6,10 @@ use foundry_proto::common::v1::{AgentOption, Role};
 use foundry_proto::task::v1::{SetSessionOptionRequest, SetSessionOptionResponse};
 use foundry_store::Scope;
 
-use super::steer::{Command, Draft};
+use super::command::{Command, Decision};
 use crate::context::Context;
 use crate::domain::asked::Wish;
-use crate::flow::command::{self, Command as Order};
+use crate::flow::provisioner_call::{self, ProvisionerCall};
 
 /// Records the choice; the agent is told in the background.
 ///
@@ -22,21 +22,28 @@ pub async fn set_session_option(
     request: SetSessionOptionRequest,
 ) -> Result<SetSessionOptionResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
-    let decide = |draft: &mut Draft<'_>| {
-        let (user, time) = (draft.caller.actor(), draft.now);
-        let session = draft.open_session(&request.session_id)?;
+    let decide = |decision: &mut Decision<'_>| {
+        let (user, time) = (decision.caller.actor(), decision.now);
+        let session = decision.open_session(&request.session_id)?;
         let options = session.view.options.as_ref();
         let option = options.and_then(|o| o.options.iter().find(|o| o.option_id == request.option_id));
         check(option, options.is_some(), &request)?;
         let wish = Wish { value: request.value.clone(), time, reason: String::new(), message: String::new() };
         session.asked.wishes.insert(request.option_id.clone(), wish);
         let organization = session.organization_id.clone();
-        let order = Order::SetOption {
+        let call = ProvisionerCall::SetOption {
             session_id: request.session_id.clone(),
             option_id: request.option_id.clone(),
             value: request.value.clone(),
         };
-        command::send(&mut draft.ws, draft.env, &organization, &request.session_id, &user, &order)
+        provisioner_call::send(
+            &mut decision.ws,
+            decision.env,
+            &organization,
+            &request.session_id,
+            &user,
+            &call,
+        )
     };
     let command = Command {
         caller,
@@ -49,8 +56,8 @@ pub async fn set_session_option(
         subject: &request.session_id,
     };
     let (answer, rev) = command
-        .run(cx, &request, decide, |of| SetSessionOptionResponse {
-            session: of.session(&request.session_id).map(|s| s.view.clone()),
+        .run(cx, &request, decide, |aggregate| SetSessionOptionResponse {
+            session: aggregate.session(&request.session_id).map(|s| s.view.clone()),
             rev: 0,
         })
         .await?;

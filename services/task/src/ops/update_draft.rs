@@ -26,34 +26,34 @@ pub async fn update_draft(
 ) -> Result<UpdateDraftResponse> {
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Viewer)?;
-    let of = Owner { organization, user: caller.require_user()?.user_id.clone() };
+    let owner = Owner { organization, user: caller.require_user()?.user_id.clone() };
     validate::draft("text", &request.text)?;
     let subject = Subject::parse(&request.subject)?;
-    let before = user_state::draft(&cx.store, &of, &request.subject).await?;
+    let before = user_state::draft(&cx.store, &owner, &request.subject).await?;
     if let Some(before) = before.as_ref().filter(|d| d.entity.text == request.text) {
         return Ok(UpdateDraftResponse { rev: before.rev });
     }
     // One that is there can be cleared whatever became of its subject.
     if before.is_none() || !request.text.is_empty() {
-        subject.require(cx, &of).await?;
+        subject.require(cx, &owner).await?;
     }
     if before.is_none() && request.text.is_empty() {
-        return Ok(UpdateDraftResponse { rev: cx.store.head(&of.scope()).await? });
+        return Ok(UpdateDraftResponse { rev: cx.store.head(&owner.scope()).await? });
     }
     let mut ws = WriteSet::new();
     let rev = if request.text.is_empty() {
-        user_state::remove_draft(&mut ws, &of, &request.subject)
+        user_state::remove_draft(&mut ws, &owner, &request.subject)
     } else {
-        let rev = ws.scope(of.scope());
+        let rev = ws.scope(owner.scope());
         if before.is_none() {
-            let own = [("organization_id", (&of.organization).into()), ("user_id", (&of.user).into())];
+            let own = [("organization_id", (&owner.organization).into()), ("user_id", (&owner.user).into())];
             ws.guard(Guard::count_below(&DRAFTS, &own, MAX_DRAFTS, "drafts"));
         }
-        user_state::put_draft(&mut ws, rev, &of, &request.subject, &request.text, cx.env.clock.now());
+        user_state::put_draft(&mut ws, rev, &owner, &request.subject, &request.text, cx.env.clock.now());
         rev
     };
     let committed = cx.store.commit(ws).await.map_err(|e| match e {
-        CommitError::LimitReached { .. } => quota(&of),
+        CommitError::LimitReached { .. } => quota(&owner),
         e => e.into(),
     })?;
     Ok(UpdateDraftResponse { rev: committed.rev(rev) })
@@ -76,7 +76,7 @@ impl Subject {
     }
 
     /// Demands that it is there, in the organization.
-    async fn require(&self, cx: &Context, of: &Owner) -> Result<()> {
+    async fn require(&self, cx: &Context, owner: &Owner) -> Result<()> {
         let (found, kind, id) = match self {
             Self::Session(id) => {
                 let found = sessions::find(&cx.store, id).await?;
@@ -87,16 +87,16 @@ impl Subject {
                 (found.map(|r| r.entity.organization_id), "repository", id.as_str())
             }
         };
-        if found.as_deref() == Some(of.organization.as_str()) {
+        if found.as_deref() == Some(owner.organization.as_str()) {
             return Ok(());
         }
         Err(Error::not_found(kind, id))
     }
 }
 
-fn quota(of: &Owner) -> Error {
+fn quota(owner: &Owner) -> Error {
     let maximum = u64::try_from(MAX_DRAFTS).unwrap_or_default();
-    Error::quota("drafts", of.user.as_str(), maximum, maximum)
+    Error::quota("drafts", owner.user.as_str(), maximum, maximum)
         .next_action("send or clear some of your drafts in this organization")
 }
 
@@ -128,18 +128,18 @@ mod tests {
         let (tenant, running) = (world.tenant(Role::Viewer).await, world.start().await);
         let member = world.tenant(Role::Member).await;
         let session = running.create(&member, "x").await.session.unwrap().session_id;
-        let of = owner(&member);
+        let owner = owner(&member);
         assert_eq!(keep(&running, &member, &session, "").await.unwrap(), 0, "nothing to clear");
         assert_eq!(keep(&running, &member, &session, "one").await.unwrap(), 1);
         assert_eq!(keep(&running, &member, &session, "one").await.unwrap(), 1, "no write");
         assert_eq!(keep(&running, &member, &session, "two").await.unwrap(), 2);
-        let found = user_state::draft(&running.cx.store, &of, &session).await.unwrap().unwrap();
+        let found = user_state::draft(&running.cx.store, &owner, &session).await.unwrap().unwrap();
         assert_eq!((found.rev, found.entity.text.as_str()), (2, "two"));
         assert_eq!(keep(&running, &member, &session, "").await.unwrap(), 3);
         assert_eq!(keep(&running, &member, &session, "").await.unwrap(), 3, "no write");
-        assert_eq!(user_state::draft(&running.cx.store, &of, &session).await.unwrap(), None);
+        assert_eq!(user_state::draft(&running.cx.store, &owner, &session).await.unwrap(), None);
         let snapshot = running.cx.store.snapshot().await.unwrap();
-        let buried = snapshot.tombstones_after(&of.scope(), Some("draft"), 0, 9).await.unwrap();
+        let buried = snapshot.tombstones_after(&owner.scope(), Some("draft"), 0, 9).await.unwrap();
         assert_eq!((buried.len(), buried[0].key.as_str(), buried[0].rev), (1, session.as_str(), 3));
         let shared = snapshot.head(&Scope::organization(&tenant.organization)).await.unwrap();
         assert_eq!(shared, 0, "nobody else is told");
@@ -181,17 +181,17 @@ mod tests {
         let world = World::new().await;
         let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
         let session = running.create(&tenant, "x").await.session.unwrap().session_id;
-        let of = owner(&tenant);
+        let owner = owner(&tenant);
         let mut ws = WriteSet::new();
-        let rev = ws.scope(of.scope());
+        let rev = ws.scope(owner.scope());
         for n in 0..MAX_DRAFTS {
-            user_state::put_draft(&mut ws, rev, &of, &format!("s{n}"), "x", world.env.clock.now());
+            user_state::put_draft(&mut ws, rev, &owner, &format!("s{n}"), "x", world.env.clock.now());
         }
         running.cx.store.commit(ws).await.unwrap();
         let e = keep(&running, &tenant, &session, "x").await.unwrap_err();
         assert_eq!((e.code(), e.reason()), (Code::ResourceExhausted, "LIMIT_REACHED"));
         let mut ws = WriteSet::new();
-        user_state::remove_draft(&mut ws, &of, "s0");
+        user_state::remove_draft(&mut ws, &owner, "s0");
         running.cx.store.commit(ws).await.unwrap();
         keep(&running, &tenant, &session, "x").await.unwrap();
         keep(&running, &tenant, &session, "y").await.unwrap();
@@ -202,21 +202,21 @@ mod tests {
     async fn a_draft_for_a_repository_goes_with_the_repository() {
         let world = World::new().await;
         let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
-        let of = owner(&tenant);
+        let owner = owner(&tenant);
         let subject = format!("new_task/{}", tenant.repository);
-        running.cx.interest.ensure(&tenant.organization);
+        running.cx.followed.ensure(&tenant.organization);
         let mut hint = running.cx.store.subscribe(&Scope::organization(&tenant.organization));
         while upstream::repository(&running.cx.store, &tenant.repository).await.unwrap().is_none() {
             hint.changed().await;
         }
         keep(&running, &tenant, &subject, "later").await.unwrap();
-        let mut hint = running.cx.store.subscribe(&of.scope());
+        let mut hint = running.cx.store.subscribe(&owner.scope());
         world.repo.remove(&tenant.organization, &tenant.repository).await;
-        while user_state::draft(&running.cx.store, &of, &subject).await.unwrap().is_some() {
+        while user_state::draft(&running.cx.store, &owner, &subject).await.unwrap().is_some() {
             hint.changed().await;
         }
         let snapshot = running.cx.store.snapshot().await.unwrap();
-        let buried = snapshot.tombstones_after(&of.scope(), Some("draft"), 0, 9).await.unwrap();
+        let buried = snapshot.tombstones_after(&owner.scope(), Some("draft"), 0, 9).await.unwrap();
         assert_eq!(buried[0].key, subject);
         let gone = keep(&running, &tenant, &subject, "again").await.unwrap_err();
         assert_eq!(gone.code(), Code::NotFound);

@@ -7,7 +7,7 @@ use foundry_proto::task::v1::{UpdateQueuedMessageRequest, UpdateQueuedMessageRes
 use foundry_service::RequestKey;
 use foundry_store::Scope;
 
-use super::steer::{Command, Draft};
+use super::command::{Command, Decision};
 use crate::attachments;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
@@ -57,22 +57,22 @@ pub async fn update_queued_message(
         action: "message.update",
         subject: &request.message_id,
     };
-    let decide = |draft: &mut Draft<'_>| {
-        draft.of.task.require_active()?;
-        let message = waiting(&mut draft.of, &request.message_id)?;
+    let decide = |decision: &mut Decision<'_>| {
+        decision.aggregate.task.require_active()?;
+        let message = waiting(&mut decision.aggregate, &request.message_id)?;
         if let Some(files) = &files {
             message.attachments.clone_from(files);
         }
         validate::message("text", &request.text, !message.attachments.is_empty())?;
         message.describe(&request.text);
         let message = message.clone();
-        let feed = draft.ws.scope(Scope::session(&message.session_id));
-        messages::update_text(&mut draft.ws, feed, &message, &request.text);
+        let feed = decision.ws.scope(Scope::session(&message.session_id));
+        messages::update_text(&mut decision.ws, feed, &message, &request.text);
         Ok(())
     };
     let (answer, rev) = command
-        .run(cx, &request, decide, |of| UpdateQueuedMessageResponse {
-            message: of
+        .run(cx, &request, decide, |aggregate| UpdateQueuedMessageResponse {
+            message: aggregate
                 .messages
                 .iter()
                 .find(|m| m.message_id.as_str() == request.message_id)
@@ -84,17 +84,17 @@ pub async fn update_queued_message(
 }
 
 /// The scope in which a message's changes show: its session's.
-pub(super) fn scope(of: &Aggregate, id: &str) -> Result<Scope> {
-    match of.messages.iter().find(|m| m.message_id.as_str() == id) {
+pub(super) fn scope(aggregate: &Aggregate, id: &str) -> Result<Scope> {
+    match aggregate.messages.iter().find(|m| m.message_id.as_str() == id) {
         Some(message) => Ok(Scope::session(&message.session_id)),
         // A repeated request may come when the message has left the queue.
-        None => Ok(Scope::organization(&of.task.organization_id)),
+        None => Ok(Scope::organization(&aggregate.task.organization_id)),
     }
 }
 
 /// A message that can still be changed.
-pub(super) fn waiting<'a>(of: &'a mut Aggregate, id: &str) -> Result<&'a mut Message> {
-    let found = of.messages.iter_mut().find(|m| m.message_id.as_str() == id);
+pub(super) fn waiting<'a>(aggregate: &'a mut Aggregate, id: &str) -> Result<&'a mut Message> {
+    let found = aggregate.messages.iter_mut().find(|m| m.message_id.as_str() == id);
     found.filter(|m| m.state == MessageState::Queued).ok_or_else(|| {
         Error::precondition("MESSAGE_DELIVERED", id, "the message has already been sent to the agent")
             .next_action("stop the turn, or send another message")

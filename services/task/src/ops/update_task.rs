@@ -6,7 +6,7 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{UpdateTaskRequest, UpdateTaskResponse};
 use foundry_store::Scope;
 
-use super::steer::Command;
+use super::command::Command;
 use crate::context::Context;
 use crate::domain::naming;
 
@@ -35,11 +35,11 @@ pub async fn update_task(
         .run(
             cx,
             &request,
-            |draft| {
-                draft.of.task.view.title.clone_from(&title);
+            |decision| {
+                decision.aggregate.task.view.title.clone_from(&title);
                 Ok(())
             },
-            |of| UpdateTaskResponse { task: Some(of.task.view.clone()), rev: 0 },
+            |aggregate| UpdateTaskResponse { task: Some(aggregate.task.view.clone()), rev: 0 },
         )
         .await?;
     Ok(UpdateTaskResponse { rev, ..answer })

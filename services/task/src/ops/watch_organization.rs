@@ -16,6 +16,6 @@ use crate::view;
 pub async fn grant(cx: &Context, caller: &Caller, request: &mut WatchOrganizationRequest) -> Result<Granted> {
     let organization: OrganizationId = request.organization_id.parse()?;
     caller.require(&organization, Role::Viewer)?;
-    cx.interest.ensure(&organization);
+    cx.followed.ensure(&organization);
     Ok(Granted::of_member(view::organization::of_organization(&organization), &organization))
 }

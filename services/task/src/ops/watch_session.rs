@@ -14,11 +14,11 @@ use crate::view;
 /// # Errors
 /// `NOT_FOUND`, `INVALID_ARGUMENT` for a negative offset.
 pub async fn grant(cx: &Context, caller: &Caller, request: &mut WatchSessionRequest) -> Result<Granted> {
-    let of = cx.task_of_session(caller, &request.session_id, Role::Viewer).await?;
+    let aggregate = cx.task_of_session(caller, &request.session_id, Role::Viewer).await?;
     if request.after_offset < 0 {
         return Err(Error::invalid_field("after_offset", "must not be negative"));
     }
     let session: SessionId = request.session_id.parse()?;
     let view = view::session::of_session(&session, request.after_offset);
-    Ok(Granted::of_member(view, &of.task.organization_id))
+    Ok(Granted::of_member(view, &aggregate.task.organization_id))
 }

@@ -24,10 +24,10 @@ pub struct SummaryRow {
 }
 
 /// A task as lists show it.
-pub fn of_task(of: &Aggregate) -> SummaryRow {
-    let view = &of.task.view;
+pub fn of_task(aggregate: &Aggregate) -> SummaryRow {
+    let view = &aggregate.task.view;
     let changes = view.changes.clone().unwrap_or_default();
-    let sessions = of.sessions.iter().filter(|s| !s.closed).map(|s| SessionSummary {
+    let sessions = aggregate.sessions.iter().filter(|s| !s.closed).map(|s| SessionSummary {
         session_id: s.session_id.to_string(),
         name: s.view.name.clone(),
         state: s.view.state,
@@ -54,7 +54,7 @@ pub fn of_task(of: &Aggregate) -> SummaryRow {
         kind: "task",
         listed: !matches!(view.state(), TaskState::Archived | TaskState::Killed),
         repository_id: view.repository_id.clone(),
-        create_time: of.task.create_time.as_micros(),
+        create_time: aggregate.task.create_time.as_micros(),
         item: OrganizationItem { item: Some(Item::Task(summary)) },
     }
 }

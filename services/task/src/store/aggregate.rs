@@ -167,15 +167,15 @@ fn signals(ws: &mut WriteSet, env: &Env, before: &Aggregate, after: &Aggregate) 
 }
 
 /// What the flow of a session looks at before it goes on.
-fn awaited(of: &Aggregate, session: &Session) -> impl PartialEq + use<> {
+fn awaited(aggregate: &Aggregate, session: &Session) -> impl PartialEq + use<> {
     let id = session.session_id.as_str();
-    let agent = of.agents.get(id).map(|a| {
+    let agent = aggregate.agents.get(id).map(|a| {
         let failed = (a.entity.state() == AgentSessionState::Error).then_some(a.rev);
         (a.entity.state, a.entity.sandbox_id.clone(), failed)
     });
-    let next = of.queue(id).next();
+    let next = aggregate.queue(id).next();
     let next = next.map(|m| m.message_id.clone());
     // In another sandbox the agent's side is created again.
-    let agent = (agent, of.sandbox.as_ref().map(|s| s.entity.sandbox_id.clone()));
-    (agent, of.caught_up(session), session.view.queue_held, session.closed, session.view.state, next)
+    let agent = (agent, aggregate.sandbox.as_ref().map(|s| s.entity.sandbox_id.clone()));
+    (agent, aggregate.caught_up(session), session.view.queue_held, session.closed, session.view.state, next)
 }

@@ -7,7 +7,7 @@ use foundry_proto::repo::v1::{Repository, Work};
 use foundry_store::{Reader, Store, Table, WriteSet};
 use prost::Message;
 
-use crate::domain::derive::Told;
+use crate::domain::derive::Replica;
 
 /// Repositories, by id.
 pub const REPOSITORIES: Table = Table::new(
@@ -31,45 +31,48 @@ pub const AGENT_SESSIONS: Table = Table::new(
 pub const WORKS: Table =
     Table::new("works", &["task_id", "organization_id", "upstream_rev", "data"], &["task_id"]);
 
-fn told<T: Message + Default>(row: &foundry_store::Row) -> Result<Told<T>> {
-    Ok(Told { rev: row.int("upstream_rev")?, entity: T::decode(row.blob("data")?).map_err(Error::internal)? })
+fn replica<T: Message + Default>(row: &foundry_store::Row) -> Result<Replica<T>> {
+    Ok(Replica {
+        rev: row.int("upstream_rev")?,
+        entity: T::decode(row.blob("data")?).map_err(Error::internal)?,
+    })
 }
 
 /// A repository.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn repository(from: &impl Reader, id: &RepositoryId) -> Result<Option<Told<Repository>>> {
+pub async fn repository(from: &impl Reader, id: &RepositoryId) -> Result<Option<Replica<Repository>>> {
     const SQL: &str = "SELECT upstream_rev, data FROM repositories WHERE repository_id = $1";
-    from.query(SQL, &[id.into()]).await?.first().map(told).transpose()
+    from.query(SQL, &[id.into()]).await?.first().map(replica).transpose()
 }
 
 /// The newest sandbox of a task.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn sandbox(from: &impl Reader, task: &TaskId) -> Result<Option<Told<Sandbox>>> {
+pub async fn sandbox(from: &impl Reader, task: &TaskId) -> Result<Option<Replica<Sandbox>>> {
     const SQL: &str = "SELECT upstream_rev, data FROM sandboxes WHERE task_id = $1 \
          ORDER BY create_time DESC, sandbox_id DESC LIMIT 1";
-    from.query(SQL, &[task.into()]).await?.first().map(told).transpose()
+    from.query(SQL, &[task.into()]).await?.first().map(replica).transpose()
 }
 
 /// The agent's side of all sessions of a task.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn agent_sessions(from: &impl Reader, task: &TaskId) -> Result<Vec<Told<AgentSession>>> {
+pub async fn agent_sessions(from: &impl Reader, task: &TaskId) -> Result<Vec<Replica<AgentSession>>> {
     const SQL: &str = "SELECT upstream_rev, data FROM agent_sessions WHERE task_id = $1";
-    from.query(SQL, &[task.into()]).await?.iter().map(told).collect()
+    from.query(SQL, &[task.into()]).await?.iter().map(replica).collect()
 }
 
 /// The work of a task.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn work(from: &impl Reader, task: &TaskId) -> Result<Option<Told<Work>>> {
+pub async fn work(from: &impl Reader, task: &TaskId) -> Result<Option<Replica<Work>>> {
     const SQL: &str = "SELECT upstream_rev, data FROM works WHERE task_id = $1";
-    from.query(SQL, &[task.into()]).await?.first().map(told).transpose()
+    from.query(SQL, &[task.into()]).await?.first().map(replica).transpose()
 }
 
 /// Ids and tasks of an organization's sandboxes, for the comparison with a snapshot.
@@ -114,7 +117,7 @@ pub fn put_repository(ws: &mut WriteSet, before: Option<i64>, rev: i64, r: &Repo
 }
 
 /// Keeps a sandbox.
-pub fn put_sandbox(ws: &mut WriteSet, told: &Told<Sandbox>) {
+pub fn put_sandbox(ws: &mut WriteSet, told: &Replica<Sandbox>) {
     let s = &told.entity;
     let created = s.create_time.as_ref().map_or(0, |t| Timestamp::from_proto(t).as_micros());
     let row = [
@@ -129,7 +132,7 @@ pub fn put_sandbox(ws: &mut WriteSet, told: &Told<Sandbox>) {
 }
 
 /// Keeps the agent's side of a session.
-pub fn put_agent_session(ws: &mut WriteSet, told: &Told<AgentSession>) {
+pub fn put_agent_session(ws: &mut WriteSet, told: &Replica<AgentSession>) {
     let a = &told.entity;
     let row = [
         a.session_id.as_str().into(),
@@ -142,7 +145,7 @@ pub fn put_agent_session(ws: &mut WriteSet, told: &Told<AgentSession>) {
 }
 
 /// Keeps a work.
-pub fn put_work(ws: &mut WriteSet, told: &Told<Work>) {
+pub fn put_work(ws: &mut WriteSet, told: &Replica<Work>) {
     let w = &told.entity;
     let row = [
         w.task_id.as_str().into(),

@@ -85,20 +85,20 @@ pub fn read_mark(row: &Row) -> Result<At<pb::ReadMark>> {
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn draft(store: &Store, of: &Owner, subject: &str) -> Result<Option<At<pb::Draft>>> {
+pub async fn draft(store: &Store, owner: &Owner, subject: &str) -> Result<Option<At<pb::Draft>>> {
     const SQL: &str = "SELECT subject, rev, update_time, text FROM drafts \
          WHERE organization_id = $1 AND user_id = $2 AND subject = $3";
-    store.query(SQL, &of.key(subject)).await?.first().map(read_draft).transpose()
+    store.query(SQL, &owner.key(subject)).await?.first().map(read_draft).transpose()
 }
 
 /// A read mark.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
-pub async fn mark(store: &Store, of: &Owner, session: &SessionId) -> Result<Option<At<pb::ReadMark>>> {
+pub async fn mark(store: &Store, owner: &Owner, session: &SessionId) -> Result<Option<At<pb::ReadMark>>> {
     const SQL: &str = "SELECT session_id, task_id, rev, entry_offset FROM read_marks \
          WHERE organization_id = $1 AND user_id = $2 AND session_id = $3";
-    store.query(SQL, &of.key(session)).await?.first().map(read_mark).transpose()
+    store.query(SQL, &owner.key(session)).await?.first().map(read_mark).transpose()
 }
 
 /// Whose drafts have this subject.
@@ -112,15 +112,15 @@ pub async fn drafted_by(store: &Store, organization: &OrganizationId, subject: &
 }
 
 /// Keeps a draft over the one before.
-pub fn put_draft(ws: &mut WriteSet, rev: RevRef, of: &Owner, subject: &str, text: &str, now: Timestamp) {
-    let [organization, user, subject] = of.key(subject);
+pub fn put_draft(ws: &mut WriteSet, rev: RevRef, owner: &Owner, subject: &str, text: &str, now: Timestamp) {
+    let [organization, user, subject] = owner.key(subject);
     ws.upsert(&DRAFTS, [organization, user, subject, rev.into(), now.into(), text.into()]);
 }
 
 /// Removes a draft, if there is one, and leaves a tombstone.
-pub fn remove_draft(ws: &mut WriteSet, of: &Owner, subject: &str) -> RevRef {
-    let rev = ws.scope(of.scope());
-    ws.remove(&DRAFTS, &of.key(subject));
+pub fn remove_draft(ws: &mut WriteSet, owner: &Owner, subject: &str) -> RevRef {
+    let rev = ws.scope(owner.scope());
+    ws.remove(&DRAFTS, &owner.key(subject));
     ws.tombstone(rev, DRAFT, subject);
     rev
 }
@@ -129,12 +129,12 @@ pub fn remove_draft(ws: &mut WriteSet, of: &Owner, subject: &str) -> RevRef {
 pub fn put_mark(
     ws: &mut WriteSet,
     rev: RevRef,
-    of: &Owner,
+    owner: &Owner,
     (session, task): (&SessionId, &TaskId),
     before: Option<i64>,
     offset: i64,
 ) {
-    let [organization, user, session] = of.key(session);
+    let [organization, user, session] = owner.key(session);
     match before {
         None => {
             ws.insert(&READ_MARKS, [organization, user, session, task.into(), rev.into(), offset.into()]);
@@ -159,31 +159,31 @@ mod tests {
         let env = Env::system();
         let migrations = [&crate::store::MIGRATIONS];
         let store = Store::connect(url, &migrations, &env, StoreOptions::default()).await.unwrap();
-        let of = Owner { organization: OrganizationId::generate(&env), user: UserId::generate(&env) };
+        let owner = Owner { organization: OrganizationId::generate(&env), user: UserId::generate(&env) };
         let (session, task) = (SessionId::generate(&env), TaskId::generate(&env));
         let mut ws = WriteSet::new();
-        let rev = ws.scope(of.scope());
-        let own = [("organization_id", (&of.organization).into()), ("user_id", (&of.user).into())];
+        let rev = ws.scope(owner.scope());
+        let own = [("organization_id", (&owner.organization).into()), ("user_id", (&owner.user).into())];
         ws.guard(Guard::count_below(&DRAFTS, &own, 1, "drafts"));
-        put_draft(&mut ws, rev, &of, session.as_str(), "text", env.clock.now());
-        put_mark(&mut ws, rev, &of, (&session, &task), None, 3);
+        put_draft(&mut ws, rev, &owner, session.as_str(), "text", env.clock.now());
+        put_mark(&mut ws, rev, &owner, (&session, &task), None, 3);
         let again = ws.clone();
         store.commit(ws).await.unwrap();
         let full = Error::from(store.commit(again).await.unwrap_err());
         assert_eq!(full.code(), Code::ResourceExhausted);
-        assert_eq!(draft(&store, &of, session.as_str()).await.unwrap().unwrap().entity.text, "text");
+        assert_eq!(draft(&store, &owner, session.as_str()).await.unwrap().unwrap().entity.text, "text");
         for (before, moved) in [(3, true), (2, false)] {
             let mut ws = WriteSet::new();
-            let rev = ws.scope(of.scope());
-            put_mark(&mut ws, rev, &of, (&session, &task), Some(before), 5);
+            let rev = ws.scope(owner.scope());
+            put_mark(&mut ws, rev, &owner, (&session, &task), Some(before), 5);
             assert_eq!(store.commit(ws).await.is_ok(), moved, "from {before}");
         }
-        let found = mark(&store, &of, &session).await.unwrap().unwrap();
+        let found = mark(&store, &owner, &session).await.unwrap().unwrap();
         assert_eq!((found.rev, found.entity.offset), (2, 5));
         let mut ws = WriteSet::new();
-        remove_draft(&mut ws, &of, session.as_str());
+        remove_draft(&mut ws, &owner, session.as_str());
         store.commit(ws).await.unwrap();
-        assert_eq!(drafted_by(&store, &of.organization, session.as_str()).await.unwrap(), []);
+        assert_eq!(drafted_by(&store, &owner.organization, session.as_str()).await.unwrap(), []);
         store.close().await;
     }
 

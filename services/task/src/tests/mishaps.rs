@@ -39,7 +39,7 @@ async fn holds_the_queue_once_for_an_interrupted_turn_however_often_it_is_told()
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
     let (task, session) = ids(&running.create(&tenant, "one").await);
-    let mut of = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    let mut aggregate = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
     let mut tell = |rev, message: &str| {
         let agent = AgentSession {
             session_id: session.clone(),
@@ -47,8 +47,8 @@ async fn holds_the_queue_once_for_an_interrupted_turn_however_often_it_is_told()
             state: AgentSessionState::Interrupted.into(),
             ..AgentSession::default()
         };
-        apply::agent_session(&mut WriteSet::new(), &world.env, &mut of, &agent, rev).unwrap();
-        std::mem::take(&mut of.session_mut(&session).unwrap().view.queue_held)
+        apply::agent_session(&mut WriteSet::new(), &world.env, &mut aggregate, &agent, rev).unwrap();
+        std::mem::take(&mut aggregate.session_mut(&session).unwrap().view.queue_held)
     };
     let most = i64::MAX - 10;
     assert!(tell(most, "first"));
@@ -68,14 +68,14 @@ async fn holds_the_queue_for_an_interruption_that_only_the_end_of_the_turn_tells
     world.provisioner.end_turn(&session, TurnOutcome::Interrupted).await;
     let held = running.until_session(&tenant, &task, &session, |s| s.queue_held && s.last_offset == 2).await;
     assert_eq!(held.queue_length, 1);
-    let mut of = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    let mut aggregate = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
     let agent = AgentSession {
         state: AgentSessionState::Interrupted.into(),
         ..world.provisioner.session(&session).unwrap()
     };
-    of.session_mut(&session).unwrap().view.queue_held = false;
-    apply::agent_session(&mut WriteSet::new(), &world.env, &mut of, &agent, i64::MAX).unwrap();
-    assert!(!of.session_mut(&session).unwrap().view.queue_held, "a resumed queue was held again");
+    aggregate.session_mut(&session).unwrap().view.queue_held = false;
+    apply::agent_session(&mut WriteSet::new(), &world.env, &mut aggregate, &agent, i64::MAX).unwrap();
+    assert!(!aggregate.session_mut(&session).unwrap().view.queue_held, "a resumed queue was held again");
     assert_eq!(world.provisioner.prompts(), ["one"]);
     running.stop().await;
 }
@@ -121,8 +121,8 @@ async fn shows_a_permission_request_again_when_the_agent_did_not_take_the_answer
     let pending = PermissionRequest { permission_id: "p1".into(), ..PermissionRequest::default() };
     world.provisioner.ask(&session, Some(pending)).await;
     running.until_session(&tenant, &task, &session, |s| s.pending_permission.is_some()).await;
-    let of = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
-    assert!(!of.session(&session).unwrap().follows, "a turn that waits for a person keeps its stream");
+    let aggregate = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    assert!(!aggregate.session(&session).unwrap().follows, "a turn that waits for a person keeps its stream");
     let request = RespondToPermissionRequest {
         session_id: session.clone(),
         permission_id: "p1".into(),
@@ -159,13 +159,13 @@ async fn says_what_an_ended_task_waits_for_until_its_sandbox_is_destroyed() {
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
     let (task, session) = ids(&running.create(&tenant, "one").await);
     running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
-    let mut of = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
-    of.task.lifecycle = Lifecycle::Killed;
+    let mut aggregate = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    aggregate.task.lifecycle = Lifecycle::Killed;
     let mut waits_for = |state| {
-        of.sandbox.as_mut().unwrap().entity.set_state(state);
-        of.refresh(world.env.clock.now());
-        assert_eq!(of.task.view.state(), TaskState::Killed);
-        of.task.view.condition.clone().unwrap().waiting_on
+        aggregate.sandbox.as_mut().unwrap().entity.set_state(state);
+        aggregate.refresh(world.env.clock.now());
+        assert_eq!(aggregate.task.view.state(), TaskState::Killed);
+        aggregate.task.view.condition.clone().unwrap().waiting_on
     };
     assert_eq!(waits_for(SandboxState::Destroying), "sandbox");
     assert_eq!(waits_for(SandboxState::Destroyed), "");
@@ -225,9 +225,9 @@ async fn holds_the_queue_when_the_sandbox_was_destroyed_in_a_turn_but_not_for_a_
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
     let (task, session) = ids(&running.create(&tenant, "one").await);
     running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
-    let of = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
+    let aggregate = aggregate::load(&running.cx.store, &task.parse().unwrap()).await.unwrap().unwrap();
     let held_after = |reason: &str| {
-        let mut of = of.clone();
+        let mut aggregate = aggregate.clone();
         let end = TurnEnd {
             outcome: TurnOutcome::Cancelled.into(),
             reason: reason.to_owned(),
@@ -238,12 +238,12 @@ async fn holds_the_queue_when_the_sandbox_was_destroyed_in_a_turn_but_not_for_a_
             body: Some(Body::TurnEnd(end)),
             ..TranscriptPart::default()
         };
-        let offset = of.session(&session).unwrap().event_offset + 1;
+        let offset = aggregate.session(&session).unwrap().event_offset + 1;
         let event = AgentEvent { session_id: session.clone(), offset, part: Some(part) };
         let reached =
-            apply::events(&mut WriteSet::new(), &mut of, &session, &[event], &apply::Texts::default());
+            apply::events(&mut WriteSet::new(), &mut aggregate, &session, &[event], &apply::Texts::default());
         assert_eq!(reached, offset);
-        of.session(&session).unwrap().view.queue_held
+        aggregate.session(&session).unwrap().view.queue_held
     };
     assert!(held_after("SANDBOX_DESTROYED"));
     assert!(!held_after(""));

@@ -8,12 +8,12 @@ use foundry_watch_hub::{Fingerprint, Source, TableView};
 use crate::store::user_state::{self, Owner};
 
 /// The view of `WatchUserState`.
-pub fn of_user(of: &Owner) -> TableView {
+pub fn of_user(owner: &Owner) -> TableView {
     let fingerprint = Fingerprint::new("WatchUserState", 1)
-        .filter("organization", of.organization.as_str())
-        .filter("user", of.user.as_str());
-    let params = || vec![(&of.organization).into(), (&of.user).into()];
-    TableView::new("WatchUserState", of.scope(), fingerprint)
+        .filter("organization", owner.organization.as_str())
+        .filter("user", owner.user.as_str());
+    let params = || vec![(&owner.organization).into(), (&owner.user).into()];
+    TableView::new("WatchUserState", owner.scope(), fingerprint)
         .source(
             Source::new(user_state::DRAFTS_BY_REV, params(), |row| {
                 let found = user_state::read_draft(row)?;

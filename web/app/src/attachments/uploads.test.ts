@@ -2,7 +2,7 @@ import { create } from '@bufbuild/protobuf'
 import { Code, FoundryError } from '@foundry/client'
 import { AttachmentSchema, type Attachment } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { cleanName, FILE_AT_MOST, Uploads, type Put } from './uploads'
+import { cleanName, MAX_FILE_BYTES, Uploads, type Put } from './uploads'
 
 const file = (name: string, bytes = 'content', type = '') => new File([bytes], name, { type })
 const stored = (attachmentId: string, name: string): Attachment => create(AttachmentSchema, { attachmentId, name })
@@ -47,7 +47,7 @@ describe('files of a message', () => {
   it('that are too large, empty or too many are refused without being sent', async () => {
     const put = vi.fn<Put>(async (_, name) => stored(name, name))
     const uploads = new Uploads(put)
-    uploads.add([file('large', 'x'.repeat(FILE_AT_MOST + 1)), file('empty', '')])
+    uploads.add([file('large', 'x'.repeat(MAX_FILE_BYTES + 1)), file('empty', '')])
     await vi.waitFor(() => expect(states(uploads)).toEqual(['large failed', 'empty failed']))
     expect(put).not.toHaveBeenCalled()
     expect(uploads.add(Array.from({ length: 12 }, (_, i) => file(`${i}`)))).toEqual({ refused: 4 })

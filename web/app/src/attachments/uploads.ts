@@ -3,10 +3,10 @@ import type { Attachment } from '@foundry/client/gen/foundry/common/v1/transcrip
 import { isPicture } from './kinds'
 
 /** Bytes of a file at most. */
-export const FILE_AT_MOST = 3 * 1024 * 1024
+export const MAX_FILE_BYTES = 3 * 1024 * 1024
 /** Files of a message at most. */
-export const FILES_AT_MOST = 10
-const NAME_AT_MOST = 200
+export const MAX_FILES = 10
+const MAX_NAME_BYTES = 200
 
 /** A file on its way to a message. */
 export interface Upload {
@@ -52,12 +52,12 @@ export class Uploads {
 
   /** Takes files in; says which were too many to be taken. */
   add(files: readonly File[]): { readonly refused: number } {
-    const room = Math.max(0, FILES_AT_MOST - this.list.length)
+    const room = Math.max(0, MAX_FILES - this.list.length)
     for (const file of files.slice(0, room)) {
       const key = newRequestId()
       const kept = { file, requestId: newRequestId(), abort: new AbortController() }
       this.kept.set(key, kept)
-      const preview = isPicture(file.type) && file.size <= FILE_AT_MOST ? URL.createObjectURL(file) : undefined
+      const preview = isPicture(file.type) && file.size <= MAX_FILE_BYTES ? URL.createObjectURL(file) : undefined
       const upload: Upload = {
         key,
         name: cleanName(file.name),
@@ -106,7 +106,7 @@ export class Uploads {
     try {
       const { file, requestId, abort } = kept
       if (file.size === 0) throw refused('the file is empty')
-      if (file.size > FILE_AT_MOST) throw refused('the file is over 3 MiB', 'choose a smaller file, or commit it to the repository')
+      if (file.size > MAX_FILE_BYTES) throw refused('the file is over 3 MiB', 'choose a smaller file, or commit it to the repository')
       const content = await bytesOf(file)
       const attachment = await this.put(requestId, cleanName(file.name), content, abort.signal)
       this.change(key, { state: 'sent', attachment })
@@ -150,7 +150,7 @@ const unfit = /[/\\\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u
 export function cleanName(name: string): string {
   let clean = name.replaceAll(unfit, '').trim()
   // The end says what kind of file it is.
-  if (clean.length > NAME_AT_MOST) clean = [...clean].slice(-NAME_AT_MOST).join('')
-  while (new TextEncoder().encode(clean).length > NAME_AT_MOST) clean = [...clean].slice(1).join('')
+  if (clean.length > MAX_NAME_BYTES) clean = [...clean].slice(-MAX_NAME_BYTES).join('')
+  while (new TextEncoder().encode(clean).length > MAX_NAME_BYTES) clean = [...clean].slice(1).join('')
   return clean === '' || clean === '.' || clean === '..' ? 'file' : clean
 }

@@ -2,7 +2,7 @@ import { AttachmentService } from '@foundry/client/gen/foundry/provisioner/v1/at
 import { useFoundry } from '@foundry/client/react'
 import { useEffect, useMemo, useState, useSyncExternalStore, type ClipboardEvent, type DragEvent } from 'react'
 import { announce } from '../ui'
-import { FILES_AT_MOST, Uploads, type Upload } from './uploads'
+import { MAX_FILES, Uploads, type Upload } from './uploads'
 
 /** The files of a message that is being written, and the ways they come in. */
 export interface UploadField {
@@ -58,7 +58,7 @@ export function useUploads(organizationId: string): UploadField {
   const add = (chosen: readonly File[]) => {
     if (chosen.length === 0) return
     const { refused } = uploads.add(chosen)
-    setRefusal(refused === 0 ? '' : `The limit is ${FILES_AT_MOST} files per message; ${refused} of these were not attached.`)
+    setRefusal(refused === 0 ? '' : `The limit is ${MAX_FILES} files per message; ${refused} of these were not attached.`)
     announce(`${chosen.length - refused === 1 ? '1 file' : `${chosen.length - refused} files`} attached`)
   }
   const target = {

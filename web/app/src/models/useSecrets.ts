@@ -40,7 +40,12 @@ export function useSecrets(): Secrets {
     const given = () => [...fields.current.keys()].filter((id) => typed(id) !== '')
     return {
       field: (id) => (element) => {
-        if (element === null) return void fields.current.delete(id)
+        if (element === null) {
+          // What was typed outlives its field, which another choice in the form may bring back.
+          const secret = fields.current.get(id)?.value ?? ''
+          if (secret !== '') waiting.current.set(id, secret)
+          return void fields.current.delete(id)
+        }
         fields.current.set(id, element)
         const secret = waiting.current.get(id)
         waiting.current.delete(id)

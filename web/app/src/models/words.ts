@@ -56,7 +56,11 @@ export function nameProblem(name: string): string | undefined {
 /** Why an address cannot be that of a model provider. */
 export function addressProblem(url: string): string | undefined {
   if (url.trim() === '') return 'The URL is required.'
-  return /^https?:\/\/[^\s/]/i.test(url.trim()) ? undefined : 'The URL must start with https:// or http://.'
+  if (!/^https?:\/\/[^\s/]/i.test(url.trim())) return 'The URL must start with https:// or http://.'
+  if (!URL.canParse(url.trim())) return 'The URL is not valid.'
+  const { username, password, search, hash } = new URL(url.trim())
+  if (username !== '' || password !== '') return 'The URL must not contain a user name or password.'
+  return search !== '' || hash !== '' ? 'The URL must not have a query or a fragment.' : undefined
 }
 
 /** Why a model provider cannot be added without a key: only other places than the usual one may need none. */

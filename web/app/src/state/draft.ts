@@ -107,7 +107,8 @@ export class Draft {
       await this.storage.save(text)
       this.kept = text
     } catch {
-      this.echoes = this.echoes.filter((it) => it !== text)
+      // The newest only: an earlier save of the same text may still be heard of.
+      this.echoes.splice(this.echoes.lastIndexOf(text), 1)
     }
     this.saving = undefined
     this.settle()
@@ -134,9 +135,9 @@ export class Draft {
     from.clear()
   }
 
-  /** What the server has changed: a copy of it is of no more use, and could only come back later. */
+  /** What the server has changed: a copy of it is of no more use. Another tab may keep a text of its own there. */
   private settle(): void {
-    if (this.text === this.kept) this.storage.copy?.write(undefined)
+    if (this.text === this.kept && this.storage.copy?.read() === this.text) this.storage.copy.write(undefined)
     this.notify()
   }
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { chooseFonts, FONTS_AT_MOST } from './fonts'
+import { chooseFonts, MAX_FONT_WAIT } from './fonts'
 
 const root = document.documentElement
 const before = document.fonts
@@ -25,7 +25,7 @@ test('fonts that come later are not used, and are not waited for', async () => {
   let come: (faces: unknown[]) => void = () => {}
   fonts(() => new Promise((resolve) => (come = resolve)))
   const chosen = chooseFonts()
-  await vi.advanceTimersByTimeAsync(FONTS_AT_MOST)
+  await vi.advanceTimersByTimeAsync(MAX_FONT_WAIT)
   await chosen
   come([{}])
   await vi.advanceTimersByTimeAsync(1)

@@ -1,5 +1,5 @@
 /** How long the first rendering waits for fonts at most, in milliseconds. */
-export const FONTS_AT_MOST = 200
+export const MAX_FONT_WAIT = 200
 
 /** A letter or two of each file; `index.html` names the files, so that they are on their way before any script runs. */
 const SAMPLES = [
@@ -13,7 +13,7 @@ const SAMPLES = [
  */
 export async function chooseFonts(): Promise<void> {
   const loaded = Promise.all(SAMPLES.map(([font, text]) => document.fonts.load(font, text)))
-  const late = new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), FONTS_AT_MOST))
+  const late = new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), MAX_FONT_WAIT))
   const faces = await Promise.race([loaded, late]).catch(() => undefined)
   // A browser that refuses fonts of pages knows none.
   if (faces?.every((each) => each.length > 0)) document.documentElement.dataset['fonts'] = 'own'

@@ -123,7 +123,8 @@ function useNewTask({ repositoryId, onClose }: FormProps) {
     if (problem !== undefined || attachmentIds === undefined) return
     const answer = await create.run({ prompt: text, attachmentIds, choices, profile: profile?.profileId ?? '', policy })
     if (answer?.task === undefined) return
-    draft.clear()
+    // What was typed behind it since stays.
+    draft.sent(text)
     rememberRepository(organizationId, repositoryId)
     if (!alive.current) return toastDone('The task was created')
     onClose()

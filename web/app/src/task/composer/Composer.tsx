@@ -15,7 +15,7 @@ import type { Echo } from './useEchoes'
 import { useCommands } from './useCommands'
 
 /** Bytes of a message at most. */
-export const MESSAGE_AT_MOST = 256 * 1024
+export const MAX_MESSAGE_BYTES = 256 * 1024
 const COUNTED_FROM = 200 * 1024
 
 interface Props {
@@ -56,7 +56,7 @@ export const Composer = memo(function Composer(props: Props) {
   const size = byteLength(text)
   const { ids } = field
   const something = text.trim() !== '' || field.files.length > 0
-  const sendable = something && ids !== undefined && size <= MESSAGE_AT_MOST && !send.busy
+  const sendable = something && ids !== undefined && size <= MAX_MESSAGE_BYTES && !send.busy
 
   // Words that were taken back and are written anew are another message.
   useClearedUnless(text !== '' || field.files.length > 0, send)
@@ -108,7 +108,7 @@ export const Composer = memo(function Composer(props: Props) {
           maxRows={12}
           variant="unstyled"
           dir="auto"
-          error={size > MESSAGE_AT_MOST}
+          error={size > MAX_MESSAGE_BYTES}
         />
         <div className={classes.bar}>
           <AttachButton field={field} />
@@ -119,7 +119,7 @@ export const Composer = memo(function Composer(props: Props) {
             <DraftWord status={status} empty={text === ''} />
           </span>
           {size > COUNTED_FROM && (
-            <span role="status" className={size > MESSAGE_AT_MOST ? classes.over : classes.count}>
+            <span role="status" className={size > MAX_MESSAGE_BYTES ? classes.over : classes.count}>
               {sizeText(size)} of 256 KiB
             </span>
           )}

@@ -40,7 +40,11 @@ function Choice({ sessionId, option, steers }: { sessionId: string; option: Agen
   const waiting = useRef<string | undefined>(undefined)
   const sending = useRef(false)
   useEffect(() => {
-    if (waiting.current === undefined) setPicked(undefined)
+    if (waiting.current !== undefined) return
+    const held = option.wanted === '' ? option.value : option.wanted
+    const settled = (option.condition?.reason ?? '') !== ''
+    // While a choice is on its way, the watch may still show the one before it.
+    setPicked((it) => (sending.current && !settled && held !== it ? it : undefined))
   }, [option.value, option.wanted, option.condition?.reason])
   const name = visibleLine(option.name === '' ? optionId : option.name)
   const refused = option.condition !== undefined && option.condition.reason !== ''

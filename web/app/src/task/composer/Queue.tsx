@@ -10,7 +10,7 @@ import { useRead } from '../../state/read'
 import { InertLine } from '../../ui/text/Inert'
 import { visibleLine } from '../../ui/text/visible'
 import { byteLength, counted, oneLine, sizeText } from '../../ui/text/size'
-import { MESSAGE_AT_MOST } from './Composer'
+import { MAX_MESSAGE_BYTES } from './Composer'
 import classes from './composer.module.css'
 import type { Echo } from './useEchoes'
 
@@ -225,7 +225,7 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
         <Button
           type="submit"
           loading={save.busy}
-          disabled={(words.trim() === '' && files.length === 0) || byteLength(words) > MESSAGE_AT_MOST}
+          disabled={(words.trim() === '' && files.length === 0) || byteLength(words) > MAX_MESSAGE_BYTES}
         >
           Save
         </Button>

@@ -1,7 +1,7 @@
 import { memo } from 'react'
 import { Part, PartMissing, usePart } from '..'
 import { InertText } from './Inert'
-import { fitsMarkdown, MARKDOWN_AT_MOST } from './limits'
+import { fitsMarkdown, MAX_MARKDOWN } from './limits'
 import { LongText } from './LongText'
 
 /** What parses markdown; loaded with the first words of an agent. */
@@ -19,7 +19,7 @@ interface Props {
 export const Formatted = memo(function Formatted({ text, label }: Props) {
   const { value: Markdown } = usePart(formatting)
   if (!fitsMarkdown(text)) {
-    return text.length > MARKDOWN_AT_MOST ? <LongText text={text} label={label} /> : <InertText text={text} />
+    return text.length > MAX_MARKDOWN ? <LongText text={text} label={label} /> : <InertText text={text} />
   }
   return Markdown === undefined ? <InertText text={text} /> : <Markdown text={text} />
 })

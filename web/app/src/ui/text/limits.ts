@@ -2,18 +2,18 @@
 export const SHOWN_FIRST = 64 * 1024
 
 /** Characters above which a block is plain text, because parsing it as markdown could stall the page. */
-export const MARKDOWN_AT_MOST = 32 * 1024
+export const MAX_MARKDOWN = 32 * 1024
 
 const DEEPEST = 24
-const MARKERS_AT_MOST = 2000
+const MAX_MARKERS = 2000
 
 /**
  * Whether text may be parsed as markdown: short enough, not nested so deeply that rendering overflows the stack, and
  * without the heaps of markers on which parsers take quadratic time.
  */
 export function fitsMarkdown(text: string): boolean {
-  if (text.length > MARKDOWN_AT_MOST) return false
-  return !nestsDeeply(text) && fewerThan(text, /[*_~]+|!?\[|`+|</g, MARKERS_AT_MOST)
+  if (text.length > MAX_MARKDOWN) return false
+  return !nestsDeeply(text) && fewerThan(text, /[*_~]+|!?\[|`+|</g, MAX_MARKERS)
 }
 
 function fewerThan(text: string, pattern: RegExp, limit: number): boolean {

@@ -21,7 +21,7 @@ use crate::domain::session::MessageState;
 use crate::store::{aggregate, sessions};
 
 /// The flow.
-pub static COMMAND: Flow<Context> = Flow::new(
+pub static PROVISIONER_CALL: Flow<Context> = Flow::new(
     "task_command",
     &[Stage::new("call", Duration::from_secs(25), PATIENT, |cx, ctx| stage(run(cx, ctx)))],
 )
@@ -30,7 +30,7 @@ pub static COMMAND: Flow<Context> = Flow::new(
 /// What the provisioner is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Command {
+pub enum ProvisionerCall {
     /// Stop a turn of a session.
     StopTurn {
         /// The session.
@@ -114,15 +114,15 @@ pub fn send(
     organization: &OrganizationId,
     subject: &str,
     user_id: &str,
-    command: &Command,
+    call: &ProvisionerCall,
 ) -> Result<()> {
     let id = FlowId::generate(env);
     let key = id.to_string();
-    let flow = NewFlow::new(&COMMAND, id, key, subject)
+    let flow = NewFlow::new(&PROVISIONER_CALL, id, key, subject)
         .organization(organization)
         .on_behalf_of(user_id)
         .traced(RequestContext::current_traceparent())
-        .input(command)?;
+        .input(call)?;
     enqueue(ws, flow);
     Ok(())
 }
@@ -131,8 +131,8 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let mut client = cx.provisioner.clone();
     let request_id = ctx.effect_name();
     let user_id = ctx.flow().user_id.clone();
-    let answer = match ctx.input::<Command>()? {
-        Command::StopTurn { session_id, message_id } => {
+    let answer = match ctx.input::<ProvisionerCall>()? {
+        ProvisionerCall::StopTurn { session_id, message_id } => {
             match handed_over(cx, &session_id, &message_id).await? {
                 Some(MessageState::Delivering) => {
                     return Ok(Outcome::retry("TURN_NOT_STARTED", "the turn is being sent to the agent"));
@@ -144,7 +144,7 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             let request = CancelPromptRequest { request_id, session_id, user_id, message_id };
             call(&cx.env, client.cancel_prompt(request)).await.map(drop)
         }
-        Command::Respond { session_id, permission_id, option_id } => {
+        ProvisionerCall::Respond { session_id, permission_id, option_id } => {
             let (session, permission) = (session_id.clone(), permission_id.clone());
             let request =
                 RespondToPermissionRequest { request_id, session_id, permission_id, option_id, user_id };
@@ -154,7 +154,7 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             }
             answer
         }
-        Command::AnswerForm { session_id, elicitation_id, action, values } => {
+        ProvisionerCall::AnswerForm { session_id, elicitation_id, action, values } => {
             let values =
                 values.into_iter().map(|v| ElicitationValue { name: v.name, values: v.values }).collect();
             let request = RespondToElicitationRequest {
@@ -167,7 +167,7 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             };
             answer_form(cx, request).await?
         }
-        Command::SetOption { session_id, option_id, value } => {
+        ProvisionerCall::SetOption { session_id, option_id, value } => {
             if !wished(cx, &session_id, &option_id, &value).await? {
                 // Another value was chosen since.
                 return Ok(Outcome::done());
@@ -175,23 +175,23 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             let request = SetAgentSessionOptionRequest { request_id, session_id, option_id, value, user_id };
             set_option(cx, request).await?
         }
-        Command::CloseSession { session_id } => {
+        ProvisionerCall::CloseSession { session_id } => {
             let request = CloseAgentSessionRequest { request_id, session_id, user_id };
             call(&cx.env, client.close_agent_session(request)).await.map(drop)
         }
-        Command::DestroySandbox { sandbox_id } => {
+        ProvisionerCall::DestroySandbox { sandbox_id } => {
             let request = DestroySandboxRequest { request_id, sandbox_id, user_id };
             call(&cx.env, client.destroy_sandbox(request)).await.map(drop)
         }
-        Command::RetrySandbox { sandbox_id } => {
+        ProvisionerCall::RetrySandbox { sandbox_id } => {
             let request = RetrySandboxRequest { request_id, sandbox_id, user_id };
             call(&cx.env, client.retry_sandbox(request)).await.map(drop)
         }
-        Command::Resume { session_id } => {
+        ProvisionerCall::Resume { session_id } => {
             let request = ResumeAgentSessionRequest { request_id, session_id, user_id };
             call(&cx.env, client.resume_agent_session(request)).await.map(drop)
         }
-        Command::RetrySession { session_id } => {
+        ProvisionerCall::RetrySession { session_id } => {
             let request = RetryAgentSessionRequest { request_id, session_id, user_id };
             call(&cx.env, client.retry_agent_session(request)).await.map(drop)
         }
@@ -239,15 +239,17 @@ async fn task_of(cx: &Context, session: &str) -> Result<Option<TaskId>> {
 /// How far a message is that still is in its queue.
 async fn handed_over(cx: &Context, session: &str, message: &str) -> Result<Option<MessageState>> {
     let Some(task) = task_of(cx, session).await? else { return Ok(None) };
-    let of = aggregate::load(&cx.store, &task).await?;
-    Ok(of.and_then(|of| of.messages.iter().find(|m| m.message_id.as_str() == message).map(|m| m.state)))
+    let aggregate = aggregate::load(&cx.store, &task).await?;
+    Ok(aggregate.and_then(|aggregate| {
+        aggregate.messages.iter().find(|m| m.message_id.as_str() == message).map(|m| m.state)
+    }))
 }
 
 /// The agent did not take the answer: if the request still waits there, it can be answered again.
 async fn not_answered(cx: &Context, session: &str, permission: &str) -> Result<()> {
     let Some(task) = task_of(cx, session).await? else { return Ok(()) };
-    change(cx, &task, |of, _| {
-        if let Some(session) = of.session_mut(session).filter(|s| s.answered == permission) {
+    change(cx, &task, |aggregate, _| {
+        if let Some(session) = aggregate.session_mut(session).filter(|s| s.answered == permission) {
             session.answered.clear();
         }
         Ok(())
@@ -259,8 +261,8 @@ async fn not_answered(cx: &Context, session: &str, permission: &str) -> Result<(
 /// The agent's side did not take the answer: if the form still waits there, it can be answered again.
 async fn form_not_answered(cx: &Context, session: &str, form: &str) -> Result<()> {
     let Some(task) = task_of(cx, session).await? else { return Ok(()) };
-    change(cx, &task, |of, _| {
-        if let Some(session) = of.session_mut(session).filter(|s| s.asked.form == form) {
+    change(cx, &task, |aggregate, _| {
+        if let Some(session) = aggregate.session_mut(session).filter(|s| s.asked.form == form) {
             session.asked.form.clear();
         }
         Ok(())
@@ -283,15 +285,15 @@ async fn option_set(
     answer: std::result::Result<&SetAgentSessionOptionResponse, &UpstreamError>,
 ) -> Result<()> {
     let Some(task) = task_of(cx, session).await? else { return Ok(()) };
-    change(cx, &task, |of, ws| {
+    change(cx, &task, |aggregate, ws| {
         if let Ok(SetAgentSessionOptionResponse { agent_session: Some(agent), rev }) = answer {
-            apply::agent_session(ws, &cx.env, of, agent, *rev)?;
+            apply::agent_session(ws, &cx.env, aggregate, agent, *rev)?;
         }
-        let Some(session) = of.session_mut(session) else { return Ok(()) };
+        let Some(session) = aggregate.session_mut(session) else { return Ok(()) };
         match (answer, session.asked.wishes.get_mut(option).filter(|w| w.value == value)) {
-            (Err(e), Some(wish)) => {
-                wish.reason.clone_from(&e.reason);
-                wish.message.clone_from(&e.message);
+            (Err(e), Some(request)) => {
+                request.reason.clone_from(&e.reason);
+                request.message.clone_from(&e.message);
             }
             (Ok(_), Some(_)) => drop(session.asked.wishes.remove(option)),
             (_, None) => {}

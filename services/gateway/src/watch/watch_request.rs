@@ -14,7 +14,7 @@ use prost::Message as _;
 use crate::routes::RouteTable;
 
 /// Most bytes of one watch's request.
-pub(crate) const MOST_REQUEST_BYTES: usize = 4 * 1024;
+pub(crate) const MAX_REQUEST_BYTES: usize = 4 * 1024;
 
 /// A rpc that the edge may watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +51,7 @@ impl Watchable {
 
 /// One watch of a stream.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct WatchRequest {
     /// Its number on the stream.
     pub(crate) sub_id: u32,
     /// The rpc.
@@ -71,7 +71,7 @@ struct AnyWatchRequest {
     options: Option<WatchOptions>,
 }
 
-impl Wanted {
+impl WatchRequest {
     /// Reads a watch of a request.
     ///
     /// # Errors

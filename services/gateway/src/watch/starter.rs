@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::budget::Budget;
 use super::credential::Credential;
 use super::link::Track;
-use super::reader::{Asking, Reader, Seats, ask};
+use super::reader::{Asking, CatchUpPermits, Reader, ask};
+use super::ready_queue::ReadyQueue;
 use super::shared::Shared;
-use super::slot::{Item, Seat, Slot};
-use super::sub::Sub;
-use super::turns::Turns;
-use super::wanted::Wanted;
+use super::slot::{Item, Membership, Slot};
+use super::stream_watch::StreamWatch;
+use super::watch_request::WatchRequest;
 
 /// Questions to owners at the same time, for one stream.
 const QUESTIONS: usize = 16;
@@ -25,11 +25,11 @@ const QUESTIONS: usize = 16;
 /// Starts watches of one stream.
 pub(crate) struct Starter {
     shared: Arc<Shared>,
-    turns: Arc<Turns>,
+    ready: Arc<ReadyQueue>,
     questions: Arc<Semaphore>,
     user: Arc<str>,
     budget: Budget,
-    seats: Seats,
+    permits: CatchUpPermits,
 }
 
 impl Starter {
@@ -38,9 +38,9 @@ impl Starter {
         let user = Arc::from(user);
         Self {
             budget: shared.budgets.of_stream(&user),
-            seats: Seats::default(),
+            permits: CatchUpPermits::default(),
             shared,
-            turns: Arc::default(),
+            ready: Arc::default(),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             user,
         }
@@ -51,28 +51,36 @@ impl Starter {
     }
 
     /// The turns of the stream.
-    pub(crate) fn turns(&self) -> &Arc<Turns> {
-        &self.turns
+    pub(crate) fn ready(&self) -> &Arc<ReadyQueue> {
+        &self.ready
     }
 
     /// A new watch.
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED` when its user has too many.
-    pub(crate) fn begin(&self, wanted: Arc<Wanted>, credential: &Arc<Credential>) -> Result<Sub> {
+    pub(crate) fn begin(
+        &self,
+        wanted: Arc<WatchRequest>,
+        credential: &Arc<Credential>,
+    ) -> Result<StreamWatch> {
         let counted = self.shared.watchers.enter(&self.user)?;
         let (slot, stop) = self.asked(&wanted, credential);
         let observer = Arc::clone(&self.shared.observer);
-        Ok(Sub::new(wanted, slot, stop, observer, counted))
+        Ok(StreamWatch::new(wanted, slot, stop, observer, counted))
     }
 
     /// A watch of which nothing was sent yet.
-    pub(crate) fn begin_anew(&self, sub: &mut Sub, credential: &Arc<Credential>) {
+    pub(crate) fn begin_again(&self, sub: &mut StreamWatch, credential: &Arc<Credential>) {
         let (slot, stop) = self.asked(&sub.wanted, credential);
         sub.restart(slot, stop);
     }
 
-    fn asked(&self, wanted: &Arc<Wanted>, credential: &Arc<Credential>) -> (Arc<Slot>, CancellationToken) {
+    fn asked(
+        &self,
+        wanted: &Arc<WatchRequest>,
+        credential: &Arc<Credential>,
+    ) -> (Arc<Slot>, CancellationToken) {
         let (slot, stop) = self.slot(wanted.sub_id);
         let track = Track::asked(&wanted.options);
         let reader = self.reader(&slot, wanted, track, false);
@@ -81,8 +89,8 @@ impl Starter {
     }
 
     /// A watch that was seated at a topic, which moved on.
-    pub(crate) fn catch_up(&self, sub: &mut Sub, seat: Seat) {
-        let Seat { lease, track, .. } = seat;
+    pub(crate) fn catch_up(&self, sub: &mut StreamWatch, membership: Membership) {
+        let Membership { lease, track, .. } = membership;
         let (slot, stop) = self.slot(sub.wanted.sub_id);
         let reader = self.reader(&slot, &sub.wanted, track, true);
         self.spawn(&stop, reader.read(lease));
@@ -90,7 +98,7 @@ impl Starter {
     }
 
     /// A watch whose owner shows it by another view from now on: nothing that its caller has is of use.
-    pub(crate) fn restart(&self, sub: &mut Sub, credential: &Arc<Credential>) {
+    pub(crate) fn restart(&self, sub: &mut StreamWatch, credential: &Arc<Credential>) {
         let (slot, stop) = self.slot(sub.wanted.sub_id);
         slot.put(Item::own(super::frames::reset()));
         let reader = self.reader(&slot, &sub.wanted, Track::default(), true);
@@ -99,7 +107,7 @@ impl Starter {
     }
 
     /// Asks the owner of a watch again whether it may be seen.
-    pub(crate) fn judge(&self, sub: &Sub, credential: &Arc<Credential>) {
+    pub(crate) fn judge(&self, sub: &StreamWatch, credential: &Arc<Credential>) {
         let (slot, wanted) = (Arc::clone(&sub.slot), Arc::clone(&sub.wanted));
         let (owners, env) = (Arc::clone(&self.shared.owners), self.shared.env.clone());
         let asking = self.asking(credential);
@@ -121,10 +129,10 @@ impl Starter {
 
     fn slot(&self, sub_id: u32) -> (Arc<Slot>, CancellationToken) {
         let stop = self.shared.tasks.cancellation().child_token();
-        (Arc::new(Slot::new(sub_id, Arc::clone(&self.turns))), stop)
+        (Arc::new(Slot::new(sub_id, Arc::clone(&self.ready))), stop)
     }
 
-    fn reader(&self, slot: &Arc<Slot>, wanted: &Arc<Wanted>, track: Track, greeted: bool) -> Reader {
+    fn reader(&self, slot: &Arc<Slot>, wanted: &Arc<WatchRequest>, track: Track, greeted: bool) -> Reader {
         let Shared { owners, topics, starts, env, .. } = &*self.shared;
         Reader {
             slot: Arc::clone(slot),
@@ -134,7 +142,7 @@ impl Starter {
             starts: starts.clone(),
             user: Arc::clone(&self.user),
             budget: self.budget.clone(),
-            seats: self.seats.clone(),
+            permits: self.permits.clone(),
             env: env.clone(),
             track,
             greeted,

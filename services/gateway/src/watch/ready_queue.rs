@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 /// The queue for the next turn.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct ReadyQueue {
     waiting: Mutex<Waiting>,
     called: Notify,
 }
@@ -18,7 +18,7 @@ struct Waiting {
     members: HashSet<u32>,
 }
 
-impl Turns {
+impl ReadyQueue {
     /// This one has something to say.
     pub(crate) fn call(&self, sub_id: u32) {
         let mut waiting = self.lock();
@@ -56,12 +56,12 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_calls_often_gets_one_turn_and_the_others_theirs() {
-        let turns = Turns::default();
+        let ready = ReadyQueue::default();
         for sub_id in [1, 1, 1, 2, 1, 3] {
-            turns.call(sub_id);
+            ready.call(sub_id);
         }
-        turns.wait().await;
-        let order: Vec<_> = std::iter::from_fn(|| turns.take()).collect();
+        ready.wait().await;
+        let order: Vec<_> = std::iter::from_fn(|| ready.take()).collect();
         assert_eq!(order, [1, 2, 3]);
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::ServiceName;
 use crate::failure::Failure;
 
 /// A built service and what must live as long as it.
-pub struct Built {
+pub struct RunningService {
     /// The service.
     pub service: Service,
     /// Where the panics of its background tasks are reported.
@@ -28,7 +28,7 @@ pub async fn build(
     data: Option<&DataDirectory>,
     config: &MeshConfig,
     wiring: &Wiring,
-) -> Result<Built, Failure> {
+) -> Result<RunningService, Failure> {
     match (service, data) {
         (ServiceName::Auth, Some(data)) => auth(data, config, wiring).await,
         (ServiceName::Repo, Some(data)) => repo(data, config, wiring).await,
@@ -39,7 +39,7 @@ pub async fn build(
     }
 }
 
-async fn auth(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
+async fn auth(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<RunningService, Failure> {
     let (tasks, failures) = Tasks::new();
     // Its own identity is published like the others', so that all keys are in one place.
     foundry_authn::ServiceIdentity::load_or_create(&wiring.keys_dir(), "auth", &wiring.env)?;
@@ -51,35 +51,39 @@ async fn auth(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Res
         watch_observer: wiring.watch_observer(),
     };
     let service = foundry_auth::build(config.auth.clone(), deps).await?;
-    Ok(Built { service, failures, survivors: None })
+    Ok(RunningService { service, failures, survivors: None })
 }
 
-async fn repo(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
+async fn repo(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<RunningService, Failure> {
     let (tasks, failures) = Tasks::new();
-    let given = wiring.give(ServiceName::Repo, tasks)?;
+    let context = wiring.context_for(ServiceName::Repo, tasks)?;
     let deps = foundry_repo::Dependencies {
         env: wiring.env.clone(),
-        tasks: given.tasks,
+        tasks: context.tasks,
         data,
         mesh_dir: wiring.mesh_dir.clone(),
-        authenticator: given.authenticator,
+        authenticator: context.authenticator,
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
     };
     let service = foundry_repo::build(&config.repo, deps).await?;
-    Ok(Built { service, failures, survivors: None })
+    Ok(RunningService { service, failures, survivors: None })
 }
 
-async fn provisioner(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
+async fn provisioner(
+    data: &DataDirectory,
+    config: &MeshConfig,
+    wiring: &Wiring,
+) -> Result<RunningService, Failure> {
     let (tasks, failures) = Tasks::new();
-    let given = wiring.give(ServiceName::Provisioner, tasks)?;
+    let context = wiring.context_for(ServiceName::Provisioner, tasks)?;
     let survivors = foundry_provisioner::Survivors::default();
     let deps = foundry_provisioner::Dependencies {
         env: wiring.env.clone(),
-        tasks: given.tasks,
+        tasks: context.tasks,
         data,
-        authenticator: given.authenticator,
-        repo: wiring.upstream(&given.identity, ServiceName::Repo)?,
+        authenticator: context.authenticator,
+        repo: wiring.upstream(&context.identity, ServiceName::Repo)?,
         further_providers: wiring.further.clone(),
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
@@ -87,20 +91,20 @@ async fn provisioner(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring)
         environment: wiring.model_keys.clone(),
     };
     let service = foundry_provisioner::build(config.provisioner.clone(), deps).await?;
-    Ok(Built { service, failures, survivors: Some(survivors) })
+    Ok(RunningService { service, failures, survivors: Some(survivors) })
 }
 
-async fn task(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
+async fn task(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<RunningService, Failure> {
     let (tasks, failures) = Tasks::new();
-    let given = wiring.give(ServiceName::Task, tasks)?;
+    let context = wiring.context_for(ServiceName::Task, tasks)?;
     let deps = foundry_task::Dependencies {
         env: wiring.env.clone(),
-        tasks: given.tasks,
+        tasks: context.tasks,
         data,
-        authenticator: given.authenticator,
-        identity: given.identity,
-        provisioner: wiring.raw.provisioner.clone(),
-        repo: wiring.raw.repo.clone(),
+        authenticator: context.authenticator,
+        identity: context.identity,
+        provisioner: wiring.upstreams.provisioner.clone(),
+        repo: wiring.upstreams.repo.clone(),
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
     };
@@ -108,29 +112,29 @@ async fn task(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Res
     let mut task = config.task.clone();
     task.agents.extend(config.provisioner.agents.keys().cloned());
     let service = foundry_task::build(&task, deps).await?;
-    Ok(Built { service, failures, survivors: None })
+    Ok(RunningService { service, failures, survivors: None })
 }
 
-async fn gateway(config: &MeshConfig, wiring: &Wiring) -> Result<Built, Failure> {
+async fn gateway(config: &MeshConfig, wiring: &Wiring) -> Result<RunningService, Failure> {
     let (tasks, failures) = Tasks::new();
-    let given = wiring.give(ServiceName::Gateway, tasks)?;
-    let raw = &wiring.raw;
+    let context = wiring.context_for(ServiceName::Gateway, tasks)?;
+    let upstreams = &wiring.upstreams;
     let deps = foundry_gateway::Dependencies {
         env: wiring.env.clone(),
-        tasks: given.tasks,
+        tasks: context.tasks,
         // Without an identity: a request is passed on as its caller's.
         upstreams: [
-            ("auth", &raw.auth),
-            ("repo", &raw.repo),
-            ("provisioner", &raw.provisioner),
-            ("task", &raw.task),
+            ("auth", &upstreams.auth),
+            ("repo", &upstreams.repo),
+            ("provisioner", &upstreams.provisioner),
+            ("task", &upstreams.task),
         ]
         .map(|(name, upstream)| (name, upstream.clone()))
         .into(),
-        authenticator: given.authenticator,
-        identity: given.identity,
+        authenticator: context.authenticator,
+        identity: context.identity,
         watch_observer: wiring.watch_observer(),
     };
     let service = foundry_gateway::build(&config.gateway, deps).await?;
-    Ok(Built { service, failures, survivors: None })
+    Ok(RunningService { service, failures, survivors: None })
 }

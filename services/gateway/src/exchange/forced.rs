@@ -10,12 +10,12 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use tonic::{Code, Status};
 
-use super::{Exchange, MOST_TOKENS, Outcome, REPEAT_AFTER, TokenHash, hash};
+use super::{Exchange, MAX_TOKENS, Outcome, REPEAT_AFTER, TokenHash, hash};
 
 type Pending = Shared<BoxFuture<'static, Outcome>>;
 
 /// The newest of them of each token.
-pub(super) type Anew = Mutex<HashMap<TokenHash, Begun>>;
+pub(super) type ForcedExchanges = Mutex<HashMap<TokenHash, Begun>>;
 
 pub(super) struct Begun {
     at: Timestamp,
@@ -39,19 +39,19 @@ impl Exchange {
             let now = self.0.clock.now();
             let (pending, wait) = {
                 // Every change leaves it whole.
-                let mut anew = foundry_core::lock(&self.0.anew);
-                let last = anew.get(&key);
+                let mut forced = foundry_core::lock(&self.0.forced);
+                let last = forced.get(&key);
                 let until = last.map_or(now, |last| last.at.plus(REPEAT_AFTER));
                 match last {
                     Some(last) if last.outcome.peek().is_none() => (Some(last.outcome.clone()), None),
                     Some(Begun { outcome, .. }) if knows(outcome, begun) => return Ok(()),
                     Some(_) if now < until => (None, Some(until.since(now))),
                     _ => {
-                        if anew.len() >= MOST_TOKENS {
-                            anew.retain(|_, old| now < old.at.plus(REPEAT_AFTER));
+                        if forced.len() >= MAX_TOKENS {
+                            forced.retain(|_, old| now < old.at.plus(REPEAT_AFTER));
                         }
-                        let outcome = self.clone().ask_anew(key, token.to_owned()).boxed().shared();
-                        anew.insert(key, Begun { at: now, outcome: outcome.clone() });
+                        let outcome = self.clone().ask_again(key, token.to_owned()).boxed().shared();
+                        forced.insert(key, Begun { at: now, outcome: outcome.clone() });
                         (Some(outcome), None)
                     }
                 }
@@ -67,7 +67,7 @@ impl Exchange {
         }
     }
 
-    async fn ask_anew(self, key: TokenHash, token: String) -> Outcome {
+    async fn ask_again(self, key: TokenHash, token: String) -> Outcome {
         let outcome = self.ask(token).await;
         // A failure says nothing about what is remembered.
         if !matches!(&outcome, Err(status) if status.code() != Code::Unauthenticated) {

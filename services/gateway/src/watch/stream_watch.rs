@@ -13,34 +13,34 @@ use tonic::Status;
 
 use super::credential::Judgement;
 use super::owners::{Grant, broken};
-use super::slot::{Found, Item, Seat, Slot};
+use super::slot::{Item, Membership, ReadAhead, Slot};
 use super::topic::{Mark, Next};
-use super::wanted::Wanted;
+use super::watch_request::WatchRequest;
 use super::watchers::Counted;
 
 /// Their name in the metrics of watches.
 const SUBSCRIPTION: &str = "EdgeSubscription";
 
 /// What a watch has to say at its turn.
-pub(crate) enum Took {
+pub(crate) enum Due {
     /// Encoded responses of its rpc.
     Frames(Vec<Bytes>),
     Nothing,
     /// The topic has moved on: it must catch up by a stream of its own.
-    Behind(Box<Seat>),
+    Lagging(Box<Membership>),
     /// Its owner must be asked again before anything is sent.
-    Unjudged,
+    NeedsAuthorization,
     /// It was refused as what its caller was before: it begins again.
-    Anew,
+    Restart,
     /// The owner shows it by another view now.
-    Elsewhere,
+    ViewChanged,
     /// It is over.
     End(Status),
 }
 
 /// One watch of a stream.
-pub(crate) struct Sub {
-    pub(crate) wanted: Arc<Wanted>,
+pub(crate) struct StreamWatch {
+    pub(crate) wanted: Arc<WatchRequest>,
     pub(crate) slot: Arc<Slot>,
     /// Ends its work.
     stop: CancellationToken,
@@ -49,15 +49,15 @@ pub(crate) struct Sub {
     _counted: Counted,
     seq: u64,
     sent: i64,
-    seat: Option<Box<Seat>>,
+    membership: Option<Box<Membership>>,
     grant: Option<(Grant, u64)>,
     is_asked: bool,
     bookmarked: Timestamp,
 }
 
-impl Sub {
+impl StreamWatch {
     pub(crate) fn new(
-        wanted: Arc<Wanted>,
+        wanted: Arc<WatchRequest>,
         slot: Arc<Slot>,
         stop: CancellationToken,
         observer: Arc<dyn Observer>,
@@ -73,7 +73,7 @@ impl Sub {
             _counted: counted,
             seq: 0,
             sent: 0,
-            seat: None,
+            membership: None,
             grant: None,
             is_asked: false,
             bookmarked: Timestamp::default(),
@@ -86,52 +86,52 @@ impl Sub {
     }
 
     /// What comes next, if it is allowed in this epoch.
-    pub(crate) fn take(&mut self, now: Timestamp, epoch: u64) -> Took {
+    pub(crate) fn take(&mut self, now: Timestamp, epoch: u64) -> Due {
         match self.slot.take_judgement() {
             Some(Judgement { outcome: Ok(grant), epoch: good_for }) => {
                 self.is_asked = false;
                 let before = self.grant.replace((grant.clone(), good_for));
                 if before.is_some_and(|(before, _)| before.view != grant.view) {
-                    return Took::Elsewhere;
+                    return Due::ViewChanged;
                 }
             }
             Some(Judgement { outcome: Err(_), epoch: good_for }) if good_for != epoch => {
                 self.is_asked = false;
                 if self.grant.is_none() {
-                    return Took::Anew;
+                    return Due::Restart;
                 }
             }
-            Some(Judgement { outcome: Err(status), .. }) => return Took::End(status),
+            Some(Judgement { outcome: Err(status), .. }) => return Due::End(status),
             None => {}
         }
         match &self.grant {
-            None => return Took::Nothing,
+            None => return Due::Nothing,
             Some((_, good_for)) if *good_for != epoch => {
                 let asked = std::mem::replace(&mut self.is_asked, true);
-                return if asked { Took::Nothing } else { Took::Unjudged };
+                return if asked { Due::Nothing } else { Due::NeedsAuthorization };
             }
             Some(_) => {}
         }
-        if self.seat.is_some() {
+        if self.membership.is_some() {
             return self.read_topic(now);
         }
         match self.slot.take() {
-            Found::Item(item) => Took::Frames(vec![self.read_item(item)]),
-            Found::Seat(seat) => {
-                self.seat = Some(seat);
+            ReadAhead::Item(item) => Due::Frames(vec![self.read_item(item)]),
+            ReadAhead::Membership(membership) => {
+                self.membership = Some(membership);
                 // Its reader has just told it where it is.
                 self.bookmarked = now;
                 self.read_topic(now)
             }
-            Found::End(status) => Took::End(status),
-            Found::Nothing => Took::Nothing,
+            ReadAhead::End(status) => Due::End(status),
+            ReadAhead::Nothing => Due::Nothing,
         }
     }
 
     /// It is read through another slot from here on.
     pub(crate) fn restart(&mut self, slot: Arc<Slot>, stop: CancellationToken) {
         self.stop.cancel();
-        (self.slot, self.stop, self.seat, self.is_asked) = (slot, stop, None, false);
+        (self.slot, self.stop, self.membership, self.is_asked) = (slot, stop, None, false);
     }
 
     /// What ends its work.
@@ -146,32 +146,32 @@ impl Sub {
         self.frame(item.body, item.at)
     }
 
-    fn read_topic(&mut self, now: Timestamp) -> Took {
-        let Some(mut seat) = self.seat.take() else { return Took::Nothing };
-        let next = seat.lease.topic().next(seat.generation, self.sent);
+    fn read_topic(&mut self, now: Timestamp) -> Due {
+        let Some(mut membership) = self.membership.take() else { return Due::Nothing };
+        let next = membership.lease.topic().next(membership.generation, self.sent);
         let took = match next {
-            Next::Behind => return Took::Behind(seat),
+            Next::Behind => return Due::Lagging(membership),
             Next::Group { group, inside } => {
                 let trimmed = if inside { group.beyond(self.sent).map(Arc::new) } else { Ok(group) };
                 match trimmed {
                     Ok(group) => {
                         let pages = group.pages().iter();
                         let frames = pages.map(|page| self.frame(page.body.clone(), page.to)).collect();
-                        seat.track.advance(self.sent);
-                        Took::Frames(frames)
+                        membership.track.advance(self.sent);
+                        Due::Frames(frames)
                     }
-                    Err(what) => Took::End(broken(what)),
+                    Err(what) => Due::End(broken(what)),
                 }
             }
             Next::Current(Some(mark)) if self.is_due(&mark, now) => {
                 self.bookmarked = now;
-                seat.track.advance(mark.rev);
-                seat.track.take_token(&mark.token);
-                Took::Frames(vec![self.frame(mark.body, mark.rev)])
+                membership.track.advance(mark.rev);
+                membership.track.take_token(&mark.token);
+                Due::Frames(vec![self.frame(mark.body, mark.rev)])
             }
-            Next::Current(_) => Took::Nothing,
+            Next::Current(_) => Due::Nothing,
         };
-        self.seat = Some(seat);
+        self.membership = Some(membership);
         took
     }
 
@@ -188,7 +188,7 @@ impl Sub {
     }
 }
 
-impl Drop for Sub {
+impl Drop for StreamWatch {
     fn drop(&mut self) {
         self.stop.cancel();
         self.observer.closed(SUBSCRIPTION);
@@ -203,11 +203,11 @@ mod tests {
     use foundry_watch::NoObserver;
 
     use super::*;
-    use crate::watch::wanted::Watchable;
+    use crate::watch::watch_request::Watchable;
     use crate::watch::watchers::Watchers;
 
-    fn sub() -> Sub {
-        let wanted = Wanted {
+    fn sub() -> StreamWatch {
+        let wanted = WatchRequest {
             sub_id: 1,
             method: Watchable { path: "/p.S/WatchThing", service: "s" },
             request: Bytes::new(),
@@ -216,7 +216,7 @@ mod tests {
         };
         let slot = Arc::new(Slot::new(1, Arc::default()));
         let counted = Watchers::new(1).enter(&"a".into()).unwrap();
-        Sub::new(Arc::new(wanted), slot, CancellationToken::new(), Arc::new(NoObserver), counted)
+        StreamWatch::new(Arc::new(wanted), slot, CancellationToken::new(), Arc::new(NoObserver), counted)
     }
 
     fn refusal(epoch: u64) -> Judgement {
@@ -228,18 +228,18 @@ mod tests {
         let now = Timestamp::default();
         let mut new = sub();
         new.slot.judge(refusal(0));
-        assert!(matches!(new.take(now, 1), Took::Anew));
+        assert!(matches!(new.take(now, 1), Due::Restart));
         new.slot.judge(refusal(1));
-        assert!(matches!(new.take(now, 1), Took::End(_)));
+        assert!(matches!(new.take(now, 1), Due::End(_)));
 
         let mut granted = sub();
         let grant = Grant { view: "v".into(), request: Bytes::new(), organization: None };
         granted.slot.judge(Judgement { outcome: Ok(grant), epoch: 0 });
-        assert!(matches!(granted.take(now, 0), Took::Nothing));
-        assert!(matches!(granted.take(now, 1), Took::Unjudged));
+        assert!(matches!(granted.take(now, 0), Due::Nothing));
+        assert!(matches!(granted.take(now, 1), Due::NeedsAuthorization));
         granted.slot.judge(refusal(1));
-        assert!(matches!(granted.take(now, 2), Took::Unjudged), "it is asked again");
+        assert!(matches!(granted.take(now, 2), Due::NeedsAuthorization), "it is asked again");
         granted.slot.judge(refusal(2));
-        assert!(matches!(granted.take(now, 2), Took::End(_)));
+        assert!(matches!(granted.take(now, 2), Due::End(_)));
     }
 }

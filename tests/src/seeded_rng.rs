@@ -2,12 +2,12 @@
 
 /// A seeded sequence (SplitMix64).
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct SeededRng(u64);
 
 /// What the state grows by.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-impl Dice {
+impl SeededRng {
     /// The sequence of a seed.
     pub fn new(seed: u64) -> Self {
         // Mixed, for the sequences of neighbours would be one another's, a few numbers on.

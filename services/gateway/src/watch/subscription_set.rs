@@ -8,16 +8,16 @@ use foundry_core::{Error, Result};
 use foundry_proto::edge::v1::Subscription;
 use tokio::sync::Notify;
 
-use super::wanted::MOST_REQUEST_BYTES;
+use super::watch_request::MAX_REQUEST_BYTES;
 
 /// Most watches of one stream at a time.
-pub(crate) const MOST_WATCHES: usize = 256;
+pub(crate) const MAX_WATCHES: usize = 256;
 /// Most stretches of used numbers that are remembered of one stream.
-const MOST_STRETCHES: usize = 4_096;
+const MAX_STRETCHES: usize = 4_096;
 
 /// The set of one stream.
 #[derive(Debug, Default)]
-pub(crate) struct Roster {
+pub(crate) struct SubscriptionSet {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -43,20 +43,20 @@ pub(crate) struct Changes {
     pub(crate) versions: std::ops::RangeInclusive<u64>,
 }
 
-impl Roster {
+impl SubscriptionSet {
     /// The set to begin with.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, or `RESOURCE_EXHAUSTED` when it is too large, for the request as a whole.
     pub(crate) fn new(subscriptions: Vec<Subscription>) -> Result<Self> {
-        let roster = Self::default();
+        let set = Self::default();
         {
-            let mut state = roster.lock();
+            let mut state = set.lock();
             check(&subscriptions, &state.used, "subscriptions")?;
             bound(0, subscriptions.len())?;
             state.enter(subscriptions)?;
         }
-        Ok(roster)
+        Ok(set)
     }
 
     /// Takes a change; returns the newest that is taken.
@@ -77,8 +77,8 @@ impl Roster {
             return Err(gap(state.taken));
         }
         check(&add, &state.used, "add")?;
-        if remove.len() > MOST_WATCHES {
-            return Err(Error::invalid_field("remove", format!("has more than {MOST_WATCHES} entries")));
+        if remove.len() > MAX_WATCHES {
+            return Err(Error::invalid_field("remove", format!("has more than {MAX_WATCHES} entries")));
         }
         let leaving: HashSet<u32> = remove.iter().copied().filter(|id| state.open.contains(id)).collect();
         bound(state.open.len() - leaving.len(), add.len())?;
@@ -122,9 +122,9 @@ impl State {
     }
 
     fn enter(&mut self, subscriptions: Vec<Subscription>) -> Result<()> {
-        if self.used.stretches() + subscriptions.len() > MOST_STRETCHES {
+        if self.used.stretches() + subscriptions.len() > MAX_STRETCHES {
             let have = self.used.stretches() as u64;
-            let limit = Error::quota("sub_id_stretches", "stream", have, MOST_STRETCHES as u64);
+            let limit = Error::quota("sub_id_stretches", "stream", have, MAX_STRETCHES as u64);
             return Err(limit.next_action("open a new stream and number its watches from 1"));
         }
         for subscription in &subscriptions {
@@ -147,10 +147,10 @@ impl State {
 }
 
 fn bound(open: usize, more: usize) -> Result<()> {
-    if open + more <= MOST_WATCHES {
+    if open + more <= MAX_WATCHES {
         return Ok(());
     }
-    let limit = Error::quota("watches_per_stream", "stream", (open + more) as u64, MOST_WATCHES as u64);
+    let limit = Error::quota("watches_per_stream", "stream", (open + more) as u64, MAX_WATCHES as u64);
     Err(limit.next_action("remove watches you no longer need"))
 }
 
@@ -164,8 +164,8 @@ fn check(subscriptions: &[Subscription], used: &Numbers, field: &str) -> Result<
             let text = format!("{sub_id} was already used on this stream");
             return Err(Error::invalid_field(format!("{field}.sub_id"), text));
         }
-        if request.len() > MOST_REQUEST_BYTES {
-            let text = format!("is over {MOST_REQUEST_BYTES} bytes");
+        if request.len() > MAX_REQUEST_BYTES {
+            let text = format!("is over {MAX_REQUEST_BYTES} bytes");
             return Err(Error::invalid_field(format!("{field}.request"), text));
         }
     }
@@ -220,40 +220,40 @@ mod tests {
 
     #[test]
     fn changes_are_taken_once_and_in_order() {
-        let roster = Roster::new(of(&[1, 2])).unwrap();
-        assert_eq!(ids(&roster.take().add), [1, 2]);
-        assert_eq!(roster.modify(1, of(&[3]), &[1]).unwrap(), 1);
-        assert_eq!(roster.modify(1, of(&[4]), &[2]).unwrap(), 1, "a repeat changes nothing");
-        let gap = roster.modify(3, of(&[4]), &[]).unwrap_err();
+        let subscriptions = SubscriptionSet::new(of(&[1, 2])).unwrap();
+        assert_eq!(ids(&subscriptions.take().add), [1, 2]);
+        assert_eq!(subscriptions.modify(1, of(&[3]), &[1]).unwrap(), 1);
+        assert_eq!(subscriptions.modify(1, of(&[4]), &[2]).unwrap(), 1, "a repeat changes nothing");
+        let gap = subscriptions.modify(3, of(&[4]), &[]).unwrap_err();
         assert_eq!((gap.code(), gap.reason()), (Code::FailedPrecondition, "WATCH_SET_GAP"));
-        assert_eq!(roster.modify(2, of(&[4]), &[3, 99]).unwrap(), 2);
-        let changes = roster.take();
+        assert_eq!(subscriptions.modify(2, of(&[4]), &[3, 99]).unwrap(), 2);
+        let changes = subscriptions.take();
         assert_eq!((ids(&changes.add), changes.versions), (vec![4], 1..=2), "3 was removed before it began");
         assert_eq!(changes.remove, [1]);
-        assert!(roster.take().versions.is_empty());
+        assert!(subscriptions.take().versions.is_empty());
     }
 
     #[test]
     fn a_number_is_used_once_also_after_its_watch_has_ended() {
         for bad in [&[0][..], &[5, 5]] {
-            assert_eq!(Roster::new(of(bad)).unwrap_err().code(), Code::InvalidArgument);
+            assert_eq!(SubscriptionSet::new(of(bad)).unwrap_err().code(), Code::InvalidArgument);
         }
-        let roster = Roster::new(of(&[7])).unwrap();
-        roster.ended(7);
-        assert_eq!(roster.modify(1, of(&[7]), &[]).unwrap_err().code(), Code::InvalidArgument);
-        assert_eq!(roster.modify(1, of(&[8]), &[]).unwrap(), 1, "what was refused took no number");
+        let subscriptions = SubscriptionSet::new(of(&[7])).unwrap();
+        subscriptions.ended(7);
+        assert_eq!(subscriptions.modify(1, of(&[7]), &[]).unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(subscriptions.modify(1, of(&[8]), &[]).unwrap(), 1, "what was refused took no number");
     }
 
     #[test]
     fn the_set_is_bounded_by_what_is_open() {
         let all: Vec<u32> = (1..=256).collect();
-        let too_many = Roster::new(of(&(1..=257).collect::<Vec<_>>())).unwrap_err();
+        let too_many = SubscriptionSet::new(of(&(1..=257).collect::<Vec<_>>())).unwrap_err();
         assert_eq!(too_many.code(), Code::ResourceExhausted);
-        let roster = Roster::new(of(&all)).unwrap();
-        assert_eq!(roster.modify(1, of(&[300]), &[]).unwrap_err().code(), Code::ResourceExhausted);
-        roster.modify(1, of(&[300]), &[1]).unwrap();
-        roster.ended(2);
-        roster.modify(2, of(&[301]), &[]).unwrap();
+        let subscriptions = SubscriptionSet::new(of(&all)).unwrap();
+        assert_eq!(subscriptions.modify(1, of(&[300]), &[]).unwrap_err().code(), Code::ResourceExhausted);
+        subscriptions.modify(1, of(&[300]), &[1]).unwrap();
+        subscriptions.ended(2);
+        subscriptions.modify(2, of(&[301]), &[]).unwrap();
     }
 
     #[test]
@@ -265,13 +265,13 @@ mod tests {
         }
         assert_eq!(numbers.0, BTreeMap::from([(1, 7), (u32::MAX, u32::MAX)]));
         let scattered: Vec<u32> = (1..=100).map(|n| n * 2).collect();
-        let roster = Roster::default();
+        let subscriptions = SubscriptionSet::default();
         let mut refused = false;
         for version in 1..200 {
             let at = u32::try_from(version).unwrap() * 1_000;
             let add: Vec<_> = scattered.iter().map(|n| at + n).collect();
             let before: Vec<_> = scattered.iter().map(|n| at - 1_000 + n).collect();
-            refused |= roster.modify(version, of(&add), &before).is_err();
+            refused |= subscriptions.modify(version, of(&add), &before).is_err();
         }
         assert!(refused, "it would grow for ever");
     }

@@ -10,7 +10,7 @@ use crate::story::assert_contiguous;
 
 /// What a transcript tells.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Told {
+pub struct TranscriptSummary {
     /// What people said, by message.
     pub spoken: Vec<String>,
     /// All words of the agent.
@@ -25,7 +25,7 @@ pub struct Told {
     pub notices: Vec<NoticeKind>,
 }
 
-impl Told {
+impl TranscriptSummary {
     /// Reads a transcript, which must be without a hole and without a doubled entry.
     ///
     /// # Panics

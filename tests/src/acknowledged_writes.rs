@@ -14,7 +14,7 @@ use prost::bytes::Bytes;
 use tonic::Code;
 
 use crate::Caller;
-use crate::dice::Dice;
+use crate::seeded_rng::SeededRng;
 use crate::watching::{Progress, View, is_refusal};
 
 /// An acknowledged change.
@@ -45,7 +45,7 @@ pub async fn write(
     progress: &Progress,
 ) -> Vec<Write> {
     let mut writes: Vec<Write> = Vec::new();
-    let mut dice = Dice::new(seed);
+    let mut dice = SeededRng::new(seed);
     while !*progress.over.borrow() {
         let n = writes.len();
         let session = (!n.is_multiple_of(3)).then(|| sessions[n % sessions.len()].clone());
@@ -71,7 +71,7 @@ pub async fn write(
 /// # Panics
 /// When that is refused.
 pub async fn kill(ada: &Caller, task: &str, progress: &Progress) {
-    let mut dice = Dice::new(0);
+    let mut dice = SeededRng::new(0);
     let request = KillTaskRequest { request_id: format!("{task}/kill"), task_id: task.to_owned() };
     while let Err(status) = ada.task().kill_task(request.clone()).await {
         assert!(!is_refusal(&status), "{task}: {status}");

@@ -33,7 +33,7 @@ pub struct Command<'a> {
 }
 
 /// What a decision reads and changes.
-pub struct Draft<'a> {
+pub struct Decision<'a> {
     /// Time and randomness.
     pub env: &'a Env,
     /// Who decides.
@@ -41,7 +41,7 @@ pub struct Draft<'a> {
     /// The moment of the decision.
     pub now: Timestamp,
     /// The task with everything of it; changes to it are written.
-    pub of: Box<Aggregate>,
+    pub aggregate: Box<Aggregate>,
     /// What is written besides.
     pub ws: WriteSet,
 }
@@ -49,7 +49,7 @@ pub struct Draft<'a> {
 impl Command<'_> {
     /// Decides and writes; returns the answer and the revision it shows at.
     ///
-    /// `decide` changes the draft; `answer` makes the answer from the task as written.
+    /// `decide` changes it; `answer` makes the answer from the task as written.
     ///
     /// # Errors
     /// What `decide` refuses; `ABORTED` when others kept changing the task.
@@ -57,7 +57,7 @@ impl Command<'_> {
     where
         A: Message + Default,
         M: Message,
-        D: Fn(&mut Draft<'_>) -> Result<()>,
+        D: Fn(&mut Decision<'_>) -> Result<()>,
         T: Fn(&Aggregate) -> A,
     {
         let organization = self.found.task.organization_id.clone();
@@ -79,12 +79,13 @@ impl Command<'_> {
             let mut ws = WriteSet::new();
             let rev = ws.scope(self.scope.clone());
             let now = cx.env.clock.now();
-            let mut draft = Draft { env: &cx.env, caller: self.caller, now, of: before.clone(), ws };
-            if let Err(e) = decide(&mut draft) {
+            let mut decision =
+                Decision { env: &cx.env, caller: self.caller, now, aggregate: before.clone(), ws };
+            if let Err(e) = decide(&mut decision) {
                 return key.settle(&cx.store, None, Err(CommitError::Refused(e))).await;
             }
-            let Draft { of, mut ws, .. } = draft;
-            let after = aggregate::write(&mut ws, &cx.env, &before, of);
+            let Decision { aggregate, mut ws, .. } = decision;
+            let after = aggregate::write(&mut ws, &cx.env, &before, aggregate);
             let answer = answer(&after);
             ws.audit(audit(&organization, self.caller, "", self.action, self.subject, self.request_id));
             if self.creates {
@@ -109,13 +110,13 @@ impl Command<'_> {
 /// How often a command is decided anew.
 const MAX_DECISIONS: u32 = 10;
 
-impl Draft<'_> {
+impl Decision<'_> {
     /// A session of the task.
     ///
     /// # Errors
     /// `NOT_FOUND` when it has none with this id.
     pub fn session(&mut self, id: &str) -> Result<&mut Session> {
-        self.of.session_mut(id).ok_or_else(|| Error::not_found("session", id))
+        self.aggregate.session_mut(id).ok_or_else(|| Error::not_found("session", id))
     }
 
     /// A session that can be worked in.
@@ -123,7 +124,7 @@ impl Draft<'_> {
     /// # Errors
     /// `FAILED_PRECONDITION` when it is closed or its task has ended.
     pub fn open_session(&mut self, id: &str) -> Result<&mut Session> {
-        self.of.task.require_active()?;
+        self.aggregate.task.require_active()?;
         let session = self.session(id)?;
         if session.closed {
             return Err(Error::precondition("SESSION_CLOSED", id, "the session is closed")

@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::dice::Dice;
+use crate::seeded_rng::SeededRng;
 
 /// A proxy in front of one address, until it is dropped.
-pub struct Severing {
+pub struct FaultProxy {
     url: String,
     shared: Arc<Shared>,
     _serving: JoinSet<()>,
@@ -24,7 +24,7 @@ struct Shared {
     cuts: AtomicUsize,
 }
 
-impl Severing {
+impl FaultProxy {
     /// Starts a proxy in front of `http://host:port`. Each connection is cut after between half of and the whole of
     /// so many bytes to the client: half of them by a reset, half by an end that looks orderly.
     ///
@@ -36,7 +36,7 @@ impl Severing {
         let url = format!("http://{}", listener.local_addr().expect("address"));
         let shared = Arc::new(Shared::default());
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, target, Arc::clone(&shared), Dice::new(seed), bytes));
+        serving.spawn(serve(listener, target, Arc::clone(&shared), SeededRng::new(seed), bytes));
         Self { url, shared, _serving: serving }
     }
 
@@ -56,7 +56,7 @@ impl Severing {
     }
 }
 
-async fn serve(listener: TcpListener, target: String, shared: Arc<Shared>, mut dice: Dice, bytes: u64) {
+async fn serve(listener: TcpListener, target: String, shared: Arc<Shared>, mut dice: SeededRng, bytes: u64) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
