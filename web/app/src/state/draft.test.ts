@@ -28,7 +28,12 @@ function make() {
 function makeCopied(copy?: string, server?: string) {
   const save = vi.fn(async (_: string): Promise<unknown> => undefined)
   const write = vi.fn()
-  const draft = new Draft({ save, copy: { read: () => copy, write } })
+  let held = copy
+  const hold = (text: string | undefined) => {
+    held = text
+    write(text)
+  }
+  const draft = new Draft({ save, copy: { read: () => held, write: hold } })
   draft.remote(server)
   write.mockClear()
   return { draft, save, write }
@@ -271,5 +276,18 @@ describe('a draft with a copy in this browser', () => {
     expect(write).toHaveBeenLastCalledWith('fix')
     draft.remote('fix')
     expect(write).toHaveBeenLastCalledWith(undefined)
+  })
+
+  it('leaves there what another tab keeps', () => {
+    let held: string | undefined
+    const save = vi.fn(() => Promise.resolve())
+    const write = (text: string | undefined) => {
+      held = text
+    }
+    const draft = new Draft({ save, copy: { read: () => held, write } })
+    held = 'of the other tab'
+    draft.remote('what it had saved before')
+    expect(draft.text).toBe('what it had saved before')
+    expect(held).toBe('of the other tab')
   })
 })
