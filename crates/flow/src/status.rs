@@ -178,7 +178,7 @@ impl FlowStatus {
         self.status == Status::Failed
     }
 
-    /// What a person is told: the message behind its class, or what a running attempt said last.
+    /// What a person reads: the message behind its class, or the last progress of a running attempt.
     pub fn text(&self) -> String {
         match (self.class.as_str(), self.message.as_str()) {
             (_, "") => self.last_progress.clone(),

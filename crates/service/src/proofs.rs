@@ -17,7 +17,7 @@ pub fn asking(service: &str, method: &str, request: &impl Message) -> AuthorizeW
     AuthorizeWatchRequest { method: format!("/{service}/{method}"), request: request.encode_to_vec().into() }
 }
 
-/// Asks it.
+/// Sends the service what [`asking`] made, as this caller.
 ///
 /// # Errors
 /// The service's refusal.

@@ -86,7 +86,7 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
     match session.state {
         SessionState::Ready | SessionState::Running => {}
         SessionState::Closed => return Ok(Outcome::done()),
-        // Its next start is told what was chosen.
+        // Its next start applies what was chosen.
         _ => return Ok(waits(&session, "waiting for the agent", now.plus(LOOK_AGAIN))),
     }
     let option = ctx.input::<Input>()?.option;
@@ -115,7 +115,7 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
             Ok(Outcome::done())
         }
         Err(e) => {
-            tracing::info!(session = %session.session_id, option, error = %e, "the agent is told of a choice again");
+            tracing::info!(session = %session.session_id, option, error = %e, "sending a choice to the agent again");
             Ok(waits(&session, "the value has not been sent to the agent yet", now.plus(AGAIN))
                 .with_state(&memory))
         }

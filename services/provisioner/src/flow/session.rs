@@ -206,8 +206,8 @@ async fn tell_new_agent(shared: &Arc<Shared>, session: &Session, memory: &Memory
             offer.refuse(option, "OPTION_UNKNOWN", "the restarted agent does not offer it", now);
         }
         let text = "the agent was restarted and does not remember the conversation above";
-        let anew = session.generation > session.told_generation;
-        let forgot = anew && session.turn_count > 0 && !memory.remembers;
+        let restarted = session.generation > session.told_generation;
+        let forgot = restarted && session.turn_count > 0 && !memory.remembers;
         let mut notices: Vec<_> =
             forgot.then(|| notice(NoticeKind::ContextRebuilt, text)).into_iter().collect();
         let fresh = memory.passed_over.iter().filter(|value| !session.offer.passed_over.contains(value));
@@ -216,7 +216,7 @@ async fn tell_new_agent(shared: &Arc<Shared>, session: &Session, memory: &Memory
             notice(NoticeKind::SettingRefused, text)
         }));
         offer.passed_over.clone_from(&memory.passed_over);
-        if !anew && notices.is_empty() && offer == session.offer {
+        if !restarted && notices.is_empty() && offer == session.offer {
             return Ok((ws, ()));
         }
         let mut set = cut(&mut ws, &session, None, notices, now);
