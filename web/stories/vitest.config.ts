@@ -6,8 +6,11 @@ const stories = (...names: string[]) => names.map((name) => `src/${name}.story.t
 const ABOUT_PLACES = stories('still', 'hostile', 'workbench', 'phone');
 /** Beside others something moves once in it, in a wide font; it is by itself until that is found. */
 const UNSTEADY = stories('still');
-/** Stories that measure how long the page takes: by themselves, after all others; `make test` runs them at its end. */
-const ABOUT_TIME = stories('checks', 'entries', 'flood', 'quick');
+/**
+ * Stories that measure how long the page takes, and the one with eight tabs, which fills a machine: by themselves,
+ * after all others; `make test` runs them at its end.
+ */
+const BY_THEMSELVES = stories('checks', 'entries', 'flood', 'quick', 'tabs');
 
 /** What is polled for beside others has as long as what a browser waits for: the usual second passes on a busy machine. */
 const shared = { testTimeout: 180_000, hookTimeout: 120_000, expect: { poll: { timeout: 30_000 } } };
@@ -24,10 +27,10 @@ export default defineConfig({
     maxWorkers: 2,
     reporters: ['verbose'],
     projects: [
-      { test: { ...shared, name: 'page', include: ['src/**/*.story.ts'], exclude: ABOUT_TIME } },
+      { test: { ...shared, name: 'page', include: ['src/**/*.story.ts'], exclude: BY_THEMSELVES } },
       { test: { ...shared, name: 'narrow system font', include: ABOUT_PLACES, env: withSystemFont('narrow') } },
       { test: { ...shared, name: 'wide system font', include: ABOUT_PLACES, exclude: UNSTEADY, env: withSystemFont('wide') } },
-      { test: { ...shared, ...alone, name: 'alone', include: ABOUT_TIME } },
+      { test: { ...shared, ...alone, name: 'alone', include: BY_THEMSELVES } },
       { test: { ...shared, ...alone, name: 'alone, wide system font', include: UNSTEADY, env: withSystemFont('wide') } },
     ],
   },
