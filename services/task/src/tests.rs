@@ -1,6 +1,7 @@
 //! What the service promises, seen from outside: through its ops, on a real store, with fakes of
 //! the services it calls.
 
+mod appends;
 mod attachments;
 mod measures;
 mod mishaps;
@@ -392,8 +393,8 @@ async fn takes_no_event_behind_a_hole_and_none_twice() {
         |offset| AgentEvent { offset, part: Some(TranscriptPart::default()), ..AgentEvent::default() };
     let mut take = |offsets: &[i64]| {
         let events: Vec<_> = offsets.iter().copied().map(event).collect();
-        apply::events(&mut WriteSet::new(), &mut aggregate, &session, &events, &apply::Texts::new());
-        let session = aggregate.session(&session).unwrap();
+        let session = aggregate.session_mut(&session).unwrap();
+        apply::events(&mut WriteSet::new(), session, &events, &apply::Texts::new());
         (session.event_offset, session.view.last_offset)
     };
     assert_eq!(take(&[1, 3, 4]), (1, 1));

@@ -9,6 +9,7 @@ use foundry_proto::provisioner::v1::{AgentEvent, AgentSession, AgentSessionState
 use foundry_store::{Scope, WriteSet};
 
 use crate::domain::derive::{Aggregate, Replica};
+use crate::domain::session::Session;
 use crate::domain::task::Lifecycle;
 use crate::domain::validate::prefix;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
@@ -100,14 +101,7 @@ pub type Texts = HashMap<String, Said>;
 
 /// Events of an agent in their call, as entries of the transcript. Events that it holds already
 /// are left out; after a hole nothing more is taken. Returns the offset up to which all is taken.
-pub fn events(
-    ws: &mut WriteSet,
-    aggregate: &mut Aggregate,
-    session_id: &str,
-    events: &[AgentEvent],
-    texts: &Texts,
-) -> i64 {
-    let Some(session) = aggregate.session_mut(session_id) else { return 0 };
+pub fn events(ws: &mut WriteSet, session: &mut Session, events: &[AgentEvent], texts: &Texts) -> i64 {
     let feed = ws.scope(Scope::session(&session.session_id));
     for event in events {
         if event.offset <= session.event_offset {

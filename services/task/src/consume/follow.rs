@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use foundry_core::{Result, SessionId, TaskId, Tasks};
@@ -14,11 +14,12 @@ use foundry_proto::provisioner::v1::agent_session_item::Item;
 use foundry_proto::provisioner::v1::{AgentEvent, AgentSessionItem, WatchAgentSessionRequest};
 use foundry_watch::{Consumer, Event};
 
+use super::append::append;
 use super::apply::Texts;
-use super::{Batch, PAUSE, REFUSED, apply, config, pause, retry_until_applied};
+use super::{Batch, PAUSE, REFUSED, config, pause, retry_until_applied};
 use crate::context::Context;
-use crate::flow::change;
-use crate::store::aggregate::{self, FOLLOW_TOPIC};
+use crate::store::aggregate::FOLLOW_TOPIC;
+use crate::store::sessions::EventCursor;
 use crate::store::{messages, sessions};
 
 /// What is watched.
@@ -102,25 +103,16 @@ pub(super) async fn supervise(cx: Arc<Context>, tasks: Tasks) {
 
 async fn run(cx: Arc<Context>, tasks: Tasks, session: SessionId, task: TaskId, place: Place) {
     loop {
-        let offset = match aggregate::load(&cx.store, &task).await {
-            Ok(aggregate) => aggregate
-                .as_ref()
-                .and_then(|aggregate| aggregate.session(session.as_str()))
-                .map(|s| (s.event_offset, s.follows)),
+        let after = match sessions::event_cursor(&cx.store, &session).await {
+            Ok(Some(EventCursor { offset, follows: true })) => offset,
+            Ok(_) => return,
             Err(e) => {
                 tracing::warn!(%session, error = ?e, "a session could not be read");
-                Some((-1, true))
-            }
-        };
-        let after = match offset {
-            Some((offset, true)) if offset >= 0 => offset,
-            Some((_, true)) => {
                 if !pause(&tasks, &cx.env, PAUSE).await {
                     return;
                 }
                 continue;
             }
-            _ => return,
         };
         match follow(&cx, &tasks, &session, &task, after, &place.0.crowded).await {
             Ended::Quiet | Ended::Stopping => return,
@@ -182,32 +174,22 @@ async fn follow(
         };
         let events = Batch::of(event).map(events).unwrap_or_default();
         for part in events.chunks(AT_A_TIME) {
-            let holed = Mutex::new(false);
-            let (last, holed_) = (part.last().map_or(0, |e| e.offset), &holed);
-            let take = || async move {
-                let reached = take(cx, session, task, part).await?;
-                *foundry_core::lock(holed_) = reached < last;
-                Ok(())
-            };
-            if !retry_until_applied(tasks, cx, VIEW, part.len(), take).await {
+            let last = part.last().map_or(0, |e| e.offset);
+            let take = || take(cx, session, task, part);
+            let Some(reached) = retry_until_applied(tasks, cx, VIEW, part.len(), take).await else {
                 return Ended::Stopping;
-            }
-            if holed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            };
+            if reached < last {
                 tracing::warn!(%session, last, "events are missing; the stream is opened anew");
                 return Ended::Again(PAUSE);
             }
         }
-        match still_wanted(cx, session, task).await {
-            Ok(true) => {}
-            Ok(false) => return Ended::Quiet,
+        match sessions::event_cursor(&cx.store, session).await {
+            Ok(Some(EventCursor { follows: true, .. })) => {}
+            Ok(_) => return Ended::Quiet,
             Err(e) => tracing::warn!(%session, error = ?e, "a session could not be read"),
         }
     }
-}
-
-async fn still_wanted(cx: &Context, session: &SessionId, task: &TaskId) -> Result<bool> {
-    let aggregate = aggregate::load(&cx.store, task).await?;
-    Ok(aggregate.is_some_and(|aggregate| aggregate.session(session.as_str()).is_some_and(|s| s.follows)))
 }
 
 /// The events of a batch in their order.
@@ -228,10 +210,7 @@ fn events(batch: Batch<AgentSessionItem>) -> Vec<AgentEvent> {
 
 async fn take(cx: &Context, session: &SessionId, task: &TaskId, events: &[AgentEvent]) -> Result<i64> {
     let texts = texts(cx, events).await?;
-    let taken =
-        change(cx, task, |aggregate, ws| Ok(apply::events(ws, aggregate, session.as_str(), events, &texts)))
-            .await?;
-    Ok(taken.map_or(i64::MAX, |(_, reached)| reached))
+    append(cx, task, session, events, &texts).await
 }
 
 /// The words that started the turns of these events, for those that do not hold them themselves.

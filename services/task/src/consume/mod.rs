@@ -1,6 +1,7 @@
 //! What the service takes in from others, in tasks of its own: per organization the sandboxes and
 //! repositories, per running session the agent's events. And from itself: what flows tell.
 
+pub mod append;
 pub mod apply;
 mod follow;
 mod repositories;
@@ -9,7 +10,6 @@ mod stale;
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -137,12 +137,12 @@ async fn take_in<S: Source>(cx: Arc<Context>, tasks: Tasks, organization: Organi
                 Some(Err(status)) => break status,
                 Some(Ok(event)) => {
                     let Some(batch) = Batch::of(event) else { continue };
-                    let tries = AtomicU32::new(0);
+                    let mut tries = 0;
                     let take = || {
-                        let last = tries.fetch_add(1, Ordering::Relaxed) + 1 >= TRIES;
-                        S::take(&cx, &organization, &stream, &batch, last)
+                        tries += 1;
+                        S::take(&cx, &organization, &stream, &batch, tries >= TRIES)
                     };
-                    if !retry_until_applied(&tasks, &cx, S::VIEW, batch.rows.len(), take).await {
+                    if retry_until_applied(&tasks, &cx, S::VIEW, batch.rows.len(), take).await.is_none() {
                         return;
                     }
                 }
@@ -193,36 +193,36 @@ async fn next<T: prost::Message + Default + 'static>(
     }
 }
 
-/// Takes in some news of a view until that succeeds; false when the process stops.
-async fn retry_until_applied<F, Fut>(
+/// Applies an update of a view, again until that succeeds; none when the process stops.
+async fn retry_until_applied<F, Fut, T>(
     tasks: &Tasks,
     cx: &Context,
     view: &'static str,
     news: usize,
     mut attempt: F,
-) -> bool
+) -> Option<T>
 where
     F: FnMut() -> Fut,
-    Fut: Future<Output = Result<()>>,
+    Fut: Future<Output = Result<T>>,
 {
     loop {
         let begun = cx.env.clock.now();
         let failed = tokio::select! {
-            () = tasks.cancellation().cancelled() => return false,
+            () = tasks.cancellation().cancelled() => return None,
             result = attempt() => match result {
-                Ok(()) => {
+                Ok(applied) => {
                     // A new position alone is no update.
                     if news > 0 {
                         cx.hub.observer().updated(view, cx.env.clock.now().since(begun));
                     }
-                    return true;
+                    return Some(applied);
                 }
                 Err(e) => e,
             },
         };
         tracing::warn!(view, error = ?failed, "news could not be taken in; it is tried again");
         if !pause(tasks, &cx.env, PAUSE).await {
-            return false;
+            return None;
         }
     }
 }

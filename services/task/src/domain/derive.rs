@@ -72,7 +72,7 @@ impl Aggregate {
 
     /// Whether the transcript holds everything that the agent's side has.
     pub fn caught_up(&self, session: &Session) -> bool {
-        self.agent(session.session_id.as_str()).is_none_or(|a| a.last_offset <= session.event_offset)
+        session.caught_up(self.agent(session.session_id.as_str()))
     }
 
     /// Whether a turn runs in any session.
@@ -107,12 +107,7 @@ impl Aggregate {
             session.view.pending_elicitation = agent
                 .and_then(|a| a.pending_elicitation.clone())
                 .filter(|e| e.elicitation_id != session.asked.form && state == SessionState::Running);
-            // A turn that waits for a person says nothing: others may need its stream meanwhile.
-            let asks =
-                session.view.pending_permission.is_some() || session.view.pending_elicitation.is_some();
-            session.follows = agent.is_some_and(|a| {
-                a.last_offset > session.event_offset || (a.state() == AgentSessionState::Running && !asks)
-            });
+            session.follows = session.to_follow(agent);
         }
         self.refresh_task(now);
     }

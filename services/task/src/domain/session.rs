@@ -2,6 +2,7 @@
 
 use foundry_core::{Error, MessageId, OrganizationId, Result, SessionId, TaskId, Timestamp};
 use foundry_proto::common::v1::Attachment;
+use foundry_proto::provisioner::v1::{AgentSession, AgentSessionState};
 use foundry_proto::task::v1 as pb;
 
 use super::asked::Asked;
@@ -60,6 +61,19 @@ impl Session {
     /// The agent to ask the provisioner for: none with a profile, which says it.
     pub fn asked_agent(&self) -> String {
         if self.view.profile.is_empty() { self.view.agent.clone() } else { String::new() }
+    }
+
+    /// Whether the transcript holds everything that the agent's side has.
+    pub fn caught_up(&self, agent: Option<&AgentSession>) -> bool {
+        agent.is_none_or(|a| a.last_offset <= self.event_offset)
+    }
+
+    /// Whether the agent's events must be followed: it has more of them, or a turn runs. A turn that waits for a
+    /// person has none until it is answered, and others may need its stream.
+    pub fn to_follow(&self, agent: Option<&AgentSession>) -> bool {
+        let asks = self.view.pending_permission.is_some() || self.view.pending_elicitation.is_some();
+        let runs = agent.is_some_and(|a| a.state() == AgentSessionState::Running);
+        !self.caught_up(agent) || (runs && !asks)
     }
 
     /// Holds the queue because this turn was interrupted; only once, for who resumed it must not find it held again.

@@ -96,7 +96,7 @@ pub(crate) async fn change<T>(
 }
 
 /// How often a change is decided anew.
-const MAX_CHANGES: u32 = 20;
+pub(crate) const MAX_CHANGES: u32 = 20;
 
 /// A task's row is gone: nothing is left to do.
 fn gone() -> Outcome {

@@ -50,13 +50,18 @@ pub fn of_task(aggregate: &Aggregate) -> SummaryRow {
         update_time: view.update_time,
     };
     SummaryRow {
-        key: format!("task/{}", view.task_id),
+        key: task_key(&view.task_id),
         kind: "task",
         listed: !matches!(view.state(), TaskState::Archived | TaskState::Killed),
         repository_id: view.repository_id.clone(),
         create_time: aggregate.task.create_time.as_micros(),
         item: OrganizationItem { item: Some(Item::Task(summary)) },
     }
+}
+
+/// The key of a task in the lists.
+pub fn task_key(task_id: &str) -> String {
+    format!("task/{task_id}")
 }
 
 /// A repository as lists show it.

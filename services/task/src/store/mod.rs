@@ -8,6 +8,7 @@ pub mod sessions;
 pub mod summary;
 pub mod tasks;
 pub mod transcript;
+pub mod transcript_end;
 pub mod upstream;
 pub mod user_state;
 

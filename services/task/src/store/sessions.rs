@@ -90,6 +90,26 @@ pub async fn of_task(from: &impl Reader, task: &TaskId) -> Result<Vec<Session>> 
     from.query(OF_TASK, &[task.into()]).await?.iter().map(read).collect()
 }
 
+/// How far the transcript of a session is, and whether it is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventCursor {
+    /// Offset of the newest agent event that the transcript holds; 0 before the first.
+    pub offset: i64,
+    /// Whether the agent has more events, or may have them soon.
+    pub follows: bool,
+}
+
+/// Where the events of a session go on; none when it does not exist.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn event_cursor(store: &Store, session: &SessionId) -> Result<Option<EventCursor>> {
+    const SQL: &str = "SELECT event_offset, follows FROM sessions WHERE session_id = $1";
+    let rows = store.query(SQL, &[session.into()]).await?;
+    let read = |r: &Row| Ok(EventCursor { offset: r.int("event_offset")?, follows: r.bool("follows")? });
+    rows.first().map(read).transpose()
+}
+
 /// Where a session belongs: its task.
 ///
 /// # Errors

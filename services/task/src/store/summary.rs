@@ -1,12 +1,12 @@
 //! Table `summary_rows`: the organization summary, encoded as it is sent.
 
-use foundry_core::{Error, OrganizationId, PageRequest, PageToken, Result};
+use foundry_core::{Error, OrganizationId, PageRequest, PageToken, Result, TaskId};
 use foundry_proto::task::v1::organization_item::Item;
 use foundry_proto::task::v1::{OrganizationItem, TaskSummary};
 use foundry_store::{RevRef, Row, Snapshot, Store, Table, WriteSet};
 use prost::Message as _;
 
-use crate::projection::organization::SummaryRow;
+use crate::projection::organization::{SummaryRow, task_key};
 
 /// The table.
 pub const SUMMARY: Table = Table::new(
@@ -33,6 +33,31 @@ pub fn put(ws: &mut WriteSet, rev: RevRef, organization: &OrganizationId, row: &
         row.item.encode_to_vec().into(),
     ];
     ws.upsert(&SUMMARY, values);
+}
+
+/// What lists show of a task.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn task(
+    store: &Store,
+    organization: &OrganizationId,
+    task: &TaskId,
+) -> Result<Option<TaskSummary>> {
+    const SQL: &str = "SELECT item FROM summary_rows WHERE organization_id = $1 AND key = $2";
+    let rows = store.query(SQL, &[organization.into(), task_key(task.as_str()).into()]).await?;
+    Ok(match rows.first().map(item).transpose()?.flatten() {
+        Some(Item::Task(task)) => Some(task),
+        _ => None,
+    })
+}
+
+/// Writes what is shown of a task that lists have already; which lists those are stays.
+pub fn update_task(ws: &mut WriteSet, rev: RevRef, organization: &OrganizationId, task: TaskSummary) {
+    let key = task_key(&task.task_id);
+    let item = OrganizationItem { item: Some(Item::Task(task)) };
+    let set = [("rev", rev.into()), ("item", item.encode_to_vec().into())];
+    ws.update(&SUMMARY, &[organization.into(), key.into()], &set, &[]);
 }
 
 /// All rows that lists show, tasks newest first.

@@ -94,7 +94,16 @@ pub async fn find(from: &impl Reader, id: &TaskId) -> Result<Option<Task>> {
     from.query(FIND, &[id.into()]).await?.first().map(read).transpose()
 }
 
-/// Branches of a repository's tasks that begin with a text.
+/// The fence of a task, which changes with every write to any part of it; none when it does not exist.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn fence(store: &Store, id: &TaskId) -> Result<Option<i64>> {
+    const SQL: &str = "SELECT fence FROM tasks WHERE task_id = $1";
+    store.query(SQL, &[id.into()]).await?.first().map(|r| r.int("fence")).transpose()
+}
+
+/// Whether a task of this repository has this branch.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -170,4 +179,10 @@ pub fn update(ws: &mut WriteSet, rev: Option<RevRef>, before: &Task, task: &Task
         set.push(("view", task.view.encode_to_vec().into()));
     }
     ws.update(&TASKS, &[(&task.task_id).into()], &set, &[("fence", before.fence.into())]);
+}
+
+/// Writes a new fence over the one that was read, for a write to a part of the task; anything that came between fails
+/// the write set.
+pub fn update_fence(ws: &mut WriteSet, id: &TaskId, before: i64, fence: i64) {
+    ws.update(&TASKS, &[id.into()], &[("fence", fence.into())], &[("fence", before.into())]);
 }

@@ -1,7 +1,7 @@
 //! Tables `repositories`, `sandboxes`, `agent_sessions` and `works`: entities of other services as
 //! they were last told.
 
-use foundry_core::{Error, OrganizationId, RepositoryId, Result, TaskId, Timestamp};
+use foundry_core::{Error, OrganizationId, RepositoryId, Result, SessionId, TaskId, Timestamp};
 use foundry_proto::provisioner::v1::{AgentSession, Sandbox};
 use foundry_proto::repo::v1::{Repository, Work};
 use foundry_store::{Reader, Store, Table, WriteSet};
@@ -64,6 +64,15 @@ pub async fn sandbox(from: &impl Reader, task: &TaskId) -> Result<Option<Replica
 pub async fn agent_sessions(from: &impl Reader, task: &TaskId) -> Result<Vec<Replica<AgentSession>>> {
     const SQL: &str = "SELECT upstream_rev, data FROM agent_sessions WHERE task_id = $1";
     from.query(SQL, &[task.into()]).await?.iter().map(replica).collect()
+}
+
+/// The agent's side of one session.
+///
+/// # Errors
+/// `INTERNAL` when the database fails.
+pub async fn agent_session(store: &Store, session: &SessionId) -> Result<Option<Replica<AgentSession>>> {
+    const SQL: &str = "SELECT upstream_rev, data FROM agent_sessions WHERE session_id = $1";
+    store.query(SQL, &[session.into()]).await?.first().map(replica).transpose()
 }
 
 /// The work of a task.

@@ -238,12 +238,12 @@ async fn holds_the_queue_when_the_sandbox_was_destroyed_in_a_turn_but_not_for_a_
             body: Some(Body::TurnEnd(end)),
             ..TranscriptPart::default()
         };
-        let offset = aggregate.session(&session).unwrap().event_offset + 1;
+        let state = aggregate.session_mut(&session).unwrap();
+        let offset = state.event_offset + 1;
         let event = AgentEvent { session_id: session.clone(), offset, part: Some(part) };
-        let reached =
-            apply::events(&mut WriteSet::new(), &mut aggregate, &session, &[event], &apply::Texts::default());
+        let reached = apply::events(&mut WriteSet::new(), state, &[event], &apply::Texts::default());
         assert_eq!(reached, offset);
-        aggregate.session(&session).unwrap().view.queue_held
+        state.view.queue_held
     };
     assert!(held_after("SANDBOX_DESTROYED"));
     assert!(!held_after(""));
