@@ -40,6 +40,18 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
+    /// A task that has not begun, with its first session and the message in it.
+    pub fn new(task: Task, session: Session, message: Message) -> Self {
+        Self {
+            task,
+            sessions: vec![session],
+            sandbox: None,
+            agents: BTreeMap::new(),
+            work: None,
+            messages: vec![message],
+        }
+    }
+
     /// A session by its id.
     pub fn session(&self, id: &str) -> Option<&Session> {
         self.sessions.iter().find(|s| s.session_id.as_str() == id)
