@@ -133,3 +133,12 @@ impl Decision<'_> {
         Ok(session)
     }
 }
+
+/// The scope in which a change of a message is visible: its session's.
+pub fn scope_of_message(aggregate: &Aggregate, id: &str) -> Scope {
+    match aggregate.message(id) {
+        Some(message) => Scope::session(&message.session_id),
+        // A repeated request may arrive after the message has left the queue.
+        None => Scope::organization(&aggregate.task.organization_id),
+    }
+}
