@@ -58,6 +58,15 @@ impl Lifecycle {
             _ => Self::Killed,
         }
     }
+
+    /// What it becomes when this end, `Archiving` or `Killing`, is requested; none when it is killed or about to be.
+    pub const fn towards(self, end: Self) -> Option<Self> {
+        match self {
+            Self::Active | Self::Archiving => Some(end),
+            Self::Archived => Some(end.ended()),
+            Self::Killing | Self::Killed => None,
+        }
+    }
 }
 
 /// Where a flow of ours stands, as it last told.
@@ -213,6 +222,26 @@ impl Task {
             destroy_sent: String::new(),
             retry_rev: 0,
             view,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lifecycle::{Active, Archived, Archiving, Killed, Killing};
+
+    #[test]
+    fn a_kill_overrides_an_archival_and_nothing_overrides_a_kill() {
+        let ends = [
+            (Active, Some(Archiving), Some(Killing)),
+            (Archiving, Some(Archiving), Some(Killing)),
+            (Archived, Some(Archived), Some(Killed)),
+            (Killing, None, None),
+            (Killed, None, None),
+        ];
+        for (from, archiving, killing) in ends {
+            assert_eq!(from.towards(Archiving), archiving, "{from:?}");
+            assert_eq!(from.towards(Killing), killing, "{from:?}");
         }
     }
 }
