@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foundry_authn::{Authenticator, Caller};
 use foundry_core::{Env, Error, RepositoryId, Result, TaskId};
-use foundry_git::{Git, UrlPolicy};
+use foundry_git::{Git, Mirror, MirrorLimits, UrlPolicy};
 use foundry_proto::common::v1::Role;
 use foundry_store::{Snapshot, Store};
 use foundry_watch_hub::Hub;
@@ -17,6 +18,8 @@ use crate::store::{repositories, works};
 
 /// Reads of mirrors at the same time.
 pub const CONCURRENT_READS: usize = 8;
+/// How long one read of a mirror for a request may take.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// What every op and job of the service works with.
 pub struct Context {
@@ -46,6 +49,15 @@ impl Context {
     /// Where the mirror of a repository is.
     pub fn mirror_path(&self, id: &RepositoryId) -> PathBuf {
         self.mirrors.join(format!("{id}.git"))
+    }
+
+    /// The mirror that holds a work, for the reads of a request, each bounded by [`READ_LIMIT`].
+    ///
+    /// # Errors
+    /// When the mirror cannot be opened.
+    pub async fn mirror_of(&self, work: &Work) -> Result<Mirror> {
+        let limits = MirrorLimits { local_wall: READ_LIMIT, ..MirrorLimits::default() };
+        Ok(Mirror::open(&self.git, self.mirror_path(&work.repository_id), limits).await?)
     }
 
     /// The repository, for a caller with at least `role` in its organization.

@@ -170,4 +170,16 @@ impl UpstreamError {
             Error::new(self.code, "REPO_REFUSED", self.message).with("upstream_reason", self.reason)
         }
     }
+
+    /// The repo service's error about a path, for the caller who asked for it here. `kind` is what was looked for, such
+    /// as `file`.
+    pub fn of_path(self, kind: &str, path: &str) -> Error {
+        match (self.code, self.reason.as_str()) {
+            (tonic::Code::NotFound, _) => Error::not_found(kind, path),
+            (_, "PATH_WRONG_KIND") => Error::new(self.code, "PATH_WRONG_KIND", self.message)
+                .next_action("check the kind of the entry"),
+            (_, "INVALID_FIELD") => Error::invalid_field("path", "is not a path from a listing"),
+            _ => self.of_repo(),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Limits on what is used of models.
 
 use foundry_core::{Error, Timestamp};
-use foundry_proto::provisioner::v1::{ModelLimitScope, ModelLimitUnit};
+use foundry_proto::provisioner::v1::{self as proto, ModelLimitScope, ModelLimitUnit};
 
 /// What a limit is set for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,21 @@ pub struct ModelLimit {
     pub unit: Unit,
     /// How much may be used.
     pub maximum: i64,
+}
+
+impl ModelLimit {
+    /// As people see it, with how much of it is used.
+    pub fn to_proto(&self, used: i64, now: Timestamp) -> proto::ModelLimit {
+        let (scope, task_id) = self.of.to_proto();
+        proto::ModelLimit {
+            scope: scope.into(),
+            task_id,
+            unit: self.unit.to_proto().into(),
+            maximum: self.maximum,
+            used,
+            reset_time: if self.of == LimitOf::Organization { next_month(now) } else { None },
+        }
+    }
 }
 
 /// The limits that count for a task among those that may concern it: its own in place of that of each task.

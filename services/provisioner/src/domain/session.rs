@@ -151,6 +151,19 @@ impl Session {
         self.pending_permission.is_some() || self.pending_elicitation.is_some()
     }
 
+    /// The session once it is closed: nothing waits for an answer any more.
+    #[must_use]
+    pub fn closed(&self, condition: Condition, last_offset: i64) -> Self {
+        Self {
+            state: SessionState::Closed,
+            condition,
+            last_offset,
+            pending_permission: None,
+            pending_elicitation: None,
+            ..self.clone()
+        }
+    }
+
     /// As on the wire.
     pub fn to_proto(&self) -> proto::AgentSession {
         proto::AgentSession {

@@ -6,12 +6,11 @@ use foundry_proto::common::v1::{TurnEnd, TurnOutcome};
 use foundry_proto::provisioner::v1::{CloseAgentSessionRequest, CloseAgentSessionResponse};
 use foundry_store::WriteSet;
 
+use super::closing::close;
 use super::{Command, audit, behalf, session_for};
-use crate::domain::{Session, SessionState, TurnState};
+use crate::domain::SessionState;
 use crate::flow;
-use crate::runtime::cut;
 use crate::shared::Shared;
-use crate::store::{cleared, condition_value, sessions, turns};
 
 /// Closes an agent session; a running turn is cancelled.
 pub async fn close_agent_session(
@@ -51,39 +50,4 @@ pub async fn close_agent_session(
         })
         .await?;
     Ok(response)
-}
-
-/// Writes the end of a session: its turn is cut, its flows are cancelled.
-pub(crate) async fn close(
-    shared: &Shared,
-    ws: &mut WriteSet,
-    session: &Session,
-    end: &TurnEnd,
-) -> Result<Session, Error> {
-    let now = shared.env.clock.now();
-    let turn = turns::find_named(&shared.store, &session.session_id, &session.message_id).await?;
-    let turn = turn.filter(|t| t.state != TurnState::Ended);
-    let mut set = cut(ws, session, turn.as_ref().map(|t| (t, end)), Vec::new(), now);
-    let condition = cleared(now);
-    set.extend([
-        ("state", SessionState::Closed.as_str().into()),
-        ("condition", condition_value(&condition)),
-        ("flow_id", "".into()),
-    ]);
-    sessions::update(ws, session, set);
-    for flow in [Some(&session.flow_id), turn.as_ref().map(|t| &t.flow_id)].into_iter().flatten() {
-        if let Ok(flow) = flow.parse() {
-            foundry_flow::request_cancel(ws, &flow);
-        }
-    }
-    let last_offset = session.last_offset + i64::from(turn.is_some());
-    let state = SessionState::Closed;
-    Ok(Session {
-        state,
-        condition,
-        last_offset,
-        pending_permission: None,
-        pending_elicitation: None,
-        ..session.clone()
-    })
 }

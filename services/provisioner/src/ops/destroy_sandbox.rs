@@ -7,7 +7,7 @@ use foundry_proto::provisioner::v1::{DestroySandboxRequest, DestroySandboxRespon
 use foundry_server::RequestContext;
 use foundry_store::WriteSet;
 
-use super::close_agent_session::close;
+use super::closing::close;
 use super::{Command, audit, behalf, sandbox_for};
 use crate::domain::{Sandbox, SandboxState, SessionState};
 use crate::flow;

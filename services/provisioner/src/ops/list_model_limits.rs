@@ -1,11 +1,11 @@
 //! ListModelLimits: how much may be used of models, and how much is.
 
 use foundry_authn::Caller;
-use foundry_core::{OrganizationId, Result, Timestamp};
+use foundry_core::{OrganizationId, Result};
 use foundry_proto::common::v1::Role;
-use foundry_proto::provisioner::v1::{ListModelLimitsRequest, ListModelLimitsResponse, ModelLimit as View};
+use foundry_proto::provisioner::v1::{ListModelLimitsRequest, ListModelLimitsResponse};
 
-use crate::domain::model_limit::{LimitOf, ModelLimit, effective, next_month};
+use crate::domain::model_limit::effective;
 use crate::models::limits;
 use crate::shared::Shared;
 use crate::store::model_limits;
@@ -30,20 +30,7 @@ pub async fn list_model_limits(
     let mut found = Vec::with_capacity(all.len());
     for limit in all {
         let used = limits::used(shared, &organization, task, &limit).await?;
-        found.push(view(&limit, used, now));
+        found.push(limit.to_proto(used, now));
     }
     Ok(ListModelLimitsResponse { limits: found })
-}
-
-/// A limit as people see it.
-pub(super) fn view(limit: &ModelLimit, used: i64, now: Timestamp) -> View {
-    let (scope, task_id) = limit.of.to_proto();
-    View {
-        scope: scope.into(),
-        task_id,
-        unit: limit.unit.to_proto().into(),
-        maximum: limit.maximum,
-        used,
-        reset_time: if limit.of == LimitOf::Organization { next_month(now) } else { None },
-    }
 }

@@ -42,6 +42,7 @@ pub mod watch_sandboxes;
 
 #[cfg(test)]
 mod attachment_tests;
+mod closing;
 mod command;
 mod masked;
 mod profile_checks;

@@ -3,12 +3,9 @@
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, Result, TaskId};
 use foundry_proto::common::v1::Role;
-use foundry_proto::provisioner::v1::{
-    ModelLimit as View, ModelLimitScope, SetModelLimitRequest, SetModelLimitResponse,
-};
+use foundry_proto::provisioner::v1::{ModelLimitScope, SetModelLimitRequest, SetModelLimitResponse};
 use foundry_store::{Guard, WriteSet};
 
-use super::list_model_limits::view;
 use super::{Command, audit};
 use crate::domain::model_limit::{LimitOf, ModelLimit, Unit};
 use crate::models::limits;
@@ -37,7 +34,7 @@ pub async fn set_model_limit(
     command
         .run(|| async {
             let mut ws = WriteSet::new();
-            let view: Option<View> = if limit.maximum == 0 {
+            let view = if limit.maximum == 0 {
                 model_limits::remove(&mut ws, &organization, &limit);
                 None
             } else {
@@ -45,7 +42,7 @@ pub async fn set_model_limit(
                 ws.guard(Guard::count_below(&MODEL_LIMITS, &ours, MOST, "model_limits"));
                 model_limits::put(&mut ws, &organization, &limit);
                 let used = limits::used(shared, &organization, "", &limit).await?;
-                Some(view(&limit, used, shared.env.clock.now()))
+                Some(limit.to_proto(used, shared.env.clock.now()))
             };
             let (scope, task) = limit.of.as_str();
             let about = format!("{scope}/{task}/{}={}", limit.unit.as_str(), limit.maximum);

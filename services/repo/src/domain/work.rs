@@ -1,6 +1,7 @@
 //! What a task has produced so far.
 
-use foundry_core::{OrganizationId, RepositoryId, TaskId, Timestamp};
+use foundry_core::{OrganizationId, RepositoryId, Result, TaskId, Timestamp};
+use foundry_git::CommitId;
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1;
 
@@ -77,6 +78,15 @@ pub struct Work {
 }
 
 impl Work {
+    /// The commit whose tree callers read: that of the work, or the one it started from.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when the row has no commit.
+    pub fn readable_commit(&self) -> Result<CommitId> {
+        let commit = if self.head_commit.is_empty() { &self.base_commit } else { &self.head_commit };
+        Ok(CommitId::parse(commit)?)
+    }
+
     /// As callers see it.
     pub fn to_proto(&self) -> v1::Work {
         v1::Work {

@@ -7,8 +7,8 @@ use foundry_git::{EntryKind, GitError, GitErrorKind, ObjectKind, RepoPath};
 use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::{GetWorkFileRequest, GetWorkFileResponse};
 
-use super::list_work_tree::{entry, open, readable};
 use crate::context::Context;
+use crate::view;
 
 /// Largest content that is returned, in bytes.
 const MAX_CONTENT: u64 = 1 << 20;
@@ -29,9 +29,9 @@ pub async fn get_work_file(
     let work = cx.work(caller, &request.task_id, Role::Viewer).await?;
     let path = RepoPath::parse(&request.path)
         .map_err(|e| Error::invalid_field("path", e.to_string()).caused_by(e))?;
-    let commit = readable(&work)?;
+    let commit = work.readable_commit()?;
     let _turn = cx.reads.acquire().await.map_err(Error::internal)?;
-    let mirror = open(cx, &work).await?;
+    let mirror = cx.mirror_of(&work).await?;
     let found = mirror.entry(&commit, &path).await.map_err(|e| absent(e, &request.path))?;
     if matches!(found.kind, EntryKind::Directory | EntryKind::Submodule) {
         return Err(GitError::new(
@@ -42,7 +42,7 @@ pub async fn get_work_file(
         .into());
     }
     let answer = GetWorkFileResponse {
-        entry: Some(entry(&found)),
+        entry: Some(view::tree::entry(&found)),
         content: Bytes::new(),
         binary: false,
         too_large: true,

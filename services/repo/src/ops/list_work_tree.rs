@@ -1,47 +1,13 @@
 //! Lists a directory of a work: a bounded read of objects of the mirror.
 
-use std::time::Duration;
-
 use foundry_authn::Caller;
 use foundry_core::{Error, PageRequest, PageToken, Result};
-use foundry_git::{CommitId, EntryKind, Mirror, MirrorLimits, RepoPath};
+use foundry_git::RepoPath;
 use foundry_proto::common::v1::Role;
-use foundry_proto::repo::v1::{ListWorkTreeRequest, ListWorkTreeResponse, TreeEntry, TreeEntryKind};
+use foundry_proto::repo::v1::{ListWorkTreeRequest, ListWorkTreeResponse};
 
 use crate::context::Context;
-use crate::domain::work::Work;
-
-/// How long one read of the mirror may take.
-const READ_LIMIT: Duration = Duration::from_secs(5);
-
-/// An entry as it is told.
-pub(super) fn entry(e: &foundry_git::TreeEntry) -> TreeEntry {
-    let (kind, executable) = match e.kind {
-        EntryKind::Directory => (TreeEntryKind::Directory, false),
-        EntryKind::Symlink => (TreeEntryKind::Symlink, false),
-        EntryKind::Submodule => (TreeEntryKind::Submodule, false),
-        EntryKind::Executable => (TreeEntryKind::File, true),
-        EntryKind::File => (TreeEntryKind::File, false),
-    };
-    TreeEntry {
-        path: e.path.to_string(),
-        kind: kind.into(),
-        size: e.size.and_then(|s| i64::try_from(s).ok()).unwrap_or_default(),
-        executable,
-    }
-}
-
-/// The commit whose tree is shown: that of the work, or the one it started from.
-pub(super) fn readable(work: &Work) -> Result<CommitId> {
-    let commit = if work.head_commit.is_empty() { &work.base_commit } else { &work.head_commit };
-    Ok(CommitId::parse(commit)?)
-}
-
-/// The mirror that holds a work, for reads that somebody waits for.
-pub(super) async fn open(cx: &Context, work: &Work) -> Result<Mirror> {
-    let limits = MirrorLimits { local_wall: READ_LIMIT, ..MirrorLimits::default() };
-    Ok(Mirror::open(&cx.git, cx.mirror_path(&work.repository_id), limits).await?)
-}
+use crate::view;
 
 /// Reads one directory of the readable commit.
 ///
@@ -59,12 +25,12 @@ pub async fn list_work_tree(
         "" => None,
         text => Some(RepoPath::parse(text).map_err(|e| Error::invalid_field("path", e.to_string()))?),
     };
-    let commit = readable(&work)?;
+    let commit = work.readable_commit()?;
     let _turn = cx.reads.acquire().await.map_err(Error::internal)?;
-    let mirror = open(cx, &work).await?;
+    let mirror = cx.mirror_of(&work).await?;
     let found = mirror.list_tree(&commit, path.as_ref(), offset, page.size as usize).await?;
     Ok(ListWorkTreeResponse {
-        entries: found.entries.iter().map(entry).collect(),
+        entries: found.entries.iter().map(view::tree::entry).collect(),
         next_page_token: PageToken::encode_next(found.next_offset.map(|o| PageToken(o.to_string()))),
         commit: commit.to_string(),
         version: work.version,

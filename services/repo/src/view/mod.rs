@@ -1,3 +1,4 @@
-//! What the service's watches show.
+//! What callers see of the service's entities, in watches and responses.
 
 pub mod repositories;
+pub mod tree;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use foundry_core::Timestamp;
+use foundry_core::{Error, Result, Timestamp};
 use foundry_proto::common::v1::{Condition, PermissionPolicy};
 use foundry_proto::provisioner::v1::{AgentSession, AgentSessionState, Sandbox, SandboxState};
 use foundry_proto::repo::v1::Work;
 use foundry_proto::task::v1::{Changes, SessionState, TaskState};
 
-use super::session::{Message, Session};
+use super::session::{Message, MessageState, Session};
 use super::stages;
 use super::task::{Lifecycle, Task};
 use super::validate::prefix;
@@ -40,6 +40,18 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
+    /// A task that has not begun, with its first session and the message in it.
+    pub fn new(task: Task, session: Session, message: Message) -> Self {
+        Self {
+            task,
+            sessions: vec![session],
+            sandbox: None,
+            agents: BTreeMap::new(),
+            work: None,
+            messages: vec![message],
+        }
+    }
+
     /// A session by its id.
     pub fn session(&self, id: &str) -> Option<&Session> {
         self.sessions.iter().find(|s| s.session_id.as_str() == id)
@@ -48,6 +60,23 @@ impl Aggregate {
     /// A session by its id, to change it.
     pub fn session_mut(&mut self, id: &str) -> Option<&mut Session> {
         self.sessions.iter_mut().find(|s| s.session_id.as_str() == id)
+    }
+
+    /// A message in a queue by its id.
+    pub fn message(&self, id: &str) -> Option<&Message> {
+        self.messages.iter().find(|m| m.message_id.as_str() == id)
+    }
+
+    /// A message that is still in the queue and can be changed.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` `MESSAGE_DELIVERED` once it is being handed over.
+    pub fn queued_message_mut(&mut self, id: &str) -> Result<&mut Message> {
+        let found = self.messages.iter_mut().find(|m| m.message_id.as_str() == id);
+        found.filter(|m| m.state == MessageState::Queued).ok_or_else(|| {
+            Error::precondition("MESSAGE_DELIVERED", id, "the message has already been sent to the agent")
+                .next_action("stop the turn, or send another message")
+        })
     }
 
     /// The agent's side of a session.

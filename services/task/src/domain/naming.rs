@@ -4,6 +4,8 @@ use foundry_core::{Error, Result};
 
 /// Longest title in characters.
 pub const MAX_TITLE: usize = 120;
+/// Longest name of a session in characters.
+pub const MAX_SESSION_NAME: usize = 80;
 /// Longest derived title in characters.
 const DERIVED_TITLE: usize = 80;
 /// Longest derived slug in bytes.

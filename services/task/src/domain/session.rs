@@ -1,20 +1,18 @@
 //! A session of a task and the messages that wait in it.
 
-use foundry_core::{Error, MessageId, OrganizationId, Result, SessionId, TaskId, Timestamp};
+use foundry_core::{Error, FlowId, MessageId, OrganizationId, Result, SessionId, TaskId, Timestamp};
 use foundry_proto::common::v1::Attachment;
 use foundry_proto::provisioner::v1::{AgentSession, AgentSessionState};
 use foundry_proto::task::v1 as pb;
 
 use super::asked::Asked;
-use super::task::FlowFacts;
-use super::validate::prefix;
+use super::task::{AgentChoice, FlowFacts, Task};
+use super::validate::{PREVIEW, prefix};
 
 /// Open sessions a task may have.
 pub const MAX_SESSIONS: u64 = 10;
 /// Messages that may wait in a session.
 pub const MAX_QUEUE: u64 = 100;
-/// Bytes of a text that views show.
-pub const PREVIEW: usize = 1024;
 
 /// A session with what other rows do not know.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +80,48 @@ impl Session {
         if self.held_for != message_id {
             message_id.clone_into(&mut self.held_for);
             self.view.queue_held = true;
+        }
+    }
+
+    /// A session of this task that has not begun: the flow with this id is to create it.
+    pub fn new(
+        task: &Task,
+        session_id: SessionId,
+        flow_id: FlowId,
+        name: &str,
+        choice: &AgentChoice,
+        now: Timestamp,
+    ) -> Self {
+        let view = pb::Session {
+            session_id: session_id.to_string(),
+            task_id: task.task_id.to_string(),
+            organization_id: task.organization_id.to_string(),
+            name: name.to_owned(),
+            agent: choice.agent.clone(),
+            profile: choice.profile.clone(),
+            permission_policy: choice.policy,
+            create_time: Some(now.to_proto()),
+            ..pb::Session::default()
+        };
+        Self {
+            session_id,
+            task_id: task.task_id.clone(),
+            organization_id: task.organization_id.clone(),
+            create_time: now,
+            rev: 0,
+            feed_rev: 0,
+            flow: FlowFacts::fresh(flow_id),
+            closed: false,
+            close_sent: false,
+            event_offset: 0,
+            held_for: String::new(),
+            spoken_for: String::new(),
+            spoken_here: false,
+            answered: String::new(),
+            retry_rev: 0,
+            follows: false,
+            asked: Asked { start: choice.start.clone(), ..Asked::default() },
+            view,
         }
     }
 }
@@ -176,5 +216,31 @@ impl Message {
             create_time: Some(self.create_time.to_proto()),
             attachments: self.attachments.clone(),
         }
+    }
+
+    /// A message that waits in a session, by the time at which it was sent. `created_by` is empty when no user is
+    /// behind it.
+    pub fn new(
+        session: &Session,
+        message_id: MessageId,
+        text: &str,
+        attachments: &[Attachment],
+        created_by: String,
+        now: Timestamp,
+    ) -> Self {
+        let mut message = Self {
+            message_id,
+            session_id: session.session_id.clone(),
+            task_id: session.task_id.clone(),
+            position: now.as_micros(),
+            state: MessageState::Queued,
+            created_by,
+            create_time: now,
+            preview: String::new(),
+            text_size: 0,
+            attachments: attachments.to_vec(),
+        };
+        message.describe(text);
+        message
     }
 }

@@ -4,6 +4,9 @@ use foundry_core::{Error, FlowId, OrganizationId, RepositoryId, Result, SessionI
 use foundry_proto::common::v1::Condition;
 use foundry_proto::task::v1 as pb;
 
+use super::asked::Start;
+use super::validate::{PREVIEW, prefix};
+
 /// What people decided about the life of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifecycle {
@@ -53,6 +56,15 @@ impl Lifecycle {
         match self {
             Self::Archiving | Self::Archived => Self::Archived,
             _ => Self::Killed,
+        }
+    }
+
+    /// What it becomes when this end, `Archiving` or `Killing`, is requested; none when it is killed or about to be.
+    pub const fn towards(self, end: Self) -> Option<Self> {
+        match self {
+            Self::Active | Self::Archiving => Some(end),
+            Self::Archived => Some(end.ended()),
+            Self::Killing | Self::Killed => None,
         }
     }
 }
@@ -133,5 +145,103 @@ impl Task {
         };
         Err(Error::precondition(reason, self.task_id.as_str(), text)
             .next_action("create a new task; the transcript and work of this one stay readable"))
+    }
+}
+
+/// The agent that a session is to have, validated.
+#[derive(Clone, Debug)]
+pub struct AgentChoice {
+    /// The agent's name; empty when the profile or the provisioner determines it.
+    pub agent: String,
+    /// Id or name of the profile; empty without one.
+    pub profile: String,
+    /// The permission policy, as on the wire; unspecified means the one of the profile, or ASK.
+    pub policy: i32,
+    /// Settings that override the profile.
+    pub start: Start,
+}
+
+/// What a task is created from, validated.
+#[derive(Clone, Debug)]
+pub struct TaskSpec<'a> {
+    pub organization_id: OrganizationId,
+    pub repository_id: RepositoryId,
+    pub title: String,
+    /// The text of the first message.
+    pub prompt: &'a str,
+    /// The branch that the task starts from.
+    pub base_branch: String,
+    /// Name of the sandbox provider.
+    pub provider: String,
+    /// The agent of the task and of its first session.
+    pub choice: AgentChoice,
+    /// Id of the user who creates it; empty when no user is behind the call.
+    pub created_by: String,
+}
+
+impl Task {
+    /// A task that has not begun: the flow with this id is to provision it. `fence` is a random number.
+    pub fn new(
+        task_id: TaskId,
+        first_session_id: SessionId,
+        flow_id: FlowId,
+        spec: &TaskSpec<'_>,
+        branch: &str,
+        fence: i64,
+        now: Timestamp,
+    ) -> Self {
+        let view = pb::Task {
+            task_id: task_id.to_string(),
+            organization_id: spec.organization_id.to_string(),
+            repository_id: spec.repository_id.to_string(),
+            title: spec.title.clone(),
+            branch: branch.to_owned(),
+            base_branch: spec.base_branch.clone(),
+            prompt_preview: prefix(spec.prompt, PREVIEW).to_owned(),
+            prompt_size: i64::try_from(spec.prompt.len()).unwrap_or(i64::MAX),
+            agent: spec.choice.agent.clone(),
+            profile: spec.choice.profile.clone(),
+            provider: spec.provider.clone(),
+            permission_policy: spec.choice.policy,
+            created_by: spec.created_by.clone(),
+            create_time: Some(now.to_proto()),
+            ..pb::Task::default()
+        };
+        Self {
+            task_id,
+            organization_id: spec.organization_id.clone(),
+            repository_id: spec.repository_id.clone(),
+            first_session_id,
+            create_time: now,
+            rev: 0,
+            fence,
+            stale: false,
+            lifecycle: Lifecycle::Active,
+            lifecycle_time: now,
+            flow: FlowFacts::fresh(flow_id),
+            destroy_sent: String::new(),
+            retry_rev: 0,
+            view,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lifecycle::{Active, Archived, Archiving, Killed, Killing};
+
+    #[test]
+    fn a_kill_overrides_an_archival_and_nothing_overrides_a_kill() {
+        let ends = [
+            (Active, Some(Archiving), Some(Killing)),
+            (Archiving, Some(Archiving), Some(Killing)),
+            (Archived, Some(Archived), Some(Killed)),
+            (Killing, None, None),
+            (Killed, None, None),
+        ];
+        for (from, archiving, killing) in ends {
+            assert_eq!(from.towards(Archiving), archiving, "{from:?}");
+            assert_eq!(from.towards(Killing), killing, "{from:?}");
+        }
     }
 }

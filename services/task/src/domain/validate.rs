@@ -11,6 +11,8 @@ pub const MAX_TEXT: usize = 256 * 1024;
 pub const MAX_ATTACHMENTS: usize = 10;
 /// Longest draft in bytes.
 pub const MAX_DRAFT: usize = 12 * 1024;
+/// Most bytes of a text that views show.
+pub const PREVIEW: usize = 1024;
 /// Longest name of an agent or a provider.
 const MAX_PLAIN: usize = 64;
 /// Longest value of something that can be chosen of an agent.

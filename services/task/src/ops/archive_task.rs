@@ -59,7 +59,7 @@ pub async fn archive_task(
                     )
                     .next_action("remove the message, stop the turn, or kill the task"));
                 }
-                super::kill_task::end(decision, Lifecycle::Archiving)
+                decision.end(Lifecycle::Archiving)
             },
             |aggregate| ArchiveTaskResponse { task: Some(aggregate.task.view.clone()), rev: 0 },
         )

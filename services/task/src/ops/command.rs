@@ -10,6 +10,8 @@ use prost::Message;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::domain::session::Session;
+use crate::domain::task::Lifecycle;
+use crate::flow::teardown;
 use crate::store::aggregate;
 
 /// A command, before it is decided.
@@ -131,5 +133,23 @@ impl Decision<'_> {
                 .next_action("create another session"));
         }
         Ok(session)
+    }
+
+    /// Begins the end of the task, `Archiving` or `Killing`; see [`teardown::begin`].
+    ///
+    /// # Errors
+    /// When a command cannot be written.
+    pub fn end(&mut self, end: Lifecycle) -> Result<()> {
+        let user = self.caller.actor();
+        teardown::begin(&mut self.ws, self.env, &mut self.aggregate, end, self.now, &user)
+    }
+}
+
+/// The scope in which a change of a message is visible: its session's.
+pub fn scope_of_message(aggregate: &Aggregate, id: &str) -> Scope {
+    match aggregate.message(id) {
+        Some(message) => Scope::session(&message.session_id),
+        // A repeated request may arrive after the message has left the queue.
+        None => Scope::organization(&aggregate.task.organization_id),
     }
 }

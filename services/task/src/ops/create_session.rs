@@ -1,21 +1,18 @@
 //! Adds a session to a task, whatever state its sandbox is in.
 
 use foundry_authn::Caller;
-use foundry_core::{Error, Result, SessionId};
+use foundry_core::{Error, FlowId, Result, SessionId};
 use foundry_flow::enqueue;
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{CreateSessionRequest, CreateSessionResponse};
 use foundry_store::Scope;
 
 use super::command::{Command, Decision};
-use super::create_task::new_session;
 use crate::context::Context;
-use crate::domain::session::MAX_SESSIONS;
+use crate::domain::session::{MAX_SESSIONS, Session};
+use crate::domain::task::AgentChoice;
 use crate::domain::{naming, validate};
 use crate::flow;
-
-/// Longest name of a session in characters.
-pub(super) const MAX_NAME: usize = 80;
 
 /// Returns a durable placeholder at once; its id stays through all states.
 ///
@@ -30,7 +27,7 @@ pub async fn create_session(
     let found = cx.task(caller, &request.task_id, Role::Member).await?;
     let name = match request.name.as_str() {
         "" => String::new(),
-        name => naming::check_name("name", name, MAX_NAME)?,
+        name => naming::check_name("name", name, naming::MAX_SESSION_NAME)?,
     };
     let of_task = &found.task.view;
     let (agent, profile) = match (request.agent.as_str(), request.profile.as_str()) {
@@ -38,8 +35,12 @@ pub async fn create_session(
         (agent, "") if agent == of_task.agent => (of_task.agent.clone(), String::new()),
         (agent, profile) => validate::agent(agent, profile, &cx.agents)?,
     };
-    let policy = validate::policy(request.permission_policy)?.into();
-    let start = validate::settings(request.settings.clone())?;
+    let choice = AgentChoice {
+        agent,
+        profile,
+        policy: validate::policy(request.permission_policy)?.into(),
+        start: validate::settings(request.settings.clone())?,
+    };
     let session_id = SessionId::generate(&cx.env);
     let decide = |decision: &mut Decision<'_>| {
         decision.aggregate.task.require_active()?;
@@ -53,10 +54,9 @@ pub async fn create_session(
         } else {
             name.clone()
         };
-        let asked = (agent.as_str(), profile.as_str());
-        let mut session =
-            new_session(&decision.aggregate.task, session_id.clone(), &name, asked, policy, decision.env);
-        session.asked.start.clone_from(&start);
+        let flow_id = FlowId::generate(decision.env);
+        let task = &decision.aggregate.task;
+        let session = Session::new(task, session_id.clone(), flow_id, &name, &choice, decision.now);
         enqueue(&mut decision.ws, flow::session::new(&session, &decision.caller.actor())?);
         decision.aggregate.sessions.push(session);
         Ok(())

@@ -6,8 +6,8 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::GetWorkFileRequest;
 use foundry_proto::task::v1::{GetFileRequest, GetFileResponse};
 
-use super::list_file_tree::{file_tree_entry, refused};
 use crate::context::Context;
+use crate::view::files::file_tree_entry;
 
 /// Also when the sandbox is gone. The content of a symbolic link is its target.
 ///
@@ -25,7 +25,7 @@ pub async fn get_file(cx: &Context, caller: &Caller, request: GetFileRequest) ->
     let path = request.path.clone();
     let read = GetWorkFileRequest { task_id: request.task_id, path: request.path };
     let answer = cx.read_repo(cx.repo.clone().get_work_file(read)).await;
-    let answer = answer.map_err(|e| refused(e, "file", &path))?;
+    let answer = answer.map_err(|e| e.of_path("file", &path))?;
     Ok(GetFileResponse {
         entry: answer.entry.map(file_tree_entry),
         content: answer.content,

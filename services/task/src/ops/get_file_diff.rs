@@ -6,8 +6,8 @@ use foundry_proto::common::v1::Role;
 use foundry_proto::repo::v1::GetWorkPatchRequest;
 use foundry_proto::task::v1::{GetFileDiffRequest, GetFileDiffResponse};
 
-use super::list_file_changes::file_change;
 use crate::context::Context;
+use crate::view::files::file_change;
 
 /// Also when the sandbox is gone.
 ///

@@ -3,10 +3,11 @@
 use foundry_authn::Caller;
 use foundry_core::{PageRequest, Result};
 use foundry_proto::common::v1::Role;
-use foundry_proto::repo::v1::{self as repo, FileChangeKind, ListWorkChangesRequest};
-use foundry_proto::task::v1::{FileChange, ListFileChangesRequest, ListFileChangesResponse};
+use foundry_proto::repo::v1::ListWorkChangesRequest;
+use foundry_proto::task::v1::{ListFileChangesRequest, ListFileChangesResponse};
 
 use crate::context::Context;
+use crate::view::files::file_change;
 
 /// Also when the sandbox is gone; empty while nothing was imported.
 ///
@@ -35,25 +36,4 @@ pub async fn list_file_changes(
         files: answer.changes.into_iter().map(file_change).collect(),
         next_page_token: answer.next_page_token,
     })
-}
-
-/// A changed file in this service's words.
-pub(super) fn file_change(change: repo::FileChange) -> FileChange {
-    let kind = match change.kind() {
-        FileChangeKind::Unspecified | FileChangeKind::Modified => "modified",
-        FileChangeKind::Added => "added",
-        FileChangeKind::Deleted => "deleted",
-        FileChangeKind::Renamed => "renamed",
-        FileChangeKind::TypeChanged => "type_changed",
-    };
-    FileChange {
-        kind: kind.to_owned(),
-        path: change.path,
-        old_path: change.old_path,
-        additions: change.additions,
-        deletions: change.deletions,
-        binary: change.binary,
-        patch_size: change.patch_size,
-        too_large: change.too_large,
-    }
 }

@@ -1,12 +1,13 @@
 //! A directory of the tree that holds the work of a task: a stored read of the repo service.
 
 use foundry_authn::Caller;
-use foundry_core::{Error, PageRequest, Result};
+use foundry_core::{PageRequest, Result};
 use foundry_proto::common::v1::Role;
-use foundry_proto::repo::v1::{self as repo, ListWorkTreeRequest, TreeEntryKind};
-use foundry_proto::task::v1::{FileTreeEntry, ListFileTreeRequest, ListFileTreeResponse};
+use foundry_proto::repo::v1::ListWorkTreeRequest;
+use foundry_proto::task::v1::{ListFileTreeRequest, ListFileTreeResponse};
 
-use crate::context::{Context, UpstreamError};
+use crate::context::Context;
+use crate::view::files::file_tree_entry;
 
 /// Also when the sandbox is gone; empty while nothing was imported.
 ///
@@ -31,33 +32,10 @@ pub async fn list_file_tree(
         page_token: request.page_token,
     };
     let answer = cx.read_repo(cx.repo.clone().list_work_tree(read)).await;
-    let answer = answer.map_err(|e| refused(e, "directory", &path))?;
+    let answer = answer.map_err(|e| e.of_path("directory", &path))?;
     Ok(ListFileTreeResponse {
         entries: answer.entries.into_iter().map(file_tree_entry).collect(),
         next_page_token: answer.next_page_token,
         version: answer.version,
     })
-}
-
-/// An entry in this service's words.
-pub(super) fn file_tree_entry(entry: repo::TreeEntry) -> FileTreeEntry {
-    let kind = match entry.kind() {
-        TreeEntryKind::Unspecified | TreeEntryKind::File => "file",
-        TreeEntryKind::Directory => "directory",
-        TreeEntryKind::Symlink => "symlink",
-        TreeEntryKind::Submodule => "submodule",
-    };
-    FileTreeEntry { kind: kind.to_owned(), path: entry.path, size: entry.size, executable: entry.executable }
-}
-
-/// What the repo service said of a path, told to whoever asked for it here.
-pub(super) fn refused(e: UpstreamError, kind: &str, path: &str) -> Error {
-    match (e.code, e.reason.as_str()) {
-        (tonic::Code::NotFound, _) => Error::not_found(kind, path),
-        (_, "PATH_WRONG_KIND") => {
-            Error::new(e.code, "PATH_WRONG_KIND", e.message).next_action("check the kind of the entry")
-        }
-        (_, "INVALID_FIELD") => Error::invalid_field("path", "is not a path from a listing"),
-        _ => e.of_repo(),
-    }
 }

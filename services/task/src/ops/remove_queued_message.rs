@@ -5,8 +5,7 @@ use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{RemoveQueuedMessageRequest, RemoveQueuedMessageResponse};
 
-use super::command::{Command, Decision};
-use super::update_queued_message::{scope, waiting};
+use super::command::{Command, Decision, scope_of_message};
 use crate::context::Context;
 use crate::domain::session::MessageState;
 
@@ -20,7 +19,7 @@ pub async fn remove_queued_message(
     let found = cx.task_of_message(caller, &request.message_id, Role::Member).await?;
     let command = Command {
         caller,
-        scope: scope(&found, &request.message_id)?,
+        scope: scope_of_message(&found, &request.message_id),
         found,
         method: "RemoveQueuedMessage",
         request_id: &request.request_id,
@@ -29,7 +28,7 @@ pub async fn remove_queued_message(
         subject: &request.message_id,
     };
     let decide = |decision: &mut Decision<'_>| {
-        waiting(&mut decision.aggregate, &request.message_id)?.state = MessageState::Removed;
+        decision.aggregate.queued_message_mut(&request.message_id)?.state = MessageState::Removed;
         Ok(())
     };
     let (_, rev) = command.run(cx, &request, decide, |_| RemoveQueuedMessageResponse { rev: 0 }).await?;

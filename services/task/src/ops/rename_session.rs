@@ -7,7 +7,6 @@ use foundry_proto::task::v1::{RenameSessionRequest, RenameSessionResponse};
 use foundry_store::Scope;
 
 use super::command::{Command, Decision};
-use super::create_session::MAX_NAME;
 use crate::context::Context;
 use crate::domain::naming;
 
@@ -21,7 +20,7 @@ pub async fn rename_session(
     request: RenameSessionRequest,
 ) -> Result<RenameSessionResponse> {
     let found = cx.task_of_session(caller, &request.session_id, Role::Member).await?;
-    let name = naming::check_name("name", &request.name, MAX_NAME)?;
+    let name = naming::check_name("name", &request.name, naming::MAX_SESSION_NAME)?;
     let decide = |decision: &mut Decision<'_>| {
         decision.session(&request.session_id)?.view.name.clone_from(&name);
         Ok(())

@@ -10,7 +10,7 @@ use foundry_store::Scope;
 use super::command::{Command, Decision};
 use crate::attachments;
 use crate::context::Context;
-use crate::domain::session::{MAX_QUEUE, Message, MessageState};
+use crate::domain::session::{MAX_QUEUE, Message};
 use crate::domain::validate;
 use crate::store::messages;
 
@@ -38,27 +38,20 @@ pub async fn send_message(
     }
     let files = attachments::hold(cx, &organization, &session_id, &request.attachment_ids).await?;
     let scope = Scope::session(&session_id);
+    let created_by = caller.on_behalf_of().map(ToString::to_string).unwrap_or_default();
     let decide = |decision: &mut Decision<'_>| {
         let waiting = decision.aggregate.queue(&request.session_id).count() as u64;
-        // Whoever sends has seen why the queue was held.
-        decision.open_session(&request.session_id)?.view.queue_held = false;
+        let last = decision.aggregate.messages.iter().map(|m| m.position).max().unwrap_or(0);
+        let now = decision.now;
+        let session = decision.open_session(&request.session_id)?;
+        // The sender has seen why the queue was held.
+        session.view.queue_held = false;
         if waiting >= MAX_QUEUE {
             return Err(Error::quota("queued_messages", &request.session_id, waiting, MAX_QUEUE));
         }
-        let last = decision.aggregate.messages.iter().map(|m| m.position).max().unwrap_or(0);
-        let mut message = Message {
-            message_id: message_id.clone(),
-            session_id: session_id.clone(),
-            task_id: decision.aggregate.task.task_id.clone(),
-            position: decision.now.as_micros().max(last + 1),
-            state: MessageState::Queued,
-            created_by: decision.caller.on_behalf_of().map(ToString::to_string).unwrap_or_default(),
-            create_time: decision.now,
-            preview: String::new(),
-            text_size: 0,
-            attachments: files.clone(),
-        };
-        message.describe(&request.text);
+        let mut message =
+            Message::new(session, message_id.clone(), &request.text, &files, created_by.clone(), now);
+        message.position = message.position.max(last + 1);
         let feed = decision.ws.scope(scope.clone());
         messages::insert(&mut decision.ws, feed, &message, &request.text);
         decision.aggregate.messages.push(message);

@@ -1,17 +1,16 @@
 //! Changes the text of a message that still waits.
 
 use foundry_authn::Caller;
-use foundry_core::{Error, Result};
+use foundry_core::Result;
 use foundry_proto::common::v1::Role;
 use foundry_proto::task::v1::{UpdateQueuedMessageRequest, UpdateQueuedMessageResponse};
 use foundry_service::RequestKey;
 use foundry_store::Scope;
 
-use super::command::{Command, Decision};
+use super::command::{Command, Decision, scope_of_message};
 use crate::attachments;
 use crate::context::Context;
-use crate::domain::derive::Aggregate;
-use crate::domain::session::{Message, MessageState};
+use crate::domain::session::Message;
 use crate::domain::validate;
 use crate::store::messages;
 
@@ -35,9 +34,8 @@ pub async fn update_queued_message(
     // Unset leaves the files as they are; whether any are left is seen when it is decided.
     let files = match &request.attachments {
         Some(wanted) => {
-            let message = found.messages.iter().find(|m| m.message_id.as_str() == request.message_id);
             let organization = &found.task.organization_id;
-            match message {
+            match found.message(&request.message_id) {
                 Some(m) => {
                     Some(attachments::hold(cx, organization, &m.session_id, &wanted.attachment_ids).await?)
                 }
@@ -49,7 +47,7 @@ pub async fn update_queued_message(
     };
     let command = Command {
         caller,
-        scope: scope(&found, &request.message_id)?,
+        scope: scope_of_message(&found, &request.message_id),
         found,
         method: METHOD,
         request_id: &request.request_id,
@@ -59,7 +57,7 @@ pub async fn update_queued_message(
     };
     let decide = |decision: &mut Decision<'_>| {
         decision.aggregate.task.require_active()?;
-        let message = waiting(&mut decision.aggregate, &request.message_id)?;
+        let message = decision.aggregate.queued_message_mut(&request.message_id)?;
         if let Some(files) = &files {
             message.attachments.clone_from(files);
         }
@@ -72,31 +70,9 @@ pub async fn update_queued_message(
     };
     let (answer, rev) = command
         .run(cx, &request, decide, |aggregate| UpdateQueuedMessageResponse {
-            message: aggregate
-                .messages
-                .iter()
-                .find(|m| m.message_id.as_str() == request.message_id)
-                .map(Message::to_proto),
+            message: aggregate.message(&request.message_id).map(Message::to_proto),
             rev: 0,
         })
         .await?;
     Ok(UpdateQueuedMessageResponse { rev, ..answer })
-}
-
-/// The scope in which a message's changes show: its session's.
-pub(super) fn scope(aggregate: &Aggregate, id: &str) -> Result<Scope> {
-    match aggregate.messages.iter().find(|m| m.message_id.as_str() == id) {
-        Some(message) => Ok(Scope::session(&message.session_id)),
-        // A repeated request may come when the message has left the queue.
-        None => Ok(Scope::organization(&aggregate.task.organization_id)),
-    }
-}
-
-/// A message that can still be changed.
-pub(super) fn waiting<'a>(aggregate: &'a mut Aggregate, id: &str) -> Result<&'a mut Message> {
-    let found = aggregate.messages.iter_mut().find(|m| m.message_id.as_str() == id);
-    found.filter(|m| m.state == MessageState::Queued).ok_or_else(|| {
-        Error::precondition("MESSAGE_DELIVERED", id, "the message has already been sent to the agent")
-            .next_action("stop the turn, or send another message")
-    })
 }

@@ -1,6 +1,7 @@
 //! What the service's watches show. Views are stored as they are sent, so that showing one is
 //! putting it into its envelope.
 
+pub mod files;
 pub mod organization;
 pub mod session;
 pub mod task;

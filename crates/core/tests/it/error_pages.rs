@@ -1,119 +1,13 @@
-//! Every error reason that the sources make, those of the workbench page too, has its page in `docs/errors/`, and
-//! every page its reason.
+//! Every error reason in the sources, those of the workbench page too, has its page in `docs/errors/`, and every page
+//! has its reason.
 //!
-//! Reasons are read from the text of the sources by the few forms in which they are made; a new form belongs
-//! into [`reasons`] and its test.
-
-// Clippy's exception for tests does not reach the functions that the tests share.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! Reasons are found in the source text by the few forms in which they are written; add a new form to [`reasons`] and
+//! its test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
-/// As much of Rust as is needed to tell code from comments and texts.
-#[derive(Clone, Debug, PartialEq)]
-enum Token {
-    Word(String),
-    Text(String),
-    Mark(char),
-}
-
-impl Token {
-    fn is(&self, mark: char) -> bool {
-        *self == Self::Mark(mark)
-    }
-
-    fn word(&self) -> &str {
-        if let Self::Word(word) = self { word } else { "" }
-    }
-
-    /// What it adds to the depth of brackets.
-    fn step(&self) -> i32 {
-        match self {
-            Self::Mark('(' | '[' | '{') => 1,
-            Self::Mark(')' | ']' | '}') => -1,
-            _ => 0,
-        }
-    }
-}
-
-fn tokens(source: &str) -> Vec<Token> {
-    let chars: Vec<char> = source.chars().collect();
-    let at = |i: usize| chars.get(i).copied().unwrap_or('\0');
-    let (mut found, mut i) = (Vec::new(), 0);
-    while i < chars.len() {
-        let c = at(i);
-        if c == '/' && at(i + 1) == '/' {
-            i += chars[i..].iter().take_while(|c| **c != '\n').count();
-        } else if c == '/' && at(i + 1) == '*' {
-            i += 2;
-            while i < chars.len() && !(at(i) == '*' && at(i + 1) == '/') {
-                i += 1;
-            }
-            i += 2;
-        } else if c == '"' {
-            let mut text = String::new();
-            i += 1;
-            while i < chars.len() && at(i) != '"' {
-                i += usize::from(at(i) == '\\');
-                text.push(at(i));
-                i += 1;
-            }
-            found.push(Token::Text(text));
-            i += 1;
-        } else if c == '\'' {
-            // A lifetime is passed over, a character skipped whole: it may be a quotation mark.
-            i += match (at(i + 1), at(i + 2)) {
-                ('\\', _) => 3 + chars[i + 3..].iter().take_while(|c| **c != '\'').count() + 1,
-                (_, '\'') => 3,
-                _ => 1,
-            };
-        } else if c.is_alphanumeric() || c == '_' {
-            let word: String = chars[i..].iter().take_while(|c| c.is_alphanumeric() || **c == '_').collect();
-            i += word.chars().count();
-            let hashes = chars[i..].iter().take_while(|c| **c == '#').count();
-            if matches!(word.as_str(), "r" | "br") && at(i + hashes) == '"' {
-                let end: String = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
-                let rest: String = chars[i + hashes + 1..].iter().collect();
-                let text = rest.split(&end).next().unwrap_or_default();
-                i += hashes + 1 + text.chars().count() + end.len();
-                found.push(Token::Text(text.to_owned()));
-            } else {
-                found.push(Token::Word(word));
-            }
-        } else {
-            if !c.is_whitespace() {
-                found.push(Token::Mark(c));
-            }
-            i += 1;
-        }
-    }
-    found
-}
-
-/// Without the items under `#[cfg(test)]`.
-fn without_tests(all: Vec<Token>) -> Vec<Token> {
-    let attribute = tokens("#[cfg(test)]");
-    let (mut kept, mut i) = (Vec::new(), 0);
-    while i < all.len() {
-        if !all[i..].starts_with(&attribute) {
-            kept.push(all[i].clone());
-            i += 1;
-            continue;
-        }
-        i += attribute.len();
-        let mut depth = 0;
-        while let Some(token) = all.get(i) {
-            depth += token.step();
-            i += 1;
-            if depth == 0 && (token.is(';') || token.is('}')) {
-                break;
-            }
-        }
-    }
-    kept
-}
+use crate::source::{Token, is_page_source, root, sources, tokens, without_tests};
 
 /// Functions whose arguments hold a reason, besides the `new` of an error type.
 const CONSTRUCTORS: [&str; 14] = [
@@ -141,7 +35,7 @@ fn is_reason(text: &str) -> bool {
     text.len() >= 4 && text.starts_with(|c: char| c.is_ascii_uppercase()) && text.bytes().all(shape)
 }
 
-/// The texts of the shape of a reason from `start` on, until `done` says so at the depth where it began.
+/// The literals shaped like a reason from `start` on, until `done` accepts a token at the depth where the scan began.
 fn texts(code: &[Token], start: usize, done: impl Fn(&Token) -> bool) -> Vec<&str> {
     let (mut found, mut depth) = (Vec::new(), 0);
     for token in &code[start.min(code.len())..] {
@@ -156,7 +50,7 @@ fn texts(code: &[Token], start: usize, done: impl Fn(&Token) -> bool) -> Vec<&st
     found.into_iter().filter(|t| is_reason(t)).collect()
 }
 
-/// The direct arguments, for a call that opens at `open`.
+/// The literals shaped like a reason among the direct arguments of the call that opens at `open`.
 fn arguments(code: &[Token], open: usize) -> Vec<&str> {
     let (mut found, mut depth) = (Vec::new(), 0);
     for token in &code[open..] {
@@ -218,30 +112,6 @@ fn reasons(source: &str) -> BTreeSet<String> {
 fn page_reasons(source: &str) -> BTreeSet<String> {
     let made = source.split("reason: '").skip(1).filter_map(|rest| rest.split('\'').next());
     made.filter(|text| is_reason(text)).map(str::to_owned).collect()
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// The sources below a directory, without those that only tests compile and those that are generated.
-fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if name.ends_with("tests.rs") || matches!(name, "tests" | "test" | "testing" | "testing.rs" | "gen") {
-            continue;
-        }
-        if path.is_dir() {
-            sources(&path, found);
-        } else if name.ends_with(".rs") || (is_page_source(name) && !name.contains(".test.")) {
-            found.push(path);
-        }
-    }
-}
-
-fn is_page_source(name: &str) -> bool {
-    name.ends_with(".ts") || name.ends_with(".tsx")
 }
 
 /// Each reason with the files that make it.
