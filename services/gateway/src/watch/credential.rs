@@ -9,7 +9,8 @@ use foundry_core::{Clock, Code, Error, OrganizationId};
 use http::header::HeaderValue;
 use tonic::Status;
 
-use super::owners::{Grant, Owners, is_final, is_refusal};
+use super::authorize::{Grant, is_refusal};
+use super::owners::{Owners, is_final};
 use super::watch_request::WatchRequest;
 use crate::admission::Token;
 use crate::exchange::Exchange;

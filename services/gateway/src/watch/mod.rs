@@ -8,13 +8,16 @@
 //!
 //! The edge knows no entity: it reads the heads of frames and renumbers them for each caller.
 
+mod authorize;
 mod budget;
 mod credential;
 mod frames;
 mod guard;
 mod link;
+mod opened;
 mod owners;
 mod pump;
+mod question;
 mod reader;
 mod ready_queue;
 mod ring;

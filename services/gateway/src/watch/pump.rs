@@ -11,9 +11,10 @@ use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::SelectAll;
 use tonic::{Status, Streaming};
 
-use super::frames::Kind;
+use super::frames::{Kind, broken};
 use super::link::Link;
-use super::owners::{Opened, Owners, broken, is_final};
+use super::opened::Opened;
+use super::owners::{Owners, is_final};
 use super::ring::{Group, Page};
 use super::topic::{Mark, Topic};
 

@@ -10,16 +10,18 @@ use foundry_proto::watch::v1::Hello;
 use foundry_watch::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use super::budget::{Budget, Held};
-use super::credential::{Asked, Credential, Judgement};
-use super::frames::{self, Kind};
+use super::frames::{self, Kind, broken};
 use super::link::Track;
-use super::owners::{Opened, Owners, broken, is_ahead, is_final};
+use super::opened::Opened;
+use super::owners::{Owners, is_final};
+use super::question::{Asking, ask};
 use super::slot::{Item, Membership, ReadAhead, Slot};
 use super::starts::{Start, Starts};
-use super::topic::{Join, Key, Lease, Mark};
-use super::topics::Topics;
+use super::topic::{Join, Key, Mark};
+use super::topics::{Lease, Topics};
 use super::watch_request::WatchRequest;
 
 /// Silence after which a stream is taken for lost, where its owner names no heartbeat.
@@ -65,16 +67,6 @@ enum Left {
     /// Its owner asked for it.
     Drained,
     Lost(Status),
-}
-
-/// How an owner is asked.
-pub(crate) struct Asking {
-    pub(crate) credential: Arc<Credential>,
-    /// Turns of the questions of one stream.
-    pub(crate) questions: Arc<Semaphore>,
-    /// How many tokens were exchanged when the watch was wanted: its caller may have joined what it looks at a moment
-    /// before, and only a token exchanged after that is sure to say so.
-    pub(crate) exchanges: u64,
 }
 
 /// What a reader is made of.
@@ -264,28 +256,8 @@ impl Reader {
     }
 }
 
-/// Asks the owner of a watch, with others of the same stream in turn. Before it is refused, it is asked once under a
-/// token that is newer than the watch.
-pub(crate) async fn ask(env: &Env, owners: &Owners, wanted: &WatchRequest, asking: &Asking) -> Judgement {
-    let Asking { credential, questions, exchanges } = asking;
-    let mut doubt = Some(*exchanges);
-    let mut backoff = Backoff::default();
-    loop {
-        let asked = {
-            // It is never closed; and if it were, the question needs no turn.
-            let _turn = questions.acquire().await;
-            credential.ask(owners, wanted, doubt).await
-        };
-        match asked {
-            Asked::Judged(judgement) => return judgement,
-            Asked::Doubtful => {
-                if credential.renew_since(*exchanges).await.is_ok() {
-                    doubt = None;
-                    continue;
-                }
-            }
-            Asked::Later => {}
-        }
-        env.clock.sleep(backoff.next(&*env.random)).await;
-    }
+/// Whether the owner does not have the position that it was asked to go on from.
+fn is_ahead(status: &Status) -> bool {
+    let details = status.get_error_details();
+    details.error_info().is_some_and(|info| info.reason == "POSITION_AHEAD")
 }

@@ -11,7 +11,7 @@ use super::budget::Held;
 use super::credential::Judgement;
 use super::link::Track;
 use super::ready_queue::ReadyQueue;
-use super::topic::Lease;
+use super::topics::Lease;
 
 /// Bytes that are read ahead of a caller that does not read.
 const READ_AHEAD: usize = 64 * 1024;

@@ -11,8 +11,9 @@ use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::authorize::Grant;
 use super::credential::Judgement;
-use super::owners::{Grant, broken};
+use super::frames::broken;
 use super::slot::{Item, Membership, ReadAhead, Slot};
 use super::topic::{Mark, Next};
 use super::watch_request::WatchRequest;

@@ -11,7 +11,6 @@ use super::frames::Broken;
 use super::link::Track;
 use super::ready_queue::ReadyQueue;
 use super::ring::{Group, Place, Ring};
-use super::topics::Topics;
 use super::watch_request::Watchable;
 
 /// Bytes of the newest changes that are kept.
@@ -214,37 +213,5 @@ impl State {
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Topic").field("key", &self.key).finish_non_exhaustive()
-    }
-}
-
-/// A reader's share of a topic, which lives a little longer than its last reader.
-pub(crate) struct Lease {
-    topic: Arc<Topic>,
-    reader: u64,
-    topics: Topics,
-}
-
-impl Lease {
-    pub(crate) fn new(topic: Arc<Topic>, reader: u64, topics: Topics) -> Self {
-        Self { topic, reader, topics }
-    }
-
-    /// The topic.
-    pub(crate) fn topic(&self) -> &Arc<Topic> {
-        &self.topic
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.topic.leave(self.reader) {
-            self.topics.unread(&self.topic);
-        }
-    }
-}
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.topic.fmt(f)
     }
 }

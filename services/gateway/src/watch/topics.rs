@@ -1,6 +1,7 @@
 //! All topics of a gateway: made by the first who looks, kept for a moment after the last.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -9,10 +10,11 @@ use bytes::Bytes;
 use foundry_core::{Env, Tasks};
 use foundry_watch::{Beginning, Observer};
 
-use super::owners::{Opened, Owners};
+use super::opened::Opened;
+use super::owners::Owners;
 use super::pump::Pump;
 use super::ready_queue::ReadyQueue;
-use super::topic::{Key, Lease, Topic};
+use super::topic::{Key, Topic};
 
 /// How long an upstream outlives its last reader: a page that is loaded anew finds it warm.
 const GRACE: Duration = Duration::from_secs(5);
@@ -62,7 +64,7 @@ impl Topics {
             Arc::new(Topic::new(key.clone(), request, stop))
         });
         let (topic, reader) = (Arc::clone(topic), topic.enter(ready, sub_id));
-        Lease::new(topic, reader, self.clone())
+        Lease { topic, reader, topics: self.clone() }
     }
 
     /// Reads this stream for the topic from now on.
@@ -114,5 +116,33 @@ impl Topics {
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Topic>>> {
         // Every change leaves it whole.
         foundry_core::lock(&self.0.topics)
+    }
+}
+
+/// A reader's share of a topic, which lives a little longer than its last reader.
+pub(crate) struct Lease {
+    topic: Arc<Topic>,
+    reader: u64,
+    topics: Topics,
+}
+
+impl Lease {
+    /// The topic.
+    pub(crate) fn topic(&self) -> &Arc<Topic> {
+        &self.topic
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.topic.leave(self.reader) {
+            self.topics.unread(&self.topic);
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.topic.fmt(f)
     }
 }
