@@ -13,6 +13,7 @@ use crate::caller_limits::{Account, CallerBook};
 use crate::exchange::Exchange;
 use crate::headers;
 use crate::routes::Route;
+use crate::watch::Token;
 
 /// Lets requests in.
 pub(crate) struct Admission {
@@ -27,20 +28,6 @@ pub(crate) struct Admitted {
     pub(crate) account: Account,
     /// What the service is told of the caller.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// What a caller showed, to be used again for as long as its stream lives.
-#[derive(Clone)]
-pub(crate) enum Token {
-    /// A token that is exchanged anew whenever that is needed.
-    Opaque(String),
-    /// One that nobody here can renew.
-    Jwt {
-        /// Whom it speaks for.
-        caller: Caller,
-        /// The header with it.
-        authorization: HeaderValue,
-    },
 }
 
 /// A caller at the edge itself.

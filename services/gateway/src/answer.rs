@@ -15,9 +15,9 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::caller_limits::Permit;
-use crate::cut;
 use crate::forward::{Chain, RequestFailure};
 use crate::headers;
+use crate::watch::draining;
 
 /// The body of an answer.
 pub(crate) struct AnswerBody {
@@ -71,7 +71,7 @@ impl HttpBody for AnswerBody {
             return Pin::new(&mut this.inner).poll_frame(cx);
         }
         if this.is_cut(cx) {
-            return this.end(cut::draining().into_status());
+            return this.end(draining().into_status());
         }
         match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
             Some(Ok(mut frame)) => {

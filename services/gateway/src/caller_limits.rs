@@ -9,6 +9,7 @@ use foundry_core::{Clock, Env, Error, Result, Timestamp};
 use foundry_server::{Kind, PeerAddress};
 
 use crate::config::{CallerLimits, Config};
+use crate::watch::Allowance;
 
 /// Accounts kept before idle ones are dropped.
 const MAX_ACCOUNTS: usize = 16_384;
@@ -177,6 +178,12 @@ pub(crate) struct Permit {
     book: CallerBook,
     account: Account,
     kind: Kind,
+}
+
+impl Allowance for Permit {
+    fn charge(&self) -> Result<()> {
+        self.book.charge(&self.account)
+    }
 }
 
 impl Drop for Permit {

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Identified};
 use crate::caller_limits::CallerBook;
 use crate::cut::Cut;
 use crate::forward;
@@ -75,7 +75,8 @@ impl Edge {
         let kind = methods::kind(request.uri().path());
         let kind = if kind.is_stream() { Kind::Stream } else { Kind::Unary };
         let permit = parts.callers.enter(&account, kind)?;
-        Ok(parts.watch.serve(request, identified, &parts.callers, account, permit).await)
+        let Identified { caller, token } = identified;
+        Ok(parts.watch.serve(request, caller, token, Arc::new(permit)).await)
     }
 }
 

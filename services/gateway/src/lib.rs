@@ -79,8 +79,8 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         upstreams: &deps.upstreams,
         identity: &deps.identity,
         authenticator: &deps.authenticator,
-        exchange: &exchange,
-        routes: &routes,
+        exchange: Arc::new(exchange.clone()),
+        routes: Arc::new(routes.clone()),
         observer: &deps.watch_observer,
         watches_per_user: config.watches_per_user,
     })?;

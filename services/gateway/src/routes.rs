@@ -8,6 +8,8 @@ use foundry_core::{Code, Error, Result};
 use foundry_proto::options::v1::Access;
 use foundry_server::{Kind, Upstream, methods};
 
+use crate::watch::Routes;
+
 /// A method and where it is served.
 #[derive(Clone)]
 pub(crate) struct Route {
@@ -76,6 +78,13 @@ impl RouteTable {
     /// The full names of the gRPC services that one upstream serves.
     pub(crate) fn served_by(&self, upstream: &str) -> BTreeSet<String> {
         self.0.services.iter().filter(|(_, by)| **by == upstream).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+impl Routes for RouteTable {
+    fn owner_of(&self, path: &str) -> Result<(&'static str, Access)> {
+        let route = self.find(path)?;
+        Ok((route.service, route.access))
     }
 }
 

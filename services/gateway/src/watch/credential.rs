@@ -10,17 +10,16 @@ use http::header::HeaderValue;
 use tonic::Status;
 
 use super::authorize::{Grant, is_refusal};
+use super::host::{Token, TokenExchange};
 use super::owners::{Owners, is_final};
 use super::watch_request::WatchRequest;
-use crate::admission::Token;
-use crate::exchange::Exchange;
 
 /// Wait for a token that takes the newest revocations into account.
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
 
 /// What tokens are renewed and judged with.
 pub(crate) struct Tokens {
-    pub(crate) exchange: Exchange,
+    pub(crate) exchange: Arc<dyn TokenExchange>,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -108,11 +107,11 @@ impl Credential {
                 }
                 Token::Opaque(token) => token,
             };
-            let exchanged = self.tokens.exchange.exchange(&opaque).await?;
+            let exchanged = self.tokens.exchange.exchange_token(&opaque).await?;
             if !self.is_outdated(&exchanged.caller) {
                 return Ok(Fresh {
-                    caller: exchanged.caller.clone(),
-                    authorization: exchanged.authorization.clone(),
+                    caller: exchanged.caller,
+                    authorization: exchanged.authorization,
                     exchange: Some(exchanged.number),
                 });
             }
@@ -123,7 +122,7 @@ impl Credential {
 
     /// How many tokens were exchanged so far: one of a later exchange knows all that is so by now.
     pub(crate) fn exchanges(&self) -> u64 {
-        self.tokens.exchange.begun()
+        self.tokens.exchange.exchanges()
     }
 
     /// Has a token exchanged after that number, unless nobody here can renew it.
@@ -132,7 +131,7 @@ impl Credential {
     /// As [`Credential::fresh`].
     pub(crate) async fn renew_since(&self, exchanges: u64) -> Result<(), Status> {
         match self.token() {
-            Token::Opaque(token) => self.tokens.exchange.exchange_since(&token, exchanges).await,
+            Token::Opaque(token) => self.tokens.exchange.renew_since(&token, exchanges).await,
             Token::Jwt { .. } => Ok(()),
         }
     }

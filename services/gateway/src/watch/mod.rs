@@ -13,6 +13,7 @@ mod budget;
 mod credential;
 mod frames;
 mod guard;
+mod host;
 mod link;
 mod opened;
 mod owners;
@@ -37,10 +38,10 @@ mod watchers;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use foundry_authn::{Authenticator, IdentityLayer, ServiceIdentity};
+use foundry_authn::{Authenticator, Caller, IdentityLayer, ServiceIdentity};
 use foundry_core::{Env, Result, Tasks};
 use foundry_proto::edge::v1::edge_service_server::{EdgeServiceServer, SERVICE_NAME};
 use foundry_server::{Upstream, methods};
@@ -49,14 +50,12 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-use crate::admission::Identified;
-use crate::caller_limits::{Account, CallerBook, Permit};
-use crate::exchange::Exchange;
-use crate::routes::RouteTable;
 use budget::Budgets;
 use credential::Tokens;
+pub(crate) use host::{Allowance, Exchanged, Routes, Token, TokenExchange};
 use owners::{Owner, Owners};
 use rpc::Call;
+pub(crate) use session::draining;
 use shared::Shared;
 use starts::Starts;
 use streams::Streams;
@@ -74,8 +73,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) upstreams: &'a BTreeMap<&'static str, Upstream>,
     pub(crate) identity: &'a ServiceIdentity,
     pub(crate) authenticator: &'a Arc<Authenticator>,
-    pub(crate) exchange: &'a Exchange,
-    pub(crate) routes: &'a RouteTable,
+    pub(crate) exchange: Arc<dyn TokenExchange>,
+    pub(crate) routes: Arc<dyn Routes>,
     pub(crate) observer: &'a Arc<dyn Observer>,
     pub(crate) watches_per_user: usize,
 }
@@ -101,7 +100,7 @@ impl WatchEdge {
         let observer = Arc::clone(parts.observer);
         let topics = Topics::new(Arc::clone(&owners), env.clone(), tasks.clone(), Arc::clone(&observer));
         let tokens = Arc::new(Tokens {
-            exchange: parts.exchange.clone(),
+            exchange: Arc::clone(&parts.exchange),
             authenticator: Arc::clone(parts.authenticator),
             clock: Arc::clone(&env.clock),
         });
@@ -116,7 +115,7 @@ impl WatchEdge {
             watchers: Watchers::new(parts.watches_per_user),
             tokens,
             streams: Streams::default(),
-            routes: parts.routes.clone(),
+            routes: Arc::clone(&parts.routes),
             observer,
         })))
     }
@@ -127,18 +126,15 @@ impl WatchEdge {
             && methods::method(path).is_some()
     }
 
-    /// Answers a request of this caller; the permit is held until the end of the answer.
+    /// Answers a request of this caller, who showed this token; the allowance is held until the end of the answer.
     pub(crate) async fn serve(
         &self,
         request: Request<Body>,
-        identified: Identified,
-        callers: &CallerBook,
-        account: Account,
-        permit: Permit,
+        caller: Caller,
+        token: Token,
+        allowance: Arc<dyn Allowance>,
     ) -> Response<Body> {
-        let Identified { caller, token } = identified;
-        let (shared, callers, permit) = (Arc::clone(&self.0), callers.clone(), Mutex::new(Some(permit)));
-        let call = Call { shared, caller, token, callers, account, permit };
+        let call = Call { shared: Arc::clone(&self.0), caller, token, allowance };
         let answer: std::result::Result<_, Infallible> = EdgeServiceServer::new(call).oneshot(request).await;
         match answer {
             Ok(answer) => answer,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foundry_core::Clock;
+use foundry_core::{Clock, Error};
 use foundry_server::Upstream;
 use tonic::{Code, Status};
 
@@ -32,7 +32,7 @@ impl Owners {
     }
 
     pub(crate) fn owner(&self, method: Watchable) -> Result<&Owner, Status> {
-        let unknown = || crate::forward::unreachable(method.service).into_status();
+        let unknown = || Error::internal(format!("no upstream {}", method.service)).into_status();
         self.owners.get(method.service).ok_or_else(unknown)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::Caller;
-use foundry_core::{Timestamp, proto_duration};
+use foundry_core::{Error, Timestamp, proto_duration};
 use foundry_proto::edge::v1 as wire;
 use foundry_proto::edge::v1::watch_response::Body;
 use foundry_watch::{Beginning, DrainNotice, StreamEnd};
@@ -16,13 +16,12 @@ use tonic::Status;
 
 use super::credential::membership_lost;
 use super::guard::{Guard, Notice};
+use super::host::Allowance;
 use super::ready_queue::ReadyQueue;
 use super::starter::Starter;
 use super::stream_watch::{Due, StreamWatch};
 use super::streams::Registered;
 use super::watch_request::WatchRequest;
-use crate::caller_limits::Permit;
-use crate::cut;
 
 /// Most frames of watches in one frame of the stream.
 const MAX_FRAMES: usize = 64;
@@ -48,7 +47,8 @@ pub(crate) struct Session {
     said: Timestamp,
     alarm: BoxFuture<'static, ()>,
     is_over: bool,
-    _permit: Option<Permit>,
+    /// Held until the stream ends.
+    _allowance: Arc<dyn Allowance>,
 }
 
 impl Session {
@@ -58,7 +58,7 @@ impl Session {
         caller: &Caller,
         end: StreamEnd,
         heartbeat: Duration,
-        permit: Option<Permit>,
+        allowance: Arc<dyn Allowance>,
     ) -> Self {
         let shared = starter.shared();
         shared.observer.opened(STREAM, Beginning::Anew);
@@ -83,7 +83,7 @@ impl Session {
             is_over: false,
             registered,
             starter,
-            _permit: permit,
+            _allowance: allowance,
         }
     }
 
@@ -133,7 +133,7 @@ impl Session {
                     Notice::Changed => self.authorize_again(),
                     Notice::Renewed => self.subs.keys().for_each(|sub_id| self.ready.call(*sub_id)),
                 },
-                () = stop.cancelled() => return Some(Err(cut::draining().into_status())),
+                () = stop.cancelled() => return Some(Err(draining().into_status())),
                 notice = self.end.next() => return notice.map(|notice| Ok(drain(notice))),
                 () = std::future::ready(()), if self.has_mail() => return self.mail().map(Ok),
                 () = self.registered.subscriptions().wait() => self.change(),
@@ -159,7 +159,7 @@ impl Session {
         }
         for subscription in changes.add {
             let sub_id = subscription.sub_id;
-            let wanted = WatchRequest::parse(subscription, &self.starter.shared().routes);
+            let wanted = WatchRequest::parse(subscription, &*self.starter.shared().routes);
             match wanted.and_then(|wanted| self.starter.begin(Arc::new(wanted), self.registered.credential()))
             {
                 Ok(sub) => {
@@ -256,6 +256,12 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.starter.shared().observer.closed(STREAM);
     }
+}
+
+/// What a stream ends with when the process stops.
+pub(crate) fn draining() -> Error {
+    Error::unavailable("DRAINING", "the gateway is stopping; connect again", Duration::from_millis(250))
+        .next_action("reopen the watch with its last resume token")
 }
 
 fn drain(notice: DrainNotice) -> Body {

@@ -7,12 +7,12 @@ use foundry_watch::{Drain, Observer};
 
 use super::budget::Budgets;
 use super::credential::Tokens;
+use super::host::Routes;
 use super::owners::Owners;
 use super::starts::Starts;
 use super::streams::Streams;
 use super::topics::Topics;
 use super::watchers::Watchers;
-use crate::routes::RouteTable;
 
 /// What all streams share.
 pub(crate) struct Shared {
@@ -26,6 +26,6 @@ pub(crate) struct Shared {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) streams: Streams,
     pub(crate) drain: Drain,
-    pub(crate) routes: RouteTable,
+    pub(crate) routes: Arc<dyn Routes>,
     pub(crate) observer: Arc<dyn Observer>,
 }
