@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use foundry_authn::{Authenticator, CLIENT_PEER, Caller, ClientPeer, ServiceIdentity, bearer};
 use foundry_core::{Code, Error};
+use foundry_edge::Token;
 use foundry_proto::options::v1::Access;
 use foundry_server::PeerAddress;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -13,7 +14,6 @@ use crate::caller_limits::{Account, CallerBook};
 use crate::exchange::Exchange;
 use crate::headers;
 use crate::routes::Route;
-use crate::watch::Token;
 
 /// Lets requests in.
 pub(crate) struct Admission {

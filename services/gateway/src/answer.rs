@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foundry_core::Error;
+use foundry_edge::draining;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -17,7 +18,6 @@ use tonic::body::Body;
 use crate::caller_limits::Permit;
 use crate::forward::{Chain, RequestFailure};
 use crate::headers;
-use crate::watch::draining;
 
 /// The body of an answer.
 pub(crate) struct AnswerBody {

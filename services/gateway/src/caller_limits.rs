@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use foundry_core::{Clock, Env, Error, Result, Timestamp};
+use foundry_edge::Allowance;
 use foundry_server::{Kind, PeerAddress};
 
 use crate::config::{CallerLimits, Config};
-use crate::watch::Allowance;
 
 /// Accounts kept before idle ones are dropped.
 const MAX_ACCOUNTS: usize = 16_384;

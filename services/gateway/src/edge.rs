@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use foundry_edge::WatchEdge;
 use foundry_server::{Kind, PeerAddress, methods};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -18,7 +19,6 @@ use crate::forward;
 use crate::headers;
 use crate::routes::RouteTable;
 use crate::session::OwnPage;
-use crate::watch::WatchEdge;
 
 /// What an edge is made of.
 pub(crate) struct Parts {

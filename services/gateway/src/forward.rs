@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foundry_core::{Code, Error};
+use foundry_edge::draining;
 use http::{Extensions, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,6 @@ use crate::caller_limits::Permit;
 use crate::headers;
 use crate::routes::Route;
 use crate::session::Said;
-use crate::watch::draining;
 
 /// Why the request's own body failed, if it did.
 pub(crate) type RequestFailure = Arc<OnceLock<Status>>;

@@ -18,7 +18,6 @@ mod health;
 mod page;
 mod routes;
 mod session;
-mod watch;
 mod web;
 
 use std::collections::BTreeMap;
@@ -26,6 +25,7 @@ use std::sync::Arc;
 
 use foundry_authn::{Authenticator, IdentityLayer, ServiceIdentity};
 use foundry_core::{Env, Error, Result, Tasks};
+use foundry_edge::WatchEdge;
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
 use foundry_server::{Phases, Service, Upstream};
 use foundry_watch::Observer;
@@ -40,7 +40,6 @@ use exchange::Exchange;
 use page::Page;
 use routes::RouteTable;
 use session::{SessionService, Sessions};
-use watch::WatchEdge;
 
 /// What the gateway is built on.
 pub struct Dependencies {
@@ -73,7 +72,7 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         &deps.env,
         deps.tasks.clone(),
     );
-    let watch = WatchEdge::new(&watch::Parts {
+    let watch = WatchEdge::new(&foundry_edge::Parts {
         env: &deps.env,
         tasks: &deps.tasks,
         upstreams: &deps.upstreams,

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use foundry_authn::{Method, MethodPolicies};
 use foundry_core::{Code, Error, Result};
+use foundry_edge::Routes;
 use foundry_proto::options::v1::Access;
 use foundry_server::{Kind, Upstream, methods};
-
-use crate::watch::Routes;
 
 /// A method and where it is served.
 #[derive(Clone)]

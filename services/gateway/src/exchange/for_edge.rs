@@ -1,9 +1,9 @@
 //! The exchange as the streams of the edge use it.
 
+use foundry_edge::{Exchanged, TokenExchange};
 use tonic::Status;
 
 use super::Exchange;
-use crate::watch::{Exchanged, TokenExchange};
 
 #[tonic::async_trait]
 impl TokenExchange for Exchange {

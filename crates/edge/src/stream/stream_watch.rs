@@ -11,13 +11,12 @@ use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::authorize::Grant;
-use super::credential::Judgement;
-use super::frames::broken;
-use super::slot::{Item, Membership, ReadAhead, Slot};
-use super::topic::{Mark, Next};
-use super::watch_request::WatchRequest;
 use super::watchers::Counted;
+use crate::catch_up::{Item, Membership, ReadAhead, Slot};
+use crate::permission::{Grant, Judgement};
+use crate::topic::frames::broken;
+use crate::topic::{Mark, Next};
+use crate::watch_request::WatchRequest;
 
 /// Their name in the metrics of watches.
 const SUBSCRIPTION: &str = "EdgeSubscription";
@@ -204,8 +203,8 @@ mod tests {
     use foundry_watch::NoObserver;
 
     use super::*;
-    use crate::watch::watch_request::Watchable;
-    use crate::watch::watchers::Watchers;
+    use crate::stream::Watchers;
+    use crate::watch_request::Watchable;
 
     fn sub() -> StreamWatch {
         let wanted = WatchRequest {

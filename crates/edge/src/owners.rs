@@ -8,7 +8,7 @@ use foundry_core::{Clock, Error};
 use foundry_server::Upstream;
 use tonic::{Code, Status};
 
-use super::watch_request::Watchable;
+use crate::watch_request::Watchable;
 
 /// A service under both names: as it is, and in the gateway's own name.
 pub(crate) struct Owner {

@@ -14,14 +14,13 @@ use foundry_watch::{Beginning, DrainNotice, StreamEnd};
 use futures::future::BoxFuture;
 use tonic::Status;
 
-use super::credential::membership_lost;
-use super::guard::{Guard, Notice};
-use super::host::Allowance;
-use super::ready_queue::ReadyQueue;
 use super::starter::Starter;
 use super::stream_watch::{Due, StreamWatch};
 use super::streams::Registered;
-use super::watch_request::WatchRequest;
+use crate::host::Allowance;
+use crate::permission::{Guard, Notice, membership_lost};
+use crate::ready_queue::ReadyQueue;
+use crate::watch_request::WatchRequest;
 
 /// Most frames of watches in one frame of the stream.
 const MAX_FRAMES: usize = 64;
@@ -259,7 +258,7 @@ impl Drop for Session {
 }
 
 /// What a stream ends with when the process stops.
-pub(crate) fn draining() -> Error {
+pub fn draining() -> Error {
     Error::unavailable("DRAINING", "the gateway is stopping; connect again", Duration::from_millis(250))
         .next_action("reopen the watch with its last resume token")
 }

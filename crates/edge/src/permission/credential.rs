@@ -10,9 +10,9 @@ use http::header::HeaderValue;
 use tonic::Status;
 
 use super::authorize::{Grant, is_refusal};
-use super::host::{Token, TokenExchange};
-use super::owners::{Owners, is_final};
-use super::watch_request::WatchRequest;
+use crate::host::{Token, TokenExchange};
+use crate::owners::{Owners, is_final};
+use crate::watch_request::WatchRequest;
 
 /// Wait for a token that takes the newest revocations into account.
 const RENEW_AGAIN: Duration = Duration::from_secs(1);

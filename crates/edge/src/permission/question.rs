@@ -7,8 +7,8 @@ use foundry_watch::Backoff;
 use tokio::sync::Semaphore;
 
 use super::credential::{Asked, Credential, Judgement};
-use super::owners::Owners;
-use super::watch_request::WatchRequest;
+use crate::owners::Owners;
+use crate::watch_request::WatchRequest;
 
 /// How an owner is asked.
 pub(crate) struct Asking {

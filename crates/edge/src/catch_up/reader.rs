@@ -13,16 +13,13 @@ use tonic::Status;
 use tonic_types::StatusExt as _;
 
 use super::budget::{Budget, Held};
-use super::frames::{self, Kind, broken};
-use super::link::Track;
-use super::opened::Opened;
-use super::owners::{Owners, is_final};
-use super::question::{Asking, ask};
 use super::slot::{Item, Membership, ReadAhead, Slot};
 use super::starts::{Start, Starts};
-use super::topic::{Join, Key, Mark};
-use super::topics::{Lease, Topics};
-use super::watch_request::WatchRequest;
+use crate::owners::{Owners, is_final};
+use crate::permission::{Asking, ask};
+use crate::topic::frames::{self, Kind, broken};
+use crate::topic::{Join, Key, Lease, Mark, Opened, Topics, Track};
+use crate::watch_request::WatchRequest;
 
 /// Silence after which a stream is taken for lost, where its owner names no heartbeat.
 const SILENCE: Duration = Duration::from_secs(75);

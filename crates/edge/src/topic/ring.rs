@@ -142,7 +142,7 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::frames::delta;
+    use crate::topic::frames::delta;
 
     fn group(from: i64, versions: &[i64]) -> Group {
         let to = *versions.last().unwrap();

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use foundry_core::{Env, Tasks};
 use foundry_watch::{Drain, Observer};
 
-use super::budget::Budgets;
-use super::credential::Tokens;
-use super::host::Routes;
-use super::owners::Owners;
-use super::starts::Starts;
 use super::streams::Streams;
-use super::topics::Topics;
 use super::watchers::Watchers;
+use crate::catch_up::{Budgets, Starts};
+use crate::host::Routes;
+use crate::owners::Owners;
+use crate::permission::Tokens;
+use crate::topic::Topics;
 
 /// What all streams share.
 pub(crate) struct Shared {

@@ -11,7 +11,7 @@ use foundry_server::methods;
 use foundry_watch::parse_heartbeat;
 use prost::Message as _;
 
-use super::host::Routes;
+use crate::host::Routes;
 
 /// Most bytes of one watch's request.
 pub(crate) const MAX_REQUEST_BYTES: usize = 4 * 1024;

@@ -15,8 +15,8 @@ use tonic_prost::ProstCodec;
 
 use super::frames::broken;
 use super::link::Link;
-use super::owners::Owners;
-use super::watch_request::{Watchable, with_options};
+use crate::owners::Owners;
+use crate::watch_request::{Watchable, with_options};
 
 /// How long the first frame of a watch is waited for: longer than an owner waits for a position.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);

@@ -14,9 +14,9 @@ use tonic::{Status, Streaming};
 use super::frames::{Kind, broken};
 use super::link::Link;
 use super::opened::Opened;
-use super::owners::{Owners, is_final};
 use super::ring::{Group, Page};
-use super::topic::{Mark, Topic};
+use super::shared_view::{Mark, Topic};
+use crate::owners::{Owners, is_final};
 
 /// Why a topic's upstream is over.
 enum End {

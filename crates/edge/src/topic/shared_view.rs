@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::frames::Broken;
 use super::link::Track;
-use super::ready_queue::ReadyQueue;
 use super::ring::{Group, Place, Ring};
-use super::watch_request::Watchable;
+use crate::ready_queue::ReadyQueue;
+use crate::watch_request::Watchable;
 
 /// Bytes of the newest changes that are kept.
 const RING_BYTES: usize = 256 * 1024;

@@ -11,12 +11,12 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
-use super::credential::Credential;
-use super::host::{Allowance, Token};
 use super::session::{Session, draining};
 use super::shared::Shared;
 use super::starter::Starter;
 use super::subscription_set::{MAX_WATCHES, SubscriptionSet};
+use crate::host::{Allowance, Token};
+use crate::permission::Credential;
 
 /// One request at the edge itself.
 pub(crate) struct Call {

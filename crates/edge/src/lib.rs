@@ -1,40 +1,25 @@
-//! Many watches on one stream.
+//! Many watches on one stream: `foundry.edge.v1`, as the gateway serves it.
 //!
-//! A stream ([`session`]) carries watches. Each begins with a question to its owner, under the
-//! caller's token ([`credential`]), and then reads a stream of its own in the gateway's name
-//! ([`reader`]) until it is caught up. From then on it reads the ring of its topic ([`topic`]),
-//! which one upstream fills for all who look at the same view ([`pump`]). Whoever falls behind the
-//! ring goes back to a stream of its own: what it missed comes conflated, by state.
+//! A stream (`stream/`) carries watches. Each begins with a question to its owner, under the caller's token
+//! (`permission/`), and then reads a stream of its own in the gateway's name (`catch_up/`) until nothing is missing.
+//! From then on it reads the ring of its topic (`topic/`), which one upstream fills for all who look at the same view.
+//! A watch that falls behind the ring goes back to a stream of its own: what it missed comes conflated, by state.
 //!
-//! The edge knows no entity: it reads the heads of frames and renumbers them for each caller.
+//! The edge knows no entity: it reads the heads of frames and renumbers them for each caller. It does not know the
+//! gateway around it either, which provides [`Routes`], a [`TokenExchange`] and an [`Allowance`] for each request.
+//!
+//! Imports point one way: from `stream` to `catch_up`, from there to `topic` and `permission`, which do not know each
+//! other, and from all of them to the files beside the rooms (what is watched, who owns it, whose turn it is, and what
+//! the gateway provides).
 
-mod authorize;
-mod budget;
-mod credential;
-mod frames;
-mod guard;
+mod catch_up;
 mod host;
-mod link;
-mod opened;
 mod owners;
-mod pump;
-mod question;
-mod reader;
+mod permission;
 mod ready_queue;
-mod ring;
-mod rpc;
-mod session;
-mod shared;
-mod slot;
-mod starter;
-mod starts;
-mod stream_watch;
-mod streams;
-mod subscription_set;
+mod stream;
 mod topic;
-mod topics;
 mod watch_request;
-mod watchers;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -50,46 +35,53 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-use budget::Budgets;
-use credential::Tokens;
-pub(crate) use host::{Allowance, Exchanged, Routes, Token, TokenExchange};
+use catch_up::{Budgets, Starts};
+pub use host::{Allowance, Exchanged, Routes, Token, TokenExchange};
 use owners::{Owner, Owners};
-use rpc::Call;
-pub(crate) use session::draining;
-use shared::Shared;
-use starts::Starts;
-use streams::Streams;
-use topics::Topics;
-use watchers::Watchers;
+use permission::Tokens;
+pub use stream::draining;
+use stream::{Call, Shared, Streams, Watchers};
+use topic::Topics;
 
 /// How long a drained stream goes on after its client was to open the next one: a connection elsewhere, with one more
 /// attempt if the first leads back here. A client that has moved earlier ends it.
 const OVERLAP: Duration = Duration::from_secs(1);
 
 /// What the edge's streams are made with.
-pub(crate) struct Parts<'a> {
-    pub(crate) env: &'a Env,
-    pub(crate) tasks: &'a Tasks,
-    pub(crate) upstreams: &'a BTreeMap<&'static str, Upstream>,
-    pub(crate) identity: &'a ServiceIdentity,
-    pub(crate) authenticator: &'a Arc<Authenticator>,
-    pub(crate) exchange: Arc<dyn TokenExchange>,
-    pub(crate) routes: Arc<dyn Routes>,
-    pub(crate) observer: &'a Arc<dyn Observer>,
-    pub(crate) watches_per_user: usize,
+pub struct Parts<'a> {
+    /// Time and randomness.
+    pub env: &'a Env,
+    /// Owner of the background tasks; its cancellation ends all streams.
+    pub tasks: &'a Tasks,
+    /// The owners of watches, by name (`task`), without an identity layer.
+    pub upstreams: &'a BTreeMap<&'static str, Upstream>,
+    /// In whose name owners are read.
+    pub identity: &'a ServiceIdentity,
+    /// Applies revocations to callers.
+    pub authenticator: &'a Arc<Authenticator>,
+    /// Where opaque tokens are exchanged.
+    pub exchange: Arc<dyn TokenExchange>,
+    /// Which of the `upstreams` owns a method.
+    pub routes: Arc<dyn Routes>,
+    /// Observes streams, their watches and topics.
+    pub observer: &'a Arc<dyn Observer>,
+    /// Watches that one user may have at a time, over all streams and credentials.
+    pub watches_per_user: usize,
 }
 
 /// Serves the edge's own rpcs; cloning shares it.
 #[derive(Clone)]
-pub(crate) struct WatchEdge(Arc<Shared>);
+pub struct WatchEdge(Arc<Shared>);
 
 impl WatchEdge {
-    /// Its full gRPC name.
-    pub(crate) const SERVICE: &'static str = SERVICE_NAME;
+    /// The full gRPC name of the service that it serves.
+    pub const SERVICE: &'static str = SERVICE_NAME;
 
+    /// An edge without streams. Owners are reached when the first watch asks for one.
+    ///
     /// # Errors
     /// When the descriptors are unsound.
-    pub(crate) fn new(parts: &Parts<'_>) -> Result<Self> {
+    pub fn new(parts: &Parts<'_>) -> Result<Self> {
         let mut owners = BTreeMap::new();
         for (name, upstream) in parts.upstreams {
             let as_gateway = upstream.clone().layer(IdentityLayer::new(parts.identity.clone(), name)?);
@@ -121,13 +113,13 @@ impl WatchEdge {
     }
 
     /// Whether the edge serves this path itself.
-    pub(crate) fn serves(path: &str) -> bool {
+    pub fn serves(path: &str) -> bool {
         path.strip_prefix('/').and_then(|p| p.strip_prefix(SERVICE_NAME)).is_some_and(|p| p.starts_with('/'))
             && methods::method(path).is_some()
     }
 
     /// Answers a request of this caller, who showed this token; the allowance is held until the end of the answer.
-    pub(crate) async fn serve(
+    pub async fn serve(
         &self,
         request: Request<Body>,
         caller: Caller,
@@ -143,7 +135,7 @@ impl WatchEdge {
     }
 
     /// Ends all streams, their reconnects spread over this time at most; refuses new ones.
-    pub(crate) async fn drain(&self, spread: Duration) {
+    pub async fn drain(&self, spread: Duration) {
         if !self.0.drain.drain(spread).await {
             tracing::info!(
                 open = self.0.drain.open_streams(),

@@ -1,4 +1,4 @@
-//! What the process around the edge gives it: who owns a method, what tokens stand for, and what a caller may use.
+//! What the gateway provides to the edge: who owns a method, what tokens stand for, and what a caller may use.
 
 use foundry_authn::Caller;
 use foundry_core::Result;
@@ -7,7 +7,7 @@ use http::header::HeaderValue;
 use tonic::Status;
 
 /// Which service owns a method.
-pub(crate) trait Routes: Send + Sync + 'static {
+pub trait Routes: Send + Sync + 'static {
     /// The name of the service (`task`) that owns the method of this request path
     /// (`/foundry.task.v1.TaskService/WatchTask`), and who may call that method.
     ///
@@ -17,7 +17,7 @@ pub(crate) trait Routes: Send + Sync + 'static {
 }
 
 /// What the caller of one request may use; dropped when the answer to that request has ended.
-pub(crate) trait Allowance: Send + Sync + 'static {
+pub trait Allowance: Send + Sync + 'static {
     /// Charges one more request to the caller.
     ///
     /// # Errors
@@ -27,7 +27,7 @@ pub(crate) trait Allowance: Send + Sync + 'static {
 
 /// What a caller showed, to be used again for as long as its stream lives.
 #[derive(Clone)]
-pub(crate) enum Token {
+pub enum Token {
     /// A token that is exchanged again whenever that is needed.
     Opaque(String),
     /// One that nobody here can renew.
@@ -40,18 +40,18 @@ pub(crate) enum Token {
 }
 
 /// What an opaque token was exchanged for.
-pub(crate) struct Exchanged {
+pub struct Exchanged {
     /// Whom the JWT speaks for.
-    pub(crate) caller: Caller,
+    pub caller: Caller,
     /// The `authorization` header with the JWT.
-    pub(crate) authorization: HeaderValue,
+    pub authorization: HeaderValue,
     /// The number of this exchange among all, in the order in which they began, from 1 on.
-    pub(crate) number: u64,
+    pub number: u64,
 }
 
 /// Exchanges opaque tokens for JWTs, and remembers them for as long as they are good.
 #[tonic::async_trait]
-pub(crate) trait TokenExchange: Send + Sync + 'static {
+pub trait TokenExchange: Send + Sync + 'static {
     /// What the token stands for, as far as is remembered.
     ///
     /// # Errors

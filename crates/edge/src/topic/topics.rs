@@ -11,10 +11,10 @@ use foundry_core::{Env, Tasks};
 use foundry_watch::{Beginning, Observer};
 
 use super::opened::Opened;
-use super::owners::Owners;
 use super::pump::Pump;
-use super::ready_queue::ReadyQueue;
-use super::topic::{Key, Topic};
+use super::shared_view::{Key, Topic};
+use crate::owners::Owners;
+use crate::ready_queue::ReadyQueue;
 
 /// How long an upstream outlives its last reader: a page that is loaded anew finds it warm.
 const GRACE: Duration = Duration::from_secs(5);

@@ -11,8 +11,8 @@ use http::header::{AUTHORIZATION, HeaderValue};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-use super::owners::Owners;
-use super::watch_request::WatchRequest;
+use crate::owners::Owners;
+use crate::watch_request::WatchRequest;
 
 /// Deadline of the question whether a watch may be seen.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);

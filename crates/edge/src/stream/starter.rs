@@ -9,16 +9,13 @@ use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::Budget;
-use super::credential::Credential;
-use super::link::Track;
-use super::question::{Asking, ask};
-use super::reader::{CatchUpPermits, Reader};
-use super::ready_queue::ReadyQueue;
 use super::shared::Shared;
-use super::slot::{Item, Membership, Slot};
 use super::stream_watch::StreamWatch;
-use super::watch_request::WatchRequest;
+use crate::catch_up::{Budget, CatchUpPermits, Item, Membership, Reader, Slot};
+use crate::permission::{Asking, Credential, ask};
+use crate::ready_queue::ReadyQueue;
+use crate::topic::{Track, frames};
+use crate::watch_request::WatchRequest;
 
 /// Questions to owners at the same time, for one stream.
 const QUESTIONS: usize = 16;
@@ -101,7 +98,7 @@ impl Starter {
     /// A watch whose owner shows it by another view from now on: nothing that its caller has is of use.
     pub(crate) fn restart(&self, sub: &mut StreamWatch, credential: &Arc<Credential>) {
         let (slot, stop) = self.slot(sub.wanted.sub_id);
-        slot.put(Item::own(super::frames::reset()));
+        slot.put(Item::own(frames::reset()));
         let reader = self.reader(&slot, &sub.wanted, Track::default(), true);
         self.spawn(&stop, reader.begin(self.asking(credential)));
         sub.restart(slot, stop);
