@@ -37,7 +37,7 @@ impl Owners {
     }
 }
 
-/// Whether a watch cannot be had, whatever is tried: then its caller is told.
+/// Whether a watch cannot be had, whatever is tried: such a status ends it.
 pub(crate) fn is_final(status: &Status) -> bool {
     matches!(
         status.code(),

@@ -28,7 +28,7 @@ pub(crate) struct Tokens {
 pub(crate) struct Fresh {
     pub(crate) caller: Caller,
     authorization: HeaderValue,
-    /// The number of its exchange, if it can be exchanged anew.
+    /// The number of its exchange, if it can be exchanged again.
     exchange: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Reads the one upstream of a topic, always, whoever reads the topic.
+//! Reads the one upstream of a topic, always, however slow its readers are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +90,7 @@ impl Pump {
         }
     }
 
-    /// Reads one stream, changing over to its successors when told.
+    /// Reads one stream, changing over to its successors when its owner asks for it.
     async fn follow(&mut self, live: &mut Live) -> End {
         let mut successor: Option<Opening> = None;
         let mut heard = self.env.clock.now();

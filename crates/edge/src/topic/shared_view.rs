@@ -60,12 +60,12 @@ pub(crate) enum Join {
     /// It is the first to be caught up: it becomes the upstream.
     Adopted { generation: u64 },
     /// The ring goes on where it is.
-    Seated { generation: u64 },
+    Member { generation: u64 },
     /// Not yet.
     Apart,
 }
 
-/// What a seated reader finds.
+/// What a member finds.
 #[derive(Debug)]
 pub(crate) enum Next {
     Group {
@@ -91,7 +91,7 @@ impl Topic {
         Self { key, request, stop, state: Mutex::new(state) }
     }
 
-    /// Asks for a seat at this position of this incarnation of the owner's store.
+    /// Asks to become a member at this position of this incarnation of the owner's store.
     pub(crate) fn join(&self, track: &Track, incarnation: &str, mark: Mark) -> Join {
         let mut state = self.lock();
         if !state.live {
@@ -104,10 +104,10 @@ impl Topic {
         if state.incarnation != incarnation || state.ring.place(track.cut()) == Place::Below {
             return Join::Apart;
         }
-        Join::Seated { generation: state.generation }
+        Join::Member { generation: state.generation }
     }
 
-    /// What comes next for a seated reader.
+    /// What comes next for a member.
     pub(crate) fn next(&self, generation: u64, position: i64) -> Next {
         let state = self.lock();
         if state.generation != generation {

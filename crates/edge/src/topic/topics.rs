@@ -16,12 +16,12 @@ use super::shared_view::{Key, Topic};
 use crate::owners::Owners;
 use crate::ready_queue::ReadyQueue;
 
-/// How long an upstream outlives its last reader: a page that is loaded anew finds it warm.
+/// How long an upstream outlives its last reader: a page that is reloaded finds it warm.
 const GRACE: Duration = Duration::from_secs(5);
 /// Their name in the metrics of watches.
 const TOPIC: &str = "EdgeTopic";
 
-/// A topic whose upstream is read. However that ends, by a defect too, its readers are told.
+/// A topic whose upstream is read. However that ends, by a defect too, its readers are notified.
 struct Served {
     topics: Topics,
     topic: Arc<Topic>,
@@ -106,7 +106,7 @@ impl Topics {
 
     fn forget_unread(&self, topic: &Arc<Topic>) {
         let mut topics = self.lock();
-        // Whoever takes a share of it does so under the same lock.
+        // Shares of it are taken under the same lock.
         if topic.is_unread() && topics.get(&topic.key).is_some_and(|known| Arc::ptr_eq(known, topic)) {
             topics.remove(&topic.key);
             topic.stop.cancel();
