@@ -52,7 +52,7 @@ pub struct Exchanged {
 /// Exchanges opaque tokens for JWTs, and remembers them for as long as they are good.
 #[tonic::async_trait]
 pub trait TokenExchange: Send + Sync + 'static {
-    /// What the token stands for, as far as is remembered.
+    /// What the token stands for; the exchange may be an earlier one that is still good.
     ///
     /// # Errors
     /// `UNAUTHENTICATED` when the token is of no use any more, or `UNAVAILABLE`.

@@ -3,7 +3,7 @@
 //!
 //! It has no tables and no business rules. What it adds to a request: the caller's JWT in place of
 //! an opaque token, or, for methods that are open, its own identity and where the client is. What it
-//! serves itself is `foundry.edge.v1`: many watches on one stream.
+//! serves itself is `foundry.edge.v1`: many watches on one stream, by `foundry-edge`.
 
 mod admission;
 mod answer;

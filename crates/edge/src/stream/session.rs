@@ -257,7 +257,7 @@ impl Drop for Session {
     }
 }
 
-/// What a stream ends with when the process stops.
+/// What a stream ends with when its process stops and no `Drain` was sent: `UNAVAILABLE`, to be retried after 250 ms.
 pub fn draining() -> Error {
     Error::unavailable("DRAINING", "the gateway is stopping; connect again", Duration::from_millis(250))
         .next_action("reopen the watch with its last resume token")
