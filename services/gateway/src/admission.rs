@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use foundry_authn::{Authenticator, CLIENT_PEER, Caller, ClientPeer, ServiceIdentity, bearer};
 use foundry_core::{Code, Error};
+use foundry_edge::Token;
 use foundry_proto::options::v1::Access;
 use foundry_server::PeerAddress;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -27,20 +28,6 @@ pub(crate) struct Admitted {
     pub(crate) account: Account,
     /// What the service is told of the caller.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// What a caller showed, to be used again for as long as its stream lives.
-#[derive(Clone)]
-pub(crate) enum Token {
-    /// A token that is exchanged anew whenever that is needed.
-    Opaque(String),
-    /// One that nobody here can renew.
-    Jwt {
-        /// Whom it speaks for.
-        caller: Caller,
-        /// The header with it.
-        authorization: HeaderValue,
-    },
 }
 
 /// A caller at the edge itself.

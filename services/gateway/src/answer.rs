@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foundry_core::Error;
+use foundry_edge::draining;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -15,7 +16,6 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::caller_limits::Permit;
-use crate::cut;
 use crate::forward::{Chain, RequestFailure};
 use crate::headers;
 
@@ -71,7 +71,7 @@ impl HttpBody for AnswerBody {
             return Pin::new(&mut this.inner).poll_frame(cx);
         }
         if this.is_cut(cx) {
-            return this.end(cut::draining().into_status());
+            return this.end(draining().into_status());
         }
         match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
             Some(Ok(mut frame)) => {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use foundry_core::{Clock, Env, Error, Result, Timestamp};
+use foundry_edge::Allowance;
 use foundry_server::{Kind, PeerAddress};
 
 use crate::config::{CallerLimits, Config};
@@ -177,6 +178,12 @@ pub(crate) struct Permit {
     book: CallerBook,
     account: Account,
     kind: Kind,
+}
+
+impl Allowance for Permit {
+    fn charge(&self) -> Result<()> {
+        self.book.charge(&self.account)
+    }
 }
 
 impl Drop for Permit {

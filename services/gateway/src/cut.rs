@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use foundry_core::{Clock, Error};
+use foundry_core::Clock;
 use tokio_util::sync::CancellationToken;
 
 const GROUPS: u32 = 16;
@@ -41,10 +41,4 @@ impl Cut {
             clock.sleep(pause).await;
         }
     }
-}
-
-/// What a cut stream ends with.
-pub(crate) fn draining() -> Error {
-    Error::unavailable("DRAINING", "the gateway is stopping; connect again", Duration::from_millis(250))
-        .next_action("reopen the watch with its last resume token")
 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use foundry_edge::WatchEdge;
 use foundry_server::{Kind, PeerAddress, methods};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -11,14 +12,13 @@ use http::{Request, Response};
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Identified};
 use crate::caller_limits::CallerBook;
 use crate::cut::Cut;
 use crate::forward;
 use crate::headers;
 use crate::routes::RouteTable;
 use crate::session::OwnPage;
-use crate::watch::WatchEdge;
 
 /// What an edge is made of.
 pub(crate) struct Parts {
@@ -75,7 +75,8 @@ impl Edge {
         let kind = methods::kind(request.uri().path());
         let kind = if kind.is_stream() { Kind::Stream } else { Kind::Unary };
         let permit = parts.callers.enter(&account, kind)?;
-        Ok(parts.watch.serve(request, identified, &parts.callers, account, permit).await)
+        let Identified { caller, token } = identified;
+        Ok(parts.watch.serve(request, caller, token, Arc::new(permit)).await)
     }
 }
 

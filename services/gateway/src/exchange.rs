@@ -19,6 +19,7 @@ use tonic::Status;
 use crate::session;
 use forced::ForcedExchanges;
 
+mod for_edge;
 mod forced;
 
 /// Longest opaque token that is looked at.

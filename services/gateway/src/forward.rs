@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foundry_core::{Code, Error};
+use foundry_edge::draining;
 use http::{Extensions, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,6 @@ use tower::{BoxError, ServiceExt as _};
 
 use crate::answer::AnswerBody;
 use crate::caller_limits::Permit;
-use crate::cut;
 use crate::headers;
 use crate::routes::Route;
 use crate::session::Said;
@@ -41,7 +41,7 @@ pub(crate) async fn forward(
     let answered = match &cut {
         Some(cut) => match cut.run_until_cancelled(call).await {
             Some(answered) => answered,
-            None => return cut::draining().into_status().into_http(),
+            None => return draining().into_status().into_http(),
         },
         None => call.await,
     };
@@ -111,7 +111,7 @@ fn late(service: &'static str) -> Error {
 }
 
 /// The service is away.
-pub(crate) fn unreachable(service: &'static str) -> Error {
+fn unreachable(service: &'static str) -> Error {
     let text = format!("the {service} service cannot be reached");
     Error::unavailable("UPSTREAM_UNAVAILABLE", text, Duration::from_secs(1))
         .with("service", service)

@@ -3,7 +3,7 @@
 //!
 //! It has no tables and no business rules. What it adds to a request: the caller's JWT in place of
 //! an opaque token, or, for methods that are open, its own identity and where the client is. What it
-//! serves itself is `foundry.edge.v1`: many watches on one stream.
+//! serves itself is `foundry.edge.v1`: many watches on one stream, by `foundry-edge`.
 
 mod admission;
 mod answer;
@@ -18,7 +18,6 @@ mod health;
 mod page;
 mod routes;
 mod session;
-mod watch;
 mod web;
 
 use std::collections::BTreeMap;
@@ -26,6 +25,7 @@ use std::sync::Arc;
 
 use foundry_authn::{Authenticator, IdentityLayer, ServiceIdentity};
 use foundry_core::{Env, Error, Result, Tasks};
+use foundry_edge::WatchEdge;
 use foundry_proto::auth::v1::auth_service_client::AuthServiceClient;
 use foundry_server::{Phases, Service, Upstream};
 use foundry_watch::Observer;
@@ -40,7 +40,6 @@ use exchange::Exchange;
 use page::Page;
 use routes::RouteTable;
 use session::{SessionService, Sessions};
-use watch::WatchEdge;
 
 /// What the gateway is built on.
 pub struct Dependencies {
@@ -73,14 +72,14 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         &deps.env,
         deps.tasks.clone(),
     );
-    let watch = WatchEdge::new(&watch::Parts {
+    let watch = WatchEdge::new(&foundry_edge::Parts {
         env: &deps.env,
         tasks: &deps.tasks,
         upstreams: &deps.upstreams,
         identity: &deps.identity,
         authenticator: &deps.authenticator,
-        exchange: &exchange,
-        routes: &routes,
+        exchange: Arc::new(exchange.clone()),
+        routes: Arc::new(routes.clone()),
         observer: &deps.watch_observer,
         watches_per_user: config.watches_per_user,
     })?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use foundry_authn::{Method, MethodPolicies};
 use foundry_core::{Code, Error, Result};
+use foundry_edge::Routes;
 use foundry_proto::options::v1::Access;
 use foundry_server::{Kind, Upstream, methods};
 
@@ -76,6 +77,13 @@ impl RouteTable {
     /// The full names of the gRPC services that one upstream serves.
     pub(crate) fn served_by(&self, upstream: &str) -> BTreeSet<String> {
         self.0.services.iter().filter(|(_, by)| **by == upstream).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+impl Routes for RouteTable {
+    fn owner_of(&self, path: &str) -> Result<(&'static str, Access)> {
+        let route = self.find(path)?;
+        Ok((route.service, route.access))
     }
 }
 

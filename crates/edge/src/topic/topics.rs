@@ -1,6 +1,7 @@
 //! All topics of a gateway: made by the first who looks, kept for a moment after the last.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -9,17 +10,18 @@ use bytes::Bytes;
 use foundry_core::{Env, Tasks};
 use foundry_watch::{Beginning, Observer};
 
-use super::owners::{Opened, Owners};
+use super::opened::Opened;
 use super::pump::Pump;
-use super::ready_queue::ReadyQueue;
-use super::topic::{Key, Lease, Topic};
+use super::shared_view::{Key, Topic};
+use crate::owners::Owners;
+use crate::ready_queue::ReadyQueue;
 
-/// How long an upstream outlives its last reader: a page that is loaded anew finds it warm.
+/// How long an upstream outlives its last reader: a page that is reloaded finds it warm.
 const GRACE: Duration = Duration::from_secs(5);
 /// Their name in the metrics of watches.
 const TOPIC: &str = "EdgeTopic";
 
-/// A topic whose upstream is read. However that ends, by a defect too, its readers are told.
+/// A topic whose upstream is read. However that ends, by a defect too, its readers are notified.
 struct Served {
     topics: Topics,
     topic: Arc<Topic>,
@@ -62,7 +64,7 @@ impl Topics {
             Arc::new(Topic::new(key.clone(), request, stop))
         });
         let (topic, reader) = (Arc::clone(topic), topic.enter(ready, sub_id));
-        Lease::new(topic, reader, self.clone())
+        Lease { topic, reader, topics: self.clone() }
     }
 
     /// Reads this stream for the topic from now on.
@@ -104,7 +106,7 @@ impl Topics {
 
     fn forget_unread(&self, topic: &Arc<Topic>) {
         let mut topics = self.lock();
-        // Whoever takes a share of it does so under the same lock.
+        // Shares of it are taken under the same lock.
         if topic.is_unread() && topics.get(&topic.key).is_some_and(|known| Arc::ptr_eq(known, topic)) {
             topics.remove(&topic.key);
             topic.stop.cancel();
@@ -114,5 +116,33 @@ impl Topics {
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Topic>>> {
         // Every change leaves it whole.
         foundry_core::lock(&self.0.topics)
+    }
+}
+
+/// A reader's share of a topic, which lives a little longer than its last reader.
+pub(crate) struct Lease {
+    topic: Arc<Topic>,
+    reader: u64,
+    topics: Topics,
+}
+
+impl Lease {
+    /// The topic.
+    pub(crate) fn topic(&self) -> &Arc<Topic> {
+        &self.topic
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.topic.leave(self.reader) {
+            self.topics.unread(&self.topic);
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.topic.fmt(f)
     }
 }

@@ -1,5 +1,5 @@
 //! The way of one watch to its topic: allowed by its owner, then read by a stream of its own until
-//! it is caught up, then seated at the topic.
+//! it is caught up, then a member of the topic.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,23 +10,22 @@ use foundry_proto::watch::v1::Hello;
 use foundry_watch::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use super::budget::{Budget, Held};
-use super::credential::{Asked, Credential, Judgement};
-use super::frames::{self, Kind};
-use super::link::Track;
-use super::owners::{Opened, Owners, broken, is_ahead, is_final};
 use super::slot::{Item, Membership, ReadAhead, Slot};
 use super::starts::{Start, Starts};
-use super::topic::{Join, Key, Lease, Mark};
-use super::topics::Topics;
-use super::watch_request::WatchRequest;
+use crate::owners::{Owners, is_final};
+use crate::permission::{Asking, ask};
+use crate::topic::frames::{self, Kind, broken};
+use crate::topic::{Join, Key, Lease, Mark, Opened, Topics, Track};
+use crate::watch_request::WatchRequest;
 
 /// Silence after which a stream is taken for lost, where its owner names no heartbeat.
 const SILENCE: Duration = Duration::from_secs(75);
 
 /// Watches of one stream that catch up at one owner at the same time: what is not read yet need not be asked for.
-const SEATS: usize = 4;
+const MAX_CATCH_UPS: usize = 4;
 
 /// Those of one stream that catch up, by owner: one that is slow does not keep the others waiting. Cloning shares them.
 #[derive(Clone, Default)]
@@ -36,7 +35,7 @@ impl CatchUpPermits {
     async fn turn(&self, owner: &'static str) -> Option<OwnedSemaphorePermit> {
         let permits = {
             let mut permits = foundry_core::lock(&self.0);
-            Arc::clone(permits.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(SEATS))))
+            Arc::clone(permits.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(MAX_CATCH_UPS))))
         };
         // It is never closed; and if it were, nobody needs a turn.
         permits.acquire_owned().await.ok()
@@ -48,7 +47,7 @@ struct Turn {
     /// The next frame's bytes.
     next: Option<Held>,
     /// Its stream catches up with a few at a time.
-    membership: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
     /// So does its user, until all that is missing is that somebody reads it.
     start: Option<Start>,
 }
@@ -59,22 +58,12 @@ const TRIES_AHEAD: u32 = 3;
 /// Why a private stream is over.
 enum Left {
     /// The topic is read from here on.
-    Seated(u64, Option<Box<Opened>>),
+    Member(u64, Option<Box<Opened>>),
     /// Its caller reads too slowly: what follows is asked for when it has read.
     Full,
     /// Its owner asked for it.
     Drained,
     Lost(Status),
-}
-
-/// How an owner is asked.
-pub(crate) struct Asking {
-    pub(crate) credential: Arc<Credential>,
-    /// Turns of the questions of one stream.
-    pub(crate) questions: Arc<Semaphore>,
-    /// How many tokens were exchanged when the watch was wanted: its caller may have joined what it looks at a moment
-    /// before, and only a token exchanged after that is sure to say so.
-    pub(crate) exchanges: u64,
 }
 
 /// What a reader is made of.
@@ -120,7 +109,7 @@ impl Reader {
                 Err(status) => Left::Lost(status),
             };
             let status = match left {
-                Left::Seated(generation, adopted) => {
+                Left::Member(generation, adopted) => {
                     if let Some(opened) = adopted {
                         self.topics.adopt(lease.topic(), *opened);
                     }
@@ -147,12 +136,12 @@ impl Reader {
     async fn turn(&self) -> Turn {
         self.slot.has_room().await;
         let owner = self.wanted.method.service;
-        let membership = self.permits.turn(owner).await;
+        let permit = self.permits.turn(owner).await;
         loop {
             let start = Some(self.starts.turn(owner, &self.user).await);
             let next = self.budget.try_take();
             if next.is_some() {
-                return Turn { next, membership, start };
+                return Turn { next, permit, start };
             }
             // Neither is kept while the other is waited for: that may be long.
             drop(start);
@@ -160,7 +149,7 @@ impl Reader {
         }
     }
 
-    /// Sets room for the next frame aside. False = the stream is better given up meanwhile.
+    /// Sets room for the next frame aside. False = the stream is better given up until there is some.
     async fn reserve(&self, turn: &mut Turn) -> bool {
         if self.slot.is_full() {
             if self.track.is_whole() {
@@ -170,7 +159,7 @@ impl Reader {
             (turn.start, turn.next) = (None, None);
             self.slot.has_room().await;
         }
-        if turn.membership.is_none() || turn.next.is_some() {
+        if turn.permit.is_none() || turn.next.is_some() {
             return true;
         }
         turn.next = self.budget.try_take();
@@ -238,10 +227,10 @@ impl Reader {
             // Once it knows everything, it is better read where all others read.
             if let Some(mark) = &mark {
                 // What it waits for from here on may be long in coming.
-                turn = Turn { next: None, membership: None, start: None };
+                turn = Turn { next: None, permit: None, start: None };
                 match lease.topic().join(&self.track, &opened.hello.incarnation, mark.clone()) {
-                    Join::Adopted { generation } => return Left::Seated(generation, Some(Box::new(opened))),
-                    Join::Seated { generation } => return Left::Seated(generation, None),
+                    Join::Adopted { generation } => return Left::Member(generation, Some(Box::new(opened))),
+                    Join::Member { generation } => return Left::Member(generation, None),
                     Join::Apart => {}
                 }
             }
@@ -264,28 +253,8 @@ impl Reader {
     }
 }
 
-/// Asks the owner of a watch, with others of the same stream in turn. Before it is refused, it is asked once under a
-/// token that is newer than the watch.
-pub(crate) async fn ask(env: &Env, owners: &Owners, wanted: &WatchRequest, asking: &Asking) -> Judgement {
-    let Asking { credential, questions, exchanges } = asking;
-    let mut doubt = Some(*exchanges);
-    let mut backoff = Backoff::default();
-    loop {
-        let asked = {
-            // It is never closed; and if it were, the question needs no turn.
-            let _turn = questions.acquire().await;
-            credential.ask(owners, wanted, doubt).await
-        };
-        match asked {
-            Asked::Judged(judgement) => return judgement,
-            Asked::Doubtful => {
-                if credential.renew_since(*exchanges).await.is_ok() {
-                    doubt = None;
-                    continue;
-                }
-            }
-            Asked::Later => {}
-        }
-        env.clock.sleep(backoff.next(&*env.random)).await;
-    }
+/// Whether the owner does not have the position that it was asked to go on from.
+fn is_ahead(status: &Status) -> bool {
+    let details = status.get_error_details();
+    details.error_info().is_some_and(|info| info.reason == "POSITION_AHEAD")
 }

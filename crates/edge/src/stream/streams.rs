@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use foundry_authn::UserCaller;
 use foundry_core::{Code, Error, Random, Result};
 
-use super::credential::Credential;
 use super::subscription_set::SubscriptionSet;
+use crate::permission::Credential;
 
 /// The open streams; cloning shares them.
 #[derive(Clone, Default)]

@@ -9,15 +9,13 @@ use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::Budget;
-use super::credential::Credential;
-use super::link::Track;
-use super::reader::{Asking, CatchUpPermits, Reader, ask};
-use super::ready_queue::ReadyQueue;
 use super::shared::Shared;
-use super::slot::{Item, Membership, Slot};
 use super::stream_watch::StreamWatch;
-use super::watch_request::WatchRequest;
+use crate::catch_up::{Budget, CatchUpPermits, Item, Membership, Reader, Slot};
+use crate::permission::{Asking, Credential, ask};
+use crate::ready_queue::ReadyQueue;
+use crate::topic::{Track, frames};
+use crate::watch_request::WatchRequest;
 
 /// Questions to owners at the same time, for one stream.
 const QUESTIONS: usize = 16;
@@ -71,9 +69,9 @@ impl Starter {
     }
 
     /// A watch of which nothing was sent yet.
-    pub(crate) fn begin_again(&self, sub: &mut StreamWatch, credential: &Arc<Credential>) {
-        let (slot, stop) = self.asked(&sub.wanted, credential);
-        sub.restart(slot, stop);
+    pub(crate) fn begin_again(&self, watch: &mut StreamWatch, credential: &Arc<Credential>) {
+        let (slot, stop) = self.asked(&watch.wanted, credential);
+        watch.restart(slot, stop);
     }
 
     fn asked(
@@ -88,30 +86,30 @@ impl Starter {
         (slot, stop)
     }
 
-    /// A watch that was seated at a topic, which moved on.
-    pub(crate) fn catch_up(&self, sub: &mut StreamWatch, membership: Membership) {
+    /// A member of a topic, which moved on.
+    pub(crate) fn catch_up(&self, watch: &mut StreamWatch, membership: Membership) {
         let Membership { lease, track, .. } = membership;
-        let (slot, stop) = self.slot(sub.wanted.sub_id);
-        let reader = self.reader(&slot, &sub.wanted, track, true);
+        let (slot, stop) = self.slot(watch.wanted.sub_id);
+        let reader = self.reader(&slot, &watch.wanted, track, true);
         self.spawn(&stop, reader.read(lease));
-        sub.restart(slot, stop);
+        watch.restart(slot, stop);
     }
 
     /// A watch whose owner shows it by another view from now on: nothing that its caller has is of use.
-    pub(crate) fn restart(&self, sub: &mut StreamWatch, credential: &Arc<Credential>) {
-        let (slot, stop) = self.slot(sub.wanted.sub_id);
-        slot.put(Item::own(super::frames::reset()));
-        let reader = self.reader(&slot, &sub.wanted, Track::default(), true);
+    pub(crate) fn restart(&self, watch: &mut StreamWatch, credential: &Arc<Credential>) {
+        let (slot, stop) = self.slot(watch.wanted.sub_id);
+        slot.put(Item::own(frames::reset()));
+        let reader = self.reader(&slot, &watch.wanted, Track::default(), true);
         self.spawn(&stop, reader.begin(self.asking(credential)));
-        sub.restart(slot, stop);
+        watch.restart(slot, stop);
     }
 
     /// Asks the owner of a watch again whether it may be seen.
-    pub(crate) fn judge(&self, sub: &StreamWatch, credential: &Arc<Credential>) {
-        let (slot, wanted) = (Arc::clone(&sub.slot), Arc::clone(&sub.wanted));
+    pub(crate) fn judge(&self, watch: &StreamWatch, credential: &Arc<Credential>) {
+        let (slot, wanted) = (Arc::clone(&watch.slot), Arc::clone(&watch.wanted));
         let (owners, env) = (Arc::clone(&self.shared.owners), self.shared.env.clone());
         let asking = self.asking(credential);
-        self.spawn(sub.stop(), async move {
+        self.spawn(watch.stop(), async move {
             slot.judge(ask(&env, &owners, &wanted, &asking).await);
         });
     }

@@ -1,4 +1,4 @@
-//! Reads the one upstream of a topic, always, whoever reads the topic.
+//! Reads the one upstream of a topic, always, however slow its readers are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,12 @@ use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::SelectAll;
 use tonic::{Status, Streaming};
 
-use super::frames::Kind;
+use super::frames::{Kind, broken};
 use super::link::Link;
-use super::owners::{Opened, Owners, broken, is_final};
+use super::opened::Opened;
 use super::ring::{Group, Page};
-use super::topic::{Mark, Topic};
+use super::shared_view::{Mark, Topic};
+use crate::owners::{Owners, is_final};
 
 /// Why a topic's upstream is over.
 enum End {
@@ -89,7 +90,7 @@ impl Pump {
         }
     }
 
-    /// Reads one stream, changing over to its successors when told.
+    /// Reads one stream, changing over to its successors when its owner asks for it.
     async fn follow(&mut self, live: &mut Live) -> End {
         let mut successor: Option<Opening> = None;
         let mut heard = self.env.clock.now();

@@ -7,22 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_authn::Caller;
-use foundry_core::{Timestamp, proto_duration};
+use foundry_core::{Error, Timestamp, proto_duration};
 use foundry_proto::edge::v1 as wire;
 use foundry_proto::edge::v1::watch_response::Body;
 use foundry_watch::{Beginning, DrainNotice, StreamEnd};
 use futures::future::BoxFuture;
 use tonic::Status;
 
-use super::credential::membership_lost;
-use super::guard::{Guard, Notice};
-use super::ready_queue::ReadyQueue;
 use super::starter::Starter;
 use super::stream_watch::{Due, StreamWatch};
 use super::streams::Registered;
-use super::watch_request::WatchRequest;
-use crate::caller_limits::Permit;
-use crate::cut;
+use crate::host::Allowance;
+use crate::permission::{Guard, Notice, membership_lost};
+use crate::ready_queue::ReadyQueue;
+use crate::watch_request::WatchRequest;
 
 /// Most frames of watches in one frame of the stream.
 const MAX_FRAMES: usize = 64;
@@ -38,17 +36,18 @@ pub(crate) struct Session {
     guard: Guard,
     end: StreamEnd,
     ready: Arc<ReadyQueue>,
-    subs: HashMap<u32, StreamWatch>,
+    watches: HashMap<u32, StreamWatch>,
     /// Said before any further frame of a watch.
     outbox: VecDeque<Body>,
-    /// Changes that are in force and not told yet.
+    /// Changes that are in force and not confirmed yet.
     in_force: RangeInclusive<u64>,
     seq: u64,
     heartbeat: Duration,
     said: Timestamp,
     alarm: BoxFuture<'static, ()>,
     is_over: bool,
-    _permit: Option<Permit>,
+    /// Held until the stream ends.
+    _allowance: Arc<dyn Allowance>,
 }
 
 impl Session {
@@ -58,7 +57,7 @@ impl Session {
         caller: &Caller,
         end: StreamEnd,
         heartbeat: Duration,
-        permit: Option<Permit>,
+        allowance: Arc<dyn Allowance>,
     ) -> Self {
         let shared = starter.shared();
         shared.observer.opened(STREAM, Beginning::Anew);
@@ -73,7 +72,7 @@ impl Session {
             guard,
             end,
             ready: Arc::clone(starter.ready()),
-            subs: HashMap::new(),
+            watches: HashMap::new(),
             outbox: VecDeque::new(),
             in_force: RangeInclusive::new(1, 0),
             seq: 0,
@@ -83,7 +82,7 @@ impl Session {
             is_over: false,
             registered,
             starter,
-            _permit: permit,
+            _allowance: allowance,
         }
     }
 
@@ -122,7 +121,7 @@ impl Session {
         let stop = self.starter.shared().tasks.cancellation().clone();
         loop {
             tokio::select! {
-                // In this order: whoever lost the permission gets nothing more, ready or not.
+                // In this order: a caller that lost the permission gets nothing more, ready or not.
                 biased;
                 notice = self.guard.next() => match notice {
                     Notice::End(status) => return Some(Err(status)),
@@ -131,9 +130,9 @@ impl Session {
                         return Some(Ok(Body::AuthExpiring(wire::AuthExpiring { expire_time })));
                     }
                     Notice::Changed => self.authorize_again(),
-                    Notice::Renewed => self.subs.keys().for_each(|sub_id| self.ready.call(*sub_id)),
+                    Notice::Renewed => self.watches.keys().for_each(|sub_id| self.ready.call(*sub_id)),
                 },
-                () = stop.cancelled() => return Some(Err(cut::draining().into_status())),
+                () = stop.cancelled() => return Some(Err(draining().into_status())),
                 notice = self.end.next() => return notice.map(|notice| Ok(drain(notice))),
                 () = std::future::ready(()), if self.has_mail() => return self.mail().map(Ok),
                 () = self.registered.subscriptions().wait() => self.change(),
@@ -155,21 +154,21 @@ impl Session {
     fn change(&mut self) {
         let changes = self.registered.subscriptions().take();
         for sub_id in changes.remove {
-            self.subs.remove(&sub_id);
+            self.watches.remove(&sub_id);
         }
         for subscription in changes.add {
             let sub_id = subscription.sub_id;
-            let wanted = WatchRequest::parse(subscription, &self.starter.shared().routes);
+            let wanted = WatchRequest::parse(subscription, &*self.starter.shared().routes);
             match wanted.and_then(|wanted| self.starter.begin(Arc::new(wanted), self.registered.credential()))
             {
-                Ok(sub) => {
-                    self.subs.insert(sub_id, sub);
+                Ok(watch) => {
+                    self.watches.insert(sub_id, watch);
                 }
                 Err(error) => self.end(sub_id, &error.into_status()),
             }
         }
-        let told = if self.in_force.is_empty() { *changes.versions.start() } else { *self.in_force.start() };
-        self.in_force = told..=*changes.versions.end();
+        let first = if self.in_force.is_empty() { *changes.versions.start() } else { *self.in_force.start() };
+        self.in_force = first..=*changes.versions.end();
     }
 
     fn has_mail(&self) -> bool {
@@ -188,8 +187,8 @@ impl Session {
         let (mut frames, mut bytes) = (Vec::new(), 0);
         while frames.len() < MAX_FRAMES && bytes < FULL_BATCH_BYTES {
             let Some(sub_id) = self.ready.take() else { break };
-            let Some(sub) = self.subs.get_mut(&sub_id) else { continue };
-            match sub.take(now, epoch) {
+            let Some(watch) = self.watches.get_mut(&sub_id) else { continue };
+            match watch.take(now, epoch) {
                 Due::Frames(responses) => {
                     for response in responses {
                         bytes += response.len();
@@ -199,25 +198,25 @@ impl Session {
                     self.ready.call(sub_id);
                 }
                 Due::Nothing => {}
-                Due::Lagging(membership) => self.starter.catch_up(sub, *membership),
-                Due::NeedsAuthorization => self.starter.judge(sub, self.registered.credential()),
-                Due::Restart => self.starter.begin_again(sub, self.registered.credential()),
-                Due::ViewChanged => self.starter.restart(sub, self.registered.credential()),
+                Due::Lagging(membership) => self.starter.catch_up(watch, *membership),
+                Due::NeedsAuthorization => self.starter.judge(watch, self.registered.credential()),
+                Due::Restart => self.starter.begin_again(watch, self.registered.credential()),
+                Due::ViewChanged => self.starter.restart(watch, self.registered.credential()),
                 Due::End(status) => self.end(sub_id, &status),
             }
         }
         (!frames.is_empty()).then_some(Body::Frames(wire::Frames { frames }))
     }
 
-    /// A revocation concerns the caller: what is known to be lost ends at once, the rest is asked anew.
+    /// A revocation concerns the caller: what is known to be lost ends at once; for the rest, owners are asked again.
     fn authorize_again(&mut self) {
         let credential = Arc::clone(self.registered.credential());
         let caller = self.guard.caller().clone();
         let lost: Vec<_> = self
-            .subs
+            .watches
             .iter()
-            .filter_map(|(sub_id, sub)| {
-                let organization = sub.grant()?.organization.as_ref()?;
+            .filter_map(|(sub_id, watch)| {
+                let organization = watch.grant()?.organization.as_ref()?;
                 credential.lost(&caller, organization).then(|| (*sub_id, membership_lost(organization)))
             })
             .collect();
@@ -227,7 +226,7 @@ impl Session {
     }
 
     fn end(&mut self, sub_id: u32, status: &Status) {
-        self.subs.remove(&sub_id);
+        self.watches.remove(&sub_id);
         self.registered.subscriptions().ended(sub_id);
         self.outbox.push_back(Body::Ended(wire::Ended {
             sub_id,
@@ -248,7 +247,7 @@ impl Session {
     fn close(&mut self) {
         self.is_over = true;
         // Watches end with their stream, not with the connection that may hold it for a while.
-        self.subs.clear();
+        self.watches.clear();
     }
 }
 
@@ -256,6 +255,12 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.starter.shared().observer.closed(STREAM);
     }
+}
+
+/// What a stream ends with when its process stops and no `Drain` was sent: `UNAVAILABLE`, to be retried after 250 ms.
+pub fn draining() -> Error {
+    Error::unavailable("DRAINING", "the gateway is stopping; connect again", Duration::from_millis(250))
+        .next_action("reopen the watch with its last resume token")
 }
 
 fn drain(notice: DrainNotice) -> Body {

@@ -1,5 +1,5 @@
 //! One watch as its stream sends it: frames renumbered for this caller, from its reader first and
-//! from the topic once it is seated there.
+//! from the topic once it is a member there.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::credential::Judgement;
-use super::owners::{Grant, broken};
-use super::slot::{Item, Membership, ReadAhead, Slot};
-use super::topic::{Mark, Next};
-use super::watch_request::WatchRequest;
 use super::watchers::Counted;
+use crate::catch_up::{Item, Membership, ReadAhead, Slot};
+use crate::permission::{Grant, Judgement};
+use crate::topic::frames::broken;
+use crate::topic::{Mark, Next};
+use crate::watch_request::WatchRequest;
 
 /// Their name in the metrics of watches.
 const SUBSCRIPTION: &str = "EdgeSubscription";
@@ -119,7 +119,7 @@ impl StreamWatch {
             ReadAhead::Item(item) => Due::Frames(vec![self.read_item(item)]),
             ReadAhead::Membership(membership) => {
                 self.membership = Some(membership);
-                // Its reader has just told it where it is.
+                // Its reader has just sent its position.
                 self.bookmarked = now;
                 self.read_topic(now)
             }
@@ -203,10 +203,10 @@ mod tests {
     use foundry_watch::NoObserver;
 
     use super::*;
-    use crate::watch::watch_request::Watchable;
-    use crate::watch::watchers::Watchers;
+    use crate::stream::Watchers;
+    use crate::watch_request::Watchable;
 
-    fn sub() -> StreamWatch {
+    fn watch() -> StreamWatch {
         let wanted = WatchRequest {
             sub_id: 1,
             method: Watchable { path: "/p.S/WatchThing", service: "s" },
@@ -226,13 +226,13 @@ mod tests {
     #[test]
     fn a_refusal_of_what_the_caller_was_before_does_not_end_a_watch() {
         let now = Timestamp::default();
-        let mut new = sub();
+        let mut new = watch();
         new.slot.judge(refusal(0));
         assert!(matches!(new.take(now, 1), Due::Restart));
         new.slot.judge(refusal(1));
         assert!(matches!(new.take(now, 1), Due::End(_)));
 
-        let mut granted = sub();
+        let mut granted = watch();
         let grant = Grant { view: "v".into(), request: Bytes::new(), organization: None };
         granted.slot.judge(Judgement { outcome: Ok(grant), epoch: 0 });
         assert!(matches!(granted.take(now, 0), Due::Nothing));

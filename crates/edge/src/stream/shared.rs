@@ -5,14 +5,13 @@ use std::sync::Arc;
 use foundry_core::{Env, Tasks};
 use foundry_watch::{Drain, Observer};
 
-use super::budget::Budgets;
-use super::credential::Tokens;
-use super::owners::Owners;
-use super::starts::Starts;
 use super::streams::Streams;
-use super::topics::Topics;
 use super::watchers::Watchers;
-use crate::routes::RouteTable;
+use crate::catch_up::{Budgets, Starts};
+use crate::host::Routes;
+use crate::owners::Owners;
+use crate::permission::Tokens;
+use crate::topic::Topics;
 
 /// What all streams share.
 pub(crate) struct Shared {
@@ -26,6 +25,6 @@ pub(crate) struct Shared {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) streams: Streams,
     pub(crate) drain: Drain,
-    pub(crate) routes: RouteTable,
+    pub(crate) routes: Arc<dyn Routes>,
     pub(crate) observer: Arc<dyn Observer>,
 }

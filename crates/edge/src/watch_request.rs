@@ -11,7 +11,7 @@ use foundry_server::methods;
 use foundry_watch::parse_heartbeat;
 use prost::Message as _;
 
-use crate::routes::RouteTable;
+use crate::host::Routes;
 
 /// Most bytes of one watch's request.
 pub(crate) const MAX_REQUEST_BYTES: usize = 4 * 1024;
@@ -35,16 +35,16 @@ impl Watchable {
     ///
     /// # Errors
     /// `UNIMPLEMENTED` for what nobody serves, `INVALID_ARGUMENT` for what is no watch.
-    pub(crate) fn find(path: &str, routes: &RouteTable) -> Result<Self> {
-        let route = routes.find(path)?;
+    pub(crate) fn find(path: &str, routes: &dyn Routes) -> Result<Self> {
+        let (service, access) = routes.owner_of(path)?;
         let no_watch = || {
             let text = "is not a server-streaming `Watch*` rpc that users may call";
             Error::invalid_field("subscriptions.method", text)
         };
         let (path, kind) = methods::method(path).ok_or_else(no_watch)?;
-        let found = Self { path, service: route.service };
+        let found = Self { path, service };
         let streams = kind.server_streaming && !kind.client_streaming;
-        let for_users = matches!(route.access, Access::User | Access::Member);
+        let for_users = matches!(access, Access::User | Access::Member);
         if streams && for_users && found.name().starts_with("Watch") { Ok(found) } else { Err(no_watch()) }
     }
 }
@@ -77,7 +77,7 @@ impl WatchRequest {
     /// # Errors
     /// What ends this watch alone: an unknown method or one that is no watch, bytes that are no request, a heartbeat
     /// that is not 5 to 30 s.
-    pub(crate) fn parse(subscription: Subscription, routes: &RouteTable) -> Result<Self> {
+    pub(crate) fn parse(subscription: Subscription, routes: &dyn Routes) -> Result<Self> {
         let Subscription { sub_id, method, request } = subscription;
         let method = Watchable::find(&method, routes)?;
         let any = AnyWatchRequest::decode(request.clone()).map_err(|e| {

@@ -115,7 +115,7 @@ impl Ring {
 
     /// There is nothing between the head and this position.
     pub(crate) fn advance(&mut self, to: i64) {
-        // The start stays: whoever is there has everything as well.
+        // The start stays: a reader that is there has everything as well.
         self.head = self.head.max(to);
     }
 
@@ -142,7 +142,7 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::frames::delta;
+    use crate::topic::frames::delta;
 
     fn group(from: i64, versions: &[i64]) -> Group {
         let to = *versions.last().unwrap();

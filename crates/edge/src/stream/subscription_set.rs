@@ -8,7 +8,7 @@ use foundry_core::{Error, Result};
 use foundry_proto::edge::v1::Subscription;
 use tokio::sync::Notify;
 
-use super::watch_request::MAX_REQUEST_BYTES;
+use crate::watch_request::MAX_REQUEST_BYTES;
 
 /// Most watches of one stream at a time.
 pub(crate) const MAX_WATCHES: usize = 256;

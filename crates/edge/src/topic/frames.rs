@@ -5,6 +5,7 @@ use foundry_frame::{Frame, RawBody, RawFrame};
 use foundry_proto::watch::v1 as wire;
 use prost::Message as _;
 use prost::encoding::{WireType, decode_key, decode_varint};
+use tonic::Status;
 
 /// A frame that is not of the watch contract.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,6 +15,11 @@ impl From<prost::DecodeError> for Broken {
     fn from(_: prost::DecodeError) -> Self {
         Self("a frame that does not decode")
     }
+}
+
+/// The status of a stream that broke the contract.
+pub(crate) fn broken(Broken(what): Broken) -> Status {
+    Status::data_loss(what)
 }
 
 /// What a frame says.

@@ -8,10 +8,9 @@ use tokio::sync::Notify;
 use tonic::Status;
 
 use super::budget::Held;
-use super::credential::Judgement;
-use super::link::Track;
-use super::ready_queue::ReadyQueue;
-use super::topic::Lease;
+use crate::permission::Judgement;
+use crate::ready_queue::ReadyQueue;
+use crate::topic::{Lease, Track};
 
 /// Bytes that are read ahead of a caller that does not read.
 const READ_AHEAD: usize = 64 * 1024;

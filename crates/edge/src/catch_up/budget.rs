@@ -47,7 +47,7 @@ impl Pool {
         while !self.try_take() {
             self.freed.notified().await;
         }
-        // Whoever waits behind may find room, too.
+        // The next that waits may find room, too.
         if self.with(|used| self.has_room(*used)) {
             self.freed.notify_one();
         }

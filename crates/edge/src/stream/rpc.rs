@@ -1,6 +1,6 @@
 //! The edge's own rpcs, for one request whose caller is known.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use foundry_authn::Caller;
 use foundry_core::Result;
@@ -11,30 +11,26 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
-use super::credential::Credential;
-use super::session::Session;
+use super::session::{Session, draining};
 use super::shared::Shared;
 use super::starter::Starter;
 use super::subscription_set::{MAX_WATCHES, SubscriptionSet};
-use crate::admission::Token;
-use crate::caller_limits::{Account, CallerBook, Permit};
-use crate::cut;
+use crate::host::{Allowance, Token};
+use crate::permission::Credential;
 
 /// One request at the edge itself.
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
     pub(crate) caller: Caller,
     pub(crate) token: Token,
-    pub(crate) callers: CallerBook,
-    pub(crate) account: Account,
     /// Held until the answer ends.
-    pub(crate) permit: Mutex<Option<Permit>>,
+    pub(crate) allowance: Arc<dyn Allowance>,
 }
 
 impl Call {
     /// Each watch is a question to its owner: it counts as a request.
     fn charge(&self, watches: usize) -> Result<()> {
-        (0..watches).try_for_each(|_| self.callers.charge(&self.account))
+        (0..watches).try_for_each(|_| self.allowance.charge())
     }
 }
 
@@ -56,16 +52,15 @@ impl EdgeService for Call {
         let user = self.caller.require_user()?;
         let shared = &self.shared;
         if shared.drain.has_begun() {
-            return Err(cut::draining().into_status());
+            return Err(draining().into_status());
         }
 
         // The stream, which does all the rest when it is polled.
         let credential = Credential::new(Arc::clone(&shared.tokens), self.token.clone());
         let registered = shared.streams.register(&*shared.env.random, user, subscriptions, credential);
         let starter = Starter::new(Arc::clone(shared), user.user_id.as_str());
-        let permit = foundry_core::lock(&self.permit).take();
-        let session =
-            Session::new(registered, starter, &self.caller, shared.drain.stream(), heartbeat, permit);
+        let (end, allowance) = (shared.drain.stream(), Arc::clone(&self.allowance));
+        let session = Session::new(registered, starter, &self.caller, end, heartbeat, allowance);
         let frames = futures::stream::unfold(Box::new(session), |mut session| async move {
             let frame = session.next().await?;
             Some((frame, session))

@@ -9,10 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::frames::Broken;
 use super::link::Track;
-use super::ready_queue::ReadyQueue;
 use super::ring::{Group, Place, Ring};
-use super::topics::Topics;
-use super::watch_request::Watchable;
+use crate::ready_queue::ReadyQueue;
+use crate::watch_request::Watchable;
 
 /// Bytes of the newest changes that are kept.
 const RING_BYTES: usize = 256 * 1024;
@@ -61,12 +60,12 @@ pub(crate) enum Join {
     /// It is the first to be caught up: it becomes the upstream.
     Adopted { generation: u64 },
     /// The ring goes on where it is.
-    Seated { generation: u64 },
+    Member { generation: u64 },
     /// Not yet.
     Apart,
 }
 
-/// What a seated reader finds.
+/// What a member finds.
 #[derive(Debug)]
 pub(crate) enum Next {
     Group {
@@ -92,7 +91,7 @@ impl Topic {
         Self { key, request, stop, state: Mutex::new(state) }
     }
 
-    /// Asks for a seat at this position of this incarnation of the owner's store.
+    /// Asks to become a member at this position of this incarnation of the owner's store.
     pub(crate) fn join(&self, track: &Track, incarnation: &str, mark: Mark) -> Join {
         let mut state = self.lock();
         if !state.live {
@@ -105,10 +104,10 @@ impl Topic {
         if state.incarnation != incarnation || state.ring.place(track.cut()) == Place::Below {
             return Join::Apart;
         }
-        Join::Seated { generation: state.generation }
+        Join::Member { generation: state.generation }
     }
 
-    /// What comes next for a seated reader.
+    /// What comes next for a member.
     pub(crate) fn next(&self, generation: u64, position: i64) -> Next {
         let state = self.lock();
         if state.generation != generation {
@@ -214,37 +213,5 @@ impl State {
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Topic").field("key", &self.key).finish_non_exhaustive()
-    }
-}
-
-/// A reader's share of a topic, which lives a little longer than its last reader.
-pub(crate) struct Lease {
-    topic: Arc<Topic>,
-    reader: u64,
-    topics: Topics,
-}
-
-impl Lease {
-    pub(crate) fn new(topic: Arc<Topic>, reader: u64, topics: Topics) -> Self {
-        Self { topic, reader, topics }
-    }
-
-    /// The topic.
-    pub(crate) fn topic(&self) -> &Arc<Topic> {
-        &self.topic
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.topic.leave(self.reader) {
-            self.topics.unread(&self.topic);
-        }
-    }
-}
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.topic.fmt(f)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// Starts at the same time at one owner.
-const MOST: usize = 32;
+const MAX_STARTS: usize = 32;
 /// Starts at the same time of one user at one owner.
 const MAX_PER_USER: usize = 8;
 
@@ -67,7 +67,7 @@ impl Starts {
                 queues.remove(owner);
             }
         }
-        // Whoever went away meanwhile gives its turn back; not under the lock.
+        // One that went away gives its turn back; not under the lock.
         drop(missed);
     }
 
@@ -81,7 +81,7 @@ impl Queue {
     /// Counts the next in turn as begun.
     fn next(&mut self) -> Option<(Arc<str>, oneshot::Sender<Start>)> {
         for _ in 0..self.order.len() {
-            if self.active >= MOST {
+            if self.active >= MAX_STARTS {
                 return None;
             }
             let name = self.order.pop_front()?;
@@ -175,7 +175,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(begun.len(), MOST);
+        assert_eq!(begun.len(), MAX_STARTS);
         let mut late = starts.turn("task", &late).boxed();
         assert!((&mut late).now_or_never().is_none());
         let mut given_back = 0;

@@ -1,4 +1,4 @@
-//! What becomes of the permission behind a stream: ended with its credential, judged anew with
+//! What becomes of the permission behind a stream: ended with its credential, judged again with
 //! every revocation that concerns its user.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) enum Notice {
     Expiring(Timestamp),
     /// End with this status; nothing else is sent.
     End(Status),
-    /// Send nothing of any watch that is not granted anew.
+    /// Send nothing of any watch that is not granted again.
     Changed,
     /// The caller is known again.
     Renewed,
@@ -128,7 +128,7 @@ async fn renewed(renewal: &mut Renewal) -> Option<Result<Caller, Status>> {
         }
         Renewal::Asked(answer) => match answer.await {
             Ok(outcome) => Some(outcome),
-            // The process stops; the stream is told so elsewhere.
+            // The process stops; the stream learns of it elsewhere.
             Err(_) => std::future::pending().await,
         },
     }

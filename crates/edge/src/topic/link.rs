@@ -143,7 +143,7 @@ impl Track {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::frames::delta;
+    use crate::topic::frames::delta;
 
     fn frame(seq: u64, from_rev: i64, body: Bytes) -> Frame {
         Frame { seq, from_rev, body }

@@ -9,17 +9,17 @@ use foundry_core::{Clock, Code, Error, OrganizationId};
 use http::header::HeaderValue;
 use tonic::Status;
 
-use super::owners::{Grant, Owners, is_final, is_refusal};
-use super::watch_request::WatchRequest;
-use crate::admission::Token;
-use crate::exchange::Exchange;
+use super::authorize::{Grant, is_refusal};
+use crate::host::{Token, TokenExchange};
+use crate::owners::{Owners, is_final};
+use crate::watch_request::WatchRequest;
 
 /// Wait for a token that takes the newest revocations into account.
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
 
 /// What tokens are renewed and judged with.
 pub(crate) struct Tokens {
-    pub(crate) exchange: Exchange,
+    pub(crate) exchange: Arc<dyn TokenExchange>,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Tokens {
 pub(crate) struct Fresh {
     pub(crate) caller: Caller,
     authorization: HeaderValue,
-    /// The number of its exchange, if it can be exchanged anew.
+    /// The number of its exchange, if it can be exchanged again.
     exchange: Option<u64>,
 }
 
@@ -107,11 +107,11 @@ impl Credential {
                 }
                 Token::Opaque(token) => token,
             };
-            let exchanged = self.tokens.exchange.exchange(&opaque).await?;
+            let exchanged = self.tokens.exchange.exchange_token(&opaque).await?;
             if !self.is_outdated(&exchanged.caller) {
                 return Ok(Fresh {
-                    caller: exchanged.caller.clone(),
-                    authorization: exchanged.authorization.clone(),
+                    caller: exchanged.caller,
+                    authorization: exchanged.authorization,
                     exchange: Some(exchanged.number),
                 });
             }
@@ -122,7 +122,7 @@ impl Credential {
 
     /// How many tokens were exchanged so far: one of a later exchange knows all that is so by now.
     pub(crate) fn exchanges(&self) -> u64 {
-        self.tokens.exchange.begun()
+        self.tokens.exchange.exchanges()
     }
 
     /// Has a token exchanged after that number, unless nobody here can renew it.
@@ -131,7 +131,7 @@ impl Credential {
     /// As [`Credential::fresh`].
     pub(crate) async fn renew_since(&self, exchanges: u64) -> Result<(), Status> {
         match self.token() {
-            Token::Opaque(token) => self.tokens.exchange.exchange_since(&token, exchanges).await,
+            Token::Opaque(token) => self.tokens.exchange.renew_since(&token, exchanges).await,
             Token::Jwt { .. } => Ok(()),
         }
     }
