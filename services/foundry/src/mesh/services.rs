@@ -51,7 +51,8 @@ pub struct MeshService {
     drains: u16,
     /// Whether it has a directory of its own below the data directory, with its database unless that is elsewhere.
     pub has_data: bool,
-    /// Whether other services call it, and so the configuration says where: `upstreams.NAME`.
+    /// Whether other services call it, the gateway among them: then the configuration says where, `upstreams.NAME`,
+    /// and the gateway routes to it.
     pub is_called: bool,
     /// Builds it and starts its background work; fails when its database cannot be opened.
     pub build: for<'a> fn(Given<'a>) -> Building<'a>,
