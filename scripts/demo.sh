@@ -25,10 +25,13 @@ git clone --quiet --bare . "$dir/origin.git"
 branch=$(git -C "$dir/origin.git" symbolic-ref --short HEAD)
 git -C "$dir/origin.git" log -1 --format='%h %s' "$branch"
 
-step "the mesh starts: gateway, task, repo, provisioner and auth in one process"
-"$foundry" up --set servers.gateway.listen=127.0.0.1:7180 --set servers.auth.listen=127.0.0.1:7181 \
-  --set servers.repo.listen=127.0.0.1:7182 --set servers.provisioner.listen=127.0.0.1:7183 \
-  --set servers.task.listen=127.0.0.1:7184 --set admin.listen=127.0.0.1:7189 >"$dir/mesh.log" 2>&1 &
+step "the mesh starts: all its services in one process"
+# On ports of its own, so that it can run beside another mesh: 718x instead of 710x.
+listen=$("$foundry" config | awk '
+  /^\[/ { section = substr($1, 2, length($1) - 2) }
+  /^listen = / { gsub(/"/, "", $3); sub(/:710/, ":718", $3); print "--set " section ".listen=" $3 }')
+# shellcheck disable=SC2086 # each word is an argument
+"$foundry" up $listen >"$dir/mesh.log" 2>&1 &
 mesh=$!
 for _ in $(seq 150); do
   if "$foundry" login --login demo >"$dir/login" 2>&1; then break; fi

@@ -11,19 +11,17 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Caller;
+use crate::services::{default_ports, services};
 
 /// How the mesh runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// One process.
     Embedded,
-    /// Five processes.
+    /// One process for each service.
     Separate,
 }
 
-const SERVICES: [&str; 5] = ["auth", "repo", "provisioner", "task", "gateway"];
-/// Where the services listen if nobody says otherwise, in that order, and the admin listener.
-const USUAL_PORTS: [u16; 6] = [7101, 7102, 7103, 7104, 7100, 7109];
 /// Longest wait for a process to say that it is ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A setting with which a stop is not cut off only because the machine is busy; less than the wait for its end.
@@ -35,6 +33,7 @@ pub struct Mesh {
     shape: Shape,
     /// Where it listens.
     host: &'static str,
+    /// Those of the services, in their order.
     ports: Vec<u16>,
     admin: u16,
     settings: Vec<String>,
@@ -108,7 +107,7 @@ impl Mesh {
     /// # Panics
     /// When it does not become ready.
     pub fn start_everywhere(settings: &[&str]) -> Self {
-        Self::start_at(("[::]", USUAL_PORTS.to_vec()), Shape::Embedded, settings, &[], &[], None)
+        Self::start_at(("[::]", default_ports()), Shape::Embedded, settings, &[], &[], None)
     }
 
     /// Starts a mesh with the provider `fault` as its default, steered by a directory, and waits until it is ready.
@@ -140,7 +139,8 @@ impl Mesh {
         variables: &[(&str, &str)],
         faults: Option<PathBuf>,
     ) -> Self {
-        Self::start_at(("127.0.0.1", free_ports(6)), shape, settings, arguments, variables, faults)
+        let ports = free_ports(services().len() + 1);
+        Self::start_at(("127.0.0.1", ports), shape, settings, arguments, variables, faults)
     }
 
     fn start_at(
@@ -151,7 +151,7 @@ impl Mesh {
         variables: &[(&str, &str)],
         faults: Option<PathBuf>,
     ) -> Self {
-        let admin = ports.pop().expect("six ports");
+        let admin = ports.pop().expect("a port for the admin listener");
         let mut mesh = Self {
             dir: tempfile::Builder::new().prefix("foundry-story").tempdir().expect("directory"),
             shape,
@@ -180,7 +180,7 @@ impl Mesh {
 
     /// Where a service listens.
     pub fn url(&self, service: &str) -> String {
-        let at = SERVICES.iter().position(|s| *s == service).expect("a service");
+        let at = services().iter().position(|(name, _)| name == service).expect("a service");
         format!("http://127.0.0.1:{}", self.ports[at])
     }
 
@@ -250,7 +250,7 @@ impl Mesh {
     pub fn start_again(&mut self) {
         let names: Vec<&'static str> = match self.shape {
             Shape::Embedded => vec!["up"],
-            Shape::Separate => SERVICES.to_vec(),
+            Shape::Separate => service_names().collect(),
         };
         for name in names {
             if !self.processes.iter().any(|(running, _)| *running == name) {
@@ -266,7 +266,7 @@ impl Mesh {
         let args: &[&str] = if name == "up" { &["up"] } else { &["serve", name] };
         let mut command = self.command(args);
         command.args(&self.arguments).envs(self.variables.iter().cloned());
-        for (service, port) in SERVICES.iter().zip(&self.ports) {
+        for (service, port) in service_names().zip(&self.ports) {
             command.args(["--set", &format!("servers.{service}.listen={}:{port}", self.host)]);
         }
         command.args(["--set", &format!("admin.listen={}:{}", self.host, self.admin)]);
@@ -353,7 +353,7 @@ impl Mesh {
     /// The end of every log, for a failed assertion.
     pub fn log_tail(&self) -> String {
         let mut text = String::new();
-        for name in SERVICES.iter().chain(&["up"]) {
+        for name in service_names().chain(["up"]) {
             if let Ok(log) = std::fs::read_to_string(self.dir.path().join(format!("{name}.log"))) {
                 let lines: Vec<_> = log.lines().collect();
                 text += &format!("--- {name}\n{}\n", lines[lines.len().saturating_sub(25)..].join("\n"));
@@ -365,14 +365,13 @@ impl Mesh {
     /// What the processes printed on their standard output since their last start.
     pub fn printed(&self) -> String {
         let read = |name| std::fs::read_to_string(self.dir.path().join(format!("{name}.out"))).ok();
-        SERVICES.iter().chain(&["up"]).filter_map(read).collect()
+        service_names().chain(["up"]).filter_map(read).collect()
     }
 
     /// Every log line so far.
     pub fn log(&self) -> String {
-        SERVICES
-            .iter()
-            .chain(&["up"])
+        service_names()
+            .chain(["up"])
             .filter_map(|name| std::fs::read_to_string(self.dir.path().join(format!("{name}.log"))).ok())
             .collect()
     }
@@ -395,6 +394,10 @@ impl Mesh {
             pause();
         }
     }
+}
+
+fn service_names() -> impl Iterator<Item = &'static str> {
+    services().iter().map(|(name, _)| name.as_str())
 }
 
 /// Polls of real processes have no event to wait for.

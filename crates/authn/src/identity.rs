@@ -18,7 +18,7 @@ use foundry_secrets::{file_unusable, read_or_create_secret_file, replace_file};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::policy::SERVICES;
+use crate::policy::services;
 use crate::{Claims, Signer, TOKEN_LIFETIME, TokenKind, key_id};
 
 /// A token with less life left is replaced.
@@ -44,7 +44,7 @@ impl ServiceIdentity {
     /// # Errors
     /// `FAILED_PRECONDITION` naming the file when it cannot be read, is not a key, or is open to others.
     pub fn load_or_create(dir: &Path, service: &str, env: &Env) -> Result<Self> {
-        if !SERVICES.contains(&service) {
+        if !services().contains(service) {
             return Err(Error::internal(format!("{service} is not a service")));
         }
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
@@ -125,7 +125,7 @@ impl ServiceIdentity {
 /// `FAILED_PRECONDITION` when the directory cannot be read. A single bad file is logged and skipped.
 pub fn read_public_keys(dir: &Path) -> Result<Vec<PublishedKey>> {
     let mut keys = Vec::new();
-    for service in SERVICES {
+    for service in services() {
         let path = dir.join(format!("{service}.pub"));
         let pem = match fs::read_to_string(&path) {
             Ok(pem) => pem,

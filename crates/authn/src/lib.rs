@@ -37,7 +37,7 @@ pub use identity::{ServiceIdentity, read_public_keys};
 pub use keys::{KeyRing, KeySource, PublicKey, StaticKeys};
 pub use layer::{Authenticator, AuthnLayer, AuthnService, CallerLabel, bearer};
 pub use peer::{CLIENT_PEER, ClientPeer};
-pub use policy::{Method, MethodPolicies, SERVICES};
+pub use policy::{Method, MethodPolicies, services};
 pub use revocations::{Revocations, credential_key, membership_key, role_key};
 pub use session::{CLIENT_PAGE, Client, OWN_PAGE, SESSION_CLEAR, SESSION_SET, SessionCookie};
 pub use sign::{Signer, key_id};

@@ -1,15 +1,12 @@
 //! The authorization entry of every method, read once from the descriptors.
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use foundry_core::{Error, Result};
 use foundry_proto::common::v1::Role;
 use foundry_proto::options::v1::{Access, MethodPolicy};
 use prost_reflect::{DescriptorPool, Value};
-
-/// The services that exist, and so the names that identities and policies may use.
-pub const SERVICES: &[&str] = &["auth", "repo", "task", "provisioner", "gateway"];
 
 const EXTENSION: &str = "foundry.options.v1.policy";
 
@@ -29,7 +26,7 @@ impl Method {
     pub fn defect(&self) -> Option<String> {
         let Some(policy) = &self.policy else { return Some("has no policy".to_owned()) };
         let names = &policy.services;
-        if let Some(name) = names.iter().find(|n| !SERVICES.contains(&n.as_str())) {
+        if let Some(name) = names.iter().find(|n| !services().contains(n.as_str())) {
             return Some(format!("lists the unknown service {name}"));
         }
         let role = Role::try_from(policy.role).ok();
@@ -60,7 +57,7 @@ impl MethodPolicies {
     /// # Errors
     /// `INTERNAL` when a method lacks a sound entry: no service starts with one.
     pub fn load() -> Result<Self> {
-        let policies = Self::read(foundry_proto::FILE_DESCRIPTOR_SET)?;
+        let policies = Self::described()?.clone();
         let defects: Vec<_> =
             policies.methods().filter_map(|m| m.defect().map(|d| format!("{} {d}", m.path))).collect();
         if defects.is_empty() { Ok(policies) } else { Err(Error::internal(defects.join("; "))) }
@@ -77,6 +74,16 @@ impl MethodPolicies {
         }
         let loaded = Arc::new(Self::load()?);
         Ok(SHARED.get_or_init(|| loaded).clone())
+    }
+
+    /// What the descriptors of this build say, sound or not, read once in a process.
+    fn described() -> Result<&'static Self> {
+        static DESCRIBED: OnceLock<MethodPolicies> = OnceLock::new();
+        if let Some(described) = DESCRIBED.get() {
+            return Ok(described);
+        }
+        let read = Self::read(foundry_proto::FILE_DESCRIPTOR_SET)?;
+        Ok(DESCRIBED.get_or_init(|| read))
     }
 
     /// Those of an encoded `FileDescriptorSet`, sound or not.
@@ -116,6 +123,25 @@ impl MethodPolicies {
     }
 }
 
+/// The services that exist, and so the names that identities and policies may use: each serves the rpcs of its own
+/// package, `foundry.NAME.v1`. Empty when the descriptors cannot be read, with which no service starts.
+pub fn services() -> &'static BTreeSet<&'static str> {
+    static SERVICES: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
+        let described = MethodPolicies::described().ok();
+        described.into_iter().flat_map(MethodPolicies::methods).filter_map(|m| server_of(&m.path)).collect()
+    });
+    &SERVICES
+}
+
+/// The service that a method belongs to by its package; none for the package that every service serves.
+fn server_of(path: &str) -> Option<&str> {
+    match path.strip_prefix("/foundry.")?.split('.').next()? {
+        "edge" => Some("gateway"),
+        "watch" => None,
+        package => Some(package),
+    }
+}
+
 /// Health and reflection: open on every server.
 pub(crate) fn is_infrastructure(path: &str) -> bool {
     [
@@ -137,10 +163,12 @@ mod tests {
         let defects: Vec<_> =
             policies.methods().filter_map(|m| m.defect().map(|d| (m.path.clone(), d))).collect();
         assert_eq!(defects, []);
-        let packages = ["auth", "repo", "task", "provisioner"];
-        for package in packages {
-            let prefix = format!("/foundry.{package}.v1.");
-            assert!(policies.methods().any(|m| m.path.starts_with(&prefix)), "no rpc of {package}");
+    }
+
+    #[test]
+    fn services_are_named_after_their_packages() {
+        for (name, exists) in [("auth", true), ("gateway", true), ("edge", false), ("watch", false)] {
+            assert_eq!(services().contains(name), exists, "{name}");
         }
     }
 

@@ -8,7 +8,7 @@ use foundry_core::{Clock, Timestamp};
 use jsonwebtoken::{Algorithm, Validation};
 use sha2::{Digest as _, Sha256};
 
-use crate::policy::SERVICES;
+use crate::policy::services;
 use crate::{
     AUTH_ISSUER, Caller, Claims, KeyRing, LEEWAY, TOKEN_LIFETIME, TokenError, TokenKind, USER_AUDIENCE,
     UserCaller, role_from_name,
@@ -90,7 +90,7 @@ impl Verifier {
     }
 
     fn service(&self, claims: &Claims, expires_at: Timestamp) -> Result<Caller, TokenError> {
-        let name = claims.sub.strip_prefix("service:").filter(|n| SERVICES.contains(n));
+        let name = claims.sub.strip_prefix("service:").filter(|n| services().contains(*n));
         let name = name.filter(|_| claims.iss == claims.sub);
         let name = name.ok_or(TokenError::Malformed("it is not a service token"))?;
         if claims.aud != *self.service {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use foundry_proto::common::v1::AgentSettings;
 
+use crate::mesh::MeshService;
+
 /// Control plane for coding-agent tasks.
 #[derive(Parser)]
 #[command(name = "foundry", version, about, propagate_version = true)]
@@ -69,7 +71,7 @@ pub enum Command {
     Serve {
         /// Service to run.
         #[arg(value_enum)]
-        service: ServiceName,
+        service: MeshService,
     },
     /// Print the effective configuration with secrets masked.
     Config,
@@ -114,17 +116,6 @@ pub enum Command {
         /// Shell to generate it for.
         shell: clap_complete::Shell,
     },
-}
-
-/// A service of the mesh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[allow(missing_docs)]
-pub enum ServiceName {
-    Gateway,
-    Auth,
-    Repo,
-    Provisioner,
-    Task,
 }
 
 /// Manage personal access tokens.

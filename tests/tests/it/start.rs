@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use foundry_tests::{Mesh, Shape};
+use foundry_tests::{Mesh, Shape, services};
 
 fn databases(directory: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
@@ -22,7 +22,7 @@ fn a_taken_address_ends_the_start_before_any_database_is_opened() {
     let taken = mesh.url("gateway");
     let mut second = mesh.command(&["up"]);
     second.env("FOUNDRY_DATA_DIR", data.path()).args(["--set", "admin.listen=127.0.0.1:0"]);
-    for service in ["auth", "repo", "provisioner", "task", "gateway"] {
+    for (service, _) in services() {
         let address = if service == "gateway" { taken.trim_start_matches("http://") } else { "127.0.0.1:0" };
         second.args(["--set", &format!("servers.{service}.listen={address}")]);
     }

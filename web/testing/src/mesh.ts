@@ -1,5 +1,5 @@
 /** A real mesh in one process, with its own data directory and ports. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -73,7 +73,12 @@ export interface MeshOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-const SERVICES = ['gateway', 'auth', 'repo', 'provisioner', 'task'];
+/** The services of a mesh by name, as the binary under test lists them in its configuration; the gateway first. */
+function services(): string[] {
+  const configuration = execFileSync(binary(), ['config', '--data-dir', '/'], { env: {}, encoding: 'utf8' });
+  const names: readonly string[] = configuration.match(/(?<=^\[servers\.)\w+(?=\]$)/gm) ?? [];
+  return ['gateway', ...names.filter((name) => name !== 'gateway')];
+}
 
 /** A mesh that runs, after `begin`. */
 export class RunningMesh {
@@ -82,13 +87,14 @@ export class RunningMesh {
   /** Those of the services, then that of the admin listener. */
   protected ports: readonly number[] = [];
   private process: ChildProcess | undefined;
+  private readonly services = services();
 
   protected constructor(private readonly options: MeshOptions) {}
 
   /** Starts it for the first time and waits until it is ready. */
   protected async begin(): Promise<this> {
     for (let attempt = 1; ; attempt += 1) {
-      this.ports = await Promise.all(Array.from({ length: SERVICES.length + 1 }, freePort));
+      this.ports = await Promise.all(Array.from({ length: this.services.length + 1 }, freePort));
       try {
         await this.startAgain();
         return this;
@@ -138,8 +144,8 @@ export class RunningMesh {
 
   /** Starts a command of the binary that serves on these ports, and waits until its gateway says that all services work. */
   protected async launch(command: readonly string[], ports: readonly number[]): Promise<ChildProcess> {
-    const sets = SERVICES.map((name, i) => `servers.${name}.listen=127.0.0.1:${ports[i]}`);
-    sets.push(`admin.listen=127.0.0.1:${ports[SERVICES.length]}`, ...(this.options.settings ?? []));
+    const sets = this.services.map((name, i) => `servers.${name}.listen=127.0.0.1:${ports[i]}`);
+    sets.push(`admin.listen=127.0.0.1:${ports[this.services.length]}`, ...(this.options.settings ?? []));
     const log = openSync(join(this.dir, 'mesh.log'), 'a');
     const child = spawn(this.options.program ?? binary(), [...command, ...sets.flatMap((s) => ['--set', s])], {
       env: this.environment(),

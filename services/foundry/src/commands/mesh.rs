@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use foundry_provisioner::FurtherProviders;
 
-use crate::cli::{Global, ServiceName};
+use crate::cli::Global;
 use crate::failure::Failure;
-use crate::mesh::{self, config};
+use crate::mesh::{self, MeshService, config};
 use crate::output;
 
 /// Runs the whole mesh in this process.
@@ -29,7 +29,7 @@ pub async fn up(
 /// What kept it from starting.
 pub async fn serve(
     global: &Global,
-    service: ServiceName,
+    service: MeshService,
     further: FurtherProviders,
 ) -> Result<ExitCode, Failure> {
     Box::pin(mesh::serve(config::load(global)?.value, config::data_dir(global)?, service, further)).await

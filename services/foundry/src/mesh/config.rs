@@ -1,11 +1,13 @@
 //! Configuration of the mesh: defaults, file, environment, flags, in this order.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use foundry_server::config::{AdminConfig, DrainConfig, Layers, Loaded, ServerConfig, TelemetryConfig};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::cli::{Global, ServiceName};
+use super::services::{MeshService, SERVICES, called};
+use crate::cli::Global;
 use crate::failure::Failure;
 
 /// Environment variables that are options of the command line, not settings of the mesh.
@@ -24,10 +26,13 @@ const OPTIONS: &[&str] = &[
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MeshConfig {
-    /// Where each service listens, and what it accepts.
-    pub servers: Servers,
-    /// Where each service is reached from other processes.
-    pub upstreams: Upstreams,
+    /// Where each service listens, and what it accepts; by name.
+    #[serde(serialize_with = "in_the_order_of_the_table")]
+    pub servers: BTreeMap<String, ServerConfig>,
+    /// Where each service that others call is reached from other processes, by name: `http://host:port`; empty = where
+    /// it listens by this configuration.
+    #[serde(serialize_with = "in_the_order_of_the_table")]
+    pub upstreams: BTreeMap<String, String>,
     /// The gateway.
     pub gateway: foundry_gateway::Config,
     /// The auth service.
@@ -49,8 +54,11 @@ pub struct MeshConfig {
 impl Default for MeshConfig {
     fn default() -> Self {
         Self {
-            servers: Servers::default(),
-            upstreams: Upstreams::default(),
+            servers: SERVICES
+                .iter()
+                .map(|s| (s.name.to_owned(), ServerConfig::on_loopback(s.port)))
+                .collect(),
+            upstreams: called().map(|s| (s.name.to_owned(), String::new())).collect(),
             gateway: foundry_gateway::Config::default(),
             // The embedded default is for one machine; `foundry login` reads its secret.
             auth: foundry_auth::Config { development_sign_in: true, ..foundry_auth::Config::default() },
@@ -64,76 +72,25 @@ impl Default for MeshConfig {
     }
 }
 
-/// Where each service listens, and what it accepts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Servers {
-    /// The gateway; port 7100 by default.
-    pub gateway: ServerConfig,
-    /// Auth; port 7101 by default.
-    pub auth: ServerConfig,
-    /// Repo; port 7102 by default.
-    pub repo: ServerConfig,
-    /// The provisioner; port 7103 by default.
-    pub provisioner: ServerConfig,
-    /// Task; port 7104 by default.
-    pub task: ServerConfig,
-}
-
-impl Default for Servers {
-    fn default() -> Self {
-        Self {
-            gateway: ServerConfig::on_loopback(7100),
-            auth: ServerConfig::on_loopback(7101),
-            repo: ServerConfig::on_loopback(7102),
-            provisioner: ServerConfig::on_loopback(7103),
-            task: ServerConfig::on_loopback(7104),
-        }
-    }
-}
-
-impl Servers {
-    /// The section of a service.
-    pub fn of(&self, service: ServiceName) -> &ServerConfig {
-        match service {
-            ServiceName::Gateway => &self.gateway,
-            ServiceName::Auth => &self.auth,
-            ServiceName::Repo => &self.repo,
-            ServiceName::Provisioner => &self.provisioner,
-            ServiceName::Task => &self.task,
-        }
-    }
-}
-
-/// Where each service is reached from other processes: `http://host:port`; empty = where it listens by this
-/// configuration.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Upstreams {
-    /// Auth.
-    pub auth: String,
-    /// Repo.
-    pub repo: String,
-    /// The provisioner.
-    pub provisioner: String,
-    /// Task.
-    pub task: String,
+fn in_the_order_of_the_table<T: Serialize, S: Serializer>(
+    by_name: &BTreeMap<String, T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(SERVICES.iter().filter_map(|service| by_name.get_key_value(service.name)))
 }
 
 impl MeshConfig {
+    /// Where a service listens, and what it accepts.
+    pub fn server(&self, service: &MeshService) -> ServerConfig {
+        let configured = self.servers.get(service.name).cloned();
+        configured.unwrap_or_else(|| ServerConfig::on_loopback(service.port))
+    }
+
     /// The URL at which other processes reach a service.
-    pub fn upstream_url(&self, service: ServiceName) -> String {
-        let configured = match service {
-            ServiceName::Gateway => "",
-            ServiceName::Auth => &self.upstreams.auth,
-            ServiceName::Repo => &self.upstreams.repo,
-            ServiceName::Provisioner => &self.upstreams.provisioner,
-            ServiceName::Task => &self.upstreams.task,
-        };
-        if configured.is_empty() {
-            format!("http://{}", self.servers.of(service).listen)
-        } else {
-            configured.to_owned()
+    pub fn upstream_url(&self, service: &MeshService) -> String {
+        match self.upstreams.get(service.name) {
+            Some(configured) if !configured.is_empty() => configured.clone(),
+            _ => format!("http://{}", self.server(service).listen),
         }
     }
 }
@@ -181,8 +138,9 @@ mod tests {
     #[test]
     fn services_are_reached_where_they_listen_unless_told_otherwise() {
         let mut config = MeshConfig::default();
-        assert_eq!(config.upstream_url(ServiceName::Repo), "http://127.0.0.1:7102");
-        config.upstreams.repo = "http://repo:7102".to_owned();
-        assert_eq!(config.upstream_url(ServiceName::Repo), "http://repo:7102");
+        let repo = SERVICES.iter().find(|service| service.name == "repo").unwrap();
+        assert_eq!(config.upstream_url(repo), "http://127.0.0.1:7102");
+        config.upstreams.insert("repo".to_owned(), "http://repo:7102".to_owned());
+        assert_eq!(config.upstream_url(repo), "http://repo:7102");
     }
 }

@@ -9,3 +9,4 @@ mod wiring;
 
 pub use model_keys::ModelKeys;
 pub use run::{serve, up};
+pub use services::MeshService;

@@ -1,5 +1,6 @@
 //! Running: everything in one process, or one service in each.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,20 +12,17 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::config::MeshConfig;
 use super::model_keys::ModelKeys;
-use super::services::{self, RunningService};
-use super::wiring::{Upstreams, Wiring, name};
-use crate::cli::ServiceName;
+use super::services::{Given, MeshService, RunningService, called, drain_order, in_start_order};
+use super::wiring::{Upstreams, Wiring};
 use crate::commands::login;
 use crate::failure::Failure;
 use crate::output;
 
-/// The order in which services start; each finds those it calls first.
-const START_ORDER: [ServiceName; 5] =
-    [ServiceName::Auth, ServiceName::Repo, ServiceName::Provisioner, ServiceName::Task, ServiceName::Gateway];
 /// Below so many a busy mesh runs out of descriptors.
 const FEW_DESCRIPTORS: u64 = 8_192;
-/// The order in which services of one process drain.
-const DRAIN_ORDER: [&str; 5] = ["gateway", "task", "repo", "provisioner", "auth"];
+
+/// Binds the upstreams of the services of this process, by name, when these are built.
+type Bindings = BTreeMap<&'static str, UpstreamBinding>;
 
 /// Runs the whole mesh until a signal.
 ///
@@ -37,7 +35,7 @@ pub async fn up(
     further: FurtherProviders,
 ) -> Result<ExitCode, Failure> {
     let (upstreams, bindings) = deferred();
-    run(config, (mesh_dir, further), upstreams, &START_ORDER, bindings, keys).await
+    run(config, (mesh_dir, further), upstreams, &in_start_order(), bindings, keys).await
 }
 
 /// Runs one service until a signal; the others are reached over the network.
@@ -47,46 +45,39 @@ pub async fn up(
 pub async fn serve(
     config: MeshConfig,
     mesh_dir: PathBuf,
-    service: ServiceName,
+    service: MeshService,
     further: FurtherProviders,
 ) -> Result<ExitCode, Failure> {
-    let remote = |target| Upstream::remote(&config.upstream_url(target));
-    let upstreams = Upstreams {
-        auth: remote(ServiceName::Auth)?,
-        repo: remote(ServiceName::Repo)?,
-        provisioner: remote(ServiceName::Provisioner)?,
-        task: remote(ServiceName::Task)?,
-    };
-    run(config, (mesh_dir, further), upstreams, &[service], Vec::new(), ModelKeys::default()).await
+    let mut upstreams = Upstreams::new();
+    for other in called() {
+        upstreams.insert(other.name, Upstream::remote(&config.upstream_url(other))?);
+    }
+    run(config, (mesh_dir, further), upstreams, &[service], Bindings::new(), ModelKeys::default()).await
 }
 
 /// Upstreams of services that are built later in this process.
-fn deferred() -> (Upstreams, Vec<(ServiceName, UpstreamBinding)>) {
-    let (auth, auth_binding) = Upstream::deferred();
-    let (repo, repo_binding) = Upstream::deferred();
-    let (provisioner, provisioner_binding) = Upstream::deferred();
-    let (task, task_binding) = Upstream::deferred();
-    let bindings = vec![
-        (ServiceName::Auth, auth_binding),
-        (ServiceName::Repo, repo_binding),
-        (ServiceName::Provisioner, provisioner_binding),
-        (ServiceName::Task, task_binding),
-    ];
-    (Upstreams { auth, repo, provisioner, task }, bindings)
+fn deferred() -> (Upstreams, Bindings) {
+    let (mut upstreams, mut bindings) = (Upstreams::new(), Bindings::new());
+    for service in called() {
+        let (upstream, binding) = Upstream::deferred();
+        upstreams.insert(service.name, upstream);
+        bindings.insert(service.name, binding);
+    }
+    (upstreams, bindings)
 }
 
 async fn run(
     config: MeshConfig,
     (mesh_dir, further): (PathBuf, FurtherProviders),
     upstreams: Upstreams,
-    services: &[ServiceName],
-    mut bindings: Vec<(ServiceName, UpstreamBinding)>,
+    services: &[MeshService],
+    mut bindings: Bindings,
     keys: ModelKeys,
 ) -> Result<ExitCode, Failure> {
     let env = Env::system();
     let begun = env.clock.now();
     let descriptors = raise_descriptors();
-    let label = if services.len() == 1 { name(services[0]) } else { "foundry" };
+    let label = if let [service] = services { service.name } else { "foundry" };
     let telemetry =
         Telemetry::start(&config.telemetry, label).map_err(|e| Failure::new(e.to_string()).exit(2))?;
     let signals = Signals::of_process()?;
@@ -102,18 +93,18 @@ async fn run(
     }
 
     let mut process = Process::new(env.clone(), config.drain.clone(), telemetry.metrics().clone());
-    process.drain_order(&DRAIN_ORDER);
+    process.drain_order(&drain_order());
     // Whose data and whose addresses these are is settled before anything is recovered or started.
-    let data = services.iter().map(|s| wiring.data(*s)).collect::<Result<Vec<_>, _>>()?;
-    let addresses: Vec<_> = services.iter().map(|s| (name(*s), config.servers.of(*s).listen)).collect();
+    let data = services.iter().map(|s| wiring.data(s)).collect::<Result<Vec<_>, _>>()?;
+    let addresses: Vec<_> = services.iter().map(|s| (s.name, config.server(s).listen)).collect();
     process.bind(&addresses, &config.admin).await?;
     let mut survivors = None;
     for (service, data) in services.iter().zip(&data) {
-        let RunningService { service: built, failures, survivors: living } =
-            Box::pin(services::build(*service, data.as_ref(), &config, &wiring)).await?;
+        let given = Given { name: service.name, data: data.as_ref(), config: &config, wiring: &wiring };
+        let RunningService { service: built, failures, survivors: living } = (service.build)(given).await?;
         process.supervise(failures);
         survivors = survivors.or(living);
-        start(&mut process, built, *service, &config, &wiring, &mut bindings).await?;
+        start(&mut process, built, service, &config, &wiring, &mut bindings).await?;
     }
     process.start_admin(&config.admin).await?;
     telemetry.metrics().bootstrapped(env.clock.now().since(begun));
@@ -133,14 +124,14 @@ async fn run(
 async fn start(
     process: &mut Process,
     built: Service,
-    service: ServiceName,
+    service: &MeshService,
     config: &MeshConfig,
     wiring: &Wiring,
-    bindings: &mut Vec<(ServiceName, UpstreamBinding)>,
+    bindings: &mut Bindings,
 ) -> Result<(), Failure> {
-    let mounted = built.mount(config.servers.of(service), &wiring.env, &wiring.metrics).await?;
-    if let Some(position) = bindings.iter().position(|(bound, _)| *bound == service) {
-        bindings.swap_remove(position).1.bind(mounted.upstream());
+    let mounted = built.mount(&config.server(service), &wiring.env, &wiring.metrics).await?;
+    if let Some(binding) = bindings.remove(service.name) {
+        binding.bind(mounted.upstream());
     }
     process.start(mounted).await?;
     Ok(())
@@ -163,13 +154,13 @@ fn make_private(dir: &Path) -> Result<(), Failure> {
 }
 
 /// Says on standard output what serves where, once everything does.
-fn announce(config: &MeshConfig, mesh_dir: &Path, services: &[ServiceName]) {
+fn announce(config: &MeshConfig, mesh_dir: &Path, services: &[MeshService]) {
     for service in services {
-        output::line(&format!("{:<12} {}", name(*service), config.servers.of(*service).listen));
+        output::line(&format!("{:<12} {}", service.name, config.server(service).listen));
     }
-    if services.contains(&ServiceName::Gateway) {
-        announce_page(config, mesh_dir);
-        let gateway = config.servers.gateway.listen;
+    if let Some(gateway) = services.iter().find(|service| service.name == "gateway") {
+        let gateway = config.server(gateway).listen;
+        announce_page(config, mesh_dir, gateway);
         output::line(&format!(
             "ready: sign in with `foundry login`; explore the API with `grpcurl -plaintext {gateway} list`"
         ));
@@ -180,8 +171,8 @@ fn announce(config: &MeshConfig, mesh_dir: &Path, services: &[ServiceName]) {
 }
 
 /// Says where the workbench is and how to get in.
-fn announce_page(config: &MeshConfig, mesh_dir: &Path) {
-    let page = page_address(config.servers.gateway.listen);
+fn announce_page(config: &MeshConfig, mesh_dir: &Path, gateway: SocketAddr) {
+    let page = page_address(gateway);
     let mut text = format!("workbench    {page}");
     if config.auth.development_sign_in {
         let secret = login::secret_file(mesh_dir);

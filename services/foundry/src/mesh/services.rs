@@ -1,13 +1,113 @@
-//! Each service, built from its configuration and what it is given.
+//! The services of the mesh as one table, and how each of them is built.
 
+use std::pin::Pin;
+
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use foundry_core::Tasks;
 use foundry_server::{DataDirectory, Service};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::config::MeshConfig;
 use super::wiring::Wiring;
-use crate::cli::ServiceName;
 use crate::failure::Failure;
+
+/// Makes the table, one line per service. The function of the same name in this file builds the service.
+macro_rules! services {
+    ($($name:ident $port:literal $starts:literal $drains:literal $has_data:literal $is_called:literal;)*) => {
+        /// All services of the mesh, in the order in which they are shown to people. Commands, configuration, wiring,
+        /// start and drain have no other list of them.
+        pub static SERVICES: &[MeshService] = &[$(MeshService {
+            name: stringify!($name),
+            port: $port,
+            starts: $starts,
+            drains: $drains,
+            has_data: $has_data,
+            is_called: $is_called,
+            build: |given| Box::pin($name(given)),
+        }),*];
+    };
+}
+
+services! {
+    // name      port  starts  drains  has_data  is_called
+    gateway      7100  50      10      false     false;
+    auth         7101  10      50      true      true;
+    repo         7102  20      30      true      true;
+    provisioner  7103  30      40      true      true;
+    task         7104  40      20      true      true;
+}
+
+/// A line of the table.
+#[derive(Clone, Copy)]
+pub struct MeshService {
+    /// The name of its package of rpcs, of its identity, of its directory and of its sections of the configuration.
+    pub name: &'static str,
+    /// Where it listens on the loopback interface by default.
+    pub port: u16,
+    /// Its place in the order of a start: after those that it calls. Places may have gaps.
+    starts: u16,
+    /// Its place in the order of a stop. Places may have gaps.
+    drains: u16,
+    /// Whether it has a directory of its own below the data directory, with its database unless that is elsewhere.
+    pub has_data: bool,
+    /// Whether other services call it, the gateway among them: then the configuration says where, `upstreams.NAME`,
+    /// and the gateway routes to it.
+    pub is_called: bool,
+    /// Builds it and starts its background work; fails when its database cannot be opened.
+    pub build: for<'a> fn(Given<'a>) -> Building<'a>,
+}
+
+/// A service that is being built.
+pub type Building<'a> = Pin<Box<dyn Future<Output = Result<RunningService, Failure>> + 'a>>;
+
+impl ValueEnum for MeshService {
+    fn value_variants<'a>() -> &'a [Self] {
+        SERVICES
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name))
+    }
+}
+
+/// All services in the order in which they start; each finds those it calls first.
+pub fn in_start_order() -> Vec<MeshService> {
+    let mut services = SERVICES.to_vec();
+    services.sort_by_key(|service| service.starts);
+    services
+}
+
+/// The names of all services in the order in which those of one process drain.
+pub fn drain_order() -> Vec<&'static str> {
+    let mut services = SERVICES.to_vec();
+    services.sort_by_key(|service| service.drains);
+    services.iter().map(|service| service.name).collect()
+}
+
+/// The services that others call.
+pub fn called() -> impl Iterator<Item = &'static MeshService> {
+    SERVICES.iter().filter(|service| service.is_called)
+}
+
+/// What a service is built from.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// Its name.
+    pub name: &'static str,
+    /// Its data directory, if it has one.
+    pub data: Option<&'a DataDirectory>,
+    /// The configuration of the mesh; each service reads its own section.
+    pub config: &'a MeshConfig,
+    /// What all services of the process share.
+    pub wiring: &'a Wiring,
+}
+
+impl<'a> Given<'a> {
+    fn data(&self) -> Result<&'a DataDirectory, Failure> {
+        self.data.ok_or_else(|| Failure::new(format!("{} has no data directory", self.name)))
+    }
+}
 
 /// A built service and what must live as long as it.
 pub struct RunningService {
@@ -19,34 +119,15 @@ pub struct RunningService {
     pub survivors: Option<foundry_provisioner::Survivors>,
 }
 
-/// Builds one service and starts its background work. All but the gateway have a data directory.
-///
-/// # Errors
-/// When its database cannot be opened.
-pub async fn build(
-    service: ServiceName,
-    data: Option<&DataDirectory>,
-    config: &MeshConfig,
-    wiring: &Wiring,
-) -> Result<RunningService, Failure> {
-    match (service, data) {
-        (ServiceName::Auth, Some(data)) => auth(data, config, wiring).await,
-        (ServiceName::Repo, Some(data)) => repo(data, config, wiring).await,
-        (ServiceName::Provisioner, Some(data)) => provisioner(data, config, wiring).await,
-        (ServiceName::Task, Some(data)) => task(data, config, wiring).await,
-        (ServiceName::Gateway, _) => gateway(config, wiring).await,
-        (_, None) => Err(Failure::new(format!("{service:?} has no data directory"))),
-    }
-}
-
-async fn auth(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<RunningService, Failure> {
+async fn auth(given: Given<'_>) -> Result<RunningService, Failure> {
+    let Given { config, wiring, .. } = given;
     let (tasks, failures) = Tasks::new();
     // Its own identity is published like the others', so that all keys are in one place.
-    foundry_authn::ServiceIdentity::load_or_create(&wiring.keys_dir(), "auth", &wiring.env)?;
+    foundry_authn::ServiceIdentity::load_or_create(&wiring.keys_dir(), given.name, &wiring.env)?;
     let deps = foundry_auth::Dependencies {
         env: wiring.env.clone(),
         tasks,
-        data_dir: data.path().to_owned(),
+        data_dir: given.data()?.path().to_owned(),
         keys_dir: wiring.keys_dir(),
         watch_observer: wiring.watch_observer(),
     };
@@ -54,13 +135,14 @@ async fn auth(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Res
     Ok(RunningService { service, failures, survivors: None })
 }
 
-async fn repo(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<RunningService, Failure> {
+async fn repo(given: Given<'_>) -> Result<RunningService, Failure> {
+    let Given { config, wiring, .. } = given;
     let (tasks, failures) = Tasks::new();
-    let context = wiring.context_for(ServiceName::Repo, tasks)?;
+    let context = wiring.context_for(given.name, tasks)?;
     let deps = foundry_repo::Dependencies {
         env: wiring.env.clone(),
         tasks: context.tasks,
-        data,
+        data: given.data()?,
         mesh_dir: wiring.mesh_dir.clone(),
         authenticator: context.authenticator,
         flow_hooks: wiring.flow_hooks(),
@@ -70,20 +152,17 @@ async fn repo(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Res
     Ok(RunningService { service, failures, survivors: None })
 }
 
-async fn provisioner(
-    data: &DataDirectory,
-    config: &MeshConfig,
-    wiring: &Wiring,
-) -> Result<RunningService, Failure> {
+async fn provisioner(given: Given<'_>) -> Result<RunningService, Failure> {
+    let Given { config, wiring, .. } = given;
     let (tasks, failures) = Tasks::new();
-    let context = wiring.context_for(ServiceName::Provisioner, tasks)?;
+    let context = wiring.context_for(given.name, tasks)?;
     let survivors = foundry_provisioner::Survivors::default();
     let deps = foundry_provisioner::Dependencies {
         env: wiring.env.clone(),
         tasks: context.tasks,
-        data,
+        data: given.data()?,
         authenticator: context.authenticator,
-        repo: wiring.upstream(&context.identity, ServiceName::Repo)?,
+        repo: wiring.upstream_as(&context.identity, "repo")?,
         further_providers: wiring.further.clone(),
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
@@ -94,17 +173,18 @@ async fn provisioner(
     Ok(RunningService { service, failures, survivors: Some(survivors) })
 }
 
-async fn task(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<RunningService, Failure> {
+async fn task(given: Given<'_>) -> Result<RunningService, Failure> {
+    let Given { config, wiring, .. } = given;
     let (tasks, failures) = Tasks::new();
-    let context = wiring.context_for(ServiceName::Task, tasks)?;
+    let context = wiring.context_for(given.name, tasks)?;
     let deps = foundry_task::Dependencies {
         env: wiring.env.clone(),
         tasks: context.tasks,
-        data,
+        data: given.data()?,
         authenticator: context.authenticator,
         identity: context.identity,
-        provisioner: wiring.upstreams.provisioner.clone(),
-        repo: wiring.upstreams.repo.clone(),
+        provisioner: wiring.upstream("provisioner")?,
+        repo: wiring.upstream("repo")?,
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
     };
@@ -115,26 +195,58 @@ async fn task(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Res
     Ok(RunningService { service, failures, survivors: None })
 }
 
-async fn gateway(config: &MeshConfig, wiring: &Wiring) -> Result<RunningService, Failure> {
+async fn gateway(given: Given<'_>) -> Result<RunningService, Failure> {
+    let Given { config, wiring, .. } = given;
     let (tasks, failures) = Tasks::new();
-    let context = wiring.context_for(ServiceName::Gateway, tasks)?;
-    let upstreams = &wiring.upstreams;
+    let context = wiring.context_for(given.name, tasks)?;
     let deps = foundry_gateway::Dependencies {
         env: wiring.env.clone(),
         tasks: context.tasks,
         // Without an identity: a request is passed on as its caller's.
-        upstreams: [
-            ("auth", &upstreams.auth),
-            ("repo", &upstreams.repo),
-            ("provisioner", &upstreams.provisioner),
-            ("task", &upstreams.task),
-        ]
-        .map(|(name, upstream)| (name, upstream.clone()))
-        .into(),
+        upstreams: wiring.upstreams.clone(),
         authenticator: context.authenticator,
         identity: context.identity,
         watch_observer: wiring.watch_observer(),
     };
     let service = foundry_gateway::build(&config.gateway, deps).await?;
     Ok(RunningService { service, failures, survivors: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_has_the_services_of_the_contract_each_in_a_place_of_its_own() {
+        let names: BTreeSet<_> = SERVICES.iter().map(|service| service.name).collect();
+        assert_eq!(
+            names,
+            *foundry_authn::services(),
+            "a package of rpcs without its line, or a line without its package"
+        );
+        let columns: [fn(&MeshService) -> u16; 3] = [|s| s.port, |s| s.starts, |s| s.drains];
+        for column in columns {
+            let places: BTreeSet<_> = SERVICES.iter().map(column).collect();
+            assert_eq!(places.len(), SERVICES.len(), "two services have the same place: {places:?}");
+        }
+    }
+
+    #[test]
+    fn every_service_may_follow_the_revocations_of_auth() {
+        let policies = foundry_authn::MethodPolicies::shared().unwrap();
+        let method = policies.get("/foundry.auth.v1.AuthService/WatchRevocations").unwrap();
+        let allowed = &method.policy.as_ref().unwrap().services;
+        for service in SERVICES.iter().filter(|service| service.name != foundry_auth::NAME) {
+            assert!(allowed.iter().any(|name| name == service.name), "{} is not in its policy", service.name);
+        }
+    }
+
+    #[test]
+    fn a_mesh_starts_with_auth_and_stops_with_it() {
+        let started: Vec<_> = in_start_order().iter().map(|service| service.name).collect();
+        assert_eq!((started.first(), started.last()), (Some(&"auth"), Some(&"gateway")));
+        assert_eq!((drain_order().first(), drain_order().last()), (Some(&"gateway"), Some(&"auth")));
+    }
 }

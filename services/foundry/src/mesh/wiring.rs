@@ -1,30 +1,22 @@
 //! What every service is given: its identity, its way to the others, and who checks its callers.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foundry_authn::{
-    Authenticator, IdentityLayer, KeyRing, Revocations, ServiceIdentity, UpstreamKeys, keep_revocations,
+    AUTH_ISSUER, Authenticator, IdentityLayer, KeyRing, Revocations, ServiceIdentity, UpstreamKeys,
+    keep_revocations,
 };
-use foundry_core::{Env, Result, Tasks};
+use foundry_core::{Env, Tasks};
 use foundry_server::{DataDirectory, Metrics, Upstream};
 
 use super::hooks::{FlowMetrics, WatchMetrics};
-use crate::cli::ServiceName;
+use super::services::MeshService;
 use crate::failure::Failure;
 
-/// The services as they are reached from this process, without an identity yet.
-#[derive(Clone)]
-pub struct Upstreams {
-    /// Auth.
-    pub auth: Upstream,
-    /// Repo.
-    pub repo: Upstream,
-    /// The provisioner.
-    pub provisioner: Upstream,
-    /// Task.
-    pub task: Upstream,
-}
+/// The services that others call as they are reached from this process, by name, without an identity yet.
+pub type Upstreams = BTreeMap<&'static str, Upstream>;
 
 /// What all services of a process share.
 pub struct Wiring {
@@ -52,17 +44,6 @@ pub struct ServiceContext {
     pub tasks: Tasks,
 }
 
-/// Name of a service.
-pub fn name(service: ServiceName) -> &'static str {
-    match service {
-        ServiceName::Gateway => "gateway",
-        ServiceName::Auth => "auth",
-        ServiceName::Repo => "repo",
-        ServiceName::Provisioner => "provisioner",
-        ServiceName::Task => "task",
-    }
-}
-
 impl Wiring {
     /// Where identities and their public halves are.
     pub fn keys_dir(&self) -> PathBuf {
@@ -79,27 +60,25 @@ impl Wiring {
         Arc::new(WatchMetrics(self.metrics.clone()))
     }
 
-    /// Opens and locks the data directory of a service; the gateway has none.
+    /// Opens and locks the data directory of a service, if it has one.
     ///
     /// # Errors
     /// When another process holds it.
-    pub fn data(&self, service: ServiceName) -> std::result::Result<Option<DataDirectory>, Failure> {
-        let has = service != ServiceName::Gateway;
-        has.then(|| open(&self.mesh_dir.join(name(service)))).transpose()
+    pub fn data(&self, service: &MeshService) -> Result<Option<DataDirectory>, Failure> {
+        service.has_data.then(|| open(&self.mesh_dir.join(service.name))).transpose()
     }
 
     /// Identity, authentication and tasks of a service other than auth, whose revocations are followed from here on.
     ///
     /// # Errors
     /// When the identity's key cannot be read.
-    pub fn context_for(&self, service: ServiceName, tasks: Tasks) -> Result<ServiceContext> {
-        let name = name(service);
+    pub fn context_for(&self, name: &str, tasks: Tasks) -> Result<ServiceContext, Failure> {
         let identity = ServiceIdentity::load_or_create(&self.keys_dir(), name, &self.env)?;
         let keys =
-            KeyRing::new(Arc::new(UpstreamKeys::new(self.upstreams.auth.clone())), self.env.clock.clone());
+            KeyRing::new(Arc::new(UpstreamKeys::new(self.upstream(AUTH_ISSUER)?)), self.env.clock.clone());
         let revocations = Revocations::new();
         keep_revocations(
-            self.upstream(&identity, ServiceName::Auth)?,
+            self.upstream_as(&identity, AUTH_ISSUER)?,
             revocations.clone(),
             &self.env,
             &tasks,
@@ -109,22 +88,25 @@ impl Wiring {
         Ok(ServiceContext { identity, authenticator, tasks })
     }
 
+    /// Another service, without an identity.
+    ///
+    /// # Errors
+    /// When others do not call a service of this name.
+    pub fn upstream(&self, name: &str) -> Result<Upstream, Failure> {
+        let upstream = self.upstreams.get(name).cloned();
+        upstream.ok_or_else(|| Failure::new(format!("{name} is not a service that others call")))
+    }
+
     /// Another service as this identity calls it.
     ///
     /// # Errors
-    /// When the descriptors are unsound.
-    pub fn upstream(&self, identity: &ServiceIdentity, target: ServiceName) -> Result<Upstream> {
-        let upstreams = match target {
-            ServiceName::Auth | ServiceName::Gateway => &self.upstreams.auth,
-            ServiceName::Repo => &self.upstreams.repo,
-            ServiceName::Provisioner => &self.upstreams.provisioner,
-            ServiceName::Task => &self.upstreams.task,
-        };
-        Ok(upstreams.clone().layer(IdentityLayer::new(identity.clone(), name(target))?))
+    /// As [`Self::upstream`], and when the descriptors are unsound.
+    pub fn upstream_as(&self, identity: &ServiceIdentity, name: &str) -> Result<Upstream, Failure> {
+        Ok(self.upstream(name)?.layer(IdentityLayer::new(identity.clone(), name)?))
     }
 }
 
-fn open(path: &Path) -> std::result::Result<DataDirectory, Failure> {
+fn open(path: &Path) -> Result<DataDirectory, Failure> {
     DataDirectory::open(path)
         .map_err(|e| Failure::new(e.to_string()).next("stop the other process, or choose another --data-dir"))
 }

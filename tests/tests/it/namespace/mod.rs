@@ -13,13 +13,14 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use foundry_core::Env;
+use foundry_tests::services::default_ports;
 use foundry_tests::story::register;
 use foundry_tests::{Mesh, Origin};
 use foundry_tool_cache::{NpmSettings, ToolCache};
 
 use inside::{Inside, attack};
 
-/// Addresses of the mesh's machine. Its ports are those of gateway, services and admin page, on every address.
+/// Addresses of the mesh's machine. Its ports are the default ones, on every address.
 const ADDRESSES: [&str; 11] = [
     "127.0.0.1",
     "127.8.9.10",
@@ -33,7 +34,6 @@ const ADDRESSES: [&str; 11] = [
     "fd00::7",
     "2001:db8:5::5",
 ];
-const MESH_PORTS: [u16; 6] = [7100, 7101, 7102, 7103, 7104, 7109];
 /// What else is there: services of a cloud, a database, a dev server. A listener of the test stands for each.
 const OTHER_PORTS: [u16; 3] = [80, 5432, 8123];
 /// Names of the resolver that lead inside, and one that has no address at all.
@@ -154,7 +154,7 @@ async fn within() {
     let two = Inside::create(&mesh, &caller, &repository).await;
 
     // The guard is what refuses: without it these would be reached.
-    let ports = [&MESH_PORTS[..], &OTHER_PORTS].concat();
+    let ports = [&default_ports()[..], &OTHER_PORTS].concat();
     let there = attack::from_here(&ADDRESSES, &ports);
     assert_eq!((there.attempts, there.wrong), (ADDRESSES.len() * ports.len(), Vec::<String>::new()));
 
