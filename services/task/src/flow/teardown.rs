@@ -1,4 +1,4 @@
-//! The end of a task, killed or archived.
+//! Ends a task that was killed or archived.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::domain::task::Task;
 use crate::store::aggregate::{self, sandbox_key};
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// How long an end waits for the sandbox's.
+/// How long the flow waits for the sandbox to be destroyed. Then the task ends anyway.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The flow.
+/// Waits for the sandbox's destruction, then marks the task as ended.
 pub static TEARDOWN: Flow<Context> = Flow::new(
     "task_teardown",
     &[
@@ -26,7 +26,7 @@ pub static TEARDOWN: Flow<Context> = Flow::new(
 )
 .concurrency(32);
 
-/// The end of a task.
+/// The flow that ends a task.
 pub fn new(flow_id: FlowId, task: &Task, user_id: &str) -> NewFlow {
     NewFlow::new(&TEARDOWN, flow_id, task.task_id.as_str(), task.task_id.as_str())
         .organization(&task.organization_id)

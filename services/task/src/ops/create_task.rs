@@ -20,10 +20,10 @@ use crate::flow;
 use crate::projection::organization;
 use crate::store::{aggregate, messages, prompts, sessions, summary, tasks, upstream};
 
-/// How often a derived branch that somebody took meanwhile is derived anew.
+/// How often a branch name is derived when others keep taking it.
 const MAX_NAMES: u32 = 8;
 
-/// What is asked for, checked.
+/// The validated request.
 struct Wanted {
     organization: OrganizationId,
     repository: RepositoryId,
@@ -117,8 +117,8 @@ fn check(cx: &Context, organization: OrganizationId, request: &CreateTaskRequest
     })
 }
 
-/// The default branch of the repository, if it exists in the organization: from what was told, or
-/// for one that was just registered by one stored read.
+/// The default branch of the repository, if it exists in the organization: from the replica, or by one read of the repo
+/// service for a repository that was just registered.
 async fn known_repository(cx: &Context, wanted: &Wanted) -> Result<String> {
     let unknown = || Error::not_found("repository", wanted.repository.as_str());
     let known = match upstream::repository(&cx.store, &wanted.repository).await? {
@@ -150,7 +150,7 @@ async fn branch(cx: &Context, wanted: &Wanted, request: &CreateTaskRequest, trie
     if tries == 1 && !tasks::branch_taken(&cx.store, &wanted.repository, &plain).await? {
         return Ok(plain);
     }
-    // A random suffix, so that many who ask for the same at once do not race for the next number.
+    // A random suffix, so that concurrent requests for the same name do not race for the next number.
     let mut random = [0; 3];
     cx.env.random.fill(&mut random);
     let [a, b, c] = random;
@@ -230,7 +230,7 @@ fn new_task(
     (aggregate, message)
 }
 
-/// A session that has not begun, with this agent or profile.
+/// A new session that uses this agent or profile.
 pub(super) fn new_session(
     task: &Task,
     session_id: SessionId,

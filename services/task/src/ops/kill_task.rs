@@ -13,7 +13,7 @@ use crate::domain::task::Lifecycle;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
 use crate::flow::teardown;
 
-/// Legal in every state; does nothing for a task that is killed already.
+/// Allowed in every state. Does nothing for a killed task.
 ///
 /// # Errors
 /// `NOT_FOUND`.
@@ -40,12 +40,12 @@ pub async fn kill_task(cx: &Context, caller: &Caller, request: KillTaskRequest) 
     Ok(KillTaskResponse { rev, ..answer })
 }
 
-/// Begins the end of a task: its flows are cancelled, its sandbox is to be destroyed.
+/// Begins the end of a task: cancels its flows and requests the destruction of its sandbox.
 pub(super) fn end(decision: &mut Decision<'_>, ending: Lifecycle) -> Result<()> {
     let lifecycle = decision.aggregate.task.lifecycle;
     match lifecycle {
         Lifecycle::Killing | Lifecycle::Killed => return Ok(()),
-        // The end that runs already reads here how it is to be called.
+        // The teardown that already runs reads from here how to end.
         Lifecycle::Archiving => decision.aggregate.task.lifecycle = ending,
         Lifecycle::Archived => decision.aggregate.task.lifecycle = Lifecycle::Killed,
         Lifecycle::Active => {

@@ -1,4 +1,4 @@
-//! The changed files of a task: a stored read of the repo service.
+//! The changed files of a task, read from the repo service's store.
 
 use foundry_authn::Caller;
 use foundry_core::{PageRequest, Result};
@@ -8,7 +8,7 @@ use foundry_proto::task::v1::{FileChange, ListFileChangesRequest, ListFileChange
 
 use crate::context::Context;
 
-/// Also when the sandbox is gone; empty while nothing was imported.
+/// Works also when the sandbox is gone; empty before the first import.
 ///
 /// # Errors
 /// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND`.
@@ -37,7 +37,7 @@ pub async fn list_file_changes(
     })
 }
 
-/// A changed file in this service's words.
+/// Converts a changed file from the repo service's message.
 pub(super) fn file_change(change: repo::FileChange) -> FileChange {
     let kind = match change.kind() {
         FileChangeKind::Unspecified | FileChangeKind::Modified => "modified",

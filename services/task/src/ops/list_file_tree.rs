@@ -1,4 +1,4 @@
-//! A directory of the tree that holds the work of a task: a stored read of the repo service.
+//! A directory in the tree of a task's work, read from the repo service's store.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, PageRequest, Result};
@@ -8,11 +8,11 @@ use foundry_proto::task::v1::{FileTreeEntry, ListFileTreeRequest, ListFileTreeRe
 
 use crate::context::{Context, UpstreamError};
 
-/// Also when the sandbox is gone; empty while nothing was imported.
+/// Works also when the sandbox is gone; empty before the first import.
 ///
 /// # Errors
 /// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for the task or the
-/// directory, `INVALID_ARGUMENT` `PATH_WRONG_KIND` for what is no directory.
+/// directory, `INVALID_ARGUMENT` `PATH_WRONG_KIND` when the path is not a directory.
 pub async fn list_file_tree(
     cx: &Context,
     caller: &Caller,
@@ -39,7 +39,7 @@ pub async fn list_file_tree(
     })
 }
 
-/// An entry in this service's words.
+/// Converts a directory entry from the repo service's message.
 pub(super) fn file_tree_entry(entry: repo::TreeEntry) -> FileTreeEntry {
     let kind = match entry.kind() {
         TreeEntryKind::Unspecified | TreeEntryKind::File => "file",
@@ -50,7 +50,7 @@ pub(super) fn file_tree_entry(entry: repo::TreeEntry) -> FileTreeEntry {
     FileTreeEntry { kind: kind.to_owned(), path: entry.path, size: entry.size, executable: entry.executable }
 }
 
-/// What the repo service said of a path, told to whoever asked for it here.
+/// The repo service's error about a path, for the caller who asked for it here.
 pub(super) fn refused(e: UpstreamError, kind: &str, path: &str) -> Error {
     match (e.code, e.reason.as_str()) {
         (tonic::Code::NotFound, _) => Error::not_found(kind, path),

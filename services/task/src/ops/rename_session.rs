@@ -11,7 +11,7 @@ use super::create_session::MAX_NAME;
 use crate::context::Context;
 use crate::domain::naming;
 
-/// In whatever state it is.
+/// Allowed in every state.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a bad name, `NOT_FOUND`.

@@ -1,4 +1,4 @@
-//! Changes the text of a message that still waits.
+//! Changes the text or the files of a queued message.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
@@ -28,11 +28,11 @@ pub async fn update_queued_message(
     let found = cx.task_of_message(caller, &request.message_id, Role::Member).await?;
     let key =
         RequestKey::new(found.task.organization_id.as_str(), caller, METHOD, &request.request_id, &request)?;
-    // A repeat gets its first answer even when its files are gone since.
+    // A repeated request gets its first answer even if its files are gone by now.
     if let Some((answer, rev)) = key.first_answer::<UpdateQueuedMessageResponse>(&cx.store).await? {
         return Ok(UpdateQueuedMessageResponse { rev, ..answer });
     }
-    // Unset leaves the files as they are; whether any are left is seen when it is decided.
+    // Unset keeps the files; the decision checks that text or files remain.
     let files = match &request.attachments {
         Some(wanted) => {
             let message = found.messages.iter().find(|m| m.message_id.as_str() == request.message_id);
@@ -41,7 +41,7 @@ pub async fn update_queued_message(
                 Some(m) => {
                     Some(attachments::hold(cx, organization, &m.session_id, &wanted.attachment_ids).await?)
                 }
-                // It has left the queue: the decision says so.
+                // It has left the queue: the decision returns the error.
                 None => Some(Vec::new()),
             }
         }
@@ -83,16 +83,16 @@ pub async fn update_queued_message(
     Ok(UpdateQueuedMessageResponse { rev, ..answer })
 }
 
-/// The scope in which a message's changes show: its session's.
+/// The scope in which a change of the message is visible: its session's.
 pub(super) fn scope(aggregate: &Aggregate, id: &str) -> Result<Scope> {
     match aggregate.messages.iter().find(|m| m.message_id.as_str() == id) {
         Some(message) => Ok(Scope::session(&message.session_id)),
-        // A repeated request may come when the message has left the queue.
+        // A repeated request may arrive after the message has left the queue.
         None => Ok(Scope::organization(&aggregate.task.organization_id)),
     }
 }
 
-/// A message that can still be changed.
+/// A message that is still in the queue and can be changed.
 pub(super) fn waiting<'a>(aggregate: &'a mut Aggregate, id: &str) -> Result<&'a mut Message> {
     let found = aggregate.messages.iter_mut().find(|m| m.message_id.as_str() == id);
     found.filter(|m| m.state == MessageState::Queued).ok_or_else(|| {
