@@ -14,7 +14,7 @@ use crate::domain::work::Work;
 /// How long one read of the mirror may take.
 const READ_LIMIT: Duration = Duration::from_secs(5);
 
-/// An entry as it is told.
+/// Converts a directory entry to its wire form.
 pub(super) fn entry(e: &foundry_git::TreeEntry) -> TreeEntry {
     let (kind, executable) = match e.kind {
         EntryKind::Directory => (TreeEntryKind::Directory, false),
@@ -31,13 +31,13 @@ pub(super) fn entry(e: &foundry_git::TreeEntry) -> TreeEntry {
     }
 }
 
-/// The commit whose tree is shown: that of the work, or the one it started from.
+/// The commit whose tree is shown: the work's head, or its base before the first import.
 pub(super) fn readable(work: &Work) -> Result<CommitId> {
     let commit = if work.head_commit.is_empty() { &work.base_commit } else { &work.head_commit };
     Ok(CommitId::parse(commit)?)
 }
 
-/// The mirror that holds a work, for reads that somebody waits for.
+/// Opens the mirror that holds a work, with a time limit suitable for a waiting caller.
 pub(super) async fn open(cx: &Context, work: &Work) -> Result<Mirror> {
     let limits = MirrorLimits { local_wall: READ_LIMIT, ..MirrorLimits::default() };
     Ok(Mirror::open(&cx.git, cx.mirror_path(&work.repository_id), limits).await?)

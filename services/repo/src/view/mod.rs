@@ -1,3 +1,3 @@
-//! What the service's watches show.
+//! The service's watched views.
 
 pub mod repositories;
