@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{Global, ServiceName};
 use crate::failure::Failure;
 
-/// Environment variables that are options of the command line, not settings of the mesh.
+/// Environment variables that are command line options, not settings of the mesh.
 const OPTIONS: &[&str] = &[
     "FOUNDRY_ADDRESS",
     "FOUNDRY_TOKEN",
@@ -28,15 +28,15 @@ pub struct MeshConfig {
     pub servers: Servers,
     /// Where each service is reached from other processes.
     pub upstreams: Upstreams,
-    /// The gateway.
+    /// Settings of the gateway.
     pub gateway: foundry_gateway::Config,
-    /// The auth service.
+    /// Settings of the auth service.
     pub auth: foundry_auth::Config,
-    /// The repo service.
+    /// Settings of the repo service.
     pub repo: foundry_repo::Config,
-    /// The provisioner.
+    /// Settings of the provisioner.
     pub provisioner: foundry_provisioner::Config,
-    /// The task service.
+    /// Settings of the task service.
     pub task: foundry_task::Config,
     /// Health, readiness and metrics of the process.
     pub admin: AdminConfig,
@@ -52,7 +52,7 @@ impl Default for MeshConfig {
             servers: Servers::default(),
             upstreams: Upstreams::default(),
             gateway: foundry_gateway::Config::default(),
-            // The embedded default is for one machine; `foundry login` reads its secret.
+            // This default is for a mesh on one machine; `foundry login` reads its secret.
             auth: foundry_auth::Config { development_sign_in: true, ..foundry_auth::Config::default() },
             repo: foundry_repo::Config::default(),
             provisioner: foundry_provisioner::Config::default(),
@@ -93,7 +93,7 @@ impl Default for Servers {
 }
 
 impl Servers {
-    /// The section of a service.
+    /// The settings of a service's listener.
     pub fn of(&self, service: ServiceName) -> &ServerConfig {
         match service {
             ServiceName::Gateway => &self.gateway,
@@ -105,18 +105,17 @@ impl Servers {
     }
 }
 
-/// Where each service is reached from other processes: `http://host:port`; empty = where it listens by this
-/// configuration.
+/// The URLs at which other processes reach each service: `http://host:port`; empty = its `servers` address.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upstreams {
-    /// Auth.
+    /// URL of the auth service.
     pub auth: String,
-    /// Repo.
+    /// URL of the repo service.
     pub repo: String,
-    /// The provisioner.
+    /// URL of the provisioner.
     pub provisioner: String,
-    /// Task.
+    /// URL of the task service.
     pub task: String,
 }
 
@@ -138,10 +137,10 @@ impl MeshConfig {
     }
 }
 
-/// Merges the layers that the command line names.
+/// Merges all layers of the configuration: defaults, file, environment, `--set` flags.
 ///
 /// # Errors
-/// Unknown keys, values of the wrong shape, an unreadable file (exit code 2).
+/// Unknown keys, values of the wrong type, an unreadable file (exit code 2).
 pub fn load(global: &Global) -> Result<Loaded<MeshConfig>, Failure> {
     let mut layers = Layers::new().environment(std::env::vars(), OPTIONS);
     if let Some(file) = &global.config {
@@ -156,7 +155,7 @@ pub fn load(global: &Global) -> Result<Loaded<MeshConfig>, Failure> {
     layers.load(&MeshConfig::default()).map_err(|e| Failure::new(e.to_string()).exit(2))
 }
 
-/// The data directory: as given, else `foundry` in the user's data directory.
+/// The data directory: `--data-dir`, else `foundry` in the user's data directory.
 ///
 /// # Errors
 /// When neither `XDG_DATA_HOME` nor `HOME` is set.

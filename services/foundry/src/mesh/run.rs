@@ -1,4 +1,4 @@
-//! Running: everything in one process, or one service in each.
+//! Runs all services in one process, or one service.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use crate::commands::login;
 use crate::failure::Failure;
 use crate::output;
 
-/// The order in which services start; each finds those it calls first.
+/// The order in which services start; each comes after those that it calls.
 const START_ORDER: [ServiceName; 5] =
     [ServiceName::Auth, ServiceName::Repo, ServiceName::Provisioner, ServiceName::Task, ServiceName::Gateway];
-/// Below so many a busy mesh runs out of descriptors.
+/// With fewer descriptors, a busy mesh may run out of them.
 const FEW_DESCRIPTORS: u64 = 8_192;
 /// The order in which services of one process drain.
 const DRAIN_ORDER: [&str; 5] = ["gateway", "task", "repo", "provisioner", "auth"];
@@ -29,7 +29,7 @@ const DRAIN_ORDER: [&str; 5] = ["gateway", "task", "repo", "provisioner", "auth"
 /// Runs the whole mesh until a signal.
 ///
 /// # Errors
-/// What kept it from starting.
+/// The reason why it could not start.
 pub async fn up(
     config: MeshConfig,
     mesh_dir: PathBuf,
@@ -43,7 +43,7 @@ pub async fn up(
 /// Runs one service until a signal; the others are reached over the network.
 ///
 /// # Errors
-/// What kept it from starting.
+/// The reason why it could not start.
 pub async fn serve(
     config: MeshConfig,
     mesh_dir: PathBuf,
@@ -60,7 +60,7 @@ pub async fn serve(
     run(config, (mesh_dir, further), upstreams, &[service], Vec::new(), ModelKeys::default()).await
 }
 
-/// Upstreams of services that are built later in this process.
+/// Upstreams of services that are built later in this process, and the bindings that connect them.
 fn deferred() -> (Upstreams, Vec<(ServiceName, UpstreamBinding)>) {
     let (auth, auth_binding) = Upstream::deferred();
     let (repo, repo_binding) = Upstream::deferred();
@@ -103,7 +103,7 @@ async fn run(
 
     let mut process = Process::new(env.clone(), config.drain.clone(), telemetry.metrics().clone());
     process.drain_order(&DRAIN_ORDER);
-    // Whose data and whose addresses these are is settled before anything is recovered or started.
+    // Data directories are locked and addresses bound before anything is recovered or started.
     let data = services.iter().map(|s| wiring.data(*s)).collect::<Result<Vec<_>, _>>()?;
     let addresses: Vec<_> = services.iter().map(|s| (name(*s), config.servers.of(*s).listen)).collect();
     process.bind(&addresses, &config.admin).await?;
@@ -125,7 +125,7 @@ async fn run(
         tell_survivors(&survivors);
     }
     drop(data);
-    // Blocks: the exporters wait for their last batch.
+    // Blocks until the exporters have sent their last batch.
     tokio::task::block_in_place(|| telemetry.flush());
     Ok(exit.into())
 }
@@ -146,15 +146,15 @@ async fn start(
     Ok(())
 }
 
-/// Takes as many descriptors as this process may have: every connection of a browser, an agent or a sandbox needs one, and
-/// the usual soft limit of 1,024 is for programs that use `select`. Sandboxes get their own. Returns how many.
+/// Raises the limit of file descriptors to its maximum: each connection of a browser, agent or sandbox needs one, and
+/// the usual soft limit of 1,024 is for programs that use `select`. Sandboxes have their own limits. Returns the limit.
 fn raise_descriptors() -> rustix::io::Result<Option<u64>> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     Ok(limit.maximum)
 }
 
-/// Keys and databases live below it.
+/// Creates the data directory for its owner alone: it holds keys and databases.
 fn make_private(dir: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -162,7 +162,7 @@ fn make_private(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says on standard output what serves where, once everything does.
+/// Prints the address of each service, once all of them serve.
 fn announce(config: &MeshConfig, mesh_dir: &Path, services: &[ServiceName]) {
     for service in services {
         output::line(&format!("{:<12} {}", name(*service), config.servers.of(*service).listen));
@@ -179,7 +179,7 @@ fn announce(config: &MeshConfig, mesh_dir: &Path, services: &[ServiceName]) {
     tracing::info!(data_directory = %mesh_dir.display(), "ready");
 }
 
-/// Says where the workbench is and how to get in.
+/// Prints the workbench's address, and how to sign in.
 fn announce_page(config: &MeshConfig, mesh_dir: &Path) {
     let page = page_address(config.servers.gateway.listen);
     let mut text = format!("workbench    {page}");
@@ -191,11 +191,11 @@ fn announce_page(config: &MeshConfig, mesh_dir: &Path) {
     output::line(&text);
 }
 
-/// Where a browser on this machine finds the page.
+/// The page's address for a browser on this machine.
 fn page_address(listen: SocketAddr) -> String {
     let mut address = listen;
     if listen.ip().is_unspecified() {
-        // It takes every address; this one is always there.
+        // The wildcard address is not one to connect to; loopback always is.
         address.set_ip(if listen.is_ipv4() {
             Ipv4Addr::LOCALHOST.into()
         } else {
@@ -205,7 +205,7 @@ fn page_address(listen: SocketAddr) -> String {
     format!("http://{address}/")
 }
 
-/// Sandboxes outlive the mesh; whoever stops it should know.
+/// Reports the sandboxes that keep running after the mesh has stopped.
 fn tell_survivors(survivors: &foundry_provisioner::Survivors) {
     let living = survivors.sandboxes();
     if !living.is_empty() {

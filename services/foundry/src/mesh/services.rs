@@ -1,4 +1,4 @@
-//! Each service, built from its configuration and what it is given.
+//! Builds each service from its configuration and the shared wiring.
 
 use foundry_core::Tasks;
 use foundry_server::{DataDirectory, Service};
@@ -9,13 +9,13 @@ use super::wiring::Wiring;
 use crate::cli::ServiceName;
 use crate::failure::Failure;
 
-/// A built service and what must live as long as it.
+/// A built service, and what must live as long as it does.
 pub struct RunningService {
-    /// The service.
+    /// Its routes, phases and background tasks, ready to be mounted.
     pub service: Service,
-    /// Where the panics of its background tasks are reported.
+    /// Receives the panics of its background tasks.
     pub failures: UnboundedReceiver<foundry_core::TaskFailure>,
-    /// Tells which sandboxes go on living; of the provisioner only.
+    /// Reports which sandboxes keep running after a stop; from the provisioner only.
     pub survivors: Option<foundry_provisioner::Survivors>,
 }
 
@@ -41,7 +41,7 @@ pub async fn build(
 
 async fn auth(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Result<RunningService, Failure> {
     let (tasks, failures) = Tasks::new();
-    // Its own identity is published like the others', so that all keys are in one place.
+    // Auth's identity is published like the others', so that all keys are in one place.
     foundry_authn::ServiceIdentity::load_or_create(&wiring.keys_dir(), "auth", &wiring.env)?;
     let deps = foundry_auth::Dependencies {
         env: wiring.env.clone(),
@@ -108,7 +108,7 @@ async fn task(data: &DataDirectory, config: &MeshConfig, wiring: &Wiring) -> Res
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
     };
-    // The operator's own agents are named once, where they are described.
+    // The operator's own agents are configured once, in the provisioner's section.
     let mut task = config.task.clone();
     task.agents.extend(config.provisioner.agents.keys().cloned());
     let service = foundry_task::build(&task, deps).await?;
@@ -122,7 +122,7 @@ async fn gateway(config: &MeshConfig, wiring: &Wiring) -> Result<RunningService,
     let deps = foundry_gateway::Dependencies {
         env: wiring.env.clone(),
         tasks: context.tasks,
-        // Without an identity: a request is passed on as its caller's.
+        // Without an identity: the gateway forwards each request as its caller's.
         upstreams: [
             ("auth", &upstreams.auth),
             ("repo", &upstreams.repo),
