@@ -1,4 +1,4 @@
-//! `buf curl` as people use it, on each way it can speak to the gateway.
+//! `buf curl` as users run it, over each protocol that it can use with the gateway.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
@@ -12,12 +12,12 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// The schema for when there is no reflection.
+/// Directory of the schema, for calls without reflection.
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto");
-/// What reflection must tell of the task service.
+/// Methods of the task service that reflection must list.
 const METHODS: [&str; 4] = ["CreateTask", "WatchTask", "ListFileChanges", "GetFileDiff"];
 
-/// A protocol on a version of HTTP.
+/// A protocol and the version of HTTP that it runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
     /// gRPC on HTTP/2 without TLS.
@@ -29,11 +29,11 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// All of them.
+    /// Every protocol under test.
     pub const ALL: [Self; 3] = [Self::Grpc, Self::GrpcWeb, Self::GrpcWebHttp1];
 
-    /// What selects the protocol. Reflection is a bidirectional stream, for which buf takes HTTP/2 whatever it is
-    /// told, and it then makes the call itself on HTTP/2 too.
+    /// Arguments that select the protocol. Reflection is a bidirectional stream, for which buf uses HTTP/2 regardless
+    /// of these, and then it makes the call itself over HTTP/2 too.
     const fn protocol(self) -> &'static [&'static str] {
         match self {
             Self::Grpc => &["--protocol", "grpc", "--http2-prior-knowledge"],
@@ -42,7 +42,7 @@ impl Wire {
         }
     }
 
-    /// Where a call takes its messages' schema from: only with a schema of its own does buf stay on HTTP/1.1.
+    /// Arguments that select the source of the schema: buf stays on HTTP/1.1 only with a local schema.
     const fn schema(self) -> &'static [&'static str] {
         match self {
             Self::Grpc | Self::GrpcWeb => &["--reflect"],
@@ -50,7 +50,7 @@ impl Wire {
         }
     }
 
-    /// How a verbose run names the version of HTTP and the content type of an answer to a call.
+    /// How a verbose run logs the version of HTTP and the content type of an answer.
     const fn signs(self) -> (&'static str, &'static str) {
         match self {
             Self::Grpc => ("HTTP/2.0", "application/grpc"),
@@ -60,7 +60,7 @@ impl Wire {
     }
 }
 
-/// Checks which protocol and version of HTTP all answers of a verbose run came on.
+/// Checks the protocol and version of HTTP of all answers in the log of a verbose run.
 fn assert_answered_on(http: &str, content: &str, log: &str) {
     for (mark, expected) in [(" HTTP/", format!("{http} 200 OK")), (" Content-Type: ", content.to_owned())] {
         let answers: Vec<_> = log.lines().filter(|l| l.contains(": < ") && l.contains(mark)).collect();
@@ -68,20 +68,20 @@ fn assert_answered_on(http: &str, content: &str, log: &str) {
     }
 }
 
-/// A message of the task service from what buf prints of it.
+/// Parses a message of the task service from buf's output.
 pub fn decoded<T: prost::Message + Default>(name: &str, printed: Value) -> T {
     let pool = DescriptorPool::decode(foundry_proto::FILE_DESCRIPTOR_SET).unwrap();
     let message = pool.get_message_by_name(&format!("foundry.task.v1.{name}")).unwrap();
     DynamicMessage::deserialize(message, printed).unwrap().transcode_to().unwrap()
 }
 
-/// A caller with `buf curl`.
+/// Calls the gateway with `buf curl`.
 pub struct Buf<'a> {
-    /// The gateway.
+    /// URL of the gateway.
     pub gateway: &'a str,
-    /// The bearer token.
+    /// Bearer token of the caller.
     pub token: &'a str,
-    /// How it speaks.
+    /// The protocol to use.
     pub wire: Wire,
 }
 
@@ -95,7 +95,7 @@ impl Buf<'_> {
         args
     }
 
-    /// Reads by reflection which services there are, and which methods the task service has.
+    /// Lists the services and the methods of the task service by reflection, and checks them.
     pub fn list(&self) {
         for (what, expected) in [
             (
@@ -120,7 +120,7 @@ impl Buf<'_> {
         }
     }
 
-    /// Makes a call of the task service.
+    /// Calls a method of the task service.
     pub fn call(&self, method: &str, body: &Value) -> Value {
         let args = self.arguments(method, body);
         let (answer, log) = super::run_telling("buf", &args.iter().map(String::as_str).collect::<Vec<_>>());
@@ -129,7 +129,7 @@ impl Buf<'_> {
         serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{method}: {e}: {answer}"))
     }
 
-    /// Opens a watch of a task; what buf has to say goes to a file in a directory.
+    /// Opens a watch of a task; buf's log goes to a file in `dir`.
     pub fn watch(&self, task_id: &str, dir: &Path) -> Watch {
         let log = dir.join(format!("{task_id}.watch"));
         let mut command = std::process::Command::new("buf");
@@ -146,7 +146,7 @@ impl Buf<'_> {
     }
 }
 
-/// A watch that is being read.
+/// An open watch.
 pub struct Watch {
     child: Child,
     group: Pid,
@@ -157,7 +157,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The next frame, which must be numbered as the next.
+    /// Reads the next frame and checks its sequence number.
     async fn frame(&mut self) -> Value {
         let mut text = String::new();
         loop {
@@ -166,7 +166,7 @@ impl Watch {
                 panic!("the watch ended: {text}{}", std::fs::read_to_string(&self.log).unwrap())
             };
             text += &line;
-            // buf prints messages one after the other, indented: such a line ends one.
+            // buf prints messages one after the other, indented: only the last line of one is a bare brace.
             if line == "}" {
                 break;
             }
@@ -177,7 +177,7 @@ impl Watch {
         frame
     }
 
-    /// Reads on until a frame is as wanted.
+    /// Reads frames until one meets the condition.
     pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         let found = tokio::time::timeout(PATIENCE, async {
@@ -191,7 +191,7 @@ impl Watch {
         found.await.unwrap_or_else(|_| panic!("no frame is as wanted, {} seen", self.seq))
     }
 
-    /// Kills the program, since a watch does not end by itself, and returns how many frames came.
+    /// Kills the program, as a watch does not end by itself; returns the number of frames.
     pub async fn end(mut self) -> u64 {
         assert!(self.child.try_wait().unwrap().is_none(), "the watch ended by itself");
         kill_process_group(self.group, Signal::KILL).unwrap();
@@ -204,7 +204,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // Only of a child that was not reaped: its id may be another's later.
+        // Only if the child was not reaped: otherwise its id may belong to another process.
         if self.child.id().is_some() {
             let _ = kill_process_group(self.group, Signal::KILL);
         }

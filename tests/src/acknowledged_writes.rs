@@ -1,4 +1,4 @@
-//! What writers know that they wrote, and the history of a view that follows from it.
+//! The writes that were acknowledged, and the history of a view that follows from them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -20,20 +20,20 @@ use crate::watching::{Progress, View, is_refusal};
 /// An acknowledged change.
 #[derive(Clone, Debug)]
 pub struct Write {
-    /// The revision it was acknowledged with.
+    /// The revision returned with the acknowledgement.
     pub rev: i64,
     /// The id of the request.
     pub request_id: String,
-    /// The task concerned.
+    /// Id of the task.
     pub task: String,
-    /// The session that was renamed; none = the task was.
+    /// Id of the renamed session; none = the task was renamed.
     pub session: Option<String>,
     /// The new title or name.
     pub text: String,
 }
 
-/// Renames a task and its sessions in turn until the story is over. Each request is repeated under its id until it is
-/// acknowledged, so that all that was written is known with its revision.
+/// Renames a task and its sessions in turn until the story is over. Each request is repeated with the same id until it
+/// is acknowledged, so that every write that took effect is in the result with its revision.
 ///
 /// # Panics
 /// When a request is refused.
@@ -66,7 +66,7 @@ pub async fn write(
     writes
 }
 
-/// Kills a task, so that it leaves the summary.
+/// Kills a task, so that it disappears from the summary.
 ///
 /// # Panics
 /// When that is refused.
@@ -99,10 +99,10 @@ async fn rename(
     })
 }
 
-/// Each acknowledged change is recorded, once, and no two have one revision.
+/// Checks that each acknowledged change has exactly one audit record, and that no two share a revision.
 ///
 /// # Panics
-/// When that is not so.
+/// When the check fails.
 pub async fn assert_recorded_once(ada: &Caller, writes: &[Write]) {
     let (mut recorded, mut page_token) = (HashMap::<String, usize>::new(), String::new());
     loop {
@@ -127,16 +127,16 @@ pub async fn assert_recorded_once(ada: &Caller, writes: &[Write]) {
     assert!(revs.windows(2).all(|w| w[0] < w[1]), "two changes have one revision");
 }
 
-/// Each version of each row that anybody was shown; none for one that is gone.
+/// Each version of each row that a watcher received; none for a deleted one.
 type Seen = BTreeMap<(i64, String), Option<Bytes>>;
 
-/// The history of a view: what was written, with the contents that the watchers were shown.
+/// The history of a view: the writes, with the contents that the watchers received.
 ///
-/// A version that was written and that nobody was shown gets a content of its own, so that whoever claims to show the
-/// state at a revision without it is found out.
+/// A version that was written but never received gets unique content, so that a watcher whose state omits it is
+/// detected.
 ///
 /// # Panics
-/// When two watchers were shown one version with different contents, or one that says other than what was written.
+/// When two watchers received different contents for one version, or contents other than what was written.
 pub fn history(view: &View, logs: &[ClientLog], writes: &[Write]) -> History {
     let mut seen = Seen::new();
     for frame in logs.iter().flat_map(|log| &log.streams).flat_map(|stream| &stream.frames) {
@@ -171,8 +171,8 @@ pub fn history(view: &View, logs: &[ClientLog], writes: &[Write]) -> History {
     history
 }
 
-/// Rows that were gone already when a snapshot was taken, though the first tombstone that anybody was shown is a later
-/// one: a row leaves once, and tells of what happens to it afterwards again.
+/// Rows that were already absent from a snapshot although their first received tombstone is later: a row leaves once,
+/// and later changes to it produce further tombstones.
 fn departures(seen: &Seen, logs: &[ClientLog]) -> Seen {
     let mut spans: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for ((rev, key), item) in seen {
@@ -201,7 +201,7 @@ fn departures(seen: &Seen, logs: &[ClientLog]) -> Seen {
     left
 }
 
-/// How many tombstones came in deltas.
+/// Number of tombstones in deltas.
 ///
 /// # Panics
 /// When a frame does not decode.
@@ -225,7 +225,7 @@ fn note(seen: &mut Seen, change: &RawChange) {
     assert_eq!(*known, item, "{} at {} was shown with two contents", change.key, change.version);
 }
 
-/// The row of a view that a write changed, if it shows any.
+/// The row of a view that a write changed, if the view shows it.
 fn key_in(view: &View, write: &Write) -> Option<String> {
     match (view, &write.session) {
         (View::Organization, _) => Some(format!("task/{}", write.task)),
@@ -234,7 +234,7 @@ fn key_in(view: &View, write: &Write) -> Option<String> {
     }
 }
 
-/// The titles and names in an item, by the id of what is called so.
+/// The titles and names in an item, each with the id of its task or session.
 fn names(view: &View, item: &Bytes) -> Vec<(String, String)> {
     if *view == View::Organization {
         let item = OrganizationItem::decode(item.clone()).expect("an item");

@@ -1,5 +1,5 @@
-//! Real agents in a mesh, on a model that does what its prompt says. Their keys are canaries: made up for each run,
-//! known to the mesh and the model alone, and searched for everywhere else.
+//! Real agents in a mesh, on a model that follows the script in its prompt. Their keys are canaries: random for each
+//! run, given to the mesh and the model only, and searched for everywhere else.
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
@@ -28,30 +28,30 @@ use crate::story::{
 };
 use crate::{Caller, Mesh, Origin, Shape};
 
-/// Longest wait for an agent's packages where the tool cache has none of them yet.
+/// Longest wait for the installation of an agent's packages that are not in the tool cache yet.
 const INSTALLATION: Duration = Duration::from_mins(8);
 
-/// An agent of the catalogue, with the kind of model provider that it is tried on, and what of it is chosen.
+/// An agent of the catalogue, the kind of model provider that it is tested with, and the options that are chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Agent {
     /// Its name in the catalogue.
     pub name: &'static str,
     kind: ModelProviderKind,
-    /// What its model provider's base URL has after the address.
+    /// Path of its model provider's base URL.
     path: &'static str,
-    /// The models that its provider lists; none for an agent that offers models of its own, whatever we tell it.
+    /// The models that its provider lists; none for an agent that offers its own list regardless of configuration.
     listed: &'static [&'static str],
-    /// Another model by the agent's own value of it, and what the model provider is then asked for.
+    /// Another model: the agent's own value for it, and the name that reaches the model provider.
     pub other_model: (&'static str, &'static str),
-    /// Another mode.
+    /// A mode to switch to, by the agent's own value for it.
     pub other_mode: &'static str,
-    /// What that mode keeps it from, if it is not one in which it asks less.
+    /// Whether that mode forbids writing; otherwise it is one that asks for fewer permissions.
     pub read_only: bool,
 }
 
 const LISTED: &[&str] = &["scripted-1", "scripted-2", "scripted-3"];
 
-/// Claude Code.
+/// Claude Code, on the Anthropic interface.
 pub const CLAUDE: Agent = Agent {
     name: "claude",
     kind: ModelProviderKind::Anthropic,
@@ -61,7 +61,7 @@ pub const CLAUDE: Agent = Agent {
     other_mode: "acceptEdits",
     read_only: false,
 };
-/// Codex.
+/// Codex, on the OpenAI interface.
 pub const CODEX: Agent = Agent {
     name: "codex",
     kind: ModelProviderKind::Openai,
@@ -71,7 +71,7 @@ pub const CODEX: Agent = Agent {
     other_mode: "agent-full-access",
     read_only: false,
 };
-/// OpenCode.
+/// OpenCode, on an OpenAI-compatible interface.
 pub const OPENCODE: Agent = Agent {
     name: "opencode",
     kind: ModelProviderKind::OpenaiCompatible,
@@ -81,7 +81,7 @@ pub const OPENCODE: Agent = Agent {
     other_mode: "plan",
     read_only: true,
 };
-/// Gemini CLI.
+/// Gemini CLI, on the Gemini interface.
 pub const GEMINI: Agent = Agent {
     name: "gemini",
     kind: ModelProviderKind::Gemini,
@@ -91,7 +91,7 @@ pub const GEMINI: Agent = Agent {
     other_mode: "yolo",
     read_only: false,
 };
-/// Qwen Code.
+/// Qwen Code, on an OpenAI-compatible interface.
 pub const QWEN: Agent = Agent {
     name: "qwen",
     kind: ModelProviderKind::OpenaiCompatible,
@@ -102,38 +102,38 @@ pub const QWEN: Agent = Agent {
     read_only: false,
 };
 
-/// A mesh, a model and an agent with a profile of its own.
+/// A mesh, a scripted model, and a profile for one agent.
 pub struct Workplace {
-    /// The mesh.
+    /// The mesh, in one process.
     pub mesh: Mesh,
-    /// The model that all requests come to.
+    /// The model that receives all requests.
     pub model: ScriptedModel,
-    /// A person in it.
+    /// The signed-in user.
     pub caller: Caller,
-    /// Where the work is.
+    /// The repository that tasks work on.
     pub origin: Origin,
-    /// The keys at the model so far; only the last is accepted there.
+    /// The model provider's keys so far; the model accepts only the last.
     pub keys: Vec<String>,
-    /// Other secrets that nobody but the mesh may hold.
+    /// Other secrets that only the mesh may hold.
     others: Vec<String>,
-    /// The agent's profile.
+    /// Id of the agent's profile.
     pub profile_id: String,
     agent: Agent,
     model_provider_id: String,
     repository: Repository,
 }
 
-/// A piece of work of an agent, with its first session.
+/// A task of an agent, with its first session.
 pub struct Work {
-    /// The task as it was created.
+    /// The task as returned by its creation.
     pub task: Task,
-    /// Its session.
+    /// Id of the task's first session.
     pub session_id: String,
 }
 
 impl Workplace {
-    /// Starts a mesh whose tools are kept in a directory that other runs share, and adds the model and the profile
-    /// through the API.
+    /// Starts a mesh with a tool cache that other runs share, and adds the model provider and the profile through the
+    /// API.
     ///
     /// # Panics
     /// When that fails.
@@ -141,7 +141,7 @@ impl Workplace {
         Self::start_with(agent, tools, &[]).await
     }
 
-    /// The same with further settings of the mesh.
+    /// As [`Workplace::start`], with additional settings of the mesh.
     ///
     /// # Panics
     /// When that fails.
@@ -151,7 +151,7 @@ impl Workplace {
         Self::in_mesh(agent, Mesh::start(Shape::Embedded, &settings)).await
     }
 
-    /// The same with the provider `fault`, steered by a directory.
+    /// As [`Workplace::start`], with the provider `fault` and the directory that controls it.
     ///
     /// # Panics
     /// When that fails.
@@ -174,7 +174,7 @@ impl Workplace {
         Self { mesh, model, caller, origin, keys, others, profile_id, agent, model_provider_id, repository }
     }
 
-    /// Creates a task with this script.
+    /// Creates a task whose prompt contains this script.
     ///
     /// # Panics
     /// When that fails.
@@ -189,12 +189,12 @@ impl Workplace {
         Work { task, session_id: session.session_id }
     }
 
-    /// All ways in which a key may stand somewhere.
+    /// All encodings of the secrets in which they might appear.
     pub fn secrets(&self) -> Vec<String> {
         self.keys.iter().chain(&self.others).flat_map(|key| disguises(key)).collect()
     }
 
-    /// Gives the model provider another key, the only one that the model accepts from now on.
+    /// Sets a new key, the only one that the model accepts from now on.
     ///
     /// # Panics
     /// When that is refused.
@@ -212,7 +212,7 @@ impl Workplace {
         self.keys.push(key);
     }
 
-    /// Gives the profile an MCP server over HTTP, with this secret as its `authorization`.
+    /// Adds an MCP server over HTTP to the profile, with this secret as its `authorization`.
     ///
     /// # Panics
     /// When that is refused.
@@ -229,14 +229,14 @@ impl Workplace {
             ..UpdateAgentProfileRequest::default()
         };
         self.caller.profiles().update_agent_profile(request).await.expect("the profile");
-        // The word before the space is no secret, and everywhere.
+        // The word before the space is not secret and appears everywhere.
         self.others.extend(secret.split(' ').next_back().map(str::to_owned));
     }
 
-    /// Gives the agent a script, and waits until its sandbox is there, however long its packages take.
+    /// Creates a task with a script, and waits until its agent is active, however long the installation takes.
     ///
     /// # Panics
-    /// When the task fails before.
+    /// When the task fails before that.
     pub async fn begin(&self, script: &Script) -> Work {
         let work = self.create(script).await;
         let (client, task_id) = (self.caller.task(), work.task.task_id.clone());
@@ -261,7 +261,7 @@ impl Workplace {
         work
     }
 
-    /// Waits until the agent asks for a permission that is not among those answered.
+    /// Waits until the agent asks for a permission.
     ///
     /// # Panics
     /// When it does not.
@@ -269,8 +269,8 @@ impl Workplace {
         await_session(&self.caller, &work.session_id, |s| s.pending_permission.is_some()).await
     }
 
-    /// Answers all that the agent asks with "allow once" until so many turns have ended; the transcript, and how
-    /// often it asked.
+    /// Answers each permission request with "allow once" until this many turns have ended; returns the transcript and
+    /// the number of requests.
     ///
     /// # Panics
     /// When the turns do not end.
@@ -294,10 +294,10 @@ impl Workplace {
         }
     }
 
-    /// Answers the pending request of a session with "allow once"; its id.
+    /// Answers the pending permission request of a session with "allow once"; returns the id of the request.
     ///
     /// # Panics
-    /// When there is none, or it does not offer that.
+    /// When there is none, or it does not offer that option.
     pub async fn allow_once(&self, session: &Session) -> String {
         let pending = session.pending_permission.clone().expect("a request");
         let once = pending.options.iter().find(|o| o.kind == "allow_once").expect("an answer for once");
@@ -311,7 +311,7 @@ impl Workplace {
         pending.permission_id
     }
 
-    /// Gives the profile another model.
+    /// Sets another model in the profile.
     ///
     /// # Panics
     /// When that is refused.
@@ -328,7 +328,7 @@ impl Workplace {
 }
 
 impl Work {
-    /// The processes that have the session's token in their environment: the agent and what it started.
+    /// Ids of the processes with the session's token in their environment: the agent and its children.
     pub fn processes(&self) -> Vec<i32> {
         let token = format!("{}.", self.session_id);
         let mut found: Vec<i32> =
@@ -337,15 +337,15 @@ impl Work {
         found
     }
 
-    /// The token that its agent presents as its model key, and the address of the model gateway inside the sandbox.
+    /// The token that the agent sends as its model key, and the address of the model gateway inside the sandbox.
     ///
     /// # Panics
-    /// When the agent has no process, or its environment is out of sight.
+    /// When the agent has no process, or its environment is not readable.
     pub fn token_and_address(&self) -> (String, String) {
         let beginning = format!("{}.", self.session_id);
         let mut environments = of_processes("environ").filter(|(_, text)| text.contains(&beginning));
         let (_, environment) = environments.next().expect("a process of the agent");
-        // The way out of the sandbox is another address of its loopback.
+        // The sandbox's proxy also listens on loopback, at another address.
         let pairs = || environment.split('\0').filter_map(|v| v.split_once('='));
         let values = || pairs().filter(|(name, _)| !name.to_lowercase().contains("proxy")).map(|(_, v)| v);
         let token = values().find(|v| v.starts_with(&beginning)).expect("a token");
@@ -354,7 +354,7 @@ impl Work {
         (token.to_owned(), address.to_owned())
     }
 
-    /// Kills the agent and all that it started.
+    /// Kills the agent and its children.
     ///
     /// # Panics
     /// When it has no process.
@@ -362,7 +362,7 @@ impl Work {
         let processes = self.processes();
         assert!(!processes.is_empty(), "the agent has no process");
         for pid in processes.into_iter().filter_map(Pid::from_raw) {
-            // One that ended with its parent is as good as killed.
+            // An error means that it has already ended with its parent.
             let _ = kill_process(pid, Signal::KILL);
         }
     }
@@ -373,14 +373,14 @@ fn cache(tools: &Path) -> String {
     format!("provisioner.tools_cache={}", tools.display())
 }
 
-/// A key that nobody else has, with characters that URLs write in another way.
+/// A unique key, with characters that URLs encode.
 fn canary(agent: &str) -> String {
     let mut hasher = std::hash::RandomState::new().build_hasher();
     hasher.write(agent.as_bytes());
     format!("sk-canary/{agent}+{:016x}/{:016x}", hasher.finish(), std::process::id())
 }
 
-/// A secret header of an MCP server that nobody else has.
+/// A unique value for the secret header of an MCP server.
 pub fn mcp_canary() -> String {
     format!("Bearer {}", canary("mcp"))
 }
@@ -425,7 +425,7 @@ async fn add_profile(caller: &Caller, agent: Agent, model_provider_id: &str) -> 
     answer.into_inner().profile.expect("a profile").profile_id
 }
 
-/// A secret as it may stand somewhere: plain, URL-encoded, and within base64 at each of its three positions.
+/// A secret in the forms in which it might appear: plain, URL-encoded, and inside base64 at each of the three offsets.
 pub fn disguises(secret: &str) -> Vec<String> {
     let url = |upper: bool| -> String {
         let one = |byte: u8| match byte {
@@ -440,7 +440,7 @@ pub fn disguises(secret: &str) -> Vec<String> {
         let mut bytes = vec![0; before];
         bytes.extend(secret.as_bytes());
         bytes.truncate(bytes.len() / 3 * 3);
-        // Letters that also depend on what stands before are left out.
+        // Characters that also depend on the preceding bytes are cut off.
         let text = BASE64_STANDARD.encode(bytes).split_off([0, 2, 3][before]);
         all.push(text.replace('+', "-").replace('/', "_"));
         all.push(text);
@@ -448,7 +448,7 @@ pub fn disguises(secret: &str) -> Vec<String> {
     all
 }
 
-/// Files below a directory that hold one of these texts, and how many files were read.
+/// Files below a directory that contain one of these texts, and the number of files read.
 ///
 /// # Panics
 /// When the directory cannot be read.
@@ -456,7 +456,7 @@ pub fn files_with(directory: &Path, needles: &[String]) -> (Vec<String>, usize) 
     let (mut found, mut read) = (Vec::new(), 0);
     let mut left = vec![directory.to_owned()];
     while let Some(directory) = left.pop() {
-        // What a sandbox takes away meanwhile holds nothing any more.
+        // A directory that a sandbox has just removed cannot hold anything.
         let Ok(entries) = std::fs::read_dir(&directory) else { continue };
         for path in entries.flatten().map(|entry| entry.path()) {
             let Ok(kind) = path.symlink_metadata() else { continue };
@@ -476,8 +476,7 @@ pub fn files_with(directory: &Path, needles: &[String]) -> (Vec<String>, usize) 
     (found, read)
 }
 
-/// Processes of this host, as far as they may be looked at, that hold one of these texts in their environment or
-/// arguments.
+/// Ids of this host's processes, as far as readable, that contain one of these texts in their environment or arguments.
 pub fn processes_with(needles: &[String]) -> Vec<i32> {
     let all = of_processes("environ").chain(of_processes("cmdline"));
     all.filter(|(_, text)| needles.iter().any(|needle| text.contains(needle))).map(|(pid, _)| pid).collect()

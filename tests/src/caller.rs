@@ -1,4 +1,4 @@
-//! A person at the gateway: token, organization and typed clients.
+//! A user at the gateway: token, organization and typed clients.
 
 use std::path::Path;
 
@@ -30,18 +30,18 @@ impl Interceptor for Bearer {
 /// A channel with the caller's token.
 pub type Authorized = InterceptedService<Channel, Bearer>;
 
-/// A person at the gateway.
+/// A user at the gateway.
 #[derive(Clone)]
 pub struct Caller {
     /// The opaque token.
     pub token: String,
-    /// The organization opened.
+    /// Id of the organization that the sign-in opened.
     pub organization_id: String,
     channel: Authorized,
 }
 
 impl Caller {
-    /// Signs in with the secret of a mesh's data directory.
+    /// Signs in with the secret in a mesh's data directory.
     ///
     /// # Panics
     /// When that fails.
@@ -60,7 +60,7 @@ impl Caller {
         Self::with_token(gateway, &answer.session_token, &organization)
     }
 
-    /// With a token from elsewhere.
+    /// A caller with an existing token. Connects at the first call.
     ///
     /// # Panics
     /// When the address or the token is malformed.
@@ -74,7 +74,7 @@ impl Caller {
         }
     }
 
-    /// With a token from elsewhere, on a connection that is open already.
+    /// A caller with an existing token, on a connection that is already open.
     ///
     /// # Panics
     /// When the gateway cannot be reached.
@@ -89,7 +89,7 @@ impl Caller {
         }
     }
 
-    /// The raw channel, for generated requests.
+    /// The channel itself, for requests that are built from descriptors.
     pub fn channel(&self) -> Authorized {
         self.channel.clone()
     }
@@ -104,17 +104,17 @@ impl Caller {
         RepoServiceClient::new(self.channel.clone())
     }
 
-    /// The provisioner.
+    /// The provisioner's sandbox service.
     pub fn provisioner(&self) -> ProvisionerServiceClient<Authorized> {
         ProvisionerServiceClient::new(self.channel.clone())
     }
 
-    /// Model providers and agent profiles.
+    /// Model providers and agent profiles, served by the provisioner.
     pub fn profiles(&self) -> ProfileServiceClient<Authorized> {
         ProfileServiceClient::new(self.channel.clone())
     }
 
-    /// Files of messages and agents.
+    /// Files of messages and agents, served by the provisioner.
     pub fn attachments(&self) -> AttachmentServiceClient<Authorized> {
         AttachmentServiceClient::new(self.channel.clone())
     }

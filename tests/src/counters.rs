@@ -1,5 +1,5 @@
-//! What a command costs: how often each service's database was asked and written, and which rpcs the services called
-//! until the mesh rests.
+//! The cost of a command: statements and commits in each service's database, and the rpcs that the services answer
+//! until the mesh is at rest.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 use crate::Mesh;
 use crate::story::PATIENCE;
 
-/// No commit for so long: longer than what is shown a little later (usage, after 1 s) and what waits for more (work, 2 s).
+/// Time without a commit after which the mesh counts as at rest: more than any delayed write (usage 1 s, work 2 s).
 const REST: Duration = Duration::from_millis(2500);
 
-/// What was counted, by service and kind: `commits`, `write_sets`, `rolled_back`, `statements`, `loads` of its database,
-/// and `requests` that it answered.
+/// Counts by service and kind: `commits`, `write_sets`, `rolled_back`, `statements` and `loads` of its database, and
+/// `requests` that it answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters(BTreeMap<(String, String), u64>);
 
 impl Counters {
-    /// Reads them from the metrics of a mesh in one process.
+    /// Reads the counters from the metrics of a mesh in one process.
     ///
     /// # Panics
-    /// When its admin page does not answer.
+    /// When its admin page does not respond.
     pub fn read(mesh: &Mesh) -> Self {
         let at = mesh.admin_url();
         let at = at.strip_prefix("http://").expect("an address without TLS");
@@ -45,10 +45,10 @@ impl Counters {
         Self(counters)
     }
 
-    /// Waits until nothing was committed anywhere for a second, and reads them.
+    /// Waits until no service has committed for `REST`, and reads the counters.
     ///
     /// # Panics
-    /// When the mesh does not come to rest.
+    /// When the mesh does not come to rest in time.
     pub async fn at_rest(mesh: &Mesh) -> Self {
         let begun = Instant::now();
         let (mut last, mut since) = (Self::read(mesh), Instant::now());
@@ -64,7 +64,7 @@ impl Counters {
         last
     }
 
-    /// What came since.
+    /// The difference to earlier counters; only what has increased.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let counted =
@@ -72,12 +72,12 @@ impl Counters {
         Self(counted.filter(|(_, count)| *count > 0).collect())
     }
 
-    /// One count; 0 if it is not there.
+    /// One counter; 0 if it does not exist.
     pub fn get(&self, service: &str, kind: &str) -> u64 {
         self.0.get(&(service.to_owned(), kind.to_owned())).copied().unwrap_or(0)
     }
 
-    /// One kind of all services.
+    /// The sum of one kind over all services.
     pub fn all(&self, kind: &str) -> u64 {
         self.0.iter().filter(|((_, k), _)| k == kind).map(|(_, count)| count).sum()
     }

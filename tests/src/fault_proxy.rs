@@ -1,5 +1,5 @@
-//! A network that breaks: a proxy on loopback that cuts each connection after a number of bytes of its own, most
-//! often within a frame.
+//! An unreliable network: a proxy on loopback that cuts each connection after a random number of bytes, mostly inside a
+//! frame.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::seeded_rng::SeededRng;
 
-/// A proxy in front of one address, until it is dropped.
+/// A proxy in front of one address; it stops when dropped.
 pub struct FaultProxy {
     url: String,
     shared: Arc<Shared>,
@@ -25,8 +25,8 @@ struct Shared {
 }
 
 impl FaultProxy {
-    /// Starts a proxy in front of `http://host:port`. Each connection is cut after between half of and the whole of
-    /// so many bytes to the client: half of them by a reset, half by an end that looks orderly.
+    /// Starts a proxy in front of `http://host:port`. Each connection is cut after between half of `bytes` and all of
+    /// them have gone to the client: in half of the cases by a reset, otherwise by an orderly end.
     ///
     /// # Panics
     /// When it cannot listen.
@@ -40,17 +40,17 @@ impl FaultProxy {
         Self { url, shared, _serving: serving }
     }
 
-    /// Where it listens.
+    /// URL of the proxy.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Nothing is cut any more.
+    /// Stops cutting connections.
     pub fn calm(&self) {
         self.shared.calm.store(true, Ordering::SeqCst);
     }
 
-    /// How many connections were cut.
+    /// Number of connections that were cut.
     pub fn cuts(&self) -> usize {
         self.shared.cuts.load(Ordering::SeqCst)
     }
@@ -67,7 +67,7 @@ async fn serve(listener: TcpListener, target: String, shared: Arc<Shared>, mut d
     }
 }
 
-/// Carries bytes both ways until one side ends or the budget is spent.
+/// Copies bytes both ways until one side ends or the budget is used up.
 async fn carry(mut client: TcpStream, target: String, shared: Arc<Shared>, budget: u64, hard: bool) {
     let Ok(mut server) = TcpStream::connect(&target).await else { return };
     let cut = {
@@ -96,7 +96,7 @@ async fn carry(mut client: TcpStream, target: String, shared: Arc<Shared>, budge
     if cut {
         shared.cuts.fetch_add(1, Ordering::SeqCst);
         if hard {
-            // What the client has not read is lost as well.
+            // A reset: data that the client has not read yet is lost too.
             let _ = rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO));
         }
     }

@@ -1,8 +1,8 @@
-//! Steers the provider `fault`: it hangs, lingers, fails or dawdles at a stage as files in a directory say.
+//! Controls the provider `fault` by files in a directory: it hangs, lingers or fails at a stage.
 
 use std::path::{Path, PathBuf};
 
-/// The directory that steers it.
+/// The directory that the provider reads.
 pub struct Faults(PathBuf);
 
 /// Settings that make `fault` the default provider of a mesh that was started with [`crate::Mesh::start_faulty`].
@@ -15,7 +15,7 @@ pub fn settings() -> [&'static str; 3] {
 }
 
 impl Faults {
-    /// No faults yet.
+    /// Creates the directory, without any faults.
     ///
     /// # Panics
     /// When the directory cannot be made.
@@ -24,7 +24,7 @@ impl Faults {
         Self(directory.to_owned())
     }
 
-    /// Calls of this stage hang from now on.
+    /// Makes calls of this stage hang from now on, before they have an effect.
     ///
     /// # Panics
     /// When the file cannot be written.
@@ -32,7 +32,7 @@ impl Faults {
         std::fs::write(self.0.join(format!("{stage}.hang")), "").expect("file");
     }
 
-    /// The next call of this stage hangs between its effect and its answer, and all after it.
+    /// Makes calls of this stage hang from now on, after their effect but before their answer.
     ///
     /// # Panics
     /// When the file cannot be written.
@@ -40,7 +40,7 @@ impl Faults {
         std::fs::write(self.0.join(format!("{stage}.linger")), "").expect("file");
     }
 
-    /// Waits until a call of this stage has had its effect and lingers.
+    /// Waits until a call of this stage has had its effect and hangs.
     ///
     /// # Panics
     /// When none does.
@@ -53,7 +53,7 @@ impl Faults {
         }
     }
 
-    /// Calls of this stage give their answers.
+    /// Ends [`Faults::linger`]: the calls of this stage are answered.
     ///
     /// # Panics
     /// When the file cannot be removed.
@@ -63,7 +63,7 @@ impl Faults {
         }
     }
 
-    /// Calls of this stage go on.
+    /// Ends [`Faults::hang`]: the calls of this stage continue.
     ///
     /// # Panics
     /// When the file cannot be removed.
@@ -71,7 +71,7 @@ impl Faults {
         std::fs::remove_file(self.0.join(format!("{stage}.hang"))).expect("file");
     }
 
-    /// The next calls of this stage fail.
+    /// Makes the next calls of this stage fail.
     ///
     /// # Panics
     /// When the file cannot be written.

@@ -1,4 +1,4 @@
-//! `kill -9` against real agents: of the mesh while it makes them ready, and of what runs in a sandbox within a turn.
+//! `kill -9` with real agents: of the mesh while an agent is being set up, and of a sandbox's processes during a turn.
 
 use std::fmt;
 use std::path::Path;
@@ -15,14 +15,14 @@ use crate::stages::{assert_not_repeated, completed, stage};
 use crate::story::{PATIENCE, await_task, get_task, patch, send, turn_ends, words};
 use crate::transcript_summary::TranscriptSummary;
 
-/// What is killed. The runtime is what records a conversation, so that there is no recorder beside it.
+/// The process to kill. There is no separate recorder: the runtime records the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Victim {
     /// The outermost process of the sandbox.
     Sandbox,
-    /// The runtime in it, which its agent may outlive by some words.
+    /// The runtime in it; its agent may outlive it by a few words.
     Runtime,
-    /// The agent and all that it started.
+    /// The agent and its children.
     Agent,
 }
 
@@ -36,23 +36,23 @@ impl fmt::Display for Victim {
     }
 }
 
-/// How a turn that was cut, and the one after it, ended.
+/// How an interrupted turn and the one after it ended.
 pub struct Cut {
-    /// The end of the turn that was cut.
+    /// The end of the interrupted turn.
     pub end: TurnEnd,
-    /// The end of the next one.
+    /// The end of the next turn.
     pub next: TurnEnd,
-    /// Whether each request of the next one holds words of an earlier turn.
+    /// Whether each model request of the next turn contains the agent's words from an earlier turn.
     pub remembers: bool,
-    /// How often the agent's words of that turn stand in the transcript.
+    /// How often those earlier words appear in the transcript.
     pub told: usize,
 }
 
-/// Kills while the model answers, and gives the agent another turn. So many turns have ended before; `remembered` was
-/// said in one of them.
+/// Kills a process while the model answers, then sends another message. `turns` have ended before, and the agent said
+/// `remembered` in one of them.
 ///
 /// # Panics
-/// When the turns do not end, or an entry or prompt is doubled.
+/// When a turn does not end, or a prompt or transcript entry is duplicated.
 pub async fn kill_in_a_turn(
     place: &Workplace,
     work: &Work,
@@ -97,30 +97,30 @@ fn assert_once(entries: &[foundry_proto::task::v1::TranscriptEntry]) {
     assert!(times.values().all(|n| *n == 1), "a prompt stands more than once in the transcript: {times:?}");
 }
 
-/// What an agent does once; a second time would show in the file.
+/// A script with a visible effect: a second run would show in the file.
 fn once(name: &str) -> Script {
     Script::new([Step::Run(format!("echo once >> {name}.txt")), Step::Say(format!("Done with {name}."))])
 }
 
-/// When the mesh is killed within the agent's own start.
+/// When to kill the mesh during the start of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// As it begins.
+    /// At the beginning, before the agent has a process.
     Before,
-    /// The agent runs, its session is not there yet.
+    /// The agent runs, but its session does not exist yet.
     Within,
-    /// The session is there.
+    /// The session exists.
     After,
 }
 
-/// All of them.
+/// Every moment, in order.
 pub const MOMENTS: [Moment; 3] = [Moment::Before, Moment::Within, Moment::After];
 
-/// Kills the mesh at stages of tasks with this agent, and at moments of the agent's own start; all of them end as if
-/// nothing had happened. The place, and a piece of work of which one turn is over and told `Done with first.`
+/// Kills the mesh at stages of tasks with this agent, and at moments of the agent's own start; every task must end as
+/// if nothing had happened. Returns the workplace, and a task whose first turn has ended with `Done with first.`
 ///
 /// # Panics
-/// When they do not.
+/// When one does not.
 pub async fn created_under_crashes(
     agent: Agent,
     tools: &Path,
@@ -130,7 +130,7 @@ pub async fn created_under_crashes(
     let steered = tempfile::tempdir().expect("directory");
     let faults = Faults::none(steered.path());
     let mut place = Workplace::start_faulty(agent, tools, steered.path()).await;
-    // Its packages are there from here on, so that a stage is as long as it is held.
+    // Installs the packages, so that later stages last only as long as they are held.
     let first = place.begin(&once("first")).await;
     ends_as_if_nothing_had_happened(&place, &first, "first").await;
     while_stages_wait(&mut place, &faults, stages).await;
@@ -140,7 +140,8 @@ pub async fn created_under_crashes(
     (place, first)
 }
 
-/// One task waits in each stage, the last stage first, between the stage's effect and its record.
+/// Crashes while one task waits in each stage, between the stage's effect and its record; the last stage is reached
+/// first.
 async fn while_stages_wait(place: &mut Workplace, faults: &Faults, stages: &[(&str, &str)]) {
     let mut waiting = Vec::new();
     for &(call, name) in stages.iter().rev() {
@@ -169,7 +170,7 @@ async fn while_stages_wait(place: &mut Workplace, faults: &Faults, stages: &[(&s
     }
 }
 
-/// The agent's own start takes seconds; it goes on while the mesh is away.
+/// Crashes at a moment of the agent's own start, which takes seconds and continues while the mesh is down.
 async fn while_the_agent_starts(place: &mut Workplace, moment: Moment) {
     let name = format!("{moment:?}").to_lowercase();
     let work = place.create(&once(&name)).await;
@@ -191,7 +192,7 @@ async fn while_the_agent_starts(place: &mut Workplace, moment: Moment) {
     assert_eq!(sandboxes::only(&place.caller, id).await.runtime_instance, 1, "{name}: not adopted");
 }
 
-/// The agent's first process, once there is one.
+/// Waits for the agent's first process.
 async fn process(work: &Work) -> i32 {
     let begun = Instant::now();
     loop {
@@ -209,7 +210,7 @@ async fn ends_as_if_nothing_had_happened(place: &Workplace, work: &Work, name: &
     let told = TranscriptSummary::of(&entries);
     assert_eq!(told.ends, [TurnOutcome::Completed], "{name}: {:?}", turn_ends(&entries));
     assert!(told.words.contains(&format!("Done with {name}.")), "{name}: {}", told.words);
-    // Some agents also send what the protocol does not know; that is no matter of a crash.
+    // Some agents also send events that the protocol does not define; those are unrelated to the crash.
     let notices: Vec<_> = told.notices.iter().filter(|n| **n != NoticeKind::UnknownEvent).collect();
     assert!(notices.is_empty(), "{name}: {notices:?}");
     let caller = &place.caller;

@@ -1,6 +1,6 @@
-//! Stories of the whole mesh as its users live them: the real binary, real sockets, real Git, a real sandbox runtime.
-//! Everything is seen through gRPC and the command line; processes are ended by the ids this crate got when it
-//! started them.
+//! Tests of the whole mesh from its users' point of view: the real binary, real sockets, real Git, a real sandbox
+//! runtime. Everything is observed through gRPC and the command line. Processes are killed only by ids that this crate
+//! got when it started them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test harness: a failure here is a failed test
 

@@ -1,5 +1,5 @@
-//! A small MCP server over the streamable HTTP transport, for one who has its secret. It has one tool, `stamp`, whose
-//! answer comes as a stream of events.
+//! A small MCP server over the streamable HTTP transport, protected by a secret. It has one tool, `stamp`, which
+//! answers with an event stream.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,10 +13,10 @@ use foundry_core::Tasks;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// The name of a session here.
+/// The id that the server gives to every MCP session.
 const SESSION: &str = "the-session";
 
-/// The server; ends with its tasks.
+/// The server; stops when its tasks end.
 pub struct McpServer {
     address: SocketAddr,
     inner: Arc<Inner>,
@@ -25,14 +25,14 @@ pub struct McpServer {
 
 struct Inner {
     secret: String,
-    /// Each request: its method and its session, and the JSON-RPC method, if it has one.
+    /// For each authorized request: method, path, MCP session id, and JSON-RPC method, as far as present.
     seen: Mutex<Vec<String>>,
-    /// All headers that came.
+    /// The headers of all requests, authorized or not.
     headers: Mutex<String>,
 }
 
 impl McpServer {
-    /// A server that takes calls with this value of `authorization` alone.
+    /// Starts a server that accepts only requests with this value of `authorization`.
     ///
     /// # Panics
     /// When no port is free.
@@ -45,23 +45,23 @@ impl McpServer {
         let (tasks, _) = Tasks::new();
         let stop = tasks.cancellation().clone().cancelled_owned();
         tasks.spawn("mcp server", async move {
-            // An error ends the server, which the test sees.
+            // If the server fails, the test notices.
             let _ = axum::serve(listener, router).with_graceful_shutdown(stop).await;
         });
         Self { address, inner, tasks }
     }
 
-    /// `host:port`.
+    /// The server's address as `host:port`.
     pub fn place(&self) -> String {
         self.address.to_string()
     }
 
-    /// What came with the secret, in order: `POST /mcp the-session tools/list`.
+    /// The authorized requests in order, such as `POST /mcp the-session tools/list`.
     pub fn seen(&self) -> Vec<String> {
         foundry_core::lock(&self.inner.seen).clone()
     }
 
-    /// All headers that came.
+    /// The headers of all requests, authorized or not.
     pub fn headers(&self) -> String {
         foundry_core::lock(&self.inner.headers).clone()
     }
@@ -90,7 +90,7 @@ async fn answer(
     let line = format!("{method} {} {} {asked}", uri.path(), text("mcp-session-id"));
     foundry_core::lock(&inner.seen).push(line.trim_end().to_owned());
     if method != Method::POST || uri.path() != "/mcp" {
-        // No stream of the server's own accord, which the transport allows.
+        // The server offers no stream for messages of its own, which the transport allows.
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     if asked != "initialize" && text("mcp-session-id") != SESSION {

@@ -1,4 +1,4 @@
-//! The mesh as real processes: one for everything, or one for each service.
+//! The mesh as real processes: one for everything, or one per service.
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -16,7 +16,7 @@ use crate::services::{default_ports, services};
 /// How the mesh runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// One process.
+    /// All services in one process.
     Embedded,
     /// One process for each service.
     Separate,
@@ -24,20 +24,20 @@ pub enum Shape {
 
 /// Longest wait for a process to say that it is ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A setting with which a stop is not cut off only because the machine is busy; less than the wait for its end.
+/// A setting that keeps a busy machine from cutting off a stop; shorter than `PATIENCE`.
 pub const LONG_STOP: &str = "drain.total=50s";
 
-/// A running mesh with its own data directory and ports. Sandboxes that are left are destroyed at the end.
+/// A running mesh with its own data directory and ports. Remaining sandboxes are destroyed when it is dropped.
 pub struct Mesh {
     dir: tempfile::TempDir,
     shape: Shape,
-    /// Where it listens.
+    /// The address that its listeners bind.
     host: &'static str,
     /// Those of the services, in their order.
     ports: Vec<u16>,
     admin: u16,
     settings: Vec<String>,
-    /// Steers the provider `fault`; without it the product itself runs.
+    /// The directory that controls the provider `fault`; none = the plain product runs.
     faults: Option<PathBuf>,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
@@ -60,7 +60,7 @@ pub fn binary() -> PathBuf {
     path
 }
 
-/// The binary with the provider `fault`, beside the one under test.
+/// The binary with the provider `fault`, in the same directory as the one under test.
 ///
 /// # Panics
 /// When it was not built.
@@ -70,12 +70,12 @@ pub fn faulty_binary() -> PathBuf {
     path
 }
 
-/// Where the ports of meshes are: below those that systems give to connections, so that none is taken while a mesh is
-/// started again; a part of them for each of the tests that nextest runs at once.
+/// Ports for meshes: below the ephemeral range, so that none is taken while a mesh restarts. Divided into parts, one
+/// for each of the tests that nextest runs concurrently.
 const PORTS: std::ops::Range<u16> = 10_000..18_000;
 const PARTS: u16 = 8;
 
-/// Ports that nobody listens on now.
+/// Ports that are free now.
 fn free_ports(count: usize) -> Vec<u16> {
     let slot = std::env::var("NEXTEST_TEST_GLOBAL_SLOT").ok().and_then(|slot| slot.parse::<u16>().ok());
     let part = PORTS.len() as u16 / PARTS;
@@ -101,8 +101,8 @@ impl Mesh {
         Self::start_all(shape, settings, &[], &[], None)
     }
 
-    /// Starts a mesh that listens on every address of this machine, on its usual ports: only in a network namespace of
-    /// the test's own.
+    /// Starts a mesh that listens on all addresses of the host, on the default ports. Use it only in a network
+    /// namespace of the test's own.
     ///
     /// # Panics
     /// When it does not become ready.
@@ -110,7 +110,7 @@ impl Mesh {
         Self::start_at(("[::]", default_ports()), Shape::Embedded, settings, &[], &[], None)
     }
 
-    /// Starts a mesh with the provider `fault` as its default, steered by a directory, and waits until it is ready.
+    /// Starts a mesh whose default provider is `fault`, controlled by a directory, and waits until it is ready.
     ///
     /// # Panics
     /// When it does not become ready.
@@ -119,7 +119,7 @@ impl Mesh {
         Self::start_all(shape, &settings, &[], &[], Some(faults.to_owned()))
     }
 
-    /// The same as `start`, with further arguments and variables for its processes.
+    /// As [`Mesh::start`], with additional arguments and variables for its processes.
     ///
     /// # Panics
     /// When it does not become ready.
@@ -168,28 +168,28 @@ impl Mesh {
         mesh
     }
 
-    /// A directory that lives as long as the mesh.
+    /// A temporary directory, removed with the mesh.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Its data directory.
+    /// The mesh's data directory.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    /// Where a service listens.
+    /// URL of a service.
     pub fn url(&self, service: &str) -> String {
         let at = services().iter().position(|(name, _)| name == service).expect("a service");
         format!("http://127.0.0.1:{}", self.ports[at])
     }
 
-    /// Where the admin listener is.
+    /// URL of the admin listener.
     pub fn admin_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.admin)
     }
 
-    /// A command of the binary with this mesh's directories and address.
+    /// A command of the binary, configured for this mesh.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = match &self.faults {
             Some(directory) => {
@@ -205,13 +205,13 @@ impl Mesh {
             .env("FOUNDRY_ADDRESS", self.url("gateway"))
             .env("XDG_CONFIG_HOME", self.dir.path().join("config"))
             .env("FOUNDRY_DEMO_AGENT_SECOND_MS", "50")
-            .env_remove("FOUNDRY_BENCH_SECONDS") // of the benchmark, no setting
-            .env_remove("FOUNDRY_CRASH_ROUNDS") // of the crash tests, no setting
+            .env_remove("FOUNDRY_BENCH_SECONDS") // the benchmark's; unknown settings are refused
+            .env_remove("FOUNDRY_CRASH_ROUNDS") // the crash tests'
             .stdin(Stdio::null());
         command
     }
 
-    /// Runs a command of the CLI to its end.
+    /// Runs a CLI command to its end.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -219,7 +219,7 @@ impl Mesh {
         self.command(args).output().expect("the CLI runs")
     }
 
-    /// Runs a command of the CLI that must succeed and returns what it prints.
+    /// Runs a CLI command that must succeed; returns its output.
     ///
     /// # Panics
     /// When it fails.
@@ -235,7 +235,7 @@ impl Mesh {
         stdout.into_owned()
     }
 
-    /// Signs in and returns a caller of the gateway.
+    /// Signs in at the gateway.
     ///
     /// # Panics
     /// When the sign-in fails.
@@ -302,10 +302,10 @@ impl Mesh {
         kill_process(Pid::from_child(child), signal).expect("signal");
     }
 
-    /// Waits for the end of a process.
+    /// Waits until a process has exited.
     ///
     /// # Panics
-    /// When it does not end.
+    /// When it does not exit in time.
     pub fn ended(&mut self, name: &str) -> ExitStatus {
         let at = self.processes.iter().position(|(running, _)| *running == name).expect("a running process");
         let begun = Instant::now();
@@ -319,7 +319,7 @@ impl Mesh {
         }
     }
 
-    /// Kills all processes of the mesh as a crash would; sandboxes live on.
+    /// Kills all processes of the mesh as a crash would; sandboxes keep running.
     pub fn crash(&mut self) {
         for name in self.processes.iter().map(|(name, _)| *name).collect::<Vec<_>>() {
             self.signal(name, Signal::KILL);
@@ -327,13 +327,13 @@ impl Mesh {
         }
     }
 
-    /// Crashes and starts again.
+    /// Crashes the mesh and starts it again.
     pub fn crash_and_restart(&mut self) {
         self.crash();
         self.start_again();
     }
 
-    /// Asks all processes to stop and returns how each ended.
+    /// Asks all processes to stop, one after the other; returns their exit statuses.
     pub fn stop(&mut self) -> Vec<ExitStatus> {
         let names: Vec<_> = self.processes.iter().map(|(name, _)| *name).rev().collect();
         names
@@ -350,7 +350,7 @@ impl Mesh {
         self.processes.iter().map(|(_, child)| child.id()).collect()
     }
 
-    /// The end of every log, for a failed assertion.
+    /// The last lines of every log, for the message of a failed assertion.
     pub fn log_tail(&self) -> String {
         let mut text = String::new();
         for name in service_names().chain(["up"]) {
@@ -362,13 +362,13 @@ impl Mesh {
         text
     }
 
-    /// What the processes printed on their standard output since their last start.
+    /// The standard output of all processes since their last start.
     pub fn printed(&self) -> String {
         let read = |name| std::fs::read_to_string(self.dir.path().join(format!("{name}.out"))).ok();
         service_names().chain(["up"]).filter_map(read).collect()
     }
 
-    /// Every log line so far.
+    /// The complete logs of all processes.
     pub fn log(&self) -> String {
         service_names()
             .chain(["up"])
@@ -410,13 +410,13 @@ impl Drop for Mesh {
     fn drop(&mut self) {
         if !self.processes.is_empty() && self.data().join("auth").exists() {
             let logged_in = self.cli(&["login", "--login", "sweeper-of-stories"]);
-            // Other organizations' sandboxes are swept by their own callers; see `Caller::destroy_sandboxes`.
+            // Sees only this user's organization; the sandboxes of others are killed below.
             if logged_in.status.success() {
                 self.destroy_sandboxes();
             }
         }
         for (_, child) in &mut self.processes {
-            // Already gone is fine: this is the end.
+            // An error means that it has already exited.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -424,8 +424,8 @@ impl Drop for Mesh {
     }
 }
 
-/// Ends the sandboxes that a failed story leaves behind: processes whose command line names this mesh's own data
-/// directory, which is a fresh temporary one, and no others.
+/// Kills sandboxes that a failed test left behind: only processes whose command line contains this mesh's own data
+/// directory, which is a fresh temporary one.
 fn kill_left_over_sandboxes(data: &Path) {
     let needle = data.display().to_string();
     assert!(needle.contains("foundry-story"), "not a directory of a story: {needle}");

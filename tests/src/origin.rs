@@ -1,4 +1,4 @@
-//! A real Git repository to work on.
+//! A real Git repository for tasks to work on.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ pub struct Origin {
     path: PathBuf,
 }
 
-/// Runs git and returns what it prints.
+/// Runs git and returns its trimmed output.
 ///
 /// # Panics
 /// When git fails.
@@ -31,7 +31,7 @@ pub fn git(dir: &Path, args: &[&str]) -> String {
 }
 
 impl Origin {
-    /// A repository with a README and a source file on `main`.
+    /// Creates a repository with a README and a source file on `main`.
     ///
     /// # Panics
     /// When git fails.
@@ -47,7 +47,7 @@ impl Origin {
         Self { path }
     }
 
-    /// Where it is.
+    /// Directory of the repository.
     pub fn path(&self) -> &Path {
         &self.path
     }

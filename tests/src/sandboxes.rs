@@ -1,4 +1,4 @@
-//! Sandboxes of a mesh as the provisioner lists them and as the machine runs them.
+//! The sandboxes of a mesh, as the provisioner lists them and as processes of the host.
 
 use std::path::PathBuf;
 
@@ -12,12 +12,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::story::{Opening, await_item};
 use crate::{Caller, Mesh};
 
-/// A runtime that was started for a sandbox.
+/// The processes of a sandbox's runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Runtime {
-    /// The process whose end is the end of the sandbox.
+    /// The outermost process; when it ends, the sandbox ends.
     pub pid: i32,
-    /// The server inside it.
+    /// The runtime's server inside it; 0 = not found.
     pub server: i32,
 }
 
@@ -63,10 +63,10 @@ async fn await_either(
     await_item::<SandboxItem>("sandbox", open, key, wanted).await.item.expect("an item")
 }
 
-/// Follows a sandbox until it is as wanted.
+/// Waits until a sandbox meets a condition.
 ///
 /// # Panics
-/// When it does not become so.
+/// When it does not in time.
 pub async fn await_sandbox(caller: &Caller, sandbox_id: &str, wanted: impl Fn(&Sandbox) -> bool) -> Sandbox {
     let wanted = |item: &sandbox_item::Item| matches!(item, sandbox_item::Item::Sandbox(s) if wanted(s));
     let item = await_either(caller, sandbox_id, &format!("sandbox/{sandbox_id}"), wanted).await;
@@ -74,10 +74,10 @@ pub async fn await_sandbox(caller: &Caller, sandbox_id: &str, wanted: impl Fn(&S
     sandbox
 }
 
-/// Follows an agent session until a stage runs in at least this attempt.
+/// Waits until a stage of an agent session runs in at least this attempt.
 ///
 /// # Panics
-/// When it does not.
+/// When it does not in time.
 pub async fn await_agent_stage(
     caller: &Caller,
     sandbox_id: &str,
@@ -95,7 +95,7 @@ pub async fn await_agent_stage(
     session
 }
 
-/// The sandbox as it is stored.
+/// Reads the stored state of a sandbox.
 ///
 /// # Panics
 /// When it cannot be read.
@@ -134,8 +134,8 @@ fn is_below(pid: i32, ancestor: i32) -> bool {
     false
 }
 
-/// The runtimes that run for a sandbox, by the machine's own account: trees of processes whose command line names
-/// the sandbox's own directory below this mesh's fresh temporary one.
+/// The runtimes of a sandbox as processes of the host: process trees whose command line contains the sandbox's own
+/// directory, below this mesh's fresh temporary one.
 pub fn runtimes(mesh: &Mesh, sandbox_id: &str) -> Vec<Runtime> {
     let directory = directory(mesh, sandbox_id).display().to_string();
     let all = processes();
@@ -162,7 +162,7 @@ pub fn runtime(mesh: &Mesh, sandbox_id: &str) -> Runtime {
     all.remove(0)
 }
 
-/// Sends a signal to a process of a sandbox of this mesh, never to another.
+/// Sends a signal to a process of this sandbox; refuses any other process.
 ///
 /// # Panics
 /// When the process is not below the sandbox's runtime.

@@ -1,16 +1,16 @@
-//! Numbers that look random and are the same in every run.
+//! Pseudo-random numbers that are the same in every run.
 
-/// A seeded sequence (SplitMix64).
+/// A seeded generator (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct SeededRng(u64);
 
-/// What the state grows by.
+/// The increment of the state.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl SeededRng {
-    /// The sequence of a seed.
+    /// A generator for a seed.
     pub fn new(seed: u64) -> Self {
-        // Mixed, for the sequences of neighbours would be one another's, a few numbers on.
+        // Mixed first: otherwise neighbouring seeds would give the same sequence, shifted.
         Self(mixed(seed.wrapping_add(STEP)))
     }
 

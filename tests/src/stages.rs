@@ -1,9 +1,9 @@
-//! The stages that a task goes through until its agent can work, as a crash may meet them.
+//! The stages that a task passes until its agent can work, at which crash tests interrupt it.
 
 use foundry_proto::common::v1::{Stage, StageState};
 use foundry_proto::task::v1::Task;
 
-/// Calls of the sandbox provider and the stages they happen in, in this order.
+/// Calls of the sandbox provider, each with the stage that makes it, in order.
 pub const STAGES: [(&str, &str); 5] = [
     ("allocate", "sandbox_allocated"),
     ("prepare_repo", "repo_prepared"),
@@ -12,7 +12,7 @@ pub const STAGES: [(&str, &str); 5] = [
     ("probe", "agent_ready"),
 ];
 
-/// The stage of this name.
+/// The stage with this name.
 ///
 /// # Panics
 /// When there is none.
@@ -20,15 +20,15 @@ pub fn stage<'a>(task: &'a Task, name: &str) -> &'a Stage {
     task.stages.iter().find(|s| s.name == name).expect("a stage")
 }
 
-/// The stages that are done, with when and how often they ran.
+/// The stages that are done, with their times and attempts.
 pub fn completed(task: &Task) -> Vec<Stage> {
     task.stages.iter().filter(|s| s.state() == StageState::Done).cloned().collect()
 }
 
-/// Checks that what was done before is as it was: it ran no second time.
+/// Checks that stages that were done before are unchanged, so that none ran again.
 ///
 /// # Panics
-/// When it is not.
+/// When one has changed.
 pub fn assert_not_repeated(before: &[Stage], now: &Task) {
     for done in before {
         assert_eq!(stage(now, &done.name), done, "a completed stage ran again");

@@ -1,4 +1,4 @@
-//! What stories do again and again: register, create, follow, read.
+//! The steps that tests share: register, create, follow, read.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use foundry_watch::{Consumer, ConsumerConfig, State};
 
 use crate::{Caller, Origin};
 
-/// Longest wait for anything a story waits for.
+/// Longest wait for any condition in a test.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Registers an origin and waits until it is mirrored.
@@ -52,7 +52,7 @@ pub async fn register(caller: &Caller, origin: &Origin) -> Repository {
     repository
 }
 
-/// The request that creates a task which may act without asking.
+/// A request for a task whose agent may act without asking.
 pub fn task_request(caller: &Caller, repository: &Repository, prompt: &str) -> CreateTaskRequest {
     CreateTaskRequest {
         organization_id: caller.organization_id.clone(),
@@ -63,11 +63,11 @@ pub fn task_request(caller: &Caller, repository: &Repository, prompt: &str) -> C
     }
 }
 
-/// Makes a call again while a service has no answer of another in time, as its refusal asks. A command needs a request
-/// id, so that it is done once.
+/// Repeats a call while a service is unavailable because another one does not respond yet. A command needs a request
+/// id, so that it takes effect once.
 ///
 /// # Panics
-/// When it is refused for another reason, or for too long.
+/// When it is refused for another reason, or is unavailable for too long.
 pub async fn until_answered<T, F>(what: &str, call: impl Fn() -> F) -> T
 where
     F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
@@ -84,12 +84,12 @@ where
     }
 }
 
-/// Creates a task.
+/// Creates a task; returns it with its first session.
 ///
 /// # Panics
 /// When that fails.
 pub async fn create_task(caller: &Caller, repository: &Repository, prompt: &str) -> (Task, Session) {
-    // Any id that was not there before.
+    // A new id for each call.
     let request_id = MessageId::generate(&Env::system()).to_string();
     let request = CreateTaskRequest { request_id, ..task_request(caller, repository, prompt) };
     let answer = until_answered("task", || {
@@ -100,10 +100,10 @@ pub async fn create_task(caller: &Caller, repository: &Repository, prompt: &str)
     (task.expect("task"), session.expect("session"))
 }
 
-/// Follows a view until one of its rows is as wanted.
+/// Follows a watch until one of its rows meets a condition.
 ///
 /// # Panics
-/// When the watch cannot go on, or it takes too long; with the last row seen.
+/// When the watch is refused, or it takes too long; the message contains the last state of the row.
 pub async fn await_item<T>(
     name: &'static str,
     open: impl Fn(foundry_proto::watch::v1::WatchOptions) -> Opening + Send + Sync + 'static,
@@ -116,7 +116,7 @@ where
     await_item_within(PATIENCE, name, open, key, wanted).await
 }
 
-/// The same as [`await_item`], for what may take longer.
+/// As [`await_item`], with a longer limit.
 ///
 /// # Panics
 /// As [`await_item`].
@@ -148,11 +148,11 @@ where
     found.unwrap_or_else(|_| panic!("{name} {key} is not as wanted: {:?}", state.get(key)))
 }
 
-/// What opens a stream.
+/// The result of opening a watch.
 pub type Opening =
     futures::future::BoxFuture<'static, Result<tonic::Streaming<foundry_frame::Frame>, tonic::Status>>;
 
-/// Follows a task until it is as wanted.
+/// Waits until a task meets a condition.
 ///
 /// # Panics
 /// As [`await_item`].
@@ -176,7 +176,7 @@ pub async fn await_task(caller: &Caller, task_id: &str, wanted: impl Fn(&Task) -
     task
 }
 
-/// Follows a session until it is as wanted.
+/// Waits until a session meets a condition.
 ///
 /// # Panics
 /// As [`await_item`].
@@ -200,7 +200,7 @@ pub async fn await_session(caller: &Caller, session_id: &str, wanted: impl Fn(&S
     session
 }
 
-/// The whole transcript.
+/// The whole transcript of a session.
 ///
 /// # Panics
 /// When it cannot be read.
@@ -224,7 +224,7 @@ pub fn turn_ends(entries: &[TranscriptEntry]) -> Vec<TurnEnd> {
     bodies.filter_map(|b| if let Body::TurnEnd(end) = b { Some(end.clone()) } else { None }).collect()
 }
 
-/// Follows a session until the given number of turns ended.
+/// Waits until this many turns of a session have ended; returns the transcript.
 ///
 /// # Panics
 /// As [`await_item`].
@@ -242,7 +242,7 @@ pub async fn await_turns(caller: &Caller, session_id: &str, turns: usize) -> Vec
     }
 }
 
-/// Checks that offsets are contiguous from 1: nothing is lost, nothing doubled.
+/// Checks that offsets are contiguous from 1: nothing is lost or duplicated.
 ///
 /// # Panics
 /// When they are not.
@@ -252,13 +252,13 @@ pub fn assert_contiguous(entries: &[TranscriptEntry]) {
     }
 }
 
-/// All words of the agent in order.
+/// All words of the agent, in order.
 pub fn words(entries: &[TranscriptEntry]) -> String {
     let bodies = entries.iter().filter_map(|e| e.part.as_ref()?.body.as_ref());
     bodies.filter_map(|b| if let Body::AgentMessage(m) = b { Some(m.text.as_str()) } else { None }).collect()
 }
 
-/// The whole patch of a task, once its changes are imported.
+/// The patches of all changed files of a task, once its changes are imported.
 ///
 /// # Panics
 /// When it cannot be read.
@@ -283,7 +283,7 @@ pub async fn patch(caller: &Caller, task_id: &str) -> Vec<u8> {
     patch
 }
 
-/// The task as it is stored.
+/// Reads the stored state of a task.
 ///
 /// # Panics
 /// When it cannot be read.
@@ -292,12 +292,12 @@ pub async fn get_task(caller: &Caller, task_id: &str) -> Task {
     caller.task().get_task(request).await.expect("task").into_inner().task.expect("task")
 }
 
-/// Queues a message. A request that came between two changes is sent again under the same id, as the answer asks.
+/// Queues a message and returns its id. If the service answers that the request conflicted, it is repeated with its id.
 ///
 /// # Panics
 /// When it is refused.
 pub async fn send(caller: &Caller, session_id: &str, text: &str) -> String {
-    // The same words twice in one session would be one message.
+    // The id depends on the text: the same text sent twice in one session would be one message.
     let mut hasher = std::hash::DefaultHasher::new();
     std::hash::Hash::hash(text, &mut hasher);
     let request = SendMessageRequest {
@@ -316,7 +316,7 @@ pub async fn send(caller: &Caller, session_id: &str, text: &str) -> String {
     }
 }
 
-/// Follows a session until what came after an offset is as wanted.
+/// Waits until the entries after an offset meet a condition; returns them.
 ///
 /// # Panics
 /// As [`await_item`].

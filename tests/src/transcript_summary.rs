@@ -1,4 +1,4 @@
-//! What a transcript tells, without ids and without how its pieces were cut: two runs of one prompt tell the same.
+//! The content of a transcript without ids and chunk boundaries: two runs of one prompt have equal summaries.
 
 use std::collections::BTreeMap;
 
@@ -8,37 +8,37 @@ use foundry_proto::task::v1::TranscriptEntry;
 
 use crate::story::assert_contiguous;
 
-/// What a transcript tells.
+/// The content of a transcript, comparable between runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TranscriptSummary {
-    /// What people said, by message.
+    /// The texts of people's messages.
     pub spoken: Vec<String>,
-    /// All words of the agent.
+    /// All words of the agent, joined.
     pub words: String,
-    /// All thoughts of the agent.
+    /// All thoughts of the agent, joined.
     pub thoughts: String,
     /// Title and last state of each tool call, in order of the calls.
     pub tools: Vec<(String, i32)>,
-    /// How the turns ended.
+    /// The outcomes of the turns, in order.
     pub ends: Vec<TurnOutcome>,
-    /// What the mesh had to say.
+    /// The kinds of the mesh's notices, in order.
     pub notices: Vec<NoticeKind>,
 }
 
 impl TranscriptSummary {
-    /// Reads a transcript, which must be without a hole and without a doubled entry.
+    /// Summarizes a transcript, which must have no missing or duplicate entry.
     ///
     /// # Panics
-    /// When it is not.
+    /// When it has one.
     pub fn of(entries: &[TranscriptEntry]) -> Self {
         assert_contiguous(entries);
         Self::of_parts(entries.iter())
     }
 
-    /// What one turn of a transcript tells.
+    /// Summarizes one turn of a transcript.
     ///
     /// # Panics
-    /// When the transcript has a hole or a doubled entry.
+    /// When the transcript has a missing or duplicate entry.
     pub fn of_turn(entries: &[TranscriptEntry], message_id: &str) -> Self {
         assert_contiguous(entries);
         let of = |e: &&TranscriptEntry| e.part.as_ref().is_some_and(|p| p.message_id == message_id);
@@ -74,7 +74,7 @@ impl TranscriptSummary {
         told
     }
 
-    /// How often each message stands in the transcript; more than once would be a second prompt.
+    /// How often each message appears in the transcript; more than once means that it was prompted again.
     pub fn times_spoken(entries: &[TranscriptEntry]) -> BTreeMap<String, usize> {
         let mut times = BTreeMap::new();
         for part in entries.iter().filter_map(|e| e.part.as_ref()) {
@@ -85,12 +85,12 @@ impl TranscriptSummary {
         times
     }
 
-    /// Titles of the tool calls, whatever became of them.
+    /// Titles of all tool calls, in any state.
     pub fn tools_begun(entries: &[TranscriptEntry]) -> Vec<String> {
         Self::of_parts(entries.iter()).tools.into_iter().map(|(title, _)| title).collect()
     }
 
-    /// Titles of the tool calls that are in progress.
+    /// Titles of the tool calls in progress.
     pub fn tools_running(entries: &[TranscriptEntry]) -> Vec<String> {
         let running = i32::from(ToolCallState::InProgress);
         let tools = Self::of_parts(entries.iter()).tools;

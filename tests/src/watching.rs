@@ -1,4 +1,5 @@
-//! A watcher that comes and goes: it notes every frame for the oracle and resumes at positions it was shown.
+//! A watcher that connects and disconnects. It logs every frame for the oracle, and resumes at positions that it
+//! received.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,33 +19,33 @@ use tonic::{Code, Status, Streaming};
 use crate::Caller;
 use crate::seeded_rng::SeededRng;
 
-/// Time between bookmarks that is asked for, and the silence after which a stream is given up.
+/// The requested interval of bookmarks, and the silence after which a stream is abandoned.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(12_500);
 
-/// What is watched.
+/// The view that a watcher follows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum View {
     /// The summary of the caller's organization.
     Organization,
-    /// A task and its sessions.
+    /// A task and its sessions, by the task's id.
     Task(String),
 }
 
 /// Rows by key: version and encoded item.
 pub type Rows = BTreeMap<String, (i64, Bytes)>;
 
-/// How far the story is; watchers and writers wait for these instead of for time.
+/// The progress of the test. Watchers and writers wait for these values instead of for time.
 pub struct Progress {
-    /// Whether the mesh runs.
+    /// Whether the mesh is running.
     pub up: watch::Sender<bool>,
-    /// The newest revision acknowledged.
+    /// The newest acknowledged revision.
     pub head: watch::Sender<i64>,
-    /// Changes that the watchers received.
+    /// Number of changes that the watchers have received.
     pub delivered: watch::Sender<usize>,
-    /// Streams that went on from a position.
+    /// Number of streams that resumed at a position.
     pub resumed: watch::Sender<usize>,
-    /// Whether everything was written.
+    /// Whether writing has ended.
     pub over: watch::Sender<bool>,
 }
 
@@ -61,20 +62,20 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Waits until the mesh is up and a moment longer, as clients that back off.
+    /// Waits until the mesh is running and then a random delay, like a client that backs off.
     pub async fn back_off(&self, dice: &mut SeededRng) {
         let _ = self.up.subscribe().wait_for(|up| *up).await;
         Env::system().clock.sleep(Duration::from_millis(10 + dice.below(90))).await;
     }
 }
 
-/// Whether an answer is final, so that a client must not simply try again.
+/// Whether an error is final, so that the client must not simply retry.
 pub fn is_refusal(status: &Status) -> bool {
     use Code::{InvalidArgument, NotFound, PermissionDenied, Unauthenticated, Unimplemented};
     matches!(status.code(), InvalidArgument | NotFound | PermissionDenied | Unauthenticated | Unimplemented)
 }
 
-/// A position that was shown, with what was shown there.
+/// A position that was received, and the rows at that position.
 #[derive(Clone)]
 struct Shown {
     rev: i64,
@@ -82,11 +83,11 @@ struct Shown {
     rows: Arc<Rows>,
 }
 
-/// One watcher.
+/// A client that watches one view and logs what it receives.
 pub struct Watcher {
-    /// What it watches.
+    /// The view that it follows.
     pub view: View,
-    /// What it received.
+    /// All frames that it has received, by stream.
     pub log: ClientLog,
     caller: Caller,
     dice: SeededRng,
@@ -98,7 +99,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// A watcher that saw nothing yet; its choices follow from its number.
+    /// A watcher that has received nothing yet. `number` seeds its random choices.
     pub fn new(number: u64, caller: Caller, view: View) -> Self {
         Self {
             log: ClientLog { name: format!("watcher {number} of {view:?}"), ..ClientLog::default() },
@@ -113,18 +114,18 @@ impl Watcher {
         }
     }
 
-    /// The position shown last; 0 for none.
+    /// The last position received; 0 for none.
     pub fn at(&self) -> i64 {
         self.shown.last().map_or(0, |shown| shown.rev)
     }
 
-    /// The rows shown last.
+    /// The rows at the last position.
     pub fn rows(&self) -> &Rows {
         static NONE: Rows = Rows::new();
         self.shown.last().map_or(&NONE, |shown| &shown.rows)
     }
 
-    /// Opens stream after stream and leaves each at a random point, until the story is over.
+    /// Opens one stream after the other and leaves each at a random point, until the test is over.
     pub async fn roam(mut self, progress: Arc<Progress>) -> Self {
         while !*progress.over.borrow() {
             let resume = self.choose();
@@ -135,7 +136,7 @@ impl Watcher {
         self
     }
 
-    /// Goes on from the newest position until it is shown a revision.
+    /// Resumes at the newest position, until it has received a revision.
     pub async fn settle(mut self, progress: Arc<Progress>, rev: i64) -> Self {
         loop {
             let resume = self.shown.last().cloned();
@@ -145,7 +146,7 @@ impl Watcher {
         }
     }
 
-    /// From where to go on: mostly the last position, sometimes any earlier one, seldom none.
+    /// Where to resume: mostly at the last position, sometimes at an earlier one, rarely from the start.
     fn choose(&mut self) -> Option<Shown> {
         match self.dice.below(12) {
             0 => None,
@@ -174,8 +175,8 @@ impl Watcher {
         Ok(opened?.into_inner())
     }
 
-    /// Watches for some frames, or until a revision is shown, which makes it true. A lagging one reads nothing before
-    /// the world has moved on that far.
+    /// Watches for a number of frames, or until a revision is received, which makes the result true. With `lag`, it
+    /// reads nothing before the acknowledged revision has reached that value.
     async fn stream(
         &mut self,
         resume: Option<Shown>,
@@ -234,7 +235,7 @@ impl Watcher {
         done
     }
 
-    /// The position that this stream led to; 0 before its first.
+    /// The last position received on this stream; 0 before its first.
     fn at_of_stream(&self, log: &StreamLog) -> i64 {
         if log.frames.len() > 1 { self.at() } else { 0 }
     }
@@ -244,7 +245,7 @@ impl Watcher {
         self.drained = false;
     }
 
-    /// Folds a frame into what is held; how many changes its delta had.
+    /// Applies a frame to the rows; returns the number of changes if it is a delta.
     fn take(&mut self, frame: &Frame) -> usize {
         let body = frame.raw().expect("a frame").body.expect("a body");
         match body {

@@ -1,4 +1,4 @@
-//! What all operations share.
+//! The state shared by the service's ops and jobs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::development::DevelopmentSignIn;
 use crate::keys::PublishedKeys;
 use crate::signing::SigningKeys;
 
-/// The service behind its rpcs and jobs.
+/// The state shared by the service's ops and jobs.
 pub(crate) struct Auth {
     pub(crate) config: Config,
     pub(crate) env: Env,
@@ -21,23 +21,23 @@ pub(crate) struct Auth {
     pub(crate) hub: Hub,
     pub(crate) signing: SigningKeys,
     pub(crate) published: PublishedKeys,
-    /// None where the development sign-in is not enabled.
+    /// None if the development sign-in is disabled.
     pub(crate) development: Option<DevelopmentSignIn>,
     pub(crate) revocations: Revocations,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) uses: RecentUses,
 }
 
-/// When credentials were last used, until a job writes it down: an exchange writes nothing.
+/// Last uses of credentials, until a job stores them. An exchange itself writes nothing.
 #[derive(Default)]
 pub(crate) struct RecentUses(Mutex<HashMap<String, Timestamp>>);
 
-/// Uses remembered between two writings; more are forgotten, which costs only their time of use.
+/// Most uses that are buffered between two runs of the job. For further ones only the time of use is lost.
 const MAX_USES: usize = 10_000;
 const MINUTE: i64 = 60_000_000;
 
 impl RecentUses {
-    /// Notes a use, to the minute, unless the database knows of one in the same minute.
+    /// Records a use, rounded down to the minute, unless the database already has one of that minute.
     pub(crate) fn note(&self, credential_id: &str, known: Option<Timestamp>, now: Timestamp) {
         let minute = Timestamp::from_micros(now.as_micros().div_euclid(MINUTE) * MINUTE);
         if known.is_some_and(|k| k >= minute) {
@@ -49,7 +49,7 @@ impl RecentUses {
         }
     }
 
-    /// Takes all notes.
+    /// Removes and returns all recorded uses.
     pub(crate) fn take(&self) -> HashMap<String, Timestamp> {
         std::mem::take(&mut *foundry_core::lock(&self.0))
     }

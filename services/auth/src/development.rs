@@ -16,18 +16,18 @@ use subtle::ConstantTimeEq as _;
 /// Name of the file in the data directory.
 pub(crate) const FILE: &str = "dev-sign-in.secret";
 
-/// Failed attempts in [`WINDOW`] after which further ones are not examined.
+/// Failed attempts in [`WINDOW`] after which further wrong secrets get `LIMIT_REACHED`.
 const MAX_FAILURES: usize = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Examines development proofs.
+/// Checks the proofs of the development sign-in.
 pub(crate) struct DevelopmentSignIn {
     secret: String,
     failures: Mutex<VecDeque<Timestamp>>,
 }
 
 impl DevelopmentSignIn {
-    /// Reads the secret, or makes it. Blocks: for the start of the process.
+    /// Reads the secret file, or creates it. Blocks; call it only at startup.
     pub(crate) fn load_or_create(data_dir: &Path, env: &Env) -> Result<Self> {
         let mut bytes = [0u8; 32];
         env.random.fill(&mut bytes);
@@ -42,8 +42,8 @@ impl DevelopmentSignIn {
         Ok(Self { secret, failures: Mutex::default() })
     }
 
-    /// Whether the presented secret is the file's and the client is on this machine. The right
-    /// secret always passes: whoever cannot read the file must not be able to lock its owner out.
+    /// Checks that the secret matches the file and that the client is on this machine. The right secret always passes:
+    /// someone who cannot read the file must not be able to lock its owner out.
     pub(crate) fn examine(&self, presented: &str, peer: ClientPeer, now: Timestamp) -> Result<()> {
         if peer != ClientPeer::Loopback {
             return Err(Error::new(

@@ -1,5 +1,5 @@
-//! All keys that verify tokens: this service's own and, from the keys directory, those that the
-//! other services published. The directory is read again at most twice a second.
+//! All keys that verify tokens: this service's own, and those that the other services published in the keys directory.
+//! The directory is read at most twice a second.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::signing::SigningKeys;
 
 const REREAD: Duration = Duration::from_millis(500);
 
-/// The published keys; cloning shares what was read.
+/// The published keys; clones share the cached directory.
 #[derive(Clone)]
 pub(crate) struct PublishedKeys {
     own: SigningKeys,
@@ -23,7 +23,7 @@ pub(crate) struct PublishedKeys {
     read: Arc<Mutex<Option<Reading>>>,
 }
 
-/// When the directory was read, and what was in it.
+/// When the directory was read, and the keys in it.
 type Reading = (Timestamp, Vec<SigningKey>);
 
 impl PublishedKeys {

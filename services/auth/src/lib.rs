@@ -1,7 +1,7 @@
 //! The auth service: organizations, users, roles, sign-in, tokens and their revocation.
 //!
-//! It is the only one that knows who may do what; all others verify its five-minute tokens with
-//! its published keys and keep its revocations by a watch. No rpc waits for another service.
+//! Only this service stores who may do what. All others verify its five-minute tokens with its published keys and
+//! follow its revocations by a watch. No rpc waits for another service.
 
 mod auth;
 mod development;
@@ -38,19 +38,19 @@ use crate::keys::PublishedKeys;
 use crate::rpc::Rpc;
 use crate::signing::SigningKeys;
 
-/// The name under which the service is known.
+/// The service's name in the mesh.
 pub const NAME: &str = "auth";
 
 /// Name of the file in the data directory that holds the secret of the development sign-in.
 pub const DEVELOPMENT_SECRET_FILE: &str = development::FILE;
 
-/// What operators set.
+/// Settings of the service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Database, `sqlite:<path>` or `postgres://…`; empty = `auth.db` in the data directory.
     pub store_url: String,
-    /// Whether the development sign-in exists: on this machine only, with the secret of the data directory.
+    /// Whether the development sign-in is enabled: on this machine only, with the secret of the data directory.
     pub development_sign_in: bool,
     /// How long a session lasts.
     #[serde(with = "foundry_server::config::duration")]
@@ -67,17 +67,17 @@ impl Default for Config {
     }
 }
 
-/// What the process gives the service.
+/// What the binary provides to the service.
 pub struct Dependencies {
-    /// Time and randomness.
+    /// Clock and random source.
     pub env: Env,
-    /// Where its background work runs.
+    /// The owner of the service's background tasks; shut down with the service.
     pub tasks: Tasks,
-    /// Its directory for signing keys and the development secret, and for the database unless that is elsewhere.
+    /// Directory for signing keys, the development secret, and the database unless `store_url` names another place.
     pub data_dir: PathBuf,
-    /// Where services publish the public halves of their identities.
+    /// Directory where services publish the public halves of their identities.
     pub keys_dir: PathBuf,
-    /// Told what watches do.
+    /// Receives measurements of the watches.
     pub watch_observer: Arc<dyn Observer>,
 }
 
@@ -87,7 +87,7 @@ pub struct Dependencies {
 /// When a file or the database cannot be used, or an rpc lacks its authorization entry.
 pub async fn build(config: Config, deps: Dependencies) -> Result<Service> {
     let auth = open(config, &deps).await?;
-    // Before the first request: users are refused until the revocations are known.
+    // Before the first request: users are refused until the revocations are loaded.
     jobs::follow_revocations::catch_up(&auth, None).await?;
     let jobs = Jobs::start(&auth, &deps.tasks);
     let rpc = Rpc(auth.clone());
@@ -138,7 +138,7 @@ async fn open(config: Config, deps: &Dependencies) -> Result<Arc<Auth>> {
     }))
 }
 
-/// Reads or makes the files with secrets, off the runtime's threads.
+/// Reads or creates the secret files, off the runtime's threads.
 async fn secrets(config: &Config, deps: &Dependencies) -> Result<(SigningKeys, Option<DevelopmentSignIn>)> {
     let (env, dir, enabled) = (deps.env.clone(), deps.data_dir.clone(), config.development_sign_in);
     let load = move || {

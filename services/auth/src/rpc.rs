@@ -1,4 +1,4 @@
-//! The rpcs: one line each.
+//! Maps the service's rpcs to ops, one line each.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use tonic::{Request, Response, Status};
 use crate::auth::Auth;
 use crate::ops;
 
-/// The service over its shared state.
+/// Implements the generated server trait.
 #[derive(Clone)]
 pub(crate) struct Rpc(pub(crate) Arc<Auth>);
 
 type Answer<T> = Result<Response<T>, Status>;
 
-/// Where the client is: by the socket, or by the gateway's word.
+/// Where the client is: known from the socket, or reported by the gateway.
 fn client<T>(request: &Request<T>) -> Client {
     let socket: Option<SocketAddr> = request.extensions().get::<PeerAddress>().map(|p| p.0);
     Client::of(request, socket)
@@ -44,7 +44,7 @@ foundry_service::rpcs! {
         watch_revocations: WatchRevocationsRequest => WatchRevocationsStream;
     }
     also {
-        // Open to everybody: there is no caller yet.
+        // No caller: users are not authenticated yet.
         async fn complete_sign_in(&self, r: Request<CompleteSignInRequest>) -> Answer<CompleteSignInResponse> {
             let signed_in = ops::complete_sign_in::complete_sign_in(&self.0, client(&r), r.into_inner()).await;
             let (response, cookie) = signed_in.map_err(Error::into_status)?;

@@ -1,6 +1,6 @@
 //! The keys that sign access tokens: a 0600 file in the data directory, rotated by a job.
 //!
-//! The file belongs to one data directory: several replicas of this service would have to share it.
+//! The file belongs to one data directory; several replicas of this service would have to share it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::domain::rotation;
 /// Name of the file in the data directory.
 const FILE: &str = "signing-keys.json";
 
-/// The file's content.
+/// The content of the file.
 #[derive(Serialize, Deserialize)]
 struct Stored {
-    /// Oldest first.
+    /// Sorted by creation time, oldest first.
     keys: Vec<StoredKey>,
 }
 
@@ -37,17 +37,17 @@ struct Key {
     signer: Signer,
 }
 
-/// The keys in use; cloning shares them.
+/// The current keys; clones share them.
 #[derive(Clone)]
 pub(crate) struct SigningKeys {
     path: Arc<PathBuf>,
     env: Env,
-    /// Oldest first, never empty.
+    /// Sorted by creation time, oldest first; never empty.
     keys: Arc<ArcSwap<Vec<Key>>>,
 }
 
 impl SigningKeys {
-    /// Reads the file, or makes it with a first key. Blocks: for the start of the process.
+    /// Reads the file, or creates it with a first key. Blocks; call it only at startup.
     pub(crate) fn load_or_create(data_dir: &std::path::Path, env: &Env) -> Result<Self> {
         let path = data_dir.join(FILE);
         let fresh = encode(&[fresh(env)])?;
@@ -63,7 +63,7 @@ impl SigningKeys {
         key.signer.mint(TokenKind::User, claims)
     }
 
-    /// The public halves, those not yet in use included.
+    /// The public halves of all keys, including those not yet in use.
     pub(crate) fn published(&self) -> Vec<PublishedKey> {
         let publish = |key: &Key| PublishedKey {
             key_id: key.signer.key_id().to_owned(),
@@ -74,8 +74,8 @@ impl SigningKeys {
         self.keys.load().iter().map(publish).collect()
     }
 
-    /// Publishes a new key when the youngest is old, drops those whose last token has expired.
-    /// Blocks while it writes. True when anything changed.
+    /// Publishes a new key when the youngest is old enough, and drops keys whose last token has expired. Blocks while
+    /// it writes the file. True if anything changed.
     pub(crate) fn rotate(&self) -> Result<bool> {
         let keys = self.keys.load();
         let plan = rotation::plan(&created(&keys), self.env.clock.now());

@@ -1,4 +1,4 @@
-//! The service on a real database, without a network and with a clock that stands still.
+//! The service on a real database, without a network and with a mock clock.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ pub(crate) struct Fixture {
     sessions: Mutex<HashMap<String, String>>,
 }
 
-/// A program on this machine.
+/// A client on this machine that is not the gateway's page.
 pub(crate) const HERE: Client = Client { peer: ClientPeer::Loopback, is_own_page: false };
 
 pub(crate) fn development(secret: &str, login: &str, organization: &str) -> CompleteSignInRequest {
@@ -85,28 +85,28 @@ impl Fixture {
         Ok(response)
     }
 
-    /// The caller that an opaque token makes, through exchange and verification.
+    /// The caller of an opaque token, by exchange and verification.
     pub(crate) async fn caller(&self, token: &str) -> Result<Caller> {
         let request = ExchangeTokenRequest { token: token.to_owned() };
         let answer = ops::exchange_token::exchange_token(&self.auth, request).await?;
         Ok(self.verifier.verify(&answer.access_token).await?)
     }
 
-    /// The same user with a new access token of its newest session.
+    /// The same user with a new access token from its latest session.
     pub(crate) async fn again(&self, caller: &Caller) -> Caller {
         let user = caller.as_user().unwrap().user_id.to_string();
         let session = self.sessions.lock().unwrap()[&user].clone();
         self.caller(&session).await.unwrap()
     }
 
-    /// A signed-in owner of an organization (its own when none is named).
+    /// Signs in as owner of a new organization, or as member of an existing one; by default the user's own.
     pub(crate) async fn member(&self, login: &str, organization: &str) -> (Caller, OrganizationId) {
         let response = self.sign_in(login, organization).await.unwrap();
         let id = response.organization.unwrap().organization_id.parse().unwrap();
         (self.caller(&response.session_token).await.unwrap(), id)
     }
 
-    /// Another user, made member of an organization by this one.
+    /// Signs in another user and lets `by` add it to an organization.
     pub(crate) async fn add(&self, by: &Caller, to: &OrganizationId, login: &str, role: Role) -> Caller {
         let response = self.sign_in(login, "").await.unwrap();
         let request = SetMemberRequest {
@@ -134,7 +134,7 @@ impl Fixture {
         ops::create_access_token::create_access_token(&self.auth, by, request).await.unwrap()
     }
 
-    /// Lets the service's own view of the revocations catch up.
+    /// Loads the current revocations into the service's copy.
     pub(crate) async fn follow(&self) {
         jobs::follow_revocations::catch_up(&self.auth, None).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! The service as others meet it: over sockets, with real tokens, keys and feeds.
+//! The service as its clients use it: over sockets, with real tokens, keys and feeds.
 
 #![allow(clippy::unwrap_used)] // a test's way to fail
 
@@ -76,14 +76,14 @@ impl Mesh {
         Ok(self.gateway().exchange_token(request).await?.into_inner())
     }
 
-    /// A signed-in user: its access token and organization.
+    /// Signs in a user; returns its access token and organization.
     async fn user(&self, login: &str) -> (String, OrganizationId) {
         let signed_in = self.anonymous().complete_sign_in(self.sign_in_as(login)).await.unwrap().into_inner();
         let token = self.exchange(&signed_in.session_token).await.unwrap().access_token;
         (token, signed_in.organization.unwrap().organization_id.parse().unwrap())
     }
 
-    /// What another service checks its callers with.
+    /// The authenticator with which another service checks its callers.
     fn other_service(&self) -> Arc<Authenticator> {
         let remote = self.server.remote().unwrap();
         Authenticator::connect(&self.identity("task"), remote, &self.env, &self.tasks).unwrap()
@@ -108,12 +108,12 @@ fn reason(status: &Status) -> String {
     status.get_error_details().error_info().map(|i| i.reason.clone()).unwrap_or_default()
 }
 
-/// Waits for what the machine may hold up for seconds, and which nothing but what is waited for brings in minutes.
+/// Waits for an event. The limit allows for a busy machine, yet is too short for any slower fallback.
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.unwrap()
 }
 
-/// The same, and notes how long it took.
+/// As [`in_time`], and records the duration.
 async fn timed<T>(took: &mut Vec<Duration>, future: impl Future<Output = T>) -> T {
     let begun = Instant::now();
     let found = in_time(future).await;
@@ -121,7 +121,7 @@ async fn timed<T>(took: &mut Vec<Duration>, future: impl Future<Output = T>) -> 
     found
 }
 
-/// Of several that are done one after the other, a busy machine does not hold up each.
+/// A busy machine may delay one of several consecutive operations, but not all of them.
 fn assert_one_within_a_second(took: &[Duration]) {
     assert!(took.iter().any(|t| *t < Duration::from_secs(1)), "{took:?}");
 }
@@ -147,7 +147,7 @@ async fn the_gateway_says_where_its_client_is_and_nobody_else_does() {
     mesh.gateway().complete_sign_in(from("loopback")).await.unwrap();
     let remote = mesh.gateway().complete_sign_in(from("remote")).await.unwrap_err();
     assert_eq!(reason(&remote), "SIGN_IN_NOT_LOCAL");
-    // Without a socket and without the gateway's identity nothing says that the client is here.
+    // Without a socket and without the gateway's identity, the client counts as remote.
     let mut unsaid = AuthServiceClient::new(mesh.server.local.clone());
     let refused = unsaid.complete_sign_in(from("loopback")).await.unwrap_err();
     assert_eq!(reason(&refused), "SIGN_IN_NOT_LOCAL");

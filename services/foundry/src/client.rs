@@ -16,10 +16,10 @@ use crate::cli::Global;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
 
-/// A channel that adds the caller's token.
+/// A channel that adds the caller's token to each call.
 pub type Authorized = InterceptedService<Channel, Bearer>;
 
-/// Adds the caller's token to a call.
+/// Adds the caller's token to a call; none for an anonymous client.
 #[derive(Clone)]
 pub struct Bearer(Option<MetadataValue<Ascii>>);
 
@@ -32,7 +32,7 @@ impl tonic::service::Interceptor for Bearer {
     }
 }
 
-/// The gateway as one caller sees it.
+/// A connection to the gateway as one caller.
 #[derive(Clone)]
 pub struct Gateway {
     channel: Authorized,
@@ -40,7 +40,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway without a token, for signing in.
+    /// A client without a token, for signing in.
     ///
     /// # Errors
     /// When the address is malformed.
@@ -51,10 +51,10 @@ impl Gateway {
         })
     }
 
-    /// The gateway with the token given or remembered.
+    /// A client with the given token, or the one that `foundry login` stored.
     ///
     /// # Errors
-    /// When no token is known or the address is malformed.
+    /// When there is no token or the address is malformed.
     pub fn signed_in(global: &Global) -> Result<Self, Failure> {
         let remembered = match &global.token {
             Some(_) => None,
@@ -99,20 +99,20 @@ impl Gateway {
         ProvisionerServiceClient::new(self.channel.clone())
     }
 
-    /// Model providers and agent profiles, which the provisioner keeps.
+    /// Model providers and agent profiles, served by the provisioner.
     pub fn profiles(&self) -> ProfileServiceClient<Authorized> {
         ProfileServiceClient::new(self.channel.clone())
     }
 
-    /// Files of messages and agents, which the provisioner keeps.
+    /// Files of messages and agents, served by the provisioner.
     pub fn attachments(&self) -> AttachmentServiceClient<Authorized> {
         AttachmentServiceClient::new(self.channel.clone())
     }
 
-    /// Id of the organization chosen, or of the only one.
+    /// Id of the chosen organization, or of the caller's only one.
     ///
     /// # Errors
-    /// When several could be meant or none has that name.
+    /// When several organizations match, or none.
     pub async fn organization(&self) -> Result<String, Failure> {
         if let Some(id) = self.organization.as_ref().filter(|o| o.starts_with("org_")) {
             return Ok(id.clone());
@@ -140,7 +140,7 @@ fn channel(address: &str) -> Result<Channel, Failure> {
     Ok(endpoint.connect_lazy())
 }
 
-/// A fresh request id: a repeated call has the first one's effect.
+/// A new id for one request; calls repeated with the same id take effect only once.
 pub fn request_id() -> String {
     let env = foundry_core::Env::system();
     env.random.uuid_at(env.clock.now()).simple().to_string()

@@ -1,4 +1,4 @@
-//! What `foundry login` remembers, per gateway address, in a file of mode 0600.
+//! The credentials that `foundry login` stores per gateway address, in a file of mode 0600.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
-/// What is remembered of one gateway.
+/// The stored credential of one gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
     /// The bearer token.
     pub token: String,
-    /// The organization opened.
+    /// Id of the organization that was opened.
     pub organization_id: String,
 }
 
@@ -54,7 +54,7 @@ impl Credentials {
         }
     }
 
-    /// What is remembered of the gateway at `address`.
+    /// The stored credential of the gateway at `address`.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -62,7 +62,7 @@ impl Credentials {
         Ok(self.read()?.remove(address))
     }
 
-    /// Remembers a credential; the file is replaced as a whole.
+    /// Stores a credential. The file is replaced atomically.
     ///
     /// # Errors
     /// When the file cannot be written.

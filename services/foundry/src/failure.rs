@@ -1,4 +1,4 @@
-//! How a command fails: one sentence, what to do next, and an exit code by kind.
+//! A failed command: one sentence, what to do next, and an exit code by kind.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use tonic_types::StatusExt as _;
 /// A failed command.
 #[derive(Debug)]
 pub struct Failure {
-    /// What failed.
+    /// One sentence about what failed.
     pub message: String,
     /// What to do next; empty when nothing is known.
     pub next_action: String,

@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 pub use foundry_provisioner::FurtherProviders;
 
-/// The whole program, on the arguments of this process. `further` makes sandbox providers besides the
-/// product's own: [`no_further_providers`] in the product.
+/// Runs the program with the arguments of this process. `further` creates additional sandbox providers; the product
+/// itself passes [`no_further_providers`].
 pub fn run(further: FurtherProviders) -> ExitCode {
     if let Some(code) = commands::internal::run_if_named() {
         return code;
@@ -28,7 +28,7 @@ pub fn run(further: FurtherProviders) -> ExitCode {
         }
     };
     let outcome = runtime.block_on(commands::run(cli, further));
-    // Blocking reads of a terminal must not hold the process back.
+    // A thread that is blocked on reading a terminal must not delay the exit.
     runtime.shutdown_background();
     match outcome {
         Ok(code) => code,
@@ -36,5 +36,5 @@ pub fn run(further: FurtherProviders) -> ExitCode {
     }
 }
 
-/// Only the product's own sandbox providers.
+/// Adds no sandbox providers to the product's own.
 pub use foundry_provisioner::no_further_providers;

@@ -1,4 +1,4 @@
-//! Results as tables for people or as protobuf JSON for programs.
+//! Output as tables for people or as protobuf JSON for programs.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use crate::failure::Failure;
 static POOL: LazyLock<Option<DescriptorPool>> =
     LazyLock::new(|| DescriptorPool::decode(foundry_proto::FILE_DESCRIPTOR_SET).ok());
 
-/// A message as protobuf JSON, defaults included, on one line.
+/// A message as one line of protobuf JSON, with default values.
 ///
 /// # Errors
 /// When the message is unknown to the descriptors of this binary.
@@ -31,19 +31,19 @@ pub fn json<M: prost::Message + prost::Name>(message: &M) -> Result<String, Fail
     String::from_utf8(text.into_inner()).map_err(|e| Failure::new(e.to_string()))
 }
 
-/// Prints a line; a closed pipe ends the output quietly.
+/// Prints a line. Errors are ignored, so that a closed pipe ends the output quietly.
 pub fn line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Prints without a line end and shows it at once.
+/// Prints text without a line end, and flushes it.
 pub fn part(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();
 }
 
-/// Prints one message: as JSON, or as `table` says.
+/// Prints one message: as JSON, or by calling `table`.
 ///
 /// # Errors
 /// As [`json`].
@@ -70,7 +70,7 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) {
     }
 }
 
-/// Text of agents and strangers without control characters, so that it cannot steer a terminal.
+/// Text from agents and other users with control characters replaced, so that it cannot control the terminal.
 pub fn inert(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -82,17 +82,17 @@ pub fn inert(text: &str) -> String {
         .collect()
 }
 
-/// Whether colours fit: a terminal, and `NO_COLOR` unset or empty.
+/// Whether to use colours: on a terminal, with `NO_COLOR` unset or empty.
 pub fn colours() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
-/// Text in dim letters where colours fit.
+/// Dim text if colours are used.
 pub fn dim(text: &str) -> String {
     if colours() { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
-/// A point in time for people: seconds, UTC.
+/// A time for people, in UTC to the second.
 pub fn time(t: Option<&prost_types::Timestamp>) -> String {
     t.map(|t| {
         let text = Timestamp::from_proto(t).to_string();

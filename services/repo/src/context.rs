@@ -1,4 +1,4 @@
-//! What every op and job of the service works with.
+//! The state shared by the service's ops and flows.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,37 +16,36 @@ use crate::domain::repository::Repository;
 use crate::domain::work::Work;
 use crate::store::{repositories, works};
 
-/// Reads of mirrors at the same time.
+/// Concurrent reads of mirrors on behalf of requests.
 pub const CONCURRENT_READS: usize = 8;
 /// How long one read of a mirror for a request may take.
 const READ_LIMIT: Duration = Duration::from_secs(5);
 
-/// What every op and job of the service works with.
+/// The state shared by the service's ops and flows.
 pub struct Context {
-    /// The service's database.
     pub store: Store,
-    /// Time and randomness.
+    /// Clock and random source.
     pub env: Env,
-    /// Watches.
+    /// Serves this service's watches.
     pub hub: Hub,
-    /// The git program.
+    /// The git program that was found at startup.
     pub git: Git,
-    /// Which URLs are accepted.
+    /// Decides which repository URLs are accepted.
     pub urls: UrlPolicy,
-    /// Where mirrors are.
+    /// Directory of the mirrors.
     pub mirrors: PathBuf,
-    /// Where received bundles wait for their import.
+    /// Directory of received bundles that wait for their import.
     pub incoming: PathBuf,
     /// Largest bundle in bytes.
     pub max_bundle_bytes: u64,
-    /// Whose turn it is to read a mirror for a request: each read is one short git or two.
+    /// Permits for requests that read a mirror; each runs git once or twice, briefly.
     pub reads: Semaphore,
-    /// Who may keep watching.
+    /// Checks whether a watcher may keep watching.
     pub authenticator: Arc<Authenticator>,
 }
 
 impl Context {
-    /// Where the mirror of a repository is.
+    /// Directory of a repository's mirror.
     pub fn mirror_path(&self, id: &RepositoryId) -> PathBuf {
         self.mirrors.join(format!("{id}.git"))
     }
@@ -81,7 +80,7 @@ impl Context {
         found_work(caller, works::find(&self.store, &id).await?, role, &id)
     }
 
-    /// The work of a task, likewise, with the moment it was read in, for what belongs to its version.
+    /// The work of a task as [`Context::work`], and the snapshot in which it was read, for reads of the same version.
     ///
     /// # Errors
     /// As [`Context::repository`].

@@ -40,7 +40,7 @@ pub struct Config {
     pub allow_local_paths: bool,
     /// Whether repositories may be at private, loopback and link-local addresses.
     pub allow_private_addresses: bool,
-    /// Largest bundle of work in bytes.
+    /// Largest bundle of work, in bytes.
     pub max_bundle_bytes: u64,
 }
 
@@ -55,21 +55,21 @@ impl Default for Config {
     }
 }
 
-/// What the service is built on.
+/// What the binary provides to the service.
 pub struct Dependencies<'a> {
-    /// Time and randomness.
+    /// Clock and random source.
     pub env: Env,
-    /// Owner of the background tasks.
+    /// The owner of the service's background tasks; shut down with the service.
     pub tasks: Tasks,
     /// The service's own data directory, locked by this process.
     pub data: &'a DataDirectory,
-    /// The directory of the whole mesh: never a source of repositories.
+    /// The data directory of the whole mesh, which is refused as a source of repositories.
     pub mesh_dir: PathBuf,
-    /// Checks callers.
+    /// Verifies callers' tokens.
     pub authenticator: Arc<Authenticator>,
-    /// Told what the flow engine does.
+    /// Receives events of the flow engine.
     pub flow_hooks: Arc<dyn Hooks>,
-    /// Told what watches do.
+    /// Receives measurements of the watches.
     pub watch_observer: Arc<dyn Observer>,
 }
 
@@ -126,7 +126,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     .background(deps.tasks))
 }
 
-/// Removes what streams that broke off and finished imports left behind.
+/// Removes leftovers of broken streams and of finished imports.
 async fn sweep_incoming(cx: &Context) -> Result<()> {
     let waiting = store::works::waiting(&cx.store).await?;
     let wanted: Vec<PathBuf> =

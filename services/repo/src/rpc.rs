@@ -1,4 +1,4 @@
-//! The rpcs: one line each.
+//! Maps the service's rpcs to ops, one line each.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tonic::Streaming;
 use crate::context::Context;
 use crate::ops;
 
-/// The rpcs over a context.
+/// Implements the generated server trait.
 pub struct Rpc(pub Arc<Context>);
 
 foundry_service::rpcs! {

@@ -1,4 +1,4 @@
-//! A service in a temporary directory with a real Git repository to mirror; driven by hand.
+//! The service in a temporary directory, with a real Git repository to mirror. Flows run only when the test runs them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use foundry_watch_hub::{Hub, HubConfig};
 use crate::context::Context;
 use crate::{flow, ops, store};
 
-/// A service driven by hand.
+/// The service, its flow engine, and callers; `stranger` is of another organization.
 pub struct Fixture {
     pub cx: Arc<Context>,
     pub engine: Engine,
@@ -33,7 +33,7 @@ pub struct Fixture {
     _tasks: Tasks,
 }
 
-/// Runs git in a directory and returns what it prints.
+/// Runs git in a directory and returns its trimmed output.
 pub fn git(dir: &Path, args: &[&str]) -> String {
     let out = Command::new("git")
         .args(["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "init.defaultBranch=main"])
@@ -56,7 +56,7 @@ fn member_of(env: &TestEnv, organization: &OrganizationId) -> Caller {
 }
 
 impl Fixture {
-    /// A service with an origin of one commit on `main`.
+    /// Starts a service with an origin of one commit on `main`.
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let env = test_env();
@@ -102,7 +102,7 @@ impl Fixture {
         Self { cx, engine, organization, member, stranger, origin, env, dir, _tasks: tasks }
     }
 
-    /// A directory that lives as long as the fixture.
+    /// The temporary directory, removed with the fixture.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -117,7 +117,7 @@ impl Fixture {
         }
     }
 
-    /// The origin, registered and mirrored.
+    /// Registers and mirrors the origin.
     pub async fn mirrored(&self) -> Repository {
         let created =
             ops::create_repository::create_repository(&self.cx, &self.member, self.create()).await.unwrap();
@@ -126,7 +126,7 @@ impl Fixture {
         self.cx.repository(&self.member, &id, Role::Viewer).await.unwrap().to_proto()
     }
 
-    /// A bundle of work on top of the origin's `main`, as the stream that hands it over.
+    /// A bundle of work on top of the origin's `main`, as the parts of its upload stream.
     pub fn work(
         &self,
         repository: &Repository,
@@ -149,7 +149,7 @@ impl Fixture {
         self.handed_over(repository, task, &base, &head, bundle)
     }
 
-    /// A header and the bundle in one chunk.
+    /// A header and the bundle in chunks of 64 KiB.
     pub fn handed_over(
         &self,
         repository: &Repository,
@@ -175,7 +175,7 @@ impl Fixture {
     }
 }
 
-/// Parts as they come from the network.
+/// The parts as a network stream.
 pub fn stream(
     parts: Vec<ImportWorkRequest>,
 ) -> impl futures::Stream<Item = Result<ImportWorkRequest, tonic::Status>> + Send {

@@ -1,4 +1,4 @@
-//! Files of messages: the provisioner keeps them, and says what they are when a message that names them is recorded.
+//! Files of messages. The provisioner stores them and returns their metadata when a message that names one is recorded.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use foundry_proto::provisioner::v1::HoldAttachmentsRequest;
 use crate::context::{Context, UpstreamError};
 use crate::domain::validate::MAX_ATTACHMENTS;
 
-/// How long a handler waits for the provisioner's word.
+/// How long a handler waits for the provisioner's response.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Has files kept for a message of a session. Asks nobody for a message without files.
+/// Asks the provisioner to keep files for a message of a session. Makes no call for a message without files.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for too many, a malformed id or one named twice; `NOT_FOUND` for one that is not there or belongs

@@ -1,4 +1,4 @@
-//! What every op, flow and consumer of the service works with.
+//! The state shared by the service's ops, flows and consumers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,39 +18,38 @@ use crate::domain::derive::Aggregate;
 use crate::store::{aggregate, messages, sessions};
 use crate::writers::Writers;
 
-/// How long a handler waits for a stored read of another service.
+/// How long a handler waits for a read from another service's store.
 const READ_LIMIT: Duration = Duration::from_secs(3);
 
-/// What every op, flow and consumer of the service works with.
+/// The state shared by the service's ops, flows and consumers.
 pub struct Context {
-    /// The service's database.
     pub store: Store,
-    /// Time and randomness.
+    /// Clock and random source.
     pub env: Env,
-    /// Watches.
+    /// Serves this service's watches.
     pub hub: Hub,
-    /// Who may keep watching.
+    /// Checks whether a watcher may keep watching.
     pub authenticator: Arc<Authenticator>,
     /// The provisioner, called as this service.
     pub provisioner: ProvisionerServiceClient<Upstream>,
-    /// The files of messages, which the provisioner keeps, called as this service.
+    /// The provisioner's store of attachments, called as this service.
     pub attachments: AttachmentServiceClient<Upstream>,
     /// The repo service, called as this service.
     pub repo: RepoServiceClient<Upstream>,
-    /// Which organizations are followed.
+    /// The organizations whose updates are consumed from other services.
     pub followed: FollowedOrganizations,
-    /// Whose turn it is to write a task.
+    /// One lock per task, so that its writers in this process take turns.
     pub writers: Writers,
-    /// Provider of tasks that name none.
+    /// Sandbox provider of tasks that name none.
     pub default_provider: String,
-    /// Agents that may be asked for.
+    /// Names of the agents that a task may ask for.
     pub agents: Vec<String>,
-    /// Providers that may be asked for.
+    /// Names of the sandbox providers that a task may ask for.
     pub providers: Vec<String>,
 }
 
 impl Context {
-    /// A task with everything of it, for a caller with at least `role` in its organization.
+    /// Loads a task aggregate for a caller with at least `role` in its organization.
     ///
     /// # Errors
     /// `NOT_FOUND` for absent and foreign ids alike, `PERMISSION_DENIED` for too small a role.
@@ -59,7 +58,7 @@ impl Context {
         self.found(caller, aggregate::load(&self.store, &task).await?, role, "task", id)
     }
 
-    /// The task of a session, likewise.
+    /// Loads the task of a session; otherwise as [`Context::task`].
     ///
     /// # Errors
     /// As [`Context::task`].
@@ -72,7 +71,7 @@ impl Context {
         self.found(caller, found, role, "session", id)
     }
 
-    /// The task of a message, likewise.
+    /// Loads the task of a message; otherwise as [`Context::task`].
     ///
     /// # Errors
     /// As [`Context::task`].
@@ -85,7 +84,7 @@ impl Context {
         self.found(caller, found, role, "message", id)
     }
 
-    /// What was found, if the caller may see it: absent and foreign are one answer.
+    /// Returns what was found if the caller may see it. Absent and foreign ids get the same error.
     ///
     /// # Errors
     /// As [`Context::task`].
@@ -102,10 +101,10 @@ impl Context {
         Ok(found)
     }
 
-    /// A bounded stored read of the repo service.
+    /// A read from the repo service's store, limited to [`READ_LIMIT`].
     ///
     /// # Errors
-    /// `UNAVAILABLE` `REPO_UNAVAILABLE` when it does not answer in time; what it refuses otherwise.
+    /// `UNAVAILABLE` `REPO_UNAVAILABLE` when it does not answer in time; otherwise the repo service's own error.
     pub async fn read_repo<T>(
         &self,
         read: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
@@ -123,11 +122,10 @@ impl Context {
 /// Why another service refused or did not answer.
 #[derive(Clone, Debug)]
 pub struct UpstreamError {
-    /// The gRPC code.
     pub code: tonic::Code,
-    /// The stable reason.
+    /// The stable reason, in UPPER_SNAKE_CASE.
     pub reason: String,
-    /// For people.
+    /// Human-readable, as the other service wrote it.
     pub message: String,
 }
 
@@ -142,7 +140,7 @@ impl From<tonic::Status> for UpstreamError {
 }
 
 impl UpstreamError {
-    /// Whether it may go away by itself.
+    /// Whether a retry may succeed.
     pub fn is_transient(&self) -> bool {
         use tonic::Code;
         !matches!(
@@ -156,7 +154,7 @@ impl UpstreamError {
         )
     }
 
-    /// As told to the caller of a stored read of the repo service.
+    /// The error for a caller whose read the repo service refused or did not answer.
     pub fn of_repo(self) -> Error {
         if self.is_transient() {
             Error::unavailable(

@@ -1,8 +1,7 @@
 //! The task service: tasks, their sessions, queues and transcripts, and the organization summary.
 //!
-//! Handlers read and write rows; the provisioner is called by durable flows only. What the
-//! provisioner and the repo service know is taken in over their watches and kept as rows, so that
-//! everything can be read while they are away.
+//! Handlers read and write rows; only durable flows call the provisioner. The state of the provisioner and of the repo
+//! service is consumed from their watches and kept in tables, so that everything stays readable while they are down.
 
 mod attachments;
 mod consume;
@@ -47,9 +46,9 @@ pub struct Config {
     pub store_url: String,
     /// Sandbox provider of tasks that name none.
     pub default_provider: String,
-    /// Agents that may be asked for.
+    /// Names of the agents that a task may ask for.
     pub agents: Vec<String>,
-    /// Sandbox providers that may be asked for.
+    /// Names of the sandbox providers that a task may ask for.
     pub providers: Vec<String>,
 }
 
@@ -64,25 +63,25 @@ impl Default for Config {
     }
 }
 
-/// What the service is built on.
+/// What the binary provides to the service.
 pub struct Dependencies<'a> {
-    /// Time and randomness.
+    /// Clock and random source.
     pub env: Env,
-    /// Owner of the background tasks, the service's own; shut down with it.
+    /// The owner of the service's background tasks; shut down with the service.
     pub tasks: Tasks,
     /// The service's own data directory, locked by this process.
     pub data: &'a DataDirectory,
-    /// Checks callers.
+    /// Verifies callers' tokens.
     pub authenticator: Arc<Authenticator>,
-    /// Who this service is to others.
+    /// The identity under which this service calls others.
     pub identity: ServiceIdentity,
-    /// The provisioner, without an identity.
+    /// Connection to the provisioner, without an identity.
     pub provisioner: Upstream,
-    /// The repo service, without an identity.
+    /// Connection to the repo service, without an identity.
     pub repo: Upstream,
-    /// Told what the flow engine does.
+    /// Receives events of the flow engine.
     pub flow_hooks: Arc<dyn Hooks>,
-    /// Told what watches do.
+    /// Receives measurements of the watches.
     pub watch_observer: Arc<dyn Observer>,
 }
 
@@ -121,7 +120,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     .background(deps.tasks))
 }
 
-/// What the inside of the service is made of.
+/// The parts of [`Dependencies`] from which [`start`] builds the service.
 struct Parts {
     database: Database,
     env: Env,
@@ -133,7 +132,7 @@ struct Parts {
     watch_observer: Arc<dyn Observer>,
 }
 
-/// The inside of the service: store, flows and consumers, running.
+/// Starts store, flows and consumers.
 async fn start(
     config: &Config,
     parts: Parts,

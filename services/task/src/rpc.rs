@@ -1,4 +1,4 @@
-//! The rpcs: one line each.
+//! Maps the service's rpcs to ops, one line each.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use foundry_proto::task::v1::*;
 use crate::context::Context;
 use crate::ops;
 
-/// The service's rpcs.
+/// Implements the generated server trait.
 pub struct Rpc(pub Arc<Context>);
 
 foundry_service::rpcs! {

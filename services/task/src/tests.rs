@@ -1,5 +1,4 @@
-//! What the service promises, seen from outside: through its ops, on a real store, with fakes of
-//! the services it calls.
+//! The service's promises, tested through its ops on a real store, with fakes of the services that it calls.
 
 mod appends;
 mod attachments;
@@ -89,7 +88,7 @@ async fn answers_at_once_while_the_provisioner_hangs_and_delivers_later() {
     let second = second.session.unwrap();
     assert_eq!(second.state(), SessionState::PendingProvision);
     send(&running, &tenant, &second.session_id, "two").await;
-    // A busy machine takes its time; who waits for the provisioner waits for 20 s at least.
+    // Generous for a busy machine, yet below the 20 s that a call to the provisioner may take.
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     let found = running
         .until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::CreatingSandbox)
@@ -119,7 +118,7 @@ async fn delivers_in_order_one_turn_at_a_time_and_holds_the_queue_after_a_stop()
             let request =
                 RemoveQueuedMessageRequest { message_id: message.message_id, request_id: "r".into() };
             for _ in 0..2 {
-                // The repeat gets the first answer although the message is no longer there.
+                // The repeated request gets the first answer although the message is gone.
                 let remove = ops::remove_queued_message::remove_queued_message;
                 remove(&running.cx, &tenant.caller, request.clone()).await.unwrap();
             }
@@ -154,7 +153,7 @@ async fn never_delivers_between_the_end_of_a_failed_turn_and_the_word_of_it() {
     send(&running, &tenant, &session, "second").await;
     world.provisioner.tell_ready(&session).await;
     running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Idle).await;
-    // A whole delivery elsewhere: this queue has had its chance.
+    // After a whole delivery in another session, this queue has had its chance.
     let request = CreateSessionRequest { task_id: task.clone(), ..CreateSessionRequest::default() };
     let other = ops::create_session::create_session(&running.cx, &tenant.caller, request).await.unwrap();
     let other = other.session.unwrap().session_id;

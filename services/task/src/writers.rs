@@ -1,5 +1,5 @@
-//! One writer per task at a time within this process, so that a busy task does not make those who
-//! decide on it start over again and again. Only courtesy: what counts is the fence in the row.
+//! One writer per task at a time within this process, so that writers of a busy task do not keep invalidating each
+//! other. An optimization only: the fence in the row guarantees correctness.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -9,12 +9,12 @@ use tokio::sync::OwnedMutexGuard;
 
 type Turn = tokio::sync::Mutex<()>;
 
-/// Whose turn it is to write a task.
+/// One lock per task that is being written.
 #[derive(Default)]
 pub struct Writers(Mutex<HashMap<TaskId, Weak<Turn>>>);
 
 impl Writers {
-    /// Waits for the turn to load, decide and write a task; it ends when the guard is dropped.
+    /// Waits for the lock to load, decide and write a task; it is released when the guard is dropped.
     pub async fn turn(&self, task: &TaskId) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = foundry_core::lock(&self.0);

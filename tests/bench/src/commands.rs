@@ -1,4 +1,4 @@
-//! Latency and rate of commands, beside a bare echo and a bare commit.
+//! Latency and rate of commands, next to a bare echo and a bare commit.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::report::{Report, ratio};
 use crate::world::World;
 use crate::{PAIRS, Plan};
 
-/// Bytes of the echoed message, about those of a task.
+/// Size of the echoed message in bytes, about that of a task.
 const ECHO_BYTES: usize = 518;
 
 const ROWS_SQL: &str = "CREATE TABLE rows (id TEXT NOT NULL PRIMARY KEY, body TEXT NOT NULL, rev BIGINT NOT NULL); \
@@ -31,7 +31,7 @@ pub static BENCH: Migrations = Migrations {
     steps: &[Migration { version: 1, name: "rows", sqlite: ROWS_SQL, postgres: ROWS_SQL }],
 };
 
-/// A store on `SQLite` as the services open theirs.
+/// A `SQLite` store with the same settings as the services'.
 pub async fn open_store(dir: &std::path::Path, migrations: &[&Migrations]) -> Store {
     let url = format!("sqlite:{}", dir.join("bench.db").display());
     Store::connect(&url, migrations, &Env::system(), StoreOptions::default()).await.expect("a store")
@@ -70,7 +70,7 @@ fn create(caller: Caller, repository: &Repository) -> Operation {
     })
 }
 
-/// Renames directly and through the gateway, beside both baselines.
+/// Measures renames directly and through the gateway, next to both baselines.
 pub async fn renames(plan: &Plan, world: &World, raw: &RawServer, tasks: &[String], report: &mut Report) {
     let dir = tempfile::tempdir().expect("directory");
     let store = open_store(dir.path(), &[&BENCH]).await;
@@ -124,7 +124,7 @@ fn bare_commits(store: &Arc<Store>, clients: usize, next: &mut u64) -> Vec<Opera
     clients.collect()
 }
 
-/// Creates tasks at the task service, beside bare commits.
+/// Measures the creation of tasks at the task service, next to bare commits.
 pub async fn creates(plan: &Plan, world: &World, repository: &Repository, report: &mut Report) {
     let dir = tempfile::tempdir().expect("directory");
     let store = Arc::new(open_store(dir.path(), &[&BENCH]).await);

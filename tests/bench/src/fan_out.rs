@@ -1,5 +1,5 @@
-//! From a committed change to a thousand watchers, and what a watcher costs that hears nothing.
-//! Messages are read as bytes on both sides: only the time in them is looked for.
+//! The path from a committed change to a thousand watchers, and the cost of an idle watcher. Messages are read as bytes
+//! on both sides: only the time stamps in them are parsed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,19 +23,19 @@ use crate::world::{World, settle};
 use crate::{PAIRS, Plan};
 
 const WATCHES: usize = 1_000;
-/// Connections they share; the people who watch take turns.
+/// Connections that the watches share; the watching users take turns.
 const CONNECTIONS: usize = 12;
 const PUBLISHERS: usize = 16;
 const WATCH_ORGANIZATION: &str = "/foundry.task.v1.TaskService/WatchOrganization";
-/// Precedes a stamp: microseconds since the start in twelve digits, and who is named so in two.
+/// Begins a stamp: microseconds since the start in twelve digits, then the slot in two.
 const MARK: u8 = b'~';
 const DIGITS: usize = 14;
-/// How many are named; each is renamed by one publisher.
+/// Number of renamed tasks; each is renamed by one publisher only.
 const SLOTS: usize = 64;
-/// Bytes of a published message, about those of one change of the summary.
+/// Size of a published message in bytes, about that of one change of the summary.
 const PUBLISHED_BYTES: usize = 518;
 
-/// Encodes a message and hands out the answers as bytes.
+/// A codec that encodes requests and returns answers as undecoded bytes.
 struct Undecoded<T>(std::marker::PhantomData<T>);
 
 impl<T: Message + 'static> Codec for Undecoded<T> {
@@ -81,10 +81,10 @@ fn stamps(message: &[u8]) -> impl Iterator<Item = (u64, usize)> {
     })
 }
 
-/// A thousand watchers of one server.
+/// All watchers of one server.
 struct Audience {
     begun: Instant,
-    /// Events before this are of an earlier slice, in microseconds since the start.
+    /// Start of the current slice, in microseconds since the start; older events are ignored.
     after: Arc<AtomicU64>,
     heard: Arc<AtomicU64>,
     bytes: Arc<AtomicU64>,
@@ -113,7 +113,7 @@ impl Audience {
         u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Opens a watch; done when its first message is here, if it has one at rest.
+    /// Opens a watch. With `greeted`, waits for its first message.
     async fn join<T: Message + Sync + 'static>(
         &mut self,
         channel: Channel,
@@ -142,7 +142,7 @@ impl Audience {
                         let from = after.load(Ordering::Relaxed);
                         let before = latencies.len();
                         for (sent, slot) in stamps(&message) {
-                            // A row also changes for other reasons, with the stamp that was heard already.
+                            // A row also changes for other reasons, with a stamp that was already counted.
                             if slot < SLOTS && sent >= from && sent > newest[slot] {
                                 newest[slot] = sent;
                                 latencies.push(u32::try_from(now.saturating_sub(sent)).unwrap_or(u32::MAX));
@@ -160,7 +160,7 @@ impl Audience {
         });
     }
 
-    /// Publishes at a rate and returns what the watchers heard: figures and the number published.
+    /// Publishes at a rate; returns the watchers' figures, and the number of published events.
     async fn slice(
         &mut self,
         server: u32,
@@ -210,7 +210,7 @@ impl Audience {
         (all, sent)
     }
 
-    /// Waits until everything was heard, or nothing more comes.
+    /// Waits until every watcher has received everything, or nothing has arrived for a second.
     async fn all_heard(&self, sent: usize) {
         let (wanted, mut last, mut quiet) = ((sent * self.watching.len()) as u64, 0, 0);
         while quiet < 40 {
@@ -225,7 +225,7 @@ impl Audience {
     }
 }
 
-/// Both figures: the memory of a thousand idle watches, then how they hear of changes.
+/// Measures the memory of a thousand idle watches, then the delivery of changes to them.
 pub async fn watches(plan: &Plan, world: &World, raw: &RawServer, tasks: &[String], report: &mut Report) {
     let tokens = world.watching_tokens().await;
     let before = rss_of(world.pid());

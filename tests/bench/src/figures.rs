@@ -1,47 +1,47 @@
-//! What is measured: latencies, rates, and the processor time and memory of a process.
+//! Measured values: latencies, rates, and the processor time and memory of a process.
 
 use std::time::Duration;
 
 /// Linux counts the times in `/proc/<pid>/stat` in hundredths of a second.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What one measurement gave; several of the same kind are merged.
+/// The result of one measurement; results of the same kind are merged.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     micros: Vec<u32>,
-    /// How long it took.
+    /// Duration of the measurement.
     pub elapsed: Duration,
     /// Processor time of the serving process.
     pub cpu: Duration,
-    /// How many operations failed, and how the first of them did.
+    /// Number of failed operations, and the error of the first.
     pub failed: (u64, Option<String>),
 }
 
 impl Figures {
-    /// Notes an operation.
+    /// Adds the latency of an operation.
     pub fn add(&mut self, took: Duration) {
         self.add_micros(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Notes an operation.
+    /// Adds the latency of an operation in microseconds.
     pub fn add_micros(&mut self, micros: u64) {
         self.micros.push(u32::try_from(micros).unwrap_or(u32::MAX));
     }
 
-    /// Notes an operation that failed.
+    /// Counts a failed operation.
     pub fn fail(&mut self, error: String) {
         self.failed.0 += 1;
         self.failed.1.get_or_insert(error);
     }
 
-    /// Takes over what another measurement at the same time gave.
+    /// Merges the result of a concurrent measurement.
     pub fn merge(&mut self, other: Self) {
         self.micros.extend(other.micros);
         self.failed.0 += other.failed.0;
         self.failed.1 = self.failed.1.take().or(other.failed.1);
     }
 
-    /// Takes over what an earlier measurement gave.
+    /// Merges the result of an earlier measurement; durations add up.
     pub fn merge_earlier(&mut self, other: Self) {
         self.elapsed += other.elapsed;
         self.cpu += other.cpu;
@@ -53,7 +53,7 @@ impl Figures {
         self.micros.len()
     }
 
-    /// The latency that this part of the operations did not exceed, in milliseconds.
+    /// The latency in milliseconds that this fraction of the operations did not exceed.
     pub fn percentile(&self, part: f64) -> f64 {
         let mut all = self.micros.clone();
         if all.is_empty() {
@@ -76,7 +76,7 @@ impl Figures {
     }
 }
 
-/// A count as a number to divide by.
+/// A count as a floating-point number.
 #[allow(clippy::cast_precision_loss)] // far below 2^52
 pub fn count(n: usize) -> f64 {
     n as f64
@@ -88,7 +88,7 @@ pub fn count(n: usize) -> f64 {
 /// When the process is gone.
 pub fn cpu_of(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a running process");
-    // The name in parentheses may hold spaces; utime and stime are the 12th and 13th field behind it.
+    // The name in parentheses may contain spaces; utime and stime are the 12th and 13th field after it.
     let fields = stat.rsplit_once(')').expect("a stat line").1.split_whitespace();
     fields.skip(11).take(2).map(|ticks| TICK * ticks.parse::<u32>().expect("ticks")).sum()
 }

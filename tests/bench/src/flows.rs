@@ -1,4 +1,4 @@
-//! A flow of seven stages that do nothing, beside the eight commits it cannot do without.
+//! A flow of seven stages that do nothing, next to the eight commits that it needs at least.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ static SEVEN: Flow<()> = Flow::new(
 )
 .concurrency(64);
 
-/// Tells whoever started a flow that its end is committed.
+/// Notifies the client that started a flow when its end is committed.
 #[derive(Default)]
 struct Ends(Mutex<HashMap<String, oneshot::Sender<Transition>>>);
 
@@ -45,7 +45,7 @@ impl Hooks for Ends {
     fn attempt_ended(&self, flow: &FlowStatus, _stage: &str, ended: Transition, _took: Duration) {
         if matches!(ended, Transition::Done | Transition::Failed) {
             let waiting = foundry_core::lock(&self.0).remove(&flow.subject_id);
-            // Nobody waits when the slice is over.
+            // No one waits any more when the slice is over.
             let _ = waiting.map(|end| end.send(ended));
         }
     }
@@ -69,7 +69,7 @@ async fn eight_commits(store: Store, name: String) -> Result<(), String> {
     Ok(())
 }
 
-/// Flows at 1 and 64 clients, each client starting the next when the last ended.
+/// Measures flows at 1 and 64 clients; each client starts the next flow when its last has ended.
 pub async fn flows(plan: &Plan, report: &mut Report) {
     let dir = tempfile::tempdir().expect("directory");
     let store = open_store(dir.path(), &[&MIGRATIONS, &BENCH]).await;

@@ -1,4 +1,4 @@
-//! Closed-loop load: each client sends its next operation when the last one is answered.
+//! Closed-loop load: each client starts its next operation when the last one is answered.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use tokio::task::JoinSet;
 
 use crate::figures::{Figures, cpu_of};
 
-/// What a client does again and again; the number counts its operations.
+/// The operation that a client repeats; the argument counts its runs.
 pub type Operation = Box<dyn FnMut(u64) -> BoxFuture<'static, Result<(), String>> + Send>;
 
-/// An operation from a closure.
+/// Boxes a closure as an operation.
 pub fn operation<F, Fut>(mut code: F) -> Operation
 where
     F: FnMut(u64) -> Fut + Send + 'static,
@@ -19,7 +19,7 @@ where
     Box::new(move |number| Box::pin(code(number)))
 }
 
-/// Runs clients side by side and measures them, and what the serving process spends meanwhile.
+/// Runs clients concurrently and measures them, and the processor time that the server uses.
 pub async fn run(server: u32, length: Duration, clients: Vec<Operation>) -> Figures {
     let (begun, cpu) = (Instant::now(), cpu_of(server));
     let mut running = JoinSet::new();

@@ -1,6 +1,6 @@
-//! First figures of the mesh, each beside a baseline that runs in the same minute. Reported, never gated: nothing
-//! here fails for being slow. `make bench` builds both binaries and runs it; `FOUNDRY_BENCH_SECONDS` (default 10)
-//! scales how long each figure is measured.
+//! Benchmarks of the mesh, each next to a baseline that runs in the same minute. Results are reported, never gated:
+//! nothing here fails for being slow. `make bench` builds both binaries and runs it; `FOUNDRY_BENCH_SECONDS` (default
+//! 10) scales how long each figure is measured.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a harness: what it cannot do, it cannot report
 
@@ -21,16 +21,16 @@ use raw::RawServer;
 use report::Report;
 use world::{World, settle};
 
-/// How often ours and the baseline alternate.
+/// Interleaved pairs of a measurement and its baseline.
 pub const PAIRS: usize = 5;
-/// Tasks in the organization; as many as the most clients, so that each renames its own.
+/// Tasks in the organization: one for each of the most clients, so that each renames its own.
 const TASKS: usize = 64;
-/// How often the mesh is killed and started again.
+/// How often the mesh is killed and restarted.
 const RESTARTS: usize = 3;
 
-/// How long things take.
+/// Durations of the measurements.
 pub struct Plan {
-    /// One slice of one figure.
+    /// Duration of one slice of one figure.
     pub slice: Duration,
 }
 
@@ -62,7 +62,7 @@ async fn measure(plan: &Plan) {
     Box::pin(fan_out::watches(plan, &world, &raw, &tasks, &mut report)).await;
     Box::pin(commands::creates(plan, &world, &repository, &mut report)).await;
     report.end();
-    // Nothing is worth a drain here: the data directory goes away.
+    // No drain is needed: the data directory is temporary.
     world.mesh.crash();
 }
 

@@ -1,4 +1,4 @@
-//! The baseline: a bare tonic server in a process of its own that echoes and fans out, and its client.
+//! The baseline: a bare tonic server in its own process that echoes and fans out, and its client.
 
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -21,15 +21,15 @@ use tonic_prost::ProstCodec;
 
 const ECHO: &str = "/bench.Raw/Echo";
 const PUBLISH: &str = "/bench.Raw/Publish";
-/// The server stream of everything published.
+/// Path of the server stream with everything that is published.
 pub const WATCH: &str = "/bench.Raw/Watch";
-/// Messages that a slow watcher may be behind.
+/// Messages that a slow watcher may lag behind.
 const BEHIND: usize = 8_192;
 
-/// What is sent either way.
+/// The message of both rpcs, in both directions.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Payload {
-    /// Anything.
+    /// Arbitrary content, such as a time stamp.
     #[prost(bytes = "bytes", tag = "1")]
     pub data: Bytes,
 }
@@ -58,7 +58,7 @@ impl tower::Service<http::Request<Body>> for Raw {
                 ECHO => grpc.unary(tower::service_fn(echo), request).await,
                 PUBLISH => {
                     let publish = move |r: Request<Payload>| {
-                        // Nobody watching is fine.
+                        // An error means that there are no watchers.
                         let _ = published.send(r.into_inner());
                         async { Ok(Response::new(Payload::default())) }
                     };
@@ -81,7 +81,7 @@ async fn echo(request: Request<Payload>) -> Result<Response<Payload>, Status> {
     Ok(Response::new(request.into_inner()))
 }
 
-/// Serves until the process is killed; prints its port first.
+/// Serves until the process is killed. Prints its port first.
 pub async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     let incoming = TcpIncoming::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?.with_nodelay(Some(true));
     println!("{}", incoming.local_addr()?.port());
@@ -90,14 +90,14 @@ pub async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     Ok(Server::builder().add_service(raw).serve_with_incoming(incoming).await?)
 }
 
-/// The server as a child process.
+/// The server as a child process, killed on drop.
 pub struct RawServer {
     child: Child,
     url: String,
 }
 
 impl RawServer {
-    /// Starts it.
+    /// Starts the server and waits until it prints its port.
     pub fn start() -> Self {
         let mut command = Command::new(std::env::current_exe().expect("own path"));
         let mut child = command.arg("raw-server").stdout(Stdio::piped()).spawn().expect("the server starts");
@@ -106,12 +106,12 @@ impl RawServer {
         Self { child, url: format!("http://127.0.0.1:{}", port.trim()) }
     }
 
-    /// Its process.
+    /// Process id of the server.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where it listens.
+    /// URL of the server.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -119,18 +119,18 @@ impl RawServer {
 
 impl Drop for RawServer {
     fn drop(&mut self) {
-        // Already gone is fine.
+        // An error means that it has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Sends a payload of this many bytes and waits for it to come back.
+/// Sends a payload of this many bytes and waits for the echo.
 pub async fn call_echo(channel: Channel, bytes: usize) -> Result<(), String> {
     call(channel, ECHO, Bytes::from(vec![b'x'; bytes])).await
 }
 
-/// Sends data to all watchers.
+/// Publishes data to all watchers.
 pub async fn publish(channel: Channel, data: String) -> Result<(), String> {
     call(channel, PUBLISH, Bytes::from(data)).await
 }

@@ -1,21 +1,21 @@
-//! The table.
+//! Prints the results as a table.
 
 use crate::figures::{Figures, count};
 
-/// Prints the figures as they come.
+/// Prints results as they arrive, and collects the failures.
 #[derive(Default)]
 pub struct Report {
     failures: Vec<String>,
 }
 
 impl Report {
-    /// A heading.
+    /// Prints a heading.
     #[allow(clippy::unused_self)] // one way to print
     pub fn section(&mut self, title: &str) {
         println!("\n{title}");
     }
 
-    /// A heading over columns.
+    /// Prints a heading with column titles.
     #[allow(clippy::unused_self)] // one way to print
     pub fn table(&mut self, title: &str) {
         self.section(title);
@@ -25,13 +25,13 @@ impl Report {
         );
     }
 
-    /// Operations of a number of clients.
+    /// Prints a line about operations of a number of clients.
     pub fn line(&mut self, clients: usize, name: &str, figures: &Figures) {
         let unit = if clients == 1 { "client" } else { "clients" };
         self.row(&format!("{clients} {unit}"), name, figures, "");
     }
 
-    /// Deliveries of events published at a rate.
+    /// Prints a line about deliveries of events published at a rate, with the share of the `wanted` ones that arrived.
     pub fn delivered(&mut self, rate: u32, name: &str, figures: &Figures, wanted: usize) {
         let part = 100.0 * count(figures.count()) / count(wanted);
         self.row(&format!("{rate}/s"), name, figures, &format!("  {part:.1} % delivered one by one"));
@@ -50,13 +50,13 @@ impl Report {
         }
     }
 
-    /// A line of its own.
+    /// Prints a line of text.
     #[allow(clippy::unused_self)] // one way to print
     pub fn say(&mut self, line: &str) {
         println!("              {line}");
     }
 
-    /// What went wrong, if anything did.
+    /// Prints the failures that were collected, if any.
     pub fn end(self) {
         for failure in self.failures {
             println!("! {failure}");
@@ -64,7 +64,7 @@ impl Report {
     }
 }
 
-/// A ratio as the table shows it.
+/// Formats a ratio for the table.
 pub fn ratio(ours: f64, theirs: f64) -> String {
     format!("{:.2} x", ours / theirs)
 }

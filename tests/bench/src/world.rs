@@ -1,4 +1,4 @@
-//! The mesh under measurement: one process on a fresh data directory, its people, and their tasks.
+//! The mesh under measurement: one process on a fresh data directory, its users, and their tasks.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use foundry_tests::faults::Faults;
 use foundry_tests::story::{create_task, register};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 
-/// People who watch; one person may have 256 watches.
+/// Users who watch; each may have 256 watches.
 const WATCHERS: [&str; 4] = ["bob", "cyd", "dan", "eve"];
 
-/// A running mesh. Sandboxes are asked for and never given: their provider hangs.
+/// A running mesh. Its sandbox provider hangs, so sandboxes are requested but never created.
 pub struct World {
-    /// The mesh.
+    /// The running processes and their data directory.
     pub mesh: Mesh,
-    /// Owner of everything, at the gateway.
+    /// The organization's owner, at the gateway.
     pub owner: Caller,
     people: Vec<Caller>,
     _faults: tempfile::TempDir,
 }
 
 impl World {
-    /// Starts the mesh and signs its people in.
+    /// Starts the mesh and signs in the owner.
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().expect("directory");
         Faults::none(dir.path()).hang("allocate");
@@ -39,7 +39,7 @@ impl World {
         Self { mesh, owner, people: Vec::new(), _faults: dir }
     }
 
-    /// Registers a repository, creates tasks in it, and lets other people into the organization.
+    /// Registers a repository, creates tasks in it, and adds the watching users to the organization.
     pub async fn populate(&mut self, tasks: usize) -> (Repository, Vec<String>) {
         let repository = register(&self.owner, &Origin::create(self.mesh.dir())).await;
         let mut ids = Vec::new();
@@ -60,22 +60,22 @@ impl World {
         (repository, ids)
     }
 
-    /// The process.
+    /// Id of the only process.
     pub fn pid(&self) -> u32 {
         self.mesh.pids()[0]
     }
 
-    /// The owner, with a connection of its own to the gateway.
+    /// The owner, on a new connection to the gateway.
     pub fn at_gateway(&self) -> Caller {
         Caller::with_token(&self.mesh.url("gateway"), &self.owner.token, &self.owner.organization_id)
     }
 
-    /// The owner's access token, which services take without the gateway.
+    /// The owner's access token, with which services can be called directly.
     pub async fn access_token(&self) -> String {
         self.exchanged(&self.owner).await
     }
 
-    /// Access tokens of the people who watch.
+    /// Access tokens of the watching users.
     pub async fn watching_tokens(&self) -> Vec<String> {
         let mut tokens = Vec::new();
         for person in &self.people {
@@ -84,12 +84,12 @@ impl World {
         tokens
     }
 
-    /// The owner, with a connection of its own to the task service.
+    /// The owner, on a new connection to the task service.
     pub fn at_task(&self, access_token: &str) -> Caller {
         Caller::with_token(&self.mesh.url("task"), access_token, &self.owner.organization_id)
     }
 
-    /// Exchanges a session's token as the gateway does, with the identity of this throw-away mesh's own gateway.
+    /// Exchanges a sign-in token as the gateway does, using the identity of this temporary mesh's gateway.
     async fn exchanged(&self, person: &Caller) -> String {
         let keys = self.mesh.data().join("keys");
         let gateway =
@@ -101,7 +101,7 @@ impl World {
     }
 }
 
-/// Lets time pass, so that what was started settles or is measured at rest.
+/// Sleeps, so that started work settles or the mesh is measured at rest.
 pub async fn settle(time: Duration) {
     tokio::time::sleep(time).await;
 }

@@ -1,5 +1,5 @@
-//! `foundry` with one more sandbox provider, `fault`, which hangs and fails as files in a directory say: for the
-//! stories of what happens then. The directory is named by the variable `FAULT_DIRECTORY`; without it, this is the
+//! `foundry` with an additional sandbox provider, `fault`, which hangs and fails as configured by files in a directory;
+//! used by tests of such failures. The variable `FAULT_DIRECTORY` names the directory; without it, this is the plain
 //! product.
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! Another model and another mode in a conversation that lives, as far as the agent offers them.
+//! Another model and another mode in a running conversation, as far as the agent offers them.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Trial;
 
-/// What an option holds, and whether something else is still to hold.
+/// The option of a category, with its current value and a pending one.
 fn option<'s>(session: &'s Session, category: &str) -> Option<&'s AgentOption> {
     session.options.as_ref()?.options.iter().find(|o| o.category == category)
 }
@@ -31,7 +31,7 @@ impl Trial {
         self.asks_the_other_model("turn with another model").await;
     }
 
-    /// A value that is none of the choices, and an option that there is not, are refused before the agent is asked.
+    /// A value that is not among the choices, and an option that does not exist, are refused without asking the agent.
     async fn is_refused_what_is_not_offered(&mut self, session: &Session) {
         let set = async |option: &str| {
             let answer = self.place.caller.task().set_session_option(self.request(option, "no-such")).await;
@@ -80,18 +80,18 @@ impl Trial {
         self.check(refused.is_none(), format!("{category} {value}: {refused:?}"));
     }
 
-    /// In a mode that asks less nothing is asked; in one that only reads, nothing is written.
+    /// A mode that asks less must not ask; a mode that only reads must not write.
     pub(super) async fn works_in_the_other_mode(&mut self, file: &str) {
         let (mode, begun) = (self.agent.other_mode, Instant::now());
         let text = "unasked\n".to_owned();
-        // The model would help itself with the shell, which is asked for, if it was not held to the tool for edits.
+        // Without this restriction to the edit tool, the model would use the shell, for which the agent asks.
         let edit = json!({ "filePath": format!("/workspace/{file}"), "content": text });
         let mut steps = vec![match self.agent.read_only {
             true => Step::Tool { name: "write".to_owned(), args: edit },
             false => Step::Write { file: file.to_owned(), text },
         }];
         if !matches!(mode, "acceptEdits" | "plan") {
-            // Those are modes of edits alone.
+            // The excluded modes only concern edits.
             steps.push(Step::Ask(format!("cp {file} copy-{file}")));
         }
         self.say(steps.into_iter().chain([Step::Say("So it is.".to_owned())])).await;

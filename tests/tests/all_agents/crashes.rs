@@ -1,4 +1,4 @@
-//! `kill -9` of the mesh, of the sandbox's runtime and of what runs in it, at the stages of creation and within turns.
+//! `kill -9` of the mesh, of a sandbox's runtime and of its processes, at the stages of creation and during turns.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ use foundry_tests::transcript_summary::TranscriptSummary;
 
 use super::Trial;
 
-/// How long the mesh is away; the sandbox's forwarder holds new calls of the model so long.
+/// How long the mesh is down; the sandbox's forwarder holds new model calls that long.
 const AWAY: Duration = Duration::from_secs(10);
 
-/// Ten seconds pass: that is what is under test, and nothing can be waited for in its place.
+/// The ten seconds are what is tested; there is no event to wait for instead.
 #[allow(clippy::disallowed_methods)]
 async fn ten_seconds() {
     tokio::time::sleep(AWAY).await;
 }
 
 impl Trial {
-    /// The mesh is killed while the model streams, and started again ten seconds later.
+    /// The mesh is killed while the model streams, and restarted ten seconds later.
     pub(super) async fn streams_across_ten_seconds_without_the_mesh(&mut self) {
         let hold = format!("restart-{}", self.agent.name);
         let steps =
@@ -47,7 +47,7 @@ impl Trial {
         self.check(TranscriptSummary::of(&entries).ends.len() == self.turns, "a turn has more than one end");
     }
 
-    /// The outermost process of the sandbox, and the runtime in it, which records what the agent says.
+    /// Kills the outermost process of the sandbox, then the runtime in it, which records the agent's output.
     pub(super) async fn goes_on_when_its_sandbox_is_killed(&mut self) {
         for victim in [Victim::Sandbox, Victim::Runtime] {
             let begun = Instant::now();
@@ -65,7 +65,7 @@ impl Trial {
             );
             self.check(cut.remembers, format!("{victim}: what was said before is not in the next request"));
         }
-        // What was chosen in the conversation holds in the agent that was started again.
+        // Options chosen in the conversation still apply in the restarted agent.
         self.works_in_the_other_mode("mode-after-kill.txt").await;
         self.asks_the_other_model("model after the kill").await;
     }

@@ -1,8 +1,8 @@
 //! All five agents of the catalogue through the whole mesh, on the scripted model: `make test-agents`. The first run
-//! fetches them, about 1.4 GB on disk; so this is no part of `make test`, which has one of them.
+//! downloads them, about 1.4 GB on disk, so it is not part of `make test`, which covers one of them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test, helpers included
-#![allow(clippy::print_stdout)] // the times are what a reader comes for
+#![allow(clippy::print_stdout)] // the printed times are part of the result
 
 mod choices;
 mod crashes;
@@ -24,15 +24,15 @@ use foundry_tests::agents::{
 use foundry_tests::story::{PATIENCE, await_session, await_task, patch, send, turn_ends, words};
 use refusals::refusals;
 
-/// What must be seen of a fault: the condition within five seconds, and where the agent was told to give up, the
-/// turn's end within the five seconds after it that an agent gets to obey.
+/// A fault's condition must show within five seconds. If the agent was asked to give up, the turn must end within
+/// another five, which is the time that an agent gets to obey.
 const SEEN: Duration = Duration::from_secs(5);
 const ENDED: Duration = Duration::from_secs(10);
 
-/// A chessboard of 32 by 32 pixels, in PNG.
+/// A chessboard of 32 by 32 pixels, a PNG in base64.
 const PICTURE: &str = "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAOUlEQVR42mPQtgrFim7mG2FFpKpnGLVg1IIhYAG1DMKlftSCUQuGggWjRcWoBaMWjNYHoxaMWgBEABb3aD2q9vvuAAAAAElFTkSuQmCC";
 
-/// An agent at work, with what was measured and what did not hold so far; all steps are tried.
+/// An agent at work, and the checks that have failed so far; later steps still run.
 struct Trial {
     agent: Agent,
     place: Workplace,
@@ -49,7 +49,7 @@ impl Trial {
         }
     }
 
-    /// All that was checked holds.
+    /// Panics if any check has failed.
     fn is_right(&self) {
         let (wrong, log) = (self.wrong.join("\n"), self.place.mesh.log_tail());
         assert!(self.wrong.is_empty(), "{}:\n{wrong}\n{log}", self.agent.name);
@@ -71,7 +71,7 @@ impl Trial {
         send(&self.place.caller, &self.work.session_id, words).await;
     }
 
-    /// How the turn ends, with every request of the agent allowed once.
+    /// The end of the turn; each permission request is allowed once.
     async fn ends(&mut self) -> TurnEnd {
         let (entries, _) = self.place.finish(&self.work, self.turns).await;
         turn_ends(&entries).pop().unwrap()
@@ -83,7 +83,7 @@ impl Trial {
         self.check(end.outcome() == TurnOutcome::Completed, format!("{step}: {end:?}"));
     }
 
-    /// The agent writes, runs, asks; its patch is handed over and its key is nowhere.
+    /// The agent writes, runs and asks; its patch is handed over, and its key appears nowhere.
     async fn works(agent: Agent) -> Self {
         let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
         let begun = Instant::now();
@@ -136,7 +136,7 @@ impl Trial {
         self.check(wrong.is_empty(), format!("with a token or without the key: {wrong:?}"));
     }
 
-    /// A picture that a person attaches is in the model's request.
+    /// A picture that a user attaches must be in the model's request.
     async fn is_given_an_image(&mut self) {
         let picture = BASE64_STANDARD.decode(PICTURE).unwrap();
         let put = PutAttachmentRequest {
@@ -161,7 +161,7 @@ impl Trial {
         let requests = self.place.model.all().requests().split_off(before);
         let images: Vec<_> = requests.iter().flat_map(RecordedRequest::images).collect();
         let kinds: Vec<_> = images.iter().map(|(kind, bytes)| (kind.as_str(), bytes.len())).collect();
-        // Some agents pack pictures anew.
+        // Some agents re-encode pictures.
         self.check(!images.is_empty(), "no request to the model holds a picture");
         let same = images.iter().any(|(kind, bytes)| kind == "image/png" && *bytes == picture);
         println!("{:9} picture in the request, the same: {same}, {kinds:?}", self.agent.name);
@@ -182,7 +182,8 @@ impl Trial {
         self.check(took < SEEN, format!("the stop took {took:?}"));
     }
 
-    /// The profile gets another model, which holds from the agent's next start on; and the agent is killed in a turn.
+    /// The profile gets another model, which applies from the agent's next start on; then the agent is killed during a
+    /// turn.
     async fn goes_on_with_its_memory_and_another_model_when_killed(&mut self) {
         self.place.choose_model("scripted-2").await;
         let hold = format!("kill-{}", self.agent.name);
@@ -216,7 +217,7 @@ impl Trial {
         await_session(&self.place.caller, &self.work.session_id, |_| true).await
     }
 
-    /// Whether a file of this name is in the work tree of the sandbox.
+    /// Whether a file of this name exists in the sandbox's work tree.
     fn is_in_the_work_tree(&self, name: &str) -> bool {
         let mut left = vec![self.place.mesh.data().join("provisioner/sandboxes")];
         while let Some(directory) = left.pop() {
@@ -235,7 +236,8 @@ impl Trial {
         assert!(held.is_ok(), "{name} is not reached\n{}", self.wrong.join("\n"));
     }
 
-    /// The provider answers with a fault: the session's condition, and whether the turn ends by it.
+    /// The provider answers with a fault. Checks the session's condition, and how the turn ends; `ends` = the fault
+    /// ends it.
     async fn meets(&mut self, fault: Fault, reason: &str, ends: bool) {
         self.place.model.all().fail(fault, Times::Always);
         let begun = Instant::now();
@@ -254,7 +256,7 @@ impl Trial {
                 self.time(&format!("{fault}: goes on when it is over"), begun);
                 return;
             }
-            // Some agents do not ask again after an answer that had begun: then the end of the turn says why.
+            // Some agents do not retry after an answer that had begun: then the turn ends with the fault's reason.
             self.time(&format!("{fault}: gives up"), begun);
             self.check(end.reason == reason, format!("{fault}: gives up with {end:?}"));
             self.say([Step::Say("Better.".to_owned())]).await;
@@ -268,7 +270,7 @@ impl Trial {
         self.check(took < ENDED, format!("{fault}: the turn ended after {took:?}"));
         self.place.model.all().heal();
         if let Fault::Limited { .. } = fault {
-            // Until the quota's time, nothing goes out with that key.
+            // Until the quota resets, nothing is sent with the old key.
             self.place.change_key().await;
         }
         let resting = |s: &foundry_proto::task::v1::Session| s.state() != SessionState::Running;

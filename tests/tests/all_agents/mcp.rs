@@ -1,4 +1,4 @@
-//! A tool of an MCP server over HTTP, which each agent calls through the model gateway.
+//! A tool of an MCP server over HTTP, called by each agent through the model gateway.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use super::Trial;
 
-/// What the server must have been asked, by requests with its secret.
+/// Requests with the secret that the server must have received.
 const ASKED: [&str; 3] =
     ["POST /mcp initialize", "POST /mcp the-session tools/list", "POST /mcp the-session tools/call"];
 
-/// How a model calls the server's tool. Some agents tell it of the tools of MCP servers by name alone, and it has to ask
-/// for what it wants to call.
+/// The steps by which a model calls the server's tool. Some agents announce the tools of MCP servers by name only; the
+/// model must look a tool up before it calls it.
 fn stamps(agent: Agent) -> Vec<Step> {
     let step = |name: &str, args: Value| Step::Tool { name: name.to_owned(), args };
     let (words, whole) = (json!({ "words": "a letter" }), "mcp__stamps__stamp");
@@ -32,13 +32,13 @@ fn stamps(agent: Agent) -> Vec<Step> {
     }
 }
 
-/// The agent finds the tool, calls it after a person has allowed that, and passes its answer to the model. The server's
-/// secret, which the gateway adds, is nowhere in the sandbox; the agent's token does not reach the server.
+/// The agent finds the tool, calls it after a user has allowed that, and passes its answer to the model. The server's
+/// secret, which the gateway adds, never appears in the sandbox, and the agent's token does not reach the server.
 pub(super) async fn calls_a_tool(agent: Agent) {
     let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
     let secret = mcp_canary();
     let server = McpServer::start(&secret).await;
-    // It is on this machine, where no sandbox may go by itself.
+    // The server runs on the host, which sandboxes must not reach directly.
     let hosts = format!("provisioner.mcp_hosts=[\"{}\"]", server.place());
     let mut place = Workplace::start_with(agent, &tools, &[&hosts]).await;
     place.add_mcp_server("stamps", &format!("http://{}/mcp", server.place()), &secret).await;

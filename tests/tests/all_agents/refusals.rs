@@ -1,5 +1,5 @@
-//! What a provider can answer, cell by cell: condition, end of the turn, and what becomes of a message that waits. In a
-//! mesh of its own, which is soon tired of silence.
+//! Answers of a model provider, one by one: the condition, the end of the turn, and a waiting message. Runs in a mesh
+//! of its own with a short limit for silence.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ impl Trial {
         seen
     }
 
-    /// 429 with 2 s: a notice, and the agent goes on by itself.
+    /// 429 with 2 s: a notice, and the agent continues by itself.
     async fn waits_two_seconds(&mut self) {
         let cell = "429 2s: goes on by itself";
         let before = self.notices().await;
@@ -55,7 +55,8 @@ impl Trial {
         bodies.filter(|b| matches!(b, Body::Notice(n) if n.kind() == NoticeKind::ModelWait)).count()
     }
 
-    /// 429 with an hour: the turn ends, a queued message waits with the time, and goes by itself with another key.
+    /// 429 with an hour: the turn ends; a queued message shows the time, and is sent by itself when there is another
+    /// key.
     async fn waits_an_hour(&mut self) {
         let hour = Fault::Limited { retry_after: Some(Duration::from_secs(3600)) };
         self.place.model.all().fail(hour, Times::Always);
@@ -91,7 +92,7 @@ impl Trial {
         self.completes("429 1h: goes by itself with another key", begun).await;
     }
 
-    /// 429 without a time: the condition, and the queue waits for a person when the agent gives up.
+    /// 429 without a time: the condition shows; when the agent gives up, the queue waits for a person.
     async fn waits_for_a_person(&mut self) {
         self.place.model.all().fail(Fault::Limited { retry_after: None }, Times::Always);
         let begun = Instant::now();
@@ -101,7 +102,7 @@ impl Trial {
         self.shows("429: MODEL_QUOTA", quota).await;
         let ended = self.place.finish(&self.work, self.turns - 1);
         let Ok((entries, _)) = tokio::time::timeout(Duration::from_secs(30), ended).await else {
-            // It goes on trying: its turn is not over before the quota is there.
+            // This agent keeps retrying: its turn does not end before the quota is back.
             self.time("429: goes on trying", begun);
             self.place.model.all().heal();
             self.completes("429: both messages, once it is over", begun).await;

@@ -1,5 +1,5 @@
-//! One real agent through the whole mesh, on the scripted model. It is Gemini CLI: with its Node the smallest to fetch
-//! (220 MB on disk), and one process that is there in a second or two. `make test-agents` does all five.
+//! One real agent through the whole mesh, on the scripted model. Gemini CLI has, with its Node, the smallest download
+//! (220 MB on disk), and starts one process within seconds. `make test-agents` covers all five.
 
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -16,12 +16,12 @@ use foundry_tests::killing::{Moment, Victim, created_under_crashes, kill_in_a_tu
 use foundry_tests::stages::STAGES;
 use foundry_tests::story::{assert_contiguous, await_session, await_task, patch, send, turn_ends, words};
 
-/// Names another directory for the agents' packages.
+/// Variable that names another directory for the agents' packages.
 const TOOLS: &str = "AGENT_TOOLS";
-/// The user and group `nobody` of most systems; nothing here needs an account.
+/// The user and group `nobody` on most systems; no account is needed.
 const NOBODY: u32 = 65_534;
 
-/// Nobody but the mesh and the model holds the key: no file, no process, no log.
+/// Only the mesh and the model may have the key: no file, process or log contains it.
 fn assert_key_is_nowhere(place: &Workplace, work: &Work) {
     let secrets = place.secrets();
     assert!(!work.processes().is_empty(), "the agent's environment is out of sight, so nothing is shown");
@@ -30,14 +30,14 @@ fn assert_key_is_nowhere(place: &Workplace, work: &Work) {
         Vec::<i32>::new(),
         "the key is in the environment or the arguments of a process"
     );
-    // All that the mesh writes is below its directory: databases, logs, sandboxes, transcripts.
+    // Everything that the mesh writes is below its directory: databases, logs, sandboxes, transcripts.
     let (found, read) = files_with(place.mesh.dir(), &secrets);
     assert!(found.is_empty() && read > 20, "of {read} files, the key is in {found:?}");
     let (planted, _) = files_with(&place.mesh.dir().join("origin"), &["pub fn one()".to_owned()]);
     assert_eq!(planted.len(), 1, "the search does not find what is there");
 }
 
-/// Where the agents' packages are kept between runs.
+/// Directory in which the agents' packages are kept between runs.
 fn tools() -> PathBuf {
     std::env::var_os(TOOLS)
         .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools"), PathBuf::from)
@@ -47,7 +47,7 @@ fn tools() -> PathBuf {
 async fn a_real_agent_writes_and_runs_with_permission_and_its_key_stays_outside() {
     let secret = mcp_canary();
     let server = McpServer::start(&secret).await;
-    // It is on this machine, where no sandbox may go by itself.
+    // The server runs on the host, which sandboxes must not reach directly.
     let hosts = format!("provisioner.mcp_hosts=[\"{}\"]", server.place());
     let mut place = Workplace::start_with(GEMINI, &tools(), &[&hosts]).await;
     place.add_mcp_server("stamps", &format!("http://{}/mcp", server.place()), &secret).await;
@@ -114,7 +114,7 @@ async fn a_real_agent_writes_and_runs_with_permission_and_its_key_stays_outside(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_of_mesh_runtime_or_agent_loses_and_doubles_nothing_of_a_real_agent() {
-    // The stages in which a runtime runs already; the demo agent goes through all of them.
+    // Only the stages in which a runtime already runs; another test covers all of them with the demo agent.
     let (place, work) = created_under_crashes(GEMINI, &tools(), &STAGES[3..], &[Moment::Within]).await;
     for (turns, victim) in [(1, Victim::Agent), (3, Victim::Runtime)] {
         let cut = kill_in_a_turn(&place, &work, turns, victim, "Done with first.").await;
@@ -129,9 +129,9 @@ async fn a_kill_of_mesh_runtime_or_agent_loses_and_doubles_nothing_of_a_real_age
     }
 }
 
-/// A command that asks the model gateway from inside a sandbox, and writes the status down with a mark.
+/// A command that calls the model gateway from inside a sandbox, and appends the status with a mark to a file.
 fn asking(mark: &str, address: &str, path: &str, token: &str) -> String {
-    // Words that no command line holds: it is what was written that is looked for.
+    // The written line differs from the command line, so that the search finds only what was written.
     format!(
         "curl -s --noproxy '*' -m 10 -o /dev/null -w 'status %{{http_code}} of {mark}\\n' \
          -H 'x-goog-api-key: {token}' http://{address}{path} >> answers.txt"
@@ -169,7 +169,7 @@ async fn a_token_is_refused_for_another_sandbox_after_its_end_and_for_paths_off_
     )
     .await;
 
-    // A second session in the sandbox of the first, whose token is of no use once it is closed.
+    // A second session in the first one's sandbox. Closing the first must invalidate its token.
     let request =
         CreateSessionRequest { task_id: one.task.task_id.clone(), ..CreateSessionRequest::default() };
     let created = place.caller.task().create_session(request).await.unwrap().into_inner().session.unwrap();
@@ -201,19 +201,19 @@ async fn a_token_is_refused_for_another_sandbox_after_its_end_and_for_paths_off_
     assert_eq!((of("foreign"), of("ended")), (vec!["401"], vec!["401"]), "{answers}");
 }
 
-/// What was written to files `answers.txt` of work trees.
+/// The contents of all `answers.txt` files in work trees.
 fn answers(directory: &Path) -> String {
     let (found, _) = files_with(directory, &["status ".to_owned()]);
     let ours = found.iter().filter(|path| path.ends_with("/answers.txt"));
     ours.filter_map(|path| std::fs::read_to_string(path).ok()).collect()
 }
 
-/// The story above by somebody who is not root: there, sandboxes have a user namespace and not a user of their own. The
-/// whole test runs as that user, with copies of what it cannot read elsewhere.
+/// The test above as a user other than root: sandboxes then have a user namespace instead of a user of their own. The
+/// whole test runs as that user, with copies of files that it could not read.
 #[test]
 fn an_unprivileged_user_has_the_same_from_a_real_agent() {
     if !rustix::process::geteuid().is_root() {
-        return; // the story above was just that
+        return; // the test above has just covered that
     }
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);
@@ -224,7 +224,7 @@ fn an_unprivileged_user_has_the_same_from_a_real_agent() {
         std::fs::create_dir(at(directory)).unwrap();
         chown(at(directory), Some(NOBODY), Some(NOBODY)).unwrap();
     }
-    // What the other story has fetched already needs not be fetched again.
+    // Reuses the packages that the other test has already downloaded.
     std::fs::create_dir_all(tools()).unwrap();
     let copied = Command::new("cp").arg("-a").arg(tools()).arg(at("tools")).status().unwrap();
     let given =

@@ -1,4 +1,4 @@
-//! Files through the whole mesh: from the command line to the demo agent, and pictures of the agent back.
+//! Files through the whole mesh: from the command line to the demo agent, and pictures from the agent back.
 
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{AgentFile, Attachment, NoticeKind, TurnOutcome};
@@ -13,7 +13,7 @@ use foundry_tests::story::{
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nas good as a picture";
-/// Of [`PNG`].
+/// The SHA-256 of [`PNG`], which the demo agent prints.
 const PNG_HASH: &str = "1a89ecfb9ccd08bfd64d95294d0c70e6807d8efd77713b52c72afac2cc8d4862";
 
 async fn put(caller: &Caller, name: &str, content: &[u8]) -> String {
@@ -76,7 +76,7 @@ async fn files_of_the_command_line_reach_the_agent_and_its_pictures_come_back() 
     let task = await_session(&caller, &session, |s| s.state() == SessionState::Idle).await.task_id;
     assert_eq!(get_task(&caller, &task).await.changes.unwrap_or_default().files_changed, 0);
 
-    // Pictures of the agent, in its words and of a tool.
+    // Pictures from the agent: one in its message, one from a tool.
     let told = mesh.cli_ok(&["session", "send", &session, "show a picture"]);
     assert_eq!(
         told.matches("+ file from the agent: picture.png (image/png, 115 bytes) att_").count(),
@@ -99,7 +99,7 @@ async fn files_of_the_command_line_reach_the_agent_and_its_pictures_come_back() 
     mesh.cli_ok(&["attachment", "get", &id, "--file", saved.to_str().unwrap()]);
     assert_eq!(std::fs::read(&saved).unwrap().len(), 115);
 
-    // Too large to be kept: named.
+    // A picture that is too large is not stored; the transcript still names it.
     mesh.cli_ok(&["session", "send", &session, "show a 3200 KiB picture"]);
     let entries = await_turns(&caller, &session, 3).await;
     assert_eq!(turn_ends(&entries)[2].outcome(), TurnOutcome::Completed);
@@ -109,7 +109,7 @@ async fn files_of_the_command_line_reach_the_agent_and_its_pictures_come_back() 
         assert_eq!((file.attachment_id.as_str(), file.reason.as_str()), ("", "ATTACHMENT_TOO_LARGE"));
         assert!(file.media_type == "image/png" && file.size > 3_200 << 10, "{file:?}");
     }
-    // The largest file there and back, and one byte more: a refusal by the command line itself.
+    // The largest file both ways; the command line refuses one more byte.
     let largest = write("largest.bin", &vec![7; 3 << 20]);
     mesh.cli_ok(&["session", "send", &session, "--attach", &largest, "--detach"]);
     let entries = await_turns(&caller, &session, 4).await;
@@ -143,7 +143,7 @@ async fn a_file_that_is_removed_while_its_message_waits_is_missed_and_the_messag
         attachment_ids: vec![removed.clone(), kept],
         request_id: "with files".into(),
     };
-    // The provisioner, which is asked for the files, has only seconds.
+    // The provisioner must answer within seconds to keep the files, so a busy machine may cause retries.
     let sent = until_answered("the message", || {
         let (mut client, send) = (caller.task(), send.clone());
         async move { client.send_message(send).await }
@@ -184,7 +184,7 @@ async fn a_file_outlives_a_crash_between_its_upload_and_the_message() {
     let refused = caller.task().create_task(request.clone()).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
     mesh.start_again();
-    // The others find it again a little later.
+    // The other services reconnect to it a little later.
     let created = until_answered("task", || {
         let (mut client, request) = (caller.task(), request.clone());
         async move { client.create_task(request).await }

@@ -1,4 +1,4 @@
-//! The clients people use, as they are: grpcurl, `buf curl`, Python grpcio, plain HTTP, the command line.
+//! The clients that people use, unmodified: grpcurl, `buf curl`, Python grpcio, plain HTTP, the command line.
 
 #[path = "../../clients/buf.rs"]
 mod buf;
@@ -13,12 +13,12 @@ use foundry_tests::story::{await_task, await_turns, create_task, register};
 use foundry_tests::{Caller, Mesh, Origin, Shape, services};
 use serde_json::{Value, json};
 
-/// Runs a program and returns what it prints.
+/// Runs a program; returns its standard output.
 fn run(program: &str, args: &[&str]) -> String {
     run_telling(program, args).0
 }
 
-/// Runs a program and returns what it prints, and what it tells about that on its standard error.
+/// Runs a program; returns its standard output and its standard error.
 fn run_telling(program: &str, args: &[&str]) -> (String, String) {
     let out = Command::new(program).args(args).output().unwrap_or_else(|e| {
         panic!("{program} is missing ({e}): run `make test`, which installs it, or `scripts/tools.sh checks`")
@@ -70,7 +70,8 @@ async fn grpcurl_lists_creates_watches_and_reads() {
     let changes =
         call("foundry.task.v1.TaskService/ListFileChanges", &format!(r#"{{"taskId":"{task_id}"}}"#), &[]);
     assert!(changes.contains("a.txt"), "{changes}");
-    // A watch goes on for ever: it is read until all was seen. One that lacks something ends by grpcurl's own deadline.
+    // A watch does not end: it is read until everything was seen. If something is missing, grpcurl's own deadline ends
+    // it.
     let body = format!(r#"{{"taskId":"{task_id}"}}"#);
     let mut watch = Command::new("grpcurl")
         .args([
@@ -109,7 +110,7 @@ fn task_in(frame: &Value) -> Option<&Value> {
     changes.iter().rev().map(|change| &change["upsert"]["task"]).find(|task| task.is_object())
 }
 
-/// Whether all stages are done, the turn is over and the change is there.
+/// Whether all stages are done, the turn has ended and the change is imported.
 fn is_ready(task: &Value) -> bool {
     let stages = task["stages"].as_array().unwrap();
     task["state"] == "TASK_STATE_IDLE"
@@ -129,7 +130,7 @@ async fn buf_curl_lists_creates_watches_and_reads_on_every_protocol_and_version_
         let buf = Buf { gateway: &gateway, token: &ada.token, wire };
         buf.list();
 
-        // The provider waits until the snapshot was seen, so that readiness can only come as changes do.
+        // The provider waits until the snapshot was received, so that readiness can only arrive in changes.
         faults.hang("allocate");
         let created = buf.call(
             "CreateTask",

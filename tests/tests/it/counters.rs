@@ -1,4 +1,4 @@
-//! What commands cost, as counts that do not depend on the machine. What does depend on it is printed:
+//! The cost of commands, as counts that do not depend on the machine. Counts that do are printed:
 //! `cargo nextest run --workspace counters:: --no-capture`.
 
 use foundry_proto::task::v1::{Task, TaskState, UpdateTaskRequest};
@@ -6,7 +6,7 @@ use foundry_tests::counters::Counters;
 use foundry_tests::story::{await_task, await_turns, create_task, register, send};
 use foundry_tests::{Mesh, Origin, Shape};
 
-/// The work of a turn is imported after it.
+/// Whether the task is idle and its work is imported, which happens after the turn.
 fn rests_with_its_work(task: &Task) -> bool {
     task.state() == TaskState::Idle && task.changes.is_some()
 }
@@ -25,8 +25,8 @@ async fn a_rename_costs_one_commit_and_the_entries_of_a_turn_share_theirs() {
     let create = created.since(&before);
     println!("CreateTask with a first turn:\n{create}");
 
-    // The other services have work of their own now and then, and what a busy machine held up may come late and be
-    // counted too: of a few renames one costs what it costs alone, and none less.
+    // Other services have work of their own, and work that a busy machine delayed may be counted too. So one of several
+    // renames must have the exact cost, and none may cost less.
     let (mut renamed, mut costs) = (created, Vec::new());
     for n in 1..=5 {
         let request = UpdateTaskRequest {

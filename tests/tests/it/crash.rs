@@ -1,7 +1,7 @@
-//! Crashes of real processes: the mesh, or a sandbox, is killed at every stage of both flows and within turns, and
-//! the end is that of the undisturbed run.
+//! Crashes of real processes: the mesh or a sandbox is killed at every stage of both flows and during turns, and the
+//! result must equal that of an undisturbed run.
 //!
-//! `FOUNDRY_CRASH_ROUNDS` repeats each; 1 unless set, to keep the checks short.
+//! `FOUNDRY_CRASH_ROUNDS` repeats each test; 1 by default, to keep the checks short.
 
 use foundry_proto::common::v1::{NoticeKind, StageState, TurnOutcome};
 use foundry_proto::provisioner::v1::{Sandbox, SandboxState};
@@ -25,7 +25,7 @@ fn rounds() -> usize {
     std::env::var("FOUNDRY_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
 
-/// A mesh whose provider is steered, a person and a repository.
+/// A mesh whose provider is controlled by faults, a user and a repository.
 struct World {
     mesh: Mesh,
     faults: Faults,
@@ -51,7 +51,7 @@ impl World {
         (task.task_id, session.session_id)
     }
 
-    /// Waits until the work of a task is over and taken in; what it tells and its patch.
+    /// Waits until a task's turn has ended and its work is imported; returns summary and patch.
     async fn finished(&self, task: &str, session: &str) -> (TranscriptSummary, Vec<u8>) {
         let entries = await_turns(&self.ada, session, 1).await;
         let imported = |t: &Task| {
@@ -71,7 +71,7 @@ impl World {
         (told, patch)
     }
 
-    /// A task that is ready for more, with its only sandbox.
+    /// Creates a task and waits until it is idle; returns task, session and sandbox ids.
     async fn ready_task(&self) -> (String, String, String) {
         let (task, session) = self.create("say ready").await;
         await_turns(&self.ada, &session, 1).await;
@@ -94,7 +94,7 @@ impl World {
         }
     }
 
-    /// The only sandbox of a task is ready, is this one, and exactly this runtime runs for it.
+    /// Checks that the task's only sandbox is ready and the same, and that exactly this runtime runs for it.
     async fn assert_adopted(&self, task: &str, sandbox: &str, runtime: Runtime, instance: i64) {
         let now = sandboxes::only(&self.ada, task).await;
         assert_eq!(now.sandbox_id, sandbox, "another sandbox was made");
@@ -120,15 +120,15 @@ async fn a_crash_at_every_stage_of_a_sandbox_goes_on_at_that_stage_and_ends_as_i
     }
 }
 
-/// Where within a stage the mesh dies.
+/// Where within a stage the mesh is killed.
 #[derive(Clone, Copy, PartialEq)]
 enum Point {
     BeforeEffect,
-    /// The effect is there, its record is not.
+    /// The effect has happened, but is not recorded.
     AfterEffect,
 }
 
-/// One task waits in each stage, the last stage first, while the mesh is killed twice.
+/// One task waits in each stage while the mesh is killed twice; the last stage is reached first.
 async fn crash_at_all_stages(world: &mut World, expected: &(TranscriptSummary, Vec<u8>), point: Point) {
     let mut waiting = Vec::new();
     for (call, name) in STAGES.into_iter().rev() {
@@ -180,7 +180,7 @@ type TaskMoment = fn(&Task) -> bool;
 async fn a_crash_right_after_any_change_of_a_new_task_ends_as_if_nothing_had_happened() {
     let mut world = World::start().await;
     let expected = world.undisturbed().await;
-    // Known to be reached by every run: what stages begin and end, and what the session does then.
+    // Moments that every run reaches: begin and end of stages, and then of the turn.
     let moments: [(&str, TaskMoment); 7] = [
         ("created", |_| true),
         ("allocated", |t| stage(t, "sandbox_allocated").state() == StageState::Done),
@@ -188,7 +188,7 @@ async fn a_crash_right_after_any_change_of_a_new_task_ends_as_if_nothing_had_hap
         ("starting", |t| stage(t, "agent_starting").state() != StageState::Pending),
         ("session", |t| stage(t, "session_creating").state() != StageState::Pending),
         ("session made", |t| stage(t, "ready").state() != StageState::Pending),
-        // A short turn may be over when it is seen; its work stays.
+        // A short turn may have ended before it is seen; its work remains.
         ("running", |t| {
             t.state() == TaskState::Running || t.changes.as_ref().is_some_and(|c| c.files_changed > 0)
         }),
@@ -216,7 +216,7 @@ async fn a_crash_while_an_agent_session_is_created_goes_on_with_the_same_agent()
     let runtime = sandboxes::runtime(&world.mesh, &sandbox);
     let before = completed(&get_task(&world.ada, &task).await);
     for round in 0..2 * rounds() {
-        // A stopped server takes connections and answers nothing: the stage cannot end.
+        // A stopped server accepts connections but does not answer: the stage cannot end.
         sandboxes::signal(&world.mesh, &sandbox, runtime.server, Signal::STOP);
         let session = world.another_session(&task).await;
         send(&world.ada, &session, &format!("append session{round}.txt: once\nsay All is done.")).await;
@@ -235,7 +235,7 @@ async fn a_crash_while_an_agent_session_is_created_goes_on_with_the_same_agent()
     assert_files(&world, &task, (0..2 * rounds()).map(|n| (format!("session{n}.txt"), "once\n"))).await;
 }
 
-/// The patch of a task applies and leaves exactly these contents.
+/// Checks that a task's patch applies and produces exactly these contents.
 async fn assert_files(world: &World, task: &str, files: impl ExactSizeIterator<Item = (String, &str)>) {
     let count = i32::try_from(files.len()).unwrap();
     await_task(&world.ada, task, |t| t.changes.as_ref().is_some_and(|c| c.files_changed == count)).await;
@@ -246,18 +246,18 @@ async fn assert_files(world: &World, task: &str, files: impl ExactSizeIterator<I
     }
 }
 
-/// A turn that can be caught at several points; what it appends shows whether it ran once.
+/// A turn that lasts long enough to be interrupted at several points; the lines it appends show whether it ran once.
 fn long_turn(file: &str) -> String {
     format!("append {file}: begun\nstream 40 chunks\nrun sleep 1\nappend {file}: ended\nsay All is done.")
 }
 
 type Moment = fn(&[TranscriptEntry]) -> bool;
 
-/// Points within such a turn.
+/// Points within such a turn at which the mesh is killed.
 const MOMENTS: [(&str, Moment); 4] = [
     ("spoken", |entries| !entries.is_empty()),
     ("first words", |entries| !words(entries).is_empty()),
-    // On a slow machine the command may be over when it is seen, and the mesh dies a little later.
+    // On a slow machine the command may have ended when it is seen; the mesh is then killed a little later.
     ("in a command", |entries| TranscriptSummary::tools_begun(entries).iter().any(|t| t.contains("sleep"))),
     ("last words", |entries| words(entries).contains("All is")),
 ];
@@ -287,12 +287,12 @@ async fn a_crash_within_a_turn_loses_and_doubles_nothing_and_the_turn_is_not_pro
     assert_files(&world, &task, files.into_iter()).await;
 }
 
-/// What a turn tells, whatever the file is called.
+/// The summary of a turn with its file name replaced, for comparison between turns.
 fn turn_text(entries: &[TranscriptEntry], message: &str, file: &str) -> String {
     format!("{:#?}", TranscriptSummary::of_turn(entries, message)).replace(file, "FILE")
 }
 
-/// Kills a runtime, by its server or by its outermost process, and waits until another is ready.
+/// Kills a runtime's server or its outermost process, and waits until another runtime is ready.
 async fn kill_runtime(world: &World, sandbox: &str, server: bool) -> Runtime {
     let old = sandboxes::runtime(&world.mesh, sandbox);
     let instance = sandboxes::get(&world.ada, sandbox).await.runtime_instance;
@@ -309,7 +309,7 @@ async fn a_sandbox_that_dies_within_a_turn_comes_back_and_the_queue_waits_for_th
     let world = World::start().await;
     let (task, session, sandbox) = world.ready_task().await;
     let mut turns = 1;
-    // The outermost process, and the server inside alone, which its agent may outlive by some words.
+    // The outermost process, then only the server inside, which its agent may outlive by a few words.
     for server in [false, true].repeat(rounds()) {
         let before =
             await_session(&world.ada, &session, |s| s.state() == SessionState::Idle).await.last_offset;

@@ -1,4 +1,4 @@
-//! Clients that go away right after sending: what was acknowledged is durable, and nothing is left half-done.
+//! Clients that disconnect right after sending: acknowledged writes are durable, and nothing is left half-done.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use foundry_tests::faults::Faults;
 use foundry_tests::story::{create_task, register};
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 
-/// How many clients go away.
+/// Number of clients that disconnect.
 const CLIENTS: u32 = 5_000;
-/// How many of them are under way at a time.
+/// Number of concurrent clients.
 const AT_ONCE: usize = 32;
 
-/// Renames a task on a connection of its own, which is gone when the future is.
+/// Renames a task on a connection of its own, which closes when the future is dropped.
 async fn rename(gateway: String, ada: Caller, task: Task, n: u32) -> Option<String> {
     let mut client = Caller::connected(&gateway, &ada.token, &ada.organization_id).await.task();
     let request_id = format!("client-{n}");

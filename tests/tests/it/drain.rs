@@ -1,4 +1,4 @@
-//! A stop under load loses nothing that was acknowledged, and ends in time.
+//! A stop under load loses no acknowledged write, and ends in time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,7 @@ async fn a_stop_under_load_keeps_what_was_acknowledged_and_watches_resume() {
                 Ok(client.watch_organization(request).await?.into_inner())
             }
         });
-    // One client that never reads what it asked for.
+    // A client that never reads its watch.
     let _never_read = ada.task().watch_organization(watching).await.unwrap();
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -65,7 +65,7 @@ async fn a_stop_under_load_keeps_what_was_acknowledged_and_watches_resume() {
     stop.store(true, Ordering::Relaxed);
     let acknowledged = load.join_all().await.concat();
     assert!(status.success(), "{status}\n{}", mesh.log_tail());
-    // Less than its hard bound: it came to its end by itself.
+    // Below the hard limit: it ended by itself.
     assert!(took < Duration::from_secs(45), "the stop took {took:?}");
     assert!(!mesh.log().contains("database closed"));
 

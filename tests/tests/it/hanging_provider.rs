@@ -1,4 +1,4 @@
-//! Whatever the provider does, requests answer at once and nothing that was said is lost.
+//! Whatever the provider does, requests are answered at once and no message is lost.
 
 use std::time::{Duration, Instant};
 
@@ -14,15 +14,15 @@ use foundry_tests::story::{
 };
 use foundry_tests::{Caller, Mesh, Origin, Shape};
 
-/// A request that waited for a provider would take for ever; this only tells the two apart. A busy machine may hold up
-/// any single one for seconds, but less than the 20 s after which a call of the provisioner is given up.
+/// Distinguishes an answer from a request that waits for the provider, which would hang. A busy machine may delay a
+/// request for seconds, but for less than the 20 s after which a call to the provisioner is abandoned.
 const AT_ONCE: Duration = Duration::from_secs(15);
-/// What half of all requests take at most, whatever else the machine does.
+/// Upper bound of the median latency, even on a busy machine.
 const USUALLY: Duration = Duration::from_secs(2);
-/// How many requests of a kind are measured.
+/// Number of measured requests of each kind.
 const CALLS: usize = 30;
 
-/// Creates a task by a single call, so that a refusal shows.
+/// Creates a task by a single call without retries, so that a refusal fails the test.
 async fn create_once(caller: &Caller, repository: &Repository, prompt: &str) -> (Task, Session) {
     let answer = caller.task().create_task(task_request(caller, repository, prompt)).await.unwrap();
     let answer = answer.into_inner();
@@ -72,7 +72,7 @@ async fn requests_answer_at_once_while_the_provider_hangs_and_the_message_is_del
     assert_eq!(turn_ends(&await_turns(&caller, &second.session_id, 1).await).len(), 1);
 }
 
-/// Makes a call that must be answered at once and notes how long it took.
+/// Makes a call that must be answered at once, and records its duration.
 async fn timed<T>(name: &str, took: &mut Vec<Duration>, call: impl Future<Output = T>) -> T {
     let begun = Instant::now();
     let answer = tokio::time::timeout(AT_ONCE, call).await;
@@ -119,7 +119,7 @@ async fn every_single_request_answers_at_once_while_the_provider_hangs() {
         timed("SendMessage", &mut messages, send(&caller, &session.session_id, "say more")).await;
         created.push((task.task_id, session.session_id));
     }
-    // Still hanging: nothing was measured that the provider had answered.
+    // The provider must still hang: otherwise the measured calls prove nothing.
     let mut waiting = 0;
     for (task, session) in &created {
         let task = get_task(&caller, task).await;
@@ -129,7 +129,7 @@ async fn every_single_request_answers_at_once_while_the_provider_hangs() {
         assert_eq!(pending.state(), SessionState::PendingProvision);
     }
     assert!(waiting > 0);
-    // A call of the provider that has hung for long is made again: the stage may wait for that right now.
+    // A provider call that has hung for long is retried: the stage may be waiting for that right now.
     await_task(&caller, &first.task_id, |t| is_at(t, StageState::Running)).await;
     println!("{waiting} of {CALLS} tasks are at the hanging provider, the others wait for their turn");
     report("CreateTask", tasks);

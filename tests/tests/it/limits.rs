@@ -1,4 +1,4 @@
-//! What a sandbox may take of its host, seen by the people who use it.
+//! Limits on a sandbox's use of its host, as its users see them.
 
 use foundry_proto::common::v1::{NoticeKind, TurnOutcome, transcript_part::Body};
 use foundry_proto::provisioner::v1::ListProvidersRequest;
@@ -16,7 +16,7 @@ const LIMITS: [&str; 5] = [
     "provisioner.local.limits.disk_files=20000",
     "provisioner.local.limits.descriptors=1024",
 ];
-/// Takes 3 GiB, if it is let.
+/// Allocates 3 GiB, far above the limit.
 const HOG: &str = "run python3 -c \"x = [bytearray(16 << 20) for _ in range(192)]\"; echo the end: $?";
 
 fn limit_notices(entries: &[TranscriptEntry]) -> Vec<String> {
@@ -29,7 +29,7 @@ fn limit_notices(entries: &[TranscriptEntry]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reached_limit_is_told_with_its_figure_and_the_next_message_works() {
-    // As most shells have it; the mesh needs more.
+    // The soft limit of most shells, which the mesh must raise.
     let most = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: Some(1_024), maximum: most }).unwrap();
     let mesh = Mesh::start(Shape::Embedded, &LIMITS);
@@ -49,7 +49,7 @@ async fn a_reached_limit_is_told_with_its_figure_and_the_next_message_works() {
         s.condition.as_ref().is_some_and(|c| c.reason == "SANDBOX_MEMORY_LIMIT")
     })
     .await;
-    // Told for half a minute only: first what asks for it.
+    // The condition lasts only half a minute: check first what depends on it.
     let sandbox = sandboxes::only(&caller, &task.task_id).await;
     let shown = mesh.cli_ok(&["sandbox", "show", &sandbox.sandbox_id]);
     assert!(shown.contains("SANDBOX_MEMORY_LIMIT") && shown.contains("1,024 descriptors"), "{shown}");
@@ -66,11 +66,11 @@ async fn a_reached_limit_is_told_with_its_figure_and_the_next_message_works() {
     send(&caller, &id, "say still here").await;
     let entries = await_turns(&caller, &id, 2).await;
     assert!(words(&entries).contains("still here"));
-    // It is over at some time, and what happened stays written, once.
+    // The condition ends after a while; the notice stays in the transcript, exactly once.
     await_session(&caller, &id, |s| s.condition.as_ref().is_none_or(|c| c.reason.is_empty())).await;
     let entries = await_transcript(&caller, &id, 0, |entries| !limit_notices(entries).is_empty()).await;
     assert_eq!(limit_notices(&entries).len(), 1, "{:?}", limit_notices(&entries));
-    // Told for a while after it was seen last.
+    // The sandbox shows the limit for a while after it was last reached.
     sandboxes::await_sandbox(&caller, &sandbox.sandbox_id, |s| s.reached_limits.is_empty()).await;
 
     let providers = caller.provisioner().list_providers(ListProvidersRequest {}).await.unwrap().into_inner();

@@ -1,8 +1,8 @@
-//! The whole mesh, driven as its users drive it: real processes, real clients, real agents.
+//! The whole mesh, used as its users do: real processes, real clients, real agents.
 //!
-//! Each test needs a process of its own (some change limits of theirs): `cargo nextest run --workspace`.
+//! Each test needs a process of its own, as some change process limits: `cargo nextest run --workspace`.
 
-#![allow(clippy::expect_used, clippy::unwrap_used)] // tests and their helpers fail by panicking
+#![allow(clippy::expect_used, clippy::unwrap_used)] // tests and their support code fail by panicking
 
 mod agents;
 mod attachments;

@@ -1,4 +1,4 @@
-//! Model providers and agent profiles as people use them: on the command line, down to the files.
+//! Model providers and agent profiles on the command line, down to the files that are written.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use foundry_tests::{Mesh, Origin, Shape};
 use serde_json::Value;
 
-/// A key of the environment of the mesh, one that is piped in, one from a variable, and a variable of an agent.
+/// A key from the mesh's environment, one from standard input, one from a variable, and an agent's secret variable.
 const KEYS: [&str; 4] = [
     "sk-env-canary-AAAAAAAAAAAA",
     "sk-pipe-canary-BBBBBBBBBBBB",
@@ -15,7 +15,7 @@ const KEYS: [&str; 4] = [
     "agent-secret-canary-DDDDDDDD",
 ];
 
-/// Runs a command with something on its standard input and a variable.
+/// Runs a command with standard input, and with variables for keys.
 fn with_input(mesh: &Mesh, args: &[&str], input: &str) -> Output {
     let mut command = mesh.command(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -42,7 +42,7 @@ fn json(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Paths of the files below a directory that hold a text.
+/// Collects the files below a directory that contain a text; returns the number of files read.
 fn holding(dir: &Path, needle: &[u8], found: &mut Vec<String>) -> usize {
     let mut files = 0;
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -87,7 +87,7 @@ async fn keys_go_in_by_pipe_and_variable_serve_profiles_and_are_in_no_file() {
     let shown = ok(&mesh, &["model", "list"], "") + &ok(&mesh, &["model", "show", "home"], "");
     assert!(shown.contains("x-team (secret)") && !shown.contains("canary"), "{shown}");
 
-    // Profiles, and a task by one.
+    // Profiles, and a task that uses one.
     let add = ["profile", "add", "night", "--agent", "demo", "--model-provider", "home", "--model", "m1"];
     ok(
         &mesh,
@@ -119,7 +119,7 @@ async fn keys_go_in_by_pipe_and_variable_serve_profiles_and_are_in_no_file() {
     refused(&mesh, &gone, "", "PROFILE_NOT_FOUND");
     assert!(ok(&mesh, &["agents"], "").contains("demo"));
 
-    // Limits, and what is used: nothing, for the demo agent needs no model.
+    // Limits, and usage: none, as the demo agent needs no model.
     ok(&mesh, &["model", "limit", "set", "tokens", "5000000"], "");
     ok(&mesh, &["model", "limit", "set", "usd", "12.50", "--each-task"], "");
     let limits = ok(&mesh, &["model", "limit", "list"], "");
@@ -129,7 +129,7 @@ async fn keys_go_in_by_pipe_and_variable_serve_profiles_and_are_in_no_file() {
     let usage = ok(&mesh, &["model", "usage", "--task", tasks[0]["taskId"].as_str().unwrap()], "");
     assert!(usage.contains("0 tokens, 0 USD") && !usage.contains("5000000"), "{usage}");
 
-    // No key is in any file below the mesh's directory: databases, logs, sandboxes, transcripts, the user's files.
+    // No file below the mesh's directory contains a key: databases, logs, sandboxes, transcripts, the user's files.
     for key in KEYS {
         for needle in [key.as_bytes().to_vec(), hex(key).into_bytes()] {
             let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! The order of a start: which addresses a mesh has is settled before anything of its data is opened.
+//! The order of a start: addresses are bound before any data is opened.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn a_taken_address_ends_the_start_before_any_database_is_opened() {
     let mesh = Mesh::start(Shape::Embedded, &[]);
     assert!(!databases(&mesh.data()).is_empty(), "this would not notice a database");
     let data = tempfile::tempdir().unwrap();
-    // The gateway is the last to start.
+    // The gateway starts last.
     let taken = mesh.url("gateway");
     let mut second = mesh.command(&["up"]);
     second.env("FOUNDRY_DATA_DIR", data.path()).args(["--set", "admin.listen=127.0.0.1:0"]);

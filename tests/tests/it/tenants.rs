@@ -1,4 +1,4 @@
-//! Two organizations never see each other: every rpc of the descriptors, with the other's ids.
+//! Isolation of two organizations: every rpc of the descriptors is called with the other one's ids.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MethodDescriptor, Valu
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 
-/// Sends encoded messages as they are and drops what comes back.
+/// A codec that sends encoded messages unchanged and drops the answers.
 #[derive(Clone, Default)]
 struct Raw;
 
@@ -56,7 +56,7 @@ impl Decoder for Raw {
     }
 }
 
-/// A valid-looking request whose ids are all another organization's.
+/// A plausible request whose ids all belong to another organization.
 fn request(method: &MethodDescriptor, ids: &[(&str, String)]) -> Vec<u8> {
     use prost::Message as _;
     let mut message = DynamicMessage::new(method.input());
@@ -123,7 +123,7 @@ async fn every_rpc_refuses_the_ids_of_another_organization() {
         tried += 1;
         let got = call(&eve, &method, request(&method, &ids)).await;
         let refused = matches!(&got, Err(s) if matches!(s.code(), Code::NotFound | Code::PermissionDenied));
-        // An id that was never made is refused by its shape; the message id is empty before a turn.
+        // An id that never existed is refused as malformed; the message id is empty before the first turn.
         let shapeless = matches!(&got, Err(s) if s.code() == Code::InvalidArgument && method.name().contains("QueuedMessage"));
         if !refused && !shapeless {
             wrong.push(format!("{}: {got:?}", method.full_name()));
@@ -133,7 +133,7 @@ async fn every_rpc_refuses_the_ids_of_another_organization() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// A model provider and an agent profile that uses it, by their ids.
+/// Creates a model provider and an agent profile that uses it; returns their ids.
 async fn create_profile(caller: &Caller) -> (String, String) {
     let settings = ModelProviderSettings {
         name: "work".to_owned(),
@@ -186,7 +186,7 @@ async fn a_revoked_token_ends_its_open_watch_and_opens_nothing_more() {
         let revoke = RevokeAccessTokenRequest { request_id: String::new(), access_token_id: token_id };
         ada.auth().revoke_access_token(revoke).await.unwrap();
         let begun = Instant::now();
-        // Nothing else ends it before its token expires, after five minutes.
+        // Without the revocation, only the token's expiry after five minutes would end it.
         let ended = tokio::time::timeout(Duration::from_secs(20), async {
             loop {
                 if let Err(status) = watch.message().await {
@@ -201,6 +201,6 @@ async fn a_revoked_token_ends_its_open_watch_and_opens_nothing_more() {
         let again = program.task().watch_organization(request.clone()).await.unwrap_err();
         assert_eq!(again.code(), Code::Unauthenticated);
     }
-    // A busy machine holds up one or the other, hardly each.
+    // A busy machine may delay some of them, but not all.
     assert!(took.iter().any(|t| *t < Duration::from_secs(1)), "it must end within a second: {took:?}");
 }

@@ -1,5 +1,5 @@
-//! Fifty watchers at the gateway of five real processes, through kills, stops and severed connections: what each was
-//! shown is held against what was written.
+//! Fifty watchers at the gateway of five real processes, through kills, stops and cut connections. What each received
+//! is compared with what was written.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -23,21 +23,21 @@ use tokio::task::JoinSet;
 
 const WATCHERS: u64 = 50;
 const TASKS: usize = 4;
-/// Changes that the watchers receive together at the least.
+/// Minimum number of changes that the watchers receive in total.
 const CHANGES: usize = 20_000;
-/// Streams that go on from a position, and connections cut, at the least.
+/// Minimum number of streams that resume at a position, and of connections that are cut.
 const RESUMES: usize = 300;
 const CUTS: usize = 50;
-/// Changes that are acknowledged between two restarts.
+/// Revisions that are acknowledged between two restarts.
 const BETWEEN: i64 = 150;
-/// Bytes to a client after which its connection is cut at the latest.
+/// Most bytes to a client before its connection is cut.
 const BYTES: u64 = 200_000;
-/// Longest time for anything; only a story that hangs needs it.
+/// Longest wait for any step; reached only if the test hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Longest time for all that is disturbed: it goes on as slowly as a busy machine lets it.
+/// Longest duration of the disturbed phase, whose speed depends on the machine.
 const DISTURBED: Duration = Duration::from_secs(600);
 
-/// What is restarted, and how.
+/// The processes to restart, and the signal that stops them.
 const RESTARTS: [(&[&str], Signal); 7] = [
     (&["task"], Signal::KILL),
     (&["gateway"], Signal::KILL),
@@ -48,7 +48,7 @@ const RESTARTS: [(&[&str], Signal); 7] = [
     (&["gateway", "task", "provisioner", "repo", "auth"], Signal::TERM),
 ];
 
-/// The mesh, a person, and the network between it and the watchers.
+/// The mesh, a user, and the network between the mesh and the watchers.
 struct World {
     mesh: Mesh,
     ada: Caller,
@@ -67,7 +67,7 @@ impl World {
         Self { mesh, ada, severing, progress: Arc::default(), _faults: dir }
     }
 
-    /// Watchers of all views, each on a connection of its own, so that a cut ends one stream in the middle.
+    /// Starts watchers of all views, each on its own connection, so that a cut interrupts one stream only.
     fn watch(&self, tasks: &[(String, Vec<String>)]) -> JoinSet<Watcher> {
         let mut roaming = JoinSet::new();
         for number in 0..WATCHERS {
@@ -82,7 +82,7 @@ impl World {
     }
 }
 
-/// Tasks that wait for a provider that hangs, with their sessions.
+/// Creates tasks that wait for the hanging provider; returns them with their sessions.
 async fn tasks(ada: &Caller, mesh: &Mesh) -> Vec<(String, Vec<String>)> {
     let repository = register(ada, &Origin::create(mesh.dir())).await;
     let mut tasks = Vec::new();
@@ -100,7 +100,7 @@ async fn tasks(ada: &Caller, mesh: &Mesh) -> Vec<(String, Vec<String>)> {
     tasks
 }
 
-/// Waits until as many changes more are acknowledged as there are between two restarts.
+/// Waits until another [`BETWEEN`] revisions are acknowledged.
 async fn await_more(mesh: &Mesh, progress: &Progress) {
     let mut head = progress.head.subscribe();
     let next = *head.borrow_and_update() + BETWEEN;
@@ -108,9 +108,9 @@ async fn await_more(mesh: &Mesh, progress: &Progress) {
     assert!(more.is_ok_and(|more| more.is_ok()), "the story hangs\n{}", mesh.log_tail());
 }
 
-/// Restarts processes one after the other while writers and watchers go on, until enough has happened.
+/// Restarts processes one after the other while writers and watchers continue, until the minimum numbers are reached.
 ///
-/// A task that nobody works on is killed after each restart, so that rows leave the summary too.
+/// After each restart, a task without writers is killed, so that rows also leave the summary.
 async fn disturb(world: &mut World, doomed: &[String]) {
     let World { mesh, ada, progress, severing, .. } = world;
     for ((names, signal), doomed) in RESTARTS.into_iter().zip(doomed) {
@@ -144,7 +144,7 @@ async fn head(ada: &Caller) -> i64 {
     ada.task().get_organization_summary(request).await.unwrap().into_inner().rev
 }
 
-/// Lets all watchers go on until all of them are at the newest revision, and that is still the newest.
+/// Lets all watchers continue until each is at the newest revision, and no newer one has appeared.
 async fn settle(ada: &Caller, progress: &Arc<Progress>, mut watchers: Vec<Watcher>) -> (Vec<Watcher>, i64) {
     for _ in 0..50 {
         let rev = head(ada).await;
@@ -160,7 +160,7 @@ async fn settle(ada: &Caller, progress: &Arc<Progress>, mut watchers: Vec<Watche
     panic!("the mesh does not come to rest");
 }
 
-/// What unary calls read is what all watchers of a view were shown last.
+/// Checks that unary calls return what the watchers of each view received last.
 async fn assert_equal_to_what_is_read(ada: &Caller, watchers: &[Watcher]) {
     let request = GetOrganizationSummaryRequest { organization_id: ada.organization_id.clone() };
     let read = ada.task().get_organization_summary(request).await.unwrap().into_inner();
@@ -212,7 +212,7 @@ fn decoded<T: prost::Message + Default>(rows: &Rows) -> BTreeMap<String, T> {
     rows.iter().map(|(key, (_, item))| (key.clone(), T::decode(item.clone()).unwrap())).collect()
 }
 
-/// Holds all logs against what was written, view by view, on all cores.
+/// Checks all logs against the writes, one thread per view.
 fn judge(watchers: Vec<Watcher>, writes: &[Write]) -> Vec<(Summary, usize)> {
     let mut views: BTreeMap<View, Vec<ClientLog>> = BTreeMap::new();
     for watcher in watchers {

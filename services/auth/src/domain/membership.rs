@@ -1,11 +1,11 @@
-//! Who may give which role to whom, and what must stay true of an organization.
+//! Rules for granting roles, and for what must always hold in an organization.
 
 use foundry_core::{Code, Error, Result, UserId};
 use foundry_proto::common::v1::Role;
 
 use foundry_authn::role_name;
 
-/// A role that a request may name.
+/// Parses a request's role.
 pub(crate) fn parse_role(role: i32) -> Result<Role> {
     match Role::try_from(role) {
         Ok(role) if role != Role::Unspecified => Ok(role),
@@ -13,10 +13,10 @@ pub(crate) fn parse_role(role: i32) -> Result<Role> {
     }
 }
 
-/// What a change of a membership needs to stay true at commit.
+/// The conditions of a membership change that must still hold at commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// An owner that must still be one, because the change takes another owner away.
+    /// An owner who must remain one, because the change removes another owner.
     pub(crate) remaining_owner: Option<UserId>,
 }
 

@@ -1,4 +1,4 @@
-//! What the auth service knows without a database: names, roles, secrets, proofs, key rotation.
+//! The service's rules without a database: names, roles, secrets, proofs, key rotation.
 
 pub(crate) mod membership;
 pub(crate) mod name;

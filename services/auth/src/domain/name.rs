@@ -11,7 +11,7 @@ pub(crate) fn parse_name(field: &str, name: &str) -> Result<String> {
     if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(legal) {
         return Err(Error::invalid_field(field, "must be 1 to 39 characters: a-z, 0-9 or `-`"));
     }
-    // A leading `-` reads as an option wherever a name ends up in a command.
+    // In a command, a leading `-` would be taken for an option.
     if name.starts_with('-') || name.ends_with('-') {
         return Err(Error::invalid_field(field, "must not begin or end with `-`"));
     }

@@ -1,37 +1,37 @@
-//! How somebody proves who it is. Another provider is another arm, and changes nothing else.
+//! How a user proves its identity. Another identity provider is another variant and changes nothing else.
 
 use foundry_core::{Error, Result};
 use foundry_proto::auth::v1::complete_sign_in_request::Proof as ProofMessage;
 
 use super::name::parse_name;
 
-/// A proof to be examined.
+/// A proof of identity, not yet checked.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Proof {
     /// The secret of the data directory, presented on this machine.
     Development {
-        /// The secret as presented.
+        /// The secret as the client sent it.
         secret: String,
-        /// Who signs in.
+        /// The user who signs in.
         subject: Subject,
-        /// Organization to open.
+        /// Name of the organization to open; by default the user's login.
         organization_name: String,
     },
 }
 
-/// Somebody as an identity provider knows it.
+/// A user as an identity provider names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Subject {
-    /// Which provider.
+    /// Name of the identity provider, such as `development`.
     pub(crate) provider: &'static str,
-    /// Its immutable id there; for development the login, which nobody renames.
+    /// The user's immutable id at the provider; for `development` the login, which cannot be changed.
     pub(crate) subject: String,
-    /// The sign-in name there, today.
+    /// The current login at the provider.
     pub(crate) login: String,
 }
 
 impl Proof {
-    /// Reads a request's proof.
+    /// Parses a request's proof.
     pub(crate) fn parse(proof: Option<ProofMessage>) -> Result<Self> {
         match proof {
             Some(ProofMessage::Development(p)) => {

@@ -1,4 +1,4 @@
-//! The life of signing keys: published, in use, still verifying, gone.
+//! The life cycle of signing keys: published, in use, still verifying, gone.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use foundry_core::Timestamp;
 
 /// Age at which a key gets a successor.
 pub(crate) const ROTATION: Duration = Duration::from_secs(30 * 86_400);
-/// Time between a key's publication and its first use: longer than any verifier keeps its keys.
+/// Time between a key's publication and its first use: longer than any verifier caches keys.
 pub(crate) const PUBLISHED_FIRST: Duration = Duration::from_secs(600);
 
-/// What must be done with keys of these ages.
+/// The changes that a set of keys needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Whether a new key must be published.
     pub(crate) publish: bool,
-    /// Positions of keys whose last token has expired.
+    /// Indexes of keys whose last token has expired.
     pub(crate) retire: Vec<usize>,
 }
 
-/// The position of the key to sign with: the youngest that was published long enough ago, else the
-/// oldest. The times are ascending and not empty.
+/// The index of the key to sign with: the youngest that was published long enough ago, else the oldest. `created` is
+/// ascending and not empty.
 pub(crate) fn signing(created: &[Timestamp], now: Timestamp) -> usize {
     created.iter().rposition(|c| in_use_from(*c) <= now).unwrap_or(0)
 }
 
-/// What must be done now. The times are ascending.
+/// The changes that are due now. `created` is ascending.
 pub(crate) fn plan(created: &[Timestamp], now: Timestamp) -> Plan {
     let publish = created.last().is_none_or(|c| now.since(*c) >= ROTATION);
     // A key signs until its successor takes over; its tokens live a little longer.

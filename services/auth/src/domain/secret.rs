@@ -1,4 +1,4 @@
-//! Opaque tokens: a prefix that says the kind, 256 random bits, a checksum against typing errors.
+//! Opaque tokens: a prefix for the kind, 256 random bits, a checksum against typing errors.
 //! Only their SHA-256 is stored: with that much randomness a slow hash would add nothing.
 
 use base64::Engine as _;
@@ -10,12 +10,12 @@ use sha2::{Digest as _, Sha256};
 const RANDOM: usize = 32;
 const CHECKSUM: usize = 3;
 
-/// What an opaque token opens.
+/// The kind of an opaque token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SecretKind {
     /// A sign-in session, as a bearer token.
     Session,
-    /// A sign-in session of the gateway's page: in its cookie, and no bearer token anywhere.
+    /// A sign-in session of the gateway's page: only valid in its cookie, never as a bearer token.
     PageSession,
     /// A personal access token.
     AccessToken,
@@ -31,7 +31,7 @@ impl SecretKind {
     }
 }
 
-/// A fresh opaque token.
+/// A new random token.
 pub(crate) fn generate(kind: SecretKind, env: &Env) -> String {
     let mut bytes = [0u8; RANDOM + CHECKSUM];
     env.random.fill(&mut bytes[..RANDOM]);
@@ -40,7 +40,7 @@ pub(crate) fn generate(kind: SecretKind, env: &Env) -> String {
     format!("{}{}", kind.prefix(), URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// The kind and stored hash of a token that has the right shape.
+/// The kind and the stored hash of a well-formed token.
 pub(crate) fn parse(token: &str) -> Result<(SecretKind, [u8; 32]), TokenError> {
     let kinds = [SecretKind::AccessToken, SecretKind::Session, SecretKind::PageSession];
     let kind = kinds.into_iter().find(|k| token.starts_with(k.prefix()));

@@ -1,4 +1,4 @@
-//! Ends sessions and personal access tokens whose time is over: their open streams must go too.
+//! Revokes expired sessions and personal access tokens, so that their open streams end too.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) async fn run(auth: Arc<Auth>) -> Result<()> {
         }
         match auth.store.commit(set).await {
             Ok(_) => {}
-            // Its owner or another replica was faster: the next run sees what is left.
+            // The owner or another replica revoked one first: the next run handles the rest.
             Err(CommitError::GuardFailed { .. }) => return Ok(()),
             Err(e) => return Err(e.into()),
         }

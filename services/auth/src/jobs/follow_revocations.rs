@@ -1,4 +1,4 @@
-//! Keeps this process's own view of the revocations: other replicas of this service write them too.
+//! Keeps this process's copy of the revocations current, as other replicas of this service write them too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Auth;
 use crate::store::revocations;
 
-/// Covers a lost hint.
+/// Poll interval, in case a hint was lost.
 const POLL: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(auth: Arc<Auth>, cancel: CancellationToken) {
@@ -31,7 +31,7 @@ pub(crate) async fn run(auth: Arc<Auth>, cancel: CancellationToken) {
     }
 }
 
-/// Takes what was committed since a revision; the table holds minutes, so it is read whole.
+/// Reloads the revocations if they have changed. The table spans only minutes, so it is read whole.
 pub(crate) async fn catch_up(auth: &Auth, seen: Option<i64>) -> Result<i64> {
     let head = auth.store.head(&revocations::scope()).await?;
     if seen == Some(head) {

@@ -1,5 +1,5 @@
-//! Background work, one job per file. All of it may run in several replicas at once: each write is
-//! guarded by what it was decided upon.
+//! Background jobs, one per file. All of them may run in several replicas at once: each write is guarded by the facts
+//! that it is based on.
 
 pub(crate) mod expire_credentials;
 pub(crate) mod follow_revocations;
@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
 
-/// The running jobs; they end with the tasks they run in, or earlier when told.
+/// The running jobs. They end with the service's tasks, or earlier on [`Jobs::stop`].
 pub(crate) struct Jobs {
     auth: Arc<Auth>,
     tasks: Tasks,
@@ -40,7 +40,7 @@ impl Jobs {
         jobs
     }
 
-    /// Tells all jobs to end after what they are doing, and waits. The number of those that did not.
+    /// Lets each job finish its current run, and waits. Returns the number of jobs that exceeded the limit.
     pub(crate) async fn stop(&self, limit: Duration) -> usize {
         self.cancel.cancel();
         self.running.close();
@@ -50,7 +50,7 @@ impl Jobs {
         }
     }
 
-    /// Runs a job now and then again and again; a failed run is logged and the next one tries again.
+    /// Runs a job at once and then at an interval. A failed run is logged; the next one tries again.
     fn every<F, Fut>(&self, name: &'static str, pause: Duration, job: F)
     where
         F: Fn(Arc<Auth>) -> Fut + Send + 'static,

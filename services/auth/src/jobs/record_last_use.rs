@@ -1,4 +1,4 @@
-//! Writes down when credentials were last used.
+//! Stores when credentials were last used.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What ages out: revocations that concern no token any more, tombstones, remembered requests.
+//! Removes aged-out rows: revocations of which every token has expired, tombstones, remembered requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::auth::Auth;
 use crate::store::revocations;
 
 const BATCH: u32 = 500;
-/// How long a position in a watch can be resumed.
+/// How long a watch can resume from an old position.
 const TOMBSTONES_KEPT: Duration = Duration::from_secs(86_400);
 
 pub(crate) async fn run(auth: Arc<Auth>) -> Result<()> {
@@ -23,7 +23,7 @@ pub(crate) async fn run(auth: Arc<Auth>) -> Result<()> {
         }
         match auth.store.commit(set).await {
             Ok(_) => {}
-            // One was renewed meanwhile: the next run takes the others.
+            // One was renewed in between: the next run handles the others.
             Err(CommitError::GuardFailed { .. }) => {}
             Err(e) => return Err(e.into()),
         }

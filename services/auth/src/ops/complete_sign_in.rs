@@ -1,4 +1,4 @@
-//! CompleteSignIn: examines a proof, makes user and organization at first use, opens a session.
+//! CompleteSignIn: checks a proof, creates user and organization at first use, opens a session.
 
 use foundry_authn::{Client, ClientPeer, SessionCookie, role_key};
 use foundry_core::{Code, CredentialId, Error, OrganizationId, Result, Timestamp, UserId};
@@ -15,7 +15,7 @@ use crate::store::organizations::{self, Organization};
 use crate::store::users::{self, User};
 use crate::store::{identities, memberships, revocations};
 
-/// The answer, and the session's secret where it is delivered as a cookie.
+/// Returns the answer, and the session's secret if it is delivered as a cookie.
 pub(crate) async fn complete_sign_in(
     auth: &Auth,
     client: Client,
@@ -23,7 +23,7 @@ pub(crate) async fn complete_sign_in(
 ) -> Result<(CompleteSignInResponse, Option<SessionCookie>)> {
     let as_cookie = parse_delivery(request.session_delivery, client)?;
     let (subject, organization_name) = examine(auth, client.peer, Proof::parse(request.proof)?)?;
-    // What is in a cookie may be seen by others on this host; it must be of no use to them.
+    // Other programs on this host may see a cookie; its content must be useless to them.
     let kind = if as_cookie { SecretKind::PageSession } else { SecretKind::Session };
     let session = secret::generate(kind, &auth.env);
     let decide = || async {
@@ -38,7 +38,7 @@ pub(crate) async fn complete_sign_in(
     Ok((response, None))
 }
 
-/// Whether the session is to be delivered as a cookie: to the gateway's own page alone.
+/// Whether to deliver the session as a cookie, which only the gateway's own page may request.
 fn parse_delivery(delivery: i32, client: Client) -> Result<bool> {
     match SessionDelivery::try_from(delivery) {
         Ok(SessionDelivery::Unspecified) => Ok(false),
@@ -53,7 +53,7 @@ fn parse_delivery(delivery: i32, client: Client) -> Result<bool> {
     }
 }
 
-/// Who signs in and which organization it opens, or why not.
+/// Checks a proof; returns the user and the name of the organization to open.
 fn examine(auth: &Auth, peer: ClientPeer, proof: Proof) -> Result<(Subject, String)> {
     match proof {
         Proof::Development { secret, subject, organization_name } => {
@@ -71,7 +71,7 @@ async fn decide(
     session: &str,
 ) -> Result<(WriteSet, (CompleteSignInResponse, Timestamp))> {
     let mut set = WriteSet::new();
-    // Before the user: who made both at the same moment is then found as the user that owns it, not taken for a stranger.
+    // Read before the user: of two concurrent first sign-ins, the slower one then finds its user as the owner.
     let existing = organizations::by_name(&auth.store, organization_name).await?;
     let known = known_user(auth, subject).await?;
     let is_known = known.is_some();
@@ -101,7 +101,7 @@ async fn decide(
 }
 
 async fn known_user(auth: &Auth, subject: &Subject) -> Result<Option<User>> {
-    // In this order: one that is made between the two reads is found by the second.
+    // In this order, the second read finds a user who is created between the two.
     let taken = users::by_login(&auth.store, &subject.login).await?.is_some();
     match identities::user_of(&auth.store, subject).await? {
         Some(user) => Ok(Some(user)),
@@ -120,7 +120,7 @@ fn new_user(auth: &Auth, subject: &Subject) -> User {
     }
 }
 
-/// Makes the organization that is opened the active one, and the user if it is new.
+/// Makes the opened organization the active one, and creates the user if it is new.
 fn open_in(
     set: &mut WriteSet,
     is_known: bool,
@@ -154,7 +154,7 @@ async fn organization(
     organization.insert(set);
     let id = &organization.organization_id;
     memberships::insert(set, id, &user.user_id, Role::Owner, now);
-    // Tokens of the user's other sessions do not know this organization yet.
+    // Tokens of the user's other sessions lack this organization and must be renewed.
     revocations::add(set, &role_key(&user.user_id, id), now);
     set.audit(audit_as(user.user_id.as_str(), id, "organization.create", id.as_str(), ""));
     Ok(organization)

@@ -1,4 +1,4 @@
-//! CreateAccessToken: a secret for a program, for one organization.
+//! CreateAccessToken: a secret for a program, valid in one organization.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) async fn create_access_token(
     caller.require(&organization, Role::Viewer)?;
     let user = caller.require_user()?;
     if !is_session(user) {
-        // Whoever finds a token must not be able to outlive its revocation.
+        // A stolen token must not be able to outlive its revocation by creating another one.
         return Err(session_required());
     }
     let name = parse_token_name(&request.name)?;
@@ -56,7 +56,7 @@ pub(crate) async fn create_access_token(
         let subject = token.token_id.as_str();
         set.audit(audit(&organization, caller, "", "access_token.create", subject, &request.request_id));
         let access_token = Some(token.message());
-        // What is remembered for repeats is stored: it must not hold the secret.
+        // The remembered answer is stored, so it must not contain the secret.
         let remembered =
             CreateAccessTokenResponse { access_token: access_token.clone(), secret: String::new() };
         key.remember_create(&mut set, &remembered);

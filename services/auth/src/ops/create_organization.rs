@@ -47,7 +47,7 @@ pub(crate) async fn create_organization(
         let creator = users::by_id(&auth.store, &user.user_id).await?;
         let creator = creator.ok_or_else(|| Error::not_found("user", user.user_id.as_str()))?;
         shell::joined(&mut set, &creator, id);
-        // The caller's tokens do not know this organization yet.
+        // The caller's tokens lack this organization and must be renewed.
         revocations::add(&mut set, &role_key(&user.user_id, id), now);
         set.audit(audit(id, caller, "", "organization.create", id.as_str(), &request.request_id));
         let response = CreateOrganizationResponse { organization: Some(organization.message()) };

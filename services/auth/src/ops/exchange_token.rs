@@ -1,4 +1,4 @@
-//! ExchangeToken: an opaque token for a short access token. Reads once, writes nothing.
+//! ExchangeToken: exchanges an opaque token for a short-lived access token. Reads once, writes nothing.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub(crate) async fn exchange_token(
     })
 }
 
-/// When the access token begins and ends: never after its credential.
+/// Issue and expiry of the access token in Unix seconds; it never outlives its credential.
 fn life(found: &Exchange, now: Timestamp) -> Result<(i64, i64), TokenError> {
     if found.expires_at.is_some_and(|e| e <= now) {
         return Err(TokenError::Expired);

@@ -1,4 +1,4 @@
-//! GetAppShell: what a client shows around everything else.
+//! GetAppShell: the user and the organizations that clients show on every page.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};

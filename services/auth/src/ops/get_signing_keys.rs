@@ -1,4 +1,4 @@
-//! GetSigningKeys: every key whose tokens may be good, those not yet in use included.
+//! GetSigningKeys: every key whose tokens may be valid, including those not yet in use.
 
 use foundry_authn::KeySource as _;
 use foundry_core::Result;

@@ -1,4 +1,4 @@
-//! GetUser: the caller and the memberships that its token opens.
+//! GetUser: the caller, and the memberships that its token covers.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};

@@ -1,4 +1,4 @@
-//! ListAccessTokens: the caller's own, newest first, revoked ones too.
+//! ListAccessTokens: the caller's own tokens, newest first, including revoked ones.
 
 use foundry_authn::Caller;
 use foundry_core::{AccessTokenId, PageRequest, PageToken, Result};

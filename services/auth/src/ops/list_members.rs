@@ -1,4 +1,4 @@
-//! ListMembers: who is in an organization, by login.
+//! ListMembers: the members of an organization, sorted by login.
 
 use foundry_authn::Caller;
 use foundry_core::{OrganizationId, PageRequest, PageToken, Result};

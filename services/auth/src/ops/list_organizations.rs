@@ -1,4 +1,4 @@
-//! ListOrganizations: the caller's, as far as its token opens them, by name.
+//! ListOrganizations: the caller's organizations that its token covers, sorted by name.
 
 use foundry_authn::Caller;
 use foundry_core::{PageRequest, PageToken, Result};

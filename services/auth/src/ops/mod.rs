@@ -1,4 +1,4 @@
-//! One use case per file: validate, load, decide, one transaction, return.
+//! One file per rpc: validate, load, decide, one transaction, return.
 
 pub(crate) mod complete_sign_in;
 pub(crate) mod create_access_token;
@@ -26,8 +26,8 @@ use crate::auth::Auth;
 use crate::store::Reach;
 use crate::store::memberships::{self, Membership};
 
-/// What of the user's own the caller's token opens: all with a session, its one organization with a
-/// personal access token, nothing once that membership is gone.
+/// The organizations that the caller's token covers: all of the user's with a session, one with a personal access
+/// token, none once that membership is gone.
 fn reach(user: &UserCaller) -> Reach {
     if is_session(user) {
         return Reach::All;
@@ -35,18 +35,18 @@ fn reach(user: &UserCaller) -> Reach {
     user.organizations.keys().next().map_or(Reach::Nothing, |o| Reach::One(o.clone()))
 }
 
-/// A personal access token reaches no further than its organization, and makes no new credential.
+/// The error for a personal access token: it covers only its organization and creates no credentials.
 fn session_required() -> Error {
     Error::new(Code::PermissionDenied, "SESSION_REQUIRED", "a personal access token cannot do this")
         .next_action("sign in with `foundry login` and use that session")
 }
 
-/// Whether the caller signed in itself, rather than by a personal access token.
+/// Whether the caller uses a sign-in session, not a personal access token.
 fn is_session(user: &UserCaller) -> bool {
     user.credential_id.starts_with("crd_")
 }
 
-/// The caller as a member, by the database and no more than its token says, and still so at commit.
+/// The caller's membership, with the lower of the stored role and the token's. Guards the stored role until commit.
 async fn acting_member(
     auth: &Auth,
     caller: &Caller,

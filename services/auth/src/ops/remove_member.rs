@@ -1,4 +1,4 @@
-//! RemoveMember: takes a user out of an organization, with its personal access tokens for it.
+//! RemoveMember: removes a user from an organization, and revokes its personal access tokens for it.
 
 use foundry_authn::{Caller, membership_key};
 use foundry_core::{Error, OrganizationId, Result, UserId};
@@ -59,7 +59,7 @@ async fn remove(
     let user = user.ok_or_else(|| Error::not_found("member", target.as_str()))?;
     let all = memberships::of_user(&auth.store, target, &Reach::All).await?;
     shell::left(&mut set, &user, organization, &all);
-    // Without this a token would come back to life with a later membership.
+    // Otherwise a later membership would make the old tokens valid again.
     credentials::revoke_tokens_in(&mut set, target, organization, now);
     revocations::add(&mut set, &membership_key(target, organization), now);
     set.audit(audit(organization, caller, "", "member.remove", target.as_str(), request_id));

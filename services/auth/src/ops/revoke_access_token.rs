@@ -1,4 +1,4 @@
-//! RevokeAccessToken: the caller's own; refused everywhere within a second.
+//! RevokeAccessToken: revokes one of the caller's own tokens; all services refuse it within a second.
 
 use foundry_authn::{Caller, credential_key};
 use foundry_core::{AccessTokenId, Error, Result};
@@ -27,7 +27,7 @@ pub(crate) async fn revoke_access_token(
     let decide = || async {
         let found = credentials::token(&auth.store, &id).await?;
         let own = found.filter(|t| t.user_id == user.user_id);
-        // A token reaches no further than its organization.
+        // A personal access token covers only its own organization.
         let reached = own.filter(|t| reach(user).includes(&t.organization_id));
         let mut token = reached.ok_or_else(|| Error::not_found("access token", id.as_str()))?;
         let mut set = WriteSet::new();

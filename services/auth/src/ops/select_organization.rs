@@ -1,4 +1,4 @@
-//! SelectOrganization: makes an organization of the caller the active one, in all its clients.
+//! SelectOrganization: makes one of the caller's organizations the active one in all its clients.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, Result};
@@ -22,7 +22,7 @@ pub(crate) async fn select_organization(
     caller.require(&organization, Role::Viewer)?;
     let user = caller.require_user()?;
     if !is_session(user) {
-        // It would reach beyond the token's organization: into what all clients of the user show.
+        // It would change what all clients of the user show, beyond the token's organization.
         return Err(session_required());
     }
     let scope = Scope::user(&user.user_id);
@@ -33,7 +33,7 @@ pub(crate) async fn select_organization(
     }
     let decide = || async {
         let mut set = WriteSet::new();
-        // First, so that its revision is the one remembered with the answer.
+        // First scope in the set, so that its revision is the one remembered with the answer.
         set.scope(scope.clone());
         acting_member(auth, caller, &organization, &mut set).await?;
         let found = users::by_id(&auth.store, &user.user_id).await?;

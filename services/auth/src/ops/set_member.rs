@@ -76,7 +76,7 @@ async fn set_role(
             shell::joined(&mut set, &target, organization);
         }
     }
-    // Tokens issued before say something else.
+    // Older tokens carry the previous role.
     revocations::add(&mut set, &role_key(&target.user_id, organization), now);
     let record = audit(organization, caller, "", "member.set", target.user_id.as_str(), request_id);
     let was = from.map_or("none", role_name);
@@ -150,7 +150,7 @@ mod tests {
         set(&f, &alice, &acme, "bob", Role::Viewer).await.unwrap();
         f.follow().await;
         assert_eq!(f.auth.revocations.apply(bob.clone()).unwrap_err().reason(), "TOKEN_REVOKED");
-        // Even an admin's token that slipped through grants nothing now.
+        // Even if the stale admin token is accepted, it grants nothing now.
         assert_eq!(set(&f, &bob, &acme, "alice", Role::Viewer).await.unwrap_err().reason(), "ROLE_ABOVE_OWN");
         let again = f.again(&bob).await;
         assert_eq!(f.auth.revocations.apply(again).unwrap().role_in(&acme), Some(Role::Viewer));

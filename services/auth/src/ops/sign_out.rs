@@ -1,4 +1,4 @@
-//! SignOut: ends the credential behind the call.
+//! SignOut: revokes the credential that the call was made with.
 
 use foundry_authn::{Caller, credential_key};
 use foundry_core::{Result, UserId};
@@ -15,12 +15,12 @@ pub(crate) async fn sign_out(auth: &Auth, caller: &Caller) -> Result<SignOutResp
     let credential_id = user.credential_id.as_str();
     let decide = || async {
         let mut set = WriteSet::new();
-        // Signed out twice is signed out.
+        // Signing out twice is not an error.
         if credentials::is_revoked(&auth.store, credential_id).await? == Some(false) {
             let now = auth.env.clock.now();
             credentials::revoke(&mut set, credential_id, now);
             revocations::add(&mut set, &credential_key(credential_id), now);
-            // A session belongs to no organization; its end stands where its user was.
+            // A session belongs to no organization; its end is audited in the user's active one.
             let token_of = user.organizations.keys().next().filter(|_| !is_session(user)).cloned();
             let place = match token_of {
                 Some(organization) => Some(organization),

@@ -1,4 +1,4 @@
-//! Watches the app shell of a user.
+//! WatchAppShell: the app shell of a user.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, Result, UserId};
@@ -9,7 +9,7 @@ use super::reach;
 use crate::auth::Auth;
 use crate::store::{Reach, shell, users};
 
-/// What the caller may see; names the user, and the one organization of a token, in the request.
+/// Authorizes the watch. Sets the request's user, and for a token its one organization.
 ///
 /// # Errors
 /// `NOT_FOUND` for another user or a foreign organization, `INVALID_ARGUMENT` for a service that names no user.
@@ -25,19 +25,19 @@ pub(crate) async fn grant(
     Ok(Granted { view: shell::view(&shown.user_id, &shown.reach), organization })
 }
 
-/// Whose shell, and how much of it.
+/// The user whose shell is shown, and how much of it.
 #[derive(Debug)]
 struct Shown {
     user_id: UserId,
     reach: Reach,
 }
 
-/// What a request may show to its caller.
+/// What the caller may see of the requested shell.
 async fn shown(auth: &Auth, caller: &Caller, request: &WatchAppShellRequest) -> Result<Shown> {
     let named: Option<UserId> = parsed(&request.user_id)?;
     let only: Option<OrganizationId> = parsed(&request.organization_id)?;
     let Some(user) = caller.as_user() else {
-        // A service watches for users whom it has asked about before.
+        // A service opens the watch as itself, after `AuthorizeWatch` for the user.
         let user_id =
             named.ok_or_else(|| Error::invalid_field("user_id", "is required for calls by a service"))?;
         users::by_id(&auth.store, &user_id).await?.ok_or_else(|| no_user(&user_id))?;
@@ -49,7 +49,7 @@ async fn shown(auth: &Auth, caller: &Caller, request: &WatchAppShellRequest) -> 
     let reach = match (reach(user), only) {
         (reach, Some(only)) if reach.includes(&only) && caller.role_in(&only).is_some() => Reach::One(only),
         (_, Some(only)) => return Err(Error::not_found("organization", only.as_str())),
-        // Its one organization is lost: nothing is left to show.
+        // The token's one organization is lost: nothing is left to show.
         (Reach::Nothing, None) => return Err(no_user(&user.user_id)),
         (reach, None) => reach,
     };
@@ -88,7 +88,7 @@ mod tests {
         }
     }
 
-    /// Keys of the changes after a revision, `-` before those that are gone.
+    /// Keys of the changes after a revision; a `-` marks deleted ones.
     async fn changes(f: &Fixture, user: &UserId, reach: &Reach, after: i64) -> Vec<String> {
         let snapshot = f.auth.store.snapshot().await.unwrap();
         let found = shell::view(user, reach).changes_after(&snapshot, after, 100).await.unwrap();

@@ -1,4 +1,4 @@
-//! Watches the revocations, as every service does.
+//! WatchRevocations: the revocations, which every service follows.
 
 use foundry_authn::Caller;
 use foundry_core::Result;
@@ -8,7 +8,7 @@ use foundry_watch_hub::Granted;
 use crate::auth::Auth;
 use crate::store::revocations;
 
-/// What the caller may see: the policy of the rpc admits services only.
+/// Authorizes the watch; the rpc's policy admits services only.
 ///
 /// # Errors
 /// None.

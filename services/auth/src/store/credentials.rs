@@ -27,10 +27,10 @@ pub(crate) const TABLE: Table = Table::new(
 const SESSION: &str = "session";
 const ACCESS_TOKEN: &str = "access_token";
 
-/// Most good personal access tokens of one user in one organization.
+/// Most valid personal access tokens of one user in one organization.
 pub(crate) const MAX_TOKENS: i64 = 50;
 
-/// A new session.
+/// The row of a new sign-in session.
 pub(crate) struct NewSession<'a> {
     pub(crate) credential_id: &'a CredentialId,
     pub(crate) secret_hash: [u8; 32],
@@ -55,7 +55,7 @@ pub(crate) fn insert_session(set: &mut WriteSet, session: &NewSession<'_>) {
     set.insert(&TABLE, values);
 }
 
-/// A personal access token as it is stored, without the hash of its secret.
+/// A personal access token without the hash of its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) token_id: AccessTokenId,
@@ -82,7 +82,7 @@ impl Token {
         })
     }
 
-    /// Adds it, within the limit of its user in its organization.
+    /// Inserts the token; fails at commit if the user has reached the limit in the organization.
     pub(crate) fn insert(&self, set: &mut WriteSet, secret_hash: [u8; 32]) {
         let good = [
             ("user_id", (&self.user_id).into()),
@@ -120,20 +120,20 @@ impl Token {
     }
 }
 
-/// Marks a credential revoked, if it is not yet.
+/// Revokes a credential; fails at commit if it is revoked already.
 pub(crate) fn revoke(set: &mut WriteSet, credential_id: &str, now: Timestamp) {
     let key = [credential_id.into()];
     set.update(&TABLE, &key, &[("revoked_at", now.into())], &[("revoked_at", Value::Null)]);
 }
 
-/// Whether a credential is revoked; none of an unknown one.
+/// Whether a credential is revoked; none if there is no such credential.
 pub(crate) async fn is_revoked(store: &Store, credential_id: &str) -> Result<Option<bool>> {
     const SQL: &str = "SELECT revoked_at FROM credentials WHERE credential_id = $1";
     let rows = store.query(SQL, &[credential_id.into()]).await?;
     rows.first().map(|row| Ok(row.opt_time("revoked_at")?.is_some())).transpose()
 }
 
-/// Marks all good personal access tokens of a user in an organization revoked.
+/// Revokes all valid personal access tokens of a user in an organization.
 pub(crate) fn revoke_tokens_in(
     set: &mut WriteSet,
     user: &UserId,
@@ -149,7 +149,7 @@ pub(crate) fn revoke_tokens_in(
     set.update_where(&TABLE, &good, &[("revoked_at", now.into())]);
 }
 
-/// Notes when a credential was used; does nothing when it is gone.
+/// Stores when a credential was last used; does nothing if it is gone.
 pub(crate) fn used(set: &mut WriteSet, credential_id: &str, at: Timestamp) {
     set.update_where(&TABLE, &[("credential_id", credential_id.into())], &[("last_used_at", at.into())]);
 }
@@ -160,8 +160,8 @@ pub(crate) async fn token(store: &Store, token: &AccessTokenId) -> Result<Option
     store.query(SQL, &[token.into()]).await?.first().map(Token::read).transpose()
 }
 
-/// A user's personal access tokens, newest first, before an id, as far as the
-/// caller's own token reaches.
+/// A user's personal access tokens that the caller's token covers, newest first. Starts below the id `before`, or at
+/// the newest if that is empty.
 pub(crate) async fn tokens_of(
     store: &Store,
     user: &UserId,
@@ -177,7 +177,7 @@ pub(crate) async fn tokens_of(
     rows.iter().map(Token::read).collect()
 }
 
-/// Good credentials whose time is over.
+/// Ids of expired credentials that are not revoked yet.
 pub(crate) async fn expired(store: &Store, now: Timestamp, limit: u32) -> Result<Vec<String>> {
     const SQL: &str = "SELECT credential_id FROM credentials \
          WHERE expires_at <= $1 AND revoked_at IS NULL ORDER BY expires_at LIMIT $2";
@@ -185,7 +185,7 @@ pub(crate) async fn expired(store: &Store, now: Timestamp, limit: u32) -> Result
     rows.iter().map(|row| Ok(row.text("credential_id")?.to_owned())).collect()
 }
 
-/// A credential with what an access token made from it says.
+/// A credential, with the contents of an access token made from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange {
     pub(crate) credential_id: String,
@@ -194,12 +194,12 @@ pub(crate) struct Exchange {
     pub(crate) revoked_at: Option<Timestamp>,
     pub(crate) last_used_at: Option<Timestamp>,
     pub(crate) roles: Vec<(OrganizationId, Role)>,
-    /// Revision of the revocations that `roles` takes into account.
+    /// Revision of the revocations up to which `roles` is current.
     pub(crate) revocations_rev: i64,
 }
 
-/// One statement, and so one moment: a membership is seen as gone if and only if the revision
-/// includes its revocation. For the same reason the revision is read here, from the store's table.
+/// Reads in one statement, so at one moment: a membership is missing if and only if the revision includes its
+/// revocation. For the same reason the revision is read here, from the store's own table.
 pub(crate) async fn by_secret(store: &Store, secret_hash: [u8; 32]) -> Result<Option<Exchange>> {
     const SQL: &str = "SELECT c.credential_id, c.user_id, c.expires_at, c.revoked_at, c.last_used_at, \
          m.organization_id, m.role, \

@@ -1,4 +1,4 @@
-//! Table `identities`: which user a provider's immutable subject is.
+//! Table `identities`: maps a provider's immutable user ids to users.
 
 use foundry_core::{Result, UserId};
 use foundry_store::{Store, Table, WriteSet};
@@ -13,7 +13,7 @@ pub(crate) fn insert(set: &mut WriteSet, subject: &Subject, user: &UserId) {
     set.insert(&TABLE, [subject.provider.into(), (&subject.subject).into(), user.into()]);
 }
 
-/// The user that a subject has signed in as before.
+/// The user who has signed in as this subject before.
 pub(crate) async fn user_of(store: &Store, subject: &Subject) -> Result<Option<User>> {
     const SQL: &str = "SELECT u.user_id, u.login, u.display_name, u.created_at, u.active_organization_id FROM identities i \
          JOIN users u ON u.user_id = i.user_id WHERE i.provider = $1 AND i.subject = $2";

@@ -1,4 +1,4 @@
-//! Table `memberships`.
+//! Table `memberships`: the role of each user in each of its organizations.
 
 use foundry_core::{Error, OrganizationId, Result, Timestamp, UserId};
 use foundry_proto::auth::v1::Membership as MembershipMessage;
@@ -13,15 +13,15 @@ pub(crate) const TABLE: Table = Table::new(
     &["organization_id", "user_id"],
 );
 
-/// Kind of the tombstones of lost memberships, by organization id in the user's scope.
+/// Kind of a lost membership's tombstone in the user's scope; the key is the organization's id.
 pub(crate) const LOST: &str = "membership";
 
-/// Kind of the tombstone of one organization's membership, for views of that organization alone.
+/// Kind of the tombstone for watches that cover only this organization.
 pub(crate) fn lost_in(organization: &OrganizationId) -> String {
     format!("{LOST}/{organization}")
 }
 
-/// Most organizations of one user: its access token names them all.
+/// Most organizations of one user, as an access token names all of them.
 pub(crate) const MAX_PER_USER: i64 = 64;
 /// Most members of one organization.
 pub(crate) const MAX_PER_ORGANIZATION: i64 = 10_000;
@@ -58,7 +58,7 @@ impl Membership {
     }
 }
 
-/// The role in a row.
+/// The role column of a row.
 pub(crate) fn role(row: &Row) -> Result<Role> {
     let number = i32::try_from(row.int("role")?).map_err(Error::internal)?;
     Role::try_from(number).map_err(Error::internal)
@@ -86,14 +86,14 @@ pub(crate) fn insert(
     set.insert(&TABLE, [organization.into(), user.into(), number(role), now.into(), rev.into()]);
 }
 
-/// Changes a role, if it still is what was decided upon.
+/// Changes a role; fails at commit if it is no longer `from`.
 pub(crate) fn update(set: &mut WriteSet, organization: &OrganizationId, user: &UserId, from: Role, to: Role) {
     let rev = set.scope(Scope::user(user));
     let key = [organization.into(), user.into()];
     set.update(&TABLE, &key, &[("role", number(to)), ("rev", rev.into())], &[("role", number(from))]);
 }
 
-/// Removes a member, if its role still is what was decided upon.
+/// Removes a member and leaves tombstones; fails at commit if its role is no longer `from`.
 pub(crate) fn delete(set: &mut WriteSet, organization: &OrganizationId, user: &UserId, from: Role) {
     let rev = set.scope(Scope::user(user));
     set.delete(&TABLE, &[organization.into(), user.into()], &[("role", number(from))]);
@@ -101,7 +101,7 @@ pub(crate) fn delete(set: &mut WriteSet, organization: &OrganizationId, user: &U
     set.tombstone(rev, &lost_in(organization), organization.as_str());
 }
 
-/// Demands that a user still has a role.
+/// Guards a write set: the user must still have this role at commit.
 pub(crate) fn still(set: &mut WriteSet, organization: &OrganizationId, user: &UserId, role: Role) {
     let row = [("organization_id", organization.into()), ("user_id", user.into()), ("role", number(role))];
     set.guard(Guard::exists(&TABLE, &row));
@@ -120,7 +120,7 @@ pub(crate) async fn get(
     rows.first().map(Membership::read).transpose()
 }
 
-/// Some owners of an organization: enough to find one besides a given user.
+/// Up to two owners of an organization: enough to find one other than a given user.
 pub(crate) async fn two_owners(store: &Store, organization: &OrganizationId) -> Result<Vec<UserId>> {
     const SQL: &str = "SELECT user_id FROM memberships \
          WHERE organization_id = $1 AND role = $2 ORDER BY user_id LIMIT 2";
@@ -128,7 +128,7 @@ pub(crate) async fn two_owners(store: &Store, organization: &OrganizationId) -> 
     rows.iter().map(|row| id(row, "user_id")).collect()
 }
 
-/// The members of an organization by login, after a login.
+/// A page of an organization's members, sorted by login.
 pub(crate) async fn of_organization(
     store: &Store,
     organization: &OrganizationId,
@@ -143,7 +143,7 @@ pub(crate) async fn of_organization(
     rows.iter().map(Membership::read).collect()
 }
 
-/// All memberships of a user by organization name, as far as its token reaches.
+/// A user's memberships that its token covers, sorted by organization name.
 pub(crate) async fn of_user(store: &Store, user: &UserId, reach: &Reach) -> Result<Vec<Membership>> {
     const SQL: &str = "SELECT m.organization_id, o.name AS organization_name, m.user_id, u.login, m.role \
          FROM memberships m JOIN organizations o ON o.organization_id = m.organization_id \

@@ -1,4 +1,4 @@
-//! The tables, one file each: descriptor, reads, and the rows that writes are made of.
+//! The tables, one file each: descriptor, reads, and writes.
 
 pub(crate) mod credentials;
 pub(crate) mod identities;
@@ -21,8 +21,8 @@ pub(crate) const MIGRATIONS: Migrations = Migrations {
             sqlite: include_str!("../../migrations/sqlite/0001_base.sql"),
             postgres: include_str!("../../migrations/postgres/0001_base.sql"),
         },
-        // Known limit of a rolling upgrade: what a process from before writes beside this one (a new user, membership or
-        // role) has revision 0 or keeps its old one. `WatchAppShell` does not show it before it is written again.
+        // Known limit of a rolling upgrade: rows that an old process writes beside this one (a new user, membership or
+        // role) have revision 0 or keep their old one. `WatchAppShell` does not show them until they are written again.
         Migration {
             version: 2,
             name: "app_shell",
@@ -38,19 +38,19 @@ pub(crate) const MIGRATIONS: Migrations = Migrations {
     ],
 };
 
-/// An id column; stored ids have the right shape, or the database is damaged.
+/// Parses an id column; a malformed id means a damaged database.
 fn id<T: std::str::FromStr<Err = Error>>(row: &Row, column: &str) -> Result<T> {
     row.text(column)?.parse().map_err(|e: Error| Error::internal(format!("column {column}: {e}")))
 }
 
-/// What of a user's own a token opens.
+/// Which of a user's organizations a token covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Every organization of the user.
+    /// Every organization of the user, as with a sign-in session.
     All,
-    /// One organization.
+    /// Only this one, as with a personal access token.
     One(OrganizationId),
-    /// None any more.
+    /// None: the token's one membership is gone.
     Nothing,
 }
 
@@ -63,7 +63,7 @@ impl Reach {
         }
     }
 
-    /// The one organization, if it is one.
+    /// The organization of [`Reach::One`].
     pub(crate) fn one(&self) -> Option<&OrganizationId> {
         match self {
             Self::One(only) => Some(only),
@@ -71,7 +71,7 @@ impl Reach {
         }
     }
 
-    /// For `($n = '' OR organization_id = $n)`: empty for all, and no id for nothing.
+    /// The parameter for `($n = '' OR organization_id = $n)`: empty for all, and a text that is no id for none.
     fn value(&self) -> Value {
         match self {
             Self::All => "".into(),
@@ -131,7 +131,7 @@ mod tests {
         store.close().await;
     }
 
-    /// Every statement of the service once, as a day goes by.
+    /// Executes every statement of the service once.
     #[tokio::test]
     async fn a_day() {
         let f = Fixture::new().await;

@@ -1,4 +1,4 @@
-//! Table `organizations`.
+//! Table `organizations`: the tenants and their names.
 
 use foundry_core::{OrganizationId, Result, Timestamp, UserId};
 use foundry_proto::auth::v1::Organization as OrganizationMessage;
@@ -9,7 +9,6 @@ use super::{Reach, id};
 pub(crate) const TABLE: Table =
     Table::new("organizations", &["organization_id", "name", "created_at"], &["organization_id"]);
 
-/// An organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Organization {
     pub(crate) organization_id: OrganizationId,
@@ -44,8 +43,7 @@ pub(crate) async fn by_name(store: &Store, name: &str) -> Result<Option<Organiza
     store.query(SQL, &[name.into()]).await?.first().map(Organization::read).transpose()
 }
 
-/// The organizations of a user by name, after a name, as far as its
-/// token reaches.
+/// A page of a user's organizations that its token covers, sorted by name.
 pub(crate) async fn of_user(
     store: &Store,
     user: &UserId,

@@ -1,5 +1,5 @@
-//! Table `revocations`: what every service must refuse, as a feed. A row stays until every token
-//! it concerns has expired; then a tombstone takes its place.
+//! Table `revocations`: the feed of what every service must refuse. A row stays until every token that it concerns has
+//! expired; then a tombstone replaces it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(crate) const TABLE: Table =
 
 const TOMBSTONE: &str = "revocation";
 
-/// How long a revocation is kept: twice the longest life of an access token, for clocks that differ.
+/// How long a revocation is kept: twice the longest life of an access token, to allow for clock skew.
 const KEPT: Duration = Duration::from_secs(600);
 
 /// The scope whose revisions order the feed.
@@ -28,14 +28,14 @@ pub(crate) fn add(set: &mut WriteSet, key: &str, now: Timestamp) {
     set.upsert(&TABLE, [key.into(), now.into(), now.plus(KEPT).into(), rev.into()]);
 }
 
-/// Takes a revocation out of the feed, unless it was renewed meanwhile.
+/// Removes a revocation from the feed; fails at commit if it was renewed.
 pub(crate) fn retire(set: &mut WriteSet, entry: &Entry) {
     let rev = set.scope(scope());
     set.delete(&TABLE, &[(&entry.key).into()], &[("rev", entry.rev.into())]);
     set.tombstone(rev, TOMBSTONE, &entry.key);
 }
 
-/// A revocation's place in the feed.
+/// Key and revision of a revocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) key: String,
@@ -48,13 +48,13 @@ impl Entry {
     }
 }
 
-/// Revocations that concern no token any more.
+/// Revocations of which every token has expired.
 pub(crate) async fn ended(store: &Store, now: Timestamp, limit: u32) -> Result<Vec<Entry>> {
     const SQL: &str = "SELECT key, rev FROM revocations WHERE keep_until <= $1 ORDER BY keep_until LIMIT $2";
     store.query(SQL, &[now.into(), limit.into()]).await?.iter().map(Entry::read).collect()
 }
 
-/// All revocations and the head of their feed, of one moment.
+/// All revocations and the head of their feed, read from one snapshot.
 pub(crate) async fn all(store: &Store) -> Result<(Vec<Entry>, i64)> {
     let snapshot = store.snapshot().await?;
     let head = snapshot.head(&scope()).await?;
@@ -62,7 +62,7 @@ pub(crate) async fn all(store: &Store) -> Result<(Vec<Entry>, i64)> {
     Ok((rows.iter().map(Entry::read).collect::<Result<_>>()?, head))
 }
 
-/// The feed as other services watch it.
+/// The view of `WatchRevocations`.
 pub(crate) fn view() -> TableView {
     const SQL: &str =
         "SELECT key, revoked_at, rev FROM revocations WHERE rev > $1 ORDER BY rev, key LIMIT $2";

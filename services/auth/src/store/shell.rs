@@ -1,5 +1,5 @@
-//! The app shell: what of a user and its memberships a client shows around everything else. Rows of
-//! `users` and `memberships`, versioned in the user's own scope.
+//! The app shell: the parts of a user and its memberships that clients show on every page. Made of rows of `users` and
+//! `memberships`, with revisions in the user's own scope.
 
 use foundry_core::{OrganizationId, Result, UserId};
 use foundry_proto::auth::v1::app_shell_item::Item;
@@ -14,14 +14,14 @@ use super::memberships::{self, LOST, Membership, lost_in};
 use super::users::{self, User};
 use super::{Reach, id};
 
-/// What the view is called.
+/// Name of the view, the same as its rpc's.
 pub(crate) const NAME: &str = "WatchAppShell";
-/// Raised whenever keys or items change their meaning.
+/// Increase it whenever keys or items change their meaning.
 const SCHEMA: u32 = 1;
 
 const ORGANIZATION: &str = "organization/";
 
-/// A user joined an organization: it becomes the active one where there was none.
+/// After a user joined an organization: makes it the active one if there was none.
 pub(crate) fn joined(set: &mut WriteSet, user: &User, organization: &OrganizationId) {
     match user.active {
         Some(_) => user.still_active(set),
@@ -29,8 +29,7 @@ pub(crate) fn joined(set: &mut WriteSet, user: &User, organization: &Organizatio
     }
 }
 
-/// A user left an organization of all that it was in: if that was the active one, the next one by
-/// name takes its place.
+/// After a user left an organization: if it was the active one, the first of the remaining ones in `all` replaces it.
 pub(crate) fn left(set: &mut WriteSet, user: &User, organization: &OrganizationId, all: &[Membership]) {
     if user.active.as_ref() != Some(organization) {
         return user.still_active(set);
@@ -42,7 +41,7 @@ pub(crate) fn left(set: &mut WriteSet, user: &User, organization: &OrganizationI
     user.activate(set, next.map(|m| &m.organization_id));
 }
 
-/// The shell of one moment.
+/// The shell as of one snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Shell {
     pub(crate) rev: i64,
@@ -50,7 +49,7 @@ pub(crate) struct Shell {
     pub(crate) organizations: Vec<ShellOrganization>,
 }
 
-/// The shell of a user as far as a token reaches; none of an unknown user.
+/// The part of a user's shell that a token covers; none if there is no such user.
 pub(crate) async fn read(store: &Store, user: &UserId, reach: &Reach) -> Result<Option<Shell>> {
     const USER: &str =
         "SELECT user_id, login, display_name, active_organization_id FROM users WHERE user_id = $1";
@@ -68,7 +67,7 @@ pub(crate) async fn read(store: &Store, user: &UserId, reach: &Reach) -> Result<
     }))
 }
 
-/// The shell as its user's clients watch it, as far as a token reaches.
+/// The view of `WatchAppShell`, limited to what a token covers.
 pub(crate) fn view(user: &UserId, reach: &Reach) -> TableView {
     const USER: &str = "SELECT user_id, login, display_name, active_organization_id, rev FROM users \
          WHERE user_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
@@ -88,7 +87,7 @@ pub(crate) fn view(user: &UserId, reach: &Reach) -> TableView {
         let item = AppShellItem { item: Some(Item::Organization(organization)) };
         Ok(Change::upsert(key, row.int("rev")?, &item))
     });
-    // Whoever sees one organization must not learn from a tombstone that there was another.
+    // A token for one organization must not learn from a tombstone that there was another.
     let lost = reach.one().map_or_else(|| LOST.to_owned(), lost_in);
     let fingerprint = Fingerprint::new(NAME, SCHEMA)
         .filter("user", user.as_str())
@@ -129,7 +128,7 @@ mod tests {
 
     const BEFORE: Migrations = Migrations { owner: MIGRATIONS.owner, steps: MIGRATIONS.steps.split_at(1).0 };
 
-    /// Rows as the schema before knew them.
+    /// Rows of the previous schema.
     const ROWS: [&str; 4] = [
         "INSERT INTO organizations (organization_id, name, created_at) VALUES ($1, 'acme', 1) RETURNING 1 AS n",
         "INSERT INTO organizations (organization_id, name, created_at) VALUES ($1, 'zeta', 1) RETURNING 1 AS n",

@@ -1,4 +1,4 @@
-//! Table `users`.
+//! Table `users`: the people who have signed in.
 
 use foundry_core::{OrganizationId, Result, Timestamp, UserId};
 use foundry_proto::auth::v1::User as UserMessage;
@@ -12,14 +12,13 @@ pub(crate) const TABLE: Table = Table::new(
     &["user_id"],
 );
 
-/// A person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) user_id: UserId,
     pub(crate) login: String,
     pub(crate) display_name: String,
     pub(crate) created_at: Timestamp,
-    /// The organization that its clients show; none when it is in none.
+    /// The active organization, which all clients of the user show; none if the user is in none.
     pub(crate) active: Option<OrganizationId>,
 }
 
@@ -41,7 +40,7 @@ impl User {
         set.insert(&TABLE, [(&self.user_id).into(), login, name, self.created_at.into(), active, rev.into()]);
     }
 
-    /// Makes an organization the active one, or none, if the active one still is what was decided upon.
+    /// Makes an organization the active one, or none; fails at commit if another one became active in between.
     pub(crate) fn activate(&self, set: &mut WriteSet, organization: Option<&OrganizationId>) {
         let rev = set.scope(Scope::user(&self.user_id));
         let changes = [("active_organization_id", text(organization)), ("rev", rev.into())];
@@ -49,7 +48,7 @@ impl User {
         set.update(&TABLE, &[(&self.user_id).into()], &changes, &was);
     }
 
-    /// Demands that the active organization still is what was decided upon.
+    /// Guards a write set: the active organization must still be the same at commit.
     pub(crate) fn still_active(&self, set: &mut WriteSet) {
         let active = ("active_organization_id", text(self.active.as_ref()));
         set.guard(Guard::exists(&TABLE, &[("user_id", (&self.user_id).into()), active]));
@@ -65,7 +64,7 @@ impl User {
     }
 }
 
-/// The active organization in a row.
+/// The active organization's column of a row.
 pub(crate) fn active(row: &Row) -> Result<Option<OrganizationId>> {
     if row.text("active_organization_id")?.is_empty() {
         return Ok(None);

@@ -9,7 +9,7 @@ use crate::client::Gateway;
 use crate::failure::Failure;
 use crate::output;
 
-/// Lists the agents, the default first, with what is missing for those that cannot be used.
+/// Lists the agents, the default first, with what each unusable one is missing.
 pub async fn run(gateway: &Gateway, output: Output) -> Result<ExitCode, Failure> {
     let agents = gateway.provisioner().list_agents(ListAgentsRequest {}).await?.into_inner().agents;
     if output == Output::Json {

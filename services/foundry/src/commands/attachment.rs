@@ -1,4 +1,4 @@
-//! `foundry attachment`, and the files that messages are sent with.
+//! `foundry attachment`, and the files that are sent with messages.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::client::{Gateway, request_id};
 use crate::failure::Failure;
 use crate::output;
 
-/// Largest file that is sent; the service says the same, after all of it has gone there.
+/// Largest file that is sent, in bytes. The service has the same limit but could refuse only after the whole upload.
 const MAX_FILE: u64 = 3 << 20;
 /// Most files of one message.
 const MAX_FILES: usize = 10;
@@ -22,7 +22,7 @@ const MAX_FILES: usize = 10;
 /// Runs one command of the group.
 ///
 /// # Errors
-/// As the service says.
+/// The service's error.
 pub async fn run(gateway: &Gateway, output: Output, command: Attachment) -> Result<ExitCode, Failure> {
     match command {
         Attachment::List => list(gateway, output).await?,
@@ -36,10 +36,10 @@ pub async fn run(gateway: &Gateway, output: Output, command: Attachment) -> Resu
     Ok(ExitCode::SUCCESS)
 }
 
-/// Stores files of this machine; returns their ids in order.
+/// Uploads local files; returns their ids in the same order.
 ///
 /// # Errors
-/// When one cannot be read or is too large, before anything is sent; as the service says.
+/// When a file cannot be read or is too large, before any upload; otherwise the service's error.
 pub async fn put_all(
     gateway: &Gateway,
     organization_id: &str,

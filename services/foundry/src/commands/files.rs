@@ -1,4 +1,4 @@
-//! The tree that holds the work of a task, and its files.
+//! The files in the tree of a task's work.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -12,7 +12,7 @@ use crate::output;
 /// Lists a directory.
 ///
 /// # Errors
-/// As the service says.
+/// The service's error.
 pub async fn list(gateway: &Gateway, output: Output, task_id: String, path: String) -> Result<(), Failure> {
     let mut entries: Vec<FileTreeEntry> = Vec::new();
     let mut page_token = String::new();
@@ -38,10 +38,10 @@ pub async fn list(gateway: &Gateway, output: Output, task_id: String, path: Stri
     Ok(())
 }
 
-/// Prints a file: its bytes as they are into a file or pipe, and nothing that could steer a terminal.
+/// Prints a file: unchanged into a file or pipe, without control characters on a terminal.
 ///
 /// # Errors
-/// As the service says; for a file over 1 MiB; for one that is no text on a terminal.
+/// The service's error; for a file over 1 MiB; for a binary file on a terminal.
 pub async fn print(gateway: &Gateway, output: Output, task_id: String, path: String) -> Result<(), Failure> {
     let request = GetFileRequest { task_id, path: path.clone() };
     let answer = gateway.task().get_file(request).await?.into_inner();

@@ -1,6 +1,6 @@
-//! What the mesh itself runs inside and around sandboxes: `foundry internal NAME ARGUMENTS…`.
+//! Programs that the mesh itself runs inside and around sandboxes: `foundry internal NAME ARGUMENTS…`.
 //!
-//! Taken apart by hand and before anything else: these must start fast, and some of them before any thread exists.
+//! Parsed by hand and before anything else: they must start fast, and some must run before any thread exists.
 
 use std::process::ExitCode;
 

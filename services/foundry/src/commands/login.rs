@@ -14,7 +14,7 @@ use crate::credentials::{Credential, Credentials};
 use crate::failure::Failure;
 use crate::output;
 
-/// Prints the link to the workbench's sign-in. What follows the `#` stays in the browser: it is sent to no server.
+/// Prints a link that signs in to the workbench. Browsers do not send the part after `#` to any server.
 pub fn print_link(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
     let (path, secret) = secret(global)?;
     let link = link(&global.address, &secret, login.as_deref(), global.organization.as_deref())?;
@@ -40,7 +40,7 @@ fn link(
     let mut fragment = form_urlencoded::Serializer::new(String::new());
     fragment.append_pair("secret", secret);
     fragment.extend_pairs(login.map(|l| ("login", l)));
-    // The sign-in opens an organization by name; an id is not one.
+    // The sign-in takes an organization's name, not its id.
     fragment.extend_pairs(organization.filter(|o| !o.starts_with("org_")).map(|o| ("organization", o)));
     link.set_path("/sign-in");
     link.set_query(None);
@@ -48,7 +48,7 @@ fn link(
     Ok(link.into())
 }
 
-/// The secret of the data directory, and where it is.
+/// The path and the content of the secret file in the data directory.
 fn secret(global: &Global) -> Result<(PathBuf, String), Failure> {
     let path = secret_file(&mesh::data_dir(global)?);
     let secret = std::fs::read_to_string(&path).map_err(|e| {
@@ -59,12 +59,12 @@ fn secret(global: &Global) -> Result<(PathBuf, String), Failure> {
     Ok((path, secret.trim().to_owned()))
 }
 
-/// The file with the secret of the development sign-in, in a data directory.
+/// Path of the development sign-in's secret in a data directory.
 pub fn secret_file(data_dir: &Path) -> PathBuf {
     data_dir.join("auth").join(foundry_auth::DEVELOPMENT_SECRET_FILE)
 }
 
-/// Signs in with the secret of the data directory and remembers the session's token.
+/// Signs in with the secret of the data directory, and stores the session's token.
 pub async fn run(global: &Global, login: Option<String>) -> Result<ExitCode, Failure> {
     let (_, secret) = secret(global)?;
     let login = login.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "developer".to_owned());

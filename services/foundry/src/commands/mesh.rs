@@ -13,7 +13,7 @@ use crate::output;
 /// Runs the whole mesh in this process.
 ///
 /// # Errors
-/// What kept it from starting.
+/// The reason why it could not start.
 pub async fn up(
     global: &Global,
     keys_from_env: bool,
@@ -26,7 +26,7 @@ pub async fn up(
 /// Runs one service in this process.
 ///
 /// # Errors
-/// What kept it from starting.
+/// The reason why it could not start.
 pub async fn serve(
     global: &Global,
     service: MeshService,
@@ -38,7 +38,7 @@ pub async fn serve(
 /// Prints the effective configuration with the origin of each value, secrets masked.
 ///
 /// # Errors
-/// When the configuration is refused.
+/// When the configuration is invalid.
 pub fn print_config(global: &Global) -> Result<ExitCode, Failure> {
     let loaded = config::load(global)?;
     let text = foundry_server::config::effective(&loaded).map_err(|e| Failure::new(e.to_string()))?;
@@ -47,7 +47,7 @@ pub fn print_config(global: &Global) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The data directory.
+/// The data directory of the mesh.
 ///
 /// # Errors
 /// As [`config::data_dir`].

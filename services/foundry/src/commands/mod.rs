@@ -28,7 +28,7 @@ use crate::failure::Failure;
 /// Runs one command.
 ///
 /// # Errors
-/// What failed, with its exit code.
+/// The command's failure, with its exit code.
 pub async fn run(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Failure> {
     let global = &cli.global;
     match cli.command {
@@ -55,7 +55,7 @@ pub async fn run(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Failur
     }
 }
 
-/// The text itself, or standard input for `-`.
+/// The text itself, or the content of standard input for `-`.
 ///
 /// # Errors
 /// When standard input cannot be read as text.

@@ -57,7 +57,7 @@ async fn add(
     let mut settings = ModelProviderSettings { name, kind: kind.into(), ..ModelProviderSettings::default() };
     let mut paths = Vec::new();
     apply(&mut settings, &mut paths, given)?;
-    // A kind that is refused is refused before anybody types a key.
+    // Do not ask for a key if the service refuses this kind anyway.
     let refused = matches!(kind, ModelProviderKind::Bedrock | ModelProviderKind::Vertex);
     if !key.no_key && !refused {
         settings.credential = Some(credential(key)?);
@@ -112,7 +112,7 @@ async fn update(
     output::one(output, &made.unwrap_or_default(), show)
 }
 
-/// Takes over what the options say, and notes which fields they name.
+/// Copies the options that were given into the settings, and adds their field paths to the update mask.
 fn apply(
     settings: &mut ModelProviderSettings,
     paths: &mut Vec<String>,
@@ -151,7 +151,7 @@ fn credential(how: &KeyArgs) -> Result<Credential, Failure> {
     Ok(Credential { secret: Some(secret) })
 }
 
-/// `MODEL=IN,OUT[,CACHED]` in USD for a million tokens.
+/// Parses `MODEL=IN,OUT[,CACHED]`, prices in USD per million tokens.
 fn price(text: &str) -> Result<ModelPrice, Failure> {
     let malformed = || {
         Failure::new(format!(
@@ -174,7 +174,7 @@ fn price(text: &str) -> Result<ModelPrice, Failure> {
     })
 }
 
-/// A decimal number in millionths; at most six digits behind the point.
+/// Parses a decimal number into millionths; at most six digits after the point.
 fn micros(text: &str) -> Option<i64> {
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
     let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
@@ -185,7 +185,7 @@ fn micros(text: &str) -> Option<i64> {
     Some(whole.parse::<i64>().ok()? * 1_000_000 + rest)
 }
 
-/// Millionths as a decimal number.
+/// Formats millionths as a decimal number.
 fn decimal(micros: i64) -> String {
     let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -276,10 +276,10 @@ async fn all(gateway: &Gateway) -> Result<Vec<ModelProvider>, Failure> {
     }
 }
 
-/// The model provider meant by a name or an id.
+/// Finds a model provider by its name or id.
 ///
 /// # Errors
-/// When there is none.
+/// When there is no such model provider.
 pub async fn resolve(gateway: &Gateway, wanted: &str) -> Result<ModelProvider, Failure> {
     let found = all(gateway).await?.into_iter().find(|p| p.name == wanted || p.model_provider_id == wanted);
     found.ok_or_else(|| {

@@ -102,7 +102,7 @@ async fn default(gateway: &Gateway, output: Output, wanted: Option<&str>) -> Res
     output::one(output, &changed, show)
 }
 
-/// Takes over what the options say, and notes which fields they name.
+/// Copies the options that were given into the settings, and adds their field paths to the update mask.
 async fn apply(
     gateway: &Gateway,
     settings: &mut AgentProfileSettings,
@@ -187,7 +187,7 @@ fn show(profile: &AgentProfile) {
     }
 }
 
-/// The names of the secrets that the agent is given; those of its MCP servers as far as they are programs.
+/// Names of the secrets that the agent can read, including those of MCP servers that run in the sandbox.
 fn secrets_inside(settings: &AgentProfileSettings) -> String {
     let of = |list: &[NamedValue], before: &str| -> Vec<String> {
         let secret = list.iter().filter(|entry| matches!(entry.content, Some(Content::Secret(_))));
@@ -195,7 +195,7 @@ fn secrets_inside(settings: &AgentProfileSettings) -> String {
     };
     let mut names = of(&settings.environment, "");
     for server in &settings.mcp_servers {
-        // The headers of servers over HTTP are added by the model gateway, outside.
+        // The model gateway adds the headers of HTTP servers, outside the sandbox.
         if let Some(Transport::Stdio(stdio)) = &server.transport {
             names.extend(of(&stdio.environment, &format!("{}/", server.name)));
         }
@@ -242,7 +242,7 @@ async fn all(gateway: &Gateway) -> Result<Vec<AgentProfile>, Failure> {
     }
 }
 
-/// The profile meant by a name or an id.
+/// Finds a profile by its name or id.
 async fn resolve(gateway: &Gateway, wanted: &str) -> Result<AgentProfile, Failure> {
     let named = |p: &AgentProfile| p.settings.as_ref().is_some_and(|s| s.name == wanted);
     let found = all(gateway).await?.into_iter().find(|p| named(p) || p.profile_id == wanted);

@@ -1,4 +1,4 @@
-//! `foundry repo`.
+//! `foundry repo`: repositories of an organization.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -59,7 +59,7 @@ async fn add(
     Ok(())
 }
 
-/// A local path made absolute; anything else as it is.
+/// Makes a local path absolute; leaves anything else unchanged.
 fn absolute(url: &str) -> String {
     let path = std::path::Path::new(url);
     if url.contains("://") || url.starts_with('-') || !path.exists() {
@@ -103,10 +103,10 @@ async fn all(gateway: &Gateway) -> Result<Vec<Repository>, Failure> {
     }
 }
 
-/// The repository meant by an id, a name, or nothing when there is only one.
+/// Finds a repository by its id or name; without either, the only one.
 ///
 /// # Errors
-/// When none or several could be meant.
+/// When none or several match.
 pub async fn resolve(gateway: &Gateway, wanted: Option<&str>) -> Result<Repository, Failure> {
     if let Some(id) = wanted.filter(|w| w.starts_with("repo_")) {
         let request = GetRepositoryRequest { repository_id: id.to_owned() };

@@ -1,4 +1,4 @@
-//! `foundry sandbox`.
+//! `foundry sandbox`: the sandboxes of an organization's tasks.
 
 use std::process::ExitCode;
 
@@ -58,7 +58,7 @@ async fn list(gateway: &Gateway, output: Output, all: bool) -> Result<(), Failur
             reason,
             s.provider.clone(),
             s.isolation.clone(),
-            // The policy; what it means is in `--output json` and on the page.
+            // The policy's name only; its meaning is in `--output json` and on the page.
             s.network.split(':').next().unwrap_or_default().to_owned(),
             s.task_id.clone(),
             output::time(s.create_time.as_ref()),

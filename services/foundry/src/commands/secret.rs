@@ -1,4 +1,4 @@
-//! Secrets on the command line: from standard input, from a variable, or typed without being shown.
+//! Secrets on the command line: from standard input, from a variable, or typed without echo.
 
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal as _, Read, Write as _};
@@ -9,13 +9,13 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use crate::failure::Failure;
 
-/// Most bytes of a secret that are read.
+/// Most bytes of a secret that are read from standard input.
 const MAX_SECRET: u64 = 64 << 10;
 
-/// A secret from standard input, up to its first line end; asked for when that is a terminal.
+/// Reads a secret from the first line of standard input; on a terminal, prompts for it.
 ///
 /// # Errors
-/// When nothing is given.
+/// When the input is empty.
 pub fn read(what: &str) -> Result<SecretText, Failure> {
     let text = if std::io::stdin().is_terminal() {
         ask(what)?
@@ -33,10 +33,10 @@ pub fn read(what: &str) -> Result<SecretText, Failure> {
     Ok(SecretText { value })
 }
 
-/// A secret from a variable of the environment.
+/// Reads a secret from an environment variable.
 ///
 /// # Errors
-/// When it is not set, or empty.
+/// When it is not set or empty.
 pub fn variable(name: &str) -> Result<SecretText, Failure> {
     let value = std::env::var(name).unwrap_or_default().trim().to_owned();
     if value.is_empty() {
@@ -45,10 +45,11 @@ pub fn variable(name: &str) -> Result<SecretText, Failure> {
     Ok(SecretText { value })
 }
 
-/// Entries of a list as given by options: plain ones as NAME=VALUE, secret ones as NAME=VARIABLE.
+/// Parses list options: plain entries are NAME=VALUE, secret ones NAME=VARIABLE. With `same_name`, a secret entry may
+/// be a variable's name alone.
 ///
 /// # Errors
-/// When an entry has no `=`, where it needs one, or its variable is not set.
+/// When a required `=` is missing, or a variable is not set.
 pub fn entries(plain: &[String], secret: &[String], same_name: bool) -> Result<Vec<NamedValue>, Failure> {
     let split = |entry: &str, option: &str| {
         let (name, value) = entry.split_once('=')?;
@@ -56,7 +57,7 @@ pub fn entries(plain: &[String], secret: &[String], same_name: bool) -> Result<V
     };
     let mut all = Vec::new();
     for entry in plain {
-        // Its value may be a mistaken secret: it is not repeated.
+        // The value may be a secret given by mistake: the error does not contain it.
         let (name, value) =
             split(entry, "plain").ok_or_else(|| Failure::new("expected NAME=VALUE").exit(2))?;
         all.push(NamedValue { name, content: Some(Content::Value(value)) });
@@ -72,14 +73,14 @@ pub fn entries(plain: &[String], secret: &[String], same_name: bool) -> Result<V
     Ok(all)
 }
 
-/// A list with these entries put in, in place of those with their names, and without those to be removed.
+/// Adds entries to a list, replacing those of the same name, and drops the entries named in `gone`.
 pub fn merged(list: &[NamedValue], new: Vec<NamedValue>, gone: &[String]) -> Vec<NamedValue> {
     let replaced = |name: &str| gone.iter().any(|g| g == name) || new.iter().any(|n| n.name == name);
     let kept: Vec<_> = list.iter().filter(|old| !replaced(&old.name)).cloned().collect();
     kept.into_iter().chain(new).collect()
 }
 
-/// An entry for people: a secret is not shown.
+/// An entry as text for people, without the value of a secret.
 pub fn shown(entry: &NamedValue) -> String {
     match &entry.content {
         Some(Content::Secret(_)) => format!("{} (secret)", entry.name),
@@ -88,7 +89,7 @@ pub fn shown(entry: &NamedValue) -> String {
     }
 }
 
-/// The terminal without echo; as it was again when dropped.
+/// Disables the terminal's echo until dropped.
 struct Hidden<'a> {
     terminal: &'a File,
     before: Termios,
@@ -98,7 +99,7 @@ impl<'a> Hidden<'a> {
     fn new(terminal: &'a File) -> std::io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut hidden = before.clone();
-        // Without signals from keys: a Ctrl-C must not leave the terminal mute.
+        // Keys send no signals while echo is off: Ctrl-C must not leave the terminal without echo.
         hidden.local_modes &= !(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
         tcsetattr(terminal, OptionalActions::Flush, &hidden)?;
         Ok(Self { terminal, before })
@@ -122,7 +123,7 @@ fn ask(what: &str) -> Result<String, Failure> {
     typed?.ok_or_else(|| Failure::new("cancelled").exit(2))
 }
 
-/// A line as it is typed; none after Ctrl-C.
+/// Reads a typed line; none after Ctrl-C.
 fn typed(mut keys: impl Read) -> std::io::Result<Option<String>> {
     let (mut line, mut key) = (Vec::new(), [0]);
     loop {

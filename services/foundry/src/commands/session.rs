@@ -1,4 +1,4 @@
-//! `foundry session`.
+//! `foundry session`: sessions of a task, their queues and conversations.
 
 mod options;
 
@@ -76,7 +76,7 @@ async fn send(
     let attachment_ids = match attach {
         [] => Vec::new(),
         files => {
-            // The files are those of the session's organization, whichever is the caller's default.
+            // Files must belong to the session's organization, which may differ from the caller's default.
             let organization = follow::session(gateway, &session_id).await?.organization_id;
             attachment::put_all(gateway, &organization, files).await?
         }
@@ -121,8 +121,8 @@ async fn answer(gateway: &Gateway, output: Output, session_id: String, wanted: &
     output::one(output, &answer, |_| output::line("answered"))
 }
 
-/// The option that is meant: the one with exactly this id, else the first whose kind or name begins so, those
-/// that hold once before those that hold always.
+/// Finds the option with exactly this id, else the first whose kind or name begins with the text. Options that apply
+/// once come before those that apply always.
 fn chosen<'a>(options: &'a [PermissionOption], wanted: &str) -> Option<&'a PermissionOption> {
     if let Some(exact) = options.iter().find(|o| o.option_id == wanted) {
         return Some(exact);
@@ -140,7 +140,7 @@ async fn transcript_end(gateway: &Gateway, session_id: &str) -> Result<i64, Fail
     Ok(gateway.task().list_transcript(request).await?.into_inner().last_offset)
 }
 
-/// The offset after which entries are shown.
+/// The offset after which to show entries; a negative `from` counts from the end.
 async fn first_offset(gateway: &Gateway, session_id: &str, from: i64) -> Result<i64, Failure> {
     if from >= 0 {
         Ok((from - 1).max(0))

@@ -1,4 +1,4 @@
-//! `foundry task`.
+//! `foundry task`: tasks and their work.
 
 use std::process::ExitCode;
 
@@ -49,7 +49,7 @@ pub async fn run(gateway: &Gateway, output: Output, command: Task) -> Result<Exi
 async fn create(gateway: &Gateway, output: Output, args: CreateTask) -> Result<ExitCode, Failure> {
     let organization_id = gateway.organization().await?;
     let repository = repo::resolve(gateway, args.repo.as_deref()).await?;
-    // Unless told here, the profile says it.
+    // Unspecified: the profile determines the policy.
     let policy = if args.allow { PermissionPolicy::Allow } else { PermissionPolicy::Unspecified };
     let attachment_ids = attachment::put_all(gateway, &organization_id, &args.attach).await?;
     let request = CreateTaskRequest {
@@ -155,7 +155,7 @@ async fn show(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
     })
 }
 
-/// All changed files of the newest version of a task's work, and its number.
+/// The number of the newest version of a task's work, and all its changed files.
 async fn changed_files(gateway: &Gateway, task_id: &str) -> Result<(i64, Vec<FileChange>), Failure> {
     let mut files: Vec<FileChange> = Vec::new();
     let mut page_token = String::new();
@@ -188,7 +188,7 @@ async fn diff(gateway: &Gateway, output: Output, task_id: String, patch: bool) -
     Ok(())
 }
 
-/// Prints all patches in order; refuses to print an incomplete one.
+/// Prints all patches in order. Refuses if one of them is incomplete.
 async fn print_patch(
     gateway: &Gateway,
     task_id: &str,

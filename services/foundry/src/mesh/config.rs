@@ -10,7 +10,7 @@ use super::services::{MeshService, SERVICES, called};
 use crate::cli::Global;
 use crate::failure::Failure;
 
-/// Environment variables that are options of the command line, not settings of the mesh.
+/// Environment variables that are command line options, not settings of the mesh.
 const OPTIONS: &[&str] = &[
     "FOUNDRY_ADDRESS",
     "FOUNDRY_TOKEN",
@@ -35,13 +35,13 @@ pub struct MeshConfig {
     pub upstreams: BTreeMap<String, String>,
     /// The gateway.
     pub gateway: foundry_gateway::Config,
-    /// The auth service.
+    /// Settings of the auth service.
     pub auth: foundry_auth::Config,
-    /// The repo service.
+    /// Settings of the repo service.
     pub repo: foundry_repo::Config,
-    /// The provisioner.
+    /// Settings of the provisioner.
     pub provisioner: foundry_provisioner::Config,
-    /// The task service.
+    /// Settings of the task service.
     pub task: foundry_task::Config,
     /// Health, readiness and metrics of the process.
     pub admin: AdminConfig,
@@ -60,7 +60,7 @@ impl Default for MeshConfig {
                 .collect(),
             upstreams: called().map(|s| (s.name.to_owned(), String::new())).collect(),
             gateway: foundry_gateway::Config::default(),
-            // The embedded default is for one machine; `foundry login` reads its secret.
+            // This default is for a mesh on one machine; `foundry login` reads its secret.
             auth: foundry_auth::Config { development_sign_in: true, ..foundry_auth::Config::default() },
             repo: foundry_repo::Config::default(),
             provisioner: foundry_provisioner::Config::default(),
@@ -95,10 +95,10 @@ impl MeshConfig {
     }
 }
 
-/// Merges the layers that the command line names.
+/// Merges all layers of the configuration: defaults, file, environment, `--set` flags.
 ///
 /// # Errors
-/// Unknown keys, values of the wrong shape, an unreadable file (exit code 2).
+/// Unknown keys, values of the wrong type, an unreadable file (exit code 2).
 pub fn load(global: &Global) -> Result<Loaded<MeshConfig>, Failure> {
     let mut layers = Layers::new().environment(std::env::vars(), OPTIONS);
     if let Some(file) = &global.config {
@@ -113,7 +113,7 @@ pub fn load(global: &Global) -> Result<Loaded<MeshConfig>, Failure> {
     layers.load(&MeshConfig::default()).map_err(|e| Failure::new(e.to_string()).exit(2))
 }
 
-/// The data directory: as given, else `foundry` in the user's data directory.
+/// The data directory: `--data-dir`, else `foundry` in the user's data directory.
 ///
 /// # Errors
 /// When neither `XDG_DATA_HOME` nor `HOME` is set.

@@ -1,4 +1,4 @@
-//! What flow engines and watches do, as metrics.
+//! Metrics of flow engines and watches.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use foundry_flow::{FlowStatus, Hooks};
 use foundry_server::Metrics;
 use foundry_watch::{Beginning, Observer, Reconnect};
 
-/// Counts what a flow engine does.
+/// Records the queue latency of each claimed stage.
 pub struct FlowMetrics(pub Metrics);
 
 impl Hooks for FlowMetrics {
@@ -15,7 +15,7 @@ impl Hooks for FlowMetrics {
     }
 }
 
-/// Counts what watches do, served and consumed.
+/// Records metrics of watches, served and consumed.
 #[derive(Debug)]
 pub struct WatchMetrics(pub Metrics);
 

@@ -1,4 +1,4 @@
-//! The mesh: its configuration, and its services wired in one process or each in its own.
+//! The mesh: its configuration, and its services wired together in one process or in one process each.
 
 pub mod config;
 mod hooks;

@@ -1,24 +1,24 @@
-//! `foundry up --keys-from-env`: model keys from the environment of the command, by name only wherever they are told.
+//! `foundry up --keys-from-env`: model keys from the command's environment. Output shows only the names of variables.
 
 use foundry_core::Env;
 use foundry_provisioner::{EnvironmentKeys, MODEL_VARIABLES};
 
 use crate::failure::Failure;
 
-/// The model providers of the environment, and what is told about them.
+/// The model providers from the environment, and the message about them.
 #[derive(Default)]
 pub struct ModelKeys {
-    /// The providers.
+    /// The keys that were read; empty unless they were asked for.
     pub keys: EnvironmentKeys,
-    /// A line for standard output; none when there is nothing to tell.
+    /// A line for standard output; none if there is nothing to report.
     pub told: Option<String>,
 }
 
 impl ModelKeys {
-    /// Reads the variables if they are wanted.
+    /// Reads the variables if `wanted`; otherwise only reports those that are ignored.
     ///
     /// # Errors
-    /// When a value cannot be used; it is not repeated.
+    /// When a value is unusable; the error does not contain it.
     pub fn read(wanted: bool, variable: impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let names = |names: &[&str]| names.join(", ");
         if !wanted {

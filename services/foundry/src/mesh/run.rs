@@ -1,4 +1,4 @@
-//! Running: everything in one process, or one service in each.
+//! Runs all services in one process, or one service.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,7 +27,7 @@ type Bindings = BTreeMap<&'static str, UpstreamBinding>;
 /// Runs the whole mesh until a signal.
 ///
 /// # Errors
-/// What kept it from starting.
+/// The reason why it could not start.
 pub async fn up(
     config: MeshConfig,
     mesh_dir: PathBuf,
@@ -41,7 +41,7 @@ pub async fn up(
 /// Runs one service until a signal; the others are reached over the network.
 ///
 /// # Errors
-/// What kept it from starting.
+/// The reason why it could not start.
 pub async fn serve(
     config: MeshConfig,
     mesh_dir: PathBuf,
@@ -116,7 +116,7 @@ async fn run(
         tell_survivors(&survivors);
     }
     drop(data);
-    // Blocks: the exporters wait for their last batch.
+    // Blocks until the exporters have sent their last batch.
     tokio::task::block_in_place(|| telemetry.flush());
     Ok(exit.into())
 }
@@ -137,15 +137,15 @@ async fn start(
     Ok(())
 }
 
-/// Takes as many descriptors as this process may have: every connection of a browser, an agent or a sandbox needs one, and
-/// the usual soft limit of 1,024 is for programs that use `select`. Sandboxes get their own. Returns how many.
+/// Raises the limit of file descriptors to its maximum: each connection of a browser, agent or sandbox needs one, and
+/// the usual soft limit of 1,024 is for programs that use `select`. Sandboxes have their own limits. Returns the limit.
 fn raise_descriptors() -> rustix::io::Result<Option<u64>> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     Ok(limit.maximum)
 }
 
-/// Keys and databases live below it.
+/// Creates the data directory for its owner alone: it holds keys and databases.
 fn make_private(dir: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -182,11 +182,11 @@ fn announce_page(config: &MeshConfig, mesh_dir: &Path, gateway: SocketAddr) {
     output::line(&text);
 }
 
-/// Where a browser on this machine finds the page.
+/// The page's address for a browser on this machine.
 fn page_address(listen: SocketAddr) -> String {
     let mut address = listen;
     if listen.ip().is_unspecified() {
-        // It takes every address; this one is always there.
+        // The wildcard address is not one to connect to; loopback always is.
         address.set_ip(if listen.is_ipv4() {
             Ipv4Addr::LOCALHOST.into()
         } else {
@@ -196,7 +196,7 @@ fn page_address(listen: SocketAddr) -> String {
     format!("http://{address}/")
 }
 
-/// Sandboxes outlive the mesh; whoever stops it should know.
+/// Reports the sandboxes that keep running after the mesh has stopped.
 fn tell_survivors(survivors: &foundry_provisioner::Survivors) {
     let living = survivors.sandboxes();
     if !living.is_empty() {

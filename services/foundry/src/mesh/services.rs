@@ -1,4 +1,4 @@
-//! The services of the mesh as one table, and how each of them is built.
+//! Builds each service from its configuration and the shared wiring.
 
 use std::pin::Pin;
 
@@ -111,11 +111,11 @@ impl<'a> Given<'a> {
 
 /// A built service and what must live as long as it.
 pub struct RunningService {
-    /// The service.
+    /// Its routes, phases and background tasks, ready to be mounted.
     pub service: Service,
-    /// Where the panics of its background tasks are reported.
+    /// Receives the panics of its background tasks.
     pub failures: UnboundedReceiver<foundry_core::TaskFailure>,
-    /// Tells which sandboxes go on living; of the provisioner only.
+    /// Reports which sandboxes keep running after a stop; from the provisioner only.
     pub survivors: Option<foundry_provisioner::Survivors>,
 }
 
@@ -188,7 +188,7 @@ async fn task(given: Given<'_>) -> Result<RunningService, Failure> {
         flow_hooks: wiring.flow_hooks(),
         watch_observer: wiring.watch_observer(),
     };
-    // The operator's own agents are named once, where they are described.
+    // The operator's own agents are configured once, in the provisioner's section.
     let mut task = config.task.clone();
     task.agents.extend(config.provisioner.agents.keys().cloned());
     let service = foundry_task::build(&task, deps).await?;

@@ -1,4 +1,4 @@
-//! What every service is given: its identity, its way to the others, and who checks its callers.
+//! What every service is given: its identity, connections to the others, and the check of its callers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,44 +18,44 @@ use crate::failure::Failure;
 /// The services that others call as they are reached from this process, by name, without an identity yet.
 pub type Upstreams = BTreeMap<&'static str, Upstream>;
 
-/// What all services of a process share.
+/// What all services of this process share.
 pub struct Wiring {
-    /// Time and randomness.
+    /// Clock and random source.
     pub env: Env,
     /// Metrics of the process.
     pub metrics: Metrics,
     /// The data directory of the mesh.
     pub mesh_dir: PathBuf,
-    /// The services.
+    /// Connections to the services, to which each caller adds its identity.
     pub upstreams: Upstreams,
-    /// Makes sandbox providers besides the product's own.
+    /// Creates sandbox providers in addition to the product's own.
     pub further: foundry_provisioner::FurtherProviders,
-    /// Model providers of the environment.
+    /// Model providers from the environment.
     pub model_keys: foundry_provisioner::EnvironmentKeys,
 }
 
-/// What one service is given.
+/// What [`Wiring::context_for`] prepares for one service.
 pub struct ServiceContext {
-    /// Its identity.
+    /// The key with which it signs its calls to other services.
     pub identity: ServiceIdentity,
-    /// Who checks its callers.
+    /// Verifies its callers' tokens.
     pub authenticator: Arc<Authenticator>,
-    /// Owner of its background tasks.
+    /// The owner of its background tasks.
     pub tasks: Tasks,
 }
 
 impl Wiring {
-    /// Where identities and their public halves are.
+    /// Directory of the services' identities and their public halves.
     pub fn keys_dir(&self) -> PathBuf {
         self.mesh_dir.join("keys")
     }
 
-    /// What flow engines tell about themselves goes to the metrics.
+    /// Records flow engines in the metrics.
     pub fn flow_hooks(&self) -> Arc<dyn foundry_flow::Hooks> {
         Arc::new(FlowMetrics(self.metrics.clone()))
     }
 
-    /// What watches tell about themselves goes to the metrics.
+    /// Records watches in the metrics.
     pub fn watch_observer(&self) -> Arc<dyn foundry_watch::Observer> {
         Arc::new(WatchMetrics(self.metrics.clone()))
     }
@@ -68,7 +68,7 @@ impl Wiring {
         service.has_data.then(|| open(&self.mesh_dir.join(service.name))).transpose()
     }
 
-    /// Identity, authentication and tasks of a service other than auth, whose revocations are followed from here on.
+    /// Prepares identity and authentication of a service other than auth, and starts to follow auth's revocations.
     ///
     /// # Errors
     /// When the identity's key cannot be read.

@@ -1,4 +1,4 @@
-//! Entities of the service and what may be done with them; no I/O.
+//! Entities of the service and their rules; no I/O.
 
 pub mod name;
 pub mod repository;

@@ -10,7 +10,7 @@ const MAX_CHARS: usize = 100;
 pub struct RepositoryName(String);
 
 impl RepositoryName {
-    /// The name given, or the last part of the URL when none is given.
+    /// Takes the given name, or the last part of the URL when none is given.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when it is empty, too long, begins with `-` or `.`, or holds other characters than letters,
@@ -36,7 +36,7 @@ impl RepositoryName {
         &self.0
     }
 
-    /// The form that is compared.
+    /// The lowercase form, by which names are compared.
     pub fn key(&self) -> String {
         self.0.to_lowercase()
     }

@@ -4,18 +4,18 @@ use foundry_core::{OrganizationId, RepositoryId, Timestamp};
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1;
 
-/// How far a mirror is.
+/// State of a mirror.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Registered; no mirror yet.
     Pending,
-    /// Mirrored.
+    /// Mirrored, and no synchronization is running.
     Ready,
-    /// Mirrored, and being brought up to date.
+    /// Mirrored, and being synchronized.
     Syncing,
     /// The last synchronization failed.
     Error,
-    /// Being deleted.
+    /// Deletion was requested; mirror and rows are being removed.
     Deleting,
 }
 
@@ -28,12 +28,11 @@ impl State {
         (Self::Deleting, "deleting", v1::RepositoryState::Deleting),
     ];
 
-    /// As stored.
     pub fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|(s, ..)| *s == self).map_or("", |(_, text, _)| text)
     }
 
-    /// From what is stored; unknown text of a newer binary reads as an error state.
+    /// Parses the stored text; an unknown one, from a newer binary, counts as an error state.
     pub fn parse(text: &str) -> Self {
         Self::ALL.iter().find(|(_, t, _)| *t == text).map_or(Self::Error, |(s, ..)| *s)
     }
@@ -46,34 +45,32 @@ impl State {
 /// A registered repository.
 #[derive(Clone, Debug)]
 pub struct Repository {
-    /// Its id.
     pub repository_id: RepositoryId,
-    /// Owner.
     pub organization_id: OrganizationId,
     /// Revision of its last change.
     pub rev: i64,
-    /// Name.
+    /// Name as given, unique in the organization.
     pub name: String,
-    /// Where it is mirrored from.
+    /// The remote it is mirrored from.
     pub url: String,
-    /// How far the mirror is.
+    /// State of the mirror.
     pub state: State,
-    /// Why.
+    /// Why it is in this state.
     pub condition: Condition,
     /// Branch that tasks start from; empty until mirrored.
     pub default_branch: String,
-    /// Branches in the mirror.
+    /// Number of branches in the mirror.
     pub branch_count: i64,
-    /// When the mirror was last brought up to date.
+    /// When the mirror was last synchronized; none before the first time.
     pub sync_time: Option<Timestamp>,
     /// When it was registered.
     pub create_time: Timestamp,
-    /// Whether another synchronization is to follow the running one.
+    /// Whether another synchronization must follow the running one.
     pub refresh_wanted: bool,
 }
 
 impl Repository {
-    /// As callers see it.
+    /// The wire form.
     pub fn to_proto(&self) -> v1::Repository {
         v1::Repository {
             repository_id: self.repository_id.to_string(),

@@ -5,19 +5,18 @@ use foundry_git::CommitId;
 use foundry_proto::common::v1::Condition;
 use foundry_proto::repo::v1;
 
-/// How far the newest import is.
+/// State of the newest import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// A bundle was received and is being imported.
     Importing,
-    /// Imported.
+    /// The newest bundle is imported, or there was nothing to import.
     Ready,
-    /// The newest bundle was refused.
+    /// The newest bundle was refused; an older version may still be readable.
     Error,
 }
 
 impl State {
-    /// As stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Importing => "importing",
@@ -26,7 +25,7 @@ impl State {
         }
     }
 
-    /// From what is stored; unknown text of a newer binary reads as an error state.
+    /// Parses the stored text; an unknown one, from a newer binary, counts as an error state.
     pub fn parse(text: &str) -> Self {
         match text {
             "importing" => Self::Importing,
@@ -44,22 +43,19 @@ impl State {
     }
 }
 
-/// The work of a task.
+/// What a task has changed in its repository.
 #[derive(Clone, Debug)]
 pub struct Work {
-    /// The task.
     pub task_id: TaskId,
-    /// Owner.
     pub organization_id: OrganizationId,
-    /// The repository.
     pub repository_id: RepositoryId,
     /// Revision of its last change.
     pub rev: i64,
-    /// How far the newest import is.
+    /// State of the newest import.
     pub state: State,
-    /// Why.
+    /// Why it is in this state.
     pub condition: Condition,
-    /// The commit the work started from.
+    /// The commit that the work started from.
     pub base_commit: String,
     /// The commit that holds the readable work; empty before the first import.
     pub head_commit: String,
@@ -67,13 +63,13 @@ pub struct Work {
     pub version: i64,
     /// Number of the newest received bundle.
     pub received: i64,
-    /// Files changed.
+    /// Number of changed files in the readable version.
     pub files_changed: i64,
-    /// Lines added.
+    /// Lines added in the readable version.
     pub additions: i64,
-    /// Lines removed.
+    /// Lines removed in the readable version.
     pub deletions: i64,
-    /// When the readable import was completed.
+    /// When the readable version was imported; none before the first import.
     pub import_time: Option<Timestamp>,
 }
 

@@ -1,4 +1,4 @@
-//! Deletes a repository that is marked.
+//! Deletes a repository that is marked for deletion.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::store::repositories::{self, REPOSITORIES};
 use crate::store::works::WORKS;
 use crate::view::repositories::{REPOSITORY, WORK};
 
-/// The flow; its key and subject are the repository.
+/// Key and subject are the repository's id.
 pub static DELETE: Flow<Context> = Flow::new(
     "repository_delete",
     &[Stage::new(
@@ -25,11 +25,11 @@ pub static DELETE: Flow<Context> = Flow::new(
     )],
 );
 
-/// Removes the mirror, then the rows, leaving tombstones.
+/// Removes the mirror, then the rows, and leaves tombstones.
 async fn delete(cx: &Context, id: &str) -> Result<Outcome> {
     let id: RepositoryId = id.parse()?;
     let Some(repository) = repositories::find(&cx.store, &id).await? else { return Ok(Outcome::done()) };
-    // Also what a removal that broke off left beside it.
+    // This also removes leftovers of an interrupted removal.
     Mirror::remove(&cx.mirror_path(&id), MirrorLimits::default().lock_wait).await?;
     let works =
         cx.store.query("SELECT task_id FROM works WHERE repository_id = $1", &[id.as_str().into()]).await?;

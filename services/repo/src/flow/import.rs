@@ -1,4 +1,4 @@
-//! Imports a received bundle into the mirror and stores what it changed.
+//! Imports a received bundle into the mirror and stores the changes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::domain::work::{State, Work};
 use crate::store::{changes, repositories, works};
 
-/// The flow; its key and subject are the task.
+/// Key and subject are the task's id.
 pub static IMPORT: Flow<Context> = Flow::new(
     "work_import",
     &[Stage::new(
@@ -30,7 +30,7 @@ pub static IMPORT: Flow<Context> = Flow::new(
             initial: Duration::from_millis(500),
             factor: 2,
             max_delay: Duration::from_secs(30),
-            // Nobody else would: the provisioner has handed the work over.
+            // Nothing else would retry it: the provisioner has handed the work over.
             budget: u32::MAX,
         },
         |cx, flow| stage(import(cx, flow)),
@@ -41,17 +41,17 @@ pub static IMPORT: Flow<Context> = Flow::new(
 const IMPORTING: &str = "importing";
 /// Files whose changes are stored in one commit.
 const FILES_PER_COMMIT: usize = 200;
-/// Failures after which a bundle is refused that may be at fault itself, at most 30 s apart.
+/// Failures, at most 30 s apart, after which an ambiguous error counts as the bundle's fault.
 const MAX_DOUBTS: u32 = 20;
 /// Bytes of patches that are stored in one commit.
 const BYTES_PER_COMMIT: usize = 4 << 20;
 
-/// Where the bundle of a version waits.
+/// File in which the bundle of a version waits for its import.
 pub fn bundle_path(incoming: &Path, task: &TaskId, version: i64) -> PathBuf {
     incoming.join(format!("{task}-{version}.bundle"))
 }
 
-/// Adds the imports of bundles that wait without one: of a flow that an older version of this program gave up.
+/// Enqueues imports for waiting bundles that have none: an older version of this program gave up on theirs.
 ///
 /// # Errors
 /// When the database fails.
@@ -72,7 +72,7 @@ pub async fn enqueue_waiting(cx: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Imports the newest bundle, stores its changes and patches, and shows them.
+/// Imports the newest bundle, stores its changes and patches, and makes them readable.
 async fn import(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let Ok(task) = &flow.subject_id().parse::<TaskId>() else {
         return Ok(Outcome::fail("INTERNAL", "the subject of an import is not a task"));
@@ -86,7 +86,7 @@ async fn import(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     forget_older_bundles(cx, task, version).await;
     let imported = match examine(cx, &work, &bundle).await {
         Ok(imported) => imported,
-        // Only what the bundle itself is guilty of refuses it; a full disk or a killed git is tried again.
+        // Only errors of the bundle itself refuse it; after a full disk or a killed git, the import is retried.
         Err(e) if is_the_bundle_s_fault(&e, flow.flow().failures) => {
             tracing::warn!(%task, reason = e.reason(), stderr = e.stderr(), "bundle refused");
             return refuse(cx, task, version, &e).await;
@@ -101,7 +101,7 @@ async fn import(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     show(cx, task, version, imported).await
 }
 
-/// What may be the bundle's fault or another's counts as its own after many attempts: each keeps git and the mirror busy.
+/// An ambiguous error counts as the bundle's fault after many attempts, since each attempt keeps git and mirror busy.
 fn is_the_bundle_s_fault(e: &GitError, failures: u32) -> bool {
     match e.kind() {
         GitErrorKind::Corrupt | GitErrorKind::Invalid | GitErrorKind::TooLarge => true,
@@ -152,7 +152,7 @@ fn stored(change: &FileChange, patch: Patch) -> (v1::FileChange, Bytes) {
     (shown, bytes)
 }
 
-/// Stores the changes in bounded commits; nobody reads them before the work shows their version.
+/// Stores the changes in bounded commits. They become visible when the work's row names their version.
 async fn store_changes(
     cx: &Context,
     task: &TaskId,
@@ -177,12 +177,12 @@ async fn store_changes(
     Ok(())
 }
 
-/// Makes the version the readable one, and goes on with a newer bundle that came meanwhile.
+/// Makes the version the readable one, and continues with a newer bundle if one has arrived.
 async fn show(cx: &Context, task: &TaskId, version: i64, imported: Imported) -> Result<Outcome> {
     let Some(mut work) = works::find(&cx.store, task).await? else { return Ok(Outcome::done()) };
     let mut ws = WriteSet::new();
     if work.version > version {
-        // The task changed nothing any more, which needs no import: what was imported here is already the past.
+        // A later hand-over without changes, which needs no import, has made this one obsolete.
         changes::forget(&mut ws, task, version);
         if work.received > work.version {
             return Ok(Outcome::goto(IMPORTING).recording(ws));
@@ -192,7 +192,7 @@ async fn show(cx: &Context, task: &TaskId, version: i64, imported: Imported) -> 
     }
     let rev = ws.scope(Scope::organization(&work.organization_id));
     let now = cx.env.clock.now();
-    // Versions that were overtaken before they were shown go too.
+    // Versions that were superseded before they became readable are removed too.
     (work.version..version).for_each(|older| changes::forget(&mut ws, task, older));
     let newer = work.received != version;
     work.state = if newer { State::Importing } else { State::Ready };
@@ -208,13 +208,13 @@ async fn show(cx: &Context, task: &TaskId, version: i64, imported: Imported) -> 
     Ok(outcome.recording(ws))
 }
 
-/// Everything that was received is imported. Changes the revision, so that a bundle that comes at this moment, and counts
-/// on this flow, is recorded anew with a flow of its own.
+/// All received bundles are imported. Changes the revision, so that a concurrent hand-over, which still counts on this
+/// flow, conflicts and enqueues a flow of its own.
 fn nothing_left(cx: &Context, mut work: Work) -> WriteSet {
     let mut ws = WriteSet::new();
     let rev = ws.scope(Scope::organization(&work.organization_id));
     if work.state == State::Importing {
-        // Of an attempt that failed before there was nothing left.
+        // A failed attempt may have left this state behind.
         work.state = State::Ready;
         work.condition =
             Condition { since_time: Some(cx.env.clock.now().to_proto()), ..Condition::default() };
@@ -243,8 +243,8 @@ async fn refuse(cx: &Context, task: &TaskId, version: i64, e: &GitError) -> Resu
     Ok(Outcome::done().recording(ws))
 }
 
-/// Bundles go only after the commit that makes them unnecessary: with the next import of the task, or at the next
-/// start.
+/// Removes bundles of older versions. They must outlive the commit that makes them unnecessary, so they are removed at
+/// the task's next import or at the next start.
 async fn forget_older_bundles(cx: &Context, task: &TaskId, version: i64) {
     let ours = format!("{task}-");
     let Ok(mut entries) = tokio::fs::read_dir(&cx.incoming).await else { return };
@@ -260,7 +260,7 @@ async fn forget_older_bundles(cx: &Context, task: &TaskId, version: i64) {
     }
 }
 
-/// How an import that does not succeed shows in the work's row.
+/// Projects the failures of an import to the work's row.
 pub struct Shown;
 
 impl Projection for Shown {
@@ -301,7 +301,7 @@ mod tests {
         import_work(&f.cx, &service, stream(first)).await.unwrap();
         let work = works::find(&f.cx.store, &task).await.unwrap().unwrap();
         let imported = examine(&f.cx, &work, &bundle_path(&f.cx.incoming, &task, 1)).await.unwrap();
-        // While it is imported, the agent takes its change back, and then makes another one.
+        // During the import, the agent reverts its change and then makes another one.
         let base = git(&f.origin, &["rev-parse", "HEAD"]);
         let nothing = f.handed_over(&repository, &task, &base, &base, Vec::new());
         import_work(&f.cx, &service, stream(nothing)).await.unwrap();
@@ -322,7 +322,7 @@ mod tests {
         import_work(&f.cx, &service, stream(f.work(&repository, &task, &[("a.txt", "a\n")]))).await.unwrap();
         f.engine.run_until_idle().await.unwrap();
         let seen = works::find(&f.cx.store, &task).await.unwrap().unwrap();
-        // One of the two who saw this row comes second.
+        // Both saw the same row; the second writer must fail.
         f.cx.store.commit(nothing_left(&f.cx, seen.clone())).await.unwrap();
         f.cx.store.commit(nothing_left(&f.cx, seen)).await.unwrap_err();
     }
@@ -339,7 +339,7 @@ mod tests {
         let base = git(&f.origin, &["rev-parse", "HEAD"]);
         let nothing = f.handed_over(&repository, &task, &base, &base, Vec::new());
         import_work(&f.cx, &service, stream(nothing)).await.unwrap();
-        // The attempt that ran at that time fails after it, and shows that.
+        // The attempt that was running then fails afterwards and writes that to the row.
         let mut work = works::find(&f.cx.store, &task).await.unwrap().unwrap();
         work.state = State::Importing;
         let mut ws = WriteSet::new();

@@ -1,4 +1,4 @@
-//! Brings a mirror up to date.
+//! Synchronizes a mirror with its remote.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::domain::repository::{Repository, State};
 use crate::store::branches::{self, BranchRow};
 use crate::store::repositories::{self, REPOSITORIES};
 
-/// The flow; its key and subject are the repository.
+/// Key and subject are the repository's id.
 pub static SYNC: Flow<Context> = Flow::new(
     "repository_sync",
     &[Stage::new(
@@ -27,7 +27,7 @@ pub static SYNC: Flow<Context> = Flow::new(
 
 const MIRRORING: &str = "mirroring";
 
-/// Makes or fetches the mirror, and stores its branches.
+/// Creates or fetches the mirror, and stores its branches.
 async fn synchronize(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     let repository = load(cx, flow.subject_id()).await?.filter(|r| r.state != State::Deleting);
     let Some(repository) = repository else { return Ok(Outcome::done()) };
@@ -48,7 +48,7 @@ async fn synchronize(cx: &Context, flow: &StageContext) -> Result<Outcome> {
     }
 }
 
-/// What a synchronization found.
+/// The branches of the mirror after a synchronization.
 struct Found {
     branches: Vec<BranchRow>,
     default_branch: String,
@@ -95,7 +95,7 @@ async fn mirror(
     Ok(Found { branches, default_branch: default.unwrap_or_default() })
 }
 
-/// Stores what was found; goes round once more when a refresh was wanted meanwhile.
+/// Stores the branches, and runs once more if another refresh was requested during the run.
 async fn record(cx: &Context, flow: &StageContext, found: Found) -> Result<Outcome> {
     let Some(repository) = load(cx, flow.subject_id()).await? else { return Ok(Outcome::done()) };
     let old = branches::all(&cx.store, &repository.repository_id).await?;
@@ -109,7 +109,7 @@ async fn record(cx: &Context, flow: &StageContext, found: Found) -> Result<Outco
         ("sync_time", cx.env.clock.now().into()),
         ("refresh_wanted", false.into()),
     ];
-    // Anything but a deletion may have changed the row meanwhile; a wanted refresh must not be lost.
+    // Any change to the row except a deletion may have come between; a requested refresh must not be lost.
     let key = [("repository_id", repository.repository_id.as_str().into())];
     let again = repository.refresh_wanted;
     let guard = [key[0].clone(), ("refresh_wanted", again.into())];
@@ -119,7 +119,7 @@ async fn record(cx: &Context, flow: &StageContext, found: Found) -> Result<Outco
     Ok(outcome.recording(ws))
 }
 
-/// How a synchronization shows in the repository's row.
+/// Projects the state of a synchronization to the repository's row.
 pub struct Shown;
 
 impl Projection for Shown {
@@ -147,7 +147,7 @@ impl Projection for Shown {
         let rev = ws.scope(Scope::organization(organization));
         let subject: Value = flow.subject_id.as_str().into();
         let condition = repositories::condition(&condition);
-        // A first synchronization leaves the repository pending, so that nobody takes it for mirrored; a deletion stays.
+        // A first synchronization leaves the state pending, as there is no mirror yet. A deletion is not overwritten.
         for from in [State::Pending, State::Ready, State::Syncing, State::Error] {
             let to = if from == State::Pending && state == State::Syncing { from } else { state };
             ws.update_where(

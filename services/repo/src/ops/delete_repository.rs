@@ -51,7 +51,7 @@ pub async fn delete_repository(
             for flow in foundry_flow::unfinished(&cx.store, &sync::SYNC, &id).await? {
                 foundry_flow::request_cancel(&mut ws, &flow);
             }
-            // One that failed is tried again by asking again.
+            // After a failed deletion, a new request starts another one.
             if foundry_flow::unfinished(&cx.store, &delete::DELETE, &id).await?.is_empty() {
                 let flow = NewFlow::new(&delete::DELETE, FlowId::generate(&cx.env), &id, &id)
                     .organization(&repository.organization_id)

@@ -1,4 +1,4 @@
-//! Tells the provisioner where a sandbox is cloned from.
+//! Returns the mirror and commit from which the provisioner clones a sandbox.
 
 use std::time::Duration;
 

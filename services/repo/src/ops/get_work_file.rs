@@ -1,4 +1,4 @@
-//! Returns one file of the tree of a work: a bounded read of one object of the mirror.
+//! Returns one file in the tree of a work: a bounded read of one object of the mirror.
 
 use bytes::Bytes;
 use foundry_authn::Caller;
@@ -12,7 +12,7 @@ use crate::view;
 
 /// Largest content that is returned, in bytes.
 const MAX_CONTENT: u64 = 1 << 20;
-/// How much of a content is looked at to tell text from binary.
+/// Bytes at the beginning of a content that are examined to distinguish text from binary.
 const SNIFFED: usize = 8 << 10;
 
 /// Reads the file as the readable commit has it: the raw object, through no filter and no conversion.
@@ -59,7 +59,7 @@ pub async fn get_work_file(
     Ok(GetWorkFileResponse { content: object.bytes, binary, too_large: false, ..answer })
 }
 
-/// A path that is not in the tree is an absent file.
+/// A path that is not in the tree means an absent file.
 fn absent(e: GitError, path: &str) -> Error {
     if e.reason() == "PATH_NOT_FOUND" { Error::not_found("file", path) } else { e.into() }
 }
@@ -73,7 +73,7 @@ mod tests {
     use crate::ops::{import_work, list_work_tree};
     use crate::testing::{Fixture, git, stream};
 
-    /// A fixture whose task has made, by these commands, what its work holds.
+    /// A fixture with the work of a task whose tree this shell script has changed.
     async fn made(script: &str) -> (Fixture, TaskId) {
         let f = Fixture::new().await;
         let (repository, task) = (f.mirrored().await, TaskId::generate(&f.env.env));

@@ -11,7 +11,7 @@ use crate::store::changes;
 /// A stored read.
 ///
 /// # Errors
-/// `NOT_FOUND` for the work or the file; `FAILED_PRECONDITION` when the version asked for was replaced by a newer one.
+/// `NOT_FOUND` for the work or the file; `FAILED_PRECONDITION` when a newer version has replaced the requested one.
 pub async fn get_work_patch(
     cx: &Context,
     caller: &Caller,

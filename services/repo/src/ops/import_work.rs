@@ -23,7 +23,7 @@ use crate::store::{repositories, works};
 /// Largest chunk in bytes.
 const MAX_CHUNK: usize = 256 << 10;
 
-/// Keeps the bundle on disk, then writes the work's row and the import in one transaction.
+/// Stores the bundle on disk, then writes the work's row and the import in one transaction.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a stream without header, of another size than announced, or over the limit; `NOT_FOUND` for
@@ -61,17 +61,17 @@ where
     }
 }
 
-/// A file that is removed unless it is kept.
+/// A file that is removed on drop.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Already renamed, or swept at the next start.
+        // If this fails, the sweep at the next start removes it.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// A checked header.
+/// A validated header.
 struct Arrival {
     organization: OrganizationId,
     task: TaskId,
@@ -146,7 +146,7 @@ async fn record(
     let (committed, work) = cx
         .store
         .retry_on_conflict(|| async {
-            // It may have been deleted while the bundle came.
+            // The repository may have been deleted during the upload.
             cx.repository(caller, arrived.repository.as_str(), Role::Viewer).await?;
             let found = works::find(&cx.store, &arrived.task).await?;
             let mut work = found.unwrap_or_else(|| new_work(arrived));
@@ -161,7 +161,7 @@ async fn record(
             let rev = ws.scope(scope.clone());
             let now = cx.env.clock.now();
             if let Some(file) = &bundle {
-                // Named before the row tells of it: a crash in between leaves a file to sweep, never a row without one.
+                // File first: a crash before the commit leaves a file to sweep, never a row without its file.
                 let path = import::bundle_path(&cx.incoming, &arrived.task, work.received);
                 tokio::fs::copy(&file.0, &path).await.map_err(Error::internal)?;
                 tokio::fs::File::open(&path)
@@ -215,7 +215,7 @@ fn new_work(arrived: &Arrival) -> Work {
     }
 }
 
-/// One import runs at a time; a running one goes on with the newer bundle by itself.
+/// One import per task runs at a time; a running one continues with the newer bundle by itself.
 async fn schedule(cx: &Context, caller: &Caller, arrived: &Arrival, ws: &mut WriteSet) -> Result<()> {
     let flows = foundry_flow::list_by_subject(&cx.store, arrived.task.as_str()).await?;
     let ended = |s: Status| matches!(s, Status::Done | Status::Failed | Status::Cancelled);
@@ -276,7 +276,7 @@ mod tests {
         git(&clone, &["apply", "work.patch"]);
         assert_eq!(std::fs::read_to_string(clone.join("README.md")).unwrap(), "hello\nworld\n");
         assert_eq!(std::fs::read_to_string(clone.join("new.txt")).unwrap(), "no newline");
-        // The bundle goes after the commit that made it unnecessary: with the task's next import.
+        // The bundle outlives the commit that makes it unnecessary; the task's next import removes it.
         let again = f.work(&repository, &task, &[("b.txt", "b")]);
         import_work(&f.cx, &service, stream(again)).await.unwrap();
         f.engine.run_until_idle().await.unwrap();

@@ -11,7 +11,7 @@ use crate::store::changes;
 /// A stored read of the newest complete version.
 ///
 /// # Errors
-/// `NOT_FOUND`; `WORK_CHANGED` for the next page of a version that a newer one replaced.
+/// `NOT_FOUND`; `WORK_CHANGED` for the next page of a version that a newer one has replaced.
 pub async fn list_work_changes(
     cx: &Context,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! The use cases, one file each.
+//! One file per rpc.
 
 pub mod create_repository;
 pub mod delete_repository;

@@ -9,7 +9,7 @@ use foundry_watch_hub::Granted;
 use crate::context::Context;
 use crate::view::repositories;
 
-/// What the caller may see.
+/// Authorizes the watch.
 ///
 /// # Errors
 /// `NOT_FOUND`.

@@ -4,19 +4,18 @@ use foundry_core::{PageRequest, PageToken, RepositoryId, Result, Timestamp};
 use foundry_proto::repo::v1;
 use foundry_store::{Row, Store, Table, WriteSet};
 
-/// The table.
 pub const BRANCHES: Table = Table::new(
     "branches",
     &["repository_id", "name", "commit_id", "commit_time", "subject"],
     &["repository_id", "name"],
 );
 
-/// A branch as stored.
+/// A branch of a mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BranchRow {
     /// Name without `refs/heads/`.
     pub name: String,
-    /// Its tip.
+    /// Id of its tip, in hex.
     pub commit_id: String,
     /// Committer time of the tip.
     pub commit_time: Timestamp,
@@ -25,7 +24,7 @@ pub struct BranchRow {
 }
 
 impl BranchRow {
-    /// As callers see it.
+    /// The wire form.
     pub fn to_proto(&self) -> v1::Branch {
         v1::Branch {
             name: self.name.clone(),
@@ -55,7 +54,7 @@ pub async fn find(store: &Store, repository: &RepositoryId, name: &str) -> Resul
     store.query(sql, &[repository.as_str().into(), name.into()]).await?.first().map(read).transpose()
 }
 
-/// Branches by name.
+/// A page of branches, sorted by name.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -81,7 +80,7 @@ pub async fn all(store: &Store, repository: &RepositoryId) -> Result<Vec<BranchR
     store.query(sql, &[repository.as_str().into()]).await?.iter().map(read).collect()
 }
 
-/// Makes the stored branches equal to `new`, writing only what differs.
+/// Replaces the stored branches with `new`, writing only the differences.
 pub fn replace(ws: &mut WriteSet, repository: &RepositoryId, old: &[BranchRow], new: &[BranchRow]) {
     let before: std::collections::BTreeMap<&str, &BranchRow> =
         old.iter().map(|b| (b.name.as_str(), b)).collect();

@@ -6,7 +6,6 @@ use foundry_proto::repo::v1::FileChange;
 use foundry_store::{Row, Snapshot, Table, WriteSet};
 use prost::Message as _;
 
-/// The table.
 pub const WORK_CHANGES: Table = Table::new(
     "work_changes",
     &["task_id", "version", "path", "position", "change", "patch"],
@@ -17,20 +16,20 @@ fn change(row: &Row) -> Result<FileChange> {
     FileChange::decode(row.blob("change")?).map_err(Error::internal)
 }
 
-/// Why a version cannot be read: a newer one took its place.
+/// The error for a version that a newer one has replaced.
 pub fn replaced(task: &TaskId, asked: i64, version: i64) -> Error {
     let message = format!("version {asked} was replaced by version {version}");
     Error::precondition("WORK_CHANGED", task.as_str(), message).next_action("reload the list of changes")
 }
 
-/// The version and the position of the last file of a page.
+/// Parses a page token: the version, and the position of the last file on the page.
 fn position(text: &str) -> Option<(i64, i64)> {
     let (version, position) = text.split_once(':')?;
     Some((version.parse().ok()?, position.parse().ok()?))
 }
 
-/// Changed files of a version, in the order in which their patches apply. `moment` is the one in which the version was
-/// read: the commit of the next one deletes its files.
+/// Changed files of a version, in the order in which their patches apply. `moment` must be the snapshot in which the
+/// version was read, as the commit of the next version deletes these files.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails, `INVALID_ARGUMENT` for a foreign page token, `WORK_CHANGED` for one of another
@@ -70,7 +69,7 @@ pub async fn find(
     rows.first().map(|row| Ok((change(row)?, row.blob("patch")?))).transpose()
 }
 
-/// Adds a changed file; repeating it changes nothing.
+/// Adds a changed file; adding it again changes nothing.
 pub fn put(ws: &mut WriteSet, task: &TaskId, version: i64, position: i64, change: &FileChange, patch: Bytes) {
     let values = vec![
         task.as_str().into(),
@@ -83,7 +82,7 @@ pub fn put(ws: &mut WriteSet, task: &TaskId, version: i64, position: i64, change
     ws.upsert(&WORK_CHANGES, values);
 }
 
-/// Forgets a version.
+/// Removes the changed files of a version.
 pub fn forget(ws: &mut WriteSet, task: &TaskId, version: i64) {
     ws.delete_where(&WORK_CHANGES, &[("task_id", task.as_str().into()), ("version", version.into())]);
 }

@@ -1,4 +1,4 @@
-//! Table `repositories`.
+//! Table `repositories`: each repository and the state of its mirror.
 
 use foundry_core::{OrganizationId, PageRequest, PageToken, RepositoryId, Result};
 use foundry_proto::common::v1::Condition;
@@ -8,7 +8,6 @@ use prost::Message as _;
 use crate::domain::name::RepositoryName;
 use crate::domain::repository::{Repository, State};
 
-/// The table.
 pub const REPOSITORIES: Table = Table::new(
     "repositories",
     &[
@@ -39,9 +38,9 @@ macro_rules! select {
     };
 }
 
-/// Rows of an organization by revision, for views.
+/// Rows of an organization by revision, for watches.
 pub const BY_REV: &str = select!("WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3");
-/// One repository by revision, for views.
+/// One repository by revision, for watches.
 pub const ONE_BY_REV: &str =
     select!("WHERE organization_id = $1 AND repository_id = $2 AND rev > $3 ORDER BY rev LIMIT $4");
 
@@ -66,7 +65,7 @@ pub fn read(row: &Row) -> Result<Repository> {
     })
 }
 
-/// The repository with an id, in whatever organization.
+/// The repository with this id, in any organization.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -79,7 +78,7 @@ pub async fn find(store: &Store, id: &RepositoryId) -> Result<Option<Repository>
         .transpose()
 }
 
-/// Repositories of an organization by name.
+/// A page of an organization's repositories, sorted by name.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -97,7 +96,7 @@ pub async fn list(
     Ok(page.cut(found, |r| r.name.to_lowercase()))
 }
 
-/// Adds a new row.
+/// Adds a new repository.
 pub fn insert(ws: &mut WriteSet, rev: RevRef, r: &Repository, name: &RepositoryName) {
     let values: Vec<Value> = vec![
         r.repository_id.as_str().into(),
@@ -117,14 +116,14 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, r: &Repository, name: &RepositoryN
     ws.insert(&REPOSITORIES, values);
 }
 
-/// Changes columns of a row that is still at the revision loaded.
+/// Changes columns of a row; fails if its revision is no longer the loaded one.
 pub fn update(ws: &mut WriteSet, rev: RevRef, r: &Repository, set: Vec<(&'static str, Value)>) {
     let mut set = set;
     set.push(("rev", rev.into()));
     ws.update(&REPOSITORIES, &[r.repository_id.as_str().into()], &set, &[("rev", r.rev.into())]);
 }
 
-/// A condition as stored.
+/// A condition as a column value.
 pub fn condition(condition: &Condition) -> Value {
     condition.encode_to_vec().into()
 }

@@ -1,4 +1,4 @@
-//! Table `works`.
+//! Table `works`: the work of each task and the state of its import.
 
 use foundry_core::{Error, Result, TaskId};
 use foundry_proto::common::v1::Condition;
@@ -7,7 +7,6 @@ use prost::Message as _;
 
 use crate::domain::work::{State, Work};
 
-/// The table.
 pub const WORKS: Table = Table::new(
     "works",
     &[
@@ -39,7 +38,7 @@ macro_rules! select {
     };
 }
 
-/// Rows of an organization by revision, for views.
+/// Rows of an organization by revision, for watches.
 pub const BY_REV: &str = select!("WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3");
 
 /// Reads a row.
@@ -65,7 +64,7 @@ pub fn read(row: &Row) -> Result<Work> {
     })
 }
 
-/// The work of a task, in whatever organization.
+/// The work of a task, in any organization.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -73,7 +72,7 @@ pub async fn find(from: &impl Reader, task: &TaskId) -> Result<Option<Work>> {
     from.query(select!("WHERE task_id = $1"), &[task.as_str().into()]).await?.first().map(read).transpose()
 }
 
-/// Works with a bundle that is not imported yet.
+/// Works with a received bundle that is not imported yet.
 ///
 /// # Errors
 /// `INTERNAL` when a row is damaged.
@@ -81,7 +80,7 @@ pub async fn waiting(from: &impl Reader) -> Result<Vec<Work>> {
     from.query(select!("WHERE received <> version"), &[]).await?.iter().map(read).collect()
 }
 
-/// Writes a row whole: new when `w.rev` is 0, else only if it is still at that revision.
+/// Writes a whole row: a new one if `w.rev` is 0; otherwise it fails if the revision is no longer that one.
 pub fn save(ws: &mut WriteSet, rev: RevRef, w: &Work) {
     let set: Vec<(&'static str, Value)> = vec![
         ("rev", rev.into()),

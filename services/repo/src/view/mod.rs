@@ -1,4 +1,4 @@
-//! What callers see of the service's entities, in watches and responses.
+//! The service's watched views.
 
 pub mod repositories;
 pub mod tree;

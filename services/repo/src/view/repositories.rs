@@ -8,12 +8,12 @@ use foundry_watch_hub::{Fingerprint, Source, TableView};
 
 use crate::store::{repositories, works};
 
-/// Kind of the tombstones of repositories.
+/// Kind of a repository's tombstone.
 pub const REPOSITORY: &str = "repository";
-/// Kind of the tombstones of works.
+/// Kind of a work's tombstone.
 pub const WORK: &str = "work";
 
-/// All of an organization.
+/// The view of `WatchRepositories`: all repositories and works of an organization.
 pub fn of_organization(organization: &OrganizationId) -> TableView {
     let fingerprint = Fingerprint::new("WatchRepositories", 1).filter("organization", organization.as_str());
     TableView::new("WatchRepositories", Scope::organization(organization), fingerprint)
@@ -35,7 +35,7 @@ pub fn of_organization(organization: &OrganizationId) -> TableView {
         )
 }
 
-/// One repository.
+/// The view of `WatchRepository`.
 pub fn of_repository(organization: &OrganizationId, repository: &RepositoryId) -> TableView {
     let fingerprint = Fingerprint::new("WatchRepository", 1).filter("repository", repository.as_str());
     let params = [organization.as_str().into(), repository.as_str().into()];

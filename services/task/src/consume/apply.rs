@@ -1,4 +1,4 @@
-//! What other services tell, taken into a task.
+//! Applies what other services report to a task.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ use crate::store::transcript;
 /// Bytes of a text in one transcript entry.
 const PART: usize = 4 * 1024;
 
-/// A sandbox as it is now. One that appears for a task that has ended is destroyed.
+/// Applies the current state of a sandbox. One that appears for a task that has ended is destroyed.
 ///
 /// # Errors
 /// When a command cannot be written.
@@ -61,14 +61,14 @@ fn created(sandbox: &Sandbox) -> i64 {
     sandbox.create_time.as_ref().map_or(0, |t| Timestamp::from_proto(t).as_micros())
 }
 
-/// A sandbox that its service no longer has.
+/// Marks a sandbox as destroyed that the provisioner no longer lists.
 pub fn sandbox_gone(aggregate: &mut Aggregate, sandbox_id: &str) {
     if let Some(told) = aggregate.sandbox.as_mut().filter(|t| t.entity.sandbox_id == sandbox_id) {
         told.entity.set_state(SandboxState::Destroyed);
     }
 }
 
-/// The agent's side of a session as it is now. That of a closed session is closed.
+/// Applies the current state of a session's agent side. For a closed session, the agent side is closed too.
 ///
 /// # Errors
 /// When a command cannot be written.
@@ -96,7 +96,7 @@ pub fn agent_session(
     Ok(())
 }
 
-/// What people said, by the ids of messages.
+/// The texts of people's messages, by message id.
 pub type Texts = HashMap<String, Said>;
 
 /// Events of an agent in their call, as entries of the transcript. Events that it holds already
@@ -124,21 +124,21 @@ pub fn events(ws: &mut WriteSet, session: &mut Session, events: &[AgentEvent], t
             }
         }
         if speaks && session.spoken_here && part.message_id == session.spoken_for {
-            // The transcript has the text of this turn already.
+            // The transcript already has the text of this turn.
             continue;
         }
         if let Some(Body::TurnEnd(end)) = &part.body {
             match end.outcome() {
-                // What ended it is over at a known time: until then the provisioner keeps back what is handed over.
+                // The cause ends at a known time: until then the provisioner keeps back what is handed over.
                 TurnOutcome::Error if end.next_attempt_time.is_some() => {}
                 TurnOutcome::Error | TurnOutcome::Refused => session.view.queue_held = true,
-                // The session's own state may tell it first, or pass unseen between two looks.
+                // The session's own state may arrive first, or change again before it is seen.
                 TurnOutcome::Interrupted => session.hold_for(&part.message_id),
-                // Somebody took the sandbox away beneath it, and asked for no stop of this turn.
+                // The sandbox was destroyed during the turn; nobody asked to stop this turn.
                 TurnOutcome::Cancelled if end.reason == "SANDBOX_DESTROYED" => {
                     session.hold_for(&part.message_id);
                 }
-                // A stop holds the queue when it is asked for.
+                // A stop holds the queue when it is requested.
                 _ => {}
             }
         }
@@ -148,11 +148,11 @@ pub fn events(ws: &mut WriteSet, session: &mut Session, events: &[AgentEvent], t
     session.event_offset
 }
 
-/// A person's words as entries.
+/// A person's message as transcript entries of at most [`PART`] bytes each.
 fn spoken(message_id: &str, said: &Said, first: &TranscriptPart) -> Vec<TranscriptPart> {
     let mut parts = Vec::new();
     let mut rest = said.text.as_str();
-    // Files without words are said too; they stand in the first part.
+    // A message with files but no text still needs one entry: the first entry carries the files.
     while !rest.is_empty() || (parts.is_empty() && !said.attachments.is_empty()) {
         let piece = prefix(rest, PART);
         rest = &rest[piece.len()..];

@@ -1,4 +1,4 @@
-//! The agent's events of each session that runs or is not caught up, as entries of its transcript.
+//! Copies the agent's events of each session that runs or lags behind into its transcript.
 //!
 //! The position is the offset of the newest event that the transcript holds; it commits with the
 //! entries themselves. After a restart the stream is opened after that offset.
@@ -22,21 +22,20 @@ use crate::store::aggregate::FOLLOW_TOPIC;
 use crate::store::sessions::EventCursor;
 use crate::store::{messages, sessions};
 
-/// What is watched.
 const VIEW: &str = "WatchAgentSession";
-/// Streams at the same time: what one channel carries well.
+/// Concurrent streams: as many as one channel carries well.
 const STREAMS: usize = 100;
 /// Sessions considered for a stream.
 const CONSIDERED: u32 = 2000;
-/// A lost wake-up costs this much at most.
+/// Poll interval: the longest delay that a lost wake-up causes.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Events in one write set.
+/// Most events in one write set.
 const AT_A_TIME: usize = 256;
 
 #[derive(Default)]
 struct Streams {
     open: Mutex<HashSet<SessionId>>,
-    /// Whether sessions wait for a stream: one that brings nothing is then given away.
+    /// Whether sessions wait for a free stream. An idle stream is then closed to make room.
     crowded: AtomicBool,
 }
 
@@ -46,7 +45,8 @@ impl Streams {
     }
 }
 
-/// Whose turn it is: of the sessions without a stream those that had one longest ago, or never.
+/// Picks the next sessions to follow: of those without a stream, the ones that had one least recently, or never.
+/// Also returns whether some had to be left out.
 fn chosen(
     mut wanted: Vec<(SessionId, TaskId)>,
     open: &HashSet<SessionId>,
@@ -61,7 +61,7 @@ fn chosen(
     (wanted, crowded)
 }
 
-/// Gives its session back, also when its task ends in a panic.
+/// Frees the session's stream when dropped, also after a panic of its task.
 struct Place(Arc<Streams>, SessionId);
 
 impl Drop for Place {
@@ -127,11 +127,11 @@ async fn run(cx: Arc<Context>, tasks: Tasks, session: SessionId, task: TaskId, p
 
 /// How following a stream ended.
 enum Ended {
-    /// No turn runs and all is taken in, or others need the stream more.
+    /// No turn runs and all events are applied, or another session needs the stream.
     Quiet,
     /// The process stops.
     Stopping,
-    /// It must be opened anew after this time.
+    /// The stream must be reopened after this time.
     Again(Duration),
 }
 
@@ -157,7 +157,7 @@ async fn follow(
         let event = tokio::select! {
             () = tasks.cancellation().cancelled() => return Ended::Stopping,
             event = consumer.next() => event,
-            // The end of the turn may be told by the organization's stream alone.
+            // The end of the turn may arrive on the organization's stream only.
             () = cx.env.clock.sleep(LOOK_AGAIN) => {
                 if crowded.load(Ordering::Relaxed) {
                     return Ended::Quiet;
@@ -199,7 +199,7 @@ fn events(batch: Batch<AgentSessionItem>) -> Vec<AgentEvent> {
         .into_iter()
         .filter_map(|(_, _, item)| match item?.item? {
             Item::Event(event) => Some(event),
-            // The organization's stream tells of the session itself.
+            // The organization's stream carries the session itself.
             Item::AgentSession(_) => None,
         })
         .collect();
@@ -213,7 +213,7 @@ async fn take(cx: &Context, session: &SessionId, task: &TaskId, events: &[AgentE
     append(cx, task, session, events, &texts).await
 }
 
-/// The words that started the turns of these events, for those that do not hold them themselves.
+/// The messages that started the turns of these events, unless the event carries the text itself.
 async fn texts(cx: &Context, events: &[AgentEvent]) -> Result<Texts> {
     let mut texts: Texts = HashMap::new();
     for part in events.iter().filter_map(|e| e.part.as_ref()) {

@@ -1,5 +1,5 @@
-//! What the service takes in from others, in tasks of its own: per organization the sandboxes and
-//! repositories, per running session the agent's events. And from itself: what flows tell.
+//! The service's consumers, each in a task of its own: per organization the sandboxes and repositories, per running
+//! session the agent's events. One more refreshes views that this service's own flows marked stale.
 
 pub mod append;
 pub mod apply;
@@ -25,14 +25,14 @@ use crate::store::{positions, tasks};
 use repositories::Repositories;
 use sandboxes::Sandboxes;
 
-/// How long to wait after a failure of our own before the same is tried again.
+/// Delay before a retry after an internal failure.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often news of one task are tried before they are left out.
+/// How often an update of one task is tried before it is skipped.
 const TRIES: u32 = 3;
-/// How long to wait after a refusal that a plain retry cannot mend.
+/// Delay before a watch is reopened that the other service refused.
 const REFUSED: Duration = Duration::from_secs(10);
 
-/// Which organizations are followed; cloning shares it.
+/// The organizations that are followed. Clones share the set.
 #[derive(Clone)]
 pub struct FollowedOrganizations(Arc<Inner>);
 
@@ -42,7 +42,7 @@ struct Inner {
 }
 
 impl FollowedOrganizations {
-    /// Nothing followed yet, and where wishes arrive.
+    /// An empty set, and the channel on which newly followed organizations arrive.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<OrganizationId>) {
         let (wanted, requests) = mpsc::unbounded_channel();
         (Self(Arc::new(Inner { followed: Mutex::default(), wanted })), requests)
@@ -58,7 +58,7 @@ impl FollowedOrganizations {
     }
 }
 
-/// Starts everything that takes in.
+/// Starts all consumers.
 ///
 /// # Errors
 /// When the database fails.
@@ -91,13 +91,13 @@ async fn supervise(cx: Arc<Context>, tasks: Tasks, mut requests: mpsc::Unbounded
     }
 }
 
-/// What another service tells of an organization.
+/// A watch of another service, per organization.
 trait Source {
-    /// What it tells of.
+    /// The entity that the watch carries.
     type Item: prost::Message + Default + Send + Sync + 'static;
-    /// The `Watch*` rpc.
+    /// Name of the `Watch*` rpc.
     const VIEW: &'static str;
-    /// What positions are stored under, before the organization.
+    /// Key prefix of the stored positions; the organization id is appended.
     const STREAM: &'static str;
 
     /// Opens the stream.
@@ -107,7 +107,8 @@ trait Source {
         options: WatchOptions,
     ) -> impl Future<Output = Result<Streaming<Frame>, Status>> + Send;
 
-    /// Writes what came, with the position after it. `last`: a task that cannot be written is left out from now on.
+    /// Writes a batch together with the position after it. `last`: the last attempt; a task that cannot be written is
+    /// skipped.
     fn take(
         cx: &Context,
         organization: &OrganizationId,
@@ -117,7 +118,7 @@ trait Source {
     ) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Takes in what a source tells of an organization, until the process stops.
+/// Applies a source's updates of an organization until the process stops.
 async fn take_in<S: Source>(cx: Arc<Context>, tasks: Tasks, organization: OrganizationId) {
     let stream = format!("{}/{organization}", S::STREAM);
     loop {
@@ -155,18 +156,18 @@ async fn take_in<S: Source>(cx: Arc<Context>, tasks: Tasks, organization: Organi
     }
 }
 
-/// Rows that came together, and what they are.
+/// Rows that arrived together.
 pub(crate) struct Batch<T> {
-    /// Key, revision and entity; none = it is gone.
+    /// Key, revision and entity of each row; no entity = it was deleted.
     pub rows: Vec<(String, i64, Option<T>)>,
-    /// Whether it is all there is.
+    /// Whether this is a snapshot of everything, not a change.
     pub whole: bool,
-    /// The position after it.
+    /// The watch position after these rows.
     pub position: Position,
 }
 
 impl<T> Batch<T> {
-    /// What an event brings; none when it brings no data.
+    /// The batch in an event; none for an event without data.
     fn of(event: Event<T>) -> Option<Self> {
         let (changes, whole, position) = match event {
             Event::Snapshot { rows, position } => (rows, true, position),

@@ -1,4 +1,4 @@
-//! The repositories and works of an organization, as the repo service tells them.
+//! Follows the repositories and works of an organization in the repo service.
 
 use std::collections::HashSet;
 
@@ -45,8 +45,8 @@ impl Source for Repositories {
     }
 }
 
-/// Works first, each in its task's write set; then the repositories with the position. What comes
-/// again after a crash in between changes nothing.
+/// Works first, each in its task's write set; then the repositories with the position. After a crash in between,
+/// the same batch arrives again and changes nothing.
 async fn take(
     cx: &Context,
     organization: &OrganizationId,
@@ -61,7 +61,7 @@ async fn take(
     for (key, rev, item) in &batch.rows {
         match item.as_ref().and_then(|i| i.item.as_ref()) {
             Some(Item::Work(work)) if work.organization_id == organization.as_str() => {
-                // One task that cannot be written must not keep the others waiting.
+                // One task that cannot be written must not block the others.
                 if let Err(e) = take_work(cx, *rev, work).await {
                     if last {
                         let task = &work.task_id;
@@ -131,7 +131,7 @@ async fn take_repository(
     Ok(())
 }
 
-/// What is shown of a repository goes with it, and so does what users typed for a new task in it.
+/// Removes a repository, its summary row, and users' drafts for a new task in it.
 async fn remove(cx: &Context, ws: &mut WriteSet, organization: &OrganizationId, id: &str) -> Result<()> {
     let rev = ws.scope(Scope::organization(organization));
     ws.remove(&upstream::REPOSITORIES, &[id.into()]);

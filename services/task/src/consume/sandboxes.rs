@@ -1,4 +1,4 @@
-//! The sandboxes and agent sessions of an organization, as the provisioner tells them.
+//! Follows the sandboxes and agent sessions of an organization in the provisioner.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::flow::change;
 use crate::store::{positions, upstream};
 
-/// What concerns one task.
+/// The updates of one task in a batch.
 #[derive(Default)]
 struct News {
     told: Vec<(i64, Item)>,
@@ -59,7 +59,7 @@ async fn take(
     let before = positions::find(&cx.store, stream).await?;
     let mut failed = None;
     for (task, news) in sort(cx, organization, batch).await? {
-        // One task that cannot be read or written must not keep the organization's others waiting.
+        // One task that cannot be read or written must not block the organization's other tasks.
         if let Err(e) = change(cx, &task, |aggregate, ws| tell(cx, aggregate, ws, &news)).await {
             if last {
                 tracing::error!(%task, error = ?e, "news of a task could not be taken in; they are left out");
@@ -71,7 +71,7 @@ async fn take(
     if let Some(e) = failed {
         return Err(e);
     }
-    // After all that led to it: after a crash in between the same comes again and changes nothing.
+    // The position is written last: after a crash in between, the same batch arrives again and changes nothing.
     let mut ws = WriteSet::new();
     positions::put(&mut ws, stream, before.as_ref(), &batch.position);
     cx.store.commit(ws).await?;

@@ -1,7 +1,7 @@
-//! Views that do not show yet what a flow told: derived anew at once.
+//! Rebuilds views that do not yet show the latest state of a flow.
 //!
-//! A flow's projection sees its own status only. It marks the task stale in the transaction of the
-//! transition; here the task is read with everything of it, and its view and summary are written.
+//! A flow's projection sees only the flow's own status, so it marks the task stale in the transaction of the
+//! transition. Here the whole task is loaded, and its view and summary are written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::flow::change;
 use crate::store::aggregate::STALE_TOPIC;
 use crate::store::tasks;
 
-/// A lost wake-up costs this much at most.
+/// Poll interval: the longest delay that a lost wake-up causes.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Tasks taken at a time.
+/// Most tasks in one query.
 const AT_A_TIME: u32 = 100;
 
 pub(super) async fn run(cx: Arc<Context>, stop: CancellationToken) {
@@ -38,7 +38,7 @@ pub(super) async fn run(cx: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-/// Derives all stale views.
+/// Rebuilds all stale views.
 ///
 /// # Errors
 /// When the database fails.
@@ -47,7 +47,7 @@ pub(crate) async fn freshen(cx: &Context) -> Result<()> {
         let stale = tasks::stale(&cx.store, AT_A_TIME).await?;
         let mut failed = None;
         for task in &stale {
-            // One task that cannot be read or written must not keep the others from being shown.
+            // One task that cannot be read or written must not block the others.
             if let Err(e) = change(cx, task, |_, _| Ok(())).await {
                 tracing::warn!(%task, error = ?e, "the view of a task could not be derived");
                 failed = Some(e);

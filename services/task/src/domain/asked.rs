@@ -1,4 +1,4 @@
-//! What was asked of a session and is not yet seen at the agent's side: it is shown as if it were.
+//! User choices that the agent's side has not confirmed yet. Views show them as if they were in effect.
 
 use std::collections::BTreeMap;
 
@@ -6,27 +6,24 @@ use foundry_core::Timestamp;
 use foundry_proto::common::v1::{AgentOptions, AgentSettings, Condition};
 use serde::{Deserialize, Serialize};
 
-/// It.
+/// The choices of users for a session, stored as JSON in the session's row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Asked {
-    /// What was chosen over the profile when the session was created.
+    /// Settings that override the profile, chosen when the session was created.
     pub start: Start,
-    /// Values that were chosen since, by option.
+    /// Values chosen later, by option id.
     pub wishes: BTreeMap<String, Wish>,
-    /// The form that was answered last.
+    /// Id of the form answered last.
     pub form: String,
 }
 
-/// What was chosen before there was an agent.
+/// The settings chosen at creation, before the agent exists. An empty field was not chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Start {
-    /// The model.
     pub model: String,
-    /// The mode.
     pub mode: String,
-    /// The effort.
     pub effort: String,
 }
 
@@ -37,40 +34,39 @@ impl From<AgentSettings> for Start {
 }
 
 impl Start {
-    /// As on the wire; none when nothing was chosen.
+    /// The wire form; none when nothing was chosen.
     pub fn to_proto(&self) -> Option<AgentSettings> {
         let Self { model, mode, effort } = self.clone();
         (*self != Self::default()).then_some(AgentSettings { model, mode, effort })
     }
 }
 
-/// A value that was chosen.
+/// A value chosen for an option.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wish {
-    /// The value.
     pub value: String,
-    /// When.
+    /// When it was chosen.
     pub time: Timestamp,
-    /// Why the agent's side did not take it, in UPPER_SNAKE_CASE; empty while it is on its way.
+    /// Why the agent's side rejected it, in UPPER_SNAKE_CASE; empty while it is being delivered.
     #[serde(default)]
     pub reason: String,
-    /// The same for people.
+    /// The rejection as a sentence for people; empty while it is being delivered.
     #[serde(default)]
     pub message: String,
 }
 
 impl Asked {
-    /// Lays the wishes over what the agent's side shows, and forgets those that it shows itself.
+    /// Overlays the choices on the options that the agent's side reports, and drops those that are settled.
     pub fn over(&mut self, shown: Option<&AgentOptions>) -> Option<AgentOptions> {
         let mut shown = shown?.clone();
         self.wishes.retain(|id, wish| {
             let Some(option) = shown.options.iter_mut().find(|o| o.option_id == *id) else {
-                // Left out for want of room, or gone: nobody could see what became of it.
+                // The option is gone or was cut from the list: nobody could see what became of the choice.
                 return false;
             };
             let shows =
                 option.wanted == wish.value || (option.wanted.is_empty() && option.value == wish.value);
-            // One that is on its way is ended by its answer: what is shown may be of an earlier choice.
+            // Only the answer to its call ends a choice that is being delivered: this value may be of an earlier one.
             if shows && !wish.reason.is_empty() {
                 return false;
             }
@@ -134,7 +130,7 @@ mod tests {
         assert!(over.condition.unwrap().reason.is_empty());
         let over = asked.over(Some(&shown("ask", "all"))).unwrap().options.remove(0);
         assert_eq!(over.wanted, "plan", "an older choice is still being made");
-        // What is shown may be left of an earlier choice: the one on its way goes all the same.
+        // The reported value may be left from an earlier choice: the newer one is kept.
         for told in [shown("ask", "plan"), shown("plan", "")] {
             asked.over(Some(&told)).unwrap();
             assert_eq!(asked.wishes["mode"].value, "plan");

@@ -1,4 +1,4 @@
-//! What people see of a task, as a pure function of what is known of it and of everything it has.
+//! The views of a task, derived from its aggregate by pure functions.
 
 use std::collections::BTreeMap;
 
@@ -13,29 +13,27 @@ use super::stages;
 use super::task::{Lifecycle, Task};
 use super::validate::prefix;
 
-/// An entity of another service, as it was last told.
+/// The last known copy of another service's entity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replica<T> {
-    /// Its revision there.
+    /// Revision of the entity in the other service.
     pub rev: i64,
-    /// The entity.
     pub entity: T,
 }
 
-/// A task with everything of it.
+/// A task and everything that belongs to it, loaded and written as one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Aggregate {
-    /// The task.
     pub task: Task,
     /// Its sessions, oldest first.
     pub sessions: Vec<Session>,
-    /// Its newest sandbox.
+    /// Its newest sandbox; none until the provisioner reports one.
     pub sandbox: Option<Replica<Sandbox>>,
     /// The agent's side of its sessions, by session id.
     pub agents: BTreeMap<String, Replica<AgentSession>>,
-    /// What it produced.
+    /// The changes that it produced; none until the repo service reports them.
     pub work: Option<Replica<Work>>,
-    /// The messages that wait, in order.
+    /// The messages in its queues, in delivery order.
     pub messages: Vec<Message>,
 }
 
@@ -84,22 +82,22 @@ impl Aggregate {
         self.agents.get(session_id).map(|t| &t.entity)
     }
 
-    /// The messages of a session that wait, in order.
+    /// The queued messages of a session, in delivery order.
     pub fn queue(&self, session_id: &str) -> impl Iterator<Item = &Message> {
         self.messages.iter().filter(move |m| m.session_id.as_str() == session_id && m.is_open())
     }
 
-    /// The sandbox's state, if one is there.
+    /// State of the newest sandbox, if the task has one.
     pub fn sandbox_state(&self) -> Option<SandboxState> {
         self.sandbox.as_ref().map(|s| s.entity.state())
     }
 
-    /// Whether a sandbox exists that is not on its way out.
+    /// Whether a sandbox exists that is not being destroyed.
     pub fn has_living_sandbox(&self) -> bool {
         !matches!(self.sandbox_state(), None | Some(SandboxState::Destroying | SandboxState::Destroyed))
     }
 
-    /// Whether the transcript holds everything that the agent's side has.
+    /// Whether the transcript holds all events of the agent's side.
     pub fn caught_up(&self, session: &Session) -> bool {
         session.caught_up(self.agent(session.session_id.as_str()))
     }
@@ -109,7 +107,7 @@ impl Aggregate {
         self.sessions.iter().any(|s| !s.closed && s.view.state() == SessionState::Running)
     }
 
-    /// Derives all views from the facts. `now` is told only where something changed.
+    /// Derives all views from the facts. `now` becomes the update time of the task's view if that changed.
     pub fn refresh(&mut self, now: Timestamp) {
         let sessions: Vec<_> = self.sessions.iter().map(|s| self.derived_session(s)).collect();
         for (session, (state, condition)) in self.sessions.iter_mut().zip(sessions) {
@@ -264,7 +262,7 @@ impl Aggregate {
         (TaskState::Idle, condition)
     }
 
-    /// Why the provisioning failed: the other side's own words where it has some.
+    /// Why provisioning failed: the condition of the sandbox or agent session if it has one, else the flow's.
     fn cause_of_failure(&self) -> Condition {
         let flow = &self.task.flow.condition;
         let sandbox = self.sandbox.as_ref().map(|s| &s.entity);
@@ -302,7 +300,7 @@ impl Aggregate {
                 (SessionState::Interrupted, self.resting(session, theirs()))
             }
             Some((AgentSessionState::Error, _)) if created => (SessionState::Error, retryable(theirs())),
-            // Closed with its sandbox, not by a person: it is created again in the next one.
+            // Closed with its sandbox, not by a person: it is created again in the next sandbox.
             Some((AgentSessionState::Closed, _)) => {
                 (SessionState::PendingProvision, self.provisioning(session))
             }
@@ -317,7 +315,7 @@ impl Aggregate {
         }
     }
 
-    /// What a session without a ready sandbox waits on: whatever the sandbox waits on.
+    /// What a session without a ready sandbox waits for: the same as the sandbox.
     fn provisioning(&self, session: &Session) -> Condition {
         let theirs = match &self.sandbox {
             Some(s) => condition_of(Some(&s.entity)),
@@ -343,7 +341,7 @@ impl Aggregate {
     }
 }
 
-/// Takes over what the provisioner says, if it says anything.
+/// Copies the provisioner's value unless it is empty.
 fn learn(ours: &mut String, theirs: &str) {
     if !theirs.is_empty() {
         theirs.clone_into(ours);
@@ -394,7 +392,7 @@ fn retryable(condition: Condition) -> Condition {
     Condition { retryable: true, next_action, reason, waiting_on: String::new(), ..condition }
 }
 
-/// A work as a task shows it.
+/// A work as the task's view shows it.
 pub fn changes(work: &Work) -> Changes {
     Changes {
         version: work.version,

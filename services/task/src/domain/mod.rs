@@ -1,5 +1,4 @@
-//! What a task is and how it moves: names, facts, states derived from facts. No tonic, no
-//! database, no clock.
+//! The rules of tasks: names, facts, and states derived from facts. No tonic, no database, no clock.
 
 pub mod asked;
 pub mod derive;

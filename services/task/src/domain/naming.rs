@@ -13,7 +13,7 @@ const MAX_SLUG: usize = 40;
 /// Longest branch name in bytes.
 const MAX_BRANCH: usize = 200;
 
-/// Words that tell the kind of a change; the first kind with a word in the prompt's first sentence wins.
+/// Words that indicate the kind of a change; the first kind with a word in the prompt's first sentence wins.
 const PREFIXES: [(&str, &[&str]); 5] = [
     ("fix", &["fix", "fixes", "bug", "bugs", "crash", "crashes", "broken", "repair", "regression"]),
     ("docs", &["docs", "doc", "documentation", "document", "readme", "changelog", "typo"]),
@@ -22,7 +22,7 @@ const PREFIXES: [(&str, &[&str]); 5] = [
     ("chore", &["bump", "upgrade", "update", "dependency", "dependencies", "ci", "chore", "lint"]),
 ];
 
-/// Words that carry nothing in a branch name.
+/// Words that add nothing to a branch name.
 const FILLERS: [&str; 16] = [
     "a", "an", "the", "please", "to", "of", "in", "on", "and", "that", "for", "with", "it", "is", "we", "you",
 ];
@@ -32,7 +32,7 @@ pub fn title(prompt: &str) -> String {
     let sentence = first_sentence(prompt);
     let mut title: String = sentence.chars().take(DERIVED_TITLE).collect();
     if sentence.chars().count() > DERIVED_TITLE {
-        // Cut at a word, so that no half word ends it.
+        // Cut at a word boundary.
         if let Some(at) = title.rfind(' ').filter(|at| *at > DERIVED_TITLE / 2) {
             title.truncate(at);
         }
@@ -83,7 +83,7 @@ fn words(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Checks a title or name that was given.
+/// Checks a title or name that a user entered.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when it is too long, or holds control characters.

@@ -14,49 +14,46 @@ pub const MAX_SESSIONS: u64 = 10;
 /// Messages that may wait in a session.
 pub const MAX_QUEUE: u64 = 100;
 
-/// A session with what other rows do not know.
+/// A session's own row, without its messages and its agent side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Session {
-    /// Id.
     pub session_id: SessionId,
-    /// Its task.
     pub task_id: TaskId,
-    /// Owner.
     pub organization_id: OrganizationId,
     /// When it was created.
     pub create_time: Timestamp,
-    /// Revision of the view in the organization.
+    /// Revision of its view in the organization's scope.
     pub rev: i64,
     /// Revision of the view in the session's own scope.
     pub feed_rev: i64,
-    /// Its creation and the delivery of its messages.
+    /// State of the flow that creates it and delivers its messages.
     pub flow: FlowFacts,
     /// Whether a person closed it.
     pub closed: bool,
-    /// Whether closing the agent's side was asked for.
+    /// Whether the provisioner was asked to close the agent's side.
     pub close_sent: bool,
     /// Offset of the newest agent event that the transcript holds.
     pub event_offset: i64,
-    /// The message whose text the transcript holds last.
+    /// Id of the last message whose text the transcript holds.
     pub spoken_for: String,
     /// Whether this service wrote that text into the transcript, and not the agent's side.
     pub spoken_here: bool,
-    /// The permission request that was answered last.
+    /// Id of the permission request answered last.
     pub answered: String,
-    /// The interrupted turn for which the queue was held last: once for each, whichever way its end is told first.
+    /// The interrupted turn for which the queue was held last. Each turn holds it once, however its end arrives.
     pub held_for: String,
-    /// Upstream revision of the failed agent session that a person wants retried; 0 = none.
+    /// Upstream revision of the failed agent session that a person asked to retry; 0 = none.
     pub retry_rev: i64,
-    /// Whether the agent's events must be followed.
+    /// Whether the agent's events must be followed now.
     pub follows: bool,
-    /// What was asked of it and is not yet seen at the agent's side.
+    /// Choices that the agent's side has not confirmed yet.
     pub asked: Asked,
-    /// What people see: the names in it are facts, the rest is derived.
+    /// The view that callers see: the names in it are facts, the rest is derived.
     pub view: pb::Session,
 }
 
 impl Session {
-    /// The agent to ask the provisioner for: none with a profile, which says it.
+    /// The agent to request from the provisioner: empty with a profile, which determines it.
     pub fn asked_agent(&self) -> String {
         if self.view.profile.is_empty() { self.view.agent.clone() } else { String::new() }
     }
@@ -126,16 +123,16 @@ impl Session {
     }
 }
 
-/// How far a message is.
+/// Delivery state of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageState {
-    /// Waits; can be changed.
+    /// In the queue; can be changed.
     Queued,
-    /// Handed to the agent; whether it has it is not known yet.
+    /// Being handed over; whether the agent has it is not known yet.
     Delivering,
     /// The agent has it: it is no longer in the queue.
     Delivered,
-    /// Taken back before it was handed over.
+    /// Removed before it was handed over.
     Removed,
 }
 
@@ -165,41 +162,38 @@ impl MessageState {
 /// A message without its whole text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// Id; also that of its turn.
+    /// Id of the message and of the turn that it starts.
     pub message_id: MessageId,
-    /// Its session.
     pub session_id: SessionId,
-    /// Its task.
     pub task_id: TaskId,
-    /// Order in the queue.
+    /// Sort key in the queue: the time it was sent in microseconds, and more than the message before it.
     pub position: i64,
-    /// How far it is.
     pub state: MessageState,
-    /// Who sent it.
+    /// Id of the user who sent it.
     pub created_by: String,
-    /// When.
+    /// When it was sent.
     pub create_time: Timestamp,
-    /// How it begins.
+    /// The first [`PREVIEW`] bytes of its text at most.
     pub preview: String,
-    /// Its size in bytes.
+    /// Size of the whole text in bytes.
     pub text_size: i64,
     /// The files sent with it.
     pub attachments: Vec<Attachment>,
 }
 
 impl Message {
-    /// Takes over a text's preview and size.
+    /// Sets preview and size from a text.
     pub fn describe(&mut self, text: &str) {
         self.preview = prefix(text, PREVIEW).to_owned();
         self.text_size = i64::try_from(text.len()).unwrap_or(i64::MAX);
     }
 
-    /// Whether it is in the queue.
+    /// Whether it is still in the queue.
     pub fn is_open(&self) -> bool {
         matches!(self.state, MessageState::Queued | MessageState::Delivering)
     }
 
-    /// As the wire shows it; one that left the queue is shown nowhere.
+    /// The wire form. Call it only for a message in the queue; others are not shown.
     pub fn to_proto(&self) -> pb::QueuedMessage {
         let state = match self.state {
             MessageState::Queued => pb::QueuedMessageState::Queued,

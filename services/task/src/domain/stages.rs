@@ -1,5 +1,4 @@
-//! The eight stages of the mission as a task shows them, folded from those of its sandbox and of
-//! its first agent session.
+//! The stages that a task shows, combined from those of its sandbox and of its first agent session.
 
 use foundry_proto::common::v1::{Condition, Stage, StageState};
 use foundry_proto::provisioner::v1::{AgentSession, Sandbox};

@@ -1,4 +1,4 @@
-//! A task: what is known of it, from which its state is derived.
+//! A task: the stored facts from which its state is derived.
 
 use foundry_core::{Error, FlowId, OrganizationId, RepositoryId, Result, SessionId, TaskId, Timestamp};
 use foundry_proto::common::v1::Condition;
@@ -10,15 +10,15 @@ use super::validate::{PREVIEW, prefix};
 /// What people decided about the life of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifecycle {
-    /// It is worked on.
+    /// Can be worked on.
     Active,
-    /// Being archived.
+    /// Archiving was requested; its sandbox is being destroyed.
     Archiving,
-    /// Archived.
+    /// The archiving is complete.
     Archived,
-    /// Its sandbox is being destroyed.
+    /// Killing was requested; its sandbox is being destroyed.
     Killing,
-    /// Its sandbox is destroyed.
+    /// The kill is complete.
     Killed,
 }
 
@@ -45,12 +45,12 @@ impl Lifecycle {
             .ok_or_else(|| Error::internal(format!("no lifecycle {text}")))
     }
 
-    /// Whether it has ended, and lists leave it out.
+    /// Whether it has ended; lists leave out ended tasks.
     pub const fn has_ended(self) -> bool {
         matches!(self, Self::Archived | Self::Killed)
     }
 
-    /// Where the running end leads to.
+    /// The final state of an end that is in progress.
     #[must_use]
     pub const fn ended(self) -> Self {
         match self {
@@ -69,16 +69,15 @@ impl Lifecycle {
     }
 }
 
-/// Where a flow of ours stands, as it last told.
+/// The last projected state of one of this service's flows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlowFacts {
-    /// The flow.
     pub flow_id: FlowId,
-    /// Its stage.
+    /// Name of the stage that it is in.
     pub stage: String,
-    /// Its status, as the engine writes it; empty before it first ran.
+    /// Status as the engine writes it; empty before the first run.
     pub status: String,
-    /// Why it is there.
+    /// Why it is in this state.
     pub condition: Condition,
 }
 
@@ -88,55 +87,51 @@ impl FlowFacts {
         Self { flow_id, stage: String::new(), status: String::new(), condition: Condition::default() }
     }
 
-    /// Whether it has failed and can be taken up again.
+    /// Whether it has failed and can be retried.
     pub fn failed(&self) -> bool {
         self.status == "failed"
     }
 }
 
-/// A task with what other rows do not know.
+/// A task's own row, without its sessions, sandbox, work and messages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
-    /// Id.
     pub task_id: TaskId,
-    /// Owner.
     pub organization_id: OrganizationId,
-    /// Its repository.
     pub repository_id: RepositoryId,
     /// The session it was created with.
     pub first_session_id: SessionId,
     /// When it was created.
     pub create_time: Timestamp,
-    /// Revision of the view.
+    /// Revision of its view in the organization's scope.
     pub rev: i64,
-    /// Changes with every write to the task or anything of it: who writes names the one it read.
+    /// A random number that each write to the aggregate replaces. A write fails if it is not the one read before.
     pub fence: i64,
-    /// Whether a flow told something that the view does not show yet.
+    /// Whether a flow has changed something that the view does not show yet.
     pub stale: bool,
-    /// What people decided.
     pub lifecycle: Lifecycle,
-    /// Since when.
+    /// When `lifecycle` last changed.
     pub lifecycle_time: Timestamp,
-    /// Its provisioning.
+    /// State of its provisioning flow.
     pub flow: FlowFacts,
-    /// The sandbox whose destruction was asked for.
+    /// Id of the sandbox whose destruction was requested last; empty = none.
     pub destroy_sent: String,
-    /// Upstream revision of the failed sandbox that a person wants retried; 0 = none.
+    /// Upstream revision of the failed sandbox that a person asked to retry; 0 = none.
     pub retry_rev: i64,
-    /// What people see: the names and texts in it are facts, the rest is derived.
+    /// The view that callers see: the names and texts in it are facts, the rest is derived.
     pub view: pb::Task,
 }
 
 impl Task {
-    /// The agent to ask the provisioner for: none with a profile, which says it.
+    /// The agent to request from the provisioner: empty with a profile, which determines it.
     pub fn asked_agent(&self) -> String {
         if self.view.profile.is_empty() { self.view.agent.clone() } else { String::new() }
     }
 
-    /// Refuses what needs a task that is worked on.
+    /// Refuses an operation that needs an active task.
     ///
     /// # Errors
-    /// `FAILED_PRECONDITION` with the reason.
+    /// `FAILED_PRECONDITION` `TASK_ARCHIVED` or `TASK_KILLED`.
     pub fn require_active(&self) -> Result<()> {
         let (reason, text) = match self.lifecycle {
             Lifecycle::Active => return Ok(()),

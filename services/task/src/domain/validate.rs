@@ -1,4 +1,4 @@
-//! Limits of what comes over the wire.
+//! Limits of request fields.
 
 use foundry_core::{Error, Result};
 use foundry_proto::common::v1::{AgentSettings, PermissionPolicy};
@@ -15,7 +15,7 @@ pub const MAX_DRAFT: usize = 12 * 1024;
 pub const PREVIEW: usize = 1024;
 /// Longest name of an agent or a provider.
 const MAX_PLAIN: usize = 64;
-/// Longest value of something that can be chosen of an agent.
+/// Longest value of an agent setting.
 const MAX_CHOICE: usize = 120;
 
 /// A prompt or a message: 1 byte to 256 KiB, not blank.
@@ -29,7 +29,7 @@ pub fn text(field: &str, text: &str) -> Result<()> {
     bounded(field, text, "text_bytes", MAX_TEXT)
 }
 
-/// A message: as [`text`], but with files it may be without words.
+/// A message: as [`text`], but it may be empty if it has files.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the limit.
@@ -58,7 +58,7 @@ fn bounded(field: &str, text: &str, limit: &str, maximum: usize) -> Result<()> {
     Ok(())
 }
 
-/// The name of an agent or provider that is known, or the default for an empty one.
+/// The name of a known agent or provider, or the default for an empty one.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for anything but lowercase letters, digits, dash and underscore, and for a
@@ -75,11 +75,11 @@ pub fn plain_name(field: &str, name: &str, default: &str, known: &[String]) -> R
     Ok(name.to_owned())
 }
 
-/// The agent and the profile that are asked for; one of them at most. Both empty: the provisioner chooses.
+/// The requested agent and profile, at most one of them. With neither, the provisioner chooses.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` when both are named, or one is malformed or not known. Whether a profile exists is seen when
-/// its sandbox is made.
+/// `INVALID_ARGUMENT` when both are named, or one is malformed or not known. Whether a profile exists is checked when
+/// its sandbox is created.
 pub fn agent(agent: &str, profile: &str, known: &[String]) -> Result<(String, String)> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
     match (agent, profile) {
@@ -96,7 +96,7 @@ pub fn agent(agent: &str, profile: &str, known: &[String]) -> Result<(String, St
     }
 }
 
-/// A policy; unspecified when not given: then it is that of the profile, or ASK.
+/// A policy. Unspecified means the one of the profile, or ASK.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for an unknown number.
@@ -105,7 +105,7 @@ pub fn policy(policy: i32) -> Result<PermissionPolicy> {
         .map_err(|_| Error::invalid_field("permission_policy", "is not a known policy"))
 }
 
-/// What is chosen over a profile.
+/// Settings that override the profile.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a value that is too long or has line breaks.

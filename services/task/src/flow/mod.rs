@@ -20,7 +20,7 @@ use crate::store::sessions::SESSIONS;
 use crate::store::tasks::{TASKS, flow_columns};
 use crate::view;
 
-/// For calls of another service: for as long as it takes, visibly.
+/// For calls to another service: retried without end; the flow's condition shows why it waits.
 pub const PATIENT: Retry = Retry {
     initial: Duration::from_millis(250),
     factor: 2,
@@ -28,7 +28,7 @@ pub const PATIENT: Retry = Retry {
     budget: u32::MAX,
 };
 
-/// How long a call of another service may take.
+/// How long one call to another service may take.
 pub const CALL_LIMIT: Duration = Duration::from_secs(20);
 
 /// All flows with their code.
@@ -41,7 +41,7 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
     ]
 }
 
-/// The flow's state in the row of its task; the view follows at once.
+/// Writes the flow's state to its task's row and marks the view stale.
 fn project_task(env: &Env, flow: &Flow<Context>, told: &FlowStatus) -> WriteSet {
     let mut ws = WriteSet::new();
     let mut set = flow_columns(told, &condition(flow, told));
@@ -53,7 +53,7 @@ fn project_task(env: &Env, flow: &Flow<Context>, told: &FlowStatus) -> WriteSet 
     ws
 }
 
-/// The flow's state in the row of its session; the view follows at once.
+/// Writes the flow's state to its session's row and marks the task's view stale.
 fn project_session(env: &Env, flow: &Flow<Context>, told: &FlowStatus, task: &str) -> WriteSet {
     let mut ws = WriteSet::new();
     let ours = [("session_id", Value::from(told.subject_id.as_str())), ("flow_id", (&told.flow_id).into())];
@@ -64,7 +64,7 @@ fn project_session(env: &Env, flow: &Flow<Context>, told: &FlowStatus, task: &st
     ws
 }
 
-/// Loads a task, changes it and writes it; again when something came between.
+/// Loads a task, changes it and writes it; starts over when another writer came between.
 pub(crate) async fn change<T>(
     cx: &Context,
     id: &TaskId,
@@ -85,7 +85,7 @@ pub(crate) async fn change<T>(
         let after = aggregate::write(&mut ws, &cx.env, &before, aggregate);
         match cx.store.commit(ws).await {
             Ok(_) => {
-                // The task's own view and what the summary shows of it are one commit.
+                // Task view and summary are written in one commit, so one measurement covers both.
                 cx.hub.observer().updated(view::organization::NAME, cx.env.clock.now().since(begun));
                 return Ok(Some((after, told)));
             }
@@ -103,12 +103,12 @@ fn gone() -> Outcome {
     Outcome::fail("TASK_GONE", "the task no longer exists")
 }
 
-/// What an answer of another service means for a stage.
+/// Retries a stage after a transient failure of another service, and fails it after any other.
 fn refused(e: UpstreamError) -> Outcome {
     if e.is_transient() { Outcome::retry(e.reason, e.message) } else { Outcome::fail(e.reason, e.message) }
 }
 
-/// A call of another service under the stage's own limit.
+/// Calls another service within [`CALL_LIMIT`].
 async fn call<T>(
     env: &Env,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
@@ -122,7 +122,7 @@ async fn call<T>(
     }
 }
 
-/// The subject of a flow as the id it is.
+/// Parses an id from a flow's subject or input.
 fn id<T: std::str::FromStr<Err = Error>>(text: &str) -> Result<T> {
     text.parse()
 }

@@ -1,4 +1,4 @@
-//! Single commands to the provisioner, recorded by a handler and carried out here.
+//! Single commands to the provisioner: recorded by a handler, carried out by this flow.
 
 use std::time::Duration;
 
@@ -20,87 +20,60 @@ use crate::context::{Context, UpstreamError};
 use crate::domain::session::MessageState;
 use crate::store::{aggregate, sessions};
 
-/// The flow.
+/// One stage; retried until the provisioner accepts the command or refuses it for good.
 pub static PROVISIONER_CALL: Flow<Context> = Flow::new(
     "task_command",
     &[Stage::new("call", Duration::from_secs(25), PATIENT, |cx, ctx| stage(run(cx, ctx)))],
 )
 .concurrency(32);
 
-/// What the provisioner is told.
+/// A command to the provisioner, stored as JSON in the flow's input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProvisionerCall {
     /// Stop a turn of a session.
     StopTurn {
-        /// The session.
         session_id: String,
-        /// The turn, by the id of its message; empty = whatever runs.
+        /// The turn, by the id of its message; empty = the one that runs.
         #[serde(default)]
         message_id: String,
     },
     /// Answer a permission request.
     Respond {
-        /// The session.
         session_id: String,
-        /// The request.
         permission_id: String,
-        /// The chosen option; empty = cancel.
+        /// Id of the chosen option; empty = cancel.
         option_id: String,
     },
     /// Answer a form.
     AnswerForm {
-        /// The session.
         session_id: String,
-        /// The form.
         elicitation_id: String,
-        /// What is done with it, as on the wire.
+        /// The response action, as on the wire.
         action: i32,
-        /// What is filled in.
+        /// The values entered in its fields.
         values: Vec<Filled>,
     },
-    /// Choose a value for an option.
-    SetOption {
-        /// The session.
-        session_id: String,
-        /// The option.
-        option_id: String,
-        /// The value.
-        value: String,
-    },
+    /// Set an option of the agent.
+    SetOption { session_id: String, option_id: String, value: String },
     /// Close the agent's side of a session.
-    CloseSession {
-        /// The session.
-        session_id: String,
-    },
+    CloseSession { session_id: String },
     /// Destroy a sandbox.
-    DestroySandbox {
-        /// The sandbox.
-        sandbox_id: String,
-    },
-    /// Take up a failed sandbox.
-    RetrySandbox {
-        /// The sandbox.
-        sandbox_id: String,
-    },
-    /// Do not wait for the time of a model provider's quota.
-    Resume {
-        /// The session.
-        session_id: String,
-    },
-    /// Take up a failed agent session.
-    RetrySession {
-        /// The session.
-        session_id: String,
-    },
+    DestroySandbox { sandbox_id: String },
+    /// Retry a failed sandbox.
+    RetrySandbox { sandbox_id: String },
+    /// Try again now instead of waiting until the model provider's quota resets.
+    Resume { session_id: String },
+    /// Retry a failed agent session.
+    RetrySession { session_id: String },
 }
 
-/// A field of a form with what it is filled in with.
+/// The values entered in one field of a form.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Filled {
-    /// Its name.
+    /// Name of the field.
     pub name: String,
-    /// Its values.
+    /// One value, or several for a field with multiple choice.
     pub values: Vec<String>,
 }
 
@@ -137,7 +110,7 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
                 Some(MessageState::Delivering) => {
                     return Ok(Outcome::retry("TURN_NOT_STARTED", "the turn is being sent to the agent"));
                 }
-                // The agent did not take it, and the queue is held: nothing runs.
+                // The agent did not accept it, and the queue is held: no turn runs.
                 Some(MessageState::Queued) => return Ok(Outcome::done()),
                 _ => {}
             }
@@ -169,7 +142,7 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         }
         ProvisionerCall::SetOption { session_id, option_id, value } => {
             if !wished(cx, &session_id, &option_id, &value).await? {
-                // Another value was chosen since.
+                // Another value has been chosen since.
                 return Ok(Outcome::done());
             }
             let request = SetAgentSessionOptionRequest { request_id, session_id, option_id, value, user_id };
@@ -198,7 +171,7 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     };
     Ok(match answer {
         Ok(()) => Outcome::done(),
-        // The turn has ended, the request is answered, the sandbox is gone: what was wanted, is.
+        // The turn has ended, the request is answered or the sandbox is gone: the command's purpose is met.
         Err(e) if matches!(e.code, tonic::Code::NotFound | tonic::Code::FailedPrecondition) => {
             tracing::info!(reason = e.reason, "a command came too late to matter: {}", e.message);
             Outcome::done()
@@ -236,7 +209,7 @@ async fn task_of(cx: &Context, session: &str) -> Result<Option<TaskId>> {
     sessions::task_of(&cx.store, &id::<SessionId>(session)?).await
 }
 
-/// How far a message is that still is in its queue.
+/// Delivery state of a message that is still in its queue.
 async fn handed_over(cx: &Context, session: &str, message: &str) -> Result<Option<MessageState>> {
     let Some(task) = task_of(cx, session).await? else { return Ok(None) };
     let aggregate = aggregate::load(&cx.store, &task).await?;
@@ -245,7 +218,7 @@ async fn handed_over(cx: &Context, session: &str, message: &str) -> Result<Optio
     }))
 }
 
-/// The agent did not take the answer: if the request still waits there, it can be answered again.
+/// Makes a permission request answerable again if it is still pending, as the agent did not accept the answer.
 async fn not_answered(cx: &Context, session: &str, permission: &str) -> Result<()> {
     let Some(task) = task_of(cx, session).await? else { return Ok(()) };
     change(cx, &task, |aggregate, _| {
@@ -258,7 +231,7 @@ async fn not_answered(cx: &Context, session: &str, permission: &str) -> Result<(
     Ok(())
 }
 
-/// The agent's side did not take the answer: if the form still waits there, it can be answered again.
+/// Makes a form answerable again if it is still pending, as the agent did not accept the answer.
 async fn form_not_answered(cx: &Context, session: &str, form: &str) -> Result<()> {
     let Some(task) = task_of(cx, session).await? else { return Ok(()) };
     change(cx, &task, |aggregate, _| {
@@ -271,13 +244,13 @@ async fn form_not_answered(cx: &Context, session: &str, form: &str) -> Result<()
     Ok(())
 }
 
-/// Whether this is what was chosen last.
+/// Whether this is the value chosen last for the option.
 async fn wished(cx: &Context, session: &str, option: &str, value: &str) -> Result<bool> {
     let found = sessions::find(&cx.store, &id::<SessionId>(session)?).await?;
     Ok(found.is_some_and(|s| s.asked.wishes.get(option).is_some_and(|w| w.value == value)))
 }
 
-/// The agent's side has recorded the choice, and from here on shows it itself; or it has refused it.
+/// Settles a choice: the agent's side has recorded it and reports it from now on, or has refused it.
 async fn option_set(
     cx: &Context,
     session: &str,

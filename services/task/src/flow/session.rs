@@ -23,12 +23,12 @@ use crate::store::aggregate::{self, sandbox_key, session_key};
 use crate::store::messages;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// A wait looks again by itself after this time, should a signal ever be lost.
+/// Longest wait before a stage checks again, in case a signal was lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// How soon a message that was refused for now is tried again.
+/// Delay before a message is retried that was refused for now.
 const REFUSED_FOR_NOW: Duration = Duration::from_secs(2);
 
-/// The flow.
+/// Runs until the session or its task ends; stage `ready` delivers the messages.
 pub static SESSION: Flow<Context> = Flow::new(
     "task_session",
     &[
@@ -63,7 +63,7 @@ pub fn new(session: &Session, user_id: &str) -> Result<NewFlow> {
     .input(&Input { task_id: session.task_id.to_string() })
 }
 
-/// How the flow shows in its session and task.
+/// The projection of the flow's state to its session's row.
 pub fn projection(env: &Env) -> impl Projection + use<> {
     let env = env.clone();
     move |flow: &FlowStatus| {
@@ -89,7 +89,7 @@ async fn load(cx: &Context, ctx: &StageContext) -> Result<Option<Found>> {
     }))
 }
 
-/// Whether nothing more is to be done for a session.
+/// Whether the session needs nothing more from its flow.
 fn over(aggregate: &Aggregate, session: &SessionId) -> bool {
     aggregate.task.lifecycle != crate::domain::task::Lifecycle::Active
         || aggregate.session(session.as_str()).is_none_or(|s| s.closed)
@@ -145,7 +145,7 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
             };
             match call(&cx.env, cx.provisioner.clone().create_agent_session(request)).await {
                 Ok(answer) => (answer.agent_session, answer.rev),
-                // Its sandbox before this one has not ended yet; the session moves here once it has.
+                // Its previous sandbox has not ended yet; the session moves here once it has.
                 Err(e) if e.code == tonic::Code::AlreadyExists => {
                     return Ok(Outcome::retry("SESSION_ELSEWHERE", e.message));
                 }
@@ -173,7 +173,7 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
             Outcome::fail(reason, condition.message)
         }
         AgentSessionState::Closed => {
-            // No person closed it, so its sandbox is ending, which is told soon.
+            // No person closed it, so its sandbox is ending; that update arrives soon.
             Outcome::retry("SESSION_CLOSED", "the agent's side of the session is closed")
         }
         _ => wait(cx, key, "the agent session is being created", LOOK_AGAIN),
@@ -198,7 +198,7 @@ async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             return Ok(wait(cx, key, "waiting for a message", Duration::from_secs(3600)));
         };
         let message = message.message_id.to_string();
-        // Intent first: from here on the message can no longer be changed, so its text is read after.
+        // Intent first: from here on the message can no longer be changed, so its text is read afterwards.
         if !mark(cx, &task, &message, MessageState::Queued, MessageState::Delivering).await? {
             continue;
         }
@@ -231,7 +231,7 @@ async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             }
             Err(e) if e.is_transient() => return Ok(refused(e)),
             Err(e) => {
-                // Refused for certain, so it is not running: it waits again.
+                // Certainly refused, so no turn runs: back to the queue.
                 mark(cx, &task, &message, MessageState::Delivering, MessageState::Queued).await?;
                 if e.code == tonic::Code::FailedPrecondition || e.code == tonic::Code::NotFound {
                     return Ok(wait(cx, key, &e.message, REFUSED_FOR_NOW));
@@ -243,12 +243,12 @@ async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     }
 }
 
-/// The message to hand over now, if any may be.
+/// The next message to hand over, if the session can take one.
 fn next<'a>(aggregate: &'a Aggregate, session: &SessionId) -> Option<&'a crate::domain::session::Message> {
     let ours = aggregate.session(session.as_str())?;
     let message = aggregate.queue(session.as_str()).next()?;
     if message.state == MessageState::Delivering {
-        // Perhaps the agent has it, perhaps not: the same id again says.
+        // The agent may or may not have it. Sending the same id again is safe and settles it.
         return Some(message);
     }
     let agent = aggregate.agent(session.as_str())?;
@@ -257,8 +257,7 @@ fn next<'a>(aggregate: &'a Aggregate, session: &SessionId) -> Option<&'a crate::
     ready.then_some(message)
 }
 
-/// Moves a message from one state to the next; false when it was no longer in the first one and
-/// not in the second either.
+/// Moves a message from one state to the next. False when it is in neither of the two.
 async fn mark(
     cx: &Context,
     task: &TaskId,

@@ -1,6 +1,6 @@
-//! The provisioning of a task.
+//! Provisions a task.
 //!
-//! A sandbox or session that failed for good fails the flow; a retry goes on at that stage.
+//! A sandbox or session that failed for good fails the flow; a retry continues at that stage.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ use crate::domain::task::{Lifecycle, Task};
 use crate::store::aggregate::{self, sandbox_key, session_key};
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// A wait looks again by itself after this time, should a signal ever be lost.
+/// Longest wait before a stage checks again, in case a signal was lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// The flow.
+/// Done when the sandbox is ready and the first session exists.
 pub static PROVISION: Flow<Context> = Flow::new(
     "task_provision",
     &[
-        // Branch and title are derived by the handler, so that its answer holds them.
+        // Branch and title are derived by the handler, so that its response contains them.
         Stage::new("naming", Duration::from_secs(10), Retry::DEFAULT, |_, _| {
             Box::pin(async { Outcome::done() })
         }),
@@ -45,7 +45,7 @@ pub fn new(task: &Task, user_id: &str) -> NewFlow {
         .traced(RequestContext::current_traceparent())
 }
 
-/// How the flow shows in its task.
+/// The projection of the flow's state to its task's row.
 pub fn projection(env: &Env) -> impl Projection + use<> {
     let env = env.clone();
     move |flow: &FlowStatus| project_task(&env, &PROVISION, flow)
@@ -98,7 +98,7 @@ async fn ensuring_agent(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         .await
 }
 
-/// Done in one of the states; a failed sandbox is retried once if a person asked for it.
+/// Done when the sandbox is in one of the states. A failed sandbox is retried once per request of a person.
 async fn sandbox_reached(
     cx: &Context,
     ctx: &StageContext,

@@ -1,4 +1,4 @@
-//! The end of a task, killed or archived.
+//! Ends a task that was killed or archived.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::domain::task::{Lifecycle, Task};
 use crate::store::aggregate::{self, sandbox_key};
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// How long an end waits for the sandbox's.
+/// How long the flow waits for the sandbox to be destroyed. Then the task ends anyway.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The flow.
+/// Waits for the sandbox's destruction, then marks the task as ended.
 pub static TEARDOWN: Flow<Context> = Flow::new(
     "task_teardown",
     &[

@@ -12,7 +12,7 @@ use crate::domain::derive::Aggregate;
 use crate::domain::session::MessageState;
 use crate::domain::task::Lifecycle;
 
-/// Refused during a turn and while a message is about to start one; does nothing for a task that is archived already.
+/// Refused during a turn and while a message is about to start one. Does nothing for an archived task.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` `TURN_RUNNING` or `TASK_KILLED`, `NOT_FOUND`.
@@ -67,7 +67,7 @@ pub async fn archive_task(
     Ok(ArchiveTaskResponse { rev, ..answer })
 }
 
-/// Whether a message is being handed over, or will be without anybody doing anything.
+/// Whether a message is being handed over, or will be without anybody's action.
 fn turn_is_due(aggregate: &Aggregate) -> bool {
     let stuck = aggregate.task.view.state() == TaskState::Error;
     aggregate.sessions.iter().filter(|s| !s.closed).any(|session| {

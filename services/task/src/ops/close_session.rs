@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
 use foundry_flow::request_cancel;
 
-/// In whatever state it is; a running turn is cancelled. Does nothing for a closed one.
+/// Allowed in every state; a running turn is cancelled. Does nothing for a closed session.
 ///
 /// # Errors
 /// `NOT_FOUND`.

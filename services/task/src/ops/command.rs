@@ -1,5 +1,5 @@
-//! What all commands to an existing task share: the first answer of a repeated request, load,
-//! decide, one write set with audit and idempotency, and deciding anew when something came between.
+//! What all commands to an existing task share: replay of a repeated request, load, decide, one write set with audit
+//! and idempotency, and a new decision when another writer came between.
 
 use foundry_authn::Caller;
 use foundry_core::{Env, Error, Result, TaskId, Timestamp};
@@ -14,47 +14,46 @@ use crate::domain::task::Lifecycle;
 use crate::flow::teardown;
 use crate::store::aggregate;
 
-/// A command, before it is decided.
+/// A command before its decision.
 pub struct Command<'a> {
-    /// Who gives it.
     pub caller: &'a Caller,
-    /// The task, already authorized.
+    /// The task as authorized for the caller.
     pub found: Box<Aggregate>,
-    /// The method's name.
+    /// Name of the rpc; part of the request key.
     pub method: &'static str,
-    /// The request's id.
+    /// The client's id of this request.
     pub request_id: &'a str,
-    /// Whether it creates an entity: its first answer is then given again for good.
+    /// Whether it creates an entity. Its first answer is then replayed without a time limit.
     pub creates: bool,
-    /// What the audit calls it, such as `task.rename`.
+    /// Name in the audit log, such as `task.rename`.
     pub action: &'static str,
-    /// The id of the entity concerned.
+    /// Id of the entity concerned, for the audit log.
     pub subject: &'a str,
-    /// The scope whose revision is told back.
+    /// The scope whose revision is returned.
     pub scope: Scope,
 }
 
 /// What a decision reads and changes.
 pub struct Decision<'a> {
-    /// Time and randomness.
+    /// Clock and random source.
     pub env: &'a Env,
-    /// Who decides.
+    /// The caller, for audit and flows.
     pub caller: &'a Caller,
     /// The moment of the decision.
     pub now: Timestamp,
-    /// The task with everything of it; changes to it are written.
+    /// The task aggregate; changes to it are written.
     pub aggregate: Box<Aggregate>,
-    /// What is written besides.
+    /// Anything else to write in the same transaction.
     pub ws: WriteSet,
 }
 
 impl Command<'_> {
-    /// Decides and writes; returns the answer and the revision it shows at.
+    /// Decides and writes; returns the answer and its revision.
     ///
-    /// `decide` changes it; `answer` makes the answer from the task as written.
+    /// `decide` changes the aggregate; `answer` builds the answer from the aggregate as written.
     ///
     /// # Errors
-    /// What `decide` refuses; `ABORTED` when others kept changing the task.
+    /// The error of `decide`; `ABORTED` when others kept changing the task.
     pub async fn run<A, D, M, T>(self, cx: &Context, request: &M, decide: D, answer: T) -> Result<(A, i64)>
     where
         A: Message + Default,
@@ -98,7 +97,7 @@ impl Command<'_> {
             match cx.store.commit(ws).await {
                 Ok(committed) => return Ok((answer, committed.rev(rev))),
                 Err(e) if e.is_concurrent_change() && tries < MAX_DECISIONS => {
-                    // The task is busy: wait for a turn before deciding anew.
+                    // The task is busy: wait for a turn before the next attempt.
                     if turn.is_none() {
                         turn = Some(cx.writers.turn(&id).await);
                     }
@@ -109,7 +108,7 @@ impl Command<'_> {
     }
 }
 
-/// How often a command is decided anew.
+/// How often a command is decided when others keep writing the task.
 const MAX_DECISIONS: u32 = 10;
 
 impl Decision<'_> {

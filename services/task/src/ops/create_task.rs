@@ -19,7 +19,7 @@ use crate::flow;
 use crate::projection::organization;
 use crate::store::{aggregate, messages, prompts, sessions, summary, tasks, upstream};
 
-/// How often a derived branch that somebody took meanwhile is derived anew.
+/// How often a branch name is derived when others keep taking it.
 const MAX_NAMES: u32 = 8;
 
 /// Validates, then writes task, session, message, flows, summary, audit and answer at once.
@@ -149,7 +149,7 @@ async fn branch(
     if tries == 1 && !tasks::branch_taken(&cx.store, &spec.repository_id, &plain).await? {
         return Ok(plain);
     }
-    // A random suffix, so that many who ask for the same at once do not race for the next number.
+    // A random suffix, so that concurrent requests for the same name do not race for the next number.
     let mut random = [0; 3];
     cx.env.random.fill(&mut random);
     let [a, b, c] = random;

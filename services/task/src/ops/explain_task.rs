@@ -1,4 +1,4 @@
-//! Explains a task from stored facts: what it waits on, since when, and what can be done.
+//! Explains a task from stored facts: what it waits for, since when, and what can be done.
 
 use foundry_authn::Caller;
 use foundry_core::Result;
@@ -58,7 +58,7 @@ fn explain(aggregate: &Aggregate, repository: Option<&Repository>) -> ExplainTas
     ExplainTaskResponse { summary, findings }
 }
 
-/// The stage that is not done yet, or failed.
+/// The first stage that is unfinished or failed.
 fn current_stage(aggregate: &Aggregate) -> Option<Finding> {
     let stage = aggregate
         .task
@@ -144,14 +144,14 @@ fn sentence(head: &str, condition: &Condition) -> String {
         text.push_str(&format!(" ({})", condition.reason));
     }
     text.push('.');
-    // That nothing is needed goes without saying.
+    // "Nothing needed" is not worth a sentence.
     if !condition.next_action.is_empty() && !condition.next_action.starts_with("none needed") {
         text.push_str(&format!(" Next step: {}.", condition.next_action));
     }
     text
 }
 
-/// A state as a sentence says it of the task, stage, sandbox, session or repository that is in it.
+/// The predicate for the state of a task, stage, sandbox, session or repository, as in "is running".
 fn phrase(state: &str) -> String {
     match state {
         "error" | "failed" => "has failed",
@@ -182,18 +182,18 @@ fn phrase(state: &str) -> String {
     .to_owned()
 }
 
-/// What something waits on; the name of a stage as people say it.
+/// What something waits for; the name of a stage in plain words.
 fn thing(waiting_on: &str) -> String {
     let is_name = waiting_on.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if is_name { waiting_on.replace('_', " ") } else { waiting_on.to_owned() }
 }
 
-/// A time for people: without its fraction of a second.
+/// A time without its fraction of a second, for people.
 fn to_the_second(at: &prost_types::Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at.seconds, nanos: 0 }
 }
 
-/// `TASK_STATE_CREATING_SANDBOX` as people say it.
+/// `TASK_STATE_CREATING_SANDBOX` as "creating sandbox".
 fn word(name: &str, prefix: &str) -> String {
     name.trim_start_matches(prefix).to_lowercase().replace('_', " ")
 }

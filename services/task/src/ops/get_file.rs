@@ -1,4 +1,4 @@
-//! The content of a file of the tree that holds the work of a task: a stored read of the repo service.
+//! The content of a file in the tree of a task's work, read from the repo service's store.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
@@ -9,7 +9,7 @@ use foundry_proto::task::v1::{GetFileRequest, GetFileResponse};
 use crate::context::Context;
 use crate::view::files::file_tree_entry;
 
-/// Also when the sandbox is gone. The content of a symbolic link is its target.
+/// Works also when the sandbox is gone. The content of a symbolic link is its target.
 ///
 /// # Errors
 /// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for the task or the

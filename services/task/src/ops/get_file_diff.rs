@@ -1,4 +1,4 @@
-//! The stored patch of one file: a stored read of the repo service.
+//! The stored patch of one file, read from the repo service's store.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
@@ -9,7 +9,7 @@ use foundry_proto::task::v1::{GetFileDiffRequest, GetFileDiffResponse};
 use crate::context::Context;
 use crate::view::files::file_change;
 
-/// Also when the sandbox is gone.
+/// Works also when the sandbox is gone.
 ///
 /// # Errors
 /// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for a file

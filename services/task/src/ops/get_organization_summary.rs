@@ -1,4 +1,4 @@
-//! The summary of an organization: summary rows, and nothing else.
+//! The summary of an organization, from the summary rows alone.
 
 use foundry_authn::Caller;
 use foundry_core::{OrganizationId, Result};

@@ -1,4 +1,4 @@
-//! The whole text of a message that waits.
+//! The whole text of a queued message.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};

@@ -10,7 +10,7 @@ use super::command::Command;
 use crate::context::Context;
 use crate::domain::task::Lifecycle;
 
-/// Legal in every state; does nothing for a task that is killed already.
+/// Allowed in every state. Does nothing for a killed task.
 ///
 /// # Errors
 /// `NOT_FOUND`.

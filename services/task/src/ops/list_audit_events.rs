@@ -8,7 +8,7 @@ use foundry_store::AuditEntry;
 
 use crate::context::Context;
 
-/// Records looked through for one page of one subject.
+/// Most records examined for one page of one subject.
 const LOOKED_THROUGH: usize = 5_000;
 
 /// # Errors
@@ -39,7 +39,7 @@ pub async fn list_audit_events(
             full = Some(PageToken(format!("{}.{}", entry.rev, entry.ordinal)));
             events.push(event(entry));
         }
-        // A page may hold fewer than asked for; its token goes on behind what was looked through.
+        // A page may hold fewer than requested; its token continues after the records examined.
         if events.len() == wanted && !request.subject.is_empty() {
             break full.or(next);
         }

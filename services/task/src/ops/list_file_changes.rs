@@ -1,4 +1,4 @@
-//! The changed files of a task: a stored read of the repo service.
+//! The changed files of a task, read from the repo service's store.
 
 use foundry_authn::Caller;
 use foundry_core::{PageRequest, Result};
@@ -9,7 +9,7 @@ use foundry_proto::task::v1::{ListFileChangesRequest, ListFileChangesResponse};
 use crate::context::Context;
 use crate::view::files::file_change;
 
-/// Also when the sandbox is gone; empty while nothing was imported.
+/// Works also when the sandbox is gone; empty before the first import.
 ///
 /// # Errors
 /// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND`.

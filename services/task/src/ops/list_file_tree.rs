@@ -1,4 +1,4 @@
-//! A directory of the tree that holds the work of a task: a stored read of the repo service.
+//! A directory in the tree of a task's work, read from the repo service's store.
 
 use foundry_authn::Caller;
 use foundry_core::{PageRequest, Result};
@@ -9,11 +9,11 @@ use foundry_proto::task::v1::{ListFileTreeRequest, ListFileTreeResponse};
 use crate::context::Context;
 use crate::view::files::file_tree_entry;
 
-/// Also when the sandbox is gone; empty while nothing was imported.
+/// Works also when the sandbox is gone; empty before the first import.
 ///
 /// # Errors
 /// `UNAVAILABLE` `REPO_UNAVAILABLE` when the repo service does not answer, `NOT_FOUND` for the task or the
-/// directory, `INVALID_ARGUMENT` `PATH_WRONG_KIND` for what is no directory.
+/// directory, `INVALID_ARGUMENT` `PATH_WRONG_KIND` when the path is not a directory.
 pub async fn list_file_tree(
     cx: &Context,
     caller: &Caller,

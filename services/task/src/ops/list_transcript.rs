@@ -26,7 +26,7 @@ pub async fn list_transcript(
     };
     let entries = transcript::page(&cx.store, &session, from, page.size).await?;
     let next_offset = entries.last().map_or(from, |e| e.offset + 1);
-    // Entries may have come since the session was read.
+    // Entries may have been added since the session was read.
     let last_offset = entries.last().map_or(last_offset, |e| e.offset.max(last_offset));
     Ok(ListTranscriptResponse { entries, next_offset, last_offset })
 }

@@ -1,4 +1,4 @@
-//! Notes how far a user has read a session.
+//! Records how far a user has read a session.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result, SessionId};
@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::store::sessions;
 use crate::store::user_state::{self, Owner};
 
-/// How often it is decided anew when the same user marks from several places at once.
+/// How often it is decided when the same user marks from several places at once.
 const MAX_DECISIONS: u32 = 10;
 
 /// A mark only goes forward, and not past the newest entry; one that does not move is not written.

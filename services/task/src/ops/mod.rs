@@ -1,4 +1,4 @@
-//! The use cases, one file each.
+//! One file per rpc; `command` holds what commands share.
 
 pub mod archive_task;
 pub mod close_session;

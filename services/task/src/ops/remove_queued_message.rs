@@ -1,4 +1,4 @@
-//! Removes a message that still waits.
+//! Removes a message from the queue.
 
 use foundry_authn::Caller;
 use foundry_core::Result;

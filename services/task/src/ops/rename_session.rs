@@ -10,7 +10,7 @@ use super::command::{Command, Decision};
 use crate::context::Context;
 use crate::domain::naming;
 
-/// In whatever state it is.
+/// Allowed in every state.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a bad name, `NOT_FOUND`.

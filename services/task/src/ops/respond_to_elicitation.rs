@@ -1,4 +1,4 @@
-//! Answers a form that the agent wants filled in.
+//! Answers a form that the agent has sent.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
@@ -10,11 +10,11 @@ use super::command::{Command, Decision};
 use crate::context::Context;
 use crate::flow::provisioner_call::{self, Filled, ProvisionerCall};
 
-/// Checks the answer against the form and records it; the agent is told in the background.
+/// Checks the answer against the form and records it; a flow delivers it to the agent.
 ///
 /// # Errors
-/// `FAILED_PRECONDITION` `ELICITATION_NOT_PENDING`, `INVALID_ARGUMENT` naming the field that is not filled in as the
-/// form says, `NOT_FOUND`.
+/// `FAILED_PRECONDITION` `ELICITATION_NOT_PENDING`, `INVALID_ARGUMENT` naming the field that violates the form,
+/// `NOT_FOUND`.
 pub async fn respond_to_elicitation(
     cx: &Context,
     caller: &Caller,

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
 use foundry_core::Error;
 
-/// Records the answer; the agent is told in the background.
+/// Records the answer; a flow delivers it to the agent.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` `PERMISSION_NOT_PENDING`, `INVALID_ARGUMENT` for an option that was not offered, `NOT_FOUND`.

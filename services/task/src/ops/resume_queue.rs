@@ -1,4 +1,4 @@
-//! Lets a held queue go on, and what waits for the time of a model provider's quota.
+//! Resumes a held queue, or a session that waits until its model provider's quota resets.
 
 use foundry_authn::Caller;
 use foundry_core::Result;
@@ -11,8 +11,8 @@ use crate::context::Context;
 use crate::domain::derive::Aggregate;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
 
-/// Does nothing for a queue that is not held, in a session that does not wait for its model provider. All sessions of
-/// that provider go on.
+/// Does nothing for a queue that is not held, in a session that does not wait for its model provider. A session that
+/// does wait resumes together with all other sessions of that provider.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` for a session that is closed, `NOT_FOUND`.
@@ -59,7 +59,7 @@ pub async fn resume_queue(
     Ok(ResumeQueueResponse { rev, ..answer })
 }
 
-/// Whether the agent's side is kept back until a known time.
+/// Whether the provisioner keeps the turn back until a known time.
 fn waits_for_quota(aggregate: &Aggregate, session_id: &str) -> bool {
     let condition = aggregate.agent(session_id).and_then(|agent| agent.condition.as_ref());
     condition.is_some_and(|c| c.reason == "MODEL_QUOTA" && c.next_attempt_time.is_some())

@@ -1,4 +1,4 @@
-//! Takes up a failed task, sandbox or session at the stage that failed.
+//! Retries a failed task, sandbox or session at the stage that failed.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, FlowId, Result};
@@ -14,7 +14,7 @@ use crate::domain::task::FlowFacts;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
 use crate::flow::task;
 
-/// Schedules the retry of everything of the task that failed.
+/// Schedules the retry of everything in the task that has failed.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` `NOTHING_TO_RETRY` when nothing failed, or the task has ended; `NOT_FOUND`.
@@ -62,7 +62,7 @@ fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
     let failed = failed.map(|s| (s.entity.sandbox_id.clone(), s.rev));
     let gone = decision.aggregate.sandbox.is_some() && !decision.aggregate.has_living_sandbox();
     if decision.aggregate.task.flow.failed() {
-        // The stage that failed finds here which failure a person has seen and wants retried.
+        // The failed stage retries only the failure that the person has seen.
         decision.aggregate.task.retry_rev = failed.map_or(0, |(_, rev)| rev);
         if gone {
             provision_anew(decision);
@@ -94,7 +94,7 @@ fn retry_sandbox(decision: &mut Decision<'_>) -> Result<bool> {
     Ok(gone)
 }
 
-/// Its sandbox is gone for good: the provisioning begins again.
+/// Starts a new provisioning flow, as the sandbox is gone for good.
 fn provision_anew(decision: &mut Decision<'_>) {
     decision.aggregate.task.flow = FlowFacts::fresh(FlowId::generate(decision.env));
     let user = decision.caller.actor();

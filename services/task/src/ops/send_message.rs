@@ -1,4 +1,4 @@
-//! Queues a message; it is delivered when the session is ready and the turns before it ended.
+//! Queues a message; it is delivered when the session is ready and earlier turns have ended.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, MessageId, Result};
@@ -16,7 +16,7 @@ use crate::store::messages;
 
 const METHOD: &str = "SendMessage";
 
-/// Keeps the message, whatever state the sandbox is in; a held queue goes on.
+/// Stores the message in any state of the sandbox, and resumes a held queue.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` for a closed session or ended task, `RESOURCE_EXHAUSTED` for a full queue,
@@ -32,7 +32,7 @@ pub async fn send_message(
     let session_id = request.session_id.parse()?;
     let organization = found.task.organization_id.clone();
     let key = RequestKey::new(organization.as_str(), caller, METHOD, &request.request_id, &request)?;
-    // A repeat gets its first answer even when its files are gone since.
+    // A repeated request gets its first answer even if its files are gone by now.
     if let Some((answer, rev)) = key.first_answer::<SendMessageResponse>(&cx.store).await? {
         return Ok(SendMessageResponse { rev, ..answer });
     }

@@ -1,4 +1,4 @@
-//! Chooses a value for something that the agent of a session offers: its mode, its model, its effort.
+//! Sets an option that the agent of a session offers: its mode, its model, its effort.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
@@ -11,11 +11,11 @@ use crate::context::Context;
 use crate::domain::asked::Wish;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
 
-/// Records the choice; the agent is told in the background.
+/// Records the choice; a flow sends it to the agent.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` `OPTION_UNKNOWN` for an option that the session does not show, or a closed session;
-/// `INVALID_ARGUMENT` for a value that is none of its choices, `NOT_FOUND`.
+/// `INVALID_ARGUMENT` for a value that is not among its choices, `NOT_FOUND`.
 pub async fn set_session_option(
     cx: &Context,
     caller: &Caller,
@@ -64,7 +64,7 @@ pub async fn set_session_option(
     Ok(SetSessionOptionResponse { rev, ..answer })
 }
 
-/// The choices of an option may be more than are shown: then the agent's side decides.
+/// Accepts any value if the list of choices is truncated: then the agent's side decides.
 fn check(option: Option<&AgentOption>, known: bool, request: &SetSessionOptionRequest) -> Result<()> {
     let Some(option) = option else {
         let text = match known {

@@ -13,8 +13,8 @@ use crate::domain::derive::Aggregate;
 use crate::domain::session::MessageState;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
 
-/// Records the stop of the turn that runs or is about to; the agent is told in the background.
-/// Without one only the queue is held.
+/// Records the stop of the turn that runs or is about to; a flow sends it to the agent. Without a turn, only the queue
+/// is held.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` for a session that is closed, `NOT_FOUND`.

@@ -1,4 +1,4 @@
-//! Keeps what a user has typed and not sent.
+//! Stores what a user has typed but not sent.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, RepositoryId, Result, SessionId};
@@ -11,7 +11,7 @@ use crate::domain::validate;
 use crate::store::user_state::{self, DRAFTS, Owner};
 use crate::store::{sessions, upstream};
 
-/// Drafts of a user in an organization.
+/// Most drafts of a user in an organization.
 const MAX_DRAFTS: i64 = 500;
 
 /// The newest text wins; an empty one removes the draft, and the same one writes nothing.
@@ -33,7 +33,7 @@ pub async fn update_draft(
     if let Some(before) = before.as_ref().filter(|d| d.entity.text == request.text) {
         return Ok(UpdateDraftResponse { rev: before.rev });
     }
-    // One that is there can be cleared whatever became of its subject.
+    // An existing draft can be cleared even if its subject is gone.
     if before.is_none() || !request.text.is_empty() {
         subject.require(cx, &owner).await?;
     }
@@ -59,7 +59,7 @@ pub async fn update_draft(
     Ok(UpdateDraftResponse { rev: committed.rev(rev) })
 }
 
-/// What a draft is for.
+/// What a draft belongs to: a session, or a new task in a repository.
 enum Subject {
     Session(SessionId),
     NewTask(RepositoryId),
@@ -75,7 +75,7 @@ impl Subject {
             .map_err(|_| Error::invalid_field("subject", "must be a session id or new_task/<repository id>"))
     }
 
-    /// Demands that it is there, in the organization.
+    /// Checks that it exists in the organization.
     async fn require(&self, cx: &Context, owner: &Owner) -> Result<()> {
         let (found, kind, id) = match self {
             Self::Session(id) => {

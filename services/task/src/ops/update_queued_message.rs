@@ -1,4 +1,4 @@
-//! Changes the text of a message that still waits.
+//! Changes the text or the files of a queued message.
 
 use foundry_authn::Caller;
 use foundry_core::Result;
@@ -27,11 +27,11 @@ pub async fn update_queued_message(
     let found = cx.task_of_message(caller, &request.message_id, Role::Member).await?;
     let key =
         RequestKey::new(found.task.organization_id.as_str(), caller, METHOD, &request.request_id, &request)?;
-    // A repeat gets its first answer even when its files are gone since.
+    // A repeated request gets its first answer even if its files are gone by now.
     if let Some((answer, rev)) = key.first_answer::<UpdateQueuedMessageResponse>(&cx.store).await? {
         return Ok(UpdateQueuedMessageResponse { rev, ..answer });
     }
-    // Unset leaves the files as they are; whether any are left is seen when it is decided.
+    // Unset keeps the files; the decision checks that text or files remain.
     let files = match &request.attachments {
         Some(wanted) => {
             let organization = &found.task.organization_id;
@@ -39,7 +39,7 @@ pub async fn update_queued_message(
                 Some(m) => {
                     Some(attachments::hold(cx, organization, &m.session_id, &wanted.attachment_ids).await?)
                 }
-                // It has left the queue: the decision says so.
+                // It has left the queue: the decision returns the error.
                 None => Some(Vec::new()),
             }
         }

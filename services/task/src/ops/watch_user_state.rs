@@ -1,4 +1,4 @@
-//! Watches drafts and read marks of a user in an organization.
+//! Watches a user's drafts and read marks in an organization.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, Result, UserId};
@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::store::user_state::Owner;
 use crate::view;
 
-/// What the caller may see; names the user in the request.
+/// Authorizes the watch, and sets the request's user to the caller if it names none.
 ///
 /// # Errors
 /// `NOT_FOUND` for a foreign organization or another user, `INVALID_ARGUMENT` for a service that names
@@ -35,7 +35,7 @@ fn owner(caller: &Caller, named: &str) -> Result<UserId> {
         return Ok(own.user_id.clone());
     }
     let named: UserId = named.parse()?;
-    // Whether there is such a user is nobody's business.
+    // Whether such a user exists is not revealed.
     if named == own.user_id { Ok(named) } else { Err(Error::not_found("user", named.as_str())) }
 }
 

@@ -1,4 +1,4 @@
-//! The organization summary: pure folds of a task and of a repository into what lists show.
+//! The organization summary: pure functions from a task or a repository to what lists show.
 
 use foundry_proto::repo::v1::{Repository, RepositoryState};
 use foundry_proto::task::v1::organization_item::Item;
@@ -6,20 +6,20 @@ use foundry_proto::task::v1::{OrganizationItem, RepositorySummary, SessionSummar
 
 use crate::domain::derive::Aggregate;
 
-/// A row of the summary.
+/// One row of the summary table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SummaryRow {
     /// `task/<id>` or `repository/<id>`.
     pub key: String,
     /// `task` or `repository`.
     pub kind: &'static str,
-    /// Whether lists show it: false for what was archived or killed.
+    /// Whether lists show it; false for an archived or killed task.
     pub listed: bool,
-    /// The repository concerned.
+    /// Id of the task's repository, or of the repository itself.
     pub repository_id: String,
-    /// When it was created, in microseconds.
+    /// When it was created, in microseconds since the epoch.
     pub create_time: i64,
-    /// As it is sent.
+    /// The item as sent on the wire.
     pub item: OrganizationItem,
 }
 

@@ -1,8 +1,7 @@
-//! A task with everything of it, read as one and written as one.
+//! A task and everything that belongs to it, read and written as one.
 //!
-//! The task's `fence` changes with every write to any part, and every write names the fence it
-//! read. So the parts may be read one after the other: when something came between, the write
-//! fails and is decided anew.
+//! Every write to any part replaces the task's `fence`, and names the fence that it read. So the parts may be read one
+//! after the other: if another write came between, this write fails and is decided again.
 
 use foundry_core::{Env, Result, TaskId};
 use foundry_flow::signal;
@@ -15,22 +14,22 @@ use crate::domain::session::Session;
 use crate::domain::task::Task;
 use crate::projection::organization;
 
-/// Woken when a session's events must be followed.
+/// Topic woken when the sessions whose events must be followed have changed.
 pub const FOLLOW_TOPIC: &str = "task/follow";
-/// Woken when a flow told something that a view does not show yet.
+/// Topic woken when a flow has changed something that a view does not show yet.
 pub const STALE_TOPIC: &str = "task/stale";
 
-/// What flows of a task wait for: its sandbox changed.
+/// Signal key for flows that wait for a change of a task's sandbox or lifecycle.
 pub fn sandbox_key(task: &TaskId) -> String {
     format!("sandbox/{task}")
 }
 
-/// What flows of a session wait for: it, its agent's side or its queue changed.
+/// Signal key for flows that wait for a change of a session, its agent side or its queue.
 pub fn session_key(session: &str) -> String {
     format!("session/{session}")
 }
 
-/// Reads a task with everything of it.
+/// Reads a task aggregate.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -44,7 +43,7 @@ pub async fn load(store: &Store, id: &TaskId) -> Result<Option<Box<Aggregate>>> 
 /// # Errors
 /// `INTERNAL` when the database fails.
 pub async fn read(from: &impl Reader, id: &TaskId) -> Result<Option<Box<Aggregate>>> {
-    // The fence first: whatever changes after it fails the write.
+    // The fence comes first: a change after it makes the write fail.
     let Some(task) = tasks::find(from, id).await? else { return Ok(None) };
     let parts = async {
         futures::try_join!(
@@ -70,16 +69,15 @@ pub async fn of_one_moment(store: &Store, id: &TaskId) -> Result<Option<(Task, V
     Ok(Some((task, sessions::of_task(&moment, id).await?)))
 }
 
-/// A random number that no two writes share.
+/// A new random fence; no two writes get the same.
 pub fn fence(env: &Env) -> i64 {
     let mut bytes = [0; 8];
     env.random.fill(&mut bytes);
     i64::from_le_bytes(bytes)
 }
 
-/// Adds what differs between two states of a task to a write set: rows, views, the summary, and
-/// the signals that flows wait for. New sessions are inserted; messages are written by whoever
-/// changes them, except for their state.
+/// Adds the difference between two states of a task to a write set: rows, views, the summary, and the signals that
+/// flows wait for. New sessions are inserted. Of messages, only their state is written; ops write the rest.
 pub fn write(ws: &mut WriteSet, env: &Env, before: &Aggregate, mut after: Box<Aggregate>) -> Box<Aggregate> {
     after.refresh(env.clock.now());
     let scope = Scope::organization(&after.task.organization_id);
@@ -147,7 +145,7 @@ fn write_messages(ws: &mut WriteSet, before: &Aggregate, after: &Aggregate) {
     }
 }
 
-/// Wakes the flows that wait for what changed.
+/// Wakes the flows that wait for what has changed.
 fn signals(ws: &mut WriteSet, env: &Env, before: &Aggregate, after: &Aggregate) {
     let sandbox = |a: &Aggregate| {
         a.sandbox.as_ref().map(|s| {
@@ -166,7 +164,7 @@ fn signals(ws: &mut WriteSet, env: &Env, before: &Aggregate, after: &Aggregate) 
     }
 }
 
-/// What the flow of a session looks at before it goes on.
+/// The facts on which a session's flow depends while it waits.
 fn awaited(aggregate: &Aggregate, session: &Session) -> impl PartialEq + use<> {
     let id = session.session_id.as_str();
     let agent = aggregate.agents.get(id).map(|a| {
@@ -175,7 +173,7 @@ fn awaited(aggregate: &Aggregate, session: &Session) -> impl PartialEq + use<> {
     });
     let next = aggregate.queue(id).next();
     let next = next.map(|m| m.message_id.clone());
-    // In another sandbox the agent's side is created again.
+    // After a move to another sandbox, the agent's side is created again.
     let agent = (agent, aggregate.sandbox.as_ref().map(|s| s.entity.sandbox_id.clone()));
     (agent, aggregate.caught_up(session), session.view.queue_held, session.closed, session.view.state, next)
 }

@@ -1,4 +1,4 @@
-//! Table `messages`: the queue of each session, and the whole texts.
+//! Table `messages`: the queue of each session, and the whole texts. A delivered message keeps its row.
 
 use foundry_core::{Error, MessageId, Result, TaskId};
 use foundry_proto::common::v1::{Attachment, UserMessage};
@@ -7,7 +7,6 @@ use prost::Message as _;
 
 use crate::domain::session::{Message, MessageState};
 
-/// The table.
 pub const MESSAGES: Table = Table::new(
     "messages",
     &[
@@ -27,7 +26,7 @@ pub const MESSAGES: Table = Table::new(
     &["message_id"],
 );
 
-/// Messages of a session by revision, for views; those that left the queue have left the view.
+/// Messages of a session by revision, for watches; includes those that left the queue.
 pub const BY_REV: &str = "SELECT message_id, session_id, task_id, position, state, rev, created_by, create_time, \
      preview, text_size, attachments FROM messages WHERE session_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
 
@@ -53,7 +52,7 @@ pub fn read(row: &Row) -> Result<Message> {
     })
 }
 
-/// The messages of a task that wait, in order.
+/// The queued messages of a task, in delivery order.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -61,7 +60,7 @@ pub async fn open(from: &impl Reader, task: &TaskId) -> Result<Vec<Message>> {
     from.query(OPEN, &[task.into()]).await?.iter().map(read).collect()
 }
 
-/// Where a message belongs: its task.
+/// The task of a message.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -82,12 +81,12 @@ pub async fn find(store: &Store, message: &MessageId) -> Result<Option<(Message,
     rows.first().map(|r| Ok((read(r)?, r.text("text")?.to_owned()))).transpose()
 }
 
-/// What a person said.
+/// What a person sent in a message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Said {
-    /// The whole text.
+    /// The whole text; empty for a message with files alone.
     pub text: String,
-    /// Who sent it.
+    /// Id of the user who sent it.
     pub user: String,
     /// The files sent with it.
     pub attachments: Vec<Attachment>,
@@ -107,7 +106,7 @@ pub async fn said(store: &Store, message: &str) -> Result<Option<Said>> {
     rows.first().map(said).transpose()
 }
 
-/// Files are stored as the message on the wire that has them.
+/// The files column holds an encoded wire message of its own.
 fn files(row: &Row) -> Result<Vec<Attachment>> {
     let message = UserMessage::decode(row.blob("attachments")?).map_err(Error::internal)?;
     Ok(message.attachments)
@@ -136,13 +135,13 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, m: &Message, text: &str) {
     ws.insert(&MESSAGES, values);
 }
 
-/// Writes how far a message is.
+/// Writes the delivery state of a message.
 pub fn update_state(ws: &mut WriteSet, rev: RevRef, m: &Message) {
     let set = [("state", m.state.as_str().into()), ("rev", rev.into())];
     ws.update(&MESSAGES, &[(&m.message_id).into()], &set, &[]);
 }
 
-/// Writes another text and other files.
+/// Writes a changed text and files.
 pub fn update_text(ws: &mut WriteSet, rev: RevRef, m: &Message, text: &str) {
     let set = [
         ("preview", m.preview.as_str().into()),

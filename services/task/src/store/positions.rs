@@ -1,14 +1,13 @@
-//! Table `consumer_positions`: up to where the streams of other services are taken in.
+//! Table `consumer_positions`: the position up to which each stream of another service has been applied.
 
 use foundry_core::Result;
 use foundry_store::{Store, Table, WriteSet};
 use foundry_watch::Position;
 
-/// The table.
 pub const POSITIONS: Table =
     Table::new("consumer_positions", &["stream", "rev", "resume_token"], &["stream"]);
 
-/// Where a stream goes on.
+/// The position at which a stream resumes; none before its first batch.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -21,7 +20,7 @@ pub async fn find(store: &Store, stream: &str) -> Result<Option<Position>> {
     rows.first().map(read).transpose()
 }
 
-/// Keeps a position over the one that was read; fails when another came between.
+/// Replaces the position that was read; the write set fails if another writer replaced it first.
 pub fn put(ws: &mut WriteSet, stream: &str, before: Option<&Position>, position: &Position) {
     let (rev, token) = (position.rev.into(), position.resume_token.as_str().into());
     let Some(before) = before else {

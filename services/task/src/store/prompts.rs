@@ -3,10 +3,9 @@
 use foundry_core::{Result, TaskId};
 use foundry_store::{Store, Table, WriteSet};
 
-/// The table.
 pub const PROMPTS: Table = Table::new("task_prompts", &["task_id", "prompt"], &["task_id"]);
 
-/// Keeps a prompt.
+/// Stores the prompt of a new task.
 pub fn insert(ws: &mut WriteSet, task: &TaskId, prompt: &str) {
     ws.insert(&PROMPTS, [task.into(), prompt.into()]);
 }

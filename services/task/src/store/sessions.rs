@@ -1,4 +1,4 @@
-//! Table `sessions`.
+//! Table `sessions`: facts and view of each session.
 
 use foundry_core::{Error, Result, SessionId, TaskId};
 use foundry_proto::task::v1 as pb;
@@ -8,7 +8,6 @@ use prost::Message as _;
 use super::tasks::read_flow;
 use crate::domain::session::Session;
 
-/// The table.
 pub const SESSIONS: Table = Table::new(
     "sessions",
     &[
@@ -37,10 +36,10 @@ pub const SESSIONS: Table = Table::new(
     &["session_id"],
 );
 
-/// The sessions of a task by revision, for views.
+/// The sessions of a task by revision, for watches.
 pub const OF_TASK_BY_REV: &str =
     "SELECT session_id, rev, view FROM sessions WHERE task_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
-/// One session by its own revision, for views.
+/// One session by its own revision, for watches.
 pub const ONE_BY_REV: &str = "SELECT session_id, feed_rev, view FROM sessions WHERE session_id = $1 AND feed_rev > $2 ORDER BY feed_rev LIMIT $3";
 
 const OF_TASK: &str = "SELECT session_id, task_id, organization_id, create_time, rev, feed_rev, flow_id, flow_stage, \
@@ -120,7 +119,7 @@ pub async fn task_of(store: &Store, session: &SessionId) -> Result<Option<TaskId
     rows.first().map(|r| r.text("task_id")?.parse()).transpose()
 }
 
-/// The sessions whose agent's events must be followed, those that began first first.
+/// The sessions whose agent events must be followed, oldest first.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -130,7 +129,7 @@ pub async fn followed(store: &Store, limit: u32) -> Result<Vec<(SessionId, TaskI
     rows.iter().map(|r| Ok((r.text("session_id")?.parse()?, r.text("task_id")?.parse()?))).collect()
 }
 
-/// Maps with text for keys always can be written as JSON.
+/// A map with text keys always serializes to JSON.
 fn asked(s: &Session) -> Value {
     serde_json::to_string(&s.asked).unwrap_or_else(|_| "{}".to_owned()).into()
 }
@@ -163,7 +162,7 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, feed: RevRef, s: &Session) {
     ws.insert(&SESSIONS, values);
 }
 
-/// Writes the session over the one that was read with its task.
+/// Updates a session's row; the fence of its task guards the write.
 pub fn update(ws: &mut WriteSet, revs: Option<(RevRef, RevRef)>, s: &Session) {
     let mut set: Vec<(&'static str, Value)> = vec![
         ("closed", s.closed.into()),

@@ -1,4 +1,4 @@
-//! Table `summary_rows`: the organization summary, encoded as it is sent.
+//! Table `summary_rows`: the organization summary, encoded as on the wire.
 
 use foundry_core::{Error, OrganizationId, PageRequest, PageToken, Result, TaskId};
 use foundry_proto::task::v1::organization_item::Item;
@@ -8,16 +8,15 @@ use prost::Message as _;
 
 use crate::projection::organization::{SummaryRow, task_key};
 
-/// The table.
 pub const SUMMARY: Table = Table::new(
     "summary_rows",
     &["organization_id", "key", "kind", "rev", "listed", "repository_id", "create_time", "item"],
     &["organization_id", "key"],
 );
-/// Kind of the tombstones of repositories.
+/// Kind of a repository's tombstone.
 pub const REPOSITORY: &str = "summary/repository";
 
-/// All rows by revision, for views.
+/// All rows by revision, for watches.
 pub const BY_REV: &str = "SELECT key, rev, listed, item FROM summary_rows WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
 
 /// Writes a row.

@@ -1,4 +1,4 @@
-//! Table `tasks`.
+//! Table `tasks`: facts and view of each task.
 
 use foundry_core::{Error, OrganizationId, RepositoryId, Result, TaskId};
 use foundry_flow::FlowStatus;
@@ -8,7 +8,6 @@ use prost::Message as _;
 
 use crate::domain::task::{FlowFacts, Lifecycle, Task};
 
-/// The table.
 pub const TASKS: Table = Table::new(
     "tasks",
     &[
@@ -34,7 +33,7 @@ pub const TASKS: Table = Table::new(
     &["task_id"],
 );
 
-/// One task by revision, for views.
+/// One task by revision, for watches.
 pub const ONE_BY_REV: &str =
     "SELECT task_id, rev, view FROM tasks WHERE task_id = $1 AND rev > $2 ORDER BY rev LIMIT $3";
 
@@ -74,7 +73,7 @@ pub fn read_flow(row: &Row) -> Result<FlowFacts> {
     })
 }
 
-/// What a flow's projection sets in the row of its task or session.
+/// The column values that a flow's projection sets in the row of its task or session.
 pub fn flow_columns(
     told: &FlowStatus,
     condition: &foundry_proto::common::v1::Condition,
@@ -86,7 +85,7 @@ pub fn flow_columns(
     ]
 }
 
-/// The task with an id, in whatever organization.
+/// The task with this id, in any organization.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -112,7 +111,7 @@ pub async fn branch_taken(store: &Store, repository: &RepositoryId, branch: &str
     Ok(!store.query(SQL, &[repository.into(), branch.into()]).await?.is_empty())
 }
 
-/// Tasks whose flows told something that their views do not show yet.
+/// Tasks whose views do not show the latest state of their flows yet.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -155,7 +154,7 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, task: &Task) {
     ws.insert(&TASKS, values);
 }
 
-/// Writes the task over the one that was read; anything that came between fails the write set.
+/// Updates a task's row; fails the write set if the fence has changed since it was read.
 pub fn update(ws: &mut WriteSet, rev: Option<RevRef>, before: &Task, task: &Task, fence: i64) {
     let mut set: Vec<(&'static str, Value)> = vec![("fence", fence.into()), ("stale", false.into())];
     if before.lifecycle != task.lifecycle {

@@ -7,14 +7,13 @@ use foundry_proto::task::v1::TranscriptEntry;
 use foundry_store::{RevRef, Row, Store, Table, WriteSet};
 use prost::Message as _;
 
-/// The table.
 pub const ENTRIES: Table = Table::new(
     "transcript_entries",
     &["session_id", "entry_offset", "rev", "part"],
     &["session_id", "entry_offset"],
 );
 
-/// Entries of a session after an offset by revision, for views.
+/// Entries of a session after an offset, by revision, for watches.
 pub const BY_REV: &str = "SELECT session_id, entry_offset, rev, part FROM transcript_entries \
      WHERE session_id = $1 AND entry_offset > $2 AND rev > $3 ORDER BY rev LIMIT $4";
 
@@ -39,7 +38,7 @@ pub fn insert(ws: &mut WriteSet, feed: RevRef, session: &SessionId, offset: i64,
     ws.insert(&ENTRIES, [session.into(), offset.into(), feed.into(), part.into()]);
 }
 
-/// Entries from an offset on.
+/// Entries from an offset on, in offset order.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.

@@ -1,5 +1,4 @@
-//! Tables `repositories`, `sandboxes`, `agent_sessions` and `works`: entities of other services as
-//! they were last told.
+//! Tables `repositories`, `sandboxes`, `agent_sessions` and `works`: the last known copies of other services' entities.
 
 use foundry_core::{Error, OrganizationId, RepositoryId, Result, SessionId, TaskId, Timestamp};
 use foundry_proto::provisioner::v1::{AgentSession, Sandbox};
@@ -84,7 +83,7 @@ pub async fn work(from: &impl Reader, task: &TaskId) -> Result<Option<Replica<Wo
     from.query(SQL, &[task.into()]).await?.first().map(replica).transpose()
 }
 
-/// Ids and tasks of an organization's sandboxes, for the comparison with a snapshot.
+/// Ids and tasks of an organization's sandboxes, to find those missing from a snapshot.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -94,7 +93,7 @@ pub async fn sandbox_ids(store: &Store, organization: &OrganizationId) -> Result
     rows.iter().map(|r| Ok((r.text("sandbox_id")?.to_owned(), r.text("task_id")?.parse()?))).collect()
 }
 
-/// Ids of an organization's repositories, for the comparison with a snapshot.
+/// Ids of an organization's repositories, to find those missing from a snapshot.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -103,7 +102,7 @@ pub async fn repository_ids(store: &Store, organization: &OrganizationId) -> Res
     store.query(SQL, &[organization.into()]).await?.iter().map(|r| r.text("repository_id")?.parse()).collect()
 }
 
-/// The task that a sandbox or session of another service belongs to.
+/// The task that a sandbox of the provisioner belongs to.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -113,7 +112,7 @@ pub async fn task_of_sandbox(store: &Store, sandbox: &str) -> Result<Option<Task
     rows.first().map(|r| r.text("task_id")?.parse()).transpose()
 }
 
-/// Keeps a repository over the revision that was read, or anew; fails when another came between.
+/// Stores a repository over the revision that was read, or as a new one; fails if another writer came between.
 pub fn put_repository(ws: &mut WriteSet, before: Option<i64>, rev: i64, r: &Repository) {
     let (id, organization) = (r.repository_id.as_str(), r.organization_id.as_str());
     let data = r.encode_to_vec();
@@ -125,7 +124,6 @@ pub fn put_repository(ws: &mut WriteSet, before: Option<i64>, rev: i64, r: &Repo
     ws.update(&REPOSITORIES, &[id.into()], &set, &[("upstream_rev", before.into())]);
 }
 
-/// Keeps a sandbox.
 pub fn put_sandbox(ws: &mut WriteSet, told: &Replica<Sandbox>) {
     let s = &told.entity;
     let created = s.create_time.as_ref().map_or(0, |t| Timestamp::from_proto(t).as_micros());
@@ -140,7 +138,6 @@ pub fn put_sandbox(ws: &mut WriteSet, told: &Replica<Sandbox>) {
     ws.upsert(&SANDBOXES, row);
 }
 
-/// Keeps the agent's side of a session.
 pub fn put_agent_session(ws: &mut WriteSet, told: &Replica<AgentSession>) {
     let a = &told.entity;
     let row = [
@@ -153,7 +150,6 @@ pub fn put_agent_session(ws: &mut WriteSet, told: &Replica<AgentSession>) {
     ws.upsert(&AGENT_SESSIONS, row);
 }
 
-/// Keeps a work.
 pub fn put_work(ws: &mut WriteSet, told: &Replica<Work>) {
     let w = &told.entity;
     let row = [

@@ -1,4 +1,4 @@
-//! Tables `drafts` and `read_marks`: what belongs to one user in one organization.
+//! Tables `drafts` and `read_marks`: the state of one user in one organization.
 
 use foundry_core::{OrganizationId, Result, SessionId, TaskId, Timestamp, UserId};
 use foundry_proto::task::v1 as pb;
@@ -16,27 +16,25 @@ pub const READ_MARKS: Table = Table::new(
     &["organization_id", "user_id", "session_id", "task_id", "rev", "entry_offset"],
     &["organization_id", "user_id", "session_id"],
 );
-/// Kind of the tombstones of drafts.
+/// Kind of a draft's tombstone.
 pub const DRAFT: &str = "draft";
 
-/// Drafts of a user by revision, for views.
+/// Drafts of a user by revision, for watches.
 pub const DRAFTS_BY_REV: &str = "SELECT subject, rev, update_time, text FROM drafts \
      WHERE organization_id = $1 AND user_id = $2 AND rev > $3 ORDER BY rev LIMIT $4";
-/// Read marks of a user by revision, for views.
+/// Read marks of a user by revision, for watches.
 pub const READ_MARKS_BY_REV: &str = "SELECT session_id, task_id, rev, entry_offset FROM read_marks \
      WHERE organization_id = $1 AND user_id = $2 AND rev > $3 ORDER BY rev LIMIT $4";
 
-/// Whose state it is.
+/// The user and organization that drafts and marks belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// The organization.
     pub organization: OrganizationId,
-    /// The user.
     pub user: UserId,
 }
 
 impl Owner {
-    /// The scope of the state.
+    /// The scope in which this state is watched.
     pub fn scope(&self) -> Scope {
         Scope::other("user_state", &format!("{}/{}", self.organization, self.user))
     }
@@ -51,7 +49,7 @@ impl Owner {
 pub struct At<T> {
     /// Revision of its last change.
     pub rev: i64,
-    /// As it is sent.
+    /// The draft or mark as sent on the wire.
     pub entity: T,
 }
 
@@ -101,7 +99,7 @@ pub async fn mark(store: &Store, owner: &Owner, session: &SessionId) -> Result<O
     store.query(SQL, &owner.key(session)).await?.first().map(read_mark).transpose()
 }
 
-/// Whose drafts have this subject.
+/// The users who have a draft with this subject.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -111,7 +109,7 @@ pub async fn drafted_by(store: &Store, organization: &OrganizationId, subject: &
     rows.iter().map(|r| r.text("user_id")?.parse()).collect()
 }
 
-/// Keeps a draft over the one before.
+/// Stores a draft, replacing an earlier one of the same subject.
 pub fn put_draft(ws: &mut WriteSet, rev: RevRef, owner: &Owner, subject: &str, text: &str, now: Timestamp) {
     let [organization, user, subject] = owner.key(subject);
     ws.upsert(&DRAFTS, [organization, user, subject, rev.into(), now.into(), text.into()]);
@@ -125,7 +123,7 @@ pub fn remove_draft(ws: &mut WriteSet, owner: &Owner, subject: &str) -> RevRef {
     rev
 }
 
-/// Writes a read mark over the one that was read, and only over that one.
+/// Stores a read mark; fails if it is no longer the one that was read.
 pub fn put_mark(
     ws: &mut WriteSet,
     rev: RevRef,
@@ -154,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes, moves, limits and removes on one database.
+    /// Stores, moves, limits and removes state in one database.
     async fn round_trip(url: &str) {
         let env = Env::system();
         let migrations = [&crate::store::MIGRATIONS];

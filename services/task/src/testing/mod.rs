@@ -36,7 +36,7 @@ pub struct Tenant {
     pub repository: RepositoryId,
 }
 
-/// Everything of a test.
+/// The fakes and the database of one test; outlives restarts of the service.
 pub struct World {
     pub env: Env,
     pub provisioner: FakeProvisioner,
@@ -115,7 +115,7 @@ impl Running {
         self.cx.store.close().await;
     }
 
-    /// Ends at once, as a killed process does.
+    /// Stops at once, as a killed process does.
     pub async fn crash(self) {
         self.tasks.shutdown(Duration::ZERO).await;
         self.cx.store.close().await;
@@ -136,7 +136,7 @@ impl Running {
         ops::get_task::get_task(&self.cx, &tenant.caller, request).await.unwrap()
     }
 
-    /// The first moment at which something holds of a task; fails after a minute.
+    /// Waits until a condition holds for a task and returns the task; panics after a minute.
     pub async fn until(
         &self,
         tenant: &Tenant,
@@ -146,14 +146,14 @@ impl Running {
         let mut hint = self.cx.store.subscribe(&Scope::organization(&tenant.organization));
         let mut last = None;
         let begun = Instant::now();
-        // A busy machine makes each look take long: what ends it is time.
+        // On a busy machine each read is slow: the limit is time, not a number of reads.
         while begun.elapsed() < Duration::from_secs(60) {
             let found = self.get(tenant, task_id).await;
             if holds(&found) {
                 return found;
             }
             last = Some(found);
-            // A hint may belong to another change, or be lost: look again either way.
+            // The hint may belong to another change, or be lost: read again either way.
             let _ = tokio::time::timeout(Duration::from_millis(50), hint.changed()).await;
         }
         panic!("never held of {last:#?}");

@@ -1,4 +1,4 @@
-//! A provisioner whose sandboxes and turns go as far as the test lets them.
+//! A fake provisioner whose sandboxes and turns advance as far as the test lets them.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,10 +23,10 @@ use super::upstream::Items;
 
 type Answer<T> = Result<Response<T>, Status>;
 
-/// The id of the one profile that there is, `night` by name.
+/// Id of the only profile, named `night`.
 pub const NIGHT: &str = "prf_00000000000000000000000000000001";
 
-/// The agent and the profile's id for what was asked for.
+/// The agent and the profile id for a request.
 fn chosen(agent: &str, profile: &str) -> Result<(String, String), Status> {
     match (agent, profile) {
         ("", "") => Ok(("demo".to_owned(), String::new())),
@@ -44,13 +44,13 @@ fn chosen(agent: &str, profile: &str) -> Result<(String, String), Status> {
 struct State {
     sandboxes: HashMap<String, Sandbox>,
     sessions: HashMap<String, AgentSession>,
-    /// What sessions were created with, by session.
+    /// The settings that each session was created with.
     started: HashMap<String, Option<AgentSettings>>,
-    /// Texts of all turns in the order they began.
+    /// Message id and text of all turns, in the order they began.
     prompts: Vec<(String, String)>,
-    /// The files of all turns, by the ids of messages.
+    /// The attachment ids that reached the agent, by message id.
     given: HashMap<String, Vec<String>>,
-    /// Stored files with their organizations.
+    /// Organization and metadata of each stored file.
     files: HashMap<String, (String, Attachment)>,
     ensured: usize,
 }
@@ -60,17 +60,17 @@ pub struct FakeProvisioner {
     items: Items,
     env: Env,
     state: Arc<Mutex<State>>,
-    /// Whether every unary call hangs for ever.
+    /// Whether every unary call hangs.
     pub hangs: Arc<AtomicBool>,
     /// Whether new sandboxes are ready at once.
     pub eager: Arc<AtomicBool>,
     /// Whether answers to permission requests are refused.
     pub refuses_answers: Arc<AtomicBool>,
-    /// Whether prompts are taken; one that comes before waits.
+    /// Whether prompts are accepted; until then a prompt call waits.
     pub takes_prompts: watch::Sender<bool>,
-    /// Sessions that were told not to wait for a quota.
+    /// Sessions whose wait for a quota was ended by a call.
     pub resumed: watch::Sender<Vec<String>>,
-    /// Told of every prompt that comes.
+    /// Notified of every prompt.
     pub prompted: Arc<Notify>,
 }
 
@@ -100,7 +100,7 @@ impl FakeProvisioner {
         self.state.lock().unwrap().prompts.iter().map(|(_, text)| text.clone()).collect()
     }
 
-    /// A stored file of an organization.
+    /// Stores a file of an organization.
     pub fn add_file(&self, organization: &str, name: &str) -> Attachment {
         let attachment_id = AttachmentId::generate(&self.env).to_string();
         let file = Attachment {
@@ -119,7 +119,7 @@ impl FakeProvisioner {
         self.state.lock().unwrap().files.remove(id);
     }
 
-    /// The files that reached the agent with a message.
+    /// The attachment ids that reached the agent with a message.
     pub fn given(&self, message_id: &str) -> Vec<String> {
         self.state.lock().unwrap().given.get(message_id).cloned().unwrap_or_default()
     }
@@ -136,7 +136,7 @@ impl FakeProvisioner {
         }
     }
 
-    /// All sandboxes are destroyed, and with them their sessions.
+    /// Destroys all sandboxes and closes their sessions.
     pub async fn lose_sandboxes(&self) {
         let all: Vec<AgentSession> = self.state.lock().unwrap().sessions.values().cloned().collect();
         for mut session in all {
@@ -160,7 +160,7 @@ impl FakeProvisioner {
         self.items.put(&scope, &[(key, 0, item)]).await
     }
 
-    /// What a session was created with.
+    /// The settings that a session was created with.
     pub fn settings(&self, id: &str) -> Option<AgentSettings> {
         self.state.lock().unwrap().started.get(id).cloned().flatten()
     }
@@ -186,7 +186,7 @@ impl FakeProvisioner {
         self.items.put(&session.session_id, &[(key, session.last_offset, item)]).await;
     }
 
-    /// The agent says something.
+    /// Emits an agent message.
     pub async fn say(&self, session_id: &str, text: &str) {
         let mut session = self.session(session_id).unwrap();
         self.emit(&mut session, Body::AgentMessage(AgentMessage { text: text.into() })).await;
@@ -205,7 +205,7 @@ impl FakeProvisioner {
         self.put_session(session).await;
     }
 
-    /// The agent offers these modes, of which the first holds.
+    /// Lets the agent offer these modes; the first is the current one.
     pub async fn offer(&self, session_id: &str, modes: &[&str]) {
         let mut session = self.session(session_id).unwrap();
         let choice = |m: &&str| AgentOptionChoice { value: (*m).to_owned(), ..AgentOptionChoice::default() };
@@ -215,19 +215,19 @@ impl FakeProvisioner {
             choices: modes.iter().map(choice).collect(),
             ..AgentOption::default()
         };
-        // As where an agent has more commands than are shown.
+        // Truncated, as with an agent that has more choices than are shown.
         let options = AgentOptions { options: vec![mode], truncated: true, ..AgentOptions::default() };
         session.options = Some(options);
         self.put_session(session).await;
     }
 
-    /// The running turn ends. The session's state is told before the end of the turn itself.
+    /// Ends the running turn. The session's state arrives before the event of the turn's end.
     pub async fn end_turn(&self, session_id: &str, outcome: TurnOutcome) {
         self.tell_ready(session_id).await;
         self.tell_end(session_id, outcome).await;
     }
 
-    /// The first half of the end of a turn: the session is ready, and one event is still to come.
+    /// The first half of a turn's end: the session is ready, and one event is still to come.
     pub async fn tell_ready(&self, session_id: &str) {
         let mut session = self.session(session_id).unwrap();
         session.set_state(AgentSessionState::Ready);
@@ -235,7 +235,7 @@ impl FakeProvisioner {
         self.put_session(session).await;
     }
 
-    /// The second half: the event.
+    /// The second half of a turn's end: the event.
     pub async fn tell_end(&self, session_id: &str, outcome: TurnOutcome) {
         let mut session = self.session(session_id).unwrap();
         session.last_offset -= 1;
@@ -243,7 +243,7 @@ impl FakeProvisioner {
         self.emit(&mut session, Body::TurnEnd(end)).await;
     }
 
-    /// The running turn ends since the model provider's quota is used up until a time.
+    /// Ends the running turn because the model provider's quota is used up until a time.
     pub async fn refuse_until(&self, session_id: &str, until: prost_types::Timestamp) {
         let mut session = self.session(session_id).unwrap();
         session.condition = Some(Condition {

@@ -1,4 +1,4 @@
-//! A repo service with repositories and works that the test sets.
+//! A fake repo service with repositories and works that the test sets.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ impl FakeRepo {
         self.items.put(organization.as_str(), &[(format!("work/{task_id}"), 0, item)]).await;
     }
 
-    /// The repository is deleted.
+    /// Deletes a repository.
     pub async fn remove(&self, organization: &OrganizationId, id: &RepositoryId) {
         self.known.lock().unwrap().retain(|r| r.repository_id != id.as_str());
         self.items.bury(organization.as_str(), &format!("repository/{id}")).await;

@@ -1,4 +1,4 @@
-//! A store of entities that can be watched: what both fakes are made of.
+//! A watchable store of entities, used by both fakes.
 
 use std::path::Path;
 

@@ -50,7 +50,7 @@ async fn files_of_prompts_and_messages_reach_the_agent_and_stand_in_the_transcri
     let first = world.provisioner.session(&session).unwrap().message_id;
     assert_eq!(world.provisioner.given(&first), std::slice::from_ref(&a.attachment_id));
 
-    // Files alone are a message, too.
+    // A message may consist of files alone.
     let message = queued(&running, &tenant, &session, "", &[&c, &b]).await.unwrap();
     assert_eq!(message.attachments, [c.clone(), b.clone()]);
     world.provisioner.end_turn(&session, TurnOutcome::Completed).await;
@@ -119,7 +119,7 @@ async fn without_the_provisioner_only_messages_with_files_are_refused_for_now() 
     };
     let send = || ops::send_message::send_message(&running.cx, &tenant.caller, request.clone());
     let first = send().await.unwrap();
-    // A repeat asks nobody: neither for files that are gone, nor while the provisioner is.
+    // A repeated request makes no call: it succeeds although the file is gone and the provisioner hangs.
     world.provisioner.remove_file(&file.attachment_id);
     world.provisioner.hangs.store(true, Ordering::SeqCst);
     assert_eq!(send().await.unwrap(), first);
@@ -154,7 +154,7 @@ async fn an_edit_of_a_queued_message_keeps_its_files_unless_it_names_others() {
     assert_eq!(edit("", Some(vec![])).await.unwrap_err().reason(), "INVALID_FIELD");
     assert_eq!(edit("three", Some(vec!["att_x".into()])).await.unwrap_err().reason(), "INVALID_FIELD");
     assert_eq!(edit("three", Some(vec![])).await.unwrap(), []);
-    // A repeat gets its first answer, also when the file is gone since.
+    // A repeated request gets its first answer, even if the file is gone by now.
     let request = UpdateQueuedMessageRequest {
         request_id: "r1".into(),
         message_id: message_id.clone(),

@@ -1,4 +1,4 @@
-//! What the service tells about the time that its projections take.
+//! What the service measures about the time that its projections take.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::*;
 
-/// The views that were brought up to date.
+/// The views whose updates were measured.
 #[derive(Debug, Default)]
 struct Updated(watch::Sender<BTreeSet<&'static str>>);
 
@@ -31,7 +31,7 @@ async fn measures_what_it_takes_in_from_each_service_and_the_summary_derived_fro
         BTreeSet::from(["WatchAgentSession", "WatchOrganization", "WatchRepositories", "WatchSandboxes"]);
     let mut seen = updated.0.subscribe();
     let all = tokio::time::timeout(Duration::from_secs(60), seen.wait_for(|seen| *seen == expected)).await;
-    // Whoever holds what was seen keeps the observer waiting.
+    // The borrow must end here: it blocks the observer.
     let all = all.is_ok_and(|seen| seen.is_ok());
     assert!(all, "{:?}", updated.0.borrow());
     running.stop().await;

@@ -1,4 +1,4 @@
-//! What the service does when something comes late, twice, damaged or not at all.
+//! What the service does when an update is late, duplicated, damaged or missing.
 
 use foundry_proto::common::v1::TurnEnd;
 use foundry_proto::provisioner::v1::AgentSession;
@@ -64,7 +64,7 @@ async fn holds_the_queue_for_an_interruption_that_only_the_end_of_the_turn_tells
     let (task, session) = ids(&running.create(&tenant, "one").await);
     running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
     send(&running, &tenant, &session, "two").await;
-    // The session is told ready, as after an interruption that came and went between two looks.
+    // Only the ready state arrives, as after an interruption that came and went between two updates.
     world.provisioner.end_turn(&session, TurnOutcome::Interrupted).await;
     let held = running.until_session(&tenant, &task, &session, |s| s.queue_held && s.last_offset == 2).await;
     assert_eq!(held.queue_length, 1);

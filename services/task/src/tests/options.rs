@@ -1,4 +1,4 @@
-//! What is chosen of an agent, and forms it wants filled in.
+//! Options of an agent, and forms that it sends.
 
 use std::sync::atomic::Ordering;
 

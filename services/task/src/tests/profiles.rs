@@ -1,4 +1,4 @@
-//! Tasks and sessions by agent profile.
+//! Tasks and sessions that use an agent profile.
 
 use foundry_core::Code;
 use foundry_proto::common::v1::{PermissionPolicy, Role};
@@ -46,7 +46,7 @@ async fn a_task_shows_the_agent_and_the_profile_that_the_provisioner_found() {
         assert_eq!((session.agent.as_str(), session.profile.as_str()), expected);
         assert_eq!(task.permission_policy(), PermissionPolicy::Ask);
         assert_eq!(session.permission_policy(), PermissionPolicy::Ask);
-        // A further session is like its task unless something is named.
+        // A further session uses its task's profile unless the request names something else.
         let more = CreateSessionRequest { task_id: made.task_id.clone(), ..Default::default() };
         let more = ops::create_session::create_session(&running.cx, &tenant.caller, more).await.unwrap();
         let more = more.session.unwrap();

@@ -11,7 +11,7 @@ async fn hands_over_what_waits_after_a_turn_that_ended_for_a_quota_with_a_time_a
     send(&running, &tenant, &session, "two").await;
     let until = world.env.clock.now().plus(Duration::from_secs(3600)).to_proto();
     world.provisioner.refuse_until(&session, until).await;
-    // The provisioner keeps it back, and says so; here it is no longer in the queue.
+    // The provisioner holds the turn back and reports why; here the message has left the queue.
     let waits = |s: &Session| s.state() == SessionState::Running && s.queue_length == 0;
     let waiting = running.until_session(&tenant, &task, &session, waits).await;
     assert!(!waiting.queue_held);

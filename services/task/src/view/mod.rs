@@ -1,5 +1,4 @@
-//! What the service's watches show. Views are stored as they are sent, so that showing one is
-//! putting it into its envelope.
+//! The service's watched views. They are stored as they are sent, so showing one only wraps it in its item message.
 
 pub mod files;
 pub mod organization;

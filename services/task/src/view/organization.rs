@@ -7,10 +7,10 @@ use foundry_watch_hub::{Fingerprint, Source, TableView};
 
 use crate::store::summary;
 
-/// What the view is called.
+/// Name of the view, the same as its rpc's.
 pub const NAME: &str = "WatchOrganization";
 
-/// The view of `WatchOrganization`: summary rows alone.
+/// The view of `WatchOrganization`, from the summary rows alone.
 pub fn of_organization(organization: &OrganizationId) -> TableView {
     let fingerprint = Fingerprint::new(NAME, 1).filter("organization", organization.as_str());
     let source = Source::new(summary::BY_REV, [organization.into()], |row| {

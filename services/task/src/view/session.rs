@@ -11,7 +11,7 @@ use super::wrapped;
 use crate::domain::session::MessageState;
 use crate::store::{messages, sessions, transcript};
 
-/// The view of `WatchSession`. No version of it is left out: entries are a log.
+/// The view of `WatchSession`. It sends every version: transcript entries are a log.
 pub fn of_session(session: &SessionId, after_offset: i64) -> TableView {
     let fingerprint = Fingerprint::new("WatchSession", 1)
         .filter("session", session.as_str())

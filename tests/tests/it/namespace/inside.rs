@@ -1,4 +1,4 @@
-//! A sandbox of the mesh, and what is run in it: by the agent, since that is what sandboxes are for.
+//! A sandbox of the mesh, and scripts that its agent runs in it.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,19 +8,19 @@ use foundry_proto::repo::v1::Repository;
 use foundry_tests::story::{await_turns, create_task, send, turn_ends};
 use foundry_tests::{Caller, Mesh, sandboxes};
 
-/// A sandbox, made by a task.
+/// The sandbox of a task.
 pub struct Inside {
-    /// Its id.
+    /// Id of the sandbox.
     pub id: String,
     session: String,
     caller: Caller,
-    /// Its `/tmp`, seen from outside.
+    /// Its `/tmp`, as a directory of the host.
     tmp: PathBuf,
     turns: AtomicUsize,
 }
 
 impl Inside {
-    /// Creates a task and waits until its sandbox has done something.
+    /// Creates a task and waits until its first turn has ended.
     pub async fn create(mesh: &Mesh, caller: &Caller, repository: &Repository) -> Self {
         let (task, session) = create_task(caller, repository, "say here").await;
         await_turns(caller, &session.session_id, 1).await;
@@ -36,7 +36,7 @@ impl Inside {
         }
     }
 
-    /// Runs a script in it by the agent and returns all that it prints, and its exit code in a last line.
+    /// Lets the agent run a script; returns its output, with the exit code in the last line.
     pub async fn run(&self, script: &str) -> String {
         let turns = self.turns.fetch_add(1, Ordering::SeqCst) + 1;
         std::fs::write(self.tmp.join(format!("job-{turns}")), script).unwrap();
@@ -49,12 +49,12 @@ impl Inside {
         std::fs::read_to_string(self.tmp.join(format!("out-{turns}"))).unwrap()
     }
 
-    /// Puts a file into its `/tmp`.
+    /// Writes a file into its `/tmp`.
     pub fn put(&self, name: &str, content: &[u8]) {
         std::fs::write(self.tmp.join(name), content).unwrap();
     }
 
-    /// Leaves a listener there that says which sandbox it is in.
+    /// Starts a listener in the sandbox that answers with the sandbox's id.
     pub async fn listens_on_8123(&self) {
         let listener = format!(
             "import socket\nlistener = socket.create_server(('127.0.0.1', 8123))\nprint('listening', flush=True)\n\
@@ -73,7 +73,7 @@ impl Inside {
     }
 }
 
-/// Attempts to reach what must not be reached.
+/// Attempts to reach addresses that sandboxes must not reach.
 pub mod attack {
     use std::process::Command;
 
@@ -83,7 +83,7 @@ pub mod attack {
 
     const SCRIPT: &str = include_str!("attack.py");
 
-    /// How many there were, and which were not refused.
+    /// The number of attempts, and those with the wrong result.
     pub struct Tried {
         pub attempts: usize,
         pub wrong: Vec<String>,
@@ -101,14 +101,14 @@ pub mod attack {
         Tried { attempts: usize::try_from(read["attempts"].as_u64().unwrap()).unwrap(), wrong }
     }
 
-    /// From beside the mesh, where each must be reached.
+    /// From the mesh's host, where every attempt must succeed.
     pub fn from_here(addresses: &[&str], ports: &[u16]) -> Tried {
         let out =
             Command::new("python3").args(["-c", SCRIPT, "here"]).args(arguments(addresses, ports)).output();
         read(&String::from_utf8_lossy(&out.unwrap().stdout))
     }
 
-    /// From a sandbox, by every way.
+    /// From a sandbox, by every method that the script has; every attempt must fail.
     pub async fn from(sandbox: &Inside, addresses: &[&str], ports: &[u16], names: &[&str]) -> Tried {
         sandbox.put("attack.py", SCRIPT.as_bytes());
         let [addresses, ports] = arguments(addresses, ports);

@@ -1,6 +1,6 @@
-//! The whole mesh in a network namespace of the test's own, where its listeners and others stand on exactly the
-//! addresses that sandboxes must not reach, so that a missing guard shows as a success; and beside it another namespace,
-//! the world outside, with servers at addresses for documentation that programs inside do reach.
+//! The whole mesh in a network namespace of the test's own. Listeners of the mesh and of the test are on exactly the
+//! addresses that sandboxes must not reach, so a missing guard shows as a successful connection. A second namespace is
+//! the outside world, with servers at documentation addresses that programs in sandboxes do reach.
 
 mod inside;
 mod programs;
@@ -20,7 +20,7 @@ use foundry_tool_cache::{NpmSettings, ToolCache};
 
 use inside::{Inside, attack};
 
-/// Addresses of the mesh's machine. Its ports are the default ones, on every address.
+/// Addresses of the mesh's host. Gateway, services and admin page listen on all of them.
 const ADDRESSES: [&str; 11] = [
     "127.0.0.1",
     "127.8.9.10",
@@ -36,12 +36,12 @@ const ADDRESSES: [&str; 11] = [
 ];
 /// What else is there: services of a cloud, a database, a dev server. A listener of the test stands for each.
 const OTHER_PORTS: [u16; 3] = [80, 5432, 8123];
-/// Names of the resolver that lead inside, and one that has no address at all.
+/// Names that the resolver maps to internal addresses, and one without an address.
 const NAMES: [&str; 4] =
     ["inside.example.org:7100", "own.example.org:7100", "localhost.example.org:7109", "localhost:7100"];
 
-/// The mesh's namespace: its addresses, a wire to the world, names by a resolver of the test, and a user for ssh.
-/// A name is asked for once and waited for: the resolver counts, and may be held up.
+/// Sets up the mesh's namespace: its addresses, a link to the outside world, the test's resolver, and a user for ssh.
+/// Names are looked up once with a long timeout, as the resolver counts look-ups and may be slow.
 const SET_UP: &str = r#"
 set -e
 ip link set lo up
@@ -59,7 +59,7 @@ mount --bind "$PLACE/passwd" /etc/passwd
 exec "$0" --exact namespace::within --ignored --nocapture --test-threads 1
 "#;
 
-/// Whether this machine lets us make namespaces; says why not.
+/// Whether the host allows network namespaces; prints the reason if not.
 fn is_possible() -> bool {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: making network namespaces in which sandboxes have users of their own needs root");
@@ -79,7 +79,7 @@ fn is_possible() -> bool {
     true
 }
 
-/// Where the Node of the agents is kept between runs, with their packages.
+/// Directory in which the agents' Node and packages are kept between runs.
 fn tools() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tools")
 }
@@ -89,7 +89,7 @@ async fn reaches_public_hosts_by_its_programs_and_nothing_of_the_mesh_in_a_names
     if !is_possible() {
         return;
     }
-    // Before the network goes: the same as the mesh does for its agents.
+    // Downloaded before the network is gone, in the same way as the mesh does.
     let cache = ToolCache::new(tools(), NpmSettings::default(), Env::system());
     let node = cache.ensure_node(|line| eprintln!("{line}")).await.unwrap();
     let place = tempfile::tempdir().unwrap();
@@ -120,7 +120,7 @@ async fn reaches_public_hosts_by_its_programs_and_nothing_of_the_mesh_in_a_names
     eprintln!("{words}");
 }
 
-/// Runs in the namespace only; see above.
+/// Runs only in the namespace that the test above creates.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "runs in the namespace that the test above makes"]
 async fn within() {

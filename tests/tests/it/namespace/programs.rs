@@ -1,4 +1,4 @@
-//! What programs fetch through the proxy, by their usual settings alone.
+//! Programs that use the proxy by their standard settings alone.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,25 +8,25 @@ use super::world::Ssh;
 
 const REGISTRY: &str = "https://registry.example.org";
 const WORDS: &str = "hello from the world";
-/// A program in Java that prints what is behind an address.
+/// A Java program that prints the content at a URL.
 const JAVA: &str = r#"public class Fetch { public static void main(String[] a) throws Exception {
     System.out.write(new java.net.URL(a[0]).openStream().readAllBytes()); System.out.flush(); } }"#;
 
-/// The Rust toolchain of this machine, which no sandbox sees by itself.
+/// The host's Rust toolchain, which sandboxes see only if it is configured.
 pub fn toolchain() -> Option<PathBuf> {
     let out = Command::new("rustc").args(["--print", "sysroot"]).output().ok()?;
     let path = PathBuf::from(String::from_utf8(out.stdout).ok()?.trim());
     (path.join("bin/cargo").is_file() && !path.starts_with("/usr")).then_some(path)
 }
 
-/// The Node that agents run on, as it is seen inside.
+/// Path of the agents' Node inside a sandbox.
 fn node() -> String {
     let node = PathBuf::from(std::env::var_os("NODE").unwrap());
     let below = node.strip_prefix(super::tools()).unwrap();
     format!("/opt/foundry/tools/{}", below.display())
 }
 
-/// Name, whether it must be there, and the script, which prints the words of the world.
+/// Name, whether it must be installed, and a script that prints the text of the outside server.
 fn all() -> Vec<(&'static str, bool, String)> {
     let cargo = toolchain().map_or("cargo".to_owned(), |t| t.join("bin/cargo").display().to_string());
     let node = node();
@@ -84,7 +84,7 @@ fn all() -> Vec<(&'static str, bool, String)> {
     ]
 }
 
-/// Each fetches something from a registry of its kind.
+/// Lets each program fetch something from a registry of its kind.
 pub async fn reach_the_world(sandbox: &Inside) {
     for (program, required, script) in all() {
         let out = sandbox.run(&format!("command -v {program} > /dev/null || [ {program} = node ] || [ {program} = cargo ] || exit 99; {script}")).await;
@@ -102,7 +102,7 @@ pub async fn reach_the_world(sandbox: &Inside) {
     assert!(!bare.ends_with("exit 0\n"), "there is no other way: {bare}");
 }
 
-/// git by ssh, there and back: two clones, and what one pushes the other has.
+/// git over ssh in both directions: one clone pushes, and a second one receives it.
 pub async fn push_by_ssh(sandbox: &Inside, ssh: &Ssh) {
     sandbox.put("key", ssh.key.as_bytes());
     let out = sandbox

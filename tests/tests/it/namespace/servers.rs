@@ -1,4 +1,4 @@
-//! Servers that stand for what a mesh's machine and the world outside have: a resolver, files, greetings.
+//! Servers of the mesh's host and of the outside world: a resolver, files, fixed answers.
 
 use std::io::Write as _;
 use std::net::{TcpListener, UdpSocket};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio_rustls::TlsAcceptor;
 
-/// Says some words as an answer to whatever is asked.
+/// Answers every connection with fixed words over HTTP.
 pub fn say(listener: TcpListener, words: &str) {
     let length = words.len();
     let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{words}");
@@ -25,8 +25,8 @@ pub fn say(listener: TcpListener, words: &str) {
     });
 }
 
-/// A resolver on the loopback of the mesh's machine. `turns.example.org` is public at its first look-up, and loopback
-/// at every further one.
+/// A resolver on the host's loopback. `turns.example.org` is public at its first look-up and loopback afterwards;
+/// returns the counter of its look-ups.
 pub fn names() -> Arc<AtomicUsize> {
     let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
     let turned = Arc::new(AtomicUsize::new(0));
@@ -75,7 +75,7 @@ pub fn names() -> Arc<AtomicUsize> {
     turned
 }
 
-/// Serves the files below a directory.
+/// Serves the files below a directory over HTTP, or HTTPS with `tls`.
 #[allow(clippy::disallowed_methods)] // a server of the test
 pub async fn files(listener: TcpListener, tls: Option<TlsAcceptor>, site: PathBuf) {
     use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};

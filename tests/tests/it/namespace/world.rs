@@ -1,4 +1,4 @@
-//! The world outside the mesh's machine.
+//! The outside world: servers in a namespace of their own.
 
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
@@ -12,14 +12,14 @@ use tokio_rustls::rustls::{ServerConfig, crypto::ring};
 
 use super::servers::{files, say};
 
-/// Its address.
+/// Address of the outside world, reserved for documentation.
 const OUTER: &str = "192.0.2.1";
-/// The user and group `git` of the namespace.
+/// Id of the user and group `git` in the namespace.
 const GIT: u32 = 63_999;
 
-/// Listens in the world outside.
+/// Opens a listener in the outside world.
 fn listen_there(world: u32, port: u16) -> TcpListener {
-    // A thread has the namespace in which it is; a socket keeps that of the thread that made it.
+    // A socket belongs to the network namespace of the thread that creates it.
     let made = std::thread::spawn(move || {
         let namespace = std::fs::File::open(format!("/proc/{world}/ns/net")).unwrap();
         let namespace = std::os::fd::AsFd::as_fd(&namespace);
@@ -29,8 +29,8 @@ fn listen_there(world: u32, port: u16) -> TcpListener {
     made.join().unwrap()
 }
 
-/// The servers of the world: files over HTTP and HTTPS, and something else. Returns the certificates that programs
-/// inside must be told of.
+/// Starts the servers of the outside world: files over HTTP and HTTPS, and a fixed answer. Returns the path of the CA
+/// certificate that programs must trust.
 pub fn serve(world: u32, site: &Path, directory: &Path) -> PathBuf {
     say(listen_there(world, 81), "the world");
     let (http, https) = (listen_there(world, 80), listen_there(world, 443));
@@ -60,16 +60,16 @@ pub fn serve(world: u32, site: &Path, directory: &Path) -> PathBuf {
     ca
 }
 
-/// An ssh server of the world, with a user `git`, whose home holds a repository.
+/// An ssh server in the outside world, with a user `git` whose home contains a repository.
 pub struct Ssh {
     server: Child,
     home: PathBuf,
-    /// The private key that it takes.
+    /// The private key that it accepts.
     pub key: String,
 }
 
 impl Ssh {
-    /// Starts it in the world's namespace.
+    /// Starts the server in the namespace of the outside world.
     pub fn start(world: u32, place: &Path) -> Self {
         let home = place.join("git");
         let keys = place.join("keys");
@@ -92,7 +92,7 @@ impl Ssh {
         Self { server, home, key: std::fs::read_to_string(key).unwrap() }
     }
 
-    /// What git says of the repository there.
+    /// Runs git in the repository; returns its output.
     pub fn git(&self, arguments: &[&str]) -> String {
         let mut git = Command::new("git");
         git.args(["-c", "safe.directory=*", "--git-dir"]).arg(self.home.join("pushed.git")).args(arguments);
@@ -120,12 +120,12 @@ fn run(command: &mut Command) {
     assert!(out.status.success(), "{command:?}: {out:?}");
 }
 
-/// Runs a script beside the mesh.
+/// Runs a script on the mesh's host.
 pub fn on_the_host(directory: &Path, script: &str) {
     run(Command::new("sh").args(["-ec", script]).current_dir(directory));
 }
 
-/// A package for each kind of registry, and a repository.
+/// Creates a package for each kind of registry, and a repository.
 pub fn publish(site: &Path) {
     on_the_host(
         site,

@@ -13,7 +13,7 @@ use crate::client::Gateway;
 use crate::failure::Failure;
 use crate::output;
 
-/// When following ends by itself.
+/// The event at which following ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Until {
     /// When the session is closed.
@@ -27,7 +27,7 @@ pub enum Until {
 /// Prints the conversation after an offset until the end or Ctrl-C.
 ///
 /// # Errors
-/// When the watch cannot go on, or the session failed (exit code 6).
+/// When the watch is refused, or the session has failed (exit code 6).
 pub async fn conversation(
     gateway: &Gateway,
     output: Output,
@@ -40,7 +40,7 @@ pub async fn conversation(
     super::until_interrupted(&goes_on, follow).await
 }
 
-/// As [`conversation`], without an eye on Ctrl-C; tells the end of the turn that was waited for.
+/// As [`conversation`], without handling Ctrl-C; also returns the end of the turn that it waited for.
 pub async fn follow(
     gateway: &Gateway,
     output: Output,
@@ -70,7 +70,7 @@ pub async fn follow(
     }
 }
 
-/// What was printed so far, and when to end.
+/// What has been printed, and when to end.
 struct Shown {
     last: i64,
     until: Until,

@@ -1,4 +1,4 @@
-//! A task from its creation to the end of its first turn: stages as they pass, then the agent's words.
+//! Follows a task from its creation to the end of its first turn: the stages, then the agent's output.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use crate::client::Gateway;
 use crate::failure::Failure;
 use crate::output;
 
-/// How long the import of the work is waited for after a turn.
+/// How long to wait for the import of the work after a turn.
 const WORK_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Exit code for the end of a turn: 0, or 6 when the turn failed.
@@ -29,7 +29,7 @@ pub fn exit_code(part: &TranscriptPart) -> ExitCode {
 /// Follows a new task until its first turn ends, it fails, or Ctrl-C.
 ///
 /// # Errors
-/// When a watch cannot go on, or the task failed (exit code 6).
+/// When a watch is refused, or the task has failed (exit code 6).
 pub async fn creation(
     gateway: &Gateway,
     output: Output,
@@ -47,7 +47,7 @@ pub async fn creation(
 /// Follows a task with its stages until Ctrl-C.
 ///
 /// # Errors
-/// When the watch cannot go on.
+/// When the watch is refused.
 pub async fn task(gateway: &Gateway, output: Output, task_id: &str) -> Result<ExitCode, Failure> {
     let follow = async { follow_task(gateway, output, task_id, |_| false).await.map(|_| ExitCode::SUCCESS) };
     super::until_interrupted("the task continues", follow).await
@@ -55,9 +55,9 @@ pub async fn task(gateway: &Gateway, output: Output, task_id: &str) -> Result<Ex
 
 /// Why following a task ended.
 enum Followed {
-    /// It is as wanted.
+    /// The task has reached the state that was waited for.
     Enough,
-    /// It was killed or archived.
+    /// The task was killed or archived; holds the name of that state.
     Ended(String),
 }
 
@@ -78,7 +78,7 @@ async fn first_turn(
     Ok(code)
 }
 
-/// Waits until the work of a turn is imported, so that what follows finds it, and tells its size.
+/// Waits until the work of a turn is imported, so that the next command finds it, and prints its size.
 async fn work(gateway: &Gateway, output: Output, task_id: &str, end: &TranscriptPart) -> Result<(), Failure> {
     let ended = end.create_time.as_ref().map(Timestamp::from_proto).unwrap_or_default();
     let imported = |t: &Task| {

@@ -1,4 +1,4 @@
-//! Following what happens: every view is a watch that survives severed connections and restarts. Ctrl-C only detaches.
+//! Live views: each is a watch that survives broken connections and restarts. Ctrl-C only detaches.
 
 mod conversation;
 mod creation;
@@ -24,7 +24,7 @@ pub use creation::{creation, task};
 pub use repository::repository;
 pub use summary::{HEADER as SUMMARY_HEADER, organization, row as summary_row};
 
-/// Prints why something is in its state, if there is anything to say.
+/// Prints why something is in its state; nothing for an empty condition.
 pub fn print_condition(condition: Option<&Condition>) {
     let Some(c) = condition else { return };
     if !c.reason.is_empty() || !c.message.is_empty() {
@@ -73,7 +73,7 @@ fn watch_session(
     })
 }
 
-/// The session as it is now.
+/// The current state of a session.
 pub async fn session(gateway: &Gateway, session_id: &str) -> Result<Session, Failure> {
     let tasks = tasks();
     let mut watch = watch_session(gateway, &tasks, session_id, i64::MAX);
@@ -89,14 +89,14 @@ pub async fn session(gateway: &Gateway, session_id: &str) -> Result<Session, Fai
     }
 }
 
-/// Says on standard error what becomes of the connection.
+/// Reports a lost connection on standard error.
 fn tell_connection<T>(event: &Event<T>) {
     if let Event::Disconnected { status, retry_in } = event {
         eprintln!("connection lost ({}); retrying in {:.1} s", status.message(), retry_in.as_secs_f32());
     }
 }
 
-/// Ends on Ctrl-C with a word about what goes on.
+/// Ends on Ctrl-C with a message about what continues to run.
 async fn until_interrupted<F>(what: &str, follow: F) -> Result<ExitCode, Failure>
 where
     F: Future<Output = Result<ExitCode, Failure>>,

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 /// Follows a repository until it is ready or in error, at most `limit`.
 ///
 /// # Errors
-/// When it takes longer, or the watch cannot go on.
+/// When it takes longer, or the watch is refused.
 pub async fn repository(
     gateway: &Gateway,
     repository_id: &str,

@@ -1,4 +1,4 @@
-//! The tasks of an organization, live.
+//! A live list of an organization's tasks.
 
 use std::process::ExitCode;
 
@@ -32,7 +32,7 @@ pub fn row(t: &TaskSummary) -> Vec<String> {
 /// Prints every change of a task until interrupted.
 ///
 /// # Errors
-/// When the watch cannot go on.
+/// When the watch is refused.
 pub async fn organization(gateway: &Gateway, output: Output) -> Result<ExitCode, Failure> {
     let organization_id = gateway.organization().await?;
     super::until_interrupted("all tasks continue", follow(gateway, output, organization_id)).await

@@ -1,4 +1,4 @@
-//! A conversation as text for a terminal: streamed words go on where they stopped, everything else has its own line.
+//! A conversation as text for a terminal: streamed text continues on its line, everything else has a line of its own.
 
 use foundry_proto::common::v1::transcript_part::Body;
 use foundry_proto::common::v1::{Attachment, ToolCall, ToolCallState, TranscriptPart, TurnOutcome};
@@ -9,15 +9,15 @@ use crate::output;
 /// Prints transcript parts in order.
 #[derive(Default)]
 pub struct Words {
-    /// The block that the last printed words belong to, while its line is open.
+    /// The block whose text is being streamed, while its line is still open.
     open: Option<String>,
-    /// Title and state last printed of each tool call.
+    /// State and title last printed of each tool call.
     calls: std::collections::HashMap<String, (ToolCallState, String)>,
     /// The plan last printed.
     plan: String,
 }
 
-/// A file as people see it: what it is, and how to get it.
+/// Name, type and size of a file, and the id to get it by, or why it is not stored.
 fn named(file: &Attachment) -> String {
     let what =
         format!("{} ({}, {} bytes)", output::inert(&file.name), output::inert(&file.media_type), file.size);
@@ -28,7 +28,7 @@ fn named(file: &Attachment) -> String {
 }
 
 impl Words {
-    /// Prints one part.
+    /// Prints one part of the transcript.
     pub fn part(&mut self, part: &TranscriptPart) {
         let Some(body) = &part.body else { return };
         match body {

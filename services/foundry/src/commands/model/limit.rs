@@ -1,4 +1,4 @@
-//! `foundry model limit` and `foundry model usage`: what may be used of models, and what is.
+//! `foundry model limit` and `foundry model usage`: limits on the use of models, and the actual use.
 
 use foundry_proto::provisioner::v1::{
     ListModelLimitsRequest, ListModelUsageRequest, ModelLimit as Limit, ModelLimitScope, ModelLimitUnit,
@@ -83,10 +83,10 @@ async fn limits(gateway: &Gateway, task_id: String) -> Result<Vec<Limit>, Failur
     Ok(gateway.profiles().list_model_limits(request).await?.into_inner().limits)
 }
 
-/// Prints what is used, with a sum, and the limits that count.
+/// Prints the use of models with a sum, and the limits that apply.
 ///
 /// # Errors
-/// When the gateway refuses.
+/// The service's error.
 pub async fn usage(gateway: &Gateway, output: Output, task_id: String) -> Result<(), Failure> {
     let organization_id = gateway.organization().await?;
     let request = ListModelUsageRequest { organization_id, task_id: task_id.clone() };

@@ -1,4 +1,4 @@
-//! MCP servers from a JSON file in the form that agents use: `{"mcpServers": {"NAME": {…}}}`.
+//! Reads MCP servers from a JSON file in the format that agents use: `{"mcpServers": {"NAME": {…}}}`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,10 +34,10 @@ struct Server {
     headers: BTreeMap<String, String>,
 }
 
-/// The servers of a file. Values of `env` and `headers` become secrets.
+/// The servers in a file. Values of `env` and `headers` become secrets.
 ///
 /// # Errors
-/// When the file is not in this form, or a variable it names is not set; no value is repeated.
+/// When the file has another format, or names a variable that is not set. No error contains a value.
 pub fn read(path: &Path) -> Result<Vec<McpServer>, Failure> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| Failure::new(format!("{shown}: {e}")).exit(2))?;
@@ -46,7 +46,7 @@ pub fn read(path: &Path) -> Result<Vec<McpServer>, Failure> {
 }
 
 fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Vec<McpServer>, String> {
-    // The parser's own words could hold a value of the file: only the place is told.
+    // The parser's message could contain a value of the file: only the position is reported.
     let file: File = serde_json::from_str(text).map_err(|e| {
         format!(
             "line {}, column {} does not match {{\"mcpServers\": {{\"NAME\": {{\"command\": …, \"args\": […], \"env\": {{…}}}}}}}} \
@@ -82,7 +82,7 @@ fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Vec<Mc
         .collect()
 }
 
-/// A text with each `${VARIABLE}` replaced by its value.
+/// Replaces each `${VARIABLE}` in a text by its value.
 fn filled(text: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let (mut filled, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once("${") {

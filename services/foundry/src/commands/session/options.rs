@@ -1,4 +1,4 @@
-//! What can be chosen in a session, and the forms of its agent.
+//! A session's options, and the forms of its agent.
 
 use foundry_proto::common::v1::{
     AgentOption, AgentUsage, ElicitationAction, ElicitationField, ElicitationFieldKind, ElicitationRequest,
@@ -12,7 +12,7 @@ use crate::commands::follow;
 use crate::failure::Failure;
 use crate::output;
 
-/// Prints a session.
+/// Prints a session with its options.
 pub(super) async fn show(gateway: &Gateway, output: Output, session_id: &str) -> Result<(), Failure> {
     let session = follow::session(gateway, session_id).await?;
     output::one(output, &session, print)
@@ -53,7 +53,7 @@ fn print(session: &Session) {
     }
 }
 
-/// What an option is to become, and why it is not that yet.
+/// The value that an option is being changed to, and why the change is not in effect yet.
 fn becomes(option: &AgentOption) -> String {
     match &option.condition {
         Some(c) if !c.reason.is_empty() => format!("{}: {} {}", option.wanted, c.reason, c.message),
@@ -70,7 +70,7 @@ fn values(option: &AgentOption) -> String {
     values.join(", ")
 }
 
-/// Context and cost for people.
+/// Context use and cost as text.
 fn in_words(usage: &AgentUsage) -> String {
     let of = match usage.size {
         0 => format!("{} tokens", usage.used),
@@ -85,7 +85,7 @@ fn in_words(usage: &AgentUsage) -> String {
     }
 }
 
-/// Chooses a value.
+/// Sets an option of a session.
 pub(super) async fn set(
     gateway: &Gateway,
     output: Output,
@@ -98,7 +98,7 @@ pub(super) async fn set(
     output::one(output, &answer, |_| output::line("saved; it is applied in the background"))
 }
 
-/// Answers the form that waits.
+/// Answers or declines the pending form.
 pub(super) async fn fill(
     gateway: &Gateway,
     output: Output,
@@ -125,7 +125,7 @@ pub(super) async fn fill(
     output::one(output, &answer, |_| output::line("answered"))
 }
 
-/// The fields as given, over what the form is filled in with at first.
+/// Combines the given fields with the form's default values.
 fn filled(form: &ElicitationRequest, given: &[String]) -> Result<Vec<ElicitationValue>, Failure> {
     let mut values: Vec<ElicitationValue> = Vec::new();
     for text in given {
@@ -152,7 +152,7 @@ fn filled(form: &ElicitationRequest, given: &[String]) -> Result<Vec<Elicitation
     Ok(values)
 }
 
-/// A field in a few words.
+/// Name, type and choices of a field as short text.
 pub(in crate::commands) fn describe(field: &ElicitationField) -> String {
     let kind = match field.kind() {
         ElicitationFieldKind::Number => "a number".to_owned(),

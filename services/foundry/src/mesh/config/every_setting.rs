@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Values tried for a setting that is text by default, in order; a setting takes the first that its type accepts.
+/// Values to try for a setting whose default is text, in order: the first one that its type accepts is used.
 const TEXTS: &[&str] = &[
     "7s",
     "127.0.0.1:4711",
@@ -31,12 +31,12 @@ fn leaves(prefix: &str, value: &Value, found: &mut Vec<(String, Value)>) {
     }
 }
 
-/// What to set, below the path of a setting with this default: a rest of the path and a value.
+/// Candidates for a setting with this default: a sub-path to append, and the value to set there.
 fn candidates(default: &Value) -> Vec<(&'static str, Value)> {
     let texts = || TEXTS.iter().map(|text| json!(text));
     match default {
         Value::Bool(b) => vec![("", json!(!b))],
-        // Near the default, so that no bound of its type is passed.
+        // Close to the default, so that it is within the bounds of its type.
         Value::Number(n) => {
             let next = n.as_u64().map_or_else(|| json!(n.as_f64().unwrap() + 0.5), |n| json!(n + 1));
             vec![("", next)]
@@ -47,7 +47,7 @@ fn candidates(default: &Value) -> Vec<(&'static str, Value)> {
     }
 }
 
-/// The value of a TOML file or flag: the text of a table is meant as a table.
+/// The value in the form for a TOML file or flag: text that is an inline table stays a table.
 fn as_toml(value: &Value) -> String {
     match value {
         Value::String(text) if text.starts_with('{') => text.clone(),
@@ -55,7 +55,7 @@ fn as_toml(value: &Value) -> String {
     }
 }
 
-/// The value of a variable or flag.
+/// The value in the form for a variable or flag.
 fn as_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -93,7 +93,7 @@ fn loads_from_file_environment_and_flag_alike() {
         let (key, value, expected) =
             taken.unwrap_or_else(|| panic!("no value tried for {setting} is another one: {refusals:#?}"));
 
-        // In a map the name is taken as it is; everywhere else variables are written in capitals.
+        // In a map, the key keeps its case; all other parts of a variable's name are upper case.
         let name = match key.strip_prefix(&format!("{setting}.")) {
             Some(name) => format!("{}.{name}", setting.to_uppercase()),
             None => setting.to_uppercase(),
