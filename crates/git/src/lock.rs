@@ -51,7 +51,7 @@ impl Lock {
                     return Err(GitError::new(
                         GitErrorKind::Busy,
                         "GIT_REPOSITORY_BUSY",
-                        "another operation holds this repository",
+                        "another operation is using this repository",
                     ));
                 }
                 Err(TryLockError::Error(e)) => return Err(GitError::io("cannot lock the repository", &e)),
