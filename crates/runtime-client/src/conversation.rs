@@ -304,7 +304,7 @@ impl Conversation<'_> {
             answer = self.answer(from, &id, env) => answer,
             () = env.clock.sleep(LIMIT) => {
                 let agent = self.agent;
-                let message = format!("agent {agent} did not answer {method} within {} s", LIMIT.as_secs());
+                let message = format!("agent {agent} did not respond to {method} within {} s", LIMIT.as_secs());
                 Err(ProviderError::new(Class::Timeout, "AGENT_START_TIMEOUT", message).retryable())
             }
         }
@@ -374,7 +374,7 @@ fn sign_in_required(agent: &str, e: &RpcError, initialized: &Initialized) -> Pro
         ways => format!("it offers: {}", ways.join(", ")),
     };
     let message = format!(
-        "agent {agent} wants to be signed in ({}); {ways}. Foundry signs agents in with a model provider: \
+        "agent {agent} requires sign-in ({}); {ways}. Foundry signs agents in with a model provider: \
          choose a profile that has one",
         e.message
     );
