@@ -186,7 +186,7 @@ fn tools_cache(config: &Config, data_dir: &Path) -> PathBuf {
 /// A network for people, with the reason when it is not the one that is usual.
 fn described(network: &Network, note: Option<&str>, upstream: bool) -> String {
     let text = foundry_egress::describe(network, upstream);
-    note.map_or_else(|| text.clone(), |reason| format!("{text}, since {reason}"))
+    note.map_or_else(|| text.clone(), |reason| format!("{text}, because {reason}"))
 }
 
 /// How a sandbox is kept apart, for people.

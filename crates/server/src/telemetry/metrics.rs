@@ -81,7 +81,7 @@ impl Metrics {
                 .build(),
             duration: seconds(
                 "foundry_request_duration",
-                "Time from a request's head to the end of its answer.",
+                "Time from a request's head to the end of its response.",
             ),
             active: gauge(
                 "foundry_active_requests",
