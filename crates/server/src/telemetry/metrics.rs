@@ -245,8 +245,8 @@ mod tests {
             Duration::from_millis(2),
         );
         metrics.stage_claimed("sandbox", "repo_prepared", Duration::from_millis(30));
-        metrics.watch_opened("organization", "anew");
-        metrics.watch_opened("task", "anew");
+        metrics.watch_opened("organization", "new");
+        metrics.watch_opened("task", "new");
         metrics.watch_closed("task");
         for service in ["auth", "task"] {
             let commits = service.len() as u64;
