@@ -203,7 +203,7 @@ impl LocalProvider {
             LimitMode::Auto => blocking("looking for control groups", || Ok(Parents::find())).await?,
         };
         let how = limits::enforcement(parents.as_ref().map_err(String::as_str));
-        tracing::info!(limits = config.limits.describe(), how, "what each sandbox may take");
+        tracing::info!(limits = config.limits.describe(), how, "limits of each sandbox");
         let provider = Self { config, tools, env, settled: OnceLock::new(), parents, shared };
         match provider.settle().await {
             Err(e) if e.reason == "ISOLATION_UNDECIDED" => {

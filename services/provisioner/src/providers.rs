@@ -87,7 +87,7 @@ impl Providers {
             env.clock.sleep(pause).await;
             pause = (pause * 2).min(TRY_AGAIN.1);
             if let Err(e) = local.settle().await {
-                tracing::warn!(reason = e.reason, message = e.message, "new sandboxes still cannot be made");
+                tracing::warn!(reason = e.reason, message = e.message, "sandboxes still cannot be created");
             }
         }
     }

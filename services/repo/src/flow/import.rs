@@ -88,7 +88,7 @@ async fn import(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         Ok(imported) => imported,
         // Only what the bundle itself is guilty of refuses it; a full disk or a killed git is tried again.
         Err(e) if is_the_bundle_s_fault(&e, flow.flow().failures) => {
-            tracing::warn!(%task, reason = e.reason(), stderr = e.stderr(), "bundle refused");
+            tracing::warn!(%task, reason = e.reason(), stderr = e.stderr(), "bundle rejected");
             return refuse(cx, task, version, &e).await;
         }
         Err(e) => {

@@ -148,7 +148,7 @@ async fn take_in<S: Source>(cx: Arc<Context>, tasks: Tasks, organization: Organi
                 }
             }
         };
-        tracing::warn!(%organization, view = S::VIEW, status = %refused, "the watch was refused; it is tried again");
+        tracing::warn!(%organization, view = S::VIEW, status = %refused, "the watch was rejected; retrying");
         if !pause(&tasks, &cx.env, REFUSED).await {
             return;
         }
@@ -220,7 +220,7 @@ where
                 Err(e) => e,
             },
         };
-        tracing::warn!(view, error = ?failed, "news could not be taken in; it is tried again");
+        tracing::warn!(view, error = ?failed, "failed to apply an update; retrying");
         if !pause(tasks, &cx.env, PAUSE).await {
             return false;
         }

@@ -200,7 +200,7 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         Ok(()) => Outcome::done(),
         // The turn has ended, the request is answered, the sandbox is gone: what was wanted, is.
         Err(e) if matches!(e.code, tonic::Code::NotFound | tonic::Code::FailedPrecondition) => {
-            tracing::info!(reason = e.reason, "a command came too late to matter: {}", e.message);
+            tracing::info!(reason = e.reason, "a command arrived too late to have an effect: {}", e.message);
             Outcome::done()
         }
         Err(e) => refused(e),
