@@ -35,7 +35,7 @@ listen=$("$foundry" config | awk '
 mesh=$!
 for _ in $(seq 150); do
   if "$foundry" login --login demo >"$dir/login" 2>&1; then break; fi
-  kill -0 "$mesh" 2>/dev/null || { echo "the mesh ended while starting" >&2; exit 1; }
+  kill -0 "$mesh" 2>/dev/null || { echo "the mesh exited during startup" >&2; exit 1; }
   sleep 0.2
 done
 cat "$dir/login"
@@ -60,7 +60,7 @@ for _ in $(seq 150); do
   [ -z "$("$foundry" sandbox list --output json)" ] && break
   sleep 0.2
 done
-[ -z "$("$foundry" sandbox list --output json)" ] || { echo "the sandbox still lives" >&2; exit 1; }
+[ -z "$("$foundry" sandbox list --output json)" ] || { echo "the sandbox still exists" >&2; exit 1; }
 "$foundry" task diff "$task" --patch | cmp - "$dir/work.patch"
 
 step "the patch is applied in a fresh clone of the real repository"

@@ -53,7 +53,7 @@ pub fn keep_revocations<T>(
             if status.code() == Code::Cancelled && of.cancellation().is_cancelled() {
                 return;
             }
-            tracing::error!(%status, "the feed of revocations was refused and will be tried again");
+            tracing::error!(%status, "the revocation watch was rejected; retrying");
             revocations.feed_lost(env.clock.now());
             tokio::select! {
                 () = of.cancellation().cancelled() => return,

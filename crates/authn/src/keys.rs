@@ -180,7 +180,7 @@ impl KeyRing {
         let mut by_id = HashMap::with_capacity(keys.len());
         for key in keys {
             let Ok(bytes) = <[u8; 32]>::try_from(key.public_key.as_ref()) else {
-                tracing::warn!(key_id = key.key_id, "a published key has not 32 bytes");
+                tracing::warn!(key_id = key.key_id, "a published key is not 32 bytes long");
                 continue;
             };
             let decoding = DecodingKey::from_ed_der(&bytes);

@@ -72,7 +72,7 @@ impl Verifier {
             return Err(TokenError::Malformed("it requires unknown extensions"));
         }
         let kind = header.typ.as_deref().and_then(TokenKind::of_typ);
-        let kind = kind.ok_or(TokenError::Malformed("its type is not one of ours"))?;
+        let kind = kind.ok_or(TokenError::Malformed("its type is not supported"))?;
         let key_id = header.kid.ok_or(TokenError::Malformed("it has no key id"))?;
         let key = self.keys.find(&key_id).await?;
         let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &signature_only())

@@ -1,8 +1,8 @@
 //! What the agent says about itself, the text that robustness tests ask for, and shortening.
 
 /// Who is speaking, and the vocabulary in brief.
-pub(crate) const INTRODUCTION: &str = "I am Foundry's demo agent. There is no model behind me: I do what a few plain \
-words say, one instruction per line or sentence, and note every other request in the repository so that there \
+pub(crate) const INTRODUCTION: &str = "I am Foundry's demo agent. There is no model behind me: I follow simple \
+instructions, one per line or sentence, and write any other request into the repository so that there \
 is a real change to review.\n\n\
 What I understand:\n\
 - `say TEXT`, `think TEXT`, `plan: STEP; STEP`\n\

@@ -8,16 +8,16 @@ use agent_client_protocol::v1::schema::{
 use serde_json::json;
 
 const MODES: &[(&str, &str, &str)] = &[
-    ("usual", "Usual", "does what it is asked to"),
+    ("usual", "Usual", "acts without asking"),
     ("careful", "Careful", "asks before it edits a file or runs a command"),
 ];
 const MODELS: &[(&str, &str, &str)] = &[
-    ("demo", "Demo", "no model at all"),
-    ("demo-loud", "Demo, loud", "answers in capitals"),
-    (LOCKED, "Demo, locked", "cannot be chosen: the agent refuses it"),
+    ("demo", "Demo", "no model"),
+    ("demo-loud", "Demo, loud", "answers in uppercase"),
+    (LOCKED, "Demo, locked", "cannot be selected: the agent rejects it"),
 ];
 const EFFORTS: &[(&str, &str, &str)] =
-    &[("usual", "Usual", "thinks once"), ("high", "High", "thinks twice before it begins")];
+    &[("usual", "Usual", "thinks once"), ("high", "High", "thinks twice before it starts")];
 /// The model that is offered and refused.
 const LOCKED: &str = "demo-locked";
 

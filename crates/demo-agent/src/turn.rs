@@ -36,7 +36,7 @@ pub(crate) enum TurnEnd {
     /// The process has to end as a crash would end it.
     #[error("the agent crashed")]
     Crashed,
-    #[error("nobody listens any more")]
+    #[error("the client is gone")]
     Unheard,
 }
 

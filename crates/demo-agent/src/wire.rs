@@ -117,7 +117,7 @@ enum Outgoing {
 
 /// The output is gone; nobody can be told anything any more.
 #[derive(Debug, thiserror::Error)]
-#[error("the client closed its side")]
+#[error("the client closed the connection")]
 pub(crate) struct OutputClosed;
 
 /// Where every message leaves, in the order it was sent; a full one makes its senders wait.

@@ -33,8 +33,8 @@ impl Problem {
             status: StatusCode::FORBIDDEN,
             reason: "NETWORK_REFUSED",
             short: format!("the network policy \"{network}\" of this sandbox does not allow {target}: {why}"),
-            advice: "Do without it, or ask the operator to name the host in provisioner.local.network. Other ways out lead \
-                     nowhere either: this proxy is the only one.",
+            advice: "Avoid this host, or ask the operator to add it to provisioner.local.network. This proxy is \
+                     the only outbound path of the sandbox.",
             retry_after: None,
         }
     }
@@ -71,8 +71,8 @@ impl Problem {
             status: StatusCode::BAD_REQUEST,
             reason: "NETWORK_REQUEST_MALFORMED",
             short: format!("this is the sandbox's HTTP proxy: {what}"),
-            advice: "It takes CONNECT host:port, and requests with a whole http:// address. Write addresses as 192.0.2.1 or \
-                     [2001:db8::1].",
+            advice: "It accepts CONNECT host:port, and requests with a full http:// URL. Write addresses as \
+                     192.0.2.1 or [2001:db8::1].",
             retry_after: None,
         }
     }

@@ -111,7 +111,7 @@ impl Egress {
 pub fn describe(network: &Network, through_upstream: bool) -> String {
     let meaning = match network {
         Network::Host => {
-            return "host: the network of this machine, its loopback and private addresses too".to_owned();
+            return "host: the network of this machine, including loopback and private addresses".to_owned();
         }
         Network::Own { rules } if rules.0.is_empty() => "no outbound access except models".to_owned(),
         Network::Own { rules } if rules.0.contains(&foundry_sandbox::Rule::Public) => {

@@ -112,7 +112,7 @@ impl Session {
         drop_hop_by_hop(request.headers_mut());
         // What the server goes by is what was judged.
         let host = request.uri().authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
-        let host = HeaderValue::from_str(&host).map_err(|_| Problem::malformed("the host is unreadable"))?;
+        let host = HeaderValue::from_str(&host).map_err(|_| Problem::malformed("the host is malformed"))?;
         request.headers_mut().insert(header::HOST, host);
         let far = match route {
             Route::Direct(addresses) => {
@@ -129,7 +129,7 @@ impl Session {
         let judged = route(&self.network, target, egress.outside.as_ref(), egress.upstream.as_ref());
         match tokio::time::timeout(egress.settings.connect, judged).await {
             Ok(judged) => judged,
-            Err(_) => Err(Problem::unresolved(target, "the resolver does not answer")),
+            Err(_) => Err(Problem::unresolved(target, "the resolver does not respond")),
         }
     }
 

@@ -123,7 +123,7 @@ impl Driver<'_> {
             Err(CommitError::GuardFailed { tag: Some(LEASE_GUARD), .. } | CommitError::Stopped) => None,
             Err(e) => {
                 // The stage's end is projected again, and judged there.
-                tracing::warn!(flow = %row.status.flow_id, error = %e, "an attempt's begin was not projected");
+                tracing::warn!(flow = %row.status.flow_id, error = %e, "the start of an attempt was not projected");
                 Some(row)
             }
         }

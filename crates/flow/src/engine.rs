@@ -65,7 +65,7 @@ impl Engine {
         let now = self.inner.ask_now().await?;
         let recovered = self.inner.store.write(statements::END_ALL_LEASES, &[now.into()]).await?;
         for row in &recovered {
-            tracing::info!(flow = row.text("flow_id")?, "interrupted flow goes on");
+            tracing::info!(flow = row.text("flow_id")?, "resuming interrupted flow");
         }
         Ok(recovered.len())
     }
@@ -89,7 +89,7 @@ impl Engine {
         if !self.wait_until_free(limit - grace).await {
             drained.told_to_release = ids();
             for held in self.inner.leases.all() {
-                tracing::info!(flow = %held.flow_id, kind = held.kind, "drain limit: told to release");
+                tracing::info!(flow = %held.flow_id, kind = held.kind, "drain limit reached; releasing");
                 held.order(Stop::Drain);
             }
             // What still runs is dropped by its own grace period; a little more lets it be recorded.

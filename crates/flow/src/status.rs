@@ -190,11 +190,14 @@ impl FlowStatus {
     /// What happens next, or what a person can do.
     pub fn next_action(&self) -> String {
         match self.status {
-            Status::Ready if self.failures > 0 => "it is retried at the time shown".to_owned(),
-            Status::Ready => "starts as soon as a worker is free".to_owned(),
+            Status::Ready if self.failures > 0 => "none needed: it is retried at the time shown".to_owned(),
+            Status::Ready => "none needed: it starts when a worker is free".to_owned(),
             Status::Running => "none needed".to_owned(),
             Status::Waiting => {
-                format!("continues when {} is signalled", self.wait_key.as_deref().unwrap_or(""))
+                format!(
+                    "none needed: it continues when {} is signalled",
+                    self.wait_key.as_deref().unwrap_or("")
+                )
             }
             Status::Parked => format!("start a worker that implements the stage {}", self.stage),
             Status::Failed => format!("retry from {}, or cancel", self.stage),

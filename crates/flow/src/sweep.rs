@@ -25,7 +25,7 @@ pub(crate) async fn repair(inner: &Inner) -> Result<(), Error> {
         return Ok(());
     }
     for row in inner.store.write(inner.statements.unpark, &[now.into()]).await? {
-        tracing::info!(flow = row.text("flow_id")?, "parked flow goes on: its stage is known here");
+        tracing::info!(flow = row.text("flow_id")?, "resuming parked flow: its stage is known here");
     }
     for row in inner.store.write(inner.statements.park, &[now.into(), overdue.into()]).await? {
         parked(inner, Row::read(&row)?).await;

@@ -37,7 +37,7 @@ impl Mirror {
         if let Some(parent) = dest.parent() {
             tokio::fs::create_dir_all(parent)
                 .await
-                .map_err(|e| GitError::io("cannot make the directory of the clone", &e))?;
+                .map_err(|e| GitError::io("cannot create the directory of the clone", &e))?;
         }
         let _lock = Lock::acquire(dest, self.limits().lock_wait).await?;
         if tokio::fs::symlink_metadata(dest.join(".git").join(MARKER)).await.is_ok() {

@@ -143,7 +143,7 @@ fn empty_home() -> Result<tempfile::TempDir> {
     tempfile::Builder::new()
         .prefix("foundry-git-home-")
         .tempdir()
-        .map_err(|e| GitError::io("cannot make an empty home directory", &e))
+        .map_err(|e| GitError::io("cannot create an empty home directory", &e))
 }
 
 fn parse_version(stdout: &[u8]) -> Option<GitVersion> {
@@ -276,7 +276,7 @@ impl GitCommand {
         if !home.is_dir() {
             // A cleaner of temporary files may have taken it.
             std::fs::create_dir_all(home)
-                .map_err(|e| GitError::io("cannot make an empty home directory", &e))?;
+                .map_err(|e| GitError::io("cannot create an empty home directory", &e))?;
         }
         process::run(what, self.build(), input, limits, sink).await
     }

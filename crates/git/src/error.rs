@@ -60,7 +60,7 @@ impl GitError {
         Self::new(
             GitErrorKind::TooLarge,
             "GIT_TOO_LARGE",
-            format!("{what}: {current} is over the limit of {maximum}"),
+            format!("{what}: {current} exceeds the limit of {maximum}"),
         )
     }
 
@@ -135,11 +135,11 @@ fn summary(kind: GitErrorKind) -> &'static str {
         GitErrorKind::Timeout => ": the remote was too slow",
         GitErrorKind::Protocol => ": the transport or redirect is not allowed",
         GitErrorKind::NotFound => ": not found",
-        GitErrorKind::Auth => ": access refused",
-        GitErrorKind::Corrupt => ": damaged or refused objects",
+        GitErrorKind::Auth => ": access denied",
+        GitErrorKind::Corrupt => ": corrupt or forbidden objects",
         GitErrorKind::TooLarge => ": over the size limit",
         GitErrorKind::Unreachable => ": the remote could not be reached",
-        GitErrorKind::Host => ": this host failed it",
+        GitErrorKind::Host => ": an error on this host",
         GitErrorKind::Busy | GitErrorKind::Invalid | GitErrorKind::Failed => "",
     }
 }

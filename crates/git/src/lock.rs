@@ -19,7 +19,7 @@ impl Drop for Lock {
     /// copy of it for a moment and with it the lock. Unlocking says it for all copies.
     fn drop(&mut self) {
         if let Err(e) = self.0.unlock() {
-            tracing::warn!(error = %e, "a repository's lock ends only with its last descriptor");
+            tracing::warn!(error = %e, "the lock of a repository is released only with its last descriptor");
         }
     }
 }
@@ -51,7 +51,7 @@ impl Lock {
                     return Err(GitError::new(
                         GitErrorKind::Busy,
                         "GIT_REPOSITORY_BUSY",
-                        "another operation holds this repository",
+                        "another operation is using this repository",
                     ));
                 }
                 Err(TryLockError::Error(e)) => return Err(GitError::io("cannot lock the repository", &e)),

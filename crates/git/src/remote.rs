@@ -200,7 +200,7 @@ fn parse_url(text: &str, policy: &UrlPolicy) -> Result<Source, UrlError> {
     match url.scheme() {
         "file" if policy.allow_local => {
             if url.host().is_some() {
-                return Err(UrlError::Malformed("of scheme file must not have a host"));
+                return Err(UrlError::Malformed("with the scheme file must not have a host"));
             }
             let path = url.to_file_path().map_err(|()| UrlError::Malformed("is not a local path"))?;
             let text = path.to_str().ok_or(UrlError::Malformed("is not UTF-8"))?;

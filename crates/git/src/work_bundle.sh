@@ -40,7 +40,7 @@ parent=$(git rev-parse --verify --quiet 'HEAD^{commit}') || parent=$FOUNDRY_BASE
 
 # Beside the bundle, so that it is renamed into place; what a killed run left behind goes, its locks too.
 rm -rf -- "$FOUNDRY_BUNDLE".?*
-own=$(mktemp -d "$FOUNDRY_BUNDLE.XXXXXX") || fail 70 'cannot make a temporary directory'
+own=$(mktemp -d "$FOUNDRY_BUNDLE.XXXXXX") || fail 70 'cannot create a temporary directory'
 trap 'rm -rf "$own"' EXIT
 trap 'exit 70' HUP INT TERM
 git init --quiet --bare --template= --object-format="$format" "$own/repo" >/dev/null || fail 70 'git init failed'
@@ -122,6 +122,6 @@ else
     # Renamed into place, so that nobody reads a half-written bundle.
     g -c pack.threads=1 bundle create --quiet "$own/bundle" "$FOUNDRY_REF" "^$FOUNDRY_BASE" >&2 ||
         fail 70 'git bundle failed'
-    mv -f "$own/bundle" "$FOUNDRY_BUNDLE" || fail 70 'cannot put the bundle in its place'
+    mv -f "$own/bundle" "$FOUNDRY_BUNDLE" || fail 70 'cannot move the bundle into place'
 fi
 printf '%s\n' "$head"

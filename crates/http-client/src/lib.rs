@@ -36,7 +36,7 @@ pub enum ClientError {
     #[error("the proxy setting cannot be used: {0}")]
     Proxy(String),
     /// The client itself; a defect, or a machine without sockets.
-    #[error("no HTTP client can be made: {0}")]
+    #[error("the HTTP client cannot be created: {0}")]
     Client(String),
 }
 

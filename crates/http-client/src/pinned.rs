@@ -65,7 +65,7 @@ struct Nowhere;
 
 impl Resolve for Nowhere {
     fn resolve(&self, _: Name) -> Resolving {
-        let error = io::Error::new(io::ErrorKind::NotFound, "no address of this name was judged");
+        let error = io::Error::new(io::ErrorKind::NotFound, "no checked address for this name");
         Box::pin(std::future::ready(Err(error.into())))
     }
 }

@@ -154,7 +154,7 @@ pub(crate) fn malformed(what: &str) -> Problem {
     Problem {
         status: StatusCode::BAD_REQUEST,
         reason: "MODEL_REQUEST_MALFORMED",
-        words: format!("the request cannot be passed on: {what}"),
+        words: format!("the request cannot be forwarded: {what}"),
         retry: Retry::Never,
     }
 }
@@ -163,7 +163,7 @@ pub(crate) fn busy(why: &str) -> Problem {
     Problem {
         status: StatusCode::SERVICE_UNAVAILABLE,
         reason: "MODEL_GATEWAY_BUSY",
-        words: format!("the model gateway cannot take this call now: {why}"),
+        words: format!("the model gateway cannot accept this call now: {why}"),
         retry: Retry::After(Duration::from_secs(5)),
     }
 }

@@ -182,7 +182,7 @@ impl Gateway {
         let is_json = matches!(route.api, Api::Messages | Api::Chat | Api::Responses);
         let asked = if is_json { Some(Asked::of(&taken.bytes)) } else { None };
         let asked =
-            asked.transpose().map_err(|e| bodies::malformed(&format!("its body is not as expected: {e}")))?;
+            asked.transpose().map_err(|e| bodies::malformed(&format!("its body is malformed: {e}")))?;
         if route.api == Api::Responses && asked.as_ref().is_some_and(Asked::is_in_background) {
             return Err(bodies::malformed(
                 "background responses (\"background\": true) cannot be counted; send the request without it",

@@ -42,7 +42,7 @@ impl<'a> Asked<'a> {
     pub(crate) fn of(body: &'a [u8]) -> serde_json::Result<Self> {
         if body.trim_ascii_start().first() != Some(&b'{') {
             // An array would be taken for the fields in their order.
-            return Err(serde::de::Error::custom("it is no JSON object"));
+            return Err(serde::de::Error::custom("it is not a JSON object"));
         }
         serde_json::from_slice(body)
     }

@@ -72,7 +72,7 @@ pub async fn probe(
     let answered = tokio::select! {
         answered = call(client, env, access, model) => answered,
         () = env.clock.sleep(LIMIT) => {
-            let words = format!("{} did not answer within {} s", access.place(), LIMIT.as_secs());
+            let words = format!("{} did not respond within {} s", access.place(), LIMIT.as_secs());
             Err(ProbeFailure { what: ProbeStep::Answer, words })
         }
     };

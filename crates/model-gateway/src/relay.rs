@@ -134,7 +134,7 @@ impl Flow {
         if *idle <= u32::from(flow.waits) {
             return false;
         }
-        tracing::debug!(owner = ?flow.call.access.owner, "an agent does not read an answer; the call is ended");
+        tracing::debug!(owner = ?flow.call.access.owner, "an agent is not reading a response; ending the call");
         flow.end(End::Left);
         flow.unread = true;
         flow.upstream = reqwest::Body::from("");

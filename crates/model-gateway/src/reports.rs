@@ -105,7 +105,7 @@ async fn pass_on(ledger: &dyn Ledger, env: &Env, report: Report) {
         biased;
         () = taking => {}
         () = env.clock.sleep(TAKEN) => {
-            tracing::error!(?owner, what, "the ledger did not take a report of a model call within {TAKEN:?}");
+            tracing::error!(?owner, what, "the ledger did not accept a report of a model call within {TAKEN:?}");
         }
     }
 }

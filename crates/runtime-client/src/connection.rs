@@ -113,7 +113,7 @@ impl Open {
             let body = Limited::new(body, max_answer).collect().await.map_err(|e| {
                 match e.downcast::<hyper::Error>() {
                     Ok(e) => unreachable(*e),
-                    Err(_) => ClientError::Malformed(format!("an answer of more than {max_answer} bytes")),
+                    Err(_) => ClientError::Malformed(format!("it is larger than {max_answer} bytes")),
                 }
             })?;
             Ok((head.status, Answer { headers: head.headers, body: body.to_bytes() }))
@@ -155,7 +155,7 @@ impl RuntimeClient {
         }
         let http = builder
             .body(Full::new(request.body))
-            .map_err(|e| ClientError::Malformed(format!("a request that cannot be sent: {e}")))?;
+            .map_err(|e| ClientError::Malformed(format!("the request could not be built: {e}")))?;
         let (status, answer) = open.exchange(http, request.max_answer).await?;
         self.connections.keep(open, self.env.clock.now());
         if status.is_success() { Ok(answer) } else { Err(refusal(status, &answer.body)) }

@@ -197,7 +197,7 @@ impl Conversation<'_> {
                 Ok(true)
             }
             Err(e) => {
-                tracing::info!(session = %self.acp, option = set.option, error = %e, "the agent refuses a setting");
+                tracing::info!(session = %self.acp, option = set.option, error = %e, "the agent rejected a setting");
                 Ok(false)
             }
         }
@@ -218,7 +218,7 @@ impl Conversation<'_> {
         tokio::select! {
             quiet = quiet => quiet,
             () = env.clock.sleep(MAX_RETELLING) => {
-                tracing::info!(session = %self.acp, "the agent still tells its history");
+                tracing::info!(session = %self.acp, "the agent is still replaying its history");
                 Ok(())
             }
         }
@@ -250,7 +250,7 @@ impl Conversation<'_> {
             match self.ask(from, method, params, env).await? {
                 Ok(session) => return Ok((earlier.to_owned(), method, session)),
                 Err(e) => {
-                    tracing::info!(session = %self.acp, error = %e, "the agent does not take up its session")
+                    tracing::info!(session = %self.acp, error = %e, "the agent did not resume its session")
                 }
             }
         }
@@ -304,7 +304,7 @@ impl Conversation<'_> {
             answer = self.answer(from, &id, env) => answer,
             () = env.clock.sleep(LIMIT) => {
                 let agent = self.agent;
-                let message = format!("agent {agent} did not answer {method} within {} s", LIMIT.as_secs());
+                let message = format!("agent {agent} did not respond to {method} within {} s", LIMIT.as_secs());
                 Err(ProviderError::new(Class::Timeout, "AGENT_START_TIMEOUT", message).retryable())
             }
         }
@@ -374,7 +374,7 @@ fn sign_in_required(agent: &str, e: &RpcError, initialized: &Initialized) -> Pro
         ways => format!("it offers: {}", ways.join(", ")),
     };
     let message = format!(
-        "agent {agent} wants to be signed in ({}); {ways}. Foundry signs agents in with a model provider: \
+        "agent {agent} requires sign-in ({}); {ways}. Foundry signs agents in with a model provider: \
          choose a profile that has one",
         e.message
     );

@@ -15,10 +15,10 @@ pub enum ClientError {
     #[error("the peer is not this sandbox's runtime: {0}")]
     Stranger(&'static str),
     /// No answer in time; the call may still take effect.
-    #[error("the runtime did not answer within {0:?}")]
+    #[error("the runtime did not respond within {0:?}")]
     TimedOut(Duration),
     /// The runtime refused: status, its error type, its words.
-    #[error("the runtime answered {status}: {detail}")]
+    #[error("the runtime returned {status}: {detail}")]
     Refused {
         /// HTTP status.
         status: u16,

@@ -68,7 +68,7 @@ impl RuntimeClient {
             Request::new(Method::GET, path).limit(wait + QUICK).max_answer(max_bytes.max(MAX_LINE) + 1);
         let answer = self.send(request).await?;
         let length = answer.headers.get(LOG_LENGTH_HEADER).and_then(|v| v.to_str().ok()?.parse().ok());
-        let length = length.ok_or_else(|| ClientError::Malformed("a log without its length".to_owned()))?;
+        let length = length.ok_or_else(|| ClientError::Malformed("the log has no length".to_owned()))?;
         Ok(LogStretch { bytes: answer.body.into(), length })
     }
 }

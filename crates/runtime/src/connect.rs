@@ -46,7 +46,7 @@ async fn connect(host: &str, port: u16) -> io::Result<()> {
             break at + 4;
         }
         if head.len() > MAX_HEAD || stream.read_buf(&mut head).await? == 0 {
-            return Err(io::Error::other("the proxy of this sandbox does not answer"));
+            return Err(io::Error::other("the proxy of this sandbox does not respond"));
         }
     };
     let rest = head.split_off(end);

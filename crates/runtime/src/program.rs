@@ -100,7 +100,7 @@ pub(crate) fn check(
     let name_is_bad = |name: &String| name.is_empty() || name.contains(['=', '\0']);
     if argv.iter().chain(env.values()).any(|a| a.contains('\0')) || env.keys().any(name_is_bad) {
         return Err(Failure::invalid(
-            "an argument or variable holds a zero byte, or a variable has no valid name",
+            "an argument or variable contains a NUL byte, or a variable name is invalid",
         ));
     }
     if is_runnable(program, env.get("PATH"), directory) {

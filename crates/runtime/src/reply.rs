@@ -96,6 +96,6 @@ pub(crate) async fn read_json<T: DeserializeOwned>(body: Incoming, max: usize) -
     let bytes = read(body, max).await?;
     serde_json::from_slice(&bytes).map_err(|e| {
         // The parser's message could quote the body, which may hold a secret.
-        Failure::invalid(format!("the body does not fit this route, at column {}", e.column()))
+        Failure::invalid(format!("the body does not match this route, at column {}", e.column()))
     })
 }

@@ -236,7 +236,7 @@ async fn output(
             return Err(undecided(message));
         }
         limit = (limit * 2).min(longest);
-        tracing::warn!(program = %program.display(), "a trial of bubblewrap does not end; trying again");
+        tracing::warn!(program = %program.display(), "a bubblewrap test did not finish; retrying");
     }
 }
 

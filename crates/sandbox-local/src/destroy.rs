@@ -71,7 +71,7 @@ pub(crate) fn end_processes(layout: &Layout, name: &SandboxName, groups: &[Group
             process.kill()?;
         }
         if waited >= KILL_GRACE {
-            return Err(io::Error::other(format!("processes of sandbox {name} do not end")));
+            return Err(io::Error::other(format!("processes of sandbox {name} do not exit")));
         }
         if waited >= KILL_GRACE / 2 {
             // A stopped or hung supervisor keeps nothing alive any more; it goes as well.

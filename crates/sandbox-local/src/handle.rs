@@ -33,7 +33,7 @@ impl Sandbox for LocalSandbox {
                 stream.set_nodelay(true)?;
                 Ok(Box::new(stream))
             }
-            None => Err(io::Error::other("a runtime of an older version")),
+            None => Err(io::Error::other("the runtime is from an older version")),
         }
     }
 

@@ -192,10 +192,10 @@ impl LocalProvider {
         // Once, by the path of the mesh: what starts it later has the path of the sandbox.
         let config = LocalConfig { bwrap: absolute(&config.bwrap), ..config };
         fs::create_dir_all(&config.root).map_err(|e| ProviderError::io("creating the sandbox root", e))?;
-        make_dir(&config.root, 0o700).map_err(|e| ProviderError::io("closing the sandbox root", e))?;
+        make_dir(&config.root, 0o700).map_err(|e| ProviderError::io("securing the sandbox root", e))?;
         fs::create_dir_all(&config.tools).map_err(|e| ProviderError::io("creating the tool cache", e))?;
         let shared = Shared::make(&config.root, config.ca_file.as_deref())
-            .map_err(|e| ProviderError::io("writing what sandboxes share about the network", e))?;
+            .map_err(|e| ProviderError::io("writing the network files of the sandboxes", e))?;
         let settings = NpmSettings { program: config.npm.clone(), ..NpmSettings::default() };
         let tools = ToolCache::new(&config.tools, settings, env.clone());
         let parents = match config.limits.mode {
@@ -203,7 +203,7 @@ impl LocalProvider {
             LimitMode::Auto => blocking("looking for control groups", || Ok(Parents::find())).await?,
         };
         let how = limits::enforcement(parents.as_ref().map_err(String::as_str));
-        tracing::info!(limits = config.limits.describe(), how, "what each sandbox may take");
+        tracing::info!(limits = config.limits.describe(), how, "limits of each sandbox");
         let provider = Self { config, tools, env, settled: OnceLock::new(), parents, shared };
         match provider.settle().await {
             Err(e) if e.reason == "ISOLATION_UNDECIDED" => {
@@ -353,7 +353,7 @@ impl Provider for LocalProvider {
         }
         let Settled { isolation, network } = self.settled()?;
         let disk = rustix::fs::statvfs(&self.config.root)
-            .map_err(|e| ProviderError::io("asking for the free disk", e.into()))?;
+            .map_err(|e| ProviderError::io("checking the free disk space", e.into()))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         if free < self.config.min_free_bytes {
             let message = format!(
@@ -407,10 +407,10 @@ impl Provider for LocalProvider {
         // A name of its own: a worker that lost its lease may still be writing to an earlier one.
         let new = layout.dir.join(format!("repo.new-{}", self.unique()));
         let made = new.clone();
-        blocking("making room for the clone", move || make_dir(&made, 0o700)).await?;
+        blocking("preparing the directory of the clone", move || make_dir(&made, 0o700)).await?;
         let cloned = source.clone_into(&new.join("workspace")).await;
         let (place, directory) = (layout.repo(), layout.dir.clone());
-        blocking("handing over the work tree", move || {
+        blocking("changing the owner of the work tree", move || {
             let Ok(cloned) = &cloned else {
                 return remove_tree(&new).map(|()| cloned.map(drop));
             };

@@ -53,7 +53,7 @@ pub(crate) fn decide(
 ) -> Result<Decided, ProviderError> {
     let obstacle = match (isolation, own) {
         (Isolation::None { reason }, _) => format!("sandboxes are not isolated here ({reason})"),
-        (_, Err(reason)) => format!("bubblewrap cannot make networks here ({reason})"),
+        (_, Err(reason)) => format!("bubblewrap cannot create networks here ({reason})"),
         _ => {
             return Ok(Decided { network: setting.cloned().unwrap_or_else(Network::public), note: None });
         }

@@ -57,7 +57,7 @@ impl LocalProvider {
         self.settled.get().ok_or_else(|| {
             let program = self.config.bwrap.display();
             undecided(format!(
-                "a trial of {program} did not finish, so it is unknown which isolation works on this host"
+                "a test of {program} did not finish, so it is unknown which isolation works on this host"
             ))
         })
     }

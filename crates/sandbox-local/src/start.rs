@@ -79,7 +79,7 @@ impl LocalProvider {
                 Health::Unknown { reason } => {
                     self.end_processes(&spec.name).await?;
                     let limit = self.config.start_limit.as_secs();
-                    let message = format!("the runtime did not answer within {limit} s: {reason}");
+                    let message = format!("the runtime did not respond within {limit} s: {reason}");
                     return Err(
                         ProviderError::new(Class::Timeout, "RUNTIME_START_TIMEOUT", message).retryable()
                     );
@@ -249,7 +249,7 @@ impl LocalProvider {
             }
         };
         serde_json::from_slice(&output.stdout)
-            .map_err(|e| ProviderError::io(format!("the launcher's answer ({})", output.status), e.into()))
+            .map_err(|e| ProviderError::io(format!("the launcher's output ({})", output.status), e.into()))
     }
 
     fn start_failed(&self, layout: &Layout, reason: &str) -> ProviderError {

@@ -8,7 +8,7 @@ use crate::tap::Direction;
 
 /// An error the agent (or the runtime in our place) answered with.
 #[derive(Clone, Debug, PartialEq, Deserialize, thiserror::Error)]
-#[error("the agent answered with error {code}: {message}")]
+#[error("the agent returned error {code}: {message}")]
 pub struct RpcError {
     /// JSON-RPC code.
     pub code: i64,

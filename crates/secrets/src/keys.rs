@@ -148,7 +148,7 @@ impl Keys {
         let aad = associated(&sealed.0[..KEY_ID.end], column);
         let opened = key.cipher.decrypt(&nonce, Payload { msg: ciphertext, aad: &aad });
         opened.map(Secret::new).map_err(|_| {
-            unreadable(column, "its stored bytes were changed, or were sealed for another row or column")
+            unreadable(column, "its stored bytes were changed, or were encrypted for another row or column")
         })
     }
 

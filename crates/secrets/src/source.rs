@@ -43,7 +43,7 @@ impl TryFrom<String> for KeySource {
                 Ok(Self::Command(command.split_whitespace().map(str::to_owned).collect()))
             }
             // The text is not shown: it may be a key.
-            _ => Err("a source of keys is file:PATH, env:VARIABLE or command:PROGRAM ARGUMENT…".to_owned()),
+            _ => Err("expected file:PATH, env:VARIABLE or command:PROGRAM ARGUMENT…".to_owned()),
         }
     }
 }
@@ -76,7 +76,7 @@ impl KeySource {
             Self::Command(command) => {
                 let output = tokio::time::timeout(limit, run(command)).await;
                 let output = output
-                    .map_err(|_| self.unusable(&format!("it did not end within {} s", limit.as_secs())))?;
+                    .map_err(|_| self.unusable(&format!("it did not finish within {} s", limit.as_secs())))?;
                 output.map_err(|why| self.unusable(&why))
             }
         };

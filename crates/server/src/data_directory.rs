@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirectoryError {
     /// Another process holds it.
-    #[error("the data directory {path} is held by process {holder}; stop it or choose another directory", path = path.display())]
+    #[error("the data directory {path} is in use by process {holder}; stop it or choose another directory", path = path.display())]
     Held {
         /// The directory.
         path: PathBuf,

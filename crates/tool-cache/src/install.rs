@@ -186,8 +186,8 @@ impl ToolCache {
         };
         let what = match ran {
             Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => format!("it ended with {status}: {said}"),
-            Ok(None) => format!("it did not end within {} s", TRY_RUN.as_secs()),
+            Ok(Some(status)) => format!("it exited with {status}: {said}"),
+            Ok(None) => format!("it did not finish within {} s", TRY_RUN.as_secs()),
             Err(e) => e.to_string(),
         };
         let name = packages.name();
@@ -221,7 +221,7 @@ fn complete(
 /// is wrong, the latter without a word.
 fn missing(name: &str, path: &Path, said: &str) -> ToolError {
     let message = format!(
-        "npm passed over {} of {name}: it could not be fetched, or its checksum is not the pinned one; npm said: {said}",
+        "npm skipped {} of {name}: it could not be downloaded, or its checksum does not match; npm output: {said}",
         path.display()
     );
     ToolError::new(Cause::Image, "NPM_INSTALL_FAILED", message).retryable()

@@ -85,7 +85,7 @@ impl ToolCache {
         let Some(status) = ended.await.map_err(|e| ToolError::io("running npm", e))? else {
             let seconds = self.settings.limit.as_secs();
             let message = format!(
-                "npm has not installed {} within {seconds} s and was ended; it said: {}",
+                "npm did not install {} within {seconds} s and was terminated; its output: {}",
                 run.name,
                 words.last()
             );

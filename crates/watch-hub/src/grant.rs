@@ -58,8 +58,8 @@ pub fn asked<R: Message + Default>(
 
 /// The answer to a method that is no watch of the service, or none that users may open.
 pub fn unknown_watch() -> Error {
-    Error::invalid_field("method", "is not a watch of this service that users may open")
-        .next_action("ask the service that serves the watch, by the full path of its rpc")
+    Error::invalid_field("method", "is not a watch method of this service that users may call")
+        .next_action("call the service that owns the watch, with the full path of its rpc")
 }
 
 #[cfg(test)]

@@ -159,11 +159,11 @@ impl Drop for Subscription {
 /// The answer to new and running watches while the process stops.
 pub(crate) fn stopping() -> Error {
     Error::unavailable("DRAINING", "this server is stopping", Duration::from_millis(250))
-        .next_action("open the watch again; the position stays good")
+        .next_action("open the watch again; the position stays valid")
 }
 
 fn limit(name: &str, scope: &str, current: usize, maximum: usize) -> Error {
     Error::quota(name, scope, current as u64, maximum as u64)
         .retry_after(Duration::from_secs(5))
-        .next_action("close watches that are not looked at, or watch through the gateway's shared stream")
+        .next_action("close watches you no longer need, or use the gateway's shared stream")
 }

@@ -245,7 +245,7 @@ pub struct CreateTask {
     /// Agent profile name or id; default: the default profile, or the configured agent if there is none.
     #[arg(long, default_value = "")]
     pub profile: String,
-    /// What is chosen over the profile.
+    /// Settings that override the profile.
     #[command(flatten)]
     pub settings: Settings,
     /// Picture or other file to attach (at most 3 MiB); repeat for up to 10 files.
@@ -259,7 +259,7 @@ pub struct CreateTask {
     pub detach: bool,
 }
 
-/// What is chosen of an agent over its profile.
+/// Agent settings that override the profile.
 #[derive(Args)]
 pub struct Settings {
     /// Model, as named by the provider or the agent; default: from the profile.
@@ -298,7 +298,7 @@ pub enum Session {
         /// Agent profile name or id; default: the task's.
         #[arg(long, default_value = "")]
         profile: String,
-        /// What is chosen over the profile.
+        /// Settings that override the profile.
         #[command(flatten)]
         settings: Settings,
     },

@@ -84,7 +84,7 @@ impl HttpBody for AnswerBody {
             // Said by the service itself, in this process.
             Some(Err(status)) if status.source().is_none() => this.end(status),
             Some(Err(status)) => {
-                tracing::warn!(upstream = this.service, error = %Chain(&status), "an answer broke off");
+                tracing::warn!(upstream = this.service, error = %Chain(&status), "a response was interrupted");
                 this.end(broken(this.service).into_status())
             }
             None => this.end(broken(this.service).into_status()),

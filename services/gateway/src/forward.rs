@@ -106,7 +106,7 @@ fn failed(route: &Route, error: &BoxError, failure: &RequestFailure) -> Status {
 }
 
 fn late(service: &'static str) -> Error {
-    Error::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", format!("{service} did not answer in time"))
+    Error::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", format!("{service} did not respond in time"))
         .next_action("retry with the same request_id; a duplicate returns the first response")
 }
 

@@ -183,16 +183,16 @@ fn problem(reason: &str, message: &str) -> serde_json::Value {
 }
 
 const ABOUT: &str = "\
-This is Foundry: a mesh that runs coding-agent tasks. This port speaks gRPC and gRPC-Web, and shows browsers the
+This is Foundry: a mesh that runs coding-agent tasks. This port serves gRPC, gRPC-Web and, to browsers, the
 workbench.
 
   foundry login --web                      sign in to the workbench
   foundry login                            sign in on this machine
-  grpcurl -plaintext <address> list        what is served here
-  GET /healthz                             whether it works
+  grpcurl -plaintext <address> list        list the services
+  GET /healthz                             health of the services
 
-Every call but sign-in needs `authorization: Bearer <token>`: the token of `foundry login`, or one made by
-`foundry token create`.
+Every call except sign-in needs `authorization: Bearer <token>`: the token from `foundry login`, or one created
+with `foundry token create`.
 ";
 
 /// The routes of plain HTTP.

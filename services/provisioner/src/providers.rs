@@ -87,7 +87,7 @@ impl Providers {
             env.clock.sleep(pause).await;
             pause = (pause * 2).min(TRY_AGAIN.1);
             if let Err(e) = local.settle().await {
-                tracing::warn!(reason = e.reason, message = e.message, "new sandboxes still cannot be made");
+                tracing::warn!(reason = e.reason, message = e.message, "sandboxes still cannot be created");
             }
         }
     }
@@ -186,7 +186,7 @@ fn tools_cache(config: &Config, data_dir: &Path) -> PathBuf {
 /// A network for people, with the reason when it is not the one that is usual.
 fn described(network: &Network, note: Option<&str>, upstream: bool) -> String {
     let text = foundry_egress::describe(network, upstream);
-    note.map_or_else(|| text.clone(), |reason| format!("{text}, since {reason}"))
+    note.map_or_else(|| text.clone(), |reason| format!("{text}, because {reason}"))
 }
 
 /// How a sandbox is kept apart, for people.

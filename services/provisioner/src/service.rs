@@ -231,7 +231,7 @@ async fn still_running(shared: &Shared) -> Vec<String> {
             let alive: Vec<String> =
                 all.iter().filter(|s| s.facts.is_some()).map(|s| s.sandbox_id.to_string()).collect();
             if !alive.is_empty() {
-                tracing::info!(sandboxes = ?alive, "these sandboxes go on living and will be adopted");
+                tracing::info!(sandboxes = ?alive, "these sandboxes keep running and will be adopted");
             }
             alive
         }

@@ -88,7 +88,7 @@ pub async fn build(config: &Config, deps: Dependencies<'_>) -> Result<Service> {
     database.supervise(&deps.tasks);
     if config.allow_local_paths {
         tracing::info!(
-            "repositories may be local paths (repo.allow_local_paths); switch it off where users are strangers"
+            "local paths are allowed as repositories (repo.allow_local_paths); disable this if users are not trusted"
         );
     }
     let urls = UrlPolicy {

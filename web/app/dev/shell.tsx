@@ -24,7 +24,7 @@ const refused = new FoundryError({
   code: Code.InvalidArgument,
   reason: 'BRANCH_NOT_FOUND',
   message: 'the branch “mian” is not in the mirror',
-  nextAction: 'choose a branch of the list, or refresh the repository',
+  nextAction: 'choose a branch from the list, or refresh the repository',
 })
 
 const fake = new FakeFoundry({
@@ -45,7 +45,7 @@ const fake = new FakeFoundry({
     listAgentProfiles: () => ({ profiles: scene.startsWith('models-') ? [] : profiles, nextPageToken: '' }),
     testModelProvider: () => ({
       result: 5,
-      message: 'the credential is missing or was refused',
+      message: 'the credential is missing or was rejected',
       nextAction: 'set a valid key',
       model: '',
       durationMillis: 210n,

@@ -121,7 +121,7 @@ export function conversation(): TranscriptEntry[] {
       },
       { messageId: 'msg_2' },
     ),
-    say({ case: 'notice', value: { kind: 2, message: 'The agent started anew and does not remember what is above.' } }, { messageId: '' }),
+    say({ case: 'notice', value: { kind: 2, message: 'The agent restarted and does not remember the text above.' } }, { messageId: '' }),
   ]
 }
 

@@ -124,7 +124,7 @@ function unreachable(cause: string): FoundryError {
   return new FoundryError({
     code: Code.Unavailable,
     message: 'The server cannot be reached.',
-    nextAction: 'Check the network and that the gateway runs, then try again.',
+    nextAction: 'Check the network and that the gateway is running, then try again.',
     metadata: { cause },
   });
 }

@@ -151,8 +151,8 @@ export class Foundry {
       throw new FoundryError({
         code: Code.Internal,
         reason: 'SESSION_KEY_MISSING',
-        message: 'The gateway opened a session without its key.',
-        nextAction: 'Open the page at the address of the gateway itself.',
+        message: 'The response to the sign-in contains no session key.',
+        nextAction: 'Open the page at the gateway's own address.',
       });
     }
     this.useKey(key);
@@ -200,7 +200,7 @@ export class Foundry {
 
   /** A browser ends the worker with the tab in whose process it runs, if that crashes. */
   private beginAnew(): void {
-    const detail = 'The worker that all tabs share has died; this tab goes on with another one.';
+    const detail = 'The worker shared by all tabs has died; this tab continues with another one.';
     this.beginning = { at: Date.now(), what: 'reconnect', detail };
     this.store.cutOff();
     this.link.attach(this.open());

@@ -225,7 +225,7 @@ test('a profile is made of an agent, the provider and one of its models', async 
   await choose(dialog, 'Model provider', 'nobody');
   await choose(dialog, 'Model (optional)', 'model-two');
   await dialog.getByText('Allow all').click();
-  await dialog.getByLabel('Default of the organization').check();
+  await dialog.getByLabel('Default for the organization').check();
   await dialog.getByRole('button', { name: 'Add agent profile' }).click();
   await dialog.waitFor({ state: 'hidden' });
   const shown = entry('Agent profiles', 'night');

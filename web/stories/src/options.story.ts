@@ -73,14 +73,14 @@ test('a command is completed with the keyboard, and its form is filled in and to
   await card.getByRole('button', { name: 'Send answer' }).click();
   await card.getByText('This field is required').waitFor();
   await page.reload();
-  await card.getByRole('textbox', { name: /Name of the release/ }).fill('Bergamot');
+  await card.getByRole('textbox', { name: /Release name/ }).fill('Bergamot');
   await card.getByRole('combobox', { name: /Kind/ }).selectOption('patch');
   await card.getByRole('checkbox', { name: 'docs' }).check();
   await card.getByRole('button', { name: 'Send answer' }).click();
   await said(page)
     .getByText(/name = "Bergamot".*kind = "patch".*areas = \["docs"\]/)
     .waitFor();
-  await transcript(page).getByRole('group', { name: 'Question from the agent' }).getByText('Kind: Patch: something is fixed').waitFor();
+  await transcript(page).getByRole('group', { name: 'Question from the agent' }).getByText('Kind: Patch: bug fixes').waitFor();
   await card.waitFor({ state: 'hidden' });
   expect(me.complaints.all).toEqual([]);
 });

@@ -37,7 +37,7 @@ impl Turn {
             }
             Err(e) => {
                 self.finish(&call, Outcome::failed(e.to_string())).await?;
-                self.say(&format!("That did not work: {e}.")).await
+                self.say(&format!("That failed: {e}.")).await
             }
         }
     }

@@ -19,15 +19,15 @@ impl Turn {
             return self.say("This client cannot show forms.").await;
         }
         let properties = json!({
-            "name": { "type": "string", "title": "Name of the release", "minLength": 2, "maxLength": 40 },
+            "name": { "type": "string", "title": "Release name", "minLength": 2, "maxLength": 40 },
             "kind": { "type": "string", "title": "Kind", "oneOf": [
-                { "const": "major", "title": "Major: something breaks" },
-                { "const": "minor", "title": "Minor: something is new" },
-                { "const": "patch", "title": "Patch: something is fixed" }], "default": "minor" },
+                { "const": "major", "title": "Major: breaking changes" },
+                { "const": "minor", "title": "Minor: new features" },
+                { "const": "patch", "title": "Patch: bug fixes" }], "default": "minor" },
             "reviewers": { "type": "integer", "title": "Reviewers", "minimum": 1, "maximum": 9, "default": 1 },
             "share": { "type": "number", "title": "Share of users", "description": "Between 0 and 1",
                 "minimum": 0, "maximum": 1 },
-            "notify": { "type": "boolean", "title": "Tell the users", "default": true },
+            "notify": { "type": "boolean", "title": "Notify users", "default": true },
             "areas": { "type": "array", "title": "Areas", "items": { "type": "string", "enum": ["cli", "docs", "web"] } },
         });
         let schema = json!({ "type": "object", "properties": properties, "required": ["name", "kind"] });
@@ -83,7 +83,7 @@ impl Turn {
                 let update = ConfigOptionUpdate::new(offered);
                 self.update(SessionUpdate::ConfigOptionUpdate(update)).await
             }
-            None => self.say(&format!("I have no mode {mode}.")).await,
+            None => self.say(&format!("There is no mode {mode}.")).await,
         }
     }
 }

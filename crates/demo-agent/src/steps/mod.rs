@@ -90,17 +90,17 @@ impl Turn {
             Instruction::Help | Instruction::Introduce => self.say(INTRODUCTION).await,
             Instruction::Fail { message } => Err(TurnEnd::Failed(message)),
             Instruction::Refuse => {
-                self.say("I was told to refuse, so I refuse.").await?;
+                self.say("The prompt says to refuse, so I refuse.").await?;
                 Err(TurnEnd::Refused)
             }
             Instruction::Crash => {
-                self.say("I was told to crash, so I crash.").await?;
+                self.say("The prompt says to crash, so I crash.").await?;
                 // What was said before a crash has left the process.
                 self.outbox.flush().await?;
                 Err(TurnEnd::Crashed)
             }
             Instruction::Hang => {
-                self.say("I was told to hang, so I wait until I am cancelled.").await?;
+                self.say("The prompt says to hang, so I wait until I am cancelled.").await?;
                 self.cancel.cancelled().await;
                 Err(TurnEnd::Cancelled)
             }

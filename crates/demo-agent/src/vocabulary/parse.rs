@@ -416,7 +416,7 @@ fn ending(text: &str) -> Option<Instruction> {
         let given = message.len() < rest.len() || rest.starts_with(':');
         let message = unquoted(message.trim_start_matches(':'));
         if rest.is_empty() || is(rest, &["now", "the turn", "this turn"]) {
-            return Some(Instruction::Fail { message: "the prompt told the demo agent to fail".to_owned() });
+            return Some(Instruction::Fail { message: "the prompt asked for a failure".to_owned() });
         }
         return (given && !message.is_empty()).then(|| Instruction::Fail { message: message.to_owned() });
     }

@@ -64,7 +64,7 @@ impl Agent {
 fn exits_with_0_when_its_input_ends() {
     let mut agent = Agent::start();
     agent.prompt("wait 60 seconds\nslowly say one two three four five six\nhang");
-    agent.until("I was told to");
+    agent.until("The prompt says to");
     agent.to = None;
     agent.until("\"stopReason\":\"cancelled\"");
     assert_eq!(agent.status(), Some(0));

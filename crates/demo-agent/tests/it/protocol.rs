@@ -88,7 +88,7 @@ async fn runs_the_turns_of_several_sessions_at_the_same_time_but_one_per_session
     let other = client.open().await;
     assert_eq!((client.session.as_str(), other.as_str()), ("session-1", "session-2"));
     let hanging = client.prompt("hang").await;
-    client.receive_until(|m| m.to_string().contains("I was told to")).await;
+    client.receive_until(|m| m.to_string().contains("The prompt says to")).await;
 
     let second = client.prompt("say me too").await;
     assert_eq!(client.answer_to(second).await.answer["error"]["code"], -32600);

@@ -72,7 +72,7 @@ async fn ends_turns_in_every_way_a_turn_can_end() {
     assert_eq!(client.turn("refuse").await.stop_reason(), "refusal");
 
     let id = client.prompt("hang").await;
-    client.receive_until(|m| m.to_string().contains("I was told to")).await;
+    client.receive_until(|m| m.to_string().contains("The prompt says to")).await;
     client.cancel().await;
     assert_eq!(client.answer_to(id).await.stop_reason(), "cancelled");
 }

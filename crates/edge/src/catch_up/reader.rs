@@ -127,7 +127,7 @@ impl Reader {
                 self.slot.put(Item::own(body));
             }
             let wait = backoff.next(&*self.env.random);
-            tracing::debug!(watch = self.wanted.method.name(), %status, ?wait, "a watch is opened again");
+            tracing::debug!(watch = self.wanted.method.name(), %status, ?wait, "reopening a watch");
             self.env.clock.sleep(wait).await;
         }
     }

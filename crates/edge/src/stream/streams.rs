@@ -89,6 +89,6 @@ impl Drop for Registered {
 }
 
 fn unknown() -> Error {
-    Error::new(Code::NotFound, "WATCH_STREAM_UNKNOWN", "you have no such open stream here")
+    Error::new(Code::NotFound, "WATCH_STREAM_UNKNOWN", "there is no such open stream here")
         .next_action("call `Watch` again with the full set")
 }

@@ -165,7 +165,7 @@ fn check(subscriptions: &[Subscription], used: &Numbers, field: &str) -> Result<
             return Err(Error::invalid_field(format!("{field}.sub_id"), text));
         }
         if request.len() > MAX_REQUEST_BYTES {
-            let text = format!("is over {MAX_REQUEST_BYTES} bytes");
+            let text = format!("is longer than {MAX_REQUEST_BYTES} bytes");
             return Err(Error::invalid_field(format!("{field}.request"), text));
         }
     }

@@ -79,7 +79,7 @@ impl Pump {
                 }
                 self.observer.reconnected(self.topic.key.method.name(), Reconnect::Lost(status.code()));
                 let wait = self.backoff.next(&*self.env.random);
-                tracing::debug!(watch = self.topic.key.method.name(), %status, ?wait, "a topic is opened again");
+                tracing::debug!(watch = self.topic.key.method.name(), %status, ?wait, "reopening a topic");
                 self.env.clock.sleep(wait).await;
                 match self.opening(Duration::ZERO).await {
                     Ok(opened) if self.goes_on(&opened) => break Live::new(opened),

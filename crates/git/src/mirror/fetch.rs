@@ -49,7 +49,7 @@ impl Mirror {
         if let Some(parent) = dir.parent() {
             tokio::fs::create_dir_all(parent)
                 .await
-                .map_err(|e| GitError::io("cannot make the directory of mirrors", &e))?;
+                .map_err(|e| GitError::io("cannot create the directory of mirrors", &e))?;
         }
         let _lock = Lock::acquire(&dir, limits.lock_wait).await?;
         if let Ok(there) = Self::open(git, &dir, limits).await {

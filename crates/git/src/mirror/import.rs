@@ -209,7 +209,7 @@ fn measure(lines: &str, limits: &ImportLimits) -> Result<()> {
     let (mut objects, mut total) = (0u64, 0u64);
     for line in lines.lines() {
         let (kind, size) = line.split_once(' ').ok_or_else(|| refused("lists an unreadable object"))?;
-        let size: u64 = size.parse().map_err(|_| refused("lacks an object"))?;
+        let size: u64 = size.parse().map_err(|_| refused("is missing an object"))?;
         if kind == "blob" && size > limits.file_bytes {
             return Err(GitError::too_large("size of a file in bytes", size, limits.file_bytes));
         }
@@ -238,7 +238,7 @@ fn refused_if_failed(e: GitError) -> GitError {
     match e.kind() {
         // `early EOF` means a lost connection elsewhere and a truncated file here.
         GitErrorKind::Failed | GitErrorKind::Corrupt | GitErrorKind::NotFound | GitErrorKind::Unreachable => {
-            refused("has damaged, incomplete or forbidden objects").with_stderr(e.stderr())
+            refused("contains corrupt, incomplete or forbidden objects").with_stderr(e.stderr())
         }
         _ => e,
     }

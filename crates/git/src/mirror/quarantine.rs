@@ -21,7 +21,7 @@ impl Quarantine {
         remove_tree(&dir).await?;
         tokio::fs::create_dir_all(dir.join("pack"))
             .await
-            .map_err(|e| GitError::io("cannot make a quarantine", &e))?;
+            .map_err(|e| GitError::io("cannot create a quarantine", &e))?;
         let inside = Mirror { quarantine: Some(dir.clone()), ..mirror.clone() };
         Ok((Self { dir, objects: mirror.dir.join("objects") }, inside))
     }

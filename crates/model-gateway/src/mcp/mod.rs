@@ -304,7 +304,7 @@ fn unreachable(words: String) -> Problem {
 }
 
 fn silent(name: &str) -> Problem {
-    let words = format!("the MCP server {name} has not answered for {} s", ANSWER.as_secs());
+    let words = format!("the MCP server {name} has not responded for {} s", ANSWER.as_secs());
     Problem { status: StatusCode::GATEWAY_TIMEOUT, ..unreachable(words) }
 }
 

@@ -116,7 +116,7 @@ impl<S: Sink> Filter<S> {
 
     fn answer_to_agent(&mut self, id: Value, message: Value) -> ToAgent {
         if !self.open.remove(&id.to_string()) {
-            let reason = "no request of the agent with this id is open".to_owned();
+            let reason = "the agent has no open request with this id".to_owned();
             self.log.append(Entry::Refused { id, method: String::new(), reason });
             return ToAgent::Duplicate;
         }
@@ -156,7 +156,7 @@ impl<S: Sink> Filter<S> {
 
     fn not_json(&mut self, bytes: &[u8]) {
         let start: String = String::from_utf8_lossy(bytes).chars().take(120).collect();
-        self.lost(format!("a line of the agent that is not JSON: {start}"), bytes.len() as u64);
+        self.lost(format!("a line from the agent that is not JSON: {start}"), bytes.len() as u64);
     }
 
     fn lost(&mut self, reason: String, bytes: u64) {

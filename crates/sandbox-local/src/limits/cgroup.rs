@@ -69,7 +69,7 @@ impl Parents {
                 Ok(()) => return Ok(parents),
                 Err(e) => reasons.push(format!("version 1: {e}")),
             },
-            None => reasons.push("no hierarchy of version 1 for processes and memory".to_owned()),
+            None => reasons.push("no version 1 hierarchy for processes and memory".to_owned()),
         }
         // The first is the nearest: what an administrator would have to delegate.
         let reason = reasons.into_iter().next().unwrap_or_default();

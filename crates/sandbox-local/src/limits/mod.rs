@@ -156,10 +156,10 @@ impl Bounds {
 pub(crate) fn enforcement(parents: Result<&Parents, &str>) -> String {
     match parents {
         Ok(parents) => {
-            let missing = if parents.has_cpu() { "" } else { ", without one for processors" };
-            format!("by control groups (version {}{missing}); disk is measured", parents.version())
+            let missing = if parents.has_cpu() { "" } else { ", none for processors" };
+            format!("enforced by control groups (version {}{missing}); disk is measured", parents.version())
         }
-        Err(reason) => format!("measured each second: {reason}"),
+        Err(reason) => format!("measured every second: {reason}"),
     }
 }
 

@@ -95,7 +95,7 @@ pub struct TapBatch {
 #[derive(Debug, thiserror::Error)]
 pub enum TapReadError {
     /// It is shorter than what was read before: somebody inside cut it. Everything after the cursor is lost.
-    #[error("the tap log was cut from {expected} to {found} bytes")]
+    #[error("the tap log was truncated from {expected} to {found} bytes")]
     Truncated {
         /// The cursor.
         expected: u64,
@@ -237,7 +237,7 @@ fn read_line(line: &[u8], offset: u64, instance: &mut String) -> (Timestamp, Tap
     let record = match serde_json::from_slice::<Record>(line) {
         Ok(record) if record.offset == offset => record,
         Ok(_) => return (Timestamp::default(), lost("a line with a wrong position".to_owned())),
-        Err(_) => return (Timestamp::default(), lost("a line that cannot be understood".to_owned())),
+        Err(_) => return (Timestamp::default(), lost("a line that cannot be parsed".to_owned())),
     };
     let body = match record.entry {
         Entry::Instance { runtime_instance, agent, .. } => {

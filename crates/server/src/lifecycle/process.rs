@@ -200,11 +200,11 @@ impl Process {
             biased;
             () = self.drain() => Exit::Clean,
             name = signals.next() => {
-                tracing::warn!(signal = name, "ending at once");
+                tracing::warn!(signal = name, "terminating immediately");
                 Exit::Forced
             }
             () = clock.sleep(total) => {
-                tracing::error!(limit_s = total.as_secs(), "the stop took too long; ending");
+                tracing::error!(limit_s = total.as_secs(), "the drain took too long; terminating");
                 Exit::Overdue
             }
         };

@@ -81,7 +81,7 @@ impl Metrics {
                 .build(),
             duration: seconds(
                 "foundry_request_duration",
-                "Time from a request's head to the end of its answer.",
+                "Time from a request's head to the end of its response.",
             ),
             active: gauge(
                 "foundry_active_requests",
@@ -245,8 +245,8 @@ mod tests {
             Duration::from_millis(2),
         );
         metrics.stage_claimed("sandbox", "repo_prepared", Duration::from_millis(30));
-        metrics.watch_opened("organization", "anew");
-        metrics.watch_opened("task", "anew");
+        metrics.watch_opened("organization", "new");
+        metrics.watch_opened("task", "new");
         metrics.watch_closed("task");
         for service in ["auth", "task"] {
             let commits = service.len() as u64;

@@ -114,7 +114,7 @@ where
             };
             self.note_reconnect(Reconnect::Lost(status.code()));
             let retry_in = self.backoff.next(&*self.env.random);
-            tracing::debug!(watch = self.config.name, %status, ?retry_in, "a watch is opened again");
+            tracing::debug!(watch = self.config.name, %status, ?retry_in, "reopening a watch");
             self.inbox.push(Event::Disconnected { status, retry_in });
             self.env.clock.sleep(retry_in).await;
         }

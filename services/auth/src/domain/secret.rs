@@ -46,10 +46,9 @@ pub(crate) fn parse(token: &str) -> Result<(SecretKind, [u8; 32]), TokenError> {
     let kind = kinds.into_iter().find(|k| token.starts_with(k.prefix()));
     let kind = kind.ok_or(TokenError::Malformed("it is not an opaque token"))?;
     let text = &token[kind.prefix().len()..];
-    let bytes =
-        URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Malformed("it contains a typing error"))?;
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Malformed("it contains a typo"))?;
     if bytes.len() != RANDOM + CHECKSUM || checksum(kind, &bytes[..RANDOM])[..] != bytes[RANDOM..] {
-        return Err(TokenError::Malformed("it contains a typing error"));
+        return Err(TokenError::Malformed("it contains a typo"));
     }
     Ok((kind, hash(token)))
 }

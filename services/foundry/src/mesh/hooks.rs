@@ -22,7 +22,7 @@ pub struct WatchMetrics(pub Metrics);
 impl Observer for WatchMetrics {
     fn opened(&self, view: &'static str, beginning: Beginning) {
         let beginning = match beginning {
-            Beginning::Anew => "anew",
+            Beginning::Anew => "new",
             Beginning::Resumed => "resumed",
             Beginning::Reset => "reset",
         };
@@ -82,7 +82,7 @@ mod tests {
         assert!(shows(&metrics, "foundry_watches{view=\"WatchTask\"} 1"));
         drop(other);
         assert!(shows(&metrics, "foundry_watches{view=\"WatchTask\"} 0"));
-        assert!(shows(&metrics, "foundry_watch_starts_total{beginning=\"anew\",view=\"WatchTask\"} 2"));
+        assert!(shows(&metrics, "foundry_watch_starts_total{beginning=\"new\",view=\"WatchTask\"} 2"));
     }
 
     #[tokio::test]

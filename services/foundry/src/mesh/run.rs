@@ -86,10 +86,10 @@ async fn run(
     make_private(&wiring.mesh_dir)?;
     match descriptors {
         Ok(Some(most)) if most < FEW_DESCRIPTORS => {
-            tracing::warn!(most, "few descriptors: connections may be refused")
+            tracing::warn!(most, "low limit of file descriptors: connections may be refused")
         }
         Ok(most) => tracing::debug!(most, "descriptors of this process"),
-        Err(error) => tracing::warn!(%error, "the limit of descriptors stays as it was"),
+        Err(error) => tracing::warn!(%error, "the limit of file descriptors could not be raised"),
     }
 
     let mut process = Process::new(env.clone(), config.drain.clone(), telemetry.metrics().clone());

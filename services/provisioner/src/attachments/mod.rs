@@ -50,15 +50,15 @@ impl Attachments {
         let unusable = |what: String| {
             Error::precondition("ATTACHMENT_STORE_UNUSABLE", "provisioner.attachments.store_url", what)
                 .next_action(
-                    "write file:///PATH of a directory that this process can write, or leave it empty",
+                    "use file:///PATH with a directory that this process can write to, or leave it empty",
                 )
         };
         let directory = match url::Url::parse(url) {
             _ if url.is_empty() => own.to_owned(),
             Ok(parsed) if parsed.scheme() == "file" => parsed
                 .to_file_path()
-                .map_err(|()| unusable(format!("{url} names no directory of this machine")))?,
-            _ => return Err(unusable(format!("{url} is of a kind that is not built in"))),
+                .map_err(|()| unusable(format!("{url} is not a directory on this machine")))?,
+            _ => return Err(unusable(format!("the scheme of {url} is not supported"))),
         };
         let opened = std::fs::create_dir_all(&directory)
             .map_err(|e| e.to_string())
@@ -143,7 +143,7 @@ impl Attachments {
 }
 
 fn unavailable() -> Error {
-    let text = "the store of attachments does not answer";
+    let text = "the attachment store does not respond";
     Error::unavailable("ATTACHMENT_STORE_UNAVAILABLE", text, Duration::from_secs(2)).next_action("try again")
 }
 

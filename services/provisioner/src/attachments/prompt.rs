@@ -69,7 +69,7 @@ pub async fn given(
         if is_picture(&file.media_type) {
             let (agent, name) = (&session.agent, &file.name);
             let why = match takes(&session.prompt_kinds, "image") {
-                true => "the pictures of this message exceed its total limit".to_owned(),
+                true => "the pictures of this message exceed the total limit".to_owned(),
                 false => format!("{agent} does not accept pictures in prompts"),
             };
             notices.push(format!("{name} was passed to the agent as the file {}: {why}", place.display()));

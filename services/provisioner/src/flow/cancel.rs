@@ -162,7 +162,7 @@ async fn ask(
     match client.cancel(&acp, &session.acp_session).await {
         Err(e) if ctx.attempt() < TRIES => Err(e.into()),
         Err(e) => {
-            tracing::warn!(session = %session.session_id, error = %e, "nobody takes the stop");
+            tracing::warn!(session = %session.session_id, error = %e, "the agent did not accept the stop");
             Ok(())
         }
         Ok(()) => Ok(()),
@@ -176,7 +176,7 @@ async fn end_agent(
     session: &Session,
     turn: &Turn,
 ) -> Result<Outcome, Halt> {
-    tracing::warn!(session = %session.session_id, "the agent does not stop: its process is ended");
+    tracing::warn!(session = %session.session_id, "the agent did not stop; terminating its process");
     match client.close(&acp_of(session)?).await {
         Err(e) if ctx.attempt() < TRIES && !e.is_refused("not_found") => Err(e.into()),
         // A runtime that does not answer keeps its agent until it is found dead; the turn ends all the same.

@@ -200,7 +200,7 @@ async fn probe(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt
             Ok(Outcome::done().recording(ws))
         }
         Health::Unknown { reason } => {
-            let message = format!("the runtime does not answer: {reason}");
+            let message = format!("the runtime does not respond: {reason}");
             Ok(Outcome::retry("RUNTIME_SILENT", message).of_class("provider"))
         }
         Health::Dead { cause } => {

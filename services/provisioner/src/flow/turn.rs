@@ -94,7 +94,7 @@ fn undelivered(flow: &FlowStatus, flow_id: FlowId) -> WriteSet {
     };
     match end.traced(flow.traceparent.clone()).input(&failure) {
         Ok(end) => enqueue(&mut ws, end),
-        Err(e) => tracing::error!(error = %e, "the end of a turn could not be written down"),
+        Err(e) => tracing::error!(error = %e, "the end of a turn could not be recorded"),
     }
     ws
 }

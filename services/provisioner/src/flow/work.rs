@@ -91,7 +91,7 @@ async fn hand_over_newest(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Ou
         }
     }
     let Some(turn) = turn else {
-        let message = "waiting for an earlier hand-over of this sandbox";
+        let message = "waiting for an earlier delivery of work from this sandbox";
         let again = ctx.env().clock.now().plus(DEBOUNCE);
         return Ok(Outcome::wait(ready_key(&id), message).until(again));
     };

@@ -175,18 +175,18 @@ fn condition(seen: &ModelCondition, provider: &str, now: Timestamp) -> Condition
             ("none needed: the agent continues automatically".to_owned(), Some(at.to_proto()))
         }
         ConditionKind::Quota { resume_at: Some(at), .. } => {
-            let text = "none needed: messages that wait go by themselves at the time shown; or set another key, which \
-                        lets them go at once, or resume to try";
+            let text = "none needed: waiting messages are sent automatically at the time shown; to send them earlier, \
+                        set another key or resume";
             (text.to_owned(), Some(at.to_proto()))
         }
         ConditionKind::Quota { .. } => {
-            let text = "the provider names no time, so the queue waits for you: raise the quota there, or choose a \
+            let text = "the provider gave no reset time, so the queue is paused: raise the quota there, or choose a \
                         profile with another key; then send a message";
             (text.to_owned(), None)
         }
         ConditionKind::LimitReached => {
-            let text = "an admin or owner of the organization raises the limit (`foundry model limit set`, or the page \
-                        Models); then send a message";
+            let text = "ask an admin or owner of the organization to raise the limit (`foundry model limit set`, \
+                        or the page Models), then send a message";
             (text.to_owned(), None)
         }
         ConditionKind::ProviderGone => {
@@ -199,8 +199,8 @@ fn condition(seen: &ModelCondition, provider: &str, now: Timestamp) -> Condition
             ("wait, the agent retries automatically; or stop the turn".to_owned(), None)
         }
         ConditionKind::LimitWait => {
-            let text = "none needed: the call goes out when another has ended; or an admin or owner raises the limit \
-                        (`foundry model limit set`, or the page Models)";
+            let text = "none needed: the call is sent when another one finishes, or when an admin or owner raises the \
+                        limit (`foundry model limit set`, or the page Models)";
             (text.to_owned(), None)
         }
         ConditionKind::Working | ConditionKind::LimitWaitOver => (String::new(), None),

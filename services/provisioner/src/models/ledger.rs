@@ -138,7 +138,7 @@ async fn gone(shared: &Shared, owner: &Owner) -> Refused {
     let kind = ConditionKind::ProviderGone;
     let seen = ModelCondition { kind, model: String::new(), words: words.clone() };
     if let Err(e) = condition::record(shared, owner, &seen).await {
-        tracing::warn!(session = owner.session, error = %e, "a deleted model provider was not told");
+        tracing::warn!(session = owner.session, error = %e, "the deletion of a model provider was not reported");
     }
     Refused::ProviderGone(words)
 }

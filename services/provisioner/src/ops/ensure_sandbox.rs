@@ -111,7 +111,7 @@ fn fresh(
         condition: Condition {
             waiting_on: "sandbox_allocated".to_owned(),
             since_time: Some(now.to_proto()),
-            next_action: "starts as soon as a worker is free".to_owned(),
+            next_action: "none needed: it starts when a worker is free".to_owned(),
             ..Condition::default()
         },
         branch: request.branch.clone(),

@@ -102,7 +102,7 @@ fn begin(
     }
     let condition = Condition {
         waiting_on: "agent".to_owned(),
-        message: "a turn runs".to_owned(),
+        message: "a turn is running".to_owned(),
         since_time: Some(now.to_proto()),
         ..Condition::default()
     };

@@ -51,7 +51,7 @@ pub async fn put_attachment(
     let answer = intend(shared, caller, &command, &file, &request.request_id).await?;
     let id: AttachmentId = match &answer.attachment {
         Some(attachment) => attachment.attachment_id.parse()?,
-        None => return Err(Error::internal("the answer to PutAttachment names no file")),
+        None => return Err(Error::internal("the response to PutAttachment contains no file")),
     };
     arrive(shared, &organization, &id, request.content).await?;
     Ok(answer)

@@ -101,7 +101,7 @@ pub(super) fn missing(wanted: &str) -> Error {
 pub fn provider_missing(profile: &Profile, provider: &str) -> Error {
     let text = format!("the model provider of profile {} does not exist", profile.settings().name);
     Error::precondition("MODEL_PROVIDER_NOT_FOUND", provider, text).next_action(
-        "start the mesh with `foundry up --keys-from-env` and the variables of before, or give the profile another \
+        "start the mesh with `foundry up --keys-from-env` and the previous variables, or give the profile another \
          model provider; then retry",
     )
 }

@@ -80,7 +80,7 @@ impl ModelFinding {
                 "check the base URL; for a certificate authority of your own, add it to the configuration",
             ),
             Self::Key => {
-                ("the credential is missing or was refused", "set a valid key with `foundry model update`")
+                ("the credential is missing or was rejected", "set a valid key with `foundry model update`")
             }
             Self::Model => {
                 ("the model does not exist or is not allowed", "choose another model, or correct its name")

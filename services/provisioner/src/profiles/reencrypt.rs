@@ -50,13 +50,13 @@ pub async fn reencrypt_at_start(shared: Arc<Shared>) {
                 tracing::info!(
                     rows = done.rows,
                     unreadable = done.unreadable,
-                    "the secrets of model providers and profiles are under the first key; when none is unreadable, the \
-                     older keys can be taken away"
+                    "secrets of model providers and profiles are encrypted with the first key; if none is unreadable, \
+                     the older keys can be removed"
                 );
                 return;
             }
             Err(e) => {
-                tracing::warn!(error = %e, "secrets under an older key were not encrypted again; trying later")
+                tracing::warn!(error = %e, "secrets under an older key were not re-encrypted; trying later")
             }
         }
         tokio::select! {

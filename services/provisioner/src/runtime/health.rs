@@ -79,7 +79,7 @@ async fn look_at(shared: &Arc<Shared>, sandbox: &Sandbox) -> Result<(), Error> {
             vanish(shared, &sandbox.sandbox_id, sandbox.runtime_instance, &cause.to_string()).await
         }
         Health::Unknown { reason } => {
-            tracing::warn!(sandbox = %sandbox.sandbox_id, reason, "the runtime does not answer");
+            tracing::warn!(sandbox = %sandbox.sandbox_id, reason, "the runtime does not respond");
             Ok(())
         }
     }

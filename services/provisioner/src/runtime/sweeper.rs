@@ -39,7 +39,7 @@ pub async fn sweep(shared: &Arc<Shared>) {
             Ok(owned) => {
                 for sandbox in owned {
                     if let Err(e) = examine(shared, provider, &sandbox).await {
-                        tracing::warn!(sandbox = %sandbox.name, error = %e, "a stranger was not swept");
+                        tracing::warn!(sandbox = %sandbox.name, error = %e, "an unknown sandbox was not removed");
                     }
                 }
             }

@@ -88,7 +88,7 @@ async fn import(cx: &Context, flow: &StageContext) -> Result<Outcome> {
         Ok(imported) => imported,
         // Only errors of the bundle itself refuse it; after a full disk or a killed git, the import is retried.
         Err(e) if is_the_bundle_s_fault(&e, flow.flow().failures) => {
-            tracing::warn!(%task, reason = e.reason(), stderr = e.stderr(), "bundle refused");
+            tracing::warn!(%task, reason = e.reason(), stderr = e.stderr(), "bundle rejected");
             return refuse(cx, task, version, &e).await;
         }
         Err(e) => {

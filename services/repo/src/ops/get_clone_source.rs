@@ -47,7 +47,7 @@ pub async fn get_clone_source(
             "BRANCH_NOT_FOUND",
             format!("the repository has no branch {wanted:?}"),
         )
-        .next_action("choose a branch of `ListBranches`, or refresh the repository")
+        .next_action("choose a branch from `ListBranches`, or refresh the repository")
     })?;
     Ok(GetCloneSourceResponse {
         mirror_path: cx.mirror_path(&repository.repository_id).to_string_lossy().into_owned(),

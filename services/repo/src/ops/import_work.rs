@@ -55,7 +55,7 @@ where
         None => Ok(None),
         Some(Ok(request)) => Ok(request.part),
         Some(Err(status)) => {
-            Err(Error::new(foundry_core::Code::Aborted, "STREAM_BROKEN", "the bundle arrived incomplete")
+            Err(Error::new(foundry_core::Code::Aborted, "STREAM_BROKEN", "the bundle is incomplete")
                 .caused_by(status))
         }
     }

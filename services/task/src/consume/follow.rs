@@ -168,7 +168,7 @@ async fn follow(
         let event = match event {
             Ok(event) => event,
             Err(status) => {
-                tracing::warn!(%session, %status, "events cannot be watched; it is tried again");
+                tracing::warn!(%session, %status, "events cannot be watched; retrying");
                 return Ended::Again(REFUSED);
             }
         };
@@ -180,7 +180,7 @@ async fn follow(
                 return Ended::Stopping;
             };
             if reached < last {
-                tracing::warn!(%session, last, "events are missing; the stream is opened anew");
+                tracing::warn!(%session, last, "events are missing; reopening the stream");
                 return Ended::Again(PAUSE);
             }
         }

@@ -149,7 +149,7 @@ async fn take_in<S: Source>(cx: Arc<Context>, tasks: Tasks, organization: Organi
                 }
             }
         };
-        tracing::warn!(%organization, view = S::VIEW, status = %refused, "the watch was refused; it is tried again");
+        tracing::warn!(%organization, view = S::VIEW, status = %refused, "the watch was rejected; retrying");
         if !pause(&tasks, &cx.env, REFUSED).await {
             return;
         }
@@ -221,7 +221,7 @@ where
                 Err(e) => e,
             },
         };
-        tracing::warn!(view, error = ?failed, "news could not be taken in; it is tried again");
+        tracing::warn!(view, error = ?failed, "failed to apply an update; retrying");
         if !pause(tasks, &cx.env, PAUSE).await {
             return None;
         }

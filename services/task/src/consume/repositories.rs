@@ -65,7 +65,7 @@ async fn take(
                 if let Err(e) = take_work(cx, *rev, work).await {
                     if last {
                         let task = &work.task_id;
-                        tracing::error!(task, error = ?e, "the work of a task could not be taken in; it is left out");
+                        tracing::error!(task, error = ?e, "failed to apply the work of a task; skipping it");
                     } else {
                         failed = Some(e);
                     }

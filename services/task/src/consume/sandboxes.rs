@@ -62,7 +62,7 @@ async fn take(
         // One task that cannot be read or written must not block the organization's other tasks.
         if let Err(e) = change(cx, &task, |aggregate, ws| tell(cx, aggregate, ws, &news)).await {
             if last {
-                tracing::error!(%task, error = ?e, "news of a task could not be taken in; they are left out");
+                tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them");
             } else {
                 failed = Some(e);
             }

@@ -24,7 +24,7 @@ pub(super) async fn run(cx: Arc<Context>, stop: CancellationToken) {
     loop {
         woken.mark_seen();
         if let Err(e) = freshen(&cx).await {
-            tracing::warn!(error = ?e, "stale views could not be derived; it is tried again");
+            tracing::warn!(error = ?e, "stale views could not be derived; retrying");
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = cx.env.clock.sleep(LOOK_AGAIN) => continue,

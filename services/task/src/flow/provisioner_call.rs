@@ -173,7 +173,7 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         Ok(()) => Outcome::done(),
         // The turn has ended, the request is answered or the sandbox is gone: the command's purpose is met.
         Err(e) if matches!(e.code, tonic::Code::NotFound | tonic::Code::FailedPrecondition) => {
-            tracing::info!(reason = e.reason, "a command came too late to matter: {}", e.message);
+            tracing::info!(reason = e.reason, "a command arrived too late to have an effect: {}", e.message);
             Outcome::done()
         }
         Err(e) => refused(e),

@@ -107,7 +107,7 @@ export function AgentProfileDialog(props: Props) {
       </Group>
       <PolicyField value={draft.permissionPolicy} onChange={(permissionPolicy) => set({ permissionPolicy })} />
       <Checkbox
-        label="Default of the organization"
+        label="Default for the organization"
         description="For tasks without a chosen profile or agent"
         checked={draft.isDefault}
         onChange={(event) => set({ isDefault: event.currentTarget.checked })}
@@ -168,7 +168,7 @@ function ModelField({ choice, form, error }: FieldProps) {
       <TextInput
         {...plain}
         {...props}
-        placeholder="Default of the agent"
+        placeholder="The agent's default"
         value={draft.model}
         onChange={(event) => set({ model: event.currentTarget.value })}
       />

@@ -15,8 +15,7 @@ export function ModelUse({ read, providers }: { read: Read<ModelUsage[]>; provid
     <section aria-labelledby={id} className={classes.section}>
       <h2 id={id}>Usage</h2>
       <p className={classes.about}>
-        All tasks since the beginning. Cost is known where a model provider has prices. For one task by session: foundry model usage --task
-        ID.
+        All tasks so far. Cost is known for models with a price. For one task by session: foundry model usage --task ID.
       </p>
       {read.error !== undefined && <ErrorState error={read.error} title="The usage could not be loaded" onRetry={read.reload} compact />}
       {usage === undefined && read.error === undefined && <TextSkeleton lines={2} label="Loading usage" />}

@@ -152,7 +152,7 @@ function UnknownServer({ server, problems }: Pick<FieldProps, 'server' | 'proble
   const problem = problems[`${server.id}/name`]
   return (
     <div className={classes.server}>
-      <bdi>{visibleLine(server.name)}</bdi>: of a kind that this page does not know. It is kept as it is.
+      <bdi>{visibleLine(server.name)}</bdi>: this page does not support its kind. It is kept unchanged.
       {problem !== undefined && <Input.Error>{problem}</Input.Error>}
     </div>
   )

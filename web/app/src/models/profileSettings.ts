@@ -69,7 +69,7 @@ export function profileFields(providers: readonly ModelProvider[]): Fields<Profi
       label: 'Permissions',
       told: (it) => (it === PermissionPolicy.ALLOW ? 'allow all' : 'ask'),
     },
-    isDefault: { path: 'is_default', label: 'Default of the organization', told: (it) => (it ? 'yes' : 'no') },
+    isDefault: { path: 'is_default', label: 'Default for the organization', told: (it) => (it ? 'yes' : 'no') },
   }
 }
 

@@ -97,7 +97,7 @@ export function useSettings<V extends object, E extends { readonly rev: bigint }
     },
   )
   const missing = (): Problems =>
-    Object.fromEntries(secrets.missing().map((id) => [id, `Enter the ${id === 'credential' ? 'key' : 'value'} again: it was not kept.`]))
+    Object.fromEntries(secrets.missing().map((id) => [id, `Enter the ${id === 'credential' ? 'key' : 'value'} again: it was not saved.`]))
   const rebase = (now: E, sent: readonly string[]) => {
     const theirs = plan.draftOf(now)
     // What was edited while it was sent counts too.

@@ -5,17 +5,17 @@ import { useShortcutGroups } from '../ui/shortcuts'
 import classes from './ShortcutsDialog.module.css'
 
 const list = [
-  { keys: '↑ ↓', label: 'Move in the list' },
+  { keys: '↑ ↓', label: 'Move through the list' },
   { keys: 'Enter', label: 'Open' },
   { keys: 'Esc', label: 'Close a dialog, clear the filter' },
-  { keys: 'mod+Enter', label: 'Create the task (in its dialog)' },
+  { keys: 'mod+Enter', label: 'Create the task (in the New task dialog)' },
 ]
 
 const talk = [
   { keys: 'Enter', label: 'Send the message' },
   { keys: 'Shift+Enter', label: 'Insert a line break' },
   { keys: 'Esc', label: 'Stop the turn' },
-  { keys: '1–9', label: 'Choose an answer (at a question)' },
+  { keys: '1–9', label: 'Choose an answer to a question' },
 ]
 
 /** All shortcuts that work on this page. */

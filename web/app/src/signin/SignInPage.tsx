@@ -89,7 +89,7 @@ function Notice({ children }: { children: ReactNode }) {
 function Hint() {
   return (
     <div className={classes.hint}>
-      <p>No secret? Run this on the machine of the mesh to get a sign-in link:</p>
+      <p>No secret? Run this on the machine that runs the mesh to get a sign-in link:</p>
       <div className={classes.command}>
         <code>{COMMAND}</code>
         <CopyButton value={COMMAND} label="Copy command" />

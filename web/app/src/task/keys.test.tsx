@@ -38,7 +38,7 @@ it('the keys of a conversation are listed while one is shown', () => {
     'Write a message',
     "Go to the agent's question",
     'Stop the turn',
-    'Choose an answer (at a question)',
+    'Choose an answer to a question',
     'Send the message',
   ]) {
     expect(list.getByText(label)).toBeTruthy()

@@ -111,6 +111,6 @@ export class PageTopic<T> {
 }
 
 function unreadableRow({ key }: Row, cause: unknown): FoundryError {
-  const message = `${key} cannot be read by this page: ${String(cause)}`;
+  const message = `this page cannot read ${key}: ${String(cause)}`;
   return new FoundryError({ code: Code.DataLoss, reason: 'ENTITY_UNREADABLE', message, nextAction: 'Reload the page.' });
 }

@@ -76,10 +76,10 @@ export class Course {
 
   private take(frame: RawFrame): Step {
     this.seq += 1n;
-    if (frame.seq !== this.seq) throw gap(`frame ${frame.seq} came where ${this.seq} was due`);
+    if (frame.seq !== this.seq) throw gap(`received frame ${frame.seq}, expected ${this.seq}`);
     const { body } = frame;
     if (body.case === 'hello') return this.hello(frame.fromRev, body.value);
-    if (!this.opened) throw gap('no hello came first');
+    if (!this.opened) throw gap('the stream did not start with a hello');
     if (frame.fromRev !== this.at) throw gap(`a frame continues revision ${frame.fromRev}, the position is ${this.at}`);
     switch (body.case) {
       case 'snapshotBegin':
@@ -126,7 +126,7 @@ export class Course {
     const { staging } = this;
     if (!staging) throw gap('a chunk outside a snapshot');
     for (const { key, version, op } of chunk.changes) {
-      if (op.case !== 'upsert' || version > staging.rev) throw gap(`${key} at ${version} is no row of the snapshot`);
+      if (op.case !== 'upsert' || version > staging.rev) throw gap(`${key} at ${version} is not a row of the snapshot`);
       staging.digest.add(key, version);
       staging.rows.push({ key, version, value: op.value.slice() });
     }
@@ -136,11 +136,11 @@ export class Course {
   private finish(bytes: Uint8Array): Step {
     const end = fromBinary(SnapshotEndSchema, bytes);
     const { staging } = this;
-    if (!staging || staging.rev !== end.rev) throw gap('the end of no snapshot');
+    if (!staging || staging.rev !== end.rev) throw gap('a snapshot end without a snapshot');
     this.staging = undefined;
     const { rows, digest } = staging;
     if (BigInt(rows.length) !== end.count || digest.value() !== BigInt.asUintN(64, end.digest)) {
-      throw new Violation('digest-mismatch', `${rows.length} rows came, ${end.count} were sent, or their digest is wrong`);
+      throw new Violation('digest-mismatch', `received ${rows.length} of ${end.count} rows, or their digest is wrong`);
     }
     this.at = end.rev;
     return { kind: 'snapshot', rows, position: { rev: end.rev, resumeToken: end.resumeToken } };
@@ -150,7 +150,7 @@ export class Course {
     if (this.staging) throw gap('a delta inside a snapshot');
     if (toRev < this.at) throw gap(`a delta goes back from ${this.at} to ${toRev}`);
     for (const { key, version, op } of changes) {
-      if (version <= this.at || version > toRev) throw gap(`${key} at ${version} lies outside its delta`);
+      if (version <= this.at || version > toRev) throw gap(`${key} at ${version} is outside its delta`);
       // A copy of its own: what was decoded is a window on the whole frame and would keep all of it.
       this.chain.push({ key, version, value: op.case === 'upsert' ? op.value.slice() : undefined });
     }
@@ -165,7 +165,7 @@ export class Course {
     const { rev, caughtUp, resumeToken } = fromBinary(BookmarkSchema, bytes);
     if (resumeToken === '') {
       // A sign of life only; it says where we are.
-      if (rev !== this.at) throw gap(`a sign of life at ${rev}, the position is ${this.at}`);
+      if (rev !== this.at) throw gap(`a heartbeat at ${rev}, the position is ${this.at}`);
       return NOTHING;
     }
     if (this.staging || this.chain.length > 0) throw gap('a bookmark before the end of a catch-up');

@@ -135,9 +135,9 @@ export class EdgeStream {
     this.heardAt = this.env.now();
     this.seq += 1n;
     const { body } = response;
-    if (response.seq !== this.seq) return this.lost(`Frame ${response.seq} came where ${this.seq} was due.`);
+    if (response.seq !== this.seq) return this.lost(`Received frame ${response.seq}, expected ${this.seq}.`);
     if (body.case === 'hello') return this.hello(body.value);
-    if (!this.open) return this.lost('The stream did not begin with a hello.');
+    if (!this.open) return this.lost('The stream did not start with a hello.');
     if (body.case === 'frames') {
       for (const { subId, response: bytes } of body.value.frames) {
         const sub = this.subs.get(subId);
@@ -188,7 +188,7 @@ export class EdgeStream {
       // The clock was set back: nobody knows how long it was quiet, so it counts from here.
       if (quiet < 0) this.heardAt = this.env.now();
       if (quiet < this.silence) return this.arm(this.silence - Math.max(quiet, 0));
-      const message = `Nothing was heard for ${Math.round(quiet / 1000)} s.`;
+      const message = `No data was received for ${Math.round(quiet / 1000)} s.`;
       this.finish(new FoundryError({ code: Code.Unavailable, reason: 'WATCH_STREAM_SILENT', message }));
     });
   }

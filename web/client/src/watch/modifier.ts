@@ -94,7 +94,7 @@ export class Modifier {
   private mendable(error: FoundryError): FoundryError {
     if (error.code === Code.Unauthenticated) return error;
     const { reason, nextAction, retryAfterMs } = error;
-    const message = `The set of watches could not be changed: ${error.message}`;
+    const message = `The watches could not be changed: ${error.message}`;
     return new FoundryError({ code: Code.Unavailable, message, reason, nextAction, retryAfterMs });
   }
 }

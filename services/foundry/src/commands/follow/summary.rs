@@ -67,7 +67,7 @@ fn print(output: Output, change: &Change<OrganizationItem>) -> Result<(), Failur
         Op::Upsert(_) => Ok(()),
         Op::Deleted | Op::LeftView => {
             if output == Output::Table {
-                output::line(&format!("{}  gone", change.key));
+                output::line(&format!("{}  removed", change.key));
             }
             Ok(())
         }

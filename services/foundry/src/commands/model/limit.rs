@@ -74,7 +74,7 @@ async fn list(gateway: &Gateway, output: Output, task_id: String) -> Result<(), 
         let used = if is_of_each_task(l) { "-".to_owned() } else { amount(l, l.used) };
         vec![whose(l), amount(l, l.maximum), used, output::time(l.reset_time.as_ref())]
     });
-    output::table(&["of", "limit", "used", "resets"], rows.collect());
+    output::table(&["scope", "limit", "used", "resets"], rows.collect());
     Ok(())
 }
 
@@ -148,7 +148,12 @@ fn amount(limit: &Limit, number: i64) -> String {
 }
 
 fn words(limit: &Limit) -> String {
-    format!("limit of {}: {}, {} used", whose(limit), amount(limit, limit.maximum), amount(limit, limit.used))
+    format!(
+        "limit for {}: {}, {} used",
+        whose(limit),
+        amount(limit, limit.maximum),
+        amount(limit, limit.used)
+    )
 }
 
 #[cfg(test)]

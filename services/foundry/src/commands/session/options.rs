@@ -40,7 +40,7 @@ fn print(session: &Session) {
         .options
         .iter()
         .map(|o| vec![format!("  {}", o.option_id), o.name.clone(), o.value.clone(), becomes(o), values(o)]);
-    output::table(&["  option", "name", "value", "wanted", "choices"], rows.collect());
+    output::table(&["  option", "name", "value", "requested", "choices"], rows.collect());
     if !options.commands.is_empty() {
         let rows = options.commands.iter().map(|c| {
             let call = format!("  /{} {}", c.name, c.hint);

@@ -313,7 +313,7 @@ impl Folder<'_> {
                 self.say(instance, Body::Plan(Plan { entries }));
             }
             Update::Raw { kind, .. } => {
-                let text = format!("the agent sent something unknown: {}", head(&kind, 100).0);
+                let text = format!("the agent sent an unknown update: {}", head(&kind, 100).0);
                 self.say(instance, notice(NoticeKind::UnknownEvent, text));
             }
         }

@@ -56,7 +56,7 @@ fn told_again(turns: &[Turn], said: &[TranscriptPart], now: &MessageId, prompt: 
     }
     let (before, _) = tail(&before, MOST);
     format!(
-        "You were started anew in the middle of a conversation. Before, this was said:\n{before}\n\
+        "You were restarted in the middle of a conversation. This was said before:\n{before}\n\
          That was before. The user's message now:\n\n{prompt}"
     )
 }

@@ -114,7 +114,7 @@ export const Composer = memo(function Composer(props: Props) {
           <AttachButton field={field} />
           <span className={classes.hint}>
             <span className={classes.keys}>
-              <Kbd keys="Enter" /> sends, <Kbd keys="Shift+Enter" /> new line
+              <Kbd keys="Enter" /> send, <Kbd keys="Shift+Enter" /> new line
             </span>
             <DraftWord status={status} empty={text === ''} />
           </span>

@@ -34,7 +34,11 @@ export function useCommands(commands: readonly AgentCommand[], text: string, foc
   // biome-ignore lint/correctness/useExhaustiveDependencies: the list itself is said as it is walked through
   useEffect(() => {
     if (count > 0)
-      announce(count === 1 ? `One command: ${offered[0]?.name ?? ''}. Tab inserts.` : `${count} commands. Arrow keys choose, Tab inserts.`)
+      announce(
+        count === 1
+          ? `One command: ${offered[0]?.name ?? ''}. Press Tab to insert it.`
+          : `${count} commands. Use the arrow keys to choose one and Tab to insert it.`,
+      )
   }, [count])
   const pick = (command: AgentCommand) => onPick(`/${command.name} `)
   const takes = (event: KeyboardEvent): boolean => {

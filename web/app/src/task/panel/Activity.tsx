@@ -27,7 +27,7 @@ export default function Activity({ task, sessions, viewer }: Props) {
   if (!viewer.audits) {
     return (
       <EmptyState icon={IconLock} title="For admins and owners" level={3}>
-        You need the role admin or owner to see who did what.
+        Only admins and owners of the organization can see who did what.
       </EmptyState>
     )
   }

@@ -20,7 +20,7 @@ function Explain({ task }: { task: Task }) {
   )
   if (why.data === undefined) {
     if (why.error !== undefined) return <ErrorState error={why.error} title="The task could not be explained" onRetry={why.reload} />
-    return <ListSkeleton rows={5} label="Looking for what the task waits on" />
+    return <ListSkeleton rows={5} label="Loading the explanation" />
   }
   return (
     <div className={classes.explain}>
@@ -68,7 +68,7 @@ const stateWords: Readonly<Record<string, string>> = {
   'pending provision': 'waiting for sandbox',
   'pending session create': 'starting',
   pending: 'mirroring',
-  none: 'not there',
+  none: 'does not exist',
   imported: 'saved',
 }
 

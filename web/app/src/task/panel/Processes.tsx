@@ -30,7 +30,7 @@ const words: Readonly<Partial<Record<SandboxState, string>>> = {
   [SandboxState.INSTALLING_AGENT]: 'installing its agent',
   [SandboxState.STARTING_AGENT]: 'starting its agent',
   [SandboxState.READY]: 'ready',
-  [SandboxState.VANISHED]: 'restarting after it vanished',
+  [SandboxState.VANISHED]: 'restarting after its runtime died',
   [SandboxState.ERROR]: 'failed',
   [SandboxState.DESTROYING]: 'being destroyed',
   [SandboxState.DESTROYED]: 'destroyed',

@@ -14,7 +14,7 @@ import classes from './transcript.module.css'
 
 /** Says that a block begins on an older page. */
 export function CutStart({ block }: { block: { cutStart: boolean } }) {
-  return block.cutStart ? <div className={classes.cutStart}>… starts further up</div> : null
+  return block.cutStart ? <div className={classes.cutStart}>… continued from above</div> : null
 }
 
 /** A message of a person, as it was written. */

@@ -44,7 +44,7 @@ function Changes({ task }: { task: Task }) {
   if (files.length === 0)
     return (
       <EmptyState icon={IconFileDiff} title="No files changed" level={3}>
-        The work does not differ from its starting point.
+        The work has no differences from its base commit.
       </EmptyState>
     )
   return (

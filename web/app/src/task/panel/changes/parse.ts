@@ -38,5 +38,5 @@ function inertHunk(hunk: HunkData): HunkData {
 function inertChange(change: ChangeData): ChangeData {
   const content = change.content
   const cut = content.length > LONGEST_LINE
-  return { ...change, content: visible(cut ? `${content.slice(0, LONGEST_LINE)} … (line of ${content.length} characters, cut)` : content) }
+  return { ...change, content: visible(cut ? `${content.slice(0, LONGEST_LINE)} … (${content.length} characters, truncated)` : content) }
 }

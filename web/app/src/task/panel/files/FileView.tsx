@@ -110,7 +110,7 @@ export function chunksOf(text: string): Chunk[] {
 }
 
 function cutLine(line: string): string {
-  return line.length <= LONGEST_LINE ? line : `${line.slice(0, LONGEST_LINE)} … (line of ${line.length} characters, cut)`
+  return line.length <= LONGEST_LINE ? line : `${line.slice(0, LONGEST_LINE)} … (${line.length} characters, truncated)`
 }
 
 function numbers(first: number, last: number): string {
