@@ -1,9 +1,9 @@
-//! Limits on what is used of models.
+//! Limits on the use of models.
 
 use foundry_core::{Error, Timestamp};
 use foundry_proto::provisioner::v1::{ModelLimitScope, ModelLimitUnit};
 
-/// What a limit is set for.
+/// What a limit applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitOf {
     /// An organization, in each calendar month (UTC).
@@ -87,18 +87,18 @@ impl Unit {
     }
 }
 
-/// A limit.
+/// A limit on the use of models: what it applies to, what it counts, and the maximum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelLimit {
-    /// What it is set for.
+    /// What it applies to.
     pub of: LimitOf,
     /// What it counts.
     pub unit: Unit,
-    /// How much may be used.
+    /// The maximum, counted in `unit`.
     pub maximum: i64,
 }
 
-/// The limits that count for a task among those that may concern it: its own in place of that of each task.
+/// The limits that apply to a task, of all that might: its own limit replaces the one for each task in the same unit.
 pub fn effective(all: Vec<ModelLimit>) -> Vec<ModelLimit> {
     let own: Vec<Unit> = all.iter().filter(|l| matches!(l.of, LimitOf::Task(_))).map(|l| l.unit).collect();
     all.into_iter().filter(|l| l.of != LimitOf::EachTask || !own.contains(&l.unit)).collect()
@@ -109,7 +109,7 @@ pub fn month(at: Timestamp) -> String {
     at.to_string().chars().take(7).collect()
 }
 
-/// When the month after that of a time begins.
+/// When the month after that of the given time begins (UTC).
 pub fn next_month(at: Timestamp) -> Option<prost_types::Timestamp> {
     let month = month(at);
     let (year, number) = month.split_once('-')?;
