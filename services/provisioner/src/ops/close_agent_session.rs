@@ -43,7 +43,7 @@ pub async fn close_agent_session(
             };
             let session = close(shared, &mut ws, &session, &end).await?;
             flow::close::enqueue_for(&mut ws, shared, &session);
-            // Also what the agent did since its last tool call.
+            // Includes what the agent did since its last tool call.
             flow::work::enqueue_for(&mut ws, shared, &session, None)?;
             let id = session.session_id.as_str();
             ws.audit(audit(&organization, caller, &user_id, "agent_session.close", id, &request.request_id));
@@ -53,7 +53,7 @@ pub async fn close_agent_session(
     Ok(response)
 }
 
-/// Writes the end of a session: its turn is cut, its flows are cancelled.
+/// Writes the end of a session: its turn ends, its flows are cancelled.
 pub(crate) async fn close(
     shared: &Shared,
     ws: &mut WriteSet,
