@@ -16,7 +16,7 @@ use crate::domain::{Session, SessionState};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
 
-/// Delivers answers.
+/// Delivers answers to the requests of an agent.
 pub static ANSWER: Flow<Shared> = Flow::new(
     "permission_answer",
     &[Stage::new("answer", Duration::from_secs(30), UNTIL_DONE, |shared, ctx| stage(deliver(shared, ctx)))],
