@@ -83,7 +83,7 @@ pub struct Asked {
     pub part: usize,
 }
 
-/// A form that the agent wants filled in.
+/// A form that the agent asks a person to fill in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Elicited {
     /// The agent's id of its request, needed for the answer.
@@ -119,7 +119,7 @@ pub struct Folded {
     pub ended: Option<TurnEnd>,
     /// Whether files may have changed.
     pub worked: bool,
-    /// Forms that the agent wants filled in.
+    /// Forms that the agent asks a person to fill in.
     pub elicited: Vec<Elicited>,
     /// Questions that are declined unseen: the agent's id of each request, and the answer.
     pub declined: Vec<(Value, Value)>,
