@@ -96,7 +96,7 @@ afterAll(async () => {
 async function isInert(what: string): Promise<void> {
   const found = await page.evaluate((origin) => {
     const bad: string[] = [];
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are looked for
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern is for these characters
     const acts = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
     if (window.ran !== undefined) bad.push(`a script ran: ${String(window.ran)}`);
     for (const violation of window.violations ?? []) bad.push(`refused by the policy: ${violation}`);

@@ -143,7 +143,7 @@ function unreadable(reason: unknown): FoundryError {
 }
 
 // Characters that the server refuses in names: slashes, control characters, and invisible marks.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern is for these characters
 const unfit = /[/\\\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g
 
 /** A file's name in a form that the server accepts. */

@@ -4,7 +4,7 @@ import { sentence } from '../ui'
 /** The violations of a refused request by field of its `settings`, and the error that is left to show below. */
 export interface Refusals<F extends string> {
   readonly at: Partial<Record<F, string>>
-  /** The error, unless all that it says stands at fields. */
+  /** The error, unless all of it is shown at fields. */
   readonly rest: FoundryError | undefined
 }
 

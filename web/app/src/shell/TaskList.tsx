@@ -45,7 +45,7 @@ export function TaskList({ rows: newest }: { rows: readonly ListRow[] }) {
     requestAnimationFrame(() => requestAnimationFrame(() => focusRow(list.current, key)))
   }
   return (
-    // biome-ignore lint/a11y/noStaticElementInteractions: hears of the keys that its rows get
+    // biome-ignore lint/a11y/noStaticElementInteractions: handles keys that bubble up from its rows
     <div ref={list} className={classes.list} onKeyDown={onKeyDown} onPointerDown={onPointerDown} onBlur={() => setFocused(undefined)}>
       <VirtualList
         items={rows}

@@ -18,7 +18,7 @@ export interface Read<T> {
 export function useRead<T>(key: string | undefined, read: (signal: AbortSignal) => Promise<T>): Read<T> {
   const [round, setRound] = useState(0)
   const [state, setState] = useState<{ key?: string; data?: T; error?: FoundryError; loading: boolean }>({ loading: false })
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the key says what is read; `read` is new at every rendering
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the key identifies what is loaded; `read` is new at every rendering
   useEffect(() => {
     if (key === undefined) return
     const abort = new AbortController()

@@ -45,7 +45,7 @@ export default function ElicitationDock({ sessionId, request, steers }: Props) {
   const [missing, setMissing] = useState<string | undefined>(undefined)
   const done = answered || answer.busy
   const focus = useFocusAfter(dock)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it comes
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it arrives
   useEffect(() => announce(`The agent asks: ${visibleLine(request.message)}`), [elicitationId])
   const give = async (action: ElicitationAction, values: Filled) => {
     if (!answered && (await answer.run(action, values)) !== undefined) setAnswered(true)

@@ -32,7 +32,7 @@ export function PermissionDock({ sessionId, request, steers }: Props) {
   }
   const done = answered || answer.busy
   const focus = useFocusAfter(dock)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it comes
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it arrives
   useEffect(() => announce(`The agent asks for permission: ${visibleLine(request.title)}`), [permissionId])
   const keys = (event: KeyboardEvent) => {
     const option = request.options[Number(event.key) - 1]

@@ -31,7 +31,7 @@ export function useCommands(commands: readonly AgentCommand[], text: string, foc
   const offered = focused && closed !== text ? fitting(commands, text) : []
   const count = offered.length
   useEffect(() => setActive(0), [text])
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the list itself is said as it is walked through
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only the number is announced; screen readers read the active option
   useEffect(() => {
     if (count > 0)
       announce(count === 1 ? `One command: ${offered[0]?.name ?? ''}. Tab inserts.` : `${count} commands. Arrow keys choose, Tab inserts.`)

@@ -69,7 +69,7 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
     )
   }
   return (
-    // biome-ignore lint/a11y/noStaticElementInteractions: hears of the keys that its fields get
+    // biome-ignore lint/a11y/noStaticElementInteractions: handles keys that bubble up from its fields
     <div ref={here} className={classes.conversation} onKeyDown={keys}>
       <StaleBanner phase={conversation.phase} since={conversation.since} />
       {conversation.phase === 'ended' && (

@@ -11,7 +11,7 @@ const bidiNames: Readonly<Record<number, string>> = {
 }
 
 // Everything but tab, line feed and printable characters, and the marks that change the direction of text.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern is for these characters
 const unseen = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g
 
 function picture(character: string): string {
