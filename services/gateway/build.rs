@@ -1,10 +1,10 @@
-//! Builds the gateway anew when the page that it embeds was built anew. It never builds the page itself.
+//! Rebuilds the gateway when the page that it embeds was rebuilt. It never builds the page itself.
 
 use std::path::Path;
 
 fn main() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/app/dist");
-    // What is not there counts as changed in every build. Where it cannot be made that is all that happens.
+    // A missing directory would count as changed in every build. If it cannot be created, that is the only effect.
     let _ = std::fs::create_dir_all(&page);
     println!("cargo:rerun-if-changed={}", page.display());
 }

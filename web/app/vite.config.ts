@@ -9,7 +9,8 @@ export default defineConfig({
   plugins: [react(), compressed(), fonts(), manifestAside()],
   build: {
     target: 'es2022',
-    // These know `light-dark()`; for older ones it would be rewritten to variables that nothing sets here.
+    // These browsers support `light-dark()`; for older ones the build would replace it by variables that nothing sets
+    // here.
     cssTarget: ['chrome123', 'firefox120', 'safari17.5'],
     outDir: 'dist',
     emptyOutDir: true,
@@ -23,7 +24,8 @@ export default defineConfig({
     environment: 'happy-dom',
     pool: 'threads',
     projects: [
-      // Without parts of the page: loading modules for each file again would take longer than the tests.
+      // Tests without components share their modules: loading them again for each file would take longer than the
+      // tests.
       { extends: true, test: { name: 'code', include: ['src/**/*.test.ts'], isolate: false } },
       { extends: true, test: { name: 'parts', include: ['src/**/*.test.tsx'] } },
     ],
@@ -31,7 +33,7 @@ export default defineConfig({
     css: false,
     restoreMocks: true,
     testTimeout: 20_000,
-    // Where nothing is laid out, a menu that opens has nothing to focus yet; the warning prints whole trees.
+    // Without a layout, a menu that opens finds nothing to focus; the warning would print whole trees.
     onConsoleLog: (text) => (text.includes('use-focus-trap') ? false : undefined),
   },
 })

@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** `make bench-web`: how soon the page is there and how much it loads; printed, never gated. */
+/** `make bench-web`: how fast the page becomes usable and how much it loads; printed, never a gate. */
 export default defineConfig({
   test: {
     include: ['src/bench/*.bench.ts'],

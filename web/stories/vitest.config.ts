@@ -2,17 +2,26 @@ import { defineConfig } from 'vitest/config';
 
 const stories = (...names: string[]) => names.map((name) => `src/${name}.story.ts`);
 
-/** Stories that show where things are: also with the fonts of machines that the page does not reach with its own. */
+/**
+ * Stories about positions on the screen: they also run with system fonts only, as where the page's own fonts do not
+ * load.
+ */
 const ABOUT_PLACES = stories('still', 'hostile', 'workbench', 'phone');
-/** Beside others something moves once in it, in a wide font; it is by itself until that is found. */
+/**
+ * In a wide font, something in it moves now and then when other stories run beside it. It runs alone until that is
+ * found.
+ */
 const UNSTEADY = stories('still');
 /**
- * Stories that measure how long the page takes, and the one with eight tabs, which fills a machine: by themselves,
- * after all others; `make test` runs them at its end.
+ * Stories that measure how long the page takes, and the one with eight tabs, which uses the whole machine: each
+ * alone, after all others; `make test` runs them at its end.
  */
 const BY_THEMSELVES = stories('checks', 'entries', 'flood', 'quick', 'tabs');
 
-/** What is polled for beside others has as long as what a browser waits for: the usual second passes on a busy machine. */
+/**
+ * Polls in stories that run beside others may take as long as a browser may wait: the default second is too short on
+ * a busy machine.
+ */
 const shared = { testTimeout: 180_000, hookTimeout: 120_000, expect: { poll: { timeout: 30_000 } } };
 
 const alone = { fileParallelism: false, sequence: { groupOrder: 1 }, expect: { poll: { timeout: 1_000 } } };

@@ -1,4 +1,5 @@
-//! Who calls, as far as the edge must know, and with which `authorization` the request goes on.
+//! Identifies the caller, as far as the edge needs it, and sets the `authorization` that the request is forwarded
+//! with.
 
 use std::sync::Arc;
 
@@ -15,26 +16,26 @@ use crate::exchange::Exchange;
 use crate::headers;
 use crate::routes::Route;
 
-/// Lets requests in.
+/// Decides which requests get into the mesh, and on whose behalf.
 pub(crate) struct Admission {
     authenticator: Arc<Authenticator>,
     exchange: Exchange,
     identity: ServiceIdentity,
 }
 
-/// How a request goes on.
+/// How an admitted request is forwarded.
 pub(crate) struct Admitted {
-    /// Whose limits count.
+    /// The account whose limits apply.
     pub(crate) account: Account,
-    /// What the service is told of the caller.
+    /// The headers that identify the caller to the service.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// A caller at the edge itself.
 pub(crate) struct Identified {
-    /// Who.
+    /// The verified caller.
     pub(crate) caller: Caller,
-    /// By what.
+    /// The credential it was identified by.
     pub(crate) token: Token,
 }
 
@@ -50,7 +51,7 @@ impl Admission {
     /// Decides on a request by its method and token.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` with the reason, `PERMISSION_DENIED` for what is not for the outside,
+    /// `UNAUTHENTICATED` with the reason, `PERMISSION_DENIED` for methods that are not for clients,
     /// `RESOURCE_EXHAUSTED` for an address that tries too many bad tokens.
     pub(crate) async fn admit(
         &self,
@@ -93,7 +94,7 @@ impl Admission {
         let address = Account::of_peer(peer);
         let identified = self.identify(headers, &address, callers).await;
         let (authorization, identified) = identified.or_else(|status| {
-            // Whoever guesses tokens is held to its address's limits. Our own failures count for nobody.
+            // Guessing tokens counts against the limits of the address. Our own failures do not count.
             if status.code() == tonic::Code::Unauthenticated {
                 callers.charge(&address)?;
             }
@@ -105,7 +106,7 @@ impl Admission {
         Ok((account, authorization, identified))
     }
 
-    /// An open method: the gateway calls in its own name and says where its client is.
+    /// For an open method: the gateway calls with its own identity and adds where the client is.
     fn admit_anybody(
         &self,
         route: &Route,
@@ -113,7 +114,7 @@ impl Admission {
         peer: Option<PeerAddress>,
     ) -> Result<Admitted, Status> {
         let client = match peer {
-            // A proxy on this machine is not its client.
+            // A proxy on this machine is not the client.
             Some(PeerAddress(address)) if !headers::was_forwarded(headers) => {
                 ClientPeer::of_address(&address)
             }
@@ -138,7 +139,7 @@ impl Admission {
         let token = bearer(headers).map_err(Error::from)?;
         if Exchange::is_opaque(token) {
             if !self.exchange.knows(token) {
-                // Each unknown token is a question to auth.
+                // Each unknown token causes a call to auth.
                 callers.charge(address)?;
             }
             let exchanged = self.exchange.exchange(token).await?;

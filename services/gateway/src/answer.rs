@@ -1,5 +1,5 @@
-//! The body of an answer on its way to the caller. It always ends with a status: the service's own,
-//! or one that says why that never came.
+//! The body of a response on its way to the caller. It always ends with a status: the service's own, or one that
+//! explains why that is missing.
 
 use std::error::Error as _;
 use std::pin::Pin;
@@ -19,11 +19,11 @@ use crate::caller_limits::Permit;
 use crate::forward::{Chain, RequestFailure};
 use crate::headers;
 
-/// The body of an answer.
+/// The body of a response.
 pub(crate) struct AnswerBody {
     inner: Body,
     service: &'static str,
-    /// Its status was in its head, or has been sent.
+    /// Whether the status was in the head, or has been sent.
     complete: bool,
     cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     failure: RequestFailure,
@@ -43,10 +43,10 @@ impl AnswerBody {
         Self { inner, service, complete, cut, failure, _permit: permit }
     }
 
-    /// Ends with this status in place of the service's.
+    /// Ends the response with this status in place of the service's.
     fn end(&mut self, status: Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.complete = true;
-        // The service is told by this that nobody listens any more.
+        // Dropping the body cancels the call at the service.
         self.inner = Body::empty();
         let mut trailers = HeaderMap::new();
         let status = self.failure.get().cloned().unwrap_or(status);
@@ -81,7 +81,7 @@ impl HttpBody for AnswerBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            // Said by the service itself, in this process.
+            // A status by the service itself, in this process.
             Some(Err(status)) if status.source().is_none() => this.end(status),
             Some(Err(status)) => {
                 tracing::warn!(upstream = this.service, error = %Chain(&status), "a response was interrupted");

@@ -1,4 +1,4 @@
-//! What one caller may use: a token bucket of requests, and how many may be in progress.
+//! Limits of one caller: a token bucket of requests, and how many may be in progress.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,19 +14,19 @@ use crate::config::{CallerLimits, Config};
 /// Accounts kept before idle ones are dropped.
 const MAX_ACCOUNTS: usize = 16_384;
 
-/// Who is held to a limit.
+/// The party that a limit applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Account {
     /// A session or personal access token.
     Credential(Arc<str>),
-    /// An address; of IPv6, the network that one customer has.
+    /// An IP address; of IPv6, the network of one customer.
     Address(IpAddr),
     /// A caller in this process.
     Local,
 }
 
 impl Account {
-    /// The account of a peer without a good credential.
+    /// The account of a peer without a valid credential.
     pub(crate) fn of_peer(peer: Option<PeerAddress>) -> Self {
         match peer.map(|PeerAddress(address)| address.ip().to_canonical()) {
             Some(IpAddr::V6(ip)) => {
@@ -47,7 +47,7 @@ impl Account {
     }
 }
 
-/// The use of all callers; cloning shares it.
+/// The use by all accounts; cloning shares it.
 #[derive(Clone)]
 pub(crate) struct CallerBook(Arc<Inner>);
 
@@ -59,7 +59,7 @@ struct Inner {
 }
 
 struct Usage {
-    /// Requests that may still come at once.
+    /// Requests that may still be made at once.
     left: f64,
     refilled: Timestamp,
     unary_calls: usize,
@@ -111,7 +111,7 @@ impl CallerBook {
         let usage = self.0.charged(&mut usage, account)?;
         let in_progress = usage.of(kind);
         if *in_progress >= most {
-            // Unary calls are over in a moment; streams stay.
+            // Unary calls end soon; streams stay.
             let pause = Duration::from_millis(if kind == Kind::Unary { 250 } else { 5_000 });
             return Err(exceeded(name, account, *in_progress as u64, most as u64, pause));
         }
@@ -119,7 +119,7 @@ impl CallerBook {
         Ok(Permit { book: self.clone(), account: account.clone(), kind })
     }
 
-    /// Charges a request that has come to its end already, such as one with a bad token.
+    /// Charges a request that has ended already, such as one with a bad token.
     ///
     /// # Errors
     /// As [`CallerBook::enter`].
@@ -137,7 +137,7 @@ impl Inner {
     }
 
     fn usage(&self) -> MutexGuard<'_, HashMap<Account, Usage>> {
-        // Every change leaves it whole.
+        // Consistent after every change, even if a holder panicked.
         foundry_core::lock(&self.usage)
     }
 

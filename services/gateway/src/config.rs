@@ -1,25 +1,25 @@
-//! Settings of the gateway.
+//! Section `gateway` of the configuration.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Settings of the gateway.
+/// Section `gateway` of the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Origins of pages that may call from a browser, each exact (`https://foundry.example`); the word `loopback`
-    /// stands for every origin of this machine, for development. Session cookies count for the gateway's own page and
-    /// for exact origins alone.
+    /// stands for every origin of this machine, for development. Session cookies are accepted from the gateway's own
+    /// page and from exact origins only.
     pub allowed_origins: Vec<String>,
-    /// Whether a proxy in front of the gateway says by `x-forwarded-proto` how its client came; else every request is
-    /// taken as plain HTTP. Set it only where every request passes such a proxy.
+    /// Whether `x-forwarded-proto` is believed, by which a proxy in front of the gateway reports the scheme of its
+    /// client; otherwise every request counts as plain HTTP. Set it only where every request passes such a proxy.
     pub trust_forwarded_proto: bool,
-    /// What one credential may use at a time.
+    /// Limits of one credential.
     pub caller: CallerLimits,
     /// Watches that one user may have on the edge's streams, over all credentials.
     pub watches_per_user: usize,
-    /// What one address may use without a credential, or with bad ones.
+    /// Limits of one address, for requests without a valid credential.
     pub anonymous: CallerLimits,
     /// Time between two health checks of a service.
     #[serde(with = "foundry_server::config::duration")]
@@ -39,16 +39,16 @@ impl Default for Config {
     }
 }
 
-/// What one caller may use.
+/// Limits of one caller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallerLimits {
     /// Requests per second, on average; 0 = unlimited.
     pub requests_per_second: u32,
-    /// Requests at once after a pause.
+    /// Requests that may be made at once after a pause.
     pub burst: u32,
     /// Unary calls in progress.
     pub unary_calls: usize,
-    /// Open streams.
+    /// Streams that may be open at the same time.
     pub streams: usize,
 }

@@ -1,5 +1,5 @@
-//! The end of streams in a drain: they are cut in groups, spread over the time that is given, so
-//! that their clients do not come back all at once.
+//! The end of streams in a drain: they are cut in groups, spread over the available time, so that their clients do
+//! not reconnect all at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 const GROUPS: u32 = 16;
 
-/// Cuts streams; cloning shares it.
+/// Cuts streams in groups; cloning shares it.
 #[derive(Clone)]
 pub(crate) struct Cut(Arc<Inner>);
 
@@ -27,13 +27,13 @@ impl Default for Cut {
 }
 
 impl Cut {
-    /// A place in one of the groups.
+    /// The token of one of the groups, in turn.
     pub(crate) fn place(&self) -> CancellationToken {
         let groups = &self.0.groups;
         groups[self.0.next.fetch_add(1, Ordering::Relaxed) % groups.len()].clone()
     }
 
-    /// Cuts every group within four fifths of the time; the rest is for the answers to arrive.
+    /// Cuts every group within four fifths of the time; the rest is for the responses to arrive.
     pub(crate) async fn all(&self, spread: Duration, clock: &dyn Clock) {
         let pause = spread * 4 / 5 / GROUPS;
         for group in &self.0.groups {

@@ -1,4 +1,4 @@
-//! One request at the edge, from its head to the answer of the service that owns its method.
+//! One request at the edge, from its head to the response of the service that owns its method.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::headers;
 use crate::routes::RouteTable;
 use crate::session::OwnPage;
 
-/// What an edge is made of.
+/// The parts of an edge.
 pub(crate) struct Parts {
     pub(crate) routes: RouteTable,
     pub(crate) admission: Admission,
@@ -29,7 +29,8 @@ pub(crate) struct Parts {
     pub(crate) watch: WatchEdge,
 }
 
-/// Hands requests on; cloning shares it. Ids, log, deadline, size limit and drain count are the server's around it.
+/// Forwards requests; cloning shares it. Ids, log, deadline, size limit and drain count are in the server's layers
+/// around it.
 #[derive(Clone)]
 pub(crate) struct Edge(Arc<Parts>);
 
@@ -44,29 +45,29 @@ impl Edge {
             return self.serve_itself(request).await;
         }
 
-        // Which service owns the method.
+        // Find the service that owns the method.
         let route = parts.routes.find(request.uri().path())?;
 
-        // Who calls, checked here so that nothing unknown gets further.
+        // Identify the caller here, so that no unknown one gets further.
         let peer = request.extensions_mut().remove::<PeerAddress>();
         let admitted = parts.admission.admit(route, request.headers(), peer, &parts.callers).await?;
 
-        // One caller cannot use up what all share.
+        // Charge the caller, so that one cannot use up what all share.
         let permit = parts.callers.enter(&admitted.account, route.kind)?;
 
-        // What the client said to the edge alone, or has no right to say, ends here.
+        // Remove headers that are for the edge only, and those that a client may not set.
         headers::clean_request(request.headers_mut());
         let page = request.extensions_mut().remove::<OwnPage>().map(OwnPage::header);
         for (name, value) in admitted.headers.into_iter().chain(page) {
             request.headers_mut().insert(name, value);
         }
 
-        // Messages pass undecoded and unbuffered; a drain cuts streams.
+        // Forward without decoding or buffering messages; a drain cuts streams.
         let cut = (route.kind == Kind::Stream).then(|| parts.cut.place());
         Ok(forward::forward(route, request, cut, permit).await)
     }
 
-    /// One of the gateway's own rpcs: the same admission and limits.
+    /// Serves one of the gateway's own rpcs, with the same admission and limits.
     async fn serve_itself(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         let parts = &*self.0;
         let peer = request.extensions_mut().remove::<PeerAddress>();

@@ -1,4 +1,4 @@
-//! Opaque tokens exchanged for JWTs, and remembered by their hash for as long as they are good.
+//! Opaque tokens exchanged for JWTs, and cached by their hash while they are valid.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,27 +22,27 @@ use forced::ForcedExchanges;
 mod for_edge;
 mod forced;
 
-/// Longest opaque token that is looked at.
+/// Longest opaque token that is accepted, in bytes.
 const MAX_TOKEN_LEN: usize = 256;
-/// A JWT with less life left is renewed beside the request.
+/// A JWT with less time left is renewed in the background.
 const RENEW_BEFORE: Duration = Duration::from_secs(60);
-/// A JWT with less life left is not sent: it must be good when it arrives.
+/// A JWT with less time left is not sent: it must still be valid when it arrives.
 const UNUSABLE_BEFORE: Duration = Duration::from_secs(10);
-/// How long a refused token is refused without asking again.
+/// How long a refused token is refused without asking auth again.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 /// Shortest time between two exchanges of a token whose roles changed.
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
-/// How long a JWT is used although a role of its user changed since: short, for whoever has just joined or made an
-/// organization goes there at once; not nothing, for auth may not have heard of it yet.
+/// How long a JWT is used although a role of its user has changed since. Short, because a user who has just joined or
+/// created an organization goes there at once; not zero, because auth may not have the change yet.
 const OUTDATED_FOR: Duration = Duration::from_millis(100);
-/// Tokens remembered before those without use are dropped.
+/// Most cached tokens; above that, unused ones are dropped.
 const MAX_TOKENS: usize = 16_384;
 
-/// What an opaque token was exchanged for.
+/// The result of exchanging an opaque token.
 pub(crate) struct Exchanged {
     /// The `authorization` header with the JWT.
     pub(crate) authorization: HeaderValue,
-    /// Whom it speaks for.
+    /// The caller it stands for.
     pub(crate) caller: Caller,
     /// Its number among all exchanges, in the order in which they began.
     pub(crate) number: u64,
@@ -59,7 +59,7 @@ enum Entry {
         exchanged: Arc<Exchanged>,
         renewing: bool,
     },
-    /// One exchange for all who wait; whoever waits drives it.
+    /// One exchange shared by all callers who wait for it; any of them drives it.
     Pending(Shared<BoxFuture<'static, Outcome>>),
     Refused(Status, Timestamp),
 }
@@ -91,21 +91,21 @@ impl Exchange {
         Self(Arc::new(Inner { auth, authenticator, clock, tasks, tokens, begun, forced }))
     }
 
-    /// Whether a bearer token is one that only the gateway takes. The secret of a page's session comes this far only
-    /// out of its cookie.
+    /// Whether a bearer token is one that only the gateway accepts. The secret of a page session gets this far only
+    /// from its cookie.
     pub(crate) fn is_opaque(token: &str) -> bool {
         token.starts_with("fds_") || token.starts_with("fpat_") || token.starts_with(session::SECRET)
     }
 
-    /// Whether the answer is known without asking auth.
+    /// Whether the token is in the cache.
     pub(crate) fn knows(&self, token: &str) -> bool {
         matches!(self.0.tokens().get(&hash(token)), Some(Entry::Good { .. }))
     }
 
-    /// What the token stands for.
+    /// The JWT and caller that the token stands for.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` as auth says it, or `UNAVAILABLE`.
+    /// `UNAUTHENTICATED` as auth returned it, or `UNAVAILABLE`.
     pub(crate) async fn exchange(&self, token: &str) -> Outcome {
         if token.len() > MAX_TOKEN_LEN {
             return Err(refused("TOKEN_MALFORMED", "the bearer token is too long"));
@@ -139,14 +139,14 @@ impl Exchange {
         Err(pending)
     }
 
-    /// Asks beside the requests that go on with the old JWT.
+    /// Renews in the background, while requests are forwarded with the old JWT.
     fn renew(&self, key: TokenHash, token: String) {
         let (exchange, stop) = (self.clone(), self.0.tasks.cancellation().clone());
         self.0.tasks.spawn("token renewal", async move {
             let asked = stop.run_until_cancelled(exchange.ask(token)).await;
             match asked {
                 Some(Err(status)) if status.code() != tonic::Code::Unauthenticated => {
-                    // The old one is good for a while yet; the next request tries again.
+                    // The old one is valid for a while; the next request tries again.
                     if let Some(Entry::Good { renewing, .. }) = exchange.0.tokens().get_mut(&key) {
                         *renewing = false;
                     }
@@ -193,7 +193,7 @@ impl Exchange {
                 if let Some(Entry::Good { exchanged: known, .. }) = tokens.get(&key)
                     && known.number > exchanged.number
                 {
-                    // What began later says more.
+                    // The cached exchange began later and is more recent.
                     return;
                 }
                 tokens.insert(key, Entry::Good { exchanged: exchanged.clone(), renewing: false });
@@ -211,11 +211,11 @@ impl Exchange {
 
 impl Inner {
     fn tokens(&self) -> MutexGuard<'_, HashMap<TokenHash, Entry>> {
-        // Every change leaves it whole.
+        // Consistent after every change, even if a holder panicked.
         foundry_core::lock(&self.tokens)
     }
 
-    /// Good for a while, and nothing was revoked or granted since.
+    /// Valid for long enough, and nothing was revoked or granted since.
     fn is_usable(&self, exchanged: &Exchanged, now: Timestamp) -> bool {
         let fresh = now < exchanged.exchanged_at.plus(OUTDATED_FOR);
         let revocations = self.authenticator.revocations();
@@ -234,7 +234,7 @@ fn make_room(tokens: &mut HashMap<TokenHash, Entry>, now: Timestamp) {
         Entry::Refused(..) => false,
     });
     if tokens.len() >= MAX_TOKENS {
-        // All in use: each is one exchange away.
+        // All are in use: each can be exchanged again.
         tokens.clear();
     }
 }

@@ -1,4 +1,4 @@
-//! A request handed to a service and its answer handed back, each body as it comes.
+//! Forwards a request to a service and returns its response; neither body is buffered.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use crate::session::Said;
 /// Why the request's own body failed, if it did.
 pub(crate) type RequestFailure = Arc<OnceLock<Status>>;
 
-/// Calls the service; the permit is held until the end of the answer.
+/// Calls the service; the permit is held until the end of the response.
 pub(crate) async fn forward(
     route: &Route,
     request: Request<Body>,
@@ -34,7 +34,7 @@ pub(crate) async fn forward(
 ) -> Response<Body> {
     let failure = RequestFailure::default();
     let (mut parts, body) = request.into_parts();
-    // What this process noted about the request is not part of it.
+    // Extensions are notes of this process, not part of the request.
     parts.extensions = Extensions::new();
     let body = Body::new(RequestBody { inner: body, failure: failure.clone() });
     let call = route.upstream.clone().oneshot(Request::from_parts(parts, body));
@@ -59,17 +59,17 @@ fn pass_on(
     failure: RequestFailure,
 ) -> Response<Body> {
     if let Some(status) = failure.get() {
-        // The service may say it less clearly than the one who saw it.
+        // The original error may be clearer than the service's status.
         return status.clone().into_http();
     }
     if answer.status() != StatusCode::OK {
         return no_grpc(route, answer.status()).into_status().into_http();
     }
     let (mut parts, body) = answer.into_parts();
-    // Of sessions, only auth has a say.
+    // Only auth may set or clear sessions.
     let said = (route.service == "auth").then(|| Said::read(&parts.headers)).flatten();
     headers::clean_answer(&mut parts.headers);
-    // What the service's stack noted about the request is not the gateway's.
+    // Extensions that the service's layers have added are not for the gateway's.
     parts.extensions = Extensions::new();
     if let Some(said) = said {
         parts.extensions.insert(said);
@@ -79,7 +79,7 @@ fn pass_on(
     Response::from_parts(parts, Body::new(body))
 }
 
-/// Something that is no gRPC server answered in the service's place.
+/// The error when something other than a gRPC server answered.
 fn no_grpc(route: &Route, status: StatusCode) -> Error {
     unreachable(route.service).with("http_status", status.as_u16().to_string())
 }
@@ -133,7 +133,7 @@ impl std::fmt::Display for Chain<'_> {
     }
 }
 
-/// A request body that remembers why it failed: on its way through a channel that is lost.
+/// A request body that records why it failed, because the error itself is lost in a channel.
 struct RequestBody {
     inner: Body,
     failure: RequestFailure,

@@ -1,11 +1,11 @@
-//! Which headers cross the edge.
+//! The headers that may pass the edge.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Names by which services tell each other things; no client says or hears them.
+/// Prefixes of headers between services, which clients neither send nor receive.
 const INTERNAL: [&str; 2] = ["foundry-", "x-foundry-"];
 
-/// About one connection, or about HTTP at the edge alone.
+/// Headers that concern one connection, or HTTP at the edge only.
 const LOCAL: [HeaderName; 14] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
@@ -25,25 +25,25 @@ const LOCAL: [HeaderName; 14] = [
 const LOCAL_UNNAMED: [&str; 6] =
     ["keep-alive", "proxy-connection", "http2-settings", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
 
-/// Whether a reverse proxy says that the request came from elsewhere.
+/// Whether a reverse proxy has marked the request as forwarded.
 pub(crate) fn was_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(header::FORWARDED)
         || headers.contains_key("x-forwarded-for")
         || headers.contains_key("x-real-ip")
 }
 
-/// Leaves what the caller says to the service, and nothing that only the mesh may say.
+/// Removes all headers that are not from the caller to the service, and those that only the mesh may set.
 pub(crate) fn clean_request(headers: &mut HeaderMap) {
     remove_connection(headers);
     remove_all(headers, |name| is_internal(name) || name.starts_with("sec-"));
-    // gRPC wants it from every client, and a proxy is one.
+    // gRPC requires it from every client, and a proxy is a client.
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
 }
 
-/// Leaves what the service says to the caller: of an answer's head, or of its trailers.
+/// Removes all headers that are not from the service to the caller, from a response's head or its trailers.
 pub(crate) fn clean_answer(headers: &mut HeaderMap) {
     remove_connection(headers);
-    // The cookies of this origin are the gateway's own.
+    // The cookies of this origin belong to the gateway.
     remove_all(headers, |name| is_internal(name) || name == header::SET_COOKIE.as_str());
 }
 
@@ -59,7 +59,7 @@ fn remove_all(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
 }
 
 fn remove_connection(headers: &mut HeaderMap) {
-    // A sender may name more headers that are for the next hop alone; it must not name those of gRPC away.
+    // A sender may name further headers for the next hop only, but not those that gRPC needs.
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -1,5 +1,4 @@
-//! Looks after the services behind the gateway: each is asked for its health, and the answer is the
-//! gateway's own for that service.
+//! Checks the health of each service behind the gateway, and reports it as the gateway's own health for that service.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,12 +11,12 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::routes::RouteTable;
 
-/// Longest wait for an answer.
+/// Longest wait for a response.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Time between two checks of a service that fails.
 const RECHECK: Duration = Duration::from_millis(250);
 
-/// Starts a check for each service; until its first good answer it counts as failing.
+/// Starts a check for each service, which counts as failing until its first good response.
 pub(crate) async fn watch_over(
     routes: &RouteTable,
     upstreams: &BTreeMap<&'static str, Upstream>,
@@ -38,7 +37,7 @@ pub(crate) async fn watch_over(
         check.report(false).await;
         let stop = tasks.cancellation().clone();
         tasks.spawn("upstream health", async move {
-            // Stopping is the only end.
+            // The check runs until the service stops.
             stop.run_until_cancelled(check.run()).await;
         });
     }

@@ -1,9 +1,9 @@
-//! The gateway: the edge of the mesh. One port for gRPC and gRPC-Web; requests go to the service
-//! that owns their method, undecoded, after their token was checked and their caller's limits were.
+//! The gateway: the edge of the mesh. One port for gRPC and gRPC-Web; after the token and the caller's limits are
+//! checked, requests go undecoded to the service that owns their method.
 //!
-//! It has no tables and no business rules. What it adds to a request: the caller's JWT in place of
-//! an opaque token, or, for methods that are open, its own identity and where the client is. What it
-//! serves itself is `foundry.edge.v1`: many watches on one stream, by `foundry-edge`.
+//! It has no tables and no business rules. It adds to a request: the caller's JWT in place of an opaque token, or,
+//! for open methods, its own identity and where the client is. It serves `foundry.edge.v1` itself: many watches on
+//! one stream.
 
 mod admission;
 mod answer;
@@ -41,7 +41,7 @@ use page::Page;
 use routes::RouteTable;
 use session::{SessionService, Sessions};
 
-/// What the gateway is built on.
+/// What the gateway is built from.
 pub struct Dependencies {
     /// Time and randomness.
     pub env: Env,
@@ -49,18 +49,18 @@ pub struct Dependencies {
     pub tasks: Tasks,
     /// The services behind it, by name (`task`), **without** an identity layer: a request is sent as its caller.
     pub upstreams: BTreeMap<&'static str, Upstream>,
-    /// Checks callers, as the service `gateway`; its revocations are fed.
+    /// Verifies callers as the service `gateway`; its list of revocations is kept up to date.
     pub authenticator: Arc<Authenticator>,
     /// The gateway's own identity.
     pub identity: ServiceIdentity,
-    /// Told of the edge's streams, their watches and topics.
+    /// Observes the edge's streams, their watches and topics.
     pub watch_observer: Arc<dyn Observer>,
 }
 
 /// Builds the gateway and starts its health checks.
 ///
 /// # Errors
-/// When there is no `auth` upstream, or an origin of the configuration is none.
+/// When there is no `auth` upstream, or an origin in the configuration is not valid.
 #[allow(clippy::unused_async)] // the same shape as every other service
 pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
     let routes = RouteTable::new(&deps.upstreams, deps.authenticator.policies());
@@ -93,7 +93,7 @@ pub async fn build(config: &Config, deps: Dependencies) -> Result<Service> {
         cut: cut.clone(),
         watch: watch.clone(),
     });
-    // Around all that is served, so that nothing takes a cookie without its key.
+    // Around everything that is served, so that no cookie is accepted without its key.
     let edge = SessionService::new(edge, sessions, routes.clone(), callers);
     let served = routes.services().into_iter().chain([WatchEdge::SERVICE.to_owned()]);
     let service = Service::forwarding("gateway", served, BoxCloneSyncService::new(edge));

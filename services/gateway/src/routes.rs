@@ -14,11 +14,11 @@ use foundry_server::{Kind, Upstream, methods};
 pub(crate) struct Route {
     /// Name of the service, as in its identity: `task`.
     pub(crate) service: &'static str,
-    /// The service.
+    /// The connection to that service.
     pub(crate) upstream: Upstream,
-    /// Who may call it at all; the service itself decides again, and more.
+    /// Who may call it at all; the service itself checks again, in more detail.
     pub(crate) access: Access,
-    /// Unary call or stream.
+    /// Whether it is a unary call or a stream.
     pub(crate) kind: Kind,
 }
 
@@ -28,12 +28,12 @@ pub(crate) struct RouteTable(Arc<Inner>);
 
 struct Inner {
     by_path: HashMap<String, Route>,
-    /// The full gRPC names of the services, and who serves them.
+    /// The full gRPC names of the services, and the upstream that serves each.
     services: BTreeMap<String, &'static str>,
 }
 
 impl RouteTable {
-    /// Of the methods that the protos know: package `foundry.task.v1` is served by `task`.
+    /// From the methods in the protos: package `foundry.task.v1` is served by `task`.
     pub(crate) fn new(upstreams: &BTreeMap<&'static str, Upstream>, policies: &MethodPolicies) -> Self {
         let mut inner = Inner { by_path: HashMap::new(), services: BTreeMap::new() };
         for method in policies.methods() {
@@ -69,7 +69,7 @@ impl RouteTable {
         Err(error.next_action("list the available services: `grpcurl -plaintext <address> list`"))
     }
 
-    /// The full names of the gRPC services.
+    /// The full names of all gRPC services.
     pub(crate) fn services(&self) -> Vec<String> {
         self.0.services.keys().cloned().collect()
     }

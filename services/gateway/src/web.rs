@@ -1,4 +1,4 @@
-//! What the port says in plain HTTP, and to browsers: CORS, content types, the workbench page, two small ones.
+//! Plain HTTP and browsers on the gateway's port: CORS, content types, the workbench page, two small text pages.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::page::Page;
 use crate::session::SentContentType;
 
-/// Says in the configuration: any page of this machine.
+/// In the configuration: any page of this machine.
 const LOOPBACK: &str = "loopback";
-/// How long a browser may remember what is allowed.
+/// How long a browser may cache the result of a preflight request.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(2 * 3_600);
 
-/// What a browser's page may send and see.
+/// The headers that a page may send and read.
 const SENT: [&str; 9] = [
     "authorization",
     "content-type",
@@ -42,10 +42,10 @@ const SENT: [&str; 9] = [
 const SEEN: [&str; 5] =
     ["grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id", "grpc-encoding"];
 
-/// Around everything the port serves: CORS outside, content types inside.
+/// The layers around everything on the port: CORS outside, content types inside.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for an origin that is none.
+/// `INVALID_ARGUMENT` for an origin that is not valid.
 pub(crate) fn edge_layer(origins: &[String]) -> Result<Stack<ContentTypeLayer, CorsLayer>> {
     let exact = exact_origins(origins)?;
     let loopback = origins.iter().any(|o| o == LOOPBACK);
@@ -63,10 +63,10 @@ pub(crate) fn edge_layer(origins: &[String]) -> Result<Stack<ContentTypeLayer, C
     Ok(Stack::new(ContentTypeLayer, cors))
 }
 
-/// The origins of the configuration that are exact.
+/// The exact origins of the configuration.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for an origin that is none.
+/// `INVALID_ARGUMENT` for an origin that is not valid.
 pub(crate) fn exact_origins(origins: &[String]) -> Result<Vec<HeaderValue>> {
     origins.iter().filter(|o| *o != LOOPBACK).map(|o| parse_origin(o)).collect()
 }
@@ -92,7 +92,7 @@ fn is_loopback(origin: &str) -> bool {
     })
 }
 
-/// Lets only content types through that the layers further in understand, and says so otherwise.
+/// Passes only content types that the inner layers understand, and refuses others with an error.
 #[derive(Clone, Copy)]
 pub(crate) struct ContentTypeLayer;
 
@@ -130,7 +130,7 @@ where
     }
 }
 
-/// Exact content types go on; parameters (`; charset=utf-8`) are dropped, for further in they are an error.
+/// Passes exact content types; drops parameters (`; charset=utf-8`), which the inner layers would refuse.
 fn normalize(request: &mut Request<Body>) -> Result<(), Box<Response<Body>>> {
     let Some(value) = request.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
     let sent = SentContentType(value.clone());
@@ -165,7 +165,7 @@ fn normalize(request: &mut Request<Body>) -> Result<(), Box<Response<Body>>> {
             "gRPC needs HTTP/2; over HTTP/1.1 use application/grpc-web",
         ));
     }
-    // One that is sent twice is none that a page sends.
+    // No page sends the header twice.
     if request.headers().get_all(header::CONTENT_TYPE).iter().count() == 1 {
         request.extensions_mut().insert(sent);
     }
@@ -221,7 +221,7 @@ async fn healthz(State(health): State<Arc<Health>>) -> (StatusCode, Json<serde_j
     (status, Json(serde_json::json!({ "status": word(serving), "services": services })))
 }
 
-/// Browsers get the page, all others a few words.
+/// Browsers get the page, all others a short text.
 fn at_root(page: &Page, request: &axum::extract::Request) -> axum::response::Response {
     of_page(page, request).unwrap_or_else(|| ABOUT.into_response())
 }

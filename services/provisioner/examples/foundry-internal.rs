@@ -1,4 +1,4 @@
-//! What `foundry internal …` is in the real binary, for the stories of this crate.
+//! Stands in for `foundry internal …` of the real binary, for the integration tests of this crate.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     match args.split_first() {
         Some((first, rest)) if first == "internal" && !rest.is_empty() => match rest[0].as_str() {
             "demo-agent" => demo_agent(),
-            // Codes of processes are one byte wide.
+            // Exit codes of processes are one byte wide.
             name => {
                 let code = foundry_sandbox_local::run_internal(name, &rest[1..]);
                 ExitCode::from(

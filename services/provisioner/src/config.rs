@@ -12,7 +12,7 @@ use foundry_secrets::KeySource;
 use foundry_server::config::duration;
 use serde::{Deserialize, Serialize};
 
-/// Section `provisioner`.
+/// Section `provisioner` of the configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -32,42 +32,43 @@ pub struct Config {
     pub local: LocalSection,
     /// The operator's own agents by name, and other versions of the built-in ones.
     pub agents: BTreeMap<String, AgentConfig>,
-    /// Where the keys are that encrypt stored secrets: `file:PATH`, `env:VARIABLE` or `command:PROGRAM ARGUMENT…`. The
-    /// first encrypts, each decrypts; empty = `secrets.key` in the service's directory, made at the first start.
+    /// Where the keys that encrypt stored secrets come from: `file:PATH`, `env:VARIABLE` or `command:PROGRAM
+    /// ARGUMENT…`. The first one encrypts, each decrypts; empty = `secrets.key` in the service's directory, made at
+    /// the first start.
     pub secret_keys: Vec<KeySource>,
     /// Files of messages and agents.
     pub attachments: AttachmentSection,
     /// How model providers are reached, and the hosts that sandboxes may reach.
     pub network: NetworkSettings,
-    /// Hosts with their ports, as `127.0.0.1:3845` or `mcp.corp:443`, where MCP servers of profiles are reached besides what
-    /// the network policy of a sandbox allows: this machine and private addresses too.
+    /// Hosts with ports, as `127.0.0.1:3845` or `mcp.corp:443`, at which MCP servers of profiles may be reached
+    /// besides what the network policy of a sandbox allows; this machine and private addresses are permitted here.
     pub mcp_hosts: Vec<String>,
     /// A model call without a byte from the provider is ended after this time.
     #[serde(with = "duration")]
     pub model_silence: Duration,
-    /// Time between two looks at the living runtimes.
+    /// Time between two rounds of probes of living runtimes.
     #[serde(with = "duration")]
     pub probe_interval: Duration,
-    /// Time between two looks for sandboxes that nobody knows.
+    /// Time between two sweeps for sandboxes that are not in the ledger.
     #[serde(with = "duration")]
     pub sweep_interval: Duration,
-    /// How old such a sandbox must be before it is destroyed.
+    /// Minimum age of such a sandbox before it is destroyed.
     #[serde(with = "duration")]
     pub sweep_grace: Duration,
-    /// How long the flows of destroyed or finished things are kept.
+    /// How long ended flows are kept.
     #[serde(with = "duration")]
     pub flow_retention: Duration,
 }
 
-/// Section `provisioner.attachments`.
+/// Section `provisioner.attachments` of the configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AttachmentSection {
-    /// Where the bytes are, `file:///PATH`; empty = `attachments` in the service's directory.
+    /// Where the bytes are stored, `file:///PATH`; empty = `attachments` in the service's directory.
     pub store_url: String,
-    /// What the files of an organization may take, in bytes.
+    /// Most bytes that the files of an organization may take.
     pub organization_bytes: u64,
-    /// A file that no message names is removed after this time.
+    /// A file that no message uses is removed after this time.
     #[serde(with = "duration")]
     pub unused_retention: Duration,
 }
@@ -82,7 +83,7 @@ impl Default for AttachmentSection {
     }
 }
 
-/// Section `provisioner.local`.
+/// Section `provisioner.local` of the configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LocalSection {
@@ -90,17 +91,18 @@ pub struct LocalSection {
     pub root: Option<PathBuf>,
     /// What to do about isolation: auto, require or off.
     pub isolation: IsolationMode,
-    /// What new sandboxes may reach: `public` (any public host, never this machine or private addresses), `none`, `host`
-    /// (the network of this machine), or a list of hosts as `example.org`, `*.example.org`, `10.1.2.3:443`, with `public`
-    /// among them if wanted. Default: `public` where sandboxes can have networks of their own, else `host`.
+    /// Network access of new sandboxes: `public` (any public host, never this machine or private addresses), `none`,
+    /// `host` (the network of this machine), or a list of hosts as `example.org`, `*.example.org`, `10.1.2.3:443`,
+    /// with `public` among them if wanted. Default: `public` where sandboxes can have networks of their own, else
+    /// `host`.
     pub network: Option<NetworkSetting>,
     /// The bubblewrap to use.
     pub bwrap: PathBuf,
-    /// Sandboxes are refused below this much free disk, in bytes.
+    /// New sandboxes are refused while less disk space than this is free, in bytes.
     pub min_free_bytes: u64,
     /// Further host directories that sandboxes may read.
     pub extra_read_only: Vec<PathBuf>,
-    /// What each sandbox may take of the host.
+    /// Resource limits of each sandbox.
     pub limits: Limits,
 }
 

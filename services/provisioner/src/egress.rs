@@ -1,4 +1,5 @@
-//! The proxy by which sandboxes with a network of their own reach the outside, and what it asks about them.
+//! The proxy through which sandboxes with a network of their own reach the outside, and what it needs to know about
+//! them.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -32,7 +33,7 @@ pub fn serve(shared: &Arc<Shared>, env: &Env, tasks: &Tasks, data_dir: &Path) ->
     Ok(())
 }
 
-/// The sandboxes of the ledger; they are not kept alive by it.
+/// Looks up sandboxes in the ledger; does not keep the service alive.
 struct Ledger(Weak<Shared>);
 
 #[async_trait]

@@ -1,11 +1,11 @@
 //! The provisioner service: sandboxes and the agents in them.
 //!
-//! It owns the ledger of sandboxes, makes and unmakes them through a [`foundry_sandbox::Provider`] in
-//! durable stages, opens agent sessions in them, delivers prompts once, records what the agents say
-//! from the tap log, and hands their work to the repo service. Requests only write rows; flows, pumps
-//! and the health watch do the work. Sandboxes outlive this process and are adopted by the next one.
+//! It owns the ledger of sandboxes, makes and destroys them through a [`foundry_sandbox::Provider`] in durable
+//! stages, opens agent sessions in them, delivers prompts once, records the agents' messages from the tap log, and
+//! hands their work to the repo service. Requests only write rows; flows, pumps and the health watch do the work.
+//! Sandboxes outlive this process and are adopted by the next one.
 //!
-//! Events hold what agents said and did; the user's own messages are recorded by whoever sends prompts.
+//! Events hold what agents wrote and did; the sender of a prompt records the user's own message.
 
 mod attachments;
 mod config;

@@ -1,4 +1,4 @@
-//! The providers by name.
+//! The sandbox providers by name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use foundry_sandbox_local::{LocalConfig, LocalProvider};
 
 use crate::{Config, egress, models};
 
-/// Makes further providers from the local one.
+/// Makes further providers on top of the local one.
 pub type FurtherProviders = Arc<dyn Fn(&Arc<dyn Provider>, &Env) -> Vec<Arc<dyn Provider>> + Send + Sync>;
 
 /// For a mesh that has the local provider alone.
@@ -22,9 +22,9 @@ pub fn no_further_providers() -> FurtherProviders {
 /// The providers that are configured.
 pub struct Providers {
     all: BTreeMap<&'static str, Entry>,
-    /// The one whose sandboxes all are.
+    /// The local provider, in which all sandboxes are.
     local: Option<Arc<LocalProvider>>,
-    /// Whether an upstream proxy resolves the names that sandboxes want.
+    /// Whether an upstream proxy resolves the host names that sandboxes ask for.
     upstream: bool,
 }
 
@@ -34,33 +34,33 @@ struct Entry {
     wraps: bool,
 }
 
-/// What is said of a provider's sandboxes to people.
+/// A provider's sandboxes, described for people.
 #[derive(Clone, Debug, Default)]
 pub struct Said {
-    /// How they are kept apart.
+    /// How sandboxes are isolated from the host.
     pub isolation: String,
-    /// What new ones may reach.
+    /// Network access of new sandboxes.
     pub network: String,
-    /// What each may take, and how that is enforced.
+    /// Resource limits of a sandbox, and how they are enforced.
     pub limits: String,
 }
 
-/// Why a provider makes no sandboxes.
+/// Why a provider cannot make sandboxes.
 #[derive(Clone, Debug)]
 pub struct Unusable {
-    /// Stable name.
+    /// Stable name of the cause, in UPPER_SNAKE_CASE.
     pub reason: &'static str,
-    /// In words.
+    /// Explanation for people.
     pub message: String,
-    /// Whether that may pass without anybody changing anything: it is tried again.
+    /// Whether it may pass without anybody changing anything, so that it is tried again.
     pub retryable: bool,
 }
 
-/// First and longest pause before something is tried again that could not be found out.
+/// First and longest pause before an undecided isolation is tried again.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
 impl Providers {
-    /// Opens all that are configured; one that cannot be used says why when it is asked for.
+    /// Opens all configured providers; for one that cannot be used, [`get`](Self::get) returns the reason.
     pub async fn open(config: &Config, data_dir: &Path, env: &Env, further: &FurtherProviders) -> Self {
         let mut all = BTreeMap::new();
         let upstream = config.network.proxy_url().is_ok_and(|url| url.is_some());
@@ -79,7 +79,7 @@ impl Providers {
         Self { all, local: of_its_own, upstream }
     }
 
-    /// Finds out what could not be found out when the service started; ends when it is known.
+    /// Detects what could not be detected when the service started; ends when that is done.
     pub async fn settle(&self, env: &Env) {
         let Some(local) = &self.local else { return };
         let mut pause = TRY_AGAIN.0;
@@ -92,12 +92,12 @@ impl Providers {
         }
     }
 
-    /// What a sandbox may reach, for people.
+    /// The network access of a sandbox, for people.
     pub fn network_text(&self, network: &Network) -> String {
         described(network, None, self.upstream)
     }
 
-    /// Exactly these. For tests.
+    /// Exactly these providers. For tests.
     #[cfg(test)]
     pub fn of(list: Vec<Arc<dyn Provider>>) -> Self {
         let entry = |p: Arc<dyn Provider>| (p.name(), Entry { provider: Ok(p), wraps: false });
@@ -107,7 +107,7 @@ impl Providers {
     /// A provider that can be used.
     ///
     /// # Errors
-    /// `PROVIDER_UNKNOWN` naming those there are, or why it cannot be used.
+    /// `PROVIDER_UNKNOWN` naming the providers, or `PROVIDER_UNAVAILABLE` with the reason.
     pub fn get(&self, name: &str) -> Result<&Arc<dyn Provider>, Error> {
         match self.all.get(name).map(|e| &e.provider) {
             Some(Ok(provider)) => Ok(provider),
@@ -122,7 +122,7 @@ impl Providers {
         }
     }
 
-    /// Name, what is said of its sandboxes, and why it cannot be used, of each.
+    /// Each provider's name, its sandboxes for people, and why it cannot be used, if so.
     pub fn describe(&self) -> impl Iterator<Item = (&'static str, Said, Option<Unusable>)> {
         let unusable = |e: &ProviderError| Unusable {
             reason: e.reason,
@@ -136,7 +136,7 @@ impl Providers {
         })
     }
 
-    /// All have the sandboxes of the local one.
+    /// The same for all providers, because all sandboxes are in the local one.
     fn said(&self) -> Said {
         let Some(local) = &self.local else { return Said::default() };
         let network = local.network().map(|n| described(n, local.network_note(), self.upstream));
@@ -147,7 +147,7 @@ impl Providers {
         }
     }
 
-    /// Those that can be used and are a place of their own.
+    /// The usable providers that have sandboxes of their own.
     pub fn usable(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
         self.all.values().filter(|e| !e.wraps).filter_map(|e| e.provider.as_ref().ok())
     }
@@ -183,13 +183,13 @@ fn tools_cache(config: &Config, data_dir: &Path) -> PathBuf {
         .map_or_else(|| data_dir.join("tools"), |cache| cache.join("foundry/tools"))
 }
 
-/// A network for people, with the reason when it is not the one that is usual.
+/// The network access for people, with the reason when it is not the usual one.
 fn described(network: &Network, note: Option<&str>, upstream: bool) -> String {
     let text = foundry_egress::describe(network, upstream);
     note.map_or_else(|| text.clone(), |reason| format!("{text}, because {reason}"))
 }
 
-/// How a sandbox is kept apart, for people.
+/// The isolation of a sandbox, for people.
 pub fn isolation_text(isolation: &foundry_sandbox::Isolation) -> String {
     match isolation {
         foundry_sandbox::Isolation::Bubblewrap { version, .. } => format!("bubblewrap ({version})"),
@@ -207,10 +207,10 @@ mod tests {
 
     use super::*;
 
-    /// How long a trial may take here.
+    /// How long a trial of bubblewrap may take in these tests.
     const TRIAL: Duration = Duration::from_secs(1);
 
-    /// A bubblewrap that hangs for as long as there is a file `slow`, and writes down when it is tried.
+    /// A bubblewrap that hangs as long as there is a file `slow`, and records when it is tried.
     struct Slow {
         dir: tempfile::TempDir,
         clock: Arc<MockClock>,

@@ -7,7 +7,7 @@ use foundry_proto::provisioner::v1::*;
 use crate::ops;
 use crate::shared::Shared;
 
-/// Sandboxes and agent sessions.
+/// The service of sandboxes and agent sessions.
 pub struct Rpc(pub Arc<Shared>);
 
 foundry_service::rpcs! {
@@ -38,7 +38,7 @@ foundry_service::rpcs! {
     }
 }
 
-/// Stored files.
+/// The service of stored files.
 pub struct AttachmentRpc(pub Arc<Shared>);
 
 foundry_service::rpcs! {
@@ -52,7 +52,7 @@ foundry_service::rpcs! {
     }
 }
 
-/// Model providers, agent profiles, usage and limits.
+/// The service of model providers, agent profiles, usage and limits.
 pub struct ProfileRpc(pub Arc<Shared>);
 
 foundry_service::rpcs! {

@@ -31,7 +31,7 @@ const MAX_REQUEST: usize = 512 << 10;
 const MAX_FILE_REQUEST: usize = 4 << 20;
 /// Where files are kept, in the service's directory, unless it is configured otherwise.
 const ATTACHMENTS: &str = "attachments";
-/// The key of stored secrets, in the service's directory, unless others are configured.
+/// File of the key for stored secrets, in the service's directory, unless others are configured.
 const SECRETS_KEY_FILE: &str = "secrets.key";
 
 /// What the service needs from the process it runs in.
@@ -43,23 +43,23 @@ pub struct Dependencies<'a> {
     /// The service's own directory, locked by this process: its database, bundles that pass through and,
     /// unless configured otherwise, local sandboxes.
     pub data: &'a DataDirectory,
-    /// Who calls.
+    /// Verifies the tokens of callers.
     pub authenticator: Arc<Authenticator>,
     /// The repo service, behind this service's identity.
     pub repo: Upstream,
     /// Makes further providers from the local one, for tests of what providers may do; none in the product.
     pub further_providers: FurtherProviders,
-    /// Told what the flow engine does.
+    /// Observes the flow engine.
     pub flow_hooks: Arc<dyn Hooks>,
-    /// Told what watches do.
+    /// Observes the watches.
     pub watch_observer: Arc<dyn Observer>,
-    /// Told at the end which sandboxes go on living.
+    /// Receives at the end which sandboxes stay alive.
     pub survivors: Survivors,
     /// The model providers of the environment; none unless the operator wants them.
     pub environment: EnvironmentKeys,
 }
 
-/// Which sandboxes went on living when the service stopped; cloning shares it.
+/// The sandboxes that stayed alive when the service stopped; cloning shares the list.
 #[derive(Clone, Debug, Default)]
 pub struct Survivors(Arc<Mutex<Vec<String>>>);
 
@@ -150,7 +150,7 @@ async fn share(
         ),
     };
     let shared = assemble(config, parts, database, providers)?;
-    // What a killed predecessor left half-way.
+    // Bundles that an earlier process left behind.
     if let Err(e) = std::fs::remove_dir_all(&shared.bundles)
         && e.kind() != std::io::ErrorKind::NotFound
     {
@@ -160,7 +160,7 @@ async fn share(
     Ok(shared)
 }
 
-/// What the shared parts are made of besides configuration, store and providers.
+/// The parts that are shared, besides configuration, store and providers.
 pub(crate) struct Parts {
     pub(crate) env: Env,
     pub(crate) tasks: Tasks,
@@ -172,10 +172,10 @@ pub(crate) struct Parts {
     pub(crate) profiles: Profiles,
 }
 
-/// The shared parts over these providers.
+/// Assembles the shared parts.
 ///
 /// # Errors
-/// `AGENT_ENTRY_INVALID` when an agent of the configuration is not whole.
+/// `AGENT_ENTRY_INVALID` when an agent of the configuration is incomplete.
 pub(crate) fn assemble(
     config: Config,
     parts: Parts,
@@ -207,7 +207,7 @@ pub(crate) fn assemble(
     }))
 }
 
-/// Finds out how sandboxes are kept apart, should the start have been too slow for that.
+/// Detects how sandboxes are isolated, in case that took too long during the start.
 async fn settle(shared: Arc<Shared>) {
     tokio::select! {
         () = shared.tasks.cancellation().cancelled() => {}

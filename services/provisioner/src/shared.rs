@@ -1,4 +1,4 @@
-//! What ops, flows and background tasks share.
+//! What operations, flows and background tasks share.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -24,21 +24,21 @@ use crate::runtime::{Clients, Locks, Pumps};
 
 /// The service's parts; always behind an [`Arc`].
 pub struct Shared {
-    /// Settings.
+    /// Section `provisioner` of the configuration.
     pub config: Config,
     /// Time and randomness.
     pub env: Env,
-    /// The database.
+    /// The service's database.
     pub store: Store,
-    /// Background tasks.
+    /// Owner of the background tasks.
     pub tasks: Tasks,
-    /// Watches.
+    /// Serves the watches.
     pub hub: Hub,
-    /// Who calls.
+    /// Verifies the tokens of callers.
     pub authenticator: Arc<Authenticator>,
-    /// The repo service.
+    /// Client of the repo service.
     pub repo: RepoServiceClient<Upstream>,
-    /// Who makes sandboxes.
+    /// The sandbox providers.
     pub providers: Providers,
     /// The agents that can be chosen.
     pub catalogue: Catalogue,
@@ -46,21 +46,21 @@ pub struct Shared {
     pub profiles: Profiles,
     /// Files of messages and agents.
     pub attachments: Attachments,
-    /// The model gateway, once it is served.
+    /// The model gateway; empty until it is served.
     pub model_gateway: OnceLock<foundry_model_gateway::Gateway>,
-    /// Where bundles pass through.
+    /// Directory of bundles on their way to the repo service.
     pub bundles: PathBuf,
     /// Connections to runtimes.
     pub clients: Clients,
     /// The readers of the agents' logs.
     pub pumps: Pumps,
-    /// One hand-over of work per sandbox at a time.
+    /// Held during the hand-over of a sandbox's work.
     pub work_locks: Locks,
-    /// Asks the health watch to look now.
+    /// Wakes the health watch.
     pub health_check_requested: Notify,
-    /// Places for those who ask sandboxes what runs in them.
+    /// Permits for listing the processes of sandboxes.
     pub listings: Semaphore,
-    /// Git, found at its first use.
+    /// Git, detected at its first use.
     pub git: OnceCell<Git>,
 }
 
@@ -70,17 +70,18 @@ impl Shared {
         FlowId::generate(&self.env)
     }
 
-    /// Lets the model gateway call a model provider again whose quota is used up; for after the commit that says so.
+    /// Lets the model gateway call a model provider again whose quota was used up; to be called after the commit that
+    /// ends the wait.
     pub fn let_go(&self, provider: &str) {
         if let Some(gateway) = self.model_gateway.get() {
             gateway.let_go(provider);
         }
     }
 
-    /// Git.
+    /// The git of this host, detected at its first use.
     ///
     /// # Errors
-    /// When there is none that is new enough.
+    /// When there is none, or it is too old.
     pub async fn git(&self) -> Result<&Git, foundry_git::GitError> {
         self.git.get_or_try_init(Git::detect).await
     }
@@ -108,18 +109,18 @@ pub fn facts_of(sandbox: &Sandbox) -> Result<&RuntimeFacts, Error> {
     })
 }
 
-/// The name under which a provider knows a sandbox.
+/// A sandbox's name at its provider.
 ///
 /// # Errors
-/// Never for an id of ours.
+/// Never for an id that we made.
 pub fn name_of(id: &SandboxId) -> Result<SandboxName, Error> {
     Ok(id.as_str().parse::<SandboxName>()?)
 }
 
-/// The name under which a runtime knows a session.
+/// A session's name at its runtime.
 ///
 /// # Errors
-/// Never for an id of ours.
+/// Never for an id that we made.
 pub fn acp_of(session: &Session) -> Result<foundry_sandbox::AcpId, Error> {
     Ok(session.session_id.as_str().parse::<foundry_sandbox::AcpId>()?)
 }

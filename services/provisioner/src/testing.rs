@@ -1,4 +1,4 @@
-//! The service without its process: a real database, a provider in memory, a clock by hand.
+//! The service without its process: a real database, a provider in memory, a mock clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ use crate::{Config, flow, ops};
 
 pub mod agent;
 pub mod profiles;
-// Shared with the stories, which use more of it.
+// Shared with the integration tests, which use more of it.
 #[allow(dead_code)]
 #[path = "../tests/it/repo.rs"]
 pub mod repo;
@@ -38,22 +38,22 @@ pub mod repo;
 #[derive(Clone, Default)]
 pub struct FakeProvider(Arc<Mutex<Outside>>, Arc<tokio::sync::watch::Sender<bool>>);
 
-/// What exists outside.
+/// What exists outside of the service.
 #[derive(Default)]
 pub struct Outside {
     pub sandboxes: BTreeMap<SandboxName, Timestamp>,
     pub runtimes: BTreeMap<SandboxName, RuntimeFacts>,
-    /// Runtimes that were started, ever.
+    /// All runtimes that were ever started.
     pub started: Vec<String>,
     /// Calls that never return.
     pub hanging: BTreeSet<&'static str>,
     /// Calls that fail for good.
     pub failing: BTreeSet<&'static str>,
-    /// Port and HOME of the runtime that sandboxes have; without one nobody answers.
+    /// Port and HOME of the sandboxes' runtime; without it, nothing answers.
     pub runtime: Option<(u16, PathBuf)>,
-    /// Whether it is not known yet how sandboxes are kept apart.
+    /// Whether it is still unknown how sandboxes are isolated.
     pub undecided: bool,
-    /// What is told of the limits of all.
+    /// What is reported of the limits of every sandbox.
     pub limits: LimitReport,
 }
 
@@ -89,7 +89,7 @@ impl FakeProvider {
     }
 }
 
-/// A call that hangs, until its caller gives it up.
+/// Marks a call as hanging until its caller gives up.
 struct Hung<'a>(&'a tokio::sync::watch::Sender<bool>);
 
 impl Drop for Hung<'_> {
@@ -215,7 +215,7 @@ impl Handle for FakeHandle {
     }
 }
 
-/// A service driven by hand.
+/// A service whose flows and clock the test drives.
 pub struct Fixture {
     pub env: TestEnv,
     pub shared: Arc<Shared>,
@@ -285,7 +285,7 @@ impl Fixture {
         Self { env, shared, engine, provider, organization, user, task, member, stranger, dir }
     }
 
-    /// Somebody who may store files in the organization.
+    /// A user who may store files in the organization.
     pub fn writer(&self) -> Caller {
         Caller::user(UserCaller {
             user_id: self.user.clone(),
@@ -296,9 +296,9 @@ impl Fixture {
         })
     }
 
-    /// Changes settings, before anything else has the shared parts.
+    /// Changes settings; only possible before anything else holds the shared parts.
     pub fn configure(&mut self, change: impl FnOnce(&mut Config)) {
-        // Flows hold the shared parts: an engine without any does not.
+        // The engine's flows hold the shared parts, so it is replaced by one without flows.
         let store = self.shared.store.clone();
         self.engine = Engine::new(store, self.env.env.clone(), Vec::new(), Options::default()).unwrap();
         change(&mut Arc::get_mut(&mut self.shared).unwrap().config);
@@ -314,7 +314,7 @@ impl Fixture {
         }
     }
 
-    /// Asks for a sandbox.
+    /// Requests a sandbox.
     pub async fn ensure(&self) -> Sandbox {
         let answer = ops::ensure_sandbox::ensure_sandbox(&self.shared, &self.task, self.wanted()).await;
         let id = answer.unwrap().sandbox.unwrap().sandbox_id;
@@ -325,7 +325,7 @@ impl Fixture {
         sandboxes::find(&self.shared.store, &id.parse().unwrap()).await.unwrap().unwrap()
     }
 
-    /// Asks for a session.
+    /// Requests a session.
     pub async fn session(&self, sandbox: &Sandbox) -> Session {
         let request = p::CreateAgentSessionRequest {
             sandbox_id: sandbox.sandbox_id.to_string(),
@@ -337,7 +337,7 @@ impl Fixture {
         sessions::find(&self.shared.store, &id.parse().unwrap()).await.unwrap().unwrap()
     }
 
-    /// Puts a session where its flow would have brought it, without an agent.
+    /// Brings a session to the state at the end of its flow, without an agent.
     pub async fn made_ready(&self, session: &Session) -> Session {
         let mut ws = foundry_store::WriteSet::new();
         foundry_flow::request_cancel(&mut ws, &session.flow_id.parse().unwrap());

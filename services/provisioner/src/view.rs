@@ -1,4 +1,4 @@
-//! What the watches show.
+//! The views that watches show.
 
 use foundry_core::{Error, OrganizationId};
 use foundry_proto::provisioner::v1::{AgentSessionItem, SandboxItem, agent_session_item, sandbox_item};

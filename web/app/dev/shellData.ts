@@ -45,7 +45,7 @@ export const repositories = [
   { id: 'repo_3', name: 'a-repository-with-quite-a-long-name-that-does-not-fit', state: 'error' },
 ]
 
-/** The summary of an organization with so many tasks. */
+/** The summary of an organization with this many tasks. */
 export function organizationItems(tasks: number, now = Date.now()): [string, OrganizationItem][] {
   const items: [string, OrganizationItem][] = repositories.map(({ id, name, state }) => [
     `repository/${id}`,

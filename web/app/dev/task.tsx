@@ -159,7 +159,7 @@ world.fake.show(topics.sandbox('sbx_1'), [
 
 if (scene === 'stream') stream()
 
-/** Words at the pace of a fast agent, and a report of the longest frame. */
+/** Streams text at the pace of a fast agent, and reports the longest frame. */
 function stream(): void {
   let offset = whole.length
   let part = 0

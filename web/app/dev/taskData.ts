@@ -10,7 +10,7 @@ const ahead = (seconds: number) => timestampFromMs(now + seconds * 1000)
 
 const names = ['sandbox_allocated', 'repo_prepared', 'agent_installing', 'agent_starting', 'agent_ready', 'session_creating', 'ready']
 
-/** Stages of which so many are done; the next one has the given state. */
+/** Stages of which the first `done` are finished; the next one has the given state. */
 export function stages(done: number, state = 2, message = '', reason = '') {
   const list = names.map((name, at) =>
     create(StageSchema, {

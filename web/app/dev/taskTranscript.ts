@@ -37,7 +37,7 @@ pub fn greet(name: &str) -> String {
 
 See [the guide](https://doc.rust-lang.org/book/) for \`format!\`.`
 
-/** A conversation with everything that can be in one. */
+/** A conversation with every kind of entry. */
 export function conversation(): TranscriptEntry[] {
   offset = 0
   const half = Math.floor(markdown.length / 2)
@@ -125,7 +125,7 @@ export function conversation(): TranscriptEntry[] {
   ]
 }
 
-/** Answers of a permission request. */
+/** Options of a permission request. */
 export const options = [
   { optionId: 'allow', name: 'Allow', kind: 'allow_once' },
   { optionId: 'always', name: 'Always allow cargo', kind: 'allow_always' },

@@ -8,8 +8,8 @@ const COMPRESSED = /\.(?:js|css|svg)$/
 const SMALLEST = 1024
 
 /**
- * Writes `.gz` and `.br` siblings of every text asset of 1 KiB or more, for servers that send stored bytes.
- * The page itself is left alone: the server puts a nonce into it with every answer.
+ * Writes `.gz` and `.br` siblings of every text asset of 1 KiB or more, for servers that send stored bytes. The page
+ * itself is not compressed, because the server puts a nonce into each response.
  */
 export function compressed(): Plugin {
   let outDir = 'dist'

@@ -5,7 +5,10 @@ import type { Plugin } from 'vite'
 const { resolve } = createRequire(import.meta.url)
 const LICENSES = ['@fontsource-variable/inter/LICENSE', '@fontsource-variable/fira-code/LICENSE']
 
-/** Names the fonts in the page, so that they are loaded beside the scripts, and puts their licenses beside them. */
+/**
+ * Adds preload links for the fonts to the page, so that they load in parallel with the scripts, and their licenses to
+ * the build.
+ */
 export function fonts(): Plugin {
   return {
     name: 'foundry:fonts',

@@ -2,7 +2,10 @@ import { mkdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Plugin } from 'vite'
 
-/** Moves the manifest of the build out of what is served, to `build/manifest.json`, where `npm run size` reads it. */
+/**
+ * Moves the manifest of the build out of the served directory, to `build/manifest.json`, where `npm run size` reads
+ * it.
+ */
 export function manifestAside(): Plugin {
   let root = '.'
   let outDir = 'dist'

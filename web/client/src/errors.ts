@@ -17,7 +17,7 @@ export interface FieldViolation {
   description: string;
 }
 
-/** What a failed call or watch says; plain data, so that it crosses between a page and its worker. */
+/** A failed call or watch as plain data, so that it can be sent between a page and its worker. */
 export interface FoundryErrorFacts {
   /** gRPC status code. */
   code: Code;
@@ -25,15 +25,15 @@ export interface FoundryErrorFacts {
   message: string;
   /** Stable reason in UPPER_SNAKE_CASE, as in the error pages; the name of the code when none was given. */
   reason: string;
-  /** What can be done now; empty when nothing was said. */
+  /** What can be done now; empty when the server named nothing. */
   nextAction: string;
   /** Whether the same call may succeed when repeated. */
   retryable: boolean;
-  /** How long to wait before a repeat, in milliseconds, when the server said so. */
+  /** How long to wait before a repeat, in milliseconds, when the server named a time. */
   retryAfterMs?: number;
   /** Fields of the request that were refused. */
   fields: FieldViolation[];
-  /** The entity concerned. */
+  /** The entity that the error is about. */
   resource?: { type: string; name: string };
   /** Further facts, for example the name and maximum of a limit. */
   metadata: Record<string, string>;
@@ -65,7 +65,7 @@ export class FoundryError extends Error implements FoundryErrorFacts {
     this.metadata = facts.metadata ?? {};
   }
 
-  /** The error behind anything that was thrown. A cut connection is UNAVAILABLE and retryable. */
+  /** The error for anything that was thrown. A cut connection is UNAVAILABLE and retryable. */
   static from(thrown: unknown): FoundryError {
     if (thrown instanceof FoundryError) return thrown;
     const error = ConnectError.from(thrown);
@@ -75,7 +75,7 @@ export class FoundryError extends Error implements FoundryErrorFacts {
     return withDetails(error.code, error.rawMessage, details);
   }
 
-  /** The error that an encoded `google.rpc.Status` tells of; empty bytes leave code and message alone. */
+  /** The error in an encoded `google.rpc.Status`; without bytes it has only code and message. */
   static fromStatus(code: Code, message: string, status: Uint8Array): FoundryError {
     if (status.length === 0) return new FoundryError({ code, message });
     try {
@@ -129,7 +129,7 @@ function unreachable(cause: string): FoundryError {
   });
 }
 
-/** The reason that a precondition or quota gives when there is no other. */
+/** The reason in the first violation of a precondition or quota, used when there is no other. */
 function violation(details: readonly Detail[]): string | undefined {
   const precondition = find(details, PreconditionFailureSchema)?.violations[0]?.type;
   return precondition || (find(details, QuotaFailureSchema) ? 'QUOTA_EXCEEDED' : undefined);

@@ -24,13 +24,13 @@ import { localPorts, type PagePort } from './worker/protocol';
 /** How long a shared worker may take to answer, in milliseconds. */
 const WELCOME_MS = 10_000;
 
-/** Something that can be read now and heard of later; what `useSyncExternalStore` takes. */
+/** A value with change notifications, in the shape that `useSyncExternalStore` expects. */
 export interface Readable<T> {
   get(): T;
   subscribe(listener: () => void): () => void;
 }
 
-/** How a client is set up; a page needs none of it. */
+/** Options of a client; a page needs none of them. */
 export interface FoundryOptions {
   /** Address of the gateway; default: the page's origin. */
   baseUrl?: string;
@@ -44,7 +44,7 @@ export interface FoundryOptions {
   fetch?: typeof globalThis.fetch;
   /** Carries the watches if they live in the page; for tests. */
   watches?: WatchTransport;
-  /** When changes are told on; default: once per frame. */
+  /** When listeners are called after changes; default: once per frame. */
   schedule?: Schedule;
 }
 
@@ -54,9 +54,9 @@ export class Foundry {
   readonly task: Client<typeof TaskService>;
   readonly repo: Client<typeof RepoService>;
   readonly provisioner: Client<typeof ProvisionerService>;
-  /** How the connection is; told on at once. */
+  /** State of the connection; listeners are called at once. */
   readonly connection: Readable<ConnectionState>;
-  /** The newest 500 entries of the log that says why data was loaded, lost or refreshed. */
+  /** The newest 500 entries of the log that explains why data was loaded, lost or refreshed. */
   readonly log: Readable<readonly LogEvent[]>;
   private readonly baseUrl: string;
   private readonly keys: SessionKeyStore;
@@ -64,14 +64,14 @@ export class Foundry {
   private readonly store: PageStore;
   private readonly transport: Transport;
   private readonly session: CallSession;
-  /** Clients of the services that few parts of a page call, by type name. */
+  /** Clients of services that only some parts of a page call, by type name. */
   private readonly others = new Map<string, unknown>();
   private readonly stopKeys: () => void;
   private key?: string;
   private host?: Host;
   private shared?: SharedWorker;
   private stopWelcome?: () => void;
-  /** Why this page began anew. */
+  /** Why this page started over with a new worker. */
   private beginning?: LogEvent;
 
   constructor(private readonly options: FoundryOptions = {}) {
@@ -110,7 +110,7 @@ export class Foundry {
     this.link.attach(this.open());
   }
 
-  /** The calls of another service, whose description is then loaded with the part of the page that makes them. */
+  /** The client of another service, whose description is loaded with the part of the page that calls it. */
   callsOf<S extends DescService>(service: S): Client<S> {
     let calls = this.others.get(service.typeName) as Client<S> | undefined;
     if (!calls) {
@@ -121,21 +121,21 @@ export class Foundry {
   }
 
   /**
-   * Watches a topic until the returned function is called. The listener hears every change, at most once
-   * per frame; what is known already is in `topicState`. Topics with equal keys share one watch, which
-   * lives on for 30 s after its last listener.
+   * Watches a topic until the returned function is called. The listener is called for every change, at most once per
+   * frame; `topicState` has the present state. Topics with equal keys share one watch, which is kept for 30 s after
+   * its last listener.
    */
   subscribe<T>(topic: Topic<T>, listener: (state: TopicState<T>) => void): () => void {
     return this.store.subscribe(topic, listener);
   }
 
-  /** The topic as it is known; the same object until it changes. Undefined while nobody watches it. */
+  /** The present state of a topic; the same object until it changes. Undefined while nobody watches the topic. */
   topicState<T>(topic: Topic<T>): TopicState<T> | undefined {
     return this.store.state(topic);
   }
 
   /**
-   * Signs in with the development secret; the session comes as a cookie and a key.
+   * Signs in with the development secret; the session is delivered as a cookie and a key.
    * @throws FoundryError
    */
   async signIn(secret: string, login: string, organizationName = ''): Promise<CompleteSignInResponse> {
@@ -159,12 +159,12 @@ export class Foundry {
     return response;
   }
 
-  /** Ends the session in all tabs. @throws FoundryError when the server could not be told; then nothing changes. */
+  /** Ends the session in all tabs. @throws FoundryError when the server was not reached; then nothing changes. */
   async signOut(): Promise<void> {
     try {
       await this.auth.signOut({});
     } catch (error) {
-      // Who is signed out already has nothing to end.
+      // Already signed out: there is nothing to end.
       if (FoundryError.from(error).code !== Code.Unauthenticated) throw error;
     }
     this.useKey(undefined);
@@ -189,7 +189,7 @@ export class Foundry {
     this.followKey();
   }
 
-  /** The session is that of the key which the origin has now, whoever put it there. */
+  /** Takes over the session key that the origin has now, whichever tab has set it. */
   private followKey(): void {
     const key = this.keys.get();
     if (key === this.key) return;
@@ -198,7 +198,7 @@ export class Foundry {
     this.link.session(key);
   }
 
-  /** A browser ends the worker with the tab in whose process it runs, if that crashes. */
+  /** Starts over when the worker has died: a browser ends it when the tab in whose process it runs crashes. */
   private beginAnew(): void {
     const detail = 'The worker shared by all tabs has died; this tab continues with another one.';
     this.beginning = { at: Date.now(), what: 'reconnect', detail };
@@ -212,7 +212,7 @@ export class Foundry {
     const shared = worker === 'shared' && !this.host ? this.tryWorker() : undefined;
     this.shared = shared;
     if (!shared) return this.openHere();
-    // A worker that cannot be loaded never says welcome.
+    // A worker that cannot be loaded never sends `welcome`.
     let isWelcome = false;
     const doWithout = () => {
       if (!isWelcome && this.shared === shared && !this.host) this.link.attach(this.openHere());

@@ -1,4 +1,4 @@
-/** Calls and watches of Foundry for pages: one stream for all watches, typed topics, errors that say what to do. */
+/** Calls and watches of Foundry for pages: one stream for all watches, typed topics, errors with a next action. */
 export { Code } from '@connectrpc/connect';
 export { FoundryError, type FieldViolation, type FoundryErrorFacts } from './errors';
 export { Foundry, type FoundryOptions, type Readable } from './foundry';

@@ -1,13 +1,13 @@
 /**
- * Where a page keeps the key of its session. The cookie alone admits nobody: the key proves that a call
- * comes from a page of this origin, which is what storage of an origin can tell and a cookie cannot.
+ * Where a page keeps the key of its session. The cookie alone is not accepted: the key proves that a call comes from
+ * a page of this origin, because storage is per origin and cookies are not.
  */
 export interface SessionKeyStore {
   /** The key; undefined = signed out. */
   get(): string | undefined;
-  /** Keeps a key, or forgets it. */
+  /** Stores a key, or removes it. */
   set(key: string | undefined): void;
-  /** Hears of changes made by other tabs. Returns how to stop. */
+  /** Calls the listener when another tab has changed the key. Returns how to stop. */
   subscribe(listener: () => void): () => void;
 }
 
@@ -25,7 +25,7 @@ export class LocalSessionKeyStore implements SessionKeyStore {
   }
 
   subscribe(listener: () => void): () => void {
-    // A cleared storage says so by a null key.
+    // Clearing the whole storage is reported with a null key.
     const heard = (event: StorageEvent) => {
       if (event.key === NAME || event.key === null) listener();
     };

@@ -2,14 +2,14 @@ import type { QueuedMessage, Session, SessionItem, TranscriptEntry } from './gen
 import type { EntityIndex, TopicState } from './types';
 
 /**
- * A session topic as a transcript shows it. `entries` grows in place: a reader remembers the array and
- * how many it has seen, and takes what is new from there. A new array means: start anew. The log itself
- * is one object for the life of the topic: in React, depend on the `TopicState` or on `entries.length`.
+ * A session topic in the form of a transcript. `entries` grows in place: a reader keeps the array and the number of
+ * entries it has handled, and continues from there. A new array means that it must start over. The log itself is one
+ * object for the life of the topic: in React, depend on the `TopicState` or on `entries.length`.
  */
 export class SessionLog implements EntityIndex<SessionItem> {
-  /** The session; undefined until its first data came. */
+  /** The session; undefined before the first data. */
   session: Session | undefined;
-  /** Messages that wait, in the order of their delivery; a new array at every change. */
+  /** Queued messages in the order of their delivery; a new array at every change. */
   queue: readonly QueuedMessage[] = [];
   /** Transcript entries by offset, contiguous; appended to in place. */
   entries: TranscriptEntry[] = [];
@@ -41,7 +41,7 @@ export class SessionLog implements EntityIndex<SessionItem> {
       this.entries.push(entry);
       return;
     }
-    // Entries come in order; one that does not is put where it belongs, once.
+    // Entries arrive in order; one that does not is inserted where it belongs, once.
     const at = this.entries.findIndex((e) => e.offset >= entry.offset);
     const known = this.entries[at]?.offset === entry.offset;
     this.entries = this.entries.toSpliced(at, known ? 1 : 0, entry);

@@ -12,33 +12,33 @@ export interface Topic<T> {
   readonly kind: string;
   /** Decodes one entity. */
   decode(bytes: Uint8Array): T;
-  /** Makes a second view that is kept up to date with the entities; see `sessionLog`. */
+  /** Makes a second view that is updated with the entities; see `sessionLog`. */
   readonly index?: () => EntityIndex<T>;
 }
 
 /** A view that is derived from the entities of a topic change by change. */
 export interface EntityIndex<T> {
-  /** Takes changes in order; undefined = the entity is gone. */
+  /** Applies changes in order; undefined = the entity is gone. */
   apply(changes: Iterable<readonly [key: string, entity: T | undefined]>): void;
-  /** Starts anew from a snapshot. */
+  /** Starts over from a snapshot. */
   reset(entities: Iterable<readonly [key: string, entity: T]>): void;
 }
 
 /**
- * How good the shown data is. `loading`: not yet complete. `live`: as the server has it. `stale`: may be
- * old, because the connection is being mended or the tab was hidden. `ended`: see `error`.
+ * How good the shown data is. `loading`: not yet complete. `live`: as the server has it. `stale`: may be old, because
+ * the connection is being restored or the tab was hidden. `ended`: see `error`.
  */
 export type TopicPhase = 'loading' | 'live' | 'stale' | 'ended';
 
 /**
- * A topic as the page knows it. The object is replaced at every change, `entities` with it; unchanged
- * entities keep their identity. An old `entities` reads through to the newest data: it is a view and
- * no copy, so that a change costs the same whatever the size of the topic.
+ * A topic's state in the page. The object is replaced at every change, and `entities` with it; unchanged entities
+ * keep their identity. An old `entities` shows the newest data too: it is a view, not a copy, so that a change costs
+ * the same however large the topic is.
  */
 export interface TopicState<T> {
   readonly phase: TopicPhase;
   readonly entities: ReadonlyMap<string, T>;
-  /** Position that the entities show. */
+  /** Revision that the entities show. */
   readonly rev: bigint;
   /** When the phase began, in milliseconds since the epoch. */
   readonly since: number;
@@ -49,8 +49,8 @@ export interface TopicState<T> {
 }
 
 /**
- * How the connection is. `closed`: nothing is watched, the client was disposed, or the server refused
- * the stream for good (then `error` says why).
+ * Phase of the connection. `closed`: nothing is watched, the client was disposed, or the server refused the stream
+ * for good (see `error`).
  */
 export type ConnectionPhase = 'connecting' | 'open' | 'reconnecting' | 'offline' | 'signed-out' | 'closed';
 
@@ -87,7 +87,7 @@ export type LogKind =
   | 'hidden'
   | 'ended';
 
-/** One entry of the log that says why data was loaded, lost or refreshed. */
+/** One entry of the log that explains why data was loaded, lost or refreshed. */
 export interface LogEvent {
   /** Milliseconds since the epoch. */
   readonly at: number;

@@ -1,4 +1,4 @@
-/** A program that calls the mesh beside the page: sets things up and reads what is true. */
+/** A program that calls the mesh beside the page: sets things up and reads the actual state. */
 import { createClient, type Client, type Interceptor } from '@connectrpc/connect';
 import { createGrpcWebTransport } from '@connectrpc/connect-web';
 import { AuthService } from '@foundry/client/gen/foundry/auth/v1/auth_service_pb';

@@ -52,7 +52,7 @@ function attached(page: Page): Locator {
   return page.getByRole('list', { name: 'Attached files' }).getByRole('listitem');
 }
 
-/** Gives files to the composer by an event of the browser, as pasting and dropping do. */
+/** Gives a file to the composer by an event of the browser, as pasting and dropping do. */
 async function give(page: Page, event: 'paste' | 'drop', name: string, bytes: Buffer): Promise<void> {
   await composer(page).evaluate(
     (field, { event, name, base64 }) => {
@@ -75,7 +75,7 @@ async function allSent(page: Page, count: number): Promise<void> {
   await expect.poll(async () => await attached(page).and(page.locator('[data-state="sent"]')).count(), { timeout: 30_000 }).toBe(count);
 }
 
-/** Saves a file by the keyboard: the answer of the agent may move the button away between press and release of a click. */
+/** Saves a file by the keyboard: an answer of the agent may move the button between press and release of a click. */
 async function saved(page: Page, button: Locator): Promise<Download> {
   const told = page.getByRole('region', { name: 'Messages' }).filter({ hasText: 'The file was not saved' });
   const begun = page.waitForEvent('download');
@@ -86,7 +86,7 @@ async function saved(page: Page, button: Locator): Promise<Download> {
   return download;
 }
 
-/** Pictures that the browser has decoded, by their names. */
+/** Names of the pictures that the browser has decoded. */
 async function pictures(page: Page, within: Locator): Promise<string[]> {
   await page.waitForFunction(() => [...document.querySelectorAll('img')].every((each) => each.complete));
   return await within

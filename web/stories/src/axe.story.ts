@@ -1,4 +1,4 @@
-/** No page and no state of the workbench shuts anybody out, as far as the rules of axe can tell. */
+/** Every page and state of the workbench is accessible, as far as the rules of axe can tell. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { launch, signIn } from './browser';
@@ -24,7 +24,7 @@ afterAll(async () => {
   STEERED.remove();
 });
 
-/** A page of a person, or of nobody, as wide as asked for. */
+/** A page of this width with a session, or without one (`nobody`). */
 async function pageOf(width: number, nobody: boolean): Promise<Page> {
   const name = `${width}${nobody ? ' nobody' : ''}`;
   const known = pages.get(name);
@@ -46,7 +46,7 @@ describe.each([1280, 390])('at %i pixels', (width) => {
       await state.ready(page);
       await rests(page, 'light');
       const light = await wrongs(page, false);
-      // Nothing but colours differs in the dark.
+      // Only colours differ in the dark scheme.
       await page.emulateMedia({ colorScheme: 'dark' });
       await rests(page, 'dark');
       const dark = await wrongs(page, true);

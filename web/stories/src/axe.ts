@@ -1,8 +1,8 @@
-/** Looks at a page with the rules of axe, once it has come to rest. */
+/** Checks a page with the rules of axe, once nothing moves any more. */
 import { AxeBuilder } from '@axe-core/playwright';
 import type { Page } from 'playwright-core';
 
-/** Waits until the page has a colour scheme and what moves has come to rest, so that colours are what they stay. */
+/** Waits until the page has a colour scheme and nothing moves, so that colours are final. */
 export async function rests(page: Page, scheme: 'light' | 'dark'): Promise<void> {
   await page.locator(`html[data-mantine-color-scheme="${scheme}"]`).waitFor();
   await page.waitForFunction(() => document.querySelector('.mantine-Skeleton-root') === null);
@@ -10,8 +10,8 @@ export async function rests(page: Page, scheme: 'light' | 'dark'): Promise<void>
     const painted = (): Promise<unknown> => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
     const moving = (): Animation[] =>
       document.getAnimations().filter((it) => it.effect?.getTiming().iterations !== Infinity && it.playState === 'running');
-    // A change of colours begins to move only when it is painted. What moves is looked at again, and no promise of its
-    // end is waited for: one that is not kept would hold the story up.
+    // A change of colours starts its animation only when it is painted, so animations are looked for again. Their
+    // promises are not awaited: one that never settles would block the story.
     for (let still = 0; still < 2; ) {
       await painted();
       still = moving().length === 0 ? still + 1 : 0;
@@ -19,7 +19,7 @@ export async function rests(page: Page, scheme: 'light' | 'dark'): Promise<void>
   });
 }
 
-/** What is seriously wrong with a page, one line for each place; what is less so is printed. */
+/** Serious violations of a page, one line for each element; minor ones are printed. */
 export async function wrongs(page: Page, colourAlone: boolean): Promise<string[]> {
   const axe = new AxeBuilder({ page }).setLegacyMode(true);
   const { violations } = await (colourAlone ? axe.withRules(['color-contrast']) : axe).analyze();

@@ -1,4 +1,4 @@
-/** The pages and states that are looked at for who they shut out, and the tasks that show them. */
+/** The pages and states that are checked for accessibility, and the tasks that show them. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ class Steered extends Faults {
   }
 }
 
-/** Steers the provider of the tasks that never come to an agent. */
+/** Controls the provider of the tasks that never get as far as an agent. */
 export const STEERED = new Steered(mkdtempSync(join(tmpdir(), 'foundry-axe-')));
 
 const PROMPTS = {
@@ -31,16 +31,16 @@ const PROMPTS = {
   asking: 'ask before running `ls src`',
 } as const;
 
-/** The organization that is looked at. */
+/** The organization that is checked. */
 export interface Everything {
   readonly organizationId: string;
-  /** One without anything in it. */
+  /** An organization without anything in it. */
   readonly empty: string;
   readonly repositoryId: string;
   readonly tasks: Readonly<Record<keyof typeof PROMPTS | 'provisioning' | 'failed', Made>>;
 }
 
-/** Makes it. */
+/** Makes the organization. */
 export async function furnished(mesh: Mesh): Promise<Everything> {
   const api = await Api.signIn(mesh, 'alice');
   const empty = (await api.auth.createOrganization({ name: 'nothing-here' })).organization?.organizationId ?? '';
@@ -95,7 +95,8 @@ function around(all: () => Everything): State[] {
   const keys =
     (...pressed: string[]) =>
     async (page: Page): Promise<void> => {
-      // Keys too far apart are no sequence, and a story that is held up between them cannot know.
+      // Keys that are pressed too far apart are no sequence, and a delayed story cannot notice that, so they are
+      // repeated.
       for (let again = 5; again > 0; again -= 1) {
         for (const key of pressed) await page.keyboard.press(key);
         const shown = page.getByRole('dialog').waitFor({ timeout: 5_000 });
@@ -254,7 +255,7 @@ function ofTasks(all: () => Everything): State[] {
   ];
 }
 
-/** All of them. */
+/** All states. */
 export function states(all: () => Everything): State[] {
   return [...around(all), ...ofTasks(all)];
 }

@@ -1,4 +1,4 @@
-/** A real Chromium, and pages that note everything that went wrong in them. */
+/** A real Chromium, and pages that record everything that goes wrong in them. */
 import { spawnSync } from 'node:child_process';
 import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core';
 import { pageFontsRefused, SystemFonts } from './fonts';
@@ -13,15 +13,17 @@ function executable(): string {
   return found;
 }
 
-/** An address that stands for another machine (RFC 5737): the browsers that are started here are led to this one. */
+/** An address that stands for another machine (RFC 5737); browsers started here resolve it to this one. */
 const ANOTHER_MACHINE = '192.0.2.1';
 
-/** An address of this machine as if it were another's, which needs a network. */
+/** An address of this machine in the form of another's, which the page can reach only over the network. */
 export function elsewhere(url: string): string {
   return url.replace('//127.0.0.1:', `//${ANOTHER_MACHINE}:`);
 }
 
-/** Starts a browser that asks nothing of the network but the mesh, and finds one family of fonts on its machine. */
+/**
+ * Starts a browser that makes no requests to other hosts than the mesh, and finds one family of fonts on its machine.
+ */
 export async function launch(): Promise<Browser> {
   const fonts = new SystemFonts();
   const browser = await chromium.launch({
@@ -45,7 +47,7 @@ export async function launch(): Promise<Browser> {
   return browser;
 }
 
-/** What a page complained of: errors of scripts, refusals of the content security policy, unhandled rejections. */
+/** Errors in a page: of scripts, refusals by the content security policy, unhandled rejections. */
 export class Complaints {
   readonly all: string[] = [];
 
@@ -64,7 +66,7 @@ export class Complaints {
   }
 }
 
-/** What a killed or severed mesh makes Chromium say by itself. */
+/** Messages of Chromium itself when the mesh is killed or cut off. */
 export const LOST_NETWORK = [/net::ERR_/, /Failed to load resource/];
 
 /** Opens the sign-in link of a mesh, which signs in at once, and waits for the workbench. */

@@ -1,4 +1,4 @@
-/** The checks of the other stories find a fault that was planted: a check that cannot fail says nothing. */
+/** The checks of the other stories detect a planted fault: a check that cannot fail shows nothing. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { wrongs } from './axe';
@@ -24,12 +24,12 @@ afterAll(async () => {
   await browser?.close();
 });
 
-/** The sound page anew, so that a planted fault is the only one. */
+/** Loads the sound page again, so that a planted fault is the only one. */
 async function sound(): Promise<void> {
   await page.goto('http://sound.test/');
 }
 
-/** Keeps the main thread when a key is pressed. */
+/** Blocks the main thread when a key is pressed. */
 async function stall(ms: number, times: number): Promise<void> {
   await page.evaluate(
     ([each, most]) => {

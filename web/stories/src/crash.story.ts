@@ -1,4 +1,4 @@
-/** A tab whose process dies takes the shared worker along that ran in it. */
+/** When a tab's process dies, the shared worker that runs in it dies too. */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch, signIn } from './browser';
@@ -31,7 +31,7 @@ test('when the tab that came first crashes, the others go on with a worker of th
     await shows(tab, 'hello');
   }
   const crashed = first.waitForEvent('crash');
-  // It never answers.
+  // The call never returns.
   void (await context.newCDPSession(first)).send('Page.crash').catch(() => {});
   await crashed;
   const [one] = tabs;

@@ -1,4 +1,4 @@
-/** Pages of other origins hold the victim's cookie and can do nothing with it. */
+/** Pages of other origins have the victim's cookie sent along and achieve nothing with it. */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
@@ -37,7 +37,7 @@ function frame(field: number, text: string): number[] {
 const SIGN_OUT = { method: '/foundry.auth.v1.AuthService/SignOut', body: frame(0, '') };
 const CREATE = { method: '/foundry.auth.v1.AuthService/CreateOrganization', body: frame(2, 'stolen') };
 
-/** Whether the victim's session works, and the names of its organizations as the mesh tells them to its own page. */
+/** Whether the victim's session works, and the names of its organizations as the mesh returns them to its own page. */
 async function organizations(): Promise<string[]> {
   const names: string[] = await victim.page.evaluate(async () => {
     const key = Object.entries(localStorage).find(([name]) => name.includes('session-key'))?.[1] ?? '';
@@ -77,7 +77,7 @@ test('the cookie is sent to other ports of its host, and is worthless there', as
   expect(cookies).toHaveLength(1);
   const cookie = cookies[0];
   expect(cookie).toMatchObject({ name: `foundry_session_${mesh.port}`, httpOnly: true, sameSite: 'Strict', path: '/' });
-  // What an agent's own server on this machine could do with a cookie that it was sent.
+  // What an agent's own server on this machine could do with a cookie that it received.
   const stolen = {
     cookie: `${cookie?.name}=${cookie?.value}`,
     origin: mesh.url,
@@ -101,7 +101,10 @@ test('the cookie is sent to other ports of its host, and is worthless there', as
   expect(await organizations()).toEqual(['alice']);
 });
 
-/** In the attacker's page: every way a script can send, each with the cookie where the browser lets it. */
+/**
+ * Runs in the attacker's page: tries every way in which a script can send, with the cookie where the browser permits
+ * it.
+ */
 async function attack({ target, calls }: { target: string; calls: { method: string; body: number[] }[] }): Promise<string[]> {
   const answers: string[] = [];
   for (const { method, body } of calls) {

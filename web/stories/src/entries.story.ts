@@ -1,4 +1,7 @@
-/** A transcript of many entries: read back to its start, left for its end, written under, all without a stall. */
+/** A transcript of many entries: read back to its start, jumped to its end, typed below, all without a stall. */
+ * A transcript of many entries: read back to its start, with its end off the screen, with a message being written,
+ * all without a stall.
+ */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SessionState } from '@foundry/client/gen/foundry/task/v1/task_pb';
@@ -8,7 +11,7 @@ import { Mesh } from './mesh';
 import { beginSpeed, readSpeed, recordSpeed, responsive, speedText, typeSlowly } from './speed';
 import { addRepository, composer, createTask, openTask, send, shows, transcript } from './workbench';
 
-/** Entries of the transcript at least; `STORY_ENTRIES=50000` shows the full figure. */
+/** Minimum of entries in the transcript; `STORY_ENTRIES=50000` is the full size. */
 const ENTRIES = Number(process.env['STORY_ENTRIES'] ?? '12000');
 /** Instructions of one message: below its 256 KiB. */
 const PER_MESSAGE = 6_000;
@@ -28,13 +31,13 @@ function instructions(from: number, count: number): string {
   ).join('\n');
 }
 
-/** Entries of the session, and whether it still works on what it was sent. */
+/** Number of entries of the session, and whether it has finished its work. */
 async function progress(): Promise<{ entries: number; idle: boolean }> {
   const session = (await api.task.getTask({ taskId })).sessions.find((s) => s.sessionId === sessionId);
   return { entries: Number(session?.lastOffset ?? 0n), idle: session?.state === SessionState.IDLE && session.queueLength === 0 };
 }
 
-/** Lets time pass in which the page only receives. */
+/** Waits while the page only receives. */
 async function quiet(seconds: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
@@ -62,7 +65,7 @@ afterAll(async () => {
   await mesh?.dispose();
 });
 
-/** The place and length of what the transcript shows. */
+/** Scroll position and scrollable length of the transcript. */
 async function place(): Promise<{ top: number; end: number }> {
   return await transcript(page).evaluate((it) => ({ top: it.scrollTop, end: it.scrollHeight - it.clientHeight }));
 }
@@ -136,7 +139,7 @@ test(
           const { top, end } = await place();
           return end - top;
         },
-        { timeout: 1_000 }, // a jump comes to the end at once
+        { timeout: 1_000 }, // a jump reaches the end at once
       )
       .toBeLessThan(100);
     const took = Date.now() - left;

@@ -1,4 +1,4 @@
-/** Coming in, going from one organization to the other, and going out. */
+/** Signing in, switching between organizations, and signing out. */
 import { randomUUID } from 'node:crypto';
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-/** A provider that dawdles, hangs and fails: the page says at which stage, for how long, why, and what can be done. */
+/** A provider that is slow, hangs and fails: the page shows the stage, the time, the reason, and what can be done. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ let mesh: Mesh;
 let browser: Browser;
 let me: Newcomer;
 
-/** Calls of the provider that are a stage each, in order, with the names that the page gives them. */
+/** Calls of the provider, each a stage, in order, with the names on the page. */
 const STAGES = [
   ['allocate', 'Allocate sandbox'],
   ['prepare_repo', 'Prepare repository'],
@@ -22,12 +22,12 @@ const STAGES = [
   ['start_agent', 'Start agent'],
 ] as const;
 
-/** Writes a file that steers the provider; `hang` or `fail` (how many calls). */
+/** Writes a file that makes calls of the provider hang, or fail (`text` = how many). */
 function plant(call: string, fault: 'hang' | 'fail', text = ''): void {
   writeFileSync(join(directory, `${call}.${fault}`), text);
 }
 
-/** Lets the calls go on. */
+/** Lets the calls continue. */
 function mend(call: string, fault: 'hang' | 'fail'): void {
   rmSync(join(directory, `${call}.${fault}`), { force: true });
 }
@@ -52,7 +52,7 @@ afterAll(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** Notes in the page each stage that is seen at work, in order, from now on. */
+/** Records each stage that the page shows as running, in order, from now on. */
 async function noteStages(page: Page): Promise<() => Promise<string[]>> {
   await page.evaluate(() => {
     const seen: string[] = [];
@@ -81,7 +81,7 @@ test('each stage of a slow provider is seen at work with its time, one after the
     await working.getByText(/^\d+ s$/).waitFor();
     begun.push(name);
     expect(await seen()).toEqual(begun);
-    // However long the page takes to show a stage, it ends only after that.
+    // The stage ends only when the page has shown it, however long that takes.
     mend(call, 'hang');
   }
   await row(page, 'slow but sure').waitFor();

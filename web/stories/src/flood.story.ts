@@ -1,4 +1,4 @@
-/** Very much at once from an agent, measured while nothing else runs on the machine: the page answers every key. */
+/** A flood of output from an agent, measured while nothing else runs on the machine: the page responds to every key. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch, signIn } from './browser';

@@ -1,4 +1,4 @@
-/** The page brings its own fonts; those that come late change nothing that is shown. */
+/** The page brings its own fonts; late ones change nothing on the screen. */
 import type { Browser, Page, Route } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Complaints, launch, person } from './browser';
@@ -50,7 +50,7 @@ async function sizes(page: Page): Promise<string[]> {
 test('text and code are drawn with the fonts of the page, lines of tables too', async () => {
   const { context, page } = await person(browser, mesh, 'alice');
   const complaints = new Complaints(page);
-  // A page that was held up keeps the fonts of the machine until it is loaded again.
+  // A page that was delayed keeps the system fonts until it is reloaded.
   const chosen = async (): Promise<string | null> => {
     await page.reload();
     await page.getByRole('heading', { name: 'Add a repository to get started' }).waitFor();
@@ -67,7 +67,7 @@ test('the page is there without its fonts, and when they come late no text chang
   const { context, page } = await person(browser, mesh, 'bob');
   const held: Route[] = [];
   await context.route('**/*.woff2', (route) => void held.push(route));
-  // The event of loading waits for fonts; the page does not.
+  // The load event waits for fonts; the page does not.
   await page.reload({ waitUntil: 'commit' });
   await page.getByRole('heading', { name: 'Add a repository to get started' }).waitFor();
   const before = await sizes(page);

@@ -6,7 +6,7 @@ import { basename, join } from 'node:path';
 
 const { resolve } = createRequire(import.meta.url);
 
-/** Files of the families; the wide one is all that a bare Debian has. */
+/** Files of the families; the wide one is the only font of a bare Debian. */
 const FAMILIES = {
   wide: ['dejavu-fonts-ttf/ttf/DejaVuSans.ttf', 'dejavu-fonts-ttf/ttf/DejaVuSans-Bold.ttf'],
   narrow: [
@@ -15,7 +15,7 @@ const FAMILIES = {
   ],
 };
 
-/** The family that `FOUNDRY_STORY_FONT` names; the wide one by default. Throws when there is none of this name. */
+/** The family named by `FOUNDRY_STORY_FONT`; default: the wide one. Throws for an unknown name. */
 function family(): readonly string[] {
   const name = process.env['FOUNDRY_STORY_FONT'] ?? 'wide';
   if (name !== 'wide' && name !== 'narrow') throw new Error(`FOUNDRY_STORY_FONT is wide or narrow, not ${name}`);

@@ -1,4 +1,4 @@
-/** Stands for a model provider: answers every call in the words of the Anthropic API, and keeps its headers. */
+/** A fake model provider: answers every call in the form of the Anthropic API, and keeps its headers. */
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
@@ -23,12 +23,12 @@ export class Hearing {
     return hearing;
   }
 
-  /** Where it is. */
+  /** Its base URL. */
   get url(): string {
     return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
   }
 
-  /** Ends it. */
+  /** Stops it. */
   close(): void {
     this.server.close();
     this.server.closeAllConnections();

@@ -1,4 +1,4 @@
-/** What an agent says, names and writes is shown and does nothing. */
+/** What an agent writes and names is shown, but has no effect. */
 import { createServer, type Server } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
@@ -9,13 +9,13 @@ import { addRepository, composer, createTask, list, openTask, send, shows, trans
 
 declare global {
   interface Window {
-    /** Set by any script of an agent that runs. */
+    /** Set by any agent's script that runs. */
     ran?: unknown;
     violations?: string[];
   }
 }
 
-/** What the browser asks for its own services, whatever page it shows. */
+/** Requests of the browser for its own services, whatever page it shows. */
 const CHROMIUM_ITSELF = /^CONNECT [\w.-]+\.google(apis)?\.com:443 /;
 const IMAGE = '</script><img src=x onerror=window.ran=1>';
 const REMOTE = 'https://remote.invalid';
@@ -44,14 +44,14 @@ let page: Page;
 let complaints: Complaints;
 let outside: Server;
 let taskId: string;
-/** Everything that a page tried beyond its own origin or that a person would notice. */
+/** Everything that a page tried outside of its own origin, or that a person would notice. */
 const happened: string[] = [];
 
 beforeAll(async () => {
   mesh = await Mesh.start();
   addRepository(mesh, 'alice');
   browser = await launch();
-  // All that does not go to this machine comes here.
+  // Requests to other machines arrive here.
   outside = createServer((socket) => {
     socket
       .on('error', () => {})
@@ -92,11 +92,11 @@ afterAll(async () => {
   await mesh?.dispose();
 });
 
-/** Looks at everything a page shows now: nothing of it acts, hides or hangs out of the page. */
+/** Checks everything that a page shows now: no part of it acts, hides text or extends beyond the page. */
 async function isInert(what: string): Promise<void> {
   const found = await page.evaluate((origin) => {
     const bad: string[] = [];
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are looked for
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern is for these characters
     const acts = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
     if (window.ran !== undefined) bad.push(`a script ran: ${String(window.ran)}`);
     for (const violation of window.violations ?? []) bad.push(`refused by the policy: ${violation}`);
@@ -129,7 +129,9 @@ async function isInert(what: string): Promise<void> {
   expect(happened, what).toEqual([]);
 }
 
-/** Brings every block of the transcript to the screen, from the end to the start; returns the words that were seen. */
+/**
+ * Scrolls every block of the transcript onto the screen, from the end to the start; returns the text that was shown.
+ */
 async function lookThrough(what: string): Promise<string> {
   const log = transcript(page);
   let words = '';

@@ -1,4 +1,4 @@
-/** A page that nobody touches asks nothing, and mends a cut line with one request. */
+/** An idle page makes no requests, and restores a cut connection with one. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Complaints, elsewhere, launch, LOST_NETWORK, signIn } from './browser';
@@ -6,7 +6,7 @@ import { Mesh } from './mesh';
 import { MeshProxy } from '@foundry/testing';
 import { addRepository, createTask, openTask, send, shows } from './workbench';
 
-/** Seconds of quiet; `FOUNDRY_IDLE_SECONDS` prolongs it. */
+/** Seconds of quiet; `FOUNDRY_IDLE_SECONDS` extends it. */
 const QUIET = Number(process.env['FOUNDRY_IDLE_SECONDS'] ?? '60');
 
 let mesh: Mesh;
@@ -38,17 +38,19 @@ afterAll(async () => {
   await mesh?.dispose();
 });
 
-/** Waits for real time to pass: what is looked for is that nothing happens in it. */
+/** Waits in real time: the test is that nothing happens in it. */
 async function quiet(seconds: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
 
-/** Waits until pages have asked nothing in five seconds of their own, or for a minute: who asks for ever is found after. */
+/**
+ * Waits until pages have made no request for five seconds, or for a minute at most: endless requests are found later.
+ */
 async function atRest(...pages: Page[]): Promise<void> {
   const until = Date.now() + 60_000;
   for (let before = -1; proxy.requests.length !== before && Date.now() < until; ) {
     before = proxy.requests.length;
-    // By their clocks: what a page that is held up has yet to ask for comes first.
+    // By the pages' own clocks, because a delayed page still has requests to make.
     await Promise.all(pages.map((each) => each.evaluate(() => new Promise((resolve) => setTimeout(resolve, 5_000)))));
   }
 }
@@ -56,7 +58,7 @@ async function atRest(...pages: Page[]): Promise<void> {
 test(
   `in ${QUIET} s of rest the page sends no request, on one stream that carries heartbeats`,
   async () => {
-    await atRest(page); // after the read mark and the panels of the first look
+    await atRest(page); // after the read mark and the panels of the first view
     const [since, down, streams] = [Date.now(), proxy.bytesDown, proxy.count(/EdgeService\/Watch$/, opened)];
     await quiet(QUIET);
     expect(proxy.requests.filter((r) => r.at >= since)).toEqual([]);
@@ -110,7 +112,7 @@ test('a browser without a network says so, asks nothing, and goes on by itself w
   await far.getByText('You are offline').waitFor();
   await shows(far, 'after the storm');
   const since = Date.now();
-  // Longer than the first attempts of a lost connection are apart.
+  // Longer than the first attempts after a lost connection are apart.
   await quiet(3);
   expect(proxy.requests.filter((r) => r.at >= since)).toEqual([]);
   await send(page, 'say said meanwhile');

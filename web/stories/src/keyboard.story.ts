@@ -1,11 +1,11 @@
-/** With the keyboard alone: Tab comes to everything, what has the focus is seen, and dialogs keep and return it. */
+/** Keyboard only: Tab reaches everything, the focus is visible, and dialogs keep and return it. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch, person } from './browser';
 import { Mesh } from './mesh';
 import { addRepository, createTask, list, openTask, shows } from './workbench';
 
-/** Presses of Tab until a walk has gone astray. */
+/** Presses of Tab after which a walk counts as lost. */
 const STEPS = 150;
 
 let mesh: Mesh;
@@ -31,16 +31,16 @@ afterAll(async () => {
   await mesh?.dispose();
 });
 
-/** A stop of a walk by Tab. */
+/** An element that Tab stops at. */
 interface Stop {
   readonly name: string;
-  /** Whether it looks different from when it has no focus. */
+  /** Whether it looks different with the focus. */
   readonly seen: boolean;
   /** Whether it is on the screen. */
   readonly shown: boolean;
 }
 
-/** Marks everything that Tab should come to; returns how much that is. */
+/** Marks everything that Tab should reach; returns the number of elements. */
 async function mark(of: Page): Promise<number> {
   return await of.evaluate(() => {
     let count = 0;
@@ -55,14 +55,14 @@ async function mark(of: Page): Promise<number> {
   });
 }
 
-/** Where the focus is, and how that is seen: it is taken away for a moment and what changes is compared. */
+/** The focused element, and whether the focus is visible: it is removed for a moment and the looks are compared. */
 async function stop(of: Page): Promise<Stop | undefined> {
   return await of.evaluate(async () => {
     const it = document.activeElement;
     if (!(it instanceof HTMLElement) || it === document.body) return undefined;
     const look = (): string => {
       const parts: string[] = [];
-      // A field shows its focus at what surrounds it, a hidden one at what is beside it.
+      // A field may show its focus on an element around it, a hidden one on an element beside it.
       const near: Element[] = it.nextElementSibling ? [it.nextElementSibling] : [];
       for (let each: Element | null = it; each && near.length < 7; each = each.parentElement) near.push(each);
       for (const each of near) {
@@ -101,7 +101,7 @@ async function walk(of: Page): Promise<Stop[]> {
   const stops: Stop[] = [];
   await of.evaluate(() => {
     (document.activeElement as HTMLElement | null)?.blur();
-    // The walk begins before the first element.
+    // Starts before the first element.
     const start = document.createElement('span');
     start.tabIndex = -1;
     document.body.prepend(start);

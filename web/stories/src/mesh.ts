@@ -1,27 +1,27 @@
-/** The mesh of a story, with the CLI of the person who tells it. */
+/** The mesh of a story, with a CLI. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { binary, RunningMesh } from '@foundry/testing';
 
-/** How long sandboxes have to end. */
+/** How long sandboxes may take to end. */
 const DESTROY_MS = 40_000;
 
-/** The binary under test with the sandbox provider `fault`, beside it. */
+/** The binary with the sandbox provider `fault`, next to the binary under test. */
 function faultyBinary(): string {
   const path = join(dirname(binary()), 'foundry-with-faults');
   if (!existsSync(path)) throw new Error(`${path} is missing: run \`make build\``);
   return path;
 }
 
-/** Settings by which sandboxes are made by the provider `fault` unless a task names another. */
+/** Settings that make the provider `fault` the default for sandboxes. */
 export const FAULT_BY_DEFAULT = ['provisioner.default_provider=fault', 'task.default_provider=fault'];
 
 /** A running mesh. */
 export class Mesh extends RunningMesh {
   /**
-   * Starts one and waits until it is ready; `settings` are `key=value` as for `--set`. With a directory of faults it
-   * has the sandbox provider `fault` too, which files in there steer.
+   * Starts a mesh and waits until it is ready; `settings` are `key=value` as for `--set`. With a directory of faults
+   * it also has the sandbox provider `fault`, which is controlled by files in that directory.
    */
   static start(settings: readonly string[] = [], faults?: string): Promise<Mesh> {
     const env = { FOUNDRY_DEMO_AGENT_SECOND_MS: '200' };
@@ -50,7 +50,7 @@ export class Mesh extends RunningMesh {
     }
   }
 
-  /** Asks for the end of all sandboxes and waits for it: what outlives the mesh is nobody's any more. */
+  /** Destroys all sandboxes and waits until they have ended: nothing would end those that outlive the mesh. */
   private async destroySandboxes(): Promise<void> {
     if (!existsSync(join(this.dir, 'config'))) return; // the CLI is not signed in; `remove` ends what runs
     const asked = new Set<string>();

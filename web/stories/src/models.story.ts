@@ -1,4 +1,7 @@
-/** Models in the browser: providers are added, changed and tested, a profile with MCP servers made, changed and offered for a task, and all removed. */
+/**
+ * Models in the browser: providers are added, changed and tested; a profile with MCP servers is made, changed and
+ * offered for a task; all are removed.
+ */
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb';
 import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -10,7 +13,7 @@ import { Mesh } from './mesh';
 import { confirm, newcomer } from './page';
 import { addRepository } from './workbench';
 
-/** An address of this machine where nothing listens. */
+/** A URL of this machine where nothing listens. */
 const NOBODY = 'http://127.0.0.1:9';
 const KEY = 'sk-never-to-be-seen-0123456789wxyz';
 
@@ -61,7 +64,7 @@ function row(dialog: Locator, name: string): Locator {
   return dialog.getByRole('group', { name, exact: true });
 }
 
-/** The headers of the call that a test makes, once it is said to work. */
+/** The headers of the call that a test of a provider makes, once the page reports that it works. */
 async function tested(name: string): Promise<Record<string, unknown>> {
   const before = hearing.heard.length;
   await page.getByRole('button', { name: `Test ${name}` }).click();
@@ -139,7 +142,7 @@ test('headers and prices are added with the keyboard alone, and a secret header 
   await page.keyboard.type(SECRET);
   await dialog.getByRole('button', { name: 'Add header' }).press('Enter');
   await page.keyboard.type('x-team');
-  // Past the value to what says that it is no secret, and back.
+  // Past the value to the switch that makes it no secret, and back.
   await keys('Tab', 'Tab', 'Space', 'Shift+Tab');
   await page.keyboard.type('blue');
   await dialog.getByRole('button', { name: 'Add price' }).press('Enter');
@@ -350,7 +353,7 @@ test.each(['light', 'dark'] as const)('axe finds nothing in the page when it is 
 });
 
 test('the profile is offered for a new task, chosen already as the default', async () => {
-  await page.getByRole('heading', { level: 1 }).click(); // out of any field
+  await page.getByRole('heading', { level: 1 }).click(); // to leave any field
   await page.keyboard.press('c');
   const dialog = page.getByRole('dialog', { name: 'New task' });
   const field = dialog.getByRole('combobox', { name: 'Agent or profile' });

@@ -1,4 +1,4 @@
-/** What an agent offers: its settings are changed while it runs, its commands completed, its forms filled in. */
+/** An agent's offer: settings are changed while it runs, commands completed, forms filled in. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch, signIn } from './browser';
@@ -29,9 +29,9 @@ afterAll(async () => {
 
 /** A setting of the agent. */
 const setting = (name: string) => page.getByRole('combobox', { name, exact: true });
-/** Waits until no setting is on its way to the agent any more. */
+/** Waits until no setting is pending at the agent. */
 const applied = () => page.getByRole('group', { name: 'Agent settings' }).getByText('applying…').waitFor({ state: 'hidden' });
-/** Why a setting was not made. */
+/** Why a setting was refused. */
 const problem = () => page.getByRole('group', { name: 'Agent settings' }).getByText(/this model is locked/);
 
 test('what was chosen at the start holds, and the session tells its title, its context and its cost', async () => {
@@ -42,7 +42,8 @@ test('what was chosen at the start holds, and the session tells its title, its c
 });
 
 test('another model is chosen while a turn runs and is heard at once, and a refusal says why', async () => {
-  // The turn does not go on before the form is answered; without the pattern small letters would do too.
+  // The turn continues only after the form is answered; without the pattern, lower-case letters would be accepted
+  // too.
   await send(page, 'ask for a form\nsay can you hear me');
   const card = page.getByRole('region', { name: 'The agent asks a question' });
   await card.waitFor();

@@ -1,9 +1,9 @@
-/** Parts of the page that several stories touch, by the names that a screen reader would say. */
+/** Parts of the page that several stories use, found by the names that a screen reader would read. */
 import type { Browser, BrowserContext, Locator, Page } from 'playwright-core';
 import { Complaints } from './browser';
 import { list, transcript } from './workbench';
 
-/** A browser of someone who was never here, with what its first page complains of. */
+/** The browser of a new user, with the errors of its first page. */
 export interface Newcomer {
   readonly context: BrowserContext;
   readonly page: Page;
@@ -31,7 +31,7 @@ export function title(page: Page): Locator {
   return page.getByRole('main').getByRole('heading', { level: 1 });
 }
 
-/** The state of the task that is shown, in a word. */
+/** Checks the state of the task that is shown, by its word. */
 export async function isState(page: Page, word: string): Promise<void> {
   const header = page.locator('header').filter({ has: page.getByRole('heading', { level: 1 }) });
   try {
@@ -66,23 +66,23 @@ export async function panel(page: Page, name: string): Promise<Locator> {
   return page.getByRole('tabpanel', { name: new RegExp(`^${name}`) });
 }
 
-/** Chooses an item of the menu with the actions of the task. */
+/** Chooses an item of the task's action menu. */
 export async function act(page: Page, item: string): Promise<void> {
   await page.getByRole('button', { name: 'More actions' }).click();
   await page.getByRole('menuitem', { name: item }).click();
 }
 
-/** Confirms the dialog that asks. */
+/** Confirms a dialog. */
 export async function confirm(page: Page, asks: string, deed: string): Promise<void> {
   const dialog = page.getByRole('dialog', { name: asks });
   await dialog.getByRole('button', { name: deed, exact: true }).click();
   await dialog.waitFor({ state: 'hidden' });
 }
 
-/** Opens the dialog by its key, fills in the prompt, creates the task by Ctrl+Enter and waits for its page. */
+/** Opens the dialog by its shortcut, fills in the prompt, creates the task with Ctrl+Enter and waits for its page. */
 export async function createByKeyboard(page: Page, prompt: string): Promise<string> {
   const before = page.url();
-  await title(page).click(); // out of any field
+  await title(page).click(); // to leave any field
   await page.keyboard.press('c');
   const dialog = page.getByRole('dialog', { name: 'New task' });
   await dialog.getByLabel('Prompt').fill(prompt);

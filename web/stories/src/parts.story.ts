@@ -1,4 +1,7 @@
-/** Files of the page that are gone, as after an upgrade of the server: the page says so, keeps the rest, and gets them later. */
+/**
+ * Files of the page that are missing, as after an upgrade of the server: the page reports it, keeps the rest, and
+ * loads them later.
+ */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Complaints, launch, LOST_NETWORK, person } from './browser';
@@ -22,7 +25,7 @@ afterAll(async () => {
   await mesh?.dispose();
 });
 
-/** Takes files away from a page; returns what puts them back. */
+/** Makes files unavailable to a page; returns how to restore them. */
 async function without(page: Page, names: RegExp): Promise<() => Promise<void>> {
   const asked: string[] = [];
   await page.route(names, (route) => {

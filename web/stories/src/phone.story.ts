@@ -1,4 +1,4 @@
-/** The workbench on a phone of 390 pixels: one thing at a time, nothing beyond the right edge. */
+/** The workbench on a phone of 390 pixels: one view at a time, nothing beyond the right edge. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch } from './browser';
@@ -28,7 +28,7 @@ afterAll(async () => {
   await mesh?.dispose();
 });
 
-/** Throws when the page can be moved sideways, naming what sticks out. */
+/** Throws when the page can be scrolled sideways, and names what extends beyond the edge. */
 async function fits(page: Page, where: string): Promise<void> {
   const wide = await page.evaluate((width) => {
     const over = document.scrollingElement?.scrollWidth ?? 0;

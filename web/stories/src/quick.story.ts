@@ -1,4 +1,4 @@
-/** What a person sees at once, measured while nothing else runs on the machine. */
+/** How soon a person sees a change, measured while nothing else runs on the machine. */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch, signIn } from './browser';

@@ -1,4 +1,4 @@
-/** The mesh dies in the middle of a turn; the page recovers by itself and shows every word once. */
+/** The mesh dies in the middle of a turn; the page recovers without help and shows every word once. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Complaints, launch, LOST_NETWORK, person } from './browser';
@@ -23,7 +23,7 @@ afterAll(async () => {
   await mesh?.dispose();
 });
 
-/** Each word of the agent, as often as it stands in the transcript. */
+/** Each word of the agent, as often as the transcript shows it. */
 async function spoken(of: Page): Promise<string[]> {
   return (await said(of).allInnerTexts()).join(' ').match(/word\d+/g) ?? [];
 }

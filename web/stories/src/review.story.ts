@@ -1,4 +1,4 @@
-/** Looking at what an agent did: changes, patch, files, processes, the record, and why a task is as it is. */
+/** Reviewing an agent's work: changes, patch, files, processes, the record, and the explanation of a task's state. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -29,7 +29,7 @@ beforeAll(async () => {
   await signIn(me.page, mesh, 'alice');
   const taskId = createTask(mesh, PROMPT);
   await openTask(me.page, mesh, taskId);
-  // The prompt holds these words too, and is shown when the turn begins.
+  // The prompt contains these words too, and is shown when the turn begins.
   await said(me.page).filter({ hasText: 'the work is done' }).waitFor({ timeout: 60_000 });
   try {
     await isState(me.page, 'Idle');
@@ -100,7 +100,7 @@ test('the patch that is downloaded applies to a fresh clone of the origin and ma
   const changes = await panel(page, 'Changes');
   const download = async (): Promise<void> => {
     await changes.getByRole('button', { name: 'Download patch' }).click();
-    // Shown for a few seconds, in which the clone may not be done.
+    // The message is shown for a few seconds, and the clone may take longer.
     await page.getByRole('region', { name: 'Messages' }).getByText('Patch downloaded').waitFor();
   };
   const clone = await applied(page, download, 'clone-of-panel');
@@ -151,7 +151,7 @@ test('the processes of the sandbox are listed while a command runs', async () =>
   await send(page, 'run sleep 4242');
   await shows(page, /sleep 4242/);
   const sleeping = processes.getByRole('row').filter({ hasText: 'sleep 4242' });
-  // Processes are read when asked for; the command begins a moment after it is announced.
+  // Processes are read only on request; the command starts a moment after it is announced.
   await expect
     .poll(
       async () => {

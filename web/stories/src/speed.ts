@@ -1,7 +1,7 @@
-/** How a page feels: what kept its main thread, and how long a key takes until its character is painted. */
+/** How responsive a page is: what blocked its main thread, and how long a key takes until its character is painted. */
 import type { BrowserContext, Locator, Page } from 'playwright-core';
 
-/** What the recorder keeps in a page. */
+/** What the recorder collects in a page. */
 interface Recorder {
   tasks: { start: number; duration: number }[];
   keys: number[];
@@ -24,7 +24,7 @@ export async function recordSpeed(context: BrowserContext): Promise<void> {
     addEventListener(
       'keydown',
       ({ timeStamp }) => {
-        // The task after the next frame runs when that frame was painted.
+        // The task after the next frame runs when that frame has been painted.
         requestAnimationFrame(() => {
           const channel = new MessageChannel();
           channel.port1.onmessage = () => recorder.keys.push(performance.now() - timeStamp);
@@ -49,7 +49,7 @@ export interface Speed {
   readonly keys: number;
 }
 
-/** Forgets what was recorded so far. */
+/** Discards what was recorded so far. */
 export async function beginSpeed(page: Page): Promise<void> {
   await page.evaluate(() => {
     if (!window.storySpeed) throw new Error('nothing records here');
@@ -81,12 +81,12 @@ export async function typeSlowly(field: Locator, text: string): Promise<void> {
   await field.pressSequentially(text, { delay: 60 });
 }
 
-/** The figures in words. */
+/** The figures as text. */
 export function speedText(speed: Speed): string {
   return `longest task ${speed.longestTask} ms (${speed.longTasks} above 50 ms), key to paint median ${speed.keyMedian} ms, max ${speed.keyMax} ms of ${speed.keys}`;
 }
 
-/** Generous, for a slow and busy machine: a stall is a matter of seconds. */
+/** Generous, for a slow and busy machine: a stall takes seconds. */
 const [LONGEST_TASK_MS, KEY_MEDIAN_MS, KEY_MAX_MS] = [2_000, 300, 3_000];
 
 /** Asserts that a person who typed, or who only read, would not notice a stall. */

@@ -1,4 +1,7 @@
-/** Nothing that can be pressed moves while it is pressed: a press ends on what it began on, in every font and width. */
+/**
+ * Nothing that can be pressed moves during a press: a press ends on the element where it began, in every font and
+ * width.
+ */
 import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch, person } from './browser';
@@ -6,15 +9,15 @@ import { Mesh } from './mesh';
 import { row } from './page';
 import { addRepository, composer, createTask, list, openTask, shows, transcript } from './workbench';
 
-/** Widths of a window; what wraps in one font at one of them does so in another font at another. */
+/** Window widths; a text that wraps at one of them in one font wraps at another width in another font. */
 const WIDTHS = [1280, 1180, 1090, 1000, 920, 760, 390];
 const CAN_BE_PRESSED = 'a[href],button,input,textarea,[role=tab],[role=treeitem],[role=separator],summary';
 
 declare global {
   interface Window {
-    /** What could be pressed, and where it was. */
+    /** Elements that could be pressed, with their positions. */
     places?: [Element, DOMRect][];
-    /** Milliseconds that have passed for the page. */
+    /** Milliseconds that the page's clock is ahead. */
     older?: number;
   }
 }
@@ -36,7 +39,7 @@ afterAll(async () => {
   await mesh?.dispose();
 });
 
-/** Notes where everything is that can be pressed. */
+/** Records the position of everything that can be pressed. */
 async function remember(): Promise<void> {
   await page.evaluate((selector) => {
     const shown = [...document.querySelectorAll(selector)].filter((it) => it.checkVisibility({ visibilityProperty: true }));
@@ -44,7 +47,7 @@ async function remember(): Promise<void> {
   }, CAN_BE_PRESSED);
 }
 
-/** What was on the screen and is no longer where it was, one line for each. */
+/** What was on the screen and has moved since, one line for each element. */
 async function moved(): Promise<string[]> {
   return await page.evaluate(() => {
     const text = (box: DOMRect): string => [box.x, box.y, box.width, box.height].map((it) => it.toFixed(1)).join(' ');
@@ -62,7 +65,7 @@ async function painted(): Promise<void> {
   await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 }
 
-/** Waits until nothing moves any more by itself: what fits into another width is measured some frames later. */
+/** Waits until nothing moves any more: whether a text fits another width is measured some frames later. */
 async function settled(): Promise<void> {
   for (let still = 0; still < 5; ) {
     await remember();
@@ -71,7 +74,7 @@ async function settled(): Promise<void> {
   }
 }
 
-/** Presses in the middle of something, lets `meanwhile` happen, and says what moved before the release elsewhere. */
+/** Presses in the middle of something, lets `meanwhile` happen, and returns what moved before the release elsewhere. */
 async function press(what: Locator, meanwhile: () => Promise<unknown> = painted): Promise<string[]> {
   await remember();
   const box = await what.boundingBox();
@@ -81,19 +84,19 @@ async function press(what: Locator, meanwhile: () => Promise<unknown> = painted)
   await meanwhile();
   await painted();
   const all = await moved();
-  // A release elsewhere is no click.
+  // A release elsewhere is not a click.
   await page.mouse.move(1, 1);
   await page.mouse.up();
   return all;
 }
 
-/** Waits until so many tasks with these words have come to rest: what changes last is the first in the list. */
+/** Waits until this many tasks with these words are idle: the one that changes last is the first in the list. */
 async function rest(named: string, tasks: number): Promise<void> {
   const idle = row(page, named).filter({ has: page.getByRole('img', { name: 'Idle' }) });
   await expect.poll(async () => await idle.count(), { timeout: 60_000 }).toBe(tasks);
 }
 
-/** Presses at every width; says what moved. */
+/** Presses at every width; returns what moved. */
 async function pressAtWidths(what: Locator, prepare: () => Promise<unknown>, meanwhile?: () => Promise<unknown>): Promise<string[]> {
   const all: string[] = [];
   for (const width of WIDTHS) {
@@ -106,7 +109,7 @@ async function pressAtWidths(what: Locator, prepare: () => Promise<unknown>, mea
   return all;
 }
 
-/** Takes the focus from wherever it is. */
+/** Removes the focus from any element. */
 async function blur(): Promise<void> {
   await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur());
 }
@@ -118,7 +121,7 @@ test('an answer to the question of an agent stays where it is pressed, and the f
   await once.waitFor();
   expect(await pressAtWidths(once, blur)).toEqual([]);
   await blur();
-  // As by hand: what is under the pointer at the release is not asked for before.
+  // As by hand: nothing is asked about the element under the pointer before the release.
   const box = await once.boundingBox();
   await page.mouse.move((box?.x ?? 0) + 20, (box?.y ?? 0) + 8);
   await page.mouse.down();
@@ -133,7 +136,7 @@ test('a press that takes the focus from the composer moves nothing while its dra
   await shows(page, 'it hangs');
   const queue = page.getByRole('button', { name: 'Queue', exact: true });
   const kept = page.getByText('Draft saved', { exact: true });
-  // Held until the press: however long that takes to come, the draft is kept during it and not before.
+  // Held until the press: the draft is saved during it and not before, however late the press comes.
   let release = (): void => {};
   let released = Promise.resolve();
   await page.route(/TaskService\/UpdateDraft$/, async (route) => {
@@ -171,7 +174,7 @@ test('a row of the list that the edge cuts stays where it is pressed, whatever c
     const edge = scroller.getBoundingClientRect().bottom;
     const links = [...scroller.querySelectorAll<HTMLElement>('a[data-row^="task/"]')];
     const last = links.findLast((it) => it.getBoundingClientRect().top < edge - 4);
-    // The lower half of the row is behind the edge.
+    // Moves the lower half of the row behind the edge.
     if (last) scroller.scrollTop += last.getBoundingClientRect().top + 20 - edge;
     return last;
   });
@@ -226,7 +229,7 @@ test('nothing on a task page moves as what it shows grows older', async () => {
   await openTask(page, mesh, createTask(mesh, 'say this grows older', ['--allow', '--title', 'Older']));
   await shows(page, 'this grows older');
   await rest('Older', 1);
-  // By the task itself: until it rests it may be older than "just now".
+  // The task's own time: by the time it is idle it may be older than "just now".
   const created = await page.getByRole('main').locator('header time').first().getAttribute('datetime');
   await page.evaluate(
     (begun) => {

@@ -42,7 +42,7 @@ test('with eight tabs open and thirty topics on one stream, commands in every ta
     await shows(tab, `hello from task ${i + 1}`);
     tabs.push(tab);
   }
-  // Task and session of 14 tasks, the organization, the shell and the user's state: more than thirty.
+  // Task and session of 14 tasks, the organization, the shell and the user's state: more than thirty topics.
   for (const [i, task] of tasks.slice(8).entries()) {
     const tab = tabs[i % 6];
     if (tab === undefined) continue;

@@ -1,4 +1,4 @@
-/** Talking with an agent: messages that wait, a turn that is stopped, a page that is loaded anew, what is unread. */
+/** Conversations with an agent: queued messages, a stopped turn, a reloaded page, unread entries. */
 import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Api } from './api';
@@ -24,12 +24,12 @@ afterAll(async () => {
   await mesh?.dispose();
 });
 
-/** The messages that wait. */
+/** The queued messages. */
 function queue(page: Page): Locator {
   return page.getByRole('region', { name: 'Queued messages' }).getByRole('listitem');
 }
 
-/** The texts of the messages that wait, once there are `count`. */
+/** The texts of the queued messages, once there are `count`. */
 async function queued(page: Page, count: number): Promise<string[]> {
   await expect.poll(async () => await queue(page).count(), { timeout: 30_000 }).toBe(count);
   return (await queue(page).allInnerTexts()).map((text) => text.trim());
@@ -118,7 +118,7 @@ test('what is said while nobody looks is marked as unread, until another tab rea
   await mark.waitFor({ state: 'hidden' });
   await row(other, 'elsewhere').click();
   await shows(other, 'elsewhere');
-  // Asked for from outside, so that it cannot be said while the other tab still looks.
+  // Sent by another client, so that the answer cannot arrive while the other tab still shows the session.
   const { task } = await Api.signIn(mesh, 'alice');
   const [session] = (await task.getTask({ taskId: aside })).sessions;
   await task.sendMessage({ sessionId: session?.sessionId ?? '', text: 'say something new' });

@@ -1,4 +1,4 @@
-/** From an empty organization to a task that is done, as someone does it who is here for the first time. */
+/** From an empty organization to a finished task, as a new user does it. */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch } from './browser';

@@ -1,4 +1,4 @@
-/** What a person sees and does in the workbench, by the names that a screen reader would say. */
+/** What a person sees and does in the workbench, found by the names that a screen reader would read. */
 import { expect } from 'vitest';
 import type { Locator, Page } from 'playwright-core';
 import type { Mesh } from './mesh';
@@ -36,7 +36,7 @@ export async function shows(page: Page, text: string | RegExp, timeout = 60_000)
   await transcript(page).getByText(text).last().waitFor({ timeout });
 }
 
-/** The words of the transcript, in order, without what depends on the time. */
+/** The text of the transcript, in order, without parts that depend on the time. */
 export async function words(page: Page): Promise<string> {
   const text = await transcript(page).innerText();
   return text

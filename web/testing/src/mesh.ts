@@ -7,17 +7,17 @@ import { join } from 'node:path';
 
 const READY_MS = 60_000;
 const STOP_MS = 40_000;
-/** How often a mesh is started with ports of its own. */
+/** Most attempts to start a mesh on other ports. */
 const ATTEMPTS = 3;
 
-/** The binary under test: `FOUNDRY_BIN`. Throws when it is missing: a test without a mesh shows nothing. */
+/** The binary under test: `FOUNDRY_BIN`. Throws when it is missing, because nothing can be tested without it. */
 export function binary(): string {
   const path = process.env['FOUNDRY_BIN'];
   if (!path || !existsSync(path)) throw new Error('FOUNDRY_BIN names no binary: run `make build` and set it, or `make test`');
   return path;
 }
 
-/** Processes whose command line names a directory, which is a fresh temporary one. */
+/** Processes with this directory in their command line; it is a fresh temporary one. */
 function processesNaming(directory: string): number[] {
   const pids = readdirSync('/proc')
     .map(Number)
@@ -31,10 +31,10 @@ function processesNaming(directory: string): number[] {
   });
 }
 
-/** Where the ports of meshes are: below those that systems give to connections, which a browser opens many of. */
+/** Ports of meshes: below the range of outgoing connections, of which a browser opens many. */
 const PORTS = { from: 20_000, to: 32_000 };
 
-/** A port of this machine that nobody has at the moment. */
+/** A port of this machine that is free at the moment. */
 export async function freePort(): Promise<number> {
   for (let attempt = 1; ; attempt += 1) {
     const port = PORTS.from + Math.floor(Math.random() * (PORTS.to - PORTS.from));
@@ -53,7 +53,7 @@ function runs(child: ChildProcess): boolean {
   return child.exitCode === null && child.signalCode === null;
 }
 
-/** Ends a process: in good order, or as a crash does. */
+/** Ends a process: regularly with SIGTERM, or as a crash with SIGKILL. */
 export async function end(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
   if (!runs(child)) return;
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
@@ -63,13 +63,13 @@ export async function end(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): P
   clearTimeout(late);
 }
 
-/** How a mesh differs from one with defaults. */
+/** How a mesh differs from the default. */
 export interface MeshOptions {
-  /** What is started; the binary under test if it is not given. */
+  /** The program to start; default: the binary under test. */
   readonly program?: string;
   /** `key=value` as for `--set`. */
   readonly settings?: readonly string[];
-  /** Variables beside those that every mesh has. */
+  /** Environment variables besides those that every mesh has. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -80,11 +80,11 @@ function services(): string[] {
   return ['gateway', ...names.filter((name) => name !== 'gateway')];
 }
 
-/** A mesh that runs, after `begin`. */
+/** A mesh, running after `begin`. */
 export class RunningMesh {
-  /** Its directory. */
+  /** The directory of its configuration, data and log. */
   readonly dir = mkdtempSync(join(tmpdir(), 'foundry-web-'));
-  /** Those of the services, then that of the admin listener. */
+  /** The ports of the services, then that of the admin listener. */
   protected ports: readonly number[] = [];
   private process: ChildProcess | undefined;
   private readonly services = services();
@@ -99,7 +99,7 @@ export class RunningMesh {
         await this.startAgain();
         return this;
       } catch (error) {
-        // A port that was free a moment ago may be that of another mesh by now.
+        // A port that was free a moment ago may have been taken by another mesh.
         if (attempt === ATTEMPTS || !this.logTail().includes('ADDRESS_UNAVAILABLE')) throw error;
         await this.remove();
         mkdirSync(this.dir);
@@ -107,7 +107,7 @@ export class RunningMesh {
     }
   }
 
-  /** Where the page is. */
+  /** Address of the page. */
   get url(): string {
     return `http://127.0.0.1:${this.port}`;
   }
@@ -142,7 +142,10 @@ export class RunningMesh {
     this.process = await this.launch(['up'], this.ports);
   }
 
-  /** Starts a command of the binary that serves on these ports, and waits until its gateway says that all services work. */
+  /**
+   * Starts a command of the binary that serves on these ports, and waits until the gateway's health check reports all
+   * services as healthy.
+   */
   protected async launch(command: readonly string[], ports: readonly number[]): Promise<ChildProcess> {
     const sets = this.services.map((name, i) => `servers.${name}.listen=127.0.0.1:${ports[i]}`);
     sets.push(`admin.listen=127.0.0.1:${ports[this.services.length]}`, ...(this.options.settings ?? []));
@@ -162,9 +165,9 @@ export class RunningMesh {
     return child;
   }
 
-  /** The variables of its processes, and of a CLI that calls it. */
+  /** The environment of its processes, and of a CLI that calls it. */
   protected environment(): NodeJS.ProcessEnv {
-    // What steers the tests is no setting of the mesh.
+    // Variables that control the tests must not configure the mesh.
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('FOUNDRY_'));
     return {
       ...Object.fromEntries(inherited),
@@ -185,21 +188,21 @@ export class RunningMesh {
     if (this.process) await end(this.process, 'SIGTERM');
   }
 
-  /** Removes its directory, and ends what still runs in it: sandboxes outlive the mesh, also those nobody destroyed. */
+  /** Removes the directory and ends what still runs in it: sandboxes outlive the mesh unless they were destroyed. */
   protected async remove(): Promise<void> {
     for (const until = Date.now() + STOP_MS; ; await new Promise((r) => setTimeout(r, 100))) {
       for (const pid of processesNaming(this.data)) {
         try {
           process.kill(pid, 'SIGKILL');
         } catch {
-          // It ended by itself.
+          // It has ended already.
         }
       }
       try {
         rmSync(this.dir, { recursive: true, force: true });
         return;
       } catch (error) {
-        // What was killed may still be writing its last, and what it began may begin only now.
+        // Killed processes may still be writing, and processes that they started may begin only now.
         if (Date.now() > until) throw error;
       }
     }

@@ -1,18 +1,18 @@
-/** A TCP proxy before the gateway: it counts what a page asks and can cut every connection. */
+/** A TCP proxy in front of the gateway: it counts the requests of pages and can cut every connection. */
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
 
-/** A request that passed. */
+/** A request that passed the proxy. */
 export interface Passed {
   /** Milliseconds since the epoch. */
   readonly at: number;
-  /** Method of HTTP. */
+  /** HTTP method. */
   readonly method: string;
   /** Path with query. */
   readonly path: string;
 }
 
-/** Stands between a browser and a mesh. */
+/** A proxy between a browser and a mesh. */
 export class MeshProxy {
   /** All requests that passed, oldest first. */
   readonly requests: Passed[] = [];
@@ -36,7 +36,7 @@ export class MeshProxy {
     return proxy;
   }
 
-  /** Where the browser goes. */
+  /** Address for the browser. */
   get url(): string {
     return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
   }
@@ -46,7 +46,7 @@ export class MeshProxy {
     return this.pairs.size;
   }
 
-  /** Requests of a path that passed since a moment. */
+  /** Number of requests for a path since a moment. */
   count(path: RegExp, since = 0): number {
     return this.requests.filter((r) => r.at >= since && path.test(r.path)).length;
   }
@@ -78,12 +78,12 @@ export class MeshProxy {
     });
   }
 
-  /** Leads new connections to another port; those that are open stay where they are. */
+  /** Directs new connections to another port; open ones stay where they are. */
   lead(target: number): void {
     this.target = target;
   }
 
-  /** Requests of a path get no answer from now on; undefined lets all pass. */
+  /** Holds back the answers to requests for a path; undefined lets all pass. */
   withhold(path: RegExp | undefined): void {
     this.withheld = path;
   }
@@ -102,12 +102,12 @@ export class MeshProxy {
     this.sever();
   }
 
-  /** Lets connections through again. */
+  /** Accepts connections again. */
   restore(): void {
     this.refusing = false;
   }
 
-  /** Ends it. */
+  /** Stops the proxy. */
   close(): void {
     this.refuse();
     this.server.close();

@@ -1,5 +1,4 @@
-//! Exchanges that do not believe what is remembered: for whoever was refused under a token that may
-//! not say yet what its user just became.
+//! Exchanges that ignore the cache: for a caller who was refused although its user may just have gained the right.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -14,7 +13,7 @@ use super::{Exchange, MAX_TOKENS, Outcome, REPEAT_AFTER, TokenHash, hash};
 
 type Pending = Shared<BoxFuture<'static, Outcome>>;
 
-/// The newest of them of each token.
+/// The newest forced exchange of each token.
 pub(super) type ForcedExchanges = Mutex<HashMap<TokenHash, Begun>>;
 
 pub(super) struct Begun {
@@ -23,22 +22,22 @@ pub(super) struct Begun {
 }
 
 impl Exchange {
-    /// How many exchanges have begun: one with a higher number knows all that is so by now.
+    /// How many exchanges have begun: one with a higher number reflects the present state.
     pub(crate) fn begun(&self) -> u64 {
         self.0.begun.load(Ordering::SeqCst)
     }
 
-    /// Completes when an exchange of this token that began after that number is remembered. All who wait share one, and
-    /// there is one a second.
+    /// Completes when an exchange of this token that began after that number is in the cache. All waiting callers
+    /// share one exchange, and there is at most one per second.
     ///
     /// # Errors
-    /// As [`Exchange::exchange`]; what was remembered stays, unless auth refuses the token.
+    /// As [`Exchange::exchange`]; the cached entry stays, unless auth refuses the token.
     pub(crate) async fn exchange_since(&self, token: &str, begun: u64) -> Result<(), Status> {
         let key = hash(token);
         loop {
             let now = self.0.clock.now();
             let (pending, wait) = {
-                // Every change leaves it whole.
+                // Consistent after every change, even if a holder panicked.
                 let mut forced = foundry_core::lock(&self.0.forced);
                 let last = forced.get(&key);
                 let until = last.map_or(now, |last| last.at.plus(REPEAT_AFTER));
@@ -69,7 +68,7 @@ impl Exchange {
 
     async fn ask_again(self, key: TokenHash, token: String) -> Outcome {
         let outcome = self.ask(token).await;
-        // A failure says nothing about what is remembered.
+        // A failure does not invalidate the cached entry.
         if !matches!(&outcome, Err(status) if status.code() != Code::Unauthenticated) {
             self.remember(key, &outcome);
         }

@@ -1,13 +1,11 @@
-//! What a browser says it takes.
+//! The content types and encodings that a browser accepts.
 
 use http::header::{self, HeaderMap, HeaderName};
 
-/// A packed form of a file.
+/// A compressed form of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// Brotli.
     Brotli,
-    /// Gzip.
     Gzip,
 }
 
@@ -20,7 +18,7 @@ impl Encoding {
         }
     }
 
-    /// The file that holds this form of a file.
+    /// The name of the embedded file with this form of a file.
     pub(super) fn name_of(self, name: &str) -> String {
         let end = match self {
             Self::Brotli => "br",
@@ -30,18 +28,18 @@ impl Encoding {
     }
 }
 
-/// The packed forms that are taken, the smallest first.
+/// The encodings that the client accepts, the smallest result first.
 pub(super) fn encodings(headers: &HeaderMap) -> impl Iterator<Item = Encoding> {
     let takes = |encoding: &Encoding| names(headers, &header::ACCEPT_ENCODING, encoding.token());
     [Encoding::Brotli, Encoding::Gzip].into_iter().filter(takes)
 }
 
-/// Whether it is a browser that opens a page; a program that takes everything is none.
+/// Whether a browser opens a page. Programs that accept anything (`*/*`) do not count.
 pub(super) fn html(headers: &HeaderMap) -> bool {
     names(headers, &header::ACCEPT, "text/html")
 }
 
-/// Whether a list names a value and does not refuse it (`;q=0`).
+/// Whether a list contains a value without refusing it (`;q=0`).
 fn names(headers: &HeaderMap, list: &HeaderName, value: &str) -> bool {
     let lines = headers.get_all(list).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|entry| {

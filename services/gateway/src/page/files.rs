@@ -11,7 +11,7 @@ pub(super) trait Files: Send + Sync {
     fn get(&self, name: &str) -> Option<Bytes>;
 }
 
-/// Those that were there when the gateway was built.
+/// The files that existed when the gateway was built.
 pub(super) struct Embedded;
 
 #[derive(RustEmbed)]
@@ -28,8 +28,8 @@ impl Files for Embedded {
     }
 }
 
-/// Whether a file is asked for by its own name: what begins with a dot is the build's, the index is a place, and
-/// packed forms go by the name of what they pack.
+/// Whether a file can be requested by its own name. Names with a leading dot belong to the build, the index is served
+/// at the page's paths, and compressed forms under the name of the original.
 pub(super) fn is_public(name: &str) -> bool {
     let hidden = name.split('/').any(|part| part.is_empty() || part.starts_with('.'));
     !hidden && name != "index.html" && ![".br", ".gz", ".html"].iter().any(|end| name.ends_with(end))

@@ -1,5 +1,5 @@
 //! The page: the files of `web/app/dist`, embedded when the gateway is built, served with a strict content security
-//! policy. It talks to this origin alone, runs no script and shows no image from elsewhere, and is framed by nobody.
+//! policy. It connects to this origin only, loads no script or image from elsewhere, and cannot be framed.
 
 mod accept;
 mod files;
@@ -16,9 +16,9 @@ use tonic::body::Body;
 use accept::Encoding;
 use files::Files;
 
-/// Where the page's own code puts the nonce of an answer.
+/// Placeholder in `index.html` that is replaced by the nonce of each response.
 const NONCE: &str = "__CSP_NONCE__";
-/// What stands for the page where it was not built.
+/// Served in place of the page when it was not built.
 const UNBUILT: &str = include_str!("unbuilt.html");
 /// Files below it have the hash of their content in their name.
 const HASHED: &str = "assets/";
@@ -36,8 +36,8 @@ impl Page {
         Self { files: Arc::new(files::Embedded), random: env.random.clone() }
     }
 
-    /// The answer, if the request asks for the page or one of its files; the path is not decoded, for no file of the
-    /// page needs it.
+    /// The response, if the request is for the page or one of its files. The path is not percent-decoded, because no
+    /// file of the page needs that.
     pub(crate) fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
         if method != Method::GET && method != Method::HEAD {
             return None;
@@ -55,7 +55,7 @@ impl Page {
         Some(answer.map(|bytes| if is_head { Body::empty() } else { full(bytes) }))
     }
 
-    /// The page itself, with a nonce of its own for each answer, so that it is never stored.
+    /// The page itself. Never cached, because each response has its own nonce.
     fn index(&self) -> Response<Bytes> {
         let nonce = policy::nonce(&*self.random);
         let built = self.files.get("index.html");
@@ -69,8 +69,8 @@ impl Page {
         answer
     }
 
-    /// The page for who looks at an address where nothing is, so that it can say so and lead on. What programs ask
-    /// for, what is named like a file and what nobody would type are not the page's to answer.
+    /// The page with status 404, so that a person at an unknown address can find the way from there. Requests by
+    /// programs, for files and for paths that nobody would type get no page.
     fn nothing(&self, path: &str, headers: &HeaderMap) -> Option<Response<Bytes>> {
         let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_".contains(&b));
         let of_a_person = plain && !path.contains("//") && !path.starts_with("/assets");
@@ -82,7 +82,7 @@ impl Page {
         Some(answer)
     }
 
-    /// A file of the page, in the smallest form that is there and that the browser takes.
+    /// A file of the page, in the smallest existing form that the browser accepts.
     fn file(&self, name: &str, headers: &HeaderMap) -> Option<Response<Bytes>> {
         if !files::is_public(name) {
             return None;
@@ -107,7 +107,7 @@ impl Page {
     }
 }
 
-/// Whether a path is a place in the page, which the page itself makes sense of.
+/// Whether a path is a route of the page.
 fn is_place(path: &str) -> bool {
     path == "/" || path == "/sign-in" || path.starts_with("/o/")
 }

@@ -1,11 +1,11 @@
-//! What browsers may do with the page.
+//! Security headers of the page.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use foundry_core::Random;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// The same for every answer; no agent's text can ask for more than this.
+/// The same for every response; no text of an agent can weaken them.
 const HEADERS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -17,14 +17,14 @@ const HEADERS: [(HeaderName, &str); 5] = [
     ),
 ];
 
-/// A fresh nonce: whoever writes into the page cannot know it.
+/// A fresh nonce, which injected content cannot guess.
 pub(super) fn nonce(random: &dyn Random) -> String {
     let mut bytes = [0; 16];
     random.fill(&mut bytes);
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Adds the policies to an answer. Styles that the page makes itself bear the nonce.
+/// Adds the security headers to a response. Styles that the page creates itself carry the nonce.
 pub(super) fn protect(headers: &mut HeaderMap, nonce: Option<&str>) {
     let styles = nonce.map(|nonce| format!(" 'nonce-{nonce}'")).unwrap_or_default();
     let policy = format!(

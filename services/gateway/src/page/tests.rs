@@ -1,4 +1,4 @@
-//! The page as browsers ask for it.
+//! The page as browsers request it.
 
 use std::collections::BTreeMap;
 
@@ -98,7 +98,7 @@ async fn each_answer_has_a_nonce_of_its_own_that_policy_and_page_agree_on() {
     for never in ["unsafe", "http:", "https:", "*"] {
         assert!(!policy.contains(never), "{never} in {policy}");
     }
-    // Pictures of messages and agents, which the page has read itself; nothing else may come from there.
+    // Pictures of messages and agents, which the page has loaded itself; no other kind of content may be a blob.
     let from_page: Vec<&str> = policy.split("; ").filter(|part| part.contains("blob:")).collect();
     assert_eq!(from_page, ["img-src 'self' data: blob:"], "{policy}");
     assert_eq!(first.header("cache-control"), "no-store");

@@ -1,5 +1,5 @@
-//! The sessions of pages around everything the gateway serves: no request gets past them with a cookie that does not
-//! count, nor with what is meant for cookies alone.
+//! Page sessions around everything that the gateway serves: no request gets past them with an invalid cookie, or with
+//! a session secret as a bearer token.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -16,7 +16,7 @@ use super::Sessions;
 use crate::caller_limits::{Account, CallerBook};
 use crate::routes::RouteTable;
 
-/// A service, and the sessions of pages around it.
+/// Wraps a service with page sessions.
 #[derive(Clone)]
 pub(crate) struct SessionService<S> {
     inner: S,
@@ -50,7 +50,7 @@ where
             Ok(self.sessions.stand_open(&mut request))
         } else {
             self.sessions.stand(&mut request).map_err(|refused| {
-                // Whoever tries keys is held to its address's limits.
+                // Guessing keys counts against the limits of the address.
                 let peer = request.extensions().get::<PeerAddress>().copied();
                 self.callers.charge(&Account::of_peer(peer)).err().unwrap_or(refused)
             })

@@ -1,5 +1,5 @@
-//! The cookie of a session: its name, how it is read, set and cleared. Cookies know no ports, so that over plain HTTP
-//! the port is in the name; `__Host-` binds to the host where the origin is secure.
+//! The cookie of a session: its name, how it is read, set and cleared. Cookies do not distinguish ports, so over
+//! plain HTTP the port is in the name; `__Host-` binds the cookie to the host where the origin is secure.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::rules::Page;
 
 const SECURE_NAME: &str = "__Host-foundry_session";
 const PLAIN_PREFIX: &str = "foundry_session_";
-/// Cookies of one name that are looked at: others on this host may have set some more under it.
+/// Most cookies of one name that are checked: others on this host may have set more of them.
 const MOST: usize = 8;
 
 fn name(page: &Page) -> String {
@@ -22,12 +22,12 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
 }
 
-/// Whether some session's cookie is there, whatever its port.
+/// Whether the cookie of any session is present, for any port.
 pub(super) fn is_present(headers: &HeaderMap) -> bool {
     pairs(headers).any(|(name, _)| name == SECURE_NAME || name.starts_with(PLAIN_PREFIX))
 }
 
-/// The secrets that may be those of the page's session.
+/// The secrets of all cookies that may belong to the page's session.
 pub(super) fn secrets(headers: &HeaderMap, page: &Page) -> Vec<String> {
     let name = name(page);
     let own = pairs(headers).filter(|(n, value)| *n == name && value.starts_with(SECRET));
@@ -39,7 +39,7 @@ pub(super) fn set(page: &Page, secret: &str, lifetime: Duration) -> Option<Heade
     line(page, secret, lifetime.as_secs())
 }
 
-/// The `Set-Cookie` that takes it away.
+/// The `Set-Cookie` that removes it.
 pub(super) fn clear(page: &Page) -> Option<HeaderValue> {
     line(page, "", 0)
 }

@@ -1,6 +1,5 @@
-//! The key of a session: what a page must show beside its cookie. Made from the session's secret, so that nothing is
-//! stored for it, with a secret that only the gateway has, so that nobody who sees the key learns the cookie or the
-//! other way round.
+//! The key of a session, which a page must send besides its cookie. It is derived from the session's secret with a
+//! secret that only the gateway has: nothing is stored for it, and neither the cookie nor the key reveals the other.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +11,7 @@ pub(crate) struct SessionKeys(Hmac<Sha256>);
 
 impl SessionKeys {
     pub(crate) fn new(secret: [u8; 32]) -> Self {
-        // A shorter key is one filled up with zeros.
+        // HMAC fills a shorter key up with zeros.
         let mut block = [0; 64];
         block[..secret.len()].copy_from_slice(&secret);
         Self(Hmac::new(&block.into()))
@@ -24,7 +23,7 @@ impl SessionKeys {
         URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
     }
 
-    /// Whether this is the session's key; takes the same time for every wrong one.
+    /// Whether this is the session's key; compared in constant time.
     pub(crate) fn is_of(&self, key: &[u8], session: &str) -> bool {
         let Ok(shown) = URL_SAFE_NO_PAD.decode(key) else { return false };
         self.0.clone().chain_update(session.as_bytes()).verify_slice(&shown).is_ok()

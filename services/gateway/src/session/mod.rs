@@ -1,5 +1,5 @@
-//! Sessions of the page in the browser. Their secret is in a cookie that no script can read, and the cookie alone is
-//! worth nothing: it counts only in a request that the page's own origin sent and that carries the key of the session,
+//! Sessions of the page in the browser. Their secret is in a cookie that no script can read. The cookie alone is
+//! worth nothing: it counts only in a request that the page's own origin sent and that carries the session's key,
 //! which the page keeps in its origin's storage (ADR 0009).
 
 mod around;
@@ -24,11 +24,11 @@ use key::SessionKeys;
 pub(crate) use rules::SentContentType;
 use rules::{Page, PageRules};
 
-/// By which the page shows that it is the one that signed in, and learns how to.
+/// Header with the session's key: in requests of the page, and in the response to its sign-in.
 pub(crate) const SESSION_KEY: HeaderName = HeaderName::from_static("x-foundry-session-key");
 
-/// Prefix of the secret of a page's session. It is a bearer token between the cookie and its exchange alone; from
-/// outside nobody can use it as one.
+/// Prefix of the secret of a page session. Inside the gateway it is the bearer token that is exchanged; as a bearer
+/// token from outside it is refused.
 pub(crate) const SECRET: &str = "fdc_";
 
 /// Turns cookies into bearer tokens and back; cloning shares it.
@@ -41,26 +41,26 @@ struct Inner {
     clock: Arc<dyn Clock>,
 }
 
-/// The page that sent a request, where that matters.
+/// The page that sent a request; none when it does not matter.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
     page: Option<Page>,
-    /// Its cookie speaks for it.
+    /// Whether its session cookie was accepted in place of a token.
     by_cookie: bool,
 }
 
-/// In the extensions of a request to an open method: the gateway's own page asks.
+/// In the extensions of a request to an open method that the gateway's own page has sent.
 #[derive(Clone, Copy)]
 pub(crate) struct OwnPage;
 
 impl OwnPage {
-    /// What the service is told.
+    /// The header by which the service learns this.
     pub(crate) fn header(self) -> (HeaderName, HeaderValue) {
         (HeaderName::from_static(CLIENT_PAGE), HeaderValue::from_static(OWN_PAGE))
     }
 }
 
-/// What auth said of a session beside its answer.
+/// What auth's response does to the session of the page.
 #[derive(Clone)]
 pub(crate) enum Said {
     /// Set the cookie of a session that was opened.
@@ -70,7 +70,7 @@ pub(crate) enum Said {
 }
 
 impl Said {
-    /// Reads it from an answer of auth; it goes no further than this.
+    /// Reads it from the headers of auth's response, which are not passed on.
     pub(crate) fn read(answer: &HeaderMap) -> Option<Self> {
         let set = SessionCookie::read(answer).map(Self::Set);
         set.or_else(|| answer.contains_key(SESSION_CLEAR).then_some(Self::Clear))
@@ -78,10 +78,10 @@ impl Said {
 }
 
 impl Sessions {
-    /// By the configuration and the gateway's own secret.
+    /// With the configuration and the gateway's own secret.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for an origin that is none.
+    /// `INVALID_ARGUMENT` for an origin that is not valid.
     pub(crate) fn new(config: &Config, identity: &ServiceIdentity, env: &Env) -> Result<Self> {
         Ok(Self(Arc::new(Inner {
             rules: PageRules::new(config)?,
@@ -90,7 +90,7 @@ impl Sessions {
         })))
     }
 
-    /// A request to an open method: nobody's cookie or token matters.
+    /// For a request to an open method: cookies and tokens do not matter.
     fn stand_open(&self, request: &mut Request<Body>) -> Standing {
         let page = self.0.rules.judge(request).ok();
         if page.is_some() {
@@ -99,17 +99,17 @@ impl Sessions {
         Standing { page, by_cookie: false }
     }
 
-    /// Looks whether the request's cookie counts, and if so makes it the request's bearer token. A bearer token that
-    /// is there already wins.
+    /// Checks the request's session cookie and turns it into the request's bearer token. A bearer token in the
+    /// request has precedence.
     ///
     /// # Errors
-    /// `PERMISSION_DENIED` for a cookie in a request that the page did not send, `UNAUTHENTICATED` for one without the
-    /// session's key, and for the secret of a page's session that comes as a bearer token.
+    /// `PERMISSION_DENIED` for a cookie in a request that the page did not send, `UNAUTHENTICATED` for one without
+    /// the session's key, and for the secret of a page session sent as a bearer token.
     fn stand(&self, request: &mut Request<Body>) -> Result<Standing> {
         let Inner { rules, keys, .. } = &*self.0;
         let headers = request.headers();
         if headers.contains_key(AUTHORIZATION) {
-            // Read as admission reads it, which refuses what cannot be read.
+            // Read like admission does, which refuses a header that cannot be read.
             return match bearer(headers) {
                 Ok(token) if token.starts_with(SECRET) => {
                     Err(TokenError::Malformed("a page session cannot be used as a bearer token").into())
@@ -134,7 +134,7 @@ impl Sessions {
         Ok(Standing { page: Some(page), by_cookie: true })
     }
 
-    /// Tells the browser what auth said of the session.
+    /// Sets or clears the cookie in the response, as auth asked for.
     fn tell(&self, standing: &Standing, mut answer: Response<Body>) -> Response<Body> {
         let (Some(said), Some(page)) = (answer.extensions_mut().remove::<Said>(), &standing.page) else {
             return answer;

@@ -1,5 +1,5 @@
-//! Which requests come from a page that may use a session's cookie: those that a page of the gateway's own origin, or
-//! of one that the configuration lists, sent by a script as gRPC-Web. No form, link, image or beacon sends such a one.
+//! Which requests may use a session cookie: gRPC-Web requests of a script on a page of the gateway's own origin, or
+//! of one that the configuration lists. No form, link, image or beacon sends such a request.
 
 use foundry_core::{Code, Error, Result};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -11,7 +11,7 @@ use crate::web;
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The content type as the client sent it; in the extensions of requests, for further in it is another.
+/// The content type as the client sent it, in the extensions of the request: the header is changed on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SentContentType(pub(crate) HeaderValue);
 
@@ -23,7 +23,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Of an `Origin`; none of `null` and of what is no origin of a web page.
+    /// Parses an `Origin` header; none for `null` and anything that is not the origin of a web page.
     pub(super) fn parse(origin: &str) -> Option<Self> {
         let (secure, authority) = match origin.split_once("://")? {
             ("https", authority) => (true, authority),
@@ -51,13 +51,13 @@ impl Page {
 /// The rule that a request breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
-    /// It has no origin, or that of another page.
+    /// It has no origin, or the origin of another page.
     Origin,
-    /// It was sent to a name by which the gateway is not known.
+    /// Its host is not a name of the gateway.
     Host,
     /// Its content type is not exactly that of gRPC-Web.
     ContentType,
-    /// The browser says that another site's page sent it, or no page.
+    /// The browser reports that a page of another site sent it, or no page.
     FetchSite,
 }
 
@@ -78,17 +78,18 @@ impl Broken {
     }
 }
 
-/// Decides on requests.
+/// Applies the rules to requests.
 pub(crate) struct PageRules {
     listed: Vec<HeaderValue>,
     trust_forwarded_proto: bool,
 }
 
 impl PageRules {
-    /// By the configuration. The word `loopback` does not count: another page of this machine may be an agent's.
+    /// From the configuration. The word `loopback` does not count: another page of this machine may belong to an
+    /// agent.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for an origin that is none.
+    /// `INVALID_ARGUMENT` for an origin that is not valid.
     pub(super) fn new(config: &Config) -> Result<Self> {
         let listed = web::exact_origins(&config.allowed_origins)?;
         Ok(Self { listed, trust_forwarded_proto: config.trust_forwarded_proto })
@@ -116,7 +117,7 @@ impl PageRules {
         }
     }
 
-    /// The origin is the one under which the request itself was sent, by a name that cannot be made to point here.
+    /// Checks that the origin is the host of the request itself, by a name that cannot be redirected to this machine.
     fn check_own(&self, origin: &str, uri: &Uri, headers: &HeaderMap) -> Result<(), Broken> {
         let host = host(uri, headers).ok_or(Broken::Host)?;
         let forwarded = self.trust_forwarded_proto.then(|| only(headers, &FORWARDED_PROTO)).flatten();
@@ -128,14 +129,14 @@ impl PageRules {
     }
 }
 
-/// The one value of a header.
+/// The value of a header that occurs once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     values.next().is_none().then_some(first)
 }
 
-/// Where the request was sent: the authority of HTTP/2, or `Host`; none when they contradict each other.
+/// The host that the request was sent to: the authority of HTTP/2, or `Host`; none when they contradict each other.
 fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let authority = uri.authority().map(http::uri::Authority::as_str);
     if !headers.contains_key(header::HOST) {
@@ -145,8 +146,8 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     authority.is_none_or(|a| a == host).then_some(host)
 }
 
-/// Whether a host is an address, or the name that always is this machine. Any other name may be made to point here by
-/// whoever owns it; those that are meant are listed.
+/// Whether a host is an address, or the name that always means this machine. The owner of any other name can point it
+/// here, so those that are meant must be listed.
 fn is_fixed(host: &str) -> bool {
     let Ok(authority) = host.parse::<http::uri::Authority>() else { return false };
     if host.contains('@') {
@@ -203,7 +204,7 @@ mod tests {
             ("127.0.0.1:7100", "", Broken::Origin),
             ("127.0.0.1:7100", "https://foundry.example.evil.example", Broken::Origin),
             ("127.0.0.1:7100", "http://foundry.example", Broken::Origin),
-            // A name that was made to point here.
+            // A name that its owner points here.
             ("evil.example:7100", "http://evil.example:7100", Broken::Host),
             ("localhost.evil.example", "http://localhost.evil.example", Broken::Host),
             ("127.0.0.1.evil.example", "http://127.0.0.1.evil.example", Broken::Host),

@@ -1,4 +1,4 @@
-//! A browser at the edge: one stream, sorted by watch, each checked by the oracle.
+//! A browser at the edge: one stream, split by watch, each checked by the oracle.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::mesh::{Mesh, bounded, with_token};
 
 pub const WATCH_TASK: &str = "/foundry.task.v1.TaskService/WatchTask";
 
-/// One watch as the browser sees it.
+/// One watch as the browser has received it.
 #[derive(Default)]
 pub struct Seen {
     pub log: StreamLog,
@@ -40,13 +40,13 @@ pub struct Browser {
     pub modified: Vec<u64>,
     pub heartbeats: usize,
     pub drain: Option<wire::Drain>,
-    /// Watches in the order in which their frames came, and in how many frames of the stream.
+    /// Watches in the order of their frames, and the number of the stream's frames.
     pub order: VecDeque<u32>,
     pub messages: usize,
     seq: u64,
 }
 
-/// A watch of a task, from a position if there is one.
+/// A watch of a task, optionally from a position.
 pub fn watch(sub_id: u32, task: &str, resume: Option<(&str, i64)>) -> Subscription {
     let (token, after_rev) = resume.unwrap_or_default();
     let options = WatchOptions { resume_token: token.to_owned(), after_rev, heartbeat: None };
@@ -90,7 +90,7 @@ impl Browser {
         Ok(browser)
     }
 
-    /// What was asked for, so that the oracle knows where it began.
+    /// Records the position that each watch starts from, for the oracle.
     fn expect(&mut self, subscriptions: &[Subscription]) {
         for subscription in subscriptions {
             let asked = WatchTaskRequest::decode(subscription.request.clone()).unwrap_or_default();
@@ -113,7 +113,7 @@ impl Browser {
         Ok(answer.into_inner().version)
     }
 
-    /// Reads one frame of the stream; none at its good end.
+    /// Reads one frame of the stream; none at its regular end.
     pub async fn next(&mut self) -> Result<Option<()>, Status> {
         let Some(response) = bounded(self.stream.message()).await? else { return Ok(None) };
         self.seq += 1;
@@ -140,7 +140,7 @@ impl Browser {
         Ok(Some(()))
     }
 
-    /// Reads until this is so.
+    /// Reads until `done` holds.
     pub async fn until(&mut self, mut done: impl FnMut(&Self) -> bool) {
         bounded(async {
             while !done(self) {
@@ -150,7 +150,7 @@ impl Browser {
         .await;
     }
 
-    /// Reads until a watch is at a revision.
+    /// Reads until a watch is at a revision or later.
     pub async fn until_at(&mut self, sub_id: u32, rev: i64) {
         self.until(|b| b.seen[&sub_id].rev >= rev).await;
     }
@@ -159,20 +159,20 @@ impl Browser {
         self.until(|b| b.seen[&sub_id].is_caught_up).await;
     }
 
-    /// The status with which the stream ends, whatever comes before.
+    /// Reads to the end of the stream; returns its status.
     pub async fn end(&mut self) -> Result<(), Status> {
         while self.next().await?.is_some() {}
         Ok(())
     }
 
-    /// Reads what is there already.
+    /// Reads what has arrived already.
     pub async fn settle(&mut self) {
         while let Ok(next) = tokio::time::timeout(Duration::from_millis(150), self.next()).await {
             next.unwrap().expect("the stream goes on");
         }
     }
 
-    /// Holds a watch against what was committed; `before` is what its browser saw on earlier streams.
+    /// Checks a watch against what was committed; `before` is what its browser received on earlier streams.
     pub fn check(&self, sub_id: u32, history: &History, before: &[StreamLog]) {
         let streams = before.iter().chain([&self.seen[&sub_id].log]).cloned().collect();
         let log = ClientLog { name: format!("watch {sub_id}"), streams, cut_short: false };

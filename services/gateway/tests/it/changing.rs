@@ -1,4 +1,4 @@
-//! Changes of the set of an open stream.
+//! Changes to the watches of an open stream.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn a_stream_is_changed_by_its_own_credential_only() {
         said.push(status.message().to_owned());
     }
     assert!(said.windows(2).all(|w| w[0] == w[1]), "foreign and absent are the same");
-    // A token of the same credential, renewed meanwhile, is the same caller.
+    // A renewed token of the same credential is the same caller.
     let request =
         ModifyWatchesRequest { stream_id: browser.stream_id.clone(), version: 1, ..Default::default() };
     let renewed = mesh.behind.jwt("crd_fds_1");
@@ -118,7 +118,7 @@ async fn a_quiet_stream_beats_and_its_watches_get_bookmarks_at_that_pace() {
     for _ in 0..4 {
         let before = (browser.heartbeats, browser.seen[&1].log.frames.len());
         for _ in 0..3 {
-            // Not faster than owners beat: else they are taken for lost.
+            // In small steps, because owners that do not send heartbeats in time count as lost.
             mesh.clock.advance(Duration::from_secs(5));
             browser.settle().await;
         }

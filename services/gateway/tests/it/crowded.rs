@@ -1,4 +1,4 @@
-//! Users who watch more than is good for others, and streams that nobody reads.
+//! Users with very many watches, and streams that are not read.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -76,7 +76,7 @@ async fn a_stream_that_nobody_reads_holds_no_more_than_its_share_however_many_it
         }
     })
     .await;
-    // The same user's other page is served all the same.
+    // Another page of the same user is still served.
     let mut other = Browser::open(&mesh, "fds_2", vec![watch(1, "task_1", None)]).await;
     other.until_caught_up(1).await;
     other.settle().await;

@@ -1,4 +1,4 @@
-//! Requests that no good client sends.
+//! Requests that no well-behaved client sends.
 
 use foundry_core::Code;
 use foundry_proto::edge::v1::{Subscription, WatchRequest};

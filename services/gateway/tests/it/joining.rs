@@ -1,4 +1,4 @@
-//! How watches come to share one upstream, and what each browser sees meanwhile.
+//! How watches come to share one upstream, and what each browser receives while they do.
 
 use std::sync::atomic::Ordering;
 
@@ -6,7 +6,7 @@ use crate::browser::{Browser, watch};
 use crate::mesh::{Mesh, Reached, bounded};
 use crate::owner::claims;
 
-/// Waits until the owner serves so many watches.
+/// Waits until the owner serves this many watches.
 pub async fn until_watches(mesh: &Mesh, count: usize) {
     bounded(async {
         while mesh.behind.owner.watches() != count {
@@ -124,7 +124,7 @@ async fn one_that_does_not_read_harms_nobody_and_ends_at_the_same_state() {
     slow.until_caught_up(1).await;
     quick.until_caught_up(1).await;
     until_watches(&mesh, 1).await;
-    // Four times what is kept, and more than fits into the connection of the slow one.
+    // Four times what the ring keeps, and more than fits into the connection of the slow one.
     let mut last = 0;
     for n in 0..300_u16 {
         let key = format!("k{}", n % 40);

@@ -1,6 +1,6 @@
-//! The gateway behind its real listener, before services that do what a test tells them.
+//! The gateway behind its real listener, in front of services that a test controls.
 
-// Support code of a test may panic: that is the test's failure.
+// Support code of a test may panic, which fails the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod browser;

@@ -1,4 +1,4 @@
-//! A gateway with a real listener, and behind it services that do what the request says.
+//! A gateway with a real listener, and services behind it that a test controls.
 
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
@@ -38,28 +38,28 @@ use crate::owner::Owner;
 
 const BOUND: Duration = Duration::from_secs(20);
 
-/// Waits, but not for ever.
+/// Waits with a time limit.
 pub async fn bounded<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(BOUND, future).await.expect("it must not hang")
 }
 
-/// What the services behind the gateway did and may do.
+/// What the services behind the gateway have received, and what they do.
 pub struct Behind {
     pub seen: Mutex<Vec<(String, HeaderMap)>>,
     pub exchanges: AtomicUsize,
     pub refused: Mutex<HashSet<String>>,
-    /// A call or stream that hangs has begun.
+    /// A permit for each call or stream that has begun to hang.
     pub entered: Semaphore,
-    /// Its caller went away.
+    /// A permit for each of them whose caller has gone away.
     pub dropped: Semaphore,
-    /// Lets exchanges and streams go on.
+    /// Lets held exchanges and streams continue.
     pub release: CancellationToken,
     pub hold_exchanges: Mutex<bool>,
-    /// Whether the gateway panics when an upstream breaks off, once.
+    /// Makes the gateway panic once, when an upstream breaks off.
     pub panics: AtomicBool,
     /// The service whose watches the edge carries.
     pub owner: Owner,
-    /// What tokens say from now on: whether the user is a member, by which revision.
+    /// The claims of new tokens: whether the user is a member, as of which revision.
     pub is_member: AtomicBool,
     pub revision: AtomicI64,
     pub user: UserId,
@@ -68,7 +68,7 @@ pub struct Behind {
     env: Env,
 }
 
-/// A defect of the gateway's, when a test asks for it.
+/// Makes the gateway panic when a test asks for it.
 struct Fused(Arc<Behind>);
 
 impl std::fmt::Debug for Fused {
@@ -101,7 +101,7 @@ impl Behind {
         self.seen.lock().unwrap().iter().filter(|(p, _)| p.ends_with(path)).count()
     }
 
-    /// A good access token of a member behind this credential.
+    /// A valid access token of a member with this credential.
     pub fn jwt(&self, credential: &str) -> String {
         let now = self.env.clock.now().as_micros() / 1_000_000;
         let is_member = self.is_member.load(Ordering::SeqCst);
@@ -135,7 +135,7 @@ impl Behind {
             "ExchangeToken" => self.exchange(message).await,
             "CompleteSignIn" if own_page => saying(&[("foundry-session-set", &self.session_set("fdc_page"))]),
             "SignOut" => saying(&[("foundry-session-clear", "1")]),
-            // What no service but auth may say.
+            // Headers that no service but auth may send.
             "ListTasks" => {
                 saying(&[("foundry-session-set", &self.session_set("fdc_task")), ("set-cookie", "a=b")])
             }
@@ -156,7 +156,7 @@ impl Behind {
         }
     }
 
-    /// Asks for the cookie of a session that lasts an hour.
+    /// The header value that asks for the cookie of a session of one hour.
     fn session_set(&self, token: &str) -> String {
         let ends = self.env.clock.now().plus(Duration::from_secs(3_600));
         format!("{} {token}", ends.as_micros())
@@ -195,7 +195,7 @@ impl Behind {
         unary(&GetTaskResponse { task, sessions: Vec::new() }.encode_to_vec())
     }
 
-    /// One frame at once, one after the release, then the end.
+    /// Sends one frame at once, one after the release, then the end.
     fn watch_task(self: Arc<Self>) -> Response<Body> {
         self.entered.add_permits(1);
         let (behind, dropped) = (self.clone(), Dropped(self));
@@ -224,7 +224,7 @@ fn ok_trailers() -> Frame<Bytes> {
     Frame::trailers(trailers)
 }
 
-/// Frames of a hub, and its status at the end.
+/// The frames of a hub, and its status at the end.
 fn streaming(opened: Result<FrameStream, Status>) -> Response<Body> {
     let frames = match opened {
         Ok(frames) => frames,
@@ -251,7 +251,7 @@ fn unary(message: &[u8]) -> Response<Body> {
     answer(stream::iter([Ok(Frame::data(framed(message))), Ok(ok_trailers())]))
 }
 
-/// An empty answer with these headers.
+/// An empty response with these headers.
 fn saying(headers: &[(&'static str, &str)]) -> Response<Body> {
     let mut response = unary(&[]);
     for (name, value) in headers {
@@ -268,12 +268,12 @@ fn answer(
     response
 }
 
-/// How the services are reached.
+/// How the gateway reaches the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
     /// In this process.
     Locally,
-    /// Over sockets.
+    /// Over TCP sockets.
     Remotely,
 }
 
@@ -281,7 +281,7 @@ pub struct Mesh {
     pub gateway: TestServer,
     pub behind: Arc<Behind>,
     pub revocations: Revocations,
-    /// The task service's own server.
+    /// The task service's server; a test can stop it.
     pub task: Option<TestServer>,
     pub clock: Arc<MockClock>,
     pub service: ServiceIdentity,
@@ -298,7 +298,7 @@ impl Mesh {
         Self::start_in(env, clock, reached, config).await
     }
 
-    /// On the machine's clock: for stories in which waits pass by themselves.
+    /// On the system's clock: for tests in which time passes by itself.
     pub async fn start_in_time(reached: Reached) -> Self {
         Self::start_in(Env::system(), Arc::default(), reached, Config::default()).await
     }
@@ -358,7 +358,7 @@ impl Mesh {
         let drain = DrainConfig { serving_delay: Duration::ZERO, ..DrainConfig::default() };
         let gateway = TestServer::start_with(gateway, ServerConfig::default(), drain).await.unwrap();
         let mesh = Self { gateway, behind, revocations, task: Some(task), clock, service, tasks };
-        // The address stays answered until the test ends.
+        // Keeps the listener of auth until the test ends.
         mesh.tasks.spawn("auth", async move {
             auth.ended().await;
         });
@@ -382,7 +382,7 @@ pub fn with_token<T>(message: T, token: &str) -> tonic::Request<T> {
     request
 }
 
-/// Its drain cuts what hangs at once.
+/// A server whose drain cuts hanging calls at once.
 async fn start_task(behind: &Arc<Behind>) -> TestServer {
     let service = service_of(behind, "task", "foundry.task.v1.TaskService");
     let none = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! An owner of watches, as services are: a real hub over a real store, behind `WatchTask`.
+//! An owner of watches as real services are: a real hub over a real store, behind `WatchTask`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ const MIGRATIONS: Migrations = Migrations {
 };
 static THINGS: Table = Table::new("things", &["scope", "key", "content", "rev"], &["scope", "key"]);
 
-/// The item of its views.
+/// The item of the owner's views.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Thing {
     #[prost(bytes = "vec", tag = "1")]
@@ -42,7 +42,7 @@ struct Served {
     _dir: Arc<tempfile::TempDir>,
 }
 
-/// The service of the moment.
+/// The service; the process that serves can be replaced.
 pub struct Owner {
     served: Mutex<Served>,
     env: Env,
@@ -50,17 +50,17 @@ pub struct Owner {
     histories: Mutex<HashMap<String, History>>,
     /// How many watches were opened.
     pub opened: AtomicUsize,
-    /// Bytes of frames that were taken from it.
+    /// Bytes of frames that the gateway has taken.
     pub taken: Arc<AtomicUsize>,
     /// Whether new watches are refused as unavailable.
     pub is_away: AtomicBool,
     /// Whether new watches never get an answer.
     pub hangs: AtomicBool,
-    /// Whether questions are never answered.
+    /// Whether authorization requests are never answered.
     pub is_silent: AtomicBool,
-    /// Holds questions that were put until it is cancelled.
+    /// Holds authorization requests until it is cancelled.
     pub held: Mutex<Option<CancellationToken>>,
-    /// Tasks that nobody may see, with the status that says so.
+    /// Tasks that nobody may see, with the status that refuses them.
     pub refused: Mutex<HashMap<String, Status>>,
 }
 
@@ -81,7 +81,7 @@ impl Owner {
         }
     }
 
-    /// Writes things of a task in one commit; none as content deletes.
+    /// Writes things of a task in one commit; without content it deletes.
     pub async fn put(&self, task: &str, things: &[(&str, Option<&[u8]>)]) -> i64 {
         let mut set = WriteSet::new();
         let scope = Scope::service(task);
@@ -109,28 +109,28 @@ impl Owner {
         rev
     }
 
-    /// What was committed of a task.
+    /// What was committed for a task.
     pub fn history(&self, task: &str) -> History {
         self.histories.lock().unwrap().get(task).cloned().unwrap_or_default()
     }
 
-    /// Open watches.
+    /// Number of open watches that its hub serves.
     pub fn watches(&self) -> usize {
         self.served.lock().unwrap().hub.watches()
     }
 
-    /// Snapshots sent and positions resumed.
+    /// Number of snapshots sent and positions resumed.
     pub fn snapshots(&self) -> u64 {
         self.served.lock().unwrap().hub.metrics().snapshots
     }
 
-    /// The process is killed; another one serves the same store.
+    /// Kills the process; another one serves the same store.
     pub async fn cut(&self) {
         let tasks = self.next(None);
         tasks.shutdown(Duration::from_secs(5)).await;
     }
 
-    /// The process drains; another one serves the same store.
+    /// Drains the process; another one serves the same store.
     pub async fn drain(&self) {
         let hub = self.served.lock().unwrap().hub.clone();
         let tasks = self.next(None);
@@ -138,7 +138,7 @@ impl Owner {
         tasks.shutdown(Duration::from_secs(5)).await;
     }
 
-    /// The store is lost; an empty one takes its place.
+    /// Loses the store; an empty one takes its place.
     pub async fn lose_everything(&self) {
         let empty = Served::start(&self.env).await;
         self.histories.lock().unwrap().clear();
@@ -146,7 +146,7 @@ impl Owner {
         tasks.shutdown(Duration::from_secs(5)).await;
     }
 
-    /// Another process serves from now on; returns the tasks of the one before.
+    /// Replaces the process; returns the tasks of the one before.
     fn next(&self, with: Option<Served>) -> Tasks {
         let mut served = self.served.lock().unwrap();
         let next = with.unwrap_or_else(|| Served::of(served.store.clone(), &self.env, served._dir.clone()));
@@ -171,7 +171,7 @@ impl Owner {
         Ok(hub.watch(view(&request.task_id), request.options, Unrestricted)?.inspect(count).boxed())
     }
 
-    /// Members see every task that is not refused; `absent` is not there.
+    /// Members see every task that is not refused; the task `absent` does not exist.
     pub async fn authorize(
         &self,
         headers: &HeaderMap,
@@ -228,7 +228,7 @@ fn view(task: &str) -> TableView {
         .source(source.tombstones("thing", "thing/"))
 }
 
-/// What the token of a request says, unchecked: the gateway has checked it.
+/// The claims of a request's token, unverified: the gateway has verified it.
 pub fn claims(headers: &HeaderMap) -> String {
     let token = headers["authorization"].to_str().unwrap();
     let payload = token.split('.').nth(1).unwrap();

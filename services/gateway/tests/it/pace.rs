@@ -1,4 +1,4 @@
-//! How often a watch hears where it is, and what it hears when it cannot get there.
+//! How often a watch gets bookmarks, and what it gets when its owner is unavailable.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn each_reader_of_a_topic_gets_bookmarks_at_the_pace_it_asked_for() {
     let before = (frames(&slow), frames(&quick));
     for _ in 0..12 {
         mesh.clock.advance(Duration::from_secs(5));
-        // Time that goes on before a bookmark came, because the machine is busy, is a bookmark less.
+        // Waits for the bookmark before the clock advances again: on a busy machine one would be skipped.
         let seen = frames(&quick);
         let _ = tokio::time::timeout(Duration::from_secs(10), quick.until(|b| frames(b) > seen)).await;
         slow.settle().await;

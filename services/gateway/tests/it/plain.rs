@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand, as browsers and forms speak it.
+//! HTTP/1.1 by hand, as browsers and forms send it.
 
 use bytes::Bytes;
 use foundry_core::Tasks;
@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::mesh::{Mesh, bounded};
 
-/// An answer, whole.
+/// A complete response.
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -16,7 +16,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A header, or nothing.
+    /// The value of a header; empty when it is absent.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
@@ -27,14 +27,14 @@ pub async fn send(mesh: &Mesh, request: http::request::Builder, body: impl Into<
     send_as_it_is(mesh, request.header("host", "localhost"), body).await
 }
 
-/// Sends a request that says itself to which host.
+/// Sends a request with its own `Host` header.
 pub async fn send_as_it_is(mesh: &Mesh, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
     let stream = tokio::net::TcpStream::connect(mesh.gateway.address).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.unwrap();
     let (tasks, _) = Tasks::new();
     tasks.spawn("connection", async move {
-        // Its end is seen by the request.
+        // A failure shows in the request.
         let _ = connection.await;
     });
     let request = request.body(Full::new(body.into())).unwrap();

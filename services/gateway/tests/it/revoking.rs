@@ -1,4 +1,4 @@
-//! What becomes of a stream whose caller loses a right.
+//! Streams whose caller loses a right.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -34,7 +34,7 @@ async fn a_lost_membership_ends_its_watches_at_once_and_the_stream_stays() {
     let mut browser = Browser::open(&mesh, "fds_1", subs).await;
     browser.until(|b| b.seen.values().all(|s| s.is_caught_up)).await;
     let frames = browser.seen[&1].log.frames.len();
-    // The clock stands: nothing that waits a second may be needed.
+    // The clock is not advanced: the end must not wait for a timer.
     mesh.behind.is_member.store(false, Ordering::SeqCst);
     mesh.behind.revision.store(9, Ordering::SeqCst);
     mesh.revocations.add(&membership_key(&mesh.behind.user, &mesh.behind.organization), 9);
@@ -44,7 +44,7 @@ async fn a_lost_membership_ends_its_watches_at_once_and_the_stream_stays() {
         assert_eq!(seen.ended.as_ref().unwrap().code, Code::PermissionDenied as i32);
     }
     assert_eq!(browser.seen[&1].log.frames.len(), frames);
-    // The stream is its credential's: it carries what comes, which is refused as for any stranger.
+    // The stream belongs to the credential and stays; a new watch is refused as for any stranger.
     browser.modify(1, vec![watch(3, "task_1", None)], vec![]).await.unwrap();
     mesh.clock.advance(Duration::from_secs(2));
     browser.until(|b| b.seen[&3].ended.is_some()).await;
@@ -77,7 +77,7 @@ async fn a_changed_role_is_judged_by_the_owner_under_a_new_token_before_anything
     assert!(browser.seen[&1].rev < rev, "its owner has not said yes again");
     assert_eq!(mesh.behind.exchanges.load(Ordering::SeqCst), exchanged + 1);
     owner.is_silent.store(false, Ordering::SeqCst);
-    // The questions that nobody answered are given up and put again.
+    // The unanswered authorization requests time out and are sent again.
     for _ in 0..20 {
         mesh.clock.advance(Duration::from_secs(6));
         browser.settle().await;

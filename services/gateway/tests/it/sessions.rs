@@ -1,4 +1,4 @@
-//! Sessions of the page: what its cookie opens, and what it does not.
+//! Page sessions: requests that the cookie permits, and those that it does not.
 
 use bytes::Bytes;
 use foundry_gateway::Config;
@@ -14,7 +14,7 @@ const GET_TASK: &str = "/foundry.task.v1.TaskService/GetTask";
 const SIGN_IN: &str = "/foundry.auth.v1.AuthService/CompleteSignIn";
 const SIGN_OUT: &str = "/foundry.auth.v1.AuthService/SignOut";
 
-/// A page's way to call: headers, each of which can be changed or left out.
+/// The headers of a page's call, each of which can be changed or left out.
 #[derive(Clone)]
 struct Call(Vec<(&'static str, String)>);
 
@@ -182,7 +182,7 @@ async fn a_session_of_one_gateway_is_none_at_another_of_the_same_host() {
     let (one, other) = (Mesh::start(Reached::Locally).await, Mesh::start(Reached::Locally).await);
     let at_one = signed_in(&one).await;
     let host = other.gateway.address.to_string();
-    // The browser sends the cookie of both ports to both.
+    // Cookies ignore ports, so the browser sends each gateway the cookies of both.
     let moved = at_one.with("host", host.clone()).with("origin", format!("http://{host}"));
     assert_eq!(grpc_status(&moved.send(&other, GET_TASK).await), "16");
     assert_eq!(other.behind.calls("/GetTask"), 0);
@@ -283,7 +283,7 @@ async fn signing_out_clears_the_cookie_of_the_session_that_ended() {
     let port = mesh.gateway.address.port();
     let cleared = format!("foundry_session_{port}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
     assert_eq!(answer.header("set-cookie"), cleared);
-    // The session of a program is another one.
+    // A program's session is a different one.
     let program = page.with("authorization", format!("Bearer {}", mesh.behind.jwt("crd_1")));
     assert_eq!(program.send(&mesh, SIGN_OUT).await.header("set-cookie"), "");
 }

@@ -1,4 +1,4 @@
-//! Callers whose standing changes while they watch, or just before.
+//! Callers whose membership changes during a watch, or just before it.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::browser::{Browser, client, watch};
 use crate::mesh::{Mesh, Reached, bounded, reason, with_token};
 
-/// A mesh in which the user is no member, and the gateway has its token.
+/// A mesh in which the user is not a member, and the gateway has cached its token.
 async fn with_a_stranger() -> Mesh {
     let mesh = Mesh::start(Reached::Locally).await;
     mesh.behind.is_member.store(false, Ordering::SeqCst);
@@ -19,7 +19,7 @@ async fn with_a_stranger() -> Mesh {
     mesh
 }
 
-/// The user is a member from now on; the gateway hears of it later.
+/// Makes the user a member; the gateway learns of it later.
 fn join(mesh: &Mesh) {
     mesh.behind.is_member.store(true, Ordering::SeqCst);
     mesh.behind.revision.store(9, Ordering::SeqCst);
@@ -39,7 +39,7 @@ async fn one_who_joins_and_at_once_watches_is_asked_for_under_a_new_token() {
     let mesh = with_a_stranger().await;
     join(&mesh);
     let subs = vec![watch(1, "task_1", None), watch(2, "task_2", None), watch(3, "absent", None)];
-    // The clock stands, and the gateway has heard of no change.
+    // The clock is not advanced, and the gateway has no notice of the change.
     let mut browser = Browser::open(&mesh, "fds_1", subs).await;
     browser.until_caught_up(1).await;
     browser.until_caught_up(2).await;

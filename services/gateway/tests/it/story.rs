@@ -1,5 +1,5 @@
-//! Browsers that come, go and come back at any position while much is written and the owner is
-//! killed and drained, under the oracle.
+//! Browsers that connect, leave and come back at any position, during many writes, while the owner is killed and
+//! drained; checked by the oracle.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -14,7 +14,7 @@ const COMMITS: i64 = 1_500;
 const WRITERS: i64 = 6;
 const TASKS: [&str; 2] = ["task_1", "task_2"];
 
-/// Writes until all commits are made; the owner goes away now and then.
+/// Writes until all commits are made; kills or drains the owner now and then.
 async fn write(mesh: &Mesh) {
     let owner = &mesh.behind.owner;
     let made = AtomicI64::new(0);
@@ -42,7 +42,7 @@ async fn write(mesh: &Mesh) {
     futures::future::join_all((0..WRITERS).map(writer)).await;
 }
 
-/// One browser: opens, reads for a while, goes, and comes back where it was, until all is written.
+/// One browser: opens, reads for a while, leaves, and resumes where it was, until all is written.
 async fn browse(mesh: &Mesh, id: usize, last: &[AtomicI64; 2]) -> Vec<ClientLog> {
     let mut logs = TASKS.map(|task| ClientLog { name: format!("{task} {id}"), ..ClientLog::default() });
     let mut places: [Option<(String, i64)>; 2] = Default::default();
@@ -84,7 +84,7 @@ async fn browsers_keep_the_contract_through_joins_cuts_and_drains() {
         for n in 0..2 {
             last[n].store(owner.history(TASKS[n]).head(), Ordering::SeqCst);
         }
-        // Whoever waits for frames gets some.
+        // Keeps writing, so that browsers waiting for more frames get some.
         loop {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             for task in TASKS {
@@ -101,7 +101,7 @@ async fn browsers_keep_the_contract_through_joins_cuts_and_drains() {
     let logs: Vec<_> = logs.into_iter().flatten().collect();
     for task in TASKS {
         let mut of_task: Vec<_> = logs.iter().filter(|log| log.name.starts_with(task)).cloned().collect();
-        // More was written when they went: where each ended up is its own revision.
+        // There were more writes when they left: each log ends at its own revision.
         of_task.iter_mut().for_each(|log| log.cut_short = true);
         let summary = check(&owner.history(task), &of_task).unwrap_or_else(|faults| {
             let first: Vec<_> = faults.iter().take(5).map(ToString::to_string).collect();

@@ -76,7 +76,7 @@ async fn a_revoked_token_is_refused_at_once_and_not_asked_for_again_and_again() 
     assert_eq!(mesh.behind.calls("/GetTask"), 1);
     mesh.behind.refused.lock().unwrap().clear();
     mesh.clock.advance(Duration::from_secs(3));
-    // Whatever auth says: the feed knows that the credential is gone.
+    // Whatever auth returns: the feed of revocations has the credential.
     assert_eq!(mesh.get("task_1", "fpat_1").await.unwrap_err().code(), Code::Unauthenticated);
 }
 

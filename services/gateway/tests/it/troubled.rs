@@ -131,7 +131,7 @@ async fn a_gateway_that_stops_tells_its_streams_to_go_and_ends_them_well() {
     let (mut one, mut two) = two_on(&mesh, "task_1").await;
     mesh.gateway.signal().stop();
     one.until(|b| b.drain.is_some()).await;
-    // It goes on until its end.
+    // Its streams continue until their end.
     one.end().await.unwrap();
     two.end().await.unwrap();
     assert!(two.drain.as_ref().unwrap().deadline_time.is_some());

@@ -1,4 +1,4 @@
-//! Browsers and plain HTTP at the same port, spoken by hand over HTTP/1.1.
+//! Browsers and plain HTTP on the same port, sent by hand over HTTP/1.1.
 
 use bytes::Bytes;
 use foundry_proto::edge::v1::watch_response::Body;
@@ -162,7 +162,7 @@ async fn plain_pages_live_beside_grpc() {
     assert_eq!(about.status, StatusCode::OK);
     assert!(String::from_utf8_lossy(&about.body).contains("foundry login"));
     bounded(async {
-        // The first health check runs beside the start.
+        // The first health check runs concurrently with the start.
         while send(&mesh, get("/healthz"), "").await.status != StatusCode::OK {
             tokio::task::yield_now().await;
         }
@@ -177,7 +177,7 @@ async fn plain_pages_live_beside_grpc() {
         assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
         assert_eq!(head.header("content-length"), page.header("content-length"));
     }
-    // People are told by the page that nothing is there, programs by JSON.
+    // For an unknown path, people get the page and programs JSON.
     for nothing in ["/nothing", "/o"] {
         let page = send(&mesh, get(nothing).header("accept", html), "").await;
         let told = (page.status, page.header("content-type"));

@@ -1,5 +1,5 @@
-//! Files that agents show: stored before the transcript names them, under an id that is made of their place in the
-//! log, so that a repetition stores them once.
+//! Files that agents show: stored before the transcript mentions them, under an id that is derived from their
+//! position in the log, so that a repetition stores them once.
 
 use foundry_core::{AttachmentId, Error};
 use foundry_proto::common::v1::transcript_part::Body;
@@ -13,11 +13,11 @@ use crate::domain::fold::{Folded, ShownFile};
 use crate::shared::Shared;
 use crate::store::attachments;
 
-/// The reason of a file whose bytes the store did not take.
+/// The reason of a file that the store did not accept.
 const UNAVAILABLE: &str = "ATTACHMENT_STORE_UNAVAILABLE";
 
-/// Stores the files of a stretch of the log and names them in its parts. One that cannot be stored is named with the
-/// reason. Returns those whose rows the write set of the stretch makes ready.
+/// Stores the files of a stretch of the log and fills in their ids in its parts; a file that cannot be stored gets
+/// the reason instead. Returns the ids that the stretch's write set must mark as ready.
 ///
 /// # Errors
 /// When the database fails.
@@ -32,7 +32,7 @@ pub async fn keep(
         let part = folded.parts.get_mut(file.part).and_then(|p| p.body.as_mut());
         let Some(Body::AgentFile(shown)) = part else { continue };
         let Some(attachment) = &mut shown.attachment else { continue };
-        // The transcript waits for one transfer that fails, not for one of each file.
+        // After one failed transfer the others are not tried, so that the transcript waits for one only.
         let stored = if unavailable {
             Err(Refusal::Reason(UNAVAILABLE))
         } else {
@@ -103,7 +103,7 @@ async fn store(
         attachments::insert(&mut ws, &row);
         match shared.store.commit(ws).await {
             Ok(_) => {}
-            // Another replica reads the same log.
+            // Another replica has added it: it reads the same log.
             Err(e) if e.is_concurrent_change() => {}
             Err(e) => return Err(Error::from(e).into()),
         }
@@ -111,7 +111,7 @@ async fn store(
     match shared.attachments.put(organization, &id, file.bytes.clone()).await {
         Ok(()) => Ok(id),
         Err(e) => {
-            // The conversation goes on: the row is swept, and the transcript says what is missing.
+            // The conversation goes on: the sweep removes the row, and the transcript mentions the missing file.
             tracing::warn!(session = %session.session_id, error = ?e, "a file of an agent was not stored");
             Err(Refusal::Reason(UNAVAILABLE))
         }

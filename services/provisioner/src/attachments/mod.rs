@@ -1,5 +1,4 @@
-//! Stored files: their bytes in an object store, the way they get to agents and from them, and the sweep of what
-//! nobody uses.
+//! Stored files: their bytes in an object store, how they get to and from agents, and the sweep of unused ones.
 
 mod agent_files;
 mod prompt;
@@ -25,9 +24,9 @@ pub use sweep::sweep_again;
 const TRANSFER: Duration = Duration::from_secs(8);
 /// Transfers at the same time; others wait. It bounds the memory that files take.
 const AT_ONCE: usize = 16;
-/// A file that was intended and never got there is swept after this time.
+/// A file whose bytes were never stored is swept after this time.
 pub const INTENT: Duration = Duration::from_secs(3_600);
-/// A file of a message that was never handed to the agent is kept this long.
+/// A file of a message that was never delivered to the agent is kept this long.
 pub const HELD: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// The bytes of stored files.
@@ -35,17 +34,17 @@ pub struct Attachments {
     objects: Arc<dyn ObjectStore>,
     transfers: Semaphore,
     env: Env,
-    /// Held while the space that is left is looked at and taken.
+    /// Held while free space is checked and taken.
     pub admission: Mutex<()>,
-    /// Asks the sweep to look now.
+    /// Wakes the sweep.
     pub sweep_requested: Notify,
 }
 
 impl Attachments {
-    /// Over the store at this URL; empty = below `own`, which is made when it is missing.
+    /// Opens the store at this URL; empty = the directory `own`, which is created if missing.
     ///
     /// # Errors
-    /// `ATTACHMENT_STORE_UNUSABLE` for a URL of another kind than `file:///path`, or a directory that cannot be used.
+    /// `ATTACHMENT_STORE_UNUSABLE` for any other URL than `file:///path`, or a directory that cannot be used.
     pub fn open(url: &str, own: &Path, env: &Env) -> Result<Self, Error> {
         let unusable = |what: String| {
             Error::precondition("ATTACHMENT_STORE_UNUSABLE", "provisioner.attachments.store_url", what)
@@ -63,13 +62,13 @@ impl Attachments {
         let opened = std::fs::create_dir_all(&directory)
             .map_err(|e| e.to_string())
             .and_then(|()| LocalFileSystem::new_with_prefix(&directory).map_err(|e| e.to_string()))
-            // Its row says that it is there, and outlives a power cut.
+            // The file's row survives a power cut, so its bytes must too.
             .map(|store| store.with_fsync(true));
         let store = opened.map_err(|e| unusable(format!("{} cannot be used: {e}", directory.display())))?;
         Ok(Self::over(Arc::new(store), env))
     }
 
-    /// Over this store.
+    /// With this store.
     pub fn over(objects: Arc<dyn ObjectStore>, env: &Env) -> Self {
         Self {
             objects,
@@ -80,7 +79,7 @@ impl Attachments {
         }
     }
 
-    /// Writes the bytes of a file; again is harmless.
+    /// Writes the bytes of a file; idempotent.
     ///
     /// # Errors
     /// `ATTACHMENT_STORE_UNAVAILABLE`.
@@ -113,7 +112,7 @@ impl Attachments {
         self.within(read).await
     }
 
-    /// Deletes the bytes of a file; none there is as good.
+    /// Deletes the bytes of a file; idempotent.
     ///
     /// # Errors
     /// `ATTACHMENT_STORE_UNAVAILABLE`.
@@ -130,7 +129,7 @@ impl Attachments {
 
     async fn within<T>(&self, work: impl Future<Output = object_store::Result<T>>) -> Result<T, Error> {
         let work = async {
-            // Never closed.
+            // The semaphore is never closed.
             let _place = self.transfers.acquire().await;
             work.await
         };
@@ -147,7 +146,7 @@ fn unavailable() -> Error {
     Error::unavailable("ATTACHMENT_STORE_UNAVAILABLE", text, Duration::from_secs(2)).next_action("try again")
 }
 
-/// Where a file is: derived from its id, so that what a crash left is found by its row.
+/// The path of a file: derived from its id, so that bytes left by a crash are found through the row.
 fn path(organization: &OrganizationId, id: &AttachmentId) -> object_store::path::Path {
     object_store::path::Path::from_iter([organization.as_str(), id.as_str()])
 }

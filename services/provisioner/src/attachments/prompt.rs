@@ -1,6 +1,6 @@
-//! A prompt with its files, as the protocol writes it: pictures and short texts within it where the agent takes them,
-//! everything else as a file in the sandbox's HOME that the prompt names. Never in the work tree: it would be in the
-//! patch.
+//! A prompt with its files, as the protocol writes it: pictures and short texts inline where the agent accepts them,
+//! everything else as a file in the sandbox's HOME that the prompt mentions. Never in the work tree, where it would
+//! become part of the patch.
 
 use std::path::Path;
 
@@ -17,24 +17,24 @@ use crate::flow::Halt;
 use crate::shared::{Shared, facts_of};
 use crate::store::attachments;
 
-/// What the files within a prompt may have in bytes: in base64 and with the longest text they fit one message to the
-/// agent (8 MiB). Further ones become files of the sandbox.
+/// Most bytes of inline files in a prompt: in base64 and with the longest text they fit one message to the agent (8
+/// MiB). Further ones become files in the sandbox.
 const WITHIN: usize = 5 << 20;
-/// Largest text within a prompt, in bytes; an agent reads a larger one in pieces, as a file.
+/// Largest inline text in bytes; an agent reads a larger one in pieces, as a file.
 const MAX_TEXT: usize = 64 << 10;
 /// Where files are put, below HOME.
 const DIRECTORY: &str = "attachments";
 
-/// A prompt for the agent.
+/// A prompt as it is sent to the agent.
 #[derive(Debug, Default)]
 pub struct Given {
     /// Its content blocks.
     pub blocks: Vec<Value>,
-    /// What people must know of files that reach the agent otherwise than they were sent.
+    /// Notices for people about files that reach the agent in another form than they were sent.
     pub notices: Vec<String>,
 }
 
-/// The prompt of a turn with its files. Files of the sandbox are there when it returns; again is harmless.
+/// The prompt of a turn with its files. Puts files into the sandbox where needed; idempotent.
 ///
 /// # Errors
 /// When a file cannot be read now, or the runtime cannot be reached.
@@ -91,7 +91,7 @@ pub async fn given(
     Ok(Given { blocks: joined(text, &named, within), notices })
 }
 
-/// The words first, then the names of files, then what is within the prompt.
+/// The text first, then the paths of files in the sandbox, then the inline files.
 fn joined(mut text: String, named: &[String], within: Vec<Value>) -> Vec<Value> {
     if !named.is_empty() {
         if !text.is_empty() {
@@ -114,8 +114,8 @@ fn takes(kinds: &str, kind: &str) -> bool {
     kinds.split(',').any(|k| k == kind)
 }
 
-/// A file as a part of a prompt, if the agent takes it so. Files that are neither pictures nor text never are: agents
-/// pass over them in silence.
+/// A file as an inline block, if the agent accepts it in that form. Files that are neither pictures nor text are
+/// never inline: agents ignore them silently.
 fn block(kinds: &str, file: &Attachment, bytes: &[u8]) -> Option<Value> {
     let kind = &file.media_type;
     if is_picture(kind) {
@@ -130,7 +130,7 @@ fn block(kinds: &str, file: &Attachment, bytes: &[u8]) -> Option<Value> {
     Some(json!({ "type": "resource", "resource": { "uri": uri, "mimeType": kind, "text": text } }))
 }
 
-/// The name of a file in the sandbox: two of one name in one conversation are two files.
+/// The name of a file in the sandbox; with a part of its id, so that equal names do not collide.
 fn file_name(file: &Attachment) -> String {
     let id = file.attachment_id.as_str();
     format!("{}-{}", &id[id.len() - 8..], file.name)

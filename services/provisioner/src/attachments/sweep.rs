@@ -1,5 +1,5 @@
-//! The sweep: files that were intended and never came, that no message names, or that somebody removed. The row
-//! says so first, then the bytes go, then the row: whatever dies in between, the next sweep goes on.
+//! The sweep: removes files that were never stored completely, that no message uses, or that somebody removed. It
+//! marks the row, deletes the bytes, then the row, so that the next sweep can continue after a crash at any point.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::domain::attachment::{Attachment, AttachmentState};
 use crate::shared::Shared;
 use crate::store::attachments;
 
-/// Between two sweeps that nobody asked for.
+/// Pause between two sweeps, unless one is requested.
 const PAUSE: Duration = Duration::from_secs(300);
-/// Files of one look.
+/// Files per query.
 const AT_A_TIME: u32 = 100;
 
-/// Sweeps again and again, until the service stops.
+/// Sweeps in rounds, until the service stops.
 pub async fn sweep_again(shared: Arc<Shared>) {
     let stop = shared.tasks.cancellation().clone();
     loop {
@@ -61,7 +61,7 @@ async fn remove(shared: &Shared, file: &Attachment) -> Result<bool, Error> {
         attachments::remove(&mut ws, file, shared.env.clock.now());
         match shared.store.commit(ws).await {
             Ok(_) => {}
-            // Somebody uses it after all.
+            // It has been put to use since.
             Err(CommitError::GuardFailed { .. } | CommitError::Conflict { .. }) => return Ok(false),
             Err(e) => return Err(e.into()),
         }
@@ -73,7 +73,7 @@ async fn remove(shared: &Shared, file: &Attachment) -> Result<bool, Error> {
     let mut ws = WriteSet::new();
     attachments::delete(&mut ws, &file.attachment_id);
     match shared.store.commit(ws).await {
-        // Another replica was quicker.
+        // Another replica has deleted it.
         Ok(_) | Err(CommitError::GuardFailed { .. } | CommitError::Conflict { .. }) => Ok(true),
         Err(e) => Err(e.into()),
     }

@@ -1,4 +1,4 @@
-//! Files on their way to an agent that takes none, and files of agents that cannot be kept.
+//! Files for an agent that accepts none, and files of agents that cannot be kept.
 
 use foundry_core::MessageId;
 use foundry_proto::common::v1::transcript_part::Body;
@@ -31,7 +31,7 @@ async fn stored(f: &Fixture, name: &str) -> String {
 async fn an_agent_without_pictures_gets_them_as_files_outside_the_work_tree_and_people_are_told() {
     let f = Fixture::new().await;
     let agent = FakeAgent::serve(&f).await;
-    // The hand-over of work at the turn's end finds nothing.
+    // The hand-over of work at the end of the turn finds nothing.
     agent.says(1, "");
     let sandbox = f.ensure().await;
     f.run().await;
@@ -70,7 +70,7 @@ async fn an_agent_without_pictures_gets_them_as_files_outside_the_work_tree_and_
     assert_eq!(notices, [given.as_str(), missed]);
 }
 
-/// What a stretch of the log came to in which an agent shows a picture.
+/// The folded stretch of a log in which an agent shows a picture.
 fn shows(place: &str) -> Folded {
     let attachment = Attachment {
         name: "picture.png".to_owned(),
@@ -111,7 +111,7 @@ async fn a_file_of_an_agent_without_room_or_store_is_named_with_the_reason() {
     assert_eq!(kept(&f, &session, "1-10").await.1.reason, "");
     let (ids, shown) = kept(&f, &session, "1-20").await;
     assert_eq!((ids, shown.attachment_id.as_str(), shown.reason.as_str()), (vec![], "", "LIMIT_REACHED"));
-    // Where the directory was, there is a file.
+    // A file takes the place of the directory.
     f.configure(|c| c.attachments.organization_bytes = 1 << 20);
     let directory = f.dir.path().join("attachments");
     std::fs::remove_dir_all(&directory).unwrap();
@@ -160,7 +160,7 @@ async fn the_files_of_one_stretch_wait_for_one_failing_transfer() {
         let Some(Body::AgentFile(file)) = part.body else { panic!("no file") };
         assert_eq!(file.attachment.unwrap().reason, "ATTACHMENT_STORE_UNAVAILABLE");
     }
-    // The row of the second one was not even intended.
+    // The second one did not even get a row.
     assert_eq!(attachments::total(&f.shared.store, &f.organization).await.unwrap(), PNG.len() as u64);
 }
 

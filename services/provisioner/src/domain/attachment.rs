@@ -22,11 +22,11 @@ pub const PICTURES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/
 /// How far a stored file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachmentState {
-    /// Intended; its bytes may be there or not.
+    /// The row is written; the bytes may or may not be stored.
     Pending,
-    /// Its bytes are there.
+    /// The bytes are stored.
     Ready,
-    /// It is being removed, its bytes first.
+    /// Being removed: the bytes first, then the row.
     Removing,
 }
 
@@ -40,7 +40,7 @@ impl AttachmentState {
         }
     }
 
-    /// From the stored text; an unknown one reads as being removed, which shows nobody anything.
+    /// From the stored text. An unknown one reads as `Removing`, so that the file is shown to nobody.
     pub fn parse(text: &str) -> Self {
         [Self::Pending, Self::Ready].into_iter().find(|s| s.as_str() == text).unwrap_or(Self::Removing)
     }
@@ -49,13 +49,11 @@ impl AttachmentState {
 /// A stored file without its bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attachment {
-    /// Its id.
     pub attachment_id: AttachmentId,
-    /// Owner.
     pub organization_id: OrganizationId,
     /// Name for people.
     pub name: String,
-    /// As its first bytes show it.
+    /// As detected from its first bytes.
     pub media_type: String,
     /// Size in bytes.
     pub size: i64,
@@ -85,13 +83,13 @@ impl Attachment {
         }
     }
 
-    /// Whether its bytes can be had.
+    /// Whether its bytes can be read.
     pub fn is_ready(&self) -> bool {
         self.state == AttachmentState::Ready
     }
 }
 
-/// A name that people may give to a file.
+/// Checks a file name that people chose.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for an empty or long one, or one with slashes, control characters or marks that change the
@@ -107,7 +105,7 @@ pub fn check_name(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// A name made of what an agent says; `otherwise` when nothing usable is left.
+/// A valid file name made of one that an agent gave; `otherwise` when nothing usable is left.
 pub fn cleaned_name(said: &str, otherwise: &str) -> String {
     let last = said.rsplit(['/', '\\']).next().unwrap_or_default();
     let kept: String = last.chars().filter(|c| !is_refused(*c)).collect();
@@ -160,7 +158,7 @@ pub fn is_picture(media_type: &str) -> bool {
     PICTURES.contains(&media_type)
 }
 
-/// How a name ends for a type, for a file that has none.
+/// The name of a file of this type when none was given.
 pub fn default_name(media_type: &str) -> &'static str {
     match media_type {
         "image/png" => "picture.png",

@@ -1,5 +1,5 @@
-//! Forms that an agent wants filled in: its request as it is shown. What cannot be shown whole is declined: half a form
-//! would be answered wrongly. Answers are checked and written by `foundry-forms`.
+//! Forms that an agent asks a person to fill in, as they are shown. A form that cannot be shown in full is declined:
+//! half a form would be answered wrongly. Answers are checked and written by `foundry-forms`.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ const MAX_CHOICES: usize = 50;
 /// Longest name of a field and longest value of a choice, in bytes.
 const MAX_NAME: usize = 100;
 
-/// The form of a request, under this id.
+/// Reads an agent's request as a form with this id.
 ///
 /// # Errors
 /// Why it cannot be shown, for people.
@@ -165,7 +165,7 @@ fn titled(options: &[EnumOption]) -> Vec<ElicitationChoice> {
     options.iter().map(one).collect()
 }
 
-/// Choices must be whole: with one left out, the answer could not be given.
+/// All choices must fit: the right answer could be the one left out.
 fn checked_choices(field: &ElicitationField) -> Result<(), String> {
     let (name, choices) = (&field.name, &field.choices);
     if !matches!(field.kind(), Kind::Choice | Kind::Choices) {

@@ -1,4 +1,4 @@
-//! What the service knows: entities, their states and transitions. No gRPC, database, clock or task.
+//! The domain: entities, their states and transitions. No gRPC, database, clock or task.
 
 pub mod attachment;
 pub mod elicitation;

@@ -1,9 +1,9 @@
-//! Limits on what is used of models.
+//! Limits on the use of models.
 
 use foundry_core::{Error, Timestamp};
 use foundry_proto::provisioner::v1::{self as proto, ModelLimitScope, ModelLimitUnit};
 
-/// What a limit is set for.
+/// What a limit applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitOf {
     /// An organization, in each calendar month (UTC).
@@ -87,14 +87,14 @@ impl Unit {
     }
 }
 
-/// A limit.
+/// A limit on the use of models: what it applies to, what it counts, and the maximum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelLimit {
-    /// What it is set for.
+    /// What it applies to.
     pub of: LimitOf,
     /// What it counts.
     pub unit: Unit,
-    /// How much may be used.
+    /// The maximum, counted in `unit`.
     pub maximum: i64,
 }
 
@@ -124,7 +124,7 @@ pub fn month(at: Timestamp) -> String {
     at.to_string().chars().take(7).collect()
 }
 
-/// When the month after that of a time begins.
+/// When the month after that of the given time begins (UTC).
 pub fn next_month(at: Timestamp) -> Option<prost_types::Timestamp> {
     let month = month(at);
     let (year, number) = month.split_once('-')?;

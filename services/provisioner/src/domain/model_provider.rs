@@ -13,26 +13,25 @@ use url::Url;
 use super::named::{self, Kind, Secrets};
 use super::profile_name::{check_model, check_name};
 
-/// Where the credential is among the secrets of a row.
+/// Where a row's [`Secrets`] hold the credential.
 pub const CREDENTIAL: &str = "credential";
-/// Where the secret headers are.
+/// Where a row's [`Secrets`] hold the secret headers: the prefix of their places.
 pub const HEADERS: &str = "headers/";
-/// Names that the providers of the environment have.
+/// Prefix of the names of model providers that come from the environment.
 pub const ENVIRONMENT_PREFIX: &str = "env-";
 
 /// Most names in the list of models, and most prices.
 const MAX_MODELS: usize = 100;
 /// Longest URL in bytes.
 const MAX_URL: usize = 2_048;
-/// A credential with fewer characters shows none of them.
+/// None of the characters of a credential shorter than this are shown.
 const SHOWN_FROM: usize = 20;
 
 /// A model provider. The secrets are not in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelProvider {
-    /// Its id.
     pub model_provider_id: ModelProviderId,
-    /// Owner; none for one of the environment.
+    /// The owner; none when it comes from the environment.
     pub organization_id: Option<OrganizationId>,
     /// What people see, revision included.
     pub view: proto::ModelProvider,
@@ -55,26 +54,19 @@ impl ModelProvider {
 /// A field of the settings that an update names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// `name`.
     Name,
-    /// `base_url`.
     BaseUrl,
-    /// `headers`.
     Headers,
-    /// `credential`.
     Credential,
-    /// `models`.
     Models,
-    /// `prices`.
     Prices,
 }
 
 impl Field {
-    /// All fields.
     pub const ALL: [Self; 6] =
         [Self::Name, Self::BaseUrl, Self::Headers, Self::Credential, Self::Models, Self::Prices];
 
-    /// As it stands in a mask.
+    /// The field's path in a field mask.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Name => "name",
@@ -87,7 +79,7 @@ impl Field {
     }
 }
 
-/// Takes these fields of the settings over into a view and its secrets, all or none.
+/// Applies these fields of the settings to a view and its secrets: all of them, or none when one is refused.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the field; no secret is in it.
@@ -115,7 +107,8 @@ pub fn apply(
     if has(Field::BaseUrl) {
         new.base_url = base_url(new.kind(), &settings.base_url)?;
         if is_elsewhere(&view.base_url, &new.base_url) {
-            // Who may change the address need not know the secrets, and must not learn them from where it leads.
+            // A person who may change the URL need not know the secrets, and must not collect them on a server of
+            // their own.
             let again = |field: &str, what: &str| {
                 let text = format!(
                     "must be given again: the URL points to another server, which must not receive the \
@@ -155,16 +148,16 @@ pub fn apply(
     Ok(())
 }
 
-/// Whether an address that was there is of another server than the new one: another scheme, host or port.
+/// Whether the new URL is on another server than the old one (scheme, host or port differ). False without an old one.
 pub(super) fn is_elsewhere(old: &str, new: &str) -> bool {
     let origin = |text: &str| Url::parse(text).map(|url| url.origin()).ok();
     !old.is_empty() && origin(old) != origin(new)
 }
 
-/// A kind that can be used.
+/// The kind with this number, if it is supported.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for those that are refused, saying what to do instead.
+/// `INVALID_ARGUMENT` for any other, with what to use instead.
 pub fn kind(number: i32) -> Result<ModelProviderKind, Error> {
     let refused = |text: &str| Err(Error::invalid_field("settings.kind", text));
     match ModelProviderKind::try_from(number) {
@@ -184,7 +177,7 @@ pub fn kind(number: i32) -> Result<ModelProviderKind, Error> {
     }
 }
 
-/// Where a kind is served unless told otherwise; empty for one that is served by many.
+/// The public URL at which a kind is served; empty for a kind that many serve.
 pub const fn default_url(kind: ModelProviderKind) -> &'static str {
     match kind {
         ModelProviderKind::Anthropic => "https://api.anthropic.com",
@@ -228,7 +221,7 @@ pub fn server_url(field: &str, text: &str) -> Result<String, Error> {
     Ok(url.into())
 }
 
-/// Keeps a credential and says what is shown of it.
+/// Stores a credential among the secrets, and returns what may be shown of it.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` without the credential.

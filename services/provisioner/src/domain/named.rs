@@ -1,4 +1,4 @@
-//! Named values that may be secret, taken apart: what everybody may read, and the secrets.
+//! Named values, some of them secret: splits them into what everybody may read and the secrets.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ impl Secrets {
     /// As bytes to be sealed.
     ///
     /// # Errors
-    /// `INTERNAL` when one is no text, which [`take`] does not let in.
+    /// `INTERNAL` when one is not text, which [`take`] does not let in.
     pub fn to_secret(&self) -> Result<Secret, Error> {
         let texts = self.0.iter().map(|(place, secret)| Some((place.as_str(), secret.expose_str()?)));
         let texts: Option<BTreeMap<&str, &str>> = texts.collect();
@@ -70,9 +70,9 @@ impl Secrets {
 /// What the names and values of a list must look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// HTTP headers.
+    /// HTTP headers; names are compared without case.
     Header,
-    /// Environment variables.
+    /// Environment variables; names are case-sensitive.
     Variable,
 }
 

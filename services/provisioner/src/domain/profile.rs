@@ -10,9 +10,9 @@ use super::model_provider::{is_elsewhere, server_url};
 use super::named::{self, Kind, Secrets};
 use super::profile_name::{check_choice, check_name};
 
-/// Where the secret variables are among the secrets of a row.
+/// Where a row's [`Secrets`] hold the secret variables: the prefix of their places.
 pub const ENVIRONMENT: &str = "environment/";
-/// Where those of MCP servers are, followed by the server's name and a slash.
+/// Where they hold the secrets of MCP servers: this prefix, the server's name and a slash.
 pub const MCP: &str = "mcp/";
 
 /// Most MCP servers of a profile.
@@ -24,9 +24,7 @@ const MAX_ARGUMENT: usize = 4 << 10;
 /// An agent profile. The secrets are not in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// Its id.
     pub profile_id: ProfileId,
-    /// Owner.
     pub organization_id: OrganizationId,
     /// What people see, revision included.
     pub view: proto::AgentProfile,
@@ -46,30 +44,19 @@ impl Profile {
 /// A field of the settings that an update names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// `name`.
     Name,
-    /// `agent`.
     Agent,
-    /// `model_provider_id`.
     ModelProvider,
-    /// `model`.
     Model,
-    /// `mode`.
     Mode,
-    /// `effort`.
     Effort,
-    /// `environment`.
     Environment,
-    /// `mcp_servers`.
     McpServers,
-    /// `permission_policy`.
     PermissionPolicy,
-    /// `is_default`.
     Default,
 }
 
 impl Field {
-    /// All fields.
     pub const ALL: [Self; 10] = [
         Self::Name,
         Self::Agent,
@@ -83,7 +70,7 @@ impl Field {
         Self::Default,
     ];
 
-    /// As it stands in a mask.
+    /// The field's path in a field mask.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Name => "name",
@@ -100,8 +87,8 @@ impl Field {
     }
 }
 
-/// Takes these fields of the settings over into a profile's view and its secrets, all or none. Whether agent and
-/// model provider exist is for the caller to see.
+/// Applies these fields of the settings to a profile's view and its secrets: all of them, or none when one is
+/// refused. The caller checks that the agent and the model provider exist.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the field; no secret is in it.
@@ -169,7 +156,7 @@ fn policy(number: i32) -> Result<PermissionPolicy, Error> {
     }
 }
 
-/// The address of a server that has one.
+/// The URL of a server; none for one that is started as a program.
 fn address(server: &McpServer) -> Option<&str> {
     match server.transport.as_ref()? {
         Transport::Http(http) => Some(&http.url),
@@ -178,7 +165,7 @@ fn address(server: &McpServer) -> Option<&str> {
     }
 }
 
-/// Whether a server of the same name was there, and the new one is not another that must not get its secrets.
+/// Whether the new server is the one that had this name before, so that it may keep that one's secrets.
 fn was_there(before: &[McpServer], new: &McpServer) -> bool {
     let old = before.iter().find(|old| old.name == new.name);
     old.is_some_and(|old| match (address(old), address(new)) {

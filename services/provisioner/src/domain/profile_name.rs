@@ -9,7 +9,7 @@ const MAX_MODEL: usize = 200;
 /// What ids begin with: a name must not look like one.
 const ID_PREFIXES: [&str; 2] = ["mpr_", "prf_"];
 
-/// The name of a model provider or profile.
+/// Checks the name of a model provider or profile.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the field.
@@ -28,7 +28,7 @@ pub fn check_name(field: &str, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The name of a model as its provider writes it.
+/// Checks the name of a model, which is written as its provider writes it.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the field.
@@ -39,7 +39,7 @@ pub fn check_model(field: &str, name: &str) -> Result<(), Error> {
     check_choice(field, name)
 }
 
-/// A model, mode or effort, which may be empty.
+/// Checks a model, mode or effort, which may be empty.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the field.

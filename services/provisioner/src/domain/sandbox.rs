@@ -1,4 +1,4 @@
-//! A sandbox as the ledger knows it.
+//! A sandbox as recorded in the ledger.
 
 use foundry_core::{OrganizationId, SandboxId, Timestamp};
 use foundry_proto::common::v1::{Condition, Stage};
@@ -10,13 +10,13 @@ use foundry_sandbox::{LimitKind, ReachedLimit, RuntimeFacts};
 pub enum SandboxState {
     /// Nothing is done yet.
     Queued,
-    /// `sandbox_allocated` runs.
+    /// Stage `sandbox_allocated` runs.
     Allocating,
-    /// `repo_prepared` runs.
+    /// Stage `repo_prepared` runs.
     PreparingRepo,
-    /// `agent_installing` runs.
+    /// Stage `agent_installing` runs.
     InstallingAgent,
-    /// `agent_starting` or `agent_ready` runs.
+    /// Stage `agent_starting` or `agent_ready` runs.
     StartingAgent,
     /// Sessions can be created.
     Ready,
@@ -24,9 +24,9 @@ pub enum SandboxState {
     Vanished,
     /// A stage failed for good.
     Error,
-    /// Being destroyed.
+    /// The destroy flow runs.
     Destroying,
-    /// Destroyed.
+    /// Nothing is left at the provider; the row stays.
     Destroyed,
 }
 
@@ -60,7 +60,7 @@ impl SandboxState {
         }
     }
 
-    /// From the stored text; an unknown one (of a newer binary) reads as an error, which only shows itself.
+    /// From the stored text; an unknown one (of a newer binary) reads as an error, which starts nothing.
     pub fn parse(text: &str) -> Self {
         Self::ALL.into_iter().find(|s| s.as_str() == text).unwrap_or(Self::Error)
     }
@@ -75,7 +75,7 @@ impl SandboxState {
         }
     }
 
-    /// Whether it goes away or is gone.
+    /// Whether it is being destroyed, or has been.
     pub const fn is_ending(self) -> bool {
         matches!(self, Self::Destroying | Self::Destroyed)
     }
@@ -97,50 +97,49 @@ impl SandboxState {
     }
 }
 
-/// A sandbox.
+/// A sandbox: one row of the ledger, with its stages.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     /// Its id; also the name under which the provider knows it.
     pub sandbox_id: SandboxId,
-    /// Owner.
     pub organization_id: OrganizationId,
-    /// The task.
+    /// The task it was made for; a task has one living sandbox at most.
     pub task_id: String,
-    /// The repository.
+    /// The repository it is cloned from.
     pub repository_id: String,
     /// The provider's name.
     pub provider: String,
     /// How far it is.
     pub state: SandboxState,
-    /// Why.
+    /// Why it is in this state, and what a person can do about it.
     pub condition: Condition,
     /// The agent's branch.
     pub branch: String,
-    /// Where it starts; as asked for until it is resolved.
+    /// The branch that `branch` starts from; as requested until the clone has resolved it.
     pub base_branch: String,
-    /// The commit there; empty until it is known.
+    /// The commit that `branch` starts from; empty until the clone has resolved it.
     pub base_commit: String,
     /// The agent installed by default.
     pub agent: String,
     /// The profile it was asked for with; empty when there was none.
     pub profile_id: String,
-    /// How it is kept apart, for people.
+    /// How it is isolated from the host, for people.
     pub isolation: String,
-    /// What it may take and how that is enforced, for people.
+    /// Its resource limits and how they are enforced, for people.
     pub limits: String,
     /// The limits it has reached.
     pub reached: Vec<ReachedLimit>,
-    /// What it may reach, for people.
+    /// Which network it can reach, for people.
     pub network: String,
-    /// Number of its runtime.
+    /// Number of its runtime's newest start, from 1; goes on counting in the task's next sandbox.
     pub runtime_instance: i64,
     /// The runtime, once started.
     pub facts: Option<RuntimeFacts>,
     /// The flow that moves it now; only that one may write its state.
     pub flow_id: String,
-    /// For whom it was made.
+    /// The user on whose behalf it was made.
     pub user_id: String,
-    /// When.
+    /// When `EnsureSandbox` recorded it.
     pub create_time: Timestamp,
     /// When it was destroyed.
     pub destroy_time: Option<Timestamp>,
@@ -148,7 +147,7 @@ pub struct Sandbox {
     pub work_time: Timestamp,
     /// The head of the newest work that repo has taken over.
     pub work_head: String,
-    /// Its stages.
+    /// Progress of [`SANDBOX_STAGES`](super::SANDBOX_STAGES), in that order.
     pub stages: Vec<Stage>,
     /// Revision in the organization.
     pub rev: i64,
@@ -223,7 +222,7 @@ pub fn reached_condition(reached: &ReachedLimit) -> Condition {
     }
 }
 
-/// Whether a condition says that a limit of the sandbox is reached.
+/// Whether a condition reports a reached limit of the sandbox.
 pub fn says_limit(condition: &Condition) -> bool {
     [LimitKind::Processes, LimitKind::Memory, LimitKind::DiskBytes]
         .iter()

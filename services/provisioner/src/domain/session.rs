@@ -13,17 +13,17 @@ use super::fold::Fold;
 pub enum SessionState {
     /// Waits for the sandbox.
     Pending,
-    /// `session_creating` runs.
+    /// Stage `session_creating` runs.
     Creating,
     /// Ready for a prompt.
     Ready,
     /// A turn runs.
     Running,
-    /// The runtime or the agent died during a turn; comes back by itself.
+    /// The runtime or the agent died during a turn; it is restarted without a request.
     Interrupted,
     /// Creation failed for good.
     Error,
-    /// Closed.
+    /// It takes no prompts any more; its events stay.
     Closed,
 }
 
@@ -51,7 +51,7 @@ impl SessionState {
         }
     }
 
-    /// From the stored text; an unknown one reads as an error, which only shows itself.
+    /// From the stored text; an unknown one reads as an error, which starts nothing.
     pub fn parse(text: &str) -> Self {
         Self::ALL.into_iter().find(|s| s.as_str() == text).unwrap_or(Self::Error)
     }
@@ -80,11 +80,10 @@ impl SessionState {
 pub struct Session {
     /// Its id; also the name of the conversation at the runtime.
     pub session_id: SessionId,
-    /// Owner.
     pub organization_id: OrganizationId,
-    /// The task.
+    /// The task it belongs to.
     pub task_id: String,
-    /// The sandbox.
+    /// The sandbox that its agent runs in.
     pub sandbox_id: SandboxId,
     /// The agent's name.
     pub agent: String,
@@ -94,13 +93,13 @@ pub struct Session {
     pub permission_policy: PermissionPolicy,
     /// How far it is.
     pub state: SessionState,
-    /// Why.
+    /// Why it is in this state, and what a person can do about it.
     pub condition: Condition,
     /// The model provider that its agent was started with; empty when it has none.
     pub model_provider_id: String,
     /// The newest turn in which a model answered; empty before the first.
     pub model_answered: String,
-    /// The newest turn that was told of a short wait for a quota; empty before the first.
+    /// The newest turn whose transcript mentions a short wait for a quota; empty before the first.
     pub model_noticed: String,
     /// What the model provider last refused; none when its last call succeeded.
     pub model_condition: Option<Condition>,
@@ -112,9 +111,9 @@ pub struct Session {
     pub acp_session: String,
     /// What the agent takes in prompts besides text, separated by commas: `image`, `embedded`.
     pub prompt_kinds: String,
-    /// Counts the agent processes it was given, from 1.
+    /// Number of the newest agent process started for it, from 1.
     pub generation: i64,
-    /// The newest generation that the transcript was told of.
+    /// The newest generation whose start the transcript mentions.
     pub told_generation: i64,
     /// How far the tap log was read.
     pub cursor: TapCursor,
@@ -124,7 +123,7 @@ pub struct Session {
     pub pending_permission: Option<PermissionRequest>,
     /// The oldest form without an answer.
     pub pending_elicitation: Option<ElicitationRequest>,
-    /// What can be chosen in it, and what was.
+    /// What the agent offers to choose from, and what was chosen.
     pub offer: Offer,
     /// Offset of the newest event.
     pub last_offset: i64,
@@ -132,7 +131,7 @@ pub struct Session {
     pub flow_id: String,
     /// When it was asked for.
     pub create_time: Timestamp,
-    /// Its stages.
+    /// Progress of [`SESSION_STAGES`](super::SESSION_STAGES), in that order.
     pub stages: Vec<Stage>,
     /// Revision in the organization.
     pub rev: i64,
@@ -141,7 +140,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// The name of the current start of the agent: requests of one attempt are asked once.
+    /// Names the current start of the agent: the runtime accepts each request of one attempt once.
     pub fn attempt(&self, runtime_instance: i64) -> String {
         format!("{}-{}", runtime_instance, self.generation)
     }

@@ -5,13 +5,13 @@ use foundry_core::{AttachmentId, MessageId, SessionId};
 /// How far a turn is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnState {
-    /// Not there yet: it was cancelled before its prompt came.
+    /// Cancelled before its prompt arrived.
     Awaited,
     /// Recorded, perhaps on its way to the agent.
     Intended,
     /// The agent has it.
     Sent,
-    /// Over.
+    /// Answered, failed or cancelled.
     Ended,
 }
 
@@ -35,18 +35,17 @@ impl TurnState {
     }
 }
 
-/// One prompt.
+/// One prompt of a session and its delivery.
 #[derive(Clone, Debug)]
 pub struct Turn {
-    /// The session.
     pub session_id: SessionId,
     /// The prompt's id.
     pub message_id: MessageId,
-    /// Its text.
+    /// What is sent to the agent, without the files.
     pub prompt: String,
     /// How far it is.
     pub state: TurnState,
-    /// Whether somebody asked to stop it.
+    /// Whether a stop was requested.
     pub cancel_requested: bool,
     /// The flow that delivers it.
     pub flow_id: String,
@@ -59,7 +58,7 @@ pub struct Turn {
 pub enum PermissionState {
     /// Waits for an answer.
     Pending,
-    /// Answered.
+    /// A person or the permission policy has answered.
     Answered,
     /// Its turn ended before it was answered.
     Void,

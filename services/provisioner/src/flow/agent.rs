@@ -1,4 +1,4 @@
-//! Agents as the flows need them: installed in a sandbox, and described for a start.
+//! What the flows need of agents: installing one in a sandbox, and how it is started.
 
 use foundry_agents::{Entry, KeyDelivery, Launch, ModelAccess as AgentModel, Places, Profile, launch};
 use foundry_core::OrganizationId;
@@ -17,7 +17,7 @@ use crate::models::{self, Chosen};
 use crate::profiles::ModelAccess;
 use crate::shared::{Shared, name_of};
 
-/// Puts an agent into a sandbox, showing what is going on, and says where it is.
+/// Installs an agent in a sandbox, with progress messages, and returns its paths there.
 ///
 /// # Errors
 /// `AGENT_UNKNOWN`, and those of the provider.
@@ -53,18 +53,18 @@ pub async fn install(
 
 /// How an agent is started, and with which tools.
 pub struct Start<'a> {
-    /// The agent.
+    /// The agent's entry in the catalogue.
     pub entry: &'a Entry,
     /// Arguments, environment, files and settings.
     pub launch: Launch,
     /// MCP servers, as the protocol writes them.
     pub mcp_servers: Vec<Value>,
-    /// The model provider; empty for an agent without a model.
+    /// Id of the model provider; empty for an agent without a model.
     pub provider: String,
 }
 
-/// Says how an agent of an organization is started with this profile and what was chosen over it. `token` is what it
-/// presents as its model key.
+/// How an agent of an organization is started with this profile and what was chosen over it. `token` stands in for
+/// its model key.
 ///
 /// # Errors
 /// `AGENT_UNKNOWN`, `AGENT_MODEL_MISSING`, `AGENT_MODEL_UNSUITABLE`, `PROFILE_NOT_FOUND`,
@@ -100,8 +100,8 @@ pub async fn start<'a>(
     Ok(Start { entry, launch, mcp_servers, provider })
 }
 
-/// How an agent reaches its model: our gateway and a token, and the provider itself only where the operator's
-/// entry wants the key in its environment.
+/// How an agent reaches its model: through our gateway with a token, or, where the operator's entry delivers the key
+/// in the environment, directly.
 fn access(
     entry: &Entry,
     provider: &ModelAccess,
@@ -131,8 +131,8 @@ fn plain(values: &[(String, Secret)]) -> impl Iterator<Item = (String, String)> 
     values.iter().map(|(name, value)| (name.clone(), value.expose_str().unwrap_or_default().to_owned()))
 }
 
-/// A server as the protocol writes it. One over HTTP is reached through our gateway, which adds its secrets; a program
-/// gets those that are its own.
+/// An MCP server as the protocol writes it. One over HTTP is reached through our gateway, which adds the secrets; a
+/// program gets its secrets in its environment.
 fn mcp_server(server: &McpServer, values: &[(String, Secret)], token: &str) -> Value {
     let name = &server.name;
     let through = |kind: &str| {

@@ -16,7 +16,7 @@ use crate::store::sessions;
 use crate::testing::Fixture;
 use crate::testing::agent::FakeAgent;
 
-/// A session that is opened, or the first prompt of one that is.
+/// A session that is being opened, or the first prompt of one that is open.
 struct Agents {
     f: Fixture,
     agent: FakeAgent,
@@ -46,7 +46,7 @@ impl World for Agents {
     }
 
     fn flows(&self) -> Vec<Binding> {
-        // The proofs follow one flow; what else was begun stays where it is.
+        // The proofs follow one flow; other flows that were started stay where they are.
         bindings(&self.f.shared).into_iter().filter(|b| b.kind() == self.flow.kind).collect()
     }
 
@@ -89,7 +89,7 @@ impl World for Agents {
     }
 }
 
-/// An agent that never answers would be waited for as long as the clock stands.
+/// In real time: the mock clock stands still while an agent is waited for that never answers.
 const LIMIT: Duration = Duration::from_secs(300);
 
 async fn proven(flow: &'static Flow<Shared>) {

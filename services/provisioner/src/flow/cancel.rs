@@ -1,4 +1,4 @@
-//! The cancel job: makes the agent stop its turn, by asking first and by ending its process last.
+//! The cancel job: makes the agent stop its turn. It asks first, and ends the agent's process as a last resort.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +23,13 @@ pub static CANCEL: Flow<Shared> = Flow::new(
 )
 .concurrency(64);
 
-/// How long an agent may take to obey, from the moment it was asked, before its process is ended.
+/// How long an agent may take to end its turn after it was asked, before its process is ended.
 const OBEY: Duration = Duration::from_secs(15);
-/// How often the runtime is asked, in vain, to pass on the stop or to end the process.
+/// Attempts to have the runtime pass on the stop or end the process.
 const TRIES: u32 = 4;
-/// How long a prompt that is on its way is waited for; what was not said cannot be stopped.
+/// How long a prompt on its way to the agent is waited for: a turn that the agent does not have cannot be stopped.
 const ON_ITS_WAY: Duration = Duration::from_secs(15);
-/// How long all that is asked is answered with "cancelled" before the stop itself.
+/// How long to answer pending questions with "cancelled" before the stop itself is sent.
 const ANSWERS: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -41,10 +41,10 @@ struct Input {
     refused: Option<String>,
 }
 
-/// What the stage knows once the agent was asked.
+/// State of the stage once the agent was asked to stop.
 #[derive(Serialize, Deserialize)]
 struct Asked {
-    /// When its process is ended.
+    /// When its process is ended if the turn has not.
     until: Timestamp,
 }
 
@@ -65,8 +65,8 @@ pub fn enqueue_for(
     Ok(())
 }
 
-/// The same after a while, for a turn whose agent was told to end it and may not; nothing happens when the model
-/// provider has answered well since.
+/// The same after a delay, for a turn that the agent should end by itself. Nothing happens when the model provider
+/// has answered a call since.
 ///
 /// # Errors
 /// Never: ids can be written as JSON.
@@ -105,14 +105,14 @@ async fn give_up(shared: &Arc<Shared>, session: &Session, turn: &Turn, why: &str
     end_turn(shared, &session.session_id, &turn.message_id, &end).await
 }
 
-/// Answers what is asked with "cancelled" and passes on the stop; an agent that does not obey in time is ended.
+/// Answers pending questions with "cancelled" and sends the stop; ends an agent that does not obey in time.
 async fn cancel(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
     let sent_by = ctx.env().clock.now().plus(ON_ITS_WAY);
     let refused = ctx.input::<Input>()?.refused;
     loop {
         let Some((session, turn)) = turn(shared, ctx).await? else { return Ok(Outcome::done()) };
         let stands = |reason: &str| session.model_condition.as_ref().is_some_and(|c| c.reason == reason);
-        // A prompt that is kept back was refused nothing: it was a call from before.
+        // A prompt that was not sent cannot have been refused: that was an earlier call.
         let kept_back = turn.state == TurnState::Intended;
         if refused.as_deref().is_some_and(|reason| kept_back || !stands(reason)) {
             return Ok(Outcome::done());
@@ -129,7 +129,7 @@ async fn cancel(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Hal
         }
         if turn.state == TurnState::Sent || now >= sent_by {
             ask(shared, ctx, &client, &session).await?;
-            // From now on, however late the flow itself was.
+            // Counted from now, however late the flow itself was.
             return Ok(obeying(&turn, ctx.env().clock.now().plus(OBEY)));
         }
         ctx.env().clock.sleep(LOOK).await;
@@ -147,14 +147,14 @@ async fn ask(
     let forms = elicitations::pending(&shared.store, &session.session_id).await?;
     let answer = async {
         for waiting in permissions {
-            // The stop itself says whether the runtime can be reached.
+            // Whether the runtime can be reached shows with the stop itself.
             let _ = client.answer_permission(&acp, &waiting.acp_id, None).await;
         }
         for waiting in forms {
             let _ = client.answer(&acp, &waiting.acp_id, &foundry_forms::cancelled()).await;
         }
     };
-    // Many questions of a runtime that hangs must not take the time of the stop itself.
+    // Many pending questions and a runtime that hangs must not use up the time for the stop itself.
     tokio::select! {
         () = answer => {}
         () = ctx.env().clock.sleep(ANSWERS) => {}
@@ -179,7 +179,8 @@ async fn end_agent(
     tracing::warn!(session = %session.session_id, "the agent did not stop; terminating its process");
     match client.close(&acp_of(session)?).await {
         Err(e) if ctx.attempt() < TRIES && !e.is_refused("not_found") => Err(e.into()),
-        // A runtime that does not answer keeps its agent until it is found dead; the turn ends all the same.
+        // A runtime that does not answer keeps its agent until the health watch finds it dead; the turn ends all the
+        // same.
         Err(e) => {
             give_up(shared, session, turn, &e.to_string()).await?;
             Ok(Outcome::done())
@@ -188,7 +189,7 @@ async fn end_agent(
     }
 }
 
-/// Waits for the agent to end its turn. Nobody signals that: the deadline finds it ended.
+/// Waits for the agent to end its turn. Nothing signals that: the job looks again at the deadline.
 fn obeying(turn: &Turn, until: Timestamp) -> Outcome {
     Outcome::wait(format!("turn/{}", turn.message_id), "waiting for the agent to end its turn")
         .until(until)

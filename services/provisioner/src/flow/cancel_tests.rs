@@ -11,7 +11,7 @@ use crate::store::turns;
 use crate::testing::Fixture;
 use crate::testing::agent::FakeAgent;
 
-/// A turn that runs and was stopped by a person; the stop was not carried out yet.
+/// A running turn that a person has stopped; the cancel job has not run yet.
 async fn stopped() -> (Fixture, FakeAgent, Session) {
     let f = Fixture::new().await;
     let agent = FakeAgent::serve(&f).await;
@@ -46,7 +46,7 @@ async fn turn_state(f: &Fixture, session: &Session) -> TurnState {
 #[tokio::test]
 async fn an_agent_has_its_time_to_obey_from_the_moment_it_was_asked() {
     let (f, agent, _) = stopped().await;
-    // Whatever kept the stop waiting is not the agent's fault.
+    // The agent gets its full time, however long the stop was delayed.
     after(&f, 60).await;
     assert_eq!(agent.asked().last().map(String::as_str), Some("session/cancel"));
     after(&f, 14).await;

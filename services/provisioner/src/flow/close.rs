@@ -26,7 +26,7 @@ pub fn enqueue_for(ws: &mut WriteSet, shared: &Shared, session: &Session) {
     enqueue(ws, flow);
 }
 
-/// Stops reading the log, and ends the agent process.
+/// Stops the pump of the session and ends the agent process.
 async fn close(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
     let id: SessionId = ctx.subject_id().parse()?;
     shared.pumps.stop(&id);

@@ -1,8 +1,8 @@
-//! The decline job: answers in nobody's place what an agent asks and nobody can be shown. Apart from the answers of people,
-//! which a flood of an agent's questions would keep waiting otherwise.
+//! The decline job: delivers the answers to an agent's questions that are declined without being shown. It is a job
+//! apart from the answers of people, which a flood of questions would delay otherwise.
 //!
-//! One job of a session runs at a time, and one that its agent does not read for ends at the first answer that is not
-//! taken: so an agent that asks and does not read takes one place, and little of it.
+//! A session has one running job at a time. It ends at the first answer that the agent does not take, so an agent
+//! that asks and never reads holds one slot, and only briefly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +19,18 @@ use crate::domain::{Session, SessionState};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
 
-/// Delivers what is declined.
+/// Delivers the answers to declined questions.
 pub static DECLINE: Flow<Shared> = Flow::new(
     "question_decline",
     &[Stage::new("answer", Duration::from_secs(30), UNTIL_DONE, |shared, ctx| stage(decline(shared, ctx)))],
 )
 .concurrency(8);
 
-/// Answers that are given at once; then the jobs of other sessions have their turn.
+/// Answers delivered in one go; then the jobs of other sessions get a slot.
 const SHARE: usize = 200;
-/// Jobs of a session that may wait. An agent that has more has read none of the answers for long, and gets no further ones.
+/// Most unfinished jobs of a session. An agent with more has not read its answers for long, and gets no further ones.
 const MAX_WAITING: usize = 64;
-/// An earlier job is looked for again after this time, should its signal be lost or should it have failed.
+/// An earlier job is checked again after this time, in case its signal was lost or it failed.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Serialize, Deserialize)]
@@ -39,14 +39,13 @@ struct Input {
     answers: Vec<Answer>,
 }
 
-/// How far the job is.
+/// State of the job: how many answers are delivered.
 #[derive(Default, Serialize, Deserialize)]
 struct Memory {
     given: usize,
 }
 
-/// Adds the job of what is declined, by the agent's ids of its requests. However many an agent makes necessary at once,
-/// it is one job.
+/// Adds one job for these declined questions: the agent's ids of its requests, with their answers.
 ///
 /// # Errors
 /// When the database fails.
@@ -68,7 +67,7 @@ pub async fn enqueue_for(
     let answers = declined.into_iter().map(|(acp_id, result)| Answer::written(&acp_id, result));
     let input = Input { generation: session.generation, answers: answers.collect() };
     let flow_id = shared.flow_id();
-    // Of two that are written down at the same instant, the one that stands first in the log is the first.
+    // Jobs that are written at the same instant run in the order of the log.
     let key = format!("{:020}/{flow_id}", session.cursor.offset);
     let flow = NewFlow::new(&DECLINE, flow_id, key, session.session_id.as_str())
         .organization(&session.organization_id)
@@ -77,18 +76,18 @@ pub async fn enqueue_for(
     Ok(())
 }
 
-/// Waits for the session's earlier ones, then delivers the answers, a share at a time.
+/// Waits for the session's earlier jobs, then delivers the answers, a share at a time.
 async fn decline(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
     let id: SessionId = ctx.subject_id().parse()?;
     let input: Input = ctx.input()?;
     let now = ctx.env().clock.now();
     let session = sessions::find(&shared.store, &id).await?;
-    // An agent that was started again never asked. What is asked in no turn is answered too: an agent may wait for it
-    // before it can be given one.
+    // A restarted agent has forgotten its questions. Those outside of a turn are answered too: an agent may wait for
+    // the answer before it can be prompted.
     let open = [SessionState::Running, SessionState::Ready, SessionState::Creating];
     let session = session.filter(|s| s.generation == input.generation && open.contains(&s.state));
     let Some(session) = session else { return Ok(done(shared, ctx.flow_id())) };
-    // Each waits for the one before it, so that an end wakes one.
+    // Each waits for the one before it, so that the end of a job wakes only one.
     let waiting = unfinished(&shared.store, &DECLINE, id.as_str()).await?;
     if let Some(before) = waiting.iter().take_while(|flow| *flow != ctx.flow_id()).last() {
         let message = "waiting for earlier answers to the agent";
@@ -102,7 +101,7 @@ async fn decline(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
     for answer in left.iter().take(SHARE) {
         match answer.deliver(&client, &acp, false).await {
             Ok(()) => {}
-            // The others can be taken all the same.
+            // One that the agent cannot take does not affect the others.
             Err(e) if e.is_refused("invalid") || e.is_refused("too_large") => {
                 tracing::info!(session = %id, error = %e, "an agent cannot be answered");
             }
@@ -116,7 +115,7 @@ async fn decline(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
     Ok(rest.with_state(&Memory { given: given + SHARE }))
 }
 
-/// The one after it begins.
+/// Ends the job and wakes the next one.
 fn done(shared: &Arc<Shared>, flow: &FlowId) -> Outcome {
     let mut ws = WriteSet::new();
     signal(&mut ws, &shared.env, &key(flow));

@@ -1,6 +1,6 @@
 //! The destroy flow: legal in every state, ends in bounded time, keeps the ledger's row.
 //!
-//! Work that could not be saved does not keep a sandbox alive; its condition says so for good.
+//! Work that could not be saved does not keep a sandbox alive; its condition reports the loss for good.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,22 +34,21 @@ pub static DESTROY: Flow<Shared> = Flow::new(
 
 /// How long one attempt to save the work may take.
 const SAVE: Duration = Duration::from_secs(30);
-/// How long after the stage began a failed attempt is still repeated: a repo service that starts anew
-/// is back by then.
+/// How long after the start of the stage a failed attempt is repeated: long enough for the repo service to restart.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Attempts that neither saved the work nor failed: this many deaths of the service are bad luck.
+/// Most attempts that neither saved the work nor failed because the service died during each of them.
 const MAX_ATTEMPTS: u32 = 20;
-/// How long cancelled flows are waited for.
+/// How long to wait for cancelled flows to end.
 const LET_GO: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Whether there is something to save.
+/// Whether there may be work to save.
 #[derive(Serialize, Deserialize)]
 struct Input {
     save: bool,
 }
 
-/// What the first stage leaves to the second: why the work was not saved, when it was not.
+/// Handed from the first stage to the second: why the work was not saved. Absent when it was.
 #[derive(Serialize, Deserialize)]
 struct Unsaved {
     unsaved: String,
@@ -74,7 +73,7 @@ pub fn enqueue_for(
     Ok(())
 }
 
-/// How the flow shows in its sandbox.
+/// What a transition of the flow changes in its sandbox's row.
 pub fn project(flow: &FlowStatus) -> WriteSet {
     let mut ws = WriteSet::new();
     let Some(organization) = &flow.organization_id else { return ws };
@@ -93,7 +92,7 @@ pub fn project(flow: &FlowStatus) -> WriteSet {
     ws
 }
 
-/// The condition of the flow, which goes on to say that work is lost.
+/// The condition of the flow; it keeps reporting work that was lost.
 fn condition(flow: &FlowStatus) -> Condition {
     let mut condition = super::condition(&DESTROY, flow);
     if condition.reason.is_empty()
@@ -111,13 +110,13 @@ async fn load(shared: &Shared, ctx: &StageContext) -> Result<Sandbox, Halt> {
     sandbox.ok_or_else(|| Outcome::fail("SUPERSEDED", "this sandbox is not recorded").into())
 }
 
-/// A sandbox that cannot save its work is destroyed all the same.
+/// Ends the stage without the work: the sandbox is destroyed all the same.
 fn give_up(ctx: &StageContext, unsaved: String) -> Outcome {
     tracing::warn!(sandbox = ctx.subject_id(), why = unsaved, "work not saved");
     Outcome::done().with_state(&Unsaved { unsaved })
 }
 
-/// Hands over the work, again for a minute while that may help.
+/// Hands over the work; repeats a failed attempt for a minute while that may help.
 async fn save(shared: &Arc<Shared>, ctx: &StageContext) -> Outcome {
     if !ctx.input::<Input>().is_ok_and(|i| i.save) {
         return Outcome::done();
@@ -131,7 +130,8 @@ async fn save(shared: &Arc<Shared>, ctx: &StageContext) -> Outcome {
             Outcome::retry("WORK_SAVE_TIMEOUT", format!("not saved within {} s", SAVE.as_secs())).of_class("timeout")
         }
     };
-    // An attempt that a crash cut is no failure: however long the service was away, one more follows.
+    // An attempt that a crash cut off is not counted as a failure: however long the service was away, one more
+    // follows.
     let late = ctx.env().clock.now() >= ctx.flow().stage_started_time.plus(PATIENCE);
     let last = late || ctx.flow().failures + 1 >= PATIENT.budget;
     match saved {
@@ -153,7 +153,7 @@ async fn try_save(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, H
         hand_over(shared, &sandbox, turn, None).await?;
         return Ok(Outcome::done());
     }
-    // Nothing was done in a sandbox that no prompt has reached.
+    // A sandbox that never had a prompt has no work.
     let sessions = sessions::of_sandbox(&shared.store, &sandbox.sandbox_id).await?;
     Ok(match sessions.iter().any(|s| s.turn_count > 0) {
         true => Outcome::fail("RUNTIME_ABSENT", "the sandbox had no running runtime"),
@@ -161,7 +161,7 @@ async fn try_save(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, H
     })
 }
 
-/// Waits for cancelled flows to let go, then destroys the sandbox at its provider.
+/// Waits for cancelled flows to end, then destroys the sandbox at its provider.
 async fn destroy(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
     let sandbox = load(shared, ctx).await?;
     for session in sessions::of_sandbox(&shared.store, &sandbox.sandbox_id).await? {
@@ -174,7 +174,7 @@ async fn destroy(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
     Ok(Outcome::done())
 }
 
-/// The cancelled flows of this sandbox may still be at work in it for a moment.
+/// Cancelled flows of this sandbox may still be working in it for a moment.
 async fn wait_for_others(shared: &Arc<Shared>, ctx: &StageContext) -> Result<(), Halt> {
     let until = ctx.env().clock.now().plus(LET_GO);
     while ctx.env().clock.now() < until {

@@ -27,7 +27,7 @@ use crate::shared::Shared;
 pub const PATIENT: Retry =
     Retry { initial: Duration::from_millis(500), factor: 2, max_delay: Duration::from_secs(30), budget: 10 };
 
-/// The same without a limit: for what nobody else would do, and what ends by itself once it is of no use.
+/// The same without a limit: for jobs that nothing else would do, and that end by themselves when they are obsolete.
 pub const UNTIL_DONE: Retry = Retry { budget: u32::MAX, ..PATIENT };
 
 /// All flows of the service with their code.
@@ -75,7 +75,7 @@ pub fn failed(e: &ProviderError) -> Outcome {
     outcome.of_class(class_name(e.class))
 }
 
-/// The condition of what a flow moves.
+/// The condition that a flow gives to its sandbox or session.
 pub fn condition(spec: &foundry_flow::Flow<Shared>, flow: &FlowStatus) -> Condition {
     let mut condition = foundry_flow::condition(spec, flow);
     if let (Status::Failed, Some(advice)) = (flow.status, class_advice(&flow.class)) {
@@ -87,13 +87,13 @@ pub fn condition(spec: &foundry_flow::Flow<Shared>, flow: &FlowStatus) -> Condit
     condition
 }
 
-/// Ends a stage early by its error.
+/// Why a stage ends early, for use with `?`.
 pub enum Halt {
     /// An error of ours or of another service.
     Error(Error),
     /// An error of the provider or the runtime.
     Provider(ProviderError),
-    /// Anything else.
+    /// Another outcome than an error, such as a wait or a failure with its own reason.
     Outcome(Box<Outcome>),
 }
 

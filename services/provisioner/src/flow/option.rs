@@ -1,7 +1,7 @@
-//! The option flow: makes a choice hold in the agent, once the agent is there and also while a turn runs.
+//! The option flow: applies a choice in the agent, once the agent is there, also while a turn runs.
 //!
-//! An agent that is started again is told what was chosen when its session is opened: a choice that comes to hold that
-//! way, or that another one took the place of, ends the flow.
+//! A restarted agent gets the choices when its session is opened. A choice that takes effect that way, or that
+//! another one has replaced, ends the flow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::runtime::options_key;
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
 
-/// Carries out a choice.
+/// Applies a choice.
 pub static OPTION: Flow<Shared> = Flow::new(
     "agent_option",
     &[
@@ -29,11 +29,11 @@ pub static OPTION: Flow<Shared> = Flow::new(
 )
 .concurrency(64);
 
-/// The agent is looked for again after this time, should its signal be lost.
+/// The agent is checked again after this time, in case its signal was lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// How soon an agent that could not be told is told again.
+/// Pause before a request that could not be sent is sent again.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How long an agent may take to answer, and how long it is tried to tell one that runs.
+/// How long an agent may take to answer, and how long to try to send the request to a running one.
 const ANSWERS: Duration = Duration::from_secs(30);
 
 #[derive(Serialize, Deserialize)]
@@ -41,16 +41,16 @@ struct Input {
     option: String,
 }
 
-/// What one stage leaves to the next.
+/// Handed from one stage to the next.
 #[derive(Default, Serialize, Deserialize)]
 struct Memory {
-    /// The agent process that is told; another one is told anew.
+    /// The agent process that the request is for; a new process gets a request of its own.
     generation: i64,
-    /// When it is given up.
+    /// When the choice is given up.
     until: Timestamp,
 }
 
-/// Adds the flow of a choice.
+/// Adds the flow that applies a choice.
 ///
 /// # Errors
 /// Never: an id can be written as JSON.
@@ -70,7 +70,7 @@ pub fn enqueue_for(
     Ok(())
 }
 
-/// The session and the choice, as long as it is this flow's and wanted.
+/// The session and the choice, as long as the choice is pending and belongs to this flow.
 async fn wanted(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Option<(Session, Chosen)>, Error> {
     let id: SessionId = ctx.subject_id().parse()?;
     let option = ctx.input::<Input>()?.option;
@@ -79,14 +79,14 @@ async fn wanted(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Option<(Sess
     Ok(chosen.filter(|c| is_open(c, ctx)).map(|chosen| (session, chosen)))
 }
 
-/// Waits for the agent, then hands it the request that sets the option.
+/// Waits for the agent, then sends it the request that sets the option.
 async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
     let Some((session, _)) = wanted(shared, ctx).await? else { return Ok(Outcome::done()) };
     let now = ctx.env().clock.now();
     match session.state {
         SessionState::Ready | SessionState::Running => {}
         SessionState::Closed => return Ok(Outcome::done()),
-        // Its next start applies what was chosen.
+        // The agent's next start applies the choice.
         _ => return Ok(waits(&session, "waiting for the agent", now.plus(LOOK_AGAIN))),
     }
     let option = ctx.input::<Input>()?.option;
@@ -122,7 +122,7 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
     }
 }
 
-/// Waits for the agent's answer in the log; after [`ANSWERS`] it is given up.
+/// Waits for the agent's answer, which the pump reads from the log; gives up after [`ANSWERS`].
 async fn answered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
     let Some((session, _)) = wanted(shared, ctx).await? else { return Ok(Outcome::done()) };
     let memory: Memory = ctx.state()?;
@@ -143,7 +143,7 @@ async fn refuse(shared: &Arc<Shared>, ctx: &StageContext, reason: &str, message:
     change(shared, ctx, |offer| offer.refuse(&option, reason, message, now)).await
 }
 
-/// Changes the offer while the choice is this flow's and open.
+/// Changes the offer as long as the choice is pending and belongs to this flow.
 async fn change(shared: &Arc<Shared>, ctx: &StageContext, change: impl Fn(&mut Offer)) -> Result<(), Error> {
     let decide = || async {
         let mut ws = WriteSet::new();

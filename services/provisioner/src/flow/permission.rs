@@ -1,5 +1,4 @@
-//! The answer job: brings answers to the agent, to requests for permission or to forms. A second delivery is not
-//! passed on by the tap.
+//! The answer job: delivers answers to an agent's permission requests and forms. The tap drops a second delivery.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +16,14 @@ use crate::domain::{Session, SessionState};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
 
-/// Delivers an answer.
+/// Delivers answers to the requests of an agent.
 pub static ANSWER: Flow<Shared> = Flow::new(
     "permission_answer",
     &[Stage::new("answer", Duration::from_secs(30), UNTIL_DONE, |shared, ctx| stage(deliver(shared, ctx)))],
 )
 .concurrency(64);
 
-/// Jobs of a session that may wait before a policy answers no more.
+/// Unfinished jobs of a session from which on the policy's answers are dropped.
 const MAX_WAITING: usize = 64;
 
 #[derive(Serialize, Deserialize)]
@@ -32,7 +31,7 @@ struct Input {
     generation: i64,
     #[serde(default)]
     answers: Vec<Answer>,
-    /// The only answer, as it was written before there could be more.
+    /// A single answer, as jobs of earlier versions have it.
     #[serde(flatten)]
     only: Option<Answer>,
 }
@@ -42,23 +41,23 @@ struct Input {
 pub struct Answer {
     acp_id: Value,
     option: Option<String>,
-    /// The whole answer, where it is not one of a person to a request for permission.
+    /// The whole answer; none for a person's answer to a permission request.
     #[serde(default)]
     result: Option<Value>,
 }
 
 impl Answer {
-    /// The answer to a request for permission; none of its options breaks it off.
+    /// The answer to a permission request; no option = the request is cancelled.
     pub fn permission(acp_id: &Value, option: Option<&str>) -> Self {
         Self { acp_id: acp_id.clone(), option: option.map(str::to_owned), result: None }
     }
 
-    /// An answer that is written already.
+    /// An answer that is already in the form of the protocol.
     pub fn written(acp_id: &Value, result: Value) -> Self {
         Self { acp_id: acp_id.clone(), option: None, result: Some(result) }
     }
 
-    /// Gives it to the agent. One of a person only to an agent that `speaks`, in a turn.
+    /// Sends it to the agent. A person's answer is sent only while a turn runs (`speaks`).
     ///
     /// # Errors
     /// Those of the runtime.
@@ -76,7 +75,7 @@ impl Answer {
     }
 }
 
-/// Adds the job of these answers of a policy, unless the agent has read none of the earlier ones for long.
+/// Adds the job of these answers by policy, unless the agent has not read the earlier ones for long.
 ///
 /// # Errors
 /// When the database fails.
@@ -98,7 +97,7 @@ pub async fn enqueue_by_policy(
     enqueue_for(ws, shared, session, answers)
 }
 
-/// Adds the job of these answers of people and policies, in this order.
+/// Adds the job of these answers by people and policies, in this order.
 ///
 /// # Errors
 /// Never: the input can be written as JSON.
@@ -125,11 +124,11 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
     let id: SessionId = ctx.subject_id().parse()?;
     let input: Input = ctx.input()?;
     let session = sessions::find(&shared.store, &id).await?;
-    // An agent that was started again never asked.
+    // A restarted agent has forgotten its questions.
     let Some(session) = session.filter(|s| s.generation == input.generation) else {
         return Ok(Outcome::done());
     };
-    // What is asked in no turn is answered too: an agent may wait for it before it can be given one.
+    // Questions outside of a turn are answered too: an agent may wait for the answer before it can be prompted.
     let speaks = match session.state {
         SessionState::Running => true,
         SessionState::Ready | SessionState::Creating => false,
@@ -141,7 +140,7 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
     let client = shared.client(&sandbox)?;
     let mut failed = None;
     for answer in input.answers.iter().chain(&input.only) {
-        // One that is not taken keeps the others from nothing.
+        // One that the agent does not take must not hold up the others.
         failed = failed.or(answer.deliver(&client, &acp, speaks).await.err());
     }
     match failed {

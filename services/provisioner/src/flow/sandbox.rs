@@ -1,6 +1,6 @@
 //! The sandbox flow, and its shorter form after a runtime died.
 //!
-//! A cancelled flow leaves what it made: the destroy flow removes it.
+//! A cancelled flow leaves behind what it made: the destroy flow removes it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,24 +43,24 @@ pub static SANDBOX: Flow<Shared> = Flow::new(
         READY,
     ],
 )
-// As many as the task service's own flow: calls that hang at one provider must not soon hold up those at others.
+// As many as the task service's own flow, so that calls which hang at one provider do not hold up those at others.
 .concurrency(64);
 
 /// Starts a new runtime in a sandbox whose runtime died.
 pub static RESTART: Flow<Shared> = Flow::new("sandbox_restart", &[STARTING, READY]).concurrency(64);
 
-/// What the stages hand on: the number of the runtime to start.
+/// Handed from stage to stage: the number of the runtime to start.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Instance {
     instance: i64,
 }
 
-/// What waits until it is known how sandboxes are kept apart waits for this; nothing signals it.
+/// Wait key of flows that need to know how sandboxes are isolated. Nothing signals it.
 const UNDECIDED_KEY: &str = "isolation";
-/// So often it is looked whether that is known.
+/// Pause between checks whether that is known.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// What waits for a sandbox to become ready waits for this.
+/// Wait key of flows that need the sandbox to be ready.
 pub fn ready_key(id: &SandboxId) -> String {
     format!("sandbox/{id}")
 }
@@ -79,7 +79,7 @@ pub fn enqueue_restart(ws: &mut WriteSet, sandbox: &Sandbox, flow_id: FlowId) {
     enqueue(ws, flow.on_behalf_of(sandbox.user_id.as_str()));
 }
 
-/// How the flow shows in its sandbox.
+/// What a transition of the flow changes in its sandbox's row.
 pub fn project(spec: &Flow<Shared>, flow: &FlowStatus) -> WriteSet {
     let mut ws = WriteSet::new();
     let Some(organization) = &flow.organization_id else { return ws };
@@ -87,7 +87,7 @@ pub fn project(spec: &Flow<Shared>, flow: &FlowStatus) -> WriteSet {
     let state = match flow.status {
         Status::Done => SandboxState::Ready,
         Status::Failed => SandboxState::Error,
-        // Whoever cancels says what it is now.
+        // The operation that cancelled the flow has set the state.
         Status::Cancelled => return touched(ws, organization, flow, Set::new()),
         _ => SandboxState::of_stage(&flow.stage),
     };
@@ -105,7 +105,7 @@ fn touched(
     ws
 }
 
-/// The sandbox of a flow, as long as the flow is the one that moves it.
+/// The sandbox of a flow, as long as no other flow has taken it over.
 async fn load(shared: &Shared, ctx: &StageContext) -> Result<Sandbox, Halt> {
     let id: SandboxId = ctx.subject_id().parse()?;
     let sandbox = sandboxes::find(&shared.store, &id).await?;
@@ -127,7 +127,7 @@ async fn allocate(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, H
     let sandbox = &load(shared, ctx).await?;
     let provider = shared.providers.get(&sandbox.provider)?;
     let allocation = match provider.allocate(&name_of(&sandbox.sandbox_id)?).await {
-        // It is found out in the background, and that may take longer than a stage may fail.
+        // The provider finds it out in the background, which may take longer than a stage's retries.
         Err(e) if e.reason == "ISOLATION_UNDECIDED" => {
             let wait = Outcome::wait(UNDECIDED_KEY, e.message.as_str()).because(e.reason);
             return Ok(wait.until(ctx.env().clock.now().plus(LOOK_AGAIN)));
@@ -155,7 +155,7 @@ async fn prepare(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
         })
     };
     let prepared = provider.prepare_repo(&name_of(&sandbox.sandbox_id)?, &make).await?;
-    // What an earlier attempt cloned counts, not what the branch points to now.
+    // What an earlier attempt cloned counts, not the branch's present head.
     let set = vec![("base_branch", base_branch.into()), ("base_commit", prepared.cloned.head.into())];
     Ok(Outcome::done().recording(record(ctx, sandbox, set)))
 }
@@ -163,7 +163,7 @@ async fn prepare(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
 /// Installs the default agent.
 async fn install(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
     let sandbox = &load(shared, ctx).await?;
-    // Said here already, before anything is installed for nothing.
+    // A wrong set-up fails here, before anything is installed in vain.
     let (organization, profile) = (&sandbox.organization_id, &sandbox.profile_id);
     let chosen = (profile.as_str(), &Start::default());
     agent::start(shared, organization, &sandbox.agent, chosen, "").await?;
@@ -171,7 +171,7 @@ async fn install(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
     Ok(Outcome::done())
 }
 
-/// Starts the runtime, or adopts the one that runs.
+/// Starts the runtime, or adopts a running one.
 async fn start(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
     let sandbox = &load(shared, ctx).await?;
     let provider = shared.providers.get(&sandbox.provider)?;
@@ -182,13 +182,13 @@ async fn start(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt
         env: std::collections::BTreeMap::new(),
     };
     let facts = provider.start_agent(&spec).await?;
-    // One that already ran is adopted under its own number.
+    // An adopted runtime keeps its own number.
     let number = instance_number(&facts.runtime_instance);
     let set = vec![("facts", sandboxes::facts_value(&facts)?), ("runtime_instance", number.into())];
     Ok(Outcome::done().recording(record(ctx, sandbox, set)).with_state(&Instance { instance: number }))
 }
 
-/// Looks whether the runtime answers; then sessions may begin.
+/// Probes the runtime; when it answers, waiting sessions go on.
 async fn probe(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
     let sandbox = &load(shared, ctx).await?;
     let Some(facts) = &sandbox.facts else { return Ok(Outcome::goto("agent_starting")) };

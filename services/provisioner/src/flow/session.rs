@@ -36,7 +36,7 @@ pub static SESSION: Flow<Shared> = Flow::new(
 )
 .concurrency(64);
 
-/// The sandbox is looked at again after this time, should its signal be lost.
+/// The sandbox is checked again after this time, in case its signal was lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Adds the flow of a session.
@@ -46,7 +46,7 @@ pub fn enqueue_flow(ws: &mut WriteSet, session: &Session, flow_id: FlowId, trace
     enqueue(ws, flow.traced(traceparent));
 }
 
-/// How the flow shows in its session.
+/// What a transition of the flow changes in its session's row.
 pub fn projection(env: &Env) -> impl Projection + use<> {
     let env = env.clone();
     move |flow: &FlowStatus| project(flow, &env)
@@ -66,7 +66,7 @@ fn project(flow: &FlowStatus, env: &Env) -> WriteSet {
         }
         Status::Failed => set.push(("state", SessionState::Error.as_str().into())),
         Status::Cancelled => set.clear(),
-        // Pending or interrupted until the sandbox is there: whoever enqueued this said which.
+        // Pending or interrupted until the sandbox is there, as set when the flow was added.
         _ if flow.stage == "sandbox_awaited" => {}
         _ => set.push(("state", SessionState::Creating.as_str().into())),
     }
@@ -74,15 +74,15 @@ fn project(flow: &FlowStatus, env: &Env) -> WriteSet {
     ws
 }
 
-/// What `session_creating` leaves to `ready`.
+/// Handed from `session_creating` to `ready`.
 #[derive(Default, Serialize, Deserialize)]
 struct Memory {
-    /// Whether the agent has in mind what was said before.
+    /// Whether the agent remembers the conversation so far.
     remembers: bool,
-    /// Values that a person chose before the start and the agent does not take.
+    /// Values that a person chose before the start and the agent does not accept.
     #[serde(default)]
     passed_over: Vec<String>,
-    /// Options among those that were chosen since which it does not offer.
+    /// Options that were chosen later and the agent does not offer.
     #[serde(default)]
     unknown: Vec<String>,
 }
@@ -143,17 +143,17 @@ async fn create(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Hal
         earlier: Some(session.acp_session.as_str()).filter(|s| !s.is_empty() && session.generation > 1),
         chosen: &chosen,
     };
-    // Known before the agent starts: it may call a model while it opens the session.
+    // Recorded before the agent starts, because it may call a model while it opens the session.
     record(shared, ctx, session, vec![("model_provider_id", provider.into())]).await?;
     let opened = match conversation.open(ctx.env()).await {
         Ok(opened) => opened,
         Err(e) => {
-            // The next attempt starts an agent of its own: this one has its answers, and they stay what they are.
+            // The next attempt starts a new agent process: this one would only repeat its answers.
             if let Err(e) = conversation.client.close(&acp).await {
                 tracing::debug!(session = %acp, error = %e, "the agent that could not be opened was not ended");
             }
             if e.reason == "AGENT_START_TIMEOUT" && conversation.earlier.is_some() {
-                // It may be the earlier session that it cannot take up: the next attempt opens a new one.
+                // Perhaps the earlier session cannot be reopened: the next attempt opens a new one.
                 record(shared, ctx, session, vec![("acp_session", "".into())]).await?;
             }
             return Err(e.into());
@@ -169,7 +169,7 @@ async fn create(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Hal
     Ok(Outcome::done().recording(ws).with_state(&memory))
 }
 
-/// Writes what nobody is shown, as long as this flow is the one that moves the session.
+/// Writes columns that are not shown, as long as no other flow has taken over the session.
 async fn record(shared: &Arc<Shared>, ctx: &StageContext, session: &Session, set: Set) -> Result<(), Error> {
     let mut ws = WriteSet::new();
     let flow = ctx.flow_id().as_str();
@@ -178,7 +178,7 @@ async fn record(shared: &Arc<Shared>, ctx: &StageContext, session: &Session, set
     Ok(())
 }
 
-/// Begins to read the log, and tells the transcript of a new agent.
+/// Starts the session's pump, and adds notices about a restarted agent to the transcript.
 async fn begin(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
     let (session, sandbox) = &load(shared, ctx).await?;
     if sandbox.state != SandboxState::Ready {
@@ -193,8 +193,8 @@ async fn begin(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt
     Ok(Outcome::done())
 }
 
-/// Tells the transcript once that the agent was started again, unless it has in mind what is above, and what of
-/// that was chosen it does not take.
+/// Adds notices to the transcript, once: that the agent was restarted and has forgotten the conversation, and which
+/// choices it does not accept.
 async fn tell_new_agent(shared: &Arc<Shared>, session: &Session, memory: &Memory) -> Result<(), Error> {
     let id = &session.session_id;
     let decide = || async {

@@ -17,7 +17,7 @@ use crate::shared::Shared;
 use crate::store::sandboxes;
 use crate::testing::Fixture;
 
-/// A sandbox that is made, or one that is destroyed.
+/// A sandbox that is being made, or one that is being destroyed.
 struct Sandboxes {
     f: Fixture,
     flow: &'static Flow<Shared>,
@@ -38,7 +38,7 @@ impl World for Sandboxes {
     }
 
     fn flows(&self) -> Vec<Binding> {
-        // The proofs follow one flow; what else was begun stays where it is.
+        // The proofs follow one flow; other flows that were started stay where they are.
         bindings(&self.f.shared).into_iter().filter(|b| b.kind() == self.flow.kind).collect()
     }
 
@@ -99,7 +99,7 @@ async fn a_stage_that_hangs_times_out_visibly_and_is_repeated() {
     let mut running = std::pin::pin!(f.engine.run_until_idle());
     loop {
         let time_passes = async {
-            // Not once the stage has timed out: the next attempt must not become due.
+            // The clock stays put once the stage has timed out, so that the next attempt does not become due.
             f.provider.until_hung().await;
             f.env.clock.wait_for_sleepers(1).await;
             f.env.clock.advance(Duration::from_secs(31));
@@ -201,7 +201,7 @@ async fn a_sandbox_waits_until_it_is_known_how_it_is_kept_apart() {
     let f = Fixture::new().await;
     f.provider.outside().undecided = true;
     let made = f.ensure().await;
-    // Longer than a failing stage is tried again.
+    // Longer than the retries of a failing stage.
     for _ in 0..40 {
         f.run().await;
         f.env.clock.advance(Duration::from_secs(30));

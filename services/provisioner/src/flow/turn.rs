@@ -2,9 +2,9 @@
 //!
 //! While the quota of the session's model provider is used up until a known time, the prompt waits for it.
 //!
-//! A delivery that fails for good, by whatever cause, begins [`UNDELIVERED`] in the same commit.
+//! A delivery that fails for good, for any reason, starts [`UNDELIVERED`] in the same commit.
 //!
-//! The request's id is the message id, and the runtime passes each on once: a repetition is harmless.
+//! The request's id is the message id, and the runtime passes each id on once, so a repetition is harmless.
 
 mod recall;
 
@@ -39,7 +39,7 @@ pub static TURN: Flow<Shared> = Flow::new(
 )
 .concurrency(512);
 
-/// Ends a turn whose prompt could not be delivered. Nobody else would: it is as patient as can be.
+/// Ends a turn whose prompt could not be delivered. Nothing else would, so it is repeated without a limit.
 pub static UNDELIVERED: Flow<Shared> = Flow::new(
     "turn_undelivered",
     &[Stage::new("end", Duration::from_secs(30), UNTIL_DONE, |shared, ctx| {
@@ -47,7 +47,7 @@ pub static UNDELIVERED: Flow<Shared> = Flow::new(
     })],
 );
 
-/// Which prompt.
+/// The prompt to deliver.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Input {
     message_id: MessageId,
@@ -72,13 +72,13 @@ pub fn enqueue_for(
     Ok(())
 }
 
-/// Begins [`UNDELIVERED`] in the commit in which a delivery fails for good.
+/// Starts [`UNDELIVERED`] in the commit in which a delivery fails for good.
 pub fn projection(env: &Env) -> impl Projection + use<> {
     let env = env.clone();
     move |flow: &FlowStatus| undelivered(flow, FlowId::generate(&env))
 }
 
-/// What follows a delivery that failed for good.
+/// The flow that follows a delivery that failed for good.
 fn undelivered(flow: &FlowStatus, flow_id: FlowId) -> WriteSet {
     let mut ws = WriteSet::new();
     let (Status::Failed, Ok(Input { message_id })) =
@@ -99,7 +99,7 @@ fn undelivered(flow: &FlowStatus, flow_id: FlowId) -> WriteSet {
     ws
 }
 
-/// Which delivery failed, and why.
+/// The delivery that failed, and why.
 #[derive(Serialize, Deserialize)]
 struct Failure {
     message_id: MessageId,
@@ -112,7 +112,7 @@ async fn end_undelivered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Out
     let session_id: SessionId = ctx.subject_id().parse()?;
     let Failure { message_id, reason, message } = ctx.input()?;
     let turn = turns::find(&shared.store, &session_id, &message_id).await?;
-    // A prompt that the agent has after all is answered in the log.
+    // If the agent did get the prompt, the log has the answer.
     if turn.is_some_and(|t| t.state == TurnState::Intended) {
         let end = TurnEnd {
             outcome: TurnOutcome::Error.into(),
@@ -125,7 +125,7 @@ async fn end_undelivered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Out
     Ok(Outcome::done())
 }
 
-/// Hands the prompt to the runtime, which records it; what the agent makes of it is in the log.
+/// Hands the prompt to the runtime, which records it; the agent's answer comes from the log.
 async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
     let (session_id, message_id) = ids(ctx)?;
     let session = sessions::find(&shared.store, &session_id).await?;
@@ -149,7 +149,7 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
         return Err(Outcome::fail("SANDBOX_GONE", "the sandbox of this session is gone").into());
     };
     let (acp, id) = (acp_of(&session)?, RequestId(turn.message_id.to_string()));
-    // An agent without a model does what each prompt says: to tell it the earlier ones would do them again.
+    // An agent without a model carries out each prompt literally: repeating the earlier ones would run them again.
     let thinks = shared.catalogue.get(&session.agent).is_ok_and(|agent| agent.needs_model());
     let prompt = match thinks {
         true => recall::prompt(&shared.store, &session, &turn).await?,
@@ -157,7 +157,7 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
     };
     let client = shared.client(&sandbox)?;
     let Given { blocks, notices } = given(shared, &client, &sandbox, &session, &turn, prompt).await?;
-    // Recorded before the answer: whatever comes of the turn is read from the log.
+    // The runtime has recorded the prompt when this returns; the turn's outcome is read from the log.
     client.prompt_with(&acp, &id, &session.acp_session, &blocks).await?;
     if !notices.is_empty() {
         tell(shared, &session_id, &notices).await?;
@@ -165,7 +165,7 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
     Ok(Outcome::done())
 }
 
-/// Tells the transcript how files reached the agent otherwise than they were sent.
+/// Adds notices to the transcript about files that reached the agent in another form than they were sent.
 async fn tell(shared: &Shared, session_id: &SessionId, notices: &[String]) -> Result<(), Error> {
     let decide = || async {
         let mut ws = WriteSet::new();

@@ -1,5 +1,5 @@
-//! The work job: what the agent changed goes to the repo service. The sandbox itself commits its tree
-//! and makes the bundle; the host never runs git in a tree an agent can write.
+//! The work job: hands the agent's changes to the repo service. The sandbox itself commits its tree and makes the
+//! bundle; the host never runs git in a tree that an agent can write.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,13 +31,13 @@ pub static WORK: Flow<Shared> = Flow::new(
 )
 .concurrency(8);
 
-/// How long the end of a tool call is waited after, for more of them.
+/// How long to wait after a tool call for further ones.
 pub const DEBOUNCE: Duration = Duration::from_secs(2);
-/// A sandbox that waits for a person is looked at again after this time, should its signal be lost.
+/// The job checks a sandbox that is not ready again after this time, in case its signal was lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
 /// Pause after a script that did not end in time.
 const AFTER_TIMEOUT: Duration = Duration::from_secs(300);
-/// Largest bundle.
+/// Largest bundle that is taken from a sandbox, in bytes.
 const MAX_BUNDLE: u64 = 256 << 20;
 const CHUNK: usize = 256 << 10;
 /// How long the script may run.
@@ -65,7 +65,7 @@ pub fn enqueue_for(
     Ok(())
 }
 
-/// Hands over what is in the sandbox, unless a newer job will.
+/// Hands over the work in the sandbox, unless a newer job will.
 async fn hand_over_newest(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
     let id: SandboxId = ctx.subject_id().parse()?;
     let Some(sandbox) = sandboxes::find(&shared.store, &id).await? else {
@@ -81,8 +81,8 @@ async fn hand_over_newest(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Ou
             return Ok(Outcome::wait(ready_key(&id), message).until(again));
         }
     }
-    // One that failed, or would have to wait, leaves its work to a newer one, so that they neither pile up nor
-    // take the places of other sandboxes.
+    // A job that failed or would have to wait leaves the work to a newer one, so that jobs neither pile up nor take
+    // the slots of other sandboxes.
     let turn = shared.work_locks.free(&id);
     if turn.is_none() || ctx.flow().failures > 0 {
         let waiting = unfinished(&shared.store, &WORK, id.as_str()).await?;
@@ -96,7 +96,7 @@ async fn hand_over_newest(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Ou
         return Ok(Outcome::wait(ready_key(&id), message).until(again));
     };
     match hand_over(shared, &sandbox, turn, Some(ctx.flow().started_time)).await {
-        // The next tool call or the turn's end asks for another one before.
+        // The next tool call or the end of the turn adds another job before that.
         Err(Halt::Provider(e)) if e.reason == "WORK_BUNDLE_TIMEOUT" => {
             Ok(Outcome::retry(e.reason, e.message).no_sooner_than(AFTER_TIMEOUT))
         }
@@ -104,8 +104,8 @@ async fn hand_over_newest(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Ou
     }
 }
 
-/// Hands over what is in a sandbox now, in its turn. With `wanted`, the time at which this was asked for, one that began later
-/// is enough.
+/// Hands over the work in a sandbox now; the caller holds the sandbox's lock. When a hand-over began after `wanted`,
+/// the time of the request, nothing is done.
 ///
 /// # Errors
 /// Those of the runtime, the script and the repo service.
@@ -119,7 +119,7 @@ pub async fn hand_over(
     if let Some(wanted) = wanted
         && let Some(now) = sandboxes::find(&shared.store, &sandbox.sandbox_id).await?
         && now.work_time > wanted
-        // A time to come is one of a clock that was set back since.
+        // A time in the future was written before the clock was set back.
         && now.work_time <= began
     {
         return Ok(());
@@ -154,7 +154,7 @@ pub async fn hand_over(
     Ok(())
 }
 
-/// Runs the script inside and returns the head commit.
+/// Runs the bundle script in the sandbox and returns the head commit.
 async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<String, Halt> {
     let (client, facts) = (shared.client(sandbox)?, facts_of(sandbox)?);
     let invalid = |e: foundry_git::GitError| {
@@ -165,7 +165,7 @@ async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<String, Halt> {
         base: CommitId::parse(&sandbox.base_commit).map_err(invalid)?,
         work: WorkName::parse(&sandbox.task_id).map_err(invalid)?,
         bundle: facts.home.join(BUNDLE),
-        // The same tree gives the same commit at any time.
+        // A fixed time, so that the same tree always gives the same commit.
         time: Timestamp::from_micros(sandbox.create_time.as_micros()),
     };
     let spec = ExecSpec {
@@ -224,7 +224,7 @@ async fn import(shared: &Shared, sandbox: &Sandbox, head: &str, file: &Path, siz
                     Some((ImportWorkRequest { part: Some(Part::Chunk(Bytes::from(chunk))) }, Some(file)))
                 }
                 Ok(0) => None,
-                // The receiver misses bytes and refuses.
+                // The receiver refuses an incomplete bundle.
                 Err(e) => {
                     *foundry_core::lock(&told) = Some(e);
                     None

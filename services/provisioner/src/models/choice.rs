@@ -1,5 +1,5 @@
-//! Which model provider an agent uses: that of its profile, and without one the first that suits it, so that a
-//! mesh with one key needs no profile at all.
+//! Which model provider an agent uses: that of its profile, otherwise the first suitable one, so that a mesh with one
+//! key needs no profile at all.
 
 use foundry_agents::{Entry, ModelKind};
 use foundry_core::{Error, OrganizationId};
@@ -10,20 +10,20 @@ use crate::profiles::{ModelAccess, SetUp, set_up};
 use crate::shared::Shared;
 use crate::store::model_providers;
 
-/// Most model providers that are looked at for a suitable one.
+/// Most model providers of an organization that are considered.
 const MOST: u32 = 100;
 
-/// What an agent uses.
+/// What an agent is started with.
 pub struct Chosen {
     /// Its profile with all secrets in place.
     pub set_up: Option<SetUp>,
-    /// Its model provider; none for an agent without a model, or when there is none that suits.
+    /// Its model provider with its id; none for an agent without a model, or when none is suitable.
     pub provider: Option<(String, ModelAccess)>,
-    /// The model, when one is named.
+    /// The model of the profile, or else the first that its provider lists; none without either.
     pub model: Option<String>,
 }
 
-/// What the agent of an organization uses with this profile.
+/// Chooses what the agent of an organization uses with this profile.
 ///
 /// # Errors
 /// `PROFILE_NOT_FOUND` and `MODEL_PROVIDER_NOT_FOUND` when they are gone; when secrets cannot be decrypted.
@@ -36,7 +36,7 @@ pub async fn choose(
     let mut set_up = set_up(shared, organization, profile_id).await?;
     let of_profile = set_up.as_mut().and_then(|s| s.model.take());
     let named = set_up.as_ref().map(|s| s.profile.settings().clone()).unwrap_or_default();
-    // An agent that takes no model has no use for the one of its profile.
+    // An agent without a model ignores the model provider of its profile.
     let provider = match of_profile {
         Some(access) if entry.needs_model() => Some((named.model_provider_id.clone(), access)),
         None if entry.needs_model() => suitable(shared, organization, entry).await?,
@@ -47,7 +47,7 @@ pub async fn choose(
     Ok(Chosen { set_up, provider, model })
 }
 
-/// The first model provider that the agent can use: of the environment, then of the organization by name.
+/// The first model provider that the agent can use: from the environment, then the organization's own by name.
 async fn suitable(
     shared: &Shared,
     organization: &OrganizationId,
@@ -60,7 +60,7 @@ async fn suitable(
     Ok(Some((found.model_provider_id.to_string(), ModelAccess::of(shared, found)?)))
 }
 
-/// The catalogue's name of a kind.
+/// The agent catalogue's name of a kind; none for a kind that agents cannot use.
 pub fn agent_kind(kind: ModelProviderKind) -> Option<ModelKind> {
     match kind {
         ModelProviderKind::Anthropic => Some(ModelKind::Anthropic),

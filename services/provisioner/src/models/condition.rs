@@ -1,4 +1,4 @@
-//! What a model provider answers becomes the condition of the session that called, at once.
+//! Turns the answers of a model provider into the condition of the session that called.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use crate::runtime::cut;
 use crate::shared::Shared;
 use crate::store::{self, condition_value, model_waits, sessions};
 
-/// How long an agent that was told not to try again may take to end its turn.
+/// How long an agent whose call was refused for good may take to end its turn.
 const OBEY: Duration = Duration::from_secs(5);
-/// Times that are fewer seconds apart are one.
+/// Times that differ by fewer seconds count as the same.
 const NEAR: i64 = 60;
-/// The reason of a session of which a call waits for its share of a limit: nothing was refused.
+/// The reason while a call of the session waits for its share of a limit: nothing was refused.
 pub(crate) const LIMIT_WAIT: &str = "MODEL_LIMIT_WAIT";
 
-/// Records what a call of a session showed: for the session, and for all that use the same model provider where its
-/// quota is used up until a known time.
+/// Records the outcome of a session's call: for the session, and, when a quota is used up until a known time, for all
+/// that use the same model provider.
 ///
 /// # Errors
 /// When the database fails.
@@ -33,7 +33,7 @@ pub async fn record(shared: &Shared, owner: &Owner, seen: &ModelCondition) -> Re
         let mut ws = WriteSet::new();
         of_provider(shared, &mut ws, owner, seen).await?;
         let session = sessions::find(&shared.store, &id).await?;
-        // What a call of an earlier turn shows, says nothing about this one.
+        // A call of an earlier turn does not concern this one.
         if let Some(session) =
             session.filter(|s| s.message_id == owner.turn && s.state != SessionState::Closed)
         {
@@ -85,7 +85,7 @@ fn of_session(
         return Ok(());
     }
     if seen.kind == ConditionKind::LimitWait && session.model_condition.is_some() {
-        // What a provider refused says more.
+        // A refusal by the provider is more important.
         return Ok(());
     }
     if seen.kind == ConditionKind::Working {
@@ -97,9 +97,9 @@ fn of_session(
         return Ok(());
     }
     let condition = condition(seen, &owner.provider, now);
-    // It is cleared when a turn begins: what stands here is of this turn.
+    // A turn starts with a cleared condition, so this one is of the same turn.
     let known = session.model_condition.as_ref().filter(|known| {
-        // A short wait of the agent's own and one that ends the turn have the same reason.
+        // A short wait that the agent handles itself and one that ends the turn have the same reason.
         known.reason == condition.reason && known.retryable == condition.retryable
     });
     if known.is_some_and(|known| is_near(known.next_attempt_time, condition.next_attempt_time)) {
@@ -113,7 +113,7 @@ fn of_session(
         && session.state == SessionState::Running
         && session.model_noticed != session.message_id
     {
-        // Once a turn: what is limited for short is so again and again.
+        // Once per turn: short limits are reached again and again.
         let text = format!(
             "the agent is waiting for the model provider and continues automatically: {}",
             seen.words
@@ -132,7 +132,7 @@ fn of_session(
     Ok(())
 }
 
-/// Whether two times say the same to people. Providers count from each refusal on, so that the time moves a little.
+/// Whether two times are the same for people. Providers count from each refusal on, so the time moves a little.
 fn is_near(one: Option<prost_types::Timestamp>, other: Option<prost_types::Timestamp>) -> bool {
     match (one, other) {
         (None, None) => true,
@@ -141,14 +141,14 @@ fn is_near(one: Option<prost_types::Timestamp>, other: Option<prost_types::Times
     }
 }
 
-/// The first good answer of a turn. Nobody is shown it, so there is no new revision.
+/// Records the first successful answer of a turn. It is not shown, so there is no new revision.
 fn answered(ws: &mut WriteSet, session: &Session) {
     let key = [(&session.session_id).into()];
     let set = [("model_answered", session.message_id.as_str().into())];
     ws.update(&sessions::SESSIONS, &key, &set, &[("rev", session.rev.into())]);
 }
 
-/// A call succeeded: what was shown before is over.
+/// A call succeeded: removes the condition that was shown.
 fn cleared(ws: &mut WriteSet, session: &Session, now: Timestamp) {
     let mut set =
         vec![("model_condition", Value::Null), ("model_answered", session.message_id.as_str().into())];
@@ -156,7 +156,8 @@ fn cleared(ws: &mut WriteSet, session: &Session, now: Timestamp) {
     sessions::update(ws, session, set);
 }
 
-/// What the session shows once nothing of its model is to be shown. A person who is waited for is waited for all the same.
+/// What the session shows once its model condition is gone; none when it shows something else, such as a question to
+/// a person.
 fn calmed(session: &Session, now: Timestamp) -> Option<(&'static str, Value)> {
     let shows = session.condition.reason.starts_with("MODEL_") && !session.waits_for_person();
     shows.then(|| ("condition", condition_value(&store::cleared(now))))

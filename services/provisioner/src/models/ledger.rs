@@ -1,4 +1,4 @@
-//! Whom a token stands for, and where usage and conditions go.
+//! The gateway's ledger: the session behind a token, and where usage and conditions are recorded.
 
 use std::sync::{Arc, Weak};
 
@@ -23,19 +23,19 @@ use crate::shared::Shared;
 use crate::store::model_totals::Total;
 use crate::store::{model_totals, model_usage, model_waits, sandboxes, sessions};
 
-/// Most tokens, and most millionths of cost, that one call is counted with.
+/// Most tokens, and most millionths of cost, that are counted for one call.
 const MAX_OF_A_CALL: u64 = 1_000_000_000_000;
 
-/// The ledger over the service's tables.
+/// The gateway's ledger over the service's tables.
 pub struct SessionLedger {
     shared: Weak<Shared>,
     servers: McpClients,
-    /// The sums of an organization change with each of its calls: one after the other is quicker than conflicts.
+    /// All calls of an organization change the same sums: taking turns is faster than conflicts.
     counting: Mutex<()>,
 }
 
 impl SessionLedger {
-    /// Over these; they are not kept alive by it.
+    /// A ledger that does not keep the service alive.
     pub fn new(shared: &Arc<Shared>, servers: McpClients) -> Self {
         Self { shared: Arc::downgrade(shared), servers, counting: Mutex::new(()) }
     }
@@ -58,7 +58,7 @@ impl Ledger for SessionLedger {
         let Some(provider) = provider else { return Err(gone(&shared, &owner).await) };
         let model = ModelAccess::of(&shared, &provider).map_err(unavailable)?;
         let wait = model_waits::find(&shared.store, id.as_str()).await.map_err(unavailable)?;
-        // The turn that goes first finds out whether the quota goes on.
+        // The first turn after a wait is let through, to try the quota.
         let held_until = wait.filter(|w| w.first_turn.is_empty()).map(|w| w.until);
         let limits = limits::of_task(&shared, &session.organization_id, &session.task_id);
         let limits = limits.await.map_err(unavailable)?;
@@ -99,7 +99,7 @@ impl Ledger for SessionLedger {
     }
 }
 
-/// The living session of a token, when it comes through the runtime of that session's own sandbox.
+/// The living session of a token, if the call came through the runtime of that session's own sandbox.
 pub(super) async fn session_of(
     shared: &Shared,
     token: &str,
@@ -120,7 +120,7 @@ pub(super) async fn session_of(
     Ok((ours && living && named).then_some((session, sandbox)))
 }
 
-/// Who the calls of a session are counted for.
+/// The owner to whom the calls of a session are counted.
 fn owner(session: &Session) -> Owner {
     Owner {
         organization: session.organization_id.to_string(),
@@ -132,7 +132,7 @@ fn owner(session: &Session) -> Owner {
     }
 }
 
-/// The model provider of a living session was deleted. The session says so before the agent hears of it.
+/// The model provider of a living session was deleted. Recorded in the session before the agent gets the refusal.
 async fn gone(shared: &Shared, owner: &Owner) -> Refused {
     let words = format!("the model provider {} of this session was deleted", owner.provider);
     let kind = ConditionKind::ProviderGone;
@@ -143,7 +143,7 @@ async fn gone(shared: &Shared, owner: &Owner) -> Refused {
     Refused::ProviderGone(words)
 }
 
-/// What a call of a session needs.
+/// What the gateway needs for a call of a session.
 fn access(owner: Owner, model: ModelAccess) -> Result<Access, Error> {
     let credential = match model.credential {
         None => Credential::None,
@@ -177,7 +177,7 @@ fn access(owner: Owner, model: ModelAccess) -> Result<Access, Error> {
     })
 }
 
-/// The gateway's name of a kind.
+/// The gateway's kind of API for a provider's kind.
 pub fn gateway_kind(kind: ModelProviderKind) -> Kind {
     match kind {
         ModelProviderKind::Anthropic => Kind::Anthropic,
@@ -187,10 +187,10 @@ pub fn gateway_kind(kind: ModelProviderKind) -> Kind {
     }
 }
 
-/// Adds a call to what its session used, and to the sums of its task and organization, in one commit.
+/// Adds a call to the counts of its session, and to the sums of its task and organization, in one commit.
 async fn count(shared: &Shared, access: &Access, usage: &Usage) -> Result<(), Error> {
     let id: SessionId = access.owner.session.parse()?;
-    // No call uses more than this; what claims to must not spoil the sums.
+    // No call uses more than this; a false figure must not spoil the sums.
     let number = |n: u64| i64::try_from(n.min(MAX_OF_A_CALL)).unwrap_or(0);
     let (model, _) = crate::domain::head(&usage.model, 200);
     let call = ModelUsage {

@@ -1,4 +1,4 @@
-//! Limits: how much is used of them, told to the model gateway before each call.
+//! Limits and their use, which the model gateway reads before each call.
 
 use foundry_core::{Error, OrganizationId};
 use foundry_model_gateway::{Limit, Unit as Counted};
@@ -8,7 +8,7 @@ use crate::shared::Shared;
 use crate::store::model_totals::Total;
 use crate::store::{model_limits, model_totals};
 
-/// The limits that count for a call of a task.
+/// The limits that apply to the calls of a task, with what is used.
 ///
 /// # Errors
 /// When the database fails.
@@ -35,7 +35,7 @@ pub async fn of_task(
     Ok(limits)
 }
 
-/// What is used of a limit, for this task where it is set for tasks.
+/// How much of a limit is used; by this task, if the limit is set per task.
 ///
 /// # Errors
 /// When the database fails.

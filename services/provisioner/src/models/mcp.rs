@@ -1,4 +1,4 @@
-//! MCP servers over HTTP: who may use which, where it is, and at which addresses it may be reached.
+//! MCP servers over HTTP: which session may call which, where it is, and at which addresses it may be reached.
 
 use foundry_core::Error;
 use foundry_egress::{Reach, SystemOutside, Upstream, reach};
@@ -12,8 +12,8 @@ use super::ledger::session_of;
 use crate::profiles;
 use crate::shared::Shared;
 
-/// Calls MCP servers in place of sandboxes: no more is reached for a sandbox than it may reach itself, and what the
-/// operator names besides.
+/// Calls MCP servers on behalf of sandboxes. It reaches what the sandbox itself may reach, and the hosts that the
+/// operator names.
 pub struct McpClients {
     freely: reqwest::Client,
     pinned: Pinned,
@@ -21,7 +21,7 @@ pub struct McpClients {
 }
 
 impl McpClients {
-    /// `freely` reaches what the host reaches.
+    /// `freely` is the client for servers without restrictions; it reaches what this host reaches.
     ///
     /// # Errors
     /// When the configured proxy or certificate authority cannot be used.
@@ -33,10 +33,10 @@ impl McpClients {
         Ok(Self { freely, pinned, upstream: Upstream::new(network).map_err(unusable)? })
     }
 
-    /// The server of this name in the profile of the token's session.
+    /// The server of this name in the profile of the session with this token.
     ///
     /// # Errors
-    /// When there is none, or the token is not to be served.
+    /// When there is none, or the token is not valid.
     pub async fn access(
         &self,
         shared: &Shared,
@@ -63,7 +63,8 @@ impl McpClients {
         Ok(McpAccess { session: session.session_id.to_string(), url, headers, events, network })
     }
 
-    /// What calls a server: it reaches no more than the sandbox may, and what the operator names.
+    /// The client for a server: it reaches what the sandbox may reach; a host that the operator names is reached
+    /// freely.
     ///
     /// # Errors
     /// When the server may not be reached, or its name cannot be resolved.
@@ -87,7 +88,7 @@ impl McpClients {
 
 const ADVICE: &str = "; the operator can name its host and port in provisioner.mcp_hosts";
 
-/// Whether the operator names the host and port of an address.
+/// Whether the operator names the host and port of this URL.
 fn named(hosts: &[String], url: &Url) -> bool {
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return false };
     let place = format!("{host}:{port}");

@@ -1,4 +1,4 @@
-//! MCP servers over HTTP, as agent and gateway get them.
+//! MCP servers over HTTP, as agent and gateway see them.
 
 use foundry_flow::{Engine, Options};
 use foundry_http_client::NetworkSettings;

@@ -1,7 +1,8 @@
-//! Models for agents: what the model gateway asks about a call, what it tells of its answers, and the test call.
+//! Models for agents: what the model gateway needs to know about a call, what it reports of the answers, and the test
+//! call.
 //!
-//! No model key enters a sandbox. An agent has the address of the forwarder beside it and a token that stands for its
-//! session; the forwarder adds the proof of its sandbox, and only here the real key is put in.
+//! No model key enters a sandbox. An agent has the address of the forwarder beside it and a token for its session;
+//! the forwarder adds the proof of its sandbox, and only here the real key is put in.
 
 mod choice;
 pub(crate) mod condition;
@@ -24,12 +25,12 @@ use crate::shared::Shared;
 pub use choice::{Chosen, agent_kind, choose};
 pub use probe::GatewayProbe;
 
-/// The gateway's socket, alone in its directory, which sandboxes see.
+/// The gateway's socket, alone in a directory that is mounted into sandboxes.
 pub fn socket(data_dir: &Path) -> PathBuf {
     data_dir.join("mesh").join("model.sock")
 }
 
-/// The client by which model providers are called.
+/// The client for calls to model providers.
 ///
 /// # Errors
 /// When the configured proxy or certificate authority cannot be used.
@@ -56,7 +57,7 @@ pub fn serve(
     let ledger = Arc::new(ledger::SessionLedger::new(shared, servers));
     let gateway = Gateway::new(ledger, client, settings, env.clone(), tasks.clone());
     gateway.serve(Listener::Unix(listener));
-    // Served once in a process; in tests without a listener there is none.
+    // Set once per process; tests without a listener have none.
     shared.model_gateway.get_or_init(|| gateway);
     Ok(())
 }

@@ -8,14 +8,14 @@ use http::HeaderName;
 use super::ledger::gateway_kind;
 use crate::profiles::{ModelAccess, ModelCredential, ModelFinding, ModelProbe, Probed};
 
-/// Calls providers as the model gateway does.
+/// Calls model providers as the model gateway does.
 pub struct GatewayProbe {
     client: reqwest::Client,
     env: Env,
 }
 
 impl GatewayProbe {
-    /// With this client.
+    /// Calls with this client.
     pub fn new(client: reqwest::Client, env: Env) -> Self {
         Self { client, env }
     }
@@ -67,7 +67,7 @@ impl ModelProbe for GatewayProbe {
     }
 }
 
-/// A small model that a provider of this kind is likely to have, when none is named.
+/// A small model that a provider of this kind is likely to offer, used when none is named.
 fn default_model(access: &ModelAccess) -> Option<&'static str> {
     use foundry_proto::provisioner::v1::ModelProviderKind as Kind;
     match access.kind {

@@ -35,7 +35,7 @@ impl World {
     async fn new(tasks: usize) -> Self {
         let f = Fixture::new().await;
         let agent = FakeAgent::serve(&f).await;
-        // The work that it hands over at the end of a turn.
+        // The agent's answer to the hand-over of work at the end of a turn.
         agent.says(0, "");
         let provider = f.model_provider("work", KEY).await.model_provider_id;
         let mut all = Vec::new();
@@ -44,7 +44,7 @@ impl World {
             f.run().await;
             let session = f.session(&sandbox).await;
             f.run().await;
-            // What its agent says is recorded beside this.
+            // The agent's messages are recorded at the same time, so conflicts are retried.
             let choose = || async {
                 let mut ws = foundry_store::WriteSet::new();
                 let set = vec![("model_provider_id", provider.as_str().into())];
@@ -74,7 +74,7 @@ impl World {
         self.tell_of(&session, kind).await;
     }
 
-    /// Tells of a call that was made when the session was as it is here.
+    /// Reports the outcome of a call that was made when the session was as given here.
     async fn tell_of(&self, session: &Session, kind: ConditionKind) {
         let owner = Owner {
             session: session.session_id.to_string(),
@@ -116,7 +116,7 @@ impl World {
         ConditionKind::Quota { resume_at: Some(self.after(time)), notice, ends_turn: !notice }
     }
 
-    /// Another process, with the flows of these kinds.
+    /// An engine of another process, with the flows of these kinds.
     fn engine(&self, has: impl Fn(&str) -> bool) -> Engine {
         let (store, env) = (self.f.shared.store.clone(), self.f.env.env.clone());
         let flows = flow::bindings(&self.f.shared).into_iter().filter(|b| has(b.kind())).collect();
@@ -167,7 +167,7 @@ async fn eight_tasks_wait_for_a_quota_and_each_message_goes_once_when_its_time_h
     w.f.env.clock.advance(HOUR / 2);
     w.f.run().await;
     assert_eq!(w.prompts(), 0);
-    // Another process takes up what waits.
+    // Another process continues the waiting flows.
     let engine = w.engine(|_| true);
     w.f.env.clock.advance(HOUR / 2);
     engine.run_until_idle().await.unwrap();
@@ -192,7 +192,7 @@ async fn a_quota_that_is_still_used_up_at_its_time_costs_one_turn_and_the_others
     w.f.env.clock.advance(HOUR / 2);
     w.f.run().await;
     assert_eq!(w.prompts(), 1);
-    // Nobody answers the one that goes next: after a while another tries.
+    // The first turn gets no answer: after a while another one tries.
     w.f.env.clock.advance(HOUR / 2);
     w.f.run().await;
     assert_eq!(w.prompts(), 2);
@@ -254,7 +254,7 @@ async fn a_turn_that_waits_for_a_quota_is_stopped_at_once() {
     let session_id = w.sessions[0].session_id.to_string();
     let request = p::CancelPromptRequest { session_id, ..Default::default() };
     ops::cancel_prompt::cancel_prompt(&w.f.shared, &w.f.task, request).await.unwrap();
-    // Its delivery is woken, without the job that would make an agent stop.
+    // Its delivery is woken, without the job that would stop an agent.
     w.engine(|kind| kind == flow::turn::TURN.kind).run_until_idle().await.unwrap();
     assert_eq!((w.prompts(), w.outcomes().await), (0, vec![i64::from(i32::from(TurnOutcome::Cancelled))]));
     assert_eq!(w.f.again(&w.sessions[0]).await.state, SessionState::Ready);
@@ -279,7 +279,7 @@ async fn a_short_wait_is_a_notice_once_a_turn_and_keeps_nobody_back() {
     assert_eq!(w.prompts(), 2);
 }
 
-/// The first session with a turn that is recorded, and not delivered.
+/// The first session, with a turn that is recorded but not delivered.
 async fn running(w: &World) -> Session {
     w.prompt(&w.sessions[0]).await;
     w.f.again(&w.sessions[0]).await
@@ -299,7 +299,7 @@ async fn a_refusal_that_is_told_again_with_a_time_a_little_later_changes_nothing
     w.f.env.clock.advance(Duration::from_secs(3));
     w.tell(&session, w.quota(HOUR)).await;
     assert_eq!((w.revision(&session.session_id).await, flows().await), (first, 1));
-    // A time that says something else is shown, and stops no second time.
+    // A clearly different time is shown, but the turn is not stopped a second time.
     w.tell(&session, w.quota(3 * HOUR)).await;
     assert!(w.revision(&session.session_id).await > first);
     assert_eq!(flows().await, 1);
@@ -321,7 +321,7 @@ async fn a_wait_for_a_limit_is_shown_and_taken_back_and_hides_no_refusal() {
         w.tell(&session, kind).await;
         assert_eq!(w.f.again(&session).await.condition.reason, "MODEL_FAILING");
     }
-    // Neither lays a refusal on the turn, nor keeps it from one.
+    // A wait for a limit does not keep a later refusal from being recorded.
     w.tell(&session, ConditionKind::Working).await;
     w.tell(&session, ConditionKind::LimitWait).await;
     w.tell(&session, ConditionKind::KeyRefused).await;
@@ -355,7 +355,7 @@ async fn limits_of_task_and_organization_count_what_was_used_also_after_a_restar
         ops::set_model_limit::set_model_limit(&w.f.shared, &admin, request)
     };
     let used = async |task: &str| -> Vec<(u64, u64)> {
-        // A ledger of its own each time, as after a start: what is used is in the database.
+        // A new ledger each time, as after a restart: what is used is in the database.
         let limits = super::limits::of_task(&w.f.shared, &w.f.organization, task).await.unwrap();
         limits.iter().map(|l| (l.used, l.maximum)).collect()
     };
@@ -374,10 +374,10 @@ async fn limits_of_task_and_organization_count_what_was_used_also_after_a_restar
     call(two, 5).await;
     assert_eq!(used(&one.task_id).await, [(115, 1_000), (110, 100)]);
     assert_eq!(used(&two.task_id).await, [(115, 1_000), (5, 100)]);
-    // One of the task's own stands in for that of each; raised, the next call is made.
+    // A limit of the task itself replaces the one for each task; once it is raised, the next call is made.
     set(p::ModelLimitScope::Task, &one.task_id, 200).await.unwrap();
     assert_eq!(used(&one.task_id).await, [(115, 1_000), (110, 200)]);
-    // The next month begins from nothing, for the organization alone.
+    // The next month starts from zero, for the organization only.
     w.f.env.clock.advance(Duration::from_secs(40 * 24 * 3600));
     assert_eq!(used(&one.task_id).await, [(0, 1_000), (110, 200)]);
     set(p::ModelLimitScope::Task, &one.task_id, 0).await.unwrap();

@@ -1,5 +1,5 @@
-//! A quota that is used up until a known time: nothing is started for that model provider before, and what waits goes by
-//! itself then. One turn goes first; the others follow when a model has answered it.
+//! A quota that is used up until a known time: until then no prompt is delivered that needs this model provider;
+//! after it, waiting ones are delivered automatically. One turn goes first, the others when a model has answered it.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use crate::shared::Shared;
 use crate::store::model_waits::{self, ModelWait};
 use crate::store::{condition_value, sessions};
 
-/// How long the others wait for the answer to the turn that went first.
+/// How long the others wait for the answer to the first turn.
 const FIRST: Duration = Duration::from_secs(60);
-/// A wait looks again after this time, should its signal be lost or the clock be set.
+/// A wait is checked again after this time, in case its signal was lost or the clock was set.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
-/// The reason of a session that waits.
+/// The reason in the condition of a session that waits.
 const REASON: &str = "MODEL_QUOTA";
 
-/// What turns wait for that a model provider's quota keeps back.
+/// Wait key of turns that wait for the quota of a model provider.
 fn key(provider: &str) -> String {
     format!("model/{provider}")
 }
 
-/// Records that the quota goes on at `until`.
+/// Records that the quota is used up until `until`.
 pub fn begin(ws: &mut WriteSet, found: Option<&ModelWait>, provider: &str, until: Timestamp, words: &str) {
     if found.is_some_and(|wait| wait.until == until && wait.first_turn.is_empty()) {
         return;
@@ -40,23 +40,24 @@ pub fn begin(ws: &mut WriteSet, found: Option<&ModelWait>, provider: &str, until
     model_waits::put(ws, found, &wait);
 }
 
-/// Ends the wait, and what waited goes.
+/// Ends the wait; turns that waited are delivered.
 pub fn end(ws: &mut WriteSet, shared: &Shared, provider: &str) {
     model_waits::end(ws, provider);
     wake(ws, shared, provider);
 }
 
-/// Lets turns that wait for a model provider look again.
+/// Lets turns that wait for a model provider check again.
 pub fn wake(ws: &mut WriteSet, shared: &Shared, provider: &str) {
     signal(ws, &shared.env, &key(provider));
 }
 
-/// Whether a good answer ends this wait. One that began before says nothing about the quota.
+/// Whether a successful answer ends this wait. A call that began before it shows nothing about the quota.
 pub fn is_over(wait: &ModelWait, now: Timestamp) -> bool {
     !wait.first_turn.is_empty() || wait.until <= now
 }
 
-/// What keeps a turn back now: the wait as an outcome of its delivery, with the session saying so; none when it may go.
+/// Whether a turn must wait for a quota now: the wait as an outcome of its delivery, also recorded in the session;
+/// none when it can be delivered.
 ///
 /// # Errors
 /// When the database fails.
@@ -94,7 +95,7 @@ pub async fn keeps_back(shared: &Shared, session: &Session, turn: &Turn) -> Resu
     Ok(shared.store.retry_on_conflict(decide).await?.1)
 }
 
-/// The condition of a session whose turn runs.
+/// The condition of a session whose turn is running.
 fn goes(now: Timestamp) -> Condition {
     Condition {
         waiting_on: "agent".to_owned(),
@@ -104,7 +105,7 @@ fn goes(now: Timestamp) -> Condition {
     }
 }
 
-/// The condition of a session whose turn is kept back.
+/// The condition of a session whose turn waits for a quota.
 fn waits(wait: &ModelWait, now: Timestamp) -> Condition {
     let message = if wait.first_turn.is_empty() {
         format!(

@@ -48,7 +48,7 @@ async fn row(f: &Fixture, id: &str) -> Option<Attachment> {
     attachments::find(&f.shared.store, &id.parse().unwrap()).await.unwrap()
 }
 
-/// The files in the store, however they came there.
+/// Number of stored files of the organization, whether a row names them or not.
 fn bytes_in_store(f: &Fixture) -> usize {
     let directory = f.dir.path().join("attachments").join(f.organization.as_str());
     std::fs::read_dir(directory).map_or(0, Iterator::count)
@@ -123,7 +123,7 @@ async fn a_repeat_has_the_first_answer_and_takes_up_what_a_crash_left() {
     let other = p::PutAttachmentRequest { content: b"other".to_vec().into(), ..wanted.clone() };
     assert_eq!(ask(other).await.unwrap_err().reason(), "REQUEST_ID_REUSED");
 
-    // As if the process had died between the intent and the bytes.
+    // As if the process had died between writing the row and the bytes.
     let id = first.attachment.as_ref().unwrap().attachment_id.clone();
     let mut ws = foundry_store::WriteSet::new();
     let pending = [("state", AttachmentState::Pending.as_str().into())];
@@ -143,7 +143,7 @@ async fn the_space_of_an_organization_is_bounded_for_two_at_once() {
     let results = [a, b];
     let refused: Vec<_> = results.iter().filter_map(|r| r.as_ref().err()).map(Error::reason).collect();
     assert_eq!(refused, ["LIMIT_REACHED"]);
-    // What is removed makes room once its bytes are gone.
+    // A removed file makes room once its bytes are deleted.
     let id = results.into_iter().find_map(Result::ok).unwrap().attachment.unwrap().attachment_id;
     let request = p::DeleteAttachmentRequest { attachment_id: id.clone(), ..Default::default() };
     delete_attachment::delete_attachment(&f.shared, &f.writer(), request).await.unwrap();
@@ -170,7 +170,7 @@ async fn the_sweep_takes_what_nobody_uses_and_leaves_the_rest() {
         ..Default::default()
     };
     prompt_agent_session::prompt_agent_session(&f.shared, &f.task, prompt).await.unwrap();
-    // As if the process had died between the intent and the bytes, and nobody had come again.
+    // As if the process had died between writing the row and the bytes, without a repeated request.
     let mut ws = foundry_store::WriteSet::new();
     let pending = [("state", AttachmentState::Pending.as_str().into())];
     ws.update(&attachments::ATTACHMENTS, &[lost.as_str().into()], &pending, &[]);
@@ -222,7 +222,7 @@ async fn lists_by_pages_newest_first_with_what_they_take() {
     let f = Fixture::new().await;
     let mut made = Vec::new();
     for n in 0..5 {
-        // Two of the same moment are told apart by their ids.
+        // Files of the same instant are ordered by their ids.
         f.env.clock.advance(Duration::from_millis(n % 2));
         made.push(stored(&f, &format!("{n}"), PNG).await);
     }

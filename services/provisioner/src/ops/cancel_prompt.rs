@@ -1,5 +1,5 @@
-//! CancelPrompt: records that a turn is to stop; a job makes the agent stop it. A turn that is named
-//! before its prompt has come is stopped as soon as it comes; another turn than the named one runs on.
+//! CancelPrompt: records that a turn is to stop; a job makes the agent stop it. A turn that is cancelled before its
+//! prompt arrives is stopped on arrival; only the named turn is stopped.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, MessageId};
@@ -52,7 +52,7 @@ pub async fn cancel_prompt(
             turns::update(&mut ws, &turn, vec![("cancel_requested", 1.into())]);
             "the turn is being stopped".clone_into(&mut session.condition.message);
             sessions::update(&mut ws, &session, vec![("condition", condition_value(&session.condition))]);
-            // One that waits for its model provider ends at once.
+            // A turn that waits for its model provider ends at once.
             if turn.state == TurnState::Intended && !session.model_provider_id.is_empty() {
                 wait::wake(&mut ws, shared, &session.model_provider_id);
             }
@@ -64,7 +64,7 @@ pub async fn cancel_prompt(
         .await
 }
 
-/// A turn of which only its cancellation is known.
+/// A turn that was cancelled before its prompt arrived.
 fn awaited(session: &Session, message_id: &MessageId) -> Turn {
     Turn {
         session_id: session.session_id.clone(),

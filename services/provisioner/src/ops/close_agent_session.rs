@@ -42,7 +42,7 @@ pub async fn close_agent_session(
             };
             let session = close(shared, &mut ws, &session, &end).await?;
             flow::close::enqueue_for(&mut ws, shared, &session);
-            // Also what the agent did since its last tool call.
+            // Includes what the agent did since its last tool call.
             flow::work::enqueue_for(&mut ws, shared, &session, None)?;
             let id = session.session_id.as_str();
             ws.audit(audit(&organization, caller, &user_id, "agent_session.close", id, &request.request_id));

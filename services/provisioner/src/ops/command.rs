@@ -10,7 +10,7 @@ use prost::Message;
 
 use crate::shared::Shared;
 
-/// An answer that tells the revision of its change.
+/// An answer that carries the revision of its change.
 pub(crate) trait Answer: Message + Default + Clone {
     /// Sets the revision, known only after the commit.
     fn set_rev(&mut self, rev: i64);
@@ -26,7 +26,7 @@ macro_rules! answers {
     )*};
 }
 
-/// The same for answers with an entity that has the revision in it too.
+/// The same for answers that carry the revision in their entity too.
 macro_rules! answers_with {
     ($($name:ident.$entity:ident)*) => {$(
         impl Answer for foundry_proto::provisioner::v1::$name {
@@ -60,7 +60,7 @@ pub(crate) struct Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// A command; `body` is the request without its request id.
+    /// A command; `body` is the request without its request id, to recognize a repetition.
     pub(crate) fn new(
         shared: &'a Shared,
         caller: &Caller,
@@ -73,8 +73,8 @@ impl<'a> Command<'a> {
         Ok(Self { shared, organization, key })
     }
 
-    /// The first answer of a repeated command in whichever organization of the caller it was given: for one whose
-    /// subject is gone since.
+    /// The first answer to a repeated command in any organization of the caller: the subject, which would name the
+    /// organization, may no longer exist.
     pub(crate) async fn answered<R: Answer>(
         shared: &Shared,
         caller: &Caller,
@@ -92,8 +92,8 @@ impl<'a> Command<'a> {
         Ok(None)
     }
 
-    /// Decides and commits, deciding anew when something changed meanwhile; a repeated request gets its
-    /// first answer.
+    /// Decides and commits, and decides again when another commit got in between. A repeated request gets its first
+    /// answer.
     pub(crate) async fn run<R, F, Fut>(&self, decide: F) -> Result<R, Error>
     where
         R: Answer,
@@ -109,12 +109,13 @@ impl<'a> Command<'a> {
             .retry_on_conflict(|| async {
                 let (mut decided, mut response) = decide().await?;
                 if decided.is_empty() {
-                    // Read before what the answer shows: a change that it does not show must stay news to its reader.
+                    // Read before the content of the answer: a change that the answer does not show must have a
+                    // higher revision.
                     let head = store.head(&scope).await?;
                     (decided, response) = decide().await?;
                     response.set_rev(head);
                 }
-                // The organization's revision is the one that the answer tells: it comes first.
+                // The organization's scope comes first, because the answer carries its revision.
                 let mut ws = WriteSet::new();
                 if !decided.is_empty() {
                     ws.scope(scope.clone());
@@ -129,7 +130,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// The answer at the revision of its change; without one it holds the revision it was decided at.
+/// The answer with the revision of its change; without a change (0) it keeps the one it was decided at.
 fn at<R: Answer>(mut answer: R, rev: i64) -> R {
     if rev > 0 {
         answer.set_rev(rev);

@@ -1,4 +1,4 @@
-//! CreateAgentProfile: a set-up of an agent under a name, with its secrets encrypted in its row.
+//! CreateAgentProfile: adds a named set-up of an agent, with its secrets encrypted in its row.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, ProfileId, Result};

@@ -1,5 +1,5 @@
-//! CreateAgentSession: a placeholder at once, whatever state the sandbox is in. A session whose sandbox
-//! was destroyed goes on in the task's next one.
+//! CreateAgentSession: records a session at once, whatever state the sandbox is in. A session whose sandbox was
+//! destroyed continues in the task's next one.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, SessionId};
@@ -76,7 +76,7 @@ pub async fn create_agent_session(
         .await
 }
 
-/// Whether a session was closed only because its sandbox went away, and this one follows that.
+/// Whether a session was closed only because its sandbox was destroyed, and the new sandbox is of the same task.
 async fn is_homeless(shared: &Shared, there: &Session, sandbox: &Sandbox) -> Result<bool, Error> {
     let same = there.organization_id == sandbox.organization_id && there.task_id == sandbox.task_id;
     if !same || there.state != SessionState::Closed {
@@ -88,17 +88,17 @@ async fn is_homeless(shared: &Shared, there: &Session, sandbox: &Sandbox) -> Res
 
 /// Moves a session to another sandbox: a new agent, the same transcript.
 fn rehome(shared: &Shared, ws: &mut WriteSet, there: &Session, fresh: Session) -> Result<Session, Error> {
-    // Nothing of the old log may be read on into the new one.
+    // No event of the old log may be recorded after the move.
     shared.pumps.stop(&there.session_id);
     let session = Session {
         message_id: there.message_id.clone(),
         turn_count: there.turn_count,
-        // The agent's start tells the transcript that what is above is forgotten.
+        // With a new generation, the flow adds the notice that the agent has forgotten the conversation.
         generation: there.generation + 1,
         told_generation: there.told_generation,
         last_offset: there.last_offset,
         create_time: there.create_time,
-        // Another agent knows nothing of the choices of this one.
+        // Choices are carried over to the same agent only; another one has other options.
         offer: if there.agent == fresh.agent {
             Offer { start: fresh.offer.start.clone(), ..there.offer.carried(fresh.create_time) }
         } else {

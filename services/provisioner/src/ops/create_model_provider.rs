@@ -1,4 +1,4 @@
-//! CreateModelProvider: a place where models are served, with its secrets encrypted in its row.
+//! CreateModelProvider: adds a server of models, with its secrets encrypted in its row.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, ModelProviderId, OrganizationId, Result};

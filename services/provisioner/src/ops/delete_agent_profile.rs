@@ -1,4 +1,4 @@
-//! DeleteAgentProfile: with its secrets. Agents that run are left alone.
+//! DeleteAgentProfile: deletes a profile with its secrets. Running agents are not affected.
 
 use foundry_authn::Caller;
 use foundry_core::Result;

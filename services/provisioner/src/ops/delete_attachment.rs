@@ -1,4 +1,4 @@
-//! DeleteAttachment: from now on nobody gets the file; the sweep removes its bytes.
+//! DeleteAttachment: the file can no longer be read; the sweep removes its bytes.
 
 use foundry_authn::Caller;
 use foundry_core::Result;

@@ -1,4 +1,4 @@
-//! DeleteModelProvider: with its secrets, unless a profile uses it.
+//! DeleteModelProvider: deletes a model provider with its secrets, unless a profile uses it.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};

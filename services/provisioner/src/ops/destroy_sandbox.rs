@@ -1,4 +1,4 @@
-//! DestroySandbox: legal in every state; cancels whatever goes on in it and schedules its end.
+//! DestroySandbox: legal in every state; cancels the sandbox's flows and starts its destroy flow.
 
 use foundry_authn::Caller;
 use foundry_core::Error;
@@ -65,7 +65,7 @@ async fn destroy(shared: &Shared, ws: &mut WriteSet, sandbox: Sandbox) -> Result
         ("flow_id", (&flow_id).into()),
     ];
     sandboxes::update(ws, &sandbox, set);
-    // A destruction that had failed is begun anew: its own flow has ended.
+    // A destruction that failed is started again: its own flow has ended.
     if let Ok(current) = sandbox.flow_id.parse() {
         foundry_flow::request_cancel(ws, &current);
     }

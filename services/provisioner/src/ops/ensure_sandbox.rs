@@ -1,4 +1,4 @@
-//! EnsureSandbox: the living sandbox of a task, or a new one that flows will make.
+//! EnsureSandbox: returns the living sandbox of a task, or records a new one that flows will make.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, RepositoryId, SandboxId, TaskId, Timestamp};
@@ -15,7 +15,7 @@ use crate::profiles::{Choice, check_agent, choose};
 use crate::shared::Shared;
 use crate::store::sandboxes;
 
-/// What was asked for, checked.
+/// The checked request.
 struct Wanted {
     organization: OrganizationId,
     task: TaskId,
@@ -73,7 +73,7 @@ pub async fn ensure_sandbox(
             check_agent(shared, "agent", &choice.agent)?;
             let flow_id = shared.flow_id();
             let mut sandbox = fresh(shared, &wanted, &request, &choice, flow_id.to_string());
-            // A session may go on here: its blocks and permissions are told apart by the runtime's number.
+            // A session may be moved to this sandbox: the runtime's number keeps its blocks and permissions apart.
             sandbox.runtime_instance =
                 1 + sandboxes::last_instance(&shared.store, wanted.task.as_str()).await?;
             sandboxes::insert(&mut ws, &sandbox);

@@ -11,7 +11,7 @@ use crate::shared::Shared;
 /// Returns a stored file.
 ///
 /// # Errors
-/// `NOT_FOUND`, also while it is not there yet or is being removed; `ATTACHMENT_STORE_UNAVAILABLE`.
+/// `NOT_FOUND`, also while it is not stored yet or is being removed; `ATTACHMENT_STORE_UNAVAILABLE`.
 pub async fn get_attachment(
     shared: &Shared,
     caller: &Caller,

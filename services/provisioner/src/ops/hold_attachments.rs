@@ -11,10 +11,10 @@ use crate::domain::attachment::Attachment;
 use crate::shared::Shared;
 use crate::store::attachments;
 
-/// Keeps files and says what they are.
+/// Keeps files, and returns their descriptions.
 ///
 /// # Errors
-/// `NOT_FOUND` for one that is not there or belongs to another organization, `INVALID_ARGUMENT`.
+/// `NOT_FOUND` for one that does not exist or belongs to another organization, `INVALID_ARGUMENT`.
 pub async fn hold_attachments(
     shared: &Shared,
     _: &Caller,
@@ -31,7 +31,7 @@ pub async fn hold_attachments(
             let found = attachments::find(&shared.store, id).await?;
             let ours = |f: &Attachment| f.organization_id == organization && f.is_ready();
             let file = found.filter(ours).ok_or_else(|| Error::not_found("attachment", id.as_str()))?;
-            // One that an agent has had already stays for good.
+            // A file that was sent to an agent already is kept for good.
             if file.expire_time.is_some_and(|expires| expires < until) {
                 attachments::keep(&mut ws, &file, session.as_str(), Some(until));
             }

@@ -8,7 +8,8 @@ use foundry_proto::provisioner::v1::{Agent, ListAgentsRequest, ListAgentsRespons
 use crate::models::agent_kind;
 use crate::shared::Shared;
 
-/// Lists the agents, the default first. Model providers of organizations do not count: no organization is named.
+/// Lists the agents, the default first. Only model providers of the environment count: the request names no
+/// organization.
 pub async fn list_agents(
     shared: &Shared,
     _: &Caller,

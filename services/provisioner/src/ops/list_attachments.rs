@@ -1,4 +1,4 @@
-//! ListAttachments: newest first, by pages, with what they take.
+//! ListAttachments: newest first, by pages, with the space in use.
 
 use foundry_authn::Caller;
 use foundry_core::{AttachmentId, OrganizationId, PageRequest, PageToken, Result, Timestamp};
@@ -12,7 +12,7 @@ use crate::store::attachments;
 /// Lists the stored files of an organization.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for a page token of somewhere else.
+/// `INVALID_ARGUMENT` for a page token that is not of this list.
 pub async fn list_attachments(
     shared: &Shared,
     caller: &Caller,

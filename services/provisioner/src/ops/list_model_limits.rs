@@ -1,4 +1,4 @@
-//! ListModelLimits: how much may be used of models, and how much is.
+//! ListModelLimits: the limits on the use of models, with what has been used.
 
 use foundry_authn::Caller;
 use foundry_core::{OrganizationId, Result};
@@ -10,7 +10,7 @@ use crate::models::limits;
 use crate::shared::Shared;
 use crate::store::model_limits;
 
-/// Lists the limits of an organization, or those that count for a task.
+/// Lists the limits of an organization, or those that apply to a task.
 ///
 /// # Errors
 /// `NOT_FOUND` for an organization that is not the caller's.

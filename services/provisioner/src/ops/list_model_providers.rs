@@ -8,7 +8,8 @@ use foundry_proto::provisioner::v1::{ListModelProvidersRequest, ListModelProvide
 use crate::shared::Shared;
 use crate::store::model_providers;
 
-/// Lists the model providers that an organization may use. Those of the environment do not count for the page's size.
+/// Lists the model providers that an organization may use. Those of the environment do not count towards the page
+/// size.
 ///
 /// # Errors
 /// `NOT_FOUND`, `INVALID_ARGUMENT`.

@@ -1,4 +1,4 @@
-//! ListModelUsage: what the model gateway counted.
+//! ListModelUsage: the usage that the model gateway has counted.
 
 use foundry_authn::Caller;
 use foundry_core::{OrganizationId, Result};
@@ -8,7 +8,7 @@ use foundry_proto::provisioner::v1::{ListModelUsageRequest, ListModelUsageRespon
 use crate::shared::Shared;
 use crate::store::model_usage;
 
-/// Says what a task or an organization used. A task of another organization has used nothing.
+/// Lists what a task or an organization used. For a task of another organization the list is empty.
 ///
 /// # Errors
 /// `NOT_FOUND` for an organization that is not the caller's.

@@ -13,10 +13,10 @@ use crate::shared::Shared;
 
 /// How long the sandbox may take to answer.
 const LIMIT: Duration = Duration::from_secs(9);
-/// Sandboxes that are asked at the same time; those that hang cost nobody else more than these.
+/// Sandboxes that are asked at the same time, so that hanging ones block no more requests than this.
 pub const CONCURRENT_LISTINGS: usize = 8;
 
-/// Asks the sandbox. It must be ready: one without a runtime has nobody to ask.
+/// Asks the sandbox, which must be ready: without a runtime there is nothing to ask.
 pub async fn list_processes(
     shared: &Shared,
     caller: &Caller,

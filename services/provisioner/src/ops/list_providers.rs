@@ -1,4 +1,4 @@
-//! ListProviders: what was found out of each.
+//! ListProviders: the sandbox providers and what was detected about each.
 
 use foundry_authn::Caller;
 use foundry_core::Error;
@@ -7,7 +7,7 @@ use foundry_proto::provisioner::v1::{ListProvidersRequest, ListProvidersResponse
 
 use crate::shared::Shared;
 
-/// Lists the ways to make sandboxes, the default first.
+/// Lists the sandbox providers, the default first.
 pub async fn list_providers(
     shared: &Shared,
     _: &Caller,

@@ -9,7 +9,7 @@ use crate::domain::Sandbox;
 use crate::shared::Shared;
 use crate::store::sandboxes;
 
-/// Above every id.
+/// Sorts after every id.
 const NEWEST: &str = "sbx_~";
 
 /// Lists the sandboxes of an organization.

@@ -39,7 +39,7 @@ pub fn fields<F: Copy + PartialEq>(
     Ok(fields)
 }
 
-/// Refuses a change of something that is not as its caller knows it; 0 = whatever it is.
+/// Refuses a change when the revision is not the one that the caller expects; 0 = any.
 ///
 /// # Errors
 /// `REVISION_CHANGED`.
@@ -53,7 +53,7 @@ pub fn check_rev(subject: &str, expected: i64, actual: i64) -> Result<()> {
         .next_action("read it again, then repeat the change"))
 }
 
-/// The audit record of a change, which names the fields and no value. `about` is action, subject and request id.
+/// The audit record of a change: it names the fields, not their values. `about` is action, subject and request id.
 pub fn audit_of(
     organization: &OrganizationId,
     caller: &Caller,

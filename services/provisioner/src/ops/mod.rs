@@ -75,7 +75,7 @@ pub(crate) async fn sandbox_for(
     Ok(sandbox)
 }
 
-/// The agent session with this id; only services ask.
+/// The agent session with this id; only services may ask.
 pub(crate) async fn session_for(shared: &Shared, caller: &Caller, id: &str) -> Result<Session, Error> {
     let parsed: SessionId = id.parse()?;
     let session = sessions::find(&shared.store, &parsed).await?;
@@ -84,8 +84,8 @@ pub(crate) async fn session_for(shared: &Shared, caller: &Caller, id: &str) -> R
     Ok(session)
 }
 
-/// The model provider with this id, for a caller with this role in its organization. One of the environment is
-/// everybody's: the role may be had in any organization.
+/// The model provider with this id, for a caller with this role in its organization. One of the environment belongs
+/// to everybody: the role may be in any organization.
 pub(crate) async fn model_provider_for(
     shared: &Shared,
     caller: &Caller,
@@ -134,8 +134,8 @@ pub(crate) async fn profile_for(
     Ok(found)
 }
 
-/// The stored file with this id, for a caller with this role in its organization. One that is not there yet or is
-/// being removed is not found.
+/// The stored file with this id, for a caller with this role in its organization. `NOT_FOUND` while it is not stored
+/// yet or is being removed.
 pub(crate) async fn attachment_for(
     shared: &Shared,
     caller: &Caller,
@@ -149,7 +149,7 @@ pub(crate) async fn attachment_for(
     Ok(found)
 }
 
-/// The files of a message: at most so many, each once.
+/// Checks the files of a message: at most [`MAX_PER_MESSAGE`], each once.
 pub(crate) fn attachment_ids(ids: &[String]) -> Result<Vec<AttachmentId>, Error> {
     const FIELD: &str = "attachment_ids";
     if ids.len() > MAX_PER_MESSAGE {
@@ -166,7 +166,7 @@ pub(crate) fn attachment_ids(ids: &[String]) -> Result<Vec<AttachmentId>, Error>
     Ok(parsed)
 }
 
-/// Checks the user on whose behalf a service acts; data for the audit, never a permission.
+/// Checks the user on whose behalf a service acts. The id goes to the audit record and grants nothing.
 pub(crate) fn behalf(caller: &Caller, user_id: &str) -> Result<String, Error> {
     if user_id.is_empty() || caller.as_user().is_some() {
         return Ok(caller.on_behalf_of().map(ToString::to_string).unwrap_or_default());

@@ -8,7 +8,7 @@ use crate::profiles::{check_agent, provider_of};
 use crate::shared::Shared;
 use crate::store::model_providers;
 
-/// Demands the agent and the model provider that a profile names, the latter until it is committed.
+/// Checks that the agent and the model provider of a profile exist, the latter also when the write set is committed.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the field.

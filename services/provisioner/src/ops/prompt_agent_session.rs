@@ -41,7 +41,7 @@ pub async fn prompt_agent_session(
                     PromptAgentSessionResponse { agent_session: Some(session.to_proto()), rev: 0 },
                 ));
             }
-            // They stay from now on. One that is gone by now is missed when the prompt is delivered.
+            // They are kept for good from now on. A file that is gone is reported when the prompt is delivered.
             for id in &files {
                 let file = attachments::find(&shared.store, id).await?;
                 if let Some(file) = file.filter(|f| f.organization_id == organization && f.is_ready()) {
@@ -114,7 +114,7 @@ fn begin(
         ("turn_count", turn_count.into()),
         ("pending_permission", Value::Null),
         ("pending_elicitation", Value::Null),
-        // What was refused before this turn says nothing about it.
+        // A refusal before this turn does not concern it.
         ("model_condition", Value::Null),
     ];
     sessions::update(ws, &session, set);

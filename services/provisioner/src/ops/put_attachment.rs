@@ -1,5 +1,5 @@
-//! PutAttachment: intends the file in its row, writes its bytes, and says in the row that they are there. A repeat
-//! takes up what a crash left in between.
+//! PutAttachment: writes the row, then the bytes, then marks the row as stored. A repeated request continues what a
+//! crash left unfinished.
 
 use foundry_authn::Caller;
 use foundry_core::{AttachmentId, Code, Error, OrganizationId, Result};
@@ -101,7 +101,7 @@ async fn intend(
         .await
 }
 
-/// Writes the bytes of an intended file, unless they are there.
+/// Writes the bytes of a recorded file, unless they are stored already.
 async fn arrive(
     shared: &Shared,
     organization: &OrganizationId,
@@ -112,7 +112,7 @@ async fn arrive(
     match state {
         Some(AttachmentState::Ready) => return Ok(()),
         Some(AttachmentState::Pending) => {}
-        // A repeat that came too late.
+        // A repeated request that came too late.
         Some(AttachmentState::Removing) | None => return Err(Error::not_found("attachment", id.as_str())),
     }
     shared.attachments.put(organization, id, content).await?;
@@ -122,7 +122,7 @@ async fn arrive(
     match shared.store.commit(ws).await {
         Ok(_) => Ok(()),
         Err(CommitError::GuardFailed { .. }) => {
-            // The same request, sent twice at once, was quicker; or the sweep was.
+            // The same request, sent at the same time, or the sweep got in between.
             match attachments::find(&shared.store, id).await? {
                 Some(file) if file.is_ready() => Ok(()),
                 _ => Err(Error::not_found("attachment", id.as_str())),

@@ -1,4 +1,4 @@
-//! RespondToElicitation: records what was filled in; a job brings it to the agent.
+//! RespondToElicitation: records the answer to a form; a job delivers it to the agent.
 
 use foundry_authn::Caller;
 use foundry_core::Error;
@@ -20,8 +20,8 @@ use crate::store::{condition_value, elicitations, events, sessions};
 /// Answers a form of the agent.
 ///
 /// # Errors
-/// `ELICITATION_CLOSED` when it was answered otherwise or its turn ended, `INVALID_ARGUMENT` naming the field that is
-/// not filled in as the form says, `NOT_FOUND`.
+/// `ELICITATION_CLOSED` when it was answered differently or its turn ended, `INVALID_ARGUMENT` naming the field whose
+/// value the form does not allow, `NOT_FOUND`.
 pub async fn respond_to_elicitation(
     shared: &Shared,
     caller: &Caller,
@@ -53,7 +53,7 @@ pub async fn respond_to_elicitation(
         .await
 }
 
-/// A repeat of the given answer is fine; anything else comes too late.
+/// Repeating the given answer is fine; any other answer comes too late.
 fn repeated(session: &Session, asked: &Elicitation, told: &Value) -> Result<(), Error> {
     let told = told.to_string();
     if asked.answered && asked.answer == told {

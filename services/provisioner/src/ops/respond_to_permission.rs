@@ -1,4 +1,4 @@
-//! RespondToPermission: records the answer; a job brings it to the agent.
+//! RespondToPermission: records the answer; a job delivers it to the agent.
 
 use foundry_authn::Caller;
 use foundry_core::Error;
@@ -58,7 +58,7 @@ async fn find(
     Ok(asked)
 }
 
-/// A repeat of the given answer is fine; anything else comes too late.
+/// Repeating the given answer is fine; any other answer comes too late.
 fn repeated(
     session: &Session,
     asked: &Permission,

@@ -1,4 +1,4 @@
-//! ResumeAgentSession: a person does not want to wait for the time of a model provider's quota.
+//! ResumeAgentSession: tries a model provider before the time at which its quota should be available again.
 
 use foundry_authn::Caller;
 use foundry_core::Error;
@@ -9,7 +9,7 @@ use super::{Command, audit, behalf, session_for};
 use crate::models::wait;
 use crate::shared::Shared;
 
-/// Ends the wait for the session's model provider; nothing happens when there is none.
+/// Ends the wait for the session's model provider; no effect when there is none.
 pub async fn resume_agent_session(
     shared: &Shared,
     caller: &Caller,
@@ -32,7 +32,7 @@ pub async fn resume_agent_session(
             Ok((ws, ResumeAgentSessionResponse { agent_session: Some(session.to_proto()), rev: 0 }))
         })
         .await?;
-    // After the commit: until then the gateway would only be told again that it is used up.
+    // After the commit: before it, the gateway would only read again that the quota is used up.
     shared.let_go(answer.agent_session.as_ref().map(|s| s.model_provider_id.as_str()).unwrap_or_default());
     Ok(answer)
 }

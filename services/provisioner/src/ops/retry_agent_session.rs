@@ -1,4 +1,4 @@
-//! RetryAgentSession: a failed session goes on at the stage that failed.
+//! RetryAgentSession: a failed session continues at the stage that failed.
 
 use foundry_authn::Caller;
 use foundry_core::Error;
@@ -10,7 +10,7 @@ use crate::domain::{Session, SessionState};
 use crate::shared::Shared;
 use crate::store::{cleared, condition_value, sessions};
 
-/// Takes up a failed agent session.
+/// Continues a failed agent session.
 pub async fn retry_agent_session(
     shared: &Shared,
     caller: &Caller,

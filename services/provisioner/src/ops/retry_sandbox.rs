@@ -1,4 +1,4 @@
-//! RetrySandbox: a failed sandbox goes on at the stage that failed.
+//! RetrySandbox: a failed sandbox continues at the stage that failed.
 
 use foundry_authn::Caller;
 use foundry_core::Error;
@@ -11,7 +11,7 @@ use crate::domain::{Sandbox, SandboxState};
 use crate::shared::Shared;
 use crate::store::{cleared, condition_value, sandboxes};
 
-/// Takes up a failed sandbox.
+/// Continues a failed sandbox.
 pub async fn retry_sandbox(
     shared: &Shared,
     caller: &Caller,
@@ -42,7 +42,7 @@ pub async fn retry_sandbox(
         .await
 }
 
-/// The state in which it goes on: that of its failed stage; of the destruction when that had failed.
+/// The state in which it continues: that of its failed stage, or of its destruction when that failed.
 fn resumed(sandbox: &Sandbox) -> SandboxState {
     use foundry_proto::common::v1::StageState;
     let failed = sandbox.stages.iter().find(|s| s.state() == StageState::Failed);

@@ -1,4 +1,4 @@
-//! SetAgentSessionOption: records what was chosen; a flow makes it hold.
+//! SetAgentSessionOption: records a choice; a flow applies it in the agent.
 
 use foundry_authn::Caller;
 use foundry_core::Error;
@@ -55,9 +55,9 @@ fn choose(
         )
         .next_action("create another session"));
     }
-    // What holds in this process may not in the next one, which may be opened just now.
+    // What this agent process has in effect, the next one may not, and it may be starting just now.
     let shown = check(&session.offer, session.session_id.as_str(), option, value)?;
-    // An earlier choice that is on its way would otherwise have the last word.
+    // The answer to an earlier pending choice would otherwise override this one.
     let on_its_way = session.offer.chosen.get(option).is_some_and(|c| c.state == ChoiceState::Wanted);
     let holds = shown && !on_its_way && session.state.is_living();
     let flow_id = shared.flow_id();
@@ -77,7 +77,7 @@ fn choose(
     Ok(Session { offer, ..session })
 }
 
-/// Whether the value holds already.
+/// Checks that the option can take the value. True when it is in effect already.
 fn check(offer: &Offer, session: &str, option: &str, value: &str) -> Result<bool, Error> {
     let Some(found) = offer.option(option) else {
         let (shown, _) = crate::domain::head(option, 100);

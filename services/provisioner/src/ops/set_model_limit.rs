@@ -1,4 +1,4 @@
-//! SetModelLimit: how much may be used of models, by an organization in a month or by a task.
+//! SetModelLimit: limits the use of models, by an organization per month or by a task.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, OrganizationId, Result, TaskId};
@@ -14,7 +14,7 @@ use crate::store::model_limits::{self, MODEL_LIMITS};
 
 /// Most limits of an organization.
 const MOST: i64 = 500;
-/// The largest limit, so that sums stay numbers.
+/// The largest limit; sums stay well within 64 bits.
 const LARGEST: i64 = 1_000_000_000_000_000;
 
 /// Sets a limit, or removes it.

@@ -1,4 +1,4 @@
-//! TestModelProvider: one small call to the provider at this moment; passed through, not stored.
+//! TestModelProvider: makes one small call to the provider and returns the result; nothing is stored.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ const LIMIT: Duration = Duration::from_secs(9);
 /// Longest text of the provider that is shown, in bytes.
 const MAX_DETAIL: usize = 500;
 
-/// Calls the provider once, with the model asked for or the first one it lists. One of the environment may be tested by
-/// the admins of every organization, since they can use it in any case, by a task.
+/// Calls the provider once, with the requested model or the first one it lists. The admins of every organization may
+/// test one of the environment, since their tasks can use it in any case.
 ///
 /// # Errors
-/// `NOT_FOUND`; `LIMIT_REACHED` when too many are being tested. What is wrong outside is in the answer.
+/// `NOT_FOUND`; `LIMIT_REACHED` when too many tests are running. Failures of the provider are in the answer.
 pub async fn test_model_provider(
     shared: &Shared,
     caller: &Caller,
@@ -58,7 +58,7 @@ pub async fn test_model_provider(
     })
 }
 
-/// What is known to be wrong without a call.
+/// A finding that needs no call.
 fn foreseen(provider: &ModelProvider, model: &str) -> Option<Probed> {
     let says = |finding, detail: String| Some(Probed { finding, model: String::new(), detail });
     let view = &provider.view;

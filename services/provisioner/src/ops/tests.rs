@@ -32,7 +32,7 @@ async fn a_task_has_one_living_sandbox_however_often_it_asks() {
     f.run().await;
     let id = a.sandbox.unwrap().sandbox_id;
     assert_eq!(f.sandbox(&id).await.state, SandboxState::Ready);
-    // No runtime answers in this world: nothing is to be saved.
+    // No runtime answers in this test, so there is no work to save.
     f.provider.kill(&id);
     destroy_sandbox::destroy_sandbox(&f.shared, &f.task, destroy(&id)).await.unwrap();
     f.run().await;
@@ -161,7 +161,7 @@ async fn a_prompt_needs_a_ready_session_and_fits_a_size() {
 
 #[tokio::test]
 async fn destroys_in_every_state_and_cuts_the_turn() {
-    // How far the sandbox is when it is destroyed: which call of the provider fails, if any.
+    // How far the sandbox is when it is destroyed: the provider's call that fails, if any.
     for failing in ["", "allocate", "prepare_repo", "install_agent", "start_agent", "not even begun"] {
         let f = Fixture::new().await;
         f.provider.outside().failing.extend(Some(failing).filter(|s| !s.is_empty()));
@@ -178,7 +178,7 @@ async fn destroys_in_every_state_and_cuts_the_turn() {
             ..Default::default()
         };
         prompt_agent_session::prompt_agent_session(&f.shared, &f.task, text).await.unwrap();
-        // No runtime answers in this world: nothing is to be saved.
+        // No runtime answers in this test, so there is no work to save.
         f.provider.kill(&id);
         let answer = destroy_sandbox::destroy_sandbox(&f.shared, &f.task, destroy(&id)).await.unwrap();
         assert_eq!(answer.sandbox.unwrap().state(), p::SandboxState::Destroying, "{failing}");

@@ -1,4 +1,4 @@
-//! UpdateAgentProfile: the fields that the mask names, and no other.
+//! UpdateAgentProfile: changes the fields that the mask names, and no others.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};

@@ -1,4 +1,4 @@
-//! UpdateModelProvider: the fields that the mask names, and no other.
+//! UpdateModelProvider: changes the fields that the mask names, and no others.
 
 use foundry_authn::Caller;
 use foundry_core::{Error, Result};
@@ -48,7 +48,7 @@ pub async fn update_model_provider(
             }
             provider.sealed = profiles::seal(shared, &MODEL_PROVIDERS, id, &secrets)?;
             let mut ws = WriteSet::new();
-            // Another key has another quota; whatever else was changed may help as well.
+            // A new key has its own quota, and any other change may help too.
             wait::end(&mut ws, shared, id);
             model_providers::update(&mut ws, &organization, loaded_rev, &provider);
             let names: Vec<_> = fields.iter().map(|f| f.as_str()).collect();

@@ -9,7 +9,7 @@ use super::session_for;
 use crate::shared::Shared;
 use crate::view;
 
-/// What the caller may see.
+/// The view that the caller may watch.
 ///
 /// # Errors
 /// `NOT_FOUND`, `INVALID_ARGUMENT` for a negative offset.

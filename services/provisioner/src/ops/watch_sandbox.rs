@@ -10,7 +10,7 @@ use super::sandbox_for;
 use crate::shared::Shared;
 use crate::view;
 
-/// What the caller may see.
+/// The view that the caller may watch.
 ///
 /// # Errors
 /// `NOT_FOUND`.

@@ -9,7 +9,7 @@ use foundry_watch_hub::Granted;
 use crate::shared::Shared;
 use crate::view;
 
-/// What the caller may see.
+/// The view that the caller may watch.
 ///
 /// # Errors
 /// `NOT_FOUND` for a foreign organization.

@@ -1,4 +1,4 @@
-//! A model provider with its secrets, for the one place that calls it.
+//! A model provider with its secrets, for calls to it.
 
 use foundry_core::Error;
 use foundry_proto::provisioner::v1::{CredentialKind, ModelPrice, ModelProviderKind};
@@ -10,16 +10,16 @@ use crate::domain::{ModelProvider, Secrets, named};
 use crate::shared::Shared;
 use crate::store::model_providers::MODEL_PROVIDERS;
 
-/// How a model provider is called. It prints no secret.
+/// How to call a model provider. Debug output shows no secret.
 #[derive(Clone, Debug)]
 pub struct ModelAccess {
     /// Which API it speaks.
     pub kind: ModelProviderKind,
-    /// Where it is, without a slash at the end.
+    /// The API's base URL, without a slash at the end.
     pub base_url: String,
     /// Headers that are added to each call.
     pub headers: Vec<(String, Secret)>,
-    /// What it is called with; none for one that needs nothing.
+    /// The credential of calls; none for a server that needs none.
     pub credential: Option<ModelCredential>,
     /// Models that may be used; empty = any.
     pub models: Vec<String>,
@@ -27,7 +27,7 @@ pub struct ModelAccess {
     pub prices: Vec<ModelPrice>,
 }
 
-/// What a model provider is called with.
+/// The credential of calls to a model provider.
 #[derive(Clone, Debug)]
 pub enum ModelCredential {
     /// An API key, in the header of the kind.
@@ -37,7 +37,7 @@ pub enum ModelCredential {
 }
 
 impl ModelCredential {
-    /// The text itself.
+    /// The secret itself.
     pub fn secret(&self) -> &Secret {
         match self {
             Self::Key(secret) | Self::Bearer(secret) => secret,
@@ -46,7 +46,7 @@ impl ModelCredential {
 }
 
 impl ModelAccess {
-    /// How this provider is called.
+    /// How to call this provider.
     ///
     /// # Errors
     /// When its secrets cannot be decrypted.
@@ -78,7 +78,7 @@ impl ModelAccess {
         }
     }
 
-    /// A text of others with all secrets of this access made illegible.
+    /// A foreign text in which all secrets of this access are masked.
     pub fn scrub(&self, text: &str) -> String {
         let secrets = self.headers.iter().map(|(_, value)| value);
         let secrets = secrets.chain(self.credential.as_ref().map(ModelCredential::secret));

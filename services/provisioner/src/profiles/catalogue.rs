@@ -1,13 +1,13 @@
-//! Which agents there are.
+//! Checks against the catalogue of agents.
 
 use foundry_core::Error;
 
 use crate::shared::Shared;
 
-/// Demands an agent of the catalogue.
+/// Checks that an agent is in the catalogue.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` naming `field`, with the agents that there are.
+/// `INVALID_ARGUMENT` naming `field`, with the agents to choose from.
 pub fn check_agent(shared: &Shared, field: &str, name: &str) -> Result<(), Error> {
     shared.catalogue.get(name).map(drop).map_err(|e| {
         Error::invalid_field(field, format!("is unknown: {}", e.message))

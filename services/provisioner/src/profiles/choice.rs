@@ -8,7 +8,7 @@ use crate::domain::Profile;
 use crate::shared::Shared;
 use crate::store::agent_profiles;
 
-/// What was chosen.
+/// The agent and profile to use.
 #[derive(Clone, Debug)]
 pub struct Choice {
     /// Name of the agent.
@@ -23,7 +23,7 @@ impl Choice {
         self.profile.as_ref().map(|p| p.profile_id.to_string()).unwrap_or_default()
     }
 
-    /// How permission requests are answered: as asked for, or as the profile says.
+    /// How permission requests are answered: as requested, otherwise by the profile.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for an unknown number.
@@ -40,9 +40,9 @@ impl Choice {
     }
 }
 
-/// The agent and the profile for what was asked for: a profile by id or name, or an agent, or neither. Then it is
-/// `otherwise`: the profile (by id) and agent of a sandbox; without those the organization's default profile, or
-/// the configured agent.
+/// Chooses the agent and the profile of a request that names a profile (by id or name), an agent, or neither. Without
+/// both it uses `otherwise`, the profile (by id) and agent of a sandbox, or else the organization's default profile
+/// or the configured agent.
 ///
 /// # Errors
 /// `PROFILE_NOT_FOUND`, `MODEL_PROVIDER_NOT_FOUND`; `INVALID_ARGUMENT` for an agent that is not the profile's.
@@ -97,7 +97,7 @@ pub(super) fn missing(wanted: &str) -> Error {
     .next_action("choose one from `foundry profile list`, or add it again; then retry")
 }
 
-/// The model provider of a profile is gone, which only one of the environment can be.
+/// The error for a profile whose model provider is gone, which can happen only to one of the environment.
 pub fn provider_missing(profile: &Profile, provider: &str) -> Error {
     let text = format!("the model provider of profile {} does not exist", profile.settings().name);
     Error::precondition("MODEL_PROVIDER_NOT_FOUND", provider, text).next_action(

@@ -1,4 +1,4 @@
-//! Model providers made of the environment of `foundry up --keys-from-env`: in memory only, the same for all
+//! Model providers from the environment of `foundry up --keys-from-env`: in memory only, the same for all
 //! organizations of the mesh.
 
 use foundry_core::{Env, Error, ModelProviderId, Timestamp};
@@ -10,17 +10,17 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::{ModelProvider, Secrets, model_provider};
 
-/// What is read: name of the provider, kind, variable of the key, variable of the base URL.
+/// The providers: name, kind, variable of the key, variable of the base URL.
 const READ: [(&str, ModelProviderKind, &str, &str); 3] = [
     ("env-anthropic", ModelProviderKind::Anthropic, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
     ("env-openai", ModelProviderKind::Openai, "OPENAI_API_KEY", "OPENAI_BASE_URL"),
     ("env-gemini", ModelProviderKind::Gemini, "GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL"),
 ];
 
-/// The variables that are read.
+/// All variables that are read.
 pub const MODEL_VARIABLES: [&str; 6] = [READ[0].2, READ[0].3, READ[1].2, READ[1].3, READ[2].2, READ[2].3];
 
-/// The model providers of the environment. It prints no secret.
+/// The model providers of the environment. Debug output shows no secret.
 #[derive(Clone, Debug, Default)]
 pub struct EnvironmentKeys(Vec<(ModelProvider, Secrets)>);
 
@@ -42,28 +42,28 @@ impl EnvironmentKeys {
         Ok(Self(found))
     }
 
-    /// The names of the variables that were taken.
+    /// The names of the variables that were set and used.
     pub fn taken(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(|(provider, _)| provider.view.variables.iter().map(String::as_str))
     }
 
-    /// All of them, by name.
+    /// All providers, by name.
     pub fn all(&self) -> impl Iterator<Item = &ModelProvider> {
         self.0.iter().map(|(provider, _)| provider)
     }
 
-    /// One by its id.
+    /// The provider with this id.
     pub fn find(&self, id: &ModelProviderId) -> Option<&ModelProvider> {
         self.all().find(|provider| provider.model_provider_id == *id)
     }
 
-    /// The secrets of one.
+    /// The secrets of the provider with this id.
     pub fn secrets(&self, id: &ModelProviderId) -> Option<&Secrets> {
         self.0.iter().find(|(provider, _)| provider.model_provider_id == *id).map(|(_, secrets)| secrets)
     }
 }
 
-/// An id that is the same after each start, so that profiles can name it.
+/// An id that is the same after each start, so that profiles can refer to it.
 fn id_of(name: &str) -> Result<ModelProviderId, Error> {
     let digest = hex::encode(Sha256::digest(format!("model provider of the environment: {name}")));
     format!("{}_{}", ModelProviderId::PREFIX, &digest[..32]).parse()
@@ -83,7 +83,7 @@ fn provider(
     let id = id_of(name)?;
     let base_url = model_provider::base_url(kind, url.as_deref().unwrap_or_default())
         .map_err(|e| unusable(url_variable, &e))?;
-    // Elsewhere than at OpenAI itself, its newest API is rarely spoken.
+    // Servers other than OpenAI's own rarely support its newest API.
     let elsewhere = base_url != model_provider::default_url(kind);
     let kind = match kind {
         ModelProviderKind::Openai if elsewhere => ModelProviderKind::OpenaiCompatible,

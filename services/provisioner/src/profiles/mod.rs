@@ -1,4 +1,4 @@
-//! Model providers and agent profiles: their secrets, what comes from the environment, and what a session is made with.
+//! Model providers and agent profiles: their secrets, those of the environment, and what a session is started with.
 
 mod access;
 mod catalogue;
@@ -28,29 +28,29 @@ use crate::domain::ModelProvider;
 use crate::shared::Shared;
 use crate::store::model_providers;
 
-/// Model providers that are tested at the same time.
+/// Tests of model providers that may run at the same time.
 pub const CONCURRENT_TESTS: usize = 4;
 
-/// What the ops and flows need for model providers and profiles besides the database.
+/// What operations and flows need for model providers and profiles besides the database.
 pub struct Profiles {
-    /// What secrets are encrypted with.
+    /// The keys that encrypt secrets.
     pub keys: Keys,
     /// The model providers of the environment.
     pub environment: EnvironmentKeys,
     /// Calls a model provider.
     pub probe: Arc<dyn ModelProbe>,
-    /// Places for those who test model providers.
+    /// Permits for tests of model providers.
     pub tests: Semaphore,
 }
 
 impl Profiles {
-    /// The parts together.
+    /// Made of these parts.
     pub fn new(keys: Keys, environment: EnvironmentKeys, probe: Arc<dyn ModelProbe>) -> Self {
         Self { keys, environment, probe, tests: Semaphore::new(CONCURRENT_TESTS) }
     }
 }
 
-/// The model provider with this id that the organization may use: its own, or one of the environment.
+/// The model provider with this id, if the organization may use it: its own, or one of the environment.
 ///
 /// # Errors
 /// When the database fails.

@@ -9,21 +9,22 @@ use super::ModelAccess;
 /// Makes one small call to a model provider.
 #[async_trait]
 pub trait ModelProbe: Send + Sync {
-    /// Calls it with this model, or with one of its own choice. Its caller bounds the time and drops it then.
+    /// Calls it with this model, or with one of its own choice. The caller sets the time limit and drops the call
+    /// then.
     ///
     /// # Errors
-    /// When the call cannot be made at all for a reason of ours; whatever is wrong outside is a finding.
+    /// When the call cannot be made at all for a reason on our side; failures of the provider are a finding.
     async fn probe(&self, access: &ModelAccess, model: Option<&str>) -> Result<Probed, Error>;
 }
 
-/// What a call showed.
+/// The result of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probed {
-    /// What is wrong.
+    /// What is wrong, if anything.
     pub finding: ModelFinding,
-    /// The model that was asked; empty when the call did not come so far.
+    /// The model that was asked; empty when the call failed before that.
     pub model: String,
-    /// What the other side said, for people; may be empty. Secrets are taken out of it by the caller.
+    /// The provider's message, for people; may be empty. The caller masks secrets in it.
     pub detail: String,
 }
 
@@ -44,7 +45,7 @@ pub enum ModelFinding {
     Model,
     /// A rate limit or quota is used up.
     Quota,
-    /// What answers does not speak the API.
+    /// The server does not speak the API.
     Api,
     /// The provider itself fails.
     Failing,
@@ -66,7 +67,7 @@ impl ModelFinding {
         }
     }
 
-    /// What it means, and what can be done; the second is empty when nothing is needed.
+    /// The meaning for people, and the next action; the latter is empty when none is needed.
     pub const fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Answered => ("the model answered", ""),

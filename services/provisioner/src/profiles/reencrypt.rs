@@ -1,4 +1,4 @@
-//! Secrets under an older key get the first one, so that the older key can be taken away.
+//! Encrypts secrets of older keys with the first key, so that the older keys can be removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::shared::Shared;
 use crate::store::agent_profiles::AGENT_PROFILES;
 use crate::store::model_providers::MODEL_PROVIDERS;
 
-/// Rows that are looked at, and at most written, at a time: other writers are not held up.
+/// Rows per read and write, so that other writers are not held up.
 const ROWS: usize = 50;
 /// Pause after a failure of the database.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -32,16 +32,16 @@ const TABLES: [(&Table, &str, &str); 2] = [
     ),
 ];
 
-/// What was done.
+/// The result of a pass over all rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reencrypted {
-    /// Rows that are under the first key now.
+    /// Rows that were encrypted with the first key.
     pub rows: usize,
-    /// Rows that no configured key opens; they stay as they are.
+    /// Rows that no configured key decrypts; they stay as they are.
     pub unreadable: usize,
 }
 
-/// Gives all rows the first key once; tries again while the database fails.
+/// Encrypts all rows with the first key, once; tries again while the database fails.
 pub async fn reencrypt_at_start(shared: Arc<Shared>) {
     loop {
         match reencrypt(&shared).await {
@@ -66,10 +66,10 @@ pub async fn reencrypt_at_start(shared: Arc<Shared>) {
     }
 }
 
-/// Gives all rows the first key.
+/// Encrypts all rows with the first key.
 ///
 /// # Errors
-/// When the database fails; what was written stays.
+/// When the database fails; rows written before that stay.
 pub async fn reencrypt(shared: &Shared) -> Result<Reencrypted, Error> {
     let mut done = Reencrypted::default();
     for (table, key, rows) in TABLES {
@@ -83,7 +83,7 @@ pub async fn reencrypt(shared: &Shared) -> Result<Reencrypted, Error> {
     Ok(done)
 }
 
-/// The next rows of a table: how many were looked at, and the last of them.
+/// Handles the next rows of a table. Returns how many there were, and the id of the last one.
 async fn some(
     shared: &Shared,
     (table, key, rows): (&'static Table, &'static str, &'static str),
@@ -100,7 +100,7 @@ async fn some(
         if shared.profiles.keys.needs_reencryption(&sealed) {
             match shared.profiles.keys.reencrypt(column(table, &id), &sealed) {
                 Ok(new) => {
-                    // One that was changed in the meantime is under the first key already.
+                    // A row that has changed since is encrypted with the first key already.
                     let new: Value = new.as_bytes().to_vec().into();
                     let unchanged = [(key, id.as_str().into()), ("secrets", old.into())];
                     ws.update_where(table, &unchanged, &[("secrets", new)]);

@@ -12,10 +12,10 @@ use crate::domain::{Profile, Secrets, named};
 use crate::shared::Shared;
 use crate::store::agent_profiles::{self, AGENT_PROFILES};
 
-/// What an agent is started with. It prints no secret.
+/// What an agent is started with. Debug output shows no secret.
 #[derive(Clone, Debug)]
 pub struct SetUp {
-    /// The profile.
+    /// The profile, without its secrets.
     pub profile: Profile,
     /// Its model provider; none for an agent without a model.
     pub model: Option<ModelAccess>,
@@ -25,7 +25,7 @@ pub struct SetUp {
     pub mcp_servers: Vec<(McpServer, Vec<(String, Secret)>)>,
 }
 
-/// What an agent with this profile is started with now; none without a profile.
+/// What an agent with this profile is started with; none without a profile.
 ///
 /// # Errors
 /// `PROFILE_NOT_FOUND` and `MODEL_PROVIDER_NOT_FOUND` when they are gone; when secrets cannot be decrypted.

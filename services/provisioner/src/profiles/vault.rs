@@ -8,12 +8,12 @@ use foundry_store::Table;
 use crate::domain::Secrets;
 use crate::shared::Shared;
 
-/// The column that holds them, in each table that has some.
+/// The column of secrets in this row of a table; the encryption is bound to it.
 pub(super) const fn column<'a>(table: &'a Table, row: &'a str) -> Column<'a> {
     Column { service: "provisioner", table: table.name(), row, column: "secrets" }
 }
 
-/// The secrets of a row as they are stored; nothing when there are none.
+/// Encrypts the secrets of a row; none when there are no secrets.
 ///
 /// # Errors
 /// When they cannot be encrypted.
@@ -25,7 +25,7 @@ pub fn seal(shared: &Shared, table: &Table, row: &str, secrets: &Secrets) -> Res
     Ok(Some(Bytes::copy_from_slice(sealed.as_bytes())))
 }
 
-/// The secrets of a row.
+/// Decrypts the secrets of a row.
 ///
 /// # Errors
 /// `SECRET_UNREADABLE` when they were encrypted with other keys or for another row.

@@ -14,7 +14,7 @@ use crate::domain::Sandbox;
 pub struct Clients(Mutex<HashMap<SandboxId, (RuntimeFacts, RuntimeClient)>>);
 
 impl Clients {
-    /// The connection to the runtime of these facts, opened if there is none yet.
+    /// The connection to the runtime with these facts; opened if there is none yet.
     ///
     /// # Errors
     /// Those of `open`.
@@ -35,7 +35,7 @@ impl Clients {
         Ok(client)
     }
 
-    /// Forgets a sandbox.
+    /// Drops the connection to a sandbox's runtime.
     pub fn forget(&self, id: &SandboxId) {
         foundry_core::lock(&self.0).remove(id);
     }

@@ -1,4 +1,4 @@
-//! Turns that end otherwise than by the agent's answer, and what died.
+//! Turns that end without an answer of the agent, and what to do when an agent or a runtime died.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn part(message: &str, body: Body) -> TranscriptPart {
     TranscriptPart { message_id: message.to_owned(), body: Some(body), ..TranscriptPart::default() }
 }
 
-/// Ends a turn that nobody will answer any more; the session is ready again.
+/// Ends a turn that the agent will not answer any more; the session is ready again.
 ///
 /// # Errors
 /// When the database fails.
@@ -55,7 +55,7 @@ pub async fn end_turn(
     Ok(())
 }
 
-/// Writes notices and the end of a turn, and returns what to set in the session's row.
+/// Appends notices and the end of a turn to the transcript, and returns what to set in the session's row.
 pub fn cut(
     ws: &mut WriteSet,
     session: &Session,
@@ -79,7 +79,7 @@ pub fn cut(
     set
 }
 
-/// How a turn ends whose agent died.
+/// The end of a turn whose agent died.
 fn interrupted(turn: &Turn, reason: &str, why: &str) -> TurnEnd {
     let cancelled = turn.cancel_requested;
     let outcome = if cancelled { TurnOutcome::Cancelled } else { TurnOutcome::Interrupted };
@@ -104,7 +104,7 @@ async fn rebuild(
     let turn = turns::find_named(&shared.store, &session.session_id, &session.message_id).await?;
     let turn = turn.filter(|t| t.state != TurnState::Ended);
     let end = turn.as_ref().map(|t| match session.model_condition.as_ref().filter(|c| !c.retryable) {
-        // Its process was ended since it did not obey; why it had to end is what counts.
+        // The process was ended because the agent did not obey; the reason for that is what counts.
         Some(refused) if !t.cancel_requested => TurnEnd {
             outcome: TurnOutcome::Error.into(),
             reason: refused.reason.clone(),
@@ -141,7 +141,7 @@ async fn rebuild(
     Ok(())
 }
 
-/// Why an agent's process ended: where a limit of its sandbox made processes end a moment ago, that is why.
+/// Why an agent's process ended. A limit of its sandbox, when that has just made processes end.
 async fn why_exited(shared: &Shared, session: &Session) -> Result<(&'static str, String), Error> {
     let sandbox = sandboxes::find(&shared.store, &session.sandbox_id).await?;
     let reached = sandbox.and_then(|s| s.reached.into_iter().find(|r| r.ended));
@@ -154,7 +154,7 @@ async fn why_exited(shared: &Shared, session: &Session) -> Result<(&'static str,
     })
 }
 
-/// The agent process of a session ended while its runtime lives on.
+/// Restarts the agent of a session whose process ended while its runtime lives.
 ///
 /// # Errors
 /// When the database fails.
@@ -173,8 +173,8 @@ pub async fn agent_exited(shared: &Shared, session_id: &SessionId) -> Result<(),
     Ok(())
 }
 
-/// The runtime of a sandbox died: what its agents still said is recorded, their turns are cut, and the
-/// sandbox goes on from `agent_starting` with a new runtime.
+/// Handles the death of a sandbox's runtime: records the rest of its agents' logs, ends their turns, and starts a new
+/// runtime from `agent_starting` on.
 ///
 /// # Errors
 /// When the database fails.

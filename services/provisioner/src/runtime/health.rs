@@ -1,4 +1,4 @@
-//! The health watch: adopts what lives, notices what died. Its first look is the adoption at start.
+//! The health watch: adopts living runtimes and detects dead ones. Its first round is the adoption at the start.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::store::{sandboxes, sessions};
 /// How long one probe may take; a provider that hangs must not stop the watch.
 const PROBE_LIMIT: Duration = Duration::from_secs(8);
 
-/// Looks at every living sandbox, again and again, until the service stops.
+/// Probes every ready sandbox in rounds, until the service stops.
 pub async fn watch_health(shared: Arc<Shared>) {
     let stop = shared.tasks.cancellation().clone();
     loop {
@@ -32,7 +32,7 @@ pub async fn watch_health(shared: Arc<Shared>) {
     }
 }
 
-/// One look at all sandboxes that should live.
+/// One round of probes over all ready sandboxes.
 pub async fn look(shared: &Arc<Shared>) {
     match sandboxes::in_state(&shared.store, SandboxState::Ready).await {
         Ok(all) => {
@@ -57,7 +57,7 @@ async fn look_at(shared: &Arc<Shared>, sandbox: &Sandbox) -> Result<(), Error> {
             return Err(Error::unavailable("PROBE_TIMED_OUT", text, PROBE_LIMIT));
         }
     };
-    // First what was reached: it is why something died, perhaps.
+    // Limits first: a reached one may be the reason why something died.
     match provider.limits(facts).await {
         Ok(report) => limits::take_in(shared, sandbox, &report).await?,
         Err(e) => tracing::warn!(sandbox = %sandbox.sandbox_id, error = %e, "its limits are not known"),

@@ -1,5 +1,5 @@
-//! Limits that a sandbox has reached: told once on the sandbox and in its conversations, and as the condition of
-//! its sessions for as long as it lasts.
+//! Limits that a sandbox has reached: noted once on the sandbox and in its transcripts, and shown as the condition of
+//! its sessions for as long as they last.
 
 use foundry_core::{Error, Timestamp};
 use foundry_proto::common::v1::{Condition, NoticeKind, TranscriptPart};
@@ -11,7 +11,7 @@ use crate::domain::{Sandbox, SandboxState, Session, SessionState, reached_condit
 use crate::shared::Shared;
 use crate::store::{Set, cleared, condition_value, events, sandboxes, sessions};
 
-/// Takes in what the provider tells of a sandbox. Writes only what is new.
+/// Applies what the provider reports of a sandbox's limits. Writes only changes.
 ///
 /// # Errors
 /// When the database fails.
@@ -48,7 +48,7 @@ pub async fn take_in(shared: &Shared, seen: &Sandbox, report: &LimitReport) -> R
     Ok(())
 }
 
-/// Whether this is what is stored. What a sandbox takes right now changes all the time and tells nothing.
+/// Whether the report is what is stored. The amount in use changes all the time and does not count.
 fn is_known(sandbox: &Sandbox, report: &LimitReport) -> bool {
     let key = |r: &ReachedLimit| (r.kind, r.since, r.ended);
     let stored = sandbox.reached.iter().map(key);
@@ -59,7 +59,7 @@ fn is_told(sandbox: &Sandbox, reached: &ReachedLimit) -> bool {
     sandbox.reached.iter().any(|r| (r.kind, r.since) == (reached.kind, reached.since))
 }
 
-/// The condition that a session gets by this; none = it keeps its own. Whatever else it has to say comes first.
+/// The condition that a session gets from this; none = it keeps its own. Any other condition has precedence.
 fn change(session: &Session, reached: &[ReachedLimit]) -> Option<Condition> {
     let says = says_limit(&session.condition);
     if !session.state.is_living()
@@ -159,7 +159,7 @@ mod tests {
         assert!(told.condition.message.contains("8.0 MiB of memory"), "{:?}", told.condition);
         assert_eq!(notices(&f, &session).await.len(), 1);
 
-        // It goes on and takes more: nothing is written again.
+        // The same limit with a higher amount in use: nothing is written.
         let more = ReachedLimit { used: 11 << 20, ..reached(LimitKind::Memory, 5) };
         tell("8.0 MiB of memory; measured", vec![more]);
         look(&f.shared).await;

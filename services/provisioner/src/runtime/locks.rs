@@ -6,17 +6,17 @@ use std::sync::Arc;
 use foundry_core::SandboxId;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// The locks.
+/// The locks that are held or waited for, by sandbox.
 #[derive(Default)]
 pub struct Locks(std::sync::Mutex<HashMap<SandboxId, Arc<Mutex<()>>>>);
 
 impl Locks {
-    /// The lock of a sandbox, taken.
+    /// Waits for the lock of a sandbox.
     pub async fn of(&self, id: &SandboxId) -> OwnedMutexGuard<()> {
         self.lock(id).lock_owned().await
     }
 
-    /// The same, unless somebody has it.
+    /// The lock of a sandbox, unless it is taken.
     pub fn free(&self, id: &SandboxId) -> Option<OwnedMutexGuard<()>> {
         self.lock(id).try_lock_owned().ok()
     }

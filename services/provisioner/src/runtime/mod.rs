@@ -1,4 +1,4 @@
-//! What goes on between requests and flows: reading tap logs, and noticing that something died.
+//! What runs between requests and flows: reading tap logs, and detecting what died.
 
 mod clients;
 mod endings;

@@ -1,4 +1,4 @@
-//! What an agent said of what can be chosen and of itself, taken into its session.
+//! Applies what an agent reports about its options and itself to its session.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use crate::domain::fold::{Fold, Folded};
 use crate::domain::{Offer, Session};
 use crate::store::cleared;
 
-/// Agents tell their usage with every answer of a model; for it alone a session changes once in this time.
+/// Agents report their usage with every answer of a model. For usage alone, a session changes once in this time.
 pub const USAGE_PACE: Duration = Duration::from_secs(1);
 
-/// What became of the offer.
+/// What a stretch of the log changed in the offer.
 pub struct Taken {
     /// The offer, if it changed.
     pub offer: Option<Offer>,
-    /// Whether a choice came to its end, which its flow waits for.
+    /// Whether a choice was settled, which its flow waits for.
     pub settled: bool,
-    /// Whether a usage waits to be shown.
+    /// Whether a usage is still to be shown.
     pub owing: bool,
 }
 
-/// Takes in what a stretch said.
+/// Applies the news of a stretch of the log.
 pub fn taken(session: &Session, after: &mut Fold, folded: &Folded, now: Timestamp) -> Taken {
     let mut offer = session.offer.clone();
     let mut settled = false;
@@ -32,7 +32,7 @@ pub fn taken(session: &Session, after: &mut Fold, folded: &Folded, now: Timestam
         settled |= offer.apply(news, now);
     }
     let owed = after.usage.is_some() && after.usage != offer.usage;
-    // What is written anyway takes it along.
+    // A usage is added to any other change at no cost.
     let written = !folded.parts.is_empty() || folded.sent || offer != session.offer;
     let due = written || now.since(Timestamp::from_micros(after.usage_told)) >= USAGE_PACE;
     if owed && due {
@@ -42,17 +42,17 @@ pub fn taken(session: &Session, after: &mut Fold, folded: &Folded, now: Timestam
     Taken { owing: owed && !due, settled, offer: (offer != session.offer).then_some(offer) }
 }
 
-/// What the flows that carry out choices of a session wait for.
+/// Wait key of the flows that apply the choices of a session.
 pub fn options_key(session: &SessionId) -> String {
     format!("options/{session}")
 }
 
-/// Wakes them.
+/// Wakes the flows that apply the choices of a session.
 pub fn wake(ws: &mut WriteSet, env: &Env, session: &SessionId) {
     signal(ws, env, &options_key(session));
 }
 
-/// The condition of a session in whose turn these wait for a person; calm when nothing does.
+/// The condition of a session with these open questions to a person; a cleared one without any.
 pub fn waiting(
     permission: Option<&PermissionRequest>,
     elicitation: Option<&ElicitationRequest>,

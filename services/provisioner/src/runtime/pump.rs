@@ -1,4 +1,4 @@
-//! Pumps: one owned task per living agent session reads its tap log on from the stored position.
+//! Pumps: one owned task per living agent session reads its tap log from the stored position on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,19 +15,19 @@ use crate::domain::{Session, SessionState};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
 
-/// How late a lost wake-up of the runtime is noticed.
+/// Pause between looks at the log, in case a wake-up by the runtime was lost.
 const POLL: Duration = Duration::from_millis(500);
-/// Between two flushes of one session: at most ten a second.
+/// Pause between two flushes of one session: at most ten a second.
 const PACE: Duration = Duration::from_millis(100);
-/// After a failure.
+/// Pause after a failure.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// The pumps of this process.
+/// The running pumps of this process, with what stops each.
 #[derive(Default)]
 pub struct Pumps(Mutex<HashMap<SessionId, CancellationToken>>);
 
 impl Pumps {
-    /// Makes sure that a session's log is read.
+    /// Starts the pump of a session, unless it runs.
     pub fn ensure(shared: &Arc<Shared>, session: &SessionId) {
         let mut running = shared.pumps.lock();
         if running.contains_key(session) || shared.tasks.cancellation().is_cancelled() {
@@ -39,14 +39,14 @@ impl Pumps {
         let (shared, session) = (Arc::clone(shared), session.clone());
         shared.tasks.clone().spawn("event pump", async move {
             run(&shared, &session, &stop).await;
-            // Stopped pumps were forgotten by whoever stopped them; another may have begun since.
+            // A stopped pump is removed by `stop`; another one may have started since.
             if !stop.is_cancelled() {
                 shared.pumps.lock().remove(&session);
             }
         });
     }
 
-    /// Stops reading a session's log.
+    /// Stops the pump of a session.
     pub fn stop(&self, session: &SessionId) {
         if let Some(stop) = self.lock().remove(session) {
             stop.cancel();
@@ -61,7 +61,7 @@ impl Pumps {
 enum Followed {
     /// Start over from the stored position.
     Again,
-    /// There is nothing to read any more.
+    /// There is nothing more to read.
     End,
 }
 
@@ -101,7 +101,7 @@ async fn source(shared: &Shared, id: &SessionId) -> Result<Option<Source>, Error
     if sandbox.state.is_ending() {
         return Ok(None);
     }
-    // Without a runtime there is nobody who writes.
+    // Without a runtime, nothing writes to the log.
     let Some(facts) = &sandbox.facts else { return Ok(None) };
     let workspace = facts.workspace.display().to_string();
     let acp = acp_of(&session)?;
@@ -125,7 +125,7 @@ async fn follow(shared: &Arc<Shared>, id: &SessionId) -> Result<Followed, Error>
     loop {
         let next = tokio::select! {
             next = follower.next() => next,
-            // What was held back is shown although nothing more is said.
+            // A usage that was held back is shown even if the agent sends nothing more.
             () = shared.env.clock.sleep(USAGE_PACE), if owing => Ok(TapBatch { next: cursor.clone(), ..TapBatch::default() }),
         };
         let batch = match next {
@@ -168,10 +168,10 @@ async fn hole(
     }
 }
 
-/// Reads what is left in the log of a session whose runtime is dead.
+/// Records the rest of the log of a session whose runtime is dead.
 ///
 /// # Errors
-/// When the database fails; a log that cannot be read is only said so.
+/// When the database fails. A log that cannot be read gets a notice in the transcript instead.
 pub async fn drain_log(shared: &Arc<Shared>, id: &SessionId) -> Result<(), Error> {
     shared.pumps.stop(id);
     let Some(source) = source(shared, id).await? else { return Ok(()) };

@@ -22,20 +22,20 @@ use crate::store::{
 /// At most one hand-over of work per session in this time while a turn runs.
 const WORK_PACE: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// What became of a stretch.
+/// What became of a stretch of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
-    /// It is stored.
+    /// It is recorded.
     Stored,
-    /// It is stored, and something of it is to be shown a little later, by recording again.
+    /// It is recorded, but a usage is still to be shown, by recording again a little later.
     Owing,
-    /// Somebody else has stored it: go on from the stored position.
+    /// Another process has recorded it: continue from the stored position.
     Stale,
     /// The session is closed.
     Gone,
 }
 
-/// Records what was read from `start` on.
+/// Records what was read from position `start` on.
 ///
 /// # Errors
 /// When the database fails.
@@ -75,14 +75,14 @@ pub async fn record(
         for file in &kept {
             attachments::ready(&mut ws, file, None);
         }
-        // Also what is declined without a word: its agent waits.
+        // Also questions that are declined without a notice: the agent waits for the answers.
         flow::decline::enqueue_for(&mut ws, shared, &session, declined).await?;
         Ok((ws, recorded))
     };
     Ok(shared.store.retry_on_conflict(decide).await?.1)
 }
 
-/// Says that the log cannot be read, once, and goes on at `next`.
+/// Adds a notice that the log cannot be read, once, and continues at `next`.
 ///
 /// # Errors
 /// When the database fails.
@@ -134,9 +134,9 @@ impl Recording<'_> {
     async fn write(&self, mut fold: Fold, folded: Folded, next: &TapCursor) -> Result<WriteSet, Error> {
         let mut ws = WriteSet::new();
         let mut set: Set = vec![("cursor", sessions::json(next)?)];
-        // What is asked and shown has a part.
+        // Questions that are shown have a part, so they need no check of their own.
         if folded.parts.is_empty() && !folded.sent && self.taken.offer.is_none() {
-            // Nothing to see: the position moves without a new revision.
+            // Nothing to show: the position moves without a new revision.
             set.push(("fold", sessions::json(&fold)?));
             let guards =
                 [("rev", self.session.rev.into()), ("cursor", sessions::json(&self.session.cursor)?)];
@@ -195,7 +195,7 @@ impl Recording<'_> {
             finish_turn(ws, turn, end.outcome, self.now);
             permissions::void(ws, &self.session.session_id);
             elicitations::void(ws, &self.session.session_id);
-            // What the model provider refused outlasts the turn; a call that waited has gone with it.
+            // A refusal by the model provider outlasts the turn; a wait of one call does not.
             let refused = self.session.model_condition.clone().filter(|c| c.reason != LIMIT_WAIT);
             if refused.is_none() && self.session.model_condition.is_some() {
                 set.push(("model_condition", foundry_store::Value::Null));
@@ -228,8 +228,8 @@ impl Recording<'_> {
         }
     }
 
-    /// The answer that the policy gives: the option that allows this once, if there is one. What would hold
-    /// for ever is left to a person.
+    /// The answer by the policy: the option that allows this one time, if there is one. Options that would allow it
+    /// for ever are left to a person.
     fn by_policy<'a>(&self, asked: &'a Asked) -> Option<&'a str> {
         if self.session.permission_policy != PermissionPolicy::Allow {
             return None;
@@ -254,11 +254,11 @@ impl Recording<'_> {
     }
 }
 
-/// A turn that ended while the model provider refused did so for that reason, whatever the agent calls it: some
-/// say that all is well.
+/// Gives a turn that ended during a refusal by the model provider that refusal as its reason, whatever the agent
+/// reports: some report success.
 fn blame_model(folded: &mut Folded, refused: Option<&Condition>, answered: bool) {
     let (Some(refused), Some(end)) = (refused, &mut folded.ended) else { return };
-    // Once a model has answered in this turn, what was refused may be a call beside the agent's work, for a title say.
+    // Once a model has answered in this turn, the refused call may be a minor one, for example for a title.
     let failed = match end.outcome() {
         TurnOutcome::Cancelled => false,
         TurnOutcome::Completed => !answered,
@@ -280,13 +280,13 @@ fn blame_model(folded: &mut Folded, refused: Option<&Condition>, answered: bool)
     }
 }
 
-/// When messages that wait go by themselves after a turn that ended so; none where a person must look first: also for an
-/// agent that gave up although the wait was short.
+/// When queued messages are sent automatically after a turn with this end. None when a person must act first, also
+/// when the agent gave up although the wait was short.
 pub fn next_attempt(refused: &Condition) -> Option<prost_types::Timestamp> {
     refused.next_attempt_time.filter(|_| !refused.retryable)
 }
 
-/// Ends a turn's row.
+/// Writes the end of a turn to its row.
 pub fn finish_turn(ws: &mut WriteSet, turn: &Turn, outcome: i32, now: Timestamp) {
     turns::update(
         ws,
@@ -299,7 +299,7 @@ pub fn finish_turn(ws: &mut WriteSet, turn: &Turn, outcome: i32, now: Timestamp)
     );
 }
 
-/// The condition of a session whose agent waits for an answer.
+/// The condition of a session whose agent waits for a permission with this title.
 pub fn waits_for(title: &str, now: Timestamp) -> Condition {
     Condition {
         reason: "PERMISSION_PENDING".to_owned(),

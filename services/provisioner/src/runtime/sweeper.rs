@@ -1,4 +1,4 @@
-//! The sweeper: sandboxes of ours that the ledger does not know, or knows as destroyed, are destroyed.
+//! The sweeper: destroys our sandboxes at providers that the ledger does not have, or has as destroyed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::store::sandboxes;
 /// How long one destruction may take here.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Sweeps again and again, until the service stops.
+/// Sweeps in rounds, until the service stops.
 pub async fn sweep_strangers(shared: Arc<Shared>) {
     let stop = shared.tasks.cancellation().clone();
     loop {
@@ -49,7 +49,7 @@ pub async fn sweep(shared: &Arc<Shared>) {
 }
 
 async fn examine(shared: &Shared, provider: &Arc<dyn Provider>, found: &OwnedSandbox) -> Result<(), Error> {
-    // Only names of our own scheme are ours to destroy.
+    // Names that are not of our scheme are not ours to destroy.
     let Ok(id) = found.name.as_str().parse::<SandboxId>() else { return Ok(()) };
     let known = sandboxes::find(&shared.store, &id).await?;
     let why = match known.map(|s| s.state) {

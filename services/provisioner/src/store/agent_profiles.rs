@@ -27,7 +27,7 @@ const KIND: &str = "agent_profile";
 fn read(row: &Row) -> Result<Profile, Error> {
     let mut view: proto::AgentProfile = decode(row.blob("view")?)?;
     view.rev = row.int("rev")?;
-    // The column is the truth: the default is taken from a profile without a look at what it shows.
+    // The column decides, so that taking the default from a profile need not rewrite its view.
     view.settings.get_or_insert_default().is_default = row.bool("is_default")?;
     Ok(Profile {
         profile_id: id(row.text("profile_id")?)?,
@@ -41,7 +41,7 @@ fn scope(ws: &mut WriteSet, profile: &Profile) -> RevRef {
     ws.scope(Scope::organization(&profile.organization_id))
 }
 
-/// Takes the default from the profile that has it, when this one is to have it.
+/// When this profile is to be the default, takes the default from the profile that has it.
 fn take_default(ws: &mut WriteSet, rev: RevRef, profile: &Profile) {
     if profile.settings().is_default {
         let now = [("organization_id", (&profile.organization_id).into()), ("is_default", true.into())];
@@ -69,7 +69,8 @@ pub fn insert(ws: &mut WriteSet, profile: &Profile) {
     );
 }
 
-/// Changes a profile that is as it was loaded; anything else is a conflict. `was_default` is what it was then.
+/// Changes a profile that is as it was loaded; anything else is a conflict. `was_default`: whether it was the default
+/// when loaded.
 pub fn update(ws: &mut WriteSet, loaded_rev: i64, was_default: bool, profile: &Profile) {
     let rev = scope(ws, profile);
     if !was_default {
@@ -94,12 +95,12 @@ pub fn delete(ws: &mut WriteSet, profile: &Profile) {
     ws.tombstone(rev, KIND, profile.profile_id.as_str());
 }
 
-/// Demands that no profile uses the model provider when the write set is committed.
+/// Guards the write set: no profile may use the model provider when it is committed.
 pub fn none_uses(ws: &mut WriteSet, model_provider_id: &str) {
     ws.guard(Guard::absent(&AGENT_PROFILES, &[("model_provider_id", Value::from(model_provider_id))]));
 }
 
-/// The profile with this id, of whichever organization; the caller checks access.
+/// The profile with this id, in any organization; the caller checks access.
 pub async fn find(store: &Store, id: &ProfileId) -> Result<Option<Profile>, Error> {
     store.query(BY_ID, &[id.into()]).await?.first().map(read).transpose()
 }
@@ -124,7 +125,7 @@ pub async fn names_using(store: &Store, model_provider_id: &str) -> Result<Vec<S
     rows.iter().map(|row| row.text("name").map(str::to_owned)).collect()
 }
 
-/// Profiles of an organization after a name.
+/// Profiles of an organization by name, from after the given one on.
 pub async fn list(
     store: &Store,
     organization: &OrganizationId,

@@ -52,7 +52,7 @@ fn read(row: &Row) -> Result<Attachment, Error> {
     })
 }
 
-/// Adds a file that is intended.
+/// Adds a file whose bytes are still to be stored.
 pub fn insert(ws: &mut WriteSet, file: &Attachment) {
     ws.insert(
         &ATTACHMENTS,
@@ -72,14 +72,14 @@ pub fn insert(ws: &mut WriteSet, file: &Attachment) {
     );
 }
 
-/// Its bytes are there; a conflict when it is no longer pending. `expire_time` is when it may be removed unless it
-/// is used.
+/// Marks a file's bytes as stored; a conflict when it is no longer pending. `expire_time` is when it may be removed
+/// unless it is used.
 pub fn ready(ws: &mut WriteSet, id: &AttachmentId, expire_time: Option<Timestamp>) {
     let set = [("state", AttachmentState::Ready.as_str().into()), ("expire_time", expire_time.into())];
     ws.update(&ATTACHMENTS, &[id.into()], &set, &[("state", AttachmentState::Pending.as_str().into())]);
 }
 
-/// Keeps a file that is as it was loaded, for a session; until then, or for good. A conflict when it is being removed.
+/// Keeps a file for a session until a time, or for good. A conflict when it changed since it was loaded.
 pub fn keep(ws: &mut WriteSet, loaded: &Attachment, session: &str, until: Option<Timestamp>) {
     let set = [("session_id", session.into()), ("expire_time", until.into())];
     ws.update(&ATTACHMENTS, &[(&loaded.attachment_id).into()], &set, &as_loaded(loaded));
@@ -89,7 +89,7 @@ fn as_loaded(loaded: &Attachment) -> [(&'static str, Value); 2] {
     [("state", loaded.state.as_str().into()), ("expire_time", loaded.expire_time.into())]
 }
 
-/// Begins the removal of a file that is as it was loaded; a conflict when somebody keeps it or removes it.
+/// Begins the removal of a file. A conflict when it was kept or removed since it was loaded.
 pub fn remove(ws: &mut WriteSet, loaded: &Attachment, now: Timestamp) {
     let set = [("state", AttachmentState::Removing.as_str().into()), ("expire_time", now.into())];
     ws.update(&ATTACHMENTS, &[(&loaded.attachment_id).into()], &set, &as_loaded(loaded));
@@ -100,12 +100,12 @@ pub fn delete(ws: &mut WriteSet, id: &AttachmentId) {
     ws.delete(&ATTACHMENTS, &[id.into()], &[("state", AttachmentState::Removing.as_str().into())]);
 }
 
-/// One file.
+/// The file with this id, in any organization and state; the caller checks access.
 pub async fn find(store: &Store, id: &AttachmentId) -> Result<Option<Attachment>, Error> {
     store.query(BY_ID, &[id.into()]).await?.first().map(read).transpose()
 }
 
-/// Files of an organization before a moment and id, newest first.
+/// Files of an organization that are older than the given time and id, newest first.
 pub async fn list(
     store: &Store,
     organization: &OrganizationId,
@@ -121,7 +121,7 @@ pub async fn expired(store: &Store, now: Timestamp, limit: u32) -> Result<Vec<At
     store.query(EXPIRED, &[now.into(), limit.into()]).await?.iter().map(read).collect()
 }
 
-/// What the files of an organization take in bytes, intended ones and those that are being removed too.
+/// What the files of an organization take in bytes, including those that are not stored yet or being removed.
 pub async fn total(store: &Store, organization: &OrganizationId) -> Result<u64, Error> {
     number(store.query(TOTAL, &[organization.into()]).await?.first(), "total")
 }

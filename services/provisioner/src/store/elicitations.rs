@@ -10,7 +10,7 @@ use super::decode;
 use crate::domain::PermissionState;
 use crate::domain::fold::Elicited;
 
-/// The table.
+/// A row for each form that an agent asked a person to fill in, by session and form id.
 pub static ELICITATIONS: Table = Table::new(
     "elicitations",
     &["session_id", "elicitation_id", "ordinal", "acp_id", "request", "state", "answer"],
@@ -28,11 +28,11 @@ pub struct Elicitation {
     pub request: ElicitationRequest,
     /// The agent's id of the request, JSON.
     pub acp_id: Value,
-    /// Whether it still waits.
+    /// Whether it waits for an answer.
     pub pending: bool,
     /// Whether it was answered; neither = its turn ended before.
     pub answered: bool,
-    /// The answer, as the agent is told it; empty before.
+    /// The answer as JSON, as it is sent to the agent; empty before.
     pub answer: String,
 }
 
@@ -46,7 +46,7 @@ fn read(row: &foundry_store::Row) -> Result<Elicitation, Error> {
     })
 }
 
-/// Adds a form, asked for in the event of this offset.
+/// Adds a form that the event with this offset asks for.
 pub fn insert(ws: &mut WriteSet, session: &SessionId, ordinal: i64, asked: &Elicited) {
     ws.insert(
         &ELICITATIONS,
@@ -62,7 +62,7 @@ pub fn insert(ws: &mut WriteSet, session: &SessionId, ordinal: i64, asked: &Elic
     );
 }
 
-/// Answers a form that waits; anything else is a conflict.
+/// Answers a pending form; anything else is a conflict.
 pub fn answer(ws: &mut WriteSet, session: &SessionId, elicitation_id: &str, answer: &Value) {
     ws.update(
         &ELICITATIONS,
@@ -72,7 +72,7 @@ pub fn answer(ws: &mut WriteSet, session: &SessionId, elicitation_id: &str, answ
     );
 }
 
-/// Gives up all that wait.
+/// Voids all pending forms of a session: their turn has ended.
 pub fn void(ws: &mut WriteSet, session: &SessionId) {
     ws.update_where(
         &ELICITATIONS,
@@ -81,7 +81,7 @@ pub fn void(ws: &mut WriteSet, session: &SessionId) {
     );
 }
 
-/// One form.
+/// The form with this id in a session.
 ///
 /// # Errors
 /// When the database fails.
@@ -89,7 +89,7 @@ pub async fn find(store: &Store, session: &SessionId, id: &str) -> Result<Option
     store.query(BY_ID, &[session.into(), id.into()]).await?.first().map(read).transpose()
 }
 
-/// Those that wait, the oldest first.
+/// The pending forms of a session, the oldest first.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! Table `agent_events`: what was said and done, in order, never changed.
+//! Table `agent_events`: the transcript parts of agents, in order, never changed.
 
 use foundry_core::{Error, SessionId, Timestamp};
 use foundry_proto::common::v1::TranscriptPart;
@@ -9,7 +9,7 @@ use prost::Message as _;
 use super::decode;
 use crate::domain::Session;
 
-/// The table.
+/// A row for each transcript part, by session and offset.
 pub static EVENTS: Table = Table::new(
     "agent_events",
     &["session_id", "event_offset", "rev", "part"],
@@ -20,7 +20,7 @@ pub static EVENTS: Table = Table::new(
 pub const CHANGED: &str = "SELECT session_id, event_offset, rev, part FROM agent_events \
      WHERE session_id = $1 AND event_offset > $2 AND rev > $3 ORDER BY rev, event_offset LIMIT $4";
 
-/// The newest parts of a session, as many as an agent that forgot is told of.
+/// The newest parts of a session, at most as many as a prompt repeats to an agent that lost its memory.
 const NEWEST: &str =
     "SELECT part FROM agent_events WHERE session_id = $1 ORDER BY event_offset DESC LIMIT 5000";
 

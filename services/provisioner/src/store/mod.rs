@@ -22,7 +22,7 @@ use foundry_proto::common::v1::Condition;
 use foundry_store::{Migration, Migrations, Value};
 use prost::Message as _;
 
-/// The schema.
+/// The provisioner's schema, in steps that are applied once each and never changed.
 pub const MIGRATIONS: Migrations = Migrations {
     owner: "provisioner",
     steps: &[
@@ -89,10 +89,10 @@ pub const MIGRATIONS: Migrations = Migrations {
     ],
 };
 
-/// What an update sets.
+/// Columns that an update sets, with their values.
 pub type Set = Vec<(&'static str, Value)>;
 
-/// A condition as it is stored. It goes out on watches: its texts are bounded.
+/// A condition as it is stored. Watches send it, so its texts are cut to size.
 pub fn condition_value(condition: &Condition) -> Value {
     let mut condition = condition.clone();
     for text in [&mut condition.message, &mut condition.next_action, &mut condition.waiting_on] {
@@ -104,7 +104,7 @@ pub fn condition_value(condition: &Condition) -> Value {
     condition.encode_to_vec().into()
 }
 
-/// A condition that says nothing but since when.
+/// A condition with nothing but its time.
 pub fn cleared(now: foundry_core::Timestamp) -> Condition {
     Condition { since_time: Some(now.to_proto()), ..Condition::default() }
 }

@@ -5,7 +5,7 @@ use foundry_store::{Row, Store, Table, Value, WriteSet};
 
 use crate::domain::model_limit::{LimitOf, ModelLimit, Unit};
 
-/// The table.
+/// A row for each limit on the use of models, by organization, scope, task and unit.
 pub static MODEL_LIMITS: Table = Table::new(
     "model_limits",
     &["organization_id", "scope", "task_id", "unit", "maximum"],
@@ -41,7 +41,7 @@ pub fn remove(ws: &mut WriteSet, organization: &OrganizationId, limit: &ModelLim
     ws.remove(&MODEL_LIMITS, &key(organization, limit));
 }
 
-/// All limits of an organization, or those that may concern a task.
+/// All limits of an organization, or those that may apply to a task.
 pub async fn list(
     store: &Store,
     organization: &OrganizationId,

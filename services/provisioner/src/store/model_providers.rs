@@ -73,13 +73,13 @@ pub fn delete(ws: &mut WriteSet, organization: &OrganizationId, provider: &Model
     ws.tombstone(rev, KIND, provider.model_provider_id.as_str());
 }
 
-/// Demands that the model provider is there when the write set is committed.
+/// Guards the write set: the model provider must exist when it is committed.
 pub fn must_exist(ws: &mut WriteSet, organization: &OrganizationId, id: &str) {
     let is = [("model_provider_id", Value::from(id)), ("organization_id", organization.into())];
     ws.guard(Guard::exists(&MODEL_PROVIDERS, &is));
 }
 
-/// One model provider.
+/// The stored model provider with this id, in any organization; the caller checks access.
 pub async fn find(store: &Store, id: &ModelProviderId) -> Result<Option<ModelProvider>, Error> {
     store.query(BY_ID, &[id.into()]).await?.first().map(read).transpose()
 }
@@ -93,7 +93,7 @@ pub async fn find_by_name(
     store.query(BY_NAME, &[organization.into(), name.into()]).await?.first().map(read).transpose()
 }
 
-/// Model providers of an organization after a name.
+/// Model providers of an organization by name, from after the given one on.
 pub async fn list(
     store: &Store,
     organization: &OrganizationId,

@@ -3,7 +3,7 @@
 use foundry_core::{Error, OrganizationId};
 use foundry_store::{Row, Store, Table, WriteSet};
 
-/// The table.
+/// Sums of what was used of models: a row for each organization and month, and for each task.
 pub static MODEL_TOTALS: Table = Table::new(
     "model_totals",
     &["organization_id", "month", "task_id", "tokens", "cost_micros"],
@@ -25,7 +25,7 @@ fn read(row: &Row) -> Result<Total, Error> {
     Ok(Total { tokens: row.int("tokens")?, cost_micros: row.int("cost_micros")? })
 }
 
-/// What an organization used in a month, or a task at all (an empty month).
+/// What an organization used in a month, or a task since its beginning (then the month is empty).
 pub async fn find(
     store: &Store,
     organization: &OrganizationId,
@@ -35,7 +35,7 @@ pub async fn find(
     store.query(ONE, &[organization.into(), month.into(), task.into()]).await?.first().map(read).transpose()
 }
 
-/// Adds to what was found before; another addition in between is a conflict.
+/// Adds to the total that was found; a conflict when another call was added since.
 pub fn add(
     ws: &mut WriteSet,
     organization: &OrganizationId,

@@ -56,7 +56,7 @@ fn read(row: &Row) -> Result<ModelUsage, Error> {
     })
 }
 
-/// What a session used of a model so far.
+/// What a session has used of a model.
 pub async fn find(
     store: &Store,
     session: &SessionId,
@@ -71,7 +71,7 @@ pub async fn find(
         .transpose()
 }
 
-/// Adds a call to what is there already, `before`.
+/// Adds a call to the stored counts, which are `before`.
 pub fn add(ws: &mut WriteSet, session: &Session, before: Option<&ModelUsage>, call: &ModelUsage) {
     let sum = |of: fn(&ModelUsage) -> i64| -> Value { before.map_or(0, of).saturating_add(of(call)).into() };
     let counts = [
@@ -97,11 +97,11 @@ pub fn add(ws: &mut WriteSet, session: &Session, before: Option<&ModelUsage>, ca
     };
     let key =
         [(&session.session_id).into(), call.model_provider_id.as_str().into(), call.model.as_str().into()];
-    // Another call that was counted in between is a conflict.
+    // A conflict when another call was counted since.
     ws.update(&MODEL_USAGE, &key, &counts, &[("calls", before.calls.into())]);
 }
 
-/// What a task used, by session and model; an organization by model provider and model when no task is named.
+/// What a task used, by session and model; without a task, what an organization used, by model provider and model.
 pub async fn list(
     store: &Store,
     organization: &OrganizationId,

@@ -3,7 +3,7 @@
 use foundry_core::{Error, Timestamp};
 use foundry_store::{Row, Store, Table, WriteSet};
 
-/// The table.
+/// A row for each model provider whose quota is used up until a known time.
 pub static MODEL_WAITS: Table = Table::new(
     "model_waits",
     &["model_provider_id", "until_time", "words", "first_turn"],
@@ -15,13 +15,13 @@ const BY_ID: &str = "SELECT * FROM model_waits WHERE model_provider_id = $1";
 /// A model provider whose quota is used up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelWait {
-    /// The model provider.
+    /// The model provider's id.
     pub provider: String,
-    /// When its quota goes on; once a turn went first, until when its answer is waited for.
+    /// When the quota is available again; once a first turn was let through, how long its answer is waited for.
     pub until: Timestamp,
-    /// What the provider said, for people.
+    /// The provider's message, for people.
     pub words: String,
-    /// The turn that went first; empty before the time.
+    /// The turn that was let through first, to try the quota; empty before `until`.
     pub first_turn: String,
 }
 
@@ -34,12 +34,12 @@ fn read(row: &Row) -> Result<ModelWait, Error> {
     })
 }
 
-/// Whether a model provider is waited for, and how long.
+/// The wait for a model provider, if its quota is used up.
 pub async fn find(store: &Store, provider: &str) -> Result<Option<ModelWait>, Error> {
     store.query(BY_ID, &[provider.into()]).await?.first().map(read).transpose()
 }
 
-/// Begins a wait, or changes the one that was found; another one in between is a conflict.
+/// Begins a wait, or changes the one that was found; a conflict when it changed since.
 pub fn put(ws: &mut WriteSet, found: Option<&ModelWait>, wait: &ModelWait) {
     let Some(found) = found else {
         let row = [

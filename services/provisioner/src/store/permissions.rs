@@ -9,7 +9,7 @@ use super::decode;
 use crate::domain::PermissionState;
 use crate::domain::fold::Asked;
 
-/// The table.
+/// A row for each permission request of an agent, by session and request id.
 pub static PERMISSIONS: Table = Table::new(
     "permissions",
     &["session_id", "permission_id", "ordinal", "acp_id", "request", "state", "option_id"],
@@ -27,11 +27,11 @@ pub struct Permission {
     pub request: PermissionRequest,
     /// The agent's id of the request, JSON.
     pub acp_id: serde_json::Value,
-    /// Whether it still waits.
+    /// Whether it waits for an answer.
     pub pending: bool,
     /// Whether it was answered; neither = its turn ended before.
     pub answered: bool,
-    /// The answer.
+    /// The option that was chosen; empty before.
     pub option_id: String,
 }
 
@@ -45,7 +45,7 @@ fn read(row: &foundry_store::Row) -> Result<Permission, Error> {
     })
 }
 
-/// Adds a request, asked in the event of this offset.
+/// Adds a request that the event with this offset asks for.
 pub fn insert(ws: &mut WriteSet, session: &SessionId, ordinal: i64, asked: &Asked, answered: Option<&str>) {
     let state = if answered.is_some() { PermissionState::Answered } else { PermissionState::Pending };
     ws.insert(
@@ -62,7 +62,7 @@ pub fn insert(ws: &mut WriteSet, session: &SessionId, ordinal: i64, asked: &Aske
     );
 }
 
-/// Answers a request that waits; anything else is a conflict.
+/// Answers a pending request; anything else is a conflict.
 pub fn answer(ws: &mut WriteSet, session: &SessionId, permission_id: &str, option_id: &str) {
     ws.update(
         &PERMISSIONS,
@@ -72,7 +72,7 @@ pub fn answer(ws: &mut WriteSet, session: &SessionId, permission_id: &str, optio
     );
 }
 
-/// Gives up all that wait.
+/// Voids all pending requests of a session: their turn has ended.
 pub fn void(ws: &mut WriteSet, session: &SessionId) {
     ws.update_where(
         &PERMISSIONS,
@@ -81,7 +81,7 @@ pub fn void(ws: &mut WriteSet, session: &SessionId) {
     );
 }
 
-/// One request.
+/// The request with this id in a session.
 pub async fn find(
     store: &Store,
     session: &SessionId,
@@ -90,7 +90,7 @@ pub async fn find(
     store.query(BY_ID, &[session.into(), permission_id.into()]).await?.first().map(read).transpose()
 }
 
-/// Those that wait, the oldest first.
+/// The pending requests of a session, the oldest first.
 pub async fn pending(store: &Store, session: &SessionId) -> Result<Vec<Permission>, Error> {
     store.query(PENDING, &[session.into()]).await?.iter().map(read).collect()
 }

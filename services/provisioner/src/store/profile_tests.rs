@@ -1,4 +1,4 @@
-//! Model providers and agent profiles on both databases, and what was there before them.
+//! Model providers and agent profiles on both databases, and rows of the schema before them.
 
 use foundry_core::{Code, Error, ModelProviderId, OrganizationId, ProfileId};
 use foundry_proto::provisioner::v1 as proto;

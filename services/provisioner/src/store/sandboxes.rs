@@ -8,7 +8,7 @@ use super::stages::select_stages;
 use super::{Set, condition_value, decode, id, stages};
 use crate::domain::{SANDBOX_STAGES, Sandbox, SandboxState};
 
-/// The table.
+/// A row for each sandbox, also destroyed ones.
 pub static SANDBOXES: Table = Table::new(
     "sandboxes",
     &[
@@ -61,7 +61,7 @@ pub const CHANGED: &str = select!("WHERE b.organization_id = $1 AND b.rev > $2 O
 pub const CHANGED_ONE: &str =
     select!("WHERE b.organization_id = $1 AND b.sandbox_id = $2 AND b.rev > $3 ORDER BY b.rev LIMIT $4");
 
-/// A row as an entity.
+/// Reads a row with its stages.
 pub fn read(row: &Row) -> Result<Sandbox, Error> {
     let text = |column| row.text(column).map(str::to_owned);
     let facts = row.opt_blob("facts")?;
@@ -149,24 +149,24 @@ pub fn update(ws: &mut WriteSet, loaded: &Sandbox, mut set: Set) -> RevRef {
     rev
 }
 
-/// Changes a sandbox as its flow; without effect when another flow has it by now.
+/// Changes a sandbox on behalf of its flow; no effect when another flow has taken it over.
 pub fn update_as(ws: &mut WriteSet, organization: &OrganizationId, id: &str, flow: &str, mut set: Set) {
     let rev = ws.scope(Scope::organization(organization));
     set.push(("rev", rev.into()));
     ws.update_where(&SANDBOXES, &[("sandbox_id", id.into()), ("flow_id", flow.into())], &set);
 }
 
-/// One sandbox.
+/// The sandbox with this id, in any organization; the caller checks access.
 pub async fn find(store: &Store, id: &SandboxId) -> Result<Option<Sandbox>, Error> {
     store.query(BY_ID, &[id.into()]).await?.first().map(read).transpose()
 }
 
-/// The living sandbox of a task.
+/// The sandbox of a task that is not destroyed, if there is one.
 pub async fn find_living(store: &Store, task_id: &str) -> Result<Option<Sandbox>, Error> {
     store.query(LIVING_OF_TASK, &[task_id.into()]).await?.first().map(read).transpose()
 }
 
-/// The number of the newest runtime of any sandbox the task has had; 0 when it had none.
+/// The number of the newest runtime in any of the task's sandboxes; 0 without one.
 pub async fn last_instance(store: &Store, task_id: &str) -> Result<i64, Error> {
     let rows = store.query(LAST_INSTANCE, &[task_id.into()]).await?;
     rows.first().map_or(Ok(0), |row| row.int("instance"))

@@ -10,7 +10,7 @@ use super::{Set, condition_value, decode, id, stages};
 use crate::domain::fold::Fold;
 use crate::domain::{Offer, SESSION_STAGES, Session, SessionState};
 
-/// The table.
+/// A row for each agent session, also closed ones.
 pub static SESSIONS: Table = Table::new(
     "agent_sessions",
     &[
@@ -59,7 +59,7 @@ pub const CHANGED_OF_SANDBOX: &str =
 pub const CHANGED_ONE: &str =
     select!("WHERE a.session_id = $1 AND a.session_rev > $2 ORDER BY a.session_rev LIMIT $3");
 
-/// A row as an entity.
+/// Reads a row with its stages.
 pub fn read(row: &Row) -> Result<Session, Error> {
     let text = |column| row.text(column).map(str::to_owned);
     let policy = i32::try_from(row.int("permission_policy")?).unwrap_or_default();
@@ -97,16 +97,16 @@ pub fn read(row: &Row) -> Result<Session, Error> {
     })
 }
 
-/// The revisions that a change of a session takes.
+/// The revisions of one change of a session.
 #[derive(Clone, Copy)]
 pub struct Revs {
-    /// In the organization.
+    /// In the scope of the organization.
     pub organization: RevRef,
-    /// In the session.
+    /// In the scope of the session.
     pub session: RevRef,
 }
 
-/// Takes them.
+/// Allocates the revisions of a change in the write set.
 pub fn revs(ws: &mut WriteSet, organization: &OrganizationId, session: &SessionId) -> Revs {
     Revs {
         organization: ws.scope(Scope::organization(organization)),
@@ -155,7 +155,7 @@ pub fn insert(ws: &mut WriteSet, s: &Session, user_id: &str) -> Result<Revs, Err
     Ok(revs)
 }
 
-/// Moves a session, which is as it was loaded, to another sandbox, with its stages begun anew.
+/// Moves a session that is as it was loaded to another sandbox, and resets its stages.
 pub fn rehome(ws: &mut WriteSet, s: &Session) -> Result<Revs, Error> {
     stages::reset(ws, s.session_id.as_str(), &SESSION_STAGES);
     let set = vec![
@@ -178,7 +178,7 @@ pub fn rehome(ws: &mut WriteSet, s: &Session) -> Result<Revs, Error> {
     Ok(update(ws, s, set))
 }
 
-/// JSON as it is stored.
+/// A value as JSON text for a column.
 pub fn json<T: serde::Serialize>(value: &T) -> Result<Value, Error> {
     serde_json::to_string(value).map(Value::from).map_err(Error::internal)
 }
@@ -201,19 +201,19 @@ pub fn update(ws: &mut WriteSet, loaded: &Session, set: Set) -> Revs {
     revs
 }
 
-/// Changes a session as its flow; without effect when another flow has it by now.
+/// Changes a session on behalf of its flow; no effect when another flow has taken it over.
 pub fn update_as(ws: &mut WriteSet, organization: &OrganizationId, id: &SessionId, flow: &str, set: Set) {
     let revs = revs(ws, organization, id);
     let set = stamped(set, revs);
     ws.update_where(&SESSIONS, &[("session_id", id.into()), ("flow_id", flow.into())], &set);
 }
 
-/// One session.
+/// The session with this id, in any organization; the caller checks access.
 pub async fn find(store: &Store, id: &SessionId) -> Result<Option<Session>, Error> {
     store.query(BY_ID, &[id.into()]).await?.first().map(read).transpose()
 }
 
-/// All sessions of a sandbox.
+/// All sessions of a sandbox, also closed ones.
 pub async fn of_sandbox(store: &Store, id: &SandboxId) -> Result<Vec<Session>, Error> {
     store.query(OF_SANDBOX, &[id.into()]).await?.iter().map(read).collect()
 }

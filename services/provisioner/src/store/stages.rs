@@ -7,14 +7,14 @@ use foundry_store::{Table, Value, WriteSet};
 
 use crate::domain::head;
 
-/// The table.
+/// A row for each stage, by the id of its sandbox or agent session.
 pub static STAGES: Table = Table::new(
     "sandbox_stages",
     &["entity_id", "stage", "state", "start_time", "end_time", "attempts", "reason", "message"],
     &["entity_id", "stage"],
 );
 
-/// Separates stages in the text that [`SELECT`] makes of them, and their fields.
+/// Separators in the text that `select_stages!` makes of all stages: between rows, and between fields.
 const ROW: char = '\u{1e}';
 const FIELD: char = '\u{1f}';
 
@@ -33,7 +33,7 @@ macro_rules! select_stages {
 }
 pub(crate) use select_stages;
 
-/// The stages of such a text, in the given order.
+/// Parses the text of `select_stages!`, and puts the stages in the given order.
 pub fn read(text: Option<&str>, order: &[&str]) -> Result<Vec<Stage>, Error> {
     let mut stages = Vec::new();
     for row in text.unwrap_or_default().split(ROW).filter(|r| !r.is_empty()) {
@@ -77,7 +77,7 @@ pub fn put(ws: &mut WriteSet, entity: &str, stage: &Stage) {
     );
 }
 
-/// Puts these stages to pending.
+/// Sets these stages to pending.
 pub fn reset(ws: &mut WriteSet, entity: &str, names: &[&str]) {
     for name in names {
         let state = StageState::Pending.into();
@@ -85,7 +85,7 @@ pub fn reset(ws: &mut WriteSet, entity: &str, names: &[&str]) {
     }
 }
 
-/// Writes what a flow's transition changed of the shown stages.
+/// Writes the shown stages that a flow's transition changed.
 pub fn record(ws: &mut WriteSet, entity: &str, flow: &FlowStatus, shown: &[&str]) {
     if let Some(done) = flow.completed_stage.as_deref().filter(|s| shown.contains(s) && **s != flow.stage) {
         ws.update_where(

@@ -6,7 +6,7 @@ use foundry_store::{Row, Store, Table, Value, WriteSet};
 use super::{Set, id};
 use crate::domain::{Turn, TurnState};
 
-/// The table.
+/// A row for each prompt, by session and message id.
 pub static TURNS: Table = Table::new(
     "turns",
     &[
@@ -70,7 +70,7 @@ fn attachments(turn: &Turn) -> Value {
     }
 }
 
-/// Makes a turn of one that was cancelled before it came; its cancellation stays.
+/// Fills in a turn that was cancelled before its prompt arrived; the cancellation stays.
 pub fn arrive(ws: &mut WriteSet, awaited: &Turn, turn: &Turn, user_id: &str, now: Timestamp) {
     let set = vec![
         ("prompt", turn.prompt.as_str().into()),
@@ -89,12 +89,12 @@ pub fn update(ws: &mut WriteSet, loaded: &Turn, set: Set) {
     ws.update(&TURNS, &key, &set, &[("state", loaded.state.as_str().into())]);
 }
 
-/// One turn.
+/// The turn of a prompt.
 pub async fn find(store: &Store, session: &SessionId, message: &MessageId) -> Result<Option<Turn>, Error> {
     store.query(BY_ID, &[session.into(), message.into()]).await?.first().map(read).transpose()
 }
 
-/// The turn with this id, when the text is one.
+/// The turn with this message id; none when the text is not an id.
 pub async fn find_named(store: &Store, session: &SessionId, message: &str) -> Result<Option<Turn>, Error> {
     if message.is_empty() {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! A runtime with an agent that answers at once: HTTP, and the log that the real runtime would write.
-//! As that does, it passes each request id on once.
+//! A fake runtime with an agent that answers at once: HTTP, and the log that the real runtime would write. Like the
+//! real one, it passes each request id on once.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -26,23 +26,23 @@ struct Inner {
     shared: Arc<Shared>,
     home: tempfile::TempDir,
     passed_on: Mutex<Vec<(String, String)>>,
-    /// Where the logs began when their agents were started, by conversation and attempt.
+    /// Log length at the start of each agent process, by conversation and attempt.
     starts: Mutex<std::collections::BTreeMap<String, u64>>,
-    /// Files that were put into the sandbox, by their paths.
+    /// Paths of the files that were put into the sandbox.
     files: Mutex<Vec<String>>,
-    /// What commands that it runs end with and print; none = they never end.
+    /// Exit code and output of commands; none = they never end.
     says: Mutex<Option<(i32, String)>>,
-    /// How many commands it was told to run and lists of processes it was asked for.
+    /// Number of commands and process listings that were requested.
     ran: watch::Sender<usize>,
-    /// What the agent answers to requests by method, as `Ok` or an error's message; others as before.
+    /// The agent's answers by method, as `Ok` or an error's message; other methods get the usual answer.
     answers: Mutex<std::collections::BTreeMap<&'static str, Result<Value, String>>>,
-    /// The messages that the agent was sent, in order.
+    /// The messages to the agent, in order.
     messages: Mutex<Vec<Value>>,
     /// How many more answers the agent takes; none = all.
     room: Mutex<Option<usize>>,
-    /// How many messages were refused since it took no more.
+    /// How many messages were refused because the agent takes no more.
     refused: AtomicUsize,
-    /// Told when a log grows.
+    /// Changes when a log grows.
     grown: watch::Sender<()>,
     /// Whether prompts are left without an answer.
     stubborn: AtomicBool,
@@ -52,7 +52,7 @@ struct Inner {
 }
 
 impl FakeAgent {
-    /// Sandboxes that are made from now on have it.
+    /// Serves the runtime; sandboxes that are made from now on have it.
     pub async fn serve(f: &Fixture) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let home = tempfile::tempdir().unwrap();
@@ -84,37 +84,37 @@ impl FakeAgent {
         agent
     }
 
-    /// The methods of all messages that the agent was given, in order.
+    /// The methods of all messages to the agent, in order.
     pub fn asked(&self) -> Vec<String> {
         self.0.passed_on.lock().unwrap().iter().map(|(_, method)| method.clone()).collect()
     }
 
-    /// The messages that it was sent, in order.
+    /// All messages to the agent, in order.
     pub fn messages(&self) -> Vec<Value> {
         self.0.messages.lock().unwrap().clone()
     }
 
-    /// It takes so many more answers and then none, or all of them.
+    /// The agent takes this many more answers and then none; none = all.
     pub fn takes(&self, answers: Option<usize>) {
         *self.0.room.lock().unwrap() = answers;
     }
 
-    /// How many answers it did not take.
+    /// How many answers the agent did not take.
     pub fn refused(&self) -> usize {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    /// It answers this method so from now on: with a result, or an error of this message; with null not at all.
+    /// Sets the agent's answer to a method: a result, or an error with this message. With null it does not answer.
     pub fn answers(&self, method: &'static str, answer: Result<Value, String>) {
         self.0.answers.lock().unwrap().insert(method, answer);
     }
 
-    /// It says this, and the log is read.
+    /// The agent sends a message, and the log is read.
     pub async fn speaks(&self, session: &SessionId, message: Value) {
         self.says_all(session, [message]).await;
     }
 
-    /// It says all of this at once, and the log is read.
+    /// The agent sends all these messages at once, and the log is read.
     pub async fn says_all(&self, session: &SessionId, messages: impl IntoIterator<Item = Value>) {
         for message in messages {
             self.log(session.as_str(), json!({"kind": "message", "dir": "from_agent", "msg": message}));
@@ -122,7 +122,7 @@ impl FakeAgent {
         drain_log(&self.0.shared, session).await.unwrap();
     }
 
-    /// Its process ends, and the log is read.
+    /// The agent's process ends, and the log is read.
     pub async fn exits(&self, session: &SessionId) {
         self.log(session.as_str(), json!({"kind": "exit", "code": 1}));
         drain_log(&self.0.shared, session).await.unwrap();
@@ -145,22 +145,22 @@ impl FakeAgent {
         Reply::json(json!({}))
     }
 
-    /// Commands that it runs from now on end like this.
+    /// Sets how commands end from now on.
     pub fn says(&self, exit_code: i32, stdout: &str) {
         *self.0.says.lock().unwrap() = Some((exit_code, stdout.to_owned()));
     }
 
-    /// Commands that it runs from now on never end.
+    /// Commands never end from now on.
     pub fn hang(&self) {
         *self.0.says.lock().unwrap() = None;
     }
 
-    /// How many commands it was told to run.
+    /// Number of commands that were requested.
     pub fn commands(&self) -> usize {
         *self.0.ran.borrow()
     }
 
-    /// Completes once it was told to run so many.
+    /// Completes once this many commands were requested.
     pub async fn until_asked(&self, commands: usize) {
         self.0.ran.subscribe().wait_for(|ran| *ran >= commands).await.unwrap();
     }
@@ -170,12 +170,12 @@ impl FakeAgent {
         self.0.stubborn.store(true, Ordering::Relaxed);
     }
 
-    /// So many of the next attempts to end its process fail.
+    /// The next attempts to end its process fail, this many.
     pub fn fail_to_close(&self, times: usize) {
         self.0.close_fails.store(times, Ordering::Relaxed);
     }
 
-    /// How often its process was ended.
+    /// How often the agent's process was ended.
     pub fn closed(&self) -> usize {
         self.0.closed.load(Ordering::Relaxed)
     }
@@ -205,7 +205,7 @@ impl FakeAgent {
         Reply { body: listing, ..Reply::default() }
     }
 
-    /// All requests of one connection.
+    /// Answers all requests of one connection.
     async fn answer(self, stream: TcpStream) {
         let mut stream = BufReader::new(stream);
         while let Some((head, body)) = read(&mut stream).await {
@@ -231,7 +231,7 @@ impl FakeAgent {
                 reply.log_length,
                 reply.body
             );
-            // A client that is gone needs no answer.
+            // The client may be gone already.
             if stream.write_all(response.as_bytes()).await.is_err() {
                 return;
             }
@@ -250,7 +250,7 @@ impl FakeAgent {
         Reply::json(json!({"pid": 1, "log_offset": offset, "started": known.is_none()}))
     }
 
-    /// Answers when the log is longer than the asker knows.
+    /// Answers once the log is longer than the offset in the request.
     async fn grown(&self, acp: &str, target: &str) -> Reply {
         let offset = target.split(['?', '&']).find_map(|p| p.strip_prefix("offset=")?.parse::<u64>().ok());
         let mut grown = self.0.grown.subscribe();
@@ -280,7 +280,7 @@ impl FakeAgent {
             }
             return Reply::json(json!({"outcome": "passed_on"}));
         };
-        // Each agent has ids of its own.
+        // Each agent has its own ids.
         let request = format!("{acp}/{id}");
         if self.0.passed_on.lock().unwrap().iter().any(|(known, _)| *known == request) {
             return Reply::json(json!({"outcome": "duplicate"}));
@@ -290,7 +290,7 @@ impl FakeAgent {
         let own = self.0.answers.lock().unwrap().get(method).cloned();
         let answer = match own {
             Some(Ok(Value::Null)) => {
-                // It keeps silent.
+                // The agent does not answer.
                 return Reply::json(json!({"outcome": "passed_on"}));
             }
             Some(Ok(result)) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
@@ -303,7 +303,7 @@ impl FakeAgent {
             self.log(acp, json!({"kind": "message", "dir": "from_agent", "msg": answer}));
         }
         if method == "session/prompt" || method.starts_with("session/set_") {
-            // The log is read before the answer comes, so that nobody waits for time to pass.
+            // The log is read before the answer is sent, so that no test has to wait.
             let session: SessionId = acp.parse().unwrap();
             drain_log(&self.0.shared, &session).await.unwrap();
         }
@@ -323,7 +323,7 @@ impl FakeAgent {
     }
 }
 
-/// What the agent answers to a request when it was not told otherwise.
+/// The agent's answer to a request unless a test sets another one.
 fn usual(method: &str) -> Value {
     match method {
         "session/new" => json!({"sessionId": "s1"}),
@@ -332,7 +332,7 @@ fn usual(method: &str) -> Value {
     }
 }
 
-/// What is answered to a request.
+/// A response of the fake runtime.
 struct Reply {
     status: &'static str,
     body: String,

@@ -16,10 +16,11 @@ use super::Fixture;
 use crate::ops;
 use crate::profiles::{EnvironmentKeys, ModelAccess, ModelFinding, ModelProbe, Probed, Profiles};
 
-/// The key of the environment.
+/// The model key in the fixture's environment.
 pub const ENVIRONMENT_KEY: &str = "sk-ant-environment-canary-7777";
 
-/// The parts, with a key of the environment, a probe that finds a refused key, and a key file in `dir`.
+/// The fixture's profile parts, with a key in the environment, a probe that finds a refused key, and a key file in
+/// `dir`.
 pub async fn profiles(env: &Env, dir: &Path) -> Profiles {
     let variable = |name: &str| (name == "ANTHROPIC_API_KEY").then(|| ENVIRONMENT_KEY.to_owned());
     let keys = EnvironmentKeys::read(variable, env).unwrap();
@@ -27,7 +28,7 @@ pub async fn profiles(env: &Env, dir: &Path) -> Profiles {
     Profiles::new(own, keys, Arc::new(FakeProbe::default()))
 }
 
-/// Finds a refused key, and repeats it as careless servers do; hangs for the model `hang`.
+/// Finds a refused key, and repeats it in its message as careless servers do; hangs for the model `hang`.
 #[derive(Default)]
 pub struct FakeProbe(Mutex<Vec<String>>);
 
@@ -61,7 +62,7 @@ pub fn user(f: &Fixture, role: Role) -> Caller {
     })
 }
 
-/// A secret entry of a list.
+/// A secret entry for a list of values.
 pub fn secret(name: &str, value: &str) -> NamedValue {
     NamedValue { name: name.into(), content: Some(Content::Secret(SecretText { value: value.into() })) }
 }

@@ -7,7 +7,7 @@ use foundry_sandbox::{ProcessRef, RuntimeFacts};
 use crate::turns::destroy;
 use crate::world::World;
 
-/// The process of the runtime that these facts of the local provider name.
+/// The process of the runtime in this file of facts of the local provider.
 fn process(facts: &std::path::Path) -> ProcessRef {
     let facts: RuntimeFacts = serde_json::from_slice(&std::fs::read(facts).unwrap()).unwrap();
     serde_json::from_value(facts.place["process"].clone()).unwrap()
@@ -22,7 +22,7 @@ async fn follows_a_living_turn_over_a_restart_and_survives_deaths() {
     let session = world.session(&mut life, &sandbox, 0).await.session_id;
     life.session_in(&session, p::AgentSessionState::Ready).await;
 
-    // The mesh stops during a turn; the sandbox goes on.
+    // The mesh stops during a turn; the sandbox keeps running.
     life.prompt(&session, "say before\nwait 3 seconds\nsay after").await;
     life.watch_until(&session, "the first words", |s| s.words().contains("before")).await;
     let survivors = life.survivors.clone();
@@ -35,7 +35,7 @@ async fn follows_a_living_turn_over_a_restart_and_survives_deaths() {
     assert_eq!(life.sandbox(&id).await.runtime_instance, 1, "adopted");
     life.session_in(&session, p::AgentSessionState::Ready).await.assert_whole();
 
-    // The agent alone dies.
+    // Only the agent dies.
     life.prompt(&session, "say going\ncrash").await;
     let seen = life
         .watch_until(&session, "a new agent", |s| {

@@ -1,4 +1,4 @@
-//! Providers that hang and fail, mirrors that are not there yet.
+//! Providers that hang and fail, mirrors that are not ready yet.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ async fn answers_at_once_while_the_provider_hangs_and_goes_on_when_it_does() {
     let begun = Instant::now();
     let sandbox = world.ensure(&mut life, "fault").await;
     let session = world.session(&mut life, &sandbox, 0).await;
-    // A busy machine takes its time; the provider never answers, and its stage is given up after a minute.
+    // Generous for a busy machine: the provider never answers, and its stage times out only after a minute.
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     let id = sandbox.sandbox_id.clone();
     life.sandbox_in(&id, p::SandboxState::Allocating).await;
@@ -37,7 +37,7 @@ async fn answers_at_once_while_the_provider_hangs_and_goes_on_when_it_does() {
     life.sandbox_in(&other, p::SandboxState::Allocating).await;
     destroy(&mut life, &other).await;
 
-    // It goes on once the provider answers; the mirror is not there yet, and the status says so.
+    // The flow continues once the provider answers; the mirror is not ready yet, and the status shows that.
     *world.repo.ready.lock().unwrap() = false;
     world.fault("start_agent.fail", "2");
     world.mend("allocate.hang");

@@ -1,4 +1,4 @@
-//! From nothing to a bundle, and to the end.
+//! A sandbox from its creation to a bundle of work and its destruction.
 
 use foundry_proto::common::v1::{StageState, TurnOutcome};
 use foundry_proto::provisioner::v1 as p;

@@ -1,5 +1,5 @@
-//! The provisioner as the task service meets it, with the real runtime and the demo agent.
-#![allow(clippy::unwrap_used)] // a test's way to fail
+//! The provisioner as the task service calls it, with the real runtime and the demo agent.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod death;
 mod faults;

@@ -1,4 +1,4 @@
-//! What is chosen in a conversation, and forms, with the real runtime and the demo agent.
+//! Choices in a conversation, and forms, with the real runtime and the demo agent.
 
 use foundry_proto::common::v1::{
     AgentOption, AgentSettings, ElicitationAction, ElicitationValue, NoticeKind, TurnOutcome,
@@ -23,7 +23,7 @@ async fn set(life: &mut Life, session: &str, option: &str, value: &str) {
     life.client.set_agent_session_option(request).await.unwrap();
 }
 
-/// Permits what the agent asks for.
+/// Grants the agent's pending request.
 async fn allow(life: &mut Life, session: &str, seen: &Seen) {
     let asked = seen.session.pending_permission.as_ref().unwrap();
     let request = p::RespondToPermissionRequest {
@@ -65,7 +65,7 @@ async fn chooses_in_a_turn_keeps_it_over_a_crash_and_fills_in_forms_over_a_resta
         .await;
     assert_eq!(option(&seen, "model").choices.len(), 3);
 
-    // Another model in the running turn, while it waits for an answer; it is heard in what is said next.
+    // Another model in the running turn, while it waits for an answer; it affects what the agent says next.
     life.prompt(&session, "title: Shouting\nuse 5000 tokens\nask for permission\nsay can you hear me").await;
     let asking = life.watch_until(&session, "a question", |s| s.session.pending_permission.is_some()).await;
     set(&mut life, &session, "model", "demo-loud").await;
@@ -77,13 +77,13 @@ async fn chooses_in_a_turn_keeps_it_over_a_crash_and_fills_in_forms_over_a_resta
     let usage = seen.session.usage.clone().unwrap();
     assert_eq!((usage.used, usage.cost_micros, seen.session.title.as_str()), (5_000, 50_000, "Shouting"));
 
-    // What the agent refuses says so.
+    // A choice that the agent refuses is shown as refused.
     set(&mut life, &session, "model", "demo-locked").await;
     let refused = |s: &Seen| option(s, "model").condition.is_some_and(|c| c.reason == "OPTION_REFUSED");
     let seen = life.watch_until(&session, "the refusal", refused).await;
     assert!(option(&seen, "model").condition.unwrap().message.contains("this model is locked"));
 
-    // A new process of the agent is told what was chosen before it works.
+    // A new process of the agent gets the choices before it works.
     set(&mut life, &session, "model", "demo-loud").await;
     life.prompt(&session, "crash").await;
     let ready = |s: &Seen| s.ends().len() == 2 && s.state() == p::AgentSessionState::Ready;
@@ -92,7 +92,7 @@ async fn chooses_in_a_turn_keeps_it_over_a_crash_and_fills_in_forms_over_a_resta
     let seen = life.watch_until(&session, "the end", |s| s.ends().len() == 3).await;
     assert!(seen.words().contains("STILL LOUD"), "{}", seen.words());
 
-    // A form outlives a restart of the mesh; what cannot be shown is declined at once.
+    // A form outlives a restart of the mesh; one that cannot be shown is declined at once.
     life.prompt(&session, "ask for a web page\nask for a form").await;
     life.watch_until(&session, "a form", |s| s.session.pending_elicitation.is_some()).await;
     life.stop().await;
@@ -113,7 +113,7 @@ async fn chooses_in_a_turn_keeps_it_over_a_crash_and_fills_in_forms_over_a_resta
     assert_eq!(seen.ends()[3].outcome(), TurnOutcome::Completed);
     assert!(seen.words().contains("BERGAMOT"), "{}", seen.words());
 
-    // A stop gives the form up.
+    // A stop voids the form.
     life.prompt(&session, "ask for a form").await;
     life.watch_until(&session, "a form", |s| s.session.pending_elicitation.is_some()).await;
     let cancel = p::CancelPromptRequest { session_id: session.clone(), ..Default::default() };

@@ -1,4 +1,4 @@
-//! The repo service as the provisioner meets it: a mirror to clone, and a place for bundles.
+//! A fake repo service: a mirror to clone, and a place for bundles.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,7 +42,7 @@ pub struct FakeRepo {
 }
 
 impl FakeRepo {
-    /// A mirror of one commit.
+    /// With a mirror of one commit.
     pub fn new(dir: &Path) -> Self {
         let origin = dir.join("origin");
         std::fs::create_dir(&origin).unwrap();
@@ -63,7 +63,7 @@ impl FakeRepo {
         self.imported.lock().unwrap().clone()
     }
 
-    /// What a file holds in the newest handed-over work.
+    /// The content of a file in the newest handed-over work.
     pub fn content(&self, file: &str) -> Option<String> {
         let newest = self.imports().pop()?;
         if newest.bundle.is_empty() {

@@ -52,7 +52,7 @@ async fn asks_answers_cancels_and_refuses_in_one_session() {
     assert_eq!(seen.ends()[1].outcome(), TurnOutcome::Cancelled);
     life.client.cancel_prompt(cancel).await.unwrap();
 
-    // A question that is never answered does not keep a turn from being cancelled.
+    // An unanswered question does not keep a turn from being cancelled.
     life.prompt(&session, "ask for 3 permissions at once").await;
     life.watch_until(&session, "questions", |s| s.session.pending_permission.is_some()).await;
     let cancel = p::CancelPromptRequest { session_id: session.clone(), ..Default::default() };
@@ -68,7 +68,7 @@ async fn asks_answers_cancels_and_refuses_in_one_session() {
     assert_eq!(seen.ends()[0].outcome(), TurnOutcome::Completed);
     seen.assert_whole();
 
-    // Errors and refusals of the agent.
+    // The agent reports an error.
     life.prompt(&allowed, "fail with no luck").await;
     let seen = life.watch_until(&allowed, "the error", |s| s.ends().len() == 2).await;
     assert_eq!(seen.ends()[1].outcome(), TurnOutcome::Error);

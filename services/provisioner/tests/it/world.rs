@@ -1,5 +1,5 @@
-//! The whole service on a throw-away directory, with the real runtime and the demo agent, met as the
-//! task service meets it.
+//! The whole service on a temporary directory, with the real runtime and the demo agent, called as the task service
+//! calls it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::repo::FakeRepo;
 
 pub type Client = ProvisionerServiceClient<Upstream>;
 
-/// The binary that stands for `foundry`: an example of this crate, built with its tests.
+/// The binary in place of `foundry`: an example of this crate, built with its tests.
 pub fn program() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let program = exe.parent().unwrap().parent().unwrap().join("examples/foundry-internal");
@@ -41,7 +41,7 @@ pub struct World {
     task: ServiceIdentity,
 }
 
-/// One life of the service.
+/// One run of the service, from start to stop.
 pub struct Life {
     pub server: TestServer,
     pub client: Client,
@@ -139,7 +139,7 @@ impl World {
 }
 
 impl Life {
-    /// Ends this life as a stop of the mesh would.
+    /// Stops the service as a stop of the mesh would.
     pub async fn stop(self) {
         let survivors = self.survivors.clone();
         self.server.stop().await;
@@ -186,7 +186,7 @@ impl Life {
         message
     }
 
-    /// Watches a session from its beginning until what was seen is enough.
+    /// Watches a session from its beginning until `enough` holds for what was received.
     pub async fn watch_until(&self, session: &str, what: &str, enough: impl Fn(&Seen) -> bool) -> Seen {
         let (tasks, _) = Tasks::new();
         let client = self.client.clone();
@@ -218,7 +218,7 @@ impl Life {
     }
 }
 
-/// What a watch showed.
+/// What a watch has received.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub session: p::AgentSession,
@@ -243,7 +243,7 @@ impl Seen {
         self.session.state()
     }
 
-    /// What the agent said.
+    /// All messages of the agent, joined.
     pub fn words(&self) -> String {
         let text = |part: &TranscriptPart| match &part.body {
             Some(Body::AgentMessage(m)) => Some(m.text.clone()),
@@ -268,7 +268,7 @@ impl Seen {
         self.events.values().filter_map(notice).collect()
     }
 
-    /// Offsets are contiguous from 1.
+    /// Checks that offsets are contiguous from 1.
     pub fn assert_whole(&self) {
         let offsets: Vec<i64> = self.events.keys().copied().collect();
         let wanted: Vec<i64> = (1..=i64::try_from(offsets.len()).unwrap()).collect();

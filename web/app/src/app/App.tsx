@@ -5,7 +5,7 @@ import { Announcer, Toaster } from '../ui'
 import { Boundary } from './Boundary'
 import { Routes } from './Routes'
 
-/** The page: design, client, routes, and the places that messages appear in. */
+/** The page: design, client, routes, and the regions for messages. */
 export function App({ client }: { client: Foundry }) {
   return (
     <ThemeProvider>

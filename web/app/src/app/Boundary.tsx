@@ -4,11 +4,11 @@ import { ErrorState } from '../ui'
 
 interface Props {
   children: ReactNode
-  /** A change of this value tries again, for example the path. */
+  /** Another value retries, for example the path. */
   resetKey?: string
 }
 
-/** Keeps a fault of one part from taking the page down; says what happened and offers to load the page anew. */
+/** Keeps a failing part from taking the page down; shows the error and offers to reload the page. */
 export class Boundary extends Component<Props, { error: unknown }> {
   override state = { error: undefined as unknown }
 

@@ -1,4 +1,4 @@
-/** The mark of the product; decorative, the name stands beside it. */
+/** The logo; decorative, because the name is next to it. */
 export function Logo({ size = 22 }: { size?: number }) {
   return (
     <svg width={size} height={size} viewBox="0 0 32 32" aria-hidden="true">

@@ -5,7 +5,7 @@ import { EmptyState } from '../ui'
 import { paths } from './paths'
 import { useTitle } from './useTitle'
 
-/** An address that leads nowhere. */
+/** The page for an unknown address. */
 export function NotFoundPage({ inFrame = false }: { inFrame?: boolean }) {
   useTitle('Not found')
   const content = (

@@ -4,7 +4,7 @@ import { Link } from 'wouter'
 import { EmptyState } from '../ui'
 import { paths } from './paths'
 
-/** Says that what an address names is not there, or not for this person, and leads back to the tasks. */
+/** Shows that what an address names does not exist, or not for this person, with a link back to the tasks. */
 export function NothingThere({ what, organizationId }: { what: 'task' | 'repository'; organizationId: string }) {
   return (
     <EmptyState

@@ -15,7 +15,7 @@ const RepositoryPage = lazyPart('The repository could not be loaded', <PageSkele
 )
 const ModelsPage = lazyPart('The models could not be loaded', <PageSkeleton />, () => import('../models').then((it) => it.ModelsPage))
 
-/** Which page an address shows. */
+/** The page for each address. */
 export function Routes() {
   return (
     <Switch>
@@ -68,7 +68,7 @@ function OrganizationRoutes({ organizationId }: { organizationId: string }) {
   )
 }
 
-/** Leads to the active organization as soon as it is known. */
+/** Redirects to the active organization when it is known. */
 function Home() {
   const shell = useShell()
   const organizationId = homeOrganization(shell)

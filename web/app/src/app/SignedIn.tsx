@@ -4,10 +4,10 @@ import { useLocation } from 'wouter'
 import { isLeaving } from './leave'
 import { paths } from './paths'
 
-/** How long "signed out" must last, in milliseconds: a worker that has just begun hears of the session a moment later. */
+/** How long "signed out" must last, in milliseconds: a worker that has just started gets the session a moment later. */
 const SETTLED = 250
 
-/** Shows its content to who is signed in; leads others to the sign-in page, and back here after. */
+/** Shows its content to a signed-in person; redirects others to the sign-in page, and back here afterwards. */
 export function SignedIn({ children }: { children: ReactNode }) {
   const { phase } = useConnection()
   const [location, navigate] = useLocation()

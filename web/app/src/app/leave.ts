@@ -4,22 +4,22 @@ import { toastError } from '../ui'
 
 let leaving = false
 
-/** Whether the person is signing out by their own wish, so that nobody tells them that their session has ended. */
+/** Whether the person is signing out, so that no message is shown about the end of the session. */
 export function isLeaving(): boolean {
   return leaving
 }
 
-/** The sign-in page is there: from now on a session that ends does so by itself. */
+/** The sign-in page is shown: from now on, the end of a session is unexpected again. */
 export function hasLeft(): void {
   leaving = false
 }
 
-/** Signs out here and in all tabs of this browser; texts kept in this browser are forgotten. */
+/** Signs out here and in all tabs of this browser, and removes the texts that this browser keeps. */
 export async function signOut(client: Foundry): Promise<void> {
   leaving = true
   try {
     await client.signOut()
-    // The connection hears of it a moment later, so that this is not over yet.
+    // The connection changes a moment later, so `leaving` stays set.
     forgetDrafts()
   } catch (error) {
     leaving = false

@@ -1,6 +1,6 @@
 import { useEffect } from 'react'
 
-/** Names the document after what is shown; the product's name comes last. */
+/** Sets the document's title to what is shown, followed by the product's name. */
 export function useTitle(title: string): void {
   useEffect(() => {
     document.title = title === '' ? 'Foundry' : `${title} · Foundry`

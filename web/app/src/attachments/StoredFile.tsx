@@ -11,7 +11,10 @@ import classes from './attachments.module.css'
 import { isPicture, reasonText } from './kinds'
 import { storedFiles } from './stored'
 
-/** Files of a message, or of the agent. Pictures are shown inert; all else is named, and can be saved. */
+/**
+ * Files of a message or of the agent. Pictures are shown without any effect; other files have a name and can be
+ * saved.
+ */
 export function StoredFiles({ files, label }: { files: readonly Attachment[]; label: string }) {
   if (files.length === 0) return null
   return (
@@ -50,7 +53,7 @@ function Named({ file }: { file: Attachment }) {
   )
 }
 
-/** The address of a stored file, read when it is first shown. */
+/** The object URL of a stored file, loaded when it is first shown. */
 function useAddress(attachmentId: string, attempt: number): { readonly url?: string; readonly error?: unknown } {
   const client = useFoundry()
   const [state, setState] = useState<{ url?: string; error?: unknown }>({})
@@ -89,7 +92,7 @@ function Picture({ file }: { file: Attachment }) {
       </span>
     )
   }
-  // What begins like a picture and is none can still be saved.
+  // A file that only starts like a picture can still be saved.
   if (broken) return <Saved file={file} />
   return (
     <>

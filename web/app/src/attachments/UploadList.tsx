@@ -9,7 +9,7 @@ import classes from './attachments.module.css'
 import type { Upload } from './uploads'
 import type { UploadField } from './useUploads'
 
-/** The button that asks for files. */
+/** The button that opens the file dialog. */
 export function AttachButton({ field }: { field: UploadField }) {
   const input = useRef<HTMLInputElement>(null)
   return (
@@ -22,7 +22,7 @@ export function AttachButton({ field }: { field: UploadField }) {
         aria-label="Files to attach"
         onChange={(event) => {
           field.add([...(event.currentTarget.files ?? [])])
-          // The same file can be chosen again.
+          // So that the same file can be chosen again.
           event.currentTarget.value = ''
         }}
       />
@@ -35,7 +35,7 @@ export function AttachButton({ field }: { field: UploadField }) {
   )
 }
 
-/** The files of a message that is being written, with what becomes of each. */
+/** The files of the message being written, with the progress of each. */
 export function UploadList({ field }: { field: UploadField }) {
   const { files, uploads, refusal } = field
   if (files.length === 0 && refusal === '') return null

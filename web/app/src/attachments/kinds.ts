@@ -1,6 +1,6 @@
 const PICTURES = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp'])
 
-/** Whether a file of this type is shown as a picture; everything else, SVG too, is only named and can be saved. */
+/** Whether a file of this type is shown as a picture; everything else, SVG too, has only its name and can be saved. */
 export function isPicture(mediaType: string): boolean {
   return PICTURES.has(mediaType)
 }
@@ -13,7 +13,7 @@ const reasons: Readonly<Record<string, string>> = {
   LIMIT_REACHED: 'no storage left',
 }
 
-/** Why a file was not kept, in words. */
+/** Why a file was not kept, for people. */
 export function reasonText(reason: string): string {
   return reasons[reason] ?? reason
 }

@@ -2,7 +2,7 @@ import type { Foundry } from '@foundry/client'
 import { AttachmentService } from '@foundry/client/gen/foundry/provisioner/v1/attachment_service_pb'
 import { isPicture } from './kinds'
 
-/** Files that are kept at most, so that a long transcript does not fill the memory. */
+/** Most files that are kept, so that a long transcript does not fill the memory. */
 const KEPT = 24
 
 interface Stored {
@@ -10,18 +10,18 @@ interface Stored {
   users: number
 }
 
-/** The bytes of stored files as addresses that the page may show; read once, and forgotten when nobody shows them. */
+/** The bytes of stored files as object URLs; each is loaded once, and dropped when it is no longer shown. */
 class StoredFiles {
   private readonly files = new Map<string, Stored>()
 
   constructor(private readonly client: Foundry) {}
 
-  /** The address of a file; hold it until it is let go. */
+  /** The object URL of a file; valid until `letGo`. */
   hold(attachmentId: string): Promise<string> {
     const known = this.files.get(attachmentId)
     const file = known ?? { url: this.read(attachmentId), users: 0 }
     file.users += 1
-    // The newest are at the end.
+    // The most recently used files are at the end.
     this.files.delete(attachmentId)
     this.files.set(attachmentId, file)
     if (known === undefined) file.url.catch(() => this.files.get(attachmentId) === file && this.files.delete(attachmentId))
@@ -29,7 +29,7 @@ class StoredFiles {
     return file.url
   }
 
-  /** Nobody shows it here any more. */
+  /** Releases a file that was held. */
   letGo(attachmentId: string): void {
     const file = this.files.get(attachmentId)
     if (file !== undefined) file.users -= 1
@@ -47,7 +47,7 @@ class StoredFiles {
 
   private async read(attachmentId: string): Promise<string> {
     const { attachment, content } = await this.client.callsOf(AttachmentService).getAttachment({ attachmentId })
-    // Only what was found to be a picture is given as one; nothing else can be opened as a page of this origin.
+    // Only what was detected as a picture gets its type; nothing else can be opened as a page of this origin.
     const type = isPicture(attachment?.mediaType ?? '') ? attachment?.mediaType : 'application/octet-stream'
     return URL.createObjectURL(new Blob([new Uint8Array(content)], { type }))
   }
@@ -55,7 +55,7 @@ class StoredFiles {
 
 const stores = new WeakMap<Foundry, StoredFiles>()
 
-/** The files that this client has read. */
+/** The files that this client has loaded. */
 export function storedFiles(client: Foundry): StoredFiles {
   let store = stores.get(client)
   if (store === undefined) {

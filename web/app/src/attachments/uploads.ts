@@ -2,29 +2,29 @@ import { FoundryError, newRequestId } from '@foundry/client'
 import type { Attachment } from '@foundry/client/gen/foundry/common/v1/transcript_pb'
 import { isPicture } from './kinds'
 
-/** Bytes of a file at most. */
+/** Largest file in bytes. */
 export const MAX_FILE_BYTES = 3 * 1024 * 1024
-/** Files of a message at most. */
+/** Most files of a message. */
 export const MAX_FILES = 10
 const MAX_NAME_BYTES = 200
 
-/** A file on its way to a message. */
+/** A file being uploaded for a message. */
 export interface Upload {
   readonly key: string
   readonly name: string
   readonly size: number
-  /** Address of a picture that can be shown; only while the file is listed. */
+  /** Object URL of a picture; valid while the file is listed. */
   readonly preview: string | undefined
   readonly state: 'sending' | 'sent' | 'failed'
   /** Why it failed. */
   readonly error: unknown
-  /** Whether trying again can help. */
+  /** Whether a retry can help. */
   readonly retryable: boolean
-  /** What the server keeps, once it does. */
+  /** The stored file, once the server has it. */
   readonly attachment: Attachment | undefined
 }
 
-/** How a file gets to the server. */
+/** Sends a file to the server. */
 export type Put = (requestId: string, name: string, content: Uint8Array<ArrayBuffer>, signal: AbortSignal) => Promise<Attachment>
 
 interface Kept {
@@ -33,7 +33,7 @@ interface Kept {
   readonly abort: AbortController
 }
 
-/** The files of a message that is being written. Each is sent as soon as it is there; a message takes those that are sent. */
+/** The files of the message being written. Each is sent as soon as it is added; a message takes those that are sent. */
 export class Uploads {
   private list: readonly Upload[] = []
   private readonly kept = new Map<string, Kept>()
@@ -50,7 +50,7 @@ export class Uploads {
   /** The files in order; the same array until something changes. */
   readonly get = (): readonly Upload[] => this.list
 
-  /** Takes files in; says which were too many to be taken. */
+  /** Adds files; returns how many were refused because there are too many. */
   add(files: readonly File[]): { readonly refused: number } {
     const room = Math.max(0, MAX_FILES - this.list.length)
     for (const file of files.slice(0, room)) {
@@ -74,13 +74,13 @@ export class Uploads {
     return { refused: Math.max(0, files.length - room) }
   }
 
-  /** Sends a file again that failed. The server keeps it once, also when only its answer was lost. */
+  /** Sends a failed file again. The server stores it once, even if only its answer was lost. */
   retry(key: string): void {
     this.change(key, { state: 'sending', error: undefined })
     void this.send(key)
   }
 
-  /** Takes a file out; one that is on its way is given up. */
+  /** Removes a file; aborts it if it is being sent. */
   remove(key: string): void {
     this.kept.get(key)?.abort.abort()
     this.kept.delete(key)
@@ -89,13 +89,13 @@ export class Uploads {
     this.set(this.list.filter((each) => each.key !== key))
   }
 
-  /** A message has these files: they are another message's no more. */
+  /** Removes the files that a message has now, so that no other message gets them. */
   taken(attachmentIds: readonly string[]): void {
     for (const { key, attachment } of this.list)
       if (attachment !== undefined && attachmentIds.includes(attachment.attachmentId)) this.remove(key)
   }
 
-  /** Gives everything up. */
+  /** Aborts and removes everything. */
   dispose(): void {
     for (const { key } of this.list) this.remove(key)
   }
@@ -142,14 +142,14 @@ function unreadable(reason: unknown): FoundryError {
   return new FoundryError({ code: 3, reason: 'INVALID_FIELD', message, nextAction: 'choose the file again; folders cannot be attached' })
 }
 
-// What the server refuses in names: slashes, controls, and invisible marks.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are looked for
+// Characters that the server refuses in names: slashes, control characters, and invisible marks.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern is for these characters
 const unfit = /[/\\\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g
 
-/** A file's name as the server takes it. */
+/** A file's name in a form that the server accepts. */
 export function cleanName(name: string): string {
   let clean = name.replaceAll(unfit, '').trim()
-  // The end says what kind of file it is.
+  // Cut at the start, because the end has the file's extension.
   if (clean.length > MAX_NAME_BYTES) clean = [...clean].slice(-MAX_NAME_BYTES).join('')
   while (new TextEncoder().encode(clean).length > MAX_NAME_BYTES) clean = [...clean].slice(1).join('')
   return clean === '' || clean === '.' || clean === '..' ? 'file' : clean

@@ -4,14 +4,14 @@ import { useEffect, useMemo, useState, useSyncExternalStore, type ClipboardEvent
 import { announce } from '../ui'
 import { MAX_FILES, Uploads, type Upload } from './uploads'
 
-/** The files of a message that is being written, and the ways they come in. */
+/** The files of the message being written, and how they are added. */
 export interface UploadField {
   readonly uploads: Uploads
   readonly files: readonly Upload[]
-  /** Ids of all files; undefined while one is on its way or failed. */
+  /** Ids of all files; undefined while one is being sent or has failed. */
   readonly ids: readonly string[] | undefined
   readonly add: (files: readonly File[]) => void
-  /** What was not taken the last time; empty when all was. */
+  /** Which files were refused the last time, for people; empty when none were. */
   readonly refusal: string
   /** For the element that files are pasted into and dropped on. */
   readonly target: {
@@ -23,7 +23,7 @@ export interface UploadField {
   }
 }
 
-/** A file dropped beside the field would take the page's place, and what was written with it. */
+/** Without this, a file dropped next to the field would replace the page, and the text with it. */
 function keepPage(): () => void {
   const stay = (event: globalThis.DragEvent) => {
     if (event.defaultPrevented || event.dataTransfer?.types.includes('Files') !== true) return
@@ -38,7 +38,7 @@ function keepPage(): () => void {
   }
 }
 
-/** Files for a message of this organization. They live as long as the component: a draft keeps words alone. */
+/** Files for a message of this organization. They live as long as the component: a draft keeps only text. */
 export function useUploads(organizationId: string): UploadField {
   const client = useFoundry()
   const uploads = useMemo(() => {
@@ -64,7 +64,7 @@ export function useUploads(organizationId: string): UploadField {
   const target = {
     onPaste: (event: ClipboardEvent) => {
       const pasted = [...event.clipboardData.files]
-      // Text from an office program comes with a picture of itself: the text is meant.
+      // Text from an office program has a picture of itself attached: the text is meant.
       if (pasted.length === 0 || event.clipboardData.types.includes('text/plain')) return
       event.preventDefault()
       add(pasted)

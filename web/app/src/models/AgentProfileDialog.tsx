@@ -16,7 +16,7 @@ import { plain, SettingsDialog } from './SettingsDialog'
 import { useSettings, type Sent, type Settings } from './useSettings'
 
 interface Props {
-  /** The one to change; undefined = one is added. */
+  /** The profile to change; undefined = one is added. */
   profile?: AgentProfile
   providers: readonly ModelProvider[]
   onClose: () => void
@@ -71,7 +71,7 @@ function useProfile({ profile, providers, onClose, onChanged }: Props) {
   return { form, agents, choice: choose(form.draft) }
 }
 
-/** Asks for an agent profile and adds it, or changes one. */
+/** A form that adds an agent profile or changes one. */
 export function AgentProfileDialog(props: Props) {
   const { profile } = props
   const { form, agents, choice } = useProfile(props)
@@ -210,7 +210,7 @@ function NamedByAgent({
   )
 }
 
-/** What few people need, with what the service says against it. */
+/** Rarely used fields, with the service's errors about them. */
 function MoreFields({ form, at }: { form: Settings<ProfileDraft>; at: At }) {
   const { draft, set, problems, secrets } = form
   const wrong = Object.entries(problems).some(([id, it]) => it !== undefined && /^(environment|mcp_servers)\//.test(id))

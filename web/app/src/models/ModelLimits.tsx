@@ -15,7 +15,7 @@ import classes from './ModelsPage.module.css'
 import { Fact, Section } from './Section'
 import { SettingsDialog } from './SettingsDialog'
 
-/** How much of models may be used, with what is used of it. */
+/** Limits on the use of models, with what has been used. */
 export function ModelLimits({ read }: { read: Read<ModelLimit[]> }) {
   const [sets, setSets] = useState(false)
   useFocusBack(sets)

@@ -13,7 +13,7 @@ import { useSettings, type Sent, type Settings } from './useSettings'
 import { kindOf, kinds } from './words'
 
 interface Props {
-  /** The one to change; undefined = one is added. */
+  /** The provider to change; undefined = one is added. */
   provider?: ModelProvider
   onClose: () => void
   onChanged: () => void
@@ -36,7 +36,7 @@ function useProvider({ provider, onClose, onChanged }: Props): Settings<Provider
     problemsOf: (draft, isGiven) => providerProblems(draft, provider === undefined, isGiven),
     send,
     read: async () => (await calls.getModelProvider({ modelProviderId })).modelProvider,
-    // A secret goes to the address that was looked at when it was entered, and to no other.
+    // A secret is sent only to the address that was shown when it was entered.
     mayKeepSecrets: (entered, now) => entered.baseUrl.trim() === now.baseUrl.trim(),
     words: { failed: `The model provider was not ${deed}`, done: `The model provider was ${deed}` },
     nameOf: (draft) => draft.name.trim(),
@@ -45,7 +45,7 @@ function useProvider({ provider, onClose, onChanged }: Props): Settings<Provider
   })
 }
 
-/** Asks for a model provider and adds it, or changes one. A key is never shown; an empty field keeps it. */
+/** A form that adds a model provider or changes one. A stored key is never shown; an empty field keeps it. */
 export function ModelProviderDialog(props: Props) {
   const { provider } = props
   const form = useProvider(props)
@@ -118,12 +118,12 @@ function aboutKey(isNew: boolean, { credential }: ProviderDraft): string {
   return `Leave empty to keep the stored key (${credential.stored}). Enter it again if you change the URL to another server. Stored encrypted and never shown.`
 }
 
-/** Another kind, with its usual address unless another one was entered. */
+/** Sets another kind, with its usual address unless a different one was entered. */
 function ofKind({ kind, baseUrl }: ProviderDraft, now: number): Partial<ProviderDraft> {
   return baseUrl.trim() === kindOf(kind).url ? { kind: now, baseUrl: kindOf(now).url } : { kind: now }
 }
 
-/** What few people need, with what the service says against it. */
+/** Rarely used fields, with the service's errors about them. */
 function MoreFields({ form, headers, prices }: { form: Settings<ProviderDraft>; headers?: string; prices?: string }) {
   const { draft, set, problems, secrets } = form
   const wrong = Object.entries(problems).some(([id, it]) => it !== undefined && /^(headers|prices)\//.test(id))

@@ -17,7 +17,7 @@ import { priceRows, pricesText } from './prices'
 import { Fact, Section } from './Section'
 import { isOfEnvironment, keyText, kindOf, testStatus } from './words'
 
-/** Longest test at the service, and some time for the way, in milliseconds. */
+/** The longest test at the service and some time for the transfer, in milliseconds. */
 const TEST_MS = 30_000
 
 /** The model providers of the organization, and those that the mesh has from its environment. */

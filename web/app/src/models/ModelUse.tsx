@@ -6,7 +6,7 @@ import { ErrorState, TextSkeleton } from '../ui'
 import { dollars, tokensOf } from './amounts'
 import classes from './ModelsPage.module.css'
 
-/** What the organization used of each model, as the gateway counted it. */
+/** What the organization has used of each model, as the gateway counted it. */
 export function ModelUse({ read, providers }: { read: Read<ModelUsage[]>; providers: readonly ModelProvider[] }) {
   const id = useId()
   const usage = read.data

@@ -95,7 +95,7 @@ test('a key leaves its field as soon as it is sent, and must be entered again af
     settings: { credential: { secret: { value: { value: string } } } }
   }[]
   expect(sent.map((it) => it.settings.credential.secret.value.value)).toEqual(['sk-one', 'sk-two'])
-  // Another key is another request.
+  // Another key makes another request.
   expect(sent[0]?.requestId).not.toBe(sent[1]?.requestId)
   expect(made(fake, 'listModelProviders')).toHaveLength(2)
 })
@@ -139,7 +139,7 @@ test('headers and prices are folded away, and are sent with what was typed', asy
   for (let at = 0; at < 2; at += 1) fireEvent.click(within(dialog).getByText('Add header'))
   fireEvent.click(within(dialog).getByText('Add price'))
   fireEvent.click(within(dialog).getAllByRole('button', { name: 'Add model provider' }).at(-1)!)
-  // What is wrong is in there: it opens.
+  // The part opens because the error is in it.
   await waitFor(() => expect(more?.open).toBe(true))
   type(secret!, 'Name', 'x-key')
   type(secret!, 'Value', 'canary')
@@ -172,7 +172,10 @@ const header = (name: string) => ({ name, content: { case: 'secret' as const, va
 const changed = () =>
   new FoundryError({ code: Code.FailedPrecondition, reason: 'REVISION_CHANGED', message: 'the model provider has changed' })
 
-/** Opens the dialog that changes `work`, fills it in and sends it twice; before the first time, someone else saves `now`. */
+/**
+ * Opens the dialog that changes `work`, fills it in and sends it twice; before the first attempt, another person
+ * saves `now`.
+ */
 async function overtaken(now: object, fill: (dialog: HTMLElement) => void, between: (dialog: HTMLElement) => void = nothing) {
   const theirs = create(ModelProviderSchema, { ...work, rev: 2n, ...now })
   const fake = open({
@@ -277,7 +280,7 @@ const servers = {
   ],
 }
 
-/** Opens the dialog that changes a profile with MCP servers, with all that is folded away. */
+/** Opens the dialog that changes a profile with MCP servers, with all parts unfolded. */
 async function changeServers(calls: FakeCalls['profile'] = {}) {
   const night = create(AgentProfileSchema, { profileId: 'prf_1', rev: 5n, settings: servers })
   const fake = open({

@@ -8,7 +8,10 @@ import { ModelProviders } from './ModelProviders'
 import { ModelUse } from './ModelUse'
 import classes from './ModelsPage.module.css'
 
-/** Where the agents of an organization get their models, how they are set up, and what they use and may use. Read when the page is opened and after each change made here. */
+/**
+ * Model providers, agent profiles, limits and use of models of an organization. Loaded when the page is opened and
+ * after each change made here.
+ */
 export function ModelsPage() {
   const { organizationId } = useOrganization()
   const { canAdminister } = useFrame()

@@ -4,16 +4,16 @@ import type { Problems } from './useSettings'
 import classes from './ModelsPage.module.css'
 
 interface Props {
-  /** What is in it. */
+  /** Title of the part. */
   title: string
-  /** What was wrong with the form when it was sent last; another object each time. */
+  /** The problems of the form when it was last sent; another object each time. */
   problems: Problems
-  /** Whether something in here is wrong, which opens it. */
+  /** Whether a problem is in this part, which unfolds it. */
   wrong: boolean
   children: ReactNode
 }
 
-/** A part of a form that is folded up, for what few people need. */
+/** A folded part of a form, for rarely used fields. */
 export function More({ title, problems, wrong, children }: Props) {
   const [open, setOpen] = useState(false)
   useEffect(() => {

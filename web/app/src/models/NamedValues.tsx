@@ -7,7 +7,7 @@ import type { Problems } from './useSettings'
 import type { Secrets } from './useSecrets'
 
 interface Props {
-  /** Name of the field of settings, with which the ids of its entries begin. */
+  /** Name of the field in the settings; the ids of its entries begin with it. */
   list: string
   title: string
   one: string
@@ -15,14 +15,14 @@ interface Props {
   placeholder: string
   entries: readonly Entry[]
   onEntries: (entries: Entry[]) => void
-  /** Whether secrets that are stored are kept where no other one is entered. */
+  /** Whether stored secrets are kept where no new one is entered. */
   keeps?: boolean
   problems: Problems
   secrets: Secrets
   error: string | undefined
 }
 
-/** Named values, each of which may be secret: it is then entered and never shown. */
+/** Named values, each of which may be secret: it is then entered but never shown. */
 export function NamedValues({ list, title, one, about, placeholder, entries, onEntries, keeps = true, problems, secrets, error }: Props) {
   return (
     <Rows title={title} one={one} about={about} rows={entries} onRows={onEntries} fresh={() => newEntry(list)} error={error}>
@@ -65,7 +65,7 @@ export function NamedValues({ list, title, one, about, placeholder, entries, onE
             checked={entry.isSecret}
             onChange={(event) => {
               const isSecret = event.currentTarget.checked
-              // What was typed for everybody to read moves to the field that hides it.
+              // What was typed in plain sight moves to the field that hides it.
               if (isSecret && entry.value !== '') secrets.put(entry.id, entry.value)
               change({ isSecret, value: '' })
             }}

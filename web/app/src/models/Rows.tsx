@@ -4,7 +4,7 @@ import { useId, useRef, type ReactNode } from 'react'
 import classes from './ModelsPage.module.css'
 
 interface Props<T> {
-  /** Of all of them, for example "Headers", and of one. */
+  /** Title of the list, for example "Headers", and the name of one row. */
   title: string
   one: string
   about: string
@@ -12,19 +12,19 @@ interface Props<T> {
   none?: string
   rows: readonly T[]
   onRows: (rows: T[]) => void
-  /** Makes an empty one. */
+  /** Makes an empty row. */
   fresh: () => T
   error: string | undefined
-  /** The fields of one; `isFresh` = it was just added. */
+  /** The fields of a row; `isFresh` = it was just added. */
   children: (row: T, change: (change: Partial<T>) => void, isFresh: boolean) => ReactNode
 }
 
-/** A name within a sentence: “Header” is lowercase there, “MCP server” stays. */
+/** A name within a sentence: “Header” becomes lower case, “MCP server” does not. */
 function inSentence(name: string): string {
   return /^[A-Z][a-z]/.test(name) ? `${name.charAt(0).toLowerCase()}${name.slice(1)}` : name
 }
 
-/** A list in a form, to which rows are added and from which they are removed. */
+/** A list in a form, with buttons that add and remove rows. */
 export function Rows<T extends { readonly id: string }>({ title, one, about, none, rows, onRows, fresh, error, children }: Props<T>) {
   const id = useId()
   const latest = useRef('')
@@ -36,7 +36,7 @@ export function Rows<T extends { readonly id: string }>({ title, one, about, non
   }
   const remove = (gone: T) => {
     onRows(rows.filter((it) => it.id !== gone.id))
-    // The button that had the focus goes with its row.
+    // The button that had the focus is removed with its row.
     group.current?.focus()
   }
   return (

@@ -8,9 +8,9 @@ import classes from './ModelsPage.module.css'
 
 interface Props<T> {
   title: string
-  /** What its entries are for, one or two sentences. */
+  /** The purpose of the entries, in one or two sentences. */
   about: string
-  /** Name of the button that adds one. */
+  /** Text of the button that adds an entry. */
   addLabel: string
   onAdd: () => void
   read: Read<T[]>
@@ -20,7 +20,7 @@ interface Props<T> {
   children: (entry: T) => ReactNode
 }
 
-/** A heading, a button that adds, and the list with its loading, empty and error states. */
+/** A section with heading, button, and a list with its loading, empty and error states. */
 export function Section<T>({ title, about, addLabel, onAdd, read, none, children }: Props<T>) {
   const { canAdminister } = useFrame()
   const id = useId()
@@ -53,7 +53,7 @@ export function Section<T>({ title, about, addLabel, onAdd, read, none, children
   )
 }
 
-/** Name and value of what is known of an entry. */
+/** A name and a value of an entry. */
 export function Fact({ name, children }: { name: string; children: ReactNode }) {
   return (
     <div>

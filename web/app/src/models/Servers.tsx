@@ -67,7 +67,7 @@ interface FieldProps {
   secrets: Secrets
 }
 
-/** Said of servers that are stored, whose secrets the service gives to no other server. */
+/** A hint at stored servers, whose secrets the service gives to no other server. */
 function again({ stored }: ServerRow, when: string): string {
   return stored === undefined ? '' : ` Enter them again if you ${when}.`
 }
@@ -147,7 +147,7 @@ function LocalCommand({ server, change, problems, secrets }: FieldProps) {
   )
 }
 
-/** A server of a kind that the page is too old for. */
+/** A server of a kind that this version of the page does not support. */
 function UnknownServer({ server, problems }: Pick<FieldProps, 'server' | 'problems'>) {
   const problem = problems[`${server.id}/name`]
   return (

@@ -7,20 +7,20 @@ import { ErrorState } from '../ui'
 import type { Clash } from './draft'
 import classes from './ModelsPage.module.css'
 
-/** Of texts on the keyboard that are no words: names, addresses. */
+/** Attributes of fields for names and addresses, which are not prose. */
 export const plain = { autoCapitalize: 'none', autoComplete: 'off', spellCheck: false }
 
 interface Props {
   title: string
-  /** What the button says that sends it. */
+  /** Text of the button that sends the form. */
   deed: string
   busy: boolean
   onSend: () => void
   onClose: () => void
-  /** Title of the error below the fields. */
+  /** The error below the fields, with `failed` as its title. */
   error: FoundryError | undefined
   failed: string
-  /** Fields that someone else has changed too; undefined = no conflict. */
+  /** Fields that another person has changed too; undefined = no conflict. */
   clashes?: readonly Clash[]
   children: ReactNode
 }
@@ -52,7 +52,7 @@ export function SettingsDialog({ title, deed, busy, onSend, onClose, error, fail
   )
 }
 
-/** Explains a conflict: someone else saved first, which fields both changed, and what to do. */
+/** Explains a conflict: another person saved first, which fields both changed, and what to do. */
 function Clashes({ clashes, deed }: { clashes: readonly Clash[]; deed: string }) {
   return (
     <div role="alert" className={classes.clashes}>

@@ -2,7 +2,7 @@ import { ModelLimitScope, ModelLimitUnit, type ModelLimit, type ModelUsage } fro
 
 const MICROS = 1_000_000
 
-/** A number of tokens or a sum of dollars. */
+/** A number of tokens, or a sum in dollars, for people. */
 export function amountText(unit: ModelLimitUnit, amount: bigint): string {
   if (unit === ModelLimitUnit.MICROS) return dollars(amount)
   return `${Number(amount).toLocaleString('en-US')} tokens`
@@ -14,14 +14,14 @@ export function dollars(micros: bigint): string {
   return `$${value.toFixed(value !== 0 && value < 0.01 ? 6 : 2)}`
 }
 
-/** What was typed as an amount, 0 or undefined = it is none. */
+/** The amount in a text; 0 or undefined = it is not valid. */
 export function amountOf(unit: ModelLimitUnit, text: string): bigint | undefined {
   const typed = text.trim().replace(/[,_ ]/g, '')
   if (unit === ModelLimitUnit.TOKENS) return /^\d{1,15}$/.test(typed) ? BigInt(typed) : undefined
   return microsOf(typed)
 }
 
-/** A decimal number in millionths; undefined = it is none, or finer than that. */
+/** A decimal number in millionths; undefined = it is not valid, or too precise. */
 export function microsOf(text: string): bigint | undefined {
   return /^\d{1,9}(\.\d{1,6})?$/.test(text.trim()) ? BigInt(Math.round(Number(text) * MICROS)) : undefined
 }
@@ -33,13 +33,13 @@ export function decimal(micros: bigint | undefined): string {
   return `${digits.slice(0, -6)}.${digits.slice(-6)}`.replace(/\.?0+$/, '')
 }
 
-/** Whose a limit is. */
+/** Whom a limit applies to, for people. */
 export function whose({ scope, taskId }: ModelLimit): string {
   if (scope === ModelLimitScope.ORGANIZATION) return 'The organization, each month'
   return taskId === '' ? 'Each task' : `Task ${taskId}`
 }
 
-/** Whether no one use belongs to the limit: it stands for many tasks. */
+/** Whether the limit applies to many tasks, so that there is no single amount of use. */
 export function isOfEachTask({ scope, taskId }: ModelLimit): boolean {
   return scope === ModelLimitScope.TASK && taskId === ''
 }

@@ -2,9 +2,9 @@
 export interface Field<T> {
   /** Its name in a field mask. */
   readonly path: string
-  /** What it is called in the form. */
+  /** Its label in the form. */
   readonly label: string
-  /** Its content as text: equal contents have equal texts. */
+  /** Its content as text; equal contents give equal texts. */
   readonly told: (content: T) => string
 }
 
@@ -14,7 +14,7 @@ export type Fields<V> = { readonly [K in keyof V]: Field<V[K]> }
 /** A field that two people changed at the same time. */
 export interface Clash {
   readonly label: string
-  /** What the other one made of it. */
+  /** The other person's value. */
   readonly now: string
 }
 
@@ -27,8 +27,8 @@ function differs<V>(fields: Fields<V>, key: keyof V, one: V, other: V): boolean 
 }
 
 /**
- * The names of the fields to send: those with another content than at the beginning, and those of which a secret was
- * entered, which no content shows.
+ * The paths of the fields to send: those whose content has changed, and those with a newly entered secret, which
+ * their content does not show.
  */
 export function changedPaths<V extends object>(fields: Fields<V>, base: V, mine: V, secretly: readonly string[]): string[] {
   return keysOf(fields).flatMap((key) => {
@@ -37,7 +37,7 @@ export function changedPaths<V extends object>(fields: Fields<V>, base: V, mine:
   })
 }
 
-/** Merges the changes of one person, whose fields are `paths`, into what another has saved since. */
+/** Merges the changes of one person, whose fields are `paths`, into the settings that another has saved since. */
 export function merged<V extends object>(
   fields: Fields<V>,
   base: V,

@@ -2,19 +2,19 @@ import type { NamedValue } from '@foundry/client/gen/foundry/common/v1/secret_pb
 
 /** A named value in a form. The secret itself is not in it: it stays in its field (`useSecrets`). */
 export interface Entry {
-  /** The same as long as the form is open, and for an entry that is stored under its name. */
+  /** Stable while the form is open; a stored entry has its name in it. */
   readonly id: string
   readonly name: string
   /** Empty for a secret one. */
   readonly value: string
   readonly isSecret: boolean
-  /** The name that a secret is stored under; it is kept where no other one is entered. */
+  /** The name under which a secret is stored; it is kept where no new one is entered. */
   readonly storedAs?: string
 }
 
 let made = 0
 
-/** An entry to be filled in, of the list of this name. Secret until somebody says otherwise. */
+/** An empty entry for the list of this name; secret by default. */
 export function newEntry(list: string): Entry {
   made += 1
   return { id: `${list}//${made}`, name: '', value: '', isSecret: true }
@@ -34,21 +34,21 @@ export function entriesOf(list: string, values: readonly NamedValue[]): Entry[] 
   })
 }
 
-/** Whether an entry has a secret that is stored already. */
+/** Whether the entry has a stored secret. */
 export function isStored({ name, isSecret, storedAs }: Entry): boolean {
   return isSecret && storedAs === name.trim()
 }
 
-/** An entry whose stored secret is not its own any more, so that it has to be entered. */
+/** The entry without its stored secret, which must be entered again. */
 export function unstored({ storedAs: _, ...entry }: Entry): Entry {
   return entry
 }
 
-/** Whether two names are those of the same HTTP header, or of the same variable. */
+/** Whether two names denote the same HTTP header, or the same variable. */
 export const sameHeader = (one: string, other: string) => one.toLowerCase() === other.toLowerCase()
 export const sameVariable = (one: string, other: string) => one === other
 
-/** The list as it is sent; `secretOf` has what was entered, and an empty secret keeps the one that is stored. */
+/** The list as it is sent; `secretOf` returns what was entered, and an empty secret keeps the stored one. */
 export function namedValues(entries: readonly Entry[], secretOf: (id: string) => string) {
   return entries.map(({ id, name, value, isSecret }) => ({
     name: name.trim(),
@@ -61,7 +61,7 @@ export function entriesText(entries: readonly Pick<Entry, 'name' | 'value' | 'is
   return entries.map(({ name, value, isSecret }) => (isSecret ? `${name.trim()} (secret)` : `${name.trim()}: ${value.trim()}`)).join(', ')
 }
 
-/** What is wrong with entries, by the id of the entry for its value and by `id/name` for its name. */
+/** Problems of entries: of values by the entry's id, of names by `id/name`. */
 export function entryProblems(
   entries: readonly Entry[],
   isGiven: (id: string) => boolean,

@@ -20,7 +20,7 @@ test('cached input costs as other input unless it has a price of its own', () =>
 test('a price has a model of its own and amounts that are plain numbers', () => {
   const good = { ...newPrice(), model: 'm', input: '3', output: '0.25' }
   expect(priceProblems([good])).toEqual({})
-  // A comma could be meant for thousands or for tenths.
+  // A comma could separate thousands or decimals.
   for (const input of ['', '-1', '2,5', '1e3', '.5', '1.0000001', 'x'])
     expect(Object.keys(priceProblems([{ ...good, input }]))).toEqual([`${good.id}/input`])
   const again = { ...newPrice(), model: 'm', input: '1', output: '1', cached: '$1' }

@@ -1,19 +1,19 @@
 import type { ModelPrice } from '@foundry/client/gen/foundry/provisioner/v1/profile_pb'
 import { decimal, microsOf } from './amounts'
 
-/** The price of a model in a form, in dollars for a million tokens as they were typed. */
+/** The price of a model in a form, in dollars per million tokens, as typed. */
 export interface Price {
   readonly id: string
   readonly model: string
   readonly input: string
   readonly output: string
-  /** Empty = as other input. */
+  /** Empty = the same as other input. */
   readonly cached: string
 }
 
 let made = 0
 
-/** A price to be filled in. */
+/** An empty price. */
 export function newPrice(): Price {
   made += 1
   return { id: `prices//${made}`, model: '', input: '', output: '', cached: '' }
@@ -30,7 +30,7 @@ export function priceRows(prices: readonly ModelPrice[]): Price[] {
   }))
 }
 
-/** The prices as they are sent, once `priceProblems` found nothing. */
+/** The prices as they are sent; only after `priceProblems` found none. */
 export function priceMessages(prices: readonly Price[]) {
   return prices.map(({ model, input, output, cached }) => {
     const inputMicros = microsOf(input) ?? 0n
@@ -39,7 +39,7 @@ export function priceMessages(prices: readonly Price[]) {
   })
 }
 
-/** The unit of prices, as shown: per million tokens. */
+/** The prices as text, in dollars per million tokens. */
 export function pricesText(prices: readonly Price[]): string {
   const dollars = (text: string) => `$${decimal(microsOf(text)) || text.trim()}`
   return prices
@@ -50,7 +50,7 @@ export function pricesText(prices: readonly Price[]): string {
     .join('; ')
 }
 
-/** What is wrong with prices, by `id/FIELD`. */
+/** Problems of prices, by `id/FIELD`. */
 export function priceProblems(prices: readonly Price[]): Record<string, string> {
   const problems: Record<string, string> = {}
   prices.forEach((price, at) => {

@@ -10,9 +10,9 @@ import { nameProblem, suitable } from './words'
 /** An agent profile as a form holds it. */
 export interface ProfileDraft {
   readonly name: string
-  /** Null = the first to choose from. */
+  /** Null = the first choice. */
   readonly agent: string | null
-  /** Null = the first to choose from; empty = none. */
+  /** Null = the first choice; empty = none. */
   readonly modelProviderId: string | null
   readonly model: string
   readonly mode: string
@@ -36,7 +36,7 @@ const blank: ProfileDraft = {
   isDefault: false,
 }
 
-/** What a form begins with: what is stored, or a blank one. */
+/** The initial content of a form: the stored profile, or an empty one. */
 export function profileDraft(profile: AgentProfile | undefined): ProfileDraft {
   if (profile?.settings === undefined) return blank
   const { name, agent, modelProviderId, model, mode, effort, environment, mcpServers, permissionPolicy, isDefault } = profile.settings
@@ -48,7 +48,7 @@ export function profileDraft(profile: AgentProfile | undefined): ProfileDraft {
   }
 }
 
-/** The fields of an agent profile; `providers` name the model providers for people. */
+/** The fields of an agent profile; the names of `providers` are shown for their ids. */
 export function profileFields(providers: readonly ModelProvider[]): Fields<ProfileDraft> {
   const text = (path: string, label: string) => ({ path, label, told: (it: string) => it.trim() })
   return {
@@ -73,14 +73,17 @@ export function profileFields(providers: readonly ModelProvider[]): Fields<Profi
   }
 }
 
-/** What there is to choose from for a draft, and what is chosen. */
+/** The choices for a draft, and what is chosen. */
 export interface Choice {
   readonly agent: string
   readonly providers: readonly ModelProvider[]
   readonly provider: ModelProvider | undefined
 }
 
-/** What a draft chooses of these agents and model providers. What is stored is chosen even when it is not offered any more. */
+/**
+ * The choice of a draft among these agents and model providers. What is stored stays chosen even if it is no longer
+ * offered.
+ */
 export function choiceOf(draft: ProfileDraft, agents: readonly Agent[], providers: readonly ModelProvider[]): Choice {
   const agent = draft.agent ?? agents[0]?.name ?? ''
   const takes = agents.find((it) => it.name === agent)?.missingCredentials ?? []
@@ -90,13 +93,13 @@ export function choiceOf(draft: ProfileDraft, agents: readonly Agent[], provider
   return { agent, provider, providers: provider === undefined || fitting.includes(provider) ? fitting : [...fitting, provider] }
 }
 
-/** A draft in which nothing is left to be the first to choose from. */
+/** A draft in which the first choices are filled in. */
 export function chosen(draft: ProfileDraft, { agent, provider }: Choice): ProfileDraft {
   const modelProviderId = draft.modelProviderId ?? provider?.modelProviderId ?? ''
   return { ...draft, agent, modelProviderId, model: modelProviderId === '' ? '' : draft.model }
 }
 
-/** What is wrong with an agent profile. */
+/** Problems of an agent profile. */
 export function profileProblems({ name, agent, environment, mcpServers }: ProfileDraft, isGiven: (id: string) => boolean): Problems {
   return {
     name: nameProblem(name),

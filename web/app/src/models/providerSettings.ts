@@ -6,12 +6,12 @@ import { priceMessages, priceProblems, priceRows, pricesText, type Price } from 
 import type { Problems } from './useSettings'
 import { addressProblem, keyProblem, keyText, kindOf, kinds, modelNames, nameProblem } from './words'
 
-/** What a form holds of a key, which itself is in its field only. */
+/** What a form holds of a key; the key itself is only in its field. */
 interface KeyDraft {
-  /** What is known of the one that is stored. */
+  /** Description of the stored key. */
   readonly stored: string
   readonly isStoredBearer: boolean
-  /** Whether the one that is entered is sent as a bearer token. */
+  /** Whether the entered key is sent as a bearer token. */
   readonly isBearer: boolean
 }
 
@@ -26,7 +26,7 @@ export interface ProviderDraft {
   readonly prices: readonly Price[]
 }
 
-/** What a form begins with: what is stored, or a blank one. */
+/** The initial content of a form: the stored provider, or an empty one. */
 export function providerDraft(provider: ModelProvider | undefined): ProviderDraft {
   if (provider === undefined) {
     const kind = kinds[0]?.kind ?? 0
@@ -57,7 +57,7 @@ export const providerFields: Fields<ProviderDraft> = {
   prices: { path: 'prices', label: 'Prices', told: pricesText },
 }
 
-/** What is wrong with a model provider that is added, or changed. */
+/** Problems of a model provider that is added or changed. */
 export function providerProblems(draft: ProviderDraft, isNew: boolean, isGiven: (id: string) => boolean): Problems {
   const { credential } = draft
   const isOther = !isNew && credential.isBearer !== credential.isStoredBearer && !isGiven('credential')

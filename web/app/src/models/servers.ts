@@ -13,20 +13,20 @@ export const serverKinds: readonly { readonly kind: ServerKind; readonly text: s
   { kind: 'stdio', text: 'Local command' },
 ]
 
-/** An MCP server in a form. The fields of the other kinds stay while another one is chosen. */
+/** An MCP server in a form. The fields of the other kinds are kept when another kind is chosen. */
 export interface ServerRow {
-  /** Begins with the name of the field of settings, as the ids of its entries do. */
+  /** Begins with the name of the field in the settings, as the ids of its entries do. */
   readonly id: string
   readonly name: string
-  /** Undefined = one that is not known here: it is shown, and kept as it is. */
+  /** Undefined = a kind that this page does not know: it is shown, and kept as it is. */
   readonly kind: ServerKind | undefined
   readonly url: string
   readonly headers: readonly Entry[]
   readonly command: string
-  /** One argument a line (`argumentsOf`). */
+  /** One argument per line (`argumentsOf`). */
   readonly arguments: string
   readonly environment: readonly Entry[]
-  /** What is stored of it; undefined = it was added here. */
+  /** The stored server; undefined = it was added here. */
   readonly stored: McpServer | undefined
 }
 
@@ -34,7 +34,7 @@ const list = 'mcp_servers'
 const blank = { url: '', headers: [], command: '', arguments: '', environment: [] }
 let made = 0
 
-/** An MCP server to be filled in. */
+/** An empty MCP server. */
 export function newServer(): ServerRow {
   made += 1
   return { ...blank, id: `${list}//${made}`, name: '', kind: 'http', stored: undefined }
@@ -79,19 +79,19 @@ function quotedText(line: string): string | undefined {
   }
 }
 
-/** Arguments as text, one a line; in quotes as in JSON where the line alone would not be the argument. */
+/** Arguments as text, one per line; quoted as in JSON where the plain line would be read differently. */
 export function argumentsText(args: readonly string[]): string {
   const isPlain = (it: string) => it !== '' && it === it.trim() && !/[\n\r]/.test(it) && quotedText(it) === undefined
   return args.map((it) => (isPlain(it) ? it : JSON.stringify(it))).join('\n')
 }
 
-/** The arguments in a text; empty lines are none. */
+/** The arguments in a text; empty lines are ignored. */
 export function argumentsOf(text: string): string[] {
   const lines = text.split(/\r\n|\r|\n/).map((line) => line.trim())
   return lines.filter((line) => line !== '').map((line) => quotedText(line) ?? line)
 }
 
-/** A word of a command for people, so that it ends where it seems to end. */
+/** A word of a command for people, quoted where its end would not be clear. */
 function word(text: string): string {
   return /^[\w@%+=:./-]+$/.test(text) ? text : JSON.stringify(text)
 }
@@ -118,7 +118,7 @@ function origin(url: string): string | undefined {
   }
 }
 
-/** Whether the secrets that are stored of a server are still its own: the service keeps them from any other server. */
+/** Whether the stored secrets of a server still apply: the service does not give them to any other server. */
 export function keepsSecrets({ name, kind, url, stored }: ServerRow): boolean {
   if (stored === undefined || stored.name !== name.trim()) return false
   const { transport } = stored
@@ -134,7 +134,7 @@ function serverNameProblem(name: string): string | undefined {
   return 'Use up to 64 letters, digits, dashes, dots and underscores.'
 }
 
-/** What is wrong with MCP servers, by `id/FIELD`; and with their headers and variables, by the ids of these. */
+/** Problems of MCP servers, by `id/FIELD`, and of their headers and variables, by the ids of these. */
 export function serverProblems(rows: readonly ServerRow[], isGiven: (id: string) => boolean): Problems {
   let problems: Problems = {}
   rows.forEach((row, at) => {

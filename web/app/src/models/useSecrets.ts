@@ -1,28 +1,28 @@
 import { useMemo, useRef, useState } from 'react'
 
-/** The fields of a form that secrets are typed into. */
+/** The form fields into which secrets are typed. */
 export interface Secrets {
-  /** To be given to the field of this id as its `ref`. */
+  /** The `ref` for the field with this id. */
   readonly field: (id: string) => (element: HTMLInputElement | null) => void
-  /** The fields that something is typed into. */
+  /** Ids of the fields with a text in them. */
   readonly given: () => string[]
-  /** The fields whose secret was sent and not kept, and that are empty since. */
+  /** Ids of the fields whose secret was sent but not stored, and that have been empty since. */
   readonly missing: () => string[]
-  /** Puts something into a field, as soon as it is there. */
+  /** Puts a text into a field when it is rendered. */
   readonly put: (id: string, secret: string) => void
-  /** Takes the secrets on their way and empties their fields. Answers a number that is another for other secrets. */
+  /** Takes the secrets out of their fields to send them. Returns a number that is different for different secrets. */
   readonly take: () => number
-  /** A secret that is on its way; empty = none. */
+  /** A secret that is being sent; empty = none. */
   readonly of: (id: string) => string
-  /** Forgets those on their way. */
+  /** Drops the secrets that were being sent. */
   readonly forget: () => void
-  /** Puts those on their way back into their fields. */
+  /** Puts the secrets that were being sent back into their fields. */
   readonly putBack: () => void
 }
 
 /**
- * Secrets on their way: their fields are the only places that they are typed into, and these are empty as soon as the
- * secrets are sent. They are no part of a command's input, which is kept for a repeat.
+ * Secrets of a form. They exist only in the fields into which they are typed, which are emptied when the secrets are
+ * sent. They are no part of a command's input, which is kept for a repeat.
  */
 export function useSecrets(): Secrets {
   const fields = useRef(new Map<string, HTMLInputElement>())
@@ -41,7 +41,7 @@ export function useSecrets(): Secrets {
     return {
       field: (id) => (element) => {
         if (element === null) {
-          // What was typed outlives its field, which another choice in the form may bring back.
+          // The text outlives its field, because another choice in the form may bring the field back.
           const secret = fields.current.get(id)?.value ?? ''
           if (secret !== '') waiting.current.set(id, secret)
           return void fields.current.delete(id)

@@ -6,62 +6,65 @@ import { toastDone } from '../ui'
 import { changedPaths, merged, type Clash, type Fields } from './draft'
 import { useSecrets, type Secrets } from './useSecrets'
 
-/** What is wrong with a form, by the id of a field. */
+/** Problems of a form, by the id of a field. */
 export type Problems = Readonly<Record<string, string | undefined>>
 
-/** Settings that are sent. */
+/** Settings being sent. */
 export interface Sent<V> {
   readonly requestId: string
   readonly draft: V
-  /** The fields that are changed; all when something is added. */
+  /** Paths of the changed fields; all fields when something is added. */
   readonly paths: string[]
-  /** The revision that is changed; undefined when something is added. */
+  /** The revision on which the change is based; undefined when something is added. */
   readonly rev: bigint | undefined
   readonly secretOf: (id: string) => string
 }
 
-/** Settings of which a form adds one or changes one. */
+/** How a form adds or changes settings of one kind. */
 export interface Plan<V, E> {
-  /** What is changed; undefined = one is added. */
+  /** The entity to change; undefined = one is added. */
   readonly entity: E | undefined
   readonly fields: Fields<V>
   readonly draftOf: (entity: E | undefined) => V
-  /** Makes of a draft what is sent, where something is chosen only then. */
+  /** Completes a draft before it is sent, where something is chosen only then. */
   readonly settled?: (draft: V) => V
-  /** What is wrong, by field; `isGiven` tells whether a secret is entered. */
+  /** Problems by field; `isGiven` = whether a secret is entered. */
   readonly problemsOf: (draft: V, isGiven: (id: string) => boolean) => Problems
   readonly send: (sent: Sent<V>) => Promise<unknown>
-  /** Reads what is changed, as it is by now. */
+  /** Loads the entity to change in its present state. */
   readonly read: () => Promise<E | undefined>
-  /** Whether secrets that were entered for one content may be sent with another, which somebody else had a part in. */
+  /**
+   * Whether secrets that were entered for one content may be sent with another, which somebody else has changed in
+   * part.
+   */
   readonly mayKeepSecrets: (entered: V, now: V) => boolean
-  /** What did not happen when it fails, as a sentence without a full stop; and what did happen when it does not. */
+  /** `failed`: what did not happen, as a sentence without a full stop; `done`: what did happen. */
   readonly words: { readonly failed: string; readonly done: string }
   readonly nameOf: (draft: V) => string
   readonly onClose: () => void
-  /** What is stored is another than it was. */
+  /** Called after the stored settings have changed. */
   readonly onChanged: () => void
 }
 
-/** A form over settings as its fields use it. */
+/** A form over settings, as its fields use it. */
 export interface Settings<V> {
   readonly draft: V
   readonly set: (change: Partial<V>) => void
   readonly problems: Problems
   readonly secrets: Secrets
-  /** Fields that someone else has changed too; empty = they changed others, undefined = no conflict so far. */
+  /** Fields that another person has changed too; empty = they changed others, undefined = no conflict so far. */
   readonly clashes: readonly Clash[] | undefined
   readonly error: FoundryError | undefined
   readonly busy: boolean
   readonly submit: () => Promise<void>
 }
 
-/** The fields that secrets of these ids belong to: an id begins with the name of its field. */
+/** The fields to which secrets with these ids belong: an id begins with the name of its field. */
 function secretly(ids: readonly string[]): string[] {
   return ids.map((id) => id.split('/')[0] ?? '')
 }
 
-/** Runs a change; returns the stored settings when it was refused because someone else saved first. */
+/** Runs a change; returns the stored settings when it was refused because another person saved first. */
 async function unlessChanged<E>(change: () => Promise<unknown>, read: () => Promise<E | undefined>): Promise<{ now?: E }> {
   try {
     await change()
@@ -75,8 +78,9 @@ async function unlessChanged<E>(change: () => Promise<unknown>, read: () => Prom
 }
 
 /**
- * Holds a form and sends it: of a change only the fields that are changed. A change on top of one by somebody else is
- * refused by the service; the form then shows the stored settings with this person's changes on top, ready to be sent again.
+ * Holds a form and sends it; a change contains only the changed fields. The service refuses a change that is based on
+ * an older revision; the form then shows the stored settings with this person's changes applied, ready to be sent
+ * again.
  */
 export function useSettings<V extends object, E extends { readonly rev: bigint }>(plan: Plan<V, E>): Settings<V> {
   const isNew = plan.entity === undefined
@@ -100,7 +104,7 @@ export function useSettings<V extends object, E extends { readonly rev: bigint }
     Object.fromEntries(secrets.missing().map((id) => [id, `Enter the ${id === 'credential' ? 'key' : 'value'} again: it was not saved.`]))
   const rebase = (now: E, sent: readonly string[]) => {
     const theirs = plan.draftOf(now)
-    // What was edited while it was sent counts too.
+    // Includes edits that were made while it was sent.
     const paths = [...new Set([...sent, ...changedPaths(plan.fields, base, latest.current, secretly(secrets.given()))])]
     const { values, clashes } = merged(plan.fields, base, latest.current, theirs, paths)
     if (plan.mayKeepSecrets(latest.current, values)) secrets.putBack()

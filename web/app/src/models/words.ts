@@ -9,9 +9,9 @@ import type { Status } from '../ui'
 /** A kind of model providers. */
 export interface Kind {
   readonly kind: ModelProviderKind
-  /** Where it is served unless another address is given; empty when it is served by many. */
+  /** The usual URL; empty when a kind is served by many. */
   readonly url: string
-  /** What it speaks, for people. */
+  /** The API that it speaks, for people. */
   readonly text: string
 }
 
@@ -25,17 +25,17 @@ export const kinds: readonly Kind[] = [
 
 const unknown: Kind = { kind: ModelProviderKind.UNSPECIFIED, url: '', text: 'Unknown kind' }
 
-/** What is known of a kind. */
+/** The entry of a kind. */
 export function kindOf(kind: ModelProviderKind): Kind {
   return kinds.find((it) => it.kind === kind) ?? unknown
 }
 
-/** Whether an entry was set in the environment of the mesh, where the page cannot change it. */
+/** Whether a provider comes from the environment of the mesh, so that the page cannot change it. */
 export function isOfEnvironment({ source }: ModelProvider): boolean {
   return source === ModelProviderSource.ENVIRONMENT
 }
 
-/** What is shown of a key: its end, or where it comes from. */
+/** What is shown of a key: its end, or its source. */
 export function keyText(provider: ModelProvider): string {
   const { credential } = provider
   if (credential?.hasKey !== true) return 'none'
@@ -46,14 +46,14 @@ function ending({ lastFour }: CredentialStatus): string {
   return lastFour === '' ? 'set' : `…${lastFour}`
 }
 
-/** Why a name cannot be that of a model provider or a profile; the service decides about the rest. */
+/** Why a name cannot be that of a model provider or profile; the service checks the rest. */
 export function nameProblem(name: string): string | undefined {
   if (name.trim() === '') return 'A name is required.'
   if (/^[a-z0-9][a-z0-9._-]{0,63}$/.test(name.trim())) return undefined
   return 'Use up to 64 lowercase letters, digits, dashes, dots and underscores, starting with a letter or digit.'
 }
 
-/** Why an address cannot be that of a model provider. */
+/** Why a URL cannot be that of a model provider. */
 export function addressProblem(url: string): string | undefined {
   if (url.trim() === '') return 'The URL is required.'
   if (!/^https?:\/\/[^\s/]/i.test(url.trim())) return 'The URL must start with https:// or http://.'
@@ -63,12 +63,12 @@ export function addressProblem(url: string): string | undefined {
   return search !== '' || hash !== '' ? 'The URL must not have a query or a fragment.' : undefined
 }
 
-/** Why a model provider cannot be added without a key: only other places than the usual one may need none. */
+/** Why a model provider cannot be added without a key: only servers at another than the usual URL may need none. */
 export function keyProblem(kind: Kind, url: string, hasKey: boolean): string | undefined {
   return !hasKey && kind.url !== '' && url.trim().replace(/\/+$/, '') === kind.url ? 'The key is required.' : undefined
 }
 
-/** The names of models in a text, each once. */
+/** The model names in a text, each once. */
 export function modelNames(text: string): string[] {
   return [...new Set(text.split(/[\s,]+/).filter((name) => name !== ''))]
 }
@@ -84,18 +84,18 @@ const wrong: Partial<Record<ModelTestResult, string>> = {
   [ModelTestResult.FAILING]: 'Provider',
 }
 
-/** What a test found, in a word: what is wrong, or that it works. */
+/** The result of a test in a word: the problem, or that it works. */
 export function testStatus({ result }: TestModelProviderResponse): Status {
   if (result === ModelTestResult.OK) return { word: 'Works', tone: 'ok', icon: IconCircleCheck }
   return { word: wrong[result] ?? 'Unknown', tone: 'error', icon: IconAlertTriangleFilled }
 }
 
-/** The model providers that an agent can use; it names the kinds that it takes. */
+/** The model providers that an agent can use; `takes` is the names of the kinds that it accepts. */
 export function suitable(providers: readonly ModelProvider[], takes: readonly string[]): ModelProvider[] {
   return providers.filter((it) => takes.includes(kindName(it.kind)))
 }
 
-/** The names of the secrets that an agent is given, and so can read; the gateway adds those of MCP servers over HTTP. */
+/** The names of the secrets that an agent gets and can read; the gateway adds those of MCP servers over HTTP. */
 export function secretsInside({ environment, mcpServers }: AgentProfileSettings): string[] {
   const secrets = (list: readonly NamedValue[]) => list.filter((it) => it.content.case === 'secret').map((it) => it.name)
   const ofServers = mcpServers.flatMap(({ name, transport }) =>

@@ -9,7 +9,7 @@ import { useAlive } from '../ui/useAlive'
 import { ErrorState, sentence, toastDone } from '../ui'
 import { nameFromUrl, urlProblem } from './url'
 
-/** What the dialog holds and how it is sent. */
+/** State of the dialog, and how it is sent. */
 function useAddRepository(onClose: () => void) {
   const client = useFoundry()
   const { organizationId } = useOrganization()
@@ -34,7 +34,7 @@ function useAddRepository(onClose: () => void) {
     navigate(paths.repository(organizationId, answer.repository.repositoryId))
   }
   const problems = { url: (tried ? problem : undefined) ?? refused('url'), name: refused('name') }
-  // What stands at a field is not said again below.
+  // A problem that is shown at a field is not repeated below.
   const failure = add.error !== undefined && refused('url') === undefined && refused('name') === undefined ? add.error : undefined
   return { url, setUrl, name, setName, problems, add, failure, send }
 }
@@ -43,7 +43,7 @@ function told(description: string | undefined): string | undefined {
   return description === undefined ? undefined : sentence(description)
 }
 
-/** Registers a repository; its page opens at once and shows how the mirror is made. */
+/** Registers a repository; its page opens at once and shows the progress of the mirror. */
 export function AddRepositoryDialog({ onClose }: { onClose: () => void }) {
   const { url, setUrl, name, setName, problems, add, failure, send } = useAddRepository(onClose)
   return (

@@ -15,7 +15,7 @@ const PAGE = 100
 
 interface Props {
   repository: Repository
-  /** Position of the repository's topic; the branches are read again when it moves. */
+  /** Revision of the repository's topic; the branches are loaded again when it changes. */
   rev: bigint
   tasks: readonly TaskSummary[]
 }
@@ -143,7 +143,7 @@ function BranchRow({ branch, isDefault, owner, organizationId }: RowProps) {
   )
 }
 
-/** What last happened on a branch; for the branch of a task, the task. */
+/** The last change of a branch; for the branch of a task, the task. */
 function Change({ branch, owner, organizationId }: Omit<RowProps, 'isDefault'>) {
   if (owner === undefined) return <bdi>{visibleLine(branch.subject)}</bdi>
   return (

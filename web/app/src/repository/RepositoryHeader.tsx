@@ -30,7 +30,7 @@ interface Props {
   taskCount: number
 }
 
-/** Name, address, state and freshness of a repository, and what can be done with it. */
+/** Name, URL, state and freshness of a repository, with its actions. */
 export function RepositoryHeader({ repository, taskCount }: Props) {
   const client = useFoundry()
   const frame = useFrame()

@@ -1,4 +1,4 @@
-/** Why an address cannot be that of a repository; the service decides about the rest. Undefined when it may. */
+/** Why a URL cannot be that of a repository; the service checks the rest. Undefined when it may. */
 export function urlProblem(url: string): string | undefined {
   const text = url.trim()
   if (text === '') return 'The URL is required.'
@@ -6,7 +6,7 @@ export function urlProblem(url: string): string | undefined {
   return 'Enter an https URL or an absolute path.'
 }
 
-/** The name that a repository gets when none is given: the last part of its address. */
+/** The name that a repository gets when none is given: the last part of its URL. */
 export function nameFromUrl(url: string): string {
   const last = url.trim().replace(/\/+$/, '').split('/').pop() ?? ''
   return last.replace(/\.git$/, '')

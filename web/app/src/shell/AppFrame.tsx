@@ -34,7 +34,7 @@ export function AppFrame({ organizationId, children }: { organizationId: string;
   const foreign = isForeign(shell, organizationId)
   const role = roleIn(shell, organizationId)
   const [path, navigate] = useLocation()
-  // What was looked for here says nothing of another organization, or of another person.
+  // The filter is not kept for another organization or another person.
   useEffect(() => () => setFilter(''), [])
   const close = () => {
     setDialog(undefined)
@@ -80,7 +80,7 @@ function Foreign() {
 interface LayoutProps {
   shell: Shell
   organizationId: string
-  /** Whether there is a list to show as a page of its own. */
+  /** Whether the list is shown as a page of its own on a narrow screen. */
   hasList: boolean
   drawer: boolean
   setDrawer: (opened: boolean) => void

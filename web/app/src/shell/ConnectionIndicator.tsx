@@ -15,7 +15,7 @@ const words: Record<ConnectionPhase, Status> = {
   closed: { word: 'Closed', tone: 'quiet', icon: IconPlugX },
 }
 
-/** How the connection is, in a word; opens the log that says why something was refreshed. */
+/** State of the connection in a word; opens the log that explains why something was refreshed. */
 export function ConnectionIndicator() {
   const { phase } = useConnection()
   const { showEvents } = useFrame()

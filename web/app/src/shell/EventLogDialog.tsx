@@ -4,7 +4,7 @@ import type { LogEvent } from '@foundry/client'
 import { CopyButton, Elapsed, EmptyState, useNarrow } from '../ui'
 import classes from './EventLogDialog.module.css'
 
-/** Tells `task` from a topic's key, which names its rpc and its request. */
+/** The name of a topic, for example `task`, from its key, which has its rpc and its request. */
 function topicName(key: string | undefined): string {
   if (key === undefined) return 'connection'
   const method = /\/Watch(\w+)/.exec(key)?.[1]
@@ -15,7 +15,7 @@ function line(event: LogEvent): string {
   return [new Date(event.at).toISOString(), event.what, topicName(event.topic), event.detail].join('\t')
 }
 
-/** The log that says why data was loaded, lost or refreshed; newest first. */
+/** The log that explains why data was loaded, lost or refreshed; newest first. */
 export function EventLogDialog({ onClose }: { onClose: () => void }) {
   const client = useFoundry()
   const connection = useConnection()

@@ -5,7 +5,7 @@ import { signOut } from '../app/leave'
 import { useTitle } from '../app/useTitle'
 import { EmptyState } from '../ui'
 
-/** For people who are in no organization. */
+/** The page of a person without an organization. */
 export function NoOrganization() {
   useTitle('No organization')
   const client = useFoundry()

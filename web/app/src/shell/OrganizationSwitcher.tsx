@@ -18,7 +18,10 @@ const roles: Partial<Record<Role, string>> = {
   [Role.OWNER]: 'owner',
 }
 
-/** Names the organization and leads to its models and to the others; the chosen one opens first from then on, in all clients. */
+/**
+ * Shows the organization, with links to its models and to the other organizations; the chosen one opens first from
+ * then on, in all clients.
+ */
 export function OrganizationSwitcher({ shell, organizationId }: { shell: Shell; organizationId: string }) {
   const client = useFoundry()
   const [, navigate] = useLocation()

@@ -16,7 +16,7 @@ interface Props {
   tabIndex: number
 }
 
-/** A repository above its tasks; leads to its page. */
+/** A repository above its tasks; links to its page. */
 export const RepositoryRow = memo(function RepositoryRow({ row, selected, tabIndex }: Props) {
   const { organizationId } = useOrganization()
   const frame = useFrame()

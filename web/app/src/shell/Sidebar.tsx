@@ -15,7 +15,7 @@ import { TaskList } from './TaskList'
 import { setFilter, setOrder, useListRows } from './useListRows'
 import { UserMenu } from './UserMenu'
 
-/** Organization, task list and the person, from top to bottom. */
+/** Organization, task list and user, from top to bottom. */
 export function Sidebar({ shell, organizationId }: { shell: Shell; organizationId: string }) {
   const frame = useFrame()
   return (
@@ -109,7 +109,7 @@ function ListBody() {
   const frame = useFrame()
   const narrow = useNarrow()
   if (view.phase === 'loading') return <ListSkeleton label="Loading tasks" rows={8} />
-  // The page beside the list says that the organization is not there.
+  // The page beside the list shows that the organization does not exist.
   if (view.phase === 'ended' && view.error?.code === Code.NotFound) return null
   if (view.phase === 'ended' && view.tasks.length === 0) {
     return (

@@ -13,21 +13,21 @@ function heightOf(row: ListRow): number {
   return row.kind === 'task' ? TASK_HEIGHT : REPOSITORY_HEIGHT
 }
 
-/** Where an arrow key leads from a row. */
+/** The row to which an arrow key moves. */
 export function moved(from: number, key: string, count: number): number | undefined {
   const to = { ArrowDown: from + 1, ArrowUp: from - 1, Home: 0, End: count - 1, PageDown: from + 10, PageUp: from - 10 }[key]
   return to === undefined ? undefined : Math.min(count - 1, Math.max(0, to))
 }
 
-/** The rows of repositories and tasks; one of them is in the order of Tab, arrow keys move between them. */
+/** The rows of repositories and tasks; one of them is in the tab order, arrow keys move between them. */
 export function TaskList({ rows: newest }: { rows: readonly ListRow[] }) {
-  // A task that comes or goes up while a row is pressed takes its place after the release.
+  // A task that appears or moves up while a row is pressed takes its place after the release.
   const { still: rows, onPointerDown } = useStillWhilePressed(newest)
   const [, task] = useRoute('/o/:organizationId/t/:taskId')
   const [, repository] = useRoute('/o/:organizationId/r/:repositoryId')
   const selected = task ? `task/${task.taskId}` : repository ? `repository/${repository.repositoryId}` : undefined
   const [focused, setFocused] = useState<string>()
-  // The row that keys came to since the last choice. A press gives the focus too, and must not move what it is on.
+  // The row that keys have reached since the last choice. A press also gives focus, but must not scroll the list.
   const [led, setLed] = useState<{ to: string; from: string | undefined }>()
   const list = useRef<HTMLDivElement>(null)
   const index = (key: string | undefined) => (key === undefined ? -1 : rows.findIndex((row) => rowKey(row) === key))
@@ -41,11 +41,11 @@ export function TaskList({ rows: newest }: { rows: readonly ListRow[] }) {
     const key = rowKey(row)
     setFocused(key)
     setLed({ to: key, from: selected })
-    // The row may only now come onto the screen.
+    // The row may not be rendered yet.
     requestAnimationFrame(() => requestAnimationFrame(() => focusRow(list.current, key)))
   }
   return (
-    // biome-ignore lint/a11y/noStaticElementInteractions: hears of the keys that its rows get
+    // biome-ignore lint/a11y/noStaticElementInteractions: handles keys that bubble up from its rows
     <div ref={list} className={classes.list} onKeyDown={onKeyDown} onPointerDown={onPointerDown} onBlur={() => setFocused(undefined)}>
       <VirtualList
         items={rows}
@@ -74,7 +74,7 @@ export function TaskList({ rows: newest }: { rows: readonly ListRow[] }) {
 function focusRow(list: HTMLElement | null, key: string): void {
   const row = list?.querySelector<HTMLElement>(`[data-row="${CSS.escape(key)}"]`)
   row?.focus({ preventScroll: true })
-  // Where nothing is laid out there is nothing to scroll.
+  // Without a layout there is nothing to scroll.
   row?.scrollIntoView?.({ block: 'nearest' })
 }
 

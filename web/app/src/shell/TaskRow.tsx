@@ -14,7 +14,7 @@ interface Props {
   tabIndex: number
 }
 
-/** A task in the list: state, title, what is unread, branch, size of the change, age. */
+/** A task in the list: state, title, unread entries, branch, size of the change, age. */
 export const TaskRow = memo(function TaskRow({ row, selected, tabIndex }: Props) {
   const { organizationId } = useOrganization()
   const { closeDrawer } = useFrame()
@@ -52,7 +52,7 @@ export const TaskRow = memo(function TaskRow({ row, selected, tabIndex }: Props)
   )
 })
 
-/** What the second line begins with: the state while it matters, else the branch. */
+/** The start of the second line: the state while it matters, otherwise the branch. */
 function Second({ row, word }: { row: Props['row']; word: string }) {
   const { tone } = taskStatus(row.task.state)
   if (tone === 'error' || row.task.branch === '')

@@ -7,7 +7,7 @@ import { Kbd } from '../ui'
 import { useFrame } from './frame'
 import classes from './UserMenu.module.css'
 
-/** Who is signed in; theme, shortcuts, event log, signing out. */
+/** The signed-in user, with theme, shortcuts, event log and signing out. */
 export function UserMenu({ shell }: { shell: Shell }) {
   const client = useFoundry()
   const frame = useFrame()

@@ -12,7 +12,7 @@ import { useFrame } from './frame'
 import { visibleLine } from '../ui/text/visible'
 import classes from './Welcome.module.css'
 
-/** The start of an organization: what waits for the person, and what can be begun. */
+/** The start page of an organization: what waits for the person, and what can be started. */
 export function Welcome({ opensNewTask = false }: { opensNewTask?: boolean }) {
   const { tasks, repositories, phase, error } = useOrganization()
   const client = useFoundry()

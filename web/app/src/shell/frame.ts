@@ -1,13 +1,13 @@
 import { createContext, useContext } from 'react'
 
-/** What parts of the page can ask of the frame around them. */
+/** Actions of the frame for the parts inside it. */
 export interface Frame {
-  /** Opens the dialog for a new task; the repository is chosen already when named. */
+  /** Opens the dialog for a new task, optionally with a chosen repository. */
   readonly newTask: (repositoryId?: string) => void
   readonly addRepository: () => void
   readonly showShortcuts: () => void
   readonly showEvents: () => void
-  /** Closes the drawer of a narrow screen. */
+  /** Closes the drawer on a narrow screen. */
   readonly closeDrawer: () => void
   /** Whether the person may create and steer tasks. */
   readonly canWrite: boolean

@@ -2,7 +2,7 @@ import { useMemo, useSyncExternalStore } from 'react'
 import { useOrganization } from '../state/organization'
 import { listRows, type ListOrder, type ListRow } from '../state/taskList'
 
-/** What a person asked of the list; one for sidebar, drawer and shortcuts. */
+/** Filter and order of the list; shared by sidebar, drawer and shortcuts. */
 interface ListChoice {
   readonly filter: string
   readonly order: ListOrder
@@ -33,12 +33,12 @@ export function setFilter(filter: string): void {
   change({ filter })
 }
 
-/** Sets the order of the list; this browser remembers it. */
+/** Sets the order of the list, and stores it in this browser. */
 export function setOrder(order: ListOrder): void {
   change({ order })
 }
 
-/** The rows of the task list as filtered and ordered now. */
+/** The rows of the task list in the chosen order, filtered. */
 export function useListRows(): { rows: readonly ListRow[] } & ListChoice {
   const { repositories, tasks, user, userKnown } = useOrganization()
   const { filter, order } = useSyncExternalStore(subscribe, () => choice)

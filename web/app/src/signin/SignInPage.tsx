@@ -21,7 +21,10 @@ interface Fields {
 const COMMAND = 'foundry login --web'
 const empty: Fields = { secret: '', login: '', organization: '' }
 
-/** Signs in with the secret of the mesh and a name. A sign-in link fills the form, and sends it when it names a login. */
+/**
+ * Signs in with the secret of the mesh and a name. A sign-in link fills in the form, and sends it when it has a
+ * login.
+ */
 export function SignInPage() {
   useTitle('Sign in')
   useEffect(hasLeft, [])
@@ -33,7 +36,7 @@ export function SignInPage() {
   const [fields, setFields] = useState<Fields>(empty)
   const [shown, setShown] = useState(false)
   const [done, setDone] = useState(false)
-  // Nothing is watched here, so that a connection with a session is at rest.
+  // Nothing is watched on this page, so the connection of a session is `closed`.
   const signedIn = connection.phase === 'open' || (connection.phase === 'closed' && connection.error === undefined)
   const signIn = useCommand('You are not signed in', async (_: string, it: Fields) => {
     await client.signIn(it.secret, it.login, it.organization === '' ? undefined : it.organization)
@@ -44,7 +47,7 @@ export function SignInPage() {
     if (problems(it) !== undefined) return
     if ((await signIn.run(it)) === true) setDone(true)
   }
-  // The connection hears of the new session a moment after the answer.
+  // The connection learns of the new session a moment after the answer.
   useEffect(() => {
     if (done && connection.phase !== 'signed-out') navigate(returnTo, { replace: true })
   }, [done, connection.phase, navigate, returnTo])
@@ -85,7 +88,7 @@ function Notice({ children }: { children: ReactNode }) {
   )
 }
 
-/** How to get a link that signs in. */
+/** Explains how to get a sign-in link. */
 function Hint() {
   return (
     <div className={classes.hint}>
@@ -98,7 +101,7 @@ function Hint() {
   )
 }
 
-/** Hands over the sign-in link of the page, also one that is opened while the page is there already. */
+/** Passes on the sign-in link in the page's address, also when it changes while the page is shown. */
 function useLink(take: (link: Fields) => void): void {
   const latest = useRef(take)
   latest.current = take

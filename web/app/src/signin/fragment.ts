@@ -1,13 +1,13 @@
-/** What a sign-in link carries after the `#`, where no server and no log sees it. */
+/** The part of a sign-in link after the `#`, which reaches no server and no log. */
 export interface SignInFragment {
   readonly secret: string
-  /** Empty when the link names none. */
+  /** Empty when the link has none. */
   readonly login: string
-  /** Empty when the link names none. */
+  /** Empty when the link has none. */
   readonly organization: string
 }
 
-/** Reads a sign-in link; undefined when the fragment holds no secret. */
+/** Parses a sign-in link; undefined when the fragment has no secret. */
 export function parseFragment(hash: string): SignInFragment | undefined {
   const fields = new URLSearchParams(hash.replace(/^#/, ''))
   const secret = fields.get('secret')?.trim() ?? ''
@@ -22,22 +22,22 @@ export function takeFragment(): SignInFragment | undefined {
   return fragment
 }
 
-/** What sign-in keeps in the history entry. */
+/** The state of sign-in in the history entry. */
 export interface SignInState {
-  /** Where to go after; a path of this page. */
+  /** Path of this page to open afterwards. */
   readonly returnTo: string
-  /** Whether a session was there and has ended. */
+  /** Whether a session existed and has ended. */
   readonly ended: boolean
 }
 
-/** Reads the history entry of the sign-in page; anything that is no path of this page leads home. */
+/** Reads the history entry of the sign-in page; anything but a path of this page leads to the start page. */
 export function signInState(state: unknown): SignInState {
   const { returnTo, ended } = (state ?? {}) as Record<string, unknown>
   const own = typeof returnTo === 'string' && /^\/(?![/\\])/.test(returnTo) && !returnTo.startsWith('/sign-in')
   return { returnTo: own ? returnTo : '/', ended: ended === true }
 }
 
-/** What a sign-in name and an organization's name look like: 1 to 39 of a-z, 0-9 and `-`. */
+/** The form of a login and of an organization's name: 1 to 39 of a-z, 0-9 and `-`. */
 export const NAME_PATTERN = /^[a-z0-9-]{1,39}$/
 
 /** Why a name cannot be used; undefined when it can. */

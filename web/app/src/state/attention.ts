@@ -8,10 +8,10 @@ export interface Attention {
   readonly why: Status
 }
 
-/** How many are listed. */
+/** Most entries in the list. */
 const AT_MOST = 50
 
-/** Tasks that wait for the viewer: for an answer first, then failed ones, then those with something unread. */
+/** Tasks that wait for the viewer: those with a question first, then failed ones, then those with unread entries. */
 export function attention(tasks: readonly TaskSummary[], user: UserEntities, userKnown: boolean): Attention[] {
   const waiting: Attention[] = []
   const failed: Attention[] = []

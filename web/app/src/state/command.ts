@@ -2,20 +2,20 @@ import { FoundryError, newRequestId } from '@foundry/client'
 import { useCallback, useEffect, useRef, useState } from 'react'
 import { toastError, useAlive } from '../ui'
 
-/** A change that a person asks for. */
+/** A change that a person requests. */
 export interface Command<A extends readonly unknown[], R> {
-  /** Runs it unless it runs already; undefined when it failed, ran already, or what it was for passed meanwhile. */
+  /** Runs it unless it is running already; undefined when it failed, was running, or was cleared since. */
   readonly run: (...args: A) => Promise<R | undefined>
   readonly busy: boolean
-  /** Why it failed the last time; gone at the next run. */
+  /** The failure of the last run; removed at the next. */
   readonly error: FoundryError | undefined
-  /** What it was for has passed: forgets the failure, and asking again is another request. */
+  /** Removes the failure; the next run is a new request even with the same input. */
   readonly clear: () => void
 }
 
 /**
- * Hands out request ids: the same input gets the same id until it succeeded, so that a retry after a lost answer
- * returns the first answer instead of doing it twice; another input gets an id of its own.
+ * Creates request ids: the same input gets the same id until it has succeeded, so that a retry after a lost answer
+ * returns the first answer instead of doing it twice; another input gets a new id.
  */
 export class RequestIds {
   private current: { readonly input: string; readonly id: string } | undefined
@@ -29,16 +29,17 @@ export class RequestIds {
     return this.current.id
   }
 
-  /** The last one is done; the next is a new one even with the same input. */
+  /** The last request is done; the next gets a new id even with the same input. */
   done(): void {
     this.current = undefined
   }
 }
 
 /**
- * A command with its request id: asking again for the same thing after a failure repeats the request with the same
- * id, so that it takes effect once. A failure is kept for the place that asked, which shows it; when that place is gone
- * by then, or what it was for has passed, or shows no errors (`aloud`), a message says it. `failed` says what did not happen, for example "The task was not archived".
+ * A command with its request id: repeating the same command after a failure sends the same id, so that it takes
+ * effect once. The component that runs it shows a failure; when that component is gone, was cleared, or shows no
+ * errors (`aloud`), a message in the corner shows it. `failed`: what did not happen, for example "The task was not
+ * archived".
  */
 export function useCommand<A extends readonly unknown[], R>(
   failed: string,
@@ -50,7 +51,7 @@ export function useCommand<A extends readonly unknown[], R>(
   const running = useRef(false)
   const ids = useRef<RequestIds>(null)
   const newest = useRef(call)
-  /** Counts what the command was for, one after the other. */
+  /** Counts calls of `clear`, to ignore answers from before. */
   const occasion = useRef(0)
   const alive = useAlive()
   newest.current = call
@@ -87,7 +88,7 @@ export function useCommand<A extends readonly unknown[], R>(
   return { run, busy, error, clear }
 }
 
-/** Clears a command whenever there is nothing for it to do: an answer that was lost may have come from what has passed. */
+/** Clears a command while there is nothing for it to do, so that a later run is not a repeat of an earlier one. */
 export function useClearedUnless(due: boolean, { clear }: Pick<Command<[], unknown>, 'clear'>): void {
   useEffect(() => {
     if (!due) clear()

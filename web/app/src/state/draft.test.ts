@@ -4,7 +4,7 @@ import { Draft, DRAFT_DELAY, DRAFT_LIMIT } from './draft'
 beforeEach(() => vi.useFakeTimers())
 afterEach(() => vi.useRealTimers())
 
-/** A draft whose saves are answered by hand, in the order they were made. */
+/** A draft whose saves the test answers, in the order they were made. */
 function make() {
   const saved: string[] = []
   const answers: { resolve: () => void; reject: (error: Error) => void }[] = []
@@ -24,7 +24,7 @@ function make() {
   }
 }
 
-/** A draft with a copy in this browser, whose saves are answered at once. */
+/** A draft with a copy in this browser, whose saves succeed at once. */
 function makeCopied(copy?: string, server?: string) {
   const save = vi.fn(async (_: string): Promise<unknown> => undefined)
   const write = vi.fn()

@@ -1,6 +1,6 @@
 import { byteLength } from '../ui/text/size'
 
-/** How long typing rests before a draft is saved, in milliseconds. */
+/** Pause in typing before a draft is saved, in milliseconds. */
 export const DRAFT_DELAY = 600
 /** Largest draft that the server keeps, in bytes of UTF-8. */
 export const DRAFT_LIMIT = 12 * 1024
@@ -8,11 +8,11 @@ export const DRAFT_LIMIT = 12 * 1024
 /** Whether a draft is kept on the server. */
 export type DraftStatus = 'kept' | 'saving' | 'unsaved' | 'too-long'
 
-/** Where a draft is kept. */
+/** Where a draft is stored. */
 export interface DraftStorage {
-  /** Keeps a text on the server; empty = the draft is gone. */
+  /** Saves a text on the server; empty = deletes the draft. */
   readonly save: (text: string) => Promise<unknown>
-  /** Keeps in this browser what the server does not have yet. Without it, that goes with the page. */
+  /** Stores in this browser what the server does not have yet. Without it, that is lost with the page. */
   readonly copy?: DraftCopy
 }
 
@@ -23,19 +23,19 @@ export interface DraftCopy {
 }
 
 /**
- * What a person typed and did not send. What is typed here wins: a text from elsewhere (another tab, another device)
- * is taken only while nothing here is unsaved, and echoes of one's own saves are never taken for news.
+ * Text that a person typed but has not sent. Text typed here has precedence: a text from another tab or device is
+ * taken over only while nothing here is unsaved, and echoes of own saves are ignored.
  */
 export class Draft {
-  /** What the field shows. */
+  /** The text in the field. */
   text: string
-  /** What the server has; undefined = not known, while a copy of an earlier page waits to go there. */
+  /** The text on the server; undefined = not known, while a copy of an earlier page is still to be saved. */
   private kept: string | undefined
-  /** What is on its way to the server. */
+  /** The text that is being saved. */
   private saving: string | undefined
-  /** Whether to save once more when what is on its way was answered. */
+  /** Whether to save again when the present save is done. */
   private again = false
-  /** Texts saved from here that were not heard of from the server yet, oldest first. */
+  /** Texts saved from here whose echo has not arrived yet, oldest first. */
   private echoes: string[] = []
   private timer: ReturnType<typeof setTimeout> | undefined
   private readonly listeners = new Set<() => void>()
@@ -58,7 +58,7 @@ export class Draft {
     return this.text === this.kept ? 'kept' : 'unsaved'
   }
 
-  /** The person typed. */
+  /** Takes over what the person typed. */
   edit(text: string): void {
     this.text = text
     const unsaved = this.status !== 'kept'
@@ -68,12 +68,12 @@ export class Draft {
     this.notify()
   }
 
-  /** Sees to it that a copy of an earlier page goes to the server. */
+  /** Saves a copy that an earlier page has left. */
   resume(): void {
     if (this.status !== 'kept') this.edit(this.text)
   }
 
-  /** The server's draft changed; undefined or empty = there is none. */
+  /** The server's draft has changed; undefined or empty = there is none. */
   remote(text: string | undefined): void {
     const news = text ?? ''
     const echo = this.echoes.indexOf(news)
@@ -86,14 +86,14 @@ export class Draft {
       this.text = news
       this.echoes = []
     }
-    // What is typed here stays, but whether it is there already is told by what is there.
+    // The typed text stays; whether it is saved depends on the server's text.
     this.kept = news
     this.settle()
   }
 
   /**
-   * Saves at once what is unsaved, or as soon as what is on its way was answered: an older text never overtakes a newer
-   * one. After a failure the next key tries again.
+   * Saves unsaved text at once, or when the present save is done: an older text never overtakes a newer one. After a
+   * failure the next key retries.
    */
   async flush(): Promise<void> {
     clearTimeout(this.timer)
@@ -107,7 +107,7 @@ export class Draft {
       await this.storage.save(text)
       this.kept = text
     } catch {
-      // The newest only: an earlier save of the same text may still be heard of.
+      // Only the newest: the echo of an earlier save of the same text may still arrive.
       this.echoes.splice(this.echoes.lastIndexOf(text), 1)
     }
     this.saving = undefined
@@ -115,27 +115,27 @@ export class Draft {
     if (this.again) await this.flush()
   }
 
-  /** These words were sent: what was typed behind them since stays; a text that was changed otherwise stays whole. */
+  /** Removes text that was sent; text typed after it stays, and a text that was changed otherwise stays whole. */
   sent(words: string): void {
     if (!this.text.startsWith(words)) return
     this.edit(this.text.slice(words.length))
     void this.flush()
   }
 
-  /** The text was used: forgets it here and on the server, also after the field was closed. */
+  /** Deletes the text here and on the server, even if the field is closed. */
   clear(): void {
     this.sent(this.text)
     this.storage.copy?.write(undefined)
   }
 
-  /** Takes along the words of another draft, unless there are others here. */
+  /** Takes over the text of another draft, unless there is text here. */
   inherit(from: Draft): void {
     if (this.text !== '' || from.text === '') return
     this.edit(from.text)
     from.clear()
   }
 
-  /** What the server has changed: a copy of it is of no more use. Another tab may keep a text of its own there. */
+  /** Removes the browser's copy when the server has the text. Another tab may have a different copy there. */
   private settle(): void {
     if (this.text === this.kept && this.storage.copy?.read() === this.text) this.storage.copy.write(undefined)
     this.notify()
@@ -162,13 +162,13 @@ export function copyInBrowser(name: string): DraftCopy {
         if (text === undefined) localStorage.removeItem(key)
         else localStorage.setItem(key, text)
       } catch {
-        // The storage of this origin is full or switched off; the server's copy remains.
+        // The storage of this origin is full or disabled; the server still has its text.
       }
     },
   }
 }
 
-/** Forgets the texts kept in this browser; part of signing out. */
+/** Removes the texts kept in this browser; part of signing out. */
 export function forgetDrafts(): void {
   for (const key of Object.keys(localStorage)) if (key.startsWith(PREFIX)) localStorage.removeItem(key)
 }

@@ -7,7 +7,7 @@ const names: Partial<Record<ModelProviderKind, string>> = {
   [ModelProviderKind.GEMINI]: 'gemini',
 }
 
-/** The name of a kind of model providers, as agents name the kinds that they take; empty for one that is not known. */
+/** The name of a kind of model provider, as agents name the kinds that they accept; empty for an unknown one. */
 export function kindName(kind: ModelProviderKind): string {
   return names[kind] ?? ''
 }

@@ -5,7 +5,7 @@ import { TaskState } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { createContext, createElement, useContext, useMemo, type ReactNode } from 'react'
 import type { UserEntities } from './unread'
 
-/** The list-level picture of an organization, with the viewer's own marks and drafts. */
+/** The lists of an organization, with the viewer's own read marks and drafts. */
 export interface OrganizationView {
   readonly organizationId: string
   readonly phase: TopicPhase
@@ -16,7 +16,7 @@ export interface OrganizationView {
   /** Not archived or killed; newest change first. */
   readonly tasks: readonly TaskSummary[]
   readonly user: UserEntities
-  /** Whether the viewer's marks and drafts are known; before that nothing counts as unread. */
+  /** Whether the viewer's marks and drafts are loaded; before that nothing counts as unread. */
   readonly userKnown: boolean
 }
 
@@ -45,7 +45,7 @@ export function listsFrom(state: TopicState<OrganizationItem> | undefined): Pick
 const nothing: UserEntities = new Map()
 const Context = createContext<OrganizationView | undefined>(undefined)
 
-/** Watches an organization for everything below it. */
+/** Watches an organization for all components below. */
 export function OrganizationProvider({ organizationId, children }: { organizationId: string; children: ReactNode }) {
   const summary = useTopic(useMemo(() => topics.organization(organizationId), [organizationId]))
   const mine = useTopic(useMemo(() => topics.userState(organizationId), [organizationId]))
@@ -57,7 +57,7 @@ export function OrganizationProvider({ organizationId, children }: { organizatio
       since: summary?.since ?? Date.now(),
       error: summary?.error,
       ...lists,
-      // A fresh map per change: the client may change its own in place.
+      // A copy for each change, because the client may change its own map in place.
       user: mine === undefined ? nothing : new Map(mine.entities),
       userKnown: mine !== undefined && mine.phase !== 'loading' && mine.phase !== 'ended',
     }),

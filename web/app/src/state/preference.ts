@@ -1,6 +1,6 @@
 import { useCallback, useState } from 'react'
 
-/** A choice that this browser remembers; unknown stored words count as the default. */
+/** A choice that is stored in this browser; an unknown stored value counts as the default. */
 export function usePreference<T extends string>(name: string, known: readonly T[], fallback: T): [T, (value: T) => void] {
   const key = `foundry-${name}`
   const [value, setValue] = useState<T>(() => {

@@ -8,7 +8,7 @@ const PAGE = 500
 
 type Calls = Client<typeof ProfileService>
 
-/** The calls about model providers and agent profiles; only for parts that are loaded when they are looked at. */
+/** The client for model providers and agent profiles; only for parts of the page that are loaded on demand. */
 export function useProfileCalls(): Calls {
   return useFoundry().callsOf(ProfileService)
 }
@@ -45,13 +45,13 @@ export function useAgentProfiles(organizationId: string): Read<AgentProfile[]> {
   )
 }
 
-/** The limits of an organization, with what is used of them. */
+/** The limits of an organization, with what has been used. */
 export function useModelLimits(organizationId: string): Read<ModelLimit[]> {
   const calls = useProfileCalls()
   return useRead(organizationId, async (signal) => (await calls.listModelLimits({ organizationId }, { signal })).limits)
 }
 
-/** What an organization used, by model provider and model. */
+/** What an organization has used, by model provider and model. */
 export function useModelUsage(organizationId: string): Read<ModelUsage[]> {
   const calls = useProfileCalls()
   return useRead(organizationId, async (signal) => (await calls.listModelUsage({ organizationId }, { signal })).usage)

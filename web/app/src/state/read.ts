@@ -3,22 +3,22 @@ import { useCallback, useEffect, useState } from 'react'
 
 /** A stored read that a view shows. */
 export interface Read<T> {
-  /** The newest answer; stays while it is read again. */
+  /** The newest answer; stays while it is loaded again. */
   readonly data: T | undefined
   readonly error: FoundryError | undefined
   readonly loading: boolean
-  /** Reads again. */
+  /** Loads again. */
   readonly reload: () => void
 }
 
 /**
- * Reads something when it is first shown and whenever `key` changes. The former answer stays until the next one is
- * there if only the part of the key after `@` (a version) differs. An undefined key reads nothing.
+ * Loads something when it is first shown and whenever `key` changes. If only the part of the key after `@` (a
+ * version) changes, the former answer stays until the next one has arrived. An undefined key loads nothing.
  */
 export function useRead<T>(key: string | undefined, read: (signal: AbortSignal) => Promise<T>): Read<T> {
   const [round, setRound] = useState(0)
   const [state, setState] = useState<{ key?: string; data?: T; error?: FoundryError; loading: boolean }>({ loading: false })
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the key says what is read; `read` is new at every rendering
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the key identifies what is loaded; `read` is new at every rendering
   useEffect(() => {
     if (key === undefined) return
     const abort = new AbortController()

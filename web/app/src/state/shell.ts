@@ -4,7 +4,7 @@ import type { AppShellItem, ShellOrganization, ShellUser } from '@foundry/client
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { useMemo } from 'react'
 
-/** Who is signed in, and the organizations that are open to them. */
+/** The signed-in user, and their organizations. */
 export interface Shell {
   readonly phase: TopicPhase
   /** Undefined until known. */
@@ -28,20 +28,20 @@ export function shellFrom(state: TopicState<AppShellItem> | undefined): Shell {
 
 const topic = topics.appShell()
 
-/** The app shell, live. */
+/** The app shell, kept up to date. */
 export function useShell(): Shell {
   const state = useTopic(topic)
   return useMemo(() => shellFrom(state), [state])
 }
 
-/** The organization to open first: the active one, else the first; undefined when there is none. */
+/** The organization to open first: the active one, otherwise the first; undefined when there is none. */
 export function homeOrganization(shell: Shell): string | undefined {
   const active = shell.user?.activeOrganizationId ?? ''
   const known = shell.organizations.some((organization) => organization.organizationId === active)
   return known ? active : shell.organizations[0]?.organizationId
 }
 
-/** What the person may do in an organization; VIEWER while that is unknown. */
+/** The person's role in an organization; VIEWER while that is unknown. */
 export function roleIn(shell: Shell, organizationId: string): Role {
   return shell.organizations.find((it) => it.organizationId === organizationId)?.role ?? Role.VIEWER
 }

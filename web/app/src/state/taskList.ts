@@ -11,7 +11,7 @@ export type ListRow =
   | { readonly kind: 'repository'; readonly repository: RepositorySummary; readonly count: number }
   | { readonly kind: 'task'; readonly task: TaskSummary; readonly unread: number; readonly waits: boolean; readonly repositoryName: string }
 
-/** What the list is made of. */
+/** The input of the list. */
 export interface ListInput {
   readonly repositories: readonly RepositorySummary[]
   /** Newest change first. */
@@ -41,10 +41,13 @@ const marks: Record<string, (row: TaskRow) => boolean> = {
   'is:failed': (row) => failing.has(row.task.state),
 }
 
-/** Words that a filter understands beside free text. */
+/** Words with a special meaning in a filter. */
 export const filterWords = Object.keys(marks)
 
-/** Whether a row passes: every word of the filter is a mark that holds, or part of title, branch, repository or state. */
+/**
+ * Whether a row matches: every word of the filter is a mark that applies, or part of title, branch, repository or
+ * state.
+ */
 export function passes(row: TaskRow, filter: string): boolean {
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean)
   if (words.length === 0) return true
@@ -54,7 +57,7 @@ export function passes(row: TaskRow, filter: string): boolean {
   return words.every((word) => marks[word]?.(row) ?? text.includes(word))
 }
 
-/** The rows in order. With a filter, repositories without a passing task are left out. */
+/** The rows in order. With a filter, repositories without a matching task are left out. */
 export function listRows(input: ListInput): ListRow[] {
   const names = new Map(input.repositories.map((it) => [it.repositoryId, it.name]))
   const rows = input.tasks
@@ -83,12 +86,12 @@ function grouped(rows: readonly TaskRow[], input: ListInput): ListRow[] {
     if (filtered && own.length === 0) continue
     out.push({ kind: 'repository', repository, count: own.length }, ...own)
   }
-  // Tasks whose repository is gone stay reachable.
+  // Tasks without a repository stay reachable.
   for (const orphans of byRepository.values()) out.push(...orphans)
   return out
 }
 
-/** Identifies a row whatever its place. */
+/** Identifies a row, wherever it is. */
 export function rowKey(row: ListRow): string {
   return row.kind === 'task' ? `task/${row.task.taskId}` : `repository/${row.repository.repositoryId}`
 }

@@ -1,6 +1,6 @@
 import type { SessionSummary, TaskSummary, UserStateItem } from '@foundry/client/gen/foundry/task/v1/task_pb'
 
-/** The entities of the state of a user, by key. */
+/** The entities of a user's state, by key. */
 export type UserEntities = ReadonlyMap<string, UserStateItem>
 
 /** Offset up to which the user has read a session; 0 = nothing. */

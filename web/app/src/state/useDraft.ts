@@ -3,7 +3,7 @@ import { useFoundry, useTopic } from '@foundry/client/react'
 import { useEffect, useMemo, useRef, useSyncExternalStore } from 'react'
 import { copyInBrowser, Draft, type DraftStatus } from './draft'
 
-/** A draft as a field shows it. */
+/** A draft as a field uses it. */
 export interface DraftField {
   readonly draft: Draft
   readonly text: string
@@ -11,8 +11,8 @@ export interface DraftField {
 }
 
 /**
- * The draft of the person for a subject, kept on the server. With the id of their user this browser keeps a copy for
- * them alone until the server has it, since another one may sign in here; and words go along to another subject.
+ * The draft of the person for a subject, kept on the server. With the user's id, this browser keeps a copy for that
+ * user until the server has it, since another user may sign in here; and text moves along when the subject changes.
  */
 export function useDraft(organizationId: string, subject: string, userId?: string): DraftField {
   const client = useFoundry()

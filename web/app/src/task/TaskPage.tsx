@@ -19,7 +19,7 @@ import { useReadMarks } from './sessions/useReadMarks'
 import { visibleLine } from '../ui/text/visible'
 import classes from './page.module.css'
 
-/** Width below which panels are whole screens. */
+/** Width below which a panel fills the screen. */
 const NARROW = '(max-width: 900px)'
 
 /** A task: its provisioning, conversations, changes, files, processes and record. */
@@ -98,7 +98,7 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
   )
 }
 
-/** Says the state that a task comes to; the one that it is in when the page opens is read with the page. */
+/** Announces each new state of the task; the one at the opening of the page is read with the page. */
 function useSpoken(word: string): void {
   const said = useRef(word)
   useEffect(() => {
@@ -107,7 +107,7 @@ function useSpoken(word: string): void {
   }, [word])
 }
 
-/** The session that is shown: the chosen one, else the oldest that is open, else the last closed one. */
+/** The session that is shown: the chosen one, otherwise the oldest open one, otherwise the last closed one. */
 function selectedSession(view: TaskView, chosen: string | undefined): Session | undefined {
   const all = [...view.sessions, ...view.closed]
   return all.find((session) => session.sessionId === chosen) ?? view.sessions[0] ?? view.closed.at(-1)

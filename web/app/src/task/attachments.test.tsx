@@ -53,7 +53,7 @@ describe('files in the composer', () => {
     fireEvent.paste(message(), { clipboardData: { files: [png('image.png')], types: ['Files'] } })
     fireEvent.paste(message(), { clipboardData: { files: [png('of-a-table.png')], types: ['text/plain', 'Files'] } })
     fireEvent.drop(message(), { dataTransfer: { files: [png('dropped.png')], types: ['Files'] } })
-    // Beside the field a file is not taken, and does not take the page's place.
+    // A file dropped next to the field is not added, and does not replace the page.
     expect(fireEvent.drop(document.body, { dataTransfer: { files: [png('beside.png')], types: ['Files'] } })).toBe(false)
     await waitFor(() => expect(attached()).toHaveLength(2))
     await waitFor(() => expect(screen.getByRole('button', { name: 'Send' })).toHaveProperty('disabled', false))

@@ -11,7 +11,7 @@ it('headings follow one another without a gap, whatever the agent writes', async
   openTask({ sessions: [aSession({ lastOffset: 1n })], entries: [entry(1, { case: 'agentMessage', value: { text } }, { blockId: 'a' })] })
   await screen.findByText('No changes yet')
   const headings = () => [...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map((it) => Number(it.tagName.slice(1)))
-  // What the agent writes is formatted when the formatter is there.
+  // The agent's text is formatted once the formatter is loaded.
   await waitFor(() => expect(headings().length).toBeGreaterThan(5))
   const levels = headings()
   expect(levels.filter((level, at) => level - (levels[at - 1] ?? 0) > 1)).toEqual([])

@@ -7,7 +7,7 @@ import { AppShellItemSchema } from '@foundry/client/gen/foundry/auth/v1/auth_pb'
 type Listener = () => void
 type Calls = Record<string, (request: never) => unknown>
 
-/** What a fake answers to unary calls, by service; a call that is not named fails as UNIMPLEMENTED. */
+/** Answers of a fake to unary calls, by service; other calls fail as UNIMPLEMENTED. */
 export interface FakeCalls {
   auth?: Calls
   task?: Calls
@@ -31,7 +31,7 @@ class Cell<T> {
   }
 }
 
-/** A client without a server: tests set topics and connection by hand, and see which calls were made. */
+/** A client without a server: tests set topics and connection, and see which calls were made. */
 export class FakeFoundry {
   readonly connection = new Cell<ConnectionState>({ phase: 'open', since: Date.now(), attempt: 0 })
   readonly log = new Cell<readonly LogEvent[]>([])
@@ -48,17 +48,17 @@ export class FakeFoundry {
 
   constructor(private readonly calls: FakeCalls = {}) {}
 
-  /** As the client that the page takes. */
+  /** The fake in the type that the page expects. */
   get client(): Foundry {
     return this as unknown as Foundry
   }
 
-  /** The calls beside those of the fields above. */
+  /** The clients of services that have no field of their own. */
   callsOf(service: { readonly typeName: string }): unknown {
     return service.typeName.endsWith('.AttachmentService') ? this.attachment : this.profile
   }
 
-  /** Shows entities under a topic. */
+  /** Shows entities in a topic. */
   show<T>(topic: Topic<T>, entities: Iterable<readonly [string, T]>, phase: TopicPhase = 'live', error?: FoundryError): void {
     const before = this.cell(topic).get()
     const rev = (before?.rev ?? 0n) + 1n
@@ -80,7 +80,7 @@ export class FakeFoundry {
   }
 
   async signOut(): Promise<void> {
-    // As with the client itself, the connection hears of it after the answer.
+    // As in the real client, the connection changes after the answer.
     setTimeout(() => this.connection.set({ phase: 'signed-out', since: Date.now(), attempt: 0 }))
   }
 

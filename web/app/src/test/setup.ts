@@ -1,7 +1,7 @@
 import { cleanup, configure } from '@testing-library/react'
 import { afterEach, vi } from 'vitest'
 
-// Nothing is laid out here; lists that render what is on the screen need a screen.
+// Tests have no layout; lists that render what is on the screen need a size.
 Object.defineProperty(HTMLElement.prototype, 'clientHeight', { configurable: true, get: () => 600 })
 Object.defineProperty(HTMLElement.prototype, 'clientWidth', { configurable: true, get: () => 300 })
 
@@ -11,8 +11,8 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-// A field that grows with its text listens for fonts that arrive late.
+// A field that grows with its text listens for late fonts.
 Object.defineProperty(document, 'fonts', { configurable: true, value: new EventTarget() })
 
-// Parts of the page are loaded when they are looked at, which on a busy machine takes longer than the second that is usual.
+// Parts of the page are loaded on demand, which on a busy machine takes longer than the default second.
 configure({ asyncUtilTimeout: 10_000 })

@@ -9,7 +9,7 @@ import { resolveVariables, theme } from './theme'
 
 const schemes = localStorageColorSchemeManager({ key: 'foundry-color-scheme' })
 
-/** Wraps everything in the design; light or dark as the system says, unless the person chose one. */
+/** Provides the design; light or dark as the system has it, unless the person chose one. */
 export function ThemeProvider({ children }: { children: ReactNode }) {
   return (
     <MantineProvider

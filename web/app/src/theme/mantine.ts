@@ -1,5 +1,5 @@
-// Styles of the parts of Mantine that are used, base styles first and each part after those it is made of.
-// A test says when one is missing.
+// Styles of the Mantine components that are used: base styles first, and each component after those it consists of. A
+// test fails when one is missing.
 import '@mantine/core/styles/baseline.css'
 import '@mantine/core/styles/default-css-variables.css'
 import '@mantine/core/styles/global.css'

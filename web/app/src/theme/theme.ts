@@ -39,7 +39,7 @@ const dark: MantineColorsTuple = [
   '#0c0d10',
 ]
 
-/** The one design of the page: an accent colour, fonts of its own, 14 px text, tight spacing. */
+/** The design of the page: an accent colour, its own fonts, 14 px text, tight spacing. */
 export const theme = createTheme({
   primaryColor: 'iris',
   primaryShade: { light: 6, dark: 5 },
@@ -62,7 +62,7 @@ export const theme = createTheme({
     },
   },
   cursorType: 'pointer',
-  // A button that moves under the pointer loses a press at its edge.
+  // A button that moved when pressed would lose presses at its edge.
   activeClassName: '',
   focusRing: 'auto',
   respectReducedMotion: true,
@@ -74,7 +74,7 @@ export const theme = createTheme({
     Textarea: { defaultProps: { size: 'sm' } },
     Select: { defaultProps: { size: 'sm', comboboxProps: { shadow: 'md' } } },
     SegmentedControl: { defaultProps: { size: 'xs' } },
-    // The placeholder would be a focusable element without a role inside the menu.
+    // The placeholder would be a focusable element without a role in the menu.
     Menu: { defaultProps: { shadow: 'md', position: 'bottom-end', withInitialFocusPlaceholder: false } },
     Tooltip: { defaultProps: { openDelay: 400, withArrow: false } },
     Modal: {

@@ -1,6 +1,6 @@
 import { useSyncExternalStore } from 'react'
 
-/** A sentence; numbered, so that the same one said again is a change of the page. */
+/** A sentence with a number, so that the same sentence again is a change of the page. */
 interface Said {
   readonly text: string
   readonly number: number
@@ -11,7 +11,7 @@ let polite: Said = { text: '', number: 0 }
 let assertive = polite
 const listeners = new Set<() => void>()
 
-/** Says a sentence to people who use a screen reader; `urgent` interrupts what is being read. */
+/** Announces a sentence for screen readers; `urgent` interrupts what is being read. */
 export function announce(text: string, urgent = false): void {
   const said = { text, number: ++count }
   if (urgent) assertive = said
@@ -19,7 +19,7 @@ export function announce(text: string, urgent = false): void {
   for (const listener of listeners) listener()
 }
 
-/** Takes back what was said: it was for somebody else. */
+/** Clears the announcement: it was for another person. */
 export function hush(): void {
   announce('')
   announce('', true)
@@ -30,7 +30,7 @@ function subscribe(listener: () => void): () => void {
   return () => listeners.delete(listener)
 }
 
-/** The live regions that `announce` speaks through; rendered once. */
+/** The live regions for `announce`; rendered once. */
 export function Announcer() {
   const calm = useSyncExternalStore(subscribe, () => polite)
   const urgent = useSyncExternalStore(subscribe, () => assertive)

@@ -9,7 +9,7 @@ import { Countdown, Elapsed, RelativeTime } from './Clocks'
 import { errorText, sentence } from './errors'
 import { useNow } from './time'
 
-/** How long a break may last before the page speaks of it, in milliseconds. */
+/** How long the connection may be lost before the page shows it, in milliseconds. */
 const QUIET_BREAK = 1500
 
 interface BannerProps {
@@ -32,7 +32,7 @@ export function Banner({ label = 'Notice', tone, icon: Glyph, children, action }
   )
 }
 
-/** Says that the connection is lost, since when, and when the next attempt is; nothing while all is well. */
+/** Shows that the connection is lost, since when, and the next attempt; nothing while all is well. */
 export function ConnectionBanner() {
   const connection = useConnection()
   const broken = connection.phase === 'reconnecting' || connection.phase === 'offline'
@@ -45,7 +45,7 @@ export function ConnectionBanner() {
   return broken ? <Broken since={connection.since} /> : null
 }
 
-/** The server does not want the stream, and no attempt is made by itself. */
+/** The server refuses the stream, and there is no further attempt. */
 function Refused({ error }: { error: FoundryError }) {
   const text = errorText(error)
   useEffect(() => announce(`Connection refused. ${text.message}`, true), [text.message])
@@ -94,7 +94,10 @@ function NextAttempt({ at }: { at: number }) {
   )
 }
 
-/** Says that what a view shows may be old; nothing while it is live, and nothing where the connection's own banner says it for all views. */
+/**
+ * Shows that a view's data may be old; nothing while it is live, or while the connection's own banner shows it for
+ * all views.
+ */
 export function StaleBanner({ phase, since }: { phase: TopicPhase; since: number }) {
   const now = useNow()
   const connection = useConnection()

@@ -1,18 +1,18 @@
 import { agoPhrase, agoText, fullTime, millis, spanText, useNow, type Moment } from './time'
 import classes from './Clocks.module.css'
 
-/** Distances are in minutes and more; they need no beat of a second. */
+/** Distances are in minutes and more, so they need no update every second. */
 const STEP = 15_000
 
 /**
- * When something happened, as a distance that keeps itself current; the full time shows on hover.
- * `ago` writes it for a sentence: "4 min ago", "just now"; `prefix` stands before it.
+ * When something happened, as a distance that is kept up to date; the full time shows on hover. `ago` writes it for a
+ * sentence: "4 min ago", "just now"; `prefix` comes before it.
  */
 export function RelativeTime({ time, ago = false, prefix }: { time: Moment | undefined; ago?: boolean; prefix?: string }) {
   const now = useNow(STEP)
   const at = millis(time)
   if (at === undefined) return null
-  // A moment within the running step counts as past.
+  // Times within the present step count as past.
   const text = ago ? agoPhrase(at, now + STEP) : agoText(at, now + STEP)
   return (
     <time dateTime={new Date(at).toISOString()} title={fullTime(at)}>
@@ -22,7 +22,7 @@ export function RelativeTime({ time, ago = false, prefix }: { time: Moment | und
   )
 }
 
-/** How long something runs or ran, counting each second while `until` is not set. */
+/** How long something takes or took; counts seconds while `until` is not set. */
 export function Elapsed({ since, until }: { since: Moment | undefined; until?: Moment }) {
   const start = millis(since)
   if (start === undefined) return null
@@ -30,7 +30,7 @@ export function Elapsed({ since, until }: { since: Moment | undefined; until?: M
   return end === undefined ? <Counting start={start} /> : <Span ms={end - start} title={fullTime(start)} />
 }
 
-/** How long it is until something; "now" once it is past. */
+/** The time until something; "now" when it is past. */
 export function Countdown({ to }: { to: Moment | undefined }) {
   const now = useNow()
   const end = millis(to)

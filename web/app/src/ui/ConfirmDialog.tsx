@@ -9,15 +9,15 @@ interface Props {
   title: string
   /** What will happen, and what will not. */
   children: ReactNode
-  /** Name of the deed, for example "Delete repository". */
+  /** Name of the action, for example "Delete repository". */
   confirmLabel: string
-  /** Whether something is lost for good. */
+  /** Whether something is lost for ever. */
   dangerous?: boolean
   busy?: boolean
   error?: unknown
 }
 
-/** Asks before something that cannot be taken back. The safe answer has the focus. */
+/** Asks before something that cannot be undone. The safe answer has the focus. */
 export function ConfirmDialog(props: Props) {
   const { opened, onClose, onConfirm, title, children, confirmLabel, dangerous = false, busy = false, error } = props
   return (

@@ -4,7 +4,7 @@ import { useClipboard } from '@mantine/hooks'
 import { useEffect } from 'react'
 import { announce } from './Announcer'
 
-/** Copies a text; `label` says which, for example "Copy branch name". */
+/** Copies a text; `label` names it, for example "Copy branch name". */
 export function CopyButton({ value, label }: { value: string; label: string }) {
   const clipboard = useClipboard({ timeout: 1500 })
   const { copied, error } = clipboard

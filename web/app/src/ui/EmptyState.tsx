@@ -13,7 +13,7 @@ interface Props {
   level?: 1 | 2 | 3
 }
 
-/** A place that has nothing to show yet, and what to do about it. */
+/** An empty place, with what to do about it. */
 export function EmptyState({ icon: Glyph, title, children, actions, level = 2 }: Props) {
   const Heading = `h${level}` as const
   return (

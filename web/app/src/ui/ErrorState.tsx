@@ -6,7 +6,7 @@ import { errorText, sentence } from './errors'
 import classes from './ErrorState.module.css'
 
 interface Props {
-  /** What was thrown, or what a topic ended with. */
+  /** What was thrown, or the error of a topic. */
   error: unknown
   /** What could not be done, for example "The branches could not be loaded". */
   title: string
@@ -14,13 +14,13 @@ interface Props {
   onRetry?: () => void
   retrying?: boolean
   actions?: ReactNode
-  /** One line in a form or panel instead of a block in an empty place. */
+  /** One line in a form or panel instead of a block. */
   compact?: boolean
-  /** Whether it is all that the page shows; its title is then the heading. */
+  /** Whether the page shows nothing else; the title is then the page's heading. */
   page?: boolean
 }
 
-/** Words with the parts between backticks set as code. */
+/** Text whose parts between backticks are set as code. */
 function WithCode({ text }: { text: string }) {
   return text.split(/`([^`]+)`/).map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))
 }

@@ -2,7 +2,7 @@ import classes from './Kbd.module.css'
 
 const mac = typeof navigator !== 'undefined' && /Mac|iPhone|iPad/.test(navigator.userAgent)
 
-/** The name of the key that goes with shortcuts on this machine. */
+/** The name of this machine's modifier key for shortcuts. */
 export const modKey = mac ? '⌘' : 'Ctrl'
 
 /** Keys to press: `mod+Enter` are pressed together, `g r` one after the other. */

@@ -3,7 +3,7 @@ import classes from './Skeletons.module.css'
 
 const widths = ['62%', '48%', '74%', '55%', '67%', '42%', '70%', '58%']
 
-/** Rows that hold the place of a list while it loads. */
+/** Placeholder rows for a list while it loads. */
 export function ListSkeleton({ rows = 6, label = 'Loading' }: { rows?: number; label?: string }) {
   return (
     <div role="status" aria-label={label} className={classes.list}>
@@ -20,7 +20,7 @@ export function ListSkeleton({ rows = 6, label = 'Loading' }: { rows?: number; l
   )
 }
 
-/** Lines that hold the place of text while it loads. */
+/** Placeholder lines for text while it loads. */
 export function TextSkeleton({ lines = 3, label = 'Loading' }: { lines?: number; label?: string }) {
   return (
     <div role="status" aria-label={label} className={classes.lines}>
@@ -31,7 +31,7 @@ export function TextSkeleton({ lines = 3, label = 'Loading' }: { lines?: number;
   )
 }
 
-/** A page whose heading and content are on their way. */
+/** Placeholders for a page while its heading and content load. */
 export function PageSkeleton({ label = 'Loading' }: { label?: string }) {
   return (
     <div role="status" aria-label={label} className={classes.page}>

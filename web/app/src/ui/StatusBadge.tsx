@@ -1,7 +1,7 @@
 import classes from './StatusBadge.module.css'
 import type { Status } from './status'
 
-/** A state as icon and word on a tinted ground. */
+/** A state as icon and word on a tinted background. */
 export function StatusBadge({ status, size = 'sm' }: { status: Status; size?: 'xs' | 'sm' }) {
   return (
     <span className={classes.badge} data-tone={status.tone} data-size={size}>

@@ -9,9 +9,9 @@ interface Props<T> {
   render: (item: T, index: number) => ReactNode
   /** Row to keep in view, for example the selected or focused one. */
   activeIndex?: number
-  /** Row that is rendered wherever the list is scrolled to, so that Tab can reach it. */
+  /** Row that is rendered at any scroll position, so that Tab can reach it. */
   keptIndex?: number
-  /** Rows rendered beyond the edge; default 12. */
+  /** Rows rendered beyond the visible ones; default 12. */
   overscan?: number
   className?: string
   /** Attributes of the scrolling element: role, label, key handlers. */
@@ -54,7 +54,7 @@ export function VirtualList<T>(props: Props<T>) {
   )
 }
 
-/** Adds a row to those on the screen; rows stay in order. */
+/** Adds a row to the visible ones, in order. */
 function withRow(shown: number[], row: number | undefined, count: number): number[] {
   if (row === undefined || row < 0 || row >= count || shown.includes(row)) return shown
   return row < (shown[0] ?? 0) ? [row, ...shown] : [...shown, row]

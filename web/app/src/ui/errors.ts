@@ -3,7 +3,7 @@ import type { Condition } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { Code, FoundryError } from '@foundry/client'
 import { visible } from './text/visible'
 
-/** An error as people read it. */
+/** An error in the form that people read. */
 export interface ErrorText {
   /** Stable code, as the error pages are named. */
   readonly reason: string
@@ -16,7 +16,7 @@ export interface ErrorText {
   readonly details: string
 }
 
-/** Turns whatever was thrown into words. */
+/** The text of anything that was thrown. */
 export function errorText(error: unknown): ErrorText {
   const typed = error instanceof FoundryError || error instanceof ConnectError ? FoundryError.from(error) : fault(error)
   return {
@@ -28,13 +28,13 @@ export function errorText(error: unknown): ErrorText {
   }
 }
 
-/** A fault of the page itself, for which no server has a reason. */
+/** An error of the page itself, for which no server has a reason. */
 function fault(error: unknown): FoundryError {
   const message = error instanceof Error ? error.message : String(error)
   return new FoundryError({ code: Code.Internal, reason: 'PAGE_FAULT', message, nextAction: 'reload the page' })
 }
 
-/** A sentence starts with a capital letter and ends with a full stop. */
+/** A sentence: starts with a capital letter and ends with a full stop. */
 export function sentence(text: string): string {
   const trimmed = text.trim()
   if (trimmed === '') return 'Something went wrong.'
@@ -42,7 +42,7 @@ export function sentence(text: string): string {
   return /[.!?…]$/.test(first) ? first : `${first}.`
 }
 
-/** Whether the next action is one for a person: that none is needed goes without saying. */
+/** Whether the next action needs a person: "none needed" is not shown. */
 export function asksForSomething({ nextAction }: Condition): boolean {
   return nextAction !== '' && !/^none needed\b/i.test(nextAction)
 }

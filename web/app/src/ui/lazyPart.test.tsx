@@ -15,7 +15,7 @@ afterEach(() => {
 
 type Settle<T> = { resolve: (it: T) => void; reject: (error: Error) => void }
 
-/** A file that is loaded when the test says so. */
+/** A file whose loading the test settles. */
 function file<T>() {
   const asked: Settle<T>[] = []
   const read = vi.fn(() => new Promise<T>((resolve, reject) => asked.push({ resolve, reject })))

@@ -8,8 +8,8 @@ import { toastError } from './toast'
 const anew = { label: 'Reload the page', run: () => location.reload() }
 
 /**
- * A part of the page whose code is loaded when it is first shown. Until then `waiting` holds its place; a failure says
- * what happened and offers another attempt and to load the page anew.
+ * A part of the page whose code is loaded when it is first shown. Until then `waiting` is in its place; a failure
+ * shows the error, with buttons to retry and to reload the page.
  *
  * @param title What failed, for example "The changes could not be loaded".
  */
@@ -32,7 +32,7 @@ interface MissingProps {
   compact?: boolean
 }
 
-/** Says that code could not be loaded, and what can be done. */
+/** Shows that code could not be loaded, and what can be done. */
 export function PartMissing(props: MissingProps) {
   return (
     <ErrorState
@@ -47,14 +47,14 @@ export function PartMissing(props: MissingProps) {
 }
 
 interface Closable {
-  /** Whether it is open; without it, it is as long as it is in the page. */
+  /** Whether it is open; without it, it is open while it is rendered. */
   opened?: boolean
   onClose: () => void
 }
 
 /**
- * A dialog whose code is loaded when it is first opened. When that fails, a message says so and the dialog counts as
- * closed, so that it can be opened again.
+ * A dialog whose code is loaded when it is first opened. A failure shows a message, and the dialog counts as closed,
+ * so that it can be opened again.
  *
  * @param title What failed, for example "The dialog for a new task could not be opened".
  */
@@ -64,7 +64,7 @@ export function lazyDialog<P extends Closable>(title: string, read: () => Promis
   return function LazyDialog(props: P) {
     const { opened = true, onClose } = props
     const Shown = useDialogPart(part, title, opened, onClose)
-    // A dialog remembers what had the focus when it opens, which it does not when it is open from the first.
+    // A dialog records what had the focus when it opens, but not when it is rendered open.
     const [settled, setSettled] = useState(false)
     useEffect(() => setSettled(Shown !== undefined), [Shown])
     if (Shown === undefined) return null
@@ -72,7 +72,7 @@ export function lazyDialog<P extends Closable>(title: string, read: () => Promis
   }
 }
 
-/** The code of a dialog once it is wanted and loaded; `onClose` hears that it could not be. */
+/** The code of a dialog once it is opened and loaded; `onClose` is called when it could not be loaded. */
 export function useDialogPart<T>(part: Part<T>, title: string, opened: boolean, onClose: () => void): T | undefined {
   const { value, error } = usePart(part, opened)
   useEffect(() => {

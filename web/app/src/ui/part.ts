@@ -1,16 +1,16 @@
 import { Code, FoundryError } from '@foundry/client'
 import { useEffect, useSyncExternalStore } from 'react'
 
-/** What is known of a part of the page that has a file of its own. */
+/** State of a part of the page with a file of its own. */
 export interface PartState<T> {
-  /** What the file holds, once it is here. */
+  /** The content of the file, once it is loaded. */
   readonly value?: T
-  /** Why it is not. */
+  /** Why it could not be loaded. */
   readonly error?: FoundryError
   readonly loading: boolean
 }
 
-/** Code that is loaded when it is first wanted, and kept. A failure stays until somebody asks for another attempt. */
+/** Code that is loaded when it is first needed, and kept. A failure stays until another attempt is requested. */
 export class Part<T> {
   private state: PartState<T> = { loading: false }
   private readonly listeners = new Set<() => void>()
@@ -27,7 +27,7 @@ export class Part<T> {
   /** Loads it, unless that was tried before. */
   readonly want = (): Promise<void> => (this.state.error === undefined ? this.load() : Promise.resolve())
 
-  /** Loads it, also when that failed before. */
+  /** Loads it, even if that failed before. */
   readonly load = async (): Promise<void> => {
     if (this.state.loading || this.state.value !== undefined) return
     this.set({ ...this.state, loading: true })
@@ -39,7 +39,7 @@ export class Part<T> {
     }
   }
 
-  /** Takes a failure as told: who wants the part next tries anew. */
+  /** Removes a failure that was shown, so that the next request for the part tries again. */
   readonly forgive = (): void => this.set({ value: this.state.value, loading: this.state.loading })
 
   private set(state: PartState<T>): void {
@@ -48,7 +48,7 @@ export class Part<T> {
   }
 }
 
-/** A part of the page, loaded once `wanted`. */
+/** A part of the page, loaded when it is `wanted`. */
 export function usePart<T>(part: Part<T>, wanted = true): PartState<T> {
   const state = useSyncExternalStore(part.subscribe, part.get)
   useEffect(() => {
@@ -57,7 +57,10 @@ export function usePart<T>(part: Part<T>, wanted = true): PartState<T> {
   return state
 }
 
-/** Styles that could not be loaded. A browser tells it once, and may take what came instead for a sheet. */
+/**
+ * Stylesheets that could not be loaded. A browser reports that once, and may accept what came instead as a
+ * stylesheet.
+ */
 const lostStyles = new Set<HTMLLinkElement>()
 document.addEventListener(
   'error',
@@ -68,8 +71,8 @@ document.addEventListener(
 )
 
 /**
- * Loads lost styles anew: whoever imports a part again gets its code, but styles that were asked for once are not asked
- * for again.
+ * Loads lost stylesheets again: importing a part again loads its code, but not stylesheets that were requested
+ * before.
  */
 async function restoreStyles(): Promise<void> {
   await Promise.all([...lostStyles].map(restore))
@@ -80,7 +83,7 @@ function restore(lost: HTMLLinkElement): Promise<void> {
     lostStyles.delete(lost)
     const again = lost.cloneNode() as HTMLLinkElement
     again.addEventListener('load', () => resolve())
-    // It is among the lost ones again.
+    // It is recorded as lost again.
     again.addEventListener('error', () => reject(new Error(`${lost.href} could not be loaded`)))
     lost.replaceWith(again)
   })

@@ -1,24 +1,24 @@
 import { useEffect, useRef, useSyncExternalStore } from 'react'
 
-/** A shortcut of the page. */
+/** A keyboard shortcut of the page. */
 export interface Shortcut {
-  /** Keys one after the other, for example `/`, `c`, `g r`, `mod+Enter`. */
+  /** Keys in sequence, for example `/`, `c`, `g r`, `mod+Enter`. */
   readonly keys: string
-  /** What it does, as the list of shortcuts shows it. */
+  /** Its description in the list of shortcuts. */
   readonly label: string
   readonly run: () => void
 }
 
-/** Shortcuts that belong together, as the list shows them. */
+/** Shortcuts that are listed together. */
 export interface ShortcutGroup {
   readonly title: string
   readonly shortcuts: readonly Shortcut[]
 }
 
-/** How long the first key of a sequence waits for the next, in milliseconds. */
+/** Longest pause between the keys of a sequence, in milliseconds. */
 export const SEQUENCE_PAUSE = 1200
 
-/** What of a key event matters here. */
+/** The relevant part of a key event. */
 export interface Stroke {
   readonly key: string
   readonly mod: boolean
@@ -28,7 +28,7 @@ export interface Stroke {
   readonly typing: boolean
 }
 
-/** Follows keys and says which shortcut they complete. */
+/** Follows keys and finds the shortcut that they complete. */
 export class Sequences {
   private before: { readonly keys: string; readonly at: number } | undefined
 
@@ -63,12 +63,12 @@ function set(next: readonly ShortcutGroup[]): void {
 
 function onKey(event: KeyboardEvent): void {
   const target = event.target instanceof Element ? event.target : undefined
-  // A dialog keeps the keys for itself, also while nothing in it has the focus.
+  // A dialog gets all keys, even while nothing in it has the focus.
   if (document.querySelector('[role="dialog"][aria-modal="true"]') !== null) return
   if (event.defaultPrevented || target?.closest('[role="dialog"],[role="menu"],[role="listbox"]') != null) return
   const typing = target?.closest('input,textarea,select,[contenteditable="true"]') != null
   const stroke = { key: event.key, mod: event.ctrlKey || event.metaKey, alt: event.altKey, at: event.timeStamp, typing }
-  // The newest group wins, so that the page on top can take a key for itself.
+  // The newest group has precedence, so that the topmost part of the page can override a key.
   const hit = sequences.take(
     stroke,
     groups.toReversed().flatMap((group) => group.shortcuts),
@@ -78,7 +78,7 @@ function onKey(event: KeyboardEvent): void {
   if (hit !== 'pending') hit.run()
 }
 
-/** Offers shortcuts while the component is mounted; they appear in the list that `?` opens. */
+/** Adds shortcuts while the component is mounted; the list that `?` opens shows them. */
 export function useShortcuts(title: string, shortcuts: readonly Shortcut[]): void {
   const latest = useRef(shortcuts)
   latest.current = shortcuts
@@ -97,7 +97,7 @@ export function useShortcuts(title: string, shortcuts: readonly Shortcut[]): voi
   }, [title, shape])
 }
 
-/** All shortcuts that work now. */
+/** All shortcuts that are active now. */
 export function useShortcutGroups(): readonly ShortcutGroup[] {
   return useSyncExternalStore(
     (listener) => {

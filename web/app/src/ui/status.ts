@@ -17,10 +17,10 @@ import { StageState } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { RepositoryState } from '@foundry/client/gen/foundry/repo/v1/repo_pb'
 import { SessionState, TaskState } from '@foundry/client/gen/foundry/task/v1/task_pb'
 
-/** What a state means to a person: fine, being worked on, waiting for someone, failed, or out of the way. */
+/** The meaning of a state for people: fine, in progress, waiting for someone, failed, or inactive. */
 export type Tone = 'ok' | 'busy' | 'wait' | 'error' | 'quiet'
 
-/** A state as it is shown: always a word and an icon, never colour alone. */
+/** A state as it is shown: always with a word and an icon, never by colour alone. */
 export interface Status {
   readonly word: string
   readonly tone: Tone
@@ -48,12 +48,12 @@ const tasks: Partial<Record<TaskState, Status>> = {
   [TaskState.KILLED]: { word: 'Killed', tone: 'quiet', icon: IconCircleX },
 }
 
-/** How far a task is, in words. */
+/** The state of a task for people. */
 export function taskStatus(state: TaskState): Status {
   return tasks[state] ?? unknown
 }
 
-/** A task that cannot go on before a person answers the agent. */
+/** A task that waits for a person's answer to the agent. */
 export const waitsForAnswer: Status = { word: 'Needs an answer', tone: 'wait', icon: IconHandStop }
 
 /** A task with entries that the viewer has not seen. */
@@ -70,7 +70,7 @@ const sessions: Partial<Record<SessionState, Status>> = {
   [SessionState.CLOSED]: { word: 'Closed', tone: 'quiet', icon: IconCircleX },
 }
 
-/** How far a session is, in words. */
+/** The state of a session for people. */
 export function sessionStatus(state: SessionState): Status {
   return sessions[state] ?? unknown
 }
@@ -91,7 +91,7 @@ const repositoryWords: Partial<Record<RepositoryState, string>> = {
   [RepositoryState.DELETING]: 'deleting',
 }
 
-/** How far the mirror of a repository is; takes the state of the repository or the word of its summary. */
+/** The state of a repository's mirror for people; `state` is that of a repository, or the word in its summary. */
 export function repositoryStatus(state: RepositoryState | string): Status {
   const word = typeof state === 'string' ? state : (repositoryWords[state] ?? '')
   return repositories[word] ?? unknown
@@ -106,7 +106,7 @@ const stages: Partial<Record<StageState, Status>> = {
   [StageState.CANCELLED]: { word: 'Cancelled', tone: 'quiet', icon: IconCircleX },
 }
 
-/** How far a stage is, in words. */
+/** The state of a stage for people. */
 export function stageStatus(state: StageState): Status {
   return stages[state] ?? unknown
 }

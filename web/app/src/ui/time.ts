@@ -1,7 +1,7 @@
 import type { Timestamp } from '@bufbuild/protobuf/wkt'
 import { useSyncExternalStore } from 'react'
 
-/** A moment as the page meets it: milliseconds since the epoch, a Date, or a protobuf timestamp. */
+/** A point in time: milliseconds since the epoch, a Date, or a protobuf timestamp. */
 export type Moment = number | Date | Timestamp
 
 /** Milliseconds since the epoch; undefined stays undefined. */
@@ -18,7 +18,7 @@ const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 
-/** A span in words as short as they get: `4 s`, `2 min 5 s`, `3 h 20 min`, `5 d`. Negative spans count as none. */
+/** A duration, as short as possible: `4 s`, `2 min 5 s`, `3 h 20 min`, `5 d`. Negative ones count as 0. */
 export function spanText(span: number): string {
   const ms = Math.max(0, span)
   if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s`
@@ -31,7 +31,7 @@ function withRest(whole: number, unit: string, rest: number, restUnit: string): 
   return rest === 0 ? `${whole} ${unit}` : `${whole} ${unit} ${rest} ${restUnit}`
 }
 
-/** How long ago something was: `now`, `4 min`, `3 h`, `2 d`, then the date. */
+/** The time since a moment: `now`, `4 min`, `3 h`, `2 d`, then the date. */
 export function agoText(moment: number, now: number): string {
   const ms = now - moment
   if (ms < 45 * SECOND) return 'now'
@@ -41,7 +41,7 @@ export function agoText(moment: number, now: number): string {
   return new Date(moment).toLocaleDateString(undefined, { year: 'numeric', month: 'short', day: 'numeric' })
 }
 
-/** The same for a sentence: `just now`, `4 min ago`, and dates as they are. */
+/** The same for a sentence: `just now`, `4 min ago`; dates as they are. */
 export function agoPhrase(moment: number, now: number): string {
   const text = agoText(moment, now)
   if (text === 'now') return 'just now'
@@ -76,7 +76,7 @@ function subscribe(listener: () => void): () => void {
   }
 }
 
-/** The time in milliseconds, renewed each second (or each `step`) by one timer for the whole page. */
+/** The time in milliseconds, updated every second (or every `step`) by one timer for the whole page. */
 export function useNow(step: number = SECOND): number {
   const read = () => Math.floor((timer === undefined ? Date.now() : now) / step) * step
   return useSyncExternalStore(subscribe, read)

@@ -12,11 +12,11 @@ export interface Toast {
   readonly action?: { readonly label: string; readonly run: () => void }
 }
 
-/** How long a message that asks for nothing stays, in milliseconds. Errors stay until they are closed. */
+/** How long a message without an action stays, in milliseconds. Errors stay until they are closed. */
 const SHOWN = 5000
 const AT_MOST = 4
 
-/** Whether someone points at the messages, and which of them would have gone by now. */
+/** Whether the pointer is over the messages, and which of them are overdue. */
 let held = false
 const due = new Set<number>()
 
@@ -47,11 +47,11 @@ function show(toast: Omit<Toast, 'id'>): number {
 /** Closes a message. */
 export function dismissToast(id: number): void {
   set(toasts.filter((toast) => toast.id !== id))
-  // No pointer leaves what is gone.
+  // An element that is removed sends no event when the pointer leaves.
   if (toasts.length === 0) holdToasts(false)
 }
 
-/** Lets no message go by itself while someone points at them: those above it would move under the pointer. */
+/** Keeps messages while the pointer is over them: if one went, those above would move under the pointer. */
 export function holdToasts(hold: boolean): void {
   held = hold
   if (hold) return
@@ -64,14 +64,14 @@ function expire(id: number): void {
   else dismissToast(id)
 }
 
-/** Closes all messages: the next person at the page is not told what was for the last one. */
+/** Closes all messages, so that the next user does not see those of the last one. */
 export function forgetToasts(): void {
   set([])
   holdToasts(false)
   hush()
 }
 
-/** Says that a command failed; `title` names the command, for example "The task was not archived". */
+/** Shows that a command failed; `title` names it, for example "The task was not archived". */
 export function toastError(title: string, error: unknown, action?: Toast['action']): void {
   const text = errorText(error)
   const message = text.nextAction === '' ? text.message : `${text.message} ${sentence(text.nextAction)}`
@@ -79,13 +79,13 @@ export function toastError(title: string, error: unknown, action?: Toast['action
   announce(`${title}. ${message}`, true)
 }
 
-/** Says something that is no failure of a command and stays until it is closed. */
+/** Shows a message that is not about a failed command and stays until it is closed. */
 export function toastNotice(title: string, message: string, action?: Toast['action']): void {
   show({ tone: 'error', title, message, action })
   announce(`${title}. ${message}`)
 }
 
-/** Says that something is done; goes away by itself. */
+/** Shows that something is done; disappears after a while. */
 export function toastDone(title: string, message = ''): void {
   const id = show({ tone: 'ok', title, message })
   announce(title)

@@ -1,6 +1,6 @@
 import { useEffect, useRef } from 'react'
 
-/** Whether the component is still there, for answers that come late. */
+/** Whether the component is still mounted, for answers that arrive late. */
 export function useAlive(): { readonly current: boolean } {
   const alive = useRef(true)
   useEffect(() => {

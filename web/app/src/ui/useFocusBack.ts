@@ -1,16 +1,16 @@
 import { useLayoutEffect, useMemo } from 'react'
 
 /**
- * Gives the focus back to what had it when something opened over the page, once that is closed, unless something else
- * has it by then. For what is taken out of the page when it closes; what stays in it does this by itself.
+ * Returns the focus to the element that had it when something opened on top of the page, when that is closed, unless
+ * another element has it by then. For elements that are removed when they close; those that stay do this themselves.
  */
 export function useFocusBack(opened: boolean): void {
-  // Looked at before what opens is in the page, for it may take the focus with its first breath.
+  // Read before the opened element is rendered, because that may take the focus at once.
   const before = useMemo(() => (opened ? document.activeElement : null), [opened])
   useLayoutEffect(() => {
     if (!opened) return
     return () => {
-      // By then what closed is out of the page, and what follows has taken the focus if it wants it.
+      // By then the closed element is removed, and its successor has the focus if it takes it.
       setTimeout(() => {
         const now = document.activeElement
         const free = now === null || now === document.body

@@ -1,6 +1,6 @@
 import { useEffect, useRef, type RefObject } from 'react'
 
-/** Gives the focus to the button that was away while what it opened stood in its place, unless something else has it. */
+/** Returns the focus to a button that was replaced by what it opened, unless another element has it. */
 export function useFocusOnReturn(away: boolean): RefObject<HTMLButtonElement | null> {
   const button = useRef<HTMLButtonElement>(null)
   const was = useRef(away)

@@ -1,13 +1,13 @@
 import { useEffect, useState } from 'react'
 
 interface Still<T> {
-  /** The value, as it was at the press while one lasts. */
+  /** The value; during a press, the value at its start. */
   readonly still: T
-  /** For the element around what can be pressed. */
+  /** For the element around those that can be pressed. */
   readonly onPointerDown: () => void
 }
 
-/** Holds a value from a press until after its release, so that nothing comes between them to where the pointer is. */
+/** Holds a value from a press until after its release, so that nothing new appears under the pointer. */
 export function useStillWhilePressed<T>(value: T): Still<T> {
   const [held, setHeld] = useState<{ readonly value: T }>()
   const pressed = held !== undefined

@@ -5,11 +5,11 @@ import { SESSION_KEY_HEADER } from './headers';
 
 const TIMEOUT_MS = 20_000;
 
-/** What calls need to know of the session, and tell of it. */
+/** The session as calls need it. */
 export interface CallSession {
-  /** The session key now. */
+  /** The present session key. */
   key(): string | undefined;
-  /** A call under this key was refused as unauthenticated. */
+  /** Reports that a call under this key was refused as unauthenticated. */
   refused(sessionKey: string, error: FoundryError): void;
 }
 

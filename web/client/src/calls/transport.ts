@@ -15,7 +15,7 @@ export interface CallOptions {
   fetch?: typeof globalThis.fetch;
 }
 
-/** gRPC-Web with binary messages; every call has an id that its log lines share. */
+/** gRPC-Web with binary messages; every call has an id that appears in its log lines. */
 export function callTransport({ baseUrl, fetch = globalThis.fetch }: CallOptions): Transport {
   return createGrpcWebTransport({
     baseUrl,
@@ -29,7 +29,7 @@ export function callTransport({ baseUrl, fetch = globalThis.fetch }: CallOptions
   });
 }
 
-/** The edge over gRPC-Web. The stream has no time-out: its silence is judged by heartbeats. */
+/** The edge over gRPC-Web. The stream has no timeout: missing heartbeats end it. */
 export function watchTransport(options: CallOptions): WatchTransport {
   const edge = createClient(EdgeService, callTransport(options));
   const call = ({ sessionKey, signal }: EdgeCall) => ({ signal, headers: { [SESSION_KEY_HEADER]: sessionKey } });

@@ -1,4 +1,4 @@
-/** A reading view of a map. Each change of a topic makes a new one, at no cost, so that React sees it. */
+/** A read-only view of a map. Each change of a topic makes a new one, at no cost, so that React notices it. */
 export class EntityView<T> implements ReadonlyMap<string, T> {
   constructor(private readonly map: ReadonlyMap<string, T>) {}
 

@@ -1,10 +1,10 @@
-/** Runs something soon: once per frame where frames are drawn, else by a timer. Returns how to call it off. */
+/** Runs something soon: with the next frame where frames are drawn, otherwise by a timer. Returns how to cancel it. */
 export type Schedule = (run: () => void) => () => void;
 
-/** Frames are not drawn in windows that nobody sees, though these count as visible. */
+/** Browsers draw no frames in covered windows, although these count as visible. */
 const UNSEEN_MS = 200;
 
-/** With the next frame of the page. */
+/** Runs with the next frame of the page. */
 export const withNextFrame: Schedule = (run) => {
   if (typeof requestAnimationFrame !== 'function' || document.hidden) return after(0, run);
   const once = () => {

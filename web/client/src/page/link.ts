@@ -3,35 +3,35 @@ import type { FromPage, PagePort, ToPage } from '../worker/protocol';
 import type { TopicSpec } from '../watch/updates';
 import { isLoopback, watchPage, type PageEvents } from './surroundings';
 
-/** How long a tab may be hidden before it lets go of its topics, in milliseconds. */
+/** How long a tab may be hidden before it releases its topics, in milliseconds. */
 export const HIDDEN_MS = 30_000;
 
-/** What the page is told beyond what concerns the link itself. */
+/** Messages to the page that the link does not handle itself. */
 export type ToPageItself = Exclude<ToPage, { kind: 'lock' }>;
 
-/** What the link needs from its page. */
+/** What the link needs of its page. */
 export interface LinkOptions {
   baseUrl: string;
   sessionKey(): string | undefined;
-  /** Whether the page has all that it was told of a topic. */
+  /** Whether the page still has all that was sent of a topic. */
   isKnown(key: string): boolean;
   take(message: ToPageItself): void;
   /**
-   * The page was away, kept whole by the browser, and is shown again; somebody else may have signed in, and what was
-   * behind the port may be gone: another one is to be attached.
+   * The browser had kept the page whole for going back, and it is shown again. Another user may have signed in, and
+   * the other end of the port may be gone, so another port is to be attached.
    */
   returned(): void;
-  /** What was behind the port has died: another one is to be attached. */
+  /** The other end of the port has died; another port is to be attached. */
   lost(): void;
 }
 
-/** The page's side of the subscriptions: says what it looks at, and when nobody looks at it. */
+/** The page's side of the subscriptions: reports which topics are shown, and when the page is hidden or left. */
 export class Link {
   private readonly held = new Map<string, TopicSpec>();
   private port?: PagePort;
   private isAway = false;
   private isGone = false;
-  /** Stops waiting for the death of what is behind the port. */
+  /** Stops waiting for the death of the port's other end. */
   private stopWaiting?: () => void;
   private hiddenTimer?: ReturnType<typeof setTimeout>;
   private readonly page: PageEvents;
@@ -39,7 +39,7 @@ export class Link {
   constructor(private readonly options: LinkOptions) {
     const network = (isOnline: boolean) => this.say({ kind: 'network', isOnline });
     this.page = watchPage({
-      // The gateway on this machine needs no network.
+      // The network state does not matter for a gateway on this machine.
       network: isLoopback(options.baseUrl) ? () => {} : network,
       visible: (isVisible) => this.visible(isVisible),
       gone: () => this.gone(),
@@ -49,7 +49,7 @@ export class Link {
     if (!this.page.isVisible()) this.planAway();
   }
 
-  /** Uses the subscriptions behind a port, instead of those before if there were any. */
+  /** Uses the subscriptions behind this port, in place of the former port if there was one. */
   attach(port: PagePort): void {
     this.leave();
     this.port = port;
@@ -70,7 +70,7 @@ export class Link {
 
   session(sessionKey: string | undefined): void {
     this.say({ kind: 'session', sessionKey });
-    // The page has forgotten what it was told of the topics, also what came of this session before it knew of it.
+    // The page has dropped its topics, also what was sent for this session before the page had its key.
     if (!this.isAway) this.holdAll();
   }
 
@@ -90,7 +90,7 @@ export class Link {
 
   private take(message: ToPage): void {
     if (message.kind !== 'lock') return this.options.take(message);
-    // While the browser keeps the page for going back, nothing may be waited for.
+    // A page that waits for a lock cannot be kept by the browser for going back.
     if (!this.isGone) this.stopWaiting = this.page.whenFree(message.name, () => this.options.lost());
   }
 
@@ -100,7 +100,7 @@ export class Link {
     this.bye();
     port.onmessage = null;
     this.port = undefined;
-    // The good-bye is on its way first.
+    // After `bye` was sent.
     queueMicrotask(() => port.close());
   }
 

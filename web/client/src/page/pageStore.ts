@@ -6,13 +6,13 @@ import { PageTopic } from './pageTopic';
 
 const LOG_LENGTH = 500;
 
-/** What the page needs to have kept up to date. */
+/** Keeps topics up to date for the page. */
 export interface TopicSource {
   hold<T>(topic: Topic<T>): void;
   release(key: string): void;
 }
 
-/** Everything a page shows of the subscriptions; told on at most once per frame. */
+/** All subscribed data that a page shows. Listeners are called at most once per frame. */
 export class PageStore {
   connection: ConnectionState = { phase: 'connecting', since: Date.now(), attempt: 0 };
   log: readonly LogEvent[] = [];
@@ -33,7 +33,7 @@ export class PageStore {
   subscribe<T>(topic: Topic<T>, listener: (state: TopicState<T>) => void): () => void {
     const shown = this.topics.get(topic.key) ?? new PageTopic(topic);
     this.topics.set(topic.key, shown);
-    // Of its own, so that one function can listen twice.
+    // A function of its own, so that one listener can be added twice.
     const own = (state: TopicState<T>) => listener(state);
     if (shown.listeners.size === 0) this.source.hold(topic);
     shown.listeners.add(own);
@@ -42,17 +42,17 @@ export class PageStore {
     };
   }
 
-  /** The topic as it was told last. */
+  /** The state of a topic as its listeners last got it. */
   state<T>(topic: Topic<T>): TopicState<T> | undefined {
     return this.topics.get(topic.key)?.state;
   }
 
-  /** Whether the page has all that it was told of a topic. */
+  /** Whether the page still has all that was sent of a topic. */
   isKnown(key: string): boolean {
     return this.topics.get(key)?.isKnown ?? false;
   }
 
-  /** Takes a change of a topic. */
+  /** Applies a change of a topic. */
   update(update: TopicUpdate): void {
     const topic = this.topics.get(update.key);
     if (!topic) return;
@@ -69,31 +69,31 @@ export class PageStore {
     else this.topics.delete(key);
   }
 
-  /** Nothing is kept up to date at the moment. */
+  /** Marks all topics as stale: nothing updates them at the moment. */
   cutOff(): void {
     for (const topic of this.topics.values()) topic.cutOff();
     if (this.connection.phase === 'open') this.connect({ phase: 'reconnecting', since: Date.now(), attempt: 0 });
   }
 
-  /** Takes a change of the connection; told at once. */
+  /** Applies a change of the connection, and calls the listeners at once. */
   connect({ error, ...state }: ConnectionUpdate): void {
     if (state.phase === 'signed-out') this.forget();
     this.connection = { ...state, error: error && new FoundryError(error) };
     for (const listener of [...this.connectionListeners]) listener();
   }
 
-  /** Shows nothing of what came so far: the session is another one, or none. */
+  /** Drops all data: the session is another one, or none. */
   forget(): void {
     for (const topic of this.topics.values()) topic.forget();
   }
 
-  /** Takes entries of the event log. */
+  /** Adds entries of the event log. */
   append(events: readonly LogEvent[]): void {
     this.newEvents.push(...events);
     this.plan();
   }
 
-  /** Forgets the log, which comes whole with each new beginning. */
+  /** Clears the log, which is sent whole after each new start. */
   clearLog(): void {
     this.log = [];
     this.newEvents = [];

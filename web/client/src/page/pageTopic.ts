@@ -7,7 +7,7 @@ import { EntityView } from './entityView';
 
 type Changed<T> = [key: string, entity: T | undefined];
 
-/** A topic in a page: decodes each row once and keeps what is unchanged. */
+/** A topic in a page: decodes each row once and keeps unchanged entities. */
 export class PageTopic<T> {
   readonly listeners = new Set<(state: TopicState<T>) => void>();
   state: TopicState<T>;
@@ -28,19 +28,19 @@ export class PageTopic<T> {
     };
   }
 
-  /** Whether a snapshot came, and was not forgotten since. */
+  /** Whether a snapshot was received and not dropped since. */
   get isKnown(): boolean {
     return this.incarnation !== '';
   }
 
   /** Keeps an update for the next `flush`. */
   push(update: TopicUpdate): void {
-    // What is whole replaces all that came before.
+    // A whole state replaces all updates before it.
     if (update.whole) this.pending = [];
     this.pending.push(update);
   }
 
-  /** Shows what has come, as one change, and tells the listeners. */
+  /** Applies all updates as one change, and calls the listeners. */
   flush(): void {
     const updates = this.pending;
     this.pending = [];
@@ -48,7 +48,7 @@ export class PageTopic<T> {
     if (!last) return;
     let unreadable: FoundryError | undefined;
     for (const update of updates) unreadable = this.apply(update) ?? unreadable;
-    // A topic that is taken up again is loading there and old here.
+    // For the server a topic that is resumed is loading; here, its old data is still shown.
     const isOld = last.phase === 'loading' && this.isKnown;
     this.show({
       phase: isOld ? 'stale' : last.phase,
@@ -58,13 +58,13 @@ export class PageTopic<T> {
     });
   }
 
-  /** Shows nothing of what came so far: it was of another session. */
+  /** Drops all data: it was of another session. */
   forget(): void {
     this.push({ key: this.topic.key, phase: 'loading', since: Date.now(), rev: 0n, incarnation: '', whole: true, rows: [] });
     this.flush();
   }
 
-  /** Nobody keeps the topic up to date any more: what is shown may be old. */
+  /** Marks the data as stale: nothing updates the topic any more. */
   cutOff(): void {
     this.pending = [];
     const { phase, rev, error } = this.state;

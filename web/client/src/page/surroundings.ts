@@ -1,25 +1,27 @@
 import { whenFree } from '../locks';
 import { newRequestId } from '../requestId';
 
-/** What happens around a page. */
+/** Events around a page. */
 export interface PageListener {
   network(isOnline: boolean): void;
   visible(isVisible: boolean): void;
-  /** The page is left; it may come back as it was. */
+  /** The page was left; the browser may show it again as it was. */
   gone(): void;
-  /** The page came back as it was. */
+  /** The page is shown again as it was. */
   back(): void;
-  /** The page holds a lock of this name until it is gone. */
+  /** The page holds a lock of this name until it ends. */
   locked(name: string): void;
 }
 
-/** The page itself, or nothing where there is none. */
+/** State and events of the page; without effect outside a browser. */
 export interface PageEvents {
   isVisible(): boolean;
   isOnline(): boolean;
-  /** Takes the lock that tells others of the page's life. */
+  /** Takes the lock by which others notice the end of this page. */
   lock(): void;
-  /** Runs something once the lock of another one is free: when that one is gone. Returns how to stop. */
+  /**
+   * Runs something when the lock of another page or worker is free, which means that it is gone. Returns how to stop.
+   */
   whenFree(name: string, run: () => void): () => void;
   dispose(): void;
 }
@@ -38,7 +40,7 @@ export function watchPage(listener: PageListener): PageEvents {
   on(document, 'visibilitychange', () => listener.visible(!document.hidden));
   on(window, 'pagehide', () => {
     listener.gone();
-    // A page that holds a lock cannot be kept for going back.
+    // A browser cannot keep a page that holds a lock for going back.
     life.release();
   });
   on(window, 'pageshow', (event) => {
@@ -59,7 +61,7 @@ export function watchPage(listener: PageListener): PageEvents {
   };
 }
 
-/** Whether an address is that of the machine itself. */
+/** Whether a URL is of this machine. */
 export function isLoopback(baseUrl: string): boolean {
   try {
     const { hostname } = new URL(baseUrl);
@@ -69,7 +71,7 @@ export function isLoopback(baseUrl: string): boolean {
   }
 }
 
-/** A lock that lives as long as its page: whoever waits for it learns of the page's end. */
+/** A lock that is held until its page ends; those that wait for it notice the end. */
 class PageLock {
   private readonly name = `foundry-tab-${newRequestId()}`;
   private letGo?: () => void;
@@ -77,7 +79,7 @@ class PageLock {
   constructor(private readonly listener: PageListener) {}
 
   take(): void {
-    // Only origins that browsers trust have locks.
+    // Locks exist only in secure contexts.
     const { locks } = navigator as Partial<Navigator>;
     if (!locks) return;
     if (this.letGo) return this.listener.locked(this.name);

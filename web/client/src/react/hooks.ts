@@ -4,7 +4,7 @@ import type { ConnectionState, LogEvent, Topic, TopicState } from '../types';
 
 const FoundryContext = createContext<Foundry | undefined>(undefined);
 
-/** Gives a client to everything below it; whoever made the client disposes of it. */
+/** Provides a client to all components below; its creator disposes of it. */
 export function FoundryProvider({ client, children }: { client: Foundry; children?: ReactNode }): ReactNode {
   return createElement(FoundryContext, { value: client }, children);
 }
@@ -17,8 +17,8 @@ export function useFoundry(): Foundry {
 }
 
 /**
- * Watches a topic while the component is mounted; undefined = nothing is watched. Topics are told apart
- * by their key, so a topic made anew in each render is no new subscription.
+ * Watches a topic while the component is mounted; undefined = nothing is watched. Topics are compared by their key,
+ * so a topic object made in each render is no new subscription.
  */
 export function useTopic<T>(topic: Topic<T> | undefined): TopicState<T> | undefined {
   const client = useFoundry();
@@ -29,13 +29,13 @@ export function useTopic<T>(topic: Topic<T> | undefined): TopicState<T> | undefi
   return useSyncExternalStore(subscribe, () => (watched ? client.topicState(watched) : undefined));
 }
 
-/** How the connection is. */
+/** State of the connection. */
 export function useConnection(): ConnectionState {
   const { connection } = useFoundry();
   return useSyncExternalStore(connection.subscribe, connection.get);
 }
 
-/** The newest 500 entries of the log that says why data was refreshed. */
+/** The newest 500 entries of the log that explains why data was refreshed. */
 export function useEventLog(): readonly LogEvent[] {
   const { log } = useFoundry();
   return useSyncExternalStore(log.subscribe, log.get);

@@ -16,7 +16,7 @@ export class Backoff {
     return Math.floor(bound * this.random());
   }
 
-  /** The next wait is from the largest range at once. */
+  /** The next wait is from the largest range. */
   raiseToCap(): void {
     this.failures = Math.max(this.failures, TO_CAP);
   }

@@ -17,13 +17,13 @@ export interface Row {
   readonly value?: Uint8Array;
 }
 
-/** Where a watch goes on from. */
+/** The position from which a watch resumes. */
 export interface Position {
   readonly rev: bigint;
   readonly resumeToken: string;
 }
 
-/** What a frame of a watch comes to. */
+/** The effect of one frame of a watch. */
 export type Step =
   | { kind: 'nothing' }
   | { kind: 'hello'; resumed: boolean }
@@ -32,7 +32,7 @@ export type Step =
   | { kind: 'bookmark'; position: Position; caughtUp: boolean }
   | { kind: 'reset'; reason: string; isSameView: boolean };
 
-/** How a watch broke its contract: `gap` in its frames, or a snapshot with a wrong `digest-mismatch`. */
+/** A watch broke its contract: a `gap` in its frames, or a `digest-mismatch` of its snapshot. */
 export class Violation extends Error {
   constructor(
     readonly what: 'gap' | 'digest-mismatch',
@@ -44,11 +44,11 @@ export class Violation extends Error {
 
 const NOTHING: Step = { kind: 'nothing' };
 
-/** One watch on one stream: every frame is checked before anything of it is shown. */
+/** One watch on one stream: every frame is checked before any of it is shown. */
 export class Course {
   /** Incarnation of the store behind the watch. */
   incarnation = '';
-  /** Whether the position was refused because the view is another one, and not just for its age. */
+  /** Whether the position was refused because the view has changed, not because the position is too old. */
   viewChanged = false;
   private opened = false;
   private seq = 0n;
@@ -57,15 +57,15 @@ export class Course {
   private chain: Row[] = [];
 
   /**
-   * @param asked The position that was asked for; none = a snapshot.
-   * @param order Number of the stream; one that was opened later takes over from one before.
+   * @param asked The requested position; none = a snapshot.
+   * @param order Number of the stream; a later stream takes over from an earlier one.
    */
   constructor(
     readonly asked: Position | undefined,
     readonly order: number,
   ) {}
 
-  /** Takes one encoded frame. @throws Violation */
+  /** Checks and applies one encoded frame. @throws Violation */
   accept(bytes: Uint8Array): Step {
     try {
       return this.take(fromBinary(RawFrameSchema, bytes));
@@ -97,7 +97,7 @@ export class Course {
       case 'reset':
         return this.reset(body.value);
       default:
-        // The stream around it tells of drains and of authorization.
+        // Drains and authorization are reported for the whole stream.
         return NOTHING;
     }
   }
@@ -117,7 +117,7 @@ export class Course {
     this.at = 0n;
     this.staging = undefined;
     this.chain = [];
-    // The edge itself gives no reason: it is about its own place in the stream.
+    // Resets by the edge have no reason: they concern only its position in the stream.
     this.viewChanged ||= reason !== ResetReason.BELOW_FLOOR && reason !== ResetReason.UNSPECIFIED;
     return { kind: 'reset', reason: ResetReason[reason] ?? 'unknown', isSameView: reason === ResetReason.BELOW_FLOOR };
   }

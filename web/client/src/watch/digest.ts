@@ -2,8 +2,8 @@ const encoder = new TextEncoder();
 const TWO_32 = 2 ** 32;
 
 /**
- * Digest of a snapshot: XOR over its rows of FNV-1a-64 of key, 0x00 and the version as 8 little-endian
- * bytes. In two halves of 32 bits, since a snapshot may have ten thousand rows and bigints are slow.
+ * Digest of a snapshot: XOR over its rows of FNV-1a-64 of the key, 0x00 and the version as 8 little-endian bytes. In
+ * two halves of 32 bits, because a snapshot may have ten thousand rows and bigints are slow.
  */
 export class SnapshotDigest {
   private high = 0;

@@ -9,7 +9,7 @@ import { HEARTBEAT_MS, type TopicRecord } from './record';
 import type { WatchTransport } from './transport';
 
 const SILENT_HEARTBEATS = 2.5;
-/** Watches that one stream carries at most. */
+/** Most watches of one stream. */
 export const MAX_WATCHES = 256;
 
 /** A watch of a stream. */
@@ -19,25 +19,25 @@ export interface Sub {
   readonly course: Course;
 }
 
-/** Who is told what a stream says. */
+/** Gets the events of a stream. */
 export interface StreamListener {
   hello(stream: EdgeStream, server: string): void;
   frame(stream: EdgeStream, sub: Sub, bytes: Uint8Array): void;
   ended(stream: EdgeStream, sub: Sub, error: FoundryError): void;
-  /** A message was taken. */
+  /** A message was received. */
   heard(stream: EdgeStream): void;
   drain(stream: EdgeStream, reconnectAfterMs: number): void;
-  /** The authorization of the stream is about to end. */
+  /** The authorization of the stream ends soon. */
   expiring(): void;
-  /** The stream is over; told once, and not after `close`. */
+  /** The stream has ended; called once, and not after `close`. */
   over(stream: EdgeStream, error: FoundryError): void;
 }
 
 /** One stream of the edge with the watches it carries. */
 export class EdgeStream {
-  /** The edge said that it is about to end the stream. */
+  /** Whether the edge has announced the end of the stream. */
   draining = false;
-  /** The stream works: its hello came. */
+  /** Whether the stream works: its hello has arrived. */
   open = false;
   private readonly subs = new Map<number, Sub>();
   private readonly byTopic = new Map<TopicRecord, Sub>();
@@ -78,12 +78,12 @@ export class EdgeStream {
     void this.read({ subscriptions, heartbeat: durationFromMs(HEARTBEAT_MS) });
   }
 
-  /** Brings the watches of the stream to this set, by a call if that changes anything. */
+  /** Changes the watches of the stream to this set; makes a call only if something differs. */
   sync(records: ReadonlySet<TopicRecord>): void {
     this.modifier.request(() => this.change(records));
   }
 
-  /** Gives up the watch of a topic; `sync` begins it anew. */
+  /** Drops the watch of a topic; `sync` starts a new one. */
   drop(record: TopicRecord): void {
     const sub = this.byTopic.get(record);
     if (!sub) return;
@@ -91,7 +91,7 @@ export class EdgeStream {
     this.removed.push(sub.id);
   }
 
-  /** Ends the stream without a word to the listener. */
+  /** Ends the stream without calling the listener. */
   close(): void {
     this.stopAlarm?.();
     this.abort.abort();
@@ -141,7 +141,7 @@ export class EdgeStream {
     if (body.case === 'frames') {
       for (const { subId, response: bytes } of body.value.frames) {
         const sub = this.subs.get(subId);
-        // A watch that was given up may have frames on the way.
+        // Frames of a dropped watch may still arrive.
         if (sub) this.listener.frame(this, sub, bytes);
       }
     } else if (body.case === 'ended') this.end(body.value);
@@ -185,7 +185,7 @@ export class EdgeStream {
     this.stopAlarm?.();
     this.stopAlarm = this.env.after(ms, () => {
       const quiet = this.env.now() - this.heardAt;
-      // The clock was set back: nobody knows how long it was quiet, so it counts from here.
+      // The clock was set back, so the length of the silence is unknown; count from here.
       if (quiet < 0) this.heardAt = this.env.now();
       if (quiet < this.silence) return this.arm(this.silence - Math.max(quiet, 0));
       const message = `No data was received for ${Math.round(quiet / 1000)} s.`;

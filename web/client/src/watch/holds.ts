@@ -4,11 +4,11 @@ import type { Env } from './env';
 import { TopicRecord } from './record';
 import type { Sink, TopicSpec, TopicUpdate } from './updates';
 
-/** How long a topic is kept up to date after its last user let go, in milliseconds. */
+/** How long a topic is kept up to date after its last user has released it, in milliseconds. */
 export const GRACE_MS = 30_000;
 
 interface Hold {
-  /** Calls off the end of the grace period; none = the page looks at the topic. */
+  /** Cancels the end of the grace period; none = the page shows the topic. */
   stopGrace?: () => void;
 }
 
@@ -17,14 +17,14 @@ interface Held {
   readonly holds: Map<Sink, Hold>;
 }
 
-/** What the holds tell their owner. */
+/** Gets the events of the holds. */
 export interface HoldsListener {
-  /** Topics came or went. */
+  /** Topics were added or removed. */
   changed(): void;
   log(what: LogKind, detail: string, record?: TopicRecord): void;
 }
 
-/** Who looks at which topics: references over all tabs, each let go with grace. */
+/** Which page shows which topics: references over all tabs, each released after a grace period. */
 export class Holds {
   private readonly topics = new Map<string, Held>();
 
@@ -33,7 +33,7 @@ export class Holds {
     private readonly listener: HoldsListener,
   ) {}
 
-  /** The topics that are looked at or in their grace period. */
+  /** The topics that are shown or in their grace period. */
   *records(): IterableIterator<TopicRecord> {
     for (const { record } of this.topics.values()) yield record;
   }
@@ -42,7 +42,7 @@ export class Holds {
     return this.topics.size === 0;
   }
 
-  /** A page looks at a topic; one that does not know it, or no longer, is told it whole. */
+  /** A page shows a topic. The page is sent the whole topic, unless it still has it. */
   hold(sink: Sink, spec: TopicSpec, isKnown: boolean): void {
     let held = this.topics.get(spec.key);
     if (!held) {
@@ -56,12 +56,12 @@ export class Holds {
     hold?.stopGrace?.();
     holds.set(sink, {});
     if (record.phase === 'ended') this.tell(record, record.update(record.restart()));
-    // A page in its grace period has everything already, if it did not forget it.
+    // A page in its grace period is up to date already, unless it dropped its data.
     if (!hold || !isKnown) sink.topic(record.whole());
     this.listener.changed();
   }
 
-  /** A page no longer looks at a topic. */
+  /** A page no longer shows a topic. */
   release(sink: Sink, key: string, why: string): void {
     const held = this.topics.get(key);
     const hold = held?.holds.get(sink);
@@ -70,7 +70,7 @@ export class Holds {
     hold.stopGrace = this.env.after(GRACE_MS, () => this.drop(sink, held));
   }
 
-  /** A page is gone; what it looked at has the same grace, for it may be loading anew. */
+  /** A page has ended. Its topics get the grace period too, because it may be reloading. */
   leave(sink: Sink, why: string): void {
     for (const held of this.topics.values()) {
       const hold = held.holds.get(sink);
@@ -85,7 +85,7 @@ export class Holds {
     }
   }
 
-  /** Tells all pages that hold a topic. */
+  /** Sends an update to all pages that hold a topic. */
   tell(record: TopicRecord, update: TopicUpdate): void {
     for (const sink of this.topics.get(record.spec.key)?.holds.keys() ?? []) sink.topic(update);
   }
@@ -98,7 +98,7 @@ export class Holds {
     this.topics.clear();
   }
 
-  /** A stream carries so many topics and no more: the grace of the oldest ends early for one that is looked at. */
+  /** Makes room on a full stream: ends the grace period of the oldest topic that no page shows. */
   private makeRoom(): void {
     if (this.topics.size < MAX_WATCHES) return;
     for (const held of this.topics.values()) {
@@ -123,5 +123,5 @@ export class Holds {
   }
 }
 
-/** Stands for a page that is gone. */
+/** Takes the place of a page that has ended. */
 const NOBODY: Sink = { topic() {}, dropped() {}, connection() {}, refused() {}, log() {} };

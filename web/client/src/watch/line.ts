@@ -8,9 +8,9 @@ import type { TopicRecord } from './record';
 import type { WatchTransport } from './transport';
 import type { ConnectionUpdate } from './updates';
 
-/** What the line asks of its owner and tells it. */
+/** What the line asks its owner, and the events it sends. */
 export interface LineListener {
-  /** Whether nobody looks at anything. */
+  /** Whether no page shows a topic. */
   isIdle(): boolean;
   /** Topics that should be on the stream now. */
   wanted(): ReadonlySet<TopicRecord>;
@@ -23,17 +23,17 @@ export interface LineListener {
   log(what: LogKind, detail: string): void;
 }
 
-/** Topics that are asked for within this time go with one stream. */
+/** Topics that are requested within this time go with one stream. */
 const BATCH_MS = 10;
-/** Codes that no repeat of the same call mends. */
+/** Codes for which repeating the same call is useless. */
 const FINAL: ReadonlySet<Code> = new Set([Code.PermissionDenied, Code.InvalidArgument, Code.NotFound, Code.Unimplemented]);
 
-/** Whether an error is final: no repeat of the same call mends it. */
+/** Whether an error is final: repeating the same call is useless. */
 export function isFinal(error: FoundryError): boolean {
   return FINAL.has(error.code);
 }
 
-/** Keeps one stream open while something is watched; a second one only while they change over. */
+/** Keeps one stream open while something is watched; a second one only during a change of streams. */
 export class Line implements StreamListener {
   state: ConnectionUpdate;
   private current?: EdgeStream;
@@ -59,7 +59,7 @@ export class Line implements StreamListener {
     this.changeBackoff = new Backoff(env.random);
   }
 
-  /** The key of the session; a new one begins anew, none ends everything, for the reason given. */
+  /** Sets the session key. A new key starts over; none ends everything, for the given reason. */
   use(sessionKey: string | undefined, error?: FoundryError): void {
     this.sessionKey = sessionKey;
     this.closeAll();
@@ -69,12 +69,12 @@ export class Line implements StreamListener {
     else this.refresh();
   }
 
-  /** Brings the streams in line with what is wanted. */
+  /** Adjusts the streams to the wanted topics. */
   refresh(): void {
     if (this.isDisposed) return;
     if (this.sessionKey === undefined) return this.rest('signed-out', this.state.error);
     if (this.owner.isIdle()) {
-      // Whoever looks at something next may ask a server that is another one by then.
+      // By the time of the next topic, the server may be a different one.
       this.isRefused = false;
       return this.rest('closed');
     }
@@ -85,7 +85,7 @@ export class Line implements StreamListener {
     else if (!this.stopWait && wanted.size > 0) this.connectSoon();
   }
 
-  /** The network came or went. */
+  /** The network was lost or is back. */
   network(isOnline: boolean): void {
     if (this.isOnline === isOnline) return;
     this.isOnline = isOnline;
@@ -94,7 +94,7 @@ export class Line implements StreamListener {
     this.hurry();
   }
 
-  /** Tries at once instead of waiting for an attempt or for its answer. */
+  /** Connects at once instead of waiting for the next attempt or for an answer. */
   hurry(): void {
     if (this.current && !this.current.open) this.closeAll();
     this.stopWait?.();
@@ -109,12 +109,12 @@ export class Line implements StreamListener {
     this.setState({ phase: 'closed', attempt: 0 });
   }
 
-  /** Gives up the watch of a topic on all streams but this one. */
+  /** Drops the watch of a topic on all streams but this one. */
   dropElsewhere(record: TopicRecord, kept?: EdgeStream): void {
     for (const stream of [this.current, this.next]) if (stream !== kept) stream?.drop(record);
   }
 
-  /** Something is as the server has it: the connection works. */
+  /** A topic is up to date, so the connection works. */
   caughtUp(): void {
     this.backoff.reset();
     this.changeBackoff.reset();
@@ -144,7 +144,7 @@ export class Line implements StreamListener {
   drain(stream: EdgeStream, reconnectAfterMs: number): void {
     this.owner.log('drain', `The server will end the stream; the next one opens in ${reconnectAfterMs} ms.`);
     if (stream === this.next) {
-      // The old one is good until it ends; no use in changing over to one that ends as well.
+      // The old stream works until it ends; changing to another draining one is no use.
       stream.close();
       this.next = undefined;
     }
@@ -167,19 +167,19 @@ export class Line implements StreamListener {
     this.next = undefined;
     this.owner.cutOff(stream.watches(), error);
     if (stream.draining && stream.open && !isAuth(error)) {
-      // It ended before the next one was due: that one is all there is.
+      // It ended before the next one was due, so the next one opens now.
       this.owner.log('reconnect', 'The drained stream ended; the next one opens now.');
       return this.refresh();
     }
     if (isAuth(error) && stream.open) {
-      // What ends a stream may be its token alone. Whether the session is over, the next one is told at its opening.
+      // Perhaps only the stream's token is invalid. If the session is over, opening the next stream fails.
       this.owner.log('auth', `The stream's authorization has ended: ${error.message}`);
       return this.retry(error);
     }
     this.lost(error);
   }
 
-  /** A page that begins asks for several topics one after the other: they go with the stream at once. */
+  /** A page that starts requests several topics in a row: a short wait lets one stream open with all of them. */
   private connectSoon(): void {
     const phase = this.wasOpen || this.backoff.failures > 0 ? 'reconnecting' : 'connecting';
     this.setState({ phase, attempt: this.backoff.failures, error: this.state.error });
@@ -227,13 +227,13 @@ export class Line implements StreamListener {
   private nextFailed(error: FoundryError): void {
     this.next = undefined;
     if (!this.current) return this.lost(error);
-    // The old stream is good until it ends.
+    // The old stream works until it ends.
     const wait = Math.max(this.changeBackoff.next(), error.retryAfterMs ?? 0);
     this.owner.log('drain', `The next stream did not open: ${sentence(error.message)} Again in ${wait} ms.`);
     this.planNext(wait);
   }
 
-  /** Closes the old stream as soon as the next one has brought every topic to where it is. */
+  /** Closes the old stream as soon as the next one has brought every topic up to the same position. */
   private changeOver(): void {
     const { current, next } = this;
     if (!current || !next?.open) return;
@@ -262,7 +262,7 @@ export class Line implements StreamListener {
     this.refresh();
   }
 
-  /** No stream, and no attempt at one. */
+  /** Closes everything and makes no attempt. */
   private rest(phase: ConnectionPhase, error?: FoundryErrorFacts): void {
     this.closeAll();
     if (phase !== 'offline') this.wasOpen = false;
@@ -293,7 +293,7 @@ export class Line implements StreamListener {
   }
 }
 
-/** Words with a full stop, so that others can follow. */
+/** A text with a full stop, so that another sentence can follow. */
 export function sentence(words: string): string {
   return /[.!?]$/.test(words) ? words : `${words}.`;
 }

@@ -11,19 +11,21 @@ import type { ConnectionUpdate, Sink, TopicSpec } from './updates';
 
 const LOG_LENGTH = 500;
 
-/** A page that takes part in the subscriptions. */
+/** A page's access to the subscriptions. */
 export interface Tab {
-  /** Wants a topic kept up to date, and told whole unless it knows it already; asks again for one that has ended. */
+  /**
+   * Keeps a topic up to date, and sends it whole unless the page has it already; requests it again when it has ended.
+   */
   hold(spec: TopicSpec, isKnown: boolean): void;
-  /** Wants it no longer; it stays up to date for the grace period. */
+  /** Releases a topic; it is kept up to date for the grace period. */
   release(key: string, why: string): void;
-  /** The page is gone. */
+  /** The page has ended. */
   leave(why: string): void;
 }
 
 /**
- * The subscriptions of all tabs of a browser: each topic once, all topics on one stream. Knows no
- * entity; rows are kept encoded, pages decode what they show.
+ * The subscriptions of all tabs of a browser: each topic once, all topics on one stream. Independent of entity types:
+ * rows stay encoded, and pages decode what they show.
  */
 export class SubscriptionManager implements LineListener {
   private readonly sinks = new Set<Sink>();
@@ -40,7 +42,7 @@ export class SubscriptionManager implements LineListener {
     this.line = new Line(transport, env, this);
   }
 
-  /** Lets a page take part; it hears the connection and the whole log at once. */
+  /** Adds a page, which gets the connection's state and the whole log at once. */
   join(sink: Sink): Tab {
     this.sinks.add(sink);
     sink.connection(this.line.state);
@@ -55,7 +57,7 @@ export class SubscriptionManager implements LineListener {
     };
   }
 
-  /** The session key that the pages have now. Another session begins with nothing of the one before. */
+  /** Sets the session key of the pages. Another session starts without any data of the former one. */
   useSession(sessionKey: string | undefined): void {
     if (sessionKey === this.sessionKey) return;
     this.sessionKey = sessionKey;
@@ -69,18 +71,18 @@ export class SubscriptionManager implements LineListener {
     if (sessionKey === this.sessionKey) this.refused(sessionKey, error);
   }
 
-  /** The network came or went, as the browser tells. */
+  /** The network was lost or is back, as reported by the browser. */
   network(isOnline: boolean): void {
     this.line.network(isOnline);
   }
 
-  /** A page came to the front or went behind. */
+  /** A page was shown or hidden. */
   visible(isVisible: boolean): void {
     this.log(isVisible ? 'visible' : 'hidden', isVisible ? 'A tab is shown.' : 'A tab is hidden.');
     if (isVisible && this.line.state.phase === 'reconnecting') this.line.hurry();
   }
 
-  /** Tries everything at once that waits or has ended. */
+  /** Retries at once everything that waits or has ended. */
   reconnectNow(): void {
     for (const record of this.holds.records()) {
       if (record.phase === 'ended') this.show(record, record.restart());
@@ -170,11 +172,11 @@ export class SubscriptionManager implements LineListener {
     this.line.refresh();
   }
 
-  /** A watch that broke its contract begins anew: from its position, or from a snapshot if that was wrong. */
+  /** Restarts a watch that broke its contract: from its position, or from a snapshot if that was wrong. */
   private mend(record: TopicRecord, violation: Violation): void {
     this.log(violation.what, violation.message, record);
     if (violation.what === 'digest-mismatch') record.forgetPosition();
-    // The first time at once; a watch that breaks again and again waits.
+    // At once the first time; a watch that breaks repeatedly waits.
     if (record.backoff.failures > 0) return this.retryLater(record);
     record.backoff.next();
     this.line.dropElsewhere(record);

@@ -4,7 +4,7 @@ import { Backoff } from './backoff';
 import type { Env } from './env';
 import type { EdgeCall, WatchTransport } from './transport';
 
-/** Changes that are asked for within this time go as one. */
+/** Changes that are requested within this time are sent as one. */
 const BATCH_MS = 10;
 const ATTEMPTS = 5;
 
@@ -23,7 +23,7 @@ export class Modifier {
   private busy = false;
   private forgiving = false;
 
-  /** @param fail Is told when the set of the stream can no longer be trusted. */
+  /** @param fail Called when the set of watches on the stream is no longer certain. */
   constructor(
     private readonly transport: WatchTransport,
     private readonly env: Env,
@@ -31,18 +31,18 @@ export class Modifier {
     private readonly fail: (error: FoundryError) => void,
   ) {}
 
-  /** The stream has its name: changes can be sent. */
+  /** The stream has its id, so changes can be sent. */
   open(streamId: string): void {
     this.streamId = streamId;
     this.schedule();
   }
 
-  /** Failures no longer matter: the stream is about to be replaced. */
+  /** Ignores failures from now on: the stream is about to be replaced. */
   forgive(): void {
     this.forgiving = true;
   }
 
-  /** Asks for a change; it is worked out when it is sent, the newest `change` alone. */
+  /** Requests a change; it is computed when it is sent, from the newest `change` only. */
   request(change: () => Change): void {
     this.wanted = change;
     this.schedule();
@@ -69,12 +69,12 @@ export class Modifier {
       this.busy = false;
       this.schedule();
     } catch (error) {
-      // The order of changes is lost with this one: `busy` stays, nothing more is sent here.
+      // The order of changes is lost with this one: `busy` stays true, so nothing more is sent here.
       if (!this.forgiving) this.fail(this.mendable(FoundryError.from(error)));
     }
   }
 
-  /** Repeats the same version until it is taken: a repeat changes nothing more. */
+  /** Repeats the same version until it is accepted; a repeat has no further effect. */
   private async send(request: Parameters<WatchTransport['modify']>[0]): Promise<void> {
     const backoff = new Backoff(this.env.random);
     for (;;) {
@@ -90,7 +90,7 @@ export class Modifier {
     }
   }
 
-  /** A refused change is mended by a new stream with the whole set; only a refused session is not. */
+  /** Makes a refusal retryable, because a new stream with the whole set repairs it; not that of a session. */
   private mendable(error: FoundryError): FoundryError {
     if (error.code === Code.Unauthenticated) return error;
     const { reason, nextAction, retryAfterMs } = error;

@@ -8,33 +8,33 @@ import type { Course, Position, Row, Step } from './course';
 import type { Env } from './env';
 import type { TopicSpec, TopicUpdate } from './updates';
 
-/** Time between signs of life that is asked for, in milliseconds. */
+/** Requested time between heartbeats, in milliseconds. */
 export const HEARTBEAT_MS = 15_000;
 const RESETS = 3;
 const RESETS_WITHIN_MS = 60_000;
 
-/** What a step changed for those who look. */
+/** What a step changed for the pages. */
 export interface Effect {
   /** Rows to show; `whole` = they replace all others. */
   rows: readonly Row[];
   whole: boolean;
 }
 
-/** A topic: its rows, its position and how good they are. Knows no entity and no connection. */
+/** A topic: its rows, its position and how good they are. Independent of entity types and connections. */
 export class TopicRecord {
   readonly rows = new Map<string, Row>();
-  /** Where the rows are; none = they are of no use to go on from. */
+  /** The position of the rows; none = no watch can resume from them. */
   position?: Position;
   phase: TopicPhase = 'loading';
   since: number;
   error?: FoundryError;
-  /** Calls off the wait before the topic is asked for again; none = it may be on a stream. */
+  /** Cancels the wait before the topic is requested again; none = it may be on a stream. */
   waiting?: () => void;
   readonly backoff: Backoff;
   private owner?: Course;
   private loaded = false;
   private incarnation = '';
-  /** How often the view behind the rows became another one without another hello. */
+  /** How often the view behind the rows changed without a new hello. */
   private generation = 0;
   private isOtherView = false;
   private shownRev = 0n;
@@ -48,7 +48,7 @@ export class TopicRecord {
     this.backoff = new Backoff(env.random);
   }
 
-  /** The encoded request, going on from a position. */
+  /** The encoded request, resuming from a position. */
   request(position: Position | undefined): Uint8Array {
     const options = toBinary(
       WatchOptionsSchema,
@@ -62,7 +62,7 @@ export class TopicRecord {
     return Uint8Array.from([0x0a, ...varint(options.length), ...options, ...this.spec.request]);
   }
 
-  /** Takes what a frame came to. Several courses may run side by side while streams change over. */
+  /** Applies the effect of a frame. Several courses may run side by side during a change of streams. */
   take(course: Course, step: Step): Effect | undefined {
     if (this.owner && course.order < this.owner.order) return undefined;
     switch (step.kind) {
@@ -82,12 +82,12 @@ export class TopicRecord {
     }
   }
 
-  /** Whether the course has brought everything up to what is shown. */
+  /** Whether the course has caught up with what is shown. */
   isOwnedBy(course: Course): boolean {
     return this.owner === course;
   }
 
-  /** Whether three resets came within a minute; they are then forgotten. */
+  /** Whether there were three resets within a minute; counting then starts over. */
   resetsTooOften(): boolean {
     const now = this.env.now();
     this.resets = this.resets.filter((at) => now - at < RESETS_WITHIN_MS);
@@ -96,7 +96,7 @@ export class TopicRecord {
     return true;
   }
 
-  /** The next start is from a snapshot; the rows are shown until it is complete. */
+  /** The next watch starts from a snapshot; the rows are shown until that is complete. */
   forgetPosition(): void {
     this.position = undefined;
   }
@@ -109,7 +109,7 @@ export class TopicRecord {
     return this.setPhase(this.loaded ? 'stale' : 'loading') ?? (error && NO_ROWS);
   }
 
-  /** Nothing more will come; what was shown must not be seen any longer. */
+  /** Ends the topic; its data must not be shown any longer. */
   end(error: FoundryError): Effect {
     this.clear();
     this.error = error;
@@ -117,22 +117,22 @@ export class TopicRecord {
     return { rows: [], whole: true };
   }
 
-  /** Starts anew, with nothing. */
+  /** Starts over, without data. */
   restart(): Effect {
     this.clear();
     this.setPhase('loading');
     return { rows: [], whole: true };
   }
 
-  /** What pages are told. */
+  /** The update that pages are sent. */
   update({ rows, whole }: Effect): TopicUpdate {
     const { phase, since, error, shownRev: rev, generation } = this;
-    // Rows of equal versions are the same within one view of one store only.
+    // Rows of equal versions are equal only within one view of one store.
     const incarnation = generation > 0 ? `${this.incarnation}/${generation}` : this.incarnation;
     return { key: this.spec.key, phase, since, rev, incarnation, error: error?.facts(), whole, rows };
   }
 
-  /** Everything, for a page that joins; one that had it before keeps showing that until there is something. */
+  /** The whole topic, for a page that joins. A page that had it before keeps showing its data until there is some. */
   whole(): TopicUpdate {
     return this.update({ rows: [...this.rows.values()], whole: this.loaded });
   }
@@ -153,7 +153,7 @@ export class TopicRecord {
   }
 
   private snapshot(course: Course, rows: readonly Row[], position: Position): Effect | undefined {
-    // A stream that took over may have asked before this much was known: its deltas will catch up.
+    // A stream that took over may have been opened when less was known: its deltas will catch up.
     const older = this.position !== undefined && position.rev < this.position.rev;
     if (older && !course.viewChanged && course.incarnation === this.incarnation) return undefined;
     this.own(course);
@@ -171,7 +171,7 @@ export class TopicRecord {
     const { position } = this;
     if (!position || to < position.rev) return undefined;
     this.own(course);
-    // What another stream said already is not said again.
+    // Skip what another stream has delivered already.
     const fresh = rows.filter((row) => row.version > position.rev);
     for (const row of fresh) {
       if (row.value) this.rows.set(row.key, row);

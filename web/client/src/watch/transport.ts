@@ -1,7 +1,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { ModifyWatchesRequestSchema, WatchRequestSchema, WatchResponse } from '../gen/foundry/edge/v1/edge_service_pb';
 
-/** A call of the edge: under which session key, and how it is given up. */
+/** Options of a call to the edge: the session key, and how to abort it. */
 export interface EdgeCall {
   sessionKey: string;
   signal: AbortSignal;

@@ -2,7 +2,7 @@ import type { FoundryErrorFacts } from '../errors';
 import type { ConnectionPhase, LogEvent, TopicPhase } from '../types';
 import type { Row } from './course';
 
-/** What a page needs to know to subscribe; decoding stays with the page. */
+/** What the subscriptions need of a topic; decoding is up to the page. */
 export interface TopicSpec {
   readonly key: string;
   readonly method: string;
@@ -21,7 +21,7 @@ export interface TopicUpdate {
   /** Incarnation of the store: in one incarnation a row of equal key and version is the same. */
   readonly incarnation: string;
   readonly error?: FoundryErrorFacts;
-  /** Whether `rows` are all there are; otherwise they are what changed. */
+  /** Whether `rows` is all there is; otherwise it is what changed. */
   readonly whole: boolean;
   readonly rows: readonly Row[];
 }
@@ -35,13 +35,13 @@ export interface ConnectionUpdate {
   readonly error?: FoundryErrorFacts;
 }
 
-/** A page as the subscriptions see it. */
+/** A page that gets updates. */
 export interface Sink {
   topic(update: TopicUpdate): void;
   /** The topic is no longer kept up to date for this page. */
   dropped(key: string): void;
   connection(update: ConnectionUpdate): void;
-  /** The server refuses the session of this key. */
+  /** The server refuses the session with this key. */
   refused(sessionKey: string): void;
   log(events: readonly LogEvent[]): void;
 }

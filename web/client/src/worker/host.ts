@@ -8,12 +8,12 @@ import type { FromPage, HostPort, ToPage } from './protocol';
 /** Serves pages over their ports from one set of subscriptions. */
 export class Host {
   private manager?: SubscriptionManager;
-  /** The name of the lock that is held for life. */
+  /** The name of the lock that is held as long as this lives. */
   private readonly life?: Promise<string>;
 
   /**
-   * @param begin Makes the subscriptions for a gateway, when the first page comes.
-   * @param locks Tells when a page is gone that could not say so, and pages when this is; none = both always can.
+   * @param begin Makes the subscriptions for a gateway, when the first page connects.
+   * @param locks Show the end of pages that could not say `bye`, and that of this host to pages; none = not needed.
    */
   constructor(
     private readonly begin: (baseUrl: string) => SubscriptionManager,
@@ -85,13 +85,13 @@ class ServedPage {
     };
     say({ kind: 'welcome' });
     this.manager = this.begin(baseUrl);
-    // Who joins hears how the connection is: not that nobody is signed in, which is true of new subscriptions alone.
+    // First the network and the session: a page that joins must not get the state of subscriptions without a session.
     this.manager.network(isOnline);
     this.manager.useSession(sessionKey);
     this.tab = this.manager.join(sink);
   }
 
-  /** The lock is granted here when its page has died, however it died. */
+  /** The lock is granted here when its page has ended, for whatever reason. */
   private leaveWith(name: string): void {
     if (!this.locks) return;
     this.stopWaiting?.();

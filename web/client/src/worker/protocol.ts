@@ -1,15 +1,15 @@
-/** What pages and the subscriptions say to each other, wherever these run. */
+/** Messages between pages and the subscriptions, wherever these run. */
 import type { FoundryErrorFacts } from '../errors';
 import type { LogEvent } from '../types';
 import type { ConnectionUpdate, TopicSpec, TopicUpdate } from '../watch/updates';
 
 /** From a page. */
 export type FromPage =
-  /** Takes part from now on. */
+  /** Joins. */
   | { kind: 'hello'; baseUrl: string; sessionKey?: string; isOnline: boolean }
-  /** Holds this Web Lock for as long as it lives. */
+  /** The page holds this Web Lock as long as it lives. */
   | { kind: 'lock'; name: string }
-  /** Looks at a topic; what it knows of it already need not be told again. */
+  /** The page shows a topic; if it has the data already (`isKnown`), it is not sent again. */
   | { kind: 'hold'; spec: TopicSpec; isKnown: boolean }
   | { kind: 'release'; key: string; why: string }
   /** The session key of the page's origin; none = signed out. */
@@ -19,14 +19,14 @@ export type FromPage =
   | { kind: 'network'; isOnline: boolean }
   | { kind: 'visible'; isVisible: boolean }
   | { kind: 'reconnect' }
-  /** Takes no part any more; a hello may follow. */
+  /** Leaves; a hello may follow. */
   | { kind: 'bye' };
 
 /** To a page. */
 export type ToPage =
   /** Answers a hello. */
   | { kind: 'welcome' }
-  /** Holds this Web Lock for as long as it lives. */
+  /** The worker holds this Web Lock as long as it lives. */
   | { kind: 'lock'; name: string }
   | { kind: 'topic'; update: TopicUpdate }
   | { kind: 'dropped'; key: string }
@@ -46,7 +46,7 @@ export type PagePort = Port<ToPage, FromPage>;
 /** The end of the subscriptions. */
 export type HostPort = Port<FromPage, ToPage>;
 
-/** Two ends within one page. Messages arrive in order and never within the call that sends them. */
+/** Two connected ports within one page. Messages arrive in order and never within the call that sends them. */
 export function localPorts(): [PagePort, HostPort] {
   const page = new LocalPort<ToPage, FromPage>();
   const host = new LocalPort<FromPage, ToPage>();

@@ -7,11 +7,11 @@ import type { HostPort } from './protocol';
 
 const host = new Host(
   (baseUrl) => new SubscriptionManager(watchTransport({ baseUrl }), systemEnv),
-  // Only origins that browsers trust have locks.
+  // Locks exist only in secure contexts.
   (navigator as Partial<Navigator>).locks,
 );
 
-// The types of workers and of pages exclude each other; this is all that is needed of the former.
+// The type libraries of workers and pages exclude each other; this is all that is needed of the former.
 const scope = self as unknown as { onconnect: ((event: MessageEvent) => void) | null };
 scope.onconnect = (event) => {
   const [port] = event.ports;

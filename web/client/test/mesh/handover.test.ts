@@ -1,4 +1,4 @@
-/** Two gateways before one mesh: a page moves from one that stops to the other without a break. */
+/** Two gateways in front of one mesh: a page moves from a stopping one to the other without a break. */
 import { MeshProxy } from '@foundry/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { PermissionPolicy } from '../../src/gen/foundry/common/v1/transcript_pb';
@@ -32,7 +32,7 @@ afterAll(async () => {
   await mesh?.dispose();
 });
 
-/** Begins a task whose agent speaks for a while. */
+/** Starts a task whose agent writes for a while. */
 async function speaking(): Promise<string> {
   const { organization } = await client.signIn(mesh.secret, 'ada');
   const organizationId = organization?.organizationId ?? '';

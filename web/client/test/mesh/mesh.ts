@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { end, freePort, makeOrigin, RunningMesh } from '@foundry/testing';
 
-/** A mesh in one process, with gateways of their own before it if wanted. */
+/** A mesh in one process, optionally with further gateways in front of it. */
 export class Mesh extends RunningMesh {
   /** Starts a mesh and waits until it is ready. */
   static start(): Promise<Mesh> {
@@ -13,7 +13,7 @@ export class Mesh extends RunningMesh {
     return makeOrigin(this.dir);
   }
 
-  /** Starts a gateway of its own before the services of this mesh. */
+  /** Starts a further gateway in front of the services of this mesh. */
   async gateway(): Promise<Gateway> {
     const port = await freePort();
     const child = await this.launch(['serve', 'gateway', '--set', 'admin.enabled=false'], [port, ...this.ports.slice(1)]);
@@ -34,7 +34,7 @@ export class Gateway {
     private readonly process: ChildProcess,
   ) {}
 
-  /** Ends it in good order. */
+  /** Stops it with SIGTERM. */
   async stop(): Promise<void> {
     await end(this.process, 'SIGTERM');
   }

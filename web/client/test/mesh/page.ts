@@ -6,7 +6,7 @@ import type { LogKind, Topic, TopicState } from '../../src/types';
 
 const PATIENCE_MS = 90_000;
 
-/** A `fetch` as a page of this origin has it: with its `Origin` and its cookies. */
+/** A `fetch` like that of a page of this origin: with its `Origin` and its cookies. */
 export function pageFetch(origin: string): typeof globalThis.fetch {
   const cookies = new Map<string, string>();
   return async (input, init) => {
@@ -24,12 +24,12 @@ export function pageFetch(origin: string): typeof globalThis.fetch {
   };
 }
 
-/** A client as a page of the gateway makes it; with the cookies and the key of another one, if given. */
+/** A client like that of a page of the gateway; optionally with the cookies and the key of another one. */
 export function page(origin: string, fetch = pageFetch(origin), key?: string): Foundry {
   return new Foundry({ baseUrl: origin, fetch, sessionKey: new MemorySessionKeyStore(key), worker: 'page' });
 }
 
-/** Watches a topic until it is as wanted. */
+/** Watches a topic until its state is as wanted. */
 export function until<T>(client: Foundry, topic: Topic<T>, wanted: (state: TopicState<T>) => boolean): Promise<TopicState<T>> {
   return new Promise((resolve, reject) => {
     const patience = setTimeout(() => {
@@ -68,7 +68,7 @@ export function turnsEnded(state: TopicState<SessionItem>): number {
   return sessionLog(state)?.entries.filter(({ part }) => part?.body.case === 'turnEnd').length ?? 0;
 }
 
-/** How often something is in the event log, for one kind of topic if given. */
+/** How often the event log has an entry, optionally for one topic only. */
 export function logged(client: Foundry, what: LogKind, topic?: Topic<unknown>): number {
   return client.log.get().filter((event) => event.what === what && (!topic || event.topic === topic.key)).length;
 }

@@ -65,7 +65,7 @@ async function createTask(prompt: string): Promise<{ taskId: string; sessionId: 
   return { taskId: task?.taskId ?? '', sessionId: session?.sessionId ?? '' };
 }
 
-/** Every entry of a session as the page was told of it, in order: appended ones once each. */
+/** Records every entry of a session in the order in which the page got them: appended ones once each. */
 function record(topic: Topic<SessionItem>): { offsets: bigint[]; stop: () => void } {
   const offsets: bigint[] = [];
   let seen: unknown;
@@ -105,7 +105,7 @@ describe('a page at a real gateway', () => {
     }
     expect(shell.entities.size).toBe(organizations.length + 1);
 
-    // The summary is a projection: a new repository comes to it in the background.
+    // The summary is a projection: a new repository appears in it a moment later.
     const key = `repository/${repositoryId}`;
     const summary = await until(client, topics.organization(organizationId), (s) => isLive(s) && s.entities.has(key));
     const { repositories, tasks } = await client.task.getOrganizationSummary({ organizationId });
@@ -198,7 +198,7 @@ describe('a page at a real gateway', () => {
     expect(client.topicState(topics.appShell())?.phase).toBe('live');
   });
 
-  /** Signs a page out from elsewhere; returns the milliseconds after which it was cut off. */
+  /** Ends a page's session from another client; returns the milliseconds after which the page was cut off. */
   async function cutOff(): Promise<number> {
     const [fetch, keys] = [pageFetch(network.url), new MemorySessionKeyStore()];
     const elsewhere = new Foundry({ baseUrl: network.url, fetch, sessionKey: keys, worker: 'page' });
@@ -225,7 +225,8 @@ describe('a page at a real gateway', () => {
 
   it('is cut off within a second when its session ends elsewhere, and shows nothing any more', async () => {
     const took = [await cutOff(), await cutOff(), await cutOff()];
-    // The middle one: others may need the machine once, and what only looks from time to time may be lucky once.
+    // The median: one run may be slow because the machine is busy, and one may be fast by chance even if the page
+    // only polls.
     expect(took.sort((a, b) => a - b)[1]).toBeLessThan(1_000);
   });
 

@@ -14,7 +14,7 @@ export class TestTab {
   readonly dropped: string[] = [];
   readonly refused: string[] = [];
   readonly log: LogEvent[] = [];
-  /** Is told of every change after it is shown. */
+  /** Called for every change after it is shown. */
   flushed?: (update: TopicUpdate) => void;
   connection?: ConnectionUpdate;
   /** Every phase the connection went through. */
@@ -64,7 +64,7 @@ export class TestTab {
   }
 }
 
-/** An edge, the subscriptions of a browser, and a way to let time go by. */
+/** An edge, the subscriptions of a browser, and a way to advance the time. */
 export function browser(sessionKey: string | null = 'key', random: () => number = () => 0.5) {
   const edge = new FakeEdge();
   const manager = new SubscriptionManager(edge, { ...systemEnv, random });
@@ -72,7 +72,7 @@ export function browser(sessionKey: string | null = 'key', random: () => number 
   return { edge, manager, tab: new TestTab(manager), newTab: () => new TestTab(manager) };
 }
 
-/** Lets time go by. */
+/** Advances the time. */
 export async function pass(ms = 0): Promise<void> {
   await vi.advanceTimersByTimeAsync(ms);
 }

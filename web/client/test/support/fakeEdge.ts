@@ -15,20 +15,20 @@ type WatchInit = MessageInitShape<typeof WatchRequestSchema>;
 type ModifyInit = MessageInitShape<typeof ModifyWatchesRequestSchema>;
 type Body = MessageInitShape<typeof WatchResponseSchema>['body'];
 
-/** An edge that does what the contract says, and whatever evil a test asks for. */
+/** An edge that follows the contract, and breaks it where a test asks for that. */
 export class FakeEdge implements WatchTransport {
   readonly views = new Map<string, FakeView>();
   /** All streams ever opened. */
   readonly streams: FakeStream[] = [];
-  /** All changes of sets ever asked for. */
+  /** All changes of watch sets that were requested. */
   readonly modifies: ModifyInit[] = [];
   /** Refuses to open streams. */
   refusal?: Error;
-  /** Refuses a change of a set. */
+  /** Refuses a change of a watch set. */
   refuseModify?: (request: ModifyInit) => Error | undefined;
   /** Refuses single watches by their view. */
   readonly refusedViews = new Map<string, Code>();
-  /** Whether watches of new streams begin only when a test says so. */
+  /** Whether watches of new streams start only when a test calls `answer`. */
   isSlow = false;
   /** Time between heartbeats in milliseconds; 0 = silence. */
   heartbeatMs = 15_000;
@@ -39,7 +39,7 @@ export class FakeEdge implements WatchTransport {
     return view;
   }
 
-  /** Commits a row and tells all who watch. */
+  /** Commits a row and sends it to all watches. */
   commit(name: string, key: string, title?: string): void {
     this.view(name).commit(key, title);
     for (const stream of this.live()) for (const watch of stream.watching(name)) watch.catchUp();
@@ -83,7 +83,7 @@ export class FakeEdge implements WatchTransport {
 /** One stream of the fake edge. */
 export class FakeStream {
   isOver = false;
-  /** What is sent is on the way and does not arrive. */
+  /** Whether what is sent is held back. */
   isFrozen = false;
   /** Names of the views asked for, in order. */
   readonly asked: string[] = [];
@@ -158,18 +158,18 @@ export class FakeStream {
     }
   }
 
-  /** Lets go on what was on the way. */
+  /** Delivers what was held back. */
   thaw(): void {
     this.isFrozen = false;
     this.wake?.();
   }
 
-  /** Begins the watches that were held back. */
+  /** Starts the watches that were held back. */
   answer(): void {
     for (const begin of this.waiting.splice(0)) begin();
   }
 
-  /** Ends the stream: by an error, or well. */
+  /** Ends the stream, with an error or regularly. */
   end(error?: Error): void {
     if (this.isOver) return;
     this.isOver = true;
@@ -177,7 +177,7 @@ export class FakeStream {
     this.wake?.();
   }
 
-  /** Loses a frame of the stream itself. */
+  /** Skips a frame of the stream itself. */
   skip(): void {
     this.seq += 1n;
   }

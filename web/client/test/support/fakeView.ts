@@ -24,9 +24,9 @@ export class FakeView {
   incarnation = 'first';
   /** Positions below it cannot be resumed. */
   floor = 0n;
-  /** Spoils the digest of so many snapshots. */
+  /** Number of next snapshots that get a wrong digest. */
   spoiledSnapshots = 0;
-  /** What was to be shown at each position that ever was. */
+  /** The rows at each position that ever was, as text. */
   readonly history = new Map<string, string>();
   private readonly rows = new Map<string, { version: bigint; title?: string }>();
 
@@ -37,13 +37,13 @@ export class FakeView {
     this.remember();
   }
 
-  /** What a client that has seen everything shows. */
+  /** What an up-to-date client shows. */
   shown(): Record<string, string> {
     const live = [...this.rows].filter(([, row]) => row.title !== undefined);
     return Object.fromEntries(live.map(([key, row]) => [key, row.title ?? '']).sort());
   }
 
-  /** Forgets all history: another store from now on. */
+  /** Loses all history: from now on it is another store. */
   lose(incarnation: string): void {
     this.incarnation = incarnation;
     this.rev = BigInt(this.rows.size) + 1n;
@@ -55,7 +55,7 @@ export class FakeView {
     this.remember();
   }
 
-  /** Shows these rows instead, at the versions that they have. */
+  /** Changes the titles of rows but not their versions. */
   reword(titles: Record<string, string>): void {
     for (const [key, row] of this.rows) row.title = titles[key];
     this.remember();
@@ -82,7 +82,7 @@ export class FakeView {
   }
 }
 
-/** One subscriber of a view: numbers its frames and remembers what it was sent. */
+/** One watch of a view: numbers its frames and remembers what it has sent. */
 export class FakeWatch {
   private seq = 0n;
   private at = 0n;
@@ -97,7 +97,7 @@ export class FakeWatch {
     private readonly send: (frame: Uint8Array) => void,
   ) {}
 
-  /** Says hello and brings the subscriber up to date. */
+  /** Sends hello and brings the watch up to date. */
   begin(options: WatchOptions | undefined): void {
     const { view } = this;
     const token = options?.resumeToken ?? '';
@@ -112,7 +112,7 @@ export class FakeWatch {
     else this.catchUp();
   }
 
-  /** Sends what changed since, and where that is. */
+  /** Sends the changes since the last position, and the new position. */
   catchUp(): void {
     const { view } = this;
     if (view.rev > this.at) this.delta(view.changes(this.at, true), view.rev);
@@ -135,7 +135,7 @@ export class FakeWatch {
     this.snapshot();
   }
 
-  /** Goes on as another view of the same store: rows of equal versions read differently. */
+  /** Continues as another view of the same store: rows of equal versions have other content. */
   changeView(titles: Record<string, string>): void {
     this.view.reword(titles);
     this.frame('reset', encode(ResetSchema, { reason: ResetReason.UNSPECIFIED }));
@@ -176,12 +176,12 @@ export class FakeWatch {
     this.bookmark(true);
   }
 
-  /** Loses a frame: the next one leaves a hole. */
+  /** Skips a frame, so that the next one leaves a gap. */
   skip(): void {
     this.seq += 1n;
   }
 
-  // The body is one of a oneof; its cases are checked by encoding them.
+  // The body is one case of a oneof; encoding checks it.
   private frame(kind: string, value: unknown): void {
     this.seq += 1n;
     const body = { case: kind, value } as MessageInitShape<typeof RawFrameSchema>['body'];

@@ -6,7 +6,10 @@ import type { FakeEdge } from './fakeEdge';
 
 type Granted = () => unknown;
 
-/** Locks of a browser: granted in order, each when the one before is let go. Shared ones are let go at once by their takers here. */
+/**
+ * Locks of a browser: granted in order, each when the former one is released. Here, takers of shared locks release
+ * them at once.
+ */
 export class FakeLocks {
   private readonly held = new Map<string, Promise<unknown>>();
 
@@ -23,7 +26,7 @@ export class FakeLocks {
 /** The shared workers of an origin, one at a time. */
 export class FakeWorkers {
   readonly locks = new FakeLocks();
-  /** Workers that ran so far. */
+  /** How many workers have been started. */
   made = 0;
   private running?: { host: Host; die: () => void };
   private held?: (() => void)[];
@@ -45,19 +48,19 @@ export class FakeWorkers {
     return { port: page, onerror: null } as unknown as SharedWorker;
   }
 
-  /** The process of the worker ends, without a word to anybody. */
+  /** Ends the worker's process without any message. */
   crash(): void {
     this.running?.die();
     this.running = undefined;
     this.edge.cut();
   }
 
-  /** What workers say from now on is on the way and does not arrive. */
+  /** Holds back the worker's messages from now on. */
   holdBack(): void {
     this.held = [];
   }
 
-  /** All that was on the way arrives. */
+  /** Delivers all held-back messages. */
   letGo(): void {
     const { held } = this;
     this.held = undefined;
@@ -69,7 +72,7 @@ export class FakeWorkers {
     let isDead = false;
     let free = () => {};
     const locks = {
-      // What the worker holds it holds until it dies.
+      // The worker keeps its locks until it dies.
       request: (name: string, options: LockOptions | Granted, granted?: Granted) =>
         granted
           ? this.locks.request(name, options, () => (isDead ? undefined : granted()))

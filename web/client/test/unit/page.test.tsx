@@ -199,7 +199,7 @@ describe('a page', () => {
   it('shows nothing of a former session when the browser brings it back after another person signed in', async () => {
     edge.commit('a', 'task/1', 'one');
     let key = 'key';
-    // A page that is away hears of nothing.
+    // A page that is away gets no storage events.
     const sessionKey = { get: () => key, set: () => {}, subscribe: () => () => {} };
     const client = foundry({ sessionKey });
     listen(client);

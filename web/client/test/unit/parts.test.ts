@@ -18,7 +18,7 @@ function encode<D extends DescMessage>(schema: D, value: MessageInitShape<D>): U
 }
 
 describe('the digest of a snapshot', () => {
-  /** As the contract says it, by big numbers. */
+  /** The digest as the contract defines it, with bigints. */
   function fnv(key: string, version: bigint): bigint {
     const bytes = [...new TextEncoder().encode(key), 0];
     for (let i = 0n; i < 8n; i += 1n) bytes.push(Number((version >> (8n * i)) & 0xffn));
@@ -48,7 +48,7 @@ describe('the digest of a snapshot', () => {
       for (let i = 0; i < 10_000; i += 1) digest.add(`entry/${String(i).padStart(12, '0')}`, BigInt(i));
       return performance.now() - start;
     };
-    // The best of some: others may need the machine too.
+    // The fastest of several runs, because the machine may be busy.
     expect(Math.min(...Array.from({ length: 5 }, run))).toBeLessThan(200);
   });
 });
@@ -106,7 +106,7 @@ describe('a course', () => {
   const bookmark = (rev: bigint, resumeToken: string): Body => ({ case: 'bookmark', value: encode(BookmarkSchema, { rev, resumeToken }) });
   const A: Change = ['a', 8n];
   const B: Change = ['b', 9n];
-  /** All these frames after the hello of a watch that begins with a snapshot. */
+  /** Runs these frames after the hello of a watch that starts with a snapshot. */
   const run = (...bodies: Body[]) => {
     const course = new Course(undefined, 1);
     course.accept(hello(false, 0n));
@@ -268,7 +268,7 @@ describe('a session log', () => {
       expect(log.entries).toHaveLength(50_000);
       return took;
     };
-    // The best of some: others may need the machine too.
+    // The fastest of several runs, because the machine may be busy.
     expect(Math.min(...Array.from({ length: 5 }, run))).toBeLessThan(1_000);
   });
 });

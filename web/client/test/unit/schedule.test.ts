@@ -9,7 +9,7 @@ afterEach(() => vi.useRealTimers());
 const VIEWS = ['a', 'b', 'c', 'd'];
 const STEPS = 120;
 
-/** Chance that can be repeated. */
+/** Reproducible random numbers. */
 function chance(seed: number): () => number {
   let state = seed;
   return () => {
@@ -22,7 +22,7 @@ function chance(seed: number): () => number {
 
 type World = ReturnType<typeof browser> & { tabs: TestTab[]; random: () => number; pick<T>(from: readonly T[]): T | undefined };
 
-/** Everything that may befall a browser and its server. */
+/** Everything that may happen to a browser and its server. */
 const EVENTS: ((world: World) => void)[] = [
   ({ edge, pick, random }) => edge.commit(pick(VIEWS) ?? 'a', `task/${Math.floor(random() * 12)}`, `title ${random()}`),
   ({ edge, pick, random }) => edge.commit(pick(VIEWS) ?? 'a', `task/${Math.floor(random() * 12)}`, `title ${random()}`),
@@ -61,7 +61,7 @@ const EVENTS: ((world: World) => void)[] = [
     view.floor = view.rev;
   },
   ({ edge, random }) => {
-    // A store is lost with its process: all who watched are cut off.
+    // A store is lost with its process: all watches are cut off.
     for (const view of edge.views.values()) view.lose(`store ${random()}`);
     edge.cut();
   },
@@ -99,7 +99,7 @@ async function live(seed: number): Promise<void> {
   expect(complaints).toEqual([]);
 }
 
-/** Every state that is shown was one of the server, and none is older than one shown before. */
+/** Checks that every shown state was one of the server's, and none is older than one shown before. */
 function watchOver(tab: TestTab, edge: FakeEdge, complaints: string[]): void {
   const reached = new Map<string, bigint>();
   tab.flushed = ({ key, rev, incarnation, phase }) => {
@@ -114,7 +114,7 @@ function watchOver(tab: TestTab, edge: FakeEdge, complaints: string[]): void {
   };
 }
 
-/** Takes all evil away and looks whether everything that is looked at is as the server has it. */
+/** Ends all faults and checks that everything shown is as the server has it. */
 async function settle({ edge, manager, tabs }: World): Promise<void> {
   edge.refusal = edge.refuseModify = undefined;
   edge.isSlow = false;

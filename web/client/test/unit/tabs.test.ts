@@ -26,7 +26,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** The key of an origin as one tab sees it: it hears of a change by others when a test says so. */
+/** The key of an origin in one tab, which learns of changes by other tabs when a test calls `hear`. */
 class TabKeys implements SessionKeyStore {
   hear = () => {};
   constructor(private key?: string) {}

@@ -1,4 +1,4 @@
-/** Opens the page as for the first time and tells when a person could begin. */
+/** Opens the page with empty caches and measures when a person could begin. */
 import { request } from 'node:http';
 import type { Browser } from 'playwright-core';
 import type { Mesh } from '../mesh';
@@ -7,14 +7,14 @@ import { person } from '../browser';
 
 declare global {
   interface Window {
-    /** When the list was shown and the composer could be written in, in milliseconds since the navigation. */
+    /** When the list was shown and the composer accepted text, in milliseconds since the navigation. */
     usable?: number;
   }
 }
 
 type Session = Awaited<ReturnType<import('playwright-core').BrowserContext['storageState']>>;
 
-/** Signs in and returns what the browser keeps of it, without any cache. */
+/** Signs in and returns what the browser stores of that, without any cache. */
 export async function signedIn(browser: Browser, mesh: Mesh): Promise<Session> {
   const { context } = await person(browser, mesh, 'alice');
   const session = await context.storageState();
@@ -23,7 +23,7 @@ export async function signedIn(browser: Browser, mesh: Mesh): Promise<Session> {
 }
 
 /**
- * Milliseconds from the navigation until the list is shown and, where there is one, the composer takes words, with
+ * Milliseconds from the navigation until the list is shown and the composer, if there is one, accepts text; with
  * empty caches.
  */
 export async function coldLoad(browser: Browser, session: Session, url: string): Promise<number> {
@@ -34,7 +34,7 @@ export async function coldLoad(browser: Browser, session: Session, url: string):
       const composer = document.querySelector<HTMLTextAreaElement>('textarea[aria-label=Message]');
       if (!listed || (/\/t\//.test(location.pathname) && (!composer || composer.disabled))) return;
       observer.disconnect();
-      // Painted, and with time to spare for a key.
+      // After the paint, with time left for a key.
       requestAnimationFrame(() => setTimeout(() => (window.usable = performance.now())));
     };
     const observer = new MutationObserver(look);
@@ -60,11 +60,11 @@ export interface Part {
   readonly bytes: number;
 }
 
-/** The files that a first screen loads, each compressed as for a browser that knows gzip alone. */
+/** The files that a first screen loads, each compressed as for a browser that accepts only gzip. */
 export async function partsOf(browser: Browser, mesh: Mesh, session: Session, path: string): Promise<Part[]> {
   const proxy = await MeshProxy.before(mesh.port);
   const { port } = new URL(proxy.url);
-  // What is kept for the origin of the mesh is given to that of the proxy.
+  // Cookies and storage of the mesh's origin are copied to the proxy's.
   const cookies = session.cookies.map((it) => ({ ...it, name: it.name.replace(String(mesh.port), port) }));
   const origins = session.origins.map((it) => ({ ...it, origin: proxy.url }));
   await coldLoad(browser, { cookies: [...session.cookies, ...cookies], origins }, proxy.url + path);

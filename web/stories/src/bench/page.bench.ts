@@ -1,4 +1,4 @@
-/** How soon the page can be worked in, and what it loads, beside the goals. Figures are printed, never gated. */
+/** How fast the page becomes usable, and how much it loads, next to the goals. Figures are printed, never a gate. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,7 +28,7 @@ const parent = mkdtempSync(join(tmpdir(), 'foundry-bench-'));
 
 beforeAll(async () => {
   faults = new Faults(parent);
-  // Nothing runs: what is measured is the page.
+  // No task gets as far as an agent, so that only the page is measured.
   faults.hang('allocate');
   mesh = await Mesh.start(FAULT_BY_DEFAULT, faults.directory);
   api = await Api.signIn(mesh, 'alice');
@@ -68,7 +68,7 @@ async function loads(tasks: string): Promise<void> {
 
 async function sizes(what: string, at: string): Promise<void> {
   const parts = await partsOf(browser, mesh, await signedIn(browser, mesh), at);
-  // The page waits for its fonts for a moment only; they are told by themselves.
+  // The page waits for its fonts only for a moment, so they are reported separately.
   const fonts = parts.filter((it) => it.path.endsWith('.woff2'));
   const bytes = (of: typeof parts): number => of.reduce((sum, it) => sum + it.bytes, 0);
   const all = `${((bytes(parts) - bytes(fonts)) / 1000).toFixed(1)} kB in ${parts.length - fonts.length} files`;

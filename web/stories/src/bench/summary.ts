@@ -1,4 +1,4 @@
-/** Times a read of the whole list as the gateway answers it. */
+/** Measures reads of the whole list through the gateway. */
 import { Agent, request } from 'node:http';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { createClient } from '@connectrpc/connect';
@@ -7,7 +7,7 @@ import { AuthService } from '@foundry/client/gen/foundry/auth/v1/auth_service_pb
 import { GetOrganizationSummaryRequestSchema } from '@foundry/client/gen/foundry/task/v1/task_service_pb';
 import type { Mesh } from '../mesh';
 
-/** What reads took, and how much came. */
+/** Duration of reads, and the size of an answer. */
 export interface Summary {
   /** Milliseconds of each read, without decoding. */
   readonly times: number[];

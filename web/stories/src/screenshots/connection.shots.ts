@@ -1,4 +1,4 @@
-/** What is seen while answers are on their way, and when the connection is lost. */
+/** The page while answers are pending, and with a lost connection. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll } from 'vitest';
 import { SessionState } from '@foundry/client/gen/foundry/task/v1/task_pb';
@@ -30,7 +30,7 @@ beforeAll(async () => {
   task = await maker.task(repository, 'append README.md: Pears, too.\nsay Done: the README speaks of pears.', { title: 'Speak of pears' });
   await maker.when(task, 'saved', (it, session) => session.state === SessionState.IDLE && (it.changes?.filesChanged ?? 0) > 0);
   browser = await launch();
-  // On this machine the page needs no network.
+  // At an address of this machine, the page ignores the state of the network.
   const url = elsewhere(proxy.url);
   studio = new Studio(browser, url, async (page) => await signIn(page, mesh, 'alice', url));
 });
@@ -46,7 +46,7 @@ const taskPage =
   () =>
     `${home}/t/${task.taskId}${panel}`;
 
-/** What is there already, then a skeleton where the answer is missing. */
+/** Waits for the text that is loaded already, if any, and a skeleton in place of the pending answer. */
 async function skeleton(page: Page, known?: string): Promise<void> {
   if (known !== undefined) await page.getByRole('main').getByText(known).first().waitFor();
   await page.locator('.mantine-Skeleton-root:visible').first().waitFor();
@@ -56,7 +56,7 @@ async function skeleton(page: Page, known?: string): Promise<void> {
 function withheld(name: string, requests: RegExp, path: () => string, known?: string): Scene {
   return {
     name,
-    // The path is asked for before the page is opened.
+    // `path` is called before the page is opened.
     path: () => {
       proxy.withhold(requests);
       return path();

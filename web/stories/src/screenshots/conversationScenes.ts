@@ -1,4 +1,4 @@
-/** Conversations: running, asking, waiting, at rest, in trouble. */
+/** Conversations: running, asking, waiting, idle, failed. */
 import type { Page } from 'playwright-core';
 import type { Scene } from './studio';
 import { still, talks, taskPath } from './taskPage';

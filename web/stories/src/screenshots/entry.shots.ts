@@ -1,4 +1,4 @@
-/** Signing in, an organization without anything in it, and what opens over the page. */
+/** Signing in, an organization without anything in it, and what opens on top of the page. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll } from 'vitest';
 import { Api } from '../api';
@@ -81,7 +81,7 @@ const signInScenes: Scene[] = [
     ready: async (page) => {
       await signIn(page, mesh, 'alice');
       await page.getByRole('navigation', { name: 'Tasks and repositories' }).waitFor();
-      // Signed out elsewhere: the page hears of it and says so.
+      // Signed out by another client: the page notices and shows that.
       const key = await page.evaluate(() => localStorage.getItem('foundry-session-key') ?? '');
       await page.evaluate(async (sessionKey) => {
         await fetch('/foundry.auth.v1.AuthService/SignOut', {

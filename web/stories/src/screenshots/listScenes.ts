@@ -8,7 +8,7 @@ async function listed(page: Page): Promise<void> {
   await page.getByRole('navigation', { name: 'Tasks and repositories' }).getByText('Build the parser').first().waitFor();
 }
 
-/** All that is seen outside of a task. */
+/** All scenes outside of a task. */
 export function listScenes(world: () => World): Scene[] {
   const home = (): string => `/o/${world().organizationId}`;
   const repository = (name: keyof World['repositories']) => (): string => `${home()}/r/${world().repositories[name]}`;

@@ -1,4 +1,4 @@
-/** Makes tasks and brings them into the states that are pictured. */
+/** Creates tasks and brings them into the states of the pictures. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { RepositoryState } from '@foundry/client/gen/foundry/repo/v1/repo_pb';
@@ -6,7 +6,7 @@ import { PermissionPolicy } from '@foundry/client/gen/foundry/common/v1/transcri
 import type { Session, Task } from '@foundry/client/gen/foundry/task/v1/task_pb';
 import type { Api } from '../api';
 
-/** Milliseconds that a state may take to come. */
+/** Most milliseconds to wait for a state. */
 const PATIENCE = 120_000;
 
 /** A task and its first session. */
@@ -15,16 +15,16 @@ export interface Made {
   readonly sessionId: string;
 }
 
-/** What of a task can be chosen beside its prompt. */
+/** Options of a task besides its prompt. */
 export interface Choices {
   readonly title?: string;
   readonly provider?: string;
   readonly agent?: string;
-  /** Whether the agent asks before it acts. */
+  /** Whether the agent asks for permission before it acts. */
   readonly asks?: boolean;
 }
 
-/** Calls `look` until it gives something. */
+/** Calls `look` until it returns something. */
 export async function until<T>(what: string, look: () => Promise<T | undefined | false>): Promise<T> {
   const end = Date.now() + PATIENCE;
   for (;;) {
@@ -35,7 +35,7 @@ export async function until<T>(what: string, look: () => Promise<T | undefined |
   }
 }
 
-/** What makes things for one person in one organization. */
+/** Creates things for one person in one organization. */
 export class Maker {
   constructor(readonly api: Api) {}
 
@@ -60,7 +60,7 @@ export class Maker {
     return { taskId: made.task?.taskId ?? '', sessionId: made.session?.sessionId ?? '' };
   }
 
-  /** Waits until a task and its first session are as `is` says. */
+  /** Waits until `is` holds for a task and its first session. */
   async when(made: Made, what: string, is: (task: Task, session: Session) => boolean): Promise<Made> {
     await until(what, async () => {
       const now = await this.api.task.getTask({ taskId: made.taskId });
@@ -76,7 +76,7 @@ export class Maker {
   }
 }
 
-/** Steers the provider `fault` by files in a directory. */
+/** Controls the provider `fault` by files in a directory. */
 export class Faults {
   readonly directory: string;
 
@@ -90,7 +90,7 @@ export class Faults {
     writeFileSync(join(this.directory, `${stage}.hang`), '');
   }
 
-  /** Calls of a stage go on. */
+  /** Calls of a stage continue. */
   release(stage: string): void {
     rmSync(join(this.directory, `${stage}.hang`), { force: true });
   }

@@ -81,7 +81,7 @@ async function unfold(dialog: Locator): Promise<void> {
   await more.evaluate((it) => it.scrollIntoView({ block: 'start' }));
 }
 
-/** Changes the model provider by the command line while it is looked at; each time to other models. */
+/** Changes the model provider by the command line while the dialog is open; to other models each time. */
 let times = 0;
 async function overtaken(dialog: Locator): Promise<void> {
   times += 1;

@@ -1,4 +1,4 @@
-/** A task before it talks: stages, failures, and after its end. */
+/** A task before its conversation: stages, failures, and after its end. */
 import type { World } from './world';
 import type { Scene } from './studio';
 import { still, taskPath, talks } from './taskPage';

@@ -1,4 +1,4 @@
-/** Takes the pictures of scenes: each light and dark, as wide as a desktop and as a phone. */
+/** Takes the pictures of scenes: each in light and dark, at the width of a desktop and of a phone. */
 import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
@@ -13,19 +13,19 @@ const sizes = [
 ] as const;
 const schemes = ['light', 'dark'] as const;
 
-/** A page in a state, and how it comes to be. */
+/** A page in a state, and how to bring it there. */
 export interface Scene {
   /** `page-state`, the beginning of the name of the pictures. */
   readonly name: string;
-  /** Path to open, or an address when it is not at the mesh's own. */
+  /** Path to open, or a full URL outside of the mesh. */
   readonly path: () => string;
   /** Brings the page into the state and waits until it shows. */
   readonly ready: (page: Page, phone: boolean) => Promise<void>;
   /** Undoes what the scene changed for others. */
   readonly after?: (page: Page) => Promise<void>;
-  /** `nobody` shows it without a session; default: the person of the studio. */
+  /** `nobody` opens it without a session; default: the person of the studio. */
   readonly as?: 'nobody';
-  /** The only width where there is such a state; default: both. */
+  /** The only width at which the state exists; default: both. */
   readonly only?: 'desktop' | 'phone';
 }
 
@@ -83,7 +83,10 @@ export class Studio {
   }
 }
 
-/** Waits until two pictures in a row would be the same but for clocks: no skeleton comes or goes, fonts are there. */
+/**
+ * Waits until two pictures in a row would be the same except for clocks: no skeleton appears or disappears, fonts are
+ * loaded.
+ */
 async function settled(page: Page): Promise<void> {
   await page.evaluate(async () => {
     await document.fonts.ready;

@@ -1,8 +1,8 @@
-/** How the scenes of a task are reached. */
+/** Addresses and waits for the scenes of a task. */
 import type { Page } from 'playwright-core';
 import type { TaskName, World } from './world';
 
-/** The address of a task, with a panel if there is one. */
+/** The address of a task, optionally with a panel. */
 export function taskPath(world: () => World): (name: TaskName, panel?: string) => () => string {
   return (name, panel) => () => {
     const { organizationId, tasks } = world();
@@ -10,13 +10,13 @@ export function taskPath(world: () => World): (name: TaskName, panel?: string) =
   };
 }
 
-/** Waits until the transcript shows a text, and the panel beside it (on a desktop) what it has. */
+/** Waits until the transcript shows a text, and on a desktop until the panel beside it is loaded. */
 export async function talks(page: Page, text: string | RegExp): Promise<void> {
   await page.getByRole('log', { name: 'Transcript' }).getByText(text).last().waitFor();
   await still(page);
 }
 
-/** Waits until nothing is being read any more. */
+/** Waits until nothing is being loaded any more. */
 export async function still(page: Page): Promise<void> {
   await page.waitForFunction(() => document.querySelector('[aria-busy=true] .mantine-Skeleton-root, .mantine-Skeleton-root') === null);
 }

@@ -29,7 +29,7 @@ beforeAll(async () => {
   mkdirSync(parent, { recursive: true });
   faults = new Faults(parent);
   mesh = await Mesh.start(['repo.allow_private_addresses=true'], faults.directory);
-  // A server that takes connections and never says a word: a repository there stays on its way.
+  // A server that accepts connections and never answers, so that a repository there is never mirrored.
   silent = createServer(() => undefined);
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
   const api = await Api.signIn(mesh, 'alice');
@@ -47,5 +47,5 @@ afterAll(async () => {
 });
 
 const now = (): World => world;
-// The list first: what hangs there gives up after a while.
+// The list first: its hanging states give up after a while.
 takeAll([...provisioningScenes(now), ...listScenes(now), ...conversationScenes(now), ...panelScenes(now)], () => studio);

@@ -7,14 +7,14 @@ import type { Mesh } from '../mesh';
 import { makeOrigin } from '@foundry/testing';
 import { type Faults, type Made, type Maker, until } from './made';
 
-/** What is there to look at. */
+/** The contents of the organization. */
 export interface World {
   readonly organizationId: string;
   readonly repositories: { readonly ready: string; readonly pending: string; readonly failing: string };
   readonly tasks: Readonly<Record<TaskName, Made>>;
 }
 
-/** The tasks by what they show. */
+/** The tasks by the state that they show. */
 export type TaskName =
   | 'provisioning'
   | 'retrying'
@@ -88,7 +88,7 @@ const TITLES: Partial<Record<TaskName, string>> = {
 
 const CHANGED_AT_LEAST = 6;
 
-/** Makes all of it. `silentUrl` is the address of a repository that never answers. */
+/** Creates all of it. `silentUrl` is the URL of a repository that never answers. */
 export async function furnish(maker: Maker, mesh: Mesh, faults: Faults, silentUrl: string): Promise<World> {
   const { api } = maker;
   const ready = await maker.repository(makeOrigin(mesh.dir, 'orchard'), 'orchard');
@@ -124,7 +124,7 @@ export async function furnish(maker: Maker, mesh: Mesh, faults: Faults, silentUr
   await endings(maker, all);
   await otherSessions(maker, all, mesh);
 
-  // The next ones never get as far as an agent.
+  // The next tasks never get as far as an agent.
   faults.fail('prepare_repo', 1000);
   all.retrying = await make('retrying', 'Water the seedlings, twice a day.', orchid, { provider: 'fault' });
   await maker.when(all.retrying, 'a second attempt', (task) => task.stages.some((it) => it.attempts >= 3));
@@ -140,7 +140,7 @@ export async function furnish(maker: Maker, mesh: Mesh, faults: Faults, silentUr
   return { organizationId: api.organizationId, repositories: { ready, pending, failing }, tasks: all };
 }
 
-/** Mirrored once; then its origin went away. */
+/** A repository that was mirrored once before its origin disappeared. */
 async function brokenRepository(maker: Maker, mesh: Mesh): Promise<string> {
   const origin = makeOrigin(mesh.dir, 'meadow');
   const repositoryId = await maker.repository(origin, 'meadow');
@@ -153,7 +153,7 @@ async function brokenRepository(maker: Maker, mesh: Mesh): Promise<string> {
   return repositoryId;
 }
 
-/** What is said after the first prompts. */
+/** Sends the messages after the first prompts. */
 async function converse(maker: Maker, tasks: Record<TaskName, Made>): Promise<void> {
   const idle = async (name: TaskName): Promise<Made> =>
     await maker.when(tasks[name], `${name} idle`, (_, session) => session.state === SessionState.IDLE && session.queueLength === 0);
@@ -193,7 +193,7 @@ async function converse(maker: Maker, tasks: Record<TaskName, Made>): Promise<vo
   await running('streaming');
 }
 
-/** Sandboxes that are lost, killed and archived. */
+/** Sandboxes that are lost, and tasks that are killed and archived. */
 async function endings(maker: Maker, tasks: Record<TaskName, Made>): Promise<void> {
   const { api } = maker;
   for (const name of ['gone', 'killed', 'archived'] as const) {
@@ -207,7 +207,7 @@ async function endings(maker: Maker, tasks: Record<TaskName, Made>): Promise<voi
   await maker.when(tasks.archived, 'archived', (it) => it.state === TaskState.ARCHIVED);
 }
 
-/** A task with several sessions, one of them closed, and with words of another member. */
+/** A task with several sessions, one of them closed, and with messages of another member. */
 async function otherSessions(maker: Maker, tasks: Record<TaskName, Made>, mesh: Mesh): Promise<void> {
   const { api } = maker;
   const { taskId } = tasks.sessions;

@@ -1,4 +1,4 @@
-//! Pictures and other files in what an agent says: from a content block to its bytes, or to the reason why they are
+//! Pictures and other files in an agent's messages: from a content block to its bytes, or to the reason why they are
 //! not kept.
 
 use base64::Engine as _;
@@ -15,11 +15,11 @@ use crate::domain::text::head;
 /// A file that an agent shows.
 #[derive(Debug)]
 pub(super) struct Shown {
-    /// What is said of it; its id is not known yet.
+    /// Its description; the id is not set yet.
     pub attachment: Attachment,
     /// Its bytes, if they may be kept.
     pub bytes: Option<Bytes>,
-    /// The same for the same file, to tell a repetition.
+    /// Equal for equal files, to detect repetitions.
     pub mark: String,
 }
 
@@ -54,7 +54,7 @@ pub(super) fn shown(content: &Content) -> Option<Shown> {
 }
 
 fn encoded(data: &str, said: &str, uri: &str) -> Shown {
-    // Three bytes for four characters; a line end here and there does not matter for so rough a look.
+    // Base64 takes four characters for three bytes; a few line ends do not matter for this estimate.
     let about = data.len() / 4 * 3;
     if about > MAX_FILE + 3 {
         return refused("ATTACHMENT_TOO_LARGE", i64::try_from(about).unwrap_or(i64::MAX), said, uri);
@@ -89,7 +89,7 @@ fn whole(bytes: Bytes, uri: &str) -> Shown {
     Shown { attachment, bytes: Some(bytes), mark }
 }
 
-/// A file that is only named. What the agent says of its type is all there is.
+/// A file whose bytes are not kept. Its type is the one that the agent gave.
 fn refused(reason: &str, size: i64, said: &str, uri: &str) -> Shown {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/+-._".contains(c);
     let said = head(said, 100).0;

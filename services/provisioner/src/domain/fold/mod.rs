@@ -1,5 +1,5 @@
-//! From the messages between runtime and agent to transcript parts: a pure fold. A stretch of the log
-//! becomes parts, and what the next stretch must know of this one ([`Fold`]) is stored with them.
+//! From the messages between runtime and agent to transcript parts: a pure fold. A stretch of the log becomes parts,
+//! and the state that the next stretch needs ([`Fold`]) is stored with them.
 
 mod files;
 mod tools;
@@ -30,26 +30,27 @@ pub struct Fold {
     pub down: bool,
     /// When work was last asked for during a turn, microseconds.
     pub work_asked: i64,
-    /// Whether the log cannot be read any more, and that was said.
+    /// Whether the log has become unreadable and the transcript mentions it.
     pub blind: bool,
-    /// The request by which an earlier session is being taken up: until it is answered, the agent tells again
-    /// what is in the transcript already.
+    /// The request that reopens an earlier session: until it is answered, the agent repeats what is in the transcript
+    /// already.
     replay: Option<Value>,
-    /// Whether that request is to resume the session: then there is nothing to tell after its answer.
+    /// Whether that request is `session/resume`: then nothing is repeated after its answer.
     resuming: bool,
-    /// Whether it may still do so: some agents answer first and tell then. The next prompt ends it.
+    /// Whether the agent may still repeat the history: some answer `session/load` first and send it afterwards. The
+    /// next prompt ends this.
     retelling: bool,
-    /// The request that opens the session: its answer says what the agent offers.
+    /// The request that opens the session; its answer lists what the agent offers.
     opening: Option<Value>,
     /// Requests that set an option and are not answered yet.
     setting: Vec<Setting>,
-    /// The newest usage of its context that the agent told.
+    /// The newest usage of its context that the agent reported.
     pub usage: Option<Usage>,
-    /// When a usage was shown last, microseconds.
+    /// When a usage was last shown, in microseconds.
     pub usage_told: i64,
-    /// Forms that the agent wanted filled in since the newest prompt, or since it was started.
+    /// Forms that the agent has sent since the newest prompt, or since it was started.
     questions: u32,
-    /// What it asked and nobody was shown, since then or since the end of the turn.
+    /// Questions that were declined since then, or since the end of the turn.
     refused: u32,
 }
 
@@ -61,7 +62,7 @@ struct Setting {
     value: String,
 }
 
-/// A streamed block that may go on.
+/// A streamed block of text that may continue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Block {
     id: String,
@@ -74,37 +75,36 @@ struct Block {
 /// A permission request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
-    /// The agent's id of its request, to answer under.
+    /// The agent's id of its request, needed for the answer.
     pub acp_id: Value,
-    /// What it asks.
+    /// The request as it is shown.
     pub request: PermissionRequest,
-    /// With which part it was recorded.
+    /// Index of its part in [`Folded::parts`].
     pub part: usize,
 }
 
-/// A form that the agent wants filled in.
+/// A form that the agent asks a person to fill in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Elicited {
-    /// The agent's id of its request, to answer under.
+    /// The agent's id of its request, needed for the answer.
     pub acp_id: Value,
-    /// What it asks.
+    /// The form as it is shown.
     pub request: ElicitationRequest,
-    /// With which part it was recorded.
+    /// Index of its part in [`Folded::parts`].
     pub part: usize,
 }
 
 /// A file that the agent shows, to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShownFile {
-    /// Which part names it.
+    /// Index in [`Folded::parts`] of the part that names it.
     pub part: usize,
-    /// Where in the log it was, the same at each reading.
+    /// Its position in the log, the same at each reading.
     pub place: String,
-    /// Its bytes.
     pub bytes: Bytes,
 }
 
-/// What a stretch of the log came to.
+/// The result of folding a stretch of the log.
 #[derive(Debug, Default)]
 pub struct Folded {
     /// The parts, in order; the time of recording is not set yet.
@@ -113,30 +113,30 @@ pub struct Folded {
     pub asked: Vec<Asked>,
     /// Files among them that are to be stored.
     pub files: Vec<ShownFile>,
-    /// Whether the agent has the prompt of the turn.
+    /// Whether the agent has received the prompt of the turn.
     pub sent: bool,
     /// How the turn ended, if it did; its part is among the parts.
     pub ended: Option<TurnEnd>,
     /// Whether files may have changed.
     pub worked: bool,
-    /// Forms that the agent wants filled in.
+    /// Forms that the agent asks a person to fill in.
     pub elicited: Vec<Elicited>,
-    /// Questions that nobody is shown, by the agent's ids of them, and the answers.
+    /// Questions that are declined unseen: the agent's id of each request, and the answer.
     pub declined: Vec<(Value, Value)>,
-    /// What it said of what can be chosen, and of itself.
+    /// Changes of what can be chosen, and of the agent's title and usage.
     pub news: Vec<News>,
 }
 
 /// The turn that runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Running<'a> {
-    /// Its message id, the id of the request for it.
+    /// The message id, which is also the id of the prompt request.
     pub message_id: &'a str,
-    /// Whether somebody asked to stop it.
+    /// Whether a stop was requested.
     pub stop_asked: bool,
 }
 
-/// Folds a stretch. `workspace` is where the agent works.
+/// Folds a stretch of the log. `workspace` is the agent's working directory.
 pub fn fold(state: &mut Fold, turn: Option<Running<'_>>, workspace: &str, events: &[TapEvent]) -> Folded {
     let mut folder = Folder { state, turn, workspace, out: Folded::default(), text: None };
     for event in events {
@@ -151,7 +151,7 @@ pub fn instance_number(name: &str) -> i64 {
     name.strip_prefix("run").and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-/// A notice of the service itself.
+/// A notice in the transcript that comes from the service, not from the agent.
 pub fn notice(kind: NoticeKind, message: impl Into<String>) -> Body {
     Body::Notice(Notice { kind: kind.into(), message: message.into() })
 }
@@ -161,7 +161,7 @@ struct Folder<'a> {
     turn: Option<Running<'a>>,
     workspace: &'a str,
     out: Folded,
-    /// Text that is gathered: whose, whether thought, and the words.
+    /// Text gathered so far: the runtime instance, whether it is a thought, and the text.
     text: Option<(i64, bool, String)>,
 }
 
@@ -201,7 +201,7 @@ impl Folder<'_> {
     fn message(&mut self, instance: i64, id: &str, message: AcpEvent) {
         if matches!(&message, AcpEvent::Asked { method, .. } if method == "session/prompt") {
             self.state.retelling = false;
-            // What was asked before it, or in a turn whose end was never told, counts for nothing in this one.
+            // Questions before this prompt, or of a turn whose end was never reported, do not count in this turn.
             self.state.questions = 0;
             self.state.refused = 0;
         }
@@ -263,7 +263,7 @@ impl Folder<'_> {
         }
     }
 
-    /// A form for the person whose turn runs; what cannot be shown is declined with a word about it.
+    /// A form for the person whose turn runs; one that cannot be shown is declined with a notice.
     fn elicitation(&mut self, instance: i64, id: &str, acp_id: Value, params: &Value) {
         let read = match self.turn {
             None => Err(OUTSIDE.to_owned()),
@@ -282,7 +282,7 @@ impl Folder<'_> {
         }
     }
 
-    /// Answers in nobody's place, and says so until that was said often enough.
+    /// Declines a question without asking a person. The first [`MAX_REFUSALS`] of a turn get a notice.
     fn decline(&mut self, instance: i64, answer: (Value, Value), why: &str) {
         self.state.refused += 1;
         if self.state.refused <= MAX_REFUSALS {
@@ -342,7 +342,7 @@ impl Folder<'_> {
         }
     }
 
-    /// Puts the gathered text out; its block may go on.
+    /// Emits the gathered text as parts; its block may continue.
     fn flush(&mut self) {
         let Some((instance, thought, text)) = self.text.take() else { return };
         for words in parts_of(&text, MAX_PART) {
@@ -396,7 +396,7 @@ impl Folder<'_> {
         let id = head(&call.tool_call_id, 200).0.to_owned();
         for (n, content) in call.content.iter().flatten().enumerate() {
             let acp::ToolContent::Content { content } = content else { continue };
-            // Each news of a call brings all that it has: what was shown before is not shown again.
+            // Each update of a call repeats its whole content: files shown before are not shown again.
             if let Some(shown) = files::shown(content).filter(|s| self.state.tools.is_news(&id, &s.mark)) {
                 self.file(instance, format!("{event}/{n}"), &id, shown);
             }
@@ -408,7 +408,7 @@ impl Folder<'_> {
         let id = head(&call.tool_call_id, 200).0.to_owned();
         let (tool, number, done) = self.state.tools.update(&id, call, self.workspace);
         self.out.worked |= done;
-        // Several news of one call in one stretch are one part.
+        // Several updates of one call in one stretch become one part.
         if let Some(last) = self.out.parts.last_mut()
             && last.block_id == id
             && matches!(last.body, Some(Body::ToolCall(_)))
@@ -451,7 +451,7 @@ impl Folder<'_> {
     fn ended(&mut self, instance: i64, result: Result<Value, RpcError>) {
         let mut ended = end_of(result);
         if ended.outcome() == TurnOutcome::Cancelled && !self.turn.is_some_and(|turn| turn.stop_asked) {
-            // What an agent says whose runtime is torn away beneath it: nobody wanted this end.
+            // Some agents answer `cancelled` when their runtime goes away: nobody asked for this end.
             let text = "the agent ended the turn without being asked to";
             ended = end(TurnOutcome::Interrupted, "cancelled", "AGENT_STOPPED", text);
         }
@@ -465,18 +465,18 @@ impl Folder<'_> {
     }
 }
 
-/// Requests of ours during which an agent may tell an earlier conversation again.
+/// Our requests during which an agent may repeat an earlier conversation.
 const REPLAYS: [&str; 2] = ["session/load", RESUME];
-/// The one of them by which an agent takes up a session without telling its history.
+/// Of these, the one that reopens a session without repeating its history.
 const RESUME: &str = "session/resume";
 
 /// Requests that set an option and may wait for their answers at the same time.
 const MAX_SETTING: usize = 16;
-/// Forms that an agent may want filled in during one turn.
+/// Forms that an agent may send during one turn.
 const MAX_QUESTIONS: u32 = 100;
-/// Declined questions of which the transcript is told, in one turn.
+/// Declined questions with a notice in the transcript, per turn.
 const MAX_REFUSALS: u32 = 20;
-/// Why a question is declined that comes when nobody's turn runs.
+/// Why a question outside of any turn is declined.
 const OUTSIDE: &str = "no turn is running";
 
 fn end(outcome: TurnOutcome, stop: &str, reason: &str, message: &str) -> TurnEnd {

@@ -202,7 +202,7 @@ fn what_an_agent_tells_again_while_it_takes_up_a_session_is_not_told_twice() {
         let done = at(4, TapBody::Message { direction: Direction::FromAgent, json: done });
         let until_answered = fold(&mut state, None, "/w", &[words(3, "and this"), done]);
         assert!(first.parts.is_empty() && until_answered.parts.is_empty(), "{method}");
-        // Some agents answer a load first and tell then. A resumed session has no history to tell.
+        // Some agents answer a load first and send the history then. A resumed session has none to send.
         let late = fold(&mut state, None, "/w", &[words(5, "late")]);
         assert_eq!(late.parts.is_empty(), tells_late, "{method}: {:?}", late.parts);
         let rest = fold(&mut state, None, "/w", &[prompt(6), words(7, "new")]);
@@ -232,7 +232,7 @@ fn each_turn_has_its_own_count_of_questions_and_refusals() {
     };
     for border in [prompt(0), started()] {
         let mut state = Fold::default();
-        // Too many, first while no turn runs and then in one whose end is never told.
+        // Too many, first while no turn runs and then in one whose end is never reported.
         ask(&mut state, None, u64::from(MAX_REFUSALS) + 5);
         ask(&mut state, turn("msg_1"), u64::from(MAX_QUESTIONS) + 5);
         assert_eq!((state.questions, state.refused > MAX_REFUSALS), (MAX_QUESTIONS, true));

@@ -1,4 +1,4 @@
-//! Tool calls: the agent sends changes, a part holds the call whole.
+//! Tool calls: the agent sends changes, a part holds the whole call.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ struct Tool {
 }
 
 impl Tools {
-    /// Applies news of a call: the call as it is now, the number of its part, and whether it has just
+    /// Applies an update of a call. Returns the call as it is now, the number of its part, and whether it has just
     /// ended in a way that may have changed files.
     pub(super) fn update(
         &mut self,
@@ -58,14 +58,14 @@ impl Tools {
         (tool.to_proto(id), tool.parts - 1, worked)
     }
 
-    /// The last part of a call was replaced instead of followed.
+    /// Gives back a part number: the call's last part was replaced, not followed by another one.
     pub(super) fn merged(&mut self, id: &str) {
         if let Some(tool) = self.0.get_mut(id) {
             tool.parts -= 1;
         }
     }
 
-    /// Whether a call has not shown this file before; from now on it has. More than so many are not shown.
+    /// Whether this call shows the file for the first time, and remembers it. Only [`MAX_SHOWN`] files are shown.
     pub(super) fn is_news(&mut self, id: &str, mark: &str) -> bool {
         let Some(tool) = self.0.get_mut(id) else { return false };
         let news = tool.shown.len() < MAX_SHOWN && !tool.shown.iter().any(|m| m == mark);
@@ -112,7 +112,7 @@ impl Tool {
         let printed = news.terminal_output().map(|more| format!("{}{more}", self.output));
         let output = printed.or_else(|| news.content.as_deref().map(words_of).filter(|w| !w.is_empty()));
         self.in_terminal |= news.terminal_output().is_some();
-        // What stands there already says more than the exit code that ends it.
+        // Terminal output that was shown already is worth more than the exit code at its end.
         let said = self.in_terminal;
         // Beside a picture the raw output is the same picture as text.
         let files = news

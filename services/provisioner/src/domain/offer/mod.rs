@@ -1,5 +1,5 @@
-//! What an agent offers in a conversation and tells of itself, what was chosen of it, and how news of the agent change
-//! it. All of it is bounded: an agent is free to send whatever it likes.
+//! What an agent offers in a conversation and reports about itself, what was chosen, and how the agent's updates
+//! change both. All of it is bounded: an agent may send anything.
 
 mod read;
 mod show;
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::head;
 
-/// Longest id or value that can be chosen, in bytes; a longer one is not offered, for a cut one would be another.
+/// Longest id or value that can be chosen, in bytes. A longer one is not offered: cut, it would be a different value.
 pub const MAX_VALUE: usize = 120;
 /// Most options, choices of one option, and commands that are kept.
 const MAX_OPTIONS: usize = 10;
@@ -26,7 +26,7 @@ const MAX_COMMANDS: usize = 80;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Offer {
-    /// Whether the agent has said what it offers.
+    /// Whether the agent has sent its offer.
     pub known: bool,
     /// What can be chosen.
     pub options: Vec<Choosable>,
@@ -42,75 +42,72 @@ pub struct Offer {
     pub chosen: BTreeMap<String, Chosen>,
     /// What was chosen over the profile when the session was created.
     pub start: Start,
-    /// Values of the profile or the start that the agent does not take, and of which the transcript was told.
+    /// Values of the profile or the start that the agent does not accept and the transcript mentions.
     pub passed_over: Vec<String>,
 }
 
-/// Something that can be chosen.
+/// An option of the agent, such as its model or mode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choosable {
-    /// Its id.
+    /// The agent's id of the option.
     pub id: String,
-    /// Its label.
+    /// The agent's label, for people.
     pub name: String,
-    /// The agent's words about it.
+    /// The agent's description, for people; may be empty.
     pub description: String,
-    /// Its category.
+    /// `model`, `mode`, `thought_level`, `model_config` or a category of the agent's own; empty when it gives none.
     pub category: String,
-    /// What holds.
+    /// The value in effect, as the agent last reported it.
     pub value: String,
     /// What can be chosen.
     pub choices: Vec<Choice>,
     /// Whether there are more choices than these.
     pub more: bool,
-    /// How it is set.
+    /// Which request sets it.
     pub way: Way,
 }
 
-/// A value.
+/// A value that an option can take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
-    /// It.
+    /// The value as the agent expects it, at most [`MAX_VALUE`] bytes.
     pub value: String,
-    /// Its label.
+    /// The agent's label, for people.
     pub name: String,
-    /// The agent's words about it.
+    /// The agent's description, for people; may be empty.
     pub description: String,
 }
 
-/// A command.
+/// A slash command of the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Command {
-    /// Its name.
+    /// The name, without the slash.
     pub name: String,
     /// What it does.
     pub description: String,
-    /// What may follow.
+    /// Hint about the input that may follow it; empty when it takes none.
     pub hint: String,
 }
 
-/// Context and cost.
+/// How full the agent's context is, and what it has cost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Tokens used.
+    /// Tokens of the context in use.
     pub used: i64,
-    /// Tokens at most.
+    /// Size of the context in tokens.
     pub size: i64,
-    /// Cost in millionths.
+    /// Cost in millionths of `currency`.
     pub cost_micros: i64,
-    /// Its currency.
+    /// ISO 4217 code; empty when the agent reports no cost.
     pub currency: String,
 }
 
-/// What was chosen before the agent was asked.
+/// What was chosen over the profile when the session was created; empty = as the profile has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Start {
-    /// The model.
     pub model: String,
-    /// The mode.
     pub mode: String,
-    /// The effort.
     pub effort: String,
 }
 
@@ -123,9 +120,9 @@ impl From<AgentSettings> for Start {
 /// What a person chose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Chosen {
-    /// The value.
+    /// The value as the agent expects it.
     pub value: String,
-    /// What became of it.
+    /// How far it is.
     pub state: ChoiceState,
     /// The flow that carries it out.
     pub flow_id: String,
@@ -137,11 +134,11 @@ pub struct Chosen {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChoiceState {
-    /// It is to hold, and does not yet.
+    /// Not in effect yet.
     Wanted,
-    /// It holds.
+    /// The agent has accepted it.
     Holds,
-    /// The agent does not take it.
+    /// The agent does not accept it, or did not answer.
     Refused {
         /// Why, in UPPER_SNAKE_CASE.
         reason: String,
@@ -150,27 +147,25 @@ pub enum ChoiceState {
     },
 }
 
-/// What an agent said that concerns the offer.
+/// A message of the agent that changes the offer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
-    /// Another agent process runs: nothing that was chosen holds in it yet.
+    /// A new agent process runs: no choice is in effect in it yet.
     Started,
     /// The answer to the request that opened the session.
     Opened(Value),
     /// An update of this kind.
     Update {
-        /// The kind.
+        /// The kind of the update in the protocol, such as `config_option_update`.
         kind: String,
         /// The update, whole.
         value: Value,
     },
     /// The answer to a request that set an option.
     Set {
-        /// The option.
         option: String,
-        /// The value.
         value: String,
-        /// The answer.
+        /// The agent's answer; an error when it rejects the value.
         result: Result<Value, RpcError>,
     },
 }
@@ -181,7 +176,7 @@ impl Offer {
         self.options.iter().find(|o| o.id == id)
     }
 
-    /// What is to hold in a new agent process, models first: what else can be chosen may depend on them.
+    /// The choices to apply in a new agent process, models first: other options may depend on the model.
     pub fn to_apply(&self) -> Vec<(String, String)> {
         let wanted = |c: &&String| !matches!(self.chosen[*c].state, ChoiceState::Refused { .. });
         let mut all: Vec<_> = self.chosen.keys().filter(wanted).collect();
@@ -199,7 +194,7 @@ impl Offer {
         Some(SetOption { way: option.way, option: option.id.clone(), value: chosen.value.clone() })
     }
 
-    /// Says that a choice is not taken.
+    /// Marks a choice as refused.
     pub fn refuse(&mut self, id: &str, reason: &str, message: &str, now: Timestamp) {
         if let Some(chosen) = self.chosen.get_mut(id) {
             let message = head(message, 300).0.to_owned();
@@ -208,7 +203,7 @@ impl Offer {
         }
     }
 
-    /// Takes in what the agent said. True when a choice came to its end by it.
+    /// Applies a message of the agent. True when it settled a choice.
     pub fn apply(&mut self, news: &News, now: Timestamp) -> bool {
         match news {
             News::Started => self.started(now),
@@ -243,7 +238,7 @@ impl Offer {
         }
     }
 
-    /// Whether the agent knows this update; anything else is no news for the offer.
+    /// Whether a session update of this kind concerns the offer.
     pub fn concerns(kind: &str) -> bool {
         matches!(
             kind,
@@ -256,7 +251,7 @@ impl Offer {
         )
     }
 
-    /// The usage of an update; none for another kind, or one that says nothing.
+    /// The usage in an update; none in one of another kind, or one that cannot be read.
     pub fn usage_of(kind: &str, value: &Value) -> Option<Usage> {
         if kind == "usage_update" { read::usage(value) } else { None }
     }
@@ -293,7 +288,7 @@ impl Offer {
         }
     }
 
-    /// A mode or model that the agent went to by itself. Agents with a config option for it tell both.
+    /// A mode or model that the agent switched to by itself. Agents with a config option for it report both.
     fn now(&mut self, way: Way, category: &str, value: Option<&str>) {
         let Some(value) = value else { return };
         let found = self.options.iter().position(|o| o.way == way).or_else(|| {
@@ -305,7 +300,7 @@ impl Offer {
         }
     }
 
-    /// Config options come whole; older modes and models stay beside them where none stands for them.
+    /// Config options arrive as a whole; older modes and models stay where no config option replaces them.
     fn take_config(&mut self, config: Vec<Choosable>, cut: bool) {
         let stands = |o: &Choosable| config.iter().any(|c| c.id == o.id || c.category == o.category);
         let mut options: Vec<Choosable> = self
@@ -321,7 +316,7 @@ impl Offer {
         self.known = true;
     }
 
-    /// The agent has done what was asked; what it shows now says whether it did.
+    /// Settles a choice that the agent answered without an error: it may have kept another value all the same.
     fn settle(&mut self, id: &str, value: &str, now: Timestamp) -> bool {
         let shown = self.option(id).map(|o| o.value.clone()).unwrap_or_default();
         let Some(chosen) = self.chosen.get_mut(id) else { return false };
@@ -339,8 +334,9 @@ impl Offer {
         true
     }
 
-    /// What the agent changes by itself becomes what was chosen, and what it comes to by itself is no longer refused. A
-    /// choice that is on its way is left to its answer: what is shown may be of an earlier one.
+    /// Follows what the agent changes by itself: its new value replaces the choice in effect, and a refused choice
+    /// that it reaches after all counts as accepted. A choice that waits for its answer is left alone: what is shown
+    /// may be the result of an earlier one. True when a refused choice was settled.
     fn follow(&mut self, now: Timestamp) -> bool {
         let mut settled = false;
         for (id, chosen) in &mut self.chosen {
@@ -355,7 +351,7 @@ impl Offer {
         settled
     }
 
-    /// What goes along with a session to another agent process that knows nothing of this one.
+    /// What is carried over to a new agent process, which shares no state with this one.
     pub fn carried(&self, now: Timestamp) -> Self {
         let mut carried = Self { chosen: self.chosen.clone(), start: self.start.clone(), ..Self::default() };
         carried.started(now);

@@ -15,7 +15,7 @@ use crate::domain::head;
 type Options = (Vec<Choosable>, bool);
 
 /// The options in the answer that opened a session: config options, and the older modes and models where no config
-/// option stands for them. None when it speaks of none, as the answer to `session/resume` may.
+/// option replaces them. None when the answer has none of these, as that to `session/resume` may.
 pub(super) fn session(answer: &Value) -> Option<Options> {
     let older = [modes(answer), models(answer)];
     let config = config(answer);
@@ -152,7 +152,7 @@ fn modes(answer: &Value) -> Option<Choosable> {
     named.choosable("mode", Way::Mode, current, choices, more)
 }
 
-/// Models beside the config options are no longer in the protocol, and some agents still offer them so.
+/// The protocol no longer has `models` beside the config options, but some agents still send it.
 fn models(answer: &Value) -> Option<Choosable> {
     let models = answer.get("models")?;
     let current = models.get("currentModelId")?.as_str()?;
@@ -194,7 +194,7 @@ pub(super) fn commands(value: &Value) -> Option<(Vec<Command>, bool)> {
     Some((kept, cut))
 }
 
-/// The title of an update; empty when it takes the title back, none when it says nothing of it.
+/// The title in an update; empty when the update removes it, none when the update leaves it as it is.
 pub(super) fn title(value: &Value) -> Option<String> {
     value.get("title")?;
     let update: SessionInfoUpdate = serde_json::from_value(value.clone()).ok()?;

@@ -1,4 +1,4 @@
-//! The offer as on the wire: it goes out with every change of the session, so that it must stay small.
+//! The offer as on the wire. It is sent with every change of the session, so it must stay small.
 
 use foundry_proto::common::v1::{
     AgentCommand, AgentOption, AgentOptionChoice, AgentOptions, AgentUsage, Condition,
@@ -11,7 +11,7 @@ use super::{ChoiceState, Choosable, Chosen, Offer};
 pub(super) const MAX_SHOWN: usize = 5 << 10;
 
 impl Offer {
-    /// What can be chosen and the commands; none before the agent has said so.
+    /// What can be chosen and the commands; none before the agent has sent them.
     pub fn shown(&self) -> Option<AgentOptions> {
         if !self.known {
             return None;
@@ -30,7 +30,7 @@ impl Offer {
         Some(fitting(options))
     }
 
-    /// Context and cost; none when the agent says nothing of them.
+    /// Context and cost; none when the agent reports neither.
     pub fn shown_usage(&self) -> Option<AgentUsage> {
         self.usage.as_ref().map(|u| AgentUsage {
             used: u.used,
@@ -75,8 +75,8 @@ fn condition(chosen: &Chosen) -> Condition {
     }
 }
 
-/// Leaves out what matters least until it is small enough: words about values and commands first, then values and
-/// commands, options last. What holds or is wanted is kept among the values.
+/// Leaves out what matters least until it is small enough: descriptions of values and commands first, then values and
+/// commands, options last. The value in effect and the wanted one are kept.
 fn fitting(mut all: AgentOptions) -> AgentOptions {
     let fits = |all: &AgentOptions| all.encoded_len() <= MAX_SHOWN;
     if fits(&all) {

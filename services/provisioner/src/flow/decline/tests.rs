@@ -6,7 +6,7 @@ use super::*;
 use crate::testing::Fixture;
 use crate::testing::agent::FakeAgent;
 
-/// A session that is ready; what it asks is declined.
+/// A session that is ready; its agent's questions are declined.
 async fn ready(f: &Fixture) -> (FakeAgent, Session) {
     let agent = FakeAgent::serve(f).await;
     let made = f.ensure().await;

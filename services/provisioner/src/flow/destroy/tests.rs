@@ -1,4 +1,4 @@
-//! What becomes of work that cannot be saved at once, or not at all.
+//! Work that cannot be saved at once, or not at all.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn tries_again_to_save_the_work_and_says_for_good_that_it_could_not() {
     let f = Fixture::new().await;
     let id = f.ensure().await.sandbox_id.to_string();
     f.run().await;
-    // The runtime is there, and nothing answers at its port.
+    // The runtime is alive, but nothing answers at its port.
     destroy(&f, &id).await;
     let first = f.sandbox(&id).await;
     assert_eq!((first.state, first.condition.waiting_on.as_str()), (SandboxState::Destroying, "work_saved"));

@@ -12,10 +12,10 @@ use super::super::Halt;
 use crate::domain::Sandbox;
 use crate::shared::Shared;
 
-/// How often the repo service is asked whether its mirror is ready.
+/// Pause before the repo service is asked again whether its mirror is ready.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Asks the repo service. A mirror that is not ready yet is waited for, and the status says so.
+/// Asks the repo service. Waits for a mirror that is not ready yet, and reports that in the status.
 pub async fn source(
     shared: &Shared,
     ctx: &StageContext,
@@ -58,7 +58,7 @@ pub async fn clone_to(
     let mirror = Mirror::open(git, &from.mirror_path, MirrorLimits::default()).await.map_err(refused)?;
     let branch = BranchName::parse(branch)
         .map_err(|e| ProviderError::new(Class::Configuration, "BRANCH_NAME_INVALID", e.to_string()))?;
-    // A path of this host is of no use in a sandbox, and none of its business.
+    // A path on this host is of no use in a sandbox and is not revealed to it.
     let origin = from.url.starts_with("https://").then(|| from.url.clone());
     let spec = CloneSpec {
         base: CommitId::parse(&from.base_commit).map_err(refused)?,

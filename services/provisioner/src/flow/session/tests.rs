@@ -1,4 +1,4 @@
-//! Taking up the session of an agent that was started again.
+//! Reopening the session of a restarted agent.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn a_session_is_ready_when_its_agent_has_told_the_history_also_after_the_a
     let agent = FakeAgent::serve(&f).await;
     agent
         .answers("initialize", Ok(json!({"protocolVersion": 1, "agentCapabilities": {"loadSession": true}})));
-    // The hand-over of the work after a turn is not what is looked at here.
+    // The hand-over of the work after a turn is not under test here.
     agent.says(1, "");
     let made = f.ensure().await;
     f.run().await;
@@ -56,7 +56,7 @@ async fn a_session_is_ready_when_its_agent_has_told_the_history_also_after_the_a
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         agent.says_all(&session.session_id, (0..100).map(|_| chunk("again"))).await;
-        // Whatever needs no time has happened by then.
+        // Everything that needs no time has happened by then.
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(f.again(&session).await.state, SessionState::Creating, "the log is not quiet yet");
         while f.again(&session).await.state == SessionState::Creating {

@@ -1,4 +1,4 @@
-//! The earlier messages a restarted agent gets in its prompt when it could not load its conversation.
+//! The earlier messages, which a restarted agent gets in its prompt when it could not load its conversation.
 
 use foundry_core::{Error, MessageId};
 use foundry_proto::common::v1::transcript_part::Body;
@@ -8,10 +8,10 @@ use foundry_store::Store;
 use crate::domain::{Session, Turn, tail};
 use crate::store::{events, turns};
 
-/// At most so much of a conversation is told again, its end.
+/// Most bytes of the conversation that are repeated, from its end.
 const MOST: usize = 64 * 1024;
 
-/// The prompt of a turn, with the conversation before it where the agent does not remember that.
+/// The prompt of a turn, preceded by the conversation so far when the agent does not remember it.
 pub async fn prompt(store: &Store, session: &Session, turn: &Turn) -> Result<String, Error> {
     if session.generation <= 1 {
         return Ok(turn.prompt.clone());
@@ -24,12 +24,13 @@ pub async fn prompt(store: &Store, session: &Session, turn: &Turn) -> Result<Str
     Ok(told_again(&turns, &said, &turn.message_id, &turn.prompt))
 }
 
-/// Whether the agent lost its memory and has said nothing in a turn since: then no earlier prompt told it either.
+/// Whether the agent lost its memory and has not answered in a turn since, so that no earlier prompt repeated it
+/// either.
 fn forgot(said: &[TranscriptPart]) -> bool {
     for part in said.iter().rev() {
         match &part.body {
             Some(Body::Notice(notice)) if notice.kind() == NoticeKind::ContextRebuilt => return true,
-            // Some agents have a word about their settings before anything was asked of them.
+            // Some agents send a message about their settings before the first prompt.
             Some(Body::AgentMessage(_)) if !part.message_id.is_empty() => return false,
             _ => {}
         }

@@ -46,7 +46,7 @@ async fn stops_the_named_turn_even_before_it_comes_and_no_other() {
     assert!(!turn(&f, &session, &first).await.cancel_requested, "another turn runs on");
 
     end_turn(&f.shared, &session.session_id, &first, &TurnEnd::default()).await.unwrap();
-    // Late: the turn it names is over.
+    // Too late: the turn it names has ended.
     cancel(&f, &session, &first).await;
     prompt(&f, &session, &second).await;
     let there = turn(&f, &session, &second).await;

@@ -1,4 +1,4 @@
-//! Which revision an answer tells.
+//! The revision that an answer carries.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +19,7 @@ async fn an_answer_without_a_change_tells_no_revision_that_came_after_what_it_sh
         .run(|| async {
             let seen = f.sandbox(id.as_str()).await;
             if !decided.swap(true, Ordering::Relaxed) {
-                // Its flow goes on between the look and the answer.
+                // Its flow goes on between the read and the answer.
                 let mut ws = WriteSet::new();
                 sandboxes::update(&mut ws, &seen, vec![("state", "ready".into())]);
                 f.shared.store.commit(ws).await.unwrap();
@@ -30,7 +30,7 @@ async fn an_answer_without_a_change_tells_no_revision_that_came_after_what_it_sh
         .unwrap();
     let now = f.sandbox(id.as_str()).await;
     let shown = answer.sandbox.unwrap();
-    // Who keeps the newest that it was told of would otherwise refuse the change as known.
+    // A client that keeps the newest revision it has seen would otherwise drop the change as known.
     assert!(
         answer.rev < now.rev || shown == now.to_proto(),
         "{:?} is told as of {}",

@@ -108,7 +108,7 @@ async fn a_profile_whose_provider_left_the_environment_is_a_typed_error() {
     let f = Fixture::new().await;
     let provider = f.model_provider("work", KEY).await.model_provider_id;
     f.profile(profile_settings("night", &provider)).await;
-    // As after a start without the variables: the row of the profile names a provider that there is not.
+    // As after a start without the variables: the profile's row names a provider that does not exist.
     let both = foundry_store::DialectSql {
         sqlite: "DELETE FROM model_providers RETURNING 1 AS n",
         postgres: "DELETE FROM model_providers RETURNING 1 AS n",

@@ -26,7 +26,7 @@ macro_rules! call {
 }
 pub(super) use call;
 
-/// What there is to read and to change.
+/// Ids of what the tests read and change.
 struct Things {
     organization_id: String,
     model_provider_id: String,
@@ -37,7 +37,7 @@ fn code<T>(answer: Result<T, Error>) -> Option<Code> {
     answer.err().map(|e| e.code())
 }
 
-/// What a caller gets from each rpc that reads.
+/// The code that a caller gets from each rpc that reads.
 async fn read(f: &Fixture, caller: &Caller, t: &Things) -> [Option<Code>; 4] {
     let get = p::GetModelProviderRequest { model_provider_id: t.model_provider_id.clone() };
     let list =
@@ -53,7 +53,8 @@ async fn read(f: &Fixture, caller: &Caller, t: &Things) -> [Option<Code>; 4] {
     ]
 }
 
-/// What a caller gets from each rpc that changes. Where the role suffices, the first four are refused for their content.
+/// The code that a caller gets from each rpc that changes. Where the role suffices, the first four are refused for
+/// their content.
 async fn change(f: &Fixture, caller: &Caller, t: &Things) -> [Option<Code>; 7] {
     let (organization_id, model_provider_id, profile_id) =
         (t.organization_id.clone(), t.model_provider_id.clone(), t.profile_id.clone());

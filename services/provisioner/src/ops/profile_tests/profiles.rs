@@ -40,7 +40,7 @@ async fn an_organization_has_one_default_whichever_profile_took_it_last() {
     let is_default = p::AgentProfileSettings { is_default: true, ..Default::default() };
     call!(f, &admin, update_agent_profile, update(&c, &["is_default"], is_default.clone())).unwrap();
     assert_eq!(defaults().await, ["c"]);
-    // What changed under its owner's feet has a new revision too.
+    // Losing the default to another profile gives the profile a new revision too.
     let stale =
         p::UpdateAgentProfileRequest { expected_rev: a.rev, ..update(&a, &["is_default"], is_default) };
     let refused = call!(f, &admin, update_agent_profile, stale).unwrap_err();
@@ -96,7 +96,7 @@ async fn a_profile_names_an_agent_that_there_is_and_a_provider_of_its_own_organi
     let made = call!(f, &admin, create_agent_profile, create(good.clone())).unwrap().profile.unwrap();
     let taken = call!(f, &admin, create_agent_profile, create(good)).unwrap_err();
     assert_eq!(taken.reason(), "ALREADY_EXISTS");
-    // An update is checked as a whole: without its provider the model has nobody to serve it.
+    // An update is checked as a whole: the model remains, but its provider is removed.
     let none = p::AgentProfileSettings::default();
     let refused = call!(f, &admin, update_agent_profile, update(&made, &["model_provider_id"], none.clone()))
         .unwrap_err();

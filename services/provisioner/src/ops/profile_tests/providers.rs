@@ -37,7 +37,7 @@ async fn a_repeat_gets_the_first_answer_and_a_taken_name_is_refused() {
     assert_eq!(reused.reason(), "REQUEST_ID_REUSED");
     let taken = call!(f, &admin, create_model_provider, create(&f, "", settings("work", KEY))).unwrap_err();
     assert_eq!(taken.reason(), "ALREADY_EXISTS");
-    // Names are the organization's own.
+    // Names are unique within an organization only.
     let theirs = p::CreateModelProviderRequest {
         organization_id: f.stranger.memberships()[0].organization_id.to_string(),
         ..create(&f, "", settings("work", KEY))

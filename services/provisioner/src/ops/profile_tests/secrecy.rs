@@ -9,7 +9,7 @@ use super::{call, mask};
 use crate::testing::Fixture;
 use crate::testing::profiles::{profile_settings, secret, settings, user};
 
-/// In each secret of the fixture's settings.
+/// Part of each secret in the fixture's settings.
 const CANARY: &str = "canary";
 
 fn show(said: &mut Vec<String>, what: impl Debug) {
@@ -107,7 +107,7 @@ async fn no_secret_is_in_a_file_of_the_service_and_none_in_its_audit() {
     assert!(holds(provider.model_provider_id.as_bytes()), "the database was searched");
 }
 
-/// The beginning of what the text is in base64, without what depends on its neighbours.
+/// The part of a text's base64 form that does not depend on what surrounds it.
 fn base64(text: &str) -> String {
     use ::base64::Engine as _;
     ::base64::engine::general_purpose::STANDARD_NO_PAD.encode(text)

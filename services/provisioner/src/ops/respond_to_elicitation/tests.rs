@@ -14,7 +14,7 @@ use crate::testing::agent::FakeAgent;
 async fn in_a_turn(f: &Fixture) -> (FakeAgent, Session) {
     let agent = FakeAgent::serve(f).await;
     agent.answers("session/prompt", Ok(Value::Null));
-    // The hand-over of the work after the turn is not what is looked at here.
+    // The hand-over of the work after the turn is not under test here.
     agent.says(1, "");
     let made = f.ensure().await;
     f.run().await;
@@ -55,7 +55,7 @@ fn filled(session: &Session, name: &str) -> RespondToElicitationRequest {
     }
 }
 
-/// What the agent was answered under this id.
+/// The answers that the agent got under this id.
 fn answers(agent: &FakeAgent, id: i64) -> Vec<Value> {
     let ours = |m: &Value| m["id"] == id && m.get("method").is_none();
     agent.messages().into_iter().filter(ours).map(|m| m["result"].clone()).collect()

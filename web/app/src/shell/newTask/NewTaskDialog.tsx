@@ -19,11 +19,11 @@ import { AgentField, BaseBranchField, PolicyField, PromptField, ProviderField, R
 import { initialRepository, rememberRepository } from './lastRepository'
 import { noSettings, SettingsFields, type AgentSettings } from './SettingsFields'
 
-/** What a person chose beside the prompt; null = the service's default. */
+/** The choices besides the prompt; null = the service's default. */
 interface Choices {
   title: string
   baseBranch: string | null
-  /** A profile or an agent, as the field names them. */
+  /** A profile or an agent, as a value of its field. */
   agent: string | null
   provider: string | null
   policy: PermissionPolicy | null
@@ -32,11 +32,11 @@ interface Choices {
 
 const defaults: Choices = { title: '', baseBranch: null, agent: null, provider: null, policy: null, settings: noSettings }
 
-/** Asks for repository and prompt, and creates the task; its page opens at once. */
+/** A form for repository and prompt that creates a task; its page opens at once. */
 export function NewTaskDialog(props: { repositoryId?: string; onClose: () => void }) {
   const { canWrite } = useFrame()
   const known = useShell().user !== undefined
-  // Before the repositories are known there is nothing to choose from and nothing to begin in.
+  // Until the repositories are loaded there is nothing to choose from.
   if (useOrganization().phase === 'loading' || !known) return null
   if (canWrite) return <Known {...props} />
   return (
@@ -103,7 +103,7 @@ function useCreate(organizationId: string, repositoryId: string) {
   )
 }
 
-/** What the form holds and how it is sent. */
+/** State of the form, and how it is sent. */
 function useNewTask({ repositoryId, onClose }: FormProps) {
   const { organizationId } = useOrganization()
   const [, navigate] = useLocation()
@@ -123,7 +123,7 @@ function useNewTask({ repositoryId, onClose }: FormProps) {
     if (problem !== undefined || attachmentIds === undefined) return
     const answer = await create.run({ prompt: text, attachmentIds, choices, profile: profile?.profileId ?? '', policy })
     if (answer?.task === undefined) return
-    // What was typed behind it since stays.
+    // Text that was typed after it was sent stays.
     draft.sent(text)
     rememberRepository(organizationId, repositoryId)
     if (!alive.current) return toastDone('The task was created')
@@ -205,8 +205,8 @@ function NewTaskForm(props: FormProps) {
   )
 }
 
-/** A failure below the fields of a small window would stay hidden behind the buttons. */
+/** In a small window, a failure below the fields would be hidden behind the buttons. */
 function bringIntoView(failure: HTMLElement | null): void {
-  // Where nothing is laid out there is nothing to scroll.
+  // Without a layout there is nothing to scroll.
   failure?.scrollIntoView?.({ block: 'nearest' })
 }

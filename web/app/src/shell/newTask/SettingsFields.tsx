@@ -1,7 +1,7 @@
 import { TextInput } from '@mantine/core'
 import classes from './NewTaskDialog.module.css'
 
-/** What is chosen of an agent before it has said what it offers. */
+/** Settings that are chosen before the agent has sent its offer. */
 export interface AgentSettings {
   model: string
   mode: string
@@ -10,7 +10,7 @@ export interface AgentSettings {
 
 export const noSettings: AgentSettings = { model: '', mode: '', effort: '' }
 
-/** Which model, mode and effort a session begins with, by the agent's own names. */
+/** Fields for the model, mode and effort with which a session starts, by the agent's own names. */
 export function SettingsFields({ value, onChange }: { value: AgentSettings; onChange: (value: AgentSettings) => void }) {
   const field = (key: keyof AgentSettings, label: string) => (
     <TextInput

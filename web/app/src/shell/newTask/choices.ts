@@ -11,7 +11,7 @@ export interface Choice {
   readonly disabled: boolean
 }
 
-/** Agents to choose from, which may use one of these model providers; one that cannot be used says what is missing. */
+/** The agents to choose from, given these model providers; an unusable one has the reason in its label. */
 export function agentChoices(agents: readonly Agent[], models: readonly ModelProvider[] = []): Choice[] {
   const kinds = new Set(models.map((it) => kindName(it.kind)))
   return agents.map((agent) => {
@@ -28,7 +28,7 @@ function missing({ missingCredentials }: Agent): string {
 const PROFILE = 'profile:'
 const AGENT = 'agent:'
 
-/** The agent that a value of the field for profiles and agents stands for; empty = that of the profile, or the default. */
+/** The agent that a value of the field for profiles and agents denotes; empty = that of the profile, or the default. */
 export function agentOf(value: string | null): string {
   return value?.startsWith(AGENT) === true ? value.slice(AGENT.length) : ''
 }
@@ -41,22 +41,22 @@ export function profileChoices(profiles: readonly AgentProfile[]): Choice[] {
   })
 }
 
-/** The same agents as values of the field that offers profiles too. */
+/** The same agents as values of the field for profiles and agents. */
 export function asDoers(agents: readonly Choice[]): Choice[] {
   return agents.map((it) => ({ ...it, value: `${AGENT}${it.value}` }))
 }
 
-/** The profile that a task gets: the chosen one, or the default when nothing is chosen. */
+/** The profile of the task: the chosen one, or the default when nothing is chosen. */
 export function profileOf(value: string | null, profiles: readonly AgentProfile[]): AgentProfile | undefined {
   return profiles.find((it) => (value === null ? it.settings?.isDefault === true : value === `${PROFILE}${it.profileId}`))
 }
 
-/** How permission requests are answered: as chosen, else as the profile says, else by asking. */
+/** How permission requests are answered: as chosen, otherwise as the profile has it, otherwise by asking. */
 export function policyOf(chosen: PermissionPolicy | null, profile: AgentProfile | undefined): PermissionPolicy {
   return chosen ?? (profile?.settings?.permissionPolicy || PermissionPolicy.ASK)
 }
 
-/** Sandbox providers to choose from; one that cannot be used says why. */
+/** Sandbox providers to choose from; an unusable one has the reason in its label. */
 export function providerChoices(providers: readonly Provider[]): Choice[] {
   return providers.map((provider) => ({
     value: provider.name,

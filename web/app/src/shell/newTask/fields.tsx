@@ -14,7 +14,7 @@ import { visibleLine } from '../../ui/text/visible'
 import { agentChoices, asDoers, firstUsable, profileChoices, profileOf, providerChoices, type Choice } from './choices'
 import classes from './NewTaskDialog.module.css'
 
-/** How many branches the field offers; more can be typed for. */
+/** Most branches in the field's list; others can be found by typing. */
 const BRANCHES = 500
 
 interface FieldProps {
@@ -30,7 +30,7 @@ interface PromptProps {
   problem: string | undefined
 }
 
-/** What should be done; kept as a draft at the server up to its limit. */
+/** The prompt; kept as a draft on the server up to its size limit. */
 export function PromptField({ text, onType, problem }: PromptProps) {
   const isDraft = byteLength(text) <= DRAFT_LIMIT
   const where = isDraft ? 'Saved as a draft while you type.' : 'Too long for a draft on the server. Saved in this browser only.'
@@ -105,13 +105,13 @@ interface DoerProps extends FieldProps {
   profiles: Read<AgentProfile[]>
 }
 
-/** The profile or the agent alone; agents that cannot be used say what is missing. */
+/** The profile, or an agent alone; unusable agents show the reason. */
 export function AgentField({ profiles, value, onChange }: DoerProps) {
   const client = useFoundry()
   const { organizationId } = useOrganization()
   const agents = useRead('agents', (signal) => client.provisioner.listAgents({}, { signal }))
   const models = useModelProviders(organizationId)
-  // The default is not known before the profiles are.
+  // The default is known only when the profiles are loaded.
   const known = agents.data !== undefined && !profiles.loading && !models.loading
   const list = known ? asDoers(agentChoices(agents.data?.agents ?? [], models.data)) : []
   const named = known ? profileChoices(profiles.data ?? []) : []
@@ -139,7 +139,7 @@ export function AgentField({ profiles, value, onChange }: DoerProps) {
   )
 }
 
-/** How a place keeps its sandboxes apart, and what they may reach and take. */
+/** How a provider isolates its sandboxes, with their network access and limits. */
 function describedPlace(place: Provider | undefined): string | undefined {
   if (place === undefined) return undefined
   return [place.isolation, place.network && `network ${place.network}`, place.limits && `limits: ${place.limits}`]
@@ -147,7 +147,7 @@ function describedPlace(place: Provider | undefined): string | undefined {
     .join('; ')
 }
 
-/** Who makes the sandbox. */
+/** The sandbox provider. */
 export function ProviderField({ value, onChange }: FieldProps) {
   const client = useFoundry()
   const providers = useRead('providers', (signal) => client.provisioner.listProviders({}, { signal }))
@@ -169,7 +169,7 @@ interface ChoiceFieldProps extends FieldProps {
   label: string
   /** The default first. */
   choices: readonly Choice[]
-  /** All that is offered, when it is more than the choices. */
+  /** All choices in groups, when there are more than `choices`. */
   groups?: { group: string; items: Choice[] }[]
   read: Pick<Read<unknown>, 'loading' | 'error'>
   description?: string
@@ -178,7 +178,7 @@ interface ChoiceFieldProps extends FieldProps {
 function ChoiceField({ label, choices, groups, read, value, onChange, description }: ChoiceFieldProps) {
   const instead = choices[0]?.disabled === true ? firstUsable(choices) : null
   useEffect(() => {
-    // The default cannot be used: what is shown as chosen is chosen.
+    // The default cannot be used: the choice that is shown must be the one that is sent.
     if (value === null && instead !== null) onChange(instead)
   }, [value, instead, onChange])
   return (

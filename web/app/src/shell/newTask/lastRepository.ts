@@ -2,12 +2,12 @@ import type { RepositorySummary } from '@foundry/client/gen/foundry/task/v1/task
 
 const key = (organizationId: string): string => `foundry-last-repository/${organizationId}`
 
-/** Notes where the last task was created. */
+/** Remembers where the last task was created. */
 export function rememberRepository(organizationId: string, repositoryId: string): void {
   localStorage.setItem(key(organizationId), repositoryId)
 }
 
-/** The repository to begin with: where the last task was created if it is still there, else the first that is usable. */
+/** The initial repository: where the last task was created if it still exists, otherwise the first usable one. */
 export function initialRepository(organizationId: string, repositories: readonly RepositorySummary[]): string | undefined {
   const last = localStorage.getItem(key(organizationId))
   const known = repositories.find((it) => it.repositoryId === last)

@@ -2,7 +2,7 @@ import { InertLine } from '../../ui/text/Inert'
 import classes from './options.module.css'
 import type { Completion } from './useCommands'
 
-/** The commands of the agent that fit what is typed. The focus stays in the field. */
+/** The agent's commands that match the typed text. The focus stays in the field. */
 export function CommandList({ completion }: { completion: Completion }) {
   const { listId, offered, active, pick } = completion
   if (offered.length === 0) return null

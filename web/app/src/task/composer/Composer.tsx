@@ -14,26 +14,29 @@ import classes from './composer.module.css'
 import type { Echo } from './useEchoes'
 import { useCommands } from './useCommands'
 
-/** Bytes of a message at most. */
+/** Largest message in bytes. */
 export const MAX_MESSAGE_BYTES = 256 * 1024
 const COUNTED_FROM = 200 * 1024
 
 interface Props {
   organizationId: string
   sessionId: string
-  /** Whether nothing was said in the session yet. */
+  /** Whether the session has no messages yet. */
   untouched: boolean
   /** The agent's own commands, which are completed after a `/`. */
   commands: readonly AgentCommand[]
   running: boolean
   stopping: boolean
   onStop: () => unknown
-  /** Hears of a message on its way, and the revision that holds it; undefined when it was not taken. */
+  /** Called with a message being sent, and then with the revision that contains it; undefined when it failed. */
   onSend: (echo: Echo) => void
   onSent: (requestId: string, rev: bigint | undefined) => void
 }
 
-/** Where messages are written. What is typed is kept on the server until it is sent. Not rendered as words arrive. */
+/**
+ * The field for messages. Typed text is kept on the server until it is sent. Not rendered again as the agent's text
+ * arrives.
+ */
 export const Composer = memo(function Composer(props: Props) {
   const { organizationId, sessionId, untouched, commands, running, stopping, onStop, onSend, onSent } = props
   const client = useFoundry()
@@ -58,12 +61,12 @@ export const Composer = memo(function Composer(props: Props) {
   const something = text.trim() !== '' || field.files.length > 0
   const sendable = something && ids !== undefined && size <= MAX_MESSAGE_BYTES && !send.busy
 
-  // Words that were taken back and are written anew are another message.
+  // Text that was deleted and is written again is a new message.
   useClearedUnless(text !== '' || field.files.length > 0, send)
 
   const submit = async () => {
     if (!sendable) return
-    // Blank space is no message, beside files it is none either.
+    // Blank space is not a message; next to files it is left out.
     const words = text.trim() === '' ? '' : text
     if ((await send.run(words, ids)) === undefined) return
     draft.sent(text)

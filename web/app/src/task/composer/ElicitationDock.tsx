@@ -22,10 +22,10 @@ interface Props {
   steers: boolean
 }
 
-/** What is filled in, by field. */
+/** The values by field. */
 type Filled = Readonly<Record<string, readonly string[]>>
 
-/** The agent's question as a form. */
+/** The agent's form. */
 export default function ElicitationDock({ sessionId, request, steers }: Props) {
   const client = useFoundry()
   const dock = useRef<HTMLElement>(null)
@@ -40,12 +40,12 @@ export default function ElicitationDock({ sessionId, request, steers }: Props) {
       values: Object.entries(values).map(([name, each]) => ({ name, values: [...each] })),
     }),
   )
-  // Until the watch shows that it was answered, it is not asked again.
+  // After an answer, the form stays disabled until the watch shows the answer.
   const [answered, setAnswered] = useState(false)
   const [missing, setMissing] = useState<string | undefined>(undefined)
   const done = answered || answer.busy
   const focus = useFocusAfter(dock)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it comes
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it arrives
   useEffect(() => announce(`The agent asks: ${visibleLine(request.message)}`), [elicitationId])
   const give = async (action: ElicitationAction, values: Filled) => {
     if (!answered && (await answer.run(action, values)) !== undefined) setAnswered(true)
@@ -54,7 +54,7 @@ export default function ElicitationDock({ sessionId, request, steers }: Props) {
     const empty = fields.find((field) => field.required && (filled[field.name] ?? []).every((it) => it === ''))
     setMissing(empty?.name)
     if (empty !== undefined) return announce(`${labelOf(empty)} is required`)
-    // What was left empty is not part of the answer.
+    // Empty fields are not part of the answer.
     void give(ElicitationAction.ACCEPT, Object.fromEntries(Object.entries(filled).filter(([, each]) => each.some((it) => it !== ''))))
   }
   return (
@@ -186,7 +186,7 @@ function Field({ field, values, problem, disabled, onChange }: FieldProps) {
   }
 }
 
-/** Which numbers may be filled in. */
+/** The range of a number, for people. */
 function bounds({ minimum, maximum }: ElicitationField): string | undefined {
   if (minimum !== undefined && maximum !== undefined) return `${minimum} to ${maximum}`
   if (minimum !== undefined) return `${minimum} or more`

@@ -13,7 +13,7 @@ interface Props {
   steers: boolean
 }
 
-/** What can be chosen of the agent (mode, model, effort …), and how much of its context it has used. */
+/** The agent's options (mode, model, effort …), and how much of its context is used. */
 export const OptionBar = memo(function OptionBar({ sessionId, options, usage, steers }: Props) {
   const all = options?.options ?? []
   if (all.length === 0 && usage === undefined) return null
@@ -34,16 +34,16 @@ function Choice({ sessionId, option, steers }: { sessionId: string; option: Agen
   const set = useCommand('The setting was not changed', (requestId: string, value: string) =>
     client.task.setSessionOption({ requestId, sessionId, optionId, value }),
   )
-  // Until the watch shows what was picked, it is shown from here.
+  // Shown until the watch shows the choice.
   const [picked, setPicked] = useState<string | undefined>(undefined)
-  // What was picked last, while what was picked before is still being sent.
+  // The last choice, while the one before is still being sent.
   const waiting = useRef<string | undefined>(undefined)
   const sending = useRef(false)
   useEffect(() => {
     if (waiting.current !== undefined) return
     const held = option.wanted === '' ? option.value : option.wanted
     const settled = (option.condition?.reason ?? '') !== ''
-    // While a choice is on its way, the watch may still show the one before it.
+    // While a choice is being sent, the watch may still show the one before.
     setPicked((it) => (sending.current && !settled && held !== it ? it : undefined))
   }, [option.value, option.wanted, option.condition?.reason])
   const name = visibleLine(option.name === '' ? optionId : option.name)
@@ -112,7 +112,7 @@ function nameOf(option: AgentOption, value: string): string {
   return visibleLine(choice === undefined || choice.name === '' ? value : choice.name)
 }
 
-/** Says what became of a choice, to people who do not see it. */
+/** Announces the outcome of a choice for screen readers. */
 function useSpoken(name: string, value: string, pending: boolean, problem: string | undefined): void {
   const was = useRef({ value, problem })
   useEffect(() => {
@@ -136,7 +136,7 @@ function Usage({ usage }: { usage: AgentUsage }) {
   )
 }
 
-/** A cost for people; empty when the agent tells none. */
+/** A cost for people; empty when the agent reports none. */
 export function costText(micros: number, currency: string): string {
   if (!/^[A-Z]{3}$/.test(currency)) return ''
   const amount = micros / 1e6

@@ -17,7 +17,7 @@ interface Props {
   steers: boolean
 }
 
-/** The agent's unanswered question with a button for each possible answer; the keys 1 to 9 press them. */
+/** The agent's permission request with a button for each option; the keys 1 to 9 press them. */
 export function PermissionDock({ sessionId, request, steers }: Props) {
   const client = useFoundry()
   const dock = useRef<HTMLElement>(null)
@@ -25,14 +25,14 @@ export function PermissionDock({ sessionId, request, steers }: Props) {
   const answer = useCommand('The answer was not sent', (requestId: string, optionId: string) =>
     client.task.respondToPermission({ requestId, sessionId, permissionId, optionId }),
   )
-  // Until the watch shows that it was answered, it is not asked again.
+  // After an answer, the buttons stay disabled until the watch shows the answer.
   const [answered, setAnswered] = useState(false)
   const pick = async (optionId: string) => {
     if (!answered && (await answer.run(optionId)) !== undefined) setAnswered(true)
   }
   const done = answered || answer.busy
   const focus = useFocusAfter(dock)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it comes
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is announced once, when it arrives
   useEffect(() => announce(`The agent asks for permission: ${visibleLine(request.title)}`), [permissionId])
   const keys = (event: KeyboardEvent) => {
     const option = request.options[Number(event.key) - 1]

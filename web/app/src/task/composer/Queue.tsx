@@ -22,7 +22,7 @@ interface Props {
   steers: boolean
 }
 
-/** Messages that wait for their turn: they can be read, changed and removed until the agent gets them. */
+/** Queued messages: they can be read, changed and removed until they are delivered. */
 export function Queue({ session, queue, echoes, steers }: Props) {
   const client = useFoundry()
   const { sessionId } = session
@@ -69,9 +69,9 @@ export function Queue({ session, queue, echoes, steers }: Props) {
   )
 }
 
-/** Whether messages are kept back until a time that the model provider named. */
+/** Whether messages are held back until a time that the model provider named. */
 function waitsForQuota({ condition }: Session): boolean {
-  // What the agent waits for by itself, a minute at most, needs nobody.
+  // Waits of the agent itself, a minute at most, need no action.
   return condition?.reason === 'MODEL_QUOTA' && condition.nextAttemptTime !== undefined && condition.waitingOn !== 'agent'
 }
 
@@ -120,7 +120,7 @@ function Message({ message, steers }: { message: QueuedMessage; steers: boolean 
   )
 }
 
-/** That a message has files, and which. */
+/** Shows that a message has files, and their names. */
 function WithFiles({ files }: { files: readonly Attachment[] }) {
   if (files.length === 0) return null
   const names = files.map((each) => visibleLine(each.name)).join(', ')
@@ -132,7 +132,7 @@ function WithFiles({ files }: { files: readonly Attachment[] }) {
   )
 }
 
-/** Offers words that were meant for a waiting message, when the agent got it meanwhile or its place was left. */
+/** Offers to copy an edit of a queued message that was delivered before it was saved, or whose page was left. */
 function keepWords(words: string | undefined): void {
   if (words === undefined) return
   toastNotice('The change to a queued message was not saved', 'The message was delivered first, or you left the page.', {
@@ -141,7 +141,7 @@ function keepWords(words: string | undefined): void {
   })
 }
 
-/** Changes a waiting message; its whole text is read first. */
+/** Changes a queued message; its whole text is loaded first. */
 function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void }) {
   const client = useFoundry()
   const { messageId } = message
@@ -149,7 +149,7 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
   const changed = useRef<string | undefined>(undefined)
   useEffect(() => () => keepWords(changed.current), [])
   const whole = useRead(messageId, (signal) => client.task.getQueuedMessage({ messageId }, { signal }))
-  // Undefined leaves the files as they are.
+  // Undefined = the files stay as they are.
   const [kept, setKept] = useState<readonly Attachment[] | undefined>(undefined)
   const save = useCommand('The message was not changed', (requestId: string, words: string, attachmentIds: readonly string[] | undefined) =>
     client.task.updateQueuedMessage({
@@ -165,7 +165,7 @@ function Edit({ message, onDone }: { message: QueuedMessage; onDone: () => void 
   if (whole.data === undefined) return <TextSkeleton lines={2} label="Loading the message" />
   const words = text ?? whole.data.text
   const files = kept ?? message.attachments
-  // While it is being saved, the command itself tells how that ends.
+  // While it is being saved, the command itself reports the outcome.
   changed.current = words === whole.data.text || save.busy ? undefined : words
   const close = () => {
     changed.current = undefined

@@ -2,28 +2,28 @@ import type { AgentCommand } from '@foundry/client/gen/foundry/common/v1/offer_p
 import { useEffect, useId, useState, type KeyboardEvent } from 'react'
 import { announce } from '../../ui'
 
-/** Commands that are offered at once. */
+/** Most commands that are offered at the same time. */
 const SHOWN = 8
 
-/** The agent's commands that fit what is typed: only a `/` and the beginning of a name do. */
+/** The agent's commands that match the typed text, which must be a `/` and the start of a name. */
 export function fitting(commands: readonly AgentCommand[], text: string): readonly AgentCommand[] {
   if (!text.startsWith('/') || /\s/.test(text)) return []
   const typed = text.slice(1).toLowerCase()
   return commands.filter((each) => each.name.toLowerCase().startsWith(typed)).slice(0, SHOWN)
 }
 
-/** What completes commands in the field of messages. */
+/** Completion of commands in the field for messages. */
 export interface Completion {
   readonly listId: string
   readonly offered: readonly AgentCommand[]
   readonly active: number
-  /** Whether it took the key. */
+  /** Whether it has handled the key. */
   readonly takes: (event: KeyboardEvent) => boolean
   readonly pick: (command: AgentCommand) => void
   readonly close: () => void
 }
 
-/** Completes the commands of the agent while one is typed; `onPick` hears of the whole text. */
+/** Completes the agent's commands while one is typed; `onPick` gets the whole text. */
 export function useCommands(commands: readonly AgentCommand[], text: string, focused: boolean, onPick: (text: string) => void): Completion {
   const listId = useId()
   const [active, setActive] = useState(0)
@@ -31,7 +31,7 @@ export function useCommands(commands: readonly AgentCommand[], text: string, foc
   const offered = focused && closed !== text ? fitting(commands, text) : []
   const count = offered.length
   useEffect(() => setActive(0), [text])
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the list itself is said as it is walked through
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only the number is announced; screen readers read the active option
   useEffect(() => {
     if (count > 0)
       announce(
@@ -47,7 +47,7 @@ export function useCommands(commands: readonly AgentCommand[], text: string, foc
     if (event.key === 'ArrowDown' || event.key === 'ArrowUp') setActive((active + (event.key === 'ArrowDown' ? 1 : count - 1)) % count)
     else if (event.key === 'Escape') setClosed(text)
     else if ((event.key === 'Tab' && !event.shiftKey) || (event.key === 'Enter' && !event.shiftKey)) {
-      // A name that is typed out is sent by Enter as it is.
+      // A completely typed name is sent by Enter as it is.
       if (chosen === undefined || (event.key === 'Enter' && text === `/${chosen.name}`)) return false
       pick(chosen)
     } else return false

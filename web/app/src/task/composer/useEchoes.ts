@@ -1,14 +1,17 @@
 import { useCallback, useState } from 'react'
 
-/** A message that was sent from here and is not in the queue yet. */
+/** A message that was sent from here and may not be in the queue yet. */
 export interface Echo {
   readonly requestId: string
   readonly text: string
-  /** Revision of the session that shows the message; unset until it was taken. */
+  /** Revision of the session that contains the message; unset until the answer. */
   readonly rev?: bigint
 }
 
-/** Messages on their way: shown until the watch has come to the revision that holds them, for the queue is the truth. */
+/**
+ * Messages being sent: shown until the watch has reached the revision that contains them, because then the queue
+ * shows them.
+ */
 export function useEchoes(rev: bigint) {
   const [echoes, setEchoes] = useState<readonly Echo[]>([])
   const send = useCallback((echo: Echo) => setEchoes((before) => [...without(before, echo.requestId), echo]), [])
@@ -24,7 +27,7 @@ function without(echoes: readonly Echo[], requestId: string): readonly Echo[] {
   return echoes.filter((echo) => echo.requestId !== requestId)
 }
 
-/** The echoes that a session watched up to `rev` does not show yet. */
+/** The messages that a session at revision `rev` does not show yet. */
 export function onTheWay(echoes: readonly Echo[], rev: bigint): readonly Echo[] {
   return echoes.filter((echo) => echo.rev === undefined || echo.rev > rev)
 }

@@ -1,8 +1,8 @@
 import { useLayoutEffect, useRef, type RefObject } from 'react'
 
 /**
- * Takes the focus to the field of messages when the question that had it is gone, so that it is not lost. A button that
- * is disabled loses the focus without a word, which counts as still having it.
+ * Moves the focus to the field for messages when the question that had it is gone, so that it is not lost. A disabled
+ * button loses the focus without an event, which counts as still having it.
  */
 export function useFocusAfter(dock: RefObject<HTMLElement | null>) {
   const has = useRef(false)

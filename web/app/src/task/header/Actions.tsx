@@ -14,19 +14,19 @@ interface Props {
   task: Task
   steers: boolean
   retry: Command<[], unknown>
-  /** The session that is shown, while a turn of it runs. */
+  /** The session that is shown, while it has a running turn. */
   running: string | undefined
   onExplain: () => void
 }
 
 const ended: readonly TaskState[] = [TaskState.ARCHIVED, TaskState.ARCHIVING, TaskState.KILLED, TaskState.KILLING]
 
-/** Whether nothing more can be done in a task; all of it can still be read. */
+/** Whether a task can no longer be changed; all of it can still be read. */
 export function isEnded(task: Task): boolean {
   return ended.includes(task.state)
 }
 
-/** What can be done with a task as a whole. */
+/** The actions on a task as a whole. */
 export function Actions({ task, steers, retry, running, onExplain }: Props) {
   const [asking, setAsking] = useState<'archive' | 'kill' | undefined>(undefined)
   const patch = usePatchDownload(task)

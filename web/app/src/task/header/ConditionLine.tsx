@@ -5,12 +5,12 @@ import { asksForSomething, Countdown, Elapsed, sentence } from '../../ui'
 import { InertLine } from '../../ui/text/Inert'
 import classes from './header.module.css'
 
-/** Whether there is anything to say about a condition. */
+/** Whether a condition has anything to show. */
 export function saysSomething(condition: Condition | undefined): condition is Condition {
   return condition !== undefined && (condition.message !== '' || condition.waitingOn !== '' || condition.reason !== '')
 }
 
-/** Why something is in its state: waiting on what, since when, which attempt, when it goes on, what can be done. */
+/** Why something is in its state: what it waits for, since when, the attempt, the next time, and what can be done. */
 export function ConditionLine({ condition }: { condition: Condition }) {
   const facts = factsOf(condition)
   return (
@@ -32,7 +32,7 @@ export function ConditionLine({ condition }: { condition: Condition }) {
   )
 }
 
-/** Trouble that nothing but a person ends, trouble that is tried again, or no trouble. */
+/** `error` needs a person, `wait` is retried, `quiet` is no trouble. */
 function toneOf(condition: Condition): 'error' | 'wait' | 'quiet' {
   if (condition.reason === '') return 'quiet'
   return condition.retryable && condition.nextAttemptTime === undefined ? 'error' : 'wait'

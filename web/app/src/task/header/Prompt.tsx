@@ -10,7 +10,7 @@ import { LongText } from '../../ui/text/LongText'
 import { oneLine, sizeText } from '../../ui/text/size'
 import classes from './header.module.css'
 
-/** What was asked for: its first line, and the whole of it on demand. */
+/** The prompt: its first line, and all of it on demand. */
 export function Prompt({ task }: { task: Task }) {
   const [open, setOpen] = useState(false)
   if (task.promptPreview === '') return null

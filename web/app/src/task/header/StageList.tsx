@@ -20,7 +20,7 @@ const names: Readonly<Record<string, string>> = {
 }
 const before = Object.keys(names)
 
-/** Whether a task is still being provisioned, or failed at it. */
+/** Whether a task is being provisioned, or failed to be. */
 export function isProvisioning(task: Task): boolean {
   if (task.state === TaskState.ERROR) return shownStages(task).some((stage) => stage.state === StageState.FAILED)
   return task.state >= TaskState.QUEUED && task.state <= TaskState.CREATING_SESSION
@@ -32,7 +32,7 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
   const [opened, setOpened] = useState(false)
   if (!provisioning && task.stages.length === 0) return null
   const open = provisioning || opened
-  // Open, it may have more than its room, and nothing in it that takes the focus: keys scroll it.
+  // Open, it may be higher than its place without any focusable element: keys scroll it.
   return (
     <section className={classes.stages} aria-label="Provisioning" data-open={open} tabIndex={open ? 0 : undefined}>
       {!provisioning && (
@@ -69,12 +69,12 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
   )
 }
 
-/** All stages but the one that stands for a failure, which the failed stage shows itself. */
+/** All stages except `error`, because the failed stage itself shows the failure. */
 function shownStages(task: Task): readonly Stage[] {
   return task.stages.length > 0 ? task.stages.filter((stage) => stage.name !== 'error') : before.map(pending)
 }
 
-/** Whether the condition of the task says the same as the stage. */
+/** Whether the condition of the task is the same as the stage's. */
 function toldBy(condition: Condition | undefined, stage: Stage): boolean {
   return condition !== undefined && condition.message !== '' && condition.reason === stage.reason && stage.reason !== ''
 }

@@ -21,7 +21,7 @@ interface Props {
   sessions: readonly Session[]
   steers: boolean
   retry: Command<[], unknown>
-  /** The session that is shown, while a turn of it runs. */
+  /** The session that is shown, while it has a running turn. */
   running: string | undefined
   onExplain: () => void
 }
@@ -81,13 +81,13 @@ export function TaskHeader(props: Props) {
   )
 }
 
-/** What the task waits on while all is well: worth a few words, not a line of its own. */
+/** What the task waits for while all is well: a few words, not a line of its own. */
 function workOf({ state, condition }: Task, waits: boolean): Condition | undefined {
   if (waits || state !== TaskState.RUNNING || condition === undefined) return undefined
   return condition.reason === '' && condition.waitingOn !== '' ? condition : undefined
 }
 
-/** What is wrong with the task, unless the stages, the question or the queue of its only session tell it already. */
+/** The trouble of a task, unless the stages, the question or the queue of its only session show it already. */
 function troubleOf(task: Task, sessions: readonly Session[], waits: boolean): Condition | undefined {
   const { condition } = task
   if (isProvisioning(task) || waits || !saysSomething(condition) || workOf(task, waits) !== undefined) return undefined

@@ -5,7 +5,10 @@ import type { Viewer } from './useViewer'
 
 const PAGE = 500
 
-/** The logins of the members of an organization: read once, when a name is wanted for the first time, and again for who joined since. */
+/**
+ * The logins of an organization's members: loaded when a name is first needed, and again for users who have joined
+ * since.
+ */
 class Members {
   private logins: ReadonlyMap<string, string> = new Map()
   private readonly sought = new Set<string>()
@@ -24,7 +27,7 @@ class Members {
     return () => this.listeners.delete(listener)
   }
 
-  /** Sees to it that the login of a user is known, if there is one; one look for each user. */
+  /** Loads the login of a user if it is missing; once per user. */
   want(userId: string): void {
     if (this.logins.has(userId) || this.sought.has(userId)) return
     this.sought.add(userId)
@@ -44,7 +47,7 @@ class Members {
       this.logins = logins
       for (const listener of this.listeners) listener()
     } catch {
-      // A short form of the id stands for the name; the next view that wants one asks anew.
+      // A short form of the id is shown instead; the next view that needs the name tries again.
       this.sought.clear()
     } finally {
       this.reading = false
@@ -62,11 +65,11 @@ function membersOf(client: Foundry, organizationId: string): Members {
   return members
 }
 
-/** A user as they are named to the person at the page: "You", a login, or a short form of the id until the login is known. */
+/** A user's name for the viewer: "You", a login, or a short form of the id until the login is known. */
 export function usePersonName(userId: string, viewer: Viewer): string {
   const members = membersOf(useFoundry(), viewer.organizationId)
   const login = useSyncExternalStore(members.subscribe, members.get).get(userId)
-  // Until it is known who is at the page, nobody is somebody else.
+  // Until the viewer is known, nobody's login is loaded.
   const other = userId.startsWith('usr_') && viewer.userId !== '' && userId !== viewer.userId
   useEffect(() => {
     if (other) members.want(userId)

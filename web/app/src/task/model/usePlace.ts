@@ -1,7 +1,7 @@
 import { useCallback } from 'react'
 import { useSearchParams } from 'wouter'
 
-/** What a task page shows, as its address says. */
+/** What a task page shows, from its address. */
 export interface Place {
   /** The chosen session; undefined = none was chosen. */
   readonly session: string | undefined
@@ -10,7 +10,7 @@ export interface Place {
   readonly choose: (what: 'session' | 'panel', value: string) => void
 }
 
-/** Keeps the chosen session and panel in the address, so that they survive a reload and can be passed on. */
+/** Keeps the chosen session and panel in the address, so that they survive a reload and can be shared. */
 export function usePlace(): Place {
   const [search, setSearch] = useSearchParams()
   const choose = useCallback(

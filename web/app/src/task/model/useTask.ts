@@ -3,10 +3,10 @@ import { useTopic } from '@foundry/client/react'
 import { SessionState, type Session, type Task } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useMemo } from 'react'
 
-/** A task with its sessions as the watch shows them. */
+/** A task with its sessions, kept up to date. */
 export interface TaskView {
   readonly phase: TopicPhase
-  /** When the phase began, in ms since 1970. */
+  /** When the phase began, in milliseconds since the epoch. */
   readonly since: number
   readonly error: FoundryError | undefined
   readonly task: Task | undefined

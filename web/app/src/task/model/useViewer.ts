@@ -3,21 +3,21 @@ import { useTopic } from '@foundry/client/react'
 import { Role } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { useMemo } from 'react'
 
-/** The person at the page. */
+/** The signed-in user as a viewer of an organization. */
 export interface Viewer {
-  /** The organization that is looked at. */
+  /** The organization that is shown. */
   readonly organizationId: string
   readonly userId: string
   readonly role: Role
-  /** Whether tasks may be steered. Until the role is known the server is left to decide. */
+  /** Whether the viewer may work on tasks. True until the role is known: the server decides. */
   readonly steers: boolean
-  /** Whether the record of changes may be read. */
+  /** Whether the viewer may read the audit record. */
   readonly audits: boolean
 }
 
 const appShell = topics.appShell()
 
-/** Who is at the page, and what their role in the organization allows. */
+/** The viewer, and the rights of their role in the organization. */
 export function useViewer(organizationId: string): Viewer {
   const state = useTopic(appShell)
   return useMemo(() => {

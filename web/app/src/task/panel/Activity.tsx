@@ -13,7 +13,7 @@ import { visibleLine } from '../../ui/text/visible'
 import classes from './panel.module.css'
 
 const PAGE = 50
-/** Pages read for one look; a page can be short, because the record is that of the whole organization. */
+/** Most pages read at once; a page can be short, because the record is of the whole organization. */
 const PAGES_AT_ONCE = 4
 
 interface Props {
@@ -34,7 +34,7 @@ export default function Activity({ task, sessions, viewer }: Props) {
   return <Events task={task} sessions={sessions} viewer={viewer} />
 }
 
-/** The choice of all there is, beside the ids of the task and its sessions. */
+/** The choice of everything, besides the ids of the task and its sessions. */
 const ALL = 'all'
 
 function Events({ task, sessions, viewer }: Props) {
@@ -83,7 +83,7 @@ function Events({ task, sessions, viewer }: Props) {
 
 interface Record {
   readonly events: readonly AuditEvent[]
-  /** Whether there are older ones. */
+  /** Whether there are older events. */
   readonly more: boolean
 }
 
@@ -106,7 +106,7 @@ async function record(
   return { events, more: pageToken !== '' }
 }
 
-/** Several records as one, newest first, down to where all of them are known. */
+/** Merges several records, newest first, back to the time from which all of them are loaded. */
 export function merged(records: readonly Record[]): Record {
   const ends = records.filter((it) => it.more).map((it) => it.events.at(-1)?.sequence ?? 0n)
   // biome-ignore lint/complexity/useMathMinMax: Math.max takes no bigint
@@ -115,7 +115,7 @@ export function merged(records: readonly Record[]): Record {
   return { events: events.sort((a, b) => (a.sequence < b.sequence ? 1 : -1)), more: ends.length > 0 }
 }
 
-/** An event; `about` names what it concerns where that is not plain. */
+/** An event; `about` names its subject where that is not clear. */
 function Event({ event, about, viewer }: { event: AuditEvent; about: string | undefined; viewer: Viewer }) {
   const person = usePersonName(event.actor, viewer)
   const behalf = usePersonName(event.onBehalfOf, viewer)

@@ -11,7 +11,7 @@ import { InertLine } from '../../ui/text/Inert'
 import { visibleLine } from '../../ui/text/visible'
 import classes from './panel.module.css'
 
-/** What the task waits on, since when, and what can be done; asked anew when its state changes. */
+/** What the task waits for, since when, and what can be done; loaded again when its state changes. */
 function Explain({ task }: { task: Task }) {
   const client = useFoundry()
   const { taskId } = task
@@ -45,7 +45,7 @@ function Explain({ task }: { task: Task }) {
 
 function FindingView({ finding }: { finding: Finding }) {
   const { condition } = finding
-  // What the condition says in its parts is not said again as a sentence.
+  // What the condition shows in its parts is not repeated as a sentence.
   const text = saysSomething(condition) ? beyond(finding.explanation, condition) : finding.explanation
   return (
     <li className={classes.finding}>
@@ -72,13 +72,13 @@ const stateWords: Readonly<Record<string, string>> = {
   imported: 'saved',
 }
 
-/** The state of a finding as the rest of the page names it. */
+/** The state of a finding in the words of the page. */
 export function stateWord(state: string): string {
   const plain = state.replaceAll('_', ' ')
   return stateWords[plain] ?? plain
 }
 
-/** The part of an explanation behind its first sentences, which put a condition into words. */
+/** The rest of an explanation after its first sentences, which repeat the condition. */
 export function beyond(explanation: string, { nextAction, reason, message, waitingOn }: Condition): string {
   const parts = [nextAction, reason, message, waitingOn, waitingOn.replaceAll('_', ' ')]
   const last = parts.find((part) => part !== '' && explanation.includes(part))
@@ -87,7 +87,7 @@ export function beyond(explanation: string, { nextAction, reason, message, waiti
   return explanation.slice(at + last.length).replace(/^[).]+\s*/, '')
 }
 
-/** What a finding is about, without the id: "Task", "Session main", "Stage agent installing". */
+/** The subject of a finding, without the id: "Task", "Session main", "Stage agent installing". */
 export function subjectName(subject: string): string {
   const [kind = '', ...rest] = subject.split(' ')
   const name = rest

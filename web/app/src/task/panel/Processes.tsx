@@ -11,7 +11,7 @@ import { InertLine } from '../../ui/text/Inert'
 import { counted, sizeText } from '../../ui/text/size'
 import classes from './panel.module.css'
 
-/** The sandbox of a task and what runs in it. Processes are read on opening and by the button, never by themselves. */
+/** The sandbox of a task and its processes, which are loaded on opening and by the button, never automatically. */
 function Processes({ sandboxId }: { sandboxId: string }) {
   if (sandboxId === '') {
     return (

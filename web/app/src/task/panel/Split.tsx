@@ -6,7 +6,7 @@ const LEAST = 25
 const MOST = 70
 const STEP = 4
 
-/** Two places side by side with a movable edge; the share of the right one is remembered. */
+/** Two panes side by side with a movable edge; the share of the right one is stored in this browser. */
 export function Split({ left, right }: { left: ReactNode; right: ReactNode }) {
   const frame = useRef<HTMLDivElement>(null)
   const [share, setShare] = useState(remembered)
@@ -63,6 +63,6 @@ function remember(share: number): void {
   try {
     localStorage.setItem(KEPT, String(Math.round(share)))
   } catch {
-    // Without storage the width is that of today.
+    // Without storage, the width lasts as long as the page.
   }
 }

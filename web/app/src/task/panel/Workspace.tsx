@@ -22,7 +22,7 @@ const Processes = lazyPart('The processes could not be loaded', waiting, () => i
 const Activity = lazyPart('The activity could not be loaded', waiting, () => import('./Activity').then((it) => it.default))
 const Explain = lazyPart('The explanation could not be loaded', waiting, () => import('./Explain').then((it) => it.default))
 
-/** What is shown beside the conversation. */
+/** The panels beside the conversation. */
 export type PanelTab = 'changes' | 'files' | 'processes' | 'activity' | 'explain'
 
 const tabs: readonly { value: PanelTab; label: string; icon: Icon }[] = [
@@ -33,7 +33,7 @@ const tabs: readonly { value: PanelTab; label: string; icon: Icon }[] = [
   { value: 'explain', label: 'Explain', icon: IconHelpCircle },
 ]
 
-/** The panel that an address names; when it names none, the changes where there is room for them. */
+/** The panel named in the address; without one, the changes if there is room for them. */
 export function panelTab(name: string | undefined, narrow: boolean): PanelTab | undefined {
   if (name === undefined) return narrow ? undefined : 'changes'
   return tabs.find((tab) => tab.value === name)?.value
@@ -49,7 +49,7 @@ interface Props {
   /** The open panel; undefined = none. */
   tab: PanelTab | undefined
   onTab: (tab: PanelTab | undefined) => void
-  /** Whether there is room for one place only. */
+  /** Whether there is room for one pane only. */
   narrow: boolean
 }
 

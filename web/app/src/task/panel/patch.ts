@@ -1,6 +1,6 @@
 import type { FileChange } from '@foundry/client/gen/foundry/task/v1/task_pb'
 
-/** Reads that a patch is put together from. */
+/** The reads from which a patch is assembled. */
 export interface PatchReads {
   /** A page of changed files, by path. */
   list: (pageToken: string) => Promise<{ files: FileChange[]; nextPageToken: string; version: bigint }>
@@ -11,15 +11,15 @@ export interface PatchReads {
 /** The work of a task as one patch. */
 export interface Patch {
   readonly bytes: Uint8Array<ArrayBuffer>
-  /** Files that are in it. */
+  /** Number of files in it. */
   readonly files: number
-  /** Paths that are too large to be in it. */
+  /** Paths of files that are too large to be in it. */
   readonly missing: readonly string[]
 }
 
 /**
- * Puts the stored patches of all files together, in order of their paths, all of one version of the work. `progress`
- * hears of each file that is done.
+ * Joins the stored patches of all files in order of their paths, all of one version of the work. `progress` is called
+ * after each file.
  */
 export async function wholePatch(reads: PatchReads, progress: (done: number, all: number) => void): Promise<Patch> {
   const { files, version } = await listAll(reads, 3)
@@ -33,7 +33,7 @@ export async function wholePatch(reads: PatchReads, progress: (done: number, all
   return { bytes: joined(pieces), files: files.length - missing.length, missing }
 }
 
-/** All changed files of one version; begins again when the work changes between two pages. */
+/** All changed files of one version; starts over when the work changes between two pages. */
 async function listAll(reads: PatchReads, attempts: number): Promise<{ files: FileChange[]; version: bigint }> {
   const first = await reads.list('')
   const files = [...first.files]
@@ -49,7 +49,7 @@ async function listAll(reads: PatchReads, attempts: number): Promise<{ files: Fi
   return { files, version: first.version }
 }
 
-/** Pieces one after the other, each ending with a line end, as `git apply` wants it. */
+/** Joins pieces, each ending with a line end, as `git apply` requires. */
 export function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const open = (piece: Uint8Array) => piece.length > 0 && piece[piece.length - 1] !== 10
   const bytes = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length + (open(piece) ? 1 : 0), 0))
@@ -62,7 +62,7 @@ export function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   return bytes
 }
 
-/** Hands bytes to the person as a file. */
+/** Offers bytes to the person as a file to save. */
 export function saveAs(name: string, bytes: Uint8Array<ArrayBuffer>, type = 'text/x-patch'): void {
   const url = URL.createObjectURL(new Blob([bytes], { type }))
   const link = document.createElement('a')

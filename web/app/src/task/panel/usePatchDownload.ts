@@ -10,12 +10,12 @@ import { saveAs, wholePatch } from './patch'
 export interface PatchDownload {
   readonly possible: boolean
   readonly busy: boolean
-  /** Files done and in all, while it runs. */
+  /** Files done and in total, while it runs. */
   readonly progress: { done: number; all: number } | undefined
   readonly download: () => void
 }
 
-/** Reads the patches of all files and hands them to the person as one file; says which files are missing in it. */
+/** Loads the patches of all files and offers them as one file to save; reports files that are missing in it. */
 export function usePatchDownload(task: Task): PatchDownload {
   const client = useFoundry()
   const [progress, setProgress] = useState<{ done: number; all: number } | undefined>(undefined)

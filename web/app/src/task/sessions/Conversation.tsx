@@ -31,11 +31,11 @@ interface Props {
   task: Task
   session: Session
   viewer: Viewer
-  /** Offset that the person has read up to. */
+  /** Offset up to which the person has read. */
   readMark: number
 }
 
-/** A session: its transcript, what waits, and where one writes. Use it with a `key` of the session. */
+/** A session: its transcript, the queue, and the composer. Use it with a `key` of the session. */
 export function Conversation({ task, session: known, viewer, readMark }: Props) {
   const client = useFoundry()
   const conversation = useConversation(known.sessionId, known.lastOffset)
@@ -69,7 +69,7 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
     )
   }
   return (
-    // biome-ignore lint/a11y/noStaticElementInteractions: hears of the keys that its fields get
+    // biome-ignore lint/a11y/noStaticElementInteractions: handles keys that bubble up from its fields
     <div ref={here} className={classes.conversation} onKeyDown={keys}>
       <StaleBanner phase={conversation.phase} since={conversation.since} />
       {conversation.phase === 'ended' && (
@@ -97,19 +97,19 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
   )
 }
 
-/** What an agent without commands offers. */
+/** The commands of an agent without any. */
 const none: readonly AgentCommand[] = []
 
-/** What can be answered of the question of the agent. */
+/** The elements by which the agent's question can be answered. */
 const QUESTION = [
   'section[aria-label="The agent asks for permission"] button',
   'section[aria-label="The agent asks a question"] :is(input, select, textarea, button)',
 ].join()
 
-/** Conditions that come of calls to a model provider; they stand while the agent runs or rests. */
+/** Conditions that come from calls to a model provider; they are shown while the agent runs or is idle. */
 const OF_MODELS = /^MODEL_/
 
-/** Whether a session has something to say that is not told above it already, by the stages of its task. */
+/** Whether a session has a condition that the stages of its task do not show already. */
 function tellsOfItself(task: Task, session: Session): session is Session & { condition: Condition } {
   const { condition } = session
   if (!saysSomething(condition)) return false
@@ -128,7 +128,7 @@ interface FootProps {
   onSent: React.ComponentProps<typeof Composer>['onSent']
 }
 
-/** The composer, or why there is none. */
+/** The composer, or the reason why there is none. */
 function Foot({ task, session, viewer, running, stop, onSend, onSent }: FootProps) {
   const reason = !viewer.steers
     ? 'Viewers can read this conversation; only members can write.'

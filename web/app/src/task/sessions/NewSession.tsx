@@ -7,12 +7,12 @@ import { isEnded } from '../header/Actions'
 
 const formPart = new Part(() => import('./NewSessionForm').then((it) => it.NewSessionForm))
 
-/** Sessions of a task at most. */
+/** Most sessions of a task. */
 const MOST = 10
 
 interface Props {
   task: Task
-  /** Sessions that are open. */
+  /** Number of open sessions. */
   open: number
   onCreated: (sessionId: string) => void
 }
@@ -21,7 +21,7 @@ interface Props {
 export function NewSession({ task, open, onCreated }: Props) {
   const [asked, setAsked] = useState(false)
   const Form = useDialogPart(formPart, 'The form for a new session could not be opened', asked, () => setAsked(false))
-  // Not before the form is there: opening gives it the focus.
+  // Only when the form is loaded, because opening moves the focus to it.
   const opened = asked && Form !== undefined
   const full = open >= MOST
   const label = full ? `The limit is ${MOST} sessions per task` : 'New session'

@@ -11,7 +11,7 @@ import { useCommand } from '../../state/command'
 import { useRead } from '../../state/read'
 import classes from './sessions.module.css'
 
-/** Name, agent and policy of a session that is to begin. */
+/** Name, agent and policy of a new session. */
 export function NewSessionForm({ task, onCreated }: { task: Task; onCreated: (sessionId: string) => void }) {
   const client = useFoundry()
   const { taskId } = task

@@ -13,7 +13,7 @@ interface Props {
   onClose: () => void
 }
 
-/** Asks for another name of a session. */
+/** A dialog for a new name of a session. */
 export function RenameSession({ session, opened, onClose }: Props) {
   const client = useFoundry()
   const [name, setName] = useState(session.name)

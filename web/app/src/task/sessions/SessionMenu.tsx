@@ -17,7 +17,7 @@ interface Props {
   steers: boolean
 }
 
-/** What can be done with the selected session, and the way to the closed ones. */
+/** The actions on the selected session, and the list of closed ones. */
 export function SessionMenu({ session, closed, onSelect, steers }: Props) {
   const [asking, setAsking] = useState<'rename' | 'close' | undefined>(undefined)
   const open = session !== undefined && session.state !== SessionState.CLOSED

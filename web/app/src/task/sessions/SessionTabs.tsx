@@ -12,18 +12,18 @@ import classes from './sessions.module.css'
 
 interface Props {
   task: Task
-  /** Sessions with a tab: the open ones, and a closed one while it is looked at. */
+  /** Sessions with a tab: the open ones, and a closed one while it is shown. */
   sessions: readonly Session[]
   closed: readonly Session[]
   selected: Session | undefined
   onSelect: (sessionId: string) => void
   markOf: (sessionId: string) => number
   steers: boolean
-  /** What the selected tab shows. */
+  /** The content of the selected tab. */
   children: ReactNode
 }
 
-/** The conversations of a task as tabs; arrow keys go from one to the next. */
+/** The sessions of a task as tabs; arrow keys move between them. */
 export function SessionTabs({ task, sessions, closed, selected, onSelect, markOf, steers, children }: Props) {
   return (
     <Tabs

@@ -5,7 +5,7 @@ import { useCallback, useEffect, useMemo } from 'react'
 /** How long the newest entry must have been on the screen before it counts as read, in milliseconds. */
 export const READ_DELAY = 1000
 
-/** Notes how far a session was read: at most once a second, never back, and only while the tab is looked at. */
+/** Records how far a session was read: at most once a second, never back, and only while the tab is visible. */
 export class ReadMarker {
   private marked: number
   private wanted = 0
@@ -19,7 +19,7 @@ export class ReadMarker {
     this.marked = known
   }
 
-  /** Another tab read further. */
+  /** Another tab has read further. */
   known(offset: number): void {
     this.marked = Math.max(this.marked, offset)
   }
@@ -31,12 +31,12 @@ export class ReadMarker {
     this.timer = setTimeout(() => void this.flush(), READ_DELAY)
   }
 
-  /** The tab is looked at again. */
+  /** The tab is visible again. */
   resume(): void {
     this.seen(this.wanted)
   }
 
-  /** Forgets what is not noted yet. */
+  /** Drops what is not recorded yet. */
   dispose(): void {
     clearTimeout(this.timer)
     this.timer = undefined
@@ -51,7 +51,7 @@ export class ReadMarker {
     try {
       await this.mark(offset)
     } catch {
-      // A mark is no command of the person: the next entry tries again.
+      // A mark is not a command of the person: a failure is not shown, and the next entry tries again.
       if (this.marked === offset) this.marked = before
     }
   }
@@ -59,7 +59,7 @@ export class ReadMarker {
 
 const inSight = () => document.visibilityState === 'visible'
 
-/** Hears what is on the screen and marks it as read; `known` is the mark that the server has. */
+/** Marks entries on the screen as read; `known` is the server's mark. */
 export function useMarkRead(sessionId: string, known: number): (offset: number) => void {
   const client: Foundry = useFoundry()
   const marker = useMemo(

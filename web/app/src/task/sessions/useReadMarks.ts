@@ -3,7 +3,7 @@ import { useTopic } from '@foundry/client/react'
 import type { Session } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { useCallback, useMemo } from 'react'
 
-/** How far the person has read each session, as the server knows it. */
+/** The offset up to which the person has read each session, according to the server. */
 export function useReadMarks(organizationId: string): (sessionId: string) => number {
   const state = useTopic(useMemo(() => topics.userState(organizationId), [organizationId]))
   return useCallback(
@@ -15,7 +15,7 @@ export function useReadMarks(organizationId: string): (sessionId: string) => num
   )
 }
 
-/** Whether a session has entries that were not read. */
+/** Whether a session has unread entries. */
 export function isUnread(session: Pick<Session, 'lastOffset'>, mark: number): boolean {
   return Number(session.lastOffset) > mark
 }

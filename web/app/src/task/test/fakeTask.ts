@@ -19,7 +19,7 @@ import {
 import { WatchSessionRequestSchema } from '@foundry/client/gen/foundry/task/v1/task_service_pb'
 import { FakeFoundry, type FakeCalls } from '../../test/fakeFoundry'
 
-/** Body of a transcript part, as it is written in tests. */
+/** Body of a transcript part, as tests write it. */
 export type Said = NonNullable<MessageInitShape<typeof TranscriptPartSchema>['body']>
 
 type PartFields = { messageId?: string; blockId?: string; partNumber?: number; runtimeInstance?: bigint; createTime?: Timestamp }
@@ -30,7 +30,7 @@ export function entry(offset: number, body: Said, rest: PartFields = {}): Transc
   return create(TranscriptEntrySchema, { sessionId: 'ses_1', offset: BigInt(offset), part })
 }
 
-/** A task that is idle unless it is said otherwise. */
+/** A task that is idle by default. */
 export function aTask(rest: MessageInitShape<typeof TaskSchema> = {}): Task {
   return create(TaskSchema, {
     taskId: 'task_1',
@@ -48,7 +48,7 @@ export function aTask(rest: MessageInitShape<typeof TaskSchema> = {}): Task {
   })
 }
 
-/** A session that is idle unless it is said otherwise. */
+/** A session that is idle by default. */
 export function aSession(rest: MessageInitShape<typeof SessionSchema> = {}): Session {
   return create(SessionSchema, {
     sessionId: 'ses_1',
@@ -62,7 +62,7 @@ export function aSession(rest: MessageInitShape<typeof SessionSchema> = {}): Ses
   })
 }
 
-/** A message that waits. */
+/** A queued message. */
 export function aMessage(id: string, text: string, rest: MessageInitShape<typeof QueuedMessageSchema> = {}): QueuedMessage {
   const textSize = BigInt(new TextEncoder().encode(text).length)
   return create(QueuedMessageSchema, { messageId: id, sessionId: 'ses_1', textPreview: text.slice(0, 1024), textSize, state: 1, ...rest })
@@ -84,7 +84,7 @@ class SessionTopic {
   }
 }
 
-/** A client that shows one task with its sessions; transcripts grow in place as those of the real client do. */
+/** A client that shows one task with its sessions; transcripts grow in place as in the real client. */
 export class FakeTask {
   readonly fake: FakeFoundry
   readonly client: Foundry
@@ -111,7 +111,7 @@ export class FakeTask {
     this.fake.show(topics.task(task.taskId), items, phase)
   }
 
-  /** Shows a session, its queue (messages removed by undefined) and more entries of its transcript. */
+  /** Shows a session, its queue (undefined removes a message) and more entries of its transcript. */
   showSession(
     session: Session,
     entries: readonly TranscriptEntry[] = [],

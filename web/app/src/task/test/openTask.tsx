@@ -8,19 +8,19 @@ import { shellItems, type FakeCalls } from '../../test/fakeFoundry'
 import { TaskPage } from '../TaskPage'
 import { aSession, aTask, FakeTask } from './fakeTask'
 
-/** Puts the address of the task in place, and the sizes that rows have here, where no browser lays them out. */
+/** Sets the task's address, and the sizes of elements, because there is no layout. */
 export function prepare(): void {
   history.replaceState(null, '', '/o/org_1/t/task_1')
   vi.spyOn(HTMLElement.prototype, 'offsetHeight', 'get').mockReturnValue(600)
   vi.spyOn(HTMLElement.prototype, 'offsetWidth', 'get').mockReturnValue(800)
 }
 
-/** Answers to the calls that a page makes by itself. */
+/** Answers to the calls that the page makes without being asked. */
 export const calm: FakeCalls = {
   task: { updateDraft: () => ({}), markRead: () => ({}), listFileChanges: () => ({ files: [], nextPageToken: '' }) },
 }
 
-/** What the page of a task is shown with. */
+/** The content of a task's page. */
 export interface Shown {
   task?: Task
   sessions?: readonly Session[]
@@ -57,10 +57,10 @@ export function openTask({
   return world
 }
 
-/** The requests that were made to a method. */
+/** The requests made to a method. */
 export const made = (world: FakeTask, method: string) =>
   world.fake.made.filter((call) => call.method === method).map((call) => call.request as Record<string, unknown>)
-/** The field that messages are written in. */
+/** The field for messages. */
 export const message = () => screen.getByRole('textbox', { name: 'Message' })
-/** Types into the field of messages. */
+/** Types into the field for messages. */
 export const write = (text: string) => fireEvent.change(message(), { target: { value: text } })

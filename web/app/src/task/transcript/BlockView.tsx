@@ -13,11 +13,11 @@ import { TurnEndView } from './TurnEndView'
 interface Props {
   block: Block
   context: BlockContext
-  /** Whether more of it is coming at this moment. */
+  /** Whether it is still growing. */
   streaming: boolean
 }
 
-/** A block of the transcript. A block that is the same object is not rendered again. */
+/** A block of the transcript. The same block object is not rendered again. */
 export const BlockView = memo(function BlockView({ block, context, streaming }: Props) {
   switch (block.kind) {
     case 'user':

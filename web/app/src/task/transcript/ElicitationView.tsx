@@ -6,7 +6,7 @@ import type { ElicitationBlock } from './blocks'
 import type { BlockContext } from './context'
 import classes from './transcript.module.css'
 
-/** A form of the agent and what was filled in. The fields are below the transcript, where they stay in sight. */
+/** A form of the agent with its answer. The fields are below the transcript, where they stay visible. */
 export function ElicitationView({ block, context }: { block: ElicitationBlock; context: BlockContext }) {
   const { request, answer } = block
   const person = usePersonName(answer?.userId ?? '', context.viewer)

@@ -27,7 +27,7 @@ const kinds: Readonly<Partial<Record<NoticeKind, { word: string; icon: Icon; ton
 }
 const unknown = { word: 'Notice', icon: IconInfoCircle, tone: 'quiet' } as const
 
-/** Something to know about the conversation itself. */
+/** A notice about the conversation itself. */
 export function NoticeView({ block }: { block: NoticeBlock }) {
   const kind = kinds[block.notice.kind] ?? unknown
   const Glyph = kind.icon

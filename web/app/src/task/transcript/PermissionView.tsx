@@ -5,7 +5,7 @@ import type { PermissionBlock } from './blocks'
 import type { BlockContext } from './context'
 import classes from './transcript.module.css'
 
-/** A question of the agent and who answered what. The buttons are below the transcript, where they stay in sight. */
+/** A permission request of the agent with its answer. The buttons are below the transcript, where they stay visible. */
 export function PermissionView({ block, context }: { block: PermissionBlock; context: BlockContext }) {
   const { request, answer } = block
   const person = usePersonName(answer?.userId ?? '', context.viewer)

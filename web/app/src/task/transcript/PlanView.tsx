@@ -9,7 +9,7 @@ const steps: Readonly<Record<string, { icon: Icon; word: string }>> = {
 }
 const open = { icon: IconCircle, word: 'open' }
 
-/** The plan of a turn as it is now. */
+/** The present plan of a turn. */
 export function PlanView({ block }: { block: PlanBlock }) {
   const { entries } = block.plan
   const done = entries.filter((entry) => entry.state === 'completed').length

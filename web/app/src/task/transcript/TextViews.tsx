@@ -12,7 +12,7 @@ import type { TextBlock } from './blocks'
 import { useOpened } from './opened'
 import classes from './transcript.module.css'
 
-/** Says that a block begins on an older page. */
+/** Shows that a block begins on an older page. */
 export function CutStart({ block }: { block: { cutStart: boolean } }) {
   return block.cutStart ? <div className={classes.cutStart}>… continued from above</div> : null
 }
@@ -33,7 +33,7 @@ export function UserView({ block, viewer }: { block: TextBlock; viewer: Viewer }
   )
 }
 
-/** Words of the agent. */
+/** A message of the agent. */
 export function AgentView({ block, agent, streaming }: { block: TextBlock; agent: string; streaming: boolean }) {
   return (
     <article className={classes.agent} aria-label={`Message from the agent ${agent}`} aria-busy={streaming}>
@@ -47,7 +47,7 @@ export function AgentView({ block, agent, streaming }: { block: TextBlock; agent
   )
 }
 
-/** What the agent thought; folded unless asked for. */
+/** A thought of the agent; folded by default. */
 export function ThoughtView({ block, streaming }: { block: TextBlock; streaming: boolean }) {
   const [chosen, setOpen] = useOpened(block.key)
   const open = chosen === true

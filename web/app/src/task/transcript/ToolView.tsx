@@ -44,10 +44,10 @@ const states: Readonly<Partial<Record<ToolCallState, { word: string; icon: Icon;
   [ToolCallState.FAILED]: { word: 'Failed', icon: IconX, tone: 'error' },
 }
 
-/** Output that is shown without being asked for has at most so many lines. */
+/** Most lines of output that are shown without unfolding. */
 const SHORT_LINES = 8
 
-/** A tool call: what, how far, on which files; input and output when opened. */
+/** A tool call: what it does, its state and files; input and output when unfolded. */
 export const ToolView = memo(function ToolView({ block }: { block: ToolBlock }) {
   const { call } = block
   const [chosen, setChosen] = useOpened(block.key)
@@ -142,7 +142,7 @@ function ToolBody({ call }: { call: ToolCall }) {
   )
 }
 
-/** JSON with its lines apart; anything else as it is. */
+/** JSON with line breaks; anything else as it is. */
 function readable(input: string): string {
   if (!input.startsWith('{') && !input.startsWith('[')) return input
   try {

@@ -13,24 +13,24 @@ import type { Conversation } from './useConversation'
 interface Props {
   conversation: Conversation
   context: BlockContext
-  /** Whether the last block is being written at this moment. */
+  /** Whether the last block is still growing. */
   streaming: boolean
-  /** Hears that the newest entry is on the screen. */
+  /** Called when the newest entry is on the screen. */
   onNewestSeen: (offset: number) => void
 }
 
-/** How near to the end counts as being there, in pixels. */
+/** Distance from the end that still counts as the end, in pixels. */
 const AT_END = 48
-/** How near to the start older entries are read, in pixels. */
+/** Distance from the start at which older entries are loaded, in pixels. */
 const NEAR_START = 400
 
-/** The conversation: follows new words while its end is on the screen, and keeps its place otherwise. */
+/** The conversation: follows new text while its end is on the screen, and keeps its position otherwise. */
 export function TranscriptView({ conversation, context, streaming, onNewestSeen }: Props) {
   const { transcript, version, older } = conversation
   const scroller = useRef<HTMLDivElement>(null)
   const [atEnd, setAtEnd] = useState(true)
   const [opened] = useState(() => new Map<string, boolean>())
-  // A new function would make the list measure all rows again at every rendering.
+  // With a new function, the list would measure all rows again at every rendering.
   const keyAt = useCallback((index: number) => transcript.keyAt(index), [transcript])
   const rows = useVirtualizer({
     count: transcript.length,
@@ -129,7 +129,7 @@ function Nothing({ conversation }: { conversation: Conversation }) {
   )
 }
 
-/** How many entries came since the end was last on the screen. */
+/** How many entries have arrived since the end was last on the screen. */
 function useUnseen(length: number, last: number, atEnd: boolean): number {
   const [seen, setSeen] = useState(last)
   useEffect(() => {
@@ -138,7 +138,7 @@ function useUnseen(length: number, last: number, atEnd: boolean): number {
   return length === 0 || atEnd ? 0 : Math.max(0, last - seen)
 }
 
-/** Goes to the end once, when the first entries are there. */
+/** Scrolls to the end once, when the first entries are loaded. */
 function useStartAtEnd(length: number, scroll: () => void): void {
   const started = useRef(false)
   useEffect(() => {
@@ -148,7 +148,7 @@ function useStartAtEnd(length: number, scroll: () => void): void {
   }, [length, scroll])
 }
 
-/** Keeps the end on the screen when the place for the transcript gets smaller, for a question or a longer draft. */
+/** Keeps the end on the screen when the transcript gets less room, for a question or a longer draft. */
 function useEndKept(scroller: RefObject<HTMLDivElement | null>, atEnd: boolean, scroll: () => void): void {
   const newest = useRef({ atEnd, scroll })
   newest.current = { atEnd, scroll }

@@ -17,7 +17,7 @@ interface Common {
   readonly offset: number
   /** The message that began the turn; empty outside of a turn. */
   readonly turn: string
-  /** When its first entry was recorded, in ms since 1970; 0 when unknown. */
+  /** When its first entry was recorded, in milliseconds since the epoch; 0 when unknown. */
   readonly at: number
   /** When its last entry was recorded. */
   readonly until: number
@@ -25,7 +25,7 @@ interface Common {
   readonly cutStart: boolean
 }
 
-/** Words of a person, or of the agent, or its thoughts. */
+/** A text of a person or of the agent, or a thought of the agent. */
 export interface TextBlock extends Common {
   readonly kind: 'user' | 'agent' | 'thought'
   readonly text: string
@@ -41,26 +41,26 @@ export interface FileBlock extends Common {
   readonly file: AgentFile
 }
 
-/** A tool call as it is now. */
+/** A tool call in its present state. */
 export interface ToolBlock extends Common {
   readonly kind: 'tool'
   readonly call: ToolCall
 }
 
-/** The plan of a turn as it is now. */
+/** The present plan of a turn. */
 export interface PlanBlock extends Common {
   readonly kind: 'plan'
   readonly plan: Plan
 }
 
-/** A question of the agent, with its answer once there is one. */
+/** A permission request of the agent, with its answer if there is one. */
 export interface PermissionBlock extends Common {
   readonly kind: 'permission'
   readonly request: PermissionRequest
   readonly answer: PermissionAnswer | undefined
 }
 
-/** A form of the agent, with its answer once there is one. */
+/** A form of the agent, with its answer if there is one. */
 export interface ElicitationBlock extends Common {
   readonly kind: 'elicitation'
   readonly request: ElicitationRequest
@@ -73,11 +73,11 @@ export interface TurnEndBlock extends Common {
   readonly end: TurnEnd
 }
 
-/** Something to know about the conversation. */
+/** A notice about the conversation. */
 export interface NoticeBlock extends Common {
   readonly kind: 'notice'
   readonly notice: Notice
 }
 
-/** What a transcript shows: one thing said or done, folded from its entries. */
+/** An element of the transcript: one thing that was said or done, folded from its entries. */
 export type Block = TextBlock | FileBlock | ToolBlock | PlanBlock | PermissionBlock | ElicitationBlock | TurnEndBlock | NoticeBlock

@@ -1,12 +1,12 @@
 import type { Viewer } from '../model/useViewer'
 
-/** What blocks need to know besides themselves; the same object as long as nothing of it changes. */
+/** What blocks need besides their own data; the same object until something in it changes. */
 export interface BlockContext {
   readonly viewer: Viewer
   /** Name of the agent, for labels. */
   readonly agent: string
-  /** The question that waits for an answer; empty when none does. */
+  /** The pending permission request; empty when there is none. */
   readonly pendingPermission: string
-  /** The form that waits to be filled in; empty when none does. */
+  /** The pending form; empty when there is none. */
   readonly pendingElicitation: string
 }

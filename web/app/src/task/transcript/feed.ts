@@ -2,17 +2,18 @@ import type { SessionLog } from '@foundry/client'
 import type { TranscriptEntry } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { Transcript } from './fold'
 
-/** Takes what is new in the log of a session into a transcript; asking again costs nothing. */
+/** Adds new entries of a session's log to a transcript; repeated calls cost nothing. */
 export class Feed {
   transcript = new Transcript()
   private entries: readonly TranscriptEntry[] = []
   private seen = 0
 
-  /** Takes the entries that were not there the last time. */
+  /** Adds the entries since the last call. */
   take(log: SessionLog): void {
     if (log.entries !== this.entries) {
       const newest = Number(log.entries.at(-1)?.offset ?? 0n)
-      // Entries never change. A log that ends earlier than before is another one: the store was put back.
+      // Entries never change. A log that ends earlier than before is another one: the store was restored from a
+      // backup.
       if (newest < this.transcript.last && this.seen > 0 && log.entries.length > 0) this.transcript = new Transcript()
       this.entries = log.entries
       this.seen = 0

@@ -166,7 +166,7 @@ function withoutKey({ key, ...rest }: Block): Omit<Block, 'key'> {
   return rest
 }
 
-/** A conversation in which everything goes on over several entries. */
+/** A conversation in which everything spans several entries. */
 function story(length: number) {
   return Array.from({ length }, (_, at) => {
     const body: Said[] = [

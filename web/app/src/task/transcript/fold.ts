@@ -4,25 +4,25 @@ import type { TranscriptEntry } from '@foundry/client/gen/foundry/task/v1/task_p
 import type { Block } from './blocks'
 
 /**
- * The transcript of a session as blocks. Entries are added at the end as they arrive and at the start as older pages
- * are read; each costs the same however long the transcript is. Blocks are replaced, never changed, so that a block
- * that is the same object needs no rendering.
+ * The transcript of a session as blocks. Entries are added at the end as they arrive, and at the start as older pages
+ * are loaded; each costs the same however long the transcript is. Blocks are replaced, never changed, so the same
+ * block object needs no new rendering.
  */
 export class Transcript {
   private order: string[] = []
   private readonly blocks = new Map<string, Block>()
-  /** The newest block of each identity: what an update of it replaces. */
+  /** The newest block of each identity, which an update replaces. */
   private readonly newest = new Map<string, string>()
-  /** Blocks whose start is in an older page, by identity. */
+  /** Blocks that start in an older page, by identity. */
   private readonly cut = new Map<string, string>()
-  /** Answers to questions that are in an older page. */
+  /** Answers to questions in an older page. */
   private readonly orphans = new Map<string, Answer>()
 
   /** Lowest offset that is folded in; 0 = none yet. */
   first = 0
   /** Highest offset that is folded in; 0 = none yet. */
   last = 0
-  /** Grows with each change. */
+  /** Increases with each change. */
   version = 0
 
   /** How many blocks there are. */
@@ -30,18 +30,18 @@ export class Transcript {
     return this.order.length
   }
 
-  /** The key of the block at a place, for lists. */
+  /** The key of the block at an index, for lists. */
   keyAt(index: number): string {
     return this.order[index] ?? `none-${index}`
   }
 
-  /** The block at a place. */
+  /** The block at an index. */
   at(index: number): Block | undefined {
     const key = this.order[index]
     return key === undefined ? undefined : this.blocks.get(key)
   }
 
-  /** Adds entries that follow the last one; those already folded are passed over. */
+  /** Adds entries that follow the last one; skips those that are folded in already. */
   append(entries: Iterable<TranscriptEntry>): void {
     for (const entry of entries) {
       const offset = Number(entry.offset)
@@ -78,7 +78,7 @@ export class Transcript {
     this.version++
   }
 
-  /** Joins a block with its start in an older page: it keeps its key, and moves to where it starts. */
+  /** Joins a block with its start in an older page: it keeps its key, and moves to its start. */
   private join(older: Transcript, identity: string, key: string): void {
     const startKey = older.newest.get(identity)
     const start = startKey === undefined ? undefined : older.blocks.get(startKey)
@@ -124,14 +124,14 @@ export class Transcript {
 /** The answer to a question of the agent. */
 type Answer = PermissionAnswer | ElicitationAnswer
 
-/** A question with its answer; undefined when it is no question of this kind. */
+/** A question with its answer; undefined when the two kinds do not match. */
 function answered(asked: Block, answer: Answer): Block | undefined {
   if (asked.kind === 'permission' && 'permissionId' in answer) return { ...asked, answer }
   if (asked.kind === 'elicitation' && 'elicitationId' in answer) return { ...asked, answer }
   return undefined
 }
 
-/** What several entries have in common when they tell of one thing. */
+/** The identity that all entries about one thing share. */
 function identityOf(offset: number, part: TranscriptPart): string {
   const { body } = part
   const block = part.blockId === '' ? `@${offset}` : part.blockId
@@ -152,7 +152,7 @@ function identityOf(offset: number, part: TranscriptPart): string {
   }
 }
 
-/** Whether an agent uses the id of a finished tool call for another one. */
+/** Whether an agent reuses the id of a finished tool call for a new one. */
 function startsAnew(before: Block, part: TranscriptPart): boolean {
   if (before.kind !== 'tool' || part.partNumber !== 0) return false
   return before.call.state === ToolCallState.COMPLETED || before.call.state === ToolCallState.FAILED

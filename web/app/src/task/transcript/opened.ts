@@ -1,9 +1,9 @@
 import { createContext, useContext, useState } from 'react'
 
-/** Which blocks of a transcript a person opened or closed, by key; kept while they are off the screen and not rendered. */
+/** Which blocks of a transcript a person has opened or closed, by key; kept while the blocks are not rendered. */
 export const OpenedContext = createContext<Map<string, boolean> | undefined>(undefined)
 
-/** Whether a block was opened or closed by the person; undefined = neither. */
+/** Whether the person has opened or closed a block; undefined = neither. */
 export function useOpened(key: string): [boolean | undefined, (open: boolean) => void] {
   const kept = useContext(OpenedContext)
   const [opened, setOpened] = useState(() => kept?.get(key))

@@ -5,12 +5,12 @@ import { useCallback, useMemo, useRef, useState } from 'react'
 import { Feed } from './feed'
 import type { Transcript } from './fold'
 
-/** Entries that a conversation starts with, counted from its end. */
+/** Entries that are loaded first, counted from the end. */
 const SHOWN_FIRST = 200
-/** Entries of an older page. */
+/** Entries per older page. */
 const OLDER_PAGE = 200
 
-/** A session with its queue and the part of its transcript that is loaded. */
+/** A session with its queue and the loaded part of its transcript. */
 export interface Conversation {
   readonly phase: TopicPhase
   readonly since: number
@@ -25,19 +25,19 @@ export interface Conversation {
   readonly older: Older
 }
 
-/** What lies before the loaded part. */
+/** The part before the loaded one. */
 export interface Older {
-  /** Whether there is something before the loaded part. */
+  /** Whether there is anything before the loaded part. */
   readonly exists: boolean
   readonly loading: boolean
   readonly error: unknown
-  /** Reads the page before the loaded part. */
+  /** Loads the page before the loaded part. */
   readonly load: () => void
 }
 
 /**
- * Watches a session from its last 200 entries on. `lastOffset` is where it was when it was opened; it is looked at once.
- * Use it with a `key` of the session.
+ * Watches a session from its last 200 entries on. `lastOffset` is its offset when it was opened, and is read only
+ * once. Use it with a `key` of the session.
  */
 export function useConversation(sessionId: string, lastOffset: bigint): Conversation {
   const [after] = useState(() => (lastOffset > BigInt(SHOWN_FIRST) ? lastOffset - BigInt(SHOWN_FIRST) : 0n))

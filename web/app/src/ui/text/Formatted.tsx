@@ -4,7 +4,7 @@ import { InertText } from './Inert'
 import { fitsMarkdown, MAX_MARKDOWN } from './limits'
 import { LongText } from './LongText'
 
-/** What parses markdown; loaded with the first words of an agent. */
+/** The markdown parser; loaded with the first text of an agent. */
 export const formatting = new Part(() => import('./Markdown').then((it) => it.Markdown))
 
 interface Props {
@@ -13,8 +13,8 @@ interface Props {
 }
 
 /**
- * Words of an agent: formatted as soon as the code for it is here, as plain text until then and for good when they are
- * too long or nested too deeply.
+ * Text of an agent: formatted once the code for it is loaded, as plain text until then, and always when it is too
+ * long or nested too deeply.
  */
 export const Formatted = memo(function Formatted({ text, label }: Props) {
   const { value: Markdown } = usePart(formatting)
@@ -24,7 +24,7 @@ export const Formatted = memo(function Formatted({ text, label }: Props) {
   return Markdown === undefined ? <InertText text={text} /> : <Markdown text={text} />
 })
 
-/** Says that the words of agents are plain text because the code that formats them could not be loaded. */
+/** Shows that agents' text is plain because the code that formats it could not be loaded. */
 export function FormattingMissing() {
   const { error, loading } = usePart(formatting, false)
   if (error === undefined) return null

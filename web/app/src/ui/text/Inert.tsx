@@ -2,7 +2,10 @@ import type { CSSProperties } from 'react'
 import { visible, visibleLine } from './visible'
 import classes from './text.module.css'
 
-/** One line of foreign text (a title, name, branch or path), isolated so that its direction stays its own. */
+/**
+ * One line of foreign text (a title, name, branch or path), isolated so that its direction does not affect what
+ * surrounds it.
+ */
 export function InertLine({ text, className, style }: { text: string; className?: string; style?: CSSProperties }) {
   return (
     <bdi dir="auto" className={className} style={style}>

@@ -7,7 +7,7 @@ import classes from './text.module.css'
 
 const PIECE = 8 * 1024
 
-/** A text too long for anything but plain display: its first part, and all of it in a box of its own on demand. */
+/** A text too long for anything but plain text: its first part, and all of it in a box on demand. */
 export function LongText({ text, label, mono = false }: { text: string; label: string; mono?: boolean }) {
   const [whole, setWhole] = useState(false)
   const cut = text.length > SHOWN_FIRST && !whole
@@ -30,7 +30,7 @@ export function LongText({ text, label, mono = false }: { text: string; label: s
   )
 }
 
-/** Pieces that the browser can lay out one by one: cut at a line end where there is one near, else anywhere. */
+/** Pieces that the browser can lay out one by one: cut at a line end if one is near, otherwise anywhere. */
 export function pieces(text: string): string[] {
   const all: string[] = []
   let at = 0

@@ -9,8 +9,8 @@ import classes from './text.module.css'
 const plugins = [remarkGfm]
 
 /**
- * Markdown of an agent. No HTML (it is shown as the text it is), no pictures (they become links), links only to http,
- * https and mailto with their target in sight. Only for what `fitsMarkdown`: show it by `Formatted`.
+ * Markdown of an agent. No HTML (it is shown as text), no pictures (they become links), links only to http, https and
+ * mailto with a visible target. Only for text that `fitsMarkdown`; use `Formatted`.
  */
 export const Markdown = memo(function Markdown({ text }: { text: string }) {
   return (
@@ -24,7 +24,7 @@ export const Markdown = memo(function Markdown({ text }: { text: string }) {
   )
 })
 
-/** Shows the text as it is when it cannot be rendered as markdown. */
+/** Shows the plain text when it cannot be rendered as markdown. */
 class PlainOnError extends Component<{ text: string; children: ReactNode }, { failed: boolean }> {
   override state = { failed: false }
 
@@ -69,7 +69,7 @@ function Picture({ src, alt }: { src?: unknown; alt?: string }) {
   return <Link href={target}>[{name}]</Link>
 }
 
-/** A heading of the look of a level; all are of one level for the page, whose own headings come before, without a gap. */
+/** A heading with the looks of a level. All have the same level, so that the page's outline has no gaps. */
 function heading(look: 3 | 4 | 5) {
   // biome-ignore lint/correctness/noComponentHookFactories: made once for each look, as the module is loaded
   return function Heading({ children }: { children?: ReactNode }) {
@@ -77,7 +77,7 @@ function heading(look: 3 | 4 | 5) {
   }
 }
 
-// Only what is named here is passed on to the page: no ids, classes or other attributes of the source.
+// Only the properties named here are passed on: no ids, classes or other attributes of the source.
 const components: Components = {
   a: ({ href, children }) => <Link href={href}>{children}</Link>,
   img: ({ src, alt }) => <Picture src={src} alt={alt} />,

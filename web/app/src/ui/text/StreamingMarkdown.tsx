@@ -4,12 +4,12 @@ import { fitsMarkdown } from './limits'
 import { segments } from './segments'
 import classes from './text.module.css'
 
-/** Shortest time between two renderings of words that are still coming, in milliseconds. */
+/** Shortest time between two renderings of growing text, in milliseconds. */
 const PACE = 100
 
 /**
- * Markdown that is still being written: new words are shown at most ten times a second, and only the last paragraph
- * is parsed again.
+ * Markdown that is still growing: new text is shown at most ten times a second, and only the last paragraph is parsed
+ * again.
  */
 export function StreamingMarkdown({ text, label }: { text: string; label: string }) {
   const paced = usePaced(text, PACE)
@@ -23,7 +23,7 @@ export function StreamingMarkdown({ text, label }: { text: string; label: string
   )
 }
 
-/** The newest value, taken over at most once each `pace` milliseconds; the last one is never left out. */
+/** The newest value, updated at most once per `pace` milliseconds; the last one is never skipped. */
 export function usePaced<T>(value: T, pace: number): T {
   const [shown, setShown] = useState(value)
   const newest = useRef(value)

@@ -1,7 +1,7 @@
 import Anser from 'anser'
 import { visible } from './visible'
 
-/** A stretch of terminal output in one style; classes are of the page's own palette. */
+/** A part of terminal output in one style; classes are from the page's own palette. */
 export interface Stretch {
   text: string
   className: string
@@ -22,8 +22,8 @@ function colourClass(name: string | null): string | undefined {
 }
 
 /**
- * Terminal output as styled stretches. Only the sixteen named foreground colours are kept, as classes whose colours
- * keep their contrast in both schemes; backgrounds, palette colours and hidden text are shown as ordinary text.
+ * Terminal output as styled parts. Only the sixteen named foreground colours are kept, as classes whose colours have
+ * enough contrast in both schemes; backgrounds, palette colours and hidden text become ordinary text.
  */
 export function stretches(text: string): Stretch[] {
   if (!text.includes('\u001b')) return [{ text: visible(text), className: '' }]

@@ -1,4 +1,4 @@
-/** Characters of a block that are shown before "show all" is asked for. */
+/** Characters of a block that are shown before "show all". */
 export const SHOWN_FIRST = 64 * 1024
 
 /** Characters above which a block is plain text, because parsing it as markdown could stall the page. */
@@ -9,7 +9,7 @@ const MAX_MARKERS = 2000
 
 /**
  * Whether text may be parsed as markdown: short enough, not nested so deeply that rendering overflows the stack, and
- * without the heaps of markers on which parsers take quadratic time.
+ * without the masses of markers on which parsers take quadratic time.
  */
 export function fitsMarkdown(text: string): boolean {
   if (text.length > MAX_MARKDOWN) return false
@@ -22,7 +22,7 @@ function fewerThan(text: string, pattern: RegExp, limit: number): boolean {
   return true
 }
 
-/** Looks at what each line starts with: quote and list markers, one after the other, and deep indentation. */
+/** Checks the start of each line: quote and list markers in a row, and deep indentation. */
 function nestsDeeply(text: string): boolean {
   let markers = 0
   let spaces = 0

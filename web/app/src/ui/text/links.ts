@@ -1,6 +1,6 @@
 const allowed: readonly string[] = ['http:', 'https:', 'mailto:']
 
-/** The target of a link that may be followed, or undefined: only absolute http, https and mailto. */
+/** The target of a link that may be followed, otherwise undefined: only absolute http, https and mailto. */
 export function safeTarget(url: string | undefined): string | undefined {
   if (url === undefined) return undefined
   try {
@@ -11,7 +11,7 @@ export function safeTarget(url: string | undefined): string | undefined {
   }
 }
 
-/** A target as people are shown it, cut in the middle to `limit` characters so that host and end stay readable. */
+/** A target for people, cut in the middle to `limit` characters so that host and end stay readable. */
 export function shownTarget(url: string, limit = 72): string {
   const text = url.replace(/^mailto:/i, '')
   if (text.length <= limit) return text

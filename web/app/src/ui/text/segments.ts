@@ -2,9 +2,8 @@ const fence = /^ {0,3}(`{3,}|~{3,})/
 const continues = /^(?:\s|[-*+>|]|\d+[.)])/
 
 /**
- * Cuts markdown that is still being written into pieces that will not change any more and the growing last one:
- * at blank lines outside of fences whose next line starts something new. Only the last piece is parsed again as
- * words arrive.
+ * Cuts growing markdown into pieces that will not change any more and the growing last one: at blank lines outside of
+ * fences whose next line starts something new. Only the last piece is parsed again as text arrives.
  */
 export function segments(text: string): string[] {
   const pieces: string[] = []

@@ -10,8 +10,8 @@ const bidiNames: Readonly<Record<number, string>> = {
   0x2069: 'PDI',
 }
 
-// Everything but tab, line feed and printable characters, and the marks that turn the direction of text.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are looked for
+// Everything but tab, line feed and printable characters, and the marks that change the direction of text.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern is for these characters
 const unseen = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g
 
 function picture(character: string): string {
@@ -24,15 +24,16 @@ function picture(character: string): string {
 }
 
 /**
- * Text of an agent with every character that would act instead of being seen made visible: controls become their
- * pictures (␛), marks that turn the direction become `⟦RLO⟧`. Line ends become `\n`. Plain text comes back as it is.
+ * Text of an agent in which every character that would act instead of being shown is made visible: controls become
+ * their pictures (␛), marks that change the direction become `⟦RLO⟧`. Line ends become line feeds. Plain text is
+ * returned unchanged.
  */
 export function visible(text: string): string {
   const lines = text.includes('\r') ? text.replaceAll('\r\n', '\n') : text
   return lines.replace(unseen, picture)
 }
 
-/** `visible` for one line: line ends and tabs are shown too. For titles, names, branches and paths. */
+/** `visible` for one line, in which line ends and tabs are shown too. For titles, names, branches and paths. */
 export function visibleLine(text: string): string {
   return visible(text).replaceAll('\n', '␊').replaceAll('\t', ' ')
 }

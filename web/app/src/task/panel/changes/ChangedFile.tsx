@@ -27,7 +27,7 @@ const kinds: Readonly<Record<string, { letter: string; word: string }>> = {
   type_changed: { letter: 'T', word: 'type changed' },
 }
 
-/** A changed file; its diff is read and drawn when it is opened. */
+/** A changed file; its diff is loaded and rendered when it is opened. */
 export const ChangedFile = memo(function ChangedFile({ taskId, file, version, choice, startsOpen }: Props) {
   const [open, setOpen] = useState(startsOpen)
   const kind = kinds[file.kind] ?? { letter: '?', word: file.kind }

@@ -15,7 +15,7 @@ import { useDiffChoice, type DiffChoice } from './useDiffChoice'
 
 const PAGE = 200
 
-/** The changed files of a task, each with its diff when it is opened; read again when the work changes. */
+/** The changed files of a task, each with its diff when it is opened; loaded again when the work changes. */
 function Changes({ task }: { task: Task }) {
   const client = useFoundry()
   const { taskId } = task

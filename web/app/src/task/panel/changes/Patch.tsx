@@ -11,7 +11,7 @@ import './diff.css'
 import { firstLines, lineCount, parsePatch } from './parse'
 import type { DiffChoice } from './useDiffChoice'
 
-/** Lines of a diff that are drawn before more are asked for. */
+/** Lines of a diff that are rendered before the button for more. */
 const AT_ONCE = 800
 
 /** The patch of one file as a table of lines. */
@@ -51,14 +51,14 @@ export const Patch = memo(function Patch({ bytes, path, choice }: { bytes: Uint8
   )
 })
 
-/** What differs within changed lines; nothing where finding it could take long. */
+/** The differences within changed lines; none where computing them could take long. */
 function edits(hunks: HunkData[]): HunkTokens | undefined {
   const characters = hunks.reduce((sum, hunk) => sum + hunk.changes.reduce((each, change) => each + change.content.length, 0), 0)
   if (characters > 64 * 1024) return undefined
   return tokenize(hunks, { enhancers: [markEdits(hunks, { type: 'block' })] })
 }
 
-/** A change without lines: an empty file, another mode, a rename alone. */
+/** A change without lines: an empty file, a change of mode, or only a rename. */
 function Unparsed({ text }: { text: string }) {
   if (text.trim() === '') return <p className={classes.note}>No lines changed.</p>
   return (

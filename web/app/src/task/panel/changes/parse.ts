@@ -4,7 +4,7 @@ import { visible } from '../../../ui/text/visible'
 /** Characters of a line that are shown. */
 const LONGEST_LINE = 2000
 
-/** A patch ready to be drawn, or undefined when it is not one that can be. */
+/** A parsed patch, or undefined when it cannot be parsed. */
 export function parsePatch(text: string): FileData | undefined {
   try {
     const file = parseDiff(text, { nearbySequences: 'zip' })[0]
@@ -14,7 +14,7 @@ export function parsePatch(text: string): FileData | undefined {
   }
 }
 
-/** The first `lines` changes of the hunks, so that a diff of many thousand lines is drawn step by step. */
+/** The first `lines` changes of the hunks, so that a diff of many thousand lines is rendered step by step. */
 export function firstLines(hunks: readonly HunkData[], lines: number): HunkData[] {
   const shown: HunkData[] = []
   let left = lines
@@ -26,7 +26,7 @@ export function firstLines(hunks: readonly HunkData[], lines: number): HunkData[
   return shown
 }
 
-/** Lines of all hunks. */
+/** Number of lines in all hunks. */
 export function lineCount(hunks: readonly HunkData[]): number {
   return hunks.reduce((sum, hunk) => sum + hunk.changes.length, 0)
 }

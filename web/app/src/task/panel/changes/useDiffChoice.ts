@@ -1,6 +1,6 @@
 import { useCallback, useState } from 'react'
 
-/** How a person wants diffs to look. */
+/** How a person prefers diffs. */
 export interface DiffChoice {
   readonly view: 'unified' | 'split'
   /** Whether long lines are wrapped. */
@@ -10,7 +10,7 @@ export interface DiffChoice {
 const KEPT = 'foundry-diff'
 const usual: DiffChoice = { view: 'unified', wrap: true }
 
-/** The remembered way of looking at diffs, and how to change it. */
+/** The stored preference for diffs, and how to change it. */
 export function useDiffChoice(): [DiffChoice, (choice: DiffChoice) => void] {
   const [choice, setChoice] = useState(remembered)
   const choose = useCallback((next: DiffChoice) => {
@@ -18,7 +18,7 @@ export function useDiffChoice(): [DiffChoice, (choice: DiffChoice) => void] {
     try {
       localStorage.setItem(KEPT, JSON.stringify(next))
     } catch {
-      // Without storage the choice lasts as long as the page.
+      // Without storage, the choice lasts as long as the page.
     }
   }, [])
   return [choice, choose]

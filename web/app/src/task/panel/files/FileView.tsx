@@ -10,7 +10,7 @@ import { sizeText } from '../../../ui/text/size'
 import { visible, visibleLine } from '../../../ui/text/visible'
 import classes from './files.module.css'
 
-/** Lines that are laid out as one. */
+/** Lines per chunk, which the browser lays out as one. */
 const CHUNK = 200
 /** Characters of a line that are shown. */
 const LONGEST_LINE = 5000
@@ -97,7 +97,7 @@ interface Chunk {
   readonly text: string
 }
 
-/** The lines of a file in pieces that the browser lays out only when they are on the screen. */
+/** The lines of a file in chunks that the browser lays out only when they are on the screen. */
 export function chunksOf(text: string): Chunk[] {
   const lines = visible(text).split('\n')
   if (lines.at(-1) === '') lines.pop()

@@ -7,7 +7,7 @@ import classes from './files.module.css'
 import { TreeView } from './TreeView'
 import { useTree } from './useTree'
 
-/** The tree that holds the work of a task, and the file chosen in it; also when the sandbox is gone. */
+/** The tree of files in the work of a task, and the chosen file; also without a sandbox. */
 function Files({ task }: { task: Task }) {
   const version = task.changes?.version ?? 0n
   if (version === 0n) {

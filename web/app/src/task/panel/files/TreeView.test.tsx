@@ -22,7 +22,7 @@ function open(paths: readonly string[]) {
   return screen.getByRole('tree')
 }
 
-/** Presses a key; says whether the tree took it for itself. */
+/** Presses a key; returns whether the tree has handled it. */
 function taken(tree: HTMLElement, key: object): boolean {
   const event = createEvent.keyDown(tree, key)
   fireEvent(tree, event)

@@ -17,7 +17,7 @@ interface Props {
 
 const HEIGHT = 28
 
-/** The tree of files, by the keys of a tree: up and down, right opens, left closes, Enter shows, letters search. */
+/** The tree of files with the usual keys: up and down, right opens, left closes, Enter shows, letters search. */
 export function TreeView({ tree, selected, onSelect }: Props) {
   const id = useId()
   const [active, setActive] = useState('')
@@ -73,7 +73,7 @@ export function TreeView({ tree, selected, onSelect }: Props) {
   )
 }
 
-/** Where a key leads: to a row, to doing what the row is for, nowhere (it was used up), or undefined: not ours. */
+/** The effect of a key: move to a row, activate the row, nothing (`done`), or undefined: not handled. */
 function moveFor(key: string, rows: readonly Row[], at: number, tree: Tree): number | 'act' | 'done' | undefined {
   const row = rows[at]
   const entry = row?.kind === 'entry' ? row.entry : undefined
@@ -99,7 +99,7 @@ function moveFor(key: string, rows: readonly Row[], at: number, tree: Tree): num
       return parent === '' ? 'done' : rows.findIndex((each) => each.key === parent)
     }
     default:
-      // A letter that begins no name is used up as well, or it would be a shortcut of the page.
+      // A letter without a match is handled too; otherwise it would be a shortcut of the page.
       return /^[\p{L}\p{N}._-]$/u.test(key) ? (startingWith(key, rows, at) ?? 'done') : undefined
   }
 }

@@ -1,15 +1,15 @@
 import type { FileTreeEntry } from '@foundry/client/gen/foundry/task/v1/task_pb'
 
-/** What is known of a directory. */
+/** A directory as far as it is loaded. */
 export interface Directory {
   readonly entries: readonly FileTreeEntry[]
   readonly loading: boolean
   readonly error?: unknown
-  /** Position of the next page; empty = all is there. */
+  /** Position of the next page; empty = all is loaded. */
   readonly next: string
 }
 
-/** A row of the tree as it is drawn. */
+/** A rendered row of the tree. */
 export type Row =
   | {
       readonly kind: 'entry'
@@ -23,7 +23,7 @@ export type Row =
   | { readonly kind: 'more'; readonly key: string; readonly level: number; readonly directory: string }
   | { readonly kind: 'error'; readonly key: string; readonly level: number; readonly directory: string; readonly error: unknown }
 
-/** The rows of a tree: the entries of every open directory beneath it, and what is still to come. */
+/** The rows of a tree: the entries of every open directory, and placeholders for what is still to be loaded. */
 export function rowsOf(directories: ReadonlyMap<string, Directory>, open: ReadonlySet<string>): Row[] {
   const rows: Row[] = []
   const add = (path: string, level: number): void => {

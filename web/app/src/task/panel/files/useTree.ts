@@ -5,16 +5,16 @@ import { rowsOf, type Directory, type Row } from './tree'
 
 const PAGE = 200
 
-/** A tree of files that is read directory by directory. */
+/** A tree of files that is loaded directory by directory. */
 export interface Tree {
   readonly rows: readonly Row[]
   readonly open: ReadonlySet<string>
   readonly toggle: (path: string, open: boolean) => void
-  /** Reads the next page of a directory, or reads it again after a failure. */
+  /** Loads the next page of a directory, or loads it again after a failure. */
   readonly more: (path: string) => void
 }
 
-/** The files of a task at a version of its work; another version reads the open directories again. */
+/** The files of a task at a version of its work; when the version changes, open directories are loaded again. */
 export function useTree(taskId: string, version: bigint): Tree {
   const client = useFoundry()
   const alive = useAlive()
@@ -33,7 +33,7 @@ export function useTree(taskId: string, version: bigint): Tree {
       if (busy.current.has(reading)) return
       busy.current.add(reading)
       const before = known ?? { entries: [], loading: true, next: '' }
-      // What was read of a former version stays until the new one is there.
+      // The entries of the former version stay until the new ones have arrived.
       setDirectories((all) => {
         const shown = known ?? all.get(path) ?? before
         return new Map(all).set(path, { ...shown, error: undefined, loading: shown.entries.length === 0 })
