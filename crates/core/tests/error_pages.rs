@@ -1,8 +1,8 @@
-//! Every error reason that the sources make, those of the workbench page too, has its page in `docs/errors/`, and
-//! every page its reason.
+//! Every error reason in the sources, those of the workbench page too, has its page in `docs/errors/`, and every page
+//! has its reason.
 //!
-//! Reasons are read from the text of the sources by the few forms in which they are made; a new form belongs
-//! into [`reasons`] and its test.
+//! Reasons are found in the source text by the few forms in which they are written; add a new form to [`reasons`] and
+//! its test.
 
 // Clippy's exception for tests does not reach the functions that the tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// As much of Rust as is needed to tell code from comments and texts.
+/// A Rust lexer, complete enough to separate code from comments and string literals.
 #[derive(Clone, Debug, PartialEq)]
 enum Token {
     Word(String),
@@ -28,7 +28,7 @@ impl Token {
         if let Self::Word(word) = self { word } else { "" }
     }
 
-    /// What it adds to the depth of brackets.
+    /// The change of bracket depth.
     fn step(&self) -> i32 {
         match self {
             Self::Mark('(' | '[' | '{') => 1,
@@ -63,7 +63,8 @@ fn tokens(source: &str) -> Vec<Token> {
             found.push(Token::Text(text));
             i += 1;
         } else if c == '\'' {
-            // A lifetime is passed over, a character skipped whole: it may be a quotation mark.
+            // A lifetime is skipped by its quote; a character literal is skipped whole, since it may be a quotation
+            // mark.
             i += match (at(i + 1), at(i + 2)) {
                 ('\\', _) => 3 + chars[i + 3..].iter().take_while(|c| **c != '\'').count() + 1,
                 (_, '\'') => 3,
@@ -92,7 +93,7 @@ fn tokens(source: &str) -> Vec<Token> {
     found
 }
 
-/// Without the items under `#[cfg(test)]`.
+/// The tokens without the items under `#[cfg(test)]`.
 fn without_tests(all: Vec<Token>) -> Vec<Token> {
     let attribute = tokens("#[cfg(test)]");
     let (mut kept, mut i) = (Vec::new(), 0);
@@ -141,7 +142,7 @@ fn is_reason(text: &str) -> bool {
     text.len() >= 4 && text.starts_with(|c: char| c.is_ascii_uppercase()) && text.bytes().all(shape)
 }
 
-/// The texts of the shape of a reason from `start` on, until `done` says so at the depth where it began.
+/// The literals shaped like a reason from `start` on, until `done` accepts a token at the depth where the scan began.
 fn texts(code: &[Token], start: usize, done: impl Fn(&Token) -> bool) -> Vec<&str> {
     let (mut found, mut depth) = (Vec::new(), 0);
     for token in &code[start.min(code.len())..] {
@@ -156,7 +157,7 @@ fn texts(code: &[Token], start: usize, done: impl Fn(&Token) -> bool) -> Vec<&st
     found.into_iter().filter(|t| is_reason(t)).collect()
 }
 
-/// The direct arguments, for a call that opens at `open`.
+/// The literals shaped like a reason among the direct arguments of the call that opens at `open`.
 fn arguments(code: &[Token], open: usize) -> Vec<&str> {
     let (mut found, mut depth) = (Vec::new(), 0);
     for token in &code[open..] {
