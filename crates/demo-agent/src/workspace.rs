@@ -103,7 +103,7 @@ impl Workspace {
         hidden.push(".demo-agent-tmp");
         let temporary = path.with_file_name(hidden);
         let written = (|| {
-            // A leftover of a killed turn is not this turn's: it goes first.
+            // A file left by a killed turn is in the way: it is removed first.
             let _ = self.dir.remove_file(&temporary);
             let mut out = self.dir.open_with(&temporary, OpenOptions::new().write(true).create_new(true))?;
             out.write_all(content.as_bytes())?;

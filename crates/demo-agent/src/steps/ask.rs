@@ -8,7 +8,7 @@ use crate::tool::{Call, Outcome, Permission};
 use crate::turn::{Turn, TurnEnd};
 
 impl Turn {
-    /// Announces a tool call, asks where the prompt says so, and says that the work begins.
+    /// Announces a tool call, asks for permission where the prompt requires it, and marks the call as in progress.
     /// `None` when it was not permitted.
     pub(super) async fn open(
         &self,
