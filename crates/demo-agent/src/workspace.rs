@@ -176,7 +176,7 @@ fn failed(file: &str, source: io::Error) -> EditError {
     match source.kind() {
         io::ErrorKind::NotFound => EditError::Missing(file.to_owned()),
         io::ErrorKind::IsADirectory => EditError::Directory(file.to_owned()),
-        // What cap-std says of a path that a link leads out, without an error code of the system.
+        // cap-std's own error, without a code of the system, for a path that leads out through a link.
         io::ErrorKind::PermissionDenied if source.raw_os_error().is_none() => {
             EditError::Outside(file.to_owned())
         }
