@@ -103,7 +103,7 @@ pub enum KeyDelivery {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Authenticate {
-    /// ACP's `methodId`.
+    /// The `methodId` of the request, as the agent offers it.
     pub method: String,
     /// Its `_meta`, placeholders filled in.
     #[serde(default)]

@@ -55,7 +55,7 @@ pub struct HomeFile {
 /// The parameters of ACP's `authenticate`.
 #[derive(Clone, PartialEq)]
 pub struct SignIn {
-    /// ACP's `methodId`.
+    /// The `methodId` of the request, as the agent offers it.
     pub method_id: String,
     /// ACP's `_meta`; null when there is none.
     pub meta: Value,

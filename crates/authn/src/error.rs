@@ -25,7 +25,7 @@ pub enum TokenError {
     /// Signed with a key that auth does not publish.
     #[error("the token was signed with an unknown key")]
     UnknownKey,
-    /// The keys or revocations cannot be read now, so nothing can be said about the token.
+    /// The keys or revocations cannot be read now, so the token can be neither accepted nor refused.
     #[error("tokens cannot be verified right now: {0}")]
     Unverifiable(&'static str),
 }

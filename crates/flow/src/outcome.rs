@@ -16,9 +16,9 @@ pub enum Outcome {
         /// New state of the flow; `None` keeps the present one.
         state: Option<serde_json::Value>,
     },
-    /// The stage is complete and the flow goes on at another stage, forward or back.
+    /// The stage is complete and the flow continues at another stage, forward or back.
     Goto {
-        /// The stage to go on with.
+        /// The stage to continue with.
         stage: &'static str,
         /// What the stage records.
         write: WriteSet,

@@ -129,7 +129,7 @@ pub struct FlowStatus {
     pub input: serde_json::Value,
     /// The state handed from stage to stage, JSON.
     pub state: serde_json::Value,
-    /// Its state.
+    /// The state it is in.
     pub status: Status,
     /// What was just persisted; `None` when read from the table.
     pub transition: Option<Transition>,

@@ -45,7 +45,7 @@ pub struct ReachedLimit {
     pub kind: LimitKind,
     /// The amount used when that was first seen.
     pub used: u64,
-    /// The maximum.
+    /// The maximum amount.
     pub limit: u64,
     /// When it was first seen.
     pub since: Timestamp,

@@ -94,7 +94,7 @@ impl Fault {
         }
     }
 
-    /// Anthropic's `error.type`.
+    /// Anthropic's `error.type` for this fault.
     pub(crate) fn anthropic_kind(self, status: u16) -> &'static str {
         match status {
             401 => "authentication_error",

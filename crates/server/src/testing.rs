@@ -18,7 +18,7 @@ pub struct TestServer {
     pub address: SocketAddr,
     /// The same service, called without a socket.
     pub local: Upstream,
-    /// Its metrics.
+    /// The metrics of the service.
     pub metrics: Metrics,
     stop: StopHandle,
     ended: oneshot::Receiver<Exit>,

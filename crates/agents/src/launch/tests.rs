@@ -64,7 +64,7 @@ fn gives_opencode_only_our_provider_whatever_its_kind() {
         assert_eq!(config["enabled_providers"], json!(["foundry"]));
         assert_eq!(config["model"], "foundry/a-model");
         assert_eq!(config["small_model"], Value::Null);
-        // Otherwise the plan mode would override what we want to be asked for.
+        // Otherwise our own permissions would also hold in the plan mode, which must not edit.
         assert_eq!(config["agent"]["plan"]["permission"]["edit"], "deny");
         let provider = &config["provider"]["foundry"];
         assert_eq!(provider["npm"], npm);

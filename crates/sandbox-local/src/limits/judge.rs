@@ -14,7 +14,7 @@ const FULL: Duration = Duration::from_secs(10);
 /// What to kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Sentence {
-    /// Kill nothing.
+    /// Kill no process at all.
     Spare,
     /// Kill what agents and commands have started, but not themselves.
     Commands,
