@@ -14,7 +14,7 @@ pub enum Peer {
     User(u32),
     /// Another network of our own user: without root, sandboxes cannot make namespaces, and each has one network.
     Network(String),
-    /// Our own user and our own network: such sandboxes are not isolated, so they cannot be told apart either.
+    /// Our own user and our own network: such sandboxes are not isolated, so the kernel cannot distinguish them either.
     Ours,
     /// A process that has exited or cannot be inspected; never a runtime.
     Unknown,
