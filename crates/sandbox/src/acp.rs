@@ -118,7 +118,7 @@ pub struct Chunk {
 pub enum Content {
     /// A text block.
     Text {
-        /// The text in Markdown, as the agent sent it.
+        /// The text as the agent sent it, often Markdown.
         text: String,
     },
     /// An image, a resource or the like, as it came.
@@ -197,7 +197,7 @@ pub enum ToolContent {
 pub struct Location {
     /// Absolute path of the file.
     pub path: String,
-    /// The line number, from 1; absent for the whole file.
+    /// The line number; absent for the whole file.
     pub line: Option<u64>,
 }
 
