@@ -29,7 +29,7 @@ const FILES: &[&str] = &[
     "foundry/task/v1/task_service.proto",
 ];
 
-/// Shows itself to nobody; its `Debug` is written by hand.
+/// Its `Debug` is written by hand, so that it does not print the secret.
 const SECRET: &str = ".foundry.common.v1.SecretText";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut compiler = protox::Compiler::new([&root])?;
     compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
-    // The encoded form keeps the method options, which the typed one would drop.
+    // The encoded form keeps the method options; the typed one would drop them.
     fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     let descriptors = compiler.file_descriptor_set();
 

@@ -1,4 +1,4 @@
-//! Installs agents of the catalogue with the real npm, and says what it took:
+//! Installs agents of the catalogue with the real npm and prints what each would be started with:
 //! `cargo run -p foundry-agents --example install -- CACHE [NAME...]`.
 
 use std::collections::BTreeMap;

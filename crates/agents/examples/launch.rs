@@ -1,4 +1,4 @@
-//! Prints what starts an agent, as JSON:
+//! Prints as JSON how an agent is launched:
 //! `cargo run -p foundry-agents --example launch -- CACHE AGENT KIND BASE_URL TOKEN MODEL`.
 
 use std::collections::BTreeMap;

@@ -1,11 +1,11 @@
-//! The entries of the product.
+//! The built-in entries.
 
 use foundry_tool_cache::{Lock, NpmPackageSet};
 
 use crate::check;
 use crate::{AgentConfig, AgentError, Entry, Source};
 
-/// The name of the agent that needs nothing.
+/// The name of the agent that needs neither a package nor a model.
 pub(crate) const DEMO: &str = "demo";
 
 struct BuiltIn {
@@ -29,7 +29,7 @@ macro_rules! built_in {
 const ALL: [BuiltIn; 5] =
     [built_in!("claude"), built_in!("codex"), built_in!("opencode"), built_in!("gemini"), built_in!("qwen")];
 
-/// All of them, the demo agent first.
+/// All built-in entries, the demo agent first.
 pub(crate) fn entries() -> Result<Vec<Entry>, AgentError> {
     let demo = AgentConfig { display_name: "Demo agent".to_owned(), ..AgentConfig::default() };
     let demo = Entry { name: DEMO.to_owned(), own: false, source: Source::Demo, config: demo };

@@ -1,4 +1,4 @@
-//! Whether an entry is whole; every refusal names the setting.
+//! Validation of an entry; every refusal names the setting.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::template::{unknown_in, unknown_name};
 use crate::{AgentConfig, AgentError, Entry, Source, Text, Wiring};
 
-/// An operator's entry.
+/// Validates an operator's entry.
 pub(crate) fn own(name: &str, config: AgentConfig) -> Result<Entry, AgentError> {
     let at = |field: &str| format!("provisioner.agents.{name}{field}");
     let fail = |field: &str, what: &str| Err(AgentError::invalid(at(field), what));
@@ -79,13 +79,13 @@ fn packages(name: &str, config: &AgentConfig) -> Result<Source, AgentError> {
     Ok(Source::Packages { packages, node: runs_on_node(config) })
 }
 
-/// Whether a packages' program runs on Node.
+/// Whether the program of an entry with packages runs on Node.
 pub(crate) fn runs_on_node(config: &AgentConfig) -> bool {
     let script = [".js", ".mjs", ".cjs"].iter().any(|end| config.program.ends_with(end));
     config.node.unwrap_or(script)
 }
 
-/// The texts of an entry, built in or not; `at` is the path of its table.
+/// Checks the texts of an entry, built in or not; `at` is the path of its table in error messages.
 pub(crate) fn texts(at: &str, config: &AgentConfig) -> Result<(), AgentError> {
     let base = Wiring {
         args: config.args.clone(),
@@ -159,7 +159,7 @@ fn unknown(text: &Text) -> Option<&str> {
     }
 }
 
-/// A version and no range, tag or address.
+/// Whether this is an exact version and not a range, tag or address.
 fn is_exact(version: &str) -> bool {
     let core = version.split(['-', '+']).next().unwrap_or_default();
     let numbers: Vec<&str> = core.split('.').collect();
@@ -168,7 +168,7 @@ fn is_exact(version: &str) -> bool {
     numbers.len() == 3 && numbers.iter().all(digits) && version.chars().all(allowed)
 }
 
-/// A relative path that leads nowhere else.
+/// Whether this is a relative path that stays below its root.
 fn is_beneath(path: &str) -> bool {
     let part = |p: &str| !p.is_empty() && p != "." && p != "..";
     path.strip_suffix('/').unwrap_or(path).split('/').all(part) && !path.contains('\0')

@@ -1,4 +1,4 @@
-//! The form of an entry: that of the built-in files and of `[provisioner.agents.NAME]` alike.
+//! The form of an entry, the same in the built-in files and in `[provisioner.agents.NAME]`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,22 +8,22 @@ use serde_json::Value;
 
 use crate::ModelKind;
 
-/// An agent. Either `command` or `packages` with `program` says what is started.
+/// An agent. Either `command`, or `packages` with `program`, sets what is started.
 ///
 /// Texts of `args`, `env`, `files`, `model` and `authenticate` may hold placeholders, filled in at each start:
 /// `{{base_url}}`, `{{token}}`, `{{model}}`, `{{small_model}}`, `{{headers}}` of the model provider, `{{mode}}`,
-/// `{{effort}}` of the profile. What mentions one that has no value is left out: the argument, the variable, the line
-/// of a file, the member of a table. `{{headers}}` is an object where it is a whole value of a table, and elsewhere
-/// a line `Name: value` for each. The address in `{{base_url}}` is known in the sandbox alone, which puts it in wherever
-/// the placeholder stands.
+/// `{{effort}}` of the profile. Whatever holds a placeholder without a value is left out: the argument, the variable,
+/// the line of a file, the member of a table. `{{headers}}` is an object where it is a whole value of a table, and
+/// elsewhere a line `Name: value` for each. The address in `{{base_url}}` is known only inside the sandbox, so the
+/// runtime fills it in.
 ///
-/// In tables, `{{each_model}}` stands for every model that the agent may be told of and `{{listed_model}}` for those
-/// that the model provider lists: in the name of a member, that member is there once for each; in an element of a
-/// list, that element is. A list that is empty by it is left out.
+/// In tables, `{{each_model}}` stands for every model the agent may use and `{{listed_model}}` for those the model
+/// provider lists. In a member's name, the placeholder repeats that member once per model; in an element of a list, it
+/// repeats that element. A list that becomes empty by this is left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AgentConfig {
-    /// The name people see; the entry's own name when empty.
+    /// The name shown to users; the entry's own name when empty.
     pub display_name: String,
     /// Program and arguments of an agent that is in the sandbox already; it speaks ACP on standard input and output.
     pub command: Vec<String>,
@@ -44,28 +44,28 @@ pub struct AgentConfig {
     pub files: BTreeMap<String, Text>,
     /// How the agent is given a model, by the kind of provider. Empty: it brings a model of its own and takes none.
     pub model: BTreeMap<ModelKind, Wiring>,
-    /// What it presents as its key.
+    /// How the agent authenticates to its model provider.
     pub key: KeyDelivery,
     /// How the client signs in after `initialize`, where that is needed.
     pub authenticate: Option<Authenticate>,
-    /// The id of the option that allows once, for an agent whose kinds of options do not say it.
+    /// The option id that allows a request once, for agents whose option kinds do not show which one does.
     pub once: Option<String>,
-    /// What the agent leaves in a work tree that is not work: paths relative to its root, a directory with `/` at
-    /// its end.
+    /// Paths that the agent leaves in a work tree and that are not part of the work, relative to the tree's root; a
+    /// directory ends in `/`.
     pub leaves: Vec<String>,
-    /// Its modes.
+    /// The default mode, and how the mode is set.
     pub mode: Mode,
-    /// Its effort of thought.
+    /// How the reasoning effort is set.
     pub effort: Effort,
 }
 
-/// A text, or a table that is written as JSON.
+/// A text, or a table that is serialized as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Text {
-    /// As it is, placeholders filled in.
+    /// Used as it is, placeholders filled in.
     Plain(String),
-    /// As JSON, placeholders filled in and quoted.
+    /// Serialized as JSON, placeholders filled in and quoted.
     Json(Value),
 }
 
@@ -79,23 +79,23 @@ pub struct Wiring {
     pub env: BTreeMap<String, Text>,
     /// Files besides those of the entry; a table is put over the entry's table of the same path.
     pub files: BTreeMap<String, Text>,
-    /// In place of the entry's.
+    /// Replaces the entry's `authenticate`.
     pub authenticate: Option<Authenticate>,
-    /// Whether the agent cannot start without being told a model.
+    /// Whether the agent cannot start without the name of a model.
     pub needs_model: bool,
-    /// What the agent calls the model in its own choice of models, such as `provider/{{model}}`. It is for one that takes
-    /// up a session with the model that the session had, whatever it was started with; that is chosen then.
+    /// The id of the model among the agent's own choices, such as `provider/{{model}}`. For an agent that resumes a
+    /// session with the session's old model whatever it was started with; the model is then set in the session.
     pub model_option: Option<String>,
 }
 
-/// What an agent presents to its model provider.
+/// The key that an agent presents to its model provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyDelivery {
     /// A token of the sandbox, for the model gateway; the key stays outside.
     #[default]
     Gateway,
-    /// The key itself. It is shown wherever the agent is.
+    /// The provider's key itself. Everything in the sandbox can read it.
     Environment,
 }
 
@@ -103,7 +103,7 @@ pub enum KeyDelivery {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Authenticate {
-    /// The id of the method.
+    /// The `methodId` of the request, as the agent offers it.
     pub method: String,
     /// Its `_meta`, placeholders filled in.
     #[serde(default)]
@@ -120,11 +120,11 @@ pub struct Mode {
     pub option: Option<String>,
 }
 
-/// How the effort of an agent is set.
+/// How an agent's reasoning effort is set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Effort {
-    /// Whether it is a matter of the start, by `{{effort}}`, and not of the session.
+    /// Whether it is set at the start, by `{{effort}}`, and not in the session.
     pub at_start: bool,
     /// The config option that sets it; default: the one of category `thought_level`.
     pub option: Option<String>,

@@ -1,4 +1,4 @@
-//! An entry of the catalogue: a configuration that was found to be whole.
+//! A validated entry of the catalogue.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ pub enum Source {
     Demo,
     /// npm packages of the tool cache.
     Packages {
-        /// What is to be installed.
+        /// The packages to install, pinned by a lock.
         packages: NpmPackageSet,
         /// Whether its program runs on Foundry's own Node.
         node: bool,
@@ -22,7 +22,7 @@ pub enum Source {
     Command(Vec<String>),
 }
 
-/// Where things are, as the sandbox sees them.
+/// Paths that an agent's command line needs, as the sandbox sees them.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     /// The `foundry` program.
@@ -48,12 +48,12 @@ impl Entry {
         &self.name
     }
 
-    /// The name people see.
+    /// The name shown to users.
     pub fn display_name(&self) -> &str {
         if self.config.display_name.is_empty() { &self.name } else { &self.config.display_name }
     }
 
-    /// Whether it stands in the operator's configuration and not in the product.
+    /// Whether it comes from the operator's configuration and is not built in.
     pub fn is_own(&self) -> bool {
         self.own
     }
@@ -101,17 +101,17 @@ impl Entry {
         !self.config.model.is_empty()
     }
 
-    /// What it presents as its key.
+    /// How it authenticates to its model provider.
     pub fn key(&self) -> KeyDelivery {
         self.config.key
     }
 
-    /// Paths that it leaves in a work tree and that are not work; a directory ends in `/`.
+    /// Paths that it leaves in a work tree and that are not part of the work; a directory ends in `/`.
     pub fn leaves(&self) -> &[String] {
         &self.config.leaves
     }
 
-    /// The option that allows this one time, from `(option id, kind)` in the agent's order; see [`permission_once`].
+    /// The option that allows a request once, from `(option id, kind)` in the agent's order; see [`permission_once`].
     pub fn permission_once<'a>(
         &self,
         options: impl IntoIterator<Item = (&'a str, &'a str)> + Clone,

@@ -1,8 +1,8 @@
-//! Why an agent cannot be had.
+//! Why an agent cannot be offered or started.
 
 use foundry_core::{Code, Error};
 
-/// A typed failure; nothing here changes by itself, so no retry helps.
+/// A typed failure; retrying does not help, since only the configuration or the profile can change it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {message}")]
 pub struct AgentError {

@@ -12,14 +12,14 @@ use crate::{AgentError, Entry, KeyDelivery, ModelAccess, Text, Wiring};
 /// Variables of every agent: Node's own `fetch` honours the proxy variables, and no telemetry is sent.
 const COMMON: [(&str, &str); 2] = [("NODE_USE_ENV_PROXY", "1"), ("DO_NOT_TRACK", "1")];
 
-/// What a profile says of the agent, apart from its model.
+/// The part of a profile that concerns the agent, apart from its model.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
     /// The mode, by the agent's own name of it.
     pub mode: Option<String>,
     /// The effort, by the agent's own name of it.
     pub effort: Option<String>,
-    /// Variables over those of the entry; those that tell of the model provider stay as they are.
+    /// Variables that override those of the entry; those that configure the model provider cannot be overridden.
     pub env: BTreeMap<String, String>,
 }
 
@@ -28,8 +28,8 @@ pub struct Profile {
 pub struct Launch {
     /// Arguments behind [`Entry::command`].
     pub args: Vec<String>,
-    /// Variables besides those of the sandbox. `${FOUNDRY_MODEL_URL}` in values, in arguments, files and the sign-in is
-    /// left to the runtime.
+    /// Variables besides those of the sandbox. The runtime replaces `${FOUNDRY_MODEL_URL}` in these values, and in
+    /// arguments, files and the sign-in.
     pub env: BTreeMap<String, String>,
     /// Files to write before the start, readable by the sandbox's user alone.
     pub files: Vec<HomeFile>,
@@ -37,9 +37,9 @@ pub struct Launch {
     pub authenticate: Option<SignIn>,
     /// What to set after `session/new`, in this order.
     pub settings: Vec<SessionSetting>,
-    /// The model that it was told to use.
+    /// The model that the agent is configured to use; absent when the choice is the agent's own.
     pub model: Option<String>,
-    /// Whether a key of the operator is in the agent's environment, which has to be shown.
+    /// Whether the operator's key is in the agent's environment, so that users can be warned.
     pub key_in_environment: bool,
 }
 
@@ -48,20 +48,20 @@ pub struct Launch {
 pub struct HomeFile {
     /// Relative to HOME, without `..`.
     pub path: String,
-    /// Its content.
+    /// The file's whole content.
     pub bytes: Vec<u8>,
 }
 
 /// The parameters of ACP's `authenticate`.
 #[derive(Clone, PartialEq)]
 pub struct SignIn {
-    /// `methodId`.
+    /// The `methodId` of the request, as the agent offers it.
     pub method_id: String,
-    /// `_meta`; null when there is none.
+    /// ACP's `_meta`; null when there is none.
     pub meta: Value,
 }
 
-/// What of a session is set.
+/// The settings of an ACP session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
     /// The model: the config option of category `model`, else `session/set_model`. It is set where the session has
@@ -73,20 +73,20 @@ pub enum Setting {
     Effort,
 }
 
-/// A setting to make once the session is there.
+/// A setting to make once the session exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionSetting {
-    /// Which.
+    /// The setting to change.
     pub setting: Setting,
-    /// The config option by id, where the category does not lead to it.
+    /// The config option's id, for options that their category does not identify.
     pub option: Option<String>,
     /// The wanted value.
     pub value: String,
-    /// Whether a person chose it. A default that the agent does not offer is passed over in silence.
+    /// Whether a user chose it. A default that the agent does not offer is skipped silently.
     pub chosen: bool,
 }
 
-/// The start of an agent with this model provider and profile.
+/// How to start the agent with this model provider and profile.
 ///
 /// # Errors
 /// `AGENT_MODEL_MISSING` when the agent needs a model provider, or the name of a model, and there is none;
@@ -132,7 +132,7 @@ pub fn launch(entry: &Entry, access: Option<&ModelAccess>, profile: &Profile) ->
     })
 }
 
-/// A file of the wiring over the entry's at the same path: tables are put together, anything else takes its place.
+/// Merges a file of the wiring over the entry's at the same path: tables are merged, anything else is replaced.
 fn over<'t>(base: Option<&Text>, text: &'t Text) -> Cow<'t, Text> {
     match (base, text) {
         (Some(Text::Json(base)), Text::Json(text)) => {

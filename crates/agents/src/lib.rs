@@ -1,4 +1,4 @@
-//! The coding agents, as data: a catalogue of entries, each saying how its agent is installed or found, started, and
+//! The coding agents, as data: a catalogue of entries, each with how its agent is installed or found, started, and
 //! given model, key and base URL.
 //!
 //! The built-in entries are files of this crate (`catalogue/*.toml`, `locks/*/`); an operator's own entries have the

@@ -2,25 +2,25 @@
 
 use std::fmt;
 
-/// The kinds of model providers, by the interface that is spoken.
+/// The kinds of model providers, by their API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModelKind {
-    /// Anthropic's messages.
+    /// Anthropic's Messages API.
     Anthropic,
-    /// OpenAI's own interface: responses and chat completions.
+    /// OpenAI's own API: Responses and Chat Completions.
     Openai,
-    /// Chat completions as many servers offer them; some offer responses too.
+    /// Chat Completions as many servers offer them; some offer Responses too.
     OpenaiCompatible,
-    /// Google's generateContent.
+    /// Google's `generateContent` API.
     Gemini,
 }
 
 impl ModelKind {
-    /// Every kind.
+    /// Every kind, in declaration order.
     pub const ALL: [Self; 4] = [Self::Anthropic, Self::Openai, Self::OpenaiCompatible, Self::Gemini];
 
-    /// The name users write.
+    /// The name of the kind in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Anthropic => "anthropic",
@@ -40,28 +40,28 @@ impl fmt::Display for ModelKind {
 /// A model provider as one sandbox sees it.
 #[derive(Clone)]
 pub struct ModelAccess {
-    /// The interface it speaks.
+    /// The provider's API.
     pub kind: ModelKind,
-    /// The address before the version of the interface, without a slash at the end: requests go to
+    /// The address before the version of the API, without a slash at the end: requests go to
     /// `<base_url>/v1/messages`, `<base_url>/v1/responses`, `<base_url>/v1/chat/completions` or
     /// `<base_url>/v1beta/models/…`. With the model gateway it begins with `${FOUNDRY_MODEL_URL}`, which the runtime
     /// replaces when it starts the agent.
     pub base_url: String,
-    /// What the agent presents: the sandbox's token for the model gateway. It is the provider's own key only for an
+    /// The key that the agent presents: the sandbox's token for the model gateway, or the provider's own key for an
     /// entry whose [`crate::KeyDelivery`] is `Environment`.
     pub token: String,
-    /// The model; none leaves the choice to the agent.
+    /// The model; absent leaves the choice to the agent.
     pub model: Option<String>,
-    /// A small model of the same provider for titles and summaries; none leaves the choice to the agent.
+    /// A small model of the same provider for titles and summaries; absent leaves the choice to the agent.
     pub small_model: Option<String>,
-    /// The models that the provider is known to have, and no others may be used; empty when that is not known.
+    /// The models that the provider offers, to which the agent is restricted; empty when they are not known.
     pub models: Vec<String>,
     /// Headers that the agent adds to each request. Empty with the model gateway, which adds them itself.
     pub headers: Vec<(String, String)>,
 }
 
 impl ModelAccess {
-    /// Access without a choice of model and without further headers.
+    /// Access without a chosen model and without further headers.
     pub fn new(kind: ModelKind, base_url: impl Into<String>, token: impl Into<String>) -> Self {
         Self {
             kind,
@@ -74,7 +74,7 @@ impl ModelAccess {
         }
     }
 
-    /// Every model that the agent may be told of, once: the chosen one first.
+    /// Every model that the agent may use, without duplicates: the chosen one first.
     pub(crate) fn each_model(&self) -> Vec<&str> {
         let mut all: Vec<&str> = Vec::new();
         for model in self.model.iter().chain(&self.small_model).chain(&self.models) {
@@ -90,7 +90,7 @@ impl ModelAccess {
         self.models.iter().map(String::as_str).collect()
     }
 
-    /// With this model.
+    /// Sets the chosen model.
     #[must_use]
     pub fn with_model(mut self, model: impl Into<String>) -> Self {
         self.model = Some(model.into());
@@ -99,7 +99,7 @@ impl ModelAccess {
 }
 
 impl fmt::Debug for ModelAccess {
-    /// Without the token and without the values of headers.
+    /// Omits the token and the values of headers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("ModelAccess")

@@ -1,8 +1,8 @@
-//! The answer "once" to an agent's question for permission.
+//! Which option answers an agent's permission request with "once".
 
-/// The option that allows this one time, from `(option id, kind)` in the agent's order: the one of kind `allow_once`,
-/// else the first whose kind begins with `allow` and that is not for always. None when all that is offered is for
-/// always or refuses; a permission is never given for longer than it was asked for.
+/// The option that allows a request once, from `(option id, kind)` in the agent's order: the one of kind `allow_once`,
+/// else the first whose kind begins with `allow` and does not allow always. `None` when every option allows always or
+/// refuses; a permission is never given for longer than it was asked for.
 pub fn permission_once<'a>(options: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<&'a str> {
     let mut second = None;
     for (id, kind) in options {

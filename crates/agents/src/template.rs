@@ -5,11 +5,11 @@ use serde_json::{Map, Value};
 use crate::{ModelAccess, Profile, Text};
 
 const NAMES: [&str; 7] = ["base_url", "token", "model", "small_model", "headers", "mode", "effort"];
-/// Placeholders that repeat the member or element of a table that they stand in.
+/// Placeholders that repeat the table member or list element in which they stand.
 const EACH_MODEL: &str = "each_model";
 const LISTED_MODEL: &str = "listed_model";
 
-/// What placeholders stand for, in one start.
+/// The values of placeholders, for one start.
 pub(crate) struct Values<'a> {
     pub access: Option<&'a ModelAccess>,
     pub profile: &'a Profile,
@@ -41,7 +41,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The text, or none when a placeholder in it has no value.
+    /// The text, or `None` when a placeholder in it has no value.
     pub(crate) fn fill(&self, text: &str) -> Option<String> {
         let mut filled = String::with_capacity(text.len());
         for piece in pieces(text) {
@@ -66,7 +66,7 @@ impl<'a> Values<'a> {
                     self.repeated(mentions(v)).into_iter().filter_map(|of| of.fill_value(v)).collect()
                 };
                 let filled: Vec<Value> = all.iter().flat_map(each).collect();
-                // To some agents an empty list of models is another word than none.
+                // Some agents treat an empty list of models differently from an absent one.
                 if filled.is_empty() && all.iter().any(|v| mentions(v).is_some()) {
                     return None;
                 }
@@ -83,7 +83,7 @@ impl<'a> Values<'a> {
         })
     }
 
-    /// These values once for each model that a placeholder stands for; without one, as they are.
+    /// One copy of these values per model that the placeholder stands for; without a placeholder, only themselves.
     fn repeated(&self, placeholder: Option<&str>) -> Vec<Values<'a>> {
         let of = |each: Option<&'a str>| Values { each, ..*self };
         let (None, Some(placeholder)) = (self.each, placeholder) else { return vec![of(self.each)] };
@@ -100,7 +100,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// A file's content. A table of which nothing is left is an empty one: it takes the place of what an earlier start
+    /// A file's content. A table with nothing left in it is written as an empty one, to replace what an earlier start
     /// wrote.
     pub(crate) fn file(&self, text: &Text) -> Option<String> {
         match text {
@@ -120,7 +120,7 @@ enum Piece<'a> {
     Name(&'a str),
 }
 
-/// A text in its pieces; `{{` without `}}` behind it is text.
+/// Splits a text into pieces; `{{` without a `}}` after it is text.
 fn pieces(text: &str) -> Vec<Piece<'_>> {
     let (mut found, mut rest) = (Vec::new(), text);
     while let Some((before, behind)) = rest.split_once("{{") {
@@ -132,7 +132,7 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
     found
 }
 
-/// The placeholder of a text that repeats what it stands in.
+/// The repeating placeholder in a text, if any.
 fn named(text: &str) -> Option<&str> {
     pieces(text).into_iter().find_map(|piece| match piece {
         Piece::Name(name) if repeats(name) => Some(name),
@@ -140,7 +140,7 @@ fn named(text: &str) -> Option<&str> {
     })
 }
 
-/// The same for an element of a list: it is repeated by what stands anywhere in it.
+/// The same for an element of a list, which a placeholder anywhere inside it repeats.
 fn mentions(value: &Value) -> Option<&str> {
     match value {
         Value::String(text) => named(text),
@@ -154,7 +154,7 @@ fn repeats(name: &str) -> bool {
     name == EACH_MODEL || name == LISTED_MODEL
 }
 
-/// The first name in a text that no placeholder has. Those that repeat have no meaning outside a table.
+/// The first placeholder in a text that does not exist. Repeating ones exist only in tables.
 pub(crate) fn unknown_name(text: &str) -> Option<&str> {
     unknown_to(text, &|name| NAMES.contains(&name))
 }
@@ -166,7 +166,7 @@ fn unknown_to<'t>(text: &'t str, known: &dyn Fn(&str) -> bool) -> Option<&'t str
     })
 }
 
-/// The same for all texts of a JSON value, in which a member or an element may be repeated.
+/// The same for all texts of a JSON value, in which repeating placeholders may stand.
 pub(crate) fn unknown_in(value: &Value) -> Option<&str> {
     unknown_within(value, false)
 }

@@ -8,25 +8,25 @@ use foundry_proto::common::v1::Role;
 
 use crate::{TokenError, role_name};
 
-/// A role in an organization, as the caller's token says it.
+/// A caller's role in one organization, as its token states it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
-    /// The organization.
+    /// The organization in which the role holds.
     pub organization_id: OrganizationId,
-    /// The role there.
+    /// The caller's role in this organization.
     pub role: Role,
 }
 
-/// What is known of a calling user.
+/// A calling user, as its access token describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserCaller {
-    /// Who.
+    /// The user's id.
     pub user_id: UserId,
-    /// The session or personal access token behind the access token, as in revocations.
+    /// Id of the session or personal access token that the access token was exchanged for; revocations use the same id.
     pub credential_id: String,
     /// Role by organization.
     pub organizations: BTreeMap<OrganizationId, Role>,
-    /// Revision of the revocations that `organizations` takes into account.
+    /// Revision up to which revocations are already reflected in `organizations`.
     pub revocations_rev: i64,
     /// When the access token expires.
     pub expires_at: Timestamp,
@@ -38,7 +38,7 @@ enum Who {
     Service { name: String, expires_at: Timestamp },
 }
 
-/// Who calls. In the extensions of every request that passed [`crate::AuthnLayer`]; cheap to clone.
+/// The caller of a request. In the extensions of every request that passed [`crate::AuthnLayer`]; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     who: Arc<Who>,
@@ -51,7 +51,7 @@ impl Caller {
         Self { who: Arc::new(Who::User(user)), on_behalf_of: None }
     }
 
-    /// A service whose identity does not end. Only tests and in-process work make one.
+    /// A service whose identity never expires. Only tests and in-process work make one.
     pub fn service(name: &str) -> Self {
         Self::service_until(name, Timestamp::from_micros(i64::MAX))
     }
@@ -72,24 +72,23 @@ impl Caller {
     /// The caller of a request.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` when the method is open and nobody said who it is.
+    /// `UNAUTHENTICATED` when the method is open and the request carries no valid token.
     pub fn of<T>(request: &tonic::Request<T>) -> Result<Self> {
         request.extensions().get::<Self>().cloned().ok_or_else(|| TokenError::Missing.into())
     }
 
-    /// Demands a role in the organization that the request names. A service passes: the method
-    /// option lists which ones may call.
+    /// Requires a role in the organization that the request names. A service always passes: the method option lists the
+    /// services that may call.
     ///
     /// # Errors
-    /// `NOT_FOUND` for one that is no member, as for an absent organization; `PERMISSION_DENIED`
+    /// `NOT_FOUND` for a caller that is not a member, as for an absent organization; `PERMISSION_DENIED`
     /// for a member with too small a role.
     pub fn require(&self, organization: &OrganizationId, role: Role) -> Result<()> {
         self.require_for(organization, role, "organization", organization.as_str())
     }
 
-    /// Demands a role in the organization of an entity loaded by its id. One that is no member
-    /// gets the `NOT_FOUND` of an absent entity of this kind and id, and learns nothing of its
-    /// organization.
+    /// Requires a role in the organization of an entity loaded by its id. A caller that is not a member gets the
+    /// `NOT_FOUND` of an absent entity of this kind and id, which does not reveal that the organization exists.
     ///
     /// # Errors
     /// As [`Caller::require`].
@@ -107,7 +106,7 @@ impl Caller {
         self.as_user().and_then(|u| u.organizations.get(organization).copied())
     }
 
-    /// The organizations that the caller's token opens; none for a service.
+    /// The organizations of the caller's token, with its role in each; empty for a service.
     pub fn memberships(&self) -> Vec<Membership> {
         let of = |u: &UserCaller| {
             u.organizations.iter().map(|(o, r)| Membership { organization_id: o.clone(), role: *r }).collect()
@@ -115,7 +114,7 @@ impl Caller {
         self.as_user().map(of).unwrap_or_default()
     }
 
-    /// What is known of a calling user; none for a service.
+    /// The calling user; `None` for a service.
     pub fn as_user(&self) -> Option<&UserCaller> {
         match &*self.who {
             Who::User(user) => Some(user),
@@ -131,7 +130,7 @@ impl Caller {
         self.as_user().ok_or_else(|| denied("only a signed-in user may call this method"))
     }
 
-    /// The name of a calling service; none for a user.
+    /// The name of a calling service; `None` for a user.
     pub fn service_name(&self) -> Option<&str> {
         match &*self.who {
             Who::User(_) => None,
@@ -139,7 +138,7 @@ impl Caller {
         }
     }
 
-    /// Whether the service of this name calls.
+    /// Whether the caller is the service of this name.
     pub fn is_service(&self, name: &str) -> bool {
         self.service_name() == Some(name)
     }
@@ -152,7 +151,7 @@ impl Caller {
         }
     }
 
-    /// The user behind the call: the caller itself, or the one a service acts for. Data for the
+    /// The user on whose behalf the call is made: the calling user itself, or the one a service acts for. Only for the
     /// audit, never a permission.
     pub fn on_behalf_of(&self) -> Option<&UserId> {
         self.as_user().map(|u| &u.user_id).or(self.on_behalf_of.as_ref())

@@ -1,5 +1,4 @@
-//! What a token says. Two kinds, told apart by their `typ` header, so that neither can stand in
-//! for the other.
+//! The claims of a token. The `typ` header distinguishes the two kinds, so that neither can stand in for the other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,16 +10,16 @@ use serde::{Deserialize, Serialize};
 pub const USER_TOKEN_TYPE: &str = "foundry-at+jwt";
 /// `typ` of a service's own token.
 pub const SERVICE_TOKEN_TYPE: &str = "foundry-st+jwt";
-/// `aud` of a user's access token: good at every service.
+/// `aud` of a user's access token: valid at every service.
 pub const USER_AUDIENCE: &str = "foundry";
 /// `iss` of a user's access token, and the issuer of its key.
 pub const AUTH_ISSUER: &str = "auth";
 /// Longest life of any token.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
-/// How far clocks of two machines may be apart.
+/// Clock difference between two machines that is tolerated.
 pub const LEEWAY: Duration = Duration::from_secs(5);
 
-/// Which kind of token.
+/// The kind of a token, which fixes its `typ` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
     /// A user's access token.
@@ -45,11 +44,11 @@ impl TokenKind {
 /// The claims of both kinds of token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who signed: `auth`, or `service:<name>`.
+    /// Issuer: `auth`, or `service:<name>`.
     pub iss: String,
-    /// Who calls: a user id, or `service:<name>`.
+    /// Caller: a user id, or `service:<name>`.
     pub sub: String,
-    /// Where it is good: `foundry` (everywhere), or a service's name.
+    /// Audience: `foundry` (every service), or a service's name.
     pub aud: String,
     /// Issued at, seconds since the Unix epoch.
     pub iat: i64,
@@ -60,8 +59,8 @@ pub struct Claims {
     /// Id of the credential it was exchanged for; empty in a service's token.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sid: String,
-    /// Revision of the revocations that its memberships already take into account. A membership
-    /// revoked at a later revision is gone, whatever the clocks of the machines say.
+    /// Revision of the revocations that its memberships already take into account. A membership revoked at a later
+    /// revision is gone, whatever the clocks of the machines show.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rev: i64,
     /// Role by organization id; empty in a service's token.
@@ -85,7 +84,7 @@ pub fn role_name(role: Role) -> &'static str {
     }
 }
 
-/// The role with this name; nothing else is a role.
+/// The role with this name; `None` for any other text.
 pub fn role_from_name(name: &str) -> Option<Role> {
     [Role::Viewer, Role::Member, Role::Admin, Role::Owner].into_iter().find(|r| role_name(*r) == name)
 }

@@ -12,17 +12,17 @@ use tonic::body::Body;
 
 use crate::{MethodPolicies, ServiceIdentity};
 
-/// Metadata by which a service says for which user it acts: data for the audit, never a permission,
-/// and read only together with a service's token.
+/// Metadata with the user a service acts for: data for the audit, never a permission, and accepted only together with a
+/// service's token.
 pub const ON_BEHALF_OF: &str = "foundry-on-behalf-of";
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Deadline of a unary call whose caller sets none.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Adds the service's token and a deadline to each call of one other service. What the request
-/// says already is left as it is, so that the gateway can pass on a user's token. (The trace
-/// context is added by the upstream itself.)
+/// Adds the service's token and a deadline to each call of one other service. An authorization or deadline that the
+/// request already has is kept, so that the gateway can pass on a user's token. (The trace context is added by the
+/// upstream itself.)
 #[derive(Clone)]
 pub struct IdentityLayer {
     identity: ServiceIdentity,
@@ -41,7 +41,7 @@ impl IdentityLayer {
         Ok(Self { identity, audience: audience.into(), methods, deadline: DEFAULT_DEADLINE })
     }
 
-    /// Another deadline for unary calls that have none.
+    /// Sets the deadline of unary calls that have none, in place of ten seconds.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;

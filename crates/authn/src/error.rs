@@ -1,4 +1,4 @@
-//! Why a token is refused, each with its stable reason.
+//! Why a token is refused; each refusal has a stable reason.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use foundry_core::{Code, Error};
 /// Why the caller could not be established.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// No `authorization` header.
+    /// There is no `authorization` header.
     #[error("this method requires a bearer token in the `authorization` header")]
     Missing,
-    /// Not a token of ours: shape, algorithm, type, claims or signature.
+    /// Not a Foundry token: shape, algorithm, type, claims or signature is wrong.
     #[error("the bearer token is not valid: {0}")]
     Malformed(&'static str),
-    /// Past its time.
+    /// Its `exp` claim has passed.
     #[error("the token has expired")]
     Expired,
     /// Its credential was revoked, or its roles changed since.
@@ -25,7 +25,7 @@ pub enum TokenError {
     /// Signed with a key that auth does not publish.
     #[error("the token was signed with an unknown key")]
     UnknownKey,
-    /// The keys or revocations cannot be read now, so nothing can be said about the token.
+    /// The keys or revocations cannot be read now, so the token can be neither accepted nor refused.
     #[error("tokens cannot be verified right now: {0}")]
     Unverifiable(&'static str),
 }

@@ -1,4 +1,4 @@
-//! The feed of revocations: a watch on the auth service, kept alive for as long as the process.
+//! The feed of revocations: a watch on the auth service that runs for the life of the process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use tonic::codegen::{Body as HttpBody, Bytes, StdError};
 
 use crate::Revocations;
 
-/// A silent loss is noticed after two and a half of these.
+/// The stream is taken as lost after two and a half of these without a frame.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Pause after an answer that no retry of the watch itself can mend, such as a missing permission:
-/// an operator may mend it while this process runs.
+/// Pause after a refusal that a retry cannot fix, such as a missing permission: an operator may fix it while this
+/// process runs.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(5);
 
-/// Keeps `revocations` by watching the auth service over an upstream that says who we are;
-/// `observer` is told when that watch is opened again.
+/// Keeps `revocations` current by watching the auth service over an upstream that adds this service's identity;
+/// `observer` is called when that watch is reopened.
 pub fn keep_revocations<T>(
     upstream: T,
     revocations: Revocations,

@@ -1,4 +1,4 @@
-//! A service's own identity: its key file, its published public half, its short tokens.
+//! A service's own identity: its key file, its published public key, its short-lived tokens.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,7 +21,7 @@ use sha2::Sha256;
 use crate::policy::services;
 use crate::{Claims, Signer, TOKEN_LIFETIME, TokenKind, key_id};
 
-/// A token with less life left is replaced.
+/// A cached token that expires sooner than this is replaced.
 const RENEW_BEFORE: Duration = Duration::from_secs(60);
 
 /// The identity of a service; cloning shares it.
@@ -31,7 +31,7 @@ pub struct ServiceIdentity(Arc<Inner>);
 struct Inner {
     name: String,
     signer: Signer,
-    /// What other secrets of the service are derived from; it says nothing about the signing key.
+    /// Other secrets of the service are derived from this; it does not reveal the signing key.
     root: [u8; 32],
     env: Env,
     tokens: Mutex<HashMap<String, (String, Timestamp)>>,
@@ -83,13 +83,13 @@ impl ServiceIdentity {
         published(&self.0.name, *self.0.signer.public_key(), Timestamp::default())
     }
 
-    /// A secret of the service for this purpose: the same after every start, another for another purpose, and
-    /// known to whoever has the key file alone.
+    /// A secret of the service for this purpose: the same after every start, different for every purpose, and known
+    /// only to holders of the key file.
     pub fn derived_secret(&self, purpose: &str) -> [u8; 32] {
         keyed_hash(&self.0.root, purpose.as_bytes())
     }
 
-    /// A token for a call to the service of this name, good for at least another minute.
+    /// A token for calls to the service of this name, valid for at least another minute.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.
@@ -145,7 +145,7 @@ pub fn read_public_keys(dir: &Path) -> Result<Vec<PublishedKey>> {
 }
 
 fn keyed_hash(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
-    // A shorter key is one filled up with zeros.
+    // HMAC pads a shorter key with zeros.
     let mut block = [0; 64];
     block[..key.len()].copy_from_slice(key);
     let mac = Hmac::<Sha256>::new(&block.into()).chain_update(message);
@@ -170,7 +170,7 @@ fn parse_private(path: &Path, pem: &str) -> Result<SigningKey> {
 }
 
 fn publish(path: &Path, content: &[u8]) -> Result<()> {
-    // An unchanged file keeps its time, which is when the key was published.
+    // An unchanged file keeps its modification time, which is when the key was published.
     if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(());
     }

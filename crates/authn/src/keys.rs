@@ -1,5 +1,5 @@
-//! The public keys that verify tokens: read from their source when an unknown key id turns up, at
-//! most once every few seconds, by one caller for all.
+//! The public keys that verify tokens: read from their source when an unknown key id turns up, at most once every few
+//! seconds, and by one caller on behalf of all.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::TokenError;
 
-/// Shortest time between two readings of the source. A token with an unknown key waits so long: its
-/// service may have published the key a moment ago.
+/// Shortest time between two readings of the source. A token with an unknown key waits this long: its service may have
+/// published the key a moment ago.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
-/// Calls that may wait so; more with unknown keys are refused at once.
+/// Calls that may wait for an unknown key; further ones are refused at once.
 const MAX_WAITING: usize = 64;
-/// Age at which the keys are read again although none is missing, so that withdrawn ones go.
+/// Age at which the keys are read again although none is missing, so that withdrawn keys disappear.
 const REFRESH_AGE: Duration = Duration::from_secs(300);
-/// Pause between tries to read aged keys again.
+/// Pause between attempts to read aged keys again.
 const RETRY_AGED: Duration = Duration::from_secs(30);
 /// Longest wait for the source.
 const REFRESH_LIMIT: Duration = Duration::from_secs(2);
 
-/// Where public keys come from.
+/// Where public keys are read from.
 #[async_trait::async_trait]
 pub trait KeySource: Send + Sync + 'static {
     /// All keys in use and about to be used.
@@ -43,10 +43,10 @@ impl KeySource for StaticKeys {
     }
 }
 
-/// One public key and whom it speaks for.
+/// One public key and its owner.
 #[derive(Clone, Debug)]
 pub struct PublicKey {
-    /// `auth`, or `service:<name>`.
+    /// The owner: `auth`, or `service:<name>`.
     pub issuer: String,
     pub(crate) decoding: DecodingKey,
 }
@@ -65,9 +65,9 @@ struct Inner {
     source: Arc<dyn KeySource>,
     clock: Arc<dyn Clock>,
     set: ArcSwap<KeySet>,
-    /// Grows when a key appears or goes; a verified token is remembered only for one version.
+    /// Changes with every change of the set; a cached verification is valid for one version only.
     version: AtomicU64,
-    /// Held while the source is read: one caller reads for all. The time of the last try.
+    /// Locked while the source is read, so that one caller reads for all. The time of the last attempt.
     tried: Mutex<Option<Timestamp>>,
     waiting: Semaphore,
 }
@@ -85,7 +85,7 @@ impl KeyRing {
         }))
     }
 
-    /// The version of the set: a verification is worth nothing in a later one.
+    /// The version of the set; a verification cached under an older version is void.
     pub fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
     }
@@ -101,7 +101,7 @@ impl KeyRing {
         let aged = set.read_at.is_some_and(|t| self.0.clock.now().since(t) >= REFRESH_AGE);
         match known {
             Some(key) if !aged => Ok(key),
-            // An old set still serves while the source is away: tokens live for minutes only.
+            // Old keys are still used while the source is unreachable: tokens live for minutes only.
             Some(key) => match self.read_if_due().await {
                 Ok(()) => self.known(key_id).ok_or(TokenError::UnknownKey),
                 Err(_) => Ok(key),
@@ -121,8 +121,8 @@ impl KeyRing {
         self.0.set.load().by_id.get(key_id).cloned()
     }
 
-    /// Reads the source to learn of withdrawn keys. While it is away, one call in a while pays for
-    /// the try and no other waits for it.
+    /// Reads the source to find withdrawn keys. While it is unreachable, one call per [`RETRY_AGED`] waits for an
+    /// attempt and the others use the old keys.
     async fn read_if_due(&self) -> Result<(), Error> {
         let Ok(mut tried) = self.0.tried.try_lock() else { return Ok(()) };
         let now = self.0.clock.now();
@@ -132,11 +132,11 @@ impl KeyRing {
         self.read(&mut tried).await
     }
 
-    /// Reads the source on behalf of an unknown key, after the pause.
+    /// Reads the source for an unknown key, after the pause.
     async fn read_for(&self, key_id: &str) -> Result<(), Error> {
         let arrived = self.0.clock.now();
         let mut tried = self.0.tried.lock().await;
-        // Another caller read it while this one waited for its turn.
+        // Another caller read the source while this one waited for the lock.
         if self.known(key_id).is_some() || tried.is_some_and(|t| t >= arrived) {
             return match self.0.set.load().read_at {
                 Some(_) => Ok(()),

@@ -25,11 +25,11 @@ use crate::{
 /// How long a call waits for the first snapshot of the revocations.
 const FIRST_SNAPSHOT_WAIT: Duration = Duration::from_secs(3);
 
-/// The caller as one word for the request log; in the extensions of requests and of responses.
+/// The caller as one word for the request log; in the extensions of requests and responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallerLabel(pub Arc<str>);
 
-/// Decides who calls and whether that one may call the method at all.
+/// Establishes the caller of a request and decides whether it may call the method at all.
 pub struct Authenticator {
     policies: Arc<MethodPolicies>,
     verifier: Verifier,
@@ -38,7 +38,7 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// For the service of this name.
+    /// An authenticator for the service of this name.
     ///
     /// # Errors
     /// `INTERNAL` when a method lacks a sound authorization entry.
@@ -51,7 +51,7 @@ impl Authenticator {
         })
     }
 
-    /// For the service of this name and identity, with keys and revocations from the auth service.
+    /// An authenticator for the service of this identity, with keys and revocations from the auth service.
     /// Users are refused as unverifiable until the first snapshot of the revocations is there.
     ///
     /// # Errors
@@ -69,23 +69,23 @@ impl Authenticator {
         Ok(Arc::new(Self::new(identity.name(), keys, revocations, env)?))
     }
 
-    /// The revocations that it looks at.
+    /// The revocations it checks.
     pub fn revocations(&self) -> &Revocations {
         &self.revocations
     }
 
-    /// The methods it knows.
+    /// The methods it has policies for.
     pub fn policies(&self) -> &Arc<MethodPolicies> {
         &self.policies
     }
 
-    /// Says when a stream of this caller, in this organization, must end.
+    /// Watches when a stream of this caller, in this organization, must end.
     pub fn stream_pass(&self, caller: Caller, organization: Option<OrganizationId>) -> StreamPass {
         StreamPass::new(caller, organization, self.revocations.clone(), self.clock.clone())
     }
 
-    /// The caller of a method, admitted by its policy. None where the method is open and the
-    /// request says not who calls.
+    /// The caller of a method, admitted by its policy. `None` where the method is open and the request has no valid
+    /// token.
     ///
     /// # Errors
     /// `UNAUTHENTICATED` with a reason of [`TokenError`], `PERMISSION_DENIED`, or `UNIMPLEMENTED`
@@ -101,7 +101,7 @@ impl Authenticator {
             return Err(denied("this method has no authorization policy"));
         };
         if policy.access == Access::Open as i32 {
-            // Whoever says who it is may be known; a bad token does not close an open door.
+            // An open method admits anonymous callers, so a bad token is treated as none.
             return Ok(self.identify(headers).await.ok());
         }
         let caller = self.identify(headers).await?;
@@ -109,7 +109,7 @@ impl Authenticator {
         Ok(Some(caller))
     }
 
-    /// The caller that a bearer token speaks for, whatever the method.
+    /// The caller identified by a bearer token, whatever the method.
     ///
     /// # Errors
     /// `UNAUTHENTICATED` with a reason of [`TokenError`], or `UNAVAILABLE`.
@@ -160,8 +160,8 @@ fn admit(policy: &MethodPolicy, caller: &Caller) -> Result<()> {
     match Access::try_from(policy.access) {
         Ok(Access::User | Access::Open) => Ok(()),
         Ok(Access::Member) => {
-            // Which organization is concerned only the handler knows; whoever has the role nowhere
-            // needs no handler. One without any membership gets the handler's NOT_FOUND.
+            // Only the handler knows the organization, but a caller that has the role in no organization can be refused
+            // here. One without any membership gets the handler's NOT_FOUND.
             let role = Role::try_from(policy.role).unwrap_or(Role::Owner);
             let best = caller.memberships().iter().map(|m| m.role).max();
             match best {
@@ -179,7 +179,7 @@ fn admit(policy: &MethodPolicy, caller: &Caller) -> Result<()> {
 pub struct AuthnLayer(Arc<Authenticator>);
 
 impl AuthnLayer {
-    /// A layer that asks this authenticator.
+    /// A layer that uses this authenticator.
     pub fn new(authenticator: Arc<Authenticator>) -> Self {
         Self(authenticator)
     }
@@ -221,7 +221,7 @@ where
         let authenticator = self.authenticator.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            // Only this layer says who calls.
+            // A caller set by anything else than this layer must not be trusted.
             parts.extensions.remove::<Caller>();
             let caller = match authenticator.authenticate(parts.uri.path(), &parts.headers).await {
                 Ok(caller) => caller,

@@ -1,11 +1,11 @@
-//! Who calls, and what it may do: tokens, their verification in every service, and the tower
-//! layers that put both to work. Nothing is trusted because of where it came from.
+//! Who calls, and what the caller may do: tokens, their verification in every service, and the tower layers that apply
+//! both. No request is trusted because of where it came from.
 //!
 //! - [`Signer`] mints tokens, [`Verifier`] checks them against the [`KeyRing`].
-//! - [`Revocations`] is what must be refused from now on, kept by a watch on the auth service.
+//! - [`Revocations`] is the set of credentials and memberships to refuse, kept by a watch on the auth service.
 //! - [`AuthnLayer`] applies each method's policy (a method option) and leaves a [`Caller`] in the
 //!   request's extensions; handlers ask it [`Caller::require`].
-//! - [`StreamPass`] tells an open stream when its credential or membership is gone.
+//! - [`StreamPass`] ends an open stream when its credential or membership is gone.
 //! - [`ServiceIdentity`] and [`IdentityLayer`] are how one service calls another.
 
 mod caller;

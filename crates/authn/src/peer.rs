@@ -1,15 +1,15 @@
-//! Where a client is, for the one question that asks: may it use the development sign-in?
+//! Where a client is, which decides whether it may use the development sign-in.
 //!
-//! Two sources, and no header from a client is one of them: the accept loop of a listener knows the
-//! socket's address, and the gateway, known by its service token, says where *its* client is. A
-//! request through the in-process stack, without a socket and without the gateway, is remote.
+//! There are two sources, and no header from a client is one of them: the accept loop of a listener has the socket's
+//! address, and the gateway, identified by its service token, reports where *its* client is. A request through the
+//! in-process stack, without a socket and without the gateway, is remote.
 
 use std::net::SocketAddr;
 
 use crate::Caller;
 
-/// Metadata by which the gateway says where its client is: `loopback` or `remote`. It removes what
-/// a client sent under this name, and it is read only together with the gateway's own token.
+/// Metadata in which the gateway reports where its client is: `loopback` or `remote`. The gateway removes what a client
+/// sent under this name, and it is accepted only together with the gateway's own token.
 pub const CLIENT_PEER: &str = "foundry-client-peer";
 
 /// Where the client of a request is.
@@ -22,12 +22,12 @@ pub enum ClientPeer {
 }
 
 impl ClientPeer {
-    /// Of a socket's address.
+    /// The peer at a socket's address.
     pub fn of_address(address: &SocketAddr) -> Self {
         if address.ip().to_canonical().is_loopback() { Self::Loopback } else { Self::Remote }
     }
 
-    /// The value of [`CLIENT_PEER`].
+    /// This as a value of [`CLIENT_PEER`].
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Loopback => "loopback",
@@ -35,8 +35,8 @@ impl ClientPeer {
         }
     }
 
-    /// Of a request that passed [`crate::AuthnLayer`]; `socket` is the address that the listener's
-    /// accept loop found at the other end, none for a call without a socket.
+    /// The client of a request that passed [`crate::AuthnLayer`]; `socket` is the peer address from the listener's
+    /// accept loop, `None` for a call without a socket.
     pub fn of<T>(request: &tonic::Request<T>, socket: Option<SocketAddr>) -> Self {
         let extensions = request.extensions();
         if extensions.get::<Caller>().is_some_and(|c| c.is_service("gateway")) {

@@ -17,12 +17,12 @@ pub struct Method {
     pub path: String,
     /// The authorization entry, if it has one.
     pub policy: Option<MethodPolicy>,
-    /// Whether it streams to the client.
+    /// Whether it streams responses.
     pub server_streaming: bool,
 }
 
 impl Method {
-    /// What is wrong with the entry, if anything; such a method is refused.
+    /// What is wrong with the entry, if anything; a method with a defect is refused.
     pub fn defect(&self) -> Option<String> {
         let Some(policy) = &self.policy else { return Some("has no policy".to_owned()) };
         let names = &policy.services;
@@ -52,10 +52,10 @@ pub struct MethodPolicies {
 }
 
 impl MethodPolicies {
-    /// Those of all Foundry services.
+    /// The entries of all Foundry services.
     ///
     /// # Errors
-    /// `INTERNAL` when a method lacks a sound entry: no service starts with one.
+    /// `INTERNAL` when a method lacks a sound entry; no service starts then.
     pub fn load() -> Result<Self> {
         let policies = Self::described()?.clone();
         let defects: Vec<_> =
@@ -63,7 +63,7 @@ impl MethodPolicies {
         if defects.is_empty() { Ok(policies) } else { Err(Error::internal(defects.join("; "))) }
     }
 
-    /// Those of all Foundry services, read once in a process.
+    /// The entries of all Foundry services, read once per process.
     ///
     /// # Errors
     /// As [`MethodPolicies::load`].

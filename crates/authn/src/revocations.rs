@@ -1,5 +1,4 @@
-//! What must be refused from now on. Every service keeps it by a watch on the auth service; this
-//! is the state and its questions, the feed writes it.
+//! The revocations in force. The feed writes them, from a watch on the auth service; every service queries them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::{Caller, TokenError, UserCaller};
 
-/// How long streams go on undisturbed without the feed.
+/// How long streams continue without the feed.
 const FEED_GRACE: Duration = Duration::from_secs(60);
 
 /// Key of a revoked session or personal access token.
@@ -18,12 +17,12 @@ pub fn credential_key(credential_id: &str) -> String {
     format!("credential/{credential_id}")
 }
 
-/// Key of a lost membership: tokens issued before do not open the organization any more.
+/// Key of a lost membership: tokens issued before no longer give access to the organization.
 pub fn membership_key(user: &UserId, organization: &OrganizationId) -> String {
     format!("membership/{user}/{organization}")
 }
 
-/// Key of a new or changed role: tokens issued before must be renewed; open streams go on.
+/// Key of a new or changed role: tokens issued before must be renewed; open streams continue.
 pub fn role_key(user: &UserId, organization: &OrganizationId) -> String {
     format!("role/{user}/{organization}")
 }
@@ -31,14 +30,14 @@ pub fn role_key(user: &UserId, organization: &OrganizationId) -> String {
 #[derive(Default)]
 struct State {
     credentials: HashSet<String>,
-    /// By user: the organization and the revision.
+    /// By user id: organization id and revision.
     memberships: HashMap<String, Vec<(String, i64)>>,
     roles: HashMap<String, Vec<(String, i64)>>,
     loaded: bool,
     lost_at: Option<Timestamp>,
 }
 
-/// What must be refused; cloning shares it.
+/// The revocations in force; cloning shares them.
 #[derive(Clone)]
 pub struct Revocations {
     state: Arc<RwLock<State>>,
@@ -52,19 +51,19 @@ impl Default for Revocations {
 }
 
 impl Revocations {
-    /// Nothing known yet: users are refused as unverifiable until the first snapshot.
+    /// Not loaded yet: users are refused as unverifiable until the first snapshot.
     pub fn new() -> Self {
         Self { state: Arc::default(), changed: Arc::new(watch::channel(0).0) }
     }
 
-    /// Nothing revoked and fed, for tests and for tools.
+    /// Loaded and empty, for tests and tools.
     pub fn none() -> Self {
         let it = Self::new();
         it.replace(std::iter::empty());
         it
     }
 
-    /// A whole new state: keys with their revisions.
+    /// Replaces the whole state by the entries of a snapshot: keys with their revisions.
     pub fn replace<'a>(&self, entries: impl IntoIterator<Item = (&'a str, i64)>) {
         self.write(|state| {
             *state = State { loaded: true, ..State::default() };
@@ -74,24 +73,24 @@ impl Revocations {
         });
     }
 
-    /// A new or changed revocation.
+    /// Adds a new or changed revocation.
     pub fn add(&self, key: &str, version: i64) {
         self.write(|state| state.add(key, version));
     }
 
-    /// A revocation whose tokens have all expired.
+    /// Removes a revocation; all tokens it concerned have expired.
     pub fn forget(&self, key: &str) {
         self.write(|state| state.forget(key));
     }
 
-    /// The feed delivers.
+    /// Records that the feed is connected again.
     pub fn feed_restored(&self) {
         if self.read(|s| s.lost_at.is_some()) {
             self.write(|state| state.lost_at = None);
         }
     }
 
-    /// The feed is lost since this moment; an earlier loss is kept.
+    /// Records that the feed is lost since `now`; an earlier loss is kept.
     pub fn feed_lost(&self, now: Timestamp) {
         self.write(|state| {
             state.lost_at.get_or_insert(now);
@@ -102,7 +101,7 @@ impl Revocations {
     pub async fn loaded(&self) {
         let mut changed = self.subscribe();
         while !self.read(|s| s.loaded) {
-            // The sender lives in this value.
+            // The sender is a field of `self`, so this does not happen.
             if changed.changed().await.is_err() {
                 return;
             }
@@ -114,7 +113,7 @@ impl Revocations {
         self.read(|s| s.loaded)
     }
 
-    /// Since when the feed is lost, once that is longer than streams may ignore it.
+    /// Since when the feed is lost, once that is longer than streams may continue without it.
     pub fn stale_since(&self, now: Timestamp) -> Option<Timestamp> {
         self.lost_at().filter(|lost| now.since(*lost) >= FEED_GRACE)
     }
@@ -131,17 +130,17 @@ impl Revocations {
         self.changed.subscribe()
     }
 
-    /// Whether the credential is good.
+    /// Whether the credential is not revoked.
     pub(crate) fn allows_credential(&self, credential_id: &str) -> bool {
         self.read(|s| !s.credentials.contains(credential_id))
     }
 
-    /// Whether the user lost its membership after its token was issued.
+    /// Whether the user lost this membership after its token was issued.
     pub(crate) fn left(&self, user: &UserCaller, organization: &OrganizationId) -> bool {
         self.read(|s| newer(&s.memberships, user, |o| o == organization.as_str()))
     }
 
-    /// The caller as it is now: without the memberships it lost since its token was issued.
+    /// The caller as of now: without the memberships it lost since its token was issued.
     ///
     /// # Errors
     /// [`TokenError::Revoked`] for a revoked credential or a lowered role,
@@ -168,8 +167,8 @@ impl Revocations {
         Ok(Caller::user(user))
     }
 
-    /// Whether a token issued now would say something else: any membership of the user changed.
-    /// Whoever keeps tokens for callers, as the gateway does, exchanges anew then.
+    /// Whether a token issued now would differ: a membership of the user changed, or its credential was revoked. A
+    /// holder of tokens for callers, such as the gateway, then exchanges its credential again.
     pub fn needs_renewal(&self, user: &UserCaller) -> bool {
         self.read(|s| {
             s.credentials.contains(&user.credential_id)
@@ -182,7 +181,7 @@ impl Revocations {
     pub async fn renewal_needed(&self, user: &UserCaller) {
         let mut changed = self.subscribe();
         while !self.needs_renewal(user) {
-            // The sender lives in this value.
+            // The sender is a field of `self`, so this does not happen.
             if changed.changed().await.is_err() {
                 return;
             }
@@ -200,7 +199,7 @@ impl Revocations {
     }
 }
 
-/// Whether the user has an entry, newer than its token, for an organization of interest.
+/// Whether the user has an entry, newer than its token, for an organization that `of_interest` accepts.
 fn newer(
     entries: &HashMap<String, Vec<(String, i64)>>,
     user: &UserCaller,
@@ -237,7 +236,7 @@ impl State {
             }
             Some(Key::Membership(u, o)) => put(&mut self.memberships, u, o, version),
             Some(Key::Role(u, o)) => put(&mut self.roles, u, o, version),
-            // A newer auth service may revoke what this one does not know of.
+            // A newer auth service may have kinds of revocations that this version does not support.
             None => tracing::warn!(key, "unknown kind of revocation"),
         }
     }

@@ -1,5 +1,5 @@
-//! What auth and the gateway tell each other of sessions that live in browsers. Between these two
-//! alone: the gateway takes such headers off every request and every answer that crosses the edge.
+//! Metadata about browser sessions between auth and the gateway, and only between these two: the gateway strips such
+//! headers from every request and every answer that crosses the edge.
 
 use std::net::SocketAddr;
 
@@ -9,8 +9,8 @@ use tonic::metadata::MetadataMap;
 
 use crate::{Caller, ClientPeer};
 
-/// Metadata by which the gateway says that its client is the page that it serves itself; read only
-/// together with the gateway's own token.
+/// Metadata in which the gateway marks its client as the page that it serves itself; accepted only together with the
+/// gateway's own token.
 pub const CLIENT_PAGE: &str = "foundry-client-page";
 /// The value of [`CLIENT_PAGE`].
 pub const OWN_PAGE: &str = "own";
@@ -19,17 +19,17 @@ pub const SESSION_SET: &str = "foundry-session-set";
 /// Metadata by which auth asks the gateway to clear the cookie of the session that ended.
 pub const SESSION_CLEAR: &str = "foundry-session-clear";
 
-/// Who signs in, as far as auth must know before it knows who that is.
+/// What auth knows of a client that is not signed in yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Where it is.
+    /// Whether it is on this machine.
     pub peer: ClientPeer,
-    /// Whether it is the page that the gateway serves, by the gateway's word.
+    /// Whether it is the page that the gateway serves, as the gateway reports it.
     pub is_own_page: bool,
 }
 
 impl Client {
-    /// Of a request that passed [`crate::AuthnLayer`]; `socket` as in [`ClientPeer::of`].
+    /// The client of a request that passed [`crate::AuthnLayer`]; `socket` as in [`ClientPeer::of`].
     pub fn of<T>(request: &tonic::Request<T>, socket: Option<SocketAddr>) -> Self {
         let by_gateway = request.extensions().get::<Caller>().is_some_and(|c| c.is_service("gateway"));
         let page = request.metadata().get(CLIENT_PAGE).and_then(|v| v.to_str().ok());
@@ -42,7 +42,7 @@ impl Client {
 pub struct SessionCookie {
     /// The opaque token of the session.
     pub token: String,
-    /// When the session ends by itself.
+    /// When the session expires.
     pub expires_at: Timestamp,
 }
 
@@ -53,7 +53,7 @@ impl std::fmt::Debug for SessionCookie {
 }
 
 impl SessionCookie {
-    /// Asks the gateway to set it.
+    /// Asks the gateway to set this cookie.
     ///
     /// # Errors
     /// `INTERNAL` when the token is no header value.
@@ -70,7 +70,7 @@ impl SessionCookie {
         answer.insert(SESSION_CLEAR, tonic::metadata::MetadataValue::from_static("1"));
     }
 
-    /// What auth asked to set, if anything.
+    /// The cookie that auth asked the gateway to set, if any.
     pub fn read(answer: &HeaderMap) -> Option<Self> {
         let text = answer.get(SESSION_SET).map(HeaderValue::to_str)?.ok()?;
         let (at, token) = text.split_once(' ')?;

@@ -37,7 +37,7 @@ impl Signer {
         })
     }
 
-    /// A fresh private key from the injected randomness.
+    /// A new private key from the injected randomness.
     pub fn generate_key(env: &Env) -> SigningKey {
         let mut seed = [0u8; 32];
         env.random.fill(&mut seed);
@@ -49,7 +49,7 @@ impl Signer {
         &self.key_id
     }
 
-    /// The public half.
+    /// The public key that verifies its tokens.
     pub fn public_key(&self) -> &[u8; 32] {
         &self.public_key
     }

@@ -1,5 +1,5 @@
-//! When an open stream must end. Bound to the credential for as long as its record lives, not to
-//! the five minutes of the token that opened it.
+//! When an open stream must end. A stream is bound to its credential, not to the five minutes of the token that opened
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use futures::stream::BoxStream;
 
 use crate::{Caller, Revocations, TokenError};
 
-/// Notice given before a stream ends for want of the revocation feed.
+/// Time between the notice and the end of a stream that ends because the revocation feed is lost.
 const NOTICE: Duration = Duration::from_secs(10);
 
-/// What a stream is told.
+/// A notice to an open stream.
 #[derive(Debug)]
 pub enum StreamNotice {
-    /// It ends at this time unless the authorization is renewed.
+    /// The stream ends at this time unless the authorization is renewed.
     Expiring(Timestamp),
-    /// It ends now, with this error.
+    /// The stream ends now, with this error.
     End(Error),
 }
 
-/// Says when a stream of one caller must end.
+/// Watches when a stream of one caller must end.
 pub struct StreamPass {
     caller: Caller,
     organization: Option<OrganizationId>,
@@ -33,7 +33,7 @@ pub struct StreamPass {
 }
 
 impl StreamPass {
-    /// For a stream of this caller, in an organization where it has one.
+    /// A pass for a stream of this caller, in an organization where it has one.
     pub fn new(
         caller: Caller,
         organization: Option<OrganizationId>,
@@ -43,7 +43,7 @@ impl StreamPass {
         Self { caller, organization, revocations, clock, noticed: false }
     }
 
-    /// What must be said now, if anything.
+    /// The notice that is due now, if any.
     pub fn check(&mut self) -> Option<StreamNotice> {
         // A service is let in by the method option and its key; no revocation concerns it.
         let user = self.caller.as_user()?;
@@ -67,7 +67,7 @@ impl StreamPass {
         None
     }
 
-    /// The next thing to say. Safe to drop at any time.
+    /// Waits for the next notice. Safe to drop at any time.
     pub async fn next(&mut self) -> StreamNotice {
         loop {
             let mut changed = self.revocations.subscribe();
@@ -102,7 +102,7 @@ impl StreamAuthorization for StreamPass {
     }
 
     fn events(self: Box<Self>) -> BoxStream<'static, AuthorizationEvent> {
-        // After the end there is nothing more to say.
+        // Nothing follows the end.
         let events = futures::stream::unfold(Some(self), |pass| async move {
             let mut pass = pass?;
             Some(match pass.next().await {

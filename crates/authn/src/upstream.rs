@@ -21,7 +21,7 @@ where
     T::ResponseBody: HttpBody<Data = Bytes> + Send + 'static,
     <T::ResponseBody as HttpBody>::Error: Into<StdError> + Send,
 {
-    /// Over this upstream of the auth service.
+    /// Reads over this upstream of the auth service.
     pub fn new(upstream: T) -> Self {
         Self(AuthServiceClient::new(upstream))
     }

@@ -1,5 +1,5 @@
-//! Verification of a token: shape, algorithm, key, signature, issuer, audience, time. Time is the
-//! injected clock's, so the library's own checks of it are off.
+//! Verification of a token: shape, algorithm, key, signature, issuer, audience, time. Expiry is checked with the
+//! injected clock, so the library's own check is off.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use crate::{
     UserCaller, role_from_name,
 };
 
-/// Longest token that is looked at.
+/// Longest token that is parsed, in bytes.
 const MAX_TOKEN_LEN: usize = 16 * 1024;
 /// Verified tokens remembered before the older half is dropped.
 const REMEMBERED: usize = 2_048;
@@ -28,8 +28,8 @@ pub struct Verifier {
     verified: Arc<Mutex<Verified>>,
 }
 
-/// An Ed25519 verification costs more than the rest of a small call, and clients send the same
-/// token for minutes. Two generations bound the memory without a list of uses.
+/// Verified tokens, cached because an Ed25519 verification costs more than the rest of a small call and clients send
+/// the same token for minutes. Two generations bound the memory without a list of uses.
 #[derive(Default)]
 struct Verified {
     keys_version: u64,
@@ -43,7 +43,7 @@ impl Verifier {
         Self { service: service.into(), keys, clock, verified: Arc::default() }
     }
 
-    /// The caller that a token speaks for. Revocations are not looked at here.
+    /// The caller identified by a token. Revocations are not checked here.
     ///
     /// # Errors
     /// Each refusal has its own [`TokenError`].
@@ -78,7 +78,7 @@ impl Verifier {
         let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &signature_only())
             .map_err(|_| TokenError::Malformed("its signature or claims are wrong"))?
             .claims;
-        // A key speaks for its owner alone: a service's key signs neither users nor other services.
+        // A key is valid for its owner alone: a service's key signs neither users nor other services.
         if claims.iss != key.issuer {
             return Err(TokenError::Malformed("its key belongs to another issuer"));
         }
@@ -151,7 +151,7 @@ fn user(claims: Claims, expires_at: Timestamp) -> Result<Caller, TokenError> {
     let mut organizations = BTreeMap::new();
     for (id, role) in &claims.orgs {
         let id = id.parse().map_err(|_| TokenError::Malformed("it has no organization id"))?;
-        // An unknown role of a newer auth service opens nothing.
+        // An unknown role from a newer auth service grants nothing.
         if let Some(role) = role_from_name(role) {
             organizations.insert(id, role);
         }

@@ -126,7 +126,7 @@ impl Error {
             .caused_by(cause)
     }
 
-    /// Adds what the caller can do next.
+    /// Adds what the caller can do next; shown to users.
     #[must_use]
     pub fn next_action(mut self, text: impl Into<String>) -> Self {
         self.0.next_action = text.into();
@@ -174,7 +174,7 @@ impl Error {
         &self.0.violations
     }
 
-    /// The status a caller receives; the cause is logged here, once, when the failure is ours.
+    /// The status for the caller; the cause is logged here, once, when the code marks a fault of the server.
     pub fn into_status(self) -> tonic::Status {
         let inner = *self.0;
         if matches!(inner.code, Code::Internal | Code::Unknown | Code::DataLoss) {

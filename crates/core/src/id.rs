@@ -13,7 +13,7 @@ macro_rules! ids {
         pub struct $name(String);
 
         impl $name {
-            /// The prefix that tells this kind of id from every other.
+            /// The prefix that distinguishes this kind of id.
             pub const PREFIX: &'static str = $prefix;
 
             /// A fresh id from the injected clock and randomness.
@@ -82,7 +82,7 @@ fn has_shape(s: &str, prefix: &str) -> bool {
 ids! {
     /// An organization: the tenant boundary.
     OrganizationId = "org", "organization_id";
-    /// A person.
+    /// A user, as signed in by the auth service.
     UserId = "usr", "user_id";
     /// What a caller signed in with: a personal access token or a sign-in session.
     CredentialId = "crd", "credential_id";
@@ -96,13 +96,13 @@ ids! {
     SessionId = "ses", "session_id";
     /// One message of a session, also one queued follow-up.
     MessageId = "msg", "message_id";
-    /// A sandbox.
+    /// A sandbox of the provisioner, in which agents run.
     SandboxId = "sbx", "sandbox_id";
     /// The provisioner's side of a session: an agent conversation in a sandbox.
     AgentSessionId = "agt", "agent_session_id";
-    /// A place where models are served.
+    /// A configured endpoint that serves models.
     ModelProviderId = "mpr", "model_provider_id";
-    /// A set-up of an agent under a name.
+    /// A profile: a named configuration of an agent.
     ProfileId = "prf", "profile_id";
     /// A stored file of a message or of an agent.
     AttachmentId = "att", "attachment_id";

@@ -20,7 +20,7 @@ impl PageToken {
         URL_SAFE_NO_PAD.encode(self.0.as_bytes())
     }
 
-    /// The same of a next page that there may be; empty when there is none.
+    /// The text of the next page's token; empty when there is no next page.
     pub fn encode_next(next: Option<Self>) -> String {
         next.map(|token| token.encode()).unwrap_or_default()
     }
@@ -31,12 +31,12 @@ impl PageToken {
 pub struct PageRequest {
     /// Entries to return, 1 to [`MAX_PAGE_SIZE`].
     pub size: u32,
-    /// Where to go on; none = from the start.
+    /// Position after which the page begins; `None` for the first page.
     pub after: Option<PageToken>,
 }
 
 impl PageRequest {
-    /// Validates what came over the wire: 0 means the default, larger sizes are capped.
+    /// Validates a page request from the wire: 0 means the default, larger sizes are capped.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a negative size or a token this server did not make.
@@ -56,15 +56,15 @@ impl PageRequest {
         self.size.saturating_add(1)
     }
 
-    /// The position behind which the page begins, as `read` from its token; `start` for the first page.
+    /// The position after which the page begins, as `read` parses it from the token; `start` for the first page.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a token that `read` does not take: one of another method.
+    /// `INVALID_ARGUMENT` for a token that `read` does not parse, such as one of another method.
     pub fn begins_after<T>(&self, start: T, read: impl FnOnce(&str) -> Option<T>) -> Result<T> {
         self.after.as_ref().map_or(Ok(start), |token| read(&token.0).ok_or_else(foreign))
     }
 
-    /// The page of what was read, and the position behind which the next one begins; none after the last.
+    /// Cuts what was read to one page, and gives the position after which the next one begins; `None` after the last.
     pub fn cut<T>(&self, mut read: Vec<T>, position: impl Fn(&T) -> String) -> (Vec<T>, Option<PageToken>) {
         let size = self.size as usize;
         let more = read.len() > size;

@@ -1,5 +1,5 @@
-//! Background tasks that somebody owns: each has a name, ends on one cancellation token, and is
-//! waited for at the end. A task that ends in a panic is reported, never silently gone.
+//! Background tasks with an owner: each has a name, is cancelled by one token, and is awaited at shutdown. A panic in a
+//! task is reported, never lost silently.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Which task ended in a panic.
+/// The task that panicked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskFailure {
     /// The name the task was spawned under.
@@ -24,13 +24,13 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// An empty set, and where the panics of its tasks are reported (the process must then exit).
+    /// An empty set, and the channel on which panics of its tasks are reported (the process must then exit).
     pub fn new() -> (Self, mpsc::UnboundedReceiver<TaskFailure>) {
         let (failures, rx) = mpsc::unbounded_channel();
         (Self { tracker: TaskTracker::new(), cancel: CancellationToken::new(), failures }, rx)
     }
 
-    /// The token that tells every task of this set to stop.
+    /// The token that stops every task of this set.
     pub fn cancellation(&self) -> &CancellationToken {
         &self.cancel
     }
@@ -54,17 +54,17 @@ impl Tasks {
         });
     }
 
-    /// How many tasks run now.
+    /// How many tasks are running.
     pub fn len(&self) -> usize {
         self.tracker.len()
     }
 
-    /// Whether no task runs now.
+    /// Whether no task is running.
     pub fn is_empty(&self) -> bool {
         self.tracker.is_empty()
     }
 
-    /// Tells all tasks to stop and waits for them, at most `limit`. True when all ended in time.
+    /// Cancels all tasks and waits for them, at most `limit`. True when all ended in time.
     pub async fn shutdown(&self, limit: Duration) -> bool {
         self.cancel.cancel();
         self.tracker.close();

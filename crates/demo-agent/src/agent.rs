@@ -39,9 +39,9 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 pub enum Ended {
     /// The client closed the input, or [`DemoOptions::stop`] was cancelled.
     InputClosed,
-    /// The client reads no more, or the input broke.
+    /// The client stopped reading, or the input failed.
     Broken(std::io::Error),
-    /// A prompt said `crash`: the process must end at once.
+    /// A prompt contained `crash`: the process must exit at once.
     Crashed,
     /// A turn panicked.
     Panicked,
@@ -65,8 +65,8 @@ impl From<Ended> for ExitCode {
     }
 }
 
-/// Runs the agent on standard input and output and ends the process: with 0 when the client goes
-/// or on SIGTERM, SIGINT and SIGHUP (running commands are stopped first), with 42 on `crash`.
+/// Runs the agent on standard input and output and exits the process: with 0 when the client disconnects or on SIGTERM,
+/// SIGINT and SIGHUP (running commands are stopped first), with 42 on `crash`.
 /// It exits by itself because the runtime would otherwise wait for the thread that reads standard input.
 pub async fn run_stdio() -> ExitCode {
     let options = DemoOptions::from_environment();
@@ -112,7 +112,7 @@ where
     let (outbox, writing) = Outbox::new(output);
     let (written, writer_ended) = oneshot::channel();
     tasks.spawn("demo-agent-writer", async move {
-        // The receiver is gone only when the agent has ended.
+        // The receiver is dropped only when the agent has ended.
         let _ = written.send(writing.await);
     });
     let crash = CancellationToken::new();
@@ -138,7 +138,7 @@ where
             Err(e) => Ended::Broken(e),
         },
     };
-    // The writer ends when the last outbox is gone: the agent's here, those of the turns with them.
+    // The writer ends when the last outbox is dropped: the agent's here, those of the turns with them.
     drop(agent);
     if !tasks.shutdown(END_LIMIT).await {
         tracing::warn!("a turn of the demo agent did not stop in time");
@@ -152,7 +152,7 @@ struct Agent {
     requests: Arc<Requests>,
     sessions: HashMap<SessionId, Arc<Session>>,
     initialized: bool,
-    /// Whether the client shows forms.
+    /// Whether the client supports forms.
     forms: bool,
     tasks: Tasks,
     crash: CancellationToken,
@@ -171,7 +171,7 @@ impl Agent {
                 Line::Full(line) => self.handle(parse(&line)).await,
             };
             if handled.is_err() {
-                // Why the output is closed is what `run` reports.
+                // `run` reports why the output is closed.
                 std::future::pending::<()>().await;
             }
         }
@@ -293,7 +293,7 @@ impl Agent {
             let answer = Box::pin(turn.perform(&prompt)).await;
             session.end_turn();
             match answer {
-                // A closed output is what `run` reports.
+                // `run` reports a closed output.
                 Answer::Response(answer) => drop(outbox.answer(&id, &answer).await),
                 Answer::None => {}
                 Answer::Crash => crash.cancel(),
@@ -314,14 +314,14 @@ impl Agent {
                 let request = &params["requestId"];
                 self.sessions.values().for_each(|session| session.cancel_request(request));
             }
-            // Notifications are never answered, unknown ones are ignored.
+            // Notifications are never answered; unknown ones are ignored.
             _ => {}
         }
     }
 }
 
 fn initialize() -> InitializeResponse {
-    // One version is spoken; a client that wants another one learns it from the answer.
+    // One version is supported; a client that needs another finds it in the response.
     InitializeResponse::new(ProtocolVersion::V1)
         .agent_info(
             Implementation::new(crate::AGENT_NAME, env!("CARGO_PKG_VERSION"))
@@ -338,7 +338,7 @@ fn read_params<P: DeserializeOwned>(params: Value) -> Result<P, RpcError> {
     serde_json::from_value(params).map_err(|e| RpcError::invalid_params().data(json!(e.to_string())))
 }
 
-/// The words of a prompt; of links only the names. `show attachments` says what else came.
+/// The text of a prompt; of links only the names. `show attachments` lists the rest.
 fn prompt_text(blocks: &[ContentBlock]) -> String {
     let mut text = Vec::new();
     for block in blocks {

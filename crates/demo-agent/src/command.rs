@@ -1,5 +1,5 @@
-//! Running a shell command in its own process group, with its output as it comes. Whatever ends
-//! it (its own exit, cancel, the time limit, a dropped future), nothing of the group stays behind.
+//! Running a shell command in its own process group, with its output as it comes. However it ends (its own exit,
+//! cancel, the time limit, a dropped future), no process of the group is left.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -33,9 +33,9 @@ pub(crate) struct Bounds {
     pub(crate) cancel: CancellationToken,
 }
 
-/// What a running command did next.
+/// The next event of a running command.
 pub(crate) enum Event {
-    /// So many bytes of output.
+    /// This many bytes of output.
     Output(usize),
     Ended(CommandEnd),
 }
@@ -48,14 +48,14 @@ pub(crate) struct Running {
     group: ProcessGroup,
     output: pipe::Receiver,
     open: bool,
-    /// Its status once the shell has ended, while output may still come.
+    /// Its status once the shell has exited, while output may still come.
     exited: Option<ExitStatus>,
-    /// The time limit, and after the end of the shell the grace.
+    /// The time limit; after the shell's exit, the grace period.
     timer: Timer,
     bounds: Bounds,
 }
 
-/// Starts `/bin/sh -c command`; standard output and error share one pipe, so their order is real.
+/// Starts `/bin/sh -c command`; standard output and error share one pipe, so that their order is kept.
 pub(crate) fn start(command: &str, directory: &Path, bounds: Bounds) -> io::Result<Running> {
     let (reader, writer) = io::pipe()?;
     let mut shell = Command::new("/bin/sh");
@@ -67,7 +67,7 @@ pub(crate) fn start(command: &str, directory: &Path, bounds: Bounds) -> io::Resu
         .stdout(writer.try_clone()?)
         .stderr(writer);
     let (child, group) = ProcessGroup::spawn(&mut shell)?;
-    // The command holds the writing ends: without this drop the pipe would never end.
+    // The command holds the write ends: without this drop the pipe would never end.
     drop(shell);
     let output = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
     let timer = timer(&bounds, bounds.limit);
@@ -98,8 +98,8 @@ impl Running {
                 },
                 status = self.child.wait(), if self.exited.is_none() => {
                     self.exited = Some(status?);
-                    // What the command left in the background ends with it, and so does its hold
-                    // on the pipe; what left the group gets the grace.
+                    // What the command left in the background is killed, which closes its end of the pipe; processes
+                    // that left the group have the grace period.
                     self.group.signal(Signal::KILL);
                     self.timer = timer(&self.bounds, self.bounds.grace);
                 }
@@ -114,7 +114,7 @@ impl Running {
         }
     }
 
-    /// Asks the group to end, and after the grace makes it.
+    /// Stops the group: SIGTERM, then SIGKILL after the grace period.
     pub(crate) async fn stop(&mut self) {
         self.group.signal(Signal::TERM);
         tokio::select! {
@@ -123,7 +123,7 @@ impl Running {
             () = self.bounds.clock.sleep(self.bounds.grace) => {}
         }
         self.group.signal(Signal::KILL);
-        // The shell is dead or was never ours to wait for: this returns at once.
+        // The shell has exited or was already reaped: this returns at once.
         let _ = self.child.wait().await;
     }
 }

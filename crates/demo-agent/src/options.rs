@@ -1,4 +1,4 @@
-//! What a caller may choose about the demo agent, above all how long its time lasts.
+//! Options of the demo agent, above all the length of a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,16 @@ const SECOND_VARIABLE: &str = "FOUNDRY_DEMO_AGENT_SECOND_MS";
 /// Time, limits and the stop signal of one agent process.
 #[derive(Clone)]
 pub struct DemoOptions {
-    /// Where waiting comes from.
+    /// The source of waits.
     pub clock: Arc<dyn Clock>,
-    /// How long "a second" of the vocabulary lasts. Default one second.
+    /// How long "a second" in a prompt lasts. Default one second.
     pub second: Duration,
     /// The pause between two pieces of streamed text. Default 15 ms; "slowly" makes it half a second.
     pub chunk_pause: Duration,
     /// How long a command may run before it is stopped. Default ten minutes.
     pub command_limit: Duration,
-    /// How long a stopped command has between SIGTERM and SIGKILL, and how long the output of an
-    /// ended one is still read when something keeps it open. Default one second.
+    /// Time between SIGTERM and SIGKILL for a stopped command, and how long output is still read after a command's exit
+    /// when a process keeps the pipe open. Default one second.
     pub command_grace: Duration,
     /// Ends the agent as if its input had closed.
     pub stop: CancellationToken,

@@ -17,7 +17,7 @@ What I understand:\n\
 - `fail`, `refuse`, `crash`, `hang`\n\n\
 For real work choose an agent with a model.";
 
-/// Text that a careless reader would run, render or miscount. Each is one chunk.
+/// Text that a careless client would execute, render or mismeasure. Each entry is sent as one chunk.
 pub(crate) const HOSTILE: &[&str] = &[
     "<script>alert('demo')</script><img src=x onerror=alert(1)>",
     "\u{1b}[2J\u{1b}[1;31mred\u{1b}[0m\u{1b}]0;title\u{7}\u{1b}]8;;https://example.invalid\u{7}link\u{1b}]8;;\u{7}",

@@ -58,27 +58,27 @@ impl Session {
         lock(&self.always).contains(kind)
     }
 
-    /// Remembers that this kind of action needs no more questions.
+    /// Records that this kind of action needs no further permission.
     pub(crate) fn always_allow(&self, kind: &'static str) {
         lock(&self.always).insert(kind);
     }
 
-    /// What holds now.
+    /// The session's present settings.
     pub(crate) fn settings(&self) -> Settings {
         lock(&self.settings).clone()
     }
 
-    /// Changes what holds.
+    /// Changes the settings.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Settings) -> T) -> T {
         change(&mut lock(&self.settings))
     }
 
-    /// Adds to the tokens that the session claims to have used; all of them.
+    /// Adds to the tokens that the session claims to have used; returns the total.
     pub(crate) fn use_tokens(&self, count: u64) -> u64 {
         self.used.fetch_add(count, Ordering::Relaxed).saturating_add(count)
     }
 
-    /// Begins a turn under a prompt request's id; `None` while another one runs.
+    /// Begins a turn under a prompt request's id; `None` while another turn runs.
     pub(crate) fn begin_turn(
         &self,
         request: &Value,
@@ -93,7 +93,7 @@ impl Session {
         Some(cancel)
     }
 
-    /// Makes room for the next turn.
+    /// Ends the turn, so that the next one can begin.
     pub(crate) fn end_turn(&self) {
         *lock(&self.turn) = None;
     }

@@ -1,4 +1,4 @@
-//! What can be chosen of the agent in a session, and its commands. Every choice has an effect that can be seen.
+//! The settings of a session, and the agent's commands. Every setting has a visible effect.
 
 use agent_client_protocol::v1::schema::{
     AvailableCommand, AvailableCommandInput, AvailableCommandsUpdate, Error as RpcError, SessionConfigOption,
@@ -21,7 +21,7 @@ const EFFORTS: &[(&str, &str, &str)] =
 /// The model that is offered and refused.
 const LOCKED: &str = "demo-locked";
 
-/// What holds in a session.
+/// The settings of a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     mode: &'static str,
@@ -41,28 +41,28 @@ impl Settings {
         self.mode == "careful"
     }
 
-    /// Whether it speaks in capitals.
+    /// Whether it answers in capitals.
     pub(crate) fn is_loud(&self) -> bool {
         self.model == "demo-loud"
     }
 
-    /// Whether it thinks twice.
+    /// Whether it sends a second thought before it begins.
     pub(crate) fn thinks_twice(&self) -> bool {
         self.effort == "high"
     }
 
-    /// All of it in words.
+    /// All settings as text.
     pub(crate) fn in_words(&self) -> String {
         format!("My mode is {}, my model {}, my effort {}.", self.mode, self.model, self.effort)
     }
 
-    /// Goes to another mode; false for one that there is not.
+    /// Switches the mode; false if there is no such mode.
     pub(crate) fn switch(&mut self, mode: &str) -> bool {
         let found = MODES.iter().find(|(value, _, _)| value.eq_ignore_ascii_case(mode));
         found.inspect(|(value, _, _)| self.mode = value).is_some()
     }
 
-    /// Makes a choice of the client.
+    /// Applies the client's choice of a config option.
     pub(crate) fn set(&mut self, request: &SetSessionConfigOptionRequest) -> Result<(), RpcError> {
         let refused = |why: &str| Err(RpcError::invalid_params().data(json!(why)));
         let (place, all) = match request.config_id.0.as_ref() {
@@ -84,7 +84,7 @@ impl Settings {
         }
     }
 
-    /// As the protocol offers it.
+    /// The config options as the protocol lists them.
     pub(crate) fn offered(&self) -> Vec<SessionConfigOption> {
         let option = |id: &'static str,
                       name: &str,

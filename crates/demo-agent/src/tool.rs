@@ -16,7 +16,7 @@ pub(crate) struct Call {
     title: String,
 }
 
-/// What the user answered.
+/// The user's answer to a request for permission.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
     Granted,
@@ -45,7 +45,7 @@ pub(crate) fn text(text: impl Into<String>) -> ToolCallContent {
     ToolCallContent::from(ContentBlock::Text(TextContent::new(text)))
 }
 
-/// How a kind of action is named where "always" is remembered.
+/// The name under which "always" is remembered for a kind of action.
 fn kind_name(kind: ToolKind) -> &'static str {
     match kind {
         ToolKind::Execute => "execute",
@@ -78,7 +78,7 @@ impl Turn {
         Ok(Call { id, kind, title })
     }
 
-    /// Says that the work of a tool call has begun.
+    /// Marks a tool call as in progress.
     pub(crate) async fn begin(&self, call: &Call) -> Result<(), TurnEnd> {
         let fields = ToolCallUpdateFields::new().status(ToolCallStatus::InProgress);
         self.update(SessionUpdate::ToolCallUpdate(ToolCallUpdate::new(call.id.clone(), fields))).await
@@ -91,7 +91,7 @@ impl Turn {
         self.update(SessionUpdate::ToolCallUpdate(ToolCallUpdate::new(call.id.clone(), fields))).await
     }
 
-    /// Finishes a tool call. Also said when the turn is being cancelled, so that no call stays open.
+    /// Finishes a tool call, also while the turn is being cancelled, so that no call stays open.
     pub(crate) async fn finish(&self, call: &Call, outcome: Outcome) -> Result<(), TurnEnd> {
         let mut fields = ToolCallUpdateFields::new().status(outcome.status);
         if !outcome.content.is_empty() {
@@ -116,7 +116,7 @@ impl Turn {
         asked
     }
 
-    /// The question itself: waits for the answer without a deadline, until the turn is cancelled.
+    /// Sends the request and waits for the answer without a deadline, until the turn is cancelled.
     async fn ask(&self, call: &Call) -> Result<Permission, TurnEnd> {
         let fields = ToolCallUpdateFields::new()
             .title(call.title.clone())
@@ -133,7 +133,7 @@ impl Turn {
             ],
         );
         let answer = self.request("permission", "session/request_permission", &request).await?;
-        // An error and an answer that cannot be read are no permission.
+        // An error or an unreadable answer counts as no permission.
         let outcome = answer
             .ok()
             .and_then(|value| serde_json::from_value::<RequestPermissionResponse>(value).ok())

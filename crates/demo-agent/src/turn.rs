@@ -18,7 +18,7 @@ use crate::session::Session;
 use crate::vocabulary::{self, Script};
 use crate::wire::{Outbox, OutputClosed, Requests};
 
-/// The longest plan that is shown; a longer one is cut, and says so in its last entry.
+/// The longest plan that is shown; a longer one is cut, and its last entry states how much is missing.
 const MAX_PLAN: usize = 30;
 
 /// Why a turn ends before its last step.
@@ -33,19 +33,19 @@ pub(crate) enum TurnEnd {
     Stopped,
     #[error("{0}")]
     Failed(String),
-    /// The process has to end as a crash would end it.
+    /// The process must exit as after a crash.
     #[error("the agent crashed")]
     Crashed,
     #[error("the client is gone")]
     Unheard,
 }
 
-/// What becomes of the prompt request.
+/// The answer to a prompt request.
 pub(crate) enum Answer {
     Response(Result<PromptResponse, RpcError>),
-    /// Nobody is there to be answered.
+    /// None, because the client is gone.
     None,
-    /// The process ends instead.
+    /// None, because the process exits.
     Crash,
 }
 
@@ -55,10 +55,10 @@ impl From<OutputClosed> for TurnEnd {
     }
 }
 
-/// What a turn has done so far, for its last words.
+/// What a turn has done so far, for its final message.
 #[derive(Default)]
 pub(crate) struct Done {
-    /// The edits made, as words.
+    /// A description of each edit.
     pub(crate) edits: Vec<String>,
     /// How many commands were run.
     pub(crate) commands: usize,
@@ -71,16 +71,16 @@ pub(crate) struct Turn {
     pub(crate) outbox: Outbox,
     pub(crate) requests: Arc<Requests>,
     pub(crate) cancel: CancellationToken,
-    /// Whether the client shows forms.
+    /// Whether the client supports forms.
     pub(crate) forms: bool,
     pub(crate) pause: Duration,
     pub(crate) done: Done,
-    /// What came with the prompt besides words, described.
+    /// A description of each attachment of the prompt.
     pub(crate) attachments: Vec<String>,
 }
 
 impl Turn {
-    /// Performs a prompt and gives the answer to it.
+    /// Performs a prompt and returns the answer to it.
     pub(crate) async fn perform(mut self, prompt: &str) -> Answer {
         let script = vocabulary::read(prompt);
         let reason = match self.steps(script).await {
@@ -112,7 +112,7 @@ impl Turn {
         let spelled_out = script.plan.is_some();
         let mut shown = None;
         for (at, step) in script.steps.into_iter().enumerate() {
-            // A plan of its own is spread over the steps; otherwise the steps are the plan.
+            // A plan from the prompt is spread over the steps; otherwise the steps are the plan.
             let current =
                 if spelled_out { at * labels.len() / count } else { at.min(labels.len().saturating_sub(1)) };
             if shown != Some(current) {

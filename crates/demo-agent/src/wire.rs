@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0, one message a line: what may come in, and the one bounded way out.
+//! JSON-RPC 2.0, one message per line: parsing of input, and a bounded queue for output.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 /// The longest line accepted: a 256 KiB prompt with every character escaped, and room to spare.
 pub(crate) const MAX_LINE: usize = 8 << 20;
 
-/// How many messages wait for a slow reader before the turns wait too.
+/// How many messages may wait for a slow reader before the turns wait too.
 const OUTBOX_DEPTH: usize = 64;
 
 /// One line from the client.
@@ -73,7 +73,7 @@ pub(crate) fn parse(line: &[u8]) -> Incoming {
     }
 }
 
-/// What one attempt to read a line gave.
+/// The result of reading one line.
 pub(crate) enum Line {
     Full(Vec<u8>),
     /// Longer than [`MAX_LINE`]; it was read to its end and dropped.
@@ -115,17 +115,17 @@ enum Outgoing {
     Flushed(oneshot::Sender<()>),
 }
 
-/// The output is gone; nobody can be told anything any more.
+/// The output is closed; the client can no longer be reached.
 #[derive(Debug, thiserror::Error)]
 #[error("the client closed the connection")]
 pub(crate) struct OutputClosed;
 
-/// Where every message leaves, in the order it was sent; a full one makes its senders wait.
+/// The queue of all outgoing messages, in order; a full one makes its senders wait.
 #[derive(Clone)]
 pub(crate) struct Outbox(mpsc::Sender<Outgoing>);
 
 impl Outbox {
-    /// The outbox and the future that writes what is put into it.
+    /// The outbox, and the future that writes its messages.
     pub(crate) fn new<W: AsyncWrite + Unpin>(
         output: W,
     ) -> (Self, impl Future<Output = std::io::Result<()>> + use<W>) {
@@ -201,7 +201,7 @@ async fn write_all<W: AsyncWrite + Unpin>(
             Outgoing::Line(line) => output.write_all(&line).await?,
             Outgoing::Flushed(done) => {
                 output.flush().await?;
-                // Whoever waited for it may have been cancelled meanwhile.
+                // The flush may have been cancelled.
                 let _ = done.send(());
             }
         }
@@ -212,7 +212,7 @@ async fn write_all<W: AsyncWrite + Unpin>(
     output.flush().await
 }
 
-/// The requests this agent has sent and not yet got an answer for.
+/// The requests this agent has sent and that are not answered yet.
 #[derive(Default)]
 pub(crate) struct Requests {
     sent: AtomicU64,
@@ -220,7 +220,7 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// The next request id, and where its answer will arrive.
+    /// The next request id, and the receiver of its answer.
     pub(crate) fn open(&self, kind: &str) -> (String, oneshot::Receiver<Result<Value, Value>>) {
         let id = format!("{kind}-{}", self.sent.fetch_add(1, Ordering::Relaxed) + 1);
         let (sender, receiver) = oneshot::channel();
@@ -228,7 +228,7 @@ impl Requests {
         (id, receiver)
     }
 
-    /// Hands an answer to whoever waits for it; an unknown or late one is dropped.
+    /// Passes an answer to the task that waits for it; an unknown or late one is dropped.
     pub(crate) fn answered(&self, id: &Value, result: Result<Value, Value>) {
         let waiting = id.as_str().and_then(|id| self.lock().remove(id));
         if let Some(sender) = waiting {

@@ -103,7 +103,7 @@ impl Workspace {
         hidden.push(".demo-agent-tmp");
         let temporary = path.with_file_name(hidden);
         let written = (|| {
-            // A leftover of a killed turn is not this turn's: it goes first.
+            // A file left by a killed turn is in the way: it is removed first.
             let _ = self.dir.remove_file(&temporary);
             let mut out = self.dir.open_with(&temporary, OpenOptions::new().write(true).create_new(true))?;
             out.write_all(content.as_bytes())?;
@@ -176,7 +176,7 @@ fn failed(file: &str, source: io::Error) -> EditError {
     match source.kind() {
         io::ErrorKind::NotFound => EditError::Missing(file.to_owned()),
         io::ErrorKind::IsADirectory => EditError::Directory(file.to_owned()),
-        // What cap-std says of a path that a link leads out, without an error code of the system.
+        // cap-std's own error, without a code of the system, for a path that leads out through a link.
         io::ErrorKind::PermissionDenied if source.raw_os_error().is_none() => {
             EditError::Outside(file.to_owned())
         }

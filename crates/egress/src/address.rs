@@ -1,19 +1,19 @@
-//! What kind of address it is. Everything that is not known to be public is not.
+//! The kind of an IP address. An address that is not known to be public counts as not public.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The kind of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A host of the internet, or one of the ranges for documentation.
+    /// A host of the internet, or one of the documentation ranges.
     Public,
-    /// A host of somebody's own network: only when the operator named the very host.
+    /// A host of a private network: allowed only when the operator named this very host.
     Private(&'static str),
-    /// Never, whatever the policy says.
+    /// Never allowed, whatever the policy.
     Never(&'static str),
 }
 
-/// Judges an address by itself; whether it is one of this machine is another question.
+/// The kind of an address by itself; whether it belongs to this machine is checked elsewhere.
 pub(crate) fn kind(address: IpAddr) -> Kind {
     match address {
         IpAddr::V4(v4) => kind_v4(v4),
@@ -40,7 +40,7 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0] => Kind::Never("an address of this machine"),
         [0, 0, 0, 0, 0, 0, 0, 1] => Kind::Never("a loopback address"),
-        // The address within would be reached, by whatever translates it.
+        // A translator would reach the IPv4 address inside.
         [0, 0, 0, 0, ..] => Kind::Never("an IPv4 address in another form"),
         [0x64, 0xff9b, ..] => Kind::Never("a translated IPv4 address"),
         [0x2002, ..] => Kind::Never("a 6to4 address"),

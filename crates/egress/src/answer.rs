@@ -1,4 +1,4 @@
-//! Answers of the proxy itself: their first line says the policy and the reason, since many programs show no more.
+//! Answers of the proxy itself: their first line names the policy and the reason, since many programs show no more.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub const REASON_HEADER: HeaderName = HeaderName::from_static("x-foundry-reason"
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
-/// Why a request goes nowhere.
+/// Why a request is not forwarded.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -87,7 +87,7 @@ impl Problem {
         }
     }
 
-    /// As an answer.
+    /// The problem as a response.
     pub fn response(&self) -> Response<Body> {
         let text = format!("{}: {}.\n{}\n", self.reason, self.short, self.advice);
         let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
@@ -111,7 +111,7 @@ impl Problem {
         format!("{} {}", self.reason, self.short).chars().map(plain).take(400).collect()
     }
 
-    /// The whole answer as bytes, for a connection that gets no further.
+    /// The whole response as bytes, for a connection that is refused before HTTP.
     pub fn bytes(&self) -> Vec<u8> {
         let body = format!("{}: {}.\n{}\n", self.reason, self.short, self.advice);
         let retry =

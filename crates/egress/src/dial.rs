@@ -1,4 +1,4 @@
-//! Connecting: to exactly the addresses that were judged, or to the operator's proxy.
+//! Connecting: to exactly the addresses that were checked, or to the operator's proxy.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use crate::outside::{NEXT_ADDRESS, Outside};
 use crate::target::Target;
 use crate::upstream::Via;
 
-/// How long the operator's proxy may take to answer a CONNECT: it resolves and connects by itself.
+/// How long the operator's proxy may take to answer a CONNECT: it resolves and connects itself.
 const UPSTREAM_ANSWER: Duration = Duration::from_secs(30);
 
 /// A connection of any kind.
@@ -30,7 +30,7 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub(crate) type Stream = Box<dyn Io>;
 
-/// Connects to the first address that answers. The next one is tried beside one that is slow.
+/// Connects to the first address that answers. When one is slow, the next is tried in parallel.
 pub(crate) async fn direct(
     outside: &Arc<dyn Outside>,
     target: &Target,
@@ -72,7 +72,7 @@ async fn first(outside: &Arc<dyn Outside>, addresses: Vec<SocketAddr>) -> io::Re
     }
 }
 
-/// One address of each version in turn, beginning with the resolver's first.
+/// One address of each IP version in turn, beginning with the resolver's first.
 fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let six = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (one, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == six);
@@ -95,7 +95,7 @@ pub(crate) async fn proxy(
     limit: Duration,
 ) -> Result<Stream, Problem> {
     let connect = async {
-        // The operator's own word: nothing is judged here.
+        // The operator configured it, so its addresses are not checked.
         let addresses = outside.resolve(&via.host, via.port).await?;
         let stream = first(outside, addresses).await?;
         let Some(tls) = via.tls.clone() else { return Ok(Box::new(stream) as Stream) };
@@ -122,7 +122,7 @@ pub(crate) async fn tunnel(
         let (mut sender, connection) =
             client::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
         tasks.spawn("upstream proxy", async move {
-            // The reader of the answer sees its errors.
+            // Errors surface at the reader of the answer.
             let _ = connection.with_upgrades().await;
         });
         let authority = target.to_string();

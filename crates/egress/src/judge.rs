@@ -10,18 +10,18 @@ use crate::outside::Outside;
 use crate::target::{Host, Target};
 use crate::upstream::{Upstream, Via};
 
-/// So many addresses of a name are tried: each may hold a descriptor of the mesh for a while.
+/// At most this many addresses of a name are tried: each may hold a file descriptor of the mesh for a while.
 const MAX_ADDRESSES: usize = 6;
 
 /// How a target is reached.
 pub(crate) enum Route {
     /// At one of these addresses and no others.
     Direct(Vec<SocketAddr>),
-    /// By this proxy, which resolves the name.
+    /// Through this proxy, which resolves the name.
     Via(Via),
 }
 
-/// Judges a target. Resolves its name once, and judges every address.
+/// Decides on a target. Resolves its name once, and checks every address.
 ///
 /// # Errors
 /// `NETWORK_REFUSED` by the policy, `NETWORK_UNREACHABLE` when the name cannot be resolved.
@@ -48,7 +48,7 @@ pub(crate) async fn route(
     let mut first = None;
     let mut good = Vec::new();
     for address in found {
-        // An interface can only be meant by a link-local address.
+        // The scope id is dropped: only a link-local address needs one, and those are never allowed.
         match judged(address.ip()) {
             Ok(()) => good.push(SocketAddr::new(address.ip(), target.port)),
             Err(problem) => first = first.or(Some(problem)),
@@ -62,7 +62,7 @@ pub(crate) async fn route(
     }
 }
 
-/// By the rules of the policy and the look of the name.
+/// Decides by the rules of the policy and the form of the name, without resolving it.
 fn by_rules(network: &Network, target: &Target) -> Result<Allowed, Problem> {
     let host = target.host.to_string();
     let Network::Own { rules } = network else {

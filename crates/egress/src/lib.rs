@@ -1,8 +1,8 @@
-//! The way out of sandboxes that have a network of their own: an HTTP proxy (CONNECT and absolute-form requests) behind
-//! a unix socket, which applies the policy of the sandbox that a connection comes from. See
+//! Outbound traffic of sandboxes that have a network of their own: an HTTP proxy (CONNECT and absolute-form requests)
+//! behind a unix socket, which applies the policy of the sandbox that a connection comes from. See
 //! `docs/adr/0012-a-network-for-each-sandbox.md`.
 //!
-//! A library: who implements [`Directory`] knows the sandboxes and their policies.
+//! A library: the implementer of [`Directory`] holds the sandboxes and their policies.
 
 mod address;
 mod answer;
@@ -29,39 +29,39 @@ pub use outside::{Outside, SystemOutside};
 pub use reach::{Reach, reach};
 pub use upstream::Upstream;
 
-/// Who knows the sandboxes.
+/// Looks up sandboxes and their policies.
 #[async_trait]
 pub trait Directory: Send + Sync {
-    /// The network of the living sandbox that this claim comes from; none when the claim is not proved.
+    /// The network of the living sandbox that makes this claim; `None` when the claim is not proved.
     ///
     /// # Errors
-    /// Why it cannot be found out now, for the log; the sandbox tries again.
+    /// Why the look-up failed, for the log; the sandbox tries again.
     async fn network(&self, claim: &Claim) -> Result<Option<Network>, String>;
 }
 
-/// How the proxy works.
+/// The proxy's limits.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long a connection may take to say whose it is.
+    /// How long a connection may take to claim its sandbox.
     pub claim: Duration,
     /// Connections of one sandbox at once; further ones are refused.
     pub connections_of_sandbox: usize,
-    /// Connections of all sandboxes at once. Of what is left of it a sandbox gets half at most, so that a few greedy
-    /// ones leave room for the others.
+    /// Connections of all sandboxes at once. A sandbox gets at most half of those still free, so that a few greedy ones
+    /// leave room for the others.
     pub connections: usize,
     /// How long it may take to resolve a name and to connect to one of its addresses.
     pub connect: Duration,
-    /// A tunnel without a byte in either direction is ended after this time, at most twice of it.
+    /// A tunnel without a byte in either direction is closed after this time, or at the latest after twice this time.
     pub idle: Duration,
-    /// The same when one side has ended: what is left of a sandbox that is gone.
+    /// The same when one side has closed, as after the end of a sandbox.
     pub half_idle: Duration,
-    /// How long connections may go on after the service's tasks were cancelled.
+    /// How long connections may continue after the service's tasks were cancelled.
     pub drain: Duration,
 }
 
 impl Default for Settings {
-    /// 5 s to say whose it is, 256 connections of a sandbox and 4,096 of all, 10 s to connect, 10 minutes of silence,
-    /// 15 s when one side has ended, 3 s to drain.
+    /// 5 s for the claim, 256 connections of a sandbox and 4,096 of all, 10 s to connect, 10 minutes of silence, 15 s
+    /// when one side has closed, 3 s to drain.
     fn default() -> Self {
         Self {
             claim: Duration::from_secs(5),
@@ -91,8 +91,8 @@ struct Inner {
 }
 
 impl Egress {
-    /// A proxy that asks `directory` for policies and reaches hosts through `outside`, or through `upstream` where the
-    /// operator wants it. What it does belongs to `tasks`.
+    /// A proxy that looks up policies in `directory` and reaches hosts through `outside`, or through `upstream` where
+    /// the operator configured it. Its background work runs on `tasks`.
     pub fn new(
         directory: Arc<dyn Directory>,
         outside: Arc<dyn Outside>,
@@ -107,7 +107,7 @@ impl Egress {
     }
 }
 
-/// What a policy means, for people. `through_upstream`: the operator's own proxy resolves names.
+/// A description of a policy for users. `through_upstream`: the operator's own proxy resolves names.
 pub fn describe(network: &Network, through_upstream: bool) -> String {
     let meaning = match network {
         Network::Host => {

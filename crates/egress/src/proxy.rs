@@ -1,4 +1,4 @@
-//! The requests of one connection: CONNECT makes a tunnel, a whole http:// address is fetched.
+//! The requests of one connection: CONNECT makes a tunnel, an absolute http:// URL is fetched.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ impl Session {
         self.tasks.spawn("network tunnel", async move {
             let settings = &egress.settings;
             let copied = async {
-                // Fails when the program goes away before it has the answer.
+                // Fails when the client disconnects before it has the answer.
                 let Ok(near) = hyper::upgrade::on(request).await else { return };
                 relay(TokioIo::new(near), far, settings, &egress.env).await;
             };
@@ -110,7 +110,7 @@ impl Session {
             .ok_or_else(|| Problem::malformed("this request's URL has no host"))?;
         let route = self.route(&target).await?;
         drop_hop_by_hop(request.headers_mut());
-        // What the server goes by is what was judged.
+        // The Host header must name the target that was checked.
         let host = request.uri().authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
         let host = HeaderValue::from_str(&host).map_err(|_| Problem::malformed("the host is malformed"))?;
         request.headers_mut().insert(header::HOST, host);
@@ -153,16 +153,16 @@ impl Session {
         let egress = Arc::clone(&self.egress);
         self.tasks.spawn("network request", async move {
             tokio::select! {
-                // The reader of the answer sees errors of the connection.
+                // Errors of the connection surface at the reader of the answer.
                 _ = connection => {}
-                // Nothing is ever sent: the answer was dropped.
+                // Nothing is ever sent: this completes when the answer is dropped.
                 _ = gone => {}
                 () = seen.silence(&egress.settings, &egress.env) => {}
             }
         });
         let (mut head, body) = sender.send_request(request).await?.into_parts();
         drop_hop_by_hop(&mut head.headers);
-        // Dropping the answer closes the connection to the server and gives back the slot.
+        // Dropping the answer closes the connection to the server and frees the slot.
         let kept = (sender, caller, Arc::clone(&self.slot));
         let body = body.map_err(move |error| {
             let _ = &kept;
@@ -172,13 +172,13 @@ impl Session {
     }
 }
 
-/// The path alone, as a server is asked for it.
+/// The origin-form URI for a request sent directly to a server.
 fn path_of(uri: &Uri) -> Uri {
     let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     Uri::from(path)
 }
 
-/// An error with what is behind it.
+/// An error with its source.
 fn words(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);

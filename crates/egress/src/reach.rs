@@ -1,4 +1,4 @@
-//! The same judgement for calls that the mesh makes on behalf of a sandbox.
+//! The same decision for calls that the mesh makes on behalf of a sandbox.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::upstream::Upstream;
 /// How an address may be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Like everything that the host reaches.
+    /// Directly, as the host reaches anything else.
     Freely,
     /// At these addresses and no others.
     At(Vec<SocketAddr>),
@@ -21,10 +21,10 @@ pub enum Reach {
     Upstream,
 }
 
-/// How a sandbox with this network may reach an `http` or `https` address, if the mesh does it in its place.
+/// How the mesh may reach an `http` or `https` address on behalf of a sandbox with this network.
 ///
 /// # Errors
-/// Why not, for people.
+/// Why it may not, as a text for users.
 pub async fn reach(
     network: &Network,
     address: &Uri,

@@ -1,4 +1,4 @@
-//! Bytes in both directions, until both sides have ended or nothing moves any more.
+//! Copies bytes in both directions, until both sides have closed or nothing moves any more.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::Settings;
 
-/// What was seen of a connection.
+/// Bytes and state of a connection, for detecting silence.
 #[derive(Clone, Default)]
 pub(crate) struct Seen(Arc<(AtomicU64, AtomicBool)>);
 
@@ -22,7 +22,7 @@ impl Seen {
 
     /// Completes when nothing has moved for too long.
     pub async fn silence(&self, settings: &Settings, env: &Env) {
-        // In steps of the shorter limit, so that it holds soon after one side has ended.
+        // Checked in steps of the shorter limit, so that it applies soon after one side has closed.
         let step = settings.half_idle.min(settings.idle);
         let most = settings.idle.as_millis().div_ceil(step.as_millis().max(1));
         let (mut silent, mut before) = (0, self.bytes());
@@ -38,7 +38,7 @@ impl Seen {
     }
 }
 
-/// Copies until both sides have ended, one of them breaks, or neither says anything for too long.
+/// Copies until both sides have closed, one of them fails, or neither sends anything for too long.
 pub(crate) async fn relay(
     one: impl AsyncRead + AsyncWrite + Unpin,
     other: impl AsyncRead + AsyncWrite + Unpin,
@@ -48,7 +48,7 @@ pub(crate) async fn relay(
     let seen = Seen::default();
     let (mut one, mut other) = (Counted::new(one, &seen), Counted::new(other, &seen));
     tokio::select! {
-        // An end in disorder is an end.
+        // An error ends the relay like a close.
         _ = tokio::io::copy_bidirectional(&mut one, &mut other) => {}
         () = seen.silence(settings, env) => {}
     }

@@ -1,4 +1,4 @@
-//! Connections of sandboxes: who they are, and how many each may have.
+//! Connections of sandboxes: their identification, and how many each may have.
 
 use std::io;
 use std::sync::Arc;
@@ -19,20 +19,20 @@ use crate::{Egress, Settings};
 
 /// How long a client may take to accept a refusal.
 const REFUSAL: Duration = Duration::from_secs(5);
-/// How long the directory may take.
+/// How long a look-up in the directory may take.
 const DIRECTORY: Duration = Duration::from_secs(10);
-/// A head must come within this time, that of the next request on a connection too.
+/// Time for a request head to arrive, also for the next request on the same connection.
 const HEAD: Duration = Duration::from_secs(60);
 /// Longest head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// How long to wait after an accept failed for want of file descriptors or memory.
+/// Pause after an accept failed for lack of file descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// What is answered to a claim that is proved. A client without an answer may try again.
+/// The answer to a claim that is proved. A client without this answer may try again.
 const BELIEVED: &[u8] = b"+";
 
 impl Egress {
-    /// Accepts connections until the proxy's tasks are cancelled; those in progress may then go on for
-    /// [`Settings::drain`]. The loop belongs to those tasks.
+    /// Accepts connections until the proxy's tasks are cancelled; those in progress may then continue for
+    /// [`Settings::drain`]. The loop runs on those tasks.
     pub fn serve(&self, listener: UnixListener) {
         let egress = self.clone();
         self.0.tasks.spawn("network proxy", async move { egress.accept(listener).await });
@@ -40,7 +40,7 @@ impl Egress {
 
     async fn accept(self, listener: UnixListener) {
         let stop = self.0.tasks.cancellation().clone();
-        // A panic in a connection is that connection's failure: nobody reads these reports.
+        // A panic in a connection ends only that connection: nobody reads these reports.
         let (connections, _) = Tasks::new();
         let mut unproved = Unproved::default();
         loop {
@@ -80,14 +80,14 @@ impl Egress {
         }
         let Some(slot) = self.room(&claim.sandbox) else {
             let problem = Problem::busy("the limit for this sandbox or for all sandboxes is reached");
-            // A client that does not take the answer has gone.
+            // A client that does not read the answer is gone.
             let _ = tokio::time::timeout(REFUSAL, refuse(stream, &problem)).await;
             return;
         };
         let session = Arc::new(Session::new(Arc::clone(&self.0), claim, network, tasks.clone(), slot));
         let service = service_fn(move |request| {
             let session = Arc::clone(&session);
-            // On the heap: a request's future is large, and each connection holds one.
+            // Boxed: a request's future is large, and each connection holds one.
             Box::pin(async move { session.answer(request).await })
         });
         let connection = http1::Builder::new()
@@ -106,18 +106,18 @@ impl Egress {
             }
         };
         if let Err(error) = ended {
-            // Programs go away all the time.
+            // Clients disconnect all the time.
             tracing::debug!(%error, "a connection to the network proxy ended");
         }
     }
 
-    /// The right to one more connection of a sandbox.
+    /// The permit for one more connection of a sandbox.
     fn room(&self, sandbox: &str) -> Option<Arc<Share<String>>> {
         let Settings { connections, connections_of_sandbox, .. } = self.0.settings;
         self.0.held.take(&sandbox.to_owned(), connections, connections_of_sandbox).map(Arc::new)
     }
 
-    /// Whose connection it is; none when that is not proved, or cannot be found out now.
+    /// The sandbox of a connection; `None` when its claim is not proved or cannot be checked now.
     async fn proved(&self, stream: &mut UnixStream) -> Option<(Claim, Network)> {
         let line = tokio::time::timeout(self.0.settings.claim, read_line(stream)).await.ok()?.ok()?;
         let claim = Claim::parse(&line)?;
@@ -143,7 +143,7 @@ impl Egress {
     }
 }
 
-/// One line, and nothing after it: the rest comes when the line is believed.
+/// Reads one line and nothing after it: the client sends the rest only once the line is accepted.
 async fn read_line(stream: &mut UnixStream) -> io::Result<String> {
     let mut line = Vec::with_capacity(Claim::MAX);
     while !line.ends_with(b"\n") {
@@ -155,7 +155,7 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<String> {
     String::from_utf8(line).map_err(io::Error::other)
 }
 
-/// Answers and closes, reading what the program said first: a close with unread bytes would take the answer away.
+/// Answers and closes after reading what the client already sent: a close with unread bytes would discard the answer.
 async fn refuse(mut stream: UnixStream, problem: &Problem) -> io::Result<()> {
     let mut head = vec![0; 4096];
     let _ = stream.read(&mut head).await?;

@@ -1,4 +1,4 @@
-//! Where a request wants to go, as it is written.
+//! The host and port a request asks for, as written.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,8 +21,8 @@ pub(crate) enum Host {
 }
 
 impl Target {
-    /// From the address of a request. None for what no host can be called, for addresses in forms that only some
-    /// programs understand, and without a port where there is no usual one.
+    /// From the URI of a request. `None` for what cannot be a host name, for addresses in forms that only some programs
+    /// understand, and without a port where there is no usual one.
     pub fn of(uri: &Uri, usual_port: Option<u16>) -> Option<Self> {
         let authority = uri.authority()?;
         if authority.as_str().contains('@') {
@@ -30,7 +30,7 @@ impl Target {
         }
         let port = match (authority.port(), usual_port) {
             (Some(port), _) => Some(port.as_u16()),
-            // A colon without a number.
+            // A colon without a port number.
             (None, _) if authority.as_str().ends_with(':') => None,
             (None, usual) => usual,
         };
@@ -63,7 +63,7 @@ impl fmt::Display for Host {
 }
 
 impl fmt::Display for Target {
-    /// As an authority.
+    /// In the form of an authority.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
             Host::Address(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),

@@ -1,4 +1,4 @@
-//! Refusals in the log: an agent may ask for a thousand hosts a second, and an operator reads one line of it.
+//! Limits log lines about refusals: an agent may try a thousand hosts a second, of which an operator needs one line.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use foundry_core::Timestamp;
 
-/// In this time each sandbox has …
+/// Each sandbox may log [`LINES`] lines in this time.
 const WINDOW: Duration = Duration::from_secs(60);
-/// … so many lines.
+/// Lines of a sandbox in each [`WINDOW`].
 const LINES: u32 = 10;
-/// Sandboxes that are remembered; beyond these the old ones are forgotten.
+/// Sandboxes that are counted; beyond these, expired ones are dropped.
 const SANDBOXES: usize = 4_096;
 
-/// What has been said of each sandbox.
+/// The lines logged for each sandbox.
 #[derive(Default)]
 pub(crate) struct Told(Mutex<HashMap<String, Said>>);
 
@@ -23,19 +23,19 @@ struct Said {
     lines: u32,
 }
 
-/// Whether a refusal is written down.
+/// Whether to log a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     Write,
-    /// The last one for a while.
+    /// Log it as the last one in this window.
     Last,
     Skip,
 }
 
 impl Told {
-    /// One more refusal of a sandbox.
+    /// Counts one more refusal of a sandbox.
     pub fn refusal(&self, sandbox: &str, now: Timestamp) -> Line {
-        // No panic can leave the map half changed.
+        // The map is whole after every change, so a panic leaves it usable.
         let mut all = foundry_core::lock(&self.0);
         if all.len() >= SANDBOXES && !all.contains_key(sandbox) {
             all.retain(|_, said| now.since(said.since) < WINDOW);

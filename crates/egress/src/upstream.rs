@@ -1,4 +1,4 @@
-//! The operator's own proxy, through which everything goes that does not stand on its list of exceptions.
+//! The operator's own proxy, used for every target that is not on its list of exceptions.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub struct Upstream {
     tls: Arc<ClientConfig>,
 }
 
-/// The proxy for one connection.
+/// The proxy's address and authorization for one connection.
 pub(crate) struct Via {
     pub host: String,
     pub port: u16,
@@ -25,7 +25,7 @@ pub(crate) struct Via {
 }
 
 impl Upstream {
-    /// As it is configured; none without a proxy.
+    /// The configured proxy; `None` without one.
     ///
     /// # Errors
     /// When a setting cannot be used.
@@ -35,7 +35,7 @@ impl Upstream {
         Ok(Some(Self { matcher: Arc::new(matcher), tls: Arc::new(settings.tls()?) }))
     }
 
-    /// The proxy for this target; none when it is reached without.
+    /// The proxy for this target; `None` when it is reached directly.
     pub(crate) fn via(&self, target: &Target) -> Option<Via> {
         let uri: Uri = format!("http://{target}/").parse().ok()?;
         let found = self.matcher.intercept(&uri)?;

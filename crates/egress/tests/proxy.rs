@@ -1,5 +1,5 @@
-//! The proxy over real sockets. The world outside is one of loopback listeners under addresses of the documentation
-//! ranges, so that nothing leaves this machine; what is connected to is what was judged.
+//! The proxy over real sockets. The outside is a set of loopback listeners under documentation addresses, so that
+//! nothing leaves this machine; the proxy must connect to exactly the addresses it checked.
 #![allow(clippy::unwrap_used)] // tests
 
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use foundry_sandbox::{Claim, Network, NetworkSetting, RuntimeKey};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-/// Names with the answers to their first, second … look-up; addresses with the listeners that stand for them.
+/// Names with the answers to their first, second … look-up; addresses with the listeners behind them.
 #[derive(Default)]
 struct World {
     names: Mutex<HashMap<String, Vec<Vec<&'static str>>>>,
@@ -103,7 +103,7 @@ impl Mesh {
         self.directory.path().join("network.sock")
     }
 
-    /// A connection that is believed.
+    /// A connection whose claim was accepted.
     async fn open(&self, policy: &str) -> UnixStream {
         let mut stream = UnixStream::connect(self.socket()).await.unwrap();
         let line = Claim::line(&self.keys[policy], policy, "run1", &nonce(&Env::system()));
@@ -130,7 +130,7 @@ impl Mesh {
                     assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "it ends within the body");
                 }
             }
-            // A tunnel: the host ends when we do.
+            // A tunnel: the host closes when we do.
             None => {
                 stream.shutdown().await.unwrap();
                 stream.read_to_end(&mut answer).await.unwrap();
@@ -148,7 +148,7 @@ impl Mesh {
     }
 }
 
-/// A host at this address that says what it was told, after its greeting.
+/// A host at this address that greets and then echoes what it received.
 async fn host(world: &World, address: &str, greeting: &'static str) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = listener.local_addr().unwrap();
@@ -180,7 +180,7 @@ async fn makes_a_tunnel_to_a_public_host_and_ends_it_when_either_side_ends() {
     let answer = mesh.connect("public", "example.org:443").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhello "), "{answer}");
     assert_eq!(mesh.connected(), ["192.0.2.1:443"]);
-    // What comes with the request and after it goes to the host.
+    // Bytes sent together with the request and after it go to the host.
     let request = "CONNECT example.org:443 HTTP/1.1\r\nhost: x\r\n\r\nwith it";
     assert!(mesh.ask("public", request).await.ends_with("hello with it"));
 }
@@ -192,7 +192,7 @@ async fn judges_every_address_once_and_connects_to_exactly_those() {
         ("mixed.example", &[&["127.0.0.1", "10.0.0.1", "192.0.2.1"]]),
     ]);
     host(&world, "192.0.2.1:80", "").await;
-    // A missing guard would show as a success.
+    // A missing check would show as a success.
     for address in ["127.0.0.1:80", "10.0.0.1:80"] {
         host(&world, address, "").await;
     }
@@ -420,7 +420,7 @@ sys.stdin.read()
         return;
     }
     use std::os::unix::fs::PermissionsExt as _;
-    // Beyond the patience of a test: none is given up because its flood took long to come.
+    // Far beyond the length of a test: no connection may expire because opening them took long.
     let patient = Settings { claim: Duration::from_secs(3_600), ..Settings::default() };
     let mesh = Mesh::new(World::default(), &["public"], None, patient);
     for (path, mode) in [(mesh.directory.path().to_owned(), 0o755), (mesh.socket(), 0o666)] {
@@ -464,7 +464,7 @@ async fn ends_a_silent_tunnel_and_what_a_gone_sandbox_left_open() {
         let mesh = Mesh::new(world, &["public"], None, settings);
         let mut stream = mesh.open("public").await;
         stream.write_all(b"CONNECT 192.0.2.1:443 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-        // It never says a word, and never closes by itself.
+        // It never sends anything and never closes by itself.
         let (mut silent, _) = listener.accept().await.unwrap();
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.unwrap();
@@ -474,7 +474,7 @@ async fn ends_a_silent_tunnel_and_what_a_gone_sandbox_left_open() {
         let mut rest = Vec::new();
         let ended = tokio::time::timeout(Duration::from_secs(20), silent.read_to_end(&mut rest)).await;
         assert!(ended.is_ok(), "the end reaches the host");
-        // After its end nothing can be sent any more: the connection is gone, not half open.
+        // Nothing can be sent after its end: the connection is gone, not half open.
         let gone = async {
             while silent.write_all(b"x").await.is_ok() {
                 tokio::task::yield_now().await
@@ -501,7 +501,7 @@ async fn drains_when_the_mesh_stops() {
     assert!(UnixStream::connect(mesh.socket()).await.is_err());
 }
 
-/// An upstream proxy that says what it was asked, and answers a CONNECT with 200.
+/// An upstream proxy that records its requests, and answers a CONNECT with 200.
 async fn upstream_proxy() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = listener.local_addr().unwrap();

@@ -1,10 +1,10 @@
-//! A sandbox provider for tests, never part of the product: another one that hangs, fails or dawdles as files in a directory say.
+//! A sandbox provider for tests, never part of the product: it wraps another one and injects faults named by files:
 //!
 //! ```text
-//! <stage>.hang    the call hangs for as long as the file is there
-//! <stage>.linger  the call has its effect, writes `<stage>.lingers` and then hangs for as long as the file is there
-//! <stage>.fail    holds a number: that many calls fail (it is counted down)
-//! <stage>.slow    holds milliseconds: the call takes that much longer
+//! <stage>.hang    the call hangs while the file exists
+//! <stage>.linger  the call takes effect, writes `<stage>.lingers` and then hangs while the file exists
+//! <stage>.fail    holds a number: that many calls fail (each failure decrements it)
+//! <stage>.slow    holds milliseconds by which the call is delayed
 //! ```
 //! Stages: `allocate`, `prepare_repo`, `install_agent`, `start_agent`, `probe`, `destroy`.
 
@@ -20,10 +20,10 @@ use foundry_sandbox::{
     StartSpec,
 };
 
-/// How often a hanging call looks whether it may go on.
+/// How often a hanging call checks whether its file is gone.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The provider `fault`.
+/// The provider wrapped with faults.
 pub struct FaultProvider {
     inner: Arc<dyn Provider>,
     directory: PathBuf,
@@ -31,7 +31,7 @@ pub struct FaultProvider {
 }
 
 impl FaultProvider {
-    /// Wraps a provider.
+    /// Wraps a provider; `directory` holds the files that inject faults.
     pub fn new(inner: Arc<dyn Provider>, directory: PathBuf, env: Env) -> Self {
         Self { inner, directory, env }
     }
@@ -47,7 +47,7 @@ impl FaultProvider {
         }
     }
 
-    /// What happens between a call's effect and its answer.
+    /// Hangs between a call's effect and its answer, where a file asks for it.
     async fn linger<T>(&self, stage: &str, answer: Result<T, ProviderError>) -> Result<T, ProviderError> {
         let file = format!("{stage}.linger");
         if answer.is_ok() && tokio::fs::try_exists(self.directory.join(&file)).await.unwrap_or(false) {

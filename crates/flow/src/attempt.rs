@@ -1,4 +1,4 @@
-//! One attempt: the stage's code run under its limits, and what became of it.
+//! One attempt: the stage's code run under its limits, and its result.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -16,15 +16,15 @@ use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::row::Row;
 
-/// What an attempt came to.
+/// The result of an attempt.
 #[derive(Clone)]
 #[allow(clippy::large_enum_variant)] // one per attempt
 pub(crate) enum Ended {
-    /// The stage's own answer.
+    /// The outcome that the stage returned.
     Ran(Outcome),
-    /// A cancel cut it short.
+    /// It was cut short by a cancel.
     Cancelled,
-    /// The stopping worker gives it back.
+    /// The worker is stopping and gives the flow back.
     Released,
     /// The lease is lost: nothing may be recorded.
     Lost,
@@ -60,7 +60,7 @@ async fn run_stage(stage: &BoundStage, ctx: &StageContext) -> Outcome {
     run.unwrap_or_else(|panic| Outcome::retry("STAGE_PANICKED", panic_text(&*panic)))
 }
 
-/// Runs the code until it ends, or for the grace period after it was told to stop.
+/// Runs the code until it ends, or until the grace period after a stop order is over.
 async fn bounded(
     inner: &Inner,
     timeout: Duration,
@@ -69,13 +69,13 @@ async fn bounded(
 ) -> Option<Outcome> {
     tokio::pin!(code);
     tokio::select! {
-        // A finished attempt counts as finished, also when it was told to stop meanwhile.
+        // A finished attempt counts as finished, also when a stop order came at the same time.
         biased;
         done = &mut code => return Some(done),
         () = stop.given() => {}
         () = inner.env.clock.sleep(timeout) => stop.give(Stop::Timeout),
     }
-    // The lease ends sooner than a generous grace period might.
+    // A long grace period must not outlast the lease.
     let grace = match stop.cause() {
         Some(Stop::LeaseLost) => inner.options.grace.min(Duration::from_secs(1)),
         _ => inner.options.grace,
@@ -87,7 +87,7 @@ async fn bounded(
     }
 }
 
-/// Reads an attempt's end in the light of the order it may have been given.
+/// The result of an attempt, given the stop order that it may have received.
 fn judge(ended: Option<Outcome>, cause: Option<Stop>, timeout: Duration) -> Ended {
     let (Some(cause), false) = (cause, completed(ended.as_ref())) else {
         return ended.map_or(Ended::Lost, Ended::Ran);
@@ -103,7 +103,7 @@ fn judge(ended: Option<Outcome>, cause: Option<Stop>, timeout: Duration) -> Ende
     }
 }
 
-/// Whether the code reached a result that counts, whatever it was told: late success is adopted.
+/// Whether the code returned an outcome that counts in spite of a stop order: late success is adopted.
 fn completed(ended: Option<&Outcome>) -> bool {
     matches!(
         ended,

@@ -1,4 +1,4 @@
-//! How a flow shows in its service's rows, and a flow's table bound to what its functions work on.
+//! How a flow is projected to its service's rows, and a flow's table bound to the context of its functions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use crate::outcome::Outcome;
 use crate::spec::{Flow, Retry, Stage};
 use crate::status::FlowStatus;
 
-/// How a flow shows in the rows of the service that owns it.
+/// Projects a flow to the rows of the service that owns it.
 pub trait Projection: Send + Sync + 'static {
-    /// What to write, in the same transaction, for a transition that is being persisted.
+    /// The writes for a transition, committed in the same transaction.
     ///
-    /// Must not depend on anything but the status: it may be asked again after a conflict.
+    /// Must depend on nothing but the status: it may be called again after a conflict.
     fn project(&self, flow: &FlowStatus) -> WriteSet;
 }
 
-/// Shows nothing: for flows that only their own row describes.
+/// Projects nothing: for flows that are visible only in their own row.
 #[derive(Clone, Copy, Debug)]
 pub struct NoProjection;
 
@@ -37,7 +37,7 @@ impl<F: Fn(&FlowStatus) -> WriteSet + Send + Sync + 'static> Projection for F {
     }
 }
 
-/// A flow's table with what its functions work on, ready for an engine.
+/// A flow's table with the context of its functions, ready for an engine.
 #[derive(Clone)]
 pub struct Binding {
     pub(crate) kind: &'static str,
@@ -75,7 +75,7 @@ impl Binding {
     pub(crate) fn new<C: Send + Sync>(flow: &'static Flow<C>, on: &Arc<C>) -> Self {
         let bound = |stage: &'static Stage<C>| {
             let (on, run) = (Arc::clone(on), stage.run);
-            // The stage's future borrows what it works on, which must live as long as the attempt.
+            // The stage's future borrows its context, which must live as long as the attempt.
             let run = attempt(move |ctx| {
                 let on = Arc::clone(&on);
                 Box::pin(async move { run(&on, ctx).await })
@@ -95,14 +95,14 @@ impl Binding {
         self.kind
     }
 
-    /// Sets how the flow shows in the service's own rows.
+    /// Sets how the flow is projected to the service's own rows.
     #[must_use]
     pub fn projection(mut self, projection: impl Projection) -> Self {
         self.projection = Arc::new(projection);
         self
     }
 
-    /// Refuses a table that no flow could run by.
+    /// Refuses a table that no flow could run with.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.stages.is_empty() {
             return Err(Error::internal(format!("flow {} has no stages", self.kind)));
@@ -117,7 +117,7 @@ impl Binding {
         }
     }
 
-    /// Position of a stage in the table; none when this binary does not know the stage.
+    /// Position of a stage in the table; `None` when this binary does not have the stage.
     pub(crate) fn position(&self, stage: &str) -> Option<usize> {
         self.stages.iter().position(|s| s.name == stage)
     }
@@ -127,7 +127,7 @@ impl Binding {
         self.stages.iter().find(|s| s.name == name)
     }
 
-    /// How the flow shows in its service. A projection that panics shows nothing: the flow goes on.
+    /// The writes of the projection. A projection that panics writes nothing, and the flow continues.
     pub(crate) fn project(&self, flow: &FlowStatus) -> WriteSet {
         catch_unwind(AssertUnwindSafe(|| self.projection.project(flow))).unwrap_or_else(|_| {
             tracing::error!(flow = %flow.flow_id, kind = flow.kind, "the projection of a flow panicked");

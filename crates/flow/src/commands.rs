@@ -11,12 +11,12 @@ use crate::row::{FLOWS, SIGNALS};
 use crate::spec::Flow;
 use crate::status::{Status, Woken};
 
-/// Woken when flows of a kind became due.
+/// The topic that is notified when flows of a kind became due.
 pub(crate) fn topic(kind: &str) -> String {
     format!("flow/{kind}")
 }
 
-/// Woken when a signal or a cancel may concern flows of any kind.
+/// The topic that is notified when a signal or a cancel may concern flows of any kind.
 pub(crate) const ANY_TOPIC: &str = "flow";
 
 /// A flow to start.
@@ -64,7 +64,7 @@ impl NewFlow {
         self
     }
 
-    /// The person it acts for, as data for the audit.
+    /// The user it acts for, as data for the audit.
     #[must_use]
     pub fn on_behalf_of(mut self, user_id: impl Into<String>) -> Self {
         self.user_id = user_id.into();
@@ -78,7 +78,7 @@ impl NewFlow {
         self
     }
 
-    /// Not before this much time has passed since the commit, by the store's clock.
+    /// Delays the first attempt by this much after the commit, by the store's clock.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
@@ -149,8 +149,8 @@ pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
     ws.wake(topic(new.kind));
 }
 
-/// Makes every flow that waits for `key` due, in the transaction that applies the awaited change.
-/// Nobody waiting is fine; a flow that is only about to wait finds the signal when it does.
+/// Makes every flow that waits for `key` due, in the transaction that applies the awaited change. It is no error if no
+/// flow waits; a flow that begins to wait later finds the signal then.
 pub fn signal(ws: &mut WriteSet, env: &Env, key: &str) {
     let nonce = env.random.uuid_at(env.clock.now()).simple().to_string();
     ws.upsert(&SIGNALS, [key.into(), nonce.as_str().into(), Value::Now]);
@@ -167,8 +167,8 @@ pub fn signal(ws: &mut WriteSet, env: &Env, key: &str) {
     ws.wake(ANY_TOPIC);
 }
 
-/// Asks for the end of a flow; legal in every state. A flow that has ended as done or cancelled
-/// stays so; any other stops its attempt and ends as cancelled.
+/// Requests the end of a flow; legal in every state. A flow that is already done or cancelled stays so; any other stops
+/// its attempt and ends as cancelled.
 pub fn request_cancel(ws: &mut WriteSet, flow_id: &FlowId) {
     let id = || ("flow_id", Value::from(flow_id));
     ws.update_where(&FLOWS, &[id()], &[("cancel_requested", 1.into())]);

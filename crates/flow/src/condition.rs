@@ -1,10 +1,10 @@
-//! A flow's status in the words of the wire contract: why it is where it is, and each stage's place.
+//! A flow's status in the terms of the wire contract: the reason for its state, and the state of each stage.
 
 use foundry_proto::common::v1::{Condition, Stage, StageState};
 
 use crate::{Flow, FlowStatus, Status};
 
-/// Why the flow is where it is, and what happens next.
+/// Why the flow is in its state, and what happens next.
 pub fn condition<C>(flow: &Flow<C>, status: &FlowStatus) -> Condition {
     let stage = flow.stages.iter().find(|s| s.name == status.stage);
     let active = !matches!(status.status, Status::Done | Status::Failed | Status::Cancelled);
@@ -20,7 +20,7 @@ pub fn condition<C>(flow: &Flow<C>, status: &FlowStatus) -> Condition {
         },
         since_time: Some(status.status_time.to_proto()),
         attempt: if active { i32::try_from(status.attempt).unwrap_or(i32::MAX) } else { 0 },
-        // Without a limit it is 0.
+        // 0 means that there is no limit.
         max_attempts: stage.map_or(0, |s| i32::try_from(s.retry.budget).unwrap_or(0)),
         attempt_time: running.then(|| status.status_time.to_proto()),
         last_progress_time: Some(status.last_progress_time.to_proto()),

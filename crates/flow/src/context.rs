@@ -1,4 +1,4 @@
-//! What a stage knows while it runs.
+//! What a stage can read and report while it runs.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,14 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::status::{FlowStatus, Woken};
 
-/// Why a running attempt was told to stop.
+/// Why a running attempt was ordered to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Somebody asked to cancel the flow.
+    /// A user or a service requested the cancel.
     Cancel,
-    /// The lease is lost or can no longer be trusted: nothing the attempt still does will be recorded.
+    /// The lease is lost or about to expire: nothing the attempt still does will be recorded.
     LeaseLost,
-    /// The worker stops and the drain limit has come.
+    /// The worker is stopping and the drain limit is reached.
     Drain,
     /// The attempt took longer than the stage allows.
     Timeout,
@@ -30,7 +30,7 @@ pub(crate) struct StopOrder {
 }
 
 impl StopOrder {
-    /// Gives the order; the first cause stays.
+    /// Gives the order; a later cause does not replace the first.
     pub(crate) fn give(&self, cause: Stop) {
         let _ = self.cause.set(cause);
         self.token.cancel();
@@ -45,7 +45,7 @@ impl StopOrder {
     }
 }
 
-/// Takes what a stage says about itself.
+/// Receives the progress that a stage reports.
 #[async_trait]
 pub(crate) trait Says: Send + Sync {
     async fn say(&self, flow: &FlowStatus, text: String);
@@ -53,9 +53,9 @@ pub(crate) trait Says: Send + Sync {
 
 /// The view a running attempt has of its flow and of the engine.
 pub struct StageContext {
-    /// With the times of the worker's clock, with which a stage compares them.
+    /// Its times are converted to the worker's clock, with which stages compare them.
     pub(crate) flow: FlowStatus,
-    /// As it is stored, for what is recorded beside it.
+    /// Its times are the store's, for what is recorded beside it.
     pub(crate) stored: FlowStatus,
     pub(crate) woken: Woken,
     pub(crate) env: Env,
@@ -98,7 +98,7 @@ impl StageContext {
         read(&self.flow.input, "FLOW_INPUT_UNREADABLE", &self.flow.kind)
     }
 
-    /// The state the stages before left.
+    /// The state that earlier stages left.
     ///
     /// # Errors
     /// When there is none yet or it has another shape.
@@ -111,7 +111,7 @@ impl StageContext {
         self.flow.attempt
     }
 
-    /// The lease's fencing number, to hand to whatever can fence by it.
+    /// The lease's fencing number, for external systems that can fence by it.
     pub fn epoch(&self) -> i64 {
         self.flow.epoch
     }
@@ -131,12 +131,12 @@ impl StageContext {
         format!("{}/{stage}", self.flow.flow_id)
     }
 
-    /// Cancelled when the attempt must stop; [`StageContext::stop_cause`] says why.
+    /// Cancelled when the attempt must stop; [`StageContext::stop_cause`] has the reason.
     pub fn cancellation(&self) -> &CancellationToken {
         &self.stop.token
     }
 
-    /// Why the attempt was told to stop, if it was.
+    /// Why the attempt was ordered to stop, if it was.
     pub fn stop_cause(&self) -> Option<Stop> {
         self.stop.cause()
     }
@@ -151,7 +151,7 @@ impl StageContext {
         &self.env
     }
 
-    /// Says how far the attempt is. Persisted and projected at most once a second; the newest text is
+    /// Reports the attempt's progress. Persisted and projected at most once a second; the newest text is
     /// recorded with the attempt's end in any case.
     pub async fn progress(&self, text: impl Into<String>) {
         self.progress.say(&self.stored, text.into()).await;

@@ -1,4 +1,4 @@
-//! Carries one claimed flow from attempt to attempt until it is put down.
+//! Drives one claimed flow from attempt to attempt until it rests or its lease is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +18,9 @@ use crate::status::{Status, Transition};
 
 /// Tag of the guard that fences the owner's commits.
 const LEASE_GUARD: &str = "flow_lease";
-/// Pause before a commit is repeated that the database could not take.
+/// Pause before a commit is repeated after the database failed.
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
-/// How many interruptions (crashes of the worker in the middle of the stage) are suffered.
+/// How many interruptions (crashes of the worker in the middle of a stage) are tolerated.
 const MAX_INTERRUPTIONS: u32 = 100;
 
 /// Runs a claimed flow until it is done, waits, or is given back.
@@ -36,7 +36,7 @@ pub(crate) async fn drive(inner: Arc<Inner>, row: Row, held: Arc<Held>) {
     drop(holding);
 }
 
-/// Lets go of the flow however its driver ends: a lease that nobody works under must not be renewed.
+/// Releases the flow however its driver ends: a lease without a driver must not be renewed.
 struct Holding<'a> {
     inner: &'a Inner,
     held: &'a Held,
@@ -57,11 +57,11 @@ struct Driver<'a> {
     held: &'a Held,
 }
 
-/// What became of a commit.
+/// The result of a commit.
 enum Settled {
-    /// Recorded; the row as it is now.
+    /// Recorded; the row after the transition.
     Recorded(Box<Row>),
-    /// The lease is lost, or the store closed: somebody else goes on.
+    /// The lease is lost, or the store closed: another worker continues.
     Lost,
 }
 
@@ -85,7 +85,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Runs one attempt between its test points; none when the engine died at one of them.
+    /// Runs one attempt between its fail points; `None` when the engine crashed at one of them.
     async fn attempt(&self, row: &mut Row) -> Option<Ended> {
         let planted = || Ended::Ran(Outcome::fail("PLANTED_FAILURE", "injected by a test"));
         if self.inner.reach(Point::BeforeEffect, &row.status).await? == Verdict::Fail {
@@ -96,12 +96,11 @@ impl Driver<'_> {
         Some(if after == Verdict::Fail { planted() } else { ended })
     }
 
-    /// Records what a claim alone decides, and shows that an attempt begins. None when nothing is
-    /// left to run.
+    /// Records what the claim alone decides, and projects that an attempt begins. `None` when nothing is left to run.
     async fn begin(&self, mut row: Row) -> Option<Row> {
         row.status.transition = Some(Transition::Started);
         if self.inner.is_draining() {
-            // Its claim was under way when the drain began.
+            // The drain began while the claim was being made.
             return self.begin_with(row, Ended::Released).await;
         }
         if row.status.cancel_requested {
@@ -138,8 +137,8 @@ impl Driver<'_> {
         None
     }
 
-    /// Records what an attempt came to. What the stage or the projection wants to write may conflict
-    /// with the rest of the database: the flow then records that instead, never nothing.
+    /// Records the result of an attempt. The writes of the stage or of the projection may conflict with the rest of the
+    /// database: the flow then records the conflict, so that something is always recorded.
     async fn settle(&self, mut row: Row, mut ended: Ended) -> Settled {
         let mut projected = true;
         loop {
@@ -174,7 +173,7 @@ impl Driver<'_> {
                     tracing::warn!(flow = %row.status.flow_id, stage = row.status.stage, error = text,
                         write = planned_write, projected, "a transition conflicts with the database");
                     if !projected && !planned_write {
-                        // The flow's own row is malformed: nothing can be recorded at all.
+                        // The flow's own row is malformed: nothing can be recorded.
                         return Settled::Lost;
                     }
                     projected = planned_write && projected;
@@ -209,13 +208,12 @@ impl Driver<'_> {
         Some(plan)
     }
 
-    /// Everything a transition writes: the stage's record, the flow's row fenced by the epoch, and
-    /// how the flow shows in its service.
+    /// Everything a transition writes: the stage's record, the flow's row fenced by the epoch, and the projection.
     fn write_set(&self, before: &Row, plan: &Plan, projected: bool) -> WriteSet {
         let mut ws = plan.write.clone();
         let mut fence = vec![("epoch", before.status.epoch.into()), ("step", before.step.into())];
         if !before.status.cancel_requested {
-            // A cancel that was requested meanwhile decides what comes next.
+            // A cancel that is requested in between must decide what comes next.
             fence.push(("cancel_requested", 0.into()));
         }
         let values = plan.row.transition_values(before);
@@ -226,8 +224,8 @@ impl Driver<'_> {
         ws
     }
 
-    /// Why the fence refused: somebody else owns the flow, a cancel came, or the commit had been
-    /// applied although its answer was lost.
+    /// Finds out why the guard failed: another worker owns the flow, a cancel came, or the commit had been applied
+    /// although its answer was lost.
     async fn reread(&self, before: &Row, plan: &Plan) -> Reread {
         let found = match self.inner.load(&before.status.flow_id).await {
             Ok(Some(found)) if found.status.epoch == before.status.epoch => found,
@@ -249,7 +247,7 @@ impl Driver<'_> {
         }
     }
 
-    /// The flow is nobody's now; sees to it that it is looked at again in time.
+    /// Ensures that a released flow is picked up again in time.
     async fn put_down(&self, row: &Row) {
         if let Some(due) = row.status.due_time {
             self.inner.due_at(due);
@@ -259,7 +257,7 @@ impl Driver<'_> {
         }
     }
 
-    /// A signal whose transaction ran beside ours could not see the flow waiting.
+    /// Picks up a signal whose transaction ran at the same time and could not see that the flow waits.
     async fn catch_early_signal(&self, row: &Row) {
         let id = || (&row.status.flow_id).into();
         let caught = async {
@@ -274,7 +272,7 @@ impl Driver<'_> {
             Ok::<(), foundry_core::Error>(())
         };
         if let Err(e) = caught.await {
-            // The sweeper looks for the same.
+            // The sweeper finds such signals, too.
             tracing::warn!(flow = %row.status.flow_id, error = ?e, "could not look for an early signal");
         }
     }
@@ -286,7 +284,7 @@ enum Reread {
     Lost,
 }
 
-/// What to record in place of a transition whose writes conflict.
+/// The result to record in place of a transition whose writes conflict.
 fn instead(row: &Row, text: String) -> Ended {
     if row.status.cancel_requested {
         Ended::Cancelled

@@ -1,4 +1,4 @@
-//! The engine: built from bindings, started on owned tasks, drained at the end; or driven by hand.
+//! The engine: built from bindings, started on owned tasks and drained at the end, or driven by hand in tests.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,26 +17,26 @@ use crate::statements;
 use crate::status::FlowStatus;
 use crate::sweep;
 
-/// Proof that this process owns the data directory: nobody else can work on its database, so every
-/// lease found there at start is left over from a dead process.
+/// Proof that this process owns the data directory: no other process can work on its database, so every lease found
+/// there at start is left over from a dead process.
 #[derive(Debug)]
 pub struct OwnedDataDirectory<'a>(std::marker::PhantomData<&'a ()>);
 
 impl<'a> OwnedDataDirectory<'a> {
-    /// From the operating system's exclusive lock on the directory, held for as long as it is borrowed.
+    /// Proof by the operating system's exclusive lock on the directory, held for as long as it is borrowed.
     pub fn held_by<L>(_lock: &'a L) -> Self {
         Self(std::marker::PhantomData)
     }
 }
 
-/// Why a drain ended, for the drain log.
+/// The result of a drain, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Flows that ran when the drain began.
+    /// Flows that were running when the drain began.
     pub running: Vec<FlowId>,
-    /// Flows that were told to give their attempt back.
+    /// Flows that were ordered to give their attempt back.
     pub told_to_release: Vec<FlowId>,
-    /// Flows that did not end in time; their leases run out.
+    /// Flows that did not end in time; their leases expire.
     pub abandoned: Vec<FlowId>,
 }
 
@@ -57,7 +57,7 @@ impl Engine {
         Ok(Self { inner: Arc::new(Inner::new(store, env, options, flows)) })
     }
 
-    /// Ends every left-over lease, so that interrupted flows go on at once. Call before [`Engine::start`].
+    /// Ends every left-over lease, so that interrupted flows continue at once. Call before [`Engine::start`].
     ///
     /// # Errors
     /// When the database fails.
@@ -70,18 +70,18 @@ impl Engine {
         Ok(recovered.len())
     }
 
-    /// Starts the loops: claims by wake-ups, sweeper, lease renewal.
+    /// Starts the loops: claiming on wake-ups, sweeper, lease renewal.
     pub fn start(&self, tasks: &Tasks) {
         self.inner.claiming.store(true, Ordering::Release);
         tasks.spawn("flow engine", loops::run(Arc::clone(&self.inner), tasks.clone()));
         tasks.spawn("flow leases", loops::keep_leases(Arc::clone(&self.inner), tasks.clone()));
     }
 
-    /// Stops claiming, lets attempts end at their stage's boundary, and tells those that still run
-    /// near the limit to give their attempt back.
+    /// Stops claiming, lets attempts end at their stage's boundary, and orders those still running near the limit to
+    /// give their attempt back.
     pub async fn shutdown(&self, limit: Duration) -> Drained {
         self.inner.draining.store(true, Ordering::Release);
-        // Wakes the claiming loop, which then ends.
+        // Wakes the claiming loop, so that it ends.
         self.inner.slot_freed.notify_one();
         let ids = || self.inner.leases.all().iter().map(|h| h.flow_id.clone()).collect::<Vec<_>>();
         let mut drained = Drained { running: ids(), ..Drained::default() };
@@ -92,7 +92,7 @@ impl Engine {
                 tracing::info!(flow = %held.flow_id, kind = held.kind, "drain limit reached; releasing");
                 held.order(Stop::Drain);
             }
-            // What still runs is dropped by its own grace period; a little more lets it be recorded.
+            // What still runs is dropped after its own grace period; a little more time lets that be recorded.
             if !self.wait_until_free(grace + Duration::from_millis(500)).await {
                 drained.abandoned = ids();
             }
@@ -142,7 +142,7 @@ impl Engine {
         }
     }
 
-    /// For tests: one look of the sweeper, retention included.
+    /// For tests: one run of the sweeper, retention included.
     ///
     /// # Errors
     /// When the database fails.
@@ -156,17 +156,17 @@ impl Engine {
         self.inner.crashed.is_cancelled()
     }
 
-    /// How often the sweeper has looked since the start: it stands still when the loop hangs.
+    /// How often the sweeper ran since the start; the number stands still when the loop hangs.
     pub fn sweeps(&self) -> u64 {
         self.inner.sweeps.load(Ordering::Acquire)
     }
 
-    /// How often all leases were renewed since the start: it stands still when the database hangs.
+    /// How often all leases were renewed since the start; the number stands still when the database hangs.
     pub fn renewals(&self) -> u64 {
         self.inner.renewals.load(Ordering::Acquire)
     }
 
-    /// Flows that run here now.
+    /// Flows that are running here.
     pub fn active(&self) -> Vec<FlowId> {
         self.inner.leases.all().iter().map(|h| h.flow_id.clone()).collect()
     }
@@ -181,9 +181,8 @@ pub async fn find(store: &Store, flow_id: &FlowId) -> Result<Option<FlowStatus>,
     rows.first().map(|r| crate::row::Row::read(r).map(|row| row.status)).transpose()
 }
 
-/// The flows of a kind that work on one entity and have not ended, those that were started first in front, at the same
-/// time by key; at most 100.
-/// Those that this binary does not know how to go on with are left out.
+/// The unfinished flows of a kind that work on one entity, those that were started first in front, at the same time by
+/// key; at most 100. Flows at a stage that this binary does not have are left out.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,4 +1,4 @@
-//! Seams of the engine: what it tells to metrics, and where tests make it crash.
+//! Extension points of the engine: events for metrics, and fail points for tests.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::status::{FlowStatus, Transition};
 
-/// Told what the engine does; the server attaches metrics here. Must not block.
+/// Callbacks for the engine's events; the server attaches metrics here. Must not block.
 pub trait Hooks: Send + Sync + 'static {
     /// A due flow was claimed this long after it became due.
     fn claimed(&self, _flow: &FlowStatus, _queue_latency: Duration) {}
@@ -14,7 +14,7 @@ pub trait Hooks: Send + Sync + 'static {
     /// An attempt ended, with the transition that was recorded.
     fn attempt_ended(&self, _flow: &FlowStatus, _stage: &str, _ended: Transition, _took: Duration) {}
 
-    /// How many flows of a kind this worker runs now.
+    /// The number of running flows of a kind changed.
     fn active(&self, _kind: &'static str, _flows: usize) {}
 
     /// The span an attempt runs in; the server sets the stored trace context as its parent.
@@ -31,7 +31,7 @@ pub trait Hooks: Send + Sync + 'static {
     }
 }
 
-/// Tells nobody.
+/// Ignores every event.
 #[derive(Clone, Copy, Debug)]
 pub struct NoHooks;
 
@@ -48,18 +48,18 @@ pub enum Point {
     AfterRecord,
 }
 
-/// What happens at a point.
+/// What the engine does at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing.
+    /// Continue as without a fail point.
     Continue,
-    /// The engine is dead from here on, as if its process had been killed.
+    /// Stop the engine for good, as if its process had been killed.
     Crash,
-    /// The attempt fails for good, whatever its code does or did. Ignored after the record.
+    /// Fail the attempt for good, whatever its code does or did. Ignored after the record.
     Fail,
 }
 
-/// Decides at each point; may also hold the engine there for a while (a frozen owner).
+/// Decides at each point; may also block the engine there for a while (a frozen owner).
 #[async_trait]
 pub trait FailPoints: Send + Sync + 'static {
     /// Called at every point of every attempt.

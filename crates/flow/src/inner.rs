@@ -1,4 +1,4 @@
-//! What the loops and the attempts of one engine share.
+//! The state that the loops and the attempts of one engine share.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -17,20 +17,20 @@ use crate::row::Row;
 use crate::statements::{self, Statements};
 use crate::status::FlowStatus;
 
-/// How an engine is set up.
+/// Options of an engine.
 #[derive(Clone)]
 pub struct Options {
-    /// Told what the engine does.
+    /// Receives the engine's events.
     pub hooks: Arc<dyn Hooks>,
-    /// Mean time between two looks of the sweeper; spread by half of it. 1.5 s unless told.
+    /// Mean time between two runs of the sweeper; spread by half of it. Default 1.5 s.
     pub sweep: Duration,
-    /// How long finished flows are kept; 7 days unless told.
+    /// How long finished flows are kept. Default 7 days.
     pub retention: Duration,
-    /// How long an attempt that was told to stop may take to end before it is dropped; 2 s unless told.
+    /// How long an attempt may take to end after a stop order before it is dropped. Default 2 s.
     pub grace: Duration,
-    /// Makes the engine stop at chosen points. For tests.
+    /// Fail points at which the engine may crash. For tests.
     pub fail_points: Option<Arc<dyn FailPoints>>,
-    /// Hears no wake-up, as if all were lost. For tests.
+    /// Ignores wake-ups, as if all were lost. For tests.
     pub ignore_wake_ups: bool,
 }
 
@@ -53,19 +53,19 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) bounds: BTreeMap<&'static str, Arc<Binding>>,
     pub(crate) statements: Statements,
-    /// Names this engine in its leases; random, so that no two engines ever share it.
+    /// Identifies this engine in its leases; random, so that no two engines share it.
     pub(crate) owner: String,
     pub(crate) leases: Leases,
-    /// A flow was put down: there is room for another.
+    /// Notified when a flow was put down: there is room for another.
     pub(crate) slot_freed: Notify,
-    /// The same for whoever waits for the end of a drain.
+    /// The same for the task that waits for the end of a drain.
     pub(crate) released: Notify,
-    /// A flow that this engine put down is due at this time.
+    /// The earliest due time of the flows that this engine put down.
     pub(crate) next_due: Mutex<Option<Timestamp>>,
     pub(crate) draining: AtomicBool,
-    /// The claiming loop runs: a claim may be under way.
+    /// Whether the claiming loop runs: a claim may be under way.
     pub(crate) claiming: AtomicBool,
-    /// How often the sweeper has looked.
+    /// How often the sweeper ran.
     pub(crate) sweeps: AtomicU64,
     /// How often the leases were renewed.
     pub(crate) renewals: AtomicU64,
@@ -99,19 +99,19 @@ impl Inner {
         }
     }
 
-    /// The store's time as far as this worker knows it, for all that is written beside leases.
+    /// The store's time as this worker estimates it, for everything written beside leases.
     pub(crate) fn now(&self) -> Timestamp {
         self.in_store_time(self.env.clock.now())
     }
 
-    /// What the store's clock shows at a time of this worker's clock. Stages reckon with their worker's clock: if a
-    /// store whose clock is ahead took their deadlines as they are, a stage would be woken before its time, and be
-    /// put back to be woken at once, without a pause until its own clock has caught up.
+    /// The store's time at a time of this worker's clock. Stages compute with their worker's clock: if their deadlines
+    /// were stored unconverted and the store's clock was ahead, a stage would be woken too early, wait again, and so
+    /// loop without a pause until its own clock has caught up.
     pub(crate) fn in_store_time(&self, at: Timestamp) -> Timestamp {
         Timestamp::from_micros(at.as_micros().saturating_add(self.offset.load(Ordering::Relaxed)))
     }
 
-    /// A flow with the times of this worker's clock.
+    /// A flow with its times converted to this worker's clock.
     pub(crate) fn in_own_time(&self, stored: &FlowStatus) -> FlowStatus {
         let ahead = self.offset.load(Ordering::Relaxed);
         let own = |at: Timestamp| Timestamp::from_micros(at.as_micros().saturating_sub(ahead));
@@ -127,7 +127,7 @@ impl Inner {
         }
     }
 
-    /// Asks the store for its time.
+    /// Reads the store's time.
     pub(crate) async fn ask_now(&self) -> Result<Timestamp, Error> {
         let now = self.store.now().await?;
         self.offset.store(now.as_micros() - self.env.clock.now().as_micros(), Ordering::Relaxed);
@@ -138,7 +138,7 @@ impl Inner {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Whether nothing is held here and nothing will be: the drain is over.
+    /// Whether no flow is held here and none will be: the drain is over.
     pub(crate) fn is_free(&self) -> bool {
         !self.claiming.load(Ordering::Acquire) && self.leases.len() == 0
     }
@@ -180,13 +180,13 @@ impl Inner {
         rows.first().map(Row::read).transpose()
     }
 
-    /// Remembers that a flow which was put down is due again at this time.
+    /// Records that a flow which was put down is due again at this time.
     pub(crate) fn due_at(&self, at: Timestamp) {
         let mut next_due = foundry_core::lock(&self.next_due);
         *next_due = Some(next_due.map_or(at, |s| s.min(at)));
     }
 
-    /// What a test wants to happen at this point; none when the engine is dead from here on.
+    /// The verdict of the fail points; `None` when the engine is dead from here on.
     pub(crate) async fn reach(&self, point: Point, flow: &FlowStatus) -> Option<Verdict> {
         let Some(points) = &self.options.fail_points else { return Some(Verdict::Continue) };
         let verdict = points.reach(point, flow).await;
@@ -197,7 +197,7 @@ impl Inner {
     }
 }
 
-/// A row that cannot be read must not keep others from running; its lease ends by itself.
+/// A row that cannot be read must not keep others from running; its lease expires.
 fn readable(row: &foundry_store::Row) -> Option<Row> {
     Row::read(row).inspect_err(|e| tracing::error!(error = ?e, "a claimed flow cannot be read")).ok()
 }

@@ -1,7 +1,7 @@
-//! The leases that this worker holds, and how far it may trust each of them.
+//! The leases that this worker holds, and how long it may rely on each of them.
 //!
-//! Trust is counted by the local clock from the moment the claim or renewal was *sent*, so it ends
-//! before the lease does in the database, however long the answer took.
+//! The time is counted by the local clock from the moment the claim or renewal was *sent*, so it is over before the
+//! lease expires in the database, however long the answer took.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::context::{Stop, StopOrder};
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
 /// How often leases are renewed.
 pub(crate) const RENEWAL: Duration = Duration::from_secs(3);
-/// How long before the end of trust an attempt is told to stop.
+/// How long before that time is over an attempt is ordered to stop.
 pub(crate) const MARGIN: Duration = Duration::from_secs(2);
 
 /// One held flow.
@@ -33,7 +33,7 @@ struct State {
 }
 
 impl Held {
-    /// Begins an attempt; orders that came before it began reach it at once.
+    /// Begins an attempt; orders from before it began reach it at once.
     pub(crate) fn begin(&self) -> Arc<StopOrder> {
         let order = Arc::new(StopOrder::default());
         let mut state = lock(&self.state);
@@ -44,7 +44,7 @@ impl Held {
         order
     }
 
-    /// Tells the running attempt, and any later one, to stop. A lost lease outranks other causes.
+    /// Orders the running attempt, and any later one, to stop. A lost lease outranks other causes.
     pub(crate) fn order(&self, cause: Stop) {
         let mut state = lock(&self.state);
         if state.ordered.is_none() || cause == Stop::LeaseLost {
@@ -55,7 +55,7 @@ impl Held {
         }
     }
 
-    /// Whether a cancel reached this worker for the flow.
+    /// Whether a cancel of the flow reached this worker.
     pub(crate) fn cancel_ordered(&self) -> bool {
         lock(&self.state).ordered == Some(Stop::Cancel)
     }
@@ -73,7 +73,7 @@ pub(crate) struct Leases {
 }
 
 impl Leases {
-    /// Takes up a flow that was claimed by a statement sent at `sent`.
+    /// Adds a flow that was claimed by a statement sent at `sent`.
     pub(crate) fn take(
         &self,
         flow_id: &FlowId,
@@ -84,13 +84,13 @@ impl Leases {
         let state = State { trusted_until: sent.plus(LEASE), ordered: None, attempt: None };
         let held = Arc::new(Held { flow_id: flow_id.clone(), kind, epoch, state: Mutex::new(state) });
         if let Some(older) = lock(&self.held).insert(flow_id.clone(), Arc::clone(&held)) {
-            // Our own lease ran out and we claimed the flow anew: its older owner is out, too.
+            // Our lease expired and we claimed the flow again: the attempt under the older epoch must stop.
             older.order(Stop::LeaseLost);
         }
         held
     }
 
-    /// Lets go of a flow, unless a newer claim holds it already.
+    /// Removes a flow, unless a newer claim already holds it.
     pub(crate) fn release(&self, held: &Held) {
         let mut all = lock(&self.held);
         if all.get(&held.flow_id).is_some_and(|h| h.epoch == held.epoch) {
@@ -110,7 +110,7 @@ impl Leases {
         lock(&self.held).len()
     }
 
-    /// Applies the answer to a renewal sent at `sent` for `asked`: what it does not name is lost.
+    /// Applies the answer to a renewal sent at `sent` for `asked`: flows missing from it are lost.
     pub(crate) fn renewed(
         &self,
         asked: &[Arc<Held>],
@@ -130,7 +130,7 @@ impl Leases {
         }
     }
 
-    /// Stops the attempts whose lease can soon no longer be trusted; returns when the next one is due.
+    /// Stops the attempts whose lease is about to expire; returns when the next one is due.
     pub(crate) fn expire(&self, now: Timestamp) -> Option<Timestamp> {
         let mut next = None;
         for held in self.all() {

@@ -1,10 +1,9 @@
 //! Durable staged flows and jobs in the service's own database.
 //!
-//! A flow is a table of stages ([`Flow`]), each a row with its function ([`Stage`]), and how it shows in the
-//! service's rows ([`Projection`]), joined by a [`Binding`]. A handler adds [`enqueue`] to its write
-//! set; the [`Engine`] claims due flows under a lease with an epoch, runs stage after stage, and
-//! commits each stage's result together with the flow's next step. A process that dies leaves rows
-//! that say where to go on.
+//! A flow is a table of stages ([`Flow`]), each a row with its function ([`Stage`]), and a projection to the service's
+//! rows ([`Projection`]), joined by a [`Binding`]. A handler adds [`enqueue`] to its write set; the [`Engine`] claims
+//! due flows under a lease with an epoch, runs stage after stage, and commits each stage's result together with the
+//! flow's next step. When a process dies, its rows show where to resume.
 
 mod attempt;
 mod binding;

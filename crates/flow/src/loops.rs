@@ -1,4 +1,4 @@
-//! The engine's two loops: one claims due flows when it is woken, one keeps the leases.
+//! The engine's two loops: one claims due flows when it is woken, the other keeps the leases.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use crate::lease::{Held, LEASE, RENEWAL};
 use crate::statements;
 use crate::sweep;
 
-/// The sweeper repairs at every such look, and forgets at every such repair.
+/// Every so many sweeps also repair, and every so many sweeps also delete old rows.
 const REPAIR_EVERY: u32 = 8;
 const FORGET_EVERY: u32 = 40 * REPAIR_EVERY;
 /// Pause after the database failed.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why the claiming loop looks.
+/// Why the claiming loop wakes up.
 enum Trigger {
     Stop,
     /// Flows of this kind were enqueued.
@@ -57,7 +57,7 @@ impl Wakes {
     }
 }
 
-/// Claims and starts due flows until the tasks are told to stop.
+/// Claims and starts due flows until the tasks are cancelled.
 pub(crate) async fn run(inner: Arc<Inner>, tasks: Tasks) {
     let mut wakes = Wakes::subscribe(&inner);
     let mut crowded = BTreeSet::new();
@@ -88,7 +88,7 @@ pub(crate) async fn run(inner: Arc<Inner>, tasks: Tasks) {
             next_sweep = inner.env.clock.now().plus(FAILURE_PAUSE);
         }
     }
-    // Without an orderly drain before, running attempts give their flows back.
+    // If no drain came first, running attempts give their flows back.
     inner.draining.store(true, Ordering::Release);
     if tasks.cancellation().is_cancelled() {
         inner.leases.all().iter().for_each(|held| held.order(Stop::Drain));
@@ -104,7 +104,7 @@ async fn wait(inner: &Inner, tasks: &Tasks, wakes: &mut Wakes, next_sweep: Times
     if tasks.cancellation().is_cancelled() {
         return Trigger::Stop;
     }
-    // In no fixed order: constant wake-ups must not keep timers and the sweeper from their turn.
+    // Polled in random order: constant wake-ups must not starve timers and the sweeper.
     tokio::select! {
         () = tasks.cancellation().cancelled() => Trigger::Stop,
         () = inner.crashed.cancelled() => Trigger::Stop,
@@ -125,7 +125,7 @@ async fn sweep_at(inner: &Inner, sweeps: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// Looks which kinds have due flows, starts them, and remembers when the next one is due.
+/// Finds the kinds that have due flows, starts these, and records when the next one is due.
 async fn look(inner: &Arc<Inner>, tasks: &Tasks, crowded: &mut BTreeSet<&'static str>) -> Result<(), Error> {
     *foundry_core::lock(&inner.next_due) = None;
     stop_cancelled(inner).await?;
@@ -181,7 +181,7 @@ async fn start(
     Ok(())
 }
 
-/// Tells attempts of this worker whose cancel was requested.
+/// Orders attempts of this worker whose cancel was requested to stop.
 async fn stop_cancelled(inner: &Inner) -> Result<(), Error> {
     if inner.leases.len() == 0 {
         return Ok(());
@@ -211,7 +211,7 @@ pub(crate) async fn keep_leases(inner: Arc<Inner>, tasks: Tasks) {
         tokio::select! {
             () = inner.env.clock.sleep(RENEWAL) => {}
             () = inner.crashed.cancelled() => return,
-            // A stopping engine looks after each flow that was put down whether it may end.
+            // A stopping engine checks after each flow that was put down whether it may end.
             () = tasks.cancellation().cancelled(), if !cancelled => continue,
             () = freed, if stopped => continue,
         }
@@ -245,7 +245,7 @@ async fn renew(inner: &Inner, asked: &[Arc<Held>]) -> Result<(), Error> {
         let flow_id = row.text("flow_id")?.parse::<FlowId>().map_err(Error::internal)?;
         answer.insert(flow_id, (row.int("epoch")?, row.bool("cancel_requested")?));
     }
-    // A flow that was put down meanwhile is no longer held: its order reaches nobody.
+    // A flow that was put down in between is no longer held, so its order reaches no attempt.
     inner.leases.renewed(asked, sent, &answer);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a stage answers.
+//! The result of a stage.
 
 use std::time::Duration;
 
@@ -16,38 +16,38 @@ pub enum Outcome {
         /// New state of the flow; `None` keeps the present one.
         state: Option<serde_json::Value>,
     },
-    /// The stage is complete and the flow goes on at another stage, forward or back.
+    /// The stage is complete and the flow continues at another stage, forward or back.
     Goto {
-        /// The stage to go on with.
+        /// The stage to continue with.
         stage: &'static str,
         /// What the stage records.
         write: WriteSet,
         /// New state of the flow; `None` keeps the present one.
         state: Option<serde_json::Value>,
     },
-    /// The attempt failed and is worth repeating within the stage's budget.
+    /// The attempt failed and may succeed when repeated within the stage's budget.
     Retry {
-        /// What kind of failure it is, in the service's own words; empty when it says none.
+        /// The kind of failure, as the service names it; empty when the stage gives none.
         class: &'static str,
         /// Stable reason, `UPPER_SNAKE_CASE`.
         reason: String,
-        /// What went wrong, for people.
+        /// What went wrong, as a text for users.
         message: String,
         /// At least this delay instead of the stage's own backoff.
         after: Option<Duration>,
     },
-    /// The flow cannot go on.
+    /// The flow cannot continue.
     Fail {
-        /// What kind of failure it is, in the service's own words; empty when it says none.
+        /// The kind of failure, as the service names it; empty when the stage gives none.
         class: &'static str,
         /// Stable reason, `UPPER_SNAKE_CASE`.
         reason: String,
-        /// What went wrong and what can be done, for people.
+        /// What went wrong and what can be done, as a text for users.
         message: String,
         /// What the stage records about it.
         write: WriteSet,
     },
-    /// The stage runs again when somebody signals `key`, or at the deadline.
+    /// The stage runs again when `key` is signalled, or at the deadline.
     Wait {
         /// What is awaited; see [`crate::signal`].
         key: String,
@@ -56,7 +56,7 @@ pub enum Outcome {
         deadline: Option<Timestamp>,
         /// Stable reason, `UPPER_SNAKE_CASE`.
         reason: String,
-        /// What is awaited and why, for people.
+        /// What is awaited and why, as a text for users.
         message: String,
         /// What the stage records.
         write: WriteSet,
@@ -71,7 +71,7 @@ impl Outcome {
         Self::Done { write: WriteSet::default(), state: None }
     }
 
-    /// Complete, going on at `stage`.
+    /// Complete, continuing at `stage`.
     pub fn goto(stage: &'static str) -> Self {
         Self::Goto { stage, write: WriteSet::default(), state: None }
     }
@@ -136,7 +136,7 @@ impl Outcome {
         self
     }
 
-    /// Says what kind of failure it is; for retries and failures.
+    /// Sets the kind of failure; for retries and failures.
     #[must_use]
     pub fn of_class(mut self, kind: &'static str) -> Self {
         if let Self::Retry { class, .. } | Self::Fail { class, .. } = &mut self {
@@ -145,7 +145,7 @@ impl Outcome {
         self
     }
 
-    /// Waits for this reason.
+    /// Sets the reason of a wait.
     #[must_use]
     pub fn because(mut self, why: impl Into<String>) -> Self {
         if let Self::Wait { reason, .. } = &mut self {
@@ -164,7 +164,7 @@ impl Outcome {
     }
 }
 
-/// Whether an error is worth another attempt: the other side may recover without our changing anything.
+/// Whether an error is worth another attempt: the other side may recover by itself.
 fn is_transient(code: Code) -> bool {
     matches!(
         code,

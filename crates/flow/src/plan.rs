@@ -1,5 +1,5 @@
-//! The rules of a flow as pure functions: a row and what just happened give the next row. No
-//! database, no time of its own, no code of a stage.
+//! The rules of a flow as pure functions: a row and an event give the next row. They use no database, read no clock,
+//! and run no code of a stage.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::outcome::Outcome;
 use crate::row::Row;
 use crate::status::{Status, Transition, Woken};
 
-/// What the rules need from outside: one instant, one random fraction, and whether the worker stops.
+/// The external inputs of the rules: one instant, one random fraction, and whether the worker is stopping.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     pub(crate) now: Timestamp,
@@ -25,7 +25,7 @@ pub(crate) struct Plan {
     pub(crate) write: WriteSet,
 }
 
-/// Why a flow is where it is: see [`FlowStatus`](crate::FlowStatus).
+/// Why a flow is in its state: see [`FlowStatus`](crate::FlowStatus).
 #[derive(Default)]
 struct Why {
     class: &'static str,
@@ -33,7 +33,7 @@ struct Why {
     message: String,
 }
 
-/// Why an attempt is put back without an outcome of its own.
+/// Puts an attempt back that has no outcome of its own.
 pub(crate) fn released(mut row: Row, at: Moment) -> Plan {
     row.status.attempt = row.status.attempt.saturating_sub(1);
     row.woken = Woken::Recovered;
@@ -41,7 +41,7 @@ pub(crate) fn released(mut row: Row, at: Moment) -> Plan {
     Plan { row, write: WriteSet::default() }
 }
 
-/// What follows an attempt of a stage.
+/// The transition after an attempt of a stage.
 pub(crate) fn after_run(bound: &Binding, mut row: Row, outcome: Outcome, at: Moment) -> Plan {
     match outcome {
         Outcome::Done { write, state } => {
@@ -85,7 +85,7 @@ pub(crate) fn after_run(bound: &Binding, mut row: Row, outcome: Outcome, at: Mom
     }
 }
 
-/// A cancel that reached the flow outside or in the middle of an attempt.
+/// The transition for a cancel, which reached the flow outside or in the middle of an attempt.
 pub(crate) fn cancelled(mut row: Row, at: Moment) -> Plan {
     cancel(&mut row, at);
     Plan { row, write: WriteSet::default() }
@@ -108,13 +108,13 @@ fn advance(bound: &Binding, row: &mut Row, next: Option<&'static str>, at: Momen
     }
 }
 
-/// Puts the row at the first attempt of a stage: running at once, or left for another worker when
-/// this one stops.
+/// Puts the row at the first attempt of a stage: running at once, or ready for another worker when this one is
+/// stopping.
 fn enter(bound: &Binding, row: &mut Row, stage: &str, at: Moment) {
     stage.clone_into(&mut row.status.stage);
     row.status.stage_started_time = at.now;
     row.status.failures = 0;
-    // What was heard last is of the stage before.
+    // The last progress was of the stage before.
     row.status.last_progress.clear();
     row.woken = Woken::Start;
     if at.draining {
@@ -189,7 +189,7 @@ fn cancel(row: &mut Row, at: Moment) {
     finish(row, Status::Cancelled, at, Transition::Cancelled);
 }
 
-/// What the flow says of itself from now on.
+/// Sets the reason for the flow's state.
 fn explain(row: &mut Row, why: Why) {
     why.class.clone_into(&mut row.status.class);
     row.status.reason = why.reason;
@@ -201,7 +201,7 @@ fn finish(row: &mut Row, status: Status, at: Moment, transition: Transition) {
     row.status.finished_time = Some(at.now);
 }
 
-/// Puts the row down: nobody holds it until it is due.
+/// Puts the row down: no worker holds it until it is due.
 fn rest(row: &mut Row, status: Status, due: Option<Timestamp>, now: Timestamp, transition: Transition) {
     row.status.status = status;
     row.status.status_time = now;

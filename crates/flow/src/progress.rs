@@ -1,4 +1,4 @@
-//! What a running attempt says about itself, persisted at a bounded rate.
+//! The progress that a running attempt reports, persisted at a bounded rate.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -71,7 +71,7 @@ impl Says for Progress {
         );
         ws.merge(self.bound.project(&flow));
         if let Err(e) = self.inner.commit(ws).await {
-            // The end of the attempt records the text, or finds out that the lease is lost.
+            // The end of the attempt records the text, or detects that the lease is lost.
             tracing::debug!(flow = %flow.flow_id, error = %e, "progress was not recorded");
         }
     }

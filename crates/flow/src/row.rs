@@ -21,11 +21,11 @@ pub const MIGRATIONS: Migrations = Migrations {
 
 const CLASS: &str = include_str!("../migrations/0002_class.sql");
 
-/// The last signal of each key.
+/// The newest signal of each key.
 pub(crate) const SIGNALS: Table =
     Table::new("flow_signals", &["wait_key", "nonce", "signal_time"], &["wait_key"]);
 
-/// The flows themselves. `reached`, `unwinding` and `cause_*` are of older versions, which undid stages: they are
+/// The flows themselves. `reached`, `unwinding` and `cause_*` belong to older versions, which undid stages: they are
 /// written empty, and not read.
 pub(crate) const FLOWS: Table = Table::new(
     "flows",
@@ -72,11 +72,11 @@ pub(crate) const FLOWS: Table = Table::new(
     &["flow_id"],
 );
 
-/// A flow's row: the facts everybody may see and those only the engine needs.
+/// A flow's row: the public facts and those that only the engine needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) status: FlowStatus,
-    /// Counts the owner's commits, so that a commit of unknown fate is never applied twice.
+    /// Counts the owner's commits, so that a commit with an unknown result is never applied twice.
     pub(crate) step: i64,
     /// When the row became due for the claim that holds it.
     pub(crate) ready_time: Timestamp,
@@ -128,9 +128,8 @@ impl Row {
         })
     }
 
-    /// What the owner's transition from `before` writes: the columns that differ, since nobody else
-    /// writes them under this epoch. The progress is written in any case: `before` knows more of it
-    /// than the table.
+    /// What the owner's transition from `before` writes: the columns that differ, since no other worker writes them
+    /// under this epoch. The progress is always written: `before` has newer progress than the table.
     pub(crate) fn transition_values(&self, before: &Self) -> Vec<(&'static str, Value)> {
         let mut set = self.own_values();
         let known = before.own_values();

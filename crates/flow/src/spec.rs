@@ -9,22 +9,22 @@ use crate::binding::Binding;
 use crate::context::StageContext;
 use crate::outcome::Outcome;
 
-/// A kind of durable flow: an ordered table of stages, whose functions work on a `C`. Declare it as a `static` at the
-/// top of its file.
+/// A kind of durable flow: an ordered table of stages, whose functions share the context `C`. Declare it as a `static`
+/// at the top of its file.
 #[derive(Debug)]
 pub struct Flow<C: 'static> {
     /// Stable name of the kind, stored in every row.
     pub kind: &'static str,
-    /// The stages in the order they run. A failure leaves what those that have run made, so that the flow can be
-    /// retried from the failed stage; what removes it again is a flow of its own.
+    /// The stages in the order they run. A failure keeps the effects of completed stages, so that the flow can be
+    /// retried from the failed stage; cleaning up is a flow of its own.
     pub stages: &'static [Stage<C>],
     /// How many flows of this kind one worker runs at a time.
     pub concurrency: usize,
 }
 
-/// What a stage does. It may run more than once: effects are create-or-get by [`StageContext::effect_name`], intended
-/// in a row first when they can outlive a crash unseen. It ends soon after [`StageContext::cancellation`] is
-/// cancelled, or is dropped.
+/// The function of a stage. It may run more than once: effects are create-or-get by [`StageContext::effect_name`], and
+/// are recorded in a row first when a crash could leave them unnoticed. It ends soon after
+/// [`StageContext::cancellation`] is cancelled, or is dropped.
 pub type Run<C> = for<'a> fn(&'a Arc<C>, &'a StageContext) -> BoxFuture<'a, Outcome>;
 
 /// One stage: its name, its limits and its function.
@@ -36,7 +36,7 @@ pub struct Stage<C: 'static> {
     pub timeout: Duration,
     /// What happens after a failed attempt.
     pub retry: Retry,
-    /// What it does.
+    /// The function that performs it.
     pub run: Run<C>,
 }
 
@@ -45,7 +45,7 @@ pub struct Stage<C: 'static> {
 pub struct Retry {
     /// Delay after the first failed attempt.
     pub initial: Duration,
-    /// What each further failure multiplies the delay with.
+    /// Factor by which each further failure multiplies the delay.
     pub factor: u32,
     /// Upper bound of the delay.
     pub max_delay: Duration,
@@ -54,7 +54,7 @@ pub struct Retry {
 }
 
 impl<C> Flow<C> {
-    /// Concurrency of a kind that does not say otherwise.
+    /// Concurrency of a kind that does not set its own.
     pub const DEFAULT_CONCURRENCY: usize = 16;
 
     /// A flow of these stages.
@@ -76,21 +76,21 @@ impl<C> Flow<C> {
 }
 
 impl<C: Send + Sync> Flow<C> {
-    /// The flow with what its functions work on, ready for an engine.
+    /// The flow with the context of its functions, ready for an engine.
     pub fn bind(&'static self, on: &Arc<C>) -> Binding {
         Binding::new(self, on)
     }
 }
 
 impl<C> Stage<C> {
-    /// A stage with its limits and its function, which [`stage`] makes of an async one.
+    /// A stage with its limits and its function; [`stage`] makes one from an async function.
     pub const fn new(name: &'static str, timeout: Duration, retry: Retry, run: Run<C>) -> Self {
         Self { name, timeout, retry, run }
     }
 }
 
-/// The function of a stage from an async one: `|cx, ctx| stage(prepare(cx, ctx))`. Its error ends the attempt as
-/// [`Outcome`] says of it.
+/// The function of a stage from an async one: `|cx, ctx| stage(prepare(cx, ctx))`. Its error becomes the [`Outcome`]
+/// that it converts to.
 pub fn stage<'a, E: Into<Outcome>>(
     code: impl Future<Output = Result<Outcome, E>> + Send + 'a,
 ) -> BoxFuture<'a, Outcome> {

@@ -9,8 +9,8 @@ use foundry_store::DialectSql;
 use crate::binding::Binding;
 use crate::row::FLOWS;
 
-/// All statements of one engine. Their texts live as long as the process: they are made once per
-/// engine, of nothing but the static tables of its flows.
+/// All statements of one engine. Their texts live as long as the process: they are built once per engine, from nothing
+/// but the static tables of its flows.
 pub(crate) struct Statements {
     pub(crate) claims: Vec<(&'static str, DialectSql)>,
     pub(crate) next_due: &'static str,
@@ -41,15 +41,15 @@ const fn same(sql: &'static str) -> DialectSql {
 
 /// Takes due flows of one kind: $1 now, $2 end of the lease, $3 owner, $4 at most this many.
 ///
-/// Each row that is taken gets a new epoch, whatever state it was in: an owner that still believes in
-/// its lease can write nothing from here on.
+/// Each claimed row gets a new epoch, whatever its state: an owner that still relies on its lease can write nothing
+/// from here on.
 fn claim(bound: &Binding) -> DialectSql {
     let (kind, stages) = (bound.kind, stage_list(bound));
     let timeouts: String = bound
         .stages
         .iter()
         .map(|s| {
-            // Far enough for "never", small enough to add to any time.
+            // Large enough for "never", small enough to be added to any time.
             let micros = i64::try_from(s.timeout.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 4);
             format!(" WHEN '{}' THEN {micros}", s.name)
         })
@@ -91,8 +91,8 @@ fn next_due(bounds: &[Binding]) -> String {
     each.join(" UNION ALL ")
 }
 
-/// Extends the leases of the flows in the JSON list $2 that owner $3 holds, to $1; tells of each its
-/// epoch and whether its cancel was requested.
+/// Extends the leases of the flows in the JSON list $2 that owner $3 holds, to $1; returns the epoch of each and
+/// whether its cancel was requested.
 pub(crate) const RENEW: DialectSql = DialectSql {
     sqlite: "UPDATE flows SET due_time = $1 WHERE flow_id IN (SELECT value FROM json_each($2)) \
              AND lease_owner = $3 AND status = 'running' RETURNING flow_id, epoch, cancel_requested",
@@ -104,7 +104,8 @@ pub(crate) const RENEW: DialectSql = DialectSql {
 pub(crate) const CANCELLED_HERE: &str =
     "SELECT flow_id FROM flows WHERE status = 'running' AND lease_owner = $1 AND cancel_requested = 1";
 
-/// The flows of the kind $2 on the entity $1 that have not ended and are not parked, the oldest first; of the same age, by key.
+/// The flows of the kind $2 on the entity $1 that are unfinished and not parked, the oldest first; of the same age, by
+/// key.
 pub(crate) const UNFINISHED: &str = "SELECT flow_id FROM flows \
      WHERE subject_id = $1 AND kind = $2 AND active = 1 AND status <> 'parked' \
      ORDER BY started_time, key LIMIT 100";
@@ -128,7 +129,7 @@ pub(crate) fn by_subject() -> &'static str {
     &TEXT
 }
 
-/// Whether the waiting flow $1 has a signal that it has not seen.
+/// Whether the waiting flow $1 has an unseen signal.
 pub(crate) const HAS_SIGNAL: &str = "SELECT 1 AS one FROM flows f JOIN flow_signals s ON s.wait_key = f.wait_key \
      WHERE f.flow_id = $1 AND f.status = 'waiting' AND s.nonce <> f.signal_seen";
 
@@ -148,7 +149,7 @@ pub(crate) const END_ALL_LEASES: DialectSql = same(
      due_time = $1 WHERE status = 'running' RETURNING flow_id",
 );
 
-/// Parks flows that are overdue since $2 (now is $1) and whose kind or stage nobody here knows.
+/// Parks flows that are overdue since $2 (now is $1) and whose kind or stage is not known here.
 fn park(bounds: &[Binding]) -> DialectSql {
     let unknown = known(bounds);
     same(text(format!(

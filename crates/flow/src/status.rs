@@ -2,16 +2,16 @@
 
 use foundry_core::{FlowId, OrganizationId, Timestamp};
 
-/// Where a flow stands.
+/// The state of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// Due now or at its due time; nobody works on it.
+    /// Due now or at its due time; no worker holds it.
     Ready,
     /// A worker holds its lease.
     Running,
-    /// Until a signal or a deadline; holds no lease.
+    /// Waits for a signal or a deadline; holds no lease.
     Waiting,
-    /// Its kind or stage is unknown to the workers that run now.
+    /// Its kind or stage is unknown to the workers that are running.
     Parked,
     /// All stages complete.
     Done,
@@ -35,7 +35,7 @@ impl Status {
         }
     }
 
-    /// From the stored text; an unknown text reads as parked, the state that only shows itself.
+    /// From the stored text; an unknown text reads as parked, in which no worker runs the flow.
     pub(crate) fn parse(text: &str) -> Self {
         [Self::Ready, Self::Running, Self::Waiting, Self::Done, Self::Failed, Self::Cancelled]
             .into_iter()
@@ -52,15 +52,15 @@ impl Status {
 /// Why an attempt runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Woken {
-    /// First attempt of the stage, or re-armed by a person.
+    /// First attempt of the stage, or re-armed by a retry command.
     Start,
     /// The awaited key was signalled.
     Signal,
     /// The wait's deadline passed without a signal.
     Deadline,
-    /// The attempt before failed.
+    /// The previous attempt failed.
     Retry,
-    /// The attempt before was interrupted: its worker died, stopped or lost the lease.
+    /// The previous attempt was interrupted: its worker died, stopped or lost the lease.
     Recovered,
 }
 
@@ -83,20 +83,20 @@ impl Woken {
     }
 }
 
-/// What was just persisted, as told to [`crate::Projection::project`].
+/// What was just persisted, as passed to [`crate::Projection::project`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transition {
     /// An attempt of the stage begins.
     Started,
     /// A stage completed (`completed_stage`) and the next one begins.
     Advanced,
-    /// The running attempt said how far it is.
+    /// The running attempt reported its progress.
     Progressed,
     /// The flow waits for its key.
     Waiting,
     /// The attempt failed and will be repeated at the due time.
     Retrying,
-    /// The attempt was given back by a stopping worker and does not count.
+    /// A stopping worker gave the attempt back; it does not count.
     Released,
     /// No running worker knows the stage.
     Parked,
@@ -108,20 +108,20 @@ pub enum Transition {
     Cancelled,
 }
 
-/// A flow at one moment: every status says why.
+/// A snapshot of a flow, with the reason for its state.
 #[derive(Clone, Debug)]
 pub struct FlowStatus {
-    /// The flow.
+    /// The flow's id.
     pub flow_id: FlowId,
-    /// Its kind.
+    /// The kind, as in [`Flow::kind`](crate::Flow::kind).
     pub kind: String,
     /// Its key, unique among the unfinished flows of its kind.
     pub key: String,
-    /// Tenant, when it acts for one.
+    /// Tenant it acts for, if any.
     pub organization_id: Option<OrganizationId>,
     /// Id of the entity it works on.
     pub subject_id: String,
-    /// The person it acts for, as data for the audit.
+    /// The user it acts for, as data for the audit; empty when there is none.
     pub user_id: String,
     /// W3C trace context of the request that started it.
     pub traceparent: String,
@@ -129,7 +129,7 @@ pub struct FlowStatus {
     pub input: serde_json::Value,
     /// The state handed from stage to stage, JSON.
     pub state: serde_json::Value,
-    /// Where it stands.
+    /// The state it is in.
     pub status: Status,
     /// What was just persisted; `None` when read from the table.
     pub transition: Option<Transition>,
@@ -149,24 +149,24 @@ pub struct FlowStatus {
     pub stage_started_time: Timestamp,
     /// When `status` last changed: since when it waits, runs, or has ended.
     pub status_time: Timestamp,
-    /// When it last got any further.
+    /// When it last made progress.
     pub last_progress_time: Timestamp,
-    /// What it said then.
+    /// The text reported then.
     pub last_progress: String,
-    /// When the running attempt times out, or the wait ends by itself.
+    /// When the running attempt times out, or the wait ends without a signal.
     pub deadline: Option<Timestamp>,
-    /// When a ready flow is due: the next attempt.
+    /// When a ready flow is due: the time of its next attempt.
     pub due_time: Option<Timestamp>,
-    /// What a waiting flow waits for.
+    /// The key that a waiting flow waits for.
     pub wait_key: Option<String>,
-    /// What kind of failure the last one was, as the stage said; `timeout` of one that took too long. Empty when it
-    /// said none, and of a wait.
+    /// The kind of the last failure, as the stage named it; `timeout` when the attempt took too long. Empty when the
+    /// stage named none, and for a wait.
     pub class: String,
     /// Stable reason of the last failure or wait; the terminal one at the end.
     pub reason: String,
-    /// The same for people.
+    /// The last failure or wait as a text for users.
     pub message: String,
-    /// Somebody asked to cancel it.
+    /// A cancel was requested.
     pub cancel_requested: bool,
     /// When it ended.
     pub finished_time: Option<Timestamp>,
@@ -178,7 +178,7 @@ impl FlowStatus {
         self.status == Status::Failed
     }
 
-    /// What a person reads: the message behind its class, or the last progress of a running attempt.
+    /// The text shown to users: the message with its class, or the last progress of a running attempt.
     pub fn text(&self) -> String {
         match (self.class.as_str(), self.message.as_str()) {
             (_, "") => self.last_progress.clone(),
@@ -187,7 +187,7 @@ impl FlowStatus {
         }
     }
 
-    /// What happens next, or what a person can do.
+    /// What happens next, or what a user can do.
     pub fn next_action(&self) -> String {
         match self.status {
             Status::Ready if self.failures > 0 => "none needed: it is retried at the time shown".to_owned(),

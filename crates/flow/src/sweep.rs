@@ -1,4 +1,4 @@
-//! What the slow sweeper does: it repairs what a lost moment left behind, and forgets what is old.
+//! The tasks of the slow sweeper: it repairs what lost wake-ups and races left behind, and deletes what is old.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::row::Row;
 use crate::statements;
 use crate::status::Transition;
 
-/// How long a flow that nobody here knows may be overdue before it is parked: another worker may know it.
+/// How long a flow that is unknown here may be overdue before it is parked: another worker may know it.
 const PARK_AFTER: Duration = Duration::from_secs(5);
-/// Signals are kept for flows that are only about to wait; no attempt lives that long.
+/// Signals are kept for flows that are about to wait; no attempt lives that long.
 const SIGNAL_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// Rows deleted in one statement.
 const BATCH: i64 = 500;
 
-/// Un-parks what this worker knows, parks what nobody seems to know, and applies signals that came
+/// Un-parks flows whose stage is known here, parks those that no worker seems to know, and applies signals that came
 /// between a wait and its record. Writes nothing when there is nothing to repair.
 pub(crate) async fn repair(inner: &Inner) -> Result<(), Error> {
     let now = inner.ask_now().await?;
@@ -34,7 +34,7 @@ pub(crate) async fn repair(inner: &Inner) -> Result<(), Error> {
     Ok(())
 }
 
-/// Shows a parked flow in its service, if the service still knows the kind.
+/// Projects a parked flow, if its kind is still known here.
 async fn parked(inner: &Inner, mut row: Row) {
     tracing::warn!(flow = %row.status.flow_id, kind = row.status.kind, stage = row.status.stage,
         "parked: no running worker knows this stage");

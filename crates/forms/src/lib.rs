@@ -1,5 +1,5 @@
-//! Answers to forms that agents want filled in, checked against the form and written as the Agent Client Protocol has
-//! them. One place for the service that takes an answer from a person and the one that brings it to the agent.
+//! Answers to forms that agents ask users to fill in: checked against the form and encoded for the Agent Client
+//! Protocol. Used by the service that takes the answer from a user and by the one that delivers it to the agent.
 
 use foundry_core::Error;
 use foundry_proto::common::v1::{
@@ -10,20 +10,20 @@ use serde_json::{Map, Value, json};
 /// Largest answer in bytes: names and values together.
 pub const MAX_ANSWER: usize = 3 << 10;
 
-/// The answer to a request that nobody is shown.
+/// The answer when no user can be shown the request.
 pub fn declined() -> Value {
     json!({ "action": "decline" })
 }
 
-/// The answer to a request whose turn is being stopped.
+/// The answer when the request's turn is being cancelled.
 pub fn cancelled() -> Value {
     json!({ "action": "cancel" })
 }
 
-/// The response of `elicitation/create` for a person's answer.
+/// The response of `elicitation/create` for a user's answer.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` naming the field that is not filled in as the form says.
+/// `INVALID_ARGUMENT` naming the field whose value the form does not allow.
 pub fn answer(
     request: &ElicitationRequest,
     action: ElicitationAction,
@@ -65,7 +65,7 @@ fn wrong(field: &ElicitationField, why: &str) -> Error {
     Error::invalid_field("values", format!("{:?} {why}", field.name))
 }
 
-/// A field as the agent reads it; none when it is left empty.
+/// A field's value in the type that the agent expects; `None` when it was left empty.
 fn filled_in(field: &ElicitationField, filled: &[String]) -> Result<Option<Value>, String> {
     if field.kind() == Kind::Choices {
         return several(field, filled);

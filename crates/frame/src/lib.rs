@@ -13,7 +13,7 @@ use prost::{DecodeError, Message};
 pub struct Frame {
     /// Contiguous number of the frame on its stream, from 1.
     pub seq: u64,
-    /// The position that was last sent to this subscriber.
+    /// The subscriber's position before this frame.
     pub from_rev: i64,
     /// One encoded field of the body `oneof` (tag included), shared between subscribers.
     pub body: Bytes,
@@ -25,42 +25,42 @@ pub struct RawFrame {
     /// Contiguous number of the frame on its stream, from 1.
     #[prost(uint64, tag = "1")]
     pub seq: u64,
-    /// The position that was last sent to this subscriber.
+    /// The subscriber's position before this frame.
     #[prost(int64, tag = "2")]
     pub from_rev: i64,
-    /// What the frame says.
+    /// The frame's content; absent in a frame of an unknown kind.
     #[prost(oneof = "RawBody", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18")]
     pub body: Option<RawBody>,
 }
 
-/// Body of a raw frame: the encoded message of each kind.
+/// Body of a raw frame. Messages without entities are kept encoded, as raw bytes.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum RawBody {
-    /// `Hello`.
+    /// An encoded `Hello`, the first frame of a stream.
     #[prost(bytes = "bytes", tag = "10")]
     Hello(Bytes),
-    /// `SnapshotBegin`.
+    /// An encoded `SnapshotBegin`.
     #[prost(bytes = "bytes", tag = "11")]
     SnapshotBegin(Bytes),
-    /// A delta-shaped part of the snapshot.
+    /// Rows of the snapshot, in the form of a delta.
     #[prost(message, tag = "12")]
     SnapshotChunk(RawDelta),
-    /// `SnapshotEnd`.
+    /// An encoded `SnapshotEnd`.
     #[prost(bytes = "bytes", tag = "13")]
     SnapshotEnd(Bytes),
-    /// Changes.
+    /// Changes since the subscriber's position.
     #[prost(message, tag = "14")]
     Delta(RawDelta),
-    /// `Bookmark`.
+    /// An encoded `Bookmark`: the position advanced without a change.
     #[prost(bytes = "bytes", tag = "15")]
     Bookmark(Bytes),
-    /// `Reset`.
+    /// An encoded `Reset`: the subscriber must start from a snapshot.
     #[prost(bytes = "bytes", tag = "16")]
     Reset(Bytes),
-    /// `AuthExpiring`.
+    /// An encoded `AuthExpiring`.
     #[prost(bytes = "bytes", tag = "17")]
     AuthExpiring(Bytes),
-    /// `Drain`.
+    /// An encoded `Drain`, which ends the stream.
     #[prost(bytes = "bytes", tag = "18")]
     Drain(Bytes),
 }
@@ -88,12 +88,12 @@ pub struct RawChange {
     /// The row's revision.
     #[prost(int64, tag = "2")]
     pub version: i64,
-    /// What happened.
+    /// The change itself; absent in a change of an unknown kind.
     #[prost(oneof = "RawOp", tags = "3, 4")]
     pub op: Option<RawOp>,
 }
 
-/// What happened to an entity.
+/// How an entity changed.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum RawOp {
     /// The encoded entity, whole.

@@ -7,7 +7,7 @@ use crate::lock::Lock;
 use crate::mirror::{Mirror, Revision, remove_tree, sync_parent, with_suffix};
 use crate::{BranchName, CommitId, GitCommand, GitError, GitErrorKind, Result, RunLimits};
 
-/// Written last, inside `.git`: the clone is complete. Only looked at, never run.
+/// Written last, inside `.git`, to mark a complete clone. Only its presence is checked; it is never run.
 const MARKER: &str = "foundry-clone";
 
 /// What to clone and where to.
@@ -19,16 +19,16 @@ pub struct CloneSpec {
     pub branch: BranchName,
     /// The directory to make; it or an empty directory.
     pub destination: PathBuf,
-    /// The URL of `origin`, see [`crate::RemoteUrl::display_in_sandbox`]; none leaves `origin` out.
+    /// The URL of `origin`, see [`crate::RemoteUrl::display_in_sandbox`]; `None` leaves `origin` out.
     pub origin: Option<String>,
     /// Name and e-mail address that the agent commits under.
     pub identity: (String, String),
 }
 
 impl Mirror {
-    /// Makes the clone: all branches under `refs/remotes/origin`, objects copied, no link or
-    /// alternate into the mirror, no path of the host. Done already is fine; what a crash left is
-    /// cleared.
+    /// Makes the clone: all branches under `refs/remotes/origin`, objects copied, no link or alternate into the mirror,
+    /// no path of the host. Succeeds at once if the clone is complete already; the remains of a crash are removed
+    /// first.
     pub async fn clone_into(&self, spec: &CloneSpec) -> Result<()> {
         let dest = &spec.destination;
         if !dest.is_absolute() {
@@ -46,11 +46,11 @@ impl Mirror {
         let temporary = with_suffix(dest, ".cloning");
         remove_tree(&temporary).await?;
         if let Err(e) = self.populate(&temporary, spec).await {
-            // The first error is the one to tell; the left-over goes with the next try at the latest.
+            // The first error is the one to report; the next attempt removes what is left here.
             let _ = remove_tree(&temporary).await;
             return Err(e);
         }
-        // Replaces an empty directory, and nothing else.
+        // Replaces an empty directory, but nothing else.
         tokio::fs::rename(&temporary, dest).await.map_err(|e| match e.kind() {
             std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::NotADirectory => GitError::new(
                 GitErrorKind::Failed,
@@ -74,8 +74,8 @@ impl Mirror {
             .await?;
         let dot_git = dir.join(".git");
         let in_clone = |subcommand| self.git().command(subcommand).git_dir(&dot_git);
-        // A fetch, not `git clone`: no hard links even on one file system, the base comes along
-        // when its branch has moved, and neither reflog nor FETCH_HEAD tells the mirror's path.
+        // A fetch, not `git clone`: it makes no hard links even on one file system, includes the base when its branch
+        // has moved, and leaves the mirror's path in neither the reflog nor FETCH_HEAD.
         in_clone("fetch")
             .protocols("file")
             .limits(RunLimits { wall: self.limits().fetch_wall, ..RunLimits::default() })

@@ -1,5 +1,5 @@
-//! `git` with a fixed environment and configuration: whatever the machine, the user or a
-//! repository configured has no say, and no operand can be taken for an option.
+//! `git` with a fixed environment and configuration: settings of the machine, the user or a repository have no effect,
+//! and no operand can be taken for an option.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -65,9 +65,9 @@ const FIXED_ENV: &[(&str, &str)] = &[
 /// A version of git.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GitVersion {
-    /// First number.
+    /// The major version, such as 2 in 2.43.
     pub major: u32,
-    /// Second number.
+    /// The minor version, such as 43 in 2.43.
     pub minor: u32,
 }
 
@@ -84,7 +84,7 @@ pub struct Git(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     program: PathBuf,
-    /// Empty, so that no `.netrc`, `.gitconfig` or cookie file of anybody is found.
+    /// Empty, so that git finds no `.netrc`, `.gitconfig` or cookie file.
     home: tempfile::TempDir,
     version: GitVersion,
 }
@@ -95,7 +95,7 @@ impl Git {
         Self::at("git").await
     }
 
-    /// A given program; fails when it does not run or is older than [`MINIMUM_VERSION`].
+    /// A given program; an error when it does not run or is older than [`MINIMUM_VERSION`].
     pub async fn at(program: impl Into<PathBuf>) -> Result<Self> {
         let program = program.into();
         let inner = Inner { program: program.clone(), home: empty_home()?, version: MINIMUM_VERSION };
@@ -120,7 +120,7 @@ impl Git {
         self.0.version
     }
 
-    /// A subcommand to be completed and run. Allows no transport until told so.
+    /// A subcommand to be completed and run. Allows no transport by default.
     pub fn command(&self, subcommand: &'static str) -> GitCommand {
         GitCommand {
             git: self.clone(),
@@ -171,7 +171,7 @@ pub struct GitCommand {
 }
 
 impl GitCommand {
-    /// The repository to work on; without one git finds none.
+    /// The repository to work on; without it, git finds none.
     #[must_use]
     pub fn git_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.git_dir = Some(dir.as_ref().to_owned());
@@ -192,7 +192,7 @@ impl GitCommand {
         self
     }
 
-    /// Options written by us, never data from outside.
+    /// Options written in our code, never data from outside.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
@@ -232,13 +232,13 @@ impl GitCommand {
         self
     }
 
-    /// Standard input.
+    /// Bytes for git to read from standard input; without them, standard input is empty.
     #[must_use]
     pub fn stdin(self, bytes: impl Into<Bytes>) -> Self {
         self.input(Input::Bytes(bytes.into()))
     }
 
-    /// What it may use.
+    /// The limits of time, output, files and memory.
     #[must_use]
     pub fn limits(mut self, limits: RunLimits) -> Self {
         self.limits = limits;
@@ -251,7 +251,7 @@ impl GitCommand {
         succeeded(what, self.run_any().await?)
     }
 
-    /// Runs it; any exit code is an answer, death by a signal is an error.
+    /// Runs it; every exit code is a result, death by a signal is an error.
     pub async fn run_any(self) -> Result<Output> {
         let mut all = BytesMut::new();
         let mut sink = |piece: &[u8]| {
@@ -263,7 +263,7 @@ impl GitCommand {
         Ok(out)
     }
 
-    /// Runs it and hands its output to the sink piece by piece; exit codes as in [`Self::run`].
+    /// Runs it and passes its output to the sink piece by piece; exit codes as in [`Self::run`].
     pub(crate) async fn stream(self, sink: &mut Sink<'_>) -> Result<()> {
         let what = self.subcommand;
         succeeded(what, self.start(sink).await?).map(drop)
@@ -274,7 +274,7 @@ impl GitCommand {
         let input = std::mem::replace(&mut self.input, Input::Nothing);
         let home = self.git.0.home.path();
         if !home.is_dir() {
-            // A cleaner of temporary files may have taken it.
+            // A cleaner of temporary files may have deleted it.
             std::fs::create_dir_all(home)
                 .map_err(|e| GitError::io("cannot create an empty home directory", &e))?;
         }

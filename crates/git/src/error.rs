@@ -1,4 +1,4 @@
-//! How a git operation fails, and what callers of the services are told about it.
+//! How a git operation fails, and how that is reported to callers of the services.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub enum GitErrorKind {
     Protocol,
     /// The repository, branch, commit or path does not exist.
     NotFound,
-    /// The remote wants credentials or refuses the ones given.
+    /// The remote requires credentials or refuses the given ones.
     Auth,
     /// Objects or a bundle are damaged or hostile.
     Corrupt,
@@ -101,7 +101,7 @@ impl GitError {
         &self.stderr
     }
 
-    /// Whether the same operation may succeed later without anybody changing anything.
+    /// Whether the same operation may succeed later without a change by the user.
     pub fn retryable(&self) -> bool {
         matches!(
             self.kind,
@@ -109,13 +109,13 @@ impl GitError {
         )
     }
 
-    /// A git process that a signal ended: by a limit that was set for it, or by this host.
+    /// A git process that was ended by a signal: from its own limit, or from this host.
     pub(crate) fn from_signal(what: &str, signal: i32, stderr: String) -> Self {
         if signal == Signal::XFSZ.as_raw() {
             return Self::from_exit(what, "File too large", stderr)
                 .with_kind(GitErrorKind::TooLarge, "GIT_TOO_LARGE");
         }
-        // Others are git's own, for what it was given perhaps.
+        // Other signals are raised by git itself, perhaps because of its input.
         let sent =
             [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP].iter().any(|s| s.as_raw() == signal);
         let kind = if sent { GitErrorKind::Host } else { GitErrorKind::Failed };
@@ -188,7 +188,7 @@ const PATTERNS: &[(&str, GitErrorKind, &str)] = &[
     ("inflate", GitErrorKind::Corrupt, "GIT_OBJECTS_REFUSED"),
 ];
 
-/// How lines end that tell of an error of this host's system.
+/// Line endings that mark an error of this host's system.
 const HOST_ERRORS: &[&str] = &[
     ": No space left on device",
     ": Disk quota exceeded",
@@ -197,7 +197,7 @@ const HOST_ERRORS: &[&str] = &[
     ": Too many open files",
 ];
 
-/// Whether this host failed git, by its own words: not by those of a remote or of an object, which may be anybody's.
+/// Whether this host caused the failure, by git's own messages: those of a remote or about an object may be forged.
 fn is_host_error(stderr: &str) -> bool {
     let foreign =
         |line: &str| ["remote:", "error: object", "warning: object"].iter().any(|f| line.starts_with(f));

@@ -1,12 +1,11 @@
 //! The git engine: bare mirrors of remote repositories, import of the work that comes out of a
 //! sandbox, and bounded reads of both. No database and no gRPC.
 //!
-//! `git` always runs as a child process under [`Git`], which fixes its environment, its
-//! configuration and its limits. What comes from a user, a remote or a sandbox is data: it is
-//! parsed into [`RemoteUrl`], [`BranchName`], [`RepoPath`], [`WorkName`], [`CommitId`] before it
-//! reaches a command line, and stands behind `--end-of-options` there. Nothing here ever runs in
-//! a tree that an agent can write: a sandbox runs [`WORK_BUNDLE_SCRIPT`] itself and hands over a
-//! bundle, which [`Mirror::import_bundle`] examines in quarantine.
+//! `git` always runs as a child process under [`Git`], which fixes its environment, its configuration and its limits.
+//! Whatever comes from a user, a remote or a sandbox is data: it is parsed into [`RemoteUrl`], [`BranchName`],
+//! [`RepoPath`], [`WorkName`], [`CommitId`] before it reaches a command line, where it stands behind
+//! `--end-of-options`. Git never runs in a tree that an agent can write: a sandbox runs [`WORK_BUNDLE_SCRIPT`] itself
+//! and hands over a bundle, which [`Mirror::import_bundle`] examines in quarantine.
 
 mod clone;
 mod command;

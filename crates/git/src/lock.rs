@@ -16,7 +16,7 @@ pub(crate) struct Lock(File);
 
 impl Drop for Lock {
     /// Closing our descriptor is not enough: a child of another task, forked but not yet running its program, holds a
-    /// copy of it for a moment and with it the lock. Unlocking says it for all copies.
+    /// copy of it for a moment and with it the lock. Unlocking releases the lock for all copies.
     fn drop(&mut self) {
         if let Err(e) = self.0.unlock() {
             tracing::warn!(error = %e, "the lock of a repository is released only with its last descriptor");
@@ -34,7 +34,7 @@ impl Lock {
             .truncate(false)
             .write(true)
             .mode(0o600)
-            // A link in the place of the lock file would have us create a file elsewhere.
+            // A link in place of the lock file would make us create a file elsewhere.
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(|e| GitError::io("cannot open the repository's lock file", &e))?;

@@ -1,4 +1,4 @@
-//! Names that may come from outside: branches, commits, and the refs under which work is kept.
+//! Names from outside: branches, commits, and the refs under which work is kept.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,8 +25,8 @@ impl From<BranchNameError> for foundry_core::Error {
     }
 }
 
-/// A branch name by git's own rules (`git check-ref-format --branch`), UTF-8, never option-like.
-/// It may still hold `$(id)`, `;` or quotes: it is data and never meets a shell.
+/// A branch name by git's own rules (`git check-ref-format --branch`), UTF-8, never option-like. It may still hold
+/// `$(id)`, `;` or quotes: it is data and never passed to a shell.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BranchName(String);
@@ -56,7 +56,7 @@ impl BranchName {
         Ok(Self(name.to_owned()))
     }
 
-    /// The name.
+    /// The name without `refs/heads/`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -87,7 +87,7 @@ impl WorkName {
         Ok(Self(name.to_owned()))
     }
 
-    /// The name.
+    /// The name without `refs/foundry/work/`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -120,7 +120,7 @@ pub struct ObjectId(String);
 pub struct CommitId(String);
 
 impl CommitId {
-    /// As the id of an object.
+    /// The same id as that of an object.
     pub fn to_object(&self) -> ObjectId {
         ObjectId(self.0.clone())
     }
@@ -150,7 +150,7 @@ textual!(BranchName, WorkName, ObjectId, CommitId);
 macro_rules! object_ids {
     ($($name:ident),*) => {$(
         impl $name {
-            /// Checks the shape; says nothing about existence.
+            /// Checks the shape, not whether the object exists.
             pub fn parse(text: &str) -> Result<Self, GitError> {
                 let hex = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
                 if hex && matches!(text.len(), 40 | 64) {

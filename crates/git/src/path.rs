@@ -90,7 +90,7 @@ fn decode(text: &str) -> Result<Vec<u8>, PathError> {
             _ => return Err(BAD),
         }
     }
-    // One path, one text: bytes that are valid UTF-8 must not come in escaped.
+    // Every path has exactly one text: bytes that are valid UTF-8 must not be escaped.
     if encode(&out) == text { Ok(out) } else { Err(BAD) }
 }
 

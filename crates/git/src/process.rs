@@ -1,5 +1,5 @@
-//! One bounded child process: its own process group, a wall clock, limits on what it may write,
-//! and nothing left running when the future is dropped.
+//! One bounded child process: its own process group, a wall-clock limit, limits on what it may write, and no process
+//! left when the future is dropped.
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt as _;
@@ -17,7 +17,7 @@ use crate::{GitError, GitErrorKind, Result};
 /// How much of standard error is kept (its end).
 const STDERR_TAIL: usize = 8 * 1024;
 
-/// What one process may use.
+/// The limits of one process.
 #[derive(Clone, Copy, Debug)]
 pub struct RunLimits {
     /// Wall clock; the whole process group is killed afterwards.
@@ -36,18 +36,18 @@ impl Default for RunLimits {
     }
 }
 
-/// What a finished process left.
+/// The output of a finished process.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// Exit code.
+    /// The exit code; 0 unless the command accepts others.
     pub code: i32,
-    /// Standard output.
+    /// All of standard output, within [`RunLimits::stdout`].
     pub stdout: Bytes,
     /// The end of standard error.
     pub stderr: String,
 }
 
-/// What a process reads from standard input.
+/// The source of a process's standard input.
 pub(crate) enum Input {
     Nothing,
     Bytes(Bytes),
@@ -55,7 +55,7 @@ pub(crate) enum Input {
     File(File),
 }
 
-/// Takes standard output piece by piece; an error stops the process.
+/// Receives standard output piece by piece; an error stops the process.
 pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> Result<()> + Send + 'a;
 
 /// Runs the command to its end within the limits.
@@ -87,7 +87,7 @@ pub(crate) async fn run(
     let work = async {
         let fed = async {
             if let Some(mut stdin) = stdin {
-                // A broken pipe means git stopped reading; its exit status says why.
+                // A broken pipe means that git stopped reading; its exit status has the reason.
                 let _ = stdin.write_all(&feed).await;
             }
             Ok(())

@@ -1,4 +1,4 @@
-//! Where a repository comes from: which URLs are accepted, and the address a fetch is pinned to.
+//! The source of a repository: which URLs are accepted, and the address a fetch is pinned to.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,7 +14,7 @@ const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
 /// Longest URL accepted.
 const MAX_URL_BYTES: usize = 2048;
 
-/// Which URLs are accepted. The default takes https from public addresses only.
+/// Which URLs are accepted. The default accepts https from public addresses only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UrlPolicy {
     /// Absolute local paths and `file:` URLs.
@@ -23,12 +23,12 @@ pub struct UrlPolicy {
     pub denied_roots: Vec<PathBuf>,
     /// Private, loopback and link-local addresses.
     pub allow_private_addresses: bool,
-    /// Unencrypted `http:`.
+    /// Allows `http:`, which is not encrypted.
     pub allow_http: bool,
 }
 
 impl UrlPolicy {
-    /// What the embedded mesh takes: https, and local paths outside its data directory.
+    /// The policy of the embedded mesh: https, and local paths outside its data directory.
     pub fn embedded(data_dir: impl Into<PathBuf>) -> Self {
         Self { allow_local: true, denied_roots: vec![data_dir.into()], ..Self::default() }
     }
@@ -37,7 +37,7 @@ impl UrlPolicy {
 /// Why a URL is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// Not a URL or path of a form that is understood.
+    /// Not a URL or path of a supported form.
     #[error("the repository URL {0}")]
     Malformed(&'static str),
     /// A scheme or transport that is switched off or never allowed.
@@ -92,7 +92,7 @@ enum Source {
     Local(PathBuf),
 }
 
-/// What one fetch is given: resolved once, so that the checked address is the one connected to.
+/// The target of one fetch: resolved once, so that the checked address is the one connected to.
 pub(crate) struct Endpoint {
     pub(crate) operand: OsString,
     pub(crate) protocols: &'static str,
@@ -119,7 +119,7 @@ impl RemoteUrl {
         Ok(Self { source, policy: policy.clone() })
     }
 
-    /// The URL as shown to people.
+    /// The URL as shown to users.
     pub fn display(&self) -> String {
         match &self.source {
             Source::Http(url) => url.to_string(),
@@ -127,7 +127,7 @@ impl RemoteUrl {
         }
     }
 
-    /// The URL as shown inside a sandbox: none for a local path, which would tell about the host.
+    /// The URL as shown inside a sandbox: `None` for a local path, which would reveal paths of the host.
     pub fn display_in_sandbox(&self) -> Option<String> {
         match &self.source {
             Source::Http(url) => Some(url.to_string()),
@@ -140,7 +140,7 @@ impl RemoteUrl {
         matches!(self.source, Source::Local(_))
     }
 
-    /// A short name for people: the last path component without `.git`.
+    /// A short name for users: the last path component without `.git`.
     pub fn short_name(&self) -> String {
         let path = match &self.source {
             Source::Http(url) => url.path().to_owned(),
@@ -274,8 +274,8 @@ fn bracketed(address: &IpAddr) -> String {
     }
 }
 
-/// Whether an address is on the public internet. Addresses that embed an IPv4 address are
-/// judged by it, so that no notation slips through.
+/// Whether an address is on the public internet. An address that embeds an IPv4 address is checked by that one, so that
+/// no notation slips through.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(a) => is_public_v4(a),

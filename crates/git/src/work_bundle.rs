@@ -1,5 +1,5 @@
-//! What a sandbox runs to hand over its work. The script gets its parameters from the environment;
-//! nothing is pasted into its text.
+//! The script that a sandbox runs to hand over its work. It gets its parameters from the environment; nothing is pasted
+//! into its text.
 
 use std::path::PathBuf;
 
@@ -53,7 +53,7 @@ pub enum WorkBundleExit {
     RepositoryGone,
     /// The recorded base is not in the repository any more.
     BaseGone,
-    /// Anything else; standard error says what.
+    /// Anything else; standard error has the details.
     Failed,
 }
 

@@ -2,7 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName};
 
-/// Header fields of one connection, and those meant for a proxy alone.
+/// Header fields of one connection, and those addressed to a proxy.
 const HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
@@ -16,7 +16,7 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// Takes out what concerns one connection only, `Connection` and the headers that it names included.
+/// Removes the headers of one connection, `Connection` and the headers that it names included.
 pub fn drop_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)

@@ -15,10 +15,10 @@ pub use hops::drop_hop_by_hop;
 pub use pinned::Pinned;
 pub use settings::NetworkSettings;
 
-/// How long a connection may take to be made, TLS included.
+/// Longest time to establish a connection, TLS included.
 const CONNECT: Duration = Duration::from_secs(8);
-/// How long an idle connection is kept: shorter than what servers and middle boxes commonly allow, since a request sent
-/// on a connection that is being closed fails.
+/// How long an idle connection is kept: shorter than the common idle timeout of servers and middleboxes, since a
+/// request sent on a connection that is being closed fails.
 const IDLE: Duration = Duration::from_secs(25);
 
 /// Why no client could be made. The text is for the operator who wrote the setting.
@@ -40,9 +40,9 @@ pub enum ClientError {
     Client(String),
 }
 
-/// A client for servers outside. It speaks HTTP/1.1, so that no call waits for another one's reader, follows no
-/// redirects, repeats nothing, decompresses nothing, and ignores the proxy variables of the process's environment. It
-/// has no limit on the time of a call: callers set their own.
+/// A client for external servers. It speaks HTTP/1.1, so that calls do not block each other on one connection; it
+/// follows no redirects, retries nothing, decompresses nothing, and ignores the process's proxy variables. It sets no
+/// time limit on calls: callers set their own.
 ///
 /// Reads the system's certificates: call it when a service starts or its settings change, not for every call.
 ///
@@ -56,8 +56,7 @@ pub fn http_client(settings: &NetworkSettings) -> Result<reqwest::Client, Client
     builder.build().map_err(|e| ClientError::Client(e.to_string()))
 }
 
-/// The beginning of a client for servers of this machine over plain HTTP: it trusts no certificate at all, so it reads
-/// no files.
+/// A builder of clients for servers on this machine over plain HTTP: it trusts no certificate, so it reads no files.
 pub fn local_client() -> reqwest::ClientBuilder {
     base(tls::trusting_nobody())
 }
@@ -107,7 +106,7 @@ mod tests {
             assert!(head.starts_with(line), "{head}");
             assert_eq!(head.contains("proxy-authorization"), line.contains("llm"));
         }
-        // Its own name is looked for, not the proxy.
+        // The host's name is looked up directly, not the proxy's.
         assert!(client.get("http://direct.invalid").send().await.unwrap_err().is_connect());
     }
 }

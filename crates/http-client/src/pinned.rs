@@ -1,4 +1,4 @@
-//! Clients for hosts whose addresses were judged before.
+//! Clients for hosts whose addresses were checked beforehand.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,11 +9,11 @@ use reqwest::dns::{Name, Resolve, Resolving};
 
 use crate::{CONNECT, ClientError, NetworkSettings, base};
 
-/// So many clients are kept, for the connections that they hold.
+/// The most clients kept, each with its idle connections.
 const KEPT: usize = 64;
 
-/// Makes clients that connect to given addresses of a host and to no others, whatever its name resolves to later. Those
-/// made last are kept, so that connections are used again.
+/// Makes clients that connect to given addresses of a host and to no others, whatever its name resolves to later. The
+/// most recent ones are kept, to reuse their connections.
 pub struct Pinned {
     tls: rustls::ClientConfig,
     kept: Mutex<VecDeque<Kept>>,
@@ -26,8 +26,8 @@ struct Kept {
 }
 
 impl Pinned {
-    /// With the settings of [`crate::http_client`], without the proxy: it would look up names itself. Reads the system's
-    /// certificates.
+    /// Uses the settings of [`crate::http_client`] except the proxy, which would resolve names itself. Reads the
+    /// system's certificates.
     ///
     /// # Errors
     /// When a setting cannot be used.
@@ -35,7 +35,7 @@ impl Pinned {
         Ok(Self { tls: settings.tls()?, kept: Mutex::default() })
     }
 
-    /// The client for a host, as it stands in its URL, at these addresses; their ports do not count.
+    /// The client for a host, named as in its URL, at these addresses; their ports are ignored.
     ///
     /// # Errors
     /// When no client can be made.
@@ -60,7 +60,7 @@ impl Pinned {
     }
 }
 
-/// Knows no name.
+/// A resolver that fails for every name.
 struct Nowhere;
 
 impl Resolve for Nowhere {
@@ -93,7 +93,7 @@ mod tests {
         let (answer, head) = tokio::join!(call, serve);
         assert_eq!(answer.unwrap().status(), 204);
         assert!(head.contains(&format!("host: mcp.invalid:{}", address.port())), "{head}");
-        // Also a name that leads somewhere is not looked up.
+        // Even a name that does resolve is not looked up.
         let other = format!("http://localhost:{}/", address.port());
         assert!(client.get(other).send().await.unwrap_err().is_connect());
     }

@@ -1,4 +1,4 @@
-//! How the outside is reached.
+//! The operator's settings for external connections.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use url::Url;
 
 use crate::ClientError;
 
-/// Never reached through a proxy, whatever is configured: a model server on this machine is not the proxy's business.
+/// Always reached without a proxy: a proxy cannot reach a model server on this machine.
 const ALWAYS_DIRECT: &str = "localhost,127.0.0.0/8,::1";
 
-/// The operator's network: the same for the model gateway, git and agents.
+/// The operator's network settings: the same for the model gateway, git and agents.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Default, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkSettings {
-    /// An HTTP proxy for all calls to the outside, as a URL (`http://proxy.corp:3128`, with credentials if it wants
-    /// some).
+    /// An HTTP proxy for all calls to external hosts, as a URL (`http://proxy.corp:3128`, with credentials if it
+    /// requires them).
     pub proxy: Option<String>,
     /// Hosts that are reached without the proxy, in the form of `NO_PROXY`; this machine's loopback always is.
     pub no_proxy: Option<String>,
@@ -25,7 +25,7 @@ pub struct NetworkSettings {
 }
 
 impl NetworkSettings {
-    /// The proxy's URL; none without a proxy.
+    /// The proxy's URL; `None` without a proxy.
     ///
     /// # Errors
     /// When it is not the URL of an HTTP proxy.
@@ -43,7 +43,7 @@ impl NetworkSettings {
         Ok(Some(url))
     }
 
-    /// What is reached without the proxy, in the form of `NO_PROXY`.
+    /// The hosts reached without the proxy, in the form of `NO_PROXY`.
     pub fn direct(&self) -> String {
         match self.no_proxy.as_deref().map(str::trim) {
             None | Some("") => ALWAYS_DIRECT.to_owned(),
@@ -51,7 +51,7 @@ impl NetworkSettings {
         }
     }
 
-    /// TLS that trusts the system's certificates and the operator's.
+    /// TLS that trusts the system's certificates and those of `ca_file`.
     ///
     /// # Errors
     /// When the file with certificates cannot be used.
@@ -68,7 +68,7 @@ impl NetworkSettings {
 }
 
 impl fmt::Debug for NetworkSettings {
-    /// Without the proxy's credentials.
+    /// Omits the proxy's credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.proxy.as_deref().map(|text| match Url::parse(text) {
             Ok(url) => format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default()),

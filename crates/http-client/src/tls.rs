@@ -1,4 +1,4 @@
-//! TLS: one provider, and whom it trusts.
+//! TLS: one provider, and the trusted roots.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::ClientError;
 
-/// The system's roots and those of the operator's file. A system without any is fine: then only HTTPS fails.
+/// Trusts the system's roots and those of `ca_file`. A system without any is accepted: then only HTTPS fails.
 pub(crate) fn configuration(ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();

@@ -4,7 +4,7 @@
 //! clients share one process, and so its processors; the calls are interleaved. Models write one event at a time: packed
 //! ones show where the gateway's own cost begins, beside a relay that only passes bytes on.
 
-// A program for people who look at its output.
+// A program for developers, who read its output.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
 use std::cmp::Ordering;
@@ -67,8 +67,8 @@ impl Ledger for Open {
     async fn condition(&self, _: &Access, _: ModelCondition) {}
 }
 
-/// Streams as many events as the request's header says, `pack` of them in a piece,
-/// with a pause before each piece if `x-slow` is set.
+/// Streams as many events as the header `x-bytes` asks for, `x-pack` of them in a piece, with a pause before each piece
+/// if `x-slow` is set.
 async fn model(
     request: Request<Incoming>,
 ) -> Result<Response<http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>>, Failure> {
@@ -114,7 +114,7 @@ async fn provider(tasks: &Tasks) -> Result<SocketAddr, Failure> {
     Ok(address)
 }
 
-/// Passes bytes on between its callers and `to`, and looks at none: as fast as anything in between can be on this machine.
+/// Passes bytes on between its callers and `to` without parsing any: as fast as any proxy on this machine can be.
 async fn relay(tasks: &Tasks, to: SocketAddr) -> Result<SocketAddr, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -152,7 +152,7 @@ impl Caller {
             .await
     }
 
-    /// In microseconds.
+    /// Time to the first token, in microseconds.
     async fn first_token(&self) -> reqwest::Result<u128> {
         let began = Instant::now();
         let mut answer = self.call(1, 1, false).await?;
@@ -162,7 +162,7 @@ impl Caller {
         Ok(took)
     }
 
-    /// In megabytes a second.
+    /// Speed of a stream, in megabytes a second.
     async fn speed(&self, pack: usize) -> reqwest::Result<f64> {
         let began = Instant::now();
         let mut answer = self.call(STREAM, pack, false).await?;
@@ -177,7 +177,7 @@ impl Caller {
     }
 }
 
-/// Of this process, in kB.
+/// Memory of this process, in kB.
 fn memory() -> Result<u64, Failure> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line =
@@ -185,7 +185,7 @@ fn memory() -> Result<u64, Failure> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// Of at least one value.
+/// The median of at least one value.
 fn median<T: Copy>(mut all: Vec<T>, order: impl FnMut(&T, &T) -> Ordering) -> T {
     all.sort_by(order);
     all[all.len() / 2]

@@ -1,4 +1,4 @@
-//! What the gateway asks of its owner: whom a token stands for, and where usage and conditions go.
+//! The interface to the gateway's owner: resolving tokens, and receiving usage and conditions.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,22 +14,22 @@ use crate::condition::ModelCondition;
 use crate::proof::SandboxProof;
 use crate::secret::text;
 
-/// The gateway's owner, who holds the tokens, keys and counts. Must be quick: `access` is waited for by every call.
-/// `used` and `condition` are called beside the streams, in order for each session.
+/// The gateway's owner, which holds the tokens, keys and counts. Must be quick: every call waits for `access`. `used`
+/// and `condition` are called beside the streams, in order for each session.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Whom this token of a sandbox stands for. `proof` is what the sandbox's forwarder says of itself, not verified
-    /// yet ([`SandboxProof::verify`]).
+    /// The access granted by this token of a sandbox. `proof` is the claim of the sandbox's forwarder, not verified yet
+    /// ([`SandboxProof::verify`]).
     ///
     /// # Errors
-    /// When the token is not to be served: unknown, of another sandbox, of one that has ended.
+    /// When the token is not accepted: unknown, of another sandbox, or of one that has ended.
     async fn access(&self, token: &str, proof: Option<&SandboxProof>) -> Result<Access, Refused>;
 
-    /// The MCP server of this name that the token's session may use, asked for by every call of it and again every minute
-    /// while an answer flows. Token and proof are as in [`Ledger::access`]. Resolves no names.
+    /// The MCP server of this name that the token's session may use, looked up for every call of it and again every
+    /// minute while an answer flows. Token and proof are as in [`Ledger::access`]. Resolves no names.
     ///
     /// # Errors
-    /// When the token is not to be served, or there is no such server for it.
+    /// When the token is not accepted, or its session has no such server.
     async fn mcp(
         &self,
         token: &str,
@@ -37,43 +37,44 @@ pub trait Ledger: Send + Sync + 'static {
         name: &str,
     ) -> Result<McpAccess, McpRefused>;
 
-    /// What calls an MCP server. It must follow no redirects, and connect only to where this server may be reached. Asked
-    /// for by every call of it; names may be resolved here, for as long as the call of a server may wait.
+    /// The client for calls of an MCP server. It must follow no redirects, and connect only to where this server may be
+    /// reached. Requested for every call; names may be resolved here, for as long as a call may wait for its server.
     ///
     /// # Errors
     /// When the server may not be reached, or its name cannot be resolved.
     async fn mcp_client(&self, access: &McpAccess) -> Result<reqwest::Client, McpRefused>;
 
-    /// A call was made, or broken off after the provider had counted something.
+    /// A call was made, or broke off after the provider had counted something.
     async fn used(&self, access: &Access, usage: Usage);
 
-    /// What a call showed about provider, key and model.
+    /// What a call revealed about provider, key and model.
     async fn condition(&self, access: &Access, condition: ModelCondition);
 }
 
-/// Why a token is not served.
+/// Why a token is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// It is not valid here; the caller does not learn why.
+    /// It is not valid here; the caller gets no reason.
     Token,
-    /// It cannot be checked now; the caller may try again. The text goes to the log.
+    /// It cannot be checked now; the caller may try again. The text is for the log.
     Unavailable(String),
-    /// It is valid, and its model provider was deleted since. The ledger has told the session; the text is for people.
+    /// It is valid, but its model provider has been deleted. The ledger has notified the session; the text is for
+    /// users.
     ProviderGone(String),
 }
 
 /// An MCP server that a session's agent may use.
 #[derive(Clone)]
 pub struct McpAccess {
-    /// The session.
+    /// Id of the session that calls are counted for.
     pub session: String,
-    /// Its address, complete: nothing that the agent says changes it.
+    /// Its complete address; the agent cannot change it.
     pub url: Url,
     /// Headers of every call; their values may be secrets.
     pub headers: Vec<(HeaderName, Secret)>,
-    /// Whether it speaks the older transport, in which a stream of events says where messages are sent to.
+    /// Whether it uses the older transport, in which a stream of events names the address for messages.
     pub events: bool,
-    /// What the session's sandbox may reach, and so the gateway for it.
+    /// What the session's sandbox may reach, which bounds the gateway, too.
     pub network: Network,
 }
 
@@ -91,36 +92,36 @@ impl fmt::Debug for McpAccess {
     }
 }
 
-/// Why an MCP server is not served.
+/// Why an MCP server cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum McpRefused {
-    /// The token is not valid here; the caller does not learn why.
+    /// The token is not valid here; the caller gets no reason.
     Token,
     /// The token's profile has no such server.
     Unknown,
-    /// It may not be reached, or its name cannot be resolved. The text is for people.
+    /// It may not be reached, or its name cannot be resolved. The text is for users.
     Unreachable(String),
-    /// It cannot be found out now; the caller may try again. The text goes to the log.
+    /// It cannot be looked up now; the caller may try again. The text is for the log.
     Unavailable(String),
 }
 
 /// The kind of a model provider: which APIs it has and how it takes its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Anthropic, or a gateway that speaks its API.
+    /// Anthropic, or a gateway that offers its API.
     Anthropic,
-    /// OpenAI itself.
+    /// OpenAI itself, with its Responses API.
     OpenAi,
-    /// What speaks OpenAI's API: company gateways, Ollama, vLLM. Many of them take Anthropic's messages as well.
+    /// A server with OpenAI's API: company gateways, Ollama, vLLM. Many of them offer Anthropic's Messages API as well.
     OpenAiCompatible,
-    /// Google's Gemini.
+    /// Google's Gemini API.
     Gemini,
 }
 
-/// How a provider knows its customer.
+/// How the gateway authenticates to a provider.
 #[derive(Clone, Debug)]
 pub enum Credential {
-    /// Not at all, as local models do, or by one of the extra headers.
+    /// Not at all, as with local models, or by one of the extra headers.
     None,
     /// An API key, in the header of the provider's kind.
     Key(Secret),
@@ -128,12 +129,12 @@ pub enum Credential {
     Bearer(Secret),
 }
 
-/// Who a call is counted for. The gateway passes these ids on and does not look into them.
+/// The owner of a call, for counting. The gateway passes these ids on without interpreting them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Owner {
-    /// The organization.
+    /// Id of the organization.
     pub organization: String,
-    /// The task.
+    /// Id of the task.
     pub task: String,
     /// The agent session.
     pub session: String,
@@ -141,11 +142,11 @@ pub struct Owner {
     pub profile: String,
     /// The model provider.
     pub provider: String,
-    /// The session's turn when the call came: what the call shows says nothing about a later one.
+    /// The session's turn when the call came; what the call reveals says nothing about a later turn.
     pub turn: String,
 }
 
-/// What is counted by a limit.
+/// The unit of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Tokens, in and out, cached ones too.
@@ -154,16 +155,16 @@ pub enum Unit {
     Micros,
 }
 
-/// A limit as it stands now. Once all of it is used no further call is made.
+/// A limit with its present use. Once all of it is used, no further call is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// Whose it is, for people: `task fix-the-login`, `organization acme`.
+    /// Its owner, as a text for users: `task fix-the-login`, `organization acme`.
     pub scope: String,
     /// What it counts.
     pub unit: Unit,
-    /// What is used of it; calls that were under way may have used more than there is.
+    /// The amount used; calls in progress may exceed the maximum.
     pub used: u64,
-    /// All of it.
+    /// The amount at which calls stop.
     pub maximum: u64,
 }
 
@@ -174,7 +175,7 @@ pub struct ModelPrice {
     pub model: String,
     /// Tokens read that no cache held.
     pub input: u64,
-    /// Tokens written.
+    /// Tokens that the model generates.
     pub output: u64,
     /// Tokens read from the provider's cache.
     pub cache_read: u64,
@@ -182,23 +183,23 @@ pub struct ModelPrice {
     pub cache_write: u64,
 }
 
-/// All that a call needs: where it goes, with which key, for whom, how much.
+/// Everything a call needs: its destination, key, owner and limits.
 #[derive(Clone)]
 pub struct Access {
     /// The provider's kind.
     pub kind: Kind,
-    /// Where it is; may have a path and a query of its own.
+    /// The provider's address; may have a path and a query of its own.
     pub base_url: Url,
     /// Headers of every call; their values may be secrets.
     pub headers: Vec<(HeaderName, Secret)>,
-    /// The key.
+    /// The provider's key or token; calls carry it in place of the sandbox's token.
     pub credential: Credential,
     /// The models that may be used; empty for any.
     pub models: Vec<String>,
-    /// Who the call is counted for.
+    /// The owner for whom the call is counted.
     pub owner: Owner,
-    /// When the provider's quota goes on, where the ledger remembers that it is used up: the gateway itself forgets
-    /// with its process.
+    /// When the provider's quota is available again, if the ledger has recorded that it is used up: the gateway's own
+    /// record ends with its process.
     pub held_until: Option<Timestamp>,
     /// The limits that apply.
     pub limits: Vec<Limit>,
@@ -251,13 +252,13 @@ pub(crate) fn place(url: &Url) -> String {
     }
 }
 
-/// What may be secret in the value of a header: all of it, and what stands behind a scheme such as `Bearer`.
+/// The secret parts of a header's value: all of it, and what follows a scheme such as `Bearer`.
 fn of_header(value: &Secret) -> impl Iterator<Item = Cow<'_, str>> {
     let behind = text(value).split_once(' ').map(|(_, rest)| rest.trim());
     std::iter::once(text(value)).chain(behind).map(Cow::Borrowed)
 }
 
-/// What may be secret in an address, as it is written there and as it is meant: a password, and the values of its query.
+/// The secret parts of an address, both encoded and decoded: a password, and the values of its query.
 fn of_address(url: &Url) -> impl Iterator<Item = Cow<'_, str>> {
     let values = url.query().into_iter().flat_map(|query| query.split('&'));
     let values = values.filter_map(|part| part.split_once('=')).map(|(_, value)| value);
@@ -271,34 +272,34 @@ fn of_address(url: &Url) -> impl Iterator<Item = Cow<'_, str>> {
 /// What one call used. The four counts do not overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// The model that answered, or that was asked for where the answer does not name one.
+    /// The model that answered, or the requested one where the answer names none.
     pub model: String,
     /// Tokens read that came from no cache and were not written to one.
     pub input: u64,
-    /// Tokens written, thinking included.
+    /// Tokens generated, thinking included.
     pub output: u64,
     /// Tokens read from the provider's cache.
     pub cache_read: u64,
     /// Tokens written to the provider's cache.
     pub cache_write: u64,
-    /// The cost in millionths of the currency, where a price is known or the provider names the cost.
+    /// The cost in millionths of the currency, where a price is known or the provider reports the cost.
     pub cost_micros: Option<u64>,
     /// Whether the call came to its end; if not, these are the counts so far.
     pub complete: bool,
-    /// Whether the counts are guessed from what passed, since the provider did not tell them, or not before the call
+    /// Whether the counts are estimated from the stream, because the provider reported none, or none before the call
     /// broke off.
     pub estimated: bool,
 }
 
 impl Usage {
-    /// All tokens.
+    /// The sum of all four counts.
     pub fn tokens(&self) -> u64 {
         [self.input, self.output, self.cache_read, self.cache_write]
             .iter()
             .fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// Fills in the cost from a price of the model asked for or of the one that answered; rounded up.
+    /// Adds the cost by the price of the requested model or of the one that answered; rounded up.
     pub(crate) fn priced(mut self, prices: &[ModelPrice], asked: &str) -> Self {
         let price = prices
             .iter()

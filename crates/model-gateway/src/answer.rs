@@ -1,4 +1,4 @@
-//! What the provider answers, and what becomes of it.
+//! The provider's answer, and what it means for the session.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ use crate::shape::{Problem, REASON, Retry, SHOULD_RETRY};
 use crate::silence::Silence;
 use crate::usage::{Reader, Seen};
 
-/// As much of a refusal is read before it is passed on, and for as long.
+/// At most this much of a refusal is read before it is passed on, for at most [`READING`].
 const READ: usize = 256 * 1024;
 const READING: Duration = Duration::from_secs(2);
-/// How long a refusal waits at most until the ledger has it.
+/// Longest wait until the ledger has recorded a refusal.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// Calls the provider and gives its answer, as it comes.
+/// Calls the provider and passes on its answer as it comes.
 pub(crate) async fn of(
     call: &Call,
     request: reqwest::RequestBuilder,
@@ -40,7 +40,7 @@ pub(crate) async fn of(
             answer
         }
         () = silence.over() => {
-            // The provider may have worked all the time.
+            // The provider may have worked for the whole wait.
             drop(waiting);
             call.tell(ConditionKind::Silent, &silence.words());
             return Err(silent(&silence));
@@ -63,7 +63,7 @@ pub(crate) async fn of(
     } else {
         let (read, body) = read(call, body).await;
         let front = refused(call, parts.status, &mut parts.headers, read);
-        // Written down before the agent hears of it, which may end its turn at once: the turn's end names the cause.
+        // Recorded before the agent sees it, since the agent may end its turn at once: the turn's end names the cause.
         tokio::select! {
             () = call.reports.settled(&call.access) => {}
             () = call.env.clock.sleep(SETTLING) => {}
@@ -73,18 +73,18 @@ pub(crate) async fn of(
     };
     let success = parts.status.is_success();
     if success && call.api.generates() && call.gate.release(call.key, call.now()) {
-        // A key that was held is free again, long before a stream ends.
+        // A held key is released now, long before a stream ends.
         call.tell(ConditionKind::Working, "");
     }
     let relay = Relay::new(call.clone(), body, front, reader, filter, limit, success, tasks);
     Ok(Response::from_parts(parts, relay.boxed_unsync()))
 }
 
-/// Counts the request where there is no answer in time, or before the agent leaves: the provider has read it.
+/// Counts the request where no answer came in time, or the agent left before it: the provider has read the request.
 struct Unanswered<'a>(Option<&'a Call>);
 
 impl Unanswered<'_> {
-    /// There is an answer, or the provider broke off.
+    /// An answer came, or the provider broke off.
     fn over(mut self) {
         self.0 = None;
     }
@@ -109,7 +109,7 @@ fn reader(call: &Call, headers: &HeaderMap) -> Reader {
     Reader::new(call.api, has(header::CONTENT_TYPE, "text/event-stream"))
 }
 
-/// The beginning of a refusal's body, and the rest.
+/// The start of a refusal's body, and the rest.
 async fn read(call: &Call, mut body: reqwest::Body) -> (Bytes, reqwest::Body) {
     let mut all = BytesMut::new();
     let reading = async {
@@ -127,8 +127,8 @@ async fn read(call: &Call, mut body: reqwest::Body) -> (Bytes, reqwest::Body) {
     (all.freeze(), body)
 }
 
-/// Tells what a refusal means. It passes unchanged, but with a word to the agent's SDK whether trying again helps, and
-/// without a secret that the provider repeats.
+/// Reports what a refusal means. It passes unchanged, except for a header that tells the agent's SDK whether to retry,
+/// and without any secret that the provider repeats.
 fn refused(call: &Call, status: StatusCode, headers: &mut HeaderMap, read: Bytes) -> Result<Bytes, Problem> {
     if let Some((kind, words)) = classify::refusal(status, headers, &read, call.now()) {
         if status.is_redirection() {
@@ -142,7 +142,7 @@ fn refused(call: &Call, status: StatusCode, headers: &mut HeaderMap, read: Bytes
             return Err(unreachable(words));
         }
         if call.is_of_before() {
-            // What is true of the key of now, the next try shows.
+            // Only the next attempt shows whether the new key works.
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
             headers.remove(header::RETRY_AFTER);
         } else if let Some(condition) = call.tell(kind, &words) {

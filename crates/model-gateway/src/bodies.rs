@@ -14,24 +14,24 @@ use crate::BoxError;
 use crate::shape::{Problem, Retry};
 
 const MIB: usize = 1024 * 1024;
-/// How long a body waits for its room, and how long it may take to come.
+/// How long a body waits for memory, and how long it may take to arrive.
 const WAIT: Duration = Duration::from_secs(60);
-/// What a refused caller may still send before it is answered: one that is cut off does not read the answer.
+/// How much a refused caller may still send before it is answered: one that is cut off does not read the answer.
 const DRAINED: usize = 64 * MIB;
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// The room for bodies of one use.
+/// The memory for bodies of one kind.
 pub(crate) struct Bodies {
-    /// The largest that is taken, in bytes.
+    /// The largest body accepted, in bytes.
     limit: usize,
-    /// What one session may have in memory, in KiB.
+    /// What one session may hold in memory, in KiB.
     of_each: usize,
-    /// What all may have, in KiB.
+    /// What all sessions together may hold, in KiB.
     all: Arc<Semaphore>,
     each: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
-/// A body with its room, which is given back when this is dropped.
+/// A body with its memory permit, which is returned when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) bytes: Bytes,
@@ -39,12 +39,12 @@ pub(crate) struct Taken {
 }
 
 impl Bodies {
-    /// For calls of models, whose conversations have pictures and files.
+    /// Limits for model calls, whose conversations contain pictures and files.
     pub(crate) fn of_models() -> Self {
         Self::new(32 * MIB, 64 * MIB, 256 * MIB)
     }
 
-    /// For messages to MCP servers, which are held until a tool answers.
+    /// Limits for messages to MCP servers, which are held until a tool answers.
     pub(crate) fn of_mcp() -> Self {
         Self::new(4 * MIB, 8 * MIB, 64 * MIB)
     }
@@ -54,7 +54,7 @@ impl Bodies {
         Self { limit, of_each, all, each: Mutex::default() }
     }
 
-    /// Reads a body whole. `announced` is its length, if the caller tells it.
+    /// Reads a whole body. `announced` is its length, if the caller declares it.
     pub(crate) async fn take<B>(
         &self,
         session: &str,
@@ -80,7 +80,7 @@ impl Bodies {
         };
         let bytes = tokio::time::timeout(WAIT, collect(body, announced, self.limit)).await;
         let bytes = bytes.map_err(|_| malformed("its body was not received within a minute"))??;
-        // What was reserved for a body of unknown length and not used goes back at once.
+        // What was reserved for a body of unknown length and not used is returned at once.
         let unused = usize::try_from(size - kib(bytes.len()).min(size)).unwrap_or(0);
         drop((own.split(unused), all.split(unused)));
         Ok(Taken { bytes, _room: (own, all) })
@@ -126,7 +126,7 @@ where
     Ok(all.freeze())
 }
 
-/// Reads on without keeping anything, for a while.
+/// Reads and discards the rest for a while.
 pub(crate) async fn drain<B: Body<Data = Bytes>>(body: B) {
     let reading = async {
         let (mut body, mut seen) = (std::pin::pin!(body), 0);
@@ -137,7 +137,7 @@ pub(crate) async fn drain<B: Body<Data = Bytes>>(body: B) {
             }
         }
     };
-    // The answer goes out in any case.
+    // The answer is sent in any case.
     let _ = tokio::time::timeout(DRAIN, reading).await;
 }
 

@@ -1,4 +1,4 @@
-//! One call that the provider was asked for: what it reports, and what that means for its key.
+//! One call to the provider: its reports, and what they mean for its key.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use crate::route::Api;
 use crate::shape::Family;
 use crate::usage::Seen;
 
-/// What belongs to a call from its admission to its end.
+/// The state of a call from its admission to its end.
 #[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) access: Arc<Access>,
     pub(crate) api: Api,
     pub(crate) family: Family,
-    /// The model asked for; empty where the call names none.
+    /// The requested model; empty where the call names none.
     pub(crate) model: String,
     pub(crate) key: KeyName,
     pub(crate) gate: Gate,
     pub(crate) reports: Reports,
     pub(crate) env: Env,
-    /// What [`Gate::count`] was when the call came.
+    /// The value of [`Gate::count`] when the call came.
     pub(crate) came: u64,
-    /// Roughly how many tokens the request is.
+    /// Rough number of tokens in the request.
     pub(crate) read: u64,
-    /// The most tokens that are expected to be written.
+    /// The most tokens that are expected in the answer.
     pub(crate) most: u64,
     /// Its share of the limits, until what it used is counted.
     pub(crate) reservation: Option<Arc<Reservation>>,
@@ -41,21 +41,21 @@ impl Call {
         self.env.clock.now()
     }
 
-    /// Tells the session, and holds the key back where its quota is used up for longer than an agent waits. Returns
-    /// what was told. Calls that no model works for tell nothing: keys and gateways often lack them.
+    /// Reports a condition to the session, and holds the key back where its quota is used up for longer than an agent
+    /// waits. Returns what was reported. Calls without a model report nothing: keys and gateways often lack them.
     pub(crate) fn tell(&self, kind: ConditionKind, words: &str) -> Option<ModelCondition> {
         if !self.api.generates() {
             return None;
         }
         if self.is_of_before() && matches!(kind, ConditionKind::Quota { .. } | ConditionKind::KeyRefused) {
-            // It says nothing about the key of now.
+            // The answer concerns the previous key.
             return None;
         }
         match kind {
             ConditionKind::Quota { resume_at: Some(at), .. } if at.since(self.now()) > SHORT => {
                 self.gate.hold(self.key, &self.access.owner.provider, at);
             }
-            // It answers: the quota is not what stands in the way.
+            // The provider answers, so the quota is not exhausted.
             ConditionKind::Working | ConditionKind::Quota { .. } => {
                 self.gate.release(self.key, self.now());
             }
@@ -68,18 +68,18 @@ impl Call {
         Some(condition)
     }
 
-    /// Whether the provider got another key, or somebody wanted its quota to be tried again, since the call came.
+    /// Whether the provider got another key, or a user asked to try its quota again, since the call came.
     pub(crate) fn is_of_before(&self) -> bool {
         self.gate.was_let_go(&self.access.owner.provider, self.came)
     }
 
-    /// Counts what the provider told of a whole answer.
+    /// Counts a whole answer with the provider's own numbers.
     pub(crate) fn count(&self, seen: &Seen, told: Usage) {
         self.used(seen, Usage { complete: true, ..told });
     }
 
-    /// Counts a call of which the provider did not tell all: what was seen, and an estimate of the rest. So an agent
-    /// that hangs up early, or uses a server that reports no usage, is still counted.
+    /// Counts a call whose numbers the provider did not report in full: what was seen, and an estimate of the rest.
+    /// This counts agents that hang up early and servers that report no usage.
     pub(crate) fn count_guess(&self, seen: &Seen, complete: bool) {
         let told = seen.usage.clone();
         let read = if told.is_some() { 0 } else { self.read };

@@ -11,12 +11,12 @@ use crate::access::Access;
 use crate::condition::{ConditionKind, Unreached};
 use crate::when;
 
-/// Up to here an agent waits by itself.
+/// Up to this length, agents wait themselves.
 pub(crate) const SHORT: Duration = Duration::from_secs(60);
-/// As much of a provider's text as is shown.
+/// How much of a provider's text is shown.
 const SHOWN: usize = 400;
 
-/// What an answer that is no success means for the session; none where it is about the request alone.
+/// The condition that an unsuccessful answer means for the session; `None` where it concerns only the request.
 pub(crate) fn refusal(
     status: StatusCode,
     headers: &HeaderMap,
@@ -66,10 +66,10 @@ fn quota(headers: &HeaderMap, error: &Value, now: Timestamp) -> ConditionKind {
     ConditionKind::Quota { resume_at, notice, ends_turn: resume_at.is_some() && !notice }
 }
 
-/// No time brings back what must be paid.
+/// Waiting does not help where payment is due.
 const UNPAID: ConditionKind = ConditionKind::Quota { resume_at: None, notice: false, ends_turn: true };
 
-/// The `error` of an answer, in whichever form.
+/// The `error` of an answer, in any of its forms.
 fn error_of(body: &[u8]) -> Value {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     // Gemini's streams answer with an array.
@@ -93,7 +93,7 @@ fn holds_word(error: &Value, part: &str) -> bool {
     error.to_string().contains(part)
 }
 
-/// Whether it is the model that is not there, and not the path. Servers differ; most name the model.
+/// Whether the model is missing, and not the path. Servers differ; most name the model.
 fn names_a_model(status: StatusCode, error: &Value, body: &[u8]) -> bool {
     if ["type", "code"].iter().any(|name| error[*name] == "model_not_found") {
         return true;
@@ -101,7 +101,7 @@ fn names_a_model(status: StatusCode, error: &Value, body: &[u8]) -> bool {
     let text = match error["message"].as_str().or(error.as_str()) {
         Some(text) => text.to_lowercase(),
         None if error.is_object() => error.to_string().to_lowercase(),
-        // A page of a web server.
+        // An HTML page of a web server.
         None => String::from_utf8_lossy(&body[..body.len().min(SHOWN)]).to_lowercase(),
     };
     match status {
@@ -112,7 +112,7 @@ fn names_a_model(status: StatusCode, error: &Value, body: &[u8]) -> bool {
     }
 }
 
-/// The provider's own words, bounded and in one line.
+/// The provider's own message, bounded and in one line.
 fn said(error: &Value, body: &[u8]) -> String {
     let text = match error["message"].as_str().or(error["detail"].as_str()).or(error.as_str()) {
         Some(text) => text.to_owned(),
@@ -126,12 +126,12 @@ fn said(error: &Value, body: &[u8]) -> String {
     if line.is_empty() { line } else { format!(": {line}") }
 }
 
-/// Takes every secret out of a text of the provider's. Short ones stay: they would be found everywhere.
+/// Removes every secret from a provider's text. Very short ones stay: they would match everywhere.
 pub(crate) fn scrubbed(access: &Access, text: &str) -> Option<String> {
     without(access.secrets(), text)
 }
 
-/// The text without these secrets; none when it holds none of them.
+/// The text without these secrets; `None` when it contains none of them.
 pub(crate) fn without<'a>(secrets: impl Iterator<Item = Cow<'a, str>>, text: &str) -> Option<String> {
     let mut clean: Option<String> = None;
     for secret in secrets.filter(|s| s.len() >= 6) {

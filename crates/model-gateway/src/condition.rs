@@ -1,65 +1,65 @@
-//! What a call shows about provider, key and model, for the session that made it.
+//! What a call reveals about provider, key and model, for the session that made it.
 
 use foundry_core::Timestamp;
 
 /// Why a provider could not be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreached {
-    /// Its name leads nowhere.
+    /// Its host name cannot be resolved.
     Name,
     /// Nothing answers at its address, or the proxy before it refuses.
     Host,
     /// No trusted TLS connection.
     Tls,
-    /// What answers does not have the API at this address.
+    /// The server at this address does not have the API.
     Path,
 }
 
 /// The condition's kind, with what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConditionKind {
-    /// A call succeeded: whatever was shown before is over.
+    /// A call succeeded: earlier conditions are over.
     Working,
     /// The provider refuses the key.
     KeyRefused,
-    /// The provider does not know the model.
+    /// The provider does not have the model.
     Unknown,
     /// The provider's quota is used up.
     Quota {
-        /// When it goes on; none where the provider does not say.
+        /// When it is available again; `None` where the provider does not state it.
         resume_at: Option<Timestamp>,
-        /// Whether it is so short (60 s at most) that the agent waits by itself.
+        /// Whether the wait is so short (60 s at most) that the agent waits itself.
         notice: bool,
-        /// Whether the agent was told not to try again: the wait is long, or something must be paid. Where the
-        /// provider says neither, the agent goes on trying for a while.
+        /// Whether the agent was instructed not to retry: the wait is long, or a payment is due. Where the provider
+        /// states neither, the agent keeps retrying for a while.
         ends_turn: bool,
     },
-    /// The provider answers with failures of its own, or breaks off.
+    /// The provider answers with errors of its own, or breaks off.
     Failing,
     /// The provider sends nothing.
     Silent,
     /// The provider cannot be reached.
     Unreachable(Unreached),
-    /// A limit of Foundry's is used up; the provider was not asked.
+    /// A limit of Foundry's is used up; the provider was not called.
     LimitReached,
-    /// The call waits, since those under way may use up a limit of Foundry's.
+    /// The call waits, because calls in progress may use up a limit of Foundry's.
     LimitWait,
-    /// No call of the session waits for that any more.
+    /// No call of the session waits for a limit any more.
     LimitWaitOver,
-    /// The profile does not allow the model; the provider was not asked.
+    /// The profile does not allow the model; the provider was not called.
     NotAllowed,
-    /// The model provider was deleted; nobody was asked.
+    /// The model provider was deleted; nothing was called.
     ProviderGone,
 }
 
 /// A condition of the session that made the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelCondition {
-    /// What it is.
+    /// The kind, with its details.
     pub kind: ConditionKind,
-    /// The model that was asked for; empty where the call names none.
+    /// The requested model; empty where the call names none.
     pub model: String,
-    /// What happened, for people; never with a secret.
+    /// What happened, as a text for users; never contains a secret.
     pub words: String,
 }
 
@@ -81,7 +81,7 @@ impl ModelCondition {
         }
     }
 
-    /// Whether the agent was told not to try again, so that its turn ends.
+    /// Whether the agent was instructed not to retry, so that its turn ends.
     pub fn ends_turn(&self) -> bool {
         match self.kind {
             ConditionKind::KeyRefused

@@ -1,4 +1,4 @@
-//! Keys whose quota is used up: while the time is known and far, no call goes out; then one goes first.
+//! Keys whose quota is used up: no call goes out while the reset is known and far; then a single one goes first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ impl KeyName {
 #[derive(Default)]
 struct Keys {
     held: HashMap<KeyName, Held>,
-    /// How often providers were let go, and when each was for the last time by this count.
+    /// How often providers were released, and the count at each provider's last release.
     count: u64,
     let_go: HashMap<String, u64>,
 }
@@ -36,25 +36,25 @@ struct Keys {
 struct Held {
     provider: String,
     until: Timestamp,
-    /// The call that went first, while it is under way; its sender is dropped when the call ends.
+    /// The probing call while it is in progress; its sender is dropped when the call ends.
     first: Option<watch::Receiver<()>>,
 }
 
-/// The keys that are held.
+/// The keys that are held back.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<Mutex<Keys>>);
 
 /// Whether a call may go out.
 pub(crate) enum Admission {
-    /// It may; the guard is there when it goes first.
+    /// It may; the guard is set when it goes first.
     Go(Option<First>),
     /// Not before this time.
     Held(Timestamp),
-    /// Another call went first: its end is to be waited for.
+    /// Another call goes first; wait for its end.
     Wait(watch::Receiver<()>),
 }
 
-/// The call that goes first after the time has come. Dropped without a word, the next one goes first.
+/// The call that goes first after the reset. If it is dropped without a result, the next one goes first.
 pub(crate) struct First {
     gate: Gate,
     key: KeyName,
@@ -76,27 +76,27 @@ impl Gate {
         Admission::Go(Some(First { gate: self.clone(), key, _ended: ended }))
     }
 
-    /// No call before this time. The provider is the name by which [`Gate::let_go`] finds the key.
+    /// Allows no call before this time. `provider` is the name by which [`Gate::let_go`] finds the key.
     pub(crate) fn hold(&self, key: KeyName, provider: &str, until: Timestamp) {
         let mut keys = self.lock();
         let first = keys.held.remove(&key).and_then(|held| held.first);
         keys.held.insert(key, Held { provider: provider.to_owned(), until, first });
     }
 
-    /// Whether the gate knows of a quota of this key.
+    /// Whether the gate holds a quota of this key.
     pub(crate) fn knows(&self, key: KeyName) -> bool {
         self.lock().held.contains_key(&key)
     }
 
-    /// A call succeeded: others go out again, if the time has come. One that began before the quota was used up shows
-    /// nothing about it. Whether the key was held.
+    /// Releases the key after a successful call, once the reset has come. A call that began before the quota was used
+    /// up shows nothing about it. Returns whether the key was held.
     pub(crate) fn release(&self, key: KeyName, now: Timestamp) -> bool {
         let mut keys = self.lock();
         let due = keys.held.get(&key).is_some_and(|held| held.until <= now);
         due && keys.held.remove(&key).is_some()
     }
 
-    /// Calls with the keys of a provider go out again at once: a person wants it so.
+    /// Allows calls with the keys of a provider at once, as a user requested.
     pub(crate) fn let_go(&self, provider: &str) {
         let mut keys = self.lock();
         keys.held.retain(|_, held| held.provider != provider);
@@ -105,18 +105,18 @@ impl Gate {
         keys.let_go.insert(provider.to_owned(), count);
     }
 
-    /// How often providers were let go so far.
+    /// How often providers were released so far.
     pub(crate) fn count(&self) -> u64 {
         self.lock().count
     }
 
-    /// Whether a provider was let go since [`Gate::count`] was this.
+    /// Whether a provider was released since [`Gate::count`] had this value.
     pub(crate) fn was_let_go(&self, provider: &str, since: u64) -> bool {
         self.lock().let_go.get(provider).is_some_and(|at| *at > since)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Keys> {
-        // No panic can leave the map half changed.
+        // The map is whole after every change, so a panic leaves it usable.
         foundry_core::lock(&self.0)
     }
 }

@@ -1,4 +1,4 @@
-//! A call from its head to its answer.
+//! A call from its request head to its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,28 +28,28 @@ use crate::upstream;
 use crate::waits::Waits;
 use crate::{Body, BoxError};
 
-/// How long the ledger may take to say whom a token stands for.
+/// How long the ledger may take to resolve a token.
 pub(crate) const ACCESS: Duration = Duration::from_secs(10);
-/// How long a call waits at most until the use of those before it is counted.
+/// How long a call waits at most until the usage of earlier calls is counted.
 const SETTLING: Duration = Duration::from_secs(1);
-/// How long a call waits for the one that goes first after a quota's time.
+/// How long a call waits for the one that goes first after a quota's reset.
 const FIRST: Duration = Duration::from_secs(30);
 
-/// How long a call waits at most for its share of a limit, and after how long its session shows that.
+/// How long a call waits at most for its share of a limit, and after what time its session shows the wait.
 const SHARE: Duration = Duration::from_secs(120);
 const SHOWN: Duration = Duration::from_secs(5);
 
-/// How the gateway works.
+/// The gateway's limits.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// After so long without a byte from a provider the call is ended.
+    /// A call is ended after this time without a byte from the provider.
     pub silence: Duration,
-    /// How long calls in progress may go on after the service's tasks were told to stop.
+    /// How long calls in progress may continue after the service's tasks were cancelled.
     pub drain: Duration,
     /// Connections of one sandbox at once; further ones are refused.
     pub connections_of_sandbox: usize,
-    /// Connections of all sandboxes at once. Of what is left of it a sandbox gets half at most, so that a few greedy
-    /// ones leave room for the others.
+    /// Connections of all sandboxes at once. A sandbox gets at most half of those still free, so that a few greedy ones
+    /// leave room for the others.
     pub connections: usize,
 }
 
@@ -73,18 +73,18 @@ pub(crate) struct Inner {
     tasks: Tasks,
     gate: Gate,
     bodies: Bodies,
-    /// Messages to MCP servers, which may be under way for long.
+    /// Messages to MCP servers, which may take long.
     pub(crate) messages: Bodies,
     reports: Reports,
     reserved: Reserved,
     waits: Waits,
-    /// Where MCP servers of the older transport take messages.
+    /// Message addresses of MCP servers with the older transport.
     pub(crate) endpoints: Endpoints,
 }
 
 impl Gateway {
-    /// A gateway that asks `ledger` and calls providers with `client` (made by `foundry_http_client::http_client`).
-    /// What it does beside the calls belongs to `tasks`.
+    /// A gateway that resolves tokens with `ledger` and calls providers with `client` (made by
+    /// `foundry_http_client::http_client`). Its background work runs on `tasks`.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         client: reqwest::Client,
@@ -112,7 +112,7 @@ impl Gateway {
         }))
     }
 
-    /// Lets calls with a provider's keys go out again before the time of its quota.
+    /// Allows calls with a provider's keys again before the reset of its quota.
     pub fn let_go(&self, provider: &str) {
         self.0.gate.let_go(provider);
     }
@@ -161,10 +161,10 @@ impl Gateway {
         let came = self.0.gate.count();
         let (token, query) = upstream::token(&parts.headers, parts.uri.query());
         let mut access = self.access(token.as_deref(), &parts.headers).await?;
-        // Before anything is waited for: a connection that has proved nothing may be dropped.
+        // Before anything is awaited: a connection that has proved nothing may be dropped.
         seats::take(&parts, &access.owner.session)?;
         if !access.limits.is_empty() {
-            // What this session's calls before used must count.
+            // Earlier calls of this session must be counted first.
             tokio::select! {
                 () = self.0.reports.settled(&access) => {}
                 () = self.0.env.clock.sleep(SETTLING) => {}
@@ -219,7 +219,7 @@ impl Gateway {
             .client
             .request(parts.method, upstream::address(&call.access, family, &route, query.as_deref()))
             .headers(upstream::headers(&call.access, family, parts.headers));
-        // A request without a body has none at the provider either.
+        // A request without a body must have none at the provider either.
         let request = match asking.unwrap_or_else(|| taken.bytes.clone()) {
             bytes if bytes.is_empty() => request,
             bytes => request.body(bytes),
@@ -229,7 +229,7 @@ impl Gateway {
         answer
     }
 
-    /// Gives a call its share of the limits. While those under way may use up a limit it waits until one has ended.
+    /// Gives a call its share of the limits. It waits while calls in progress may use up a limit.
     async fn reserved(
         &self,
         mut call: Call,
@@ -305,7 +305,7 @@ impl Gateway {
                 match self.0.gate.admit(call.key, call.now()) {
                     Admission::Go(first) => return Ok(first),
                     Admission::Held(until) => return Err(until),
-                    // An error tells the end.
+                    // An error means that the call has ended.
                     Admission::Wait(mut first) => drop(first.changed().await),
                 }
             }
@@ -319,7 +319,7 @@ impl Gateway {
                 let words =
                     format!("the key's quota is exhausted until {until}; the provider was not called");
                 let kind = ConditionKind::Quota { resume_at: Some(until), notice: false, ends_turn: true };
-                // Not told through the call: it would hold the key again.
+                // Not reported through the call, which would hold the key again.
                 let condition = ModelCondition { kind, model: call.model.clone(), words: words.clone() };
                 call.reports.condition(&call.access, condition);
                 let retry = Retry::NotBefore(until.since(call.now()));
@@ -332,7 +332,7 @@ impl Gateway {
     }
 }
 
-/// The route of a request; none for one that wants another protocol.
+/// The route of a request; `None` for a request to switch protocols.
 fn route(parts: &Parts) -> Option<Route> {
     let websocket =
         |value: &HeaderValue| value.to_str().is_ok_and(|v| v.to_lowercase().contains("websocket"));
@@ -340,7 +340,7 @@ fn route(parts: &Parts) -> Option<Route> {
     (!upgrade).then(|| Route::of(&parts.method, parts.uri.path()))?
 }
 
-/// Whether the call may be made as far as the profile and the limits go.
+/// Whether profile and limits permit the call.
 fn permitted(call: &Call) -> Result<(), Problem> {
     if !call.api.generates() {
         return Ok(());
@@ -401,7 +401,7 @@ fn other_kind(kind: Kind, path: &str) -> Problem {
     Problem { words, ..path_unknown(path) }
 }
 
-/// As far as a path tells, the shape in which its caller expects an error.
+/// The API whose error format a caller of an unknown path expects, as far as the path shows it.
 fn family_of_unknown(path: &str) -> Family {
     if path.contains("anthropic") || path.contains("/messages") {
         Family::Anthropic
@@ -412,7 +412,7 @@ fn family_of_unknown(path: &str) -> Family {
     }
 }
 
-/// An answer of the gateway's own. A body that is still coming is read first, as far as is reasonable.
+/// An answer of the gateway itself. A body that is still arriving is read first, within limits.
 async fn refuse<B>(family: Family, problem: &Problem, body: Option<B>) -> Response<Body>
 where
     B: HttpBody<Data = Bytes>,

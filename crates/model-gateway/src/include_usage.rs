@@ -1,4 +1,4 @@
-//! Chat completions tell their usage in a stream only when asked: asks for it, and takes the answer out again.
+//! Chat completions report usage in a stream only on request: requests it, and removes it from the answer.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::reserve::WRITTEN;
 
-/// What the gateway reads of a request.
+/// The fields that the gateway reads of a request.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Asked<'a> {
     #[serde(borrow, default)]
@@ -24,21 +24,21 @@ pub(crate) struct Asked<'a> {
     max_completion_tokens: Option<&'a RawValue>,
     #[serde(borrow, default)]
     max_output_tokens: Option<&'a RawValue>,
-    /// How many answers are wanted.
+    /// The number of requested answers.
     #[serde(borrow, default)]
     n: Option<&'a RawValue>,
     #[serde(borrow, default)]
     background: Option<&'a RawValue>,
 }
 
-/// A `null` is there too.
+/// Reads a `null` as a present value.
 fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
 
 impl<'a> Asked<'a> {
-    /// From a body. Strict: what is read here in another way than by the provider would be counted or allowed wrongly,
-    /// so a key that stands twice is an error.
+    /// Parses a body. Strict: a field that the provider reads differently would be counted or allowed wrongly, so a
+    /// duplicate key is an error.
     pub(crate) fn of(body: &'a [u8]) -> serde_json::Result<Self> {
         if body.trim_ascii_start().first() != Some(&b'{') {
             // An array would be taken for the fields in their order.
@@ -47,17 +47,18 @@ impl<'a> Asked<'a> {
         serde_json::from_slice(body)
     }
 
-    /// The most tokens that may be written. Of several bounds any may be the one that the provider goes by.
+    /// The most tokens that may be generated. Of several bounds, the provider may apply any.
     pub(crate) fn most(&self) -> u64 {
         written([self.max_tokens, self.max_completion_tokens, self.max_output_tokens], self.n)
     }
 
-    /// Whether the answer is to be fetched later, which no call of the gateway's does.
+    /// Whether the answer is to be fetched later, which the gateway does not support.
     pub(crate) fn is_in_background(&self) -> bool {
         self.background.is_some_and(|value| !matches!(value.get(), "false" | "null"))
     }
 
-    /// The body that asks for usage; none when it does already, or is not for a stream. All other bytes stay.
+    /// The body with usage requested; `None` when it already requests it, or asks for no stream. All other bytes are
+    /// kept.
     pub(crate) fn including_usage(&self, body: &[u8]) -> Option<Bytes> {
         const ASK: &[u8] = br#""include_usage":true"#;
         if self.stream != Some(true) {
@@ -86,7 +87,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The most tokens that a request of Gemini's API wants to be written.
+/// The most tokens that a request of Gemini's API asks for.
 pub(crate) fn most_of_gemini(body: &[u8]) -> u64 {
     #[derive(Default, Deserialize)]
     struct Generating<'a> {
@@ -101,16 +102,16 @@ pub(crate) fn most_of_gemini(body: &[u8]) -> u64 {
         #[serde(borrow, rename = "candidateCount", alias = "candidate_count")]
         answers: Option<&'a RawValue>,
     }
-    // What cannot be read here the provider refuses.
+    // A body that cannot be parsed here is refused by the provider.
     let asked = serde_json::from_slice::<Generating<'_>>(body).unwrap_or_default();
     written([asked.config.most], asked.config.answers)
 }
 
-/// What is expected of the bounds that a request names: at least a little, and no more than a model writes.
+/// The expected tokens for the bounds of a request: at least a little, and no more than a model generates.
 fn written<const N: usize>(bounds: [Option<&RawValue>; N], answers: Option<&RawValue>) -> u64 {
-    /// Whatever a request says, an answer costs something.
+    /// Whatever the request, an answer costs something.
     const LEAST: u64 = 256;
-    /// More than models write in one answer: who names more must not hold up all others.
+    /// More than models generate in one answer: a larger bound must not block all other calls.
     const MOST: u64 = 200_000;
     let number = |value: &RawValue| {
         let number = value.get().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0)?;
@@ -134,15 +135,15 @@ fn inserted(body: &[u8], start: usize, end: usize, parts: &[&[u8]]) -> Bytes {
 /// An event longer than this is not one about usage alone.
 const LONGEST: usize = 16 * 1024;
 
-/// Takes the chunk with the usage out of a stream. All other bytes pass as they came; only an event that has not
-/// come whole is held, which no client could have used.
+/// Removes the chunk with the usage from a stream. All other bytes pass as they came; only an incomplete event is held,
+/// which no client could use yet.
 #[derive(Debug)]
 pub(crate) struct WithoutUsage {
     held: BytesMut,
-    /// How much of `held` has been looked at.
+    /// How much of `held` has been scanned.
     scanned: usize,
     at_line_start: bool,
-    /// Within an event that is too long to be held.
+    /// Inside an event that is too long to be held.
     passing: bool,
 }
 
@@ -151,7 +152,7 @@ impl WithoutUsage {
         Self { held: BytesMut::new(), scanned: 0, at_line_start: true, passing: false }
     }
 
-    /// What may pass of this piece; may be empty.
+    /// The part of this piece that may pass; may be empty.
     pub(crate) fn pass(&mut self, piece: Bytes) -> Bytes {
         let data = if self.held.is_empty() {
             piece
@@ -217,7 +218,7 @@ impl WithoutUsage {
     }
 }
 
-/// Whether an event is the one that tells the usage and nothing else.
+/// Whether an event contains the usage and nothing else.
 fn is_usage(event: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Chunk {

@@ -1,10 +1,10 @@
 //! The model gateway: agents in sandboxes call models through it, so that no model key enters a sandbox.
 //!
-//! An agent has a base URL and a token that is worthless elsewhere. The gateway asks its [`Ledger`] whom the token
-//! stands for, puts the provider's key in its place and passes the call on, byte for byte and unbuffered. On the side it
-//! counts usage and tells what the answer means ([`ModelCondition`]). It holds no database and decides nothing that the
-//! ledger could decide. MCP servers over HTTP are reached in the same way (`/mcp/NAME`), so that their secrets stay
-//! outside too.
+//! An agent has a base URL and a token that is worthless elsewhere. The gateway resolves the token with its [`Ledger`],
+//! puts the provider's key in its place and passes the call on, byte for byte and unbuffered. On the side it counts
+//! usage and reports what the answer means ([`ModelCondition`]). It has no database and leaves every decision to the
+//! ledger that the ledger can make. MCP servers over HTTP are reached in the same way (`/mcp/NAME`), so that their
+//! secrets stay outside, too.
 
 mod access;
 mod answer;
@@ -43,7 +43,7 @@ pub use probe::{ProbeFailure, ProbeOk, ProbeStep, probe};
 pub use proof::{HEADER as SANDBOX_HEADER, SandboxProof};
 pub use serve::Listener;
 
-/// What can go wrong in a body.
+/// An error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of an answer.

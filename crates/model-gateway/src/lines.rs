@@ -2,12 +2,12 @@
 
 use memchr::{memchr, memmem};
 
-/// Up to here a line or a body is kept whole.
+/// Up to this size a line or a body is kept whole.
 const WHOLE: usize = 1024 * 1024;
-/// Of what is longer only the end is kept: usage stands there.
+/// Of a longer one only the end is kept, which contains the usage.
 const TAIL: usize = 64 * 1024;
 
-/// The end of something, all of it as long as it is small.
+/// The end of a body, or all of it while it is small.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     bytes: Vec<u8>,
@@ -28,7 +28,7 @@ impl Tail {
         &self.bytes
     }
 
-    /// Whether the beginning is missing.
+    /// Whether the beginning was dropped.
     pub(crate) fn is_cut(&self) -> bool {
         self.cut
     }
@@ -47,8 +47,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Calls `take` for each line that this piece completes; the flags tell whether all of it is in this piece, and whether
-    /// its beginning is missing.
+    /// Calls `take` for each line that this piece completes; the flags are whether the whole line is in this piece, and
+    /// whether its beginning was dropped.
     pub(crate) fn feed(&mut self, mut data: &[u8], mut take: impl FnMut(&[u8], bool, bool)) {
         while let Some(end) = memchr(b'\n', data) {
             if self.partial.bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! One small real call, to say whether a model provider is set up rightly, and if not, what is wrong.
+//! One small real call that checks the configuration of a model provider, and finds what is wrong with it.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::route::{Api, Route};
 use crate::upstream;
 use crate::usage::Reader;
 
-/// For the whole test call, its connection included.
+/// Time limit of the whole test call, including connecting.
 const LIMIT: Duration = Duration::from_secs(10);
 /// A real answer is far smaller.
 const LARGEST: usize = 256 * 1024;
 
-/// The provider answered as it should.
+/// The result of a successful probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeOk {
     /// The model that answered.
@@ -33,9 +33,9 @@ pub struct ProbeOk {
 /// The step at which a probe failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeStep {
-    /// The name of the base URL's host leads nowhere.
+    /// The host name of the base URL cannot be resolved.
     Name,
-    /// Nothing answers there.
+    /// Nothing answers at the address.
     Host,
     /// No trusted TLS connection.
     Tls,
@@ -52,16 +52,16 @@ pub enum ProbeStep {
 /// What is wrong with a model provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeFailure {
-    /// At which step it failed.
+    /// The step at which it failed.
     pub what: ProbeStep,
-    /// What happened, for people; never with a secret.
+    /// What happened, as a text for users; never contains a secret.
     pub words: String,
 }
 
 /// Makes one call for one token of the model, at most 10 s.
 ///
 /// # Errors
-/// With the step that failed, and words for the person who set the provider up.
+/// With the step that failed, and a message for the user who configured the provider.
 pub async fn probe(
     client: &reqwest::Client,
     env: &Env,
@@ -152,7 +152,7 @@ fn request(kind: Kind, model: &str) -> (String, Value) {
         Kind::Anthropic => {
             ("/v1/messages".to_owned(), json!({ "model": model, "max_tokens": 1, "messages": hello }))
         }
-        // Takes no fewer than 16 tokens.
+        // OpenAI requires at least 16 tokens.
         Kind::OpenAi => (
             "/v1/responses".to_owned(),
             json!({ "model": model, "max_output_tokens": 16, "input": "Hello", "store": false }),

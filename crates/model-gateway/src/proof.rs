@@ -1,4 +1,4 @@
-//! What a sandbox's forwarder says of itself, so that a token is worthless elsewhere.
+//! The forwarder's proof of the sandbox it serves, so that a token is worthless elsewhere.
 
 use foundry_sandbox::RuntimeKey;
 use foundry_sandbox::key::same;
@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 /// The header that the forwarder adds: `<sandbox>.<instance>.<nonce hex>.<mac hex>`.
 pub const HEADER: HeaderName = HeaderName::from_static(SANDBOX_HEADER);
 
-/// The claim of one request; believed only after [`SandboxProof::verify`].
+/// The claim of one request; trusted only after [`SandboxProof::verify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxProof {
     /// Name of the sandbox the token was made for.
@@ -19,12 +19,12 @@ pub struct SandboxProof {
     mac: String,
 }
 
-/// The header is there, but it is not one of the forwarder's.
+/// The header is present, but not in the forwarder's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
 impl SandboxProof {
-    /// Whether this was made with the key of that sandbox's runtime. Takes the same time for every wrong proof.
+    /// Whether this was made with the key of that sandbox's runtime. Takes constant time for wrong proofs.
     pub fn verify(&self, key: &RuntimeKey) -> bool {
         same(&self.mac, &key.model_proof(&self.sandbox, &self.instance, &self.nonce))
     }
@@ -41,7 +41,7 @@ impl SandboxProof {
         format!("{sandbox}.{instance}.{nonce}.{}", key.model_proof(sandbox, instance, nonce))
     }
 
-    /// From a request's headers; none when it did not come through a forwarder.
+    /// From a request's headers; `None` when it did not come through a forwarder.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, Malformed> {
         let mut found = headers.get_all(HEADER).iter();
         match (found.next(), found.next()) {

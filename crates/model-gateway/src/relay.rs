@@ -1,4 +1,4 @@
-//! The provider's answer on its way to the agent: each piece passes as it comes, and is looked at on the side.
+//! The provider's answer on its way to the agent: each piece passes as it comes, and is parsed on the side.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
@@ -23,32 +23,32 @@ use crate::usage::Reader;
 /// The body of an answer. Dropping it ends the call to the provider.
 pub(crate) struct Relay {
     flow: Arc<Mutex<Flow>>,
-    /// Ends the watch over it.
+    /// Dropped to end the watch over this relay.
     _watched: oneshot::Sender<()>,
 }
 
 struct Flow {
     call: Call,
     upstream: reqwest::Body,
-    /// Read already, to see what it means.
+    /// The part that was read before the answer was classified.
     front: Option<Bytes>,
     reader: Reader,
     filter: Option<WithoutUsage>,
     silence: Silence,
     stage: Stage,
-    /// Whether the answer is a success: only then its end means anything.
+    /// Whether the answer is a success: only then its end has a meaning.
     success: bool,
-    /// How often more was asked for, and whether there was none yet when it was.
+    /// How often the agent asked for more, and whether there was none yet at the last time.
     asked: u64,
     waits: bool,
-    /// Ended because nobody asked for more.
+    /// Ended because the agent asked for no more.
     unread: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Flowing,
-    /// The provider has ended; what the filter held goes out.
+    /// The provider has ended; the rest of the filter goes out.
     Emptying,
     Ended,
 }
@@ -58,12 +58,12 @@ enum End {
     Whole,
     Cut,
     Silent,
-    /// The agent went away.
+    /// The agent disconnected.
     Left,
 }
 
 impl Relay {
-    /// What watches over agents that do not read belongs to `tasks`.
+    /// The watch over agents that do not read runs on `tasks`.
     #[allow(clippy::too_many_arguments)] // all of them are of one answer
     pub(crate) fn new(
         mut call: Call,
@@ -117,8 +117,8 @@ impl Relay {
 }
 
 impl Flow {
-    /// Ends a call whose agent has read nothing since the last look: nothing else would, and its share of a limit would
-    /// be held for ever.
+    /// Ends a call whose agent has read nothing since the last check: otherwise it would hold its share of a limit for
+    /// ever.
     fn is_over(watched: &Weak<Mutex<Self>>, asked: &mut u64, idle: &mut u32) -> bool {
         let Some(flow) = watched.upgrade() else { return true };
         let mut flow = lock(&flow);
@@ -130,7 +130,7 @@ impl Flow {
             return false;
         }
         *idle += 1;
-        // Where the agent wants more it is the provider's silence that counts, whose timer comes first.
+        // While the agent waits for data, only the provider's silence counts, and that timer fires first.
         if *idle <= u32::from(flow.waits) {
             return false;
         }
@@ -158,7 +158,7 @@ impl Flow {
         if self.success && self.call.api.generates() {
             self.tell(end);
         }
-        // What is still to be read holds no share.
+        // The remaining bytes hold no share of a limit.
         self.call.reservation = None;
     }
 
@@ -168,11 +168,11 @@ impl Flow {
         let finished = seen.finished;
         let whole = match end {
             End::Whole => finished || !self.reader.expects_end(),
-            // Agents leave when they have seen the last event, before the provider closes.
+            // Agents disconnect after the last event, before the provider closes.
             End::Left => finished,
             End::Cut | End::Silent => false,
         };
-        // A provider that fails before the first word has not worked.
+        // A provider that fails before the first token has not worked.
         let worked = seen.usage.is_some() || seen.failure.is_none() || seen.words.tokens() > 0;
         match &seen.usage {
             Some(usage) if whole => self.call.count(seen, usage.clone()),
@@ -197,7 +197,7 @@ impl Flow {
     /// The last event of a stream that the gateway itself ends.
     fn parting(&self) -> Result<Frame<Bytes>, BoxError> {
         if !self.reader.expects_end() {
-            // Half an answer in one piece must not be taken for a whole one.
+            // Half of an answer in one piece must not be taken for a whole one.
             return Err(self.silence.words().into());
         }
         Ok(Frame::data(silent(&self.silence).event(self.call.family)))
@@ -243,7 +243,7 @@ impl Flow {
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self;
         if std::mem::take(&mut this.unread) {
-            // Not as if it were whole.
+            // An incomplete answer must end with an error.
             return Poll::Ready(Some(Err("the response was not read in time".into())));
         }
         if let Some(front) = this.front.take().filter(|front| !front.is_empty()) {
@@ -262,10 +262,10 @@ impl Flow {
             match frame {
                 Some(Ok(frame)) => {
                     this.silence.broken();
-                    // Trailers concern the connection that ends here.
+                    // Trailers belong to the connection that ends here.
                     let Ok(data) = frame.into_data() else { continue };
                     let data = this.take(data);
-                    // With a length announced nobody asks for more after the last byte.
+                    // With a content length, hyper asks for no more after the last byte.
                     if this.filter.is_none() && this.upstream.is_end_stream() {
                         this.end(End::Whole);
                     }

@@ -1,4 +1,4 @@
-//! Usage and conditions on their way to the ledger, beside the streams and in order for each session.
+//! Passes usage and conditions to the ledger, beside the streams and in order for each session.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use crate::access::{Access, Ledger, Usage};
 use crate::condition::ModelCondition;
 use crate::reserve::Reservation;
 
-/// So many sessions do not wait for each other at the ledger.
+/// Number of queues; sessions in different queues do not wait for each other.
 const LANES: u64 = 4;
 /// How long the ledger may take for one report.
 const TAKEN: Duration = Duration::from_secs(10);
 
 enum Report {
-    /// With the share that ends once it is counted.
+    /// With the share of the limits that is released once the usage is counted.
     Used(Arc<Access>, Usage, Option<Arc<Reservation>>),
     Condition(Arc<Access>, ModelCondition),
-    /// All before it are passed on.
+    /// Answered when all reports before it are passed on.
     Settled(oneshot::Sender<()>),
 }
 
-/// Where reports go in; a clone of it is cheap. Never waits: a call makes four reports at most.
+/// The sending side of the reports; cheap to clone. Never waits: a call makes four reports at most.
 #[derive(Clone)]
 pub(crate) struct Reports(Arc<[mpsc::UnboundedSender<Report>]>);
 
 impl Reports {
-    /// The lanes belong to `tasks`. When it is cancelled, they go on for `grace`, so that calls in progress can still
-    /// report their end.
+    /// The lanes run on `tasks`. After a cancel they continue for `grace`, so that calls in progress can still report
+    /// their end.
     pub(crate) fn start(ledger: &Arc<dyn Ledger>, env: &Env, tasks: &Tasks, grace: Duration) -> Self {
         let lane = |_| {
             let (tx, mut rx) = mpsc::unbounded_channel();
@@ -68,11 +68,11 @@ impl Reports {
         self.send(access, Report::Condition(access.clone(), condition));
     }
 
-    /// Waits until the ledger has all that was reported of this session, or until nobody passes it on any more.
+    /// Waits until the ledger has all reports of this session, or until its lane has ended.
     pub(crate) async fn settled(&self, access: &Access) {
         let (done, settled) = oneshot::channel();
         self.send(access, Report::Settled(done));
-        // An error is a lane that ended.
+        // An error means that the lane has ended.
         let _ = settled.await;
     }
 
@@ -86,7 +86,7 @@ impl Reports {
     }
 }
 
-/// One report that the ledger does not take must not keep those of other sessions waiting.
+/// Passes on one report. A ledger that does not answer must not block the reports of other sessions.
 async fn pass_on(ledger: &dyn Ledger, env: &Env, report: Report) {
     let (owner, what) = match &report {
         Report::Used(access, ..) => (access.owner.clone(), "usage"),
@@ -97,7 +97,7 @@ async fn pass_on(ledger: &dyn Ledger, env: &Env, report: Report) {
         match report {
             Report::Used(access, usage, _share) => ledger.used(&access, usage).await,
             Report::Condition(access, condition) => ledger.condition(&access, condition).await,
-            // Nobody waits any more when that took too long.
+            // The receiver is gone when that took too long.
             Report::Settled(done) => drop(done.send(())),
         }
     };
@@ -121,7 +121,7 @@ mod tests {
     use crate::condition::ConditionKind;
     use crate::proof::SandboxProof;
 
-    /// Never takes a condition, and writes down who used something.
+    /// Never accepts a condition, and records the session of each usage.
     #[derive(Default)]
     struct Hanging {
         used: Mutex<Vec<String>>,
@@ -175,7 +175,7 @@ mod tests {
         let condition =
             ModelCondition { kind: ConditionKind::Working, model: String::new(), words: String::new() };
         reports.condition(&access(0), condition);
-        // So many that some share its lane.
+        // Enough sessions for some to share its lane.
         for session in 0..20 {
             reports.used(&access(session), Usage::default(), None);
         }

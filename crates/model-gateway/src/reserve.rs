@@ -1,4 +1,5 @@
-//! What calls under way may still use of a limit: parallel calls must not all pass on the same sum.
+//! What calls in progress may still use of a limit, so that parallel calls cannot all be admitted on the same
+//! remainder.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -8,16 +9,16 @@ use tokio::sync::futures::OwnedNotified;
 
 use crate::access::{Access, Limit, Unit, Usage};
 
-/// What is expected to be written by a call that sets no bound.
+/// Tokens expected of a call that sets no bound.
 pub(crate) const WRITTEN: u64 = 8_192;
-/// A window of a request that is all of base64's letters is of a picture or a file, which costs few tokens.
+/// A window of a request with nothing but base64 characters belongs to a picture or a file, which costs few tokens.
 const WINDOW: usize = 1024;
-/// Bytes of a token, roughly, in all languages that people write and program in.
+/// Bytes per token, roughly, across natural and programming languages.
 const TOKEN: u64 = 4;
-/// Bytes of a token of a picture or a file. It counts a little, for what looks like one may be text.
+/// Bytes per token of a picture or a file, which still count a little, since text may look like base64.
 const PICTURE: u64 = 64 * TOKEN;
 
-/// Roughly how many tokens a request is.
+/// Rough number of tokens in a request.
 pub(crate) fn tokens_of(request: &[u8]) -> u64 {
     let letter = |b: &u8| b.is_ascii_alphanumeric() || b"+/=-_".contains(b);
     let (mut words, mut pictures) = (0, 0);
@@ -28,16 +29,16 @@ pub(crate) fn tokens_of(request: &[u8]) -> u64 {
     words.div_ceil(TOKEN) + pictures.div_ceil(PICTURE)
 }
 
-/// What all calls under way may still use, by limit.
+/// What all calls in progress may still use, by limit.
 #[derive(Clone, Default)]
 pub(crate) struct Reserved(Arc<Mutex<HashMap<Key, Shares>>>);
 
-/// What the calls under way may use of one limit.
+/// What the calls in progress may use of one limit.
 #[derive(Default)]
 struct Shares {
     sum: u64,
     calls: usize,
-    /// Told when one of them has ended.
+    /// Notified when one of them has ended.
     freed: Arc<Notify>,
 }
 
@@ -45,13 +46,13 @@ type Key = (String, String, bool);
 
 /// Why a call has no share yet.
 pub(crate) struct Crowded {
-    /// Whose limit it is that may be used up.
+    /// The owner of the limit that may be used up.
     pub(crate) scope: String,
     /// Completes when a call with a share of it has ended.
     pub(crate) freed: OwnedNotified,
 }
 
-/// A call's share; ends when it is dropped.
+/// A call's share of its limits; released on drop.
 pub(crate) struct Reservation {
     all: Reserved,
     amounts: Vec<(Key, u64)>,
@@ -62,11 +63,11 @@ fn key(access: &Access, limit: &Limit) -> Key {
 }
 
 impl Reserved {
-    /// A share for a call that reads and writes so much. A call that is alone always gets one: how much it uses is known
-    /// only afterwards.
+    /// A share for a call with this many tokens. A call that is alone always gets one: its usage is known only
+    /// afterwards.
     ///
     /// # Errors
-    /// While what is under way may use up a limit.
+    /// While calls in progress may use up a limit.
     pub(crate) fn take(
         &self,
         access: &Access,
@@ -83,7 +84,7 @@ impl Reserved {
             full.then(|| (limit.scope.clone(), Arc::clone(&others.freed)))
         });
         if let Some((scope, freed)) = full {
-            // Made under the lock: no end is missed.
+            // Created under the lock, so that no notification is missed.
             return Err(Crowded { scope, freed: freed.notified_owned() });
         }
         let mut own = Vec::with_capacity(access.limits.len());
@@ -102,7 +103,7 @@ impl Reserved {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Shares>> {
-        // No panic can leave the map half changed.
+        // The map is whole after every change, so a panic leaves it usable.
         foundry_core::lock(&self.0)
     }
 }

@@ -5,47 +5,47 @@ use http::Method;
 use crate::access::Kind;
 use crate::shape::Family;
 
-/// What a call asks for.
+/// The API of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
-    /// Anthropic's messages.
+    /// Anthropic's Messages API.
     Messages,
-    /// OpenAI's chat completions.
+    /// OpenAI's Chat Completions API.
     Chat,
-    /// OpenAI's responses.
+    /// OpenAI's Responses API.
     Responses,
-    /// Gemini's generateContent and streamGenerateContent.
+    /// Gemini's `generateContent` and `streamGenerateContent`.
     Generate,
-    /// Counting tokens beforehand: costs nothing, and many gateways do not have it.
+    /// Counting tokens beforehand: free, and missing in many gateways.
     Count,
     /// The list of models, or one of them.
     Models,
 }
 
 impl Api {
-    /// Whether a model works for it: only such calls are counted, limited and turned into conditions.
+    /// Whether a model runs: only such calls are counted, limited and turned into conditions.
     pub(crate) fn generates(self) -> bool {
         !matches!(self, Self::Count | Self::Models)
     }
 }
 
-/// A path of the list.
+/// A served path, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) api: Api,
-    /// Whose API it is; none for the list of models, which several have at the same path.
+    /// The API family; `None` for the list of models, which several have at the same path.
     pub(crate) family: Option<Family>,
     /// What follows the version in the path.
     pub(crate) rest: String,
-    /// Gemini's version, where the path names one.
+    /// Gemini's version, where the path contains one.
     pub(crate) version: Option<&'static str>,
-    /// The model, where the path names it.
+    /// The model, where the path contains it.
     pub(crate) model: Option<String>,
 }
 
 impl Route {
-    /// The route of a path, without its query; none when it is not on the list. Nothing is decoded or normalized:
-    /// a path that would need it is not on the list.
+    /// The route of a path, without its query; `None` when it is not served. Nothing is decoded or normalized: a path
+    /// that would need it is not served.
     pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
         let path = path.strip_prefix('/')?;
         let (prefix, path) = match path.split_once('/') {
@@ -111,7 +111,7 @@ impl Route {
         })
     }
 
-    /// Whose API it is at a provider of this kind; none when the provider does not have it.
+    /// The API family at a provider of this kind; `None` when the provider does not have it.
     pub(crate) fn served_by(&self, kind: Kind) -> Option<Family> {
         match (kind, self.family) {
             (Kind::Anthropic, None | Some(Family::Anthropic)) => Some(Family::Anthropic),
@@ -123,7 +123,7 @@ impl Route {
     }
 }
 
-/// One segment of a path that means only itself.
+/// Whether this is one path segment without special meaning.
 fn is_model(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':' | b'@');
     (1..=200).contains(&name.len())

@@ -1,4 +1,4 @@
-//! Connections, each counted for the sandbox that has proved itself on it, so that one leaves room for the others.
+//! Connections, each counted for the sandbox that it was proved for, so that no sandbox takes them all.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,21 +15,22 @@ use crate::shape::Problem;
 #[derive(Default)]
 pub(crate) struct Seats {
     held: Shares<String>,
-    /// Forwarders prove themselves with the first request, at once: who only holds connections open keeps nobody out.
+    /// Forwarders prove their sandbox with the first request, at once, so idle connections without a proof are the ones
+    /// dropped.
     unproved: Unproved,
 }
 
-/// One connection; goes along with its requests.
+/// One connection; each of its requests carries it.
 pub(crate) struct Seat {
     held: Shares<String>,
     settings: Settings,
-    /// Told when it has proved whose it is.
+    /// Notified when its sandbox was proved.
     proved: Notify,
     slot: OnceLock<Share<String>>,
 }
 
 impl Seats {
-    /// A new connection; the other part completes when it is to be dropped.
+    /// A new connection; the future completes when it must be dropped.
     pub(crate) fn seat(
         &mut self,
         settings: &Settings,
@@ -54,8 +55,8 @@ impl Seats {
     }
 }
 
-/// Counts the connection of a request whose token and proof were accepted for its sandbox, or for `session` where there is
-/// no forwarder. Nothing for requests that came over none.
+/// Counts the connection of a request whose token and proof were accepted for its sandbox, or for `session` where there
+/// is no forwarder. Does nothing for requests without a connection.
 pub(crate) fn take(parts: &Parts, session: &str) -> Result<(), Problem> {
     let Some(seat) = parts.extensions.get::<Arc<Seat>>() else { return Ok(()) };
     if seat.slot.get().is_some() {
@@ -67,7 +68,7 @@ pub(crate) fn take(parts: &Parts, session: &str) -> Result<(), Problem> {
     let slot = seat.held.take(&whose, all, each);
     let slot =
         slot.ok_or_else(|| busy("the connection limit for this sandbox or for all sandboxes is reached"))?;
-    // Of two requests of one connection at once the second one's slot ends here.
+    // Of two parallel requests on one connection, the second one's slot is dropped here.
     let _ = seat.slot.set(slot);
     seat.proved.notify_one();
     Ok(())

@@ -4,12 +4,12 @@ use foundry_secrets::Secret;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-/// The text of a secret; those of calls have one.
+/// The text of a secret; secrets of calls are always text.
 pub(crate) fn text(secret: &Secret) -> &str {
     secret.expose_str().unwrap_or_default()
 }
 
-/// As the value of a header, marked sensitive, with `before` in front; none where it cannot stand in a header.
+/// A header value marked sensitive, with `before` in front; `None` if it is not a valid header value.
 pub(crate) fn header(secret: &Secret, before: &str) -> Option<HeaderValue> {
     let text = Zeroizing::new(format!("{before}{}", text(secret)));
     let mut value = HeaderValue::from_str(&text).ok()?;

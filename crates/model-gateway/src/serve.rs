@@ -18,18 +18,18 @@ use tokio::net::{TcpListener, UnixListener};
 use crate::gateway::{Gateway, Settings};
 use crate::seats::{Seat, Seats};
 
-/// A head must come within this time, also that of the next request on a connection: forwarders keep idle connections
-/// for less.
+/// Time for a request head to arrive, also for the next request on the same connection: forwarders keep idle
+/// connections for less.
 const HEAD: Duration = Duration::from_secs(60);
-/// How long to wait after an accept failed for want of file descriptors or memory.
+/// Pause after an accept failed for lack of file descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// Streams of one h2c connection.
+/// Most concurrent streams of one h2c connection.
 const STREAMS: u32 = 128;
-/// What one h2c stream may have under way; unread streams must not stall the others of their connection.
+/// Flow-control window of one h2c stream; unread streams must not stall the others of their connection.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 
-/// Where connections are taken from.
+/// The socket on which connections are accepted.
 #[derive(Debug)]
 pub enum Listener {
     /// A unix socket, as bound into a sandbox.
@@ -39,9 +39,9 @@ pub enum Listener {
 }
 
 impl Gateway {
-    /// Accepts connections until the gateway's tasks are cancelled; calls in progress may then go on for
-    /// `Settings::drain`. The loop belongs to those tasks. Each listener has its own limits on connections, of which no
-    /// sandbox gets so many that others get none.
+    /// Accepts connections until the gateway's tasks are cancelled; calls in progress may then continue for
+    /// `Settings::drain`. The loop runs on those tasks. Each listener has its own limits on connections, of which every
+    /// sandbox gets a part.
     pub fn serve(&self, listener: Listener) {
         let gateway = self.clone();
         self.tasks().spawn("model gateway", async move { gateway.accept(listener).await });
@@ -50,7 +50,7 @@ impl Gateway {
     async fn accept(self, listener: Listener) {
         let mut seats = Seats::default();
         let stop = self.tasks().cancellation().clone();
-        // A panic in a connection is that connection's failure: nobody reads these reports.
+        // A panic in a connection ends only that connection: nobody reads these reports.
         let (connections, _) = Tasks::new();
         let shares = Shares::default();
         loop {
@@ -83,7 +83,7 @@ impl Gateway {
                 }
             }
         }
-        // New calls find nobody and are held by their forwarders until the next process listens.
+        // Forwarders hold new connections until the next process listens.
         drop(listener);
         connections.shutdown(self.settings().drain + Duration::from_secs(1)).await;
     }
@@ -93,7 +93,7 @@ impl Gateway {
         let service = service_fn(move |mut request: Request<Incoming>| {
             let gateway = self.clone();
             request.extensions_mut().insert(Arc::clone(&seat));
-            // On the heap: a call's future is large, and each connection holds one.
+            // Boxed: a call's future is large, and each connection holds one.
             Box::pin(async move { Ok::<_, Infallible>(gateway.handle(request).await) })
         });
         let builder = builder();
@@ -102,12 +102,12 @@ impl Gateway {
             ended = connection.as_mut() => ended,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                // What is not done then is cut: an agent tries again, and the next process answers it.
+                // The rest is cut: the agent tries again, and the next process answers.
                 tokio::time::timeout(drain, connection).await.unwrap_or(Ok(()))
             }
         };
         if let Err(error) = ended {
-            // Agents go away all the time.
+            // Agents disconnect all the time.
             tracing::debug!(%error, "a connection to the model gateway ended");
         }
     }
@@ -133,7 +133,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 type Io = Box<dyn Stream>;
 
 impl Listener {
-    /// A connection, and whose it is where sandboxes share a socket.
+    /// Accepts a connection, with its peer where sandboxes share a socket.
     async fn accept(&self) -> io::Result<(Io, Option<Peer>)> {
         Ok(match self {
             Self::Unix(listener) => {
@@ -143,7 +143,7 @@ impl Listener {
             }
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                // Small pieces must not wait for the peer's acknowledgements; a socket that refuses works all the same.
+                // Small writes must not wait for acknowledgements; failure to set this is harmless.
                 let _ = stream.set_nodelay(true);
                 (Box::new(stream), None)
             }

@@ -1,4 +1,4 @@
-//! Errors in the shape of each provider's API, so that an agent shows their text.
+//! Errors in the format of each provider's API, so that an agent shows their text.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-/// Whose API a path belongs to.
+/// The API family of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     Anthropic,
@@ -14,25 +14,25 @@ pub(crate) enum Family {
     Gemini,
 }
 
-/// The header by which the providers' own SDKs are told whether to try again.
+/// The header from which the providers' own SDKs read whether to retry.
 pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-/// The reason, for programs.
+/// The machine-readable reason.
 pub(crate) const REASON: HeaderName = HeaderName::from_static("x-foundry-reason");
 
-/// Whether the agent is to try again.
+/// Whether the agent should retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// No: nothing changes by itself within a turn.
+    /// No: a retry within the turn cannot succeed.
     Never,
-    /// No, but this is when it would help.
+    /// No, but a call after this time would succeed.
     NotBefore(Duration),
     /// Yes, after this time.
     After(Duration),
-    /// As it likes.
+    /// Left to the agent.
     Free,
 }
 
-/// An answer of the gateway's own.
+/// An error answer of the gateway itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
@@ -65,14 +65,14 @@ impl Problem {
         Bytes::from(value.to_string())
     }
 
-    /// As MCP's clients expect it.
+    /// As a JSON-RPC error for MCP clients.
     pub(crate) fn rpc(&self) -> Bytes {
         let message = format!("{} ({})", self.words, self.reason);
         let error = json!({ "code": -32_000, "message": message });
         Bytes::from(json!({ "jsonrpc": "2.0", "id": null, "error": error }).to_string())
     }
 
-    /// As an event within a stream that has begun, after whatever was cut.
+    /// As an event within a stream that has begun, also in the middle of another event.
     pub(crate) fn event(&self, family: Family) -> Bytes {
         let body = self.body(family);
         let body = String::from_utf8_lossy(&body);

@@ -1,4 +1,4 @@
-//! How long nothing has come from a server.
+//! A timer for the time since a server last sent something.
 
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -6,35 +6,33 @@ use std::time::Duration;
 use foundry_core::{Env, Timestamp};
 use futures::future::BoxFuture;
 
-/// Measures how long nothing has come.
+/// Measures the time since a server last sent something.
 pub(crate) struct Silence {
     env: Env,
-    /// The server, for people.
+    /// The server's name for users.
     server: String,
     limit: Duration,
-    /// Since when nothing comes.
+    /// When the silence began.
     last: Timestamp,
     waits: bool,
     timer: BoxFuture<'static, ()>,
 }
 
 impl Silence {
-    /// Begins now.
     pub(crate) fn new(env: &Env, server: String, limit: Duration) -> Self {
         let (env, last, timer) = (env.clone(), env.clock.now(), sleep(env, limit));
         Self { env, server, limit, last, waits: false, timer }
     }
 
-    /// Something came.
+    /// Resets the timer: the server sent something.
     pub(crate) fn broken(&mut self) {
         self.waits = false;
     }
 
-    /// Ready once nothing has come for as long as the limit. The timer is reset only when it fires, not for
-    /// each piece.
+    /// Ready once the silence has lasted for the limit. The timer is reset only when it fires, not for each piece.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.waits {
-            // The clock is not looked at for each piece, only when there is none.
+            // The clock is not read for each piece, only when there is none.
             (self.waits, self.last) = (true, self.env.clock.now());
         }
         loop {
@@ -48,7 +46,7 @@ impl Silence {
         }
     }
 
-    /// Completes once nothing has come for as long as the limit.
+    /// Completes once the silence has lasted for the limit.
     pub(crate) async fn over(&mut self) {
         std::future::poll_fn(|cx| self.poll(cx)).await;
     }

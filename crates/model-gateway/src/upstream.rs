@@ -9,17 +9,17 @@ use crate::route::Route;
 use crate::secret;
 use crate::shape::Family;
 
-/// Where an agent's SDK puts its key, besides `authorization`.
+/// The header in which an agent's SDK sends its key, besides `authorization`.
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// Where Google's SDK puts it.
+/// The header in which Google's SDK sends it.
 pub(crate) const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
-/// Bearer tokens of Anthropic's own sign-in begin so, and count only with this beta.
+/// Bearer tokens of Anthropic's own sign-in have this prefix, and are accepted only with this beta.
 const OAUTH: (&str, &str) = ("sk-ant-oat", "oauth-2025-04-20");
 
-/// The address of a route at a provider. Base URLs are written with the version or without it; for OpenAI's API a path
-/// of the base URL's own is complete, as in other programs.
+/// The address of a route at a provider. Base URLs end with the version or without it; for OpenAI's API, a base URL
+/// with a path is complete, as in other programs.
 pub(crate) fn address(access: &Access, family: Family, route: &Route, query: Option<&str>) -> Url {
     let mut url = access.base_url.clone();
     let base = url.path().trim_end_matches('/').to_owned();
@@ -40,7 +40,7 @@ pub(crate) fn address(access: &Access, family: Family, route: &Route, query: Opt
     url
 }
 
-/// `v1`, `v1beta`, `v4`.
+/// Whether a path segment is a version such as `v1`, `v1beta`, `v4`.
 fn is_version(segment: &str) -> bool {
     segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
@@ -59,7 +59,7 @@ pub(crate) fn headers(access: &Access, family: Family, mut headers: HeaderMap) -
     ] {
         headers.remove(name);
     }
-    // Usage is read from the answer, so it must not be compressed.
+    // Usage is parsed from the answer, so the answer must not be compressed.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let (name, value) = match (&access.credential, access.kind) {
         (Credential::None, _) => (header::AUTHORIZATION, None),
@@ -93,7 +93,7 @@ fn add_beta(headers: &mut HeaderMap) {
     }
 }
 
-/// The token of a sandbox, wherever the agent's SDK puts it, and the query without it.
+/// The token of a sandbox, in any place where an SDK sends it, and the query without it.
 pub(crate) fn token(headers: &HeaderMap, query: Option<&str>) -> (Option<String>, Option<String>) {
     let text = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
     let bearer = text(header::AUTHORIZATION).and_then(|value| {
@@ -105,7 +105,7 @@ pub(crate) fn token(headers: &HeaderMap, query: Option<&str>) -> (Option<String>
         let decoded = percent_encoding::percent_decode_str(part.strip_prefix("key=")?);
         decoded.decode_utf8().ok().map(std::borrow::Cow::into_owned)
     });
-    // An SDK that has a key besides may send that one too: the token stands where the SDK puts what it was given.
+    // An SDK may send another key as well: the first of these that is set is the token.
     let token = [bearer, text(X_API_KEY), text(X_GOOG_API_KEY)].into_iter().flatten().find(|t| !t.is_empty());
     let token = token.map(str::to_owned).or(in_query.filter(|t| !t.is_empty()));
     let rest = query.map(|q| q.split('&').filter(|part| !is_key(part)).collect::<Vec<_>>().join("&"));

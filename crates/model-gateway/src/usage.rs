@@ -1,4 +1,4 @@
-//! Reads usage, failures and the end of an answer from what passes by, for each API.
+//! Parses usage, failures and the end of an answer from the passing stream, for each API.
 
 use std::sync::LazyLock;
 
@@ -10,29 +10,29 @@ use crate::access::Usage;
 use crate::lines::{Lines, Tail, last_value};
 use crate::route::Api;
 
-/// What an answer has shown so far.
+/// What has been parsed of an answer so far.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// The counts, once there are some.
+    /// The counts, once the provider has sent some.
     pub(crate) usage: Option<Usage>,
     /// The model that answers.
     pub(crate) model: Option<String>,
     /// A failure that the provider reports within a stream.
     pub(crate) failure: Option<Value>,
-    /// Whether the stream said that it is complete.
+    /// Whether the stream was marked as complete.
     pub(crate) finished: bool,
-    /// The events that tell nothing of this: words of the model.
+    /// The events with none of this: output of the model.
     pub(crate) words: Words,
-    /// Whether the event that is looked at tells usage, a failure or the end.
+    /// Whether the current event contains usage, a failure or the end.
     told: bool,
 }
 
-/// Measures the words of a stream, for one that breaks off before it reports its usage.
+/// Measures the model's output, for a stream that breaks off before it reports its usage.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Words {
     events: u64,
     bytes: u64,
-    /// The shortest event: little more than what every event has.
+    /// Size of the shortest event: about the size of an event's framing.
     shortest: u64,
 }
 
@@ -44,13 +44,13 @@ impl Words {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// About how many tokens they are: one for each event, and one more for each four bytes beyond the shortest.
+    /// Estimated tokens: one for each event, and one more for each four bytes beyond the shortest.
     pub(crate) fn tokens(&self) -> u64 {
         self.events + self.bytes.saturating_sub(self.events.saturating_mul(self.shortest)) / 4
     }
 }
 
-/// Reads an answer on the side.
+/// Parses an answer while it passes.
 pub(crate) struct Reader {
     api: Api,
     form: Form,
@@ -64,28 +64,28 @@ enum Form {
 }
 
 impl Reader {
-    /// A reader for an answer of events, or for one in one piece.
+    /// A reader for an answer as events, or for one in a single JSON body.
     pub(crate) fn new(api: Api, events: bool) -> Self {
         let form = if events { Form::Events(Lines::default()) } else { Form::Whole(Tail::default()) };
         Self { api, form, seen: Seen::default() }
     }
 
-    /// For answers that cannot be read.
+    /// For answers that cannot be parsed.
     pub(crate) fn blind(api: Api) -> Self {
         Self { api, form: Form::Unread, seen: Seen::default() }
     }
 
-    /// Whether the answer must say that it is complete.
+    /// Whether the answer must be marked as complete.
     pub(crate) fn expects_end(&self) -> bool {
         matches!(self.form, Form::Events(_))
     }
 
-    /// Looks at one piece.
+    /// Parses one piece.
     pub(crate) fn feed(&mut self, data: &[u8]) {
         let (api, seen) = (self.api, &mut self.seen);
         match &mut self.form {
             Form::Events(lines) => {
-                // Most pieces are words of the model only: the whole is searched once and not each line.
+                // Most pieces are only output of the model: the piece is searched once instead of line by line.
                 let tells = tells(api, data);
                 lines.feed(data, |line, whole, cut| seen.line(api, line, tells || !whole, cut));
             }
@@ -97,7 +97,7 @@ impl Reader {
         }
     }
 
-    /// The answer has come to its end.
+    /// The answer has ended.
     pub(crate) fn finish(&mut self) {
         let (api, seen) = (self.api, &mut self.seen);
         match &mut self.form {
@@ -108,8 +108,8 @@ impl Reader {
     }
 }
 
-/// Whether there may be something to count or to tell. Most events are words of the model, which are not parsed; within
-/// them the quotes are escaped.
+/// Whether there may be something to count or report. Most events are output of the model, which is not parsed; quotes
+/// within it are escaped, so they do not match.
 fn tells(api: Api, data: &[u8]) -> bool {
     static FINDERS: LazyLock<[Vec<Finder<'static>>; 4]> = LazyLock::new(|| {
         let of = |parts: &[&'static str]| parts.iter().map(|part| Finder::new(*part)).collect();
@@ -132,7 +132,7 @@ fn tells(api: Api, data: &[u8]) -> bool {
 }
 
 impl Seen {
-    /// One line; `tells` is false for those that need not be looked into.
+    /// One line; `tells` is false for lines that need no parsing.
     fn line(&mut self, api: Api, line: &[u8], tells: bool, cut: bool) {
         if cut {
             return self.end_of_a_long_line(api, line);
@@ -151,7 +151,7 @@ impl Seen {
         if let Ok(event) = serde_json::from_slice::<Value>(data) {
             self.event(api, &event);
         }
-        // A usage of null stands in each chunk of words too.
+        // Each chunk of output has a null usage, too.
         if !self.told && self.finished == finished {
             self.words.take(data.len());
         }
@@ -198,7 +198,7 @@ impl Seen {
         }
     }
 
-    /// Events as long as these are the last ones: they repeat the whole answer.
+    /// Events of this length are the last ones: they repeat the whole answer.
     fn end_of_a_long_line(&mut self, api: Api, end: &[u8]) {
         self.end_of(api, end);
         self.finished |= self.usage.is_some();
@@ -223,7 +223,7 @@ impl Seen {
         if body.is_cut() {
             return self.end_of(api, body.bytes());
         }
-        // Only these parts are built; the model's words are passed over.
+        // Only these parts are deserialized; the model's output is skipped.
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Answer {
@@ -234,7 +234,7 @@ impl Seen {
             #[serde(rename = "usageMetadata")]
             usage_metadata: Value,
         }
-        // Gemini streams an array when it is not asked for events; the last part has the counts.
+        // Gemini streams an array unless events are requested; its last part has the counts.
         let answer = if body.bytes().trim_ascii_start().starts_with(b"[") {
             serde_json::from_slice::<Vec<Answer>>(body.bytes()).ok().and_then(|mut parts| parts.pop())
         } else {
@@ -268,7 +268,7 @@ impl Seen {
         }
     }
 
-    /// The beginning of a message tells what was read, its end what was written; the later count holds.
+    /// The start of a message has the input count, its end the output count; the later count is final.
     fn anthropic(&mut self, usage: &Value) {
         if !usage.is_object() {
             return;
@@ -287,7 +287,7 @@ impl Seen {
         }
     }
 
-    /// The prompt's count includes what the cache held.
+    /// The prompt's count includes cached tokens.
     fn chat(&mut self, usage: &Value) {
         let Some(read) = usage["prompt_tokens"].as_u64() else { return };
         let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0);
@@ -301,7 +301,7 @@ impl Seen {
     }
 
     fn openai(&mut self, usage: &Value, read: u64, cached: u64, written: &str) {
-        // Some gateways name the cost in the currency of the account.
+        // Some gateways report the cost, in the currency of the account.
         let cost = usage["cost"].as_f64().filter(|cost| cost.is_finite() && (0.0..1e9).contains(cost));
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounded above
         let cost_micros = cost.map(|cost| (cost * 1e6).ceil() as u64);
@@ -315,7 +315,7 @@ impl Seen {
         });
     }
 
-    /// The prompt's count includes what the cache held; thoughts are counted apart.
+    /// The prompt's count includes cached tokens; thoughts are counted separately.
     fn gemini(&mut self, usage: &Value) {
         if !usage.is_object() {
             return;

@@ -1,4 +1,4 @@
-//! Calls that wait for their share of a limit for so long that their sessions show it.
+//! Shows sessions that their calls wait for a share of a limit.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,11 +8,11 @@ use crate::call::Call;
 use crate::condition::{ConditionKind, ModelCondition};
 use crate::reports::Reports;
 
-/// How many calls of each session wait and show it.
+/// The number of waiting calls that each session shows.
 #[derive(Clone, Default)]
 pub(crate) struct Waits(Arc<Mutex<HashMap<String, usize>>>);
 
-/// A call that waits and shows it; over when it is dropped, also with an agent that leaves.
+/// A waiting call that its session shows; ended on drop, also when the agent disconnects.
 pub(crate) struct Wait {
     all: Waits,
     access: Arc<Access>,
@@ -33,7 +33,7 @@ impl Waits {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        // No panic can leave the map half changed.
+        // The map is whole after every change, so a panic leaves it usable.
         foundry_core::lock(&self.0)
     }
 }
@@ -44,7 +44,7 @@ impl Wait {
     }
 
     fn tell(&self, kind: ConditionKind, model: &str, words: String) {
-        // Not through the call: it says nothing about the provider or its key.
+        // Not reported through the call: it reveals nothing about the provider or its key.
         self.reports.condition(&self.access, ModelCondition { kind, model: model.to_owned(), words });
     }
 }

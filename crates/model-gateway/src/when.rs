@@ -1,4 +1,4 @@
-//! When a used-up quota goes on, in the many ways in which providers say so.
+//! When a used-up quota is available again, in the many formats that providers use.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use serde_json::Value;
 /// No quota lasts longer than a month.
 const LONGEST: Duration = Duration::from_secs(32 * 24 * 3600);
 
-/// The time at which the provider goes on; none where it does not say.
+/// The time at which the provider's quota resets; `None` where the provider does not state it.
 pub(crate) fn resumes(headers: &HeaderMap, error: &Value, now: Timestamp) -> Option<Timestamp> {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
     let after = |d: Duration| now.plus(d);
     if per_day(error) {
-        // The delay that goes with it is that of the next attempt, not that of the quota.
+        // The accompanying delay is that of the next attempt, not that of the quota.
         return None;
     }
     let stated = text("retry-after-ms")
@@ -27,11 +27,11 @@ pub(crate) fn resumes(headers: &HeaderMap, error: &Value, now: Timestamp) -> Opt
         .or_else(|| error["resets_in_seconds"].as_u64().map(|s| after(Duration::from_secs(s))))
         .or_else(|| text("anthropic-ratelimit-unified-reset").and_then(|v| v.parse().ok()).and_then(epoch));
     let at = stated.or_else(|| resets(headers, now));
-    // A time in another unit, or nonsense: a person decides.
+    // A larger value is in another unit, or nonsense: a user must decide.
     at.filter(|at| at.since(now) <= LONGEST)
 }
 
-/// Seconds, or a date of HTTP.
+/// Parses seconds, or an HTTP date.
 fn seconds_or_date(value: &str, now: Timestamp) -> Option<Timestamp> {
     if let Ok(seconds) = value.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok().map(|d| now.plus(d));
@@ -44,7 +44,7 @@ fn epoch(seconds: i64) -> Option<Timestamp> {
     (seconds > 0).then(|| Timestamp::from_micros(seconds.saturating_mul(1_000_000)))
 }
 
-/// The headers that tell each limit's reset: those of limits with nothing left, or of all; the latest counts.
+/// The latest reset among the limit headers: of the limits with nothing left, or of all.
 fn resets(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     let mut found: Vec<(bool, Timestamp)> = Vec::new();
     for (name, value) in headers {
@@ -92,12 +92,12 @@ fn details(error: &Value) -> impl Iterator<Item = &Value> {
     error["details"].as_array().into_iter().flatten()
 }
 
-/// Gemini's `RetryInfo`.
+/// The delay in Gemini's `RetryInfo`, if the error has one.
 fn retry_info(error: &Value) -> Option<Duration> {
     details(error).find_map(|d| span(d["retryDelay"].as_str()?))
 }
 
-/// Whether Gemini names a quota that ends with the day.
+/// Whether Gemini names a daily quota.
 fn per_day(error: &Value) -> bool {
     let violations = details(error).filter_map(|d| d["violations"].as_array()).flatten();
     violations.filter_map(|v| v["quotaId"].as_str()).any(|id| id.contains("PerDay"))
@@ -109,7 +109,7 @@ mod tests {
     use http::HeaderName;
     use serde_json::json;
 
-    /// 2026-01-01T00:00:00Z.
+    /// 2026-01-01T00:00:00Z, for tests without a clock.
     const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
     fn after(headers: &[(&'static str, &'static str)], error: &Value) -> Option<u64> {

@@ -1,5 +1,5 @@
-//! A child process with all that it starts: a group of its own, which ends with its holder. Programs that we run
-//! are often scripts around the real one, and a kill of the child alone would leave that one running.
+//! A child process with all its descendants: a process group that is killed when its holder is dropped. Programs are
+//! often scripts around the real one, and a kill of the child alone would leave that one running.
 
 use std::io;
 
@@ -22,7 +22,7 @@ impl ProcessGroup {
         Ok((child, group))
     }
 
-    /// The leader's id, which is the group's; none once the group was let go.
+    /// The leader's id, which is the group's; `None` once the group was let go.
     pub fn id(&self) -> Option<Pid> {
         self.0
     }
@@ -30,12 +30,12 @@ impl ProcessGroup {
     /// Sends a signal to every process of the group. A group that has ended by itself is no error.
     pub fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
-            // ESRCH: it ended in the same moment, which is what is wanted.
+            // ESRCH: it has just ended by itself.
             let _ = kill_process_group(group, signal);
         }
     }
 
-    /// Gives up the group without killing it: for one that is known to be empty, whose number may soon be another's.
+    /// Gives up the group without killing it: for a group known to be empty, whose id may soon be reused.
     pub fn let_go(&mut self) {
         self.0 = None;
     }

@@ -1,4 +1,4 @@
-//! Generated code of `proto/` and its descriptor set; no hand logic but that secrets do not print themselves.
+//! Generated code of `proto/` and its descriptor set. The only logic by hand is the `Debug` of secrets.
 //!
 //! Messages are typed. In the services, every watch response is [`foundry_frame::Frame`]: the same
 //! bytes on the wire, encoded once and read without knowing the entity.
@@ -9,7 +9,7 @@ macro_rules! packages {
     ($($name:ident { $messages:literal $(, $services:literal)? })*) => {$(
         #[doc = concat!("Package `", $messages, "`.")]
         pub mod $name {
-            /// Version 1.
+            /// Version 1 of the package: its messages, clients and servers.
             pub mod v1 {
                 include!(concat!(env!("OUT_DIR"), "/", $messages, ".rs"));
                 $(include!(concat!(env!("OUT_DIR"), "/services/", $services, ".rs"));)?

@@ -1,4 +1,4 @@
-//! The wire contract as the descriptors state it.
+//! Checks of the wire contract against the descriptors.
 
 use foundry_proto::{Frame, common, task, watch};
 use prost::Message as _;

@@ -1,6 +1,6 @@
-//! Messages of the Agent Client Protocol to an agent. A call returns when the message is recorded and on its
-//! way; what the agent answers is read from the log. Request ids are chosen by the caller, derived from what
-//! is asked; the runtime passes each on once, so that a repetition is harmless.
+//! Messages of the Agent Client Protocol to an agent. A call returns when the message is recorded and queued; the
+//! agent's answer is read from the log. The caller derives request ids from the request's meaning; the runtime passes
+//! each id on once, so that a repetition is harmless.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,6 +1,5 @@
-//! One request over one connection. A connection begins with a hello: the runtime proves that it has the
-//! key before anything is told to it, and by the same exchange we prove ourselves. A connection that was
-//! used well is kept for the next call.
+//! One request over one connection. A connection begins with a hello: the runtime proves that it has the key before it
+//! receives anything else, and the same exchange proves ours. A connection without an error is kept for the next call.
 
 use std::pin::Pin;
 use std::sync::Mutex;
@@ -19,12 +18,12 @@ use serde::Serialize;
 
 use super::{ClientError, QUICK, RuntimeClient};
 
-/// Answers larger than this are cut off unless the caller says otherwise: the other side is not trusted.
+/// Answers larger than this are cut off unless the caller sets another limit: the other side is not trusted.
 const MAX_ANSWER: usize = 16 << 20;
 /// Connections that are kept between calls.
 const MAX_IDLE: usize = 4;
-/// How long one may rest. The runtime closes one that is silent for ten seconds, and a request that meets the close is
-/// lost: a busy host must have time enough between the two.
+/// How long a kept connection may be idle. The runtime closes connections after ten silent seconds, and a request that
+/// meets the close is lost: a busy host needs enough time between the two.
 const MAX_REST: Duration = Duration::from_secs(2);
 
 /// A request to the runtime.
@@ -50,12 +49,12 @@ impl Request {
         Self { body, ..self }
     }
 
-    /// How long it may take in all; 5 s unless said.
+    /// Sets the time limit of the whole call; the default is 5 s.
     pub fn limit(self, limit: Duration) -> Self {
         Self { limit, ..self }
     }
 
-    /// How large the answer may be, in bytes; 16 MiB unless said.
+    /// Sets the size limit of the answer in bytes; the default is 16 MiB.
     pub fn max_answer(self, max_answer: usize) -> Self {
         Self { max_answer, ..self }
     }
@@ -67,7 +66,7 @@ pub(crate) struct Answer {
     pub body: Bytes,
 }
 
-/// The connections that rest, each with the time since when.
+/// The idle connections, each with the time since when it is idle.
 #[derive(Default)]
 pub(crate) struct Connections(Mutex<Vec<(Timestamp, Open)>>);
 
@@ -123,7 +122,7 @@ impl Open {
             answer = &mut exchange => answer,
             ended = driver => {
                 ended.map_err(unreachable)?;
-                // The last bytes may be read already.
+                // The answer may have been read completely.
                 exchange.await
             }
         }
@@ -161,14 +160,14 @@ impl RuntimeClient {
         if status.is_success() { Ok(answer) } else { Err(refusal(status, &answer.body)) }
     }
 
-    /// A connection that rests and still stands.
+    /// An idle connection that is still open.
     async fn ready(&self) -> Option<Open> {
         loop {
             let mut open = self.connections.take(self.env.clock.now())?;
             let Open { sender, driver, .. } = &mut open;
             let stands = tokio::select! {
                 biased;
-                // Sees that the other side has closed it, if it has.
+                // Detects a connection that the other side has closed.
                 _ = driver => false,
                 ready = sender.ready() => ready.is_ok(),
             };
@@ -213,7 +212,7 @@ impl RuntimeClient {
 }
 
 fn unreachable(e: hyper::Error) -> ClientError {
-    // The outer text is general; the innermost says why.
+    // The outer text is general; the innermost has the cause.
     let mut cause: &dyn std::error::Error = &e;
     while let Some(inner) = cause.source() {
         cause = inner;

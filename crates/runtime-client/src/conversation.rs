@@ -1,6 +1,5 @@
-//! Opening an agent conversation, so that a repetition after a crash at any point ends where the first
-//! attempt would have: the runtime starts each attempt once and passes each request on once, and its log has
-//! the answers.
+//! Opening an agent conversation. A repetition after a crash at any point has the result of the first attempt: the
+//! runtime starts each attempt once and passes each request on once, and its log has the answers.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use super::{ClientError, LogFollower, RequestId, RuntimeClient};
 /// What is needed to open a conversation.
 #[derive(Clone, Debug)]
 pub struct Conversation<'a> {
-    /// The runtime.
+    /// The client of the sandbox's runtime.
     pub client: &'a RuntimeClient,
     /// The name of the conversation.
     pub acp: &'a AcpId,
@@ -26,39 +25,39 @@ pub struct Conversation<'a> {
     pub agent: &'a str,
     /// The program with its first arguments, as the sandbox sees it; those of the launch follow.
     pub command: Vec<String>,
-    /// How it is started and introduced.
+    /// How the agent is started and set up.
     pub launch: &'a Launch,
-    /// The tools it gets, as the protocol writes them.
+    /// The MCP servers it may use, in the protocol's JSON form.
     pub mcp_servers: &'a [Value],
     /// HOME, as the sandbox sees it.
     pub home: PathBuf,
     /// Where the agent works, as the sandbox sees it.
     pub workspace: PathBuf,
-    /// The attempt, e.g. the runtime instance: another one starts another agent process, the same one
-    /// finds what it did before.
+    /// The attempt, e.g. the runtime instance: a new attempt starts another agent process, the same one finds its
+    /// earlier results.
     pub attempt: &'a str,
-    /// The session of an earlier agent process that is to be taken up again, if there was one.
+    /// The session of an earlier agent process to resume, if there was one.
     pub earlier: Option<&'a str>,
-    /// What was chosen in the conversation, set over the settings of the launch: options by their ids, with values.
+    /// Options that the user chose in the conversation, as ids with values; they override the settings of the launch.
     pub chosen: &'a [(String, String)],
 }
 
-/// What `initialize` brought.
+/// The agent's response to `initialize`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Initialized(pub Value);
 
 impl Initialized {
-    /// Whether the agent can take up an earlier session with its history told again.
+    /// Whether the agent can resume an earlier session and replays its history.
     pub fn can_load(&self) -> bool {
         self.0.pointer("/agentCapabilities/loadSession").and_then(Value::as_bool).unwrap_or(false)
     }
 
-    /// Whether the agent can take up an earlier session without telling its history again.
+    /// Whether the agent can resume an earlier session without replaying its history.
     pub fn can_resume(&self) -> bool {
         self.0.pointer("/agentCapabilities/sessionCapabilities/resume").is_some_and(|v| !v.is_null())
     }
 
-    /// What it takes in prompts besides text: `image`, `embedded`.
+    /// The kinds of content it accepts in prompts besides text: `image`, `embedded`.
     pub fn prompt_kinds(&self) -> Vec<&'static str> {
         let takes = |name: &str| {
             let path = format!("/agentCapabilities/promptCapabilities/{name}");
@@ -68,7 +67,7 @@ impl Initialized {
         kinds.into_iter().filter(|(name, _)| takes(name)).map(|(_, kind)| kind).collect()
     }
 
-    /// The names of the ways to sign in that it offers.
+    /// The names of the sign-in methods it offers.
     pub fn sign_ins(&self) -> Vec<&str> {
         let methods = self.0.get("authMethods").and_then(Value::as_array);
         methods.into_iter().flatten().filter_map(|m| m.get("name").and_then(Value::as_str)).collect()
@@ -80,13 +79,13 @@ impl Initialized {
 pub struct Opened {
     /// The agent's own id of the session.
     pub session_id: String,
-    /// Whether the agent has what was said before in mind.
+    /// Whether the agent has the history of the earlier session.
     pub remembers: bool,
-    /// What it said of itself.
+    /// The agent's capabilities.
     pub initialized: Initialized,
-    /// What it said of the session: modes, models, options.
+    /// The agent's description of the session: modes, models, options.
     pub session: Value,
-    /// Values of the launch that a person chose and the agent does not offer or refuses.
+    /// Values that a user chose and that the agent does not offer or refuses.
     pub passed_over: Vec<String>,
     /// Options among the chosen ones that the agent does not offer.
     pub unknown: Vec<String>,
@@ -95,13 +94,13 @@ pub struct Opened {
 const POLL: Duration = Duration::from_millis(100);
 /// How long an agent may take for each of the steps.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Nothing more is told of an earlier session when nothing was said for so long.
+/// The replay of a session's history counts as complete after this long without a message.
 const QUIET: Duration = Duration::from_millis(300);
-/// How long that is waited for.
+/// Longest wait for that.
 const MAX_RETELLING: Duration = Duration::from_secs(10);
 /// The method that opens a new session.
 const NEW: &str = "session/new";
-/// The method that takes up an earlier session and has its history told again.
+/// The method that resumes an earlier session and replays its history.
 const LOAD: &str = "session/load";
 /// The requests of an agent that Foundry answers; all others are refused at once by the runtime.
 const OFFERS: [&str; 2] = ["session/request_permission", "elicitation/create"];
@@ -112,8 +111,8 @@ impl Conversation<'_> {
     /// Starts the agent and opens a session.
     ///
     /// # Errors
-    /// `AGENT_START_FAILED`, `AGENT_EXITED` with how, `AGENT_SIGN_IN_REQUIRED` with the ways it offers,
-    /// `AGENT_ERROR` with its words, `AGENT_START_TIMEOUT`, and those of the runtime and its log.
+    /// `AGENT_START_FAILED`, `AGENT_EXITED` with the exit status, `AGENT_SIGN_IN_REQUIRED` with the methods on offer,
+    /// `AGENT_ERROR` with the agent's message, `AGENT_START_TIMEOUT`, and those of the runtime and its log.
     pub async fn open(&self, env: &Env) -> Result<Opened, ProviderError> {
         for file in &self.launch.files {
             let place = self.home.join(&file.path);
@@ -167,7 +166,7 @@ impl Conversation<'_> {
         let mut unknown = Vec::new();
         for (option, value) in self.chosen {
             match Choosable::find(&offer, option) {
-                // What it refuses is in the log.
+                // A refusal is in the log.
                 Some(set) => drop(self.set(&from, &session_id, &set.to(value), &mut offer, env).await?),
                 None => unknown.push(option.clone()),
             }
@@ -179,7 +178,7 @@ impl Conversation<'_> {
         Ok(Opened { session_id, remembers, initialized, session, passed_over, unknown })
     }
 
-    /// Makes a setting of the session; what the agent offers may change by that. False when it refuses.
+    /// Makes a setting of the session; the agent's offer may change as a result. False when the agent refuses.
     async fn set(
         &self,
         from: &TapCursor,
@@ -203,8 +202,8 @@ impl Conversation<'_> {
         }
     }
 
-    /// Waits until the log is quiet: some agents answer a load first and tell the history then, and what comes after
-    /// the next prompt belongs to its turn.
+    /// Waits until the log is quiet: some agents answer a load before they replay the history, and what comes after the
+    /// next prompt would count as part of its turn.
     async fn until_quiet(&self, from: &TapCursor, env: &Env) -> Result<(), ProviderError> {
         let mut log = self.follow(from, env);
         let quiet = async {
@@ -224,15 +223,15 @@ impl Conversation<'_> {
         }
     }
 
-    /// The log of the conversation, from there on.
+    /// The log of the conversation from this position on.
     fn follow(&self, from: &TapCursor, env: &Env) -> LogFollower {
         let reader = TapReader::new(self.client.sandbox().clone(), self.acp);
         let client = Some(self.client.clone());
         LogFollower::new(reader, self.acp.clone(), from.clone(), client, POLL, env.clone())
     }
 
-    /// Takes up the earlier session where the agent can and it works, and otherwise opens a new one; with the method
-    /// that did.
+    /// Resumes the earlier session if the agent can, and otherwise opens a new one; returns the response and the method
+    /// that worked.
     async fn session(
         &self,
         from: &TapCursor,
@@ -289,7 +288,7 @@ impl Conversation<'_> {
         self.ask_as(method, from, method, params, env).await
     }
 
-    /// The same under a name of its own, where one method is used more than once.
+    /// The same with an explicit request id, where one method is used more than once.
     async fn ask_as(
         &self,
         name: &str,
@@ -323,7 +322,7 @@ impl Conversation<'_> {
                 match event.body {
                     TapBody::Message { direction, json } => match AcpEvent::parse(direction, json) {
                         AcpEvent::Answered { id, result } if id == wanted => return Ok(result),
-                        // No turn runs yet in which somebody could answer, and the agent waits.
+                        // No turn runs yet in which a user could answer, and the agent waits.
                         AcpEvent::PermissionAsked { id, .. } => {
                             self.client.answer_permission(self.acp, &id, None).await?;
                         }
@@ -349,7 +348,7 @@ impl Conversation<'_> {
     }
 }
 
-/// How a setting of the launch is made: by the config option of its category, else by the modes or the models.
+/// How a setting of the launch is made: by the config option of its category, else as a mode or model.
 fn setting_of(offer: &Value, setting: &SessionSetting) -> Option<SetOption> {
     let category = match setting.setting {
         Setting::Model => MODEL,

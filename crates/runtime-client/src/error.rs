@@ -11,7 +11,7 @@ pub enum ClientError {
     /// No connection, or it broke: whether the call had an effect is unknown.
     #[error("the runtime cannot be reached: {0}")]
     Unreachable(String),
-    /// Somebody answers who does not have the key of this runtime; nothing was told to them.
+    /// The other side does not have the key of this runtime; nothing was sent to it.
     #[error("the peer is not this sandbox's runtime: {0}")]
     Stranger(&'static str),
     /// No answer in time; the call may still take effect.
@@ -20,23 +20,23 @@ pub enum ClientError {
     /// The runtime refused: status, its error type, its words.
     #[error("the runtime returned {status}: {detail}")]
     Refused {
-        /// HTTP status.
+        /// The HTTP status of the response.
         status: u16,
         /// Its error type, e.g. `agent_ended`.
         kind: String,
-        /// Its words.
+        /// The runtime's error message.
         detail: String,
     },
     /// The agent answered with an error.
     #[error(transparent)]
     Agent(#[from] RpcError),
-    /// The answer made no sense.
+    /// The answer could not be parsed.
     #[error("invalid response from the runtime: {0}")]
     Malformed(String),
 }
 
 impl ClientError {
-    /// Whether the runtime refused for this reason.
+    /// Whether the runtime refused with this error type.
     pub fn is_refused(&self, kind: &str) -> bool {
         matches!(self, Self::Refused { kind: found, .. } if found == kind)
     }

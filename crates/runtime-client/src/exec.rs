@@ -18,9 +18,9 @@ use super::{ClientError, QUICK, RuntimeClient};
 pub struct ExecSpec {
     /// The program and its arguments.
     pub argv: Vec<String>,
-    /// Further environment.
+    /// Variables added to the runtime's own environment.
     pub env: BTreeMap<String, String>,
-    /// Where it runs, as the sandbox sees it; none = where the runtime was started.
+    /// The working directory, as the sandbox sees it; none = the runtime's own.
     pub cwd: Option<PathBuf>,
     /// Its standard input, at most 1 MiB.
     pub stdin: Vec<u8>,
@@ -30,16 +30,16 @@ pub struct ExecSpec {
     pub max_output: usize,
 }
 
-/// What came of it.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecOutput {
     /// Exit code, 128 + n when signal n ended it; none = ended because of its limit.
     pub exit_code: Option<i32>,
     /// Whether it was ended because of its limit.
     pub timed_out: bool,
-    /// Standard output; what is no text is replaced.
+    /// Standard output; invalid UTF-8 is replaced.
     pub stdout: String,
-    /// Standard error; what is no text is replaced.
+    /// Standard error; invalid UTF-8 is replaced.
     pub stderr: String,
     /// Whether output beyond the limit was dropped.
     pub stdout_truncated: bool,
@@ -48,7 +48,7 @@ pub struct ExecOutput {
 }
 
 impl RuntimeClient {
-    /// Runs a command to its end and ends all it started.
+    /// Runs a command to its end and kills every process it started.
     ///
     /// # Errors
     /// `invalid`, `busy`, and when the runtime cannot be reached.

@@ -18,13 +18,13 @@ use super::{ClientError, QUICK, RuntimeClient};
 const TRANSFER: Duration = Duration::from_secs(120);
 
 impl RuntimeClient {
-    /// Reads a file, of at most so many bytes.
+    /// Reads a file of at most `max_bytes` bytes.
     ///
     /// # Errors
     /// `not_found`, `refused` (a link, a place outside), `too_large`.
     pub async fn get_file(&self, path: &Path, max_bytes: u64) -> Result<Bytes, ClientError> {
         let path = format!("/v1/files?path={}&max={max_bytes}", encoded(path));
-        // A refusal is an answer, too.
+        // The limit must leave room for an error answer.
         let most = usize::try_from(max_bytes).unwrap_or(usize::MAX).max(64 << 10);
         let request = Request::new(Method::GET, path).limit(TRANSFER).max_answer(most);
         Ok(self.send(request).await?.body)
@@ -52,7 +52,7 @@ impl RuntimeClient {
         self.send(request).await.map(drop)
     }
 
-    /// Reads the log of a conversation from `offset` on, waiting so long for something new.
+    /// Reads the log of a conversation from `offset` on, waiting up to `wait` for new entries.
     ///
     /// # Errors
     /// `truncated` when the log is shorter than that.

@@ -1,5 +1,5 @@
-//! Following a log: the runtime is asked to answer when the log grows, and a coarse poll covers the case
-//! that it cannot be asked.
+//! Following a log: the runtime answers a long poll when the log grows, and a coarse poll covers the case that the
+//! runtime cannot be reached.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use foundry_sandbox::{AcpId, TapBatch, TapCursor, TapReadError, TapReader};
 
 use super::RuntimeClient;
 
-/// What is said within this time of the first word is read together.
+/// Messages within this time of the first one are read together.
 const GATHER: Duration = Duration::from_millis(20);
-/// How long one question for news stays open at the runtime.
+/// How long one long poll stays open at the runtime.
 const WAIT: Duration = Duration::from_secs(25);
 
 /// Follows the log of one conversation.
@@ -24,8 +24,8 @@ pub struct LogFollower {
 }
 
 impl LogFollower {
-    /// Follows `reader` from `cursor` on. Without a client, or when it cannot reach the runtime, the log is
-    /// looked at every `poll`.
+    /// Follows `reader` from `cursor` on. Without a client, or while the runtime cannot be reached, the log is read
+    /// every `poll`.
     pub fn new(
         reader: TapReader,
         acp: AcpId,
@@ -58,7 +58,7 @@ impl LogFollower {
     /// Completes when the log may have grown.
     async fn wait(&self) {
         let Some(client) = &self.client else { return self.env.clock.sleep(self.poll).await };
-        // No bytes are asked for: they are read through the handle, which may know a shorter way.
+        // Requests no bytes: they are read through the handle, which may have a faster way.
         match client.read_log(&self.acp, self.cursor.offset, 0, WAIT).await {
             Ok(stretch) if stretch.length > self.cursor.offset => self.env.clock.sleep(GATHER).await,
             Ok(_) => {}

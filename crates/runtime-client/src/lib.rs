@@ -1,8 +1,8 @@
 //! Client of the runtime inside a sandbox, over whatever connection its [`foundry_sandbox::Sandbox`] handle
 //! opens: starting agents and talking to them, running commands, files, processes and terminals.
 //!
-//! Entry points: [`RuntimeClient`], [`Conversation`] to open an agent's session, [`LogFollower`] to follow
-//! what it says, and [`RemoteSandbox`], a handle that needs nothing but HTTP.
+//! Entry points: [`RuntimeClient`], [`Conversation`] to open an agent's session, [`LogFollower`] to follow its log, and
+//! [`RemoteSandbox`], a handle that needs nothing but HTTP.
 
 mod acp;
 mod connection;
@@ -37,9 +37,9 @@ pub use terminals::TerminalOutput;
 
 use connection::{Connections, Request};
 
-/// How long a call may take that does no work inside.
+/// Time limit of a call that starts no work in the sandbox.
 const QUICK: Duration = Duration::from_secs(5);
-/// How long the end of an agent may take: it is killed after 5 s.
+/// Time limit of ending an agent, which is killed after 5 s.
 const END: Duration = Duration::from_secs(10);
 
 /// A connection to one runtime; cloning shares it.
@@ -62,12 +62,12 @@ impl RuntimeClient {
         Self { sandbox, connections: Arc::default(), env }
     }
 
-    /// The handle it goes through.
+    /// The handle it uses.
     pub fn sandbox(&self) -> &Arc<dyn Sandbox> {
         &self.sandbox
     }
 
-    /// Whether the runtime answers and has proved that it is the one of the handle's key.
+    /// Whether the runtime answers and has proved that it holds the handle's key.
     ///
     /// # Errors
     /// When it cannot be reached, or is another.
@@ -79,7 +79,7 @@ impl RuntimeClient {
         }
     }
 
-    /// Starts an agent for a conversation, or finds the one that this attempt has started before.
+    /// Starts an agent for a conversation, or finds the one that this attempt has already started.
     ///
     /// # Errors
     /// `start_failed` naming the program when it cannot be run.
@@ -105,7 +105,7 @@ impl RuntimeClient {
         self.send(request).await.map(drop)
     }
 
-    /// The processes of the sandbox at this moment, as something inside it says.
+    /// The processes of the sandbox at this moment, as reported from inside.
     ///
     /// # Errors
     /// When the runtime cannot be reached.

@@ -26,12 +26,12 @@ pub struct RemoteSandbox {
 }
 
 impl RemoteSandbox {
-    /// For the runtime that listens at `address` (host and port) and has this key; `home` is HOME inside.
+    /// A handle for the runtime that listens at `address` (host and port) and has this key; `home` is HOME inside.
     pub fn new(address: String, key: RuntimeKey, home: PathBuf, env: Env) -> Self {
         Self { address, key, home, env }
     }
 
-    /// A client of its own: the handle is what other clients go through.
+    /// A client of our own: other clients go through this handle.
     fn client(&self) -> RuntimeClient {
         let same = Self {
             address: self.address.clone(),
@@ -64,7 +64,7 @@ impl Sandbox for RemoteSandbox {
         if !matches!(&error, ClientError::Refused { kind, .. } if kind == "truncated") {
             return Err(failed(error));
         }
-        // The refusal does not say how long the log is; the log does.
+        // The refusal does not contain the log's length, so it is read.
         let found = client.read_log(acp, 0, 1, Duration::ZERO).await.map_err(failed)?.length;
         Err(TapReadError::Truncated { expected: offset, found })
     }

@@ -1,40 +1,39 @@
-//! What can be chosen in a session, by whichever of the protocol's ways an agent offers it: config options, and the
-//! older modes and models.
+//! The options of a session, in any of the protocol's forms: config options, and the older modes and models.
 
 use serde_json::{Value, json};
 
-/// The option under which the protocol's modes are chosen, where no config option stands for them.
+/// The option id of the protocol's modes, where no config option covers them.
 pub const MODE: &str = "mode";
-/// The same for the models of agents that offer them beside the config options.
+/// The option id of the models, for agents that offer them beside the config options.
 pub const MODEL: &str = "model";
 
-/// How an option is set.
+/// The request by which an option is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
-    /// `session/set_config_option` with one of its values.
+    /// `session/set_config_option` with one of the option's values.
     Config,
     /// `session/set_config_option` with true or false.
     Switch,
-    /// `session/set_mode`.
+    /// `session/set_mode`, with the id of a mode.
     Mode,
-    /// `session/set_model`.
+    /// `session/set_model`, with the id of a model.
     Model,
 }
 
 /// A request that sets an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetOption {
-    /// How.
+    /// The kind of request.
     pub way: Way,
-    /// The option.
+    /// The option's id, or [`MODE`] or [`MODEL`].
     pub option: String,
     /// The value; `true` or `false` for a switch.
     pub value: String,
 }
 
 impl SetOption {
-    /// The method.
+    /// The JSON-RPC method.
     pub fn method(&self) -> &'static str {
         match self.way {
             Way::Config | Way::Switch => "session/set_config_option",
@@ -43,7 +42,7 @@ impl SetOption {
         }
     }
 
-    /// The parameters for a session of the agent.
+    /// The request's parameters for a session of the agent.
     pub fn params(&self, session: &str) -> Value {
         let Self { option, value, .. } = self;
         match self.way {
@@ -56,7 +55,7 @@ impl SetOption {
         }
     }
 
-    /// Which option a request set to which value; none for another request.
+    /// The option and value that a request set; none for another request.
     pub fn read(method: &str, params: &Value) -> Option<(String, String)> {
         let text = |key: &str| params.get(key).and_then(Value::as_str).map(str::to_owned);
         match method {
@@ -74,7 +73,7 @@ impl SetOption {
     }
 }
 
-/// Something that a session offers, as the answer that opened it says.
+/// An option that a session offers, from the response that opened the session.
 pub(crate) struct Choosable<'a> {
     way: Way,
     option: &'a str,
@@ -93,7 +92,7 @@ impl<'a> Choosable<'a> {
         })
     }
 
-    /// The first config option that fits.
+    /// The first config option for which `fits` holds.
     pub(crate) fn of_config(offer: &'a Value, fits: impl Fn(&Value) -> bool) -> Option<Self> {
         let options = offer.get("configOptions").and_then(Value::as_array);
         let found = options.into_iter().flatten().find(|option| fits(option))?;
@@ -102,7 +101,8 @@ impl<'a> Choosable<'a> {
         Some(Self { way, option: found.get("id").and_then(Value::as_str)?, values: Vec::new() })
     }
 
-    /// Whether the config option of this category has this value already, or, where there is none, the models have.
+    /// Whether the config option of this category already has this value; without such an option, whether the models
+    /// have it.
     pub(crate) fn has(offer: &Value, category: &str, value: &str) -> bool {
         let options = offer.get("configOptions").and_then(Value::as_array);
         let text = |option: &'_ Value, key: &str| option.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -116,13 +116,13 @@ impl<'a> Choosable<'a> {
         current.and_then(Value::as_str) == Some(value)
     }
 
-    /// The modes.
+    /// The modes as an option, if the session offers any.
     pub(crate) fn of_modes(offer: &'a Value) -> Option<Self> {
         let modes = offer.pointer("/modes/availableModes").and_then(Value::as_array)?;
         Some(Self { way: Way::Mode, option: MODE, values: ids(modes, "id") })
     }
 
-    /// The models.
+    /// The models as an option, if the session offers any.
     pub(crate) fn of_models(offer: &'a Value) -> Option<Self> {
         let models = offer.pointer("/models/availableModels").and_then(Value::as_array)?;
         Some(Self { way: Way::Model, option: MODEL, values: ids(models, "modelId") })

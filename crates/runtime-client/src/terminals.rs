@@ -10,12 +10,12 @@ use serde_json::json;
 use super::connection::Request;
 use super::{ClientError, QUICK, RuntimeClient};
 
-/// A stretch of what a terminal shows.
+/// A stretch of a terminal's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TerminalOutput {
-    /// Offset of the first byte: later than asked when older bytes are not kept any more.
+    /// Offset of the first byte: later than requested when older output was dropped.
     pub offset: u64,
-    /// The bytes.
+    /// The raw output, control sequences included.
     pub bytes: Bytes,
     /// The exit code, once the program has ended.
     pub ended: Option<i32>,
@@ -31,7 +31,7 @@ impl RuntimeClient {
         Ok(self.call::<TerminalStarted>(request).await?.terminal)
     }
 
-    /// What a terminal shows from `offset` on, waiting so long for something new.
+    /// A terminal's output from `offset` on, waiting up to `wait` for more.
     ///
     /// # Errors
     /// `not_found`.
@@ -49,7 +49,7 @@ impl RuntimeClient {
         Ok(TerminalOutput { offset, ended, bytes: answer.body })
     }
 
-    /// Types into a terminal.
+    /// Writes input to a terminal.
     ///
     /// # Errors
     /// `not_found`.
@@ -68,7 +68,7 @@ impl RuntimeClient {
         self.send(request).await.map(drop)
     }
 
-    /// Ends a terminal and what runs in it.
+    /// Closes a terminal and kills its processes.
     ///
     /// # Errors
     /// `not_found`.

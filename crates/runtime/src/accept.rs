@@ -1,4 +1,4 @@
-//! Accepting connections of programs inside.
+//! Accepting connections from programs inside the sandbox.
 
 use std::future::Future;
 use std::sync::Arc;

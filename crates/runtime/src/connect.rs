@@ -1,5 +1,5 @@
-//! `internal connect HOST PORT`: standard input and output through the way out of this sandbox, for `ProxyCommand` of
-//! ssh and whatever else takes such a command.
+//! `internal connect HOST PORT`: connects standard input and output through the sandbox's proxy, for ssh's
+//! `ProxyCommand` and other programs that take such a command.
 
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
@@ -13,7 +13,7 @@ const MAX_HEAD: usize = 64 * 1024;
 /// How much of a refusal's text is shown, in bytes.
 const MAX_TEXT: usize = 4 * 1024;
 
-/// Exit code 0 when the other side has ended, 1 for a refusal, 64 for wrong arguments.
+/// Exit code 0 when the other side has closed, 1 for a refusal, 64 for wrong arguments.
 pub(crate) fn run(arguments: &[String]) -> i32 {
     let [host, port] = arguments else { return 64 };
     let Ok(port) = port.parse::<u16>() else { return 64 };
@@ -53,7 +53,7 @@ async fn connect(host: &str, port: u16) -> io::Result<()> {
     let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
     if line.split(' ').nth(1) != Some("200") {
         let mut text = rest;
-        // The connection stays open after it.
+        // The connection stays open after a refusal, so the text ends by its length.
         let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
         let length =
             head.lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
@@ -74,7 +74,7 @@ async fn connect(host: &str, port: u16) -> io::Result<()> {
         if tokio::io::copy(&mut tokio::io::stdin(), &mut to).await.is_ok() {
             let _ = to.shutdown().await;
         }
-        // The other side has the last word.
+        // The other side decides when the connection ends.
         std::future::pending().await
     };
     tokio::select! {

@@ -1,5 +1,5 @@
-//! The forwarder of model calls: listens on the loopback, passes every call on to the gateway's socket and
-//! adds the proof of its sandbox.
+//! The forwarder of model calls: listens on the loopback, passes every call on to the gateway's socket and adds the
+//! proof of its sandbox.
 
 use std::convert::Infallible;
 use std::io;
@@ -111,7 +111,7 @@ impl Gateway {
         let proof = self.start.key.model_proof(sandbox.as_str(), instance, &number);
         let value = HeaderValue::from_str(&format!("{sandbox}.{instance}.{number}.{proof}"))?;
         without_hops(request.headers_mut());
-        // Replaces a forged one.
+        // Replaces a header that a program inside may have forged.
         request.headers_mut().insert(SANDBOX_HEADER, value);
         Ok(request)
     }
@@ -138,9 +138,9 @@ impl Gateway {
         let (caller, gone) = oneshot::channel::<Infallible>();
         self.tasks.spawn("model call", async move {
             tokio::select! {
-                // The reader of the answer sees errors of the connection.
+                // Errors of the connection surface at the reader of the answer.
                 _ = connection => {}
-                // Nothing is ever sent: the answer was dropped.
+                // Nothing is ever sent: this completes when the answer is dropped.
                 _ = gone => {}
             }
         });
@@ -156,8 +156,8 @@ impl Gateway {
     }
 }
 
-/// Refused at once when the gateway's queue of connections is full: a connect that waits would hold up the whole
-/// runtime, which has one thread.
+/// Fails at once when the gateway's connection queue is full: a blocking connect would block the whole runtime, which
+/// has one thread.
 pub(crate) fn connect(socket: &Path) -> io::Result<std::os::unix::net::UnixStream> {
     let address = SocketAddrUnix::new(socket)?;
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;

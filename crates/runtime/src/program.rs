@@ -10,18 +10,18 @@ use foundry_sandbox::wire::MODEL_URL;
 
 use crate::error::{Failure, Kind};
 
-/// This program, even when its file was replaced.
+/// This program, even when its file has been replaced.
 pub(crate) const OWN: &str = "/proc/self/exe";
 /// `argv[0]` of this program when it starts itself again.
 pub(crate) const NAME: &str = "foundry";
 
-/// What is said where there is no value for [`MODEL_URL`].
+/// The error where there is no value for [`MODEL_URL`].
 pub(crate) const NO_GATEWAY: &str = "the agent needs a model gateway, and this sandbox has none";
 
-/// Values of the placeholders.
+/// Values of the placeholders in commands and files.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
-    /// HOME.
+    /// The sandbox user's home directory, for `${HOME}`.
     pub home: PathBuf,
     /// The work tree.
     pub workspace: PathBuf,

@@ -1,4 +1,4 @@
-//! What the runtime tells of itself.
+//! The runtime's own log.
 
 use std::io::{self, Write as _};
 

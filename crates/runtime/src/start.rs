@@ -28,7 +28,7 @@ use crate::way_out::WayOut;
 const MAX_START: u64 = 64 << 10;
 /// Threads for work that blocks: reading files, opening logs.
 const MAX_BLOCKING: usize = 8;
-/// They stay: where processes are limited, a new one might be refused.
+/// Threads are kept for ever: where processes are limited, a new one might be refused.
 const KEEP_THREADS: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// Time for the remaining tasks at shutdown.
 const LAST_TASKS: Duration = Duration::from_secs(6);
@@ -61,7 +61,7 @@ fn start(place: &str) -> io::Result<()> {
         .build()?;
     // Agents are tied to the thread that starts them; all tasks run on this one.
     let outcome = runtime.block_on(async {
-        // While a sandbox has no room for another thread, file work is done by the one that is there.
+        // Starts a thread now: if the sandbox has no room for another one later, file work runs on this one.
         let _ = tokio::task::spawn_blocking(|| ()).await;
         serve(listener, start).await
     });
@@ -172,7 +172,7 @@ async fn serve(listener: Listening, start: Start) -> io::Result<()> {
             Err(io::Error::other(format!("its task {:?} panicked", failure.name)))
         }
     };
-    // Connections first, and with them commands and terminals: then no new process is started.
+    // Connections end first, and with them commands and terminals, so that no new process is started.
     tasks.cancellation().cancel();
     agents.end_all().await;
     tasks.shutdown(LAST_TASKS).await;

@@ -18,7 +18,7 @@ use crate::exec::{end, exit_code};
 use crate::logs::MAX_WAIT;
 use crate::program::{self, Places};
 
-/// Terminals at once.
+/// Terminals that may be open at once.
 const MAX_TERMINALS: usize = 8;
 /// Bytes of output that are kept of each.
 const MAX_OUTPUT: usize = 1 << 20;
@@ -84,7 +84,7 @@ impl Terminals {
         program::check(&argv, &env, &directory)?;
         let mut all = self.all();
         if all.terminals.len() >= MAX_TERMINALS {
-            // Ended ones stay only for readers of their last output.
+            // Ended terminals are kept only for readers of their last output.
             all.terminals.retain(|_, t| t.output().ended.is_none());
         }
         if all.terminals.len() >= MAX_TERMINALS {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-/// As if half of all memory were taken on top.
+/// Counts as if half of all memory were used in addition, so that the kernel kills it first.
 const OOM_SCORE: &str = "500";
 
 /// `internal tied PARENT -- COMMAND…`: replaces itself by the command, in a new session. The kernel kills it
@@ -20,15 +20,14 @@ pub(crate) fn run(arguments: &[String]) -> i32 {
     126
 }
 
-/// Sets the parent death signal, and makes this process one that the kernel kills before the runtime when memory is
-/// short; both hold for the command. Returns the command; none when the arguments are wrong or the parent has
-/// ended.
+/// Sets the parent death signal, and makes the kernel prefer this process over the runtime when memory is short; both
+/// also apply to the command. Returns the command; none when the arguments are wrong or the parent has ended.
 pub(crate) fn tie(arguments: &[String]) -> Option<(&String, &[String])> {
     let [parent, dashes, program, rest @ ..] = arguments else { return None };
     if dashes != "--" || rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
         return None;
     }
-    // Refused only to those who may not look at themselves; nothing depends on it.
+    // Refused to a process that is not dumpable; nothing depends on it.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     // The parent may have exited before the signal was set.
     let now = rustix::process::getppid().map(|p| p.as_raw_nonzero().get().to_string());

@@ -1,6 +1,6 @@
-//! The way out of a sandbox with a network of its own: takes connections on its loopback and passes them on to the
-//! mesh's proxy, which judges what they ask for. What asks for the sandbox's own loopback is connected here: many
-//! programs send that to a proxy too.
+//! Outbound traffic of a sandbox with a network of its own: accepts connections on its loopback and passes them on to
+//! the mesh's proxy, which applies the policy. Requests for the sandbox's own loopback are connected here: many
+//! programs send those to a proxy, too.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,18 +20,18 @@ use tokio::time::Instant;
 use crate::accept::accept;
 use crate::forward::connect;
 
-/// How long a new connection waits for a mesh that is away.
+/// How long a new connection waits while the mesh is unreachable.
 const HOLD: Duration = Duration::from_secs(30);
 /// First and longest pause between two attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
-/// How long a program may take to say where it wants to go.
+/// How long a program may take to send the head of its request.
 const HEAD: Duration = Duration::from_secs(60);
 /// Longest head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// How long the answer of a refusal is waited for to be read.
+/// How long a program may take to read a refusal.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// The way out, listening.
+/// The proxy inside the sandbox, listening.
 pub(crate) struct WayOut {
     listener: TcpListener,
     mesh: Arc<Mesh>,
@@ -45,16 +45,16 @@ struct Mesh {
     hold: Duration,
 }
 
-/// Where the first request of a connection goes.
+/// The destination of a connection's first request.
 #[derive(Debug, PartialEq, Eq)]
 enum Towards {
     /// To a port of the sandbox's own loopback, at the first of these addresses that listens.
     Here(Vec<IpAddr>, u16),
-    /// Anywhere else: the mesh judges it.
+    /// Anywhere else: decided by the mesh.
     Out,
 }
 
-/// Headers that speak of the connection and its protocol alone.
+/// Headers that concern only the connection and its protocol.
 const OF_THE_CONNECTION: [&str; 5] =
     ["connection", "proxy-connection", "keep-alive", "upgrade", "http2-settings"];
 
@@ -62,7 +62,7 @@ const OF_THE_CONNECTION: [&str; 5] =
 const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 impl WayOut {
-    /// Binds the listener; none for a sandbox that has none.
+    /// Binds the listener; `None` for a sandbox without outbound traffic.
     pub async fn bind(start: &Start, env: &Env, tasks: &Tasks) -> io::Result<Option<Self>> {
         let Some(proxy) = start.proxy.clone() else { return Ok(None) };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, proxy.port)).await?;
@@ -76,7 +76,7 @@ impl WayOut {
         accept(self.listener, tasks, "connection to the outside", |stream| {
             let mesh = Arc::clone(&self.mesh);
             async move {
-                // Errors concern the program alone.
+                // Errors concern only the client.
                 let _ = mesh.connection(stream).await;
             }
         })
@@ -94,7 +94,8 @@ impl Mesh {
             }
         };
         let by_connect = head.starts_with(b"CONNECT ");
-        // A tunnel goes where it was asked to go. Further requests may want to go anywhere, so there are none.
+        // A tunnel has one destination. Later requests of a plain connection might name others, so only the first is
+        // allowed.
         let request = if by_connect { head.clone() } else { alone(&head, length) };
         if let Towards::Here(addresses, port) = towards(&head[..length]) {
             let first = if by_connect { &head[length..] } else { &request };
@@ -110,7 +111,7 @@ impl Mesh {
         Ok(())
     }
 
-    /// A port of our own loopback, which is sent these bytes first.
+    /// Connects to a port of our own loopback and sends it these bytes first.
     async fn here(
         &self,
         mut near: TcpStream,
@@ -122,7 +123,7 @@ impl Mesh {
             return refuse(near, "400 Bad Request", "this is the proxy itself").await;
         }
         let to: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
-        // One after the other.
+        // The addresses are tried in turn.
         let mut far = match TcpStream::connect(&to[..]).await {
             Ok(far) => far,
             Err(e) => {
@@ -139,7 +140,7 @@ impl Mesh {
         Ok(())
     }
 
-    /// A connection to the mesh's proxy that is believed; tries again while the mesh is away.
+    /// A connection to the mesh's proxy whose claim was accepted; tries again while the mesh is unreachable.
     async fn reach(&self) -> Option<UnixStream> {
         let until = Instant::now() + self.hold;
         let mut pause = PAUSE.0;
@@ -166,11 +167,11 @@ impl Mesh {
     }
 }
 
-/// What was read, and how much of it is the head; none when the program ends before.
+/// The bytes read, and how many of them are the head; `None` when the program closes before.
 async fn read_head(stream: &mut TcpStream) -> io::Result<Option<(Vec<u8>, usize)>> {
     let mut head = Vec::with_capacity(2048);
     loop {
-        // The end may stand across two pieces.
+        // The end marker may be split across two reads.
         let from = head.len().saturating_sub(3);
         if stream.read_buf(&mut head).await? == 0 {
             return Ok(None);
@@ -184,7 +185,7 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<Option<(Vec<u8>, usize)
     }
 }
 
-/// Where a request wants to go. What cannot be read is the mesh's to refuse.
+/// The destination of a request. A request that cannot be parsed is left to the mesh to refuse.
 fn towards(head: &[u8]) -> Towards {
     let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
     let mut words = line.split(|b| *b == b' ');
@@ -203,9 +204,9 @@ fn towards(head: &[u8]) -> Towards {
     port.map_or(Towards::Out, |port| Towards::Here(addresses, port))
 }
 
-/// The same request as the last one of its connection, with what was read behind its head. One that asks for a
-/// WebSocket is the last one anyway. Other protocols are not asked for: a server may pass over such a wish, as most do
-/// with `h2c`, and then the connection would go on.
+/// The same request, marked as the last one of its connection, with what was read after its head. A WebSocket upgrade
+/// is the last request anyway. Other upgrades are removed: a server may ignore them, as most do with `h2c`, and the
+/// connection would then carry further requests.
 fn alone(read: &[u8], length: usize) -> Vec<u8> {
     let (head, rest) = read.split_at(length);
     let begins = |line: &[u8], name: &[u8]| {
@@ -221,7 +222,7 @@ fn alone(read: &[u8], length: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(read.len() + 32);
     let mut left_out = false;
     for line in lines() {
-        // A folded line belongs to the one before.
+        // A folded line continues the previous one.
         if !line.starts_with(b" ") && !line.starts_with(b"\t") {
             left_out = OF_THE_CONNECTION.iter().any(|name| begins(line, name.as_bytes()));
         }
@@ -235,7 +236,7 @@ fn alone(read: &[u8], length: usize) -> Vec<u8> {
     out
 }
 
-/// Answers and closes when the program has read it: a close with unread bytes would take the answer away.
+/// Answers and closes once the program has read the answer: a close with unread bytes would discard it.
 async fn refuse(mut stream: TcpStream, status: &str, words: &str) -> io::Result<()> {
     let body = format!("{words}\n");
     let answer = format!(
@@ -248,7 +249,7 @@ async fn refuse(mut stream: TcpStream, status: &str, words: &str) -> io::Result<
         let mut rest = vec![0; 4096];
         while stream.read(&mut rest).await.is_ok_and(|n| n > 0) {}
     };
-    // One that goes on sending is cut.
+    // A program that keeps sending is cut off.
     let _ = tokio::time::timeout(LAST_WORDS, read).await;
     Ok(())
 }
@@ -306,7 +307,7 @@ mod tests {
         }
     }
 
-    /// What a program reads that sends this through the way out.
+    /// What a program receives when it sends this request through the proxy.
     async fn answer_to(mesh: &Mesh, request: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut program = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -337,7 +338,7 @@ mod tests {
                 loop {
                     let (mut stream, _) = server.accept().await.unwrap();
                     let (head, length) = read_head(&mut stream).await.unwrap().unwrap();
-                    // As a server does that keeps a connection unless it is asked not to.
+                    // As a server that keeps a connection unless it is asked to close.
                     stream.write_all(&head[..length]).await.unwrap();
                     if String::from_utf8_lossy(&head).contains("connection: close") {
                         stream.shutdown().await.unwrap();
@@ -373,7 +374,7 @@ mod tests {
         let (near, _) = listener.accept().await.unwrap();
         program.write_all(b"CONNECT example.org:443 HTTP/1.1\r\n\r\nmore").await.unwrap();
         let back = async {
-            // A mesh that ends before it believes, and one that believes.
+            // One mesh that closes before it accepts the claim, and one that accepts it.
             for believes in [false, true] {
                 let _ = std::fs::remove_file(&socket);
                 let listener = tokio::net::UnixListener::bind(&socket).unwrap();

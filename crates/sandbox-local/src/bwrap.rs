@@ -1,4 +1,4 @@
-//! bubblewrap: what a sandbox may see, by allow-list, and whether it works on this host.
+//! bubblewrap: what a sandbox can see, by allow-list, and a check whether it works on this host.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ use crate::layout::Layout;
 use crate::network::{self, Shared};
 use crate::{settle::undecided, tail};
 
-/// HOME inside.
+/// The user's home directory, as the sandbox sees it.
 pub(crate) const HOME: &str = "/home/agent";
-/// The work tree inside.
+/// The work tree, as the sandbox sees it.
 pub(crate) const WORKSPACE: &str = "/workspace";
-/// The tool cache inside.
+/// The tool cache, as the sandbox sees it.
 pub(crate) const TOOLS: &str = "/opt/foundry/tools";
-/// Our own binary inside.
+/// Our own binary, as the sandbox sees it.
 pub(crate) const BINARY: &str = "/opt/foundry/bin/foundry";
-/// The directory with the socket of the model gateway inside.
+/// The directory with the socket of the model gateway, as the sandbox sees it.
 pub(crate) const MESH: &str = "/run/foundry";
 
 /// The parts of the host's `/etc` that programs need; absent ones are left out.
@@ -55,7 +55,7 @@ pub(crate) struct Mounts<'a> {
     /// The directory with the socket of the model gateway.
     pub mesh: Option<&'a Path>,
     pub extra: &'a [PathBuf],
-    /// Files about the network.
+    /// Files for programs inside to find the proxy and the certificates.
     pub shared: &'a Shared,
 }
 
@@ -63,13 +63,13 @@ pub(crate) struct Mounts<'a> {
 fn base(uid: Option<u32>, own_network: bool) -> Vec<String> {
     let mut a = Args(Vec::new());
     if own_network {
-        // With a loopback, and nothing else; abstract sockets of the host are out of reach too.
+        // With a loopback and nothing else; the host's abstract sockets are out of reach, too.
         a.all(["--unshare-net"]);
     }
     a.all(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
     a.all(["--hostname", "sandbox", "--new-session", "--clearenv", "--cap-drop", "ALL"]);
     match uid {
-        // Just enough to give up root inside; both go with it.
+        // Just enough to drop root inside; both capabilities are dropped with it.
         Some(_) => a.all(["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]),
         None => a.all(["--unshare-user", "--disable-userns"]),
     }
@@ -90,7 +90,7 @@ fn base(uid: Option<u32>, own_network: bool) -> Vec<String> {
         let path = format!("/etc/{name}");
         a.all(["--ro-bind-try", &path, &path]);
     }
-    // A Java of the distribution has its settings there and does not start without.
+    // A distribution's Java has its settings there and does not start without them.
     let names = fs::read_dir("/etc").into_iter().flatten().flatten().map(|e| e.file_name());
     for name in names.filter_map(|n| n.into_string().ok()).filter(|n| n.starts_with("java-")) {
         let path = format!("/etc/{name}");
@@ -126,7 +126,7 @@ pub(crate) fn arguments(
         a.bind("--ro-bind", &from, &to.to_string_lossy());
     }
     for path in mounts.extra {
-        // What bwrap makes by itself on the way is closed to the user inside.
+        // Parent directories made by bwrap itself would not be accessible to the user inside.
         let mut way: Vec<_> = path.ancestors().skip(1).filter(|p| p.parent().is_some()).collect();
         way.reverse();
         for directory in way {
@@ -137,7 +137,7 @@ pub(crate) fn arguments(
     a.bind("--bind", &mounts.layout.home(), HOME);
     a.bind("--bind", &mounts.layout.workspace(), WORKSPACE);
     a.bind("--bind", &mounts.layout.tmp(), "/tmp");
-    // Without a user of its own the sandbox owns its root, where it could otherwise fill the memory.
+    // Without a user of its own, the sandbox owns its root directory and could fill the memory there.
     a.all(["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE]);
     for (key, value) in env {
         a.all(["--setenv", key, value]);
@@ -158,23 +158,23 @@ impl Args {
     }
 }
 
-/// How long a trial may take, first and at most.
+/// Time limit of a trial: for the first attempt, and the longest.
 pub(crate) const TRIAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
 
-/// What a trial found out.
+/// The result of a trial.
 enum Trial {
     Works(String),
     Fails(String),
 }
 
-/// Whether sandboxes are isolated here, and whether they can have networks of their own, or why not.
+/// Whether sandboxes are isolated here, and whether they can have networks of their own, or the reason why not.
 pub(crate) type Detected = (Isolation, Result<(), String>);
 
-/// Tries bwrap with the very options that sandboxes get: a host may have it and forbid what it needs. Also whether
-/// sandboxes can have networks of their own, and why not.
+/// Tries bwrap with the very options of sandboxes: a host may have bwrap and forbid what it needs. Also tries whether
+/// sandboxes can have networks of their own.
 ///
 /// # Errors
-/// When a trial does not end: that says nothing about what the host allows, and must not be read as if it did.
+/// When a trial does not end: this shows nothing about what the host allows, and must not count as a result.
 pub(crate) async fn detect(
     bwrap: &Path,
     uid: Option<u32>,
@@ -200,7 +200,7 @@ pub(crate) async fn detect(
     }
 }
 
-/// Runs it, again with twice the time when it does not end: a busy host is slow, and not another host for that.
+/// Runs it, and again with twice the time when it does not end: a busy host is slow, but no less capable.
 async fn output(
     program: &Path,
     args: &[String],
@@ -249,7 +249,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// The law of the sandbox: only what is listed is mounted, and only three places are writable.
+    /// The rule for sandboxes: only what is listed is mounted, and only three places are writable.
     #[test]
     fn mounts_by_allow_list_and_writes_only_to_home_workspace_and_tmp() {
         let layout = Layout { dir: "/data/sandboxes/sbx_1".into() };
@@ -290,11 +290,11 @@ pub(crate) mod tests {
         assert!(!of_the_host.iter().any(|a| a == "--unshare-net"));
     }
 
-    /// The file by which a stuck bwrap says that it hangs.
+    /// The file that a stuck bwrap makes when it hangs.
     const HANGS: &str = "hangs";
 
-    /// A clock on which the limit of a trial is over once [`stuck`] hangs in this directory, however long a busy host
-    /// takes to start it; the others have all the time they need.
+    /// A clock on which a trial's limit is reached once [`stuck`] hangs in this directory, however long a busy host
+    /// takes to start it; other trials have all the time they need.
     pub(crate) fn env(dir: &Path) -> Env {
         Env { clock: Arc::new(LimitClock(dir.join(HANGS))), ..Env::system() }
     }
@@ -308,14 +308,14 @@ pub(crate) mod tests {
         }
 
         async fn sleep(&self, _: Duration) {
-            // Each that hangs is the end of one trial.
+            // Each hang ends one trial.
             while fs::remove_file(&self.0).is_err() {
                 SystemClock.sleep(Duration::from_millis(5)).await;
             }
         }
     }
 
-    /// A bwrap that hangs where it is to make a network: so often, and then it says this.
+    /// A bwrap that hangs `times` times when it should make a network, and then runs the script `then`.
     pub(crate) fn stuck(dir: &Path, times: usize, then: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt as _;
         let program = dir.join("bwrap");

@@ -14,21 +14,21 @@ use crate::limits::Group;
 use crate::place::Place;
 use crate::{LocalProvider, blocking};
 
-/// How long a start that is under way is waited for.
+/// How long to wait for a start that is in progress.
 const LET_GO: Duration = Duration::from_secs(5);
 
 impl LocalProvider {
     pub(crate) async fn remove(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {
         let layout = self.layout(name);
         let (root, name, groups) = (self.config.root.clone(), name.clone(), self.groups(name));
-        // A start that is under way ends first, or finds the sandbox gone; it is not waited for for ever.
+        // A start in progress ends first, or finds the sandbox gone; the wait for it is bounded.
         let _starting = self.start_lock(&layout, LET_GO).await.ok();
         blocking("destroying the sandbox", move || {
             end_processes(&layout, &name, &groups)?;
             let trash = root.join(format!(".trash-{name}"));
             remove_tree(&trash)?;
             remove_left_overs(&root, &format!(".new-{name}-"))?;
-            // Renamed first: from here on nothing takes the half-removed directory for a sandbox.
+            // Renamed first, so that the half-removed directory cannot be taken for a sandbox.
             match fs::rename(&layout.dir, &trash) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Destroyed::AlreadyGone),
                 other => other?,
@@ -40,8 +40,8 @@ impl LocalProvider {
     }
 }
 
-/// Kills the runtime, whose supervisor then ends the rest; what a killed supervisor left is found by the
-/// mark in its environment, by descent and by its control groups. Returns when none is left.
+/// Kills the runtime, whose supervisor then kills the rest; what a killed supervisor left is found by the mark in its
+/// environment, by descent and by its control groups. Returns when none is left.
 pub(crate) fn end_processes(layout: &Layout, name: &SandboxName, groups: &[Group]) -> io::Result<()> {
     let mark = Mark::of(name);
     if let Some(place) = read_json::<RuntimeFacts>(&layout.facts()).as_ref().and_then(Place::of) {
@@ -61,7 +61,7 @@ pub(crate) fn end_processes(layout: &Layout, name: &SandboxName, groups: &[Group
             left.extend(descendants(supervisor.pid));
         }
         if left.is_empty() && !grouped && supervisor.is_none() && !is_locked(layout) {
-            // What was killed a moment ago may still be in it.
+            // Processes that were just killed may still be in it.
             match groups.iter().try_for_each(Group::remove) {
                 Err(e) if e.kind() == io::ErrorKind::ResourceBusy && waited < KILL_GRACE => {}
                 other => return other,
@@ -74,7 +74,7 @@ pub(crate) fn end_processes(layout: &Layout, name: &SandboxName, groups: &[Group
             return Err(io::Error::other(format!("processes of sandbox {name} do not exit")));
         }
         if waited >= KILL_GRACE / 2 {
-            // A stopped or hung supervisor keeps nothing alive any more; it goes as well.
+            // A stopped or hung supervisor is no longer needed; it is killed as well.
             if let Some(supervisor) = supervisor {
                 supervisor.kill()?;
             }
@@ -85,7 +85,7 @@ pub(crate) fn end_processes(layout: &Layout, name: &SandboxName, groups: &[Group
     }
 }
 
-/// Whether a supervisor lives: it holds the lock from before its runtime starts until all has ended.
+/// Whether a supervisor is alive: it holds the lock from before its runtime starts until every process has ended.
 pub(crate) fn is_locked(layout: &Layout) -> bool {
     fs::File::open(layout.lock()).is_ok_and(|f| {
         flock(&f, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)

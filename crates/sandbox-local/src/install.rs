@@ -1,5 +1,5 @@
-//! Making an agent ready to be started in a sandbox: its packages are in the host's tool cache, which every
-//! sandbox reads.
+//! Preparing an agent to be started in a sandbox: its packages are in the host's tool cache, which every sandbox can
+//! read.
 
 use std::path::{Path, PathBuf};
 

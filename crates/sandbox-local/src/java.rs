@@ -1,13 +1,13 @@
-//! Certificates as Java reads them, which knows no PEM: a key store in its own old format (JKS), which every Java reads
-//! and which needs nothing but a hash.
+//! A certificate store for Java, which cannot read PEM: a key store in Java's own old format (JKS), which every Java
+//! reads and which needs nothing but a hash.
 
 use sha1::{Digest as _, Sha1};
 
-/// What `keytool` and everybody else expect; it protects nothing, for all in here is public.
+/// The default of `keytool` and of other programs; it protects nothing, since all contents are public.
 const PASSWORD: &str = "changeit";
 const MAGIC: u32 = 0xfeed_feed;
 const VERSION: u32 = 2;
-/// An entry that is trusted, in contrast to one with a private key.
+/// The tag of a trusted entry, as opposed to one with a private key.
 const TRUSTED: u32 = 2;
 
 /// A store that trusts these certificates, in DER.
@@ -20,7 +20,7 @@ pub(crate) fn trust_store<C: AsRef<[u8]>>(certificates: &[C]) -> Vec<u8> {
     for (n, certificate) in certificates.iter().enumerate() {
         out.extend(TRUSTED.to_be_bytes());
         text(&mut out, &format!("foundry-{n}"));
-        // The time of its making, which nobody asks for.
+        // The creation time, which no program reads.
         out.extend(0u64.to_be_bytes());
         text(&mut out, "X.509");
         out.extend(number(certificate.as_ref().len()));
@@ -34,7 +34,7 @@ pub(crate) fn trust_store<C: AsRef<[u8]>>(certificates: &[C]) -> Vec<u8> {
     out
 }
 
-/// Of a few letters of ASCII, behind their number.
+/// A short ASCII text with its length in front.
 fn text(out: &mut Vec<u8>, text: &str) {
     out.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
     out.extend(text.as_bytes());

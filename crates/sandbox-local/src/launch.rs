@@ -9,9 +9,8 @@
 //! for the runtime, writes the facts, reaps, watches the limits, records how the runtime ended, and ends every
 //! process that is left.
 //!
-//! The runtime inherits the listening socket as its standard output: nothing inside the sandbox knows or
-//! chooses an address, so nobody else can take it. Its key comes on its standard input and stands in no
-//! argument and no environment.
+//! The runtime inherits the listening socket as its standard output: nothing inside the sandbox can choose the address,
+//! so no other process can take it. Its key comes on its standard input and appears in no argument and no environment.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,7 +38,7 @@ use crate::limits::{Bounds, Group};
 use crate::place::{Address, Listen, Place};
 use foundry_sandbox::beneath::beside;
 
-/// What the launcher is told, as JSON on its standard input.
+/// The launcher's input, as JSON on its standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct LaunchSpec {
     /// The command, already wrapped in bwrap where that is used; `--json-status-fd` is added here.
@@ -48,27 +47,27 @@ pub(crate) struct LaunchSpec {
     pub bubblewrap: bool,
     /// The whole environment of the command.
     pub env: BTreeMap<String, String>,
-    /// Where it starts.
+    /// The command's working directory.
     pub cwd: PathBuf,
-    /// Standard output and error are appended here.
+    /// The file to which standard output and error are appended.
     pub log: PathBuf,
-    /// Where the facts are written.
+    /// The file for the facts.
     pub facts_file: PathBuf,
-    /// Where the end is recorded.
+    /// The file for the exit record.
     pub exit_file: PathBuf,
-    /// Held for as long as the runtime lives.
+    /// Locked for as long as the runtime lives.
     pub lock_file: PathBuf,
-    /// Where the runtime is to be reached.
+    /// The address at which the runtime listens.
     pub listen: Listen,
-    /// What the runtime reads from its standard input.
+    /// The line that the runtime reads from its standard input.
     pub start: Start,
-    /// The facts, but for the place.
+    /// The facts without the place.
     pub facts: RuntimeFacts,
-    /// What it may take.
+    /// The sandbox's limits.
     pub bounds: Bounds,
 }
 
-/// How a runtime ended.
+/// How a runtime has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ExitRecord {
     pub runtime_instance: String,
@@ -80,7 +79,7 @@ pub(crate) struct ExitRecord {
     pub time: Timestamp,
 }
 
-/// The launcher's one line of answer.
+/// The launcher's answer, in one line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LaunchAnswer {
@@ -90,12 +89,12 @@ pub(crate) enum LaunchAnswer {
     Failed(String),
 }
 
-/// The file that tells which supervisor holds the lock, beside the lock.
+/// The file that names the supervisor holding the lock, beside the lock.
 pub(crate) fn supervisor_file(lock_file: &Path) -> PathBuf {
     lock_file.with_extension("supervisor.json")
 }
 
-/// `internal launch`: starts the supervisor, passes on its answer and ends.
+/// `internal launch`: starts the supervisor, passes on its answer and exits.
 pub(crate) fn launch() -> i32 {
     match relay() {
         Ok(line) => {
@@ -110,7 +109,8 @@ pub(crate) fn launch() -> i32 {
 }
 
 fn relay() -> io::Result<String> {
-    // What the starter of the mesh left open must not reach a sandbox: only the standard streams go on.
+    // Descriptors left open by the starter of the mesh must not reach a sandbox: only the standard streams are
+    // inherited.
     close_fds::set_fds_cloexec(3, &[]);
     let mut text = String::new();
     io::stdin().read_to_string(&mut text)?;
@@ -136,7 +136,7 @@ fn relay() -> io::Result<String> {
     Ok(line)
 }
 
-/// `internal supervise`: runs the command to its end.
+/// `internal supervise`: runs the command until it has ended.
 pub(crate) fn supervise() -> i32 {
     match run() {
         Ok(()) => 0,
@@ -147,7 +147,7 @@ pub(crate) fn supervise() -> i32 {
     }
 }
 
-/// One line; whoever waited for it may be gone, which changes nothing.
+/// Writes one line; it does not matter if the reader is gone.
 fn answer(answer: &LaunchAnswer) {
     if let Ok(mut line) = serde_json::to_string(answer) {
         line.push('\n');
@@ -161,12 +161,12 @@ fn run() -> io::Result<()> {
     let mut text = String::new();
     io::stdin().read_to_string(&mut text)?;
     let spec: LaunchSpec = serde_json::from_str(&text)?;
-    // Fails only when this process leads a session already, which is as good.
+    // Fails only when this process already leads a session, which is as good.
     let _ = rustix::process::setsid();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
 
     let lock = fs::File::options().create(true).truncate(false).write(true).open(&spec.lock_file)?;
-    // Whoever only looks whether it is held has it for a moment; that is not a supervisor.
+    // A process that only checks the lock holds it for a moment, and is not a supervisor.
     let mut tries = 0;
     while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         if tries >= 10 {
@@ -202,7 +202,7 @@ fn run() -> io::Result<()> {
     let (watch, pulse) = match told {
         Ok(watch) => watch,
         Err(e) => {
-            // A runtime that nobody knows of must not run.
+            // A runtime without recorded facts must not run.
             let _ = child.kill();
             end_the_rest(group.as_ref());
             return Err(e);
@@ -225,7 +225,7 @@ fn run() -> io::Result<()> {
     write_json(&spec.exit_file, &record)
 }
 
-/// Listens in the runtime's place, which inherits it.
+/// Opens the socket on which the runtime will listen; the runtime inherits it.
 fn listen(at: &Listen) -> io::Result<(OwnedFd, Address)> {
     match at {
         Listen::Socket(path) => {
@@ -244,8 +244,8 @@ fn listen(at: &Listen) -> io::Result<(OwnedFd, Address)> {
     }
 }
 
-/// Starts the command. The pid is the one whose end ends everything: with bwrap the first process of
-/// the pid namespace, without it the command itself.
+/// Starts the command. The returned pid is that of the process whose end ends everything: with bwrap the first process
+/// of the pid namespace, without it the command itself.
 fn start(
     spec: &LaunchSpec,
     group: Option<Group>,
@@ -284,11 +284,11 @@ fn start(
             io::Error::other("bwrap did not start anything; its output is in the sandbox's log")
         })?;
     tell(&mut child, &spec.start)?;
-    // Kept open: bwrap writes the exit code there at the end.
+    // Kept open: bwrap writes the exit code to it at the end.
     Ok((child, pid, Some(lines.into_inner())))
 }
 
-/// Gives the runtime its key; it reads one line and no more.
+/// Sends the runtime its key; it reads one line only.
 fn tell(child: &mut Child, start: &Start) -> io::Result<()> {
     let mut line = serde_json::to_vec(start)?;
     line.push(b'\n');
@@ -298,7 +298,7 @@ fn tell(child: &mut Child, start: &Start) -> io::Result<()> {
     }
 }
 
-/// Waits for the command, reaping orphans that were handed to this subreaper meanwhile.
+/// Waits for the command, and reaps orphans that are reparented to this subreaper.
 fn wait_reaping(child: &mut Child) -> io::Result<ExitStatus> {
     let main = i32::try_from(child.id()).map_err(io::Error::other)?;
     loop {
@@ -312,30 +312,30 @@ fn wait_reaping(child: &mut Child) -> io::Result<ExitStatus> {
     }
 }
 
-/// Reports what was reached at the very end; does not wait for a measurement that is still running.
+/// Reports limits reached at the very end; does not wait for a measurement in progress.
 fn last_look(watch: &Mutex<Watch>) {
     if let Ok(mut watch) = watch.try_lock() {
         watch.tell();
     }
 }
 
-/// Kills and reaps every descendant, and removes their group. They cannot escape: orphans come back to the
+/// Kills and reaps every descendant, and removes their group. They cannot escape: orphans are reparented to the
 /// subreaper.
 fn end_the_rest(group: Option<&Group>) {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     loop {
         let _ = group.map(Group::kill);
         for process in descendants(own) {
-            // One that ended meanwhile is just as well.
+            // It may have exited in the meantime.
             let _ = process.kill();
         }
-        // Blocks until one of them ended; an error means that none is left.
+        // Blocks until one of them has exited; an error means that none is left.
         if !matches!(wait(WaitOptions::empty()), Ok(Some(_)) | Err(rustix::io::Errno::INTR)) {
-            // What is left when this fails is removed with the sandbox.
+            // If this fails, the group is removed with the sandbox.
             let _ = group.map(Group::remove);
             return;
         }
-        // Those that ended with it need no other look at all processes.
+        // Reaps all that have exited, which saves further scans of all processes.
         while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
     }
 }

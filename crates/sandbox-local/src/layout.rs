@@ -24,10 +24,10 @@ use std::time::Duration;
 use foundry_sandbox::SandboxName;
 use serde::de::DeserializeOwned;
 
-/// Longer than anybody clones: the stage that does it has 15 minutes.
+/// Longer than any clone: its stage has 15 minutes.
 const MAX_CLONE_AGE: Duration = Duration::from_secs(3600);
 
-/// Where one sandbox's things are on the host.
+/// Paths of one sandbox on the host.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub dir: PathBuf,
@@ -99,7 +99,7 @@ impl Layout {
     }
 }
 
-/// Makes a directory of the given mode; present is fine.
+/// Makes a directory with this mode; an existing one is no error.
 pub(crate) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     match fs::DirBuilder::new().mode(mode).create(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -108,7 +108,7 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-/// Renames a finished directory into place. Another worker that was faster wins: false, and ours is gone.
+/// Renames a finished directory into place. If another worker was faster, ours is removed and the result is false.
 pub(crate) fn publish(new: &Path, place: &Path) -> io::Result<bool> {
     match fs::rename(new, place) {
         Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
@@ -119,7 +119,7 @@ pub(crate) fn publish(new: &Path, place: &Path) -> io::Result<bool> {
     }
 }
 
-/// Removes what unfinished calls left in a directory: every entry whose name begins so.
+/// Removes what unfinished calls left in a directory: every entry whose name has this prefix.
 pub(crate) fn remove_left_overs(directory: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -130,12 +130,13 @@ pub(crate) fn remove_left_overs(directory: &Path, prefix: &str) -> io::Result<()
     Ok(())
 }
 
-/// Removes the clones in a sandbox's directory that were cut short: nobody can still be writing to one that is older.
+/// Removes interrupted clones in a sandbox's directory, once they are so old that no worker can still be writing to
+/// them.
 pub(crate) fn remove_cut_clones(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let is_clone = entry.file_name().to_string_lossy().starts_with("repo.new-");
-        // A time to come counts as new.
+        // A time in the future counts as new.
         if is_clone && entry.metadata()?.modified()?.elapsed().unwrap_or_default() > MAX_CLONE_AGE {
             remove_tree(&entry.path())?;
         }
@@ -143,12 +144,12 @@ pub(crate) fn remove_cut_clones(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads one of our own JSON files; absent or unreadable is none.
+/// Reads one of our own JSON files; none if it is absent or unreadable.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Gives a tree to a user, never following a link. Only for trees no agent has touched yet.
+/// Changes the owner of a tree, never following a link. Only for trees that no agent has touched yet.
 pub(crate) fn give_tree(path: &Path, owner: u32) -> io::Result<()> {
     lchown(path, Some(owner), Some(owner))?;
     if fs::symlink_metadata(path)?.is_dir() {
@@ -159,8 +160,8 @@ pub(crate) fn give_tree(path: &Path, owner: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a tree whose processes are all dead. An agent of our own uid may have made a directory
-/// unreadable; it is made readable first, and a link is never followed.
+/// Removes a tree whose processes are all dead. An agent with our own uid may have made a directory unreadable; it is
+/// made readable first, and a link is never followed.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -44,9 +44,9 @@ use network::{Decided, Shared};
 use place::Place;
 use users::Users;
 
-/// Runs `foundry internal NAME ARGUMENTS…` when NAME is one of this crate's: `launch`, `supervise`,
-/// `enter`, `become`. Returns the exit code, or none when the name is another's. Must be called before any thread or
-/// runtime is started.
+/// Runs `foundry internal NAME ARGUMENTS…` when NAME is one of this crate's subcommands: `launch`, `supervise`,
+/// `enter`, `become`. Returns the exit code, or none for any other name. Must be called before any thread or runtime is
+/// started.
 pub fn run_internal(name: &str, arguments: &[String]) -> Option<i32> {
     match name {
         "launch" => Some(launch::launch()),
@@ -57,65 +57,65 @@ pub fn run_internal(name: &str, arguments: &[String]) -> Option<i32> {
     }
 }
 
-/// What to do about isolation.
+/// Whether sandboxes must be isolated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IsolationMode {
-    /// bubblewrap where it works, else none, said aloud.
+    /// bubblewrap where it works, else no isolation and a warning.
     #[default]
     Auto,
-    /// bubblewrap, or the provider refuses to start.
+    /// bubblewrap, or an error at the start of the provider.
     Require,
-    /// None, even where bubblewrap works.
+    /// No isolation, even where bubblewrap works.
     Off,
 }
 
 /// Settings of the local provider.
 #[derive(Clone, Debug)]
 pub struct LocalConfig {
-    /// Where the sandboxes live; made 0700.
+    /// The directory of all sandboxes; created with mode 0700.
     pub root: PathBuf,
     /// Our own binary: launcher, runtime and demo agent are hidden subcommands of it.
     pub foundry_binary: PathBuf,
-    /// Where tools are installed, shared by all sandboxes of this host, which only read it.
+    /// The directory of installed tools, shared by all sandboxes of this host, which can only read it.
     pub tools: PathBuf,
     /// The npm that installs them.
     pub npm: PathBuf,
     /// The unix socket of the model gateway; its directory is visible in every sandbox and holds nothing else.
     pub model_socket: Option<PathBuf>,
-    /// The unix socket of the proxy by which sandboxes with a network of their own reach the outside, in the same
-    /// directory; none = nothing but models.
+    /// The unix socket of the proxy for sandboxes with a network of their own, in the same directory; none = they reach
+    /// only models.
     pub network_socket: Option<PathBuf>,
     /// The network of new sandboxes; none = `public` where they can have networks of their own, else that of the host.
     pub network: Option<Network>,
-    /// The operator's certificates, which programs inside trust beside the system's.
+    /// The operator's certificates, which programs inside trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// How runtimes are reached.
+    /// How the mesh reaches runtimes.
     pub transport: Transport,
-    /// What to do about isolation.
+    /// Whether sandboxes must be isolated.
     pub isolation: IsolationMode,
-    /// The bubblewrap to use.
+    /// The bubblewrap program.
     pub bwrap: PathBuf,
-    /// First of the unprivileged users that sandboxes get when the mesh runs as root, each one of its own.
+    /// First of the unprivileged user ids for sandboxes when the mesh runs as root, one for each.
     pub first_uid: u32,
-    /// How many there are, and so how many sandboxes there can be then.
+    /// The number of these ids, which is then the most sandboxes there can be.
     pub uids: u32,
-    /// How long the runtime may take until it answers.
+    /// How long a runtime may take until it answers.
     pub start_limit: Duration,
     /// `allocate` refuses below this much free disk.
     pub min_free_bytes: u64,
     /// Further host directories that sandboxes may read, at the same path.
     pub extra_read_only: Vec<PathBuf>,
-    /// How long the first trial of bubblewrap may take, and the longest of those that follow it at once.
+    /// Time limits of the first trial of bubblewrap, and of the longest trial that follows it.
     pub trial_limit: (Duration, Duration),
-    /// What each sandbox may take.
+    /// The limits of each sandbox.
     pub limits: Limits,
 }
 
-/// How the runtimes of the local provider are reached.
+/// How the mesh reaches runtimes of the local provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
-    /// By a unix socket that no sandbox sees.
+    /// By a unix socket that is not visible in any sandbox.
     #[default]
     Socket,
     /// By a port of the loopback, as a runtime on another machine would be. For tests.
@@ -152,7 +152,7 @@ impl LocalConfig {
     }
 }
 
-/// What `allocate` wrote down.
+/// The record that `allocate` writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Record {
     name: SandboxName,
@@ -170,26 +170,26 @@ pub struct LocalProvider {
     config: LocalConfig,
     tools: ToolCache,
     env: Env,
-    /// How new sandboxes are kept apart; nothing while that is not known.
+    /// How new sandboxes are isolated; unset while that is not known.
     settled: OnceLock<Settled>,
-    /// Where control groups are made, or why none are.
+    /// Where control groups can be made, or why they cannot.
     parents: Result<Parents, String>,
     shared: Shared,
 }
 
-/// How new sandboxes are kept apart.
+/// How new sandboxes are isolated.
 struct Settled {
     isolation: Isolation,
     network: Decided,
 }
 
 impl LocalProvider {
-    /// Opens the root and finds out what isolation works here; if it cannot, [`LocalProvider::settle`] has to first.
+    /// Opens the root and determines the isolation available here; if it cannot, call [`LocalProvider::settle`] later.
     ///
     /// # Errors
     /// `ISOLATION_UNAVAILABLE` when it is required and does not work; `SANDBOX_IO` for an unusable root.
     pub async fn new(config: LocalConfig, env: Env) -> Result<Self, ProviderError> {
-        // Once, by the path of the mesh: what starts it later has the path of the sandbox.
+        // Resolved once with the mesh's PATH: later it is started with the PATH of the sandbox.
         let config = LocalConfig { bwrap: absolute(&config.bwrap), ..config };
         fs::create_dir_all(&config.root).map_err(|e| ProviderError::io("creating the sandbox root", e))?;
         make_dir(&config.root, 0o700).map_err(|e| ProviderError::io("securing the sandbox root", e))?;
@@ -214,13 +214,13 @@ impl LocalProvider {
         Ok(provider)
     }
 
-    /// What each new sandbox may take and how that is enforced, for people.
+    /// The limits of new sandboxes and how they are enforced, as a text for users.
     pub fn limits_text(&self) -> String {
         let how = limits::enforcement(self.parents.as_ref().map_err(String::as_str));
         format!("{}; {how}", self.config.limits.describe())
     }
 
-    /// What the names of all control groups of this root begin with: other meshes have others.
+    /// Prefix of the names of all control groups of this root, which distinguishes them from those of other meshes.
     fn group_prefix(&self) -> String {
         let root = self.config.root.canonicalize().unwrap_or_else(|_| self.config.root.clone());
         let bytes = root.as_os_str().as_encoded_bytes();
@@ -234,7 +234,7 @@ impl LocalProvider {
         format!("{}{name}", self.group_prefix())
     }
 
-    /// The control groups that a sandbox has or may have: the one written down, and the one that is made now.
+    /// The control groups that a sandbox may have: the recorded one, and the one a start would make now.
     fn groups(&self, name: &SandboxName) -> Vec<Group> {
         let written = read_json(&self.layout(name).group());
         let made = self.parents.as_ref().ok().map(|p| p.group(&self.group_name(name)));
@@ -243,7 +243,7 @@ impl LocalProvider {
         groups
     }
 
-    /// How new sandboxes are kept apart here; none while that is not known.
+    /// How new sandboxes are isolated here; none while that is not known.
     pub fn isolation(&self) -> Option<&Isolation> {
         self.settled.get().map(|s| &s.isolation)
     }
@@ -253,7 +253,7 @@ impl LocalProvider {
         self.settled.get().map(|s| &s.network.network)
     }
 
-    /// Why new sandboxes have the network of this host although nobody asked for that.
+    /// Why new sandboxes have the network of this host although that was not configured.
     pub fn network_note(&self) -> Option<&str> {
         self.settled.get()?.network.note.as_deref()
     }
@@ -277,14 +277,14 @@ impl LocalProvider {
         hex::encode(random)
     }
 
-    /// The users of which each sandbox gets one, where it does not run as the host's own.
+    /// The users for sandboxes, one for each, where they do not run as the host's own user.
     fn users(&self, isolation: &Isolation) -> Option<Users> {
         let Isolation::Bubblewrap { uid: Some(first), .. } = isolation else { return None };
         Some(Users { first: *first, count: self.config.uids })
     }
 }
 
-/// Where a program is, as a shell would find it; one that is not found stays as it is named.
+/// The absolute path of a program, found as a shell would; a program that is not found keeps its name.
 fn absolute(program: &Path) -> PathBuf {
     let path = std::env::var_os("PATH").filter(|_| program.components().count() == 1).unwrap_or_default();
     let found = std::env::split_paths(&path).map(|dir| dir.join(program));
@@ -385,7 +385,7 @@ impl Provider for LocalProvider {
             make_sandbox(&new, &layout, &record).map(Ok)
         };
         blocking("allocating the sandbox", make).await??;
-        // Of two workers that allocate at once, one record remains, and is the answer of both.
+        // When two workers allocate at once, one record remains, and is the answer to both.
         self.record(name).map(allocation)
     }
 
@@ -404,7 +404,7 @@ impl Provider for LocalProvider {
         if let Some(prepared) = prepared(&layout) {
             return Ok(prepared);
         }
-        // A name of its own: a worker that lost its lease may still be writing to an earlier one.
+        // A unique name, since a worker that lost its lease may still be writing to an earlier one.
         let new = layout.dir.join(format!("repo.new-{}", self.unique()));
         let made = new.clone();
         blocking("preparing the directory of the clone", move || make_dir(&made, 0o700)).await?;
@@ -445,7 +445,7 @@ impl Provider for LocalProvider {
         let layout = self.layout(&facts.sandbox);
         let dead = |cause| Ok(Health::Dead { cause });
         let Some(place) = Place::of(facts) else {
-            // A runtime of an older version, which nobody can talk to any more.
+            // A runtime of an older version, to which this version cannot talk.
             return dead(DeathCause::Gone);
         };
         match place.process.presence() {
@@ -499,7 +499,7 @@ impl Provider for LocalProvider {
                     name,
                 });
             }
-            // A control group without a sandbox is what is left of one.
+            // A control group without a sandbox is a left-over.
             let groups = parents.map(|p| p.names(&prefix)).unwrap_or_default();
             for name in groups.iter().filter_map(|g| g.strip_prefix(&prefix)?.parse::<SandboxName>().ok()) {
                 if !found.iter().any(|f: &OwnedSandbox| f.name == name) {
@@ -555,7 +555,7 @@ mod tests {
         (config.first_uid, config.uids) = (64_000, 8);
         let provider = LocalProvider::new(config, Env::system()).await.unwrap();
         let names: Vec<SandboxName> = (1..=9).map(|n| format!("sbx_{n}").parse().unwrap()).collect();
-        // The names of all want one of few users, and all are made at once.
+        // All need one of few users and are allocated at once.
         let made = futures::future::join_all(names[..8].iter().map(|name| provider.allocate(name))).await;
         made.into_iter().for_each(|one| drop(one.unwrap()));
         let user = |name: &SandboxName| fs::metadata(root.join(name.as_str()).join("home")).unwrap().uid();
@@ -580,7 +580,7 @@ mod tests {
     async fn what_could_not_be_found_out_at_the_start_is_found_out_later_and_what_runs_is_reached() {
         let dir = tempfile::tempdir().unwrap();
         let mut config = LocalConfig::new(dir.path().join("root"), "/foundry", dir.path().join("tools"));
-        // It hangs for both trials of the start.
+        // It hangs in both trials of the start.
         config.bwrap = bwrap::tests::stuck(dir.path(), 2, "exit 0");
         config.trial_limit = (Duration::from_millis(700), Duration::from_millis(1_400));
         let provider = LocalProvider::new(config, bwrap::tests::env(dir.path())).await.unwrap();

@@ -1,4 +1,4 @@
-//! The network of sandboxes: which policy applies on this host, and the settings that programs inside need for it.
+//! The network of sandboxes: the policy on this host, and the settings that programs inside need for it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,10 +11,10 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::{IsolationMode, bwrap, java, layout::make_dir};
 
-/// The files of [`Shared`] inside.
+/// The directory of [`Shared`], as the sandbox sees it.
 pub(crate) const INSIDE: &str = "/opt/foundry/network";
 
-/// Where programs look for the certificates of the system, for all of them in one file.
+/// Where programs expect the system's certificates, all in one file.
 const BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -22,29 +22,29 @@ const BUNDLES: [&str; 5] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-/// What of `/etc` the sandbox sees that can hold one.
+/// Directories of `/etc` that the sandbox sees and that can hold certificates.
 const CERTIFICATES: [&str; 3] = ["/etc/ssl", "/etc/pki", "/etc/ca-certificates"];
 
 const CA: &str = "ca.pem";
 const BUNDLE: &str = "ca-bundle.pem";
-/// The same for Java.
+/// The same certificates as a store for Java.
 const TRUST_STORE: &str = "ca-bundle.jks";
 const SSH: &str = "ssh_config";
-/// Read by every OpenSSH inside; what goes to the sandbox itself needs no proxy.
+/// Read by every OpenSSH inside; connections to the sandbox itself need no proxy.
 const SSH_CONFIG: &str = "# The only way out of this sandbox is a proxy.\n\
     Host * !localhost !127.0.0.1 !::1\n    ProxyCommand /opt/foundry/bin/foundry internal connect %h %p\n";
 
-/// The network of new sandboxes, and why it is not the one that is usual.
+/// The network of new sandboxes, and why it is not the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decided {
     pub network: Network,
     pub note: Option<String>,
 }
 
-/// Decides by what is configured and what works here (`own`: whether a network of its own does).
+/// Decides by the configuration and by what works here (`own`: whether sandboxes can have networks of their own).
 ///
 /// # Errors
-/// `ISOLATION_UNAVAILABLE` when a network of its own is asked for that sandboxes cannot get here.
+/// `ISOLATION_UNAVAILABLE` when the configuration requires networks of their own and sandboxes cannot have them here.
 pub(crate) fn decide(
     setting: Option<&Network>,
     mode: IsolationMode,
@@ -74,16 +74,16 @@ pub(crate) fn decide(
     }
 }
 
-/// Files that all sandboxes of this host share: they only read them.
+/// Files that all sandboxes of this host share and can only read.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub directory: PathBuf,
-    /// Whether the operator has certificates of their own.
+    /// Whether the operator configured certificates.
     pub has_ca: bool,
 }
 
 impl Shared {
-    /// Writes them; `ca` are the operator's certificates.
+    /// Writes the files; `ca` are the operator's certificates.
     pub fn make(root: &Path, ca: Option<&Path>) -> io::Result<Self> {
         let directory = root.join(".network");
         make_dir(&directory, 0o755)?;
@@ -95,21 +95,21 @@ impl Shared {
             all.extend(&own);
             write(&directory.join(CA), &own)?;
             write(&directory.join(BUNDLE), &all)?;
-            // One that cannot be read helps nobody.
+            // A certificate that cannot be parsed is useless.
             let certificates: Vec<_> = CertificateDer::pem_slice_iter(&all).flatten().collect();
             write(&directory.join(TRUST_STORE), &java::trust_store(&certificates))?;
         }
         Ok(Self { directory, has_ca: ca.is_some() })
     }
 
-    /// What is mounted over files of the base system: from the host, to the inside.
+    /// The mounts over files of the base system: the path on the host, and the path inside.
     pub fn covers(&self, network: &Network) -> Vec<(PathBuf, PathBuf)> {
         let mut covers = Vec::new();
         if network.is_own() {
             covers.push((self.directory.join(SSH), PathBuf::from("/etc/ssh/ssh_config")));
         }
         if self.has_ca {
-            // A link cannot be mounted over, but what it leads to can.
+            // A link cannot be mounted over, but its target can.
             let mut places: Vec<_> = BUNDLES.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
             places.retain(|path| CERTIFICATES.iter().any(|dir| path.starts_with(dir)));
             places.sort();
@@ -119,7 +119,7 @@ impl Shared {
         covers
     }
 
-    /// The environment variables by which programs find the proxy and the certificates. `proxied`: there is a way out.
+    /// The environment variables with which programs find the proxy and the certificates. `proxied`: there is a proxy.
     pub fn environment(&self, bubblewrap: bool, proxied: bool) -> BTreeMap<String, String> {
         let mut env = BTreeMap::new();
         let mut set = |names: &[&str], value: &str| {
@@ -128,7 +128,7 @@ impl Shared {
         let mut java = Vec::new();
         if proxied {
             let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
-            // Some programs know one spelling only.
+            // Some programs read only one spelling.
             set(
                 &["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"],
                 &proxy,
@@ -154,7 +154,7 @@ impl Shared {
             ];
             set(&replacing, &path(BUNDLE));
             let store = path(TRUST_STORE);
-            // Options are parted at blanks, with no way to write one.
+            // Java splits options at blanks and has no escape for them.
             if !store.contains(char::is_whitespace) {
                 java.push(format!("-Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStoreType=JKS"));
             }
@@ -166,7 +166,7 @@ impl Shared {
     }
 }
 
-/// Whole or not at all: sandboxes may be reading the one before.
+/// Written whole or not at all, since sandboxes may be reading the previous version.
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let new = path.with_extension(format!("new-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! Where a runtime of the local provider is: its process and the address it listens at.
+//! The place of a local runtime: its process and the address it listens at.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use foundry_sandbox::{ProcessRef, RuntimeFacts};
 use serde::{Deserialize, Serialize};
 
-/// How runtimes are to be reached.
+/// How a runtime is to be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Listen {
-    /// At a unix socket with this path on the host, which no sandbox sees.
+    /// At a unix socket with this path on the host, which is not visible in any sandbox.
     Socket(PathBuf),
     /// At some port of the host's loopback.
     Loopback,
@@ -21,7 +21,7 @@ pub(crate) enum Listen {
 pub(crate) struct Place {
     /// The process whose end is the end of the whole sandbox, as the host numbers it.
     pub process: ProcessRef,
-    /// Where its HTTP server listens.
+    /// The address of its HTTP server.
     pub address: Address,
 }
 
@@ -29,14 +29,14 @@ pub(crate) struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Address {
-    /// A unix socket.
+    /// The path of a unix socket.
     Socket(PathBuf),
-    /// A port.
+    /// A port of the loopback.
     Tcp(SocketAddr),
 }
 
 impl Place {
-    /// The place in these facts; none in those of another provider or an older version.
+    /// The place in these facts; none for another provider or an older version.
     pub fn of(facts: &RuntimeFacts) -> Option<Self> {
         serde_json::from_value(facts.place.clone()).ok()
     }

@@ -1,15 +1,15 @@
-//! How new sandboxes are kept apart here: found out at the start, or later where the host was too slow for that.
+//! The isolation of new sandboxes: determined at the start, or later where the host was too slow for that.
 
 use foundry_sandbox::{Class, Isolation, ProviderError};
 
 use crate::{IsolationMode, LocalProvider, Settled, bwrap, network};
 
 impl LocalProvider {
-    /// Finds out how new sandboxes are kept apart, unless that is known.
+    /// Determines how new sandboxes are isolated, unless that is known.
     ///
     /// # Errors
-    /// `ISOLATION_UNDECIDED` when it cannot be found out now; `ISOLATION_UNAVAILABLE` when isolation is required and does
-    /// not work.
+    /// `ISOLATION_UNDECIDED` when it cannot be determined now; `ISOLATION_UNAVAILABLE` when isolation is required and
+    /// does not work.
     pub async fn settle(&self) -> Result<(), ProviderError> {
         if self.settled.get().is_some() {
             return Ok(());
@@ -40,12 +40,12 @@ impl LocalProvider {
             Some(reason) => tracing::warn!(%reason, "sandboxes have the network of this host"),
             None => tracing::info!(network = %network.network, "the network policy of new sandboxes"),
         }
-        // Two that find it out at once find out the same.
+        // Two callers at once determine the same.
         let _ = self.settled.set(Settled { isolation, network });
         Ok(())
     }
 
-    /// Whether it is known how new sandboxes are kept apart.
+    /// Succeeds once it is known how new sandboxes are isolated.
     ///
     /// # Errors
     /// `ISOLATION_UNDECIDED` while it is not.

@@ -1,4 +1,4 @@
-//! Starting the runtime of a sandbox, or adopting the one that runs.
+//! Starting the runtime of a sandbox, or adopting a running one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,15 +21,15 @@ use crate::limits::Bounds;
 use crate::place::{Listen, Place};
 use crate::{LocalProvider, Record, Transport, blocking, network, tail};
 
-/// How often a start is tried.
+/// How often a start is attempted.
 const ATTEMPTS: u32 = 3;
 const POLL: Duration = Duration::from_millis(50);
-/// How long a start or an end by somebody else may take to settle.
+/// How long a start or an end by another process may take.
 const SETTLE: Duration = Duration::from_secs(10);
 /// How long the launcher itself may take.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(20);
 
-/// The paths as the sandbox sees them.
+/// The paths of a sandbox as it sees them itself.
 pub(crate) struct Inside {
     pub home: PathBuf,
     pub workspace: PathBuf,
@@ -47,8 +47,8 @@ impl LocalProvider {
     pub(crate) async fn start(&self, spec: &StartSpec) -> Result<RuntimeFacts, ProviderError> {
         let layout = self.layout(&spec.name);
         self.record(&spec.name)?;
-        // From the look for a runtime to the answer of a new one: between the two, another worker would
-        // take what is being started for a left-over and end it.
+        // Held from the check for a runtime to the answer of a new one: in between, another worker would take the
+        // starting runtime for a left-over and kill it.
         let _turn = self.start_lock(&layout, self.config.start_limit + LAUNCH_LIMIT).await?;
         let record = self.record(&spec.name)?;
         if !layout.workspace().is_dir() {
@@ -67,7 +67,7 @@ impl LocalProvider {
                     last = Some(self.start_failed(&layout, &reason));
                     continue;
                 }
-                // Another worker was faster: its runtime is the answer.
+                // Another worker was faster: its runtime is the result.
                 LaunchAnswer::Busy => match self.adopt(spec, &layout).await? {
                     Some(facts) => return Ok(facts),
                     None => continue,
@@ -89,7 +89,7 @@ impl LocalProvider {
         Err(last.unwrap_or_else(|| self.start_failed(&layout, "another start did not finish")))
     }
 
-    /// The runtime that runs already, if one does. One that lives and never answers is ended.
+    /// The running runtime, if there is one. One that is alive and never answers is killed.
     async fn adopt(&self, spec: &StartSpec, layout: &Layout) -> Result<Option<RuntimeFacts>, ProviderError> {
         let mut waited = Duration::ZERO;
         loop {
@@ -105,7 +105,7 @@ impl LocalProvider {
                     self.env.clock.sleep(POLL).await;
                     waited += POLL;
                 }
-                // What a dead runtime left may still run, when its supervisor was killed.
+                // Processes of a dead runtime may still run, if its supervisor was killed.
                 _ => {
                     self.end_processes(&spec.name).await?;
                     return Ok(None);
@@ -115,7 +115,7 @@ impl LocalProvider {
     }
 
     async fn until_ready(&self, facts: &RuntimeFacts) -> Result<Health, ProviderError> {
-        // By the clock: the look at a runtime that hangs takes seconds by itself.
+        // Measured by the clock: probing a hung runtime takes seconds.
         let until = self.env.clock.now().plus(self.config.start_limit);
         loop {
             let health = self.probe(facts).await?;
@@ -212,7 +212,7 @@ impl LocalProvider {
         }
     }
 
-    /// Our own binary as the sandbox sees it.
+    /// Our own binary, as the sandbox sees it.
     pub(crate) fn foundry_inside(&self, record: &Record) -> PathBuf {
         if record.isolation.is_bubblewrap() {
             bwrap::BINARY.into()
@@ -269,7 +269,7 @@ impl LocalProvider {
     }
 }
 
-/// The whole environment inside: nothing of the mesh's own, no secret.
+/// The whole environment inside: nothing of the mesh's own, and no secret.
 fn environment(
     spec: &StartSpec,
     inside: &Inside,
@@ -296,23 +296,23 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// The launcher needs to find bwrap, and nothing else of the mesh's environment.
+/// PATH alone: the launcher must find bwrap, and needs nothing else of the mesh's environment.
 fn search_path() -> std::ffi::OsString {
     std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
 }
 
-/// A lock on starting the runtime of one sandbox, by the operating system: it ends with its holder.
+/// An operating-system lock on starting the runtime of one sandbox; released with its holder.
 pub(crate) struct StartLock(std::fs::File);
 
 impl Drop for StartLock {
     fn drop(&mut self) {
-        // Said, not left to the closing of the file: a child that is just being forked holds a copy of it.
+        // Unlocked explicitly: a child that is just being forked holds a copy of the file.
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
 impl LocalProvider {
-    /// Takes the lock, waiting so long for another holder.
+    /// Takes the lock, waiting up to `limit` for another holder.
     pub(crate) async fn start_lock(
         &self,
         layout: &Layout,

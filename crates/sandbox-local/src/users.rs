@@ -1,5 +1,5 @@
 //! The unprivileged users of sandboxes, where the mesh runs as root: each sandbox has one of its own for as long as its
-//! directory is there. Which one it has is written where it counts, on its HOME.
+//! directory exists. It is recorded as the owner of its HOME.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::layout::Layout;
 
-/// The users that there are for sandboxes.
+/// The range of users for sandboxes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Users {
     pub first: u32,
@@ -20,18 +20,18 @@ pub(crate) struct Users {
 }
 
 impl Users {
-    /// Held while a user is chosen and until the sandbox is in its place. The system lets go of it when the process ends.
+    /// Held from the choice of a user until the sandbox is in place. Released by the system when the process ends.
     pub fn lock(root: &Path) -> io::Result<File> {
         let directory = File::open(root)?;
         flock(&directory, FlockOperation::LockExclusive)?;
         Ok(directory)
     }
 
-    /// A user that no sandbox below `root` has; the same one for the same name, if it is free. One that owns a process is
-    /// taken last: it may be that of another mesh on this host, which has sandboxes elsewhere.
+    /// A user that no sandbox below `root` has; the same one for the same name, if it is free. Users that own a process
+    /// are the last choice: they may belong to another mesh on this host, with sandboxes elsewhere.
     ///
     /// # Errors
-    /// `SANDBOX_USERS_TAKEN` when there is none.
+    /// `SANDBOX_USERS_TAKEN` when none is free.
     pub fn free(self, root: &Path, name: &SandboxName) -> io::Result<Result<u32, ProviderError>> {
         let (taken, running) = (taken(root)?, running()?);
         let hash = name.as_str().bytes().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b)));
@@ -55,14 +55,14 @@ fn running() -> io::Result<HashSet<u32>> {
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
         if entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
-            // A process that has ended since owns nothing.
+            // The process may have exited since.
             found.extend(entry.metadata().ok().map(|process| process.uid()));
         }
     }
     Ok(found)
 }
 
-/// The owners of all sandboxes. What is half made or being removed has no processes.
+/// The owners of all sandboxes. A sandbox that is being made or removed has no processes.
 fn taken(root: &Path) -> io::Result<HashSet<u32>> {
     let mut found = HashSet::new();
     for entry in fs::read_dir(root)? {
@@ -70,7 +70,7 @@ fn taken(root: &Path) -> io::Result<HashSet<u32>> {
         let Some(name) = name.to_str().and_then(|name| name.parse::<SandboxName>().ok()) else { continue };
         match fs::symlink_metadata(Layout::new(root, &name).home()) {
             Ok(home) => found.insert(home.uid()),
-            // Destroyed since.
+            // It was destroyed in the meantime.
             Err(e) if e.kind() == io::ErrorKind::NotFound => false,
             Err(e) => return Err(e),
         };

@@ -1,5 +1,5 @@
-//! What matters of the Agent Client Protocol, read leniently from the messages of a tap log: a field
-//! that is absent is empty, and an update of an unknown kind is kept as it came.
+//! The parts of the Agent Client Protocol that Foundry uses, parsed leniently from the messages of a tap log: an absent
+//! field is empty, and an update of an unknown kind is kept as it came.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,11 +10,11 @@ use crate::tap::Direction;
 #[derive(Clone, Debug, PartialEq, Deserialize, thiserror::Error)]
 #[error("the agent returned error {code}: {message}")]
 pub struct RpcError {
-    /// JSON-RPC code.
+    /// The JSON-RPC error code.
     pub code: i64,
-    /// Its words.
+    /// The error text, as the sender wrote it.
     pub message: String,
-    /// More, as it likes.
+    /// Further details in the sender's own form; null when there are none.
     #[serde(default)]
     pub data: Value,
 }
@@ -22,81 +22,81 @@ pub struct RpcError {
 /// A message with its meaning.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AcpEvent {
-    /// We asked the agent something.
+    /// We sent the agent a request.
     Asked {
         /// Id of the request.
         id: Value,
-        /// Its method.
+        /// The JSON-RPC method.
         method: String,
-        /// The parameters.
+        /// The request's parameters.
         params: Value,
     },
     /// We answered a permission request (or another request of the agent).
     Replied {
         /// Id of the agent's request.
         id: Value,
-        /// The chosen option; none = cancelled or no permission answer.
+        /// The chosen option; none = cancelled, or not an answer to a permission request.
         option: Option<String>,
     },
-    /// We told the agent something, e.g. `session/cancel`.
+    /// We sent the agent a notification, e.g. `session/cancel`.
     Told {
-        /// The method.
+        /// The JSON-RPC method.
         method: String,
     },
     /// The agent answered one of our requests; of a prompt, the end of the turn.
     Answered {
         /// Id of our request.
         id: Value,
-        /// Its answer.
+        /// The result, or the error that the agent answered with.
         result: Result<Value, RpcError>,
     },
-    /// News of a session.
+    /// A `session/update` notification.
     Updated {
         /// The agent's id of the session.
         session: String,
-        /// The news.
+        /// The part of the session that changed.
         update: Update,
     },
-    /// The agent asks whether it may do something, and waits.
+    /// The agent requests permission, and waits for the answer.
     PermissionAsked {
         /// Id to answer under.
         id: Value,
         /// The agent's id of the session.
         session: String,
-        /// What it wants to do.
+        /// The tool call that needs permission.
         tool_call: Box<ToolCall>,
-        /// What can be answered.
+        /// The possible answers.
         options: Vec<PermissionOption>,
     },
-    /// Anything else the agent said.
+    /// Any other message of the agent.
     Other {
-        /// Its method, if it has one.
+        /// Its method; empty for a message without one.
         method: String,
         /// Its id, if it expects an answer.
         id: Option<Value>,
-        /// The parameters.
+        /// The parameters; null when there are none.
         params: Value,
     },
 }
 
-/// News of a session.
+/// A change of a session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Update {
-    /// A part of a message of the agent.
+    /// A part of an agent message.
     MessageChunk(Chunk),
-    /// A part of its thinking.
+    /// A part of the agent's reasoning.
     ThoughtChunk(Chunk),
-    /// A part of a message of the user, when an earlier session is taken up.
+    /// A part of a user message, when an earlier session is replayed.
     UserChunk(Chunk),
     /// A tool call began.
     ToolCall(Box<ToolCall>),
-    /// A tool call went on: only what changed is set.
+    /// A tool call changed: only the changed fields are set.
     ToolCallUpdate(Box<ToolCall>),
-    /// The plan, whole.
+    /// The whole plan.
     Plan(Vec<PlanEntry>),
-    /// A kind this version does not know.
+    /// A kind that this version does not support.
     Raw {
-        /// Its name.
+        /// The kind's name in the protocol.
         kind: String,
         /// The whole update.
         value: Value,
@@ -106,19 +106,19 @@ pub enum Update {
 /// A part of a message or thought.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
-    /// Which message it belongs to, where the agent says so; empty = the one that is being said.
+    /// The message it belongs to, where the agent states it; empty = the current one.
     pub message_id: String,
-    /// What it adds.
+    /// The added content.
     pub content: Content,
 }
 
-/// What a chunk holds.
+/// The content of a chunk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Content {
-    /// Text.
+    /// A text block.
     Text {
-        /// The text.
+        /// The text as the agent sent it, often Markdown.
         text: String,
     },
     /// An image, a resource or the like, as it came.
@@ -135,56 +135,56 @@ impl Content {
     }
 }
 
-/// A tool call, or what changed of it.
+/// A tool call, or the changed fields of one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ToolCall {
-    /// The agent's id of it, unique in the session.
+    /// The agent's id of the call, unique in the session.
     pub tool_call_id: String,
-    /// What it does, in words.
+    /// A description for users.
     pub title: Option<String>,
     /// `read`, `edit`, `delete`, `move`, `search`, `execute`, `think`, `fetch`, `other` …
     pub kind: Option<String>,
     /// `pending`, `in_progress`, `completed`, `failed` …
     pub status: Option<String>,
-    /// What it brought.
+    /// The content it produced so far.
     pub content: Option<Vec<ToolContent>>,
     /// The files it touches.
     pub locations: Option<Vec<Location>>,
-    /// Its input, as the tool takes it.
+    /// The tool's input, in its own form.
     pub raw_input: Option<Value>,
-    /// Its output, as the tool gives it.
+    /// The tool's output, in its own form.
     pub raw_output: Option<Value>,
-    /// What stands beside the protocol's own fields; Codex tells a command's output there.
+    /// `_meta`, for extensions of the protocol; Codex puts a command's output there.
     #[serde(rename = "_meta")]
     pub meta: Option<Value>,
 }
 
 impl ToolCall {
-    /// What a command has printed since the last news, for agents that show it in a terminal of their own.
+    /// What a command has printed since the last update, for agents that show it in a terminal of their own.
     pub fn terminal_output(&self) -> Option<&str> {
         self.meta.as_ref()?.pointer("/terminal_output_delta/data")?.as_str()
     }
 }
 
-/// A part of what a tool call brought.
+/// A part of a tool call's content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ToolContent {
     /// A change of a file.
     #[serde(rename_all = "camelCase")]
     Diff {
-        /// The file.
+        /// Absolute path of the file.
         path: String,
-        /// What was there; none = a new file.
+        /// The text before the change; none = a new file.
         #[serde(default)]
         old_text: Option<String>,
-        /// What is there now.
+        /// The text after the change.
         new_text: String,
     },
     /// Text or other content.
     Content {
-        /// It.
+        /// The content block.
         content: Content,
     },
     /// Anything else, as it came.
@@ -195,9 +195,9 @@ pub enum ToolContent {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Location {
-    /// The file.
+    /// Absolute path of the file.
     pub path: String,
-    /// The line.
+    /// The line number; absent for the whole file.
     pub line: Option<u64>,
 }
 
@@ -205,7 +205,7 @@ pub struct Location {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PlanEntry {
-    /// What is to be done.
+    /// The task in this entry.
     pub content: String,
     /// `high`, `medium`, `low`.
     pub priority: String,
@@ -217,9 +217,9 @@ pub struct PlanEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PermissionOption {
-    /// To answer with.
+    /// The id to answer with.
     pub option_id: String,
-    /// To show.
+    /// The label for users.
     pub name: String,
     /// `allow_once`, `allow_always`, `reject_once`, `reject_always`.
     pub kind: String,
@@ -228,15 +228,15 @@ pub struct PermissionOption {
 /// Why a turn ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// The agent was done.
+    /// The agent finished its turn.
     EndTurn,
     /// It ran out of tokens.
     MaxTokens,
     /// It made too many requests in one turn.
     MaxTurnRequests,
-    /// It refused.
+    /// The agent or its model refused to continue.
     Refusal,
-    /// It was told to stop.
+    /// The turn was cancelled.
     Cancelled,
     /// Another reason, by name.
     Other(String),
@@ -255,7 +255,7 @@ pub fn stop_reason(result: &Value) -> StopReason {
 }
 
 impl AcpEvent {
-    /// Reads a message. Never fails: what is not understood is [`AcpEvent::Other`] or [`Update::Raw`].
+    /// Parses a message. Never fails: an unknown message is [`AcpEvent::Other`] or [`Update::Raw`].
     pub fn parse(direction: Direction, mut json: Value) -> Self {
         let method = text(&json, "method");
         let id = json.get("id").cloned();

@@ -1,5 +1,4 @@
-//! What a provider has to know of an agent in order to put it into a sandbox. Which agents there are is
-//! data that the provider does not know.
+//! What a provider needs in order to install an agent in a sandbox. The list of agents is data outside the provider.
 
 use std::path::PathBuf;
 
@@ -9,15 +8,15 @@ use serde::{Deserialize, Serialize};
 /// An agent to be installed.
 #[derive(Clone, Debug, Default)]
 pub struct AgentInstall {
-    /// The name users know it by.
+    /// The name of the agent for users.
     pub name: String,
-    /// The npm packages it is made of; none = it is in the sandbox already, or a part of our own binary.
+    /// Its npm packages; none = it is already in the sandbox, or part of our own binary.
     pub packages: Option<NpmPackageSet>,
     /// Whether it runs on our own Node.js.
     pub node: bool,
 }
 
-/// Where an installed agent and what it needs are, as the sandbox sees them.
+/// Paths of an installed agent and its dependencies, as the sandbox sees them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstalledAgent {
     /// Our own binary.

@@ -13,8 +13,8 @@ use crate::{Class, ProviderError};
 /// Opens a regular file for reading. `parts` are plain names.
 ///
 /// # Errors
-/// `InvalidInput` for names that are not plain, `NotFound`, and whatever the system says to a link or
-/// something else that is no regular file.
+/// `InvalidInput` for names that are not plain, `NotFound`, and the system's error for a link or anything else that is
+/// not a regular file.
 pub fn open_file(root: &Path, parts: &[&str]) -> io::Result<File> {
     let [directories @ .., name] = parts else { return Err(io::ErrorKind::InvalidInput.into()) };
     if parts.iter().any(|p| p.is_empty() || *p == "." || *p == ".." || p.contains(['/', '\0'])) {
@@ -25,7 +25,7 @@ pub fn open_file(root: &Path, parts: &[&str]) -> io::Result<File> {
     for part in directories {
         at = openat(&at, *part, directory, Mode::empty())?;
     }
-    // Without NONBLOCK the open of a pipe that nobody writes would hang for ever.
+    // Without NONBLOCK, opening a pipe without a writer would block for ever.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(openat(&at, *name, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
@@ -65,7 +65,7 @@ fn copy(home: &Path, relative: &str, destination: &Path, max_bytes: u64) -> Resu
     let io = |e| ProviderError::io("copying out of the sandbox", e);
     let part = destination.with_extension("part");
     let mut out = File::create(&part).map_err(io)?;
-    // The file may grow while it is read: one byte more than allowed is asked for.
+    // The file may grow while it is read: one byte more than allowed is requested.
     let mut bounded = io::BufReader::with_capacity(1 << 16, file).take(max_bytes.saturating_add(1));
     let copied = io::copy(&mut bounded, &mut out).and_then(|n| out.flush().and(out.sync_all()).map(|()| n));
     let outcome = match copied {

@@ -1,10 +1,10 @@
-//! Why a stage failed, in the terms a person can act on.
+//! Why a stage failed, in terms that a user can act on.
 
 use std::time::Duration;
 
 use foundry_core::Code;
 
-/// Whose problem a failure is.
+/// Who has to act on a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -28,20 +28,20 @@ pub enum Class {
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}: {message}")]
 pub struct ProviderError {
-    /// Whose problem it is.
+    /// Who has to act on it.
     pub class: Class,
     /// Stable name, `UPPER_SNAKE_CASE`.
     pub reason: &'static str,
     /// What failed, and what can be done about it.
     pub message: String,
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Whether the same call may succeed later without a change by the user.
     pub retryable: bool,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl ProviderError {
-    /// A failure that repeats until somebody changes something.
+    /// A failure that repeats until the user changes something.
     pub fn new(class: Class, reason: &'static str, message: impl Into<String>) -> Self {
         Self { class, reason, message: message.into(), retryable: false, source: None }
     }

@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Network, RuntimeKey, SandboxName};
 
-/// How a sandbox is kept apart from its host.
+/// How a sandbox is isolated from its host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Isolation {
     /// bubblewrap: own mounts, own process ids, no capabilities.
     Bubblewrap {
-        /// What `bwrap --version` says.
+        /// The output of `bwrap --version`.
         version: String,
         /// The unprivileged user inside; none = the host's own user in a user namespace.
         uid: Option<u32>,
     },
     /// A plain process of the host's user: the agent sees what that user sees.
     None {
-        /// Why, to be said aloud.
+        /// Why there is no isolation, shown to users.
         reason: String,
     },
 }
@@ -48,37 +48,37 @@ pub struct RuntimeFacts {
     pub home: PathBuf,
     /// The work tree as the sandbox sees it.
     pub workspace: PathBuf,
-    /// How it is kept apart.
+    /// How it is isolated from its host.
     pub isolation: Isolation,
     /// What it may reach; the host's network in the facts of an older version.
     #[serde(default)]
     pub network: Network,
-    /// Where the runtime is, in the provider's own words; nobody else reads them.
+    /// The runtime's address in the provider's own form; opaque to everyone else.
     #[serde(default)]
     pub place: serde_json::Value,
 }
 
-/// Why a runtime is no more.
+/// Why a runtime has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum DeathCause {
-    /// The machine was started anew since.
+    /// The machine was rebooted since.
     MachineRebooted,
     /// The process ended with this code; 128 + n means signal n inside the sandbox.
     Exited {
-        /// Exit code.
+        /// The exit code, as a shell would report it.
         code: i32,
     },
     /// The process was killed by this signal.
     Killed {
-        /// Signal number.
+        /// The signal's number.
         signal: i32,
     },
-    /// The process was killed because the sandbox had taken all the memory that it may take.
+    /// The process was killed because the sandbox had used up its memory.
     OutOfMemory,
     /// The process is gone and nothing recorded how.
     Gone,
-    /// Another process has its number now.
+    /// Another process has its pid now.
     PidRecycled,
     /// The sandbox's directory is gone.
     DirectoryMissing,
@@ -105,19 +105,19 @@ impl fmt::Display for DeathCause {
     }
 }
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     /// The runtime answers and proves that it is the one of these facts.
     Alive,
-    /// It will not come back by itself.
+    /// The runtime has ended for good.
     Dead {
-        /// Why.
+        /// Why it has ended.
         cause: DeathCause,
     },
-    /// It may live, but does not answer: ask again.
+    /// It may be alive, but does not answer: probe again.
     Unknown {
-        /// What was seen.
+        /// The error of the probe.
         reason: String,
     },
 }
@@ -125,17 +125,17 @@ pub enum Health {
 /// The result of `allocate`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allocation {
-    /// The sandbox.
+    /// The name of the allocated sandbox.
     pub sandbox: SandboxName,
     /// When it was first allocated.
     pub allocated_at: Timestamp,
-    /// How it will be kept apart.
+    /// How it will be isolated from its host.
     pub isolation: Isolation,
     /// What it may reach.
     pub network: Network,
 }
 
-/// What the clone source made.
+/// The result of the clone source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClonedRepo {
     /// The commit that is checked out.
@@ -166,10 +166,10 @@ pub enum Destroyed {
 /// A sandbox found on the host, for the sweeper.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedSandbox {
-    /// Its name.
+    /// The name under which it was allocated.
     pub name: SandboxName,
     /// When it was allocated; none = the record is unreadable.
     pub allocated_at: Option<Timestamp>,
-    /// The last runtime started in it, if any; probe it before believing it.
+    /// The last runtime started in it, if any; probe it before relying on it.
     pub runtime: Option<RuntimeFacts>,
 }

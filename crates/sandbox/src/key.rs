@@ -28,13 +28,13 @@ impl RuntimeKey {
         &self.0
     }
 
-    /// From 64 hexadecimal digits; none for anything else.
+    /// From 64 hexadecimal digits; none for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.len() == KEY_BYTES * 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
         digits.then(|| Self(text.to_owned()))
     }
 
-    /// False in the facts of an older version, which had no key: nothing is proved by it.
+    /// False in the facts of an older version, which had no key: nothing can be proved by it.
     pub fn is_set(&self) -> bool {
         !self.0.is_empty()
     }
@@ -49,20 +49,20 @@ impl RuntimeKey {
         self.code(&["foundry client", client, runtime])
     }
 
-    /// What the forwarder inside a sandbox adds to a model call, so that the model gateway knows by which
-    /// sandbox it came.
+    /// The proof that the forwarder inside a sandbox adds to a model call, by which the model gateway identifies the
+    /// sandbox.
     pub fn model_proof(&self, sandbox: &str, instance: &str, nonce: &str) -> String {
         self.code(&["foundry model", sandbox, instance, nonce])
     }
 
-    /// What the runtime says at the beginning of a connection to the mesh's proxy, so that the sandbox's own policy
-    /// is applied to it.
+    /// The proof that the runtime sends at the start of a connection to the mesh's proxy, so that the sandbox's own
+    /// policy is applied.
     pub fn network_proof(&self, sandbox: &str, instance: &str, nonce: &str) -> String {
         self.code(&["foundry network", sandbox, instance, nonce])
     }
 
-    /// What the agent of a session presents as its model key: worthless but at our model gateway, in this sandbox
-    /// and for as long as this runtime lives.
+    /// The model key of a session's agent: accepted only by our model gateway, from this sandbox, while this runtime
+    /// lives.
     pub fn model_token(&self, session: &str) -> String {
         format!("{session}.{}", self.code(&["foundry model token", session]))
     }
@@ -78,7 +78,7 @@ impl RuntimeKey {
     }
 }
 
-/// Compares two proofs without telling by the time it takes where they differ.
+/// Compares two proofs in constant time.
 pub fn same(one: &str, other: &str) -> bool {
     one.as_bytes().ct_eq(other.as_bytes()).into()
 }

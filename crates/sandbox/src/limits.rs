@@ -1,10 +1,9 @@
-//! What a sandbox may take of its host, as far as the ledger hears of it: how its limits are enforced, and
-//! which of them it has reached.
+//! Limits of a sandbox as the ledger records them: how they are enforced, and which have been reached.
 
 use foundry_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A limit whose reaching is told.
+/// A limit that is reported when reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitKind {
@@ -19,7 +18,7 @@ pub enum LimitKind {
 }
 
 impl LimitKind {
-    /// The reason that a condition gives.
+    /// The reason for the sandbox's condition.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Processes => "SANDBOX_PROCESS_LIMIT",
@@ -28,7 +27,7 @@ impl LimitKind {
         }
     }
 
-    /// An amount in words, e.g. `512.0 MiB of memory`.
+    /// An amount with its unit, e.g. `512.0 MiB of memory`.
     pub fn amount(self, amount: u64) -> String {
         match self {
             Self::Processes => format!("{} processes", grouped(amount)),
@@ -42,29 +41,29 @@ impl LimitKind {
 /// A limit that a sandbox has reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReachedLimit {
-    /// Which.
+    /// The limit that was reached.
     pub kind: LimitKind,
-    /// What it took when that was first seen.
+    /// The amount used when that was first seen.
     pub used: u64,
-    /// What it may take.
+    /// The maximum amount.
     pub limit: u64,
     /// When it was first seen.
     pub since: Timestamp,
-    /// Whether processes of the sandbox were ended because of it.
+    /// Whether processes of the sandbox were killed because of it.
     pub ended: bool,
 }
 
-/// What a provider tells of the limits of a sandbox.
+/// A provider's report on the limits of a sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LimitReport {
-    /// The limits and how they are enforced, for people; empty = the provider does not say.
+    /// The limits and how they are enforced, as a text for users; empty = unknown.
     pub limits: String,
-    /// Those reached now or a moment ago, by kind; at most one of each.
+    /// The limits reached now or shortly before, by kind; at most one of each.
     pub reached: Vec<ReachedLimit>,
 }
 
-/// A number of bytes for people: two digits more than needed to compare by eye.
+/// A number of bytes for users, with one decimal place.
 pub fn bytes(amount: u64) -> String {
     let (unit, name) = match amount {
         0..0x10_0000 => (1 << 10, "KiB"),
@@ -75,7 +74,7 @@ pub fn bytes(amount: u64) -> String {
     format!("{}.{} {name}", grouped(u64::try_from(tenths / 10).unwrap_or(u64::MAX)), tenths % 10)
 }
 
-/// A number with its thousands set apart.
+/// A number with separated thousands.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

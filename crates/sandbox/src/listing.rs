@@ -1,4 +1,4 @@
-//! Which processes run in a sandbox, and how little of what the inside says about it is believed.
+//! The processes of a sandbox, and the validation of what the inside reports about them.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub const MAX_PROCESSES: usize = 512;
 /// Bytes of a command line that are shown.
 const MAX_COMMAND: usize = 1 << 10;
-/// The end of the year 9999, in microseconds: no later time can be told in a protobuf timestamp.
+/// The end of the year 9999, in microseconds: a protobuf timestamp cannot hold a later time.
 const LAST_MICROS: i64 = 253_402_300_799_999_999;
 
 /// A process of a sandbox.
@@ -16,7 +16,7 @@ const LAST_MICROS: i64 = 253_402_300_799_999_999;
 pub struct Process {
     /// Its id as the sandbox sees it.
     pub pid: i32,
-    /// That of its parent; 0 = none in the sandbox.
+    /// The pid of its parent; 0 = none in the sandbox.
     pub parent: i32,
     /// State as the kernel names it: R, S, D, Z, T or I.
     pub state: char,
@@ -40,8 +40,8 @@ pub struct ProcessListing {
     pub truncated: bool,
 }
 
-/// A listing with every number, letter and text in its range, by pid; what makes no sense is left out and
-/// counts as more.
+/// A validated listing, by pid: values are brought into range, and a process without a valid pid is left out and counts
+/// as truncated.
 pub fn checked_listing(said: ProcessListing) -> ProcessListing {
     let mut truncated = said.truncated;
     let mut processes = BTreeMap::new();
@@ -56,7 +56,7 @@ pub fn checked_listing(said: ProcessListing) -> ProcessListing {
     ProcessListing { processes: processes.into_values().collect(), truncated }
 }
 
-/// A process with every number and letter in its range.
+/// A process with every value brought into range; none without a valid pid.
 fn checked(p: Process) -> Option<Process> {
     if p.pid <= 0 {
         return None;
@@ -78,7 +78,7 @@ fn checked(p: Process) -> Option<Process> {
     })
 }
 
-/// In one line, without what could steer a terminal or a page, and not too long.
+/// The text in one line, shortened, and without characters that could control a terminal or a page.
 pub fn shown(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {

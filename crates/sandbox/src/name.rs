@@ -21,7 +21,7 @@ macro_rules! names {
         pub struct $name(String);
 
         impl $name {
-            /// The text.
+            /// The name, which is safe in file names and URLs.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

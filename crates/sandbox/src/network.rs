@@ -1,5 +1,5 @@
-//! What a sandbox may reach: the policy as it is configured, recorded and shown, and the claim by which its runtime
-//! tells the mesh's proxy which sandbox a connection comes from.
+//! The network policy of a sandbox as it is configured, recorded and shown, and the claim with which its runtime
+//! identifies the sandbox to the mesh's proxy.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,44 +9,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::key::{RuntimeKey, same};
 
-/// The port of a sandbox's own loopback on which the way out listens. Below it ends what Linux gives to outgoing
-/// connections by itself, and no common program listens there.
+/// The port on a sandbox's own loopback on which its runtime accepts connections for the proxy. It is above the ports
+/// that Linux assigns to outgoing connections, and no common program uses it.
 pub const PROXY_PORT: u16 = 61_480;
 
 /// The network of a sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Network {
-    /// That of the host: what the host reaches, its loopback too. Also of every sandbox that was made before sandboxes
-    /// had networks.
+    /// The network of the host, including its loopback. Also that of every sandbox from before sandboxes had networks.
     #[default]
     Host,
     /// One of its own, with a loopback; the only way out is the proxy of the mesh.
     Own {
-        /// What may be reached through the proxy; nothing that no rule names.
+        /// What may be reached through the proxy; everything else is refused.
         rules: Rules,
     },
 }
 
 impl Network {
-    /// A network of its own from which every public host is reached.
+    /// A network of its own with access to every public host.
     pub fn public() -> Self {
         Self::Own { rules: Rules(vec![Rule::Public]) }
     }
 
-    /// A network of its own without a way out, but for models.
+    /// A network of its own with access to nothing but models.
     pub fn none() -> Self {
         Self::Own { rules: Rules::default() }
     }
 
-    /// Whether it is apart from the host's.
+    /// Whether it is separate from the host's.
     pub fn is_own(&self) -> bool {
         matches!(self, Self::Own { .. })
     }
 }
 
 impl fmt::Display for Network {
-    /// As it is configured: `host`, `none`, `public` or the list.
+    /// In the form of the configuration: `host`, `none`, `public` or the list.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host => f.write_str("host"),
@@ -61,7 +60,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// As an operator writes it: one word, a text with commas, or a list.
+/// A network as an operator configures it: one word, a text with commas, or a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "String")]
 pub struct NetworkSetting(pub Network);
@@ -103,38 +102,38 @@ impl From<NetworkSetting> for String {
     }
 }
 
-/// What may be reached; the order does not matter.
+/// The hosts that may be reached; the order does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Rules(pub Vec<Rule>);
 
 impl Rules {
-    /// By what kind of rule this host, in lower case, may be reached at this port.
+    /// The kind of rule that allows this host, in lower case, at this port; none if it is not allowed.
     pub fn allow(&self, host: &str, port: u16) -> Option<Allowed> {
         self.0.iter().filter_map(|rule| rule.allows(host, port)).max()
     }
 }
 
-/// By what a host may be reached; the later ones allow more.
+/// The kind of rule that allows a host; later ones allow more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Allowed {
     /// As any public host.
     Public,
-    /// Its domain is listed: at public addresses, and whatever its name looks like.
+    /// Its domain is listed: only public addresses, but any form of name.
     Domain,
-    /// The operator named this very host: at private addresses too.
+    /// This very host is listed: private addresses, too.
     Exact,
 }
 
-/// One thing that may be reached.
+/// A rule for what may be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Rule {
     /// Every host with a public address.
     Public,
-    /// This host, a name or an address.
+    /// This host, by name or address, at this port or at any.
     Host(String, Option<u16>),
-    /// Every host below this domain, not the domain itself.
+    /// Every host below this domain, but not the domain itself, at this port or at any.
     Below(String, Option<u16>),
 }
 
@@ -153,7 +152,7 @@ impl Rule {
     }
 }
 
-/// What is written is no rule.
+/// A text that is not a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a valid network rule: use `public`, `none` or `host` alone, or hosts such as `example.org`, `*.example.org`, `example.org:443`, `10.1.2.3`, `[fd00::1]:443`; never this machine"
@@ -221,8 +220,8 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Whether this, in lower case and without a dot at the end, can be the name of a host. What a resolver could take for
-/// an address written in another way (`0x7f.1`, `2130706433`) cannot.
+/// Whether this text, in lower case and without a dot at the end, can be a host name. A text that a resolver could take
+/// for an address in another notation (`0x7f.1`, `2130706433`) cannot.
 pub fn is_host_name(name: &str) -> bool {
     let label = |l: &str| {
         (1..=63).contains(&l.len())
@@ -235,12 +234,12 @@ pub fn is_host_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label) && !name.rsplit('.').next().is_some_and(number)
 }
 
-/// Which sandbox a connection to the mesh's proxy comes from; believed only after [`Claim::verify`].
+/// The sandbox that a connection to the mesh's proxy claims to come from; trusted only after [`Claim::verify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The sandbox.
+    /// The name of the claimed sandbox.
     pub sandbox: String,
-    /// Which start of its runtime.
+    /// The instance of its runtime.
     pub instance: String,
     nonce: String,
     proof: String,
@@ -250,12 +249,12 @@ impl Claim {
     /// Longest line, in bytes.
     pub const MAX: usize = 512;
 
-    /// The line, with its end, by which a runtime begins a connection.
+    /// The line, with its end, with which a runtime opens a connection.
     pub fn line(key: &RuntimeKey, sandbox: &str, instance: &str, nonce: &str) -> String {
         format!("{sandbox}.{instance}.{nonce}.{}\n", key.network_proof(sandbox, instance, nonce))
     }
 
-    /// From a line without its end; none for what no runtime sends.
+    /// From a line without its end; none for anything that a runtime does not send.
     pub fn parse(line: &str) -> Option<Self> {
         let mut parts = line.rsplitn(4, '.');
         let proof = parts.next()?.to_owned();
@@ -271,7 +270,7 @@ impl Claim {
         })
     }
 
-    /// Whether it was made with this key. Takes the same time for every wrong proof.
+    /// Whether it was made with this key. Takes constant time for wrong proofs.
     pub fn verify(&self, key: &RuntimeKey) -> bool {
         key.is_set() && same(&self.proof, &key.network_proof(&self.sandbox, &self.instance, &self.nonce))
     }

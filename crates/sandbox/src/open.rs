@@ -1,4 +1,4 @@
-//! The handle of a sandbox whose runtime was started: how to reach the runtime and what it leaves behind.
+//! The handle of a sandbox whose runtime was started, for the runtime, its logs and files.
 
 use std::io;
 use std::path::Path;
@@ -16,7 +16,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 /// A stretch of a log as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogStretch {
-    /// The bytes from the asked offset on: at least one whole line where there is one.
+    /// The bytes from the requested offset on: at least one whole line where there is one.
     pub bytes: Vec<u8>,
     /// Length of the whole log.
     pub length: u64,
@@ -28,7 +28,7 @@ pub trait Sandbox: Send + Sync {
     /// Opens a connection to the runtime.
     async fn connect(&self) -> io::Result<Box<dyn Connection>>;
 
-    /// The key by which the runtime and its callers prove themselves.
+    /// The key for the mutual proof of the runtime and its callers.
     fn key(&self) -> &RuntimeKey;
 
     /// Reads the log of a conversation from `offset` on. Works as well when the runtime is dead, as long

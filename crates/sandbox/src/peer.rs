@@ -1,4 +1,4 @@
-//! Who is at the other end of a socket that all sandboxes of a host share, and how much of it each may have.
+//! The peer of a socket that all sandboxes of a host share, and the share that each peer may have.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::net::UnixStream;
 
-/// Where a connection comes from, as the kernel says.
+/// Where a connection comes from, by the kernel's data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
-    /// A user that is not ours: where we are root, sandboxes have users of their own, whatever namespaces they make.
+    /// Another user: as root, we give each sandbox a user of its own, whatever namespaces it makes.
     User(u32),
-    /// A network of our own user: elsewhere sandboxes cannot make namespaces, and each has one network.
+    /// Another network of our own user: without root, sandboxes cannot make namespaces, and each has one network.
     Network(String),
-    /// Our own user in our own network: nothing tells sandboxes apart there, for nothing keeps them apart.
+    /// Our own user and our own network: such sandboxes are not isolated, so the kernel cannot distinguish them either.
     Ours,
-    /// A process that is gone already, or cannot be looked at; no runtime is one.
+    /// A process that has exited or cannot be inspected; never a runtime.
     Unknown,
 }
 
@@ -36,7 +36,7 @@ impl Peer {
     }
 }
 
-/// How many of a number each has. Clones share it.
+/// The number of units that each owner holds. Clones share it.
 #[derive(Debug)]
 pub struct Shares<K>(Arc<Mutex<HashMap<K, usize>>>);
 
@@ -52,7 +52,7 @@ impl<K> Default for Shares<K> {
     }
 }
 
-/// One of what is shared; given back when it is dropped.
+/// One unit; returned on drop.
 #[derive(Debug)]
 pub struct Share<K: Eq + Hash> {
     shares: Shares<K>,
@@ -60,8 +60,8 @@ pub struct Share<K: Eq + Hash> {
 }
 
 impl<K: Eq + Hash + Clone> Shares<K> {
-    /// One more for `owner`, of `all` that there are: at most `each`, and never more than half of what the others leave,
-    /// so that a few greedy ones leave room.
+    /// One more unit for `owner` out of `all`: at most `each`, and never more than half of those still free, so that a
+    /// few greedy owners leave room for the others.
     pub fn take(&self, owner: &K, all: usize, each: usize) -> Option<Share<K>> {
         let mut held = self.lock();
         let own = held.get(owner).copied().unwrap_or_default();
@@ -77,7 +77,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
 
 impl<K> Shares<K> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
-        // No panic can leave the map half changed.
+        // The map is whole after every change, so a panic leaves it usable.
         foundry_core::lock(&self.0)
     }
 }

@@ -1,4 +1,4 @@
-//! Processes as the kernel shows them: identity beyond the pid, and killing without hitting a stranger.
+//! Processes as the kernel shows them: identity beyond the pid, and kills that cannot hit another process.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -10,27 +10,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::SandboxName;
 
-/// A process, told from any later one with the same number.
+/// A process, distinguished from any later one with the same pid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessRef {
-    /// The number.
+    /// The process id; reused by the kernel after the process is gone.
     pub pid: i32,
     /// When it started, in clock ticks since boot.
     pub start_time_ticks: u64,
-    /// Which boot.
+    /// The kernel's id of the boot in which it was started.
     pub boot_id: String,
 }
 
-/// Where a [`ProcessRef`] stands.
+/// The state of a [`ProcessRef`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// It runs (or is stopped).
     Running,
-    /// No process has the number, or it is a zombie.
+    /// No process has the pid, or it is a zombie.
     Gone,
-    /// Another process has the number.
+    /// Another process has the pid.
     Recycled,
-    /// It was before the last boot.
+    /// It was started before the last boot.
     EarlierBoot,
 }
 
@@ -39,9 +39,9 @@ pub enum Presence {
 pub struct Stat {
     /// One letter: R, S, D, T, Z …
     pub state: u8,
-    /// Parent.
+    /// Pid of the parent.
     pub parent: i32,
-    /// Session id.
+    /// Id of the session, which is the pid of its leader.
     pub session: i32,
     /// Start time in clock ticks since boot.
     pub start_time_ticks: u64,
@@ -49,13 +49,13 @@ pub struct Stat {
     pub cpu_ticks: u64,
     /// Resident memory in pages.
     pub rss_pages: i64,
-    /// Threads.
+    /// The number of threads.
     pub threads: u64,
 }
 
 impl Stat {
-    /// Whether nothing of it runs any more. A process whose first thread has ended shows the state of a zombie while
-    /// its other threads go on, with files, memory and children.
+    /// Whether nothing of it runs any more. A process whose first thread has exited has the state of a zombie, while
+    /// its other threads continue to run, with files, memory and children.
     pub fn is_dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
@@ -68,12 +68,12 @@ pub fn boot_id() -> io::Result<String> {
 
 /// Reads `/proc/<pid>/stat`; none when there is no such process.
 pub fn stat(pid: i32) -> Option<Stat> {
-    // A process may give itself a name that is no text: it must not disappear by that.
+    // A process may set a name that is not valid UTF-8, and must not become invisible by that.
     let line = fs::read(format!("/proc/{pid}/stat")).ok()?;
     parse_stat(&String::from_utf8_lossy(&line))
 }
 
-/// The command name is in parentheses and may hold spaces and parentheses itself: go from the last one.
+/// The command name is in parentheses and may contain spaces and parentheses itself: parse from the last one.
 fn parse_stat(text: &str) -> Option<Stat> {
     let rest = &text[text.rfind(')')? + 1..];
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -89,13 +89,13 @@ fn parse_stat(text: &str) -> Option<Stat> {
 }
 
 impl ProcessRef {
-    /// The process that has this number now.
+    /// The process that has this pid now.
     pub fn of(pid: i32) -> io::Result<Self> {
         let stat = stat(pid).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         Ok(Self { pid, start_time_ticks: stat.start_time_ticks, boot_id: boot_id()? })
     }
 
-    /// Where it stands now.
+    /// Its state now.
     pub fn presence(&self) -> Presence {
         if boot_id().is_ok_and(|b| b != self.boot_id) {
             return Presence::EarlierBoot;
@@ -111,7 +111,7 @@ impl ProcessRef {
     /// Kills exactly this process: the handle is opened first and its identity checked through the open
     /// handle's lifetime, so that a number recycled in between is never hit. True when a signal was sent.
     pub fn kill(&self) -> io::Result<bool> {
-        // Facts come from files: a damaged one must not reach the machine's first process or a group.
+        // Facts come from files: a damaged one must not make us kill process 1 or a group.
         let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.pid > 1) else { return Ok(false) };
         let handle = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(handle) => handle,
@@ -129,21 +129,21 @@ impl ProcessRef {
     }
 }
 
-/// What the processes of one sandbox carry in their environment: `FOUNDRY_SANDBOX=<name>`. Only ever
-/// made from a checked name: an empty text would match, and kill, every process of the machine.
+/// The mark in the environment of a sandbox's processes: `FOUNDRY_SANDBOX=<name>`. Only made from a checked name: an
+/// empty one would match, and kill, every process of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark(String);
 
 impl Mark {
-    /// The variable.
+    /// The name of the environment variable.
     pub const VARIABLE: &'static str = "FOUNDRY_SANDBOX";
 
-    /// The mark of a sandbox.
+    /// The mark of this sandbox.
     pub fn of(name: &SandboxName) -> Self {
         Self(format!("{}={name}", Self::VARIABLE))
     }
 
-    /// Whether the process was started with it.
+    /// Whether the process was started with this mark.
     fn is_on(&self, pid: i32) -> bool {
         fs::read(format!("/proc/{pid}/environ"))
             .is_ok_and(|env| env.split(|b| *b == 0).any(|entry| entry == self.0.as_bytes()))
@@ -164,12 +164,12 @@ fn living() -> Vec<(ProcessRef, Stat)> {
         .collect()
 }
 
-/// The living descendants of a process, itself left out.
+/// The living descendants of a process, without the process itself.
 pub fn descendants(root: i32) -> Vec<ProcessRef> {
     below(&living(), &[root])
 }
 
-/// The same with what the kernel shows of each.
+/// The same with the kernel's data on each.
 pub fn family(root: i32) -> Vec<(ProcessRef, Stat)> {
     let mut all = living();
     let below: HashSet<i32> = below(&all, &[root]).into_iter().map(|p| p.pid).collect();
@@ -206,7 +206,7 @@ fn below(all: &[(ProcessRef, Stat)], roots: &[i32]) -> Vec<ProcessRef> {
     found
 }
 
-/// How long killed processes get to disappear from the process table.
+/// How long killed processes may take to disappear from the process table.
 pub const KILL_GRACE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -229,7 +229,7 @@ pub(crate) mod tests {
         assert_eq!((s.cpu_ticks, s.rss_pages, s.threads), (11, 2, 1));
     }
 
-    /// Starts a `cat` and waits until it is one: a process has its name only some time after it was made.
+    /// Starts a `cat` and waits until it has that name, which it gets only after it was started.
     pub(crate) fn started(command: &mut std::process::Command) -> std::process::Child {
         use std::io::{Read as _, Write as _};
         use std::process::Stdio;
@@ -242,7 +242,7 @@ pub(crate) mod tests {
     #[test]
     fn a_name_that_is_no_text_hides_no_process() {
         use std::os::unix::ffi::OsStrExt as _;
-        // The kernel takes the name of a process from the file that it runs.
+        // The kernel names a process after the file that it runs.
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff\xfe)"));
         std::os::unix::fs::symlink("/bin/cat", &program).unwrap();
@@ -280,7 +280,7 @@ pub(crate) mod tests {
                 command.env(Mark::VARIABLE, name.as_str());
             }
             let mut child = command.spawn().unwrap();
-            // The empty line says that the grandchild was started.
+            // The empty line means that the grandchild was started.
             let mut said = [0u8];
             std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
             child
@@ -293,7 +293,7 @@ pub(crate) mod tests {
         assert_eq!((tree[0].pid, stat(tree[1].pid).unwrap().parent), (own, own));
         assert_eq!(descendants(own), tree[1..]);
         assert!(strangers.iter().all(|s| !tree.contains(s)));
-        // Parents first: a shell whose child ended would end by itself.
+        // Parents first: a shell whose child was killed would exit as well.
         for process in tree.iter().chain(&[ProcessRef::of(other).unwrap()]).chain(&strangers) {
             assert!(process.kill().unwrap());
         }

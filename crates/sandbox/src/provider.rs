@@ -1,4 +1,4 @@
-//! The small trait behind which a sandbox is made, and what its calls take.
+//! The small trait that providers of sandboxes implement, and the arguments of its calls.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,25 +11,25 @@ use async_trait::async_trait;
 use crate::facts::{Allocation, ClonedRepo, Destroyed, Health, OwnedSandbox, PreparedRepo, RuntimeFacts};
 use crate::{AgentInstall, InstalledAgent, LimitReport, ProviderError, Sandbox, SandboxName};
 
-/// What `start_agent` takes.
+/// The arguments of `start_agent`.
 #[derive(Clone, Debug)]
 pub struct StartSpec {
-    /// The sandbox.
+    /// The name of the allocated sandbox.
     pub name: SandboxName,
     /// The id of this start, chosen by the caller before the call; ignored when a living runtime is adopted.
     pub runtime_instance: String,
-    /// Further environment of everything inside. No secrets: the agent and its commands read it.
+    /// Variables added to the environment of everything inside. No secrets: the agent and its commands can read them.
     pub env: BTreeMap<String, String>,
 }
 
-/// Where the work tree comes from: the caller knows mirrors and git, the provider does not.
+/// The source of the work tree: the caller handles mirrors and git, the provider does not.
 #[async_trait]
 pub trait CloneSource: Send + Sync {
     /// Makes a full clone (no hard links, no alternates) in `destination`, which does not exist yet.
     async fn clone_into(&self, destination: &Path) -> Result<ClonedRepo, ProviderError>;
 }
 
-/// Is called with what a long call does now, in words for people.
+/// Called with the current step of a long call, as a text for users.
 pub type Progress = dyn Fn(String) + Send + Sync;
 
 /// The future of a [`CloneSource`] closure.
@@ -50,21 +50,21 @@ where
 /// what it left is completed by a repetition or removed by [`Provider::destroy`].
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// The name users and ledger know it by.
+    /// The provider's name for users and in the ledger.
     fn name(&self) -> &'static str;
 
     /// Reserves the sandbox.
     async fn allocate(&self, name: &SandboxName) -> Result<Allocation, ProviderError>;
 
-    /// Puts the work tree into it.
+    /// Puts the work tree into the sandbox.
     async fn prepare_repo(
         &self,
         name: &SandboxName,
         source: &dyn CloneSource,
     ) -> Result<PreparedRepo, ProviderError>;
 
-    /// Installs one agent and says how it is started. May be called again for further agents, also while
-    /// the runtime runs; one that is there already costs nothing.
+    /// Installs one agent and returns its paths. May be called again for further agents, also while the runtime runs;
+    /// an installed one costs nothing.
     async fn install_agent(
         &self,
         name: &SandboxName,
@@ -75,16 +75,16 @@ pub trait Provider: Send + Sync {
     /// Starts the runtime, or adopts the one that runs, and waits until it answers.
     async fn start_agent(&self, spec: &StartSpec) -> Result<RuntimeFacts, ProviderError>;
 
-    /// Looks whether the runtime of these facts lives.
+    /// Checks whether the runtime of these facts is alive.
     async fn probe(&self, facts: &RuntimeFacts) -> Result<Health, ProviderError>;
 
-    /// The limits of the sandbox of these facts, and which it has reached. Cheap: it is asked at each look.
+    /// The limits of the sandbox of these facts, and which it has reached. Cheap: it is called with each probe.
     async fn limits(&self, facts: &RuntimeFacts) -> Result<LimitReport, ProviderError>;
 
     /// Ends every process of the sandbox and removes it. Succeeds when there is none.
     async fn destroy(&self, name: &SandboxName) -> Result<Destroyed, ProviderError>;
 
-    /// The sandboxes that exist, whether or not any ledger knows them.
+    /// The sandboxes that exist, whether or not a ledger has them.
     async fn list_owned(&self) -> Result<Vec<OwnedSandbox>, ProviderError>;
 
     /// The handle of the sandbox of these facts; nothing is sent yet.

@@ -1,5 +1,5 @@
-//! Connections that have not proved whose they are. All sandboxes share one socket: who holds many open must not push out
-//! the one of another, which proves itself at once.
+//! Connections that have not yet proved their sandbox. All sandboxes share one socket: a sandbox that holds many open
+//! must not push out the connection of another, which is proved at once.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,16 +7,16 @@ use tokio::sync::oneshot;
 
 use crate::peer::Peer;
 
-/// Beyond so many, the oldest one of the sandbox that has most is dropped.
+/// Beyond this number, the oldest connection of the sandbox with the most is dropped.
 const MOST: usize = 128;
 
-/// All connections of a socket that have not proved whose they are, the oldest first.
+/// All unproved connections of a socket, the oldest first.
 #[derive(Debug, Default)]
 pub struct Unproved(VecDeque<(Peer, oneshot::Sender<()>)>);
 
 impl Unproved {
-    /// Takes one in. The answer ends with an error when the connection is to be dropped; whoever proves it, or ends it,
-    /// drops the answer.
+    /// Adds a connection. The receiver completes with an error when the connection must be dropped; drop the receiver
+    /// once the connection is proved or closed.
     pub fn add(&mut self, peer: Peer) -> oneshot::Receiver<()> {
         let (dropped, given_up) = oneshot::channel();
         self.0.push_back((peer, dropped));

@@ -1,4 +1,4 @@
-//! What the runtime and its client say to each other over HTTP/1.1, in JSON. See `docs/adr/0011-the-runtime.md`.
+//! The HTTP/1.1 and JSON protocol between the runtime and its client. See `docs/adr/0011-the-runtime.md`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 use crate::SandboxName;
 use crate::key::RuntimeKey;
 
-/// Version of this protocol, told in [`Hello`].
+/// Version of this protocol, sent in [`Hello`].
 pub const VERSION: u32 = 1;
 /// Scheme of the `authorization` header: `Foundry NONCE.PROOF`.
 pub const SCHEME: &str = "Foundry";
-/// Header by which the forwarder in a sandbox tells the model gateway where a call comes from:
+/// Header with which the forwarder in a sandbox identifies the sandbox to the model gateway:
 /// `SANDBOX.INSTANCE.NONCE.PROOF`.
 pub const SANDBOX_HEADER: &str = "x-foundry-sandbox";
 /// Header with the length of a whole log, in bytes.
 pub const LOG_LENGTH_HEADER: &str = "x-log-length";
-/// What the runtime replaces by the address of its forwarder: in arguments and environments, in files that are put with
-/// `model_url` in the query, in the metadata of a sign-in and the addresses of MCP servers.
+/// Placeholder that the runtime replaces by the address of its forwarder: in arguments and environments, in files that
+/// are put with `model_url` in the query, in the metadata of a sign-in and the addresses of MCP servers.
 pub const MODEL_URL: &str = "${FOUNDRY_MODEL_URL}";
 /// The variable of an agent's processes that names their conversation.
 pub const AGENT_VARIABLE: &str = "FOUNDRY_AGENT";
-/// The variable that says which start of the runtime it is.
+/// The variable with the instance of the runtime.
 pub const INSTANCE_VARIABLE: &str = "FOUNDRY_RUNTIME_INSTANCE";
 
 /// The one line that a runtime reads from its standard input when it starts.
@@ -30,9 +30,9 @@ pub const INSTANCE_VARIABLE: &str = "FOUNDRY_RUNTIME_INSTANCE";
 pub struct Start {
     /// The key of this start.
     pub key: RuntimeKey,
-    /// The sandbox.
+    /// The name of the runtime's own sandbox.
     pub sandbox: SandboxName,
-    /// Which start this is, e.g. `run3`.
+    /// The instance of the runtime, e.g. `run3`; new for every start.
     pub instance: String,
     /// Whether the sandbox has process ids of its own.
     pub isolated: bool,
@@ -42,21 +42,21 @@ pub struct Start {
     /// Where model calls are forwarded to; none = there is no model gateway.
     #[serde(default)]
     pub forward: Option<Forward>,
-    /// The way out of a network of its own; none = there is none, or the sandbox has the network of its host.
+    /// The proxy for a sandbox with a network of its own; none = no outbound traffic, or the network of the host.
     #[serde(default)]
     pub proxy: Option<Proxy>,
 }
 
-/// The way out of a sandbox that has a network of its own.
+/// The proxy of a sandbox that has a network of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proxy {
     /// The unix socket of the mesh's proxy, a path as the sandbox sees it.
     pub socket: PathBuf,
-    /// The port of the sandbox's loopback on which the runtime takes connections for it.
+    /// The port of the sandbox's loopback on which the runtime accepts connections for it.
     pub port: u16,
 }
 
-/// Where model calls go.
+/// The destination of model calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Forward {
@@ -69,11 +69,11 @@ pub enum Forward {
 pub struct Hello {
     /// The runtime's random number, hexadecimal.
     pub nonce: String,
-    /// [`RuntimeKey::runtime_proof`].
+    /// The runtime's proof, made by [`RuntimeKey::runtime_proof`].
     pub proof: String,
-    /// Which start of the runtime this is.
+    /// The instance of the runtime.
     pub instance: String,
-    /// [`VERSION`].
+    /// The protocol version of the runtime, see [`VERSION`].
     pub version: u32,
 }
 
@@ -94,9 +94,9 @@ pub struct AgentStart {
     pub attempt: String,
     /// Program and arguments.
     pub argv: Vec<String>,
-    /// Added to the runtime's own environment; written nowhere.
+    /// Added to the runtime's own environment; not stored.
     pub env: BTreeMap<String, String>,
-    /// Where it starts; none = the runtime's directory.
+    /// The working directory; none = the runtime's directory.
     pub cwd: Option<PathBuf>,
     /// Requests of the agent that are passed on to us; all others are answered with an error at once.
     pub offers: Vec<String>,
@@ -105,54 +105,54 @@ pub struct AgentStart {
 /// Answer to `PUT /v1/agents/{acp}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentStarted {
-    /// The process.
+    /// The process id, as the sandbox sees it.
     pub pid: i32,
     /// Where its own part of the log begins.
     pub log_offset: u64,
-    /// False when it ran already.
+    /// False when it was already running.
     pub started: bool,
 }
 
 /// One agent process of `GET /v1/agents`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentStatus {
-    /// The conversation.
+    /// The id of its conversation.
     pub acp: String,
     /// The agent's name.
     pub agent: String,
     /// The attempt that started it.
     pub attempt: String,
-    /// The process.
+    /// The process id, as the sandbox sees it.
     pub pid: i32,
     /// Whether it runs.
     pub running: bool,
-    /// How it ended, if it exited.
+    /// The exit code, if it exited.
     pub exit_code: Option<i32>,
-    /// How it ended, if it was killed.
+    /// The signal number, if it was killed.
     pub signal: Option<i32>,
 }
 
 /// Answer to `GET /v1/agents`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agents {
-    /// All of them, by conversation.
+    /// All agent processes, by conversation.
     pub agents: Vec<AgentStatus>,
 }
 
-/// What became of a message to an agent.
+/// The result of sending a message to an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It is recorded and on its way to the agent.
     PassedOn,
-    /// It was passed on before, or answers nothing that is open; it was not passed on again.
+    /// It was passed on before, or answers no open request; it was not passed on again.
     Duplicate,
 }
 
 /// Answer to `POST /v1/agents/{acp}/messages`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivered {
-    /// What became of it.
+    /// Whether the message was passed on.
     pub outcome: Outcome,
 }
 
@@ -164,7 +164,7 @@ pub struct Exec {
     pub argv: Vec<String>,
     /// Added to the runtime's own environment.
     pub env: BTreeMap<String, String>,
-    /// Where it runs; none = the runtime's directory.
+    /// The working directory; none = the runtime's directory.
     pub cwd: Option<PathBuf>,
     /// Standard input, base64, at most 1 MiB of it.
     pub stdin: String,
@@ -200,7 +200,7 @@ pub struct TerminalStart {
     pub argv: Vec<String>,
     /// Added to the runtime's own environment.
     pub env: BTreeMap<String, String>,
-    /// Where it starts; none = the runtime's directory.
+    /// The working directory; none = the runtime's directory.
     pub cwd: Option<PathBuf>,
     /// Lines of the screen.
     pub rows: u16,
@@ -211,7 +211,7 @@ pub struct TerminalStart {
 /// Answer to `POST /v1/terminals`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminalStarted {
-    /// Its name.
+    /// The id of the terminal, for its other routes.
     pub terminal: String,
 }
 
@@ -222,6 +222,6 @@ pub struct Problem {
     /// `unauthenticated`, `not_found`, `invalid`, `too_large`, `agent_ended`, `busy`, `log_unwritable`,
     /// `start_failed`, `refused`, `truncated`, `io`.
     pub r#type: String,
-    /// Words for people.
+    /// What went wrong, as a text for users.
     pub detail: String,
 }

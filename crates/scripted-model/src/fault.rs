@@ -1,4 +1,4 @@
-//! What can go wrong with a model, and how each provider says it.
+//! Faults of a model, and each provider's form of reporting them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,12 +17,12 @@ use crate::span;
 pub enum Fault {
     /// 401: the key is not accepted.
     KeyRefused,
-    /// As a wrong key is really answered: 400 with the reason `API_KEY_INVALID` by Gemini, 401 by the others.
+    /// The real answer to a wrong key: 400 with the reason `API_KEY_INVALID` from Gemini, 401 from the others.
     KeyInvalid,
     /// 429, with `retry-after` in seconds (Gemini: `RetryInfo` and no header), or without a time, where
     /// OpenAI names `insufficient_quota`.
     Limited {
-        /// After which time the provider asks to come again.
+        /// The time after which to retry; absent when the provider gives none.
         retry_after: Option<Duration>,
     },
     /// Another status of the server, 500 to 599; 529 is Anthropic's "overloaded".
@@ -32,17 +32,17 @@ pub enum Fault {
     },
     /// 404: there is no such model.
     UnknownModel,
-    /// The request is taken and no byte comes, not even a status.
+    /// The request is accepted and no byte comes, not even a status.
     Silent,
-    /// The stream begins well and the connection is closed in the middle of the words.
+    /// The stream starts well and the connection is closed in the middle of the text.
     Cut,
-    /// The stream begins well and then nothing more comes, with the connection open.
+    /// The stream starts well and then stalls with the connection open.
     Stalled,
-    /// The stream begins well and then tells an error in its own form, and ends.
+    /// The stream starts well, then reports an error in its own form, and ends.
     Broken,
 }
 
-/// An answer that is no success.
+/// An unsuccessful answer.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
@@ -51,7 +51,7 @@ pub(crate) struct Refusal {
 }
 
 impl Fault {
-    /// Whether the answer begins well, so that words come before the fault.
+    /// Whether the answer starts well, so that text comes before the fault.
     pub(crate) fn is_late(self) -> bool {
         matches!(self, Self::Cut | Self::Stalled | Self::Broken)
     }
@@ -94,7 +94,7 @@ impl Fault {
         }
     }
 
-    /// `error.type` as Anthropic names it.
+    /// Anthropic's `error.type` for this fault.
     pub(crate) fn anthropic_kind(self, status: u16) -> &'static str {
         match status {
             401 => "authentication_error",
@@ -105,7 +105,7 @@ impl Fault {
         }
     }
 
-    /// `error.type` and `error.code` as OpenAI names them.
+    /// OpenAI's `error.type` and `error.code`.
     pub(crate) fn openai_kind(self) -> (&'static str, Option<&'static str>) {
         match self {
             Self::KeyRefused | Self::KeyInvalid => ("invalid_request_error", Some("invalid_api_key")),

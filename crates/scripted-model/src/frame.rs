@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::turn::{Answer, Piece};
 
-/// What a stream does next.
+/// The next action of a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Frame {
     /// Send at once.
@@ -23,7 +23,7 @@ pub(crate) enum Frame {
         bytes: Bytes,
         times: u64,
     },
-    /// Break the connection off.
+    /// Break the connection.
     Cut,
     /// Send nothing more.
     Stall,
@@ -64,7 +64,7 @@ pub(crate) fn speak(answer: &Answer, mut token: impl FnMut(&str) -> Bytes) -> Ve
     frames
 }
 
-/// So many bytes of lines.
+/// `bytes` bytes of text in lines.
 pub(crate) fn flood_text(bytes: usize) -> String {
     let mut text =
         "All work and no play makes a long line of sixty-four letters ok\n".repeat(bytes.div_ceil(64));

@@ -1,12 +1,11 @@
-//! A model that does what its prompt says: it stands in for every provider in tests with real agents.
+//! A model that follows the script in its prompt: it replaces every provider in tests with real agents.
 //!
-//! It serves OpenAI's chat completions and responses, Anthropic's messages and Gemini's
-//! `generateContent`, streaming and not. The newest prompt holds a [`Script`] between `<script>` and
-//! `</script>`; the results of tools since then tell how far it has gone, so the server keeps no
-//! state of a conversation and an agent may be started again in the middle. Steps are abstract
-//! (`run`, `write`) and become calls of whatever tools the agent offers. Errors, silence, cut and
-//! slow streams come from the script or from the handle, there for one key alone, so that tests
-//! share a model without harming each other. Every request is recorded.
+//! It serves OpenAI's Chat Completions and Responses, Anthropic's Messages and Gemini's `generateContent`, streaming
+//! and not. The newest prompt contains a [`Script`] between `<script>` and `</script>`; the number of tool results
+//! since then is the position in it, so the server keeps no state of a conversation and an agent may be restarted in
+//! the middle. Steps are abstract (`run`, `write`) and become calls of whatever tools the agent offers. Errors,
+//! silence, cut and slow streams come from the script or from the handle, where they can be set for one key alone, so
+//! that tests can share a model. Every request is recorded.
 //!
 //! Part of the test kit; nothing that is shipped depends on it.
 

@@ -1,4 +1,4 @@
-//! `foundry-scripted-model PORT [LOG]`: the scripted model by hand, on 127.0.0.1.
+//! `foundry-scripted-model PORT [LOG]`: runs the scripted model on 127.0.0.1.
 
 use std::fs::File;
 use std::net::Ipv4Addr;

@@ -29,14 +29,14 @@ impl ScriptedModel {
     /// Starts a model on a free port of 127.0.0.1. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// When no port is available.
     pub async fn start() -> io::Result<Self> {
         Self::start_on((Ipv4Addr::LOCALHOST, 0).into(), None).await
     }
 
     /// Starts a model on an address, and writes each request that ended to a log, as a line of JSON.
     ///
-    /// # Errors
+    /// When the address is not available.
     /// When the address cannot be had.
     pub async fn start_on(address: SocketAddr, log: Option<File>) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
@@ -47,7 +47,7 @@ impl ScriptedModel {
         Ok(Self { state, address, tasks })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -58,12 +58,12 @@ impl ScriptedModel {
         format!("http://{}", self.address)
     }
 
-    /// What is said of, set for and recorded of the requests that come with one key.
+    /// The settings and records of the requests with one key.
     pub fn key(&self, key: &str) -> Control<'_> {
         Control { state: &self.state, key: Some(key.to_owned()) }
     }
 
-    /// The same for all keys; what was set for a key alone goes before it.
+    /// The same for all keys; a setting for one key takes precedence.
     pub fn all(&self) -> Control<'_> {
         Control { state: &self.state, key: None }
     }
@@ -73,12 +73,12 @@ impl ScriptedModel {
         self.state.accept_only(Some(keys.into_iter().map(str::to_owned).collect()));
     }
 
-    /// Waits until an answer has come to its step `hold NAME`.
+    /// Waits until an answer has reached its step `hold NAME`.
     pub async fn held(&self, name: &str) {
         self.state.until(|state| state.is_held(name).then_some(())).await;
     }
 
-    /// Lets answers go on that are, or will be, held by this name; for good, so names are used once.
+    /// Releases answers that are, or will be, held under this name; for good, so each name is used once.
     pub fn release(&self, name: &str) {
         self.state.release(name);
     }
@@ -95,38 +95,38 @@ impl Drop for ScriptedModel {
     }
 }
 
-/// What is set for, and recorded of, the requests of one key or of all.
+/// The settings and records of the requests of one key or of all.
 pub struct Control<'a> {
     state: &'a State,
     key: Option<String>,
 }
 
 impl Control<'_> {
-    /// Lets requests fail, from now on, before any script is looked at.
+    /// Makes requests fail from now on, before any script is read.
     pub fn fail(&self, fault: Fault, times: Times) -> &Self {
         self.state.set(self.key.as_deref(), |behaviour| behaviour.fault = Some((fault, times)));
         self
     }
 
-    /// Takes the fault back.
+    /// Removes the fault.
     pub fn heal(&self) -> &Self {
         self.state.set(self.key.as_deref(), |behaviour| behaviour.fault = None);
         self
     }
 
-    /// Leaves this time between the words of a stream.
+    /// Sets the time between the words of a stream.
     pub fn pace(&self, interval: Duration) -> &Self {
         self.state.set(self.key.as_deref(), |behaviour| behaviour.pace = Some(interval));
         self
     }
 
-    /// Plays this script where the prompt has none, also in requests without tools.
+    /// Sets the script for prompts that have none, also in requests without tools.
     pub fn script(&self, script: Script) -> &Self {
         self.state.set(self.key.as_deref(), |behaviour| behaviour.script = Some(script));
         self
     }
 
-    /// Knows these models alone: lists them, and answers 404 to any other.
+    /// Restricts the models to these: lists them, and answers 404 for any other.
     pub fn models<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> &Self {
         let names = names.into_iter().map(str::to_owned).collect();
         self.state.set(self.key.as_deref(), |behaviour| behaviour.models = Some(names));
@@ -140,8 +140,8 @@ impl Control<'_> {
         requests
     }
 
-    /// Waits for a request of which this is true, among those that came and those that come, as
-    /// they change: they arrive, are answered and end. It waits without limit.
+    /// Waits for a request for which `wanted` is true. Each request is checked on every change: when it arrives, is
+    /// answered and ends. There is no time limit.
     pub async fn request(&self, mut wanted: impl FnMut(&RecordedRequest) -> bool) -> RecordedRequest {
         self.state
             .until(|state| {
@@ -169,14 +169,15 @@ async fn accept(listener: TcpListener, state: Arc<State>, tasks: Tasks) {
 }
 
 async fn connection(stream: TcpStream, state: Arc<State>, tasks: Tasks) {
-    // Without it small events wait for each other.
+    // Otherwise small events would be delayed.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| serve::answer(Arc::clone(&state), request));
     let server = auto::Builder::new(TokioExecutor::new());
     let connection = server.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         () = tasks.cancellation().cancelled() => {}
-        // An error here is a client that went away or a cut of the script; both are recorded with the request.
+        // An error here means that the client disconnected or the script cut the connection; both are recorded with the
+        // request.
         _ = connection => {}
     }
 }

@@ -1,4 +1,4 @@
-//! The tools that an agent offers, whatever their names are, and the call that carries out a step.
+//! The tools that an agent offers, under any names, and the call that performs a step.
 
 use serde_json::{Map, Value, json};
 
@@ -23,11 +23,11 @@ const WHY: &str = "As the script says";
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Offer {
     pub(crate) name: String,
-    /// The namespace that it stands in, of OpenAI responses.
+    /// Its namespace, in OpenAI's Responses API.
     pub(crate) namespace: Option<String>,
-    /// The JSON schema of its arguments; null where it takes plain text.
+    /// The JSON schema of its arguments; null for a plain-text tool.
     pub(crate) schema: Value,
-    /// Whether it takes plain text.
+    /// Whether its input is plain text.
     pub(crate) plain: bool,
 }
 
@@ -39,14 +39,14 @@ pub(crate) struct Call {
     pub(crate) input: Input,
 }
 
-/// What a call passes.
+/// The input of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Input {
     Arguments(Value),
     Plain(String),
 }
 
-/// The call that carries out a step; nothing if no offered tool can.
+/// The call that performs a step; none if no offered tool can.
 pub(crate) fn call(step: &Step, offers: &[Offer], directory: &str) -> Option<Call> {
     let path =
         |file: &str| if file.starts_with('/') { file.to_owned() } else { format!("{directory}/{file}") };
@@ -72,7 +72,7 @@ fn find<'a>(names: &[&str], offers: &'a [Offer]) -> Option<&'a Offer> {
 
 fn named(name: &str, args: &Value, offers: &[Offer]) -> Call {
     let offer = offers.iter().find(|offer| offer.name == name);
-    // Tools of MCP servers have the server's name in front, in each agent's own way.
+    // Each agent puts the server's name in front of MCP tools in its own way.
     let of_server =
         |offer: &&Offer| offer.name.strip_suffix(name).is_some_and(|before| before.ends_with('_'));
     let offer = offer.or_else(|| offers.iter().find(of_server));
@@ -140,7 +140,7 @@ fn edit(file: &str, (old, new): (&str, &str), path: &str, offers: &[Offer]) -> O
     run(&format!("python3 -c {words}"), false, offers)
 }
 
-/// A patch in Codex's form, if the agent takes such.
+/// A patch in Codex's form, if the agent has a tool for it.
 fn patch(hunk: &str, offers: &[Offer]) -> Option<Call> {
     let patch = format!("*** Begin Patch\n{hunk}*** End Patch\n");
     if let Some(code) = code_mode(offers)
@@ -152,7 +152,7 @@ fn patch(hunk: &str, offers: &[Offer]) -> Option<Call> {
     Some(if offer.plain { plain(offer, patch) } else { fill(offer, &[(&["input", "patch"], json!(patch))]) })
 }
 
-/// The tool that runs JavaScript, in which Codex's newer models call all others.
+/// The tool that runs JavaScript, through which Codex's newer models call all others.
 fn code_mode(offers: &[Offer]) -> Option<&Offer> {
     offers.iter().find(|offer| offer.plain && offer.name == "exec")
 }
@@ -161,7 +161,7 @@ fn plain(offer: &Offer, text: String) -> Call {
     Call { name: offer.name.clone(), namespace: offer.namespace.clone(), input: Input::Plain(text) }
 }
 
-/// A call with those of the wanted arguments that the tool knows (the first name that fits).
+/// A call with the wanted arguments that the tool has, each under the first name that fits.
 fn fill(offer: &Offer, wanted: &[(&[&str], Value)]) -> Call {
     let known = offer.schema["properties"].as_object();
     let mut args = Map::new();

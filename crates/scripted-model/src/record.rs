@@ -1,4 +1,4 @@
-//! What was asked of the model, and how it went.
+//! Recorded requests and their outcomes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,35 +15,35 @@ use crate::usage::Usage;
 /// A request that arrived.
 #[derive(Clone, Debug)]
 pub struct RecordedRequest {
-    /// Counts from 0 in the order of arrival.
+    /// Number in the order of arrival, from 0.
     pub number: usize,
-    /// The method.
+    /// The HTTP method.
     pub method: Method,
-    /// The path, with whatever prefix it was asked under.
+    /// The path, including any prefix of the base URL.
     pub path: String,
-    /// What follows `?`, or nothing.
+    /// The part after `?`, if any.
     pub query: Option<String>,
-    /// All headers.
+    /// All headers as they arrived.
     pub headers: HeaderMap,
     /// The body as it came.
     pub bytes: Bytes,
     /// The body as JSON; null if it is none.
     pub body: Arc<Value>,
-    /// The interface that was asked; none for lists of models and unknown paths.
+    /// The API of the request; none for lists of models and unknown paths.
     pub api: Option<Api>,
     /// The key: a bearer token, `x-api-key`, `x-goog-api-key` or `?key=`.
     pub key: Option<String>,
-    /// The model that was named, in the body or (Gemini) in the path.
+    /// The requested model, from the body or (Gemini) the path.
     pub model: Option<String>,
-    /// Whether tools were offered: the agent at work, not a title or a summary.
+    /// Whether tools were offered: then it is the agent's work, and not a title or a summary.
     pub has_tools: bool,
     /// When its last byte had arrived.
     pub arrived: Instant,
-    /// The status that was answered, once it was.
+    /// The HTTP status of the answer; none while there is no answer.
     pub status: Option<u16>,
-    /// The figures that the answer told, or would have told at its end.
+    /// The usage that the answer reported, or would have reported at its end.
     pub usage: Option<Usage>,
-    /// How it ended, or that it has not.
+    /// How it ended, or that it is still open.
     pub outcome: Outcome,
 }
 
@@ -61,7 +61,7 @@ pub enum Outcome {
 }
 
 impl RecordedRequest {
-    /// Whether any string of the body has these words in it.
+    /// Whether any string in the body contains this text.
     pub fn holds(&self, words: &str) -> bool {
         let mut all = String::new();
         api::strings(&self.body, &mut all);
@@ -75,7 +75,7 @@ impl RecordedRequest {
         images
     }
 
-    /// When it ended; nothing while it is open.
+    /// When it ended; none while it is open.
     pub fn ended(&self) -> Option<Instant> {
         match self.outcome {
             Outcome::Open => None,
@@ -83,7 +83,7 @@ impl RecordedRequest {
         }
     }
 
-    /// Whether the client went away before the end.
+    /// Whether the client disconnected before the end.
     pub fn client_left(&self) -> bool {
         matches!(self.outcome, Outcome::ClientGone(_))
     }

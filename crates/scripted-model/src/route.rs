@@ -1,18 +1,18 @@
-//! What a path asks for.
+//! Parsing of paths.
 
 use http::Method;
 
 use crate::api::Api;
 
-/// What is asked.
+/// The kind of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// An answer of the model. Model, streaming and events are `Some` where the path tells them (Gemini).
+    /// Generate an answer. Model, streaming and events are `Some` where the path contains them (Gemini).
     Generate {
         api: Api,
         path: Option<InPath>,
     },
-    /// How many tokens a prompt has.
+    /// Count the tokens of a prompt.
     CountTokens {
         api: Api,
         model: Option<String>,
@@ -28,18 +28,18 @@ pub(crate) enum Route {
     Unknown,
 }
 
-/// What Gemini's path tells.
+/// The parts of Gemini's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InPath {
     pub(crate) model: String,
     pub(crate) stream: bool,
-    /// Whether the stream is of server-sent events.
+    /// Whether the stream consists of server-sent events.
     pub(crate) events: bool,
 }
 
 impl Route {
-    /// Reads a path. Anything may stand before the version, but not a second version: a base URL
-    /// that is wrong by one `/v1` is not forgiven, as no real provider forgives it.
+    /// Parses a path. Anything may come before the version except a second version: a base URL with one `/v1` too many
+    /// fails, as with real providers.
     pub(crate) fn read(method: &Method, path: &str, query: Option<&str>) -> Self {
         let segments: Vec<&str> = path.split('/').collect();
         let Some(version) =
@@ -81,7 +81,7 @@ impl Route {
         }
     }
 
-    /// The interface in whose form errors are told, by path and by whether Anthropic's version header came.
+    /// The API whose error format applies, by path and by whether Anthropic's version header was sent.
     pub(crate) fn api(&self, anthropic: bool) -> Api {
         match self {
             Self::Generate { api, .. } | Self::CountTokens { api, .. } => *api,

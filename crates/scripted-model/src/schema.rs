@@ -1,9 +1,9 @@
-//! The smallest value that fits a JSON schema, for answers whose form is demanded.
+//! The smallest value that conforms to a JSON schema, for answers that must have one.
 
 use serde_json::{Map, Value, json};
 
-/// A value of that form. `user` is preferred among words to choose from: agents ask who speaks next,
-/// and `model` would go on for ever.
+/// A value of this schema. `user` is preferred among enum values: agents ask who speaks next, and `model` would
+/// continue for ever.
 pub(crate) fn instance(schema: &Value) -> Value {
     if let Some(choice) = schema["enum"].as_array() {
         let user = choice.iter().find(|word| *word == "user");

@@ -1,4 +1,4 @@
-//! What the model shall do: a list of steps between `<script>` and `</script>` in the prompt.
+//! Scripts for the model: a list of steps between `<script>` and `</script>` in the prompt.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ const CLOSE: &str = "</script>";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
-    /// Words of the answer. Words and the next tool call go out in one answer.
+    /// Text of the answer. Text and the next tool call go out in one answer.
     Say(String),
-    /// Words of the model's thoughts.
+    /// Text of the model's reasoning.
     Think(String),
     /// Run a command with the shell that the agent offers.
     Run(String),
-    /// As `Run`, and demand a person's permission where the agent lets the model demand it (Codex).
+    /// As `Run`, and request a user's permission where the agent lets the model request it (Codex).
     Ask(String),
     /// Read a file with the agent's own tool.
     Read(String),
@@ -36,41 +36,40 @@ pub enum Step {
     Edit {
         /// Path, relative to the working directory.
         file: String,
-        /// What stands there now, once.
+        /// The present text, which occurs once.
         old: String,
-        /// What shall stand there.
+        /// The new text.
         new: String,
     },
-    /// Call the tool of this name with these arguments, whether offered or not; one of an MCP server also without what
-    /// the agent puts before its name.
+    /// Call the tool of this name with these arguments, whether offered or not; for a tool of an MCP server, the
+    /// agent's prefix may be left out.
     Tool {
         /// The tool's name.
         name: String,
-        /// Its arguments: an object, or a string for a tool that takes plain text.
+        /// Its arguments: an object, or a string for a plain-text tool.
         #[serde(default)]
         args: Value,
     },
-    /// Leave this time between words from here on, in this answer.
+    /// Set the time between words for the rest of this answer.
     Slow(#[serde(with = "span")] Duration),
-    /// Send nothing for this time, with the stream open.
+    /// Pause for this time, with the stream open.
     Wait(#[serde(with = "span")] Duration),
-    /// Send nothing until the test releases this name ([`crate::ScriptedModel::release`]).
+    /// Pause until the test releases this name ([`crate::ScriptedModel::release`]).
     Hold(String),
     /// Send this many bytes of text as fast as they are read.
     Flood(u64),
-    /// Fail instead of going on.
+    /// Fail instead of continuing.
     Fail {
-        /// How.
+        /// The kind of failure.
         fault: Fault,
-        /// How many requests fail at this place of the conversation, with the same key, before the script
-        /// goes on; without it all do.
+        /// How many requests with the same key fail at this step before the script continues; without it, all of them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         times: Option<u32>,
     },
 }
 
 impl Step {
-    /// Whether an agent answers this step with a tool's result, so that the script's position moves.
+    /// Whether an agent answers this step with a tool's result, which advances the script's position.
     pub(crate) fn is_call(&self) -> bool {
         matches!(
             self,
@@ -96,7 +95,7 @@ impl Step {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Script {
-    /// The steps.
+    /// The steps, in the order they are performed.
     pub steps: Vec<Step>,
 }
 
@@ -106,27 +105,27 @@ impl Script {
         Self { steps: steps.into_iter().collect() }
     }
 
-    /// The script as it stands in a prompt, with its marks.
+    /// The script with its markers, as part of a prompt.
     pub fn in_prompt(&self) -> String {
-        // Steps are strings, numbers and JSON values, all of which can be written.
+        // Steps are strings, numbers and JSON values, so serializing cannot fail.
         let json = serde_json::to_string(self).unwrap_or_default();
         format!("{OPEN}{json}{CLOSE}")
     }
 
-    /// The last script in a text; nothing if it has none.
+    /// The last script in a text; none if there is none.
     ///
     /// # Errors
-    /// In words, when what stands between the marks is no script.
+    /// A message, when the text between the markers is not a script.
     pub fn find(text: &str) -> Option<Result<Self, String>> {
         let end = text.rfind(CLOSE)?;
         let start = text[..end].rfind(OPEN)? + OPEN.len();
         Some(Self::read(&text[start..end]))
     }
 
-    /// Reads a script without its marks.
+    /// Parses a script without its markers.
     ///
     /// # Errors
-    /// In words, naming the step that is none.
+    /// A message naming the step that is not valid.
     pub fn read(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.starts_with('[') {

@@ -27,7 +27,7 @@ const LARGEST_BODY: usize = 64 * 1024 * 1024;
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, Broken>;
 
-/// The connection is broken off by the script.
+/// The script breaks the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("the script breaks the connection off")]
 pub(crate) struct Broken;
@@ -110,14 +110,14 @@ fn key(headers: &HeaderMap, query: Option<&str>) -> Option<String> {
     key.map(str::to_owned)
 }
 
-/// A request that was read.
+/// A parsed request.
 struct Ask {
     route: Route,
     conversation: Conversation,
     bytes: Bytes,
     key: Option<String>,
     model: Option<String>,
-    /// Whether it came with Anthropic's version header.
+    /// Whether it had Anthropic's version header.
     anthropic: bool,
 }
 
@@ -210,10 +210,10 @@ impl Ask {
     }
 }
 
-/// An answer that is no success, or none at all.
+/// An unsuccessful answer, or none at all.
 async fn refuse(fault: Fault, api: Api, model: Option<&str>, open: Open) -> Result<Response<Body>, Broken> {
     let Some(refusal) = fault.refusal(api, model.unwrap_or_default()) else {
-        // Silence lasts until the client goes away, which drops this future and `open` with it.
+        // Silence lasts until the client disconnects, which drops this future and `open` with it.
         std::future::pending::<Infallible>().await;
         return Err(Broken);
     };
@@ -226,7 +226,7 @@ async fn refuse(fault: Fault, api: Api, model: Option<&str>, open: Open) -> Resu
     Ok(response)
 }
 
-/// A stream of frames; its end, whatever it is, is recorded.
+/// A stream of frames; however it ends, the end is recorded.
 fn stream(frames: Vec<Frame>, mut pace: Option<Duration>, open: Open) -> Body {
     let stream = async_stream::stream! {
         for frame in frames {
@@ -248,7 +248,7 @@ fn stream(frames: Vec<Frame>, mut pace: Option<Duration>, open: Open) -> Body {
                 }
                 Frame::Stall => std::future::pending::<()>().await,
                 Frame::Cut => {
-                    // What was said before goes out first.
+                    // Earlier output goes out first.
                     tokio::task::yield_now().await;
                     open.cut();
                     yield Err(Broken);
@@ -261,7 +261,7 @@ fn stream(frames: Vec<Frame>, mut pace: Option<Duration>, open: Open) -> Body {
     UnsyncBoxBody::new(StreamBody::new(stream.map(|bytes| bytes.map(http_body::Frame::data))))
 }
 
-/// Half of an answer, and then the end of the connection or nothing more.
+/// Half of an answer, and then the connection is closed or stalls.
 fn half(body: String, fault: Fault, open: Open) -> Response<Body> {
     let whole = body.len();
     let mut bytes = Bytes::from(body);
@@ -272,7 +272,7 @@ fn half(body: String, fault: Fault, open: Open) -> Response<Body> {
     response
 }
 
-/// What a script does between words, for an answer that is not streamed.
+/// The pauses of a script, for an answer that is not streamed.
 async fn pauses(answer: &Answer, state: &State) {
     for piece in &answer.pieces {
         match piece {

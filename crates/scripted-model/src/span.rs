@@ -1,10 +1,10 @@
-//! Lengths of time as scripts spell them: `250ms`, `2s`, `3m`, `1h`.
+//! Durations in scripts: `250ms`, `2s`, `3m`, `1h`.
 
 use std::time::Duration;
 
 use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-/// Reads a length of time; nothing if the text is none.
+/// Parses a duration; none if the text is not one.
 pub(crate) fn read(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (count, unit) = text.split_at(digits);
@@ -19,7 +19,7 @@ pub(crate) fn read(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(count.checked_mul(millis)?))
 }
 
-/// The shortest spelling that [`read`] takes back without loss (fractions of a millisecond are cut).
+/// The shortest text that [`read`] parses to the same duration (fractions of a millisecond are cut).
 pub(crate) fn write(span: Duration) -> String {
     let millis = span.as_millis();
     for (unit, size) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {

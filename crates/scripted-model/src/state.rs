@@ -1,4 +1,4 @@
-//! What the server and the handle share.
+//! The state shared by the server and the handle.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -14,17 +14,17 @@ use crate::record::{Outcome, RecordedRequest};
 use crate::script::Script;
 use crate::usage::Usage;
 
-/// How long a fault that was set through the handle lasts.
+/// How long a fault that was set through the handle applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
-    /// Every request fails, until the fault is taken back.
+    /// Every request fails until the fault is removed.
     Always,
-    /// So many requests fail that offer tools; titles and summaries, which agents ask for at the
-    /// same time, neither fail nor count.
+    /// This many requests with tools fail; titles and summaries, which agents request at the same time, neither fail
+    /// nor count.
     Next(u32),
 }
 
-/// What was set for one key, or for all.
+/// The settings for one key, or for all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Behaviour {
     pub(crate) fault: Option<(Fault, Times)>,
@@ -35,7 +35,7 @@ pub(crate) struct Behaviour {
 
 #[derive(Default)]
 struct Inner {
-    /// `None` is for all keys.
+    /// The key `None` applies to all keys.
     behaviours: HashMap<Option<String>, Behaviour>,
     keys: Option<HashSet<String>>,
     requests: Vec<RecordedRequest>,
@@ -66,7 +66,7 @@ impl State {
         self.changed.send_modify(|version| *version += 1);
     }
 
-    /// Waits until `look` finds something; it is asked again after every change.
+    /// Waits until `look` returns a value; it is called again after every change.
     pub(crate) async fn until<T>(&self, mut look: impl FnMut(&Self) -> Option<T>) -> T {
         let mut changes = self.changed.subscribe();
         loop {
@@ -86,7 +86,7 @@ impl State {
         self.inner().keys = keys;
     }
 
-    /// What was set for this key, and where nothing was for it, what was set for all.
+    /// The settings for this key, and for those not set, the settings for all keys.
     pub(crate) fn behaviour(&self, key: Option<&str>) -> Behaviour {
         let inner = self.inner();
         let own =
@@ -100,7 +100,7 @@ impl State {
         }
     }
 
-    /// The fault that this request meets by what was set through the handle; a counted one is used up by it.
+    /// The fault from the handle for this request; a counted one is decremented.
     pub(crate) fn take_fault(&self, key: Option<&str>, has_tools: bool) -> Option<Fault> {
         let mut inner = self.inner();
         if let Some(keys) = &inner.keys
@@ -122,7 +122,7 @@ impl State {
         None
     }
 
-    /// Whether a step of a script that fails so many times is still to fail; counts it if so.
+    /// Whether a step of a script that fails `times` times must still fail; counts the failure if so.
     pub(crate) fn still_fails(&self, step: u64, times: Option<u32>) -> bool {
         let Some(times) = times else { return true };
         let mut inner = self.inner();
@@ -132,7 +132,7 @@ impl State {
         fails
     }
 
-    /// Takes in a request; its number.
+    /// Records a request and returns its number.
     pub(crate) fn arrived(&self, mut request: RecordedRequest) -> usize {
         let number = {
             let mut inner = self.inner();
@@ -160,7 +160,7 @@ impl State {
             request.outcome = outcome;
             if let Some(log) = &mut inner.log {
                 let line = log_line(request, self.started);
-                // The log is for people who look on; without it the model goes on.
+                // The log is for a person who follows a run; the model works without it.
                 let _ = writeln!(log, "{line}");
             }
         }
@@ -203,7 +203,7 @@ fn log_line(request: &RecordedRequest, started: Instant) -> serde_json::Value {
     })
 }
 
-/// Sees to it that a request's end is recorded, also when the client goes away.
+/// Ensures that a request's end is recorded, also when the client disconnects.
 pub(crate) struct Open {
     pub(crate) state: std::sync::Arc<State>,
     pub(crate) number: usize,

@@ -1,4 +1,4 @@
-//! What to answer: the script, and how far the conversation has gone in it.
+//! Determines the answer: the script, and the conversation's position in it.
 
 use std::time::Duration;
 
@@ -9,42 +9,42 @@ use crate::offer::{self, Call, Input, Offer};
 use crate::schema;
 use crate::script::{Script, Step};
 
-/// What a conversation holds, in order, as far as the script's position depends on it.
+/// An item of a conversation that affects the script's position.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Item {
-    /// Words of a person, or of the agent in a person's name.
+    /// Text of the user, or of the agent on the user's behalf.
     Words(String),
     /// The result of a tool call.
     Result,
 }
 
-/// A request, read from any provider's form.
+/// A request, parsed from any provider's form.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conversation {
     pub(crate) model: String,
     pub(crate) stream: bool,
-    /// Whether the last piece of a stream shall tell the usage.
+    /// Whether the last piece of a stream must report usage.
     pub(crate) stream_usage: bool,
     pub(crate) items: Vec<Item>,
     pub(crate) offers: Vec<Offer>,
-    /// The JSON schema that the answer must have.
+    /// The JSON schema that the answer must conform to.
     pub(crate) form: Option<Value>,
-    /// Everything said, to find the working directory in.
+    /// All text, to find the working directory in it.
     pub(crate) everything: String,
 }
 
-/// A piece of the words of an answer.
+/// A piece of an answer's text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Piece {
     Words(String),
     Pace(Duration),
     Wait(Duration),
     Hold(String),
-    /// So many bytes of words.
+    /// This many bytes of text.
     Flood(u64),
 }
 
-/// What to answer.
+/// The content of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) thought: String,
@@ -53,7 +53,7 @@ pub(crate) struct Answer {
     pub(crate) fault: Option<Fault>,
 }
 
-/// The next fault of a step that fails a number of times: whether it is still to fail now.
+/// For the next fault of a step that fails a number of times: whether it must still fail.
 pub(crate) type StillFails<'a> = &'a dyn Fn(Option<u32>) -> bool;
 
 impl Conversation {
@@ -77,7 +77,7 @@ impl Conversation {
         }
     }
 
-    /// What is the same for each try of one request, though the agent puts the number of the try into it.
+    /// Identifies a request across its retries, although the agent puts the number of the attempt into it.
     pub(crate) fn place(&self) -> Vec<u8> {
         let mut place = Vec::new();
         for item in &self.items {
@@ -121,7 +121,7 @@ impl Conversation {
         answer
     }
 
-    /// The working directory that the agent told the model; `.` if it told none that is found.
+    /// The working directory that the agent named in the prompt; `.` if none is found.
     fn directory(&self) -> &str {
         const MARKS: [&str; 4] =
             ["<cwd>", "orking directory: ", "orkspace Directories:**\n  - ", "in the directory: "];
@@ -132,12 +132,12 @@ impl Conversation {
 }
 
 impl Answer {
-    /// An answer of words alone.
+    /// An answer of text alone.
     pub(crate) fn words(text: &str) -> Self {
         Self { pieces: vec![Piece::Words(text.to_owned())], ..Self::default() }
     }
 
-    /// Takes in a step that is no call; whether the answer ends with it.
+    /// Adds a step that is not a call; true if the answer ends with it.
     fn take(&mut self, step: &Step, still_fails: StillFails<'_>) -> bool {
         match step {
             Step::Say(words) => self.pieces.push(Piece::Words(words.clone())),
@@ -155,12 +155,12 @@ impl Answer {
         false
     }
 
-    /// Whether any words are said.
+    /// Whether the answer has any text.
     pub(crate) fn has_words(&self) -> bool {
         self.pieces.iter().any(|piece| matches!(piece, Piece::Words(_) | Piece::Flood(_)))
     }
 
-    /// All words but those of a flood.
+    /// All text except that of a flood.
     pub(crate) fn text(&self) -> String {
         let words = self.pieces.iter().filter_map(|piece| match piece {
             Piece::Words(words) => Some(words.as_str()),
@@ -169,7 +169,7 @@ impl Answer {
         words.collect()
     }
 
-    /// How many bytes the model has made.
+    /// The number of bytes that the model has generated.
     pub(crate) fn bytes(&self) -> u64 {
         let call = match self.call.as_ref().map(|call| &call.input) {
             Some(Input::Arguments(args)) => args.to_string().len(),

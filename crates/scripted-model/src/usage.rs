@@ -1,8 +1,8 @@
-//! Figures of usage: fixed for a request, so that tests can count on them.
+//! Usage: fixed for a request, so that tests can rely on the numbers.
 
 use serde_json::{Value, json};
 
-/// Tokens of one answer, as [`crate::RecordedRequest::usage`] tells them and the answer reported them.
+/// Tokens of one answer, as in [`crate::RecordedRequest::usage`] and in the answer itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// All tokens of the prompt: a quarter of the request's bytes, at least 1 and at most 50,000, so that
@@ -36,7 +36,7 @@ impl Usage {
         })
     }
 
-    /// Anthropic counts cached tokens beside `input_tokens`, not within.
+    /// Anthropic does not include cached tokens in `input_tokens`.
     pub(crate) fn messages(self) -> Value {
         json!({
             "input_tokens": self.input - self.cached, "cache_creation_input_tokens": 0,

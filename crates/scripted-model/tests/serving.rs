@@ -1,4 +1,4 @@
-//! The model over HTTP, as an agent or a gateway meets it.
+//! The model over HTTP, as seen by an agent or a gateway.
 
 #![allow(clippy::unwrap_used)] // a test's way to fail
 
@@ -40,7 +40,7 @@ impl Bed {
     }
 }
 
-/// What is waited for comes soon, or the test fails instead of waiting for ever.
+/// Bounds a wait, so that the test fails instead of hanging.
 async fn soon<T>(wait: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap()
 }

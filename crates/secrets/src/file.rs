@@ -1,5 +1,5 @@
-//! Files with secrets: mode 0600, never half written, refused when others can read them. All of it
-//! blocks: for the start of a process and for rare background work.
+//! Files with secrets: mode 0600, never half written, refused when others can read them. All functions block: they are
+//! for the start of a process and for rare background work.
 
 use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -9,7 +9,7 @@ use std::path::Path;
 use foundry_core::{Error, Result};
 use tempfile::NamedTempFile;
 
-/// The content of a secret file; none when there is no such file.
+/// The content of a secret file; none if it does not exist.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` `SECRET_FILE_UNUSABLE` naming the file when it cannot be read or other
@@ -33,8 +33,8 @@ pub fn read_secret_file(path: &Path) -> Result<Option<String>> {
     Ok(Some(content))
 }
 
-/// The content of a secret file, made with `content` when there is none. Of two processes that
-/// start at once one makes it, and neither reads half a file. A made file survives a power cut.
+/// The content of a secret file, created with `content` if it does not exist. When two processes start at once, one of
+/// them creates it, and neither reads half a file. A created file survives a power cut.
 ///
 /// # Errors
 /// As [`read_secret_file`].
@@ -47,14 +47,14 @@ pub fn read_or_create_secret_file(path: &Path, content: &str) -> Result<String> 
             Err(file_unusable(path, &e.error.to_string()))
         }
         _ => {
-            // After a lost race too: what is read here must stay.
+            // Also after a lost race: the content read here must be durable.
             sync_directory(path)?;
             read_secret_file(path)?.ok_or_else(|| file_unusable(path, "it disappeared"))
         }
     }
 }
 
-/// Replaces a secret file as a whole.
+/// Replaces a secret file atomically.
 ///
 /// # Errors
 /// As [`read_secret_file`].
@@ -62,7 +62,7 @@ pub fn replace_secret_file(path: &Path, content: &str) -> Result<()> {
     replace_file(path, content.as_bytes(), 0o600)
 }
 
-/// Replaces a file as a whole; its mode becomes `mode`.
+/// Replaces a file atomically; its mode becomes `mode`.
 ///
 /// # Errors
 /// As [`read_secret_file`].
@@ -78,10 +78,10 @@ pub fn file_unusable(path: &Path, why: &str) -> Error {
     Error::precondition("SECRET_FILE_UNUSABLE", &name, format!("{name} cannot be used: {why}"))
 }
 
-/// A written file beside `path` which goes away unless it is renamed.
+/// A written file beside `path`, deleted unless it is renamed.
 fn temporary(path: &Path, content: &[u8], mode: u32) -> Result<NamedTempFile> {
     let write = || {
-        // Made with 0600, whatever `mode` is, so that it is never open to more than that.
+        // Created with 0600, whatever `mode` is, so that it never has wider permissions.
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory(path))?;
         file.write_all(content)?;
         file.as_file().set_permissions(Permissions::from_mode(mode))?;

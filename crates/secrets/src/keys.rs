@@ -1,4 +1,4 @@
-//! Keys, and what they seal.
+//! Keys, and the secrets they encrypt.
 
 use std::fmt;
 use std::path::Path;
@@ -23,7 +23,7 @@ const TAG: usize = 16;
 /// How long a command that prints keys may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
-/// Where a secret is stored. It can be opened there only.
+/// Where a secret is stored. It can only be decrypted for the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column<'a> {
     /// The service that owns the table.
@@ -32,7 +32,7 @@ pub struct Column<'a> {
     pub table: &'a str,
     /// The id of the row.
     pub row: &'a str,
-    /// The column.
+    /// Name of the column.
     pub column: &'a str,
 }
 
@@ -42,22 +42,22 @@ impl fmt::Display for Column<'_> {
     }
 }
 
-/// A secret as it is stored.
+/// An encrypted secret, as it is stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed(Vec<u8>);
 
 impl Sealed {
-    /// From a column of the database. Whether it can be opened is seen when it is.
+    /// From a column of the database. An invalid value is detected when it is opened.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
     }
 
-    /// For a column of the database.
+    /// The bytes for a column of the database.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The id of its key in hex; none when these bytes are no sealed secret of a known version.
+    /// The id of its key in hex; none when these bytes are not a sealed secret of a known version.
     pub fn key_id(&self) -> Option<String> {
         self.parts().map(|(id, _, _)| hex::encode(id))
     }
@@ -89,9 +89,9 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Loads the keys of all sources, in their order. Without a source, those in the file `own`, which is made with
-    /// one key when there is none; its directory must exist. For the start of a process: files are read
-    /// on this thread, and a command may take 10 s.
+    /// Loads the keys of all sources, in their order. Without a source, those in the file `own`, which is created with
+    /// one key if it does not exist; its directory must exist. For the start of a process: files are read on this
+    /// thread, and a command may take 10 s.
     ///
     /// # Errors
     /// `FAILED_PRECONDITION`: `SECRET_FILE_UNUSABLE` when a key file cannot be read or other users can read it,
@@ -152,13 +152,13 @@ impl Keys {
         })
     }
 
-    /// Whether another key than the first encrypted this.
+    /// Whether it was encrypted by another key than the first.
     pub fn needs_reencryption(&self, sealed: &Sealed) -> bool {
         let id = sealed.parts().map(|(id, _, _)| id);
         id != self.keys.first().map(|key| key.id.as_slice())
     }
 
-    /// The same secret under the first key and a new nonce.
+    /// Encrypts the same secret with the first key and a new nonce.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -174,7 +174,7 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// Adds the keys in a text. What is wrong is told by its line, without its content.
+/// Adds the keys in a text. An error names the line, without its content.
 fn add(keys: &mut Vec<Key>, text: &str) -> std::result::Result<(), String> {
     let lines = text.lines().map(str::trim).enumerate();
     let mut found = false;

@@ -21,8 +21,8 @@
 //!   each decrypts. The id of a key is derived from the key.
 //! - **A new key**: put it first, keep the old one, restart: the service stores [`Keys::reencrypt`] for each row where
 //!   [`Keys::needs_reencryption`]. Then remove the old one.
-//! - **Loss**: without its key a secret is lost. A backup of the database is worth nothing without the key file, and
-//!   keeps its secrets as long as the file is not beside it.
+//! - **Loss**: without its key a secret is lost. A backup of the database is useless without the key file, and its
+//!   secrets are safe as long as the file is not stored with it.
 //!
 //! Only [`Keys::load`] does I/O. [`read_secret_file`] and its siblings are for other files with secrets.
 

@@ -10,24 +10,24 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Takes a secret. A string or vector is taken over without a copy.
+    /// Makes a secret. A string or vector is taken over without a copy.
     pub fn new(value: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(value.into()))
     }
 
-    /// Its bytes, at the one place that needs them.
+    /// The bytes, for the one place that needs them.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// Its text; none when it is not UTF-8.
+    /// The text; none when it is not UTF-8.
     pub fn expose_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
 }
 
 impl PartialEq for Secret {
-    /// Takes the same time wherever two secrets of one length differ.
+    /// Takes constant time for secrets of equal length.
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }

@@ -1,4 +1,4 @@
-//! Where keys come from.
+//! Sources of keys.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::file::read_secret_file;
 
-/// Bytes that the output of a command may have: far more than all keys in use.
+/// Most bytes of a command's output: far more than all keys in use.
 const OUTPUT_LIMIT: u64 = 64 << 10;
 
 /// A source of keys, written `file:PATH`, `env:VARIABLE` or `command:PROGRAM ARGUMENT…`.
@@ -25,10 +25,10 @@ const OUTPUT_LIMIT: u64 = 64 << 10;
 pub enum KeySource {
     /// A file of mode 0600, which must exist.
     File(PathBuf),
-    /// A variable of the environment.
+    /// An environment variable.
     Variable(String),
-    /// The standard output of a program, started without a shell: arguments are split at spaces, and a command that
-    /// needs more is a script.
+    /// The standard output of a program, started without a shell: arguments are split at spaces; for anything more, use
+    /// a script.
     Command(Vec<String>),
 }
 
@@ -99,12 +99,12 @@ fn unusable(source: &str, why: &str) -> Error {
         .next_action("provide one key per line, 64 hex digits each, and restart the service")
 }
 
-/// The output of a program that succeeds; its errors go where those of this process go.
+/// The output of a program that succeeds; its standard error is that of this process.
 async fn run(command: &[String]) -> std::result::Result<String, String> {
     let (program, arguments) = command.split_first().ok_or("the command is empty")?;
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
-    // Such a program is often a script, and what it has started must not run on when its time is over.
+    // Such a program is often a script, and its child processes must not run on after the time limit.
     let (mut child, mut group) =
         ProcessGroup::spawn(&mut command).map_err(|e| format!("it does not start: {e}"))?;
     let mut output = Zeroizing::new(Vec::new());
@@ -133,7 +133,7 @@ mod tests {
         assert!(refused.contains("longer than 65536 bytes"), "{refused}");
     }
 
-    /// Nothing below waits for it.
+    /// No test below waits for this long.
     const LIMIT: Duration = Duration::from_secs(60);
 
     fn source(text: &str) -> KeySource {

@@ -1,4 +1,4 @@
-//! The admin routes: is the process alive, is it ready, what has it measured.
+//! The admin routes: liveness, readiness and metrics.
 
 use axum::Router;
 use axum::http::{StatusCode, header};

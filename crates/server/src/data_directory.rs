@@ -11,7 +11,7 @@ pub enum DataDirectoryError {
     /// Another process holds it.
     #[error("the data directory {path} is in use by process {holder}; stop it or choose another directory", path = path.display())]
     Held {
-        /// The directory.
+        /// The data directory.
         path: PathBuf,
         /// Process id written by the holder, or `unknown`.
         holder: String,
@@ -19,16 +19,16 @@ pub enum DataDirectoryError {
     /// It cannot be created, tightened or locked.
     #[error("the data directory {path} cannot be used: {source}", path = path.display())]
     Io {
-        /// The directory.
+        /// The data directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
 }
 
 /// A data directory of mode 0700, locked as long as this value lives.
 ///
-/// The lock is the operating system's: it ends with the process, however that ends.
+/// The operating system releases the lock when the process ends, however it ends.
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
@@ -47,7 +47,7 @@ impl DataDirectory {
         let path = path.as_ref();
         let io = |source| DataDirectoryError::Io { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
-        // An existing directory may be open to others: keys and databases live here.
+        // An existing directory may be open to others, and it contains keys and databases.
         std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io)?;
 
         let mut lock = OpenOptions::new()
@@ -62,7 +62,7 @@ impl DataDirectory {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // The pid is a courtesy; without it the refusal stands all the same.
+                // The pid is only a courtesy; the refusal does not depend on it.
                 let _ = lock.read_to_string(&mut holder);
                 let holder = holder.trim();
                 let holder = if holder.is_empty() { "unknown" } else { holder }.to_owned();
@@ -75,7 +75,7 @@ impl DataDirectory {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// The directory.
+    /// The path of the locked directory.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -2,9 +2,8 @@
 //! its listener and local callers share, explicit limits, health and reflection, telemetry, and a
 //! drain in a fixed order with a hard bound.
 //!
-//! A service crate builds a [`Service`] (routes, authentication, phases). A binary mounts it
-//! ([`Service::mount`]), hands [`Mounted::upstream`] or [`Upstream::remote`] to those who call it,
-//! and runs it in a [`Process`].
+//! A service crate builds a [`Service`] (routes, authentication, phases). A binary mounts it ([`Service::mount`]),
+//! passes [`Mounted::upstream`] or [`Upstream::remote`] to its callers, and runs it in a [`Process`].
 
 mod admin;
 pub mod config;

@@ -1,4 +1,4 @@
-//! What the descriptors say about each method: which are streams.
+//! Properties of each method by the descriptors: which are streams.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -15,13 +15,13 @@ pub struct MethodKind {
 }
 
 impl MethodKind {
-    /// Whether either side streams; such a call has no deadline of ours and a permit of its own.
+    /// Whether either side streams; such a call has no deadline from the server and a permit of its own.
     pub fn is_stream(self) -> bool {
         self.client_streaming || self.server_streaming
     }
 }
 
-/// Services outside our protos that every server has.
+/// Services outside our protos that every server implements.
 const OTHERS: [(&str, MethodKind); 4] = [
     ("/grpc.health.v1.Health/Check", MethodKind { client_streaming: false, server_streaming: false }),
     ("/grpc.health.v1.Health/Watch", MethodKind { client_streaming: false, server_streaming: true }),
@@ -36,7 +36,7 @@ const OTHERS: [(&str, MethodKind); 4] = [
 ];
 
 static METHODS: LazyLock<HashMap<String, MethodKind>> = LazyLock::new(|| {
-    // The set is compiled in and was decoded by its own build; an empty table would only cost stream channels.
+    // The set is compiled in and was decoded by its own build; an empty table would only treat streams as unary calls.
     let set = prost_types::FileDescriptorSet::decode(foundry_proto::FILE_DESCRIPTOR_SET).unwrap_or_default();
     let mut methods: HashMap<_, _> = OTHERS.iter().map(|(path, kind)| ((*path).to_owned(), *kind)).collect();
     for file in &set.file {

@@ -1,4 +1,4 @@
-//! Health and reflection: what every server answers without a token.
+//! Health and reflection, which every server answers without a token.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 /// Health of one server: overall and by service name; cloning shares it.
 ///
-/// A service is healthy while the server serves and nobody reported that the service fails. The
-/// server is healthy while all its services are.
+/// A service is healthy while the server serves and no failure of the service is reported. The server is healthy while
+/// all its services are.
 #[derive(Clone, Debug)]
 pub struct Health {
     reporter: HealthReporter,
@@ -41,7 +41,7 @@ impl Health {
         self.publish(&state).await;
     }
 
-    /// Reports whether what stands behind a service works.
+    /// Reports whether a service works.
     pub async fn report(&self, service: &str, works: bool) {
         let mut state = self.state.lock().await;
         let Some(known) = state.services.get_mut(service) else { return };
@@ -50,7 +50,7 @@ impl Health {
         }
     }
 
-    /// Which services are healthy now.
+    /// Whether each service is healthy now, by name.
     pub async fn services(&self) -> BTreeMap<String, bool> {
         let state = self.state.lock().await;
         state.services.iter().map(|(name, works)| (name.clone(), state.serving && *works)).collect()
@@ -66,7 +66,7 @@ impl Health {
     }
 }
 
-/// The open routes: health, and reflection in the two versions that clients in the field speak.
+/// The open routes: health, and reflection in the two versions that clients use.
 ///
 /// Reflection lists the given services only; it describes any type of the protos.
 pub(crate) fn open_routes(services: &[String], health: &Health) -> Result<Routes, Error> {
@@ -74,7 +74,7 @@ pub(crate) fn open_routes(services: &[String], health: &Health) -> Result<Routes
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(foundry_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // Each version lists the other: it must describe it too.
+            // Each version lists the other, so it must describe it, too.
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
         services

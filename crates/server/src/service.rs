@@ -1,4 +1,4 @@
-//! A service as its crate hands it over, and the same service mounted: stack, health, listener.
+//! A service as its crate builds it, and the same service mounted: stack, health, listener.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -18,11 +18,11 @@ use crate::stack::{Active, Routed, Stack};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
-/// Reads the counters of a service's database: the kind of what is counted, and how often it was done.
+/// Reads the counters of a service's database: the kind of operation, and how often it was done.
 pub type ReadCounts = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
 type Wrap = Arc<dyn Fn(Routed) -> Routed + Send + Sync>;
 
-/// A service as its crate builds it: routes, who may call them, and how it stops.
+/// A service as its crate builds it: routes, authentication, and how it stops.
 pub struct Service {
     pub(crate) name: &'static str,
     pub(crate) grpc_services: Vec<String>,
@@ -48,8 +48,8 @@ impl Service {
         Self::forwarding(name, grpc_services, BoxCloneSyncService::new(routes.prepare()))
     }
 
-    /// A service that implements nothing itself: it hands every request on. `grpc_services` are those that it answers
-    /// for.
+    /// A service that implements nothing itself and forwards every request. `grpc_services` are those for which it
+    /// answers.
     pub fn forwarding(
         name: &'static str,
         grpc_services: impl IntoIterator<Item = impl Into<String>>,
@@ -87,47 +87,47 @@ impl Service {
         self
     }
 
-    /// The health that it tells, for one that depends on others: it serves what these serve.
+    /// The health of the service; a service that depends on others reports their failures here.
     pub fn health(&self) -> Health {
         self.health.clone()
     }
 
-    /// How the service stops.
+    /// Sets how the service stops.
     #[must_use]
     pub fn phases(mut self, phases: Phases) -> Self {
         self.phases = phases;
         self
     }
 
-    /// Counters of the service's database, shown with the metrics as `foundry_store_work_total`.
+    /// Sets the counters of the service's database, shown with the metrics as `foundry_store_work_total`.
     #[must_use]
     pub fn counts(mut self, read: ReadCounts) -> Self {
         self.counts = Some(read);
         self
     }
 
-    /// The service's own background tasks: cancelled and waited for after its jobs and before its store closes.
+    /// Sets the service's own background tasks: cancelled and awaited after its jobs and before its store closes.
     #[must_use]
     pub fn background(mut self, tasks: Tasks) -> Self {
         self.background = Some(tasks);
         self
     }
 
-    /// Speaks gRPC-Web too, on the gRPC routes only. For the gateway.
+    /// Enables gRPC-Web, on the gRPC routes only. For the gateway.
     #[must_use]
     pub fn grpc_web(mut self) -> Self {
         self.grpc_web = true;
         self
     }
 
-    /// Plain HTTP routes for every request that is not gRPC.
+    /// Sets plain HTTP routes for every request that is not gRPC.
     #[must_use]
     pub fn plain_routes(mut self, router: axum::Router) -> Self {
         self.plain = Some(router);
         self
     }
 
-    /// A layer around everything the listener serves, plain routes and gRPC-Web included: CORS, limits by address.
+    /// Adds a layer around everything the listener serves, plain routes and gRPC-Web included: CORS, limits by address.
     #[must_use]
     pub fn edge_layer<L>(mut self, layer: L) -> Self
     where
@@ -196,7 +196,8 @@ impl Mounted {
     /// The service for callers in this process: the same stack, without a socket.
     pub fn upstream(&self) -> Upstream {
         Upstream::from_service(MapRequest::new(self.stack.clone(), |mut request: Request<Body>| {
-            // What a caller put in its request (its own caller's identity, say) must not cross to another service.
+            // The extensions of the caller's own request (such as its caller's identity) must not cross to another
+            // service.
             *request.extensions_mut() = Extensions::new();
             request
         }))

@@ -14,11 +14,11 @@ use crate::upstream::Upstream;
 /// A running service: real listener, real stack, real drain.
 #[allow(missing_debug_implementations)]
 pub struct TestServer {
-    /// Where it listens, on loopback.
+    /// Its address on the loopback.
     pub address: SocketAddr,
-    /// The same service without a socket.
+    /// The same service, called without a socket.
     pub local: Upstream,
-    /// What it has measured.
+    /// The metrics of the service.
     pub metrics: Metrics,
     stop: StopHandle,
     ended: oneshot::Receiver<Exit>,
@@ -29,7 +29,7 @@ impl TestServer {
     /// Starts a service with default limits.
     ///
     /// # Errors
-    /// When it cannot be mounted or no port can be had.
+    /// When it cannot be mounted or no port is available.
     pub async fn start(service: Service) -> Result<Self, Error> {
         Self::start_with(service, ServerConfig::default(), DrainConfig::default()).await
     }
@@ -37,7 +37,7 @@ impl TestServer {
     /// Starts a service with the given limits and drain times.
     ///
     /// # Errors
-    /// When it cannot be mounted or no port can be had.
+    /// When it cannot be mounted or no port is available.
     pub async fn start_with(
         service: Service,
         config: ServerConfig,
@@ -52,13 +52,13 @@ impl TestServer {
         let (sender, ended) = oneshot::channel();
         let (tasks, _) = Tasks::new();
         tasks.spawn("process", async move {
-            // A test that does not wait for the end needs no answer.
+            // A test that does not wait for the end needs no result.
             let _ = sender.send(process.run(signals).await);
         });
         Ok(Self { address, local, metrics, stop, ended, _tasks: tasks })
     }
 
-    /// Its URL.
+    /// Its base URL, `http://` with the address.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -66,7 +66,7 @@ impl TestServer {
     /// The service over a socket.
     ///
     /// # Errors
-    /// Never in practice: the address is its own.
+    /// Never in practice, since the address is the server's own.
     pub fn remote(&self) -> Result<Upstream, Error> {
         Upstream::remote(&self.url())
     }

@@ -1,4 +1,4 @@
-//! What all commands share: a repeat gets its first answer, and the audit says who did what.
+//! What all commands share: a repeated request gets its first answer, and every change has an audit record.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use prost::Message;
 
 /// Longest request id in bytes.
 pub const MAX_REQUEST_ID: usize = 128;
-/// How long the answer of a command is remembered; that of one that creates an entity is remembered for good.
+/// How long the answer of a command is remembered; that of one that creates an entity is remembered for ever.
 const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// What makes a request a repeat of an earlier one: organization, caller, method and request id. The same id with
-/// another body is refused. Without a request id nothing is a repeat.
+/// Identifies repeats of a request: organization, caller, method and request id. The same id with another body is
+/// refused. A request without an id is never a repeat.
 #[derive(Clone)]
 pub struct RequestKey {
     key: IdempotencyKey,
@@ -22,7 +22,8 @@ pub struct RequestKey {
 }
 
 impl RequestKey {
-    /// The key of a caller's command. `organization` is empty for what belongs to none; `method` is the rpc's bare name.
+    /// The key of a caller's command. `organization` is empty for a command outside of organizations; `method` is the
+    /// rpc's bare name.
     ///
     /// # Errors
     /// `INVALID_FIELD` for a request id that is too long.
@@ -46,16 +47,16 @@ impl RequestKey {
         Ok(Self { key, hash: BodyHash::of(&body.encode_to_vec()) })
     }
 
-    /// The first answer of this request and the revision of its change, if it was committed before.
+    /// The first answer to this request and the revision of its change, if it was already committed.
     ///
     /// # Errors
-    /// `REQUEST_ID_REUSED` when the same id came with another request.
+    /// `REQUEST_ID_REUSED` when the same id was used with another request.
     pub async fn first_answer<A: Message + Default>(&self, store: &Store) -> Result<Option<(A, i64)>> {
         let Some(first) = store.replay(&self.key, self.hash).await? else { return Ok(None) };
         Ok(Some((A::decode(first.response).map_err(Error::internal)?, first.rev)))
     }
 
-    /// Remembers, in the write set of the change, the answer to a command that creates an entity: for good.
+    /// Remembers, in the write set of the change, the answer to a command that creates an entity: for ever.
     pub fn remember_create(&self, ws: &mut WriteSet, answer: &impl Message) {
         ws.idempotency(self.key.clone(), self.hash, answer.encode_to_vec(), None);
     }
@@ -66,8 +67,9 @@ impl RequestKey {
         ws.idempotency(self.key.clone(), self.hash, answer.encode_to_vec(), Some(until));
     }
 
-    /// The answer after the commit, and the revision of its change in `scope`; 0 without one. It is the first one if the same request
-    /// ran at the same time and won, which may show as a refusal too: what the winner did may make this one illegal.
+    /// The answer after the commit, and the revision of its change in `scope`; 0 without one. If the same request ran
+    /// at the same time and was committed first, its answer is returned, even where this one was refused: the other's
+    /// change may have made this one illegal.
     ///
     /// # Errors
     /// Those of the decision and of the commit.
@@ -92,7 +94,7 @@ impl RequestKey {
 }
 
 /// The audit record of a caller's change. `user_id` is the user for whom a service acts, where its request names one;
-/// empty = whom its token names. `request_id` is the command's.
+/// empty = the user of its token. `request_id` is that of the command.
 pub fn audit(
     organization: &OrganizationId,
     caller: &Caller,
@@ -110,7 +112,7 @@ pub fn audit(
     }
 }
 
-/// The audit record of a change whose actor is no caller yet: somebody who signs in.
+/// The audit record of a change whose actor is not a caller yet, such as a user who signs in.
 pub fn audit_as(
     actor: &str,
     organization: &OrganizationId,

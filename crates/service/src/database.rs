@@ -1,4 +1,4 @@
-//! A service's database: a file in its own directory, or wherever a URL says.
+//! A service's database: a file in its own directory, or at a URL.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use foundry_watch_hub::{Hub, HubConfig};
 
 /// A service's open database.
 pub struct Database {
-    /// Reads and writes it.
+    /// The store for reads and writes.
     pub store: Store,
-    /// Whether no other process uses it. Only then may leases that a predecessor left be ended at once.
+    /// Whether no other process uses it. Only then may leases left by a predecessor be ended at once.
     pub exclusive: bool,
 }
 
@@ -34,7 +34,7 @@ impl Database {
         Self::open_with(StoreOptions::default(), url, directory, service, migrations, env).await
     }
 
-    /// As [`Database::open`], with other options than a service's.
+    /// As [`Database::open`], with other options than the default.
     ///
     /// # Errors
     /// When the database cannot be reached or migrated.
@@ -65,8 +65,8 @@ impl Database {
         supervise(tasks, async move { store.failed().await });
     }
 
-    /// An engine for these flows, running. Flows that a predecessor left go on at once if the database is exclusive,
-    /// otherwise when their leases end.
+    /// A running engine for these flows. Flows left by a predecessor continue at once if the database is exclusive,
+    /// otherwise when their leases expire.
     ///
     /// # Errors
     /// When a flow's table and code do not match, or the database fails.

@@ -1,5 +1,5 @@
-//! The chassis of a service: what every service does around its subject, written once. It opens the database, watches
-//! over its writer, starts the flow engine and the hub, serves its rpcs and watches from one table, and stops in order.
+//! The chassis of a service: everything around its subject, written once. It opens the database, supervises its writer,
+//! starts the flow engine and the hub, serves its rpcs and watches from one table, and stops in order.
 
 mod command;
 mod database;

@@ -1,4 +1,4 @@
-//! How a service stops: its watches go elsewhere, its jobs reach a boundary, its database closes.
+//! How a service stops: its watches move to another replica, its jobs reach a boundary, its database closes.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use foundry_server::Phases;
 use foundry_store::Store;
 use foundry_watch_hub::Hub;
 
-/// The phases of a stop. `finish` gets the time that jobs may take and returns the ids of those that were cut off.
+/// The phases of a stop. `finish` gets the time limit for jobs and returns the ids of those that were cut off.
 pub fn phases<F, Fut>(hub: Hub, store: Store, finish: F) -> Phases
 where
     F: FnOnce(Duration) -> Fut + Send + Sync + 'static,
@@ -15,7 +15,7 @@ where
 {
     Phases::default()
         .drain_watches(move |spread| async move {
-            // The server names the streams that are left.
+            // The server logs the streams that are left.
             hub.drain(spread).await;
             Vec::new()
         })
@@ -26,7 +26,7 @@ where
         })
 }
 
-/// Lets flows reach the end of their stage, at most `limit`; the ids of those that were cut off.
+/// Lets flows reach the end of their stage, for at most `limit`; returns the ids of those that were cut off.
 pub async fn finish_flows(engine: Engine, limit: Duration) -> Vec<String> {
     engine.shutdown(limit).await.abandoned.iter().map(ToString::to_string).collect()
 }

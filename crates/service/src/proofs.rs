@@ -1,4 +1,4 @@
-//! What the tests of every service prove in the same way; each service calls these with what is its own.
+//! Proofs that apply to every service; its tests call them with their own data.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ use prost::Message;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
-/// What the edge asks on behalf of a caller that wants to open this watch.
+/// The edge's request for a caller that opens this watch.
 pub fn asking(service: &str, method: &str, request: &impl Message) -> AuthorizeWatchRequest {
     AuthorizeWatchRequest { method: format!("/{service}/{method}"), request: request.encode_to_vec().into() }
 }
 
-/// Sends the service what [`asking`] made, as this caller.
+/// Sends the service a request made by [`asking`], as this caller.
 ///
 /// # Errors
 /// The service's refusal.
@@ -31,7 +31,7 @@ pub async fn authorize(
     rpc.authorize_watch(request).await.map(Response::into_inner)
 }
 
-/// The field of the request that a refusal is about; empty when it is about none.
+/// The field of the request that a refusal names; empty when it names none.
 pub fn refused_field(refusal: &Status) -> String {
     let bad = refusal.get_details_bad_request();
     bad.and_then(|b| b.field_violations.into_iter().next()).map(|v| v.field).unwrap_or_default()
@@ -102,11 +102,11 @@ const POSTGRES_TABLES: &str = "SELECT t.relname || '.' || c.attname || ' ' || fo
      WHERE n.relnamespace = current_schema()::regnamespace \
          AND NOT EXISTS (SELECT 1 FROM pg_constraint p WHERE p.conindid = i.indexrelid)";
 
-/// Tables, columns with their types, keys and indexes are the same on both databases; `sqlite` and `postgres` are URLs of
-/// empty ones. Defaults, checks and the conditions of partial indexes are not compared.
+/// Tables, columns with their types, keys and indexes are the same on both databases; `sqlite` and `postgres` are URLs
+/// of empty ones. Defaults, checks and the conditions of partial indexes are not compared.
 ///
 /// # Panics
-/// With what only one of them has, and when one cannot be opened.
+/// With the differences, and when a database cannot be opened.
 pub async fn has_the_same_tables_on_both_databases(migrations: &[&Migrations], sqlite: &str, postgres: &str) {
     let sqlite = tables(migrations, sqlite, SQLITE_TABLES).await;
     let postgres = tables(migrations, postgres, POSTGRES_TABLES).await;
@@ -123,7 +123,7 @@ async fn tables(migrations: &[&Migrations], url: &str, sql: &'static str) -> BTr
         let store = Store::connect(url, migrations, &Env::system(), StoreOptions::default()).await?;
         let rows = store.query(sql, &[]).await?;
         let lines = rows.iter().map(|row| row.text("line").map(str::to_owned));
-        // The lists of migrations are of another's making: their times have another type on each.
+        // The migration library's own tables differ: their times have another type on each database.
         let ours = lines.filter(|line| !line.as_ref().is_ok_and(|l| l.starts_with("migrations_"))).collect();
         store.close().await;
         ours

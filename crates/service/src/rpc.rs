@@ -6,7 +6,7 @@ use foundry_proto::watch::v1::WatchOptions;
 use foundry_watch_hub::{FrameStream, Granted, Hub, View};
 use tonic::{Response, Status};
 
-/// Makes a struct serve a gRPC service, one line per rpc:
+/// Implements a gRPC service for a struct, with one line per rpc:
 ///
 /// ```ignore
 /// foundry_service::rpcs! {
@@ -20,11 +20,12 @@ use tonic::{Response, Status};
 /// }
 /// ```
 ///
-/// The struct holds the service's context, `Arc<Context>`, in its first field; `ops` and the request types are in scope.
-/// A call `x` calls `ops::x::x(&context, &caller, request)`. A watch calls `ops::x::grant(&context, &caller, &mut request)`,
-/// which says what the caller may see, and opens a stream of it; `AuthorizeWatch` answers from the same function, so that
-/// both decide alike. What `grant` writes into the request is in the answer. A watch without the name of its rpc is for
-/// services only: `AuthorizeWatch` does not know it. What fits none of these stands under `also`, as it would in the `impl`.
+/// The struct holds the service's context, `Arc<Context>`, in its first field; `ops` and the request types are in
+/// scope. A call `x` calls `ops::x::x(&context, &caller, request)`. A watch calls `ops::x::grant(&context, &caller,
+/// &mut request)`, which returns what the caller may see, and opens a stream of it; `AuthorizeWatch` answers from the
+/// same function, so that both decide alike. What `grant` writes into the request is in the answer. A watch without the
+/// name of its rpc is for services only: `AuthorizeWatch` refuses it. Methods of any other form are written under
+/// `also`, as in the `impl`.
 #[macro_export]
 macro_rules! rpcs {
     (
@@ -44,7 +45,7 @@ macro_rules! rpcs {
                 request: ::tonic::Request<$request>,
             ) -> ::std::result::Result<::tonic::Response<$response>, ::tonic::Status> {
                 let caller = ::foundry_authn::Caller::of(&request)?;
-                // On the heap, as all that the trait awaits: some decisions are large.
+                // Boxed, as the trait boxes everything it awaits: some decisions are large.
                 $crate::answer(Box::pin(ops::$name::$name(&self.0, &caller, request.into_inner())).await)
             })*
             $($(
@@ -90,10 +91,10 @@ macro_rules! rpcs {
     };
 }
 
-/// The answer to an rpc.
+/// Converts the result of an rpc.
 ///
 /// # Errors
-/// The error as its status.
+/// The error as a status.
 pub fn answer<T>(result: Result<T>) -> Result<Response<T>, Status> {
     result.map(Response::new).map_err(Error::into_status)
 }

@@ -1,9 +1,9 @@
-//! What other services answer.
+//! Answers of other services.
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// The stable reason of another service's refusal; one for its code when it says none.
+/// The stable reason of another service's refusal; one for its code when it has none.
 pub fn reason_of(status: &Status) -> String {
     let said = status.get_details_error_info().map(|info| info.reason);
     said.filter(|reason| !reason.is_empty()).unwrap_or_else(|| plain_reason(status.code()).to_owned())

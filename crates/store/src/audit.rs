@@ -1,4 +1,4 @@
-//! Audit records: who did what to what, written in the transaction of the change itself.
+//! Audit records: the actor, the action and its subject, written in the transaction of the change itself.
 
 use foundry_core::{Error, PageRequest, PageToken, Timestamp};
 
@@ -21,16 +21,16 @@ pub(crate) const AUDIT: Table = Table::new(
     &["organization_id", "rev", "ordinal"],
 );
 
-/// Who did what to what.
+/// An action in an organization, for the audit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditRecord {
-    /// The organization it happened in.
+    /// Id of the organization in which it happened.
     pub organization_id: String,
-    /// Who acted: a user or a service acting for one.
+    /// The actor: a user, or a service acting for one.
     pub actor: String,
-    /// What was done, such as `task.create`.
+    /// The action, such as `task.create`.
     pub action: String,
-    /// What it was done to, usually an id.
+    /// The object of the action, usually an id.
     pub subject: String,
     /// More facts, as a JSON object.
     pub detail_json: String,
@@ -43,13 +43,13 @@ pub struct AuditRecord {
 /// A stored audit record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// Its place in the organization's audit order.
+    /// Its position in the organization's audit order.
     pub rev: i64,
-    /// Its place within the request that wrote it, from 1.
+    /// Its position within the request that wrote it, from 1.
     pub ordinal: i64,
     /// When it was committed.
     pub at: Timestamp,
-    /// What happened.
+    /// The record as it was written.
     pub record: AuditRecord,
 }
 
@@ -58,7 +58,7 @@ const LIST: &str = "SELECT rev, ordinal, at, actor, action, subject, detail_json
      ORDER BY rev DESC, ordinal DESC LIMIT $4";
 
 impl Store {
-    /// An organization's audit records, newest first, and where the next page begins.
+    /// An organization's audit records, newest first, and the position of the next page.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a page token of another list; see [`Store::query`].

@@ -1,4 +1,4 @@
-//! The seam between the writer and a database: what it needs of one writing connection.
+//! The interface between the writer and a database: one writing connection.
 
 use std::future::Future;
 
@@ -11,7 +11,7 @@ use crate::value::Bound;
 pub(crate) enum Failure {
     /// The database refused or failed.
     Database(sqlx::Error),
-    /// An operation did not hit its row or a guard did not hold.
+    /// An operation did not affect its row, or a guard did not hold.
     Unmet,
 }
 
@@ -21,7 +21,7 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// What the placeholders of a batch stand for.
+/// Values for the placeholders of a batch.
 pub(crate) struct Fill<'a> {
     /// Per write set of the batch: its revisions by reference.
     pub(crate) revisions: &'a [Vec<i64>],
@@ -35,12 +35,12 @@ impl<'a> Fill<'a> {
     }
 }
 
-/// A transaction that has begun.
+/// The results of beginning a transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Begun {
     /// The counters' new values, in any order.
     pub(crate) newest: Vec<(String, i64)>,
-    /// The time of commit; 0 where it was not wanted.
+    /// The time of commit; 0 where it was not requested.
     pub(crate) now: i64,
 }
 
@@ -55,20 +55,18 @@ pub(crate) enum Control {
     RollbackToSavepoint,
 }
 
-/// One writing connection. Used by one task only, and never dropped within a transaction unless
-/// that task ends.
+/// One writing connection. Used by one task only, and never dropped within a transaction unless that task ends.
 pub(crate) trait Backend: Send + 'static {
     /// Whether other processes write to the same database.
     const SHARED: bool;
 
-    /// Makes sure that there is a working connection.
+    /// Ensures that there is a working connection.
     fn ready(&mut self) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Gives up a connection that failed; [`Backend::ready`] makes a new one.
+    /// Drops a connection that failed; [`Backend::ready`] makes a new one.
     fn discard(&mut self);
 
-    /// Begins a transaction, raises the counters like [`Backend::reserve`], and reads the time if
-    /// it is wanted.
+    /// Begins a transaction, raises the counters like [`Backend::reserve`], and reads the time if that is requested.
     fn begin(
         &mut self,
         scopes: &[(&str, i64)],
@@ -77,7 +75,7 @@ pub(crate) trait Backend: Send + 'static {
 
     fn control(&mut self, control: Control) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// The time to write for [`crate::Value::Now`].
+    /// The time for [`crate::Value::Now`].
     fn now(&mut self) -> impl Future<Output = Result<i64, sqlx::Error>> + Send;
 
     /// Raises the counters by the given amounts, in the given order, and returns the new values

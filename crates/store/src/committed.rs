@@ -1,4 +1,4 @@
-//! What a commit took.
+//! The revisions of a commit.
 
 use crate::{RevRef, Scope};
 

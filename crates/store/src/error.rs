@@ -1,4 +1,4 @@
-//! Why a commit did not happen, and what a caller is told about it.
+//! Why a commit did not happen, and how that is reported to callers.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use foundry_core::{Code, Error};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// A guard did not hold, or an update or delete did not hit its row.
+    /// A guard did not hold, or an update or delete did not affect its row.
     #[error("a guard on {table} did not hold{}", tag.map(|t| format!(" ({t})")).unwrap_or_default())]
     GuardFailed {
         /// The tag the caller gave the guard, update or delete.
         tag: Option<&'static str>,
-        /// The table it looked at.
+        /// The table of the guard or operation.
         table: &'static str,
     },
     /// A `CountBelow` guard did not hold.
@@ -24,7 +24,7 @@ pub enum CommitError {
         tag: Option<&'static str>,
         /// The limit's name.
         name: &'static str,
-        /// Its maximum.
+        /// The maximum number of rows.
         limit: i64,
     },
     /// A unique key is taken.
@@ -35,7 +35,7 @@ pub enum CommitError {
         /// The constraint or columns, as the database names them.
         constraint: String,
     },
-    /// The request was committed before; this is its answer.
+    /// The request was already committed; this is its answer.
     #[error("the request was committed before")]
     Replayed {
         /// The answer that was stored with it.
@@ -49,7 +49,7 @@ pub enum CommitError {
     /// The store is closed or closing.
     #[error("the store is closing")]
     Stopped,
-    /// The closure of [`crate::Store::retry_on_conflict`] refused.
+    /// The closure of [`crate::Store::retry_on_conflict`] returned an error.
     #[error(transparent)]
     Refused(Error),
     /// The write set contradicts its table descriptor: a defect of the caller.
@@ -65,7 +65,7 @@ pub enum CommitError {
 }
 
 impl CommitError {
-    /// Whether loading again and deciding anew may succeed.
+    /// Whether the caller may succeed by loading again and deciding again.
     pub fn is_concurrent_change(&self) -> bool {
         matches!(self, Self::GuardFailed { .. } | Self::Conflict { .. })
     }
@@ -116,7 +116,7 @@ impl From<CommitError> for Error {
     }
 }
 
-/// The answer to a request id that comes again with another body.
+/// The answer to a request id that was used before with another body.
 pub(crate) fn request_id_reused() -> Error {
     Error::new(
         Code::InvalidArgument,
@@ -126,7 +126,7 @@ pub(crate) fn request_id_reused() -> Error {
     .next_action("use a new request_id for a new request")
 }
 
-/// The answer while the process stops.
+/// The answer while the store closes.
 pub(crate) fn stopped() -> Error {
     Error::unavailable("SHUTTING_DOWN", "the service is shutting down", Duration::from_secs(1))
 }
@@ -135,7 +135,7 @@ fn unavailable() -> Error {
     Error::unavailable("STORE_UNAVAILABLE", "the database cannot be reached", Duration::from_secs(1))
 }
 
-/// A failed read.
+/// The error of a failed read.
 pub(crate) fn read_failed(e: sqlx::Error) -> Error {
     match e {
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => stopped(),

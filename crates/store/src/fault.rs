@@ -1,4 +1,4 @@
-//! What went wrong, and with whom: a request's own fault, or the database's.
+//! Classifies failures: the fault of one request, or of the database.
 
 use crate::backend::Failure;
 use crate::shape::{Action, Operation};
@@ -16,7 +16,7 @@ impl From<sqlx::Error> for Refusal {
     }
 }
 
-/// Names what refused an operation.
+/// The refusal for a failed operation.
 pub(crate) fn refusal(operation: &Operation, failure: Failure) -> Refusal {
     let table = operation.shape.table.name;
     match failure {
@@ -38,7 +38,7 @@ pub(crate) fn refusal(operation: &Operation, failure: Failure) -> Refusal {
     }
 }
 
-/// Why a batch came to nothing.
+/// Why a batch could not be committed.
 pub(crate) struct Trouble {
     pub(crate) error: sqlx::Error,
     /// The commit was under way: on a lost connection, whether it happened is unknown.
@@ -51,7 +51,7 @@ impl From<sqlx::Error> for Trouble {
     }
 }
 
-/// Whether the server went away or is going.
+/// Whether the server is gone or shutting down.
 pub(crate) fn is_connection_error(e: &sqlx::Error) -> bool {
     match e {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,

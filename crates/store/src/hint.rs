@@ -1,5 +1,5 @@
-//! Hints: "something newer may be there". Losing all of them costs latency, never data, so
-//! nothing here is durable and nothing waits.
+//! Hints that newer data may exist. Losing all of them costs latency, never data, so nothing here is durable and
+//! nothing waits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::Scope;
 
-/// What changed, as another process may be told.
+/// A change, as reported to other processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HintEvent {
     /// A scope's newest committed revision.
@@ -19,14 +19,14 @@ pub enum HintEvent {
         /// Its newest revision known to the sender.
         rev: i64,
     },
-    /// A topic was woken.
+    /// A topic was notified.
     Wake {
         /// The topic's name.
         topic: String,
     },
 }
 
-/// Carries hints to other processes; called after each commit, must not block.
+/// Sends hints to other processes; called after each commit, must not block.
 pub trait HintTransport: Send + Sync + 'static {
     /// Sends the hints of one commit, at most once, best effort.
     fn publish(&self, events: &[HintEvent]);
@@ -67,7 +67,7 @@ impl Hub {
         }
     }
 
-    /// After a commit of this process.
+    /// Notifies subscribers after a commit of this process.
     pub(crate) fn committed(&self, revisions: &[(String, i64)], topics: &[String]) {
         self.deliver_revisions(revisions.iter().map(|(s, r)| (s.as_str(), *r)));
         self.deliver_topics(topics.iter().map(String::as_str));
@@ -81,7 +81,7 @@ impl Hub {
         }
     }
 
-    /// From another process.
+    /// Notifies subscribers after a hint from another process.
     pub(crate) fn received(&self, event: &HintEvent) {
         match event {
             HintEvent::Revision { scope, rev } => {
@@ -137,8 +137,8 @@ pub struct Hint {
 }
 
 impl Hint {
-    /// The newest revision hinted at (of a scope) or the number of wake-ups (of a topic), as far as
-    /// anybody watched; 0 when nothing came yet. Read the database's head for the truth.
+    /// The newest revision (of a scope) or number of wake-ups (of a topic) among the hints while there were
+    /// subscriptions; 0 when there was none. Only the head read from the database is reliable.
     pub fn newest(&self) -> i64 {
         *self.rx.borrow()
     }
@@ -152,7 +152,7 @@ impl Hint {
         *self.rx.borrow_and_update()
     }
 
-    /// Takes the newest hint as seen, so that [`Hint::changed`] waits for a later one.
+    /// Marks the newest hint as seen, so that [`Hint::changed`] waits for a later one.
     pub fn mark_seen(&mut self) -> i64 {
         *self.rx.borrow_and_update()
     }
@@ -167,8 +167,8 @@ impl Clone for Hint {
 impl Drop for Hint {
     fn drop(&mut self) {
         let mut senders = lock(self.hub.of(self.kind));
-        // The receiver must go under the lock: of two subscriptions dropped at once, the second
-        // must see a count of zero.
+        // The receiver must be dropped under the lock: of two subscriptions dropped at once, the second must see a
+        // count of zero.
         self.rx = watch::channel(0).1;
         if senders.get(&self.name).is_some_and(|s| s.receiver_count() == 0) {
             senders.remove(&self.name);

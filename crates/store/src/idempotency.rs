@@ -11,12 +11,12 @@ pub(crate) const IDEMPOTENCY: Table = Table::new(
     &["organization_id", "caller", "method", "request_id"],
 );
 
-/// What makes a request unique: organization, caller, method and the caller's request id.
+/// Identifies a request: organization, caller, method and the caller's request id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey {
-    /// The organization acted in; empty for calls outside of one.
+    /// The organization of the call; empty for calls outside of organizations.
     pub organization: String,
-    /// Who calls: a user or a service.
+    /// The caller: a user or a service.
     pub caller: String,
     /// The full method name.
     pub method: &'static str,
@@ -25,7 +25,7 @@ pub struct IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// Whether the caller asked for protection at all.
+    /// Whether the caller requested protection.
     pub fn protects(&self) -> bool {
         !self.request_id.is_empty()
     }
@@ -51,7 +51,7 @@ impl BodyHash {
     }
 }
 
-/// The stored answer of a request that was committed before.
+/// The stored answer of a request that was already committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
     /// The encoded response.

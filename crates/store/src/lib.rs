@@ -1,9 +1,9 @@
 //! SQLite and PostgreSQL behind one interface: write sets with group commit, commit-ordered
 //! revisions per scope, tombstones, idempotency and audit in the transaction of the change.
 //!
-//! A request builds a [`WriteSet`] and hands it to [`Store::commit`]; a task that the store owns
-//! commits it together with all others that are queued. Reads go to a pool, or to a [`Snapshot`]
-//! where several of them must see one moment. Notifications are hints; the database is the truth.
+//! A request builds a [`WriteSet`] and passes it to [`Store::commit`]; a task that the store owns commits it together
+//! with all others that are queued. Reads go to a pool, or to a [`Snapshot`] where several of them must see the same
+//! state. Notifications are hints; the database is the truth.
 
 mod audit;
 mod backend;

@@ -8,7 +8,7 @@ use sqlx::migrate::{MigrationType, Migrator};
 pub struct Migration {
     /// Its number within its list, ascending from 1.
     pub version: i64,
-    /// What it does, for the record.
+    /// A short description, for the database's record.
     pub name: &'static str,
     /// The SQLite text, usually `include_str!("../migrations/sqlite/0001_x.sql")`.
     pub sqlite: &'static str,

@@ -22,7 +22,7 @@ pub(crate) struct PlannedRow<'a> {
     pub(crate) operation: &'a Operation,
 }
 
-/// What is written together: guards, then rows.
+/// Operations that are executed together: guards, then rows.
 #[derive(Default)]
 pub(crate) struct Round<'a> {
     pub(crate) groups: Vec<Group<'a>>,
@@ -34,7 +34,7 @@ pub(crate) struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    /// Adds a whole write set, or says that it must wait for the next round.
+    /// Adds a whole write set, or returns false if it must wait for the next round.
     pub(crate) fn try_add(&mut self, owner: usize, set: &'a WriteSet) -> bool {
         if !self.groups.is_empty() && self.clashes(owner, set) {
             return false;
@@ -65,7 +65,7 @@ impl<'a> Round<'a> {
         end
     }
 
-    /// Remembers what an operation touches; whether its own write set touched it before.
+    /// Records the rows that an operation touches; true if its own write set touched them before.
     fn note(&mut self, owner: usize, operation: &'a Operation) -> bool {
         let table = operation.shape.table;
         self.wide |= operation.shape.is_wide();

@@ -1,11 +1,11 @@
-//! What can be read from.
+//! Sources of reads.
 
 use foundry_core::Error;
 
 use crate::{Row, Snapshot, Store, Value};
 
-/// A source of rows: a [`Store`], where two reads may see different moments, or a [`Snapshot`], where all reads see
-/// the same one. Use a snapshot for several reads that make up one answer; a write is fenced instead.
+/// A source of rows: a [`Store`], where two reads may see different states, or a [`Snapshot`], where all reads see the
+/// same one. Use a snapshot for several reads that form one answer; a write is protected by guards instead.
 pub trait Reader: Sync {
     /// Runs one reading statement with `$1` parameters, the same text on both databases.
     ///

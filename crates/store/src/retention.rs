@@ -1,11 +1,11 @@
-//! What ages out: tombstones and remembered requests. Done in small statements, so that requests
-//! are never behind a long one.
+//! Deletes what is past its retention: tombstones and remembered requests. In small statements, so that requests are
+//! never blocked by a long one.
 
 use foundry_core::{Error, Timestamp};
 
 use crate::{DialectSql, Store, Value};
 
-/// Rows that one statement deletes at most.
+/// Most rows that one statement deletes.
 const CHUNK: i64 = 500;
 
 const RAISE_FLOORS: &str = "UPDATE store_scopes SET floor = \
@@ -24,8 +24,8 @@ const DELETE_IDEMPOTENCY: &str = "DELETE FROM store_idempotency \
         WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) RETURNING 1 AS gone";
 
 impl Store {
-    /// Deletes tombstones older than an instant and raises the floors of their scopes: a position
-    /// below its scope's floor can no longer be resumed. Returns how many went.
+    /// Deletes tombstones older than an instant and raises the floors of their scopes: a position below its scope's
+    /// floor can no longer be resumed. Returns how many were deleted.
     ///
     /// # Errors
     /// See [`Store::write`].
@@ -35,7 +35,7 @@ impl Store {
         self.delete_in_chunks(DELETE_TOMBSTONES, older_than).await
     }
 
-    /// Forgets requests whose time to be repeated is over. Returns how many.
+    /// Deletes remembered requests that have expired. Returns how many.
     ///
     /// # Errors
     /// See [`Store::write`].

@@ -1,4 +1,4 @@
-//! Handing out revisions: one per write set and scope, in the order of the queue.
+//! Assigns revisions: one per write set and scope, in the order of the queue.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ impl<'a> Wanted<'a> {
         self.users.iter().map(|(scope, users)| (*scope, amount(users.len()))).collect()
     }
 
-    /// Within a scope the write sets get theirs in the order they were queued.
+    /// Within a scope, revisions are assigned in the order the write sets were queued.
     pub(crate) fn hand_out(&mut self, newest: Vec<(String, i64)>) -> Result<Vec<Vec<i64>>, sqlx::Error> {
         for (scope, newest) in newest {
             let users = self.users.remove(scope.as_str()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A scope: what one commit-ordered sequence of revisions belongs to.
+//! A scope: the owner of one commit-ordered sequence of revisions.
 
 use std::fmt;
 

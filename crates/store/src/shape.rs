@@ -1,5 +1,5 @@
-//! The shape of an operation: what its SQL text depends on, apart from its values. Operations of
-//! one shape become one multi-row statement.
+//! The shape of an operation: everything its SQL text depends on, without its values. Operations of one shape are
+//! executed as one multi-row statement.
 
 use crate::{Table, Value};
 
@@ -7,23 +7,23 @@ use crate::{Table, Value};
 pub(crate) enum Action {
     Insert,
     Upsert,
-    /// Hits exactly one row.
+    /// Affects exactly one row.
     Update,
-    /// Hits exactly one row.
+    /// Affects exactly one row.
     Delete,
-    /// Hits no or one row.
+    /// Affects at most one row.
     Remove,
-    /// Hits any number of rows.
+    /// Affects any number of rows.
     UpdateWhere,
-    /// Hits any number of rows.
+    /// Affects any number of rows.
     DeleteWhere,
     Exists,
     Absent,
-    /// With the limit's name; the limit itself is the last value.
+    /// Contains the limit's name; the limit itself is the last value.
     CountBelow(&'static str),
 }
 
-/// Columns compared to values; null ones apart, since `= NULL` is never true.
+/// Columns compared to values; null ones are separate, since `= NULL` is never true.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Conditions {
     pub(crate) equal: Vec<&'static str>,
@@ -82,14 +82,14 @@ impl Shape {
         matches!(self.action, Action::Exists | Action::Absent | Action::CountBelow(_))
     }
 
-    /// Whether it may touch rows other than that of its key.
+    /// Whether it may affect rows other than that of its key.
     pub(crate) fn is_wide(&self) -> bool {
         matches!(self.action, Action::UpdateWhere | Action::DeleteWhere)
     }
 
-    /// Whether each operation must hit exactly one row (a guard that holds counts as one).
+    /// Whether each operation must affect exactly one row (a guard that holds counts as one).
     pub(crate) fn is_exact(&self) -> bool {
-        // An upsert into a table of nothing but keys may hit nothing.
+        // An upsert into a table with only key columns may affect no row.
         !matches!(self.action, Action::Upsert | Action::Remove | Action::UpdateWhere | Action::DeleteWhere)
     }
 }

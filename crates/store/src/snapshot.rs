@@ -1,4 +1,4 @@
-//! A snapshot: several reads of one moment.
+//! A snapshot: several reads of the same state.
 //!
 //! The read transaction lives in a task that the store owns. A caller's future may be dropped at
 //! any await; the task then ends the transaction before its connection goes back to the pool.
@@ -31,20 +31,20 @@ pub(crate) async fn next_read(reads: &mut mpsc::Receiver<Read>, cancel: &Cancell
     }
 }
 
-/// One consistent moment of the database. Keep it short: it holds a connection.
+/// A consistent view of the database. Keep it short: it holds a connection.
 pub struct Snapshot {
     pub(crate) reads: mpsc::Sender<Read>,
     pub(crate) stats: Arc<Counters>,
 }
 
-/// An entity that left a scope.
+/// An entity that was removed from a scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstone {
     /// The entity's kind or view.
     pub kind: String,
-    /// Its key.
+    /// The entity's key within its kind.
     pub key: String,
-    /// The revision of its leaving.
+    /// The revision at which it was removed.
     pub rev: i64,
 }
 
@@ -61,7 +61,7 @@ impl Snapshot {
         rows.await.map_err(|_| stopped())?
     }
 
-    /// The newest revision of a scope in this moment; 0 when nothing was written yet.
+    /// The newest revision of a scope in this snapshot; 0 when nothing was written yet.
     ///
     /// # Errors
     /// See [`Snapshot::query`].
@@ -70,7 +70,7 @@ impl Snapshot {
         rows.first().map_or(Ok(0), |row| row.int("rev"))
     }
 
-    /// The revision below which tombstones of a scope are gone; 0 when none is.
+    /// The revision below which tombstones of a scope were deleted; 0 when none was.
     ///
     /// # Errors
     /// See [`Snapshot::query`].
@@ -79,8 +79,8 @@ impl Snapshot {
         rows.first().map_or(Ok(0), |row| row.int("floor"))
     }
 
-    /// Up to `limit` tombstones of a scope after a revision, oldest first; of one kind, or of all
-    /// when `kind` is none. Several may share a revision: a full page may cut through the last one.
+    /// Up to `limit` tombstones of a scope after a revision, oldest first; of one kind, or of all when `kind` is none.
+    /// Several may share a revision, so a full page may end in the middle of one.
     ///
     /// # Errors
     /// See [`Snapshot::query`].

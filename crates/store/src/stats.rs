@@ -1,15 +1,15 @@
-//! What a store has done, for metrics and tests.
+//! The counters of a store, for metrics and tests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a store has done since it was opened.
+/// Counts of a store's work since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Requests taken from the queue.
     pub requests: u64,
-    /// Transactions they shared.
+    /// Transactions in which they were committed.
     pub batches: u64,
-    /// Batches that had to run again one by one because a request of theirs failed.
+    /// Batches that had to run again one by one because one of their requests failed.
     pub one_by_one: u64,
     /// Reading statements, and writing statements outside of write sets.
     pub statements: u64,

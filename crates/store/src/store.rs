@@ -23,23 +23,23 @@ use crate::{
     Snapshot, Value, WriteSet,
 };
 
-/// Write sets that wait for the writer before callers have to.
+/// Write sets that may wait for the writer before callers have to wait.
 const QUEUE: usize = 1024;
 /// How long a close waits for reads that are still running.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
-/// How often [`Store::retry_on_conflict`] decides anew.
+/// How often [`Store::retry_on_conflict`] decides again.
 const MAX_DECISIONS: u32 = 5;
 
-/// How a store is set up.
+/// Options of a store.
 #[derive(Clone)]
 pub struct StoreOptions {
-    /// Most connections that read at the same time; 4 unless told.
+    /// Most connections that read at the same time; default 4.
     pub readers: u32,
-    /// How long a read waits for a connection; 5 s unless told.
+    /// How long a read waits for a connection; default 5 s.
     pub acquire_timeout: Duration,
-    /// Carries hints to other processes; none unless told.
+    /// Sends hints to other processes; default none.
     pub hints: Option<Arc<dyn HintTransport>>,
-    /// Taken on PostgreSQL instead of the database's own clock. For tests, whose clock stands still.
+    /// Used on PostgreSQL instead of the database's own clock. For tests, whose clock is stopped.
     pub clock: Option<Arc<dyn Clock>>,
 }
 
@@ -52,9 +52,9 @@ impl Default for StoreOptions {
 /// One statement in the text of each database, where one text cannot serve both.
 #[derive(Clone, Copy, Debug)]
 pub struct DialectSql {
-    /// For SQLite.
+    /// The statement for SQLite.
     pub sqlite: &'static str,
-    /// For PostgreSQL.
+    /// The statement for PostgreSQL.
     pub postgres: &'static str,
 }
 
@@ -68,9 +68,9 @@ struct Inner {
     queue: mpsc::Sender<Job>,
     closed: AtomicBool,
     readers: Readers,
-    /// The writer and single statements; its end is the end of writing.
+    /// The writer and single statements; nothing can be written after their end.
     writing: Tasks,
-    /// The snapshots.
+    /// The tasks that hold the read transactions of snapshots.
     reading: Tasks,
     failures: Mutex<[Failures; 2]>,
     stats: Arc<Counters>,
@@ -88,7 +88,7 @@ enum Readers {
 }
 
 impl Store {
-    /// Opens `sqlite:<path>` or `postgres://…`, brings the schema up to date and starts the writer.
+    /// Opens `sqlite:<path>` or `postgres://…`, migrates the schema and starts the writer.
     ///
     /// # Errors
     /// `INTERNAL` when the database cannot be opened or a migration fails, `INVALID_ARGUMENT` for
@@ -144,20 +144,20 @@ impl Store {
         inner.incarnate().await
     }
 
-    /// Commits a write set together with all others that are queued. When the caller's future is
-    /// dropped the write set may still be committed; it is never half so.
+    /// Commits a write set together with all others that are queued. When the caller's future is dropped, the write set
+    /// may still be committed, but never partially.
     ///
     /// # Errors
-    /// See [`CommitError`]; nothing was written then. (After a lost database connection the
-    /// outcome of the commit itself can be unknown; that is `Database`, too.)
+    /// See [`CommitError`]; nothing was written then. (After a lost database connection the result of the commit itself
+    /// can be unknown; that is `Database`, too.)
     pub async fn commit(&self, set: WriteSet) -> Result<Committed, CommitError> {
         let (reply, outcome) = oneshot::channel();
         self.inner.queue.send(Job::Commit(Box::new(set), reply)).await.map_err(|_| CommitError::Stopped)?;
         outcome.await.map_err(|_| CommitError::Stopped)?
     }
 
-    /// Optimistic concurrency: loads, decides and commits; when what it built on changed meanwhile
-    /// (a guard failed, a key was taken) it loads and decides anew, at most five times.
+    /// Optimistic concurrency: loads, decides and commits; on a concurrent change (a guard failed, a key was taken) it
+    /// loads and decides again, at most five times.
     ///
     /// # Errors
     /// The error of `decide`, or that of the last commit.
@@ -178,8 +178,8 @@ impl Store {
         }
     }
 
-    /// The stored answer of a request that was committed before, if any. Look before deciding: a
-    /// request whose effect makes it invalid now must still get its first answer.
+    /// The stored answer of a request that was already committed, if any. Check this before deciding: a request that is
+    /// invalid now because of its own effect must still get its first answer.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` `REQUEST_ID_REUSED` when the id was used with another body.
@@ -212,7 +212,7 @@ impl Store {
         }
     }
 
-    /// Begins a read transaction that sees one moment.
+    /// Begins a read transaction, whose reads all see the same state.
     ///
     /// # Errors
     /// See [`Store::query`].
@@ -275,18 +275,17 @@ impl Store {
         self.inner.hub.subscribe_scope(scope)
     }
 
-    /// Hints that a topic was woken.
+    /// Hints that a topic was notified.
     pub fn subscribe_topic(&self, topic: &str) -> Hint {
         self.inner.hub.subscribe_topic(topic)
     }
 
-    /// Delivers a hint that another process sent.
+    /// Processes a hint that another process sent.
     pub fn receive_hint(&self, event: &HintEvent) {
         self.inner.hub.received(event);
     }
 
-    /// The store's time, by which leases live: the injected clock on SQLite, the database's on
-    /// PostgreSQL.
+    /// The store's time, which decides about leases: the injected clock on SQLite, the database's on PostgreSQL.
     ///
     /// # Errors
     /// See [`Store::query`].
@@ -301,8 +300,8 @@ impl Store {
         }
     }
 
-    /// A random id that was given to this database when it was created; a restored or replaced
-    /// database has another, so that resume positions of the old one are refused.
+    /// A random id that this database got when it was created; a restored or replaced database has another, so that
+    /// resume positions of the old one are refused.
     pub fn incarnation(&self) -> &str {
         &self.inner.incarnation
     }
@@ -322,18 +321,17 @@ impl Store {
         }
     }
 
-    /// Counts an aggregate that was read whole, with all statements that this takes.
+    /// Counts an aggregate that was read completely, with all statements that this takes.
     pub fn count_load(&self) {
         self.inner.stats.loads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What it has done since it was opened.
+    /// Counts of its work since it was opened.
     pub fn stats(&self) -> Stats {
         self.inner.stats.read()
     }
 
-    /// Takes no more work, commits what is queued, then lets reads finish, then closes; each of
-    /// these at most 5 s.
+    /// Accepts no more work, commits what is queued, then lets reads finish, then closes; each step takes at most 5 s.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
         if !self.inner.writing.shutdown(CLOSE_LIMIT).await {
@@ -355,7 +353,7 @@ impl Store {
 }
 
 impl Inner {
-    /// Reads the incarnation, giving a new database one.
+    /// Reads the incarnation, and generates one for a new database.
     async fn incarnate(self) -> Result<Store, Error> {
         let mut bytes = [0; 16];
         self.env.random.fill(&mut bytes);

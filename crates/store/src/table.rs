@@ -1,4 +1,4 @@
-//! What the store must know of a table to write it: its name, columns and key.
+//! A table's descriptor, which the store needs to write it: name, columns and key.
 
 /// A table as its one writing service declares it: `pub const TASKS: Table = Table::new(…)`.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +38,10 @@ impl Table {
     }
 }
 
-// Two descriptors of one table are one shape only if they write the same columns.
+// Two descriptors of one table have the same shape only if they write the same columns.
 impl PartialEq for Table {
     fn eq(&self, other: &Self) -> bool {
-        // Mostly they are the same constant, which is quickly seen.
+        // Usually they are the same constant, which this detects quickly.
         std::ptr::eq(self, other)
             || self.name == other.name && self.columns == other.columns && self.key == other.key
     }

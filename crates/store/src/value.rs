@@ -11,19 +11,19 @@ pub struct RevRef(pub(crate) u32);
 /// A value to bind or a value that was read. `bool` is stored as 0 or 1, time as microseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// SQL NULL.
+    /// An SQL NULL of any column type.
     Null,
-    /// TEXT.
+    /// A TEXT value; also for ids and enums.
     Text(String),
-    /// BIGINT.
+    /// A BIGINT value; also for bools and times.
     Int(i64),
-    /// BLOB or BYTEA.
+    /// A BLOB (SQLite) or BYTEA (PostgreSQL) value.
     Blob(Bytes),
     /// The revision reserved by this write set; becomes an `Int` at commit.
     Rev(RevRef),
     /// The store's time at commit in microseconds; becomes an `Int` at commit.
     Now,
-    /// The store's time at commit and so many microseconds more; becomes an `Int` at commit.
+    /// The store's time at commit plus this many microseconds; becomes an `Int` at commit.
     After(i64),
 }
 
@@ -32,7 +32,7 @@ impl Value {
         matches!(self, Self::Null)
     }
 
-    /// Whether the store's time at commit decides it.
+    /// Whether it depends on the store's time at commit.
     pub(crate) fn is_timed(&self) -> bool {
         matches!(self, Self::Now | Self::After(_))
     }

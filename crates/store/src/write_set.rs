@@ -43,7 +43,7 @@ impl Guard {
         guard
     }
 
-    /// Adds a tag by which the failure can be told from others.
+    /// Adds a tag that identifies this guard in an error.
     #[must_use]
     pub fn tagged(mut self, tag: &'static str) -> Self {
         self.tag = Some(tag);
@@ -66,7 +66,7 @@ pub struct WriteSet {
     pub(crate) idempotency: Option<(IdempotencyKey, BodyHash)>,
     pub(crate) topics: Vec<String>,
     pub(crate) defect: Option<String>,
-    /// Whether a value is the time of commit.
+    /// Whether a value depends on the time of commit.
     pub(crate) timed: bool,
     audits: i64,
     last: Last,
@@ -86,7 +86,7 @@ impl WriteSet {
         Self::default()
     }
 
-    /// Reserves one revision in a scope; asking again for the same scope gives the same one.
+    /// Reserves one revision in a scope; a repeated call for the same scope returns the same one.
     pub fn scope(&mut self, scope: Scope) -> RevRef {
         let at = self.scopes.iter().position(|s| *s == scope).unwrap_or_else(|| {
             self.scopes.push(scope);
@@ -174,7 +174,7 @@ impl WriteSet {
         self
     }
 
-    /// Tags the guard, update or delete added last, so that its failure can be told apart.
+    /// Tags the guard, update or delete added last, to identify it in an error.
     pub fn tag(&mut self, tag: &'static str) -> &mut Self {
         let last = match self.last {
             Last::Nothing => None,
@@ -187,7 +187,7 @@ impl WriteSet {
         self
     }
 
-    /// Records that an entity left: its kind (or view) and key, at this write set's revision.
+    /// Records that an entity was removed: its kind (or view) and key, at this write set's revision.
     pub fn tombstone(&mut self, rev: RevRef, kind: &str, key: &str) -> &mut Self {
         let scope = self.scopes.get(rev.0 as usize).map(|s| Value::from(s.as_str()));
         let Some(scope) = scope else {
@@ -216,8 +216,8 @@ impl WriteSet {
         self.insert(&AUDIT, values)
     }
 
-    /// Remembers the answer for a repeated request; does nothing for an empty request id. The
-    /// revision remembered with it is that of the scope reserved first before this call.
+    /// Stores the answer for repeats of the request; does nothing for an empty request id. The revision stored with it
+    /// is that of the scope reserved first before this call.
     pub fn idempotency(
         &mut self,
         key: IdempotencyKey,
@@ -242,7 +242,7 @@ impl WriteSet {
         self.insert(&IDEMPOTENCY, values)
     }
 
-    /// Wakes a topic of this process (and of others, over the hint transport) after the commit.
+    /// Notifies a topic in this process (and in others, over the hint transport) after the commit.
     pub fn wake(&mut self, topic: impl Into<String>) -> &mut Self {
         let topic = topic.into();
         if !self.topics.contains(&topic) {
@@ -251,8 +251,8 @@ impl WriteSet {
         self
     }
 
-    /// Appends another write set; its revision references keep their meaning in its own rows, and
-    /// [`crate::Committed::scope_rev`] answers for its scopes.
+    /// Appends another write set; its revision references stay valid in its own rows, and
+    /// [`crate::Committed::scope_rev`] covers its scopes.
     pub fn merge(&mut self, other: WriteSet) -> &mut Self {
         let map: Vec<RevRef> = other.scopes.into_iter().map(|s| self.scope(s)).collect();
         let audits = self.audits;
@@ -314,7 +314,7 @@ impl WriteSet {
         }
     }
 
-    /// Remembers the first contradiction; the commit then fails and says it.
+    /// Records the first contradiction; the commit then fails with it.
     fn defect(&mut self, text: String) {
         self.defect.get_or_insert(text);
     }

@@ -1,8 +1,8 @@
 //! The writer: takes all queued write sets, applies them in one transaction, commits once.
 //!
-//! First together, as few multi-row statements; when one of them fails the transaction is rolled
-//! back and the batch runs again one by one under savepoints, so that a failed request takes only
-//! itself down and learns why.
+//! First all together, in as few multi-row statements as possible; when one of them fails, the transaction is rolled
+//! back and the batch runs again one by one under savepoints, so that a failed request affects only itself and gets its
+//! own error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,15 +28,15 @@ pub(crate) const MAX_TRIES: u32 = 5;
 
 pub(crate) type Outcome = Result<Committed, CommitError>;
 
-/// What callers queue.
+/// The work that callers queue.
 pub(crate) enum Job {
-    /// A write set.
+    /// Commit a write set.
     Commit(Box<WriteSet>, oneshot::Sender<Outcome>),
-    /// One writing statement.
+    /// Run one writing statement in its own transaction.
     Statement(&'static str, Vec<Value>, oneshot::Sender<Result<Vec<Row>, CommitError>>),
 }
 
-/// What a job has come to within a transaction that is not committed yet.
+/// The result of a job within a transaction that is not committed yet.
 enum Done {
     Committed(Vec<i64>),
     Rows(Vec<Row>),
@@ -62,7 +62,7 @@ impl<B: Backend> Writer<B> {
         Self { backend, queue, closing, hub, stats }
     }
 
-    /// Serves until the store closes; everything queued before that is committed.
+    /// Runs until the store closes; everything queued before that is committed.
     pub(crate) async fn run(mut self) {
         let mut jobs = Vec::with_capacity(MAX_BATCH);
         loop {
@@ -93,7 +93,7 @@ impl<B: Backend> Writer<B> {
                     if !transient || self.backend.control(Control::Rollback).await.is_err() {
                         self.backend.discard();
                     }
-                    // What was lost before the commit is not in the database and may run again.
+                    // Work lost before the commit is not in the database and may run again.
                     let again = transient || !committing && is_connection_error(&error);
                     if !again || tries == MAX_TRIES {
                         break Err(error);
@@ -114,7 +114,7 @@ impl<B: Backend> Writer<B> {
                     } else {
                         CommitError::Database(source)
                     };
-                    // A caller that went away needs no answer; so for all sends here.
+                    // A caller that has gone away needs no answer; this holds for all sends here.
                     match job {
                         Job::Commit(_, reply) => drop(reply.send(Err(error))),
                         Job::Statement(_, _, reply) => drop(reply.send(Err(error))),
@@ -143,7 +143,7 @@ impl<B: Backend> Writer<B> {
                 (Job::Commit(_, reply), Done::Failed(e)) => drop(reply.send(Err(e))),
                 (Job::Statement(_, _, reply), Done::Rows(rows)) => drop(reply.send(Ok(rows))),
                 (Job::Statement(_, _, reply), Done::Failed(e)) => drop(reply.send(Err(e))),
-                // No other pair is built; a dropped reply reads as a stopped store.
+                // No other pair occurs; a dropped reply is read as a stopped store.
                 _ => {}
             }
         }
@@ -152,8 +152,8 @@ impl<B: Backend> Writer<B> {
         self.hub.committed(&newest.into_iter().collect::<Vec<_>>(), &topics);
     }
 
-    /// Runs the batch in one transaction. An error means that nothing was committed, unless the
-    /// commit itself was under way.
+    /// Runs the batch in one transaction. An error means that nothing was committed, unless the commit itself was in
+    /// progress.
     async fn apply(&mut self, jobs: &[Job]) -> Result<Vec<Done>, Trouble> {
         self.backend.ready().await?;
         let malformed = jobs.iter().any(|j| matches!(j, Job::Commit(set, _) if set.defect.is_some()));
@@ -161,14 +161,14 @@ impl<B: Backend> Writer<B> {
             match self.together(jobs).await {
                 Ok(done) => match self.backend.control(Control::Commit).await {
                     Ok(()) => return Ok(done),
-                    // A deferred constraint: find out whose.
+                    // A deferred constraint failed: find out whose.
                     Err(e) if is_statement_error(&e) => {}
                     Err(error) => return Err(Trouble { error, committing: true }),
                 },
                 Err(Failure::Database(e)) if !is_statement_error(&e) => return Err(e.into()),
                 Err(_) => {}
             }
-            // Already rolled back where the commit failed.
+            // Already rolled back if the commit failed.
             let _ = self.backend.control(Control::Rollback).await;
         }
         self.stats.one_by_one.fetch_add(1, Ordering::Relaxed);
@@ -252,7 +252,7 @@ impl<B: Backend> Writer<B> {
         Ok(done)
     }
 
-    /// Locks all counters in key order, since one by one they would be taken in the queue's order.
+    /// Locks all counters in key order; one by one they would be locked in the order of the queue.
     async fn lock_scopes(&mut self, jobs: &[Job]) -> Result<(), sqlx::Error> {
         let sets = jobs.iter().filter_map(|j| if let Job::Commit(set, _) = j { Some(set) } else { None });
         let scopes: BTreeSet<&str> = sets.flat_map(|s| s.scopes.iter().map(Scope::as_str)).collect();
@@ -260,7 +260,7 @@ impl<B: Backend> Writer<B> {
         if scopes.is_empty() { Ok(()) } else { self.backend.reserve(&scopes).await.map(drop) }
     }
 
-    /// Another process may have committed the same request between our look and our insert.
+    /// Another process may have committed the same request between our check and our insert.
     async fn raced(&mut self, job: &Job, error: CommitError) -> Result<CommitError, sqlx::Error> {
         match (job, &error) {
             (Job::Commit(set, _), CommitError::Conflict { table, .. }) if *table == IDEMPOTENCY.name => {
@@ -270,7 +270,7 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    /// Applies one write set, statement by statement, so that a failure has a name.
+    /// Applies one write set, statement by statement, so that a failure can be attributed.
     async fn one(&mut self, set: &WriteSet) -> Result<Done, Refusal> {
         if let Some(text) = &set.defect {
             return Err(Refusal::Typed(CommitError::Malformed(text.clone())));

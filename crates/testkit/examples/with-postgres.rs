@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use foundry_testkit::PostgresCluster;
 
-/// How often databases of tests that have ended are dropped.
+/// How often databases of finished tests are dropped.
 const TIDY: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {

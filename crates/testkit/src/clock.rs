@@ -1,4 +1,4 @@
-//! A clock that moves only when told.
+//! A clock that a test moves by hand.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ impl Default for MockClock {
 }
 
 impl MockClock {
-    /// A clock that stands at the given time.
+    /// A clock that is stopped at the given time.
     pub fn at(now: Timestamp) -> Self {
         Self { now: watch::Sender::new(now.as_micros()), sleepers: watch::Sender::new(0) }
     }
@@ -33,12 +33,12 @@ impl MockClock {
         self.now.send_replace(t.as_micros());
     }
 
-    /// How many timers wait now.
+    /// How many timers are waiting.
     pub fn sleepers(&self) -> usize {
         *self.sleepers.borrow()
     }
 
-    /// Completes once at least `n` timers wait: the moment to advance without a race.
+    /// Completes once at least `n` timers are waiting: the moment to advance without a race.
     pub async fn wait_for_sleepers(&self, n: usize) {
         let mut sleepers = self.sleepers.subscribe();
         // The sender lives as long as this clock.

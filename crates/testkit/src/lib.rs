@@ -1,5 +1,5 @@
-//! What tests of every crate share: time and randomness under the test's control, and a
-//! throw-away PostgreSQL. Depends on `foundry-core` alone, so that every crate can use it.
+//! What tests of every crate share: time and randomness under the test's control, and a temporary PostgreSQL. Depends
+//! on `foundry-core` alone, so that every crate can use it.
 
 mod clock;
 mod postgres;
@@ -14,11 +14,11 @@ pub use postgres::{
 };
 pub use random::SeededRandom;
 
-/// An environment with a clock that stands still until it is advanced, and replayable randomness.
+/// An environment with a clock that is stopped until it is advanced, and replayable randomness.
 pub struct TestEnv {
-    /// What the code under test takes.
+    /// The environment for the code under test.
     pub env: Env,
-    /// The clock in it.
+    /// The clock of `env`, to advance it.
     pub clock: Arc<MockClock>,
 }
 

@@ -1,8 +1,8 @@
-//! A throw-away PostgreSQL: one cluster per run of tests, a fresh database per test.
+//! A temporary PostgreSQL: one cluster per run of tests, a fresh database per test.
 //!
-//! A run that tells its tests of a cluster ([`PostgresCluster`]) shares it between all their processes; a test that
-//! is run by itself starts its own. The cluster is stopped by a small shell that waits for the end of a pipe held by
-//! the process that started it: however that ends (also in a panic or a kill), the pipe closes, the shell stops the
+//! A run that passes its tests a cluster ([`PostgresCluster`]) shares it between all their processes; a test that is
+//! run alone starts its own. The cluster is stopped by a small shell that waits for the end of a pipe held by the
+//! process that started it: however that process ends (also in a panic or a kill), the pipe closes, the shell stops the
 //! cluster and deletes its directory.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Why no database could be made; the text says what is missing.
+/// Why no database could be made; the text names what is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresMissing(String);
 
@@ -27,7 +27,8 @@ impl fmt::Display for PostgresMissing {
 
 impl std::error::Error for PostgresMissing {}
 
-/// A database of one test: empty, or a copy of one that was prepared. It goes with the cluster, or soon after this process in a shared one.
+/// A database of one test: empty, or a copy of a prepared one. Deleted with the cluster, or in a shared cluster soon
+/// after this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresDatabase {
     /// Its URL over the unix socket.
@@ -53,9 +54,8 @@ impl PostgresDatabase {
         Ok(cluster.database(&name))
     }
 
-    /// Creates a database that begins as `prepare` leaves one: that runs once for all tests of a run which give the
-    /// same name, on a database that the others copy. It must have let go of its connections when it returns, or lose
-    /// them.
+    /// Creates a database as a copy of what `prepare` makes: that runs once for all tests of a run which give the same
+    /// name, on a database that the others copy. Its connections must be closed when it returns, or they are cut.
     async fn create_from(name: &str, prepare: impl AsyncFnOnce(String)) -> Result<Self, PostgresMissing> {
         let template = format!("template_{name}");
         let wanted = template.clone();
@@ -69,7 +69,7 @@ impl PostgresDatabase {
             let fresh = making.clone();
             let database = blocking(move || {
                 let cluster = Cluster::of_this_process()?;
-                // One that a test left half made is of no use.
+                // A database that a test left half made is useless.
                 cluster.ask(&format!("DROP DATABASE IF EXISTS {fresh} WITH (FORCE)"))?;
                 cluster.create_database(&fresh, "template1")?;
                 Ok(cluster.database(&fresh))
@@ -98,20 +98,20 @@ async fn blocking<T: Send + 'static>(
     ran.unwrap_or_else(|e| Err(PostgresMissing(format!("PostgreSQL's programs panicked: {e}"))))
 }
 
-/// Where the suites of the services keep their rows: `postgres` runs them on PostgreSQL.
+/// Which database the suites of the services use: `postgres` selects PostgreSQL.
 const DATABASE: &str = "FOUNDRY_TEST_DATABASE";
 
 /// URL of the empty database of one test: the file `<name>.db` in `directory`, or a fresh PostgreSQL database when the
 /// environment has `FOUNDRY_TEST_DATABASE=postgres`. So one suite serves both databases.
 ///
 /// # Panics
-/// When PostgreSQL is asked for and does not start, or the variable has another value.
+/// When PostgreSQL is requested and does not start, or the variable has another value.
 pub async fn database_url(directory: &Path, name: &str) -> String {
     url(directory, name, PostgresDatabase::create()).await
 }
 
-/// As [`database_url`], but a PostgreSQL database is a copy of one that `migrate` made out of an empty one, once for all
-/// tests of a run that give the same name. A file begins empty.
+/// As [`database_url`], but a PostgreSQL database is a copy of one that `migrate` made from an empty one, once for all
+/// tests of a run that give the same name. A file starts empty.
 ///
 /// # Panics
 /// As [`database_url`].
@@ -144,12 +144,12 @@ pub fn on_postgres() -> bool {
 }
 
 const USER: &str = "foundry";
-/// Begins the name of a test's database; the id of its process follows.
+/// Prefix of the name of a test's database; the id of its process follows.
 const OF_TEST: &str = "test_";
-/// Tells the tests of a run which cluster is theirs: its port and its directory.
+/// The variable that names the run's cluster: its port and its directory.
 const SHARED: &str = "POSTGRES_OF_TESTS";
 
-/// A cluster for all tests of a run, in however many processes. It ends when this is dropped.
+/// A cluster for all tests of a run, in any number of processes. It is stopped when this is dropped.
 pub struct PostgresCluster(Cluster);
 
 impl PostgresCluster {
@@ -161,7 +161,7 @@ impl PostgresCluster {
         Cluster::start().map(Self)
     }
 
-    /// The variable that tells tests of it: its name and its value.
+    /// The variable that names this cluster to tests: its name and its value.
     pub fn variable(&self) -> (&'static str, String) {
         (SHARED, format!("{}:{}", self.0.port, self.0.directory.display()))
     }
@@ -187,19 +187,19 @@ struct Cluster {
     directory: PathBuf,
     port: u16,
     owner: Option<(u32, u32)>,
-    /// Its end stops the cluster.
+    /// The cluster stops when this pipe is closed.
     _alive: Option<ChildStdin>,
 }
 
 impl Cluster {
-    /// The one of the run, or else one that this process starts with its first test.
+    /// The run's cluster, or else one that this process starts with its first test.
     fn of_this_process() -> Result<&'static Self, PostgresMissing> {
         static CLUSTER: OnceLock<Result<Cluster, PostgresMissing>> = OnceLock::new();
         let started = || Self::shared().unwrap_or_else(Self::start);
         CLUSTER.get_or_init(started).as_ref().map_err(Clone::clone)
     }
 
-    /// Holds off the tests in all processes that want this lock too, until it is dropped.
+    /// Blocks the tests of all processes that want the same lock, until it is dropped.
     fn lock(&self, name: &str) -> Result<fs::File, PostgresMissing> {
         let path = self.directory.join(format!("{name}.lock"));
         let lock = fs::File::create(path).map_err(failed("a lock"))?;
@@ -215,7 +215,7 @@ impl Cluster {
         }
     }
 
-    /// The one of the run that this process belongs to.
+    /// The cluster of the run that this process belongs to.
     fn shared() -> Option<Result<Self, PostgresMissing>> {
         let told = std::env::var(SHARED).ok()?;
         let parts =
@@ -239,7 +239,7 @@ impl Cluster {
         if let Some((uid, gid)) = owner {
             chown(&directory, Some(uid), Some(gid)).map_err(failed("chown"))?;
         }
-        // Another process may take the port before PostgreSQL does: it then fails to start, aloud.
+        // Another process may take the port before PostgreSQL does: it then fails to start with an error.
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(failed("a port"))?.port();
         let mut cluster = Self { binaries, directory, port, owner, _alive: None };
@@ -258,7 +258,7 @@ impl Cluster {
             .arg(self.data());
         run(init)?;
         let socket = self.directory.display();
-        // A killed test process loses nothing by this: only the machine's own crash would.
+        // Safe for a killed test process: only a crash of the machine could lose data.
         let options = format!(
             "-k {socket} -p {} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=1000 \
              -c deadlock_timeout=100ms",
@@ -273,7 +273,7 @@ impl Cluster {
         })
     }
 
-    /// Starts the shell that outlives this process by the time of one stop.
+    /// Starts the shell, which outlives this process for the time of one stop.
     fn stop_at_the_end(&self) -> Result<ChildStdin, PostgresMissing> {
         let mut shell = self.at_home(Path::new("/bin/sh"));
         shell
@@ -297,7 +297,7 @@ impl Cluster {
         self.ask(&format!("CREATE DATABASE {name} TEMPLATE {template}")).map(drop)
     }
 
-    /// What a statement answers, a row per line.
+    /// The result of a statement, a row per line.
     fn ask(&self, statement: &str) -> Result<String, PostgresMissing> {
         let mut psql = self.command("psql");
         psql.arg("-h").arg(&self.directory).args(["-p", &self.port.to_string(), "-U", USER, "-At"]);
@@ -310,7 +310,7 @@ impl Cluster {
         command
     }
 
-    /// PostgreSQL refuses to run as root, and wants a directory that it may read.
+    /// PostgreSQL refuses to run as root, and needs a directory that it may read.
     fn at_home(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.directory).env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
@@ -340,7 +340,7 @@ fn find_binaries() -> Result<PathBuf, PostgresMissing> {
     })
 }
 
-/// Whom to run as when this process is root: Debian's `nobody`.
+/// The user to run as when this process is root: Debian's `nobody`.
 fn unprivileged() -> Option<(u32, u32)> {
     let root = fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
     root.then_some((65_534, 65_534))
@@ -350,9 +350,9 @@ fn run(mut command: Command) -> Result<(), PostgresMissing> {
     output(&mut command).map(drop)
 }
 
-/// What a program prints, if it succeeds.
+/// The output of a program, if it succeeds.
 fn output(command: &mut Command) -> Result<String, PostgresMissing> {
-    // pg_ctl's server inherits no pipe of ours: its output goes to files, or we would wait for it.
+    // pg_ctl's server must not inherit a pipe of ours, or we would wait for it: its output goes to files.
     let mut output = tempfile::tempfile().map_err(failed("a file"))?;
     let both = |file: &fs::File| file.try_clone().map(Stdio::from).map_err(failed("a file"));
     command.stdout(both(&output)?).stderr(both(&output)?);

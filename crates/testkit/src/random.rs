@@ -1,4 +1,4 @@
-//! Randomness that a seed replays.
+//! Randomness that can be replayed from a seed.
 
 use std::sync::Mutex;
 

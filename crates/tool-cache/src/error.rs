@@ -1,4 +1,4 @@
-//! Why a tool cannot be had.
+//! Why a tool is not available.
 
 use std::io;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use foundry_core::{Code, Error};
 
-/// Whose problem a failure is.
+/// Who has to act on a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The host has no room.
@@ -25,13 +25,13 @@ pub enum Cause {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{reason}: {message}")]
 pub struct ToolError {
-    /// Whose problem it is.
+    /// Who has to act on it.
     pub cause: Cause,
     /// Stable name, `UPPER_SNAKE_CASE`.
     pub reason: &'static str,
     /// What failed, and what can be done about it.
     pub message: String,
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Whether the same call may succeed later without a change by the user.
     pub retryable: bool,
     #[source]
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,

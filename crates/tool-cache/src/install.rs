@@ -1,4 +1,4 @@
-//! One installation: beside its place, and into it when it is whole.
+//! One installation: made beside its place, and moved there when it is complete.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::packages::{expected, platform};
 use crate::process::{Event, Running};
 use crate::{Cause, Installed, Lock, NpmPackageSet, ToolCache, ToolError, lock};
 
-/// How long the installed program may take for its first sign of life.
+/// How long the installed program may take to answer for the first time.
 const TRY_RUN: Duration = Duration::from_secs(20);
 
 impl ToolCache {
@@ -24,7 +24,8 @@ impl ToolCache {
         self.dir.join("npm")
     }
 
-    /// The lock, if it is there already. None also when the operator's cannot be read, which installing will say.
+    /// The lock, if there is one already. None also when the operator's cannot be read, which the installation will
+    /// report.
     pub(crate) fn known_lock(&self, packages: &NpmPackageSet) -> Option<String> {
         match packages.lock() {
             Lock::Text(text) => Some(text.clone().into_owned()),
@@ -79,7 +80,7 @@ impl ToolCache {
         progress(&format!("npm: installing {name}, {} packages", expected.len()));
         let since = self.env.clock.now();
         let new = self.directory(packages, Some(&lock))?;
-        // Engines are judged by the Node that agents run on, once it is there.
+        // Engines are checked against the Node that agents run on, once it is installed.
         let node = self.installed(&NpmPackageSet::node());
         let path_first = node.and_then(|node| Some(node.program.parent()?.to_owned()));
         let said = self
@@ -112,7 +113,7 @@ impl ToolCache {
         Ok(())
     }
 
-    /// Removes what installers of this tool left that were killed. The lock is held.
+    /// Removes what killed installers of this tool left. The lock is held.
     async fn remove_left_over(&self, name: &str) -> Result<(), ToolError> {
         let (base, prefix) = (self.base(), format!(".new~{name}~"));
         let removed = blocking("clearing the tool cache", move || {
@@ -122,7 +123,7 @@ impl ToolCache {
                     continue;
                 }
                 match fs::remove_dir_all(entry.path()) {
-                    // What a failed installation left goes by itself, perhaps at this moment.
+                    // A failed installation removes its own files, perhaps at this moment.
                     Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                     removed => removed?,
                 }
@@ -132,7 +133,7 @@ impl ToolCache {
         removed.await
     }
 
-    /// A directory to install in, with the files that say what.
+    /// A directory to install in, with the files that list the packages.
     fn directory(&self, packages: &NpmPackageSet, lock: Option<&str>) -> Result<Unfinished, ToolError> {
         let prefix = format!(".new~{}~", packages.name());
         let made = tempfile::Builder::new().prefix(&prefix).tempdir_in(self.base()).and_then(|new| {
@@ -145,7 +146,7 @@ impl ToolCache {
         Ok(Unfinished(Some(made.map_err(|e| ToolError::io("making a directory in the tool cache", e))?)))
     }
 
-    /// Lets npm find out the versions of all packages, and keeps them.
+    /// Lets npm resolve the versions of all packages, and keeps them.
     async fn make_lock(
         &self,
         packages: &NpmPackageSet,
@@ -167,7 +168,7 @@ impl ToolCache {
         lock.await
     }
 
-    /// Starts the program once where that is asked for: a binary for another libc is there and cannot run.
+    /// Starts the program once, where that is configured: a binary for another libc exists and cannot run.
     async fn try_run(&self, packages: &NpmPackageSet, dir: &Path) -> Result<(), ToolError> {
         let Some(argument) = packages.try_run else { return Ok(()) };
         let mut command = Command::new(dir.join(packages.program()));
@@ -197,7 +198,7 @@ impl ToolCache {
     }
 }
 
-/// Whether all is there that the lock names, and the program.
+/// Whether everything the lock names is there, and the program.
 fn complete(
     packages: &NpmPackageSet,
     expected: &BTreeSet<String>,
@@ -217,8 +218,8 @@ fn complete(
     Err(ToolError::new(Cause::Configuration, "TOOL_CORRUPT", message))
 }
 
-/// npm ended well without a package: it passes over an optional one that it cannot fetch, and over one whose checksum
-/// is wrong, the latter without a word.
+/// The error when npm succeeded without a package: it skips an optional package that it cannot fetch, and silently one
+/// with a wrong checksum.
 fn missing(name: &str, path: &Path, said: &str) -> ToolError {
     let message = format!(
         "npm skipped {} of {name}: it could not be downloaded, or its checksum does not match; npm output: {said}",
@@ -232,7 +233,7 @@ fn unreadable(name: &str, path: &Path, e: &str) -> ToolError {
     ToolError::new(Cause::Configuration, "TOOL_LOCK_UNREADABLE", message)
 }
 
-/// A directory that is removed unless it is kept, off the runtime's threads since it may be large.
+/// A directory that is removed unless it is kept; on another thread, since it may be large.
 struct Unfinished(Option<TempDir>);
 
 impl Unfinished {
@@ -255,7 +256,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// Makes everything readable for every user and durable, then moves it into its place.
+/// Makes everything readable for every user and durable, then moves it into place.
 fn publish(new: &Path, place: &Path, without: &[String]) -> io::Result<()> {
     for path in without.iter().map(|path| new.join(path)) {
         if path.is_dir() {
@@ -263,7 +264,7 @@ fn publish(new: &Path, place: &Path, without: &[String]) -> io::Result<()> {
         }
     }
     readable(new)?;
-    // One sync for thousands of files: without it, a power cut could leave a whole name with torn files.
+    // One sync for thousands of files: without it, a power cut could leave the final name with incomplete files.
     rustix::fs::syncfs(fs::File::open(new)?)?;
     if place.exists() {
         fs::remove_dir_all(place)?; // its program is gone, so nobody can be running it

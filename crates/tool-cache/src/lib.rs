@@ -44,7 +44,7 @@ impl Default for NpmSettings {
     }
 }
 
-/// A tool that is in the cache, whole.
+/// A complete tool in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
     /// Its directory, readable by every user.
@@ -62,7 +62,7 @@ pub struct ToolCache {
 }
 
 impl ToolCache {
-    /// A cache in a directory, which is made when something is installed.
+    /// A cache in a directory, which is created at the first installation.
     pub fn new(dir: impl Into<PathBuf>, settings: NpmSettings, env: Env) -> Self {
         let dir = dir.into();
         // npm runs in a directory below it, where a relative path would lead elsewhere.
@@ -75,15 +75,15 @@ impl ToolCache {
         &self.dir
     }
 
-    /// The tool, if it is there and whole. Reads files, does not wait.
+    /// The tool, if it is there and complete. Reads files, does not wait.
     pub fn installed(&self, packages: &NpmPackageSet) -> Option<Installed> {
         let lock = self.known_lock(packages)?;
         self.whole(packages, &lock)
     }
 
     /// The tool, installed if it is not there. When several call this at once, one installs and the others wait;
-    /// different tools are installed side by side. `progress` gets a line for people at each step and every few
-    /// seconds. Dropping the future ends npm and leaves the cache as it was.
+    /// different tools are installed in parallel. `progress` gets a line for users at each step and every few seconds.
+    /// Dropping the future kills npm and leaves the cache as it was.
     ///
     /// # Errors
     /// `NPM_MISSING`, `NPM_INSTALL_FAILED`, `TOOL_INSTALL_TIMEOUT`, `TOOL_CORRUPT`, `TOOL_LOCK_UNREADABLE`,

@@ -11,20 +11,20 @@ use crate::{Cause, ToolError};
 
 const STEP: Duration = Duration::from_millis(100);
 
-/// The lock, by the operating system: it ends with its holder, however that ends.
+/// An operating-system lock, released when its holder ends, however it ends.
 pub(crate) struct Held(fs::File);
 
 #[cfg(test)]
 impl Held {
-    /// What a child that is being forked holds.
+    /// A copy such as a child that is just being forked holds.
     pub(crate) fn copy(&self) -> fs::File {
         self.0.try_clone().unwrap()
     }
 }
 
 impl Drop for Held {
-    /// Unlocks in so many words: a child that is just being forked holds a copy of the file, and closing ours would
-    /// leave the lock to it.
+    /// Unlocks explicitly: a child that is just being forked holds a copy of the file, and closing ours would leave the
+    /// lock with it.
     fn drop(&mut self) {
         if let Err(e) = flock(&self.0, FlockOperation::Unlock) {
             tracing::warn!(error = %e, "the lock of the tool cache was not released");

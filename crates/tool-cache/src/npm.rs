@@ -11,7 +11,7 @@ use tokio::process::Command;
 use crate::process::{Event, Running};
 use crate::{Cause, ToolCache, ToolError};
 
-/// Settings of the user that would change what is installed, or where, are overruled; all others hold.
+/// Settings of the user that would change what is installed, or where, are overridden; all others apply.
 const FIXED: [&str; 14] = [
     "--ignore-scripts",
     "--audit=false",
@@ -29,7 +29,7 @@ const FIXED: [&str; 14] = [
     "--update-notifier=false",
 ];
 
-/// How much of npm's last words an error holds, in bytes.
+/// How much of npm's last output an error contains, in bytes.
 const LAST_WORDS: usize = 1_000;
 /// How often progress is reported.
 const EVERY: Duration = Duration::from_secs(3);
@@ -49,7 +49,7 @@ pub(crate) struct Run<'a> {
 }
 
 impl ToolCache {
-    /// Runs npm to its end or its limit; gives its last words.
+    /// Runs npm to its end or its limit; returns its last output.
     pub(crate) async fn npm(
         &self,
         run: Run<'_>,
@@ -98,7 +98,7 @@ impl ToolCache {
         let mut npm = Command::new(&self.settings.program);
         npm.args(run.args).args(FIXED).arg("--prefix").arg(run.dir).current_dir(run.dir);
         npm.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        // Our own settings may hold secrets, and npm has no use for them.
+        // Our own settings may contain secrets, and npm does not need them.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("FOUNDRY_") {
                 npm.env_remove(name);
@@ -131,7 +131,7 @@ fn failed(name: &str, status: ExitStatus, words: &Words) -> ToolError {
     ToolError::new(Cause::Image, "NPM_INSTALL_FAILED", message).retryable()
 }
 
-/// What npm says, as far as it may be needed.
+/// The part of npm's output that may be needed.
 #[derive(Default)]
 struct Words {
     lines: VecDeque<String>,
@@ -163,8 +163,8 @@ impl Words {
         self.lines.iter().any(|line| line.contains(code))
     }
 
-    /// The errors, or whatever was said last: whole lines, as many as fit, the first ones of the errors since those
-    /// name the cause.
+    /// The errors, or the last output: whole lines, as many as fit, of the errors the first ones, since those name the
+    /// cause.
     fn last(&self) -> String {
         let errors: Vec<&str> = self.lines.iter().filter_map(|line| error(line)).collect();
         let all = self.lines.iter().map(String::as_str);

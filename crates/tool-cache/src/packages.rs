@@ -1,4 +1,4 @@
-//! What is to be installed.
+//! Packages to install.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-/// npm packages at exact versions, with the program that is wanted of them.
+/// npm packages at exact versions, with the program that is needed from them.
 #[derive(Clone, Debug)]
 pub struct NpmPackageSet {
     name: String,
@@ -18,14 +18,14 @@ pub struct NpmPackageSet {
     pub(crate) try_run: Option<&'static str>,
 }
 
-/// Where the versions and integrities of all packages stand.
+/// The source of the versions and integrities of all packages.
 #[derive(Clone, Debug)]
 pub enum Lock {
     /// The text of a `package-lock.json`.
     Text(Cow<'static, str>),
     /// A file of the operator.
     File(PathBuf),
-    /// npm makes it before the first installation, and it is kept: what comes later is compared with it.
+    /// npm makes it before the first installation, and it is kept: later installations must match it.
     AtFirstInstall,
 }
 
@@ -54,7 +54,7 @@ impl NpmPackageSet {
         Self { without, try_run: Some("--version"), ..set }
     }
 
-    /// The name.
+    /// The name under which the packages are installed.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -69,7 +69,7 @@ impl NpmPackageSet {
         &self.package_json
     }
 
-    /// Where its lock comes from.
+    /// The source of its lock.
     pub fn lock(&self) -> &Lock {
         &self.lock
     }
@@ -81,7 +81,7 @@ impl NpmPackageSet {
     }
 }
 
-/// The platform in npm's words, where tools can be installed.
+/// npm's name of the platform, where tools can be installed.
 pub(crate) fn platform() -> Option<&'static str> {
     match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => Some("linux-x64"),
@@ -90,9 +90,8 @@ pub(crate) fn platform() -> Option<&'static str> {
     }
 }
 
-/// The directories of all packages that a lock puts on a platform: what the root leads to, through packages that fit.
-/// npm passes over an optional package that it could not fetch without a word; so what is missing has to be looked
-/// for.
+/// The directories of all packages that a lock puts on a platform: those reachable from the root through packages that
+/// fit. npm silently skips an optional package that it could not fetch, so the caller must look for missing ones.
 ///
 /// # Errors
 /// What is wrong with the lock.
@@ -124,7 +123,7 @@ pub(crate) fn expected(lock: &str, platform: &str) -> Result<BTreeSet<String>, S
     Ok(found)
 }
 
-/// The names of what a package brings along.
+/// The names of a package's dependencies.
 fn needs(package: &Value) -> impl Iterator<Item = &str> {
     let lists = ["dependencies", "optionalDependencies", "peerDependencies"];
     let named = lists.into_iter().filter_map(|list| package[list].as_object()).flat_map(|names| names.keys());
@@ -132,7 +131,7 @@ fn needs(package: &Value) -> impl Iterator<Item = &str> {
     named.filter(move |name| !optional(name)).map(String::as_str)
 }
 
-/// The directory in which a package finds another, as Node looks for it: beside itself, then further up.
+/// The directory in which a package finds another, by Node's search: beside itself, then further up.
 fn resolve(packages: &Map<String, Value>, from: &str, name: &str) -> Option<String> {
     let mut at = from;
     loop {
@@ -148,7 +147,7 @@ fn resolve(packages: &Map<String, Value>, from: &str, name: &str) -> Option<Stri
     }
 }
 
-/// Whether a list such as `["linux", "!win32"]`, or a single word, lets a value pass.
+/// Whether a list such as `["linux", "!win32"]`, or a single string, includes a value.
 fn fits(list: &Value, value: &str) -> bool {
     let words: Vec<&str> = match list {
         Value::String(word) => vec![word],

@@ -1,4 +1,4 @@
-//! A child process with all that it starts in its group.
+//! A child process with its process group.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStderr, Command};
 
 /// Longer lines are cut.
 const LINE: usize = 2_000;
-/// How long output is read after the child has ended, in case somebody else holds it open.
+/// How long output is read after the child has exited, in case another process holds the pipe open.
 const LATE_OUTPUT: Duration = Duration::from_secs(2);
 
 /// A running child with its group.
@@ -26,9 +26,9 @@ impl Running {
         Ok(Self { child, group })
     }
 
-    /// Waits for the end, giving each line of the error output and every `every` what `measure` finds, which may walk
-    /// a large tree and runs beside. None after `limit`; the group is killed then, and what it had said is given all
-    /// the same.
+    /// Waits for the end, and calls back with each line of standard error and, every `every`, with the result of
+    /// `measure`, which may walk a large tree and runs on another thread. None after `limit`; the group is killed then,
+    /// and its last output is still delivered.
     pub(crate) async fn run(
         mut self,
         env: &Env,
@@ -59,7 +59,7 @@ impl Running {
                     if status.is_some() {
                         break;
                     }
-                    // Killed already, and still there: it hangs in the kernel, and nobody can end it sooner.
+                    // Already killed, but hanging in the kernel, where it cannot be ended.
                     if !in_time {
                         break;
                     }
@@ -76,13 +76,13 @@ impl Running {
     }
 }
 
-/// What happens while a child runs.
+/// An event while a child runs.
 pub(crate) enum Event<'a> {
     Line(&'a str),
     Measured(u64),
 }
 
-/// Lines of the error output. What was read of one stays here when the reader is interrupted.
+/// Lines of standard error. A partly read line stays here when the reader is interrupted.
 struct Lines<R> {
     reader: BufReader<R>,
     line: Vec<u8>,
@@ -93,7 +93,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Self { reader: BufReader::new(output), line: Vec::new() }
     }
 
-    /// The next line, without what is beyond the limit: nothing says that a line ever ends.
+    /// The next line, cut at the limit: a line may never end.
     async fn next(&mut self) -> std::io::Result<Option<String>> {
         loop {
             let read = self.reader.fill_buf().await?;

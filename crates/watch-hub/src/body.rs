@@ -69,7 +69,7 @@ fn message(tag: u32, message: &impl Message) -> Bytes {
     out.freeze()
 }
 
-/// A delta-shaped body around changes that are encoded already.
+/// The body of a delta or snapshot chunk with encoded changes.
 fn changes_body<'a>(
     tag: u32,
     to_rev: i64,

@@ -1,5 +1,5 @@
-//! What a stream sends when nothing interferes: hello, the way to its position, and then changes
-//! and bookmarks, at its pace. Every await may be dropped: what is under way is kept here.
+//! The normal course of a stream: hello, the way to its position, and then changes and bookmarks, at its pace. Every
+//! await may be dropped: work in progress is kept here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,25 +19,25 @@ use crate::pace::Bucket;
 use crate::ring::Next;
 use crate::snapshot::{Chunk, SnapshotBuffer};
 
-/// How long a position from a newer replica is waited for.
+/// How long to wait for a position from a newer replica.
 const ARRIVAL: Duration = Duration::from_secs(3);
-/// How often the feed is asked to look meanwhile.
+/// How often the feed is asked to read during that wait.
 const ARRIVAL_STEP: Duration = Duration::from_millis(100);
 
 /// What to send next.
 pub(crate) enum Out {
-    /// A body that leaves the receiver's position as it is.
+    /// A body that does not change the receiver's position.
     Here(Bytes),
-    /// A body and the position it takes its receiver to.
+    /// A body and the receiver's position after it.
     At(Bytes, i64),
-    /// A sign of life where there is no new position to tell.
+    /// A heartbeat where there is no new position.
     KeepAlive,
 }
 
 enum Phase {
-    /// Nothing was sent yet.
+    /// The hello must be sent first.
     Opening { hello: Bytes, then: Box<Phase> },
-    /// The position is of no use; say so and start over.
+    /// The position is not valid any more; send a reset and start over.
     Resetting(ResetReason),
     /// The position may come from a replica that is ahead of this one.
     Arriving { until: Option<Timestamp> },
@@ -45,7 +45,7 @@ enum Phase {
     Starting(BoxFuture<'static, Result<Arc<SnapshotBuffer>, Status>>),
     /// Sending a snapshot.
     Sending { buffer: Arc<SnapshotBuffer>, next: usize },
-    /// Following the feed.
+    /// Following the changes of the feed.
     Following,
 }
 
@@ -53,14 +53,14 @@ pub(crate) struct Course {
     feed: Subscription,
     news: watch::Receiver<()>,
     phase: Phase,
-    /// Up to where the receiver has everything; what was sent last may be older.
+    /// The position up to which the receiver has everything; what was sent last may be older.
     cursor: i64,
-    /// The last delta said that more follows, from a read at this head. What it left out because a
-    /// newer version was there comes only after it: nothing may be shown below that head.
+    /// The last delta announced more, from a read at this head. Versions it skipped because a newer one existed come
+    /// only later: nothing may be shown below that head.
     chained: Option<i64>,
-    /// Whether the receiver knows that it is caught up.
+    /// Whether the receiver has been notified that it is caught up.
     announced: bool,
-    /// What was committed, as far as we know, when it began to catch up.
+    /// The known head when it began to catch up.
     goal: i64,
     /// A page being read from the database.
     reading: Option<BoxFuture<'static, Result<Page, Status>>>,
@@ -146,7 +146,7 @@ impl Course {
         Out::At(body::reset(reason), 0)
     }
 
-    /// Waits until this replica knows the position, at most three seconds.
+    /// Waits until this replica has reached the position, at most three seconds.
     async fn arrive(&mut self) -> Result<(), Status> {
         let clock = Arc::clone(&self.hub().env.clock);
         let Phase::Arriving { until } = &mut self.phase else { return Ok(()) };
@@ -166,7 +166,7 @@ impl Course {
                         () = clock.sleep(ARRIVAL_STEP) => {}
                     }
                 }
-                // The feed's first read wakes us.
+                // The feed's first read wakes this task.
                 None => tokio::select! {
                     _ = self.news.changed() => {}
                     () = clock.sleep(until.since(clock.now())) => return Err(behind().into()),
@@ -253,7 +253,7 @@ impl Course {
         }
     }
 
-    /// Waits for news or for the end of the gathering. True when a heartbeat is due first.
+    /// Waits for changes or for the end of the gathering. True when a heartbeat is due first.
     async fn wait(&mut self) -> bool {
         match self.gathering {
             Some(until) => {
@@ -271,7 +271,7 @@ impl Course {
         }
     }
 
-    /// Whether a single delta may go out now; if not, changes gather until a fixed time.
+    /// Whether a single delta may go out now; if not, changes are gathered until a fixed time.
     fn may_send(&mut self) -> bool {
         let hub = self.feed.hub();
         let (pace, now) = (&hub.config.pace, hub.env.clock.now());
@@ -304,7 +304,7 @@ impl Course {
     /// A delta up to `to`; with `more`, part of a chain that must not end before that head.
     fn delta(&mut self, body: Bytes, to: i64, more: Option<i64>) -> Out {
         count(&self.hub().counters.deltas);
-        // Of several reads in one chain the newest counts.
+        // Of several reads in one chain, the newest one counts.
         self.chained = more.map(|head| self.chained.map_or(head, |before| before.max(head)));
         self.cursor = to;
         Out::At(body, to)
@@ -326,7 +326,7 @@ fn behind() -> Error {
     .next_action("open the watch again, on another server if there is one")
 }
 
-/// The timer of bookmarks on one stream.
+/// The timer for heartbeats on one stream.
 struct Heartbeat {
     clock: Arc<dyn Clock>,
     every: Duration,

@@ -6,12 +6,12 @@ use foundry_watch::{Change, Op};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-/// A change with its wire form, encoded once and shared by all who send it.
+/// A change with its wire form, encoded once and shared by all streams that send it.
 #[derive(Clone, Debug)]
 pub(crate) struct EncodedChange {
     pub(crate) key: String,
     pub(crate) version: i64,
-    /// Whether the entity is gone from the view; such a change is no part of a snapshot.
+    /// Whether the entity has left the view; such a change is not part of a snapshot.
     pub(crate) gone: bool,
     /// Field `changes` of a delta, tag and length included.
     pub(crate) field: Bytes,

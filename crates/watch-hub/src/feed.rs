@@ -1,5 +1,5 @@
-//! A feed: all watchers of one view of one scope share it. It reads what is new once, encodes it
-//! once and wakes them; each of them is a revision, not a queue.
+//! A feed, shared by all watchers of one view of one scope. It reads new changes once, encodes them once and wakes the
+//! watchers; each watcher is a revision, not a queue.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,9 +22,9 @@ use crate::snapshot::SnapshotBuffer;
 use crate::token::TokenStamp;
 use crate::{View, body};
 
-/// Changes that one read of the feed takes; when more came at once the watchers read pages.
+/// Changes that one read of the feed takes; for more, the watchers read pages.
 const FEED_ROWS: u32 = 1024;
-/// Changes per page of those who lag.
+/// Changes per page for watchers that lag.
 const PAGE_ROWS: u32 = 256;
 /// Largest page body, unless one revision alone is larger.
 const MAX_PAGE: usize = 256 * 1024;
@@ -33,10 +33,10 @@ const SNAPSHOT_IDLE: Duration = Duration::from_secs(10);
 
 type SharedBuffer = Result<Arc<SnapshotBuffer>, Status>;
 
-/// What a watcher that is older than the ring reads from the database.
+/// The result of reading the database for a watcher that is older than the ring.
 #[derive(Clone, Debug)]
 pub(crate) enum Page {
-    /// Deletions after the position are no longer remembered.
+    /// Tombstones after the position may already be deleted.
     BelowFloor,
     /// A delta up to `to`; with `more`, not yet up to the head of its transaction.
     Delta { body: Bytes, to: i64, head: i64, more: bool, empty: bool },
@@ -58,10 +58,10 @@ pub(crate) struct Feed {
     changed: watch::Sender<()>,
     nudge: Notify,
     hint: Hint,
-    /// Somebody waits for the head to move, also where nothing of the view changed.
+    /// Whether a watcher waits for the head to move, even without a change of the view.
     head_awaited: AtomicBool,
     slot: Mutex<Slot>,
-    /// The last page read, from where and at which head: after a restart many ask for the same.
+    /// The last page read, with its start and its head: after a restart, many watchers need the same one.
     page: Mutex<Option<(i64, i64, Page)>>,
     /// Cancelled when the last watcher has left.
     pub(crate) unwatched: CancellationToken,
@@ -83,12 +83,12 @@ impl Feed {
         }
     }
 
-    /// Wakes when there is something new to send.
+    /// Notified when there is something new to send.
     pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// What a watcher at `rev` gets next; none while the feed has not read anything yet.
+    /// What a watcher at `rev` gets next; none before the feed's first read.
     pub(crate) fn next(&self, rev: i64) -> Option<Next> {
         lock(&self.ring).as_mut().map(|ring| ring.next(rev))
     }
@@ -98,22 +98,22 @@ impl Feed {
         lock(&self.ring).as_ref().map(Ring::head)
     }
 
-    /// The newest revision that this process has heard of; the feed may not have read it yet.
+    /// The newest revision that this process has a hint of; the feed may not have read it yet.
     pub(crate) fn heard(&self) -> i64 {
         self.hint.newest()
     }
 
-    /// Asks to be woken when the head moves next. Ask first, then look.
+    /// Requests a notification when the head moves next. Request first, then check.
     pub(crate) fn await_head(&self) {
         self.head_awaited.store(true, Ordering::SeqCst);
     }
 
-    /// Makes the feed look for changes now.
+    /// Makes the feed read changes now.
     pub(crate) fn nudge(&self) {
         self.nudge.notify_one();
     }
 
-    /// Serves until the last watcher left or the process stops.
+    /// Runs until the last watcher leaves or the process stops.
     pub(crate) async fn run(self: Arc<Self>, hub: Arc<Inner>) {
         let mut hint = self.hint.clone();
         let mut failing = false;
@@ -135,13 +135,13 @@ impl Feed {
         }
     }
 
-    /// Waits for a reason to read. False when there will be no more.
+    /// Waits for a reason to read. False when there will be none.
     async fn rest(&self, hub: &Inner, hint: &mut Hint, failing: bool) -> bool {
         loop {
             self.forget_unused(hub.env.clock.now());
             let nap = Duration::from_secs_f64(1.0 + hub.env.random.fraction());
             tokio::select! {
-                // A failing database is not asked for every commit.
+                // A failing database is not read for every commit.
                 _ = hint.changed(), if !failing => return true,
                 () = self.nudge.notified() => return true,
                 () = hub.env.clock.sleep(nap) => {}
@@ -156,7 +156,7 @@ impl Feed {
         }
     }
 
-    /// Reads what is new in one transaction into the ring.
+    /// Reads new changes in one transaction into the ring.
     async fn advance(&self, hub: &Inner) -> Result<()> {
         let scope = self.view.scope();
         let _turn = hub.reads.acquire().await.map_err(Error::internal)?;
@@ -199,8 +199,8 @@ impl Feed {
         Ok(())
     }
 
-    /// A page for a watcher at `rev`, read in a task of its own: it holds a connection, and a
-    /// stream may be left unpolled for ever.
+    /// A page for a watcher at `rev`, read in a separate task: it holds a connection, and a stream may be left unpolled
+    /// for ever.
     pub(crate) fn read_page(
         self: &Arc<Self>,
         hub: &Arc<Inner>,
@@ -240,12 +240,12 @@ impl Feed {
         Ok((Page::Delta { body, to, head, more, empty: fitting == 0 }, head))
     }
 
-    /// The buffer to start a stream from: one at hand that is recent enough, or a new one for all
-    /// who ask meanwhile.
+    /// The buffer to start a stream from: an existing one that is recent enough, or a new one that is shared by all who
+    /// need one in the meantime.
     pub(crate) fn snapshot(self: &Arc<Self>, hub: &Arc<Inner>) -> BoxFuture<'static, SharedBuffer> {
         let mut slot = lock(&self.slot);
         match &*slot {
-            // One that is done but still here ended in a panic.
+            // A finished build that is still here has panicked.
             Slot::Building(building) if building.peek().is_none() => return building.clone().boxed(),
             Slot::Ready(buffer) if self.is_recent(buffer) => {
                 return futures::future::ready(Ok(Arc::clone(buffer))).boxed();
@@ -264,7 +264,7 @@ impl Feed {
         building.boxed()
     }
 
-    /// Whether starting from this buffer and going on from the ring costs less than reading anew.
+    /// Whether starting from this buffer and continuing from the ring costs less than a new read.
     fn is_recent(&self, buffer: &SnapshotBuffer) -> bool {
         let few = usize::try_from(buffer.count).unwrap_or(0).max(64);
         !buffer.is_revoked()
@@ -280,7 +280,7 @@ impl Feed {
     }
 }
 
-/// Runs in a task that the hub owns; the caller may stop waiting.
+/// Runs the work in a task that the hub owns; the caller may stop waiting.
 fn in_task<T: Send + 'static>(
     hub: &Inner,
     name: &'static str,
@@ -288,7 +288,7 @@ fn in_task<T: Send + 'static>(
 ) -> BoxFuture<'static, Result<T, Status>> {
     let (done, result) = oneshot::channel();
     hub.tasks.spawn(name, async move {
-        // Whoever asked may be gone.
+        // The caller may be gone.
         let _ = done.send(work.await.map_err(Status::from));
     });
     async move { result.await.unwrap_or_else(|_| Err(crate::inner::stopping().into())) }.boxed()

@@ -1,4 +1,4 @@
-//! Answering `AuthorizeWatch`: what a caller may see, and by which request a service subscribes to it.
+//! Answers to `AuthorizeWatch`: whether a caller may see a watch, and with which request the edge subscribes to it.
 //!
 //! Each service matches the method, decodes the request with [`asked`], makes its view exactly as the
 //! rpc itself would, and answers with [`Granted::answer`].
@@ -10,28 +10,28 @@ use prost::Message;
 use crate::watcher::Start;
 use crate::{TableView, View};
 
-/// A watch that its caller may see: what the rpc streams and what `AuthorizeWatch` tells of it.
+/// A watch that its caller may see: the view that the rpc streams and that `AuthorizeWatch` describes.
 #[derive(Clone, Debug)]
 pub struct Granted<V = TableView> {
-    /// What it shows.
+    /// The view that the watch streams.
     pub view: V,
-    /// The organization whose membership allows it; none = it is the caller's own.
+    /// The organization whose membership permits it; none = the view belongs to the caller.
     pub organization: Option<OrganizationId>,
 }
 
 impl<V: View> Granted<V> {
-    /// A watch that a membership allows.
+    /// A watch that is permitted by a membership.
     pub fn of_member(view: V, organization: &OrganizationId) -> Self {
         Self { view, organization: Some(organization.clone()) }
     }
 
-    /// A watch of what is the caller's own.
+    /// A watch of the caller's own data.
     pub fn own(view: V) -> Self {
         Self { view, organization: None }
     }
 
-    /// The answer of `AuthorizeWatch`. `request` is the one that a service sends for this caller:
-    /// without options, and naming the user where the view is a user's.
+    /// The answer to `AuthorizeWatch`. `request` is the one to send for this caller: without options, and with the
+    /// user's id where the view is a user's.
     pub fn answer(&self, request: &impl Message) -> AuthorizeWatchResponse {
         AuthorizeWatchResponse {
             view: self.view.key(),
@@ -41,11 +41,11 @@ impl<V: View> Granted<V> {
     }
 }
 
-/// The encoded request of a watch, decoded and without its options, which are checked as the rpc does.
-/// Fields that this service does not know are dropped: they would make equal watches differ.
+/// The encoded request of a watch, decoded and without its options, which are checked as in the rpc. Unknown fields are
+/// dropped: they would make equal watches differ.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for what is no such request, or a heartbeat that is not 5 to 30 s.
+/// `INVALID_ARGUMENT` for an invalid request, or a heartbeat that is not 5 to 30 s.
 pub fn asked<R: Message + Default>(
     encoded: &[u8],
     take_options: impl FnOnce(&mut R) -> Option<WatchOptions>,
@@ -56,7 +56,7 @@ pub fn asked<R: Message + Default>(
     Ok(request)
 }
 
-/// The answer to a method that is no watch of the service, or none that users may open.
+/// The answer for a method that is not a watch of the service, or not one that users may open.
 pub fn unknown_watch() -> Error {
     Error::invalid_field("method", "is not a watch method of this service that users may call")
         .next_action("call the service that owns the watch, with the full path of its rpc")
@@ -88,7 +88,7 @@ mod tests {
         let clean = WatchSessionRequest { session_id: "s".into(), after_offset: 3, options: None };
         let options = WatchOptions { resume_token: "t".into(), after_rev: 9, heartbeat: None };
         let mut encoded = WatchSessionRequest { options: Some(options), ..clean.clone() }.encode_to_vec();
-        // Field 100, which no version of the request has: a varint.
+        // Field 100, which exists in no version of the request: a varint.
         encoded.extend([0xa0, 0x06, 0x01]);
         let request: WatchSessionRequest =
             asked(&encoded, |r: &mut WatchSessionRequest| r.options.take()).unwrap();

@@ -22,7 +22,7 @@ use crate::watcher::{Start, Watcher};
 /// What a `Watch*` rpc returns.
 pub type FrameStream = BoxStream<'static, Result<Frame, Status>>;
 
-/// How long a drained stream goes on after its client was to open the next one.
+/// How long a drained stream continues after the time at which its client should open the next one.
 const OVERLAP: Duration = Duration::from_millis(250);
 
 /// Serves watches over one store. Cloning shares it.
@@ -32,7 +32,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub over a store. Its feeds run in `tasks`; end them after [`Hub::drain`].
+    /// A hub over a store. Its feeds run on `tasks`; end them after [`Hub::drain`].
     pub fn new(store: Store, env: Env, tasks: Tasks, config: HubConfig) -> Self {
         let drain = Drain::new(env.clone(), OVERLAP);
         let inner = Inner {
@@ -76,8 +76,8 @@ impl Hub {
     }
 
     /// Drains: each stream is asked to reconnect and then ends cleanly; new ones are refused.
-    /// The reconnects spread over `spread` at most (3 s at most, and less when few watch). False
-    /// when some streams did not end in time because nobody reads them.
+    /// The reconnects are spread over `spread` at most (3 s at most, and less when few are open). False when some
+    /// streams did not end in time because their clients do not read.
     pub async fn drain(&self, spread: Duration) -> bool {
         self.inner.drain.drain(spread).await
     }
@@ -92,7 +92,7 @@ impl Hub {
         &self.inner.config.observer
     }
 
-    /// The counts since the process started.
+    /// Counts since the process started.
     pub fn metrics(&self) -> WatchMetrics {
         self.inner.counters.read(lock(&self.inner.feeds).len() as u64)
     }

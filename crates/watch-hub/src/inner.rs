@@ -1,4 +1,4 @@
-//! What the watches of a hub share: its limits, and who reads which feed.
+//! The state that the watches of a hub share: its limits, and the feeds.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,24 +15,24 @@ use crate::snapshot::Budget;
 use crate::token::TokenStamp;
 use crate::{Fingerprint, Pace, View};
 
-/// Limits and sizes of a hub.
+/// Options of a hub.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
-    /// Name of the serving process, told in each stream's first frame.
+    /// Name of the serving process, sent in each stream's first frame.
     pub server: String,
     /// Most watches at the same time.
     pub max_watches: usize,
     /// Most watches of one caller at the same time.
     pub max_watches_per_caller: usize,
-    /// Bytes of encoded changes kept in memory for each view that is watched.
+    /// Bytes of encoded changes kept in memory for each watched view.
     pub ring_bytes: usize,
-    /// Bytes of all snapshots that are being sent.
+    /// Bytes of all snapshots being sent.
     pub snapshot_bytes: usize,
-    /// Reads for watches that use the database at the same time.
+    /// Database reads for watches at the same time.
     pub concurrent_reads: usize,
-    /// How fast deltas go out on a stream.
+    /// How fast deltas are sent on a stream.
     pub pace: Pace,
-    /// Told of each watch.
+    /// Called for each watch.
     pub observer: Arc<dyn Observer>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// A place for a stream of this caller.
+    /// Admits a stream of this caller.
     ///
     /// # Errors
     /// `UNAVAILABLE` while draining, `RESOURCE_EXHAUSTED` at a limit.
@@ -90,7 +90,7 @@ impl Inner {
         Ok((Admitted { inner: Arc::clone(self), caller }, self.drain.stream()))
     }
 
-    /// A share of the feed of a view.
+    /// Subscribes to the feed of a view, starting it if necessary.
     pub(crate) fn subscribe(self: &Arc<Self>, view: Arc<dyn View>, admitted: Admitted) -> Subscription {
         self.counters.opened(view.name());
         let key = (view.scope().clone(), view.fingerprint());
@@ -107,7 +107,7 @@ impl Inner {
     }
 }
 
-/// A stream's place among those that its caller may have.
+/// An admitted stream, counted against the limits until it is dropped.
 pub(crate) struct Admitted {
     inner: Arc<Inner>,
     caller: Option<String>,
@@ -127,7 +127,7 @@ impl Drop for Admitted {
     }
 }
 
-/// A watcher's share of a feed; the feed ends with the last one.
+/// A watcher's subscription to a feed; the feed ends with the last one.
 pub(crate) struct Subscription {
     pub(crate) feed: Arc<Feed>,
     key: FeedKey,

@@ -1,5 +1,5 @@
 //! Serving watches: a [`Hub`] turns a [`View`] (a query by revision) into streams of frames that resume by state:
-//! snapshot, deltas, bookmarks, reset, drain. What goes over the wire, and who consumes it, is in `foundry-watch`.
+//! snapshot, deltas, bookmarks, reset, drain. The wire contract and its consumer are in `foundry-watch`.
 //!
 //! The database is the truth. Hints and the ring of encoded changes only make it fast.
 

@@ -1,4 +1,4 @@
-//! What the hub counts, for the metrics of the process.
+//! The hub's counters, for the metrics of the process.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -63,30 +63,30 @@ impl Counters {
     }
 }
 
-/// The hub's counts since the process started.
+/// Counts since the process started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WatchMetrics {
     /// Open watches by view.
     pub watches: BTreeMap<&'static str, u64>,
     /// Feeds that serve them.
     pub feeds: u64,
-    /// Watches started.
+    /// Watches that were opened.
     pub started: u64,
-    /// Of those, how many went on from a position.
+    /// Of those, how many resumed from a position.
     pub resumed: u64,
-    /// Snapshots sent.
+    /// Snapshots that streams started to send.
     pub snapshots: u64,
     /// Snapshots read from the database.
     pub snapshot_reads: u64,
-    /// Positions that were of no use.
+    /// Positions that were not valid any more.
     pub resets: u64,
     /// Watches refused by a limit or a drain.
     pub refused: u64,
-    /// Streams ended because their permission did.
+    /// Streams ended because their permission ended.
     pub revoked: u64,
-    /// Streams told to go elsewhere.
+    /// Streams ended by a drain.
     pub drained: u64,
-    /// Deltas sent.
+    /// Deltas that were sent, from memory or from pages.
     pub deltas: u64,
     /// Of those, how many came from memory.
     pub ring_hits: u64,

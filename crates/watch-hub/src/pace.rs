@@ -1,17 +1,17 @@
-//! The pace of one stream: a bucket of frames, refilled with time.
+//! The pace of one stream: a token bucket of frames.
 
 use std::time::Duration;
 
 use foundry_core::Timestamp;
 
-/// How fast single deltas go out on a stream.
+/// How fast single deltas are sent on a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
-    /// Frames that may go out at once.
+    /// Frames that may be sent at once.
     pub burst: f64,
     /// Frames regained per second.
     pub per_second: f64,
-    /// How long changes gather when the bucket is empty.
+    /// How long changes are gathered when the bucket is empty.
     pub gather: Duration,
 }
 
@@ -32,7 +32,7 @@ impl Bucket {
         Self { frames: pace.burst, filled_at: now }
     }
 
-    /// Takes one frame, or says that the stream has to gather first.
+    /// Takes one frame; false if the stream has to gather first.
     pub(crate) fn take(&mut self, pace: &Pace, now: Timestamp) -> bool {
         let gained = now.since(self.filled_at).as_secs_f64() * pace.per_second;
         self.frames = (self.frames + gained).min(pace.burst);
@@ -44,7 +44,7 @@ impl Bucket {
         true
     }
 
-    /// What gathered goes out whatever the bucket holds.
+    /// Takes a frame for gathered changes, which are sent even when the bucket is empty.
     pub(crate) fn take_gathered(&mut self, pace: &Pace, now: Timestamp) {
         if !self.take(pace, now) {
             self.frames = 0.0;

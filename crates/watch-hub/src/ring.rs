@@ -1,7 +1,7 @@
-//! The newest cuts of a view, encoded: the fast path of those who keep up.
+//! The newest cuts of a view, encoded: the fast path of watchers that keep up.
 //!
-//! A cut is what one database read found between two heads. Cuts join without a hole: the ring
-//! covers every revision after `start` up to `head`, or it is emptied.
+//! A cut is the set of changes that one database read found between two heads. Cuts are contiguous: the ring covers
+//! every revision after `start` up to `head`, or it is emptied.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -27,9 +27,9 @@ struct Cut {
 pub(crate) enum Next {
     /// Older than the ring: read the database.
     Behind,
-    /// Nothing new up to this revision.
+    /// Nothing is new up to this revision.
     Current(i64),
-    /// A delta up to `to`; with `more`, a part of what is there.
+    /// A delta up to `to`; with `more`, not all of the new changes.
     Delta { body: Bytes, to: i64, more: bool },
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Ring {
     bytes: usize,
     max_bytes: usize,
     conflate: bool,
-    /// The last delta that was put together, from where to which head: who lags, lags alike.
+    /// The last merged delta, with its start and its head: watchers that lag often have the same position.
     merged: Option<(i64, i64, Next)>,
 }
 
@@ -58,8 +58,7 @@ impl Ring {
         rev >= self.start && self.after(rev).map(|c| c.changes.len()).sum::<usize>() < limit
     }
 
-    /// Takes all that the database holds between the ring's head and `to`. Says whether anybody
-    /// has to know.
+    /// Appends all changes in the database between the ring's head and `to`. True if watchers must be woken.
     pub(crate) fn append(&mut self, to: i64, mut changes: Vec<EncodedChange>) -> bool {
         debug_assert!(to >= self.head, "the ring only moves forward");
         self.head = to;
@@ -86,7 +85,7 @@ impl Ring {
         true
     }
 
-    /// Forgets everything before `head`: what lies between was not read in one piece.
+    /// Drops everything before `head`: the changes in between were not read in one transaction.
     pub(crate) fn restart(&mut self, head: i64) {
         *self = Self::new(head, self.max_bytes, self.conflate);
     }
@@ -120,7 +119,7 @@ impl Ring {
         self.cuts.range(self.first_after(rev)..)
     }
 
-    /// One delta from all cuts after `rev`: of each key only the newest, unless versions count.
+    /// One delta from all cuts after `rev`: only the newest change of each key, unless every version must be sent.
     fn merge(&self, rev: i64) -> Next {
         let all = || self.after(rev).flat_map(|c| &c.changes).filter(|c| c.version > rev);
         let changes: Vec<&EncodedChange> = if self.conflate {
@@ -137,8 +136,8 @@ impl Ring {
     }
 }
 
-/// How many of the changes (version and size, in order) fit into one frame, whole revisions only
-/// and at least one of them, and up to which revision they reach: `to` if all fit.
+/// How many of the changes (version and size, in order) fit into one frame, whole revisions only and at least one of
+/// them, and the revision up to which they are complete: `to` if all fit.
 pub(crate) fn page_end(
     rev: i64,
     to: i64,

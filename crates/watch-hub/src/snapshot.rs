@@ -1,5 +1,5 @@
-//! Snapshots: one short read transaction into an immutable encoded buffer, shared by all streams
-//! that start from it, under one budget for the process.
+//! Snapshots: one short read transaction into an immutable encoded buffer, shared by all streams that start from it,
+//! within one memory budget for the process.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -18,11 +18,11 @@ use crate::{View, body};
 const MAX_CHUNK: usize = 64 * 1024;
 /// Rows per query of the read transaction.
 const ROWS: u32 = 512;
-/// Snapshots that are read at the same time; what they hold before it is counted is bounded by it.
+/// Snapshots that are read at the same time; this bounds the memory they use before it is counted.
 const BUILDERS: usize = 2;
-/// A stream that took no chunk for so long loses its buffer when others wait for memory.
+/// A stream that took no chunk for this long loses its buffer when others wait for memory.
 const STALLED: Duration = Duration::from_secs(10);
-/// How often those who wait look for memory to take back.
+/// How often waiting builders check for memory to reclaim.
 const RECLAIM: Duration = Duration::from_secs(1);
 
 /// The rows of a view at one revision, encoded.
@@ -39,13 +39,13 @@ struct Held {
     _memory: OwnedSemaphorePermit,
 }
 
-/// What a stream at some chunk gets.
+/// The result of taking a chunk.
 pub(crate) enum Chunk {
     /// The next chunk's body.
     Body(Bytes),
-    /// All were sent.
+    /// All chunks were taken.
     End,
-    /// The buffer's memory was taken back; start over.
+    /// The buffer's memory was reclaimed; start over.
     Revoked,
 }
 
@@ -62,13 +62,13 @@ impl SnapshotBuffer {
         lock(&self.held).is_none()
     }
 
-    /// How long nobody took anything.
+    /// How long no chunk was taken.
     pub(crate) fn idle(&self, now: Timestamp) -> Duration {
         now.since(Timestamp::from_micros(self.touched.load(Ordering::Relaxed)))
     }
 }
 
-/// The memory of all snapshots of a process.
+/// The memory budget for all snapshots of a process.
 pub(crate) struct Budget {
     kib: Arc<Semaphore>,
     total_kib: u32,
@@ -87,8 +87,8 @@ impl Budget {
         }
     }
 
-    /// Reads a view's rows into a buffer; waits while the budget is spent. Must run in a task of
-    /// its own: it holds shared resources, and a stream may be left unpolled for ever.
+    /// Reads a view's rows into a buffer; waits while the budget is used up. Must run in a separate task: it holds
+    /// shared resources, and a stream may be left unpolled for ever.
     pub(crate) async fn build(
         &self,
         store: &Store,
@@ -132,10 +132,10 @@ impl Budget {
         }
     }
 
-    /// Takes back the memory of buffers that nobody sends from, or whose streams are stalled.
+    /// Reclaims the memory of buffers without streams, or whose streams are stalled.
     fn reclaim(&self, now: Timestamp) {
         for buffer in lock(&self.live).iter().filter_map(Weak::upgrade) {
-            // One count is the feed's, one is ours.
+            // One reference is the feed's, one is ours.
             if Arc::strong_count(&buffer) <= 2 || buffer.idle(now) > STALLED {
                 lock(&buffer.held).take();
             }

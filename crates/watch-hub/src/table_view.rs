@@ -21,12 +21,12 @@ pub struct Source {
 }
 
 impl Source {
-    /// Rows by revision. The statement takes `params` as `$1…$n`, then the revision after which
-    /// rows are wanted, then their number at most:
+    /// Rows by revision. The statement's parameters are `params` as `$1…$n`, then the revision after which rows are
+    /// read, then the most rows to return:
     /// `SELECT … WHERE organization_id = $1 AND rev > $2 ORDER BY rev LIMIT $3`.
     ///
-    /// It must also return rows that stopped to match the view's filter, and `encode` must make
-    /// [`Change::left_view`] of those; a row that is deleted needs a tombstone instead.
+    /// It must also return rows that no longer match the view's filter, and `encode` must return [`Change::left_view`]
+    /// for those; a deleted row needs a tombstone instead.
     pub fn new(
         sql: &'static str,
         params: impl Into<Vec<Value>>,
@@ -35,8 +35,8 @@ impl Source {
         Self { sql, params: params.into(), encode: Arc::new(encode), tombstones: None }
     }
 
-    /// Deletions of this kind: tombstones of the view's scope with this `kind`, whose key with
-    /// `prefix` in front is the key in the view.
+    /// Adds deletions of this kind: tombstones of the view's scope with this `kind`, whose key with `prefix` in front
+    /// is the key in the view.
     #[must_use]
     pub fn tombstones(mut self, kind: impl Into<String>, prefix: impl Into<String>) -> Self {
         self.tombstones = Some((kind.into(), prefix.into()));
@@ -79,7 +79,7 @@ pub struct TableView {
 }
 
 impl TableView {
-    /// A view without sources yet; see [`View`] for what the parts mean.
+    /// A view without sources; see [`View`] for the meaning of the parts.
     pub fn new(name: &'static str, scope: Scope, fingerprint: Fingerprint) -> Self {
         Self { name, scope, fingerprint, sources: Vec::new(), never_conflated: false }
     }
@@ -110,7 +110,7 @@ impl TableView {
             }
             match page.finish() {
                 Changes { complete_to: Some(rev), .. } if rev <= after => {
-                    // One revision alone is larger than the page, and it must not be split.
+                    // One revision alone is larger than the page, and must not be split.
                     limit = limit.saturating_mul(4);
                 }
                 changes => return Ok(changes),
@@ -119,7 +119,7 @@ impl TableView {
     }
 }
 
-/// Gathers what several queries returned for one page.
+/// Merges the results of several queries into one page.
 struct Page {
     limit: u32,
     changes: Vec<Change>,
@@ -134,7 +134,7 @@ impl Page {
     fn add(&mut self, found: Vec<Change>) {
         let full = u32::try_from(found.len()).unwrap_or(u32::MAX) >= self.limit;
         if let (true, Some(last)) = (full, found.last()) {
-            // The limit may have cut through the last revision: only those before it are whole.
+            // The limit may have cut the last revision: only those before it are complete.
             let whole = last.version - 1;
             self.complete_to = Some(self.complete_to.map_or(whole, |rev| rev.min(whole)));
         }
@@ -146,7 +146,7 @@ impl Page {
         if let Some(rev) = complete_to {
             changes.retain(|c| c.version <= rev);
         }
-        // A key may have a tombstone and a newer row: the tombstone of its earlier life goes first.
+        // A key may have a tombstone and a newer row: the tombstone of its earlier life comes first.
         changes.sort_by_key(|c| (c.version, c.op != Op::Deleted));
         Changes { changes, complete_to }
     }

@@ -6,14 +6,14 @@ use foundry_proto::watch::v1::ResetReason;
 use foundry_store::Scope;
 use sha2::{Digest as _, Sha256};
 
-/// What a view shows and how: method, schema and filter. Two watches share their feed, and a
-/// position of one is good for the other, only if scope and fingerprint are equal.
+/// Identifies the content and form of a view: method, schema and filter. Two watches share their feed, and accept each
+/// other's positions, only if scope and fingerprint are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
-    /// Of a method without a filter. Raise `schema` whenever keys or items change their meaning:
-    /// it makes every consumer start over.
+    /// The fingerprint of a method without a filter. Raise `schema` whenever keys or items change their meaning: every
+    /// consumer then starts over.
     pub fn new(method: &str, schema: u32) -> Self {
         Self(hash(&[method.as_bytes(), &schema.to_le_bytes()]))
     }
@@ -24,7 +24,7 @@ impl Fingerprint {
         Self(hash(&[&self.0, name.as_bytes(), value.as_bytes()]))
     }
 
-    /// The view that it makes of a scope, as one opaque text.
+    /// The view of this scope, as one opaque text.
     pub(crate) fn key(self, scope: &Scope) -> String {
         URL_SAFE_NO_PAD.encode(self.in_scope(scope))
     }
@@ -34,7 +34,7 @@ impl Fingerprint {
     }
 }
 
-/// The part of a resume token that all positions of one view of one store share.
+/// The part of a resume token that is common to all positions of one view of one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenStamp {
     incarnation: [u8; 8],
@@ -63,8 +63,8 @@ impl TokenStamp {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The revision of a token of this view. The token is compared, never trusted: it says where
-    /// its holder stands, not what the holder may see.
+    /// The revision of a token of this view. The token is compared, never trusted: it contains its holder's position,
+    /// not its permissions.
     pub(crate) fn rev_of(&self, token: &str) -> Result<i64, ResetReason> {
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| ResetReason::TokenInvalid)?;
         if bytes.len() != LENGTH || bytes[0] != FORMAT {

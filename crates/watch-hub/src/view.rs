@@ -1,4 +1,4 @@
-//! What a watch shows: the one thing a service writes.
+//! The content of a watch: the only part that a service implements.
 
 use foundry_core::Result;
 use foundry_store::{Scope, Snapshot};
@@ -9,14 +9,14 @@ use crate::Fingerprint;
 /// A page of changes, in order of version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// The changes; whole revisions only.
+    /// The changes, in whole revisions.
     pub changes: Vec<Change>,
-    /// Up to which revision the page is complete; none = up to the head of its snapshot.
+    /// The revision up to which the page is complete; none = up to the head of its snapshot.
     pub complete_to: Option<i64>,
 }
 
-/// A filtered part of one scope, read by revision: "what changed after r" is a query that every
-/// replica answers after every restart. [`crate::TableView`] is all that most services need.
+/// A filtered part of one scope, read by revision: "what changed after r" is a query that every replica can answer
+/// after every restart. Most services only need [`crate::TableView`].
 #[async_trait::async_trait]
 pub trait View: Send + Sync + 'static {
     /// A short name for metrics and logs, usually the rpc's: `WatchOrganization`.
@@ -25,16 +25,16 @@ pub trait View: Send + Sync + 'static {
     /// The scope whose revisions version the view's rows.
     fn scope(&self) -> &Scope;
 
-    /// Method, schema and filter; never the caller: permission is not part of a position.
+    /// Method, schema and filter, but never the caller: permission is not part of a position.
     fn fingerprint(&self) -> Fingerprint;
 
-    /// The view as one opaque text, the same in every process: equal keys show the same frames.
+    /// The view as one opaque text, the same in every process: equal keys mean equal frames.
     fn key(&self) -> String {
         self.fingerprint().key(self.scope())
     }
 
-    /// Whether every version is sent, and none replaced by a newer one of the same key that came
-    /// before it went out. For logs, whose entries never change anyway.
+    /// Whether every version is sent, without leaving out one for a newer one of the same key. For logs, whose entries
+    /// never change anyway.
     fn never_conflated(&self) -> bool {
         false
     }
@@ -44,7 +44,7 @@ pub trait View: Send + Sync + 'static {
     /// ([`Op::Deleted`]). All changes of one revision, or none: they are one commit.
     ///
     /// # Errors
-    /// When the database fails; the watch tries again.
+    /// When the database fails; the watch retries.
     async fn changes_after(&self, snapshot: &Snapshot, after: i64, limit: u32) -> Result<Changes>;
 
     /// The same without changes that make an entity leave the view: a page of the view's rows.

@@ -1,5 +1,5 @@
-//! One stream: a cursor over its feed. Frames are built when the stream is polled, so that a slow
-//! reader costs one frame and nobody else's time.
+//! One stream: a cursor over its feed. Frames are built when the stream is polled, so that a slow reader costs one
+//! frame and delays no other stream.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::course::{Course, Out};
 use crate::inner::{Subscription, stopping};
 use crate::metrics::count;
 
-/// Where and how a watch starts, validated.
+/// The validated start of a watch.
 pub(crate) struct Start {
     pub(crate) resume_token: String,
     pub(crate) after_rev: i64,
@@ -29,7 +29,7 @@ impl Start {
         Ok(Self { resume_token: options.resume_token, after_rev: options.after_rev, heartbeat })
     }
 
-    /// The position that the caller goes on from, if any.
+    /// The position that the caller resumes from, if any.
     pub(crate) fn position(&self, feed: &crate::feed::Feed) -> Result<Option<i64>, ResetReason> {
         if self.resume_token.is_empty() {
             return Ok(None);
@@ -92,7 +92,7 @@ impl Watcher {
         }
     }
 
-    /// The next frame, the status that ends the stream, or its good end after a drain.
+    /// The next frame, the status that ends the stream, or `None` for the clean end after a drain.
     pub(crate) async fn next(&mut self) -> Option<Result<Frame, Status>> {
         if self.ended {
             return None;
@@ -124,14 +124,14 @@ impl Watcher {
     async fn next_out(&mut self) -> Option<Result<Out, Status>> {
         let cancelled = self.course.hub().tasks.cancellation().clone();
         loop {
-            // Nothing goes before the hello.
+            // The hello comes first.
             if self.seq > 0
                 && let Some(at) = self.expiring.take()
             {
                 return Some(Ok(Out::Here(body::auth_expiring(at))));
             }
             tokio::select! {
-                // In this order: whoever lost the permission gets nothing more, ready or not.
+                // In this order: a caller that lost its permission gets nothing more, even if it is ready.
                 biased;
                 event = self.authorization.next(), if !self.authorization_is_final => match event {
                     None => self.authorization_is_final = true,

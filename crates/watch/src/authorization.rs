@@ -1,27 +1,26 @@
-//! When a stream must end because its caller may no longer see what it shows.
+//! Ends a stream when its caller may no longer see what it shows.
 
 use foundry_core::Timestamp;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tonic::Status;
 
-/// What becomes of the permission behind a stream.
+/// A change of the permission behind a stream.
 #[derive(Clone, Debug)]
 pub enum AuthorizationEvent {
-    /// It ends at the given time unless it is renewed; the caller is told.
+    /// The stream ends at this time unless the permission is renewed; the client is notified.
     Expiring(Timestamp),
-    /// It has ended; nothing more is sent but this status.
+    /// The permission has ended; nothing more is sent but this status.
     Ended(Status),
 }
 
 /// The permission behind one stream, checked before every frame.
 pub trait StreamAuthorization: Send + 'static {
-    /// Whose limit of watches the stream counts against; none = exempt (a service of ours).
+    /// The caller whose limit of watches the stream counts against; none = exempt (one of our services).
     fn caller(&self) -> Option<String>;
 
-    /// What becomes of the permission; a stream of events that ends, or stays silent, means that
-    /// it stays. Polled from the watch's own task before each frame, so it must be cheap when
-    /// nothing happened.
+    /// Changes of the permission; while this stream is silent, or after it ends, the permission stays. Polled from the
+    /// watch's own task before each frame, so it must be cheap when nothing has changed.
     fn events(self: Box<Self>) -> BoxStream<'static, AuthorizationEvent>;
 }
 
@@ -35,7 +34,7 @@ impl StreamAuthorization for Box<dyn StreamAuthorization> {
     }
 }
 
-/// A permission that nobody takes away: for streams inside a process, and for tests.
+/// A permission that never ends: for streams inside a process, and for tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unrestricted;
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-/// What happened to an entity of a view.
+/// How an entity of a view changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op<T = Bytes> {
     /// The entity's whole new state: the item message of the view, encoded where it is served.
@@ -21,7 +21,7 @@ pub struct Change<T = Bytes> {
     pub key: String,
     /// Revision of the entity's last change in the view's scope.
     pub version: i64,
-    /// What happened.
+    /// The change itself.
     pub op: Op<T>,
 }
 
@@ -31,18 +31,18 @@ impl Change<Bytes> {
         Self { key: key.into(), version, op: Op::Upsert(item.encode_to_vec().into()) }
     }
 
-    /// The entity no longer matches the view's filter.
+    /// A change for an entity that no longer matches the view's filter.
     pub fn left_view(key: impl Into<String>, version: i64) -> Self {
         Self { key: key.into(), version, op: Op::LeftView }
     }
 
-    /// The entity was deleted.
+    /// A change for an entity that was deleted.
     pub fn deleted(key: impl Into<String>, version: i64) -> Self {
         Self { key: key.into(), version, op: Op::Deleted }
     }
 }
 
-/// What a row adds to a snapshot's digest: FNV-1a-64 of key, 0x00 and the version little-endian.
+/// A row's part of a snapshot's digest: FNV-1a-64 of key, 0x00 and the version little-endian.
 pub fn row_digest(key: &str, version: i64) -> u64 {
     use std::hash::Hasher as _;
     let mut hasher = fnv::FnvHasher::default();

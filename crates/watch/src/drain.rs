@@ -1,5 +1,5 @@
-//! The end of a server's streams in a drain: each is asked to reconnect at a time of its own, and ends cleanly a moment
-//! later.
+//! Ends a server's streams in a drain: each client is asked to reconnect at a random time, and its stream ends cleanly
+//! a moment later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use foundry_core::{Env, Timestamp, sleep_until};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-/// For a stream's end to reach its client.
+/// Time for a stream's end to reach its client.
 const FAREWELL: Duration = Duration::from_millis(250);
-/// Longest time over which the reconnects are spread.
+/// Longest time over which reconnects are spread.
 const MAX_SPREAD: Duration = Duration::from_secs(3);
-/// Reconnects per second that a drain with few streams aims at, so that it is short.
+/// Target rate of reconnects for a drain with few streams, which keeps it short.
 const RECONNECTS_PER_SECOND: u32 = 500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +33,14 @@ struct Shared {
 }
 
 impl Drain {
-    /// Of a server without streams. A drained stream stays open for `overlap` after its client was to open the next one.
+    /// For a server without streams so far. A drained stream stays open for `overlap` after the time at which its
+    /// client should open the next one.
     pub fn new(env: Env, overlap: Duration) -> Self {
         let (orders, open) = (watch::Sender::new(Order::Serve), watch::Sender::new(0));
         Self(Arc::new(Shared { orders, open, env, overlap }))
     }
 
-    /// Whether no stream may be opened any more.
+    /// Whether the drain has begun, so that no stream may be opened.
     pub fn has_begun(&self) -> bool {
         *self.0.orders.borrow() != Order::Serve
     }
@@ -49,14 +50,14 @@ impl Drain {
         *self.0.open.borrow()
     }
 
-    /// The end of a new stream, which is open as long as this lives.
+    /// Registers a new stream, which counts as open until the returned value is dropped.
     pub fn stream(&self) -> StreamEnd {
         self.0.open.send_modify(|n| *n += 1);
         StreamEnd { drain: Arc::clone(&self.0), orders: self.0.orders.subscribe(), end: None }
     }
 
-    /// Ends all streams. The reconnects are spread over `spread` at most: 3 s at most, and less when few are open. False
-    /// when some did not end in time because nobody reads them; they end with their connections.
+    /// Ends all streams. The reconnects are spread over `spread` at most: 3 s at most, and less when few are open.
+    /// False when some did not end in time because their clients do not read; they end with their connections.
     pub async fn drain(&self, spread: Duration) -> bool {
         let Shared { orders, open, env, overlap } = &*self.0;
         let count = u32::try_from(*open.borrow()).unwrap_or(u32::MAX).min(10_000);
@@ -83,7 +84,7 @@ impl Drain {
 /// The message to the client of a drained stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainNotice {
-    /// When it should open its next stream, from now on.
+    /// When the client should open its next stream, from now on.
     pub reconnect_after: Duration,
     /// When this stream ends.
     pub deadline: Timestamp,
@@ -97,8 +98,8 @@ pub struct StreamEnd {
 }
 
 impl StreamEnd {
-    /// Waits for the drain: first what to tell the client, then, when it had the time to reconnect, none. May be dropped
-    /// and called again.
+    /// Waits for the drain: first returns the notice for the client, then, after the time to reconnect, `None`. May be
+    /// dropped and called again.
     pub async fn next(&mut self) -> Option<DrainNotice> {
         if let Some(end) = &mut self.end {
             end.await;
@@ -110,7 +111,7 @@ impl StreamEnd {
                 Order::Drain { spread, deadline } => break (spread, deadline),
                 Order::Serve => {
                     if self.orders.changed().await.is_err() {
-                        // Cannot be: the sender lives in `self`.
+                        // Cannot happen: the sender is a field of `self`.
                         std::future::pending::<()>().await;
                     }
                 }

@@ -1,20 +1,20 @@
-//! How often a stream is heard of, whatever it has to say.
+//! The interval in which a stream sends at least one frame.
 
 use std::time::Duration;
 
 use foundry_core::{Error, Result};
 
-/// Unless its client asks for another.
+/// The interval when the client requests none.
 pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
-/// The shortest that is granted.
+/// The shortest interval allowed.
 pub const MIN_HEARTBEAT: Duration = Duration::from_secs(5);
-/// The longest that is granted.
+/// The longest interval allowed.
 const MAX_HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// The heartbeat that a client asks for in this field of its request.
+/// The interval that a client requests in this field.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for one that is not 5 to 30 s.
+/// `INVALID_ARGUMENT` if it is not 5 to 30 s.
 pub fn parse_heartbeat(asked: Option<prost_types::Duration>, field: &str) -> Result<Duration> {
     let refused = || Error::invalid_field(field, "must be 5 to 30 seconds");
     let heartbeat = match asked {

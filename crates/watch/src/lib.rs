@@ -1,5 +1,6 @@
-//! The watch contract, and its consumer: a [`Consumer`] keeps one stream alive, checks it and hands out verified events
-//! with the position after each; a [`Drain`] ends the streams of a server. Nothing here needs a database; `foundry-watch-hub` serves watches.
+//! The watch contract, and its consumer: a [`Consumer`] keeps one stream alive, checks it and returns verified events
+//! with the position after each; a [`Drain`] ends the streams of a server. No database is needed here;
+//! `foundry-watch-hub` serves watches.
 
 mod authorization;
 mod change;

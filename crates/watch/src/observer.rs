@@ -1,12 +1,12 @@
-//! Who is told what watches do, for the metrics of the process.
+//! Observers of watches, for the metrics of the process.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use tonic::Code;
 
-/// Observes hubs, consumers and what is derived from their events. Called in the path of streams:
-/// it must not wait. A `view` is the name of the `Watch*` rpc.
+/// Observes hubs, consumers and what is derived from their events. Called in the path of streams, so it must not block.
+/// A `view` is the name of the `Watch*` rpc.
 pub trait Observer: Debug + Send + Sync + 'static {
     /// A hub opened a watch.
     fn opened(&self, _view: &'static str, _beginning: Beginning) {}
@@ -14,25 +14,25 @@ pub trait Observer: Debug + Send + Sync + 'static {
     /// A watch that was opened has ended.
     fn closed(&self, _view: &'static str) {}
 
-    /// A consumer opens its stream again.
+    /// A consumer reopens its stream.
     fn reconnected(&self, _view: &'static str, _why: Reconnect) {}
 
-    /// What a view shows was brought up to date, with all that had to be read and written for it.
+    /// The state derived from a view was updated, which took this long with all reads and writes.
     fn updated(&self, _view: &'static str, _took: Duration) {}
 }
 
 /// How a watch started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beginning {
-    /// Without a position.
+    /// Without a position, from a snapshot.
     Anew,
     /// From its position.
     Resumed,
-    /// From a snapshot, since its position was of no use.
+    /// From a snapshot, since its position was not valid any more.
     Reset,
 }
 
-/// Why a consumer opens its stream again.
+/// Why a consumer reopens its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
     /// The server asked for it.
@@ -41,7 +41,7 @@ pub enum Reconnect {
     Lost(Code),
 }
 
-/// Tells nobody.
+/// Ignores every call.
 #[derive(Clone, Copy, Debug)]
 pub struct NoObserver;
 

@@ -1,10 +1,10 @@
 //! A consumer's position.
 
-/// Up to where a consumer has seen everything. Store it in the transaction of what was derived.
+/// The position up to which a consumer has seen everything. Store it in the same transaction as the derived data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Position {
-    /// Revision last applied.
+    /// The revision that was last applied.
     pub rev: i64,
-    /// Token to resume with; empty = none was received yet, the next watch starts with a snapshot.
+    /// Token to resume with; empty = none was received yet, and the next watch starts with a snapshot.
     pub resume_token: String,
 }

@@ -1,10 +1,10 @@
-//! A view folded to its current rows: for programs that show it, and for tests.
+//! The current rows of a view: for programs that show it, and for tests.
 
 use std::collections::BTreeMap;
 
 use crate::{Change, Event, Op, Position};
 
-/// The rows of a view as far as its events were applied.
+/// The rows of a view after the events applied so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State<T> {
     rows: BTreeMap<String, (i64, T)>,
@@ -18,7 +18,7 @@ impl<T> Default for State<T> {
 }
 
 impl<T: Clone> State<T> {
-    /// Applies an event; says whether rows changed.
+    /// Applies an event; true if rows changed.
     pub fn apply(&mut self, event: &Event<T>) -> bool {
         match event {
             Event::Snapshot { rows, position } => {

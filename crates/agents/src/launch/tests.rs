@@ -64,13 +64,13 @@ fn gives_opencode_only_our_provider_whatever_its_kind() {
         assert_eq!(config["enabled_providers"], json!(["foundry"]));
         assert_eq!(config["model"], "foundry/a-model");
         assert_eq!(config["small_model"], Value::Null);
-        // What we want to be asked for would otherwise hold in the mode that only plans, too.
+        // Otherwise our own permissions would also hold in the plan mode, which must not edit.
         assert_eq!(config["agent"]["plan"]["permission"]["edit"], "deny");
         let provider = &config["provider"]["foundry"];
         assert_eq!(provider["npm"], npm);
         let options = json!({ "baseURL": format!("{URL}/{url}"), "apiKey": "the-token" });
         assert_eq!(provider["options"], options);
-        // It drops pictures in silence for a model of which it does not know that it reads them.
+        // opencode silently drops pictures for a model that is not declared to read them.
         let reads =
             json!({ "attachment": true, "modalities": { "input": ["text", "image"], "output": ["text"] } });
         assert_eq!(provider["models"], json!({ "a-model": reads }));

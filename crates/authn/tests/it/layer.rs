@@ -1,4 +1,4 @@
-//! The layer as a service carries it: policy, caller, refusals on the wire.
+//! The layer as a service applies it: policy, caller, refusals on the wire.
 
 use std::convert::Infallible;
 

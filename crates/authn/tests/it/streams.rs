@@ -1,4 +1,4 @@
-//! When open streams end, and that they go on otherwise.
+//! When open streams end, and when they continue.
 
 use std::time::Duration;
 

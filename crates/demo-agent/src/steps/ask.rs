@@ -1,4 +1,4 @@
-//! Asking the user: for one instruction, or whether to go on at all.
+//! Asking the user: for one instruction, or whether to continue at all.
 
 use agent_client_protocol::v1::schema::ToolKind;
 use futures::future::join_all;
@@ -8,7 +8,7 @@ use crate::tool::{Call, Outcome, Permission};
 use crate::turn::{Turn, TurnEnd};
 
 impl Turn {
-    /// Announces a tool call, asks where the prompt says so, and says that the work begins.
+    /// Announces a tool call, asks for permission where the prompt requires it, and marks the call as in progress.
     /// `None` when it was not permitted.
     pub(super) async fn open(
         &self,
@@ -27,7 +27,7 @@ impl Turn {
         Ok(Some(call))
     }
 
-    /// Asks whether to go on, with `count` questions open at the same time; one refusal ends the turn.
+    /// Asks whether to continue, with `count` requests open at the same time; one refusal ends the turn.
     pub(super) async fn ask_to_go_on(&self, reason: &str, count: usize) -> Result<(), TurnEnd> {
         let mut calls = Vec::with_capacity(count);
         for n in 1..=count {

@@ -1,4 +1,4 @@
-//! Reading and changing files, each as a tool call that shows the difference.
+//! Reading and changing files, each as a tool call that shows the diff.
 
 use agent_client_protocol::v1::schema::{Diff, ToolCallContent, ToolKind};
 use serde_json::{Value, json};
@@ -42,13 +42,13 @@ impl Turn {
         }
     }
 
-    /// Makes the change that a prompt without instructions leads to.
+    /// Makes the edit for a prompt without instructions.
     pub(super) async fn note(&mut self, prompt: &str, ask: bool) -> Result<(), TurnEnd> {
         let edit = note(&self.session.workspace, prompt);
         self.edit(edit, ask).await
     }
 
-    /// Creates files one by one, so that many of them hold up neither a cancel nor another session.
+    /// Creates files one by one, so that a long list delays neither a cancel nor another session.
     async fn create_many(
         &self,
         call: &Call,
@@ -100,11 +100,11 @@ fn past(edit: &Edit) -> String {
     }
 }
 
-/// Makes the edit; what the tool call shows of it.
+/// Makes the edit; returns what the tool call shows.
 fn apply(workspace: &Workspace, edit: &Edit) -> Result<Vec<ToolCallContent>, EditError> {
     match edit {
         Edit::Write { file, content } => {
-            // What is not text or too large may be overwritten, it only has no old side to show.
+            // A file that is not text or is too large may be overwritten; it only has no old side to show.
             let old = match workspace.read(file) {
                 Err(EditError::NotText(_) | EditError::TooLarge(_)) => None,
                 other => other?,
@@ -158,7 +158,7 @@ fn diff(workspace: &Workspace, file: &str, old: Option<String>, new: &str) -> To
     diff.into()
 }
 
-/// The edit that makes a real change of a prompt without instructions.
+/// The edit for a prompt without instructions.
 fn note(workspace: &Workspace, prompt: &str) -> Edit {
     let quoted = shorten(&on_one_line(prompt), 200);
     let content = format!("> Noted by the demo agent: {quoted}\n");

@@ -1,4 +1,4 @@
-//! Asking the user to fill in a form, and telling of oneself.
+//! Asking the user to fill in a form, and updates about the session itself.
 
 use agent_client_protocol::v1::schema::{
     ConfigOptionUpdate, Cost, SessionInfoUpdate, SessionUpdate, UsageUpdate,
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::turn::{Turn, TurnEnd};
 
-/// Tokens that fit into the context that this agent claims to have.
+/// The size of the context window that this agent claims to have, in tokens.
 const CONTEXT: u64 = 200_000;
-/// Dollars that a token is claimed to cost.
+/// The claimed price of a token, in dollars.
 const PRICE: f64 = 0.000_01;
 
 impl Turn {
-    /// Asks for a form with a field of every kind, and says what was filled in.
+    /// Requests a form with a field of every kind, and reports the values.
     pub(super) async fn form(&self) -> Result<(), TurnEnd> {
         if !self.forms {
             return self.say("This client cannot show forms.").await;
@@ -36,7 +36,7 @@ impl Turn {
         self.elicit(&params).await
     }
 
-    /// Asks for a web page to be opened.
+    /// Requests that the user opens a web page.
     pub(super) async fn page(&self) -> Result<(), TurnEnd> {
         let params = json!({ "mode": "url", "sessionId": self.session.id, "message": "Please sign in there.",
             "elicitationId": "page-1", "url": "https://example.invalid/sign-in" });
@@ -66,7 +66,7 @@ impl Turn {
         self.update(SessionUpdate::SessionInfoUpdate(update)).await
     }
 
-    /// Claims to have used so many tokens more.
+    /// Reports this many more tokens as used.
     pub(super) async fn use_tokens(&self, tokens: usize) -> Result<(), TurnEnd> {
         let used = self.session.use_tokens(u64::try_from(tokens).unwrap_or(u64::MAX));
         #[allow(clippy::cast_precision_loss)] // far below what a float holds exactly
@@ -75,7 +75,7 @@ impl Turn {
         self.update(SessionUpdate::UsageUpdate(update)).await
     }
 
-    /// Goes to another mode and tells the client.
+    /// Switches the mode and notifies the client.
     pub(super) async fn switch(&self, mode: &str) -> Result<(), TurnEnd> {
         let offered = self.session.change(|settings| settings.switch(mode).then(|| settings.offered()));
         match offered {

@@ -1,4 +1,4 @@
-//! Performing the instructions: here those that only speak, wait or end the turn.
+//! Performing the instructions: here those that only send text, wait or end the turn.
 
 mod ask;
 mod edit;
@@ -18,7 +18,7 @@ use crate::tool::{Outcome, Permission, text};
 use crate::turn::{Turn, TurnEnd};
 use crate::vocabulary::{Instruction, Step};
 
-/// The most of a file or of an output that a tool call shows.
+/// The most of a file or an output that a tool call shows, in bytes.
 const MAX_SHOWN: usize = 32 << 10;
 
 impl Turn {
@@ -120,7 +120,7 @@ impl Turn {
             self.chunk(&message, format!("chunk {n} of {chunks}\n")).await?;
             self.wait(pause).await?;
             if n % 64 == 0 {
-                // Other sessions of this process go on meanwhile.
+                // Lets other sessions of this process run.
                 tokio::task::yield_now().await;
             }
         }

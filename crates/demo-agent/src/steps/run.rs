@@ -12,11 +12,11 @@ use crate::phrases::shorten;
 use crate::tool::{Call, Outcome, text};
 use crate::turn::{Turn, TurnEnd};
 
-/// Up to this many lines of output each one is shown when it comes, then a line end is shown
-/// once the output has grown by one part in [`GROWTH`].
+/// Up to this many lines, each line of output is shown when it comes; after that, at a line end once the output has
+/// grown by one part in [`GROWTH`].
 const EAGER_LINES: usize = 20;
 const GROWTH: usize = 8;
-/// How much output without a line end is shown at once.
+/// Output without a line end is shown after this many bytes.
 const SHOW_BYTES: usize = 4096;
 
 impl Turn {
@@ -126,7 +126,7 @@ impl Output {
             if byte == b'\n' {
                 self.lines += 1;
             }
-            // The whole beginning is sent again each time, so the steps grow with it.
+            // The whole head is sent again each time, so the steps grow with it.
             let due =
                 byte == b'\n' && (self.lines <= EAGER_LINES || self.unshown * GROWTH >= self.head.len());
             if (due || self.unshown >= SHOW_BYTES) && self.tail.is_empty() {

@@ -1,4 +1,4 @@
-//! Files: those that came with the prompt, described; and pictures of the agent's own.
+//! Attachments of the prompt, described; and pictures that the agent sends.
 
 use agent_client_protocol::v1::schema::{
     ContentBlock, ContentChunk, EmbeddedResourceResource, ImageContent, SessionUpdate, ToolCallContent,
@@ -16,7 +16,7 @@ use crate::turn::{Turn, TurnEnd};
 const PICTURE: &str = "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAOUlEQVR42mPQtgrFim7mG2FFpKpnGLVg1IIhYAG1DMKlftSCUQuGggWjRcWoBaMWjNYHoxaMWgBEABb3aD2q9vvuAAAAAElFTkSuQmCC";
 
 impl Turn {
-    /// Says what came with the prompt.
+    /// Describes the attachments of the prompt.
     pub(super) async fn show_attachments(&self) -> Result<(), TurnEnd> {
         if self.attachments.is_empty() {
             return self.say("Nothing is attached.").await;
@@ -27,7 +27,7 @@ impl Turn {
         Ok(())
     }
 
-    /// Shows a picture among its words, and another one as the result of a tool call.
+    /// Sends a picture in a message, and another one as the result of a tool call.
     pub(super) async fn show_picture(&self, kib: usize) -> Result<(), TurnEnd> {
         self.say("This is a picture:").await?;
         let message = self.session.next_message();
@@ -40,7 +40,7 @@ impl Turn {
     }
 }
 
-/// A picture of about so many KiB: what follows its end is passed over by readers. The last byte tells two apart.
+/// A picture of about `kib` KiB: decoders ignore what follows its end. The last byte makes each picture distinct.
 fn picture(kib: usize, number: u8) -> ImageContent {
     let mut bytes = STANDARD.decode(PICTURE).unwrap_or_default();
     bytes.resize(bytes.len().max(kib << 10), 0);
@@ -48,7 +48,7 @@ fn picture(kib: usize, number: u8) -> ImageContent {
     ImageContent::new(STANDARD.encode(bytes), "image/png")
 }
 
-/// What is attached to a prompt, in words: kind, type, size and hash of each.
+/// The attachments of a prompt as text: kind, type, size and hash of each.
 pub(crate) fn described(blocks: &[ContentBlock]) -> Vec<String> {
     let hashed = |kind: &str, media_type: &str, bytes: &[u8]| {
         format!("{kind} {media_type}, {} bytes, sha256 {}", bytes.len(), hex::encode(Sha256::digest(bytes)))

@@ -1,5 +1,5 @@
-//! The plain words the agent understands (described for people in `docs/demo-agent.md`), as data:
-//! [`read`] turns a prompt into a [`Script`]. Nothing here does anything.
+//! The phrases the agent understands (described for users in `docs/demo-agent.md`), as data: [`read`] turns a prompt
+//! into a [`Script`]. Nothing is performed here.
 
 mod parse;
 mod words;
@@ -32,7 +32,7 @@ pub(crate) struct Step {
 pub(crate) enum Instruction {
     Say(String),
     Think(String),
-    /// Words that are no instruction: answered in words.
+    /// Text that is not an instruction; it gets a fixed answer.
     Answer(String),
     Edit(Edit),
     Read {
@@ -41,12 +41,12 @@ pub(crate) enum Instruction {
     Run {
         command: String,
     },
-    /// Ask for permission to go on, `count` times at once.
+    /// Ask for permission to continue, with `count` requests open at the same time.
     Ask {
         reason: String,
         count: usize,
     },
-    /// In thousandths of a second.
+    /// Do nothing for this long.
     Wait {
         millis: u64,
     },
@@ -58,27 +58,27 @@ pub(crate) enum Instruction {
     },
     Hostile,
     ShowEnvironment,
-    /// Say which mode, model and effort hold.
+    /// Report mode, model and effort.
     ShowSettings,
-    /// Ask for a form to be filled in, and say what was.
+    /// Request a form and report the values.
     Form,
-    /// Ask for a web page to be opened, which clients may not offer.
+    /// Request that the user opens a web page, which a client may not support.
     Page,
     /// Give the conversation a title.
     Title {
         title: String,
     },
-    /// Claim to have used so many tokens more.
+    /// Report this many more tokens as used.
     Use {
         tokens: usize,
     },
-    /// Go to another mode without being told by the client.
+    /// Switch the mode without a request of the client.
     Switch {
         mode: String,
     },
-    /// What came with the prompt besides words.
+    /// Describe the attachments of the prompt.
     ShowAttachments,
-    /// A picture among the words and one in a tool call, of so many KiB; 0 = a small one.
+    /// Send a picture in a message and one in a tool call, of `kib` KiB; 0 = a small one.
     ShowPicture {
         kib: usize,
     },

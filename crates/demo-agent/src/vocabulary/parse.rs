@@ -41,7 +41,7 @@ pub(crate) fn read(prompt: &str) -> Script {
     reader.finish(prompt)
 }
 
-/// What a piece of text was found to be.
+/// The meaning of a piece of text.
 enum Found {
     Step(Instruction),
     /// Ask for permission before this one.
@@ -136,7 +136,7 @@ impl Reader {
             self.push(Instruction::Introduce, false);
         }
         if self.script.steps.is_empty() {
-            // Only a plan: its steps are told one by one.
+            // Only a plan: its steps are reported as done one by one.
             for step in self.script.plan.clone().unwrap_or_default() {
                 self.push(Instruction::Say(format!("{step}: done.")), false);
             }
@@ -200,7 +200,7 @@ fn asked(text: &str) -> Option<(Found, &str)> {
         one_sentence(head.trim()).map(|instruction| (Found::Step(instruction), rest))
     });
     if let Some((Found::Step(instruction), rest)) = inner {
-        // `plain` differs from the text only at its start, so the end is the same.
+        // `plain` differs from the text only at its start, so `rest` has the same length in both.
         return Some((Found::Asked(instruction), &text[text.len() - rest.len()..]));
     }
     let (reason, rest) = sentence(wanted);
@@ -265,7 +265,7 @@ fn whole_line(text: &str) -> Option<(Found, &str)> {
 }
 
 fn run(command: &str) -> Option<(Found, &str)> {
-    // "Run the tests" is a wish, not a command.
+    // "Run the tests" is a request in prose, not a command line.
     const WISHES: &[&str] =
         &["the", "a", "an", "all", "some", "this", "these", "my", "your", "our", "it", "every"];
     if command.is_empty() || after_any(command, WISHES).is_some() {

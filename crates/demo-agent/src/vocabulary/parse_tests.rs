@@ -1,4 +1,4 @@
-//! What the vocabulary takes a prompt to mean.
+//! How prompts are parsed.
 
 use super::*;
 

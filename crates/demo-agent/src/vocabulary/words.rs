@@ -1,4 +1,4 @@
-//! Reading words: phrases, quoted names, numbers and sentences. All comparisons ignore case.
+//! Parsing words: phrases, quoted names, numbers and sentences. All comparisons ignore case.
 
 /// The text after `phrase`, when `text` begins with exactly these words.
 pub(super) fn after<'t>(text: &'t str, phrase: &str) -> Option<&'t str> {
@@ -23,12 +23,12 @@ pub(super) fn after_any<'t>(text: &'t str, phrases: &[&str]) -> Option<&'t str> 
     phrases.iter().find_map(|phrase| after(text, phrase))
 }
 
-/// The text without these words in front of it, where they are there.
+/// The text without these words at its start, where they are present.
 pub(super) fn skip<'t>(text: &'t str, phrases: &[&str]) -> &'t str {
     after_any(text, phrases).unwrap_or(text).trim_start()
 }
 
-/// The text without the words of politeness and order that people put in front of a request.
+/// The text without words such as "please" or "then" at the start of a request.
 pub(super) fn without_courtesy(text: &str) -> &str {
     const WORDS: &[&str] = &[
         "please",

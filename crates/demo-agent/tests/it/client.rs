@@ -1,4 +1,4 @@
-//! A client: sends lines, collects a turn's updates, and tells them in short words.
+//! A client: sends lines, collects a turn's updates, and describes them in short texts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines};
 use tokio::sync::oneshot;
 
-/// Far longer than anything takes; only a test that would hang meets it.
+/// Far longer than anything takes; only a test that would hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A clock on which every wait is over at once.
+/// A clock on which every wait ends at once.
 pub struct Instantly;
 
 #[async_trait::async_trait]
@@ -24,7 +24,7 @@ impl Clock for Instantly {
     async fn sleep(&self, _: Duration) {}
 }
 
-/// A clock on which no wait is ever over.
+/// A clock on which no wait ever ends.
 pub struct Never;
 
 #[async_trait::async_trait]
@@ -78,7 +78,7 @@ impl Client {
         client
     }
 
-    /// An agent that has heard nothing yet.
+    /// An agent that has received nothing yet.
     pub fn unopened(options: DemoOptions) -> Self {
         let (to, input) = tokio::io::duplex(64 << 10);
         let (output, from) = tokio::io::duplex(64 << 10);
@@ -204,7 +204,7 @@ impl Turn {
         self.answer["result"]["stopReason"].as_str().unwrap_or_else(|| panic!("{}", self.answer))
     }
 
-    /// Everything said, thoughts left out.
+    /// All messages of the turn, thoughts left out.
     pub fn said(&self) -> String {
         let chunks = self.updates.iter().map(|u| &u["params"]["update"]);
         chunks
@@ -213,7 +213,7 @@ impl Turn {
             .collect()
     }
 
-    /// The updates in short words, the pieces of one message put together.
+    /// The updates as short texts, the pieces of one message joined.
     pub fn told(&self) -> Vec<String> {
         let mut told: Vec<String> = Vec::new();
         let mut message = Value::Null;

@@ -9,7 +9,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::client::{Client, Instantly, options};
 
-/// Returns once a process has gone; one that stays makes the test fail. The kernel tells: nothing polls.
+/// Returns once a process has exited; one that stays makes the test fail. It waits on a pidfd and does not poll.
 fn gone(pid: &str) {
     let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };

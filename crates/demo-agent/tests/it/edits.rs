@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 
-/// What the turn tells of its tool calls.
+/// The tool calls among a turn's updates.
 fn calls(told: Vec<String>) -> Vec<String> {
     told.into_iter().filter(|t| t.starts_with("call-")).collect()
 }

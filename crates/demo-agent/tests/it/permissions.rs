@@ -75,7 +75,7 @@ async fn stops_in_bounded_time_when_cancelled_while_it_waits_for_an_answer() {
     let turn = client.answer_to(id).await;
     assert_eq!(turn.stop_reason(), "cancelled");
     assert!(turn.told().last().unwrap().starts_with("call-1 failed"), "{:?}", turn.told());
-    // The late answer is nobody's.
+    // Nothing waits for the late answer.
     client.select(&question, "allow_once").await;
     assert_eq!(client.turn("say on").await.said(), "on");
     assert!(!client.dir.path().join("done").exists());

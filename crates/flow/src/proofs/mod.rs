@@ -1,8 +1,8 @@
 //! The proofs that every flow must pass, generic over the flow and the database.
 //!
-//! A service describes a [`World`]: a fresh database, its bindings, what exists outside. Each proof
-//! runs the flow once undisturbed, then again with a fault at every point of every stage, and
-//! compares what exists and what is shown at the end.
+//! A service describes a [`World`]: a fresh database, its bindings, and the external effects. Each proof runs the flow
+//! once undisturbed, then again with a fault at every point of every stage, and compares the effects and the projected
+//! state at the end.
 
 mod script;
 mod world;
@@ -49,8 +49,8 @@ async fn undisturbed<W: World, F: Fn() -> Fut, Fut: Future<Output = W>>(fresh: &
     End::of(&world, &id).await
 }
 
-/// Crash before the effect, after it, and after its record, at each stage: the next process goes on
-/// at that stage, completed stages run no second time, the end is that of an undisturbed run.
+/// Crash before the effect, after it, and after its record, at each stage: the next process resumes at that stage,
+/// completed stages do not run again, and the end equals that of an undisturbed run.
 ///
 /// # Panics
 /// When the proof fails.
@@ -164,7 +164,7 @@ where
     );
 }
 
-/// A process dies in a stage, and a cancel comes while nobody runs the flow: the next process ends it.
+/// A process dies in a stage, and a cancel comes while no worker runs the flow: the next process ends it.
 ///
 /// # Panics
 /// When the proof fails.
@@ -293,7 +293,7 @@ where
     let engine = engine(&world, Options { ignore_wake_ups: true, ..Options::default() });
     let (tasks, _failures) = Tasks::new();
     engine.start(&tasks);
-    // The sweeper looks at once when it starts: only its later looks may find the flow.
+    // The first sweep comes at once at the start: only a later one may find the flow.
     while engine.sweeps() == 0 {
         tokio::task::yield_now().await;
     }
@@ -312,7 +312,7 @@ where
     assert!(tasks.shutdown(Duration::from_secs(5)).await, "the engine's loops did not end");
 }
 
-/// One process after another, each dying where the script wants it, until the flow has ended.
+/// One process after another, each crashing where the script demands it, until the flow has ended.
 async fn run_through_crashes(world: &impl World, id: &foundry_core::FlowId, script: &Script) {
     for _ in 0..1_000 {
         run(world, id, &successor(world, script.options()).await).await;

@@ -1,4 +1,4 @@
-//! What a proof plants at which point, and what it saw there.
+//! The faults that a proof injects, and what it observed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::{FailPoints, FlowStatus, Options, Point, Status, Verdict};
 
-/// What happens at the planted point.
+/// What happens at the chosen point.
 #[derive(Clone)]
 pub(super) enum Action {
     Nothing,
@@ -54,7 +54,7 @@ pub(super) struct Script(Arc<Inner>);
 
 struct Inner {
     point: Point,
-    /// The stage to act at; none = once at each.
+    /// The stage to act at; `None` = once at each.
     stage: Option<&'static str>,
     action: Action,
     seen: Mutex<Seen>,
@@ -66,7 +66,7 @@ struct Seen {
     fired_at: HashSet<String>,
     /// The flow's status and stage when the action last happened.
     fired_on: Option<(Status, String)>,
-    /// Stage of the newest attempt: after the record the flow stands elsewhere.
+    /// Stage of the newest attempt: after its record, the flow is already at another one.
     begun: String,
 }
 
@@ -85,7 +85,7 @@ impl Script {
         Self::new(point, None, action)
     }
 
-    /// Only remembers.
+    /// Injects nothing, and only records the attempts.
     pub(super) fn recording() -> Self {
         Self::new(Point::BeforeEffect, None, Action::Nothing)
     }
@@ -121,7 +121,7 @@ impl Script {
         foundry_core::lock(&self.0.seen)
     }
 
-    /// Notes the point; whether the action is due here.
+    /// Records the point; true when the action is due here.
     fn note(&self, point: Point, flow: &FlowStatus) -> bool {
         let mut seen = self.seen();
         if point == Point::BeforeEffect {

@@ -1,4 +1,4 @@
-//! What a proof runs in, and the steps that all proofs share.
+//! The environment of a proof, and the steps that all proofs share.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use foundry_store::{Store, WriteSet};
 
 use crate::{Binding, Engine, FlowStatus, Options, OwnedDataDirectory, Status, request_cancel};
 
-/// One fresh world: its database and outside outlive the engines that a proof kills.
+/// One fresh world: its database and its external effects outlive the engines that a proof kills.
 #[async_trait]
 pub trait World: Send + Sync {
     /// The service's store, with [`crate::MIGRATIONS`] applied.
@@ -17,20 +17,20 @@ pub trait World: Send + Sync {
     fn env(&self) -> &Env;
     /// Moves the clock, and the database's clock with it.
     fn advance(&self, d: Duration);
-    /// The code of a process that starts now.
+    /// The bindings of a process that starts now.
     fn flows(&self) -> Vec<Binding>;
-    /// Does what makes the flow start, and returns its id.
+    /// Creates the flow, as a request would, and returns its id.
     async fn start(&self) -> Result<FlowId, Error>;
-    /// The names of the effects that exist outside now, each as often as it exists.
+    /// The names of the external effects that exist, each as often as it exists.
     async fn effects(&self) -> Vec<String>;
-    /// What the service shows of the entity, without attempts, times and other traces of the way.
+    /// The projected state of the entity, without attempts, times and other traces of how it was reached.
     async fn shown(&self) -> String;
-    /// Called whenever the flow rests unfinished: plays the outside's part, such as a signal that the
+    /// Called whenever the flow rests unfinished: acts as the external system, for example by sending a signal that the
     /// flow waits for.
     async fn outside_acts(&self) {}
 }
 
-/// How a flow ended: compared between a disturbed and an undisturbed run.
+/// The end of a flow, compared between a disturbed and an undisturbed run.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) status: Status,
@@ -42,7 +42,7 @@ pub(super) struct End {
 impl End {
     pub(super) async fn of(world: &impl World, id: &FlowId) -> Self {
         let flow = status(world, id).await;
-        // Two worlds have different ids.
+        // Ids differ between two worlds.
         let mut effects: Vec<String> =
             world.effects().await.iter().map(|e| e.replace(id.as_str(), "")).collect();
         effects.sort();
@@ -64,7 +64,7 @@ pub(super) fn engine(world: &impl World, options: Options) -> Engine {
     }
 }
 
-/// The engine of the process that comes after a crash.
+/// The engine of the process after a crash.
 pub(super) async fn successor(world: &impl World, options: Options) -> Engine {
     let engine = engine(world, options);
     match engine.recover(&OwnedDataDirectory::held_by(&())).await {
@@ -94,8 +94,8 @@ pub(super) async fn finish(world: &impl World, id: &FlowId, options: Options) ->
     status(world, id).await
 }
 
-/// Runs an engine until the flow has ended or the engine is dead, letting time pass and the outside
-/// act whenever the flow rests.
+/// Runs an engine until the flow has ended or the engine is dead, advancing time and the external system whenever the
+/// flow rests.
 pub(super) async fn run(world: &impl World, id: &FlowId, engine: &Engine) {
     for _ in 0..1_000 {
         if let Err(e) = engine.run_until_idle().await {

@@ -1,4 +1,4 @@
-//! What the engine promises to a service, driven by hand with a clock that stands still.
+//! The engine's guarantees to a service, driven by hand with a clock that stands still.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -181,7 +181,7 @@ async fn keeps_a_signal_that_comes_before_the_wait_is_recorded(bench: Bench) {
             if n > 1 {
                 return Outcome::done();
             }
-            // The answer arrives after the stage has looked for it, before its wait is recorded.
+            // The answer arrives after the stage has checked for it and before its wait is recorded.
             let mut ws = WriteSet::new();
             signal(&mut ws, &env, "answer");
             store.commit(ws).await.unwrap();

@@ -25,7 +25,7 @@ async fn starts_an_enqueued_flow_without_waiting_for_the_sweeper(bench: Bench) {
     let engine = bench.engine(vec![seven(&bench.ledger)]);
     let (tasks, _failures) = Tasks::new();
     engine.start(&tasks);
-    // Both loops sleep on the clock: the sweeper's first look is over, and time stands still.
+    // Both loops sleep on the clock: the first sweep is over, and time stands still.
     bench.time.clock.wait_for_sleepers(2).await;
     let id = bench.start(&SEVEN, "e1").await;
     bench.until(&id, |f| f.status == Status::Done).await;
@@ -118,7 +118,7 @@ async fn renews_its_leases_while_a_long_attempt_runs(bench: Bench) {
         let lease = bench.flow(&id).await.due_time;
         let rounds = engine.renewals();
         bench.advance(Duration::from_secs(3));
-        // Once a round is over the loop sleeps again: nothing else runs on this thread meanwhile.
+        // After a round the loop sleeps again: nothing else runs on this thread in the meantime.
         while engine.renewals() == rounds {
             tokio::task::yield_now().await;
         }

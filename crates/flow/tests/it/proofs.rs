@@ -20,7 +20,7 @@ static WAITING: Flow<Ledger> = Flow::new(
     ],
 );
 
-/// Waits until the answer exists outside.
+/// Waits until the answer exists in the ledger.
 async fn answered(ledger: &Arc<Ledger>, ctx: &StageContext) -> Outcome {
     if ledger.existing().iter().any(|e| e == "answer") {
         effect(ledger, ctx).await
@@ -29,7 +29,7 @@ async fn answered(ledger: &Arc<Ledger>, ctx: &StageContext) -> Outcome {
     }
 }
 
-/// Worlds share a database, each with an entity and an outside of its own.
+/// Worlds share a database, each with its own entity and ledger.
 struct Seven {
     bench: Arc<Bench>,
     ledger: Ledger,

@@ -1,4 +1,4 @@
-//! Flows that an older version stored, in a database that is migrated then.
+//! Flows stored by an older version, in a database that is then migrated.
 use std::sync::Arc;
 
 use crate::common::{JOB, code};

@@ -1,7 +1,7 @@
 //! What changed between two commits: the list of files and the patches that `git apply` takes.
 //!
-//! No attribute, external diff or textconv has a say (the attribute source is the empty tree), so
-//! the outcome depends on the two trees alone.
+//! No attribute, external diff or textconv applies (the attribute source is the empty tree), so the outcome depends on
+//! the two trees alone.
 
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -18,11 +18,11 @@ const EMPTY_TREE_SHA256: &str = "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
-    /// New.
+    /// The file exists only after the change.
     Added,
     /// Other content (and perhaps another mode).
     Modified,
-    /// Gone.
+    /// The file exists only before the change.
     Deleted,
     /// Moved, perhaps with other content.
     Renamed,
@@ -51,7 +51,7 @@ pub struct FileChange {
     pub additions: u64,
     /// Lines removed; 0 for a binary file.
     pub deletions: u64,
-    /// Whether git takes it for binary.
+    /// Whether git treats it as binary.
     pub binary: bool,
     /// Bytes of its patch.
     pub patch_size: u64,
@@ -62,7 +62,7 @@ pub struct FileChange {
 pub enum Patch {
     /// In the form that `git apply` takes.
     Bytes(Bytes),
-    /// Over the limit.
+    /// The patch is over the limit and left out.
     TooLarge {
         /// Its size in bytes.
         size: u64,

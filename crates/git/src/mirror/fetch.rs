@@ -1,4 +1,4 @@
-//! Making a mirror and bringing it up to date.
+//! Making a mirror and updating it.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub struct FetchReport {
     pub size: u64,
 }
 
-/// What the remote says about itself before anything is fetched.
+/// The remote's branches and HEAD, listed before anything is fetched.
 struct Listing {
     branches: u64,
     skipped: u64,
@@ -33,8 +33,8 @@ struct Listing {
 }
 
 impl Mirror {
-    /// Makes the mirror of a remote, or opens the one that is there. Nothing is seen at `dir`
-    /// before it is complete; what a crash left is cleared on the next try.
+    /// Makes the mirror of a remote, or opens the existing one. `dir` appears only when the mirror is complete; the
+    /// remains of a crash are removed on the next attempt.
     pub async fn create(
         git: &Git,
         dir: impl Into<PathBuf>,
@@ -59,7 +59,7 @@ impl Mirror {
         remove_tree(&temporary).await?;
         let made = mirror.fill(&temporary, remote).await;
         if let Err(e) = made {
-            // The first error is the one to tell; the left-over goes with the next try at the latest.
+            // The first error is the one to report; the next attempt removes what is left here.
             let _ = remove_tree(&temporary).await;
             return Err(e);
         }
@@ -70,9 +70,9 @@ impl Mirror {
         Ok(mirror)
     }
 
-    /// Brings the branches up to date; branches gone from the remote go, `refs/foundry` stays.
+    /// Updates the branches: those deleted at the remote are deleted here, `refs/foundry` stays.
     pub async fn fetch(&self, remote: &RemoteUrl) -> Result<FetchReport> {
-        // A slow remote is asked before the lock is taken, for which imports wait.
+        // A slow remote is resolved before the lock is taken, since imports wait for the lock.
         let endpoint = remote.pin().await?;
         let listing = self.list(&endpoint).await?;
         let _lock = self.lock().await?;
@@ -92,7 +92,7 @@ impl Mirror {
         self.fetch_into(temporary, &endpoint, listing).await.map(drop)
     }
 
-    /// Asks for names first: their number is limited, and none reaches a command line unchecked.
+    /// Lists the names first: their number is limited, and none reaches a command line unchecked.
     async fn list(&self, endpoint: &Endpoint) -> Result<Listing> {
         let limits = RunLimits {
             wall: self.limits.fetch_wall,
@@ -122,7 +122,7 @@ impl Mirror {
         };
         let fetch = remote_command(self.git.command("fetch"), endpoint, limits)
             .git_dir(dir)
-            // Old, harmless slips that many real histories carry.
+            // Harmless old errors that many real histories contain.
             .config("fetch.fsck.badTimezone", "ignore")
             .config("fetch.fsck.missingSpaceBeforeDate", "ignore")
             .config("fetch.fsck.zeroPaddedFilemode", "ignore")

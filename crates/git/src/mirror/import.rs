@@ -1,5 +1,5 @@
-//! Taking over the bundle that a sandbox made. The bundle is hostile until shown otherwise: its
-//! header is read here, its pack is checked in quarantine, and no ref moves before all of it held.
+//! Importing the bundle that a sandbox made. The bundle is treated as hostile: its header is parsed here, its pack is
+//! checked in quarantine, and no ref moves before all checks have passed.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
@@ -151,7 +151,7 @@ impl Mirror {
         }
     }
 
-    /// Takes the pack into quarantine (`self` is the mirror seen from there) and looks at all of it.
+    /// Takes the pack into quarantine (`self` is the mirror seen from there) and checks all of it.
     async fn examine(
         &self,
         base: &CommitId,
@@ -173,7 +173,7 @@ impl Mirror {
             file: Some(limits.bundle_bytes.saturating_mul(4)),
             memory: Some(self.limits.memory),
         };
-        // `--strict` is fsck with warnings as errors, and no link may lead nowhere.
+        // `--strict` turns fsck warnings into errors and rejects links to missing objects.
         self.command("index-pack")
             .args(["--stdin", "--fix-thin", "--strict", "--threads=1"])
             .args([format!("--max-input-size={}", limits.bundle_bytes)])
@@ -185,7 +185,7 @@ impl Mirror {
         self.resolve(&Revision::Commit(header.head.clone()))
             .await
             .map_err(|e| refused_unless_host(e, "has a ref that is not a commit"))?;
-        // Walks all that is new: proves that nothing is missing, and lists it for measuring.
+        // Walks all new objects: proves that none is missing, and lists them for measuring.
         let new = self
             .command("rev-list")
             .args(["--objects", "--no-object-names", header.head.as_str(), "--not", "--all"])
@@ -229,7 +229,7 @@ fn refused(why: &str) -> GitError {
     GitError::corrupt("BUNDLE_REFUSED", format!("the bundle {why}"))
 }
 
-/// What of the bundle is to blame for a commit that is not found; not for what the host or its load did.
+/// Blames the bundle for a commit that is not found, unless the host or its load caused the error.
 fn refused_unless_host(e: GitError, why: &str) -> GitError {
     if e.retryable() { e } else { refused(why).with_stderr(e.stderr()) }
 }

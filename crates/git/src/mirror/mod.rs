@@ -69,7 +69,7 @@ pub struct Mirror {
     git: Git,
     dir: PathBuf,
     limits: MirrorLimits,
-    /// Objects in quarantine that this value sees besides the mirror's own.
+    /// Objects in quarantine that are visible through this value besides the mirror's own.
     quarantine: Option<PathBuf>,
 }
 
@@ -86,7 +86,7 @@ impl Mirror {
         Ok(mirror)
     }
 
-    /// Where it is.
+    /// The mirror's directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -96,8 +96,8 @@ impl Mirror {
         &self.git
     }
 
-    /// Removes the mirror in `dir` and what it left beside it; a mirror that is not there is removed already. Waits at most
-    /// `lock_wait` for another operation to end.
+    /// Removes the mirror in `dir` and the files beside it; it is no error if there is none. Waits at most `lock_wait`
+    /// for another operation to end.
     pub async fn remove(dir: &Path, lock_wait: Duration) -> Result<()> {
         let _lock = Lock::acquire(dir, lock_wait).await?;
         // Renamed first: a crash half-way must not leave something that opens as a mirror.
@@ -137,7 +137,7 @@ impl Mirror {
         RunLimits { wall: self.limits.local_wall, stdout, file: None, memory: Some(self.limits.memory) }
     }
 
-    /// Takes the lock and clears what a killed git left: with the lock held nobody else writes.
+    /// Takes the lock and removes what a killed git left: under the lock, no other process writes.
     async fn lock(&self) -> Result<Lock> {
         let lock = Lock::acquire(&self.dir, self.limits.lock_wait).await?;
         let dir = self.dir.clone();
@@ -165,7 +165,7 @@ pub(crate) fn with_suffix(dir: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Removes a directory, following no symbolic link; absent is fine.
+/// Removes a directory without following symbolic links; an absent one is no error.
 pub(crate) async fn remove_tree(dir: &Path) -> Result<()> {
     match tokio::fs::remove_dir_all(dir).await {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -231,7 +231,7 @@ fn remove_if_there(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Visits the files below a directory; what disappears meanwhile is skipped.
+/// Visits the files below a directory; files that disappear during the walk are skipped.
 fn walk(
     dir: &Path,
     visit: &mut dyn FnMut(&Path, &std::fs::Metadata) -> std::io::Result<()>,

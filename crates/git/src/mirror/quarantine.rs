@@ -1,5 +1,5 @@
-//! Objects from outside wait here until they are found good: an object directory of its own that
-//! sees the mirror's objects and that the mirror does not see.
+//! Objects from outside stay here until they have passed all checks: a separate object directory that can read the
+//! mirror's objects, while the mirror cannot read its own.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ impl Quarantine {
         Ok((Self { dir, objects: mirror.dir.join("objects") }, inside))
     }
 
-    /// Moves the packs over. An index goes last: a pack exists for git once its index does.
+    /// Moves the packs to the mirror. Each index goes last: git uses a pack once its index exists.
     pub(super) async fn release(self) -> Result<()> {
         let (from, to) = (self.dir.join("pack"), self.objects.join("pack"));
         let moved = to.clone();

@@ -1,4 +1,4 @@
-//! Branches of a mirror and what names resolve to.
+//! Branches of a mirror, and resolving names to commits.
 
 use foundry_core::Timestamp;
 
@@ -11,11 +11,11 @@ const MAX_SUBJECT_CHARS: usize = 200;
 /// One branch of a mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Branch {
-    /// Its name.
+    /// The name without `refs/heads/`.
     pub name: BranchName,
-    /// Its tip.
+    /// The commit at its tip.
     pub commit: CommitId,
-    /// First line of the tip's message, shortened to 200 characters, with what is not UTF-8 replaced.
+    /// First line of the tip's message, shortened to 200 characters, with invalid UTF-8 replaced.
     pub subject: String,
     /// Committer time of the tip.
     pub committed_time: Timestamp,
@@ -30,7 +30,7 @@ pub struct Branches {
     pub skipped: u64,
 }
 
-/// Something that stands for one commit of a mirror.
+/// A name for one commit of a mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revision {
     /// The tip of a branch.
@@ -44,7 +44,7 @@ pub enum Revision {
 }
 
 impl Mirror {
-    /// The branches.
+    /// Lists the branches with their tips, sorted by name.
     pub async fn branches(&self) -> Result<Branches> {
         let format =
             "%(refname:lstrip=2)%00%(objectname)%00%(objecttype)%00%(committerdate:unix)%00%(subject)";
@@ -64,7 +64,7 @@ impl Mirror {
         Ok(branches)
     }
 
-    /// The branch that the remote's HEAD names; none in an empty repository.
+    /// The branch that the remote's HEAD names; `None` in an empty repository.
     pub async fn default_branch(&self) -> Result<Option<BranchName>> {
         let out = self.command("symbolic-ref").args(["--quiet", "HEAD"]).run_any().await?;
         let text = String::from_utf8_lossy(&out.stdout);
@@ -79,7 +79,7 @@ impl Mirror {
         }
     }
 
-    /// The commit that a name stands for, which then exists in the mirror.
+    /// The commit that a name stands for; it exists in the mirror.
     pub async fn resolve(&self, revision: &Revision) -> Result<CommitId> {
         let name = match revision {
             Revision::Branch(b) => b.to_ref(),
@@ -107,8 +107,8 @@ impl Mirror {
         CommitId::parse(String::from_utf8_lossy(&out.stdout).trim())
     }
 
-    /// Keeps `base` alive for a work although its branch may move or go, and records `head` as the
-    /// newest work (a turn that changed nothing has `head == base`). Both refs change together.
+    /// Keeps `base` alive for a work although its branch may move or be deleted, and records `head` as the newest work
+    /// (a turn that changed nothing has `head == base`). Both refs change together.
     pub async fn record_work(&self, work: &WorkName, base: &CommitId, head: &CommitId) -> Result<()> {
         self.resolve(&Revision::Commit(base.clone())).await?;
         self.resolve(&Revision::Commit(head.clone())).await?;
@@ -116,7 +116,7 @@ impl Mirror {
         self.set_work_refs(work, base, head).await
     }
 
-    /// Forgets a work and its base; their objects go with a later garbage collection.
+    /// Deletes the refs of a work and its base; a later garbage collection deletes their objects.
     pub async fn forget_work(&self, work: &WorkName) -> Result<()> {
         let _lock = self.lock().await?;
         let script = format!("delete {}\ndelete {}\n", work.work_ref(), work.base_ref());

@@ -5,14 +5,14 @@ use bytes::Bytes;
 use super::Mirror;
 use crate::{CommitId, GitError, GitErrorKind, ObjectId, RepoPath, Result};
 
-/// Entries of one directory that are read at most.
+/// Most bytes of one directory's listing that are read.
 const MAX_LISTING_BYTES: u64 = 32 << 20;
 
-/// What a tree entry is.
+/// The kind of a tree entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
-    /// A directory.
+    /// A directory, whose own entries are listed separately.
     Directory,
     /// A regular file.
     File,
@@ -29,11 +29,11 @@ pub enum EntryKind {
 pub struct TreeEntry {
     /// Path from the top of the repository.
     pub path: RepoPath,
-    /// What it is.
+    /// The kind of the entry.
     pub kind: EntryKind,
     /// The id of its content.
     pub object: ObjectId,
-    /// Size of a file or link in bytes.
+    /// Size of a file or link in bytes; `None` for a directory or submodule.
     pub size: Option<u64>,
 }
 
@@ -51,24 +51,24 @@ pub struct TreePage {
 /// A file as it was in one commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileContent {
-    /// What it is; never a directory or submodule.
+    /// The kind of the file; never a directory or submodule.
     pub kind: EntryKind,
     /// The id of its content.
     pub object: ObjectId,
-    /// Its content.
+    /// The whole content, at most the file limit of the mirror.
     pub bytes: Bytes,
     /// Whether it looks binary: a NUL in its first 8,000 bytes, as git judges.
     pub binary: bool,
 }
 
-/// What an object is.
+/// The kind of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectKind {
     /// The content of a file.
     Blob,
-    /// A directory.
+    /// The listing of a directory.
     Tree,
-    /// A commit.
+    /// A commit with its message, tree and parents.
     Commit,
     /// An annotated tag.
     Tag,
@@ -77,7 +77,7 @@ pub enum ObjectKind {
 /// An object read by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// What it is.
+    /// The kind of the object.
     pub kind: ObjectKind,
     /// Its raw content.
     pub bytes: Bytes,

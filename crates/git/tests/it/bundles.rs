@@ -30,7 +30,7 @@ async fn imports_again_with_the_same_answer_and_follows_later_turns() {
     s.sh("echo two >> new; seq 1 5000 > long");
     let second = s.import().await;
     assert_eq!(second.changes.len(), 2);
-    // The sandbox goes; all is read from the mirror.
+    // The sandbox is deleted; everything is read from the mirror.
     std::fs::remove_dir_all(&s.tree).unwrap();
     std::fs::remove_file(s.bundle()).unwrap();
     let path = RepoPath::parse("new").unwrap();
@@ -158,7 +158,7 @@ async fn refuses_a_head_that_is_no_commit() {
 async fn holds_every_limit() {
     let lab = Lab::new().await;
     let s = lab.sandbox().await;
-    // Compresses to almost nothing: only the unpacked size tells.
+    // Compresses to almost nothing: only the unpacked size shows the excess.
     s.sh("head -c 9000000 /dev/zero > zeros; for i in 1 2 3 4 5; do echo $i > f$i; done");
     s.hand_over();
     let size = std::fs::metadata(s.bundle()).unwrap().len();

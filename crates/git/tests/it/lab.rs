@@ -130,7 +130,7 @@ impl Sandbox<'_> {
         self.run_script_with(&[])
     }
 
-    /// With more in its environment.
+    /// The same with additional environment variables.
     pub fn run_script_with(&self, more: &[(&str, String)]) -> Output {
         let spec = WorkBundle {
             tree: self.tree.clone(),
@@ -142,7 +142,7 @@ impl Sandbox<'_> {
         self.lab.try_sh(self.lab.dir.path(), WORK_BUNDLE_SCRIPT, &[&spec.env(), more].concat())
     }
 
-    /// Commits the tree as the sandbox does and gives the head.
+    /// Commits the tree as the sandbox does and returns the head.
     pub fn hand_over(&self) -> CommitId {
         let out = self.run_script();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
@@ -160,7 +160,7 @@ impl Sandbox<'_> {
         imported
     }
 
-    /// Every ref of the mirror, to see that nothing moved.
+    /// Every ref of the mirror, to check that none moved.
     pub fn refs(&self) -> String {
         self.lab.sh(self.mirror.dir(), "git for-each-ref")
     }

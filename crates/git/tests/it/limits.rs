@@ -1,4 +1,4 @@
-//! Time, size and count limits, and what is left running afterwards (nothing).
+//! Limits of time, size and count, and that no process is left afterwards.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use foundry_git::{Git, GitErrorKind, MirrorLimits, RunLimits};
 
 use crate::lab::Lab;
 
-/// A `git` that starts a grandchild and hangs once it is asked for anything but its version.
+/// A `git` that starts a grandchild and hangs for any request but its version.
 fn hanging_git(lab: &Lab) -> PathBuf {
     let path = lab.path("hanging-git");
     let script = format!(

@@ -43,7 +43,7 @@ async fn follows_the_remote_and_prunes_but_keeps_work_and_bases() {
     let mirror = lab.mirror().await;
     let tip = mirror.resolve(&Revision::Branch(branch("topic"))).await.unwrap();
     mirror.record_work(&work(), &tip, &tip).await.unwrap();
-    // The topic goes, and a name below it takes its place; main is rewritten.
+    // The topic branch is replaced by a name below it, and main is rewritten.
     lab.sh(&lab.real(), "git branch -q -D topic; git branch topic/next; git commit -q --amend -m rewritten");
     let report = mirror.fetch(&lab.remote()).await.unwrap();
     assert_eq!((report.branches, report.skipped), (2, 0));
@@ -129,7 +129,7 @@ async fn creates_once_and_clears_what_a_crash_left() {
     let (a, b) = tokio::join!(lab.mirror(), lab.mirror());
     assert_eq!(a.dir(), b.dir());
     assert!(!half.exists());
-    // A killed git leaves its lock files; the next operation goes on regardless.
+    // A killed git leaves its lock files; the next operation must work regardless.
     std::fs::create_dir_all(a.dir().join("objects/info")).unwrap();
     let locks = ["packed-refs.lock", "HEAD.lock", "refs/heads/main.lock", "objects/info/commit-graph.lock"];
     for name in locks.into_iter().chain(["objects/pack/tmp_pack_x"]) {
@@ -223,7 +223,7 @@ fn takes_no_local_path_unless_configured() {
 async fn comes_out_whole_when_dropped_at_any_moment() {
     let lab = Lab::new().await;
     for millis in [1, 4, 8, 12, 16, 24, 32, 48] {
-        // Whether it ends in time does not matter; what it leaves does.
+        // Whether it ends in time does not matter; what it leaves behind does.
         let _ = tokio::time::timeout(Duration::from_millis(millis), lab.mirror()).await;
     }
     let s = lab.sandbox().await;
@@ -238,7 +238,7 @@ async fn comes_out_whole_when_dropped_at_any_moment() {
     lab.sh(s.mirror.dir(), "git fsck --strict --no-progress");
 }
 
-/// Answers one request with a redirect and tells what was asked.
+/// Answers one request with a redirect and returns what was requested.
 async fn redirect_once(listener: tokio::net::TcpListener, to: String) -> String {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut request = vec![0; 4096];

@@ -11,7 +11,7 @@ fn paths(changes: &[FileChange]) -> Vec<String> {
     changes.iter().map(|c| c.path.to_string()).collect()
 }
 
-/// What an agent would notice of its repository.
+/// The state of the repository that an agent could notice.
 fn agent_view(s: &Sandbox<'_>) -> String {
     s.sh("ls -A .git; sha1sum .git/index; cat .git/config; git rev-parse HEAD; git for-each-ref; git ls-files -s")
 }
@@ -23,7 +23,7 @@ async fn prints_the_base_and_writes_no_bundle_when_nothing_changed() {
     std::fs::write(s.bundle(), "left over").unwrap();
     assert_eq!(s.hand_over(), s.base);
     assert!(!s.bundle().exists());
-    // An ignored file and a touched one are no change either.
+    // An ignored file and a touched one do not count as changes.
     s.sh("mkdir ignored; echo x > ignored/x; touch text");
     assert_eq!(s.hand_over(), s.base);
 }
@@ -172,7 +172,7 @@ async fn fails_clearly_without_repository_base_or_parameters() {
     let base = std::mem::replace(&mut s.base, CommitId::parse(&"0123".repeat(10)).unwrap());
     assert_eq!(exit(&s), WorkBundleExit::BaseGone);
     s.base = base;
-    // Even with another repository further up nothing but the tree's own is used.
+    // Even below another repository, only the tree's own is used.
     lab.sh(&lab.path(""), "git init -q .");
     s.sh("mv .git ../hidden");
     assert_eq!(exit(&s), WorkBundleExit::RepositoryGone);

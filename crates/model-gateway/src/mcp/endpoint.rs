@@ -1,5 +1,5 @@
-//! The older transport of MCP: the first event of a stream says where messages are sent to. The agent gets a place of
-//! the gateway instead, which leads there for as long as the stream is open.
+//! The older transport of MCP: the first event of a stream names the address for messages. The agent gets an address of
+//! the gateway instead, which is valid for as long as the stream is open.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,23 +13,23 @@ use url::Url;
 use crate::BoxError;
 use crate::access::McpAccess;
 
-/// Most bytes that may come before the event that names the place.
+/// Most bytes that may come before the event that names the address.
 const BEFORE: usize = 64 * 1024;
 
-/// Where messages go, by the places that were given out.
+/// The servers' message addresses, by the names that were issued for them.
 #[derive(Clone, Default)]
 pub(crate) struct Endpoints(Arc<Mutex<HashMap<String, Endpoint>>>);
 
 struct Endpoint {
     session: String,
     name: String,
-    /// The address of the server that told the place.
+    /// The address of the server that sent the event.
     base: Url,
     url: Url,
 }
 
 impl Endpoints {
-    /// The place of this name, where the server is still the one that told it: it must not get another one's secret.
+    /// The address behind this name, if it belongs to this server: another one's secret must not be sent there.
     pub(super) fn find(&self, access: &McpAccess, name: &str, id: &str) -> Option<Url> {
         let all = self.lock();
         let found =
@@ -38,15 +38,15 @@ impl Endpoints {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Endpoint>> {
-        // No panic can leave the map half changed.
+        // The map is whole after every change, so a panic leaves it usable.
         foundry_core::lock(&self.0)
     }
 }
 
-/// Puts the gateway's place into the event that tells the server's. Dropped, the place leads nowhere.
+/// Replaces the server's address in the event by the gateway's. Dropping this invalidates the address.
 pub(super) struct Rewriting {
     endpoints: Endpoints,
-    /// The place's name, given out once.
+    /// The name of the address, never used again.
     id: String,
     session: String,
     name: String,
@@ -68,7 +68,7 @@ impl Rewriting {
         }
     }
 
-    /// What of the stream goes out now.
+    /// The part of the stream that may pass now.
     ///
     /// # Errors
     /// When messages would go to another server, which must not get the secret.
@@ -115,7 +115,7 @@ fn end_of_event(data: &[u8]) -> Option<usize> {
     ends.into_iter().flatten().min()
 }
 
-/// The place in an event that tells one.
+/// The address in an event that names one.
 fn told(event: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(event).ok()?;
     let field = |name: &str| {

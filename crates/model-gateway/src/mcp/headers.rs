@@ -1,4 +1,4 @@
-//! What of the headers passes between an agent and an MCP server.
+//! Which headers pass between an agent and an MCP server.
 
 use foundry_http_client::drop_hop_by_hop;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -7,7 +7,8 @@ use crate::access::McpAccess;
 use crate::classify;
 use crate::secret;
 
-/// What an agent may say, besides all that begins with `mcp-`: a server may trust others of the one who has the secret.
+/// What an agent may send, besides all that begins with `mcp-`: a server may trust other headers from the holder of its
+/// secret.
 const TO_SERVER: [HeaderName; 6] = [
     header::ACCEPT,
     header::ACCEPT_LANGUAGE,
@@ -17,12 +18,12 @@ const TO_SERVER: [HeaderName; 6] = [
     HeaderName::from_static("traceparent"),
 ];
 
-/// The agent's headers that pass, with those of the profile.
+/// The agent's headers that pass, with those configured in the profile.
 pub(super) fn to_server(access: &McpAccess, headers: &HeaderMap) -> HeaderMap {
     let passes = |name: &HeaderName| TO_SERVER.contains(name) || name.as_str().starts_with("mcp-");
     let mut sent: HeaderMap =
         headers.iter().filter(|(name, _)| passes(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
-    // The older transport's events are read here, and so are refusals.
+    // The gateway parses the older transport's events and refusals, so they must not be compressed.
     sent.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     for (name, value) in &access.headers {
         if let Some(value) = secret::header(value, "") {
@@ -32,7 +33,7 @@ pub(super) fn to_server(access: &McpAccess, headers: &HeaderMap) -> HeaderMap {
     sent
 }
 
-/// Takes out what concerns one connection, signs somebody in, or repeats a secret.
+/// Removes headers that concern one connection, sign a client in, or repeat a secret.
 pub(super) fn from_server(access: &McpAccess, headers: &mut HeaderMap) {
     drop_hop_by_hop(headers);
     for name in [header::SET_COOKIE, header::WWW_AUTHENTICATE, header::LOCATION, header::ALT_SVC] {

@@ -1,5 +1,5 @@
 //! MCP servers over HTTP: `/mcp/NAME` is the server of that name in the profile of the token's session. Its secrets are
-//! added here, so that they are never in a sandbox; what the agent says changes nothing of where a call goes.
+//! added here, so that they are never in a sandbox; the agent cannot change the destination of a call.
 
 mod endpoint;
 mod headers;
@@ -31,24 +31,24 @@ pub(crate) use endpoint::Endpoints;
 use endpoint::Rewriting;
 use stream::Stream;
 
-/// The longest wait for the head of an answer, or for the next event of one: tools may work for long before they say anything.
+/// The longest wait for the head of an answer, or for its next event: tools may work for long without output.
 const ANSWER: Duration = Duration::from_secs(3600);
-/// As much of a refusal is read, and for as long.
+/// At most this much of a refusal is read, for at most [`READING`].
 const READ: usize = 64 * 1024;
 const READING: Duration = Duration::from_secs(2);
-/// Pause between two looks whether a session may still use what flows to it.
+/// Pause between two checks whether a session may still use the server of an open stream.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// What a path names.
+/// The parts of a request's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Path<'a> {
     name: &'a str,
-    /// Where messages go in the older transport, as [`Endpoints`] gave it out.
+    /// The name of a message address in the older transport, as issued by [`Endpoints`].
     messages: Option<&'a str>,
 }
 
 impl<'a> Path<'a> {
-    /// None for what is not on the list. Nothing is decoded or normalized.
+    /// `None` for a path that is not served. Nothing is decoded or normalized.
     pub(crate) fn of(path: &'a str) -> Option<Self> {
         let rest = path.strip_prefix("/mcp/")?;
         let (name, messages) = match rest.split_once('/') {
@@ -64,7 +64,7 @@ impl<'a> Path<'a> {
     }
 }
 
-/// Who asks, for which server.
+/// The token and the server of a call.
 struct Caller {
     ledger: Arc<dyn Ledger>,
     env: Env,
@@ -89,15 +89,15 @@ impl Caller {
         }
     }
 
-    /// Completes once the session may not use the server any more as it was then: it was taken away, moved, or gets other
-    /// headers.
+    /// Completes once the session may no longer use the server in its configuration at the start of the call: it was
+    /// removed, moved, or got other headers.
     async fn over(self, then: McpAccess) {
         loop {
             self.env.clock.sleep(LOOK).await;
             match self.access().await {
                 Ok(now) if now.url == then.url && now.headers == then.headers => {}
                 Ok(_) | Err(McpRefused::Token | McpRefused::Unknown) => return,
-                // Nothing is known of it now.
+                // The state is unknown now, so the stream continues.
                 Err(McpRefused::Unreachable(_) | McpRefused::Unavailable(_)) => {}
             }
         }
@@ -180,8 +180,8 @@ impl Gateway {
         Ok(Response::from_parts(head, stream.boxed_unsync()))
     }
 
-    /// How long nothing may come of an answer whose head is there. A stream that a server says things on when it has
-    /// some may be silent for ever; one with the answer of a tool for as long as the tool may work.
+    /// How long an answer may pause after its head. A stream on which a server sends notifications may be silent for
+    /// ever; one with the answer of a tool may be silent for as long as the tool may work.
     fn silence(&self, method: &Method, head: &HeaderMap) -> Option<Duration> {
         let kind = head.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         match (method, kind.starts_with("text/event-stream")) {
@@ -191,7 +191,7 @@ impl Gateway {
         }
     }
 
-    /// Where a call goes.
+    /// The address for a call.
     fn target(&self, access: &McpAccess, path: Path<'_>, method: &Method) -> Result<Url, Problem> {
         match (path.messages, access.events) {
             (None, false) if [Method::GET, Method::POST, Method::DELETE].contains(method) => {
@@ -211,8 +211,8 @@ impl Gateway {
         }
     }
 
-    /// A refusal of the server passes without what it repeats of a secret. A status that asks for a sign-in does not:
-    /// the agent cannot sign in where it is not known.
+    /// Passes on a server's refusal without any secret it repeats. A status that asks for a sign-in does not pass: the
+    /// agent has no account at the server.
     async fn refused(
         &self,
         access: &McpAccess,
@@ -280,7 +280,7 @@ fn problem(refused: McpRefused, name: &str) -> Problem {
     }
 }
 
-/// Not 401: the agent's MCP client would look for a way to sign in, and there is none here.
+/// Not 401: the agent's MCP client would start a sign-in, and there is none here.
 fn token_refused() -> Problem {
     Problem {
         status: StatusCode::FORBIDDEN,

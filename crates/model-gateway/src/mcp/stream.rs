@@ -15,9 +15,9 @@ use crate::silence::Silence;
 pub(super) struct Stream {
     upstream: reqwest::Body,
     rewriting: Option<Rewriting>,
-    /// Ends an answer of which nothing comes; none where a server may be silent for as long as it likes.
+    /// Ends an answer that has stalled; `None` where a server may be silent for ever.
     silence: Option<Silence>,
-    /// Completes once the session may not use the server any more, or the server was changed.
+    /// Completes once the session may no longer use the server, or the server was reconfigured.
     over: BoxFuture<'static, ()>,
     ended: bool,
 }
@@ -64,7 +64,7 @@ impl HttpBody for Stream {
                 silence.broken();
             }
             let data = match frame {
-                // Trailers concern the connection that ends here.
+                // Trailers belong to the connection that ends here.
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,
                     Err(_) => continue,

@@ -1,4 +1,4 @@
-//! What a provider's answers mean for the session and for its key.
+//! What a provider's answers mean for the session and its key.
 
 // Clippy's exception for tests does not reach what the tests share.
 use std::time::Duration;
@@ -95,7 +95,7 @@ async fn asks_no_provider_while_its_quota_is_used_up_and_one_call_goes_first_the
     let both = async { tokio::join!(first, second) };
     let upstream = async {
         t.upstream.received().await;
-        // The second waits for what the first one finds out.
+        // The second waits for the result of the first one.
         assert!(t.upstream.was_not_asked().await);
         t.upstream.will(Reply::json(200, "{}"));
         t.upstream.received().await;
@@ -103,7 +103,7 @@ async fn asks_no_provider_while_its_quota_is_used_up_and_one_call_goes_first_the
     };
     let ((first, second), ()) = within(async { tokio::join!(both, upstream) }).await;
     assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
-    // Told with the head of the first answer, for a stream may take long.
+    // Reported with the head of the first answer, since a stream may take long.
     assert_eq!(t.ledger.next_condition().await.reason(), "MODEL_OK");
 }
 
@@ -225,7 +225,7 @@ async fn ends_a_stream_after_five_minutes_without_a_byte_however_long_it_has_run
 #[tokio::test]
 async fn says_in_its_own_words_why_a_provider_cannot_be_reached() {
     let t = Setup::new(Kind::Anthropic).await;
-    // Bound and not listening: it refuses connections, and nobody else gets the port.
+    // Bound but not listening: it refuses connections, and no other process can get the port.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let unused = socket.local_addr().unwrap();
@@ -335,7 +335,7 @@ async fn a_late_refusal_of_the_key_of_before_says_nothing_about_the_key_of_now()
             _ = waiting.as_mut() => panic!("there is no answer"),
             _ = t.upstream.received() => {}
         }
-        // Another key was set, or a person wants it to be tried again.
+        // As after a new key, or when a user asks to try again.
         t.gateway.let_go("mpr_1");
         let answer = format!(
             "HTTP/1.1 {status} X\r\nretry-after: 3600\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"

@@ -14,11 +14,11 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
-/// The secret that the profile has for the server.
+/// The secret for the server in the profile.
 const CANARY: &str = "mcp-canary-0123456789";
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 
-/// A gateway with one server under the name `files`, which speaks the older transport if it is said so.
+/// A gateway with one server under the name `files`; `events` selects the older transport.
 async fn setup(events: bool) -> Setup {
     let t = Setup::new(Kind::Anthropic).await;
     let access = McpAccess {
@@ -262,7 +262,7 @@ async fn messages_that_tools_are_slow_to_answer_take_no_room_from_calls_of_model
     let answer = t.send(message(5)).await;
     assert_eq!(answer.status(), 413);
     assert!(text(answer).await.contains("larger than 4 MiB"));
-    // All that a session may have of messages is under way.
+    // The session's memory for messages is all in use.
     let (mut silent, mut waiting) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         let (nothing, reply) = Reply::silent();

@@ -1,4 +1,4 @@
-//! Whether a model provider is set up rightly, and if not, what is wrong.
+//! Checks of a model provider's configuration, and their failures.
 
 // Clippy's exception for tests does not reach what the tests share.
 use std::sync::Arc;
@@ -100,7 +100,7 @@ async fn says_which_step_fails() {
         assert_eq!(failure.what, expected, "{}", failure.words);
         assert!(failure.words.contains(words) && !failure.words.contains(KEY), "{}", failure.words);
     }
-    // Bound and not listening: it refuses connections, and nobody else gets the port.
+    // Bound but not listening: it refuses connections, and no other process can get the port.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let unused = socket.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! No key and no token in a log.
+//! Logs contain no key and no token.
 
 // Clippy's exception for tests does not reach what the tests share.
 use std::io;

@@ -68,7 +68,7 @@ async fn ends_the_call_to_the_provider_when_the_agent_leaves_before_the_answer_a
             read_until(&mut agent, "data: 1").await;
         }
         drop(agent);
-        // At once; a busy machine has its time.
+        // Immediate in principle; a busy machine gets more time.
         within(received.closed).await.unwrap();
     }
 }
@@ -155,7 +155,7 @@ sys.stdin.read()
     for (path, mode) in [(dir.path(), 0o755), (path.as_path(), 0o666)] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
-    // Has not proved yet whose it is.
+    // It has not proved its sandbox yet.
     let mut early = UnixStream::connect(&path).await.unwrap();
     let mut python = std::process::Command::new("python3");
     python.args(["-c", FLOOD]).arg(&path);

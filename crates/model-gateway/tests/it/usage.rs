@@ -191,7 +191,7 @@ async fn an_answer_that_tells_no_usage_is_counted_with_a_guess() {
         assert_eq!((used.estimated, used.complete, used.output), (true, complete, output), "{what}");
         t.ledger.next_condition().await;
     }
-    // The provider tells a part and breaks off.
+    // The provider reports a part and breaks off.
     for silent in [false, true] {
         let t = Setup::new(Kind::Anthropic).await;
         let (stream, reply) = Reply::stream();
@@ -219,7 +219,7 @@ async fn an_answer_that_tells_no_usage_is_counted_with_a_guess() {
         assert_eq!((used.input, used.complete, used.estimated), (10, false, true), "{used:?}");
         assert!(used.output >= 10, "{used:?}");
     }
-    // Nothing was done for who asks.
+    // Nothing was generated for the caller.
     let t = Setup::new(Kind::Anthropic).await;
     t.upstream.will(Reply::events("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n"));
     text(t.post("/v1/messages", request).await).await;
@@ -312,7 +312,7 @@ async fn an_agent_that_leaves_early_is_counted_with_a_guess_of_what_passed() {
     }
     drop(waiting);
     assert_eq!(told().await, 0);
-    // Within the words, and when the model is done and only its usage is still to come.
+    // Within the output, and after it when only the usage is missing.
     let end = CHAT_WORDS.find("\n\n").unwrap() + 2;
     let (word, done) = CHAT_WORDS.split_at(end);
     for end in ["", done] {
@@ -342,7 +342,7 @@ async fn a_call_waits_while_those_under_way_may_use_up_the_limit() {
     let first = t.post("/v1/messages", request).await;
     t.upstream.received().await;
     let mut second = Box::pin(t.gateway.handle(crate::support::post("/v1/messages", request)));
-    // Until it waits for nothing but the first.
+    // Until it waits for the first alone.
     for _ in 0..50 {
         assert!(futures::poll!(second.as_mut()).is_pending());
         tokio::task::yield_now().await;

@@ -181,7 +181,7 @@ impl Agent {
             if input_closed.wait_for(|closed| *closed).await.is_err() {
                 std::future::pending::<()>().await;
             }
-            // An agent without input is useless: it gets the same time as one that is being ended.
+            // An agent without input is useless: it gets the same time as one that is being stopped.
             tokio::time::sleep(CLOSE_GRACE + TERM_GRACE).await;
         };
         let status = tokio::select! {

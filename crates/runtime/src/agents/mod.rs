@@ -159,7 +159,7 @@ impl AllAgents {
         for (acp, _) in self.slots() {
             let (all, done) = (Arc::clone(self), done.clone());
             self.tasks.spawn("end agent", async move {
-                // A process that cannot be killed is left to the supervisor.
+                // The supervisor deals with a process that cannot be killed.
                 let _ = all.end(acp).await;
                 drop(done);
             });

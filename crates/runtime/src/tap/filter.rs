@@ -66,15 +66,15 @@ impl<S: Sink> Filter<S> {
             (_, Some(id)) => self.request_to_agent(id, method, message),
             ("", None) => ToAgent::Malformed,
             _ => {
-                // Not refused when it cannot be recorded: a cancel must get through.
+                // Passed on even when it cannot be recorded: a cancel must get through.
                 self.record(Direction::ToAgent, &message);
                 ToAgent::Pass(line(&message))
             }
         }
     }
 
-    /// Fills in the address of the forwarder: where tools are reached through the model gateway, and where the agent is
-    /// told of it by its sign-in. False without one.
+    /// Fills in the address of the forwarder: in the addresses of tools that are reached through the model gateway, and
+    /// in the agent's sign-in. False when it is needed and there is none.
     fn place_gateway(&self, message: &mut Value) -> bool {
         if message.get("method").is_some_and(|method| method == "authenticate") {
             return message.pointer_mut("/params/_meta").is_none_or(|meta| self.fill(meta));
@@ -168,7 +168,7 @@ impl<S: Sink> Filter<S> {
     }
 }
 
-/// A message as it is recorded: the agent gets the secrets of its tools and sign-in, the log does not.
+/// The message for the log: without the secrets of tools and sign-in, which the agent gets.
 fn without_secrets(message: &Value) -> Value {
     let mut copy = message.clone();
     for server in servers(&mut copy) {
@@ -204,7 +204,7 @@ fn line(message: &Value) -> Vec<u8> {
     line
 }
 
-/// What stands for a secret in the log.
+/// Replaces a secret in the log.
 const HIDDEN: &str = "***";
 
 #[cfg(test)]

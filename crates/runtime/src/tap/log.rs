@@ -1,5 +1,5 @@
-//! The writing side of a tap log. Lines are whole or absent, and what could not be written is counted
-//! and said: once when it begins, once when it is over.
+//! The writing side of a tap log. Lines are whole or absent. What could not be written is counted, and the log gets a
+//! marker when an outage begins and when it is over.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::lines::{Line, next_line};
 
-/// Where the bytes go; a seam, so that a full disk can be played.
+/// Where the bytes go; tests replace it to simulate a full disk.
 pub(crate) trait Sink {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()>;
     fn truncate(&mut self, length: u64) -> io::Result<()>;
@@ -35,7 +35,7 @@ pub(crate) struct TapLog<S> {
     sink: S,
     length: u64,
     clock: Box<dyn Clock>,
-    /// Set while nothing can be written; counts what is missing and not yet said.
+    /// Set during an outage; counts the messages that are missing and not yet covered by a marker.
     outage: Option<Missing>,
 }
 
@@ -45,8 +45,8 @@ struct Missing {
     bytes: u64,
 }
 
-/// Opens the log and takes it for this process, waiting a little for a predecessor that is just being
-/// killed. Also returns the prompts that were ever passed on.
+/// Opens the log exclusively for this process, waiting a little for a predecessor that is just being killed. Also
+/// returns all prompts that were passed on in the past.
 pub(crate) fn open(
     directory: &Path,
     name: &str,
@@ -109,7 +109,7 @@ impl<S: Sink> TapLog<S> {
         let (messages, bytes) = missing.map_or((0, 0), |m| (m.messages, m.bytes));
         let marker =
             |reason: &str, messages, bytes| Entry::Lost { reason: reason.to_owned(), messages, bytes };
-        // What is still unsaid goes with the entry, both or neither.
+        // A marker for what is missing is written together with the entry: both or neither.
         let unsaid = (messages > 0).then(|| marker("the log could not be written", messages, bytes));
         let more = size(&entry);
         let entries: Vec<Entry> = unsaid.into_iter().chain([entry]).collect();
@@ -151,7 +151,7 @@ impl<S: Sink> TapLog<S> {
                 Ok(())
             }
             Err(e) => {
-                // What was written of it goes away again, so that the next line is whole.
+                // A partial write is removed, so that the next line is whole.
                 self.sink.truncate(self.length)?;
                 Err(e)
             }
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// A disk with so much room; a write that does not fit is written in part, as on a real one.
+    /// A disk with limited space; a write that does not fit is written in part, as on a real one.
     struct Disk {
         bytes: Vec<u8>,
         room: usize,

@@ -91,7 +91,7 @@ pub fn asks(entry: &Entry, method: &str) -> bool {
     matches!(entry, Entry::Message { dir: Direction::FromAgent, msg } if msg["method"] == method)
 }
 
-/// What the agent said in a turn.
+/// The agent's messages in a turn.
 pub fn words(entries: &[Entry]) -> String {
     let chunk = |entry: &Entry| match entry {
         Entry::Message { dir: Direction::FromAgent, msg } => {

@@ -17,7 +17,7 @@ use foundry_sandbox::{Presence, RuntimeKey, SandboxName};
 
 use crate::caller::{Caller, Place};
 
-/// Stands for the sandbox's user when the tests run as root.
+/// Serves as the sandbox's user when the tests run as root.
 pub const NOBODY: u32 = 65_534;
 
 pub struct World {

@@ -1,4 +1,4 @@
-//! Control groups: where they can be made, and the one of a sandbox. Version 2 where a subtree is ours,
+//! Control groups: where they can be made, and the one of a sandbox. Version 2 where a subtree is delegated to us,
 //! version 1 as root.
 
 use std::fs;
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Limits;
 
-/// The period in which processor time is counted, in microseconds.
+/// The period for limits of processor time, in microseconds.
 const PERIOD: u64 = 100_000;
-/// Where the mesh goes when it has to make room in its own group.
+/// The group to which the mesh moves when it must make room in its own.
 const MESH: &str = "foundry-mesh";
-/// A sandbox counts half as much as a process outside when processors are short, and as much as any other.
+/// A sandbox counts half as much as a process outside when processors are short.
 const WEIGHT_V2: &str = "50";
 const SHARES_V1: &str = "512";
 
@@ -36,24 +36,24 @@ pub(crate) enum Group {
     Split { pids: PathBuf, memory: PathBuf, cpu: Option<PathBuf> },
 }
 
-/// What a group has counted.
+/// The counters of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     /// Processes and threads now.
     pub processes: u64,
-    /// How many were refused so far.
+    /// How many new processes were refused so far.
     pub refused: u64,
-    /// Memory now.
+    /// Memory in use now, in bytes.
     pub memory: u64,
     /// How many processes were killed for memory so far.
     pub killed: u64,
 }
 
 impl Parents {
-    /// Finds out where this process may make groups.
+    /// Determines where this process may make groups.
     ///
     /// # Errors
-    /// Why it may not, for people.
+    /// Why it may not, as a text for users.
     pub fn find() -> Result<Self, String> {
         let read = |path: &str| fs::read_to_string(path).map_err(|e| format!("{path}: {e}"));
         let (mounts, own) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
@@ -71,12 +71,12 @@ impl Parents {
             },
             None => reasons.push("no version 1 hierarchy for processes and memory".to_owned()),
         }
-        // The first is the nearest: what an administrator would have to delegate.
+        // The first reason is that of the nearest group: the one an administrator would have to delegate.
         let reason = reasons.into_iter().next().unwrap_or_default();
         Err(format!("no delegated control group ({reason})"))
     }
 
-    /// The version of the interface.
+    /// The version of the kernel's interface, 1 or 2.
     pub fn version(&self) -> u8 {
         if matches!(self, Self::Unified { .. }) { 2 } else { 1 }
     }
@@ -101,7 +101,7 @@ impl Parents {
         }
     }
 
-    /// The names of all groups that begin so.
+    /// The names of all groups with this prefix.
     pub fn names(&self, prefix: &str) -> Vec<String> {
         let parent = match self {
             Self::Unified { parent, .. } => parent,
@@ -139,7 +139,7 @@ impl Group {
         }
     }
 
-    /// Makes it with these limits; one that is there gets them.
+    /// Creates the group with these limits, or sets the limits of an existing one.
     pub fn create(&self, limits: &Limits) -> io::Result<()> {
         for dir in self.dirs() {
             match fs::create_dir(dir) {
@@ -154,7 +154,7 @@ impl Group {
             Self::Unified { dir, cpu } => {
                 set(&dir.join("pids.max"), &at_most(limits.processes, "max"))?;
                 set(&dir.join("memory.max"), &at_most(memory, "max"))?;
-                // Swap would be taken on top. Absent where the kernel has none.
+                // Swap would come on top. The file is absent where the kernel has no swap.
                 set_if_there(&dir.join("memory.swap.max"), if memory == 0 { "max" } else { "0" })?;
                 if *cpu {
                     let quota = quota.map_or("max".to_owned(), |q| q.to_string());
@@ -165,7 +165,7 @@ impl Group {
             Self::Split { pids, memory: dir, cpu } => {
                 set(&pids.join("pids.max"), &at_most(limits.processes, "max"))?;
                 let memory = at_most(memory, "-1");
-                // Never above the sum with swap, whichever of the two was lower before.
+                // Must never exceed the sum with swap, whichever of the two was lower before.
                 let both = dir.join("memory.memsw.limit_in_bytes");
                 set(&dir.join("memory.limit_in_bytes"), &memory).or_else(|_| {
                     set_if_there(&both, &memory)
@@ -182,12 +182,12 @@ impl Group {
         Ok(())
     }
 
-    /// Puts the calling process into it; what it starts is in it too.
+    /// Moves the calling process into the group; processes it starts belong to it, too.
     pub fn join(&self) -> io::Result<()> {
         self.dirs().into_iter().try_for_each(|dir| set(&dir.join("cgroup.procs"), "0"))
     }
 
-    /// What it has counted so far.
+    /// The group's counters.
     pub fn counted(&self) -> io::Result<Counted> {
         let (pids, memory, now, events) = match self {
             Self::Unified { dir, .. } => (dir, dir, "memory.current", "memory.events"),
@@ -201,7 +201,7 @@ impl Group {
         })
     }
 
-    /// The living processes in it.
+    /// The living processes of the group.
     pub fn members(&self) -> Vec<ProcessRef> {
         let list = || fs::read_to_string(self.members_dir().join("cgroup.procs")).unwrap_or_default();
         let numbers = |text: &str| text.lines().filter_map(|l| l.parse::<i32>().ok()).collect::<Vec<_>>();
@@ -210,24 +210,24 @@ impl Group {
         if found.is_empty() {
             return found;
         }
-        // A number that was given to another process between the two looks is not in the second.
+        // A pid that was reused between the two reads is missing from the second one.
         let still: std::collections::HashSet<i32> = numbers(&list()).into_iter().collect();
         found.into_iter().filter(|p| still.contains(&p.pid)).collect()
     }
 
-    /// Nothing in it can start a process any more, until it is given its limits again.
+    /// Prevents new processes in the group until it gets its limits back.
     pub fn forbid_forks(&self) {
-        // An absent group has nobody to forbid it.
+        // An absent group has no processes.
         let _ = set(&self.members_dir().join("pids.max"), "0");
     }
 
-    /// Gives it the limit of processes that it had before.
+    /// Restores the previous limit of processes.
     pub fn allow_forks(&self, limits: &Limits) {
         let most = if limits.processes == 0 { "max".to_owned() } else { limits.processes.to_string() };
         let _ = set(&self.members_dir().join("pids.max"), &most);
     }
 
-    /// Kills everything in it; it may take a moment until it is empty. True = it was not empty.
+    /// Kills all processes in the group; it may take a moment until it is empty. True = it was not empty.
     pub fn kill(&self) -> bool {
         self.forbid_forks();
         if let Self::Unified { dir, .. } = self {
@@ -236,13 +236,13 @@ impl Group {
         }
         let members = self.members();
         for process in &members {
-            // One that ended in the meantime is just as well.
+            // It may have exited in the meantime.
             let _ = process.kill();
         }
         !members.is_empty()
     }
 
-    /// Removes it. An absent one is fine.
+    /// Removes the group. An absent one is no error.
     ///
     /// # Errors
     /// When something is still in it.
@@ -257,7 +257,7 @@ impl Group {
     }
 }
 
-/// Processor time in one period, in microseconds; none = as much as there is. The kernel refuses less than 1 ms.
+/// Processor time per period, in microseconds; none = unlimited. The kernel refuses less than 1 ms.
 fn quota(cpus: f64) -> Option<u64> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)] // bounded
     let quota = (cpus.clamp(0.01, 100_000.0) * PERIOD as f64) as u64;
@@ -265,7 +265,7 @@ fn quota(cpus: f64) -> Option<u64> {
 }
 
 fn set(path: &Path, value: &str) -> io::Result<()> {
-    // Never made: outside a control group such a file would be an ordinary one.
+    // Never created: outside a control group, such a file would be an ordinary one.
     let mut file = fs::File::options().write(true).open(path).map_err(|e| named(path, &e))?;
     io::Write::write_all(&mut file, value.as_bytes()).map_err(|e| named(path, &e))
 }
@@ -285,7 +285,7 @@ fn number(path: &Path) -> io::Result<u64> {
     fs::read_to_string(path)?.trim().parse().map_err(io::Error::other)
 }
 
-/// The number behind a name in a file of such lines; 0 when the kernel does not count it.
+/// The number after a name in a file of such lines; 0 when the kernel does not count it.
 fn field(path: &Path, name: &str) -> io::Result<u64> {
     let text = match fs::read_to_string(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -295,9 +295,9 @@ fn field(path: &Path, name: &str) -> io::Result<u64> {
     Ok(value.unwrap_or(0))
 }
 
-/// One line of `/proc/self/mountinfo`, as far as it is needed.
+/// The needed fields of a line of `/proc/self/mountinfo`.
 struct Mount<'a> {
-    /// What of the file system is mounted.
+    /// The mounted part of the file system.
     root: &'a str,
     point: PathBuf,
     kind: &'a str,
@@ -315,14 +315,14 @@ fn mounts(text: &str) -> impl Iterator<Item = Mount<'_>> {
 }
 
 impl Mount<'_> {
-    /// Where a group is seen through this mount; a group outside of it is not.
+    /// The path of a group through this mount; none for a group outside of it.
     fn place(&self, group: &str) -> Option<PathBuf> {
         let below = Path::new(group).strip_prefix(self.root).ok()?;
         Some(if below.as_os_str().is_empty() { self.point.clone() } else { self.point.join(below) })
     }
 }
 
-/// The group of this process in the hierarchy of a controller; the empty one is version 2.
+/// The group of this process in the hierarchy of a controller; an empty controller means version 2.
 fn own_group<'a>(own: &'a str, controller: &str) -> Option<&'a str> {
     own.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':');
@@ -341,7 +341,7 @@ fn split_candidate(mountinfo: &str, own: &str) -> Option<Parents> {
     Some(Parents::Split { pids: place("pids")?, memory: place("memory")?, cpu: place("cpu") })
 }
 
-/// A group of version 2 that may be divided, perhaps.
+/// A group of version 2 that may have to be divided.
 #[derive(Debug, PartialEq, Eq)]
 struct Candidate {
     dir: PathBuf,
@@ -349,19 +349,19 @@ struct Candidate {
     own: bool,
 }
 
-/// The own group and those above it, the nearest first: the limits of all of them hold.
+/// Our own group and those above it, the nearest first: the limits of all of them apply.
 fn unified_candidates(mountinfo: &str, own: &str) -> Vec<Candidate> {
     let Some(group) = own_group(own, "") else { return Vec::new() };
     let found =
         mounts(mountinfo).filter(|m| m.kind == "cgroup2").find_map(|m| Some((m.place(group)?, m.point)));
     let Some((dir, top)) = found else { return Vec::new() };
-    // The one that was made for the mesh is not divided again.
+    // The group that was made for the mesh is not divided again.
     let start = if dir.ends_with(MESH) { dir.parent().unwrap_or(&dir) } else { &dir };
     let within = start.ancestors().take_while(|d| d.starts_with(&top));
     within.map(|d| Candidate { dir: d.to_owned(), own: d == dir }).collect()
 }
 
-/// Makes sure that groups below this one can be limited. Whether processors can be.
+/// Ensures that groups below this one can be limited. Returns whether processors can be.
 fn usable_unified(candidate: &Candidate) -> io::Result<bool> {
     let dir = &candidate.dir;
     let offers = fs::read_to_string(dir.join("cgroup.controllers"))?;
@@ -373,7 +373,7 @@ fn usable_unified(candidate: &Candidate) -> io::Result<bool> {
     }
     let enable = || set(&dir.join("cgroup.subtree_control"), "+pids +memory");
     if let Err(e) = enable() {
-        // A group with processes of its own cannot be divided: if we are all that is in it, we go below.
+        // A group with processes of its own cannot be divided: if we are the only one in it, we move to a group below.
         let alone = fs::read_to_string(dir.join("cgroup.procs"))?.trim() == std::process::id().to_string();
         if !(candidate.own && alone && e.kind() == io::ErrorKind::ResourceBusy) {
             return Err(e);
@@ -387,7 +387,7 @@ fn usable_unified(candidate: &Candidate) -> io::Result<bool> {
         enable()?;
     }
     let cpu = offered("cpu") && set(&dir.join("cgroup.subtree_control"), "+cpu").is_ok();
-    // To move a process into a group needs the right to write here as well.
+    // Moving a process into a group requires write access here, too.
     fs::File::options().write(true).open(dir.join("cgroup.procs"))?;
     Parents::Unified { parent: dir.clone(), cpu }.trial()?;
     Ok(cpu)
@@ -472,7 +472,7 @@ mod tests {
         group.join().unwrap();
         assert_eq!(read("cgroup.procs"), "0", "the one that writes");
 
-        // As a kernel of version 6.1 shows them.
+        // In the format of Linux 6.1.
         fs::write(at("pids.current"), "7\n").unwrap();
         fs::write(at("pids.events"), "max 12\n").unwrap();
         fs::write(at("memory.current"), "4096\n").unwrap();
@@ -480,7 +480,7 @@ mod tests {
         fs::write(at("memory.events"), events).unwrap();
         let counted = Counted { processes: 7, refused: 12, memory: 4_096, killed: 3 };
         assert_eq!(group.counted().unwrap(), counted);
-        // Older ones do not count all of it.
+        // Older kernels do not count all of these.
         fs::write(at("memory.events"), "low 0\nhigh 0\nmax 30\noom 4\n").unwrap();
         fs::remove_file(at("pids.events")).unwrap();
         assert_eq!(group.counted().unwrap(), Counted { refused: 0, killed: 0, ..counted });

@@ -1,5 +1,5 @@
-//! How much disk a sandbox takes: what is below its directories, and what its processes keep open after
-//! deleting it. Hard links count once, links are not followed, other file systems are left out.
+//! Disk use of a sandbox: what is below its directories, and deleted files that its processes keep open. Hard links
+//! count once, links are not followed, other file systems are left out.
 
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -13,21 +13,21 @@ use std::rc::Rc;
 use foundry_sandbox::ProcessRef;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, open, openat, statat};
 
-/// Directories below directories: no path of a program reaches deeper, and each level holds a descriptor.
+/// Deepest nesting: no path of a program reaches deeper, and each level needs a descriptor.
 const MAX_DEPTH: u32 = 2_048;
 /// A block as `stat` counts them, in bytes.
 const BLOCK: u64 = 512;
 
-/// What is taken.
+/// The disk space and files in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub bytes: u64,
     pub files: u64,
-    /// Part of it could not be measured, since it is nested too deep.
+    /// A part could not be measured, since it is nested too deep.
     pub too_deep: bool,
 }
 
-/// A file system's own count, which costs one call: a sandbox cannot have taken more than it has grown.
+/// The counters of a file system, which cost one call: a sandbox cannot have used more than these have grown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ground {
     pub bytes: u64,
@@ -35,7 +35,7 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// Of the file system that holds a path; nothing when it does not say.
+    /// The counters of the file system that holds a path; zero when it has none.
     pub fn of(path: &Path) -> Self {
         let Ok(s) = rustix::fs::statvfs(path) else { return Self::default() };
         Self {
@@ -45,11 +45,11 @@ impl Ground {
     }
 }
 
-/// Measures what is below these directories and what these processes have open although it is deleted.
+/// Measures what is below these directories and what these processes keep open although it is deleted.
 pub(crate) fn measure(places: &[PathBuf], processes: &[ProcessRef]) -> Usage {
     let mut count = Count::default();
     for place in places {
-        // One that is not there takes nothing.
+        // An absent directory uses nothing.
         let _ = count.tree(place);
     }
     for process in processes {
@@ -61,13 +61,13 @@ pub(crate) fn measure(places: &[PathBuf], processes: &[ProcessRef]) -> Usage {
 #[derive(Default)]
 struct Count {
     usage: Usage,
-    /// The file systems of the places.
+    /// The file systems of the measured directories.
     devices: HashSet<u64>,
-    /// Files with several names or none, that are counted already.
+    /// Files with several links or none that are already counted.
     seen: HashSet<(u64, u64)>,
 }
 
-/// A directory that is to be read.
+/// A directory still to be read.
 struct Pending {
     parent: Rc<OwnedFd>,
     name: CString,
@@ -87,7 +87,7 @@ impl Count {
                 Ok(_) if depth > MAX_DEPTH => self.usage.too_deep = true,
                 Ok(opened) => self.directory(Rc::new(opened), depth, device, &mut pending),
                 Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => self.usage.too_deep = true,
-                // It is gone, is no directory any more, or may not be read.
+                // It was removed, is no directory any more, or may not be read.
                 Err(_) => {}
             }
         }
@@ -95,7 +95,7 @@ impl Count {
     }
 
     fn directory(&mut self, opened: Rc<OwnedFd>, depth: u32, device: u64, pending: &mut Vec<Pending>) {
-        // What cannot be read for want of means is not nothing.
+        // A directory that we lack descriptors or memory to read does not count as empty.
         let mut unread = |e| {
             use rustix::io::Errno;
             self.usage.too_deep |= matches!(e, Errno::MFILE | Errno::NFILE | Errno::NOMEM);
@@ -129,8 +129,8 @@ impl Count {
         }
     }
 
-    /// Counts what a process keeps alive by a descriptor or in its memory. Each thread is asked: it may have descriptors
-    /// of its own, and nothing tells whether it has.
+    /// Counts deleted files that a process keeps alive by a descriptor or a memory map. Each thread is checked, since a
+    /// thread may have descriptors of its own and the kernel does not show whether it has.
     fn deleted(&mut self, pid: i32) {
         for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
             for entry in fs::read_dir(thread.path().join("fd")).into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! `internal enter`: what a process does on its way into a sandbox, before it becomes the first program in it.
+//! `internal enter`: sets limits on the way into a sandbox, and then becomes the first program in it.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Group;
 
-/// The soft limit of descriptors with which programs are usually started.
+/// The usual soft limit of descriptors of a new process.
 const USUAL: u64 = 1_024;
 
-/// What the supervisor asks of it, as JSON in its first argument.
+/// The instructions of the supervisor, as JSON in the first argument.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// The group to join.
@@ -21,11 +21,11 @@ pub(crate) struct Entry {
     /// Processes its user may have, as an upper bound where no group limits them; 0 = as many as the mesh.
     #[serde(default)]
     pub processes: u64,
-    /// Descriptors each process may have; 0 = as many as the mesh, of which it first has the usual number.
+    /// Hard limit of descriptors per process; 0 = that of the mesh. The soft limit is the usual one.
     pub descriptors: u64,
-    /// On how many processors it may run where no group limits them; 0 = on all.
+    /// The number of processors it may use where no group limits them; 0 = all.
     pub cpus: usize,
-    /// Which of them come first: spreads sandboxes.
+    /// The first of these processors: spreads sandboxes over the host.
     pub first_cpu: usize,
 }
 
@@ -48,7 +48,7 @@ fn prepare(entry: &Entry) -> io::Result<()> {
     }
     let allowed = getrlimit(Resource::Nofile).maximum;
     let descriptors = if entry.descriptors > 0 {
-        // Never more than the mesh may give.
+        // Never more than the mesh itself may set.
         let most = allowed.map_or(entry.descriptors, |m| m.min(entry.descriptors));
         Rlimit { current: Some(most), maximum: Some(most) }
     } else {

@@ -1,4 +1,4 @@
-//! The processes of a sandbox as its supervisor sees them, and which of them are ended first.
+//! The processes of a sandbox as its supervisor sees them, and which of them are killed first.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,29 +10,29 @@ use foundry_sandbox::process::{Stat, family, stat};
 use super::Group;
 use super::judge::Sentence;
 
-/// How long an end is pursued before the next measurement.
+/// How long kills are repeated before the next measurement.
 const PURSUIT: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(10);
 
-/// A process and what the kernel shows of it.
+/// A process with the kernel's data on it.
 pub(crate) type Member = (ProcessRef, Stat);
 
-/// Where to find them.
+/// The known processes, from which the others are found.
 #[derive(Clone, Debug)]
 pub(crate) struct Family {
-    /// The supervisor.
+    /// Pid of the supervisor.
     pub own: i32,
-    /// What it started: bwrap, or the runtime itself.
+    /// Pid of what it started: bwrap, or the runtime itself.
     pub child: i32,
-    /// The first process of the pid namespace, or the runtime itself.
+    /// Pid of the first process of the pid namespace, or of the runtime itself.
     pub main: i32,
-    /// Whether these are bwrap's.
+    /// Whether the sandbox runs in bwrap.
     pub bubblewrap: bool,
     pub group: Option<Group>,
 }
 
 impl Family {
-    /// All that live, the supervisor left out.
+    /// All living processes except the supervisor.
     pub fn members(&self) -> Vec<Member> {
         match &self.group {
             Some(group) => {
@@ -56,7 +56,7 @@ impl Family {
         children.min_by_key(|(p, s)| (s.start_time_ticks, p.pid)).map(|(p, _)| p.pid)
     }
 
-    /// Those that a sentence does not reach.
+    /// The processes that a sentence spares.
     fn spared(&self, members: &[Member], sentence: Sentence) -> HashSet<i32> {
         let mut spared = HashSet::from([self.own, self.child, self.main]);
         let Some(runtime) = self.runtime(members) else { return spared };
@@ -68,7 +68,7 @@ impl Family {
         spared
     }
 
-    /// Ends what the sentence says; whether there was anything to end.
+    /// Kills the processes of the sentence; true if there were any.
     pub fn end(&self, sentence: Sentence) -> bool {
         if sentence == Sentence::Spare {
             return false;
@@ -84,14 +84,14 @@ impl Family {
             }
             any = true;
             for (process, _) in condemned {
-                // One that ended in the meantime is just as well.
+                // It may have exited in the meantime.
                 let _ = process.kill();
             }
             pause(STEP);
         }
     }
 
-    /// Ends the one that takes most memory, the runtime never; whether there was one.
+    /// Kills the process with the most memory, but never the runtime; true if there was one.
     pub fn end_largest(&self, members: &[Member]) -> bool {
         let spared = self.spared(members, Sentence::AllButRuntime);
         let others = members.iter().filter(|(p, _)| !spared.contains(&p.pid));
@@ -99,8 +99,8 @@ impl Family {
     }
 }
 
-/// The memory of these processes in bytes. What several share is counted once where the kernel tells it, which
-/// it is asked only when the sum is above `limit`.
+/// The memory of these processes in bytes. Shared memory is counted once where the kernel reports it, which is read
+/// only when the sum is above `limit`.
 pub(crate) fn memory(members: &[Member], limit: u64) -> u64 {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
     let resident = |s: &Stat| u64::try_from(s.rss_pages).unwrap_or(0) * page;
@@ -118,7 +118,7 @@ pub(crate) fn memory(members: &[Member], limit: u64) -> u64 {
     members.iter().map(|(p, s)| share(p.pid).unwrap_or_else(|| resident(s))).sum()
 }
 
-/// Waits in a process of our own that has no runtime.
+/// Sleeps, in a process without an async runtime.
 #[allow(clippy::disallowed_methods)] // the supervisor is a process of its own
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn spares_the_runtime_whatever_orphans_stand_beside_it() {
         let family = Family { own: 10, child: 11, main: 12, bubblewrap: true, group: None };
-        // The numbers of an orphan may be lower than the runtime's: numbers come round.
+        // The pids of an orphan may be lower than the runtime's: pids wrap around.
         let members = [
             member(11, 10, 1),
             member(12, 11, 1),

@@ -1,4 +1,4 @@
-//! Decides from measured amounts what to end and which limits to report. No clock and no process here.
+//! Decides from measured amounts what to kill and which limits to report. No clock and no process here.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,49 +6,48 @@ use std::time::{Duration, Instant};
 use foundry_core::Timestamp;
 use foundry_sandbox::{LimitKind, ReachedLimit};
 
-/// How long a limit stays told after it was seen last: a look that comes every few seconds must see it, and so must
-/// a person.
+/// How long a limit stays reported after it was last seen, so that a probe every few seconds and a user can see it.
 pub(crate) const HOLD: Duration = Duration::from_secs(30);
-/// How long a sandbox may be full of processes before its commands are ended.
+/// How long a sandbox may be at its process limit before its commands are killed.
 const FULL: Duration = Duration::from_secs(10);
 
-/// What is to be ended.
+/// What to kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Sentence {
-    /// Nothing.
+    /// Kill no process at all.
     Spare,
-    /// What agents and commands have started, but not themselves.
+    /// Kill what agents and commands have started, but not themselves.
     Commands,
-    /// All but the runtime.
+    /// Kill all but the runtime.
     AllButRuntime,
 }
 
-/// An amount that stays when processes end, as what is on disk does.
+/// An amount that remains when processes are killed, such as disk use.
 #[derive(Clone, Debug)]
 pub(crate) struct Stock {
     limit: u64,
-    /// Up to here nothing more is ended, so that there is room to save and to clear up; none = not over.
+    /// Below this, nothing more is killed, so that there is room to save and to clean up; none = not over the limit.
     ceiling: Option<u64>,
 }
 
 impl Stock {
-    /// With this limit; 0 = none.
+    /// A stock with this limit; 0 = none.
     pub fn new(limit: u64) -> Self {
         Self { limit, ceiling: None }
     }
 
-    /// Whether this much is over the limit.
+    /// Whether this amount is over the limit.
     pub fn is_over(&self, used: u64) -> bool {
         self.limit > 0 && used > self.limit
     }
 
-    /// How much may still be taken before something has to be looked at.
+    /// How much may still be used before the next measurement is needed.
     pub fn left(&self, used: u64) -> u64 {
         let most = self.ceiling.unwrap_or(self.limit);
         most.saturating_sub(used).max(self.limit / 16)
     }
 
-    /// Judges what is used now.
+    /// Decides by the amount used now.
     pub fn judge(&mut self, used: u64) -> Sentence {
         if !self.is_over(used) {
             self.ceiling = None;
@@ -76,18 +75,17 @@ pub(crate) struct Forks {
 }
 
 impl Forks {
-    /// Counting from so many refusals.
+    /// Starts from this number of refusals.
     pub fn new(refused: u64) -> Self {
         Self { refused, ..Self::default() }
     }
 
-    /// Refusals up to this number are none of the sandbox's doing.
+    /// Ignores refusals up to this number, which the sandbox did not cause.
     pub fn forgive(&mut self, refused: u64) {
         self.refused = self.refused.max(refused);
     }
 
-    /// Whether any was refused since the last look, and what is to be ended: a sandbox that stays full and is
-    /// refused again and again would stay useless.
+    /// Whether any was refused since the last check, and what to kill: a sandbox that stays at its limit is useless.
     pub fn judge(&mut self, processes: u64, refused: u64, limit: u64, now: Instant) -> (bool, Sentence) {
         let hit = refused > self.refused;
         self.refused = refused;
@@ -111,19 +109,19 @@ impl Forks {
     }
 }
 
-/// The reached limits that are reported now, each kept for a while after it was seen last.
+/// The reached limits to report, each kept for a while after it was last seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
     reached: BTreeMap<LimitKind, (ReachedLimit, Instant)>,
 }
 
 impl Told {
-    /// Goes on from what was told before.
+    /// Continues from the limits that were reported before.
     pub fn from(reached: Vec<ReachedLimit>, now: Instant) -> Self {
         Self { reached: reached.into_iter().map(|r| (r.kind, (r, now))).collect() }
     }
 
-    /// A limit is reached now.
+    /// Records that a limit is reached now.
     pub fn see(&mut self, kind: LimitKind, used: u64, limit: u64, ended: bool, at: (Timestamp, Instant)) {
         let new = ReachedLimit { kind, used, limit, since: at.0, ended };
         let (known, last) = self.reached.entry(kind).or_insert((new, at.1));
@@ -131,12 +129,12 @@ impl Told {
         *last = at.1;
     }
 
-    /// Forgets what was not seen for a while.
+    /// Drops what was not seen for a while.
     pub fn settle(&mut self, now: Instant) {
         self.reached.retain(|_, (_, last)| now.duration_since(*last) < HOLD);
     }
 
-    /// What is reached.
+    /// The limits to report.
     pub fn reached(&self) -> Vec<ReachedLimit> {
         self.reached.values().map(|(r, _)| r.clone()).collect()
     }

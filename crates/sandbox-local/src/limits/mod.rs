@@ -1,5 +1,5 @@
-//! What one sandbox may take of its host. Control groups hold processes, memory and processors where they
-//! can be had; the rest, and everything elsewhere, is measured by the supervisor.
+//! The limits of a sandbox on its host. Control groups limit processes, memory and processors where they are available;
+//! the supervisor measures the rest, and everything elsewhere.
 
 pub(crate) mod cgroup;
 pub(crate) mod disk;
@@ -22,14 +22,14 @@ use crate::layout::read_json;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitMode {
-    /// By control groups where they can be had, else measured, said aloud.
+    /// By control groups where they are available, else measured, with a note.
     #[default]
     Auto,
     /// Measured, even where there are control groups.
     Measure,
 }
 
-/// What one sandbox may take. 0 = no limit.
+/// The limits of one sandbox. 0 = no limit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -37,11 +37,11 @@ pub struct Limits {
     pub processes: u64,
     /// Memory in bytes; default: three quarters of the host's.
     pub memory_bytes: Option<u64>,
-    /// Processors, also parts of one; default: all of the host, shared evenly with other sandboxes.
+    /// Processors, with fractions; default: all of the host, shared evenly with other sandboxes.
     pub cpus: f64,
     /// Bytes on disk in work tree, HOME and `/tmp`.
     pub disk_bytes: u64,
-    /// Files and directories there.
+    /// Files and directories in the same places.
     pub disk_files: u64,
     /// Open descriptors of each process.
     pub descriptors: u64,
@@ -50,7 +50,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// What a build of a large project with many jobs needs, and no more than the host has.
+    /// Enough for a parallel build of a large project, and no more than the host has.
     fn default() -> Self {
         Self {
             processes: 4_096,
@@ -65,7 +65,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// No limits at all. For tests of other things.
+    /// No limits at all. For tests of other features.
     pub fn none() -> Self {
         Self {
             processes: 0,
@@ -83,7 +83,7 @@ impl Limits {
         self.memory_bytes.unwrap_or_else(|| host_memory() / 4 * 3)
     }
 
-    /// The limits in words.
+    /// The limits as a text for users.
     pub(crate) fn describe(&self) -> String {
         let mut parts = Vec::new();
         let mut add = |amount: u64, words: &dyn Fn(u64) -> String| {
@@ -101,33 +101,33 @@ impl Limits {
     }
 }
 
-/// The limits of one sandbox and where its supervisor enforces and reports them.
+/// The limits of one sandbox, with the data its supervisor needs to enforce and report them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Bounds {
     pub limits: Limits,
-    /// Where its group is made, or why there is none.
+    /// Where its group is made, or why it has none.
     pub parents: Result<Parents, String>,
     /// The name of its group.
     pub name: String,
-    /// Where the group is written down before it is made.
+    /// The file in which the group is recorded before it is made.
     pub group_file: PathBuf,
     /// The file in which the supervisor reports reached limits.
     pub report_file: PathBuf,
     /// The directories whose disk counts.
     pub places: Vec<PathBuf>,
-    /// Whether the sandbox has a user of its own, which another one rarely shares.
+    /// Whether the sandbox has a user of its own, so that limits per user apply to it alone.
     #[serde(default)]
     pub own_user: bool,
 }
 
 impl Bounds {
-    /// Makes the group, in place of one that an earlier start made elsewhere; and says how limits hold.
+    /// Makes the group, in place of one that an earlier start made elsewhere; also describes how limits are enforced.
     pub fn set_up(&self) -> (Option<Group>, String) {
         let made = self.parents.as_ref().map_err(Clone::clone).and_then(|parents| {
             let group = parents.group(&self.name);
             let earlier = read_json::<Group>(&self.group_file).filter(|e| *e != group);
             if let Some(earlier) = earlier {
-                // What is in it is ended by whoever starts or destroys; an empty one goes now.
+                // Its processes are killed by the next start or destroy; an empty one is removed now.
                 let _ = earlier.remove();
             }
             write_json(&self.group_file, &group).map_err(|e| e.to_string())?;
@@ -138,21 +138,21 @@ impl Bounds {
         (made.ok(), format!("{}; {how}", self.limits.describe()))
     }
 
-    /// What the first process takes upon itself.
+    /// The limits that the first process sets for itself.
     pub fn entry(&self, group: Option<Group>) -> enter::Entry {
         let by_group = group.is_some() && self.parents.as_ref().is_ok_and(Parents::has_cpu);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounded
         let cpus = if by_group { 0 } else { self.limits.cpus.clamp(0.0, 1_024.0).ceil() as usize };
         let first_cpu =
             self.name.bytes().fold(0, |h: usize, b| h.wrapping_mul(31).wrapping_add(usize::from(b)));
-        // Processes can multiply faster than anybody measures.
+        // Processes can multiply faster than any measurement.
         let measured = group.is_none() && self.own_user;
         let processes = if measured { self.limits.processes.saturating_mul(2) } else { 0 };
         enter::Entry { group, processes, descriptors: self.limits.descriptors, cpus, first_cpu }
     }
 }
 
-/// How limits are enforced on this host, for people.
+/// How limits are enforced on this host, as a text for users.
 pub(crate) fn enforcement(parents: Result<&Parents, &str>) -> String {
     match parents {
         Ok(parents) => {
@@ -163,7 +163,7 @@ pub(crate) fn enforcement(parents: Result<&Parents, &str>) -> String {
     }
 }
 
-/// The memory of this host in bytes; 0 when the kernel does not say.
+/// The memory of this host in bytes; 0 when unknown.
 fn host_memory() -> u64 {
     meminfo("MemTotal:")
 }

@@ -1,5 +1,5 @@
-//! The supervisor's look at what its sandbox takes: often where a look is cheap, never for more than a
-//! twentieth of a processor. What is reached stands in a file beside the facts, written only when it changes.
+//! The supervisor's measurements of its sandbox: frequent where they are cheap, and never more than a twentieth of a
+//! processor. Reached limits are written to a file beside the facts, only when they change.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,17 +17,17 @@ use super::{Group, Limits, meminfo};
 use crate::launch::write_json;
 use crate::layout::read_json;
 
-/// Between two looks at what the kernel counts anyway.
+/// Time between two reads of the kernel's counters.
 const TICK: Duration = Duration::from_millis(250);
-/// The same where nothing but a look holds a sandbox back.
+/// The same where only these measurements limit a sandbox.
 const SHORT_TICK: Duration = Duration::from_millis(50);
-/// A measurement may take one part in so many of the time.
+/// A measurement may take this fraction of the time (one part in twenty).
 const SHARE: u32 = 20;
-/// The same where the host has changed by enough that a limit may be passed.
+/// The same while the host has changed so much that a limit may have been passed.
 const ALARMED_SHARE: u32 = 4;
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// When something that costs time is done next.
+/// When an expensive measurement is next due.
 #[derive(Clone, Copy, Debug)]
 struct Beat {
     done: Instant,
@@ -51,17 +51,17 @@ impl Beat {
     }
 }
 
-/// What is known without waiting for a measurement.
+/// State that can be read without waiting for a measurement.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
-    /// How many were killed for memory, as the control group has counted.
+    /// How many processes were killed for memory, by the control group's counter.
     killed: AtomicU64,
-    /// When a process was ended for memory last.
+    /// When a process was last killed for memory.
     last: Mutex<Option<Instant>>,
 }
 
 impl Pulse {
-    /// Whether something was killed for memory just now or a moment ago.
+    /// Whether a process was killed for memory just now or shortly before.
     pub fn memory_ended(&self, group: Option<&Group>) -> bool {
         let counted = group.and_then(|g| g.counted().ok()).map_or(0, |c| c.killed);
         let last = *foundry_core::lock(&self.last);
@@ -70,12 +70,12 @@ impl Pulse {
     }
 }
 
-/// One sandbox, watched.
+/// The measurements of one sandbox.
 pub(crate) struct Watch {
     limits: Limits,
     memory_limit: u64,
     family: Family,
-    /// The directories that it may write to.
+    /// The directories it can write to.
     places: Vec<PathBuf>,
     file: PathBuf,
     words: String,
@@ -88,13 +88,13 @@ pub(crate) struct Watch {
     ground: Ground,
     usage: Usage,
     process_beat: Beat,
-    /// Tasks of the whole host and its free memory at the last look at the processes.
+    /// Number of tasks and free memory of the whole host when the processes were last measured.
     host: (u64, u64),
     taken: (u64, u64),
 }
 
 impl Watch {
-    /// Of a sandbox that is just being started; it goes on from what the file says.
+    /// For a sandbox that is being started; continues from the limits in the file.
     pub fn new(limits: &Limits, family: Family, places: Vec<PathBuf>, file: PathBuf, words: String) -> Self {
         let now = Instant::now();
         let before = read_json::<LimitReport>(&file).unwrap_or_default();
@@ -121,8 +121,8 @@ impl Watch {
         }
     }
 
-    /// Starts two threads that look again and again, for as long as the process lives: a long look at the disk must
-    /// not keep the other from seeing what multiplies faster.
+    /// Starts two threads that measure for as long as the process lives: a long measurement of the disk must not delay
+    /// the other one, which sees what grows faster.
     ///
     /// # Errors
     /// When there is no room for a thread.
@@ -150,7 +150,7 @@ impl Watch {
         Ok((shared, pulse))
     }
 
-    /// One look at what changes fast, as far as it is due.
+    /// Measures what changes fast, as far as it is due.
     fn look(&mut self) {
         if self.family.group.is_none() {
             self.measure_processes();
@@ -158,7 +158,7 @@ impl Watch {
         self.tell();
     }
 
-    /// Takes in what the kernel has counted, and writes down what is reached.
+    /// Evaluates the kernel's counters, and records reached limits.
     pub fn tell(&mut self) {
         if let Some(Ok(counted)) = self.family.group.as_ref().map(Group::counted) {
             self.counted(counted.processes, counted.refused, counted.killed);
@@ -183,7 +183,7 @@ impl Watch {
         }
     }
 
-    /// What a control group says.
+    /// Evaluates the counters of a control group.
     fn counted(&mut self, processes: u64, refused: u64, killed: u64) {
         if killed > self.pulse.killed.load(Ordering::Acquire) {
             self.see(LimitKind::Memory, self.memory_limit, self.memory_limit, true);
@@ -200,7 +200,7 @@ impl Watch {
         }
     }
 
-    /// Ends what the sentence says, with nothing new beginning beside it.
+    /// Kills the processes of the sentence, while no new ones can start.
     fn end(&mut self, sentence: Sentence) -> bool {
         if sentence == Sentence::Spare {
             return false;
@@ -211,7 +211,7 @@ impl Watch {
         let ended = self.family.end(sentence);
         if let Some(group) = &self.family.group {
             group.allow_forks(&self.limits);
-            // What was refused while none were allowed says nothing about the limit.
+            // Refusals during this time do not count against the limit.
             if let Ok(counted) = group.counted() {
                 self.forks.forgive(counted.refused);
             }
@@ -245,7 +245,7 @@ impl Watch {
                 self.taken = (threads(&members), self.memory_of(&members));
             }
         }
-        // As the kernel would: the largest, and the next if that was not enough.
+        // As the kernel does: kill the largest, and the next if that was not enough.
         for _ in 0..100 {
             if memory == 0 || self.taken.1 <= memory {
                 break;
@@ -262,7 +262,7 @@ impl Watch {
         self.process_beat.took(start);
     }
 
-    /// The memory of the processes and of the file systems in memory that they may write to.
+    /// The memory of the processes and of the in-memory file systems they can write to.
     fn memory_of(&self, members: &[Member]) -> u64 {
         if self.memory_limit == 0 {
             return 0;
@@ -275,7 +275,7 @@ impl Watch {
         family::memory(members, self.memory_limit).saturating_add(shared)
     }
 
-    /// Where and whose disk is to be measured, when it is due.
+    /// What to measure for the disk, when that is due.
     fn disk_is_due(&mut self) -> Option<(Vec<PathBuf>, Vec<ProcessRef>)> {
         let ground = self.places.first().map(|p| Ground::of(p)).unwrap_or_default();
         let grown = |now: u64, before: u64, stock: &Stock, used: u64, limit: u64| {
@@ -298,11 +298,11 @@ impl Watch {
         Some((self.places.clone(), processes))
     }
 
-    /// Takes in what was measured since then, and ends what has to be.
+    /// Evaluates a measurement of the disk, and kills what must be killed.
     fn measured_disk(&mut self, usage: Usage, since: Instant) {
         self.usage = usage;
         if self.usage.too_deep {
-            // What cannot be measured is not allowed.
+            // What cannot be measured counts as over the limit.
             match self.limits.disk_files {
                 0 => self.usage.bytes = self.usage.bytes.max(self.limits.disk_bytes.saturating_add(1)),
                 limit => self.usage.files = self.usage.files.max(limit.saturating_add(1)),
@@ -329,7 +329,7 @@ impl Watch {
     }
 }
 
-/// One look at the disk, if it is due: nobody waits for the measurement.
+/// Measures the disk, if that is due, without holding the lock.
 fn look_at_disk(watch: &Mutex<Watch>, measure: impl Fn(&[PathBuf], &[ProcessRef]) -> Usage) {
     let lock = || foundry_core::lock(watch);
     let Some((places, processes)) = lock().disk_is_due() else { return };
@@ -383,7 +383,7 @@ mod tests {
         let seen = std::cell::Cell::new(false);
         look_at_disk(&watch, |_, _| {
             seen.set(true);
-            // As the other thread does, which must not wait for this.
+            // As the other thread does, which must not be blocked by this.
             watch.try_lock().expect("free while the disk is measured").look();
             Usage { bytes: 11, ..Usage::default() }
         });

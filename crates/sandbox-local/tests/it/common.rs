@@ -1,4 +1,4 @@
-//! A provider on a throw-away root with the real runtime, and waiting without sleeping blindly.
+//! A provider on a temporary root with the real runtime, and waiting without blind sleeps.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use foundry_sandbox::{
 };
 use foundry_sandbox_local::{IsolationMode, Limits, LocalConfig, LocalProvider, Transport};
 
-/// The binary that stands for `foundry`.
+/// The binary that serves as `foundry`.
 pub fn binary() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let program = exe.parent().unwrap().parent().unwrap().join("examples/foundry-sandbox-internal");
@@ -24,7 +24,7 @@ pub fn binary() -> PathBuf {
     program
 }
 
-/// How sandboxes are kept apart and reached.
+/// The combinations of isolation and transport under test.
 pub const WAYS: [(IsolationMode, Transport); 3] = [
     (IsolationMode::Auto, Transport::Socket),
     (IsolationMode::Auto, Transport::Loopback),
@@ -51,7 +51,7 @@ impl Host {
         self.dir.path().join("data/sandboxes")
     }
 
-    /// What stands in the root besides the files that all sandboxes share.
+    /// The entries of the root besides the files that all sandboxes share.
     pub fn left(&self) -> Vec<String> {
         let names = std::fs::read_dir(self.root()).unwrap().map(|e| e.unwrap().file_name());
         names.filter_map(|n| n.into_string().ok()).filter(|n| n != ".network").collect()
@@ -71,7 +71,7 @@ impl Host {
         LocalProvider::new(self.config(), Env::system()).await.unwrap()
     }
 
-    /// The handle of a sandbox: over TCP one that knows nothing but address and key.
+    /// The handle of a sandbox; over TCP, one that has nothing but address and key.
     pub fn handle(&self, provider: &LocalProvider, facts: &RuntimeFacts) -> Arc<dyn Sandbox> {
         if self.transport == Transport::Socket {
             return provider.open(facts).unwrap();
@@ -91,7 +91,7 @@ pub fn process(facts: &RuntimeFacts) -> ProcessRef {
     serde_json::from_value(facts.place["process"].clone()).unwrap()
 }
 
-/// A name no other test uses, since sandboxes are found by it on the whole host.
+/// A unique name, since sandboxes are found by it on the whole host.
 pub fn name() -> SandboxName {
     foundry_core::SandboxId::generate(&Env::system()).as_str().parse().unwrap()
 }
@@ -214,13 +214,13 @@ impl Talk {
         events
     }
 
-    /// What the agent said in a turn.
+    /// The agent's messages in a turn.
     pub async fn said(&mut self, id: &str, text: &str) -> String {
         words(&self.turn(id, text).await)
     }
 }
 
-/// The agent's words in these events.
+/// The agent's messages in these events.
 pub fn words(events: &[TapEvent]) -> String {
     let chunk = |e: &TapEvent| match &e.body {
         TapBody::Message { direction, json } => match AcpEvent::parse(*direction, json.clone()) {
@@ -247,7 +247,7 @@ pub async fn run(client: &RuntimeClient, script: &str) -> ExecOutput {
     client.exec(&sh(script)).await.unwrap()
 }
 
-/// Asks until it holds; fails loudly after 30 s.
+/// Polls until there is a value; panics after 30 s.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let mut tick = tokio::time::interval(Duration::from_millis(20));
     for _ in 0..1_500 {
@@ -259,15 +259,14 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
     panic!("never happened: {what}");
 }
 
-/// Waits until the runtime answers, which takes a busy host longer than a look waits; one that is dead is not waited
-/// for.
+/// Waits until the runtime answers, which takes a busy host longer than a probe waits; fails at once when it is dead.
 pub async fn alive(provider: &LocalProvider, facts: &RuntimeFacts) {
     let answers = eventually("the runtime answers", async || match provider.probe(facts).await.unwrap() {
         Health::Alive => Some(()),
         Health::Unknown { .. } => None,
         dead @ Health::Dead { .. } => panic!("{dead:?}"),
     });
-    // Each look at one that hangs takes seconds.
+    // Each probe of a hung runtime takes seconds.
     let in_time = tokio::time::timeout(Duration::from_secs(60), answers).await;
     assert!(in_time.is_ok(), "the runtime lives and does not answer");
 }

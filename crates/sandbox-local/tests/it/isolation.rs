@@ -149,7 +149,7 @@ async fn leaves_no_process_even_of_an_agent_that_tries_to_get_away() {
         }
         eventually("both got away", async || (sleepers(&seconds) == 2).then_some(())).await;
         if !destroyed {
-            // The end of the runtime is the end of all, whoever ends it.
+            // The end of the runtime ends everything, however it came.
             process(&facts).kill().unwrap();
             eventually("all ended", async || (sleepers(&seconds) == 0).then_some(())).await;
         }

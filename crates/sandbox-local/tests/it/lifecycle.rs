@@ -69,7 +69,7 @@ async fn tells_how_a_killed_runtime_ended_and_starts_it_anew() {
         assert!(process(&facts).kill().unwrap());
         let cause = eventually("the runtime is found dead with how it ended", async || {
             match provider.probe(&facts).await.unwrap() {
-                // For a moment it is gone and its end not yet recorded.
+                // For a moment the process is gone and its exit is not recorded yet.
                 Health::Dead { cause: DeathCause::Gone } => None,
                 Health::Dead { cause } => Some(cause),
                 _ => None,
@@ -108,7 +108,7 @@ async fn never_adopts_a_recycled_pid_nor_one_of_an_earlier_boot() {
     assert_eq!(provider.probe(&earlier).await.unwrap(), Health::Dead { cause: DeathCause::MachineRebooted });
     let stranger = RuntimeFacts { key: RuntimeKey::generate(&Env::system()), ..facts.clone() };
     assert!(matches!(provider.probe(&stranger).await.unwrap(), Health::Unknown { .. }));
-    // Facts of a version before this one: nobody can talk to what they name.
+    // Facts of an older version, whose runtime this version cannot talk to.
     let old = RuntimeFacts { place: serde_json::Value::Null, ..facts.clone() };
     assert_eq!(provider.probe(&old).await.unwrap(), Health::Dead { cause: DeathCause::Gone });
     provider.destroy(&name).await.unwrap();
@@ -142,7 +142,7 @@ async fn starts_one_runtime_however_many_workers_start_it_at_once() {
     first.destroy(&name).await.unwrap();
 }
 
-/// A destruction and starts at once: whoever is first, nothing is left.
+/// A destruction and starts at the same time: whichever is first, nothing is left.
 #[tokio::test]
 async fn leaves_nothing_when_a_sandbox_is_destroyed_while_it_is_started() {
     let host = Host::new(IsolationMode::Auto);
@@ -190,13 +190,13 @@ async fn keeps_nothing_of_a_clone_that_failed_and_makes_it_at_the_next_try() {
     };
     assert_eq!(provider.prepare_repo(&name, &failing).await.unwrap_err().reason, "CLONE_FAILED");
     assert!(!host.root().join(name.as_str()).join("repo").exists());
-    // A clone that was killed leaves what it had until a later one is complete.
+    // An interrupted clone leaves its directory until a later one is complete.
     let cut = host.root().join(name.as_str()).join("repo.new-cut");
     std::fs::create_dir_all(cut.join("workspace")).unwrap();
     std::fs::File::open(&cut).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     assert_eq!(provider.prepare_repo(&name, &source()).await.unwrap().cloned.branch, "main");
     assert!(!cut.exists());
-    // Prepared is prepared: the source is not asked again.
+    // A prepared tree stays: the source is not called again.
     assert_eq!(provider.prepare_repo(&name, &failing).await.unwrap().cloned.branch, "main");
     provider.destroy(&name).await.unwrap();
 }
@@ -230,7 +230,7 @@ async fn says_what_is_wrong_when_the_runtime_cannot_start() {
     provider.destroy(&name).await.unwrap();
 }
 
-/// F5 and F6: a stranger learns nothing and is not believed, whichever side it is on.
+/// F5 and F6: without the key, neither a caller nor a runtime is trusted or learns anything.
 #[tokio::test]
 async fn refuses_callers_without_the_key_and_believes_no_stranger_in_the_runtimes_place() {
     for way in WAYS {
@@ -239,7 +239,7 @@ async fn refuses_callers_without_the_key_and_believes_no_stranger_in_the_runtime
         let name = name();
         let (facts, client) = ready(&host, &provider, &name).await;
         client.health().await.unwrap();
-        // The caller has another key: it does not believe the runtime, and is not answered either.
+        // The caller has another key: it rejects the runtime, and the runtime rejects it.
         let other = RuntimeFacts { key: RuntimeKey::generate(&Env::system()), ..facts.clone() };
         let e = host.client(&provider, &other).health().await.unwrap_err();
         assert!(matches!(e, ClientError::Stranger(_)), "{e}");

@@ -1,5 +1,5 @@
-//! What a sandbox may take, attacked from inside by real programs: with control groups where this host gives
-//! them, and measured. Each attack is bounded by itself, should a limit not hold.
+//! Limits of a sandbox, attacked from inside by real programs: with control groups where this host has them, and
+//! measured. Each attack is bounded, in case a limit does not hold.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::common::{Host, alive, eventually, name, process, processes_of, ready,
 
 const MIB: u64 = 1 << 20;
 
-/// How sandboxes are kept apart, and their limits held.
+/// The combinations of isolation and enforcement under test.
 const WAYS: [(IsolationMode, LimitMode); 3] = [
     (IsolationMode::Auto, LimitMode::Auto),
     (IsolationMode::Auto, LimitMode::Measure),
@@ -64,17 +64,17 @@ impl Limited {
         self.provider.limits(&self.facts).await.unwrap().reached
     }
 
-    /// Waits until a limit is told.
+    /// Waits until a limit is reported.
     async fn told(&self, kind: LimitKind) -> ReachedLimit {
         let what = format!("{kind:?} is told");
         eventually(&what, async || self.reached().await.into_iter().find(|r| r.kind == kind)).await
     }
 
-    /// Whether the sandbox can still be used, and goes away in time with everything in it.
+    /// Checks that the sandbox can still be used, and is destroyed in time with everything in it.
     async fn works_and_ends(self) {
         alive(&self.provider, &self.facts).await;
         let words = eventually("a command runs", async || {
-            // Where processes are refused until the attack is ended, so is this one.
+            // While processes are refused, this one is refused, too.
             let done = self.client.exec(&sh("echo fine")).await.ok()?;
             (done.exit_code == Some(0)).then_some(done.stdout)
         })
@@ -90,7 +90,7 @@ impl Limited {
         let took = start.elapsed();
         let load = load();
         eprintln!("gone within {took:?}, with a load of {load}");
-        // What is promised holds for a host that has processors to spare.
+        // The promised time applies to a host with idle processors.
         let limit = if load < 3.0 { 10 } else { 30 };
         assert!(took < Duration::from_secs(limit), "{took:?} with a load of {load}");
         assert_eq!(processes_of(&self.name), Vec::<i32>::new());
@@ -100,12 +100,12 @@ impl Limited {
 
 impl Drop for Limited {
     fn drop(&mut self) {
-        // Of a test that failed nothing goes on; the supervisor ends the rest.
+        // Nothing of a failed test must go on; the supervisor kills the rest.
         let _ = process(&self.facts).kill();
     }
 }
 
-/// How many processes waited for a processor in the last minute.
+/// The average number of runnable processes in the last minute.
 fn load() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap();
     text.split(' ').next().unwrap().parse().unwrap()
@@ -126,7 +126,7 @@ fn groups(dir: &std::path::Path) -> Vec<PathBuf> {
     found
 }
 
-/// The most that is seen while something runs, asked every few milliseconds.
+/// The highest value, polled every few milliseconds while `work` runs.
 async fn peak<T>(ask: impl Fn() -> u64, work: impl Future<Output = T>) -> (u64, T) {
     let mut work = std::pin::pin!(work);
     let mut tick = tokio::time::interval(Duration::from_millis(50));
@@ -139,7 +139,7 @@ async fn peak<T>(ask: impl Fn() -> u64, work: impl Future<Output = T>) -> (u64, 
     }
 }
 
-/// Numbers of the processes of this host that have these words in their command line.
+/// Pids of the processes of this host whose command line contains these words.
 fn running(words: &str) -> Vec<i32> {
     let has = |pid: &i32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -153,7 +153,7 @@ fn python(script: &str) -> String {
     format!("exec python3 -c '{script}'")
 }
 
-/// Forks as fast as it can for two minutes; a limit of its user ends it where nothing else does.
+/// Forks as fast as it can for two minutes; a limit per user bounds it where nothing else does.
 fn bomb(mark: &str) -> String {
     let script = format!(
         "mark = \"{mark}\"\nimport os, time, resource\nhard = resource.getrlimit(resource.RLIMIT_NPROC)[1]\n\
@@ -168,7 +168,7 @@ async fn holds_a_fork_bomb_and_is_rid_of_it() {
     for way in WAYS {
         let limited = Limited::new(way).await;
         let mark = format!("bomb-{}", limited.name);
-        // Of a command nothing is left when it ends; an agent may leave such a thing.
+        // Nothing remains of a command when it ends; an agent may leave such a process.
         let script = bomb(&mark);
         let attack = async {
             let client = limited.client.clone();
@@ -180,7 +180,7 @@ async fn holds_a_fork_bomb_and_is_rid_of_it() {
             peak(|| running(&mark).len() as u64, async { tokio::join!(attack, told) }).await;
         eprintln!("{way:?}: at most {most} processes of 200; {told:?}");
         assert!(most.max(told.used) > 150, "the attack took place: {most} {told:?}");
-        // A control group refuses what is beyond its limit; what is only measured is held to four times as many.
+        // A control group refuses what is beyond its limit; a measured sandbox may briefly reach four times as much.
         let refused = !groups(&limited.dir()).is_empty();
         let bound = if refused { 250 } else { 800 };
         assert!(most <= bound, "{most}");
@@ -195,7 +195,7 @@ async fn destroys_a_sandbox_in_time_while_a_fork_bomb_runs_in_it() {
     for way in WAYS {
         let limited = Limited::new(way).await;
         let mark = format!("bomb-{}", limited.name);
-        // One that is ended at its limit may be gone before it is seen: then comes another.
+        // A bomb that is killed at its limit may be gone before it is seen: then another one starts.
         let script = format!("while true; do {}; sleep 1; done", bomb(&mark));
         let command = ExecSpec { limit: Duration::from_secs(120), ..sh(&script) };
         let client = limited.client.clone();
@@ -222,7 +222,7 @@ async fn ends_what_takes_too_much_memory_and_says_so() {
     for way in WAYS {
         let limited = Limited::new(way).await;
         let mark = format!("hog-{}", limited.name);
-        // It stays, should it be seen late; from its limit to four times as much it takes three seconds.
+        // It stays, in case it is seen late; from its limit to four times as much it takes three seconds.
         let script = format!(
             "mark = \"{mark}\"\nimport time\nkept = []\nfor _ in range(200):\n  kept.append(bytearray(16 << 20))\n  time.sleep(0.03)\ntime.sleep(60)\nprint(\"all\")"
         );
@@ -239,7 +239,7 @@ async fn ends_what_takes_too_much_memory_and_says_so() {
         eprintln!("{way:?}: at most {} MiB of 512; {told:?}", most / MIB);
         assert_eq!(done.exit_code, Some(137), "{done:?}");
         assert!(most.max(told.used) > 100 * MIB, "the attack took place: {most} {told:?}");
-        // What the kernel holds is never above its limit; the rest is what is shared with others.
+        // A kernel limit is never exceeded; the rest is memory shared with others.
         let bound = if groups(&limited.dir()).is_empty() { 4 * 512 } else { 600 };
         assert!(most < bound * MIB, "{most}");
         assert!(told.ended && told.limit == 512 * MIB, "{told:?}");
@@ -266,7 +266,7 @@ fn on_disk(limited: &Limited) -> (u64, u64) {
 }
 
 async fn attack_disk(limited: &Limited, kind: LimitKind, script: &str) -> (ExecOutput, (u64, u64)) {
-    // Where files are made slowly, many take their time.
+    // On a host where creating files is slow, many take their time.
     let command = ExecSpec { limit: Duration::from_secs(200), ..sh(script) };
     let done = limited.client.exec(&command).await.unwrap();
     let told = limited.told(kind).await;
@@ -284,7 +284,7 @@ async fn ends_a_writer_of_too_much_and_keeps_what_is_there() {
         let script = "echo mine > kept && dd if=/dev/zero of=big bs=1M count=3500";
         let (_, (bytes, _)) = attack_disk(&limited, LimitKind::DiskBytes, script).await;
         assert!((900 * MIB..4_096 * MIB).contains(&bytes), "{bytes}");
-        // There is room to save and to clear up.
+        // There is room to save and to clean up.
         let saved =
             run(&limited.client, "cat kept && dd if=/dev/zero of=work bs=1M count=20 && rm big work").await;
         assert_eq!((saved.exit_code, saved.stdout.as_str()), (Some(0), "mine\n"), "{saved:?}");
@@ -295,7 +295,7 @@ async fn ends_a_writer_of_too_much_and_keeps_what_is_there() {
 #[tokio::test]
 async fn tells_of_the_disk_alone_when_what_is_ended_for_it_forks_all_the_time() {
     let limited = Limited::new(WAYS[0]).await;
-    // Refused while it is ended: no limit of processes.
+    // Forks that are refused during a kill must not be reported as a limit of processes.
     let script =
         "for n in $(seq 40); do (while :; do (:); done) & done; dd if=/dev/zero of=big bs=1M count=3500";
     attack_disk(&limited, LimitKind::DiskBytes, script).await;
@@ -367,8 +367,8 @@ async fn runs_on_no_more_than_its_share_of_the_processors() {
     limited.works_and_ends().await;
 }
 
-/// Many processes that together take more than 512 MiB, each less than the runtime does. They stay until one of them
-/// was ended, and for a moment after that.
+/// Many processes that together use more than 512 MiB, each less than the runtime does. They stay until one of them was
+/// killed, and for a moment after that.
 const SWARM: &str = "import os, time\nfor n in range(150):\n  if os.fork() == 0:\n    kept = bytearray(5 << 20)\n    time.sleep(60)\n    os._exit(0)\nos.wait()\ntime.sleep(3)";
 
 fn swarm() -> ExecSpec {
@@ -391,7 +391,7 @@ async fn says_that_a_runtime_died_for_want_of_memory() {
         eprintln!("skipped: no control groups");
         return limited.ends().await;
     }
-    // The kernel is made to choose the runtime first.
+    // Makes the kernel choose the runtime first.
     let runtime = process(&limited.facts).pid;
     std::fs::write(format!("/proc/{runtime}/oom_score_adj"), "1000").unwrap();
     let _ = limited.client.exec(&swarm()).await;
@@ -403,7 +403,7 @@ async fn says_that_a_runtime_died_for_want_of_memory() {
     .await;
     assert_eq!(cause, DeathCause::OutOfMemory);
     let again = limited.provider.start_agent(&start_spec(&limited.name, "run2")).await.unwrap();
-    // With its limits again.
+    // It has its limits again.
     alive(&limited.provider, &again).await;
     limited.ends().await;
 }
@@ -416,7 +416,7 @@ async fn finds_the_control_groups_of_a_sandbox_of_which_nothing_else_is_left() {
         eprintln!("skipped: no control groups");
         return limited.ends().await;
     }
-    // As after a power cut of everything but the machine.
+    // Everything goes but the control groups, as after a crash.
     let supervisor = std::fs::read(limited.dir().join("runtime.supervisor.json")).unwrap();
     let supervisor: foundry_sandbox::ProcessRef = serde_json::from_slice(&supervisor).unwrap();
     assert!(supervisor.kill().unwrap());
@@ -432,7 +432,7 @@ async fn finds_the_control_groups_of_a_sandbox_of_which_nothing_else_is_left() {
     assert!(groups.iter().all(|g| !g.exists()));
 }
 
-/// How long a command takes in a sandbox that attacks nothing: the middle one and the slowest but one in ten.
+/// How long a command takes in an idle sandbox: the median and the 90th percentile.
 async fn latency(client: &RuntimeClient, calls: usize) -> (Duration, Duration) {
     let mut took = Vec::new();
     for _ in 0..calls {
@@ -456,7 +456,7 @@ async fn lets_other_sandboxes_work_while_one_takes_all_it_can() {
         format!("for n in 1 2 3 4 5 6; do python3 -c '{hog}'; done"),
         "for n in 1 2 3; do dd if=/dev/zero of=big bs=1M count=1500; sleep 1; done".to_owned(),
     ];
-    // What is ended at its limit begins again: the attack lasts as long as it is measured.
+    // Killed processes start again, so the attack lasts as long as the measurement.
     let attack = futures::future::join_all(scripts.iter().map(|script| {
         let client = attacked.client.clone();
         async move {

@@ -1,5 +1,5 @@
-//! The local provider with the real runtime, by both transports: as the product runs it, over a unix socket
-//! with the sandbox's directory at hand, and over TCP with nothing but HTTP, as a runtime elsewhere would be.
+//! The local provider with the real runtime, by both transports: over a unix socket with access to the sandbox's
+//! directory, as in the product, and over TCP with nothing but HTTP, as for a runtime elsewhere.
 #![allow(clippy::unwrap_used)] // tests
 
 mod common;

@@ -14,10 +14,10 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::common::{Host, name, process, ready, run, sh};
 
-/// What a listener says that must not be reached.
+/// The output of a listener that must not be reached.
 pub const REACHED: &str = "REACHED";
 
-/// The sandboxes whose claims are believed.
+/// The sandboxes whose claims are accepted.
 #[derive(Clone, Default)]
 pub struct Known(pub Arc<Mutex<Vec<RuntimeFacts>>>);
 
@@ -48,7 +48,7 @@ fn open_to_all(socket: &Path) {
     std::fs::set_permissions(socket, mode(0o666)).unwrap();
 }
 
-/// A host whose sandboxes have a way out.
+/// A host whose sandboxes have a proxy.
 pub async fn provider_with_a_way_out(host: &Host, network: Option<Network>) -> (LocalProvider, Known, Tasks) {
     let socket = host.dir.path().join("mesh/network.sock");
     let known = Known::default();
@@ -59,7 +59,7 @@ pub async fn provider_with_a_way_out(host: &Host, network: Option<Network>) -> (
     (LocalProvider::new(config, Env::system()).await.unwrap(), known, tasks)
 }
 
-/// Whether sandboxes have networks of their own here; says why not.
+/// Whether sandboxes can have networks of their own here; prints why not.
 pub fn has_networks(provider: &LocalProvider) -> bool {
     if !provider.network().unwrap().is_own() {
         eprintln!("skipped: {:?}, {:?}", provider.isolation().unwrap(), provider.network_note());
@@ -67,7 +67,7 @@ pub fn has_networks(provider: &LocalProvider) -> bool {
     provider.network().unwrap().is_own()
 }
 
-/// A listener that says [`REACHED`] to everybody.
+/// A listener that sends [`REACHED`] to every client.
 async fn listener(tasks: &Tasks, at: &str) -> u16 {
     let listener = TcpListener::bind(at).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -114,7 +114,7 @@ async fn two_sandboxes_listen_on_the_same_port_and_do_not_reach_each_other() {
         let own = client.exec(&sh("echo $FOUNDRY_SANDBOX")).await.unwrap();
         assert!(out.stdout.contains(own.stdout.trim()), "its own listener answers: {out:?}");
     }
-    // Also by the proxy, to which some programs send what is for their own loopback.
+    // Also by the proxy, to which some programs send requests for their own loopback.
     for script in [
         format!("{BINARY} internal fetch 127.0.0.1 8123"),
         format!("{BINARY} internal connect 127.0.0.1 8123 < /dev/null"),
@@ -139,7 +139,7 @@ async fn reaches_nothing_of_the_host_from_inside() {
     let name = name();
     let (facts, client) = ready(&host, &provider, &name).await;
     known.0.lock().unwrap().push(facts);
-    // Where packets to the outside would leave from: an address of this host that is not its loopback.
+    // The source address of outgoing packets: an address of this host other than its loopback.
     let route = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     let outer =
         route.connect("192.0.2.1:9").and_then(|()| route.local_addr()).ok().map(|a| a.ip().to_string());

@@ -56,7 +56,7 @@ async fn passes_a_prompt_on_once_however_often_it_is_posted() {
     );
     assert_eq!(words(&events), "second");
 
-    // Also by the next runtime instance, which knows it from the log.
+    // The next runtime instance has it from the log.
     process(&facts).kill().unwrap();
     eventually("the runtime is gone", async || {
         matches!(provider.probe(&facts).await.unwrap(), foundry_sandbox::Health::Dead { .. }).then_some(())
@@ -137,7 +137,7 @@ async fn ends_a_busy_agent_when_it_is_closed_and_when_the_runtime_is_killed() {
     provider.destroy(&name).await.unwrap();
 }
 
-/// Case 18: a request that is not offered is answered at once, and the turn goes on.
+/// Case 18: a request that is not offered is answered at once, and the turn continues.
 #[tokio::test]
 async fn answers_a_request_that_is_not_offered_with_an_error_at_once() {
     for way in WAYS {

@@ -1,5 +1,5 @@
-//! What `foundry internal …` is in the real binary, for the tests of this crate: its own subcommands,
-//! and in place of the demo agent a script-like agent without any dependency.
+//! The subcommands `foundry internal …` for the tests of this crate: its own, and in place of the demo agent a scripted
+//! agent without dependencies.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn main() {
     std::process::exit(code);
 }
 
-/// Listens on the loopback, says so, and tells everybody in which sandbox.
+/// Listens on the loopback, prints that it does, and sends the name of its sandbox to every client.
 fn listen(port: &str) -> i32 {
     let Ok(listener) = std::net::TcpListener::bind(("127.0.0.1", port.parse().unwrap_or(0))) else {
         return 1;
@@ -35,7 +35,7 @@ fn listen(port: &str) -> i32 {
     0
 }
 
-/// Connects without any proxy and prints what it is told.
+/// Connects without any proxy and prints what it receives.
 fn fetch(host: &str, port: &str) -> i32 {
     let Ok(address) = host.parse::<std::net::IpAddr>() else { return 64 };
     let address = (address, port.parse().unwrap_or(0)).into();
@@ -53,7 +53,7 @@ fn fetch(host: &str, port: &str) -> i32 {
 
 fn send(message: &Value) {
     let mut out = std::io::stdout().lock();
-    // A runtime that is gone ends this agent by end of input, not by a panic.
+    // When the runtime is gone, this agent exits at the end of its input, not by a panic.
     let _ = writeln!(out, "{message}");
     let _ = out.flush();
 }
@@ -68,9 +68,9 @@ fn say(text: &str) {
     update(json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}));
 }
 
-/// Obeys the words of a prompt: `write FILE TEXT`, `read FILE`, `env NAME`, `ask`, `slow MILLIS`,
-/// `crash CODE`, `garbage`, `huge BYTES`, `spawn SECONDS` (a process that leaves its session), `want METHOD`
-/// (a request that waits for its answer).
+/// Runs the command in a prompt: `write FILE TEXT`, `read FILE`, `env NAME`, `ask`, `slow MILLIS`, `crash CODE`,
+/// `garbage`, `huge BYTES`, `spawn SECONDS` (a process that leaves its session), `want METHOD` (a request that waits
+/// for its answer).
 fn agent() -> i32 {
     let mut waiting: Option<Value> = None;
     for line in std::io::stdin().lines() {

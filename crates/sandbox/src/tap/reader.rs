@@ -1,6 +1,6 @@
-//! The reading side of a tap log. The file belongs to the agent's user: nothing in it is
-//! trusted, no link to it is followed, every size is bounded, and what makes no sense is a visible
-//! [`TapBody::Lost`], never an error that stops the reading.
+//! The reading side of a tap log. The file belongs to the agent's user: nothing in it is trusted, no link to it is
+//! followed, every size is bounded, and a malformed line is a visible [`TapBody::Lost`], never an error that stops the
+//! reading.
 
 use std::fmt;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -36,37 +36,37 @@ pub struct TapEvent {
     pub offset: u64,
     /// When it was written, by the sandbox's clock; zero for a line that could not be read.
     pub time: Timestamp,
-    /// What happened.
+    /// The event itself.
     pub body: TapBody,
 }
 
-/// What happened.
+/// The kinds of events in a log.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TapBody {
     /// An agent process started; turns that were open are cut.
     Started {
-        /// The agent.
+        /// The agent's name.
         agent: String,
     },
     /// A JSON-RPC message; see [`crate::acp::AcpEvent::parse`].
     Message {
-        /// Which way it went.
+        /// Which way the message went.
         direction: Direction,
-        /// The message.
+        /// The whole JSON-RPC message, with secrets replaced.
         json: Value,
     },
     /// A message of ours that was not passed on.
     Refused {
-        /// Its id.
+        /// The JSON-RPC id of the refused message.
         id: Value,
         /// Its method; empty for an answer.
         method: String,
-        /// Why.
+        /// Why it was not passed on.
         reason: String,
     },
-    /// A hole: messages were said that nobody can read any more.
+    /// A gap: messages that are lost.
     Lost {
-        /// Why.
+        /// Why they are lost.
         reason: String,
         /// How many messages, as far as is known; 0 = unknown.
         messages: u64,
@@ -80,32 +80,32 @@ pub enum TapBody {
     },
 }
 
-/// A stretch of a log.
+/// The result of one read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TapBatch {
     /// The events, in order.
     pub events: Vec<TapEvent>,
-    /// Where to go on; to be stored together with what was made of the events.
+    /// Where to continue; to be stored together with what was made of the events.
     pub next: TapCursor,
     /// Whether there was more to read at once.
     pub more: bool,
 }
 
-/// Why a log cannot be read at all.
+/// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TapReadError {
     /// It is shorter than what was read before: somebody inside cut it. Everything after the cursor is lost.
     #[error("the tap log was truncated from {expected} to {found} bytes")]
     Truncated {
-        /// The cursor.
+        /// The offset of the cursor.
         expected: u64,
-        /// The size.
+        /// The length of the file, in bytes.
         found: u64,
     },
-    /// It is a link, a directory or the like: somebody inside replaced it.
+    /// It is a link, a directory or the like: a program inside replaced it.
     #[error("the tap log cannot be opened: {0}")]
     Refused(io::Error),
-    /// Reading failed.
+    /// The file exists but cannot be read.
     #[error("the tap log cannot be read: {0}")]
     Io(io::Error),
 }
@@ -124,8 +124,8 @@ impl From<TapReadError> for ProviderError {
 /// Bytes read at once, unless one line is longer.
 const CHUNK: usize = 256 << 10;
 
-/// Reads the log of `acp` in the sandbox whose HOME is at `home`, for those who see its files: the local
-/// provider from outside, the runtime from inside.
+/// Reads the log of `acp` in the sandbox whose HOME is at `home`, for code with access to its files: the local provider
+/// from outside, the runtime from inside.
 ///
 /// # Errors
 /// When the file was cut or replaced, or cannot be read.
@@ -140,7 +140,7 @@ pub fn read_file(home: &Path, acp: &AcpId, offset: u64) -> Result<LogStretch, Ta
     if length < offset {
         return Err(TapReadError::Truncated { expected: offset, found: length });
     }
-    // The runtime stops at its own limit; beyond it somebody else writes.
+    // The runtime stops at its own limit; beyond it another program has written.
     let length = length.min(MAX_LOG.max(offset));
     file.seek(SeekFrom::Start(offset)).map_err(TapReadError::Io)?;
     let mut bytes = Vec::new();
@@ -170,7 +170,7 @@ impl fmt::Debug for TapReader {
 }
 
 impl TapReader {
-    /// For the log of `acp` in this sandbox.
+    /// A reader of the log of `acp` in this sandbox.
     pub fn new(sandbox: Arc<dyn Sandbox>, acp: &AcpId) -> Self {
         Self { sandbox, acp: acp.clone() }
     }
@@ -216,7 +216,7 @@ fn parse(LogStretch { bytes, length }: &LogStretch, cursor: &TapCursor) -> TapBa
         next.offset += rest.len() as u64;
         next.skipping = true;
     }
-    // An unfinished line at the end of the file is not "more": it is waited for.
+    // An unfinished line at the end of the file does not count as more: the reader waits for its rest.
     let more = next.offset > cursor.offset && cursor.offset + (bytes.len() as u64) < *length;
     TapBatch { events, next, more }
 }
@@ -225,7 +225,7 @@ fn lost(reason: String) -> TapBody {
     TapBody::Lost { reason, messages: 0 }
 }
 
-/// A run of unreadable lines is one hole: an agent that writes a million of them makes one event of them.
+/// A run of unreadable lines becomes one event, even when an agent writes a million of them.
 fn joined(last: Option<&TapEvent>, event: &TapEvent) -> bool {
     match (last.map(|e| &e.body), &event.body) {
         (Some(TapBody::Lost { reason: a, messages: 0 }), TapBody::Lost { reason: b, messages: 0 }) => a == b,

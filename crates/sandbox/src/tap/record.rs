@@ -16,21 +16,21 @@ pub enum Direction {
 /// One line: where it is, when it was written (by the sandbox's clock), and what happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Byte offset of this line in its file: tells a torn or forged line.
+    /// Byte offset of this line in its file, which reveals a torn or forged line.
     pub offset: u64,
     /// Microseconds since the Unix epoch.
     pub time: i64,
-    /// What happened.
+    /// The content of the line.
     #[serde(flatten)]
     pub entry: Entry,
 }
 
-/// What a line holds.
+/// The content of a line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[allow(missing_docs)] // the fields are those of the events that are read from them
 pub enum Entry {
-    /// An agent process started: what follows is of it.
+    /// An agent process started: what follows comes from it.
     Instance { runtime_instance: String, agent: String, pid: u32 },
     /// A message, recorded before it was passed on.
     Message { dir: Direction, msg: Value },

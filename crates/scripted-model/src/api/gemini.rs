@@ -9,7 +9,7 @@ use crate::frame::{Frame, event, speak};
 use crate::offer::{Input, Offer};
 use crate::turn::{Conversation, Item};
 
-/// Model and streaming stand in the path and are set by the caller.
+/// Model and streaming are in the path, so the caller sets them.
 pub(crate) fn read(body: &Value) -> Conversation {
     let mut items = Vec::new();
     for content in list(&body["contents"]).iter().filter(|content| content["role"] != "model") {

@@ -1,4 +1,4 @@
-//! Anthropic messages.
+//! Anthropic's Messages API.
 
 use serde_json::{Value, json};
 
@@ -121,7 +121,7 @@ pub(crate) fn frames(reply: &Reply<'_>) -> Vec<Frame> {
     frames
 }
 
-/// A block begins and is filled; its end is left to the caller.
+/// Starts a block and fills it; the caller ends it.
 fn block(reply: &Reply<'_>, index: usize, block: &Value) -> Vec<Frame> {
     let mut empty = block.clone();
     let kind = block["type"].as_str().unwrap_or_default();

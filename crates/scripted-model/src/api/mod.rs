@@ -1,4 +1,4 @@
-//! The four interfaces: each reads its own form of a conversation and writes its own form of an answer.
+//! The four APIs: each parses its own form of a conversation and writes its own form of an answer.
 
 pub(crate) mod chat;
 pub(crate) mod gemini;
@@ -12,7 +12,7 @@ use crate::frame::Frame;
 use crate::turn::{Answer, Conversation, Item};
 use crate::usage::Usage;
 
-/// An interface to a model.
+/// The API of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Api {
     /// OpenAI's `POST …/v1/chat/completions`.
@@ -25,19 +25,19 @@ pub enum Api {
     Gemini,
 }
 
-/// An answer with what stands around it.
+/// An answer with the data around it.
 pub(crate) struct Reply<'a> {
     pub(crate) answer: &'a Answer,
     pub(crate) usage: Usage,
     pub(crate) model: &'a str,
-    /// Unique for the request, the same for the same request.
+    /// Unique per request, and the same when the request is repeated.
     pub(crate) id: String,
     pub(crate) stream_usage: bool,
-    /// Of Gemini: server-sent events, or else one JSON array that grows.
+    /// Gemini only: server-sent events, or else one growing JSON array.
     pub(crate) events: bool,
 }
 
-/// 2026-01-01, the moment at which every answer is made.
+/// 2026-01-01, the creation time of every answer.
 pub(crate) const MADE_AT: u64 = 1_767_225_600;
 
 impl Api {
@@ -60,7 +60,7 @@ impl Api {
         }
     }
 
-    /// The answer as a stream, with the answer's fault if that comes late.
+    /// The answer as a stream, with the answer's fault if that is a late one.
     pub(crate) fn frames(self, reply: &Reply<'_>) -> Vec<Frame> {
         match self {
             Self::Chat => chat::frames(reply),
@@ -83,7 +83,7 @@ impl Reply<'_> {
         text
     }
 
-    /// The frames of a late fault; `broken` is the provider's own word for it.
+    /// The frames of a late fault; `broken` makes the provider's own error event.
     fn fault(&self, broken: impl FnOnce() -> Vec<Frame>) -> Option<Vec<Frame>> {
         match self.answer.fault? {
             Fault::Cut => Some(vec![Frame::Cut]),
@@ -106,7 +106,7 @@ fn words(content: &Value) -> Vec<Item> {
     }
 }
 
-/// Every string of a value, one after the other, to find words in.
+/// Appends every string of a value, to search for text in them.
 pub(crate) fn strings(value: &Value, to: &mut String) {
     match value {
         Value::String(text) => {

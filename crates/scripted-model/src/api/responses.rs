@@ -1,4 +1,4 @@
-//! OpenAI responses.
+//! OpenAI's Responses API.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(crate) fn read(body: &Value) -> Conversation {
     for item in list(&body["input"]) {
         let kind = item["type"].as_str().unwrap_or("message");
         if kind == "additional_tools" {
-            // Codex offers its tools so to the models that it knows.
+            // Codex offers its tools in this form to models that it supports.
             offer(&item["tools"], None, &mut offers);
         } else if kind.ends_with("_output") {
             items.push(Item::Result);
@@ -45,7 +45,7 @@ fn offer(tools: &Value, namespace: Option<&str>, offers: &mut Vec<Offer>) {
         }
         let plain = tool["type"] == "custom";
         let name = tool["name"].as_str().or(tool["type"].as_str()).unwrap_or_default();
-        // Of a tool for plain text the description tells what can be said in it.
+        // The input of a plain-text tool is described in its description.
         let schema = if plain { &tool["description"] } else { &tool["parameters"] };
         offers.push(Offer {
             name: name.to_owned(),
@@ -168,7 +168,7 @@ pub(crate) fn frames(reply: &Reply<'_>) -> Vec<Frame> {
     frames
 }
 
-/// What is done between words, when there are none.
+/// The frames between words, for an answer without words.
 fn quiet(reply: &Reply<'_>) -> Vec<Frame> {
     speak(reply.answer, |_| bytes::Bytes::new())
 }
@@ -182,7 +182,7 @@ fn fault(reply: &Reply<'_>, events: &mut Events) -> Option<Vec<Frame>> {
     })
 }
 
-/// A message begins and is said word by word.
+/// Starts a message and sends it word by word.
 fn message(reply: &Reply<'_>, events: &mut Events, index: usize, item: &Value) -> Vec<Frame> {
     let mut begun = item.clone();
     begun["status"] = json!("in_progress");
@@ -203,7 +203,7 @@ fn message(reply: &Reply<'_>, events: &mut Events, index: usize, item: &Value) -
     frames
 }
 
-/// Thoughts and calls: they begin empty and come in one piece.
+/// Reasoning and calls: they start empty and come in one piece.
 fn other(events: &mut Events, index: usize, item: &Value) -> Vec<Frame> {
     let mut begun = item.clone();
     let at = json!({"item_id": item["id"], "output_index": index});

@@ -45,7 +45,7 @@ fn a_secret_is_refused_in_every_other_column() {
         Column { table: "profiles", ..HERE },
         Column { row: "mp_2", ..HERE },
         Column { column: "headers", ..HERE },
-        // The same characters, divided in another way.
+        // The same characters, split differently.
         Column { row: "mp_1k", column: "ey", ..HERE },
     ] {
         assert!(refusal(keys.open(elsewhere, &sealed)).contains("another row"), "{elsewhere}");
@@ -96,7 +96,7 @@ fn a_new_first_key_reads_old_secrets_and_encrypts_new_ones() {
 async fn the_own_key_file_is_made_once_and_refused_when_others_can_read_it() {
     let dir = tempfile::tempdir().unwrap();
     let own = dir.path().join("secrets.key");
-    // Two processes that start at once have other randomness.
+    // Two processes that start at once have different randomness.
     let (one, two) = (seeded_env(1).env, seeded_env(2).env);
     let (one, two) = tokio::join!(Keys::load(&[], &own, &one), Keys::load(&[], &own, &two));
     let (one, two) = (one.unwrap(), two.unwrap());

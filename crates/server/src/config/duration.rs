@@ -1,4 +1,4 @@
-//! Durations in configuration as people write them: `250ms`, `8s`, `5m`, `2h`, `1d`.
+//! Durations in the configuration: `250ms`, `8s`, `5m`, `2h`, `1d`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize as _, Deserializer, Serializer};
 
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// Reads one duration; `None` when the text has another shape.
+/// Parses a duration; `None` when the text has another form.
 pub fn parse(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
@@ -14,7 +14,7 @@ pub fn parse(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(*factor)?))
 }
 
-/// Writes a duration in the largest unit that holds it exactly; parts of a millisecond are dropped.
+/// Formats a duration in the largest unit that represents it exactly; parts of a millisecond are dropped.
 pub fn format(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let (name, factor) = UNITS
@@ -36,7 +36,7 @@ pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S:
 /// For `#[serde(with = …)]`.
 ///
 /// # Errors
-/// When the text is no duration.
+/// When the text is not a duration.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text).ok_or_else(|| {

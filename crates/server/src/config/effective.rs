@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{ConfigError, Loaded};
 
-/// Prints the configuration as TOML that can be read back, secrets masked as `***`.
+/// Formats the configuration as TOML that can be read back, secrets masked as `***`.
 ///
 /// # Errors
 /// When a value has no TOML form.
@@ -17,7 +17,7 @@ pub fn effective<T: Serialize>(loaded: &Loaded<T>) -> Result<String, ConfigError
     Ok(out)
 }
 
-/// A key below another one, quoted where TOML wants it.
+/// A key below another one, quoted where TOML requires it.
 pub(super) fn dotted(prefix: &str, key: &str) -> String {
     let key = quoted(key);
     if prefix.is_empty() { key } else { format!("{prefix}.{key}") }
@@ -58,7 +58,7 @@ fn masked(value: toml::Value) -> toml::Value {
 
 fn mask_url(text: String) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text };
-    // Up to the last `@`, since a password may have unescaped marks in it.
+    // Up to the last `@`, since a password may contain unescaped ones.
     let rest = match rest.rsplit_once('@').map(|(user, host)| (user.split_once(':'), host)) {
         Some((Some((name, _)), host)) => format!("{name}:***@{host}"),
         _ => rest.to_owned(),

@@ -1,4 +1,4 @@
-//! Merging the layers, and refusing keys that nobody reads.
+//! Merging the layers, and refusing unknown keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,10 +22,10 @@ pub enum ConfigError {
         /// The keys that exist at that place.
         known: Vec<String>,
     },
-    /// The key of a flag cannot be read.
+    /// The key of a flag cannot be parsed.
     #[error("`{0}` is not a dotted key, for example `server.listen`")]
     NotAKey(String),
-    /// The text for a section or map is no table. The text is not shown: it may hold secrets.
+    /// The text for a section or map is not a table. The text is not shown, since it may contain secrets.
     #[error("`{key}` (from {origin}) is not a table, for example {{ NAME = \"value\" }}")]
     NotATable {
         /// The dotted key.
@@ -52,7 +52,7 @@ pub struct Layers {
 /// A merged configuration, and where each of its values came from.
 #[derive(Debug)]
 pub struct Loaded<T> {
-    /// The configuration.
+    /// The merged and validated configuration.
     pub value: T,
     /// Layer of each dotted key that is not a default.
     pub origins: BTreeMap<String, String>,
@@ -62,7 +62,7 @@ impl Layers {
     /// Prefix of the variables that are read.
     pub const PREFIX: &'static str = "FOUNDRY_";
 
-    /// No layers: the defaults alone.
+    /// No layers: only the defaults.
     pub fn new() -> Self {
         Self::default()
     }
@@ -74,7 +74,7 @@ impl Layers {
         self
     }
 
-    /// Reads `FOUNDRY_A__B_C` as `a.b_c` from the given variables; the names in `except` belong to somebody else.
+    /// Reads `FOUNDRY_A__B_C` as `a.b_c` from the given variables; the names in `except` have another purpose.
     ///
     /// Below a map the name is taken as written: `FOUNDRY_PROVISIONER__AGENT_KEYS__OPENAI_API_KEY` is the key
     /// `OPENAI_API_KEY` of that map. Values are text as for [`Self::flag`].
@@ -103,7 +103,7 @@ impl Layers {
 
     /// Merges the layers over `defaults`. Tables are merged key by key, maps too.
     ///
-    /// A table that is empty in `defaults` is a map with keys of its user's; any other has the keys it has there.
+    /// A table that is empty in `defaults` is a map with user-defined keys; any other has only the keys it has there.
     ///
     /// # Errors
     /// A key that `T` does not have, a value of the wrong shape, or an unreadable file.
@@ -133,16 +133,16 @@ impl Layers {
     }
 }
 
-/// What the layers have set.
+/// The keys that the layers have set.
 #[derive(Default)]
 struct Seen {
     origins: BTreeMap<String, String>,
-    /// Texts in maps, where secrets are usual: they stay out of errors.
+    /// Texts in maps, which are often secrets: they are kept out of errors.
     hidden: BTreeSet<String>,
 }
 
 impl Seen {
-    /// Notes the origin of every key of a layer, and refuses one that the defaults do not have.
+    /// Records the origin of every key of a layer, and refuses one that the defaults do not have.
     fn record(&mut self, layer: &Table, known: &Table, origin: &str) -> Result<(), ConfigError> {
         self.walk("", layer, Place::Section(known), origin)
     }
@@ -175,7 +175,7 @@ impl Seen {
         Ok(())
     }
 
-    /// A failure to read the merged value, without the hidden texts.
+    /// The error for a merged value, without the hidden texts.
     fn hide(&self, error: &config::ConfigError) -> ConfigError {
         let quoted = self.hidden.iter().filter(|text| !text.is_empty()).map(|text| format!("{text:?}"));
         let message = quoted.fold(error.to_string(), |message, text| message.replace(&text, "***"));

@@ -1,4 +1,4 @@
-//! A value that never shows itself.
+//! A setting that is never printed.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ impl<T> Secret<T> {
         Self(value)
     }
 
-    /// The value itself, at the one place that needs it.
+    /// The value, for the one place that needs it.
     pub fn expose(&self) -> &T {
         &self.0
     }

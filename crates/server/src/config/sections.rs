@@ -30,7 +30,7 @@ impl Default for ServerConfig {
     }
 }
 
-/// Explicit limits; tonic and hyper set hardly any by themselves.
+/// Explicit limits; tonic and hyper set almost none by default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -81,7 +81,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// Whether the admin listener runs.
+    /// Whether the admin listener is started.
     pub enabled: bool,
     /// Its address; it needs no token, so keep it on loopback or a private network.
     pub listen: SocketAddr,
@@ -97,10 +97,10 @@ impl Default for AdminConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DrainConfig {
-    /// Still serving while readiness is off; skipped when no client is connected.
+    /// How long the process still serves after readiness is off; skipped when no client is connected.
     #[serde(with = "duration")]
     pub serving_delay: Duration,
-    /// Over which the ends of watches are spread; skipped when nobody watches.
+    /// The time over which the ends of watches are spread; skipped when there are none.
     #[serde(with = "duration")]
     pub watches: Duration,
     /// Longest wait for unary calls in progress.
@@ -130,7 +130,7 @@ impl Default for DrainConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// For people.
+    /// Lines of text for reading in a terminal.
     #[default]
     Human,
     /// One JSON object per line.
@@ -155,7 +155,7 @@ impl Default for TelemetryConfig {
     fn default() -> Self {
         Self {
             log_format: LogFormat::default(),
-            // The exporter tells of its own life at info.
+            // The exporter logs its own lifecycle at info.
             log_filter: "info,opentelemetry_sdk=warn".to_owned(),
             otlp_endpoint: String::new(),
             otlp_authorization: Secret::default(),

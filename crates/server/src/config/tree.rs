@@ -21,14 +21,14 @@ impl Source for Tree {
     }
 }
 
-/// What the defaults have at one key.
+/// The kind of a key, by the defaults.
 #[derive(Clone, Copy)]
 pub(super) enum Place<'a> {
     /// A section, whose keys are known.
     Section(&'a Table),
     /// A map, which is empty by default.
     Map,
-    /// Below a map: the type of its values decides, later.
+    /// Below a map: the type of its values is checked later.
     InMap,
     /// One value, with the kind of its default.
     Leaf(&'a ValueKind),
@@ -37,7 +37,7 @@ pub(super) enum Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// The place of a key of this one.
+    /// The place of a key below this one.
     pub(super) fn child(self, key: &str) -> Self {
         match self {
             Self::Section(table) => match table.get(key).map(|value| &value.kind) {
@@ -86,8 +86,8 @@ pub(super) fn flag_path(dotted: &str) -> Result<Vec<String>, ConfigError> {
     Ok(path)
 }
 
-/// A tree with one value written as text: a TOML table for a section or map, a TOML array or items with commas
-/// for a list, either of them in a map or for an option; else the text itself.
+/// A tree with one value from its text: a TOML table for a section or map; a TOML array or items with commas for a
+/// list; in a map or for an option, a TOML table or array if the text is one; else the text itself.
 pub(super) fn tree(path: &[String], text: &str, known: &Table, origin: &str) -> Result<Table, ConfigError> {
     let from = origin.to_owned();
     let table_or_array = || toml_value(text).map(|value| value_of(value, Some(&from)));
@@ -120,7 +120,7 @@ fn toml_value(text: &str) -> Option<serde_json::Value> {
     }
     let mut document: serde_json::Map<_, _> = toml::from_str(&format!("value = {text}")).ok()?;
     let value = document.remove("value");
-    // A line break in the text may have begun another key.
+    // A line break in the text may have started another key.
     value.filter(|_| document.is_empty())
 }
 

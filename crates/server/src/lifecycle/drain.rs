@@ -1,15 +1,15 @@
 //! The drain, in its order:
 //!
-//! 1. readiness off: health and `/readyz` say so
-//! 2. still serving for a moment, so that balancers notice; skipped when no client is connected
+//! 1. readiness off, in health and in `/readyz`
+//! 2. still serving for a moment, so that load balancers notice; skipped when no client is connected
 //! 3. every service stops claiming jobs and accepting connections; those of HTTP/1 take no further request
 //! 4. then, service by service:
-//!    1. watches get `Drain`, spread out; skipped when nobody watches
+//!    1. watches get `Drain`, spread over time; skipped when there are none
 //!    2. GOAWAY, and unary calls in progress end
 //!    3. jobs reach a step boundary or release their leases; background tasks end
 //!    4. the store closes
 //!
-//! All of it shares one deadline. Each phase says at its start what it waits for and at its end what is left.
+//! All phases share one deadline. Each logs what it waits for when it starts, and what is left when it ends.
 
 use std::fmt;
 use std::future::Future;
@@ -25,11 +25,11 @@ use crate::open_routes::Health;
 use crate::stack::{Active, Kind};
 use crate::telemetry::Metrics;
 
-/// Kept back for each service that has yet to close its store.
+/// Reserved for each service that has yet to close its store.
 const RESERVE: Duration = Duration::from_millis(500);
-/// For connections to flush their last answers after the last call ended.
+/// Time for connections to flush their last answers after the last call ended.
 const FLUSH: Duration = Duration::from_secs(1);
-/// Of the time for watches, kept for the last of them to take over elsewhere and end.
+/// Part of the time for watches that is reserved for the last of them to reconnect elsewhere and end.
 const AFTER_SPREAD: Duration = Duration::from_millis(1_500);
 /// Ids named in one log line.
 const NAMED: usize = 20;
@@ -94,7 +94,7 @@ impl<'a> Drain<'a> {
             self.finish_unary(&service, limit(self.config.unary)).await;
             self.finish_jobs(&mut service, limit(self.config.jobs)).await;
             if let Some(close) = service.phases.close_store.take() {
-                // A store that does not close is not cut off: the hard bound ends the process, and says so.
+                // The close of a store is not cut off: the hard bound ends the process, with a log line.
                 self.phase(service.name, "close_store", 1, Vec::new(), close(self.left())).await;
             }
             to_close -= 1;
@@ -133,7 +133,7 @@ impl<'a> Drain<'a> {
             let ended = async {
                 active.idle(Kind::Unary).await;
                 active.refuse_all();
-                // One may have slipped in between the two lines above.
+                // A call may have entered between the two lines above.
                 active.idle(Kind::Unary).await;
             };
             let left = match self.within(limit, ended).await {
@@ -177,7 +177,7 @@ impl<'a> Drain<'a> {
         .await;
     }
 
-    /// Runs one phase and says so: what is waited for, how long it took, what is left.
+    /// Runs one phase and logs it: what it waits for, how long it took, what is left.
     async fn phase(
         &self,
         service: &'static str,

@@ -1,4 +1,4 @@
-//! The life of a process: its services start, it serves until it is told to stop, and it drains in a fixed order.
+//! The life of a process: its services start, it serves until it is asked to stop, and it drains in a fixed order.
 
 mod drain;
 mod phases;

@@ -1,4 +1,4 @@
-//! What a service does in the phases of a stop that only it knows.
+//! The phases of a stop that each service implements.
 
 use std::fmt;
 use std::future::Future;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-/// One phase: gets its time limit, returns the ids of what it could not finish.
+/// One phase: takes its time limit, returns the ids of what it could not finish.
 pub(crate) type Phase = Box<dyn FnOnce(Duration) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
 
 /// The service's own phases, in the order in which they run. All are optional.
@@ -37,11 +37,11 @@ impl Phases {
     phase! {
         /// Take no new job or flow stage. Must return at once.
         stop_claiming;
-        /// Send `Drain` to every watch, spread over the given time, and end it. Not called when nobody watches.
+        /// Send `Drain` to every watch, spread over the given time, and end it. Not called when there are no watches.
         drain_watches;
         /// Let jobs reach a step boundary, or release their leases; return the ids of those cut off.
         finish_jobs;
-        /// Close the database; everything that could use it has ended.
+        /// Close the database; everything that could use it has ended by then.
         close_store;
     }
 }

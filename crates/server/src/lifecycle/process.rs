@@ -1,4 +1,4 @@
-//! A process: which services run in it, when it must stop, and with which exit code.
+//! A process: its services, when it must stop, and its exit code.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,13 +23,13 @@ use crate::telemetry::Metrics;
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// The drain came to its end; what was cut off at a limit on the way is in the log, and durable.
+    /// The drain completed; whatever was cut off at a limit is in the log, and durable.
     Clean,
     /// The hard bound of the stop was reached.
     Overdue,
     /// A second signal ended the process at once.
     Forced,
-    /// A background task died; the process drained, and must be started anew.
+    /// A background task died; the process drained, and must be restarted.
     WorkerDied(&'static str),
 }
 
@@ -99,18 +99,18 @@ impl Process {
         process
     }
 
-    /// A panic reported here stops the process with a failure; one call per set of background tasks.
+    /// Stops the process with a failure when a panic is reported here; call it once per set of background tasks.
     pub fn supervise(&mut self, failures: mpsc::UnboundedReceiver<TaskFailure>) {
         self.failures.push(UnboundedReceiverStream::new(failures));
     }
 
-    /// The order in which services drain, by name. Without it: the last started drains first.
+    /// Sets the order in which services drain, by name. Without it, the last one started drains first.
     pub fn drain_order(&mut self, names: &[&'static str]) {
         self.order = names.to_vec();
     }
 
-    /// Takes the addresses of the services with these names, and that of the admin listener, before anything is built
-    /// that has effects: an address that is not to be had is found out while nothing was begun.
+    /// Binds the addresses of the services with these names, and that of the admin listener, before anything is built
+    /// that has effects: an address that is taken is detected before any work has begun.
     ///
     /// # Errors
     /// `ADDRESS_UNAVAILABLE`.
@@ -136,7 +136,7 @@ impl Process {
     /// Starts the listener of a service and reports it healthy. Returns its address.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// When the address is not available.
     pub async fn start(&mut self, mut mounted: Mounted) -> Result<SocketAddr, Error> {
         let (name, config) = (mounted.name, &mounted.config);
         let socket = self.socket(name, config.listen).await?;
@@ -159,7 +159,7 @@ impl Process {
     /// Starts the admin listener: `/healthz`, `/readyz`, `/metrics`. Returns its address, if it is enabled.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// When the address is not available.
     pub async fn start_admin(&mut self, config: &AdminConfig) -> Result<Option<SocketAddr>, Error> {
         if !config.enabled {
             return Ok(None);
@@ -181,7 +181,7 @@ impl Process {
 
     /// Serves until a signal or the death of a background task, then drains. A second signal ends it at once.
     ///
-    /// The caller exits the process with the result, so that nothing left over can hold it up.
+    /// The caller must then exit the process with the result, so that nothing left over can delay the exit.
     pub async fn run(mut self, mut signals: Signals) -> Exit {
         self.ready.send_replace(true);
         let died = tokio::select! {

@@ -1,4 +1,4 @@
-//! What asks a process to stop.
+//! Requests to stop a process.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -18,7 +18,7 @@ enum Source {
 pub struct StopHandle(mpsc::UnboundedSender<()>);
 
 impl StopHandle {
-    /// As a signal would.
+    /// Requests a stop, as a signal would.
     pub fn stop(&self) {
         // A process that has ended needs no signal.
         let _ = self.0.send(());
@@ -37,7 +37,7 @@ impl Signals {
         }))
     }
 
-    /// Signals given by hand.
+    /// Signals sent by a [`StopHandle`].
     pub fn manual() -> (StopHandle, Self) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (StopHandle(sender), Self(Source::Manual(receiver)))
@@ -54,7 +54,7 @@ impl Signals {
         };
         match came {
             Some(name) => name,
-            // Nobody is left who could ask.
+            // No sender is left.
             None => std::future::pending().await,
         }
     }

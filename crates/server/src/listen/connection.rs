@@ -17,25 +17,25 @@ use crate::config::Limits;
 use crate::stack::Routed;
 use crate::upstream::{CONNECTION_WINDOW, STREAM_WINDOW};
 
-/// When a connection comes to its end, step by step.
+/// The steps in which a connection is ended.
 pub(super) struct Ends {
-    /// No connection is accepted any more. HTTP/1 asks one thing after another, so a connection that rests would lead
-    /// the next request back here: it closes now, and one that is busy takes no further request.
+    /// No connection is accepted any more. HTTP/1 sends one request after another, so an idle connection would bring
+    /// the next request back here: it closes now, and a busy one takes no further request.
     pub(super) last_request: CancellationToken,
-    /// GOAWAY to HTTP/2, where requests share a connection with the streams that are told to leave before.
+    /// GOAWAY to HTTP/2, where requests share a connection with streams that are asked to end first.
     pub(super) goaway: CancellationToken,
-    /// Ends it whatever it does.
+    /// Closes the connection, whatever is in progress.
     pub(super) cut: CancellationToken,
 }
 
-/// Serves until the peer closes or the connection comes to its end.
+/// Serves until the peer closes or the connection is ended.
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Routed, limits: Limits, ends: Ends) {
     let Ends { last_request, goaway, cut } = ends;
-    // Small frames must not wait for the peer's acknowledgements; a socket that refuses works all the same.
+    // Small frames must not wait for acknowledgements; failure to set this is harmless.
     let _ = stream.set_nodelay(true);
     let first = tokio::select! {
         biased;
-        // Nothing was asked yet: nothing is owed.
+        // No request has come yet, so none is lost.
         () = last_request.cancelled() => return,
         () = cut.cancelled() => return,
         first = tokio::time::timeout(limits.header_timeout, sniff::speaks(stream)) => first,
@@ -61,7 +61,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Routed, 
     let served = async {
         tokio::select! {
             biased;
-            // What was asked already is taken in first.
+            // Requests that have already arrived are taken in first.
             ended = connection.as_mut() => return ended,
             () = leave.cancelled() => connection.as_mut().graceful_shutdown(),
         }
@@ -73,7 +73,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Routed, 
         ended = served => ended,
     };
     if let Err(error) = ended {
-        // Peers go away all the time.
+        // Peers disconnect all the time.
         tracing::debug!(%peer, %error, "connection ended");
     }
 }
@@ -83,7 +83,7 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // Slow heads hold a connection; heads that never end must not.
+        // Bounds request heads that are slow or never end.
         .header_read_timeout(limits.header_timeout)
         .keep_alive(true);
     builder
@@ -91,15 +91,15 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         // Unlimited by default.
         .max_concurrent_streams(limits.streams_per_connection)
-        // A client may cancel everything it has open at once without being taken for an attacker.
+        // A client may cancel all its open streams at once without being treated as an attacker.
         .max_pending_accept_reset_streams(usize::try_from(limits.streams_per_connection).ok())
         // Three unread streams must not stall the rest of the connection.
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        // What a stream buffers before its producer feels the reader's pace.
+        // How much a stream buffers before its producer is slowed down.
         .max_send_buf_size(STREAM_WINDOW as usize)
         .max_header_list_size(limits.header_bytes)
-        // A peer that vanished without a word is found within half a minute.
+        // A vanished peer is detected within half a minute.
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);
     builder

@@ -1,4 +1,4 @@
-//! What a listener serves: gRPC (and gRPC-Web where asked) through the stack, all else by plain routes.
+//! The routes of a listener: gRPC (and gRPC-Web where enabled) through the stack, everything else as plain HTTP.
 
 use futures::future::Either;
 use http::header::CONTENT_TYPE;
@@ -14,7 +14,7 @@ use crate::stack::Routed;
 pub(crate) fn dispatch(mounted: &Mounted) -> Routed {
     let stack = mounted.stack.clone();
     let grpc: Routed = if mounted.grpc_web {
-        // Around the gRPC routes only: around a whole router it turns every other request into 400.
+        // Around the gRPC routes only: around a whole router it would answer every other request with 400.
         BoxCloneSyncService::new(tonic_web::GrpcWebLayer::new().layer(stack.clone()))
     } else {
         BoxCloneSyncService::new(stack.clone())

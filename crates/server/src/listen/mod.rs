@@ -20,7 +20,7 @@ use crate::config::Limits;
 use crate::stack::Routed;
 use crate::telemetry::Metrics;
 
-/// How long to wait after an accept failed for want of file descriptors or memory.
+/// Pause after an accept failed for lack of file descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// The address of the peer, in the extensions of every request that came over a socket.
@@ -49,7 +49,7 @@ struct Accepting {
     metrics: Metrics,
 }
 
-/// Takes the address of a listener; who connects from here on waits until it is started.
+/// Binds the address of a listener; clients that connect from here on wait until it is started.
 ///
 /// # Errors
 /// `ADDRESS_UNAVAILABLE`.
@@ -58,7 +58,7 @@ pub(crate) async fn bind(name: &'static str, address: SocketAddr) -> Result<TcpL
 }
 
 fn unavailable(name: &'static str, address: SocketAddr, source: std::io::Error) -> Error {
-    // For the operator who starts the process: the cause belongs into the text.
+    // The operator who starts the process needs the cause in the text.
     let message = format!("{name} cannot listen on {address}: {source}");
     Error::new(Code::FailedPrecondition, "ADDRESS_UNAVAILABLE", message)
         .caused_by(source)
@@ -66,7 +66,7 @@ fn unavailable(name: &'static str, address: SocketAddr, source: std::io::Error) 
 }
 
 impl Listener {
-    /// Starts to accept; the loop belongs to `tasks`.
+    /// Starts to accept, with the loop on `tasks`.
     pub(crate) fn start(
         name: &'static str,
         socket: TcpListener,
@@ -76,7 +76,7 @@ impl Listener {
         tasks: &Tasks,
     ) -> Result<Self, Error> {
         let address = socket.local_addr().map_err(Error::internal)?;
-        // A panic in a connection is that connection's failure: nobody reads these reports.
+        // A panic in a connection ends only that connection: nobody reads these reports.
         let (connections, _) = Tasks::new();
         let listener = Self {
             address,
@@ -101,7 +101,7 @@ impl Listener {
         Ok(listener)
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -111,12 +111,12 @@ impl Listener {
         *self.open.borrow()
     }
 
-    /// No new connections, and no further request on those of HTTP/1; what is in progress goes on.
+    /// Accepts no new connections, and no further request on those of HTTP/1; what is in progress continues.
     pub(crate) fn stop_accepting(&self) {
         self.accepting.cancel();
     }
 
-    /// Tells every connection to take no new request and to close when it is done.
+    /// Asks every connection to take no new request and to close when it is done.
     pub(crate) fn go_away(&self) {
         self.goaway.cancel();
     }
@@ -126,7 +126,7 @@ impl Listener {
         self.stop_accepting();
         self.go_away();
         let mut open = self.open.subscribe();
-        // The sender lives in `self`: the wait ends with the last connection or with the grace.
+        // The sender is a field of `self`: the wait ends with the last connection or with the grace period.
         let ended = open.wait_for(|open| *open == 0);
         let cut = match tokio::time::timeout(grace, ended).await {
             Ok(_) => 0,
@@ -183,7 +183,7 @@ impl Accepting {
         });
     }
 
-    /// A peer that is gone already costs nothing; want of descriptors passes, so wait instead of spinning or dying.
+    /// Ignores a peer that is already gone; waits when descriptors are short, instead of spinning or exiting.
     async fn survive(&self, error: &std::io::Error) {
         use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
         if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {

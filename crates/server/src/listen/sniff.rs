@@ -1,7 +1,7 @@
-//! The first bytes of a connection, waited for under a timeout.
+//! The first bytes of a connection, awaited with a timeout.
 //!
-//! hyper decides between HTTP/1 and HTTP/2 by the preface and waits for it without bound: a
-//! connection that never says anything would live for ever, and hold up a shutdown.
+//! hyper distinguishes HTTP/1 and HTTP/2 by the preface and waits for it without a limit: a silent connection would
+//! stay for ever, and delay a shutdown.
 
 use std::io;
 
@@ -10,15 +10,15 @@ use tokio::net::TcpStream;
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What the first bytes decided.
+/// The protocol, by the first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
     Http2,
 }
 
-/// Reads until the protocol is decided and returns it, and the connection with those bytes put back.
-/// `None` when the peer closed before that.
+/// Reads until the protocol is known and returns it, and the connection with those bytes put back. `None` when the peer
+/// closed before that.
 pub(super) async fn speaks(
     mut stream: TcpStream,
 ) -> io::Result<Option<(Protocol, impl AsyncRead + AsyncWrite + Unpin + Send + 'static)>> {

@@ -1,4 +1,4 @@
-//! What is in progress: counted for the drain, named for its log, and the gate that closes at its end.
+//! Requests in progress: counted for the drain, named in its log, and the gate that closes at its end.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +28,7 @@ impl Kind {
     }
 }
 
-/// What may still enter.
+/// Which requests may still enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Gate {
     Open,
@@ -66,7 +66,7 @@ impl Active {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing inside can panic half-way.
+        // Nothing under the lock can panic halfway.
         foundry_core::lock(&self.0.state)
     }
 
@@ -83,7 +83,7 @@ impl Active {
             return Err(Error::unavailable(
                 "DRAINING",
                 format!("{} is stopping", self.0.service),
-                // Where there are others, the next attempt is at one of them.
+                // If there are other replicas, the next attempt reaches one of them.
                 Duration::from_millis(250),
             ));
         }
@@ -111,7 +111,7 @@ impl Active {
         loop {
             let left = self.0.left.notified();
             tokio::pin!(left);
-            // Registered before the look, so that a request leaving in between is not missed.
+            // Registered before the count is read, so that a request that ends in between is not missed.
             left.as_mut().enable();
             if self.count(kind) == 0 {
                 return;
@@ -120,13 +120,13 @@ impl Active {
         }
     }
 
-    /// No new streams from now on.
+    /// Refuses new streams from now on.
     pub(crate) fn refuse_streams(&self) {
         let mut state = self.state();
         state.gate = state.gate.max(Gate::UnaryOnly);
     }
 
-    /// Nothing new from now on.
+    /// Refuses all new requests from now on.
     pub(crate) fn refuse_all(&self) {
         self.state().gate = Gate::Closed;
     }

@@ -1,4 +1,4 @@
-//! Load shedding: unary calls and streams have permits of their own, and nobody queues.
+//! Load shedding: unary calls and streams have separate permits, and there is no queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl Bulkhead {
         Self { service, unary: permits(limits.unary_calls), streams: permits(limits.streams) }
     }
 
-    /// A permit held until the end of the answer, or a refusal at once: a queue would only add latency.
+    /// Takes a permit that is held until the end of the answer, or refuses at once: a queue would only add latency.
     pub(crate) fn enter(&self, kind: Kind) -> Result<OwnedSemaphorePermit, Error> {
         let (name, (permits, maximum)) = match kind {
             Kind::Unary => ("unary_calls", &self.unary),
@@ -32,7 +32,7 @@ impl Bulkhead {
         permits.clone().try_acquire_owned().map_err(|_| {
             let maximum = u64::try_from(*maximum).unwrap_or(u64::MAX);
             match kind {
-                // Over in milliseconds: worth a retry.
+                // Permits are freed within milliseconds, so a retry is worthwhile.
                 Kind::Unary => {
                     Error::new(Code::Unavailable, "OVERLOADED", format!("{} is overloaded", self.service))
                         .with("limit", name)
@@ -41,7 +41,7 @@ impl Bulkhead {
                         .with("maximum", maximum.to_string())
                         .retry_after(Duration::from_millis(250))
                 }
-                // Streams stay: a retry at once would fail again.
+                // Streams stay open, so a retry at once would fail again.
                 Kind::Stream => {
                     Error::quota(name, self.service, maximum, maximum).retry_after(Duration::from_secs(5))
                 }

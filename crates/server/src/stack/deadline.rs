@@ -11,7 +11,7 @@ pub(crate) fn limit(headers: &HeaderMap, cap: Duration) -> Duration {
     asked(headers).map_or(cap, |asked| asked.min(cap))
 }
 
-/// What the caller asked for, if anything.
+/// The deadline that the caller requested, if any.
 pub(crate) fn asked(headers: &HeaderMap) -> Option<Duration> {
     parse(headers.get("grpc-timeout")?.to_str().ok()?)
 }
@@ -21,7 +21,7 @@ pub(crate) async fn within<F: Future>(limit: Duration, call: F) -> Result<F::Out
     tokio::time::timeout(limit, call).await.map_err(|_| exceeded(limit))
 }
 
-/// What a caller is told at the deadline, whichever side noticed it first.
+/// The error at the deadline, whichever side noticed it first.
 pub(crate) fn exceeded(limit: Duration) -> Error {
     Error::new(
         Code::DeadlineExceeded,

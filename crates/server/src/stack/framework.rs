@@ -1,12 +1,12 @@
-//! What tonic itself answers to a malformed request: a bare code and text, and `INTERNAL` for faults of the caller.
-//! Callers get the same typed errors here as from our own code.
+//! Answers of tonic itself to malformed requests: a bare code and text, and `INTERNAL` for faults of the caller. They
+//! are converted to the same typed errors as those of our own code.
 
 use foundry_core::{Code, Error};
 use http::{HeaderMap, Response};
 use tonic::Status;
 use tonic::body::Body;
 
-/// Starts of tonic's texts about requests that it cannot decode.
+/// Prefixes of tonic's texts about requests that it cannot decode.
 const UNDECODABLE: [&str; 6] = [
     "failed to decode Protobuf message",
     "Missing request message",
@@ -16,7 +16,7 @@ const UNDECODABLE: [&str; 6] = [
     "tonic-web: ",
 ];
 
-/// The answer, typed if tonic made it by itself.
+/// The answer, typed if it came from tonic itself.
 pub(crate) fn typed(answer: Response<Body>) -> Response<Body> {
     match own_error(answer.headers()) {
         Some(error) => {

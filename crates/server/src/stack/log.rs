@@ -15,17 +15,17 @@ use tracing::Span;
 
 use crate::telemetry::Metrics;
 
-/// The method of a request that no descriptor has.
+/// Stands for a method that is not in the descriptors.
 pub(crate) const UNKNOWN: &str = "unknown";
-/// Characters of a path that a line shows: it is the caller's text.
+/// Characters of a path in a log line, bounded because the text comes from the caller.
 const MAX_PATH: usize = 128;
 
 /// The record of one request; its line is written when it is dropped.
 pub(crate) struct RequestLog {
     service: &'static str,
-    /// From the descriptors, so that labels stay few.
+    /// From the descriptors, so that there are few labels.
     method: &'static str,
-    /// What was asked for, when no descriptor has it.
+    /// The requested path, when it is not in the descriptors.
     path: String,
     metrics: Metrics,
     span: Span,
@@ -37,7 +37,7 @@ pub(crate) struct RequestLog {
 
 #[derive(Clone, Copy)]
 enum Outcome {
-    /// The caller went away before the answer was complete.
+    /// The caller disconnected before the answer was complete.
     Abandoned,
     Grpc(Code),
     Http(u16),

@@ -1,6 +1,6 @@
 //! The one layered stack of a service: what its listener serves and what a local [`Upstream`] calls.
 //!
-//! Read [`Stack::handle`] top to bottom; each step says what it is for.
+//! Read [`Stack::handle`] from top to bottom; each step has a comment on its purpose.
 //!
 //! [`Upstream`]: crate::Upstream
 
@@ -88,7 +88,7 @@ impl Stack {
         let (method, kind) = known.unwrap_or((log::UNKNOWN, methods::MethodKind::default()));
         let kind = if kind.is_stream() { Kind::Stream } else { Kind::Unary };
 
-        // Which request this is: ids from the caller's headers, or fresh ones; current while the handler runs.
+        // The request's ids: from the caller's headers, or new ones; current while the handler runs.
         let context = RequestContext::extract(request.headers(), &inner.env);
         let span = context.span(inner.service);
 
@@ -101,7 +101,7 @@ impl Stack {
             span.clone(),
         );
 
-        // Counted for the drain and given a permit until the end of the answer; or refused, at once.
+        // Counted for the drain and given a permit until the end of the answer, or refused at once.
         let held = match inner.admit(kind, method, &context) {
             Ok(held) => held,
             Err(refused) => return log.follow(answer(refused, &context), ()),
@@ -122,10 +122,10 @@ impl Stack {
             }
         };
 
-        // A panic in a handler is that request's failure and nobody else's.
+        // A panic in a handler fails only that request.
         let call = AssertUnwindSafe(context.clone().scope(call)).catch_unwind();
 
-        // Unary calls end in bounded time. Streams live as long as both sides want them.
+        // Unary calls end in bounded time. Streams last until either side ends them.
         let outcome = async {
             match kind {
                 Kind::Unary => deadline::within(limit, call).await,
@@ -135,7 +135,7 @@ impl Stack {
         .instrument(span)
         .await;
         let answer = match outcome {
-            // What the framework says by itself is typed too.
+            // Errors of the framework itself are typed, too.
             Ok(Ok(response)) => tagged(framework::typed(response), &context),
             Ok(Err(panic)) => answer(panicked(panic.as_ref()), &context),
             Err(late) => answer(late, &context),
@@ -163,7 +163,7 @@ impl Stack {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(never))) => match never {},
             Ok(Err(panic)) => {
-                // Logged by the conversion; callers see the status alone.
+                // Logged by the conversion; callers get only the status.
                 let _ = panicked(panic.as_ref()).into_status();
                 status_only(StatusCode::INTERNAL_SERVER_ERROR)
             }
@@ -179,13 +179,13 @@ type Admission = (Option<ActiveEntry>, Option<OwnedSemaphorePermit>);
 impl Inner {
     fn admit(&self, kind: Kind, method: &'static str, context: &RequestContext) -> Result<Admission, Error> {
         if is_open(method) {
-            // Health answers while draining and overloaded: that is when it is asked. Nobody waits for it.
+            // Health is answered while draining and overloaded, when it is needed most. The drain does not wait for it.
             let permit = (kind == Kind::Stream).then(|| self.bulkhead.enter(kind)).transpose()?;
             return Ok((None, permit));
         }
-        // What a drain waits for, until the end of the answer; refused while draining.
+        // The drain waits for this until the end of the answer; refused while draining.
         let entry = self.active.enter(kind, method, &context.request_id)?;
-        // Overload is shed at once: unary calls and streams have permits of their own.
+        // Overload is shed at once: unary calls and streams have separate permits.
         Ok((Some(entry), Some(self.bulkhead.enter(kind)?)))
     }
 }
@@ -204,7 +204,7 @@ fn answer(error: Error, context: &RequestContext) -> Response<Body> {
     tagged(error.into_status().into_http(), context)
 }
 
-/// Tells the caller the id under which the log knows this request.
+/// Adds the request's id, as in the log, to the response.
 fn tagged(mut response: Response<Body>, context: &RequestContext) -> Response<Body> {
     if let Ok(id) = context.request_id.parse() {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -91,7 +91,7 @@ impl HttpBody for MeasuredBody {
         let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             None if !self.is_between_messages() => {
-                // Said once: whoever polls again gets the plain end.
+                // Reported once: a later poll gets the plain end.
                 (self.head_len, self.message_left) = (0, 0);
                 return Poll::Ready(Some(Err(malformed("it ends in the middle of a message").into_status())));
             }

@@ -1,4 +1,4 @@
-//! The ids of one request: taken from its headers, current while its code runs, handed to every call it makes.
+//! The ids of one request: taken from its headers, current while its code runs, and passed on with every call it makes.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const MAX_REQUEST_ID: usize = 64;
 
-/// The ids that tie together everything one request causes; in the extensions of every request.
+/// The ids that connect everything one request causes; in the extensions of every request.
 #[derive(Clone, Debug)]
 pub struct RequestContext {
     /// Id of the request: the caller's `x-request-id`, or a fresh one.
@@ -30,7 +30,7 @@ tokio::task_local! {
 }
 
 impl RequestContext {
-    /// Reads the ids from a request's headers; what is absent or malformed is made fresh.
+    /// Reads the ids from a request's headers; an absent or malformed one is replaced by a new one.
     pub fn extract(headers: &HeaderMap, env: &Env) -> Self {
         let random = env.random.as_ref();
         let trace = headers
@@ -68,7 +68,7 @@ impl RequestContext {
         Self::current().map(|context| context.trace.to_string()).unwrap_or_default()
     }
 
-    /// A span with these ids, so that every line inside it carries them; `name` says whose work it is.
+    /// A span with these ids, so that every log line inside it has them; `name` is that of the work.
     pub fn span(&self, name: &str) -> tracing::Span {
         let span = tracing::info_span!(
             parent: None,
@@ -99,7 +99,7 @@ impl RequestContext {
     }
 }
 
-/// A caller's id goes into logs and headers: short and plain, or it is replaced.
+/// A caller's id goes into logs and headers: one that is not short and plain is replaced.
 fn is_request_id(id: &str) -> bool {
     (1..=MAX_REQUEST_ID).contains(&id.len())
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))

@@ -8,7 +8,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::trace::TraceContext;
 
-/// Set once, together with the process's subscriber; saves the look-ups when nothing is exported.
+/// Set once, together with the process's subscriber; saves look-ups when nothing is exported.
 static EXPORTING: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn exporting() {
@@ -29,7 +29,7 @@ pub(super) fn adopt_parent(span: &Span, parent: TraceContext) {
         true,
         TraceState::default(),
     );
-    // A span that is filtered out has nothing to adopt.
+    // A span that is filtered out has no parent to set.
     let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(context));
 }
 

@@ -1,5 +1,5 @@
-//! The metrics of one process, named after what operators ask; one set of instruments, read as
-//! Prometheus text and, where configured, exported over OTLP.
+//! The metrics of one process, named after the questions of operators; one set of instruments, read as Prometheus text
+//! and, where configured, exported over OTLP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +119,7 @@ impl Metrics {
         })))
     }
 
-    /// A finished request.
+    /// Records a finished request.
     pub fn request_finished(
         &self,
         service: &'static str,
@@ -133,63 +133,64 @@ impl Metrics {
         self.0.duration.record(took.as_secs_f64(), &labels[..2]);
     }
 
-    /// A request started (`1`) or ended (`-1`); `kind` is `unary` or `stream`.
+    /// Records that a request started (`1`) or ended (`-1`); `kind` is `unary` or `stream`.
     pub fn active_changed(&self, service: &'static str, kind: &'static str, by: i64) {
         self.0.active.add(by, &[KeyValue::new("service", service), KeyValue::new("kind", kind)]);
     }
 
-    /// A connection was accepted (`1`) or closed (`-1`).
+    /// Records that a connection was accepted (`1`) or closed (`-1`).
     pub fn connections_changed(&self, service: &'static str, by: i64) {
         self.0.connections.add(by, &[KeyValue::new("service", service)]);
     }
 
-    /// A connection could not be accepted.
+    /// Records that a connection could not be accepted.
     pub fn accept_failed(&self, service: &'static str) {
         self.0.accept_failures.add(1, &[KeyValue::new("service", service)]);
     }
 
-    /// A watch of a view was opened: `anew`, `resumed` at a position, or `reset` since that was of no use.
+    /// Records that a watch of a view was opened: `anew`, `resumed` at a position, or `reset` when the position was no
+    /// longer valid.
     pub fn watch_opened(&self, view: &'static str, beginning: &'static str) {
         self.0.watches.add(1, &[KeyValue::new("view", view)]);
         self.0.watch_starts.add(1, &[KeyValue::new("view", view), KeyValue::new("beginning", beginning)]);
     }
 
-    /// A watch that was opened has ended.
+    /// Records the end of a watch that was opened.
     pub fn watch_closed(&self, view: &'static str) {
         self.0.watches.add(-1, &[KeyValue::new("view", view)]);
     }
 
-    /// A stream from another service is opened again, since it was lost with this code; none = it was drained.
+    /// Records that a stream from another service is reopened, since it was lost with this code; none = it was drained.
     pub fn watch_reconnected(&self, view: &'static str, lost: Option<Code>) {
         let reason = lost.map_or("drained", code_name);
         self.0.reconnects.add(1, &[KeyValue::new("view", view), KeyValue::new("reason", reason)]);
     }
 
-    /// A projection was brought up to date.
+    /// Records an update of a projection.
     pub fn projection_updated(&self, view: &'static str, took: Duration) {
         self.0.projection.record(took.as_secs_f64(), &[KeyValue::new("view", view)]);
     }
 
-    /// A worker took a stage that had been due for `waited`.
+    /// Records that a worker claimed a stage that had been due for `waited`.
     pub fn stage_claimed(&self, flow: &str, stage: &str, waited: Duration) {
         let labels = [KeyValue::new("flow", flow.to_owned()), KeyValue::new("stage", stage.to_owned())];
         self.0.queue.record(waited.as_secs_f64(), &labels);
     }
 
-    /// The process serves.
+    /// Records that the process is ready, and how long that took.
     pub fn bootstrapped(&self, took: Duration) {
         self.0.bootstrap.record(took.as_secs_f64(), &[]);
     }
 
-    /// A phase of the stop ended.
+    /// Records a phase of the stop.
     pub fn drain_phase(&self, service: &'static str, phase: &'static str, took: Duration) {
         let labels = [KeyValue::new("service", service), KeyValue::new("phase", phase)];
         self.0.drain.record(took.as_secs_f64(), &labels);
     }
 
-    /// The work of a service's database, read whenever somebody asks for metrics.
+    /// Reads the counters of a service's database whenever metrics are collected.
     pub(crate) fn observe_store(&self, service: &'static str, read: ReadCounts) {
-        // The meter keeps what it observes for as long as it lives.
+        // The meter keeps its observers for as long as it lives.
         let _ = self
             .0
             .meter

@@ -23,13 +23,13 @@ use crate::config::{LogFormat, TelemetryConfig};
 /// Why telemetry could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// `telemetry.log_filter` is no filter.
+    /// `telemetry.log_filter` is not a valid filter.
     #[error("telemetry.log_filter: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
     /// Another subscriber is installed already.
     #[error("telemetry was started twice: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
-    /// `telemetry.otlp_authorization` cannot stand in a header.
+    /// `telemetry.otlp_authorization` is not a valid header value.
     #[error("telemetry.otlp_authorization is not a valid header value")]
     Authorization,
     /// An exporter could not be built.
@@ -51,7 +51,7 @@ struct Exported {
 }
 
 impl Telemetry {
-    /// Installs the process's subscriber; call once, inside the runtime. `name` is what traces call this process.
+    /// Installs the process's subscriber; call once, inside the runtime. `name` is the process's name in traces.
     ///
     /// # Errors
     /// When the filter or the endpoint is unusable, or a subscriber is installed already.
@@ -61,7 +61,7 @@ impl Telemetry {
         let spans =
             exported.as_ref().map(|e| tracing_opentelemetry::layer().with_tracer(e.traces.tracer("foundry")));
         let records = exported.as_ref().map(|e| {
-            // Exporting a line must not write lines to export.
+            // Exporting a line must not produce lines to export.
             let ours = filter_fn(|metadata| metadata.target().starts_with("foundry"));
             OpenTelemetryTracingBridge::new(&e.logs).with_filter(ours)
         });
@@ -98,7 +98,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // Colours are for people in front of a terminal.
+    // Colours only in a terminal.
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
     match format {

@@ -1,4 +1,4 @@
-//! W3C trace context: read from a caller, handed to the next service, stored with a job and resumed.
+//! W3C trace context: read from a caller, passed on to the next service, stored with a job and resumed.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ impl TraceContext {
     pub fn start(random: &dyn Random) -> Self {
         let mut bytes = [0u8; 24];
         random.fill(&mut bytes);
-        // An id of zeros is invalid by the standard; one bit set keeps a poor source legal.
+        // An id of zeros is invalid by the standard; one bit set keeps it valid with a poor source.
         bytes[15] |= 1;
         bytes[23] |= 1;
         let (mut trace_id, mut span_id) = ([0; 16], [0; 8]);
@@ -35,7 +35,7 @@ impl TraceContext {
         Self { span_id, ..self }
     }
 
-    /// Reads a `traceparent`; `None` when it is not one, as the standard demands.
+    /// Parses a `traceparent`; `None` when it is invalid, as the standard requires.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -63,7 +63,7 @@ impl TraceContext {
         to_hex(&self.span_id)
     }
 
-    /// Whether somebody upstream asked for this trace to be kept.
+    /// Whether an upstream caller requested that this trace is kept.
     pub fn sampled(&self) -> bool {
         self.sampled
     }

@@ -1,5 +1,5 @@
-//! Connections for streams, as many as their number needs: a server carries so many streams on one
-//! connection, and another one would wait there until some other ends.
+//! Connections for streams, as many as are needed: a server allows a limited number of streams per connection, and a
+//! further one would wait there until another ends.
 
 use std::sync::{Arc, Mutex};
 
@@ -27,14 +27,14 @@ struct Lane {
 pub(super) struct Place(#[allow(dead_code)] Arc<()>); // what counts is that it exists
 
 impl Lanes {
-    /// None yet; each connects when it is first used.
+    /// No connection yet; each connects when it is first used.
     pub(super) fn new(endpoint: Endpoint) -> Self {
         Self(Arc::new(Inner { endpoint, lanes: Mutex::default() }))
     }
 
-    /// The first connection with room, or another one.
+    /// The first connection with room, or else a new one.
     pub(super) fn enter(&self) -> (Channel, Place) {
-        // Every change leaves it whole.
+        // The list is whole after every change.
         let mut lanes = foundry_core::lock(&self.0.lanes);
         let has_room = |lane: &&Lane| Arc::strong_count(&lane.open) <= STREAMS_PER_CONNECTION;
         if let Some(lane) = lanes.iter().find(has_room) {

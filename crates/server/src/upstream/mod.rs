@@ -33,7 +33,7 @@ impl Upstream {
     /// A service in another process, at `http://host:port`; connects at the first call. Needs a runtime.
     ///
     /// # Errors
-    /// When the URL is none.
+    /// When the URL is not valid.
     pub fn remote(url: &str) -> Result<Self, Error> {
         Ok(Self::from_service(Remote::connect_lazily(url)?))
     }

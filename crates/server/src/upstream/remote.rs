@@ -24,7 +24,7 @@ pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After a GOAWAY with a stream open, the next unary call on that channel fails: they live apart.
+/// Kept apart because after a GOAWAY with a stream open, the next unary call on that channel fails.
 #[derive(Clone)]
 pub(super) struct Remote {
     unary: Channel,
@@ -42,7 +42,7 @@ impl Remote {
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
-            // Between our own services: the default kills the shared channel after some hundred cancelled streams.
+            // Between our own services: by default, the shared channel is closed after some hundred cancelled streams.
             .http2_max_local_error_reset_streams(None);
         Ok(Self { unary: endpoint.connect_lazy(), streams: Lanes::new(endpoint) })
     }
@@ -72,7 +72,7 @@ impl Service<Request<Body>> for Remote {
         let asked = deadline::asked(request.headers());
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            // One message, encoded already: kept so that it can be sent again.
+            // A single encoded message, kept so that it can be sent again.
             let message = body.collect().await?.to_bytes();
             let again = || Request::from_parts(parts.clone(), Body::new(Full::new(message.clone())));
             let answer = match channel.clone().oneshot(again()).await {
@@ -80,7 +80,7 @@ impl Service<Request<Body>> for Remote {
                 answer => answer,
             };
             match (answer, asked) {
-                // The channel keeps the caller's deadline too, but calls its end `CANCELLED`.
+                // The channel applies the caller's deadline, too, but reports it as `CANCELLED`.
                 (Err(error), Some(asked)) if chain(&error).any(|e| e.is::<TimeoutExpired>()) => {
                     Ok(deadline::exceeded(asked).into_status().into_http())
                 }
@@ -90,7 +90,7 @@ impl Service<Request<Body>> for Remote {
     }
 }
 
-/// A stream has its place until its answer ends.
+/// Keeps a stream's place until its answer ends.
 fn held(answer: Response<Body>, place: Option<Place>) -> Response<Body> {
     let Some(place) = place else { return answer };
     answer.map(|body| {
@@ -106,10 +106,10 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
     std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (*error).source())
 }
 
-/// Whether the server cannot have seen the request: only then may it be sent a second time.
+/// Whether the server cannot have seen the request: only then may it be sent again.
 fn was_not_sent(error: &(dyn StdError + 'static)) -> bool {
     chain(error).any(|error| {
-        // Still in the queue when the connection went.
+        // Still in the queue when the connection was lost.
         let queued = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
         let refused = error.downcast_ref::<h2::Error>().is_some_and(|error| {
             let beyond_goaway =

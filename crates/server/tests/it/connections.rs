@@ -1,4 +1,4 @@
-//! What the listener does to connections: both protocols on one port, silence, bounds.
+//! The listener's handling of connections: both protocols on one port, silence, limits.
 
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ async fn a_connection_that_says_nothing_or_half_a_preface_is_closed() {
 
 #[tokio::test]
 async fn silent_connections_do_not_hold_up_a_stop() {
-    // Beyond the patience of a test: what holds the stop up holds it up for good.
+    // Far beyond the length of a test: whatever delays the stop would delay it for ever.
     let long = Duration::from_secs(3_600);
     let drain = DrainConfig { watches: long, unary: long, total: long, ..prompt_drain() };
     let config = limits(|l| l.header_timeout = long);

@@ -1,4 +1,4 @@
-//! The accept loop without file descriptors. Alone in its process: the limit is the process's.
+//! The accept loop without file descriptors. Alone in its process, since the limit is per process.
 
 use crate::support::{Probe, bounded};
 use foundry_server::testing::TestServer;

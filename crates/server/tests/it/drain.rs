@@ -1,4 +1,4 @@
-//! The end of a process: its order, its bounds, and what it does not wait for.
+//! The end of a process: its order, its limits, and what it does not wait for.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,7 +27,7 @@ impl Diary {
         self.0.lock().unwrap().clone()
     }
 
-    /// Phases that write down that they ran.
+    /// Phases that record that they ran.
     fn phases(&self, name: &'static str) -> Phases {
         let note = |phase: &'static str| {
             let diary = self.clone();
@@ -44,7 +44,7 @@ impl Diary {
     }
 }
 
-/// Real time, except that the serving delay passes at once; notes it.
+/// Real time, except that the serving delay passes at once and is recorded.
 struct DelayClock(Diary);
 
 #[async_trait::async_trait]
@@ -92,7 +92,7 @@ async fn services_stop_claiming_first_and_then_drain_one_after_the_other_in_the_
     assert_eq!(
         diary.read(),
         [
-            // No client is connected and nobody watches: neither delay nor drain_watches.
+            // There is no client and no watch: neither the delay nor drain_watches.
             "gateway stop_claiming",
             "task stop_claiming",
             "auth stop_claiming",
@@ -135,7 +135,7 @@ async fn with_a_client_connected_it_goes_on_serving_and_says_that_it_is_not_read
         let mut statuses = health.watch(request()).await.unwrap().into_inner();
         assert_eq!(statuses.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
         stop.stop();
-        // The event that the stop has begun.
+        // This event means that the stop has begun.
         assert_eq!(statuses.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
         assert!(http_get(admin, "/readyz").await.starts_with("HTTP/1.1 503"));
         assert!(http_get(admin, "/healthz").await.starts_with("HTTP/1.1 200"));
@@ -179,7 +179,7 @@ async fn a_call_in_progress_is_answered_and_an_open_watch_is_told() {
         probe.entered().await;
         let signal = server.signal();
         signal.stop();
-        // Told to leave, then a proper end.
+        // `Drain`, then a proper end.
         assert_eq!(frames.message().await.unwrap().unwrap().seq, 2);
         assert!(frames.message().await.unwrap().is_none());
         probe.release();
@@ -215,7 +215,8 @@ async fn new_work_is_refused_once_its_phase_has_passed() {
     assert_eq!(bounded(server.ended()).await, Exit::Clean);
 }
 
-/// A server that stays, once stopped, in the phase that tells watches: a signal that it is there, and what ends it.
+/// A server that blocks in the phase that ends watches once it is stopped: a signal that it is there, and a token to
+/// end it.
 async fn telling_watches() -> (Arc<Notify>, CancellationToken, TestServer) {
     let (inside, go_on) = (Arc::new(Notify::new()), CancellationToken::new());
     let service = Probe::default().service().phases(Phases::default().drain_watches({
@@ -226,7 +227,7 @@ async fn telling_watches() -> (Arc<Notify>, CancellationToken, TestServer) {
             Vec::new()
         }
     }));
-    // Beyond the patience of a test: no connection is closed by the end of the phase, or because it says nothing.
+    // Far beyond the length of a test: no connection is closed by the end of the phase, or because it is silent.
     let long = Duration::from_secs(3_600);
     let drain = DrainConfig { watches: long, total: long, ..prompt_drain() };
     let server = TestServer::start_with(service, limits(|it| it.header_timeout = long), drain).await.unwrap();
@@ -274,7 +275,7 @@ async fn connections_that_rest_or_have_said_nothing_are_closed_before_watches_ar
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_cut_and_holds_nobody_up() {
-    // Beyond the patience of a test, but for the cut.
+    // Far beyond the length of a test, except for the cut.
     let long = Duration::from_secs(3_600);
     let drain =
         DrainConfig { watches: Duration::from_millis(200), unary: long, total: long, ..prompt_drain() };
@@ -284,7 +285,7 @@ async fn a_client_that_never_reads_is_cut_and_holds_nobody_up() {
     let mut client = client(server.remote().unwrap());
     let mut unread = bounded(client.watch_task(watch("endless"))).await.unwrap().into_inner();
     assert_eq!(bounded(server.stop()).await, Exit::Clean);
-    // Cut: after what was on its way there is an error, not more of it.
+    // After data in flight there must be an error, not more data.
     let cut = async {
         loop {
             if let Err(status) = unread.message().await {
@@ -312,7 +313,7 @@ async fn a_call_that_never_ends_is_cut_off_at_its_limit() {
     assert_eq!(exit, Exit::Clean);
 }
 
-/// A service whose store never closes, and the event that it was asked to.
+/// A service whose store never closes, and the event that it was asked to close.
 fn stuck() -> (Service, oneshot::Receiver<()>) {
     let (sender, asked) = oneshot::channel();
     let phases = Phases::default().close_store(move |_| async move {

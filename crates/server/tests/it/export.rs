@@ -1,4 +1,4 @@
-//! Traces, metrics and logs reach an OTLP endpoint. Alone in its process: the subscriber is the process's.
+//! Traces, metrics and logs reach an OTLP endpoint. Alone in its process, since the subscriber is per process.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What the stack does to single requests, over a socket and without one.
+//! The stack's handling of single requests, over a socket and without one.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ async fn an_upload_outlives_the_deadline_of_unary_calls() {
         let upload = uploads.import_work(tokio_stream::wrappers::ReceiverStream::new(incoming));
         let rest = async {
             parts.send(ImportWorkRequest::default()).await.unwrap();
-            // Two unary calls run into their deadline while the upload goes on.
+            // Two unary calls reach their deadline while the upload continues.
             let mut client = client(upstream);
             for _ in 0..2 {
                 assert_eq!(client.get_task(get("hang")).await.unwrap_err().code(), Code::DeadlineExceeded);

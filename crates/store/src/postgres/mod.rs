@@ -25,7 +25,7 @@ use crate::{Row, StoreOptions, Value};
 pub(crate) use reading::{now, query, serve_snapshot, write};
 pub(crate) use writing::PostgresBackend;
 
-/// Brings the schema up to date and returns how to connect for writing, and the pool.
+/// Migrates the schema and returns the options for the writing connection, and the pool.
 pub(crate) async fn open(
     url: &str,
     migrations: &[&Migrations],
@@ -37,9 +37,9 @@ pub(crate) async fn open(
         .disable_statement_logging()
         .statement_cache_capacity(1024)
         .options([
-            // A process that hangs within a transaction must not hold its locks for ever.
+            // A process that hangs within a transaction must not keep its locks for ever.
             ("idle_in_transaction_session_timeout", "10s"),
-            // The roll-back of nothing at each acquire is no news.
+            // Suppresses the warning for the roll-back at each acquire.
             ("client_min_messages", "error"),
         ]);
     let mut connection = connect.connect().await.map_err(Error::internal)?;
@@ -50,8 +50,8 @@ pub(crate) async fn open(
     let pool = PgPoolOptions::new()
         .max_connections(options.readers)
         .acquire_timeout(options.acquire_timeout)
-        // A future that is dropped within a BEGIN returns its connection with an open transaction,
-        // and whoever comes next loses an acknowledged write. The roll-back doubles as the ping.
+        // A future that is dropped within a BEGIN returns its connection with an open transaction, and its next user
+        // would lose an acknowledged write. The roll-back also serves as a ping.
         .test_before_acquire(false)
         .before_acquire(|connection, _| Box::pin(async move { roll_back(connection).await.map(|()| true) }))
         .connect_lazy_with(connect.clone());
@@ -62,7 +62,7 @@ async fn roll_back(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     connection.execute("ROLLBACK").await.map(drop)
 }
 
-/// A NULL whose type the server derives from where it stands.
+/// A NULL whose type the server infers from its context.
 struct Untyped;
 
 impl Type<Postgres> for Untyped {
@@ -136,7 +136,7 @@ mod tests {
         let options = StoreOptions { readers: 2, ..StoreOptions::default() };
         let (_, pool) = open(&url, &[&STORE], &options).await.unwrap();
         for i in 0..400_i64 {
-            // Dropped somewhere between sending BEGIN and hearing of it.
+            // Dropped at some point between sending BEGIN and receiving the answer.
             let patience = Duration::from_micros(u64::try_from(i).unwrap() % 200);
             let _ = tokio::time::timeout(patience, pool.begin()).await;
             let mut connection = pool.acquire().await.unwrap();

@@ -27,14 +27,14 @@ pub(crate) async fn query(
     rows(&found)
 }
 
-/// The database's clock.
+/// The time by the database's clock.
 pub(crate) async fn now(connection: &mut PgConnection) -> Result<Timestamp, sqlx::Error> {
     let row = sqlx::query(NOW_SQL).fetch_one(connection).await?;
     row.try_get(0).map(Timestamp::from_micros)
 }
 
-/// One writing statement, a transaction of its own. Runs in a task of the store, so that a caller
-/// that goes away cannot leave it half done.
+/// One writing statement, in its own transaction. Runs in a task of the store, so that a caller that goes away cannot
+/// leave it half done.
 pub(crate) async fn write(
     pool: PgPool,
     sql: &'static str,
@@ -53,7 +53,7 @@ pub(crate) async fn write(
             outcome => break outcome.map_err(CommitError::database),
         }
     };
-    // A caller that went away needs no answer.
+    // A caller that has gone away needs no answer.
     let _ = reply.send(outcome);
 }
 
@@ -73,7 +73,7 @@ pub(crate) async fn serve_snapshot(
     if begun.send(started).is_ok() && begun_well {
         while let Some(read) = next_read(&mut reads, &cancel).await {
             let answer = query(&mut connection, read.sql, &read.params).await.map_err(read_failed);
-            // A caller that went away needs no answer.
+            // A caller that has gone away needs no answer.
             let _ = read.answer.send(answer);
         }
     }
@@ -84,6 +84,6 @@ pub(crate) async fn serve_snapshot(
 }
 
 async fn begin(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    // The first read fixes the moment.
+    // The first read fixes the snapshot.
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1").await.map(drop)
 }

@@ -1,5 +1,5 @@
-//! PostgreSQL texts of the operations. The values come as one array per column, so that one
-//! prepared statement serves any number of rows.
+//! PostgreSQL texts of the operations. Values are bound as one array per column, so that one prepared statement serves
+//! any number of rows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// From `information_schema`.
+    /// The kind of a `data_type` in `information_schema.columns`; none for an unsupported type.
     pub(crate) fn parse(data_type: &str) -> Option<Self> {
         match data_type {
             "text" | "character varying" => Some(Self::Text),
@@ -45,7 +45,7 @@ pub(crate) struct Text {
     pub(crate) kinds: Vec<Kind>,
 }
 
-/// The text of a shape; none when a column is not known (yet).
+/// The text of a shape; none when a column is not known yet.
 pub(crate) fn text(shape: &Shape, types: &Types) -> Option<Text> {
     let columns = shape.bound_columns();
     let known = types.get(shape.table.name)?;
@@ -61,7 +61,7 @@ pub(crate) fn text(shape: &Shape, types: &Types) -> Option<Text> {
 /// `UNNEST($1::text[], …) WITH ORDINALITY AS v (c0, …, i)`.
 fn unnest(kinds: &[Kind], columns: usize) -> String {
     if kinds.is_empty() {
-        // A guard or wide operation that compares nothing: one row.
+        // A guard or wide operation without conditions: one row.
         return "(SELECT 1::bigint AS i) AS v".to_owned();
     }
     let arrays: Vec<String> =
@@ -96,7 +96,7 @@ impl Writing<'_> {
             Action::Delete | Action::Remove | Action::DeleteWhere => {
                 format!("DELETE FROM {table} AS t USING {rows} WHERE {filter}")
             }
-            // Locked, so that no other process changes what was found before the commit.
+            // Locked, so that no other process can change the row before the commit.
             Action::Exists => format!(
                 "SELECT v.i FROM {rows}, LATERAL (SELECT 1 FROM {table} AS t WHERE {filter} LIMIT 1 \
                  FOR NO KEY UPDATE) AS found"

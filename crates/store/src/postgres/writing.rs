@@ -1,4 +1,4 @@
-//! The one connection of this process that commits write sets. Other processes have theirs.
+//! The one connection of this process that commits write sets. Other processes have their own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl PostgresBackend {
         Self { options, connection: None, clock, types: Types::new(), texts: HashMap::new() }
     }
 
-    /// The time of the injected clock, where there is one; else what the database said.
+    /// The time of the injected clock, if there is one, else the database's.
     fn time(&self, of_database: i64) -> i64 {
         self.clock.as_ref().map_or(of_database, |c| c.now().as_micros())
     }
@@ -39,7 +39,7 @@ impl PostgresBackend {
         self.connection.as_mut().ok_or_else(|| sqlx::Error::Io(std::io::ErrorKind::NotConnected.into()))
     }
 
-    /// Raises the counters, and reads the time on the way.
+    /// Raises the counters, and reads the time in the same statement.
     async fn raise(&mut self, scopes: &[(&str, i64)]) -> Result<Begun, sqlx::Error> {
         let (names, amounts): (Vec<&str>, Vec<i64>) = scopes.iter().copied().unzip();
         let query = sqlx::query(sql::RESERVE).bind(names).bind(amounts);
@@ -65,7 +65,7 @@ impl PostgresBackend {
         Ok(())
     }
 
-    /// Prepares the text of a shape; a column that another process added meanwhile is looked up.
+    /// Prepares the text of a shape; looks up columns that another process may have added.
     async fn know(&mut self, shape: &Shape) -> Result<(), sqlx::Error> {
         if self.texts.contains_key(shape) {
             return Ok(());
@@ -81,7 +81,7 @@ impl PostgresBackend {
         Ok(())
     }
 
-    /// Serializes what no row lock can: that something is absent, or how many there are.
+    /// Serializes checks that no row lock can protect: that something is absent, or how many there are.
     async fn lock_predicates(&mut self, groups: &[Group<'_>], fill: &Fill<'_>) -> Result<(), sqlx::Error> {
         let mut locks = BTreeSet::new();
         for group in groups {
@@ -109,7 +109,7 @@ impl PostgresBackend {
         for (at, kind) in kinds.iter().enumerate() {
             add_array(&mut args, *kind, at, group, fill)?;
         }
-        // Without any value to compare, the statement is the same however often it is asked for.
+        // Without conditions, the statement is the same for every operation.
         let wanted = if kinds.is_empty() { 1 } else { group.rows.len() as u64 };
         let query = sqlx::query_with(AssertSqlSafe(sql), args);
         let hits = if shape.is_guard() {
@@ -164,7 +164,7 @@ fn add_array(
     .map_err(sqlx::Error::Encode)
 }
 
-/// The same in every process and version: the processes agree on their locks by it.
+/// Must be the same in every process and version, since processes coordinate their locks by it.
 fn predicate_hash<'a>(shape: &Shape, values: impl Iterator<Item = Bound<'a>>) -> i64 {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! SQLite: one writing connection, a pool of reading ones.
+//! SQLite: one writing connection, and a pool of reading ones.
 
 mod reading;
 mod sql;
@@ -24,7 +24,7 @@ pub(crate) use reading::{query, serve_snapshot};
 pub(crate) use sql::on_conflict;
 pub(crate) use writing::SqliteBackend;
 
-/// Opens the file, brings its schema up to date, and returns the writing and the reading side.
+/// Opens the file, migrates its schema, and returns the writing and the reading side.
 pub(crate) async fn open(
     url: &str,
     migrations: &[&Migrations],

@@ -38,7 +38,7 @@ pub(crate) async fn serve_snapshot(
     if begun.send(started).is_ok() && begun_well {
         while let Some(read) = next_read(&mut reads, &cancel).await {
             let answer = query(&mut connection, read.sql, &read.params).await.map_err(read_failed);
-            // A caller that went away needs no answer.
+            // A caller that has gone away needs no answer.
             let _ = read.answer.send(answer);
         }
     }
@@ -50,6 +50,6 @@ pub(crate) async fn serve_snapshot(
 
 async fn begin(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     sqlx::query("BEGIN DEFERRED").execute(&mut *connection).await?;
-    // The first read fixes the moment.
+    // The first read fixes the snapshot.
     sqlx::query("SELECT 1 FROM store_meta LIMIT 1").fetch_optional(&mut *connection).await.map(drop)
 }

@@ -1,5 +1,5 @@
-//! SQLite texts of the operations: inserts take many rows in one statement, all others repeat
-//! their statement in one text, which costs one hand-over to the connection's thread.
+//! SQLite texts of the operations: an insert writes many rows in one statement; others repeat their statement in one
+//! text, which is passed to the connection's thread once.
 
 use std::fmt::Write as _;
 
@@ -27,7 +27,7 @@ pub(crate) fn text(shape: &Shape, n: usize) -> String {
 
 fn insert(sql: &mut String, shape: &Shape, n: usize) {
     let table = shape.table;
-    // Writing to a String cannot fail; so for all writes here.
+    // Writing to a String cannot fail; this holds for all writes here.
     let _ = write!(sql, "INSERT INTO {} ({}) VALUES ", table.name, table.columns.join(", "));
     let row = format!("({})", vec!["?"; table.columns.len()].join(", "));
     sql.push_str(&vec![row.as_str(); n].join(", "));

@@ -16,8 +16,8 @@ use crate::plan::{Group, PlannedRow};
 use crate::shape::Shape;
 use crate::value::Bound;
 
-/// Up to this many rows a round is one text of all its statements: one hand-over to the
-/// connection's thread. Larger rounds are too varied for such texts to be reused.
+/// Up to this many rows, a round is executed as one text with all its statements, passed to the connection's thread
+/// once. The texts of larger rounds vary too much to be reused.
 const MAX_FUSED: usize = 24;
 
 pub(crate) struct SqliteBackend {
@@ -28,13 +28,13 @@ pub(crate) struct SqliteBackend {
     reserves: HashMap<(usize, bool), Arc<str>>,
 }
 
-/// What one statement of a text must hit.
+/// The number of rows that one statement of a text must affect.
 struct Expected {
     guard: bool,
     hits: Option<u64>,
 }
 
-/// Statements to run in one hand-over.
+/// Statements that are passed to the connection's thread together.
 #[derive(Default)]
 struct Script<'a> {
     expected: Vec<Expected>,
@@ -56,14 +56,14 @@ impl<'a> Script<'a> {
     }
 }
 
-/// How many rows one statement takes of those left: a multiple of eight, or the rest below that.
-/// So few texts are prepared, all of them are reused, and a group is mostly two statements.
+/// How many of the remaining rows one statement takes: a multiple of eight, or the rest below that. So few texts are
+/// prepared, all of them are reused, and a group mostly needs two statements.
 fn chunk(left: usize, width: usize) -> usize {
     let most = left.min(MAX_ROWS).min(MAX_PARAMS / width.max(1)).max(1);
     if most < 8 { most } else { most - most % 8 }
 }
 
-/// The width of a group's rows: parameters of each.
+/// The number of parameters per row of a group.
 fn width(group: &Group<'_>) -> usize {
     group.rows.first().map_or(1, |r| r.operation.values.len())
 }
@@ -86,7 +86,7 @@ impl SqliteBackend {
         text
     }
 
-    /// Runs a text and compares what its statements hit with what they must.
+    /// Runs a text and compares the rows that its statements affected with what they must.
     async fn run(&mut self, sql: Arc<str>, script: &Script<'_>) -> Result<(), Failure> {
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments(&script.params)?);
         let mut results = self.connection.fetch_many(query);
@@ -159,7 +159,7 @@ impl SqliteBackend {
     }
 }
 
-// A deferred transaction that reads first fails with BUSY at its first write.
+// A deferred transaction that begins with a read fails with BUSY at its first write.
 const BEGIN: &str = "BEGIN IMMEDIATE;";
 
 impl Backend for SqliteBackend {
@@ -243,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn survives_a_power_cut_by_its_settings() {
-        // No kill shows this: with synchronous = NORMAL everything acknowledged is lost at a power cut.
+        // A kill cannot show this: with synchronous = NORMAL, acknowledged writes are lost at a power cut.
         let directory = tempfile::TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("store.db").display());
         let (mut connection, _) = super::super::open(&url, &[], &StoreOptions::default()).await.unwrap();

@@ -31,7 +31,7 @@ pub const STEPS: &[Migration] = &[
 
 pub const MIGRATIONS: Migrations = Migrations { owner: "suite", steps: STEPS };
 
-/// A fresh database and what keeps it alive.
+/// A fresh database and the resources that keep it alive.
 pub struct Fixture {
     pub store: Store,
     pub time: TestEnv,
@@ -55,7 +55,7 @@ impl Fixture {
 }
 
 pub async fn open(url: &str, time: &TestEnv) -> Store {
-    // No test is about a read that waits in vain for a connection.
+    // No test is about reads that time out.
     let options = StoreOptions { acquire_timeout: Duration::from_secs(60), ..StoreOptions::default() };
     Store::connect(url, &[&MIGRATIONS], &time.env, options).await.unwrap()
 }

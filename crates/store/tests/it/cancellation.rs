@@ -1,4 +1,4 @@
-//! Callers that go away: what was acknowledged stays, and nothing is left half done.
+//! Callers that go away: acknowledged writes stay, and nothing is left half done.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -48,7 +48,7 @@ async fn keeps_every_acknowledged_row_when_callers_go_away(f: Fixture) {
         acknowledged.extend(id);
     }
     if f.is_postgres() {
-        // What still runs comes to its end; what was left in a transaction stays for ever.
+        // Work still running will finish; a transaction left open would stay for ever.
         const OPEN: &str = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() \
                             AND state LIKE 'idle in transaction%'";
         let ended = async {

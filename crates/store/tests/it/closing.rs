@@ -1,4 +1,4 @@
-//! A close under load: what was taken is finished, what comes later is told so.
+//! A close under load: accepted work is finished, later work is refused.
 
 use foundry_store::CommitError;
 use futures::future::join_all;
@@ -17,7 +17,7 @@ async fn finishes_what_it_took_and_refuses_the_rest_when_it_closes(f: Fixture) {
         }
     });
     let closing = async {
-        // After some were answered, while others are queued.
+        // After some were answered, and while others are queued.
         f.store.subscribe(&crate::backends::scope()).changed().await;
         f.store.close().await;
     };

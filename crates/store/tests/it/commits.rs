@@ -1,4 +1,4 @@
-//! Revisions, guards, and that requests which share a commit do not harm each other.
+//! Revisions, guards, and isolation between requests that share a commit.
 
 use foundry_store::{CommitError, Guard, Store, Value, WriteSet};
 use futures::future::join_all;

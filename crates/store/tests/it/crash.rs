@@ -1,4 +1,4 @@
-//! What was acknowledged before a `kill -9` is there afterwards.
+//! Writes acknowledged before a `kill -9` are there afterwards.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use crate::backends::{Fixture, item, open};
 const URL: &str = "FOUNDRY_STORE_CRASH_URL";
 const TEST: &str = "crash::writes_until_it_is_killed";
 
-/// Not a test of its own: the child that the tests below start and kill.
+/// Not a test of its own: the child process that the tests below start and kill.
 #[tokio::test]
 async fn writes_until_it_is_killed() {
     let Ok(url) = std::env::var(URL) else { return };
@@ -55,7 +55,7 @@ async fn keeps_what_was_acknowledged_before_a_kill(f: Fixture) {
     let again = f.again().await;
     let rows = again.query("SELECT id FROM items", &[]).await.unwrap();
     let durable: std::collections::HashSet<&str> = rows.iter().map(|r| r.text("id").unwrap()).collect();
-    // The last line may be cut off in the middle; its beginning is no acknowledgement.
+    // The last line may be incomplete, and is then no acknowledgement.
     let lost = acknowledged.iter().filter(|id| !durable.contains(id.as_str())).count();
     assert_eq!(lost, 0, "of {}", acknowledged.len());
 }

@@ -1,4 +1,4 @@
-//! Requests that share a commit come to what they would have come to one after the other.
+//! Requests that share a commit have the same results as one after the other.
 
 use foundry_core::Random;
 use foundry_store::{CommitError, Committed, Guard, Value, WriteSet};
@@ -67,7 +67,7 @@ async fn a_batch_equals_its_requests_one_after_the_other(f: Fixture) {
         for _ in 0..40 {
             let set = dice.write_set();
             let outcome = alone.commit(set.clone()).await;
-            // In every other round nothing fails, so that nothing needs to run one by one.
+            // In every other round nothing fails, so that nothing must run one by one.
             if outcome.is_ok() || seed % 2 == 0 {
                 sets.push(set);
                 expected.push(summary(outcome));

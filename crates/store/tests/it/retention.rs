@@ -1,4 +1,4 @@
-//! Tombstones, floors, and what ages out.
+//! Tombstones, floors and retention.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ async fn forgets_requests_whose_time_is_over(f: Fixture) {
             method: "M",
             request_id: format!("r{i}"),
         };
-        // The first is over, the second is not, the third has no end.
+        // The first has expired, the second has not, the third never does.
         let expires = [Some(now), Some(now.plus(Duration::from_secs(3600))), None];
         set.idempotency(key, BodyHash::of(b""), Vec::new(), expires[i as usize]);
         f.store.commit(set).await.unwrap();

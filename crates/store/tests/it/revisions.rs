@@ -1,4 +1,4 @@
-//! Readers that go on from the last revision they saw never skip a row.
+//! Readers that continue from the last revision they saw never skip a row.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,4 +1,4 @@
-//! PostgreSQL with several writers, as replicas of a service have it.
+//! PostgreSQL with several writers, as with replicas of a service.
 
 use foundry_store::{CommitError, DialectSql, Guard, Scope, Value, WriteSet};
 use futures::future::join_all;

@@ -1,4 +1,4 @@
-//! A snapshot sees one moment, whatever is committed meanwhile and however it is dropped.
+//! A snapshot always sees the same state, whatever is committed and however it is dropped.
 
 use futures::FutureExt as _;
 
@@ -23,7 +23,7 @@ async fn refuses_to_write(f: Fixture) {
 async fn gives_its_connection_back_however_it_is_dropped(f: Fixture) {
     f.store.commit(item("a", "o", None)).await.unwrap();
     for i in 0..200 {
-        // Polled a few times, then dropped at whatever point it has come to.
+        // Polled a few times, then dropped at any point.
         let mut reading = Box::pin(async {
             let snapshot = f.store.snapshot().await.unwrap();
             snapshot.query("SELECT * FROM items", &[]).await.unwrap();
@@ -36,7 +36,7 @@ async fn gives_its_connection_back_however_it_is_dropped(f: Fixture) {
             tokio::task::yield_now().await;
         }
     }
-    // Readers are few: had any been lost, this would wait in vain. And none is in an old moment.
+    // There are few readers: if any had been lost, this would time out. And none may be in an old transaction.
     for n in 2..20 {
         f.store.commit(item(&format!("b{n}"), "o", None)).await.unwrap();
         assert_eq!(number(&f.store, "SELECT count(*) AS n FROM items").await, n);

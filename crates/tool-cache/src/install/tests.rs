@@ -14,7 +14,7 @@ struct Host {
     dir: TempDir,
 }
 
-/// What npm does when all is well: a package with a program, under a umask that nobody else can read through.
+/// npm's successful run: a package with a program, under a umask that keeps other users out.
 const GOOD: &str = "umask 077; echo run >> $ROOT/runs; mkdir -p node_modules/a/bin; \
     echo '{}' > node_modules/a/package.json; echo x > node_modules/a/bin/a; chmod 700 node_modules/a/bin/a";
 
@@ -29,7 +29,8 @@ impl Host {
         self.dir.path().join(name)
     }
 
-    /// Writes the script. A child does it: were it this process, a fork of another test could hold it open for
+    /// Writes the script. A child does it: a fork of another test could otherwise hold the file open for writing just
+    /// when it is executed.
     /// writing just when it is executed.
     fn script(&self, body: &str) {
         let write = r#"printf '#!/bin/sh\nROOT=%s\n%s\n' "$1" "$2" > "$0" && chmod 755 "$0""#;
@@ -47,14 +48,14 @@ impl Host {
         fs::read_to_string(self.path("runs")).map_or(0, |runs| runs.lines().count())
     }
 
-    /// What stands in the cache, locks of the operating system apart.
+    /// The entries of the cache except lock files.
     fn left(&self) -> Vec<String> {
         let names = fs::read_dir(self.path("cache/npm")).unwrap().flatten();
         let names = names.map(|e| e.file_name().into_string().unwrap());
         names.filter(|name| name != "locks" && !name.starts_with(".lock~")).collect()
     }
 
-    /// A pipe that the script opens; it ends when no process of it is left.
+    /// A pipe that the script opens; it ends when none of the script's processes is left.
     fn pipe(&self) {
         assert!(std::process::Command::new("mkfifo").arg(self.path("pipe")).status().unwrap().success());
     }
@@ -70,10 +71,10 @@ impl Host {
     }
 }
 
-/// Starts a child that says so when it outlives the script, and waits.
+/// Starts a child that writes a line if it outlives the script, and waits.
 const HANG: &str = "exec 3> $ROOT/pipe; (sleep 20; echo alive >&3) & echo up >&3; wait";
 
-/// Whether the script and its child were ended.
+/// Whether the script and its child were killed.
 async fn ends(mut pipe: File) {
     let mut said = String::new();
     let read = move || pipe.read_to_string(&mut said).map(|_| said);
@@ -191,7 +192,7 @@ async fn replaces_what_a_killed_installer_or_a_careless_hand_left() {
     assert!(!torn.exists() && other.exists());
 }
 
-/// A clock on which the limit of an installation is over when the test says so.
+/// A clock on which the time limit of an installation is reached when the test decides.
 struct LimitClock(Arc<Notify>);
 
 #[async_trait::async_trait]
@@ -260,7 +261,7 @@ async fn waits_for_another_process_and_says_so_but_not_for_ever() {
     let waited = impatient.ensure(&tool(), |line| said.lock().unwrap().push(line.to_owned())).await;
     assert_eq!(waited.unwrap_err().reason, "TOOL_INSTALL_TIMEOUT");
     assert_eq!(said.into_inner().unwrap(), ["npm: tool is being installed by another process"]);
-    // Another tool is not held up.
+    // Another tool is not blocked.
     let other = NpmPackageSet::new("other", "{}", Lock::Text(lock("").into()), "node_modules/a/bin/a");
     cache.ensure(&other, |_| {}).await.unwrap();
     drop(held);

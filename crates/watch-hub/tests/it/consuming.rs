@@ -216,14 +216,14 @@ async fn opens_the_next_stream_before_it_leaves_a_draining_one_and_shows_nothing
     expect(&mut consumer, &["connected false", "snapshot 5 []"]).await;
     let mut new = bench.script.stream();
     old.drain();
-    // Still served by the old stream until the new one speaks.
+    // The old stream is still used until the new one sends a frame.
     old.delta(6, &[("a", 6)], false);
     expect(&mut consumer, &["delta 6 [a@6]"]).await;
     new.hello(Some(5));
     expect(&mut consumer, &["connected true"]).await;
     new.delta(7, &[("a", 6), ("b", 7)], false);
     expect(&mut consumer, &["delta 7 [b@7]"]).await;
-    // The old one is read to its end, and nothing of it is shown.
+    // The old one is read to its end, and none of it is shown.
     assert!(old.is_read());
     old.delta(8, &[("z", 8)], false);
     new.delta(8, &[("c", 8)], false);
@@ -289,7 +289,8 @@ async fn follows_a_view_through_drained_and_killed_hubs() {
         );
         let (old, old_tasks) = std::mem::replace(&mut *current.lock().unwrap(), (hub, next_tasks));
         if round % 2 == 0 {
-            // A client has half a second to leave, too little on a busy machine; it leaves all the same.
+            // A client has half a second to reconnect, which may be too little on a busy machine; it reconnects all the
+            // same.
             let _in_time = old.drain(Duration::from_secs(3)).await;
             let left = async {
                 while old.watches() > 0 {

@@ -1,4 +1,4 @@
-//! What ends, holds back or refuses a stream.
+//! What ends, delays or refuses a stream.
 use std::time::Duration;
 
 use crate::support::*;
@@ -66,7 +66,7 @@ async fn tells_every_stream_to_go_elsewhere_ends_it_well_and_refuses_new_ones() 
     assert_eq!(refused.code(), Code::Unavailable);
     assert!(Status::from(refused).get_error_details().retry_info().is_some());
 
-    // Still served until its end: the next stream opens first.
+    // Still served until its end, since the next stream opens first.
     world.put(&[("a", Some("red"), b"")]).await;
     assert_eq!(changes(&frame(&mut stream).await.1).len(), 1);
     let _running = script::run_clock(&world.clock, &world.tasks);
@@ -171,7 +171,7 @@ async fn waits_for_a_position_of_a_newer_replica_and_never_sends_older_data() {
     assert_eq!((bookmark.rev, bookmark.caught_up), (2, true));
 }
 
-/// Commits and reads one change after the other; the last ones are left to gather.
+/// Commits and reads one change after the other; the last ones are left for gathering.
 async fn burst(world: &World, hub: &Hub, stream: &mut foundry_watch_hub::FrameStream, gathered: u64) {
     for i in 0..8 + gathered {
         world.put(&[("a", Some("red"), format!("{i}").as_bytes())]).await;
@@ -248,7 +248,7 @@ async fn takes_snapshot_memory_back_from_a_stalled_stream_for_one_that_waits() {
     let mut waiting = hub.watch(world.view(Some("blue")), None, Unrestricted).unwrap();
     hello(&mut waiting).await;
     assert!(waiting.next().now_or_never().is_none());
-    // Signs of life flow while it waits, and nothing harms either of them in the end.
+    // Heartbeats continue during the wait, and both streams complete.
     let _running = script::run_clock(&world.clock, &world.tasks);
     let alive = frame(&mut waiting).await.1;
     let rows = |bodies: &[RawBody]| {

@@ -1,4 +1,4 @@
-//! What an observer is told of hubs and consumers.
+//! The calls that an observer gets from hubs and consumers.
 use std::sync::{Arc, Mutex};
 
 use crate::support::script::*;
@@ -9,7 +9,7 @@ use foundry_watch::{Beginning, ConsumerConfig, Observer, Reconnect};
 use foundry_watch_hub::HubConfig;
 use tonic::Status;
 
-/// Writes down what it is told.
+/// Records its calls.
 #[derive(Debug, Default)]
 struct Record(Mutex<Vec<String>>);
 

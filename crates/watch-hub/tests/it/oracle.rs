@@ -1,4 +1,4 @@
-//! The oracle accepts what a hub sends, and goes red on every kind of planted fault.
+//! The oracle accepts the frames of a hub, and detects every kind of injected fault.
 use std::collections::BTreeMap;
 
 use crate::support::*;
@@ -31,7 +31,7 @@ async fn watched(view: impl Fn(&World) -> Box<dyn View>) -> (History, Vec<Client
         record(&mut history, revs.1, &rows, None);
         record(&mut history, revs.2, &second, None);
         let last = revs.0.max(revs.1).max(revs.2);
-        // Now and then several more pile up before the client reads.
+        // Now and then several more commits pile up before the client reads.
         if (i % 4 == 3 || i == 29) && !read_until(&mut stream, &mut log, last).await {
             break;
         }
@@ -40,7 +40,7 @@ async fn watched(view: impl Fn(&World) -> Box<dyn View>) -> (History, Vec<Client
     (history, vec![client])
 }
 
-/// Reads until a revision is shown; false when a faulty server never gets there.
+/// Reads until a revision is shown; false when a faulty server never reaches it.
 async fn read_until(stream: &mut FrameStream, log: &mut StreamLog, rev: i64) -> bool {
     loop {
         let next = tokio::time::timeout(std::time::Duration::from_secs(30), stream.next()).await;
@@ -75,7 +75,7 @@ impl View for Planted {
     }
 }
 
-/// A view that does something to each page it reads.
+/// A view that modifies each page it reads.
 struct Faulty {
     view: TableView,
     fault: fn(&mut Changes, i64),
@@ -161,7 +161,7 @@ async fn goes_red_when_a_filter_is_not_applied() {
     assert!(properties(&faults).contains_key(&Property::Filtered), "{faults:?}");
 }
 
-/// Rewrites the good log's frames; numbers and positions are mended afterwards where told to.
+/// Rewrites the frames of a correct log; with `mend`, numbers and positions are corrected afterwards.
 fn rewrite(clients: &mut [ClientLog], mend: bool, change: impl FnOnce(&mut Vec<RawFrame>)) {
     let log = &mut clients[0].streams[0];
     let mut raw: Vec<RawFrame> = log.frames.iter().map(|f| f.raw().unwrap()).collect();

@@ -188,7 +188,7 @@ async fn tells_its_position_with_each_heartbeat_also_when_only_others_changed() 
 #[tokio::test]
 async fn shows_nothing_below_the_head_at_which_a_page_left_newer_rows_out() {
     let world = World::new().await;
-    // The ring holds the last third of what follows, so that a catch-up goes from pages to it.
+    // The ring holds the last third of the following changes, so that a catch-up moves from pages to the ring.
     let hub = world.hub_with(HubConfig { ring_bytes: 14_000, ..HubConfig::default() });
     let mut stream = world.watch(&hub, None);
     let token = bookmark(until_caught_up(&mut stream).await.pop().unwrap()).resume_token;
@@ -198,7 +198,7 @@ async fn shows_nothing_below_the_head_at_which_a_page_left_newer_rows_out() {
             tokio::task::yield_now().await;
         }
     }
-    // The oldest row becomes the newest, and this process does not know of it.
+    // The oldest row becomes the newest, and this process gets no hint.
     let other = world.other_store().await;
     world.put_through(&other, &[("k0", Some("red"), b"2")]).await;
 

@@ -17,27 +17,27 @@ use tokio::sync::watch;
 const WATCHERS: usize = 50;
 const WRITERS: usize = 16;
 const COMMITS: i64 = 4_000;
-/// How often each half of the watchers goes on from a position at the least.
+/// How often each half of the watchers must at least resume from a position.
 const RESUMES: usize = 200;
 /// Commits between two restarts of the serving process.
 const RESTART_EVERY: i64 = 500;
 
-/// The serving process of the moment, and those before it.
+/// The current serving process, and the earlier ones.
 struct Service {
     world: World,
     current: Mutex<(Hub, Tasks)>,
     retired: Mutex<Vec<Hub>>,
     head: watch::Sender<i64>,
-    /// Set once everything was written.
+    /// Set once all commits are made.
     last: AtomicI64,
-    /// Streams that went on from a position: of watchers of all, of watchers of the red.
+    /// Streams that resumed from a position: of watchers of all things, and of the red ones.
     resumed: [AtomicUsize; 2],
 }
 
 impl Service {
     fn start(world: &World) -> (Hub, Tasks) {
         let tasks = Tasks::new().0;
-        // A small ring, so that those who lag fall out of it.
+        // A small ring, so that slow watchers fall behind it.
         let config = HubConfig { ring_bytes: 24 * 1024, ..HubConfig::default() };
         (Hub::new(world.store.clone(), world.env.clone(), tasks.clone(), config), tasks)
     }
@@ -46,7 +46,7 @@ impl Service {
         self.current.lock().unwrap().0.clone()
     }
 
-    /// Replaces the serving process: kindly, or by killing it.
+    /// Replaces the serving process, by a drain or by killing it.
     async fn restart(&self, kindly: bool) {
         let (old, tasks) = std::mem::replace(&mut *self.current.lock().unwrap(), Self::start(&self.world));
         if kindly {
@@ -85,7 +85,7 @@ impl Client {
         }
     }
 
-    /// From where to go on: the last position, any earlier one, or none.
+    /// The position to resume from: the last one, any earlier one, or none.
     fn choose(&mut self) -> Option<Shown> {
         match self.random.random_range(0..10) {
             0 => None,
@@ -97,7 +97,7 @@ impl Client {
         }
     }
 
-    /// Watches for a while. True when everything that was ever written has been shown.
+    /// Watches for a while. True when every commit has been shown.
     async fn stream(&mut self, resume: Option<Shown>, last: i64) -> bool {
         let options = options(resume.as_ref().map(|s| (s.token.as_str(), s.rev)));
         let view = self.service.world.view(self.color);
@@ -106,11 +106,11 @@ impl Client {
             return false;
         };
         let mut log = StreamLog { resumed_at: resume.as_ref().map(|s| s.rev), ..StreamLog::default() };
-        // A later token is no good for an earlier position.
+        // A later token is not valid for an earlier position.
         self.token = resume.map(|s| s.token).unwrap_or_default();
         let patience = if last > 0 { usize::MAX } else { self.random.random_range(1..150) };
         if last == 0 && self.random.random_range(0..4) == 0 {
-            // A slow client: the world moves on before it reads.
+            // A slow client, which falls behind before it reads.
             let until = *self.service.head.borrow() + 200;
             let _ = self.service.head.subscribe().wait_for(|head| *head >= until.min(COMMITS)).await;
         }
@@ -127,7 +127,7 @@ impl Client {
         done
     }
 
-    /// Notes the position that a frame leads to; true when it is the end of all.
+    /// Records the position after a frame; true at the final position.
     fn take(&mut self, body: &RawBody, last: i64) -> bool {
         let rev = match body {
             RawBody::SnapshotEnd(_) => {
@@ -151,7 +151,7 @@ impl Client {
     }
 }
 
-/// Writes until all commits are made; returns what they did to the views of all and of the red.
+/// Makes all commits; returns their histories for the views of all things and of the red ones.
 async fn write(service: &Arc<Service>) -> (History, History) {
     let histories = Mutex::new((History::default(), History::default()));
     let made = AtomicUsize::new(0);
@@ -161,7 +161,8 @@ async fn write(service: &Arc<Service>) -> (History, History) {
             let mut random = StdRng::seed_from_u64(1_000 + id as u64);
             loop {
                 let n = i64::try_from(made.fetch_add(1, Ordering::SeqCst)).unwrap();
-                // A fast machine writes all before the watchers came back often enough: it writes on, within bounds.
+                // A fast machine finishes before the watchers have resumed often enough: it then continues, within
+                // bounds.
                 let resumed = service.resumed.iter().all(|r| r.load(Ordering::SeqCst) > RESUMES);
                 if n >= COMMITS && (resumed || n >= 10 * COMMITS) {
                     return;
@@ -217,7 +218,7 @@ async fn fifty_watchers_keep_the_contract_through_cuts_restarts_and_lag() {
     }
     let (all, red) = write(&service).await;
     service.last.store(all.head(), Ordering::SeqCst);
-    // Those who still wait for a stream of before are told by its end.
+    // Watchers that still wait for a stream of an earlier process see it end.
     service.restart(false).await;
     let finished = tokio::time::timeout(Duration::from_secs(120), clients.join_all()).await;
     let logs = finished.expect("a client never saw the end");
@@ -239,7 +240,7 @@ async fn fifty_watchers_keep_the_contract_through_cuts_restarts_and_lag() {
     let counted: Vec<_> = service.retired.lock().unwrap().iter().map(Hub::metrics).collect();
     let sum = |count: fn(&WatchMetrics) -> u64| counted.iter().map(count).sum::<u64>();
     let (pages, hits) = (sum(|m| m.page_reads), sum(|m| m.ring_hits));
-    // How often which depends on how busy the machine is.
+    // The ratio depends on the load of the machine.
     assert!(pages > 50 && hits > 50, "both paths were taken: {pages} pages, {hits} from the ring");
     assert!(counted.iter().all(|m| m.watches.values().all(|n| *n == 0)), "no watch is left over");
 }

@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt: full jitter over a doubling bound.
+//! The wait before the next attempt: full jitter over a doubling bound.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use foundry_core::Random;
 const FIRST: Duration = Duration::from_millis(250);
 const CAP: Duration = Duration::from_secs(30);
 
-/// The waits between attempts at one thing: 250 ms at most, doubling to 30 s, each a random part of its bound.
+/// The waits between attempts at one operation: 250 ms at most, doubling to 30 s, each a random part of its bound.
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,
@@ -21,12 +21,12 @@ impl Backoff {
         bound.mul_f64(random.fraction())
     }
 
-    /// The next wait is from the largest range at once.
+    /// Makes the next wait random over the largest range.
     pub(crate) fn raise_to_cap(&mut self) {
         self.failures = self.failures.max(16);
     }
 
-    /// It worked: the next wait is short again.
+    /// Resets the bound after a success.
     pub fn reset(&mut self) {
         self.failures = 0;
     }

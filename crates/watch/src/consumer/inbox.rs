@@ -1,5 +1,5 @@
-//! Between the task that reads a stream and whoever uses its events. The reader never waits: a
-//! stream that is not read harms all others of its connection. What piles up is folded together.
+//! Buffers events between the task that reads a stream and the consumer's user. The reader never waits: an unread
+//! stream stalls all others of its connection. Events that pile up are merged.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use tonic::Status;
 use super::Event;
 use crate::Change;
 
-/// Events that wait unfolded.
+/// Events that are kept unmerged.
 const UNFOLDED: usize = 64;
 
 pub(crate) struct Inbox<T> {
@@ -32,7 +32,7 @@ impl<T> Inbox<T> {
     pub(crate) fn push(&self, event: Event<T>) {
         let mut queue = lock(&self.queue);
         if matches!(event, Event::Snapshot { .. }) {
-            // It replaces all rows that came before.
+            // A snapshot replaces all rows that came before.
             queue.events.retain(|e| !is_data(e));
         }
         queue.events.push_back(event);
@@ -44,7 +44,7 @@ impl<T> Inbox<T> {
         self.arrived.notify_one();
     }
 
-    /// No more events will come; those at hand are still handed out.
+    /// Ends the events; those still queued are delivered.
     pub(crate) fn close(&self, status: Status) {
         lock(&self.queue).end.get_or_insert(status);
         self.arrived.notify_one();
@@ -70,7 +70,7 @@ fn is_data<T>(event: &Event<T>) -> bool {
     matches!(event, Event::Snapshot { .. } | Event::Delta { .. } | Event::CaughtUp { .. })
 }
 
-/// The same outcome in few events: what was said last, a snapshot at most, one delta.
+/// The same outcome in few events: the newest state of the connection, at most one snapshot, and one delta.
 fn fold<T>(events: VecDeque<Event<T>>) -> VecDeque<Event<T>> {
     let mut folded = VecDeque::new();
     let mut changes: Vec<Change<T>> = Vec::new();
@@ -78,7 +78,7 @@ fn fold<T>(events: VecDeque<Event<T>>) -> VecDeque<Event<T>> {
     let (mut link, mut reset, mut expiring) = (None, None, None);
     for event in events {
         match event {
-            // No data is older: it was dropped when this came.
+            // There is no older data: it was dropped when the snapshot came.
             Event::Snapshot { .. } => folded.push_back(event),
             Event::Reset { .. } => reset = Some(event),
             Event::Delta { changes: more, position } => {
@@ -93,8 +93,8 @@ fn fold<T>(events: VecDeque<Event<T>>) -> VecDeque<Event<T>> {
     if let Some(mut position) = reached {
         let newest: HashMap<String, i64> = changes.iter().map(|c| (c.key.clone(), c.version)).collect();
         changes.retain(|c| newest.get(&c.key) == Some(&c.version));
-        // Both end at the later of the two: a position must never go back, nor be told before the
-        // changes that lead to it.
+        // Both get the later of the two positions: a position must never go back, nor be reported before the changes
+        // that lead to it.
         if let Some(told) = &mut caught_up {
             if told.rev > position.rev {
                 position = told.clone();

@@ -1,4 +1,4 @@
-//! One stream as its receiver sees it: every frame is checked before anything of it is shown.
+//! The receiver of one stream, which checks every frame before any of it is shown.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ pub enum Violation {
     /// A frame was lost, repeated or out of order.
     #[error("received frame {got}, expected {expected}")]
     Sequence {
-        /// The number that was due.
+        /// The expected frame number.
         expected: u64,
-        /// The number that came.
+        /// The received frame number.
         got: u64,
     },
     /// A frame does not continue the position that was reached.
@@ -26,7 +26,7 @@ pub enum Violation {
     Position {
         /// The position that was reached.
         expected: i64,
-        /// The position that the frame continues.
+        /// The position that the frame continues from.
         got: i64,
     },
     /// A change lies outside the revisions that its delta spans.
@@ -34,29 +34,29 @@ pub enum Violation {
     Version {
         /// The key of the change.
         key: String,
-        /// Its revision.
+        /// The revision of the change.
         version: i64,
     },
-    /// The rows received are not those that the snapshot's end tells of.
+    /// The rows received are not those that the snapshot's end declares.
     #[error("the snapshot's count or digest is wrong: {got} rows came, {expected} were sent")]
     Snapshot {
-        /// Rows sent.
+        /// Number of rows declared by the server.
         expected: i64,
-        /// Rows received.
+        /// Number of rows received.
         got: i64,
     },
-    /// A frame came that must not come here.
+    /// A frame of a kind that is not allowed here.
     #[error("a frame is out of place: {0}")]
     OutOfPlace(&'static str),
-    /// Bytes that do not decode.
+    /// Bytes that cannot be decoded.
     #[error("malformed frame: {0}")]
     Malformed(#[from] prost::DecodeError),
 }
 
-/// What a frame comes to.
+/// The effect of a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step<T> {
-    /// Part of something that is not shown yet, or a sign of life.
+    /// Part of something that is not shown yet, or only a heartbeat.
     Nothing,
     Hello {
         server: String,
@@ -83,7 +83,7 @@ pub(crate) enum Step<T> {
 }
 
 pub(crate) struct Link<T> {
-    /// The position that was asked for.
+    /// The position in the request.
     asked: Option<i64>,
     opened: bool,
     seq: u64,
@@ -202,7 +202,7 @@ impl<T: Message + Default> Link<T> {
 
     fn bookmark(&mut self, bookmark: wire::Bookmark) -> Result<Step<T>, Violation> {
         if bookmark.resume_token.is_empty() {
-            // A sign of life only; it says where we are.
+            // Only a heartbeat; it confirms our position.
             return if bookmark.rev == self.at {
                 Ok(Step::Nothing)
             } else {

@@ -28,23 +28,23 @@ use pump::Pump;
 /// Renews the caller's credentials after `UNAUTHENTICATED`; an error ends the consumer.
 pub type Refresh = Arc<dyn Fn() -> BoxFuture<'static, Result<(), Status>> + Send + Sync>;
 
-/// How a consumer behaves.
+/// Options of a consumer.
 #[derive(Clone)]
 pub struct ConsumerConfig {
-    /// Name for logs and metrics: the rpc.
+    /// The rpc's name, for logs and metrics.
     pub name: &'static str,
-    /// Where to go on; none = start with a snapshot.
+    /// Where to resume; none = start with a snapshot.
     pub position: Option<Position>,
-    /// Bookmarks wanted on a quiet stream, 5 to 30 s.
+    /// The interval of bookmarks on a quiet stream, 5 to 30 s.
     pub heartbeat: Duration,
     /// Renews credentials; without it `UNAUTHENTICATED` is retried like a lost connection.
     pub refresh: Option<Refresh>,
-    /// Told when the stream is opened again.
+    /// Called when the stream is reopened.
     pub observer: Arc<dyn Observer>,
 }
 
 impl ConsumerConfig {
-    /// The defaults: from a snapshot, a heartbeat of 15 s, nothing to refresh, observed by nobody.
+    /// The defaults: from a snapshot, a heartbeat of 15 s, no refresh, no observer.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -55,14 +55,14 @@ impl ConsumerConfig {
         }
     }
 
-    /// Goes on from a position that an earlier consumer of the same view reached.
+    /// Resumes from a position that an earlier consumer of the same view reached.
     #[must_use]
     pub fn from_position(mut self, position: Option<Position>) -> Self {
         self.position = position.filter(|p| !p.resume_token.is_empty());
         self
     }
 
-    /// Tells this observer when the stream is opened again.
+    /// Sets the observer to call when the stream is reopened.
     #[must_use]
     pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;
@@ -70,66 +70,66 @@ impl ConsumerConfig {
     }
 }
 
-/// What happened on a watch, in order. Apply [`Event::Snapshot`] and [`Event::Delta`], keep their
-/// position with what was derived, and nothing is ever missed or applied twice.
+/// An event of a watch, in order. Apply [`Event::Snapshot`] and [`Event::Delta`], store their position with the derived
+/// data, and no change is ever missed or applied twice.
 #[derive(Clone, Debug)]
 pub enum Event<T> {
-    /// A stream is open.
+    /// A stream was opened.
     Connected {
-        /// The serving process.
+        /// Name of the serving process.
         server: String,
-        /// Whether it goes on from our position.
+        /// Whether it resumes from our position.
         resumed: bool,
     },
-    /// The view as a whole: replace everything with these rows (all are upserts).
+    /// The whole view: replace everything by these rows (all are upserts).
     Snapshot {
-        /// The rows.
+        /// All rows of the view.
         rows: Vec<Change<T>>,
         /// The position after them.
         position: Position,
     },
     /// Changes to apply together, oldest first.
     Delta {
-        /// The changes.
+        /// The changes, in order of their revisions.
         changes: Vec<Change<T>>,
         /// The position after them.
         position: Position,
     },
-    /// Everything that the server knew was received.
+    /// Everything up to the server's head was received.
     CaughtUp {
-        /// The position.
+        /// The position that was reached.
         position: Position,
     },
-    /// Our position was of no use; a snapshot follows. Keep showing what is there.
+    /// Our position was not valid any more; a snapshot follows. Keep showing the present rows.
     Reset {
-        /// Why.
+        /// Why the position was not valid.
         reason: ResetReason,
     },
     /// The stream ends at this time unless the permission is renewed.
     AuthExpiring {
-        /// When.
+        /// The time at which the stream will end.
         at: Timestamp,
     },
-    /// The stream is gone and will be opened again.
+    /// The stream was lost and will be reopened.
     Disconnected {
-        /// Why.
+        /// The error that ended the stream.
         status: Status,
-        /// When.
+        /// The wait before the next attempt.
         retry_in: Duration,
     },
 }
 
 /// One watch, kept alive until it is dropped.
 ///
-/// A task of its own reads the stream without ever waiting for the user; what is not taken in
-/// time is folded to the newest change of each key.
+/// A separate task reads the stream and never waits for the user; events that are not taken in time are merged to the
+/// newest change of each key.
 pub struct Consumer<T> {
     inbox: Arc<Inbox<T>>,
     _stop: DropGuard,
 }
 
 impl<T: Message + Default + 'static> Consumer<T> {
-    /// Starts watching. `open` calls the `Watch*` rpc with the options given to it:
+    /// Starts a watch. `open` calls the `Watch*` rpc with the options it is given:
     /// `move |options| { let mut c = client.clone(); async move { Ok(c.watch_x(X { options: Some(options), … }).await?.into_inner()) } }`.
     pub fn start<O, F, S>(tasks: &Tasks, env: Env, config: ConsumerConfig, open: O) -> Self
     where
@@ -155,8 +155,8 @@ impl<T: Message + Default + 'static> Consumer<T> {
     /// The next event. May be dropped and called again.
     ///
     /// # Errors
-    /// The status that no retry can mend (no permission, no such entity, a bad request, an
-    /// unknown method), or `CANCELLED` when the process stops. It then stays that way.
+    /// The status that a retry cannot fix (no permission, no such entity, a bad request, an unknown method), or
+    /// `CANCELLED` when the process stops. Later calls return the same error.
     pub async fn next(&mut self) -> Result<Event<T>, Status> {
         self.inbox.next().await
     }

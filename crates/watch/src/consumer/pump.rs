@@ -1,4 +1,4 @@
-//! Reads the stream, opens the next one, and never stops reading what is open.
+//! Reads the stream, opens the next one, and never stops reading an open one.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -23,13 +23,13 @@ use crate::{Position, Reconnect};
 const RESETS: usize = 3;
 const RESETS_WITHIN: Duration = Duration::from_secs(60);
 
-/// Why a stream is over.
+/// Why a stream has ended.
 enum End {
-    /// Try again.
+    /// It was lost, or could not be opened; worth a retry.
     Lost(Status),
-    /// The credentials are of no use any more.
+    /// The credentials are no longer valid.
     Unauthenticated(Status),
-    /// No retry can mend it.
+    /// A retry cannot fix it.
     Final(Status),
 }
 
@@ -61,11 +61,11 @@ pub(crate) struct Pump<T, O, S> {
     backoff: Backoff,
     refreshed: bool,
     resets: VecDeque<Timestamp>,
-    /// Streams that were replaced: read to their end, since cutting them off costs their connection.
+    /// Replaced streams, which are read to their end, since cancelling them could cost their connection.
     retired: SelectAll<S>,
 }
 
-/// An opened stream, its first frame and the position that was asked for.
+/// An opened stream, its first frame and the position in its request.
 type Opened<S> = (S, Frame, Option<i64>);
 type Opening<S> = BoxFuture<'static, Result<Opened<S>, Status>>;
 
@@ -93,7 +93,7 @@ where
         }
     }
 
-    /// Watches until nothing can be mended any more.
+    /// Watches until an error that cannot be fixed.
     pub(crate) async fn run(mut self) -> Status {
         loop {
             let status = match self.session().await {
@@ -120,7 +120,7 @@ where
         }
     }
 
-    /// From opening a stream to its end, changing over to others on the way when told.
+    /// From opening a stream to its end, replacing it by a new one on the way when the server drains.
     async fn session(&mut self) -> End {
         let mut live =
             match self.opening(Duration::ZERO).await.map_err(End::from).and_then(|o| self.accept_hello(o)) {
@@ -146,7 +146,7 @@ where
                         Some(Err(status)) => End::from(status),
                         None => End::Lost(Status::unavailable("the stream ended")),
                     };
-                    // Drained before the next one was open: that one is all we have.
+                    // It was drained before the next one was open, which is now the only one.
                     let Some(next) = successor.take() else { return end };
                     match next.await.map_err(End::from).and_then(|o| self.accept_hello(o)) {
                         Ok(next) => {
@@ -158,7 +158,7 @@ where
                 }
                 Some(opened) = OptionFuture::from(successor.as_mut()) => {
                     successor = None;
-                    // If it failed, the old stream is good until it ends.
+                    // If opening failed, the old stream is still used until it ends.
                     if let Ok(next) = opened.map_err(End::from).and_then(|o| self.accept_hello(o)) {
                         let old = std::mem::replace(&mut live, next);
                         self.retired.push(old.stream);
@@ -177,7 +177,7 @@ where
         }
     }
 
-    /// Opens a stream from the position at that time and waits for its first frame.
+    /// Opens a stream after this time, from the position reached by then, and waits for its first frame.
     fn opening(&self, after: Duration) -> Opening<S> {
         let (clock, silence) = (Arc::clone(&self.env.clock), self.silence);
         let position = self.position.clone().unwrap_or_default();
@@ -219,7 +219,7 @@ where
         }
     }
 
-    /// Takes one frame. Some = open the next stream after this time.
+    /// Processes one frame. Some = open the next stream after this time.
     fn take(&mut self, live: &mut Live<T, S>, frame: &Frame) -> Result<Option<Duration>, End> {
         match live.link.accept(frame).map_err(|violation| self.broken(&violation))? {
             Step::Nothing | Step::Hello { .. } => {}
@@ -229,7 +229,7 @@ where
             }
             Step::Delta { mut changes, to } => {
                 let position = self.position.get_or_insert_default();
-                // After a change of streams the new one may repeat what the old one said last.
+                // After a replacement, the new stream may repeat the last changes of the old one.
                 changes.retain(|c| c.version > position.rev);
                 position.rev = position.rev.max(to);
                 if !changes.is_empty() {
@@ -276,7 +276,7 @@ where
         Err(End::Lost(Status::unavailable("three resets within a minute")))
     }
 
-    /// A broken stream is opened again; a broken snapshot says that the position is worth nothing.
+    /// A broken stream is reopened; a broken snapshot makes the position invalid.
     fn broken(&mut self, violation: &Violation) -> End {
         tracing::warn!(watch = self.config.name, %violation, "a watch broke the contract");
         if matches!(violation, Violation::Snapshot { .. }) {

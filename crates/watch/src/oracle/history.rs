@@ -1,4 +1,4 @@
-//! What really happened to a view: every commit, and the state after each.
+//! The true history of a view: every commit, and the state after each.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -12,8 +12,8 @@ pub struct History {
 }
 
 impl History {
-    /// Records a commit: each key's new encoded item, or none where the entity was deleted or left
-    /// the view. In any order of revisions.
+    /// Records a commit: each key's new encoded item, or none where the entity was deleted or left the view. The order
+    /// of revisions does not matter.
     pub fn commit(&mut self, rev: i64, changes: impl IntoIterator<Item = (String, Option<Bytes>)>) {
         self.commits.entry(rev).or_default().extend(changes);
     }
@@ -28,7 +28,7 @@ impl History {
         self.commits.keys().next_back().copied().unwrap_or(0)
     }
 
-    /// What a commit did to a key, if it touched it.
+    /// How a commit changed a key, if it did.
     pub(crate) fn at(&self, rev: i64, key: &str) -> Option<&Option<Bytes>> {
         self.commits.get(&rev)?.get(key)
     }
@@ -38,7 +38,7 @@ impl History {
         self.commits.contains_key(&rev)
     }
 
-    /// The state as it was after each revision.
+    /// The state after each revision.
     pub(crate) fn replay(&self) -> Replayed<'_> {
         let mut held = Held::default();
         let mut digests = vec![(0, 0)];

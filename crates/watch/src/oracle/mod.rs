@@ -1,6 +1,6 @@
-//! The watch oracle, for tests: what clients received, held against what was committed.
+//! The watch oracle, for tests: compares what clients received with what was committed.
 //!
-//! It shares no code with the serving or the consuming side: it knows the wire contract only.
+//! It shares no code with the serving or the consuming side, and depends only on the wire contract.
 
 mod history;
 mod replay;
@@ -11,7 +11,7 @@ use foundry_frame::Frame;
 
 pub use history::History;
 
-/// What the contract promises.
+/// The guarantees of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Property {
     /// Frames are numbered without a hole, continue the position, and decode.
@@ -22,11 +22,11 @@ pub enum Property {
     Unique,
     /// No commit is shown in part.
     Atomic,
-    /// The state after each frame is the state that was, at its revision.
+    /// The state after each frame equals the true state at its revision.
     Reliable,
-    /// A stream that was opened at a position goes on from exactly there, or says that it cannot.
+    /// A stream opened at a position continues from exactly there, or reports that it cannot.
     Resumable,
-    /// A bookmark's revision is one up to which everything was received.
+    /// Everything up to a bookmark's revision was received.
     Bookmarkable,
     /// Nothing outside the view is shown.
     Filtered,
@@ -36,10 +36,10 @@ pub enum Property {
     Final,
 }
 
-/// One broken promise.
+/// A violation of a guarantee.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What was promised.
+    /// The violated guarantee.
     pub property: Property,
     /// Name of the client.
     pub client: String,
@@ -47,7 +47,7 @@ pub struct Fault {
     pub stream: usize,
     /// Number of the frame on it; 0 for the stream as a whole.
     pub frame: u64,
-    /// What was seen instead.
+    /// What was observed instead.
     pub detail: String,
 }
 
@@ -63,9 +63,9 @@ impl fmt::Display for Fault {
 pub struct StreamLog {
     /// The position it was opened at; none = from a snapshot.
     pub resumed_at: Option<i64>,
-    /// The frames in the order they came.
+    /// The frames in the order they arrived.
     pub frames: Vec<Frame>,
-    /// How many frames had come when the permission ended, if it did.
+    /// How many frames had arrived when the permission ended, if it did.
     pub revoked_after: Option<usize>,
 }
 
@@ -74,26 +74,26 @@ pub struct StreamLog {
 pub struct ClientLog {
     /// Name of the client.
     pub name: String,
-    /// Its streams, one after the other.
+    /// Its streams, in order.
     pub streams: Vec<StreamLog>,
-    /// Whether the client was stopped before the end, so that its final state says nothing.
+    /// Whether the client was stopped before the end, so that its final state is not checked.
     pub cut_short: bool,
 }
 
-/// How much was checked.
+/// What was checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Streams replayed.
+    /// Number of streams that were replayed.
     pub streams: u64,
-    /// Streams that went on from a position.
+    /// Streams that resumed from a position.
     pub resumed: u64,
-    /// Frames replayed.
+    /// Number of frames that were replayed.
     pub frames: u64,
     /// Changes in deltas.
     pub changes: u64,
-    /// Snapshots.
+    /// Number of complete snapshots.
     pub snapshots: u64,
-    /// Resets.
+    /// Number of resets to a snapshot.
     pub resets: u64,
     /// Bookmarks with a position.
     pub bookmarks: u64,
@@ -102,7 +102,7 @@ pub struct Summary {
 /// Checks every frame of every client against the history.
 ///
 /// # Errors
-/// All promises that were broken, at most twenty of each client.
+/// All violations, at most twenty of each client.
 pub fn check(history: &History, clients: &[ClientLog]) -> Result<Summary, Vec<Fault>> {
     let replayed = history.replay();
     let mut summary = Summary::default();

@@ -11,7 +11,7 @@ use super::{ClientLog, Fault, Property, StreamLog, Summary};
 
 pub(crate) fn client(truth: &Replayed<'_>, log: &ClientLog, summary: &mut Summary) -> Vec<Fault> {
     let mut faults = Vec::new();
-    // Positions that this client was shown, and may therefore resume at.
+    // Positions this client was shown, at which it may resume.
     let mut shown = HashSet::new();
     let mut last = None;
     for (index, stream) in log.streams.iter().enumerate() {
@@ -41,15 +41,15 @@ struct Replay<'a> {
     summary: &'a mut Summary,
     faults: Vec<(Property, u64, String)>,
     seq: u64,
-    /// The position as the envelope moves it.
+    /// The position after the last frame.
     at: i64,
-    /// The position of the last state shown.
+    /// The position of the state that was last shown.
     cut: i64,
     held: Held,
     staging: Option<(Held, i64, u64)>,
     last_version: i64,
     expects_snapshot: bool,
-    /// Digest of the state shown last on this stream.
+    /// Digest of the state that was last shown on this stream.
     visible: Option<u64>,
 }
 
@@ -252,7 +252,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// The receiver shows what it holds, as the state at a revision.
+    /// Shows what the receiver holds, as the state at a revision.
     fn show(&mut self, rev: i64, property: Property) {
         (self.at, self.cut, self.last_version) = (rev, rev, rev);
         self.shown.insert(rev);

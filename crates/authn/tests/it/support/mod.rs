@@ -1,4 +1,4 @@
-//! A mesh's keys and tokens in memory.
+//! Keys and tokens of a mesh, in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use foundry_core::{Error, OrganizationId, UserId};
 use foundry_proto::auth::v1::SigningKey;
 use foundry_testkit::{TestEnv, test_env};
 
-/// Keys that can be exchanged, counting how often they are read.
+/// Replaceable keys that count how often they are read.
 #[derive(Default)]
 pub struct CountedKeys {
     keys: std::sync::Mutex<Vec<SigningKey>>,

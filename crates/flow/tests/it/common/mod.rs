@@ -1,4 +1,4 @@
-//! A flow of seven stages whose effects live in a ledger outside, and the entity it works on.
+//! A flow of seven stages whose effects are kept in a ledger, and the entity it works on.
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use foundry_testkit::{MockClock, PostgresDatabase, TestEnv, test_env};
 use futures::future::BoxFuture;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// The clocks of a worker and of its database never agree.
+/// Worker and database have different clocks, as in production.
 const DATABASE_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub static SEVEN: Flow<Ledger> = Flow::new(
@@ -43,7 +43,7 @@ pub static ENTITIES: Table = Table::new(
     &["entity_id"],
 );
 
-/// The world outside: effects by name, and how often each was asked for.
+/// The external system: effects by name, and how often each was requested.
 #[derive(Clone, Default)]
 pub struct Ledger(Arc<Mutex<BTreeMap<String, (u32, bool)>>>);
 
@@ -177,7 +177,7 @@ impl Bench {
         find(&self.store, id).await.unwrap().unwrap()
     }
 
-    /// Polls the flow until it looks as wanted; the clock stands still meanwhile.
+    /// Polls the flow until it is as wanted; the clock stands still.
     pub async fn until(&self, id: &FlowId, wanted: impl Fn(&FlowStatus) -> bool) -> FlowStatus {
         let polled = async {
             loop {

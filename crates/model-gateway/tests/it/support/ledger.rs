@@ -11,11 +11,11 @@ use super::{TOKEN, within};
 
 pub struct TestLedger {
     access: Mutex<Access>,
-    /// The key of the sandbox's runtime, where proofs are asked for.
+    /// The key of the sandbox's runtime, where proofs are required.
     pub runtime_key: Mutex<Option<RuntimeKey>>,
     /// The MCP servers of the session.
     pub servers: Mutex<Vec<(String, McpAccess)>>,
-    /// Told when the name of an MCP server is to be resolved, which then takes for ever.
+    /// Notified when the name of an MCP server is to be resolved, which then hangs.
     pub resolving: Mutex<Option<mpsc::UnboundedSender<()>>>,
     /// Set once the model provider was deleted.
     pub gone: Mutex<bool>,
@@ -64,7 +64,7 @@ impl TestLedger {
         within(async { self.conditions.1.lock().await.recv().await }).await.unwrap()
     }
 
-    /// Nothing more was told up to now, though the lanes are empty.
+    /// No further report has come, though the lanes are empty.
     pub async fn has_no_more(&self) -> bool {
         self.used.1.lock().await.try_recv().is_err() && self.conditions.1.lock().await.try_recv().is_err()
     }

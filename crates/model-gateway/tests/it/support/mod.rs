@@ -1,4 +1,4 @@
-//! A provider that says what a test tells it to, a ledger that writes down, and a gateway between them.
+//! A provider that answers as a test scripts it, a ledger that records, and a gateway between them.
 
 pub mod ledger;
 pub mod upstream;
@@ -91,7 +91,7 @@ pub async fn body(response: Response<Body>) -> Bytes {
     within(response.into_body().collect()).await.unwrap().to_bytes()
 }
 
-/// The next piece of an answer that goes on.
+/// The next piece of an unfinished answer.
 pub async fn piece(body: &mut Body) -> String {
     let frame = within(body.frame()).await.expect("the answer has ended").expect("the answer was cut");
     String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()

@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::within;
 
-/// A request as it came, and a sign of when its connection ends.
+/// A received request, and a signal for the end of its connection.
 pub struct Received {
     pub head: String,
     pub body: Vec<u8>,
@@ -26,14 +26,14 @@ impl Received {
     }
 }
 
-/// The bytes of an answer, as they are to go out.
+/// Parts of an answer, as they are sent.
 pub enum Piece {
     Raw(Vec<u8>),
     /// Closes the connection.
     Close,
 }
 
-/// What the provider answers next.
+/// The provider's next answer.
 pub struct Reply(mpsc::UnboundedReceiver<Piece>);
 
 impl Reply {
@@ -72,7 +72,7 @@ impl Reply {
         (Stream(tx), Self(rx))
     }
 
-    /// Nothing at all, until the test says something.
+    /// No answer until the test sends one.
     pub fn silent() -> (mpsc::UnboundedSender<Piece>, Self) {
         let (tx, rx) = mpsc::unbounded_channel();
         (tx, Self(rx))
@@ -104,7 +104,7 @@ impl Stream {
         self.0.send(Piece::Close).unwrap();
     }
 
-    /// Without the end of the body.
+    /// Ends without the end of the body.
     pub fn cut(&self) {
         self.0.send(Piece::Close).unwrap();
     }

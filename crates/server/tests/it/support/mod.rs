@@ -1,4 +1,4 @@
-//! A small service whose calls do what their task id says.
+//! A small service whose calls behave as their task id says.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Default for Entered {
     }
 }
 
-/// What must not travel from one service's request to another's.
+/// An extension that must not cross from one service's request to another's.
 #[derive(Clone)]
 pub struct Smuggled;
 
@@ -57,7 +57,7 @@ impl Probe {
         Routes::new(self.clone()).add_service(Uploads)
     }
 
-    /// The probe as a service whose watches end when the drain tells them.
+    /// The probe as a service whose watches end when the drain asks them to.
     pub fn service(&self) -> Service {
         let drain = self.0.drain.clone();
         Service::new("task", [SERVICE], self.routes()).phases(Phases::default().drain_watches(

@@ -1,4 +1,4 @@
-//! A small real service to watch: coloured things in a throw-away SQLite store.
+//! A small real service to watch: coloured things in a temporary SQLite store.
 pub mod script;
 
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl World {
         Self { store, env, clock, tasks: Tasks::new().0, scope: Scope::service("things"), url, _dir: dir }
     }
 
-    /// Another process on the same database: its hints do not reach ours.
+    /// Another process on the same database, whose hints do not reach ours.
     pub async fn other_store(&self) -> Store {
         Store::connect(&self.url, &[&MIGRATIONS], &self.env, StoreOptions::default()).await.unwrap()
     }
@@ -81,7 +81,7 @@ impl World {
         TableView::new("WatchThings", self.scope.clone(), fingerprint).source(source)
     }
 
-    /// Writes things in one commit; none as color deletes. Returns the revision.
+    /// Writes things in one commit; no colour means a deletion. Returns the revision.
     pub async fn put(&self, things: &[(&str, Option<&str>, &[u8])]) -> i64 {
         self.put_through(&self.store, things).await
     }
@@ -118,14 +118,14 @@ fn encode(row: &Row, color: Option<&str>) -> foundry_core::Result<Change> {
     Ok(Change::upsert(key, row.int("rev")?, &thing))
 }
 
-/// Records a commit of [`World::put`] as a watcher of things of this color must see it.
+/// Records a commit of [`World::put`] as a watcher of things of this colour must see it.
 pub fn record(history: &mut History, rev: i64, things: &[(&str, Option<&str>, &[u8])], color: Option<&str>) {
     let item = |have: Option<&str>, content: &[u8]| {
         let have = have.filter(|have| color.is_none_or(|wanted| wanted == *have))?;
         Some(Thing { color: have.to_owned(), content: content.to_vec() }.encode_to_vec().into())
     };
     let changes = things.iter().map(|(key, have, content)| (format!("thing/{key}"), item(*have, content)));
-    // A watcher of another color is told of things that leave it, and of nothing else.
+    // A watcher of another colour gets the things that leave it, and nothing else.
     history.commit(rev, changes.collect::<Vec<_>>());
 }
 
@@ -157,7 +157,7 @@ pub fn snapshot_end(body: RawBody) -> SnapshotEnd {
     SnapshotEnd::decode(bytes).unwrap()
 }
 
-/// Reads a stream until it says that it is caught up; that bookmark is the last frame returned.
+/// Reads a stream until it is caught up; the bookmark is the last frame returned.
 pub async fn until_caught_up(stream: &mut FrameStream) -> Vec<RawBody> {
     let mut bodies = Vec::new();
     loop {
@@ -175,7 +175,7 @@ pub fn reset_reason(body: &RawBody) -> ResetReason {
     Reset::decode(bytes.clone()).unwrap().reason()
 }
 
-/// How a stream ended: well, or with a status.
+/// The end of a stream: clean, or with a status.
 pub async fn end(stream: &mut FrameStream) -> Result<(), tonic::Status> {
     let rest = async {
         while let Some(frame) = stream.next().await {
@@ -186,7 +186,7 @@ pub async fn end(stream: &mut FrameStream) -> Result<(), tonic::Status> {
     tokio::time::timeout(Duration::from_secs(30), rest).await.expect("no end within 30 s")
 }
 
-/// A stream that has said that it is caught up.
+/// A stream that is caught up.
 pub async fn caught_up(world: &World, hub: &Hub) -> FrameStream {
     let mut stream = world.watch(hub, None);
     until_caught_up(&mut stream).await;

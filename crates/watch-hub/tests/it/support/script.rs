@@ -1,4 +1,4 @@
-//! A server that sends what a test tells it to.
+//! A server that sends what a test scripts.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,7 @@ impl Feeder {
         self.sender.unbounded_send(Ok(frame)).unwrap();
     }
 
-    /// Leaves out a number.
+    /// Skips a frame number.
     pub fn skip(&mut self) {
         self.seq += 1;
     }
@@ -99,7 +99,7 @@ fn delta(to_rev: i64, changes: &[(&str, i64)], more: bool) -> RawDelta {
     RawDelta { to_rev, changes: changes.iter().map(change).collect(), more }
 }
 
-/// What the consumer finds when it opens a watch, and what it asked for.
+/// The streams that a consumer gets when it opens a watch, and its requests.
 #[derive(Default)]
 pub struct Script {
     ready: Mutex<VecDeque<Result<Frames, Status>>>,
@@ -134,7 +134,7 @@ impl Script {
             async move {
                 match next {
                     Some(next) => next,
-                    // Nothing is scripted: the server hangs.
+                    // Without a script, the server hangs.
                     None => std::future::pending().await,
                 }
             }
@@ -164,7 +164,7 @@ pub fn told(event: &Event<Thing>) -> String {
     }
 }
 
-/// Keeps a clock running until told to stop, so that back-offs pass at once.
+/// Keeps a clock running until the returned sender is dropped, so that back-offs pass at once.
 pub fn run_clock(clock: &Arc<foundry_testkit::MockClock>, tasks: &Tasks) -> watch::Sender<()> {
     let (stop, stopped) = watch::channel(());
     let clock = Arc::clone(clock);
