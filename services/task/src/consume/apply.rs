@@ -99,7 +99,7 @@ pub fn agent_session(
 /// The texts of people's messages, by message id.
 pub type Texts = HashMap<String, Said>;
 
-/// Events of an agent in their call, as entries of the transcript. Events that it holds already
+/// Events of an agent in their order, as entries of the transcript. Events that it holds already
 /// are left out; after a hole nothing more is taken. Returns the offset up to which all is taken.
 pub fn events(ws: &mut WriteSet, session: &mut Session, events: &[AgentEvent], texts: &Texts) -> i64 {
     let feed = ws.scope(Scope::session(&session.session_id));

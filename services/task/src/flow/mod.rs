@@ -95,7 +95,7 @@ pub(crate) async fn change<T>(
     }
 }
 
-/// How often a change is decided anew.
+/// How often a change is decided when others keep writing the task.
 pub(crate) const MAX_CHANGES: u32 = 20;
 
 /// A task's row is gone: nothing is left to do.

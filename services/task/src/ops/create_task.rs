@@ -111,8 +111,8 @@ fn check<'a>(
     })
 }
 
-/// The default branch of the repository, if it exists in the organization: from what was told, or
-/// for one that was just registered by one stored read.
+/// The default branch of the repository, if it exists in the organization: from the replica, or
+/// by one read of the repo service for a repository that was just registered.
 async fn known_repository(cx: &Context, spec: &TaskSpec<'_>) -> Result<String> {
     let unknown = || Error::not_found("repository", spec.repository_id.as_str());
     let known = match upstream::repository(&cx.store, &spec.repository_id).await? {

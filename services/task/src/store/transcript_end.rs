@@ -32,10 +32,13 @@ pub async fn load(store: &Store, task: &TaskId, session: &SessionId) -> Result<O
     // The fence first: whatever changes after it fails the write.
     let Some(fence) = tasks::fence(store, task).await? else { return Ok(None) };
     let Some(session) = sessions::find(store, session).await? else { return Ok(None) };
-    let (agent, summary) = futures::try_join!(
-        upstream::agent_session(store, &session.session_id),
-        summary::task(store, &session.organization_id, task),
-    )?;
+    let parts = async {
+        futures::try_join!(
+            upstream::agent_session(store, &session.session_id),
+            summary::task(store, &session.organization_id, task),
+        )
+    };
+    let (agent, summary) = Box::pin(parts).await?;
     Ok(Some(TranscriptEnd { fence, session, agent: agent.map(|a| a.entity), summary }))
 }
 
@@ -43,18 +46,17 @@ pub async fn load(store: &Store, task: &TaskId, session: &SessionId) -> Result<O
 /// for when it catches up with its agent.
 pub fn write(ws: &mut WriteSet, env: &Env, before: &TranscriptEnd, after: &Session) {
     tasks::update_fence(ws, &after.task_id, before.fence, aggregate::fence(env));
-    let scope = Scope::organization(&after.organization_id);
-    let rev = ws.scope(scope);
-    let feed = ws.scope(Scope::session(&after.session_id));
-    sessions::update(ws, Some((rev, feed)), after);
-    if let Some(summary) = &before.summary {
+    let revs = (before.session.view != after.view).then(|| {
+        (ws.scope(Scope::organization(&after.organization_id)), ws.scope(Scope::session(&after.session_id)))
+    });
+    sessions::update(ws, revs, after);
+    if let (Some((rev, _)), Some(summary)) = (revs, &before.summary) {
         let mut summary = summary.clone();
-        for session in &mut summary.sessions {
-            if session.session_id == after.session_id.as_str() {
-                session.last_offset = after.view.last_offset;
-            }
+        let shown = summary.sessions.iter_mut().find(|s| s.session_id == after.session_id.as_str());
+        if let Some(session) = shown {
+            session.last_offset = after.view.last_offset;
+            summary::update_task(ws, rev, &after.organization_id, summary);
         }
-        summary::update_task(ws, rev, &after.organization_id, summary);
     }
     if after.follows != before.session.follows {
         ws.wake(FOLLOW_TOPIC);
