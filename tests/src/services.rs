@@ -8,8 +8,8 @@ use crate::mesh::binary;
 /// Where the admin listener is by default.
 const ADMIN_PORT: u16 = 7109;
 
-/// The services by name, each with the port on which it listens by default, in the order in which a mesh of several
-/// processes is started: the gateway last.
+/// The services by name, each with the port on which it listens by default, by port, and the gateway last: the
+/// order in which a mesh of several processes is started.
 ///
 /// # Panics
 /// When the binary was not built, or its configuration has no services.

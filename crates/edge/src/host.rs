@@ -8,7 +8,7 @@ use tonic::Status;
 
 /// Which service owns a method.
 pub trait Routes: Send + Sync + 'static {
-    /// The name of the service (`task`) that owns the method of this request path
+    /// The name of the service (`task`; one of [`crate::Parts::upstreams`]) that owns the method of this request path
     /// (`/foundry.task.v1.TaskService/WatchTask`), and who may call that method.
     ///
     /// # Errors

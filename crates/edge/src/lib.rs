@@ -8,8 +8,8 @@
 //! The edge knows no entity: it reads the heads of frames and renumbers them for each caller. It does not know the
 //! gateway around it either, which provides [`Routes`], a [`TokenExchange`] and an [`Allowance`] for each request.
 //!
-//! Imports point one way: from `stream` to `catch_up`, from there to `topic` and `permission`, which do not know each
-//! other, and from all of them to the files beside the rooms (what is watched, who owns it, whose turn it is, and what
+//! Imports point one way: from `stream` to the other three, from `catch_up` to `topic` and `permission`, which do not
+//! know each other, and from all of them to the files beside the rooms (what is watched, who owns it, whose turn it is, and what
 //! the gateway provides).
 
 mod catch_up;

@@ -82,12 +82,12 @@ function services(): string[] {
 
 /** A mesh, running after `begin`. */
 export class RunningMesh {
+  private readonly services = services();
   /** The directory of its configuration, data and log. */
   readonly dir = mkdtempSync(join(tmpdir(), 'foundry-web-'));
   /** The ports of the services, then that of the admin listener. */
   protected ports: readonly number[] = [];
   private process: ChildProcess | undefined;
-  private readonly services = services();
 
   protected constructor(private readonly options: MeshOptions) {}
 

@@ -72,6 +72,14 @@ fn from_file(key: &str, value: &Value) -> Result<(Value, Loaded<MeshConfig>), St
 }
 
 #[test]
+fn a_service_that_does_not_exist_has_no_settings() {
+    for key in ["servers.rpo.listen", "upstreams.rpo", "upstreams.gateway"] {
+        let error = loaded(Layers::new().flag(key, "127.0.0.1:1")).unwrap_err();
+        assert!(error.contains("unknown key"), "{key}: {error}");
+    }
+}
+
+#[test]
 fn loads_from_file_environment_and_flag_alike() {
     let defaults = serde_json::to_value(MeshConfig::default()).unwrap();
     let mut settings = Vec::new();
