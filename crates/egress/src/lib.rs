@@ -11,10 +11,10 @@ mod judge;
 mod outside;
 mod proxy;
 mod reach;
+mod refusal_log;
 mod relay;
 mod serve;
 mod target;
-mod told;
 mod upstream;
 
 use std::sync::Arc;
@@ -87,7 +87,7 @@ struct Inner {
     env: Env,
     tasks: Tasks,
     held: Shares<String>,
-    told: told::Told,
+    refusals: refusal_log::RefusalLog,
 }
 
 impl Egress {
@@ -102,8 +102,8 @@ impl Egress {
         tasks: Tasks,
     ) -> Self {
         let held = Shares::default();
-        let told = told::Told::default();
-        Self(Arc::new(Inner { directory, outside, upstream, settings, env, tasks, held, told }))
+        let refusals = refusal_log::RefusalLog::default();
+        Self(Arc::new(Inner { directory, outside, upstream, settings, env, tasks, held, refusals }))
     }
 }
 

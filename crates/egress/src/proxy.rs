@@ -19,9 +19,9 @@ use crate::Inner;
 use crate::answer::{Body, Problem};
 use crate::dial::{self, Stream};
 use crate::judge::{Route, route};
+use crate::refusal_log::Line;
 use crate::relay::{Counted, Seen, relay};
 use crate::target::Target;
-use crate::told::Line;
 use crate::upstream::Via;
 
 /// One connection of a sandbox.
@@ -51,14 +51,14 @@ impl Session {
         let done =
             if method == Method::CONNECT { self.tunnel(request).await } else { self.fetch(request).await };
         Ok(done.unwrap_or_else(|problem| {
-            self.tell(&problem);
+            self.log_refusal(&problem);
             problem.response()
         }))
     }
 
-    fn tell(&self, problem: &Problem) {
+    fn log_refusal(&self, problem: &Problem) {
         let sandbox = &self.claim.sandbox;
-        match self.egress.told.refusal(sandbox, self.egress.env.clock.now()) {
+        match self.egress.refusals.count(sandbox, self.egress.env.clock.now()) {
             Line::Skip => tracing::debug!(sandbox, reason = problem.reason, "{}", problem.short),
             line => {
                 let last = line == Line::Last;
