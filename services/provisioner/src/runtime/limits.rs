@@ -146,7 +146,7 @@ mod tests {
         let id = sandbox.sandbox_id.to_string();
 
         let tell = |limits: &str, reached: Vec<ReachedLimit>| {
-            f.provider.outside().limits = LimitReport { limits: limits.to_owned(), reached };
+            f.provider.host().limits = LimitReport { limits: limits.to_owned(), reached };
         };
         tell("8.0 MiB of memory; measured", vec![reached(LimitKind::Memory, 5)]);
         look(&f.shared).await;
