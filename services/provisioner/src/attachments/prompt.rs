@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::domain::attachment::{Attachment, is_picture};
 use crate::domain::{Sandbox, Session, Turn};
-use crate::flow::Halt;
+use crate::flow::StageError;
 use crate::shared::{Shared, facts_of};
 use crate::store::attachments;
 
@@ -45,7 +45,7 @@ pub async fn given(
     session: &Session,
     turn: &Turn,
     text: String,
-) -> Result<Given, Halt> {
+) -> Result<Given, StageError> {
     let (mut within, mut named, mut notices) = (Vec::new(), Vec::new(), Vec::new());
     let (mut left, mut missing) = (WITHIN, 0);
     for id in &turn.attachments {

@@ -13,7 +13,7 @@ use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
 use super::sandbox::ready_key;
-use super::{Halt, PATIENT, agent};
+use super::{RETRY_LONG, StageError, agent};
 use crate::domain::fold::notice;
 use crate::domain::{SESSION_STAGES, Sandbox, SandboxState, Session, SessionState};
 use crate::runtime::{Pumps, cut, wake};
@@ -25,13 +25,13 @@ pub static SESSION: Flow<Shared> = Flow::new(
     "agent_session",
     &[
         // Not shown as a stage.
-        Stage::new("sandbox_awaited", Duration::from_secs(10), PATIENT, |shared, ctx| {
+        Stage::new("sandbox_awaited", Duration::from_secs(10), RETRY_LONG, |shared, ctx| {
             stage(wait(shared, ctx))
         }),
-        Stage::new("session_creating", Duration::from_secs(360), PATIENT, |shared, ctx| {
+        Stage::new("session_creating", Duration::from_secs(360), RETRY_LONG, |shared, ctx| {
             stage(create(shared, ctx))
         }),
-        Stage::new("ready", Duration::from_secs(30), PATIENT, |shared, ctx| stage(begin(shared, ctx))),
+        Stage::new("ready", Duration::from_secs(30), RETRY_LONG, |shared, ctx| stage(begin(shared, ctx))),
     ],
 )
 .concurrency(64);
@@ -87,7 +87,7 @@ struct Memory {
     unknown: Vec<String>,
 }
 
-async fn load(shared: &Arc<Shared>, ctx: &StageContext) -> Result<(Session, Sandbox), Halt> {
+async fn load(shared: &Arc<Shared>, ctx: &StageContext) -> Result<(Session, Sandbox), StageError> {
     let id: SessionId = ctx.subject_id().parse()?;
     let session = sessions::find(&shared.store, &id).await?;
     let session = session.filter(|s| s.flow_id == ctx.flow_id().as_str());
@@ -102,7 +102,7 @@ async fn load(shared: &Arc<Shared>, ctx: &StageContext) -> Result<(Session, Sand
 }
 
 /// Waits for the sandbox.
-async fn wait(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn wait(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let (_, sandbox) = load(shared, ctx).await?;
     if sandbox.state == SandboxState::Ready {
         return Ok(Outcome::done());
@@ -114,7 +114,7 @@ async fn wait(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt>
 }
 
 /// Installs and starts the agent; it resumes or loads its earlier session, or opens a new one.
-async fn create(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn create(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let (session, sandbox) = &load(shared, ctx).await?;
     let (Some(facts), SandboxState::Ready) = (&sandbox.facts, sandbox.state) else {
         return Ok(Outcome::goto("sandbox_awaited"));
@@ -179,7 +179,7 @@ async fn record(shared: &Arc<Shared>, ctx: &StageContext, session: &Session, set
 }
 
 /// Starts the session's pump, and adds notices about a restarted agent to the transcript.
-async fn begin(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn begin(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let (session, sandbox) = &load(shared, ctx).await?;
     if sandbox.state != SandboxState::Ready {
         return Ok(Outcome::goto("sandbox_awaited"));

@@ -20,7 +20,7 @@ use foundry_runtime_client::RequestId;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
-use super::{Halt, UNTIL_DONE};
+use super::{StageError, UNTIL_DONE};
 use crate::attachments::{Given, given};
 use crate::domain::fold::notice;
 use crate::domain::{Session, SessionState, TurnState};
@@ -108,7 +108,7 @@ struct Failure {
 }
 
 /// Ends a turn whose delivery failed, with an error.
-async fn end_undelivered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn end_undelivered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let session_id: SessionId = ctx.subject_id().parse()?;
     let Failure { message_id, reason, message } = ctx.input()?;
     let turn = turns::find(&shared.store, &session_id, &message_id).await?;
@@ -126,7 +126,7 @@ async fn end_undelivered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Out
 }
 
 /// Hands the prompt to the runtime, which records it; the agent's answer comes from the log.
-async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let (session_id, message_id) = ids(ctx)?;
     let session = sessions::find(&shared.store, &session_id).await?;
     let turn = turns::find(&shared.store, &session_id, &message_id).await?;

@@ -21,7 +21,7 @@ use crate::store::tasks::{TASKS, flow_columns};
 use crate::view;
 
 /// For calls to another service: retried without end; the flow's condition shows why it waits.
-pub const PATIENT: Retry = Retry {
+pub const RETRY_FOREVER: Retry = Retry {
     initial: Duration::from_millis(250),
     factor: 2,
     max_delay: Duration::from_secs(15),

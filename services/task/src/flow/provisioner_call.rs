@@ -14,7 +14,7 @@ use foundry_server::RequestContext;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
-use super::{PATIENT, call, change, id, refused};
+use super::{RETRY_FOREVER, call, change, id, refused};
 use crate::consume::apply;
 use crate::context::{Context, UpstreamError};
 use crate::domain::session::MessageState;
@@ -23,7 +23,7 @@ use crate::store::{aggregate, sessions};
 /// One stage; retried until the provisioner accepts the command or refuses it for good.
 pub static PROVISIONER_CALL: Flow<Context> = Flow::new(
     "task_command",
-    &[Stage::new("call", Duration::from_secs(25), PATIENT, |cx, ctx| stage(run(cx, ctx)))],
+    &[Stage::new("call", Duration::from_secs(25), RETRY_FOREVER, |cx, ctx| stage(run(cx, ctx)))],
 )
 .concurrency(32);
 

@@ -14,7 +14,7 @@ use foundry_proto::provisioner::v1::{
 use foundry_server::RequestContext;
 use serde::{Deserialize, Serialize};
 
-use super::{PATIENT, call, change, gone, id, project_session, refused};
+use super::{RETRY_FOREVER, call, change, gone, id, project_session, refused};
 use crate::consume::apply;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
@@ -32,11 +32,11 @@ const REFUSED_FOR_NOW: Duration = Duration::from_secs(2);
 pub static SESSION: Flow<Context> = Flow::new(
     "task_session",
     &[
-        Stage::new("pending_provision", LIMIT, PATIENT, |cx, ctx| stage(pending_provision(cx, ctx))),
-        Stage::new("pending_session_create", LIMIT, PATIENT, |cx, ctx| {
+        Stage::new("pending_provision", LIMIT, RETRY_FOREVER, |cx, ctx| stage(pending_provision(cx, ctx))),
+        Stage::new("pending_session_create", LIMIT, RETRY_FOREVER, |cx, ctx| {
             stage(pending_session_create(cx, ctx))
         }),
-        Stage::new("ready", LIMIT, PATIENT, |cx, ctx| stage(ready(cx, ctx))),
+        Stage::new("ready", LIMIT, RETRY_FOREVER, |cx, ctx| stage(ready(cx, ctx))),
     ],
 )
 .concurrency(64);

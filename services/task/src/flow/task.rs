@@ -11,7 +11,7 @@ use foundry_proto::provisioner::v1::{EnsureSandboxRequest, RetrySandboxRequest, 
 use foundry_proto::task::v1::SessionState;
 use foundry_server::RequestContext;
 
-use super::{PATIENT, call, change, gone, id, project_task, refused};
+use super::{RETRY_FOREVER, call, change, gone, id, project_task, refused};
 use crate::consume::apply;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
@@ -30,9 +30,9 @@ pub static PROVISION: Flow<Context> = Flow::new(
         Stage::new("naming", Duration::from_secs(10), Retry::DEFAULT, |_, _| {
             Box::pin(async { Outcome::done() })
         }),
-        Stage::new("creating_sandbox", LIMIT, PATIENT, |cx, ctx| stage(creating_sandbox(cx, ctx))),
-        Stage::new("ensuring_agent", LIMIT, PATIENT, |cx, ctx| stage(ensuring_agent(cx, ctx))),
-        Stage::new("creating_session", LIMIT, PATIENT, |cx, ctx| stage(creating_session(cx, ctx))),
+        Stage::new("creating_sandbox", LIMIT, RETRY_FOREVER, |cx, ctx| stage(creating_sandbox(cx, ctx))),
+        Stage::new("ensuring_agent", LIMIT, RETRY_FOREVER, |cx, ctx| stage(ensuring_agent(cx, ctx))),
+        Stage::new("creating_session", LIMIT, RETRY_FOREVER, |cx, ctx| stage(creating_session(cx, ctx))),
     ],
 )
 .concurrency(64);
