@@ -186,7 +186,7 @@ async fn begin(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Stag
     }
     let memory = ctx.state::<Memory>().unwrap_or_default();
     let refused = !memory.passed_over.is_empty() || !memory.unknown.is_empty();
-    if refused || session.generation > session.told_generation {
+    if refused || session.generation > session.reported_generation {
         tell_new_agent(shared, session, &memory).await?;
     }
     Pumps::ensure(shared, &session.session_id);
@@ -206,7 +206,7 @@ async fn tell_new_agent(shared: &Arc<Shared>, session: &Session, memory: &Memory
             offer.refuse(option, "OPTION_UNKNOWN", "the restarted agent does not offer it", now);
         }
         let text = "the agent was restarted and does not remember the conversation above";
-        let restarted = session.generation > session.told_generation;
+        let restarted = session.generation > session.reported_generation;
         let forgot = restarted && session.turn_count > 0 && !memory.remembers;
         let mut notices: Vec<_> =
             forgot.then(|| notice(NoticeKind::ContextRebuilt, text)).into_iter().collect();

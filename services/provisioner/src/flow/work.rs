@@ -219,9 +219,9 @@ async fn import(
         _ => Some(tokio::fs::File::open(file).await.map_err(|e| ProviderError::io("reading a bundle", e))?),
     };
     let broken = Arc::new(std::sync::Mutex::new(None));
-    let told = Arc::clone(&broken);
+    let failure = Arc::clone(&broken);
     let chunks = futures::stream::unfold(bundle, move |file| {
-        let told = Arc::clone(&told);
+        let failure = Arc::clone(&failure);
         async move {
             let mut file = file?;
             let mut chunk = Vec::with_capacity(CHUNK);
@@ -232,7 +232,7 @@ async fn import(
                 Ok(0) => None,
                 // The receiver refuses an incomplete bundle.
                 Err(e) => {
-                    *foundry_core::lock(&told) = Some(e);
+                    *foundry_core::lock(&failure) = Some(e);
                     None
                 }
             }

@@ -134,7 +134,7 @@ impl FakeAgent {
     }
 
     /// The log of a conversation.
-    pub fn told(&self, acp: &str) -> String {
+    pub fn read_log(&self, acp: &str) -> String {
         std::fs::read_to_string(self.path(acp)).unwrap()
     }
 
