@@ -16,7 +16,7 @@ use super::sandbox::ready_key;
 use super::{RETRY_LONG, StageError, agent};
 use crate::domain::fold::notice;
 use crate::domain::{SESSION_STAGES, Sandbox, SandboxState, Session, SessionState};
-use crate::runtime::{Pumps, cut, wake};
+use crate::runtime::{Pumps, append_to_transcript, wake};
 use crate::shared::{Shared, acp_of};
 use crate::store::{Set, condition_value, sandboxes, sessions, stages};
 
@@ -219,7 +219,7 @@ async fn tell_new_agent(shared: &Arc<Shared>, session: &Session, memory: &Memory
         if !restarted && notices.is_empty() && offer == session.offer {
             return Ok((ws, ()));
         }
-        let mut set = cut(&mut ws, &session, None, notices, now);
+        let mut set = append_to_transcript(&mut ws, &session, None, notices, now);
         set.push(("told_generation", session.generation.into()));
         set.push(("offer", sessions::json(&offer)?));
         sessions::update(&mut ws, &session, set);

@@ -12,7 +12,7 @@ use foundry_store::Store;
 use super::{bindings, destroy, sandbox};
 use crate::domain::SandboxState;
 use crate::ops;
-use crate::runtime::{look, sweep};
+use crate::runtime::{check_all, sweep};
 use crate::shared::Shared;
 use crate::store::sandboxes;
 use crate::testing::Fixture;
@@ -154,8 +154,8 @@ async fn a_dead_runtime_is_replaced_and_its_turn_is_cut_once() {
     f.run().await; // the session's own flow ends
     ops::prompt_agent_session::prompt_agent_session(&f.shared, &f.task, prompt).await.unwrap();
     f.provider.kill(&id);
-    look(&f.shared).await;
-    look(&f.shared).await;
+    check_all(&f.shared).await;
+    check_all(&f.shared).await;
     let vanished = f.sandbox(&id).await;
     assert_eq!((vanished.state, vanished.runtime_instance), (SandboxState::Vanished, 2));
     assert!(vanished.condition.message.contains("signal 9"), "{:?}", vanished.condition);

@@ -25,7 +25,7 @@ use crate::attachments::{Given, given};
 use crate::domain::fold::notice;
 use crate::domain::{Session, SessionState, TurnState};
 use crate::models::wait;
-use crate::runtime::{cut, end_turn};
+use crate::runtime::{append_to_transcript, end_turn};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions, turns};
 
@@ -171,7 +171,7 @@ async fn tell(shared: &Shared, session_id: &SessionId, notices: &[String]) -> Re
         let mut ws = WriteSet::new();
         let Some(session) = sessions::find(&shared.store, session_id).await? else { return Ok((ws, ())) };
         let bodies = notices.iter().map(|text| notice(NoticeKind::Attachment, text.as_str())).collect();
-        let set = cut(&mut ws, &session, None, bodies, shared.env.clock.now());
+        let set = append_to_transcript(&mut ws, &session, None, bodies, shared.env.clock.now());
         sessions::update(&mut ws, &session, set);
         Ok((ws, ()))
     };

@@ -11,7 +11,7 @@ use super::wait;
 use crate::domain::fold::notice;
 use crate::domain::{Session, SessionState};
 use crate::flow;
-use crate::runtime::cut;
+use crate::runtime::append_to_transcript;
 use crate::shared::Shared;
 use crate::store::{self, condition_value, model_waits, sessions};
 
@@ -118,7 +118,7 @@ fn of_session(
             "the agent is waiting for the model provider and continues automatically: {}",
             seen.words
         );
-        set.extend(cut(ws, session, None, vec![notice(NoticeKind::ModelWait, text)], now));
+        set.extend(append_to_transcript(ws, session, None, vec![notice(NoticeKind::ModelWait, text)], now));
         set.push(("model_noticed", session.message_id.as_str().into()));
     }
     sessions::update(ws, session, set);

@@ -114,7 +114,7 @@ mod tests {
     use foundry_sandbox::LimitKind;
 
     use super::*;
-    use crate::runtime::look;
+    use crate::runtime::check_all;
     use crate::testing::Fixture;
 
     fn reached(kind: LimitKind, since: i64) -> ReachedLimit {
@@ -149,7 +149,7 @@ mod tests {
             f.provider.host().limits = LimitReport { limits: limits.to_owned(), reached };
         };
         report("8.0 MiB of memory; measured", vec![reached(LimitKind::Memory, 5)]);
-        look(&f.shared).await;
+        check_all(&f.shared).await;
         let (shown, reported) = (f.sandbox(&id).await, f.again(&session).await);
         let conditions = shown.to_proto().reached_limits;
         assert_eq!((conditions.len(), conditions[0].reason.as_str()), (1, "SANDBOX_MEMORY_LIMIT"));
@@ -162,24 +162,24 @@ mod tests {
         // The same limit with a higher amount in use: nothing is written.
         let more = ReachedLimit { used: 11 << 20, ..reached(LimitKind::Memory, 5) };
         report("8.0 MiB of memory; measured", vec![more]);
-        look(&f.shared).await;
-        look(&f.shared).await;
+        check_all(&f.shared).await;
+        check_all(&f.shared).await;
         assert_eq!((f.sandbox(&id).await.rev, f.again(&session).await.rev), (shown.rev, reported.rev));
 
         report(
             "8.0 MiB of memory; measured",
             vec![reached(LimitKind::Memory, 5), reached(LimitKind::DiskFiles, 7)],
         );
-        look(&f.shared).await;
+        check_all(&f.shared).await;
         assert_eq!(notices(&f, &session).await.len(), 2);
         report("8.0 MiB of memory; measured", vec![]);
-        look(&f.shared).await;
+        check_all(&f.shared).await;
         let (shown, reported) = (f.sandbox(&id).await, f.again(&session).await);
         assert!(shown.reached.is_empty());
         assert_eq!(reported.condition.reason, "");
         assert_eq!(notices(&f, &session).await.len(), 2, "what happened stays written");
         report("8.0 MiB of memory; measured", vec![reached(LimitKind::Memory, 9)]);
-        look(&f.shared).await;
+        check_all(&f.shared).await;
         assert_eq!(notices(&f, &session).await.len(), 3, "another time");
     }
 }
