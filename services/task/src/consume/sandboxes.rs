@@ -18,7 +18,7 @@ use crate::store::{positions, upstream};
 /// The updates of one task in a batch.
 #[derive(Default)]
 struct News {
-    told: Vec<(i64, Item)>,
+    updates: Vec<(i64, Item)>,
     gone: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ fn tell(
     ws: &mut WriteSet,
     news: &News,
 ) -> Result<()> {
-    for (rev, item) in &news.told {
+    for (rev, item) in &news.updates {
         match item {
             Item::Sandbox(sandbox) => apply::sandbox(ws, &cx.env, aggregate, sandbox, *rev)?,
             Item::AgentSession(agent) => apply::agent_session(ws, &cx.env, aggregate, agent, *rev)?,
@@ -117,7 +117,7 @@ async fn sort(
                 if owner == organization.as_str()
                     && let Ok(task) = task.parse()
                 {
-                    news.entry(task).or_default().told.push((*rev, item.clone()));
+                    news.entry(task).or_default().updates.push((*rev, item.clone()));
                 }
             }
             (None, Some(sandbox)) => {

@@ -131,20 +131,20 @@ mod tests {
         let over = asked.over(Some(&shown("ask", "all"))).unwrap().options.remove(0);
         assert_eq!(over.wanted, "plan", "an older choice is still being made");
         // The reported value may be left from an earlier choice: the newer one is kept.
-        for told in [shown("ask", "plan"), shown("plan", "")] {
-            asked.over(Some(&told)).unwrap();
+        for reported in [shown("ask", "plan"), shown("plan", "")] {
+            asked.over(Some(&reported)).unwrap();
             assert_eq!(asked.wishes["mode"].value, "plan");
         }
     }
 
     #[test]
     fn a_refused_wish_is_forgotten_once_the_agents_side_shows_it() {
-        for told in [shown("ask", "plan"), shown("plan", "")] {
+        for reported in [shown("ask", "plan"), shown("plan", "")] {
             let mut asked = asked("plan");
             if let Some(wish) = asked.wishes.get_mut("mode") {
                 "SESSION_CLOSED".clone_into(&mut wish.reason);
             }
-            assert_eq!(asked.over(Some(&told)).unwrap(), told);
+            assert_eq!(asked.over(Some(&reported)).unwrap(), reported);
             assert!(asked.wishes.is_empty());
         }
     }

@@ -118,8 +118,8 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
         return Ok(Outcome::goto("pending_provision"));
     };
     let sandbox_id = sandbox.entity.sandbox_id.clone();
-    let told = aggregate.agents.get(session.as_str()).filter(|a| a.entity.sandbox_id == sandbox_id);
-    let (agent, rev) = match told {
+    let replica = aggregate.agents.get(session.as_str()).filter(|a| a.entity.sandbox_id == sandbox_id);
+    let (agent, rev) = match replica {
         Some(a) if a.entity.state() == AgentSessionState::Error && ours.retry_rev == a.rev => {
             let request = RetryAgentSessionRequest {
                 request_id: format!("{}/retry/{}", ctx.effect_name(), a.rev),
@@ -159,15 +159,15 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
     let applied =
         change(cx, &task, |aggregate, ws| apply::agent_session(ws, &cx.env, aggregate, &agent, rev)).await?;
     let Some((aggregate, ())) = applied else { return Ok(gone()) };
-    let Some(told) = aggregate.agents.get(session.as_str()) else { return Ok(gone()) };
-    Ok(match told.entity.state() {
+    let Some(replica) = aggregate.agents.get(session.as_str()) else { return Ok(gone()) };
+    Ok(match replica.entity.state() {
         AgentSessionState::Ready | AgentSessionState::Running | AgentSessionState::Interrupted => {
             Outcome::done()
         }
         AgentSessionState::Error
-            if aggregate.session(session.as_str()).is_some_and(|s| s.retry_rev != told.rev) =>
+            if aggregate.session(session.as_str()).is_some_and(|s| s.retry_rev != replica.rev) =>
         {
-            let condition = told.entity.condition.clone().unwrap_or_default();
+            let condition = replica.entity.condition.clone().unwrap_or_default();
             let reason =
                 if condition.reason.is_empty() { "SESSION_FAILED".to_owned() } else { condition.reason };
             Outcome::fail(reason, condition.message)
