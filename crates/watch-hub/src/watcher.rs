@@ -74,7 +74,7 @@ impl Watcher {
         let beginning = match (position, reset) {
             (Some(_), _) => Beginning::Resumed,
             (None, Some(_)) => Beginning::Reset,
-            (None, None) => Beginning::Anew,
+            (None, None) => Beginning::New,
         };
         if beginning == Beginning::Resumed {
             count(&feed.hub().counters.resumed);

@@ -42,7 +42,7 @@ async fn is_told_of_each_watch_that_opens_and_ends_and_where_it_began() {
     let (world, record) = (World::new().await, Arc::new(Record::default()));
     let hub = world.hub_with(HubConfig { observer: record.clone(), ..HubConfig::default() });
     let mut first = world.watch(&hub, None);
-    assert_eq!(record.told(), ["WatchThings opened Anew"]);
+    assert_eq!(record.told(), ["WatchThings opened New"]);
     let last = until_caught_up(&mut first).await.pop().unwrap();
     drop(first);
     assert_eq!(record.told(), ["WatchThings closed"]);
