@@ -191,7 +191,7 @@ fn run() -> io::Result<()> {
     };
     let (places, report) = (spec.bounds.places.clone(), spec.bounds.report_file.clone());
     let watch = Watch::new(&spec.bounds.limits, family, places, report, words).start();
-    let told = watch.and_then(|watch| {
+    let started = watch.and_then(|watch| {
         let process = ProcessRef::of(pid)?;
         let place = serde_json::to_value(Place { process, address })?;
         let facts = RuntimeFacts { place, ..spec.facts.clone() };
@@ -199,7 +199,7 @@ fn run() -> io::Result<()> {
         answer(&LaunchAnswer::Started(Box::new(facts)));
         Ok(watch)
     });
-    let (watch, pulse) = match told {
+    let (watch, pulse) = match started {
         Ok(watch) => watch,
         Err(e) => {
             // A runtime without recorded facts must not run.

@@ -159,10 +159,10 @@ async fn reaches_nothing_of_the_host_from_inside() {
         ),
         "{refused}"
     );
-    let told = said(&client, "echo $HTTPS_PROXY $https_proxy $NO_PROXY $JAVA_TOOL_OPTIONS").await;
+    let output = said(&client, "echo $HTTPS_PROXY $https_proxy $NO_PROXY $JAVA_TOOL_OPTIONS").await;
     assert!(
-        told.contains("http://127.0.0.1:61480 http://127.0.0.1:61480 localhost,127.0.0.1,::1 -D"),
-        "{told}"
+        output.contains("http://127.0.0.1:61480 http://127.0.0.1:61480 localhost,127.0.0.1,::1 -D"),
+        "{output}"
     );
     provider.destroy(&name).await.unwrap();
 }

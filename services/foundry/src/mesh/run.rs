@@ -108,7 +108,7 @@ async fn run(
     }
     process.start_admin(&config.admin).await?;
     telemetry.metrics().bootstrapped(env.clock.now().since(begun));
-    keys.told.iter().for_each(|line| output::line(line));
+    keys.line.iter().for_each(|line| output::line(line));
     announce(&config, &wiring.mesh_dir, services);
 
     let exit = process.run(signals).await;
