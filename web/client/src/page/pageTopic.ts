@@ -1,7 +1,7 @@
 import { Code } from '@connectrpc/connect';
 import { FoundryError } from '../errors';
 import type { EntityIndex, Topic, TopicState } from '../types';
-import type { Row } from '../watch/course';
+import type { Row } from '../watch/frameChecker';
 import type { TopicUpdate } from '../watch/updates';
 import { EntityView } from './entityView';
 

@@ -237,7 +237,7 @@ export class Line implements StreamListener {
   private changeOver(): void {
     const { current, next } = this;
     if (!current || !next?.open) return;
-    for (const { record, course } of next.watches()) if (!record.isOwnedBy(course)) return;
+    for (const { record, checker } of next.watches()) if (!record.isOwnedBy(checker)) return;
     current.close();
     this.current = next;
     this.next = undefined;
@@ -249,7 +249,7 @@ export class Line implements StreamListener {
     this.current = next;
     this.next = undefined;
     this.owner.cutOff(
-      [...old.watches()].filter(({ record, course }) => record.isOwnedBy(course)),
+      [...old.watches()].filter(({ record, checker }) => record.isOwnedBy(checker)),
       error,
     );
     this.owner.log('drain', 'The old stream has ended; the next one goes on.');

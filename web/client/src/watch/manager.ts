@@ -1,8 +1,8 @@
 import type { FoundryError } from '../errors';
 import type { LogEvent, LogKind } from '../types';
-import { Violation, type Step } from './course';
 import { MAX_WATCHES, type EdgeStream, type Sub } from './edgeStream';
 import type { Env } from './env';
+import { Violation, type Step } from './frameChecker';
 import { Holds } from './holds';
 import { isFinal, Line, sentence, type LineListener } from './line';
 import type { Effect, TopicRecord } from './record';
@@ -112,10 +112,10 @@ export class SubscriptionManager implements LineListener {
     return wanted;
   }
 
-  frame(stream: EdgeStream, { record, course }: Sub, bytes: Uint8Array): void {
+  frame(stream: EdgeStream, { record, checker }: Sub, bytes: Uint8Array): void {
     try {
-      const step = course.accept(bytes);
-      const effect = record.take(course, step);
+      const step = checker.accept(bytes);
+      const effect = record.take(checker, step);
       this.note(record, step);
       if (effect) this.show(record, effect);
       if (step.kind === 'reset') this.afterReset(stream, record);

@@ -45,7 +45,7 @@ export class Violation extends Error {
 const NOTHING: Step = { kind: 'nothing' };
 
 /** One watch on one stream: every frame is checked before any of it is shown. */
-export class Course {
+export class FrameChecker {
   /** Incarnation of the store behind the watch. */
   incarnation = '';
   /** Whether the position was refused because the view has changed, not because the position is too old. */
