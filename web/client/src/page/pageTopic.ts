@@ -65,7 +65,7 @@ export class PageTopic<T> {
   }
 
   /** Marks the data as stale: nothing updates the topic any more. */
-  cutOff(): void {
+  markStale(): void {
     this.pending = [];
     const { phase, rev, error } = this.state;
     if (phase === 'live') this.show({ phase: 'stale', since: Date.now(), rev, error });

@@ -123,7 +123,7 @@ export class EdgeStream {
     try {
       for await (const response of this.transport.watch(request, call)) {
         if (this.abort.signal.aborted) return;
-        this.take(response);
+        this.receive(response);
       }
       this.finish(new FoundryError({ code: Code.Unavailable, message: 'The server ended the stream.' }));
     } catch (error) {
@@ -131,7 +131,7 @@ export class EdgeStream {
     }
   }
 
-  private take(response: WatchResponse): void {
+  private receive(response: WatchResponse): void {
     this.heardAt = this.env.now();
     this.seq += 1n;
     const { body } = response;
@@ -167,7 +167,7 @@ export class EdgeStream {
 
   private drain({ reconnectAfter }: Drain): void {
     this.draining = true;
-    this.modifier.forgive();
+    this.modifier.ignoreFailures();
     this.listener.drain(this, reconnectAfter ? durationMs(reconnectAfter) : 0);
   }
 

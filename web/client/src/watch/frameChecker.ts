@@ -68,13 +68,13 @@ export class FrameChecker {
   /** Checks and applies one encoded frame. @throws Violation */
   accept(bytes: Uint8Array): Step {
     try {
-      return this.take(fromBinary(RawFrameSchema, bytes));
+      return this.check(fromBinary(RawFrameSchema, bytes));
     } catch (error) {
       throw error instanceof Violation ? error : gap(`a frame does not decode: ${String(error)}`);
     }
   }
 
-  private take(frame: RawFrame): Step {
+  private check(frame: RawFrame): Step {
     this.seq += 1n;
     if (frame.seq !== this.seq) throw gap(`received frame ${frame.seq}, expected ${this.seq}`);
     const { body } = frame;

@@ -63,7 +63,7 @@ export class TopicRecord {
   }
 
   /** Applies the effect of a frame. Several checkers may run side by side during a change of streams. */
-  take(checker: FrameChecker, step: Step): Effect | undefined {
+  apply(checker: FrameChecker, step: Step): Effect | undefined {
     if (this.owner && checker.order < this.owner.order) return undefined;
     switch (step.kind) {
       case 'snapshot':
@@ -102,7 +102,7 @@ export class TopicRecord {
   }
 
   /** The rows may be old from now on. */
-  cutOff(error?: FoundryError): Effect | undefined {
+  markStale(error?: FoundryError): Effect | undefined {
     this.owner = undefined;
     if (this.phase === 'ended') return undefined;
     this.error = error;
