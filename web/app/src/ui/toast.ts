@@ -1,4 +1,4 @@
-import { announce, hush } from './Announcer'
+import { announce, clearAnnouncement } from './Announcer'
 import { errorText, sentence } from './errors'
 
 /** A short message in the corner of the page. */
@@ -68,7 +68,7 @@ function expire(id: number): void {
 export function forgetToasts(): void {
   set([])
   holdToasts(false)
-  hush()
+  clearAnnouncement()
 }
 
 /** Shows that a command failed; `title` names it, for example "The task was not archived". */
