@@ -27,7 +27,7 @@ export function isProvisioning(task: Task): boolean {
 }
 
 /** The stages from queued to ready: each with its state, attempts, time and reason; one line once all are done. */
-export function StageList({ task, retry, steers }: { task: Task; retry: Command<[], unknown>; steers: boolean }) {
+export function StageList({ task, retry, canEdit }: { task: Task; retry: Command<[], unknown>; canEdit: boolean }) {
   const provisioning = isProvisioning(task)
   const [opened, setOpened] = useState(false)
   if (!provisioning && task.stages.length === 0) return null
@@ -50,7 +50,7 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
         </div>
       )}
       {provisioning && saysSomething(task.condition) && <ConditionLine condition={task.condition} />}
-      {provisioning && task.state === TaskState.ERROR && steers && (
+      {provisioning && task.state === TaskState.ERROR && canEdit && (
         <div className={classes.retry}>
           <Button loading={retry.busy} onClick={() => void retry.run()}>
             Retry from this stage
