@@ -43,7 +43,7 @@ impl Call {
 
     /// Reports a condition to the session, and holds the key back where its quota is used up for longer than an agent
     /// waits. Returns what was reported. Calls without a model report nothing: keys and gateways often lack them.
-    pub(crate) fn tell(&self, kind: ConditionKind, words: &str) -> Option<ModelCondition> {
+    pub(crate) fn report(&self, kind: ConditionKind, words: &str) -> Option<ModelCondition> {
         if !self.api.generates() {
             return None;
         }

@@ -347,7 +347,7 @@ fn permitted(call: &Call) -> Result<(), Problem> {
     }
     if !call.access.allows(&call.model) {
         let words = format!("this agent may not use the model {:?}", call.model);
-        call.tell(ConditionKind::NotAllowed, &words);
+        call.report(ConditionKind::NotAllowed, &words);
         return Err(Problem {
             status: StatusCode::FORBIDDEN,
             reason: "MODEL_NOT_ALLOWED",
@@ -366,7 +366,7 @@ fn permitted(call: &Call) -> Result<(), Problem> {
             limit.scope,
             amount(limit.used)
         );
-        call.tell(ConditionKind::LimitReached, &words);
+        call.report(ConditionKind::LimitReached, &words);
         return Err(Problem {
             status: StatusCode::PAYMENT_REQUIRED,
             reason: "MODEL_LIMIT_REACHED",

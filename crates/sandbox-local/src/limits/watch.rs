@@ -155,11 +155,11 @@ impl Watch {
         if self.family.group.is_none() {
             self.measure_processes();
         }
-        self.tell();
+        self.evaluate();
     }
 
     /// Evaluates the kernel's counters, and records reached limits.
-    pub fn tell(&mut self) {
+    pub fn evaluate(&mut self) {
         if let Some(Ok(counted)) = self.family.group.as_ref().map(Group::counted) {
             self.counted(counted.processes, counted.refused, counted.killed);
         }
@@ -337,7 +337,7 @@ fn check_disk(watch: &Mutex<Watch>, measure: impl Fn(&[PathBuf], &[ProcessRef]) 
     let usage = measure(&places, &processes);
     let mut watch = lock();
     watch.measured_disk(usage, start);
-    watch.tell();
+    watch.evaluate();
 }
 
 fn threads(members: &[Member]) -> u64 {
@@ -409,11 +409,11 @@ mod tests {
         let limits = Limits { processes: 200, memory_bytes: Some(1 << 20), ..Limits::none() };
         let file = dir.path().join("limits.json");
         let mut watch = Watch::new(&limits, family, Vec::new(), file, String::new());
-        watch.tell();
+        watch.evaluate();
         assert!(watch.reached.list().is_empty() && !watch.pulse.memory_ended(group.as_ref()));
         counted(6, 3);
         assert!(watch.pulse.memory_ended(group.as_ref()), "at once, without a check");
-        watch.tell();
+        watch.evaluate();
         let reported: Vec<_> = watch.reached.list().into_iter().map(|r| (r.kind, r.used, r.ended)).collect();
         assert!(reported.contains(&(LimitKind::Processes, 9, false)), "{reported:?}");
         assert!(reported.contains(&(LimitKind::Memory, 1 << 20, true)), "{reported:?}");

@@ -113,7 +113,7 @@ async fn run(
 
     let exit = process.run(signals).await;
     if let Some(survivors) = survivors {
-        tell_survivors(&survivors);
+        print_survivors(&survivors);
     }
     drop(data);
     // Blocks until the exporters have sent their last batch.
@@ -197,7 +197,7 @@ fn page_address(listen: SocketAddr) -> String {
 }
 
 /// Reports the sandboxes that keep running after the mesh has stopped.
-fn tell_survivors(survivors: &foundry_provisioner::Survivors) {
+fn print_survivors(survivors: &foundry_provisioner::Survivors) {
     let living = survivors.sandboxes();
     if !living.is_empty() {
         output::line(&format!(

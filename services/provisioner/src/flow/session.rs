@@ -187,7 +187,7 @@ async fn begin(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Stag
     let memory = ctx.state::<Memory>().unwrap_or_default();
     let refused = !memory.passed_over.is_empty() || !memory.unknown.is_empty();
     if refused || session.generation > session.reported_generation {
-        tell_new_agent(shared, session, &memory).await?;
+        append_restart_notices(shared, session, &memory).await?;
     }
     Pumps::ensure(shared, &session.session_id);
     Ok(Outcome::done())
@@ -195,7 +195,11 @@ async fn begin(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Stag
 
 /// Adds notices to the transcript, once: that the agent was restarted and has forgotten the conversation, and which
 /// choices it does not accept.
-async fn tell_new_agent(shared: &Arc<Shared>, session: &Session, memory: &Memory) -> Result<(), Error> {
+async fn append_restart_notices(
+    shared: &Arc<Shared>,
+    session: &Session,
+    memory: &Memory,
+) -> Result<(), Error> {
     let id = &session.session_id;
     let decide = || async {
         let mut ws = WriteSet::new();

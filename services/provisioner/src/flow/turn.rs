@@ -160,13 +160,13 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, St
     // The runtime has recorded the prompt when this returns; the turn's outcome is read from the log.
     client.prompt_with(&acp, &id, &session.acp_session, &blocks).await?;
     if !notices.is_empty() {
-        tell(shared, &session_id, &notices).await?;
+        append_notices(shared, &session_id, &notices).await?;
     }
     Ok(Outcome::done())
 }
 
 /// Adds notices to the transcript about files that reached the agent in another form than they were sent.
-async fn tell(shared: &Shared, session_id: &SessionId, notices: &[String]) -> Result<(), Error> {
+async fn append_notices(shared: &Shared, session_id: &SessionId, notices: &[String]) -> Result<(), Error> {
     let decide = || async {
         let mut ws = WriteSet::new();
         let Some(session) = sessions::find(&shared.store, session_id).await? else { return Ok((ws, ())) };

@@ -60,7 +60,7 @@ async fn take(
     let mut failed = None;
     for (task, news) in sort(cx, organization, batch).await? {
         // One task that cannot be read or written must not block the organization's other tasks.
-        if let Err(e) = change(cx, &task, |aggregate, ws| tell(cx, aggregate, ws, &news)).await {
+        if let Err(e) = change(cx, &task, |aggregate, ws| apply_news(cx, aggregate, ws, &news)).await {
             if last {
                 tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them");
             } else {
@@ -78,7 +78,7 @@ async fn take(
     Ok(())
 }
 
-fn tell(
+fn apply_news(
     cx: &Context,
     aggregate: &mut crate::domain::derive::Aggregate,
     ws: &mut WriteSet,
