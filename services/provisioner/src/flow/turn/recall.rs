@@ -9,7 +9,7 @@ use crate::domain::{Session, Turn, tail};
 use crate::store::{events, turns};
 
 /// Most bytes of the conversation that are repeated, from its end.
-const MOST: usize = 64 * 1024;
+const MAX_REPEATED: usize = 64 * 1024;
 
 /// The prompt of a turn, preceded by the conversation so far when the agent does not remember it.
 pub async fn prompt(store: &Store, session: &Session, turn: &Turn) -> Result<String, Error> {
@@ -55,7 +55,7 @@ fn with_history(turns: &[Turn], said: &[TranscriptPart], now: &MessageId, prompt
     if before.is_empty() {
         return prompt.to_owned();
     }
-    let (before, _) = tail(&before, MOST);
+    let (before, _) = tail(&before, MAX_REPEATED);
     format!(
         "You were restarted in the middle of a conversation. This was said before:\n{before}\n\
          That was before. The user's message now:\n\n{prompt}"
