@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::config::MeshConfig;
 use super::model_keys::ModelKeys;
-use super::services::{Given, MeshService, RunningService, called, drain_order, in_start_order};
+use super::services::{MeshService, RunningService, ServiceInputs, called, drain_order, in_start_order};
 use super::wiring::{Upstreams, Wiring};
 use crate::commands::login;
 use crate::failure::Failure;
@@ -100,8 +100,9 @@ async fn run(
     process.bind(&addresses, &config.admin).await?;
     let mut survivors = None;
     for (service, data) in services.iter().zip(&data) {
-        let given = Given { name: service.name, data: data.as_ref(), config: &config, wiring: &wiring };
-        let RunningService { service: built, failures, survivors: living } = (service.build)(given).await?;
+        let inputs =
+            ServiceInputs { name: service.name, data: data.as_ref(), config: &config, wiring: &wiring };
+        let RunningService { service: built, failures, survivors: living } = (service.build)(inputs).await?;
         process.supervise(failures);
         survivors = survivors.or(living);
         start(&mut process, built, service, &config, &wiring, &mut bindings).await?;
