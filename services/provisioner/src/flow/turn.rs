@@ -21,7 +21,7 @@ use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
 use super::{StageError, UNTIL_DONE};
-use crate::attachments::{Given, given};
+use crate::attachments::{PromptContent, prompt_content};
 use crate::domain::fold::notice;
 use crate::domain::{Session, SessionState, TurnState};
 use crate::models::wait;
@@ -156,7 +156,8 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, St
         false => turn.prompt.clone(),
     };
     let client = shared.client(&sandbox)?;
-    let Given { blocks, notices } = given(shared, &client, &sandbox, &session, &turn, prompt).await?;
+    let PromptContent { blocks, notices } =
+        prompt_content(shared, &client, &sandbox, &session, &turn, prompt).await?;
     // The runtime has recorded the prompt when this returns; the turn's outcome is read from the log.
     client.prompt_with(&acp, &id, &session.acp_session, &blocks).await?;
     if !notices.is_empty() {
