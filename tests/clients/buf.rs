@@ -107,7 +107,7 @@ impl Buf<'_> {
             let mut args = vec!["curl", "-v", what];
             args.extend(self.wire.protocol());
             args.push(self.gateway);
-            let (listed, log) = super::run_telling("buf", &args);
+            let (listed, log) = super::run_with_stderr("buf", &args);
             for name in expected {
                 let name = if what == "--list-methods" {
                     format!("foundry.task.v1.TaskService/{name}")
@@ -123,7 +123,8 @@ impl Buf<'_> {
     /// Calls a method of the task service.
     pub fn call(&self, method: &str, body: &Value) -> Value {
         let args = self.arguments(method, body);
-        let (answer, log) = super::run_telling("buf", &args.iter().map(String::as_str).collect::<Vec<_>>());
+        let (answer, log) =
+            super::run_with_stderr("buf", &args.iter().map(String::as_str).collect::<Vec<_>>());
         let (http, content) = self.wire.signs();
         assert_answered_on(http, content, &log);
         serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{method}: {e}: {answer}"))

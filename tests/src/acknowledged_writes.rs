@@ -45,7 +45,7 @@ pub async fn write(
     progress: &Progress,
 ) -> Vec<Write> {
     let mut writes: Vec<Write> = Vec::new();
-    let mut dice = SeededRng::new(seed);
+    let mut rng = SeededRng::new(seed);
     while !*progress.over.borrow() {
         let n = writes.len();
         let session = (!n.is_multiple_of(3)).then(|| sessions[n % sessions.len()].clone());
@@ -56,7 +56,7 @@ pub async fn write(
                 Err(status) if status.code() == Code::Aborted => {}
                 Err(status) => {
                     assert!(!is_refusal(&status), "{request_id}: {status}");
-                    progress.back_off(&mut dice).await;
+                    progress.back_off(&mut rng).await;
                 }
             }
         };
@@ -71,11 +71,11 @@ pub async fn write(
 /// # Panics
 /// When that is refused.
 pub async fn kill(ada: &Caller, task: &str, progress: &Progress) {
-    let mut dice = SeededRng::new(0);
+    let mut rng = SeededRng::new(0);
     let request = KillTaskRequest { request_id: format!("{task}/kill"), task_id: task.to_owned() };
     while let Err(status) = ada.task().kill_task(request.clone()).await {
         assert!(!is_refusal(&status), "{task}: {status}");
-        progress.back_off(&mut dice).await;
+        progress.back_off(&mut rng).await;
     }
 }
 

@@ -20,7 +20,7 @@ pub struct FaultProxy {
 
 #[derive(Default)]
 struct Shared {
-    calm: AtomicBool,
+    stopped: AtomicBool,
     cuts: AtomicUsize,
 }
 
@@ -46,8 +46,8 @@ impl FaultProxy {
     }
 
     /// Stops cutting connections.
-    pub fn calm(&self) {
-        self.shared.calm.store(true, Ordering::SeqCst);
+    pub fn stop_cutting(&self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
     }
 
     /// Number of connections that were cut.
@@ -56,12 +56,12 @@ impl FaultProxy {
     }
 }
 
-async fn serve(listener: TcpListener, target: String, shared: Arc<Shared>, mut dice: SeededRng, bytes: u64) {
+async fn serve(listener: TcpListener, target: String, shared: Arc<Shared>, mut rng: SeededRng, bytes: u64) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
-        let budget = bytes / 2 + dice.below(bytes / 2);
-        let hard = dice.below(2) == 0;
+        let budget = bytes / 2 + rng.below(bytes / 2);
+        let hard = rng.below(2) == 0;
         connections.spawn(carry(client, target.clone(), Arc::clone(&shared), budget, hard));
         while connections.try_join_next().is_some() {}
     }
@@ -77,7 +77,7 @@ async fn carry(mut client: TcpStream, target: String, shared: Arc<Shared>, budge
             let (mut buffer, mut left) = (vec![0; 16 * 1024], budget);
             loop {
                 let Ok(read @ 1..) = from_server.read(&mut buffer).await else { return false };
-                let cut = left < read as u64 && !shared.calm.load(Ordering::SeqCst);
+                let cut = left < read as u64 && !shared.stopped.load(Ordering::SeqCst);
                 let passed = if cut { usize::try_from(left).unwrap_or(read) } else { read };
                 if to_client.write_all(&buffer[..passed]).await.is_err() {
                     return false;

@@ -45,9 +45,9 @@ impl Faults {
     /// # Panics
     /// When none does.
     pub async fn lingers(&self, stage: &str) {
-        let told = self.0.join(format!("{stage}.lingers"));
+        let marker = self.0.join(format!("{stage}.lingers"));
         let begun = std::time::Instant::now();
-        while !told.exists() {
+        while !marker.exists() {
             assert!(begun.elapsed() < crate::story::PATIENCE, "no call of {stage} lingers");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }

@@ -45,7 +45,7 @@ pub struct Cut {
     /// Whether each model request of the next turn contains the agent's words from an earlier turn.
     pub remembers: bool,
     /// How often those earlier words appear in the transcript.
-    pub told: usize,
+    pub occurrences: usize,
 }
 
 /// Kills a process while the model answers, then sends another message. `turns` have ended before, and the agent said
@@ -84,12 +84,12 @@ pub async fn kill_in_a_turn(
     let asked = place.model.all().requests().split_off(before);
     let mut asked = asked.into_iter().filter(|r| r.has_tools).peekable();
     let remembers = asked.peek().is_some() && asked.all(|r| r.holds(remembered));
-    let told = words(&entries).matches(remembered).count();
+    let occurrences = words(&entries).matches(remembered).count();
     let now = sandboxes::only(&place.caller, &work.task.task_id).await;
     assert_eq!(now.sandbox_id, sandbox, "another sandbox was made");
     let new = sandboxes::runtime(&place.mesh, &sandbox);
     assert_eq!(new == old, victim == Victim::Agent, "{victim}: {old:?} became {new:?}");
-    Cut { end, next: turn_ends(&entries).pop().expect("an end"), remembers, told }
+    Cut { end, next: turn_ends(&entries).pop().expect("an end"), remembers, occurrences }
 }
 
 fn assert_once(entries: &[foundry_proto::task::v1::TranscriptEntry]) {
@@ -207,11 +207,11 @@ async fn process(work: &Work) -> i32 {
 async fn ends_as_if_nothing_had_happened(place: &Workplace, work: &Work, name: &str) {
     let (entries, _) = place.finish(work, 1).await;
     assert_once(&entries);
-    let told = TranscriptSummary::of(&entries);
-    assert_eq!(told.ends, [TurnOutcome::Completed], "{name}: {:?}", turn_ends(&entries));
-    assert!(told.words.contains(&format!("Done with {name}.")), "{name}: {}", told.words);
+    let summary = TranscriptSummary::of(&entries);
+    assert_eq!(summary.ends, [TurnOutcome::Completed], "{name}: {:?}", turn_ends(&entries));
+    assert!(summary.words.contains(&format!("Done with {name}.")), "{name}: {}", summary.words);
     // Some agents also send events that the protocol does not define; those are unrelated to the crash.
-    let notices: Vec<_> = told.notices.iter().filter(|n| **n != NoticeKind::UnknownEvent).collect();
+    let notices: Vec<_> = summary.notices.iter().filter(|n| **n != NoticeKind::UnknownEvent).collect();
     assert!(notices.is_empty(), "{name}: {notices:?}");
     let caller = &place.caller;
     let taken_in =

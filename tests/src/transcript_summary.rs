@@ -46,7 +46,7 @@ impl TranscriptSummary {
     }
 
     fn of_parts<'a>(entries: impl Iterator<Item = &'a TranscriptEntry>) -> Self {
-        let mut told = Self::default();
+        let mut summary = Self::default();
         let mut spoken: Vec<(String, String)> = Vec::new();
         let mut tools: Vec<(String, String, i32)> = Vec::new();
         for part in entries.filter_map(|e| e.part.as_ref()) {
@@ -55,8 +55,8 @@ impl TranscriptSummary {
                     Some((id, text)) if *id == part.message_id && part.part_number > 0 => *text += &m.text,
                     _ => spoken.push((part.message_id.clone(), m.text.clone())),
                 },
-                Some(Body::AgentMessage(m)) => told.words += &m.text,
-                Some(Body::AgentThought(t)) => told.thoughts += &t.text,
+                Some(Body::AgentMessage(m)) => summary.words += &m.text,
+                Some(Body::AgentThought(t)) => summary.thoughts += &t.text,
                 Some(Body::ToolCall(call)) => {
                     let id = format!("{}/{}", part.message_id, call.tool_call_id);
                     match tools.iter_mut().find(|(known, ..)| *known == id) {
@@ -64,14 +64,14 @@ impl TranscriptSummary {
                         None => tools.push((id, call.title.clone(), call.state)),
                     }
                 }
-                Some(Body::TurnEnd(end)) => told.ends.push(end.outcome()),
-                Some(Body::Notice(notice)) => told.notices.push(notice.kind()),
+                Some(Body::TurnEnd(end)) => summary.ends.push(end.outcome()),
+                Some(Body::Notice(notice)) => summary.notices.push(notice.kind()),
                 _ => {}
             }
         }
-        told.spoken = spoken.into_iter().map(|(_, text)| text).collect();
-        told.tools = tools.into_iter().map(|(_, title, state)| (title, state)).collect();
-        told
+        summary.spoken = spoken.into_iter().map(|(_, text)| text).collect();
+        summary.tools = tools.into_iter().map(|(_, title, state)| (title, state)).collect();
+        summary
     }
 
     /// How often each message appears in the transcript; more than once means that it was prompted again.

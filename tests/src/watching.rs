@@ -63,9 +63,9 @@ impl Default for Progress {
 
 impl Progress {
     /// Waits until the mesh is running and then a random delay, like a client that backs off.
-    pub async fn back_off(&self, dice: &mut SeededRng) {
+    pub async fn back_off(&self, rng: &mut SeededRng) {
         let _ = self.up.subscribe().wait_for(|up| *up).await;
-        Env::system().clock.sleep(Duration::from_millis(10 + dice.below(90))).await;
+        Env::system().clock.sleep(Duration::from_millis(10 + rng.below(90))).await;
     }
 }
 
@@ -90,7 +90,7 @@ pub struct Watcher {
     /// All frames that it has received, by stream.
     pub log: ClientLog,
     caller: Caller,
-    dice: SeededRng,
+    rng: SeededRng,
     shown: Vec<Shown>,
     token: String,
     rows: Rows,
@@ -105,7 +105,7 @@ impl Watcher {
             log: ClientLog { name: format!("watcher {number} of {view:?}"), ..ClientLog::default() },
             view,
             caller,
-            dice: SeededRng::new(number),
+            rng: SeededRng::new(number),
             shown: Vec::new(),
             token: String::new(),
             rows: Rows::new(),
@@ -129,8 +129,8 @@ impl Watcher {
     pub async fn roam(mut self, progress: Arc<Progress>) -> Self {
         while !*progress.over.borrow() {
             let resume = self.choose();
-            let frames = 10 + self.dice.below(150);
-            let lag = (self.dice.below(6) == 0).then(|| *progress.head.borrow() + 150);
+            let frames = 10 + self.rng.below(150);
+            let lag = (self.rng.below(6) == 0).then(|| *progress.head.borrow() + 150);
             self.stream(resume, &progress, frames, lag, i64::MAX).await;
         }
         self
@@ -148,10 +148,10 @@ impl Watcher {
 
     /// Where to resume: mostly at the last position, sometimes at an earlier one, rarely from the start.
     fn choose(&mut self) -> Option<Shown> {
-        match self.dice.below(12) {
+        match self.rng.below(12) {
             0 => None,
             1..4 if !self.shown.is_empty() => {
-                let at = self.dice.below(self.shown.len() as u64);
+                let at = self.rng.below(self.shown.len() as u64);
                 self.shown.get(usize::try_from(at).unwrap_or(0)).cloned()
             }
             _ => self.shown.last().cloned(),
@@ -191,7 +191,7 @@ impl Watcher {
             Ok(stream) => stream,
             Err(status) => {
                 assert!(!is_refusal(&status), "{}: {status}", self.log.name);
-                progress.back_off(&mut self.dice).await;
+                progress.back_off(&mut self.rng).await;
                 return false;
             }
         };

@@ -57,12 +57,12 @@ impl Verifier {
             self.check_expiry(caller.expires_at())?;
             return Ok(caller);
         }
-        let caller = self.verify_anew(token).await?;
+        let caller = self.verify_uncached(token).await?;
         self.remember(digest, version, caller.clone());
         Ok(caller)
     }
 
-    async fn verify_anew(&self, token: &str) -> Result<Caller, TokenError> {
+    async fn verify_uncached(&self, token: &str) -> Result<Caller, TokenError> {
         let header = jsonwebtoken::decode_header(token)
             .map_err(|_| TokenError::Malformed("it is not a signed JWT"))?;
         if header.alg != Algorithm::EdDSA {

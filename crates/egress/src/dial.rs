@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::answer::Problem;
-use crate::outside::{NEXT_ADDRESS, Outside};
+use crate::host_network::{HostNetwork, NEXT_ADDRESS};
 use crate::target::Target;
 use crate::upstream::Via;
 
@@ -32,12 +32,12 @@ pub(crate) type Stream = Box<dyn Io>;
 
 /// Connects to the first address that answers. When one is slow, the next is tried in parallel.
 pub(crate) async fn direct(
-    outside: &Arc<dyn Outside>,
+    host_network: &Arc<dyn HostNetwork>,
     target: &Target,
     addresses: Vec<SocketAddr>,
     limit: Duration,
 ) -> Result<Stream, Problem> {
-    let tried = tokio::time::timeout(limit, first(outside, addresses)).await;
+    let tried = tokio::time::timeout(limit, first(host_network, addresses)).await;
     match tried {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(e)) => Err(Problem::unconnected(target, &e.to_string())),
@@ -45,14 +45,14 @@ pub(crate) async fn direct(
     }
 }
 
-async fn first(outside: &Arc<dyn Outside>, addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+async fn first(host_network: &Arc<dyn HostNetwork>, addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = alternating(addresses).into_iter();
     let mut tried = FuturesUnordered::new();
     let mut last = io::Error::other("it has no address");
     loop {
         let next = waiting.next();
         if let Some(address) = next {
-            tried.push(outside.connect(address));
+            tried.push(host_network.connect(address));
         } else if tried.is_empty() {
             return Err(last);
         }
@@ -89,15 +89,15 @@ fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 /// A connection to the operator's proxy itself.
 pub(crate) async fn proxy(
-    outside: &Arc<dyn Outside>,
+    host_network: &Arc<dyn HostNetwork>,
     target: &Target,
     via: &Via,
     limit: Duration,
 ) -> Result<Stream, Problem> {
     let connect = async {
         // The operator configured it, so its addresses are not checked.
-        let addresses = outside.resolve(&via.host, via.port).await?;
-        let stream = first(outside, addresses).await?;
+        let addresses = host_network.resolve(&via.host, via.port).await?;
+        let stream = first(host_network, addresses).await?;
         let Some(tls) = via.tls.clone() else { return Ok(Box::new(stream) as Stream) };
         let name = ServerName::try_from(via.host.clone()).map_err(io::Error::other)?;
         Ok(Box::new(TlsConnector::from(tls).connect(name, stream).await?) as Stream)
@@ -110,13 +110,13 @@ pub(crate) async fn proxy(
 
 /// A tunnel to the target through the operator's proxy.
 pub(crate) async fn tunnel(
-    outside: &Arc<dyn Outside>,
+    host_network: &Arc<dyn HostNetwork>,
     target: &Target,
     via: &Via,
     limit: Duration,
     tasks: &Tasks,
 ) -> Result<Stream, Problem> {
-    let stream = proxy(outside, target, via, limit).await?;
+    let stream = proxy(host_network, target, via, limit).await?;
     let failed = |e: &dyn std::fmt::Display| Problem::upstream(target, &e.to_string());
     let asked = async {
         let (mut sender, connection) =

@@ -6,7 +6,7 @@ use foundry_sandbox::{Allowed, Network};
 
 use crate::address::{Kind, kind};
 use crate::answer::Problem;
-use crate::outside::Outside;
+use crate::host_network::HostNetwork;
 use crate::target::{Host, Target};
 use crate::upstream::{Upstream, Via};
 
@@ -28,11 +28,11 @@ pub(crate) enum Route {
 pub(crate) async fn route(
     network: &Network,
     target: &Target,
-    outside: &dyn Outside,
+    host_network: &dyn HostNetwork,
     upstream: Option<&Upstream>,
 ) -> Result<Route, Problem> {
     let allowed = by_rules(network, target)?;
-    let judged = |address| by_address(network, target, address, allowed, outside);
+    let judged = |address| by_address(network, target, address, allowed, host_network);
     if let Host::Address(address) = target.host {
         judged(address)?;
     }
@@ -43,8 +43,10 @@ pub(crate) async fn route(
         Host::Address(address) => return Ok(Route::Direct(vec![SocketAddr::new(*address, target.port)])),
         Host::Name(name) => name,
     };
-    let found =
-        outside.resolve(name, target.port).await.map_err(|e| Problem::unresolved(target, &e.to_string()))?;
+    let found = host_network
+        .resolve(name, target.port)
+        .await
+        .map_err(|e| Problem::unresolved(target, &e.to_string()))?;
     let mut first = None;
     let mut good = Vec::new();
     for address in found {
@@ -93,12 +95,12 @@ fn by_address(
     target: &Target,
     address: IpAddr,
     allowed: Allowed,
-    outside: &dyn Outside,
+    host_network: &dyn HostNetwork,
 ) -> Result<(), Problem> {
     let what = match kind(address) {
         Kind::Never(what) => what,
         Kind::Private(what) if allowed < Allowed::Exact => what,
-        Kind::Private(_) | Kind::Public if outside.is_own(address) => "an address of this machine",
+        Kind::Private(_) | Kind::Public if host_network.is_own(address) => "an address of this machine",
         Kind::Private(_) | Kind::Public => return Ok(()),
     };
     let is = match target.host {

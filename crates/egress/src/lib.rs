@@ -7,14 +7,14 @@
 mod address;
 mod answer;
 mod dial;
+mod host_network;
 mod judge;
-mod outside;
 mod proxy;
 mod reach;
+mod refusal_log;
 mod relay;
 mod serve;
 mod target;
-mod told;
 mod upstream;
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use foundry_core::{Env, Tasks};
 use foundry_sandbox::{Claim, Network, Shares};
 
 pub use answer::REASON_HEADER;
-pub use outside::{Outside, SystemOutside};
+pub use host_network::{HostNetwork, SystemNetwork};
 pub use reach::{Reach, reach};
 pub use upstream::Upstream;
 
@@ -81,29 +81,29 @@ pub struct Egress(Arc<Inner>);
 
 struct Inner {
     directory: Arc<dyn Directory>,
-    outside: Arc<dyn Outside>,
+    host_network: Arc<dyn HostNetwork>,
     upstream: Option<Upstream>,
     settings: Settings,
     env: Env,
     tasks: Tasks,
     held: Shares<String>,
-    told: told::Told,
+    refusals: refusal_log::RefusalLog,
 }
 
 impl Egress {
-    /// A proxy that looks up policies in `directory` and reaches hosts through `outside`, or through `upstream` where
-    /// the operator configured it. Its background work runs on `tasks`.
+    /// A proxy that looks up policies in `directory` and reaches hosts through `host_network`, or through `upstream`
+    /// where the operator configured it. Its background work runs on `tasks`.
     pub fn new(
         directory: Arc<dyn Directory>,
-        outside: Arc<dyn Outside>,
+        host_network: Arc<dyn HostNetwork>,
         upstream: Option<Upstream>,
         settings: Settings,
         env: Env,
         tasks: Tasks,
     ) -> Self {
         let held = Shares::default();
-        let told = told::Told::default();
-        Self(Arc::new(Inner { directory, outside, upstream, settings, env, tasks, held, told }))
+        let refusals = refusal_log::RefusalLog::default();
+        Self(Arc::new(Inner { directory, host_network, upstream, settings, env, tasks, held, refusals }))
     }
 }
 

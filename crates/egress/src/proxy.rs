@@ -19,9 +19,9 @@ use crate::Inner;
 use crate::answer::{Body, Problem};
 use crate::dial::{self, Stream};
 use crate::judge::{Route, route};
+use crate::refusal_log::Line;
 use crate::relay::{Counted, Seen, relay};
 use crate::target::Target;
-use crate::told::Line;
 use crate::upstream::Via;
 
 /// One connection of a sandbox.
@@ -51,14 +51,14 @@ impl Session {
         let done =
             if method == Method::CONNECT { self.tunnel(request).await } else { self.fetch(request).await };
         Ok(done.unwrap_or_else(|problem| {
-            self.tell(&problem);
+            self.log_refusal(&problem);
             problem.response()
         }))
     }
 
-    fn tell(&self, problem: &Problem) {
+    fn log_refusal(&self, problem: &Problem) {
         let sandbox = &self.claim.sandbox;
-        match self.egress.told.refusal(sandbox, self.egress.env.clock.now()) {
+        match self.egress.refusals.count(sandbox, self.egress.env.clock.now()) {
             Line::Skip => tracing::debug!(sandbox, reason = problem.reason, "{}", problem.short),
             line => {
                 let last = line == Line::Last;
@@ -81,7 +81,7 @@ impl Session {
             Route::Via(via) => {
                 let egress = &self.egress;
                 let limit = egress.settings.connect;
-                dial::tunnel(&egress.outside, &target, &via, limit, &self.tasks).await?
+                dial::tunnel(&egress.host_network, &target, &via, limit, &self.tasks).await?
             }
         };
         let (egress, slot, stop) =
@@ -126,7 +126,7 @@ impl Session {
 
     async fn route(&self, target: &Target) -> Result<Route, Problem> {
         let egress = &self.egress;
-        let judged = route(&self.network, target, egress.outside.as_ref(), egress.upstream.as_ref());
+        let judged = route(&self.network, target, egress.host_network.as_ref(), egress.upstream.as_ref());
         match tokio::time::timeout(egress.settings.connect, judged).await {
             Ok(judged) => judged,
             Err(_) => Err(Problem::unresolved(target, "the resolver does not respond")),
@@ -134,14 +134,14 @@ impl Session {
     }
 
     async fn direct(&self, target: &Target, addresses: Vec<std::net::SocketAddr>) -> Result<Stream, Problem> {
-        dial::direct(&self.egress.outside, target, addresses, self.egress.settings.connect).await
+        dial::direct(&self.egress.host_network, target, addresses, self.egress.settings.connect).await
     }
 
     async fn towards(&self, via: &Via, target: &Target, headers: &mut HeaderMap) -> Result<Stream, Problem> {
         if let Some(value) = &via.authorization {
             headers.insert(header::PROXY_AUTHORIZATION, value.clone());
         }
-        dial::proxy(&self.egress.outside, target, via, self.egress.settings.connect).await
+        dial::proxy(&self.egress.host_network, target, via, self.egress.settings.connect).await
     }
 
     async fn call(&self, far: Stream, request: Request<Incoming>) -> hyper::Result<Response<Body>> {

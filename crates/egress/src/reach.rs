@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use foundry_sandbox::Network;
 use http::Uri;
 
+use crate::host_network::HostNetwork;
 use crate::judge::{Route, route};
-use crate::outside::Outside;
 use crate::target::Target;
 use crate::upstream::Upstream;
 
@@ -28,7 +28,7 @@ pub enum Reach {
 pub async fn reach(
     network: &Network,
     address: &Uri,
-    outside: &dyn Outside,
+    host_network: &dyn HostNetwork,
     upstream: Option<&Upstream>,
 ) -> Result<Reach, String> {
     if *network == Network::Host {
@@ -36,7 +36,7 @@ pub async fn reach(
     }
     let usual = if address.scheme_str() == Some("https") { 443 } else { 80 };
     let target = Target::of(address, Some(usual)).ok_or("its URL has no usable host")?;
-    match route(network, &target, outside, upstream).await {
+    match route(network, &target, host_network, upstream).await {
         Ok(Route::Direct(addresses)) => Ok(Reach::At(addresses)),
         Ok(Route::Via(_)) => Ok(Reach::Upstream),
         Err(problem) => Err(problem.short),
@@ -46,12 +46,12 @@ pub async fn reach(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SystemOutside;
+    use crate::SystemNetwork;
 
     #[tokio::test]
     async fn reaches_no_more_for_a_sandbox_than_the_sandbox_itself_may() {
         let ask = async |network: &Network, address: &'static str| {
-            reach(network, &Uri::from_static(address), &SystemOutside, None).await
+            reach(network, &Uri::from_static(address), &SystemNetwork, None).await
         };
         let public = Network::public();
         let at = |address: &str| Ok(Reach::At(vec![address.parse().unwrap()]));

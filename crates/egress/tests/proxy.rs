@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use foundry_core::{Env, Tasks};
-use foundry_egress::{Directory, Egress, Outside, Settings, Upstream};
+use foundry_egress::{Directory, Egress, HostNetwork, Settings, Upstream};
 use foundry_http_client::NetworkSettings;
 use foundry_sandbox::key::nonce;
 use foundry_sandbox::{Claim, Network, NetworkSetting, RuntimeKey};
@@ -29,7 +29,7 @@ struct World {
 }
 
 #[async_trait]
-impl Outside for World {
+impl HostNetwork for World {
     async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         self.resolved.lock().unwrap().push(name.to_owned());
         let mut names = self.names.lock().unwrap();
@@ -84,7 +84,7 @@ impl Mesh {
         let world = Arc::new(world);
         let egress = Egress::new(
             Arc::new(Sandboxes(sandboxes)),
-            Arc::clone(&world) as Arc<dyn Outside>,
+            Arc::clone(&world) as Arc<dyn HostNetwork>,
             upstream,
             settings,
             env,

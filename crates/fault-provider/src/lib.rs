@@ -59,7 +59,7 @@ impl FaultProvider {
         answer
     }
 
-    async fn suffer(&self, stage: &str) -> Result<(), ProviderError> {
+    async fn inject_fault(&self, stage: &str) -> Result<(), ProviderError> {
         self.hang(&format!("{stage}.hang")).await;
         if let Some(millis) = self.number(&format!("{stage}.slow")).await {
             self.env.clock.sleep(Duration::from_millis(millis)).await;
@@ -85,7 +85,7 @@ impl Provider for FaultProvider {
     }
 
     async fn allocate(&self, name: &SandboxName) -> Result<Allocation, ProviderError> {
-        self.suffer("allocate").await?;
+        self.inject_fault("allocate").await?;
         self.linger("allocate", self.inner.allocate(name).await).await
     }
 
@@ -94,7 +94,7 @@ impl Provider for FaultProvider {
         name: &SandboxName,
         source: &dyn CloneSource,
     ) -> Result<PreparedRepo, ProviderError> {
-        self.suffer("prepare_repo").await?;
+        self.inject_fault("prepare_repo").await?;
         self.linger("prepare_repo", self.inner.prepare_repo(name, source).await).await
     }
 
@@ -104,17 +104,17 @@ impl Provider for FaultProvider {
         agent: &AgentInstall,
         progress: &Progress,
     ) -> Result<InstalledAgent, ProviderError> {
-        self.suffer("install_agent").await?;
+        self.inject_fault("install_agent").await?;
         self.linger("install_agent", self.inner.install_agent(name, agent, progress).await).await
     }
 
     async fn start_agent(&self, spec: &StartSpec) -> Result<RuntimeFacts, ProviderError> {
-        self.suffer("start_agent").await?;
+        self.inject_fault("start_agent").await?;
         self.linger("start_agent", self.inner.start_agent(spec).await).await
     }
 
     async fn probe(&self, facts: &RuntimeFacts) -> Result<Health, ProviderError> {
-        self.suffer("probe").await?;
+        self.inject_fault("probe").await?;
         self.linger("probe", self.inner.probe(facts).await).await
     }
 
@@ -123,7 +123,7 @@ impl Provider for FaultProvider {
     }
 
     async fn destroy(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {
-        self.suffer("destroy").await?;
+        self.inject_fault("destroy").await?;
         self.linger("destroy", self.inner.destroy(name).await).await
     }
 

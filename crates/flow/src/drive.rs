@@ -80,7 +80,7 @@ impl Driver<'_> {
                 return;
             }
             if row.status.status != Status::Running {
-                return self.put_down(&row).await;
+                return self.pick_up_later(&row).await;
             }
         }
     }
@@ -133,7 +133,7 @@ impl Driver<'_> {
         if row.status.status == Status::Running {
             return Some(*row);
         }
-        self.put_down(&row).await;
+        self.pick_up_later(&row).await;
         None
     }
 
@@ -248,7 +248,7 @@ impl Driver<'_> {
     }
 
     /// Ensures that a released flow is picked up again in time.
-    async fn put_down(&self, row: &Row) {
+    async fn pick_up_later(&self, row: &Row) {
         if let Some(due) = row.status.due_time {
             self.inner.due_at(due);
         }

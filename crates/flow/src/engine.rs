@@ -35,7 +35,7 @@ pub struct Drained {
     /// Flows that were running when the drain began.
     pub running: Vec<FlowId>,
     /// Flows that were ordered to give their attempt back.
-    pub told_to_release: Vec<FlowId>,
+    pub ordered_to_release: Vec<FlowId>,
     /// Flows that did not end in time; their leases expire.
     pub abandoned: Vec<FlowId>,
 }
@@ -87,7 +87,7 @@ impl Engine {
         let mut drained = Drained { running: ids(), ..Drained::default() };
         let grace = self.inner.options.grace.min(limit / 2);
         if !self.wait_until_free(limit - grace).await {
-            drained.told_to_release = ids();
+            drained.ordered_to_release = ids();
             for held in self.inner.leases.all() {
                 tracing::info!(flow = %held.flow_id, kind = held.kind, "drain limit reached; releasing");
                 held.order(Stop::Drain);

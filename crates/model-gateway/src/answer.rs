@@ -42,7 +42,7 @@ pub(crate) async fn of(
         () = silence.over() => {
             // The provider may have worked for the whole wait.
             drop(waiting);
-            call.tell(ConditionKind::Silent, &silence.words());
+            call.report(ConditionKind::Silent, &silence.words());
             return Err(silent(&silence));
         }
     };
@@ -74,7 +74,7 @@ pub(crate) async fn of(
     let success = parts.status.is_success();
     if success && call.api.generates() && call.gate.release(call.key, call.now()) {
         // A held key is released now, long before a stream ends.
-        call.tell(ConditionKind::Working, "");
+        call.report(ConditionKind::Working, "");
     }
     let relay = Relay::new(call.clone(), body, front, reader, filter, limit, success, tasks);
     Ok(Response::from_parts(parts, relay.boxed_unsync()))
@@ -138,14 +138,14 @@ fn refused(call: &Call, status: StatusCode, headers: &mut HeaderMap, read: Bytes
                 "{} redirects to {place}; set the base URL to the final address",
                 call.access.place()
             );
-            call.tell(kind, &words);
+            call.report(kind, &words);
             return Err(unreachable(words));
         }
         if call.is_of_before() {
             // Only the next attempt shows whether the new key works.
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
             headers.remove(header::RETRY_AFTER);
-        } else if let Some(condition) = call.tell(kind, &words) {
+        } else if let Some(condition) = call.report(kind, &words) {
             headers.insert(REASON, HeaderValue::from_static(condition.reason()));
             if condition.ends_turn() {
                 headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -165,7 +165,7 @@ fn refused(call: &Call, status: StatusCode, headers: &mut HeaderMap, read: Bytes
 fn unanswered(call: &Call, error: &reqwest::Error) -> Problem {
     let (kind, words) = classify::no_answer(error, &call.access.place());
     let failing = kind == ConditionKind::Failing;
-    call.tell(kind, &words);
+    call.report(kind, &words);
     if failing {
         return Problem {
             status: StatusCode::BAD_GATEWAY,

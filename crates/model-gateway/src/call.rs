@@ -43,7 +43,7 @@ impl Call {
 
     /// Reports a condition to the session, and holds the key back where its quota is used up for longer than an agent
     /// waits. Returns what was reported. Calls without a model report nothing: keys and gateways often lack them.
-    pub(crate) fn tell(&self, kind: ConditionKind, words: &str) -> Option<ModelCondition> {
+    pub(crate) fn report(&self, kind: ConditionKind, words: &str) -> Option<ModelCondition> {
         if !self.api.generates() {
             return None;
         }
@@ -74,16 +74,16 @@ impl Call {
     }
 
     /// Counts a whole answer with the provider's own numbers.
-    pub(crate) fn count(&self, seen: &Seen, told: Usage) {
-        self.used(seen, Usage { complete: true, ..told });
+    pub(crate) fn count(&self, seen: &Seen, reported: Usage) {
+        self.used(seen, Usage { complete: true, ..reported });
     }
 
     /// Counts a call whose numbers the provider did not report in full: what was seen, and an estimate of the rest.
     /// This counts agents that hang up early and servers that report no usage.
     pub(crate) fn count_guess(&self, seen: &Seen, complete: bool) {
-        let told = seen.usage.clone();
-        let read = if told.is_some() { 0 } else { self.read };
-        let mut usage = told.unwrap_or(Usage { input: read, ..Usage::default() });
+        let reported = seen.usage.clone();
+        let read = if reported.is_some() { 0 } else { self.read };
+        let mut usage = reported.unwrap_or(Usage { input: read, ..Usage::default() });
         let written = seen.words.tokens();
         let estimated = read > 0 || written > usage.output;
         usage.output = usage.output.max(written);

@@ -15,6 +15,7 @@ use crate::answer;
 use crate::bodies::{self, Bodies};
 use crate::call::Call;
 use crate::condition::{ConditionKind, ModelCondition};
+use crate::connection_slots;
 use crate::gate::{Admission, First, Gate, KeyName};
 use crate::include_usage::{Asked, most_of_gemini};
 use crate::mcp::Endpoints;
@@ -22,7 +23,6 @@ use crate::proof::SandboxProof;
 use crate::reports::Reports;
 use crate::reserve::{Crowded, Reserved, tokens_of};
 use crate::route::{Api, Route};
-use crate::seats;
 use crate::shape::{Family, Problem, Retry};
 use crate::upstream;
 use crate::waits::Waits;
@@ -162,7 +162,7 @@ impl Gateway {
         let (token, query) = upstream::token(&parts.headers, parts.uri.query());
         let mut access = self.access(token.as_deref(), &parts.headers).await?;
         // Before anything is awaited: a connection that has proved nothing may be dropped.
-        seats::take(&parts, &access.owner.session)?;
+        connection_slots::take(&parts, &access.owner.session)?;
         if !access.limits.is_empty() {
             // Earlier calls of this session must be counted first.
             tokio::select! {
@@ -347,7 +347,7 @@ fn permitted(call: &Call) -> Result<(), Problem> {
     }
     if !call.access.allows(&call.model) {
         let words = format!("this agent may not use the model {:?}", call.model);
-        call.tell(ConditionKind::NotAllowed, &words);
+        call.report(ConditionKind::NotAllowed, &words);
         return Err(Problem {
             status: StatusCode::FORBIDDEN,
             reason: "MODEL_NOT_ALLOWED",
@@ -366,7 +366,7 @@ fn permitted(call: &Call) -> Result<(), Problem> {
             limit.scope,
             amount(limit.used)
         );
-        call.tell(ConditionKind::LimitReached, &words);
+        call.report(ConditionKind::LimitReached, &words);
         return Err(Problem {
             status: StatusCode::PAYMENT_REQUIRED,
             reason: "MODEL_LIMIT_REACHED",

@@ -110,9 +110,9 @@ pub(crate) fn most_of_gemini(body: &[u8]) -> u64 {
 /// The expected tokens for the bounds of a request: at least a little, and no more than a model generates.
 fn written<const N: usize>(bounds: [Option<&RawValue>; N], answers: Option<&RawValue>) -> u64 {
     /// Whatever the request, an answer costs something.
-    const LEAST: u64 = 256;
+    const MIN_ANSWER: u64 = 256;
     /// More than models generate in one answer: a larger bound must not block all other calls.
-    const MOST: u64 = 200_000;
+    const MAX_ANSWER: u64 = 200_000;
     let number = |value: &RawValue| {
         let number = value.get().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0)?;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounded on both sides
@@ -120,7 +120,7 @@ fn written<const N: usize>(bounds: [Option<&RawValue>; N], answers: Option<&RawV
     };
     let each = bounds.into_iter().flatten().filter_map(number).max().unwrap_or(WRITTEN);
     let answers = answers.and_then(number).unwrap_or(1).max(1);
-    each.saturating_mul(answers).clamp(LEAST, MOST)
+    each.saturating_mul(answers).clamp(MIN_ANSWER, MAX_ANSWER)
 }
 
 /// The body with `parts` in place of the bytes from `start` to `end`.

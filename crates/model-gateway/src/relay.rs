@@ -156,13 +156,13 @@ impl Flow {
         }
         self.stage = Stage::Ended;
         if self.success && self.call.api.generates() {
-            self.tell(end);
+            self.report(end);
         }
         // The remaining bytes hold no share of a limit.
         self.call.reservation = None;
     }
 
-    fn tell(&mut self, end: End) {
+    fn report(&mut self, end: End) {
         self.reader.finish();
         let seen = &self.reader.seen;
         let finished = seen.finished;
@@ -191,7 +191,7 @@ impl Flow {
             End::Left if !finished => return,
             End::Whole | End::Left => (ConditionKind::Working, String::new()),
         };
-        self.call.tell(kind, &words);
+        self.call.report(kind, &words);
     }
 
     /// The last event of a stream that the gateway itself ends.

@@ -15,8 +15,8 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::connection_slots::{ConnectionSlot, ConnectionSlots};
 use crate::gateway::{Gateway, Settings};
-use crate::seats::{Seat, Seats};
 
 /// Time for a request head to arrive, also for the next request on the same connection: forwarders keep idle
 /// connections for less.
@@ -48,7 +48,7 @@ impl Gateway {
     }
 
     async fn accept(self, listener: Listener) {
-        let mut seats = Seats::default();
+        let mut slots = ConnectionSlots::default();
         let stop = self.tasks().cancellation().clone();
         // A panic in a connection ends only that connection: nobody reads these reports.
         let (connections, _) = Tasks::new();
@@ -68,10 +68,10 @@ impl Gateway {
                         continue;
                     }
                     let gateway = self.clone();
-                    let (seat, dropped) = seats.seat(self.settings(), peer.unwrap_or(Peer::Ours));
+                    let (slot, dropped) = slots.open(self.settings(), peer.unwrap_or(Peer::Ours));
                     connections.spawn("model gateway connection", async move {
                         tokio::select! {
-                            () = gateway.connection(io, seat) => {}
+                            () = gateway.connection(io, slot) => {}
                             () = dropped => {}
                         }
                         drop(share);
@@ -88,11 +88,11 @@ impl Gateway {
         connections.shutdown(self.settings().drain + Duration::from_secs(1)).await;
     }
 
-    async fn connection(self, io: Io, seat: Arc<Seat>) {
+    async fn connection(self, io: Io, slot: Arc<ConnectionSlot>) {
         let (stop, drain) = (self.tasks().cancellation().clone(), self.settings().drain);
         let service = service_fn(move |mut request: Request<Incoming>| {
             let gateway = self.clone();
-            request.extensions_mut().insert(Arc::clone(&seat));
+            request.extensions_mut().insert(Arc::clone(&slot));
             // Boxed: a call's future is large, and each connection holds one.
             Box::pin(async move { Ok::<_, Infallible>(gateway.handle(request).await) })
         });

@@ -24,7 +24,7 @@ pub(crate) struct Seen {
     /// The events with none of this: output of the model.
     pub(crate) words: Words,
     /// Whether the current event contains usage, a failure or the end.
-    told: bool,
+    reports: bool,
 }
 
 /// Measures the model's output, for a stream that breaks off before it reports its usage.
@@ -147,12 +147,12 @@ impl Seen {
             return self.words.take(data.len());
         }
         let finished = self.finished;
-        self.told = false;
+        self.reports = false;
         if let Ok(event) = serde_json::from_slice::<Value>(data) {
             self.event(api, &event);
         }
         // Each chunk of output has a null usage, too.
-        if !self.told && self.finished == finished {
+        if !self.reports && self.finished == finished {
             self.words.take(data.len());
         }
     }
@@ -259,7 +259,7 @@ impl Seen {
     }
 
     fn fail(&mut self, error: Value) {
-        (self.failure, self.told) = (Some(error), true);
+        (self.failure, self.reports) = (Some(error), true);
     }
 
     fn model(&mut self, name: &Value) {
@@ -273,13 +273,13 @@ impl Seen {
         if !usage.is_object() {
             return;
         }
-        self.told = true;
-        let told = self.usage.get_or_insert_default();
+        self.reports = true;
+        let counts = self.usage.get_or_insert_default();
         for (name, count) in [
-            ("input_tokens", &mut told.input),
-            ("output_tokens", &mut told.output),
-            ("cache_read_input_tokens", &mut told.cache_read),
-            ("cache_creation_input_tokens", &mut told.cache_write),
+            ("input_tokens", &mut counts.input),
+            ("output_tokens", &mut counts.output),
+            ("cache_read_input_tokens", &mut counts.cache_read),
+            ("cache_creation_input_tokens", &mut counts.cache_write),
         ] {
             if let Some(n) = usage[name].as_u64() {
                 *count = n;
@@ -305,7 +305,7 @@ impl Seen {
         let cost = usage["cost"].as_f64().filter(|cost| cost.is_finite() && (0.0..1e9).contains(cost));
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounded above
         let cost_micros = cost.map(|cost| (cost * 1e6).ceil() as u64);
-        self.told = true;
+        self.reports = true;
         self.usage = Some(Usage {
             input: read.saturating_sub(cached),
             output: usage[written].as_u64().unwrap_or(0),
@@ -322,7 +322,7 @@ impl Seen {
         }
         let count = |name: &str| usage[name].as_u64().unwrap_or(0);
         let (read, cached) = (count("promptTokenCount"), count("cachedContentTokenCount"));
-        self.told = true;
+        self.reports = true;
         self.usage = Some(Usage {
             input: read.saturating_sub(cached) + count("toolUsePromptTokenCount"),
             output: count("candidatesTokenCount") + count("thoughtsTokenCount"),

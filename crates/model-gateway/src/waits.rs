@@ -28,7 +28,7 @@ impl Waits {
         let words = format!(
             "calls in progress may reach the limit of {scope}; this call is sent when one of them finishes"
         );
-        wait.tell(ConditionKind::LimitWait, &call.model, words);
+        wait.report(ConditionKind::LimitWait, &call.model, words);
         wait
     }
 
@@ -43,7 +43,7 @@ impl Wait {
         self.access.owner.session.clone()
     }
 
-    fn tell(&self, kind: ConditionKind, model: &str, words: String) {
+    fn report(&self, kind: ConditionKind, model: &str, words: String) {
         // Not reported through the call: it reveals nothing about the provider or its key.
         self.reports.condition(&self.access, ModelCondition { kind, model: model.to_owned(), words });
     }
@@ -59,6 +59,6 @@ impl Drop for Wait {
             return;
         }
         all.remove(&session);
-        self.tell(ConditionKind::LimitWaitOver, "", String::new());
+        self.report(ConditionKind::LimitWaitOver, "", String::new());
     }
 }

@@ -111,7 +111,7 @@ impl Runtime {
             ("POST", ["v1", "agents", acp, "messages"]) => {
                 let acp = acp_id(acp)?;
                 let message = reply::read(body, MAX_MESSAGE).await?;
-                ok(&Delivered { outcome: self.agents.tell(&acp, &message)? })
+                ok(&Delivered { outcome: self.agents.pass_on(&acp, &message)? })
             }
             ("GET", ["v1", "logs", acp]) => self.log(acp_id(acp)?, &query).await,
             ("POST", ["v1", "exec"]) => {

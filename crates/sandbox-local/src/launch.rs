@@ -191,7 +191,7 @@ fn run() -> io::Result<()> {
     };
     let (places, report) = (spec.bounds.places.clone(), spec.bounds.report_file.clone());
     let watch = Watch::new(&spec.bounds.limits, family, places, report, words).start();
-    let told = watch.and_then(|watch| {
+    let started = watch.and_then(|watch| {
         let process = ProcessRef::of(pid)?;
         let place = serde_json::to_value(Place { process, address })?;
         let facts = RuntimeFacts { place, ..spec.facts.clone() };
@@ -199,7 +199,7 @@ fn run() -> io::Result<()> {
         answer(&LaunchAnswer::Started(Box::new(facts)));
         Ok(watch)
     });
-    let (watch, pulse) = match told {
+    let (watch, pulse) = match started {
         Ok(watch) => watch,
         Err(e) => {
             // A runtime without recorded facts must not run.
@@ -265,7 +265,7 @@ fn start(
         .stderr(log);
     if !spec.bubblewrap {
         let mut child = command.args(args).spawn()?;
-        tell(&mut child, &spec.start)?;
+        send_start(&mut child, &spec.start)?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         return Ok((child, pid, None));
     }
@@ -283,13 +283,13 @@ fn start(
         .ok_or_else(|| {
             io::Error::other("bwrap did not start anything; its output is in the sandbox's log")
         })?;
-    tell(&mut child, &spec.start)?;
+    send_start(&mut child, &spec.start)?;
     // Kept open: bwrap writes the exit code to it at the end.
     Ok((child, pid, Some(lines.into_inner())))
 }
 
 /// Sends the runtime its key; it reads one line only.
-fn tell(child: &mut Child, start: &Start) -> io::Result<()> {
+fn send_start(child: &mut Child, start: &Start) -> io::Result<()> {
     let mut line = serde_json::to_vec(start)?;
     line.push(b'\n');
     match child.stdin.take() {
@@ -315,7 +315,7 @@ fn wait_reaping(child: &mut Child) -> io::Result<ExitStatus> {
 /// Reports limits reached at the very end; does not wait for a measurement in progress.
 fn last_look(watch: &Mutex<Watch>) {
     if let Ok(mut watch) = watch.try_lock() {
-        watch.tell();
+        watch.evaluate();
     }
 }
 

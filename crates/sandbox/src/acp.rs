@@ -39,7 +39,7 @@ pub enum AcpEvent {
         option: Option<String>,
     },
     /// We sent the agent a notification, e.g. `session/cancel`.
-    Told {
+    Notified {
         /// The JSON-RPC method.
         method: String,
     },
@@ -266,7 +266,7 @@ impl AcpEvent {
                 Self::Replied { id: id.unwrap_or_default(), option: option.map(str::to_owned) }
             }
             (Direction::ToAgent, _, Some(id)) => Self::Asked { id, method, params },
-            (Direction::ToAgent, _, None) => Self::Told { method },
+            (Direction::ToAgent, _, None) => Self::Notified { method },
             (Direction::FromAgent, "", Some(id)) => Self::Answered { id, result: answer(json) },
             (Direction::FromAgent, "session/update", None) => updated(params),
             (Direction::FromAgent, "session/request_permission", Some(id)) => Self::PermissionAsked {

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::peer::Peer;
 
 /// Beyond this number, the oldest connection of the sandbox with the most is dropped.
-const MOST: usize = 128;
+const MAX_UNPROVED: usize = 128;
 
 /// All unproved connections of a socket, the oldest first.
 #[derive(Debug, Default)]
@@ -20,10 +20,10 @@ impl Unproved {
     pub fn add(&mut self, peer: Peer) -> oneshot::Receiver<()> {
         let (dropped, given_up) = oneshot::channel();
         self.0.push_back((peer, dropped));
-        if self.0.len() > MOST {
+        if self.0.len() > MAX_UNPROVED {
             self.0.retain(|(_, dropped)| !dropped.is_closed());
         }
-        if self.0.len() > MOST {
+        if self.0.len() > MAX_UNPROVED {
             self.drop_one();
         }
         given_up
@@ -55,7 +55,7 @@ mod tests {
         let open = |r: &mut oneshot::Receiver<()>| r.try_recv() == Err(oneshot::error::TryRecvError::Empty);
         assert!(open(&mut honest) && open(&mut late));
         let kept = flood.iter_mut().map(open).filter(|o| *o).count();
-        assert_eq!((kept, unproved.0.len()), (MOST - 2, MOST));
+        assert_eq!((kept, unproved.0.len()), (MAX_UNPROVED - 2, MAX_UNPROVED));
         assert!(open(&mut flood[999]), "the newest are kept");
     }
 

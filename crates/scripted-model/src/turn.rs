@@ -250,15 +250,15 @@ mod tests {
 
     #[test]
     fn the_directory_is_found_as_each_agent_tells_it() {
-        for told in [
+        for prompt in [
             " - Primary working directory: /a/b\n - Is a git repository",
             "<cwd>/a/b</cwd>",
             "<env>\n  Working directory: /a/b\n",
             "- **Workspace Directories:**\n  - /a/b\n- **Directory",
             "I'm currently working in the directory: /a/b\nHere",
         ] {
-            let conversation = Conversation { everything: told.to_owned(), ..Conversation::default() };
-            assert_eq!(conversation.directory(), "/a/b", "{told}");
+            let conversation = Conversation { everything: prompt.to_owned(), ..Conversation::default() };
+            assert_eq!(conversation.directory(), "/a/b", "{prompt}");
         }
     }
 }

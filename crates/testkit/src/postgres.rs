@@ -217,12 +217,12 @@ impl Cluster {
 
     /// The cluster of the run that this process belongs to.
     fn shared() -> Option<Result<Self, PostgresMissing>> {
-        let told = std::env::var(SHARED).ok()?;
+        let value = std::env::var(SHARED).ok()?;
         let parts =
-            told.split_once(':').and_then(|(port, dir)| Some((port.parse().ok()?, PathBuf::from(dir))));
+            value.split_once(':').and_then(|(port, dir)| Some((port.parse().ok()?, PathBuf::from(dir))));
         let Some((port, directory)) = parts else {
             return Some(Err(PostgresMissing(format!(
-                "{SHARED}={told}: must be a port, a colon and a directory"
+                "{SHARED}={value}: must be a port, a colon and a directory"
             ))));
         };
         let owner = unprivileged();

@@ -4,7 +4,7 @@
 //! The database is the truth. Hints and the ring of encoded changes only make it fast.
 
 mod body;
-mod course;
+mod delivery;
 mod encoded;
 mod feed;
 mod grant;

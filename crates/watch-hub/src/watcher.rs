@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use tonic::Status;
 
 use crate::body;
-use crate::course::{Course, Out};
+use crate::delivery::{Delivery, Out};
 use crate::inner::{Subscription, stopping};
 use crate::metrics::count;
 
@@ -44,7 +44,7 @@ impl Start {
 }
 
 pub(crate) struct Watcher {
-    course: Course,
+    delivery: Delivery,
     authorization: BoxStream<'static, AuthorizationEvent>,
     authorization_is_final: bool,
     expiring: Option<Timestamp>,
@@ -74,14 +74,14 @@ impl Watcher {
         let beginning = match (position, reset) {
             (Some(_), _) => Beginning::Resumed,
             (None, Some(_)) => Beginning::Reset,
-            (None, None) => Beginning::Anew,
+            (None, None) => Beginning::New,
         };
         if beginning == Beginning::Resumed {
             count(&feed.hub().counters.resumed);
         }
         feed.hub().config.observer.opened(feed.feed.view.name(), beginning);
         Self {
-            course: Course::new(feed, start.heartbeat, hello, position, reset),
+            delivery: Delivery::new(feed, start.heartbeat, hello, position, reset),
             authorization,
             authorization_is_final: false,
             expiring: None,
@@ -122,7 +122,7 @@ impl Watcher {
     }
 
     async fn next_out(&mut self) -> Option<Result<Out, Status>> {
-        let cancelled = self.course.hub().tasks.cancellation().clone();
+        let cancelled = self.delivery.hub().tasks.cancellation().clone();
         loop {
             // The hello comes first.
             if self.seq > 0
@@ -137,18 +137,18 @@ impl Watcher {
                     None => self.authorization_is_final = true,
                     Some(AuthorizationEvent::Expiring(at)) => self.expiring = Some(at),
                     Some(AuthorizationEvent::Ended(status)) => {
-                        count(&self.course.hub().counters.revoked);
+                        count(&self.delivery.hub().counters.revoked);
                         return Some(Err(status));
                     }
                 },
                 () = cancelled.cancelled() => return Some(Err(stopping().into())),
                 notice = self.end.next(), if self.seq > 0 => {
                     if notice.is_some() {
-                        count(&self.course.hub().counters.drained);
+                        count(&self.delivery.hub().counters.drained);
                     }
                     return notice.map(|notice| Ok(Out::Here(body::drain(notice))));
                 }
-                out = self.course.next() => return Some(out),
+                out = self.delivery.next() => return Some(out),
             }
         }
     }

@@ -25,7 +25,7 @@ pub trait Observer: Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beginning {
     /// Without a position, from a snapshot.
-    Anew,
+    New,
     /// From its position.
     Resumed,
     /// From a snapshot, since its position was not valid any more.

@@ -20,7 +20,7 @@ use crate::answer::AnswerBody;
 use crate::caller_limits::Permit;
 use crate::headers;
 use crate::routes::Route;
-use crate::session::Said;
+use crate::session::SessionDirective;
 
 /// Why the request's own body failed, if it did.
 pub(crate) type RequestFailure = Arc<OnceLock<Status>>;
@@ -67,12 +67,12 @@ fn pass_on(
     }
     let (mut parts, body) = answer.into_parts();
     // Only auth may set or clear sessions.
-    let said = (route.service == "auth").then(|| Said::read(&parts.headers)).flatten();
+    let directive = (route.service == "auth").then(|| SessionDirective::read(&parts.headers)).flatten();
     headers::clean_answer(&mut parts.headers);
     // Extensions that the service's layers have added are not for the gateway's.
     parts.extensions = Extensions::new();
-    if let Some(said) = said {
-        parts.extensions.insert(said);
+    if let Some(directive) = directive {
+        parts.extensions.insert(directive);
     }
     let complete = parts.headers.contains_key("grpc-status");
     let body = AnswerBody::new(body, complete, route.service, cut, permit, failure);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use foundry_core::{Env, Error, SandboxId, Tasks};
-use foundry_egress::{Directory, Egress, Settings, SystemOutside, Upstream};
+use foundry_egress::{Directory, Egress, Settings, SystemNetwork, Upstream};
 use foundry_sandbox::{Claim, Network};
 
 use crate::mesh_socket::listen;
@@ -27,8 +27,8 @@ pub fn serve(shared: &Arc<Shared>, env: &Env, tasks: &Tasks, data_dir: &Path) ->
         .map_err(|e| Error::precondition("NETWORK_UNUSABLE", "provisioner.network", e.to_string()))?;
     let listener = listen(&socket(data_dir)).map_err(Error::internal)?;
     let directory = Arc::new(Ledger(Arc::downgrade(shared)));
-    let outside = Arc::new(SystemOutside);
-    Egress::new(directory, outside, upstream, Settings::default(), env.clone(), tasks.clone())
+    let host_network = Arc::new(SystemNetwork);
+    Egress::new(directory, host_network, upstream, Settings::default(), env.clone(), tasks.clone())
         .serve(listener);
     Ok(())
 }

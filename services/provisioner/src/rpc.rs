@@ -111,9 +111,9 @@ mod tests {
         assert_eq!(stranger.code(), Code::NotFound);
         let answer = authorize(&rpc, &f.member, one).await.unwrap();
         assert_eq!(answer.organization_id, f.organization.as_str());
-        let told = WatchSandboxRequest::decode(answer.request).unwrap();
-        assert_eq!(told.options, None);
-        let stream = rpc.watch_sandbox(called_by(&edge, told)).await;
+        let request = WatchSandboxRequest::decode(answer.request).unwrap();
+        assert_eq!(request.options, None);
+        let stream = rpc.watch_sandbox(called_by(&edge, request)).await;
         stream.unwrap().into_inner().next().await.unwrap().unwrap();
 
         let all = WatchSandboxesRequest { organization_id: f.organization.to_string(), options: None };

@@ -69,7 +69,7 @@ impl Survivors {
         foundry_core::lock(&self.0).clone()
     }
 
-    fn tell(&self, sandboxes: Vec<String>) {
+    fn set(&self, sandboxes: Vec<String>) {
         *foundry_core::lock(&self.0) = sandboxes;
     }
 }
@@ -219,7 +219,7 @@ fn phases(shared: &Arc<Shared>, engine: Engine, survivors: Survivors) -> Phases 
     let (hub, store, shared) = (shared.hub.clone(), shared.store.clone(), Arc::clone(shared));
     foundry_service::phases(hub, store, move |limit| async move {
         let cut_off = foundry_service::finish_flows(engine, limit).await;
-        survivors.tell(still_running(&shared).await);
+        survivors.set(still_running(&shared).await);
         cut_off
     })
 }

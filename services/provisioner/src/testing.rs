@@ -36,11 +36,11 @@ pub mod repo;
 
 /// Sandboxes that exist in memory only.
 #[derive(Clone, Default)]
-pub struct FakeProvider(Arc<Mutex<Outside>>, Arc<tokio::sync::watch::Sender<bool>>);
+pub struct FakeProvider(Arc<Mutex<FakeHost>>, Arc<tokio::sync::watch::Sender<bool>>);
 
-/// What exists outside of the service.
+/// The host as the service sees it: its sandboxes and runtimes, and the faults to inject.
 #[derive(Default)]
-pub struct Outside {
+pub struct FakeHost {
     pub sandboxes: BTreeMap<SandboxName, Timestamp>,
     pub runtimes: BTreeMap<SandboxName, RuntimeFacts>,
     /// All runtimes that were ever started.
@@ -58,17 +58,17 @@ pub struct Outside {
 }
 
 impl FakeProvider {
-    pub fn outside(&self) -> std::sync::MutexGuard<'_, Outside> {
+    pub fn host(&self) -> std::sync::MutexGuard<'_, FakeHost> {
         self.0.lock().unwrap()
     }
 
     pub fn names(&self) -> Vec<String> {
-        self.outside().sandboxes.keys().map(ToString::to_string).collect()
+        self.host().sandboxes.keys().map(ToString::to_string).collect()
     }
 
     /// Kills the runtime of a sandbox.
     pub fn kill(&self, id: &str) {
-        self.outside().runtimes.remove(&id.parse().unwrap());
+        self.host().runtimes.remove(&id.parse().unwrap());
     }
 
     /// Completes while a call hangs.
@@ -76,13 +76,13 @@ impl FakeProvider {
         self.1.subscribe().wait_for(|hung| *hung).await.unwrap();
     }
 
-    async fn suffer(&self, call: &'static str) -> Result<(), ProviderError> {
-        if self.outside().hanging.contains(call) {
+    async fn inject_fault(&self, call: &'static str) -> Result<(), ProviderError> {
+        if self.host().hanging.contains(call) {
             self.1.send_replace(true);
             let _until_given_up = Hung(&self.1);
             std::future::pending::<()>().await;
         }
-        if self.outside().failing.contains(call) {
+        if self.host().failing.contains(call) {
             return Err(ProviderError::new(Class::Capacity, "DISK_FULL", "the disk is full"));
         }
         Ok(())
@@ -105,11 +105,11 @@ impl Provider for FakeProvider {
     }
 
     async fn allocate(&self, name: &SandboxName) -> Result<Allocation, ProviderError> {
-        self.suffer("allocate").await?;
-        if self.outside().undecided {
+        self.inject_fault("allocate").await?;
+        if self.host().undecided {
             return Err(ProviderError::new(Class::Timeout, "ISOLATION_UNDECIDED", "not known").retryable());
         }
-        let at = *self.outside().sandboxes.entry(name.clone()).or_default();
+        let at = *self.host().sandboxes.entry(name.clone()).or_default();
         let isolation = Isolation::None { reason: "in memory".into() };
         Ok(Allocation { sandbox: name.clone(), allocated_at: at, isolation, network: Network::Host })
     }
@@ -119,7 +119,7 @@ impl Provider for FakeProvider {
         _: &SandboxName,
         _: &dyn CloneSource,
     ) -> Result<PreparedRepo, ProviderError> {
-        self.suffer("prepare_repo").await?;
+        self.inject_fault("prepare_repo").await?;
         let cloned =
             ClonedRepo { head: "0123456789012345678901234567890123456789".into(), branch: "b".into() };
         Ok(PreparedRepo { cloned, workspace: "/workspace".into() })
@@ -131,60 +131,60 @@ impl Provider for FakeProvider {
         _: &AgentInstall,
         _: &Progress,
     ) -> Result<InstalledAgent, ProviderError> {
-        self.suffer("install_agent").await?;
+        self.inject_fault("install_agent").await?;
         Ok(InstalledAgent { foundry: "/foundry".into(), ..InstalledAgent::default() })
     }
 
     async fn start_agent(&self, spec: &StartSpec) -> Result<RuntimeFacts, ProviderError> {
-        self.suffer("start_agent").await?;
-        let mut outside = self.outside();
-        if let Some(running) = outside.runtimes.get(&spec.name) {
+        self.inject_fault("start_agent").await?;
+        let mut host = self.host();
+        if let Some(running) = host.runtimes.get(&spec.name) {
             return Ok(running.clone());
         }
-        outside.started.push(spec.runtime_instance.clone());
+        host.started.push(spec.runtime_instance.clone());
         let facts = serde_json::from_value(serde_json::json!({
             "sandbox": spec.name, "runtime_instance": spec.runtime_instance, "home": "/home/agent",
             "workspace": "/workspace", "isolation": {"kind": "none", "reason": "in memory"},
         }));
         let facts: RuntimeFacts = facts.unwrap();
-        outside.runtimes.insert(spec.name.clone(), facts.clone());
+        host.runtimes.insert(spec.name.clone(), facts.clone());
         Ok(facts)
     }
 
     async fn probe(&self, facts: &RuntimeFacts) -> Result<Health, ProviderError> {
-        self.suffer("probe").await?;
-        Ok(match self.outside().runtimes.get(&facts.sandbox) {
+        self.inject_fault("probe").await?;
+        Ok(match self.host().runtimes.get(&facts.sandbox) {
             Some(running) if running == facts => Health::Alive,
             _ => Health::Dead { cause: DeathCause::Killed { signal: 9 } },
         })
     }
 
     async fn limits(&self, _: &RuntimeFacts) -> Result<LimitReport, ProviderError> {
-        Ok(self.outside().limits.clone())
+        Ok(self.host().limits.clone())
     }
 
     async fn destroy(&self, name: &SandboxName) -> Result<Destroyed, ProviderError> {
-        self.suffer("destroy").await?;
-        let mut outside = self.outside();
-        outside.runtimes.remove(name);
-        match outside.sandboxes.remove(name) {
+        self.inject_fault("destroy").await?;
+        let mut host = self.host();
+        host.runtimes.remove(name);
+        match host.sandboxes.remove(name) {
             Some(_) => Ok(Destroyed::Removed),
             None => Ok(Destroyed::AlreadyGone),
         }
     }
 
     async fn list_owned(&self) -> Result<Vec<OwnedSandbox>, ProviderError> {
-        let outside = self.outside();
-        let owned = outside.sandboxes.iter().map(|(name, at)| OwnedSandbox {
+        let host = self.host();
+        let owned = host.sandboxes.iter().map(|(name, at)| OwnedSandbox {
             name: name.clone(),
             allocated_at: Some(*at),
-            runtime: outside.runtimes.get(name).cloned(),
+            runtime: host.runtimes.get(name).cloned(),
         });
         Ok(owned.collect())
     }
 
     fn open(&self, facts: &RuntimeFacts) -> Result<Arc<dyn Handle>, ProviderError> {
-        let (port, home) = self.outside().runtime.clone().unwrap_or_else(|| (1, "/nowhere".into()));
+        let (port, home) = self.host().runtime.clone().unwrap_or_else(|| (1, "/nowhere".into()));
         Ok(Arc::new(FakeHandle { port, home, key: facts.key.clone() }))
     }
 }

@@ -101,8 +101,8 @@ impl Trial {
         self.check(end.outcome() == TurnOutcome::Completed, format!("mode {mode}: {end:?}"));
         self.check(asked == 0, format!("mode {mode}: asked {asked} times"));
         let written = self.is_in_the_work_tree(file);
-        let told = || format!("{:?}", TranscriptSummary::of(&entries).tools);
-        self.check(written != self.agent.read_only, format!("mode {mode}: written {written}, {}", told()));
+        let tools = || format!("{:?}", TranscriptSummary::of(&entries).tools);
+        self.check(written != self.agent.read_only, format!("mode {mode}: written {written}, {}", tools()));
         let shown = option(&self.session().await, "mode").map(|o| o.value.clone());
         self.check(shown.as_deref() == Some(mode), format!("mode {mode}: shows {shown:?}"));
     }

@@ -60,8 +60,8 @@ impl Trial {
                 format!("{victim}, after it: {:?}", cut.next),
             );
             self.check(
-                cut.told == 1,
-                format!("{victim}: earlier words stand {} times in the transcript", cut.told),
+                cut.occurrences == 1,
+                format!("{victim}: earlier words stand {} times in the transcript", cut.occurrences),
             );
             self.check(cut.remembers, format!("{victim}: what was said before is not in the next request"));
         }

@@ -125,7 +125,7 @@ async fn a_kill_of_mesh_runtime_or_agent_loses_and_doubles_nothing_of_a_real_age
         assert!(reasons.contains(&cut.end.reason.as_str()), "{victim}: {:?}", cut.end);
         assert_eq!(cut.next.outcome(), TurnOutcome::Completed, "{victim}: {:?}", cut.next);
         assert!(cut.remembers, "{victim}: what was said before is not in the next request");
-        assert_eq!(cut.told, 1, "{victim}: the earlier words are lost or doubled");
+        assert_eq!(cut.occurrences, 1, "{victim}: the earlier words are lost or doubled");
     }
 }
 

@@ -56,14 +56,14 @@ async fn files_of_the_command_line_reach_the_agent_and_its_pictures_come_back() 
     let prompt = "show attachments\nrun ls -l ~/attachments && tail -c 3 ~/attachments/*-large.bin";
     let attach = ["--attach", &picture, "--attach", &notes, "--attach", &large];
     let args = [&["task", "create", prompt, "--allow"][..], &repo, &attach].concat();
-    let told = mesh.cli_ok(&args);
+    let output = mesh.cli_ok(&args);
     let picture_in = format!("Attached: picture image/png, {} bytes, sha256 {PNG_HASH}", PNG.len());
-    assert!(told.contains(&picture_in), "{told}");
-    assert!(told.contains("Attached: text attachment:///notes%2Etxt text/plain, 8 bytes"), "{told}");
-    assert!(told.contains("large.bin (application/octet-stream, 200003 bytes)"), "{told}");
-    assert!(told.contains("| end"), "the file is not in the sandbox: {told}");
-    assert!(told.contains("with shot.png (image/png,"), "{told}");
-    assert!(!told.contains("large.bin | "), "it is no part of the work: {told}");
+    assert!(output.contains(&picture_in), "{output}");
+    assert!(output.contains("Attached: text attachment:///notes%2Etxt text/plain, 8 bytes"), "{output}");
+    assert!(output.contains("large.bin (application/octet-stream, 200003 bytes)"), "{output}");
+    assert!(output.contains("| end"), "the file is not in the sandbox: {output}");
+    assert!(output.contains("with shot.png (image/png,"), "{output}");
+    assert!(!output.contains("large.bin | "), "it is no part of the work: {output}");
 
     let listed =
         ListAttachmentsRequest { organization_id: caller.organization_id.clone(), ..Default::default() };
@@ -77,11 +77,11 @@ async fn files_of_the_command_line_reach_the_agent_and_its_pictures_come_back() 
     assert_eq!(get_task(&caller, &task).await.changes.unwrap_or_default().files_changed, 0);
 
     // Pictures from the agent: one in its message, one from a tool.
-    let told = mesh.cli_ok(&["session", "send", &session, "show a picture"]);
+    let output = mesh.cli_ok(&["session", "send", &session, "show a picture"]);
     assert_eq!(
-        told.matches("+ file from the agent: picture.png (image/png, 115 bytes) att_").count(),
+        output.matches("+ file from the agent: picture.png (image/png, 115 bytes) att_").count(),
         2,
-        "{told}"
+        "{output}"
     );
     let entries = await_turns(&caller, &session, 2).await;
     assert_contiguous(&entries);

@@ -15,18 +15,18 @@ use serde_json::{Value, json};
 
 /// Runs a program; returns its standard output.
 fn run(program: &str, args: &[&str]) -> String {
-    run_telling(program, args).0
+    run_with_stderr(program, args).0
 }
 
 /// Runs a program; returns its standard output and its standard error.
-fn run_telling(program: &str, args: &[&str]) -> (String, String) {
+fn run_with_stderr(program: &str, args: &[&str]) -> (String, String) {
     let out = Command::new(program).args(args).output().unwrap_or_else(|e| {
         panic!("{program} is missing ({e}): run `make test`, which installs it, or `scripts/tools.sh checks`")
     });
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let told = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(out.status.success(), "{program} {args:?}: {}\n{text}{told}", out.status);
-    (text, told)
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{program} {args:?}: {}\n{text}{stderr}", out.status);
+    (text, stderr)
 }
 
 async fn finished_task(mesh: &Mesh) -> (Caller, String, String) {

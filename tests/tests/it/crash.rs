@@ -64,11 +64,11 @@ impl World {
 
     async fn undisturbed(&self) -> (TranscriptSummary, Vec<u8>) {
         let (task, session) = self.create(PROMPT).await;
-        let (told, patch) = self.finished(&task, &session).await;
-        assert_eq!(told.ends, [TurnOutcome::Completed]);
-        assert_eq!(told.spoken, [PROMPT]);
-        assert!(told.words.contains("All is done.") && told.notices.is_empty(), "{told:?}");
-        (told, patch)
+        let (summary, patch) = self.finished(&task, &session).await;
+        assert_eq!(summary.ends, [TurnOutcome::Completed]);
+        assert_eq!(summary.spoken, [PROMPT]);
+        assert!(summary.words.contains("All is done.") && summary.notices.is_empty(), "{summary:?}");
+        (summary, patch)
     }
 
     /// Creates a task and waits until it is idle; returns task, session and sandbox ids.
@@ -227,8 +227,8 @@ async fn a_crash_while_an_agent_session_is_created_goes_on_with_the_same_agent()
         sandboxes::signal(&world.mesh, &sandbox, runtime.server, Signal::CONT);
         let entries = await_turns(&world.ada, &session, 1).await;
         assert_spoken_once(&entries);
-        let told = TranscriptSummary::of(&entries);
-        assert_eq!((told.ends, told.notices), (vec![TurnOutcome::Completed], vec![]));
+        let summary = TranscriptSummary::of(&entries);
+        assert_eq!((summary.ends, summary.notices), (vec![TurnOutcome::Completed], vec![]));
         assert_not_repeated(&before, &get_task(&world.ada, &task).await);
         world.assert_adopted(&task, &sandbox, runtime, 1).await;
     }
@@ -336,15 +336,15 @@ async fn a_sandbox_that_dies_within_a_turn_comes_back_and_the_queue_waits_for_th
         let new = send(&world.ada, &session, &format!("say new {turns}")).await;
         let entries = await_turns(&world.ada, &session, turns + 3).await;
         assert_spoken_once(&entries);
-        let told = TranscriptSummary::of(&entries);
+        let summary = TranscriptSummary::of(&entries);
         assert_eq!(
-            told.ends[turns..],
+            summary.ends[turns..],
             [TurnOutcome::Interrupted, TurnOutcome::Completed, TurnOutcome::Completed]
         );
         assert!(TranscriptSummary::of_turn(&entries, &held).words.contains(&format!("held {turns}")));
         assert!(TranscriptSummary::of_turn(&entries, &new).words.contains(&format!("new {turns}")));
-        let rebuilt = told.notices.iter().filter(|n| **n == NoticeKind::ContextRebuilt).count();
-        assert_eq!(rebuilt, turns.div_ceil(3), "each new agent is told of once: {:?}", told.notices);
+        let rebuilt = summary.notices.iter().filter(|n| **n == NoticeKind::ContextRebuilt).count();
+        assert_eq!(rebuilt, turns.div_ceil(3), "each new agent is mentioned once: {:?}", summary.notices);
         turns += 3;
     }
     assert_eq!(sandboxes::only(&world.ada, &task).await.sandbox_id, sandbox);

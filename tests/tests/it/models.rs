@@ -33,9 +33,9 @@ fn ok(mesh: &Mesh, args: &[&str], input: &str) -> String {
 
 fn refused(mesh: &Mesh, args: &[&str], input: &str, reason: &str) {
     let out = with_input(mesh, args, input);
-    let told = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(!out.status.success() && told.contains(reason), "{args:?}: {told}");
-    assert!(!told.contains("canary"), "{told}");
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && stderr.contains(reason), "{args:?}: {stderr}");
+    assert!(!stderr.contains("canary"), "{stderr}");
 }
 
 fn json(text: &str) -> Vec<Value> {

@@ -52,7 +52,7 @@ const RESTARTS: [(&[&str], Signal); 7] = [
 struct World {
     mesh: Mesh,
     ada: Caller,
-    severing: FaultProxy,
+    proxy: FaultProxy,
     progress: Arc<Progress>,
     _faults: tempfile::TempDir,
 }
@@ -63,15 +63,15 @@ impl World {
         Faults::none(dir.path()).hang("allocate");
         let mesh = Mesh::start_faulty(Shape::Separate, dir.path(), &[LONG_STOP]);
         let ada = mesh.sign_in("ada").await;
-        let severing = FaultProxy::start(&mesh.url("gateway"), 1, BYTES).await;
-        Self { mesh, ada, severing, progress: Arc::default(), _faults: dir }
+        let proxy = FaultProxy::start(&mesh.url("gateway"), 1, BYTES).await;
+        Self { mesh, ada, proxy, progress: Arc::default(), _faults: dir }
     }
 
     /// Starts watchers of all views, each on its own connection, so that a cut interrupts one stream only.
     fn watch(&self, tasks: &[(String, Vec<String>)]) -> JoinSet<Watcher> {
         let mut roaming = JoinSet::new();
         for number in 0..WATCHERS {
-            let caller = Caller::with_token(self.severing.url(), &self.ada.token, &self.ada.organization_id);
+            let caller = Caller::with_token(self.proxy.url(), &self.ada.token, &self.ada.organization_id);
             let view = match usize::try_from(number).unwrap() % (2 * TASKS) {
                 n if n < TASKS => View::Task(tasks[n].0.clone()),
                 _ => View::Organization,
@@ -112,7 +112,7 @@ async fn await_more(mesh: &Mesh, progress: &Progress) {
 ///
 /// After each restart, a task without writers is killed, so that rows also leave the summary.
 async fn disturb(world: &mut World, doomed: &[String]) {
-    let World { mesh, ada, progress, severing, .. } = world;
+    let World { mesh, ada, progress, proxy, .. } = world;
     for ((names, signal), doomed) in RESTARTS.into_iter().zip(doomed) {
         await_more(mesh, progress).await;
         progress.up.send_replace(false);
@@ -133,7 +133,7 @@ async fn disturb(world: &mut World, doomed: &[String]) {
     loop {
         await_more(mesh, progress).await;
         let (delivered, resumed) = (*progress.delivered.borrow(), *progress.resumed.borrow());
-        if delivered >= CHANGES + CHANGES / 10 && resumed >= RESUMES && severing.cuts() >= CUTS {
+        if delivered >= CHANGES + CHANGES / 10 && resumed >= RESUMES && proxy.cuts() >= CUTS {
             return;
         }
     }
@@ -250,9 +250,9 @@ async fn fifty_watchers_keep_the_contract_through_restarts_and_severed_connectio
     }
     let disturbed = tokio::time::timeout(DISTURBED, disturb(&mut world, &doomed)).await;
     disturbed.unwrap_or_else(|_| panic!("the story hangs\n{}", world.mesh.log_tail()));
-    let World { ada, severing, progress, .. } = &world;
+    let World { ada, proxy, progress, .. } = &world;
     progress.over.send_replace(true);
-    severing.calm();
+    proxy.stop_cutting();
     let writes = tokio::time::timeout(PATIENCE, writing.join_all()).await.expect("writers end").concat();
     let watchers = tokio::time::timeout(PATIENCE, roaming.join_all()).await.expect("watchers end");
     for task in &doomed {
@@ -281,12 +281,12 @@ async fn fifty_watchers_keep_the_contract_through_restarts_and_severed_connectio
         sum(|s| s.resets),
         writes.len(),
         RESTARTS.len(),
-        severing.cuts(),
+        proxy.cuts(),
         lived.as_secs_f64(),
         (begun.elapsed() - lived).as_secs_f64(),
     );
     assert_eq!(sum(|s| s.resets), 0, "every position stays good");
     assert!(sum(|s| s.changes) >= CHANGES as u64 && sum(|s| s.resumed) >= RESUMES as u64);
     assert!(gone > RESTARTS.len(), "watchers are told which rows are gone");
-    assert!(sum(|s| s.snapshots) > WATCHERS && severing.cuts() >= CUTS);
+    assert!(sum(|s| s.snapshots) > WATCHERS && proxy.cuts() >= CUTS);
 }

@@ -82,12 +82,12 @@ export class Foundry {
       baseUrl,
       sessionKey: () => this.keys.get(),
       isKnown: (key) => this.store.isKnown(key),
-      take: (message) => this.take(message),
+      receive: (message) => this.receive(message),
       returned: () => {
         this.followKey();
         this.link.attach(this.open());
       },
-      lost: () => this.beginAnew(),
+      lost: () => this.reattach(),
     });
     this.store = new PageStore(this.link, options.schedule ?? withNextFrame);
     const { store } = this;
@@ -199,10 +199,10 @@ export class Foundry {
   }
 
   /** Starts over when the worker has died: a browser ends it when the tab in whose process it runs crashes. */
-  private beginAnew(): void {
+  private reattach(): void {
     const detail = 'The worker shared by all tabs has died; this tab continues with another one.';
     this.beginning = { at: Date.now(), what: 'reconnect', detail };
-    this.store.cutOff();
+    this.store.markStale();
     this.link.attach(this.open());
   }
 
@@ -244,7 +244,7 @@ export class Foundry {
     return page;
   }
 
-  private take(message: ToPageItself): void {
+  private receive(message: ToPageItself): void {
     switch (message.kind) {
       case 'welcome':
         this.stopWelcome?.();

@@ -77,10 +77,10 @@ async function allSent(page: Page, count: number): Promise<void> {
 
 /** Saves a file by the keyboard: an answer of the agent may move the button between press and release of a click. */
 async function saved(page: Page, button: Locator): Promise<Download> {
-  const told = page.getByRole('region', { name: 'Messages' }).filter({ hasText: 'The file was not saved' });
+  const notice = page.getByRole('region', { name: 'Messages' }).filter({ hasText: 'The file was not saved' });
   const begun = page.waitForEvent('download');
-  const failed = told.waitFor().then(async () => {
-    throw new Error(await told.innerText());
+  const failed = notice.waitFor().then(async () => {
+    throw new Error(await notice.innerText());
   });
   const [download] = await Promise.all([Promise.race([begun, failed]), button.press('Enter')]);
   return download;

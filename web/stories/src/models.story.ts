@@ -209,9 +209,9 @@ test('a conflict with another admin is shown, and the changes of both are kept',
   await theirs.getByLabel(/^Models/).fill('model-one, theirs');
   await send(theirs, 'Change model provider');
   await dialog.getByRole('button', { name: 'Change model provider' }).click();
-  const told = dialog.getByRole('alert');
-  await told.getByText('Someone else saved changes while you were editing.').waitFor();
-  await told.getByText('model-one, theirs').waitFor();
+  const alert = dialog.getByRole('alert');
+  await alert.getByText('Someone else saved changes while you were editing.').waitFor();
+  await alert.getByText('model-one, theirs').waitFor();
   expect(await dialog.getByLabel('Name').first().inputValue()).toBe('heard');
   expect(await dialog.getByLabel(/^Models/).inputValue()).toBe('model-one, mine');
   await send(dialog, 'Change model provider');
@@ -269,8 +269,8 @@ test('a conflict over a profile is shown', async () => {
   await theirs.getByLabel('Effort (optional)').fill('low');
   await send(theirs, 'Change agent profile');
   await dialog.getByRole('button', { name: 'Change agent profile' }).click();
-  const told = dialog.getByRole('alert');
-  await told.getByText('theirs', { exact: true }).waitFor();
+  const alert = dialog.getByRole('alert');
+  await alert.getByText('theirs', { exact: true }).waitFor();
   await other.context().close();
   expect(await dialog.getByLabel('Effort (optional)').inputValue()).toBe('low');
   for (const colorScheme of ['dark', 'light'] as const) {

@@ -90,8 +90,8 @@ test('what the command line chooses and fills in is seen in the page', async () 
   const shown = mesh.cli('task', 'list', '--output', 'json');
   const task = /"taskId":\s*"(task_[0-9a-f]+)"/.exec(shown)?.[1] ?? '';
   const session = /"sessionId":\s*"(ses_[0-9a-f]+)"/.exec(mesh.cli('task', 'show', task, '--output', 'json'))?.[1] ?? '';
-  const told = mesh.cli('session', 'show', session);
-  for (const word of ['demo-loud', '/form', '50000 of 200000 tokens (25 %)', 'A quiet talk']) expect(told).toContain(word);
+  const output = mesh.cli('session', 'show', session);
+  for (const word of ['demo-loud', '/form', '50000 of 200000 tokens (25 %)', 'A quiet talk']) expect(output).toContain(word);
   mesh.cli('session', 'set', session, 'mode', 'careful');
   await expect.poll(async () => await setting('Mode').inputValue(), { timeout: 30_000 }).toBe('careful');
   await send(page, 'ask for a form');

@@ -20,7 +20,7 @@ const CONSTRUCTORS: [&str; 14] = [
     "failed",
     "refused",
     "read",
-    "rebuild",
+    "restart_session",
     "end",
     "plain",
     "problem",

@@ -214,24 +214,24 @@ impl Turn {
     }
 
     /// The updates as short texts, the pieces of one message joined.
-    pub fn told(&self) -> Vec<String> {
-        let mut told: Vec<String> = Vec::new();
+    pub fn summary(&self) -> Vec<String> {
+        let mut summary: Vec<String> = Vec::new();
         let mut message = Value::Null;
         for update in &self.updates {
             assert_eq!(update["method"], "session/update", "{update}");
             let update = &update["params"]["update"];
             if update["sessionUpdate"] == "agent_message_chunk" {
                 let text = update["content"]["text"].as_str().unwrap();
-                match told.last_mut() {
+                match summary.last_mut() {
                     Some(last) if message == update["messageId"] => last.push_str(&format!("|{text}")),
-                    _ => told.push(format!("says: {text}")),
+                    _ => summary.push(format!("says: {text}")),
                 }
                 message = update["messageId"].clone();
             } else {
-                told.push(in_short(update));
+                summary.push(in_short(update));
             }
         }
-        told
+        summary
     }
 }
 

@@ -24,7 +24,7 @@ async fn runs_a_command_in_the_working_directory_and_streams_its_output() {
     client.put("here.txt", "");
     let turn = client.turn("run ls; echo err >&2").await;
     assert_eq!(
-        turn.told()[3..],
+        turn.summary()[3..],
         [
             "call-1 execute: Run `ls; echo err >&2`",
             "call-1 in_progress",
@@ -46,19 +46,22 @@ async fn shows_output_while_the_command_still_runs() {
     client.receive_until(|m| m.to_string().contains("first\\n")).await;
     // The command reads the pipe and ends only now, after its first line was seen.
     tokio::fs::write(&fifo, "second\n").await.unwrap();
-    let told = client.answer_to(id).await.told();
-    assert!(told.iter().any(|t| t.contains("completed \"first\\nsecond\\nExit status 0.\"")), "{told:?}");
+    let summary = client.answer_to(id).await.summary();
+    assert!(
+        summary.iter().any(|t| t.contains("completed \"first\\nsecond\\nExit status 0.\"")),
+        "{summary:?}"
+    );
 }
 
 #[tokio::test]
 async fn reports_how_a_command_failed_and_goes_on() {
     let mut client = Client::start().await;
     let turn = client.turn("run exit 3\nrun kill -9 $$\nrun no-such-command\nsay on").await;
-    let told = turn.told();
+    let summary = turn.summary();
     for wanted in
         ["call-1 failed \"Exit status 3.\"", "call-2 failed \"Ended by signal 9.\"", "Exit status 127."]
     {
-        assert!(told.iter().any(|t| t.contains(wanted)), "{wanted}: {told:#?}");
+        assert!(summary.iter().any(|t| t.contains(wanted)), "{wanted}: {summary:#?}");
     }
     assert_eq!(turn.stop_reason(), "end_turn");
     let raw = turn.updates.iter().map(|u| &u["params"]["update"]["rawOutput"]).find(|r| r.is_object());
@@ -79,8 +82,11 @@ async fn kills_the_whole_process_group_when_the_turn_is_cancelled() {
     client.cancel().await;
     let turn = client.answer_to(id).await;
     assert_eq!(turn.stop_reason(), "cancelled");
-    let told = turn.told();
-    assert!(told.last().unwrap().contains("failed \"up\\nStopped: the turn was cancelled.\""), "{told:?}");
+    let summary = turn.summary();
+    assert!(
+        summary.last().unwrap().contains("failed \"up\\nStopped: the turn was cancelled.\""),
+        "{summary:?}"
+    );
     gone(&client.file("child"));
     gone(&client.file("shell"));
 }
@@ -89,8 +95,8 @@ async fn kills_the_whole_process_group_when_the_turn_is_cancelled() {
 async fn stops_a_command_at_its_time_limit_and_goes_on() {
     let mut client = Client::start_with(options(Instantly)).await;
     let turn = client.turn("run echo $$ > pid; sleep 1000\nsay on").await;
-    let told = turn.told();
-    assert!(told.iter().any(|t| t.contains("failed") && t.contains("the time limit")), "{told:?}");
+    let summary = turn.summary();
+    assert!(summary.iter().any(|t| t.contains("failed") && t.contains("the time limit")), "{summary:?}");
     assert!(turn.said().starts_with("on"));
 }
 
@@ -100,7 +106,7 @@ async fn leaves_nothing_running_in_the_background_after_a_command() {
     let grace = Duration::from_secs(3600);
     let mut client = Client::start_with(DemoOptions { command_grace: grace, ..options(SystemClock) }).await;
     let turn = client.turn("run sleep 1000 & echo $! > pid; echo started").await;
-    assert!(turn.told().iter().any(|t| t.contains("completed \"started\\nExit status 0.\"")));
+    assert!(turn.summary().iter().any(|t| t.contains("completed \"started\\nExit status 0.\"")));
     gone(&client.file("pid"));
 }
 
@@ -112,7 +118,7 @@ async fn does_not_wait_for_what_left_its_group_and_keeps_the_output_open() {
         .turn("run setsid sh -c 'echo $$ > pid; sleep 1000' & until test -s pid; do :; done; echo out")
         .await;
     assert_eq!(turn.stop_reason(), "end_turn");
-    assert!(turn.told().iter().any(|t| t.contains("Exit status 0.")), "{:?}", turn.told());
+    assert!(turn.summary().iter().any(|t| t.contains("Exit status 0.")), "{:?}", turn.summary());
     // It is this test's own process, named by the number it wrote itself.
     let pid = client.file("pid");
     assert!(std::process::Command::new("kill").arg("-9").arg(pid.trim()).status().unwrap().success());
@@ -138,5 +144,5 @@ async fn gives_commands_no_input_and_bounds_what_it_shows_of_their_output() {
     assert_eq!(turn.stop_reason(), "end_turn");
     let sent: usize = turn.updates.iter().map(|u| u.to_string().len()).sum();
     assert!(sent < 1 << 20, "{sent} bytes were sent");
-    assert!(turn.told().iter().any(|t| t.contains("bytes left out")));
+    assert!(turn.summary().iter().any(|t| t.contains("bytes left out")));
 }

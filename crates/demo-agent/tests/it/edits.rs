@@ -3,8 +3,8 @@
 use crate::client::Client;
 
 /// The tool calls among a turn's updates.
-fn calls(told: Vec<String>) -> Vec<String> {
-    told.into_iter().filter(|t| t.starts_with("call-")).collect()
+fn calls(summary: Vec<String>) -> Vec<String> {
+    summary.into_iter().filter(|t| t.starts_with("call-")).collect()
 }
 
 #[tokio::test]
@@ -17,7 +17,7 @@ async fn shows_each_edit_as_a_tool_call_with_its_difference() {
     assert_eq!(turn.stop_reason(), "end_turn");
     let last = turn.said();
     assert_eq!(
-        calls(turn.told()),
+        calls(turn.summary()),
         [
             "call-1 edit: Write new/a.txt",
             "call-1 in_progress",
@@ -67,7 +67,7 @@ async fn creates_many_files_with_one_instruction() {
     let turn = client.turn("create 200 files in data/many").await;
     assert_eq!(std::fs::read_dir(client.dir.path().join("data/many")).unwrap().count(), 200);
     assert_eq!(client.file("data/many/file-007.txt"), "File 7 of 200.\n");
-    assert_eq!(calls(turn.told()).len(), 3);
+    assert_eq!(calls(turn.summary()).len(), 3);
 }
 
 #[tokio::test]
@@ -81,9 +81,10 @@ async fn refuses_to_leave_its_directory_says_so_and_goes_on() {
     );
     let turn = client.turn(&prompt).await;
     assert_eq!(turn.stop_reason(), "end_turn");
-    let told = calls(turn.told());
-    let refused = told.iter().filter(|t| t.contains("failed") && t.contains("outside the working directory"));
-    assert_eq!(refused.count(), 4, "{told:#?}");
+    let summary = calls(turn.summary());
+    let refused =
+        summary.iter().filter(|t| t.contains("failed") && t.contains("outside the working directory"));
+    assert_eq!(refused.count(), 4, "{summary:#?}");
     assert!(!outside.exists() && !std::path::Path::new("/tmp/demo-agent-escaped.txt").exists());
     assert_eq!(client.file("in.txt"), "y\n");
 }
@@ -102,8 +103,8 @@ async fn fails_an_impossible_edit_with_its_reason() {
     ] {
         let turn = client.turn(prompt).await;
         assert_eq!(turn.stop_reason(), "end_turn");
-        let told = calls(turn.told());
-        assert!(told[2].contains("failed") && told[2].contains(reason), "{prompt}: {told:?}");
+        let summary = calls(turn.summary());
+        assert!(summary[2].contains("failed") && summary[2].contains(reason), "{prompt}: {summary:?}");
     }
     assert_eq!(client.file("a.txt"), "text");
 }

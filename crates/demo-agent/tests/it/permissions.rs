@@ -24,7 +24,7 @@ async fn asks_before_it_acts_and_acts_when_allowed() {
     client.select(&question, "allow_once").await;
     let turn = client.answer_to(id).await;
     assert_eq!(turn.stop_reason(), "end_turn");
-    assert_eq!(turn.told()[0], "call-1 in_progress");
+    assert_eq!(turn.summary()[0], "call-1 in_progress");
     assert!(client.dir.path().join("done").exists());
 }
 
@@ -37,7 +37,7 @@ async fn skips_what_is_rejected_and_goes_on_with_the_rest() {
         client.select(&question, answer).await;
         let turn = client.answer_to(id).await;
         assert_eq!(
-            turn.told()[..2],
+            turn.summary()[..2],
             ["call-1 failed \"Not permitted.\"", "says: Skipped: Run `touch done`."]
         );
         assert_eq!(turn.stop_reason(), "end_turn");
@@ -74,7 +74,7 @@ async fn stops_in_bounded_time_when_cancelled_while_it_waits_for_an_answer() {
     client.cancel().await;
     let turn = client.answer_to(id).await;
     assert_eq!(turn.stop_reason(), "cancelled");
-    assert!(turn.told().last().unwrap().starts_with("call-1 failed"), "{:?}", turn.told());
+    assert!(turn.summary().last().unwrap().starts_with("call-1 failed"), "{:?}", turn.summary());
     // Nothing waits for the late answer.
     client.select(&question, "allow_once").await;
     assert_eq!(client.turn("say on").await.said(), "on");
@@ -120,9 +120,9 @@ async fn keeps_several_questions_open_at_once_and_takes_the_answers_in_any_order
     let turn = client.answer_to(id).await;
     assert_eq!(turn.stop_reason(), "end_turn");
     assert_eq!(turn.said(), "I was not allowed to continue, so I will stop here.");
-    let told = turn.told();
-    assert!(told.contains(&"call-4 completed".to_owned()), "{told:?}");
-    assert!(told.contains(&"call-5 failed \"Not permitted.\"".to_owned()), "{told:?}");
+    let summary = turn.summary();
+    assert!(summary.contains(&"call-4 completed".to_owned()), "{summary:?}");
+    assert!(summary.contains(&"call-5 failed \"Not permitted.\"".to_owned()), "{summary:?}");
 }
 
 #[tokio::test]

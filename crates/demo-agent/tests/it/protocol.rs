@@ -72,14 +72,14 @@ async fn answers_malformed_lines_with_an_error_and_lives_on() {
 async fn gives_the_same_updates_for_the_same_prompt_on_the_same_tree() {
     const PROMPT: &str =
         "say hello\nwrite a.txt: one\nrun echo out; echo err >&2; ls\ncreate 3 files in d\nhelp";
-    let mut told = Vec::new();
+    let mut outputs = Vec::new();
     for _ in 0..2 {
         let mut client = Client::start().await;
         let turn = client.turn(PROMPT).await;
         let lines: Vec<String> = turn.updates.iter().map(Value::to_string).collect();
-        told.push(lines.join("\n").replace(client.dir.path().to_str().unwrap(), "DIR"));
+        outputs.push(lines.join("\n").replace(client.dir.path().to_str().unwrap(), "DIR"));
     }
-    assert_eq!(told[0], told[1]);
+    assert_eq!(outputs[0], outputs[1]);
 }
 
 #[tokio::test]

@@ -16,9 +16,9 @@ async fn every_choice_can_be_seen_in_what_it_does() {
     let answer = set(&mut client, "model", "demo-loud").await;
     assert_eq!(answer["result"]["configOptions"][1]["currentValue"], "demo-loud");
     set(&mut client, "effort", "high").await;
-    let told = client.turn("say hello").await.told();
-    assert!(told.contains(&"says: HELLO".to_owned()), "{told:?}");
-    assert_eq!(told.iter().filter(|t| t.starts_with("thinks")).count(), 2);
+    let summary = client.turn("say hello").await.summary();
+    assert!(summary.contains(&"says: HELLO".to_owned()), "{summary:?}");
+    assert_eq!(summary.iter().filter(|t| t.starts_with("thinks")).count(), 2);
     set(&mut client, "mode", "careful").await;
     let prompt = client.prompt("write a.txt: x").await;
     let (_, asked) = client.receive_until(|m| m["method"] == "session/request_permission").await;
@@ -68,5 +68,5 @@ async fn tells_its_title_its_usage_and_a_mode_of_its_own_choice() {
         (&json!(1000), &json!("USD"))
     );
     assert_eq!(of("config_option_update")["configOptions"][0]["currentValue"], "careful");
-    assert!(turn.told().iter().any(|t| t.contains("My mode is")), "{:?}", turn.told());
+    assert!(turn.summary().iter().any(|t| t.contains("My mode is")), "{:?}", turn.summary());
 }

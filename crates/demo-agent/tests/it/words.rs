@@ -13,7 +13,7 @@ async fn thinks_announces_a_plan_and_streams_what_it_says_in_groups_of_words() {
     let turn = client.turn("say one two three four five six").await;
     assert_eq!(turn.stop_reason(), "end_turn");
     assert_eq!(
-        turn.told(),
+        turn.summary(),
         [
             "thinks: I found one thing to do.",
             "plan .",
@@ -29,7 +29,7 @@ async fn takes_the_steps_of_its_plan_one_after_the_other() {
     let mut client = Client::start().await;
     let turn = client.turn("say a. b\nthink hard\nsay c").await;
     assert_eq!(
-        turn.told(),
+        turn.summary(),
         [
             "thinks: I found 3 things to do. I will do them in order.",
             "plan ...",
@@ -50,7 +50,7 @@ async fn takes_the_steps_of_its_plan_one_after_the_other() {
 async fn spreads_a_plan_that_is_spelled_out_over_the_steps() {
     let mut client = Client::start().await;
     let turn = client.turn("plan: look; work\nsay 1\nsay 2\nsay 3\nsay 4").await;
-    let plans: Vec<String> = turn.told().into_iter().filter(|t| t.starts_with("plan")).collect();
+    let plans: Vec<String> = turn.summary().into_iter().filter(|t| t.starts_with("plan")).collect();
     assert_eq!(plans, ["plan ..", "plan >.", "plan x>", "plan xx"]);
 }
 

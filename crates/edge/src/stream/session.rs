@@ -60,7 +60,7 @@ impl Session {
         allowance: Arc<dyn Allowance>,
     ) -> Self {
         let shared = starter.shared();
-        shared.observer.opened(STREAM, Beginning::Anew);
+        shared.observer.opened(STREAM, Beginning::New);
         let guard = Guard::new(
             Arc::clone(registered.credential()),
             caller.clone(),

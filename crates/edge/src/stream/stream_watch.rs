@@ -64,7 +64,7 @@ impl StreamWatch {
         counted: Counted,
     ) -> Self {
         let resumes = !wanted.options.resume_token.is_empty();
-        observer.opened(SUBSCRIPTION, if resumes { Beginning::Resumed } else { Beginning::Anew });
+        observer.opened(SUBSCRIPTION, if resumes { Beginning::Resumed } else { Beginning::New });
         Self {
             wanted,
             slot,

@@ -218,7 +218,7 @@ async fn a_drain_lets_a_stage_reach_its_boundary_and_leaves_the_next_to_another(
         finish.add_permits(1);
     };
     let (drained, ()) = futures::join!(engine.shutdown(SHORT), let_go);
-    assert_eq!((drained.running, drained.told_to_release), (vec![id.clone()], vec![]));
+    assert_eq!((drained.running, drained.ordered_to_release), (vec![id.clone()], vec![]));
     let left = bench.flow(&id).await;
     assert_eq!((left.status, left.stage.as_str(), left.attempt), (Status::Ready, "two", 0));
     assert!(tasks.shutdown(SHORT).await);
@@ -246,7 +246,7 @@ async fn a_drain_gives_back_what_does_not_end_in_time_without_counting_the_attem
         bench.advance(Duration::from_secs(6));
     };
     let (drained, ()) = futures::join!(engine.shutdown(Duration::from_secs(8)), time_passes);
-    assert_eq!((drained.told_to_release, drained.abandoned), (vec![id.clone()], vec![]));
+    assert_eq!((drained.ordered_to_release, drained.abandoned), (vec![id.clone()], vec![]));
     let released = bench.flow(&id).await;
     assert_eq!((released.status, released.attempt, released.failures), (Status::Ready, 0, 0));
     assert!(tasks.shutdown(SHORT).await);

@@ -52,7 +52,7 @@ pub(super) struct Rewriting {
     name: String,
     base: Url,
     held: BytesMut,
-    told: bool,
+    announced: bool,
 }
 
 impl Rewriting {
@@ -64,7 +64,7 @@ impl Rewriting {
             name: name.to_owned(),
             base: access.url.clone(),
             held: BytesMut::new(),
-            told: false,
+            announced: false,
         }
     }
 
@@ -73,14 +73,14 @@ impl Rewriting {
     /// # Errors
     /// When messages would go to another server, which must not get the secret.
     pub(super) fn pass(&mut self, data: Bytes) -> Result<Bytes, BoxError> {
-        if self.told {
+        if self.announced {
             return Ok(data);
         }
         self.held.extend_from_slice(&data);
         let mut out = BytesMut::new();
         while let Some(end) = end_of_event(&self.held) {
             let event = self.held.split_to(end);
-            let Some(place) = told(&event) else {
+            let Some(place) = endpoint_of(&event) else {
                 out.extend_from_slice(&event);
                 continue;
             };
@@ -91,7 +91,7 @@ impl Rewriting {
             let (session, name, base) = (self.session.clone(), self.name.clone(), self.base.clone());
             let endpoint = Endpoint { session, name, base, url };
             self.endpoints.lock().insert(self.id.clone(), endpoint);
-            self.told = true;
+            self.announced = true;
             let line = format!("event: endpoint\ndata: /mcp/{}/{}\n\n", self.name, self.id);
             out.extend_from_slice(line.as_bytes());
             out.extend_from_slice(&self.held.split());
@@ -116,7 +116,7 @@ fn end_of_event(data: &[u8]) -> Option<usize> {
 }
 
 /// The address in an event that names one.
-fn told(event: &[u8]) -> Option<String> {
+fn endpoint_of(event: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(event).ok()?;
     let field = |name: &str| {
         let of = |line: &'_ str| line.strip_prefix(name)?.strip_prefix(':').map(str::trim).map(str::to_owned);

@@ -19,9 +19,9 @@ use url::Url;
 use crate::access::{Ledger, McpAccess, McpRefused, place};
 use crate::bodies;
 use crate::classify;
+use crate::connection_slots;
 use crate::gateway::{ACCESS, Gateway};
 use crate::proof::SandboxProof;
-use crate::seats;
 use crate::shape::{Problem, Retry};
 use crate::silence::Silence;
 use crate::upstream;
@@ -138,7 +138,7 @@ impl Gateway {
         };
         let access = caller.access().await.map_err(|refused| problem(refused, path.name))?;
         // Before a name is resolved: a connection that has proved nothing may be dropped.
-        seats::take(&parts, &access.session)?;
+        connection_slots::take(&parts, &access.session)?;
         let target = self.target(&access, path, &parts.method)?;
         let client = caller.client(&access).await.map_err(|refused| problem(refused, path.name))?;
         let sent = headers::to_server(&access, &parts.headers);

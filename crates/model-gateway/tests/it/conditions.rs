@@ -293,8 +293,8 @@ async fn holds_what_the_ledger_remembers_of_a_quota_until_its_time() {
     t.ledger.change(|access| access.held_until = Some(until));
     let answer = t.post("/v1/messages", CALL).await;
     assert_eq!((answer.status().as_u16(), header(&answer, "retry-after")), (429, "3600"));
-    let told = t.ledger.next_condition().await.kind;
-    assert_eq!(told, ConditionKind::Quota { resume_at: Some(until), notice: false, ends_turn: true });
+    let kind = t.ledger.next_condition().await.kind;
+    assert_eq!(kind, ConditionKind::Quota { resume_at: Some(until), notice: false, ends_turn: true });
     assert!(t.upstream.was_not_asked().await);
     t.clock.advance(Duration::from_secs(3600));
     t.upstream.will(Reply::json(200, "{}"));

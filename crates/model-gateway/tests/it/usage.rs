@@ -291,7 +291,7 @@ async fn an_agent_that_leaves_early_is_counted_with_a_guess_of_what_passed() {
     let words = "some words of a person ".repeat(200);
     let request = format!(r#"{{"model":"m","stream":true,"messages":["{words}"]}}"#);
     let t = Setup::new(Kind::OpenAiCompatible).await;
-    let told = async || {
+    let used = async || {
         let used = t.ledger.next_usage().await;
         assert!(
             used.estimated && !used.complete && ['m', 'g'].iter().any(|m| used.model.starts_with(*m)),
@@ -311,7 +311,7 @@ async fn an_agent_that_leaves_early_is_counted_with_a_guess_of_what_passed() {
         _ = t.upstream.received() => {}
     }
     drop(waiting);
-    assert_eq!(told().await, 0);
+    assert_eq!(used().await, 0);
     // Within the output, and after it when only the usage is missing.
     let end = CHAT_WORDS.find("\n\n").unwrap() + 2;
     let (word, done) = CHAT_WORDS.split_at(end);
@@ -328,7 +328,7 @@ async fn an_agent_that_leaves_early_is_counted_with_a_guess_of_what_passed() {
             passed += crate::support::piece(&mut body).await.len();
         }
         drop(body);
-        assert_eq!(told().await, 50, "one for each event");
+        assert_eq!(used().await, 50, "one for each event");
     }
 }
 

@@ -214,7 +214,7 @@ impl Agent {
     }
 
     /// Records a message and queues it for the agent.
-    pub fn tell(&self, message: &[u8], logs: &Logs) -> Result<Outcome, Failure> {
+    pub fn pass_on(&self, message: &[u8], logs: &Logs) -> Result<Outcome, Failure> {
         let mut talk = lock(&self.talk);
         let Some(talk) = talk.as_mut().filter(|t| t.input.is_open()) else {
             return Err(Failure::new(Kind::AgentEnded, self.how_it_ended()));

@@ -128,12 +128,12 @@ impl AllAgents {
     }
 
     /// Records a message and queues it for the agent.
-    pub fn tell(&self, acp: &AcpId, message: &[u8]) -> Result<Outcome, Failure> {
+    pub fn pass_on(&self, acp: &AcpId, message: &[u8]) -> Result<Outcome, Failure> {
         let slots = foundry_core::lock(&self.slots);
         let agent = slots.get(acp).and_then(|slot| slot.agent());
         drop(slots);
         let none = || Failure::new(Kind::NotFound, format!("there is no agent for {acp}"));
-        agent.ok_or_else(none)?.tell(message, &self.logs)
+        agent.ok_or_else(none)?.pass_on(message, &self.logs)
     }
 
     /// Ends and removes the agent of a conversation, if there is one.

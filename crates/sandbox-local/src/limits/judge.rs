@@ -81,7 +81,7 @@ impl Forks {
     }
 
     /// Ignores refusals up to this number, which the sandbox did not cause.
-    pub fn forgive(&mut self, refused: u64) {
+    pub fn discount(&mut self, refused: u64) {
         self.refused = self.refused.max(refused);
     }
 
@@ -111,11 +111,11 @@ impl Forks {
 
 /// The reached limits to report, each kept for a while after it was last seen.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct ReachedLimits {
     reached: BTreeMap<LimitKind, (ReachedLimit, Instant)>,
 }
 
-impl Told {
+impl ReachedLimits {
     /// Continues from the limits that were reported before.
     pub fn from(reached: Vec<ReachedLimit>, now: Instant) -> Self {
         Self { reached: reached.into_iter().map(|r| (r.kind, (r, now))).collect() }
@@ -135,7 +135,7 @@ impl Told {
     }
 
     /// The limits to report.
-    pub fn reached(&self) -> Vec<ReachedLimit> {
+    pub fn list(&self) -> Vec<ReachedLimit> {
         self.reached.values().map(|(r, _)| r.clone()).collect()
     }
 }
@@ -179,9 +179,9 @@ mod tests {
     fn refusals_while_commands_were_ended_are_no_limit_that_was_reached() {
         let now = Instant::now();
         let mut forks = Forks::new(5);
-        forks.forgive(40);
+        forks.discount(40);
         assert_eq!(forks.judge(200, 40, 200, now), (false, Sentence::Spare));
-        forks.forgive(30);
+        forks.discount(30);
         assert_eq!(forks.judge(200, 40, 200, now), (false, Sentence::Spare), "never backwards");
         assert_eq!(forks.judge(200, 41, 200, now), (true, Sentence::Spare));
     }
@@ -190,14 +190,14 @@ mod tests {
     fn tells_a_limit_once_and_forgets_it_when_it_was_not_seen_for_a_while() {
         let (start, first) = (Instant::now(), Timestamp::from_micros(1));
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let mut told = Told::default();
-        told.see(LimitKind::Memory, 10, 8, false, (first, start));
-        told.see(LimitKind::Memory, 12, 8, true, (Timestamp::from_micros(9), at(15)));
+        let mut limits = ReachedLimits::default();
+        limits.see(LimitKind::Memory, 10, 8, false, (first, start));
+        limits.see(LimitKind::Memory, 12, 8, true, (Timestamp::from_micros(9), at(15)));
         let expected =
             ReachedLimit { kind: LimitKind::Memory, used: 10, limit: 8, since: first, ended: true };
-        told.settle(at(44));
-        assert_eq!(told.reached(), [expected]);
-        told.settle(at(45));
-        assert_eq!(told.reached(), []);
+        limits.settle(at(44));
+        assert_eq!(limits.list(), [expected]);
+        limits.settle(at(45));
+        assert_eq!(limits.list(), []);
     }
 }

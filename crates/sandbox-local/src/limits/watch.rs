@@ -12,7 +12,7 @@ use foundry_sandbox::{LimitKind, LimitReport, ProcessRef};
 
 use super::disk::{self, Ground, Usage};
 use super::family::{self, Family, Member, pause};
-use super::judge::{Forks, Sentence, Stock, Told};
+use super::judge::{Forks, ReachedLimits, Sentence, Stock};
 use super::{Group, Limits, meminfo};
 use crate::launch::write_json;
 use crate::layout::read_json;
@@ -79,7 +79,7 @@ pub(crate) struct Watch {
     places: Vec<PathBuf>,
     file: PathBuf,
     words: String,
-    told: Told,
+    reached: ReachedLimits,
     written: Option<LimitReport>,
     forks: Forks,
     pulse: Arc<Pulse>,
@@ -106,7 +106,7 @@ impl Watch {
             places,
             file,
             words,
-            told: Told::from(before.reached, now),
+            reached: ReachedLimits::from(before.reached, now),
             written: None,
             forks: Forks::new(counted.refused),
             pulse: Arc::new(Pulse { killed: counted.killed.into(), ..Pulse::default() }),
@@ -134,7 +134,7 @@ impl Watch {
         let watch = Arc::clone(&shared);
         std::thread::Builder::new().name("limits".to_owned()).spawn(move || {
             loop {
-                foundry_core::lock(&watch).look();
+                foundry_core::lock(&watch).check();
                 pause(if measured { SHORT_TICK } else { TICK });
             }
         })?;
@@ -142,7 +142,7 @@ impl Watch {
             let watch = Arc::clone(&shared);
             std::thread::Builder::new().name("limits of disk".to_owned()).spawn(move || {
                 loop {
-                    look_at_disk(&watch, disk::measure);
+                    check_disk(&watch, disk::measure);
                     pause(TICK);
                 }
             })?;
@@ -151,15 +151,15 @@ impl Watch {
     }
 
     /// Measures what changes fast, as far as it is due.
-    fn look(&mut self) {
+    fn check(&mut self) {
         if self.family.group.is_none() {
             self.measure_processes();
         }
-        self.tell();
+        self.evaluate();
     }
 
     /// Evaluates the kernel's counters, and records reached limits.
-    pub fn tell(&mut self) {
+    pub fn evaluate(&mut self) {
         if let Some(Ok(counted)) = self.family.group.as_ref().map(Group::counted) {
             self.counted(counted.processes, counted.refused, counted.killed);
         }
@@ -171,13 +171,13 @@ impl Watch {
                 self.see(kind, used, limit, false);
             }
         }
-        self.told.settle(Instant::now());
+        self.reached.settle(Instant::now());
         self.write();
     }
 
     fn see(&mut self, kind: LimitKind, used: u64, limit: u64, ended: bool) {
         let now = Instant::now();
-        self.told.see(kind, used, limit, ended, (SystemClock.now(), now));
+        self.reached.see(kind, used, limit, ended, (SystemClock.now(), now));
         if kind == LimitKind::Memory && ended {
             *foundry_core::lock(&self.pulse.last) = Some(now);
         }
@@ -213,7 +213,7 @@ impl Watch {
             group.allow_forks(&self.limits);
             // Refusals during this time do not count against the limit.
             if let Ok(counted) = group.counted() {
-                self.forks.forgive(counted.refused);
+                self.forks.discount(counted.refused);
             }
         }
         ended
@@ -322,7 +322,7 @@ impl Watch {
     }
 
     fn write(&mut self) {
-        let report = LimitReport { limits: self.words.clone(), reached: self.told.reached() };
+        let report = LimitReport { limits: self.words.clone(), reached: self.reached.list() };
         if self.written.as_ref() != Some(&report) && write_json(&self.file, &report).is_ok() {
             self.written = Some(report);
         }
@@ -330,14 +330,14 @@ impl Watch {
 }
 
 /// Measures the disk, if that is due, without holding the lock.
-fn look_at_disk(watch: &Mutex<Watch>, measure: impl Fn(&[PathBuf], &[ProcessRef]) -> Usage) {
+fn check_disk(watch: &Mutex<Watch>, measure: impl Fn(&[PathBuf], &[ProcessRef]) -> Usage) {
     let lock = || foundry_core::lock(watch);
     let Some((places, processes)) = lock().disk_is_due() else { return };
     let start = Instant::now();
     let usage = measure(&places, &processes);
     let mut watch = lock();
     watch.measured_disk(usage, start);
-    watch.tell();
+    watch.evaluate();
 }
 
 fn threads(members: &[Member]) -> u64 {
@@ -381,14 +381,14 @@ mod tests {
         let watch = Mutex::new(watch);
         watch.lock().unwrap().disk_beat = Beat::new(Instant::now(), Duration::ZERO);
         let seen = std::cell::Cell::new(false);
-        look_at_disk(&watch, |_, _| {
+        check_disk(&watch, |_, _| {
             seen.set(true);
             // As the other thread does, which must not be blocked by this.
-            watch.try_lock().expect("free while the disk is measured").look();
+            watch.try_lock().expect("free while the disk is measured").check();
             Usage { bytes: 11, ..Usage::default() }
         });
         assert!(seen.get());
-        let reached = watch.lock().unwrap().told.reached();
+        let reached = watch.lock().unwrap().reached.list();
         assert_eq!((reached.len(), reached[0].kind), (1, LimitKind::DiskBytes));
     }
 
@@ -409,13 +409,13 @@ mod tests {
         let limits = Limits { processes: 200, memory_bytes: Some(1 << 20), ..Limits::none() };
         let file = dir.path().join("limits.json");
         let mut watch = Watch::new(&limits, family, Vec::new(), file, String::new());
-        watch.tell();
-        assert!(watch.told.reached().is_empty() && !watch.pulse.memory_ended(group.as_ref()));
+        watch.evaluate();
+        assert!(watch.reached.list().is_empty() && !watch.pulse.memory_ended(group.as_ref()));
         counted(6, 3);
-        assert!(watch.pulse.memory_ended(group.as_ref()), "at once, without a look");
-        watch.tell();
-        let told: Vec<_> = watch.told.reached().into_iter().map(|r| (r.kind, r.used, r.ended)).collect();
-        assert!(told.contains(&(LimitKind::Processes, 9, false)), "{told:?}");
-        assert!(told.contains(&(LimitKind::Memory, 1 << 20, true)), "{told:?}");
+        assert!(watch.pulse.memory_ended(group.as_ref()), "at once, without a check");
+        watch.evaluate();
+        let reported: Vec<_> = watch.reached.list().into_iter().map(|r| (r.kind, r.used, r.ended)).collect();
+        assert!(reported.contains(&(LimitKind::Processes, 9, false)), "{reported:?}");
+        assert!(reported.contains(&(LimitKind::Memory, 1 << 20, true)), "{reported:?}");
     }
 }

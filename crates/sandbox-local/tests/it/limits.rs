@@ -65,8 +65,8 @@ impl Limited {
     }
 
     /// Waits until a limit is reported.
-    async fn told(&self, kind: LimitKind) -> ReachedLimit {
-        let what = format!("{kind:?} is told");
+    async fn report_of(&self, kind: LimitKind) -> ReachedLimit {
+        let what = format!("{kind:?} is reported");
         eventually(&what, async || self.reached().await.into_iter().find(|r| r.kind == kind)).await
     }
 
@@ -175,17 +175,17 @@ async fn holds_a_fork_bomb_and_is_rid_of_it() {
             let command = sh(&format!("{script}; sleep 15"));
             let _ = client.exec(&command).await;
         };
-        let told = async { limited.told(LimitKind::Processes).await };
-        let (most, ((), told)) =
-            peak(|| running(&mark).len() as u64, async { tokio::join!(attack, told) }).await;
-        eprintln!("{way:?}: at most {most} processes of 200; {told:?}");
-        assert!(most.max(told.used) > 150, "the attack took place: {most} {told:?}");
+        let report = async { limited.report_of(LimitKind::Processes).await };
+        let (most, ((), report)) =
+            peak(|| running(&mark).len() as u64, async { tokio::join!(attack, report) }).await;
+        eprintln!("{way:?}: at most {most} processes of 200; {report:?}");
+        assert!(most.max(report.used) > 150, "the attack took place: {most} {report:?}");
         // A control group refuses what is beyond its limit; a measured sandbox may briefly reach four times as much.
         let refused = !groups(&limited.dir()).is_empty();
         let bound = if refused { 250 } else { 800 };
         assert!(most <= bound, "{most}");
-        assert!(refused || told.ended, "{told:?}");
-        assert_eq!(told.limit, 200);
+        assert!(refused || report.ended, "{report:?}");
+        assert_eq!(report.limit, 200);
         limited.works_and_ends().await;
     }
 }
@@ -235,14 +235,14 @@ async fn ends_what_takes_too_much_memory_and_says_so() {
         };
         let command = ExecSpec { limit: Duration::from_secs(90), ..sh(&python(&script)) };
         let (most, done) = peak(resident, limited.client.exec(&command)).await;
-        let (done, told) = (done.unwrap(), limited.told(LimitKind::Memory).await);
-        eprintln!("{way:?}: at most {} MiB of 512; {told:?}", most / MIB);
+        let (done, report) = (done.unwrap(), limited.report_of(LimitKind::Memory).await);
+        eprintln!("{way:?}: at most {} MiB of 512; {report:?}", most / MIB);
         assert_eq!(done.exit_code, Some(137), "{done:?}");
-        assert!(most.max(told.used) > 100 * MIB, "the attack took place: {most} {told:?}");
+        assert!(most.max(report.used) > 100 * MIB, "the attack took place: {most} {report:?}");
         // A kernel limit is never exceeded; the rest is memory shared with others.
         let bound = if groups(&limited.dir()).is_empty() { 4 * 512 } else { 600 };
         assert!(most < bound * MIB, "{most}");
-        assert!(told.ended && told.limit == 512 * MIB, "{told:?}");
+        assert!(report.ended && report.limit == 512 * MIB, "{report:?}");
         let words = limited.provider.limits(&limited.facts).await.unwrap().limits;
         assert!(words.contains("512.0 MiB of memory"), "{words}");
         limited.works_and_ends().await;
@@ -269,11 +269,11 @@ async fn attack_disk(limited: &Limited, kind: LimitKind, script: &str) -> (ExecO
     // On a host where creating files is slow, many take their time.
     let command = ExecSpec { limit: Duration::from_secs(200), ..sh(script) };
     let done = limited.client.exec(&command).await.unwrap();
-    let told = limited.told(kind).await;
+    let report = limited.report_of(kind).await;
     let taken = on_disk(limited);
-    eprintln!("{} MiB and {} files; {told:?}", taken.0 / MIB, taken.1);
+    eprintln!("{} MiB and {} files; {report:?}", taken.0 / MIB, taken.1);
     assert!(done.exit_code != Some(0) && !done.timed_out, "{done:?}");
-    assert!(told.ended, "{told:?}");
+    assert!(report.ended, "{report:?}");
     (done, taken)
 }
 
@@ -379,8 +379,8 @@ fn swarm() -> ExecSpec {
 async fn leaves_the_runtime_alive_when_many_small_processes_take_all_memory() {
     let limited = Limited::new(WAYS[0]).await;
     limited.client.exec(&swarm()).await.unwrap();
-    let told = limited.told(LimitKind::Memory).await;
-    assert!(told.ended, "{told:?}");
+    let report = limited.report_of(LimitKind::Memory).await;
+    assert!(report.ended, "{report:?}");
     limited.works_and_ends().await;
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use foundry_core::{Env, Tasks};
-use foundry_egress::{Directory, Egress, Settings, SystemOutside};
+use foundry_egress::{Directory, Egress, Settings, SystemNetwork};
 use foundry_runtime_client::RuntimeClient;
 use foundry_sandbox::{Claim, Network, Provider as _, RuntimeFacts};
 use foundry_sandbox_local::{IsolationMode, LocalProvider};
@@ -36,8 +36,8 @@ pub fn proxy(socket: &Path, known: &Known) -> Tasks {
     let listener = UnixListener::bind(socket).unwrap();
     open_to_all(socket);
     let (tasks, _) = Tasks::new();
-    let (known, outside) = (Arc::new(known.clone()), Arc::new(SystemOutside));
-    Egress::new(known, outside, None, Settings::default(), Env::system(), tasks.clone()).serve(listener);
+    let (known, host_network) = (Arc::new(known.clone()), Arc::new(SystemNetwork));
+    Egress::new(known, host_network, None, Settings::default(), Env::system(), tasks.clone()).serve(listener);
     tasks
 }
 
@@ -159,10 +159,10 @@ async fn reaches_nothing_of_the_host_from_inside() {
         ),
         "{refused}"
     );
-    let told = said(&client, "echo $HTTPS_PROXY $https_proxy $NO_PROXY $JAVA_TOOL_OPTIONS").await;
+    let output = said(&client, "echo $HTTPS_PROXY $https_proxy $NO_PROXY $JAVA_TOOL_OPTIONS").await;
     assert!(
-        told.contains("http://127.0.0.1:61480 http://127.0.0.1:61480 localhost,127.0.0.1,::1 -D"),
-        "{told}"
+        output.contains("http://127.0.0.1:61480 http://127.0.0.1:61480 localhost,127.0.0.1,::1 -D"),
+        "{output}"
     );
     provider.destroy(&name).await.unwrap();
 }

@@ -108,16 +108,16 @@ impl<'a> Drain<'a> {
             return;
         }
         let active = &service.active;
-        let tell = service.phases.drain_watches.take();
+        let drain_watches = service.phases.drain_watches.take();
         self.phase(service.name, "drain_watches", watching, active.sample(Kind::Stream, NAMED), async {
-            let told = async {
-                if let Some(tell) = tell {
-                    tell(limit.saturating_sub(AFTER_SPREAD).max(limit / 2)).await;
+            let drained = async {
+                if let Some(drain_watches) = drain_watches {
+                    drain_watches(limit.saturating_sub(AFTER_SPREAD).max(limit / 2)).await;
                 }
                 active.idle(Kind::Stream).await;
             };
             // A client that never reads keeps its stream open: it is cut with its connection.
-            match self.within(limit, told).await {
+            match self.within(limit, drained).await {
                 Some(()) => Vec::new(),
                 None => active.sample(Kind::Stream, NAMED),
             }

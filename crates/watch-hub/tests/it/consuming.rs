@@ -29,7 +29,7 @@ impl Bench {
 
 async fn expect(consumer: &mut Consumer<Thing>, expected: &[&str]) {
     for expected in expected {
-        assert_eq!(told(&event(consumer).await), *expected);
+        assert_eq!(describe(&event(consumer).await), *expected);
     }
 }
 

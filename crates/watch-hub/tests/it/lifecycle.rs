@@ -38,7 +38,7 @@ async fn sends_nothing_more_once_the_permission_has_ended_however_much_is_ready(
     let mut stream = hub.watch(world.view(None), None, authorization).unwrap();
     until_caught_up(&mut stream).await;
     permission.unbounded_send(AuthorizationEvent::Expiring(Timestamp::from_micros(5_000_000))).unwrap();
-    let RawBody::AuthExpiring(bytes) = frame(&mut stream).await.1 else { panic!("not told") };
+    let RawBody::AuthExpiring(bytes) = frame(&mut stream).await.1 else { panic!("not notified") };
     assert_eq!(AuthExpiring::decode(bytes).unwrap().expire_time.unwrap().seconds, 5);
     world.put(&[("a", Some("red"), b"")]).await;
     frame(&mut stream).await;
@@ -57,9 +57,9 @@ async fn tells_every_stream_to_go_elsewhere_ends_it_well_and_refuses_new_ones() 
     let mut stream = caught_up(&world, &hub).await;
     let mut drain = std::pin::pin!(hub.drain(Duration::from_secs(3)));
     assert!(drain.as_mut().now_or_never().is_none());
-    let RawBody::Drain(bytes) = frame(&mut stream).await.1 else { panic!("not told") };
-    let told = Drain::decode(bytes).unwrap();
-    let deadline = Timestamp::from_proto(&told.deadline_time.unwrap());
+    let RawBody::Drain(bytes) = frame(&mut stream).await.1 else { panic!("not notified") };
+    let order = Drain::decode(bytes).unwrap();
+    let deadline = Timestamp::from_proto(&order.deadline_time.unwrap());
     assert!(deadline > world.env.clock.now());
 
     let refused = hub.watch(world.view(None), None, Unrestricted).err().unwrap();

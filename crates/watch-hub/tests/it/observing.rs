@@ -14,11 +14,11 @@ use tonic::Status;
 struct Record(Mutex<Vec<String>>);
 
 impl Record {
-    fn say(&self, told: String) {
-        self.0.lock().unwrap().push(told);
+    fn say(&self, line: String) {
+        self.0.lock().unwrap().push(line);
     }
 
-    fn told(&self) -> Vec<String> {
+    fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }
@@ -42,16 +42,16 @@ async fn is_told_of_each_watch_that_opens_and_ends_and_where_it_began() {
     let (world, record) = (World::new().await, Arc::new(Record::default()));
     let hub = world.hub_with(HubConfig { observer: record.clone(), ..HubConfig::default() });
     let mut first = world.watch(&hub, None);
-    assert_eq!(record.told(), ["WatchThings opened Anew"]);
+    assert_eq!(record.take(), ["WatchThings opened New"]);
     let last = until_caught_up(&mut first).await.pop().unwrap();
     drop(first);
-    assert_eq!(record.told(), ["WatchThings closed"]);
+    assert_eq!(record.take(), ["WatchThings closed"]);
     let token = bookmark(last).resume_token;
     let resumed = world.watch(&hub, Some((&token, 0)));
     let reset = world.watch(&hub, Some(("of another view", 0)));
-    assert_eq!(record.told(), ["WatchThings opened Resumed", "WatchThings opened Reset"]);
+    assert_eq!(record.take(), ["WatchThings opened Resumed", "WatchThings opened Reset"]);
     drop((resumed, reset));
-    assert_eq!(record.told(), ["WatchThings closed", "WatchThings closed"]);
+    assert_eq!(record.take(), ["WatchThings closed", "WatchThings closed"]);
 }
 
 #[tokio::test]
@@ -59,11 +59,11 @@ async fn is_told_of_a_watch_that_ends_because_its_process_stops() {
     let (world, record) = (World::new().await, Arc::new(Record::default()));
     let hub = world.hub_with(HubConfig { observer: record.clone(), ..HubConfig::default() });
     let mut stream = caught_up(&world, &hub).await;
-    record.told();
+    record.take();
     world.tasks.cancellation().cancel();
     assert_eq!(end(&mut stream).await.unwrap_err().code(), Code::Unavailable);
     drop(stream);
-    assert_eq!(record.told(), ["WatchThings closed"]);
+    assert_eq!(record.take(), ["WatchThings closed"]);
 }
 
 #[tokio::test]
@@ -78,22 +78,22 @@ async fn is_told_why_a_consumer_opens_its_stream_again() {
     let config = ConsumerConfig::new("WatchThings").observed_by(record.clone());
     let mut consumer = script.consume(&tasks, &test.env, config);
     until(&mut consumer, "caught up 5").await;
-    assert_eq!(record.told(), [""; 0], "the first stream is no reconnect");
+    assert_eq!(record.take(), [""; 0], "the first stream is no reconnect");
 
     let mut second = script.stream();
     second.hello(Some(5));
     first.drain();
     until(&mut consumer, "connected true").await;
-    assert_eq!(record.told(), ["WatchThings Drained"]);
+    assert_eq!(record.take(), ["WatchThings Drained"]);
 
     script.refuse(Status::resource_exhausted("too many"));
     let mut third = script.stream();
     third.hello(Some(5));
     second.fail(Status::unavailable("severed"));
     until(&mut consumer, "connected true").await;
-    assert_eq!(record.told(), ["WatchThings Lost(Unavailable)", "WatchThings Lost(ResourceExhausted)"]);
+    assert_eq!(record.take(), ["WatchThings Lost(Unavailable)", "WatchThings Lost(ResourceExhausted)"]);
 }
 
 async fn until(consumer: &mut foundry_watch::Consumer<Thing>, wanted: &str) {
-    while told(&event(consumer).await) != wanted {}
+    while describe(&event(consumer).await) != wanted {}
 }

@@ -95,11 +95,11 @@ fn fold<T>(events: VecDeque<Event<T>>) -> VecDeque<Event<T>> {
         changes.retain(|c| newest.get(&c.key) == Some(&c.version));
         // Both get the later of the two positions: a position must never go back, nor be reported before the changes
         // that lead to it.
-        if let Some(told) = &mut caught_up {
-            if told.rev > position.rev {
-                position = told.clone();
+        if let Some(sent) = &mut caught_up {
+            if sent.rev > position.rev {
+                position = sent.clone();
             }
-            *told = position.clone();
+            *sent = position.clone();
         }
         folded.push_back(Event::Delta { changes, position });
     }

@@ -22,7 +22,7 @@ pub struct WatchMetrics(pub Metrics);
 impl Observer for WatchMetrics {
     fn opened(&self, view: &'static str, beginning: Beginning) {
         let beginning = match beginning {
-            Beginning::Anew => "new",
+            Beginning::New => "new",
             Beginning::Resumed => "resumed",
             Beginning::Reset => "reset",
         };

@@ -11,7 +11,7 @@ pub struct ModelKeys {
     /// The keys that were read; empty unless they were asked for.
     pub keys: EnvironmentKeys,
     /// A line for standard output; none if there is nothing to report.
-    pub told: Option<String>,
+    pub line: Option<String>,
 }
 
 impl ModelKeys {
@@ -24,18 +24,18 @@ impl ModelKeys {
         if !wanted {
             let is_set = |name: &&str| variable(name).is_some_and(|v| !v.trim().is_empty());
             let set: Vec<_> = MODEL_VARIABLES.into_iter().filter(is_set).collect();
-            let told = (!set.is_empty()).then(|| {
+            let line = (!set.is_empty()).then(|| {
                 format!("model keys   ignored: {}; use `foundry up --keys-from-env` to use them", names(&set))
             });
-            return Ok(Self { keys: EnvironmentKeys::default(), told });
+            return Ok(Self { keys: EnvironmentKeys::default(), line });
         }
         let keys = EnvironmentKeys::read(&variable, &Env::system()).map_err(|e| Failure::from(e).exit(2))?;
         let taken: Vec<_> = keys.taken().collect();
-        let told = match taken[..] {
+        let line = match taken[..] {
             [] => format!("model keys   none set (looked for {})", names(&MODEL_VARIABLES)),
             _ => format!("model keys   from the environment, for all organizations: {}", names(&taken)),
         };
-        Ok(Self { told: Some(told), keys })
+        Ok(Self { line: Some(line), keys })
     }
 }
 
@@ -50,11 +50,11 @@ mod tests {
         assert_eq!(taken.keys.taken().collect::<Vec<_>>(), ["ANTHROPIC_API_KEY"]);
         let left = ModelKeys::read(false, set).unwrap();
         assert_eq!(left.keys.taken().count(), 0);
-        for told in [taken.told.unwrap(), left.told.unwrap()] {
-            assert!(told.contains("ANTHROPIC_API_KEY") && !told.contains("canary"), "{told}");
+        for line in [taken.line.unwrap(), left.line.unwrap()] {
+            assert!(line.contains("ANTHROPIC_API_KEY") && !line.contains("canary"), "{line}");
         }
-        assert!(ModelKeys::read(false, |_| None).unwrap().told.is_none());
-        let nothing = ModelKeys::read(true, |_| None).unwrap().told.unwrap();
+        assert!(ModelKeys::read(false, |_| None).unwrap().line.is_none());
+        let nothing = ModelKeys::read(true, |_| None).unwrap().line.unwrap();
         assert!(nothing.contains("looked for ANTHROPIC_API_KEY"), "{nothing}");
         let unusable = ModelKeys::read(true, |_| Some("not a url, canary".to_owned())).err().unwrap();
         assert!(unusable.code == 2 && !unusable.message.contains("canary"), "{}", unusable.message);

@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::config::MeshConfig;
 use super::model_keys::ModelKeys;
-use super::services::{Given, MeshService, RunningService, called, drain_order, in_start_order};
+use super::services::{MeshService, RunningService, ServiceInputs, called, drain_order, in_start_order};
 use super::wiring::{Upstreams, Wiring};
 use crate::commands::login;
 use crate::failure::Failure;
@@ -100,20 +100,21 @@ async fn run(
     process.bind(&addresses, &config.admin).await?;
     let mut survivors = None;
     for (service, data) in services.iter().zip(&data) {
-        let given = Given { name: service.name, data: data.as_ref(), config: &config, wiring: &wiring };
-        let RunningService { service: built, failures, survivors: living } = (service.build)(given).await?;
+        let inputs =
+            ServiceInputs { name: service.name, data: data.as_ref(), config: &config, wiring: &wiring };
+        let RunningService { service: built, failures, survivors: living } = (service.build)(inputs).await?;
         process.supervise(failures);
         survivors = survivors.or(living);
         start(&mut process, built, service, &config, &wiring, &mut bindings).await?;
     }
     process.start_admin(&config.admin).await?;
     telemetry.metrics().bootstrapped(env.clock.now().since(begun));
-    keys.told.iter().for_each(|line| output::line(line));
+    keys.line.iter().for_each(|line| output::line(line));
     announce(&config, &wiring.mesh_dir, services);
 
     let exit = process.run(signals).await;
     if let Some(survivors) = survivors {
-        tell_survivors(&survivors);
+        print_survivors(&survivors);
     }
     drop(data);
     // Blocks until the exporters have sent their last batch.
@@ -197,7 +198,7 @@ fn page_address(listen: SocketAddr) -> String {
 }
 
 /// Reports the sandboxes that keep running after the mesh has stopped.
-fn tell_survivors(survivors: &foundry_provisioner::Survivors) {
+fn print_survivors(survivors: &foundry_provisioner::Survivors) {
     let living = survivors.sandboxes();
     if !living.is_empty() {
         output::line(&format!(

@@ -24,7 +24,7 @@ macro_rules! services {
             drains: $drains,
             has_data: $has_data,
             is_called: $is_called,
-            build: |given| Box::pin($name(given)),
+            build: |inputs| Box::pin($name(inputs)),
         }),*];
     };
 }
@@ -55,7 +55,7 @@ pub struct MeshService {
     /// and the gateway routes to it.
     pub is_called: bool,
     /// Builds it and starts its background work; fails when its database cannot be opened.
-    pub build: for<'a> fn(Given<'a>) -> Building<'a>,
+    pub build: for<'a> fn(ServiceInputs<'a>) -> Building<'a>,
 }
 
 /// A service that is being built.
@@ -92,7 +92,7 @@ pub fn called() -> impl Iterator<Item = &'static MeshService> {
 
 /// What a service is built from.
 #[derive(Clone, Copy)]
-pub struct Given<'a> {
+pub struct ServiceInputs<'a> {
     /// Its name.
     pub name: &'static str,
     /// Its data directory, if it has one.
@@ -103,7 +103,7 @@ pub struct Given<'a> {
     pub wiring: &'a Wiring,
 }
 
-impl<'a> Given<'a> {
+impl<'a> ServiceInputs<'a> {
     fn data(&self) -> Result<&'a DataDirectory, Failure> {
         self.data.ok_or_else(|| Failure::new(format!("{} has no data directory", self.name)))
     }
@@ -119,15 +119,15 @@ pub struct RunningService {
     pub survivors: Option<foundry_provisioner::Survivors>,
 }
 
-async fn auth(given: Given<'_>) -> Result<RunningService, Failure> {
-    let Given { config, wiring, .. } = given;
+async fn auth(inputs: ServiceInputs<'_>) -> Result<RunningService, Failure> {
+    let ServiceInputs { config, wiring, .. } = inputs;
     let (tasks, failures) = Tasks::new();
     // Its own identity is published like the others', so that all keys are in one place.
-    foundry_authn::ServiceIdentity::load_or_create(&wiring.keys_dir(), given.name, &wiring.env)?;
+    foundry_authn::ServiceIdentity::load_or_create(&wiring.keys_dir(), inputs.name, &wiring.env)?;
     let deps = foundry_auth::Dependencies {
         env: wiring.env.clone(),
         tasks,
-        data_dir: given.data()?.path().to_owned(),
+        data_dir: inputs.data()?.path().to_owned(),
         keys_dir: wiring.keys_dir(),
         watch_observer: wiring.watch_observer(),
     };
@@ -135,14 +135,14 @@ async fn auth(given: Given<'_>) -> Result<RunningService, Failure> {
     Ok(RunningService { service, failures, survivors: None })
 }
 
-async fn repo(given: Given<'_>) -> Result<RunningService, Failure> {
-    let Given { config, wiring, .. } = given;
+async fn repo(inputs: ServiceInputs<'_>) -> Result<RunningService, Failure> {
+    let ServiceInputs { config, wiring, .. } = inputs;
     let (tasks, failures) = Tasks::new();
-    let context = wiring.context_for(given.name, tasks)?;
+    let context = wiring.context_for(inputs.name, tasks)?;
     let deps = foundry_repo::Dependencies {
         env: wiring.env.clone(),
         tasks: context.tasks,
-        data: given.data()?,
+        data: inputs.data()?,
         mesh_dir: wiring.mesh_dir.clone(),
         authenticator: context.authenticator,
         flow_hooks: wiring.flow_hooks(),
@@ -152,15 +152,15 @@ async fn repo(given: Given<'_>) -> Result<RunningService, Failure> {
     Ok(RunningService { service, failures, survivors: None })
 }
 
-async fn provisioner(given: Given<'_>) -> Result<RunningService, Failure> {
-    let Given { config, wiring, .. } = given;
+async fn provisioner(inputs: ServiceInputs<'_>) -> Result<RunningService, Failure> {
+    let ServiceInputs { config, wiring, .. } = inputs;
     let (tasks, failures) = Tasks::new();
-    let context = wiring.context_for(given.name, tasks)?;
+    let context = wiring.context_for(inputs.name, tasks)?;
     let survivors = foundry_provisioner::Survivors::default();
     let deps = foundry_provisioner::Dependencies {
         env: wiring.env.clone(),
         tasks: context.tasks,
-        data: given.data()?,
+        data: inputs.data()?,
         authenticator: context.authenticator,
         repo: wiring.upstream_as(&context.identity, "repo")?,
         further_providers: wiring.further.clone(),
@@ -173,14 +173,14 @@ async fn provisioner(given: Given<'_>) -> Result<RunningService, Failure> {
     Ok(RunningService { service, failures, survivors: Some(survivors) })
 }
 
-async fn task(given: Given<'_>) -> Result<RunningService, Failure> {
-    let Given { config, wiring, .. } = given;
+async fn task(inputs: ServiceInputs<'_>) -> Result<RunningService, Failure> {
+    let ServiceInputs { config, wiring, .. } = inputs;
     let (tasks, failures) = Tasks::new();
-    let context = wiring.context_for(given.name, tasks)?;
+    let context = wiring.context_for(inputs.name, tasks)?;
     let deps = foundry_task::Dependencies {
         env: wiring.env.clone(),
         tasks: context.tasks,
-        data: given.data()?,
+        data: inputs.data()?,
         authenticator: context.authenticator,
         identity: context.identity,
         provisioner: wiring.upstream("provisioner")?,
@@ -195,10 +195,10 @@ async fn task(given: Given<'_>) -> Result<RunningService, Failure> {
     Ok(RunningService { service, failures, survivors: None })
 }
 
-async fn gateway(given: Given<'_>) -> Result<RunningService, Failure> {
-    let Given { config, wiring, .. } = given;
+async fn gateway(inputs: ServiceInputs<'_>) -> Result<RunningService, Failure> {
+    let ServiceInputs { config, wiring, .. } = inputs;
     let (tasks, failures) = Tasks::new();
-    let context = wiring.context_for(given.name, tasks)?;
+    let context = wiring.context_for(inputs.name, tasks)?;
     let deps = foundry_gateway::Dependencies {
         env: wiring.env.clone(),
         tasks: context.tasks,

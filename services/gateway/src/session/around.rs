@@ -46,20 +46,22 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let is_open = self.routes.find(request.uri().path()).is_ok_and(|r| r.access == Access::Open);
-        let standing = if is_open {
-            Ok(self.sessions.stand_open(&mut request))
+        let cookie_auth = if is_open {
+            Ok(self.sessions.authenticate_open(&mut request))
         } else {
-            self.sessions.stand(&mut request).map_err(|refused| {
+            self.sessions.authenticate(&mut request).map_err(|refused| {
                 // Guessing keys counts against the limits of the address.
                 let peer = request.extensions().get::<PeerAddress>().copied();
                 self.callers.charge(&Account::of_peer(peer)).err().unwrap_or(refused)
             })
         };
-        match standing {
-            Ok(standing) => {
+        match cookie_auth {
+            Ok(cookie_auth) => {
                 let sessions = self.sessions.clone();
                 let answer = self.inner.call(request);
-                answer.map(move |answer| answer.map(|answer| sessions.tell(&standing, answer))).boxed()
+                answer
+                    .map(move |answer| answer.map(|answer| sessions.apply_to_response(&cookie_auth, answer)))
+                    .boxed()
             }
             Err(refused) => std::future::ready(Ok(Error::into_status(refused).into_http())).boxed(),
         }

@@ -11,7 +11,7 @@ use super::rules::Page;
 const SECURE_NAME: &str = "__Host-foundry_session";
 const PLAIN_PREFIX: &str = "foundry_session_";
 /// Most cookies of one name that are checked: others on this host may have set more of them.
-const MOST: usize = 8;
+const MAX_COOKIES: usize = 8;
 
 fn name(page: &Page) -> String {
     if page.is_secure() { SECURE_NAME.to_owned() } else { format!("{PLAIN_PREFIX}{}", page.port()) }
@@ -31,7 +31,7 @@ pub(super) fn is_present(headers: &HeaderMap) -> bool {
 pub(super) fn secrets(headers: &HeaderMap, page: &Page) -> Vec<String> {
     let name = name(page);
     let own = pairs(headers).filter(|(n, value)| *n == name && value.starts_with(SECRET));
-    own.take(MOST).map(|(_, value)| value.to_owned()).collect()
+    own.take(MAX_COOKIES).map(|(_, value)| value.to_owned()).collect()
 }
 
 /// The `Set-Cookie` of a session's secret.
@@ -82,7 +82,7 @@ mod tests {
         assert!(secrets(&it, &page("http://localhost")).is_empty());
         let many = "foundry_session_80=fdc_a;".repeat(1_000);
         let it = HeaderMap::from_iter([(COOKIE, HeaderValue::try_from(many).unwrap())]);
-        assert_eq!(secrets(&it, &page("http://localhost")).len(), MOST);
+        assert_eq!(secrets(&it, &page("http://localhost")).len(), MAX_COOKIES);
     }
 
     #[test]

@@ -43,7 +43,7 @@ struct Inner {
 
 /// The page that sent a request; none when it does not matter.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct CookieAuth {
     page: Option<Page>,
     /// Whether its session cookie was accepted in place of a token.
     by_cookie: bool,
@@ -62,14 +62,14 @@ impl OwnPage {
 
 /// What auth's response does to the session of the page.
 #[derive(Clone)]
-pub(crate) enum Said {
+pub(crate) enum SessionDirective {
     /// Set the cookie of a session that was opened.
     Set(SessionCookie),
     /// Clear the cookie of the session that ended.
     Clear,
 }
 
-impl Said {
+impl SessionDirective {
     /// Reads it from the headers of auth's response, which are not passed on.
     pub(crate) fn read(answer: &HeaderMap) -> Option<Self> {
         let set = SessionCookie::read(answer).map(Self::Set);
@@ -91,12 +91,12 @@ impl Sessions {
     }
 
     /// For a request to an open method: cookies and tokens do not matter.
-    fn stand_open(&self, request: &mut Request<Body>) -> Standing {
+    fn authenticate_open(&self, request: &mut Request<Body>) -> CookieAuth {
         let page = self.0.rules.judge(request).ok();
         if page.is_some() {
             request.extensions_mut().insert(OwnPage);
         }
-        Standing { page, by_cookie: false }
+        CookieAuth { page, by_cookie: false }
     }
 
     /// Checks the request's session cookie and turns it into the request's bearer token. A bearer token in the
@@ -105,7 +105,7 @@ impl Sessions {
     /// # Errors
     /// `PERMISSION_DENIED` for a cookie in a request that the page did not send, `UNAUTHENTICATED` for one without
     /// the session's key, and for the secret of a page session sent as a bearer token.
-    fn stand(&self, request: &mut Request<Body>) -> Result<Standing> {
+    fn authenticate(&self, request: &mut Request<Body>) -> Result<CookieAuth> {
         let Inner { rules, keys, .. } = &*self.0;
         let headers = request.headers();
         if headers.contains_key(AUTHORIZATION) {
@@ -114,16 +114,16 @@ impl Sessions {
                 Ok(token) if token.starts_with(SECRET) => {
                     Err(TokenError::Malformed("a page session cannot be used as a bearer token").into())
                 }
-                _ => Ok(Standing::default()),
+                _ => Ok(CookieAuth::default()),
             };
         }
         if !cookie::is_present(headers) {
-            return Ok(Standing::default());
+            return Ok(CookieAuth::default());
         }
         let page = rules.judge(request).map_err(rules::Broken::into_error)?;
         let secrets = cookie::secrets(headers, &page);
         if secrets.is_empty() {
-            return Ok(Standing::default());
+            return Ok(CookieAuth::default());
         }
         let shown = headers.get(SESSION_KEY);
         let secret = secrets.into_iter().find(|s| shown.is_some_and(|k| keys.is_of(k.as_bytes(), s)));
@@ -131,17 +131,19 @@ impl Sessions {
         let mut value = HeaderValue::try_from(format!("Bearer {secret}")).map_err(Error::internal)?;
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
-        Ok(Standing { page: Some(page), by_cookie: true })
+        Ok(CookieAuth { page: Some(page), by_cookie: true })
     }
 
     /// Sets or clears the cookie in the response, as auth asked for.
-    fn tell(&self, standing: &Standing, mut answer: Response<Body>) -> Response<Body> {
-        let (Some(said), Some(page)) = (answer.extensions_mut().remove::<Said>(), &standing.page) else {
+    fn apply_to_response(&self, cookie_auth: &CookieAuth, mut answer: Response<Body>) -> Response<Body> {
+        let (Some(directive), Some(page)) =
+            (answer.extensions_mut().remove::<SessionDirective>(), &cookie_auth.page)
+        else {
             return answer;
         };
         let headers = answer.headers_mut();
-        match said {
-            Said::Set(session) => {
+        match directive {
+            SessionDirective::Set(session) => {
                 let left = session.expires_at.since(self.0.clock.now());
                 let cookie = cookie::set(page, &session.token, left);
                 let key = HeaderValue::try_from(self.0.keys.of(&session.token));
@@ -151,10 +153,10 @@ impl Sessions {
                     headers.insert(SESSION_KEY, key);
                 }
             }
-            Said::Clear if standing.by_cookie => {
+            SessionDirective::Clear if cookie_auth.by_cookie => {
                 headers.extend(cookie::clear(page).map(|cookie| (SET_COOKIE, cookie)));
             }
-            Said::Clear => {}
+            SessionDirective::Clear => {}
         }
         answer
     }

@@ -180,8 +180,8 @@ async fn plain_pages_live_beside_grpc() {
     // For an unknown path, people get the page and programs JSON.
     for nothing in ["/nothing", "/o"] {
         let page = send(&mesh, get(nothing).header("accept", html), "").await;
-        let told = (page.status, page.header("content-type"));
-        assert_eq!(told, (StatusCode::NOT_FOUND, "text/html; charset=utf-8"), "{nothing}");
+        let answered = (page.status, page.header("content-type"));
+        assert_eq!(answered, (StatusCode::NOT_FOUND, "text/html; charset=utf-8"), "{nothing}");
         assert!(page.header("content-security-policy").starts_with("default-src 'none'"), "{nothing}");
     }
     for other in ["/../etc/passwd", "/assets/absent.js"] {

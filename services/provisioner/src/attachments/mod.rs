@@ -15,7 +15,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
 pub use agent_files::keep;
-pub use prompt::{Given, given};
+pub use prompt::{PromptContent, prompt_content};
 #[cfg(test)]
 pub use sweep::sweep;
 pub use sweep::sweep_again;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::domain::attachment::{Attachment, is_picture};
 use crate::domain::{Sandbox, Session, Turn};
-use crate::flow::Halt;
+use crate::flow::StageError;
 use crate::shared::{Shared, facts_of};
 use crate::store::attachments;
 
@@ -27,7 +27,7 @@ const DIRECTORY: &str = "attachments";
 
 /// A prompt as it is sent to the agent.
 #[derive(Debug, Default)]
-pub struct Given {
+pub struct PromptContent {
     /// Its content blocks.
     pub blocks: Vec<Value>,
     /// Notices for people about files that reach the agent in another form than they were sent.
@@ -38,14 +38,14 @@ pub struct Given {
 ///
 /// # Errors
 /// When a file cannot be read now, or the runtime cannot be reached.
-pub async fn given(
+pub async fn prompt_content(
     shared: &Shared,
     client: &RuntimeClient,
     sandbox: &Sandbox,
     session: &Session,
     turn: &Turn,
     text: String,
-) -> Result<Given, Halt> {
+) -> Result<PromptContent, StageError> {
     let (mut within, mut named, mut notices) = (Vec::new(), Vec::new(), Vec::new());
     let (mut left, mut missing) = (WITHIN, 0);
     for id in &turn.attachments {
@@ -88,7 +88,7 @@ pub async fn given(
             "{files} of this message did not reach the agent: removed before it was delivered"
         ));
     }
-    Ok(Given { blocks: joined(text, &named, within), notices })
+    Ok(PromptContent { blocks: joined(text, &named, within), notices })
 }
 
 /// The text first, then the paths of files in the sandbox, then the inline files.

@@ -52,9 +52,9 @@ async fn an_agent_without_pictures_gets_them_as_files_outside_the_work_tree_and_
 
     let place = format!("/home/agent/attachments/{}-shot 1.png", &shown[shown.len() - 8..]);
     assert_eq!(agent.files(), std::slice::from_ref(&place));
-    let told = agent.told(session.session_id.as_str());
+    let log = agent.read_log(session.session_id.as_str());
     let words = format!("look\\n\\nAttached files:\\n- {place} (image/png, {} bytes)\\n", PNG.len());
-    assert!(told.contains(&words) && !told.contains("\"image\""), "{told}");
+    assert!(log.contains(&words) && !log.contains("\"image\""), "{log}");
     let parts = events::newest(&f.shared.store, &session.session_id).await.unwrap();
     let notices: Vec<_> = parts
         .iter()

@@ -114,7 +114,7 @@ pub struct Session {
     /// Number of the newest agent process started for it, from 1.
     pub generation: i64,
     /// The newest generation whose start the transcript mentions.
-    pub told_generation: i64,
+    pub reported_generation: i64,
     /// How far the tap log was read.
     pub cursor: TapCursor,
     /// What is carried from one stretch of the log to the next.

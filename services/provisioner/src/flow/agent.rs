@@ -11,7 +11,7 @@ use foundry_secrets::Secret;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::Halt;
+use super::StageError;
 use crate::domain::{Sandbox, offer};
 use crate::models::{self, Chosen};
 use crate::profiles::ModelAccess;
@@ -26,7 +26,7 @@ pub async fn install(
     ctx: &StageContext,
     sandbox: &Sandbox,
     agent: &str,
-) -> Result<Places, Halt> {
+) -> Result<Places, StageError> {
     let entry = shared.catalogue.get(agent)?;
     let what = AgentInstall {
         name: entry.name().to_owned(),
@@ -75,7 +75,7 @@ pub async fn start<'a>(
     agent: &str,
     (profile_id, over): (&str, &offer::Start),
     token: &str,
-) -> Result<Start<'a>, Halt> {
+) -> Result<Start<'a>, StageError> {
     let entry = shared.catalogue.get(agent)?;
     let Chosen { set_up, provider, model } = models::choose(shared, organization, entry, profile_id).await?;
     let named = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());
@@ -107,7 +107,7 @@ fn access(
     provider: &ModelAccess,
     token: &str,
     model: Option<String>,
-) -> Result<AgentModel, Halt> {
+) -> Result<AgentModel, StageError> {
     let Some(kind) = models::agent_kind(provider.kind) else {
         let text = "agents cannot use this kind of model provider";
         return Err(Outcome::fail("AGENT_MODEL_UNSUITABLE", text).of_class("configuration").into());

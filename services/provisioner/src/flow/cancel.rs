@@ -10,7 +10,7 @@ use foundry_runtime_client::RuntimeClient;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
-use super::{Halt, PATIENT};
+use super::{RETRY_LONG, StageError};
 use crate::domain::{Session, Turn, TurnState};
 use crate::runtime::end_turn;
 use crate::shared::{Shared, acp_of};
@@ -19,7 +19,7 @@ use crate::store::{elicitations, permissions, sandboxes, sessions, turns};
 /// Stops a turn.
 pub static CANCEL: Flow<Shared> = Flow::new(
     "cancel",
-    &[Stage::new("cancel", Duration::from_secs(60), PATIENT, |s, ctx| stage(cancel(s, ctx)))],
+    &[Stage::new("cancel", Duration::from_secs(60), RETRY_LONG, |s, ctx| stage(cancel(s, ctx)))],
 )
 .concurrency(64);
 
@@ -106,7 +106,7 @@ async fn give_up(shared: &Arc<Shared>, session: &Session, turn: &Turn, why: &str
 }
 
 /// Answers pending questions with "cancelled" and sends the stop; ends an agent that does not obey in time.
-async fn cancel(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn cancel(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let sent_by = ctx.env().clock.now().plus(ON_ITS_WAY);
     let refused = ctx.input::<Input>()?.refused;
     loop {
@@ -141,7 +141,7 @@ async fn ask(
     ctx: &StageContext,
     client: &RuntimeClient,
     session: &Session,
-) -> Result<(), Halt> {
+) -> Result<(), StageError> {
     let acp = acp_of(session)?;
     let permissions = permissions::pending(&shared.store, &session.session_id).await?;
     let forms = elicitations::pending(&shared.store, &session.session_id).await?;
@@ -175,7 +175,7 @@ async fn end_agent(
     client: &RuntimeClient,
     session: &Session,
     turn: &Turn,
-) -> Result<Outcome, Halt> {
+) -> Result<Outcome, StageError> {
     tracing::warn!(session = %session.session_id, "the agent did not stop; terminating its process");
     match client.close(&acp_of(session)?).await {
         Err(e) if ctx.attempt() < TRIES && !e.is_refused("not_found") => Err(e.into()),

@@ -7,7 +7,7 @@ use foundry_core::SessionId;
 use foundry_flow::{Flow, NewFlow, Outcome, Stage, StageContext, enqueue, stage};
 use foundry_store::WriteSet;
 
-use super::{Halt, UNTIL_DONE};
+use super::{StageError, UNTIL_DONE};
 use crate::domain::{SandboxState, Session};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
@@ -27,7 +27,7 @@ pub fn enqueue_for(ws: &mut WriteSet, shared: &Shared, session: &Session) {
 }
 
 /// Stops the pump of the session and ends the agent process.
-async fn close(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn close(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let id: SessionId = ctx.subject_id().parse()?;
     shared.pumps.stop(&id);
     let Some(session) = sessions::find(&shared.store, &id).await? else { return Ok(Outcome::done()) };

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::permission::Answer;
-use super::{Halt, UNTIL_DONE};
+use super::{StageError, UNTIL_DONE};
 use crate::domain::{Session, SessionState};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
@@ -77,7 +77,7 @@ pub async fn enqueue_for(
 }
 
 /// Waits for the session's earlier jobs, then delivers the answers, a share at a time.
-async fn decline(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn decline(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let id: SessionId = ctx.subject_id().parse()?;
     let input: Input = ctx.input()?;
     let now = ctx.env().clock.now();

@@ -15,7 +15,7 @@ use foundry_store::{Value, WriteSet};
 use serde::{Deserialize, Serialize};
 
 use super::work::hand_over;
-use super::{Halt, PATIENT};
+use super::{RETRY_LONG, StageError};
 use crate::domain::{Sandbox, SandboxState};
 use crate::shared::{Shared, name_of};
 use crate::store::{condition_value, sandboxes, sessions};
@@ -24,8 +24,10 @@ use crate::store::{condition_value, sandboxes, sessions};
 pub static DESTROY: Flow<Shared> = Flow::new(
     "sandbox_destroy",
     &[
-        Stage::new("work_saved", Duration::from_secs(40), PATIENT, |shared, ctx| Box::pin(save(shared, ctx))),
-        Stage::new("sandbox_destroyed", Duration::from_secs(60), PATIENT, |shared, ctx| {
+        Stage::new("work_saved", Duration::from_secs(40), RETRY_LONG, |shared, ctx| {
+            Box::pin(save(shared, ctx))
+        }),
+        Stage::new("sandbox_destroyed", Duration::from_secs(60), RETRY_LONG, |shared, ctx| {
             stage(destroy(shared, ctx))
         }),
     ],
@@ -104,7 +106,7 @@ fn condition(flow: &FlowStatus) -> Condition {
     condition
 }
 
-async fn load(shared: &Shared, ctx: &StageContext) -> Result<Sandbox, Halt> {
+async fn load(shared: &Shared, ctx: &StageContext) -> Result<Sandbox, StageError> {
     let id: SandboxId = ctx.subject_id().parse()?;
     let sandbox = sandboxes::find(&shared.store, &id).await?;
     sandbox.ok_or_else(|| Outcome::fail("SUPERSEDED", "this sandbox is not recorded").into())
@@ -133,7 +135,7 @@ async fn save(shared: &Arc<Shared>, ctx: &StageContext) -> Outcome {
     // An attempt that a crash cut off is not counted as a failure: however long the service was away, one more
     // follows.
     let late = ctx.env().clock.now() >= ctx.flow().stage_started_time.plus(PATIENCE);
-    let last = late || ctx.flow().failures + 1 >= PATIENT.budget;
+    let last = late || ctx.flow().failures + 1 >= RETRY_LONG.budget;
     match saved {
         Outcome::Retry { reason, message, .. } if last => give_up(ctx, format!("{reason}: {message}")),
         Outcome::Fail { reason, message, .. } => give_up(ctx, format!("{reason}: {message}")),
@@ -141,7 +143,7 @@ async fn save(shared: &Arc<Shared>, ctx: &StageContext) -> Outcome {
     }
 }
 
-async fn try_save(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn try_save(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let sandbox = load(shared, ctx).await?;
     let alive = match &sandbox.facts {
         Some(facts) => shared.providers.get(&sandbox.provider)?.probe(facts).await? == Health::Alive,
@@ -162,7 +164,7 @@ async fn try_save(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, H
 }
 
 /// Waits for cancelled flows to end, then destroys the sandbox at its provider.
-async fn destroy(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn destroy(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let sandbox = load(shared, ctx).await?;
     for session in sessions::of_sandbox(&shared.store, &sandbox.sandbox_id).await? {
         shared.pumps.stop(&session.session_id);
@@ -175,7 +177,7 @@ async fn destroy(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
 }
 
 /// Cancelled flows of this sandbox may still be working in it for a moment.
-async fn wait_for_others(shared: &Arc<Shared>, ctx: &StageContext) -> Result<(), Halt> {
+async fn wait_for_others(shared: &Arc<Shared>, ctx: &StageContext) -> Result<(), StageError> {
     let until = ctx.env().clock.now().plus(LET_GO);
     while ctx.env().clock.now() < until {
         let flows = list_by_subject(&shared.store, ctx.subject_id()).await?;

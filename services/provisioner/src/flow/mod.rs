@@ -24,11 +24,11 @@ use crate::domain::class_advice;
 use crate::shared::Shared;
 
 /// Half a second doubling to 30 s, ten failures.
-pub const PATIENT: Retry =
+pub const RETRY_LONG: Retry =
     Retry { initial: Duration::from_millis(500), factor: 2, max_delay: Duration::from_secs(30), budget: 10 };
 
 /// The same without a limit: for jobs that nothing else would do, and that end by themselves when they are obsolete.
-pub const UNTIL_DONE: Retry = Retry { budget: u32::MAX, ..PATIENT };
+pub const UNTIL_DONE: Retry = Retry { budget: u32::MAX, ..RETRY_LONG };
 
 /// All flows of the service with their code.
 pub fn bindings(shared: &Arc<Shared>) -> Vec<Binding> {
@@ -88,7 +88,7 @@ pub fn condition(spec: &foundry_flow::Flow<Shared>, flow: &FlowStatus) -> Condit
 }
 
 /// Why a stage ends early, for use with `?`.
-pub enum Halt {
+pub enum StageError {
     /// An error of ours or of another service.
     Error(Error),
     /// An error of the provider or the runtime.
@@ -97,25 +97,25 @@ pub enum Halt {
     Outcome(Box<Outcome>),
 }
 
-impl From<Error> for Halt {
+impl From<Error> for StageError {
     fn from(e: Error) -> Self {
         Self::Error(e)
     }
 }
 
-impl From<ProviderError> for Halt {
+impl From<ProviderError> for StageError {
     fn from(e: ProviderError) -> Self {
         Self::Provider(e)
     }
 }
 
-impl From<foundry_runtime_client::ClientError> for Halt {
+impl From<foundry_runtime_client::ClientError> for StageError {
     fn from(e: foundry_runtime_client::ClientError) -> Self {
         Self::Provider(e.into())
     }
 }
 
-impl From<foundry_agents::AgentError> for Halt {
+impl From<foundry_agents::AgentError> for StageError {
     fn from(e: foundry_agents::AgentError) -> Self {
         let class =
             if e.reason.starts_with("AGENT_MODEL") { Class::Credentials } else { Class::Configuration };
@@ -123,18 +123,18 @@ impl From<foundry_agents::AgentError> for Halt {
     }
 }
 
-impl From<Outcome> for Halt {
+impl From<Outcome> for StageError {
     fn from(o: Outcome) -> Self {
         Self::Outcome(Box::new(o))
     }
 }
 
-impl From<Halt> for Outcome {
-    fn from(halt: Halt) -> Self {
-        match halt {
-            Halt::Error(e) => e.into(),
-            Halt::Provider(e) => failed(&e),
-            Halt::Outcome(outcome) => *outcome,
+impl From<StageError> for Outcome {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::Error(e) => e.into(),
+            StageError::Provider(e) => failed(&e),
+            StageError::Outcome(outcome) => *outcome,
         }
     }
 }

@@ -12,7 +12,7 @@ use foundry_runtime_client::RequestId;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
-use super::{Halt, PATIENT};
+use super::{RETRY_LONG, StageError};
 use crate::domain::offer::{ChoiceState, Chosen};
 use crate::domain::{Offer, Session, SessionState};
 use crate::runtime::options_key;
@@ -23,8 +23,10 @@ use crate::store::{sandboxes, sessions};
 pub static OPTION: Flow<Shared> = Flow::new(
     "agent_option",
     &[
-        Stage::new("deliver", Duration::from_secs(30), PATIENT, |shared, ctx| stage(deliver(shared, ctx))),
-        Stage::new("answered", Duration::from_secs(10), PATIENT, |shared, ctx| stage(answered(shared, ctx))),
+        Stage::new("deliver", Duration::from_secs(30), RETRY_LONG, |shared, ctx| stage(deliver(shared, ctx))),
+        Stage::new("answered", Duration::from_secs(10), RETRY_LONG, |shared, ctx| {
+            stage(answered(shared, ctx))
+        }),
     ],
 )
 .concurrency(64);
@@ -80,7 +82,7 @@ async fn wanted(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Option<(Sess
 }
 
 /// Waits for the agent, then sends it the request that sets the option.
-async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let Some((session, _)) = wanted(shared, ctx).await? else { return Ok(Outcome::done()) };
     let now = ctx.env().clock.now();
     match session.state {
@@ -123,7 +125,7 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
 }
 
 /// Waits for the agent's answer, which the pump reads from the log; gives up after [`ANSWERS`].
-async fn answered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn answered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let Some((session, _)) = wanted(shared, ctx).await? else { return Ok(Outcome::done()) };
     let memory: Memory = ctx.state()?;
     if session.generation != memory.generation {

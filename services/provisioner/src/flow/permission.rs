@@ -11,7 +11,7 @@ use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Halt, UNTIL_DONE};
+use super::{StageError, UNTIL_DONE};
 use crate::domain::{Session, SessionState};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions};
@@ -120,7 +120,7 @@ pub fn enqueue_for(
 }
 
 /// Delivers the answers to the agent's requests.
-async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let id: SessionId = ctx.subject_id().parse()?;
     let input: Input = ctx.input()?;
     let session = sessions::find(&shared.store, &id).await?;

@@ -11,7 +11,7 @@ use foundry_sandbox::{CloneFuture, ClonedRepo, Health, StartSpec};
 use foundry_store::{Scope, WriteSet};
 use serde::{Deserialize, Serialize};
 
-use super::{Halt, PATIENT, agent};
+use super::{RETRY_LONG, StageError, agent};
 use crate::domain::fold::instance_number;
 use crate::domain::offer::Start;
 use crate::domain::{SANDBOX_STAGES, Sandbox, SandboxState};
@@ -22,21 +22,23 @@ use crate::store::{Set, condition_value, sandboxes, stages};
 mod clone;
 
 const STARTING: Stage<Shared> =
-    Stage::new("agent_starting", Duration::from_secs(90), PATIENT, |shared, ctx| stage(start(shared, ctx)));
+    Stage::new("agent_starting", Duration::from_secs(90), RETRY_LONG, |shared, ctx| {
+        stage(start(shared, ctx))
+    });
 const READY: Stage<Shared> =
-    Stage::new("agent_ready", Duration::from_secs(30), PATIENT, |shared, ctx| stage(probe(shared, ctx)));
+    Stage::new("agent_ready", Duration::from_secs(30), RETRY_LONG, |shared, ctx| stage(probe(shared, ctx)));
 
 /// Makes a sandbox.
 pub static SANDBOX: Flow<Shared> = Flow::new(
     "sandbox",
     &[
-        Stage::new("sandbox_allocated", Duration::from_secs(60), PATIENT, |shared, ctx| {
+        Stage::new("sandbox_allocated", Duration::from_secs(60), RETRY_LONG, |shared, ctx| {
             stage(allocate(shared, ctx))
         }),
-        Stage::new("repo_prepared", Duration::from_secs(900), PATIENT, |shared, ctx| {
+        Stage::new("repo_prepared", Duration::from_secs(900), RETRY_LONG, |shared, ctx| {
             stage(prepare(shared, ctx))
         }),
-        Stage::new("agent_installing", Duration::from_secs(360), PATIENT, |shared, ctx| {
+        Stage::new("agent_installing", Duration::from_secs(360), RETRY_LONG, |shared, ctx| {
             stage(install(shared, ctx))
         }),
         STARTING,
@@ -106,7 +108,7 @@ fn touched(
 }
 
 /// The sandbox of a flow, as long as no other flow has taken it over.
-async fn load(shared: &Shared, ctx: &StageContext) -> Result<Sandbox, Halt> {
+async fn load(shared: &Shared, ctx: &StageContext) -> Result<Sandbox, StageError> {
     let id: SandboxId = ctx.subject_id().parse()?;
     let sandbox = sandboxes::find(&shared.store, &id).await?;
     match sandbox {
@@ -123,7 +125,7 @@ fn record(ctx: &StageContext, sandbox: &Sandbox, set: Set) -> WriteSet {
 }
 
 /// Reserves the sandbox at its provider, under the sandbox's id.
-async fn allocate(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn allocate(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let sandbox = &load(shared, ctx).await?;
     let provider = shared.providers.get(&sandbox.provider)?;
     let allocation = match provider.allocate(&name_of(&sandbox.sandbox_id)?).await {
@@ -140,7 +142,7 @@ async fn allocate(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, H
 }
 
 /// Asks the repo service where to clone from, and clones the task's branch.
-async fn prepare(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn prepare(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let sandbox = &load(shared, ctx).await?;
     let provider = shared.providers.get(&sandbox.provider)?;
     let from = clone::source(shared, ctx, sandbox).await?;
@@ -161,7 +163,7 @@ async fn prepare(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
 }
 
 /// Installs the default agent.
-async fn install(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn install(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let sandbox = &load(shared, ctx).await?;
     // A wrong set-up fails here, before anything is installed in vain.
     let (organization, profile) = (&sandbox.organization_id, &sandbox.profile_id);
@@ -172,7 +174,7 @@ async fn install(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
 }
 
 /// Starts the runtime, or adopts a running one.
-async fn start(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn start(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let sandbox = &load(shared, ctx).await?;
     let provider = shared.providers.get(&sandbox.provider)?;
     let number = ctx.state::<Instance>().map_or(sandbox.runtime_instance, |i| i.instance).max(1);
@@ -189,7 +191,7 @@ async fn start(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt
 }
 
 /// Probes the runtime; when it answers, waiting sessions go on.
-async fn probe(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn probe(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let sandbox = &load(shared, ctx).await?;
     let Some(facts) = &sandbox.facts else { return Ok(Outcome::goto("agent_starting")) };
     match shared.providers.get(&sandbox.provider)?.probe(facts).await? {

@@ -13,10 +13,10 @@ use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
 use super::sandbox::ready_key;
-use super::{Halt, PATIENT, agent};
+use super::{RETRY_LONG, StageError, agent};
 use crate::domain::fold::notice;
 use crate::domain::{SESSION_STAGES, Sandbox, SandboxState, Session, SessionState};
-use crate::runtime::{Pumps, cut, wake};
+use crate::runtime::{Pumps, append_to_transcript, wake};
 use crate::shared::{Shared, acp_of};
 use crate::store::{Set, condition_value, sandboxes, sessions, stages};
 
@@ -25,13 +25,13 @@ pub static SESSION: Flow<Shared> = Flow::new(
     "agent_session",
     &[
         // Not shown as a stage.
-        Stage::new("sandbox_awaited", Duration::from_secs(10), PATIENT, |shared, ctx| {
+        Stage::new("sandbox_awaited", Duration::from_secs(10), RETRY_LONG, |shared, ctx| {
             stage(wait(shared, ctx))
         }),
-        Stage::new("session_creating", Duration::from_secs(360), PATIENT, |shared, ctx| {
+        Stage::new("session_creating", Duration::from_secs(360), RETRY_LONG, |shared, ctx| {
             stage(create(shared, ctx))
         }),
-        Stage::new("ready", Duration::from_secs(30), PATIENT, |shared, ctx| stage(begin(shared, ctx))),
+        Stage::new("ready", Duration::from_secs(30), RETRY_LONG, |shared, ctx| stage(begin(shared, ctx))),
     ],
 )
 .concurrency(64);
@@ -87,7 +87,7 @@ struct Memory {
     unknown: Vec<String>,
 }
 
-async fn load(shared: &Arc<Shared>, ctx: &StageContext) -> Result<(Session, Sandbox), Halt> {
+async fn load(shared: &Arc<Shared>, ctx: &StageContext) -> Result<(Session, Sandbox), StageError> {
     let id: SessionId = ctx.subject_id().parse()?;
     let session = sessions::find(&shared.store, &id).await?;
     let session = session.filter(|s| s.flow_id == ctx.flow_id().as_str());
@@ -102,7 +102,7 @@ async fn load(shared: &Arc<Shared>, ctx: &StageContext) -> Result<(Session, Sand
 }
 
 /// Waits for the sandbox.
-async fn wait(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn wait(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let (_, sandbox) = load(shared, ctx).await?;
     if sandbox.state == SandboxState::Ready {
         return Ok(Outcome::done());
@@ -114,7 +114,7 @@ async fn wait(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt>
 }
 
 /// Installs and starts the agent; it resumes or loads its earlier session, or opens a new one.
-async fn create(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn create(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let (session, sandbox) = &load(shared, ctx).await?;
     let (Some(facts), SandboxState::Ready) = (&sandbox.facts, sandbox.state) else {
         return Ok(Outcome::goto("sandbox_awaited"));
@@ -179,15 +179,15 @@ async fn record(shared: &Arc<Shared>, ctx: &StageContext, session: &Session, set
 }
 
 /// Starts the session's pump, and adds notices about a restarted agent to the transcript.
-async fn begin(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn begin(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let (session, sandbox) = &load(shared, ctx).await?;
     if sandbox.state != SandboxState::Ready {
         return Ok(Outcome::goto("sandbox_awaited"));
     }
     let memory = ctx.state::<Memory>().unwrap_or_default();
     let refused = !memory.passed_over.is_empty() || !memory.unknown.is_empty();
-    if refused || session.generation > session.told_generation {
-        tell_new_agent(shared, session, &memory).await?;
+    if refused || session.generation > session.reported_generation {
+        append_restart_notices(shared, session, &memory).await?;
     }
     Pumps::ensure(shared, &session.session_id);
     Ok(Outcome::done())
@@ -195,7 +195,11 @@ async fn begin(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt
 
 /// Adds notices to the transcript, once: that the agent was restarted and has forgotten the conversation, and which
 /// choices it does not accept.
-async fn tell_new_agent(shared: &Arc<Shared>, session: &Session, memory: &Memory) -> Result<(), Error> {
+async fn append_restart_notices(
+    shared: &Arc<Shared>,
+    session: &Session,
+    memory: &Memory,
+) -> Result<(), Error> {
     let id = &session.session_id;
     let decide = || async {
         let mut ws = WriteSet::new();
@@ -206,7 +210,7 @@ async fn tell_new_agent(shared: &Arc<Shared>, session: &Session, memory: &Memory
             offer.refuse(option, "OPTION_UNKNOWN", "the restarted agent does not offer it", now);
         }
         let text = "the agent was restarted and does not remember the conversation above";
-        let restarted = session.generation > session.told_generation;
+        let restarted = session.generation > session.reported_generation;
         let forgot = restarted && session.turn_count > 0 && !memory.remembers;
         let mut notices: Vec<_> =
             forgot.then(|| notice(NoticeKind::ContextRebuilt, text)).into_iter().collect();
@@ -219,7 +223,7 @@ async fn tell_new_agent(shared: &Arc<Shared>, session: &Session, memory: &Memory
         if !restarted && notices.is_empty() && offer == session.offer {
             return Ok((ws, ()));
         }
-        let mut set = cut(&mut ws, &session, None, notices, now);
+        let mut set = append_to_transcript(&mut ws, &session, None, notices, now);
         set.push(("told_generation", session.generation.into()));
         set.push(("offer", sessions::json(&offer)?));
         sessions::update(&mut ws, &session, set);

@@ -12,7 +12,7 @@ use foundry_store::Store;
 use super::{bindings, destroy, sandbox};
 use crate::domain::SandboxState;
 use crate::ops;
-use crate::runtime::{look, sweep};
+use crate::runtime::{check_all, sweep};
 use crate::shared::Shared;
 use crate::store::sandboxes;
 use crate::testing::Fixture;
@@ -60,9 +60,9 @@ impl World for Sandboxes {
 
     async fn effects(&self) -> Vec<String> {
         // Ids differ between worlds; how many there are does not.
-        let outside = self.f.provider.outside();
-        let mut all: Vec<String> = outside.sandboxes.keys().map(|_| "sandbox".to_owned()).collect();
-        all.extend(outside.runtimes.keys().map(|_| "runtime".to_owned()));
+        let host = self.f.provider.host();
+        let mut all: Vec<String> = host.sandboxes.keys().map(|_| "sandbox".to_owned()).collect();
+        all.extend(host.runtimes.keys().map(|_| "runtime".to_owned()));
         all
     }
 
@@ -94,7 +94,7 @@ async fn the_destroy_flow_resumes_after_crashes_and_failures() {
 #[tokio::test]
 async fn a_stage_that_hangs_times_out_visibly_and_is_repeated() {
     let f = Fixture::new().await;
-    f.provider.outside().hanging.insert("start_agent");
+    f.provider.host().hanging.insert("start_agent");
     let id = f.ensure().await.sandbox_id.to_string();
     let mut running = std::pin::pin!(f.engine.run_until_idle());
     loop {
@@ -118,7 +118,7 @@ async fn a_stage_that_hangs_times_out_visibly_and_is_repeated() {
     assert_eq!((seen.state, seen.condition.attempt), (SandboxState::StartingAgent, 1));
     assert!(seen.condition.next_attempt_time.is_some(), "{:?}", seen.condition);
     assert!(seen.condition.message.starts_with("timeout: "), "{}", seen.condition.message);
-    f.provider.outside().hanging.clear();
+    f.provider.host().hanging.clear();
     f.env.clock.advance(Duration::from_secs(60));
     f.run().await;
     let ready = f.sandbox(&id).await;
@@ -129,7 +129,7 @@ async fn a_stage_that_hangs_times_out_visibly_and_is_repeated() {
 #[tokio::test]
 async fn a_failure_says_its_class_and_what_to_do() {
     let f = Fixture::new().await;
-    f.provider.outside().failing.insert("allocate");
+    f.provider.host().failing.insert("allocate");
     let id = f.ensure().await.sandbox_id.to_string();
     f.run().await;
     let failed = f.sandbox(&id).await;
@@ -154,8 +154,8 @@ async fn a_dead_runtime_is_replaced_and_its_turn_is_cut_once() {
     f.run().await; // the session's own flow ends
     ops::prompt_agent_session::prompt_agent_session(&f.shared, &f.task, prompt).await.unwrap();
     f.provider.kill(&id);
-    look(&f.shared).await;
-    look(&f.shared).await;
+    check_all(&f.shared).await;
+    check_all(&f.shared).await;
     let vanished = f.sandbox(&id).await;
     assert_eq!((vanished.state, vanished.runtime_instance), (SandboxState::Vanished, 2));
     assert!(vanished.condition.message.contains("signal 9"), "{:?}", vanished.condition);
@@ -171,7 +171,7 @@ async fn a_dead_runtime_is_replaced_and_its_turn_is_cut_once() {
     );
     engine.unwrap().run_until_idle().await.unwrap();
     assert_eq!(f.sandbox(&id).await.state, SandboxState::Ready);
-    assert_eq!(f.provider.outside().started, ["run1", "run2"]);
+    assert_eq!(f.provider.host().started, ["run1", "run2"]);
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn a_stranger_of_our_scheme_is_destroyed_after_a_grace_and_nobody_else() {
     let other = "somebody-elses".to_owned();
     let now = f.env.env.clock.now();
     for name in [&stranger, &other] {
-        f.provider.outside().sandboxes.insert(name.parse().unwrap(), now);
+        f.provider.host().sandboxes.insert(name.parse().unwrap(), now);
     }
     sweep(&f.shared).await;
     assert_eq!(f.provider.names().len(), 3, "too young to be judged");
@@ -199,7 +199,7 @@ async fn a_stranger_of_our_scheme_is_destroyed_after_a_grace_and_nobody_else() {
 #[tokio::test]
 async fn a_sandbox_waits_until_it_is_known_how_it_is_kept_apart() {
     let f = Fixture::new().await;
-    f.provider.outside().undecided = true;
+    f.provider.host().undecided = true;
     let made = f.ensure().await;
     // Longer than the retries of a failing stage.
     for _ in 0..40 {
@@ -211,7 +211,7 @@ async fn a_sandbox_waits_until_it_is_known_how_it_is_kept_apart() {
         (waits.state, waits.condition.reason.as_str()),
         (SandboxState::Allocating, "ISOLATION_UNDECIDED")
     );
-    f.provider.outside().undecided = false;
+    f.provider.host().undecided = false;
     f.env.clock.advance(Duration::from_secs(30));
     f.run().await;
     assert_eq!(f.sandbox(made.sandbox_id.as_str()).await.state, SandboxState::Ready);

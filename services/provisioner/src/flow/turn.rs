@@ -20,12 +20,12 @@ use foundry_runtime_client::RequestId;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
-use super::{Halt, UNTIL_DONE};
-use crate::attachments::{Given, given};
+use super::{StageError, UNTIL_DONE};
+use crate::attachments::{PromptContent, prompt_content};
 use crate::domain::fold::notice;
 use crate::domain::{Session, SessionState, TurnState};
 use crate::models::wait;
-use crate::runtime::{cut, end_turn};
+use crate::runtime::{append_to_transcript, end_turn};
 use crate::shared::{Shared, acp_of};
 use crate::store::{sandboxes, sessions, turns};
 
@@ -108,7 +108,7 @@ struct Failure {
 }
 
 /// Ends a turn whose delivery failed, with an error.
-async fn end_undelivered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn end_undelivered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let session_id: SessionId = ctx.subject_id().parse()?;
     let Failure { message_id, reason, message } = ctx.input()?;
     let turn = turns::find(&shared.store, &session_id, &message_id).await?;
@@ -126,7 +126,7 @@ async fn end_undelivered(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Out
 }
 
 /// Hands the prompt to the runtime, which records it; the agent's answer comes from the log.
-async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let (session_id, message_id) = ids(ctx)?;
     let session = sessions::find(&shared.store, &session_id).await?;
     let turn = turns::find(&shared.store, &session_id, &message_id).await?;
@@ -156,22 +156,23 @@ async fn deliver(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Ha
         false => turn.prompt.clone(),
     };
     let client = shared.client(&sandbox)?;
-    let Given { blocks, notices } = given(shared, &client, &sandbox, &session, &turn, prompt).await?;
+    let PromptContent { blocks, notices } =
+        prompt_content(shared, &client, &sandbox, &session, &turn, prompt).await?;
     // The runtime has recorded the prompt when this returns; the turn's outcome is read from the log.
     client.prompt_with(&acp, &id, &session.acp_session, &blocks).await?;
     if !notices.is_empty() {
-        tell(shared, &session_id, &notices).await?;
+        append_notices(shared, &session_id, &notices).await?;
     }
     Ok(Outcome::done())
 }
 
 /// Adds notices to the transcript about files that reached the agent in another form than they were sent.
-async fn tell(shared: &Shared, session_id: &SessionId, notices: &[String]) -> Result<(), Error> {
+async fn append_notices(shared: &Shared, session_id: &SessionId, notices: &[String]) -> Result<(), Error> {
     let decide = || async {
         let mut ws = WriteSet::new();
         let Some(session) = sessions::find(&shared.store, session_id).await? else { return Ok((ws, ())) };
         let bodies = notices.iter().map(|text| notice(NoticeKind::Attachment, text.as_str())).collect();
-        let set = cut(&mut ws, &session, None, bodies, shared.env.clock.now());
+        let set = append_to_transcript(&mut ws, &session, None, bodies, shared.env.clock.now());
         sessions::update(&mut ws, &session, set);
         Ok((ws, ()))
     };

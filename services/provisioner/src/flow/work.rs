@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::OwnedMutexGuard;
 
 use super::sandbox::ready_key;
-use super::{Halt, UNTIL_DONE};
+use super::{StageError, UNTIL_DONE};
 use crate::domain::{Sandbox, SandboxState, Session};
 use crate::shared::{Shared, facts_of};
 use crate::store::{sandboxes, sandboxes::SANDBOXES};
@@ -66,7 +66,7 @@ pub fn enqueue_for(
 }
 
 /// Hands over the work in the sandbox, unless a newer job will.
-async fn hand_over_newest(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, Halt> {
+async fn hand_over_newest(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Outcome, StageError> {
     let id: SandboxId = ctx.subject_id().parse()?;
     let Some(sandbox) = sandboxes::find(&shared.store, &id).await? else {
         return Ok(Outcome::done());
@@ -97,7 +97,7 @@ async fn hand_over_newest(shared: &Arc<Shared>, ctx: &StageContext) -> Result<Ou
     };
     match hand_over(shared, &sandbox, turn, Some(ctx.flow().started_time)).await {
         // The next tool call or the end of the turn adds another job before that.
-        Err(Halt::Provider(e)) if e.reason == "WORK_BUNDLE_TIMEOUT" => {
+        Err(StageError::Provider(e)) if e.reason == "WORK_BUNDLE_TIMEOUT" => {
             Ok(Outcome::retry(e.reason, e.message).no_sooner_than(AFTER_TIMEOUT))
         }
         handed => handed.map(|()| Outcome::done()),
@@ -114,7 +114,7 @@ pub async fn hand_over(
     sandbox: &Sandbox,
     _turn: OwnedMutexGuard<()>,
     wanted: Option<Timestamp>,
-) -> Result<(), Halt> {
+) -> Result<(), StageError> {
     let began = shared.env.clock.now();
     if let Some(wanted) = wanted
         && let Some(now) = sandboxes::find(&shared.store, &sandbox.sandbox_id).await?
@@ -155,7 +155,7 @@ pub async fn hand_over(
 }
 
 /// Runs the bundle script in the sandbox and returns the head commit.
-async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<String, Halt> {
+async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<String, StageError> {
     let (client, facts) = (shared.client(sandbox)?, facts_of(sandbox)?);
     let invalid = |e: foundry_git::GitError| {
         ProviderError::new(Class::Provider, e.reason(), e.message().to_owned()).caused_by(e)
@@ -197,7 +197,13 @@ async fn bundle(shared: &Shared, sandbox: &Sandbox) -> Result<String, Halt> {
     }
 }
 
-async fn import(shared: &Shared, sandbox: &Sandbox, head: &str, file: &Path, size: u64) -> Result<(), Halt> {
+async fn import(
+    shared: &Shared,
+    sandbox: &Sandbox,
+    head: &str,
+    file: &Path,
+    size: u64,
+) -> Result<(), StageError> {
     let header = ImportWorkHeader {
         organization_id: sandbox.organization_id.to_string(),
         task_id: sandbox.task_id.clone(),
@@ -213,9 +219,9 @@ async fn import(shared: &Shared, sandbox: &Sandbox, head: &str, file: &Path, siz
         _ => Some(tokio::fs::File::open(file).await.map_err(|e| ProviderError::io("reading a bundle", e))?),
     };
     let broken = Arc::new(std::sync::Mutex::new(None));
-    let told = Arc::clone(&broken);
+    let failure = Arc::clone(&broken);
     let chunks = futures::stream::unfold(bundle, move |file| {
-        let told = Arc::clone(&told);
+        let failure = Arc::clone(&failure);
         async move {
             let mut file = file?;
             let mut chunk = Vec::with_capacity(CHUNK);
@@ -226,7 +232,7 @@ async fn import(shared: &Shared, sandbox: &Sandbox, head: &str, file: &Path, siz
                 Ok(0) => None,
                 // The receiver refuses an incomplete bundle.
                 Err(e) => {
-                    *foundry_core::lock(&told) = Some(e);
+                    *foundry_core::lock(&failure) = Some(e);
                     None
                 }
             }

@@ -11,7 +11,7 @@ use crate::shared::Shared;
 use crate::store::model_providers;
 
 /// Most model providers of an organization that are considered.
-const MOST: u32 = 100;
+const MAX_PROVIDERS: u32 = 100;
 
 /// What an agent is started with.
 pub struct Chosen {
@@ -53,7 +53,7 @@ async fn suitable(
     organization: &OrganizationId,
     entry: &Entry,
 ) -> Result<Option<(String, ModelAccess)>, Error> {
-    let own = model_providers::list(&shared.store, organization, "", MOST).await?;
+    let own = model_providers::list(&shared.store, organization, "", MAX_PROVIDERS).await?;
     let all = shared.profiles.environment.all().chain(&own);
     let takes = |p: &&ModelProvider| agent_kind(p.view.kind()).is_some_and(|kind| entry.takes(kind));
     let Some(found) = all.into_iter().find(takes) else { return Ok(None) };

@@ -11,7 +11,7 @@ use super::wait;
 use crate::domain::fold::notice;
 use crate::domain::{Session, SessionState};
 use crate::flow;
-use crate::runtime::cut;
+use crate::runtime::append_to_transcript;
 use crate::shared::Shared;
 use crate::store::{self, condition_value, model_waits, sessions};
 
@@ -79,7 +79,7 @@ fn of_session(
     if seen.kind == ConditionKind::LimitWaitOver {
         if session.model_condition.as_ref().is_some_and(|known| known.reason == LIMIT_WAIT) {
             let mut set = vec![("model_condition", Value::Null)];
-            set.extend(calmed(session, now));
+            set.extend(cleared_condition(session, now));
             sessions::update(ws, session, set);
         }
         return Ok(());
@@ -118,7 +118,7 @@ fn of_session(
             "the agent is waiting for the model provider and continues automatically: {}",
             seen.words
         );
-        set.extend(cut(ws, session, None, vec![notice(NoticeKind::ModelWait, text)], now));
+        set.extend(append_to_transcript(ws, session, None, vec![notice(NoticeKind::ModelWait, text)], now));
         set.push(("model_noticed", session.message_id.as_str().into()));
     }
     sessions::update(ws, session, set);
@@ -152,13 +152,13 @@ fn answered(ws: &mut WriteSet, session: &Session) {
 fn cleared(ws: &mut WriteSet, session: &Session, now: Timestamp) {
     let mut set =
         vec![("model_condition", Value::Null), ("model_answered", session.message_id.as_str().into())];
-    set.extend(calmed(session, now));
+    set.extend(cleared_condition(session, now));
     sessions::update(ws, session, set);
 }
 
 /// What the session shows once its model condition is gone; none when it shows something else, such as a question to
 /// a person.
-fn calmed(session: &Session, now: Timestamp) -> Option<(&'static str, Value)> {
+fn cleared_condition(session: &Session, now: Timestamp) -> Option<(&'static str, Value)> {
     let shows = session.condition.reason.starts_with("MODEL_") && !session.waits_for_person();
     shows.then(|| ("condition", condition_value(&store::cleared(now))))
 }

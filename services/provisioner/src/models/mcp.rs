@@ -1,7 +1,7 @@
 //! MCP servers over HTTP: which session may call which, where it is, and at which addresses it may be reached.
 
 use foundry_core::Error;
-use foundry_egress::{Reach, SystemOutside, Upstream, reach};
+use foundry_egress::{Reach, SystemNetwork, Upstream, reach};
 use foundry_http_client::{NetworkSettings, Pinned};
 use foundry_model_gateway::{McpAccess, McpRefused, SandboxProof};
 use foundry_proto::provisioner::v1::mcp_server::Transport;
@@ -75,7 +75,7 @@ impl McpClients {
         }
         let unavailable = |e: Error| McpRefused::Unavailable(e.to_string());
         let address: Uri = url.as_str().parse().map_err(|e| unavailable(Error::internal(e)))?;
-        let found = reach(&access.network, &address, &SystemOutside, self.upstream.as_ref()).await;
+        let found = reach(&access.network, &address, &SystemNetwork, self.upstream.as_ref()).await;
         match found.map_err(|why| McpRefused::Unreachable(format!("{why}{ADVICE}")))? {
             Reach::Freely | Reach::Upstream => Ok(self.freely.clone()),
             Reach::At(addresses) => {

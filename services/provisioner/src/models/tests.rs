@@ -69,13 +69,13 @@ impl World {
         message
     }
 
-    async fn tell(&self, session: &Session, kind: ConditionKind) {
+    async fn report(&self, session: &Session, kind: ConditionKind) {
         let session = self.f.again(session).await;
-        self.tell_of(&session, kind).await;
+        self.report_of(&session, kind).await;
     }
 
     /// Reports the outcome of a call that was made when the session was as given here.
-    async fn tell_of(&self, session: &Session, kind: ConditionKind) {
+    async fn report_of(&self, session: &Session, kind: ConditionKind) {
         let owner = Owner {
             session: session.session_id.to_string(),
             provider: self.provider.clone(),
@@ -152,7 +152,7 @@ impl World {
 async fn eight_tasks_wait_for_a_quota_and_each_message_goes_once_when_its_time_has_come() {
     let w = World::new(8).await;
     let until = w.after(HOUR);
-    w.tell(&w.sessions[0], w.quota(HOUR)).await;
+    w.report(&w.sessions[0], w.quota(HOUR)).await;
     for session in &w.sessions {
         w.prompt(session).await;
     }
@@ -172,7 +172,7 @@ async fn eight_tasks_wait_for_a_quota_and_each_message_goes_once_when_its_time_h
     w.f.env.clock.advance(HOUR / 2);
     engine.run_until_idle().await.unwrap();
     assert_eq!(w.prompts(), 1, "one goes first, to see whether the quota is there again");
-    w.tell(&w.ended().await, ConditionKind::Working).await;
+    w.report(&w.ended().await, ConditionKind::Working).await;
     engine.run_until_idle().await.unwrap();
     assert_eq!((w.prompts(), w.outcomes().await), (8, vec![i64::from(i32::from(TurnOutcome::Completed)); 8]));
 }
@@ -180,7 +180,7 @@ async fn eight_tasks_wait_for_a_quota_and_each_message_goes_once_when_its_time_h
 #[tokio::test]
 async fn a_quota_that_is_still_used_up_at_its_time_costs_one_turn_and_the_others_wait_on() {
     let w = World::new(3).await;
-    w.tell(&w.sessions[0], w.quota(HOUR)).await;
+    w.report(&w.sessions[0], w.quota(HOUR)).await;
     for session in &w.sessions {
         w.prompt(session).await;
     }
@@ -188,7 +188,7 @@ async fn a_quota_that_is_still_used_up_at_its_time_costs_one_turn_and_the_others
     w.f.env.clock.advance(HOUR);
     w.f.run().await;
     assert_eq!(w.prompts(), 1);
-    w.tell(&w.ended().await, w.quota(HOUR)).await;
+    w.report(&w.ended().await, w.quota(HOUR)).await;
     w.f.env.clock.advance(HOUR / 2);
     w.f.run().await;
     assert_eq!(w.prompts(), 1);
@@ -204,9 +204,9 @@ async fn a_quota_that_is_still_used_up_at_its_time_costs_one_turn_and_the_others
 #[tokio::test]
 async fn a_good_answer_to_a_call_from_before_ends_no_wait() {
     let w = World::new(2).await;
-    w.tell(&w.sessions[0], w.quota(HOUR)).await;
+    w.report(&w.sessions[0], w.quota(HOUR)).await;
     w.prompt(&w.sessions[0]).await;
-    w.tell(&w.sessions[1], ConditionKind::Working).await;
+    w.report(&w.sessions[1], ConditionKind::Working).await;
     w.f.run().await;
     assert_eq!(w.prompts(), 0);
 }
@@ -231,7 +231,7 @@ async fn a_person_who_resumes_and_another_key_let_what_waits_go_at_once() {
         ops::update_model_provider::update_model_provider(&w.f.shared, &admin, request)
     };
     for (rounds, by_key) in [(1, false), (2, true)] {
-        w.tell(&w.sessions[0], w.quota(HOUR)).await;
+        w.report(&w.sessions[0], w.quota(HOUR)).await;
         w.prompt(&w.sessions[1]).await;
         w.f.run().await;
         assert_eq!(w.prompts(), rounds - 1);
@@ -248,7 +248,7 @@ async fn a_person_who_resumes_and_another_key_let_what_waits_go_at_once() {
 #[tokio::test]
 async fn a_turn_that_waits_for_a_quota_is_stopped_at_once() {
     let w = World::new(1).await;
-    w.tell(&w.sessions[0], w.quota(HOUR)).await;
+    w.report(&w.sessions[0], w.quota(HOUR)).await;
     w.prompt(&w.sessions[0]).await;
     w.f.run().await;
     let session_id = w.sessions[0].session_id.to_string();
@@ -266,11 +266,11 @@ async fn a_short_wait_is_a_notice_once_a_turn_and_keeps_nobody_back() {
     let session = running(&w).await;
     let before = session.last_offset;
     for _ in 0..3 {
-        w.tell(&session, w.quota(Duration::from_secs(2))).await;
+        w.report(&session, w.quota(Duration::from_secs(2))).await;
         w.f.env.clock.advance(Duration::from_secs(2));
-        w.tell(&session, ConditionKind::Working).await;
+        w.report(&session, ConditionKind::Working).await;
     }
-    w.tell(&session, w.quota(Duration::from_secs(2))).await;
+    w.report(&session, w.quota(Duration::from_secs(2))).await;
     let after = w.f.again(&session).await;
     assert_eq!((after.state, after.last_offset), (SessionState::Running, before + 1));
     assert_eq!((after.condition.reason.as_str(), after.condition.retryable), ("MODEL_QUOTA", true));
@@ -289,7 +289,7 @@ async fn running(w: &World) -> Session {
 async fn a_refusal_that_is_told_again_with_a_time_a_little_later_changes_nothing() {
     let w = World::new(1).await;
     let session = running(&w).await;
-    w.tell(&session, w.quota(HOUR)).await;
+    w.report(&session, w.quota(HOUR)).await;
     let first = w.revision(&session.session_id).await;
     let flows = async || {
         let sql = "SELECT COUNT(*) AS n FROM flows WHERE kind = 'cancel'";
@@ -297,10 +297,10 @@ async fn a_refusal_that_is_told_again_with_a_time_a_little_later_changes_nothing
     };
     assert_eq!(flows().await, 1);
     w.f.env.clock.advance(Duration::from_secs(3));
-    w.tell(&session, w.quota(HOUR)).await;
+    w.report(&session, w.quota(HOUR)).await;
     assert_eq!((w.revision(&session.session_id).await, flows().await), (first, 1));
     // A clearly different time is shown, but the turn is not stopped a second time.
-    w.tell(&session, w.quota(3 * HOUR)).await;
+    w.report(&session, w.quota(3 * HOUR)).await;
     assert!(w.revision(&session.session_id).await > first);
     assert_eq!(flows().await, 1);
 }
@@ -309,22 +309,22 @@ async fn a_refusal_that_is_told_again_with_a_time_a_little_later_changes_nothing
 async fn a_wait_for_a_limit_is_shown_and_taken_back_and_hides_no_refusal() {
     let w = World::new(1).await;
     let session = running(&w).await;
-    w.tell(&session, ConditionKind::LimitWait).await;
+    w.report(&session, ConditionKind::LimitWait).await;
     let shown = w.f.again(&session).await.condition;
     assert_eq!((shown.reason.as_str(), shown.retryable), ("MODEL_LIMIT_WAIT", true));
-    w.tell(&session, ConditionKind::LimitWaitOver).await;
+    w.report(&session, ConditionKind::LimitWaitOver).await;
     let after = w.f.again(&session).await;
     assert_eq!((after.condition.reason.as_str(), after.model_condition), ("", None));
 
-    w.tell(&session, ConditionKind::Failing).await;
+    w.report(&session, ConditionKind::Failing).await;
     for kind in [ConditionKind::LimitWait, ConditionKind::LimitWaitOver] {
-        w.tell(&session, kind).await;
+        w.report(&session, kind).await;
         assert_eq!(w.f.again(&session).await.condition.reason, "MODEL_FAILING");
     }
     // A wait for a limit does not keep a later refusal from being recorded.
-    w.tell(&session, ConditionKind::Working).await;
-    w.tell(&session, ConditionKind::LimitWait).await;
-    w.tell(&session, ConditionKind::KeyRefused).await;
+    w.report(&session, ConditionKind::Working).await;
+    w.report(&session, ConditionKind::LimitWait).await;
+    w.report(&session, ConditionKind::KeyRefused).await;
     assert_eq!(w.f.again(&session).await.condition.reason, "MODEL_KEY_REFUSED");
 }
 
@@ -333,9 +333,9 @@ async fn what_a_call_of_an_earlier_turn_shows_is_not_laid_on_the_next() {
     let w = World::new(1).await;
     let before = w.f.again(&w.sessions[0]).await;
     let now = running(&w).await;
-    w.tell_of(&before, ConditionKind::KeyRefused).await;
+    w.report_of(&before, ConditionKind::KeyRefused).await;
     assert_eq!(w.f.again(&now).await.rev, now.rev);
-    w.tell_of(&now, ConditionKind::KeyRefused).await;
+    w.report_of(&now, ConditionKind::KeyRefused).await;
     assert_eq!(w.f.again(&now).await.condition.reason, "MODEL_KEY_REFUSED");
 }
 

@@ -5,11 +5,11 @@ use foundry_proto::common::v1::TurnEnd;
 use foundry_store::WriteSet;
 
 use crate::domain::{Session, SessionState, TurnState};
-use crate::runtime::cut;
+use crate::runtime::append_to_transcript;
 use crate::shared::Shared;
 use crate::store::{cleared, condition_value, sessions, turns};
 
-/// Writes the end of a session: its turn is cut, its flows are cancelled.
+/// Writes the end of a session: its turn is ended, its flows are cancelled.
 ///
 /// # Errors
 /// When the database fails.
@@ -22,7 +22,7 @@ pub async fn close(
     let now = shared.env.clock.now();
     let turn = turns::find_named(&shared.store, &session.session_id, &session.message_id).await?;
     let turn = turn.filter(|t| t.state != TurnState::Ended);
-    let mut set = cut(ws, session, turn.as_ref().map(|t| (t, end)), Vec::new(), now);
+    let mut set = append_to_transcript(ws, session, turn.as_ref().map(|t| (t, end)), Vec::new(), now);
     let condition = cleared(now);
     set.extend([
         ("state", SessionState::Closed.as_str().into()),

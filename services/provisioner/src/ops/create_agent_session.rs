@@ -95,7 +95,7 @@ fn rehome(shared: &Shared, ws: &mut WriteSet, there: &Session, fresh: Session) -
         turn_count: there.turn_count,
         // With a new generation, the flow adds the notice that the agent has forgotten the conversation.
         generation: there.generation + 1,
-        told_generation: there.told_generation,
+        reported_generation: there.reported_generation,
         last_offset: there.last_offset,
         create_time: there.create_time,
         // Choices are carried over to the same agent only; another one has other options.
@@ -165,7 +165,7 @@ fn fresh(
         acp_session: String::new(),
         prompt_kinds: String::new(),
         generation: 1,
-        told_generation: 1,
+        reported_generation: 1,
         cursor: TapCursor::default(),
         fold: Fold::default(),
         pending_permission: None,

@@ -39,13 +39,13 @@ pub async fn respond_to_elicitation(
             let id = &request.elicitation_id;
             let asked = elicitations::find(&shared.store, &session.session_id, id).await?;
             let asked = asked.ok_or_else(|| Error::not_found("form", id))?;
-            let told = foundry_forms::answer(&asked.request, request.action(), &request.values)?;
+            let content = foundry_forms::answer(&asked.request, request.action(), &request.values)?;
             if !asked.pending {
-                return repeated(&session, &asked, &told).map(|()| {
+                return repeated(&session, &asked, &content).map(|()| {
                     (ws, RespondToElicitationResponse { agent_session: Some(session.to_proto()), rev: 0 })
                 });
             }
-            let session = answer(shared, &mut ws, session, &asked, (&request, &told), &user_id).await?;
+            let session = answer(shared, &mut ws, session, &asked, (&request, &content), &user_id).await?;
             let id = session.session_id.as_str();
             ws.audit(audit(&organization, caller, &user_id, "elicitation.answer", id, &request.request_id));
             Ok((ws, RespondToElicitationResponse { agent_session: Some(session.to_proto()), rev: 0 }))
@@ -54,9 +54,9 @@ pub async fn respond_to_elicitation(
 }
 
 /// Repeating the given answer is fine; any other answer comes too late.
-fn repeated(session: &Session, asked: &Elicitation, told: &Value) -> Result<(), Error> {
-    let told = told.to_string();
-    if asked.answered && asked.answer == told {
+fn repeated(session: &Session, asked: &Elicitation, content: &Value) -> Result<(), Error> {
+    let content = content.to_string();
+    if asked.answered && asked.answer == content {
         return Ok(());
     }
     let text = if asked.answered {
@@ -72,12 +72,12 @@ async fn answer(
     ws: &mut WriteSet,
     session: Session,
     asked: &Elicitation,
-    (request, told): (&RespondToElicitationRequest, &Value),
+    (request, content): (&RespondToElicitationRequest, &Value),
     user_id: &str,
 ) -> Result<Session, Error> {
     let now = shared.env.clock.now();
     let id = &asked.request.elicitation_id;
-    elicitations::answer(ws, &session.session_id, id, told);
+    elicitations::answer(ws, &session.session_id, id, content);
     let accepted = request.action() == ElicitationAction::Accept;
     let part = TranscriptPart {
         message_id: session.message_id.clone(),
@@ -100,7 +100,7 @@ async fn answer(
         ("condition", condition_value(&condition)),
     ];
     sessions::update(ws, &session, set);
-    let answer = Answer::written(&asked.acp_id, told.clone());
+    let answer = Answer::written(&asked.acp_id, content.clone());
     flow::permission::enqueue_for(ws, shared, &session, vec![answer])?;
     Ok(Session { last_offset, pending_elicitation: next, condition, ..session })
 }

@@ -13,7 +13,7 @@ use crate::shared::Shared;
 use crate::store::model_limits::{self, MODEL_LIMITS};
 
 /// Most limits of an organization.
-const MOST: i64 = 500;
+const MAX_LIMITS: i64 = 500;
 /// The largest limit; sums stay well within 64 bits.
 const LARGEST: i64 = 1_000_000_000_000_000;
 
@@ -39,7 +39,7 @@ pub async fn set_model_limit(
                 None
             } else {
                 let ours = [("organization_id", (&organization).into())];
-                ws.guard(Guard::count_below(&MODEL_LIMITS, &ours, MOST, "model_limits"));
+                ws.guard(Guard::count_below(&MODEL_LIMITS, &ours, MAX_LIMITS, "model_limits"));
                 model_limits::put(&mut ws, &organization, &limit);
                 let used = limits::used(shared, &organization, "", &limit).await?;
                 Some(limit.to_proto(used, shared.env.clock.now()))

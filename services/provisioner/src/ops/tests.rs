@@ -164,7 +164,7 @@ async fn destroys_in_every_state_and_cuts_the_turn() {
     // How far the sandbox is when it is destroyed: the provider's call that fails, if any.
     for failing in ["", "allocate", "prepare_repo", "install_agent", "start_agent", "not even begun"] {
         let f = Fixture::new().await;
-        f.provider.outside().failing.extend(Some(failing).filter(|s| !s.is_empty()));
+        f.provider.host().failing.extend(Some(failing).filter(|s| !s.is_empty()));
         let sandbox = f.ensure().await;
         let id = sandbox.sandbox_id.to_string();
         let session = f.made_ready(&f.session(&sandbox).await).await;

@@ -7,7 +7,7 @@ use foundry_core::Error;
 use foundry_sandbox::Health;
 
 use super::Pumps;
-use super::endings::{agent_exited, vanish};
+use super::interruptions::{on_agent_exited, on_runtime_died};
 use super::limits;
 use crate::domain::{Sandbox, SandboxState};
 use crate::shared::Shared;
@@ -22,7 +22,7 @@ pub async fn watch_health(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = look(&shared) => {}
+            () = check_all(&shared) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -33,21 +33,21 @@ pub async fn watch_health(shared: Arc<Shared>) {
 }
 
 /// One round of probes over all ready sandboxes.
-pub async fn look(shared: &Arc<Shared>) {
+pub async fn check_all(shared: &Arc<Shared>) {
     match sandboxes::in_state(&shared.store, SandboxState::Ready).await {
         Ok(all) => {
-            let looks = all.iter().map(|sandbox| async move {
-                if let Err(e) = look_at(shared, sandbox).await {
+            let checks = all.iter().map(|sandbox| async move {
+                if let Err(e) = check(shared, sandbox).await {
                     tracing::warn!(sandbox = %sandbox.sandbox_id, error = %e, "health is not known");
                 }
             });
-            futures::future::join_all(looks).await;
+            futures::future::join_all(checks).await;
         }
         Err(e) => tracing::warn!(error = %e, "the ledger cannot be read"),
     }
 }
 
-async fn look_at(shared: &Arc<Shared>, sandbox: &Sandbox) -> Result<(), Error> {
+async fn check(shared: &Arc<Shared>, sandbox: &Sandbox) -> Result<(), Error> {
     let Some(facts) = &sandbox.facts else { return Ok(()) };
     let provider = shared.providers.get(&sandbox.provider)?;
     let health = tokio::select! {
@@ -70,13 +70,13 @@ async fn look_at(shared: &Arc<Shared>, sandbox: &Sandbox) -> Result<(), Error> {
                 }
                 Pumps::ensure(shared, &session.session_id);
                 if session.fold.down {
-                    agent_exited(shared, &session.session_id).await?;
+                    on_agent_exited(shared, &session.session_id).await?;
                 }
             }
             Ok(())
         }
         Health::Dead { cause } => {
-            vanish(shared, &sandbox.sandbox_id, sandbox.runtime_instance, &cause.to_string()).await
+            on_runtime_died(shared, &sandbox.sandbox_id, sandbox.runtime_instance, &cause.to_string()).await
         }
         Health::Unknown { reason } => {
             tracing::warn!(sandbox = %sandbox.sandbox_id, reason, "the runtime does not respond");

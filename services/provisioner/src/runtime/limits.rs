@@ -34,7 +34,7 @@ pub async fn take_in(shared: &Shared, seen: &Sandbox, report: &LimitReport) -> R
             }
             sandboxes::update(&mut ws, &sandbox, set);
         }
-        let new: Vec<&ReachedLimit> = report.reached.iter().filter(|r| !is_told(&sandbox, r)).collect();
+        let new: Vec<&ReachedLimit> = report.reached.iter().filter(|r| !is_reported(&sandbox, r)).collect();
         let all = sessions::of_sandbox(&shared.store, &sandbox.sandbox_id).await?;
         let any_runs = all.iter().any(|s| s.state == SessionState::Running);
         for session in all.iter().filter(|s| s.state.is_living()) {
@@ -55,7 +55,7 @@ fn is_known(sandbox: &Sandbox, report: &LimitReport) -> bool {
     (report.limits.is_empty() || sandbox.limits == report.limits) && stored.eq(report.reached.iter().map(key))
 }
 
-fn is_told(sandbox: &Sandbox, reached: &ReachedLimit) -> bool {
+fn is_reported(sandbox: &Sandbox, reached: &ReachedLimit) -> bool {
     sandbox.reached.iter().any(|r| (r.kind, r.since) == (reached.kind, reached.since))
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use foundry_sandbox::LimitKind;
 
     use super::*;
-    use crate::runtime::look;
+    use crate::runtime::check_all;
     use crate::testing::Fixture;
 
     fn reached(kind: LimitKind, since: i64) -> ReachedLimit {
@@ -145,41 +145,41 @@ mod tests {
         let session = f.made_ready(&session).await;
         let id = sandbox.sandbox_id.to_string();
 
-        let tell = |limits: &str, reached: Vec<ReachedLimit>| {
-            f.provider.outside().limits = LimitReport { limits: limits.to_owned(), reached };
+        let report = |limits: &str, reached: Vec<ReachedLimit>| {
+            f.provider.host().limits = LimitReport { limits: limits.to_owned(), reached };
         };
-        tell("8.0 MiB of memory; measured", vec![reached(LimitKind::Memory, 5)]);
-        look(&f.shared).await;
-        let (shown, told) = (f.sandbox(&id).await, f.again(&session).await);
+        report("8.0 MiB of memory; measured", vec![reached(LimitKind::Memory, 5)]);
+        check_all(&f.shared).await;
+        let (shown, reported) = (f.sandbox(&id).await, f.again(&session).await);
         let conditions = shown.to_proto().reached_limits;
         assert_eq!((conditions.len(), conditions[0].reason.as_str()), (1, "SANDBOX_MEMORY_LIMIT"));
         assert!(conditions[0].next_action.contains("limits.memory_bytes"), "{conditions:?}");
         assert_eq!(shown.limits, "8.0 MiB of memory; measured");
-        assert_eq!(told.condition.reason, "SANDBOX_MEMORY_LIMIT");
-        assert!(told.condition.message.contains("8.0 MiB of memory"), "{:?}", told.condition);
+        assert_eq!(reported.condition.reason, "SANDBOX_MEMORY_LIMIT");
+        assert!(reported.condition.message.contains("8.0 MiB of memory"), "{:?}", reported.condition);
         assert_eq!(notices(&f, &session).await.len(), 1);
 
         // The same limit with a higher amount in use: nothing is written.
         let more = ReachedLimit { used: 11 << 20, ..reached(LimitKind::Memory, 5) };
-        tell("8.0 MiB of memory; measured", vec![more]);
-        look(&f.shared).await;
-        look(&f.shared).await;
-        assert_eq!((f.sandbox(&id).await.rev, f.again(&session).await.rev), (shown.rev, told.rev));
+        report("8.0 MiB of memory; measured", vec![more]);
+        check_all(&f.shared).await;
+        check_all(&f.shared).await;
+        assert_eq!((f.sandbox(&id).await.rev, f.again(&session).await.rev), (shown.rev, reported.rev));
 
-        tell(
+        report(
             "8.0 MiB of memory; measured",
             vec![reached(LimitKind::Memory, 5), reached(LimitKind::DiskFiles, 7)],
         );
-        look(&f.shared).await;
+        check_all(&f.shared).await;
         assert_eq!(notices(&f, &session).await.len(), 2);
-        tell("8.0 MiB of memory; measured", vec![]);
-        look(&f.shared).await;
-        let (shown, told) = (f.sandbox(&id).await, f.again(&session).await);
+        report("8.0 MiB of memory; measured", vec![]);
+        check_all(&f.shared).await;
+        let (shown, reported) = (f.sandbox(&id).await, f.again(&session).await);
         assert!(shown.reached.is_empty());
-        assert_eq!(told.condition.reason, "");
+        assert_eq!(reported.condition.reason, "");
         assert_eq!(notices(&f, &session).await.len(), 2, "what happened stays written");
-        tell("8.0 MiB of memory; measured", vec![reached(LimitKind::Memory, 9)]);
-        look(&f.shared).await;
+        report("8.0 MiB of memory; measured", vec![reached(LimitKind::Memory, 9)]);
+        check_all(&f.shared).await;
         assert_eq!(notices(&f, &session).await.len(), 3, "another time");
     }
 }

@@ -1,8 +1,8 @@
 //! What runs between requests and flows: reading tap logs, and detecting what died.
 
 mod clients;
-mod endings;
 mod health;
+mod interruptions;
 mod limits;
 mod locks;
 mod news;
@@ -11,10 +11,10 @@ mod record;
 mod sweeper;
 
 pub use clients::Clients;
-pub use endings::{cut, end_turn};
 #[cfg(test)]
-pub use health::look;
+pub use health::check_all;
 pub use health::watch_health;
+pub use interruptions::{append_to_transcript, end_turn};
 pub use locks::Locks;
 pub use news::{options_key, waiting, wake};
 pub use pump::{Pumps, drain_log};

@@ -34,10 +34,10 @@ pub fn taken(session: &Session, after: &mut Fold, folded: &Folded, now: Timestam
     let owed = after.usage.is_some() && after.usage != offer.usage;
     // A usage is added to any other change at no cost.
     let written = !folded.parts.is_empty() || folded.sent || offer != session.offer;
-    let due = written || now.since(Timestamp::from_micros(after.usage_told)) >= USAGE_PACE;
+    let due = written || now.since(Timestamp::from_micros(after.usage_reported)) >= USAGE_PACE;
     if owed && due {
         offer.usage.clone_from(&after.usage);
-        after.usage_told = now.as_micros();
+        after.usage_reported = now.as_micros();
     }
     Taken { owing: owed && !due, settled, offer: (offer != session.offer).then_some(offer) }
 }

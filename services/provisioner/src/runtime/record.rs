@@ -271,12 +271,12 @@ fn blame_model(folded: &mut Folded, refused: Option<&Condition>, answered: bool)
     end.reason.clone_from(&refused.reason);
     end.message.clone_from(&refused.message);
     end.next_attempt_time = next_attempt(refused);
-    let told = folded.parts.iter_mut().rev().find_map(|p| match &mut p.body {
-        Some(Body::TurnEnd(told)) => Some(told),
+    let turn_end = folded.parts.iter_mut().rev().find_map(|p| match &mut p.body {
+        Some(Body::TurnEnd(turn_end)) => Some(turn_end),
         _ => None,
     });
-    if let Some(told) = told {
-        told.clone_from(end);
+    if let Some(turn_end) = turn_end {
+        turn_end.clone_from(end);
     }
 }
 

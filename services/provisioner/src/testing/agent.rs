@@ -57,7 +57,7 @@ impl FakeAgent {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(home.path().join(".foundry/tap")).unwrap();
-        f.provider.outside().runtime = Some((listener.local_addr().unwrap().port(), home.path().to_owned()));
+        f.provider.host().runtime = Some((listener.local_addr().unwrap().port(), home.path().to_owned()));
         let agent = Self(Arc::new(Inner {
             shared: Arc::clone(&f.shared),
             home,
@@ -134,7 +134,7 @@ impl FakeAgent {
     }
 
     /// The log of a conversation.
-    pub fn told(&self, acp: &str) -> String {
+    pub fn read_log(&self, acp: &str) -> String {
         std::fs::read_to_string(self.path(acp)).unwrap()
     }
 

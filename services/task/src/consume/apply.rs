@@ -33,11 +33,11 @@ pub fn sandbox(
     if sandbox.task_id != aggregate.task.task_id.as_str() {
         return Ok(());
     }
-    let newer = aggregate.sandbox.as_ref().is_none_or(|told| {
-        if told.entity.sandbox_id == sandbox.sandbox_id {
-            rev > told.rev
+    let newer = aggregate.sandbox.as_ref().is_none_or(|replica| {
+        if replica.entity.sandbox_id == sandbox.sandbox_id {
+            rev > replica.rev
         } else {
-            created(sandbox) >= created(&told.entity)
+            created(sandbox) >= created(&replica.entity)
         }
     });
     if newer {
@@ -63,8 +63,8 @@ fn created(sandbox: &Sandbox) -> i64 {
 
 /// Marks a sandbox as destroyed that the provisioner no longer lists.
 pub fn sandbox_gone(aggregate: &mut Aggregate, sandbox_id: &str) {
-    if let Some(told) = aggregate.sandbox.as_mut().filter(|t| t.entity.sandbox_id == sandbox_id) {
-        told.entity.set_state(SandboxState::Destroyed);
+    if let Some(replica) = aggregate.sandbox.as_mut().filter(|t| t.entity.sandbox_id == sandbox_id) {
+        replica.entity.set_state(SandboxState::Destroyed);
     }
 }
 
@@ -80,7 +80,7 @@ pub fn agent_session(
     rev: i64,
 ) -> Result<()> {
     let organization = aggregate.task.organization_id.clone();
-    let known = aggregate.agents.get(&agent.session_id).is_some_and(|told| told.rev >= rev);
+    let known = aggregate.agents.get(&agent.session_id).is_some_and(|replica| replica.rev >= rev);
     let Some(session) = aggregate.session_mut(&agent.session_id) else { return Ok(()) };
     if agent.state() == AgentSessionState::Interrupted && !known {
         session.hold_for(&agent.message_id);

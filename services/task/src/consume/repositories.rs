@@ -101,7 +101,7 @@ async fn take(
 async fn take_work(cx: &Context, rev: i64, work: &Work) -> Result<()> {
     let Ok(task) = work.task_id.parse::<TaskId>() else { return Ok(()) };
     change(cx, &task, |aggregate, _| {
-        if aggregate.work.as_ref().is_none_or(|told| told.rev < rev) {
+        if aggregate.work.as_ref().is_none_or(|replica| replica.rev < rev) {
             aggregate.work = Some(Replica { rev, entity: work.clone() });
         }
         Ok(())

@@ -18,7 +18,7 @@ use crate::store::{positions, upstream};
 /// The updates of one task in a batch.
 #[derive(Default)]
 struct News {
-    told: Vec<(i64, Item)>,
+    updates: Vec<(i64, Item)>,
     gone: Vec<String>,
 }
 
@@ -60,7 +60,7 @@ async fn take(
     let mut failed = None;
     for (task, news) in sort(cx, organization, batch).await? {
         // One task that cannot be read or written must not block the organization's other tasks.
-        if let Err(e) = change(cx, &task, |aggregate, ws| tell(cx, aggregate, ws, &news)).await {
+        if let Err(e) = change(cx, &task, |aggregate, ws| apply_news(cx, aggregate, ws, &news)).await {
             if last {
                 tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them");
             } else {
@@ -78,13 +78,13 @@ async fn take(
     Ok(())
 }
 
-fn tell(
+fn apply_news(
     cx: &Context,
     aggregate: &mut crate::domain::derive::Aggregate,
     ws: &mut WriteSet,
     news: &News,
 ) -> Result<()> {
-    for (rev, item) in &news.told {
+    for (rev, item) in &news.updates {
         match item {
             Item::Sandbox(sandbox) => apply::sandbox(ws, &cx.env, aggregate, sandbox, *rev)?,
             Item::AgentSession(agent) => apply::agent_session(ws, &cx.env, aggregate, agent, *rev)?,
@@ -117,7 +117,7 @@ async fn sort(
                 if owner == organization.as_str()
                     && let Ok(task) = task.parse()
                 {
-                    news.entry(task).or_default().told.push((*rev, item.clone()));
+                    news.entry(task).or_default().updates.push((*rev, item.clone()));
                 }
             }
             (None, Some(sandbox)) => {

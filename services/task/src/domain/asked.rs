@@ -13,7 +13,8 @@ pub struct Asked {
     /// Settings that override the profile, chosen when the session was created.
     pub start: Start,
     /// Values chosen later, by option id.
-    pub wishes: BTreeMap<String, Wish>,
+    #[serde(alias = "wishes")]
+    pub choices: BTreeMap<String, Choice>,
     /// Id of the form answered last.
     pub form: String,
 }
@@ -43,7 +44,7 @@ impl Start {
 
 /// A value chosen for an option.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct Choice {
     pub value: String,
     /// When it was chosen.
     pub time: Timestamp,
@@ -59,26 +60,26 @@ impl Asked {
     /// Overlays the choices on the options that the agent's side reports, and drops those that are settled.
     pub fn over(&mut self, shown: Option<&AgentOptions>) -> Option<AgentOptions> {
         let mut shown = shown?.clone();
-        self.wishes.retain(|id, wish| {
+        self.choices.retain(|id, choice| {
             let Some(option) = shown.options.iter_mut().find(|o| o.option_id == *id) else {
                 // The option is gone or was cut from the list: nobody could see what became of the choice.
                 return false;
             };
             let shows =
-                option.wanted == wish.value || (option.wanted.is_empty() && option.value == wish.value);
+                option.wanted == choice.value || (option.wanted.is_empty() && option.value == choice.value);
             // Only the answer to its call ends a choice that is being delivered: this value may be of an earlier one.
-            if shows && !wish.reason.is_empty() {
+            if shows && !choice.reason.is_empty() {
                 return false;
             }
-            option.wanted.clone_from(&wish.value);
-            option.condition = Some(wish.condition());
+            option.wanted.clone_from(&choice.value);
+            option.condition = Some(choice.condition());
             true
         });
         Some(shown)
     }
 }
 
-impl Wish {
+impl Choice {
     fn condition(&self) -> Condition {
         let since_time = Some(self.time.to_proto());
         if self.reason.is_empty() {
@@ -113,13 +114,13 @@ mod tests {
     }
 
     fn asked(value: &str) -> Asked {
-        let wish = Wish {
+        let choice = Choice {
             value: value.to_owned(),
             time: Timestamp::from_micros(1),
             reason: String::new(),
             message: String::new(),
         };
-        Asked { wishes: [("mode".to_owned(), wish)].into(), ..Asked::default() }
+        Asked { choices: [("mode".to_owned(), choice)].into(), ..Asked::default() }
     }
 
     #[test]
@@ -131,21 +132,21 @@ mod tests {
         let over = asked.over(Some(&shown("ask", "all"))).unwrap().options.remove(0);
         assert_eq!(over.wanted, "plan", "an older choice is still being made");
         // The reported value may be left from an earlier choice: the newer one is kept.
-        for told in [shown("ask", "plan"), shown("plan", "")] {
-            asked.over(Some(&told)).unwrap();
-            assert_eq!(asked.wishes["mode"].value, "plan");
+        for reported in [shown("ask", "plan"), shown("plan", "")] {
+            asked.over(Some(&reported)).unwrap();
+            assert_eq!(asked.choices["mode"].value, "plan");
         }
     }
 
     #[test]
     fn a_refused_wish_is_forgotten_once_the_agents_side_shows_it() {
-        for told in [shown("ask", "plan"), shown("plan", "")] {
+        for reported in [shown("ask", "plan"), shown("plan", "")] {
             let mut asked = asked("plan");
-            if let Some(wish) = asked.wishes.get_mut("mode") {
-                "SESSION_CLOSED".clone_into(&mut wish.reason);
+            if let Some(choice) = asked.choices.get_mut("mode") {
+                "SESSION_CLOSED".clone_into(&mut choice.reason);
             }
-            assert_eq!(asked.over(Some(&told)).unwrap(), told);
-            assert!(asked.wishes.is_empty());
+            assert_eq!(asked.over(Some(&reported)).unwrap(), reported);
+            assert!(asked.choices.is_empty());
         }
     }
 }

@@ -204,26 +204,26 @@ impl Aggregate {
         if flow.status != "done" {
             return self.derived_provisioning();
         }
-        let told = self.sandbox.as_ref().map(|s| &s.entity);
-        match told.map(Sandbox::state) {
-            Some(SandboxState::Error) => (TaskState::Error, retryable(condition_of(told))),
+        let sandbox = self.sandbox.as_ref().map(|s| &s.entity);
+        match sandbox.map(Sandbox::state) {
+            Some(SandboxState::Error) => (TaskState::Error, retryable(condition_of(sandbox))),
             Some(SandboxState::Destroying | SandboxState::Destroyed) => {
                 let gone = Condition {
                     reason: "SANDBOX_DESTROYED".to_owned(),
                     message: "the sandbox was destroyed; the transcript and the work are kept".to_owned(),
-                    ..condition_of(told)
+                    ..condition_of(sandbox)
                 };
                 (TaskState::Error, retryable(gone))
             }
             Some(SandboxState::Ready) | None => self.derived_serving(),
             Some(_) if self.turn_runs() => self.derived_serving(),
-            Some(_) => (TaskState::EnsuringAgent, condition_of(told)),
+            Some(_) => (TaskState::EnsuringAgent, condition_of(sandbox)),
         }
     }
 
     fn derived_provisioning(&self) -> (TaskState, Condition) {
         let flow = &self.task.flow;
-        let told = self.sandbox.as_ref().map(|s| &s.entity);
+        let sandbox = self.sandbox.as_ref().map(|s| &s.entity);
         let state = match flow.stage.as_str() {
             "naming" => TaskState::Naming,
             "creating_sandbox" => TaskState::CreatingSandbox,
@@ -232,7 +232,9 @@ impl Aggregate {
             _ => TaskState::Queued,
         };
         let condition = match state {
-            TaskState::CreatingSandbox | TaskState::EnsuringAgent if told.is_some() => condition_of(told),
+            TaskState::CreatingSandbox | TaskState::EnsuringAgent if sandbox.is_some() => {
+                condition_of(sandbox)
+            }
             TaskState::CreatingSession => self
                 .agent(self.task.first_session_id.as_str())
                 .and_then(|a| a.condition.clone())

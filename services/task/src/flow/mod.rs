@@ -21,7 +21,7 @@ use crate::store::tasks::{TASKS, flow_columns};
 use crate::view;
 
 /// For calls to another service: retried without end; the flow's condition shows why it waits.
-pub const PATIENT: Retry = Retry {
+pub const RETRY_FOREVER: Retry = Retry {
     initial: Duration::from_millis(250),
     factor: 2,
     max_delay: Duration::from_secs(15),
@@ -42,22 +42,23 @@ pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
 }
 
 /// Writes the flow's state to its task's row and marks the view stale.
-fn project_task(env: &Env, flow: &Flow<Context>, told: &FlowStatus) -> WriteSet {
+fn project_task(env: &Env, flow: &Flow<Context>, status: &FlowStatus) -> WriteSet {
     let mut ws = WriteSet::new();
-    let mut set = flow_columns(told, &condition(flow, told));
+    let mut set = flow_columns(status, &condition(flow, status));
     set.push(("stale", true.into()));
     set.push(("fence", aggregate::fence(env).into()));
-    let ours = [("task_id", Value::from(told.subject_id.as_str())), ("flow_id", (&told.flow_id).into())];
+    let ours = [("task_id", Value::from(status.subject_id.as_str())), ("flow_id", (&status.flow_id).into())];
     ws.update_where(&TASKS, &ours, &set);
     ws.wake(STALE_TOPIC);
     ws
 }
 
 /// Writes the flow's state to its session's row and marks the task's view stale.
-fn project_session(env: &Env, flow: &Flow<Context>, told: &FlowStatus, task: &str) -> WriteSet {
+fn project_session(env: &Env, flow: &Flow<Context>, status: &FlowStatus, task: &str) -> WriteSet {
     let mut ws = WriteSet::new();
-    let ours = [("session_id", Value::from(told.subject_id.as_str())), ("flow_id", (&told.flow_id).into())];
-    ws.update_where(&SESSIONS, &ours, &flow_columns(told, &condition(flow, told)));
+    let ours =
+        [("session_id", Value::from(status.subject_id.as_str())), ("flow_id", (&status.flow_id).into())];
+    ws.update_where(&SESSIONS, &ours, &flow_columns(status, &condition(flow, status)));
     let stale = [("stale", Value::from(true)), ("fence", aggregate::fence(env).into())];
     ws.update_where(&TASKS, &[("task_id", task.into())], &stale);
     ws.wake(STALE_TOPIC);
@@ -78,16 +79,16 @@ pub(crate) async fn change<T>(
         let Some(before) = aggregate::load(&cx.store, id).await? else { return Ok(None) };
         let mut ws = WriteSet::new();
         let mut aggregate = before.clone();
-        let told = decide(&mut aggregate, &mut ws)?;
+        let decided = decide(&mut aggregate, &mut ws)?;
         if aggregate == before && ws.is_empty() && !before.task.stale {
-            return Ok(Some((aggregate, told)));
+            return Ok(Some((aggregate, decided)));
         }
         let after = aggregate::write(&mut ws, &cx.env, &before, aggregate);
         match cx.store.commit(ws).await {
             Ok(_) => {
                 // Task view and summary are written in one commit, so one measurement covers both.
                 cx.hub.observer().updated(view::organization::NAME, cx.env.clock.now().since(begun));
-                return Ok(Some((after, told)));
+                return Ok(Some((after, decided)));
             }
             Err(CommitError::GuardFailed { .. } | CommitError::Conflict { .. }) if tries < MAX_CHANGES => {}
             Err(e) => return Err(e.into()),

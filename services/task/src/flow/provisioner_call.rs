@@ -14,7 +14,7 @@ use foundry_server::RequestContext;
 use foundry_store::WriteSet;
 use serde::{Deserialize, Serialize};
 
-use super::{PATIENT, call, change, id, refused};
+use super::{RETRY_FOREVER, call, change, id, refused};
 use crate::consume::apply;
 use crate::context::{Context, UpstreamError};
 use crate::domain::session::MessageState;
@@ -23,7 +23,7 @@ use crate::store::{aggregate, sessions};
 /// One stage; retried until the provisioner accepts the command or refuses it for good.
 pub static PROVISIONER_CALL: Flow<Context> = Flow::new(
     "task_command",
-    &[Stage::new("call", Duration::from_secs(25), PATIENT, |cx, ctx| stage(run(cx, ctx)))],
+    &[Stage::new("call", Duration::from_secs(25), RETRY_FOREVER, |cx, ctx| stage(run(cx, ctx)))],
 )
 .concurrency(32);
 
@@ -141,7 +141,7 @@ async fn run(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
             answer_form(cx, request).await?
         }
         ProvisionerCall::SetOption { session_id, option_id, value } => {
-            if !wished(cx, &session_id, &option_id, &value).await? {
+            if !is_chosen(cx, &session_id, &option_id, &value).await? {
                 // Another value has been chosen since.
                 return Ok(Outcome::done());
             }
@@ -245,9 +245,9 @@ async fn form_not_answered(cx: &Context, session: &str, form: &str) -> Result<()
 }
 
 /// Whether this is the value chosen last for the option.
-async fn wished(cx: &Context, session: &str, option: &str, value: &str) -> Result<bool> {
+async fn is_chosen(cx: &Context, session: &str, option: &str, value: &str) -> Result<bool> {
     let found = sessions::find(&cx.store, &id::<SessionId>(session)?).await?;
-    Ok(found.is_some_and(|s| s.asked.wishes.get(option).is_some_and(|w| w.value == value)))
+    Ok(found.is_some_and(|s| s.asked.choices.get(option).is_some_and(|c| c.value == value)))
 }
 
 /// Settles a choice: the agent's side has recorded it and reports it from now on, or has refused it.
@@ -263,12 +263,12 @@ async fn option_set(
             apply::agent_session(ws, &cx.env, aggregate, agent, *rev)?;
         }
         let Some(session) = aggregate.session_mut(session) else { return Ok(()) };
-        match (answer, session.asked.wishes.get_mut(option).filter(|w| w.value == value)) {
+        match (answer, session.asked.choices.get_mut(option).filter(|c| c.value == value)) {
             (Err(e), Some(request)) => {
                 request.reason.clone_from(&e.reason);
                 request.message.clone_from(&e.message);
             }
-            (Ok(_), Some(_)) => drop(session.asked.wishes.remove(option)),
+            (Ok(_), Some(_)) => drop(session.asked.choices.remove(option)),
             (_, None) => {}
         }
         Ok(())

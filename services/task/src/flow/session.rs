@@ -14,7 +14,7 @@ use foundry_proto::provisioner::v1::{
 use foundry_server::RequestContext;
 use serde::{Deserialize, Serialize};
 
-use super::{PATIENT, call, change, gone, id, project_session, refused};
+use super::{RETRY_FOREVER, call, change, gone, id, project_session, refused};
 use crate::consume::apply;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
@@ -32,11 +32,11 @@ const REFUSED_FOR_NOW: Duration = Duration::from_secs(2);
 pub static SESSION: Flow<Context> = Flow::new(
     "task_session",
     &[
-        Stage::new("pending_provision", LIMIT, PATIENT, |cx, ctx| stage(pending_provision(cx, ctx))),
-        Stage::new("pending_session_create", LIMIT, PATIENT, |cx, ctx| {
+        Stage::new("pending_provision", LIMIT, RETRY_FOREVER, |cx, ctx| stage(pending_provision(cx, ctx))),
+        Stage::new("pending_session_create", LIMIT, RETRY_FOREVER, |cx, ctx| {
             stage(pending_session_create(cx, ctx))
         }),
-        Stage::new("ready", LIMIT, PATIENT, |cx, ctx| stage(ready(cx, ctx))),
+        Stage::new("ready", LIMIT, RETRY_FOREVER, |cx, ctx| stage(ready(cx, ctx))),
     ],
 )
 .concurrency(64);
@@ -118,8 +118,8 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
         return Ok(Outcome::goto("pending_provision"));
     };
     let sandbox_id = sandbox.entity.sandbox_id.clone();
-    let told = aggregate.agents.get(session.as_str()).filter(|a| a.entity.sandbox_id == sandbox_id);
-    let (agent, rev) = match told {
+    let replica = aggregate.agents.get(session.as_str()).filter(|a| a.entity.sandbox_id == sandbox_id);
+    let (agent, rev) = match replica {
         Some(a) if a.entity.state() == AgentSessionState::Error && ours.retry_rev == a.rev => {
             let request = RetryAgentSessionRequest {
                 request_id: format!("{}/retry/{}", ctx.effect_name(), a.rev),
@@ -159,15 +159,15 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
     let applied =
         change(cx, &task, |aggregate, ws| apply::agent_session(ws, &cx.env, aggregate, &agent, rev)).await?;
     let Some((aggregate, ())) = applied else { return Ok(gone()) };
-    let Some(told) = aggregate.agents.get(session.as_str()) else { return Ok(gone()) };
-    Ok(match told.entity.state() {
+    let Some(replica) = aggregate.agents.get(session.as_str()) else { return Ok(gone()) };
+    Ok(match replica.entity.state() {
         AgentSessionState::Ready | AgentSessionState::Running | AgentSessionState::Interrupted => {
             Outcome::done()
         }
         AgentSessionState::Error
-            if aggregate.session(session.as_str()).is_some_and(|s| s.retry_rev != told.rev) =>
+            if aggregate.session(session.as_str()).is_some_and(|s| s.retry_rev != replica.rev) =>
         {
-            let condition = told.entity.condition.clone().unwrap_or_default();
+            let condition = replica.entity.condition.clone().unwrap_or_default();
             let reason =
                 if condition.reason.is_empty() { "SESSION_FAILED".to_owned() } else { condition.reason };
             Outcome::fail(reason, condition.message)

@@ -11,7 +11,7 @@ use foundry_proto::provisioner::v1::{EnsureSandboxRequest, RetrySandboxRequest, 
 use foundry_proto::task::v1::SessionState;
 use foundry_server::RequestContext;
 
-use super::{PATIENT, call, change, gone, id, project_task, refused};
+use super::{RETRY_FOREVER, call, change, gone, id, project_task, refused};
 use crate::consume::apply;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
@@ -30,9 +30,9 @@ pub static PROVISION: Flow<Context> = Flow::new(
         Stage::new("naming", Duration::from_secs(10), Retry::DEFAULT, |_, _| {
             Box::pin(async { Outcome::done() })
         }),
-        Stage::new("creating_sandbox", LIMIT, PATIENT, |cx, ctx| stage(creating_sandbox(cx, ctx))),
-        Stage::new("ensuring_agent", LIMIT, PATIENT, |cx, ctx| stage(ensuring_agent(cx, ctx))),
-        Stage::new("creating_session", LIMIT, PATIENT, |cx, ctx| stage(creating_session(cx, ctx))),
+        Stage::new("creating_sandbox", LIMIT, RETRY_FOREVER, |cx, ctx| stage(creating_sandbox(cx, ctx))),
+        Stage::new("ensuring_agent", LIMIT, RETRY_FOREVER, |cx, ctx| stage(ensuring_agent(cx, ctx))),
+        Stage::new("creating_session", LIMIT, RETRY_FOREVER, |cx, ctx| stage(creating_session(cx, ctx))),
     ],
 )
 .concurrency(64);
@@ -106,16 +106,16 @@ async fn sandbox_reached(
     wanted: &[SandboxState],
     message: &str,
 ) -> Result<Outcome> {
-    let Some(told) = &aggregate.sandbox else { return Ok(Outcome::goto("creating_sandbox")) };
-    let state = told.entity.state();
+    let Some(replica) = &aggregate.sandbox else { return Ok(Outcome::goto("creating_sandbox")) };
+    let state = replica.entity.state();
     if wanted.contains(&state) {
         return Ok(Outcome::done());
     }
     match state {
-        SandboxState::Error if aggregate.task.retry_rev == told.rev => {
+        SandboxState::Error if aggregate.task.retry_rev == replica.rev => {
             let request = RetrySandboxRequest {
-                request_id: format!("{}/retry/{}", ctx.effect_name(), told.rev),
-                sandbox_id: told.entity.sandbox_id.clone(),
+                request_id: format!("{}/retry/{}", ctx.effect_name(), replica.rev),
+                sandbox_id: replica.entity.sandbox_id.clone(),
                 user_id: ctx.flow().user_id.clone(),
             };
             match call(&cx.env, cx.provisioner.clone().retry_sandbox(request)).await {
@@ -130,7 +130,7 @@ async fn sandbox_reached(
                 Err(e) => return Ok(refused(e)),
             }
         }
-        SandboxState::Error => return Ok(failed(told.entity.condition.as_ref(), "SANDBOX_FAILED")),
+        SandboxState::Error => return Ok(failed(replica.entity.condition.as_ref(), "SANDBOX_FAILED")),
         SandboxState::Destroying | SandboxState::Destroyed => {
             return Ok(Outcome::fail("SANDBOX_DESTROYED", "the sandbox was destroyed"));
         }
@@ -162,6 +162,6 @@ fn waiting(cx: &Context, key: String, message: &str) -> Outcome {
 }
 
 fn failed(condition: Option<&Condition>, reason: &str) -> Outcome {
-    let (told, message) = condition.map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default();
-    Outcome::fail(if told.is_empty() { reason.to_owned() } else { told }, message)
+    let (own, message) = condition.map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default();
+    Outcome::fail(if own.is_empty() { reason.to_owned() } else { own }, message)
 }

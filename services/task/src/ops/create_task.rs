@@ -116,7 +116,7 @@ fn check<'a>(
 async fn known_repository(cx: &Context, spec: &TaskSpec<'_>) -> Result<String> {
     let unknown = || Error::not_found("repository", spec.repository_id.as_str());
     let known = match upstream::repository(&cx.store, &spec.repository_id).await? {
-        Some(told) => told.entity,
+        Some(replica) => replica.entity,
         None => {
             let request = GetRepositoryRequest { repository_id: spec.repository_id.to_string() };
             let answer = cx.read_repo(cx.repo.clone().get_repository(request)).await;

@@ -8,7 +8,7 @@ use foundry_store::Scope;
 
 use super::command::{Command, Decision};
 use crate::context::Context;
-use crate::domain::asked::Wish;
+use crate::domain::asked::Choice;
 use crate::flow::provisioner_call::{self, ProvisionerCall};
 
 /// Records the choice; a flow sends it to the agent.
@@ -28,8 +28,9 @@ pub async fn set_session_option(
         let options = session.view.options.as_ref();
         let option = options.and_then(|o| o.options.iter().find(|o| o.option_id == request.option_id));
         check(option, options.is_some(), &request)?;
-        let wish = Wish { value: request.value.clone(), time, reason: String::new(), message: String::new() };
-        session.asked.wishes.insert(request.option_id.clone(), wish);
+        let choice =
+            Choice { value: request.value.clone(), time, reason: String::new(), message: String::new() };
+        session.asked.choices.insert(request.option_id.clone(), choice);
         let organization = session.organization_id.clone();
         let call = ProvisionerCall::SetOption {
             session_id: request.session_id.clone(),

@@ -139,8 +139,11 @@ mod tests {
         assert_eq!(keep(&running, &member, &session, "").await.unwrap(), 3, "no write");
         assert_eq!(user_state::draft(&running.cx.store, &owner, &session).await.unwrap(), None);
         let snapshot = running.cx.store.snapshot().await.unwrap();
-        let buried = snapshot.tombstones_after(&owner.scope(), Some("draft"), 0, 9).await.unwrap();
-        assert_eq!((buried.len(), buried[0].key.as_str(), buried[0].rev), (1, session.as_str(), 3));
+        let tombstones = snapshot.tombstones_after(&owner.scope(), Some("draft"), 0, 9).await.unwrap();
+        assert_eq!(
+            (tombstones.len(), tombstones[0].key.as_str(), tombstones[0].rev),
+            (1, session.as_str(), 3)
+        );
         let shared = snapshot.head(&Scope::organization(&tenant.organization)).await.unwrap();
         assert_eq!(shared, 0, "nobody else is told");
         let foreign = keep(&running, &tenant, &session, "x").await.unwrap_err();
@@ -216,8 +219,8 @@ mod tests {
             hint.changed().await;
         }
         let snapshot = running.cx.store.snapshot().await.unwrap();
-        let buried = snapshot.tombstones_after(&owner.scope(), Some("draft"), 0, 9).await.unwrap();
-        assert_eq!(buried[0].key, subject);
+        let tombstones = snapshot.tombstones_after(&owner.scope(), Some("draft"), 0, 9).await.unwrap();
+        assert_eq!(tombstones[0].key, subject);
         let gone = keep(&running, &tenant, &subject, "again").await.unwrap_err();
         assert_eq!(gone.code(), Code::NotFound);
         running.stop().await;

@@ -111,8 +111,8 @@ fn write_sessions(ws: &mut WriteSet, before: &Aggregate, after: &Aggregate, scop
                 sessions::insert(ws, rev, feed, session);
             }
             Some(old) => {
-                let told = (old.view != session.view).then(|| revs(ws));
-                sessions::update(ws, told, session);
+                let revs_if_changed = (old.view != session.view).then(|| revs(ws));
+                sessions::update(ws, revs_if_changed, session);
                 if session.follows != old.follows {
                     ws.wake(FOLLOW_TOPIC);
                 }

@@ -75,12 +75,12 @@ pub fn read_flow(row: &Row) -> Result<FlowFacts> {
 
 /// The column values that a flow's projection sets in the row of its task or session.
 pub fn flow_columns(
-    told: &FlowStatus,
+    flow: &FlowStatus,
     condition: &foundry_proto::common::v1::Condition,
 ) -> Vec<(&'static str, Value)> {
     vec![
-        ("flow_stage", told.stage.as_str().into()),
-        ("flow_status", told.status.as_str().into()),
+        ("flow_stage", flow.stage.as_str().into()),
+        ("flow_status", flow.status.as_str().into()),
         ("flow_condition", condition.encode_to_vec().into()),
     ]
 }

@@ -124,38 +124,38 @@ pub fn put_repository(ws: &mut WriteSet, before: Option<i64>, rev: i64, r: &Repo
     ws.update(&REPOSITORIES, &[id.into()], &set, &[("upstream_rev", before.into())]);
 }
 
-pub fn put_sandbox(ws: &mut WriteSet, told: &Replica<Sandbox>) {
-    let s = &told.entity;
+pub fn put_sandbox(ws: &mut WriteSet, replica: &Replica<Sandbox>) {
+    let s = &replica.entity;
     let created = s.create_time.as_ref().map_or(0, |t| Timestamp::from_proto(t).as_micros());
     let row = [
         s.sandbox_id.as_str().into(),
         s.task_id.as_str().into(),
         s.organization_id.as_str().into(),
         created.into(),
-        told.rev.into(),
+        replica.rev.into(),
         s.encode_to_vec().into(),
     ];
     ws.upsert(&SANDBOXES, row);
 }
 
-pub fn put_agent_session(ws: &mut WriteSet, told: &Replica<AgentSession>) {
-    let a = &told.entity;
+pub fn put_agent_session(ws: &mut WriteSet, replica: &Replica<AgentSession>) {
+    let a = &replica.entity;
     let row = [
         a.session_id.as_str().into(),
         a.task_id.as_str().into(),
         a.organization_id.as_str().into(),
-        told.rev.into(),
+        replica.rev.into(),
         a.encode_to_vec().into(),
     ];
     ws.upsert(&AGENT_SESSIONS, row);
 }
 
-pub fn put_work(ws: &mut WriteSet, told: &Replica<Work>) {
-    let w = &told.entity;
+pub fn put_work(ws: &mut WriteSet, replica: &Replica<Work>) {
+    let w = &replica.entity;
     let row = [
         w.task_id.as_str().into(),
         w.organization_id.as_str().into(),
-        told.rev.into(),
+        replica.rev.into(),
         w.encode_to_vec().into(),
     ];
     ws.upsert(&WORKS, row);

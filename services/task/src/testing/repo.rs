@@ -58,7 +58,7 @@ impl FakeRepo {
     /// Deletes a repository.
     pub async fn remove(&self, organization: &OrganizationId, id: &RepositoryId) {
         self.known.lock().unwrap().retain(|r| r.repository_id != id.as_str());
-        self.items.bury(organization.as_str(), &format!("repository/{id}")).await;
+        self.items.delete(organization.as_str(), &format!("repository/{id}")).await;
     }
 
     fn up(&self) -> Result<(), Status> {

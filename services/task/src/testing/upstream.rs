@@ -43,7 +43,7 @@ impl Items {
     }
 
     /// Deletes an entity.
-    pub async fn bury(&self, scope: &str, key: &str) {
+    pub async fn delete(&self, scope: &str, key: &str) {
         let mut ws = WriteSet::new();
         let rev = ws.scope(Scope::other("fake", scope));
         ws.remove(&ITEMS, &[scope.into(), key.into()]);

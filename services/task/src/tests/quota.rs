@@ -36,7 +36,7 @@ async fn tells_the_provisioner_to_go_on_when_a_person_resumes_a_session_that_wai
     running.until_session(&tenant, &task, &session, refused).await;
     assert!(world.provisioner.resumed.borrow().is_empty(), "nothing waited at the first");
     resume().await.unwrap();
-    let mut told = world.provisioner.resumed.subscribe();
-    told.wait_for(|all| *all == [session.clone()]).await.unwrap();
+    let mut resumed = world.provisioner.resumed.subscribe();
+    resumed.wait_for(|all| *all == [session.clone()]).await.unwrap();
     running.stop().await;
 }

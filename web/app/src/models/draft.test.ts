@@ -8,9 +8,9 @@ interface Draft {
 }
 
 const fields: Fields<Draft> = {
-  name: { path: 'name', label: 'Name', told: (it) => it.trim() },
-  models: { path: 'models', label: 'Models', told: (it) => it.join(', ') },
-  key: { path: 'credential', label: 'Key', told: (it) => it },
+  name: { path: 'name', label: 'Name', text: (it) => it.trim() },
+  models: { path: 'models', label: 'Models', text: (it) => it.join(', ') },
+  key: { path: 'credential', label: 'Key', text: (it) => it },
 }
 const base: Draft = { name: 'work', models: ['a', 'b'], key: '…wxyz' }
 

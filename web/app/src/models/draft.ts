@@ -5,7 +5,7 @@ export interface Field<T> {
   /** Its label in the form. */
   readonly label: string
   /** Its content as text; equal contents give equal texts. */
-  readonly told: (content: T) => string
+  readonly text: (content: T) => string
 }
 
 /** All fields of a form. */
@@ -23,7 +23,7 @@ function keysOf<V extends object>(fields: Fields<V>): (keyof V)[] {
 }
 
 function differs<V>(fields: Fields<V>, key: keyof V, one: V, other: V): boolean {
-  return fields[key].told(one[key]) !== fields[key].told(other[key])
+  return fields[key].text(one[key]) !== fields[key].text(other[key])
 }
 
 /**
@@ -48,10 +48,10 @@ export function merged<V extends object>(
   const values = { ...theirs }
   const clashes: Clash[] = []
   for (const key of keysOf(fields)) {
-    const { path, label, told } = fields[key]
+    const { path, label, text } = fields[key]
     if (!paths.includes(path)) continue
     values[key] = mine[key]
-    if (differs(fields, key, base, theirs) && differs(fields, key, mine, theirs)) clashes.push({ label, now: told(theirs[key]) })
+    if (differs(fields, key, base, theirs) && differs(fields, key, mine, theirs)) clashes.push({ label, now: text(theirs[key]) })
   }
   return { values, clashes }
 }

@@ -50,26 +50,26 @@ export function profileDraft(profile: AgentProfile | undefined): ProfileDraft {
 
 /** The fields of an agent profile; the names of `providers` are shown for their ids. */
 export function profileFields(providers: readonly ModelProvider[]): Fields<ProfileDraft> {
-  const text = (path: string, label: string) => ({ path, label, told: (it: string) => it.trim() })
+  const text = (path: string, label: string) => ({ path, label, text: (it: string) => it.trim() })
   return {
     name: text('name', 'Name'),
-    agent: { path: 'agent', label: 'Agent', told: (it) => it ?? '' },
+    agent: { path: 'agent', label: 'Agent', text: (it) => it ?? '' },
     modelProviderId: {
       path: 'model_provider_id',
       label: 'Model provider',
-      told: (it) => providers.find((each) => each.modelProviderId === it)?.name ?? it ?? '',
+      text: (it) => providers.find((each) => each.modelProviderId === it)?.name ?? it ?? '',
     },
     model: text('model', 'Model'),
     mode: text('mode', 'Mode'),
     effort: text('effort', 'Effort'),
-    environment: { path: 'environment', label: 'Environment', told: entriesText },
-    mcpServers: { path: 'mcp_servers', label: 'MCP servers', told: serversText },
+    environment: { path: 'environment', label: 'Environment', text: entriesText },
+    mcpServers: { path: 'mcp_servers', label: 'MCP servers', text: serversText },
     permissionPolicy: {
       path: 'permission_policy',
       label: 'Permissions',
-      told: (it) => (it === PermissionPolicy.ALLOW ? 'allow all' : 'ask'),
+      text: (it) => (it === PermissionPolicy.ALLOW ? 'allow all' : 'ask'),
     },
-    isDefault: { path: 'is_default', label: 'Default for the organization', told: (it) => (it ? 'yes' : 'no') },
+    isDefault: { path: 'is_default', label: 'Default for the organization', text: (it) => (it ? 'yes' : 'no') },
   }
 }
 

@@ -48,13 +48,13 @@ export function providerDraft(provider: ModelProvider | undefined): ProviderDraf
 
 /** The fields of a model provider. */
 export const providerFields: Fields<ProviderDraft> = {
-  name: { path: 'name', label: 'Name', told: (it) => it.trim() },
-  kind: { path: 'kind', label: 'Kind', told: (it) => kindOf(it).text },
-  baseUrl: { path: 'base_url', label: 'Base URL', told: (it) => it.trim() },
-  credential: { path: 'credential', label: 'Key', told: (it) => it.stored },
-  models: { path: 'models', label: 'Models', told: (it) => modelNames(it).join(', ') },
-  headers: { path: 'headers', label: 'Headers', told: entriesText },
-  prices: { path: 'prices', label: 'Prices', told: pricesText },
+  name: { path: 'name', label: 'Name', text: (it) => it.trim() },
+  kind: { path: 'kind', label: 'Kind', text: (it) => kindOf(it).text },
+  baseUrl: { path: 'base_url', label: 'Base URL', text: (it) => it.trim() },
+  credential: { path: 'credential', label: 'Key', text: (it) => it.stored },
+  models: { path: 'models', label: 'Models', text: (it) => modelNames(it).join(', ') },
+  headers: { path: 'headers', label: 'Headers', text: entriesText },
+  prices: { path: 'prices', label: 'Prices', text: pricesText },
 }
 
 /** Problems of a model provider that is added or changed. */

@@ -22,7 +22,7 @@ function useAddRepository(onClose: () => void) {
   )
   const alive = useAlive()
   const problem = urlProblem(url)
-  const refused = (field: string) => told(add.error?.fields.find((it) => it.field === field)?.description)
+  const refused = (field: string) => asSentence(add.error?.fields.find((it) => it.field === field)?.description)
   const send = async (event: SubmitEvent) => {
     event.preventDefault()
     setTried(true)
@@ -39,7 +39,7 @@ function useAddRepository(onClose: () => void) {
   return { url, setUrl, name, setName, problems, add, failure, send }
 }
 
-function told(description: string | undefined): string | undefined {
+function asSentence(description: string | undefined): string | undefined {
   return description === undefined ? undefined : sentence(description)
 }
 

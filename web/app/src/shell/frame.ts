@@ -9,7 +9,7 @@ export interface Frame {
   readonly showEvents: () => void
   /** Closes the drawer on a narrow screen. */
   readonly closeDrawer: () => void
-  /** Whether the person may create and steer tasks. */
+  /** Whether the person may create and edit tasks. */
   readonly canWrite: boolean
   /** Whether the person may delete repositories. */
   readonly canAdminister: boolean

@@ -9,7 +9,7 @@ export interface Attention {
 }
 
 /** Most entries in the list. */
-const AT_MOST = 50
+const MAX_ENTRIES = 50
 
 /** Tasks that wait for the viewer: those with a question first, then failed ones, then those with unread entries. */
 export function attention(tasks: readonly TaskSummary[], user: UserEntities, userKnown: boolean): Attention[] {
@@ -21,5 +21,5 @@ export function attention(tasks: readonly TaskSummary[], user: UserEntities, use
     else if (task.state === TaskState.ERROR) failed.push({ task, why: taskStatus(task.state) })
     else if (userKnown && unreadSessions(task, user) > 0) unread.push({ task, why: somethingNew })
   }
-  return [...waiting, ...failed, ...unread].slice(0, AT_MOST)
+  return [...waiting, ...failed, ...unread].slice(0, MAX_ENTRIES)
 }

@@ -54,7 +54,7 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
   const tabs = selected?.state === SessionState.CLOSED ? [...view.sessions, selected] : view.sessions
   const talk = (
     <div className={classes.talk}>
-      <StageList task={task} retry={retry} steers={viewer.steers} />
+      <StageList task={task} retry={retry} canEdit={viewer.canEdit} />
       <SessionTabs
         task={task}
         sessions={tabs}
@@ -62,7 +62,7 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
         selected={selected}
         onSelect={(sessionId) => place.choose('session', sessionId)}
         markOf={markOf}
-        steers={viewer.steers}
+        canEdit={viewer.canEdit}
       >
         {selected !== undefined && (
           <Conversation key={selected.sessionId} task={task} session={selected} viewer={viewer} readMark={markOf(selected.sessionId)} />
@@ -76,7 +76,7 @@ function Loaded({ organizationId, view, task }: { organizationId: string; view: 
         organizationId={organizationId}
         task={task}
         sessions={view.sessions}
-        steers={viewer.steers}
+        canEdit={viewer.canEdit}
         retry={retry}
         running={selected?.state === SessionState.RUNNING ? selected.sessionId : undefined}
         onExplain={() => setTab('explain')}

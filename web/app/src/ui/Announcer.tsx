@@ -1,26 +1,26 @@
 import { useSyncExternalStore } from 'react'
 
 /** A sentence with a number, so that the same sentence again is a change of the page. */
-interface Said {
+interface Announcement {
   readonly text: string
   readonly number: number
 }
 
 let count = 0
-let polite: Said = { text: '', number: 0 }
+let polite: Announcement = { text: '', number: 0 }
 let assertive = polite
 const listeners = new Set<() => void>()
 
 /** Announces a sentence for screen readers; `urgent` interrupts what is being read. */
 export function announce(text: string, urgent = false): void {
-  const said = { text, number: ++count }
-  if (urgent) assertive = said
-  else polite = said
+  const announcement = { text, number: ++count }
+  if (urgent) assertive = announcement
+  else polite = announcement
   for (const listener of listeners) listener()
 }
 
 /** Clears the announcement: it was for another person. */
-export function hush(): void {
+export function clearAnnouncement(): void {
   announce('')
   announce('', true)
 }

@@ -1,11 +1,11 @@
 import { MantineProvider } from '@mantine/core'
 import { fireEvent, render, screen, waitFor } from '@testing-library/react'
 import { expect, test, vi } from 'vitest'
-import { Announcer, hush } from './Announcer'
+import { Announcer, clearAnnouncement } from './Announcer'
 import { CopyButton } from './CopyButton'
 
 function open() {
-  hush()
+  clearAnnouncement()
   render(
     <MantineProvider env="test">
       <CopyButton value="x" label="Copy path" />

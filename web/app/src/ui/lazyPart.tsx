@@ -5,7 +5,7 @@ import { ErrorState } from './ErrorState'
 import { Part, usePart } from './part'
 import { toastError } from './toast'
 
-const anew = { label: 'Reload the page', run: () => location.reload() }
+const reload = { label: 'Reload the page', run: () => location.reload() }
 
 /**
  * A part of the page whose code is loaded when it is first shown. Until then `waiting` is in its place; a failure
@@ -38,8 +38,8 @@ export function PartMissing(props: MissingProps) {
     <ErrorState
       {...props}
       actions={
-        <Button variant="default" onClick={anew.run}>
-          {anew.label}
+        <Button variant="default" onClick={reload.run}>
+          {reload.label}
         </Button>
       }
     />
@@ -77,9 +77,9 @@ export function useDialogPart<T>(part: Part<T>, title: string, opened: boolean, 
   const { value, error } = usePart(part, opened)
   useEffect(() => {
     if (error === undefined) return
-    part.forgive()
+    part.clearError()
     if (!opened) return
-    toastError(title, error, anew)
+    toastError(title, error, reload)
     onClose()
   }, [part, title, opened, error, onClose])
   return value

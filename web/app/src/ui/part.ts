@@ -40,7 +40,7 @@ export class Part<T> {
   }
 
   /** Removes a failure that was shown, so that the next request for the part tries again. */
-  readonly forgive = (): void => this.set({ value: this.state.value, loading: this.state.loading })
+  readonly clearError = (): void => this.set({ value: this.state.value, loading: this.state.loading })
 
   private set(state: PartState<T>): void {
     this.state = state

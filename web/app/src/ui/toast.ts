@@ -1,4 +1,4 @@
-import { announce, hush } from './Announcer'
+import { announce, clearAnnouncement } from './Announcer'
 import { errorText, sentence } from './errors'
 
 /** A short message in the corner of the page. */
@@ -14,7 +14,7 @@ export interface Toast {
 
 /** How long a message without an action stays, in milliseconds. Errors stay until they are closed. */
 const SHOWN = 5000
-const AT_MOST = 4
+const MAX_TOASTS = 4
 
 /** Whether the pointer is over the messages, and which of them are overdue. */
 let held = false
@@ -40,7 +40,7 @@ function set(next: readonly Toast[]): void {
 
 function show(toast: Omit<Toast, 'id'>): number {
   lastId += 1
-  set([...toasts, { ...toast, id: lastId }].slice(-AT_MOST))
+  set([...toasts, { ...toast, id: lastId }].slice(-MAX_TOASTS))
   return lastId
 }
 
@@ -68,7 +68,7 @@ function expire(id: number): void {
 export function forgetToasts(): void {
   set([])
   holdToasts(false)
-  hush()
+  clearAnnouncement()
 }
 
 /** Shows that a command failed; `title` names it, for example "The task was not archived". */

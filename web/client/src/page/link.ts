@@ -15,7 +15,7 @@ export interface LinkOptions {
   sessionKey(): string | undefined;
   /** Whether the page still has all that was sent of a topic. */
   isKnown(key: string): boolean;
-  take(message: ToPageItself): void;
+  receive(message: ToPageItself): void;
   /**
    * The browser had kept the page whole for going back, and it is shown again. Another user may have signed in, and
    * the other end of the port may be gone, so another port is to be attached.
@@ -53,7 +53,7 @@ export class Link {
   attach(port: PagePort): void {
     this.leave();
     this.port = port;
-    port.onmessage = ({ data }) => this.take(data);
+    port.onmessage = ({ data }) => this.receive(data);
     this.hello();
   }
 
@@ -88,8 +88,8 @@ export class Link {
     this.page.dispose();
   }
 
-  private take(message: ToPage): void {
-    if (message.kind !== 'lock') return this.options.take(message);
+  private receive(message: ToPage): void {
+    if (message.kind !== 'lock') return this.options.receive(message);
     // A page that waits for a lock cannot be kept by the browser for going back.
     if (!this.isGone) this.stopWaiting = this.page.whenFree(message.name, () => this.options.lost());
   }

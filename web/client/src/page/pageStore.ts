@@ -65,13 +65,13 @@ export class PageStore {
   dropped(key: string): void {
     const topic = this.topics.get(key);
     this.dirty.delete(key);
-    if (topic?.listeners.size) topic.cutOff();
+    if (topic?.listeners.size) topic.markStale();
     else this.topics.delete(key);
   }
 
   /** Marks all topics as stale: nothing updates them at the moment. */
-  cutOff(): void {
-    for (const topic of this.topics.values()) topic.cutOff();
+  markStale(): void {
+    for (const topic of this.topics.values()) topic.markStale();
     if (this.connection.phase === 'open') this.connect({ phase: 'reconnecting', since: Date.now(), attempt: 0 });
   }
 

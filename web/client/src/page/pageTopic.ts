@@ -1,7 +1,7 @@
 import { Code } from '@connectrpc/connect';
 import { FoundryError } from '../errors';
 import type { EntityIndex, Topic, TopicState } from '../types';
-import type { Row } from '../watch/course';
+import type { Row } from '../watch/frameChecker';
 import type { TopicUpdate } from '../watch/updates';
 import { EntityView } from './entityView';
 
@@ -65,7 +65,7 @@ export class PageTopic<T> {
   }
 
   /** Marks the data as stale: nothing updates the topic any more. */
-  cutOff(): void {
+  markStale(): void {
     this.pending = [];
     const { phase, rev, error } = this.state;
     if (phase === 'live') this.show({ phase: 'stale', since: Date.now(), rev, error });

@@ -49,7 +49,7 @@ export function watchPage(listener: PageListener): PageEvents {
   return {
     isVisible: () => !document.hidden,
     isOnline: () => navigator.onLine,
-    lock: () => life.take(),
+    lock: () => life.acquire(),
     whenFree: (name, run) => {
       const { locks } = navigator as Partial<Navigator>;
       return locks ? whenFree(locks, name, run) : () => {};
@@ -78,7 +78,7 @@ class PageLock {
 
   constructor(private readonly listener: PageListener) {}
 
-  take(): void {
+  acquire(): void {
     // Locks exist only in secure contexts.
     const { locks } = navigator as Partial<Navigator>;
     if (!locks) return;

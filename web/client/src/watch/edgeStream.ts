@@ -2,8 +2,8 @@ import { durationFromMs, durationMs } from '@bufbuild/protobuf/wkt';
 import { Code } from '@connectrpc/connect';
 import { FoundryError } from '../errors';
 import type { Drain, Ended, Hello, WatchResponse } from '../gen/foundry/edge/v1/edge_service_pb';
-import { Course } from './course';
 import type { Env } from './env';
+import { FrameChecker } from './frameChecker';
 import { Modifier, type Change } from './modifier';
 import { HEARTBEAT_MS, type TopicRecord } from './record';
 import type { WatchTransport } from './transport';
@@ -16,7 +16,7 @@ export const MAX_WATCHES = 256;
 export interface Sub {
   readonly id: number;
   readonly record: TopicRecord;
-  readonly course: Course;
+  readonly checker: FrameChecker;
 }
 
 /** Gets the events of a stream. */
@@ -107,7 +107,7 @@ export class EdgeStream {
 
   private add(record: TopicRecord): Change['add'][number] {
     const { position } = record;
-    const sub = { id: ++this.lastSubId, record, course: new Course(position, this.order) };
+    const sub = { id: ++this.lastSubId, record, checker: new FrameChecker(position, this.order) };
     this.subs.set(sub.id, sub);
     this.byTopic.set(record, sub);
     return { subId: sub.id, method: record.spec.method, request: record.request(position) };
@@ -123,7 +123,7 @@ export class EdgeStream {
     try {
       for await (const response of this.transport.watch(request, call)) {
         if (this.abort.signal.aborted) return;
-        this.take(response);
+        this.receive(response);
       }
       this.finish(new FoundryError({ code: Code.Unavailable, message: 'The server ended the stream.' }));
     } catch (error) {
@@ -131,7 +131,7 @@ export class EdgeStream {
     }
   }
 
-  private take(response: WatchResponse): void {
+  private receive(response: WatchResponse): void {
     this.heardAt = this.env.now();
     this.seq += 1n;
     const { body } = response;
@@ -167,7 +167,7 @@ export class EdgeStream {
 
   private drain({ reconnectAfter }: Drain): void {
     this.draining = true;
-    this.modifier.forgive();
+    this.modifier.ignoreFailures();
     this.listener.drain(this, reconnectAfter ? durationMs(reconnectAfter) : 0);
   }
 

@@ -55,7 +55,7 @@ export class Holds {
     const hold = holds.get(sink);
     hold?.stopGrace?.();
     holds.set(sink, {});
-    if (record.phase === 'ended') this.tell(record, record.update(record.restart()));
+    if (record.phase === 'ended') this.publish(record, record.update(record.restart()));
     // A page in its grace period is up to date already, unless it dropped its data.
     if (!hold || !isKnown) sink.topic(record.whole());
     this.listener.changed();
@@ -86,7 +86,7 @@ export class Holds {
   }
 
   /** Sends an update to all pages that hold a topic. */
-  tell(record: TopicRecord, update: TopicUpdate): void {
+  publish(record: TopicRecord, update: TopicUpdate): void {
     for (const sink of this.topics.get(record.spec.key)?.holds.keys() ?? []) sink.topic(update);
   }
 

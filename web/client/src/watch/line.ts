@@ -17,7 +17,7 @@ export interface LineListener {
   frame(stream: EdgeStream, sub: Sub, bytes: Uint8Array): void;
   ended(sub: Sub, error: FoundryError): void;
   /** No stream carries these watches any more. */
-  cutOff(subs: Iterable<Sub>, error?: FoundryError): void;
+  markStale(subs: Iterable<Sub>, error?: FoundryError): void;
   refused(sessionKey: string, error: FoundryError): void;
   changed(state: ConnectionUpdate): void;
   log(what: LogKind, detail: string): void;
@@ -91,11 +91,11 @@ export class Line implements StreamListener {
     this.isOnline = isOnline;
     this.owner.log(isOnline ? 'online' : 'offline', isOnline ? 'The network is back.' : 'The network is gone.');
     this.backoff.reset();
-    this.hurry();
+    this.connectNow();
   }
 
   /** Connects at once instead of waiting for the next attempt or for an answer. */
-  hurry(): void {
+  connectNow(): void {
     if (this.current && !this.current.open) this.closeAll();
     this.stopWait?.();
     this.stopWait = undefined;
@@ -165,7 +165,7 @@ export class Line implements StreamListener {
     if (next && !isAuth(error)) return this.promote(stream, next, error);
     next?.close();
     this.next = undefined;
-    this.owner.cutOff(stream.watches(), error);
+    this.owner.markStale(stream.watches(), error);
     if (stream.draining && stream.open && !isAuth(error)) {
       // It ended before the next one was due, so the next one opens now.
       this.owner.log('reconnect', 'The drained stream ended; the next one opens now.');
@@ -213,7 +213,7 @@ export class Line implements StreamListener {
     this.owner.log('reconnect', `${sentence(error.message)} Attempt ${this.backoff.failures} starts in ${wait} ms.`);
     const retryAt = this.env.now() + wait;
     this.setState({ phase: 'reconnecting', attempt: this.backoff.failures, retryAt, error });
-    this.stopWait = this.env.after(wait, () => this.hurry());
+    this.stopWait = this.env.after(wait, () => this.connectNow());
   }
 
   private planNext(ms: number): void {
@@ -237,7 +237,7 @@ export class Line implements StreamListener {
   private changeOver(): void {
     const { current, next } = this;
     if (!current || !next?.open) return;
-    for (const { record, course } of next.watches()) if (!record.isOwnedBy(course)) return;
+    for (const { record, checker } of next.watches()) if (!record.isOwnedBy(checker)) return;
     current.close();
     this.current = next;
     this.next = undefined;
@@ -248,8 +248,8 @@ export class Line implements StreamListener {
   private promote(old: EdgeStream, next: EdgeStream, error: FoundryError): void {
     this.current = next;
     this.next = undefined;
-    this.owner.cutOff(
-      [...old.watches()].filter(({ record, course }) => record.isOwnedBy(course)),
+    this.owner.markStale(
+      [...old.watches()].filter(({ record, checker }) => record.isOwnedBy(checker)),
       error,
     );
     this.owner.log('drain', 'The old stream has ended; the next one goes on.');
@@ -278,7 +278,7 @@ export class Line implements StreamListener {
     for (const stream of streams) {
       if (!stream) continue;
       stream.close();
-      this.owner.cutOff(stream.watches());
+      this.owner.markStale(stream.watches());
     }
   }
 

@@ -1,8 +1,8 @@
 import type { FoundryError } from '../errors';
 import type { LogEvent, LogKind } from '../types';
-import { Violation, type Step } from './course';
 import { MAX_WATCHES, type EdgeStream, type Sub } from './edgeStream';
 import type { Env } from './env';
+import { Violation, type Step } from './frameChecker';
 import { Holds } from './holds';
 import { isFinal, Line, sentence, type LineListener } from './line';
 import type { Effect, TopicRecord } from './record';
@@ -79,7 +79,7 @@ export class SubscriptionManager implements LineListener {
   /** A page was shown or hidden. */
   visible(isVisible: boolean): void {
     this.log(isVisible ? 'visible' : 'hidden', isVisible ? 'A tab is shown.' : 'A tab is hidden.');
-    if (isVisible && this.line.state.phase === 'reconnecting') this.line.hurry();
+    if (isVisible && this.line.state.phase === 'reconnecting') this.line.connectNow();
   }
 
   /** Retries at once everything that waits or has ended. */
@@ -88,7 +88,7 @@ export class SubscriptionManager implements LineListener {
       if (record.phase === 'ended') this.show(record, record.restart());
       this.stopWaiting(record);
     }
-    this.line.hurry();
+    this.line.connectNow();
   }
 
   /** Ends everything. */
@@ -112,17 +112,17 @@ export class SubscriptionManager implements LineListener {
     return wanted;
   }
 
-  frame(stream: EdgeStream, { record, course }: Sub, bytes: Uint8Array): void {
+  frame(stream: EdgeStream, { record, checker }: Sub, bytes: Uint8Array): void {
     try {
-      const step = course.accept(bytes);
-      const effect = record.take(course, step);
-      this.note(record, step);
+      const step = checker.accept(bytes);
+      const effect = record.apply(checker, step);
+      this.logStep(record, step);
       if (effect) this.show(record, effect);
       if (step.kind === 'reset') this.afterReset(stream, record);
       if (step.kind === 'bookmark' && step.caughtUp) this.line.caughtUp();
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
-      this.mend(record, error);
+      this.restartBroken(record, error);
     }
   }
 
@@ -135,8 +135,8 @@ export class SubscriptionManager implements LineListener {
     this.line.refresh();
   }
 
-  cutOff(subs: Iterable<Sub>, error?: FoundryError): void {
-    for (const { record } of subs) this.show(record, record.cutOff(error));
+  markStale(subs: Iterable<Sub>, error?: FoundryError): void {
+    for (const { record } of subs) this.show(record, record.markStale(error));
   }
 
   refused(sessionKey: string, error: FoundryError): void {
@@ -157,7 +157,7 @@ export class SubscriptionManager implements LineListener {
     for (const sink of this.sinks) sink.log([event]);
   }
 
-  private note(record: TopicRecord, step: Step): void {
+  private logStep(record: TopicRecord, step: Step): void {
     if (step.kind === 'hello' && step.resumed) this.log('resumed', 'Goes on from its position.', record);
     if (step.kind === 'snapshot') this.log('snapshot', `${step.rows.length} rows at ${step.position.rev}.`, record);
     if (step.kind === 'reset') this.log('reset', `The position is of no use: ${step.reason}.`, record);
@@ -173,14 +173,14 @@ export class SubscriptionManager implements LineListener {
   }
 
   /** Restarts a watch that broke its contract: from its position, or from a snapshot if that was wrong. */
-  private mend(record: TopicRecord, violation: Violation): void {
+  private restartBroken(record: TopicRecord, violation: Violation): void {
     this.log(violation.what, violation.message, record);
     if (violation.what === 'digest-mismatch') record.forgetPosition();
     // At once the first time; a watch that breaks repeatedly waits.
     if (record.backoff.failures > 0) return this.retryLater(record);
     record.backoff.next();
     this.line.dropElsewhere(record);
-    this.show(record, record.cutOff());
+    this.show(record, record.markStale());
     this.line.refresh();
   }
 
@@ -188,7 +188,7 @@ export class SubscriptionManager implements LineListener {
     this.line.dropElsewhere(record);
     const wait = Math.max(record.backoff.next(), error?.retryAfterMs ?? 0);
     this.log('reconnect', `${sentence(error?.message ?? 'The watch broke')} Asked for again in ${wait} ms.`, record);
-    this.show(record, record.cutOff(error));
+    this.show(record, record.markStale(error));
     record.waiting?.();
     record.waiting = this.env.after(wait, () => {
       record.waiting = undefined;
@@ -207,6 +207,6 @@ export class SubscriptionManager implements LineListener {
   }
 
   private show(record: TopicRecord, effect: Effect | undefined): void {
-    if (effect) this.holds.tell(record, record.update(effect));
+    if (effect) this.holds.publish(record, record.update(effect));
   }
 }

@@ -21,7 +21,7 @@ export class Modifier {
   private wanted?: () => Change;
   private scheduled = false;
   private busy = false;
-  private forgiving = false;
+  private ignoresFailures = false;
 
   /** @param fail Called when the set of watches on the stream is no longer certain. */
   constructor(
@@ -38,8 +38,8 @@ export class Modifier {
   }
 
   /** Ignores failures from now on: the stream is about to be replaced. */
-  forgive(): void {
-    this.forgiving = true;
+  ignoreFailures(): void {
+    this.ignoresFailures = true;
   }
 
   /** Requests a change; it is computed when it is sent, from the newest `change` only. */
@@ -70,7 +70,7 @@ export class Modifier {
       this.schedule();
     } catch (error) {
       // The order of changes is lost with this one: `busy` stays true, so nothing more is sent here.
-      if (!this.forgiving) this.fail(this.mendable(FoundryError.from(error)));
+      if (!this.ignoresFailures) this.fail(this.asRetryable(FoundryError.from(error)));
     }
   }
 
@@ -91,7 +91,7 @@ export class Modifier {
   }
 
   /** Makes a refusal retryable, because a new stream with the whole set repairs it; not that of a session. */
-  private mendable(error: FoundryError): FoundryError {
+  private asRetryable(error: FoundryError): FoundryError {
     if (error.code === Code.Unauthenticated) return error;
     const { reason, nextAction, retryAfterMs } = error;
     const message = `The watches could not be changed: ${error.message}`;

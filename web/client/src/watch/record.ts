@@ -4,8 +4,8 @@ import type { FoundryError } from '../errors';
 import { WatchOptionsSchema } from '../gen/foundry/watch/v1/watch_pb';
 import type { TopicPhase } from '../types';
 import { Backoff } from './backoff';
-import type { Course, Position, Row, Step } from './course';
 import type { Env } from './env';
+import type { FrameChecker, Position, Row, Step } from './frameChecker';
 import type { TopicSpec, TopicUpdate } from './updates';
 
 /** Requested time between heartbeats, in milliseconds. */
@@ -31,7 +31,7 @@ export class TopicRecord {
   /** Cancels the wait before the topic is requested again; none = it may be on a stream. */
   waiting?: () => void;
   readonly backoff: Backoff;
-  private owner?: Course;
+  private owner?: FrameChecker;
   private loaded = false;
   private incarnation = '';
   /** How often the view behind the rows changed without a new hello. */
@@ -62,29 +62,29 @@ export class TopicRecord {
     return Uint8Array.from([0x0a, ...varint(options.length), ...options, ...this.spec.request]);
   }
 
-  /** Applies the effect of a frame. Several courses may run side by side during a change of streams. */
-  take(course: Course, step: Step): Effect | undefined {
-    if (this.owner && course.order < this.owner.order) return undefined;
+  /** Applies the effect of a frame. Several checkers may run side by side during a change of streams. */
+  apply(checker: FrameChecker, step: Step): Effect | undefined {
+    if (this.owner && checker.order < this.owner.order) return undefined;
     switch (step.kind) {
       case 'snapshot':
-        return this.snapshot(course, step.rows, step.position);
+        return this.snapshot(checker, step.rows, step.position);
       case 'delta':
-        return this.delta(course, step.rows, step.to);
+        return this.delta(checker, step.rows, step.to);
       case 'bookmark':
-        return this.bookmark(course, step.position, step.caughtUp);
+        return this.bookmark(checker, step.position, step.caughtUp);
       case 'reset':
         this.resets.push(this.env.now());
         this.isOtherView ||= !step.isSameView;
-        if (course === this.owner || !this.owner) this.forgetPosition();
+        if (checker === this.owner || !this.owner) this.forgetPosition();
         return this.setPhase(this.loaded ? 'stale' : 'loading');
       default:
         return undefined;
     }
   }
 
-  /** Whether the course has caught up with what is shown. */
-  isOwnedBy(course: Course): boolean {
-    return this.owner === course;
+  /** Whether the checker has caught up with what is shown. */
+  isOwnedBy(checker: FrameChecker): boolean {
+    return this.owner === checker;
   }
 
   /** Whether there were three resets within a minute; counting then starts over. */
@@ -102,7 +102,7 @@ export class TopicRecord {
   }
 
   /** The rows may be old from now on. */
-  cutOff(error?: FoundryError): Effect | undefined {
+  markStale(error?: FoundryError): Effect | undefined {
     this.owner = undefined;
     if (this.phase === 'ended') return undefined;
     this.error = error;
@@ -152,11 +152,11 @@ export class TopicRecord {
     this.backoff.reset();
   }
 
-  private snapshot(course: Course, rows: readonly Row[], position: Position): Effect | undefined {
+  private snapshot(checker: FrameChecker, rows: readonly Row[], position: Position): Effect | undefined {
     // A stream that took over may have been opened when less was known: its deltas will catch up.
     const older = this.position !== undefined && position.rev < this.position.rev;
-    if (older && !course.viewChanged && course.incarnation === this.incarnation) return undefined;
-    this.own(course);
+    if (older && !checker.viewChanged && checker.incarnation === this.incarnation) return undefined;
+    this.own(checker);
     this.rows.clear();
     for (const row of rows) this.rows.set(row.key, row);
     this.position = position;
@@ -167,10 +167,10 @@ export class TopicRecord {
     return { rows, whole: true };
   }
 
-  private delta(course: Course, rows: readonly Row[], to: bigint): Effect | undefined {
+  private delta(checker: FrameChecker, rows: readonly Row[], to: bigint): Effect | undefined {
     const { position } = this;
     if (!position || to < position.rev) return undefined;
-    this.own(course);
+    this.own(checker);
     // Skip what another stream has delivered already.
     const fresh = rows.filter((row) => row.version > position.rev);
     for (const row of fresh) {
@@ -182,9 +182,9 @@ export class TopicRecord {
     return fresh.length > 0 ? { rows: fresh, whole: false } : undefined;
   }
 
-  private bookmark(course: Course, position: Position, caughtUp: boolean): Effect | undefined {
+  private bookmark(checker: FrameChecker, position: Position, caughtUp: boolean): Effect | undefined {
     if (!this.position || position.rev < this.position.rev) return undefined;
-    this.own(course);
+    this.own(checker);
     this.position = position;
     this.shownRev = position.rev;
     if (!caughtUp) return undefined;
@@ -193,9 +193,9 @@ export class TopicRecord {
     return this.setPhase('live');
   }
 
-  private own(course: Course): void {
-    this.owner = course;
-    this.incarnation = course.incarnation;
+  private own(checker: FrameChecker): void {
+    this.owner = checker;
+    this.incarnation = checker.incarnation;
   }
 
   private setPhase(phase: TopicPhase): Effect | undefined {

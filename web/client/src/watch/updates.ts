@@ -1,6 +1,6 @@
 import type { FoundryErrorFacts } from '../errors';
 import type { ConnectionPhase, LogEvent, TopicPhase } from '../types';
-import type { Row } from './course';
+import type { Row } from './frameChecker';
 
 /** What the subscriptions need of a topic; decoding is up to the page. */
 export interface TopicSpec {

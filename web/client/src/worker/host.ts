@@ -25,7 +25,7 @@ export class Host {
   /** Serves a page. */
   connect(port: HostPort): void {
     const page = new ServedPage(port, (baseUrl) => (this.manager ??= this.begin(baseUrl)), this.locks);
-    port.onmessage = ({ data }) => page.take(data);
+    port.onmessage = ({ data }) => page.receive(data);
     void this.life?.then((name) => port.postMessage({ kind: 'lock', name }));
   }
 
@@ -47,7 +47,7 @@ class ServedPage {
     private readonly locks?: Pick<LockManager, 'request'>,
   ) {}
 
-  take(message: FromPage): void {
+  receive(message: FromPage): void {
     if (message.kind === 'hello') return this.hello(message);
     const { manager, tab } = this;
     if (!manager || !tab) return;

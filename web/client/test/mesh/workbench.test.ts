@@ -119,12 +119,12 @@ describe('a page at a real gateway', () => {
   it('follows a task from its creation to the end of its turn, each transcript entry once', async () => {
     const { taskId, sessionId } = await createTask('write docs/hello.md: Hello there.\nstream 40 chunks\nsay All is done.');
     const topic = topics.session(sessionId, 0n);
-    const told = record(topic);
+    const recorder = record(topic);
     const session = await until(client, topic, (state) => turnsEnded(state) === 1);
     const stored = await storedOffsets(sessionId);
     await until(client, topic, (state) => (sessionLog(state)?.entries.length ?? 0) >= stored.length);
-    told.stop();
-    expect(told.offsets).toEqual(contiguous(stored.at(-1) ?? 0n));
+    recorder.stop();
+    expect(recorder.offsets).toEqual(contiguous(stored.at(-1) ?? 0n));
     expect(sessionLog(session)?.session?.sessionId).toBe(sessionId);
 
     const task = await until(client, topics.task(taskId), isLive);
@@ -143,7 +143,7 @@ describe('a page at a real gateway', () => {
   it('resumes by one reconnect when the network is severed, with neither gap nor duplicate nor snapshot', async () => {
     const { taskId, sessionId } = await createTask('stream 100 chunks\nwait 3 s\nsay All is done.');
     const topic = topics.session(sessionId, 0n);
-    const told = record(topic);
+    const recorder = record(topic);
     const stopTask = client.subscribe(topics.task(taskId), () => {});
     await until(client, topic, (state) => (sessionLog(state)?.entries.length ?? 0) > 3);
     await until(client, topics.task(taskId), isLive);
@@ -152,9 +152,9 @@ describe('a page at a real gateway', () => {
     await until(client, topics.task(taskId), isLive);
     const stored = await storedOffsets(sessionId);
     await until(client, topic, (state) => (sessionLog(state)?.entries.length ?? 0) >= stored.length);
-    told.stop();
+    recorder.stop();
     stopTask();
-    expect(told.offsets).toEqual(contiguous(stored.at(-1) ?? 0n));
+    expect(recorder.offsets).toEqual(contiguous(stored.at(-1) ?? 0n));
     expect(logged(client, 'reconnect')).toBe(1);
     expect(logged(client, 'opened')).toBe(2);
     expect(logged(client, 'snapshot', topic)).toBe(1);
@@ -164,7 +164,7 @@ describe('a page at a real gateway', () => {
   it('recovers by itself when the mesh is killed in the middle of a turn and started again', async () => {
     const { sessionId } = await createTask('stream 100 chunks\nwait 5 s\nstream 20 chunks\nsay All is done.');
     const topic = topics.session(sessionId, 0n);
-    const told = record(topic);
+    const recorder = record(topic);
     await until(client, topic, (state) => (sessionLog(state)?.entries.length ?? 0) > 3);
     await mesh.kill();
     await until(client, topic, ({ phase }) => phase === 'stale');
@@ -173,8 +173,8 @@ describe('a page at a real gateway', () => {
     await until(client, topic, (state) => isLive(state) && turnsEnded(state) === 1);
     const stored = await storedOffsets(sessionId);
     await until(client, topic, (state) => (sessionLog(state)?.entries.length ?? 0) >= stored.length);
-    told.stop();
-    expect(told.offsets).toEqual(contiguous(stored.at(-1) ?? 0n));
+    recorder.stop();
+    expect(recorder.offsets).toEqual(contiguous(stored.at(-1) ?? 0n));
     expect(logged(client, 'reset', topic)).toBe(0);
     expect(logged(client, 'snapshot', topic)).toBe(1);
   });

@@ -8,7 +8,7 @@ import { StatusSchema } from '../../src/gen/google/rpc/status_pb';
 import { SessionItemSchema, type SessionItem } from '../../src/gen/foundry/task/v1/task_pb';
 import { SessionLog } from '../../src/sessionLog';
 import { topics } from '../../src/topics';
-import { Course, Violation } from '../../src/watch/course';
+import { FrameChecker, Violation } from '../../src/watch/frameChecker';
 import { SnapshotDigest } from '../../src/watch/digest';
 import { RawFrameSchema } from '../../src/gen/foundry/watch/v1/raw_pb';
 import { BookmarkSchema, HelloSchema, SnapshotBeginSchema, SnapshotEndSchema } from '../../src/gen/foundry/watch/v1/watch_pb';
@@ -53,7 +53,7 @@ describe('the digest of a snapshot', () => {
   });
 });
 
-describe('a course', () => {
+describe('a frame checker', () => {
   const hello = (resumed: boolean, fromRev: bigint) =>
     encode(RawFrameSchema, { seq: 1n, fromRev, body: { case: 'hello', value: encode(HelloSchema, { resumed }) } });
   const delta = (seq: bigint, fromRev: bigint, toRev: bigint, version: bigint) =>
@@ -63,9 +63,9 @@ describe('a course', () => {
       body: { case: 'delta', value: { toRev, changes: [{ key: 'k', version, op: { case: 'upsert', value: new Uint8Array([1]) } }] } },
     });
   const at7 = () => {
-    const course = new Course({ rev: 7n, resumeToken: 't' }, 1);
-    course.accept(hello(true, 7n));
-    return course;
+    const checker = new FrameChecker({ rev: 7n, resumeToken: 't' }, 1);
+    checker.accept(hello(true, 7n));
+    return checker;
   };
 
   it('takes a frame that continues its position', () => {
@@ -108,9 +108,9 @@ describe('a course', () => {
   const B: Change = ['b', 9n];
   /** Runs these frames after the hello of a watch that starts with a snapshot. */
   const run = (...bodies: Body[]) => {
-    const course = new Course(undefined, 1);
-    course.accept(hello(false, 0n));
-    return bodies.map((body, i) => course.accept(encode(RawFrameSchema, { seq: BigInt(i + 2), fromRev: 0n, body })));
+    const checker = new FrameChecker(undefined, 1);
+    checker.accept(hello(false, 0n));
+    return bodies.map((body, i) => checker.accept(encode(RawFrameSchema, { seq: BigInt(i + 2), fromRev: 0n, body })));
   };
 
   it('takes a snapshot whose rows, number and digest agree', () => {
@@ -155,8 +155,8 @@ describe('a course', () => {
   });
 
   it('refuses a hello at another position than was asked for', () => {
-    expect(() => new Course({ rev: 7n, resumeToken: 't' }, 1).accept(hello(true, 8n))).toThrow(Violation);
-    expect(() => new Course(undefined, 1).accept(delta(1n, 0n, 1n, 1n))).toThrow(Violation);
+    expect(() => new FrameChecker({ rev: 7n, resumeToken: 't' }, 1).accept(hello(true, 8n))).toThrow(Violation);
+    expect(() => new FrameChecker(undefined, 1).accept(delta(1n, 0n, 1n, 1n))).toThrow(Violation);
   });
 
   it('keeps rows apart from the frame they came in', () => {

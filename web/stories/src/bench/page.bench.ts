@@ -47,7 +47,7 @@ afterAll(async () => {
   rmSync(parent, { recursive: true, force: true });
 });
 
-function told(what: string, times: readonly number[], goal: string): void {
+function report(what: string, times: readonly number[], goal: string): void {
   const sorted = times.toSorted((a, b) => a - b);
   const [median, most] = [sorted[Math.floor(sorted.length / 2)] ?? 0, sorted.at(-1) ?? 0];
   const figures = [median, most].map((ms) => (ms < 100 ? ms.toFixed(1) : ms.toFixed(0)));
@@ -62,7 +62,7 @@ async function loads(tasks: string): Promise<void> {
   ] as const) {
     const times: number[] = [];
     for (let i = 0; i < LOADS; i += 1) times.push(await coldLoad(browser, session, mesh.url + at));
-    told(`cold load of the ${what} until usable, ${tasks}, ${LOADS} times`, times, 'goal ≤ 1500 ms');
+    report(`cold load of the ${what} until usable, ${tasks}, ${LOADS} times`, times, 'goal ≤ 1500 ms');
   }
 }
 
@@ -82,7 +82,7 @@ async function sizes(what: string, at: string): Promise<void> {
 
 async function summaries(tasks: string): Promise<void> {
   const { times, bytes } = await timeSummary(mesh, api.organizationId, READS);
-  told(`GetOrganizationSummary, ${tasks}, ${(bytes / 1000).toFixed(1)} kB`, times, 'goal ≤ 50 ms');
+  report(`GetOrganizationSummary, ${tasks}, ${(bytes / 1000).toFixed(1)} kB`, times, 'goal ≤ 50 ms');
 }
 
 test('the first screen with one task', async () => {

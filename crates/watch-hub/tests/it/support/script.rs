@@ -149,7 +149,7 @@ pub async fn event(consumer: &mut Consumer<Thing>) -> Event<Thing> {
 }
 
 /// A short name of an event, with keys and revision where it has some.
-pub fn told(event: &Event<Thing>) -> String {
+pub fn describe(event: &Event<Thing>) -> String {
     let keys = |changes: &[foundry_watch::Change<Thing>]| {
         changes.iter().map(|c| format!("{}@{}", c.key, c.version)).collect::<Vec<_>>().join(" ")
     };

@@ -47,7 +47,7 @@ pub struct Fold {
     /// The newest usage of its context that the agent reported.
     pub usage: Option<Usage>,
     /// When a usage was last shown, in microseconds.
-    pub usage_told: i64,
+    pub usage_reported: i64,
     /// Forms that the agent has sent since the newest prompt, or since it was started.
     questions: u32,
     /// Questions that were declined since then, or since the end of the turn.

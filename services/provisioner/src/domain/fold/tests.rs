@@ -239,7 +239,7 @@ fn each_turn_has_its_own_count_of_questions_and_refusals() {
         fold(&mut state, turn("msg_2"), "/w", std::slice::from_ref(&border));
         let asked = ask(&mut state, turn("msg_2"), u64::from(MAX_QUESTIONS) + 1);
         assert_eq!((asked.elicited.len(), asked.declined.len()), (MAX_QUESTIONS as usize, 1), "{border:?}");
-        assert_eq!(asked.parts.len(), MAX_QUESTIONS as usize + 1, "the declined one is told: {border:?}");
+        assert_eq!(asked.parts.len(), MAX_QUESTIONS as usize + 1, "the declined one is shown: {border:?}");
     }
 }
 
@@ -250,8 +250,8 @@ fn what_an_agent_says_after_it_could_not_take_up_a_session_is_told() {
     let asked = at(1, TapBody::Message { direction: Direction::ToAgent, json: asked });
     let refused = json!({"id": "run3/load", "error": {"code": -32603, "message": "no such session"}});
     let refused = at(2, TapBody::Message { direction: Direction::FromAgent, json: refused });
-    let told = fold(&mut state, None, "/w", &[asked, refused, words(3, "hello")]);
-    assert_eq!(texts(&told).iter().map(|t| t.2.as_str()).collect::<String>(), "hello");
+    let folded = fold(&mut state, None, "/w", &[asked, refused, words(3, "hello")]);
+    assert_eq!(texts(&folded).iter().map(|t| t.2.as_str()).collect::<String>(), "hello");
 }
 
 fn files(folded: &Folded) -> Vec<(String, String, i64, String)> {

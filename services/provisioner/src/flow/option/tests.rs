@@ -39,8 +39,8 @@ async fn choose(f: &Fixture, session: &Session, option: &str, value: &str) -> Re
 }
 
 fn set_to(agent: &FakeAgent) -> Vec<Value> {
-    let told = agent.messages().into_iter().filter(|m| m["method"] == "session/set_config_option");
-    told.map(|m| m["params"]["value"].clone()).collect()
+    let requests = agent.messages().into_iter().filter(|m| m["method"] == "session/set_config_option");
+    requests.map(|m| m["params"]["value"].clone()).collect()
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use foundry_git::{BranchName, CloneSpec, CommitId, GitError, GitErrorKind, Mirro
 use foundry_proto::repo::v1::{GetCloneSourceRequest, GetCloneSourceResponse};
 use foundry_sandbox::{Class, ProviderError};
 
-use super::super::Halt;
+use super::super::StageError;
 use crate::domain::Sandbox;
 use crate::shared::Shared;
 
@@ -20,7 +20,7 @@ pub async fn source(
     shared: &Shared,
     ctx: &StageContext,
     sandbox: &Sandbox,
-) -> Result<GetCloneSourceResponse, Halt> {
+) -> Result<GetCloneSourceResponse, StageError> {
     let request = GetCloneSourceRequest {
         organization_id: sandbox.organization_id.to_string(),
         repository_id: sandbox.repository_id.clone(),

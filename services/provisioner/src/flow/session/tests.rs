@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::domain::{Session, SessionState};
 use crate::ops::prompt_agent_session::prompt_agent_session;
-use crate::runtime::look;
+use crate::runtime::check_all;
 use crate::store::events;
 use crate::testing::Fixture;
 use crate::testing::agent::FakeAgent;
@@ -48,7 +48,7 @@ async fn a_session_is_ready_when_its_agent_has_told_the_history_also_after_the_a
     f.run().await;
     prompt(&f, &session).await;
     agent.exits(&session.session_id).await;
-    look(&f.shared).await;
+    check_all(&f.shared).await;
 
     let tells = async {
         let asked = || agent.asked().iter().any(|m| m == "session/load");

@@ -9,7 +9,7 @@ use crate::domain::{Session, Turn, tail};
 use crate::store::{events, turns};
 
 /// Most bytes of the conversation that are repeated, from its end.
-const MOST: usize = 64 * 1024;
+const MAX_REPEATED: usize = 64 * 1024;
 
 /// The prompt of a turn, preceded by the conversation so far when the agent does not remember it.
 pub async fn prompt(store: &Store, session: &Session, turn: &Turn) -> Result<String, Error> {
@@ -21,7 +21,7 @@ pub async fn prompt(store: &Store, session: &Session, turn: &Turn) -> Result<Str
         return Ok(turn.prompt.clone());
     }
     let turns = turns::all(store, &session.session_id).await?;
-    Ok(told_again(&turns, &said, &turn.message_id, &turn.prompt))
+    Ok(with_history(&turns, &said, &turn.message_id, &turn.prompt))
 }
 
 /// Whether the agent lost its memory and has not answered in a turn since, so that no earlier prompt repeated it
@@ -38,7 +38,7 @@ fn forgot(said: &[TranscriptPart]) -> bool {
     false
 }
 
-fn told_again(turns: &[Turn], said: &[TranscriptPart], now: &MessageId, prompt: &str) -> String {
+fn with_history(turns: &[Turn], said: &[TranscriptPart], now: &MessageId, prompt: &str) -> String {
     let mut before = String::new();
     for turn in turns.iter().filter(|turn| turn.message_id != *now && !turn.prompt.is_empty()) {
         before += &format!("\nUser: {}\n", turn.prompt);
@@ -55,7 +55,7 @@ fn told_again(turns: &[Turn], said: &[TranscriptPart], now: &MessageId, prompt: 
     if before.is_empty() {
         return prompt.to_owned();
     }
-    let (before, _) = tail(&before, MOST);
+    let (before, _) = tail(&before, MAX_REPEATED);
     format!(
         "You were restarted in the middle of a conversation. This was said before:\n{before}\n\
          That was before. The user's message now:\n\n{prompt}"
@@ -102,9 +102,12 @@ mod tests {
         let first = turns[0].message_id.as_str();
         let said = [words(first, "one, "), words(first, "two"), lost()];
         assert!(forgot(&said));
-        let told = told_again(&turns, &said, &turns[1].message_id, "go on");
-        assert!(told.contains("User: count\n\nYou: one, two\n") && told.ends_with("\n\ngo on"), "{told}");
-        assert_eq!(told.matches("go on").count(), 1, "{told}");
+        let prompt = with_history(&turns, &said, &turns[1].message_id, "go on");
+        assert!(
+            prompt.contains("User: count\n\nYou: one, two\n") && prompt.ends_with("\n\ngo on"),
+            "{prompt}"
+        );
+        assert_eq!(prompt.matches("go on").count(), 1, "{prompt}");
     }
 
     #[test]
@@ -118,6 +121,6 @@ mod tests {
         assert!(!forgot(&[words("a", "one"), lost(), words("b", "two")]));
         let env = foundry_core::Env::system();
         let only = [turn(&env, "count")];
-        assert_eq!(told_again(&only, &[lost()], &only[0].message_id, "count"), "count");
+        assert_eq!(with_history(&only, &[lost()], &only[0].message_id, "count"), "count");
     }
 }

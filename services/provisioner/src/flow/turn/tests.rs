@@ -13,7 +13,7 @@ use crate::testing::Fixture;
 async fn a_delivery_that_fails_for_good_ends_its_turn_whatever_the_cause() {
     let f = Fixture::new().await;
     // There is no runtime to deliver to, and retries do not help.
-    f.provider.outside().failing.insert("allocate");
+    f.provider.host().failing.insert("allocate");
     let made = f.ensure().await;
     f.run().await;
     let session = f.made_ready(&f.session(&made).await).await;

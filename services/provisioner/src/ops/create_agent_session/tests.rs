@@ -54,7 +54,7 @@ async fn a_session_goes_on_in_the_next_sandbox_of_its_task() {
     assert_eq!(answer.state(), p::AgentSessionState::Pending);
     let moved = f.again(&session).await;
     assert_eq!((moved.state, &moved.sandbox_id), (SessionState::Pending, &next.sandbox_id));
-    assert_eq!((moved.generation, moved.told_generation), (2, 1), "the transcript will be told");
+    assert_eq!((moved.generation, moved.reported_generation), (2, 1), "the transcript will mention it");
     assert_eq!((moved.last_offset, moved.turn_count), (closed.last_offset, 1));
     assert_eq!((moved.acp_session.as_str(), &moved.cursor), ("", &Default::default()));
     assert_ne!(moved.flow_id, closed.flow_id);

@@ -19,14 +19,14 @@ interface Props {
   sessionId: string
   request: ElicitationRequest
   /** Whether the person may answer. */
-  steers: boolean
+  canEdit: boolean
 }
 
 /** The values by field. */
 type Filled = Readonly<Record<string, readonly string[]>>
 
 /** The agent's form. */
-export default function ElicitationDock({ sessionId, request, steers }: Props) {
+export default function ElicitationDock({ sessionId, request, canEdit }: Props) {
   const client = useFoundry()
   const dock = useRef<HTMLElement>(null)
   const { elicitationId, fields } = request
@@ -69,7 +69,7 @@ export default function ElicitationDock({ sessionId, request, steers }: Props) {
         </div>
       </div>
       {answer.error !== undefined && <ErrorState error={answer.error} title="The answer was not sent" compact />}
-      {steers ? (
+      {canEdit ? (
         <form
           aria-label="Answer to the agent"
           noValidate

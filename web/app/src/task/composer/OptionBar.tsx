@@ -10,24 +10,24 @@ interface Props {
   sessionId: string
   options: AgentOptions | undefined
   usage: AgentUsage | undefined
-  steers: boolean
+  canEdit: boolean
 }
 
 /** The agent's options (mode, model, effort …), and how much of its context is used. */
-export const OptionBar = memo(function OptionBar({ sessionId, options, usage, steers }: Props) {
+export const OptionBar = memo(function OptionBar({ sessionId, options, usage, canEdit }: Props) {
   const all = options?.options ?? []
   if (all.length === 0 && usage === undefined) return null
   return (
     <div role="group" aria-label="Agent settings" className={classes.options}>
       {all.map((option) => (
-        <Choice key={option.optionId} sessionId={sessionId} option={option} steers={steers} />
+        <Choice key={option.optionId} sessionId={sessionId} option={option} canEdit={canEdit} />
       ))}
       {usage !== undefined && <Usage usage={usage} />}
     </div>
   )
 })
 
-function Choice({ sessionId, option, steers }: { sessionId: string; option: AgentOption; steers: boolean }) {
+function Choice({ sessionId, option, canEdit }: { sessionId: string; option: AgentOption; canEdit: boolean }) {
   const client = useFoundry()
   const id = useId()
   const { optionId } = option
@@ -78,7 +78,7 @@ function Choice({ sessionId, option, steers }: { sessionId: string; option: Agen
         id={id}
         className={classes.select}
         value={shown}
-        disabled={!steers}
+        disabled={!canEdit}
         aria-busy={pending}
         aria-invalid={problem !== undefined}
         aria-describedby={problem !== undefined || pending ? `${id}-more` : undefined}

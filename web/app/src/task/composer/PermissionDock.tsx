@@ -14,11 +14,11 @@ interface Props {
   sessionId: string
   request: PermissionRequest
   /** Whether the person may answer. */
-  steers: boolean
+  canEdit: boolean
 }
 
 /** The agent's permission request with a button for each option; the keys 1 to 9 press them. */
-export function PermissionDock({ sessionId, request, steers }: Props) {
+export function PermissionDock({ sessionId, request, canEdit }: Props) {
   const client = useFoundry()
   const dock = useRef<HTMLElement>(null)
   const { permissionId } = request
@@ -36,7 +36,7 @@ export function PermissionDock({ sessionId, request, steers }: Props) {
   useEffect(() => announce(`The agent asks for permission: ${visibleLine(request.title)}`), [permissionId])
   const keys = (event: KeyboardEvent) => {
     const option = request.options[Number(event.key) - 1]
-    if (!steers || option === undefined || event.ctrlKey || event.metaKey || event.altKey) return
+    if (!canEdit || option === undefined || event.ctrlKey || event.metaKey || event.altKey) return
     event.preventDefault()
     void pick(option.optionId)
   }
@@ -50,7 +50,7 @@ export function PermissionDock({ sessionId, request, steers }: Props) {
         </div>
       </div>
       {answer.error !== undefined && <ErrorState error={answer.error} title="The answer was not sent" compact />}
-      {steers ? (
+      {canEdit ? (
         <div className={classes.answers}>
           {request.options.map((option, at) => (
             <Answer key={option.optionId} option={option} number={at + 1} busy={done} onPick={() => void pick(option.optionId)} />

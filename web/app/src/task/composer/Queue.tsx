@@ -19,11 +19,11 @@ interface Props {
   queue: readonly QueuedMessage[]
   echoes: readonly Echo[]
   /** Whether the person may change the queue. */
-  steers: boolean
+  canEdit: boolean
 }
 
 /** Queued messages: they can be read, changed and removed until they are delivered. */
-export function Queue({ session, queue, echoes, steers }: Props) {
+export function Queue({ session, queue, echoes, canEdit }: Props) {
   const client = useFoundry()
   const { sessionId } = session
   const resume = useCommand('The queue was not resumed', (requestId: string) => client.task.resumeQueue({ requestId, sessionId }))
@@ -41,7 +41,7 @@ export function Queue({ session, queue, echoes, steers }: Props) {
               ? 'Messages are sent automatically when the quota of the model provider resets'
               : `${counted(queue.length + echoes.length, 'queued message')}, waiting ${waitsFor(session.state)}`}
         </span>
-        {(held || quota) && steers && (
+        {(held || quota) && canEdit && (
           <Button
             size="compact-xs"
             variant="default"
@@ -56,7 +56,7 @@ export function Queue({ session, queue, echoes, steers }: Props) {
       {resume.error !== undefined && <ErrorState error={resume.error} title="The queue was not resumed" compact />}
       <ol className={classes.messages}>
         {queue.map((message) => (
-          <Message key={message.messageId} message={message} steers={steers} />
+          <Message key={message.messageId} message={message} canEdit={canEdit} />
         ))}
         {echoes.map((echo) => (
           <li key={echo.requestId} className={classes.message} aria-busy>
@@ -80,7 +80,7 @@ function waitsFor(state: SessionState): string {
   return state === SessionState.READY || state === SessionState.IDLE ? 'to be delivered' : 'for the session to be ready'
 }
 
-function Message({ message, steers }: { message: QueuedMessage; steers: boolean }) {
+function Message({ message, canEdit }: { message: QueuedMessage; canEdit: boolean }) {
   const client = useFoundry()
   const { messageId } = message
   const [editing, setEditing] = useState(false)
@@ -101,7 +101,7 @@ function Message({ message, steers }: { message: QueuedMessage; steers: boolean 
       {long && <span className="fd-muted">{sizeText(message.textSize)}</span>}
       <WithFiles files={message.attachments} />
       {!waits && <span className={classes.delivering}>Delivering…</span>}
-      {waits && steers && (
+      {waits && canEdit && (
         <span className={classes.messageActions}>
           <Tooltip label="Edit">
             <ActionIcon ref={pencil} size="sm" aria-label="Edit this message" onClick={() => setEditing(true)}>

@@ -161,7 +161,7 @@ describe('a form of the agent', () => {
 
   it('can be declined, and the transcript tells what was filled in', async () => {
     const asked = entry(1, { case: 'elicitationRequest', value: form })
-    const told = entry(2, {
+    const answered = entry(2, {
       case: 'elicitationAnswer',
       value: { elicitationId: 'form-1', action: ElicitationAction.ACCEPT, values: [{ name: 'kind', values: ['a'] }] },
     })
@@ -173,7 +173,7 @@ describe('a form of the agent', () => {
     })
     fireEvent.click(await screen.findByRole('button', { name: 'Decline' }))
     await waitFor(() => expect(made(world, 'respondToElicitation')).toMatchObject([{ action: ElicitationAction.DECLINE, values: [] }]))
-    act(() => world.showSession(aSession({ lastOffset: 2n }), [told]))
+    act(() => world.showSession(aSession({ lastOffset: 2n }), [answered]))
     await screen.findByText('kind: Plan A')
   })
 })

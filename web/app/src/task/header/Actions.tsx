@@ -12,7 +12,7 @@ import classes from './header.module.css'
 
 interface Props {
   task: Task
-  steers: boolean
+  canEdit: boolean
   retry: Command<[], unknown>
   /** The session that is shown, while it has a running turn. */
   running: string | undefined
@@ -27,13 +27,13 @@ export function isEnded(task: Task): boolean {
 }
 
 /** The actions on a task as a whole. */
-export function Actions({ task, steers, retry, running, onExplain }: Props) {
+export function Actions({ task, canEdit, retry, running, onExplain }: Props) {
   const [asking, setAsking] = useState<'archive' | 'kill' | undefined>(undefined)
   const patch = usePatchDownload(task)
   return (
     <>
-      {running !== undefined && steers && <StopTurn key={running} sessionId={running} />}
-      {task.state === TaskState.ERROR && !isProvisioning(task) && steers && (
+      {running !== undefined && canEdit && <StopTurn key={running} sessionId={running} />}
+      {task.state === TaskState.ERROR && !isProvisioning(task) && canEdit && (
         <Button variant="default" leftSection={<IconRefresh size={14} />} loading={retry.busy} onClick={() => void retry.run()}>
           Retry
         </Button>
@@ -53,7 +53,7 @@ export function Actions({ task, steers, retry, running, onExplain }: Props) {
           <Menu.Item leftSection={<IconDownload size={15} />} onClick={patch.download} disabled={!patch.possible}>
             Download patch
           </Menu.Item>
-          {steers && !isEnded(task) && (
+          {canEdit && !isEnded(task) && (
             <>
               <Menu.Divider />
               <Menu.Item

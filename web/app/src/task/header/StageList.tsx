@@ -27,7 +27,7 @@ export function isProvisioning(task: Task): boolean {
 }
 
 /** The stages from queued to ready: each with its state, attempts, time and reason; one line once all are done. */
-export function StageList({ task, retry, steers }: { task: Task; retry: Command<[], unknown>; steers: boolean }) {
+export function StageList({ task, retry, canEdit }: { task: Task; retry: Command<[], unknown>; canEdit: boolean }) {
   const provisioning = isProvisioning(task)
   const [opened, setOpened] = useState(false)
   if (!provisioning && task.stages.length === 0) return null
@@ -50,7 +50,7 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
         </div>
       )}
       {provisioning && saysSomething(task.condition) && <ConditionLine condition={task.condition} />}
-      {provisioning && task.state === TaskState.ERROR && steers && (
+      {provisioning && task.state === TaskState.ERROR && canEdit && (
         <div className={classes.retry}>
           <Button loading={retry.busy} onClick={() => void retry.run()}>
             Retry from this stage
@@ -61,7 +61,7 @@ export function StageList({ task, retry, steers }: { task: Task; retry: Command<
       {open && (
         <ol className={classes.stageRows}>
           {shownStages(task).map((stage) => (
-            <StageRow key={stage.name} stage={stage} toldBelow={provisioning && toldBy(task.condition, stage)} />
+            <StageRow key={stage.name} stage={stage} shownBelow={provisioning && isShownBy(task.condition, stage)} />
           ))}
         </ol>
       )}
@@ -75,11 +75,11 @@ function shownStages(task: Task): readonly Stage[] {
 }
 
 /** Whether the condition of the task is the same as the stage's. */
-function toldBy(condition: Condition | undefined, stage: Stage): boolean {
+function isShownBy(condition: Condition | undefined, stage: Stage): boolean {
   return condition !== undefined && condition.message !== '' && condition.reason === stage.reason && stage.reason !== ''
 }
 
-function StageRow({ stage, toldBelow }: { stage: Stage; toldBelow: boolean }) {
+function StageRow({ stage, shownBelow }: { stage: Stage; shownBelow: boolean }) {
   const status = stageStatus(stage.state)
   const running = stage.state === StageState.RUNNING || stage.state === StageState.WAITING
   return (
@@ -93,7 +93,7 @@ function StageRow({ stage, toldBelow }: { stage: Stage; toldBelow: boolean }) {
           <Elapsed since={stage.startTime} until={running ? undefined : stage.endTime} />
         )}
       </span>
-      {!toldBelow && (stage.message !== '' || stage.reason !== '') && stage.state !== StageState.DONE && (
+      {!shownBelow && (stage.message !== '' || stage.reason !== '') && stage.state !== StageState.DONE && (
         <div className={classes.stageText}>
           {stage.message !== '' && <InertLine text={stage.message} />}{' '}
           {stage.reason !== '' && <code className={classes.reason}>{stage.reason}</code>}

@@ -19,7 +19,7 @@ interface Props {
   organizationId: string
   task: Task
   sessions: readonly Session[]
-  steers: boolean
+  canEdit: boolean
   retry: Command<[], unknown>
   /** The session that is shown, while it has a running turn. */
   running: string | undefined
@@ -28,7 +28,7 @@ interface Props {
 
 /** Title, state, place and actions of a task. */
 export function TaskHeader(props: Props) {
-  const { organizationId, task, sessions, steers } = props
+  const { organizationId, task, sessions, canEdit } = props
   // The question itself, with its answers, is above the composer.
   const waits = sessions.some((session) => session.pendingPermission !== undefined || session.pendingElicitation !== undefined)
   const trouble = troubleOf(task, sessions, waits)
@@ -36,7 +36,7 @@ export function TaskHeader(props: Props) {
   return (
     <header className={classes.header}>
       <div className={classes.top}>
-        <Title task={task} steers={steers} />
+        <Title task={task} canEdit={canEdit} />
         <div className={classes.actions}>
           <StatusBadge status={waits ? waitsForAnswer : taskStatus(task.state)} />
           <Actions {...props} />

@@ -11,7 +11,7 @@ import classes from './header.module.css'
 const LONGEST = 120
 
 /** The title of a task, which can be changed in place. */
-export function Title({ task, steers }: { task: Task; steers: boolean }) {
+export function Title({ task, canEdit }: { task: Task; canEdit: boolean }) {
   const [editing, setEditing] = useState(false)
   const pencil = useFocusOnReturn(editing)
   if (editing) return <Rename task={task} onDone={() => setEditing(false)} />
@@ -20,7 +20,7 @@ export function Title({ task, steers }: { task: Task; steers: boolean }) {
       <h1 className={classes.title}>
         <InertLine text={task.title === '' ? 'Untitled task' : task.title} />
       </h1>
-      {steers && (
+      {canEdit && (
         <Tooltip label="Rename">
           <ActionIcon ref={pencil} size="sm" aria-label="Rename the task" onClick={() => setEditing(true)}>
             <IconPencil size={14} />

@@ -10,7 +10,7 @@ export interface Viewer {
   readonly userId: string
   readonly role: Role
   /** Whether the viewer may work on tasks. True until the role is known: the server decides. */
-  readonly steers: boolean
+  readonly canEdit: boolean
   /** Whether the viewer may read the audit record. */
   readonly audits: boolean
 }
@@ -28,6 +28,6 @@ export function useViewer(organizationId: string): Viewer {
       else if (item.case === 'organization' && item.value.organizationId === organizationId) role = item.value.role
     }
     const unknown = role === Role.UNSPECIFIED
-    return { organizationId, userId, role, steers: unknown || role >= Role.MEMBER, audits: unknown || role >= Role.ADMIN }
+    return { organizationId, userId, role, canEdit: unknown || role >= Role.MEMBER, audits: unknown || role >= Role.ADMIN }
   }, [state, organizationId])
 }

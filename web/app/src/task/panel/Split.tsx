@@ -2,8 +2,8 @@ import { useEffect, useRef, useState, type KeyboardEvent, type PointerEvent, typ
 import classes from './panel.module.css'
 
 const KEPT = 'foundry-panel-share'
-const LEAST = 25
-const MOST = 70
+const MIN_SHARE = 25
+const MAX_SHARE = 70
 const STEP = 4
 
 /** Two panes side by side with a movable edge; the share of the right one is stored in this browser. */
@@ -17,7 +17,7 @@ export function Split({ left, right }: { left: ReactNode; right: ReactNode }) {
     setShare(bounded(((box.right - event.clientX) / box.width) * 100))
   }
   const keys = (event: KeyboardEvent) => {
-    const step = { ArrowLeft: STEP, ArrowRight: -STEP, Home: MOST, End: -MOST }[event.key]
+    const step = { ArrowLeft: STEP, ArrowRight: -STEP, Home: MAX_SHARE, End: -MAX_SHARE }[event.key]
     if (step === undefined) return
     event.preventDefault()
     setShare((before) => bounded(before + step))
@@ -30,8 +30,8 @@ export function Split({ left, right }: { left: ReactNode; right: ReactNode }) {
         role="separator"
         aria-orientation="vertical"
         aria-label="Panel width"
-        aria-valuemin={LEAST}
-        aria-valuemax={MOST}
+        aria-valuemin={MIN_SHARE}
+        aria-valuemax={MAX_SHARE}
         aria-valuenow={Math.round(share)}
         tabIndex={0}
         onKeyDown={keys}
@@ -47,13 +47,13 @@ export function Split({ left, right }: { left: ReactNode; right: ReactNode }) {
 }
 
 function bounded(share: number): number {
-  return Math.min(MOST, Math.max(LEAST, share))
+  return Math.min(MAX_SHARE, Math.max(MIN_SHARE, share))
 }
 
 function remembered(): number {
   try {
     const kept = Number(localStorage.getItem(KEPT))
-    return kept >= LEAST && kept <= MOST ? kept : 46
+    return kept >= MIN_SHARE && kept <= MAX_SHARE ? kept : 46
   } catch {
     return 46
   }

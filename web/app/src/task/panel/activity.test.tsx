@@ -51,7 +51,7 @@ it('what was done to the sessions is there too, and others go by their logins, w
       }),
     },
   })
-  const viewer = { organizationId: 'org_1', userId: 'usr_1', role: Role.OWNER, steers: true, audits: true }
+  const viewer = { organizationId: 'org_1', userId: 'usr_1', role: Role.OWNER, canEdit: true, audits: true }
   render(
     <MantineProvider env="test">
       <FoundryProvider client={world.client}>

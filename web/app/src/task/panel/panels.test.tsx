@@ -215,8 +215,8 @@ it('what a finding says beyond its condition stays', () => {
     reason: 'QUEUE_HELD',
     nextAction: 'resume the queue',
   })
-  const told = 'It is idle and waits on a person: 3 messages wait (QUEUE_HELD). What can be done: resume the queue.'
-  expect([beyond(told, condition), beyond(`${told} Events of the agent are still being taken in.`, condition)]).toEqual([
+  const text = 'It is idle and waits on a person: 3 messages wait (QUEUE_HELD). What can be done: resume the queue.'
+  expect([beyond(text, condition), beyond(`${text} Events of the agent are still being taken in.`, condition)]).toEqual([
     '',
     'Events of the agent are still being taken in.',
   ])

@@ -57,7 +57,7 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
     { keys: 'g q', label: "Go to the agent's question", run: go(QUESTION) },
   ])
   const keys = (event: KeyboardEvent) => {
-    if (event.key !== 'Escape' || event.defaultPrevented || event.nativeEvent.isComposing || !running || !viewer.steers) return
+    if (event.key !== 'Escape' || event.defaultPrevented || event.nativeEvent.isComposing || !running || !viewer.canEdit) return
     event.preventDefault()
     void stop.run()
   }
@@ -85,12 +85,12 @@ export function Conversation({ task, session: known, viewer, readMark }: Props) 
       <div className={classes.foot}>
         {tellsOfItself(task, session) && <ConditionLine condition={session.condition} />}
         {pending !== undefined && (
-          <PermissionDock key={pending.permissionId} sessionId={session.sessionId} request={pending} steers={viewer.steers} />
+          <PermissionDock key={pending.permissionId} sessionId={session.sessionId} request={pending} canEdit={viewer.canEdit} />
         )}
         {form !== undefined && (
-          <ElicitationDock key={form.elicitationId} sessionId={session.sessionId} request={form} steers={viewer.steers} />
+          <ElicitationDock key={form.elicitationId} sessionId={session.sessionId} request={form} canEdit={viewer.canEdit} />
         )}
-        <Queue session={session} queue={conversation.queue} echoes={echoes} steers={viewer.steers} />
+        <Queue session={session} queue={conversation.queue} echoes={echoes} canEdit={viewer.canEdit} />
         <Foot task={task} session={session} viewer={viewer} running={running} stop={stop} onSend={send} onSent={sent} />
       </div>
     </div>
@@ -130,7 +130,7 @@ interface FootProps {
 
 /** The composer, or the reason why there is none. */
 function Foot({ task, session, viewer, running, stop, onSend, onSent }: FootProps) {
-  const reason = !viewer.steers
+  const reason = !viewer.canEdit
     ? 'Viewers can read this conversation; only members can write.'
     : isEnded(task)
       ? 'This task has ended. Its conversations and changes stay readable.'
@@ -158,7 +158,7 @@ function Foot({ task, session, viewer, running, stop, onSend, onSent }: FootProp
         onSend={onSend}
         onSent={onSent}
       />
-      <OptionBar sessionId={session.sessionId} options={session.options} usage={session.usage} steers={viewer.steers} />
+      <OptionBar sessionId={session.sessionId} options={session.options} usage={session.usage} canEdit={viewer.canEdit} />
     </>
   )
 }

@@ -8,7 +8,7 @@ import { isEnded } from '../header/Actions'
 const formPart = new Part(() => import('./NewSessionForm').then((it) => it.NewSessionForm))
 
 /** Most sessions of a task. */
-const MOST = 10
+const MAX_SESSIONS = 10
 
 interface Props {
   task: Task
@@ -23,8 +23,8 @@ export function NewSession({ task, open, onCreated }: Props) {
   const Form = useDialogPart(formPart, 'The form for a new session could not be opened', asked, () => setAsked(false))
   // Only when the form is loaded, because opening moves the focus to it.
   const opened = asked && Form !== undefined
-  const full = open >= MOST
-  const label = full ? `The limit is ${MOST} sessions per task` : 'New session'
+  const full = open >= MAX_SESSIONS
+  const label = full ? `The limit is ${MAX_SESSIONS} sessions per task` : 'New session'
   if (isEnded(task)) return null
   return (
     <Popover opened={opened} onChange={setAsked} position="bottom-start" shadow="md" trapFocus width={280} withRoles>

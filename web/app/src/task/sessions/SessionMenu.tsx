@@ -14,14 +14,14 @@ interface Props {
   session: Session | undefined
   closed: readonly Session[]
   onSelect: (sessionId: string) => void
-  steers: boolean
+  canEdit: boolean
 }
 
 /** The actions on the selected session, and the list of closed ones. */
-export function SessionMenu({ session, closed, onSelect, steers }: Props) {
+export function SessionMenu({ session, closed, onSelect, canEdit }: Props) {
   const [asking, setAsking] = useState<'rename' | 'close' | undefined>(undefined)
   const open = session !== undefined && session.state !== SessionState.CLOSED
-  if (!(open && steers) && closed.length === 0) return null
+  if (!(open && canEdit) && closed.length === 0) return null
   return (
     <>
       <Menu>
@@ -33,12 +33,12 @@ export function SessionMenu({ session, closed, onSelect, steers }: Props) {
           </Tooltip>
         </Menu.Target>
         <Menu.Dropdown>
-          {steers && session !== undefined && (
+          {canEdit && session !== undefined && (
             <Menu.Item leftSection={<IconPencil size={15} />} onClick={() => setAsking('rename')}>
               Rename session…
             </Menu.Item>
           )}
-          {steers && open && (
+          {canEdit && open && (
             <Menu.Item leftSection={<IconX size={15} />} onClick={() => setAsking('close')}>
               Close session…
             </Menu.Item>

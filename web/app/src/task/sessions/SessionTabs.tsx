@@ -18,13 +18,13 @@ interface Props {
   selected: Session | undefined
   onSelect: (sessionId: string) => void
   markOf: (sessionId: string) => number
-  steers: boolean
+  canEdit: boolean
   /** The content of the selected tab. */
   children: ReactNode
 }
 
 /** The sessions of a task as tabs; arrow keys move between them. */
-export function SessionTabs({ task, sessions, closed, selected, onSelect, markOf, steers, children }: Props) {
+export function SessionTabs({ task, sessions, closed, selected, onSelect, markOf, canEdit, children }: Props) {
   return (
     <Tabs
       value={selected?.sessionId ?? null}
@@ -40,8 +40,8 @@ export function SessionTabs({ task, sessions, closed, selected, onSelect, markOf
           ))}
         </Tabs.List>
         <div className={classes.tabTools}>
-          <SessionMenu session={selected} closed={closed} onSelect={onSelect} steers={steers} />
-          {steers && (
+          <SessionMenu session={selected} closed={closed} onSelect={onSelect} canEdit={canEdit} />
+          {canEdit && (
             <NewSession
               task={task}
               open={sessions.filter((session) => session.state !== SessionState.CLOSED).length}

@@ -62,9 +62,9 @@ export class Transcript {
     for (const [identity, answer] of this.orphans) {
       const key = older.newest.get(identity)
       const asked = key === undefined ? undefined : older.blocks.get(key)
-      const told = asked === undefined ? undefined : answered(asked, answer)
-      if (key === undefined || told === undefined) continue
-      older.blocks.set(key, told)
+      const block = asked === undefined ? undefined : answered(asked, answer)
+      if (key === undefined || block === undefined) continue
+      older.blocks.set(key, block)
       this.orphans.delete(identity)
     }
     for (const [key, block] of older.blocks) this.blocks.set(key, block)
@@ -100,7 +100,7 @@ export class Transcript {
     const identity = identityOf(offset, part)
     const key = this.newest.get(identity)
     const before = key === undefined ? undefined : this.blocks.get(key)
-    if (key !== undefined && before !== undefined && !startsAnew(before, part)) {
+    if (key !== undefined && before !== undefined && !startsOver(before, part)) {
       this.blocks.set(key, updated(before, part))
       return
     }
@@ -115,8 +115,8 @@ export class Transcript {
   private answer(identity: string, answer: Answer): void {
     const key = this.newest.get(identity)
     const asked = key === undefined ? undefined : this.blocks.get(key)
-    const told = asked === undefined ? undefined : answered(asked, answer)
-    if (key !== undefined && told !== undefined) this.blocks.set(key, told)
+    const block = asked === undefined ? undefined : answered(asked, answer)
+    if (key !== undefined && block !== undefined) this.blocks.set(key, block)
     else this.orphans.set(identity, answer)
   }
 }
@@ -153,7 +153,7 @@ function identityOf(offset: number, part: TranscriptPart): string {
 }
 
 /** Whether an agent reuses the id of a finished tool call for a new one. */
-function startsAnew(before: Block, part: TranscriptPart): boolean {
+function startsOver(before: Block, part: TranscriptPart): boolean {
   if (before.kind !== 'tool' || part.partNumber !== 0) return false
   return before.call.state === ToolCallState.COMPLETED || before.call.state === ToolCallState.FAILED
 }

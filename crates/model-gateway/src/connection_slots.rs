@@ -13,7 +13,7 @@ use crate::shape::Problem;
 
 /// All connections of a listener.
 #[derive(Default)]
-pub(crate) struct Seats {
+pub(crate) struct ConnectionSlots {
     held: Shares<String>,
     /// Forwarders prove their sandbox with the first request, at once, so idle connections without a proof are the ones
     /// dropped.
@@ -21,28 +21,28 @@ pub(crate) struct Seats {
 }
 
 /// One connection; each of its requests carries it.
-pub(crate) struct Seat {
+pub(crate) struct ConnectionSlot {
     held: Shares<String>,
     settings: Settings,
     /// Notified when its sandbox was proved.
     proved: Notify,
-    slot: OnceLock<Share<String>>,
+    share: OnceLock<Share<String>>,
 }
 
-impl Seats {
+impl ConnectionSlots {
     /// A new connection; the future completes when it must be dropped.
-    pub(crate) fn seat(
+    pub(crate) fn open(
         &mut self,
         settings: &Settings,
         peer: Peer,
-    ) -> (Arc<Seat>, impl Future<Output = ()> + use<>) {
-        let seat = Arc::new(Seat {
+    ) -> (Arc<ConnectionSlot>, impl Future<Output = ()> + use<>) {
+        let slot = Arc::new(ConnectionSlot {
             held: self.held.clone(),
             settings: settings.clone(),
             proved: Notify::new(),
-            slot: OnceLock::new(),
+            share: OnceLock::new(),
         });
-        let (given_up, own) = (self.unproved.add(peer), Arc::clone(&seat));
+        let (given_up, own) = (self.unproved.add(peer), Arc::clone(&slot));
         let dropped = async move {
             tokio::select! {
                 biased;
@@ -51,25 +51,25 @@ impl Seats {
             }
             std::future::pending().await
         };
-        (seat, dropped)
+        (slot, dropped)
     }
 }
 
 /// Counts the connection of a request whose token and proof were accepted for its sandbox, or for `session` where there
 /// is no forwarder. Does nothing for requests without a connection.
 pub(crate) fn take(parts: &Parts, session: &str) -> Result<(), Problem> {
-    let Some(seat) = parts.extensions.get::<Arc<Seat>>() else { return Ok(()) };
-    if seat.slot.get().is_some() {
+    let Some(slot) = parts.extensions.get::<Arc<ConnectionSlot>>() else { return Ok(()) };
+    if slot.share.get().is_some() {
         return Ok(());
     }
     let proof = SandboxProof::from_headers(&parts.headers).ok().flatten();
     let whose = proof.map_or_else(|| session.to_owned(), |proof| proof.sandbox);
-    let Settings { connections: all, connections_of_sandbox: each, .. } = seat.settings;
-    let slot = seat.held.take(&whose, all, each);
-    let slot =
-        slot.ok_or_else(|| busy("the connection limit for this sandbox or for all sandboxes is reached"))?;
-    // Of two parallel requests on one connection, the second one's slot is dropped here.
-    let _ = seat.slot.set(slot);
-    seat.proved.notify_one();
+    let Settings { connections: all, connections_of_sandbox: each, .. } = slot.settings;
+    let share = slot.held.take(&whose, all, each);
+    let share =
+        share.ok_or_else(|| busy("the connection limit for this sandbox or for all sandboxes is reached"))?;
+    // Of two parallel requests on one connection, the second one's share is dropped here.
+    let _ = slot.share.set(share);
+    slot.proved.notify_one();
     Ok(())
 }

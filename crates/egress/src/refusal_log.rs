@@ -15,10 +15,10 @@ const SANDBOXES: usize = 4_096;
 
 /// The lines logged for each sandbox.
 #[derive(Default)]
-pub(crate) struct Told(Mutex<HashMap<String, Said>>);
+pub(crate) struct RefusalLog(Mutex<HashMap<String, Logged>>);
 
 #[derive(Clone, Copy)]
-struct Said {
+struct Logged {
     since: Timestamp,
     lines: u32,
 }
@@ -32,20 +32,20 @@ pub(crate) enum Line {
     Skip,
 }
 
-impl Told {
+impl RefusalLog {
     /// Counts one more refusal of a sandbox.
-    pub fn refusal(&self, sandbox: &str, now: Timestamp) -> Line {
+    pub fn count(&self, sandbox: &str, now: Timestamp) -> Line {
         // The map is whole after every change, so a panic leaves it usable.
         let mut all = foundry_core::lock(&self.0);
         if all.len() >= SANDBOXES && !all.contains_key(sandbox) {
-            all.retain(|_, said| now.since(said.since) < WINDOW);
+            all.retain(|_, logged| now.since(logged.since) < WINDOW);
         }
-        let said = all.entry(sandbox.to_owned()).or_insert(Said { since: now, lines: 0 });
-        if now.since(said.since) >= WINDOW {
-            *said = Said { since: now, lines: 0 };
+        let logged = all.entry(sandbox.to_owned()).or_insert(Logged { since: now, lines: 0 });
+        if now.since(logged.since) >= WINDOW {
+            *logged = Logged { since: now, lines: 0 };
         }
-        said.lines = said.lines.saturating_add(1);
-        match said.lines {
+        logged.lines = logged.lines.saturating_add(1);
+        match logged.lines {
             LINES => Line::Last,
             n if n < LINES => Line::Write,
             _ => Line::Skip,
@@ -59,17 +59,17 @@ mod tests {
 
     #[test]
     fn writes_a_few_lines_of_a_sandbox_in_a_minute_and_all_of_another() {
-        let told = Told::default();
+        let refusals = RefusalLog::default();
         let at = |seconds: u64| Timestamp::from_micros(0).plus(Duration::from_secs(seconds));
-        let lines: Vec<_> = (0..1_000).map(|_| told.refusal("one", at(0))).collect();
+        let lines: Vec<_> = (0..1_000).map(|_| refusals.count("one", at(0))).collect();
         assert_eq!(lines.iter().filter(|l| **l != Line::Skip).count(), 10);
         assert_eq!((lines[8], lines[9], lines[10]), (Line::Write, Line::Last, Line::Skip));
-        assert_eq!(told.refusal("two", at(1)), Line::Write);
-        assert_eq!(told.refusal("one", at(59)), Line::Skip);
-        assert_eq!(told.refusal("one", at(60)), Line::Write);
+        assert_eq!(refusals.count("two", at(1)), Line::Write);
+        assert_eq!(refusals.count("one", at(59)), Line::Skip);
+        assert_eq!(refusals.count("one", at(60)), Line::Write);
         for n in 0..10_000 {
-            told.refusal(&format!("other {n}"), at(200 + n));
+            refusals.count(&format!("other {n}"), at(200 + n));
         }
-        assert!(told.0.lock().unwrap().len() <= SANDBOXES + 1, "those of long ago are forgotten");
+        assert!(refusals.0.lock().unwrap().len() <= SANDBOXES + 1, "those of long ago are forgotten");
     }
 }

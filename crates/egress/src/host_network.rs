@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 /// What the proxy needs of the host's network; tests replace it.
 #[async_trait]
-pub trait Outside: Send + Sync {
+pub trait HostNetwork: Send + Sync {
     /// The addresses of a name, called once per connection: exactly the addresses that were checked are connected to.
     ///
     /// # Errors
@@ -32,10 +32,10 @@ static LOOK_UPS: Semaphore = Semaphore::const_new(32);
 
 /// The network and resolver of this machine.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SystemOutside;
+pub struct SystemNetwork;
 
 #[async_trait]
-impl Outside for SystemOutside {
+impl HostNetwork for SystemNetwork {
     async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         // The system's look-up blocks a thread until it ends, even when the caller has stopped waiting. The permit
         // moves with it, so that names without an answer cannot take all threads of the mesh.
@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn knows_the_addresses_of_this_machine() {
         for own in ["127.0.0.1", "127.8.9.10"] {
-            assert!(SystemOutside.is_own(own.parse().unwrap()), "{own}");
+            assert!(SystemNetwork.is_own(own.parse().unwrap()), "{own}");
         }
-        assert!(!SystemOutside.is_own("192.0.2.77".parse().unwrap()));
+        assert!(!SystemNetwork.is_own("192.0.2.77".parse().unwrap()));
     }
 }

@@ -42,7 +42,7 @@ pub async fn end_turn(
             return Ok((ws, ()));
         };
         let now = shared.env.clock.now();
-        let mut set = cut(&mut ws, &session, Some((&turn, end)), Vec::new(), now);
+        let mut set = append_to_transcript(&mut ws, &session, Some((&turn, end)), Vec::new(), now);
         if session.state == SessionState::Running {
             set.push(("state", SessionState::Ready.as_str().into()));
             set.push(("condition", condition_value(&cleared(now))));
@@ -56,7 +56,7 @@ pub async fn end_turn(
 }
 
 /// Appends notices and the end of a turn to the transcript, and returns what to set in the session's row.
-pub fn cut(
+pub fn append_to_transcript(
     ws: &mut WriteSet,
     session: &Session,
     turn: Option<(&Turn, &TurnEnd)>,
@@ -93,7 +93,7 @@ fn interrupted(turn: &Turn, reason: &str, why: &str) -> TurnEnd {
 }
 
 /// Puts a session whose agent process is gone back to the start of its flow.
-async fn rebuild(
+async fn restart_session(
     shared: &Shared,
     ws: &mut WriteSet,
     session: &Session,
@@ -115,7 +115,7 @@ async fn rebuild(
         _ => interrupted(t, reason, why),
     });
     let notices = vec![notice(NoticeKind::AgentExited, why)];
-    let mut set = cut(ws, session, turn.as_ref().zip(end.as_ref()), notices, now);
+    let mut set = append_to_transcript(ws, session, turn.as_ref().zip(end.as_ref()), notices, now);
     let state = if turn.is_some() { SessionState::Interrupted } else { SessionState::Pending };
     let flow_id = shared.flow_id();
     let condition = Condition {
@@ -158,7 +158,7 @@ async fn why_exited(shared: &Shared, session: &Session) -> Result<(&'static str,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn agent_exited(shared: &Shared, session_id: &SessionId) -> Result<(), Error> {
+pub async fn on_agent_exited(shared: &Shared, session_id: &SessionId) -> Result<(), Error> {
     let decide = || async {
         let mut ws = WriteSet::new();
         let session = sessions::find(&shared.store, session_id).await?;
@@ -166,7 +166,7 @@ pub async fn agent_exited(shared: &Shared, session_id: &SessionId) -> Result<(),
             return Ok((ws, ()));
         };
         let (reason, why) = why_exited(shared, &session).await?;
-        rebuild(shared, &mut ws, &session, reason, &why).await?;
+        restart_session(shared, &mut ws, &session, reason, &why).await?;
         Ok((ws, ()))
     };
     shared.store.retry_on_conflict(decide).await?;
@@ -178,7 +178,12 @@ pub async fn agent_exited(shared: &Shared, session_id: &SessionId) -> Result<(),
 ///
 /// # Errors
 /// When the database fails.
-pub async fn vanish(shared: &Arc<Shared>, id: &SandboxId, instance: i64, cause: &str) -> Result<(), Error> {
+pub async fn on_runtime_died(
+    shared: &Arc<Shared>,
+    id: &SandboxId,
+    instance: i64,
+    cause: &str,
+) -> Result<(), Error> {
     for session in sessions::of_sandbox(&shared.store, id).await? {
         if session.state.is_living() {
             drain_log(shared, &session.session_id).await?;
@@ -214,7 +219,7 @@ pub async fn vanish(shared: &Arc<Shared>, id: &SandboxId, instance: i64, cause: 
         flow::sandbox::enqueue_restart(&mut ws, &sandbox, flow_id);
         for session in sessions::of_sandbox(&shared.store, id).await? {
             if session.state.is_living() {
-                rebuild(shared, &mut ws, &session, "SANDBOX_VANISHED", &why).await?;
+                restart_session(shared, &mut ws, &session, "SANDBOX_VANISHED", &why).await?;
             }
         }
         Ok((ws, ()))

@@ -49,7 +49,7 @@ enum Phase {
     Following,
 }
 
-pub(crate) struct Course {
+pub(crate) struct Delivery {
     feed: Subscription,
     news: watch::Receiver<()>,
     phase: Phase,
@@ -69,7 +69,7 @@ pub(crate) struct Course {
     beat: Heartbeat,
 }
 
-impl Course {
+impl Delivery {
     pub(crate) fn new(
         feed: Subscription,
         heartbeat: Duration,

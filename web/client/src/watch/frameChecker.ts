@@ -45,7 +45,7 @@ export class Violation extends Error {
 const NOTHING: Step = { kind: 'nothing' };
 
 /** One watch on one stream: every frame is checked before any of it is shown. */
-export class Course {
+export class FrameChecker {
   /** Incarnation of the store behind the watch. */
   incarnation = '';
   /** Whether the position was refused because the view has changed, not because the position is too old. */
@@ -68,13 +68,13 @@ export class Course {
   /** Checks and applies one encoded frame. @throws Violation */
   accept(bytes: Uint8Array): Step {
     try {
-      return this.take(fromBinary(RawFrameSchema, bytes));
+      return this.check(fromBinary(RawFrameSchema, bytes));
     } catch (error) {
       throw error instanceof Violation ? error : gap(`a frame does not decode: ${String(error)}`);
     }
   }
 
-  private take(frame: RawFrame): Step {
+  private check(frame: RawFrame): Step {
     this.seq += 1n;
     if (frame.seq !== this.seq) throw gap(`received frame ${frame.seq}, expected ${this.seq}`);
     const { body } = frame;
