@@ -13,7 +13,8 @@ pub struct Asked {
     /// Settings that override the profile, chosen when the session was created.
     pub start: Start,
     /// Values chosen later, by option id.
-    #[serde(alias = "wishes")]
+    // Rows and older processes have this name.
+    #[serde(rename = "wishes")]
     pub choices: BTreeMap<String, Choice>,
     /// Id of the form answered last.
     pub form: String,

@@ -47,6 +47,8 @@ pub struct Fold {
     /// The newest usage of its context that the agent reported.
     pub usage: Option<Usage>,
     /// When a usage was last shown, in microseconds.
+    // Rows and older processes have this name.
+    #[serde(rename = "usage_told")]
     pub usage_reported: i64,
     /// Forms that the agent has sent since the newest prompt, or since it was started.
     questions: u32,
