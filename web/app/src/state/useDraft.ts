@@ -18,7 +18,7 @@ export function useDraft(organizationId: string, subject: string, userId?: strin
   const client = useFoundry()
   const owner = userId === undefined ? undefined : `${userId}/${organizationId}`
   const draft = useMemo(() => {
-    const save = (text: string) => client.task.updateDraft({ organizationId, subject, text })
+    const save = async (text: string) => (await client.task.updateDraft({ organizationId, subject, text })).rev
     return new Draft({ save, copy: owner === undefined ? undefined : copyInBrowser(`${owner}/${subject}`) })
   }, [client, organizationId, subject, owner])
   const text = useSyncExternalStore(draft.subscribe, () => draft.text)
@@ -26,10 +26,11 @@ export function useDraft(organizationId: string, subject: string, userId?: strin
   const state = useTopic(useMemo(() => topics.userState(organizationId), [organizationId]))
   const item = state?.entities.get(`draft/${subject}`)?.item
   const remote = item?.case === 'draft' ? item.value.text : undefined
-  const known = state !== undefined && state.phase !== 'loading'
+  const rev = state?.rev ?? 0n
+  const known = state?.phase === 'live' || state?.phase === 'stale'
   useEffect(() => {
-    if (known) draft.remote(remote)
-  }, [draft, known, remote])
+    if (known) draft.remote(remote, rev)
+  }, [draft, known, remote, rev])
   useEffect(() => {
     draft.resume()
     const hidden = () => document.visibilityState === 'hidden' && void draft.flush()
