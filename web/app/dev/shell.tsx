@@ -52,7 +52,7 @@ const fake = new FakeFoundry({
     }),
   },
   task: {
-    updateDraft: () => ({}),
+    updateDraft: () => ({ rev: 9n }),
     createTask: () => {
       throw refused
     },

@@ -31,7 +31,7 @@ const whole = scene === 'hostile' ? hostile() : scene === 'long' || scene === 's
 
 const world = new FakeTask({
   task: {
-    updateDraft: () => ({}),
+    updateDraft: () => ({ rev: 9n }),
     markRead: () => ({}),
     sendMessage: (request: { text: string }) => {
       const message = aMessage(`msg_${Date.now()}`, request.text)

@@ -137,7 +137,7 @@ test('a task is created once, however often the answer is lost', async () => {
     return { task: { taskId: 'task_1' } }
   }
   const fake = openAt('/o/org_1/new', {
-    task: { createTask, updateDraft: () => ({}) },
+    task: { createTask, updateDraft: () => ({ rev: 9n }) },
     repo: { listBranches: () => ({ branches: [] }) },
     provisioner: { listAgents: () => ({ agents: [] }), listProviders: () => ({ providers: [] }) },
   })

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { Draft, DRAFT_DELAY, DRAFT_LIMIT } from './draft'
+import { copyInBrowser, Draft, DRAFT_DELAY, DRAFT_LIMIT, forgetDrafts } from './draft'
 
 beforeEach(() => vi.useFakeTimers())
 afterEach(() => vi.useRealTimers())
@@ -7,26 +7,26 @@ afterEach(() => vi.useRealTimers())
 /** A draft whose saves the test answers, in the order they were made. */
 function make() {
   const saved: string[] = []
-  const answers: { resolve: () => void; reject: (error: Error) => void }[] = []
+  const answers: { resolve: (rev: bigint) => void; reject: (error: Error) => void }[] = []
   const save = (text: string) => {
     saved.push(text)
-    return new Promise<void>((resolve, reject) => answers.push({ resolve, reject }))
+    return new Promise<bigint>((resolve, reject) => answers.push({ resolve, reject }))
   }
-  const settle = async (end: (() => void) | undefined) => {
-    end?.()
+  const settle = async (end: () => void) => {
+    end()
     await vi.advanceTimersByTimeAsync(0)
   }
   return {
     draft: new Draft({ save }),
     saved,
-    answered: () => settle(answers.shift()?.resolve),
+    answered: (rev = 1n) => settle(() => answers.shift()?.resolve(rev)),
     refused: () => settle(() => answers.shift()?.reject(new Error('no'))),
   }
 }
 
 /** A draft with a copy in this browser, whose saves succeed at once. */
 function makeCopied(copy?: string, server?: string) {
-  const save = vi.fn(async (_: string): Promise<unknown> => undefined)
+  const save = vi.fn(async (_: string) => 2n)
   const write = vi.fn()
   let held = copy
   const hold = (text: string | undefined) => {
@@ -34,7 +34,7 @@ function makeCopied(copy?: string, server?: string) {
     write(text)
   }
   const draft = new Draft({ save, copy: { read: () => held, write: hold } })
-  draft.remote(server)
+  draft.remote(server, 1n)
   write.mockClear()
   return { draft, save, write }
 }
@@ -64,7 +64,7 @@ describe('a draft', () => {
 
   it('is not saved when it is what the server has', () => {
     const { draft, saved } = make()
-    draft.remote('Hi')
+    draft.remote('Hi', 1n)
     draft.edit('Hi!')
     draft.edit('Hi')
     vi.advanceTimersByTime(DRAFT_DELAY)
@@ -73,23 +73,23 @@ describe('a draft', () => {
 
   it('takes what another tab typed while nothing here is unsaved', () => {
     const { draft } = make()
-    draft.remote('from elsewhere')
+    draft.remote('from elsewhere', 1n)
     expect(draft.text).toBe('from elsewhere')
-    draft.remote(undefined)
+    draft.remote(undefined, 2n)
     expect(draft.text).toBe('')
   })
 
   it('keeps what is typed here when news come from elsewhere', () => {
     const { draft } = make()
     draft.edit('mine')
-    draft.remote('theirs')
+    draft.remote('theirs', 1n)
     expect(draft.text).toBe('mine')
   })
 
   it('that is emptied again takes away what came from elsewhere since', () => {
     const { draft, saved } = make()
     draft.edit('mine')
-    draft.remote('theirs')
+    draft.remote('theirs', 1n)
     draft.edit('')
     vi.advanceTimersByTime(DRAFT_DELAY)
     expect(saved).toEqual([''])
@@ -100,24 +100,76 @@ describe('a draft', () => {
     draft.edit('mine')
     void draft.flush()
     expect(draft.status).toBe('saving')
-    draft.remote('theirs')
+    draft.remote('theirs', 1n)
     expect(draft.text).toBe('mine')
-    await answered()
+    await answered(2n)
+    expect(draft.text).toBe('mine')
     expect(draft.status).toBe('kept')
+  })
+
+  it('takes what came from elsewhere while it was being saved, if that is newer', async () => {
+    const { draft, saved, answered } = make()
+    draft.edit('mine')
+    void draft.flush()
+    draft.remote('theirs', 3n)
+    expect(draft.text).toBe('mine')
+    await answered(2n)
+    expect(draft.text).toBe('theirs')
+    expect(draft.status).toBe('kept')
+    await rest()
+    expect(saved).toEqual(['mine'])
+  })
+
+  it('keeps and saves what was typed during a save although something newer came from elsewhere', async () => {
+    const { draft, saved, answered } = make()
+    draft.edit('mine')
+    void draft.flush()
+    draft.edit('mine too')
+    draft.remote('theirs', 3n)
+    await answered(2n)
+    expect(draft.text).toBe('mine too')
+    await rest()
+    expect(saved).toEqual(['mine', 'mine too'])
+  })
+
+  it('keeps what could not be saved, and knows what came from elsewhere during the attempt', async () => {
+    const { draft, saved, refused } = make()
+    draft.edit('mine')
+    void draft.flush()
+    draft.remote('theirs', 1n)
+    await refused()
+    expect(draft.text).toBe('mine')
+    expect(draft.status).toBe('unsaved')
+    draft.edit('')
+    await rest()
+    expect(saved).toEqual(['mine', ''])
+  })
+
+  it('is not replaced by an older text of another tab that is shown after it was saved', async () => {
+    const { draft, answered } = make()
+    draft.edit('mine')
+    void draft.flush()
+    await answered(2n)
+    draft.remote('theirs', 1n)
+    expect(draft.text).toBe('mine')
+    expect(draft.status).toBe('kept')
+    draft.remote('mine', 2n)
+    draft.remote('theirs again', 3n)
+    expect(draft.text).toBe('theirs again')
   })
 
   it('takes the late echo of its own save for no news', async () => {
     const { draft, answered } = make()
     draft.edit('one')
     void draft.flush()
-    await answered()
+    await answered(1n)
     draft.edit('two')
     void draft.flush()
-    await answered()
-    draft.remote('one')
+    await answered(2n)
+    draft.remote('one', 1n)
     expect(draft.text).toBe('two')
-    draft.remote('two')
-    draft.remote('three')
+    draft.remote('two', 2n)
+    draft.remote('three', 3n)
     expect(draft.text).toBe('three')
   })
 
@@ -165,13 +217,13 @@ describe('a draft', () => {
     void draft.flush()
     await refused()
     expect(draft.status).toBe('unsaved')
-    draft.remote('Hi')
+    draft.remote('Hi', 1n)
     expect(draft.status).toBe('kept')
   })
 
   it('is gone once the message is sent, but for what was typed behind it', () => {
     const { draft, saved } = make()
-    draft.remote('Hi')
+    draft.remote('Hi', 1n)
     draft.sent('Hi')
     expect(draft.text).toBe('')
     expect(saved).toEqual([''])
@@ -210,7 +262,7 @@ describe('a draft', () => {
   it('goes along to a place without one, and stays beside another one', () => {
     const [from, empty, taken] = [make(), make(), make()]
     from.draft.edit('fix')
-    taken.draft.remote('other words')
+    taken.draft.remote('other words', 1n)
     taken.draft.inherit(from.draft)
     expect([from.draft.text, taken.draft.text]).toEqual(['fix', 'other words'])
     empty.draft.inherit(from.draft)
@@ -237,10 +289,24 @@ describe('a draft with a copy in this browser', () => {
     expect(write).toHaveBeenLastCalledWith(undefined)
   })
 
-  it('keeps there that everything was taken away', () => {
-    const { draft } = makeCopied('', 'theirs')
-    expect(draft.text).toBe('')
-    expect(draft.status).toBe('unsaved')
+  it('keeps nothing there once everything was taken away, which would delete a newer text later', async () => {
+    const { draft, save, write } = makeCopied(undefined, 'theirs')
+    save.mockRejectedValueOnce(new Error('unavailable'))
+    draft.edit('mine')
+    draft.edit('')
+    await rest()
+    expect(save.mock.calls).toEqual([['']])
+    expect(write.mock.calls).toEqual([['mine'], [undefined]])
+    expect(makeCopied('', 'theirs').draft.text).toBe('theirs')
+  })
+
+  it('gives way to a newer text from another device once it was saved', async () => {
+    const { draft, write } = makeCopied()
+    draft.edit('mine')
+    await rest()
+    draft.remote('theirs', 3n)
+    expect(draft.text).toBe('theirs')
+    expect(write).toHaveBeenLastCalledWith(undefined)
   })
 
   it('keeps there what could not be saved', async () => {
@@ -262,6 +328,7 @@ describe('a draft with a copy in this browser', () => {
   it('is gone there too when it is used, also if that cannot be saved', async () => {
     const { draft, save, write } = makeCopied(undefined, 'fix it')
     save.mockRejectedValueOnce(new Error('unavailable'))
+    draft.edit('fix it now')
     draft.clear()
     await rest()
     expect(save.mock.calls).toEqual([['']])
@@ -274,20 +341,62 @@ describe('a draft with a copy in this browser', () => {
     draft.edit('fix')
     await rest()
     expect(write).toHaveBeenLastCalledWith('fix')
-    draft.remote('fix')
+    draft.remote('fix', 2n)
     expect(write).toHaveBeenLastCalledWith(undefined)
   })
 
   it('leaves there what another tab keeps', () => {
     let held: string | undefined
-    const save = vi.fn(() => Promise.resolve())
+    const save = vi.fn(() => Promise.resolve(2n))
     const write = (text: string | undefined) => {
       held = text
     }
     const draft = new Draft({ save, copy: { read: () => held, write } })
     held = 'of the other tab'
-    draft.remote('what it had saved before')
+    draft.remote('what it had saved before', 1n)
     expect(draft.text).toBe('what it had saved before')
     expect(held).toBe('of the other tab')
+    draft.sent('what it had saved before')
+    expect(draft.text).toBe('')
+    expect(held).toBe('of the other tab')
+  })
+
+  it('leaves no older text there when there was no room for the one that was saved', async () => {
+    let held: string | undefined
+    let full = false
+    const write = (text: string | undefined) => {
+      if (text === undefined || !full) held = text
+    }
+    const draft = new Draft({ save: () => Promise.resolve(2n), copy: { read: () => held, write } })
+    draft.edit('f')
+    full = true
+    draft.edit('fix')
+    expect(held).toBe('f')
+    await rest()
+    expect(held).toBeUndefined()
+  })
+})
+
+describe('the copies in this browser', () => {
+  it('are apart for each name, and gone when the person signs out', () => {
+    const [one, other] = [copyInBrowser('usr_1/org_1/ses_1'), copyInBrowser('usr_2/org_1/ses_1')]
+    one.write('Hi')
+    expect([one.read(), other.read()]).toEqual(['Hi', undefined])
+    forgetDrafts()
+    expect(one.read()).toBeUndefined()
+  })
+
+  it('are none where the storage is forbidden, and the draft is saved as ever', async () => {
+    const forbidden = () => {
+      throw new Error('forbidden')
+    }
+    vi.stubGlobal('localStorage', { getItem: forbidden, setItem: forbidden, removeItem: forbidden })
+    const save = vi.fn(async (_: string) => 1n)
+    const draft = new Draft({ save, copy: copyInBrowser('usr_1/org_1/ses_1') })
+    draft.edit('Hi')
+    await rest()
+    vi.unstubAllGlobals()
+    expect(save.mock.calls).toEqual([['Hi']])
+    expect(draft.status).toBe('kept')
   })
 })

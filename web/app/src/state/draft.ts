@@ -10,8 +10,8 @@ export type DraftStatus = 'kept' | 'saving' | 'unsaved' | 'too-long'
 
 /** Where a draft is stored. */
 export interface DraftStorage {
-  /** Saves a text on the server; empty = deletes the draft. */
-  readonly save: (text: string) => Promise<unknown>
+  /** Saves a text on the server and returns the revision that has it; empty = deletes the draft. */
+  readonly save: (text: string) => Promise<bigint>
   /** Stores in this browser what the server does not have yet. Without it, that is lost with the page. */
   readonly copy?: DraftCopy
 }
@@ -22,9 +22,15 @@ export interface DraftCopy {
   readonly write: (text: string | undefined) => void
 }
 
+/** What the server has shown. */
+interface News {
+  readonly text: string
+  readonly rev: bigint
+}
+
 /**
  * Text that a person typed but has not sent. Text typed here has precedence: a text from another tab or device is
- * taken over only while nothing here is unsaved, and echoes of own saves are ignored.
+ * taken over only while nothing here is unsaved, and never one that is older than what was saved from here.
  */
 export class Draft {
   /** The text in the field. */
@@ -35,15 +41,19 @@ export class Draft {
   private saving: string | undefined
   /** Whether to save again when the present save is done. */
   private again = false
-  /** Texts saved from here whose echo has not arrived yet, oldest first. */
-  private echoes: string[] = []
+  /** Revision of the last save from here. */
+  private rev = 0n
+  /** The newest that the server has shown; undefined = nothing yet. */
+  private news: News | undefined
+  /** The copy in this browser as it was when this draft last looked at it; another tab may have changed it since. */
+  private held: string | undefined
   private timer: ReturnType<typeof setTimeout> | undefined
   private readonly listeners = new Set<() => void>()
 
   constructor(private readonly storage: DraftStorage) {
-    const copy = storage.copy?.read()
-    this.text = copy ?? ''
-    this.kept = copy === undefined ? '' : undefined
+    this.held = storage.copy?.read()
+    this.text = this.held ?? ''
+    this.kept = this.text === '' ? '' : undefined
   }
 
   /** For `useSyncExternalStore`. */
@@ -62,7 +72,8 @@ export class Draft {
   edit(text: string): void {
     this.text = text
     const unsaved = this.status !== 'kept'
-    this.storage.copy?.write(unsaved ? text : undefined)
+    // An empty copy would delete later what was written on another device.
+    this.hold(unsaved && text !== '' ? text : undefined)
     clearTimeout(this.timer)
     if (unsaved) this.timer = setTimeout(() => void this.flush(), DRAFT_DELAY)
     this.notify()
@@ -73,21 +84,12 @@ export class Draft {
     if (this.status !== 'kept') this.edit(this.text)
   }
 
-  /** The server's draft has changed; undefined or empty = there is none. */
-  remote(text: string | undefined): void {
-    const news = text ?? ''
-    const echo = this.echoes.indexOf(news)
-    if (echo !== -1) {
-      this.echoes.splice(0, echo + 1)
-      return
-    }
+  /** The server's draft at a revision; undefined or empty = there is none. */
+  remote(text: string | undefined, rev: bigint): void {
+    this.news = { text: text ?? '', rev }
+    // Whether this is older than what is being saved is known when the save is done.
     if (this.saving !== undefined) return
-    if (this.text === this.kept) {
-      this.text = news
-      this.echoes = []
-    }
-    // The typed text stays; whether it is saved depends on the server's text.
-    this.kept = news
+    this.learn()
     this.settle()
   }
 
@@ -101,16 +103,15 @@ export class Draft {
     const text = this.text
     if (this.again || text === this.kept || tooLong(text)) return
     this.saving = text
-    this.echoes.push(text)
     this.notify()
     try {
-      await this.storage.save(text)
+      this.rev = await this.storage.save(text)
       this.kept = text
     } catch {
-      // Only the newest: the echo of an earlier save of the same text may still arrive.
-      this.echoes.splice(this.echoes.lastIndexOf(text), 1)
+      // If only the answer was lost, the server shows the text.
     }
     this.saving = undefined
+    this.learn()
     this.settle()
     if (this.again) await this.flush()
   }
@@ -125,20 +126,43 @@ export class Draft {
   /** Deletes the text here and on the server, even if the field is closed. */
   clear(): void {
     this.sent(this.text)
-    this.storage.copy?.write(undefined)
   }
 
-  /** Takes over the text of another draft, unless there is text here. */
-  inherit(from: Draft): void {
-    if (this.text !== '' || from.text === '') return
+  /** Takes over the text of another draft of the same subject, unless there is text here. Returns whether it did. */
+  take(from: Draft): boolean {
+    if (this.text !== '' || from.text === '') return false
     this.edit(from.text)
-    from.clear()
+    return true
   }
 
-  /** Removes the browser's copy when the server has the text. Another tab may have a different copy there. */
+  /** Takes over the text of another subject's draft, which is deleted there, unless there is text here. */
+  inherit(from: Draft): void {
+    if (this.take(from)) from.clear()
+  }
+
+  /** Takes over what the server has shown, unless something newer was saved from here. */
+  private learn(): void {
+    if (this.news === undefined || this.news.rev < this.rev) return
+    const { text } = this.news
+    if (this.text === this.kept) this.text = text
+    // Otherwise the typed text stays; whether it is saved depends on the server's text.
+    this.kept = text
+  }
+
+  /** Removes the browser's copy when the server has the text. */
   private settle(): void {
-    if (this.text === this.kept && this.storage.copy?.read() === this.text) this.storage.copy.write(undefined)
+    if (this.text === this.kept) this.hold(undefined)
     this.notify()
+  }
+
+  /** Stores the browser's copy. Removes it only if it is what this draft found or stored there, not another tab's. */
+  private hold(text: string | undefined): void {
+    const { copy } = this.storage
+    if (copy === undefined) return
+    if (text === undefined && (this.held === undefined || copy.read() !== this.held)) return
+    copy.write(text)
+    // The storage may have refused it.
+    this.held = copy.read()
   }
 
   private notify(): void {
@@ -152,23 +176,27 @@ function tooLong(text: string): boolean {
 
 const PREFIX = 'foundry-draft/'
 
-/** A copy in the storage of this origin. */
+/** A copy in the storage of this origin; none where that is full or forbidden. */
 export function copyInBrowser(name: string): DraftCopy {
   const key = PREFIX + name
   return {
-    read: () => localStorage.getItem(key) ?? undefined,
-    write: (text) => {
-      try {
-        if (text === undefined) localStorage.removeItem(key)
-        else localStorage.setItem(key, text)
-      } catch {
-        // The storage of this origin is full or disabled; the server still has its text.
-      }
-    },
+    read: () => ifAllowed(() => localStorage.getItem(key)) ?? undefined,
+    write: (text) => ifAllowed(() => (text === undefined ? localStorage.removeItem(key) : localStorage.setItem(key, text))),
   }
 }
 
 /** Removes the texts kept in this browser; part of signing out. */
 export function forgetDrafts(): void {
-  for (const key of Object.keys(localStorage)) if (key.startsWith(PREFIX)) localStorage.removeItem(key)
+  ifAllowed(() => {
+    for (const key of Object.keys(localStorage)) if (key.startsWith(PREFIX)) localStorage.removeItem(key)
+  })
+}
+
+/** Uses the storage of this origin; undefined when that is full or forbidden. */
+function ifAllowed<T>(use: () => T): T | undefined {
+  try {
+    return use()
+  } catch {
+    return undefined
+  }
 }

@@ -5,7 +5,7 @@ import { FoundryProvider } from '@foundry/client/react'
 import { ConditionSchema, StageState } from '@foundry/client/gen/foundry/common/v1/common_pb'
 import { SessionState, TaskState, UserStateItemSchema } from '@foundry/client/gen/foundry/task/v1/task_pb'
 import { MantineProvider } from '@mantine/core'
-import { act, fireEvent, render, screen, waitFor, within } from '@testing-library/react'
+import { act, cleanup, fireEvent, render, screen, waitFor, within } from '@testing-library/react'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { TaskPage } from './TaskPage'
 import { aMessage, aSession, aTask, entry, FakeTask } from './test/fakeTask'
@@ -114,6 +114,22 @@ describe('the task page', () => {
     const draft = create(UserStateItemSchema, { item: { case: 'draft', value: { subject: 'ses_1', text: 'from elsewhere' } } })
     act(() => world.fake.show(topics.userState('org_1'), [['draft/ses_1', draft]]))
     await waitFor(() => expect((message() as HTMLTextAreaElement).value).toBe('from elsewhere'))
+  })
+
+  it('has a text that is too long for a draft again when the person comes back, until it is sent', async () => {
+    const long = 'x'.repeat(13 * 1024)
+    const typed = () => (message() as HTMLTextAreaElement).value
+    openTask({})
+    write(long)
+    expect(screen.getByText('Over 12 KiB: in this browser only')).toBeTruthy()
+    cleanup()
+    openTask({ calls: { sendMessage: () => ({ message: aMessage('msg_2', long) }) } })
+    expect(typed()).toBe(long)
+    fireEvent.keyDown(message(), { key: 'Enter' })
+    await waitFor(() => expect(typed()).toBe(''))
+    cleanup()
+    openTask({})
+    expect(typed()).toBe('')
   })
 
   it('stops the turn with Escape, once', async () => {

@@ -25,7 +25,7 @@ const frame: Frame = {
   canAdminister: true,
 }
 const calm: FakeCalls = {
-  task: { updateDraft: () => ({}) },
+  task: { updateDraft: () => ({ rev: 9n }) },
   repo: { listBranches: () => ({ branches: [] }) },
   provisioner: { listAgents: () => ({ agents: [] }), listProviders: () => ({ providers: [] }) },
   profile: {

@@ -107,7 +107,8 @@ function useCreate(organizationId: string, repositoryId: string) {
 function useNewTask({ repositoryId, onClose }: FormProps) {
   const { organizationId } = useOrganization()
   const [, navigate] = useLocation()
-  const { draft, text } = useDraft(organizationId, `new_task/${repositoryId}`, useShell().user?.userId)
+  const userId = useShell().user?.userId
+  const { draft, text } = useDraft(organizationId, `new_task/${repositoryId}`, { userId, moves: true })
   const [choices, setChoices] = useState<Choices>(defaults)
   const [tried, setTried] = useState(false)
   const create = useCreate(organizationId, repositoryId)

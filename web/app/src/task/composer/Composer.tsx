@@ -7,6 +7,7 @@ import { AttachButton, UploadList, useUploads } from '../../attachments'
 import { ErrorState, Kbd } from '../../ui'
 import { useClearedUnless, useCommand } from '../../state/command'
 import type { DraftStatus } from '../../state/draft'
+import { useShell } from '../../state/shell'
 import { useDraft } from '../../state/useDraft'
 import { byteLength, sizeText } from '../../ui/text/size'
 import { CommandList } from './CommandList'
@@ -33,14 +34,11 @@ interface Props {
   onSent: (requestId: string, rev: bigint | undefined) => void
 }
 
-/**
- * The field for messages. Typed text is kept on the server until it is sent. Not rendered again as the agent's text
- * arrives.
- */
+/** The field for messages. Typed text is kept as a draft until it is sent. Not rendered again as the agent's text arrives. */
 export const Composer = memo(function Composer(props: Props) {
   const { organizationId, sessionId, untouched, commands, running, stopping, onStop, onSend, onSent } = props
   const client = useFoundry()
-  const { draft, text, status } = useDraft(organizationId, sessionId)
+  const { draft, text, status } = useDraft(organizationId, sessionId, { userId: useShell().user?.userId })
   const [focused, setFocused] = useState(false)
   const field = useUploads(organizationId)
   const send = useCommand('The message was not sent', async (requestId: string, words: string, attachmentIds: readonly string[]) => {
@@ -156,7 +154,7 @@ const words: Readonly<Record<DraftStatus, string>> = {
   kept: 'Draft saved',
   saving: 'Saving draft…',
   unsaved: 'Draft not saved yet',
-  'too-long': 'Over 12 KiB: saved in this tab only',
+  'too-long': 'Over 12 KiB: in this browser only',
 }
 
 function DraftWord({ status, empty }: { status: DraftStatus; empty: boolean }) {

@@ -17,7 +17,7 @@ export function prepare(): void {
 
 /** Answers to the calls that the page makes without being asked. */
 export const calm: FakeCalls = {
-  task: { updateDraft: () => ({}), markRead: () => ({}), listFileChanges: () => ({ files: [], nextPageToken: '' }) },
+  task: { updateDraft: () => ({ rev: 9n }), markRead: () => ({}), listFileChanges: () => ({ files: [], nextPageToken: '' }) },
 }
 
 /** The content of a task's page. */
