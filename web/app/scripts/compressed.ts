@@ -19,7 +19,9 @@ export function compressed(): Plugin {
     configResolved(config) {
       outDir = config.build.outDir
     },
-    async closeBundle() {
+    async closeBundle(failure) {
+      // There is nothing to compress, and that must not hide why.
+      if (failure !== undefined) return
       const names = await readdir(outDir, { recursive: true })
       await Promise.all(names.filter((name) => COMPRESSED.test(name)).map((name) => writeSiblings(join(outDir, name))))
     },

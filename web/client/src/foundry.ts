@@ -152,7 +152,7 @@ export class Foundry {
         code: Code.Internal,
         reason: 'SESSION_KEY_MISSING',
         message: 'The response to the sign-in contains no session key.',
-        nextAction: 'Open the page at the gateway's own address.',
+        nextAction: 'Open the page at the address of the gateway.',
       });
     }
     this.useKey(key);

@@ -1,7 +1,4 @@
 /** A transcript of many entries: read back to its start, jumped to its end, typed below, all without a stall. */
- * A transcript of many entries: read back to its start, with its end off the screen, with a message being written,
- * all without a stall.
- */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SessionState } from '@foundry/client/gen/foundry/task/v1/task_pb';
