@@ -51,10 +51,7 @@ async fn a_session_is_ready_when_its_agent_has_told_the_history_also_after_the_a
     check_all(&f.shared).await;
 
     let tells = async {
-        let asked = || agent.asked().iter().any(|m| m == "session/load");
-        while !asked() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        agent.until_requested("session/load").await;
         agent.says_all(&session.session_id, (0..100).map(|_| chunk("again"))).await;
         // Only the clock can end the wait once four timers run: the limit of the stage, the quiet time, the longest
         // wait for it, and that of the next look at the log.
