@@ -89,6 +89,13 @@ impl FakeAgent {
         self.0.passed_on.lock().unwrap().iter().map(|(_, method)| method.clone()).collect()
     }
 
+    /// Completes once the agent has got a request with this method.
+    pub async fn until_requested(&self, method: &str) {
+        let mut grown = self.0.grown.subscribe();
+        // The log grows by each request.
+        grown.wait_for(|()| self.asked().iter().any(|asked| asked == method)).await.unwrap();
+    }
+
     /// All messages to the agent, in order.
     pub fn messages(&self) -> Vec<Value> {
         self.0.messages.lock().unwrap().clone()

@@ -51,14 +51,17 @@ async fn a_session_is_ready_when_its_agent_has_told_the_history_also_after_the_a
     check_all(&f.shared).await;
 
     let tells = async {
-        let asked = || agent.asked().iter().any(|m| m == "session/load");
-        while !asked() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        agent.until_requested("session/load").await;
         agent.says_all(&session.session_id, (0..100).map(|_| chunk("again"))).await;
-        // Everything that needs no time has happened by then.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert_eq!(f.again(&session).await.state, SessionState::Creating, "the log is not quiet yet");
+        // Only the clock can end the wait once four timers run: the limit of the stage, the quiet time, the longest
+        // wait for it, and that of the next look at the log.
+        loop {
+            assert_eq!(f.again(&session).await.state, SessionState::Creating, "the log is not quiet yet");
+            if f.env.clock.sleepers() >= 4 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
         while f.again(&session).await.state == SessionState::Creating {
             f.env.clock.advance(Duration::from_millis(50));
             tokio::time::sleep(Duration::from_millis(1)).await;
