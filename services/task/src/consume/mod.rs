@@ -6,6 +6,7 @@ pub mod apply;
 mod follow;
 mod repositories;
 mod sandboxes;
+mod session_end;
 mod stale;
 
 use std::collections::HashSet;
