@@ -79,19 +79,34 @@ pub fn agent_session(
     agent: &AgentSession,
     rev: i64,
 ) -> Result<()> {
-    let organization = aggregate.task.organization_id.clone();
     let known = aggregate.agents.get(&agent.session_id).is_some_and(|replica| replica.rev >= rev);
     let Some(session) = aggregate.session_mut(&agent.session_id) else { return Ok(()) };
+    to_session(ws, env, session, agent, known)?;
+    if !known {
+        aggregate.agents.insert(agent.session_id.clone(), Replica { rev, entity: agent.clone() });
+    }
+    Ok(())
+}
+
+/// Applies the current state of the agent side to the session itself. `known`: this or a newer state was applied
+/// before.
+///
+/// # Errors
+/// When a command cannot be written.
+pub fn to_session(
+    ws: &mut WriteSet,
+    env: &Env,
+    session: &mut Session,
+    agent: &AgentSession,
+    known: bool,
+) -> Result<()> {
     if agent.state() == AgentSessionState::Interrupted && !known {
         session.hold_for(&agent.message_id);
     }
     if session.closed && !session.close_sent && agent.state() != AgentSessionState::Closed {
         session.close_sent = true;
         let call = ProvisionerCall::CloseSession { session_id: agent.session_id.clone() };
-        provisioner_call::send(ws, env, &organization, &agent.session_id, "", &call)?;
-    }
-    if !known {
-        aggregate.agents.insert(agent.session_id.clone(), Replica { rev, entity: agent.clone() });
+        provisioner_call::send(ws, env, &session.organization_id, &agent.session_id, "", &call)?;
     }
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! The service's consumers, each in a task of its own: per organization the sandboxes and repositories, per running
 //! session the agent's events. One more refreshes views that this service's own flows marked stale.
 
+pub mod agent_side;
 pub mod append;
 pub mod apply;
 mod follow;
 mod repositories;
 mod sandboxes;
+mod session_end;
 mod stale;
 
 use std::collections::HashSet;

@@ -10,7 +10,7 @@ use foundry_proto::watch::v1::WatchOptions;
 use foundry_store::WriteSet;
 use tonic::{Status, Streaming};
 
-use super::{Batch, Source, apply};
+use super::{Batch, Source, agent_side, apply};
 use crate::context::Context;
 use crate::flow::change;
 use crate::store::{positions, upstream};
@@ -60,7 +60,7 @@ async fn take(
     let mut failed = None;
     for (task, news) in sort(cx, organization, batch).await? {
         // One task that cannot be read or written must not block the organization's other tasks.
-        if let Err(e) = change(cx, &task, |aggregate, ws| apply_news(cx, aggregate, ws, &news)).await {
+        if let Err(e) = take_news(cx, &task, &news).await {
             if last {
                 tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them");
             } else {
@@ -75,6 +75,14 @@ async fn take(
     let mut ws = WriteSet::new();
     positions::put(&mut ws, stream, before.as_ref(), &batch.position);
     cx.store.commit(ws).await?;
+    Ok(())
+}
+
+async fn take_news(cx: &Context, task: &TaskId, news: &News) -> Result<()> {
+    if let ([(rev, Item::AgentSession(agent))], []) = (news.updates.as_slice(), news.gone.as_slice()) {
+        return agent_side::update(cx, task, agent, *rev).await;
+    }
+    change(cx, task, |aggregate, ws| apply_news(cx, aggregate, ws, news)).await?;
     Ok(())
 }
 

@@ -4,11 +4,11 @@ pub mod aggregate;
 pub mod messages;
 pub mod positions;
 pub mod prompts;
+pub mod session_end;
 pub mod sessions;
 pub mod summary;
 pub mod tasks;
 pub mod transcript;
-pub mod transcript_end;
 pub mod upstream;
 pub mod user_state;
 
