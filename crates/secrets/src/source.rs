@@ -165,6 +165,6 @@ mod tests {
         assert!(refusal("env:FOUNDRY_NO_SUCH_VARIABLE").await.contains("not set"));
         assert!(refusal("file:/no/such/file").await.contains("no such file"));
         let late = source("command:sleep 600").read(Duration::from_millis(1)).await.unwrap_err();
-        assert!(late.message().contains("did not end"), "{late}");
+        assert!(late.message().contains("did not finish"), "{late}");
     }
 }
