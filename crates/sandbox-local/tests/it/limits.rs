@@ -467,7 +467,9 @@ async fn lets_other_sandboxes_work_while_one_takes_all_it_can() {
         }
     }));
     let measured = async {
-        eventually("the bomb is there", async || (running(&mark).len() > 20).then_some(())).await;
+        // Where the memory is taken first, the bomb may be killed before it is seen.
+        let attacks = async || running(&mark).len() > 20 || !attacked.reached().await.is_empty();
+        eventually("the attack takes all it can", async || attacks().await.then_some(())).await;
         latency(&other.client, 40).await
     };
     tokio::select! {
