@@ -63,6 +63,11 @@ impl Session {
         agent.is_none_or(|a| a.last_offset <= self.event_offset)
     }
 
+    /// Whether its agent can take a message: no turn runs, and the transcript holds all of the last one.
+    pub fn can_take(&self, agent: Option<&AgentSession>) -> bool {
+        agent.is_some_and(|a| a.state() == AgentSessionState::Ready) && self.caught_up(agent)
+    }
+
     /// Whether the agent's events must be followed: it has more of them, or a turn runs. A turn that waits for a
     /// person has none until it is answered, and others may need its stream.
     pub fn to_follow(&self, agent: Option<&AgentSession>) -> bool {

@@ -251,9 +251,7 @@ fn next<'a>(aggregate: &'a Aggregate, session: &SessionId) -> Option<&'a crate::
         // The agent may or may not have it. Sending the same id again is safe and settles it.
         return Some(message);
     }
-    let agent = aggregate.agent(session.as_str())?;
-    let ready =
-        agent.state() == AgentSessionState::Ready && aggregate.caught_up(ours) && !ours.view.queue_held;
+    let ready = ours.can_take(aggregate.agent(session.as_str())) && !ours.view.queue_held;
     ready.then_some(message)
 }
 

@@ -30,8 +30,8 @@ impl SessionEnd {
         self.session.follows = self.session.to_follow(self.agent.as_ref().map(|a| &a.entity));
     }
 
-    fn caught_up(&self) -> bool {
-        self.session.caught_up(self.agent.as_ref().map(|a| &a.entity))
+    fn can_take(&self) -> bool {
+        self.session.can_take(self.agent.as_ref().map(|a| &a.entity))
     }
 }
 
@@ -50,7 +50,7 @@ pub async fn load(store: &Store, task: &TaskId, session: &SessionId) -> Result<O
 }
 
 /// Adds the difference between two states of a session's end: the session's row and views, its offset in the lists, the
-/// agent's side, and the signal that its flow waits for when it catches up with its agent.
+/// agent's side, and the signal that its flow waits for when its agent can take a message.
 ///
 /// # Errors
 /// `INTERNAL` when the database fails.
@@ -72,7 +72,7 @@ pub async fn write(
     if session.follows != before.session.follows {
         ws.wake(FOLLOW_TOPIC);
     }
-    if before.caught_up() != after.caught_up() {
+    if before.can_take() != after.can_take() {
         signal(ws, env, &session_key(session.session_id.as_str()));
     }
     Ok(())

@@ -233,7 +233,7 @@ async fn derives_the_task_when_an_update_says_more_than_how_many_events_there_ar
     let world = World::new().await;
     let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
     let (task, session) = ids(&running.create(&tenant, "one").await);
-    running.until_session(&tenant, &task, &session, |s| s.state() == SessionState::Running).await;
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Running).await;
     let task = task.parse().unwrap();
     let mut news = further(&load(&running, &task).await, &session, 1);
     news.entity.title = "The parser".to_owned();

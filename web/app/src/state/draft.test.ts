@@ -289,6 +289,20 @@ describe('a draft with a copy in this browser', () => {
     expect(write).toHaveBeenLastCalledWith(undefined)
   })
 
+  it('gives up what an earlier page left there once another field has saved or sent it', async () => {
+    const save = vi.fn(async (_: string) => 3n)
+    let held: string | undefined = 'Hi'
+    const draft = new Draft({ save, copy: { read: () => held, write: (text) => (held = text) } })
+    draft.remote('', 1n)
+    draft.resume()
+    held = undefined
+    await rest()
+    expect(save).not.toHaveBeenCalled()
+    expect(draft.text).toBe('')
+    draft.remote('Hi there', 2n)
+    expect(draft.text).toBe('Hi there')
+  })
+
   it('keeps nothing there once everything was taken away, which would delete a newer text later', async () => {
     const { draft, save, write } = makeCopied(undefined, 'theirs')
     save.mockRejectedValueOnce(new Error('unavailable'))

@@ -47,13 +47,16 @@ export class Draft {
   private news: News | undefined
   /** The copy in this browser as it was when this draft last looked at it; another tab may have changed it since. */
   private held: string | undefined
+  /** Whether the text is what an earlier page left, untouched since: another field may save or send it first. */
+  private found: boolean
   private timer: ReturnType<typeof setTimeout> | undefined
   private readonly listeners = new Set<() => void>()
 
   constructor(private readonly storage: DraftStorage) {
     this.held = storage.copy?.read()
     this.text = this.held ?? ''
-    this.kept = this.text === '' ? '' : undefined
+    this.found = this.text !== ''
+    this.kept = this.found ? undefined : ''
   }
 
   /** For `useSyncExternalStore`. */
@@ -70,6 +73,7 @@ export class Draft {
 
   /** Takes over what the person typed. */
   edit(text: string): void {
+    this.found = false
     this.text = text
     const unsaved = this.status !== 'kept'
     // An empty copy would delete later what was written on another device.
@@ -81,7 +85,9 @@ export class Draft {
 
   /** Saves a copy that an earlier page has left. */
   resume(): void {
-    if (this.status !== 'kept') this.edit(this.text)
+    if (this.status === 'kept') return
+    clearTimeout(this.timer)
+    this.timer = setTimeout(() => void this.flush(), DRAFT_DELAY)
   }
 
   /** The server's draft at a revision; undefined or empty = there is none. */
@@ -100,15 +106,19 @@ export class Draft {
   async flush(): Promise<void> {
     clearTimeout(this.timer)
     this.again = this.saving !== undefined
+    if (!this.again) this.learn()
     const text = this.text
     if (this.again || text === this.kept || tooLong(text)) return
     this.saving = text
+    this.found = false
     this.notify()
     try {
       this.rev = await this.storage.save(text)
       this.kept = text
     } catch {
-      // If only the answer was lost, the server shows the text.
+      // The server may have this text or the one before: what it shows from now on says which.
+      this.kept = undefined
+      this.news = undefined
     }
     this.saving = undefined
     this.learn()
@@ -142,6 +152,10 @@ export class Draft {
 
   /** Takes over what the server has shown, unless something newer was saved from here. */
   private learn(): void {
+    if (this.found && this.storage.copy?.read() !== this.held) {
+      this.found = false
+      this.kept = this.text
+    }
     if (this.news === undefined || this.news.rev < this.rev) return
     const { text } = this.news
     if (this.text === this.kept) this.text = text
