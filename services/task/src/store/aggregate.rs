@@ -175,5 +175,12 @@ fn awaited(aggregate: &Aggregate, session: &Session) -> impl PartialEq + use<> {
     let next = next.map(|m| m.message_id.clone());
     // After a move to another sandbox, the agent's side is created again.
     let agent = (agent, aggregate.sandbox.as_ref().map(|s| s.entity.sandbox_id.clone()));
-    (agent, session.can_take(aggregate.agent(id)), session.view.queue_held, session.closed, session.view.state, next)
+    (
+        agent,
+        session.can_take(aggregate.agent(id)),
+        session.view.queue_held,
+        session.closed,
+        session.view.state,
+        next,
+    )
 }
