@@ -17,8 +17,8 @@ fn said(session: &str, offset: i64, text: &str) -> AgentEvent {
     AgentEvent { session_id: session.to_owned(), offset, part: Some(part) }
 }
 
-async fn load(running: &Running, task: &TaskId) -> Box<Aggregate> {
-    aggregate::load(&running.cx.store, task).await.unwrap().unwrap()
+async fn load(running: &Running, task: &TaskId) -> Aggregate {
+    *aggregate::load(&running.cx.store, task).await.unwrap().unwrap()
 }
 
 /// The agent's side with its newest event so much further, as an update from the provisioner.
