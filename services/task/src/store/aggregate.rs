@@ -6,6 +6,7 @@
 use foundry_core::{Env, Result, TaskId};
 use foundry_flow::signal;
 use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
+use foundry_proto::task::v1::SessionState;
 use foundry_store::{Reader, RevRef, Scope, Store, WriteSet};
 
 use super::{messages, sessions, summary, tasks, upstream};
@@ -150,7 +151,7 @@ fn signals(ws: &mut WriteSet, env: &Env, before: &Aggregate, after: &Aggregate) 
     let sandbox = |a: &Aggregate| {
         a.sandbox.as_ref().map(|s| {
             let failed = (s.entity.state() == SandboxState::Error).then_some(s.rev);
-            (s.entity.sandbox_id.clone(), s.entity.state, failed)
+            (s.entity.sandbox_id.clone(), awaited_of_sandbox(s.entity.state()), failed)
         })
     };
     if sandbox(before) != sandbox(after) || before.task.lifecycle != after.task.lifecycle {
@@ -169,7 +170,7 @@ fn awaited(aggregate: &Aggregate, session: &Session) -> impl PartialEq + use<> {
     let id = session.session_id.as_str();
     let agent = aggregate.agents.get(id).map(|a| {
         let failed = (a.entity.state() == AgentSessionState::Error).then_some(a.rev);
-        (a.entity.state, a.entity.sandbox_id.clone(), failed)
+        (awaited_of_agent(a.entity.state()), a.entity.sandbox_id.clone(), failed)
     });
     let next = aggregate.queue(id).next();
     let next = next.map(|m| m.message_id.clone());
@@ -180,7 +181,34 @@ fn awaited(aggregate: &Aggregate, session: &Session) -> impl PartialEq + use<> {
         session.can_take(aggregate.agent(id)),
         session.view.queue_held,
         session.closed,
-        session.view.state,
+        awaited_of_session(session.view.state()),
         next,
     )
+}
+
+/// The states of a sandbox that flows tell apart, each by one of them: what happens before the agent is installed is
+/// all the same to them.
+fn awaited_of_sandbox(state: SandboxState) -> SandboxState {
+    match state {
+        SandboxState::Allocating | SandboxState::PreparingRepo => SandboxState::Queued,
+        SandboxState::StartingAgent => SandboxState::InstallingAgent,
+        other => other,
+    }
+}
+
+/// The states of an agent's side that flows tell apart: when it can take a message is told apart by itself.
+fn awaited_of_agent(state: AgentSessionState) -> AgentSessionState {
+    match state {
+        AgentSessionState::Creating => AgentSessionState::Pending,
+        AgentSessionState::Running | AgentSessionState::Interrupted => AgentSessionState::Ready,
+        other => other,
+    }
+}
+
+/// The states of a session that flows tell apart: those after its creation are all the same to them.
+fn awaited_of_session(state: SessionState) -> SessionState {
+    match state {
+        SessionState::Running | SessionState::Idle | SessionState::Interrupted => SessionState::Ready,
+        other => other,
+    }
 }

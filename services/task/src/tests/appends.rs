@@ -41,8 +41,12 @@ fn is_derived(running: &Running, written: &Aggregate) {
 
 /// The last signal to the flow of a session.
 async fn signal(running: &Running, session: &str) -> Option<String> {
+    signal_of(running, &aggregate::session_key(session)).await
+}
+
+async fn signal_of(running: &Running, key: &str) -> Option<String> {
     const SQL: &str = "SELECT nonce FROM flow_signals WHERE wait_key = $1";
-    let rows = running.cx.store.query(SQL, &[aggregate::session_key(session).into()]).await.unwrap();
+    let rows = running.cx.store.query(SQL, &[key.into()]).await.unwrap();
     rows.first().map(|r| r.text("nonce").unwrap().to_owned())
 }
 
@@ -265,5 +269,35 @@ async fn wakes_the_flow_of_a_failed_session_for_each_revision_of_its_agents_side
     let before = signal(&running, &session).await;
     update(&running, &task, &Replica { rev: news.rev + 1, ..news }).await;
     assert_ne!(signal(&running, &session).await, before);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn wakes_flows_for_those_states_of_a_sandbox_alone_that_they_tell_apart() {
+    let world = World::new().await;
+    let (tenant, running) = (world.tenant(Role::Member).await, world.start().await);
+    let (task, _) = ids(&running.create(&tenant, "one").await);
+    running.until(&tenant, &task, |t| t.task.as_ref().unwrap().state() == TaskState::Running).await;
+    let task = task.parse().unwrap();
+    let key = aggregate::sandbox_key(&task);
+    let mut woken = Vec::new();
+    for state in [
+        SandboxState::Queued,
+        SandboxState::Allocating,
+        SandboxState::PreparingRepo,
+        SandboxState::InstallingAgent,
+        SandboxState::StartingAgent,
+        SandboxState::Ready,
+    ] {
+        let before = signal_of(&running, &key).await;
+        crate::flow::change(&running.cx, &task, |aggregate, _| {
+            aggregate.sandbox.as_mut().unwrap().entity.set_state(state);
+            Ok(())
+        })
+        .await
+        .unwrap();
+        woken.push(signal_of(&running, &key).await != before);
+    }
+    assert_eq!(woken, [true, false, false, true, false, true]);
     running.stop().await;
 }
