@@ -108,7 +108,8 @@ async fn appends_each_event_once_while_others_write_parts_of_the_task() {
     };
     let others = async {
         let mut written = 0;
-        while written < 20 {
+        // Fewer than an append tries again, so that one that loses to each of them still succeeds.
+        while written < 10 {
             let fence = tasks::fence(&cx.store, &task).await.unwrap().unwrap();
             let mut ws = WriteSet::new();
             tasks::update_fence(&mut ws, &task, fence, aggregate::fence(&cx.env));
