@@ -66,7 +66,12 @@ pub async fn put_all(
 
 fn read(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     let failed = |e: std::io::Error| Failure::new(format!("{} cannot be read: {e}", path.display())).exit(2);
-    let size = std::fs::metadata(path).map_err(failed)?.len();
+    let found = std::fs::metadata(path).map_err(failed)?;
+    if !found.is_file() {
+        // A device or a pipe may have no end.
+        return Err(Failure::new(format!("{} is not a regular file", path.display())).exit(2));
+    }
+    let size = found.len();
     if size > MAX_FILE {
         let text = format!("{} is {size} bytes; the limit is {MAX_FILE}", path.display());
         return Err(Failure::new(text).next("send a smaller file, or commit it to the repository").exit(2));

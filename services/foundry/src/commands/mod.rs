@@ -16,6 +16,7 @@ mod session;
 mod task;
 mod token;
 
+use std::io::Read as _;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
@@ -55,10 +56,34 @@ pub async fn run(cli: Cli, further: FurtherProviders) -> Result<ExitCode, Failur
     }
 }
 
+/// Most bytes that are read from standard input; the services' own limits are lower.
+const MAX_INPUT: u64 = 1 << 20;
+
 /// The text itself, or the content of standard input for `-`.
 ///
 /// # Errors
-/// When standard input cannot be read as text.
+/// When standard input cannot be read as text, or has more than 1 MiB.
 pub fn text_or_stdin(text: String) -> Result<String, Failure> {
-    if text == "-" { Ok(std::io::read_to_string(std::io::stdin())?) } else { Ok(text) }
+    if text == "-" { read_text(std::io::stdin()) } else { Ok(text) }
+}
+
+fn read_text(from: impl std::io::Read) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    from.take(MAX_INPUT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_INPUT {
+        return Err(Failure::new(format!("standard input has more than {MAX_INPUT} bytes")).exit(2));
+    }
+    String::from_utf8(bytes).map_err(|_| Failure::new("standard input is not UTF-8 text").exit(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_without_end_or_of_bytes_is_refused() {
+        assert_eq!(read_text("fix\n".as_bytes()).unwrap(), "fix\n");
+        assert!(read_text(std::io::repeat(b'a')).is_err());
+        assert!(read_text(&[0xff][..]).is_err());
+    }
 }

@@ -106,7 +106,7 @@ async fn answer(gateway: &Gateway, output: Output, session_id: String, wanted: &
     } else {
         chosen(&pending.options, wanted).map(|o| o.option_id.clone()).ok_or_else(|| {
             let known: Vec<_> = pending.options.iter().map(|o| o.option_id.as_str()).collect();
-            Failure::new(format!("unknown option {wanted}"))
+            Failure::new(format!("unknown option {wanted:?}"))
                 .next(format!("one of: {}, cancel", known.join(", ")))
                 .exit(2)
         })?
@@ -124,10 +124,14 @@ async fn answer(gateway: &Gateway, output: Output, session_id: String, wanted: &
 /// Finds the option with exactly this id, else the first whose kind or name begins with the text. Options that apply
 /// once come before those that apply always.
 fn chosen<'a>(options: &'a [PermissionOption], wanted: &str) -> Option<&'a PermissionOption> {
+    // Every name begins with nothing: an unset variable of a script must not grant anything.
+    if wanted.trim().is_empty() {
+        return None;
+    }
     if let Some(exact) = options.iter().find(|o| o.option_id == wanted) {
         return Some(exact);
     }
-    let wanted = wanted.to_lowercase();
+    let wanted = wanted.trim().to_lowercase();
     let begins =
         |o: &&PermissionOption| o.kind.starts_with(&wanted) || o.name.to_lowercase().starts_with(&wanted);
     let once = options.iter().filter(begins).find(|o| !o.kind.ends_with("_always"));
@@ -146,5 +150,27 @@ async fn first_offset(gateway: &Gateway, session_id: &str, from: i64) -> Result<
         Ok((from - 1).max(0))
     } else {
         Ok((transcript_end(gateway, session_id).await? + from).max(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_names_an_option_by_its_id_or_first_letters_and_nothing_names_none() {
+        let option = |id: &str, kind: &str, name: &str| PermissionOption {
+            option_id: id.to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        };
+        let options = [
+            option("1", "allow_always", "Always"),
+            option("2", "allow_once", "Allow"),
+            option("3", "reject_once", "No"),
+        ];
+        let chosen = |wanted| chosen(&options, wanted).map(|o| o.option_id.as_str());
+        assert_eq!(["2", "1", "allow", "no", "rej"].map(chosen), ["2", "1", "2", "3", "3"].map(Some));
+        assert_eq!(["", " ", "\n", "maybe"].map(chosen), [None; 4]);
     }
 }
