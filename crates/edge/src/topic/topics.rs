@@ -127,7 +127,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// The topic.
+    /// The topic that this lease keeps open.
     pub(crate) fn topic(&self) -> &Arc<Topic> {
         &self.topic
     }

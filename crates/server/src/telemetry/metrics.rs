@@ -148,7 +148,7 @@ impl Metrics {
         self.0.accept_failures.add(1, &[KeyValue::new("service", service)]);
     }
 
-    /// Records that a watch of a view was opened: `anew`, `resumed` at a position, or `reset` when the position was no
+    /// Records that a watch of a view was opened: `new`, `resumed` at a position, or `reset` when the position was no
     /// longer valid.
     pub fn watch_opened(&self, view: &'static str, beginning: &'static str) {
         self.0.watches.add(1, &[KeyValue::new("view", view)]);

@@ -129,7 +129,7 @@ pub fn data_dir(global: &Global) -> Result<PathBuf, Failure> {
 }
 
 #[cfg(test)]
-mod every_setting;
+mod every_setting_tests;
 
 #[cfg(test)]
 mod tests {

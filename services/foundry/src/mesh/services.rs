@@ -93,7 +93,7 @@ pub fn called() -> impl Iterator<Item = &'static MeshService> {
 /// What a service is built from.
 #[derive(Clone, Copy)]
 pub struct ServiceInputs<'a> {
-    /// Its name.
+    /// The service's name in the table.
     pub name: &'static str,
     /// Its data directory, if it has one.
     pub data: Option<&'a DataDirectory>,

@@ -186,8 +186,8 @@ fn awaited(aggregate: &Aggregate, session: &Session) -> impl PartialEq + use<> {
     )
 }
 
-/// The states of a sandbox that flows tell apart, each by one of them: what happens before the agent is installed is
-/// all the same to them.
+/// The states of a sandbox that flows distinguish, each represented by one of them. No flow depends on which step before
+/// the installation of the agent is running.
 fn awaited_of_sandbox(state: SandboxState) -> SandboxState {
     match state {
         SandboxState::Allocating | SandboxState::PreparingRepo => SandboxState::Queued,
@@ -196,7 +196,7 @@ fn awaited_of_sandbox(state: SandboxState) -> SandboxState {
     }
 }
 
-/// The states of an agent's side that flows tell apart: when it can take a message is told apart by itself.
+/// The states of an agent's side that flows distinguish. Whether it can take a message is a fact of its own.
 fn awaited_of_agent(state: AgentSessionState) -> AgentSessionState {
     match state {
         AgentSessionState::Creating => AgentSessionState::Pending,
@@ -205,7 +205,7 @@ fn awaited_of_agent(state: AgentSessionState) -> AgentSessionState {
     }
 }
 
-/// The states of a session that flows tell apart: those after its creation are all the same to them.
+/// The states of a session that flows distinguish: no flow depends on which of those after its creation it is in.
 fn awaited_of_session(state: SessionState) -> SessionState {
     match state {
         SessionState::Running | SessionState::Idle | SessionState::Interrupted => SessionState::Ready,

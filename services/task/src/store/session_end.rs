@@ -18,7 +18,7 @@ use crate::domain::session::Session;
 pub struct SessionEnd {
     /// The task's fence before the rest was read.
     fence: i64,
-    /// The session.
+    /// The session as it was read under that fence.
     pub session: Session,
     /// The agent's side of it; none before it was created.
     pub agent: Option<Replica<AgentSession>>,
