@@ -34,10 +34,16 @@ async function families(page: Page, style: string): Promise<string[]> {
   await session.send('CSS.enable');
   const { root } = await session.send('DOM.getDocument');
   const { nodeId } = await session.send('DOM.querySelector', { nodeId: root.nodeId, selector: '#probe' });
-  const { fonts } = await session.send('CSS.getPlatformFontsForNode', { nodeId });
+  const drawn = async (): Promise<string[]> => {
+    const { fonts } = await session.send('CSS.getPlatformFontsForNode', { nodeId });
+    return fonts.map((font) => font.familyName).sort();
+  };
+  // The browser names no font until it has laid the text out; on a busy machine that is later than the question.
+  await expect.poll(drawn).not.toEqual([]);
+  const names = await drawn();
   await page.evaluate(() => document.getElementById('probe')?.remove());
   await session.detach();
-  return fonts.map((font) => font.familyName).sort();
+  return names;
 }
 
 /** The size of everything in the page. */
