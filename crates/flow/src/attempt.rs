@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -45,9 +45,11 @@ pub(crate) async fn run(inner: &Arc<Inner>, bound: &Arc<Binding>, row: &mut Row,
         env: inner.env.clone(),
         stop: Arc::clone(&stop),
         progress: Arc::clone(&progress) as _,
+        found: Mutex::default(),
     };
     let span = inner.options.hooks.span(&row.status);
     let ended = bounded(inner, stage.timeout, &stop, run_stage(stage, &ctx)).instrument(span).await;
+    row.found = foundry_core::lock(&ctx.found).take();
     if let Some((text, at)) = progress.newest() {
         row.status.last_progress = text;
         row.status.last_progress_time = at;

@@ -1,11 +1,14 @@
 //! How a flow is projected to its service's rows, and a flow's table bound to the context of its functions.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use foundry_core::Error;
 use foundry_store::WriteSet;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::context::StageContext;
@@ -13,12 +16,37 @@ use crate::outcome::Outcome;
 use crate::spec::{Flow, Retry, Stage};
 use crate::status::FlowStatus;
 
+/// What an attempt found out, for [`Projection::derive`]: the service knows the type.
+pub type Found = Arc<dyn Any + Send + Sync>;
+
+/// The writes for a transition that were derived from rows of the service.
+pub struct Derived {
+    /// The writes. Guards in them name the rows that they were derived from.
+    pub write: WriteSet,
+    /// The newest signal that a flow which begins to wait has already seen, as [`crate::newest_signal`] found it: the
+    /// attempt decided on the rows that the guards name. Empty = it may have missed one, and looks again.
+    pub seen: String,
+    /// Kept until the writes are committed, so that the rows can be reserved within this process until then.
+    pub held: Box<dyn Any + Send>,
+}
+
 /// Projects a flow to the rows of the service that owns it.
+#[async_trait]
 pub trait Projection: Send + Sync + 'static {
     /// The writes for a transition, committed in the same transaction.
     ///
     /// Must depend on nothing but the status: it may be called again after a conflict.
     fn project(&self, flow: &FlowStatus) -> WriteSet;
+
+    /// The writes in place of [`Projection::project`], with all that the service derives from the transition and from
+    /// what the attempt has found. Called again when another writer came between; after several conflicts, and where
+    /// it returns `None`, the writes of `project` are used.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    async fn derive(&self, _flow: &FlowStatus, _found: Option<&Found>) -> Result<Option<Derived>, Error> {
+        Ok(None)
+    }
 }
 
 /// Projects nothing: for flows that are visible only in their own row.
@@ -42,6 +70,7 @@ impl<F: Fn(&FlowStatus) -> WriteSet + Send + Sync + 'static> Projection for F {
 pub struct Binding {
     pub(crate) kind: &'static str,
     pub(crate) concurrency: usize,
+    pub(crate) brief: bool,
     pub(crate) stages: Vec<BoundStage>,
     projection: Arc<dyn Projection>,
 }
@@ -85,6 +114,7 @@ impl Binding {
         Self {
             kind: flow.kind,
             concurrency: flow.concurrency,
+            brief: flow.brief,
             stages: flow.stages.iter().map(bound).collect(),
             projection: Arc::new(NoProjection),
         }
@@ -132,6 +162,19 @@ impl Binding {
         catch_unwind(AssertUnwindSafe(|| self.projection.project(flow))).unwrap_or_else(|_| {
             tracing::error!(flow = %flow.flow_id, kind = flow.kind, "the projection of a flow panicked");
             WriteSet::new()
+        })
+    }
+
+    /// The derived writes of the projection. One that panics derives nothing.
+    pub(crate) async fn derive(
+        &self,
+        flow: &FlowStatus,
+        found: Option<&Found>,
+    ) -> Result<Option<Derived>, Error> {
+        let derived = AssertUnwindSafe(self.projection.derive(flow, found)).catch_unwind().await;
+        derived.unwrap_or_else(|_| {
+            tracing::error!(flow = %flow.flow_id, kind = flow.kind, "the derivation for a flow panicked");
+            Ok(None)
         })
     }
 }

@@ -32,6 +32,15 @@ pub struct NewFlow {
     traceparent: String,
     input: serde_json::Value,
     delay: Option<Duration>,
+    awaits: Option<Awaits>,
+}
+
+/// What a flow waits for that is inserted waiting.
+#[derive(Clone, Debug)]
+struct Awaits {
+    key: String,
+    message: String,
+    at_most: Duration,
 }
 
 impl NewFlow {
@@ -54,6 +63,7 @@ impl NewFlow {
             traceparent: String::new(),
             input: serde_json::Value::Null,
             delay: None,
+            awaits: None,
         }
     }
 
@@ -85,6 +95,26 @@ impl NewFlow {
         self
     }
 
+    /// Starts at another stage than the first of the table.
+    #[must_use]
+    pub fn at(mut self, stage: &'static str) -> Self {
+        self.first_stage = stage;
+        self
+    }
+
+    /// Inserts the flow waiting at its first stage, until the key is signalled or this much time has passed. For a flow
+    /// whose first stage would find nothing to do: nothing may signal the key before the commit.
+    #[must_use]
+    pub fn waiting_for(
+        mut self,
+        key: impl Into<String>,
+        message: impl Into<String>,
+        at_most: Duration,
+    ) -> Self {
+        self.awaits = Some(Awaits { key: key.into(), message: message.into(), at_most });
+        self
+    }
+
     /// What the stages read as [`crate::StageContext::input`].
     ///
     /// # Errors
@@ -104,7 +134,15 @@ impl NewFlow {
 /// fails the write set.
 pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
     let micros = |delay: Duration| i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
-    let start = new.delay.map_or(Value::Now, |delay| Value::After(micros(delay)));
+    let start = match (&new.awaits, new.delay) {
+        (Some(awaits), _) => Value::After(micros(awaits.at_most)),
+        (None, Some(delay)) => Value::After(micros(delay)),
+        (None, None) => Value::Now,
+    };
+    let waits = new.awaits.is_some();
+    let status = if waits { Status::Waiting } else { Status::Ready };
+    let (key, message) = new.awaits.map_or((Value::Null, String::new()), |a| (a.key.into(), a.message));
+    let deadline = if waits { start.clone() } else { Value::Null };
     let values: Vec<Value> = vec![
         new.flow_id.into(),
         new.kind.into(),
@@ -115,7 +153,7 @@ pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
         new.traceparent.into(),
         new.input.to_string().into_bytes().into(),
         Value::from(&b"null"[..]), // state
-        Status::Ready.as_str().into(),
+        status.as_str().into(),
         new.first_stage.into(),
         "".into(),     // reached
         "".into(),     // unwinding
@@ -128,12 +166,12 @@ pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
         start.clone(), // due_time
         start,         // ready_time
         Woken::Start.as_str().into(),
-        Value::Null, // wait_key
-        "".into(),   // signal_seen
-        Value::Null, // deadline
-        "".into(),   // class
-        "".into(),   // reason
-        "".into(),   // message
+        key,
+        "".into(), // signal_seen
+        deadline,
+        "".into(), // class
+        if waits { "WAITING" } else { "" }.into(),
+        message.into(),
         "".into(),   // cause_stage
         "".into(),   // cause_reason
         "".into(),   // cause_message
@@ -146,12 +184,20 @@ pub fn enqueue(ws: &mut WriteSet, new: NewFlow) {
         Value::Null, // finished_time
     ];
     ws.insert(&FLOWS, values);
-    ws.wake(topic(new.kind));
+    // One that waits is found when it is signalled, or by its deadline.
+    if !waits {
+        ws.wake(topic(new.kind));
+    }
 }
 
 /// Makes every flow that waits for `key` due, in the transaction that applies the awaited change. It is no error if no
 /// flow waits; a flow that begins to wait later finds the signal then.
 pub fn signal(ws: &mut WriteSet, env: &Env, key: &str) {
+    signal_by_name(ws, env, key);
+}
+
+/// As [`signal`]; returns the name of this signal, for [`crate::Derived::seen`].
+pub fn signal_by_name(ws: &mut WriteSet, env: &Env, key: &str) -> String {
     let nonce = env.random.uuid_at(env.clock.now()).simple().to_string();
     ws.upsert(&SIGNALS, [key.into(), nonce.as_str().into(), Value::Now]);
     ws.update_where(
@@ -161,10 +207,11 @@ pub fn signal(ws: &mut WriteSet, env: &Env, key: &str) {
             ("status", Status::Ready.as_str().into()),
             ("due_time", Value::Now),
             ("woken", Woken::Signal.as_str().into()),
-            ("signal_seen", nonce.into()),
+            ("signal_seen", nonce.as_str().into()),
         ],
     );
     ws.wake(ANY_TOPIC);
+    nonce
 }
 
 /// Requests the end of a flow; legal in every state. A flow that is already done or cancelled stays so; any other stops

@@ -1,12 +1,13 @@
 //! What a stage can read and report while it runs.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use foundry_core::{Env, Error, FlowId, OrganizationId};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use crate::binding::Found;
 use crate::status::{FlowStatus, Woken};
 
 /// Why a running attempt was ordered to stop.
@@ -61,6 +62,7 @@ pub struct StageContext {
     pub(crate) env: Env,
     pub(crate) stop: Arc<StopOrder>,
     pub(crate) progress: Arc<dyn Says>,
+    pub(crate) found: Mutex<Option<Found>>,
 }
 
 impl StageContext {
@@ -149,6 +151,12 @@ impl StageContext {
     /// Time and randomness.
     pub fn env(&self) -> &Env {
         &self.env
+    }
+
+    /// Hands what the attempt found out to [`crate::Projection::derive`], which records it with the attempt's end. What
+    /// is found again replaces it.
+    pub fn found<T: Send + Sync + 'static>(&self, found: T) {
+        *foundry_core::lock(&self.found) = Some(Arc::new(found));
     }
 
     /// Reports the attempt's progress. Persisted and projected at most once a second; the newest text is

@@ -1,12 +1,13 @@
 //! Drives one claimed flow from attempt to attempt until it rests or its lease is lost.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_store::{CommitError, Guard, WriteSet};
 
 use crate::attempt::{self, Ended};
-use crate::binding::Binding;
+use crate::binding::{Binding, Derived};
 use crate::hooks::{Point, Verdict};
 use crate::inner::Inner;
 use crate::lease::Held;
@@ -20,6 +21,10 @@ use crate::status::{Status, Transition};
 const LEASE_GUARD: &str = "flow_lease";
 /// Pause before a commit is repeated after the database failed.
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+/// Duration after which the beginning of a brief stage is projected.
+const LASTS: Duration = Duration::from_millis(200);
+/// How often the writes for a transition are derived while other writers come between.
+const MAX_DERIVATIONS: u32 = 8;
 /// How many interruptions (crashes of the worker in the middle of a stage) are tolerated.
 const MAX_INTERRUPTIONS: u32 = 100;
 
@@ -57,6 +62,28 @@ struct Driver<'a> {
     held: &'a Held,
 }
 
+/// How a transition is projected.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Showing {
+    /// With what the service derives from it; so many derivations were in vain.
+    Derived(u32),
+    /// From the flow's status alone.
+    Plain,
+    /// Not at all, since the writes of the projection conflict with the database.
+    Nothing,
+}
+
+/// The writes of a projection.
+#[derive(Default)]
+struct Shown {
+    write: WriteSet,
+    derived: bool,
+    /// See [`crate::Derived::seen`].
+    seen: String,
+    /// See [`crate::Derived::held`].
+    _held: Option<Box<dyn Any + Send>>,
+}
+
 /// The result of a commit.
 enum Settled {
     /// Recorded; the row after the transition.
@@ -91,7 +118,19 @@ impl Driver<'_> {
         if self.inner.reach(Point::BeforeEffect, &row.status).await? == Verdict::Fail {
             return Some(planted());
         }
-        let ended = attempt::run(self.inner, &self.bound, row, self.held).await;
+        let begun = self.bound.brief.then(|| row.clone());
+        let ended = {
+            let mut run = std::pin::pin!(attempt::run(self.inner, &self.bound, row, self.held));
+            match begun {
+                // What is not shown when the attempt ends is shown by its end.
+                Some(begun) => tokio::select! {
+                    biased;
+                    ended = &mut run => ended,
+                    () = self.show_if_it_lasts(&begun) => run.await,
+                },
+                None => run.await,
+            }
+        };
         let after = self.inner.reach(Point::AfterEffect, &row.status).await?;
         Some(if after == Verdict::Fail { planted() } else { ended })
     }
@@ -110,20 +149,38 @@ impl Driver<'_> {
             let text = format!("interrupted {MAX_INTERRUPTIONS} times without a result");
             return self.begin_with(row, Ended::Ran(Outcome::fail("STAGE_KEEPS_BREAKING_OFF", text))).await;
         }
-        let shown = self.bound.project(&row.status);
-        if shown.is_empty() {
+        if self.bound.brief {
             return Some(row);
         }
+        self.show_begin(&row).await.then_some(row)
+    }
+
+    /// Projects that an attempt runs which takes longer than a brief stage should.
+    async fn show_if_it_lasts(&self, row: &Row) {
+        self.inner.env.clock.sleep(LASTS).await;
+        self.show_begin(row).await;
+    }
+
+    /// Projects that an attempt runs. False when the lease is lost.
+    async fn show_begin(&self, row: &Row) -> bool {
+        let shown = self.bound.project(&row.status);
+        if shown.is_empty() {
+            return true;
+        }
         let mut ws = WriteSet::new();
-        let lease = [("flow_id", (&row.status.flow_id).into()), ("epoch", row.status.epoch.into())];
+        let lease = [
+            ("flow_id", (&row.status.flow_id).into()),
+            ("epoch", row.status.epoch.into()),
+            ("step", row.step.into()),
+        ];
         ws.guard(Guard::exists(&FLOWS, &lease).tagged(LEASE_GUARD)).merge(shown);
         match self.inner.commit(ws).await {
-            Ok(_) => Some(row),
-            Err(CommitError::GuardFailed { tag: Some(LEASE_GUARD), .. } | CommitError::Stopped) => None,
+            Ok(_) => true,
+            Err(CommitError::GuardFailed { tag: Some(LEASE_GUARD), .. } | CommitError::Stopped) => false,
             Err(e) => {
                 // The stage's end is projected again, and judged there.
                 tracing::warn!(flow = %row.status.flow_id, error = %e, "the start of an attempt was not projected");
-                Some(row)
+                true
             }
         }
     }
@@ -140,7 +197,7 @@ impl Driver<'_> {
     /// Records the result of an attempt. The writes of the stage or of the projection may conflict with the rest of the
     /// database: the flow then records the conflict, so that something is always recorded.
     async fn settle(&self, mut row: Row, mut ended: Ended) -> Settled {
-        let mut projected = true;
+        let mut showing = Showing::Derived(0);
         loop {
             if self.held.cancel_ordered() {
                 row.status.cancel_requested = true;
@@ -148,7 +205,8 @@ impl Driver<'_> {
             let Some(mut plan) = self.plan(&row, ended.clone()) else { return Settled::Lost };
             plan.row.step = row.step + 1;
             let planned_write = !plan.write.is_empty();
-            let error = match self.inner.commit(self.write_set(&row, &plan, projected)).await {
+            let shown = self.shown(&plan, showing).await;
+            let error = match self.inner.commit(self.write_set(&row, &plan, &shown)).await {
                 Ok(_) => return Settled::Recorded(Box::new(plan.row)),
                 Err(e) => e,
             };
@@ -169,18 +227,51 @@ impl Driver<'_> {
                     self.inner.env.clock.sleep(COMMIT_PAUSE).await;
                 }
                 conflict => {
+                    if let (Showing::Derived(times), true) = (showing, shown.derived) {
+                        // Most likely another writer came between.
+                        let again = times + 1 < MAX_DERIVATIONS;
+                        if again || row.found.is_none() {
+                            showing = if again { Showing::Derived(times + 1) } else { Showing::Plain };
+                            continue;
+                        }
+                    }
                     let text = conflict.to_string();
+                    let projected = showing != Showing::Nothing;
                     tracing::warn!(flow = %row.status.flow_id, stage = row.status.stage, error = text,
                         write = planned_write, projected, "a transition conflicts with the database");
                     if !projected && !planned_write {
                         // The flow's own row is malformed: nothing can be recorded.
                         return Settled::Lost;
                     }
-                    projected = planned_write && projected;
+                    showing = if row.found.take().is_some() || (planned_write && projected) {
+                        Showing::Plain
+                    } else {
+                        Showing::Nothing
+                    };
                     ended = instead(&row, text);
                 }
             }
         }
+    }
+
+    /// What a transition shows. What an attempt found is recorded only where it can be derived.
+    async fn shown(&self, plan: &Plan, showing: Showing) -> Shown {
+        let status = &plan.row.status;
+        if showing == Showing::Nothing {
+            return Shown::default();
+        }
+        if matches!(showing, Showing::Derived(_)) {
+            match self.bound.derive(status, plan.row.found.as_ref()).await {
+                Ok(Some(Derived { write, seen, held })) => {
+                    return Shown { write, derived: true, seen, _held: Some(held) };
+                }
+                Ok(None) => {}
+                Err(e) => {
+                    tracing::warn!(flow = %status.flow_id, error = ?e, "the view of a transition could not be derived");
+                }
+            }
+        }
+        Shown { write: self.bound.project(status), ..Shown::default() }
     }
 
     fn plan(&self, row: &Row, ended: Ended) -> Option<Plan> {
@@ -209,18 +300,19 @@ impl Driver<'_> {
     }
 
     /// Everything a transition writes: the stage's record, the flow's row fenced by the epoch, and the projection.
-    fn write_set(&self, before: &Row, plan: &Plan, projected: bool) -> WriteSet {
+    fn write_set(&self, before: &Row, plan: &Plan, shown: &Shown) -> WriteSet {
         let mut ws = plan.write.clone();
         let mut fence = vec![("epoch", before.status.epoch.into()), ("step", before.step.into())];
         if !before.status.cancel_requested {
             // A cancel that is requested in between must decide what comes next.
             fence.push(("cancel_requested", 0.into()));
         }
-        let values = plan.row.transition_values(before);
-        ws.update(&FLOWS, &[(&plan.row.status.flow_id).into()], &values, &fence).tag(LEASE_GUARD);
-        if projected {
-            ws.merge(self.bound.project(&plan.row.status));
+        let mut values = plan.row.transition_values(before);
+        if plan.row.status.status == Status::Waiting && !shown.seen.is_empty() {
+            values.push(("signal_seen", shown.seen.as_str().into()));
         }
+        ws.update(&FLOWS, &[(&plan.row.status.flow_id).into()], &values, &fence).tag(LEASE_GUARD);
+        ws.merge(shown.write.clone());
         ws
     }
 

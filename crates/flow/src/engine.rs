@@ -191,6 +191,15 @@ pub async fn unfinished<C>(store: &Store, flow: &Flow<C>, subject_id: &str) -> R
     rows.iter().map(|row| row.text("flow_id")?.parse::<FlowId>().map_err(Error::internal)).collect()
 }
 
+/// Name of the newest signal of a key; empty when there is none.
+///
+/// # Errors
+/// When the database fails.
+pub async fn newest_signal(store: &Store, key: &str) -> Result<String, Error> {
+    let rows = store.query(statements::NEWEST_SIGNAL, &[key.into()]).await?;
+    Ok(rows.first().map(|r| r.text("nonce")).transpose()?.unwrap_or_default().to_owned())
+}
+
 /// The flows of one entity, the newest first.
 ///
 /// # Errors

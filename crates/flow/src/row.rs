@@ -3,6 +3,7 @@
 use foundry_core::{Error, FlowId, OrganizationId, Timestamp};
 use foundry_store::{Migration, Migrations, Row as StoredRow, Table, Value};
 
+use crate::binding::Found;
 use crate::status::{FlowStatus, Status, Woken};
 
 /// The schema of the flow engine; a service lists it beside its own.
@@ -81,6 +82,8 @@ pub(crate) struct Row {
     /// When the row became due for the claim that holds it.
     pub(crate) ready_time: Timestamp,
     pub(crate) woken: Woken,
+    /// What the last attempt found out, until its end is recorded; not stored.
+    pub(crate) found: Option<Found>,
 }
 
 impl Row {
@@ -125,6 +128,7 @@ impl Row {
             step: r.int("step")?,
             ready_time: r.time("ready_time")?,
             woken: Woken::parse(r.text("woken")?),
+            found: None,
         })
     }
 

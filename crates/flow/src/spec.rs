@@ -20,6 +20,8 @@ pub struct Flow<C: 'static> {
     pub stages: &'static [Stage<C>],
     /// How many flows of this kind one worker runs at a time.
     pub concurrency: usize,
+    /// Whether its stages are expected to end at once: that one begins is then projected only if it lasts.
+    pub brief: bool,
 }
 
 /// The function of a stage. It may run more than once: effects are create-or-get by [`StageContext::effect_name`], and
@@ -59,13 +61,20 @@ impl<C> Flow<C> {
 
     /// A flow of these stages.
     pub const fn new(kind: &'static str, stages: &'static [Stage<C>]) -> Self {
-        Self { kind, stages, concurrency: Self::DEFAULT_CONCURRENCY }
+        Self { kind, stages, concurrency: Self::DEFAULT_CONCURRENCY, brief: false }
     }
 
     /// The same flow with another limit of concurrent flows per worker.
     #[must_use]
     pub const fn concurrency(mut self, flows: usize) -> Self {
         self.concurrency = flows;
+        self
+    }
+
+    /// The same flow with stages that are expected to end at once.
+    #[must_use]
+    pub const fn brief(mut self) -> Self {
+        self.brief = true;
         self
     }
 

@@ -129,6 +129,9 @@ pub(crate) fn by_subject() -> &'static str {
     &TEXT
 }
 
+/// The newest signal of the key $1.
+pub(crate) const NEWEST_SIGNAL: &str = "SELECT nonce FROM flow_signals WHERE wait_key = $1";
+
 /// Whether the waiting flow $1 has an unseen signal.
 pub(crate) const HAS_SIGNAL: &str = "SELECT 1 AS one FROM flows f JOIN flow_signals s ON s.wait_key = f.wait_key \
      WHERE f.flow_id = $1 AND f.status = 'waiting' AND s.nonce <> f.signal_seen";

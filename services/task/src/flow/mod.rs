@@ -3,6 +3,7 @@
 
 pub mod provisioner_call;
 pub mod session;
+mod shown;
 pub mod task;
 pub mod teardown;
 
@@ -10,14 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_core::{Env, Error, Result, TaskId};
-use foundry_flow::{Binding, Flow, FlowStatus, Outcome, Retry, condition};
-use foundry_store::{CommitError, Value, WriteSet};
+use foundry_flow::{Binding, Outcome, Retry};
+use foundry_store::{CommitError, WriteSet};
 
 use crate::context::{Context, UpstreamError};
 use crate::domain::derive::Aggregate;
-use crate::store::aggregate::{self, STALE_TOPIC};
-use crate::store::sessions::SESSIONS;
-use crate::store::tasks::{TASKS, flow_columns};
+use crate::store::aggregate;
 use crate::view;
 
 /// For calls to another service: retried without end; the flow's condition shows why it waits.
@@ -34,35 +33,11 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(20);
 /// All flows with their code.
 pub fn bindings(cx: &Arc<Context>) -> Vec<Binding> {
     vec![
-        task::PROVISION.bind(cx).projection(task::projection(&cx.env)),
-        session::SESSION.bind(cx).projection(session::projection(&cx.env)),
+        task::PROVISION.bind(cx).projection(shown::OfTask(Arc::clone(cx))),
+        session::SESSION.bind(cx).projection(shown::OfSession(Arc::clone(cx))),
         teardown::TEARDOWN.bind(cx),
         provisioner_call::PROVISIONER_CALL.bind(cx),
     ]
-}
-
-/// Writes the flow's state to its task's row and marks the view stale.
-fn project_task(env: &Env, flow: &Flow<Context>, status: &FlowStatus) -> WriteSet {
-    let mut ws = WriteSet::new();
-    let mut set = flow_columns(status, &condition(flow, status));
-    set.push(("stale", true.into()));
-    set.push(("fence", aggregate::fence(env).into()));
-    let ours = [("task_id", Value::from(status.subject_id.as_str())), ("flow_id", (&status.flow_id).into())];
-    ws.update_where(&TASKS, &ours, &set);
-    ws.wake(STALE_TOPIC);
-    ws
-}
-
-/// Writes the flow's state to its session's row and marks the task's view stale.
-fn project_session(env: &Env, flow: &Flow<Context>, status: &FlowStatus, task: &str) -> WriteSet {
-    let mut ws = WriteSet::new();
-    let ours =
-        [("session_id", Value::from(status.subject_id.as_str())), ("flow_id", (&status.flow_id).into())];
-    ws.update_where(&SESSIONS, &ours, &flow_columns(status, &condition(flow, status)));
-    let stale = [("stale", Value::from(true)), ("fence", aggregate::fence(env).into())];
-    ws.update_where(&TASKS, &[("task_id", task.into())], &stale);
-    ws.wake(STALE_TOPIC);
-    ws
 }
 
 /// Loads a task, changes it and writes it; starts over when another writer came between.

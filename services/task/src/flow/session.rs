@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use foundry_core::{Env, Result, SessionId, TaskId};
-use foundry_flow::{Flow, FlowStatus, NewFlow, Outcome, Projection, Stage, StageContext, stage};
+use foundry_core::{Result, SessionId, TaskId};
+use foundry_flow::{Flow, FlowStatus, NewFlow, Outcome, Stage, StageContext, stage};
 use foundry_proto::provisioner::v1::{
     AgentSessionState, CreateAgentSessionRequest, PromptAgentSessionRequest, RetryAgentSessionRequest,
     SandboxState,
@@ -14,7 +14,8 @@ use foundry_proto::provisioner::v1::{
 use foundry_server::RequestContext;
 use serde::{Deserialize, Serialize};
 
-use super::{RETRY_FOREVER, call, change, gone, id, project_session, refused};
+use super::shown::Decided;
+use super::{RETRY_FOREVER, call, change, gone, id, refused};
 use crate::consume::apply;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
@@ -25,8 +26,13 @@ use crate::store::messages;
 const LIMIT: Duration = Duration::from_secs(30);
 /// Longest wait before a stage checks again, in case a signal was lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// The same while nothing but a message is awaited.
+const LONG: Duration = Duration::from_secs(3600);
+const WAITS_FOR_MESSAGE: &str = "waiting for a message";
 /// Delay before a message is retried that was refused for now.
 const REFUSED_FOR_NOW: Duration = Duration::from_secs(2);
+
+const WAITS_FOR_SANDBOX: &str = "the sandbox is being provisioned";
 
 /// Runs until the session or its task ends; stage `ready` delivers the messages.
 pub static SESSION: Flow<Context> = Flow::new(
@@ -39,19 +45,20 @@ pub static SESSION: Flow<Context> = Flow::new(
         Stage::new("ready", LIMIT, RETRY_FOREVER, |cx, ctx| stage(ready(cx, ctx))),
     ],
 )
-.concurrency(64);
+.concurrency(64)
+.brief();
 
 #[derive(Serialize, Deserialize)]
 struct Input {
     task_id: String,
 }
 
-/// The flow of a new session.
+/// The flow of a new session. Without a ready sandbox it waits for that from the beginning.
 ///
 /// # Errors
 /// When its input cannot be written as JSON.
-pub fn new(session: &Session, user_id: &str) -> Result<NewFlow> {
-    NewFlow::new(
+pub fn new(session: &Session, sandbox: Option<SandboxState>, user_id: &str) -> Result<NewFlow> {
+    let flow = NewFlow::new(
         &SESSION,
         session.flow.flow_id.clone(),
         session.session_id.as_str(),
@@ -60,16 +67,17 @@ pub fn new(session: &Session, user_id: &str) -> Result<NewFlow> {
     .organization(&session.organization_id)
     .on_behalf_of(user_id)
     .traced(RequestContext::current_traceparent())
-    .input(&Input { task_id: session.task_id.to_string() })
+    .input(&Input { task_id: session.task_id.to_string() })?;
+    Ok(if sandbox == Some(SandboxState::Ready) {
+        flow
+    } else {
+        flow.waiting_for(sandbox_key(&session.task_id), WAITS_FOR_SANDBOX, LOOK_AGAIN)
+    })
 }
 
-/// The projection of the flow's state to its session's row.
-pub fn projection(env: &Env) -> impl Projection + use<> {
-    let env = env.clone();
-    move |flow: &FlowStatus| {
-        let task = flow.input.get("task_id").and_then(serde_json::Value::as_str).unwrap_or_default();
-        project_session(&env, &SESSION, flow, task)
-    }
+/// The task of a session's flow; empty when its input cannot be read.
+pub fn task_of(flow: &FlowStatus) -> &str {
+    flow.input.get("task_id").and_then(serde_json::Value::as_str).unwrap_or_default()
 }
 
 struct Found {
@@ -82,11 +90,11 @@ async fn load(cx: &Context, ctx: &StageContext) -> Result<Option<Found>> {
     let session: SessionId = id(&ctx.flow().subject_id)?;
     let task: TaskId = id(&ctx.input::<Input>()?.task_id)?;
     let aggregate = aggregate::load(&cx.store, &task).await?;
-    Ok(aggregate.filter(|aggregate| aggregate.session(session.as_str()).is_some()).map(|aggregate| Found {
-        task,
-        session,
-        aggregate,
-    }))
+    let aggregate = aggregate.filter(|aggregate| aggregate.session(session.as_str()).is_some());
+    if let Some(aggregate) = &aggregate {
+        Decided::on(ctx, aggregate);
+    }
+    Ok(aggregate.map(|aggregate| Found { task, session, aggregate }))
 }
 
 /// Whether the session needs nothing more from its flow.
@@ -104,12 +112,12 @@ async fn pending_provision(cx: &Context, ctx: &StageContext) -> Result<Outcome> 
     Ok(if over(&aggregate, &session) || aggregate.sandbox_state() == Some(SandboxState::Ready) {
         Outcome::done()
     } else {
-        wait(cx, sandbox_key(&task), "the sandbox is being provisioned", LOOK_AGAIN)
+        wait(cx, sandbox_key(&task), WAITS_FOR_SANDBOX, LOOK_AGAIN)
     })
 }
 
 async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
-    let Some(Found { task, session, aggregate }) = load(cx, ctx).await? else { return Ok(gone()) };
+    let Some(Found { session, mut aggregate, .. }) = load(cx, ctx).await? else { return Ok(gone()) };
     let key = session_key(session.as_str());
     let (Some(ours), false) = (aggregate.session(session.as_str()), over(&aggregate, &session)) else {
         return Ok(Outcome::done());
@@ -156,9 +164,9 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
     let Some(agent) = agent else {
         return Ok(Outcome::retry("ANSWER_INCOMPLETE", "the provisioner's response contains no session"));
     };
-    let applied =
-        change(cx, &task, |aggregate, ws| apply::agent_session(ws, &cx.env, aggregate, &agent, rev)).await?;
-    let Some((aggregate, ())) = applied else { return Ok(gone()) };
+    Decided::to(ctx, &cx.env, &mut aggregate, move |env, aggregate, ws| {
+        apply::agent_session(ws, env, aggregate, &agent, rev)
+    })?;
     let Some(replica) = aggregate.agents.get(session.as_str()) else { return Ok(gone()) };
     Ok(match replica.entity.state() {
         AgentSessionState::Ready | AgentSessionState::Running | AgentSessionState::Interrupted => {
@@ -181,64 +189,65 @@ async fn pending_session_create(cx: &Context, ctx: &StageContext) -> Result<Outc
 }
 
 async fn ready(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
-    loop {
-        let Some(Found { task, session, aggregate }) = load(cx, ctx).await? else { return Ok(gone()) };
-        if over(&aggregate, &session) {
-            return Ok(Outcome::done());
-        }
-        let key = session_key(session.as_str());
-        let Some(agent) = aggregate.agent(session.as_str()) else {
-            return Ok(Outcome::goto("pending_provision"));
-        };
-        let elsewhere = aggregate.sandbox.as_ref().is_some_and(|s| s.entity.sandbox_id != agent.sandbox_id);
-        if elsewhere && aggregate.has_living_sandbox() {
-            return Ok(Outcome::goto("pending_provision"));
-        }
-        let Some(message) = next(&aggregate, &session) else {
-            return Ok(wait(cx, key, "waiting for a message", Duration::from_secs(3600)));
-        };
-        let message = message.message_id.to_string();
-        // Intent first: from here on the message can no longer be changed, so its text is read afterwards.
-        if !mark(cx, &task, &message, MessageState::Queued, MessageState::Delivering).await? {
-            continue;
-        }
-        let Some(said) = messages::said(&cx.store, &message).await? else {
-            return Ok(Outcome::retry("MESSAGE_GONE", "the message has been removed"));
-        };
-        let request = PromptAgentSessionRequest {
-            request_id: message.clone(),
-            session_id: session.to_string(),
-            message_id: message.clone(),
-            text: said.text,
-            user_id: said.user,
-            attachment_ids: said.attachments.into_iter().map(|a| a.attachment_id).collect(),
-        };
-        match call(&cx.env, cx.provisioner.clone().prompt_agent_session(request)).await {
-            Ok(answer) => {
-                change(cx, &task, |aggregate, ws| {
-                    for m in aggregate.messages.iter_mut().filter(|m| m.message_id.as_str() == message) {
-                        m.state = MessageState::Delivered;
-                    }
-                    if let Some(session) = aggregate.session_mut(session.as_str()) {
-                        session.view.message_id.clone_from(&message);
-                    }
-                    match &answer.agent_session {
-                        Some(agent) => apply::agent_session(ws, &cx.env, aggregate, agent, answer.rev),
-                        None => Ok(()),
-                    }
-                })
-                .await?;
-            }
-            Err(e) if e.is_transient() => return Ok(refused(e)),
-            Err(e) => {
-                // Certainly refused, so no turn runs: back to the queue.
-                mark(cx, &task, &message, MessageState::Delivering, MessageState::Queued).await?;
-                if e.code == tonic::Code::FailedPrecondition || e.code == tonic::Code::NotFound {
-                    return Ok(wait(cx, key, &e.message, REFUSED_FOR_NOW));
+    let Some(Found { task, session, aggregate }) = load(cx, ctx).await? else { return Ok(gone()) };
+    if over(&aggregate, &session) {
+        return Ok(Outcome::done());
+    }
+    let key = session_key(session.as_str());
+    let Some(agent) = aggregate.agent(session.as_str()) else {
+        return Ok(Outcome::goto("pending_provision"));
+    };
+    let elsewhere = aggregate.sandbox.as_ref().is_some_and(|s| s.entity.sandbox_id != agent.sandbox_id);
+    if elsewhere && aggregate.has_living_sandbox() {
+        return Ok(Outcome::goto("pending_provision"));
+    }
+    let Some(message) = next(&aggregate, &session) else {
+        return Ok(wait(cx, key, WAITS_FOR_MESSAGE, LONG));
+    };
+    let message = message.message_id.to_string();
+    // Intent first: from here on the message can no longer be changed, so its text is read afterwards.
+    let marked = mark(cx, &task, &message, MessageState::Queued, MessageState::Delivering).await?;
+    let Some(mut aggregate) = marked else { return Ok(Outcome::goto("ready")) };
+    let Some(said) = messages::said(&cx.store, &message).await? else {
+        return Ok(Outcome::retry("MESSAGE_GONE", "the message has been removed"));
+    };
+    let request = PromptAgentSessionRequest {
+        request_id: message.clone(),
+        session_id: session.to_string(),
+        message_id: message.clone(),
+        text: said.text,
+        user_id: said.user,
+        attachment_ids: said.attachments.into_iter().map(|a| a.attachment_id).collect(),
+    };
+    match call(&cx.env, cx.provisioner.clone().prompt_agent_session(request)).await {
+        Ok(answer) => {
+            let (ours, agent, rev) = (session.clone(), answer.agent_session, answer.rev);
+            Decided::to(ctx, &cx.env, &mut aggregate, move |env, aggregate, ws| {
+                for m in aggregate.messages.iter_mut().filter(|m| m.message_id.as_str() == message) {
+                    m.state = MessageState::Delivered;
                 }
-                hold(cx, &task, &session).await?;
-                return Ok(wait(cx, key, &e.message, LOOK_AGAIN));
+                if let Some(session) = aggregate.session_mut(ours.as_str()) {
+                    session.view.message_id.clone_from(&message);
+                }
+                match &agent {
+                    Some(agent) => apply::agent_session(ws, env, aggregate, agent, rev),
+                    None => Ok(()),
+                }
+            })?;
+            Ok(match next(&aggregate, &session) {
+                Some(_) => Outcome::goto("ready"),
+                None => wait(cx, key, WAITS_FOR_MESSAGE, LONG),
+            })
+        }
+        Err(e) if e.is_transient() => Ok(refused(e)),
+        Err(e) => {
+            // Certainly refused, so no turn runs: back to the queue.
+            mark(cx, &task, &message, MessageState::Delivering, MessageState::Queued).await?;
+            if e.code == tonic::Code::FailedPrecondition || e.code == tonic::Code::NotFound {
+                return Ok(wait(cx, key, &e.message, REFUSED_FOR_NOW));
             }
+            hold(cx, &task, &session).await?;
+            Ok(wait(cx, key, &e.message, LOOK_AGAIN))
         }
     }
 }
@@ -255,14 +264,14 @@ fn next<'a>(aggregate: &'a Aggregate, session: &SessionId) -> Option<&'a crate::
     ready.then_some(message)
 }
 
-/// Moves a message from one state to the next. False when it is in neither of the two.
+/// Moves a message from one state to the next, and returns its task after that; none when it is in neither of the two.
 async fn mark(
     cx: &Context,
     task: &TaskId,
     message: &str,
     from: MessageState,
     to: MessageState,
-) -> Result<bool> {
+) -> Result<Option<Box<Aggregate>>> {
     let marked = change(cx, task, |aggregate, _| {
         let mut found = aggregate.messages.iter_mut().filter(|m| m.message_id.as_str() == message);
         Ok(found.next().is_some_and(|m| {
@@ -272,7 +281,7 @@ async fn mark(
             m.state == to
         }))
     });
-    Ok(marked.await?.is_some_and(|(_, done)| done))
+    Ok(marked.await?.filter(|(_, done)| *done).map(|(aggregate, _)| aggregate))
 }
 
 async fn hold(cx: &Context, task: &TaskId, session: &SessionId) -> Result<()> {

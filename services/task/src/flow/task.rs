@@ -4,14 +4,15 @@
 
 use std::time::Duration;
 
-use foundry_core::{Env, Result, TaskId};
-use foundry_flow::{Flow, FlowStatus, NewFlow, Outcome, Projection, Retry, Stage, StageContext, stage};
+use foundry_core::{Result, TaskId};
+use foundry_flow::{Flow, NewFlow, Outcome, Retry, Stage, StageContext, stage};
 use foundry_proto::common::v1::Condition;
 use foundry_proto::provisioner::v1::{EnsureSandboxRequest, RetrySandboxRequest, SandboxState};
 use foundry_proto::task::v1::SessionState;
 use foundry_server::RequestContext;
 
-use super::{RETRY_FOREVER, call, change, gone, id, project_task, refused};
+use super::shown::Decided;
+use super::{RETRY_FOREVER, call, gone, id, refused};
 use crate::consume::apply;
 use crate::context::Context;
 use crate::domain::derive::Aggregate;
@@ -26,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 pub static PROVISION: Flow<Context> = Flow::new(
     "task_provision",
     &[
-        // Branch and title are derived by the handler, so that its response contains them.
+        // Older versions began here. Branch and title are derived by the handler: its response contains them.
         Stage::new("naming", Duration::from_secs(10), Retry::DEFAULT, |_, _| {
             Box::pin(async { Outcome::done() })
         }),
@@ -35,31 +36,25 @@ pub static PROVISION: Flow<Context> = Flow::new(
         Stage::new("creating_session", LIMIT, RETRY_FOREVER, |cx, ctx| stage(creating_session(cx, ctx))),
     ],
 )
-.concurrency(64);
+.concurrency(64)
+.brief();
 
 /// The flow of a new task.
 pub fn new(task: &Task, user_id: &str) -> NewFlow {
     NewFlow::new(&PROVISION, task.flow.flow_id.clone(), task.task_id.as_str(), task.task_id.as_str())
+        .at("creating_sandbox")
         .organization(&task.organization_id)
         .on_behalf_of(user_id)
         .traced(RequestContext::current_traceparent())
 }
 
-/// The projection of the flow's state to its task's row.
-pub fn projection(env: &Env) -> impl Projection + use<> {
-    let env = env.clone();
-    move |flow: &FlowStatus| project_task(&env, &PROVISION, flow)
-}
-
 async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
-    let Some(aggregate) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
+    let Some(mut aggregate) = load(cx, ctx, &task).await? else { return Ok(gone()) };
     if aggregate.task.lifecycle != Lifecycle::Active {
         return Ok(Outcome::fail("TASK_ENDED", "the task has been ended"));
     }
-    let aggregate = if aggregate.has_living_sandbox() {
-        aggregate
-    } else {
+    if !aggregate.has_living_sandbox() {
         let request = EnsureSandboxRequest {
             request_id: ctx.effect_name(),
             organization_id: aggregate.task.organization_id.to_string(),
@@ -79,34 +74,48 @@ async fn creating_sandbox(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
         let Some(sandbox) = answer.sandbox else {
             return Ok(Outcome::retry("ANSWER_INCOMPLETE", "the provisioner's response contains no sandbox"));
         };
-        let applied =
-            change(cx, &task, |aggregate, ws| apply::sandbox(ws, &cx.env, aggregate, &sandbox, answer.rev));
-        let Some((aggregate, ())) = applied.await? else { return Ok(gone()) };
-        aggregate
-    };
+        let rev = answer.rev;
+        Decided::to(ctx, &cx.env, &mut aggregate, move |env, aggregate, ws| {
+            apply::sandbox(ws, env, aggregate, &sandbox, rev)
+        })?;
+    }
     let prepared = [SandboxState::InstallingAgent, SandboxState::StartingAgent, SandboxState::Ready];
-    sandbox_reached(cx, ctx, &aggregate, &prepared, "the sandbox is being created").await
+    sandbox_reached(cx, ctx, &mut aggregate, &prepared, "the sandbox is being created").await
+}
+
+async fn load(cx: &Context, ctx: &StageContext, task: &TaskId) -> Result<Option<Box<Aggregate>>> {
+    let found = aggregate::load(&cx.store, task).await?;
+    if let Some(aggregate) = &found {
+        Decided::on(ctx, aggregate);
+    }
+    Ok(found)
 }
 
 async fn ensuring_agent(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
-    let Some(aggregate) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
+    let Some(mut aggregate) = load(cx, ctx, &task).await? else { return Ok(gone()) };
     if !aggregate.has_living_sandbox() {
         return Ok(Outcome::goto("creating_sandbox"));
     }
-    sandbox_reached(cx, ctx, &aggregate, &[SandboxState::Ready], "the agent is being installed and started")
-        .await
+    sandbox_reached(
+        cx,
+        ctx,
+        &mut aggregate,
+        &[SandboxState::Ready],
+        "the agent is being installed and started",
+    )
+    .await
 }
 
 /// Done when the sandbox is in one of the states. A failed sandbox is retried once per request of a person.
 async fn sandbox_reached(
     cx: &Context,
     ctx: &StageContext,
-    aggregate: &Aggregate,
+    aggregate: &mut Aggregate,
     wanted: &[SandboxState],
     message: &str,
 ) -> Result<Outcome> {
-    let Some(replica) = &aggregate.sandbox else { return Ok(Outcome::goto("creating_sandbox")) };
+    let Some(replica) = aggregate.sandbox.clone() else { return Ok(Outcome::goto("creating_sandbox")) };
     let state = replica.entity.state();
     if wanted.contains(&state) {
         return Ok(Outcome::done());
@@ -121,10 +130,10 @@ async fn sandbox_reached(
             match call(&cx.env, cx.provisioner.clone().retry_sandbox(request)).await {
                 Ok(answer) => {
                     if let Some(sandbox) = answer.sandbox {
-                        change(cx, &aggregate.task.task_id, |aggregate, ws| {
-                            apply::sandbox(ws, &cx.env, aggregate, &sandbox, answer.rev)
-                        })
-                        .await?;
+                        let rev = answer.rev;
+                        Decided::to(ctx, &cx.env, aggregate, move |env, aggregate, ws| {
+                            apply::sandbox(ws, env, aggregate, &sandbox, rev)
+                        })?;
                     }
                 }
                 Err(e) => return Ok(refused(e)),
@@ -141,7 +150,7 @@ async fn sandbox_reached(
 
 async fn creating_session(cx: &Context, ctx: &StageContext) -> Result<Outcome> {
     let task: TaskId = id(&ctx.flow().subject_id)?;
-    let Some(aggregate) = aggregate::load(&cx.store, &task).await? else { return Ok(gone()) };
+    let Some(aggregate) = load(cx, ctx, &task).await? else { return Ok(gone()) };
     let first = aggregate.task.first_session_id.as_str();
     let Some(session) = aggregate.session(first) else { return Ok(gone()) };
     Ok(match session.view.state() {

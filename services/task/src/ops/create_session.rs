@@ -57,7 +57,8 @@ pub async fn create_session(
         let flow_id = FlowId::generate(decision.env);
         let task = &decision.aggregate.task;
         let session = Session::new(task, session_id.clone(), flow_id, &name, &choice, decision.now);
-        enqueue(&mut decision.ws, flow::session::new(&session, &decision.caller.actor())?);
+        let sandbox = decision.aggregate.sandbox_state();
+        enqueue(&mut decision.ws, flow::session::new(&session, sandbox, &decision.caller.actor())?);
         decision.aggregate.sessions.push(session);
         Ok(())
     };

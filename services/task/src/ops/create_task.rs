@@ -186,7 +186,7 @@ fn write(ws: &mut WriteSet, aggregate: &Aggregate, message: &Message, prompt: &s
         let feed = ws.scope(Scope::session(&session.session_id));
         sessions::insert(ws, rev, feed, session);
         messages::insert(ws, feed, message, prompt);
-        enqueue(ws, flow::session::new(session, &task.view.created_by)?);
+        enqueue(ws, flow::session::new(session, None, &task.view.created_by)?);
     }
     summary::put(ws, rev, &task.organization_id, &organization::of_task(aggregate));
     Ok(())

@@ -3,8 +3,10 @@
 //! Every write to any part replaces the task's `fence`, and names the fence that it read. So the parts may be read one
 //! after the other: if another write came between, this write fails and is decided again.
 
+use std::collections::BTreeMap;
+
 use foundry_core::{Env, Result, TaskId};
-use foundry_flow::signal;
+use foundry_flow::signal_by_name;
 use foundry_proto::provisioner::v1::{AgentSessionState, SandboxState};
 use foundry_proto::task::v1::SessionState;
 use foundry_store::{Reader, RevRef, Scope, Store, WriteSet};
@@ -79,12 +81,23 @@ pub fn fence(env: &Env) -> i64 {
 
 /// Adds the difference between two states of a task to a write set: rows, views, the summary, and the signals that
 /// flows wait for. New sessions are inserted. Of messages, only their state is written; ops write the rest.
-pub fn write(ws: &mut WriteSet, env: &Env, before: &Aggregate, mut after: Box<Aggregate>) -> Box<Aggregate> {
+pub fn write(ws: &mut WriteSet, env: &Env, before: &Aggregate, after: Box<Aggregate>) -> Box<Aggregate> {
+    write_signalling(ws, env, before, after).0
+}
+
+/// The same; also returns the signals, by key.
+pub fn write_signalling(
+    ws: &mut WriteSet,
+    env: &Env,
+    before: &Aggregate,
+    mut after: Box<Aggregate>,
+) -> (Box<Aggregate>, BTreeMap<String, String>) {
     after.refresh(env.clock.now());
+    after.task.fence = fence(env);
     let scope = Scope::organization(&after.task.organization_id);
     let changed = before.task.view != after.task.view;
     let rev = changed.then(|| ws.scope(scope.clone()));
-    tasks::update(ws, rev, &before.task, &after.task, fence(env));
+    tasks::update(ws, rev, &before.task, &after.task);
     write_sessions(ws, before, &after, &scope);
     write_upstream(ws, before, &after);
     write_messages(ws, before, &after);
@@ -93,8 +106,8 @@ pub fn write(ws: &mut WriteSet, env: &Env, before: &Aggregate, mut after: Box<Ag
         let rev = ws.scope(scope);
         summary::put(ws, rev, &after.task.organization_id, &row);
     }
-    signals(ws, env, before, &after);
-    after
+    let signals = signals(ws, env, before, &after);
+    (after, signals)
 }
 
 fn write_sessions(ws: &mut WriteSet, before: &Aggregate, after: &Aggregate, scope: &Scope) {
@@ -147,7 +160,8 @@ fn write_messages(ws: &mut WriteSet, before: &Aggregate, after: &Aggregate) {
 }
 
 /// Wakes the flows that wait for what has changed.
-fn signals(ws: &mut WriteSet, env: &Env, before: &Aggregate, after: &Aggregate) {
+fn signals(ws: &mut WriteSet, env: &Env, before: &Aggregate, after: &Aggregate) -> BTreeMap<String, String> {
+    let mut keys = Vec::new();
     let sandbox = |a: &Aggregate| {
         a.sandbox.as_ref().map(|s| {
             let failed = (s.entity.state() == SandboxState::Error).then_some(s.rev);
@@ -155,14 +169,15 @@ fn signals(ws: &mut WriteSet, env: &Env, before: &Aggregate, after: &Aggregate) 
         })
     };
     if sandbox(before) != sandbox(after) || before.task.lifecycle != after.task.lifecycle {
-        signal(ws, env, &sandbox_key(&after.task.task_id));
+        keys.push(sandbox_key(&after.task.task_id));
     }
     for session in &after.sessions {
         let old = before.session(session.session_id.as_str());
         if old.is_some_and(|old| awaited(before, old) != awaited(after, session)) {
-            signal(ws, env, &session_key(session.session_id.as_str()));
+            keys.push(session_key(session.session_id.as_str()));
         }
     }
+    keys.into_iter().map(|key| (key.clone(), signal_by_name(ws, env, &key))).collect()
 }
 
 /// The facts on which a session's flow depends while it waits.

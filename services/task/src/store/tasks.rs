@@ -154,15 +154,17 @@ pub fn insert(ws: &mut WriteSet, rev: RevRef, task: &Task) {
     ws.insert(&TASKS, values);
 }
 
-/// Updates a task's row; fails the write set if the fence has changed since it was read.
-pub fn update(ws: &mut WriteSet, rev: Option<RevRef>, before: &Task, task: &Task, fence: i64) {
-    let mut set: Vec<(&'static str, Value)> = vec![("fence", fence.into()), ("stale", false.into())];
+/// Updates a task's row, which must have a new fence; fails the write set if the fence has changed since it was read.
+pub fn update(ws: &mut WriteSet, rev: Option<RevRef>, before: &Task, task: &Task) {
+    let mut set: Vec<(&'static str, Value)> = vec![("fence", task.fence.into()), ("stale", false.into())];
     if before.lifecycle != task.lifecycle {
         set.push(("lifecycle", task.lifecycle.as_str().into()));
         set.push(("lifecycle_time", task.lifecycle_time.into()));
     }
     if before.flow.flow_id != task.flow.flow_id {
         set.push(("flow_id", (&task.flow.flow_id).into()));
+    }
+    if before.flow != task.flow {
         set.push(("flow_stage", task.flow.stage.as_str().into()));
         set.push(("flow_status", task.flow.status.as_str().into()));
         set.push(("flow_condition", task.flow.condition.encode_to_vec().into()));
