@@ -50,13 +50,25 @@ impl Counters {
     /// # Panics
     /// When the mesh does not come to rest in time.
     pub async fn at_rest(mesh: &Mesh) -> Self {
+        Self::until_none(mesh, |counters| counters.all("commits")).await
+    }
+
+    /// The same for one service; others may renew their leases.
+    ///
+    /// # Panics
+    /// When the service does not come to rest in time.
+    pub async fn rests(mesh: &Mesh, service: &str) -> Self {
+        Self::until_none(mesh, |counters| counters.get(service, "commits")).await
+    }
+
+    async fn until_none(mesh: &Mesh, commits: impl Fn(&Self) -> u64) -> Self {
         let begun = Instant::now();
         let (mut last, mut since) = (Self::read(mesh), Instant::now());
         while since.elapsed() < REST {
             assert!(begun.elapsed() < PATIENCE, "the mesh does not rest: {last:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
             let now = Self::read(mesh);
-            if now.all("commits") != last.all("commits") {
+            if commits(&now) != commits(&last) {
                 since = Instant::now();
             }
             last = now;

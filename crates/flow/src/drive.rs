@@ -302,6 +302,8 @@ impl Driver<'_> {
     /// Everything a transition writes: the stage's record, the flow's row fenced by the epoch, and the projection.
     fn write_set(&self, before: &Row, plan: &Plan, shown: &Shown) -> WriteSet {
         let mut ws = plan.write.clone();
+        // Before the flow's own row: what the projection signals must not wake the flow itself, which saw it.
+        ws.merge(shown.write.clone());
         let mut fence = vec![("epoch", before.status.epoch.into()), ("step", before.step.into())];
         if !before.status.cancel_requested {
             // A cancel that is requested in between must decide what comes next.
@@ -312,7 +314,6 @@ impl Driver<'_> {
             values.push(("signal_seen", shown.seen.as_str().into()));
         }
         ws.update(&FLOWS, &[(&plan.row.status.flow_id).into()], &values, &fence).tag(LEASE_GUARD);
-        ws.merge(shown.write.clone());
         ws
     }
 

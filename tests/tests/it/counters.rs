@@ -3,6 +3,7 @@
 
 use foundry_proto::task::v1::{Task, TaskState, UpdateTaskRequest};
 use foundry_tests::counters::Counters;
+use foundry_tests::faults::Faults;
 use foundry_tests::story::{await_task, await_turns, create_task, register, send};
 use foundry_tests::{Mesh, Origin, Shape};
 
@@ -58,4 +59,38 @@ async fn a_rename_costs_one_commit_and_the_entries_of_a_turn_share_theirs() {
     for service in ["task", "provisioner"] {
         assert!(turn.get(service, "commits") < 100, "{service}: {turn}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_task_costs_five_commits_and_four_loads_until_its_sandbox_is_being_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::none(dir.path());
+    faults.hang("allocate");
+    let mesh = Mesh::start_faulty(Shape::Embedded, dir.path(), &[]);
+    let caller = mesh.sign_in("ada").await;
+    let repository = register(&caller, &Origin::create(mesh.dir())).await;
+    // The first task makes the task service follow the organization.
+    let (first, _) = create_task(&caller, &repository, "say one").await;
+    await_task(&caller, &first.task_id, is_being_made).await;
+
+    // Work that a busy machine delayed may be counted too: one of several new tasks must have the exact cost.
+    let mut costs = Vec::new();
+    for n in 0..5 {
+        let before = Counters::rests(&mesh, "task").await;
+        let (task, _) = create_task(&caller, &repository, &format!("say {n}")).await;
+        let cost = Counters::rests(&mesh, "task").await.since(&before);
+        await_task(&caller, &task.task_id, is_being_made).await;
+        println!("CreateTask whose sandbox is never made:\n{cost}");
+        let [commits, loads, back] = ["commits", "loads", "rolled_back"].map(|kind| cost.get("task", kind));
+        costs.push([commits, loads, back]);
+        if commits <= 5 && loads <= 4 && back == 0 {
+            return;
+        }
+    }
+    panic!("commits, loads and batches rolled back: {costs:?}");
+}
+
+/// Whether the task shows that its sandbox is being made.
+fn is_being_made(task: &Task) -> bool {
+    task.state() == TaskState::CreatingSandbox && !task.sandbox_id.is_empty()
 }

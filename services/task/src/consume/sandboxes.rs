@@ -12,7 +12,7 @@ use tonic::{Status, Streaming};
 
 use super::{Batch, Source, agent_side, apply};
 use crate::context::Context;
-use crate::flow::change;
+use crate::flow::change_with;
 use crate::store::{positions, upstream};
 
 /// The updates of one task in a batch.
@@ -56,33 +56,68 @@ async fn take(
     batch: &Batch<SandboxItem>,
     last: bool,
 ) -> Result<()> {
-    let before = positions::find(&cx.store, stream).await?;
-    let mut failed = None;
-    for (task, news) in sort(cx, organization, batch).await? {
-        // One task that cannot be read or written must not block the organization's other tasks.
-        if let Err(e) = take_news(cx, &task, &news).await {
-            if last {
-                tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them");
-            } else {
-                failed = Some(e);
-            }
-        }
+    let news = sort(cx, organization, batch).await?;
+    let news = futures::future::try_join_all(news.into_iter().map(|one| unless_known(cx, one))).await?;
+    let news: Vec<_> = news.into_iter().flatten().collect();
+    if news.is_empty() && !batch.rows.is_empty() && !batch.whole {
+        // Nothing to write: after a restart the batch arrives again and changes nothing again.
+        return Ok(());
     }
-    if let Some(e) = failed {
-        return Err(e);
+    let before = positions::find(&cx.store, stream).await?;
+    let put = |ws: &mut WriteSet| positions::put(ws, stream, before.as_ref(), &batch.position);
+    if let [(task, news)] = news.as_slice() {
+        match take_news(cx, task, news, &put).await {
+            Ok(()) => return Ok(()),
+            Err(e) if !last => return Err(e),
+            Err(e) => tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them"),
+        }
+    } else {
+        // Side by side, so that they share commits.
+        let taken = news.iter().map(|(task, news)| async move {
+            take_news(cx, task, news, &|_| {}).await.map_err(|e| (task, e))
+        });
+        for (task, e) in
+            futures::future::join_all(taken).await.into_iter().filter_map(std::result::Result::err)
+        {
+            // One task that cannot be read or written must not block the organization's other tasks.
+            if !last {
+                return Err(e);
+            }
+            tracing::error!(%task, error = ?e, "failed to apply updates of a task; skipping them");
+        }
     }
     // The position is written last: after a crash in between, the same batch arrives again and changes nothing.
     let mut ws = WriteSet::new();
-    positions::put(&mut ws, stream, before.as_ref(), &batch.position);
+    put(&mut ws);
     cx.store.commit(ws).await?;
     Ok(())
 }
 
-async fn take_news(cx: &Context, task: &TaskId, news: &News) -> Result<()> {
-    if let ([(rev, Item::AgentSession(agent))], []) = (news.updates.as_slice(), news.gone.as_slice()) {
-        return agent_side::update(cx, task, agent, *rev).await;
+/// The updates of a task, unless all of them were applied before: the answers to this service's own calls arrive once
+/// more as updates. Waits for the commit that applies such an answer.
+async fn unless_known(cx: &Context, (task, news): (TaskId, News)) -> Result<Option<(TaskId, News)>> {
+    if let ([(rev, Item::Sandbox(sandbox))], []) = (news.updates.as_slice(), news.gone.as_slice()) {
+        let _turn = cx.writers.turn(&task).await;
+        let known = upstream::sandbox(&cx.store, &task).await?;
+        if known.is_some_and(|k| k.entity.sandbox_id == sandbox.sandbox_id && k.rev >= *rev) {
+            return Ok(None);
+        }
     }
-    change(cx, task, |aggregate, ws| apply_news(cx, aggregate, ws, news)).await?;
+    Ok(Some((task, news)))
+}
+
+/// Applies the updates of one task; `put` adds the position to the same write set. Updates that change nothing leave
+/// the position: after a restart they arrive again.
+async fn take_news(
+    cx: &Context,
+    task: &TaskId,
+    news: &News,
+    put: &(impl Fn(&mut WriteSet) + Sync),
+) -> Result<()> {
+    if let ([(rev, Item::AgentSession(agent))], []) = (news.updates.as_slice(), news.gone.as_slice()) {
+        return agent_side::update(cx, task, agent, *rev, put).await;
+    }
+    change_with(cx, task, |aggregate, ws| apply_news(cx, aggregate, ws, news), put).await?;
     Ok(())
 }
 

@@ -46,6 +46,16 @@ pub(crate) async fn change<T>(
     id: &TaskId,
     decide: impl Fn(&mut Aggregate, &mut WriteSet) -> Result<T>,
 ) -> Result<Option<(Box<Aggregate>, T)>> {
+    change_with(cx, id, decide, |_| {}).await
+}
+
+/// The same; `also` adds what is written only together with a change.
+pub(crate) async fn change_with<T>(
+    cx: &Context,
+    id: &TaskId,
+    decide: impl Fn(&mut Aggregate, &mut WriteSet) -> Result<T>,
+    also: impl Fn(&mut WriteSet),
+) -> Result<Option<(Box<Aggregate>, T)>> {
     let _turn = cx.writers.turn(id).await;
     let begun = cx.env.clock.now();
     let mut tries = 0;
@@ -58,6 +68,7 @@ pub(crate) async fn change<T>(
         if aggregate == before && ws.is_empty() && !before.task.stale {
             return Ok(Some((aggregate, decided)));
         }
+        also(&mut ws);
         let after = aggregate::write(&mut ws, &cx.env, &before, aggregate);
         match cx.store.commit(ws).await {
             Ok(_) => {

@@ -163,7 +163,10 @@ fn write_messages(ws: &mut WriteSet, before: &Aggregate, after: &Aggregate) {
 fn signals(ws: &mut WriteSet, env: &Env, before: &Aggregate, after: &Aggregate) -> BTreeMap<String, String> {
     let mut keys = Vec::new();
     let sandbox = |a: &Aggregate| {
-        a.sandbox.as_ref().map(|s| {
+        // One that is only being made is as good as none.
+        let made =
+            a.sandbox.as_ref().filter(|s| awaited_of_sandbox(s.entity.state()) != SandboxState::Queued);
+        made.map(|s| {
             let failed = (s.entity.state() == SandboxState::Error).then_some(s.rev);
             (s.entity.sandbox_id.clone(), awaited_of_sandbox(s.entity.state()), failed)
         })
@@ -190,7 +193,10 @@ fn awaited(aggregate: &Aggregate, session: &Session) -> impl PartialEq + use<> {
     let next = aggregate.queue(id).next();
     let next = next.map(|m| m.message_id.clone());
     // After a move to another sandbox, the agent's side is created again.
-    let agent = (agent, aggregate.sandbox.as_ref().map(|s| s.entity.sandbox_id.clone()));
+    let moved = agent
+        .as_ref()
+        .is_some_and(|(_, of, _)| aggregate.sandbox.as_ref().is_some_and(|s| s.entity.sandbox_id != *of));
+    let agent = (agent, moved);
     (
         agent,
         session.can_take(aggregate.agent(id)),

@@ -29,7 +29,7 @@ fn further(held: &Aggregate, session: &str, by: i64) -> Replica<AgentSession> {
 }
 
 async fn update(running: &Running, task: &TaskId, update: &Replica<AgentSession>) {
-    agent_side::update(&running.cx, task, &update.entity, update.rev).await.unwrap();
+    agent_side::update(&running.cx, task, &update.entity, update.rev, &|_| {}).await.unwrap();
 }
 
 /// Checks that the task as it was written is what its facts come to.
