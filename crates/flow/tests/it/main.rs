@@ -4,6 +4,7 @@
 
 #[macro_use]
 mod common;
+mod derived;
 mod engine;
 mod loops;
 mod proofs;
